@@ -1,0 +1,198 @@
+//! Compiled components on disk: Cranelift runs once for each component and engine, later starts load its output.
+//!
+//! Invariant: native code is loaded only if this install wrote it. Each file carries an HMAC-SHA256 under a key that is
+//! created with the cache (mode 0600); the tag is checked on the very bytes that are then loaded, so nothing can be
+//! swapped in between. A file that fails any check is treated as absent and written anew.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use wasmtime::component::Component;
+
+use super::ComponentBytes;
+
+/// The tag in front of each file.
+const TAG_BYTES: usize = 32;
+
+/// A directory of compiled components.
+pub struct ArtifactCache {
+    dir: PathBuf,
+    key: [u8; 32],
+}
+
+/// A component that cannot be compiled or kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArtifactError {
+    #[error("cannot prepare the cache directory `{}`", dir.display())]
+    Directory { dir: PathBuf, source: io::Error },
+    #[error("the component does not compile: {0:#}")]
+    Compile(wasmtime::Error),
+}
+
+impl ArtifactCache {
+    /// Opens the cache in `dir`, creating it and its key where they are missing.
+    pub fn open(dir: &Path) -> Result<Self, ArtifactError> {
+        let prepare = || -> io::Result<[u8; 32]> {
+            fs::create_dir_all(dir)?;
+            read_or_create_key(&dir.join("key"))
+        };
+        let key = prepare().map_err(|source| ArtifactError::Directory { dir: dir.to_owned(), source })?;
+        Ok(Self { dir: dir.to_owned(), key })
+    }
+
+    /// Returns the component ready to run: from the cache, else compiled and kept. Blocks for as long as Cranelift takes
+    /// (about a second for 2 MB).
+    pub fn load(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> Result<Component, ArtifactError> {
+        let path = self.path(engine, component);
+        if let Some(loaded) = self.load_kept(engine, &path) {
+            return Ok(loaded);
+        }
+        let native = engine.precompile_component(&component.bytes).map_err(ArtifactError::Compile)?;
+        if let Err(error) = self.keep(&path, &native) {
+            // A full or read-only disk costs the next start a second, not this one its result.
+            tracing::warn!(path = %path.display(), %error, "cannot keep the compiled component");
+        }
+        // SAFETY: `native` came from `precompile_component` of this same engine one line above.
+        #[expect(unsafe_code, reason = "the only way to load what Cranelift produced")]
+        unsafe { Component::deserialize(engine, &native) }.map_err(ArtifactError::Compile)
+    }
+
+    fn load_kept(&self, engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
+        let bytes = fs::read(path).ok()?;
+        let (tag, native) = bytes.split_at_checked(TAG_BYTES)?;
+        if self.mac(path, native).verify_slice(tag).is_err() {
+            tracing::warn!(path = %path.display(), "a compiled component was not written by this install; compiling it again");
+            return None;
+        }
+        // SAFETY: the tag, computed under a key that only this install has, covers these very bytes and their name, so
+        // `keep` wrote them from `precompile_component`; wasmtime itself checks version and settings.
+        #[expect(unsafe_code, reason = "the only way to load what Cranelift produced")]
+        unsafe { Component::deserialize(engine, native) }.ok()
+    }
+
+    fn keep(&self, path: &Path, native: &[u8]) -> io::Result<()> {
+        let tag = self.mac(path, native).finalize().into_bytes();
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        file.write_all(&tag)?;
+        file.write_all(native)?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// The tag binds the file's name too, so that one app's code cannot stand in for another's.
+    fn mac(&self, path: &Path, native: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        mac.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        mac.update(&[0]);
+        mac.update(native);
+        mac
+    }
+
+    fn path(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> PathBuf {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let digest: String = component.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.dir.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+    }
+}
+
+fn read_or_create_key(path: &Path) -> io::Result<[u8; 32]> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // Two processes may start at once: the one that loses the race to `create_new` reads what the other persisted.
+    let dir = path.parent().unwrap_or(Path::new("."));
+    for _ in 0..2 {
+        match fs::read(path) {
+            Ok(bytes) => {
+                return bytes.try_into().map_err(|_| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is not a key of 32 bytes; remove it", path.display()))
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+        let temporary = dir.join(format!(".key-{}", std::process::id()));
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&key)?;
+        let linked = fs::hard_link(&temporary, path);
+        fs::remove_file(&temporary)?;
+        match linked {
+            Ok(()) => return Ok(key),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("the key keeps appearing and disappearing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine() -> wasmtime::Engine {
+        wasmtime::Engine::default()
+    }
+
+    fn component() -> ComponentBytes {
+        ComponentBytes::new(b"\0asm\x0d\0\x01\0".to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_kept_component_is_loaded_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = engine();
+        let path = {
+            let cache = ArtifactCache::open(dir.path()).unwrap();
+            cache.load(&engine, &component()).unwrap();
+            cache.path(&engine, &component())
+        };
+        let cache = ArtifactCache::open(dir.path()).unwrap();
+        assert!(cache.load_kept(&engine, &path).is_some());
+    }
+
+    #[test]
+    fn a_changed_bit_or_another_name_is_never_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = engine();
+        let cache = ArtifactCache::open(dir.path()).unwrap();
+        cache.load(&engine, &component()).unwrap();
+        let path = cache.path(&engine, &component());
+        let good = fs::read(&path).unwrap();
+
+        for position in (0..good.len()).step_by(good.len() / 200 + 1) {
+            let mut bad = good.clone();
+            bad[position] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            assert!(cache.load_kept(&engine, &path).is_none(), "bit at {position}");
+        }
+        for len in [0, 1, TAG_BYTES, good.len() - 1] {
+            fs::write(&path, &good[..len]).unwrap();
+            assert!(cache.load_kept(&engine, &path).is_none(), "cut at {len}");
+        }
+        let other = dir.path().join("other.cwasm");
+        fs::write(&other, &good).unwrap();
+        assert!(cache.load_kept(&engine, &other).is_none());
+
+        // And the app still starts.
+        cache.load(&engine, &component()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), good);
+    }
+
+    #[test]
+    fn another_install_refuses_the_file() {
+        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let engine = engine();
+        let cache = ArtifactCache::open(theirs.path()).unwrap();
+        cache.load(&engine, &component()).unwrap();
+        let name = cache.path(&engine, &component());
+        let here = ours.path().join(name.file_name().unwrap());
+        fs::copy(&name, &here).unwrap();
+        assert!(ArtifactCache::open(ours.path()).unwrap().load_kept(&engine, &here).is_none());
+    }
+}

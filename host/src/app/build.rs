@@ -1,0 +1,111 @@
+//! From a crate directory to a component: runs cargo, adds the target when it is missing.
+//!
+//! Not here: `describe` and the metadata section, which need a sandbox (`cli::target` puts both together).
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use cargo_metadata::Message;
+
+/// The target of every guest.
+pub const TARGET: &str = "wasm32-wasip2";
+
+/// A build without a component.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    #[error("`{}` is no crate: it has no Cargo.toml", dir.display())]
+    NoCrate { dir: PathBuf },
+    #[error("cannot run `{program}`; install Rust from https://rustup.rs")]
+    Program { program: &'static str, source: std::io::Error },
+    #[error("the target {TARGET} is missing and could not be added; run `rustup target add {TARGET}`: {reason}")]
+    Target { reason: String },
+    #[error("cargo could not build the app (its words are above)")]
+    Cargo,
+    #[error("the crate in `{}` builds no component; its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`", dir.display())]
+    NoComponent { dir: PathBuf },
+    #[error("the workspace of `{}` builds {} components ({names}); name one of their directories", dir.display(), found.len(), names = names(found))]
+    Several { dir: PathBuf, found: Vec<PathBuf> },
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    let stems = paths.iter().filter_map(|path| path.file_stem()).map(|stem| stem.to_string_lossy());
+    stems.collect::<Vec<_>>().join(", ")
+}
+
+/// Builds the crate in `dir` and returns the component that cargo wrote. Cargo's own words go to stderr as they come.
+pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
+    let manifest = dir.join("Cargo.toml");
+    if !manifest.is_file() {
+        return Err(BuildError::NoCrate { dir: dir.to_owned() });
+    }
+    ensure_target(dir)?;
+
+    let mut child = cargo(dir)
+        .args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|source| BuildError::Program { program: "cargo", source })?;
+    let stdout = child.stdout.take().expect("stdout was piped");
+
+    let manifest = std::fs::canonicalize(&manifest).unwrap_or(manifest);
+    let mut components = Vec::new();
+    for message in Message::parse_stream(BufReader::new(stdout)) {
+        let Ok(Message::CompilerArtifact(artifact)) = message else { continue };
+        if artifact.manifest_path.as_std_path() != manifest {
+            continue;
+        }
+        components.extend(
+            artifact.filenames.iter().filter(|file| file.extension() == Some("wasm")).map(|file| file.as_std_path().to_owned()),
+        );
+    }
+    let status = child.wait().map_err(|source| BuildError::Program { program: "cargo", source })?;
+    if !status.success() {
+        return Err(BuildError::Cargo);
+    }
+    match components.len() {
+        1 => Ok(components.remove(0)),
+        0 => Err(BuildError::NoComponent { dir: dir.to_owned() }),
+        _ => Err(BuildError::Several { dir: dir.to_owned(), found: components }),
+    }
+}
+
+/// Adds the guest target through rustup when the toolchain of `dir` lacks it. Explicit, because rustup's own auto-install may
+/// be switched off, and then a missing target only shows as "can't find crate for `core`".
+fn ensure_target(dir: &Path) -> Result<(), BuildError> {
+    let libdir = Command::new("rustc")
+        .current_dir(dir)
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output()
+        .map_err(|source| BuildError::Program { program: "rustc", source })?;
+    let path = PathBuf::from(String::from_utf8_lossy(&libdir.stdout).trim());
+    if libdir.status.success() && path.is_dir() {
+        return Ok(());
+    }
+    tracing::info!("adding the Rust target {TARGET}");
+    let added = Command::new("rustup").current_dir(dir).args(["target", "add", TARGET]).output();
+    match added {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(BuildError::Target { reason: String::from_utf8_lossy(&output.stderr).trim().to_owned() }),
+        Err(source) => Err(BuildError::Target { reason: format!("rustup did not start: {source}") }),
+    }
+}
+
+/// Cargo as the user would type it: what an outer cargo, or a test, set for the host does not reach the guest.
+fn cargo(dir: &Path) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(dir);
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        let outer = name.starts_with("CARGO_") && !matches!(&*name, "CARGO_HOME" | "CARGO_NET_OFFLINE");
+        if outer || matches!(&*name, "RUSTFLAGS" | "CARGO" | "RUSTDOCFLAGS" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER") {
+            command.env_remove(&key);
+        }
+    }
+    // A test, or a user with one cache for all apps, can choose where guests are built.
+    if let Some(target) = std::env::var_os("BIREME_GUEST_TARGET_DIR") {
+        command.env("CARGO_TARGET_DIR", target);
+    }
+    command
+}

@@ -1,0 +1,254 @@
+//! The metadata document of an app: what `describe` returns and the section `bireme:metadata` holds.
+//!
+//! Its shape is public (`docs/metadata.md`). A document is hostile until `Metadata::parse` has checked it.
+//!
+//! Invariants: function names are unique and valid; every attribute is one that this host honours and lies within its
+//! ceilings; a document of a newer format is refused.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wasm_encoder::{ComponentSection, CustomSection, Encode};
+use wasmparser::{Parser, Payload as WasmPayload};
+
+use crate::ids::{AppName, FunctionName};
+use crate::limits::{Ceilings, FunctionLimits, METADATA_BYTES_MAX};
+
+/// Name of the custom section.
+pub const SECTION: &str = "bireme:metadata";
+
+/// Newest format that this host reads.
+pub const FORMAT: u32 = 1;
+
+/// Everything that is known of an app without running it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Metadata {
+    pub format: u32,
+    pub app: AppInfo,
+    pub functions: Vec<FunctionInfo>,
+}
+
+/// The app itself.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct AppInfo {
+    pub name: AppName,
+    #[serde(default)]
+    pub version: String,
+    #[serde(default)]
+    pub description: String,
+}
+
+/// One function.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct FunctionInfo {
+    pub name: FunctionName,
+    #[serde(default)]
+    pub doc: String,
+    #[serde(default)]
+    pub parameters: Vec<String>,
+    pub input: Value,
+    pub output: Value,
+    #[serde(default)]
+    pub attributes: Attributes,
+}
+
+/// What the function's author declared. Absent means the host's default.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Attributes {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outbound: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+}
+
+/// A document that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    #[error("the component cannot be parsed as WebAssembly; is the file cut off?")]
+    Component(#[from] wasmparser::BinaryReaderError),
+    #[error("the component carries no `{SECTION}` section; build it with `bireme build`")]
+    Missing,
+    #[error("the component carries {count} `{SECTION}` sections; one is allowed")]
+    Repeated { count: usize },
+    #[error("the metadata is {bytes} bytes, over the limit of {METADATA_BYTES_MAX}")]
+    TooLarge { bytes: usize },
+    #[error("the metadata is of format {found}, and this host reads up to {FORMAT}; update bireme")]
+    Newer { found: u32 },
+    #[error("the metadata is not the document that docs/metadata.md describes")]
+    Shape(#[source] serde_json::Error),
+    #[error("two functions are named `{name}`")]
+    Duplicate { name: FunctionName },
+    #[error("function `{function}` asks for {attribute} = {asked}, over this host's ceiling of {ceiling}")]
+    Ceiling { function: FunctionName, attribute: &'static str, asked: String, ceiling: String },
+    #[error("function `{function}` asks for {attribute} = 0")]
+    Zero { function: FunctionName, attribute: &'static str },
+}
+
+impl Metadata {
+    /// Parses and checks a document.
+    pub fn parse(json: &[u8]) -> Result<Self, MetadataError> {
+        if json.len() > METADATA_BYTES_MAX {
+            return Err(MetadataError::TooLarge { bytes: json.len() });
+        }
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let head: Head = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
+        if head.format > FORMAT {
+            return Err(MetadataError::Newer { found: head.format });
+        }
+        let metadata: Metadata = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
+        for (i, function) in metadata.functions.iter().enumerate() {
+            if metadata.functions[..i].iter().any(|other| other.name == function.name) {
+                return Err(MetadataError::Duplicate { name: function.name.clone() });
+            }
+        }
+        Ok(metadata)
+    }
+
+    /// Reads the document out of a component, running nothing.
+    pub fn read(component: &[u8]) -> Result<Self, MetadataError> {
+        let mut found = Vec::new();
+        let mut depth = 0u32;
+        for payload in Parser::new(0).parse_all(component) {
+            match payload? {
+                // Only the top level counts: what a nested module carries is the author's own.
+                WasmPayload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
+                    found.push(section.data());
+                }
+                WasmPayload::ModuleSection { .. } | WasmPayload::ComponentSection { .. } => depth += 1,
+                WasmPayload::End(_) => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        match found.as_slice() {
+            [] => Err(MetadataError::Missing),
+            [json] => Self::parse(json),
+            more => Err(MetadataError::Repeated { count: more.len() }),
+        }
+    }
+
+    /// Returns `component` with the document appended as a section.
+    pub fn attach(&self, component: &[u8]) -> Vec<u8> {
+        let json = serde_json::to_vec(self).expect("metadata has string keys only");
+        let section = CustomSection { name: SECTION.into(), data: json.as_slice().into() };
+        let mut out = component.to_vec();
+        out.push(ComponentSection::id(&section));
+        section.encode(&mut out);
+        out
+    }
+
+    /// Returns the function of that name.
+    pub fn function(&self, name: &str) -> Option<&FunctionInfo> {
+        self.functions.iter().find(|function| function.name.as_str() == name)
+    }
+}
+
+impl FunctionInfo {
+    /// Returns the function's limits: its attributes over the defaults, within the ceilings.
+    pub fn limits(&self, ceilings: &Ceilings) -> Result<FunctionLimits, MetadataError> {
+        let defaults = FunctionLimits::default();
+        let over = |attribute, asked: String, ceiling: String| MetadataError::Ceiling {
+            function: self.name.clone(),
+            attribute,
+            asked,
+            ceiling,
+        };
+        let zero = |attribute| MetadataError::Zero { function: self.name.clone(), attribute };
+
+        let memory_bytes_max = self.attributes.memory_bytes.unwrap_or(defaults.memory_bytes_max);
+        if memory_bytes_max > ceilings.memory_bytes_max {
+            let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+            return Err(over("memory", mib(memory_bytes_max), mib(ceilings.memory_bytes_max)));
+        }
+        let timeout = self.attributes.timeout_ms.map_or(defaults.timeout, Duration::from_millis);
+        if timeout > ceilings.timeout_max {
+            return Err(over("timeout", format!("{timeout:?}"), format!("{:?}", ceilings.timeout_max)));
+        }
+        let retries_max = self.attributes.retries.unwrap_or(defaults.retries_max);
+        if retries_max > ceilings.retries_max {
+            return Err(over("retries", retries_max.to_string(), ceilings.retries_max.to_string()));
+        }
+        if memory_bytes_max == 0 {
+            return Err(zero("memory"));
+        }
+        if timeout.is_zero() {
+            return Err(zero("timeout"));
+        }
+        Ok(FunctionLimits { memory_bytes_max, timeout, retries_max, ..defaults })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest component: the header alone.
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn document(functions: &str) -> Result<Metadata, MetadataError> {
+        Metadata::parse(format!(r#"{{"format":1,"app":{{"name":"a"}},"functions":[{functions}]}}"#).as_bytes())
+    }
+
+    #[test]
+    fn a_document_survives_the_component() {
+        let metadata = document(r#"{"name":"f","input":{},"output":{},"attributes":{"retries":2}}"#).unwrap();
+        assert_eq!(Metadata::read(&metadata.attach(COMPONENT)).unwrap(), metadata);
+    }
+
+    #[test]
+    fn a_second_section_is_refused() {
+        let metadata = document("").unwrap();
+        let twice = metadata.attach(&metadata.attach(COMPONENT));
+        assert!(matches!(Metadata::read(&twice), Err(MetadataError::Repeated { count: 2 })));
+    }
+
+    #[test]
+    fn a_component_cut_anywhere_is_an_error_and_no_panic() {
+        let whole = document(r#"{"name":"f","input":{},"output":{}}"#).unwrap().attach(COMPONENT);
+        for len in 0..whole.len() {
+            assert!(Metadata::read(&whole[..len]).is_err(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn unknown_attributes_and_newer_formats_are_refused() {
+        let unknown = document(r#"{"name":"f","input":{},"output":{},"attributes":{"gpus":1}}"#);
+        assert!(matches!(unknown, Err(MetadataError::Shape(_))));
+        let newer = Metadata::parse(br#"{"format":2,"whatever":true}"#);
+        assert!(matches!(newer, Err(MetadataError::Newer { found: 2 })));
+    }
+
+    #[test]
+    fn names_are_checked_and_unique() {
+        assert!(matches!(document(r#"{"name":"../f","input":{},"output":{}}"#), Err(MetadataError::Shape(_))));
+        let f = r#"{"name":"f","input":{},"output":{}}"#;
+        assert!(matches!(document(&format!("{f},{f}")), Err(MetadataError::Duplicate { .. })));
+    }
+
+    #[test]
+    fn attributes_stay_within_the_ceilings() {
+        let check = |attributes: &str| {
+            let text = format!(r#"{{"name":"f","input":{{}},"output":{{}},"attributes":{{{attributes}}}}}"#);
+            document(&text).unwrap().functions[0].limits(&Ceilings::default())
+        };
+        assert_eq!(check(r#""timeout_ms":500"#).unwrap().timeout, Duration::from_millis(500));
+        assert_eq!(check("").unwrap(), FunctionLimits::default());
+        for over in [r#""memory_bytes":99999999999"#, r#""timeout_ms":99999999999"#, r#""retries":11"#] {
+            assert!(matches!(check(over), Err(MetadataError::Ceiling { .. })), "{over}");
+        }
+        for zero in [r#""memory_bytes":0"#, r#""timeout_ms":0"#] {
+            assert!(matches!(check(zero), Err(MetadataError::Zero { .. })), "{zero}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What a call takes and gives: payload, failure, receipt. Plain data, shared by everything that carries calls.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Media type of JSON, the encoding of inputs and outputs unless a function says otherwise.
+pub const JSON: &str = "application/json";
+
+/// Bytes and what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Media type of `data`.
+    pub content_type: String,
+    pub data: Bytes,
+}
+
+impl Payload {
+    /// Wraps JSON text. Does not check it: the function's decoder does, and names the place.
+    pub fn json(data: impl Into<Bytes>) -> Self {
+        Self { content_type: JSON.to_owned(), data: data.into() }
+    }
+}
+
+/// Why a call has no result. The same set as `failure-code` in `wit/types.wit`, which documents each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureCode {
+    Failed,
+    Terminal,
+    InvalidInput,
+    UnknownFunction,
+    Timeout,
+    MemoryLimit,
+    Crashed,
+    InputTooLarge,
+    OutputTooLarge,
+    Overloaded,
+    DepthExceeded,
+    Cancelled,
+    Unavailable,
+}
+
+impl FailureCode {
+    /// Every code, in the order of the WIT.
+    pub const ALL: [FailureCode; 13] = [
+        Self::Failed,
+        Self::Terminal,
+        Self::InvalidInput,
+        Self::UnknownFunction,
+        Self::Timeout,
+        Self::MemoryLimit,
+        Self::Crashed,
+        Self::InputTooLarge,
+        Self::OutputTooLarge,
+        Self::Overloaded,
+        Self::DepthExceeded,
+        Self::Cancelled,
+        Self::Unavailable,
+    ];
+
+    /// Returns the stable name of the code.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Terminal => "terminal",
+            Self::InvalidInput => "invalid-input",
+            Self::UnknownFunction => "unknown-function",
+            Self::Timeout => "timeout",
+            Self::MemoryLimit => "memory-limit",
+            Self::Crashed => "crashed",
+            Self::InputTooLarge => "input-too-large",
+            Self::OutputTooLarge => "output-too-large",
+            Self::Overloaded => "overloaded",
+            Self::DepthExceeded => "depth-exceeded",
+            Self::Cancelled => "cancelled",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// Whether another attempt could end otherwise.
+    ///
+    /// A crash or a passed deadline may come from what the function met (a slow site, a large page that is gone next
+    /// time), so they count; what the input or the declaration alone decides does not.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Failed | Self::Timeout | Self::Crashed | Self::Unavailable)
+    }
+}
+
+impl fmt::Display for FailureCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A call's failure. What a caller sees: it never holds a host path, a secret or a backtrace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub code: FailureCode,
+    pub message: String,
+    /// What led to it, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+}
+
+impl Failure {
+    /// A failure without causes.
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), causes: Vec::new() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What a call gave.
+pub type CallResult = Result<Payload, Failure>;
+
+/// What a call cost. Times are wall clock unless named otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    pub attempts: u32,
+    /// Waiting for a slot, all attempts together.
+    pub queue_us: u64,
+    /// From the start of the first attempt to the result, backoff included.
+    pub wall_us: u64,
+    /// Time on a thread: the guest's own instructions and the host calls' synchronous parts.
+    pub busy_us: u64,
+    /// Largest linear memory of any attempt.
+    pub memory_peak_bytes: u64,
+    /// Host calls through the boundary (HTTP, inference, functions, key-value, clocks, random).
+    pub host_calls: u64,
+    /// Log bytes dropped over the limit.
+    pub log_dropped_bytes: u64,
+    #[serde(skip_serializing_if = "InferenceReceipt::is_empty")]
+    pub inference: InferenceReceipt,
+}
+
+/// The inference part of a receipt: sums over the call's requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct InferenceReceipt {
+    pub requests: u64,
+    pub tokens: u64,
+    /// Waiting in the batcher.
+    pub wait_us: u64,
+    /// Rows of the batches that this call's requests rode in.
+    pub batch_rows: u64,
+    pub batches: u64,
+    /// This call's share of the device's time, by tokens.
+    pub device_us: u64,
+    /// What ran them: `cpu` or `cuda:N`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+impl InferenceReceipt {
+    fn is_empty(&self) -> bool {
+        self.requests == 0
+    }
+
+    /// Adds another call's or request's share.
+    pub fn add(&mut self, other: &InferenceReceipt) {
+        self.requests += other.requests;
+        self.tokens += other.tokens;
+        self.wait_us += other.wait_us;
+        self.batch_rows += other.batch_rows;
+        self.batches += other.batches;
+        self.device_us += other.device_us;
+        if other.device.is_some() {
+            self.device.clone_from(&other.device);
+        }
+    }
+}
+
+/// Returns `duration` in whole microseconds.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serde_and_display_agree_on_every_code() {
+        for code in FailureCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+}

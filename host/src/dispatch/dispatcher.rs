@@ -1,0 +1,348 @@
+//! Runs calls: a slot, an attempt, perhaps another, a receipt.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use dashmap::DashMap;
+use tokio::sync::{Notify, oneshot};
+
+use super::admission::{Admission, Decision, Ticket};
+use super::map::Map;
+use super::retry;
+use super::suggest::closest;
+use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, micros};
+use crate::ids::{AppName, CallId, FunctionId};
+use crate::limits;
+use crate::sandbox::log::LogSink;
+use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Services};
+
+/// What is to be run.
+#[derive(Clone)]
+pub struct Call {
+    pub program: Arc<Program>,
+    /// Position in the program's functions.
+    pub function: usize,
+    pub input: Payload,
+    /// 0 from outside; a child is one deeper than its parent.
+    pub depth: u32,
+    /// The parent's deadline: no child outlives it.
+    pub deadline_max: Option<Instant>,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub id: CallId,
+    pub result: CallResult,
+    pub receipt: Receipt,
+}
+
+/// A call that has not ended.
+#[derive(Clone, Debug)]
+pub struct LiveCall {
+    pub function: FunctionId,
+    pub depth: u32,
+    pub since: Instant,
+}
+
+/// The deployed apps and the calls under way.
+pub struct Dispatcher {
+    sandbox: Arc<Sandbox>,
+    services: Arc<Services>,
+    log: Arc<dyn LogSink>,
+    programs: DashMap<AppName, Arc<Program>>,
+    live: DashMap<CallId, LiveCall>,
+    line: Mutex<Line>,
+    /// Notified when the last live call ends.
+    idle: Notify,
+    this: Weak<Dispatcher>,
+}
+
+struct Line {
+    admission: Admission,
+    wakers: std::collections::HashMap<Ticket, oneshot::Sender<()>>,
+    closed: bool,
+}
+
+impl Dispatcher {
+    /// Builds it and plugs it into `services` as the guests' way to call functions.
+    pub fn new(sandbox: Arc<Sandbox>, services: Arc<Services>, log: Arc<dyn LogSink>) -> Arc<Self> {
+        let admission = Admission::new(sandbox.instances_max() as usize, limits::WAITING_CALLS_MAX);
+        let dispatcher = Arc::new_cyclic(|this: &Weak<Dispatcher>| Self {
+            sandbox,
+            services,
+            log,
+            programs: DashMap::new(),
+            live: DashMap::new(),
+            line: Mutex::new(Line { admission, wakers: Default::default(), closed: false }),
+            idle: Notify::new(),
+            this: this.clone(),
+        });
+        let functions: Weak<dyn Functions> = dispatcher.this.clone();
+        dispatcher.services.plug_functions(functions);
+        dispatcher
+    }
+
+    /// Makes a program callable under its name; calls that run keep the version they began with.
+    pub fn deploy(&self, program: Arc<Program>) {
+        self.programs.insert(program.name().clone(), program);
+    }
+
+    /// Returns the program of that name.
+    pub fn program(&self, name: &str) -> Option<Arc<Program>> {
+        self.programs.get(name).map(|program| program.clone())
+    }
+
+    /// Returns all programs, by name.
+    pub fn programs(&self) -> Vec<Arc<Program>> {
+        let mut programs: Vec<_> = self.programs.iter().map(|entry| entry.value().clone()).collect();
+        programs.sort_by(|a, b| a.name().cmp(b.name()));
+        programs
+    }
+
+    /// Returns the calls under way, oldest first.
+    pub fn live(&self) -> Vec<(CallId, LiveCall)> {
+        let mut live: Vec<_> = self.live.iter().map(|entry| (*entry.key(), entry.value().clone())).collect();
+        live.sort_by_key(|(_, call)| call.since);
+        live
+    }
+
+    /// Returns the position of a function, or a failure that names the nearest one.
+    pub fn find(program: &Program, function: &str) -> Result<usize, Failure> {
+        program.find(function).ok_or_else(|| {
+            let names: Vec<&str> = program.functions().iter().map(|f| f.name.as_str()).collect();
+            let hint = match closest(function, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it has {}", names.join(", ")),
+            };
+            let message = format!("`{}` has no function `{function}`; {hint}", program.name());
+            Failure::new(FailureCode::UnknownFunction, message)
+        })
+    }
+
+    /// Runs one call to its end. Dropping the future cancels it, wherever it is.
+    pub async fn call(&self, call: Call) -> Finished {
+        let id = CallId::generate();
+        let spec = &call.program.functions()[call.function];
+        let arrived = Instant::now();
+        let mut receipt = Receipt::default();
+
+        let input_bytes = call.input.data.len() as u64;
+        if input_bytes > spec.limits.input_bytes_max {
+            let message = format!(
+                "the input of `{}` is {input_bytes} bytes, over its limit of {}",
+                spec.name, spec.limits.input_bytes_max
+            );
+            return Finished { id, result: Err(Failure::new(FailureCode::InputTooLarge, message)), receipt };
+        }
+
+        let function = FunctionId { app: call.program.name().clone(), function: spec.name.clone() };
+        let _live = self.enter(id, LiveCall { function, depth: call.depth, since: arrived });
+        let mut first_start = None;
+        let mut attempt = 1;
+        let result = loop {
+            let queued = Instant::now();
+            let wait_until = earlier(queued + spec.limits.timeout, call.deadline_max);
+            let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(call.depth)).await {
+                Ok(Ok(slot)) => slot,
+                Ok(Err(failure)) => break Err(failure),
+                Err(_) => {
+                    let message = format!("no slot became free for `{}` within {:?}; try again later", spec.name, queued.elapsed());
+                    break Err(Failure::new(FailureCode::Overloaded, message));
+                }
+            };
+            let started = Instant::now();
+            first_start.get_or_insert(started);
+            receipt.queue_us += micros(started - queued);
+            receipt.attempts = attempt;
+
+            let deadline = earlier(started + spec.limits.timeout, call.deadline_max);
+            let running = Arc::new(RunningCall::new(
+                id,
+                call.program.clone(),
+                call.function,
+                attempt,
+                call.depth,
+                started,
+                deadline,
+                self.log.clone(),
+                self.services.clone(),
+            ));
+            let ended = self.sandbox.invoke(&running, call.input.clone()).await;
+            drop(slot);
+            receipt.busy_us += ended.busy_us;
+            receipt.memory_peak_bytes = receipt.memory_peak_bytes.max(ended.memory_peak_bytes);
+            receipt.host_calls += ended.host_calls;
+            receipt.log_dropped_bytes += ended.log_dropped_bytes;
+            receipt.inference.add(&ended.inference);
+
+            let Err(failure) = &ended.result else { break ended.result };
+            let Some(delay) = retry::delay(failure, attempt, spec.limits.retries_max, rand::random()) else {
+                break ended.result;
+            };
+            if call.deadline_max.is_some_and(|max| Instant::now() + delay >= max) {
+                break ended.result;
+            }
+            tracing::info!(%id, function = %spec.name, attempt, ?delay, failure = %failure, "a call failed and is tried again");
+            tokio::time::sleep(delay).await;
+            attempt += 1;
+        };
+        receipt.wall_us = first_start.map_or(0, |start: Instant| micros(start.elapsed()));
+        Finished { id, result, receipt }
+    }
+
+    /// Opens a map from outside.
+    pub fn map(&self, program: Arc<Program>, function: usize, order: Order) -> Map {
+        self.open_map(program, function, order, 0, None)
+    }
+
+    fn open_map(&self, program: Arc<Program>, function: usize, order: Order, depth: u32, deadline_max: Option<Instant>) -> Map {
+        let dispatcher = self.this.upgrade().expect("the dispatcher is alive while it is called");
+        Map::new(dispatcher, program, function, order, depth, deadline_max)
+    }
+
+    /// Takes no more calls from outside and waits until those under way have ended.
+    pub async fn drain(&self) {
+        self.lock().closed = true;
+        loop {
+            let idle = self.idle.notified();
+            if self.live.is_empty() {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Returns calls that run and calls that wait for a slot.
+    pub fn load(&self) -> (usize, usize) {
+        let line = self.lock();
+        (line.admission.slots_used(), line.admission.waiting())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, id: CallId, call: LiveCall) -> Entered<'_> {
+        self.live.insert(id, call);
+        Entered { dispatcher: self, id }
+    }
+
+    async fn slot(&self, depth: u32) -> Result<Slot<'_>, Failure> {
+        let (ticket, woken) = {
+            let mut line = self.lock();
+            if line.closed && depth == 0 {
+                return Err(Failure::new(FailureCode::Unavailable, "the host is shutting down"));
+            }
+            match line.admission.request(depth) {
+                Decision::Run => return Ok(Slot { dispatcher: self }),
+                Decision::Refuse { waiting } => {
+                    let message = format!("{waiting} calls wait already, as many as may; try again later");
+                    return Err(Failure::new(FailureCode::Overloaded, message));
+                }
+                Decision::Wait(ticket) => {
+                    let (waker, woken) = oneshot::channel();
+                    line.wakers.insert(ticket, waker);
+                    (ticket, woken)
+                }
+            }
+        };
+        let mut waiting = Waiting { dispatcher: self, ticket: Some(ticket) };
+        woken.await.expect("a waker is dropped only after it was used, or by `Waiting`");
+        waiting.ticket = None;
+        Ok(Slot { dispatcher: self })
+    }
+
+    fn release(&self, line: &mut Line) {
+        for ticket in line.admission.release() {
+            if let Some(waker) = line.wakers.remove(&ticket) {
+                // A receiver that is gone is one whose `Waiting` is about to give the slot back.
+                let _ = waker.send(());
+            }
+        }
+    }
+}
+
+fn earlier(own: Instant, max: Option<Instant>) -> Instant {
+    max.map_or(own, |max| own.min(max))
+}
+
+/// A slot, given back when dropped.
+struct Slot<'a> {
+    dispatcher: &'a Dispatcher,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut line = self.dispatcher.lock();
+        self.dispatcher.release(&mut line);
+    }
+}
+
+/// A place in the line, given up when dropped before its turn came.
+struct Waiting<'a> {
+    dispatcher: &'a Dispatcher,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut line = self.dispatcher.lock();
+        line.wakers.remove(&ticket);
+        if !line.admission.abandon(ticket) {
+            // Its turn had come, unseen.
+            self.dispatcher.release(&mut line);
+        }
+    }
+}
+
+struct Entered<'a> {
+    dispatcher: &'a Dispatcher,
+    id: CallId,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.dispatcher.live.remove(&self.id);
+        if self.dispatcher.live.is_empty() {
+            self.dispatcher.idle.notify_waiters();
+        }
+    }
+}
+
+impl Functions for Dispatcher {
+    fn call<'a>(
+        &'a self,
+        caller: &'a RunningCall,
+        function: &'a str,
+        input: Payload,
+    ) -> std::pin::Pin<Box<dyn Future<Output = CallResult> + Send + 'a>> {
+        Box::pin(async move {
+            let depth = child_depth(caller)?;
+            let function = Self::find(&caller.program, function)?;
+            let program = caller.program.clone();
+            let call = Call { program, function, input, depth, deadline_max: Some(caller.deadline) };
+            Dispatcher::call(self, call).await.result
+        })
+    }
+
+    fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn sandbox::MapRun>, Failure> {
+        let depth = child_depth(caller)?;
+        let function = Self::find(&caller.program, function)?;
+        Ok(Box::new(self.open_map(caller.program.clone(), function, order, depth, Some(caller.deadline))))
+    }
+}
+
+fn child_depth(caller: &RunningCall) -> Result<u32, Failure> {
+    if caller.depth >= limits::DEPTH_MAX {
+        let message = format!(
+            "function `{}` is nested {} deep already; calls nest at most {} deep",
+            caller.spec().name,
+            caller.depth + 1,
+            limits::DEPTH_MAX + 1
+        );
+        return Err(Failure::new(FailureCode::DepthExceeded, message));
+    }
+    Ok(caller.depth + 1)
+}

@@ -1,0 +1,151 @@
+//! Many calls of one function: drives a ledger with as many calls at a time as are worth it.
+//!
+//! A map's runners are tasks that lease inputs until there are none; they start with inputs and end without them, so an
+//! idle map holds nothing. Dropping the map aborts its runners, and with them their calls.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::dispatcher::{Call, Dispatcher};
+use super::ledger::{Ledger, MemoryLedger};
+use crate::call::{Failure, FailureCode, Payload};
+use crate::limits::MAP_CONCURRENCY;
+use crate::sandbox::{MapOutcome, MapRun, Order, Program};
+
+/// An open map.
+pub struct Map {
+    shared: Arc<Shared>,
+    runners: JoinSet<()>,
+}
+
+struct Shared {
+    dispatcher: Arc<Dispatcher>,
+    program: Arc<Program>,
+    function: usize,
+    depth: u32,
+    deadline_max: Option<Instant>,
+    state: Mutex<State>,
+    /// Notified when an outcome is there, or a runner ended.
+    progress: Notify,
+}
+
+struct State {
+    ledger: Box<dyn Ledger>,
+    runners: usize,
+    finished: bool,
+}
+
+impl Map {
+    pub(super) fn new(
+        dispatcher: Arc<Dispatcher>,
+        program: Arc<Program>,
+        function: usize,
+        order: Order,
+        depth: u32,
+        deadline_max: Option<Instant>,
+    ) -> Self {
+        let state = State { ledger: Box::new(MemoryLedger::new(order)), runners: 0, finished: false };
+        let shared = Shared {
+            dispatcher,
+            program,
+            function,
+            depth,
+            deadline_max,
+            state: Mutex::new(state),
+            progress: Notify::new(),
+        };
+        Self { shared: Arc::new(shared), runners: JoinSet::new() }
+    }
+
+    /// Starts runners for what can be leased.
+    fn start_runners(&mut self) {
+        while self.runners.try_join_next().is_some() {}
+        let start = {
+            let mut state = self.shared.lock();
+            let start = state.ledger.leasable().min(MAP_CONCURRENCY).saturating_sub(state.runners);
+            state.runners += start;
+            start
+        };
+        for _ in 0..start {
+            self.runners.spawn(self.shared.clone().run());
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self: Arc<Self>) {
+        loop {
+            let leased = {
+                let mut state = self.lock();
+                let leased = state.ledger.lease();
+                // Counted down under the same lock, so that `start_runners` never counts on one that is leaving.
+                if leased.is_none() {
+                    state.runners -= 1;
+                }
+                leased
+            };
+            let Some((index, input)) = leased else { break };
+            let call = Call {
+                program: self.program.clone(),
+                function: self.function,
+                input,
+                depth: self.depth,
+                deadline_max: self.deadline_max,
+            };
+            let finished = self.dispatcher.call(call).await;
+            self.lock().ledger.complete(MapOutcome { index, result: finished.result, receipt: finished.receipt });
+            self.progress.notify_one();
+        }
+        // Whoever waits for an outcome that will not come must look again.
+        self.progress.notify_one();
+    }
+}
+
+impl MapRun for Map {
+    fn push(&mut self, inputs: &mut VecDeque<Payload>) -> Result<usize, Failure> {
+        let taken = {
+            let mut state = self.shared.lock();
+            if state.finished {
+                return Err(Failure::new(FailureCode::Terminal, "the map was finished; open another for more inputs"));
+            }
+            state.ledger.accept(inputs)
+        };
+        self.start_runners();
+        Ok(taken)
+    }
+
+    fn finish(&mut self) {
+        let mut state = self.shared.lock();
+        state.finished = true;
+        state.ledger.finish();
+    }
+
+    fn next(&mut self, max: usize) -> Pin<Box<dyn Future<Output = Vec<MapOutcome>> + Send + '_>> {
+        Box::pin(async move {
+            loop {
+                let (taken, nothing_to_wait_for) = {
+                    let mut state = self.shared.lock();
+                    let taken = state.ledger.take(max);
+                    // Without a running call and without an input to start, waiting would never end: the caller must push.
+                    let idle = state.runners == 0 && state.ledger.leasable() == 0;
+                    (taken, state.ledger.is_drained() || idle)
+                };
+                // Taking may have made room for more leases.
+                self.start_runners();
+                if !taken.is_empty() || nothing_to_wait_for {
+                    return taken;
+                }
+                self.shared.progress.notified().await;
+            }
+        })
+    }
+}

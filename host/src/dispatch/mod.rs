@@ -1,0 +1,17 @@
+//! The only way to run anything: admission, retries, maps. Deciders are plain values; drivers beside them act.
+//!
+//! Not here: HTTP, the command line, what a guest can see (`sandbox`).
+//!
+//! Invariants: a call holds a slot while an attempt runs and at no other time; every wait is bounded by the call's
+//! timeout; a call tree of the allowed depth always finishes, whatever else holds slots (`admission`).
+
+mod admission;
+mod dispatcher;
+mod ledger;
+mod map;
+mod retry;
+mod suggest;
+
+pub use dispatcher::{Call, Dispatcher, Finished, LiveCall};
+pub use map::Map;
+pub use suggest::closest;

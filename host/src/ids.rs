@@ -1,0 +1,185 @@
+//! Names and ids: validated once, cheap to clone, never plain strings.
+//!
+//! Limits: names are 1 to 64 bytes of ASCII letters, digits, `-` and `_`, so that they are safe as path segments, store
+//! keys and log fields.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Longest name of an app or a function, in bytes.
+pub const NAME_LEN_MAX: usize = 64;
+
+/// A string that cannot be a name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NameError {
+    #[error("a name cannot be empty")]
+    Empty,
+    #[error("the name `{name}` is {} bytes long, over the limit of {NAME_LEN_MAX}", name.len())]
+    TooLong { name: String },
+    #[error("the name `{name}` holds {found:?}; letters, digits, `-` and `_` are allowed")]
+    Character { name: String, found: char },
+}
+
+/// Checks what every name must fulfil.
+fn check_name(name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if name.len() > NAME_LEN_MAX {
+        return Err(NameError::TooLong { name: name.chars().take(80).collect() });
+    }
+    match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))) {
+        Some(found) => Err(NameError::Character { name: name.to_owned(), found }),
+        None => Ok(()),
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// Checks `name` and makes it one.
+            pub fn new(name: &str) -> Result<Self, NameError> {
+                check_name(name)?;
+                Ok(Self(name.into()))
+            }
+
+            /// Returns it as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+            fn from_str(s: &str) -> Result<Self, NameError> {
+                Self::new(s)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(s: String) -> Result<Self, NameError> {
+                Self::new(&s)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of an app.
+    AppName
+}
+
+name! {
+    /// The name of a function within its app.
+    FunctionName
+}
+
+/// One function of one app, written `app::function`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct FunctionId {
+    pub app: AppName,
+    pub function: FunctionName,
+}
+
+impl fmt::Display for FunctionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}::{}", self.app, self.function)
+    }
+}
+
+/// One call: unique on this host and sortable by time (UUID version 7).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(transparent)]
+pub struct CallId(Uuid);
+
+impl CallId {
+    /// Draws a new id.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A version of an app: the first 12 hex digits of its component's SHA-256.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Version(Arc<str>);
+
+impl Version {
+    /// Returns the version of the component with this digest.
+    pub fn of_digest(digest: &[u8; 32]) -> Self {
+        Self(digest[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+    }
+
+    /// Returns it as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_path_segments() {
+        for good in ["a", "docs-search", "A_1", &"x".repeat(64)] {
+            assert!(AppName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "ä", "a\0", "%2e", &"x".repeat(65)] {
+            assert!(AppName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn call_ids_sort_by_time() {
+        let ids: Vec<String> = (0..100).map(|_| CallId::generate().to_string()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}

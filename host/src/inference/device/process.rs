@@ -1,0 +1,175 @@
+//! The worker process and the socket to it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use super::WorkerProgram;
+use crate::inference::wire::{Frame, HEADER_BYTES, Header};
+
+/// How long a worker that was hung up on may take to end.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The sending side of a running worker.
+pub(super) struct Worker {
+    stream: Arc<UnixStream>,
+    pid: u32,
+    ended: watch::Receiver<bool>,
+}
+
+/// The receiving side; owns the process.
+pub(super) struct Replies {
+    stream: Arc<UnixStream>,
+    child: Child,
+    ended: watch::Sender<bool>,
+}
+
+impl Worker {
+    /// Starts the process. Must run within a tokio runtime.
+    pub fn start(program: &WorkerProgram) -> io::Result<(Worker, Replies)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut command = Command::new(&program.program);
+        command
+            .args(&program.args)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            // Its own group: Ctrl-C in a terminal reaches the host, which then hangs up in its own time.
+            .process_group(0)
+            .env_clear()
+            .kill_on_drop(true);
+        for key in ["RUST_LOG", "RUST_BACKTRACE", "BIREME_WORKER_THREADS"] {
+            if let Some(value) = std::env::var_os(key) {
+                command.env(key, value);
+            }
+        }
+        let child = command.spawn()?;
+        let pid = child.id().ok_or_else(|| io::Error::other("the worker ended at once"))?;
+        let stream = Arc::new(UnixStream::from_std(ours)?);
+        let (ended, has_ended) = watch::channel(false);
+        Ok((Worker { stream: stream.clone(), pid, ended: has_ended }, Replies { stream, child, ended }))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends one frame: at once as far as the socket takes it, the rest from a task. Only one frame is out at a time, so
+    /// nothing can come between. A broken socket shows on the receiving side.
+    pub fn send(&self, frame: &[u8]) {
+        let mut sent = 0;
+        while sent < frame.len() {
+            match self.stream.try_write(&frame[sent..]) {
+                Ok(written) => sent += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let rest = frame[sent..].to_vec();
+                    let stream = self.stream.clone();
+                    tokio::spawn(async move { write_all(&stream, &rest).await });
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Tells the worker to end: it sees the end of its input.
+    pub fn hang_up(&self) {
+        let _ = rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Both);
+    }
+
+    /// Waits until the process is gone.
+    pub async fn closed(&self) {
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+}
+
+async fn write_all(stream: &UnixStream, mut rest: &[u8]) {
+    while !rest.is_empty() {
+        match stream.try_write(rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if stream.writable().await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+impl Replies {
+    /// Hands every reply to `take` until that returns false, the worker ends, or it is silent for `timeout` while
+    /// `is_waiting`. Then ends the process and says why.
+    pub async fn run(
+        mut self,
+        timeout: Duration,
+        mut take: impl FnMut(Header, Frame) -> bool,
+        is_waiting: impl Fn() -> bool,
+    ) -> String {
+        let reason = loop {
+            match self.next(timeout, &is_waiting).await {
+                Ok((header, frame)) => {
+                    if !take(header, frame) {
+                        break "it broke the protocol".to_owned();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break "it hung up".to_owned(),
+                Err(error) => break error.to_string(),
+            }
+        };
+        let status = match tokio::time::timeout(EXIT_TIMEOUT, self.child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                let _ = self.child.start_kill();
+                self.child.wait().await
+            }
+        };
+        let _ = self.ended.send(true);
+        match status {
+            Ok(status) if !status.success() => format!("{reason} ({status})"),
+            _ => reason,
+        }
+    }
+
+    async fn next(&mut self, timeout: Duration, is_waiting: &impl Fn() -> bool) -> io::Result<(Header, Frame)> {
+        let mut header = [0; HEADER_BYTES];
+        loop {
+            // While nothing is asked, silence is what an idle worker does.
+            match tokio::time::timeout(timeout, self.stream.readable()).await {
+                Ok(ready) => break ready?,
+                Err(_) if !is_waiting() => {}
+                Err(_) => {
+                    let _ = self.child.start_kill();
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, format!("it was silent for {timeout:?}")));
+                }
+            }
+        }
+        self.read_exact(&mut header).await?;
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let header = Header::parse(&header).map_err(invalid)?;
+        let mut body = vec![0; header.body_bytes];
+        tokio::time::timeout(timeout, self.read_exact(&mut body))
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "its reply did not end"))??;
+        let frame = Frame::decode(header.kind, &body).map_err(invalid)?;
+        Ok((header, frame))
+    }
+
+    async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.stream.try_read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => buffer = &mut buffer[read..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.readable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! The host's side of inference: which models there are, the batcher in front of each, and the worker behind them.
+//!
+//! Not here: arithmetic (`worker`, another process).
+//!
+//! A request is tokenised on the caller's thread (long ones on a blocking thread), joins its model's batcher, rides in
+//! one or more batches, and comes back with its share of what they cost.
+
+pub mod batcher;
+pub mod catalogue;
+mod device;
+pub mod pull;
+pub mod tokenizer;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dashmap::DashMap;
+
+use crate::call::InferenceReceipt;
+use crate::limits::BatchLimits;
+use catalogue::{Catalogue, CatalogueError};
+use device::{Device, ModelSource};
+pub use device::{DeviceStats, WorkerProgram};
+use tokenizer::Tokenizer;
+use wire::ModelId;
+
+/// Texts of more bytes than this together are tokenised off the caller's thread.
+const TOKENIZE_INLINE_BYTES_MAX: usize = 4 << 10;
+
+/// A model that echoes nothing and costs nothing, to measure the way to a worker and back. Only where the configuration
+/// asks for it.
+pub const NOOP_MODEL: &str = "bireme-noop";
+
+/// Why a request has no answer. The same set as `inference-error` in `wit/inference.wit`.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InferenceError {
+    #[error("no model `{model}` is installed; run `bireme models pull {model}`")]
+    UnknownModel { model: String },
+    #[error("the input does not fit the model: {reason}")]
+    BadInput { reason: String },
+    #[error("the queue of model `{model}` is full ({waiting_rows} texts wait); try again later")]
+    Overloaded { model: String, waiting_rows: usize },
+    #[error("the deadline passed before the model answered")]
+    Deadline,
+    #[error("the worker died {losses} times with this request for model `{model}`")]
+    DeviceLost { model: String, losses: u32 },
+    #[error("model `{model}` cannot be served: {reason}")]
+    Unavailable { model: String, reason: String },
+}
+
+/// Vectors of one dimension, concatenated, and what they cost.
+#[derive(Debug)]
+pub struct Embedded {
+    pub dimension: u32,
+    pub values: Vec<f32>,
+    pub receipt: InferenceReceipt,
+}
+
+/// How inference is set up.
+#[derive(Clone, Debug)]
+pub struct InferenceConfig {
+    pub models_dir: PathBuf,
+    pub worker: WorkerProgram,
+    pub batch_limits: BatchLimits,
+    /// Whether `NOOP_MODEL` can be called.
+    pub noop_model: bool,
+}
+
+/// All models of one host.
+pub struct Inference {
+    catalogue: Catalogue,
+    device: Device,
+    models: DashMap<String, Arc<Model>>,
+    /// Held while a model's files are opened, so that a burst of first requests opens them once.
+    opening: tokio::sync::Mutex<()>,
+    max_request_rows: usize,
+    noop_model: bool,
+}
+
+struct Model {
+    id: ModelId,
+    encoding: Encoding,
+}
+
+enum Encoding {
+    Tokens(Tokenizer),
+    /// One token for four bytes: the no-op model has no vocabulary.
+    Length,
+}
+
+impl Inference {
+    /// Sets up; starts no worker before the first request. Must be called within a tokio runtime.
+    pub fn new(config: InferenceConfig) -> Self {
+        Self {
+            catalogue: Catalogue::new(&config.models_dir),
+            device: Device::new(config.worker, config.batch_limits.clone()),
+            models: DashMap::new(),
+            opening: tokio::sync::Mutex::new(()),
+            max_request_rows: config.batch_limits.max_request_rows,
+            noop_model: config.noop_model,
+        }
+    }
+
+    /// Embeds each text. Dropping the future takes the request out of the queue.
+    pub async fn embed(&self, name: &str, texts: Vec<String>, deadline: Instant) -> Result<Embedded, InferenceError> {
+        if texts.len() > self.max_request_rows {
+            let reason = format!("{} texts in one request, over the limit of {}", texts.len(), self.max_request_rows);
+            return Err(InferenceError::BadInput { reason });
+        }
+        let answer = async {
+            let model = self.model(name).await?;
+            if texts.is_empty() {
+                let dimension = self.device.dimension(model.id).await?;
+                return Ok(Embedded { dimension, values: Vec::new(), receipt: InferenceReceipt::default() });
+            }
+            let (ids, cu_seqlens) = tokenize(&model, texts).await?;
+            self.device.embed(model.id, ids, cu_seqlens).await
+        };
+        tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
+    }
+
+    /// Returns what the device has done so far.
+    pub fn stats(&self) -> DeviceStats {
+        self.device.stats()
+    }
+
+    /// Ends the worker. Requests that wait fail.
+    pub async fn shut_down(&self) {
+        self.device.shut_down().await;
+    }
+
+    async fn model(&self, name: &str) -> Result<Arc<Model>, InferenceError> {
+        if let Some(model) = self.models.get(name) {
+            return Ok(model.clone());
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(model) = self.models.get(name) {
+            return Ok(model.clone());
+        }
+        let model = if self.noop_model && name == NOOP_MODEL {
+            let id = self.device.register(name, ModelSource::Noop);
+            Arc::new(Model { id, encoding: Encoding::Length })
+        } else {
+            let unavailable = |reason: String| InferenceError::Unavailable { model: name.to_owned(), reason };
+            let installed = self.catalogue.get(name).map_err(|error| match error {
+                CatalogueError::UnknownModel { .. } => InferenceError::UnknownModel { model: name.to_owned() },
+                other => unavailable(other.to_string()),
+            })?;
+            let dir = installed.path;
+            let tokenizer = tokio::task::spawn_blocking({
+                let dir = dir.clone();
+                move || Tokenizer::load(&dir)
+            });
+            let tokenizer = tokenizer
+                .await
+                .map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?
+                .map_err(|error| unavailable(error.to_string()))?;
+            let id = self.device.register(name, ModelSource::Directory(dir));
+            Arc::new(Model { id, encoding: Encoding::Tokens(tokenizer) })
+        };
+        self.models.insert(name.to_owned(), model.clone());
+        Ok(model)
+    }
+}
+
+/// Returns the token ids of all texts and where each begins.
+async fn tokenize(model: &Arc<Model>, texts: Vec<String>) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
+    let bytes: usize = texts.iter().map(String::len).sum();
+    if bytes <= TOKENIZE_INLINE_BYTES_MAX {
+        return model.encoding.encode_all(&texts);
+    }
+    let model = model.clone();
+    tokio::task::spawn_blocking(move || model.encoding.encode_all(&texts))
+        .await
+        .unwrap_or_else(|_| Err(InferenceError::BadInput { reason: "the tokenizer crashed on this text".to_owned() }))
+}
+
+impl Encoding {
+    fn encode_all(&self, texts: &[String]) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
+        let mut ids = Vec::new();
+        let mut cu_seqlens = Vec::with_capacity(texts.len() + 1);
+        cu_seqlens.push(0);
+        for (i, text) in texts.iter().enumerate() {
+            match self {
+                Encoding::Tokens(tokenizer) => {
+                    let row = tokenizer
+                        .encode(text)
+                        .map_err(|error| InferenceError::BadInput { reason: format!("text {i}: {error}") })?;
+                    ids.extend(row);
+                }
+                Encoding::Length => ids.extend(std::iter::repeat_n(1, text.len() / 4 + 1)),
+            }
+            let end = u32::try_from(ids.len()).map_err(|_| InferenceError::BadInput { reason: "too many tokens".into() })?;
+            cu_seqlens.push(end);
+        }
+        Ok((ids, cu_seqlens))
+    }
+}

@@ -1,0 +1,177 @@
+//! The guests' key-value data: buckets of an app, on `store`.
+//!
+//! Not here: the WIT interface (`sandbox::imports::keyvalue`).
+//!
+//! Invariants: an app reads and writes its own buckets only (its name is the first part of every key); a `set` that
+//! returned is on disk. The database opens at the first use, so an app that keeps nothing needs no data directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::ids::AppName;
+use crate::limits::{KV_KEY_BYTES_MAX, KV_LIST_KEYS_MAX, KV_VALUE_BYTES_MAX};
+use crate::store::{DataLock, Op, Store, StoreError, Table};
+
+/// Longest name of a bucket, in bytes.
+const BUCKET_LEN_MAX: usize = 64;
+
+/// The key-value data of all apps.
+pub struct KeyValue {
+    dir: PathBuf,
+    /// Opened once; an error is not kept, so that a directory that becomes free can be used.
+    open: OnceLock<(Store, DataLock)>,
+    opening: std::sync::Mutex<()>,
+}
+
+/// A bucket of one app.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// `app \0 bucket \0`: names hold no NUL, so no prefix is the start of another.
+    prefix: Vec<u8>,
+}
+
+/// A page of keys.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Keys {
+    pub keys: Vec<String>,
+    /// Where to go on, unless these were the last.
+    pub cursor: Option<u64>,
+}
+
+/// An operation that cannot be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyValueError {
+    #[error("a bucket's name has 1 to {BUCKET_LEN_MAX} bytes and no NUL; `{name}` does not")]
+    BucketName { name: String },
+    #[error("a key has at most {KV_KEY_BYTES_MAX} bytes; this one has {len}")]
+    KeyTooLong { len: usize },
+    #[error("a value has at most {KV_VALUE_BYTES_MAX} bytes; the one for `{key}` has {len}")]
+    ValueTooLarge { key: String, len: usize },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl KeyValue {
+    /// The data in `dir`, which is created at the first use.
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), open: OnceLock::new(), opening: std::sync::Mutex::new(()) }
+    }
+
+    /// Opens the database now, so that a directory in use is found at start.
+    pub fn open_now(&self) -> Result<(), StoreError> {
+        self.store().map(drop)
+    }
+
+    fn store(&self) -> Result<&Store, StoreError> {
+        if let Some((store, _)) = self.open.get() {
+            return Ok(store);
+        }
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.open.get().is_none() {
+            let lock = DataLock::take(&self.dir)?;
+            let store = Store::open(&self.dir.join("store.redb"))?;
+            let _ = self.open.set((store, lock));
+        }
+        Ok(&self.open.get().expect("set under the lock").0)
+    }
+
+    /// Returns the bucket `name` of `app`. Buckets need no creation.
+    pub fn bucket(&self, app: &AppName, name: &str) -> Result<Bucket, KeyValueError> {
+        if name.is_empty() || name.len() > BUCKET_LEN_MAX || name.contains('\0') {
+            return Err(KeyValueError::BucketName { name: name.chars().take(BUCKET_LEN_MAX).collect() });
+        }
+        let prefix = [app.as_str().as_bytes(), b"\0", name.as_bytes(), b"\0"].concat();
+        Ok(Bucket { prefix })
+    }
+
+    /// Returns the value of `key`.
+    pub fn get(&self, bucket: &Bucket, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
+        Ok(self.store()?.get(Table::KeyValue, &bucket.key(key)?)?)
+    }
+
+    /// Returns whether `key` has a value.
+    pub fn exists(&self, bucket: &Bucket, key: &str) -> Result<bool, KeyValueError> {
+        Ok(self.store()?.contains(Table::KeyValue, &bucket.key(key)?)?)
+    }
+
+    /// Sets `key` and returns once that is on disk.
+    pub async fn set(&self, bucket: &Bucket, key: &str, value: Vec<u8>) -> Result<(), KeyValueError> {
+        if value.len() > KV_VALUE_BYTES_MAX {
+            return Err(KeyValueError::ValueTooLarge { key: key.chars().take(80).collect(), len: value.len() });
+        }
+        let op = Op::Put { table: Table::KeyValue, key: bucket.key(key)?, value };
+        Ok(self.store()?.write(vec![op]).await?)
+    }
+
+    /// Removes `key`; a key without a value is no error.
+    pub async fn delete(&self, bucket: &Bucket, key: &str) -> Result<(), KeyValueError> {
+        let op = Op::Delete { table: Table::KeyValue, key: bucket.key(key)? };
+        Ok(self.store()?.write(vec![op]).await?)
+    }
+
+    /// Returns the next page of keys, in byte order.
+    pub fn keys(&self, bucket: &Bucket, cursor: Option<u64>) -> Result<Keys, KeyValueError> {
+        let skip = usize::try_from(cursor.unwrap_or(0)).unwrap_or(usize::MAX);
+        let found = self.store()?.keys(Table::KeyValue, &bucket.prefix, skip, KV_LIST_KEYS_MAX)?;
+        let cursor = (found.len() == KV_LIST_KEYS_MAX).then_some((skip + found.len()) as u64);
+        let keys = found.iter().map(|key| String::from_utf8_lossy(&key[bucket.prefix.len()..]).into_owned()).collect();
+        Ok(Keys { keys, cursor })
+    }
+}
+
+impl Bucket {
+    fn key(&self, key: &str) -> Result<Vec<u8>, KeyValueError> {
+        if key.len() > KV_KEY_BYTES_MAX {
+            return Err(KeyValueError::KeyTooLong { len: key.len() });
+        }
+        Ok([&self.prefix, key.as_bytes()].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn apps_and_buckets_do_not_see_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let kv = KeyValue::new(dir.path());
+        let (a, b) = (AppName::new("a").unwrap(), AppName::new("ab").unwrap());
+        let mine = kv.bucket(&a, "x").unwrap();
+        kv.set(&mine, "k", b"1".to_vec()).await.unwrap();
+        for other in [kv.bucket(&b, "x").unwrap(), kv.bucket(&a, "xk").unwrap(), kv.bucket(&a, "y").unwrap()] {
+            assert_eq!(kv.get(&other, "k").unwrap(), None);
+            assert_eq!(kv.keys(&other, None).unwrap(), Keys { keys: vec![], cursor: None });
+        }
+        assert_eq!(kv.get(&mine, "k").unwrap(), Some(b"1".to_vec()));
+        kv.delete(&mine, "k").await.unwrap();
+        assert!(!kv.exists(&mine, "k").unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_long_list_comes_in_pages() {
+        let dir = tempfile::tempdir().unwrap();
+        let kv = KeyValue::new(dir.path());
+        let bucket = kv.bucket(&AppName::new("a").unwrap(), "x").unwrap();
+        let keys: Vec<String> = (0..KV_LIST_KEYS_MAX + 5).map(|i| format!("{i:06}")).collect();
+        let writes = keys.iter().map(|key| kv.set(&bucket, key, vec![]));
+        assert!(futures_util::future::join_all(writes).await.iter().all(Result::is_ok));
+        let first = kv.keys(&bucket, None).unwrap();
+        let second = kv.keys(&bucket, first.cursor).unwrap();
+        assert_eq!([first.keys, second.keys].concat(), keys);
+        assert_eq!(second.cursor, None);
+    }
+
+    #[test]
+    fn names_and_sizes_are_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let kv = KeyValue::new(dir.path());
+        let app = AppName::new("a").unwrap();
+        for bad in ["", "a\0b", &"x".repeat(65)] {
+            assert!(kv.bucket(&app, bad).is_err());
+        }
+        let bucket = kv.bucket(&app, "x").unwrap();
+        assert!(matches!(kv.get(&bucket, &"k".repeat(1_025)), Err(KeyValueError::KeyTooLong { len: 1_025 })));
+    }
+}

@@ -1,0 +1,134 @@
+//! Every bound of the host: its name, its unit, its default, in one place.
+//!
+//! A function's attributes choose within the ceilings given here. Full is a normal answer everywhere: a typed failure
+//! with a hint, never a longer queue.
+
+use std::time::Duration;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Epoch tick: how often a running guest looks at its deadline and lets others run.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// Nesting of calls through the host: a top-level call has depth 0, so four levels fit.
+pub const DEPTH_MAX: u32 = 3;
+
+/// Inputs that an ordered map reads ahead of its oldest unfinished one.
+pub const MAP_WINDOW: usize = 4_096;
+/// Bytes of inputs and of untaken outcomes that a map keeps in memory, each.
+pub const MAP_BYTES_MAX: u64 = 64 * MIB;
+/// Calls of one map that run at a time, where the host has slots for them.
+pub const MAP_CONCURRENCY: usize = 64;
+/// Maps that one call may hold open at a time.
+pub const MAPS_PER_CALL_MAX: usize = 16;
+
+/// Calls that wait for a slot, over all apps.
+pub const WAITING_CALLS_MAX: usize = 16_384;
+
+/// Instances (slots of the pool), unless the kernel's mapping limit allows fewer.
+pub const INSTANCES_DEFAULT: u32 = 1_000;
+/// Mappings that one instance takes (measured: about 6), with slack for its stack and code.
+pub const MAPPINGS_PER_INSTANCE: u64 = 8;
+/// Mappings left to the rest of the process.
+pub const MAPPINGS_RESERVED: u64 = 8_192;
+
+/// Elements of one table of an instance.
+pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Live resources (streams, requests, pollables, maps) of one instance.
+pub const RESOURCES_MAX: usize = 1_024;
+/// Bytes of one `get-random-bytes`.
+pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
+/// Bytes of one set of HTTP fields.
+pub const HTTP_FIELDS_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of one key of the key-value store.
+pub const KV_KEY_BYTES_MAX: usize = 1_024;
+/// Bytes of one value of the key-value store.
+pub const KV_VALUE_BYTES_MAX: usize = 8 << 20;
+/// Keys that one `list-keys` returns.
+pub const KV_LIST_KEYS_MAX: usize = 1_000;
+
+/// Largest component that the host compiles.
+pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
+/// Largest metadata document.
+pub const METADATA_BYTES_MAX: usize = 4 << 20;
+/// Deadline of `describe`, which only builds a document.
+pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time that an HTTP client may take to send its request line and headers; also the idle time of a kept-alive connection.
+pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that an HTTP client may take to send its body.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Open HTTP connections.
+pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
+/// Time that running calls get to finish once the host is told to stop.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What one function may take, after its attributes met the host's defaults and ceilings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionLimits {
+    /// Sum of the instance's linear memories.
+    pub memory_bytes_max: u64,
+    /// Wall clock of one attempt, whatever it is doing.
+    pub timeout: Duration,
+    /// Attempts after the first.
+    pub retries_max: u32,
+    pub input_bytes_max: u64,
+    pub output_bytes_max: u64,
+    /// Kept log (lines, stdout and stderr together).
+    pub log_bytes_max: u64,
+    /// Outbound connections at a time.
+    pub connections_max: usize,
+}
+
+impl Default for FunctionLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 128 * MIB,
+            timeout: Duration::from_secs(30),
+            retries_max: 0,
+            input_bytes_max: 8 * MIB,
+            output_bytes_max: 8 * MIB,
+            log_bytes_max: MIB,
+            connections_max: 16,
+        }
+    }
+}
+
+/// The most that a function's attributes can ask for.
+#[derive(Clone, Debug)]
+pub struct Ceilings {
+    pub memory_bytes_max: u64,
+    pub timeout_max: Duration,
+    pub retries_max: u32,
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        Self { memory_bytes_max: 1024 * MIB, timeout_max: Duration::from_secs(3_600), retries_max: 10 }
+    }
+}
+
+/// Bounds of a model's queue and batches. Names are Triton's.
+#[derive(Clone, Debug)]
+pub struct BatchLimits {
+    /// Rows (texts) of one batch.
+    pub max_batch_size: usize,
+    /// Tokens of one batch.
+    pub max_batch_tokens: usize,
+    /// Rows that wait.
+    pub max_queue_size: usize,
+    /// Texts of one request.
+    pub max_request_rows: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { max_batch_size: 512, max_batch_tokens: 16_384, max_queue_size: 65_536, max_request_rows: 16_384 }
+    }
+}
+
+// A full map must be able to wait whole, or its own size would refuse it.
+const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
+// One batch of the longest sequences still fits the worker's frame (see `inference::wire`).
+const _: () = assert!(MAP_CONCURRENCY <= INSTANCES_DEFAULT as usize);

@@ -1,0 +1,78 @@
+//! The host's side of `wit/`, generated.
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    world: "bireme:host/app",
+    imports: { default: async | trappable },
+    exports: { default: async },
+    with: {
+        "wasi:cli": wasmtime_wasi::p2::bindings::cli,
+        "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+        "wasi:io": wasmtime_wasi::p2::bindings::io,
+        "wasi:random": wasmtime_wasi::p2::bindings::random,
+        "wasi:http": wasmtime_wasi_http::p2::bindings::http,
+        "wasi:keyvalue/store.bucket": crate::kv::Bucket,
+        "bireme:host/functions.map-run": super::imports::functions::OpenMap,
+    },
+});
+
+pub use bireme::host::{context, functions, inference, types};
+pub use wasi::keyvalue::store as keyvalue;
+
+use crate::call::{Failure, FailureCode, Payload};
+
+impl From<Failure> for types::Failure {
+    fn from(failure: Failure) -> Self {
+        let code = match failure.code {
+            FailureCode::Failed => types::FailureCode::Failed,
+            FailureCode::Terminal => types::FailureCode::Terminal,
+            FailureCode::InvalidInput => types::FailureCode::InvalidInput,
+            FailureCode::UnknownFunction => types::FailureCode::UnknownFunction,
+            FailureCode::Timeout => types::FailureCode::Timeout,
+            FailureCode::MemoryLimit => types::FailureCode::MemoryLimit,
+            FailureCode::Crashed => types::FailureCode::Crashed,
+            FailureCode::InputTooLarge => types::FailureCode::InputTooLarge,
+            FailureCode::OutputTooLarge => types::FailureCode::OutputTooLarge,
+            FailureCode::Overloaded => types::FailureCode::Overloaded,
+            FailureCode::DepthExceeded => types::FailureCode::DepthExceeded,
+            FailureCode::Cancelled => types::FailureCode::Cancelled,
+            FailureCode::Unavailable => types::FailureCode::Unavailable,
+        };
+        Self { code, message: failure.message, causes: failure.causes }
+    }
+}
+
+impl From<types::Failure> for Failure {
+    /// What a guest returned. Its code is taken at its word: a parent hands on its child's failure, a timeout included.
+    fn from(failure: types::Failure) -> Self {
+        let code = match failure.code {
+            types::FailureCode::Failed => FailureCode::Failed,
+            types::FailureCode::Terminal => FailureCode::Terminal,
+            types::FailureCode::InvalidInput => FailureCode::InvalidInput,
+            types::FailureCode::UnknownFunction => FailureCode::UnknownFunction,
+            types::FailureCode::Timeout => FailureCode::Timeout,
+            types::FailureCode::MemoryLimit => FailureCode::MemoryLimit,
+            types::FailureCode::Crashed => FailureCode::Crashed,
+            types::FailureCode::InputTooLarge => FailureCode::InputTooLarge,
+            types::FailureCode::OutputTooLarge => FailureCode::OutputTooLarge,
+            types::FailureCode::Overloaded => FailureCode::Overloaded,
+            types::FailureCode::DepthExceeded => FailureCode::DepthExceeded,
+            types::FailureCode::Cancelled => FailureCode::Cancelled,
+            types::FailureCode::Unavailable => FailureCode::Unavailable,
+        };
+        Self { code, message: failure.message, causes: failure.causes }
+    }
+}
+
+impl From<Payload> for types::Payload {
+    fn from(payload: Payload) -> Self {
+        // Results that nobody else holds (all but those kept for a client) hand over their buffer without a copy.
+        Self { content_type: payload.content_type, data: payload.data.into() }
+    }
+}
+
+impl From<types::Payload> for Payload {
+    fn from(payload: types::Payload) -> Self {
+        Self { content_type: payload.content_type, data: payload.data.into() }
+    }
+}

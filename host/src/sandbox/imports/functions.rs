@@ -1,0 +1,102 @@
+//! `bireme:host/functions`: calls and maps of the app's own functions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use wasmtime::component::Resource;
+
+use crate::call::{Failure, FailureCode, Payload};
+use crate::sandbox::bindings::{functions, types};
+use crate::sandbox::boundary::Import;
+use crate::sandbox::running::RunningCall;
+use crate::sandbox::services::{Functions, MapRun, Order};
+use crate::sandbox::state::CallState;
+
+/// A map that a guest holds.
+pub struct OpenMap {
+    run: Box<dyn MapRun>,
+    call: Arc<RunningCall>,
+}
+
+impl Drop for OpenMap {
+    fn drop(&mut self) {
+        self.call.close_map();
+    }
+}
+
+fn other_side(call: &RunningCall) -> Result<Arc<dyn Functions>, Failure> {
+    call.services.functions().ok_or_else(|| Failure::new(FailureCode::Cancelled, "the host is shutting down"))
+}
+
+impl functions::Host for CallState {
+    async fn call(
+        &mut self,
+        function: String,
+        input: types::Payload,
+    ) -> wasmtime::Result<Result<types::Payload, types::Failure>> {
+        let call = self.call.clone();
+        let functions = match other_side(&call) {
+            Ok(functions) => functions,
+            Err(failure) => return Ok(Err(failure.into())),
+        };
+        let answer = call.boundary.cross_async(Import::Function, functions.call(&call, &function, input.into())).await;
+        Ok(answer.map(Into::into).map_err(Into::into))
+    }
+}
+
+impl functions::HostMapRun for CallState {
+    async fn start(
+        &mut self,
+        function: String,
+        order: functions::Order,
+    ) -> wasmtime::Result<Result<Resource<OpenMap>, types::Failure>> {
+        let order = match order {
+            functions::Order::Input => Order::Input,
+            functions::Order::Completion => Order::Completion,
+        };
+        let call = self.call.clone();
+        if !call.open_map() {
+            let message = format!("a call may hold {} maps open; drop one first", crate::limits::MAPS_PER_CALL_MAX);
+            return Ok(Err(Failure::new(FailureCode::Overloaded, message).into()));
+        }
+        let opened = call.boundary.cross(Import::Function, || other_side(&call)?.map(&call, &function, order));
+        match opened {
+            Ok(run) => Ok(Ok(self.table.push(OpenMap { run, call })?)),
+            Err(failure) => {
+                call.close_map();
+                Ok(Err(failure.into()))
+            }
+        }
+    }
+
+    async fn push(
+        &mut self,
+        map: Resource<OpenMap>,
+        inputs: Vec<types::Payload>,
+    ) -> wasmtime::Result<Result<u32, types::Failure>> {
+        let map = self.table.get_mut(&map)?;
+        let mut inputs: VecDeque<Payload> = inputs.into_iter().map(Into::into).collect();
+        let taken = self.call.boundary.cross(Import::Function, || map.run.push(&mut inputs));
+        Ok(taken.map(|taken| u32::try_from(taken).unwrap_or(u32::MAX)).map_err(Into::into))
+    }
+
+    async fn finish(&mut self, map: Resource<OpenMap>) -> wasmtime::Result<()> {
+        self.table.get_mut(&map)?.run.finish();
+        Ok(())
+    }
+
+    async fn next(&mut self, map: Resource<OpenMap>, max: u32) -> wasmtime::Result<Vec<functions::Outcome>> {
+        let map = self.table.get_mut(&map)?;
+        let outcomes = self.call.boundary.cross_async(Import::Function, map.run.next(max.max(1) as usize)).await;
+        let outcomes = outcomes.into_iter().map(|outcome| functions::Outcome {
+            index: outcome.index,
+            result: outcome.result.map(Into::into).map_err(Into::into),
+        });
+        Ok(outcomes.collect())
+    }
+
+    async fn drop(&mut self, map: Resource<OpenMap>) -> wasmtime::Result<()> {
+        self.table.delete(map)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! The host's side of every import, one file for each interface.
+
+pub mod context;
+pub mod functions;
+pub mod http;
+pub mod inference;
+pub mod keyvalue;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use super::bindings;
+use super::state::CallState;
+
+/// Links everything that a component may import. File system and sockets are there because language runtimes import
+/// them; without a preopened directory and with every socket call denied they reach nothing.
+pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    bindings::context::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::functions::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::keyvalue::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    Ok(())
+}

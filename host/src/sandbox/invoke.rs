@@ -1,0 +1,185 @@
+//! The sandbox itself: makes programs ready, runs one attempt of a call.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Store, UpdateDeadline};
+
+use super::engine::{EngineConfig, PoolMode, TickingEngine};
+use super::imports;
+use super::limiter::LimitExceeded;
+use super::program::{Program, ProgramError};
+use super::running::RunningCall;
+use super::state::CallState;
+use super::trap;
+use crate::app::metadata::Metadata;
+use crate::call::{CallResult, Failure, FailureCode, InferenceReceipt, Payload, micros};
+use crate::ids::Version;
+use crate::limits::{self, Ceilings};
+use crate::outbound::Grants;
+
+/// Room for the shape of a result around its bytes, when guest data is copied out.
+const LIFT_SLACK: u64 = 64 << 10;
+
+/// A sandbox that cannot be set up, or a component that cannot describe itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    #[error("cannot set up the WebAssembly engine: {0:#}")]
+    Engine(wasmtime::Error),
+    #[error("the component exports no `bireme:host/metadata`; is it built with bireme-sdk?")]
+    NoDescribe,
+    #[error("`describe` failed: {0}")]
+    Describe(String),
+}
+
+/// How one attempt ended and what it took.
+#[derive(Debug)]
+pub struct Attempt {
+    pub result: CallResult,
+    pub busy_us: u64,
+    pub memory_peak_bytes: u64,
+    pub host_calls: u64,
+    pub log_dropped_bytes: u64,
+    pub inference: InferenceReceipt,
+}
+
+/// The engine, its pool, and the linked host interface.
+pub struct Sandbox {
+    ticking: TickingEngine,
+    linker: Linker<CallState>,
+    ceilings: Ceilings,
+}
+
+impl Sandbox {
+    pub fn new(config: &EngineConfig) -> Result<Self, SandboxError> {
+        let ticking = TickingEngine::new(config).map_err(SandboxError::Engine)?;
+        let mut linker = Linker::new(&ticking.engine);
+        imports::add_to_linker(&mut linker).map_err(SandboxError::Engine)?;
+        Ok(Self { ticking, linker, ceilings: config.ceilings.clone() })
+    }
+
+    pub fn engine(&self) -> &wasmtime::Engine {
+        &self.ticking.engine
+    }
+
+    /// Returns how many instances can exist at a time.
+    pub fn instances_max(&self) -> u32 {
+        self.ticking.instances_max
+    }
+
+    /// Returns how freed memories are reset.
+    pub fn pool_mode(&self) -> PoolMode {
+        self.ticking.pool_mode
+    }
+
+    /// Makes an app ready to be called.
+    pub fn program(
+        &self,
+        component: &Component,
+        version: Version,
+        metadata: Metadata,
+        grants: &Grants,
+    ) -> Result<Program, ProgramError> {
+        Program::new(&self.linker, component, version, metadata, grants, &self.ceilings)
+    }
+
+    /// Runs one attempt in a fresh instance. Dropping the future ends the guest and frees its slot.
+    pub async fn invoke(&self, call: &Arc<RunningCall>, input: Payload) -> Attempt {
+        let mut store = Store::new(&self.ticking.engine, CallState::new(call.clone()));
+        store.limiter(|state| &mut state.limiter);
+        let out_bytes = call.spec().limits.output_bytes_max.max(call.spec().limits.input_bytes_max) + LIFT_SLACK;
+        store.set_hostcall_fuel(usize::try_from(out_bytes).unwrap_or(usize::MAX));
+        let deadline = call.deadline;
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
+        });
+
+        let mut busy = Duration::ZERO;
+        let guest = async {
+            let app = call.program.pre.instantiate_async(&mut store).await?;
+            let name = call.spec().name.as_str();
+            app.bireme_host_handler().call_invoke(&mut store, name, &input.into()).await
+        };
+        // A panic in a host function costs this call, not the process; the store is not used again.
+        let guest = AssertUnwindSafe(busy_time(guest, &mut busy)).catch_unwind();
+        let ended = tokio::time::timeout_at(deadline.into(), guest).await;
+
+        let result = match ended {
+            Err(_) => Err(trap::timeout(call)),
+            Ok(Err(_panic)) => Err(Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")),
+            Ok(Ok(Err(error))) => Err(trap::failure(call, &error)),
+            Ok(Ok(Ok(Err(failure)))) => Err(with_denial(call, failure.into())),
+            Ok(Ok(Ok(Ok(output)))) => check_output(call, output.into()),
+        };
+        call.log.finish();
+        Attempt {
+            result,
+            busy_us: micros(busy),
+            memory_peak_bytes: store.data().limiter.peak,
+            host_calls: call.boundary.crossings(),
+            log_dropped_bytes: call.log.dropped_bytes(),
+            inference: std::mem::take(&mut *call.inference.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
+        }
+    }
+
+    /// Runs a component's `describe`, with every import a trap: a document about the code cannot depend on anything else.
+    pub async fn describe(&self, component: &[u8]) -> Result<Metadata, SandboxError> {
+        let describe = |error: wasmtime::Error| SandboxError::Describe(format!("{error:#}"));
+        // Compiled without the cache: the component that will run is another one, with the section in it.
+        let component = Component::new(&self.ticking.engine, component).map_err(describe)?;
+        let mut linker = Linker::<()>::new(&self.ticking.engine);
+        linker.define_unknown_imports_as_traps(&component).map_err(describe)?;
+        let mut store = Store::new(&self.ticking.engine, ());
+        store.set_hostcall_fuel(limits::METADATA_BYTES_MAX + LIFT_SLACK as usize);
+        store.set_epoch_deadline(1);
+        let deadline = Instant::now() + limits::DESCRIBE_TIMEOUT;
+        store.epoch_deadline_callback(move |_| {
+            if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
+        });
+        let instance = linker.instantiate_async(&mut store, &component).await.map_err(describe)?;
+        let interface = instance.get_export_index(&mut store, None, "bireme:host/metadata@0.1.0");
+        let export = interface.and_then(|interface| instance.get_export_index(&mut store, Some(&interface), "describe"));
+        let export = export.ok_or(SandboxError::NoDescribe)?;
+        let function = instance.get_typed_func::<(), (String,)>(&mut store, export).map_err(describe)?;
+        let (json,) = function.call_async(&mut store, ()).await.map_err(describe)?;
+        Metadata::parse(json.as_bytes()).map_err(|error| SandboxError::Describe(format!("{:#}", anyhow::Error::from(error))))
+    }
+}
+
+/// Adds why the host refused a request, which the guest itself was told by a code alone.
+fn with_denial(call: &RunningCall, mut failure: Failure) -> Failure {
+    let denial = call.denial.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    failure.causes.extend(denial);
+    failure
+}
+
+fn check_output(call: &RunningCall, output: Payload) -> CallResult {
+    let limit = call.spec().limits.output_bytes_max;
+    if output.data.len() as u64 > limit {
+        let message = format!(
+            "function `{}` returned {} bytes, over its output limit of {limit}; return less, or in parts",
+            call.spec().name,
+            output.data.len()
+        );
+        return Err(Failure::new(FailureCode::OutputTooLarge, message));
+    }
+    Ok(output)
+}
+
+/// Adds the time that `future` spends being polled to `busy`.
+async fn busy_time<T>(future: impl Future<Output = T>, busy: &mut Duration) -> T {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        let start = Instant::now();
+        let polled = future.as_mut().poll(context);
+        *busy += start.elapsed();
+        polled
+    })
+    .await
+}

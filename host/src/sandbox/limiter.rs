@@ -1,0 +1,67 @@
+//! The memory limit of one call.
+
+use wasmtime::ResourceLimiter;
+
+use crate::limits::TABLE_ELEMENTS_MAX;
+
+/// What stopped the guest. Travels inside the trap's error, so that the cause is known and not guessed.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitExceeded {
+    #[error("asked for {asked} bytes of memory, over the limit of {limit}")]
+    Memory { asked: u64, limit: u64 },
+    #[error("asked for a table of {asked} elements, over the limit of {TABLE_ELEMENTS_MAX}")]
+    Table { asked: usize },
+    #[error("the deadline passed")]
+    Deadline,
+}
+
+/// Counts the linear memories of one instance together.
+#[derive(Debug)]
+pub struct MemoryLimiter {
+    limit: u64,
+    allocated: u64,
+    /// Memories never shrink, so this is also the peak.
+    pub peak: u64,
+}
+
+impl MemoryLimiter {
+    pub fn new(limit: u64) -> Self {
+        Self { limit, allocated: 0, peak: 0 }
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let asked = self.allocated + desired.saturating_sub(current) as u64;
+        if asked > self.limit {
+            // An error rather than `false`: a guest would turn a refused growth into an abort without a reason.
+            return Err(LimitExceeded::Memory { asked, limit: self.limit }.into());
+        }
+        self.allocated = asked;
+        self.peak = self.peak.max(asked);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS_MAX {
+            return Err(LimitExceeded::Table { asked: desired }.into());
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_count_together() {
+        let mut limiter = MemoryLimiter::new(100);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(limiter.memory_growing(0, 30, None).unwrap());
+        assert!(limiter.memory_growing(30, 40, None).unwrap());
+        let refused = limiter.memory_growing(60, 61, None).unwrap_err();
+        assert!(matches!(refused.downcast_ref(), Some(LimitExceeded::Memory { asked: 101, limit: 100 })));
+        assert_eq!(limiter.peak, 100);
+    }
+}

@@ -1,0 +1,289 @@
+//! A call's log: structured lines, stdout and stderr, bounded.
+//!
+//! Invariants: at most the function's log limit is passed on, then bytes are counted and dropped; control characters
+//! never reach a terminal; an empty write costs nothing (GHSA-5m8g-xhq4-4h93 is why guests get this stream and not
+//! wasmtime's own adapter).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::ids::{CallId, FunctionId};
+
+/// Longest line; a longer one is cut into several.
+const LINE_BYTES_MAX: usize = 8 << 10;
+/// The end of stderr that is kept for the message of a crash.
+const TAIL_BYTES: usize = 2 << 10;
+/// What one write may carry.
+const WRITE_BYTES_MAX: usize = 64 << 10;
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// Where a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    Log,
+    Stdout,
+    Stderr,
+}
+
+/// One line, as it goes to a sink.
+#[derive(Debug)]
+pub struct Line<'a> {
+    pub call: CallId,
+    pub function: &'a FunctionId,
+    pub source: Source,
+    pub level: Level,
+    pub message: &'a str,
+    pub fields: &'a [(String, String)],
+}
+
+/// Takes lines. Called on the guest's thread for each line; must not block for long.
+pub trait LogSink: Send + Sync {
+    fn line(&self, line: &Line<'_>);
+}
+
+/// Drops every line.
+pub struct NoLog;
+
+impl LogSink for NoLog {
+    fn line(&self, _: &Line<'_>) {}
+}
+
+/// The log of one call.
+pub struct CallLog {
+    call: CallId,
+    function: FunctionId,
+    sink: Arc<dyn LogSink>,
+    bytes_max: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    kept_bytes: u64,
+    dropped_bytes: u64,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// The last bytes of stderr, in order.
+    tail: Vec<u8>,
+}
+
+impl CallLog {
+    pub fn new(call: CallId, function: FunctionId, sink: Arc<dyn LogSink>, bytes_max: u64) -> Self {
+        Self { call, function, sink, bytes_max, state: Mutex::default() }
+    }
+
+    /// Writes one structured line.
+    pub fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
+        let bytes = message.len() + fields.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        if self.take(bytes) {
+            let fields: Vec<_> = fields.iter().map(|(key, value)| (printable(key), printable(value))).collect();
+            self.emit(Source::Log, level, message, &fields);
+        }
+    }
+
+    /// Returns the bytes dropped so far.
+    pub fn dropped_bytes(&self) -> u64 {
+        self.lock().dropped_bytes
+    }
+
+    /// Returns the end of stderr as text, for the message of a crash.
+    pub fn stderr_tail(&self) -> String {
+        String::from_utf8_lossy(&self.lock().tail).into_owned()
+    }
+
+    /// Passes on lines that the guest did not end.
+    pub fn finish(&self) {
+        let (stdout, stderr, dropped) = {
+            let mut state = self.lock();
+            (std::mem::take(&mut state.stdout), std::mem::take(&mut state.stderr), state.dropped_bytes)
+        };
+        for (source, rest) in [(Source::Stdout, stdout), (Source::Stderr, stderr)] {
+            if !rest.is_empty() {
+                self.emit(source, Level::Info, &String::from_utf8_lossy(&rest), &[]);
+            }
+        }
+        if dropped > 0 {
+            let message = format!("the log limit of {} bytes was reached; {dropped} bytes were dropped", self.bytes_max);
+            self.emit(Source::Log, Level::Warn, &message, &[]);
+        }
+    }
+
+    fn write(&self, source: Source, bytes: &[u8]) {
+        let mut lines = Vec::new();
+        {
+            let mut state = self.lock();
+            if source == Source::Stderr {
+                keep_tail(&mut state.tail, bytes);
+            }
+            let room = usize::try_from(self.bytes_max - state.kept_bytes).unwrap_or(usize::MAX);
+            let (kept, dropped) = bytes.split_at(bytes.len().min(room));
+            state.kept_bytes += kept.len() as u64;
+            state.dropped_bytes += dropped.len() as u64;
+            let pending = if source == Source::Stderr { &mut state.stderr } else { &mut state.stdout };
+            for &byte in kept {
+                if byte == b'\n' || pending.len() == LINE_BYTES_MAX {
+                    lines.push(std::mem::take(pending));
+                }
+                if byte != b'\n' {
+                    pending.push(byte);
+                }
+            }
+        }
+        for line in lines {
+            self.emit(source, Level::Info, &String::from_utf8_lossy(&line), &[]);
+        }
+    }
+
+    /// Takes room for `bytes`, or counts them as dropped.
+    fn take(&self, bytes: usize) -> bool {
+        let mut state = self.lock();
+        let bytes = bytes as u64;
+        let fits = state.kept_bytes + bytes <= self.bytes_max;
+        *(if fits { &mut state.kept_bytes } else { &mut state.dropped_bytes }) += bytes;
+        fits
+    }
+
+    fn emit(&self, source: Source, level: Level, message: &str, fields: &[(String, String)]) {
+        let message = printable(message);
+        self.sink.line(&Line { call: self.call, function: &self.function, source, level, message: &message, fields });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
+    tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
+    let excess = tail.len().saturating_sub(TAIL_BYTES);
+    tail.drain(..excess);
+}
+
+/// Makes control characters visible, so that a guest's text cannot move the reader's cursor or forge a line.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => out.push(c),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A guest's stdout or stderr.
+#[derive(Clone)]
+pub struct LogStream {
+    pub log: Arc<CallLog>,
+    pub source: Source,
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for this one, and it is not linked.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if !bytes.is_empty() {
+            self.log.write(self.source, &bytes);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{AppName, FunctionName};
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<String>>);
+
+    impl LogSink for Kept {
+        fn line(&self, line: &Line<'_>) {
+            self.0.lock().unwrap().push(format!("{:?} {}", line.source, line.message));
+        }
+    }
+
+    fn log(bytes_max: u64) -> (Arc<CallLog>, Arc<Kept>) {
+        let kept = Arc::new(Kept::default());
+        let function = FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new("f").unwrap() };
+        (Arc::new(CallLog::new(CallId::generate(), function, kept.clone(), bytes_max)), kept)
+    }
+
+    #[test]
+    fn writes_become_lines() {
+        let (log, kept) = log(1_000);
+        let mut stream = LogStream { log: log.clone(), source: Source::Stdout };
+        for part in ["one\ntw", "", "o\n", "th\x1b[2Jree"] {
+            stream.write(Bytes::from(part)).unwrap();
+        }
+        log.finish();
+        assert_eq!(*kept.0.lock().unwrap(), ["Stdout one", "Stdout two", "Stdout th\\u{1b}[2Jree"]);
+    }
+
+    #[test]
+    fn a_flood_is_cut_and_counted() {
+        let (log, kept) = log(100);
+        for _ in 0..1_000 {
+            log.write(Source::Stderr, &[b'x'; 1_000]);
+        }
+        log.log(Level::Info, "late", &[]);
+        log.finish();
+        let lines = kept.0.lock().unwrap();
+        assert_eq!(lines[0], format!("Stderr {}", "x".repeat(100)));
+        assert_eq!(log.dropped_bytes(), 1_000_000 - 100 + 4);
+        assert!(lines[1].contains("999904 bytes were dropped"), "{}", lines[1]);
+        assert_eq!(log.stderr_tail().len(), TAIL_BYTES);
+    }
+
+    #[test]
+    fn an_endless_line_is_cut_into_several() {
+        let (log, kept) = log(1 << 20);
+        log.write(Source::Stdout, &vec![b'y'; LINE_BYTES_MAX * 2 + 1]);
+        log.finish();
+        let lengths: Vec<usize> = kept.0.lock().unwrap().iter().map(|line| line.len() - "Stdout ".len()).collect();
+        assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX, 1]);
+    }
+}

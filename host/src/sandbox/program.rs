@@ -1,0 +1,97 @@
+//! An app ready to be called: compiled, linked, its limits and grants resolved.
+
+use std::collections::HashMap;
+
+use wasmtime::component::{Component, Linker};
+
+use super::bindings::AppPre;
+use super::state::CallState;
+use crate::app::metadata::{Metadata, MetadataError};
+use crate::ids::{AppName, FunctionName, Version};
+use crate::limits::{Ceilings, FunctionLimits};
+use crate::outbound::{Grants, Policy, PolicyError};
+
+/// One function, ready to be called.
+pub struct Function {
+    pub name: FunctionName,
+    pub limits: FunctionLimits,
+    /// What it may reach over HTTP.
+    pub outbound: Policy,
+    /// Models that it may use.
+    pub models: Vec<String>,
+}
+
+/// One version of an app. Immutable; shared by its calls.
+pub struct Program {
+    metadata: Metadata,
+    version: Version,
+    functions: Vec<Function>,
+    by_name: HashMap<FunctionName, usize>,
+    pub(super) pre: AppPre<CallState>,
+}
+
+/// An app that cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProgramError {
+    #[error("the app `{app}` does not link: {reason}")]
+    Link { app: AppName, reason: String },
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error("function `{function}` of `{app}` declares an outbound address that cannot be used")]
+    Outbound { app: AppName, function: FunctionName, source: PolicyError },
+}
+
+impl Program {
+    pub(super) fn new(
+        linker: &Linker<CallState>,
+        component: &Component,
+        version: Version,
+        metadata: Metadata,
+        grants: &Grants,
+        ceilings: &Ceilings,
+    ) -> Result<Self, ProgramError> {
+        let app = &metadata.app.name;
+        let link = |error: wasmtime::Error| ProgramError::Link { app: app.clone(), reason: format!("{error:#}") };
+        let pre = linker.instantiate_pre(component).and_then(AppPre::new).map_err(link)?;
+
+        let mut functions = Vec::with_capacity(metadata.functions.len());
+        for info in &metadata.functions {
+            let outbound = Policy::new(&info.attributes.outbound, grants).map_err(|source| ProgramError::Outbound {
+                app: app.clone(),
+                function: info.name.clone(),
+                source,
+            })?;
+            functions.push(Function {
+                name: info.name.clone(),
+                limits: info.limits(ceilings)?,
+                outbound,
+                models: info.attributes.models.clone(),
+            });
+        }
+        let by_name = functions.iter().enumerate().map(|(i, function)| (function.name.clone(), i)).collect();
+        Ok(Self { metadata, version, functions, by_name, pre })
+    }
+
+    pub fn name(&self) -> &AppName {
+        &self.metadata.app.name
+    }
+
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Returns the functions, in the order of the metadata.
+    pub fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
+    /// Returns the position of the function of that name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+}

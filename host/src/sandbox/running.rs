@@ -1,0 +1,94 @@
+//! One running attempt of a call: what its imports and its log know of it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::boundary::Boundary;
+use super::log::{CallLog, LogSink};
+use super::program::{Function, Program};
+use super::services::Services;
+use crate::call::InferenceReceipt;
+use crate::ids::{CallId, FunctionId};
+use crate::limits::MAPS_PER_CALL_MAX;
+use crate::outbound::CallBudget;
+
+/// One attempt. Shared by the store and whatever runs on the call's behalf; dropped with the last of them.
+pub struct RunningCall {
+    pub id: CallId,
+    pub program: Arc<Program>,
+    /// Position in the program's functions.
+    pub function: usize,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// 0 for a call from outside.
+    pub depth: u32,
+    pub started: Instant,
+    pub deadline: Instant,
+    pub log: Arc<CallLog>,
+    pub services: Arc<Services>,
+    pub(super) boundary: Boundary,
+    pub(super) budget: CallBudget,
+    pub(super) inference: Mutex<InferenceReceipt>,
+    /// Why the last request was refused, for the failure that follows from it.
+    pub(super) denial: Mutex<Option<String>>,
+    maps_open: AtomicUsize,
+}
+
+impl RunningCall {
+    #[expect(clippy::too_many_arguments, reason = "one constructor with one caller; a struct of the same fields would say no more")]
+    pub fn new(
+        id: CallId,
+        program: Arc<Program>,
+        function: usize,
+        attempt: u32,
+        depth: u32,
+        started: Instant,
+        deadline: Instant,
+        sink: Arc<dyn LogSink>,
+        services: Arc<Services>,
+    ) -> Self {
+        let spec = &program.functions()[function];
+        let function_id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        let log = Arc::new(CallLog::new(id, function_id, sink, spec.limits.log_bytes_max));
+        let budget = CallBudget::new(spec.limits.connections_max);
+        Self {
+            id,
+            program,
+            function,
+            attempt,
+            depth,
+            started,
+            deadline,
+            log,
+            services,
+            boundary: Boundary::default(),
+            budget,
+            inference: Mutex::default(),
+            denial: Mutex::default(),
+            maps_open: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns what is known of the function.
+    pub fn spec(&self) -> &Function {
+        &self.program.functions()[self.function]
+    }
+
+    /// Adds one request's share to the call's receipt.
+    pub(super) fn add_inference(&self, share: &InferenceReceipt) {
+        self.inference.lock().unwrap_or_else(PoisonError::into_inner).add(share);
+    }
+
+    /// Takes one of the call's open maps, unless all are open.
+    pub(super) fn open_map(&self) -> bool {
+        self.maps_open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < MAPS_PER_CALL_MAX).then_some(open + 1))
+            .is_ok()
+    }
+
+    /// Gives one back.
+    pub(super) fn close_map(&self) {
+        self.maps_open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

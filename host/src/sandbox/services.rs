@@ -1,0 +1,73 @@
+//! What the imports lean on, handed in by whoever builds the host.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use super::running::RunningCall;
+use crate::call::{CallResult, Failure, Payload};
+use crate::inference::Inference;
+use crate::kv::KeyValue;
+use crate::outbound::Outbound;
+
+/// The order in which a map yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Input,
+    Completion,
+}
+
+/// One outcome of a map.
+#[derive(Debug)]
+pub struct MapOutcome {
+    pub index: u64,
+    pub result: CallResult,
+    pub receipt: crate::call::Receipt,
+}
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Calls of other functions. Implemented by `dispatch`, which stands above this module and is plugged in at start.
+pub trait Functions: Send + Sync {
+    /// Runs one function for `caller` and waits. May be called any number of times; dropping the future cancels the call.
+    fn call<'a>(&'a self, caller: &'a RunningCall, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult>;
+
+    /// Opens a map for `caller`. Does not block.
+    fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure>;
+}
+
+/// An open map. Dropping it cancels what has not finished.
+pub trait MapRun: Send {
+    /// Offers inputs; takes as many as fit and leaves the rest in `inputs`. Does not block.
+    fn push(&mut self, inputs: &mut std::collections::VecDeque<Payload>) -> Result<usize, Failure>;
+
+    /// Says that no more inputs will come.
+    fn finish(&mut self);
+
+    /// Waits for at least one outcome; returns none when every pushed input was yielded.
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Vec<MapOutcome>>;
+}
+
+/// Everything that a call can reach.
+pub struct Services {
+    pub inference: Arc<Inference>,
+    pub key_value: Arc<KeyValue>,
+    pub outbound: Outbound,
+    functions: OnceLock<std::sync::Weak<dyn Functions>>,
+}
+
+impl Services {
+    pub fn new(inference: Arc<Inference>, key_value: Arc<KeyValue>, outbound: Outbound) -> Self {
+        Self { inference, key_value, outbound, functions: OnceLock::new() }
+    }
+
+    /// Plugs in the other side. Once; a second one is ignored.
+    pub fn plug_functions(&self, functions: std::sync::Weak<dyn Functions>) {
+        let _ = self.functions.set(functions);
+    }
+
+    /// Returns the other side, unless the host is on its way down.
+    pub fn functions(&self) -> Option<Arc<dyn Functions>> {
+        self.functions.get()?.upgrade()
+    }
+}

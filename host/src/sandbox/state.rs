@@ -1,0 +1,65 @@
+//! What a store holds while its call runs.
+
+use std::sync::Arc;
+
+use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::clock::{BoundaryClock, BoundaryRandom};
+use super::imports::http::OutboundHooks;
+use super::limiter::MemoryLimiter;
+use super::log::{LogStream, Source};
+use super::running::RunningCall;
+use crate::limits;
+
+/// The data of one store.
+pub struct CallState {
+    pub call: Arc<RunningCall>,
+    pub limiter: MemoryLimiter,
+    pub table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: OutboundHooks,
+}
+
+impl CallState {
+    pub fn new(call: Arc<RunningCall>) -> Self {
+        // No preopened directory, no argument, no environment; stdin is closed.
+        let wasi = WasiCtx::builder()
+            .stdout(LogStream { log: call.log.clone(), source: Source::Stdout })
+            .stderr(LogStream { log: call.log.clone(), source: Source::Stderr })
+            .monotonic_clock(BoundaryClock(call.clone()))
+            .wall_clock(BoundaryClock(call.clone()))
+            .secure_random(BoundaryRandom(call.clone()))
+            .insecure_random(BoundaryRandom(call.clone()))
+            .max_random_size(limits::RANDOM_BYTES_MAX)
+            .allow_ip_name_lookup(false)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(limits::HTTP_FIELDS_BYTES_MAX);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::RESOURCES_MAX);
+        Self {
+            limiter: MemoryLimiter::new(call.spec().limits.memory_bytes_max),
+            hooks: OutboundHooks { call: call.clone() },
+            call,
+            table,
+            wasi,
+            http,
+        }
+    }
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for CallState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}

@@ -1,0 +1,93 @@
+//! From what wasmtime reports to a failure that names its cause.
+
+use wasmtime::Trap;
+use wasmtime_wasi::I32Exit;
+
+use super::limiter::LimitExceeded;
+use super::running::RunningCall;
+use crate::call::{Failure, FailureCode};
+
+/// Returns the failure of a call whose deadline passed.
+pub fn timeout(call: &RunningCall) -> Failure {
+    let timeout = call.deadline.saturating_duration_since(call.started);
+    let message = format!(
+        "function `{}` did not finish within its timeout of {timeout:?}; raise `timeout` or give it less to do",
+        call.spec().name
+    );
+    Failure::new(FailureCode::Timeout, message)
+}
+
+/// Returns the failure of a call that ended in `error`.
+pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
+    let name = &call.spec().name;
+    match error.downcast_ref::<LimitExceeded>() {
+        Some(LimitExceeded::Deadline) => return timeout(call),
+        Some(LimitExceeded::Memory { asked, limit }) => {
+            let message = format!(
+                "function `{name}` asked for {} MiB of memory, over its limit of {} MiB; raise `memory` in its attributes",
+                asked.div_ceil(1 << 20),
+                limit >> 20
+            );
+            return Failure::new(FailureCode::MemoryLimit, message);
+        }
+        Some(LimitExceeded::Table { .. }) => {
+            return Failure::new(FailureCode::MemoryLimit, format!("function `{name}` {}", LimitExceeded::to_text(error)));
+        }
+        None => {}
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        let message = format!("function `{name}` called exit({status}); return a failure instead");
+        return Failure::new(FailureCode::Crashed, message);
+    }
+    if let Some(panic) = panic_message(&call.log.stderr_tail()) {
+        return Failure::new(FailureCode::Crashed, format!("function `{name}` panicked: {panic}"));
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        // Recursion without end shows as an access out of bounds (the guest's own stack lies in its memory), so no
+        // more than the trap itself can be said.
+        return Failure::new(FailureCode::Crashed, format!("function `{name}` crashed: {trap}"));
+    }
+    let text = format!("{error:#}");
+    if text.contains("fuel allocated for hostcalls has been exhausted") {
+        // wasmtime has no type for this one; the wording is pinned by a test through a real guest.
+        let message = format!(
+            "function `{name}` passed more than its output limit of {} MiB out of the sandbox at once",
+            call.spec().limits.output_bytes_max >> 20
+        );
+        return Failure::new(FailureCode::OutputTooLarge, message);
+    }
+    if text.contains("maximum concurrent") {
+        return Failure::new(FailureCode::Overloaded, "the host has no free instance; try again");
+    }
+    tracing::warn!(call = %call.id, function = %name, error = %text, "a call ended in an unexpected way");
+    Failure::new(FailureCode::Crashed, format!("function `{name}` crashed"))
+}
+
+impl LimitExceeded {
+    fn to_text(error: &wasmtime::Error) -> String {
+        error.downcast_ref::<LimitExceeded>().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+/// Finds Rust's panic message at the end of stderr, as "message (file:line)".
+fn panic_message(stderr: &str) -> Option<String> {
+    let (_, panic) = stderr.rsplit_once("panicked at ")?;
+    let (place, rest) = panic.split_once('\n')?;
+    let place = place.trim_end_matches(':');
+    // The column helps nobody who reads one line.
+    let place = place.rsplit_once(':').map_or(place, |(file_and_line, _)| file_and_line);
+    let message = rest.lines().take_while(|line| !line.starts_with("note: run with")).collect::<Vec<_>>().join(" ");
+    Some(super::log::printable(&format!("{} ({place})", message.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_line() {
+        let stderr = "log\nthread '<unnamed>' panicked at src/lib.rs:12:9:\nindex out of bounds: the len is 0\nnote: run with `RUST_BACKTRACE=1`\n";
+        assert_eq!(panic_message(stderr).unwrap(), "index out of bounds: the len is 0 (src/lib.rs:12)");
+        assert_eq!(panic_message("all is well"), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! The embedded database: one redb file, one writer with group commit. The only module that knows redb.
+//!
+//! Invariants: `write` returns after fsync, never before; all operations of one `write` are applied or none; a failed
+//! commit poisons the writer (an fsync error must not be retried: the page cache may have dropped what it could not
+//! write), after which every write fails with `Poisoned`.
+//!
+//! Limits: `WRITES_WAITING_MAX` writes wait; one commit takes as many of them as fit `COMMIT_BYTES_MAX`.
+
+mod lock;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use tokio::sync::{mpsc, oneshot};
+
+pub use lock::DataLock;
+
+const WRITES_WAITING_MAX: usize = 1_024;
+const COMMIT_BYTES_MAX: usize = 32 << 20;
+/// Pages that redb may keep in memory.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// A table: ordered byte strings to byte strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Guests' key-value data (`kv`).
+    KeyValue,
+}
+
+impl Table {
+    fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        match self {
+            Table::KeyValue => TableDefinition::new("key-value"),
+        }
+    }
+}
+
+/// One change.
+#[derive(Debug)]
+pub enum Op {
+    Put { table: Table, key: Vec<u8>, value: Vec<u8> },
+    Delete { table: Table, key: Vec<u8> },
+}
+
+impl Op {
+    fn bytes(&self) -> usize {
+        match self {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Delete { key, .. } => key.len(),
+        }
+    }
+}
+
+/// A database that cannot serve.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    #[error("cannot open the database `{}`", path.display())]
+    Open { path: PathBuf, source: Arc<redb::DatabaseError> },
+    #[error("cannot use the data directory `{}`", dir.display())]
+    Directory { dir: PathBuf, source: Arc<std::io::Error> },
+    #[error("the data directory `{}` is in use by process {holder}; stop it or give another with --data DIR", dir.display())]
+    InUse { dir: PathBuf, holder: String },
+    #[error("the database cannot be read")]
+    Read { source: Arc<redb::Error> },
+    #[error("the database could not commit; is the disk full?")]
+    Commit { source: Arc<redb::Error> },
+    #[error("an earlier commit failed, so nothing more is written; restart bireme once the disk is well")]
+    Poisoned,
+}
+
+fn read_error(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Read { source: Arc::new(error.into()) }
+}
+
+struct Write {
+    ops: Vec<Op>,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// An open database. Dropping it finishes the writes that were accepted.
+pub struct Store {
+    db: Arc<Database>,
+    writes: Option<mpsc::Sender<Write>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens or creates the database file at `path`.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let open = || -> Result<Database, redb::DatabaseError> {
+            let db = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+            Ok(db)
+        };
+        let db = open().map_err(|source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) })?;
+        // Reading needs the tables to exist.
+        commit(&db, &[Write { ops: Vec::new(), done: oneshot::channel().0 }]).map_err(|source| StoreError::Commit { source })?;
+
+        let db = Arc::new(db);
+        let (writes, queue) = mpsc::channel(WRITES_WAITING_MAX);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn({
+                let db = db.clone();
+                move || write_loop(&db, queue)
+            })
+            .map_err(|source| StoreError::Directory { dir: path.to_owned(), source: Arc::new(source) })?;
+        Ok(Self { db, writes: Some(writes), writer: Some(writer) })
+    }
+
+    /// Applies all of `ops`, or none, and returns once they are on disk. Cancelling the future does not cancel the write.
+    pub async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        let writes = self.writes.as_ref().expect("only drop takes the sender");
+        writes.send(Write { ops, done }).await.map_err(|_| StoreError::Poisoned)?;
+        answer.await.map_err(|_| StoreError::Poisoned)?
+    }
+
+    /// Returns the value under `key`. Blocks for a page read at most.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.db.begin_read().map_err(read_error)?;
+        let table = read.open_table(table.definition()).map_err(read_error)?;
+        Ok(table.get(key).map_err(read_error)?.map(|value| value.value().to_vec()))
+    }
+
+    /// Returns whether `key` has a value.
+    pub fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        let read = self.db.begin_read().map_err(read_error)?;
+        let table = read.open_table(table.definition()).map_err(read_error)?;
+        Ok(table.get(key).map_err(read_error)?.is_some())
+    }
+
+    /// Returns up to `limit` keys with `prefix`, in order, from position `skip` on.
+    pub fn keys(&self, table: Table, prefix: &[u8], skip: usize, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let read = self.db.begin_read().map_err(read_error)?;
+        let table = read.open_table(table.definition()).map_err(read_error)?;
+        let mut keys = Vec::new();
+        for entry in table.range(prefix..).map_err(read_error)?.skip(skip) {
+            let (key, _) = entry.map_err(read_error)?;
+            if !key.value().starts_with(prefix) || keys.len() == limit {
+                break;
+            }
+            keys.push(key.value().to_vec());
+        }
+        Ok(keys)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Closing the channel ends the loop after what it holds.
+        self.writes = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn write_loop(db: &Database, mut queue: mpsc::Receiver<Write>) {
+    let mut group = Vec::new();
+    while let Some(first) = queue.blocking_recv() {
+        let mut bytes: usize = first.ops.iter().map(Op::bytes).sum();
+        group.push(first);
+        while bytes < COMMIT_BYTES_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            bytes += next.ops.iter().map(Op::bytes).sum::<usize>();
+            group.push(next);
+        }
+        let result = commit(db, &group).map_err(|source| StoreError::Commit { source });
+        let failed = result.is_err();
+        for write in group.drain(..) {
+            let _ = write.done.send(result.clone());
+        }
+        if failed {
+            // Dropping the receiver makes every later write `Poisoned`.
+            return;
+        }
+    }
+}
+
+fn commit(db: &Database, group: &[Write]) -> Result<(), Arc<redb::Error>> {
+    let apply = || -> Result<(), redb::Error> {
+        let mut transaction = db.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        {
+            let mut key_value = transaction.open_table(Table::KeyValue.definition())?;
+            for op in group.iter().flat_map(|write| &write.ops) {
+                match op {
+                    Op::Put { table: Table::KeyValue, key, value } => {
+                        key_value.insert(key.as_slice(), value.as_slice())?;
+                    }
+                    Op::Delete { table: Table::KeyValue, key } => {
+                        key_value.remove(key.as_slice())?;
+                    }
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    };
+    apply().map_err(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &str, value: &str) -> Op {
+        Op::Put { table: Table::KeyValue, key: key.into(), value: value.into() }
+    }
+
+    #[tokio::test]
+    async fn what_was_acknowledged_is_there_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        {
+            let store = Store::open(&path).unwrap();
+            let writes = (0..100).map(|i| store.write(vec![put(&format!("k{i:03}"), "v")]));
+            for result in futures_util::future::join_all(writes).await {
+                result.unwrap();
+            }
+            store.write(vec![Op::Delete { table: Table::KeyValue, key: b"k007".to_vec() }]).await.unwrap();
+        }
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.get(Table::KeyValue, b"k042").unwrap().as_deref(), Some(&b"v"[..]));
+        assert_eq!(store.get(Table::KeyValue, b"k007").unwrap(), None);
+        assert_eq!(store.keys(Table::KeyValue, b"k0", 0, 1_000).unwrap().len(), 99);
+        assert_eq!(store.keys(Table::KeyValue, b"k0", 97, 10).unwrap(), [b"k098".to_vec(), b"k099".to_vec()]);
+        assert_eq!(store.keys(Table::KeyValue, b"k09", 0, 2).unwrap(), [b"k090".to_vec(), b"k091".to_vec()]);
+    }
+}
