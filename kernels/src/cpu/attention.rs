@@ -1,0 +1,195 @@
+//! Multi-head self-attention over packed sequences: every token sees every token of its own sequence, and no other.
+//!
+//! Scores exist for a few queries at a time, never for a whole sequence: beside the keys and values of one head, the
+//! scratch of a thread is `tile rows · length` values.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::buffer::Buffer;
+use super::isa::{Isa, Kernel};
+use super::simd::Simd;
+use super::softmax;
+use super::team::Team;
+use super::tile::{self, Rows, panel_width};
+use crate::{Sequences, ShapeError};
+
+/// The shape of an attention layer; it has no weights of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention {
+    hidden: usize,
+    heads: usize,
+}
+
+impl Attention {
+    /// Takes a hidden size that `heads` divide.
+    pub fn new(hidden: usize, heads: usize) -> Result<Self, ShapeError> {
+        ShapeError::check_size("hidden", hidden)?;
+        ShapeError::check_size("heads", heads)?;
+        if !hidden.is_multiple_of(heads) {
+            return Err(ShapeError::Heads { hidden, heads });
+        }
+        Ok(Self { hidden, heads })
+    }
+
+    /// Writes `[tokens, hidden]` from `[tokens, 3 · hidden]`: in each row the queries of all heads, then keys, then values.
+    pub fn run(&self, qkv: &[f32], sequences: Sequences<'_>, out: &mut [f32], team: Team) -> Result<(), ShapeError> {
+        ShapeError::check_len("qkv", qkv.len(), sequences.tokens() * 3 * self.hidden)?;
+        ShapeError::check_len("out", out.len(), sequences.tokens() * self.hidden)?;
+        self.run_on(Isa::detect(), qkv, sequences, out, team);
+        Ok(())
+    }
+
+    fn run_on(&self, isa: Isa, qkv: &[f32], sequences: Sequences<'_>, out: &mut [f32], team: Team) {
+        let hidden = self.hidden;
+        let mut rest = out;
+        for range in sequences.ranges() {
+            let (out, after) = std::mem::take(&mut rest).split_at_mut(range.len() * hidden);
+            rest = after;
+            let qkv = &qkv[range.start * 3 * hidden..range.end * 3 * hidden];
+            // A part takes some queries for all heads. It lays out the keys and values again, which costs it one part in
+            // as many as it has queries, and in return its outputs are whole rows.
+            let query_flop = 4 * range.len() * hidden;
+            team.for_rows(out, hidden, query_flop, |first, out| {
+                let queries = first..first + out.len() / hidden;
+                SCRATCH.with_borrow_mut(|scratch| isa.run(Part { attention: *self, qkv, queries, out, scratch }));
+            });
+        }
+    }
+}
+
+thread_local! {
+    /// Kept between batches: at most some 200 KiB a thread for sequences of 512 and heads of 64.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+#[derive(Default)]
+struct Scratch {
+    keys: Buffer,
+    values: Buffer,
+    scores: Buffer,
+    outputs: Buffer,
+}
+
+/// Some queries of one sequence, for all heads.
+struct Part<'a> {
+    attention: Attention,
+    qkv: &'a [f32],
+    queries: Range<usize>,
+    out: &'a mut [f32],
+    scratch: &'a mut Scratch,
+}
+
+impl Kernel for Part<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { attention: Attention { hidden, heads }, qkv, queries, out, scratch } = self;
+        let (stride, depth, width) = (3 * hidden, hidden / heads, panel_width::<S>());
+        let length = qkv.len() / stride;
+        let (scores_stride, outputs_stride) = (length.next_multiple_of(width), depth.next_multiple_of(width));
+        let scale = 1.0 / (depth as f32).sqrt();
+
+        scratch.keys.reserve(tile::panels_len(width, length, depth));
+        scratch.values.reserve(tile::panels_len(width, depth, length));
+        scratch.scores.reserve(S::TILE_ROWS * scores_stride);
+        scratch.outputs.reserve(S::TILE_ROWS * outputs_stride);
+        let (keys, values) = (scratch.keys.as_mut_slice(), scratch.values.as_mut_slice());
+        let (scores, outputs) = (scratch.scores.as_mut_slice(), scratch.outputs.as_mut_slice());
+
+        for head in 0..heads {
+            let column = head * depth;
+            tile::pack_transposed(keys, width, &qkv[hidden + column..], stride, length, depth);
+            tile::pack(values, width, &qkv[2 * hidden + column..], stride, depth, length);
+
+            for start in queries.clone().step_by(S::TILE_ROWS) {
+                let count = S::TILE_ROWS.min(queries.end - start);
+                let rows = Rows { values: &qkv[start * stride + column..], stride, depth };
+                for (panel, first) in keys.chunks_exact(depth * width).zip((0..length).step_by(width)) {
+                    tile::multiply(simd, count, rows, panel, &mut scores[first..], scores_stride);
+                }
+
+                let mut sums = [0.0; SUMS_LEN];
+                for (scores, sum) in scores.chunks_exact_mut(scores_stride).zip(&mut sums[..count]) {
+                    *sum = softmax::exponentials(simd, &mut scores[..length], scale);
+                }
+
+                let rows = Rows { values: scores, stride: scores_stride, depth: length };
+                for (panel, first) in values.chunks_exact(length * width).zip((0..depth).step_by(width)) {
+                    tile::multiply(simd, count, rows, panel, &mut outputs[first..], outputs_stride);
+                }
+
+                for (row, (outputs, sum)) in outputs.chunks_exact(outputs_stride).zip(&sums[..count]).enumerate() {
+                    let out = &mut out[(start - queries.start + row) * hidden + column..][..depth];
+                    let scale = simd.splat(1.0 / sum);
+                    for (out, outputs) in out.chunks_mut(S::WIDTH).zip(outputs.chunks_exact(S::WIDTH)) {
+                        let scaled = simd.mul(simd.read(outputs, 0.0), scale);
+                        simd.write(out, scaled);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The most rows in a tile of any instruction set.
+const SUMS_LEN: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::naive;
+    use super::super::team::Threads;
+    use super::*;
+
+    fn check(lengths: &[usize], heads: usize, depth: usize, seed: u64) {
+        let hidden = heads * depth;
+        let mut cu_seqlens = vec![0];
+        for &length in lengths {
+            cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + length as u32);
+        }
+        let sequences = Sequences::new(&cu_seqlens).unwrap();
+        let qkv: Vec<f32> = naive::Random::new(seed).values(sequences.tokens() * 3 * hidden).iter().map(|x| x * 3.0).collect();
+        let expected = naive::attention(&qkv, sequences, hidden, heads);
+        let attention = Attention::new(hidden, heads).unwrap();
+        for isa in Isa::available() {
+            let mut alone = vec![f32::NAN; expected.len()];
+            attention.run_on(isa, &qkv, sequences, &mut alone, Team::ALONE);
+            naive::assert_close(&alone, &expected, 2e-5);
+            let mut shared = vec![f32::NAN; expected.len()];
+            Threads::new(3).unwrap().install(|team| attention.run_on(isa, &qkv, sequences, &mut shared, team));
+            naive::assert_close(&shared, &expected, 2e-5);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn each_sequence_attends_to_itself(lengths in prop::collection::vec(1usize..50, 0..5), heads in 1usize..4, depth in 1usize..70, seed: u64) {
+            check(&lengths, heads, depth, seed);
+        }
+    }
+
+    #[test]
+    fn the_shortest_and_the_longest_sequence_share_a_batch() {
+        check(&[1, 512, 1, 33], 4, 32, 1);
+    }
+
+    #[test]
+    fn one_token_gets_its_own_value() {
+        let attention = Attention::new(4, 2).unwrap();
+        let mut out = [0.0; 4];
+        let qkv = [9.0, 9.0, 9.0, 9.0, 8.0, 8.0, 8.0, 8.0, 1.0, 2.0, 3.0, 4.0];
+        attention.run(&qkv, Sequences::new(&[0, 1]).unwrap(), &mut out, Team::ALONE).unwrap();
+        assert_eq!(out, [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused() {
+        assert_eq!(Attention::new(10, 3).unwrap_err(), ShapeError::Heads { hidden: 10, heads: 3 });
+        assert_eq!(
+            Attention::new(4, 2).unwrap().run(&[0.0; 12], Sequences::new(&[0, 2]).unwrap(), &mut [0.0; 8], Team::ALONE).unwrap_err(),
+            ShapeError::Length { operand: "qkv", actual: 12, expected: 24 }
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! The ops on the CPU, in f32: the embedded default device, and the reference for every other.
+//!
+//! An op is a value that holds its weights in the layout it reads them in, made once when a model is loaded. Its `run`
+//! takes a [`Team`]: how many threads may share this piece of work. Vectors are AVX-512, AVX2 or plain arrays, chosen by
+//! the machine when the op is made ([`Isa`]), so one binary runs everywhere.
+//!
+//! Limits: sizes are whatever fits in memory; a piece of work under [`Team::SHARE_FLOP_MIN`] is never split.
+
+mod attention;
+mod buffer;
+mod embedding;
+mod gelu;
+mod isa;
+mod layer_norm;
+mod linear;
+mod pooling;
+mod simd;
+mod softmax;
+mod team;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(test)]
+mod naive;
+
+pub use attention::Attention;
+pub use embedding::Embedding;
+pub use isa::Isa;
+pub use layer_norm::LayerNorm;
+pub use linear::{Activation, Linear};
+pub use pooling::Pooling;
+pub use team::{Team, Threads, ThreadsError};

@@ -1,0 +1,91 @@
+//! The numerator of a softmax, for rows of attention scores.
+
+use super::gelu::polynomial;
+use super::simd::Simd;
+
+/// Replaces each score by `exp(scale · (score − max))` and returns the sum of them.
+///
+/// Not divided by the sum here: attention divides its few outputs instead of its many weights. A score of -∞ gets a
+/// weight under 2e-38, which is nothing in a sum that is at least 1.
+#[inline(always)]
+pub(crate) fn exponentials<S: Simd>(simd: S, scores: &mut [f32], scale: f32) -> f32 {
+    let mut max = simd.splat(f32::NEG_INFINITY);
+    for chunk in scores.chunks(S::WIDTH) {
+        max = simd.max(max, simd.read(chunk, f32::NEG_INFINITY));
+    }
+    let max = simd.splat(simd.max_value(max));
+    let scale = simd.splat(scale);
+    let mut sum = simd.splat(0.0);
+    for chunk in scores.chunks_mut(S::WIDTH) {
+        let score = simd.read(chunk, f32::NEG_INFINITY);
+        let weight = exp_of_negative(simd, simd.mul(simd.sub(score, max), scale));
+        simd.write(chunk, weight);
+        sum = simd.add(sum, weight);
+    }
+    simd.sum(sum)
+}
+
+/// `exp(x)` for `x` up to 0, within 2e-7 of the true value relative to it; below -87 it stays at `exp(-87)`.
+#[inline(always)]
+fn exp_of_negative<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    /// Adding and subtracting it rounds to a whole number: 1.5 · 2^23.
+    const ROUND: f32 = 12_582_912.0;
+    /// ln 2 in two parts, the first exact in so few bits that its product with a whole number is exact.
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    /// `(exp(r) − 1 − r) / r²` on ±ln(2)/2, from the Cephes library.
+    const COEFFICIENTS: [f32; 6] =
+        [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+
+    let x = simd.max(x, simd.splat(-87.0));
+    let scaled = simd.mul_add(x, simd.splat(std::f32::consts::LOG2_E), simd.splat(ROUND));
+    let exponent = simd.sub(scaled, simd.splat(ROUND));
+    let rest = simd.mul_add(exponent, simd.splat(-LN_2[0]), x);
+    let rest = simd.mul_add(exponent, simd.splat(-LN_2[1]), rest);
+    let square = simd.mul(rest, rest);
+    let tail = simd.mul_add(polynomial(simd, rest, &COEFFICIENTS), square, rest);
+    simd.mul(simd.add(tail, simd.splat(1.0)), simd.pow2(exponent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::isa::{Isa, Kernel};
+    use super::*;
+
+    struct Exponentials<'a>(&'a mut [f32], f32);
+
+    impl Kernel for Exponentials<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let sum = exponentials(simd, self.0, self.1);
+            let plain: f64 = self.0.iter().map(|&weight| f64::from(weight)).sum();
+            assert!((f64::from(sum) - plain).abs() <= 1e-5 * plain);
+        }
+    }
+
+    #[test]
+    fn weights_are_exponentials_below_the_maximum() {
+        for isa in Isa::available() {
+            for len in [1, 2, 15, 16, 17, 512, 4099] {
+                let scores: Vec<f32> = (0..len).map(|index| 40.0 - (index * 7919 % len) as f32 * 160.0 / len as f32).collect();
+                let max = scores.iter().copied().fold(f32::MIN, f32::max);
+                let mut weights = scores.clone();
+                isa.run(Exponentials(&mut weights, 0.5));
+                for (&score, &weight) in scores.iter().zip(&weights) {
+                    let expected = (f64::from(score - max) * 0.5).exp();
+                    let error = (f64::from(weight) - expected).abs() / expected;
+                    assert!(error < 2e-7, "{}: exp({score}) off by {error:e}", isa.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn huge_scores_do_not_overflow_and_absent_ones_weigh_nothing() {
+        for isa in Isa::available() {
+            let mut weights = [3e38, 3e38, -3e38, f32::NEG_INFINITY];
+            isa.run(Exponentials(&mut weights, 0.1));
+            assert_eq!(weights[..2], [1.0, 1.0]);
+            assert!(weights[2] < 2e-38 && weights[3] < 2e-38, "{weights:?}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Where each sequence of a packed batch begins and ends.
+
+use std::ops::Range;
+
+use crate::ShapeError;
+
+/// The cumulative lengths of a batch, checked: they start at 0 and each sequence has at least one token.
+///
+/// ```
+/// use bireme_kernels::Sequences;
+///
+/// let sequences = Sequences::new(&[0, 3, 5])?;
+/// assert_eq!(sequences.len(), 2);
+/// assert_eq!(sequences.tokens(), 5);
+/// assert_eq!(sequences.ranges().collect::<Vec<_>>(), [0..3, 3..5]);
+/// # Ok::<(), bireme_kernels::ShapeError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Sequences<'a> {
+    cu_seqlens: &'a [u32],
+}
+
+impl<'a> Sequences<'a> {
+    /// Takes `[0, len_0, len_0 + len_1, …]`; `[0]` is the empty batch.
+    pub fn new(cu_seqlens: &'a [u32]) -> Result<Self, ShapeError> {
+        if cu_seqlens.first() != Some(&0) {
+            return Err(ShapeError::Start { actual: cu_seqlens.first().copied() });
+        }
+        for (index, pair) in cu_seqlens.windows(2).enumerate() {
+            if pair[0] >= pair[1] {
+                return Err(ShapeError::Sequence { index, start: pair[0], end: pair[1] });
+            }
+        }
+        Ok(Self { cu_seqlens })
+    }
+
+    /// The number of sequences.
+    pub fn len(self) -> usize {
+        self.cu_seqlens.len() - 1
+    }
+
+    /// True if the batch has no sequence.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of tokens of all sequences together.
+    pub fn tokens(self) -> usize {
+        self.cu_seqlens[self.len()] as usize
+    }
+
+    /// The token range of each sequence, in order.
+    pub fn ranges(self) -> impl ExactSizeIterator<Item = Range<usize>> + 'a {
+        self.cu_seqlens.windows(2).map(|pair| pair[0] as usize..pair[1] as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_starts_at_zero_and_never_stands_still() {
+        assert_eq!(Sequences::new(&[]).unwrap_err(), ShapeError::Start { actual: None });
+        assert_eq!(Sequences::new(&[1, 2]).unwrap_err(), ShapeError::Start { actual: Some(1) });
+        assert_eq!(Sequences::new(&[0, 2, 2]).unwrap_err(), ShapeError::Sequence { index: 1, start: 2, end: 2 });
+        assert_eq!(Sequences::new(&[0, 2, 1]).unwrap_err(), ShapeError::Sequence { index: 1, start: 2, end: 1 });
+    }
+
+    #[test]
+    fn an_empty_batch_has_no_tokens() {
+        let sequences = Sequences::new(&[0]).unwrap();
+        assert!(sequences.is_empty());
+        assert_eq!(sequences.tokens(), 0);
+    }
+}
