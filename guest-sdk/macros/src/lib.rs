@@ -1,1 +1,57 @@
+//! The attribute macro of `bireme-sdk`. Use it through that crate: what it expands to names `::bireme_sdk`.
+//!
+//! `attributes` reads what stands in the parentheses, `signature` what the function takes and returns, `expansion`
+//! writes the code. Every mistake is reported at its token, all of them in one compilation, and the author's function is
+//! kept as it stands so that one mistake does not cause others.
 
+mod attributes;
+mod expansion;
+mod signature;
+mod suggestion;
+mod units;
+
+use proc_macro::TokenStream;
+use quote::quote;
+use syn::ItemFn;
+
+use crate::attributes::Attributes;
+use crate::signature::Signature;
+
+/// Makes a plain function one that the host can call.
+///
+/// The function stays as it is: `scrape(url)` is an ordinary call. Beside it stands a type of the same name with
+///
+/// - `scrape::call(url) -> Result<T>`: one call through the host, in a fresh sandbox, with the function's own limits;
+/// - `scrape::map(urls) -> Map<T>`: one such call for each input (for several parameters: for each tuple).
+///
+/// Parameters are named, owned values that implement `Serialize`, `Deserialize` and `JsonSchema`; an `Option` may be left
+/// out by the caller. The result is a `T` that implements the same, or a `Result<T, E>` whose error turns into a `Failure`,
+/// as every `std::error::Error` does.
+///
+/// | attribute | is | absent |
+/// |---|---|---|
+/// | `timeout = "10s"` | all the time of one attempt; `ms`, `s`, `m`, `h`; 1ms to 24h | the host's default |
+/// | `memory = "64MiB"` | the most linear memory; `KiB`, `MiB`, `GiB`; 1MiB to 4GiB | the host's default |
+/// | `retries = 2` | further attempts after a failure that is not terminal; 0 to 100 | the host's default |
+/// | `outbound = ["https://api.example.com", "$site"]` | origins that the function may reach over HTTP; a `$name` is an origin that the operator grants | none |
+/// | `models = ["all-minilm-l6-v2"]` | models that the function may use | none |
+#[proc_macro_attribute]
+pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    let function: ItemFn = match syn::parse(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            let error = error.to_compile_error();
+            let item = proc_macro2::TokenStream::from(item);
+            return quote!(#error #item).into();
+        }
+    };
+    let expansion = match (syn::parse::<Attributes>(attributes), Signature::read(&function)) {
+        (Ok(attributes), Ok(signature)) => expansion::expand(&function, &attributes, &signature),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => error.to_compile_error(),
+        (Err(mut error), Err(other)) => {
+            error.combine(other);
+            error.to_compile_error()
+        }
+    };
+    quote!(#function #expansion).into()
+}

@@ -1,0 +1,112 @@
+//! One function of an app: what the macro knows of it, and the way to run it.
+//!
+//! Entries are collected by `inventory` when the app is linked, so that nothing has to be listed. An instance runs one call, so
+//! a name is found by walking them.
+
+use serde::Serialize;
+
+use crate::failure::{Code, Failure, Result};
+use crate::schemas::Schemas;
+
+/// The media type of every input and output in this version.
+pub const JSON: &str = "application/json";
+
+/// The author's crate.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct App {
+    /// `CARGO_PKG_NAME` of the author's crate.
+    pub name: &'static str,
+    /// `CARGO_PKG_VERSION` of the author's crate.
+    pub version: &'static str,
+    /// `CARGO_PKG_DESCRIPTION` of the author's crate; may be empty.
+    pub description: &'static str,
+}
+
+/// What the author declared; `None` leaves it to the host.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Attributes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    pub outbound: &'static [&'static str],
+    pub models: &'static [&'static str],
+}
+
+/// One function.
+#[derive(Debug)]
+pub struct Entry {
+    pub app: App,
+    pub name: &'static str,
+    /// File and line, for a message about two functions of one name.
+    pub source: &'static str,
+    pub doc: &'static str,
+    pub parameters: &'static [&'static str],
+    pub attributes: Attributes,
+    /// Decodes the input, calls the function, encodes its result.
+    pub run: fn(&[u8]) -> Result<Vec<u8>>,
+    pub schemas: fn() -> Schemas,
+}
+
+inventory::collect!(Entry);
+
+/// Every function of the app, by name and then by place.
+pub fn all() -> Vec<&'static Entry> {
+    let mut entries: Vec<&Entry> = inventory::iter::<Entry>.into_iter().collect();
+    entries.sort_unstable_by_key(|entry| (entry.name, entry.source));
+    entries
+}
+
+/// Finds one function.
+///
+/// # Errors
+/// [`Code::UnknownFunction`]: none or more than one has that name.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    let mut named = inventory::iter::<Entry>.into_iter().filter(|entry| entry.name == name);
+    match (named.next(), named.next()) {
+        (Some(entry), None) => Ok(entry),
+        (Some(one), Some(other)) => Err(Failure::new(Code::UnknownFunction, duplicate(one, other))),
+        (None, _) => {
+            let known: Vec<String> = all().iter().map(|entry| format!("`{}`", entry.name)).collect();
+            Err(Failure::new(Code::UnknownFunction, format!("no function `{name}` in this app; it has {}", known.join(", "))))
+        }
+    }
+}
+
+/// Says that two functions have one name.
+pub fn duplicate(one: &Entry, other: &Entry) -> String {
+    format!("two functions are named `{}`: at {} and at {}; rename one", one.name, one.source, other.source)
+}
+
+/// Encodes what a function returned.
+///
+/// # Errors
+/// [`Code::Terminal`]: the value cannot be written as JSON.
+pub fn encode_output<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Failure::terminal(format!("the result cannot be written as JSON: {error}")))
+}
+
+/// A `Result` whose type arguments the macro cannot read off.
+pub trait Fallible {
+    /// What it holds.
+    type Value;
+}
+
+impl<T, E> Fallible for Result<T, E> {
+    type Value = T;
+}
+
+/// Refuses an input that is not JSON. No content type counts as JSON.
+///
+/// # Errors
+/// [`Code::InvalidInput`].
+#[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "only the host sends one"))]
+pub fn check_content_type(content_type: &str) -> Result<()> {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.is_empty() || media_type.eq_ignore_ascii_case(JSON) {
+        return Ok(());
+    }
+    Err(Failure::new(Code::InvalidInput, format!("the input is `{media_type}`; this function takes `{JSON}`")))
+}

@@ -1,0 +1,282 @@
+//! Why a call has no result.
+
+use std::error::Error;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The result of a function, or of a call of one.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// The most causes that are kept of an error's chain.
+const CAUSES_MAX: usize = 16;
+
+/// What kind of failure it is. [`Failed`](Code::Failed), [`Terminal`](Code::Terminal),
+/// [`InvalidInput`](Code::InvalidInput) and [`UnknownFunction`](Code::UnknownFunction) come from the function, the others from
+/// the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Code {
+    /// The function returned an error; another attempt may succeed.
+    Failed,
+    /// The function returned an error that no further attempt can mend; never retried.
+    Terminal,
+    /// The input does not fit the function's parameters; never retried.
+    InvalidInput,
+    /// The app has no function of that name; never retried.
+    UnknownFunction,
+    /// The call's deadline passed, whatever it was doing.
+    Timeout,
+    /// The function asked for more memory than its limit.
+    MemoryLimit,
+    /// The function panicked, exited or trapped.
+    Crashed,
+    /// The input is larger than the function's input limit.
+    InputTooLarge,
+    /// The output is larger than the function's output limit.
+    OutputTooLarge,
+    /// The host has no room for the call now; try again later.
+    Overloaded,
+    /// The call would nest deeper than the host allows.
+    DepthExceeded,
+    /// The caller, or the host on its way down, gave the call up.
+    Cancelled,
+    /// The host could not do its part.
+    Unavailable,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Failed => "failed",
+            Self::Terminal => "terminal",
+            Self::InvalidInput => "invalid-input",
+            Self::UnknownFunction => "unknown-function",
+            Self::Timeout => "timeout",
+            Self::MemoryLimit => "memory-limit",
+            Self::Crashed => "crashed",
+            Self::InputTooLarge => "input-too-large",
+            Self::OutputTooLarge => "output-too-large",
+            Self::Overloaded => "overloaded",
+            Self::DepthExceeded => "depth-exceeded",
+            Self::Cancelled => "cancelled",
+            Self::Unavailable => "unavailable",
+        })
+    }
+}
+
+/// A call's failure: a code for programs, a sentence for people, and what led to it.
+///
+/// Every [`std::error::Error`] turns into one with `?`, its chain of sources kept as causes. The errors of this SDK that no
+/// further attempt can mend (a host that is not granted, a model that is not declared) become [`Code::Terminal`], everything
+/// else [`Code::Failed`]. That is why `Failure` is itself no `std::error::Error`.
+///
+/// ```
+/// use bireme_sdk::prelude::*;
+///
+/// fn port(text: &str) -> Result<u16> {
+///     Ok(text.parse::<u16>()?)
+/// }
+///
+/// let failure = port("http").unwrap_err();
+/// assert_eq!(failure.code, bireme_sdk::Code::Failed);
+/// assert_eq!(failure.message, "invalid digit found in string");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub code: Code,
+    /// One sentence: what happened, to what, and the way out.
+    pub message: String,
+    /// What led to it, outermost first, without `message` itself.
+    pub causes: Vec<String>,
+}
+
+impl Failure {
+    /// A failure of any code.
+    pub fn new(code: Code, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string(), causes: Vec::new() }
+    }
+
+    /// A failure that another attempt may mend.
+    ///
+    /// ```
+    /// let failure = bireme_sdk::Failure::failed("the feed has no entries yet");
+    /// assert_eq!(failure.code, bireme_sdk::Code::Failed);
+    /// ```
+    pub fn failed(message: impl fmt::Display) -> Self {
+        Self::new(Code::Failed, message)
+    }
+
+    /// A failure that no further attempt can mend; the host does not retry it.
+    ///
+    /// ```
+    /// let failure = bireme_sdk::Failure::terminal("`gopher:` is not a scheme that can be fetched");
+    /// assert_eq!(failure.code, bireme_sdk::Code::Terminal);
+    /// ```
+    pub fn terminal(message: impl fmt::Display) -> Self {
+        Self::new(Code::Terminal, message)
+    }
+
+    /// Puts a sentence in front; the message so far becomes the first cause.
+    ///
+    /// ```
+    /// let failure = bireme_sdk::Failure::failed("connection refused").context("cannot load the feed");
+    /// assert_eq!(failure.to_string(), "cannot load the feed: connection refused");
+    /// ```
+    #[must_use]
+    pub fn context(mut self, message: impl fmt::Display) -> Self {
+        let cause = std::mem::replace(&mut self.message, message.to_string());
+        self.causes.insert(0, cause);
+        self
+    }
+
+    /// Adds what led to it.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// Whether the host never retries it.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.code, Code::Terminal | Code::InvalidInput | Code::UnknownFunction)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let code = if is_terminal(&error) { Code::Terminal } else { Code::Failed };
+        let causes = chain(error.source()).map(ToString::to_string).collect();
+        Self { code, message: error.to_string(), causes }
+    }
+}
+
+/// Whether the error, or one that led to it, is one of this SDK's that stays the same however often it is tried.
+fn is_terminal(error: &(dyn Error + 'static)) -> bool {
+    chain(Some(error)).any(|error| {
+        error.downcast_ref::<crate::http::Error>().is_some_and(crate::http::Error::is_terminal)
+            || error.downcast_ref::<crate::model::Error>().is_some_and(crate::model::Error::is_terminal)
+            || error.downcast_ref::<crate::kv::Error>().is_some_and(crate::kv::Error::is_terminal)
+    })
+}
+
+/// The error and what led to it, one source after another.
+fn chain<'a>(first: Option<&'a (dyn Error + 'static)>) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = first;
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+    .take(CAUSES_MAX)
+}
+
+/// Adds a sentence to a failure on its way up.
+///
+/// ```
+/// use bireme_sdk::prelude::*;
+///
+/// fn first(lines: &str) -> Result<u32> {
+///     let line = lines.lines().next().context("the file is empty")?;
+///     line.parse::<u32>().with_context(|| format!("`{line}` is not a count"))
+/// }
+///
+/// assert_eq!(first("").unwrap_err().to_string(), "the file is empty");
+/// assert_eq!(first("x").unwrap_err().to_string(), "`x` is not a count: invalid digit found in string");
+/// ```
+pub trait Context<T> {
+    /// Puts a sentence in front of the failure.
+    ///
+    /// # Errors
+    /// The failure, with the sentence.
+    fn context(self, message: impl fmt::Display) -> Result<T>;
+
+    /// Puts a sentence in front of the failure, built only when there is one.
+    ///
+    /// # Errors
+    /// The failure, with the sentence.
+    fn with_context<M: fmt::Display>(self, message: impl FnOnce() -> M) -> Result<T>;
+}
+
+impl<T, E: Into<Failure>> Context<T> for Result<T, E> {
+    fn context(self, message: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| error.into().context(message))
+    }
+
+    fn with_context<M: fmt::Display>(self, message: impl FnOnce() -> M) -> Result<T> {
+        self.map_err(|error| error.into().context(message()))
+    }
+}
+
+impl<T> Context<T> for Option<T> {
+    fn context(self, message: impl fmt::Display) -> Result<T> {
+        self.ok_or_else(|| Failure::failed(message))
+    }
+
+    fn with_context<M: fmt::Display>(self, message: impl FnOnce() -> M) -> Result<T> {
+        self.ok_or_else(|| Failure::failed(message()))
+    }
+}
+
+/// Returns from the function with a failure that another attempt may mend. Takes what `format!` takes.
+///
+/// ```
+/// use bireme_sdk::prelude::*;
+///
+/// fn half(n: u32) -> Result<u32> {
+///     if n % 2 == 1 {
+///         bail!("{n} is odd");
+///     }
+///     Ok(n / 2)
+/// }
+///
+/// assert_eq!(half(3).unwrap_err().message, "3 is odd");
+/// ```
+#[macro_export]
+macro_rules! bail {
+    ($($argument:tt)+) => {
+        return ::core::result::Result::Err(::core::convert::From::from($crate::Failure::failed(::core::format_args!($($argument)+))))
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::num::ParseIntError);
+
+    #[test]
+    fn an_error_keeps_its_chain_as_causes() {
+        let inner = "x".parse::<u8>().expect_err("`x` is no number");
+        let failure = Failure::from(Outer(inner));
+        assert_eq!(failure.code, Code::Failed);
+        assert_eq!(failure.message, "outer");
+        assert_eq!(failure.causes, ["invalid digit found in string"]);
+        assert_eq!(failure.to_string(), "outer: invalid digit found in string");
+    }
+
+    #[test]
+    fn an_error_that_stays_is_terminal() {
+        let denied = crate::http::Error::Denied { url: "http://10.0.0.1/".to_owned() };
+        assert_eq!(Failure::from(denied).code, Code::Terminal);
+    }
+
+    #[test]
+    fn a_code_is_spelled_the_same_in_json_and_in_text() {
+        for code in [Code::Failed, Code::InvalidInput, Code::OutputTooLarge, Code::DepthExceeded] {
+            assert_eq!(serde_json::to_string(&code).expect("a code is JSON"), format!("\"{code}\""));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The one seam to the host.
+//!
+//! `wasm` crosses to the imports of `wit/`; `native` stands in for them where there is no host, in the author's own tests:
+//! calls run in process, and HTTP, models and key-value data come from a fake or fail by name. Both offer the same functions,
+//! so everything above is written once.
+
+#[cfg(target_arch = "wasm32")]
+mod wasm;
+#[cfg(target_arch = "wasm32")]
+mod wasm_http;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use self::{wasm::*, wasm_http::send};
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod native;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use self::native::*;
+
+use crate::failure::Result;
+
+/// The order in which a map yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The order of the inputs.
+    Input,
+    /// As calls complete.
+    Completion,
+}
+
+/// What became of one input.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub index: u64,
+    pub result: Result<Payload>,
+}

@@ -1,0 +1,196 @@
+//! What stands in for the host in the author's native tests.
+//!
+//! Calls and maps run in process, each through its JSON as on a host. HTTP, models and key-value data come from the fakes of
+//! this thread (`testing`), and fail by name without one.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Order, Outcome};
+use crate::context::Call;
+use crate::failure::{Code, Failure, Result};
+use crate::http::{self, Request, Response, Url};
+use crate::log::Level;
+use crate::{entry, kv, model};
+
+/// The most inputs that a map takes before it yields; small, so that tests meet a map that is full.
+const MAP_LEN_MAX: usize = 16;
+/// The deepest nesting of calls, as on a host.
+const DEPTH_MAX: usize = 4;
+/// Keys of one page of a listing; small, so that tests meet a second page.
+const KEYS_LEN_MAX: usize = 100;
+
+/// Bytes and what they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Payload {
+    #[expect(dead_code, reason = "everything native is JSON")]
+    pub content_type: String,
+    pub data: Vec<u8>,
+}
+
+pub(crate) type Http = Rc<dyn Fn(&Request) -> Result<Response, http::Error>>;
+pub(crate) type Embed = Rc<dyn Fn(&str) -> Vec<f32>>;
+pub(crate) type Buckets = Rc<RefCell<BTreeMap<String, BTreeMap<String, Vec<u8>>>>>;
+
+/// The fakes of this thread and the calls that it is in.
+#[derive(Default)]
+pub(crate) struct Fakes {
+    pub http: Option<Http>,
+    pub models: BTreeMap<String, (usize, Embed)>,
+    pub kv: Option<Buckets>,
+    pub logs: Option<Vec<(Level, String, Vec<(String, String)>)>>,
+    calls: Vec<Call>,
+}
+
+thread_local! {
+    pub(crate) static FAKES: RefCell<Fakes> = RefCell::default();
+}
+
+fn with<T>(read: impl FnOnce(&mut Fakes) -> T) -> T {
+    FAKES.with_borrow_mut(read)
+}
+
+/// Leaves the call even if it panics.
+struct InCall;
+
+impl Drop for InCall {
+    fn drop(&mut self) {
+        with(|fakes| fakes.calls.pop());
+    }
+}
+
+pub(crate) fn call(function: &str, input: &Payload) -> Result<Payload> {
+    let entry = entry::find(function)?;
+    with(|fakes| {
+        if fakes.calls.len() >= DEPTH_MAX {
+            return Err(Failure::new(Code::DepthExceeded, format!("`{function}` would be nested deeper than {DEPTH_MAX} calls")));
+        }
+        fakes.calls.push(Call { app: entry.app.name.to_owned(), function: function.to_owned(), ..outside() });
+        Ok(())
+    })?;
+    let _in_call = InCall;
+    (entry.run)(&input.data).map(|data| Payload { content_type: entry::JSON.to_owned(), data })
+}
+
+fn outside() -> Call {
+    Call { app: "native".to_owned(), function: String::new(), version: "native".to_owned(), call_id: "native".to_owned(), attempt: 1 }
+}
+
+/// A map that runs in process, one call for each outcome that is asked for.
+#[derive(Debug)]
+pub(crate) struct MapRun {
+    function: String,
+    inputs: VecDeque<Payload>,
+    index: u64,
+}
+
+impl MapRun {
+    pub fn start(function: &str, _: Order) -> Result<Self> {
+        entry::find(function)?;
+        Ok(Self { function: function.to_owned(), inputs: VecDeque::new(), index: 0 })
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "a host may refuse")]
+    pub fn push(&mut self, inputs: &[Payload]) -> Result<usize> {
+        let taken = inputs.len().min(MAP_LEN_MAX - self.inputs.len());
+        self.inputs.extend(inputs[..taken].iter().cloned());
+        Ok(taken)
+    }
+
+    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "a host needs to be told")]
+    pub fn finish(&mut self) {}
+
+    pub fn next(&mut self, _: u32) -> Vec<Outcome> {
+        let Some(input) = self.inputs.pop_front() else { return Vec::new() };
+        let index = self.index;
+        self.index += 1;
+        vec![Outcome { index, result: call(&self.function, &input) }]
+    }
+}
+
+pub(crate) fn send(request: &Request, _: &Url) -> Result<Response, http::Error> {
+    let http = with(|fakes| fakes.http.clone()).ok_or_else(|| http::Error::NoFake { url: request.url.clone() })?;
+    let response = http(request)?;
+    if response.body.len() > request.body_bytes_max {
+        return Err(http::Error::BodyTooLarge { url: request.url.clone(), limit_bytes: request.body_bytes_max as u64 });
+    }
+    Ok(response)
+}
+
+pub(crate) fn embed(model: &str, texts: &[String]) -> Result<(usize, Vec<f32>), model::Error> {
+    let fake = with(|fakes| fakes.models.get(model).cloned());
+    let (dimension, embed) = fake.ok_or_else(|| model::Error::NoFake { model: model.to_owned() })?;
+    Ok((dimension, texts.iter().flat_map(|text| embed(text)).collect()))
+}
+
+/// A bucket in memory.
+pub(crate) struct Bucket {
+    name: String,
+    buckets: Buckets,
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Bucket").field(&self.name).finish()
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a host may fail")]
+impl Bucket {
+    pub fn open(name: &str) -> Result<Self, kv::Fault> {
+        let buckets = with(|fakes| fakes.kv.clone()).ok_or(kv::Fault::NoFake)?;
+        buckets.borrow_mut().entry(name.to_owned()).or_default();
+        Ok(Self { name: name.to_owned(), buckets })
+    }
+
+    fn within<T>(&self, read: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> T) -> T {
+        read(self.buckets.borrow_mut().entry(self.name.clone()).or_default())
+    }
+
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Fault> {
+        Ok(self.within(|bucket| bucket.get(key).cloned()))
+    }
+
+    pub fn set(&self, key: &str, value: &[u8]) -> Result<(), kv::Fault> {
+        self.within(|bucket| bucket.insert(key.to_owned(), value.to_vec()));
+        Ok(())
+    }
+
+    pub fn delete(&self, key: &str) -> Result<(), kv::Fault> {
+        self.within(|bucket| bucket.remove(key));
+        Ok(())
+    }
+
+    pub fn exists(&self, key: &str) -> Result<bool, kv::Fault> {
+        Ok(self.within(|bucket| bucket.contains_key(key)))
+    }
+
+    pub fn list_keys(&self, cursor: Option<u64>) -> Result<(Vec<String>, Option<u64>), kv::Fault> {
+        let start = cursor.unwrap_or(0) as usize;
+        let (keys, len) = self.within(|bucket| {
+            (bucket.keys().skip(start).take(KEYS_LEN_MAX).cloned().collect::<Vec<_>>(), bucket.len())
+        });
+        let end = start + keys.len();
+        Ok((keys, (end < len).then_some(end as u64)))
+    }
+}
+
+pub(crate) fn current() -> Call {
+    with(|fakes| fakes.calls.last().cloned()).unwrap_or_else(outside)
+}
+
+pub(crate) fn remaining() -> Duration {
+    Duration::MAX
+}
+
+/// Kept where a test asks for it, else written to stderr, where the test harness captures it.
+#[expect(clippy::print_stderr, reason = "a native test has no other log")]
+pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
+    let is_kept = with(|fakes| fakes.logs.as_mut().map(|logs| logs.push((level, message.to_owned(), fields.to_vec()))).is_some());
+    if !is_kept {
+        let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+        eprintln!("{level:?} {message}{fields}");
+    }
+}

@@ -1,0 +1,188 @@
+//! The imports and exports of `wit/`, in the SDK's own words.
+
+use std::time::Duration;
+
+use self::bindings::bireme::host as wit;
+use self::bindings::wasi::keyvalue::store;
+use super::{Order, Outcome};
+use crate::context::Call;
+use crate::failure::{Code, Failure, Result};
+use crate::log::Level;
+use crate::{entry, kv, metadata, model};
+
+pub(super) mod bindings {
+    #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, clippy::allow_attributes_without_reason, clippy::all, reason = "generated")]
+    wit_bindgen::generate!({ path: "../wit", world: "app", generate_all });
+}
+
+pub(crate) use wit::types::Payload;
+
+/// The app's exports.
+struct App;
+
+#[allow(unsafe_code, reason = "generated")]
+mod export {
+    use super::{App, bindings};
+    bindings::export!(App with_types_in bindings);
+}
+
+impl bindings::exports::bireme::host::handler::Guest for App {
+    fn invoke(function: String, input: Payload) -> Result<Payload, wit::types::Failure> {
+        let output = entry::find(&function).and_then(|entry| {
+            entry::check_content_type(&input.content_type)?;
+            (entry.run)(&input.data)
+        });
+        match output {
+            Ok(data) => Ok(Payload { content_type: entry::JSON.to_owned(), data }),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+impl bindings::exports::bireme::host::metadata::Guest for App {
+    fn describe() -> String {
+        metadata::describe()
+    }
+}
+
+pub(crate) fn call(function: &str, input: &Payload) -> Result<Payload> {
+    wit::functions::call(function, input).map_err(Failure::from_wit)
+}
+
+/// A map that the host runs.
+#[derive(Debug)]
+pub(crate) struct MapRun(wit::functions::MapRun);
+
+impl MapRun {
+    pub fn start(function: &str, order: Order) -> Result<Self> {
+        let order = match order {
+            Order::Input => wit::functions::Order::Input,
+            Order::Completion => wit::functions::Order::Completion,
+        };
+        wit::functions::MapRun::start(function, order).map(Self).map_err(Failure::from_wit)
+    }
+
+    pub fn push(&mut self, inputs: &[Payload]) -> Result<usize> {
+        self.0.push(inputs).map(|taken| taken as usize).map_err(Failure::from_wit)
+    }
+
+    pub fn finish(&mut self) {
+        self.0.finish();
+    }
+
+    pub fn next(&mut self, max: u32) -> Vec<Outcome> {
+        let outcomes = self.0.next(max).into_iter();
+        outcomes.map(|outcome| Outcome { index: outcome.index, result: outcome.result.map_err(Failure::from_wit) }).collect()
+    }
+}
+
+pub(crate) fn embed(model: &str, texts: &[String]) -> Result<(usize, Vec<f32>), model::Error> {
+    use wit::inference::InferenceError;
+    match wit::inference::embed(model, texts) {
+        Ok(embeddings) => Ok((embeddings.dimension as usize, embeddings.values)),
+        Err(error) => Err(match error {
+            InferenceError::UnknownModel(model) => model::Error::Unknown { model },
+            InferenceError::NotDeclared(model) => model::Error::NotDeclared { model },
+            InferenceError::BadInput(reason) => model::Error::BadInput { model: model.to_owned(), reason },
+            InferenceError::Overloaded(model) => model::Error::Overloaded { model },
+            InferenceError::Deadline => model::Error::Deadline { model: model.to_owned() },
+            InferenceError::DeviceLost(model) => model::Error::DeviceLost { model },
+            InferenceError::Unavailable(reason) => model::Error::Unavailable { model: model.to_owned(), reason },
+        }),
+    }
+}
+
+/// An open bucket.
+#[derive(Debug)]
+pub(crate) struct Bucket(store::Bucket);
+
+impl Bucket {
+    pub fn open(name: &str) -> Result<Self, kv::Fault> {
+        Ok(Self(store::open(name)?))
+    }
+
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Fault> {
+        Ok(self.0.get(key)?)
+    }
+
+    pub fn set(&self, key: &str, value: &[u8]) -> Result<(), kv::Fault> {
+        Ok(self.0.set(key, value)?)
+    }
+
+    pub fn delete(&self, key: &str) -> Result<(), kv::Fault> {
+        Ok(self.0.delete(key)?)
+    }
+
+    pub fn exists(&self, key: &str) -> Result<bool, kv::Fault> {
+        Ok(self.0.exists(key)?)
+    }
+
+    pub fn list_keys(&self, cursor: Option<u64>) -> Result<(Vec<String>, Option<u64>), kv::Fault> {
+        let page = self.0.list_keys(cursor)?;
+        Ok((page.keys, page.cursor))
+    }
+}
+
+impl From<store::Error> for kv::Fault {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::NoSuchStore => Self::NoSuchBucket,
+            store::Error::AccessDenied => Self::Denied,
+            store::Error::Other(reason) => Self::Other(reason),
+        }
+    }
+}
+
+pub(crate) fn current() -> Call {
+    let call = wit::context::current();
+    Call { app: call.app, function: call.function, version: call.version, call_id: call.call_id, attempt: call.attempt }
+}
+
+pub(crate) fn remaining() -> Duration {
+    Duration::from_nanos(wit::context::remaining())
+}
+
+pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
+    let level = match level {
+        Level::Trace => wit::context::Level::Trace,
+        Level::Debug => wit::context::Level::Debug,
+        Level::Info => wit::context::Level::Info,
+        Level::Warn => wit::context::Level::Warn,
+        Level::Error => wit::context::Level::Error,
+    };
+    wit::context::log(level, message, fields);
+}
+
+impl Failure {
+    fn from_wit(failure: wit::types::Failure) -> Self {
+        Self { code: failure.code.into(), message: failure.message, causes: failure.causes }
+    }
+}
+
+impl From<Failure> for wit::types::Failure {
+    fn from(failure: Failure) -> Self {
+        Self { code: failure.code.into(), message: failure.message, causes: failure.causes }
+    }
+}
+
+/// One line for each code, read in both directions.
+macro_rules! codes {
+    ($($code:ident)*) => {
+        impl From<wit::types::FailureCode> for Code {
+            fn from(code: wit::types::FailureCode) -> Self {
+                match code { $(wit::types::FailureCode::$code => Self::$code,)* }
+            }
+        }
+
+        impl From<Code> for wit::types::FailureCode {
+            fn from(code: Code) -> Self {
+                match code { $(Code::$code => Self::$code,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Failed Terminal InvalidInput UnknownFunction Timeout MemoryLimit Crashed InputTooLarge OutputTooLarge Overloaded DepthExceeded
+    Cancelled Unavailable
+}

@@ -1,0 +1,35 @@
+//! HTTP requests through the host.
+//!
+//! Every request, each redirect included, passes the host's check: only what the function declares in `outbound` and the
+//! operator grants is reached. Without a [`timeout`](Request::timeout) the call's own deadline is the only one.
+//!
+//! ```
+//! use bireme_sdk::prelude::*;
+//!
+//! #[function(outbound = ["https://example.com"])]
+//! fn title(url: String) -> Result<String> {
+//!     let page = http::get(url).header("accept", "text/html").send()?.error_for_status()?.text()?;
+//!     Ok(page.lines().next().unwrap_or_default().to_owned())
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     let _http = bireme_sdk::testing::with_http(|request| Ok(http::Response::new(200, format!("you asked for {}", request.url()))));
+//!     assert_eq!(title("https://example.com/".to_owned())?, "you asked for https://example.com/");
+//!     Ok(())
+//! }
+//! ```
+
+mod error;
+mod request;
+mod response;
+mod url;
+
+pub use self::error::Error;
+pub use self::request::{Request, delete, get, head, patch, post, put, request};
+pub use self::response::{Headers, Response};
+pub use self::url::Url;
+
+/// The most bytes of a response's body, unless the request says otherwise.
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+/// The most redirects that a `GET` or `HEAD` follows, unless the request says otherwise.
+pub const REDIRECTS_MAX: u32 = 5;

@@ -1,0 +1,77 @@
+//! Why a request has no usable response.
+
+/// Why a request has no usable response. Every message names the URL.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL, the method or a header is not one.
+    #[error("cannot ask for `{url}`: {reason}")]
+    InvalidRequest { url: String, reason: String },
+    /// The request's body cannot be written as JSON.
+    #[error("the body for `{url}` cannot be written as JSON")]
+    Encode {
+        url: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The host does not let this function go there.
+    #[error("the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and private addresses and `$names` must be granted by the operator")]
+    Denied { url: String },
+    /// The name has no address.
+    #[error("no address found for the host of `{url}`: {reason}")]
+    Dns { url: String, reason: String },
+    /// No connection.
+    #[error("cannot connect to `{url}`: {reason}")]
+    Connect { url: String, reason: String },
+    /// No trusted connection.
+    #[error("no TLS session with `{url}`: {reason}")]
+    Tls { url: String, reason: String },
+    /// It took longer than the request, or the host, allows.
+    #[error("`{url}` took too long: {reason}")]
+    Timeout { url: String, reason: String },
+    /// The body is larger than the request allows.
+    #[error("the body of `{url}` is larger than {limit_bytes} bytes; `body_bytes_max` raises that")]
+    BodyTooLarge { url: String, limit_bytes: u64 },
+    /// The redirects do not end.
+    #[error("`{url}` redirects again after {limit} redirects; `redirects` raises that")]
+    TooManyRedirects { url: String, limit: u32 },
+    /// The call has as many connections as the host allows.
+    #[error("no connection left for `{url}`: this call has as many as the host allows")]
+    ConnectionLimit { url: String },
+    /// The exchange broke off or is not HTTP.
+    #[error("the exchange with `{url}` failed: {reason}")]
+    Protocol { url: String, reason: String },
+    /// The status is not a success; see [`Response::error_for_status`](super::Response::error_for_status).
+    #[error("`{url}` answered with status {status}")]
+    Status { url: String, status: u16 },
+    /// The body is not UTF-8.
+    #[error("the body of `{url}` is not UTF-8")]
+    Text {
+        url: String,
+        #[source]
+        source: std::string::FromUtf8Error,
+    },
+    /// The body is not the JSON that was asked for.
+    #[error("the body of `{url}` is not the expected JSON, at `{path}`")]
+    Json {
+        url: String,
+        path: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A native test sent a request without a fake.
+    #[error("there is no host in a native test, so no `{url}`; answer it with `bireme_sdk::testing::with_http`")]
+    NoFake { url: String },
+}
+
+impl Error {
+    /// Whether it stays the same however often it is tried: what the request itself or the host's rules forbid, and the
+    /// statuses 4xx apart from 408, 425 and 429.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::InvalidRequest { .. } | Self::Encode { .. } | Self::Denied { .. } | Self::BodyTooLarge { .. } | Self::NoFake { .. } => true,
+            Self::Status { status, .. } => (400..500).contains(status) && ![408, 425, 429].contains(status),
+            _ => false,
+        }
+    }
+}

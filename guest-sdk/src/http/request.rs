@@ -1,0 +1,232 @@
+//! A request in the making.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{BODY_BYTES_MAX, Error, REDIRECTS_MAX, Response, Url};
+use crate::host;
+
+/// A request in the making; [`send`](Request::send) sends it.
+#[derive(Debug)]
+#[must_use = "a request does nothing before `send`"]
+pub struct Request {
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) body_bytes_max: usize,
+    redirects: u32,
+    /// What went wrong while it was put together, told by `send`.
+    error: Option<Error>,
+}
+
+/// A `GET` request.
+pub fn get(url: impl Into<String>) -> Request {
+    request("GET", url)
+}
+
+/// A `HEAD` request.
+pub fn head(url: impl Into<String>) -> Request {
+    request("HEAD", url)
+}
+
+/// A `POST` request.
+///
+/// ```
+/// use bireme_sdk::{http, testing};
+///
+/// let _http = testing::with_http(|request| Ok(http::Response::new(201, request.body_bytes().to_vec())));
+/// let echo: Vec<u32> = http::post("https://example.com/numbers").json(&[1, 2]).send()?.json()?;
+/// assert_eq!(echo, [1, 2]);
+/// # Ok::<(), http::Error>(())
+/// ```
+pub fn post(url: impl Into<String>) -> Request {
+    request("POST", url)
+}
+
+/// A `PUT` request.
+pub fn put(url: impl Into<String>) -> Request {
+    request("PUT", url)
+}
+
+/// A `PATCH` request.
+pub fn patch(url: impl Into<String>) -> Request {
+    request("PATCH", url)
+}
+
+/// A `DELETE` request.
+pub fn delete(url: impl Into<String>) -> Request {
+    request("DELETE", url)
+}
+
+/// A request of any method.
+pub fn request(method: impl Into<String>, url: impl Into<String>) -> Request {
+    let method = method.into();
+    let redirects = if matches!(method.as_str(), "GET" | "HEAD") { REDIRECTS_MAX } else { 0 };
+    Request {
+        method,
+        url: url.into(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        timeout: None,
+        body_bytes_max: BODY_BYTES_MAX,
+        redirects,
+        error: None,
+    }
+}
+
+impl Request {
+    /// The method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The body so far.
+    pub fn body_bytes(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The first value of a header so far.
+    pub fn header_value(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets the body to JSON, and the `content-type` unless there is one.
+    pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => self.body = body,
+            Err(source) => self.error = Some(Error::Encode { url: self.url.clone(), source }),
+        }
+        if self.header_value("content-type").is_none() {
+            self.headers.push(("content-type".to_owned(), b"application/json".to_vec()));
+        }
+        self
+    }
+
+    /// Limits the time from sending to the last byte of the body; each redirect begins anew.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Limits the body of the response; 8 MiB by default. A larger body is an error, not cut off.
+    pub fn body_bytes_max(mut self, bytes: usize) -> Self {
+        self.body_bytes_max = bytes;
+        self
+    }
+
+    /// Limits how many redirects are followed: 5 by default for `GET` and `HEAD`, none for the others. With 0 the redirect
+    /// itself is the response. A 303 goes on as `GET`; so does a 301 or 302 of a `POST`. `authorization` and `cookie` are not
+    /// sent to another origin.
+    pub fn redirects(mut self, redirects: u32) -> Self {
+        self.redirects = redirects;
+        self
+    }
+
+    /// Sends it and reads the response to its end. Any status is a response.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn send(mut self) -> Result<Response, Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let mut url: Url = self.url.parse()?;
+        let limit = self.redirects;
+        loop {
+            let mut response = host::send(&self, &url)?;
+            response.url.clone_from(&self.url);
+            let location = match response.status {
+                301 | 302 | 303 | 307 | 308 if limit > 0 => response.headers.get("location"),
+                _ => None,
+            };
+            let Some(location) = location else { return Ok(response) };
+            if self.redirects == 0 {
+                return Err(Error::TooManyRedirects { url: self.url, limit });
+            }
+            self.redirects -= 1;
+            let next = url.join(location)?;
+            self.follow(response.status, &url, &next);
+            url = next;
+        }
+    }
+
+    fn follow(&mut self, status: u16, from: &Url, to: &Url) {
+        if (status == 303 && self.method != "HEAD") || (matches!(status, 301 | 302) && self.method == "POST") {
+            "GET".clone_into(&mut self.method);
+            self.body = Vec::new();
+            self.headers.retain(|(name, _)| !name.to_ascii_lowercase().starts_with("content-"));
+        }
+        if from.origin() != to.origin() {
+            let is_secret = |name: &str| ["authorization", "cookie", "proxy-authorization"].iter().any(|secret| name.eq_ignore_ascii_case(secret));
+            self.headers.retain(|(name, _)| !is_secret(name));
+        }
+        self.url = to.to_string();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn redirects_are_followed_and_each_hop_is_a_request_of_its_own() {
+        let _http = testing::with_http(|request| {
+            Ok(match request.url() {
+                "http://a/1" => Response::new(302, "").with_header("Location", "/2"),
+                "http://a/2" => Response::new(307, "").with_header("location", "http://b/3"),
+                "http://b/3" => Response::new(200, request.header_value("authorization").unwrap_or(b"no secret").to_vec()),
+                other => return Err(Error::Denied { url: other.to_owned() }),
+            })
+        });
+        let response = get("http://a/1").header("Authorization", "secret").send().expect("it ends at /3");
+        assert_eq!((response.url.as_str(), response.body.as_slice()), ("http://b/3", b"no secret".as_slice()));
+        assert_eq!(get("http://a/1").redirects(0).send().expect("the redirect itself").status, 302);
+        assert!(matches!(get("http://a/1").redirects(1).send(), Err(Error::TooManyRedirects { limit: 1, .. })));
+        assert_eq!(post("http://a/1").send().expect("a `POST` stays where it is").status, 302);
+    }
+
+    #[test]
+    fn a_post_that_is_redirected_goes_on_as_get_without_its_body() {
+        let _http = testing::with_http(|request| {
+            Ok(match request.url() {
+                "http://a/form" => Response::new(303, "").with_header("location", "/done"),
+                _ => Response::new(200, format!("{} {} {:?}", request.method(), request.body_bytes().len(), request.header_value("content-type"))),
+            })
+        });
+        let response = post("http://a/form").json(&1).redirects(1).send().expect("it is followed");
+        assert_eq!(response.text().expect("text"), "GET 0 None");
+    }
+
+    #[test]
+    fn without_a_fake_a_native_request_fails_by_name() {
+        let error = get("http://a/").send().expect_err("there is no host");
+        assert_eq!(error.to_string(), "there is no host in a native test, so no `http://a/`; answer it with `bireme_sdk::testing::with_http`");
+    }
+
+    #[test]
+    fn a_fake_is_held_to_the_body_limit_too() {
+        let _http = testing::with_http(|_| Ok(Response::new(200, "123456789")));
+        assert!(matches!(get("http://a/").body_bytes_max(8).send(), Err(Error::BodyTooLarge { limit_bytes: 8, .. })));
+    }
+}

@@ -1,0 +1,105 @@
+//! A response, read to its end.
+
+use serde::de::DeserializeOwned;
+
+use super::Error;
+
+/// The headers of a response in the order of their arrival.
+///
+/// ```
+/// use bireme_sdk::http::Response;
+///
+/// let response = Response::new(200, "{}").with_header("content-type", "application/json");
+/// assert_eq!(response.headers.get("Content-Type"), Some("application/json"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, Vec<u8>)>);
+
+impl Headers {
+    /// The first value of a header; names are compared without regard to case. None where it is not UTF-8.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    /// Every name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+}
+
+impl From<Vec<(String, Vec<u8>)>> for Headers {
+    fn from(headers: Vec<(String, Vec<u8>)>) -> Self {
+        Self(headers)
+    }
+}
+
+/// A response, read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Response {
+    /// The URL that answered: the last one, where redirects were followed.
+    pub url: String,
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Headers,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// A response as a fake gives it in a test; the request's URL is filled in by [`send`](super::Request::send).
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { url: String::new(), status, headers: Headers::default(), body: body.into() }
+    }
+
+    /// Adds a header, for a fake.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.0.push((name.into(), value.into()));
+        self
+    }
+
+    /// Whether the status is 200 to 299.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Turns a status outside of 200 to 299 into an error. Most 4xx are terminal, so that they are not tried again.
+    ///
+    /// # Errors
+    /// [`Error::Status`].
+    ///
+    /// ```
+    /// use bireme_sdk::http::Response;
+    ///
+    /// assert!(Response::new(204, "").error_for_status().is_ok());
+    /// assert!(Response::new(404, "").error_for_status().unwrap_err().is_terminal());
+    /// assert!(!Response::new(503, "").error_for_status().unwrap_err().is_terminal());
+    /// ```
+    pub fn error_for_status(self) -> Result<Self, Error> {
+        if self.is_success() { Ok(self) } else { Err(Error::Status { url: self.url, status: self.status }) }
+    }
+
+    /// The body as text.
+    ///
+    /// # Errors
+    /// [`Error::Text`]: it is not UTF-8.
+    pub fn text(self) -> Result<String, Error> {
+        let url = self.url;
+        String::from_utf8(self.body).map_err(|source| Error::Text { url, source })
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Json`], with the path of what does not fit.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let mut deserializer = serde_json::Deserializer::from_slice(&self.body);
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Error::Json {
+            url: self.url.clone(),
+            path: error.path().to_string(),
+            source: error.into_inner(),
+        })
+    }
+}

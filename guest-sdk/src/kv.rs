@@ -1,0 +1,221 @@
+//! The app's key-value data, kept by the host between calls.
+//!
+//! A bucket is opened by name and belongs to the app. A write is seen by every later read; there are no transactions over
+//! several keys, so write what points at other keys last.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::failure::Result;
+use crate::host;
+
+/// What went wrong with the data, and with which key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The host would not open the bucket.
+    #[error("cannot open bucket `{bucket}`")]
+    Open {
+        bucket: String,
+        #[source]
+        fault: Fault,
+    },
+    /// The host would not do its part with a key.
+    #[error("cannot {action} key `{key}` of bucket `{bucket}`")]
+    Key {
+        action: &'static str,
+        bucket: String,
+        key: String,
+        #[source]
+        fault: Fault,
+    },
+    /// The host would not list the keys.
+    #[error("cannot list the keys of bucket `{bucket}`")]
+    List {
+        bucket: String,
+        #[source]
+        fault: Fault,
+    },
+    /// The value is not what was asked for, or cannot be written.
+    #[error("the value of key `{key}` in bucket `{bucket}` is no such JSON")]
+    Json {
+        bucket: String,
+        key: String,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// The host's reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The host does not know the bucket.
+    #[error("the host has no bucket of that name")]
+    NoSuchBucket,
+    /// The app may not use the bucket.
+    #[error("this app may not use it")]
+    Denied,
+    /// Anything else, in the host's words.
+    #[error("{0}")]
+    Other(String),
+    /// A native test used a bucket without a fake.
+    #[error("there is no host in a native test; give one with `bireme_sdk::testing::with_kv`")]
+    NoFake,
+}
+
+impl Error {
+    /// Whether it stays the same however often it is tried.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::Open { fault, .. } | Self::Key { fault, .. } | Self::List { fault, .. } => !matches!(fault, Fault::Other(_)),
+            Self::Json { .. } => true,
+        }
+    }
+}
+
+/// An open bucket.
+#[derive(Debug)]
+pub struct Bucket {
+    name: String,
+    bucket: host::Bucket,
+}
+
+/// Opens a bucket.
+///
+/// ```
+/// use bireme_sdk::{kv, testing};
+///
+/// let _kv = testing::with_kv();
+/// let counts = kv::open("counts")?;
+/// counts.set_json("visits", &3_u32)?;
+/// assert_eq!(counts.get_json::<u32>("visits")?, Some(3));
+/// assert_eq!(counts.keys().collect::<Result<Vec<_>, _>>()?, ["visits"]);
+/// counts.delete("visits")?;
+/// assert!(!counts.exists("visits")?);
+/// # Ok::<(), kv::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Open`].
+pub fn open(name: impl Into<String>) -> Result<Bucket, Error> {
+    let name = name.into();
+    match host::Bucket::open(&name) {
+        Ok(bucket) => Ok(Bucket { name, bucket }),
+        Err(fault) => Err(Error::Open { bucket: name, fault }),
+    }
+}
+
+impl Bucket {
+    /// The bucket's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads a value; none where the key does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Key`].
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.bucket.get(key).map_err(|fault| self.key("read", key, fault))
+    }
+
+    /// Writes a value over whatever the key held.
+    ///
+    /// # Errors
+    /// [`Error::Key`].
+    pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.bucket.set(key, value.as_ref()).map_err(|fault| self.key("write", key, fault))
+    }
+
+    /// Reads a value that was written by [`set_json`](Self::set_json).
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::Json`].
+    pub fn get_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let Some(json) = self.get(key)? else { return Ok(None) };
+        serde_json::from_slice(&json).map(Some).map_err(|source| self.json(key, source))
+    }
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::Json`].
+    pub fn set_json<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), Error> {
+        let json = serde_json::to_vec(value).map_err(|source| self.json(key, source))?;
+        self.set(key, json)
+    }
+
+    /// Removes a key; nothing happens where it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Key`].
+    pub fn delete(&self, key: &str) -> Result<(), Error> {
+        self.bucket.delete(key).map_err(|fault| self.key("delete", key, fault))
+    }
+
+    /// Whether the key exists.
+    ///
+    /// # Errors
+    /// [`Error::Key`].
+    pub fn exists(&self, key: &str) -> Result<bool, Error> {
+        self.bucket.exists(key).map_err(|fault| self.key("look up", key, fault))
+    }
+
+    /// Lists the keys, page by page, in no particular order. The first error ends it.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys { bucket: self, page: VecDeque::new(), next: Next::First }
+    }
+
+    fn key(&self, action: &'static str, key: &str, fault: Fault) -> Error {
+        Error::Key { action, bucket: self.name.clone(), key: key.to_owned(), fault }
+    }
+
+    fn json(&self, key: &str, source: serde_json::Error) -> Error {
+        Error::Json { bucket: self.name.clone(), key: key.to_owned(), source }
+    }
+}
+
+/// The keys of a bucket.
+#[derive(Debug)]
+pub struct Keys<'a> {
+    bucket: &'a Bucket,
+    page: VecDeque<String>,
+    next: Next,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    First,
+    After(u64),
+    End,
+}
+
+impl Iterator for Keys<'_> {
+    type Item = Result<String, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(key) = self.page.pop_front() {
+                return Some(Ok(key));
+            }
+            let cursor = match self.next {
+                Next::First => None,
+                Next::After(cursor) => Some(cursor),
+                Next::End => return None,
+            };
+            match self.bucket.bucket.list_keys(cursor) {
+                Ok((keys, cursor)) => {
+                    self.page = keys.into();
+                    self.next = cursor.map_or(Next::End, Next::After);
+                }
+                Err(fault) => {
+                    self.next = Next::End;
+                    return Some(Err(Error::List { bucket: self.bucket.name.clone(), fault }));
+                }
+            }
+        }
+    }
+}

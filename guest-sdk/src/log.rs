@@ -1,0 +1,95 @@
+//! Lines of the call's log, with a level and fields.
+//!
+//! ```
+//! use bireme_sdk::log;
+//!
+//! let (url, status) = ("https://example.com", 200);
+//! log::info!("fetched {url}");
+//! log::warn!(url, status = status; "slow answer");
+//! ```
+//!
+//! Fields come first and end with `;`. A field is a name that is in scope, or `name = value`; values are written with
+//! `Display`. The host keeps 1 MiB for each call by default, and counts what it drops beyond.
+
+use std::fmt;
+
+use crate::host;
+
+pub use crate::{__log_debug as debug, __log_error as error, __log_info as info, __log_trace as trace, __log_warn as warn};
+
+/// How much a line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Every step.
+    Trace,
+    /// What helps while writing a function.
+    Debug,
+    /// What an operator wants to see.
+    Info,
+    /// What is odd but was dealt with.
+    Warn,
+    /// What went wrong.
+    Error,
+}
+
+/// Writes one line; what the macros come down to.
+///
+/// ```
+/// use bireme_sdk::log::{Level, write};
+///
+/// write(Level::Info, format_args!("fetched"), &[("status", &200)]);
+/// ```
+pub fn write(level: Level, message: fmt::Arguments<'_>, fields: &[(&str, &dyn fmt::Display)]) {
+    let fields: Vec<(String, String)> = fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
+    host::log(level, &message.to_string(), &fields);
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log {
+    (@fields $level:ident [$($fields:tt)*] $name:ident = $value:expr, $($rest:tt)+) => {
+        $crate::__log!(@fields $level [$($fields)* (::core::stringify!($name), &$value),] $($rest)+)
+    };
+    (@fields $level:ident [$($fields:tt)*] $name:ident = $value:expr; $($message:tt)+) => {
+        $crate::log::write($crate::log::Level::$level, ::core::format_args!($($message)+), &[$($fields)* (::core::stringify!($name), &$value)])
+    };
+    (@fields $level:ident [$($fields:tt)*] $name:ident, $($rest:tt)+) => {
+        $crate::__log!(@fields $level [$($fields)* (::core::stringify!($name), &$name),] $($rest)+)
+    };
+    (@fields $level:ident [$($fields:tt)*] $name:ident; $($message:tt)+) => {
+        $crate::log::write($crate::log::Level::$level, ::core::format_args!($($message)+), &[$($fields)* (::core::stringify!($name), &$name)])
+    };
+    (@fields $level:ident [] $($message:tt)+) => {
+        $crate::log::write($crate::log::Level::$level, ::core::format_args!($($message)+), &[])
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_trace {
+    ($($argument:tt)+) => { $crate::__log!(@fields Trace [] $($argument)+) };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_debug {
+    ($($argument:tt)+) => { $crate::__log!(@fields Debug [] $($argument)+) };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_info {
+    ($($argument:tt)+) => { $crate::__log!(@fields Info [] $($argument)+) };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_warn {
+    ($($argument:tt)+) => { $crate::__log!(@fields Warn [] $($argument)+) };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_error {
+    ($($argument:tt)+) => { $crate::__log!(@fields Error [] $($argument)+) };
+}

@@ -1,0 +1,84 @@
+//! JSON Schemas (draft 2020-12) of a function's input and result.
+
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::arguments::Absent;
+
+/// Both schemas of one function.
+#[derive(Debug)]
+pub struct Schemas {
+    /// An object with one property for each parameter.
+    pub input: Value,
+    /// The result.
+    pub output: Value,
+}
+
+/// Builds the schemas of one function, parameter by parameter.
+#[derive(Debug)]
+pub struct SchemasBuilder {
+    generator: SchemaGenerator,
+    properties: Map<String, Value>,
+    required: Vec<Value>,
+}
+
+impl SchemasBuilder {
+    /// Begins with no parameters.
+    #[expect(clippy::new_without_default, reason = "only the macro's code begins one")]
+    pub fn new() -> Self {
+        Self { generator: SchemaSettings::draft2020_12().into_generator(), properties: Map::new(), required: Vec::new() }
+    }
+
+    /// Adds a parameter. It is required unless its type accepts being absent, which only an `Option` does.
+    pub fn parameter<T: JsonSchema + DeserializeOwned>(&mut self, name: &str) {
+        self.properties.insert(name.to_owned(), self.generator.subschema_for::<T>().to_value());
+        if T::deserialize(Absent).is_err() {
+            self.required.push(name.into());
+        }
+    }
+
+    /// Adds the result.
+    pub fn finish<T: JsonSchema>(mut self) -> Schemas {
+        let mut input = Map::new();
+        input.insert("type".to_owned(), "object".into());
+        input.insert("properties".to_owned(), Value::Object(self.properties));
+        input.insert("required".to_owned(), Value::Array(self.required));
+        input.insert("additionalProperties".to_owned(), false.into());
+        let definitions = self.generator.take_definitions(true);
+        if !definitions.is_empty() {
+            input.insert("$defs".to_owned(), Value::Object(definitions));
+        }
+        let output: Schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>();
+        Schemas { input: Value::Object(input), output: output.to_value() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    struct Page {
+        url: String,
+        #[serde(default)]
+        links: Vec<String>,
+    }
+
+    #[test]
+    fn only_an_option_is_not_required_and_shared_types_stand_under_defs() {
+        let mut builder = SchemasBuilder::new();
+        builder.parameter::<Page>("page");
+        builder.parameter::<Option<u32>>("limit");
+        let schemas = builder.finish::<Vec<Page>>();
+        assert_eq!(schemas.input["required"], json!(["page"]));
+        assert_eq!(schemas.input["properties"]["page"], json!({ "$ref": "#/$defs/Page" }));
+        assert_eq!(schemas.input["$defs"]["Page"]["required"], json!(["url"]));
+        assert_eq!(schemas.output["items"], json!({ "$ref": "#/$defs/Page" }));
+        assert_eq!(schemas.output["$defs"]["Page"]["required"], json!(["url", "links"]));
+    }
+}

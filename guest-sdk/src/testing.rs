@@ -1,0 +1,112 @@
+//! Fakes for an author's native tests.
+//!
+//! Off wasm there is no host: `call` and `map` run in process, and HTTP, models and key-value data fail by name unless this
+//! thread has a fake for them. Each function here puts one in place and returns a guard; dropping the guard brings back what
+//! was there before.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::host::native::{FAKES, Fakes};
+use crate::http::{Error, Request, Response};
+use crate::log::Level;
+
+/// Keeps a fake in place until it is dropped. It belongs to its thread.
+#[must_use = "the fake goes with its guard; bind it to a name"]
+pub struct Guard {
+    restore: Option<Box<dyn FnOnce(&mut Fakes)>>,
+}
+
+impl Guard {
+    fn new(restore: impl FnOnce(&mut Fakes) + 'static) -> Self {
+        Self { restore: Some(Box::new(restore)) }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(restore) = self.restore.take() {
+            FAKES.with_borrow_mut(restore);
+        }
+    }
+}
+
+/// Answers this thread's HTTP requests. Redirects are followed as on a host, each hop asking again.
+///
+/// ```
+/// use bireme_sdk::{http, testing};
+///
+/// let _http = testing::with_http(|request| match request.url() {
+///     "https://example.com/" => Ok(http::Response::new(200, "<h1>hello</h1>")),
+///     url => Err(http::Error::Denied { url: url.to_owned() }),
+/// });
+/// assert_eq!(http::get("https://example.com/").send()?.status, 200);
+/// # Ok::<(), http::Error>(())
+/// ```
+pub fn with_http(answer: impl Fn(&Request) -> Result<Response, Error> + 'static) -> Guard {
+    let before = FAKES.with_borrow_mut(|fakes| fakes.http.replace(Rc::new(answer)));
+    Guard::new(move |fakes| fakes.http = before)
+}
+
+/// Stands in for one model on this thread.
+///
+/// ```
+/// use bireme_sdk::{model::model, testing};
+///
+/// let _model = testing::with_model("letters", 1, |text| vec![text.len() as f32]);
+/// assert_eq!(model("letters").embed_flat(&["a", "bc"])?.values, [1.0, 2.0]);
+/// # Ok::<(), bireme_sdk::model::Error>(())
+/// ```
+///
+/// # Panics
+/// When a vector has another length than `dimension`.
+pub fn with_model(name: impl Into<String>, dimension: usize, embed: impl Fn(&str) -> Vec<f32> + 'static) -> Guard {
+    let name = name.into();
+    let checked = move |text: &str| {
+        let vector = embed(text);
+        assert_eq!(vector.len(), dimension, "the fake model returns vectors of its dimension");
+        vector
+    };
+    let before = FAKES.with_borrow_mut(|fakes| fakes.models.insert(name.clone(), (dimension, Rc::new(checked))));
+    Guard::new(move |fakes| {
+        match before {
+            Some(model) => fakes.models.insert(name, model),
+            None => fakes.models.remove(&name),
+        };
+    })
+}
+
+/// Gives this thread key-value buckets in memory; all are empty at first, and any name can be opened.
+///
+/// ```
+/// use bireme_sdk::{kv, testing};
+///
+/// let _kv = testing::with_kv();
+/// kv::open("pages")?.set("a", "1")?;
+/// assert_eq!(kv::open("pages")?.get("a")?, Some(b"1".to_vec()));
+/// # Ok::<(), kv::Error>(())
+/// ```
+pub fn with_kv() -> Guard {
+    let before = FAKES.with_borrow_mut(|fakes| fakes.kv.replace(Rc::new(RefCell::new(BTreeMap::new()))));
+    Guard::new(move |fakes| fakes.kv = before)
+}
+
+/// One line of a log: its level, its message and its fields.
+pub type LogLine = (Level, String, Vec<(String, String)>);
+
+/// Runs `work` and returns what it logged on this thread.
+///
+/// ```
+/// use bireme_sdk::{log, testing};
+///
+/// let (_, lines) = testing::logs(|| log::info!(count = 3; "fetched"));
+/// assert_eq!(lines[0].1, "fetched");
+/// assert_eq!(lines[0].2, [("count".to_owned(), "3".to_owned())]);
+/// ```
+pub fn logs<T>(work: impl FnOnce() -> T) -> (T, Vec<LogLine>) {
+    let before = FAKES.with_borrow_mut(|fakes| fakes.logs.replace(Vec::new()));
+    let result = work();
+    let lines = FAKES.with_borrow_mut(|fakes| std::mem::replace(&mut fakes.logs, before));
+    (result, lines.unwrap_or_default())
+}
