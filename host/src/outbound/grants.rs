@@ -1,0 +1,79 @@
+//! Holds what the operator lets functions reach beyond the public internet.
+//!
+//! Not here: what a function declares (`entry`), the join of both (`policy`).
+//!
+//! Invariant: a grant is one exact origin, never a wildcard, and never an address that stands for no one machine.
+
+use super::address::{Reach, reach};
+use super::origin::{Host, Origin};
+use super::policy::{PolicyError, check_len};
+
+/// What the operator grants: values of the `--grant` flag, parsed.
+#[derive(Clone, Debug, Default)]
+pub struct Grants {
+    named: Vec<(Box<str>, Origin)>,
+    literal: Vec<Origin>,
+}
+
+impl Grants {
+    /// Parses `name=ORIGIN` (for `$name`; may be repeated) and plain `ORIGIN` values.
+    pub fn parse(values: &[String]) -> Result<Self, PolicyError> {
+        check_len(values)?;
+        let mut grants = Self::default();
+        for value in values {
+            match value.split_once('=') {
+                // The `=` of a query belongs to a malformed origin, which has its own message.
+                Some((name, origin)) if !name.contains("://") => {
+                    let name = name_of(name.strip_prefix('$').unwrap_or(name))?;
+                    grants.named.push((name, granted(value, origin)?));
+                }
+                _ => grants.literal.push(granted(value, value)?),
+            }
+        }
+        Ok(grants)
+    }
+
+    /// Returns whether `origin` may have private addresses.
+    pub(super) fn holds(&self, origin: &Origin) -> bool {
+        self.literal.contains(origin)
+    }
+
+    /// Returns the origins that `$name` stands for.
+    pub(super) fn origins_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Origin> {
+        self.named
+            .iter()
+            .filter(move |(granted, _)| **granted == *name)
+            .map(|(_, origin)| origin)
+    }
+}
+
+fn granted(grant: &str, origin: &str) -> Result<Origin, PolicyError> {
+    let origin = Origin::parse(origin).map_err(|source| PolicyError::Grant {
+        grant: grant.into(),
+        source,
+    })?;
+    match origin.host() {
+        Host::Address(address) => match reach(*address) {
+            Reach::Special(network) if is_nowhere(network) => Err(PolicyError::GrantAddress {
+                grant: grant.into(),
+                network,
+            }),
+            _ => Ok(origin),
+        },
+        Host::Name(_) => Ok(origin),
+    }
+}
+
+/// Whether addresses of this kind stand for no one machine, so that no grant can mean them.
+pub(super) fn is_nowhere(network: &str) -> bool {
+    matches!(network, "unspecified" | "multicast" | "broadcast")
+}
+
+/// Returns the name of a `$name` or of its grant.
+pub(super) fn name_of(text: &str) -> Result<Box<str>, PolicyError> {
+    let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(is_name_byte) {
+        return Err(PolicyError::Name { name: text.into() });
+    }
+    Ok(text.into())
+}

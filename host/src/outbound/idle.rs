@@ -1,0 +1,169 @@
+//! Chooses which idle connection serves a request, and which one has to go.
+//!
+//! A plain value: the time goes in, connections come out. The newest connection of a key is taken first, since it is
+//! the least likely to have been closed by its server.
+//!
+//! Invariants: no key holds more than `per_key_max`, all together no more than `total_max`; nothing older than `age_max`
+//! is taken.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+/// Idle connections of type `C`, kept under keys of type `K`.
+#[derive(Debug)]
+pub(super) struct Idle<K, C> {
+    /// Oldest first under each key; no key is empty.
+    by_key: HashMap<K, VecDeque<(Instant, C)>>,
+    len: usize,
+    per_key_max: usize,
+    total_max: usize,
+    age_max: Duration,
+}
+
+impl<K: Clone + Eq + Hash, C> Idle<K, C> {
+    pub(super) fn new(per_key_max: usize, total_max: usize, age_max: Duration) -> Self {
+        Self {
+            by_key: HashMap::new(),
+            len: 0,
+            per_key_max,
+            total_max,
+            age_max,
+        }
+    }
+
+    /// Keeps `connection` and returns the one that gives way to it, which may be itself.
+    pub(super) fn put(&mut self, key: K, connection: C, now: Instant) -> Option<C> {
+        if self.per_key_max == 0 || self.total_max == 0 {
+            return Some(connection);
+        }
+        let displaced = if self.by_key.get(&key).map_or(0, VecDeque::len) >= self.per_key_max {
+            self.pop_oldest(&key)
+        } else if self.len >= self.total_max {
+            self.evict_oldest()
+        } else {
+            None
+        };
+        self.by_key
+            .entry(key)
+            .or_default()
+            .push_back((now, connection));
+        self.len += 1;
+        displaced
+    }
+
+    /// Takes the newest connection under `key`.
+    pub(super) fn take(&mut self, key: &K, now: Instant) -> Option<C> {
+        let queue = self.by_key.get_mut(key)?;
+        let (since, _) = queue.back()?;
+        if *since + self.age_max <= now {
+            // So are all the older ones; `expire` collects them.
+            return None;
+        }
+        let (_, connection) = queue.pop_back()?;
+        self.len -= 1;
+        if queue.is_empty() {
+            self.by_key.remove(key);
+        }
+        Some(connection)
+    }
+
+    /// Takes the oldest connection of all, to make room for another.
+    pub(super) fn evict_oldest(&mut self) -> Option<C> {
+        let fronts = self
+            .by_key
+            .iter()
+            .filter_map(|(key, queue)| Some((key, queue.front()?.0)));
+        let key = fronts.min_by_key(|(_, since)| *since)?.0.clone();
+        self.pop_oldest(&key)
+    }
+
+    /// Takes all connections that are too old at `now`.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<C> {
+        let mut expired = Vec::new();
+        for queue in self.by_key.values_mut() {
+            while queue
+                .front()
+                .is_some_and(|(since, _)| *since + self.age_max <= now)
+            {
+                expired.extend(queue.pop_front().map(|(_, connection)| connection));
+            }
+        }
+        self.by_key.retain(|_, queue| !queue.is_empty());
+        self.len -= expired.len();
+        expired
+    }
+
+    /// Returns when `expire` next has something to do.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        let fronts = self.by_key.values().filter_map(VecDeque::front);
+        fronts.map(|(since, _)| *since + self.age_max).min()
+    }
+
+    fn pop_oldest(&mut self, key: &K) -> Option<C> {
+        let queue = self.by_key.get_mut(key)?;
+        let (_, connection) = queue.pop_front()?;
+        self.len -= 1;
+        if queue.is_empty() {
+            self.by_key.remove(key);
+        }
+        Some(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGE: Duration = Duration::from_secs(30);
+
+    fn idle() -> (Idle<&'static str, u32>, Instant) {
+        (Idle::new(2, 3, AGE), Instant::now())
+    }
+
+    #[test]
+    fn the_newest_is_taken_first_and_only_under_its_own_key() {
+        let (mut idle, t) = idle();
+        idle.put("a", 1, t);
+        idle.put("a", 2, t);
+        assert_eq!(idle.take(&"b", t), None);
+        assert_eq!(idle.take(&"a", t), Some(2));
+        assert_eq!(idle.take(&"a", t), Some(1));
+        assert_eq!(idle.take(&"a", t), None);
+    }
+
+    #[test]
+    fn a_full_key_and_a_full_set_lose_their_oldest() {
+        let (mut idle, t) = idle();
+        let at = |s| t + Duration::from_secs(s);
+        assert_eq!(idle.put("a", 1, at(0)), None);
+        assert_eq!(idle.put("a", 2, at(1)), None);
+        assert_eq!(idle.put("a", 3, at(2)), Some(1));
+        assert_eq!(idle.put("b", 4, at(3)), None);
+        assert_eq!(idle.put("c", 5, at(4)), Some(2));
+        assert_eq!(idle.evict_oldest(), Some(3));
+        assert_eq!(idle.evict_oldest(), Some(4));
+        assert_eq!(idle.evict_oldest(), Some(5));
+        assert_eq!(idle.evict_oldest(), None);
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_taken_and_expires() {
+        let (mut idle, t) = idle();
+        idle.put("a", 1, t);
+        idle.put("a", 2, t + AGE / 2);
+        assert_eq!(idle.next_expiry(), Some(t + AGE));
+        assert_eq!(idle.expire(t + AGE), vec![1]);
+        assert_eq!(idle.next_expiry(), Some(t + AGE + AGE / 2));
+        assert_eq!(idle.take(&"a", t + AGE * 2), None);
+        assert_eq!(idle.expire(t + AGE * 2), vec![2]);
+        assert_eq!(idle.next_expiry(), None);
+    }
+
+    #[test]
+    fn bounds_of_zero_keep_nothing() {
+        let now = Instant::now();
+        assert_eq!(Idle::new(0, 9, AGE).put("a", 1, now), Some(1));
+        assert_eq!(Idle::new(9, 0, AGE).put("a", 1, now), Some(1));
+    }
+}

@@ -1,0 +1,143 @@
+//! Knows the sockets that this host itself listens on, so that no function reaches them.
+//!
+//! Not here: what else a function may not reach (`policy`).
+//!
+//! Invariants: a listener on a concrete address is found under the wildcard, IPv4-mapped and NAT64 spellings of it; a
+//! listener on a wildcard address is found under every address of this machine.
+//!
+//! Limit: a port that another machine or a firewall rule forwards to a listener cannot be recognised.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::address;
+
+/// The host's own listening addresses; clones share one set.
+///
+/// The server inserts each listener before it accepts and removes it after it closed.
+#[derive(Clone, Debug, Default)]
+pub struct OwnListeners {
+    set: Arc<RwLock<HashSet<SocketAddr>>>,
+}
+
+impl OwnListeners {
+    /// Returns an empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a bound address.
+    pub fn insert(&self, listener: SocketAddr) {
+        self.set
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(listener);
+    }
+
+    /// Removes an address that is no longer listened on.
+    pub fn remove(&self, listener: &SocketAddr) {
+        self.set
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(listener);
+    }
+
+    /// Returns whether a connection to `target` would end at one of the listeners.
+    pub fn contains(&self, target: SocketAddr) -> bool {
+        let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
+        let ip = address::inner(target.ip());
+        set.iter().any(|listener| {
+            listener.port() == target.port() && meets(address::inner(listener.ip()), ip)
+        })
+    }
+}
+
+/// Whether a packet to `target` arrives at a socket bound to `listener`, the ports being equal.
+fn meets(listener: IpAddr, target: IpAddr) -> bool {
+    listener == target
+        || target.is_unspecified() && is_local(listener)
+        || listener.is_unspecified() && is_local(target)
+}
+
+/// Whether `ip` is an address of this machine. Only such an address can be bound to, and binding a datagram socket
+/// sends nothing.
+fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(listener: &str, met: &[&str], missed: &[&str]) {
+        let own = OwnListeners::new();
+        own.insert(listener.parse().expect("an address"));
+        for target in met {
+            assert!(
+                own.contains(target.parse().expect("an address")),
+                "{target}"
+            );
+        }
+        for target in missed {
+            assert!(
+                !own.contains(target.parse().expect("an address")),
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_loopback_listener_is_found_under_every_spelling() {
+        check(
+            "127.0.0.1:8080",
+            &[
+                "127.0.0.1:8080",
+                "0.0.0.0:8080",
+                "[::]:8080",
+                "[::ffff:127.0.0.1]:8080",
+                "[::ffff:0.0.0.0]:8080",
+                "[64:ff9b::7f00:1]:8080",
+            ],
+            &[
+                "127.0.0.1:8081",
+                "127.0.0.2:8080",
+                "10.0.0.1:8080",
+                "[::1]:8080",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_wildcard_listener_is_found_under_every_local_address() {
+        for listener in ["0.0.0.0:8080", "[::]:8080"] {
+            check(
+                listener,
+                &[
+                    "127.0.0.1:8080",
+                    "127.9.9.9:8080",
+                    "[::1]:8080",
+                    "0.0.0.0:8080",
+                    "[::]:8080",
+                ],
+                &["192.0.2.1:8080", "127.0.0.1:80"],
+            );
+        }
+    }
+
+    #[test]
+    fn a_mapped_listener_is_its_ipv4_address() {
+        check("[::ffff:127.0.0.1]:9", &["127.0.0.1:9"], &["127.0.0.2:9"]);
+    }
+
+    #[test]
+    fn a_removed_listener_is_forgotten_by_every_clone() {
+        let own = OwnListeners::new();
+        let clone = own.clone();
+        let address = "127.0.0.1:8080".parse().expect("an address");
+        own.insert(address);
+        assert!(clone.contains(address));
+        clone.remove(&address);
+        assert!(!own.contains(address));
+    }
+}

@@ -1,0 +1,230 @@
+//! Turns a function's request into one that may travel, and a server's response into one that may be read.
+//!
+//! Invariants: `Host` comes from the permitted origin alone; the framing headers come from the connection alone; what
+//! belongs to one hop (RFC 9110, 7.6.1) passes in neither direction.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Uri, Version};
+use http_body::Body;
+
+use super::error::{BoxError, OutboundError};
+use super::policy::Permit;
+use super::upload::Upload;
+
+/// The headers that describe a connection rather than a message.
+const HOP_BY_HOP: [HeaderName; 10] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// A request ready for a connection, and a second copy where sending it twice is harmless.
+pub(super) struct Outgoing {
+    pub(super) request: Request<Upload>,
+    /// Holds a request without a body whose method is idempotent (RFC 9110, 9.2.2).
+    pub(super) again: Option<Request<Upload>>,
+}
+
+/// Makes a function's request ready.
+pub(super) fn outgoing<B>(request: Request<B>, permit: &Permit) -> Result<Outgoing, OutboundError>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let (mut parts, body) = request.into_parts();
+    if parts.method == Method::CONNECT {
+        return Err(OutboundError::Method {
+            method: parts.method,
+        });
+    }
+    let upload = upload(&parts.method, &parts.headers, body)?;
+    strip_hop_by_hop(&mut parts.headers);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let host = HeaderValue::try_from(permit.origin().authority()).expect("a host is visible ASCII");
+    parts.headers.insert(header::HOST, host);
+    parts.uri = path_of(&parts.uri);
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let is_harmless = upload.is_end_stream() && parts.method.is_idempotent();
+    let again = is_harmless.then(|| Request::from_parts(parts.clone(), Upload::empty()));
+    Ok(Outgoing {
+        request: Request::from_parts(parts, upload),
+        again,
+    })
+}
+
+/// Removes from a response what describes the connection, and returns whether the server keeps that open.
+pub(super) fn strip_response(response: &mut http::response::Parts) -> bool {
+    let is_close = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|token| token.trim().eq_ignore_ascii_case("close"));
+    strip_hop_by_hop(&mut response.headers);
+    response.extensions.clear();
+    !is_close && response.version == Version::HTTP_11
+}
+
+fn upload<B>(method: &Method, headers: &HeaderMap, body: B) -> Result<Upload, OutboundError>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let exact = body.size_hint().exact();
+    let declared = declared_length(headers, exact.unwrap_or(0))?;
+    match (declared, exact) {
+        (Some(declared), Some(actual)) if declared != actual => Err(OutboundError::RequestLength {
+            declared: declared.to_string(),
+            actual,
+        }),
+        (_, Some(0)) => Ok(Upload::empty()),
+        // A body of unknown length makes no sense to most servers here, and the connection would leave it out.
+        (None, None) if *method == Method::GET || *method == Method::HEAD => Ok(Upload::empty()),
+        (declared, exact) => Ok(Upload::new(body, declared.or(exact))),
+    }
+}
+
+/// The value of `content-length`: absent, or one number however often it is repeated.
+fn declared_length(headers: &HeaderMap, actual: u64) -> Result<Option<u64>, OutboundError> {
+    let mut declared = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let is_number = text.bytes().all(|b| b.is_ascii_digit());
+        match text.parse::<u64>() {
+            Ok(length) if is_number && declared.is_none_or(|earlier| earlier == length) => {
+                declared = Some(length);
+            }
+            _ => {
+                return Err(OutboundError::RequestLength {
+                    declared: text.into_owned(),
+                    actual,
+                });
+            }
+        }
+    }
+    Ok(declared)
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+/// The origin-form of `uri`, as HTTP/1.1 wants it on the request line.
+fn path_of(uri: &Uri) -> Uri {
+    let path = uri.path_and_query().cloned();
+    path.map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{Empty, Full, StreamBody};
+
+    use super::*;
+    use crate::outbound::{Grants, Policy};
+
+    fn permit(uri: &Uri) -> Permit {
+        let policy = Policy::new(&["*".to_owned()], &Grants::default()).expect("valid");
+        policy.check(uri).expect("public")
+    }
+
+    fn check<B>(request: http::request::Builder, body: B) -> Result<Outgoing, OutboundError>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let request = request.body(body).expect("a request");
+        let permit = permit(request.uri());
+        outgoing(request, &permit)
+    }
+
+    /// A body whose length nobody knows in advance.
+    fn unknown() -> impl Body<Data = Bytes, Error = BoxError> + Send + 'static {
+        StreamBody::new(futures_util::stream::empty())
+    }
+
+    #[test]
+    fn host_comes_from_the_url_and_hop_by_hop_headers_stay_here() {
+        let request = Request::get("https://api.example.com:8443/a/b?c=d")
+            .header("host", "internal.evil")
+            .header("connection", "keep-alive, x-secret")
+            .header("x-secret", "1")
+            .header("te", "trailers")
+            .header("upgrade", "h2c")
+            .header("http2-settings", "AAMAAABkAAQAAP__")
+            .header("proxy-authorization", "Basic eDp5")
+            .header("transfer-encoding", "chunked")
+            .header("accept", "text/html");
+        let out = check(request, Empty::<Bytes>::new()).expect("possible");
+        assert_eq!(out.request.uri(), "/a/b?c=d");
+        let mut headers: Vec<_> = out
+            .request
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
+            .collect();
+        headers.sort_unstable();
+        assert_eq!(headers, ["accept: text/html", "host: api.example.com:8443"]);
+    }
+
+    #[test]
+    fn only_a_request_that_changes_nothing_twice_is_kept_for_a_retry() {
+        let kept = |method: &str, body: &'static str| {
+            let request = Request::builder().method(method).uri("http://a.example");
+            let out = check(request, Full::new(Bytes::from_static(body.as_bytes())));
+            out.expect("possible").again.is_some()
+        };
+        assert!(kept("GET", "") && kept("DELETE", "") && kept("OPTIONS", ""));
+        assert!(!kept("POST", "") && !kept("PUT", "x"));
+    }
+
+    #[test]
+    fn a_wrong_content_length_is_refused_before_it_leaves() {
+        let refused = |length: &[&str], body: &'static str| {
+            let mut request = Request::post("http://a.example");
+            for length in length {
+                request = request.header("content-length", *length);
+            }
+            check(request, Full::new(Bytes::from_static(body.as_bytes()))).is_err()
+        };
+        assert!(!refused(&["4"], "body"));
+        assert!(!refused(&["4", "4"], "body"));
+        assert!(!refused(&["0"], ""));
+        assert!(refused(&["5"], ""));
+        assert!(refused(&["3"], "body"));
+        assert!(refused(&["4", "5"], "body"));
+        assert!(refused(&["+4"], "body"));
+        assert!(refused(&["4,4"], "body"));
+        assert!(refused(&[""], ""));
+    }
+
+    #[test]
+    fn tunnels_are_refused() {
+        let request = Request::builder().method("CONNECT").uri("http://a.example");
+        let refused = check(request, Empty::<Bytes>::new());
+        assert!(matches!(refused, Err(OutboundError::Method { .. })));
+    }
+
+    #[test]
+    fn a_get_of_unknown_length_has_no_body() {
+        let out = check(Request::get("http://a.example"), unknown()).expect("possible");
+        assert!(out.request.body().is_end_stream());
+        let out = check(Request::post("http://a.example"), unknown()).expect("possible");
+        assert!(!out.request.body().is_end_stream());
+    }
+}

@@ -1,0 +1,296 @@
+//! Sends HTTP requests on behalf of functions: their only way to the network.
+//!
+//! Each request passes the function's [`Policy`], then a connector that resolves once and checks every address, then
+//! HTTP/1.1. Redirects are returned, never followed: the function's next request is checked like its first. Responses
+//! are never decompressed here.
+//!
+//! Not here: the import that functions call (`sandbox::imports`), requests of the host itself (model downloads).
+//!
+//! Invariants: no byte goes to an address that the policy did not permit; the host's own listeners are never reached;
+//! proxy variables of the environment have no effect; every wait has a timeout, except that for the call's own budget,
+//! which the call's deadline ends.
+//!
+//! Limits: [`OutboundLimits`], [`Timeouts`], [`CallBudget`].
+
+pub mod address;
+mod body;
+mod connector;
+mod entry;
+mod error;
+mod grants;
+mod idle;
+mod limits;
+mod listeners;
+mod message;
+mod origin;
+mod policy;
+mod pool;
+mod resolver;
+mod task;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod upload;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tokio::runtime::Handle;
+use tokio::time::{Duration, Instant, timeout, timeout_at};
+
+pub use self::body::OutboundBody;
+pub use self::error::{BoxError, OutboundError, Phase};
+pub use self::grants::Grants;
+pub use self::limits::{CallBudget, OutboundLimits, Timeouts};
+pub use self::listeners::OwnListeners;
+pub use self::origin::{Host, Origin, OriginError, Scheme};
+pub use self::policy::{ENTRIES_MAX, Permit, Policy, PolicyError, Scope};
+pub use self::resolver::{Lookup, Resolve, SystemResolver};
+pub use self::tls::Roots;
+
+use self::body::Lease;
+use self::connector::{Connection, Connector};
+use self::message::Outgoing;
+use self::pool::{Pool, PoolKey};
+use self::task::Task;
+use self::tls::Tls;
+use self::upload::Upload;
+
+/// The longest that a pooled connection may take to show that it is ready; a live one is so at once.
+const READY_MAX: Duration = Duration::from_secs(1);
+
+/// The functions' HTTP client, one for the host; clones share its connections.
+///
+/// Sockets live on the runtime that [`Outbound::new`] was called in, wherever a call is polled.
+#[derive(Clone)]
+pub struct Outbound {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limits: OutboundLimits,
+    connector: Arc<Connector>,
+    pool: Arc<Pool>,
+    runtime: Handle,
+}
+
+/// How one attempt on one connection failed.
+struct Failed {
+    error: OutboundError,
+    /// The request, if none of it was sent.
+    unsent: Option<Box<Request<Upload>>>,
+    /// Whether the connection ended before any part of a response.
+    is_cut_off: bool,
+}
+
+impl Outbound {
+    /// Creates the client with the system's resolver and certificates. `own` holds the host's listeners, now and later.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn new(limits: OutboundLimits, own: OwnListeners) -> Self {
+        Self::with(
+            limits,
+            own,
+            Arc::new(SystemResolver::default()),
+            Roots::System,
+        )
+    }
+
+    /// Creates the client with another resolver or other certificates.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn with(
+        limits: OutboundLimits,
+        own: OwnListeners,
+        resolver: Arc<dyn Resolve>,
+        roots: Roots,
+    ) -> Self {
+        let runtime = Handle::current();
+        Self {
+            shared: Arc::new(Shared {
+                limits,
+                connector: Arc::new(Connector::new(&limits, own, resolver, Tls::new(roots))),
+                pool: Arc::new(Pool::new(&limits, runtime.clone())),
+                runtime,
+            }),
+        }
+    }
+
+    /// Sends `request` for a call of `app` and returns the response's head, its body to be read from it.
+    ///
+    /// First it waits for one of the call's own connections (`budget`); the call's deadline bounds that wait. A
+    /// request whose pooled connection turns out dead goes once more on a fresh one, provided that none of it was sent
+    /// or that it has no body and an idempotent method. Dropping the future or the body closes the connection.
+    pub async fn send<B>(
+        &self,
+        app: &str,
+        policy: &Policy,
+        budget: &CallBudget,
+        request: Request<B>,
+        timeouts: Timeouts,
+    ) -> Result<Response<OutboundBody>, OutboundError>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let permit = policy.check(request.uri())?;
+        let Outgoing { request, again } = message::outgoing(request, &permit)?;
+        let timeouts = timeouts.within(&self.shared.limits);
+        let call_share = budget.acquire().await;
+        let key = PoolKey::new(app, &permit);
+
+        let mut request = request;
+        if let Some(connection) = self.pooled(&key, &permit).await? {
+            let failed = match self.exchange(connection, request, &permit, timeouts).await {
+                Ok(answer) => return self.respond(answer, key, call_share, &permit, timeouts),
+                Err(failed) => failed,
+            };
+            request = match (failed.unsent, again) {
+                (Some(unsent), _) => *unsent,
+                (None, Some(again)) if failed.is_cut_off => again,
+                _ => return Err(failed.error),
+            };
+        }
+        let connection = self.connect(&permit, timeouts.connect).await?;
+        match self.exchange(connection, request, &permit, timeouts).await {
+            Ok(answer) => self.respond(answer, key, call_share, &permit, timeouts),
+            Err(failed) => Err(failed.error),
+        }
+    }
+
+    /// Returns a live idle connection, if there is one.
+    async fn pooled(
+        &self,
+        key: &PoolKey,
+        permit: &Permit,
+    ) -> Result<Option<Connection>, OutboundError> {
+        while let Some(mut connection) = self.shared.pool.take(key) {
+            self.shared.connector.check_own(permit, connection.peer)?;
+            if let Ok(Ok(())) = timeout(READY_MAX, connection.sender.ready()).await {
+                return Ok(Some(connection));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn connect(&self, permit: &Permit, limit: Duration) -> Result<Connection, OutboundError> {
+        let host_share = self.shared.pool.host_share()?;
+        let connector = Arc::clone(&self.shared.connector);
+        let owned = permit.clone();
+        let opening = async move { connector.connect(&owned, limit, host_share).await };
+        let opened = Task::spawn_on(&self.shared.runtime, opening).join().await;
+        opened.unwrap_or_else(|| {
+            Err(OutboundError::Connect {
+                origin: permit.origin().clone(),
+                source: std::io::Error::other("the host is shutting down"),
+            })
+        })
+    }
+
+    /// Sends the request and waits for the response's head.
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        request: Request<Upload>,
+        permit: &Permit,
+        timeouts: Timeouts,
+    ) -> Result<Answer, Failed> {
+        let upload = request.body().state();
+        let deadline = Instant::now() + timeouts.first_byte;
+        let sent = timeout_at(deadline, connection.sender.try_send_request(request)).await;
+        match sent {
+            Ok(Ok(response)) => Ok(Answer {
+                response,
+                connection,
+                upload,
+            }),
+            Ok(Err(mut failed)) => {
+                let unsent = failed.take_message().map(Box::new);
+                let error = failed.into_error();
+                let is_cut_off =
+                    error.is_incomplete_message() || error.is_closed() || is_reset(&error);
+                let explained = upload.take_failure();
+                Err(Failed {
+                    unsent,
+                    is_cut_off: is_cut_off && explained.is_none(),
+                    error: explained.unwrap_or_else(|| self.explain(error, permit)),
+                })
+            }
+            Err(_) => Err(Failed {
+                error: OutboundError::Timeout {
+                    origin: permit.origin().clone(),
+                    phase: Phase::FirstByte,
+                    limit: timeouts.first_byte,
+                },
+                unsent: None,
+                is_cut_off: false,
+            }),
+        }
+    }
+
+    fn respond(
+        &self,
+        answer: Answer,
+        key: PoolKey,
+        call_share: tokio::sync::OwnedSemaphorePermit,
+        permit: &Permit,
+        timeouts: Timeouts,
+    ) -> Result<Response<OutboundBody>, OutboundError> {
+        let origin = permit.origin().clone();
+        let (mut parts, incoming) = answer.response.into_parts();
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(OutboundError::Protocol {
+                origin,
+                source: "the server switched protocols unasked".into(),
+            });
+        }
+        let lease = Lease {
+            is_kept_open: message::strip_response(&mut parts),
+            connection: answer.connection,
+            key,
+            pool: Arc::clone(&self.shared.pool),
+            upload: answer.upload,
+            call_share,
+        };
+        let limit_bytes = self.shared.limits.body_bytes_max;
+        let body = OutboundBody::new(incoming, origin, limit_bytes, timeouts.between_bytes, lease)?;
+        Ok(Response::from_parts(parts, body))
+    }
+
+    fn explain(&self, error: hyper::Error, permit: &Permit) -> OutboundError {
+        let origin = permit.origin().clone();
+        if error.is_parse_too_large() {
+            return OutboundError::HeadTooLarge {
+                origin,
+                headers_max: self.shared.limits.headers_max,
+                bytes_max: self.shared.limits.head_bytes_max,
+            };
+        }
+        OutboundError::Protocol {
+            origin,
+            source: error.into(),
+        }
+    }
+}
+
+/// A response's head and what belongs to it.
+struct Answer {
+    response: Response<hyper::body::Incoming>,
+    connection: Connection,
+    upload: Arc<upload::UploadState>,
+}
+
+/// Whether the peer closed the connection hard, as a server does that gave up an idle one with a request under way.
+fn is_reset(error: &hyper::Error) -> bool {
+    use std::error::Error;
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    let source = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| matches!(source.kind(), BrokenPipe | ConnectionReset))
+}

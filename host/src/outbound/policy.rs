@@ -1,0 +1,464 @@
+//! Decides which origins one function may send requests to.
+//!
+//! A function declares, the operator grants, and only what is both is reachable. What is declared by its public name is
+//! granted by default; what lies in a private range and what hides behind a `$name` never is.
+//!
+//! | declared | means | private addresses |
+//! |---|---|---|
+//! | `https://api.example.com`, `http://host:port` | exactly that origin | with `--grant ORIGIN` |
+//! | `https://*.example.com` | one or more labels before `.example.com` | with `--grant ORIGIN`, one origin at a time |
+//! | `*` | any public origin | never |
+//! | `$site` | whatever `--grant site=ORIGIN` says | yes |
+//!
+//! Not here: the addresses behind a name (`connector` checks each one against the permit), the host's own listeners
+//! (`listeners`).
+//!
+//! Invariants: a policy never changes; without a permit nothing is resolved or connected to; hosts match label by label.
+//!
+//! Limits: 256 declared entries a function, 256 grants.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::address::{Reach, reach};
+use super::entry::Entry;
+use super::error::OutboundError;
+use super::grants::{Grants, is_nowhere};
+use super::origin::{Host, Origin, OriginError};
+
+/// The most entries in one list, declared or granted.
+pub const ENTRIES_MAX: usize = 256;
+
+/// Why a declared entry or a grant cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// A declared entry is malformed. The author mends it.
+    #[error("the outbound entry `{entry}` is not possible: {source}")]
+    Declared {
+        /// The entry.
+        entry: String,
+        /// What is wrong with it.
+        source: OriginError,
+    },
+    /// A wildcard stands elsewhere than in the first label, or before a bare suffix.
+    #[error(
+        "the outbound entry `{entry}` has its wildcard in the wrong place; write `https://*.example.com` or `*`"
+    )]
+    Wildcard {
+        /// The entry.
+        entry: String,
+    },
+    /// A grant's value is malformed. The operator mends it.
+    #[error("the grant `{grant}` is not possible: {source}")]
+    Grant {
+        /// The grant.
+        grant: String,
+        /// What is wrong with it.
+        source: OriginError,
+    },
+    /// A grant names an address that stands for no one place.
+    #[error(
+        "the grant `{grant}` leads to a {network} address; name the one address meant, such as 127.0.0.1"
+    )]
+    GrantAddress {
+        /// The grant.
+        grant: String,
+        /// The registry's word for it.
+        network: &'static str,
+    },
+    /// A name is not made of letters, digits, `-` and `_`.
+    #[error("`{name}` cannot name a grant; use 1 to 64 letters, digits, `-` or `_`")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A list is too long.
+    #[error(
+        "{len} outbound entries or grants are over the limit of {ENTRIES_MAX}; use a wildcard such as `https://*.example.com`"
+    )]
+    TooMany {
+        /// The entries given.
+        len: usize,
+    },
+}
+
+/// What one function may reach, computed once from its declaration and the operator's grants.
+///
+/// ```
+/// use bireme::outbound::{Grants, Policy};
+///
+/// let grants = Grants::parse(&["site=http://127.0.0.1:8000".into()]).unwrap();
+/// let policy = Policy::new(&["$site".into(), "https://*.example.com".into()], &grants).unwrap();
+/// assert!(policy.check(&"http://127.0.0.1:8000/index.html".parse().unwrap()).is_ok());
+/// assert!(policy.check(&"https://www.example.com/".parse().unwrap()).is_ok());
+/// assert!(policy.check(&"https://example.com.evil.net/".parse().unwrap()).is_err());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Policy {
+    entries: Vec<Entry>,
+    grants: Grants,
+    declared: Vec<String>,
+}
+
+/// The leave to reach one origin. Only a policy makes one.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    origin: Origin,
+    scope: Scope,
+}
+
+/// The addresses that a permitted origin may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Public ones; a literal grant would widen the permit, if the function names the origin.
+    Public {
+        /// Whether the function names the origin, rather than declaring `*`.
+        named: bool,
+    },
+    /// Those that stand for one machine, private or not.
+    Granted,
+}
+
+impl Policy {
+    /// Joins a function's declared entries with the operator's grants.
+    pub fn new(declared: &[String], grants: &Grants) -> Result<Self, PolicyError> {
+        check_len(declared)?;
+        Ok(Self {
+            entries: declared
+                .iter()
+                .map(|text| Entry::parse(text))
+                .collect::<Result<_, _>>()?,
+            grants: grants.clone(),
+            declared: declared.to_vec(),
+        })
+    }
+
+    /// Returns the permit for a request to `uri`, or why there is none.
+    pub fn check(&self, uri: &http::Uri) -> Result<Permit, OutboundError> {
+        let origin = Origin::of_uri(uri).map_err(|source| OutboundError::Url { source })?;
+        let scope = self.scope(&origin)?;
+        let permit = Permit { origin, scope };
+        if let Host::Address(address) = permit.origin.host() {
+            permit.check_address(*address)?;
+        }
+        Ok(permit)
+    }
+
+    fn scope(&self, origin: &Origin) -> Result<Scope, OutboundError> {
+        let mut is_any_public = false;
+        let mut is_named = false;
+        let mut ungranted = None;
+        for entry in &self.entries {
+            match entry {
+                Entry::AnyPublic => is_any_public = true,
+                Entry::Named(name) => {
+                    let mut origins = self.grants.origins_of(name).peekable();
+                    if origins.peek().is_none() {
+                        ungranted = ungranted.or(Some(name));
+                    }
+                    if origins.any(|granted| granted == origin) {
+                        return Ok(Scope::Granted);
+                    }
+                }
+                _ => is_named |= entry.names(origin),
+            }
+        }
+        if is_named && self.grants.holds(origin) {
+            return Ok(Scope::Granted);
+        }
+        if is_named || is_any_public {
+            return Ok(Scope::Public { named: is_named });
+        }
+        Err(match ungranted {
+            Some(name) => OutboundError::NotGranted {
+                origin: origin.clone(),
+                grant: format!("{name}={origin}"),
+            },
+            None => OutboundError::NotDeclared {
+                origin: origin.clone(),
+                declared: self.described(),
+            },
+        })
+    }
+
+    /// The declared entries, each `$name` with what it stands for.
+    fn described(&self) -> Vec<String> {
+        let described = |(text, entry): (&String, &Entry)| match entry {
+            Entry::Named(name) => {
+                let origins: Vec<_> = self
+                    .grants
+                    .origins_of(name)
+                    .map(Origin::to_string)
+                    .collect();
+                format!("{text} = {}", origins.join(" or "))
+            }
+            _ => text.clone(),
+        };
+        self.declared
+            .iter()
+            .zip(&self.entries)
+            .map(described)
+            .collect()
+    }
+}
+
+impl Permit {
+    /// Returns the permitted origin.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Returns the kind of addresses that the origin may have.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Returns an error unless the origin may be connected to at `address`. The connector asks this of every address
+    /// that a name resolves to.
+    pub fn check_address(&self, address: IpAddr) -> Result<(), OutboundError> {
+        let Reach::Special(network) = reach(address) else {
+            return Ok(());
+        };
+        let grant = match self.scope {
+            Scope::Granted if !is_nowhere(network) => return Ok(()),
+            Scope::Public { named: true } if !is_nowhere(network) => Some(self.origin.to_string()),
+            _ => None,
+        };
+        Err(OutboundError::NotPublic {
+            origin: self.origin.clone(),
+            address,
+            network,
+            grant,
+        })
+    }
+}
+
+impl fmt::Display for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.origin.fmt(f)
+    }
+}
+
+/// Returns an error if a list has too many entries.
+pub(super) fn check_len(list: &[String]) -> Result<(), PolicyError> {
+    if list.len() > ENTRIES_MAX {
+        return Err(PolicyError::TooMany { len: list.len() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(list: &[&str]) -> Vec<String> {
+        list.iter().map(|s| s.to_string()).collect()
+    }
+
+    fn policy(declared: &[&str], grants: &[&str]) -> Policy {
+        let grants = Grants::parse(&strings(grants)).expect("good grants");
+        Policy::new(&strings(declared), &grants).expect("good entries")
+    }
+
+    /// The verdict on `uri` in one word.
+    fn verdict(policy: &Policy, uri: &str) -> &'static str {
+        match policy.check(&uri.parse().expect("a URI")) {
+            Ok(permit) => match permit.scope() {
+                Scope::Granted => "granted",
+                Scope::Public { .. } => "public",
+            },
+            Err(OutboundError::NotDeclared { .. }) => "not declared",
+            Err(OutboundError::NotGranted { .. }) => "not granted",
+            Err(OutboundError::NotPublic { .. }) => "not public",
+            Err(OutboundError::Url { .. }) => "url",
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn check(declared: &[&str], grants: &[&str], cases: &[(&str, &str)]) {
+        let policy = policy(declared, grants);
+        for (uri, expected) in cases {
+            assert_eq!(
+                verdict(&policy, uri),
+                *expected,
+                "{declared:?} {grants:?} {uri}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_reachable_that_is_not_declared() {
+        check(
+            &[],
+            &["https://example.com", "site=http://127.0.0.1:8000"],
+            &[
+                ("https://example.com", "not declared"),
+                ("http://127.0.0.1:8000", "not declared"),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_exact_entry_matches_scheme_host_and_port() {
+        check(
+            &["https://api.example.com", "http://plain.example:8080"],
+            &[],
+            &[
+                ("https://api.example.com/x?y", "public"),
+                ("https://API.EXAMPLE.COM.:443/", "public"),
+                ("http://api.example.com/", "not declared"),
+                ("https://api.example.com:8443/", "not declared"),
+                ("https://www.api.example.com/", "not declared"),
+                ("https://api.example.com.evil.net/", "not declared"),
+                ("https://evilapi.example.com/", "not declared"),
+                ("http://plain.example:8080/", "public"),
+                ("http://plain.example/", "not declared"),
+                ("https://api.example.com@evil.net/", "url"),
+                ("https://evil.net@api.example.com/", "url"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_wildcard_takes_whole_labels_and_at_least_one() {
+        check(
+            &["https://*.example.com"],
+            &[],
+            &[
+                ("https://a.example.com/", "public"),
+                ("https://a.b.example.com/", "public"),
+                ("https://example.com/", "not declared"),
+                ("https://evilexample.com/", "not declared"),
+                ("https://a.example.com.evil.net/", "not declared"),
+                ("http://a.example.com/", "not declared"),
+                ("https://a.example.com:444/", "not declared"),
+                ("https://xn--exmple-cua.com/", "not declared"),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_star_opens_the_public_internet_only() {
+        check(
+            &["*"],
+            &["http://127.0.0.1:8000"],
+            &[
+                ("https://example.com/", "public"),
+                ("http://8.8.8.8:53/", "public"),
+                ("http://127.0.0.1:8000/", "not public"),
+                ("http://2130706433/", "not public"),
+                ("http://0x7f.1/", "not public"),
+                ("http://0177.0.0.1/", "not public"),
+                ("http://127.1/", "not public"),
+                ("http://169.254.169.254/latest/meta-data/", "not public"),
+                ("http://[::1]/", "not public"),
+                ("http://[::ffff:10.0.0.1]/", "not public"),
+                ("http://[64:ff9b::7f00:1]/", "not public"),
+                ("http://[2002:7f00:1::]/", "not public"),
+                ("http://[fd00::1]/", "not public"),
+                ("http://0.0.0.0/", "not public"),
+                ("ftp://example.com/", "url"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_private_literal_needs_its_own_grant() {
+        let declared = &["http://10.0.0.5:5000", "http://10.0.0.6:5000"];
+        check(
+            declared,
+            &["http://10.0.0.5:5000"],
+            &[
+                ("http://10.0.0.5:5000/", "granted"),
+                ("http://10.0.0.6:5000/", "not public"),
+                ("http://10.0.0.5:5001/", "not declared"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_name_stands_for_what_the_operator_says() {
+        check(
+            &["$site"],
+            &[],
+            &[("http://127.0.0.1:8000/", "not granted")],
+        );
+        check(
+            &["$site"],
+            &["site=http://127.0.0.1:8000", "site=https://example.com"],
+            &[
+                ("http://127.0.0.1:8000/", "granted"),
+                ("https://example.com/", "granted"),
+                ("http://127.0.0.1:8001/", "not declared"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let error = |declared: &[&str], grants: &[&str], uri: &str| {
+            let refused = policy(declared, grants).check(&uri.parse().expect("a URI"));
+            refused.expect_err("refused").to_string()
+        };
+        assert_eq!(
+            error(&["$site"], &[], "http://127.0.0.1:8000/a"),
+            "`http://127.0.0.1:8000` is declared but not granted; \
+             start the host with `--grant site=http://127.0.0.1:8000`"
+        );
+        assert_eq!(
+            error(
+                &["$site", "https://a.example"],
+                &["site=http://b.example"],
+                "http://c.example/"
+            ),
+            "`http://c.example` is not declared: the function declares `$site = http://b.example`, \
+             `https://a.example`; add it to `outbound` in the function's attributes"
+        );
+        assert_eq!(
+            error(&["http://10.0.0.5"], &[], "http://10.0.0.5/"),
+            "`http://10.0.0.5` leads to a private address, which is not public; \
+             start the host with `--grant http://10.0.0.5`"
+        );
+        assert_eq!(
+            error(&[], &[], "https://a.example"),
+            "`https://a.example` is not declared: the function declares no outbound origin; \
+             add it to `outbound` in the function's attributes"
+        );
+    }
+
+    #[test]
+    fn malformed_entries_and_grants_are_refused_at_once() {
+        for entry in [
+            "example.com",
+            "https://*",
+            "https://a.*.com",
+            "https://*.*.com",
+            "https://*.1.2.3.4",
+            "*.example.com",
+            "https://example.com/path",
+            "$",
+            "$a b",
+        ] {
+            let refused = Policy::new(&strings(&[entry]), &Grants::default());
+            assert!(refused.is_err(), "{entry}");
+        }
+        for grant in [
+            "127.0.0.1:8000",
+            "site=",
+            "=http://a",
+            "site=http://0.0.0.0:8000",
+            "http://[::]:80",
+            "http://224.0.0.1",
+            "site=*",
+            "http://a/?b=c",
+        ] {
+            assert!(Grants::parse(&strings(&[grant])).is_err(), "{grant}");
+        }
+        let long = vec!["*".to_owned(); ENTRIES_MAX + 1];
+        assert!(matches!(
+            Policy::new(&long, &Grants::default()),
+            Err(PolicyError::TooMany { .. })
+        ));
+    }
+}
