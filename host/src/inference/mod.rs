@@ -8,7 +8,9 @@
 pub mod batcher;
 pub mod catalogue;
 mod device;
+mod known;
 pub mod pull;
+mod staging;
 pub mod tokenizer;
 pub mod wire;
 
@@ -120,6 +122,11 @@ impl Inference {
             self.device.embed(model.id, ids, cu_seqlens).await
         };
         tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
+    }
+
+    /// Returns the models on disk.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
     /// Returns what the device has done so far.

@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod encoder;
+mod model;
 pub mod weights;
 
 use std::collections::HashMap;

@@ -1,0 +1,36 @@
+//! `bireme build`: a crate becomes a component that carries its own description.
+
+use clap::Args;
+use serde_json::json;
+
+use super::exit::Exit;
+use super::{Global, inspect, output, target};
+use crate::sandbox::{EngineConfig, Sandbox};
+
+/// Build an app: prints the component's path, size, functions and what it may do.
+#[derive(Args)]
+#[command(after_help = "Example:\n  bireme build examples/hello")]
+pub struct Build {
+    /// The crate's directory.
+    app: String,
+}
+
+impl Build {
+    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+        let sandbox = Sandbox::new(&EngineConfig::default())?;
+        let app = target::resolve(&self.app, &sandbox).await?;
+        if global.json {
+            output::line(&json!({
+                "path": app.path,
+                "bytes": app.component.bytes.len(),
+                "version": app.component.version(),
+                "app": app.metadata.app,
+                "functions": app.metadata.functions,
+            }).to_string());
+            return Ok(());
+        }
+        output::line(&format!("{} ({})", app.path.display(), output::bytes(app.component.bytes.len() as u64)));
+        output::line(&inspect::describe(&app));
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! How a command ends when it does not end well: one message, one code, one exit status.
+
+use std::process::ExitCode;
+
+use super::output;
+use crate::call::{Failure, FailureCode};
+use crate::config::ConfigError;
+use crate::inference::InferenceError;
+use crate::inference::catalogue::CatalogueError;
+use crate::inference::pull::PullError;
+
+/// The end of a command that failed.
+#[derive(Debug)]
+pub struct Exit {
+    pub status: u8,
+    /// Stable; programs match on it.
+    pub code: &'static str,
+    /// Empty where everything was said already.
+    pub message: String,
+    pub causes: Vec<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Exit {
+    pub fn new(status: u8, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// A command, or its input, that is not as it should be.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(2, "usage", message)
+    }
+
+    /// Nothing more to say.
+    pub fn silent(status: u8) -> Self {
+        Self::new(status, "", "")
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says what happened and returns the process's status.
+    pub fn report(self, json: bool) -> ExitCode {
+        if self.message.is_empty() {
+            return ExitCode::from(self.status);
+        }
+        if json {
+            let mut error = serde_json::json!({ "code": self.code, "message": self.message });
+            if !self.causes.is_empty() {
+                error["causes"] = serde_json::json!(self.causes);
+            }
+            if let Some(hint) = &self.hint {
+                error["hint"] = serde_json::json!(hint);
+            }
+            output::line(&serde_json::json!({ "error": error }).to_string());
+        } else {
+            output::note(&format!("error[{}]: {}", self.code, self.message));
+            for cause in &self.causes {
+                output::note(&format!("  caused by: {cause}"));
+            }
+            if let Some(hint) = &self.hint {
+                output::note(&format!("  hint: {hint}"));
+            }
+        }
+        ExitCode::from(self.status)
+    }
+
+    fn of_error(status: u8, code: &'static str, error: &dyn std::error::Error) -> Self {
+        let mut exit = Self::new(status, code, error.to_string());
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // `transparent` and `{0}` errors repeat what was said.
+            if !exit.message.contains(&text) {
+                exit.causes.push(text);
+            }
+            source = cause.source();
+        }
+        exit
+    }
+}
+
+/// Returns the exit status of a call's failure.
+pub fn status_of(code: FailureCode) -> u8 {
+    match code {
+        FailureCode::InvalidInput | FailureCode::InputTooLarge => 2,
+        FailureCode::UnknownFunction => 4,
+        FailureCode::Timeout => 5,
+        FailureCode::Overloaded | FailureCode::Cancelled | FailureCode::Unavailable => 69,
+        FailureCode::Failed
+        | FailureCode::Terminal
+        | FailureCode::MemoryLimit
+        | FailureCode::Crashed
+        | FailureCode::OutputTooLarge
+        | FailureCode::DepthExceeded => 1,
+    }
+}
+
+impl From<Failure> for Exit {
+    fn from(failure: Failure) -> Self {
+        let mut exit = Self::new(status_of(failure.code), failure.code.as_str(), failure.message);
+        exit.causes = failure.causes;
+        exit
+    }
+}
+
+macro_rules! from_error {
+    ($($type:ty => $status:literal $code:literal),+ $(,)?) => {
+        $(impl From<$type> for Exit {
+            fn from(error: $type) -> Self {
+                Self::of_error($status, $code, &error)
+            }
+        })+
+    };
+}
+
+from_error! {
+    std::io::Error => 1 "io",
+    ConfigError => 2 "config",
+    crate::app::build::BuildError => 1 "build-failed",
+    crate::app::ComponentError => 2 "bad-component",
+    crate::app::metadata::MetadataError => 2 "bad-metadata",
+    crate::sandbox::SandboxError => 1 "sandbox",
+    crate::store::StoreError => 1 "store",
+    PullError => 69 "no-model-source",
+}
+
+impl From<crate::server::ServerError> for Exit {
+    fn from(error: crate::server::ServerError) -> Self {
+        use crate::server::ServerError as E;
+        let (status, code) = match &error {
+            E::Component(_) | E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => (2, "bad-component"),
+            E::Metadata(_) | E::Program(_) | E::Sandbox(_) => (2, "bad-app"),
+            E::Artifact(_) => (1, "io"),
+        };
+        Self::of_error(status, code, &error)
+    }
+}
+
+impl From<CatalogueError> for Exit {
+    fn from(error: CatalogueError) -> Self {
+        let status = if matches!(error, CatalogueError::UnknownModel { .. }) { 4 } else { 1 };
+        Self::of_error(status, if status == 4 { "unknown-model" } else { "bad-model" }, &error)
+    }
+}
+
+impl From<InferenceError> for Exit {
+    fn from(error: InferenceError) -> Self {
+        let (status, code) = match &error {
+            InferenceError::UnknownModel { .. } => (4, "unknown-model"),
+            InferenceError::BadInput { .. } => (2, "invalid-input"),
+            InferenceError::Deadline => (5, "timeout"),
+            InferenceError::Overloaded { .. } => (69, "overloaded"),
+            InferenceError::DeviceLost { .. } => (1, "device-lost"),
+            InferenceError::Unavailable { .. } => (69, "unavailable"),
+        };
+        Self::of_error(status, code, &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_a_documented_status() {
+        for code in FailureCode::ALL {
+            assert!([1, 2, 4, 5, 69].contains(&status_of(code)), "{code}");
+        }
+    }
+}

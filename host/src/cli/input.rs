@@ -1,0 +1,211 @@
+//! The input of a call as it was typed: JSON, or one `--name value` for each parameter, converted by the schema.
+
+use serde_json::{Map, Value};
+
+use super::exit::Exit;
+use super::shape;
+use crate::app::metadata::FunctionInfo;
+use crate::dispatch::closest;
+
+/// Flags of the command itself that may stand behind the target.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Trailing {
+    pub receipt: bool,
+    pub json: bool,
+    pub grants: Vec<String>,
+}
+
+/// Reads everything behind `APP::FUNCTION`. Names of parameters win over the command's own flags.
+pub fn read(function: &FunctionInfo, words: &[String]) -> Result<(Value, Trailing), Exit> {
+    let mut trailing = Trailing::default();
+    let mut json = None;
+    let mut fields = Map::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let Some(flag) = word.strip_prefix("--").filter(|flag| !flag.is_empty()) else {
+            if word == "--" {
+                continue;
+            }
+            if json.replace(word).is_some() {
+                return Err(wrong(function, format!("a second input `{word}`; a call takes one JSON value")));
+            }
+            continue;
+        };
+        let (name, inline) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        let name = name.replace('-', "_");
+        if let Some(field) = field(function, &name) {
+            let schema = shape::resolve(field, &function.input);
+            let value = match inline {
+                Some(value) => value,
+                // `--flag` alone is true.
+                None if shape::types(schema) == ["boolean"] => "true".to_owned(),
+                None => words.next().cloned().ok_or_else(|| wrong(function, format!("`--{name}` needs a value")))?,
+            };
+            if fields.insert(name.clone(), convert(function, &name, schema, &value)?).is_some() {
+                return Err(wrong(function, format!("`--{name}` is given twice")));
+            }
+            continue;
+        }
+        match (name.as_str(), &inline) {
+            ("receipt", None) => trailing.receipt = true,
+            ("json", None) => trailing.json = true,
+            ("grant", _) => {
+                let grant = inline.or_else(|| words.next().cloned());
+                trailing.grants.push(grant.ok_or_else(|| wrong(function, "`--grant` needs a value"))?);
+            }
+            _ => return Err(unknown(function, &name)),
+        }
+    }
+    let input = match (json, fields.is_empty()) {
+        (Some(text), true) => parse(function, text)?,
+        (Some(_), false) => return Err(wrong(function, "give the input as JSON or as `--name value`, not both")),
+        (None, true) if !required(function).is_empty() => {
+            return Err(wrong(function, format!("`{}` needs an input", function.name)));
+        }
+        (None, _) => {
+            if let Some(missing) = required(function).into_iter().find(|name| !fields.contains_key(*name)) {
+                return Err(wrong(function, format!("`--{missing}` is missing")));
+            }
+            Value::Object(fields)
+        }
+    };
+    Ok((input, trailing))
+}
+
+/// The schemas of the fields that flags can name: the parameters, or the fields of a single parameter that is an object.
+fn fields(function: &FunctionInfo) -> Option<(&Map<String, Value>, &Value)> {
+    let input = &function.input;
+    let properties = input.get("properties")?.as_object()?;
+    if let [only] = function.parameters.as_slice() {
+        let inner = shape::resolve(properties.get(only)?, input);
+        if let Some(inner_properties) = inner.get("properties").and_then(Value::as_object) {
+            return Some((inner_properties, inner));
+        }
+    }
+    Some((properties, input))
+}
+
+fn field<'a>(function: &'a FunctionInfo, name: &str) -> Option<&'a Value> {
+    fields(function)?.0.get(name)
+}
+
+fn required(function: &FunctionInfo) -> Vec<&str> {
+    fields(function).map(|(_, schema)| shape::required(schema)).unwrap_or_default()
+}
+
+fn parse(function: &FunctionInfo, text: &str) -> Result<Value, Exit> {
+    serde_json::from_str(text).map_err(|error| {
+        let exit = wrong(function, format!("the input is not JSON: {error}"));
+        // The commonest slip: a bare word where JSON wants a string in quotes.
+        if text.starts_with(['{', '[', '"']) { exit } else { exit.hint(format!("a string is written '\"{text}\"'")) }
+    })
+}
+
+fn convert(function: &FunctionInfo, name: &str, schema: &Value, text: &str) -> Result<Value, Exit> {
+    let types: Vec<&str> = match schema.get("anyOf").and_then(Value::as_array) {
+        Some(options) => {
+            options.iter().flat_map(|option| shape::types(shape::resolve(option, &function.input))).collect()
+        }
+        None => shape::types(schema),
+    };
+    let is_text = types.contains(&"string") || schema.get("enum").is_some();
+    let parsed = serde_json::from_str::<Value>(text).ok();
+    let fits = |value: &Value| {
+        types.iter().any(|kind| match *kind {
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "null" => value.is_null(),
+            _ => false,
+        })
+    };
+    match parsed {
+        Some(value) if fits(&value) => Ok(value),
+        Some(value) if types.is_empty() && !is_text => Ok(value),
+        _ if is_text || types.is_empty() => Ok(Value::String(text.to_owned())),
+        _ => Err(wrong(function, format!("`--{name}`: expected {}, found `{text}`", types.join(" or ")))),
+    }
+}
+
+fn unknown(function: &FunctionInfo, name: &str) -> Exit {
+    let names: Vec<&str> = fields(function).map(|(map, _)| map.keys().map(String::as_str).collect()).unwrap_or_default();
+    let message = match closest(name, names.iter().copied()) {
+        Some(near) => format!("`{}` has no parameter `{name}`; did you mean `{near}`?", function.name),
+        None => format!("`{}` has no parameter `{name}`", function.name),
+    };
+    wrong(function, message)
+}
+
+fn wrong(function: &FunctionInfo, message: impl Into<String>) -> Exit {
+    Exit::new(2, "invalid-input", message).hint(shape_hint(function))
+}
+
+/// Says what the function takes.
+pub fn shape_hint(function: &FunctionInfo) -> String {
+    format!("`{}` takes {}", function.name, shape::of_input(function))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn function() -> FunctionInfo {
+        serde_json::from_value(json!({
+            "name": "crawl",
+            "parameters": ["url", "depth", "deep", "tags"],
+            "input": {
+                "type": "object",
+                "properties": {
+                    "url": { "type": "string" },
+                    "depth": { "type": ["integer", "null"] },
+                    "deep": { "type": "boolean" },
+                    "tags": { "type": "array", "items": { "type": "string" } },
+                },
+                "required": ["url"],
+            },
+            "output": {},
+        }))
+        .unwrap()
+    }
+
+    fn check(words: &[&str]) -> Result<Value, String> {
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        read(&function(), &words).map(|(value, _)| value).map_err(|exit| exit.message)
+    }
+
+    #[test]
+    fn json_and_flags_both_make_an_input() {
+        assert_eq!(check(&[r#"{"url":"x"}"#]).unwrap(), json!({ "url": "x" }));
+        assert_eq!(
+            check(&["--url", "http://x", "--depth", "2", "--deep", "--tags", r#"["a"]"#]).unwrap(),
+            json!({ "url": "http://x", "depth": 2, "deep": true, "tags": ["a"] })
+        );
+        // A string parameter takes what looks like a number as it is.
+        assert_eq!(check(&["--url=42", "--depth=null"]).unwrap(), json!({ "url": "42", "depth": null }));
+    }
+
+    #[test]
+    fn a_wrong_input_names_its_field() {
+        assert_eq!(check(&["--ulr", "x"]).unwrap_err(), "`crawl` has no parameter `ulr`; did you mean `url`?");
+        assert_eq!(check(&["--url", "x", "--depth", "two"]).unwrap_err(), "`--depth`: expected integer or null, found `two`");
+        assert_eq!(check(&["--depth", "2"]).unwrap_err(), "`--url` is missing");
+        assert_eq!(check(&["--url"]).unwrap_err(), "`--url` needs a value");
+        assert_eq!(check(&[]).unwrap_err(), "`crawl` needs an input");
+        assert!(check(&["{"]).unwrap_err().starts_with("the input is not JSON"));
+        assert!(check(&["1", "2"]).unwrap_err().contains("second input"));
+    }
+
+    #[test]
+    fn the_commands_own_flags_may_follow() {
+        let words: Vec<String> = ["--url", "x", "--receipt", "--grant", "site=http://127.0.0.1:1"].map(String::from).to_vec();
+        let (_, trailing) = read(&function(), &words).unwrap();
+        assert_eq!(trailing, Trailing { receipt: true, json: false, grants: vec!["site=http://127.0.0.1:1".into()] });
+    }
+}

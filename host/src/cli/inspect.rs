@@ -1,0 +1,98 @@
+//! `bireme inspect`: what an app is and may do, read from its metadata.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::exit::Exit;
+use super::target::BuiltApp;
+use super::{Global, output, shape, table, target};
+use crate::app::metadata::FunctionInfo;
+use crate::limits::Ceilings;
+use crate::sandbox::{EngineConfig, Sandbox};
+
+/// Show an app's functions, schemas, limits and capabilities, without running it.
+#[derive(Args)]
+#[command(after_help = "Example:\n  bireme inspect examples/hello --json")]
+pub struct Inspect {
+    /// A crate's directory or a `.wasm` file.
+    app: String,
+}
+
+impl Inspect {
+    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+        let sandbox = Sandbox::new(&EngineConfig::default())?;
+        let app = target::resolve(&self.app, &sandbox).await?;
+        if global.json {
+            let functions: Vec<_> = app
+                .metadata
+                .functions
+                .iter()
+                .map(|function| {
+                    json!({
+                        "name": function.name,
+                        "doc": function.doc,
+                        "parameters": function.parameters,
+                        "input": function.input,
+                        "output": function.output,
+                        "attributes": function.attributes,
+                    })
+                })
+                .collect();
+            output::line(&json!({
+                "app": app.metadata.app,
+                "version": app.component.version(),
+                "bytes": app.component.bytes.len(),
+                "functions": functions,
+            }).to_string());
+            return Ok(());
+        }
+        output::line(&describe(&app));
+        Ok(())
+    }
+}
+
+/// Returns the app as text for people.
+pub fn describe(app: &BuiltApp) -> String {
+    let info = &app.metadata.app;
+    let mut text = format!("{} {} (version {})", info.name, info.version, app.component.version());
+    if !info.description.is_empty() {
+        text += &format!("\n{}", info.description);
+    }
+    for function in &app.metadata.functions {
+        text += &format!("\n\n{}", describe_function(function));
+    }
+    text
+}
+
+fn describe_function(function: &FunctionInfo) -> String {
+    let mut text = function.name.to_string();
+    if let Some(first) = function.doc.lines().next() {
+        text += &format!("  {first}");
+    }
+    let mut rows = vec![vec!["  takes".to_owned(), shape::of_input(function)], vec!["  gives".to_owned(), shape::of_output(function)]];
+    if let Ok(limits) = function.limits(&Ceilings::default()) {
+        let mut parts = vec![format!("{} memory", output::bytes(limits.memory_bytes_max)), format!("{} timeout", duration(limits.timeout))];
+        if limits.retries_max > 0 {
+            parts.push(format!("{} retries", limits.retries_max));
+        }
+        rows.push(vec!["  limits".to_owned(), parts.join(", ")]);
+    }
+    let attributes = &function.attributes;
+    let mut may = Vec::new();
+    if !attributes.outbound.is_empty() {
+        may.push(format!("reach {}", attributes.outbound.join(", ")));
+    }
+    if !attributes.models.is_empty() {
+        may.push(format!("use the models {}", attributes.models.join(", ")));
+    }
+    if !may.is_empty() {
+        rows.push(vec!["  may".to_owned(), may.join("; ")]);
+    }
+    text + "\n" + &table::plain(rows)
+}
+
+fn duration(duration: Duration) -> String {
+    format!("{duration:?}")
+}

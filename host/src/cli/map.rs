@@ -1,0 +1,291 @@
+//! `bireme map`: one function over many inputs, JSON Lines in and out, in bounded memory.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use super::exit::Exit;
+use super::log::StderrLog;
+use super::{Global, output, target};
+use crate::call::{Failure, Payload};
+use crate::dispatch::Dispatcher;
+use crate::sandbox::log::Level;
+use crate::sandbox::{MapOutcome, MapRun, Order};
+use crate::server::Host;
+
+/// Lines that travel from the reader to the map at a time.
+const CHUNK_LINES: usize = 256;
+/// Bytes after which a chunk travels even if it is short.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Longest line; larger inputs than a function's limit (8 MiB by default) are refused by the call itself.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+/// Chunks that wait between the reader and the map.
+const CHUNKS_WAITING: usize = 2;
+/// Outcomes that are taken at a time.
+const TAKE_MAX: usize = 1_024;
+
+/// Call one function for every line of the inputs, many at a time: JSON Lines in, JSON Lines out.
+///
+/// In input order, each line of output is the result for the same line of input. With --unordered or --json, lines are
+/// {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped and not counted.
+#[derive(Args)]
+#[command(after_help = "Example:\n  printf '\"Ada\"\\n\"Grace\"\\n' | bireme map examples/hello::greet --inputs -")]
+pub struct MapCommand {
+    /// The function, as APP::FUNCTION.
+    target: String,
+    /// File of JSON Lines, or `-` for standard input.
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    inputs: String,
+    /// Print results as they complete. Faster to the first line; needs no memory for results that wait for their turn.
+    #[arg(long)]
+    unordered: bool,
+    /// Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit code is 1 in the end.
+    #[arg(long)]
+    keep_going: bool,
+    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that the function declares, or a private ORIGIN.
+    #[arg(long = "grant", value_name = "GRANT")]
+    grants: Vec<String>,
+    /// Show neither progress nor the functions' logs.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl MapCommand {
+    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+        let (app, name) = target::split(&self.target)?;
+        let config = global.config(&self.grants)?;
+        let sandbox = crate::sandbox::Sandbox::new(&config.engine)?;
+        let app = target::resolve(app, &sandbox).await?;
+        drop(sandbox);
+        if app.metadata.function(name).is_none() {
+            return Err(super::run::unknown(&app.metadata, name));
+        }
+        let chunks = open_inputs(&self.inputs)?;
+
+        let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
+        let bar = progress(self.quiet);
+        log.above(&bar);
+        let host = Host::build(config, log)?;
+        let program = host.load(app.component).await?;
+        let function = Dispatcher::find(&program, name)?;
+        let order = if self.unordered { Order::Completion } else { Order::Input };
+        let map = host.dispatcher.map(program, function, order);
+
+        let mut writer = Writer { envelope: self.unordered || global.json, keep_going: self.keep_going, done: 0, failed: 0 };
+        let drive = drive(map, chunks, &mut writer, &bar);
+        let ended = tokio::select! {
+            ended = drive => ended,
+            _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
+        };
+        bar.finish_and_clear();
+        host.inference.shut_down().await;
+
+        let summary = format!("{} done, {} failed", output::count(writer.done), output::count(writer.failed));
+        match ended {
+            Ok(()) if writer.failed == 0 => {
+                if !self.quiet {
+                    output::note(&summary);
+                }
+                Ok(())
+            }
+            Ok(()) => Err(Exit::new(1, "map-failed", summary)),
+            // Whoever read our output has enough.
+            Err(Stop::ReaderGone) => Ok(()),
+            Err(Stop::Io(error)) => Err(error.into()),
+            Err(Stop::Interrupted) => Err(Exit::new(130, "interrupted", format!("interrupted; {summary}"))),
+            Err(Stop::Failed { index, failure }) => {
+                let mut exit = Exit::from(failure);
+                exit.message = format!("input {index}: {}", exit.message);
+                Err(exit.hint("--keep-going goes on after a failed input"))
+            }
+        }
+    }
+}
+
+/// Why a map ended early.
+enum Stop {
+    Interrupted,
+    ReaderGone,
+    Io(std::io::Error),
+    Failed { index: u64, failure: Failure },
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe { Stop::ReaderGone } else { Stop::Io(error) }
+    }
+}
+
+/// Moves inputs in and outcomes out until both have ended.
+async fn drive(
+    mut map: impl MapRun,
+    mut chunks: mpsc::Receiver<std::io::Result<Vec<Payload>>>,
+    writer: &mut Writer,
+    bar: &ProgressBar,
+) -> Result<(), Stop> {
+    let mut pending: VecDeque<Payload> = VecDeque::new();
+    let mut pushed: u64 = 0;
+    let mut inputs_end = false;
+    loop {
+        if !pending.is_empty() {
+            pushed += map.push(&mut pending).map_err(|failure| Stop::Failed { index: pushed, failure })? as u64;
+        }
+        if inputs_end && pending.is_empty() {
+            map.finish();
+        }
+        let in_flight = pushed - writer.done - writer.failed;
+        let outcomes = if pending.is_empty() && !inputs_end {
+            tokio::select! {
+                biased;
+                outcomes = map.next(TAKE_MAX), if in_flight > 0 => outcomes,
+                chunk = chunks.recv() => {
+                    match chunk {
+                        Some(Ok(chunk)) => pending.extend(chunk),
+                        Some(Err(error)) => return Err(Stop::Io(error)),
+                        None => inputs_end = true,
+                    }
+                    continue;
+                }
+            }
+        } else if in_flight > 0 {
+            map.next(TAKE_MAX).await
+        } else if pending.is_empty() {
+            return Ok(());
+        } else {
+            continue;
+        };
+        writer.write(outcomes)?;
+        bar.set_position(writer.done + writer.failed);
+        bar.set_message(if writer.failed > 0 { format!("{} failed", output::count(writer.failed)) } else { String::new() });
+    }
+}
+
+/// Prints outcomes.
+struct Writer {
+    envelope: bool,
+    keep_going: bool,
+    done: u64,
+    failed: u64,
+}
+
+impl Writer {
+    fn write(&mut self, outcomes: Vec<MapOutcome>) -> Result<(), Stop> {
+        let mut lines = Vec::new();
+        let mut stop = None;
+        for outcome in outcomes {
+            let index = outcome.index;
+            match outcome.result {
+                Ok(payload) => {
+                    self.done += 1;
+                    self.line(&mut lines, index, &payload)?;
+                }
+                Err(failure) => {
+                    self.failed += 1;
+                    if !self.keep_going {
+                        stop = Some(Stop::Failed { index, failure });
+                        break;
+                    }
+                    let mut error = json!({ "code": failure.code, "message": failure.message });
+                    if !failure.causes.is_empty() {
+                        error["causes"] = json!(failure.causes);
+                    }
+                    let line = if self.envelope {
+                        json!({ "index": index, "error": error })
+                    } else {
+                        error["index"] = json!(index);
+                        json!({ "error": error })
+                    };
+                    writeln!(lines, "{line}")?;
+                }
+            }
+        }
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(&lines)?;
+        stdout.flush()?;
+        stop.map_or(Ok(()), Err)
+    }
+
+    fn line(&self, lines: &mut Vec<u8>, index: u64, payload: &Payload) -> Result<(), Stop> {
+        if self.envelope {
+            // Checked, because a result that is no JSON would break the line around it.
+            let raw: Option<&RawValue> = serde_json::from_slice(&payload.data).ok();
+            let raw = raw.map_or("null", RawValue::get);
+            writeln!(lines, "{{\"index\":{index},\"output\":{raw}}}")?;
+        } else {
+            lines.extend_from_slice(&payload.data);
+            lines.push(b'\n');
+        }
+        Ok(())
+    }
+}
+
+/// Starts a thread that reads lines; a thread, because reading standard input cannot be cancelled.
+fn open_inputs(inputs: &str) -> Result<mpsc::Receiver<std::io::Result<Vec<Payload>>>, Exit> {
+    let reader: Box<dyn Read + Send> = if inputs == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        let file = std::fs::File::open(inputs);
+        Box::new(file.map_err(|error| Exit::new(2, "io", format!("cannot open the inputs `{inputs}`: {error}")))?)
+    };
+    let reader = BufReader::with_capacity(1 << 16, reader);
+    let (chunks, receiver) = mpsc::channel(CHUNKS_WAITING);
+    std::thread::Builder::new().name("inputs".into()).spawn(move || read_lines(reader, &chunks))?;
+    Ok(receiver)
+}
+
+fn read_lines<R: Read>(mut reader: BufReader<R>, chunks: &mpsc::Sender<std::io::Result<Vec<Payload>>>) {
+    loop {
+        match read_chunk(&mut reader) {
+            Ok(chunk) if chunk.is_empty() => return,
+            Ok(chunk) => {
+                if chunks.blocking_send(Ok(chunk)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                let _ = chunks.blocking_send(Err(error));
+                return;
+            }
+        }
+    }
+}
+
+/// Reads lines as long as they are there without waiting, at least one; none at the end. So a producer that writes a line
+/// at a time sees its results, and one that writes fast is read in large steps.
+fn read_chunk<R: Read>(reader: &mut BufReader<R>) -> std::io::Result<Vec<Payload>> {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    loop {
+        let mut line = Vec::new();
+        if reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)? == 0 {
+            return Ok(chunk);
+        }
+        if line.len() as u64 > LINE_BYTES_MAX {
+            let message = format!("a line of the inputs is over {} MiB; is this JSON Lines?", LINE_BYTES_MAX >> 20);
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
+        }
+        let line = line.trim_ascii();
+        if !line.is_empty() {
+            bytes += line.len();
+            chunk.push(Payload::json(line.to_vec()));
+        }
+        let is_full = chunk.len() >= CHUNK_LINES || bytes >= CHUNK_BYTES;
+        if !chunk.is_empty() && (is_full || !reader.buffer().contains(&b'\n')) {
+            return Ok(chunk);
+        }
+    }
+}
+
+fn progress(quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    let style = ProgressStyle::with_template("{spinner} {human_pos} done, {per_sec}, {elapsed} {msg:.red}");
+    bar.set_style(style.expect("the template is a constant"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

@@ -1,0 +1,130 @@
+//! The command line: one file for each command. The only place that prints or exits.
+//!
+//! Results go to stdout, everything else to stderr; `--json` is for programs. Exit codes are part of the interface:
+//!
+//! | code | means |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | the function failed, or something went wrong |
+//! | 2 | the command or its input is not as it should be |
+//! | 4 | no such app, function or model |
+//! | 5 | a deadline passed |
+//! | 69 | the host, a model or its source is not available |
+//! | 130 | interrupted by Ctrl-C |
+
+mod build;
+pub mod demo;
+mod embed;
+mod exit;
+mod input;
+mod inspect;
+mod log;
+mod map;
+mod models;
+mod output;
+mod run;
+mod serve;
+mod shape;
+mod table;
+mod target;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::exit::Exit;
+use crate::config::{Config, Directories};
+
+/// Sandboxed functions above, native inference below, one ship.
+#[derive(Parser)]
+#[command(
+    name = "bireme",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong command or input, 4 no such app, function or model, 5 deadline passed, 69 not available, 130 interrupted."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Clone)]
+struct Global {
+    /// Keep everything (database, models, compiled code) under DIR rather than in the home directory.
+    #[arg(long, global = true, value_name = "DIR", env = "BIREME_DATA")]
+    data: Option<PathBuf>,
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more about what the host does.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Build(build::Build),
+    Inspect(inspect::Inspect),
+    Run(run::Run),
+    Map(map::MapCommand),
+    Serve(serve::Serve),
+    Models(models::Models),
+    Embed(embed::Embed),
+    Demo(demo::Demo),
+    /// What a host starts for itself: answers inference on standard input.
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Runs what was typed.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::telemetry::init(cli.global.verbose);
+    let global = cli.global;
+    let result = match cli.command {
+        Command::Worker => crate::worker::run().map_err(Exit::from),
+        Command::Build(command) => with_runtime(command.run(&global)),
+        Command::Inspect(command) => with_runtime(command.run(&global)),
+        Command::Run(command) => with_runtime(command.run(&global)),
+        Command::Map(command) => with_runtime(command.run(&global)),
+        Command::Serve(command) => with_runtime(command.run(&global)),
+        Command::Models(command) => command.run(&global),
+        Command::Embed(command) => with_runtime(command.run(&global)),
+        Command::Demo(command) => with_runtime(command.run(&global)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(global.json),
+    }
+}
+
+fn with_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // A thread that still reads standard input would otherwise keep the process until the next line.
+    runtime.shutdown_background();
+    result
+}
+
+impl Global {
+    fn directories(&self) -> Result<Directories, Exit> {
+        Ok(Directories::resolve(self.data.as_deref())?)
+    }
+
+    fn config(&self, grants: &[String]) -> Result<Config, Exit> {
+        Ok(Config::new(self.directories()?, grants)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,70 @@
+//! Printing: results to stdout, all else to stderr. A reader that went away is no error.
+
+use std::io::{self, Write};
+
+/// Writes one line to stdout. A broken pipe ends the process quietly, as it does with other tools.
+pub fn line(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    if let Err(error) = written {
+        leave(&error);
+    }
+}
+
+/// Writes one line to stderr.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Ends the process because stdout takes no more.
+fn leave(error: &io::Error) -> ! {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    note(&format!("error[io]: cannot write to standard output: {error}"));
+    std::process::exit(1);
+}
+
+/// Returns `bytes` in the unit that suits them.
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+/// Returns microseconds in the unit that suits them.
+pub fn micros(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
+    }
+}
+
+/// Returns a count with thin groups: 12,345.
+pub fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([bytes(12), bytes(1_536), bytes(90_868_376)], ["12 B", "1.5 KiB", "86.7 MiB"]);
+        assert_eq!([micros(9), micros(1_500), micros(2_500_000)], ["9 µs", "1.5 ms", "2.5 s"]);
+    }
+}

@@ -1,0 +1,76 @@
+//! Where things are and how the host is set up: what was typed, validated once, then immutable.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::inference::{InferenceConfig, WorkerProgram};
+use crate::limits::BatchLimits;
+use crate::outbound::{Grants, PolicyError};
+use crate::sandbox::EngineConfig;
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    #[error("no home directory is known; give a data directory with --data DIR")]
+    NoHome,
+    #[error("a grant cannot be used")]
+    Grant(#[from] PolicyError),
+    #[error(
+        "`{listen}` is reachable from other machines, and this version has no access control; listen on 127.0.0.1 behind a proxy that has"
+    )]
+    NotLoopback { listen: SocketAddr },
+}
+
+/// The directories of one install.
+#[derive(Clone, Debug)]
+pub struct Directories {
+    /// What must not be lost: the database.
+    pub data: PathBuf,
+    /// Models, one directory each.
+    pub models: PathBuf,
+    /// Compiled components; can be removed at any time.
+    pub artifacts: PathBuf,
+}
+
+impl Directories {
+    /// `--data DIR` holds everything; without it the XDG base directories are used.
+    pub fn resolve(data: Option<&Path>) -> Result<Self, ConfigError> {
+        if let Some(data) = data {
+            return Ok(Self { data: data.to_owned(), models: data.join("models"), artifacts: data.join("artifacts") });
+        }
+        let dirs = directories::ProjectDirs::from("", "", "bireme").ok_or(ConfigError::NoHome)?;
+        Ok(Self {
+            data: dirs.data_dir().to_owned(),
+            models: dirs.data_dir().join("models"),
+            artifacts: dirs.cache_dir().join("artifacts"),
+        })
+    }
+}
+
+/// Everything that building a host needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub directories: Directories,
+    pub grants: Grants,
+    pub engine: EngineConfig,
+    pub inference: InferenceConfig,
+}
+
+impl Config {
+    /// The host's defaults over these directories and grants.
+    pub fn new(directories: Directories, grants: &[String]) -> Result<Self, ConfigError> {
+        let inference = InferenceConfig {
+            models_dir: directories.models.clone(),
+            worker: WorkerProgram::this_binary(),
+            batch_limits: BatchLimits::default(),
+            noop_model: false,
+        };
+        Ok(Self { directories, grants: Grants::parse(grants)?, engine: EngineConfig::default(), inference })
+    }
+}
+
+/// Refuses addresses that other machines reach.
+pub fn check_listen(listen: SocketAddr) -> Result<SocketAddr, ConfigError> {
+    if listen.ip().is_loopback() { Ok(listen) } else { Err(ConfigError::NotLoopback { listen }) }
+}
