@@ -1,0 +1,478 @@
+//! Knows the models on this machine's disk.
+//!
+//! A model is a directory with `config.json`, `model.safetensors` and `tokenizer.json`; `sentence_bert_config.json` and
+//! `1_Pooling/config.json` refine what it says of itself.
+//!
+//! Not here: fetching (`pull`), loading onto a device (`worker`).
+//!
+//! Invariants: a name is 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-` and starts with a letter or digit, so that no name leaves
+//! the models' directory; a model under a built-in name has the built-in's exact files.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::known::{KNOWN_MODELS, KnownModel};
+use super::staging::{self, Staging, StagingError, WriteError};
+
+/// The files without which a directory is no model.
+const REQUIRED: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+/// The files that are taken along where they exist.
+const OPTIONAL: [&str; 2] = ["sentence_bert_config.json", "1_Pooling/config.json"];
+/// The longest JSON file that is read to describe a model.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// A model that can be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstalledModel {
+    /// The name that functions use.
+    pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The length of all its files.
+    pub bytes: u64,
+    /// The architecture's name in `config.json`, such as `BertModel`.
+    pub architecture: String,
+    /// The length of the hidden vectors.
+    pub dimension: u32,
+    /// The most tokens of one input.
+    pub max_tokens: u32,
+}
+
+/// Everything there is to say about the models' directory.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The models that can be loaded, by name.
+    pub installed: Vec<InstalledModel>,
+    /// Directories that are no models, by name, with the reason.
+    pub broken: Vec<(String, CatalogueError)>,
+    /// Built-in models that are not installed.
+    pub available: Vec<&'static KnownModel>,
+}
+
+/// Why the catalogue cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogueError {
+    /// There is no such model. The user pulls or adds it.
+    #[error("unknown model `{name}`; {}", hint(name, installed, known))]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// The names that would work.
+        installed: Vec<String>,
+        /// The names that can be pulled.
+        known: Vec<&'static str>,
+    },
+    /// The name is malformed.
+    #[error(
+        "`{name}` cannot name a model; use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, a letter or digit first"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A directory lacks a file.
+    #[error("`{}` is no model: it has no `{file}`", dir.display())]
+    MissingFile {
+        /// The directory.
+        dir: PathBuf,
+        /// What it lacks.
+        file: &'static str,
+    },
+    /// A file is not the built-in model's.
+    #[error("`{}` is not the file that `{name}` is known by (sha256 {actual}); add the model under another name", path.display())]
+    NotTheKnown {
+        /// The built-in name.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Its SHA-256.
+        actual: String,
+    },
+    /// A configuration file does not say what it must.
+    #[error("`{}` does not describe a model: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file or directory cannot be read.
+    #[error("`{}` cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The models' directory cannot be written.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+}
+
+/// The models under one directory. It keeps nothing: each question looks at the disk.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    models_dir: PathBuf,
+    known: &'static [KnownModel],
+}
+
+impl Catalogue {
+    /// Creates the catalogue of `models_dir`, which need not exist yet.
+    pub fn new(models_dir: impl Into<PathBuf>) -> Self {
+        Self::with(models_dir, KNOWN_MODELS)
+    }
+
+    /// Creates a catalogue with other built-in models.
+    pub fn with(models_dir: impl Into<PathBuf>, known: &'static [KnownModel]) -> Self {
+        Self {
+            models_dir: models_dir.into(),
+            known,
+        }
+    }
+
+    /// Returns the directory that holds the models.
+    pub fn models_dir(&self) -> &Path {
+        &self.models_dir
+    }
+
+    /// Returns the built-in model of this name.
+    pub fn known(&self, name: &str) -> Option<&'static KnownModel> {
+        self.known.iter().find(|known| known.name == name)
+    }
+
+    /// Describes what is installed, what is broken and what could be pulled.
+    pub fn list(&self) -> Result<Listing, CatalogueError> {
+        let mut listing = Listing::default();
+        for name in self.names()? {
+            match describe(&name, &self.models_dir.join(&name)) {
+                Ok(model) => listing.installed.push(model),
+                Err(error) => listing.broken.push((name, error)),
+            }
+        }
+        let is_there = |known: &&KnownModel| listing.installed.iter().any(|m| m.name == known.name);
+        listing.available = self.known.iter().filter(|known| !is_there(known)).collect();
+        Ok(listing)
+    }
+
+    /// Returns an installed model.
+    pub fn get(&self, name: &str) -> Result<InstalledModel, CatalogueError> {
+        check_name(name)?;
+        let dir = self.models_dir.join(name);
+        if !dir.is_dir() {
+            return Err(self.unknown(name));
+        }
+        describe(name, &dir)
+    }
+
+    /// Copies the model in `dir` under `name`, in place of one that has this name already.
+    pub fn add(&self, name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
+        check_name(name)?;
+        describe(name, dir)?;
+        let known = self.known(name);
+        let staging = Staging::begin(&self.models_dir)?;
+        for file in REQUIRED.into_iter().chain(OPTIONAL) {
+            let path = dir.join(file);
+            let pinned = known.and_then(|known| known.files.iter().find(|f| f.path == file));
+            if !path.is_file() {
+                if pinned.is_some() {
+                    let dir = dir.to_owned();
+                    return Err(CatalogueError::MissingFile { dir, file });
+                }
+                continue;
+            }
+            let source = File::open(&path).map_err(unreadable(&path))?;
+            let written = staging.write(file, source, u64::MAX, &mut |_| {});
+            let written = written.map_err(|error| match error {
+                WriteError::Source { source, .. } => unreadable(&path)(source),
+                WriteError::Staging(error) => error.into(),
+            })?;
+            if pinned.is_some_and(|pinned| pinned.sha256 != written.sha256) {
+                return Err(CatalogueError::NotTheKnown {
+                    name: name.into(),
+                    path,
+                    actual: written.sha256,
+                });
+            }
+        }
+        let path = staging.commit(name)?;
+        describe(name, &path)
+    }
+
+    /// Removes a model; a worker that has it open keeps it until it lets go.
+    pub fn remove(&self, name: &str) -> Result<(), CatalogueError> {
+        check_name(name)?;
+        if !self.models_dir.join(name).is_dir() {
+            return Err(self.unknown(name));
+        }
+        Ok(staging::remove(&self.models_dir, name)?)
+    }
+
+    /// Returns the error for a model that is not installed.
+    pub(super) fn unknown(&self, name: &str) -> CatalogueError {
+        CatalogueError::UnknownModel {
+            name: name.into(),
+            installed: self.names().unwrap_or_default(),
+            known: self.known.iter().map(|known| known.name).collect(),
+        }
+    }
+
+    fn names(&self) -> Result<Vec<String>, CatalogueError> {
+        let entries = match fs::read_dir(&self.models_dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(unreadable(&self.models_dir)(source)),
+        };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| check_name(name).is_ok())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// Returns an error unless `name` can name a model.
+pub(super) fn check_name(name: &str) -> Result<(), CatalogueError> {
+    let is_alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let is_good = (1..=64).contains(&name.len())
+        && name.bytes().next().is_some_and(is_alphanumeric)
+        && name
+            .bytes()
+            .all(|b| is_alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'));
+    if is_good {
+        Ok(())
+    } else {
+        Err(CatalogueError::Name { name: name.into() })
+    }
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    architectures: Vec<String>,
+    model_type: Option<String>,
+    hidden_size: Option<u32>,
+    max_position_embeddings: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct SentenceConfig {
+    max_seq_length: Option<u32>,
+}
+
+fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
+    let mut bytes = 0;
+    for file in REQUIRED.into_iter().chain(OPTIONAL) {
+        match fs::metadata(dir.join(file)) {
+            Ok(metadata) if metadata.is_file() => bytes += metadata.len(),
+            _ if OPTIONAL.contains(&file) => {}
+            _ => {
+                let dir = dir.to_owned();
+                return Err(CatalogueError::MissingFile { dir, file });
+            }
+        }
+    }
+    let path = dir.join("config.json");
+    let config: Config = read_json(&path)?;
+    let lacks = |key: &str| CatalogueError::Config {
+        path: path.clone(),
+        reason: format!("it has no `{key}`"),
+    };
+    let sentence = dir.join("sentence_bert_config.json");
+    let max_seq_length = if sentence.is_file() {
+        read_json::<SentenceConfig>(&sentence)?.max_seq_length
+    } else {
+        None
+    };
+    let architecture = config
+        .architectures
+        .into_iter()
+        .next()
+        .or(config.model_type);
+    Ok(InstalledModel {
+        name: name.into(),
+        path: dir.to_owned(),
+        bytes,
+        architecture: architecture.ok_or_else(|| lacks("architectures"))?,
+        dimension: config.hidden_size.ok_or_else(|| lacks("hidden_size"))?,
+        max_tokens: max_seq_length
+            .or(config.max_position_embeddings)
+            .ok_or_else(|| lacks("max_position_embeddings"))?,
+    })
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CatalogueError> {
+    let invalid = |reason: String| CatalogueError::Config {
+        path: path.to_owned(),
+        reason,
+    };
+    let bytes = fs::metadata(path).map_err(unreadable(path))?.len();
+    if bytes > CONFIG_BYTES_MAX {
+        return Err(invalid(format!(
+            "{bytes} bytes are over the limit of {CONFIG_BYTES_MAX}"
+        )));
+    }
+    let text = fs::read(path).map_err(unreadable(path))?;
+    serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))
+}
+
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> CatalogueError + use<'_> {
+    |source| CatalogueError::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn hint(name: &str, installed: &[String], known: &[&str]) -> String {
+    if known.contains(&name) {
+        return format!("run `bireme models pull {name}`");
+    }
+    let pulled: Vec<_> = known
+        .iter()
+        .filter(|known| !installed.iter().any(|i| i == *known))
+        .collect();
+    let list = |names: &[String]| {
+        names
+            .iter()
+            .map(|n| format!("`{n}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let mut parts = Vec::new();
+    if !installed.is_empty() {
+        parts.push(format!("installed: {}", list(installed)));
+    }
+    for known in pulled {
+        parts.push(format!("`bireme models pull {known}` fetches `{known}`"));
+    }
+    parts.push(format!("`bireme models add {name} DIR` adds your own"));
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn model(dir: &Path) {
+        fs::create_dir_all(dir.join("1_Pooling")).expect("made");
+        let config =
+            r#"{"architectures":["BertModel"],"hidden_size":8,"max_position_embeddings":512}"#;
+        for (file, text) in [
+            ("config.json", config),
+            ("model.safetensors", "weights"),
+            ("tokenizer.json", "{}"),
+            ("sentence_bert_config.json", r#"{"max_seq_length":256}"#),
+            ("1_Pooling/config.json", "{}"),
+            ("README.md", "not copied"),
+        ] {
+            fs::write(dir.join(file), text).expect("written");
+        }
+    }
+
+    fn catalogue() -> (TempDir, Catalogue, PathBuf) {
+        let home = TempDir::new().expect("a directory");
+        let source = home.path().join("source");
+        model(&source);
+        let catalogue = Catalogue::new(home.path().join("models"));
+        (home, catalogue, source)
+    }
+
+    #[test]
+    fn an_added_model_is_listed_with_what_it_says_of_itself() {
+        let (_home, catalogue, source) = catalogue();
+        assert!(catalogue.list().expect("readable").installed.is_empty());
+        let added = catalogue.add("mine-1.0", &source).expect("added");
+        assert_eq!(
+            (
+                added.architecture.as_str(),
+                added.dimension,
+                added.max_tokens
+            ),
+            ("BertModel", 8, 256)
+        );
+        assert!(!added.path.join("README.md").exists());
+        let listing = catalogue.list().expect("readable");
+        assert_eq!(
+            listing.installed,
+            [catalogue.get("mine-1.0").expect("there")]
+        );
+        assert_eq!(listing.available.len(), KNOWN_MODELS.len());
+        catalogue.remove("mine-1.0").expect("removed");
+        assert!(catalogue.list().expect("readable").installed.is_empty());
+        assert!(matches!(
+            catalogue.remove("mine-1.0"),
+            Err(CatalogueError::UnknownModel { .. })
+        ));
+    }
+
+    #[test]
+    fn an_unknown_model_comes_with_the_command_that_mends_it() {
+        let (_home, catalogue, source) = catalogue();
+        catalogue.add("mine", &source).expect("added");
+        let error = |name: &str| catalogue.get(name).expect_err("unknown").to_string();
+        assert_eq!(
+            error("all-minilm-l6-v2"),
+            "unknown model `all-minilm-l6-v2`; run `bireme models pull all-minilm-l6-v2`"
+        );
+        assert_eq!(
+            error("yours"),
+            "unknown model `yours`; installed: `mine`; `bireme models pull all-minilm-l6-v2` fetches \
+             `all-minilm-l6-v2`; `bireme models add yours DIR` adds your own"
+        );
+    }
+
+    #[test]
+    fn names_cannot_leave_the_directory() {
+        let (_home, catalogue, source) = catalogue();
+        let long = "a".repeat(65);
+        for name in [
+            "", ".", "..", "../x", "a/b", ".hidden", "-x", "A", "a b", "ä", &long,
+        ] {
+            let added = catalogue.add(name, &source);
+            assert!(matches!(added, Err(CatalogueError::Name { .. })), "{name}");
+            assert!(
+                matches!(catalogue.get(name), Err(CatalogueError::Name { .. })),
+                "{name}"
+            );
+            assert!(
+                matches!(catalogue.remove(name), Err(CatalogueError::Name { .. })),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_built_in_name_is_kept_for_the_built_in_files() {
+        let (_home, catalogue, source) = catalogue();
+        let refused = catalogue.add("all-minilm-l6-v2", &source);
+        assert!(matches!(refused, Err(CatalogueError::NotTheKnown { .. })));
+        assert!(catalogue.list().expect("readable").installed.is_empty());
+    }
+
+    #[test]
+    fn a_broken_directory_does_not_hide_the_others() {
+        let (_home, catalogue, source) = catalogue();
+        catalogue.add("good", &source).expect("added");
+        fs::create_dir(catalogue.models_dir().join("empty")).expect("made");
+        fs::create_dir(catalogue.models_dir().join(".hidden")).expect("made");
+        let listing = catalogue.list().expect("readable");
+        assert_eq!(listing.installed.len(), 1);
+        assert!(matches!(
+            &listing.broken[..],
+            [(name, CatalogueError::MissingFile { file: "config.json", .. })] if name == "empty"
+        ));
+        fs::write(source.join("config.json"), "{").expect("written");
+        assert!(matches!(
+            catalogue.add("bad", &source),
+            Err(CatalogueError::Config { .. })
+        ));
+    }
+}

