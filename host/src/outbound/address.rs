@@ -147,6 +147,8 @@ fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(cases: &[(&str, &str)]) {
@@ -280,5 +282,33 @@ mod tests {
             ("2a00:1450:4001:82f::200e", "public"),
             ("3ffe::1", "public"),
         ]);
+    }
+
+    proptest! {
+        #[test]
+        fn carriers_are_judged_by_what_they_carry(bits: u32) {
+            let v4 = Ipv4Addr::from(bits);
+            let [a, b, c, d] = v4.octets();
+            let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+            let nat64 = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low);
+            for carrier in [v4.to_ipv6_mapped(), nat64] {
+                prop_assert_eq!(reach(carrier.into()), reach(v4.into()));
+                prop_assert_eq!(inner(carrier.into()), IpAddr::V4(v4));
+            }
+        }
+
+        /// The standard library names some of the blocks on its own.
+        #[test]
+        fn what_the_standard_library_calls_special_is_special(bits: u32) {
+            let v4 = Ipv4Addr::from(bits);
+            let is_special = v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                || v4.is_documentation()
+                || v4.is_unspecified();
+            prop_assert!(!is_special || reach(v4.into()) != Reach::Public);
+        }
     }
 }

@@ -113,6 +113,8 @@ impl<K: Clone + Eq + Hash, C> Idle<K, C> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const AGE: Duration = Duration::from_secs(30);
@@ -165,5 +167,31 @@ mod tests {
         let now = Instant::now();
         assert_eq!(Idle::new(0, 9, AGE).put("a", 1, now), Some(1));
         assert_eq!(Idle::new(9, 0, AGE).put("a", 1, now), Some(1));
+    }
+
+    proptest! {
+        /// Each step is a key, what is done with it, and how many seconds pass.
+        #[test]
+        fn no_bound_is_ever_passed(steps in prop::collection::vec((0..4u8, 0..4u8, 0..20u64), 0..200)) {
+            let mut now = Instant::now();
+            let mut idle = Idle::new(2, 3, AGE);
+            let mut kept = 0;
+            for (key, step, seconds) in steps {
+                now += Duration::from_secs(seconds);
+                match step {
+                    0 | 1 => kept += 1 - usize::from(idle.put(key, now, now).is_some()),
+                    2 => {
+                        let taken = idle.take(&key, now);
+                        prop_assert!(taken.is_none_or(|since| now < since + AGE));
+                        kept -= usize::from(taken.is_some());
+                    }
+                    _ => kept -= idle.expire(now).len(),
+                }
+                prop_assert_eq!(idle.len, kept);
+                prop_assert_eq!(idle.by_key.values().map(VecDeque::len).sum::<usize>(), kept);
+                prop_assert!(kept <= 3 && idle.by_key.values().all(|queue| (1..=2).contains(&queue.len())));
+                prop_assert_eq!(idle.next_expiry().is_some(), kept > 0);
+            }
+        }
     }
 }

@@ -249,6 +249,8 @@ fn host_name(name: &str) -> Result<Box<str>, OriginError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn shown(text: &str) -> String {
@@ -346,5 +348,23 @@ mod tests {
         assert_eq!(authority("https://example.com:443"), "example.com");
         assert_eq!(authority("https://example.com:8443"), "example.com:8443");
         assert_eq!(authority("http://[::1]:8000"), "[::1]:8000");
+    }
+
+    proptest! {
+        #[test]
+        fn an_origin_reads_back_as_itself(text in "https?://[ -~\u{ff0e}\u{3002}\u{ff10}-\u{ff19}]{1,24}") {
+            if let Ok(origin) = Origin::parse(&text) {
+                prop_assert_eq!(Origin::parse(&origin.to_string()).expect("valid"), origin);
+            }
+        }
+
+        #[test]
+        fn both_parsers_find_the_same_host(text in "https?://[0-9a-fx.:@/\\\\?#%\\[\\]]{1,24}") {
+            let uri = text.parse::<http::Uri>().ok();
+            if let Some(origin) = uri.and_then(|uri| Origin::of_uri(&uri).ok()) {
+                let url = Url::parse(&text).expect("the origin came out of it");
+                prop_assert_eq!(Origin::of(&url, &text).expect("the same"), origin);
+            }
+        }
     }
 }

@@ -81,7 +81,7 @@ fn hub(treat: Treat) -> Hub {
         endpoint,
         connect_timeout: Duration::from_secs(5),
         read_timeout: if treat == Treat::Hang {
-            Duration::from_millis(50)
+            Duration::from_millis(250)
         } else {
             Duration::from_secs(20)
         },
@@ -301,8 +301,12 @@ fn each_fault_of_the_hub_has_its_error_and_leaves_nothing() {
     check(hub(Treat::NotFound), |e| {
         matches!(e, SourceError::Status { status: 404, .. })
     });
+    // On a busy machine even the head can come too late.
     check(hub(Treat::Hang), |e| {
-        matches!(e, SourceError::Length { received: 0, .. })
+        matches!(
+            e,
+            SourceError::Length { received: 0, .. } | SourceError::Unreachable { .. }
+        )
     });
     check(closed_hub(), |e| {
         matches!(e, SourceError::Unreachable { .. })
