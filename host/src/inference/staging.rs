@@ -4,12 +4,14 @@
 //!
 //! Invariants: a directory under the models' directory whose name does not start with a dot is whole; a file is hashed
 //! while it is written and on the disk before the directory appears; two writers of one model do not meet, and the later
-//! one replaces the earlier; what an interrupted writer left behind goes when the next one starts.
+//! one replaces the earlier without a gap; what an interrupted writer left behind goes when the next one starts.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -146,21 +148,28 @@ impl Staging {
         let target = self.models_dir.join(name);
         let _lock = lock(&self.models_dir)?;
         sync_tree(&self.root()).map_err(at(&target))?;
-        // A reader that has the old files open keeps them.
-        let replaced = self.dir.path().join("replaced");
-        match fs::rename(&target, &replaced) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(at(&target)(error));
-            }
-            _ => {}
-        }
-        if let Err(error) = fs::rename(self.root(), &target) {
-            // Fails when nothing was replaced; then there is nothing to put back.
-            let _ = fs::rename(&replaced, &target);
-            return Err(at(&target)(error));
-        }
+        self.swap_in(&target).map_err(at(&target))?;
         sync_dir(&self.models_dir).map_err(at(&self.models_dir))?;
         Ok(target)
+    }
+
+    /// Moves the directory to `target`, and what was there into the staging. A reader finds the one or the other at any
+    /// time, and keeps the files that it has open.
+    fn swap_in(&self, target: &Path) -> io::Result<()> {
+        let root = self.root();
+        match renameat_with(CWD, &root, CWD, target, RenameFlags::EXCHANGE) {
+            Ok(()) => return Ok(()),
+            Err(Errno::NOENT) => return fs::rename(&root, target),
+            // Some file systems cannot exchange; there a reader may find nothing for a moment.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let replaced = self.dir.path().join("replaced");
+        fs::rename(target, &replaced)?;
+        fs::rename(&root, target).inspect_err(|_| {
+            // The first error is the one to report.
+            let _ = fs::rename(&replaced, target);
+        })
     }
 
     /// Returns the directory that becomes the model's.

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 
@@ -731,9 +731,12 @@ async fn a_name_is_resolved_once_for_each_connection() {
 
 #[tokio::test]
 async fn the_next_address_is_tried_when_one_refuses() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let refusing = closed.local_addr().expect("bound");
-    drop(closed);
+    // Bound but not listening: nobody else gets the port, and it refuses.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket
+        .bind(([127, 0, 0, 1], 0).into())
+        .expect("a free port");
+    let refusing = socket.local_addr().expect("bound");
     let server = Server::answering(HELLO).await;
     let dial = async |answers| {
         let resolver = Arc::new(Scripted {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use super::*;
 use crate::inference::known::KnownWheel;
@@ -125,10 +126,14 @@ fn serve(stream: TcpStream, treat: Treat) -> Option<()> {
     }
 }
 
-/// A hub that refuses connections.
+/// A hub that refuses connections: bound but not listening, so that nobody else gets its port while the tests run.
 fn closed_hub() -> Hub {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket
+        .bind(([127, 0, 0, 1], 0).into())
+        .expect("a free port");
+    let endpoint = format!("http://{}", socket.local_addr().expect("bound"));
+    std::mem::forget(socket);
     Hub {
         endpoint,
         ..hub(Treat::Well)
