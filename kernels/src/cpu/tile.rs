@@ -28,9 +28,23 @@ pub(crate) struct Rows<'a> {
 ///
 /// The sum runs over `k` in order, in one accumulator a value: a row's result does not depend on its neighbours.
 #[inline(always)]
-#[expect(unsafe_code, reason = "the inner loop cannot pay for bounds checks: they are made here, once a tile")]
-pub(crate) fn multiply<S: Simd>(simd: S, count: usize, rows: Rows<'_>, panel: &[f32], out: &mut [f32], out_stride: usize) {
-    let Rows { values, stride, depth } = rows;
+#[expect(
+    unsafe_code,
+    reason = "the inner loop cannot pay for bounds checks: they are made here, once a tile"
+)]
+pub(crate) fn multiply<S: Simd>(
+    simd: S,
+    count: usize,
+    rows: Rows<'_>,
+    panel: &[f32],
+    out: &mut [f32],
+    out_stride: usize,
+) {
+    let Rows {
+        values,
+        stride,
+        depth,
+    } = rows;
     let width = panel_width::<S>();
     assert!(0 < count && count <= S::TILE_ROWS);
     assert!(values.len() >= (count - 1) * stride + depth);
@@ -96,8 +110,19 @@ unsafe fn multiply_rows<S: Simd, const ROWS: usize>(
 
 /// Lays out `columns` vectors of `depth` values, `stride` apart, as the panels of a product with their transpose; the
 /// columns that a last panel has too many are zeros.
-pub(crate) fn pack_transposed(panels: &mut [f32], width: usize, source: &[f32], stride: usize, columns: usize, depth: usize) {
-    for (index, panel) in panels.chunks_exact_mut(depth * width).take(columns.div_ceil(width)).enumerate() {
+pub(crate) fn pack_transposed(
+    panels: &mut [f32],
+    width: usize,
+    source: &[f32],
+    stride: usize,
+    columns: usize,
+    depth: usize,
+) {
+    for (index, panel) in panels
+        .chunks_exact_mut(depth * width)
+        .take(columns.div_ceil(width))
+        .enumerate()
+    {
         let first = index * width;
         let used = width.min(columns - first);
         if used < width {
@@ -113,8 +138,19 @@ pub(crate) fn pack_transposed(panels: &mut [f32], width: usize, source: &[f32], 
 }
 
 /// Lays out a matrix of `depth` rows of `columns` values, rows `stride` apart, as the panels of a product with it.
-pub(crate) fn pack(panels: &mut [f32], width: usize, source: &[f32], stride: usize, columns: usize, depth: usize) {
-    for (index, panel) in panels.chunks_exact_mut(depth * width).take(columns.div_ceil(width)).enumerate() {
+pub(crate) fn pack(
+    panels: &mut [f32],
+    width: usize,
+    source: &[f32],
+    stride: usize,
+    columns: usize,
+    depth: usize,
+) {
+    for (index, panel) in panels
+        .chunks_exact_mut(depth * width)
+        .take(columns.div_ceil(width))
+        .enumerate()
+    {
         let first = index * width;
         let used = width.min(columns - first);
         for (k, row) in panel.chunks_exact_mut(width).enumerate() {
