@@ -10,7 +10,6 @@ use super::encoder::LoadError;
 use super::weights::Weights;
 
 /// The layers, in the order a batch goes through them.
-#[derive(Debug)]
 pub(super) struct Model {
     pub(super) embedding: Embedding,
     layers: Vec<Layer>,
@@ -20,7 +19,6 @@ pub(super) struct Model {
     pub(super) token_flop: usize,
 }
 
-#[derive(Debug)]
 struct Layer {
     /// Queries, keys and values in one product.
     qkv: Linear,
@@ -33,7 +31,7 @@ struct Layer {
 }
 
 /// The activations between steps, as large as the largest group so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Scratch {
     rows: Vec<f32>,
     qkv: Vec<f32>,

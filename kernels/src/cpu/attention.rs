@@ -11,7 +11,7 @@ use super::isa::{Isa, Kernel};
 use super::simd::Simd;
 use super::softmax;
 use super::team::Team;
-use super::tile::{self, Rows, panel_width};
+use super::tile::{self, Rows, TILE_ROWS_MAX, panel_width};
 use crate::{Sequences, ShapeError};
 
 /// The shape of an attention layer; it has no weights of its own.
@@ -157,7 +157,7 @@ impl Kernel for Part<'_> {
                     );
                 }
 
-                let mut sums = [0.0; SUMS_LEN];
+                let mut sums = [0.0; TILE_ROWS_MAX];
                 for (scores, sum) in scores
                     .chunks_exact_mut(scores_stride)
                     .zip(&mut sums[..count])
@@ -202,9 +202,6 @@ impl Kernel for Part<'_> {
         }
     }
 }
-
-/// The most rows in a tile of any instruction set.
-const SUMS_LEN: usize = 12;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use super::gelu::gelu;
 use super::isa::{Isa, Kernel};
 use super::simd::Simd;
 use super::team::Team;
-use super::tile::{self, Rows, TILE_LEN_MAX, panel_width};
+use super::tile::{self, Rows, TILE_LEN_MAX, TILE_ROWS_MAX, panel_width};
 use crate::ShapeError;
 
 /// What happens to each output of a [`Linear`].
@@ -118,8 +118,9 @@ impl Grid {
     const ROWS_LEN_MAX: usize = 128 * 1024;
 
     fn new(rows: usize, panels: usize, inputs: usize, team: Team) -> Self {
-        // A multiple of every set's tile rows (12, 6, 4).
-        let rows_part = (Self::ROWS_LEN_MAX / inputs / 12).max(1) * 12;
+        // Whole tiles of every instruction set.
+        let tiles = Self::ROWS_LEN_MAX / (inputs * TILE_ROWS_MAX);
+        let rows_part = tiles.max(1) * TILE_ROWS_MAX;
         let row_parts = rows.div_ceil(rows_part).max(1);
         // Two parts a thread even out what other processes take from one of them.
         let wanted = if team.size() == 1 {

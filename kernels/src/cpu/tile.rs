@@ -8,8 +8,11 @@ use super::simd::Simd;
 /// The vectors side by side in a panel.
 pub(crate) const PANEL_VECTORS: usize = 2;
 
+/// The most rows in a tile of any instruction set; a multiple of the rows of each.
+pub(crate) const TILE_ROWS_MAX: usize = 12;
+
 /// The most values in a tile of any instruction set.
-pub(crate) const TILE_LEN_MAX: usize = 12 * 2 * super::simd::LANES_MAX;
+pub(crate) const TILE_LEN_MAX: usize = TILE_ROWS_MAX * PANEL_VECTORS * super::simd::LANES_MAX;
 
 /// The columns of a panel.
 pub(crate) const fn panel_width<S: Simd>() -> usize {
@@ -46,6 +49,7 @@ pub(crate) fn multiply<S: Simd>(
         depth,
     } = rows;
     let width = panel_width::<S>();
+    const { assert!(TILE_ROWS_MAX.is_multiple_of(S::TILE_ROWS)) };
     assert!(0 < count && count <= S::TILE_ROWS);
     assert!(values.len() >= (count - 1) * stride + depth);
     assert!(panel.len() >= depth * width);
