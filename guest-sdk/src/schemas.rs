@@ -28,7 +28,7 @@ impl SchemasBuilder {
     /// Begins with no parameters.
     #[expect(clippy::new_without_default, reason = "only the macro's code begins one")]
     pub fn new() -> Self {
-        Self { generator: SchemaSettings::draft2020_12().into_generator(), properties: Map::new(), required: Vec::new() }
+        Self { generator: settings().into_generator(), properties: Map::new(), required: Vec::new() }
     }
 
     /// Adds a parameter. It is required unless its type accepts being absent, which only an `Option` does.
@@ -50,9 +50,14 @@ impl SchemasBuilder {
         if !definitions.is_empty() {
             input.insert("$defs".to_owned(), Value::Object(definitions));
         }
-        let output: Schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>();
+        let output: Schema = settings().for_serialize().into_generator().into_root_schema_for::<T>();
         Schemas { input: Value::Object(input), output: output.to_value() }
     }
+}
+
+/// Without `$schema`: the document has one draft for all.
+fn settings() -> SchemaSettings {
+    SchemaSettings::draft2020_12().with(|settings| settings.meta_schema = None)
 }
 
 #[cfg(test)]

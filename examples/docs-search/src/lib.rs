@@ -1,0 +1,100 @@
+//! Scrapes a documentation site, embeds its passages and searches them.
+//!
+//! `index` is the whole job: it maps `scrape` over the URLs and `embed` over the passages, each call in a sandbox of its own, and
+//! stores segment after segment; the batches for the model form in the host, whoever sends the texts. `search` reads what the last
+//! finished `index` committed.
+//!
+//! `page` takes a document apart, `stub` tells what is no page, `passage` cuts; `segment` packs vectors, `catalog` keeps them in
+//! the key-value store, `ranking` finds the nearest; `pipeline` is the body of `index`.
+
+mod catalog;
+mod page;
+mod passage;
+mod pipeline;
+mod ranking;
+mod segment;
+mod stub;
+
+use bireme_sdk::prelude::*;
+
+pub use crate::catalog::{Manifest, Stored};
+pub use crate::page::Page;
+pub use crate::passage::Passage;
+pub use crate::pipeline::Summary;
+pub use crate::ranking::Hit;
+pub use crate::segment::{Located, Segment};
+pub use crate::stub::Reason;
+
+/// The model whose vectors are stored.
+pub const MODEL: &str = "all-minilm-l6-v2";
+
+const HITS_LEN_DEFAULT: u32 = 10;
+const HITS_LEN_MAX: u32 = 100;
+
+/// What one URL gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Scraped {
+    /// A page with something to read.
+    Page(Page),
+    /// Something that is no page, and why.
+    Skipped {
+        url: String,
+        #[serde(flatten)]
+        reason: Reason,
+    },
+}
+
+/// Fetches one page and takes it apart.
+#[function(timeout = "10s", memory = "64MiB", retries = 2, outbound = ["$site"])]
+pub fn scrape(url: String) -> Result<Scraped> {
+    let response = http::get(url).header("accept", "text/html").send()?.error_for_status()?;
+    let url: http::Url = response.url.parse::<http::Url>()?.without_fragment();
+    let skipped = |reason| Scraped::Skipped { url: url.to_string(), reason };
+    if let Some(content_type) = response.headers.get("content-type").filter(|text| !text.starts_with("text/html")) {
+        return Ok(skipped(Reason::NotHtml { content_type: content_type.to_owned() }));
+    }
+    let html = String::from_utf8_lossy(&response.body);
+    Ok(match page::parse(&url, &html) {
+        Ok(page) => Scraped::Page(page),
+        Err(reason) => skipped(reason),
+    })
+}
+
+/// One vector for each text: many calls of this meet in the host's batcher.
+#[function(timeout = "120s", retries = 2, models = ["all-minilm-l6-v2"])]
+pub fn embed(texts: Vec<String>) -> Result<Vec<Vector>> {
+    Ok(model(MODEL).embed(&texts)?)
+}
+
+/// Stores one segment of an index that is being built; nobody searches it before `commit`.
+#[function(timeout = "30s", retries = 2)]
+pub fn store(segment: Segment) -> Result<Stored> {
+    catalog::store(&segment)
+}
+
+/// Makes an index that was stored the one that is searched, and removes older ones.
+#[function(timeout = "60s", retries = 2)]
+pub fn commit(manifest: Manifest) -> Result<Manifest> {
+    catalog::commit(manifest)
+}
+
+/// Scrapes the URLs, embeds what they say, and puts the new index in place of the old one.
+#[function(timeout = "30m", memory = "512MiB")]
+pub fn index(urls: Vec<String>) -> Result<Summary> {
+    pipeline::run(urls)
+}
+
+/// Finds the passages nearest in meaning to `q`; 10 of them unless `limit` says otherwise.
+#[function(timeout = "10s", models = ["all-minilm-l6-v2"])]
+pub fn search(q: String, limit: Option<u32>) -> Result<Vec<Hit>> {
+    let limit = limit.unwrap_or(HITS_LEN_DEFAULT);
+    if q.trim().is_empty() || !(1..=HITS_LEN_MAX).contains(&limit) {
+        return Err(Failure::terminal(format!("`q` must not be empty, and `limit` goes from 1 to {HITS_LEN_MAX}, not {limit}")));
+    }
+    let query = model(MODEL).embed(&[q])?.swap_remove(0);
+    catalog::search(&query, limit as usize)
+}
+
+#[cfg(test)]
+mod tests;

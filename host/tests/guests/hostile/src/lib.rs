@@ -1,0 +1,5 @@
+//! Functions that break every rule, one each, and a few that keep them, to compare.
+
+mod inputs;
+mod outside;
+mod resources;
