@@ -37,18 +37,34 @@ impl<'a> Arguments<'a> {
     /// [`Code::InvalidInput`]: not JSON, not an object where one is needed, or with a key that is no parameter.
     pub fn read(input: &'a [u8], parameters: &'static [&'static str]) -> Result<Self> {
         if input.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self { parameters, form: Form::Named(vec![None; parameters.len()]) });
+            return Ok(Self {
+                parameters,
+                form: Form::Named(vec![None; parameters.len()]),
+            });
         }
-        let raw: &RawValue = serde_json::from_slice(input).map_err(|error| invalid(format!("the input is not JSON: {error}")))?;
+        let raw: &RawValue = serde_json::from_slice(input)
+            .map_err(|error| invalid(format!("the input is not JSON: {error}")))?;
         let form = if raw.get().starts_with('{') {
-            let Keys(entries) = serde_json::from_str(raw.get()).map_err(|error| invalid(format!("the input is not JSON: {error}")))?;
+            let Keys(entries) = serde_json::from_str(raw.get())
+                .map_err(|error| invalid(format!("the input is not JSON: {error}")))?;
             named(raw, entries, parameters)?
         } else {
             match parameters {
                 [_] => Form::Bare(raw),
                 [] if raw.get() == "null" => Form::Named(Vec::new()),
-                [] => return Err(invalid(format!("the function takes no input, but found {}", kind(raw)))),
-                _ => return Err(invalid(format!("expected an object with the keys {}, found {}", list(parameters), kind(raw)))),
+                [] => {
+                    return Err(invalid(format!(
+                        "the function takes no input, but found {}",
+                        kind(raw)
+                    )));
+                }
+                _ => {
+                    return Err(invalid(format!(
+                        "expected an object with the keys {}, found {}",
+                        list(parameters),
+                        kind(raw)
+                    )));
+                }
             }
         };
         Ok(Self { parameters, form })
@@ -68,7 +84,10 @@ impl<'a> Arguments<'a> {
             Form::Named(values) => match values[position] {
                 Some(raw) => decode(raw, name, &format!("$.{name}")),
                 None => T::deserialize(Absent).map_err(|_| {
-                    invalid(format!("missing parameter `{name}`; the function takes {}", list(self.parameters)))
+                    invalid(format!(
+                        "missing parameter `{name}`; the function takes {}",
+                        list(self.parameters)
+                    ))
                 }),
             },
         }
@@ -77,13 +96,20 @@ impl<'a> Arguments<'a> {
     /// An object that does not fit as the bare value was probably meant as the named form.
     fn hint(&self, raw: &RawValue, mut failure: Failure) -> Failure {
         if raw.get().starts_with('{') {
-            failure.causes.push(format!("the input was read as the value itself; by name it is {{\"{}\": …}}", self.parameters[0]));
+            failure.causes.push(format!(
+                "the input was read as the value itself; by name it is {{\"{}\": …}}",
+                self.parameters[0]
+            ));
         }
         failure
     }
 }
 
-fn named<'a>(raw: &'a RawValue, entries: Vec<(Cow<'a, str>, &'a RawValue)>, parameters: &'static [&'static str]) -> Result<Form<'a>> {
+fn named<'a>(
+    raw: &'a RawValue,
+    entries: Vec<(Cow<'a, str>, &'a RawValue)>,
+    parameters: &'static [&'static str],
+) -> Result<Form<'a>> {
     if let [parameter] = parameters {
         return Ok(match entries.as_slice() {
             [(key, value)] if key == parameter => Form::Named(vec![Some(value)]),
@@ -93,7 +119,10 @@ fn named<'a>(raw: &'a RawValue, entries: Vec<(Cow<'a, str>, &'a RawValue)>, para
     let mut values = vec![None; parameters.len()];
     for (key, value) in entries {
         let Some(position) = parameters.iter().position(|parameter| *parameter == key) else {
-            return Err(invalid(format!("unknown parameter `{key}`; the function takes {}", list(parameters))));
+            return Err(invalid(format!(
+                "unknown parameter `{key}`; the function takes {}",
+                list(parameters)
+            )));
         };
         if values[position].replace(value).is_some() {
             return Err(invalid(format!("parameter `{key}` is given twice")));
@@ -111,15 +140,24 @@ fn decode<T: DeserializeOwned>(raw: &RawValue, name: &str, root: &str) -> Result
             inner if inner.starts_with('[') => format!("{root}{inner}"),
             inner => format!("{root}.{inner}"),
         };
-        invalid(format!("parameter `{name}`, at `{path}`: {}", reason(&error.into_inner())))
+        invalid(format!(
+            "parameter `{name}`, at `{path}`: {}",
+            reason(&error.into_inner())
+        ))
     })
 }
 
 /// Says it as "expected …, found …", without the position, which the path already tells.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
-    let text = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: ")).or_else(|| text.strip_prefix("invalid length ")).unwrap_or(text);
+    let text = text
+        .rfind(" at line ")
+        .map_or(text.as_str(), |end| &text[..end]);
+    let text = text
+        .strip_prefix("invalid type: ")
+        .or_else(|| text.strip_prefix("invalid value: "))
+        .or_else(|| text.strip_prefix("invalid length "))
+        .unwrap_or(text);
     match text.rsplit_once(", expected ") {
         Some((found, expected)) => format!("expected {expected}, found {found}"),
         None => text.to_owned(),
@@ -133,12 +171,19 @@ fn invalid(message: String) -> Failure {
 fn list(parameters: &[&str]) -> String {
     match parameters {
         [] => "no parameters".to_owned(),
-        parameters => parameters.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        parameters => parameters
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
 fn is_empty_object(raw: &RawValue) -> bool {
-    raw.get().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).is_some_and(|inner| inner.trim_ascii().is_empty())
+    raw.get()
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+        .is_some_and(|inner| inner.trim_ascii().is_empty())
 }
 
 fn kind(raw: &RawValue) -> &'static str {
@@ -218,7 +263,10 @@ pub struct ArgumentsWriter {
 
 impl ArgumentsWriter {
     /// Begins an input.
-    #[expect(clippy::new_without_default, reason = "only the macro's code begins one")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "only the macro's code begins one"
+    )]
     pub fn new() -> Self {
         Self { json: vec![b'{'] }
     }
@@ -234,8 +282,11 @@ impl ArgumentsWriter {
         self.json.push(b'"');
         self.json.extend_from_slice(name.as_bytes());
         self.json.extend_from_slice(b"\":");
-        serde_json::to_writer(&mut self.json, value)
-            .map_err(|error| invalid(format!("parameter `{name}` cannot be written as JSON: {error}")))
+        serde_json::to_writer(&mut self.json, value).map_err(|error| {
+            invalid(format!(
+                "parameter `{name}` cannot be written as JSON: {error}"
+            ))
+        })
     }
 
     /// Ends the input.
@@ -258,10 +309,12 @@ mod tests {
     }
 
     fn one<T: DeserializeOwned>(input: &str) -> Result<T, String> {
-        Arguments::read(input.as_bytes(), &["page"]).and_then(|mut arguments| arguments.take(0)).map_err(|failure| {
-            assert_eq!(failure.code, Code::InvalidInput);
-            failure.to_string()
-        })
+        Arguments::read(input.as_bytes(), &["page"])
+            .and_then(|mut arguments| arguments.take(0))
+            .map_err(|failure| {
+                assert_eq!(failure.code, Code::InvalidInput);
+                failure.to_string()
+            })
     }
 
     fn two(input: &str) -> Result<(u8, Option<String>), String> {
@@ -274,9 +327,18 @@ mod tests {
     fn one_parameter_takes_the_bare_value_or_the_named_form() {
         assert_eq!(one::<String>(r#""a""#), Ok("a".to_owned()));
         assert_eq!(one::<String>(r#" {"page": "a"} "#), Ok("a".to_owned()));
-        let page = Page { url: "u".to_owned(), links: vec![] };
-        assert_eq!(one::<Page>(r#"{"url": "u", "links": []}"#).as_ref(), Ok(&page));
-        assert_eq!(one::<Page>(r#"{"page": {"url": "u", "links": []}}"#).as_ref(), Ok(&page));
+        let page = Page {
+            url: "u".to_owned(),
+            links: vec![],
+        };
+        assert_eq!(
+            one::<Page>(r#"{"url": "u", "links": []}"#).as_ref(),
+            Ok(&page)
+        );
+        assert_eq!(
+            one::<Page>(r#"{"page": {"url": "u", "links": []}}"#).as_ref(),
+            Ok(&page)
+        );
         assert_eq!(one::<Vec<u8>>("[1, 2]"), Ok(vec![1, 2]));
     }
 
@@ -286,26 +348,54 @@ mod tests {
             one::<Page>(r#"{"page": {"url": "u", "links": ["a", "b", 3]}}"#).unwrap_err(),
             "parameter `page`, at `$.page.links[2]`: expected a string, found integer `3`"
         );
-        assert_eq!(one::<Vec<String>>("[null]").unwrap_err(), "parameter `page`, at `$[0]`: expected a string, found null");
-        assert_eq!(one::<u8>("300").unwrap_err(), "parameter `page`, at `$`: expected u8, found integer `300`");
+        assert_eq!(
+            one::<Vec<String>>("[null]").unwrap_err(),
+            "parameter `page`, at `$[0]`: expected a string, found null"
+        );
+        assert_eq!(
+            one::<u8>("300").unwrap_err(),
+            "parameter `page`, at `$`: expected u8, found integer `300`"
+        );
     }
 
     #[test]
     fn an_object_that_does_not_fit_bare_hints_at_the_named_form() {
         let error = one::<String>(r#"{"pgae": "a"}"#).unwrap_err();
-        assert!(error.starts_with("parameter `page`, at `$`: expected a string, found map"), "{error}");
+        assert!(
+            error.starts_with("parameter `page`, at `$`: expected a string, found map"),
+            "{error}"
+        );
         assert!(error.ends_with(r#"by name it is {"page": …}"#), "{error}");
     }
 
     #[test]
     fn several_parameters_are_named_and_checked() {
-        assert_eq!(two(r#"{"count": 1, "name": "n"}"#), Ok((1, Some("n".to_owned()))));
+        assert_eq!(
+            two(r#"{"count": 1, "name": "n"}"#),
+            Ok((1, Some("n".to_owned())))
+        );
         assert_eq!(two(r#"{"count": 1}"#), Ok((1, None)));
-        assert_eq!(two(r#"{"cuont": 1}"#).unwrap_err(), "unknown parameter `cuont`; the function takes `count`, `name`");
-        assert_eq!(two(r#"{"name": "n"}"#).unwrap_err(), "missing parameter `count`; the function takes `count`, `name`");
-        assert_eq!(two(r#"{"count": 1, "count": 2}"#).unwrap_err(), "parameter `count` is given twice");
-        assert_eq!(two("[1]").unwrap_err(), "expected an object with the keys `count`, `name`, found an array");
-        assert!(two("{").unwrap_err().starts_with("the input is not JSON: EOF while parsing"));
+        assert_eq!(
+            two(r#"{"cuont": 1}"#).unwrap_err(),
+            "unknown parameter `cuont`; the function takes `count`, `name`"
+        );
+        assert_eq!(
+            two(r#"{"name": "n"}"#).unwrap_err(),
+            "missing parameter `count`; the function takes `count`, `name`"
+        );
+        assert_eq!(
+            two(r#"{"count": 1, "count": 2}"#).unwrap_err(),
+            "parameter `count` is given twice"
+        );
+        assert_eq!(
+            two("[1]").unwrap_err(),
+            "expected an object with the keys `count`, `name`, found an array"
+        );
+        assert!(
+            two("{")
+                .unwrap_err()
+                .starts_with("the input is not JSON: EOF while parsing")
+        );
     }
 
     #[test]
@@ -313,8 +403,16 @@ mod tests {
         for input in ["", "  ", "null", "{}"] {
             assert!(Arguments::read(input.as_bytes(), &[]).is_ok(), "{input:?}");
         }
-        assert_eq!(Arguments::read(b"1", &[]).unwrap_err().message, "the function takes no input, but found a number");
-        assert!(Arguments::read(br#"{"a": 1}"#, &[]).unwrap_err().message.contains("unknown parameter `a`; the function takes no parameters"));
+        assert_eq!(
+            Arguments::read(b"1", &[]).unwrap_err().message,
+            "the function takes no input, but found a number"
+        );
+        assert!(
+            Arguments::read(br#"{"a": 1}"#, &[])
+                .unwrap_err()
+                .message
+                .contains("unknown parameter `a`; the function takes no parameters")
+        );
     }
 
     #[test]
@@ -323,7 +421,10 @@ mod tests {
         assert_eq!(one::<Option<u8>>("null"), Ok(None));
         assert_eq!(one::<Option<u8>>("{ }"), Ok(None));
         assert_eq!(one::<Option<u8>>(r#"{"page": 3}"#), Ok(Some(3)));
-        assert_eq!(one::<u8>("").unwrap_err(), "missing parameter `page`; the function takes `page`");
+        assert_eq!(
+            one::<u8>("").unwrap_err(),
+            "missing parameter `page`; the function takes `page`"
+        );
     }
 
     #[test]
@@ -331,6 +432,9 @@ mod tests {
         let mut writer = ArgumentsWriter::new();
         writer.put("count", &7).expect("a number is JSON");
         writer.put("name", "a\"b").expect("a string is JSON");
-        assert_eq!(two(std::str::from_utf8(&writer.finish()).expect("JSON is UTF-8")), Ok((7, Some("a\"b".to_owned()))));
+        assert_eq!(
+            two(std::str::from_utf8(&writer.finish()).expect("JSON is UTF-8")),
+            Ok((7, Some("a\"b".to_owned())))
+        );
     }
 }

@@ -11,7 +11,13 @@ use crate::host::{self, Payload};
 /// # Errors
 /// The called function's failure, or the host's.
 pub fn call<T: DeserializeOwned>(function: &str, input: Vec<u8>) -> Result<T> {
-    let output = host::call(function, &Payload { content_type: JSON.to_owned(), data: input })?;
+    let output = host::call(
+        function,
+        &Payload {
+            content_type: JSON.to_owned(),
+            data: input,
+        },
+    )?;
     decode(function, &output)
 }
 
@@ -19,6 +25,10 @@ pub fn call<T: DeserializeOwned>(function: &str, input: Vec<u8>) -> Result<T> {
 pub(crate) fn decode<T: DeserializeOwned>(function: &str, output: &Payload) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(&output.data);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        Failure::terminal(format!("the result of `{function}` does not fit its own type, at `{}`", error.path())).because(error.inner())
+        Failure::terminal(format!(
+            "the result of `{function}` does not fit its own type, at `{}`",
+            error.path()
+        ))
+        .because(error.inner())
     })
 }

@@ -106,14 +106,22 @@ impl<'inputs, T> Map<'inputs, T> {
 
     /// Yields only the successes, and keeps the failures.
     pub fn keep_going(self) -> KeepGoing<'inputs, T> {
-        KeepGoing { flow: self.0, failures: Vec::new(), failures_count: 0 }
+        KeepGoing {
+            flow: self.0,
+            failures: Vec::new(),
+            failures_count: 0,
+        }
     }
 }
 
 impl<'inputs, T> Unordered<'inputs, T> {
     /// Yields only the successes, as they complete, and keeps the failures.
     pub fn keep_going(self) -> KeepGoing<'inputs, T> {
-        KeepGoing { flow: self.0, failures: Vec::new(), failures_count: 0 }
+        KeepGoing {
+            flow: self.0,
+            failures: Vec::new(),
+            failures_count: 0,
+        }
     }
 }
 
@@ -208,7 +216,9 @@ impl<T> Flow<'_, T> {
     /// Draws inputs until there is something to offer. An iterator that says how many follow is drawn from in batches; one that
     /// may have to wait for its next input (another map, say) is not kept waiting for.
     fn draw(&mut self) -> Result<()> {
-        let Some(inputs) = &mut self.inputs else { return Ok(()) };
+        let Some(inputs) = &mut self.inputs else {
+            return Ok(());
+        };
         let len = inputs.size_hint().0.clamp(1, OFFER_LEN_MAX);
         let mut bytes = 0;
         while self.offer.len() < len && bytes < OFFER_BYTES_MAX {
@@ -216,10 +226,15 @@ impl<T> Flow<'_, T> {
                 self.inputs = None;
                 break;
             };
-            let data = input.map_err(|failure| failure.context(format!("input {} of the map cannot be sent", self.drawn)))?;
+            let data = input.map_err(|failure| {
+                failure.context(format!("input {} of the map cannot be sent", self.drawn))
+            })?;
             self.drawn += 1;
             bytes += data.len();
-            self.offer.push(Payload { content_type: JSON.to_owned(), data });
+            self.offer.push(Payload {
+                content_type: JSON.to_owned(),
+                data,
+            });
         }
         Ok(())
     }
@@ -231,10 +246,14 @@ impl<T> Flow<'_, T> {
             if self.offer.is_empty() {
                 self.draw()?;
             }
-            let Run::Running(run) = &mut self.run else { return Ok(has_taken) };
+            let Run::Running(run) = &mut self.run else {
+                return Ok(has_taken);
+            };
             if self.offer.is_empty() {
                 run.finish();
-                let Run::Running(run) = std::mem::replace(&mut self.run, Run::Ended) else { return Ok(has_taken) };
+                let Run::Running(run) = std::mem::replace(&mut self.run, Run::Ended) else {
+                    return Ok(has_taken);
+                };
                 self.run = Run::Finished(run);
                 return Ok(has_taken);
             }
@@ -267,7 +286,10 @@ impl<T> Flow<'_, T> {
                     return Ok(None);
                 }
                 if !has_taken {
-                    return Err(Failure::new(Code::Unavailable, format!("the host takes no inputs for a map of `{}`", self.function)));
+                    return Err(Failure::new(
+                        Code::Unavailable,
+                        format!("the host takes no inputs for a map of `{}`", self.function),
+                    ));
                 }
             }
         }
@@ -277,9 +299,10 @@ impl<T> Flow<'_, T> {
 impl<T: DeserializeOwned> Flow<'_, T> {
     fn next(&mut self) -> Option<(u64, Result<T>)> {
         match self.outcome() {
-            Ok(Some(Outcome { index, result })) => {
-                Some((index, result.and_then(|output| call::decode(self.function, &output))))
-            }
+            Ok(Some(Outcome { index, result })) => Some((
+                index,
+                result.and_then(|output| call::decode(self.function, &output)),
+            )),
             Ok(None) => {
                 self.end();
                 None

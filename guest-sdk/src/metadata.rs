@@ -52,14 +52,27 @@ struct Function {
 /// ```
 pub fn describe() -> String {
     let document = document(&entry::all());
-    serde_json::to_string(&document).expect("the document holds only strings, numbers and maps keyed by strings")
+    serde_json::to_string(&document)
+        .expect("the document holds only strings, numbers and maps keyed by strings")
 }
 
 fn document(entries: &[&'static Entry]) -> Document {
-    let errors: Vec<String> =
-        entries.windows(2).filter(|pair| pair[0].name == pair[1].name).map(|pair| entry::duplicate(pair[0], pair[1])).collect();
-    let functions = if errors.is_empty() { entries.iter().map(|entry| function(entry)).collect() } else { Vec::new() };
-    Document { format: FORMAT, app: entries.first().map(|entry| entry.app), functions, errors }
+    let errors: Vec<String> = entries
+        .windows(2)
+        .filter(|pair| pair[0].name == pair[1].name)
+        .map(|pair| entry::duplicate(pair[0], pair[1]))
+        .collect();
+    let functions = if errors.is_empty() {
+        entries.iter().map(|entry| function(entry)).collect()
+    } else {
+        Vec::new()
+    };
+    Document {
+        format: FORMAT,
+        app: entries.first().map(|entry| entry.app),
+        functions,
+        errors,
+    }
 }
 
 fn function(entry: &Entry) -> Function {

@@ -15,10 +15,14 @@ use crate::host;
 #[non_exhaustive]
 pub enum Error {
     /// No model of that name is installed on the host.
-    #[error("the host has no model `{model}`; `bireme models` lists those it has, `bireme models pull {model}` fetches one")]
+    #[error(
+        "the host has no model `{model}`; `bireme models` lists those it has, `bireme models pull {model}` fetches one"
+    )]
     Unknown { model: String },
     /// The function does not list the model.
-    #[error("this function does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`")]
+    #[error(
+        "this function does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`"
+    )]
     NotDeclared { model: String },
     /// The input does not fit the model.
     #[error("model `{model}` cannot take the input: {reason}")]
@@ -36,14 +40,22 @@ pub enum Error {
     #[error("the worker of model `{model}` is not available: {reason}")]
     Unavailable { model: String, reason: String },
     /// A native test used a model without a fake.
-    #[error("there is no host in a native test, so no model `{model}`; give one with `bireme_sdk::testing::with_model`")]
+    #[error(
+        "there is no host in a native test, so no model `{model}`; give one with `bireme_sdk::testing::with_model`"
+    )]
     NoFake { model: String },
 }
 
 impl Error {
     /// Whether it stays the same however often it is tried.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Unknown { .. } | Self::NotDeclared { .. } | Self::BadInput { .. } | Self::NoFake { .. })
+        matches!(
+            self,
+            Self::Unknown { .. }
+                | Self::NotDeclared { .. }
+                | Self::BadInput { .. }
+                | Self::NoFake { .. }
+        )
     }
 }
 
@@ -85,7 +97,11 @@ impl Model {
     /// # Errors
     /// See [`Error`].
     pub fn embed<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vector>, Error> {
-        Ok(self.embed_flat(texts)?.iter().map(|values| Vector::from(values.to_vec())).collect())
+        Ok(self
+            .embed_flat(texts)?
+            .iter()
+            .map(|values| Vector::from(values.to_vec()))
+            .collect())
     }
 
     /// Embeds each text into one flat list, without an allocation for each vector.
@@ -94,13 +110,23 @@ impl Model {
     /// See [`Error`].
     pub fn embed_flat<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings, Error> {
         if texts.is_empty() {
-            return Ok(Embeddings { dimension: 0, values: Vec::new() });
+            return Ok(Embeddings {
+                dimension: 0,
+                values: Vec::new(),
+            });
         }
         let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
         let (dimension, values) = host::embed(&self.name, &texts)?;
         if dimension == 0 || dimension.checked_mul(texts.len()) != Some(values.len()) {
-            let reason = format!("{} values of dimension {dimension} came back for {} texts", values.len(), texts.len());
-            return Err(Error::Unavailable { model: self.name.clone(), reason });
+            let reason = format!(
+                "{} values of dimension {dimension} came back for {} texts",
+                values.len(),
+                texts.len()
+            );
+            return Err(Error::Unavailable {
+                model: self.name.clone(),
+                reason,
+            });
         }
         Ok(Embeddings { dimension, values })
     }

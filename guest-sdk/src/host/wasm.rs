@@ -11,7 +11,13 @@ use crate::log::Level;
 use crate::{entry, kv, metadata, model};
 
 pub(super) mod bindings {
-    #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, clippy::allow_attributes_without_reason, clippy::all, reason = "generated")]
+    #![allow(
+        unsafe_code,
+        clippy::undocumented_unsafe_blocks,
+        clippy::allow_attributes_without_reason,
+        clippy::all,
+        reason = "generated"
+    )]
     wit_bindgen::generate!({ path: "../wit", world: "app", generate_all });
 }
 
@@ -33,7 +39,10 @@ impl bindings::exports::bireme::host::handler::Guest for App {
             (entry.run)(&input.data)
         });
         match output {
-            Ok(data) => Ok(Payload { content_type: entry::JSON.to_owned(), data }),
+            Ok(data) => Ok(Payload {
+                content_type: entry::JSON.to_owned(),
+                data,
+            }),
             Err(failure) => Err(failure.into()),
         }
     }
@@ -59,11 +68,16 @@ impl MapRun {
             Order::Input => wit::functions::Order::Input,
             Order::Completion => wit::functions::Order::Completion,
         };
-        wit::functions::MapRun::start(function, order).map(Self).map_err(Failure::from_wit)
+        wit::functions::MapRun::start(function, order)
+            .map(Self)
+            .map_err(Failure::from_wit)
     }
 
     pub fn push(&mut self, inputs: &[Payload]) -> Result<usize> {
-        self.0.push(inputs).map(|taken| taken as usize).map_err(Failure::from_wit)
+        self.0
+            .push(inputs)
+            .map(|taken| taken as usize)
+            .map_err(Failure::from_wit)
     }
 
     pub fn finish(&mut self) {
@@ -72,7 +86,12 @@ impl MapRun {
 
     pub fn next(&mut self, max: u32) -> Vec<Outcome> {
         let outcomes = self.0.next(max).into_iter();
-        outcomes.map(|outcome| Outcome { index: outcome.index, result: outcome.result.map_err(Failure::from_wit) }).collect()
+        outcomes
+            .map(|outcome| Outcome {
+                index: outcome.index,
+                result: outcome.result.map_err(Failure::from_wit),
+            })
+            .collect()
     }
 }
 
@@ -83,11 +102,19 @@ pub(crate) fn embed(model: &str, texts: &[String]) -> Result<(usize, Vec<f32>), 
         Err(error) => Err(match error {
             InferenceError::UnknownModel(model) => model::Error::Unknown { model },
             InferenceError::NotDeclared(model) => model::Error::NotDeclared { model },
-            InferenceError::BadInput(reason) => model::Error::BadInput { model: model.to_owned(), reason },
+            InferenceError::BadInput(reason) => model::Error::BadInput {
+                model: model.to_owned(),
+                reason,
+            },
             InferenceError::Overloaded(model) => model::Error::Overloaded { model },
-            InferenceError::Deadline => model::Error::Deadline { model: model.to_owned() },
+            InferenceError::Deadline => model::Error::Deadline {
+                model: model.to_owned(),
+            },
             InferenceError::DeviceLost(model) => model::Error::DeviceLost { model },
-            InferenceError::Unavailable(reason) => model::Error::Unavailable { model: model.to_owned(), reason },
+            InferenceError::Unavailable(reason) => model::Error::Unavailable {
+                model: model.to_owned(),
+                reason,
+            },
         }),
     }
 }
@@ -135,7 +162,13 @@ impl From<store::Error> for kv::Fault {
 
 pub(crate) fn current() -> Call {
     let call = wit::context::current();
-    Call { app: call.app, function: call.function, version: call.version, call_id: call.call_id, attempt: call.attempt }
+    Call {
+        app: call.app,
+        function: call.function,
+        version: call.version,
+        call_id: call.call_id,
+        attempt: call.attempt,
+    }
 }
 
 pub(crate) fn remaining() -> Duration {
@@ -155,13 +188,21 @@ pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
 
 impl Failure {
     fn from_wit(failure: wit::types::Failure) -> Self {
-        Self { code: failure.code.into(), message: failure.message, causes: failure.causes }
+        Self {
+            code: failure.code.into(),
+            message: failure.message,
+            causes: failure.causes,
+        }
     }
 }
 
 impl From<Failure> for wit::types::Failure {
     fn from(failure: Failure) -> Self {
-        Self { code: failure.code.into(), message: failure.message, causes: failure.causes }
+        Self {
+            code: failure.code.into(),
+            message: failure.message,
+            causes: failure.causes,
+        }
     }
 }
 

@@ -15,7 +15,9 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The host does not let this function go there.
-    #[error("the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and private addresses and `$names` must be granted by the operator")]
+    #[error(
+        "the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and private addresses and `$names` must be granted by the operator"
+    )]
     Denied { url: String },
     /// The name has no address.
     #[error("no address found for the host of `{url}`: {reason}")]
@@ -60,7 +62,9 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A native test sent a request without a fake.
-    #[error("there is no host in a native test, so no `{url}`; answer it with `bireme_sdk::testing::with_http`")]
+    #[error(
+        "there is no host in a native test, so no `{url}`; answer it with `bireme_sdk::testing::with_http`"
+    )]
     NoFake { url: String },
 }
 
@@ -69,8 +73,14 @@ impl Error {
     /// statuses 4xx apart from 408, 425 and 429.
     pub fn is_terminal(&self) -> bool {
         match self {
-            Self::InvalidRequest { .. } | Self::Encode { .. } | Self::Denied { .. } | Self::BodyTooLarge { .. } | Self::NoFake { .. } => true,
-            Self::Status { status, .. } => (400..500).contains(status) && ![408, 425, 429].contains(status),
+            Self::InvalidRequest { .. }
+            | Self::Encode { .. }
+            | Self::Denied { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::NoFake { .. } => true,
+            Self::Status { status, .. } => {
+                (400..500).contains(status) && ![408, 425, 429].contains(status)
+            }
             _ => false,
         }
     }

@@ -64,7 +64,11 @@ pub fn delete(url: impl Into<String>) -> Request {
 /// A request of any method.
 pub fn request(method: impl Into<String>, url: impl Into<String>) -> Request {
     let method = method.into();
-    let redirects = if matches!(method.as_str(), "GET" | "HEAD") { REDIRECTS_MAX } else { 0 };
+    let redirects = if matches!(method.as_str(), "GET" | "HEAD") {
+        REDIRECTS_MAX
+    } else {
+        0
+    };
     Request {
         method,
         url: url.into(),
@@ -95,7 +99,10 @@ impl Request {
 
     /// The first value of a header so far.
     pub fn header_value(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_slice())
     }
 
     /// Adds a header.
@@ -114,10 +121,16 @@ impl Request {
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => self.body = body,
-            Err(source) => self.error = Some(Error::Encode { url: self.url.clone(), source }),
+            Err(source) => {
+                self.error = Some(Error::Encode {
+                    url: self.url.clone(),
+                    source,
+                })
+            }
         }
         if self.header_value("content-type").is_none() {
-            self.headers.push(("content-type".to_owned(), b"application/json".to_vec()));
+            self.headers
+                .push(("content-type".to_owned(), b"application/json".to_vec()));
         }
         self
     }
@@ -159,9 +172,14 @@ impl Request {
                 301 | 302 | 303 | 307 | 308 if limit > 0 => response.headers.get("location"),
                 _ => None,
             };
-            let Some(location) = location else { return Ok(response) };
+            let Some(location) = location else {
+                return Ok(response);
+            };
             if self.redirects == 0 {
-                return Err(Error::TooManyRedirects { url: self.url, limit });
+                return Err(Error::TooManyRedirects {
+                    url: self.url,
+                    limit,
+                });
             }
             self.redirects -= 1;
             let next = url.join(location)?;
@@ -171,13 +189,20 @@ impl Request {
     }
 
     fn follow(&mut self, status: u16, from: &Url, to: &Url) {
-        if (status == 303 && self.method != "HEAD") || (matches!(status, 301 | 302) && self.method == "POST") {
+        if (status == 303 && self.method != "HEAD")
+            || (matches!(status, 301 | 302) && self.method == "POST")
+        {
             "GET".clone_into(&mut self.method);
             self.body = Vec::new();
-            self.headers.retain(|(name, _)| !name.to_ascii_lowercase().starts_with("content-"));
+            self.headers
+                .retain(|(name, _)| !name.to_ascii_lowercase().starts_with("content-"));
         }
         if from.origin() != to.origin() {
-            let is_secret = |name: &str| ["authorization", "cookie", "proxy-authorization"].iter().any(|secret| name.eq_ignore_ascii_case(secret));
+            let is_secret = |name: &str| {
+                ["authorization", "cookie", "proxy-authorization"]
+                    .iter()
+                    .any(|secret| name.eq_ignore_ascii_case(secret))
+            };
             self.headers.retain(|(name, _)| !is_secret(name));
         }
         self.url = to.to_string();
@@ -195,15 +220,47 @@ mod tests {
             Ok(match request.url() {
                 "http://a/1" => Response::new(302, "").with_header("Location", "/2"),
                 "http://a/2" => Response::new(307, "").with_header("location", "http://b/3"),
-                "http://b/3" => Response::new(200, request.header_value("authorization").unwrap_or(b"no secret").to_vec()),
-                other => return Err(Error::Denied { url: other.to_owned() }),
+                "http://b/3" => Response::new(
+                    200,
+                    request
+                        .header_value("authorization")
+                        .unwrap_or(b"no secret")
+                        .to_vec(),
+                ),
+                other => {
+                    return Err(Error::Denied {
+                        url: other.to_owned(),
+                    });
+                }
             })
         });
-        let response = get("http://a/1").header("Authorization", "secret").send().expect("it ends at /3");
-        assert_eq!((response.url.as_str(), response.body.as_slice()), ("http://b/3", b"no secret".as_slice()));
-        assert_eq!(get("http://a/1").redirects(0).send().expect("the redirect itself").status, 302);
-        assert!(matches!(get("http://a/1").redirects(1).send(), Err(Error::TooManyRedirects { limit: 1, .. })));
-        assert_eq!(post("http://a/1").send().expect("a `POST` stays where it is").status, 302);
+        let response = get("http://a/1")
+            .header("Authorization", "secret")
+            .send()
+            .expect("it ends at /3");
+        assert_eq!(
+            (response.url.as_str(), response.body.as_slice()),
+            ("http://b/3", b"no secret".as_slice())
+        );
+        assert_eq!(
+            get("http://a/1")
+                .redirects(0)
+                .send()
+                .expect("the redirect itself")
+                .status,
+            302
+        );
+        assert!(matches!(
+            get("http://a/1").redirects(1).send(),
+            Err(Error::TooManyRedirects { limit: 1, .. })
+        ));
+        assert_eq!(
+            post("http://a/1")
+                .send()
+                .expect("a `POST` stays where it is")
+                .status,
+            302
+        );
     }
 
     #[test]
@@ -211,22 +268,40 @@ mod tests {
         let _http = testing::with_http(|request| {
             Ok(match request.url() {
                 "http://a/form" => Response::new(303, "").with_header("location", "/done"),
-                _ => Response::new(200, format!("{} {} {:?}", request.method(), request.body_bytes().len(), request.header_value("content-type"))),
+                _ => Response::new(
+                    200,
+                    format!(
+                        "{} {} {:?}",
+                        request.method(),
+                        request.body_bytes().len(),
+                        request.header_value("content-type")
+                    ),
+                ),
             })
         });
-        let response = post("http://a/form").json(&1).redirects(1).send().expect("it is followed");
+        let response = post("http://a/form")
+            .json(&1)
+            .redirects(1)
+            .send()
+            .expect("it is followed");
         assert_eq!(response.text().expect("text"), "GET 0 None");
     }
 
     #[test]
     fn without_a_fake_a_native_request_fails_by_name() {
         let error = get("http://a/").send().expect_err("there is no host");
-        assert_eq!(error.to_string(), "there is no host in a native test, so no `http://a/`; answer it with `bireme_sdk::testing::with_http`");
+        assert_eq!(
+            error.to_string(),
+            "there is no host in a native test, so no `http://a/`; answer it with `bireme_sdk::testing::with_http`"
+        );
     }
 
     #[test]
     fn a_fake_is_held_to_the_body_limit_too() {
         let _http = testing::with_http(|_| Ok(Response::new(200, "123456789")));
-        assert!(matches!(get("http://a/").body_bytes_max(8).send(), Err(Error::BodyTooLarge { limit_bytes: 8, .. })));
+        assert!(matches!(
+            get("http://a/").body_bytes_max(8).send(),
+            Err(Error::BodyTooLarge { limit_bytes: 8, .. })
+        ));
     }
 }

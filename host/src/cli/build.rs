@@ -20,16 +20,23 @@ impl Build {
         let sandbox = Sandbox::new(&EngineConfig::default())?;
         let app = target::resolve(&self.app, &sandbox).await?;
         if global.json {
-            output::line(&json!({
-                "path": app.path,
-                "bytes": app.component.bytes.len(),
-                "version": app.component.version(),
-                "app": app.metadata.app,
-                "functions": app.metadata.functions,
-            }).to_string());
+            output::line(
+                &json!({
+                    "path": app.path,
+                    "bytes": app.component.bytes.len(),
+                    "version": app.component.version(),
+                    "app": app.metadata.app,
+                    "functions": app.metadata.functions,
+                })
+                .to_string(),
+            );
             return Ok(());
         }
-        output::line(&format!("{} ({})", app.path.display(), output::bytes(app.component.bytes.len() as u64)));
+        output::line(&format!(
+            "{} ({})",
+            app.path.display(),
+            output::bytes(app.component.bytes.len() as u64)
+        ));
         output::line(&inspect::describe(&app));
         Ok(())
     }

@@ -15,7 +15,6 @@ pub struct Exit {
     pub status: u8,
     /// Stable; programs match on it.
     pub code: &'static str,
-    /// Empty where everything was said already.
     pub message: String,
     pub causes: Vec<String>,
     /// What to do next.
@@ -24,17 +23,18 @@ pub struct Exit {
 
 impl Exit {
     pub fn new(status: u8, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), causes: Vec::new(), hint: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+        }
     }
 
     /// A command, or its input, that is not as it should be.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(2, "usage", message)
-    }
-
-    /// Nothing more to say.
-    pub fn silent(status: u8) -> Self {
-        Self::new(status, "", "")
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -44,9 +44,6 @@ impl Exit {
 
     /// Says what happened and returns the process's status.
     pub fn report(self, json: bool) -> ExitCode {
-        if self.message.is_empty() {
-            return ExitCode::from(self.status);
-        }
         if json {
             let mut error = serde_json::json!({ "code": self.code, "message": self.message });
             if !self.causes.is_empty() {
@@ -101,7 +98,11 @@ pub fn status_of(code: FailureCode) -> u8 {
 
 impl From<Failure> for Exit {
     fn from(failure: Failure) -> Self {
-        let mut exit = Self::new(status_of(failure.code), failure.code.as_str(), failure.message);
+        let mut exit = Self::new(
+            status_of(failure.code),
+            failure.code.as_str(),
+            failure.message,
+        );
         exit.causes = failure.causes;
         exit
     }
@@ -132,7 +133,9 @@ impl From<crate::server::ServerError> for Exit {
     fn from(error: crate::server::ServerError) -> Self {
         use crate::server::ServerError as E;
         let (status, code) = match &error {
-            E::Component(_) | E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => (2, "bad-component"),
+            E::Component(_) | E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => {
+                (2, "bad-component")
+            }
             E::Metadata(_) | E::Program(_) | E::Sandbox(_) => (2, "bad-app"),
             E::Artifact(_) => (1, "io"),
         };
@@ -142,8 +145,20 @@ impl From<crate::server::ServerError> for Exit {
 
 impl From<CatalogueError> for Exit {
     fn from(error: CatalogueError) -> Self {
-        let status = if matches!(error, CatalogueError::UnknownModel { .. }) { 4 } else { 1 };
-        Self::of_error(status, if status == 4 { "unknown-model" } else { "bad-model" }, &error)
+        let status = if matches!(error, CatalogueError::UnknownModel { .. }) {
+            4
+        } else {
+            1
+        };
+        Self::of_error(
+            status,
+            if status == 4 {
+                "unknown-model"
+            } else {
+                "bad-model"
+            },
+            &error,
+        )
     }
 }
 

@@ -40,12 +40,15 @@ impl Inspect {
                     })
                 })
                 .collect();
-            output::line(&json!({
-                "app": app.metadata.app,
-                "version": app.component.version(),
-                "bytes": app.component.bytes.len(),
-                "functions": functions,
-            }).to_string());
+            output::line(
+                &json!({
+                    "app": app.metadata.app,
+                    "version": app.component.version(),
+                    "bytes": app.component.bytes.len(),
+                    "functions": functions,
+                })
+                .to_string(),
+            );
             return Ok(());
         }
         output::line(&describe(&app));
@@ -56,7 +59,12 @@ impl Inspect {
 /// Returns the app as text for people.
 pub fn describe(app: &BuiltApp) -> String {
     let info = &app.metadata.app;
-    let mut text = format!("{} {} (version {})", info.name, info.version, app.component.version());
+    let mut text = format!(
+        "{} {} (version {})",
+        info.name,
+        info.version,
+        app.component.version()
+    );
     if !info.description.is_empty() {
         text += &format!("\n{}", info.description);
     }
@@ -71,9 +79,15 @@ fn describe_function(function: &FunctionInfo) -> String {
     if let Some(first) = function.doc.lines().next() {
         text += &format!("  {first}");
     }
-    let mut rows = vec![vec!["  takes".to_owned(), shape::of_input(function)], vec!["  gives".to_owned(), shape::of_output(function)]];
+    let mut rows = vec![
+        vec!["  takes".to_owned(), shape::of_input(function)],
+        vec!["  gives".to_owned(), shape::of_output(function)],
+    ];
     if let Ok(limits) = function.limits(&Ceilings::default()) {
-        let mut parts = vec![format!("{} memory", output::bytes(limits.memory_bytes_max)), format!("{} timeout", duration(limits.timeout))];
+        let mut parts = vec![
+            format!("{} memory", output::bytes(limits.memory_bytes_max)),
+            format!("{} timeout", duration(limits.timeout)),
+        ];
         if limits.retries_max > 0 {
             parts.push(format!("{} retries", limits.retries_max));
         }

@@ -15,7 +15,10 @@ pub struct StderrLog {
 
 impl StderrLog {
     pub fn new(least: Level) -> Arc<Self> {
-        Arc::new(Self { least, bar: OnceLock::new() })
+        Arc::new(Self {
+            least,
+            bar: OnceLock::new(),
+        })
     }
 
     /// Keeps lines from tearing a progress bar.
@@ -30,7 +33,12 @@ impl LogSink for StderrLog {
             return;
         }
         let mut text = match line.source {
-            Source::Log => format!("{} {}: {}", line.function, line.level.as_str(), line.message),
+            Source::Log => format!(
+                "{} {}: {}",
+                line.function,
+                line.level.as_str(),
+                line.message
+            ),
             Source::Stdout | Source::Stderr => format!("{}: {}", line.function, line.message),
         };
         for (key, value) in line.fields {

@@ -18,7 +18,9 @@ pub enum Decision {
     Run,
     Wait(Ticket),
     /// The line is full.
-    Refuse { waiting: usize },
+    Refuse {
+        waiting: usize,
+    },
 }
 
 /// The slots and the line in front of them.
@@ -69,7 +71,9 @@ impl Admission {
         // The deepest first: they let their parents go on.
         for depth in (0..=DEPTH_MAX).rev() {
             while self.has_room(depth) {
-                let Some(ticket) = self.waiting[depth as usize].pop_front() else { break };
+                let Some(ticket) = self.waiting[depth as usize].pop_front() else {
+                    break;
+                };
                 self.slots_used += 1;
                 admitted.push(ticket);
             }
@@ -79,9 +83,11 @@ impl Admission {
 
     /// A waiting call gives up. Returns false if it was admitted already and must release instead.
     pub fn abandon(&mut self, ticket: Ticket) -> bool {
-        self.waiting.iter_mut().any(|line| match line.iter().position(|waiting| *waiting == ticket) {
-            Some(position) => line.remove(position).is_some(),
-            None => false,
+        self.waiting.iter_mut().any(|line| {
+            match line.iter().position(|waiting| *waiting == ticket) {
+                Some(position) => line.remove(position).is_some(),
+                None => false,
+            }
         })
     }
 
@@ -111,8 +117,12 @@ mod tests {
         let mut admission = Admission::new(5, 10);
         assert_eq!(admission.request(0), Decision::Run);
         assert_eq!(admission.request(0), Decision::Run);
-        let Decision::Wait(first) = admission.request(0) else { panic!("3 of 5 slots are kept for children") };
-        let Decision::Wait(second) = admission.request(0) else { panic!() };
+        let Decision::Wait(first) = admission.request(0) else {
+            panic!("3 of 5 slots are kept for children")
+        };
+        let Decision::Wait(second) = admission.request(0) else {
+            panic!()
+        };
         assert_eq!(admission.request(3), Decision::Run);
         assert_eq!(admission.release(), []);
         assert_eq!(admission.release(), [first]);
@@ -133,7 +143,9 @@ mod tests {
     fn a_call_that_gives_up_leaves_no_trace() {
         let mut admission = Admission::new(4, 10);
         assert_eq!(admission.request(0), Decision::Run);
-        let Decision::Wait(ticket) = admission.request(0) else { panic!() };
+        let Decision::Wait(ticket) = admission.request(0) else {
+            panic!()
+        };
         assert!(admission.abandon(ticket));
         assert!(!admission.abandon(ticket));
         assert_eq!(admission.release(), []);

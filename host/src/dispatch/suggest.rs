@@ -6,7 +6,11 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         let distance = distance(name, candidate);
         (distance <= 1 + name.len().min(candidate.len()) / 4).then_some(distance)
     };
-    candidates.into_iter().filter_map(|candidate| Some((near(candidate)?, candidate))).min().map(|(_, candidate)| candidate)
+    candidates
+        .into_iter()
+        .filter_map(|candidate| Some((near(candidate)?, candidate)))
+        .min()
+        .map(|(_, candidate)| candidate)
 }
 
 /// Counts insertions, deletions, substitutions and swaps of neighbours (optimal string alignment).

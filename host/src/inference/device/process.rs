@@ -50,10 +50,23 @@ impl Worker {
             }
         }
         let child = command.spawn()?;
-        let pid = child.id().ok_or_else(|| io::Error::other("the worker ended at once"))?;
+        let pid = child
+            .id()
+            .ok_or_else(|| io::Error::other("the worker ended at once"))?;
         let stream = Arc::new(UnixStream::from_std(ours)?);
         let (ended, has_ended) = watch::channel(false);
-        Ok((Worker { stream: stream.clone(), pid, ended: has_ended }, Replies { stream, child, ended }))
+        Ok((
+            Worker {
+                stream: stream.clone(),
+                pid,
+                ended: has_ended,
+            },
+            Replies {
+                stream,
+                child,
+                ended,
+            },
+        ))
     }
 
     pub fn pid(&self) -> u32 {
@@ -119,7 +132,9 @@ impl Replies {
                         break "it broke the protocol".to_owned();
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break "it hung up".to_owned(),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    break "it hung up".to_owned();
+                }
                 Err(error) => break error.to_string(),
             }
         };
@@ -137,7 +152,11 @@ impl Replies {
         }
     }
 
-    async fn next(&mut self, timeout: Duration, is_waiting: &impl Fn() -> bool) -> io::Result<(Header, Frame)> {
+    async fn next(
+        &mut self,
+        timeout: Duration,
+        is_waiting: &impl Fn() -> bool,
+    ) -> io::Result<(Header, Frame)> {
         let mut header = [0; HEADER_BYTES];
         loop {
             // While nothing is asked, silence is what an idle worker does.
@@ -146,7 +165,10 @@ impl Replies {
                 Err(_) if !is_waiting() => {}
                 Err(_) => {
                     let _ = self.child.start_kill();
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, format!("it was silent for {timeout:?}")));
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!("it was silent for {timeout:?}"),
+                    ));
                 }
             }
         }
@@ -166,7 +188,9 @@ impl Replies {
             match self.stream.try_read(buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => buffer = &mut buffer[read..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.readable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream.readable().await?
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -29,7 +29,12 @@ impl context::Host for CallState {
         }))
     }
 
-    async fn log(&mut self, level: context::Level, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {
+    async fn log(
+        &mut self,
+        level: context::Level,
+        message: String,
+        fields: Vec<(String, String)>,
+    ) -> wasmtime::Result<()> {
         let level = match level {
             context::Level::Trace => Level::Trace,
             context::Level::Debug => Level::Debug,

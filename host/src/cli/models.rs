@@ -1,0 +1,176 @@
+//! `bireme models`: what is on disk, and how more of it gets there.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::exit::Exit;
+use super::{Global, output, table};
+use crate::inference::catalogue::{Catalogue, InstalledModel};
+use crate::inference::pull::{self, PullProgress, Sources};
+
+/// List, fetch, add and remove models.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  bireme models\n  bireme models pull all-minilm-l6-v2\n  bireme models add my-model ./folder"
+)]
+pub struct Models {
+    #[command(subcommand)]
+    command: Option<ModelsCommand>,
+}
+
+#[derive(Subcommand)]
+enum ModelsCommand {
+    /// Show the models that are installed and those that can be pulled.
+    List,
+    /// Fetch a model that bireme knows, from the first of its sources that answers. Every file is checked.
+    Pull {
+        name: String,
+        /// Take the files from DIR rather than from the network.
+        #[arg(long, value_name = "DIR")]
+        model_dir: Option<PathBuf>,
+    },
+    /// Install a model from a directory with config.json, model.safetensors and tokenizer.json.
+    Add { name: String, dir: PathBuf },
+    /// Remove a model's files.
+    Rm { name: String },
+}
+
+impl Models {
+    pub fn run(self, global: &Global) -> Result<(), Exit> {
+        let catalogue = Catalogue::new(global.directories()?.models);
+        match self.command.unwrap_or(ModelsCommand::List) {
+            ModelsCommand::List => list(&catalogue, global.json),
+            ModelsCommand::Pull { name, model_dir } => {
+                let installed = pull_model(&catalogue, &name, model_dir)?;
+                show(&installed, global.json, "installed");
+                Ok(())
+            }
+            ModelsCommand::Add { name, dir } => {
+                show(&catalogue.add(&name, &dir)?, global.json, "installed");
+                Ok(())
+            }
+            ModelsCommand::Rm { name } => {
+                catalogue.remove(&name)?;
+                if global.json {
+                    output::line(&json!({ "removed": name }).to_string());
+                } else {
+                    output::note(&format!("removed {name}"));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Fetches a known model, with a progress bar.
+pub fn pull_model(
+    catalogue: &Catalogue,
+    name: &str,
+    model_dir: Option<PathBuf>,
+) -> Result<InstalledModel, Exit> {
+    let sources = Sources {
+        directory: model_dir,
+        ..Sources::from_env()
+    };
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style =
+        ProgressStyle::with_template("{spinner} {msg} {bytes}/{total_bytes} {bytes_per_sec}");
+    bar.set_style(style.expect("the template is a constant"));
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    let mut progress = Bar {
+        bar,
+        name: name.to_owned(),
+    };
+    let installed = pull::pull(catalogue, name, &sources, &mut progress);
+    progress.bar.finish_and_clear();
+    Ok(installed?)
+}
+
+struct Bar {
+    bar: ProgressBar,
+    name: String,
+}
+
+impl PullProgress for Bar {
+    fn source(&mut self, name: &str) {
+        self.bar.set_message(format!("{} from {name}", self.name));
+        // A bar is silent where stderr is no terminal; what is happening must show there too.
+        if self.bar.is_hidden() {
+            output::note(&format!("fetching {} from {name}", self.name));
+        }
+    }
+
+    fn bytes(&mut self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+}
+
+fn to_json(model: &InstalledModel) -> serde_json::Value {
+    json!({
+        "name": model.name,
+        "path": model.path,
+        "bytes": model.bytes,
+        "architecture": model.architecture,
+        "dimension": model.dimension,
+        "max_tokens": model.max_tokens,
+    })
+}
+
+fn show(model: &InstalledModel, json: bool, done: &str) {
+    if json {
+        output::line(&json!({ done: to_json(model) }).to_string());
+    } else {
+        output::note(&format!(
+            "{done} {} ({}) in {}",
+            model.name,
+            output::bytes(model.bytes),
+            model.path.display()
+        ));
+    }
+}
+
+fn list(catalogue: &Catalogue, json: bool) -> Result<(), Exit> {
+    let listing = catalogue.list()?;
+    if json {
+        let installed: Vec<_> = listing.installed.iter().map(to_json).collect();
+        let broken: Vec<_> = listing
+            .broken
+            .iter()
+            .map(|(name, error)| json!({ "name": name, "reason": error.to_string() }))
+            .collect();
+        let available: Vec<_> = listing
+            .available
+            .iter()
+            .map(|model| json!({ "name": model.name, "summary": model.summary, "bytes": model.bytes() }))
+            .collect();
+        output::line(
+            &json!({ "installed": installed, "broken": broken, "available": available })
+                .to_string(),
+        );
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for model in &listing.installed {
+        let shape = format!(
+            "{}, {} dimensions, {} tokens",
+            model.architecture, model.dimension, model.max_tokens
+        );
+        rows.push(vec![model.name.clone(), output::bytes(model.bytes), shape]);
+    }
+    for (name, error) in &listing.broken {
+        rows.push(vec![name.clone(), "broken".to_owned(), error.to_string()]);
+    }
+    for model in &listing.available {
+        rows.push(vec![
+            model.name.to_owned(),
+            format!("{} to pull", output::bytes(model.bytes())),
+            model.summary.to_owned(),
+        ]);
+    }
+    output::line(&table::plain(rows));
+    Ok(())
+}

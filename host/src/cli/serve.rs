@@ -1,0 +1,106 @@
+//! `bireme serve`: a host that listens.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use serde_json::json;
+
+use super::exit::Exit;
+use super::log::StderrLog;
+use super::{Global, output, target};
+use crate::config::check_listen;
+use crate::http::{self, Ingress};
+use crate::sandbox::log::Level;
+use crate::server::Host;
+
+/// Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM, after calls under way.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  bireme serve examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
+)]
+pub struct Serve {
+    /// Crates' directories or `.wasm` files.
+    #[arg(required = true)]
+    apps: Vec<String>,
+    /// Where to listen; port 0 takes a free one. Loopback only: this version has no access control.
+    #[arg(
+        long,
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDR",
+        env = "BIREME_LISTEN"
+    )]
+    listen: SocketAddr,
+    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN.
+    #[arg(long = "grant", value_name = "GRANT")]
+    grants: Vec<String>,
+}
+
+impl Serve {
+    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+        let listen = check_listen(self.listen)?;
+        let config = global.config(&self.grants)?;
+        let host = Host::build(config, StderrLog::new(Level::Info))?;
+        // Whatever can fail at start fails before the port opens.
+        host.key_value.open_now()?;
+        for app in &self.apps {
+            let app = target::resolve(app, &host.sandbox).await?;
+            host.load(app.component).await?;
+        }
+        let ingress = bind(listen).await?;
+        let address = ingress.address();
+        host.own_listeners.insert(address);
+
+        if global.json {
+            output::line(&json!({ "listening": address.to_string() }).to_string());
+        } else {
+            for program in host.dispatcher.programs() {
+                for function in program.functions() {
+                    output::note(&format!(
+                        "  POST http://{address}/{}/{}",
+                        program.name(),
+                        function.name
+                    ));
+                }
+            }
+            output::line(&format!("listening on http://{address}"));
+        }
+        http::serve(ingress, host.dispatcher.clone(), stop_signal()).await;
+        host.shut_down().await;
+        Ok(())
+    }
+}
+
+/// Binds, or says what to do about a port that is taken.
+pub async fn bind(listen: SocketAddr) -> Result<Ingress, Exit> {
+    Ingress::bind(listen).await.map_err(|error| {
+        let exit = Exit::new(
+            1,
+            "cannot-listen",
+            format!("cannot listen on {listen}: {error}"),
+        );
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => exit
+                .hint("another process has the port; choose one with --listen, or port 0 for any"),
+            std::io::ErrorKind::PermissionDenied => {
+                exit.hint("ports below 1024 need privileges; choose a higher one with --listen")
+            }
+            _ => exit,
+        }
+    })
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
