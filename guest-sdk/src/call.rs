@@ -1,10 +1,41 @@
 //! One call of another function of this app, through the host.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::entry::JSON;
 use crate::failure::{Failure, Result};
 use crate::host::{self, Payload};
+
+/// Calls a function of this app whose name is known only while running, and waits for its result.
+///
+/// The input is what any caller sends: an object keyed by parameter, or the bare value of the only one. Where the name is
+/// known, `name::call(…)` checks the types.
+///
+/// ```
+/// use bireme_sdk::prelude::*;
+///
+/// #[function]
+/// fn shout(text: String) -> String {
+///     text.to_uppercase()
+/// }
+///
+/// fn main() -> Result<()> {
+///     let loud: String = bireme_sdk::call_by_name("shout", "ahoy")?;
+///     assert_eq!(loud, "AHOY");
+///     assert!(bireme_sdk::call_by_name::<_, String>("shuot", "ahoy").is_err());
+///     Ok(())
+/// }
+/// ```
+///
+/// # Errors
+/// The called function's failure, or the host's.
+pub fn call_by_name<I: Serialize + ?Sized, T: DeserializeOwned>(
+    function: &str,
+    input: &I,
+) -> Result<T> {
+    call(function, serde_json::to_vec(input)?)
+}
 
 /// Calls `function` and waits. What the macro's `call` comes down to.
 ///

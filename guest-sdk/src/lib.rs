@@ -58,6 +58,7 @@ pub use schemars;
 pub use serde;
 pub use serde_json;
 
+pub use crate::call::call_by_name;
 pub use crate::failure::{Code, Context, Failure, Result};
 pub use crate::map::{FAILURES_LEN_MAX, KeepGoing, Map, Unordered};
 pub use crate::metadata::describe;

@@ -323,3 +323,135 @@ impl<T: DeserializeOwned> Flow<'_, T> {
         Some((index, result))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::prelude::*;
+
+    #[function]
+    fn plus_one(n: u64) -> Result<u64> {
+        if n % 10 == 9 {
+            return Err(Failure::terminal(format!("{n} ends in 9")));
+        }
+        Ok(n + 1)
+    }
+
+    #[function]
+    fn join(left: String, right: String) -> String {
+        left + &right
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_inputs() {
+        let results: Result<Vec<u64>> = plus_one::map(0..9).collect();
+        assert_eq!(results, Ok((1..=9).collect()));
+        assert_eq!(plus_one::map([]).count(), 0);
+    }
+
+    #[test]
+    fn several_parameters_are_a_tuple() {
+        let pairs = [("a", "b"), ("c", "d")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        let joined: Result<Vec<String>> = join::map(pairs).collect();
+        assert_eq!(joined, Ok(vec!["ab".to_owned(), "cd".to_owned()]));
+    }
+
+    #[test]
+    fn nothing_is_drawn_before_a_result_is_asked_for_and_never_far_ahead() {
+        let drawn = Cell::new(0_u64);
+        let inputs = (0..1_000_000)
+            .map(|n| n * 10)
+            .inspect(|_| drawn.set(drawn.get() + 1));
+        let mut results = plus_one::map(inputs);
+        assert_eq!(drawn.get(), 0);
+        for n in 0..100 {
+            assert_eq!(results.next(), Some(Ok(n * 10 + 1)));
+            assert!(
+                drawn.get() <= n + 1 + 2 * OFFER_LEN_MAX as u64,
+                "{} drawn at {n}",
+                drawn.get()
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_failure_ends_the_map_and_draws_nothing_more() {
+        let drawn = Cell::new(0_u64);
+        let results: Vec<_> =
+            plus_one::map((8..1_000_000).inspect(|_| drawn.set(drawn.get() + 1))).collect();
+        assert_eq!(results, [Ok(9), Err(Failure::terminal("9 ends in 9"))]);
+        assert!(drawn.get() < 1_000, "{}", drawn.get());
+        assert_eq!(
+            plus_one::map([9, 1]).unordered().collect::<Vec<_>>().len(),
+            1
+        );
+    }
+
+    #[test]
+    fn keep_going_yields_the_successes_and_keeps_the_failures() {
+        let mut results = plus_one::map(0..100).keep_going();
+        assert_eq!(results.by_ref().count(), 90);
+        assert_eq!(results.failures_count(), 10);
+        assert_eq!(
+            results.failures()[1],
+            (19, Failure::terminal("19 ends in 9"))
+        );
+        assert_eq!(results.next(), None);
+    }
+
+    #[test]
+    fn failures_beyond_the_limit_are_counted() {
+        let len = FAILURES_LEN_MAX as u64 + 5;
+        let mut results = plus_one::map((0..len).map(|_| 9)).keep_going();
+        assert_eq!(results.by_ref().count(), 0);
+        assert_eq!(
+            (results.failures_count(), results.failures().len()),
+            (len, FAILURES_LEN_MAX)
+        );
+    }
+
+    #[test]
+    fn a_map_feeds_another_and_both_are_lazy() {
+        let drawn = Cell::new(0_u64);
+        let mut first =
+            plus_one::map((0..1_000_000).inspect(|_| drawn.set(drawn.get() + 1))).keep_going();
+        let second: Vec<u64> = plus_one::map(first.by_ref().filter(|n| n % 10 != 9))
+            .take(20)
+            .collect::<Result<_>>()
+            .expect("no input ends in 9");
+        assert_eq!(second[..9], [2, 3, 4, 5, 6, 7, 8, 9, 12]);
+        assert!(drawn.get() < 1_000, "{}", drawn.get());
+        assert!(first.failures_count() > 0);
+    }
+
+    #[test]
+    fn an_unknown_function_fails_at_the_first_result() {
+        let mut results = map::<u64, _>(
+            "no_such_function",
+            std::iter::repeat_with(|| Ok(Vec::new())),
+        );
+        assert_eq!(
+            results
+                .next()
+                .and_then(Result::err)
+                .map(|failure| failure.code),
+            Some(Code::UnknownFunction)
+        );
+        assert_eq!(results.next(), None);
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_written_ends_the_map_and_is_named() {
+        let inputs = [Ok(b"1".to_vec()), Err(Failure::failed("no"))];
+        let failures: Vec<_> = map::<u64, _>("plus_one", inputs.into_iter())
+            .filter_map(Result::err)
+            .collect();
+        assert_eq!(failures.len(), 1);
+        assert_eq!(
+            failures[0].to_string(),
+            "input 1 of the map cannot be sent: no"
+        );
+    }
+}

@@ -86,3 +86,85 @@ fn function(entry: &Entry) -> Function {
         attributes: entry.attributes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::prelude::*;
+
+    /// Weighs two things.
+    ///
+    /// The second may be left out.
+    #[function(timeout = "1500ms", memory = "8MiB", retries = 1, outbound = ["$site"], models = ["m"])]
+    fn weigh(one: f64, r#type: Option<String>) -> Result<f64> {
+        drop(r#type);
+        Ok(one)
+    }
+
+    mod elsewhere {
+        use crate::prelude::*;
+
+        #[function]
+        pub fn plain() {}
+    }
+
+    fn entry(name: &str) -> &'static Entry {
+        entry::find(name).expect("the function is of this test")
+    }
+
+    #[test]
+    fn the_document_has_the_fixed_shape() {
+        let document = serde_json::to_value(document(&[entry("weigh")])).expect("it is JSON");
+        assert_eq!(
+            document,
+            json!({
+                "format": 1,
+                "app": { "name": "bireme-sdk", "version": env!("CARGO_PKG_VERSION"), "description": env!("CARGO_PKG_DESCRIPTION") },
+                "functions": [{
+                    "name": "weigh",
+                    "doc": "Weighs two things.\n\nThe second may be left out.",
+                    "parameters": ["one", "type"],
+                    "input": {
+                        "type": "object",
+                        "properties": { "one": { "type": "number", "format": "double" }, "type": { "type": ["string", "null"] } },
+                        "required": ["one"],
+                        "additionalProperties": false,
+                    },
+                    "output": { "title": "double", "type": "number", "format": "double" },
+                    "attributes": { "timeout_ms": 1500, "memory_bytes": 8_388_608, "retries": 1, "outbound": ["$site"], "models": ["m"] },
+                }],
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_not_declared_is_left_to_the_host() {
+        let document = serde_json::to_value(document(&[entry("plain")])).expect("it is JSON");
+        assert_eq!(
+            document["functions"][0]["attributes"],
+            json!({ "outbound": [], "models": [] })
+        );
+        assert_eq!(elsewhere::plain::call(), Ok(()));
+    }
+
+    #[test]
+    fn two_functions_of_one_name_are_an_error_that_names_both() {
+        let document = document(&[entry("weigh"), entry("weigh")]);
+        assert!(document.functions.is_empty());
+        assert!(
+            document.errors[0]
+                .starts_with("two functions are named `weigh`: at guest-sdk/src/metadata.rs:"),
+            "{}",
+            document.errors[0]
+        );
+    }
+
+    #[test]
+    fn a_raw_parameter_is_called_by_its_plain_name() {
+        assert_eq!(weigh::call(1.0, None), Ok(1.0));
+        let weight: Result<f64> = crate::call_by_name("weigh", &json!({ "one": 2, "type": "g" }));
+        assert_eq!(weight, Ok(2.0));
+    }
+}

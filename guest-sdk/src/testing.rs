@@ -8,15 +8,17 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+pub use crate::host::native::LogLine;
 use crate::host::native::{FAKES, Fakes};
 use crate::http::{Error, Request, Response};
-use crate::log::Level;
 
 /// Keeps a fake in place until it is dropped. It belongs to its thread.
 #[must_use = "the fake goes with its guard; bind it to a name"]
 pub struct Guard {
-    restore: Option<Box<dyn FnOnce(&mut Fakes)>>,
+    restore: Option<Restore>,
 }
+
+type Restore = Box<dyn FnOnce(&mut Fakes)>;
 
 impl Guard {
     fn new(restore: impl FnOnce(&mut Fakes) + 'static) -> Self {
@@ -106,9 +108,6 @@ pub fn with_kv() -> Guard {
         FAKES.with_borrow_mut(|fakes| fakes.kv.replace(Rc::new(RefCell::new(BTreeMap::new()))));
     Guard::new(move |fakes| fakes.kv = before)
 }
-
-/// One line of a log: its level, its message and its fields.
-pub type LogLine = (Level, String, Vec<(String, String)>);
 
 /// Runs `work` and returns what it logged on this thread.
 ///

@@ -9,7 +9,7 @@
 //! A generation is the id of the call that built it, so that a later one sorts after an earlier one. A half-written generation is never
 //! searched, since no manifest names it; the next commit removes it.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use bireme_sdk::prelude::*;
 
@@ -53,7 +53,10 @@ fn passages_key(generation: &str, segment: u32, block: usize) -> String {
 pub fn store(segment: &Segment) -> Result<Stored> {
     let len = segment.passages.len();
     if len == 0 || len > SEGMENT_LEN_MAX || len != segment.vectors.len() {
-        let message = format!("a segment has 1 to {SEGMENT_LEN_MAX} passages with a vector each, not {len} with {}", segment.vectors.len());
+        let message = format!(
+            "a segment has 1 to {SEGMENT_LEN_MAX} passages with a vector each, not {len} with {}",
+            segment.vectors.len()
+        );
         return Err(Failure::terminal(message));
     }
     if segment.generation.is_empty() || segment.generation.contains('/') {
@@ -62,10 +65,16 @@ pub fn store(segment: &Segment) -> Result<Stored> {
     let packed = segment::pack(&segment.vectors)?;
     let bucket = kv::open(BUCKET)?;
     for (block, passages) in segment.passages.chunks(BLOCK_LEN).enumerate() {
-        bucket.set_json(&passages_key(&segment.generation, segment.number, block), passages)?;
+        bucket.set_json(
+            &passages_key(&segment.generation, segment.number, block),
+            passages,
+        )?;
     }
     bucket.set(&vectors_key(&segment.generation, segment.number), &packed)?;
-    Ok(Stored { passages: u32::try_from(len)?, vector_bytes: packed.len() as u64 })
+    Ok(Stored {
+        passages: u32::try_from(len)?,
+        vector_bytes: packed.len() as u64,
+    })
 }
 
 /// Checks that a generation is whole, makes it the one that is searched, and removes those before it.
@@ -73,17 +82,26 @@ pub fn commit(manifest: Manifest) -> Result<Manifest> {
     let bucket = kv::open(BUCKET)?;
     for number in 0..manifest.segments {
         if !bucket.exists(&vectors_key(&manifest.generation, number))? {
-            return Err(Failure::terminal(format!("segment {number} of {} was not stored; index again", manifest.segments)));
+            return Err(Failure::terminal(format!(
+                "segment {number} of {} was not stored; index again",
+                manifest.segments
+            )));
         }
     }
     if let Some(current) = bucket.get_json::<Manifest>(MANIFEST)?
         && current.generation > manifest.generation
     {
-        return Err(Failure::terminal(format!("a later index, {}, was committed meanwhile", current.generation)));
+        return Err(Failure::terminal(format!(
+            "a later index, {}, was committed meanwhile",
+            current.generation
+        )));
     }
     bucket.set_json(MANIFEST, &manifest)?;
     let keys: Vec<String> = bucket.keys().collect::<Result<_, _>>()?;
-    let is_older = |key: &&String| key.split_once('/').is_some_and(|(generation, _)| generation < manifest.generation.as_str());
+    let is_older = |key: &&String| {
+        key.split_once('/')
+            .is_some_and(|(generation, _)| generation < manifest.generation.as_str())
+    };
     for key in keys.iter().filter(is_older) {
         bucket.delete(key)?;
     }
@@ -95,22 +113,36 @@ pub fn search(query: &[f32], limit: usize) -> Result<Vec<Hit>> {
     let bucket = kv::open(BUCKET)?;
     let query = Quantized::new(query);
     for _ in 0..TRIES_MAX {
-        let manifest: Manifest = bucket.get_json(MANIFEST)?.ok_or_else(|| Failure::terminal("nothing is indexed yet; call `index` first"))?;
+        let manifest: Manifest = bucket
+            .get_json(MANIFEST)?
+            .ok_or_else(|| Failure::terminal("nothing is indexed yet; call `index` first"))?;
         if manifest.model != MODEL {
-            return Err(Failure::terminal(format!("the index was built with model `{}`, not `{MODEL}`; index again", manifest.model)));
+            return Err(Failure::terminal(format!(
+                "the index was built with model `{}`, not `{MODEL}`; index again",
+                manifest.model
+            )));
         }
         if let Some(hits) = search_generation(&bucket, &manifest, &query, limit)? {
             return Ok(hits);
         }
     }
-    Err(Failure::failed("the index is being replaced again and again; try again"))
+    Err(Failure::failed(
+        "the index is being replaced again and again; try again",
+    ))
 }
 
 /// None where a commit removed the generation meanwhile.
-fn search_generation(bucket: &kv::Bucket, manifest: &Manifest, query: &Quantized, limit: usize) -> Result<Option<Vec<Hit>>> {
+fn search_generation(
+    bucket: &kv::Bucket,
+    manifest: &Manifest,
+    query: &Quantized,
+    limit: usize,
+) -> Result<Option<Vec<Hit>>> {
     let mut ranking = Ranking::new(limit);
     for segment in 0..manifest.segments {
-        let Some(packed) = bucket.get(&vectors_key(&manifest.generation, segment))? else { return Ok(None) };
+        let Some(packed) = bucket.get(&vectors_key(&manifest.generation, segment))? else {
+            return Ok(None);
+        };
         for (position, score) in (0..).zip(Packed::read(&packed)?.scores(query)?) {
             ranking.offer(score, Place { segment, position });
         }
@@ -119,12 +151,24 @@ fn search_generation(bucket: &kv::Bucket, manifest: &Manifest, query: &Quantized
     let mut hits = Vec::with_capacity(limit);
     for (score, place) in ranking.into_best() {
         let block = place.position as usize / BLOCK_LEN;
-        if !blocks.contains_key(&(place.segment, block)) {
-            let Some(passages) = bucket.get_json(&passages_key(&manifest.generation, place.segment, block))? else { return Ok(None) };
-            blocks.insert((place.segment, block), passages);
-        }
-        let located = blocks.get(&(place.segment, block)).and_then(|passages| passages.get(place.position as usize % BLOCK_LEN));
-        let located = located.with_context(|| format!("segment {} has no passage {}; index again", place.segment, place.position))?;
+        let passages = match blocks.entry((place.segment, block)) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => {
+                let key = passages_key(&manifest.generation, place.segment, block);
+                let Some(passages) = bucket.get_json::<Vec<Located>>(&key)? else {
+                    return Ok(None);
+                };
+                unread.insert(passages)
+            }
+        };
+        let located = passages
+            .get(place.position as usize % BLOCK_LEN)
+            .with_context(|| {
+                format!(
+                    "segment {} has no passage {}; index again",
+                    place.segment, place.position
+                )
+            })?;
         hits.push(Hit::new(located.clone(), score));
     }
     Ok(Some(hits))

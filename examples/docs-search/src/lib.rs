@@ -48,11 +48,23 @@ pub enum Scraped {
 /// Fetches one page and takes it apart.
 #[function(timeout = "10s", memory = "64MiB", retries = 2, outbound = ["$site"])]
 pub fn scrape(url: String) -> Result<Scraped> {
-    let response = http::get(url).header("accept", "text/html").send()?.error_for_status()?;
+    let response = http::get(url)
+        .header("accept", "text/html")
+        .send()?
+        .error_for_status()?;
     let url: http::Url = response.url.parse::<http::Url>()?.without_fragment();
-    let skipped = |reason| Scraped::Skipped { url: url.to_string(), reason };
-    if let Some(content_type) = response.headers.get("content-type").filter(|text| !text.starts_with("text/html")) {
-        return Ok(skipped(Reason::NotHtml { content_type: content_type.to_owned() }));
+    let skipped = |reason| Scraped::Skipped {
+        url: url.to_string(),
+        reason,
+    };
+    if let Some(content_type) = response
+        .headers
+        .get("content-type")
+        .filter(|text| !text.starts_with("text/html"))
+    {
+        return Ok(skipped(Reason::NotHtml {
+            content_type: content_type.to_owned(),
+        }));
     }
     let html = String::from_utf8_lossy(&response.body);
     Ok(match page::parse(&url, &html) {
@@ -90,7 +102,9 @@ pub fn index(urls: Vec<String>) -> Result<Summary> {
 pub fn search(q: String, limit: Option<u32>) -> Result<Vec<Hit>> {
     let limit = limit.unwrap_or(HITS_LEN_DEFAULT);
     if q.trim().is_empty() || !(1..=HITS_LEN_MAX).contains(&limit) {
-        return Err(Failure::terminal(format!("`q` must not be empty, and `limit` goes from 1 to {HITS_LEN_MAX}, not {limit}")));
+        return Err(Failure::terminal(format!(
+            "`q` must not be empty, and `limit` goes from 1 to {HITS_LEN_MAX}, not {limit}"
+        )));
     }
     let query = model(MODEL).embed(&[q])?.swap_remove(0);
     catalog::search(&query, limit as usize)

@@ -27,15 +27,66 @@ pub struct Page {
 
 /// Elements whose content is not for reading here.
 const SKIPPED_TAGS: [&str; 15] = [
-    "button", "footer", "form", "head", "iframe", "nav", "noscript", "rustdoc-toolbar", "script", "select", "style", "svg", "template",
-    "textarea", "title",
+    "button",
+    "footer",
+    "form",
+    "head",
+    "iframe",
+    "nav",
+    "noscript",
+    "rustdoc-toolbar",
+    "script",
+    "select",
+    "style",
+    "svg",
+    "template",
+    "textarea",
+    "title",
 ];
 /// Classes of mdBook and rustdoc that mark links, buttons and signs beside the text.
-const SKIPPED_CLASSES: [&str; 8] = ["anchor", "buttons", "menu-bar", "out-of-band", "sidebar", "src", "test-arrow", "tooltip"];
+const SKIPPED_CLASSES: [&str; 8] = [
+    "anchor",
+    "buttons",
+    "menu-bar",
+    "out-of-band",
+    "sidebar",
+    "src",
+    "test-arrow",
+    "tooltip",
+];
 /// Elements that end a line of text.
 const BLOCK_TAGS: [&str; 31] = [
-    "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "figcaption", "figure", "h1", "h2", "h3",
-    "h4", "h5", "h6", "header", "hr", "li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "tr", "ul",
+    "article",
+    "aside",
+    "blockquote",
+    "body",
+    "caption",
+    "dd",
+    "details",
+    "div",
+    "dl",
+    "dt",
+    "figcaption",
+    "figure",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hr",
+    "li",
+    "main",
+    "ol",
+    "p",
+    "pre",
+    "section",
+    "summary",
+    "table",
+    "tbody",
+    "tr",
+    "ul",
 ];
 
 /// Takes the document apart, or says why it is no page.
@@ -49,8 +100,21 @@ pub fn parse(url: &Url, html: &str) -> Result<Page, Reason> {
     if let Some(reason) = stub::by_text(blocks.iter().map(Block::text)) {
         return Err(reason);
     }
-    let title = if title.is_empty() { blocks.iter().find(|block| block.is_heading()).map(|block| block.text().to_owned()).unwrap_or_default() } else { title };
-    Ok(Page { url: url.to_string(), title, links: links(url, &document), passages: passage::cut(blocks) })
+    let title = if title.is_empty() {
+        blocks
+            .iter()
+            .find(|block| block.is_heading())
+            .map(|block| block.text().to_owned())
+            .unwrap_or_default()
+    } else {
+        title
+    };
+    Ok(Page {
+        url: url.to_string(),
+        title,
+        links: links(url, &document),
+        passages: passage::cut(blocks),
+    })
 }
 
 fn elements(document: &Html) -> impl Iterator<Item = ElementRef<'_>> {
@@ -59,7 +123,9 @@ fn elements(document: &Html) -> impl Iterator<Item = ElementRef<'_>> {
 
 fn title(document: &Html) -> String {
     let title = elements(document).find(|element| element.value().name() == "title");
-    title.map(|title| collapse(&title.text().collect::<String>())).unwrap_or_default()
+    title
+        .map(|title| collapse(&title.text().collect::<String>()))
+        .unwrap_or_default()
 }
 
 fn main(document: &Html) -> Option<ElementRef<'_>> {
@@ -69,7 +135,8 @@ fn main(document: &Html) -> Option<ElementRef<'_>> {
         |element| element.name() == "article",
         |element| element.name() == "body",
     ];
-    is.iter().find_map(|is| elements(document).find(|element| is(element.value())))
+    is.iter()
+        .find_map(|is| elements(document).find(|element| is(element.value())))
 }
 
 fn links(url: &Url, document: &Html) -> Vec<String> {
@@ -85,7 +152,10 @@ fn links(url: &Url, document: &Html) -> Vec<String> {
 }
 
 fn is_skipped(element: &Element) -> bool {
-    SKIPPED_TAGS.contains(&element.name()) || SKIPPED_CLASSES.iter().any(|class| element.has_class(class, CaseSensitivity::CaseSensitive))
+    SKIPPED_TAGS.contains(&element.name())
+        || SKIPPED_CLASSES
+            .iter()
+            .any(|class| element.has_class(class, CaseSensitivity::CaseSensitive))
 }
 
 /// 1 to 6 for `h1` to `h6`.
@@ -103,7 +173,11 @@ fn blocks(root: ElementRef<'_>) -> Vec<Block> {
     let mut skipped = None;
     let mut pre_depth = 0_usize;
     let flush = |text: &mut String, blocks: &mut Vec<Block>, is_code: bool| {
-        let block = if is_code { Block::Code(text.trim_matches('\n').trim_end().to_owned()) } else { Block::Text(collapse(text)) };
+        let block = if is_code {
+            Block::Code(text.trim_matches('\n').trim_end().to_owned())
+        } else {
+            Block::Text(collapse(text))
+        };
         text.clear();
         if !block.text().is_empty() {
             blocks.push(block);
@@ -118,17 +192,25 @@ fn blocks(root: ElementRef<'_>) -> Vec<Block> {
                     flush(&mut text, &mut blocks, pre_depth > 0);
                     pre_depth += usize::from(element.name() == "pre");
                 }
-                Node::Element(element) if matches!(element.name(), "br" | "td" | "th") => text.push(if pre_depth > 0 { '\n' } else { ' ' }),
+                Node::Element(element) if matches!(element.name(), "br" | "td" | "th") => {
+                    text.push(if pre_depth > 0 { '\n' } else { ' ' })
+                }
                 _ => {}
             },
             Edge::Close(node) if skipped == Some(node.id()) => skipped = None,
             Edge::Close(node) if skipped.is_none() => {
-                let Node::Element(element) = node.value() else { continue };
+                let Node::Element(element) = node.value() else {
+                    continue;
+                };
                 if let Some(level) = heading_level(element.name()) {
                     let heading = collapse(&text);
                     text.clear();
                     if !heading.is_empty() {
-                        blocks.push(Block::Heading { level, anchor: anchor(ElementRef::wrap(node), root), text: heading });
+                        blocks.push(Block::Heading {
+                            level,
+                            anchor: anchor(ElementRef::wrap(node), root),
+                            text: heading,
+                        });
                     }
                 } else if BLOCK_TAGS.contains(&element.name()) {
                     flush(&mut text, &mut blocks, pre_depth > 0);
@@ -144,14 +226,28 @@ fn blocks(root: ElementRef<'_>) -> Vec<Block> {
 
 /// A heading's own id, that of a link in it, or that of the section it opens.
 fn anchor(heading: Option<ElementRef<'_>>, root: ElementRef<'_>) -> String {
-    let Some(heading) = heading else { return String::new() };
+    let Some(heading) = heading else {
+        return String::new();
+    };
     let own = heading.value().id();
-    let inner = || heading.descendants().filter_map(ElementRef::wrap).find_map(|element| element.value().id());
+    let inner = || {
+        heading
+            .descendants()
+            .filter_map(ElementRef::wrap)
+            .find_map(|element| element.value().id())
+    };
     let outer = || {
-        let sections = heading.ancestors().take_while(|node| node.id() != root.id()).filter_map(ElementRef::wrap).take(2);
+        let sections = heading
+            .ancestors()
+            .take_while(|node| node.id() != root.id())
+            .filter_map(ElementRef::wrap)
+            .take(2);
         sections.filter_map(|element| element.value().id()).next()
     };
-    own.or_else(inner).or_else(outer).unwrap_or_default().to_owned()
+    own.or_else(inner)
+        .or_else(outer)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn collapse(text: &str) -> String {

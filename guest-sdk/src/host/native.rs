@@ -34,13 +34,16 @@ pub(crate) type Http = Rc<dyn Fn(&Request) -> Result<Response, http::Error>>;
 pub(crate) type Embed = Rc<dyn Fn(&str) -> Vec<f32>>;
 pub(crate) type Buckets = Rc<RefCell<BTreeMap<String, BTreeMap<String, Vec<u8>>>>>;
 
+/// One line of a log: its level, its message and its fields.
+pub type LogLine = (Level, String, Vec<(String, String)>);
+
 /// The fakes of this thread and the calls that it is in.
 #[derive(Default)]
 pub(crate) struct Fakes {
     pub http: Option<Http>,
     pub models: BTreeMap<String, (usize, Embed)>,
     pub kv: Option<Buckets>,
-    pub logs: Option<Vec<(Level, String, Vec<(String, String)>)>>,
+    pub logs: Option<Vec<LogLine>>,
     calls: Vec<Call>,
 }
 

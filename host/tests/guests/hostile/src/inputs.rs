@@ -63,9 +63,13 @@ fn typed(drawing: Drawing, scale: Option<f64>) -> Result<f64> {
     if drawing.title.is_empty() {
         return Err(Failure::terminal("a drawing needs a title"));
     }
-    let points: usize = drawing.shapes.iter().map(|shape| match shape {
-        Shape::Dot(_) => 1,
-        Shape::Path { points } => points.len(),
-    }).sum();
+    let points: usize = drawing
+        .shapes
+        .iter()
+        .map(|shape| match shape {
+            Shape::Dot(_) => 1,
+            Shape::Path { points } => points.len(),
+        })
+        .sum();
     Ok(points as f64 * scale.unwrap_or(1.0))
 }
