@@ -64,7 +64,7 @@ fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> T
     let (outbound, models) = (&attributes.outbound, &attributes.models);
     quote! {
         const _: () = {
-            fn run(input: &[u8]) -> ::bireme_sdk::Result<::std::vec::Vec<u8>> {
+            fn __run(input: &[u8]) -> ::bireme_sdk::Result<::std::vec::Vec<u8>> {
                 let mut arguments = ::bireme_sdk::__private::Arguments::read(input, &[#(#names),*])?;
                 #( let #locals: #types = arguments.take(#positions)?; )*
                 ::core::mem::drop(arguments);
@@ -72,7 +72,7 @@ fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> T
                 ::bireme_sdk::__private::encode_output(&value)
             }
 
-            fn schemas() -> ::bireme_sdk::__private::Schemas {
+            fn __schemas() -> ::bireme_sdk::__private::Schemas {
                 let mut schemas = ::bireme_sdk::__private::SchemasBuilder::new();
                 #( schemas.parameter::<#types>(#names); )*
                 schemas.finish::<#output>()
@@ -96,8 +96,8 @@ fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> T
                         outbound: &[#(#outbound),*],
                         models: &[#(#models),*],
                     },
-                    run,
-                    schemas,
+                    run: __run,
+                    schemas: __schemas,
                 }
             }
         };
@@ -146,10 +146,10 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
             }
 
             #[doc = #map_doc]
-            pub fn map<'inputs, I>(inputs: I) -> ::bireme_sdk::Map<'inputs, #output>
+            pub fn map<'inputs, __Inputs>(inputs: __Inputs) -> ::bireme_sdk::Map<'inputs, #output>
             where
-                I: ::core::iter::IntoIterator<Item = #item>,
-                I::IntoIter: 'inputs,
+                __Inputs: ::core::iter::IntoIterator<Item = #item>,
+                __Inputs::IntoIter: 'inputs,
             {
                 ::bireme_sdk::__private::map(
                     #name,

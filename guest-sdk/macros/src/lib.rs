@@ -28,6 +28,8 @@ use crate::signature::Signature;
 /// out by the caller. The result is a `T` that implements the same, or a `Result<T, E>` whose error turns into a `Failure`,
 /// as every `std::error::Error` does.
 ///
+/// Since that type takes the function's name, no module or type beside the function may have it.
+///
 /// | attribute | is | absent |
 /// |---|---|---|
 /// | `timeout = "10s"` | all the time of one attempt; `ms`, `s`, `m`, `h`; 1ms to 24h | the host's default |

@@ -10,14 +10,13 @@ use super::wasm::bindings::wasi::http::types::{
     ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
     Scheme, http_error_code,
 };
+use super::wasm::bindings::wasi::io::error::Error as IoError;
 use super::wasm::bindings::wasi::io::poll::{self, Pollable};
 use super::wasm::bindings::wasi::io::streams::StreamError;
 use crate::http::{Error, Request, Response, Url};
 
 /// The most bytes that are read at a time.
 const READ_BYTES_MAX: u64 = 64 * 1024;
-/// The most bytes that `blocking-write-and-flush` takes.
-const WRITE_BYTES_MAX: usize = 4096;
 
 /// Sends one request and reads its response to the end; redirects are the caller's.
 pub(crate) fn send(request: &Request, url: &Url) -> Result<Response, Error> {
@@ -103,20 +102,37 @@ impl Exchange<'_> {
         options
     }
 
+    /// Sends the body, as fast as the other side takes it.
     fn write(&self, body: OutgoingBody) -> Result<(), Error> {
         let stream = body
             .write()
             .map_err(|()| self.protocol("the body was taken before"))?;
-        for chunk in self.request.body.chunks(WRITE_BYTES_MAX) {
-            match stream.blocking_write_and_flush(chunk) {
-                Ok(()) => {}
-                // The server answered without reading all of it; the answer says why.
-                Err(StreamError::Closed) => break,
+        let mut rest = self.request.body.as_slice();
+        let (mut is_flushing, mut is_flushed) = (false, false);
+        loop {
+            let permitted = stream.check_write().and_then(|permitted| {
+                let len = usize::try_from(permitted)
+                    .unwrap_or(usize::MAX)
+                    .min(rest.len());
+                if len > 0 {
+                    stream.write(&rest[..len])?;
+                    rest = &rest[len..];
+                } else if permitted > 0 && !is_flushing {
+                    stream.flush()?;
+                    is_flushing = true;
+                } else if permitted > 0 {
+                    is_flushed = true;
+                }
+                Ok(permitted)
+            });
+            match permitted {
+                Ok(_) if is_flushed => break,
+                Ok(0) => self.wait(&stream.subscribe())?,
+                Ok(_) => {}
+                // The other side answered without reading all of it; the answer says why.
+                Err(StreamError::Closed) => return Ok(()),
                 Err(StreamError::LastOperationFailed(error)) => {
-                    return Err(http_error_code(&error).map_or_else(
-                        || self.protocol(&error.to_debug_string()),
-                        |code| self.error(code),
-                    ));
+                    return Err(self.stream_error(&error));
                 }
             }
         }
@@ -154,10 +170,7 @@ impl Exchange<'_> {
                 }
                 Err(StreamError::Closed) => break,
                 Err(StreamError::LastOperationFailed(error)) => {
-                    return Err(http_error_code(&error).map_or_else(
-                        || self.protocol(&error.to_debug_string()),
-                        |code| self.error(code),
-                    ));
+                    return Err(self.stream_error(&error));
                 }
             }
         }
@@ -178,6 +191,13 @@ impl Exchange<'_> {
             }
         }
         Ok(())
+    }
+
+    fn stream_error(&self, error: &IoError) -> Error {
+        match http_error_code(error) {
+            Some(code) => self.error(code),
+            None => self.protocol(&error.to_debug_string()),
+        }
     }
 
     fn url(&self) -> String {
