@@ -55,11 +55,14 @@ pub fn call<T: DeserializeOwned>(function: &str, input: Vec<u8>) -> Result<T> {
 /// Reads the output of a call.
 pub(crate) fn decode<T: DeserializeOwned>(function: &str, output: &Payload) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(&output.data);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        Failure::terminal(format!(
-            "the result of `{function}` does not fit its own type, at `{}`",
-            error.path()
-        ))
-        .because(error.inner())
-    })
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| misfit(&error, function))
+}
+
+/// Compiled once for all types.
+fn misfit(error: &serde_path_to_error::Error<serde_json::Error>, function: &str) -> Failure {
+    let path = error.path();
+    Failure::terminal(format!(
+        "the result of `{function}` does not fit its own type, at `{path}`"
+    ))
+    .because(error.inner())
 }

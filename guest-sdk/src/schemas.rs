@@ -50,7 +50,13 @@ impl SchemasBuilder {
     }
 
     /// Adds the result.
-    pub fn finish<T: JsonSchema>(mut self) -> Schemas {
+    pub fn finish<T: JsonSchema>(self) -> Schemas {
+        let generator = settings().for_serialize().into_generator();
+        self.close(generator.into_root_schema_for::<T>())
+    }
+
+    /// What does not depend on a type, so that it is compiled once for all functions.
+    fn close(mut self, output: Schema) -> Schemas {
         let mut input = Map::new();
         input.insert("type".to_owned(), "object".into());
         input.insert("properties".to_owned(), Value::Object(self.properties));
@@ -60,10 +66,6 @@ impl SchemasBuilder {
         if !definitions.is_empty() {
             input.insert("$defs".to_owned(), Value::Object(definitions));
         }
-        let output: Schema = settings()
-            .for_serialize()
-            .into_generator()
-            .into_root_schema_for::<T>();
         Schemas {
             input: Value::Object(input),
             output: output.to_value(),
