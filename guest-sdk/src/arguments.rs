@@ -90,12 +90,24 @@ impl<'a> Arguments<'a> {
 
     /// An object that does not fit as the bare value was probably meant as the named form.
     fn hint(&self, raw: &RawValue, mut failure: Failure) -> Failure {
-        if raw.get().starts_with('{') {
-            failure.causes.push(format!(
-                "the input was read as the value itself; by name it is {{\"{}\": …}}",
-                self.parameters[0]
-            ));
+        let parameter = self.parameters[0];
+        let Ok(Keys(entries)) = serde_json::from_str(raw.get()) else {
+            return failure;
+        };
+        if failure.message.ends_with(", found map") && failure.message.contains("at `$`:") {
+            let others = entries.iter().map(|(key, _)| key.as_ref());
+            let others: Vec<&str> = others.filter(|key| *key != parameter).collect();
+            let message = match others.as_slice() {
+                [] => return missing(parameter, self.parameters),
+                others => format!("unknown parameter {}", list(others)),
+            };
+            let known = list(self.parameters);
+            return invalid(format!("{message}; the function takes {known}"))
+                .because(failure.message);
         }
+        failure.causes.push(format!(
+            "the input was read as the value itself; by name it is {{\"{parameter}\": …}}"
+        ));
         failure
     }
 }
@@ -376,13 +388,24 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_does_not_fit_bare_hints_at_the_named_form() {
+    fn an_object_that_does_not_fit_bare_was_meant_by_name() {
         let error = one::<String>(r#"{"pgae": "a"}"#).unwrap_err();
         assert!(
-            error.starts_with("parameter `page`, at `$`: expected a string, found map"),
+            error.starts_with("unknown parameter `pgae`; the function takes `page`: "),
             "{error}"
         );
-        assert!(error.ends_with(r#"by name it is {"page": …}"#), "{error}");
+        let error = one::<String>(r#"{"page": "a", "size": 1}"#).unwrap_err();
+        assert!(error.starts_with("unknown parameter `size`;"), "{error}");
+        assert_eq!(
+            one::<String>("{}").unwrap_err(),
+            "missing parameter `page`; the function takes `page`"
+        );
+        let error = one::<Page>(r#"{"url": "u"}"#).unwrap_err();
+        assert_eq!(
+            error,
+            "parameter `page`, at `$`: missing field `links`: \
+             the input was read as the value itself; by name it is {\"page\": …}"
+        );
     }
 
     #[test]

@@ -252,3 +252,42 @@ impl Iterator for Keys<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn keys_are_listed_over_several_pages() -> Result<(), Error> {
+        let _kv = testing::with_kv();
+        let bucket = open("pages")?;
+        assert_eq!(bucket.keys().count(), 0);
+        for n in 0..250 {
+            bucket.set(&format!("{n:03}"), "x")?;
+        }
+        let keys: Vec<String> = bucket.keys().collect::<Result<_, _>>()?;
+        assert_eq!(keys.len(), 250);
+        assert_eq!(keys[249], "249");
+        Ok(())
+    }
+
+    #[test]
+    fn an_error_names_bucket_and_key() -> Result<(), Error> {
+        assert_eq!(
+            crate::Failure::from(open("pages").expect_err("there is no host")).to_string(),
+            "cannot open bucket `pages`: there is no host in a native test; \
+             give one with `bireme_sdk::testing::with_kv`"
+        );
+        let _kv = testing::with_kv();
+        let bucket = open("pages")?;
+        bucket.set("a", "not JSON")?;
+        let error = bucket.get_json::<u32>("a").expect_err("it is no number");
+        assert!(error.is_terminal());
+        assert_eq!(
+            error.to_string(),
+            "the value of key `a` in bucket `pages` is no such JSON"
+        );
+        Ok(())
+    }
+}
