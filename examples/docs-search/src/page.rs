@@ -43,9 +43,10 @@ const SKIPPED_TAGS: [&str; 15] = [
     "textarea",
     "title",
 ];
-/// Classes of mdBook and rustdoc that mark links, buttons and signs beside the text.
-const SKIPPED_CLASSES: [&str; 8] = [
+/// Classes of mdBook and rustdoc that mark links, buttons and signs beside the text, and hidden lines of code.
+const SKIPPED_CLASSES: [&str; 9] = [
     "anchor",
+    "boring",
     "buttons",
     "menu-bar",
     "out-of-band",
