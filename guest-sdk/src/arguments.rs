@@ -6,13 +6,17 @@
 //! Each argument is read straight from its own slice of the input, so that nothing is held as a tree of values, and an error
 //! says which parameter it is in, and where.
 
+mod absent;
+mod writer;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
-use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
+pub(crate) use self::absent::Absent;
+pub use self::writer::ArgumentsWriter;
 use crate::failure::{Code, Failure, Result};
 
 /// The arguments of one call, not yet decoded.
@@ -252,78 +256,6 @@ impl<'de> Deserialize<'de> for Keys<'de> {
 /// A key, borrowed where it holds no escapes.
 #[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The value of an argument that was left out: nothing for an `Option`, an error for everything else.
-pub(crate) struct Absent;
-
-/// Why [`Absent`] does not fit.
-#[derive(Debug, thiserror::Error)]
-#[error("the value is missing")]
-pub(crate) struct Missing;
-
-impl serde::de::Error for Missing {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self
-    }
-}
-
-impl<'de> Deserializer<'de> for Absent {
-    type Error = Missing;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Missing> {
-        Err(Missing)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Missing> {
-        visitor.visit_none()
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct newtype_struct seq
-        tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-/// Writes an input in its named form.
-#[derive(Debug)]
-pub struct ArgumentsWriter {
-    json: Vec<u8>,
-}
-
-impl ArgumentsWriter {
-    /// Begins an input.
-    #[expect(
-        clippy::new_without_default,
-        reason = "only the macro's code begins one"
-    )]
-    pub fn new() -> Self {
-        Self { json: vec![b'{'] }
-    }
-
-    /// Adds one argument; `name` is an identifier, so it needs no escapes.
-    ///
-    /// # Errors
-    /// The value cannot be written as JSON.
-    pub fn put<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<()> {
-        if self.json.len() > 1 {
-            self.json.push(b',');
-        }
-        self.json.push(b'"');
-        self.json.extend_from_slice(name.as_bytes());
-        self.json.extend_from_slice(b"\":");
-        serde_json::to_writer(&mut self.json, value).map_err(|error| {
-            invalid(format!(
-                "parameter `{name}` cannot be written as JSON: {error}"
-            ))
-        })
-    }
-
-    /// Ends the input.
-    pub fn finish(mut self) -> Vec<u8> {
-        self.json.push(b'}');
-        self.json
-    }
-}
 
 #[cfg(test)]
 mod tests {
