@@ -117,9 +117,6 @@ impl Demo {
         let urls = source.urls()?;
         let follow = matches!(source, Source::Site { .. }).then_some(self.max_pages);
         let scraped = pages::scrape(&host, &program, urls, follow, &log, &mut report).await?;
-        if let Source::Local { site, .. } = source {
-            site.stop().await;
-        }
 
         stage(&format!(
             "embedding {} passages",
@@ -158,6 +155,10 @@ impl Demo {
         }
         let _ = stop.send(());
         let _ = server.await;
+        // Until here, so that the links of the hits lead somewhere.
+        if let Source::Local { site, .. } = source {
+            site.stop().await;
+        }
         host.shut_down().await;
         Ok(())
     }
