@@ -85,6 +85,8 @@ pub enum MetadataError {
     Newer { found: u32 },
     #[error("the metadata is not the document that docs/metadata.md describes")]
     Shape(#[source] serde_json::Error),
+    #[error("{reason}")]
+    App { reason: String },
     #[error("two functions are named `{name}`")]
     Duplicate { name: FunctionName },
     #[error(
@@ -112,10 +114,16 @@ impl Metadata {
         #[derive(Deserialize)]
         struct Head {
             format: u32,
+            /// What the SDK found wrong with the app, and could only say here.
+            #[serde(default)]
+            errors: Vec<String>,
         }
         let head: Head = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
         if head.format > FORMAT {
             return Err(MetadataError::Newer { found: head.format });
+        }
+        if let Some(reason) = head.errors.into_iter().next() {
+            return Err(MetadataError::App { reason });
         }
         let metadata: Metadata = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
         for (i, function) in metadata.functions.iter().enumerate() {
@@ -286,6 +294,15 @@ mod tests {
         assert!(matches!(unknown, Err(MetadataError::Shape(_))));
         let newer = Metadata::parse(br#"{"format":2,"whatever":true}"#);
         assert!(matches!(newer, Err(MetadataError::Newer { found: 2 })));
+    }
+
+    #[test]
+    fn what_the_sdk_found_wrong_is_said() {
+        let wrong = Metadata::parse(br#"{"format":1,"errors":["two functions are named `f`"],"app":{"name":"a"},"functions":[]}"#);
+        assert_eq!(
+            wrong.unwrap_err().to_string(),
+            "two functions are named `f`"
+        );
     }
 
     #[test]

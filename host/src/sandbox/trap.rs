@@ -39,7 +39,9 @@ pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
         None => {}
     }
     if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
-        let message = format!("function `{name}` called exit({status}); return a failure instead");
+        let message = format!(
+            "function `{name}` ended the process (status {status}) instead of returning; return a failure"
+        );
         return Failure::new(FailureCode::Crashed, message);
     }
     if let Some(panic) = panic_message(&call.log.stderr_tail()) {
