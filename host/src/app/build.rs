@@ -28,6 +28,10 @@ pub enum BuildError {
     Target { reason: String },
     #[error("cargo could not build the app (its words are above)")]
     Cargo,
+    #[error(
+        "cargo could not build the app, and no C compiler `cc` is installed, which Rust needs to link; on Debian or Ubuntu: `apt-get install build-essential`"
+    )]
+    NoLinker,
     #[error("the crate in `{}` builds no component; its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`", dir.display())]
     NoComponent { dir: PathBuf },
     #[error("the workspace of `{}` builds {} components ({names}); name one of their directories", dir.display(), found.len(), names = names(found))]
@@ -91,7 +95,13 @@ pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
         source,
     })?;
     if !status.success() {
-        return Err(BuildError::Cargo);
+        // Rust links build scripts and macros with `cc`; cargo's own words for a missing one are many and unclear.
+        let has_linker = Command::new("cc").arg("--version").output().is_ok();
+        return Err(if has_linker {
+            BuildError::Cargo
+        } else {
+            BuildError::NoLinker
+        });
     }
     match components.len() {
         1 => Ok(components.remove(0)),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 
 use super::exit::Exit;
 use super::{Global, output};
@@ -32,17 +32,29 @@ impl Embed {
             _ = tokio::signal::ctrl_c() => return Err(Exit::new(130, "interrupted", "interrupted")),
         };
         inference.shut_down().await;
+        // Not by way of a `Value`: that prints each number as a double, with digits that mean nothing.
         let vectors: Vec<&[f32]> = embedded
             .values
             .chunks(embedded.dimension as usize)
             .collect();
         if global.json {
-            output::line(&json!({ "embeddings": vectors }).to_string());
+            output::line(&to_json(&Embeddings {
+                embeddings: &vectors,
+            }));
         } else {
-            for vector in vectors {
-                output::line(&json!(vector).to_string());
-            }
+            vectors
+                .iter()
+                .for_each(|vector| output::line(&to_json(vector)));
         }
         Ok(())
     }
+}
+
+#[derive(Serialize)]
+struct Embeddings<'a> {
+    embeddings: &'a [&'a [f32]],
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("lists of numbers")
 }

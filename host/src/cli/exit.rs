@@ -139,7 +139,12 @@ impl From<crate::server::ServerError> for Exit {
             E::Metadata(_) | E::Program(_) | E::Sandbox(_) => (2, "bad-app"),
             E::Artifact(_) => (1, "io"),
         };
-        Self::of_error(status, code, &error)
+        let exit = Self::of_error(status, code, &error);
+        if code == "io" {
+            exit.hint("give a directory that can be written with --data DIR")
+        } else {
+            exit
+        }
     }
 }
 

@@ -20,23 +20,22 @@ pub fn timeout(call: &RunningCall) -> Failure {
 /// Returns the failure of a call that ended in `error`.
 pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
     let name = &call.spec().name;
-    match error.downcast_ref::<LimitExceeded>() {
-        Some(LimitExceeded::Deadline) => return timeout(call),
-        Some(LimitExceeded::Memory { asked, limit }) => {
-            let message = format!(
-                "function `{name}` asked for {} MiB of memory, over its limit of {} MiB; raise `memory` in its attributes",
-                asked.div_ceil(1 << 20),
-                limit >> 20
-            );
-            return Failure::new(FailureCode::MemoryLimit, message);
-        }
-        Some(LimitExceeded::Table { .. }) => {
-            return Failure::new(
+    if let Some(limit) = error.downcast_ref::<LimitExceeded>() {
+        return match limit {
+            LimitExceeded::Deadline => timeout(call),
+            LimitExceeded::Memory { asked, limit } => {
+                let message = format!(
+                    "function `{name}` asked for {} MiB of memory, over its limit of {} MiB; raise `memory` in its attributes",
+                    asked.div_ceil(1 << 20),
+                    limit >> 20
+                );
+                Failure::new(FailureCode::MemoryLimit, message)
+            }
+            LimitExceeded::Table { .. } => Failure::new(
                 FailureCode::MemoryLimit,
-                format!("function `{name}` {}", LimitExceeded::to_text(error)),
-            );
-        }
-        None => {}
+                format!("function `{name}` {limit}"),
+            ),
+        };
     }
     if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
         let message = format!(
@@ -75,15 +74,6 @@ pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
     }
     tracing::warn!(call = %call.id, function = %name, error = %text, "a call ended in an unexpected way");
     Failure::new(FailureCode::Crashed, format!("function `{name}` crashed"))
-}
-
-impl LimitExceeded {
-    fn to_text(error: &wasmtime::Error) -> String {
-        error
-            .downcast_ref::<LimitExceeded>()
-            .map(ToString::to_string)
-            .unwrap_or_default()
-    }
 }
 
 /// Finds Rust's panic message at the end of stderr, as "message (file:line)".

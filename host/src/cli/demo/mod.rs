@@ -11,7 +11,7 @@ mod report;
 pub mod site;
 mod vectors;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -169,10 +169,9 @@ impl Demo {
                 .map_err(|error| Exit::usage(format!("`{url}` is no URL: {error}")))?;
             return Ok(Source::Site { url });
         }
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         if let Some(dir) = &self.docs {
-            let site = Site::serve(dir, listener)
-                .map_err(|error| Exit::new(2, "bad-docs", error.to_string()))?;
+            let site =
+                Site::open(dir).map_err(|error| Exit::new(2, "bad-docs", error.to_string()))?;
             return Ok(Source::Local {
                 site,
                 pages: html_files(dir)?,
@@ -187,8 +186,8 @@ impl Demo {
             &docs::USUAL_BOOKS
         };
         let pages = tokio::task::block_in_place(|| docs.pages(books)).map_err(missing)?;
-        let site = Site::serve(docs.root(), listener)
-            .map_err(|error| Exit::new(1, "no-docs", error.to_string()))?;
+        let site =
+            Site::open(docs.root()).map_err(|error| Exit::new(1, "no-docs", error.to_string()))?;
         let what = if self.all {
             "all installed Rust documentation".to_owned()
         } else {
