@@ -66,7 +66,7 @@ pub(super) struct Device {
 
 struct Inner {
     program: WorkerProgram,
-    state: Mutex<State>,
+    state: Mutex<State<Worker>>,
 }
 
 impl Device {
@@ -125,6 +125,7 @@ impl Device {
     pub async fn shut_down(&self) {
         let worker = self.inner.lock().close();
         if let Some(worker) = worker {
+            worker.hang_up();
             worker.closed().await;
         }
     }
@@ -132,7 +133,9 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        self.inner.lock().close();
+        if let Some(worker) = self.inner.lock().close() {
+            worker.hang_up();
+        }
     }
 }
 
@@ -149,12 +152,12 @@ impl Drop for CancelOnDrop<'_> {
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<Worker>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does what the state wants done: sends the next frame, or starts the worker.
-    fn pump(self: &Arc<Self>, state: &mut State) {
+    fn pump(self: &Arc<Self>, state: &mut State<Worker>) {
         match state.step() {
             Step::Nothing => {}
             Step::Send(worker) => worker.send(state.frame()),
@@ -173,7 +176,9 @@ impl Inner {
         let mut state = self.lock();
         match started {
             Ok((worker, replies)) => {
-                let Some(generation) = state.started(worker) else {
+                let pid = worker.pid();
+                // None: the device was closed meanwhile, and dropping `replies` ends the process.
+                let Some(generation) = state.started(worker, pid) else {
                     return;
                 };
                 self.pump(&mut state);

@@ -1,4 +1,6 @@
 //! What a device knows: models, requests, the frame that is out. Decides; `device` acts.
+//!
+//! `W` is whatever sends frames to a running worker; this module only hands it back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::process::Worker;
 use super::{LOSSES_MAX, ModelSource, RESTART_DELAY, STARTS_MAX};
 use crate::call::{InferenceReceipt, micros};
 use crate::inference::batcher::{Batch, Batcher, Cut, RequestId};
@@ -14,13 +15,16 @@ use crate::inference::wire::{FailureKind, Frame, Header, ModelId, NOOP_PATH};
 use crate::inference::{Embedded, InferenceError};
 use crate::limits::BatchLimits;
 
+/// Why nothing is served any more.
+const CLOSING: &str = "the host is shutting down";
+
 type Done = oneshot::Sender<Result<Embedded, InferenceError>>;
 
 /// What the driver is to do now.
-pub(super) enum Step {
+pub(super) enum Step<W> {
     Nothing,
     /// Write `State::frame`.
-    Send(Arc<Worker>),
+    Send(Arc<W>),
     Start {
         after: Duration,
     },
@@ -42,10 +46,10 @@ pub struct DeviceStats {
     pub cut_tokens: u64,
 }
 
-enum Link {
+enum Link<W> {
     Down,
     Starting,
-    Up(Arc<Worker>),
+    Up(Arc<W>),
     /// The host is on its way down.
     Closed,
 }
@@ -78,12 +82,12 @@ enum Out {
     },
 }
 
-pub(super) struct State {
+pub(super) struct State<W> {
     limits: BatchLimits,
     models: Vec<Model>,
     requests: HashMap<RequestId, Request>,
     next_request: u64,
-    link: Link,
+    link: Link<W>,
     generation: u64,
     out: Option<(u64, Out)>,
     next_job: u64,
@@ -95,7 +99,7 @@ pub(super) struct State {
     stats: DeviceStats,
 }
 
-impl State {
+impl<W> State<W> {
     pub fn new(limits: BatchLimits) -> Self {
         Self {
             limits,
@@ -151,6 +155,12 @@ impl State {
         done: Done,
     ) -> Result<RequestId, InferenceError> {
         let entry = &mut self.models[model.0 as usize];
+        if matches!(self.link, Link::Closed) {
+            return Err(InferenceError::Unavailable {
+                model: entry.name.clone(),
+                reason: CLOSING.to_owned(),
+            });
+        }
         let request = RequestId(self.next_request);
         self.next_request += 1;
         let lengths: Vec<usize> = cu_seqlens
@@ -196,7 +206,7 @@ impl State {
         }
     }
 
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> Step<W> {
         if self.out.is_some()
             || !self
                 .models
@@ -274,14 +284,14 @@ impl State {
     }
 
     /// Takes in a started worker; none if the device was closed meanwhile.
-    pub fn started(&mut self, worker: Worker) -> Option<u64> {
+    pub fn started(&mut self, worker: W, pid: u32) -> Option<u64> {
         if matches!(self.link, Link::Closed) {
             return None;
         }
         self.generation += 1;
         self.starts += 1;
         self.stats.worker_starts += 1;
-        self.stats.worker_pid = Some(worker.pid());
+        self.stats.worker_pid = Some(pid);
         self.link = Link::Up(Arc::new(worker));
         Some(self.generation)
     }
@@ -474,17 +484,17 @@ impl State {
         true
     }
 
-    /// Hangs up and fails everything. Returns the worker, to be waited for.
-    pub fn close(&mut self) -> Option<Arc<Worker>> {
+    /// Fails everything. Returns the worker, to be hung up on.
+    pub fn close(&mut self) -> Option<Arc<W>> {
         let link = std::mem::replace(&mut self.link, Link::Closed);
         self.stats.worker_pid = None;
-        self.out = None;
-        self.fail_all("the host is shutting down");
+        if let Some((_, Out::Batch { model, batch, .. })) = self.out.take() {
+            // Back in the queue, to fail there with the others.
+            self.models[model.0 as usize].batcher.requeue(batch.pieces);
+        }
+        self.fail_all(CLOSING);
         match link {
-            Link::Up(worker) => {
-                worker.hang_up();
-                Some(worker)
-            }
+            Link::Up(worker) => Some(worker),
             _ => None,
         }
     }
@@ -524,3 +534,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
