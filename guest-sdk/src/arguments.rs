@@ -41,26 +41,20 @@ impl<'a> Arguments<'a> {
     /// [`Code::InvalidInput`]: not JSON, not an object where one is needed, or with a key that is no parameter.
     pub fn read(input: &'a [u8], parameters: &'static [&'static str]) -> Result<Self> {
         if input.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self {
-                parameters,
-                form: Form::Named(vec![None; parameters.len()]),
-            });
+            return Ok(Self { parameters, form: Form::Named(vec![None; parameters.len()]) });
         }
-        let raw: &RawValue = serde_json::from_slice(input)
-            .map_err(|error| invalid(format!("the input is not JSON: {error}")))?;
+        let raw: &RawValue =
+            serde_json::from_slice(input).map_err(|error| invalid(format!("the input is not JSON: {error}")))?;
         let form = if raw.get().starts_with('{') {
-            let Keys(entries) = serde_json::from_str(raw.get())
-                .map_err(|error| invalid(format!("the input is not JSON: {error}")))?;
+            let Keys(entries) =
+                serde_json::from_str(raw.get()).map_err(|error| invalid(format!("the input is not JSON: {error}")))?;
             named(raw, entries, parameters)?
         } else {
             match parameters {
                 [_] => Form::Bare(raw),
                 [] if raw.get() == "null" => Form::Named(Vec::new()),
                 [] => {
-                    return Err(invalid(format!(
-                        "the function takes no input, but found {}",
-                        kind(raw)
-                    )));
+                    return Err(invalid(format!("the function takes no input, but found {}", kind(raw))));
                 }
                 _ => {
                     return Err(invalid(format!(
@@ -106,12 +100,9 @@ impl<'a> Arguments<'a> {
                 others => format!("unknown parameter {}", list(others)),
             };
             let known = list(self.parameters);
-            return invalid(format!("{message}; the function takes {known}"))
-                .because(failure.message);
+            return invalid(format!("{message}; the function takes {known}")).because(failure.message);
         }
-        failure.causes.push(format!(
-            "the input was read as the value itself; by name it is {{\"{parameter}\": …}}"
-        ));
+        failure.causes.push(format!("the input was read as the value itself; by name it is {{\"{parameter}\": …}}"));
         failure
     }
 }
@@ -130,10 +121,7 @@ fn named<'a>(
     let mut values = vec![None; parameters.len()];
     for (key, value) in entries {
         let Some(position) = parameters.iter().position(|parameter| *parameter == key) else {
-            return Err(invalid(format!(
-                "unknown parameter `{key}`; the function takes {}",
-                list(parameters)
-            )));
+            return Err(invalid(format!("unknown parameter `{key}`; the function takes {}", list(parameters))));
         };
         if values[position].replace(value).is_some() {
             return Err(invalid(format!("parameter `{key}` is given twice")));
@@ -144,16 +132,11 @@ fn named<'a>(
 
 fn decode<T: DeserializeOwned>(raw: &RawValue, name: &str, is_named: bool) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| misfit(&error, name, is_named))
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| misfit(&error, name, is_named))
 }
 
 /// Says where in the input an argument does not fit, and why. Compiled once for all types.
-fn misfit(
-    error: &serde_path_to_error::Error<serde_json::Error>,
-    name: &str,
-    is_named: bool,
-) -> Failure {
+fn misfit(error: &serde_path_to_error::Error<serde_json::Error>, name: &str, is_named: bool) -> Failure {
     let mut path = "$".to_owned();
     if is_named {
         path.push('.');
@@ -167,18 +150,13 @@ fn misfit(
             path.push_str(inner);
         }
     }
-    invalid(format!(
-        "parameter `{name}`, at `{path}`: {}",
-        reason(error.inner())
-    ))
+    invalid(format!("parameter `{name}`, at `{path}`: {}", reason(error.inner())))
 }
 
 /// Says it as "expected …, found …", without the position, which the path already tells.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let text = text
-        .rfind(" at line ")
-        .map_or(text.as_str(), |end| &text[..end]);
+    let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
     let text = text
         .strip_prefix("invalid type: ")
         .or_else(|| text.strip_prefix("invalid value: "))
@@ -191,10 +169,7 @@ fn reason(error: &serde_json::Error) -> String {
 }
 
 fn missing(name: &str, parameters: &[&str]) -> Failure {
-    invalid(format!(
-        "missing parameter `{name}`; the function takes {}",
-        list(parameters)
-    ))
+    invalid(format!("missing parameter `{name}`; the function takes {}", list(parameters)))
 }
 
 fn invalid(message: String) -> Failure {
@@ -204,11 +179,7 @@ fn invalid(message: String) -> Failure {
 fn list(parameters: &[&str]) -> String {
     match parameters {
         [] => "no parameters".to_owned(),
-        parameters => parameters
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", "),
+        parameters => parameters.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -270,12 +241,10 @@ mod tests {
     }
 
     fn one<T: DeserializeOwned>(input: &str) -> Result<T, String> {
-        Arguments::read(input.as_bytes(), &["page"])
-            .and_then(|mut arguments| arguments.take(0))
-            .map_err(|failure| {
-                assert_eq!(failure.code, Code::InvalidInput);
-                failure.to_string()
-            })
+        Arguments::read(input.as_bytes(), &["page"]).and_then(|mut arguments| arguments.take(0)).map_err(|failure| {
+            assert_eq!(failure.code, Code::InvalidInput);
+            failure.to_string()
+        })
     }
 
     fn two(input: &str) -> Result<(u8, Option<String>), String> {
@@ -288,18 +257,9 @@ mod tests {
     fn one_parameter_takes_the_bare_value_or_the_named_form() {
         assert_eq!(one::<String>(r#""a""#), Ok("a".to_owned()));
         assert_eq!(one::<String>(r#" {"page": "a"} "#), Ok("a".to_owned()));
-        let page = Page {
-            url: "u".to_owned(),
-            links: vec![],
-        };
-        assert_eq!(
-            one::<Page>(r#"{"url": "u", "links": []}"#).as_ref(),
-            Ok(&page)
-        );
-        assert_eq!(
-            one::<Page>(r#"{"page": {"url": "u", "links": []}}"#).as_ref(),
-            Ok(&page)
-        );
+        let page = Page { url: "u".to_owned(), links: vec![] };
+        assert_eq!(one::<Page>(r#"{"url": "u", "links": []}"#).as_ref(), Ok(&page));
+        assert_eq!(one::<Page>(r#"{"page": {"url": "u", "links": []}}"#).as_ref(), Ok(&page));
         assert_eq!(one::<Vec<u8>>("[1, 2]"), Ok(vec![1, 2]));
     }
 
@@ -313,25 +273,16 @@ mod tests {
             one::<Vec<String>>("[null]").unwrap_err(),
             "parameter `page`, at `$[0]`: expected a string, found null"
         );
-        assert_eq!(
-            one::<u8>("300").unwrap_err(),
-            "parameter `page`, at `$`: expected u8, found integer `300`"
-        );
+        assert_eq!(one::<u8>("300").unwrap_err(), "parameter `page`, at `$`: expected u8, found integer `300`");
     }
 
     #[test]
     fn an_object_that_does_not_fit_bare_was_meant_by_name() {
         let error = one::<String>(r#"{"pgae": "a"}"#).unwrap_err();
-        assert!(
-            error.starts_with("unknown parameter `pgae`; the function takes `page`: "),
-            "{error}"
-        );
+        assert!(error.starts_with("unknown parameter `pgae`; the function takes `page`: "), "{error}");
         let error = one::<String>(r#"{"page": "a", "size": 1}"#).unwrap_err();
         assert!(error.starts_with("unknown parameter `size`;"), "{error}");
-        assert_eq!(
-            one::<String>("{}").unwrap_err(),
-            "missing parameter `page`; the function takes `page`"
-        );
+        assert_eq!(one::<String>("{}").unwrap_err(), "missing parameter `page`; the function takes `page`");
         let error = one::<Page>(r#"{"url": "u"}"#).unwrap_err();
         assert_eq!(
             error,
@@ -342,10 +293,7 @@ mod tests {
 
     #[test]
     fn several_parameters_are_named_and_checked() {
-        assert_eq!(
-            two(r#"{"count": 1, "name": "n"}"#),
-            Ok((1, Some("n".to_owned())))
-        );
+        assert_eq!(two(r#"{"count": 1, "name": "n"}"#), Ok((1, Some("n".to_owned()))));
         assert_eq!(two(r#"{"count": 1}"#), Ok((1, None)));
         assert_eq!(
             two(r#"{"cuont": 1}"#).unwrap_err(),
@@ -355,19 +303,9 @@ mod tests {
             two(r#"{"name": "n"}"#).unwrap_err(),
             "missing parameter `count`; the function takes `count`, `name`"
         );
-        assert_eq!(
-            two(r#"{"count": 1, "count": 2}"#).unwrap_err(),
-            "parameter `count` is given twice"
-        );
-        assert_eq!(
-            two("[1]").unwrap_err(),
-            "expected an object with the keys `count`, `name`, found an array"
-        );
-        assert!(
-            two("{")
-                .unwrap_err()
-                .starts_with("the input is not JSON: EOF while parsing")
-        );
+        assert_eq!(two(r#"{"count": 1, "count": 2}"#).unwrap_err(), "parameter `count` is given twice");
+        assert_eq!(two("[1]").unwrap_err(), "expected an object with the keys `count`, `name`, found an array");
+        assert!(two("{").unwrap_err().starts_with("the input is not JSON: EOF while parsing"));
     }
 
     #[test]
@@ -375,10 +313,7 @@ mod tests {
         for input in ["", "  ", "null", "{}"] {
             assert!(Arguments::read(input.as_bytes(), &[]).is_ok(), "{input:?}");
         }
-        assert_eq!(
-            Arguments::read(b"1", &[]).unwrap_err().message,
-            "the function takes no input, but found a number"
-        );
+        assert_eq!(Arguments::read(b"1", &[]).unwrap_err().message, "the function takes no input, but found a number");
         assert!(
             Arguments::read(br#"{"a": 1}"#, &[])
                 .unwrap_err()
@@ -393,10 +328,7 @@ mod tests {
         assert_eq!(one::<Option<u8>>("null"), Ok(None));
         assert_eq!(one::<Option<u8>>("{ }"), Ok(None));
         assert_eq!(one::<Option<u8>>(r#"{"page": 3}"#), Ok(Some(3)));
-        assert_eq!(
-            one::<u8>("").unwrap_err(),
-            "missing parameter `page`; the function takes `page`"
-        );
+        assert_eq!(one::<u8>("").unwrap_err(), "missing parameter `page`; the function takes `page`");
     }
 
     #[test]

@@ -30,10 +30,7 @@ use crate::host::{self, Payload};
 ///
 /// # Errors
 /// The called function's failure, or the host's.
-pub fn call_by_name<I: Serialize + ?Sized, T: DeserializeOwned>(
-    function: &str,
-    input: &I,
-) -> Result<T> {
+pub fn call_by_name<I: Serialize + ?Sized, T: DeserializeOwned>(function: &str, input: &I) -> Result<T> {
     call(function, serde_json::to_vec(input)?)
 }
 
@@ -42,13 +39,7 @@ pub fn call_by_name<I: Serialize + ?Sized, T: DeserializeOwned>(
 /// # Errors
 /// The called function's failure, or the host's.
 pub fn call<T: DeserializeOwned>(function: &str, input: Vec<u8>) -> Result<T> {
-    let output = host::call(
-        function,
-        &Payload {
-            content_type: JSON.to_owned(),
-            data: input,
-        },
-    )?;
+    let output = host::call(function, &Payload { content_type: JSON.to_owned(), data: input })?;
     decode(function, &output)
 }
 
@@ -61,8 +52,6 @@ pub(crate) fn decode<T: DeserializeOwned>(function: &str, output: &Payload) -> R
 /// Compiled once for all types.
 fn misfit(error: &serde_path_to_error::Error<serde_json::Error>, function: &str) -> Failure {
     let path = error.path();
-    Failure::terminal(format!(
-        "the result of `{function}` does not fit its own type, at `{path}`"
-    ))
-    .because(error.inner())
+    Failure::terminal(format!("the result of `{function}` does not fit its own type, at `{path}`"))
+        .because(error.inner())
 }

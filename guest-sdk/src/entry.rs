@@ -64,23 +64,15 @@ pub fn all() -> Vec<&'static Entry> {
 /// # Errors
 /// [`Code::UnknownFunction`]: none or more than one has that name.
 pub fn find(name: &str) -> Result<&'static Entry> {
-    let mut named = inventory::iter::<Entry>
-        .into_iter()
-        .filter(|entry| entry.name == name);
+    let mut named = inventory::iter::<Entry>.into_iter().filter(|entry| entry.name == name);
     match (named.next(), named.next()) {
         (Some(entry), None) => Ok(entry),
         (Some(one), Some(other)) => Err(Failure::new(Code::UnknownFunction, duplicate(one, other))),
         (None, _) => {
-            let known: Vec<String> = all()
-                .iter()
-                .map(|entry| format!("`{}`", entry.name))
-                .collect();
+            let known: Vec<String> = all().iter().map(|entry| format!("`{}`", entry.name)).collect();
             Err(Failure::new(
                 Code::UnknownFunction,
-                format!(
-                    "no function `{name}` in this app; it has {}",
-                    known.join(", ")
-                ),
+                format!("no function `{name}` in this app; it has {}", known.join(", ")),
             ))
         }
     }
@@ -88,10 +80,7 @@ pub fn find(name: &str) -> Result<&'static Entry> {
 
 /// Says that two functions have one name.
 pub fn duplicate(one: &Entry, other: &Entry) -> String {
-    format!(
-        "two functions are named `{}`: at {} and at {}; rename one",
-        one.name, one.source, other.source
-    )
+    format!("two functions are named `{}`: at {} and at {}; rename one", one.name, one.source, other.source)
 }
 
 /// Encodes what a function returned.
@@ -99,9 +88,8 @@ pub fn duplicate(one: &Entry, other: &Entry) -> String {
 /// # Errors
 /// [`Code::Terminal`]: the value cannot be written as JSON.
 pub fn encode_output<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| {
-        Failure::terminal(format!("the result cannot be written as JSON: {error}"))
-    })
+    serde_json::to_vec(value)
+        .map_err(|error| Failure::terminal(format!("the result cannot be written as JSON: {error}")))
 }
 
 /// A `Result` whose type arguments the macro cannot read off.
@@ -118,17 +106,11 @@ impl<T, E> Fallible for Result<T, E> {
 ///
 /// # Errors
 /// [`Code::InvalidInput`].
-#[cfg_attr(
-    not(target_arch = "wasm32"),
-    expect(dead_code, reason = "only the host sends one")
-)]
+#[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "only the host sends one"))]
 pub fn check_content_type(content_type: &str) -> Result<()> {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if media_type.is_empty() || media_type.eq_ignore_ascii_case(JSON) {
         return Ok(());
     }
-    Err(Failure::new(
-        Code::InvalidInput,
-        format!("the input is `{media_type}`; this function takes `{JSON}`"),
-    ))
+    Err(Failure::new(Code::InvalidInput, format!("the input is `{media_type}`; this function takes `{JSON}`")))
 }

@@ -15,9 +15,7 @@ const CAUSES_MAX: usize = 16;
 /// What kind of failure it is. [`Failed`](Code::Failed), [`Terminal`](Code::Terminal),
 /// [`InvalidInput`](Code::InvalidInput) and [`UnknownFunction`](Code::UnknownFunction) come from the function, the others from
 /// the host.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Code {
@@ -99,11 +97,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of any code.
     pub fn new(code: Code, message: impl fmt::Display) -> Self {
-        Self {
-            code,
-            message: message.to_string(),
-            causes: Vec::new(),
-        }
+        Self { code, message: message.to_string(), causes: Vec::new() }
     }
 
     /// A failure that another attempt may mend.
@@ -148,57 +142,36 @@ impl Failure {
 
     /// Whether the host never retries it.
     pub fn is_terminal(&self) -> bool {
-        matches!(
-            self.code,
-            Code::Terminal | Code::InvalidInput | Code::UnknownFunction
-        )
+        matches!(self.code, Code::Terminal | Code::InvalidInput | Code::UnknownFunction)
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        self.causes
-            .iter()
-            .try_for_each(|cause| write!(f, ": {cause}"))
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        let code = if is_terminal(&error) {
-            Code::Terminal
-        } else {
-            Code::Failed
-        };
+        let code = if is_terminal(&error) { Code::Terminal } else { Code::Failed };
         let causes = chain(error.source()).map(ToString::to_string).collect();
-        Self {
-            code,
-            message: error.to_string(),
-            causes,
-        }
+        Self { code, message: error.to_string(), causes }
     }
 }
 
 /// Whether the error, or one that led to it, is one of this SDK's that stays the same however often it is tried.
 fn is_terminal(error: &(dyn Error + 'static)) -> bool {
     chain(Some(error)).any(|error| {
-        error
-            .downcast_ref::<crate::http::Error>()
-            .is_some_and(crate::http::Error::is_terminal)
-            || error
-                .downcast_ref::<crate::model::Error>()
-                .is_some_and(crate::model::Error::is_terminal)
-            || error
-                .downcast_ref::<crate::kv::Error>()
-                .is_some_and(crate::kv::Error::is_terminal)
+        error.downcast_ref::<crate::http::Error>().is_some_and(crate::http::Error::is_terminal)
+            || error.downcast_ref::<crate::model::Error>().is_some_and(crate::model::Error::is_terminal)
+            || error.downcast_ref::<crate::kv::Error>().is_some_and(crate::kv::Error::is_terminal)
     })
 }
 
 /// The error and what led to it, one source after another.
-fn chain<'a>(
-    first: Option<&'a (dyn Error + 'static)>,
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+fn chain<'a>(first: Option<&'a (dyn Error + 'static)>) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = first;
     std::iter::from_fn(move || {
         let error = next?;
@@ -296,24 +269,14 @@ mod tests {
 
     #[test]
     fn an_error_that_stays_is_terminal() {
-        let denied = crate::http::Error::Denied {
-            url: "http://10.0.0.1/".to_owned(),
-        };
+        let denied = crate::http::Error::Denied { url: "http://10.0.0.1/".to_owned() };
         assert_eq!(Failure::from(denied).code, Code::Terminal);
     }
 
     #[test]
     fn a_code_is_spelled_the_same_in_json_and_in_text() {
-        for code in [
-            Code::Failed,
-            Code::InvalidInput,
-            Code::OutputTooLarge,
-            Code::DepthExceeded,
-        ] {
-            assert_eq!(
-                serde_json::to_string(&code).expect("a code is JSON"),
-                format!("\"{code}\"")
-            );
+        for code in [Code::Failed, Code::InvalidInput, Code::OutputTooLarge, Code::DepthExceeded] {
+            assert_eq!(serde_json::to_string(&code).expect("a code is JSON"), format!("\"{code}\""));
         }
     }
 }

@@ -106,10 +106,7 @@ pub fn open(name: impl Into<String>) -> Result<Bucket, Error> {
     let name = name.into();
     match host::Bucket::open(&name) {
         Ok(bucket) => Ok(Bucket { name, bucket }),
-        Err(fault) => Err(Error::Open {
-            bucket: name,
-            fault,
-        }),
+        Err(fault) => Err(Error::Open { bucket: name, fault }),
     }
 }
 
@@ -124,9 +121,7 @@ impl Bucket {
     /// # Errors
     /// [`Error::Key`].
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.bucket
-            .get(key)
-            .map_err(|fault| self.key("read", key, fault))
+        self.bucket.get(key).map_err(|fault| self.key("read", key, fault))
     }
 
     /// Writes a value over whatever the key held.
@@ -134,9 +129,7 @@ impl Bucket {
     /// # Errors
     /// [`Error::Key`].
     pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
-        self.bucket
-            .set(key, value.as_ref())
-            .map_err(|fault| self.key("write", key, fault))
+        self.bucket.set(key, value.as_ref()).map_err(|fault| self.key("write", key, fault))
     }
 
     /// Reads a value that was written by [`set_json`](Self::set_json).
@@ -147,9 +140,7 @@ impl Bucket {
         let Some(json) = self.get(key)? else {
             return Ok(None);
         };
-        serde_json::from_slice(&json)
-            .map(Some)
-            .map_err(|source| self.json(key, source))
+        serde_json::from_slice(&json).map(Some).map_err(|source| self.json(key, source))
     }
 
     /// Writes a value as JSON.
@@ -166,9 +157,7 @@ impl Bucket {
     /// # Errors
     /// [`Error::Key`].
     pub fn delete(&self, key: &str) -> Result<(), Error> {
-        self.bucket
-            .delete(key)
-            .map_err(|fault| self.key("delete", key, fault))
+        self.bucket.delete(key).map_err(|fault| self.key("delete", key, fault))
     }
 
     /// Whether the key exists.
@@ -176,35 +165,20 @@ impl Bucket {
     /// # Errors
     /// [`Error::Key`].
     pub fn exists(&self, key: &str) -> Result<bool, Error> {
-        self.bucket
-            .exists(key)
-            .map_err(|fault| self.key("look up", key, fault))
+        self.bucket.exists(key).map_err(|fault| self.key("look up", key, fault))
     }
 
     /// Lists the keys, page by page, in no particular order. The first error ends it.
     pub fn keys(&self) -> Keys<'_> {
-        Keys {
-            bucket: self,
-            page: VecDeque::new(),
-            next: Next::First,
-        }
+        Keys { bucket: self, page: VecDeque::new(), next: Next::First }
     }
 
     fn key(&self, action: &'static str, key: &str, fault: Fault) -> Error {
-        Error::Key {
-            action,
-            bucket: self.name.clone(),
-            key: key.to_owned(),
-            fault,
-        }
+        Error::Key { action, bucket: self.name.clone(), key: key.to_owned(), fault }
     }
 
     fn json(&self, key: &str, source: serde_json::Error) -> Error {
-        Error::Json {
-            bucket: self.name.clone(),
-            key: key.to_owned(),
-            source,
-        }
+        Error::Json { bucket: self.name.clone(), key: key.to_owned(), source }
     }
 }
 
@@ -243,10 +217,7 @@ impl Iterator for Keys<'_> {
                 }
                 Err(fault) => {
                     self.next = Next::End;
-                    return Some(Err(Error::List {
-                        bucket: self.bucket.name.clone(),
-                        fault,
-                    }));
+                    return Some(Err(Error::List { bucket: self.bucket.name.clone(), fault }));
                 }
             }
         }
@@ -284,10 +255,7 @@ mod tests {
         bucket.set("a", "not JSON")?;
         let error = bucket.get_json::<u32>("a").expect_err("it is no number");
         assert!(error.is_terminal());
-        assert_eq!(
-            error.to_string(),
-            "the value of key `a` in bucket `pages` is no such JSON"
-        );
+        assert_eq!(error.to_string(), "the value of key `a` in bucket `pages` is no such JSON");
         Ok(())
     }
 }

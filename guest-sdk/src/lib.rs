@@ -28,11 +28,7 @@
 //! crates), built with `cargo build --target wasm32-wasip2`. Functions are found when the app is linked; nothing is listed.
 //!
 //! The same crate is tested natively with `cargo test`: see [`testing`] for what stands in for the host.
-#![cfg_attr(
-    target_arch = "wasm32",
-    doc = "",
-    doc = "[`testing`]: https://docs.rs/bireme-sdk"
-)]
+#![cfg_attr(target_arch = "wasm32", doc = "", doc = "[`testing`]: https://docs.rs/bireme-sdk")]
 
 // The macro's code says `::bireme_sdk`, in this crate's own tests too.
 extern crate self as bireme_sdk;

@@ -16,8 +16,7 @@ use std::fmt;
 use crate::host;
 
 pub use crate::{
-    __log_debug as debug, __log_error as error, __log_info as info, __log_trace as trace,
-    __log_warn as warn,
+    __log_debug as debug, __log_error as error, __log_info as info, __log_trace as trace, __log_warn as warn,
 };
 
 /// How much a line matters.
@@ -43,10 +42,8 @@ pub enum Level {
 /// write(Level::Info, format_args!("fetched"), &[("status", &200)]);
 /// ```
 pub fn write(level: Level, message: fmt::Arguments<'_>, fields: &[(&str, &dyn fmt::Display)]) {
-    let fields: Vec<(String, String)> = fields
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.to_string()))
-        .collect();
+    let fields: Vec<(String, String)> =
+        fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
     host::log(level, &message.to_string(), &fields);
 }
 

@@ -88,22 +88,14 @@ impl<'inputs, T> Map<'inputs, T> {
 
     /// Yields only the successes, and keeps the failures.
     pub fn keep_going(self) -> KeepGoing<'inputs, T> {
-        KeepGoing {
-            flow: self.0,
-            failures: Vec::new(),
-            failures_count: 0,
-        }
+        KeepGoing { flow: self.0, failures: Vec::new(), failures_count: 0 }
     }
 }
 
 impl<'inputs, T> Unordered<'inputs, T> {
     /// Yields only the successes, as they complete, and keeps the failures.
     pub fn keep_going(self) -> KeepGoing<'inputs, T> {
-        KeepGoing {
-            flow: self.0,
-            failures: Vec::new(),
-            failures_count: 0,
-        }
+        KeepGoing { flow: self.0, failures: Vec::new(), failures_count: 0 }
     }
 }
 
@@ -200,32 +192,22 @@ mod tests {
     #[test]
     fn nothing_is_drawn_before_a_result_is_asked_for_and_never_far_ahead() {
         let drawn = Cell::new(0_u64);
-        let inputs = (0..1_000_000)
-            .map(|n| n * 10)
-            .inspect(|_| drawn.set(drawn.get() + 1));
+        let inputs = (0..1_000_000).map(|n| n * 10).inspect(|_| drawn.set(drawn.get() + 1));
         let mut results = plus_one::map(inputs);
         assert_eq!(drawn.get(), 0);
         for n in 0..100 {
             assert_eq!(results.next(), Some(Ok(n * 10 + 1)));
-            assert!(
-                drawn.get() <= n + 1 + 2 * flow::OFFER_LEN_MAX as u64,
-                "{} drawn at {n}",
-                drawn.get()
-            );
+            assert!(drawn.get() <= n + 1 + 2 * flow::OFFER_LEN_MAX as u64, "{} drawn at {n}", drawn.get());
         }
     }
 
     #[test]
     fn the_first_failure_ends_the_map_and_draws_nothing_more() {
         let drawn = Cell::new(0_u64);
-        let results: Vec<_> =
-            plus_one::map((8..1_000_000).inspect(|_| drawn.set(drawn.get() + 1))).collect();
+        let results: Vec<_> = plus_one::map((8..1_000_000).inspect(|_| drawn.set(drawn.get() + 1))).collect();
         assert_eq!(results, [Ok(9), Err(Failure::terminal("9 ends in 9"))]);
         assert!(drawn.get() < 1_000, "{}", drawn.get());
-        assert_eq!(
-            plus_one::map([9, 1]).unordered().collect::<Vec<_>>().len(),
-            1
-        );
+        assert_eq!(plus_one::map([9, 1]).unordered().collect::<Vec<_>>().len(), 1);
     }
 
     #[test]
@@ -233,10 +215,7 @@ mod tests {
         let mut results = plus_one::map(0..100).keep_going();
         assert_eq!(results.by_ref().count(), 90);
         assert_eq!(results.failures_count(), 10);
-        assert_eq!(
-            results.failures()[1],
-            (19, Failure::terminal("19 ends in 9"))
-        );
+        assert_eq!(results.failures()[1], (19, Failure::terminal("19 ends in 9")));
         assert_eq!(results.next(), None);
     }
 
@@ -245,17 +224,13 @@ mod tests {
         let len = FAILURES_LEN_MAX as u64 + 5;
         let mut results = plus_one::map((0..len).map(|_| 9)).keep_going();
         assert_eq!(results.by_ref().count(), 0);
-        assert_eq!(
-            (results.failures_count(), results.failures().len()),
-            (len, FAILURES_LEN_MAX)
-        );
+        assert_eq!((results.failures_count(), results.failures().len()), (len, FAILURES_LEN_MAX));
     }
 
     #[test]
     fn a_map_feeds_another_and_both_are_lazy() {
         let drawn = Cell::new(0_u64);
-        let mut first =
-            plus_one::map((0..1_000_000).inspect(|_| drawn.set(drawn.get() + 1))).keep_going();
+        let mut first = plus_one::map((0..1_000_000).inspect(|_| drawn.set(drawn.get() + 1))).keep_going();
         let second: Vec<u64> = plus_one::map(first.by_ref().filter(|n| n % 10 != 9))
             .take(20)
             .collect::<Result<_>>()
@@ -267,30 +242,16 @@ mod tests {
 
     #[test]
     fn an_unknown_function_fails_at_the_first_result() {
-        let mut results = map::<u64, _>(
-            "no_such_function",
-            std::iter::repeat_with(|| Ok(Vec::new())),
-        );
-        assert_eq!(
-            results
-                .next()
-                .and_then(Result::err)
-                .map(|failure| failure.code),
-            Some(Code::UnknownFunction)
-        );
+        let mut results = map::<u64, _>("no_such_function", std::iter::repeat_with(|| Ok(Vec::new())));
+        assert_eq!(results.next().and_then(Result::err).map(|failure| failure.code), Some(Code::UnknownFunction));
         assert_eq!(results.next(), None);
     }
 
     #[test]
     fn an_input_that_cannot_be_written_ends_the_map_and_is_named() {
         let inputs = [Ok(b"1".to_vec()), Err(Failure::failed("no"))];
-        let failures: Vec<_> = map::<u64, _>("plus_one", inputs.into_iter())
-            .filter_map(Result::err)
-            .collect();
+        let failures: Vec<_> = map::<u64, _>("plus_one", inputs.into_iter()).filter_map(Result::err).collect();
         assert_eq!(failures.len(), 1);
-        assert_eq!(
-            failures[0].to_string(),
-            "input 1 of the map cannot be sent: no"
-        );
+        assert_eq!(failures[0].to_string(), "input 1 of the map cannot be sent: no");
     }
 }

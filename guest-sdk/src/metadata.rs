@@ -52,8 +52,7 @@ struct Function {
 /// ```
 pub fn describe() -> String {
     let document = document(&entry::all());
-    serde_json::to_string(&document)
-        .expect("the document holds only strings, numbers and maps keyed by strings")
+    serde_json::to_string(&document).expect("the document holds only strings, numbers and maps keyed by strings")
 }
 
 fn document(entries: &[&'static Entry]) -> Document {
@@ -62,17 +61,8 @@ fn document(entries: &[&'static Entry]) -> Document {
         .filter(|pair| pair[0].name == pair[1].name)
         .map(|pair| entry::duplicate(pair[0], pair[1]))
         .collect();
-    let functions = if errors.is_empty() {
-        entries.iter().map(|entry| function(entry)).collect()
-    } else {
-        Vec::new()
-    };
-    Document {
-        format: FORMAT,
-        app: entries.first().map(|entry| entry.app),
-        functions,
-        errors,
-    }
+    let functions = if errors.is_empty() { entries.iter().map(|entry| function(entry)).collect() } else { Vec::new() };
+    Document { format: FORMAT, app: entries.first().map(|entry| entry.app), functions, errors }
 }
 
 fn function(entry: &Entry) -> Function {
@@ -142,10 +132,7 @@ mod tests {
     #[test]
     fn what_is_not_declared_is_left_to_the_host() {
         let document = serde_json::to_value(document(&[entry("plain")])).expect("it is JSON");
-        assert_eq!(
-            document["functions"][0]["attributes"],
-            json!({ "outbound": [], "models": [] })
-        );
+        assert_eq!(document["functions"][0]["attributes"], json!({ "outbound": [], "models": [] }));
         assert_eq!(elsewhere::plain::call(), Ok(()));
     }
 
@@ -154,8 +141,7 @@ mod tests {
         let document = document(&[entry("weigh"), entry("weigh")]);
         assert!(document.functions.is_empty());
         assert!(
-            document.errors[0]
-                .starts_with("two functions are named `weigh`: at guest-sdk/src/metadata.rs:"),
+            document.errors[0].starts_with("two functions are named `weigh`: at guest-sdk/src/metadata.rs:"),
             "{}",
             document.errors[0]
         );

@@ -20,9 +20,7 @@ pub enum Error {
     )]
     Unknown { model: String },
     /// The function does not list the model.
-    #[error(
-        "this function does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`"
-    )]
+    #[error("this function does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`")]
     NotDeclared { model: String },
     /// The input does not fit the model.
     #[error("model `{model}` cannot take the input: {reason}")]
@@ -49,13 +47,7 @@ pub enum Error {
 impl Error {
     /// Whether it stays the same however often it is tried.
     pub fn is_terminal(&self) -> bool {
-        matches!(
-            self,
-            Self::Unknown { .. }
-                | Self::NotDeclared { .. }
-                | Self::BadInput { .. }
-                | Self::NoFake { .. }
-        )
+        matches!(self, Self::Unknown { .. } | Self::NotDeclared { .. } | Self::BadInput { .. } | Self::NoFake { .. })
     }
 }
 
@@ -97,11 +89,7 @@ impl Model {
     /// # Errors
     /// See [`Error`].
     pub fn embed<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vector>, Error> {
-        Ok(self
-            .embed_flat(texts)?
-            .iter()
-            .map(|values| Vector::from(values.to_vec()))
-            .collect())
+        Ok(self.embed_flat(texts)?.iter().map(|values| Vector::from(values.to_vec())).collect())
     }
 
     /// Embeds each text into one flat list, without an allocation for each vector.
@@ -110,23 +98,14 @@ impl Model {
     /// See [`Error`].
     pub fn embed_flat<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings, Error> {
         if texts.is_empty() {
-            return Ok(Embeddings {
-                dimension: 0,
-                values: Vec::new(),
-            });
+            return Ok(Embeddings { dimension: 0, values: Vec::new() });
         }
         let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
         let (dimension, values) = host::embed(&self.name, &texts)?;
         if dimension == 0 || dimension.checked_mul(texts.len()) != Some(values.len()) {
-            let reason = format!(
-                "{} values of dimension {dimension} came back for {} texts",
-                values.len(),
-                texts.len()
-            );
-            return Err(Error::Unavailable {
-                model: self.name.clone(),
-                reason,
-            });
+            let reason =
+                format!("{} values of dimension {dimension} came back for {} texts", values.len(), texts.len());
+            return Err(Error::Unavailable { model: self.name.clone(), reason });
         }
         Ok(Embeddings { dimension, values })
     }

@@ -26,24 +26,14 @@ pub struct SchemasBuilder {
 
 impl SchemasBuilder {
     /// Begins with no parameters.
-    #[expect(
-        clippy::new_without_default,
-        reason = "only the macro's code begins one"
-    )]
+    #[expect(clippy::new_without_default, reason = "only the macro's code begins one")]
     pub fn new() -> Self {
-        Self {
-            generator: settings().into_generator(),
-            properties: Map::new(),
-            required: Vec::new(),
-        }
+        Self { generator: settings().into_generator(), properties: Map::new(), required: Vec::new() }
     }
 
     /// Adds a parameter. It is required unless its type accepts being absent, which only an `Option` does.
     pub fn parameter<T: JsonSchema + DeserializeOwned>(&mut self, name: &str) {
-        self.properties.insert(
-            name.to_owned(),
-            self.generator.subschema_for::<T>().to_value(),
-        );
+        self.properties.insert(name.to_owned(), self.generator.subschema_for::<T>().to_value());
         if T::deserialize(Absent).is_err() {
             self.required.push(name.into());
         }
@@ -66,10 +56,7 @@ impl SchemasBuilder {
         if !definitions.is_empty() {
             input.insert("$defs".to_owned(), Value::Object(definitions));
         }
-        Schemas {
-            input: Value::Object(input),
-            output: output.to_value(),
-        }
+        Schemas { input: Value::Object(input), output: output.to_value() }
     }
 }
 
@@ -99,15 +86,9 @@ mod tests {
         builder.parameter::<Option<u32>>("limit");
         let schemas = builder.finish::<Vec<Page>>();
         assert_eq!(schemas.input["required"], json!(["page"]));
-        assert_eq!(
-            schemas.input["properties"]["page"],
-            json!({ "$ref": "#/$defs/Page" })
-        );
+        assert_eq!(schemas.input["properties"]["page"], json!({ "$ref": "#/$defs/Page" }));
         assert_eq!(schemas.input["$defs"]["Page"]["required"], json!(["url"]));
         assert_eq!(schemas.output["items"], json!({ "$ref": "#/$defs/Page" }));
-        assert_eq!(
-            schemas.output["$defs"]["Page"]["required"],
-            json!(["url", "links"])
-        );
+        assert_eq!(schemas.output["$defs"]["Page"]["required"], json!(["url", "links"]));
     }
 }

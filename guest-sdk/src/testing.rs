@@ -22,9 +22,7 @@ type Restore = Box<dyn FnOnce(&mut Fakes)>;
 
 impl Guard {
     fn new(restore: impl FnOnce(&mut Fakes) + 'static) -> Self {
-        Self {
-            restore: Some(Box::new(restore)),
-        }
+        Self { restore: Some(Box::new(restore)) }
     }
 }
 
@@ -65,26 +63,14 @@ pub fn with_http(answer: impl Fn(&Request) -> Result<Response, Error> + 'static)
 ///
 /// # Panics
 /// When a vector has another length than `dimension`.
-pub fn with_model(
-    name: impl Into<String>,
-    dimension: usize,
-    embed: impl Fn(&str) -> Vec<f32> + 'static,
-) -> Guard {
+pub fn with_model(name: impl Into<String>, dimension: usize, embed: impl Fn(&str) -> Vec<f32> + 'static) -> Guard {
     let name = name.into();
     let checked = move |text: &str| {
         let vector = embed(text);
-        assert_eq!(
-            vector.len(),
-            dimension,
-            "the fake model returns vectors of its dimension"
-        );
+        assert_eq!(vector.len(), dimension, "the fake model returns vectors of its dimension");
         vector
     };
-    let before = FAKES.with_borrow_mut(|fakes| {
-        fakes
-            .models
-            .insert(name.clone(), (dimension, Rc::new(checked)))
-    });
+    let before = FAKES.with_borrow_mut(|fakes| fakes.models.insert(name.clone(), (dimension, Rc::new(checked))));
     Guard::new(move |fakes| {
         match before {
             Some(model) => fakes.models.insert(name, model),
@@ -104,8 +90,7 @@ pub fn with_model(
 /// # Ok::<(), kv::Error>(())
 /// ```
 pub fn with_kv() -> Guard {
-    let before =
-        FAKES.with_borrow_mut(|fakes| fakes.kv.replace(Rc::new(RefCell::new(BTreeMap::new()))));
+    let before = FAKES.with_borrow_mut(|fakes| fakes.kv.replace(Rc::new(RefCell::new(BTreeMap::new()))));
     Guard::new(move |fakes| fakes.kv = before)
 }
 

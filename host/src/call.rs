@@ -20,10 +20,7 @@ pub struct Payload {
 impl Payload {
     /// Wraps JSON text. Does not check it: the function's decoder does, and names the place.
     pub fn json(data: impl Into<Bytes>) -> Self {
-        Self {
-            content_type: JSON.to_owned(),
-            data: data.into(),
-        }
+        Self { content_type: JSON.to_owned(), data: data.into() }
     }
 }
 
@@ -88,10 +85,7 @@ impl FailureCode {
     /// A crash or a passed deadline may come from what the function met (a slow site, a large page that is gone next
     /// time), so they count; what the input or the declaration alone decides does not.
     pub fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Self::Failed | Self::Timeout | Self::Crashed | Self::Unavailable
-        )
+        matches!(self, Self::Failed | Self::Timeout | Self::Crashed | Self::Unavailable)
     }
 }
 
@@ -114,20 +108,14 @@ pub struct Failure {
 impl Failure {
     /// A failure without causes.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            causes: Vec::new(),
-        }
+        Self { code, message: message.into(), causes: Vec::new() }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        self.causes
-            .iter()
-            .try_for_each(|cause| write!(f, ": {cause}"))
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 

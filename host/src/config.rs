@@ -37,11 +37,7 @@ impl Directories {
     /// `--data DIR` holds everything; without it the XDG base directories are used.
     pub fn resolve(data: Option<&Path>) -> Result<Self, ConfigError> {
         if let Some(data) = data {
-            return Ok(Self {
-                data: data.to_owned(),
-                models: data.join("models"),
-                artifacts: data.join("artifacts"),
-            });
+            return Ok(Self { data: data.to_owned(), models: data.join("models"), artifacts: data.join("artifacts") });
         }
         let dirs = directories::ProjectDirs::from("", "", "bireme").ok_or(ConfigError::NoHome)?;
         Ok(Self {
@@ -70,20 +66,11 @@ impl Config {
             batch_limits: BatchLimits::default(),
             noop_model: false,
         };
-        Ok(Self {
-            directories,
-            grants: Grants::parse(grants)?,
-            engine: EngineConfig::default(),
-            inference,
-        })
+        Ok(Self { directories, grants: Grants::parse(grants)?, engine: EngineConfig::default(), inference })
     }
 }
 
 /// Refuses addresses that other machines reach.
 pub fn check_listen(listen: SocketAddr) -> Result<SocketAddr, ConfigError> {
-    if listen.ip().is_loopback() {
-        Ok(listen)
-    } else {
-        Err(ConfigError::NotLoopback { listen })
-    }
+    if listen.ip().is_loopback() { Ok(listen) } else { Err(ConfigError::NotLoopback { listen }) }
 }

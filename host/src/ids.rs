@@ -31,18 +31,10 @@ fn check_name(name: &str) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if name.len() > NAME_LEN_MAX {
-        return Err(NameError::TooLong {
-            name: name.chars().take(80).collect(),
-        });
+        return Err(NameError::TooLong { name: name.chars().take(80).collect() });
     }
-    match name
-        .chars()
-        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))
-    {
-        Some(found) => Err(NameError::Character {
-            name: name.to_owned(),
-            found,
-        }),
+    match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))) {
+        Some(found) => Err(NameError::Character { name: name.to_owned(), found }),
         None => Ok(()),
     }
 }
@@ -156,13 +148,7 @@ pub struct Version(Arc<str>);
 impl Version {
     /// Returns the version of the component with this digest.
     pub fn of_digest(digest: &[u8; 32]) -> Self {
-        Self(
-            digest[..6]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-                .into(),
-        )
+        Self(digest[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
     }
 
     /// Returns it as text.
@@ -186,17 +172,7 @@ mod tests {
         for good in ["a", "docs-search", "A_1", &"x".repeat(64)] {
             assert!(AppName::new(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            ".",
-            "..",
-            "a/b",
-            "a b",
-            "ä",
-            "a\0",
-            "%2e",
-            &"x".repeat(65),
-        ] {
+        for bad in ["", ".", "..", "a/b", "a b", "ä", "a\0", "%2e", &"x".repeat(65)] {
             assert!(AppName::new(bad).is_err(), "{bad}");
         }
     }

@@ -105,11 +105,7 @@ pub struct Ceilings {
 
 impl Default for Ceilings {
     fn default() -> Self {
-        Self {
-            memory_bytes_max: 1024 * MIB,
-            timeout_max: Duration::from_secs(3_600),
-            retries_max: 10,
-        }
+        Self { memory_bytes_max: 1024 * MIB, timeout_max: Duration::from_secs(3_600), retries_max: 10 }
     }
 }
 
@@ -128,12 +124,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self {
-            max_batch_size: 512,
-            max_batch_tokens: 16_384,
-            max_queue_size: 65_536,
-            max_request_rows: 16_384,
-        }
+        Self { max_batch_size: 512, max_batch_tokens: 16_384, max_queue_size: 65_536, max_request_rows: 16_384 }
     }
 }
 

@@ -53,21 +53,9 @@ impl Host {
         let key_value = Arc::new(KeyValue::new(&config.directories.data));
         let own_listeners = OwnListeners::default();
         let outbound = Outbound::new(OutboundLimits::default(), own_listeners.clone());
-        let services = Arc::new(Services::new(
-            inference.clone(),
-            key_value.clone(),
-            outbound,
-        ));
+        let services = Arc::new(Services::new(inference.clone(), key_value.clone(), outbound));
         let dispatcher = Dispatcher::new(sandbox.clone(), services, log);
-        Ok(Self {
-            config,
-            sandbox,
-            inference,
-            key_value,
-            own_listeners,
-            dispatcher,
-            artifacts,
-        })
+        Ok(Self { config, sandbox, inference, key_value, own_listeners, dispatcher, artifacts })
     }
 
     /// Makes a component callable. One without a metadata section is described first. Blocks while it compiles.
@@ -77,14 +65,8 @@ impl Host {
             Err(MetadataError::Missing) => self.sandbox.describe(&component.bytes).await?,
             Err(error) => return Err(error.into()),
         };
-        let compiled =
-            tokio::task::block_in_place(|| self.artifacts.load(self.sandbox.engine(), &component))?;
-        let program = self.sandbox.program(
-            &compiled,
-            component.version(),
-            metadata,
-            &self.config.grants,
-        )?;
+        let compiled = tokio::task::block_in_place(|| self.artifacts.load(self.sandbox.engine(), &component))?;
+        let program = self.sandbox.program(&compiled, component.version(), metadata, &self.config.grants)?;
         let program = Arc::new(program);
         self.dispatcher.deploy(program.clone());
         Ok(program)
@@ -92,14 +74,8 @@ impl Host {
 
     /// Lets calls under way finish, then ends the worker. What is not done after `DRAIN_TIMEOUT` is cut off.
     pub async fn shut_down(&self) {
-        if tokio::time::timeout(limits::DRAIN_TIMEOUT, self.dispatcher.drain())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                live = self.dispatcher.live().len(),
-                "calls did not end in time and are cut off"
-            );
+        if tokio::time::timeout(limits::DRAIN_TIMEOUT, self.dispatcher.drain()).await.is_err() {
+            tracing::warn!(live = self.dispatcher.live().len(), "calls did not end in time and are cut off");
         }
         self.inference.shut_down().await;
     }

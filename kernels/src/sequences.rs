@@ -24,17 +24,11 @@ impl<'a> Sequences<'a> {
     /// Takes `[0, len_0, len_0 + len_1, …]`; `[0]` is the empty batch.
     pub fn new(cu_seqlens: &'a [u32]) -> Result<Self, ShapeError> {
         if cu_seqlens.first() != Some(&0) {
-            return Err(ShapeError::Start {
-                actual: cu_seqlens.first().copied(),
-            });
+            return Err(ShapeError::Start { actual: cu_seqlens.first().copied() });
         }
         for (index, pair) in cu_seqlens.windows(2).enumerate() {
             if pair[0] >= pair[1] {
-                return Err(ShapeError::Sequence {
-                    index,
-                    start: pair[0],
-                    end: pair[1],
-                });
+                return Err(ShapeError::Sequence { index, start: pair[0], end: pair[1] });
             }
         }
         Ok(Self { cu_seqlens })
@@ -57,9 +51,7 @@ impl<'a> Sequences<'a> {
 
     /// The token range of each sequence, in order.
     pub fn ranges(self) -> impl ExactSizeIterator<Item = Range<usize>> + 'a {
-        self.cu_seqlens
-            .windows(2)
-            .map(|pair| pair[0] as usize..pair[1] as usize)
+        self.cu_seqlens.windows(2).map(|pair| pair[0] as usize..pair[1] as usize)
     }
 }
 
@@ -69,30 +61,10 @@ mod tests {
 
     #[test]
     fn a_batch_starts_at_zero_and_never_stands_still() {
-        assert_eq!(
-            Sequences::new(&[]).unwrap_err(),
-            ShapeError::Start { actual: None }
-        );
-        assert_eq!(
-            Sequences::new(&[1, 2]).unwrap_err(),
-            ShapeError::Start { actual: Some(1) }
-        );
-        assert_eq!(
-            Sequences::new(&[0, 2, 2]).unwrap_err(),
-            ShapeError::Sequence {
-                index: 1,
-                start: 2,
-                end: 2
-            }
-        );
-        assert_eq!(
-            Sequences::new(&[0, 2, 1]).unwrap_err(),
-            ShapeError::Sequence {
-                index: 1,
-                start: 2,
-                end: 1
-            }
-        );
+        assert_eq!(Sequences::new(&[]).unwrap_err(), ShapeError::Start { actual: None });
+        assert_eq!(Sequences::new(&[1, 2]).unwrap_err(), ShapeError::Start { actual: Some(1) });
+        assert_eq!(Sequences::new(&[0, 2, 2]).unwrap_err(), ShapeError::Sequence { index: 1, start: 2, end: 2 });
+        assert_eq!(Sequences::new(&[0, 2, 1]).unwrap_err(), ShapeError::Sequence { index: 1, start: 2, end: 1 });
     }
 
     #[test]

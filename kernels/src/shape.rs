@@ -5,11 +5,7 @@
 #[non_exhaustive]
 pub enum ShapeError {
     #[error("`{operand}` holds {actual} values, expected {expected}")]
-    Length {
-        operand: &'static str,
-        actual: usize,
-        expected: usize,
-    },
+    Length { operand: &'static str, actual: usize, expected: usize },
 
     #[error("`{size}` is 0, expected at least 1")]
     Zero { size: &'static str },
@@ -18,11 +14,7 @@ pub enum ShapeError {
     Heads { hidden: usize, heads: usize },
 
     #[error("token {index} has id {id}, over the last id of a vocabulary of {vocabulary}")]
-    Id {
-        index: usize,
-        id: u32,
-        vocabulary: usize,
-    },
+    Id { index: usize, id: u32, vocabulary: usize },
 
     #[error("`cu_seqlens` starts with {actual:?}, expected 0")]
     Start { actual: Option<u32> },
@@ -31,37 +23,17 @@ pub enum ShapeError {
     Sequence { index: usize, start: u32, end: u32 },
 
     #[error("sequence {index} has {length} tokens, over the limit of {length_max}")]
-    TooLong {
-        index: usize,
-        length: usize,
-        length_max: usize,
-    },
+    TooLong { index: usize, length: usize, length_max: usize },
 }
 
 impl ShapeError {
     /// Refuses `actual` values where an op needs `expected`.
-    pub(crate) fn check_len(
-        operand: &'static str,
-        actual: usize,
-        expected: usize,
-    ) -> Result<(), Self> {
-        if actual == expected {
-            Ok(())
-        } else {
-            Err(Self::Length {
-                operand,
-                actual,
-                expected,
-            })
-        }
+    pub(crate) fn check_len(operand: &'static str, actual: usize, expected: usize) -> Result<(), Self> {
+        if actual == expected { Ok(()) } else { Err(Self::Length { operand, actual, expected }) }
     }
 
     /// Refuses a size of zero.
     pub(crate) fn check_size(size: &'static str, value: usize) -> Result<(), Self> {
-        if value > 0 {
-            Ok(())
-        } else {
-            Err(Self::Zero { size })
-        }
+        if value > 0 { Ok(()) } else { Err(Self::Zero { size }) }
     }
 }

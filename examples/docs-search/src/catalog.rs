@@ -65,16 +65,10 @@ pub fn store(segment: &Segment) -> Result<Stored> {
     let packed = segment::pack(&segment.vectors)?;
     let bucket = kv::open(BUCKET)?;
     for (block, passages) in segment.passages.chunks(BLOCK_LEN).enumerate() {
-        bucket.set_json(
-            &passages_key(&segment.generation, segment.number, block),
-            passages,
-        )?;
+        bucket.set_json(&passages_key(&segment.generation, segment.number, block), passages)?;
     }
     bucket.set(&vectors_key(&segment.generation, segment.number), &packed)?;
-    Ok(Stored {
-        passages: u32::try_from(len)?,
-        vector_bytes: packed.len() as u64,
-    })
+    Ok(Stored { passages: u32::try_from(len)?, vector_bytes: packed.len() as u64 })
 }
 
 /// Checks that a generation is whole, makes it the one that is searched, and removes those before it.
@@ -91,17 +85,12 @@ pub fn commit(manifest: Manifest) -> Result<Manifest> {
     if let Some(current) = bucket.get_json::<Manifest>(MANIFEST)?
         && current.generation > manifest.generation
     {
-        return Err(Failure::terminal(format!(
-            "a later index, {}, was committed meanwhile",
-            current.generation
-        )));
+        return Err(Failure::terminal(format!("a later index, {}, was committed meanwhile", current.generation)));
     }
     bucket.set_json(MANIFEST, &manifest)?;
     let keys: Vec<String> = bucket.keys().collect::<Result<_, _>>()?;
-    let is_older = |key: &&String| {
-        key.split_once('/')
-            .is_some_and(|(generation, _)| generation < manifest.generation.as_str())
-    };
+    let is_older =
+        |key: &&String| key.split_once('/').is_some_and(|(generation, _)| generation < manifest.generation.as_str());
     for key in keys.iter().filter(is_older) {
         bucket.delete(key)?;
     }
@@ -126,9 +115,7 @@ pub fn search(query: &[f32], limit: usize) -> Result<Vec<Hit>> {
             return Ok(hits);
         }
     }
-    Err(Failure::failed(
-        "the index is being replaced again and again; try again",
-    ))
+    Err(Failure::failed("the index is being replaced again and again; try again"))
 }
 
 /// None where a commit removed the generation meanwhile.
@@ -163,12 +150,7 @@ fn search_generation(
         };
         let located = passages
             .get(place.position as usize % BLOCK_LEN)
-            .with_context(|| {
-                format!(
-                    "segment {} has no passage {}; index again",
-                    place.segment, place.position
-                )
-            })?;
+            .with_context(|| format!("segment {} has no passage {}; index again", place.segment, place.position))?;
         hits.push(Hit::new(located.clone(), score));
     }
     Ok(Some(hits))

@@ -48,23 +48,11 @@ pub enum Scraped {
 /// Fetches one page and takes it apart.
 #[function(timeout = "10s", memory = "64MiB", retries = 2, outbound = ["$site"])]
 pub fn scrape(url: String) -> Result<Scraped> {
-    let response = http::get(url)
-        .header("accept", "text/html")
-        .send()?
-        .error_for_status()?;
+    let response = http::get(url).header("accept", "text/html").send()?.error_for_status()?;
     let url: http::Url = response.url.parse::<http::Url>()?.without_fragment();
-    let skipped = |reason| Scraped::Skipped {
-        url: url.to_string(),
-        reason,
-    };
-    if let Some(content_type) = response
-        .headers
-        .get("content-type")
-        .filter(|text| !text.starts_with("text/html"))
-    {
-        return Ok(skipped(Reason::NotHtml {
-            content_type: content_type.to_owned(),
-        }));
+    let skipped = |reason| Scraped::Skipped { url: url.to_string(), reason };
+    if let Some(content_type) = response.headers.get("content-type").filter(|text| !text.starts_with("text/html")) {
+        return Ok(skipped(Reason::NotHtml { content_type: content_type.to_owned() }));
     }
     let html = String::from_utf8_lossy(&response.body);
     Ok(match page::parse(&url, &html) {

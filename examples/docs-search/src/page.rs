@@ -44,17 +44,8 @@ const SKIPPED_TAGS: [&str; 15] = [
     "title",
 ];
 /// Classes of mdBook and rustdoc that mark links, buttons and signs beside the text, and hidden lines of code.
-const SKIPPED_CLASSES: [&str; 9] = [
-    "anchor",
-    "boring",
-    "buttons",
-    "menu-bar",
-    "out-of-band",
-    "sidebar",
-    "src",
-    "test-arrow",
-    "tooltip",
-];
+const SKIPPED_CLASSES: [&str; 9] =
+    ["anchor", "boring", "buttons", "menu-bar", "out-of-band", "sidebar", "src", "test-arrow", "tooltip"];
 /// Elements that end a line of text.
 const BLOCK_TAGS: [&str; 31] = [
     "article",
@@ -102,20 +93,11 @@ pub fn parse(url: &Url, html: &str) -> Result<Page, Reason> {
         return Err(reason);
     }
     let title = if title.is_empty() {
-        blocks
-            .iter()
-            .find(|block| block.is_heading())
-            .map(|block| block.text().to_owned())
-            .unwrap_or_default()
+        blocks.iter().find(|block| block.is_heading()).map(|block| block.text().to_owned()).unwrap_or_default()
     } else {
         title
     };
-    Ok(Page {
-        url: url.to_string(),
-        title,
-        links: links(url, &document),
-        passages: passage::cut(blocks),
-    })
+    Ok(Page { url: url.to_string(), title, links: links(url, &document), passages: passage::cut(blocks) })
 }
 
 fn elements(document: &Html) -> impl Iterator<Item = ElementRef<'_>> {
@@ -124,9 +106,7 @@ fn elements(document: &Html) -> impl Iterator<Item = ElementRef<'_>> {
 
 fn title(document: &Html) -> String {
     let title = elements(document).find(|element| element.value().name() == "title");
-    title
-        .map(|title| collapse(&title.text().collect::<String>()))
-        .unwrap_or_default()
+    title.map(|title| collapse(&title.text().collect::<String>())).unwrap_or_default()
 }
 
 fn main(document: &Html) -> Option<ElementRef<'_>> {
@@ -136,8 +116,7 @@ fn main(document: &Html) -> Option<ElementRef<'_>> {
         |element| element.name() == "article",
         |element| element.name() == "body",
     ];
-    is.iter()
-        .find_map(|is| elements(document).find(|element| is(element.value())))
+    is.iter().find_map(|is| elements(document).find(|element| is(element.value())))
 }
 
 fn links(url: &Url, document: &Html) -> Vec<String> {
@@ -154,9 +133,7 @@ fn links(url: &Url, document: &Html) -> Vec<String> {
 
 fn is_skipped(element: &Element) -> bool {
     SKIPPED_TAGS.contains(&element.name())
-        || SKIPPED_CLASSES
-            .iter()
-            .any(|class| element.has_class(class, CaseSensitivity::CaseSensitive))
+        || SKIPPED_CLASSES.iter().any(|class| element.has_class(class, CaseSensitivity::CaseSensitive))
 }
 
 /// 1 to 6 for `h1` to `h6`.
@@ -231,24 +208,13 @@ fn anchor(heading: Option<ElementRef<'_>>, root: ElementRef<'_>) -> String {
         return String::new();
     };
     let own = heading.value().id();
-    let inner = || {
-        heading
-            .descendants()
-            .filter_map(ElementRef::wrap)
-            .find_map(|element| element.value().id())
-    };
+    let inner = || heading.descendants().filter_map(ElementRef::wrap).find_map(|element| element.value().id());
     let outer = || {
-        let sections = heading
-            .ancestors()
-            .take_while(|node| node.id() != root.id())
-            .filter_map(ElementRef::wrap)
-            .take(2);
+        let sections =
+            heading.ancestors().take_while(|node| node.id() != root.id()).filter_map(ElementRef::wrap).take(2);
         sections.filter_map(|element| element.value().id()).next()
     };
-    own.or_else(inner)
-        .or_else(outer)
-        .unwrap_or_default()
-        .to_owned()
+    own.or_else(inner).or_else(outer).unwrap_or_default().to_owned()
 }
 
 fn collapse(text: &str) -> String {

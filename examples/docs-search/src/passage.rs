@@ -25,11 +25,7 @@ pub struct Passage {
 /// A piece of a page as its markup gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Block {
-    Heading {
-        level: u8,
-        anchor: String,
-        text: String,
-    },
+    Heading { level: u8, anchor: String, text: String },
     Text(String),
     Code(String),
 }
@@ -51,14 +47,8 @@ pub fn cut(blocks: Vec<Block>) -> Vec<Passage> {
     let mut cutter = Cutter::default();
     for block in blocks {
         match block {
-            Block::Heading {
-                level,
-                anchor,
-                text,
-            } => cutter.heading(level, anchor, text),
-            Block::Text(text) => {
-                cutter.add(&text, |text| text.split_inclusive(['.', '!', '?', ';']))
-            }
+            Block::Heading { level, anchor, text } => cutter.heading(level, anchor, text),
+            Block::Text(text) => cutter.add(&text, |text| text.split_inclusive(['.', '!', '?', ';'])),
             Block::Code(code) => cutter.add(&code, |code| code.split_inclusive(['\n'])),
         }
     }
@@ -88,26 +78,14 @@ impl Cutter {
         let text = text.trim_end();
         if !text.is_empty() {
             self.passages.push(Passage {
-                heading: self
-                    .headings
-                    .iter()
-                    .map(|(_, _, heading)| heading.clone())
-                    .collect(),
-                anchor: self
-                    .headings
-                    .last()
-                    .map(|(_, anchor, _)| anchor.clone())
-                    .unwrap_or_default(),
+                heading: self.headings.iter().map(|(_, _, heading)| heading.clone()).collect(),
+                anchor: self.headings.last().map(|(_, anchor, _)| anchor.clone()).unwrap_or_default(),
                 text: text.to_owned(),
             });
         }
     }
 
-    fn add<'a, I: Iterator<Item = &'a str>>(
-        &mut self,
-        block: &'a str,
-        parts: impl FnOnce(&'a str) -> I,
-    ) {
+    fn add<'a, I: Iterator<Item = &'a str>>(&mut self, block: &'a str, parts: impl FnOnce(&'a str) -> I) {
         let words = block.split_whitespace().count();
         if !self.has_room(words, block.len(), WORDS_MAX) {
             self.emit();
@@ -151,11 +129,7 @@ impl Cutter {
         if !self.text.is_empty() {
             self.text.push_str(separator);
         }
-        self.text.push_str(if self.text.is_empty() {
-            text.trim_start_matches([' ', '\n'])
-        } else {
-            text
-        });
+        self.text.push_str(if self.text.is_empty() { text.trim_start_matches([' ', '\n']) } else { text });
         self.words += words;
     }
 }
@@ -169,30 +143,13 @@ mod tests {
     }
 
     fn lens(blocks: Vec<Block>) -> Vec<usize> {
-        cut(blocks)
-            .iter()
-            .map(|passage| passage.text.split_whitespace().count())
-            .collect()
+        cut(blocks).iter().map(|passage| passage.text.split_whitespace().count()).collect()
     }
 
     #[test]
     fn paragraphs_are_gathered_and_kept_whole() {
-        assert_eq!(
-            lens(vec![
-                Block::Text(words(50)),
-                Block::Text(words(60)),
-                Block::Text(words(70))
-            ]),
-            [110, 70]
-        );
-        assert_eq!(
-            lens(vec![
-                Block::Text(words(30)),
-                Block::Text(words(170)),
-                Block::Text(words(30))
-            ]),
-            [30, 170, 30]
-        );
+        assert_eq!(lens(vec![Block::Text(words(50)), Block::Text(words(60)), Block::Text(words(70))]), [110, 70]);
+        assert_eq!(lens(vec![Block::Text(words(30)), Block::Text(words(170)), Block::Text(words(30))]), [30, 170, 30]);
     }
 
     #[test]
@@ -207,27 +164,13 @@ mod tests {
     #[test]
     fn what_has_no_spaces_is_bounded_and_nothing_is_lost() {
         let passages = cut(vec![Block::Text("é".repeat(5_000))]);
-        assert!(
-            passages
-                .iter()
-                .all(|passage| passage.text.len() <= BYTES_MAX)
-        );
-        assert_eq!(
-            passages
-                .iter()
-                .map(|passage| passage.text.chars().count())
-                .sum::<usize>(),
-            5_000
-        );
+        assert!(passages.iter().all(|passage| passage.text.len() <= BYTES_MAX));
+        assert_eq!(passages.iter().map(|passage| passage.text.chars().count()).sum::<usize>(), 5_000);
     }
 
     #[test]
     fn a_heading_closes_those_of_its_level_and_below() {
-        let heading = |level, text: &str| Block::Heading {
-            level,
-            anchor: text.to_lowercase(),
-            text: text.to_owned(),
-        };
+        let heading = |level, text: &str| Block::Heading { level, anchor: text.to_lowercase(), text: text.to_owned() };
         let text = || Block::Text("text".to_owned());
         let passages = cut(vec![
             text(),
@@ -239,18 +182,11 @@ mod tests {
             heading(3, "D"),
             text(),
         ]);
-        let paths: Vec<_> = passages
-            .iter()
-            .map(|passage| (passage.heading.join("/"), passage.anchor.as_str()))
-            .collect();
+        let paths: Vec<_> =
+            passages.iter().map(|passage| (passage.heading.join("/"), passage.anchor.as_str())).collect();
         assert_eq!(
             paths,
-            [
-                (String::new(), ""),
-                ("A".to_owned(), "a"),
-                ("A/B".to_owned(), "b"),
-                ("A/C/D".to_owned(), "d")
-            ]
+            [(String::new(), ""), ("A".to_owned(), "a"), ("A/B".to_owned(), "b"), ("A/C/D".to_owned(), "d")]
         );
     }
 }

@@ -29,19 +29,9 @@ pub struct Summary {
 
 /// Builds and commits a new index of the URLs.
 pub fn run(urls: Vec<String>) -> Result<Summary> {
-    let mut summary = Summary {
-        pages: 0,
-        passages: 0,
-        segments: 0,
-        skipped: BTreeMap::new(),
-        failed: BTreeMap::new(),
-    };
-    let mut builder = Builder {
-        generation: context::current().call_id,
-        number: 0,
-        passages: Vec::new(),
-        vectors: Vec::new(),
-    };
+    let mut summary = Summary { pages: 0, passages: 0, segments: 0, skipped: BTreeMap::new(), failed: BTreeMap::new() };
+    let mut builder =
+        Builder { generation: context::current().call_id, number: 0, passages: Vec::new(), vectors: Vec::new() };
     let mut scraped = scrape::map(urls.iter().cloned()).keep_going();
     let waiting = RefCell::new(VecDeque::new());
 
@@ -66,17 +56,11 @@ pub fn run(urls: Vec<String>) -> Result<Summary> {
         texts
     });
     for vectors in embed::map(texts) {
-        let chunk: Vec<Located> = waiting
-            .borrow_mut()
-            .pop_front()
-            .context("`embed` returned more lists than it was given")?;
+        let chunk: Vec<Located> =
+            waiting.borrow_mut().pop_front().context("`embed` returned more lists than it was given")?;
         let vectors = vectors.context("cannot embed the passages")?;
         if vectors.len() != chunk.len() {
-            bail!(
-                "`embed` returned {} vectors for {} passages",
-                vectors.len(),
-                chunk.len()
-            );
+            bail!("`embed` returned {} vectors for {} passages", vectors.len(), chunk.len());
         }
         builder.passages.extend(chunk);
         builder.vectors.extend(vectors);
@@ -88,17 +72,11 @@ pub fn run(urls: Vec<String>) -> Result<Summary> {
         summary.passages += builder.store()?;
     }
 
-    summary.failed = scraped
-        .failures()
-        .iter()
-        .map(|(index, failure)| (url(&urls, *index), failure.to_string()))
-        .collect();
+    summary.failed =
+        scraped.failures().iter().map(|(index, failure)| (url(&urls, *index), failure.to_string())).collect();
     summary.segments = builder.number;
     if summary.segments == 0 {
-        let (failed, skipped) = (
-            scraped.failures_count(),
-            summary.skipped.values().sum::<u64>(),
-        );
+        let (failed, skipped) = (scraped.failures_count(), summary.skipped.values().sum::<u64>());
         return Err(Failure::terminal(format!(
             "none of {} URLs has a page to index: {failed} failed, {skipped} were no pages",
             urls.len()
@@ -115,20 +93,12 @@ pub fn run(urls: Vec<String>) -> Result<Summary> {
 }
 
 fn url(urls: &[String], index: u64) -> String {
-    usize::try_from(index)
-        .ok()
-        .and_then(|index| urls.get(index))
-        .cloned()
-        .unwrap_or_default()
+    usize::try_from(index).ok().and_then(|index| urls.get(index)).cloned().unwrap_or_default()
 }
 
 /// What the model reads: the passage below its headings, which often say what the passage takes for granted.
 fn text(located: &Located) -> String {
-    format!(
-        "{}\n{}",
-        located.passage.heading.join(" > "),
-        located.passage.text
-    )
+    format!("{}\n{}", located.passage.heading.join(" > "), located.passage.text)
 }
 
 /// The segment that is being filled.
@@ -149,8 +119,7 @@ impl Builder {
             passages: self.passages.drain(..len).collect(),
             vectors: self.vectors.drain(..len).collect(),
         };
-        let stored = store::call(segment)
-            .with_context(|| format!("cannot store segment {}", self.number))?;
+        let stored = store::call(segment).with_context(|| format!("cannot store segment {}", self.number))?;
         self.number += 1;
         Ok(stored.passages.into())
     }

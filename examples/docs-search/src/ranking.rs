@@ -26,32 +26,14 @@ pub struct Hit {
 impl Hit {
     /// Puts together what a reader needs of a passage.
     pub fn new(located: Located, score: f32) -> Self {
-        let Located {
-            url,
-            title,
-            passage,
-        } = located;
+        let Located { url, title, passage } = located;
         let mut words = passage.text.split_whitespace();
-        let mut excerpt = words
-            .by_ref()
-            .take(EXCERPT_WORDS_MAX)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let mut excerpt = words.by_ref().take(EXCERPT_WORDS_MAX).collect::<Vec<_>>().join(" ");
         if words.next().is_some() {
             excerpt.push('…');
         }
-        let url = if passage.anchor.is_empty() {
-            url
-        } else {
-            format!("{url}#{}", passage.anchor)
-        };
-        Self {
-            url,
-            title,
-            heading: passage.heading,
-            excerpt,
-            score,
-        }
+        let url = if passage.anchor.is_empty() { url } else { format!("{url}#{}", passage.anchor) };
+        Self { url, title, heading: passage.heading, excerpt, score }
     }
 }
 
@@ -71,10 +53,7 @@ struct Scored {
 /// The worst first, so that the heap gives it up; of equal scores, the later place is worse.
 impl Ord for Scored {
     fn cmp(&self, other: &Self) -> Ordering {
-        other
-            .score
-            .total_cmp(&self.score)
-            .then(self.place.cmp(&other.place))
+        other.score.total_cmp(&self.score).then(self.place.cmp(&other.place))
     }
 }
 
@@ -102,17 +81,12 @@ pub struct Ranking {
 impl Ranking {
     /// Keeps at most `limit` of them.
     pub fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            kept: BinaryHeap::with_capacity(limit + 1),
-        }
+        Self { limit, kept: BinaryHeap::with_capacity(limit + 1) }
     }
 
     /// Offers one score.
     pub fn offer(&mut self, score: f32, place: Place) {
-        if self.kept.len() == self.limit
-            && self.kept.peek().is_some_and(|worst| score <= worst.score)
-        {
+        if self.kept.len() == self.limit && self.kept.peek().is_some_and(|worst| score <= worst.score) {
             return;
         }
         self.kept.push(Scored { score, place });
@@ -123,11 +97,7 @@ impl Ranking {
 
     /// The best first.
     pub fn into_best(self) -> Vec<(f32, Place)> {
-        self.kept
-            .into_sorted_vec()
-            .into_iter()
-            .map(|scored| (scored.score, scored.place))
-            .collect()
+        self.kept.into_sorted_vec().into_iter().map(|scored| (scored.score, scored.place)).collect()
     }
 }
 
@@ -139,19 +109,9 @@ mod tests {
     fn the_best_are_kept_and_ties_go_to_the_earlier_place() {
         let mut ranking = Ranking::new(3);
         for (position, score) in [0.1, 0.9, 0.5, 0.9, 0.5, -1.0].into_iter().enumerate() {
-            ranking.offer(
-                score,
-                Place {
-                    segment: 0,
-                    position: position as u32,
-                },
-            );
+            ranking.offer(score, Place { segment: 0, position: position as u32 });
         }
-        let best: Vec<_> = ranking
-            .into_best()
-            .into_iter()
-            .map(|(score, place)| (score, place.position))
-            .collect();
+        let best: Vec<_> = ranking.into_best().into_iter().map(|(score, place)| (score, place.position)).collect();
         assert_eq!(best, [(0.9, 1), (0.9, 3), (0.5, 2)]);
     }
 }

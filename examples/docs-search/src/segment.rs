@@ -48,22 +48,13 @@ pub struct Quantized {
 impl Quantized {
     /// Rounds each value to one of 255 steps between the largest and its negative.
     pub fn new(values: &[f32]) -> Self {
-        let largest = values
-            .iter()
-            .fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        let scale = if largest > 0.0 && largest.is_finite() {
-            largest / 127.0
-        } else {
-            1.0
-        };
+        let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let scale = if largest > 0.0 && largest.is_finite() { largest / 127.0 } else { 1.0 };
         #[allow(
             clippy::cast_possible_truncation,
             reason = "the quotient is within -127 to 127, and the cast saturates"
         )]
-        let bytes = values
-            .iter()
-            .map(|value| (value / scale).round() as i8)
-            .collect();
+        let bytes = values.iter().map(|value| (value / scale).round() as i8).collect();
         Self { scale, bytes }
     }
 }
@@ -72,24 +63,15 @@ impl Quantized {
 pub fn pack(vectors: &[Vector]) -> Result<Vec<u8>> {
     let dimension = vectors.first().map_or(0, |vector| vector.len());
     if dimension == 0 || vectors.iter().any(|vector| vector.len() != dimension) {
-        return Err(Failure::terminal(
-            "a segment needs vectors, all of one dimension",
-        ));
+        return Err(Failure::terminal("a segment needs vectors, all of one dimension"));
     }
-    let quantized: Vec<Quantized> = vectors
-        .iter()
-        .map(|vector| Quantized::new(vector))
-        .collect();
+    let quantized: Vec<Quantized> = vectors.iter().map(|vector| Quantized::new(vector)).collect();
     let mut packed = Vec::with_capacity(HEADER_BYTES + vectors.len() * (4 + dimension));
     packed.extend_from_slice(&MAGIC);
     packed.extend_from_slice(&u32::try_from(vectors.len())?.to_le_bytes());
     packed.extend_from_slice(&u32::try_from(dimension)?.to_le_bytes());
-    quantized
-        .iter()
-        .for_each(|vector| packed.extend_from_slice(&vector.scale.to_le_bytes()));
-    quantized
-        .iter()
-        .for_each(|vector| packed.extend(vector.bytes.iter().map(|byte| byte.cast_unsigned())));
+    quantized.iter().for_each(|vector| packed.extend_from_slice(&vector.scale.to_le_bytes()));
+    quantized.iter().for_each(|vector| packed.extend(vector.bytes.iter().map(|byte| byte.cast_unsigned())));
     Ok(packed)
 }
 
@@ -104,32 +86,17 @@ pub struct Packed<'a> {
 impl<'a> Packed<'a> {
     /// Checks the shape of a packed segment.
     pub fn read(packed: &'a [u8]) -> Result<Self> {
-        let damaged = || {
-            Failure::terminal(format!(
-                "a segment of {} bytes is damaged; index again",
-                packed.len()
-            ))
-        };
+        let damaged = || Failure::terminal(format!("a segment of {} bytes is damaged; index again", packed.len()));
         let (header, rest) = packed.split_at_checked(HEADER_BYTES).ok_or_else(damaged)?;
         let ([magic, count, dimension], []) = header.as_chunks::<4>() else {
             return Err(damaged());
         };
-        let (count, dimension) = (
-            u32::from_le_bytes(*count) as usize,
-            u32::from_le_bytes(*dimension) as usize,
-        );
-        let (scales, bytes) = count
-            .checked_mul(4)
-            .and_then(|len| rest.split_at_checked(len))
-            .ok_or_else(damaged)?;
+        let (count, dimension) = (u32::from_le_bytes(*count) as usize, u32::from_le_bytes(*dimension) as usize);
+        let (scales, bytes) = count.checked_mul(4).and_then(|len| rest.split_at_checked(len)).ok_or_else(damaged)?;
         if *magic != MAGIC || dimension == 0 || count.checked_mul(dimension) != Some(bytes.len()) {
             return Err(damaged());
         }
-        Ok(Self {
-            dimension,
-            scales: scales.as_chunks().0,
-            bytes,
-        })
+        Ok(Self { dimension, scales: scales.as_chunks().0, bytes })
     }
 
     /// The dot product of each vector with `query`, in order.
@@ -143,13 +110,10 @@ impl<'a> Packed<'a> {
             return Err(Failure::terminal(message));
         }
         let rows = self.bytes.chunks_exact(self.dimension);
-        #[allow(
-            clippy::cast_precision_loss,
-            reason = "127 * 127 * 384 fits an `f32` to within one part in a million"
-        )]
-        let scores = rows.zip(self.scales).map(|(row, scale)| {
-            dot(&query.bytes, row) as f32 * query.scale * f32::from_le_bytes(*scale)
-        });
+        #[allow(clippy::cast_precision_loss, reason = "127 * 127 * 384 fits an `f32` to within one part in a million")]
+        let scores = rows
+            .zip(self.scales)
+            .map(|(row, scale)| dot(&query.bytes, row) as f32 * query.scale * f32::from_le_bytes(*scale));
         Ok(scores)
     }
 }
@@ -168,11 +132,7 @@ fn dot(a: &[i8], b: &[u8]) -> i32 {
             *sum += product(a[i], b[i]) + product(a[i + LANES / 2], b[i + LANES / 2]);
         }
     }
-    let rest: i32 = a_rest
-        .iter()
-        .zip(b_rest)
-        .map(|(a, b)| product(*a, *b))
-        .sum();
+    let rest: i32 = a_rest.iter().zip(b_rest).map(|(a, b)| product(*a, *b)).sum();
     sums.iter().sum::<i32>() + rest
 }
 
@@ -190,21 +150,14 @@ mod tests {
     fn vectors(count: usize, dimension: usize) -> Vec<Vector> {
         let mut state = 1_u64;
         let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             f32::from(u16::try_from(state >> 48).expect("16 bits")) / 32_768.0 - 1.0
         };
         (0..count)
             .map(|_| {
                 let values: Vec<f32> = (0..dimension).map(|_| next()).collect();
                 let length = values.iter().map(|value| value * value).sum::<f32>().sqrt();
-                Vector::from(
-                    values
-                        .iter()
-                        .map(|value| value / length)
-                        .collect::<Vec<_>>(),
-                )
+                Vector::from(values.iter().map(|value| value / length).collect::<Vec<_>>())
             })
             .collect()
     }
@@ -224,10 +177,7 @@ mod tests {
             assert_eq!(packed.len(), 12 + 20 * (4 + dimension));
             let scores = scores(&packed, &vectors[0]).expect("one dimension");
             for (score, vector) in scores.iter().zip(&vectors) {
-                assert!(
-                    (score - vectors[0].dot(vector)).abs() < 0.01,
-                    "{score} at dimension {dimension}"
-                );
+                assert!((score - vectors[0].dot(vector)).abs() < 0.01, "{score} at dimension {dimension}");
             }
         }
     }

@@ -8,12 +8,8 @@ use scraper::{ElementRef, Html};
 const NOTICE_WORDS_MAX: usize = 60;
 
 /// What a page says, in lower case, that only points at a newer one.
-const NOTICES: [&str; 4] = [
-    "there is a new edition",
-    "this is an old link",
-    "is no longer distributed with",
-    "this page has moved",
-];
+const NOTICES: [&str; 4] =
+    ["there is a new edition", "this is an old link", "is no longer distributed with", "this page has moved"];
 
 /// Why a document is no page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -57,38 +53,26 @@ pub fn by_head(url: &Url, document: &Html, title: &str) -> Option<Reason> {
     }
     let file = url.path().rsplit('/').next().unwrap_or_default();
     let is_contents_frame = || {
-        elements(document).any(|element| {
-            element.value().has_class(
-                "sidebar-iframe-inner",
-                scraper::CaseSensitivity::CaseSensitive,
-            )
-        })
+        elements(document)
+            .any(|element| element.value().has_class("sidebar-iframe-inner", scraper::CaseSensitivity::CaseSensitive))
     };
     match file {
         "print.html" => Some(Reason::PrintView),
         "404.html" => Some(Reason::NotFound),
         "toc.html" if is_contents_frame() => Some(Reason::Contents),
-        _ if title.starts_with("Page not found") || title.starts_with("Document not found") => {
-            Some(Reason::NotFound)
-        }
+        _ if title.starts_with("Page not found") || title.starts_with("Document not found") => Some(Reason::NotFound),
         _ => None,
     }
 }
 
 /// Tells a stub by what it says first.
 pub fn by_text<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Reason> {
-    let words: Vec<&str> = texts
-        .flat_map(str::split_whitespace)
-        .take(NOTICE_WORDS_MAX)
-        .collect();
+    let words: Vec<&str> = texts.flat_map(str::split_whitespace).take(NOTICE_WORDS_MAX).collect();
     if words.is_empty() {
         return Some(Reason::Empty);
     }
     let beginning = words.join(" ").to_lowercase();
-    NOTICES
-        .iter()
-        .any(|notice| beginning.contains(notice))
-        .then_some(Reason::Superseded)
+    NOTICES.iter().any(|notice| beginning.contains(notice)).then_some(Reason::Superseded)
 }
 
 fn elements(document: &Html) -> impl Iterator<Item = ElementRef<'_>> {
@@ -107,8 +91,5 @@ fn refresh(url: &Url, element: ElementRef<'_>) -> Option<String> {
         return None;
     }
     let target = target.trim().trim_matches(['"', '\'']);
-    Some(
-        url.join(target)
-            .map_or_else(|_| target.to_owned(), |to| to.to_string()),
-    )
+    Some(url.join(target).map_or_else(|_| target.to_owned(), |to| to.to_string()))
 }

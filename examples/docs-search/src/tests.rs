@@ -32,33 +32,16 @@ fn parse(address: &str, html: &str) -> Result<Page, Reason> {
 fn a_page_gives_title_links_and_passages() {
     let page = parse("http://site/book/ch04.html", BOOK).expect("it is a page");
     assert_eq!(page.title, "Ownership - The Book");
-    assert_eq!(
-        page.links,
-        [
-            "http://site/book/index.html",
-            "http://site/book/ch01.html",
-            "http://site/std/index.html"
-        ]
-    );
+    assert_eq!(page.links, ["http://site/book/index.html", "http://site/book/ch01.html", "http://site/std/index.html"]);
     let passages: Vec<_> = page
         .passages
         .iter()
-        .map(|passage| {
-            (
-                passage.heading.join(" > "),
-                passage.anchor.as_str(),
-                passage.text.as_str(),
-            )
-        })
+        .map(|passage| (passage.heading.join(" > "), passage.anchor.as_str(), passage.text.as_str()))
         .collect();
     assert_eq!(
         passages,
         [
-            (
-                "Ownership".to_owned(),
-                "ownership",
-                "Ownership is what makes Rust unique."
-            ),
+            ("Ownership".to_owned(), "ownership", "Ownership is what makes Rust unique."),
             (
                 "Ownership > The Stack and the Heap".to_owned(),
                 "the-stack-and-the-heap",
@@ -76,27 +59,20 @@ fn rustdoc_is_read_without_its_toolbar_and_a_method_has_its_sections_anchor() {
 <div class="docblock"><p>Constructs a new, empty vector.</p></div></details></section></main></body></html>"##;
     let page = parse("http://site/std/vec/struct.Vec.html", html).expect("it is a page");
     assert_eq!(page.passages.len(), 1);
-    assert_eq!(
-        page.passages[0].heading,
-        ["Struct Vec", "pub const fn new() -> Vec"]
-    );
+    assert_eq!(page.passages[0].heading, ["Struct Vec", "pub const fn new() -> Vec"]);
     assert_eq!(page.passages[0].anchor, "method.new");
     assert_eq!(page.passages[0].text, "Constructs a new, empty vector.");
 }
 
 #[test]
 fn what_is_no_page_says_why() {
-    let body = |text: &str| {
-        format!("<html><head><title>T</title></head><body><main>{text}</main></body></html>")
-    };
+    let body = |text: &str| format!("<html><head><title>T</title></head><body><main>{text}</main></body></html>");
     let long = vec!["word"; 100].join(" ");
     for (address, html, reason) in [
         (
             "http://site/a.html",
             r#"<meta http-equiv="Refresh" content="0; URL='b.html'">"#.to_owned(),
-            Reason::Redirect {
-                to: "http://site/b.html".to_owned(),
-            },
+            Reason::Redirect { to: "http://site/b.html".to_owned() },
         ),
         (
             "http://site/a.html",
@@ -105,43 +81,23 @@ fn what_is_no_page_says_why() {
         ),
         (
             "http://site/a.html",
-            body(
-                "<h1>X</h1><p>The first edition of the book is no longer distributed with Rust’s documentation.",
-            ),
+            body("<h1>X</h1><p>The first edition of the book is no longer distributed with Rust’s documentation."),
             Reason::Superseded,
         ),
         ("http://site/print.html", body(&long), Reason::PrintView),
         ("http://site/404.html", body(&long), Reason::NotFound),
-        (
-            "http://site/toc.html",
-            r#"<body class="sidebar-iframe-inner"><ol><li>One</ol>"#.to_owned(),
-            Reason::Contents,
-        ),
-        (
-            "http://site/a.html",
-            body("<nav>only navigation</nav>"),
-            Reason::Empty,
-        ),
+        ("http://site/toc.html", r#"<body class="sidebar-iframe-inner"><ol><li>One</ol>"#.to_owned(), Reason::Contents),
+        ("http://site/a.html", body("<nav>only navigation</nav>"), Reason::Empty),
         ("http://site/a.html", String::new(), Reason::Empty),
     ] {
         assert_eq!(parse(address, &html), Err(reason), "{html}");
     }
-    assert!(
-        parse(
-            "http://site/a.html",
-            &body(&format!("<p>{long}<p>is no longer distributed with it"))
-        )
-        .is_ok()
-    );
+    assert!(parse("http://site/a.html", &body(&format!("<p>{long}<p>is no longer distributed with it"))).is_ok());
 }
 
 #[test]
 fn deep_nesting_costs_no_stack() {
-    let html = format!(
-        "<main>{}deep{}</main>",
-        "<div>".repeat(3_000),
-        "</div>".repeat(3_000)
-    );
+    let html = format!("<main>{}deep{}</main>", "<div>".repeat(3_000), "</div>".repeat(3_000));
     let page = parse("http://site/deep.html", &html).expect("it is a page");
     assert_eq!(page.passages[0].text, "deep");
 }
@@ -154,9 +110,7 @@ fn scrape_follows_a_redirect_and_skips_what_is_no_html() {
             "http://site/book/ch04.html" => {
                 Response::new(200, BOOK).with_header("content-type", "text/html; charset=utf-8")
             }
-            "http://site/logo.svg" => {
-                Response::new(200, "<svg/>").with_header("content-type", "image/svg+xml")
-            }
+            "http://site/logo.svg" => Response::new(200, "<svg/>").with_header("content-type", "image/svg+xml"),
             _ => Response::new(404, ""),
         })
     });
@@ -164,13 +118,7 @@ fn scrape_follows_a_redirect_and_skips_what_is_no_html() {
         matches!(scrape::call("http://site/old".to_owned()), Ok(Scraped::Page(page)) if page.url == "http://site/book/ch04.html")
     );
     let skipped = scrape("http://site/logo.svg".to_owned());
-    assert!(matches!(
-        skipped,
-        Ok(Scraped::Skipped {
-            reason: Reason::NotHtml { .. },
-            ..
-        })
-    ));
+    assert!(matches!(skipped, Ok(Scraped::Skipped { reason: Reason::NotHtml { .. }, .. })));
     let failure = scrape("http://site/none".to_owned()).expect_err("it does not exist");
     assert!(failure.is_terminal(), "{failure}");
 }
@@ -194,12 +142,7 @@ fn an_index_is_built_committed_searched_and_replaced() {
     let _model = with_model();
     let _kv = testing::with_kv();
     let _http = testing::with_http(|request| {
-        let topic = request
-            .url()
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let topic = request.url().rsplit('/').next().unwrap_or_default().to_owned();
         Ok(match topic.as_str() {
             "gone" => Response::new(404, ""),
             "print.html" => Response::new(200, BOOK),
@@ -215,27 +158,16 @@ fn an_index_is_built_committed_searched_and_replaced() {
     let nothing = search("heap".to_owned(), None).expect_err("nothing is indexed");
     assert!(nothing.message.contains("call `index` first"), "{nothing}");
 
-    let urls = |topics: &[&str]| {
-        topics
-            .iter()
-            .map(|topic| format!("http://site/{topic}"))
-            .collect::<Vec<_>>()
-    };
-    let summary = index::call(urls(&["closure", "gone", "heap", "print.html", "thread"]))
-        .expect("three pages are indexed");
-    assert_eq!(
-        (summary.pages, summary.passages, summary.segments),
-        (3, 900, 2)
-    );
+    let urls = |topics: &[&str]| topics.iter().map(|topic| format!("http://site/{topic}")).collect::<Vec<_>>();
+    let summary =
+        index::call(urls(&["closure", "gone", "heap", "print.html", "thread"])).expect("three pages are indexed");
+    assert_eq!((summary.pages, summary.passages, summary.segments), (3, 900, 2));
     assert_eq!(summary.skipped, [("print-view".to_owned(), 1)].into());
     assert!(summary.failed["http://site/gone"].contains("status 404"));
 
     let hits = search::call("the heap".to_owned(), Some(3)).expect("the index is searched");
     assert_eq!(hits.len(), 3);
-    assert_eq!(
-        (hits[0].url.as_str(), hits[0].title.as_str()),
-        ("http://site/heap#part", "heap")
-    );
+    assert_eq!((hits[0].url.as_str(), hits[0].title.as_str()), ("http://site/heap#part", "heap"));
     assert_eq!(hits[0].heading, ["About heap", "Part"]);
     assert!(hits[0].score > 0.99, "{}", hits[0].score);
     assert!(search("heap".to_owned(), Some(0)).is_err() && search(" ".to_owned(), None).is_err());
@@ -251,11 +183,7 @@ fn a_half_written_index_is_never_searched_and_goes_with_the_next_commit() {
         passages: vec![Located {
             url: "u".to_owned(),
             title: title.to_owned(),
-            passage: Passage {
-                heading: vec![],
-                anchor: String::new(),
-                text: "heap".to_owned(),
-            },
+            passage: Passage { heading: vec![], anchor: String::new(), text: "heap".to_owned() },
         }],
         vectors: vec![vec![0.0, 1.0, 0.0, 0.0].into()],
     };
@@ -271,24 +199,13 @@ fn a_half_written_index_is_never_searched_and_goes_with_the_next_commit() {
     commit(manifest("1", 1)).expect("it is whole");
     store(segment("2", "half")).expect("it is stored");
     assert_eq!(title(), Ok("first".to_owned()));
-    assert!(
-        commit(manifest("2", 2))
-            .expect_err("it is not whole")
-            .message
-            .contains("segment 1 of 2")
-    );
+    assert!(commit(manifest("2", 2)).expect_err("it is not whole").message.contains("segment 1 of 2"));
     assert_eq!(title(), Ok("first".to_owned()));
 
     store(segment("3", "third")).expect("it is stored");
     commit(manifest("3", 1)).expect("it is whole");
     assert_eq!(title(), Ok("third".to_owned()));
-    assert!(
-        commit(manifest("1", 0))
-            .expect_err("a later one was committed")
-            .is_terminal()
-    );
-    let keys: Vec<String> = kv::open("docs")
-        .and_then(|bucket| bucket.keys().collect())
-        .expect("the keys are listed");
+    assert!(commit(manifest("1", 0)).expect_err("a later one was committed").is_terminal());
+    let keys: Vec<String> = kv::open("docs").and_then(|bucket| bucket.keys().collect()).expect("the keys are listed");
     assert_eq!(keys, ["3/passages/0/0", "3/vectors/0", "manifest"]);
 }

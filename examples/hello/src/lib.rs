@@ -12,8 +12,7 @@ pub fn greet(name: String) -> String {
 /// Adds two numbers.
 #[function]
 pub fn add(a: i64, b: i64) -> Result<i64> {
-    a.checked_add(b)
-        .with_context(|| format!("{a} + {b} does not fit 64 bits"))
+    a.checked_add(b).with_context(|| format!("{a} + {b} does not fit 64 bits"))
 }
 
 /// Sums a list of numbers.
@@ -95,28 +94,19 @@ mod tests {
     fn a_function_is_a_function() {
         assert_eq!(greet("you".to_owned()), "hello, you");
         assert_eq!(add(1, 2), Ok(3));
-        assert_eq!(
-            add(i64::MAX, 1).unwrap_err().message,
-            "9223372036854775807 + 1 does not fit 64 bits"
-        );
+        assert_eq!(add(i64::MAX, 1).unwrap_err().message, "9223372036854775807 + 1 does not fit 64 bits");
     }
 
     #[test]
     fn maps_run_in_process() {
         assert_eq!(fan_out(1_000), Ok((0..1_000).map(|n| n * n).sum()));
         assert_eq!(leaves(3, 2), Ok(9));
-        assert_eq!(
-            leaves(1, 9).unwrap_err().code,
-            bireme_sdk::Code::DepthExceeded
-        );
+        assert_eq!(leaves(1, 9).unwrap_err().code, bireme_sdk::Code::DepthExceeded);
     }
 
     #[test]
     fn a_call_knows_its_function() {
-        assert_eq!(
-            whoami::call().map(|identity| identity.function),
-            Ok("whoami".to_owned())
-        );
+        assert_eq!(whoami::call().map(|identity| identity.function), Ok("whoami".to_owned()));
     }
 
     #[test]

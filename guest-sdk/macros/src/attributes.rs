@@ -27,20 +27,16 @@ impl Parse for Attributes {
         let mut errors: Option<Error> = None;
         for meta in Punctuated::<Meta, Token![,]>::parse_terminated(input)? {
             let result = match meta.path().get_ident() {
-                Some(name) if seen.contains(name) => Err(Error::new(
-                    name.span(),
-                    format!("`{name}` is given twice; keep one"),
-                )),
+                Some(name) if seen.contains(name) => {
+                    Err(Error::new(name.span(), format!("`{name}` is given twice; keep one")))
+                }
                 Some(name) => {
                     seen.push(name.clone());
                     attributes.set(name, &meta)
                 }
                 None => Err(Error::new(
                     meta.path().span(),
-                    format!(
-                        "this is not an attribute of a function; there are {}",
-                        known()
-                    ),
+                    format!("this is not an attribute of a function; there are {}", known()),
                 )),
             };
             if let Err(error) = result {
@@ -60,13 +56,7 @@ impl Attributes {
             "timeout" => self.timeout_ms = Some(unit(meta, "\"10s\"", units::timeout_ms)?),
             "memory" => self.memory_bytes = Some(unit(meta, "\"64MiB\"", units::memory_bytes)?),
             "retries" => self.retries = Some(retries(meta)?),
-            "outbound" => {
-                self.outbound = strings(
-                    meta,
-                    "[\"https://api.example.com\", \"$site\"]",
-                    check_origin,
-                )?
-            }
+            "outbound" => self.outbound = strings(meta, "[\"https://api.example.com\", \"$site\"]", check_origin)?,
             "models" => self.models = strings(meta, "[\"all-minilm-l6-v2\"]", check_model)?,
             unknown => {
                 let meant = suggestion::nearest(unknown, &KNOWN)
@@ -74,10 +64,7 @@ impl Attributes {
                     .unwrap_or_default();
                 return Err(Error::new(
                     name.span(),
-                    format!(
-                        "unknown attribute `{unknown}`; {meant}there are {}",
-                        known()
-                    ),
+                    format!("unknown attribute `{unknown}`; {meant}there are {}", known()),
                 ));
             }
         }
@@ -93,29 +80,16 @@ fn value<'a>(meta: &'a Meta, example: &str) -> syn::Result<&'a Expr> {
     match meta {
         Meta::NameValue(pair) => Ok(&pair.value),
         other => {
-            let name = other
-                .path()
-                .get_ident()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            Err(Error::new(
-                other.span(),
-                format!("`{name}` takes a value: `{name} = {example}`"),
-            ))
+            let name = other.path().get_ident().map(ToString::to_string).unwrap_or_default();
+            Err(Error::new(other.span(), format!("`{name}` takes a value: `{name} = {example}`")))
         }
     }
 }
 
 fn string<'a>(expression: &'a Expr, example: &str) -> syn::Result<&'a LitStr> {
     match expression {
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(text),
-            ..
-        }) => Ok(text),
-        other => Err(Error::new(
-            other.span(),
-            format!("expected a string literal, such as {example}"),
-        )),
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text),
+        other => Err(Error::new(other.span(), format!("expected a string literal, such as {example}"))),
     }
 }
 
@@ -126,15 +100,8 @@ fn unit(meta: &Meta, example: &str, read: fn(&str) -> Result<u64, String>) -> sy
 
 fn retries(meta: &Meta) -> syn::Result<u32> {
     let expression = value(meta, "2")?;
-    let Expr::Lit(ExprLit {
-        lit: Lit::Int(number),
-        ..
-    }) = expression
-    else {
-        return Err(Error::new(
-            expression.span(),
-            "expected a whole number, such as 2",
-        ));
+    let Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) = expression else {
+        return Err(Error::new(expression.span(), "expected a whole number, such as 2"));
     };
     match number.base10_parse::<u32>() {
         Ok(retries) if retries <= RETRIES_MAX => Ok(retries),
@@ -145,17 +112,10 @@ fn retries(meta: &Meta) -> syn::Result<u32> {
     }
 }
 
-fn strings(
-    meta: &Meta,
-    example: &str,
-    check: fn(&str) -> Result<(), String>,
-) -> syn::Result<Vec<String>> {
+fn strings(meta: &Meta, example: &str, check: fn(&str) -> Result<(), String>) -> syn::Result<Vec<String>> {
     let expression = value(meta, example)?;
     let Expr::Array(array) = expression else {
-        return Err(Error::new(
-            expression.span(),
-            format!("expected a list of string literals, such as {example}"),
-        ));
+        return Err(Error::new(expression.span(), format!("expected a list of string literals, such as {example}")));
     };
     let mut texts = Vec::with_capacity(array.elems.len());
     for element in &array.elems {
@@ -163,10 +123,7 @@ fn strings(
         let text = literal.value();
         check(&text).map_err(|message| Error::new(literal.span(), message))?;
         if texts.contains(&text) {
-            return Err(Error::new(
-                literal.span(),
-                format!("`{text}` is listed twice; keep one"),
-            ));
+            return Err(Error::new(literal.span(), format!("`{text}` is listed twice; keep one")));
         }
         texts.push(text);
     }
@@ -176,31 +133,22 @@ fn strings(
 /// An origin (`https://api.example.com`, `http://localhost:8000`) or the name of one that the operator grants (`$site`).
 fn check_origin(text: &str) -> Result<(), String> {
     if let Some(name) = text.strip_prefix('$') {
-        let is_name = !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         return if is_name {
             Ok(())
         } else {
-            Err(format!(
-                "`{text}` is not a name: after `$` come letters, digits, `-` or `_`"
-            ))
+            Err(format!("`{text}` is not a name: after `$` come letters, digits, `-` or `_`"))
         };
     }
-    let Some(authority) = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))
-    else {
+    let Some(authority) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
         return Err(format!(
             "`{text}` is not an origin: write `https://{text}`, or `$name` for one that the operator grants"
         ));
     };
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     if authority.is_empty()
-        || authority.contains(|c: char| {
-            c.is_whitespace() || matches!(c, '/' | '?' | '#' | '@' | '*' | '\\')
-        })
+        || authority.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '@' | '*' | '\\'))
     {
         return Err(format!(
             "`{text}` is not an origin: a scheme, a host and perhaps a port, such as `https://api.example.com:8443`"
@@ -211,15 +159,11 @@ fn check_origin(text: &str) -> Result<(), String> {
 
 fn check_model(text: &str) -> Result<(), String> {
     let is_name = !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
     if is_name {
         Ok(())
     } else {
-        Err(format!(
-            "`{text}` is not a model's name: letters, digits, `-`, `_`, `.` and `/`"
-        ))
+        Err(format!("`{text}` is not a model's name: letters, digits, `-`, `_`, `.` and `/`"))
     }
 }
 
@@ -262,22 +206,10 @@ mod tests {
 
     #[test]
     fn an_ill_typed_value_says_what_was_expected() {
-        assert_eq!(
-            errors("timeout = 10"),
-            ["expected a string literal, such as \"10s\""]
-        );
-        assert_eq!(
-            errors("retries = 101"),
-            ["`101` is out of range: `retries` goes from 0 to 100"]
-        );
-        assert_eq!(
-            errors(r#"models = "m""#),
-            ["expected a list of string literals, such as [\"all-minilm-l6-v2\"]"]
-        );
-        assert_eq!(
-            errors("retries = 1, retries = 2"),
-            ["`retries` is given twice; keep one"]
-        );
+        assert_eq!(errors("timeout = 10"), ["expected a string literal, such as \"10s\""]);
+        assert_eq!(errors("retries = 101"), ["`101` is out of range: `retries` goes from 0 to 100"]);
+        assert_eq!(errors(r#"models = "m""#), ["expected a list of string literals, such as [\"all-minilm-l6-v2\"]"]);
+        assert_eq!(errors("retries = 1, retries = 2"), ["`retries` is given twice; keep one"]);
     }
 
     #[test]

@@ -19,9 +19,7 @@ pub fn expand(function: &ItemFn, attributes: &Attributes, signature: &Signature)
 fn output(signature: &Signature) -> TokenStream {
     match &signature.returned {
         Returned::Value(of) => quote!(#of),
-        Returned::Result {
-            held: Some(held), ..
-        } => quote!(#held),
+        Returned::Result { held: Some(held), .. } => quote!(#held),
         Returned::Result { whole, held: None } => {
             quote!(<#whole as ::bireme_sdk::__private::Fallible>::Value)
         }
@@ -29,29 +27,16 @@ fn output(signature: &Signature) -> TokenStream {
 }
 
 fn option(value: Option<TokenStream>) -> TokenStream {
-    value.map_or_else(
-        || quote!(::core::option::Option::None),
-        |value| quote!(::core::option::Option::Some(#value)),
-    )
+    value.map_or_else(|| quote!(::core::option::Option::None), |value| quote!(::core::option::Option::Some(#value)))
 }
 
 fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> TokenStream {
     let ident = &function.sig.ident;
     let name = ident.unraw().to_string();
     let doc = &signature.doc;
-    let names: Vec<String> = signature
-        .parameters
-        .iter()
-        .map(|parameter| parameter.name.unraw().to_string())
-        .collect();
-    let types: Vec<&Type> = signature
-        .parameters
-        .iter()
-        .map(|parameter| &parameter.of)
-        .collect();
-    let locals: Vec<_> = (0..names.len())
-        .map(|i| format_ident!("argument_{i}"))
-        .collect();
+    let names: Vec<String> = signature.parameters.iter().map(|parameter| parameter.name.unraw().to_string()).collect();
+    let types: Vec<&Type> = signature.parameters.iter().map(|parameter| &parameter.of).collect();
+    let locals: Vec<_> = (0..names.len()).map(|i| format_ident!("argument_{i}")).collect();
     let positions = 0..names.len();
     let output = output(signature);
     let value = match &signature.returned {
@@ -109,30 +94,16 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
     let visibility = &function.vis;
     let name = ident.unraw().to_string();
     let output = output(signature);
-    let idents: Vec<_> = signature
-        .parameters
-        .iter()
-        .map(|parameter| &parameter.name)
-        .collect();
-    let names: Vec<String> = idents
-        .iter()
-        .map(|ident| ident.unraw().to_string())
-        .collect();
-    let types: Vec<&Type> = signature
-        .parameters
-        .iter()
-        .map(|parameter: &Parameter| &parameter.of)
-        .collect();
+    let idents: Vec<_> = signature.parameters.iter().map(|parameter| &parameter.name).collect();
+    let names: Vec<String> = idents.iter().map(|ident| ident.unraw().to_string()).collect();
+    let types: Vec<&Type> = signature.parameters.iter().map(|parameter: &Parameter| &parameter.of).collect();
     let (item, pattern) = match (idents.as_slice(), types.as_slice()) {
         ([ident], [of]) => (quote!(#of), quote!(#ident)),
         (idents, types) => (quote!((#(#types,)*)), quote!((#(#idents,)*))),
     };
     let type_doc = format!("[`{name}()`], called through the host.");
-    let call_doc =
-        format!("Calls `{name}` through the host, in a fresh sandbox, and waits for its result.");
-    let map_doc = format!(
-        "Calls `{name}` once for each input, each in a fresh sandbox; the results are an iterator."
-    );
+    let call_doc = format!("Calls `{name}` through the host, in a fresh sandbox, and waits for its result.");
+    let map_doc = format!("Calls `{name}` once for each input, each in a fresh sandbox; the results are an iterator.");
     quote! {
         #[doc = #type_doc]
         #[allow(non_camel_case_types, reason = "it stands beside the function of this name")]

@@ -47,10 +47,7 @@ pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
             return quote!(#error #item).into();
         }
     };
-    let expansion = match (
-        syn::parse::<Attributes>(attributes),
-        Signature::read(&function),
-    ) {
+    let expansion = match (syn::parse::<Attributes>(attributes), Signature::read(&function)) {
         (Ok(attributes), Ok(signature)) => expansion::expand(&function, &attributes, &signature),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => error.to_compile_error(),
         (Err(mut error), Err(other)) => {

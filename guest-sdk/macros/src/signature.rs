@@ -4,8 +4,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{
-    Error, Expr, ExprLit, FnArg, GenericArgument, Ident, ItemFn, Lit, Meta, Pat, PathArguments,
-    ReturnType, Token, Type,
+    Error, Expr, ExprLit, FnArg, GenericArgument, Ident, ItemFn, Lit, Meta, Pat, PathArguments, ReturnType, Token, Type,
 };
 
 /// One named parameter.
@@ -19,10 +18,7 @@ pub enum Returned {
     /// Any type that is not a `Result`.
     Value(Box<Type>),
     /// A `Result`: the whole of it, and what it holds where that can be read off.
-    Result {
-        whole: Box<Type>,
-        held: Option<Box<Type>>,
-    },
+    Result { whole: Box<Type>, held: Option<Box<Type>> },
 }
 
 /// A function's signature, checked.
@@ -38,34 +34,27 @@ impl Signature {
         let mut errors: Vec<Error> = Vec::new();
         let signature = &function.sig;
         if let Some(token) = &signature.asyncness {
-            errors.push(Error::new(token.span(), "a function is not `async`: each call has a sandbox of its own, so it may simply wait; remove `async`"));
-        }
-        if let Some(token) = &signature.unsafety {
             errors.push(Error::new(
                 token.span(),
-                "the host cannot call an `unsafe` function; remove `unsafe`",
+                "a function is not `async`: each call has a sandbox of its own, so it may simply wait; remove `async`",
             ));
+        }
+        if let Some(token) = &signature.unsafety {
+            errors.push(Error::new(token.span(), "the host cannot call an `unsafe` function; remove `unsafe`"));
         }
         if let Some(abi) = &signature.abi {
-            errors.push(Error::new(
-                abi.span(),
-                "a function has no ABI of its own; remove `extern`",
-            ));
+            errors.push(Error::new(abi.span(), "a function has no ABI of its own; remove `extern`"));
         }
         if !signature.generics.params.is_empty() {
-            errors.push(Error::new(signature.generics.span(), "a function has no generic parameters: the host calls it by name, with one type for each parameter"));
-        }
-        if let Some(clause) = &signature.generics.where_clause {
             errors.push(Error::new(
-                clause.span(),
-                "a function has no `where` clause: its types are concrete",
+                signature.generics.span(),
+                "a function has no generic parameters: the host calls it by name, with one type for each parameter",
             ));
         }
-        let parameters = signature
-            .inputs
-            .iter()
-            .filter_map(|argument| parameter(argument, &mut errors))
-            .collect();
+        if let Some(clause) = &signature.generics.where_clause {
+            errors.push(Error::new(clause.span(), "a function has no `where` clause: its types are concrete"));
+        }
+        let parameters = signature.inputs.iter().filter_map(|argument| parameter(argument, &mut errors)).collect();
         let returned = match &signature.output {
             ReturnType::Default => Returned::Value(Box::new(syn::parse_quote!(()))),
             ReturnType::Type(_, of) => {
@@ -80,14 +69,7 @@ impl Signature {
                 all.combine(error);
                 all
             })
-            .map_or(
-                Ok(Self {
-                    parameters,
-                    returned,
-                    doc,
-                }),
-                Err,
-            )
+            .map_or(Ok(Self { parameters, returned, doc }), Err)
     }
 }
 
@@ -102,16 +84,10 @@ fn parameter(argument: &FnArg, errors: &mut Vec<Error>) -> Option<Parameter> {
     check_owned(&argument.ty, "parameter", errors);
     match &*argument.pat {
         Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => {
-            Some(Parameter {
-                name: pattern.ident.clone(),
-                of: (*argument.ty).clone(),
-            })
+            Some(Parameter { name: pattern.ident.clone(), of: (*argument.ty).clone() })
         }
         other => {
-            errors.push(Error::new(
-                other.span(),
-                "a parameter needs a name: callers give it as a key of the input",
-            ));
+            errors.push(Error::new(other.span(), "a parameter needs a name: callers give it as a key of the input"));
             None
         }
     }
@@ -131,17 +107,11 @@ fn check_owned(of: &Type, what: &'static str, errors: &mut Vec<Error>) {
             };
             self.errors.push(Error::new(
                 reference.span(),
-                format!(
-                    "a {} cannot be a reference, since it comes from another sandbox: {owned}",
-                    self.what
-                ),
+                format!("a {} cannot be a reference, since it comes from another sandbox: {owned}", self.what),
             ));
         }
         fn visit_type_impl_trait(&mut self, of: &'ast syn::TypeImplTrait) {
-            self.errors.push(Error::new(
-                of.span(),
-                format!("a {} has one concrete type, not `impl Trait`", self.what),
-            ));
+            self.errors.push(Error::new(of.span(), format!("a {} has one concrete type, not `impl Trait`", self.what)));
         }
     }
     Borrows { what, errors }.visit_type(of);
@@ -152,22 +122,14 @@ fn returned(of: &Type) -> Returned {
     let Type::Path(path) = of else {
         return Returned::Value(Box::new(of.clone()));
     };
-    let Some(last) = path
-        .path
-        .segments
-        .last()
-        .filter(|segment| segment.ident == "Result")
-    else {
+    let Some(last) = path.path.segments.last().filter(|segment| segment.ident == "Result") else {
         return Returned::Value(Box::new(of.clone()));
     };
     let held = match &last.arguments {
         PathArguments::AngleBracketed(arguments) => first_type(&arguments.args),
         _ => None,
     };
-    Returned::Result {
-        whole: Box::new(of.clone()),
-        held: held.map(Box::new),
-    }
+    Returned::Result { whole: Box::new(of.clone()), held: held.map(Box::new) }
 }
 
 fn first_type(arguments: &Punctuated<GenericArgument, Token![,]>) -> Option<Type> {
@@ -183,17 +145,9 @@ fn doc(function: &ItemFn) -> String {
         .iter()
         .filter_map(|attribute| match &attribute.meta {
             Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
-                Expr::Lit(ExprLit {
-                    lit: Lit::Str(text),
-                    ..
-                }) => {
+                Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
                     let text = text.value();
-                    Some(
-                        text.strip_prefix(' ')
-                            .unwrap_or(&text)
-                            .trim_end()
-                            .to_owned(),
-                    )
+                    Some(text.strip_prefix(' ').unwrap_or(&text).trim_end().to_owned())
                 }
                 _ => None,
             },
@@ -219,20 +173,16 @@ mod tests {
 
     #[test]
     fn parameters_result_and_doc_are_read() {
-        let function: ItemFn = syn::parse_str("/// One.\n///\n///  Two.\nfn f(a: String, mut b: Option<u8>) -> std::result::Result<Vec<u8>, E> {}").expect("the text is a function");
+        let function: ItemFn = syn::parse_str(
+            "/// One.\n///\n///  Two.\nfn f(a: String, mut b: Option<u8>) -> std::result::Result<Vec<u8>, E> {}",
+        )
+        .expect("the text is a function");
         let signature = Signature::read(&function).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(
-            signature
-                .parameters
-                .iter()
-                .map(|parameter| parameter.name.to_string())
-                .collect::<Vec<_>>(),
+            signature.parameters.iter().map(|parameter| parameter.name.to_string()).collect::<Vec<_>>(),
             ["a", "b"]
         );
-        assert!(matches!(
-            signature.returned,
-            Returned::Result { held: Some(_), .. }
-        ));
+        assert!(matches!(signature.returned, Returned::Result { held: Some(_), .. }));
         assert_eq!(signature.doc, "One.\n\n Two.");
     }
 

@@ -14,49 +14,24 @@ const MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// Reads a timeout; the error is a sentence for the author.
 pub fn timeout_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"10s\"")?;
-    within(
-        text,
-        value,
-        TIMEOUT_MS_MIN,
-        TIMEOUT_MS_MAX,
-        "a timeout goes from 1ms to 24h",
-    )
+    within(text, value, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, "a timeout goes from 1ms to 24h")
 }
 
 /// Reads a memory limit; the error is a sentence for the author.
 pub fn memory_bytes(text: &str) -> Result<u64, String> {
     let value = read(text, &SIZE_BYTES, "a size such as \"64MiB\"")?;
-    within(
-        text,
-        value,
-        MEMORY_BYTES_MIN,
-        MEMORY_BYTES_MAX,
-        "a memory limit goes from 1MiB to 4GiB",
-    )
+    within(text, value, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX, "a memory limit goes from 1MiB to 4GiB")
 }
 
 fn read(text: &str, units: &[Unit], expected: &str) -> Result<u64, String> {
     let digits_len = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, suffix) = text.split_at(digits_len);
-    let known = || {
-        units
-            .iter()
-            .map(|(name, _)| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let known = || units.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if digits.is_empty() {
-        return Err(format!(
-            "`{text}` is not {expected}: a whole number and one of {}",
-            known()
-        ));
+        return Err(format!("`{text}` is not {expected}: a whole number and one of {}", known()));
     }
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == suffix.trim_start()) else {
-        let unit = if suffix.is_empty() {
-            "no unit".to_owned()
-        } else {
-            format!("the unit `{suffix}`")
-        };
+        let unit = if suffix.is_empty() { "no unit".to_owned() } else { format!("the unit `{suffix}`") };
         return Err(format!("`{text}` has {unit}; the units are {}", known()));
     };
     digits
@@ -67,11 +42,7 @@ fn read(text: &str, units: &[Unit], expected: &str) -> Result<u64, String> {
 }
 
 fn within(text: &str, value: u64, min: u64, max: u64, rule: &str) -> Result<u64, String> {
-    if (min..=max).contains(&value) {
-        Ok(value)
-    } else {
-        Err(format!("`{text}` is out of range: {rule}"))
-    }
+    if (min..=max).contains(&value) { Ok(value) } else { Err(format!("`{text}` is out of range: {rule}")) }
 }
 
 #[cfg(test)]
@@ -88,32 +59,15 @@ mod tests {
 
     #[test]
     fn a_missing_or_unknown_unit_names_the_known_ones() {
-        assert_eq!(
-            timeout_ms("10").unwrap_err(),
-            "`10` has no unit; the units are `ms`, `s`, `m`, `h`"
-        );
-        assert_eq!(
-            memory_bytes("64MB").unwrap_err(),
-            "`64MB` has the unit `MB`; the units are `KiB`, `MiB`, `GiB`"
-        );
-        assert!(
-            timeout_ms("soon")
-                .unwrap_err()
-                .contains("is not a time such as")
-        );
+        assert_eq!(timeout_ms("10").unwrap_err(), "`10` has no unit; the units are `ms`, `s`, `m`, `h`");
+        assert_eq!(memory_bytes("64MB").unwrap_err(), "`64MB` has the unit `MB`; the units are `KiB`, `MiB`, `GiB`");
+        assert!(timeout_ms("soon").unwrap_err().contains("is not a time such as"));
     }
 
     #[test]
     fn a_value_outside_its_range_is_refused() {
         assert!(timeout_ms("0s").unwrap_err().contains("from 1ms to 24h"));
-        assert!(
-            memory_bytes("5GiB")
-                .unwrap_err()
-                .contains("from 1MiB to 4GiB")
-        );
-        assert_eq!(
-            timeout_ms("99999999999999999999h").unwrap_err(),
-            "`99999999999999999999h` is too large"
-        );
+        assert!(memory_bytes("5GiB").unwrap_err().contains("from 1MiB to 4GiB"));
+        assert_eq!(timeout_ms("99999999999999999999h").unwrap_err(), "`99999999999999999999h` is too large");
     }
 }

@@ -13,10 +13,7 @@ pub struct ArgumentsWriter {
 
 impl ArgumentsWriter {
     /// Begins an input.
-    #[expect(
-        clippy::new_without_default,
-        reason = "only the macro's code begins one"
-    )]
+    #[expect(clippy::new_without_default, reason = "only the macro's code begins one")]
     pub fn new() -> Self {
         Self { json: vec![b'{'] }
     }
@@ -32,11 +29,8 @@ impl ArgumentsWriter {
         self.json.push(b'"');
         self.json.extend_from_slice(name.as_bytes());
         self.json.extend_from_slice(b"\":");
-        serde_json::to_writer(&mut self.json, value).map_err(|error| {
-            invalid(format!(
-                "parameter `{name}` cannot be written as JSON: {error}"
-            ))
-        })
+        serde_json::to_writer(&mut self.json, value)
+            .map_err(|error| invalid(format!("parameter `{name}` cannot be written as JSON: {error}")))
     }
 
     /// Ends the input.

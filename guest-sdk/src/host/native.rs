@@ -73,18 +73,11 @@ pub(crate) fn call(function: &str, input: &Payload) -> Result<Payload> {
                 format!("`{function}` would be nested deeper than {DEPTH_MAX} calls"),
             ));
         }
-        fakes.calls.push(Call {
-            app: entry.app.name.to_owned(),
-            function: function.to_owned(),
-            ..outside()
-        });
+        fakes.calls.push(Call { app: entry.app.name.to_owned(), function: function.to_owned(), ..outside() });
         Ok(())
     })?;
     let _in_call = InCall;
-    (entry.run)(&input.data).map(|data| Payload {
-        content_type: entry::JSON.to_owned(),
-        data,
-    })
+    (entry.run)(&input.data).map(|data| Payload { content_type: entry::JSON.to_owned(), data })
 }
 
 fn outside() -> Call {
@@ -108,11 +101,7 @@ pub(crate) struct MapRun {
 impl MapRun {
     pub fn start(function: &str, _: Order) -> Result<Self> {
         entry::find(function)?;
-        Ok(Self {
-            function: function.to_owned(),
-            inputs: VecDeque::new(),
-            index: 0,
-        })
+        Ok(Self { function: function.to_owned(), inputs: VecDeque::new(), index: 0 })
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "a host may refuse")]
@@ -122,11 +111,7 @@ impl MapRun {
         Ok(taken)
     }
 
-    #[expect(
-        clippy::unused_self,
-        clippy::needless_pass_by_ref_mut,
-        reason = "a host needs to be told"
-    )]
+    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "a host needs to be told")]
     pub fn finish(&mut self) {}
 
     pub fn next(&mut self, _: u32) -> Vec<Outcome> {
@@ -135,36 +120,23 @@ impl MapRun {
         };
         let index = self.index;
         self.index += 1;
-        vec![Outcome {
-            index,
-            result: call(&self.function, &input),
-        }]
+        vec![Outcome { index, result: call(&self.function, &input) }]
     }
 }
 
 pub(crate) fn send(request: &Request, _: &Url) -> Result<Response, http::Error> {
-    let http = with(|fakes| fakes.http.clone()).ok_or_else(|| http::Error::NoFake {
-        url: request.url.clone(),
-    })?;
+    let http = with(|fakes| fakes.http.clone()).ok_or_else(|| http::Error::NoFake { url: request.url.clone() })?;
     let response = http(request)?;
     if response.body.len() > request.body_bytes_max {
-        return Err(http::Error::BodyTooLarge {
-            url: request.url.clone(),
-            limit_bytes: request.body_bytes_max as u64,
-        });
+        return Err(http::Error::BodyTooLarge { url: request.url.clone(), limit_bytes: request.body_bytes_max as u64 });
     }
     Ok(response)
 }
 
 pub(crate) fn embed(model: &str, texts: &[String]) -> Result<(usize, Vec<f32>), model::Error> {
     let fake = with(|fakes| fakes.models.get(model).cloned());
-    let (dimension, embed) = fake.ok_or_else(|| model::Error::NoFake {
-        model: model.to_owned(),
-    })?;
-    Ok((
-        dimension,
-        texts.iter().flat_map(|text| embed(text)).collect(),
-    ))
+    let (dimension, embed) = fake.ok_or_else(|| model::Error::NoFake { model: model.to_owned() })?;
+    Ok((dimension, texts.iter().flat_map(|text| embed(text)).collect()))
 }
 
 /// A bucket in memory.
@@ -184,19 +156,11 @@ impl Bucket {
     pub fn open(name: &str) -> Result<Self, kv::Fault> {
         let buckets = with(|fakes| fakes.kv.clone()).ok_or(kv::Fault::NoFake)?;
         buckets.borrow_mut().entry(name.to_owned()).or_default();
-        Ok(Self {
-            name: name.to_owned(),
-            buckets,
-        })
+        Ok(Self { name: name.to_owned(), buckets })
     }
 
     fn within<T>(&self, read: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> T) -> T {
-        read(
-            self.buckets
-                .borrow_mut()
-                .entry(self.name.clone())
-                .or_default(),
-        )
+        read(self.buckets.borrow_mut().entry(self.name.clone()).or_default())
     }
 
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Fault> {
@@ -219,17 +183,8 @@ impl Bucket {
 
     pub fn list_keys(&self, cursor: Option<u64>) -> Result<(Vec<String>, Option<u64>), kv::Fault> {
         let start = cursor.unwrap_or(0) as usize;
-        let (keys, len) = self.within(|bucket| {
-            (
-                bucket
-                    .keys()
-                    .skip(start)
-                    .take(KEYS_LEN_MAX)
-                    .cloned()
-                    .collect::<Vec<_>>(),
-                bucket.len(),
-            )
-        });
+        let (keys, len) = self
+            .within(|bucket| (bucket.keys().skip(start).take(KEYS_LEN_MAX).cloned().collect::<Vec<_>>(), bucket.len()));
         let end = start + keys.len();
         Ok((keys, (end < len).then_some(end as u64)))
     }
@@ -246,18 +201,10 @@ pub(crate) fn remaining() -> Duration {
 /// Kept where a test asks for it, else written to stderr, where the test harness captures it.
 #[expect(clippy::print_stderr, reason = "a native test has no other log")]
 pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
-    let is_kept = with(|fakes| {
-        fakes
-            .logs
-            .as_mut()
-            .map(|logs| logs.push((level, message.to_owned(), fields.to_vec())))
-            .is_some()
-    });
+    let is_kept =
+        with(|fakes| fakes.logs.as_mut().map(|logs| logs.push((level, message.to_owned(), fields.to_vec()))).is_some());
     if !is_kept {
-        let fields: String = fields
-            .iter()
-            .map(|(name, value)| format!(" {name}={value}"))
-            .collect();
+        let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         eprintln!("{level:?} {message}{fields}");
     }
 }

@@ -39,10 +39,7 @@ impl bindings::exports::bireme::host::handler::Guest for App {
             (entry.run)(&input.data)
         });
         match output {
-            Ok(data) => Ok(Payload {
-                content_type: entry::JSON.to_owned(),
-                data,
-            }),
+            Ok(data) => Ok(Payload { content_type: entry::JSON.to_owned(), data }),
             Err(failure) => Err(failure.into()),
         }
     }
@@ -68,16 +65,11 @@ impl MapRun {
             Order::Input => wit::functions::Order::Input,
             Order::Completion => wit::functions::Order::Completion,
         };
-        wit::functions::MapRun::start(function, order)
-            .map(Self)
-            .map_err(Failure::from_wit)
+        wit::functions::MapRun::start(function, order).map(Self).map_err(Failure::from_wit)
     }
 
     pub fn push(&mut self, inputs: &[Payload]) -> Result<usize> {
-        self.0
-            .push(inputs)
-            .map(|taken| taken as usize)
-            .map_err(Failure::from_wit)
+        self.0.push(inputs).map(|taken| taken as usize).map_err(Failure::from_wit)
     }
 
     pub fn finish(&mut self) {
@@ -87,10 +79,7 @@ impl MapRun {
     pub fn next(&mut self, max: u32) -> Vec<Outcome> {
         let outcomes = self.0.next(max).into_iter();
         outcomes
-            .map(|outcome| Outcome {
-                index: outcome.index,
-                result: outcome.result.map_err(Failure::from_wit),
-            })
+            .map(|outcome| Outcome { index: outcome.index, result: outcome.result.map_err(Failure::from_wit) })
             .collect()
     }
 }
@@ -102,19 +91,11 @@ pub(crate) fn embed(model: &str, texts: &[String]) -> Result<(usize, Vec<f32>), 
         Err(error) => Err(match error {
             InferenceError::UnknownModel(model) => model::Error::Unknown { model },
             InferenceError::NotDeclared(model) => model::Error::NotDeclared { model },
-            InferenceError::BadInput(reason) => model::Error::BadInput {
-                model: model.to_owned(),
-                reason,
-            },
+            InferenceError::BadInput(reason) => model::Error::BadInput { model: model.to_owned(), reason },
             InferenceError::Overloaded(model) => model::Error::Overloaded { model },
-            InferenceError::Deadline => model::Error::Deadline {
-                model: model.to_owned(),
-            },
+            InferenceError::Deadline => model::Error::Deadline { model: model.to_owned() },
             InferenceError::DeviceLost(model) => model::Error::DeviceLost { model },
-            InferenceError::Unavailable(reason) => model::Error::Unavailable {
-                model: model.to_owned(),
-                reason,
-            },
+            InferenceError::Unavailable(reason) => model::Error::Unavailable { model: model.to_owned(), reason },
         }),
     }
 }
@@ -162,13 +143,7 @@ impl From<store::Error> for kv::Fault {
 
 pub(crate) fn current() -> Call {
     let call = wit::context::current();
-    Call {
-        app: call.app,
-        function: call.function,
-        version: call.version,
-        call_id: call.call_id,
-        attempt: call.attempt,
-    }
+    Call { app: call.app, function: call.function, version: call.version, call_id: call.call_id, attempt: call.attempt }
 }
 
 pub(crate) fn remaining() -> Duration {
@@ -188,21 +163,13 @@ pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
 
 impl Failure {
     fn from_wit(failure: wit::types::Failure) -> Self {
-        Self {
-            code: failure.code.into(),
-            message: failure.message,
-            causes: failure.causes,
-        }
+        Self { code: failure.code.into(), message: failure.message, causes: failure.causes }
     }
 }
 
 impl From<Failure> for wit::types::Failure {
     fn from(failure: Failure) -> Self {
-        Self {
-            code: failure.code.into(),
-            message: failure.message,
-            causes: failure.causes,
-        }
+        Self { code: failure.code.into(), message: failure.message, causes: failure.causes }
     }
 }
 

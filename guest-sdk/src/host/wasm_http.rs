@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::wasm::bindings::wasi::clocks::monotonic_clock;
 use super::wasm::bindings::wasi::http::outgoing_handler;
 use super::wasm::bindings::wasi::http::types::{
-    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
-    Scheme, http_error_code,
+    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme, http_error_code,
 };
 use super::wasm::bindings::wasi::io::error::Error as IoError;
 use super::wasm::bindings::wasi::io::poll::{self, Pollable};
@@ -22,22 +21,15 @@ const READ_BYTES_MAX: u64 = 64 * 1024;
 pub(crate) fn send(request: &Request, url: &Url) -> Result<Response, Error> {
     let exchange = Exchange {
         request,
-        timer: request
-            .timeout
-            .map(|timeout| monotonic_clock::subscribe_duration(nanoseconds(timeout))),
+        timer: request.timeout.map(|timeout| monotonic_clock::subscribe_duration(nanoseconds(timeout))),
     };
     let outgoing = exchange.outgoing(url)?;
     let body = if request.body.is_empty() {
         None
     } else {
-        Some(
-            outgoing
-                .body()
-                .map_err(|()| exchange.protocol("the request has no body to write to"))?,
-        )
+        Some(outgoing.body().map_err(|()| exchange.protocol("the request has no body to write to"))?)
     };
-    let pending = outgoing_handler::handle(outgoing, Some(exchange.options()))
-        .map_err(|code| exchange.error(code))?;
+    let pending = outgoing_handler::handle(outgoing, Some(exchange.options())).map_err(|code| exchange.error(code))?;
     if let Some(body) = body {
         exchange.write(body)?;
     }
@@ -66,16 +58,10 @@ impl Exchange<'_> {
     fn outgoing(&self, url: &Url) -> Result<OutgoingRequest, Error> {
         let headers = Fields::new();
         for (name, value) in &self.request.headers {
-            headers
-                .append(name, value)
-                .map_err(|error| self.invalid(format!("header `{name}`: {error}")))?;
+            headers.append(name, value).map_err(|error| self.invalid(format!("header `{name}`: {error}")))?;
         }
         let outgoing = OutgoingRequest::new(headers);
-        let scheme = if url.scheme() == "https" {
-            Scheme::Https
-        } else {
-            Scheme::Http
-        };
+        let scheme = if url.scheme() == "https" { Scheme::Https } else { Scheme::Http };
         outgoing
             .set_method(&method(&self.request.method))
             .map_err(|()| self.invalid(format!("`{}` is not a method", self.request.method)))?;
@@ -104,16 +90,12 @@ impl Exchange<'_> {
 
     /// Sends the body, as fast as the other side takes it.
     fn write(&self, body: OutgoingBody) -> Result<(), Error> {
-        let stream = body
-            .write()
-            .map_err(|()| self.protocol("the body was taken before"))?;
+        let stream = body.write().map_err(|()| self.protocol("the body was taken before"))?;
         let mut rest = self.request.body.as_slice();
         let (mut is_flushing, mut is_flushed) = (false, false);
         loop {
             let permitted = stream.check_write().and_then(|permitted| {
-                let len = usize::try_from(permitted)
-                    .unwrap_or(usize::MAX)
-                    .min(rest.len());
+                let len = usize::try_from(permitted).unwrap_or(usize::MAX).min(rest.len());
                 if len > 0 {
                     stream.write(&rest[..len])?;
                     rest = &rest[len..];
@@ -143,18 +125,12 @@ impl Exchange<'_> {
     fn read(&self, response: &IncomingResponse) -> Result<Response, Error> {
         let mut bytes = Vec::new();
         let headers = response.headers().entries();
-        let body = response
-            .consume()
-            .map_err(|()| self.protocol("the body was taken before"))?;
-        let stream = body
-            .stream()
-            .map_err(|()| self.protocol("the body was taken before"))?;
+        let body = response.consume().map_err(|()| self.protocol("the body was taken before"))?;
+        let stream = body.stream().map_err(|()| self.protocol("the body was taken before"))?;
         let mut ready: Option<Pollable> = None;
         loop {
             match stream.read(READ_BYTES_MAX) {
-                Ok(chunk) if chunk.is_empty() => {
-                    self.wait(ready.get_or_insert_with(|| stream.subscribe()))?
-                }
+                Ok(chunk) if chunk.is_empty() => self.wait(ready.get_or_insert_with(|| stream.subscribe()))?,
                 Ok(chunk) => {
                     if bytes.len() + chunk.len() > self.request.body_bytes_max {
                         return Err(Error::BodyTooLarge {
@@ -162,11 +138,7 @@ impl Exchange<'_> {
                             limit_bytes: self.request.body_bytes_max as u64,
                         });
                     }
-                    if bytes.is_empty() {
-                        bytes = chunk
-                    } else {
-                        bytes.extend_from_slice(&chunk)
-                    }
+                    if bytes.is_empty() { bytes = chunk } else { bytes.extend_from_slice(&chunk) }
                 }
                 Err(StreamError::Closed) => break,
                 Err(StreamError::LastOperationFailed(error)) => {
@@ -184,9 +156,7 @@ impl Exchange<'_> {
             None => ready.block(),
             Some(timer) => {
                 if poll::poll(&[ready, timer]) == [1] {
-                    return Err(
-                        self.timed_out("no complete answer within the request's own timeout")
-                    );
+                    return Err(self.timed_out("no complete answer within the request's own timeout"));
                 }
             }
         }
@@ -205,91 +175,47 @@ impl Exchange<'_> {
     }
 
     fn invalid(&self, reason: String) -> Error {
-        Error::InvalidRequest {
-            url: self.url(),
-            reason,
-        }
+        Error::InvalidRequest { url: self.url(), reason }
     }
 
     fn protocol(&self, reason: &str) -> Error {
-        Error::Protocol {
-            url: self.url(),
-            reason: reason.to_owned(),
-        }
+        Error::Protocol { url: self.url(), reason: reason.to_owned() }
     }
 
     fn timed_out(&self, reason: &str) -> Error {
-        Error::Timeout {
-            url: self.url(),
-            reason: reason.to_owned(),
-        }
+        Error::Timeout { url: self.url(), reason: reason.to_owned() }
     }
 
     fn error(&self, code: ErrorCode) -> Error {
         let url = self.url();
         match code {
-            ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
-                Error::Denied { url }
+            ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => Error::Denied { url },
+            ErrorCode::DnsTimeout => Error::Dns { url, reason: "the resolver took too long".to_owned() },
+            ErrorCode::DnsError(payload) => {
+                Error::Dns { url, reason: payload.rcode.unwrap_or_else(|| "the resolver refused".to_owned()) }
             }
-            ErrorCode::DnsTimeout => Error::Dns {
-                url,
-                reason: "the resolver took too long".to_owned(),
-            },
-            ErrorCode::DnsError(payload) => Error::Dns {
-                url,
-                reason: payload
-                    .rcode
-                    .unwrap_or_else(|| "the resolver refused".to_owned()),
-            },
-            ErrorCode::DestinationNotFound => Error::Dns {
-                url,
-                reason: "it does not exist".to_owned(),
-            },
+            ErrorCode::DestinationNotFound => Error::Dns { url, reason: "it does not exist".to_owned() },
             ErrorCode::DestinationUnavailable | ErrorCode::DestinationIpUnroutable => {
-                Error::Connect {
-                    url,
-                    reason: "it cannot be reached".to_owned(),
-                }
+                Error::Connect { url, reason: "it cannot be reached".to_owned() }
             }
-            ErrorCode::ConnectionRefused => Error::Connect {
-                url,
-                reason: "the connection was refused".to_owned(),
-            },
+            ErrorCode::ConnectionRefused => Error::Connect { url, reason: "the connection was refused".to_owned() },
             ErrorCode::ConnectionTimeout => self.timed_out("no connection"),
-            ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
-                self.timed_out("no answer")
-            }
+            ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => self.timed_out("no answer"),
             ErrorCode::ConnectionWriteTimeout => self.timed_out("it does not take the request"),
             ErrorCode::ConnectionLimitReached => Error::ConnectionLimit { url },
-            ErrorCode::TlsProtocolError => Error::Tls {
-                url,
-                reason: "the handshake failed".to_owned(),
-            },
-            ErrorCode::TlsCertificateError => Error::Tls {
-                url,
-                reason: "its certificate is not trusted".to_owned(),
-            },
-            ErrorCode::TlsAlertReceived(payload) => Error::Tls {
-                url,
-                reason: payload
-                    .alert_message
-                    .unwrap_or_else(|| "it sent an alert".to_owned()),
-            },
+            ErrorCode::TlsProtocolError => Error::Tls { url, reason: "the handshake failed".to_owned() },
+            ErrorCode::TlsCertificateError => Error::Tls { url, reason: "its certificate is not trusted".to_owned() },
+            ErrorCode::TlsAlertReceived(payload) => {
+                Error::Tls { url, reason: payload.alert_message.unwrap_or_else(|| "it sent an alert".to_owned()) }
+            }
             ErrorCode::HttpRequestMethodInvalid
             | ErrorCode::HttpRequestUriInvalid
-            | ErrorCode::HttpRequestUriTooLong => Error::InvalidRequest {
-                url,
-                reason: code.to_string(),
-            },
-            ErrorCode::HttpResponseBodySize(size) => Error::BodyTooLarge {
-                url,
-                limit_bytes: size.unwrap_or(self.request.body_bytes_max as u64),
-            },
+            | ErrorCode::HttpRequestUriTooLong => Error::InvalidRequest { url, reason: code.to_string() },
+            ErrorCode::HttpResponseBodySize(size) => {
+                Error::BodyTooLarge { url, limit_bytes: size.unwrap_or(self.request.body_bytes_max as u64) }
+            }
             ErrorCode::InternalError(Some(reason)) => Error::Protocol { url, reason },
-            other => Error::Protocol {
-                url,
-                reason: format!("{other:?}"),
-            },
+            other => Error::Protocol { url, reason: format!("{other:?}") },
         }
     }
 }

@@ -62,9 +62,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A native test sent a request without a fake.
-    #[error(
-        "there is no host in a native test, so no `{url}`; answer it with `bireme_sdk::testing::with_http`"
-    )]
+    #[error("there is no host in a native test, so no `{url}`; answer it with `bireme_sdk::testing::with_http`")]
     NoFake { url: String },
 }
 
@@ -78,9 +76,7 @@ impl Error {
             | Self::Denied { .. }
             | Self::BodyTooLarge { .. }
             | Self::NoFake { .. } => true,
-            Self::Status { status, .. } => {
-                (400..500).contains(status) && ![408, 425, 429].contains(status)
-            }
+            Self::Status { status, .. } => (400..500).contains(status) && ![408, 425, 429].contains(status),
             _ => false,
         }
     }

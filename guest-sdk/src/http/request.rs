@@ -64,11 +64,7 @@ pub fn delete(url: impl Into<String>) -> Request {
 /// A request of any method.
 pub fn request(method: impl Into<String>, url: impl Into<String>) -> Request {
     let method = method.into();
-    let redirects = if matches!(method.as_str(), "GET" | "HEAD") {
-        REDIRECTS_MAX
-    } else {
-        0
-    };
+    let redirects = if matches!(method.as_str(), "GET" | "HEAD") { REDIRECTS_MAX } else { 0 };
     Request {
         method,
         url: url.into(),
@@ -99,10 +95,7 @@ impl Request {
 
     /// The first value of a header so far.
     pub fn header_value(&self, name: &str) -> Option<&[u8]> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_slice())
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
 
     /// Adds a header.
@@ -121,16 +114,10 @@ impl Request {
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => self.body = body,
-            Err(source) => {
-                self.error = Some(Error::Encode {
-                    url: self.url.clone(),
-                    source,
-                })
-            }
+            Err(source) => self.error = Some(Error::Encode { url: self.url.clone(), source }),
         }
         if self.header_value("content-type").is_none() {
-            self.headers
-                .push(("content-type".to_owned(), b"application/json".to_vec()));
+            self.headers.push(("content-type".to_owned(), b"application/json".to_vec()));
         }
         self
     }
@@ -176,10 +163,7 @@ impl Request {
                 return Ok(response);
             };
             if self.redirects == 0 {
-                return Err(Error::TooManyRedirects {
-                    url: self.url,
-                    limit,
-                });
+                return Err(Error::TooManyRedirects { url: self.url, limit });
             }
             self.redirects -= 1;
             let next = url.join(location)?;
@@ -189,13 +173,10 @@ impl Request {
     }
 
     fn follow(&mut self, status: u16, from: &Url, to: &Url) {
-        if (status == 303 && self.method != "HEAD")
-            || (matches!(status, 301 | 302) && self.method == "POST")
-        {
+        if (status == 303 && self.method != "HEAD") || (matches!(status, 301 | 302) && self.method == "POST") {
             "GET".clone_into(&mut self.method);
             self.body = Vec::new();
-            self.headers
-                .retain(|(name, _)| !name.to_ascii_lowercase().starts_with("content-"));
+            self.headers.retain(|(name, _)| !name.to_ascii_lowercase().starts_with("content-"));
         }
         if from.origin() != to.origin() {
             let is_secret = |name: &str| {
@@ -220,47 +201,19 @@ mod tests {
             Ok(match request.url() {
                 "http://a/1" => Response::new(302, "").with_header("Location", "/2"),
                 "http://a/2" => Response::new(307, "").with_header("location", "http://b/3"),
-                "http://b/3" => Response::new(
-                    200,
-                    request
-                        .header_value("authorization")
-                        .unwrap_or(b"no secret")
-                        .to_vec(),
-                ),
+                "http://b/3" => {
+                    Response::new(200, request.header_value("authorization").unwrap_or(b"no secret").to_vec())
+                }
                 other => {
-                    return Err(Error::Denied {
-                        url: other.to_owned(),
-                    });
+                    return Err(Error::Denied { url: other.to_owned() });
                 }
             })
         });
-        let response = get("http://a/1")
-            .header("Authorization", "secret")
-            .send()
-            .expect("it ends at /3");
-        assert_eq!(
-            (response.url.as_str(), response.body.as_slice()),
-            ("http://b/3", b"no secret".as_slice())
-        );
-        assert_eq!(
-            get("http://a/1")
-                .redirects(0)
-                .send()
-                .expect("the redirect itself")
-                .status,
-            302
-        );
-        assert!(matches!(
-            get("http://a/1").redirects(1).send(),
-            Err(Error::TooManyRedirects { limit: 1, .. })
-        ));
-        assert_eq!(
-            post("http://a/1")
-                .send()
-                .expect("a `POST` stays where it is")
-                .status,
-            302
-        );
+        let response = get("http://a/1").header("Authorization", "secret").send().expect("it ends at /3");
+        assert_eq!((response.url.as_str(), response.body.as_slice()), ("http://b/3", b"no secret".as_slice()));
+        assert_eq!(get("http://a/1").redirects(0).send().expect("the redirect itself").status, 302);
+        assert!(matches!(get("http://a/1").redirects(1).send(), Err(Error::TooManyRedirects { limit: 1, .. })));
+        assert_eq!(post("http://a/1").send().expect("a `POST` stays where it is").status, 302);
     }
 
     #[test]
@@ -279,11 +232,7 @@ mod tests {
                 ),
             })
         });
-        let response = post("http://a/form")
-            .json(&1)
-            .redirects(1)
-            .send()
-            .expect("it is followed");
+        let response = post("http://a/form").json(&1).redirects(1).send().expect("it is followed");
         assert_eq!(response.text().expect("text"), "GET 0 None");
     }
 
@@ -299,9 +248,6 @@ mod tests {
     #[test]
     fn a_fake_is_held_to_the_body_limit_too() {
         let _http = testing::with_http(|_| Ok(Response::new(200, "123456789")));
-        assert!(matches!(
-            get("http://a/").body_bytes_max(8).send(),
-            Err(Error::BodyTooLarge { limit_bytes: 8, .. })
-        ));
+        assert!(matches!(get("http://a/").body_bytes_max(8).send(), Err(Error::BodyTooLarge { limit_bytes: 8, .. })));
     }
 }

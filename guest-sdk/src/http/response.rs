@@ -25,9 +25,7 @@ impl Headers {
 
     /// Every name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 }
 
@@ -54,12 +52,7 @@ pub struct Response {
 impl Response {
     /// A response as a fake gives it in a test; the request's URL is filled in by [`send`](super::Request::send).
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            url: String::new(),
-            status,
-            headers: Headers::default(),
-            body: body.into(),
-        }
+        Self { url: String::new(), status, headers: Headers::default(), body: body.into() }
     }
 
     /// Adds a header, for a fake.
@@ -87,14 +80,7 @@ impl Response {
     /// assert!(!Response::new(503, "").error_for_status().unwrap_err().is_terminal());
     /// ```
     pub fn error_for_status(self) -> Result<Self, Error> {
-        if self.is_success() {
-            Ok(self)
-        } else {
-            Err(Error::Status {
-                url: self.url,
-                status: self.status,
-            })
-        }
+        if self.is_success() { Ok(self) } else { Err(Error::Status { url: self.url, status: self.status }) }
     }
 
     /// The body as text.

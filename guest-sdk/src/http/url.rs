@@ -106,10 +106,7 @@ impl FromStr for Url {
     type Err = super::Error;
 
     fn from_str(text: &str) -> Result<Self, super::Error> {
-        let invalid = |reason: &str| super::Error::InvalidRequest {
-            url: text.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let invalid = |reason: &str| super::Error::InvalidRequest { url: text.to_owned(), reason: reason.to_owned() };
         check_characters(text)?;
         let (is_https, rest) = match scheme_of(text) {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => (true, &text[6..]),
@@ -117,9 +114,7 @@ impl FromStr for Url {
             Some(scheme) => return Err(invalid(&format!("`{scheme}` is not `http` or `https`"))),
             None => return Err(invalid("it has no scheme; begin it with `https://`")),
         };
-        let rest = rest
-            .strip_prefix("//")
-            .ok_or_else(|| invalid("`//` and a host must follow the scheme"))?;
+        let rest = rest.strip_prefix("//").ok_or_else(|| invalid("`//` and a host must follow the scheme"))?;
         let (rest, fragment) = split(rest, '#');
         let (rest, query) = split(rest, '?');
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -127,9 +122,7 @@ impl FromStr for Url {
             return Err(invalid("it has no host"));
         }
         if authority.contains('@') {
-            return Err(invalid(
-                "a user name or password in a URL is not sent; use an `authorization` header",
-            ));
+            return Err(invalid("a user name or password in a URL is not sent; use an `authorization` header"));
         }
         if !authority.is_ascii() {
             return Err(invalid("its host is not ASCII; write it in punycode"));
@@ -137,11 +130,7 @@ impl FromStr for Url {
         Ok(Self {
             is_https,
             authority: authority.to_ascii_lowercase(),
-            path: if path.is_empty() {
-                "/".to_owned()
-            } else {
-                without_dots(path)
-            },
+            path: if path.is_empty() { "/".to_owned() } else { without_dots(path) },
             query: query.map(str::to_owned),
             fragment: fragment.map(str::to_owned),
         })
@@ -162,14 +151,10 @@ impl fmt::Display for Url {
 }
 
 fn check_characters(text: &str) -> Result<(), super::Error> {
-    match text
-        .chars()
-        .find(|c| c.is_whitespace() || c.is_control() || *c == '\\')
-    {
-        Some(c) => Err(super::Error::InvalidRequest {
-            url: text.to_owned(),
-            reason: format!("{c:?} must be percent-encoded"),
-        }),
+    match text.chars().find(|c| c.is_whitespace() || c.is_control() || *c == '\\') {
+        Some(c) => {
+            Err(super::Error::InvalidRequest { url: text.to_owned(), reason: format!("{c:?} must be percent-encoded") })
+        }
         None => Ok(()),
     }
 }
@@ -178,15 +163,12 @@ fn check_characters(text: &str) -> Result<(), super::Error> {
 fn scheme_of(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once(':')?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
     is_scheme.then_some(scheme)
 }
 
 fn split(text: &str, at: char) -> (&str, Option<&str>) {
-    text.split_once(at)
-        .map_or((text, None), |(before, after)| (before, Some(after)))
+    text.split_once(at).map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
 /// RFC 3986, 5.2.4, for a path that begins with `/`.
@@ -236,11 +218,7 @@ mod tests {
             ("g;x=1/../y", "http://a/b/c/y"),
             ("https://h/x", "https://h/x"),
         ] {
-            assert_eq!(
-                base.join(reference).expect("it resolves").to_string(),
-                expected,
-                "{reference:?}"
-            );
+            assert_eq!(base.join(reference).expect("it resolves").to_string(), expected, "{reference:?}");
         }
     }
 
@@ -258,13 +236,7 @@ mod tests {
             let error = text.parse::<Url>().expect_err("it is no URL").to_string();
             assert!(error.contains(reason) && error.contains(text), "{error}");
         }
-        assert!(
-            "http://example.com/"
-                .parse::<Url>()
-                .expect("a URL")
-                .join("mailto:x@example.com")
-                .is_err()
-        );
+        assert!("http://example.com/".parse::<Url>().expect("a URL").join("mailto:x@example.com").is_err());
     }
 
     #[test]

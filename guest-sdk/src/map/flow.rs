@@ -45,10 +45,7 @@ enum Run {
 
 impl<'inputs, T> Flow<'inputs, T> {
     /// A map that has not begun.
-    pub(super) fn new(
-        function: &'static str,
-        inputs: impl Iterator<Item = Result<Vec<u8>>> + 'inputs,
-    ) -> Self {
+    pub(super) fn new(function: &'static str, inputs: impl Iterator<Item = Result<Vec<u8>>> + 'inputs) -> Self {
         Self {
             function,
             order: Order::Input,
@@ -82,15 +79,11 @@ impl<'inputs, T> Flow<'inputs, T> {
                 self.inputs = None;
                 break;
             };
-            let data = input.map_err(|failure| {
-                failure.context(format!("input {} of the map cannot be sent", self.drawn))
-            })?;
+            let data =
+                input.map_err(|failure| failure.context(format!("input {} of the map cannot be sent", self.drawn)))?;
             self.drawn += 1;
             bytes += data.len();
-            self.offer.push(Payload {
-                content_type: JSON.to_owned(),
-                data,
-            });
+            self.offer.push(Payload { content_type: JSON.to_owned(), data });
         }
         Ok(())
     }
@@ -156,10 +149,9 @@ impl<T: DeserializeOwned> Flow<'_, T> {
     /// The next outcome; after a failure of the map itself, none.
     pub(super) fn next(&mut self) -> Option<(u64, Result<T>)> {
         match self.outcome() {
-            Ok(Some(Outcome { index, result })) => Some((
-                index,
-                result.and_then(|output| call::decode(self.function, &output)),
-            )),
+            Ok(Some(Outcome { index, result })) => {
+                Some((index, result.and_then(|output| call::decode(self.function, &output))))
+            }
             Ok(None) => {
                 self.end();
                 None

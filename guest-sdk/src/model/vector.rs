@@ -24,11 +24,7 @@ impl Vector {
     /// # Panics
     /// When the lengths differ: the vectors are of different models.
     pub fn dot(&self, other: &[f32]) -> f32 {
-        assert_eq!(
-            self.len(),
-            other.len(),
-            "vectors of different models have no dot product"
-        );
+        assert_eq!(self.len(), other.len(), "vectors of different models have no dot product");
         self.iter().zip(other).map(|(a, b)| a * b).sum()
     }
 

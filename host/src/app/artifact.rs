@@ -40,30 +40,18 @@ impl ArtifactCache {
             fs::create_dir_all(dir)?;
             read_or_create_key(&dir.join("key"))
         };
-        let key = prepare().map_err(|source| ArtifactError::Directory {
-            dir: dir.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            key,
-        })
+        let key = prepare().map_err(|source| ArtifactError::Directory { dir: dir.to_owned(), source })?;
+        Ok(Self { dir: dir.to_owned(), key })
     }
 
     /// Returns the component ready to run: from the cache, else compiled and kept. Blocks for as long as Cranelift takes
     /// (about a second for 2 MB).
-    pub fn load(
-        &self,
-        engine: &wasmtime::Engine,
-        component: &ComponentBytes,
-    ) -> Result<Component, ArtifactError> {
+    pub fn load(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> Result<Component, ArtifactError> {
         let path = self.path(engine, component);
         if let Some(loaded) = self.load_kept(engine, &path) {
             return Ok(loaded);
         }
-        let native = engine
-            .precompile_component(&component.bytes)
-            .map_err(ArtifactError::Compile)?;
+        let native = engine.precompile_component(&component.bytes).map_err(ArtifactError::Compile)?;
         if let Err(error) = self.keep(&path, &native) {
             // A full or read-only disk costs the next start a second, not this one its result.
             tracing::warn!(path = %path.display(), %error, "cannot keep the compiled component");
@@ -97,8 +85,7 @@ impl ArtifactCache {
 
     /// The tag binds the file's name too, so that one app's code cannot stand in for another's.
     fn mac(&self, path: &Path, native: &[u8]) -> Hmac<Sha256> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         mac.update(path.file_name().unwrap_or_default().as_encoded_bytes());
         mac.update(&[0]);
         mac.update(native);
@@ -109,13 +96,8 @@ impl ArtifactCache {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let digest: String = component
-            .digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        self.dir
-            .join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+        let digest: String = component.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.dir.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
     }
 }
 
@@ -139,12 +121,7 @@ fn read_or_create_key(path: &Path) -> io::Result<[u8; 32]> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
         let temporary = dir.join(format!(".key-{}", std::process::id()));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(&key)?;
         let linked = fs::hard_link(&temporary, path);
         fs::remove_file(&temporary)?;
@@ -195,10 +172,7 @@ mod tests {
             let mut bad = good.clone();
             bad[position] ^= 1;
             fs::write(&path, &bad).unwrap();
-            assert!(
-                cache.load_kept(&engine, &path).is_none(),
-                "bit at {position}"
-            );
+            assert!(cache.load_kept(&engine, &path).is_none(), "bit at {position}");
         }
         for len in [0, 1, TAG_BYTES, good.len() - 1] {
             fs::write(&path, &good[..len]).unwrap();
@@ -222,11 +196,6 @@ mod tests {
         let name = cache.path(&engine, &component());
         let here = ours.path().join(name.file_name().unwrap());
         fs::copy(&name, &here).unwrap();
-        assert!(
-            ArtifactCache::open(ours.path())
-                .unwrap()
-                .load_kept(&engine, &here)
-                .is_none()
-        );
+        assert!(ArtifactCache::open(ours.path()).unwrap().load_kept(&engine, &here).is_none());
     }
 }

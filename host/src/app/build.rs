@@ -18,13 +18,8 @@ pub enum BuildError {
     #[error("`{}` is no crate: it has no Cargo.toml", dir.display())]
     NoCrate { dir: PathBuf },
     #[error("cannot run `{program}`; install Rust from https://rustup.rs")]
-    Program {
-        program: &'static str,
-        source: std::io::Error,
-    },
-    #[error(
-        "the target {TARGET} is missing and could not be added; run `rustup target add {TARGET}`: {reason}"
-    )]
+    Program { program: &'static str, source: std::io::Error },
+    #[error("the target {TARGET} is missing and could not be added; run `rustup target add {TARGET}`: {reason}")]
     Target { reason: String },
     #[error("cargo could not build the app (its words are above)")]
     Cargo,
@@ -39,10 +34,7 @@ pub enum BuildError {
 }
 
 fn names(paths: &[PathBuf]) -> String {
-    let stems = paths
-        .iter()
-        .filter_map(|path| path.file_stem())
-        .map(|stem| stem.to_string_lossy());
+    let stems = paths.iter().filter_map(|path| path.file_stem()).map(|stem| stem.to_string_lossy());
     stems.collect::<Vec<_>>().join(", ")
 }
 
@@ -50,27 +42,15 @@ fn names(paths: &[PathBuf]) -> String {
 pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
     let manifest = dir.join("Cargo.toml");
     if !manifest.is_file() {
-        return Err(BuildError::NoCrate {
-            dir: dir.to_owned(),
-        });
+        return Err(BuildError::NoCrate { dir: dir.to_owned() });
     }
     ensure_target(dir)?;
 
     let mut child = cargo(dir)
-        .args([
-            "build",
-            "--release",
-            "--target",
-            TARGET,
-            "--message-format",
-            "json-render-diagnostics",
-        ])
+        .args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|source| BuildError::Program {
-            program: "cargo",
-            source,
-        })?;
+        .map_err(|source| BuildError::Program { program: "cargo", source })?;
     let stdout = child.stdout.take().expect("stdout was piped");
 
     let manifest = std::fs::canonicalize(&manifest).unwrap_or(manifest);
@@ -90,28 +70,16 @@ pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
                 .map(|file| file.as_std_path().to_owned()),
         );
     }
-    let status = child.wait().map_err(|source| BuildError::Program {
-        program: "cargo",
-        source,
-    })?;
+    let status = child.wait().map_err(|source| BuildError::Program { program: "cargo", source })?;
     if !status.success() {
         // Rust links build scripts and macros with `cc`; cargo's own words for a missing one are many and unclear.
         let has_linker = Command::new("cc").arg("--version").output().is_ok();
-        return Err(if has_linker {
-            BuildError::Cargo
-        } else {
-            BuildError::NoLinker
-        });
+        return Err(if has_linker { BuildError::Cargo } else { BuildError::NoLinker });
     }
     match components.len() {
         1 => Ok(components.remove(0)),
-        0 => Err(BuildError::NoComponent {
-            dir: dir.to_owned(),
-        }),
-        _ => Err(BuildError::Several {
-            dir: dir.to_owned(),
-            found: components,
-        }),
+        0 => Err(BuildError::NoComponent { dir: dir.to_owned() }),
+        _ => Err(BuildError::Several { dir: dir.to_owned(), found: components }),
     }
 }
 
@@ -122,27 +90,17 @@ fn ensure_target(dir: &Path) -> Result<(), BuildError> {
         .current_dir(dir)
         .args(["--print", "target-libdir", "--target", TARGET])
         .output()
-        .map_err(|source| BuildError::Program {
-            program: "rustc",
-            source,
-        })?;
+        .map_err(|source| BuildError::Program { program: "rustc", source })?;
     let path = PathBuf::from(String::from_utf8_lossy(&libdir.stdout).trim());
     if libdir.status.success() && path.is_dir() {
         return Ok(());
     }
     tracing::info!("adding the Rust target {TARGET}");
-    let added = Command::new("rustup")
-        .current_dir(dir)
-        .args(["target", "add", TARGET])
-        .output();
+    let added = Command::new("rustup").current_dir(dir).args(["target", "add", TARGET]).output();
     match added {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(BuildError::Target {
-            reason: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        }),
-        Err(source) => Err(BuildError::Target {
-            reason: format!("rustup did not start: {source}"),
-        }),
+        Ok(output) => Err(BuildError::Target { reason: String::from_utf8_lossy(&output.stderr).trim().to_owned() }),
+        Err(source) => Err(BuildError::Target { reason: format!("rustup did not start: {source}") }),
     }
 }
 
@@ -152,17 +110,9 @@ fn cargo(dir: &Path) -> Command {
     command.current_dir(dir);
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
-        let outer =
-            name.starts_with("CARGO_") && !matches!(&*name, "CARGO_HOME" | "CARGO_NET_OFFLINE");
+        let outer = name.starts_with("CARGO_") && !matches!(&*name, "CARGO_HOME" | "CARGO_NET_OFFLINE");
         if outer
-            || matches!(
-                &*name,
-                "RUSTFLAGS"
-                    | "CARGO"
-                    | "RUSTDOCFLAGS"
-                    | "RUSTC_WRAPPER"
-                    | "RUSTC_WORKSPACE_WRAPPER"
-            )
+            || matches!(&*name, "RUSTFLAGS" | "CARGO" | "RUSTDOCFLAGS" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER")
         {
             command.env_remove(&key);
         }

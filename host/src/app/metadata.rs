@@ -89,20 +89,10 @@ pub enum MetadataError {
     App { reason: String },
     #[error("two functions are named `{name}`")]
     Duplicate { name: FunctionName },
-    #[error(
-        "function `{function}` asks for {attribute} = {asked}, over this host's ceiling of {ceiling}"
-    )]
-    Ceiling {
-        function: FunctionName,
-        attribute: &'static str,
-        asked: String,
-        ceiling: String,
-    },
+    #[error("function `{function}` asks for {attribute} = {asked}, over this host's ceiling of {ceiling}")]
+    Ceiling { function: FunctionName, attribute: &'static str, asked: String, ceiling: String },
     #[error("function `{function}` asks for {attribute} = 0")]
-    Zero {
-        function: FunctionName,
-        attribute: &'static str,
-    },
+    Zero { function: FunctionName, attribute: &'static str },
 }
 
 impl Metadata {
@@ -127,13 +117,8 @@ impl Metadata {
         }
         let metadata: Metadata = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
         for (i, function) in metadata.functions.iter().enumerate() {
-            if metadata.functions[..i]
-                .iter()
-                .any(|other| other.name == function.name)
-            {
-                return Err(MetadataError::Duplicate {
-                    name: function.name.clone(),
-                });
+            if metadata.functions[..i].iter().any(|other| other.name == function.name) {
+                return Err(MetadataError::Duplicate { name: function.name.clone() });
             }
         }
         Ok(metadata)
@@ -149,9 +134,7 @@ impl Metadata {
                 WasmPayload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
                     found.push(section.data());
                 }
-                WasmPayload::ModuleSection { .. } | WasmPayload::ComponentSection { .. } => {
-                    depth += 1
-                }
+                WasmPayload::ModuleSection { .. } | WasmPayload::ComponentSection { .. } => depth += 1,
                 WasmPayload::End(_) => depth = depth.saturating_sub(1),
                 _ => {}
             }
@@ -166,10 +149,7 @@ impl Metadata {
     /// Returns `component` with the document appended as a section.
     pub fn attach(&self, component: &[u8]) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("metadata has string keys only");
-        let section = CustomSection {
-            name: SECTION.into(),
-            data: json.as_slice().into(),
-        };
+        let section = CustomSection { name: SECTION.into(), data: json.as_slice().into() };
         let mut out = component.to_vec();
         out.push(ComponentSection::id(&section));
         section.encode(&mut out);
@@ -178,9 +158,7 @@ impl Metadata {
 
     /// Returns the function of that name.
     pub fn function(&self, name: &str) -> Option<&FunctionInfo> {
-        self.functions
-            .iter()
-            .find(|function| function.name.as_str() == name)
+        self.functions.iter().find(|function| function.name.as_str() == name)
     }
 }
 
@@ -194,41 +172,20 @@ impl FunctionInfo {
             asked,
             ceiling,
         };
-        let zero = |attribute| MetadataError::Zero {
-            function: self.name.clone(),
-            attribute,
-        };
+        let zero = |attribute| MetadataError::Zero { function: self.name.clone(), attribute };
 
-        let memory_bytes_max = self
-            .attributes
-            .memory_bytes
-            .unwrap_or(defaults.memory_bytes_max);
+        let memory_bytes_max = self.attributes.memory_bytes.unwrap_or(defaults.memory_bytes_max);
         if memory_bytes_max > ceilings.memory_bytes_max {
             let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-            return Err(over(
-                "memory",
-                mib(memory_bytes_max),
-                mib(ceilings.memory_bytes_max),
-            ));
+            return Err(over("memory", mib(memory_bytes_max), mib(ceilings.memory_bytes_max)));
         }
-        let timeout = self
-            .attributes
-            .timeout_ms
-            .map_or(defaults.timeout, Duration::from_millis);
+        let timeout = self.attributes.timeout_ms.map_or(defaults.timeout, Duration::from_millis);
         if timeout > ceilings.timeout_max {
-            return Err(over(
-                "timeout",
-                format!("{timeout:?}"),
-                format!("{:?}", ceilings.timeout_max),
-            ));
+            return Err(over("timeout", format!("{timeout:?}"), format!("{:?}", ceilings.timeout_max)));
         }
         let retries_max = self.attributes.retries.unwrap_or(defaults.retries_max);
         if retries_max > ceilings.retries_max {
-            return Err(over(
-                "retries",
-                retries_max.to_string(),
-                ceilings.retries_max.to_string(),
-            ));
+            return Err(over("retries", retries_max.to_string(), ceilings.retries_max.to_string()));
         }
         if memory_bytes_max == 0 {
             return Err(zero("memory"));
@@ -236,12 +193,7 @@ impl FunctionInfo {
         if timeout.is_zero() {
             return Err(zero("timeout"));
         }
-        Ok(FunctionLimits {
-            memory_bytes_max,
-            timeout,
-            retries_max,
-            ..defaults
-        })
+        Ok(FunctionLimits { memory_bytes_max, timeout, retries_max, ..defaults })
     }
 }
 
@@ -253,36 +205,25 @@ mod tests {
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
     fn document(functions: &str) -> Result<Metadata, MetadataError> {
-        Metadata::parse(
-            format!(r#"{{"format":1,"app":{{"name":"a"}},"functions":[{functions}]}}"#).as_bytes(),
-        )
+        Metadata::parse(format!(r#"{{"format":1,"app":{{"name":"a"}},"functions":[{functions}]}}"#).as_bytes())
     }
 
     #[test]
     fn a_document_survives_the_component() {
-        let metadata =
-            document(r#"{"name":"f","input":{},"output":{},"attributes":{"retries":2}}"#).unwrap();
-        assert_eq!(
-            Metadata::read(&metadata.attach(COMPONENT)).unwrap(),
-            metadata
-        );
+        let metadata = document(r#"{"name":"f","input":{},"output":{},"attributes":{"retries":2}}"#).unwrap();
+        assert_eq!(Metadata::read(&metadata.attach(COMPONENT)).unwrap(), metadata);
     }
 
     #[test]
     fn a_second_section_is_refused() {
         let metadata = document("").unwrap();
         let twice = metadata.attach(&metadata.attach(COMPONENT));
-        assert!(matches!(
-            Metadata::read(&twice),
-            Err(MetadataError::Repeated { count: 2 })
-        ));
+        assert!(matches!(Metadata::read(&twice), Err(MetadataError::Repeated { count: 2 })));
     }
 
     #[test]
     fn a_component_cut_anywhere_is_an_error_and_no_panic() {
-        let whole = document(r#"{"name":"f","input":{},"output":{}}"#)
-            .unwrap()
-            .attach(COMPONENT);
+        let whole = document(r#"{"name":"f","input":{},"output":{}}"#).unwrap().attach(COMPONENT);
         for len in 0..whole.len() {
             assert!(Metadata::read(&whole[..len]).is_err(), "cut at {len}");
         }
@@ -298,54 +239,32 @@ mod tests {
 
     #[test]
     fn what_the_sdk_found_wrong_is_said() {
-        let wrong = Metadata::parse(br#"{"format":1,"errors":["two functions are named `f`"],"app":{"name":"a"},"functions":[]}"#);
-        assert_eq!(
-            wrong.unwrap_err().to_string(),
-            "two functions are named `f`"
+        let wrong = Metadata::parse(
+            br#"{"format":1,"errors":["two functions are named `f`"],"app":{"name":"a"},"functions":[]}"#,
         );
+        assert_eq!(wrong.unwrap_err().to_string(), "two functions are named `f`");
     }
 
     #[test]
     fn names_are_checked_and_unique() {
-        assert!(matches!(
-            document(r#"{"name":"../f","input":{},"output":{}}"#),
-            Err(MetadataError::Shape(_))
-        ));
+        assert!(matches!(document(r#"{"name":"../f","input":{},"output":{}}"#), Err(MetadataError::Shape(_))));
         let f = r#"{"name":"f","input":{},"output":{}}"#;
-        assert!(matches!(
-            document(&format!("{f},{f}")),
-            Err(MetadataError::Duplicate { .. })
-        ));
+        assert!(matches!(document(&format!("{f},{f}")), Err(MetadataError::Duplicate { .. })));
     }
 
     #[test]
     fn attributes_stay_within_the_ceilings() {
         let check = |attributes: &str| {
-            let text = format!(
-                r#"{{"name":"f","input":{{}},"output":{{}},"attributes":{{{attributes}}}}}"#
-            );
+            let text = format!(r#"{{"name":"f","input":{{}},"output":{{}},"attributes":{{{attributes}}}}}"#);
             document(&text).unwrap().functions[0].limits(&Ceilings::default())
         };
-        assert_eq!(
-            check(r#""timeout_ms":500"#).unwrap().timeout,
-            Duration::from_millis(500)
-        );
+        assert_eq!(check(r#""timeout_ms":500"#).unwrap().timeout, Duration::from_millis(500));
         assert_eq!(check("").unwrap(), FunctionLimits::default());
-        for over in [
-            r#""memory_bytes":99999999999"#,
-            r#""timeout_ms":99999999999"#,
-            r#""retries":11"#,
-        ] {
-            assert!(
-                matches!(check(over), Err(MetadataError::Ceiling { .. })),
-                "{over}"
-            );
+        for over in [r#""memory_bytes":99999999999"#, r#""timeout_ms":99999999999"#, r#""retries":11"#] {
+            assert!(matches!(check(over), Err(MetadataError::Ceiling { .. })), "{over}");
         }
         for zero in [r#""memory_bytes":0"#, r#""timeout_ms":0"#] {
-            assert!(
-                matches!(check(zero), Err(MetadataError::Zero { .. })),
-                "{zero}"
-            );
+            assert!(matches!(check(zero), Err(MetadataError::Zero { .. })), "{zero}");
         }
     }
 }

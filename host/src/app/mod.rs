@@ -26,14 +26,8 @@ pub struct ComponentBytes {
 #[non_exhaustive]
 pub enum ComponentError {
     #[error("cannot read the component `{}`", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error(
-        "the component is {bytes} bytes, over the limit of {} bytes",
-        limits::COMPONENT_BYTES_MAX
-    )]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the component is {bytes} bytes, over the limit of {} bytes", limits::COMPONENT_BYTES_MAX)]
     TooLarge { bytes: u64 },
     #[error("not WebAssembly: the file does not begin with `\\0asm`")]
     NotWasm,
@@ -46,10 +40,7 @@ pub enum ComponentError {
 impl ComponentBytes {
     /// Reads a component file.
     pub fn read(path: &Path) -> Result<Self, ComponentError> {
-        let read = |source| ComponentError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let read = |source| ComponentError::Read { path: path.to_owned(), source };
         let bytes = std::fs::metadata(path).map_err(read)?.len();
         if bytes > limits::COMPONENT_BYTES_MAX {
             return Err(ComponentError::TooLarge { bytes });
@@ -60,9 +51,7 @@ impl ComponentBytes {
     /// Takes in a component's bytes.
     pub fn new(bytes: Vec<u8>) -> Result<Self, ComponentError> {
         if bytes.len() as u64 > limits::COMPONENT_BYTES_MAX {
-            return Err(ComponentError::TooLarge {
-                bytes: bytes.len() as u64,
-            });
+            return Err(ComponentError::TooLarge { bytes: bytes.len() as u64 });
         }
         if !bytes.starts_with(b"\0asm") {
             return Err(ComponentError::NotWasm);
@@ -72,10 +61,7 @@ impl ComponentBytes {
             return Err(ComponentError::CoreModule);
         }
         let digest = Sha256::digest(&bytes).into();
-        Ok(Self {
-            bytes: bytes.into(),
-            digest,
-        })
+        Ok(Self { bytes: bytes.into(), digest })
     }
 
     /// Returns the version that these bytes are deployed as.

@@ -32,11 +32,7 @@ impl Build {
             );
             return Ok(());
         }
-        output::line(&format!(
-            "{} ({})",
-            app.path.display(),
-            output::bytes(app.component.bytes.len() as u64)
-        ));
+        output::line(&format!("{} ({})", app.path.display(), output::bytes(app.component.bytes.len() as u64)));
         output::line(&inspect::describe(&app));
         Ok(())
     }

@@ -14,9 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Embed texts with an installed model: one JSON array of numbers a line.
 #[derive(Args)]
-#[command(
-    after_help = "Example:\n  bireme embed all-minilm-l6-v2 --json -- \"a text\" \"another\""
-)]
+#[command(after_help = "Example:\n  bireme embed all-minilm-l6-v2 --json -- \"a text\" \"another\"")]
 pub struct Embed {
     model: String,
     #[arg(required = true)]
@@ -33,18 +31,11 @@ impl Embed {
         };
         inference.shut_down().await;
         // Not by way of a `Value`: that prints each number as a double, with digits that mean nothing.
-        let vectors: Vec<&[f32]> = embedded
-            .values
-            .chunks(embedded.dimension as usize)
-            .collect();
+        let vectors: Vec<&[f32]> = embedded.values.chunks(embedded.dimension as usize).collect();
         if global.json {
-            output::line(&to_json(&Embeddings {
-                embeddings: &vectors,
-            }));
+            output::line(&to_json(&Embeddings { embeddings: &vectors }));
         } else {
-            vectors
-                .iter()
-                .for_each(|vector| output::line(&to_json(vector)));
+            vectors.iter().for_each(|vector| output::line(&to_json(vector)));
         }
         Ok(())
     }

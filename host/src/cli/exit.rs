@@ -23,13 +23,7 @@ pub struct Exit {
 
 impl Exit {
     pub fn new(status: u8, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            causes: Vec::new(),
-            hint: None,
-        }
+        Self { status, code, message: message.into(), causes: Vec::new(), hint: None }
     }
 
     /// A command, or its input, that is not as it should be.
@@ -98,11 +92,7 @@ pub fn status_of(code: FailureCode) -> u8 {
 
 impl From<Failure> for Exit {
     fn from(failure: Failure) -> Self {
-        let mut exit = Self::new(
-            status_of(failure.code),
-            failure.code.as_str(),
-            failure.message,
-        );
+        let mut exit = Self::new(status_of(failure.code), failure.code.as_str(), failure.message);
         exit.causes = failure.causes;
         exit
     }
@@ -133,37 +123,19 @@ impl From<crate::server::ServerError> for Exit {
     fn from(error: crate::server::ServerError) -> Self {
         use crate::server::ServerError as E;
         let (status, code) = match &error {
-            E::Component(_) | E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => {
-                (2, "bad-component")
-            }
+            E::Component(_) | E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => (2, "bad-component"),
             E::Metadata(_) | E::Program(_) | E::Sandbox(_) => (2, "bad-app"),
             E::Artifact(_) => (1, "io"),
         };
         let exit = Self::of_error(status, code, &error);
-        if code == "io" {
-            exit.hint("give a directory that can be written with --data DIR")
-        } else {
-            exit
-        }
+        if code == "io" { exit.hint("give a directory that can be written with --data DIR") } else { exit }
     }
 }
 
 impl From<CatalogueError> for Exit {
     fn from(error: CatalogueError) -> Self {
-        let status = if matches!(error, CatalogueError::UnknownModel { .. }) {
-            4
-        } else {
-            1
-        };
-        Self::of_error(
-            status,
-            if status == 4 {
-                "unknown-model"
-            } else {
-                "bad-model"
-            },
-            &error,
-        )
+        let status = if matches!(error, CatalogueError::UnknownModel { .. }) { 4 } else { 1 };
+        Self::of_error(status, if status == 4 { "unknown-model" } else { "bad-model" }, &error)
     }
 }
 

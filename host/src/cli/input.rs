@@ -27,10 +27,7 @@ pub fn read(function: &FunctionInfo, words: &[String]) -> Result<(Value, Trailin
                 continue;
             }
             if json.replace(word).is_some() {
-                return Err(wrong(
-                    function,
-                    format!("a second input `{word}`; a call takes one JSON value"),
-                ));
+                return Err(wrong(function, format!("a second input `{word}`; a call takes one JSON value")));
             }
             continue;
         };
@@ -45,15 +42,9 @@ pub fn read(function: &FunctionInfo, words: &[String]) -> Result<(Value, Trailin
                 Some(value) => value,
                 // `--flag` alone is true.
                 None if shape::types(schema) == ["boolean"] => "true".to_owned(),
-                None => words
-                    .next()
-                    .cloned()
-                    .ok_or_else(|| wrong(function, format!("`--{name}` needs a value")))?,
+                None => words.next().cloned().ok_or_else(|| wrong(function, format!("`--{name}` needs a value")))?,
             };
-            if fields
-                .insert(name.clone(), convert(function, &name, schema, &value)?)
-                .is_some()
-            {
+            if fields.insert(name.clone(), convert(function, &name, schema, &value)?).is_some() {
                 return Err(wrong(function, format!("`--{name}` is given twice")));
             }
             continue;
@@ -63,9 +54,7 @@ pub fn read(function: &FunctionInfo, words: &[String]) -> Result<(Value, Trailin
             ("json", None) => trailing.json = true,
             ("grant", _) => {
                 let grant = inline.or_else(|| words.next().cloned());
-                trailing
-                    .grants
-                    .push(grant.ok_or_else(|| wrong(function, "`--grant` needs a value"))?);
+                trailing.grants.push(grant.ok_or_else(|| wrong(function, "`--grant` needs a value"))?);
             }
             _ => return Err(unknown(function, &name)),
         }
@@ -73,22 +62,13 @@ pub fn read(function: &FunctionInfo, words: &[String]) -> Result<(Value, Trailin
     let input = match (json, fields.is_empty()) {
         (Some(text), true) => parse(function, text)?,
         (Some(_), false) => {
-            return Err(wrong(
-                function,
-                "give the input as JSON or as `--name value`, not both",
-            ));
+            return Err(wrong(function, "give the input as JSON or as `--name value`, not both"));
         }
         (None, true) if !required(function).is_empty() => {
-            return Err(wrong(
-                function,
-                format!("`{}` needs an input", function.name),
-            ));
+            return Err(wrong(function, format!("`{}` needs an input", function.name)));
         }
         (None, _) => {
-            if let Some(missing) = required(function)
-                .into_iter()
-                .find(|name| !fields.contains_key(*name))
-            {
+            if let Some(missing) = required(function).into_iter().find(|name| !fields.contains_key(*name)) {
                 return Err(wrong(function, format!("`--{missing}` is missing")));
             }
             Value::Object(fields)
@@ -115,29 +95,22 @@ fn field<'a>(function: &'a FunctionInfo, name: &str) -> Option<&'a Value> {
 }
 
 fn required(function: &FunctionInfo) -> Vec<&str> {
-    fields(function)
-        .map(|(_, schema)| shape::required(schema))
-        .unwrap_or_default()
+    fields(function).map(|(_, schema)| shape::required(schema)).unwrap_or_default()
 }
 
 fn parse(function: &FunctionInfo, text: &str) -> Result<Value, Exit> {
     serde_json::from_str(text).map_err(|error| {
         let exit = wrong(function, format!("the input is not JSON: {error}"));
         // The commonest slip: a bare word where JSON wants a string in quotes.
-        if text.starts_with(['{', '[', '"']) {
-            exit
-        } else {
-            exit.hint(format!("a string is written '\"{text}\"'"))
-        }
+        if text.starts_with(['{', '[', '"']) { exit } else { exit.hint(format!("a string is written '\"{text}\"'")) }
     })
 }
 
 fn convert(function: &FunctionInfo, name: &str, schema: &Value, text: &str) -> Result<Value, Exit> {
     let types: Vec<&str> = match schema.get("anyOf").and_then(Value::as_array) {
-        Some(options) => options
-            .iter()
-            .flat_map(|option| shape::types(shape::resolve(option, &function.input)))
-            .collect(),
+        Some(options) => {
+            options.iter().flat_map(|option| shape::types(shape::resolve(option, &function.input))).collect()
+        }
         None => shape::types(schema),
     };
     let is_text = types.contains(&"string") || schema.get("enum").is_some();
@@ -157,25 +130,15 @@ fn convert(function: &FunctionInfo, name: &str, schema: &Value, text: &str) -> R
         Some(value) if fits(&value) => Ok(value),
         Some(value) if types.is_empty() && !is_text => Ok(value),
         _ if is_text || types.is_empty() => Ok(Value::String(text.to_owned())),
-        _ => Err(wrong(
-            function,
-            format!(
-                "`--{name}`: expected {}, found `{text}`",
-                types.join(" or ")
-            ),
-        )),
+        _ => Err(wrong(function, format!("`--{name}`: expected {}, found `{text}`", types.join(" or ")))),
     }
 }
 
 fn unknown(function: &FunctionInfo, name: &str) -> Exit {
-    let names: Vec<&str> = fields(function)
-        .map(|(map, _)| map.keys().map(String::as_str).collect())
-        .unwrap_or_default();
+    let names: Vec<&str> =
+        fields(function).map(|(map, _)| map.keys().map(String::as_str).collect()).unwrap_or_default();
     let message = match closest(name, names.iter().copied()) {
-        Some(near) => format!(
-            "`{}` has no parameter `{name}`; did you mean `{near}`?",
-            function.name
-        ),
+        Some(near) => format!("`{}` has no parameter `{name}`; did you mean `{near}`?", function.name),
         None => format!("`{}` has no parameter `{name}`", function.name),
     };
     wrong(function, message)
@@ -217,34 +180,23 @@ mod tests {
 
     fn check(words: &[&str]) -> Result<Value, String> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        read(&function(), &words)
-            .map(|(value, _)| value)
-            .map_err(|exit| exit.message)
+        read(&function(), &words).map(|(value, _)| value).map_err(|exit| exit.message)
     }
 
     #[test]
     fn json_and_flags_both_make_an_input() {
         assert_eq!(check(&[r#"{"url":"x"}"#]).unwrap(), json!({ "url": "x" }));
         assert_eq!(
-            check(&[
-                "--url", "http://x", "--depth", "2", "--deep", "--tags", r#"["a"]"#
-            ])
-            .unwrap(),
+            check(&["--url", "http://x", "--depth", "2", "--deep", "--tags", r#"["a"]"#]).unwrap(),
             json!({ "url": "http://x", "depth": 2, "deep": true, "tags": ["a"] })
         );
         // A string parameter takes what looks like a number as it is.
-        assert_eq!(
-            check(&["--url=42", "--depth=null"]).unwrap(),
-            json!({ "url": "42", "depth": null })
-        );
+        assert_eq!(check(&["--url=42", "--depth=null"]).unwrap(), json!({ "url": "42", "depth": null }));
     }
 
     #[test]
     fn a_wrong_input_names_its_field() {
-        assert_eq!(
-            check(&["--ulr", "x"]).unwrap_err(),
-            "`crawl` has no parameter `ulr`; did you mean `url`?"
-        );
+        assert_eq!(check(&["--ulr", "x"]).unwrap_err(), "`crawl` has no parameter `ulr`; did you mean `url`?");
         assert_eq!(
             check(&["--url", "x", "--depth", "two"]).unwrap_err(),
             "`--depth`: expected integer or null, found `two`"
@@ -252,33 +204,15 @@ mod tests {
         assert_eq!(check(&["--depth", "2"]).unwrap_err(), "`--url` is missing");
         assert_eq!(check(&["--url"]).unwrap_err(), "`--url` needs a value");
         assert_eq!(check(&[]).unwrap_err(), "`crawl` needs an input");
-        assert!(
-            check(&["{"])
-                .unwrap_err()
-                .starts_with("the input is not JSON")
-        );
+        assert!(check(&["{"]).unwrap_err().starts_with("the input is not JSON"));
         assert!(check(&["1", "2"]).unwrap_err().contains("second input"));
     }
 
     #[test]
     fn the_commands_own_flags_may_follow() {
-        let words: Vec<String> = [
-            "--url",
-            "x",
-            "--receipt",
-            "--grant",
-            "site=http://127.0.0.1:1",
-        ]
-        .map(String::from)
-        .to_vec();
+        let words: Vec<String> =
+            ["--url", "x", "--receipt", "--grant", "site=http://127.0.0.1:1"].map(String::from).to_vec();
         let (_, trailing) = read(&function(), &words).unwrap();
-        assert_eq!(
-            trailing,
-            Trailing {
-                receipt: true,
-                json: false,
-                grants: vec!["site=http://127.0.0.1:1".into()]
-            }
-        );
+        assert_eq!(trailing, Trailing { receipt: true, json: false, grants: vec!["site=http://127.0.0.1:1".into()] });
     }
 }

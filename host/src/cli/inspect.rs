@@ -59,12 +59,7 @@ impl Inspect {
 /// Returns the app as text for people.
 pub fn describe(app: &BuiltApp) -> String {
     let info = &app.metadata.app;
-    let mut text = format!(
-        "{} {} (version {})",
-        info.name,
-        info.version,
-        app.component.version()
-    );
+    let mut text = format!("{} {} (version {})", info.name, info.version, app.component.version());
     if !info.description.is_empty() {
         text += &format!("\n{}", info.description);
     }

@@ -15,10 +15,7 @@ pub struct StderrLog {
 
 impl StderrLog {
     pub fn new(least: Level) -> Arc<Self> {
-        Arc::new(Self {
-            least,
-            bar: OnceLock::new(),
-        })
+        Arc::new(Self { least, bar: OnceLock::new() })
     }
 
     /// Keeps lines from tearing a progress bar.
@@ -33,12 +30,7 @@ impl LogSink for StderrLog {
             return;
         }
         let mut text = match line.source {
-            Source::Log => format!(
-                "{} {}: {}",
-                line.function,
-                line.level.as_str(),
-                line.message
-            ),
+            Source::Log => format!("{} {}: {}", line.function, line.level.as_str(), line.message),
             Source::Stdout | Source::Stderr => format!("{}: {}", line.function, line.message),
         };
         for (key, value) in line.fields {

@@ -35,9 +35,7 @@ const TAKE_MAX: usize = 1_024;
 /// In input order, each line of output is the result for the same line of input. With --unordered or --json, lines are
 /// {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped and not counted.
 #[derive(Args)]
-#[command(
-    after_help = "Example:\n  printf '\"Ada\"\\n\"Grace\"\\n' | bireme map examples/hello::greet --inputs -"
-)]
+#[command(after_help = "Example:\n  printf '\"Ada\"\\n\"Grace\"\\n' | bireme map examples/hello::greet --inputs -")]
 pub struct MapCommand {
     /// The function, as APP::FUNCTION.
     target: String,
@@ -70,29 +68,17 @@ impl MapCommand {
         }
         let chunks = open_inputs(&self.inputs)?;
 
-        let log = StderrLog::new(if self.quiet {
-            Level::Error
-        } else {
-            Level::Info
-        });
+        let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
         let bar = progress(self.quiet);
         log.above(&bar);
         let host = Host::build(config, log)?;
         let program = host.load(app.component).await?;
         let function = Dispatcher::find(&program, name)?;
-        let order = if self.unordered {
-            Order::Completion
-        } else {
-            Order::Input
-        };
+        let order = if self.unordered { Order::Completion } else { Order::Input };
         let map = host.dispatcher.map(program, function, order);
 
-        let mut writer = Writer {
-            envelope: self.unordered || global.json,
-            keep_going: self.keep_going,
-            done: 0,
-            failed: 0,
-        };
+        let mut writer =
+            Writer { envelope: self.unordered || global.json, keep_going: self.keep_going, done: 0, failed: 0 };
         let drive = drive(map, chunks, &mut writer, &bar);
         let ended = tokio::select! {
             ended = drive => ended,
@@ -101,11 +87,7 @@ impl MapCommand {
         bar.finish_and_clear();
         host.inference.shut_down().await;
 
-        let summary = format!(
-            "{} done, {} failed",
-            output::count(writer.done),
-            output::count(writer.failed)
-        );
+        let summary = format!("{} done, {} failed", output::count(writer.done), output::count(writer.failed));
         match ended {
             Ok(()) if writer.failed == 0 => {
                 if !self.quiet {
@@ -117,11 +99,7 @@ impl MapCommand {
             // Whoever read our output has enough.
             Err(Stop::ReaderGone) => Ok(()),
             Err(Stop::Io(error)) => Err(error.into()),
-            Err(Stop::Interrupted) => Err(Exit::new(
-                130,
-                "interrupted",
-                format!("interrupted; {summary}"),
-            )),
+            Err(Stop::Interrupted) => Err(Exit::new(130, "interrupted", format!("interrupted; {summary}"))),
             Err(Stop::Failed { index, failure }) => {
                 let mut exit = Exit::from(failure);
                 exit.message = format!("input {index}: {}", exit.message);
@@ -141,11 +119,7 @@ enum Stop {
 
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::BrokenPipe {
-            Stop::ReaderGone
-        } else {
-            Stop::Io(error)
-        }
+        if error.kind() == std::io::ErrorKind::BrokenPipe { Stop::ReaderGone } else { Stop::Io(error) }
     }
 }
 
@@ -161,10 +135,7 @@ async fn drive(
     let mut inputs_end = false;
     loop {
         if !pending.is_empty() {
-            pushed += map.push(&mut pending).map_err(|failure| Stop::Failed {
-                index: pushed,
-                failure,
-            })? as u64;
+            pushed += map.push(&mut pending).map_err(|failure| Stop::Failed { index: pushed, failure })? as u64;
         }
         if inputs_end && pending.is_empty() {
             map.finish();
@@ -265,26 +236,15 @@ fn open_inputs(inputs: &str) -> Result<mpsc::Receiver<std::io::Result<Vec<Payloa
         Box::new(std::io::stdin())
     } else {
         let file = std::fs::File::open(inputs);
-        Box::new(file.map_err(|error| {
-            Exit::new(
-                2,
-                "io",
-                format!("cannot open the inputs `{inputs}`: {error}"),
-            )
-        })?)
+        Box::new(file.map_err(|error| Exit::new(2, "io", format!("cannot open the inputs `{inputs}`: {error}")))?)
     };
     let reader = BufReader::with_capacity(1 << 16, reader);
     let (chunks, receiver) = mpsc::channel(CHUNKS_WAITING);
-    std::thread::Builder::new()
-        .name("inputs".into())
-        .spawn(move || read_lines(reader, &chunks))?;
+    std::thread::Builder::new().name("inputs".into()).spawn(move || read_lines(reader, &chunks))?;
     Ok(receiver)
 }
 
-fn read_lines<R: Read>(
-    mut reader: BufReader<R>,
-    chunks: &mpsc::Sender<std::io::Result<Vec<Payload>>>,
-) {
+fn read_lines<R: Read>(mut reader: BufReader<R>, chunks: &mpsc::Sender<std::io::Result<Vec<Payload>>>) {
     loop {
         match read_chunk(&mut reader) {
             Ok(chunk) if chunk.is_empty() => return,
@@ -307,23 +267,12 @@ fn read_chunk<R: Read>(reader: &mut BufReader<R>) -> std::io::Result<Vec<Payload
     let (mut chunk, mut bytes) = (Vec::new(), 0);
     loop {
         let mut line = Vec::new();
-        if reader
-            .by_ref()
-            .take(LINE_BYTES_MAX + 1)
-            .read_until(b'\n', &mut line)?
-            == 0
-        {
+        if reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)? == 0 {
             return Ok(chunk);
         }
         if line.len() as u64 > LINE_BYTES_MAX {
-            let message = format!(
-                "a line of the inputs is over {} MiB; is this JSON Lines?",
-                LINE_BYTES_MAX >> 20
-            );
-            return Err(std::io::Error::new(
-                std::io::ErrorKind::InvalidData,
-                message,
-            ));
+            let message = format!("a line of the inputs is over {} MiB; is this JSON Lines?", LINE_BYTES_MAX >> 20);
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
         }
         let line = line.trim_ascii();
         if !line.is_empty() {
@@ -338,14 +287,9 @@ fn read_chunk<R: Read>(reader: &mut BufReader<R>) -> std::io::Result<Vec<Payload
 }
 
 fn progress(quiet: bool) -> ProgressBar {
-    let target = if quiet {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr()
-    };
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(None, target);
-    let style =
-        ProgressStyle::with_template("{spinner} {human_pos} done, {per_sec}, {elapsed} {msg:.red}");
+    let style = ProgressStyle::with_template("{spinner} {human_pos} done, {per_sec}, {elapsed} {msg:.red}");
     bar.set_style(style.expect("the template is a constant"));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar

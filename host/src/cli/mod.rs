@@ -102,9 +102,7 @@ pub fn main() -> ExitCode {
 }
 
 fn with_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
     // A thread that still reads standard input would otherwise keep the process until the next line.
     runtime.shutdown_background();

@@ -66,24 +66,13 @@ impl Models {
 }
 
 /// Fetches a known model, with a progress bar.
-pub fn pull_model(
-    catalogue: &Catalogue,
-    name: &str,
-    model_dir: Option<PathBuf>,
-) -> Result<InstalledModel, Exit> {
-    let sources = Sources {
-        directory: model_dir,
-        ..Sources::from_env()
-    };
+pub fn pull_model(catalogue: &Catalogue, name: &str, model_dir: Option<PathBuf>) -> Result<InstalledModel, Exit> {
+    let sources = Sources { directory: model_dir, ..Sources::from_env() };
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style =
-        ProgressStyle::with_template("{spinner} {msg} {bytes}/{total_bytes} {bytes_per_sec}");
+    let style = ProgressStyle::with_template("{spinner} {msg} {bytes}/{total_bytes} {bytes_per_sec}");
     bar.set_style(style.expect("the template is a constant"));
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
-    let mut progress = Bar {
-        bar,
-        name: name.to_owned(),
-    };
+    let mut progress = Bar { bar, name: name.to_owned() };
     let installed = pull::pull(catalogue, name, &sources, &mut progress);
     progress.bar.finish_and_clear();
     Ok(installed?)
@@ -124,12 +113,7 @@ fn show(model: &InstalledModel, json: bool, done: &str) {
     if json {
         output::line(&json!({ done: to_json(model) }).to_string());
     } else {
-        output::note(&format!(
-            "{done} {} ({}) in {}",
-            model.name,
-            output::bytes(model.bytes),
-            model.path.display()
-        ));
+        output::note(&format!("{done} {} ({}) in {}", model.name, output::bytes(model.bytes), model.path.display()));
     }
 }
 
@@ -137,28 +121,19 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<(), Exit> {
     let listing = catalogue.list()?;
     if json {
         let installed: Vec<_> = listing.installed.iter().map(to_json).collect();
-        let broken: Vec<_> = listing
-            .broken
-            .iter()
-            .map(|(name, error)| json!({ "name": name, "reason": error.to_string() }))
-            .collect();
+        let broken: Vec<_> =
+            listing.broken.iter().map(|(name, error)| json!({ "name": name, "reason": error.to_string() })).collect();
         let available: Vec<_> = listing
             .available
             .iter()
             .map(|model| json!({ "name": model.name, "summary": model.summary, "bytes": model.bytes() }))
             .collect();
-        output::line(
-            &json!({ "installed": installed, "broken": broken, "available": available })
-                .to_string(),
-        );
+        output::line(&json!({ "installed": installed, "broken": broken, "available": available }).to_string());
         return Ok(());
     }
     let mut rows = Vec::new();
     for model in &listing.installed {
-        let shape = format!(
-            "{}, {} dimensions, {} tokens",
-            model.architecture, model.dimension, model.max_tokens
-        );
+        let shape = format!("{}, {} dimensions, {} tokens", model.architecture, model.dimension, model.max_tokens);
         rows.push(vec![model.name.clone(), output::bytes(model.bytes), shape]);
     }
     for (name, error) in &listing.broken {

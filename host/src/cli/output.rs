@@ -21,9 +21,7 @@ fn leave(error: &io::Error) -> ! {
     if error.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    note(&format!(
-        "error[io]: cannot write to standard output: {error}"
-    ));
+    note(&format!("error[io]: cannot write to standard output: {error}"));
     std::process::exit(1);
 }
 
@@ -65,17 +63,8 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!(
-            [count(0), count(999), count(1_000), count(1_234_567)],
-            ["0", "999", "1,000", "1,234,567"]
-        );
-        assert_eq!(
-            [bytes(12), bytes(1_536), bytes(90_868_376)],
-            ["12 B", "1.5 KiB", "86.7 MiB"]
-        );
-        assert_eq!(
-            [micros(9), micros(1_500), micros(2_500_000)],
-            ["9 µs", "1.5 ms", "2.5 s"]
-        );
+        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([bytes(12), bytes(1_536), bytes(90_868_376)], ["12 B", "1.5 KiB", "86.7 MiB"]);
+        assert_eq!([micros(9), micros(1_500), micros(2_500_000)], ["9 µs", "1.5 ms", "2.5 s"]);
     }
 }

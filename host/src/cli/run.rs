@@ -26,11 +26,7 @@ pub struct Run {
     /// The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file.
     target: String,
     /// The input: one JSON value, or `--NAME VALUE` for each parameter.
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "INPUT"
-    )]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INPUT")]
     input: Vec<String>,
 }
 
@@ -50,23 +46,11 @@ impl Run {
         if !trailing.grants.is_empty() {
             config = global.config(&[self.grants, trailing.grants].concat())?;
         }
-        let host = Host::build(
-            config,
-            StderrLog::new(if global.verbose {
-                Level::Trace
-            } else {
-                Level::Info
-            }),
-        )?;
+        let host = Host::build(config, StderrLog::new(if global.verbose { Level::Trace } else { Level::Info }))?;
         let program = host.load(app.component).await?;
         let position = Dispatcher::find(&program, name)?;
-        let call = Call {
-            program,
-            function: position,
-            input: Payload::json(value.to_string()),
-            depth: 0,
-            deadline_max: None,
-        };
+        let call =
+            Call { program, function: position, input: Payload::json(value.to_string()), depth: 0, deadline_max: None };
         let finished = tokio::select! {
             finished = host.dispatcher.call(call) => finished,
             _ = tokio::signal::ctrl_c() => return Err(Exit::new(130, "interrupted", "interrupted; the call was cancelled")),
@@ -77,8 +61,7 @@ impl Run {
             Ok(payload) if json => {
                 let result: Value = serde_json::from_slice(&payload.data).unwrap_or(Value::Null);
                 output::line(
-                    &json!({ "result": result, "call": finished.id, "receipt": finished.receipt })
-                        .to_string(),
+                    &json!({ "result": result, "call": finished.id, "receipt": finished.receipt }).to_string(),
                 );
             }
             Ok(payload) => {
@@ -93,11 +76,7 @@ impl Run {
                 }
                 let is_input = failure.code == FailureCode::InvalidInput;
                 let exit = Exit::from(failure);
-                let exit = if is_input {
-                    exit.hint(input::shape_hint(function))
-                } else {
-                    exit
-                };
+                let exit = if is_input { exit.hint(input::shape_hint(function)) } else { exit };
                 if json {
                     return Err(Exit { ..exit });
                 }
@@ -109,18 +88,13 @@ impl Run {
 }
 
 pub(super) fn unknown(metadata: &crate::app::metadata::Metadata, name: &str) -> Exit {
-    let names: Vec<&str> = metadata
-        .functions
-        .iter()
-        .map(|function| function.name.as_str())
-        .collect();
+    let names: Vec<&str> = metadata.functions.iter().map(|function| function.name.as_str()).collect();
     let app = &metadata.app.name;
     let message = match crate::dispatch::closest(name, names.iter().copied()) {
         Some(near) => format!("`{app}` has no function `{name}`; did you mean `{near}`?"),
         None => format!("`{app}` has no function `{name}`"),
     };
-    Exit::new(4, FailureCode::UnknownFunction.as_str(), message)
-        .hint(format!("it has {}", names.join(", ")))
+    Exit::new(4, FailureCode::UnknownFunction.as_str(), message).hint(format!("it has {}", names.join(", ")))
 }
 
 /// Returns a receipt as lines for people.
@@ -135,30 +109,12 @@ pub fn receipt(receipt: &Receipt) -> String {
     ];
     let inference = &receipt.inference;
     if inference.requests > 0 {
-        rows.push((
-            "inference",
-            format!(
-                "{} requests, {} tokens",
-                inference.requests, inference.tokens
-            ),
-        ));
+        rows.push(("inference", format!("{} requests, {} tokens", inference.requests, inference.tokens)));
         rows.push(("batch wait", output::micros(inference.wait_us)));
         let mean = inference.batch_rows as f64 / inference.batches.max(1) as f64;
-        rows.push((
-            "batch size",
-            format!("{mean:.1} rows in the mean of {}", inference.batches),
-        ));
+        rows.push(("batch size", format!("{mean:.1} rows in the mean of {}", inference.batches)));
         let device = inference.device.as_deref().unwrap_or("?");
-        rows.push((
-            "device",
-            format!(
-                "{device}, {} of its time",
-                output::micros(inference.device_us)
-            ),
-        ));
+        rows.push(("device", format!("{device}, {} of its time", output::micros(inference.device_us))));
     }
-    super::table::plain(
-        rows.into_iter()
-            .map(|(name, value)| vec![format!("  {name}"), value]),
-    )
+    super::table::plain(rows.into_iter().map(|(name, value)| vec![format!("  {name}"), value]))
 }

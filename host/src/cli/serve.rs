@@ -23,12 +23,7 @@ pub struct Serve {
     #[arg(required = true)]
     apps: Vec<String>,
     /// Where to listen; port 0 takes a free one. Loopback only: this version has no access control.
-    #[arg(
-        long,
-        default_value = "127.0.0.1:8080",
-        value_name = "ADDR",
-        env = "BIREME_LISTEN"
-    )]
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
     listen: SocketAddr,
     /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN.
     #[arg(long = "grant", value_name = "GRANT")]
@@ -55,11 +50,7 @@ impl Serve {
         } else {
             for program in host.dispatcher.programs() {
                 for function in program.functions() {
-                    output::note(&format!(
-                        "  POST http://{address}/{}/{}",
-                        program.name(),
-                        function.name
-                    ));
+                    output::note(&format!("  POST http://{address}/{}/{}", program.name(), function.name));
                 }
             }
             output::line(&format!("listening on http://{address}"));
@@ -73,14 +64,11 @@ impl Serve {
 /// Binds, or says what to do about a port that is taken.
 pub async fn bind(listen: SocketAddr) -> Result<Ingress, Exit> {
     Ingress::bind(listen).await.map_err(|error| {
-        let exit = Exit::new(
-            1,
-            "cannot-listen",
-            format!("cannot listen on {listen}: {error}"),
-        );
+        let exit = Exit::new(1, "cannot-listen", format!("cannot listen on {listen}: {error}"));
         match error.kind() {
-            std::io::ErrorKind::AddrInUse => exit
-                .hint("another process has the port; choose one with --listen, or port 0 for any"),
+            std::io::ErrorKind::AddrInUse => {
+                exit.hint("another process has the port; choose one with --listen, or port 0 for any")
+            }
             std::io::ErrorKind::PermissionDenied => {
                 exit.hint("ports below 1024 need privileges; choose a higher one with --listen")
             }

@@ -22,22 +22,11 @@ fn of(schema: &Value, root: &Value, depth: u32) -> String {
     if depth > DEPTH_MAX {
         return "…".to_owned();
     }
-    if let Some(options) = ["anyOf", "oneOf"]
-        .iter()
-        .find_map(|key| schema.get(*key)?.as_array())
-    {
-        return options
-            .iter()
-            .map(|option| of(option, root, depth + 1))
-            .collect::<Vec<_>>()
-            .join(" | ");
+    if let Some(options) = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(*key)?.as_array()) {
+        return options.iter().map(|option| of(option, root, depth + 1)).collect::<Vec<_>>().join(" | ");
     }
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        return values
-            .iter()
-            .map(Value::to_string)
-            .collect::<Vec<_>>()
-            .join(" | ");
+        return values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
     }
     if let Some(value) = schema.get("const") {
         return value.to_string();
@@ -46,11 +35,7 @@ fn of(schema: &Value, root: &Value, depth: u32) -> String {
     if types.is_empty() {
         return "any".to_owned();
     }
-    types
-        .iter()
-        .map(|kind| of_type(kind, schema, root, depth))
-        .collect::<Vec<_>>()
-        .join(" | ")
+    types.iter().map(|kind| of_type(kind, schema, root, depth)).collect::<Vec<_>>().join(" | ")
 }
 
 fn of_type(kind: &str, schema: &Value, root: &Value, depth: u32) -> String {
@@ -70,11 +55,7 @@ fn of_type(kind: &str, schema: &Value, root: &Value, depth: u32) -> String {
 fn of_object(properties: &Map<String, Value>, schema: &Value, root: &Value, depth: u32) -> String {
     let required: Vec<&str> = required(schema);
     let fields = properties.iter().map(|(name, property)| {
-        let optional = if required.contains(&name.as_str()) {
-            ""
-        } else {
-            "?"
-        };
+        let optional = if required.contains(&name.as_str()) { "" } else { "?" };
         format!("{name:?}{optional}: {}", of(property, root, depth + 1))
     });
     format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
@@ -92,18 +73,13 @@ pub fn types(schema: &Value) -> Vec<&str> {
 /// Returns the names that an object schema requires.
 pub fn required(schema: &Value) -> Vec<&str> {
     let names = schema.get("required").and_then(Value::as_array);
-    names
-        .map(|names| names.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default()
+    names.map(|names| names.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
 /// Follows `$ref` within the document, a bounded number of times.
 pub fn resolve<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
     for _ in 0..8 {
-        let target = schema
-            .get("$ref")
-            .and_then(Value::as_str)
-            .and_then(|path| path.strip_prefix('#'));
+        let target = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
         match target.and_then(|path| root.pointer(path)) {
             Some(found) => schema = found,
             None => break,

@@ -19,9 +19,7 @@ pub struct BuiltApp {
 pub fn split(target: &str) -> Result<(&str, &str), Exit> {
     match target.rsplit_once("::") {
         Some((app, function)) if !app.is_empty() && !function.is_empty() => Ok((app, function)),
-        _ => Err(Exit::usage(format!(
-            "`{target}` is not APP::FUNCTION; for example `examples/hello::greet`"
-        ))),
+        _ => Err(Exit::usage(format!("`{target}` is not APP::FUNCTION; for example `examples/hello::greet`"))),
     }
 }
 
@@ -32,28 +30,17 @@ pub async fn resolve(app: &str, sandbox: &Sandbox) -> Result<BuiltApp, Exit> {
         return built(path, sandbox).await;
     }
     if !path.is_file() {
-        let exit = Exit::new(
-            4,
-            "unknown-app",
-            format!("no app at `{app}`: neither a crate directory nor a component file"),
-        );
+        let exit =
+            Exit::new(4, "unknown-app", format!("no app at `{app}`: neither a crate directory nor a component file"));
         return Err(exit.hint("give the directory of a crate, or the path of a `.wasm` file"));
     }
     let component = ComponentBytes::read(path)?;
     match Metadata::read(&component.bytes) {
-        Ok(metadata) => Ok(BuiltApp {
-            path: path.to_owned(),
-            component,
-            metadata,
-        }),
+        Ok(metadata) => Ok(BuiltApp { path: path.to_owned(), component, metadata }),
         Err(MetadataError::Missing) => {
             let metadata = sandbox.describe(&component.bytes).await?;
             let component = ComponentBytes::new(metadata.attach(&component.bytes))?;
-            Ok(BuiltApp {
-                path: path.to_owned(),
-                component,
-                metadata,
-            })
+            Ok(BuiltApp { path: path.to_owned(), component, metadata })
         }
         Err(error) => Err(error.into()),
     }
@@ -69,11 +56,7 @@ async fn built(dir: &Path, sandbox: &Sandbox) -> Result<BuiltApp, Exit> {
         && let Ok(metadata) = Metadata::read(&kept.bytes)
         && metadata.attach(&bare.bytes) == *kept.bytes
     {
-        return Ok(BuiltApp {
-            path,
-            component: kept,
-            metadata,
-        });
+        return Ok(BuiltApp { path, component: kept, metadata });
     }
     let metadata = sandbox.describe(&bare.bytes).await?;
     let component = ComponentBytes::new(metadata.attach(&bare.bytes))?;
@@ -81,9 +64,5 @@ async fn built(dir: &Path, sandbox: &Sandbox) -> Result<BuiltApp, Exit> {
     let file = tempfile::NamedTempFile::new_in(folder)?;
     std::fs::write(file.path(), &component.bytes)?;
     file.persist(&path).map_err(|error| error.error)?;
-    Ok(BuiltApp {
-        path,
-        component,
-        metadata,
-    })
+    Ok(BuiltApp { path, component, metadata })
 }

@@ -83,11 +83,9 @@ impl Admission {
 
     /// A waiting call gives up. Returns false if it was admitted already and must release instead.
     pub fn abandon(&mut self, ticket: Ticket) -> bool {
-        self.waiting.iter_mut().any(|line| {
-            match line.iter().position(|waiting| *waiting == ticket) {
-                Some(position) => line.remove(position).is_some(),
-                None => false,
-            }
+        self.waiting.iter_mut().any(|line| match line.iter().position(|waiting| *waiting == ticket) {
+            Some(position) => line.remove(position).is_some(),
+            None => false,
         })
     }
 
@@ -117,12 +115,8 @@ mod tests {
         let mut admission = Admission::new(5, 10);
         assert_eq!(admission.request(0), Decision::Run);
         assert_eq!(admission.request(0), Decision::Run);
-        let Decision::Wait(first) = admission.request(0) else {
-            panic!("3 of 5 slots are kept for children")
-        };
-        let Decision::Wait(second) = admission.request(0) else {
-            panic!()
-        };
+        let Decision::Wait(first) = admission.request(0) else { panic!("3 of 5 slots are kept for children") };
+        let Decision::Wait(second) = admission.request(0) else { panic!() };
         assert_eq!(admission.request(3), Decision::Run);
         assert_eq!(admission.release(), []);
         assert_eq!(admission.release(), [first]);
@@ -143,9 +137,7 @@ mod tests {
     fn a_call_that_gives_up_leaves_no_trace() {
         let mut admission = Admission::new(4, 10);
         assert_eq!(admission.request(0), Decision::Run);
-        let Decision::Wait(ticket) = admission.request(0) else {
-            panic!()
-        };
+        let Decision::Wait(ticket) = admission.request(0) else { panic!() };
         assert!(admission.abandon(ticket));
         assert!(!admission.abandon(ticket));
         assert_eq!(admission.release(), []);

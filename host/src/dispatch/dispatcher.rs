@@ -74,11 +74,7 @@ impl Dispatcher {
             log,
             programs: DashMap::new(),
             live: DashMap::new(),
-            line: Mutex::new(Line {
-                admission,
-                wakers: Default::default(),
-                closed: false,
-            }),
+            line: Mutex::new(Line { admission, wakers: Default::default(), closed: false }),
             idle: Notify::new(),
             this: this.clone(),
         });
@@ -99,22 +95,14 @@ impl Dispatcher {
 
     /// Returns all programs, by name.
     pub fn programs(&self) -> Vec<Arc<Program>> {
-        let mut programs: Vec<_> = self
-            .programs
-            .iter()
-            .map(|entry| entry.value().clone())
-            .collect();
+        let mut programs: Vec<_> = self.programs.iter().map(|entry| entry.value().clone()).collect();
         programs.sort_by(|a, b| a.name().cmp(b.name()));
         programs
     }
 
     /// Returns the calls under way, oldest first.
     pub fn live(&self) -> Vec<(CallId, LiveCall)> {
-        let mut live: Vec<_> = self
-            .live
-            .iter()
-            .map(|entry| (*entry.key(), entry.value().clone()))
-            .collect();
+        let mut live: Vec<_> = self.live.iter().map(|entry| (*entry.key(), entry.value().clone())).collect();
         live.sort_by_key(|(_, call)| call.since);
         live
     }
@@ -122,11 +110,7 @@ impl Dispatcher {
     /// Returns the position of a function, or a failure that names the nearest one.
     pub fn find(program: &Program, function: &str) -> Result<usize, Failure> {
         program.find(function).ok_or_else(|| {
-            let names: Vec<&str> = program
-                .functions()
-                .iter()
-                .map(|f| f.name.as_str())
-                .collect();
+            let names: Vec<&str> = program.functions().iter().map(|f| f.name.as_str()).collect();
             let hint = match closest(function, names.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("it has {}", names.join(", ")),
@@ -149,32 +133,17 @@ impl Dispatcher {
                 "the input of `{}` is {input_bytes} bytes, over its limit of {}",
                 spec.name, spec.limits.input_bytes_max
             );
-            return Finished {
-                id,
-                result: Err(Failure::new(FailureCode::InputTooLarge, message)),
-                receipt,
-            };
+            return Finished { id, result: Err(Failure::new(FailureCode::InputTooLarge, message)), receipt };
         }
 
-        let function = FunctionId {
-            app: call.program.name().clone(),
-            function: spec.name.clone(),
-        };
-        let _live = self.enter(
-            id,
-            LiveCall {
-                function,
-                depth: call.depth,
-                since: arrived,
-            },
-        );
+        let function = FunctionId { app: call.program.name().clone(), function: spec.name.clone() };
+        let _live = self.enter(id, LiveCall { function, depth: call.depth, since: arrived });
         let mut first_start = None;
         let mut attempt = 1;
         let result = loop {
             let queued = Instant::now();
             let wait_until = earlier(queued + spec.limits.timeout, call.deadline_max);
-            let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(call.depth)).await
-            {
+            let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(call.depth)).await {
                 Ok(Ok(slot)) => slot,
                 Ok(Err(failure)) => break Err(failure),
                 Err(_) => {
@@ -214,15 +183,10 @@ impl Dispatcher {
             let Err(failure) = &ended.result else {
                 break ended.result;
             };
-            let Some(delay) =
-                retry::delay(failure, attempt, spec.limits.retries_max, rand::random())
-            else {
+            let Some(delay) = retry::delay(failure, attempt, spec.limits.retries_max, rand::random()) else {
                 break ended.result;
             };
-            if call
-                .deadline_max
-                .is_some_and(|max| Instant::now() + delay >= max)
-            {
+            if call.deadline_max.is_some_and(|max| Instant::now() + delay >= max) {
                 break ended.result;
             }
             tracing::info!(%id, function = %spec.name, attempt, ?delay, failure = %failure, "a call failed and is tried again");
@@ -230,11 +194,7 @@ impl Dispatcher {
             attempt += 1;
         };
         receipt.wall_us = first_start.map_or(0, |start: Instant| micros(start.elapsed()));
-        Finished {
-            id,
-            result,
-            receipt,
-        }
+        Finished { id, result, receipt }
     }
 
     /// Opens a map from outside.
@@ -250,10 +210,7 @@ impl Dispatcher {
         depth: u32,
         deadline_max: Option<Instant>,
     ) -> Map {
-        let dispatcher = self
-            .this
-            .upgrade()
-            .expect("the dispatcher is alive while it is called");
+        let dispatcher = self.this.upgrade().expect("the dispatcher is alive while it is called");
         Map::new(dispatcher, program, function, order, depth, deadline_max)
     }
 
@@ -281,26 +238,19 @@ impl Dispatcher {
 
     fn enter(&self, id: CallId, call: LiveCall) -> Entered<'_> {
         self.live.insert(id, call);
-        Entered {
-            dispatcher: self,
-            id,
-        }
+        Entered { dispatcher: self, id }
     }
 
     async fn slot(&self, depth: u32) -> Result<Slot<'_>, Failure> {
         let (ticket, woken) = {
             let mut line = self.lock();
             if line.closed && depth == 0 {
-                return Err(Failure::new(
-                    FailureCode::Unavailable,
-                    "the host is shutting down",
-                ));
+                return Err(Failure::new(FailureCode::Unavailable, "the host is shutting down"));
             }
             match line.admission.request(depth) {
                 Decision::Run => return Ok(Slot { dispatcher: self }),
                 Decision::Refuse { waiting } => {
-                    let message =
-                        format!("{waiting} calls wait already, as many as may; try again later");
+                    let message = format!("{waiting} calls wait already, as many as may; try again later");
                     return Err(Failure::new(FailureCode::Overloaded, message));
                 }
                 Decision::Wait(ticket) => {
@@ -310,13 +260,8 @@ impl Dispatcher {
                 }
             }
         };
-        let mut waiting = Waiting {
-            dispatcher: self,
-            ticket: Some(ticket),
-        };
-        woken
-            .await
-            .expect("a waker is dropped only after it was used, or by `Waiting`");
+        let mut waiting = Waiting { dispatcher: self, ticket: Some(ticket) };
+        woken.await.expect("a waker is dropped only after it was used, or by `Waiting`");
         waiting.ticket = None;
         Ok(Slot { dispatcher: self })
     }
@@ -390,32 +335,15 @@ impl Functions for Dispatcher {
             let depth = child_depth(caller)?;
             let function = Self::find(&caller.program, function)?;
             let program = caller.program.clone();
-            let call = Call {
-                program,
-                function,
-                input,
-                depth,
-                deadline_max: Some(caller.deadline),
-            };
+            let call = Call { program, function, input, depth, deadline_max: Some(caller.deadline) };
             Dispatcher::call(self, call).await.result
         })
     }
 
-    fn map(
-        &self,
-        caller: &RunningCall,
-        function: &str,
-        order: Order,
-    ) -> Result<Box<dyn sandbox::MapRun>, Failure> {
+    fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn sandbox::MapRun>, Failure> {
         let depth = child_depth(caller)?;
         let function = Self::find(&caller.program, function)?;
-        Ok(Box::new(self.open_map(
-            caller.program.clone(),
-            function,
-            order,
-            depth,
-            Some(caller.deadline),
-        )))
+        Ok(Box::new(self.open_map(caller.program.clone(), function, order, depth, Some(caller.deadline))))
     }
 }
 

@@ -80,9 +80,7 @@ fn bytes(outcome: &MapOutcome) -> u64 {
 impl Ledger for MemoryLedger {
     fn accept(&mut self, inputs: &mut VecDeque<Payload>) -> usize {
         let mut accepted = 0;
-        while self.held() < MAP_WINDOW as u64
-            && (self.input_bytes < MAP_BYTES_MAX || self.inputs.is_empty())
-        {
+        while self.held() < MAP_WINDOW as u64 && (self.input_bytes < MAP_BYTES_MAX || self.inputs.is_empty()) {
             let Some(input) = inputs.pop_front() else {
                 break;
             };
@@ -131,11 +129,7 @@ impl Ledger for MemoryLedger {
 
     fn leasable(&self) -> usize {
         // A reader that is slow stops the leasing, not the host's memory.
-        if self.outcome_bytes >= MAP_BYTES_MAX {
-            0
-        } else {
-            self.inputs.len()
-        }
+        if self.outcome_bytes >= MAP_BYTES_MAX { 0 } else { self.inputs.len() }
     }
 
     fn is_drained(&self) -> bool {
@@ -151,17 +145,11 @@ mod tests {
     use crate::call::Receipt;
 
     fn outcome(index: u64, bytes: usize) -> MapOutcome {
-        MapOutcome {
-            index,
-            result: Ok(Payload::json(vec![b'1'; bytes])),
-            receipt: Receipt::default(),
-        }
+        MapOutcome { index, result: Ok(Payload::json(vec![b'1'; bytes])), receipt: Receipt::default() }
     }
 
     fn inputs(count: usize, bytes: usize) -> VecDeque<Payload> {
-        (0..count)
-            .map(|_| Payload::json(vec![b'0'; bytes]))
-            .collect()
+        (0..count).map(|_| Payload::json(vec![b'0'; bytes])).collect()
     }
 
     #[test]
@@ -169,9 +157,7 @@ mod tests {
         let mut ledger = MemoryLedger::new(Order::Input);
         let mut offered = inputs(MAP_WINDOW * 2, 1);
         assert_eq!(ledger.accept(&mut offered), MAP_WINDOW);
-        let leased: Vec<u64> = std::iter::from_fn(|| ledger.lease())
-            .map(|(index, _)| index)
-            .collect();
+        let leased: Vec<u64> = std::iter::from_fn(|| ledger.lease()).map(|(index, _)| index).collect();
         for index in &leased[1..] {
             ledger.complete(outcome(*index, 1));
         }

@@ -49,11 +49,7 @@ impl Map {
         depth: u32,
         deadline_max: Option<Instant>,
     ) -> Self {
-        let state = State {
-            ledger: Box::new(MemoryLedger::new(order)),
-            runners: 0,
-            finished: false,
-        };
+        let state = State { ledger: Box::new(MemoryLedger::new(order)), runners: 0, finished: false };
         let shared = Shared {
             dispatcher,
             program,
@@ -63,10 +59,7 @@ impl Map {
             state: Mutex::new(state),
             progress: Notify::new(),
         };
-        Self {
-            shared: Arc::new(shared),
-            runners: JoinSet::new(),
-        }
+        Self { shared: Arc::new(shared), runners: JoinSet::new() }
     }
 
     /// Starts runners for what can be leased.
@@ -74,11 +67,7 @@ impl Map {
         while self.runners.try_join_next().is_some() {}
         let start = {
             let mut state = self.shared.lock();
-            let start = state
-                .ledger
-                .leasable()
-                .min(MAP_CONCURRENCY)
-                .saturating_sub(state.runners);
+            let start = state.ledger.leasable().min(MAP_CONCURRENCY).saturating_sub(state.runners);
             state.runners += start;
             start
         };
@@ -113,11 +102,7 @@ impl Shared {
                 deadline_max: self.deadline_max,
             };
             let finished = self.dispatcher.call(call).await;
-            self.lock().ledger.complete(MapOutcome {
-                index,
-                result: finished.result,
-                receipt: finished.receipt,
-            });
+            self.lock().ledger.complete(MapOutcome { index, result: finished.result, receipt: finished.receipt });
             self.progress.notify_one();
         }
         // Whoever waits for an outcome that will not come must look again.
@@ -130,10 +115,7 @@ impl MapRun for Map {
         let taken = {
             let mut state = self.shared.lock();
             if state.finished {
-                return Err(Failure::new(
-                    FailureCode::Terminal,
-                    "the map was finished; open another for more inputs",
-                ));
+                return Err(Failure::new(FailureCode::Terminal, "the map was finished; open another for more inputs"));
             }
             state.ledger.accept(inputs)
         };

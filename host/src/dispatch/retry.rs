@@ -16,9 +16,7 @@ pub fn delay(failure: &Failure, attempt: u32, retries_max: u32, jitter: f64) -> 
     if attempt > retries_max || !failure.code.is_retryable() {
         return None;
     }
-    let full = DELAY_INITIAL
-        .saturating_mul(2u32.saturating_pow(attempt - 1))
-        .min(DELAY_MAX);
+    let full = DELAY_INITIAL.saturating_mul(2u32.saturating_pow(attempt - 1)).min(DELAY_MAX);
     Some(full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0)))
 }
 
@@ -33,9 +31,7 @@ mod tests {
 
     #[test]
     fn the_delay_doubles_up_to_a_minute() {
-        let delays: Vec<_> = (1..=8)
-            .map(|attempt| check(FailureCode::Failed, attempt, 9).unwrap())
-            .collect();
+        let delays: Vec<_> = (1..=8).map(|attempt| check(FailureCode::Failed, attempt, 9).unwrap()).collect();
         assert_eq!(delays, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
     }
 

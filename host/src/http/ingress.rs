@@ -47,9 +47,7 @@ pub async fn serve(ingress: Ingress, dispatcher: Arc<Dispatcher>, stop: impl Fut
     let ready = Arc::new(AtomicBool::new(true));
     let mut server = hyper::server::conn::http1::Builder::new();
     // Without a timer hyper's header timeout does nothing at all.
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HTTP_HEADER_TIMEOUT);
+    server.timer(TokioTimer::new()).header_read_timeout(limits::HTTP_HEADER_TIMEOUT);
 
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -73,11 +71,7 @@ pub async fn serve(ingress: Ingress, dispatcher: Arc<Dispatcher>, stop: impl Fut
         let (dispatcher, ready) = (dispatcher.clone(), ready.clone());
         let service = service_fn(move |request| {
             let (dispatcher, ready) = (dispatcher.clone(), ready.clone());
-            async move {
-                Ok::<_, Infallible>(
-                    routes::answer(&dispatcher, ready.load(Ordering::Relaxed), request).await,
-                )
-            }
+            async move { Ok::<_, Infallible>(routes::answer(&dispatcher, ready.load(Ordering::Relaxed), request).await) }
         });
         let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
@@ -89,10 +83,7 @@ pub async fn serve(ingress: Ingress, dispatcher: Arc<Dispatcher>, stop: impl Fut
     }
     ready.store(false, Ordering::Relaxed);
     drop(ingress.listener);
-    if tokio::time::timeout(limits::DRAIN_TIMEOUT, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(limits::DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections did not end in time and are cut off");
     }
 }

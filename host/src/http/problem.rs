@@ -23,13 +23,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            detail: detail.into(),
-            causes: Vec::new(),
-            allow: None,
-        }
+        Self { status, code, detail: detail.into(), causes: Vec::new(), allow: None }
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
@@ -38,10 +32,7 @@ impl Problem {
 
     pub fn method(allow: &'static str) -> Self {
         let detail = format!("this path takes {allow}");
-        Self {
-            allow: Some(allow),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
-        }
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail) }
     }
 
     /// Returns the response, of type `application/problem+json`.
@@ -59,18 +50,9 @@ impl Problem {
         let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        if matches!(
-            self.status,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-        ) {
-            headers.insert(
-                header::RETRY_AFTER,
-                HeaderValue::from_static(RETRY_AFTER_SECONDS),
-            );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
@@ -88,19 +70,14 @@ impl From<Failure> for Problem {
             // The function answered, with an error of its own.
             FailureCode::Failed | FailureCode::Terminal => StatusCode::INTERNAL_SERVER_ERROR,
             // The function did not answer as it should.
-            FailureCode::Crashed | FailureCode::MemoryLimit | FailureCode::OutputTooLarge => {
-                StatusCode::BAD_GATEWAY
-            }
+            FailureCode::Crashed | FailureCode::MemoryLimit | FailureCode::OutputTooLarge => StatusCode::BAD_GATEWAY,
             FailureCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
             FailureCode::DepthExceeded => StatusCode::LOOP_DETECTED,
             FailureCode::Overloaded | FailureCode::Cancelled | FailureCode::Unavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         };
-        Self {
-            causes: failure.causes,
-            ..Self::new(status, failure.code.as_str(), failure.message)
-        }
+        Self { causes: failure.causes, ..Self::new(status, failure.code.as_str(), failure.message) }
     }
 }
 
@@ -112,10 +89,7 @@ mod tests {
     fn every_failure_has_a_status_of_an_error() {
         for code in FailureCode::ALL {
             let problem = Problem::from(Failure::new(code, "x"));
-            assert!(
-                problem.status.is_client_error() || problem.status.is_server_error(),
-                "{code}"
-            );
+            assert!(problem.status.is_client_error() || problem.status.is_server_error(), "{code}");
             assert_eq!(problem.code, code.as_str());
         }
     }

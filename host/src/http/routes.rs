@@ -16,11 +16,7 @@ use crate::limits;
 type Answer = Result<Response<Full<Bytes>>, Problem>;
 
 /// Answers one request.
-pub async fn answer(
-    dispatcher: &Arc<Dispatcher>,
-    ready: bool,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+pub async fn answer(dispatcher: &Arc<Dispatcher>, ready: bool, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let answered = match check_host(&request) {
         Ok(()) => route(dispatcher, ready, request).await,
         Err(problem) => Err(problem),
@@ -34,82 +30,49 @@ async fn route(dispatcher: &Arc<Dispatcher>, ready: bool, request: Request<Incom
     match segments.as_slice() {
         ["healthz"] => get(&request, || Ok(text("ok\n"))),
         ["readyz"] if ready => get(&request, || Ok(text("ok\n"))),
-        ["readyz"] => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "shutting-down",
-            "the host is shutting down",
-        )),
+        ["readyz"] => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting-down", "the host is shutting down")),
         ["api", "v1", "apps"] => get(&request, || Ok(json_body(&apps(dispatcher)))),
         ["api", "v1", "calls"] => get(&request, || Ok(json_body(&calls(dispatcher)))),
-        ["api", ..] => Err(Problem::not_found(format!(
-            "no `{path}` in the control API; it has /api/v1/apps and /api/v1/calls"
-        ))),
+        ["api", ..] => {
+            Err(Problem::not_found(format!("no `{path}` in the control API; it has /api/v1/apps and /api/v1/calls")))
+        }
         [""] => get(&request, || Ok(json_body(&apps(dispatcher)))),
         [app, function] => call(dispatcher, app, function, request).await,
-        _ => Err(Problem::not_found(format!(
-            "nothing at `{path}`; functions are at /APP/FUNCTION"
-        ))),
+        _ => Err(Problem::not_found(format!("nothing at `{path}`; functions are at /APP/FUNCTION"))),
     }
 }
 
-async fn call(
-    dispatcher: &Arc<Dispatcher>,
-    app: &str,
-    function: &str,
-    request: Request<Incoming>,
-) -> Answer {
+async fn call(dispatcher: &Arc<Dispatcher>, app: &str, function: &str, request: Request<Incoming>) -> Answer {
     let Some(program) = dispatcher.program(app) else {
         let programs = dispatcher.programs();
-        let names: Vec<&str> = programs
-            .iter()
-            .map(|program| program.name().as_str())
-            .collect();
+        let names: Vec<&str> = programs.iter().map(|program| program.name().as_str()).collect();
         let hint = match closest(app, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("deployed: {}", names.join(", ")),
         };
-        return Err(Problem::not_found(format!(
-            "no app `{app}` is deployed; {hint}"
-        )));
+        return Err(Problem::not_found(format!("no app `{app}` is deployed; {hint}")));
     };
     let function = Dispatcher::find(&program, function)?;
     if request.method() != Method::POST {
         return Err(Problem::method("POST"));
     }
-    let input = read_input(
-        request,
-        program.functions()[function].limits.input_bytes_max,
-    )
-    .await?;
+    let input = read_input(request, program.functions()[function].limits.input_bytes_max).await?;
     let version = program.version().clone();
-    let finished = dispatcher
-        .call(Call {
-            program,
-            function,
-            input,
-            depth: 0,
-            deadline_max: None,
-        })
-        .await;
+    let finished = dispatcher.call(Call { program, function, input, depth: 0, deadline_max: None }).await;
 
     let mut response = match finished.result {
         Ok(output) => {
             let content_type = HeaderValue::from_str(&output.content_type)
                 .unwrap_or(HeaderValue::from_static("application/octet-stream"));
             let mut response = Response::new(Full::new(output.data));
-            response
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, content_type);
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
             response
         }
         Err(failure) => Problem::from(failure).into_response(),
     };
     let headers = response.headers_mut();
     headers.insert("bireme-receipt", receipt_header(&finished.receipt));
-    for (name, value) in [
-        ("bireme-call", finished.id.to_string()),
-        ("bireme-version", version.to_string()),
-    ] {
+    for (name, value) in [("bireme-call", finished.id.to_string()), ("bireme-version", version.to_string())] {
         headers.insert(name, HeaderValue::from_str(&value).expect("ids are ASCII"));
     }
     Ok(response)
@@ -128,36 +91,23 @@ async fn read_input(request: Request<Incoming>, bytes_max: u64) -> Result<Payloa
             let value = value.to_str().unwrap_or_default();
             let essence = value.split(';').next().unwrap_or_default().trim();
             // A form is what `curl -d` says when it is not told otherwise; the body is judged by the function's decoder.
-            if !matches!(
-                essence,
-                JSON | "text/json" | "application/x-www-form-urlencoded" | ""
-            ) && !essence.ends_with("+json")
+            if !matches!(essence, JSON | "text/json" | "application/x-www-form-urlencoded" | "")
+                && !essence.ends_with("+json")
             {
-                let detail =
-                    format!("functions take JSON, not `{essence}`; send `content-type: {JSON}`");
-                return Err(Problem::new(
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    "unsupported-media-type",
-                    detail,
-                ));
+                let detail = format!("functions take JSON, not `{essence}`; send `content-type: {JSON}`");
+                return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
             }
             JSON.to_owned()
         }
     };
     // Refused by its length before a byte is read.
-    let length = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > bytes_max) {
         return Err(too_large());
     }
     let limited = Limited::new(body, usize::try_from(bytes_max).unwrap_or(usize::MAX));
     match tokio::time::timeout(limits::HTTP_BODY_TIMEOUT, limited.collect()).await {
-        Ok(Ok(collected)) => Ok(Payload {
-            content_type,
-            data: collected.to_bytes(),
-        }),
+        Ok(Ok(collected)) => Ok(Payload { content_type, data: collected.to_bytes() }),
         Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
         Ok(Err(error)) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
@@ -165,15 +115,8 @@ async fn read_input(request: Request<Incoming>, bytes_max: u64) -> Result<Payloa
             format!("the body could not be read: {error}"),
         )),
         Err(_) => {
-            let detail = format!(
-                "the body did not arrive within {:?}",
-                limits::HTTP_BODY_TIMEOUT
-            );
-            Err(Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body-timeout",
-                detail,
-            ))
+            let detail = format!("the body did not arrive within {:?}", limits::HTTP_BODY_TIMEOUT);
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail))
         }
     }
 }
@@ -186,21 +129,12 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return bad("a request has exactly one `host` header");
     };
-    let Ok(authority) = host
-        .to_str()
-        .unwrap_or_default()
-        .parse::<http::uri::Authority>()
-    else {
+    let Ok(authority) = host.to_str().unwrap_or_default().parse::<http::uri::Authority>() else {
         return bad("the `host` header is no host");
     };
-    let name = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     let is_loopback = name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     if is_loopback {
         Ok(())
     } else {
@@ -213,11 +147,7 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
 }
 
 fn get<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer {
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        answer()
-    } else {
-        Err(Problem::method("GET, HEAD"))
-    }
+    if matches!(*request.method(), Method::GET | Method::HEAD) { answer() } else { Err(Problem::method("GET, HEAD")) }
 }
 
 fn text(body: &'static str) -> Response<Full<Bytes>> {
@@ -226,9 +156,7 @@ fn text(body: &'static str) -> Response<Full<Bytes>> {
 
 fn json_body(value: &serde_json::Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
 }
 
@@ -277,24 +205,14 @@ mod tests {
     fn check(hosts: &[&str]) -> Option<u16> {
         let mut request = Request::new(());
         for host in hosts {
-            request
-                .headers_mut()
-                .append(header::HOST, HeaderValue::from_str(host).unwrap());
+            request.headers_mut().append(header::HOST, HeaderValue::from_str(host).unwrap());
         }
-        check_host(&request)
-            .err()
-            .map(|problem| problem.status.as_u16())
+        check_host(&request).err().map(|problem| problem.status.as_u16())
     }
 
     #[test]
     fn only_one_loopback_host_is_answered() {
-        for good in [
-            "localhost",
-            "LOCALHOST:80",
-            "127.0.0.1:8080",
-            "127.9.9.9",
-            "[::1]:8080",
-        ] {
+        for good in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080"] {
             assert_eq!(check(&[good]), None, "{good}");
         }
         assert_eq!(check(&[]), Some(400));

@@ -63,11 +63,7 @@ pub struct Batcher {
 
 impl Batcher {
     pub fn new(limits: BatchLimits) -> Self {
-        Self {
-            limits,
-            waiting: VecDeque::new(),
-            waiting_rows: 0,
-        }
+        Self { limits, waiting: VecDeque::new(), waiting_rows: 0 }
     }
 
     /// Cuts a request into pieces that fit one batch each. `lengths` holds the tokens of each row.
@@ -76,26 +72,15 @@ impl Batcher {
         let mut start = 0;
         let mut tokens = 0;
         for (row, &length) in lengths.iter().enumerate() {
-            let full = row - start == self.limits.max_batch_size
-                || tokens + length > self.limits.max_batch_tokens;
+            let full = row - start == self.limits.max_batch_size || tokens + length > self.limits.max_batch_tokens;
             if full && row > start {
-                pieces.push(Piece {
-                    request,
-                    rows: start..row,
-                    tokens,
-                    losses: 0,
-                });
+                pieces.push(Piece { request, rows: start..row, tokens, losses: 0 });
                 (start, tokens) = (row, 0);
             }
             tokens += length;
         }
         if start < lengths.len() {
-            pieces.push(Piece {
-                request,
-                rows: start..lengths.len(),
-                tokens,
-                losses: 0,
-            });
+            pieces.push(Piece { request, rows: start..lengths.len(), tokens, losses: 0 });
         }
         pieces
     }
@@ -104,9 +89,7 @@ impl Batcher {
     pub fn enqueue(&mut self, pieces: Vec<Piece>) -> Result<(), QueueFull> {
         let rows: usize = pieces.iter().map(|piece| piece.rows.len()).sum();
         if self.waiting_rows + rows > self.limits.max_queue_size {
-            return Err(QueueFull {
-                waiting_rows: self.waiting_rows,
-            });
+            return Err(QueueFull { waiting_rows: self.waiting_rows });
         }
         self.waiting_rows += rows;
         self.waiting.extend(pieces);
@@ -135,12 +118,7 @@ impl Batcher {
 
     /// Takes the next batch, for a device that is free now.
     pub fn take(&mut self) -> Option<Batch> {
-        let mut batch = Batch {
-            pieces: Vec::new(),
-            rows: 0,
-            tokens: 0,
-            cut: Cut::Drained,
-        };
+        let mut batch = Batch { pieces: Vec::new(), rows: 0, tokens: 0, cut: Cut::Drained };
         while let Some(piece) = self.waiting.front() {
             let rows = batch.rows + piece.rows.len();
             let tokens = batch.tokens + piece.tokens;
@@ -173,12 +151,7 @@ mod tests {
     use super::*;
 
     fn limits(rows: usize, tokens: usize, queue: usize) -> BatchLimits {
-        BatchLimits {
-            max_batch_size: rows,
-            max_batch_tokens: tokens,
-            max_queue_size: queue,
-            max_request_rows: 1_000,
-        }
+        BatchLimits { max_batch_size: rows, max_batch_tokens: tokens, max_queue_size: queue, max_request_rows: 1_000 }
     }
 
     /// Enqueues requests given as row lengths and shows the batches as `request:rows` lists.
@@ -192,17 +165,9 @@ mod tests {
         }
         let mut shown = String::new();
         while let Some(batch) = batcher.take() {
-            let pieces: Vec<String> = batch
-                .pieces
-                .iter()
-                .map(|piece| format!("{}:{:?}", piece.request.0, piece.rows))
-                .collect();
-            shown += &format!(
-                "{} ({} tokens, {:?})\n",
-                pieces.join(" "),
-                batch.tokens,
-                batch.cut
-            );
+            let pieces: Vec<String> =
+                batch.pieces.iter().map(|piece| format!("{}:{:?}", piece.request.0, piece.rows)).collect();
+            shown += &format!("{} ({} tokens, {:?})\n", pieces.join(" "), batch.tokens, batch.cut);
         }
         expected.assert_eq(&shown);
     }
@@ -255,9 +220,7 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_a_request_whole() {
         let mut batcher = Batcher::new(limits(8, 100, 3));
-        batcher
-            .enqueue(batcher.pieces(RequestId(0), &[1, 1]))
-            .unwrap();
+        batcher.enqueue(batcher.pieces(RequestId(0), &[1, 1])).unwrap();
         let refused = batcher.enqueue(batcher.pieces(RequestId(1), &[1, 1]));
         assert_eq!(refused, Err(QueueFull { waiting_rows: 2 }));
         assert_eq!(batcher.waiting_rows(), 2);
@@ -310,18 +273,8 @@ mod tests {
     }
 
     fn prop_assert_rows(batch: &Batch) {
-        assert_eq!(
-            batch.rows,
-            batch
-                .pieces
-                .iter()
-                .map(|piece| piece.rows.len())
-                .sum::<usize>()
-        );
-        assert_eq!(
-            batch.tokens,
-            batch.pieces.iter().map(|piece| piece.tokens).sum::<usize>()
-        );
+        assert_eq!(batch.rows, batch.pieces.iter().map(|piece| piece.rows.len()).sum::<usize>());
+        assert_eq!(batch.tokens, batch.pieces.iter().map(|piece| piece.tokens).sum::<usize>());
         assert!(batch.rows <= 8);
         assert!(batch.tokens <= 64);
     }

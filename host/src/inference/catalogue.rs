@@ -67,9 +67,7 @@ pub enum CatalogueError {
         known: Vec<&'static str>,
     },
     /// The name is malformed.
-    #[error(
-        "`{name}` cannot name a model; use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, a letter or digit first"
-    )]
+    #[error("`{name}` cannot name a model; use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, a letter or digit first")]
     Name {
         /// The name.
         name: String,
@@ -128,10 +126,7 @@ impl Catalogue {
 
     /// Creates a catalogue with other built-in models.
     pub fn with(models_dir: impl Into<PathBuf>, known: &'static [KnownModel]) -> Self {
-        Self {
-            models_dir: models_dir.into(),
-            known,
-        }
+        Self { models_dir: models_dir.into(), known }
     }
 
     /// Returns the directory that holds the models.
@@ -191,11 +186,7 @@ impl Catalogue {
                 WriteError::Staging(error) => error.into(),
             })?;
             if pinned.is_some_and(|pinned| pinned.sha256 != written.sha256) {
-                return Err(CatalogueError::NotTheKnown {
-                    name: name.into(),
-                    path,
-                    actual: written.sha256,
-                });
+                return Err(CatalogueError::NotTheKnown { name: name.into(), path, actual: written.sha256 });
             }
         }
         let path = staging.commit(name)?;
@@ -242,14 +233,8 @@ pub(super) fn check_name(name: &str) -> Result<(), CatalogueError> {
     let is_alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let is_good = (1..=64).contains(&name.len())
         && name.bytes().next().is_some_and(is_alphanumeric)
-        && name
-            .bytes()
-            .all(|b| is_alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'));
-    if is_good {
-        Ok(())
-    } else {
-        Err(CatalogueError::Name { name: name.into() })
-    }
+        && name.bytes().all(|b| is_alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'));
+    if is_good { Ok(()) } else { Err(CatalogueError::Name { name: name.into() }) }
 }
 
 #[derive(Deserialize)]
@@ -280,21 +265,10 @@ fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
     }
     let path = dir.join("config.json");
     let config: Config = read_json(&path)?;
-    let lacks = |key: &str| CatalogueError::Config {
-        path: path.clone(),
-        reason: format!("it has no `{key}`"),
-    };
+    let lacks = |key: &str| CatalogueError::Config { path: path.clone(), reason: format!("it has no `{key}`") };
     let sentence = dir.join("sentence_bert_config.json");
-    let max_seq_length = if sentence.is_file() {
-        read_json::<SentenceConfig>(&sentence)?.max_seq_length
-    } else {
-        None
-    };
-    let architecture = config
-        .architectures
-        .into_iter()
-        .next()
-        .or(config.model_type);
+    let max_seq_length = if sentence.is_file() { read_json::<SentenceConfig>(&sentence)?.max_seq_length } else { None };
+    let architecture = config.architectures.into_iter().next().or(config.model_type);
     Ok(InstalledModel {
         name: name.into(),
         path: dir.to_owned(),
@@ -308,42 +282,25 @@ fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CatalogueError> {
-    let invalid = |reason: String| CatalogueError::Config {
-        path: path.to_owned(),
-        reason,
-    };
+    let invalid = |reason: String| CatalogueError::Config { path: path.to_owned(), reason };
     let bytes = fs::metadata(path).map_err(unreadable(path))?.len();
     if bytes > CONFIG_BYTES_MAX {
-        return Err(invalid(format!(
-            "{bytes} bytes are over the limit of {CONFIG_BYTES_MAX}"
-        )));
+        return Err(invalid(format!("{bytes} bytes are over the limit of {CONFIG_BYTES_MAX}")));
     }
     let text = fs::read(path).map_err(unreadable(path))?;
     serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> CatalogueError + use<'_> {
-    |source| CatalogueError::Unreadable {
-        path: path.to_owned(),
-        source,
-    }
+    |source| CatalogueError::Unreadable { path: path.to_owned(), source }
 }
 
 fn hint(name: &str, installed: &[String], known: &[&str]) -> String {
     if known.contains(&name) {
         return format!("run `bireme models pull {name}`");
     }
-    let pulled: Vec<_> = known
-        .iter()
-        .filter(|known| !installed.iter().any(|i| i == *known))
-        .collect();
-    let list = |names: &[String]| {
-        names
-            .iter()
-            .map(|n| format!("`{n}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let pulled: Vec<_> = known.iter().filter(|known| !installed.iter().any(|i| i == *known)).collect();
+    let list = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     let mut parts = Vec::new();
     if !installed.is_empty() {
         parts.push(format!("installed: {}", list(installed)));
@@ -363,8 +320,7 @@ mod tests {
 
     fn model(dir: &Path) {
         fs::create_dir_all(dir.join("1_Pooling")).expect("made");
-        let config =
-            r#"{"architectures":["BertModel"],"hidden_size":8,"max_position_embeddings":512}"#;
+        let config = r#"{"architectures":["BertModel"],"hidden_size":8,"max_position_embeddings":512}"#;
         for (file, text) in [
             ("config.json", config),
             ("model.safetensors", "weights"),
@@ -390,27 +346,14 @@ mod tests {
         let (_home, catalogue, source) = catalogue();
         assert!(catalogue.list().expect("readable").installed.is_empty());
         let added = catalogue.add("mine-1.0", &source).expect("added");
-        assert_eq!(
-            (
-                added.architecture.as_str(),
-                added.dimension,
-                added.max_tokens
-            ),
-            ("BertModel", 8, 256)
-        );
+        assert_eq!((added.architecture.as_str(), added.dimension, added.max_tokens), ("BertModel", 8, 256));
         assert!(!added.path.join("README.md").exists());
         let listing = catalogue.list().expect("readable");
-        assert_eq!(
-            listing.installed,
-            [catalogue.get("mine-1.0").expect("there")]
-        );
+        assert_eq!(listing.installed, [catalogue.get("mine-1.0").expect("there")]);
         assert_eq!(listing.available.len(), KNOWN_MODELS.len());
         catalogue.remove("mine-1.0").expect("removed");
         assert!(catalogue.list().expect("readable").installed.is_empty());
-        assert!(matches!(
-            catalogue.remove("mine-1.0"),
-            Err(CatalogueError::UnknownModel { .. })
-        ));
+        assert!(matches!(catalogue.remove("mine-1.0"), Err(CatalogueError::UnknownModel { .. })));
     }
 
     #[test]
@@ -433,19 +376,11 @@ mod tests {
     fn names_cannot_leave_the_directory() {
         let (_home, catalogue, source) = catalogue();
         let long = "a".repeat(65);
-        for name in [
-            "", ".", "..", "../x", "a/b", ".hidden", "-x", "A", "a b", "ä", &long,
-        ] {
+        for name in ["", ".", "..", "../x", "a/b", ".hidden", "-x", "A", "a b", "ä", &long] {
             let added = catalogue.add(name, &source);
             assert!(matches!(added, Err(CatalogueError::Name { .. })), "{name}");
-            assert!(
-                matches!(catalogue.get(name), Err(CatalogueError::Name { .. })),
-                "{name}"
-            );
-            assert!(
-                matches!(catalogue.remove(name), Err(CatalogueError::Name { .. })),
-                "{name}"
-            );
+            assert!(matches!(catalogue.get(name), Err(CatalogueError::Name { .. })), "{name}");
+            assert!(matches!(catalogue.remove(name), Err(CatalogueError::Name { .. })), "{name}");
         }
     }
 
@@ -470,9 +405,6 @@ mod tests {
             [(name, CatalogueError::MissingFile { file: "config.json", .. })] if name == "empty"
         ));
         fs::write(source.join("config.json"), "{").expect("written");
-        assert!(matches!(
-            catalogue.add("bad", &source),
-            Err(CatalogueError::Config { .. })
-        ));
+        assert!(matches!(catalogue.add("bad", &source), Err(CatalogueError::Config { .. })));
     }
 }

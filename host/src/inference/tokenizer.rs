@@ -13,10 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokenizers::{
-    Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, PreTokenizerWrapper,
-    TruncationDirection,
-};
+use tokenizers::{Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, TruncationDirection};
 
 /// A model's tokenizer, ready to use from any thread.
 #[derive(Debug)]
@@ -38,18 +35,13 @@ pub enum TokenizerError {
     #[error("`{}` is over the limit of {FILE_BYTES_MAX} bytes", path.display())]
     TooLarge { path: PathBuf },
     #[error("`{}` is not what it should be", path.display())]
-    Parse {
-        path: PathBuf,
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Parse { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("the {part} in `{}` is not one of BERT's, which are the only ones supported", path.display())]
     Unsupported { path: PathBuf, part: &'static str },
     #[error("a text may have {max_tokens} tokens, of which {special} are special ones")]
     TooShort { max_tokens: usize, special: usize },
     #[error("the text cannot be turned into tokens")]
-    Encode {
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Encode { source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 /// Real ones hold up to 17 MiB.
@@ -69,45 +61,22 @@ impl Tokenizer {
     pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
         let path = dir.join("tokenizer.json");
         let bytes = read(&path)?;
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|source| TokenizerError::Parse {
-                path: path.clone(),
-                source,
-            })?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|source| TokenizerError::Parse { path: path.clone(), source })?;
         let mut word_chars_max = check_family(&inner, &path)?;
         inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|source| TokenizerError::Parse {
-                path: path.clone(),
-                source,
-            })?;
+        inner.with_truncation(None).map_err(|source| TokenizerError::Parse { path: path.clone(), source })?;
 
         let added = inner.get_added_tokens_decoder();
-        if added.values().any(|token| {
-            token
-                .content
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric())
-        }) {
+        if added.values().any(|token| token.content.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
             word_chars_max = usize::MAX;
         }
         let max_tokens = load_max_tokens(dir)?;
-        let special = inner
-            .get_post_processor()
-            .map_or(0, |processor| processor.added_tokens(false));
+        let special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
         if max_tokens <= special {
-            return Err(TokenizerError::TooShort {
-                max_tokens,
-                special,
-            });
+            return Err(TokenizerError::TooShort { max_tokens, special });
         }
-        Ok(Self {
-            inner,
-            max_tokens,
-            text_tokens_max: max_tokens - special,
-            word_chars_max,
-        })
+        Ok(Self { inner, max_tokens, text_tokens_max: max_tokens - special, word_chars_max })
     }
 
     /// The most tokens that a text is turned into, special ones included.
@@ -119,20 +88,14 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let mut encoding = self.words(text)?;
         encoding.truncate(self.text_tokens_max, 0, TruncationDirection::Right);
-        let encoding = self
-            .inner
-            .post_process(encoding, None, true)
-            .map_err(|source| TokenizerError::Encode { source })?;
+        let encoding =
+            self.inner.post_process(encoding, None, true).map_err(|source| TokenizerError::Encode { source })?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// Returns the tokens of as much of the text as decides the result, without special tokens.
     fn words(&self, text: &str) -> Result<Encoding, TokenizerError> {
-        let encode = |text: &str| {
-            self.inner
-                .encode(text, false)
-                .map_err(|source| TokenizerError::Encode { source })
-        };
+        let encode = |text: &str| self.inner.encode(text, false).map_err(|source| TokenizerError::Encode { source });
         let mut bytes = self.text_tokens_max * BYTES_TOKEN_FIRST;
         if text.len() <= bytes {
             return encode(text);
@@ -144,11 +107,7 @@ impl Tokenizer {
             let encoding = encode(&excerpt.text)?;
             // The last word may have been cut; those before it are as they are in the whole text.
             let words = encoding.get_word_ids();
-            let cut = words
-                .iter()
-                .rev()
-                .take_while(|word| **word == words[words.len() - 1])
-                .count();
+            let cut = words.iter().rev().take_while(|word| **word == words[words.len() - 1]).count();
             if is_whole || words.len() - cut >= self.text_tokens_max || bytes >= bytes_max {
                 return Ok(encoding);
             }
@@ -176,13 +135,7 @@ struct Excerpt<'a> {
 
 impl<'a> Excerpt<'a> {
     fn new(text: &'a str, word_chars_max: usize) -> Self {
-        Self {
-            rest: text.chars(),
-            text: String::new(),
-            word_chars_max,
-            run: 0,
-            is_blank: false,
-        }
+        Self { rest: text.chars(), text: String::new(), word_chars_max, run: 0, is_blank: false }
     }
 
     /// Grows the excerpt to so many bytes; true if that is all there is.
@@ -192,13 +145,9 @@ impl<'a> Excerpt<'a> {
                 return true;
             };
             // Control characters that count as blanks in Unicode (U+000B, U+0085) vanish in BERT.
-            let is_blank = matches!(character, '\t' | '\n' | '\r')
-                || character.is_whitespace() && !character.is_control();
-            self.run = if character.is_ascii_alphanumeric() {
-                self.run + 1
-            } else {
-                0
-            };
+            let is_blank =
+                matches!(character, '\t' | '\n' | '\r') || character.is_whitespace() && !character.is_control();
+            self.run = if character.is_ascii_alphanumeric() { self.run + 1 } else { 0 };
             if !(is_blank && self.is_blank) && self.run <= self.word_chars_max.saturating_add(1) {
                 self.text.push(character);
             }
@@ -210,22 +159,11 @@ impl<'a> Excerpt<'a> {
 
 /// Refuses tokenizers that do not look at each word alone, and returns the longest word that is not unknown.
 fn check_family(tokenizer: &tokenizers::Tokenizer, path: &Path) -> Result<usize, TokenizerError> {
-    let unsupported = |part| {
-        Err(TokenizerError::Unsupported {
-            path: path.to_owned(),
-            part,
-        })
-    };
-    if !matches!(
-        tokenizer.get_normalizer(),
-        None | Some(NormalizerWrapper::BertNormalizer(_))
-    ) {
+    let unsupported = |part| Err(TokenizerError::Unsupported { path: path.to_owned(), part });
+    if !matches!(tokenizer.get_normalizer(), None | Some(NormalizerWrapper::BertNormalizer(_))) {
         return unsupported("normalizer");
     }
-    if !matches!(
-        tokenizer.get_pre_tokenizer(),
-        Some(PreTokenizerWrapper::BertPreTokenizer(_))
-    ) {
+    if !matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_))) {
         return unsupported("pre-tokenizer");
     }
     match tokenizer.get_model() {
@@ -245,42 +183,25 @@ fn load_max_tokens(dir: &Path) -> Result<usize, TokenizerError> {
         max_seq_length: Option<usize>,
     }
 
-    let ConfigJson {
-        max_position_embeddings,
-    } = parse(&dir.join("config.json"))?;
+    let ConfigJson { max_position_embeddings } = parse(&dir.join("config.json"))?;
     let SentenceJson { max_seq_length } = match parse(&dir.join("sentence_bert_config.json")) {
-        Err(TokenizerError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            SentenceJson::default()
-        }
+        Err(TokenizerError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => SentenceJson::default(),
         other => other?,
     };
-    Ok(max_seq_length
-        .unwrap_or(MAX_TOKENS_DEFAULT)
-        .min(max_position_embeddings))
+    Ok(max_seq_length.unwrap_or(MAX_TOKENS_DEFAULT).min(max_position_embeddings))
 }
 
 fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, TokenizerError> {
-    serde_json::from_slice(&read(path)?).map_err(|source| TokenizerError::Parse {
-        path: path.to_owned(),
-        source: source.into(),
-    })
+    serde_json::from_slice(&read(path)?)
+        .map_err(|source| TokenizerError::Parse { path: path.to_owned(), source: source.into() })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    let read = |source| TokenizerError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| TokenizerError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(read)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
+    File::open(path).map_err(read)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(TokenizerError::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(TokenizerError::TooLarge { path: path.to_owned() });
     }
     Ok(bytes)
 }
@@ -328,18 +249,10 @@ mod tests {
     fn load(json: &Value, max_seq_length: Option<usize>) -> Result<Tokenizer, TokenizerError> {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
-        fs::write(
-            dir.path().join("config.json"),
-            r#"{ "max_position_embeddings": 64 }"#,
-        )
-        .unwrap();
+        fs::write(dir.path().join("config.json"), r#"{ "max_position_embeddings": 64 }"#).unwrap();
         if let Some(max_seq_length) = max_seq_length {
             let json = json!({ "max_seq_length": max_seq_length, "do_lower_case": false });
-            fs::write(
-                dir.path().join("sentence_bert_config.json"),
-                json.to_string(),
-            )
-            .unwrap();
+            fs::write(dir.path().join("sentence_bert_config.json"), json.to_string()).unwrap();
         }
         Tokenizer::load(dir.path())
     }
@@ -370,18 +283,12 @@ mod tests {
     #[test]
     fn text_that_gives_few_tokens_is_looked_at_further() {
         check(&format!("a{}b", " \n".repeat(50_000)), &[5, 6]);
-        check(
-            &format!("{} sea{} b", "a".repeat(50_000), " ".repeat(50_000)),
-            &[UNKNOWN, 9, 6],
-        );
+        check(&format!("{} sea{} b", "a".repeat(50_000), " ".repeat(50_000)), &[UNKNOWN, 9, 6]);
         check(
             &format!("{}.{}.b", "a".repeat(19), "a".repeat(5_000)),
             &[&[5][..], &[7; 18], &[11, UNKNOWN, 11, 6]].concat()[..14],
         );
-        check(
-            &format!("a\u{b}b\u{85}\u{85}a{}", " b".repeat(100)),
-            &[&[5, 8, 7][..], &[6; 11]].concat(),
-        );
+        check(&format!("a\u{b}b\u{85}\u{85}a{}", " b".repeat(100)), &[&[5, 8, 7][..], &[6; 11]].concat());
         check(&format!("{} [MASK]", "\u{301}".repeat(2_000)), &[4]);
     }
 
@@ -411,21 +318,9 @@ mod tests {
     fn the_limit_is_the_lowest_of_the_directory_the_model_and_512() {
         assert_eq!(load(&tokenizer_json(), None).unwrap().max_tokens(), 64);
         assert_eq!(load(&tokenizer_json(), Some(32)).unwrap().max_tokens(), 32);
-        assert_eq!(
-            load(&tokenizer_json(), Some(4096)).unwrap().max_tokens(),
-            64
-        );
+        assert_eq!(load(&tokenizer_json(), Some(4096)).unwrap().max_tokens(), 64);
         let error = load(&tokenizer_json(), Some(2)).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                TokenizerError::TooShort {
-                    max_tokens: 2,
-                    special: 2
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, TokenizerError::TooShort { max_tokens: 2, special: 2 }), "{error}");
     }
 
     #[test]
@@ -436,39 +331,12 @@ mod tests {
             load(&json, None).unwrap_err()
         };
         let error = refused("pre_tokenizer", json!({ "type": "Whitespace" }));
-        assert!(
-            matches!(
-                error,
-                TokenizerError::Unsupported {
-                    part: "pre-tokenizer",
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, TokenizerError::Unsupported { part: "pre-tokenizer", .. }), "{error}");
         let error = refused("normalizer", json!({ "type": "NFC" }));
-        assert!(
-            matches!(
-                error,
-                TokenizerError::Unsupported {
-                    part: "normalizer",
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        let error = refused(
-            "model",
-            json!({ "type": "WordLevel", "vocab": { "[UNK]": 1 }, "unk_token": "[UNK]" }),
-        );
-        assert!(
-            matches!(error, TokenizerError::Unsupported { part: "model", .. }),
-            "{error}"
-        );
-        assert!(matches!(
-            refused("model", json!(7)),
-            TokenizerError::Parse { .. }
-        ));
+        assert!(matches!(error, TokenizerError::Unsupported { part: "normalizer", .. }), "{error}");
+        let error = refused("model", json!({ "type": "WordLevel", "vocab": { "[UNK]": 1 }, "unk_token": "[UNK]" }));
+        assert!(matches!(error, TokenizerError::Unsupported { part: "model", .. }), "{error}");
+        assert!(matches!(refused("model", json!(7)), TokenizerError::Parse { .. }));
     }
 
     #[test]

@@ -59,31 +59,11 @@ pub enum FailureKind {
 /// A frame's body.
 #[derive(Debug, PartialEq)]
 pub enum Frame {
-    Load {
-        model: ModelId,
-        path: String,
-    },
-    Loaded {
-        model: ModelId,
-        dimension: u32,
-        device: String,
-    },
-    Batch {
-        model: ModelId,
-        cu_seqlens: Vec<u32>,
-        ids: Vec<u32>,
-    },
-    Vectors {
-        model: ModelId,
-        rows: u32,
-        dimension: u32,
-        device_ns: u64,
-        values: Vec<f32>,
-    },
-    Failed {
-        kind: FailureKind,
-        message: String,
-    },
+    Load { model: ModelId, path: String },
+    Loaded { model: ModelId, dimension: u32, device: String },
+    Batch { model: ModelId, cu_seqlens: Vec<u32>, ids: Vec<u32> },
+    Vectors { model: ModelId, rows: u32, dimension: u32, device_ns: u64, values: Vec<f32> },
+    Failed { kind: FailureKind, message: String },
 }
 
 /// A frame that cannot be read.
@@ -102,10 +82,8 @@ pub enum WireError {
 
 impl Header {
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, WireError> {
-        let u32_at =
-            |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let u64_at =
-            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         if u32_at(0) != MAGIC {
             return Err(WireError::Magic { found: u32_at(0) });
         }
@@ -113,11 +91,7 @@ impl Header {
         if body_bytes > BODY_BYTES_MAX {
             return Err(WireError::TooLong { bytes: body_bytes });
         }
-        Ok(Self {
-            kind: u32_at(4),
-            job: u64_at(8),
-            body_bytes: body_bytes as usize,
-        })
+        Ok(Self { kind: u32_at(4), job: u64_at(8), body_bytes: body_bytes as usize })
     }
 }
 
@@ -142,35 +116,18 @@ impl Frame {
                 word(model.0);
                 out.extend_from_slice(path.as_bytes());
             }
-            Frame::Loaded {
-                model,
-                dimension,
-                device,
-            } => {
+            Frame::Loaded { model, dimension, device } => {
                 word(model.0);
                 word(*dimension);
                 out.extend_from_slice(device.as_bytes());
             }
-            Frame::Batch {
-                model,
-                cu_seqlens,
-                ids,
-            } => {
+            Frame::Batch { model, cu_seqlens, ids } => {
                 word(model.0);
-                word(
-                    u32::try_from(cu_seqlens.len().saturating_sub(1))
-                        .expect("a batch's rows are bounded"),
-                );
+                word(u32::try_from(cu_seqlens.len().saturating_sub(1)).expect("a batch's rows are bounded"));
                 out.extend_from_slice(bytemuck::cast_slice(cu_seqlens));
                 out.extend_from_slice(bytemuck::cast_slice(ids));
             }
-            Frame::Vectors {
-                model,
-                rows,
-                dimension,
-                device_ns,
-                values,
-            } => {
+            Frame::Vectors { model, rows, dimension, device_ns, values } => {
                 word(model.0);
                 word(*rows);
                 word(*dimension);
@@ -195,76 +152,44 @@ impl Frame {
     pub fn decode(kind: u32, body: &[u8]) -> Result<Self, WireError> {
         let mut reader = Reader { rest: body };
         let frame = match kind {
-            LOAD => Frame::Load {
-                model: ModelId(reader.word()?),
-                path: reader.text()?,
-            },
-            LOADED => Frame::Loaded {
-                model: ModelId(reader.word()?),
-                dimension: reader.word()?,
-                device: reader.text()?,
-            },
+            LOAD => Frame::Load { model: ModelId(reader.word()?), path: reader.text()? },
+            LOADED => {
+                Frame::Loaded { model: ModelId(reader.word()?), dimension: reader.word()?, device: reader.text()? }
+            }
             BATCH => {
                 let model = ModelId(reader.word()?);
                 let rows = reader.word()? as usize;
-                let cu_seqlens: Vec<u32> = reader.array(
-                    rows.checked_add(1)
-                        .ok_or(WireError::Body { what: "rows" })?,
-                )?;
-                let rising = cu_seqlens.first() == Some(&0)
-                    && cu_seqlens.windows(2).all(|pair| pair[0] < pair[1]);
+                let cu_seqlens: Vec<u32> =
+                    reader.array(rows.checked_add(1).ok_or(WireError::Body { what: "rows" })?)?;
+                let rising = cu_seqlens.first() == Some(&0) && cu_seqlens.windows(2).all(|pair| pair[0] < pair[1]);
                 if !rising {
-                    return Err(WireError::Body {
-                        what: "the cumulative lengths do not rise from 0",
-                    });
+                    return Err(WireError::Body { what: "the cumulative lengths do not rise from 0" });
                 }
                 let total = *cu_seqlens.last().expect("at least one, by the count") as usize;
-                Frame::Batch {
-                    model,
-                    ids: reader.array(total)?,
-                    cu_seqlens,
-                }
+                Frame::Batch { model, ids: reader.array(total)?, cu_seqlens }
             }
             VECTORS => {
                 let model = ModelId(reader.word()?);
                 let (rows, dimension) = (reader.word()?, reader.word()?);
                 reader.word()?;
                 let device_ns = u64::from(reader.word()?) | u64::from(reader.word()?) << 32;
-                let count = (rows as usize)
-                    .checked_mul(dimension as usize)
-                    .ok_or(WireError::Body { what: "values" })?;
-                Frame::Vectors {
-                    model,
-                    rows,
-                    dimension,
-                    device_ns,
-                    values: reader.array(count)?,
-                }
+                let count =
+                    (rows as usize).checked_mul(dimension as usize).ok_or(WireError::Body { what: "values" })?;
+                Frame::Vectors { model, rows, dimension, device_ns, values: reader.array(count)? }
             }
             FAILED => {
                 let kind = match reader.word()? {
                     1 => FailureKind::Load,
                     2 => FailureKind::BadBatch,
                     _ => {
-                        return Err(WireError::Body {
-                            what: "an unknown kind of failure",
-                        });
+                        return Err(WireError::Body { what: "an unknown kind of failure" });
                     }
                 };
-                Frame::Failed {
-                    kind,
-                    message: reader.text()?,
-                }
+                Frame::Failed { kind, message: reader.text()? }
             }
             found => return Err(WireError::Kind { found }),
         };
-        if reader.rest.is_empty() {
-            Ok(frame)
-        } else {
-            Err(WireError::Body {
-                what: "bytes after its end",
-            })
-        }
+        if reader.rest.is_empty() { Ok(frame) } else { Err(WireError::Body { what: "bytes after its end" }) }
     }
 }
 
@@ -274,36 +199,24 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, bytes: usize) -> Result<&'a [u8], WireError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(bytes)
-            .ok_or(WireError::Body { what: "too short" })?;
+        let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(WireError::Body { what: "too short" })?;
         self.rest = rest;
         Ok(taken)
     }
 
     fn word(&mut self) -> Result<u32, WireError> {
-        Ok(u32::from_le_bytes(
-            self.take(4)?.try_into().expect("four bytes"),
-        ))
+        Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
     }
 
     /// Copies `count` numbers out. Nothing is allocated before the bytes are known to be there.
-    fn array<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
-        &mut self,
-        count: usize,
-    ) -> Result<Vec<T>, WireError> {
-        let bytes = count.checked_mul(size_of::<T>()).ok_or(WireError::Body {
-            what: "too many numbers",
-        })?;
+    fn array<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(&mut self, count: usize) -> Result<Vec<T>, WireError> {
+        let bytes = count.checked_mul(size_of::<T>()).ok_or(WireError::Body { what: "too many numbers" })?;
         Ok(bytemuck::pod_collect_to_vec(self.take(bytes)?))
     }
 
     fn text(&mut self) -> Result<String, WireError> {
         let bytes = std::mem::take(&mut self.rest);
-        String::from_utf8(bytes.to_vec()).map_err(|_| WireError::Body {
-            what: "text that is not UTF-8",
-        })
+        String::from_utf8(bytes.to_vec()).map_err(|_| WireError::Body { what: "text that is not UTF-8" })
     }
 }
 
@@ -324,20 +237,9 @@ mod tests {
 
     fn frames() -> Vec<Frame> {
         vec![
-            Frame::Load {
-                model: ModelId(1),
-                path: "models/ä".into(),
-            },
-            Frame::Loaded {
-                model: ModelId(1),
-                dimension: 384,
-                device: "cpu".into(),
-            },
-            Frame::Batch {
-                model: ModelId(1),
-                cu_seqlens: vec![0, 2, 3],
-                ids: vec![7, 8, 9],
-            },
+            Frame::Load { model: ModelId(1), path: "models/ä".into() },
+            Frame::Loaded { model: ModelId(1), dimension: 384, device: "cpu".into() },
+            Frame::Batch { model: ModelId(1), cu_seqlens: vec![0, 2, 3], ids: vec![7, 8, 9] },
             Frame::Vectors {
                 model: ModelId(1),
                 rows: 2,
@@ -345,10 +247,7 @@ mod tests {
                 device_ns: 1 << 40,
                 values: vec![1.0, -2.0, 0.5, 3.0],
             },
-            Frame::Failed {
-                kind: FailureKind::BadBatch,
-                message: "no".into(),
-            },
+            Frame::Failed { kind: FailureKind::BadBatch, message: "no".into() },
         ]
     }
 
@@ -377,13 +276,7 @@ mod tests {
             for len in 0..body.len() {
                 // Text has no length of its own, so a cut one is a shorter text; everything else must be refused.
                 if let Ok(cut) = Frame::decode(header.kind, &body[..len]) {
-                    assert!(
-                        matches!(
-                            cut,
-                            Frame::Load { .. } | Frame::Loaded { .. } | Frame::Failed { .. }
-                        ),
-                        "{cut:?}"
-                    );
+                    assert!(matches!(cut, Frame::Load { .. } | Frame::Loaded { .. } | Frame::Failed { .. }), "{cut:?}");
                 }
             }
         }
@@ -391,17 +284,11 @@ mod tests {
 
     #[test]
     fn a_foreign_header_is_refused() {
-        assert_eq!(
-            Header::parse(&[0; HEADER_BYTES]),
-            Err(WireError::Magic { found: 0 })
-        );
+        assert_eq!(Header::parse(&[0; HEADER_BYTES]), Err(WireError::Magic { found: 0 }));
         let mut long = [0; HEADER_BYTES];
         long[..4].copy_from_slice(&MAGIC.to_le_bytes());
         long[16..].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(
-            Header::parse(&long),
-            Err(WireError::TooLong { bytes: u64::MAX })
-        );
+        assert_eq!(Header::parse(&long), Err(WireError::TooLong { bytes: u64::MAX }));
     }
 
     proptest! {

@@ -55,11 +55,7 @@ pub enum KeyValueError {
 impl KeyValue {
     /// The data in `dir`, which is created at the first use.
     pub fn new(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            open: OnceLock::new(),
-            opening: std::sync::Mutex::new(()),
-        }
+        Self { dir: dir.to_owned(), open: OnceLock::new(), opening: std::sync::Mutex::new(()) }
     }
 
     /// Opens the database now, so that a directory in use is found at start.
@@ -71,10 +67,7 @@ impl KeyValue {
         if let Some((store, _)) = self.open.get() {
             return Ok(store);
         }
-        let _one_at_a_time = self
-            .opening
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if self.open.get().is_none() {
             let lock = DataLock::take(&self.dir)?;
             let store = Store::open(&self.dir.join("store.redb"))?;
@@ -86,9 +79,7 @@ impl KeyValue {
     /// Returns the bucket `name` of `app`. Buckets need no creation.
     pub fn bucket(&self, app: &AppName, name: &str) -> Result<Bucket, KeyValueError> {
         if name.is_empty() || name.len() > BUCKET_LEN_MAX || name.contains('\0') {
-            return Err(KeyValueError::BucketName {
-                name: name.chars().take(BUCKET_LEN_MAX).collect(),
-            });
+            return Err(KeyValueError::BucketName { name: name.chars().take(BUCKET_LEN_MAX).collect() });
         }
         let prefix = [app.as_str().as_bytes(), b"\0", name.as_bytes(), b"\0"].concat();
         Ok(Bucket { prefix })
@@ -105,46 +96,26 @@ impl KeyValue {
     }
 
     /// Sets `key` and returns once that is on disk.
-    pub async fn set(
-        &self,
-        bucket: &Bucket,
-        key: &str,
-        value: Vec<u8>,
-    ) -> Result<(), KeyValueError> {
+    pub async fn set(&self, bucket: &Bucket, key: &str, value: Vec<u8>) -> Result<(), KeyValueError> {
         if value.len() > KV_VALUE_BYTES_MAX {
-            return Err(KeyValueError::ValueTooLarge {
-                key: key.chars().take(80).collect(),
-                len: value.len(),
-            });
+            return Err(KeyValueError::ValueTooLarge { key: key.chars().take(80).collect(), len: value.len() });
         }
-        let op = Op::Put {
-            table: Table::KeyValue,
-            key: bucket.key(key)?,
-            value,
-        };
+        let op = Op::Put { table: Table::KeyValue, key: bucket.key(key)?, value };
         Ok(self.store()?.write(vec![op]).await?)
     }
 
     /// Removes `key`; a key without a value is no error.
     pub async fn delete(&self, bucket: &Bucket, key: &str) -> Result<(), KeyValueError> {
-        let op = Op::Delete {
-            table: Table::KeyValue,
-            key: bucket.key(key)?,
-        };
+        let op = Op::Delete { table: Table::KeyValue, key: bucket.key(key)? };
         Ok(self.store()?.write(vec![op]).await?)
     }
 
     /// Returns the next page of keys, in byte order.
     pub fn keys(&self, bucket: &Bucket, cursor: Option<u64>) -> Result<Keys, KeyValueError> {
         let skip = usize::try_from(cursor.unwrap_or(0)).unwrap_or(usize::MAX);
-        let found = self
-            .store()?
-            .keys(Table::KeyValue, &bucket.prefix, skip, KV_LIST_KEYS_MAX)?;
+        let found = self.store()?.keys(Table::KeyValue, &bucket.prefix, skip, KV_LIST_KEYS_MAX)?;
         let cursor = (found.len() == KV_LIST_KEYS_MAX).then_some((skip + found.len()) as u64);
-        let keys = found
-            .iter()
-            .map(|key| String::from_utf8_lossy(&key[bucket.prefix.len()..]).into_owned())
-            .collect();
+        let keys = found.iter().map(|key| String::from_utf8_lossy(&key[bucket.prefix.len()..]).into_owned()).collect();
         Ok(Keys { keys, cursor })
     }
 }
@@ -169,19 +140,9 @@ mod tests {
         let (a, b) = (AppName::new("a").unwrap(), AppName::new("ab").unwrap());
         let mine = kv.bucket(&a, "x").unwrap();
         kv.set(&mine, "k", b"1".to_vec()).await.unwrap();
-        for other in [
-            kv.bucket(&b, "x").unwrap(),
-            kv.bucket(&a, "xk").unwrap(),
-            kv.bucket(&a, "y").unwrap(),
-        ] {
+        for other in [kv.bucket(&b, "x").unwrap(), kv.bucket(&a, "xk").unwrap(), kv.bucket(&a, "y").unwrap()] {
             assert_eq!(kv.get(&other, "k").unwrap(), None);
-            assert_eq!(
-                kv.keys(&other, None).unwrap(),
-                Keys {
-                    keys: vec![],
-                    cursor: None
-                }
-            );
+            assert_eq!(kv.keys(&other, None).unwrap(), Keys { keys: vec![], cursor: None });
         }
         assert_eq!(kv.get(&mine, "k").unwrap(), Some(b"1".to_vec()));
         kv.delete(&mine, "k").await.unwrap();
@@ -193,16 +154,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let kv = KeyValue::new(dir.path());
         let bucket = kv.bucket(&AppName::new("a").unwrap(), "x").unwrap();
-        let keys: Vec<String> = (0..KV_LIST_KEYS_MAX + 5)
-            .map(|i| format!("{i:06}"))
-            .collect();
+        let keys: Vec<String> = (0..KV_LIST_KEYS_MAX + 5).map(|i| format!("{i:06}")).collect();
         let writes = keys.iter().map(|key| kv.set(&bucket, key, vec![]));
-        assert!(
-            futures_util::future::join_all(writes)
-                .await
-                .iter()
-                .all(Result::is_ok)
-        );
+        assert!(futures_util::future::join_all(writes).await.iter().all(Result::is_ok));
         let first = kv.keys(&bucket, None).unwrap();
         let second = kv.keys(&bucket, first.cursor).unwrap();
         assert_eq!([first.keys, second.keys].concat(), keys);
@@ -218,9 +172,6 @@ mod tests {
             assert!(kv.bucket(&app, bad).is_err());
         }
         let bucket = kv.bucket(&app, "x").unwrap();
-        assert!(matches!(
-            kv.get(&bucket, &"k".repeat(1_025)),
-            Err(KeyValueError::KeyTooLong { len: 1_025 })
-        ));
+        assert!(matches!(kv.get(&bucket, &"k".repeat(1_025)), Err(KeyValueError::KeyTooLong { len: 1_025 })));
     }
 }

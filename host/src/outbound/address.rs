@@ -53,10 +53,7 @@ const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
 }
 
 const fn v6(head: [u16; 4], prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(
-        Ipv6Addr::new(head[0], head[1], head[2], head[3], 0, 0, 0, 0),
-        prefix,
-    )
+    Ipv6Net::new_assert(Ipv6Addr::new(head[0], head[1], head[2], head[3], 0, 0, 0, 0), prefix)
 }
 
 const SPECIAL_V4: &[(Ipv4Net, &str)] = &[
@@ -83,10 +80,7 @@ const SPECIAL_V4: &[(Ipv4Net, &str)] = &[
 
 /// First match wins, so the narrower block stands first.
 const SPECIAL_V6: &[(Ipv6Net, &str)] = &[
-    (
-        Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128),
-        "unspecified",
-    ),
+    (Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128), "unspecified"),
     (Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128), "loopback"),
     (v6([0, 0, 0, 0], 96), "IPv4-compatible"),
     (v6([0x64, 0xff9b, 1, 0], 48), "local NAT64"),
@@ -115,10 +109,7 @@ const GLOBAL_UNICAST_V6: Ipv6Net = v6([0x2000, 0, 0, 0], 3);
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0], 96);
 
 fn reach_v4(address: Ipv4Addr) -> Reach {
-    SPECIAL_V4
-        .iter()
-        .find(|(net, _)| net.contains(&address))
-        .map_or(Reach::Public, |(_, name)| Reach::Special(name))
+    SPECIAL_V4.iter().find(|(net, _)| net.contains(&address)).map_or(Reach::Public, |(_, name)| Reach::Special(name))
 }
 
 fn reach_v6(address: Ipv6Addr) -> Reach {
@@ -128,11 +119,7 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
     if let Some((_, name)) = SPECIAL_V6.iter().find(|(net, _)| net.contains(&address)) {
         return Reach::Special(name);
     }
-    if GLOBAL_UNICAST_V6.contains(&address) {
-        Reach::Public
-    } else {
-        Reach::Special("unallocated")
-    }
+    if GLOBAL_UNICAST_V6.contains(&address) { Reach::Public } else { Reach::Special("unallocated") }
 }
 
 /// The IPv4 address that a mapped or NAT64 address stands for. 6to4 and Teredo carry one as well, but both are retired:

@@ -91,26 +91,18 @@ impl OutboundBody {
     }
 
     fn too_large(&self) -> OutboundError {
-        OutboundError::BodyTooLarge {
-            origin: self.origin.clone(),
-            limit_bytes: self.limit_bytes,
-        }
+        OutboundError::BodyTooLarge { origin: self.origin.clone(), limit_bytes: self.limit_bytes }
     }
 
     /// Ends the body with an error and closes the connection. What failed in the upload explains it best.
     fn fail(&mut self, error: OutboundError) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
-        let failure = self
-            .lease
-            .take()
-            .and_then(|lease| lease.upload.take_failure());
+        let failure = self.lease.take().and_then(|lease| lease.upload.take_failure());
         Poll::Ready(Some(Err(failure.unwrap_or(error))))
     }
 
     /// Returns whether the wait for the next piece has been too long.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep(self.between_bytes)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.between_bytes)));
         if !self.is_waiting {
             self.is_waiting = true;
             timer.as_mut().reset(Instant::now() + self.between_bytes);
@@ -123,10 +115,7 @@ impl Body for OutboundBody {
     type Data = Bytes;
     type Error = OutboundError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
         let this = self.get_mut();
         while this.lease.is_some() {
             let polled = Pin::new(&mut this.incoming).poll_frame(cx);
@@ -151,10 +140,7 @@ impl Body for OutboundBody {
                 }
                 Poll::Ready(Some(Err(source))) => {
                     let origin = this.origin.clone();
-                    return this.fail(OutboundError::Protocol {
-                        origin,
-                        source: source.into(),
-                    });
+                    return this.fail(OutboundError::Protocol { origin, source: source.into() });
                 }
                 Poll::Ready(None) => this.finish(),
                 Poll::Pending => {

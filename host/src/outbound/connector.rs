@@ -57,22 +57,12 @@ pub(super) struct Connection {
 }
 
 impl Connector {
-    pub(super) fn new(
-        limits: &OutboundLimits,
-        own: OwnListeners,
-        resolver: Arc<dyn Resolve>,
-        tls: Tls,
-    ) -> Self {
+    pub(super) fn new(limits: &OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolve>, tls: Tls) -> Self {
         let mut http = http1::Builder::new();
         http.max_headers(limits.headers_max)
             .max_header_size(limits.head_bytes_max)
             .max_buf_size(limits.head_bytes_max.max(8 << 10));
-        Self {
-            resolver,
-            own,
-            tls,
-            http,
-        }
+        Self { resolver, own, tls, http }
     }
 
     /// Opens a connection to the permit's origin within `limit`.
@@ -83,23 +73,15 @@ impl Connector {
         host_share: OwnedSemaphorePermit,
     ) -> Result<Connection, OutboundError> {
         let deadline = Instant::now() + limit;
-        timeout_at(deadline, self.open(permit, deadline, host_share))
-            .await
-            .unwrap_or_else(|_| {
-                Err(OutboundError::Timeout {
-                    origin: permit.origin().clone(),
-                    phase: Phase::Connect,
-                    limit,
-                })
-            })
+        timeout_at(deadline, self.open(permit, deadline, host_share)).await.unwrap_or_else(|_| {
+            Err(OutboundError::Timeout { origin: permit.origin().clone(), phase: Phase::Connect, limit })
+        })
     }
 
     /// Returns an error if `peer` has become a listener of this host since it was connected to.
     pub(super) fn check_own(&self, permit: &Permit, peer: SocketAddr) -> Result<(), OutboundError> {
         if self.own.contains(peer) {
-            return Err(OutboundError::OwnListener {
-                origin: permit.origin().clone(),
-            });
+            return Err(OutboundError::OwnListener { origin: permit.origin().clone() });
         }
         Ok(())
     }
@@ -113,46 +95,26 @@ impl Connector {
         let addresses = self.addresses(permit).await?;
         let stream = dial(&addresses, deadline)
             .await
-            .map_err(|source| OutboundError::Connect {
-                origin: permit.origin().clone(),
-                source,
-            })?;
-        let broken = |source: io::Error| OutboundError::Connect {
-            origin: permit.origin().clone(),
-            source,
-        };
+            .map_err(|source| OutboundError::Connect { origin: permit.origin().clone(), source })?;
+        let broken = |source: io::Error| OutboundError::Connect { origin: permit.origin().clone(), source };
         stream.set_nodelay(true).map_err(broken)?;
         let peer = stream.peer_addr().map_err(broken)?;
         let spoken = match permit.origin().scheme() {
             Scheme::Http => self.speak(stream).await,
             Scheme::Https => self.speak(self.encrypt(permit, stream).await?).await,
         };
-        let (sender, driver) = spoken.map_err(|source| OutboundError::Protocol {
-            origin: permit.origin().clone(),
-            source: source.into(),
-        })?;
-        Ok(Connection {
-            sender,
-            peer,
-            _driver: driver,
-            _host_share: host_share,
-        })
+        let (sender, driver) = spoken
+            .map_err(|source| OutboundError::Protocol { origin: permit.origin().clone(), source: source.into() })?;
+        Ok(Connection { sender, peer, _driver: driver, _host_share: host_share })
     }
 
     /// Returns the origin's addresses, all of them checked.
     async fn addresses(&self, permit: &Permit) -> Result<Vec<SocketAddr>, OutboundError> {
         let origin = permit.origin();
-        let failed = |source: io::Error| OutboundError::Resolve {
-            origin: origin.clone(),
-            source,
-        };
+        let failed = |source: io::Error| OutboundError::Resolve { origin: origin.clone(), source };
         let addresses = match origin.host() {
             Host::Address(address) => vec![SocketAddr::new(*address, origin.port())],
-            Host::Name(name) => self
-                .resolver
-                .resolve(name, origin.port())
-                .await
-                .map_err(failed)?,
+            Host::Name(name) => self.resolver.resolve(name, origin.port()).await.map_err(failed)?,
         };
         if addresses.is_empty() {
             let none = "the name has no address";
@@ -172,26 +134,14 @@ impl Connector {
         stream: TcpStream,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, OutboundError> {
         let origin = permit.origin();
-        let failed = |source: io::Error| OutboundError::Tls {
-            origin: origin.clone(),
-            source,
-        };
-        let config = self
-            .tls
-            .config()
-            .await
-            .map_err(|NoRoots| OutboundError::NoRoots {
-                origin: origin.clone(),
-            })?;
+        let failed = |source: io::Error| OutboundError::Tls { origin: origin.clone(), source };
+        let config = self.tls.config().await.map_err(|NoRoots| OutboundError::NoRoots { origin: origin.clone() })?;
         let name = match origin.host() {
             Host::Name(name) => ServerName::try_from(name.to_string())
                 .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
             Host::Address(address) => ServerName::from(*address),
         };
-        TlsConnector::from(config)
-            .connect(name, stream)
-            .await
-            .map_err(failed)
+        TlsConnector::from(config).connect(name, stream).await.map_err(failed)
     }
 
     async fn speak<S>(&self, stream: S) -> hyper::Result<(SendRequest<Upload>, Task<()>)>

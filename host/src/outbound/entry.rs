@@ -13,11 +13,7 @@ use super::policy::PolicyError;
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     Exact(Origin),
-    Below {
-        scheme: Scheme,
-        suffix: Box<str>,
-        port: u16,
-    },
+    Below { scheme: Scheme, suffix: Box<str>, port: u16 },
     AnyPublic,
     Named(Box<str>),
 }
@@ -31,12 +27,8 @@ impl Entry {
         if let Some(name) = text.strip_prefix('$') {
             return Ok(Self::Named(name_of(name)?));
         }
-        let parse = |text: &str| {
-            Origin::parse(text).map_err(|source| PolicyError::Declared {
-                entry: text.into(),
-                source,
-            })
-        };
+        let parse =
+            |text: &str| Origin::parse(text).map_err(|source| PolicyError::Declared { entry: text.into(), source });
         if !text.contains('*') {
             return parse(text).map(Self::Exact);
         }
@@ -47,11 +39,9 @@ impl Entry {
         }
         let below = parse(&format!("{scheme}://{rest}"))?;
         match below.host() {
-            Host::Name(suffix) => Ok(Self::Below {
-                scheme: below.scheme(),
-                suffix: suffix.clone(),
-                port: below.port(),
-            }),
+            Host::Name(suffix) => {
+                Ok(Self::Below { scheme: below.scheme(), suffix: suffix.clone(), port: below.port() })
+            }
             Host::Address(_) => Err(wildcard()),
         }
     }
@@ -60,14 +50,7 @@ impl Entry {
     pub(super) fn names(&self, origin: &Origin) -> bool {
         match (self, origin.host()) {
             (Self::Exact(exact), _) => exact == origin,
-            (
-                Self::Below {
-                    scheme,
-                    suffix,
-                    port,
-                },
-                Host::Name(name),
-            ) => {
+            (Self::Below { scheme, suffix, port }, Host::Name(name)) => {
                 *scheme == origin.scheme()
                     && *port == origin.port()
                     && name

@@ -105,9 +105,7 @@ pub enum OutboundError {
         method: http::Method,
     },
     /// The request's `content-length` is not the length of its body.
-    #[error(
-        "the request's content-length says {declared} bytes, its body has {actual}; leave the header out"
-    )]
+    #[error("the request's content-length says {declared} bytes, its body has {actual}; leave the header out")]
     RequestLength {
         /// The header's value, as text because it need not be a number.
         declared: String,
@@ -174,9 +172,7 @@ pub enum OutboundError {
         bytes_max: usize,
     },
     /// The response's body is over the limit. The operator raises it, or the author asks for less.
-    #[error(
-        "`{origin}` sent a body over the limit of {limit_bytes} bytes; ask for a part of it with a `range` header"
-    )]
+    #[error("`{origin}` sent a body over the limit of {limit_bytes} bytes; ask for a part of it with a `range` header")]
     BodyTooLarge {
         /// Where the request went.
         origin: Origin,

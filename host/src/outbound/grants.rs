@@ -40,24 +40,17 @@ impl Grants {
 
     /// Returns the origins that `$name` stands for.
     pub(super) fn origins_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Origin> {
-        self.named
-            .iter()
-            .filter(move |(granted, _)| **granted == *name)
-            .map(|(_, origin)| origin)
+        self.named.iter().filter(move |(granted, _)| **granted == *name).map(|(_, origin)| origin)
     }
 }
 
 fn granted(grant: &str, origin: &str) -> Result<Origin, PolicyError> {
-    let origin = Origin::parse(origin).map_err(|source| PolicyError::Grant {
-        grant: grant.into(),
-        source,
-    })?;
+    let origin = Origin::parse(origin).map_err(|source| PolicyError::Grant { grant: grant.into(), source })?;
     match origin.host() {
         Host::Address(address) => match reach(*address) {
-            Reach::Special(network) if is_nowhere(network) => Err(PolicyError::GrantAddress {
-                grant: grant.into(),
-                network,
-            }),
+            Reach::Special(network) if is_nowhere(network) => {
+                Err(PolicyError::GrantAddress { grant: grant.into(), network })
+            }
             _ => Ok(origin),
         },
         Host::Name(_) => Ok(origin),

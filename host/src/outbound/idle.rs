@@ -23,13 +23,7 @@ pub(super) struct Idle<K, C> {
 
 impl<K: Clone + Eq + Hash, C> Idle<K, C> {
     pub(super) fn new(per_key_max: usize, total_max: usize, age_max: Duration) -> Self {
-        Self {
-            by_key: HashMap::new(),
-            len: 0,
-            per_key_max,
-            total_max,
-            age_max,
-        }
+        Self { by_key: HashMap::new(), len: 0, per_key_max, total_max, age_max }
     }
 
     /// Keeps `connection` and returns the one that gives way to it, which may be itself.
@@ -44,10 +38,7 @@ impl<K: Clone + Eq + Hash, C> Idle<K, C> {
         } else {
             None
         };
-        self.by_key
-            .entry(key)
-            .or_default()
-            .push_back((now, connection));
+        self.by_key.entry(key).or_default().push_back((now, connection));
         self.len += 1;
         displaced
     }
@@ -70,10 +61,7 @@ impl<K: Clone + Eq + Hash, C> Idle<K, C> {
 
     /// Takes the oldest connection of all, to make room for another.
     pub(super) fn evict_oldest(&mut self) -> Option<C> {
-        let fronts = self
-            .by_key
-            .iter()
-            .filter_map(|(key, queue)| Some((key, queue.front()?.0)));
+        let fronts = self.by_key.iter().filter_map(|(key, queue)| Some((key, queue.front()?.0)));
         let key = fronts.min_by_key(|(_, since)| *since)?.0.clone();
         self.pop_oldest(&key)
     }
@@ -82,10 +70,7 @@ impl<K: Clone + Eq + Hash, C> Idle<K, C> {
     pub(super) fn expire(&mut self, now: Instant) -> Vec<C> {
         let mut expired = Vec::new();
         for queue in self.by_key.values_mut() {
-            while queue
-                .front()
-                .is_some_and(|(since, _)| *since + self.age_max <= now)
-            {
+            while queue.front().is_some_and(|(since, _)| *since + self.age_max <= now) {
                 expired.extend(queue.pop_front().map(|(_, connection)| connection));
             }
         }

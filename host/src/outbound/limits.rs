@@ -89,9 +89,7 @@ pub struct CallBudget {
 impl CallBudget {
     /// Creates the budget of one call.
     pub fn new(connections_max: usize) -> Self {
-        Self {
-            connections: Arc::new(Semaphore::new(connections_max)),
-        }
+        Self { connections: Arc::new(Semaphore::new(connections_max)) }
     }
 
     /// Waits for one connection of the budget.

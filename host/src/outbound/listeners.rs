@@ -29,35 +29,25 @@ impl OwnListeners {
 
     /// Adds a bound address.
     pub fn insert(&self, listener: SocketAddr) {
-        self.set
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(listener);
+        self.set.write().unwrap_or_else(PoisonError::into_inner).insert(listener);
     }
 
     /// Removes an address that is no longer listened on.
     pub fn remove(&self, listener: &SocketAddr) {
-        self.set
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(listener);
+        self.set.write().unwrap_or_else(PoisonError::into_inner).remove(listener);
     }
 
     /// Returns whether a connection to `target` would end at one of the listeners.
     pub fn contains(&self, target: SocketAddr) -> bool {
         let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
         let ip = address::inner(target.ip());
-        set.iter().any(|listener| {
-            listener.port() == target.port() && meets(address::inner(listener.ip()), ip)
-        })
+        set.iter().any(|listener| listener.port() == target.port() && meets(address::inner(listener.ip()), ip))
     }
 }
 
 /// Whether a packet to `target` arrives at a socket bound to `listener`, the ports being equal.
 fn meets(listener: IpAddr, target: IpAddr) -> bool {
-    listener == target
-        || target.is_unspecified() && is_local(listener)
-        || listener.is_unspecified() && is_local(target)
+    listener == target || target.is_unspecified() && is_local(listener) || listener.is_unspecified() && is_local(target)
 }
 
 /// Whether `ip` is an address of this machine. Only such an address can be bound to, and binding a datagram socket
@@ -74,16 +64,10 @@ mod tests {
         let own = OwnListeners::new();
         own.insert(listener.parse().expect("an address"));
         for target in met {
-            assert!(
-                own.contains(target.parse().expect("an address")),
-                "{target}"
-            );
+            assert!(own.contains(target.parse().expect("an address")), "{target}");
         }
         for target in missed {
-            assert!(
-                !own.contains(target.parse().expect("an address")),
-                "{target}"
-            );
+            assert!(!own.contains(target.parse().expect("an address")), "{target}");
         }
     }
 
@@ -99,12 +83,7 @@ mod tests {
                 "[::ffff:0.0.0.0]:8080",
                 "[64:ff9b::7f00:1]:8080",
             ],
-            &[
-                "127.0.0.1:8081",
-                "127.0.0.2:8080",
-                "10.0.0.1:8080",
-                "[::1]:8080",
-            ],
+            &["127.0.0.1:8081", "127.0.0.2:8080", "10.0.0.1:8080", "[::1]:8080"],
         );
     }
 
@@ -113,13 +92,7 @@ mod tests {
         for listener in ["0.0.0.0:8080", "[::]:8080"] {
             check(
                 listener,
-                &[
-                    "127.0.0.1:8080",
-                    "127.9.9.9:8080",
-                    "[::1]:8080",
-                    "0.0.0.0:8080",
-                    "[::]:8080",
-                ],
+                &["127.0.0.1:8080", "127.9.9.9:8080", "[::1]:8080", "0.0.0.0:8080", "[::]:8080"],
                 &["192.0.2.1:8080", "127.0.0.1:80"],
             );
         }

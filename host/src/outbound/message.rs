@@ -40,9 +40,7 @@ where
 {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::CONNECT {
-        return Err(OutboundError::Method {
-            method: parts.method,
-        });
+        return Err(OutboundError::Method { method: parts.method });
     }
     let upload = upload(&parts.method, &parts.headers, body)?;
     strip_hop_by_hop(&mut parts.headers);
@@ -54,10 +52,7 @@ where
     parts.extensions.clear();
     let is_harmless = upload.is_end_stream() && parts.method.is_idempotent();
     let again = is_harmless.then(|| Request::from_parts(parts.clone(), Upload::empty()));
-    Ok(Outgoing {
-        request: Request::from_parts(parts, upload),
-        again,
-    })
+    Ok(Outgoing { request: Request::from_parts(parts, upload), again })
 }
 
 /// Removes from a response what describes the connection, and returns whether the server keeps that open.
@@ -81,10 +76,9 @@ where
     let exact = body.size_hint().exact();
     let declared = declared_length(headers, exact.unwrap_or(0))?;
     match (declared, exact) {
-        (Some(declared), Some(actual)) if declared != actual => Err(OutboundError::RequestLength {
-            declared: declared.to_string(),
-            actual,
-        }),
+        (Some(declared), Some(actual)) if declared != actual => {
+            Err(OutboundError::RequestLength { declared: declared.to_string(), actual })
+        }
         (_, Some(0)) => Ok(Upload::empty()),
         // A body of unknown length makes no sense to most servers here, and the connection would leave it out.
         (None, None) if *method == Method::GET || *method == Method::HEAD => Ok(Upload::empty()),
@@ -103,10 +97,7 @@ fn declared_length(headers: &HeaderMap, actual: u64) -> Result<Option<u64>, Outb
                 declared = Some(length);
             }
             _ => {
-                return Err(OutboundError::RequestLength {
-                    declared: text.into_owned(),
-                    actual,
-                });
+                return Err(OutboundError::RequestLength { declared: text.into_owned(), actual });
             }
         }
     }

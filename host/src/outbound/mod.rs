@@ -92,12 +92,7 @@ impl Outbound {
     ///
     /// Outside a tokio runtime.
     pub fn new(limits: OutboundLimits, own: OwnListeners) -> Self {
-        Self::with(
-            limits,
-            own,
-            Arc::new(SystemResolver::default()),
-            Roots::System,
-        )
+        Self::with(limits, own, Arc::new(SystemResolver::default()), Roots::System)
     }
 
     /// Creates the client with another resolver or other certificates.
@@ -105,12 +100,7 @@ impl Outbound {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub fn with(
-        limits: OutboundLimits,
-        own: OwnListeners,
-        resolver: Arc<dyn Resolve>,
-        roots: Roots,
-    ) -> Self {
+    pub fn with(limits: OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolve>, roots: Roots) -> Self {
         let runtime = Handle::current();
         Self {
             shared: Arc::new(Shared {
@@ -164,11 +154,7 @@ impl Outbound {
     }
 
     /// Returns a live idle connection, if there is one.
-    async fn pooled(
-        &self,
-        key: &PoolKey,
-        permit: &Permit,
-    ) -> Result<Option<Connection>, OutboundError> {
+    async fn pooled(&self, key: &PoolKey, permit: &Permit) -> Result<Option<Connection>, OutboundError> {
         while let Some(mut connection) = self.shared.pool.take(key) {
             self.shared.connector.check_own(permit, connection.peer)?;
             if let Ok(Ok(())) = timeout(READY_MAX, connection.sender.ready()).await {
@@ -204,16 +190,11 @@ impl Outbound {
         let deadline = Instant::now() + timeouts.first_byte;
         let sent = timeout_at(deadline, connection.sender.try_send_request(request)).await;
         match sent {
-            Ok(Ok(response)) => Ok(Answer {
-                response,
-                connection,
-                upload,
-            }),
+            Ok(Ok(response)) => Ok(Answer { response, connection, upload }),
             Ok(Err(mut failed)) => {
                 let unsent = failed.take_message().map(Box::new);
                 let error = failed.into_error();
-                let is_cut_off =
-                    error.is_incomplete_message() || error.is_closed() || is_reset(&error);
+                let is_cut_off = error.is_incomplete_message() || error.is_closed() || is_reset(&error);
                 let explained = upload.take_failure();
                 Err(Failed {
                     unsent,
@@ -244,10 +225,7 @@ impl Outbound {
         let origin = permit.origin().clone();
         let (mut parts, incoming) = answer.response.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(OutboundError::Protocol {
-                origin,
-                source: "the server switched protocols unasked".into(),
-            });
+            return Err(OutboundError::Protocol { origin, source: "the server switched protocols unasked".into() });
         }
         let lease = Lease {
             is_kept_open: message::strip_response(&mut parts),
@@ -271,10 +249,7 @@ impl Outbound {
                 bytes_max: self.shared.limits.head_bytes_max,
             };
         }
-        OutboundError::Protocol {
-            origin,
-            source: error.into(),
-        }
+        OutboundError::Protocol { origin, source: error.into() }
     }
 }
 
@@ -289,8 +264,6 @@ struct Answer {
 fn is_reset(error: &hyper::Error) -> bool {
     use std::error::Error;
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
-    let source = error
-        .source()
-        .and_then(|source| source.downcast_ref::<std::io::Error>());
+    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     source.is_some_and(|source| matches!(source.kind(), BrokenPipe | ConnectionReset))
 }

@@ -107,9 +107,7 @@ pub enum OriginError {
         scheme: String,
     },
     /// The text holds a user name or a password.
-    #[error(
-        "the URL of `{host}` holds a user name or password; send an `authorization` header instead"
-    )]
+    #[error("the URL of `{host}` holds a user name or password; send an `authorization` header instead")]
     Userinfo {
         /// The host, without what is secret.
         host: String,
@@ -123,9 +121,7 @@ pub enum OriginError {
         origin: String,
     },
     /// The host name is empty, too long or ends in several dots.
-    #[error(
-        "`{host}` is not a host name: 1 to {HOST_BYTES_MAX} bytes, labels separated by single dots"
-    )]
+    #[error("`{host}` is not a host name: 1 to {HOST_BYTES_MAX} bytes, labels separated by single dots")]
     HostName {
         /// The name found.
         host: String,
@@ -138,10 +134,7 @@ impl Origin {
         let url = parse_url(text)?;
         let origin = Self::of(&url, text)?;
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            return Err(OriginError::Trailing {
-                text: text.into(),
-                origin: origin.to_string(),
-            });
+            return Err(OriginError::Trailing { text: text.into(), origin: origin.to_string() });
         }
         Ok(origin)
     }
@@ -152,14 +145,10 @@ impl Origin {
     /// the two parsers cannot be played against each other.
     pub fn of_uri(uri: &http::Uri) -> Result<Self, OriginError> {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(OriginError::NoScheme {
-                text: uri.authority().map_or("", |a| a.as_str()).into(),
-            });
+            return Err(OriginError::NoScheme { text: uri.authority().map_or("", |a| a.as_str()).into() });
         };
         if authority.as_str().contains('@') {
-            return Err(OriginError::Userinfo {
-                host: authority.host().into(),
-            });
+            return Err(OriginError::Userinfo { host: authority.host().into() });
         }
         Self::parse(&format!("{scheme}://{authority}"))
     }
@@ -169,25 +158,18 @@ impl Origin {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
             other => {
-                return Err(OriginError::Scheme {
-                    text: text.into(),
-                    scheme: other.into(),
-                });
+                return Err(OriginError::Scheme { text: text.into(), scheme: other.into() });
             }
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(OriginError::Userinfo {
-                host: url.host_str().unwrap_or_default().into(),
-            });
+            return Err(OriginError::Userinfo { host: url.host_str().unwrap_or_default().into() });
         }
         let host = match url.host() {
             Some(url::Host::Domain(name)) => Host::Name(host_name(name)?),
             Some(url::Host::Ipv4(address)) => Host::Address(address.into()),
             Some(url::Host::Ipv6(address)) => Host::Address(IpAddr::V6(address).to_canonical()),
             None => {
-                return Err(OriginError::HostName {
-                    host: String::new(),
-                });
+                return Err(OriginError::HostName { host: String::new() });
             }
         };
         let port = url.port().unwrap_or(scheme.default_port());
@@ -233,10 +215,7 @@ fn parse_url(text: &str) -> Result<Url, OriginError> {
     if !text.contains("://") {
         return Err(OriginError::NoScheme { text: text.into() });
     }
-    Url::parse(text).map_err(|source| OriginError::Syntax {
-        text: text.into(),
-        source,
-    })
+    Url::parse(text).map_err(|source| OriginError::Syntax { text: text.into(), source })
 }
 
 fn host_name(name: &str) -> Result<Box<str>, OriginError> {
@@ -278,11 +257,7 @@ mod tests {
             "[::ffff:127.0.0.1]",
             "[::ffff:7f00:1]",
         ] {
-            assert_eq!(
-                shown(&format!("http://{host}")),
-                "http://127.0.0.1",
-                "{host}"
-            );
+            assert_eq!(shown(&format!("http://{host}")), "http://127.0.0.1", "{host}");
         }
     }
 
@@ -291,10 +266,7 @@ mod tests {
         assert_eq!(shown("https://API.Example.COM."), "https://api.example.com");
         assert_eq!(shown("https://example.com:443/"), "https://example.com");
         assert_eq!(shown("http://example.com:443"), "http://example.com:443");
-        assert_eq!(
-            shown("https://bücher.example"),
-            "https://xn--bcher-kva.example"
-        );
+        assert_eq!(shown("https://bücher.example"), "https://xn--bcher-kva.example");
         assert_eq!(shown("http://[2001:DB8::1]:80"), "http://[2001:db8::1]");
     }
 
@@ -315,11 +287,7 @@ mod tests {
             "http://256.0.0.1",
             "file:///etc/passwd",
         ] {
-            assert!(
-                shown(text).starts_with("error: "),
-                "{text}: {}",
-                shown(text)
-            );
+            assert!(shown(text).starts_with("error: "), "{text}: {}", shown(text));
         }
         assert!(!shown("https://me:secret@example.com").contains("secret"));
     }

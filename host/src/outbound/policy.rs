@@ -42,9 +42,7 @@ pub enum PolicyError {
         source: OriginError,
     },
     /// A wildcard stands elsewhere than in the first label, or before a bare suffix.
-    #[error(
-        "the outbound entry `{entry}` has its wildcard in the wrong place; write `https://*.example.com` or `*`"
-    )]
+    #[error("the outbound entry `{entry}` has its wildcard in the wrong place; write `https://*.example.com` or `*`")]
     Wildcard {
         /// The entry.
         entry: String,
@@ -58,9 +56,7 @@ pub enum PolicyError {
         source: OriginError,
     },
     /// A grant names an address that stands for no one place.
-    #[error(
-        "the grant `{grant}` leads to a {network} address; name the one address meant, such as 127.0.0.1"
-    )]
+    #[error("the grant `{grant}` leads to a {network} address; name the one address meant, such as 127.0.0.1")]
     GrantAddress {
         /// The grant.
         grant: String,
@@ -125,10 +121,7 @@ impl Policy {
     pub fn new(declared: &[String], grants: &Grants) -> Result<Self, PolicyError> {
         check_len(declared)?;
         Ok(Self {
-            entries: declared
-                .iter()
-                .map(|text| Entry::parse(text))
-                .collect::<Result<_, _>>()?,
+            entries: declared.iter().map(|text| Entry::parse(text)).collect::<Result<_, _>>()?,
             grants: grants.clone(),
             declared: declared.to_vec(),
         })
@@ -171,14 +164,8 @@ impl Policy {
             return Ok(Scope::Public { named: is_named });
         }
         Err(match ungranted {
-            Some(name) => OutboundError::NotGranted {
-                origin: origin.clone(),
-                grant: format!("{name}={origin}"),
-            },
-            None => OutboundError::NotDeclared {
-                origin: origin.clone(),
-                declared: self.described(),
-            },
+            Some(name) => OutboundError::NotGranted { origin: origin.clone(), grant: format!("{name}={origin}") },
+            None => OutboundError::NotDeclared { origin: origin.clone(), declared: self.described() },
         })
     }
 
@@ -186,20 +173,12 @@ impl Policy {
     fn described(&self) -> Vec<String> {
         let described = |(text, entry): (&String, &Entry)| match entry {
             Entry::Named(name) => {
-                let origins: Vec<_> = self
-                    .grants
-                    .origins_of(name)
-                    .map(Origin::to_string)
-                    .collect();
+                let origins: Vec<_> = self.grants.origins_of(name).map(Origin::to_string).collect();
                 format!("{text} = {}", origins.join(" or "))
             }
             _ => text.clone(),
         };
-        self.declared
-            .iter()
-            .zip(&self.entries)
-            .map(described)
-            .collect()
+        self.declared.iter().zip(&self.entries).map(described).collect()
     }
 }
 
@@ -225,12 +204,7 @@ impl Permit {
             Scope::Public { named: true } if !is_nowhere(network) => Some(self.origin.to_string()),
             _ => None,
         };
-        Err(OutboundError::NotPublic {
-            origin: self.origin.clone(),
-            address,
-            network,
-            grant,
-        })
+        Err(OutboundError::NotPublic { origin: self.origin.clone(), address, network, grant })
     }
 }
 
@@ -279,11 +253,7 @@ mod tests {
     fn check(declared: &[&str], grants: &[&str], cases: &[(&str, &str)]) {
         let policy = policy(declared, grants);
         for (uri, expected) in cases {
-            assert_eq!(
-                verdict(&policy, uri),
-                *expected,
-                "{declared:?} {grants:?} {uri}"
-            );
+            assert_eq!(verdict(&policy, uri), *expected, "{declared:?} {grants:?} {uri}");
         }
     }
 
@@ -292,10 +262,7 @@ mod tests {
         check(
             &[],
             &["https://example.com", "site=http://127.0.0.1:8000"],
-            &[
-                ("https://example.com", "not declared"),
-                ("http://127.0.0.1:8000", "not declared"),
-            ],
+            &[("https://example.com", "not declared"), ("http://127.0.0.1:8000", "not declared")],
         );
     }
 
@@ -379,11 +346,7 @@ mod tests {
 
     #[test]
     fn a_name_stands_for_what_the_operator_says() {
-        check(
-            &["$site"],
-            &[],
-            &[("http://127.0.0.1:8000/", "not granted")],
-        );
+        check(&["$site"], &[], &[("http://127.0.0.1:8000/", "not granted")]);
         check(
             &["$site"],
             &["site=http://127.0.0.1:8000", "site=https://example.com"],
@@ -407,11 +370,7 @@ mod tests {
              start the host with `--grant site=http://127.0.0.1:8000`"
         );
         assert_eq!(
-            error(
-                &["$site", "https://a.example"],
-                &["site=http://b.example"],
-                "http://c.example/"
-            ),
+            error(&["$site", "https://a.example"], &["site=http://b.example"], "http://c.example/"),
             "`http://c.example` is not declared: the function declares `$site = http://b.example`, \
              `https://a.example`; add it to `outbound` in the function's attributes"
         );
@@ -456,9 +415,6 @@ mod tests {
             assert!(Grants::parse(&strings(&[grant])).is_err(), "{grant}");
         }
         let long = vec!["*".to_owned(); ENTRIES_MAX + 1];
-        assert!(matches!(
-            Policy::new(&long, &Grants::default()),
-            Err(PolicyError::TooMany { .. })
-        ));
+        assert!(matches!(Policy::new(&long, &Grants::default()), Err(PolicyError::TooMany { .. })));
     }
 }

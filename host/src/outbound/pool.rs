@@ -32,11 +32,7 @@ pub(super) struct PoolKey {
 
 impl PoolKey {
     pub(super) fn new(app: &str, permit: &Permit) -> Self {
-        Self {
-            app: app.into(),
-            origin: permit.origin().clone(),
-            scope: permit.scope(),
-        }
+        Self { app: app.into(), origin: permit.origin().clone(), scope: permit.scope() }
     }
 }
 
@@ -58,11 +54,7 @@ impl Pool {
     pub(super) fn new(limits: &OutboundLimits, runtime: Handle) -> Self {
         Self {
             inner: Mutex::new(Inner {
-                idle: Idle::new(
-                    limits.idle_per_origin_max,
-                    limits.idle_total_max,
-                    limits.idle_max,
-                ),
+                idle: Idle::new(limits.idle_per_origin_max, limits.idle_total_max, limits.idle_max),
                 sweeper: None,
             }),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
@@ -96,9 +88,7 @@ impl Pool {
             }
             let evicted = self.lock().idle.evict_oldest();
             if evicted.is_none() {
-                return Err(OutboundError::HostConnections {
-                    limit: self.connections_max,
-                });
+                return Err(OutboundError::HostConnections { limit: self.connections_max });
             }
         }
     }

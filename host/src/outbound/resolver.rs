@@ -34,9 +34,7 @@ pub struct SystemResolver {
 
 impl Default for SystemResolver {
     fn default() -> Self {
-        Self {
-            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-        }
+        Self { lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 }
 

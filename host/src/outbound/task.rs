@@ -16,10 +16,7 @@ impl<T: Send + 'static> Task<T> {
     }
 
     /// Spawns on `runtime`, whichever thread this is.
-    pub(super) fn spawn_on(
-        runtime: &Handle,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> Self {
+    pub(super) fn spawn_on(runtime: &Handle, future: impl Future<Output = T> + Send + 'static) -> Self {
         Self(runtime.spawn(future))
     }
 

@@ -46,12 +46,7 @@ impl Server {
                 tokio::spawn(serve(stream, number, Arc::clone(&list)));
             }
         });
-        Self {
-            address,
-            connections,
-            requests,
-            _task: task,
-        }
+        Self { address, connections, requests, _task: task }
     }
 
     /// Gives the same answer to every request.
@@ -89,9 +84,7 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut text = String::new();
     loop {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             let is_whole = match length {
                 Some(length) => body.len() >= length.parse().expect("a number"),
                 None => !head.contains("chunked") || body.ends_with("0\r\n\r\n"),
@@ -101,11 +94,7 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
             }
         }
         let mut piece = [0; 4096];
-        let read = stream
-            .read(&mut piece)
-            .await
-            .ok()
-            .filter(|read| *read > 0)?;
+        let read = stream.read(&mut piece).await.ok().filter(|read| *read > 0)?;
         text.push_str(std::str::from_utf8(&piece[..read]).expect("requests are text"));
     }
 }
@@ -145,11 +134,7 @@ impl Client {
             outbound,
             policy,
             budget: CallBudget::default(),
-            timeouts: Timeouts {
-                connect: HANG,
-                first_byte: HANG,
-                between_bytes: HANG,
-            },
+            timeouts: Timeouts { connect: HANG, first_byte: HANG, between_bytes: HANG },
         }
     }
 
@@ -168,9 +153,7 @@ impl Client {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.outbound
-            .send("app", &self.policy, &self.budget, request, self.timeouts)
-            .await
+        self.outbound.send("app", &self.policy, &self.budget, request, self.timeouts).await
     }
 
     async fn get(&self, uri: &str) -> Result<Response<OutboundBody>, OutboundError> {
@@ -182,11 +165,7 @@ impl Client {
     async fn read(&self, uri: &str) -> Result<String, OutboundError> {
         let (head, body) = self.get(uri).await?.into_parts();
         let bytes = body.collect().await?.to_bytes();
-        Ok(format!(
-            "{} {}",
-            head.status.as_u16(),
-            String::from_utf8_lossy(&bytes)
-        ))
+        Ok(format!("{} {}", head.status.as_u16(), String::from_utf8_lossy(&bytes)))
     }
 }
 
@@ -195,23 +174,13 @@ async fn a_connection_serves_again_once_its_response_is_read() {
     let server = Server::answering(HELLO).await;
     let client = Client::of(&server);
     for _ in 0..5 {
-        assert_eq!(
-            client.read(&server.origin()).await.expect("an answer"),
-            "200 hello"
-        );
+        assert_eq!(client.read(&server.origin()).await.expect("an answer"), "200 hello");
     }
     assert_eq!(server.connections(), 1);
 
     drop(client.get(&server.origin()).await.expect("an answer"));
-    assert_eq!(
-        client.read(&server.origin()).await.expect("an answer"),
-        "200 hello"
-    );
-    assert_eq!(
-        server.connections(),
-        2,
-        "an unread response costs its connection"
-    );
+    assert_eq!(client.read(&server.origin()).await.expect("an answer"), "200 hello");
+    assert_eq!(server.connections(), 2, "an unread response costs its connection");
 }
 
 #[tokio::test]
@@ -219,21 +188,9 @@ async fn apps_do_not_share_connections() {
     let server = Server::answering(HELLO).await;
     let client = Client::of(&server);
     for app in ["one", "two", "one", "two"] {
-        let request = Request::get(server.origin())
-            .body(Empty::<Bytes>::new())
-            .expect("a request");
-        let sent = client.outbound.send(
-            app,
-            &client.policy,
-            &client.budget,
-            request,
-            client.timeouts,
-        );
-        sent.await
-            .expect("an answer")
-            .collect()
-            .await
-            .expect("a body");
+        let request = Request::get(server.origin()).body(Empty::<Bytes>::new()).expect("a request");
+        let sent = client.outbound.send(app, &client.policy, &client.budget, request, client.timeouts);
+        sent.await.expect("an answer").collect().await.expect("a body");
     }
     assert_eq!(server.connections(), 2);
 }
@@ -252,15 +209,10 @@ async fn an_idle_connection_closes_after_its_time() {
         }
     })
     .await;
-    let limits = OutboundLimits {
-        idle_max: SHORT,
-        ..Default::default()
-    };
+    let limits = OutboundLimits { idle_max: SHORT, ..Default::default() };
     let client = Client::limited(&server, limits);
     client.read(&server.origin()).await.expect("an answer");
-    timeout(HANG, closed.notified())
-        .await
-        .expect("the sweeper closes it");
+    timeout(HANG, closed.notified()).await.expect("the sweeper closes it");
 }
 
 /// Answers the first request of the first connection, swallows the second and closes.
@@ -286,10 +238,7 @@ async fn a_request_without_body_survives_a_dead_pooled_connection() {
     let server = forgetful().await;
     let client = Client::of(&server);
     client.read(&server.origin()).await.expect("an answer");
-    assert_eq!(
-        client.read(&server.origin()).await.expect("a retry"),
-        "200 hello"
-    );
+    assert_eq!(client.read(&server.origin()).await.expect("a retry"), "200 hello");
     assert_eq!((server.connections(), server.requests().len()), (2, 3));
 }
 
@@ -299,11 +248,7 @@ async fn a_request_that_may_have_been_served_is_not_repeated() {
     let client = Client::of(&server);
     client.read(&server.origin()).await.expect("an answer");
     let post = Request::post(server.origin()).body(Full::new(Bytes::from_static(b"once")));
-    let failed = client
-        .send(post.expect("a request"))
-        .await
-        .err()
-        .expect("a failure");
+    let failed = client.send(post.expect("a request")).await.err().expect("a failure");
     assert!(matches!(failed, OutboundError::Protocol { .. }), "{failed}");
     assert_eq!(server.requests().len(), 2);
 }
@@ -311,15 +256,9 @@ async fn a_request_that_may_have_been_served_is_not_repeated() {
 #[tokio::test]
 async fn redirects_are_returned() {
     let tripwire = Server::answering(HELLO).await;
-    let location = format!(
-        "HTTP/1.1 302 Found\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n",
-        tripwire.origin()
-    );
+    let location = format!("HTTP/1.1 302 Found\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", tripwire.origin());
     let server = Server::answering(location).await;
-    let response = Client::of(&server)
-        .get(&server.origin())
-        .await
-        .expect("an answer");
+    let response = Client::of(&server).get(&server.origin()).await.expect("an answer");
     assert_eq!(response.status(), StatusCode::FOUND);
     assert_eq!(response.headers()["location"], tripwire.origin());
     assert_eq!(tripwire.connections(), 0);
@@ -327,30 +266,19 @@ async fn redirects_are_returned() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_ends_in_an_error() {
-    let limits = OutboundLimits {
-        body_bytes_max: 8,
-        ..Default::default()
-    };
+    let limits = OutboundLimits { body_bytes_max: 8, ..Default::default() };
     let read = async |answer: &str| {
         let server = Server::answering(answer).await;
-        Client::limited(&server, limits)
-            .read(&server.origin())
-            .await
+        Client::limited(&server, limits).read(&server.origin()).await
     };
     let exactly = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n12345678";
-    assert_eq!(
-        read(exactly).await.expect("within the limit"),
-        "200 12345678"
-    );
+    assert_eq!(read(exactly).await.expect("within the limit"), "200 12345678");
     for over in [
         "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n123456789",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n12345\r\n5\r\n12345\r\n0\r\n\r\n",
     ] {
         let error = read(over).await.expect_err("over the limit");
-        assert!(
-            matches!(error, OutboundError::BodyTooLarge { limit_bytes: 8, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, OutboundError::BodyTooLarge { limit_bytes: 8, .. }), "{error}");
     }
 }
 
@@ -362,10 +290,7 @@ async fn a_cut_off_body_is_an_error() {
         stream.write_all(half.as_bytes()).await.expect("open");
     })
     .await;
-    let error = Client::of(&server)
-        .read(&server.origin())
-        .await
-        .expect_err("cut off");
+    let error = Client::of(&server).read(&server.origin()).await.expect_err("cut off");
     assert!(matches!(error, OutboundError::Protocol { .. }), "{error}");
 }
 
@@ -382,10 +307,7 @@ async fn slow_servers_run_into_the_timeout_of_their_phase() {
     for (answer, expected) in [
         ("", Phase::FirstByte),
         ("HTTP/1.1 200", Phase::FirstByte),
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
-            Phase::BetweenBytes,
-        ),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello", Phase::BetweenBytes),
     ] {
         let server = answer_then_hang(answer).await;
         let mut client = Client::of(&server);
@@ -407,27 +329,16 @@ async fn a_head_over_the_limits_is_an_error() {
     let long = format!("x: {}\r\n", "y".repeat(70 << 10));
     for headers in [many, long] {
         let server = Server::answering(format!("HTTP/1.1 200 OK\r\n{headers}\r\n")).await;
-        let error = Client::of(&server)
-            .read(&server.origin())
-            .await
-            .expect_err("too large");
-        assert!(
-            matches!(error, OutboundError::HeadTooLarge { .. }),
-            "{error}"
-        );
+        let error = Client::of(&server).read(&server.origin()).await.expect_err("too large");
+        assert!(matches!(error, OutboundError::HeadTooLarge { .. }), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_protocol_switch_is_an_error() {
-    let server = Server::answering(
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
-    )
-    .await;
-    let error = Client::of(&server)
-        .read(&server.origin())
-        .await
-        .expect_err("unasked");
+    let server =
+        Server::answering("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n").await;
+    let error = Client::of(&server).read(&server.origin()).await.expect_err("unasked");
     assert!(matches!(error, OutboundError::Protocol { .. }), "{error}");
 }
 
@@ -442,15 +353,8 @@ async fn headers_of_one_hop_stay_there() {
         .header("connection", "close")
         .body(Empty::<Bytes>::new());
     let client = Client::of(&server);
-    let response = client
-        .send(request.expect("a request"))
-        .await
-        .expect("an answer");
-    let mut names: Vec<_> = response
-        .headers()
-        .keys()
-        .map(|name| name.as_str())
-        .collect();
+    let response = client.send(request.expect("a request")).await.expect("an answer");
+    let mut names: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["content-length", "x"]);
     let expected = format!("GET /a%20b?c HTTP/1.1\r\nhost: {}\r\n\r\n", server.address);
@@ -461,28 +365,15 @@ async fn headers_of_one_hop_stay_there() {
 async fn an_upload_streams_without_its_empty_pieces() {
     let server = Server::answering(HELLO).await;
     let client = Client::of(&server);
-    let pieces = ["", "ab", "", "", "cde", ""]
-        .map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::from(piece))));
+    let pieces = ["", "ab", "", "", "cde", ""].map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::from(piece))));
     let body = StreamBody::new(futures_util::stream::iter(pieces));
-    let request = Request::post(server.origin())
-        .body(body)
-        .expect("a request");
-    client
-        .send(request)
-        .await
-        .expect("an answer")
-        .collect()
-        .await
-        .expect("a body");
+    let request = Request::post(server.origin()).body(body).expect("a request");
+    client.send(request).await.expect("an answer").collect().await.expect("a body");
     let sent = server.requests().remove(0);
     let (_, body) = sent.split_once("\r\n\r\n").expect("a head");
     assert_eq!(body, "2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n");
     client.read(&server.origin()).await.expect("an answer");
-    assert_eq!(
-        server.connections(),
-        1,
-        "a complete upload frees its connection"
-    );
+    assert_eq!(server.connections(), 1, "a complete upload frees its connection");
 }
 
 #[tokio::test]
@@ -490,9 +381,7 @@ async fn an_upload_that_fails_says_why() {
     let server = Server::answering(HELLO).await;
     let client = Client::of(&server);
     let send = async |length: Option<&str>, pieces: Vec<Result<&'static str, BoxError>>| {
-        let frames = pieces
-            .into_iter()
-            .map(|piece| piece.map(|text| Frame::data(Bytes::from(text))));
+        let frames = pieces.into_iter().map(|piece| piece.map(|text| Frame::data(Bytes::from(text))));
         let body = StreamBody::new(futures_util::stream::iter(frames));
         let mut request = Request::post(server.origin());
         if let Some(length) = length {
@@ -500,28 +389,13 @@ async fn an_upload_that_fails_says_why() {
         }
         client.send(request.body(body).expect("a request")).await
     };
-    let short = send(Some("5"), vec![Ok("abc")])
-        .await
-        .err()
-        .expect("too short");
-    assert!(
-        matches!(short, OutboundError::RequestLength { actual: 3, .. }),
-        "{short}"
-    );
-    let long = send(Some("5"), vec![Ok("abc"), Ok("def")])
-        .await
-        .err()
-        .expect("too long");
-    assert!(
-        matches!(long, OutboundError::RequestLength { actual: 6, .. }),
-        "{long}"
-    );
+    let short = send(Some("5"), vec![Ok("abc")]).await.err().expect("too short");
+    assert!(matches!(short, OutboundError::RequestLength { actual: 3, .. }), "{short}");
+    let long = send(Some("5"), vec![Ok("abc"), Ok("def")]).await.err().expect("too long");
+    assert!(matches!(long, OutboundError::RequestLength { actual: 6, .. }), "{long}");
     let broken = send(None, vec![Ok("abc"), Err("the guest trapped".into())]).await;
     let broken = broken.err().expect("broken");
-    assert_eq!(
-        broken.to_string(),
-        "the request's body failed: the guest trapped"
-    );
+    assert_eq!(broken.to_string(), "the request's body failed: the guest trapped");
     assert_eq!(server.requests().len(), 0);
 }
 
@@ -544,31 +418,16 @@ async fn a_call_over_its_budget_waits_for_itself() {
 
 #[tokio::test]
 async fn the_host_runs_out_of_connections_only_when_all_are_busy() {
-    let (one, two) = (
-        Server::answering(HELLO).await,
-        Server::answering(HELLO).await,
-    );
-    let limits = OutboundLimits {
-        connections_max: 1,
-        ..Default::default()
-    };
+    let (one, two) = (Server::answering(HELLO).await, Server::answering(HELLO).await);
+    let limits = OutboundLimits { connections_max: 1, ..Default::default() };
     let mut client = Client::limited(&one, limits);
     let grants = [format!("s={}", one.origin()), format!("s={}", two.origin())];
     client.policy = policy(&["$s"], &[&grants[0], &grants[1]]);
     let busy = client.get(&one.origin()).await.expect("an answer");
     let refused = client.read(&two.origin()).await.expect_err("all are busy");
-    assert!(
-        matches!(refused, OutboundError::HostConnections { limit: 1 }),
-        "{refused}"
-    );
+    assert!(matches!(refused, OutboundError::HostConnections { limit: 1 }), "{refused}");
     busy.into_body().collect().await.expect("a body");
-    assert_eq!(
-        client
-            .read(&two.origin())
-            .await
-            .expect("the idle one gave way"),
-        "200 hello"
-    );
+    assert_eq!(client.read(&two.origin()).await.expect("the idle one gave way"), "200 hello");
 }
 
 #[tokio::test]
@@ -605,14 +464,9 @@ async fn no_spelling_of_loopback_gets_through_without_a_grant() {
         let Ok(uri) = format!("http://{host}:{port}/").parse::<http::Uri>() else {
             continue;
         };
-        let request = Request::get(uri)
-            .body(Empty::<Bytes>::new())
-            .expect("a request");
+        let request = Request::get(uri).body(Empty::<Bytes>::new()).expect("a request");
         let refused = client.send(request).await.err().expect(host);
-        assert!(
-            matches!(refused, OutboundError::NotPublic { .. }),
-            "{host}: {refused}"
-        );
+        assert!(matches!(refused, OutboundError::NotPublic { .. }), "{host}: {refused}");
     }
     assert_eq!(tripwire.connections(), 0);
 }
@@ -621,11 +475,7 @@ async fn no_spelling_of_loopback_gets_through_without_a_grant() {
 async fn the_host_itself_is_out_of_reach_whatever_was_granted() {
     let host = Server::answering(HELLO).await;
     let port = host.address.port();
-    for bound in [
-        host.address,
-        SocketAddr::from(([0, 0, 0, 0], port)),
-        SocketAddr::from(([0; 8], port)),
-    ] {
+    for bound in [host.address, SocketAddr::from(([0, 0, 0, 0], port)), SocketAddr::from(([0; 8], port))] {
         let own = OwnListeners::new();
         let grants = [
             format!("s=http://127.0.0.1:{port}"),
@@ -637,14 +487,8 @@ async fn the_host_itself_is_out_of_reach_whatever_was_granted() {
         let client = Client::with(outbound, policy(&["$s", "*"], &grants));
         own.insert(bound);
         for name in ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"] {
-            let refused = client
-                .read(&format!("http://{name}:{port}"))
-                .await
-                .expect_err(name);
-            assert!(
-                matches!(refused, OutboundError::OwnListener { .. }),
-                "{name}: {refused}"
-            );
+            let refused = client.read(&format!("http://{name}:{port}")).await.expect_err(name);
+            assert!(matches!(refused, OutboundError::OwnListener { .. }), "{name}: {refused}");
         }
     }
     assert_eq!(host.connections(), 0);
@@ -660,10 +504,7 @@ async fn a_pooled_connection_to_a_new_listener_of_the_host_is_not_used() {
     client.read(&origin).await.expect("an answer");
     own.insert(server.address);
     let refused = client.read(&origin).await.expect_err("its own now");
-    assert!(
-        matches!(refused, OutboundError::OwnListener { .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, OutboundError::OwnListener { .. }), "{refused}");
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -671,34 +512,16 @@ async fn a_pooled_connection_to_a_new_listener_of_the_host_is_not_used() {
 async fn every_address_of_a_name_is_checked() {
     let tripwire = Server::answering(HELLO).await;
     let public = SocketAddr::from(([8, 8, 8, 8], 80));
-    for answer in [
-        vec![tripwire.address],
-        vec![public, tripwire.address],
-        vec![tripwire.address, public],
-    ] {
-        let resolver = Arc::new(Scripted {
-            answers: vec![answer],
-            ..Default::default()
-        });
-        let outbound = Outbound::with(
-            OutboundLimits::default(),
-            OwnListeners::new(),
-            resolver,
-            Roots::System,
-        );
+    for answer in [vec![tripwire.address], vec![public, tripwire.address], vec![tripwire.address, public]] {
+        let resolver = Arc::new(Scripted { answers: vec![answer], ..Default::default() });
+        let outbound = Outbound::with(OutboundLimits::default(), OwnListeners::new(), resolver, Roots::System);
         let client = Client::with(outbound, policy(&["http://rebound.example"], &[]));
-        let refused = client
-            .read("http://rebound.example")
-            .await
-            .expect_err("one is private");
+        let refused = client.read("http://rebound.example").await.expect_err("one is private");
         let OutboundError::NotPublic { grant, address, .. } = &refused else {
             panic!("{refused}");
         };
         assert_eq!(grant.as_deref(), Some("http://rebound.example"));
-        assert!(
-            !refused.to_string().contains(&address.to_string()),
-            "{refused}"
-        );
+        assert!(!refused.to_string().contains(&address.to_string()), "{refused}");
     }
     assert_eq!(tripwire.connections(), 0);
 }
@@ -708,20 +531,14 @@ async fn a_name_is_resolved_once_for_each_connection() {
     let server = Server::answering(HELLO).await;
     let tripwire = Server::answering(HELLO).await;
     let answers = vec![vec![server.address], vec![tripwire.address]];
-    let resolver = Arc::new(Scripted {
-        answers,
-        ..Default::default()
-    });
+    let resolver = Arc::new(Scripted { answers, ..Default::default() });
     let outbound = Outbound::with(
         OutboundLimits::default(),
         OwnListeners::new(),
         Arc::clone(&resolver) as Arc<dyn Resolve>,
         Roots::System,
     );
-    let client = Client::with(
-        outbound,
-        policy(&["http://a.example"], &["http://a.example"]),
-    );
+    let client = Client::with(outbound, policy(&["http://a.example"], &["http://a.example"]));
     for _ in 0..3 {
         client.read("http://a.example").await.expect("an answer");
     }
@@ -733,44 +550,20 @@ async fn a_name_is_resolved_once_for_each_connection() {
 async fn the_next_address_is_tried_when_one_refuses() {
     // Bound but not listening: nobody else gets the port, and it refuses.
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket
-        .bind(([127, 0, 0, 1], 0).into())
-        .expect("a free port");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let refusing = socket.local_addr().expect("bound");
     let server = Server::answering(HELLO).await;
     let dial = async |answers| {
-        let resolver = Arc::new(Scripted {
-            answers,
-            ..Default::default()
-        });
-        let outbound = Outbound::with(
-            OutboundLimits::default(),
-            OwnListeners::new(),
-            resolver,
-            Roots::System,
-        );
-        let client = Client::with(
-            outbound,
-            policy(&["http://a.example"], &["http://a.example"]),
-        );
+        let resolver = Arc::new(Scripted { answers, ..Default::default() });
+        let outbound = Outbound::with(OutboundLimits::default(), OwnListeners::new(), resolver, Roots::System);
+        let client = Client::with(outbound, policy(&["http://a.example"], &["http://a.example"]));
         client.read("http://a.example").await
     };
-    assert_eq!(
-        dial(vec![vec![refusing, server.address]])
-            .await
-            .expect("the second"),
-        "200 hello"
-    );
+    assert_eq!(dial(vec![vec![refusing, server.address]]).await.expect("the second"), "200 hello");
     let refused = dial(vec![vec![refusing]]).await.expect_err("nobody there");
-    assert!(
-        matches!(refused, OutboundError::Connect { .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, OutboundError::Connect { .. }), "{refused}");
     let unknown = dial(vec![]).await.expect_err("no such name");
-    assert!(
-        matches!(unknown, OutboundError::Resolve { .. }),
-        "{unknown}"
-    );
+    assert!(matches!(unknown, OutboundError::Resolve { .. }), "{unknown}");
 }
 
 /// Serves `HELLO` over TLS as `tls.example`, and records name and protocol of each handshake.
@@ -795,9 +588,7 @@ async fn tls_server() -> Server {
             let session = stream.get_ref().1;
             let name = session.server_name().unwrap_or("no name").to_owned();
             let protocol = String::from_utf8_lossy(session.alpn_protocol().unwrap_or(b"none"));
-            list.lock()
-                .expect("no panic")
-                .push(format!("{name} {protocol}"));
+            list.lock().expect("no panic").push(format!("{name} {protocol}"));
             while read_request(&mut stream).await.is_some() {
                 stream.write_all(HELLO.as_bytes()).await.expect("open");
             }
@@ -813,16 +604,8 @@ async fn tls_keeps_the_name_and_checks_the_certificate() {
     let authority = CertificateDer::from(include_bytes!("testdata/authority.der").as_slice());
     trusted.add(authority).expect("a good certificate");
     let read = async |name: &str, roots: Roots| {
-        let resolver = Arc::new(Scripted {
-            answers: vec![vec![server.address]],
-            ..Default::default()
-        });
-        let outbound = Outbound::with(
-            OutboundLimits::default(),
-            OwnListeners::new(),
-            resolver,
-            roots,
-        );
+        let resolver = Arc::new(Scripted { answers: vec![vec![server.address]], ..Default::default() });
+        let outbound = Outbound::with(OutboundLimits::default(), OwnListeners::new(), resolver, roots);
         let client = Client::with(outbound, policy(&[name], &[name]));
         client.read(name).await
     };
@@ -831,21 +614,9 @@ async fn tls_keeps_the_name_and_checks_the_certificate() {
     assert_eq!(answer.expect("trusted"), "200 hello");
     assert_eq!(server.requests(), ["tls.example http/1.1"]);
 
-    let other_name = read("https://other.example", trusted)
-        .await
-        .expect_err("another name");
-    assert!(
-        matches!(other_name, OutboundError::Tls { .. }),
-        "{other_name}"
-    );
-    let no_roots = read(
-        "https://tls.example",
-        Roots::Fixed(Arc::new(RootCertStore::empty())),
-    )
-    .await;
+    let other_name = read("https://other.example", trusted).await.expect_err("another name");
+    assert!(matches!(other_name, OutboundError::Tls { .. }), "{other_name}");
+    let no_roots = read("https://tls.example", Roots::Fixed(Arc::new(RootCertStore::empty()))).await;
     let no_roots = no_roots.expect_err("nothing trusted");
-    assert!(
-        matches!(no_roots, OutboundError::NoRoots { .. }),
-        "{no_roots}"
-    );
+    assert!(matches!(no_roots, OutboundError::NoRoots { .. }), "{no_roots}");
 }

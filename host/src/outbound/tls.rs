@@ -32,10 +32,7 @@ pub(super) struct Tls {
 
 impl Tls {
     pub(super) fn new(roots: Roots) -> Self {
-        Self {
-            roots,
-            config: OnceCell::new(),
-        }
+        Self { roots, config: OnceCell::new() }
     }
 
     /// Returns the settings. A failure is not kept: the next connection looks again, so that installing certificates
@@ -45,9 +42,7 @@ impl Tls {
             .get_or_try_init(|| async {
                 let roots = match &self.roots {
                     Roots::Fixed(roots) => Arc::clone(roots),
-                    Roots::System => tokio::task::spawn_blocking(system_roots)
-                        .await
-                        .map_err(|_| NoRoots)?,
+                    Roots::System => tokio::task::spawn_blocking(system_roots).await.map_err(|_| NoRoots)?,
                 };
                 if roots.is_empty() {
                     return Err(NoRoots);

@@ -39,10 +39,7 @@ impl UploadState {
 
     /// Takes the reason why the upload failed, if it did. It explains whatever the connection reports afterwards.
     pub(super) fn take_failure(&self) -> Option<OutboundError> {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -56,12 +53,7 @@ impl Upload {
     pub(super) fn empty() -> Self {
         let state = Arc::new(UploadState::default());
         state.is_complete.store(true, Ordering::Release);
-        Self {
-            body: None,
-            declared: None,
-            sent: 0,
-            state,
-        }
+        Self { body: None, declared: None, sent: 0, state }
     }
 
     /// Returns an upload of `body`, which has exactly `declared` bytes where that is known.
@@ -69,12 +61,7 @@ impl Upload {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        Self {
-            body: Some(body.map_err(Into::into).boxed_unsync()),
-            declared,
-            sent: 0,
-            state: Arc::default(),
-        }
+        Self { body: Some(body.map_err(Into::into).boxed_unsync()), declared, sent: 0, state: Arc::default() }
     }
 
     /// Returns what the other end watches.
@@ -84,19 +71,13 @@ impl Upload {
 
     fn fail(&mut self, error: OutboundError) -> BoxError {
         self.body = None;
-        *self
-            .state
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.state.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         Failed.into()
     }
 
     fn wrong_length(&mut self) -> BoxError {
-        let error = OutboundError::RequestLength {
-            declared: self.declared.unwrap_or_default().to_string(),
-            actual: self.sent,
-        };
+        let error =
+            OutboundError::RequestLength { declared: self.declared.unwrap_or_default().to_string(), actual: self.sent };
         self.fail(error)
     }
 
@@ -109,10 +90,7 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         loop {
             let Some(body) = &mut this.body else {

@@ -36,11 +36,7 @@ impl From<Failure> for types::Failure {
             FailureCode::Cancelled => types::FailureCode::Cancelled,
             FailureCode::Unavailable => types::FailureCode::Unavailable,
         };
-        Self {
-            code,
-            message: failure.message,
-            causes: failure.causes,
-        }
+        Self { code, message: failure.message, causes: failure.causes }
     }
 }
 
@@ -62,29 +58,19 @@ impl From<types::Failure> for Failure {
             types::FailureCode::Cancelled => FailureCode::Cancelled,
             types::FailureCode::Unavailable => FailureCode::Unavailable,
         };
-        Self {
-            code,
-            message: failure.message,
-            causes: failure.causes,
-        }
+        Self { code, message: failure.message, causes: failure.causes }
     }
 }
 
 impl From<Payload> for types::Payload {
     fn from(payload: Payload) -> Self {
         // Results that nobody else holds (all but those kept for a client) hand over their buffer without a copy.
-        Self {
-            content_type: payload.content_type,
-            data: payload.data.into(),
-        }
+        Self { content_type: payload.content_type, data: payload.data.into() }
     }
 }
 
 impl From<types::Payload> for Payload {
     fn from(payload: types::Payload) -> Self {
-        Self {
-            content_type: payload.content_type,
-            data: payload.data.into(),
-        }
+        Self { content_type: payload.content_type, data: payload.data.into() }
     }
 }

@@ -22,9 +22,7 @@ impl HostWallClock for BoundaryClock {
 
     fn now(&self) -> Duration {
         self.0.boundary.cross(Import::Clock, || {
-            let now = SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default();
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             Duration::from_micros(u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
         })
     }
@@ -38,9 +36,7 @@ impl HostMonotonicClock for BoundaryClock {
     fn now(&self) -> u64 {
         self.0.boundary.cross(Import::Clock, || {
             // Since the call began, so that a guest learns nothing of the host's uptime.
-            let micros = Instant::now()
-                .saturating_duration_since(self.0.started)
-                .as_micros();
+            let micros = Instant::now().saturating_duration_since(self.0.started).as_micros();
             u64::try_from(micros).unwrap_or(u64::MAX) * 1_000
         })
     }
@@ -53,20 +49,14 @@ impl TryRng for BoundaryRandom {
     type Error = std::convert::Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        self.0
-            .boundary
-            .cross(Import::Random, || rand::rng().try_next_u32())
+        self.0.boundary.cross(Import::Random, || rand::rng().try_next_u32())
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        self.0
-            .boundary
-            .cross(Import::Random, || rand::rng().try_next_u64())
+        self.0.boundary.cross(Import::Random, || rand::rng().try_next_u64())
     }
 
     fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Self::Error> {
-        self.0
-            .boundary
-            .cross(Import::Random, || rand::rng().try_fill_bytes(dst))
+        self.0.boundary.cross(Import::Random, || rand::rng().try_fill_bytes(dst))
     }
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::limits::{self, Ceilings};
 
@@ -31,11 +29,7 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self {
-            instances_max: limits::INSTANCES_DEFAULT,
-            ceilings: Ceilings::default(),
-            pagemap_scan: true,
-        }
+        Self { instances_max: limits::INSTANCES_DEFAULT, ceilings: Ceilings::default(), pagemap_scan: true }
     }
 }
 
@@ -60,11 +54,8 @@ pub struct TickingEngine {
 impl TickingEngine {
     pub fn new(config: &EngineConfig) -> wasmtime::Result<Self> {
         let instances_max = instances_carried(config.instances_max, mappings_max());
-        let pool_mode = if config.pagemap_scan && kernel_has_pagemap_scan() {
-            PoolMode::PagemapScan
-        } else {
-            PoolMode::Decommit
-        };
+        let pool_mode =
+            if config.pagemap_scan && kernel_has_pagemap_scan() { PoolMode::PagemapScan } else { PoolMode::Decommit };
         let engine = Engine::new(&engine_config(instances_max, pool_mode, &config.ceilings))?;
 
         let stop = Arc::new(AtomicBool::new(false));
@@ -77,13 +68,7 @@ impl TickingEngine {
                 }
             }
         })?;
-        Ok(Self {
-            engine,
-            instances_max,
-            pool_mode,
-            stop,
-            ticker: Some(ticker),
-        })
+        Ok(Self { engine, instances_max, pool_mode, stop, ticker: Some(ticker) })
     }
 }
 
@@ -137,30 +122,21 @@ fn instances_carried(wanted: u32, mappings_max: Option<u64>) -> u32 {
     let Some(mappings_max) = mappings_max else {
         return wanted;
     };
-    let carried =
-        mappings_max.saturating_sub(limits::MAPPINGS_RESERVED) / limits::MAPPINGS_PER_INSTANCE;
+    let carried = mappings_max.saturating_sub(limits::MAPPINGS_RESERVED) / limits::MAPPINGS_PER_INSTANCE;
     // Below the nesting depth no call tree could finish, so a tiny limit does not lower it further.
     let least = limits::DEPTH_MAX + 1;
-    wanted
-        .min(u32::try_from(carried).unwrap_or(u32::MAX))
-        .max(least)
+    wanted.min(u32::try_from(carried).unwrap_or(u32::MAX)).max(least)
 }
 
 fn mappings_max() -> Option<u64> {
-    std::fs::read_to_string("/proc/sys/vm/max_map_count")
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }
 
 /// `PAGEMAP_SCAN` came with Linux 6.7; wasmtime's `Auto` probes it again and falls back by itself.
 fn kernel_has_pagemap_scan() -> bool {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
-    let mut numbers = release
-        .split(['.', '-'])
-        .map_while(|part| part.parse::<u32>().ok());
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 7)
 }
 
@@ -178,8 +154,7 @@ mod tests {
 
     #[test]
     fn proposals_that_are_off_are_refused() {
-        let engine =
-            Engine::new(&engine_config(8, PoolMode::Decommit, &Ceilings::default())).unwrap();
+        let engine = Engine::new(&engine_config(8, PoolMode::Decommit, &Ceilings::default())).unwrap();
         let memory64 = b"\0asm\x01\0\0\0\x05\x03\x01\x04\x01";
         let two_memories = b"\0asm\x01\0\0\0\x05\x05\x02\0\x01\0\x01";
         let one_memory = b"\0asm\x01\0\0\0\x05\x03\x01\0\x01";

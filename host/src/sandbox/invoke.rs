@@ -60,11 +60,7 @@ impl Sandbox {
         let ticking = TickingEngine::new(config).map_err(SandboxError::Engine)?;
         let mut linker = Linker::new(&ticking.engine);
         imports::add_to_linker(&mut linker).map_err(SandboxError::Engine)?;
-        Ok(Self {
-            ticking,
-            linker,
-            ceilings: config.ceilings.clone(),
-        })
+        Ok(Self { ticking, linker, ceilings: config.ceilings.clone() })
     }
 
     pub fn engine(&self) -> &wasmtime::Engine {
@@ -89,44 +85,26 @@ impl Sandbox {
         metadata: Metadata,
         grants: &Grants,
     ) -> Result<Program, ProgramError> {
-        Program::new(
-            &self.linker,
-            component,
-            version,
-            metadata,
-            grants,
-            &self.ceilings,
-        )
+        Program::new(&self.linker, component, version, metadata, grants, &self.ceilings)
     }
 
     /// Runs one attempt in a fresh instance. Dropping the future ends the guest and frees its slot.
     pub async fn invoke(&self, call: &Arc<RunningCall>, input: Payload) -> Attempt {
         let mut store = Store::new(&self.ticking.engine, CallState::new(call.clone()));
         store.limiter(|state| &mut state.limiter);
-        let out_bytes = call
-            .spec()
-            .limits
-            .output_bytes_max
-            .max(call.spec().limits.input_bytes_max)
-            + LIFT_SLACK;
+        let out_bytes = call.spec().limits.output_bytes_max.max(call.spec().limits.input_bytes_max) + LIFT_SLACK;
         store.set_hostcall_fuel(usize::try_from(out_bytes).unwrap_or(usize::MAX));
         let deadline = call.deadline;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            if Instant::now() >= deadline {
-                Err(LimitExceeded::Deadline.into())
-            } else {
-                Ok(UpdateDeadline::Yield(1))
-            }
+            if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
         });
 
         let mut busy = Duration::ZERO;
         let guest = async {
             let app = call.program.pre.instantiate_async(&mut store).await?;
             let name = call.spec().name.as_str();
-            app.bireme_host_handler()
-                .call_invoke(&mut store, name, &input.into())
-                .await
+            app.bireme_host_handler().call_invoke(&mut store, name, &input.into()).await
         };
         // A panic in a host function costs this call, not the process; the store is not used again.
         let guest = AssertUnwindSafe(busy_time(guest, &mut busy)).catch_unwind();
@@ -134,10 +112,9 @@ impl Sandbox {
 
         let result = match ended {
             Err(_) => Err(trap::timeout(call)),
-            Ok(Err(_panic)) => Err(Failure::new(
-                FailureCode::Unavailable,
-                "the host met a bug of its own while it ran this call",
-            )),
+            Ok(Err(_panic)) => {
+                Err(Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call"))
+            }
             Ok(Ok(Err(error))) => Err(trap::failure(call, &error)),
             Ok(Ok(Ok(Err(failure)))) => Err(with_denial(call, failure.into())),
             Ok(Ok(Ok(Ok(output)))) => check_output(call, output.into()),
@@ -149,12 +126,7 @@ impl Sandbox {
             memory_peak_bytes: store.data().limiter.peak,
             host_calls: call.boundary.crossings(),
             log_dropped_bytes: call.log.dropped_bytes(),
-            inference: std::mem::take(
-                &mut *call
-                    .inference
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner),
-            ),
+            inference: std::mem::take(&mut *call.inference.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
         }
     }
 
@@ -164,36 +136,21 @@ impl Sandbox {
         // Compiled without the cache: the component that will run is another one, with the section in it.
         let component = Component::new(&self.ticking.engine, component).map_err(describe)?;
         let mut linker = Linker::<()>::new(&self.ticking.engine);
-        linker
-            .define_unknown_imports_as_traps(&component)
-            .map_err(describe)?;
+        linker.define_unknown_imports_as_traps(&component).map_err(describe)?;
         let mut store = Store::new(&self.ticking.engine, ());
         store.set_hostcall_fuel(limits::METADATA_BYTES_MAX + LIFT_SLACK as usize);
         store.set_epoch_deadline(1);
         let deadline = Instant::now() + limits::DESCRIBE_TIMEOUT;
         store.epoch_deadline_callback(move |_| {
-            if Instant::now() >= deadline {
-                Err(LimitExceeded::Deadline.into())
-            } else {
-                Ok(UpdateDeadline::Yield(1))
-            }
+            if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
         });
-        let instance = linker
-            .instantiate_async(&mut store, &component)
-            .await
-            .map_err(describe)?;
+        let instance = linker.instantiate_async(&mut store, &component).await.map_err(describe)?;
         let interface = instance.get_export_index(&mut store, None, "bireme:host/metadata@0.1.0");
-        let export = interface.and_then(|interface| {
-            instance.get_export_index(&mut store, Some(&interface), "describe")
-        });
+        let export =
+            interface.and_then(|interface| instance.get_export_index(&mut store, Some(&interface), "describe"));
         let export = export.ok_or(SandboxError::NoDescribe)?;
-        let function = instance
-            .get_typed_func::<(), (String,)>(&mut store, export)
-            .map_err(describe)?;
-        let (json,) = function
-            .call_async(&mut store, ())
-            .await
-            .map_err(describe)?;
+        let function = instance.get_typed_func::<(), (String,)>(&mut store, export).map_err(describe)?;
+        let (json,) = function.call_async(&mut store, ()).await.map_err(describe)?;
         Metadata::parse(json.as_bytes())
             .map_err(|error| SandboxError::Describe(format!("{:#}", anyhow::Error::from(error))))
     }
@@ -201,11 +158,7 @@ impl Sandbox {
 
 /// Adds why the host refused a request, which the guest itself was told by a code alone.
 fn with_denial(call: &RunningCall, mut failure: Failure) -> Failure {
-    let denial = call
-        .denial
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .take();
+    let denial = call.denial.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     failure.causes.extend(denial);
     failure
 }

@@ -26,41 +26,23 @@ pub struct MemoryLimiter {
 
 impl MemoryLimiter {
     pub fn new(limit: u64) -> Self {
-        Self {
-            limit,
-            allocated: 0,
-            peak: 0,
-        }
+        Self { limit, allocated: 0, peak: 0 }
     }
 }
 
 impl ResourceLimiter for MemoryLimiter {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let asked = self.allocated + desired.saturating_sub(current) as u64;
         if asked > self.limit {
             // An error rather than `false`: a guest would turn a refused growth into an abort without a reason.
-            return Err(LimitExceeded::Memory {
-                asked,
-                limit: self.limit,
-            }
-            .into());
+            return Err(LimitExceeded::Memory { asked, limit: self.limit }.into());
         }
         self.allocated = asked;
         self.peak = self.peak.max(asked);
         Ok(true)
     }
 
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > TABLE_ELEMENTS_MAX {
             return Err(LimitExceeded::Table { asked: desired }.into());
         }
@@ -79,13 +61,7 @@ mod tests {
         assert!(limiter.memory_growing(0, 30, None).unwrap());
         assert!(limiter.memory_growing(30, 40, None).unwrap());
         let refused = limiter.memory_growing(60, 61, None).unwrap_err();
-        assert!(matches!(
-            refused.downcast_ref(),
-            Some(LimitExceeded::Memory {
-                asked: 101,
-                limit: 100
-            })
-        ));
+        assert!(matches!(refused.downcast_ref(), Some(LimitExceeded::Memory { asked: 101, limit: 100 })));
         assert_eq!(limiter.peak, 100);
     }
 }

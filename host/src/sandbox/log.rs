@@ -96,27 +96,14 @@ struct State {
 
 impl CallLog {
     pub fn new(call: CallId, function: FunctionId, sink: Arc<dyn LogSink>, bytes_max: u64) -> Self {
-        Self {
-            call,
-            function,
-            sink,
-            bytes_max,
-            state: Mutex::default(),
-        }
+        Self { call, function, sink, bytes_max, state: Mutex::default() }
     }
 
     /// Writes one structured line.
     pub fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
-        let bytes = message.len()
-            + fields
-                .iter()
-                .map(|(key, value)| key.len() + value.len())
-                .sum::<usize>();
+        let bytes = message.len() + fields.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         if self.take(bytes) {
-            let fields: Vec<_> = fields
-                .iter()
-                .map(|(key, value)| (printable(key), printable(value)))
-                .collect();
+            let fields: Vec<_> = fields.iter().map(|(key, value)| (printable(key), printable(value))).collect();
             self.emit(Source::Log, level, message, &fields);
         }
     }
@@ -135,11 +122,7 @@ impl CallLog {
     pub fn finish(&self) {
         let (stdout, stderr, dropped) = {
             let mut state = self.lock();
-            (
-                std::mem::take(&mut state.stdout),
-                std::mem::take(&mut state.stderr),
-                state.dropped_bytes,
-            )
+            (std::mem::take(&mut state.stdout), std::mem::take(&mut state.stderr), state.dropped_bytes)
         };
         for (source, rest) in [(Source::Stdout, stdout), (Source::Stderr, stderr)] {
             if !rest.is_empty() {
@@ -147,10 +130,8 @@ impl CallLog {
             }
         }
         if dropped > 0 {
-            let message = format!(
-                "the log limit of {} bytes was reached; {dropped} bytes were dropped",
-                self.bytes_max
-            );
+            let message =
+                format!("the log limit of {} bytes was reached; {dropped} bytes were dropped", self.bytes_max);
             self.emit(Source::Log, Level::Warn, &message, &[]);
         }
     }
@@ -166,11 +147,7 @@ impl CallLog {
             let (kept, dropped) = bytes.split_at(bytes.len().min(room));
             state.kept_bytes += kept.len() as u64;
             state.dropped_bytes += dropped.len() as u64;
-            let pending = if source == Source::Stderr {
-                &mut state.stderr
-            } else {
-                &mut state.stdout
-            };
+            let pending = if source == Source::Stderr { &mut state.stderr } else { &mut state.stdout };
             for &byte in kept {
                 if byte == b'\n' || pending.len() == LINE_BYTES_MAX {
                     lines.push(std::mem::take(pending));
@@ -190,24 +167,13 @@ impl CallLog {
         let mut state = self.lock();
         let bytes = bytes as u64;
         let fits = state.kept_bytes + bytes <= self.bytes_max;
-        *(if fits {
-            &mut state.kept_bytes
-        } else {
-            &mut state.dropped_bytes
-        }) += bytes;
+        *(if fits { &mut state.kept_bytes } else { &mut state.dropped_bytes }) += bytes;
         fits
     }
 
     fn emit(&self, source: Source, level: Level, message: &str, fields: &[(String, String)]) {
         let message = printable(message);
-        self.sink.line(&Line {
-            call: self.call,
-            function: &self.function,
-            source,
-            level,
-            message: &message,
-            fields,
-        });
+        self.sink.line(&Line { call: self.call, function: &self.function, source, level, message: &message, fields });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -290,45 +256,25 @@ mod tests {
 
     impl LogSink for Kept {
         fn line(&self, line: &Line<'_>) {
-            self.0
-                .lock()
-                .unwrap()
-                .push(format!("{:?} {}", line.source, line.message));
+            self.0.lock().unwrap().push(format!("{:?} {}", line.source, line.message));
         }
     }
 
     fn log(bytes_max: u64) -> (Arc<CallLog>, Arc<Kept>) {
         let kept = Arc::new(Kept::default());
-        let function = FunctionId {
-            app: AppName::new("a").unwrap(),
-            function: FunctionName::new("f").unwrap(),
-        };
-        (
-            Arc::new(CallLog::new(
-                CallId::generate(),
-                function,
-                kept.clone(),
-                bytes_max,
-            )),
-            kept,
-        )
+        let function = FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new("f").unwrap() };
+        (Arc::new(CallLog::new(CallId::generate(), function, kept.clone(), bytes_max)), kept)
     }
 
     #[test]
     fn writes_become_lines() {
         let (log, kept) = log(1_000);
-        let mut stream = LogStream {
-            log: log.clone(),
-            source: Source::Stdout,
-        };
+        let mut stream = LogStream { log: log.clone(), source: Source::Stdout };
         for part in ["one\ntw", "", "o\n", "th\x1b[2Jree"] {
             stream.write(Bytes::from(part)).unwrap();
         }
         log.finish();
-        assert_eq!(
-            *kept.0.lock().unwrap(),
-            ["Stdout one", "Stdout two", "Stdout th\\u{1b}[2Jree"]
-        );
+        assert_eq!(*kept.0.lock().unwrap(), ["Stdout one", "Stdout two", "Stdout th\\u{1b}[2Jree"]);
     }
 
     #[test]
@@ -342,11 +288,7 @@ mod tests {
         let lines = kept.0.lock().unwrap();
         assert_eq!(lines[0], format!("Stderr {}", "x".repeat(100)));
         assert_eq!(log.dropped_bytes(), 1_000_000 - 100 + 4);
-        assert!(
-            lines[1].contains("999904 bytes were dropped"),
-            "{}",
-            lines[1]
-        );
+        assert!(lines[1].contains("999904 bytes were dropped"), "{}", lines[1]);
         assert_eq!(log.stderr_tail().len(), TAIL_BYTES);
     }
 
@@ -355,13 +297,7 @@ mod tests {
         let (log, kept) = log(1 << 20);
         log.write(Source::Stdout, &vec![b'y'; LINE_BYTES_MAX * 2 + 1]);
         log.finish();
-        let lengths: Vec<usize> = kept
-            .0
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|line| line.len() - "Stdout ".len())
-            .collect();
+        let lengths: Vec<usize> = kept.0.lock().unwrap().iter().map(|line| line.len() - "Stdout ".len()).collect();
         assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX, 1]);
     }
 }

@@ -39,11 +39,7 @@ pub enum ProgramError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error("function `{function}` of `{app}` declares an outbound address that cannot be used")]
-    Outbound {
-        app: AppName,
-        function: FunctionName,
-        source: PolicyError,
-    },
+    Outbound { app: AppName, function: FunctionName, source: PolicyError },
 }
 
 impl Program {
@@ -56,23 +52,15 @@ impl Program {
         ceilings: &Ceilings,
     ) -> Result<Self, ProgramError> {
         let app = &metadata.app.name;
-        let link = |error: wasmtime::Error| ProgramError::Link {
-            app: app.clone(),
-            reason: format!("{error:#}"),
-        };
-        let pre = linker
-            .instantiate_pre(component)
-            .and_then(AppPre::new)
-            .map_err(link)?;
+        let link = |error: wasmtime::Error| ProgramError::Link { app: app.clone(), reason: format!("{error:#}") };
+        let pre = linker.instantiate_pre(component).and_then(AppPre::new).map_err(link)?;
 
         let mut functions = Vec::with_capacity(metadata.functions.len());
         for info in &metadata.functions {
-            let outbound = Policy::new(&info.attributes.outbound, grants).map_err(|source| {
-                ProgramError::Outbound {
-                    app: app.clone(),
-                    function: info.name.clone(),
-                    source,
-                }
+            let outbound = Policy::new(&info.attributes.outbound, grants).map_err(|source| ProgramError::Outbound {
+                app: app.clone(),
+                function: info.name.clone(),
+                source,
             })?;
             functions.push(Function {
                 name: info.name.clone(),
@@ -81,18 +69,8 @@ impl Program {
                 models: info.attributes.models.clone(),
             });
         }
-        let by_name = functions
-            .iter()
-            .enumerate()
-            .map(|(i, function)| (function.name.clone(), i))
-            .collect();
-        Ok(Self {
-            metadata,
-            version,
-            functions,
-            by_name,
-            pre,
-        })
+        let by_name = functions.iter().enumerate().map(|(i, function)| (function.name.clone(), i)).collect();
+        Ok(Self { metadata, version, functions, by_name, pre })
     }
 
     pub fn name(&self) -> &AppName {

@@ -52,16 +52,8 @@ impl RunningCall {
         services: Arc<Services>,
     ) -> Self {
         let spec = &program.functions()[function];
-        let function_id = FunctionId {
-            app: program.name().clone(),
-            function: spec.name.clone(),
-        };
-        let log = Arc::new(CallLog::new(
-            id,
-            function_id,
-            sink,
-            spec.limits.log_bytes_max,
-        ));
+        let function_id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        let log = Arc::new(CallLog::new(id, function_id, sink, spec.limits.log_bytes_max));
         let budget = CallBudget::new(spec.limits.connections_max);
         Self {
             id,
@@ -88,18 +80,13 @@ impl RunningCall {
 
     /// Adds one request's share to the call's receipt.
     pub(super) fn add_inference(&self, share: &InferenceReceipt) {
-        self.inference
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(share);
+        self.inference.lock().unwrap_or_else(PoisonError::into_inner).add(share);
     }
 
     /// Takes one of the call's open maps, unless all are open.
     pub(super) fn open_map(&self) -> bool {
         self.maps_open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < MAPS_PER_CALL_MAX).then_some(open + 1)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < MAPS_PER_CALL_MAX).then_some(open + 1))
             .is_ok()
     }
 

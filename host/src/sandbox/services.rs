@@ -30,20 +30,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Calls of other functions. Implemented by `dispatch`, which stands above this module and is plugged in at start.
 pub trait Functions: Send + Sync {
     /// Runs one function for `caller` and waits. May be called any number of times; dropping the future cancels the call.
-    fn call<'a>(
-        &'a self,
-        caller: &'a RunningCall,
-        function: &'a str,
-        input: Payload,
-    ) -> BoxFuture<'a, CallResult>;
+    fn call<'a>(&'a self, caller: &'a RunningCall, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult>;
 
     /// Opens a map for `caller`. Does not block.
-    fn map(
-        &self,
-        caller: &RunningCall,
-        function: &str,
-        order: Order,
-    ) -> Result<Box<dyn MapRun>, Failure>;
+    fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure>;
 }
 
 /// An open map. Dropping it cancels what has not finished.
@@ -68,12 +58,7 @@ pub struct Services {
 
 impl Services {
     pub fn new(inference: Arc<Inference>, key_value: Arc<KeyValue>, outbound: Outbound) -> Self {
-        Self {
-            inference,
-            key_value,
-            outbound,
-            functions: OnceLock::new(),
-        }
+        Self { inference, key_value, outbound, functions: OnceLock::new() }
     }
 
     /// Plugs in the other side. Once; a second one is ignored.

@@ -26,14 +26,8 @@ impl CallState {
     pub fn new(call: Arc<RunningCall>) -> Self {
         // No preopened directory, no argument, no environment; stdin is closed.
         let wasi = WasiCtx::builder()
-            .stdout(LogStream {
-                log: call.log.clone(),
-                source: Source::Stdout,
-            })
-            .stderr(LogStream {
-                log: call.log.clone(),
-                source: Source::Stderr,
-            })
+            .stdout(LogStream { log: call.log.clone(), source: Source::Stdout })
+            .stderr(LogStream { log: call.log.clone(), source: Source::Stderr })
             .monotonic_clock(BoundaryClock(call.clone()))
             .wall_clock(BoundaryClock(call.clone()))
             .secure_random(BoundaryRandom(call.clone()))
@@ -60,19 +54,12 @@ impl CallState {
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for CallState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            hooks: &mut self.hooks,
-            table: &mut self.table,
-            ctx: &mut self.http,
-        }
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }

@@ -31,31 +31,21 @@ pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
                 );
                 Failure::new(FailureCode::MemoryLimit, message)
             }
-            LimitExceeded::Table { .. } => Failure::new(
-                FailureCode::MemoryLimit,
-                format!("function `{name}` {limit}"),
-            ),
+            LimitExceeded::Table { .. } => Failure::new(FailureCode::MemoryLimit, format!("function `{name}` {limit}")),
         };
     }
     if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
-        let message = format!(
-            "function `{name}` ended the process (status {status}) instead of returning; return a failure"
-        );
+        let message =
+            format!("function `{name}` ended the process (status {status}) instead of returning; return a failure");
         return Failure::new(FailureCode::Crashed, message);
     }
     if let Some(panic) = panic_message(&call.log.stderr_tail()) {
-        return Failure::new(
-            FailureCode::Crashed,
-            format!("function `{name}` panicked: {panic}"),
-        );
+        return Failure::new(FailureCode::Crashed, format!("function `{name}` panicked: {panic}"));
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         // Recursion without end shows as an access out of bounds (the guest's own stack lies in its memory), so no
         // more than the trap itself can be said.
-        return Failure::new(
-            FailureCode::Crashed,
-            format!("function `{name}` crashed: {trap}"),
-        );
+        return Failure::new(FailureCode::Crashed, format!("function `{name}` crashed: {trap}"));
     }
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls has been exhausted") {
@@ -67,10 +57,7 @@ pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
         return Failure::new(FailureCode::OutputTooLarge, message);
     }
     if text.contains("maximum concurrent") {
-        return Failure::new(
-            FailureCode::Overloaded,
-            "the host has no free instance; try again",
-        );
+        return Failure::new(FailureCode::Overloaded, "the host has no free instance; try again");
     }
     tracing::warn!(call = %call.id, function = %name, error = %text, "a call ended in an unexpected way");
     Failure::new(FailureCode::Crashed, format!("function `{name}` crashed"))
@@ -82,18 +69,9 @@ fn panic_message(stderr: &str) -> Option<String> {
     let (place, rest) = panic.split_once('\n')?;
     let place = place.trim_end_matches(':');
     // The column helps nobody who reads one line.
-    let place = place
-        .rsplit_once(':')
-        .map_or(place, |(file_and_line, _)| file_and_line);
-    let message = rest
-        .lines()
-        .take_while(|line| !line.starts_with("note: run with"))
-        .collect::<Vec<_>>()
-        .join(" ");
-    Some(super::log::printable(&format!(
-        "{} ({place})",
-        message.trim()
-    )))
+    let place = place.rsplit_once(':').map_or(place, |(file_and_line, _)| file_and_line);
+    let message = rest.lines().take_while(|line| !line.starts_with("note: run with")).collect::<Vec<_>>().join(" ");
+    Some(super::log::printable(&format!("{} ({place})", message.trim())))
 }
 
 #[cfg(test)]
@@ -103,10 +81,7 @@ mod tests {
     #[test]
     fn a_panic_is_one_line() {
         let stderr = "log\nthread '<unnamed>' panicked at src/lib.rs:12:9:\nindex out of bounds: the len is 0\nnote: run with `RUST_BACKTRACE=1`\n";
-        assert_eq!(
-            panic_message(stderr).unwrap(),
-            "index out of bounds: the len is 0 (src/lib.rs:12)"
-        );
+        assert_eq!(panic_message(stderr).unwrap(), "index out of bounds: the len is 0 (src/lib.rs:12)");
         assert_eq!(panic_message("all is well"), None);
     }
 }

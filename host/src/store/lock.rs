@@ -18,10 +18,8 @@ pub struct DataLock {
 impl DataLock {
     /// Creates `dir` where it is missing and takes its lock, or says which process has it.
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
-        let directory = |source: std::io::Error| StoreError::Directory {
-            dir: dir.to_owned(),
-            source: Arc::new(source),
-        };
+        let directory =
+            |source: std::io::Error| StoreError::Directory { dir: dir.to_owned(), source: Arc::new(source) };
         std::fs::create_dir_all(dir).map_err(directory)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -33,10 +31,7 @@ impl DataLock {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            return Err(StoreError::InUse {
-                dir: dir.to_owned(),
-                holder: holder.trim().to_owned(),
-            });
+            return Err(StoreError::InUse { dir: dir.to_owned(), holder: holder.trim().to_owned() });
         }
         let write = |file: &mut File| {
             file.set_len(0)?;
@@ -57,10 +52,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = DataLock::take(dir.path()).unwrap();
         let refused = DataLock::take(dir.path()).unwrap_err().to_string();
-        assert!(
-            refused.contains(&format!("process {}", std::process::id())),
-            "{refused}"
-        );
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         drop(first);
         DataLock::take(dir.path()).unwrap();
     }

@@ -40,15 +40,8 @@ impl Table {
 /// One change.
 #[derive(Debug)]
 pub enum Op {
-    Put {
-        table: Table,
-        key: Vec<u8>,
-        value: Vec<u8>,
-    },
-    Delete {
-        table: Table,
-        key: Vec<u8>,
-    },
+    Put { table: Table, key: Vec<u8>, value: Vec<u8> },
+    Delete { table: Table, key: Vec<u8> },
 }
 
 impl Op {
@@ -65,31 +58,21 @@ impl Op {
 #[non_exhaustive]
 pub enum StoreError {
     #[error("cannot open the database `{}`", path.display())]
-    Open {
-        path: PathBuf,
-        source: Arc<redb::DatabaseError>,
-    },
+    Open { path: PathBuf, source: Arc<redb::DatabaseError> },
     #[error("cannot use the data directory `{}`", dir.display())]
-    Directory {
-        dir: PathBuf,
-        source: Arc<std::io::Error>,
-    },
+    Directory { dir: PathBuf, source: Arc<std::io::Error> },
     #[error("the data directory `{}` is in use by process {holder}; stop it or give another with --data DIR", dir.display())]
     InUse { dir: PathBuf, holder: String },
     #[error("the database cannot be read")]
     Read { source: Arc<redb::Error> },
     #[error("the database could not commit; is the disk full?")]
     Commit { source: Arc<redb::Error> },
-    #[error(
-        "an earlier commit failed, so nothing more is written; restart bireme once the disk is well"
-    )]
+    #[error("an earlier commit failed, so nothing more is written; restart bireme once the disk is well")]
     Poisoned,
 }
 
 fn read_error(error: impl Into<redb::Error>) -> StoreError {
-    StoreError::Read {
-        source: Arc::new(error.into()),
-    }
+    StoreError::Read { source: Arc::new(error.into()) }
 }
 
 struct Write {
@@ -108,24 +91,13 @@ impl Store {
     /// Opens or creates the database file at `path`.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let open = || -> Result<Database, redb::DatabaseError> {
-            let db = Database::builder()
-                .set_cache_size(CACHE_BYTES)
-                .create(path)?;
+            let db = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
             Ok(db)
         };
-        let db = open().map_err(|source| StoreError::Open {
-            path: path.to_owned(),
-            source: Arc::new(source),
-        })?;
+        let db = open().map_err(|source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) })?;
         // Reading needs the tables to exist.
-        commit(
-            &db,
-            &[Write {
-                ops: Vec::new(),
-                done: oneshot::channel().0,
-            }],
-        )
-        .map_err(|source| StoreError::Commit { source })?;
+        commit(&db, &[Write { ops: Vec::new(), done: oneshot::channel().0 }])
+            .map_err(|source| StoreError::Commit { source })?;
 
         let db = Arc::new(db);
         let (writes, queue) = mpsc::channel(WRITES_WAITING_MAX);
@@ -135,25 +107,15 @@ impl Store {
                 let db = db.clone();
                 move || write_loop(&db, queue)
             })
-            .map_err(|source| StoreError::Directory {
-                dir: path.to_owned(),
-                source: Arc::new(source),
-            })?;
-        Ok(Self {
-            db,
-            writes: Some(writes),
-            writer: Some(writer),
-        })
+            .map_err(|source| StoreError::Directory { dir: path.to_owned(), source: Arc::new(source) })?;
+        Ok(Self { db, writes: Some(writes), writer: Some(writer) })
     }
 
     /// Applies all of `ops`, or none, and returns once they are on disk. Cancelling the future does not cancel the write.
     pub async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
         let (done, answer) = oneshot::channel();
         let writes = self.writes.as_ref().expect("only drop takes the sender");
-        writes
-            .send(Write { ops, done })
-            .await
-            .map_err(|_| StoreError::Poisoned)?;
+        writes.send(Write { ops, done }).await.map_err(|_| StoreError::Poisoned)?;
         answer.await.map_err(|_| StoreError::Poisoned)?
     }
 
@@ -161,10 +123,7 @@ impl Store {
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let read = self.db.begin_read().map_err(read_error)?;
         let table = read.open_table(table.definition()).map_err(read_error)?;
-        Ok(table
-            .get(key)
-            .map_err(read_error)?
-            .map(|value| value.value().to_vec()))
+        Ok(table.get(key).map_err(read_error)?.map(|value| value.value().to_vec()))
     }
 
     /// Returns whether `key` has a value.
@@ -175,13 +134,7 @@ impl Store {
     }
 
     /// Returns up to `limit` keys with `prefix`, in order, from position `skip` on.
-    pub fn keys(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        skip: usize,
-        limit: usize,
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub fn keys(&self, table: Table, prefix: &[u8], skip: usize, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         let read = self.db.begin_read().map_err(read_error)?;
         let table = read.open_table(table.definition()).map_err(read_error)?;
         let mut keys = Vec::new();
@@ -236,17 +189,10 @@ fn commit(db: &Database, group: &[Write]) -> Result<(), Arc<redb::Error>> {
             let mut key_value = transaction.open_table(Table::KeyValue.definition())?;
             for op in group.iter().flat_map(|write| &write.ops) {
                 match op {
-                    Op::Put {
-                        table: Table::KeyValue,
-                        key,
-                        value,
-                    } => {
+                    Op::Put { table: Table::KeyValue, key, value } => {
                         key_value.insert(key.as_slice(), value.as_slice())?;
                     }
-                    Op::Delete {
-                        table: Table::KeyValue,
-                        key,
-                    } => {
+                    Op::Delete { table: Table::KeyValue, key } => {
                         key_value.remove(key.as_slice())?;
                     }
                 }
@@ -263,11 +209,7 @@ mod tests {
     use super::*;
 
     fn put(key: &str, value: &str) -> Op {
-        Op::Put {
-            table: Table::KeyValue,
-            key: key.into(),
-            value: value.into(),
-        }
+        Op::Put { table: Table::KeyValue, key: key.into(), value: value.into() }
     }
 
     #[tokio::test]
@@ -280,31 +222,13 @@ mod tests {
             for result in futures_util::future::join_all(writes).await {
                 result.unwrap();
             }
-            store
-                .write(vec![Op::Delete {
-                    table: Table::KeyValue,
-                    key: b"k007".to_vec(),
-                }])
-                .await
-                .unwrap();
+            store.write(vec![Op::Delete { table: Table::KeyValue, key: b"k007".to_vec() }]).await.unwrap();
         }
         let store = Store::open(&path).unwrap();
-        assert_eq!(
-            store.get(Table::KeyValue, b"k042").unwrap().as_deref(),
-            Some(&b"v"[..])
-        );
+        assert_eq!(store.get(Table::KeyValue, b"k042").unwrap().as_deref(), Some(&b"v"[..]));
         assert_eq!(store.get(Table::KeyValue, b"k007").unwrap(), None);
-        assert_eq!(
-            store.keys(Table::KeyValue, b"k0", 0, 1_000).unwrap().len(),
-            99
-        );
-        assert_eq!(
-            store.keys(Table::KeyValue, b"k0", 97, 10).unwrap(),
-            [b"k098".to_vec(), b"k099".to_vec()]
-        );
-        assert_eq!(
-            store.keys(Table::KeyValue, b"k09", 0, 2).unwrap(),
-            [b"k090".to_vec(), b"k091".to_vec()]
-        );
+        assert_eq!(store.keys(Table::KeyValue, b"k0", 0, 1_000).unwrap().len(), 99);
+        assert_eq!(store.keys(Table::KeyValue, b"k0", 97, 10).unwrap(), [b"k098".to_vec(), b"k099".to_vec()]);
+        assert_eq!(store.keys(Table::KeyValue, b"k09", 0, 2).unwrap(), [b"k090".to_vec(), b"k091".to_vec()]);
     }
 }

@@ -36,17 +36,9 @@ pub enum ConfigError {
     #[error("`{}` is over the limit of {FILE_BYTES_MAX} bytes", path.display())]
     TooLarge { path: PathBuf },
     #[error("`{}` is not what it should be", path.display())]
-    Parse {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    Parse { path: PathBuf, source: serde_json::Error },
     #[error("`{key}` in `{}` is {value}, expected {expected}", path.display())]
-    Unsupported {
-        path: PathBuf,
-        key: &'static str,
-        value: String,
-        expected: String,
-    },
+    Unsupported { path: PathBuf, key: &'static str, value: String, expected: String },
 }
 
 /// Real files hold 1 KiB.
@@ -74,11 +66,7 @@ impl ModelConfig {
         };
         expect("model_type", &bert.model_type, "bert")?;
         expect("hidden_act", &bert.hidden_act, "gelu")?;
-        expect(
-            "position_embedding_type",
-            &bert.position_embedding_type,
-            "absolute",
-        )?;
+        expect("position_embedding_type", &bert.position_embedding_type, "absolute")?;
         config.check_sizes(&path)?;
         Ok(config)
     }
@@ -102,21 +90,11 @@ impl ModelConfig {
         }
         if !self.hidden.is_multiple_of(self.heads) {
             let expected = format!("a divisor of the hidden size, {}", self.hidden);
-            return Err(unsupported(
-                path,
-                "num_attention_heads",
-                self.heads,
-                expected,
-            ));
+            return Err(unsupported(path, "num_attention_heads", self.heads, expected));
         }
         let epsilon = self.layer_norm_epsilon;
         if !(1e-20..=1e-2).contains(&epsilon) {
-            return Err(unsupported(
-                path,
-                "layer_norm_eps",
-                epsilon,
-                "1e-20 to 1e-2".into(),
-            ));
+            return Err(unsupported(path, "layer_norm_eps", epsilon, "1e-20 to 1e-2".into()));
         }
         Ok(())
     }
@@ -193,16 +171,10 @@ struct ModuleJson {
 fn load_pooling(dir: &Path) -> Result<Pooling, ConfigError> {
     // The vector is always normalised, with or without a `Normalize` step. Any other step would change its direction.
     let path = dir.join("modules.json");
-    for ModuleJson { r#type } in read_json_if_present::<Vec<ModuleJson>>(&path)?.unwrap_or_default()
-    {
+    for ModuleJson { r#type } in read_json_if_present::<Vec<ModuleJson>>(&path)?.unwrap_or_default() {
         let name = r#type.rsplit('.').next().unwrap_or_default();
         if !matches!(name, "Transformer" | "Pooling" | "Normalize") {
-            return Err(unsupported(
-                &path,
-                "type",
-                &r#type,
-                "`Transformer`, `Pooling` or `Normalize`".into(),
-            ));
+            return Err(unsupported(&path, "type", &r#type, "`Transformer`, `Pooling` or `Normalize`".into()));
         }
     }
 
@@ -210,78 +182,38 @@ fn load_pooling(dir: &Path) -> Result<Pooling, ConfigError> {
     let modes: PoolingJson = read_json_if_present(&path)?.unwrap_or_default();
     let unknown = [
         ("pooling_mode_max_tokens", modes.pooling_mode_max_tokens),
-        (
-            "pooling_mode_mean_sqrt_len_tokens",
-            modes.pooling_mode_mean_sqrt_len_tokens,
-        ),
-        (
-            "pooling_mode_weightedmean_tokens",
-            modes.pooling_mode_weightedmean_tokens,
-        ),
+        ("pooling_mode_mean_sqrt_len_tokens", modes.pooling_mode_mean_sqrt_len_tokens),
+        ("pooling_mode_weightedmean_tokens", modes.pooling_mode_weightedmean_tokens),
         ("pooling_mode_lasttoken", modes.pooling_mode_lasttoken),
     ];
     if let Some((key, _)) = unknown.into_iter().find(|(_, is_set)| *is_set) {
-        return Err(unsupported(
-            &path,
-            key,
-            true,
-            "the mean or the `cls` token alone".into(),
-        ));
+        return Err(unsupported(&path, key, true, "the mean or the `cls` token alone".into()));
     }
     match (modes.pooling_mode_mean_tokens, modes.pooling_mode_cls_token) {
         (true, false) => Ok(Pooling::Mean),
         (false, true) => Ok(Pooling::Cls),
-        (_, value) => Err(unsupported(
-            &path,
-            "pooling_mode_cls_token",
-            value,
-            "the opposite of the mean".into(),
-        )),
+        (_, value) => Err(unsupported(&path, "pooling_mode_cls_token", value, "the opposite of the mean".into())),
     }
 }
 
-fn unsupported(
-    path: &Path,
-    key: &'static str,
-    value: impl ToString,
-    expected: String,
-) -> ConfigError {
-    ConfigError::Unsupported {
-        path: path.to_owned(),
-        key,
-        value: value.to_string(),
-        expected,
-    }
+fn unsupported(path: &Path, key: &'static str, value: impl ToString, expected: String) -> ConfigError {
+    ConfigError::Unsupported { path: path.to_owned(), key, value: value.to_string(), expected }
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let read = |source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(read)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
+    File::open(path).map_err(read)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(ConfigError::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(ConfigError::TooLarge { path: path.to_owned() });
     }
-    serde_json::from_slice(&bytes).map_err(|source| ConfigError::Parse {
-        path: path.to_owned(),
-        source,
-    })
+    serde_json::from_slice(&bytes).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
 }
 
 fn read_json_if_present<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
     match read_json(path) {
         Ok(value) => Ok(Some(value)),
-        Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Ok(None)
-        }
+        Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -308,11 +240,7 @@ mod tests {
         for (name, json) in files {
             fs::write(dir.path().join(name), json.to_string()).unwrap();
         }
-        ModelConfig::load(dir.path()).map_err(|error| {
-            error
-                .to_string()
-                .replace(&dir.path().display().to_string(), "")
-        })
+        ModelConfig::load(dir.path()).map_err(|error| error.to_string().replace(&dir.path().display().to_string(), ""))
     }
 
     fn refused(key: &str, value: Value) -> String {
@@ -324,51 +252,28 @@ mod tests {
     #[test]
     fn a_config_alone_means_mean_pooling_and_the_usual_defaults() {
         let config = load(&[("config.json", mini())]).unwrap();
-        assert_eq!(
-            (config.hidden, config.heads, config.token_types),
-            (384, 12, 2)
-        );
-        assert_eq!(
-            (config.pooling, config.layer_norm_epsilon),
-            (Pooling::Mean, 1e-12)
-        );
+        assert_eq!((config.hidden, config.heads, config.token_types), (384, 12, 2));
+        assert_eq!((config.pooling, config.layer_norm_epsilon), (Pooling::Mean, 1e-12));
     }
 
     #[test]
     fn pooling_is_what_the_directory_says() {
-        let pooling = |json| {
-            load(&[("config.json", mini()), ("1_Pooling/config.json", json)])
-                .map(|config| config.pooling)
-        };
+        let pooling =
+            |json| load(&[("config.json", mini()), ("1_Pooling/config.json", json)]).map(|config| config.pooling);
         let cls = json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false });
         assert_eq!(pooling(cls), Ok(Pooling::Cls));
-        assert_eq!(
-            pooling(json!({ "pooling_mode_mean_tokens": true })),
-            Ok(Pooling::Mean)
-        );
+        assert_eq!(pooling(json!({ "pooling_mode_mean_tokens": true })), Ok(Pooling::Mean));
         let max = json!({ "pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": false });
-        assert!(
-            pooling(max)
-                .unwrap_err()
-                .contains("`pooling_mode_max_tokens`")
-        );
+        assert!(pooling(max).unwrap_err().contains("`pooling_mode_max_tokens`"));
         let both = json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true });
-        assert!(
-            pooling(both)
-                .unwrap_err()
-                .contains("`pooling_mode_cls_token`")
-        );
+        assert!(pooling(both).unwrap_err().contains("`pooling_mode_cls_token`"));
     }
 
     #[test]
     fn a_layer_after_the_pooling_is_refused() {
         let modules = json!([{ "type": "sentence_transformers.models.Dense" }]);
         let error = load(&[("config.json", mini()), ("modules.json", modules)]).unwrap_err();
-        assert!(
-            error.contains("`sentence_transformers.models.Dense`")
-                || error.contains("models.Dense"),
-            "{error}"
-        );
+        assert!(error.contains("`sentence_transformers.models.Dense`") || error.contains("models.Dense"), "{error}");
     }
 
     #[test]
@@ -377,14 +282,8 @@ mod tests {
             refused("model_type", json!("roberta")),
             "`model_type` in `/config.json` is roberta, expected `bert`"
         );
-        assert_eq!(
-            refused("hidden_act", json!("relu")),
-            "`hidden_act` in `/config.json` is relu, expected `gelu`"
-        );
-        assert!(
-            refused("position_embedding_type", json!("relative_key"))
-                .contains("expected `absolute`")
-        );
+        assert_eq!(refused("hidden_act", json!("relu")), "`hidden_act` in `/config.json` is relu, expected `gelu`");
+        assert!(refused("position_embedding_type", json!("relative_key")).contains("expected `absolute`"));
     }
 
     #[test]
@@ -394,9 +293,7 @@ mod tests {
             "`hidden_size` in `/config.json` is 1152921504606846976, expected 1 to 16384"
         );
         assert!(refused("num_hidden_layers", json!(0)).contains("expected 1 to 256"));
-        assert!(
-            refused("num_attention_heads", json!(7)).contains("a divisor of the hidden size, 384")
-        );
+        assert!(refused("num_attention_heads", json!(7)).contains("a divisor of the hidden size, 384"));
         assert!(refused("vocab_size", json!(-1)).contains("is not what it should be"));
         assert!(refused("layer_norm_eps", json!(0.0)).contains("1e-20 to 1e-2"));
     }
@@ -405,10 +302,6 @@ mod tests {
     fn a_missing_or_endless_file_is_named() {
         assert_eq!(load(&[]).unwrap_err(), "cannot read `/config.json`");
         let endless = json!("x".repeat(FILE_BYTES_MAX as usize));
-        assert!(
-            load(&[("config.json", endless)])
-                .unwrap_err()
-                .contains("over the limit of 1048576 bytes")
-        );
+        assert!(load(&[("config.json", endless)]).unwrap_err().contains("over the limit of 1048576 bytes"));
     }
 }

@@ -64,11 +64,7 @@ impl Encoder {
         let mut weights = Weights::open(&dir.join("model.safetensors"))?;
         let model = Model::load(&config, &mut weights)?;
         let scratches = (0..threads.count()).map(|_| Mutex::default()).collect();
-        Ok(Self {
-            model,
-            threads,
-            scratches,
-        })
+        Ok(Self { model, threads, scratches })
     }
 
     /// The values in a vector.
@@ -89,12 +85,7 @@ impl Encoder {
     /// Replaces `out` by `[texts, dimension]`: text `i` has the ids from `cu_seqlens[i]` to `cu_seqlens[i + 1]`.
     ///
     /// Blocks for as long as the arithmetic takes: some 100 µs a token and thread for MiniLM.
-    pub fn run(
-        &mut self,
-        ids: &[u32],
-        cu_seqlens: &[u32],
-        out: &mut Vec<f32>,
-    ) -> Result<(), RunError> {
+    pub fn run(&mut self, ids: &[u32], cu_seqlens: &[u32], out: &mut Vec<f32>) -> Result<(), RunError> {
         let sequences = Sequences::new(cu_seqlens)?;
         self.model.embedding.check(ids, sequences)?;
         let dimension = self.dimension();
@@ -102,18 +93,12 @@ impl Encoder {
         out.resize(sequences.len() * dimension, 0.0);
 
         let groups = groups(sequences);
-        let Self {
-            model,
-            threads,
-            scratches,
-        } = self;
+        let Self { model, threads, scratches } = self;
         if threads.count() == 1 || groups.len() >= 2 * threads.count() {
             run_groups(model, threads, scratches, groups, ids, cu_seqlens, out)?;
         } else {
             // Too few groups to keep the threads busy: they share each step instead.
-            let scratch = scratches[0]
-                .get_mut()
-                .unwrap_or_else(PoisonError::into_inner);
+            let scratch = scratches[0].get_mut().unwrap_or_else(PoisonError::into_inner);
             if ids.len() * model.token_flop < Team::SHARE_FLOP_MIN {
                 model.run(ids, sequences, out, scratch, Team::ALONE)?;
             } else {
@@ -122,9 +107,7 @@ impl Encoder {
         }
         match out.iter().position(|value| !value.is_finite()) {
             None => Ok(()),
-            Some(index) => Err(RunError::NotFinite {
-                sequence: index / dimension,
-            }),
+            Some(index) => Err(RunError::NotFinite { sequence: index / dimension }),
         }
     }
 }
@@ -181,24 +164,17 @@ fn run_groups(
     let failure = Mutex::new(None);
     threads.install(|team| {
         team.for_each(scratches.len(), |index| {
-            let mut scratch = scratches[index]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut scratch = scratches[index].lock().unwrap_or_else(PoisonError::into_inner);
             let mut offsets = Vec::new();
             loop {
                 let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((group, out)) = job else { break };
                 let start = cu_seqlens[group.start];
                 offsets.clear();
-                offsets.extend(
-                    cu_seqlens[group.start..=group.end]
-                        .iter()
-                        .map(|offset| offset - start),
-                );
+                offsets.extend(cu_seqlens[group.start..=group.end].iter().map(|offset| offset - start));
                 let ids = &ids[start as usize..cu_seqlens[group.end] as usize];
-                let result = Sequences::new(&offsets).and_then(|sequences| {
-                    model.run(ids, sequences, out, &mut scratch, Team::ALONE)
-                });
+                let result = Sequences::new(&offsets)
+                    .and_then(|sequences| model.run(ids, sequences, out, &mut scratch, Team::ALONE));
                 if let Err(error) = result {
                     *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
@@ -235,20 +211,14 @@ mod tests {
         fn new() -> Self {
             let mut tiny = Self(HashMap::new());
             tiny.add("embeddings.word_embeddings.weight", &[VOCABULARY, HIDDEN]);
-            tiny.add(
-                "embeddings.position_embeddings.weight",
-                &[POSITIONS, HIDDEN],
-            );
+            tiny.add("embeddings.position_embeddings.weight", &[POSITIONS, HIDDEN]);
             tiny.add("embeddings.token_type_embeddings.weight", &[2, HIDDEN]);
             tiny.add_pair("embeddings.LayerNorm", &[HIDDEN]);
             for layer in 0..LAYERS {
                 let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-                for part in [
-                    "attention.self.query",
-                    "attention.self.key",
-                    "attention.self.value",
-                    "attention.output.dense",
-                ] {
+                for part in
+                    ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
+                {
                     tiny.add_pair(&name(part), &[HIDDEN, HIDDEN]);
                 }
                 tiny.add_pair(&name("attention.output.LayerNorm"), &[HIDDEN]);
@@ -266,9 +236,8 @@ mod tests {
 
         /// Adds a tensor of values between -0.5 and 0.5 that its name decides.
         fn add(&mut self, name: &str, shape: &[usize]) {
-            let mut state = name.bytes().fold(1_u32, |state, byte| {
-                state.wrapping_mul(31).wrapping_add(byte.into())
-            }) | 1;
+            let mut state =
+                name.bytes().fold(1_u32, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into())) | 1;
             let mut value = || {
                 state ^= state << 13;
                 state ^= state >> 17;
@@ -287,24 +256,14 @@ mod tests {
                     (
                         format!("{prefix}{name}"),
                         shape.clone(),
-                        values
-                            .iter()
-                            .flat_map(|value| value.to_le_bytes())
-                            .collect(),
+                        values.iter().flat_map(|value| value.to_le_bytes()).collect(),
                     )
                 })
                 .collect();
-            let views = bytes.iter().map(|(name, shape, bytes)| {
-                (
-                    name,
-                    TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap(),
-                )
-            });
-            fs::write(
-                dir.join("model.safetensors"),
-                safetensors::serialize(views, None).unwrap(),
-            )
-            .unwrap();
+            let views = bytes
+                .iter()
+                .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+            fs::write(dir.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
             let config = serde_json::json!({
                 "model_type": "bert", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS,
                 "num_attention_heads": HEADS, "intermediate_size": INTERMEDIATE, "max_position_embeddings": POSITIONS,
@@ -330,78 +289,50 @@ mod tests {
             );
             let types = self.values("embeddings.token_type_embeddings.weight");
             let sum = |row: usize, column: usize| {
-                words[ids[row] as usize * HIDDEN + column]
-                    + positions[row * HIDDEN + column]
-                    + types[column]
+                words[ids[row] as usize * HIDDEN + column] + positions[row * HIDDEN + column] + types[column]
             };
-            let mut rows = (0..ids.len())
-                .map(|row| (0..HIDDEN).map(|column| sum(row, column)).collect())
-                .collect();
+            let mut rows = (0..ids.len()).map(|row| (0..HIDDEN).map(|column| sum(row, column)).collect()).collect();
             self.norm(&mut rows, "embeddings.LayerNorm");
             for layer in 0..LAYERS {
                 let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-                let [q, k, v] = ["query", "key", "value"]
-                    .map(|part| self.linear(&rows, &name(&format!("attention.self.{part}"))));
+                let [q, k, v] =
+                    ["query", "key", "value"].map(|part| self.linear(&rows, &name(&format!("attention.self.{part}"))));
                 let mut context = vec![vec![0.0; HIDDEN]; ids.len()];
                 for head in 0..HEADS {
                     let columns = head * HIDDEN / HEADS..(head + 1) * HIDDEN / HEADS;
                     for (query, context) in q.iter().zip(&mut context) {
-                        let dot = |key: &Vec<f64>| {
-                            columns
-                                .clone()
-                                .map(|column| query[column] * key[column])
-                                .sum::<f64>()
-                        };
-                        let weights: Vec<f64> =
-                            k.iter().map(|key| (dot(key) / 4.0).exp()).collect();
+                        let dot =
+                            |key: &Vec<f64>| columns.clone().map(|column| query[column] * key[column]).sum::<f64>();
+                        let weights: Vec<f64> = k.iter().map(|key| (dot(key) / 4.0).exp()).collect();
                         let sum: f64 = weights.iter().sum();
                         for (weight, value) in weights.iter().zip(&v) {
-                            columns
-                                .clone()
-                                .for_each(|column| context[column] += weight / sum * value[column]);
+                            columns.clone().for_each(|column| context[column] += weight / sum * value[column]);
                         }
                     }
                 }
-                add(
-                    &mut rows,
-                    &self.linear(&context, &name("attention.output.dense")),
-                );
+                add(&mut rows, &self.linear(&context, &name("attention.output.dense")));
                 self.norm(&mut rows, &name("attention.output.LayerNorm"));
                 let mut up = self.linear(&rows, &name("intermediate.dense"));
-                up.iter_mut()
-                    .flatten()
-                    .for_each(|value| *value = gelu(*value));
+                up.iter_mut().flatten().for_each(|value| *value = gelu(*value));
                 add(&mut rows, &self.linear(&up, &name("output.dense")));
                 self.norm(&mut rows, &name("output.LayerNorm"));
             }
-            let sum: Vec<f64> = (0..HIDDEN)
-                .map(|column| rows.iter().map(|row| row[column]).sum())
-                .collect();
+            let sum: Vec<f64> = (0..HIDDEN).map(|column| rows.iter().map(|row| row[column]).sum()).collect();
             let length = sum.iter().map(|value| value * value).sum::<f64>().sqrt();
             sum.iter().map(|value| value / length).collect()
         }
 
         fn linear(&self, rows: &[Vec<f64>], name: &str) -> Vec<Vec<f64>> {
-            let (weight, bias) = (
-                self.values(&format!("{name}.weight")),
-                self.values(&format!("{name}.bias")),
-            );
+            let (weight, bias) = (self.values(&format!("{name}.weight")), self.values(&format!("{name}.bias")));
             let output = |row: &Vec<f64>| {
                 let weights = weight.chunks(row.len()).zip(&bias);
-                weights
-                    .map(|(weight, bias)| {
-                        row.iter().zip(weight).map(|(x, w)| x * w).sum::<f64>() + bias
-                    })
-                    .collect()
+                weights.map(|(weight, bias)| row.iter().zip(weight).map(|(x, w)| x * w).sum::<f64>() + bias).collect()
             };
             rows.iter().map(output).collect()
         }
 
         fn norm(&self, rows: &mut Vec<Vec<f64>>, name: &str) {
-            let (weight, bias) = (
-                self.values(&format!("{name}.weight")),
-                self.values(&format!("{name}.bias")),
-            );
+            let (weight, bias) = (self.values(&format!("{name}.weight")), self.values(&format!("{name}.bias")));
             for row in rows {
                 let mean = row.iter().sum::<f64>() / HIDDEN as f64;
                 let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / HIDDEN as f64;
@@ -413,10 +344,7 @@ mod tests {
     }
 
     fn add(rows: &mut [Vec<f64>], others: &[Vec<f64>]) {
-        rows.iter_mut()
-            .flatten()
-            .zip(others.iter().flatten())
-            .for_each(|(value, other)| *value += other);
+        rows.iter_mut().flatten().zip(others.iter().flatten()).for_each(|(value, other)| *value += other);
     }
 
     /// The exact one, with `erf` by its series: the values here are small.
@@ -436,18 +364,11 @@ mod tests {
         for &length in lengths {
             cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + length as u32);
         }
-        (
-            (0..cu_seqlens[lengths.len()])
-                .map(|index| index * 17 % VOCABULARY as u32)
-                .collect(),
-            cu_seqlens,
-        )
+        ((0..cu_seqlens[lengths.len()]).map(|index| index * 17 % VOCABULARY as u32).collect(), cu_seqlens)
     }
 
     fn texts<'a>(ids: &'a [u32], cu_seqlens: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
-        cu_seqlens
-            .windows(2)
-            .map(|pair| &ids[pair[0] as usize..pair[1] as usize])
+        cu_seqlens.windows(2).map(|pair| &ids[pair[0] as usize..pair[1] as usize])
     }
 
     /// Runs these lengths and compares each vector with the plain forward pass.
@@ -459,10 +380,7 @@ mod tests {
         let tiny = Tiny::new();
         for (ids, vector) in texts(&ids, &cu_seqlens).zip(vectors.chunks(HIDDEN)) {
             for (actual, expected) in vector.iter().zip(tiny.forward(ids)) {
-                assert!(
-                    (f64::from(*actual) - expected).abs() < 1e-5,
-                    "{ids:?}: {actual} is not {expected}"
-                );
+                assert!((f64::from(*actual) - expected).abs() < 1e-5, "{ids:?}: {actual} is not {expected}");
             }
         }
     }
@@ -488,49 +406,23 @@ mod tests {
     #[test]
     fn groups_are_cut_between_texts() {
         let (_, cu_seqlens) = batch(&[200, 56, 1, 300, 255, 2]);
-        assert_eq!(
-            groups(Sequences::new(&cu_seqlens).unwrap()),
-            [0..2, 2..3, 3..4, 4..5, 5..6]
-        );
+        assert_eq!(groups(Sequences::new(&cu_seqlens).unwrap()), [0..2, 2..3, 3..4, 4..5, 5..6]);
         assert!(groups(Sequences::new(&[0]).unwrap()).is_empty());
     }
 
     #[test]
     fn a_batch_that_does_not_fit_is_refused_and_the_next_one_runs() {
         let mut encoder = Tiny::new().load("", 1).unwrap();
-        assert_eq!(
-            (
-                encoder.dimension(),
-                encoder.max_positions(),
-                encoder.threads()
-            ),
-            (HIDDEN, POSITIONS, 1)
-        );
-        let mut refused =
-            |ids: &[u32], cu_seqlens: &[u32]| match encoder.run(ids, cu_seqlens, &mut Vec::new()) {
-                Err(RunError::Batch(error)) => error.to_string(),
-                other => panic!("{other:?}"),
-            };
-        assert_eq!(
-            refused(&[1, 50], &[0, 2]),
-            "token 1 has id 50, over the last id of a vocabulary of 50"
-        );
-        assert_eq!(
-            refused(&[1; 41], &[0, 41]),
-            "sequence 0 has 41 tokens, over the limit of 40"
-        );
-        assert_eq!(
-            refused(&[1; 4], &[0, 2, 2, 4]),
-            "sequence 1 runs from 2 to 2, expected at least one token"
-        );
-        assert_eq!(
-            refused(&[1; 4], &[0, 3]),
-            "`ids` holds 4 values, expected 3"
-        );
-        assert_eq!(
-            refused(&[1; 4], &[]),
-            "`cu_seqlens` starts with None, expected 0"
-        );
+        assert_eq!((encoder.dimension(), encoder.max_positions(), encoder.threads()), (HIDDEN, POSITIONS, 1));
+        let mut refused = |ids: &[u32], cu_seqlens: &[u32]| match encoder.run(ids, cu_seqlens, &mut Vec::new()) {
+            Err(RunError::Batch(error)) => error.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(&[1, 50], &[0, 2]), "token 1 has id 50, over the last id of a vocabulary of 50");
+        assert_eq!(refused(&[1; 41], &[0, 41]), "sequence 0 has 41 tokens, over the limit of 40");
+        assert_eq!(refused(&[1; 4], &[0, 2, 2, 4]), "sequence 1 runs from 2 to 2, expected at least one token");
+        assert_eq!(refused(&[1; 4], &[0, 3]), "`ids` holds 4 values, expected 3");
+        assert_eq!(refused(&[1; 4], &[]), "`cu_seqlens` starts with None, expected 0");
         check(&mut encoder, &[5]);
     }
 
@@ -540,34 +432,21 @@ mod tests {
         tiny.0.remove("encoder.layer.1.output.dense.bias");
         let error = tiny.load("bert.", 1).unwrap_err();
         assert!(
-            error
-                .to_string()
-                .starts_with("tensor `bert.encoder.layer.1.output.dense.bias` is missing in"),
+            error.to_string().starts_with("tensor `bert.encoder.layer.1.output.dense.bias` is missing in"),
             "{error}"
         );
         tiny.add("encoder.layer.1.output.dense.bias", &[HIDDEN + 1]);
         let error = tiny.load("", 1).unwrap_err();
-        assert!(
-            error.to_string().ends_with("has shape [33], expected [32]"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("has shape [33], expected [32]"), "{error}");
     }
 
     #[test]
     fn weights_that_overflow_give_an_error_and_not_a_vector() {
         let mut tiny = Tiny::new();
-        let (_, values) = tiny
-            .0
-            .get_mut("encoder.layer.0.output.dense.weight")
-            .unwrap();
+        let (_, values) = tiny.0.get_mut("encoder.layer.0.output.dense.weight").unwrap();
         values.fill(3e38);
         let mut encoder = tiny.load("", 1).unwrap();
-        let error = encoder
-            .run(&[1, 2, 3], &[0, 1, 3], &mut Vec::new())
-            .unwrap_err();
-        assert!(
-            matches!(error, RunError::NotFinite { sequence: 0 }),
-            "{error}"
-        );
+        let error = encoder.run(&[1, 2, 3], &[0, 1, 3], &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, RunError::NotFinite { sequence: 0 }), "{error}");
     }
 }

@@ -27,17 +27,10 @@ const NOOP_DIMENSION: u32 = 4;
 pub fn run() -> io::Result<()> {
     // Fires when the thread that started us ends, too, so the end of input stays the rule.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
-    let threads = std::env::var("BIREME_WORKER_THREADS")
-        .ok()
-        .and_then(|value| value.parse().ok());
-    let threads =
-        threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut worker = Worker {
-        threads,
-        models: HashMap::new(),
-        values: Vec::new(),
-    };
+    let mut worker = Worker { threads, models: HashMap::new(), values: Vec::new() };
 
     let (mut body, mut reply) = (Vec::new(), Vec::new());
     loop {
@@ -73,11 +66,7 @@ impl Worker {
     fn answer(&mut self, frame: Frame) -> Frame {
         match frame {
             Frame::Load { model, path } => self.load(model, &path),
-            Frame::Batch {
-                model,
-                cu_seqlens,
-                ids,
-            } => self.batch(model, &cu_seqlens, &ids),
+            Frame::Batch { model, cu_seqlens, ids } => self.batch(model, &cu_seqlens, &ids),
             _ => failed(FailureKind::BadBatch, "the host sent a reply"),
         }
     }
@@ -92,19 +81,12 @@ impl Worker {
                     (Model::Encoder(Box::new(encoder)), dimension)
                 }
                 Err(error) => {
-                    return failed(
-                        FailureKind::Load,
-                        &format!("{:#}", anyhow::Error::from(error)),
-                    );
+                    return failed(FailureKind::Load, &format!("{:#}", anyhow::Error::from(error)));
                 }
             }
         };
         self.models.insert(id, model);
-        Frame::Loaded {
-            model: id,
-            dimension,
-            device: "cpu".to_owned(),
-        }
+        Frame::Loaded { model: id, dimension, device: "cpu".to_owned() }
     }
 
     fn batch(&mut self, id: ModelId, cu_seqlens: &[u32], ids: &[u32]) -> Frame {
@@ -114,8 +96,7 @@ impl Worker {
             None => return failed(FailureKind::BadBatch, "the model is not loaded"),
             Some(Model::Noop) => {
                 self.values.clear();
-                self.values
-                    .resize(rows as usize * NOOP_DIMENSION as usize, 0.0);
+                self.values.resize(rows as usize * NOOP_DIMENSION as usize, 0.0);
                 NOOP_DIMENSION
             }
             Some(Model::Encoder(encoder)) => {
@@ -126,19 +107,10 @@ impl Worker {
             }
         };
         let device_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Frame::Vectors {
-            model: id,
-            rows,
-            dimension,
-            device_ns,
-            values: std::mem::take(&mut self.values),
-        }
+        Frame::Vectors { model: id, rows, dimension, device_ns, values: std::mem::take(&mut self.values) }
     }
 }
 
 fn failed(kind: FailureKind, message: &str) -> Frame {
-    Frame::Failed {
-        kind,
-        message: message.to_owned(),
-    }
+    Frame::Failed { kind, message: message.to_owned() }
 }

@@ -44,14 +44,7 @@ impl Model {
     pub(super) fn load(config: &ModelConfig, weights: &mut Weights) -> Result<Self, LoadError> {
         const WORDS: &str = "embeddings.word_embeddings.weight";
         weights.prefer_prefix("bert.", WORDS);
-        let &ModelConfig {
-            vocabulary,
-            hidden,
-            intermediate,
-            positions,
-            token_types,
-            ..
-        } = config;
+        let &ModelConfig { vocabulary, hidden, intermediate, positions, token_types, .. } = config;
         let norm = |name: &str| -> Result<LayerNorm, LoadError> {
             let weight = weights.tensor(&format!("{name}.weight"), &[hidden])?;
             let bias = weights.tensor(&format!("{name}.bias"), &[hidden])?;
@@ -67,20 +60,9 @@ impl Model {
         };
 
         let words = weights.tensor(WORDS, &[vocabulary, hidden])?;
-        let position_rows = weights.tensor(
-            "embeddings.position_embeddings.weight",
-            &[positions, hidden],
-        )?;
-        let types = weights.tensor(
-            "embeddings.token_type_embeddings.weight",
-            &[token_types, hidden],
-        )?;
-        let embedding = Embedding::new(
-            words,
-            position_rows,
-            &types[..hidden],
-            norm("embeddings.LayerNorm")?,
-        )?;
+        let position_rows = weights.tensor("embeddings.position_embeddings.weight", &[positions, hidden])?;
+        let types = weights.tensor("embeddings.token_type_embeddings.weight", &[token_types, hidden])?;
+        let embedding = Embedding::new(words, position_rows, &types[..hidden], norm("embeddings.LayerNorm")?)?;
 
         let mut layers = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
@@ -90,31 +72,15 @@ impl Model {
             layers.push(Layer {
                 qkv: linear(&qkv, hidden, hidden, identity)?,
                 attention: Attention::new(hidden, config.heads)?,
-                attention_output: linear(
-                    &[name("attention.output.dense")],
-                    hidden,
-                    hidden,
-                    identity,
-                )?,
+                attention_output: linear(&[name("attention.output.dense")], hidden, hidden, identity)?,
                 attention_norm: norm(&name("attention.output.LayerNorm"))?,
-                up: linear(
-                    &[name("intermediate.dense")],
-                    hidden,
-                    intermediate,
-                    Activation::Gelu,
-                )?,
+                up: linear(&[name("intermediate.dense")], hidden, intermediate, Activation::Gelu)?,
                 down: linear(&[name("output.dense")], intermediate, hidden, identity)?,
                 output_norm: norm(&name("output.LayerNorm"))?,
             });
         }
         let token_flop = 2 * config.layers * hidden * (4 * hidden + 2 * intermediate);
-        Ok(Self {
-            embedding,
-            layers,
-            pooling: config.pooling,
-            intermediate,
-            token_flop,
-        })
+        Ok(Self { embedding, layers, pooling: config.pooling, intermediate, token_flop })
     }
 
     pub(super) fn run(

@@ -32,37 +32,17 @@ pub enum WeightsError {
     #[error("`{}` has a header of {bytes} bytes, over the limit of {HEADER_BYTES_MAX}", path.display())]
     HeaderTooLarge { path: PathBuf, bytes: u64 },
     #[error("the header of `{}` is damaged", path.display())]
-    Header {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    Header { path: PathBuf, source: serde_json::Error },
     #[error("`{}` is {actual} bytes long, its header describes {expected}", path.display())]
-    Length {
-        path: PathBuf,
-        actual: u64,
-        expected: u64,
-    },
+    Length { path: PathBuf, actual: u64, expected: u64 },
     #[error("tensor `{tensor}` is missing in `{}`", path.display())]
     Missing { path: PathBuf, tensor: String },
     #[error("tensor `{tensor}` in `{}` has shape {actual:?}, expected {expected:?}", path.display())]
-    Shape {
-        path: PathBuf,
-        tensor: String,
-        actual: Vec<usize>,
-        expected: Vec<usize>,
-    },
+    Shape { path: PathBuf, tensor: String, actual: Vec<usize>, expected: Vec<usize> },
     #[error("tensor `{tensor}` in `{}` holds {dtype:?}, expected F32, F16 or BF16", path.display())]
-    Type {
-        path: PathBuf,
-        tensor: String,
-        dtype: Dtype,
-    },
+    Type { path: PathBuf, tensor: String, dtype: Dtype },
     #[error("value {index} of tensor `{tensor}` in `{}` is not a finite number", path.display())]
-    NotFinite {
-        path: PathBuf,
-        tensor: String,
-        index: usize,
-    },
+    NotFinite { path: PathBuf, tensor: String, index: usize },
 }
 
 /// Real headers hold 10 KiB for six layers, 200 KiB for the largest models.
@@ -78,10 +58,7 @@ impl Weights {
     /// Opens a file and checks its header against its length.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let path = path.to_owned();
-        let read = |source| WeightsError::Read {
-            path: path.clone(),
-            source,
-        };
+        let read = |source| WeightsError::Read { path: path.clone(), source };
         let file = File::open(&path).map_err(read)?;
         let actual = file.metadata().map_err(read)?.len();
 
@@ -89,22 +66,14 @@ impl Weights {
         file.read_exact_at(&mut length, 0).map_err(read)?;
         let header_bytes = u64::from_le_bytes(length);
         if header_bytes > HEADER_BYTES_MAX {
-            return Err(WeightsError::HeaderTooLarge {
-                path,
-                bytes: header_bytes,
-            });
+            return Err(WeightsError::HeaderTooLarge { path, bytes: header_bytes });
         }
         let data_start = HEADER_START + header_bytes;
         if actual < data_start {
-            return Err(WeightsError::Length {
-                path,
-                actual,
-                expected: data_start,
-            });
+            return Err(WeightsError::Length { path, actual, expected: data_start });
         }
         let mut header = vec![0; header_bytes as usize];
-        file.read_exact_at(&mut header, HEADER_START)
-            .map_err(read)?;
+        file.read_exact_at(&mut header, HEADER_START).map_err(read)?;
         // Reading the header also checks that tensors lie one after another and are as long as their shapes say.
         let header: Metadata = match serde_json::from_slice(&header) {
             Ok(header) => header,
@@ -112,19 +81,9 @@ impl Weights {
         };
         let expected = data_start.saturating_add(header.data_len() as u64);
         if actual != expected {
-            return Err(WeightsError::Length {
-                path,
-                actual,
-                expected,
-            });
+            return Err(WeightsError::Length { path, actual, expected });
         }
-        Ok(Self {
-            file,
-            path,
-            header,
-            data_start,
-            prefix: "",
-        })
+        Ok(Self { file, path, header, data_start, prefix: "" })
     }
 
     /// Looks for names with `prefix` from now on, if the file has such a one for `tensor`.
@@ -139,57 +98,31 @@ impl Weights {
         let tensor = format!("{}{name}", self.prefix);
         let path = || self.path.clone();
         let Some(info) = self.header.info(&tensor) else {
-            return Err(WeightsError::Missing {
-                path: path(),
-                tensor,
-            });
+            return Err(WeightsError::Missing { path: path(), tensor });
         };
         if info.shape != shape {
             let (actual, expected) = (info.shape.clone(), shape.to_vec());
-            return Err(WeightsError::Shape {
-                path: path(),
-                tensor,
-                actual,
-                expected,
-            });
+            return Err(WeightsError::Shape { path: path(), tensor, actual, expected });
         }
         let start = self.data_start + info.data_offsets.0 as u64;
         let len = shape.iter().product();
         let values = match info.dtype {
             Dtype::F32 => self.read(start, len, f32::from_le_bytes),
             Dtype::F16 => self.read(start, len, |bytes| f32_from_f16(u16::from_le_bytes(bytes))),
-            Dtype::BF16 => self.read(start, len, |bytes| {
-                f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
-            }),
+            Dtype::BF16 => self.read(start, len, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)),
             dtype => {
-                return Err(WeightsError::Type {
-                    path: path(),
-                    tensor,
-                    dtype,
-                });
+                return Err(WeightsError::Type { path: path(), tensor, dtype });
             }
         };
-        let values = values.map_err(|source| WeightsError::Read {
-            path: path(),
-            source,
-        })?;
+        let values = values.map_err(|source| WeightsError::Read { path: path(), source })?;
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
-            Some(index) => Err(WeightsError::NotFinite {
-                path: path(),
-                tensor,
-                index,
-            }),
+            Some(index) => Err(WeightsError::NotFinite { path: path(), tensor, index }),
         }
     }
 
     /// Reads `len` values of `N` bytes each.
-    fn read<const N: usize>(
-        &self,
-        start: u64,
-        len: usize,
-        convert: impl Fn([u8; N]) -> f32,
-    ) -> io::Result<Vec<f32>> {
+    fn read<const N: usize>(&self, start: u64, len: usize, convert: impl Fn([u8; N]) -> f32) -> io::Result<Vec<f32>> {
         let mut values = Vec::with_capacity(len);
         let mut bytes = vec![0; READ_BYTES.min(len * N)];
         let mut offset = start;
@@ -224,12 +157,7 @@ mod tests {
 
     /// The bytes of a file with this header and data.
     fn file(header: &str, data: &[u8]) -> Vec<u8> {
-        [
-            &(header.len() as u64).to_le_bytes(),
-            header.as_bytes(),
-            data,
-        ]
-        .concat()
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
     }
 
     fn check(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String> {
@@ -253,29 +181,16 @@ mod tests {
             Ok(vec![1.0, -2.0, 5.9604645e-8, -5.9604645e-8])
         );
         let brain = r#"{"t":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}"#;
-        assert_eq!(
-            check(&file(brain, &[128, 63, 0, 192]), &[2]),
-            Ok(vec![1.0, -2.0])
-        );
+        assert_eq!(check(&file(brain, &[128, 63, 0, 192]), &[2]), Ok(vec![1.0, -2.0]));
     }
 
     #[test]
     fn a_tensor_longer_than_one_read_comes_whole() {
         let len = READ_BYTES / 4 + 3;
-        let data: Vec<u8> = (0..len)
-            .flat_map(|index| (index as f32).to_le_bytes())
-            .collect();
-        let header = format!(
-            r#"{{"t":{{"dtype":"F32","shape":[{len}],"data_offsets":[0,{}]}}}}"#,
-            data.len()
-        );
+        let data: Vec<u8> = (0..len).flat_map(|index| (index as f32).to_le_bytes()).collect();
+        let header = format!(r#"{{"t":{{"dtype":"F32","shape":[{len}],"data_offsets":[0,{}]}}}}"#, data.len());
         let values = check(&file(&header, &data), &[len]).unwrap();
-        assert!(
-            values
-                .iter()
-                .enumerate()
-                .all(|(index, &value)| value == index as f32)
-        );
+        assert!(values.iter().enumerate().all(|(index, &value)| value == index as f32));
     }
 
     #[test]
@@ -284,10 +199,7 @@ mod tests {
         for len in 0..whole.len() {
             check(&whole[..len], &[2]).unwrap_err();
         }
-        assert_eq!(
-            check(&whole[..69], &[2]).unwrap_err(),
-            "`m` is 69 bytes long, its header describes 70"
-        );
+        assert_eq!(check(&whole[..69], &[2]).unwrap_err(), "`m` is 69 bytes long, its header describes 70");
         assert_eq!(
             check(&[whole.as_slice(), &[0]].concat(), &[2]).unwrap_err(),
             "`m` is 71 bytes long, its header describes 70"
@@ -297,23 +209,11 @@ mod tests {
     #[test]
     fn a_header_that_lies_is_refused() {
         let refused = |header: &str| check(&file(header, &DATA), &[2]).unwrap_err();
-        assert_eq!(
-            refused("{}"),
-            "`m` is 18 bytes long, its header describes 10"
-        );
+        assert_eq!(refused("{}"), "`m` is 18 bytes long, its header describes 10");
         assert_eq!(refused("[]"), "the header of `m` is damaged");
-        assert_eq!(
-            refused(&HEADER.replace("[2]", "[3]")),
-            "the header of `m` is damaged"
-        );
-        assert_eq!(
-            refused(&HEADER.replace("[2]", "[4611686018427387905,4]")),
-            "the header of `m` is damaged"
-        );
-        assert_eq!(
-            refused(&HEADER.replace("[0,8]", "[8,0]")),
-            "the header of `m` is damaged"
-        );
+        assert_eq!(refused(&HEADER.replace("[2]", "[3]")), "the header of `m` is damaged");
+        assert_eq!(refused(&HEADER.replace("[2]", "[4611686018427387905,4]")), "the header of `m` is damaged");
+        assert_eq!(refused(&HEADER.replace("[0,8]", "[8,0]")), "the header of `m` is damaged");
         assert_eq!(
             check(&u64::MAX.to_le_bytes(), &[2]).unwrap_err(),
             "`m` has a header of 18446744073709551615 bytes, over the limit of 16777216"

@@ -33,13 +33,7 @@ impl Attention {
     }
 
     /// Writes `[tokens, hidden]` from `[tokens, 3 · hidden]`: in each row the queries of all heads, then keys, then values.
-    pub fn run(
-        &self,
-        qkv: &[f32],
-        sequences: Sequences<'_>,
-        out: &mut [f32],
-        team: Team,
-    ) -> Result<(), ShapeError> {
+    pub fn run(&self, qkv: &[f32], sequences: Sequences<'_>, out: &mut [f32], team: Team) -> Result<(), ShapeError> {
         ShapeError::check_len("qkv", qkv.len(), sequences.tokens() * 3 * self.hidden)?;
         ShapeError::check_len("out", out.len(), sequences.tokens() * self.hidden)?;
         self.run_on(Isa::detect(), qkv, sequences, out, team);
@@ -58,15 +52,7 @@ impl Attention {
             let query_flop = 4 * range.len() * hidden;
             team.for_rows(out, hidden, query_flop, |first, out| {
                 let queries = first..first + out.len() / hidden;
-                SCRATCH.with_borrow_mut(|scratch| {
-                    isa.run(Part {
-                        attention: *self,
-                        qkv,
-                        queries,
-                        out,
-                        scratch,
-                    })
-                });
+                SCRATCH.with_borrow_mut(|scratch| isa.run(Part { attention: *self, qkv, queries, out, scratch }));
             });
         }
     }
@@ -97,103 +83,45 @@ struct Part<'a> {
 impl Kernel for Part<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self {
-            attention: Attention { hidden, heads },
-            qkv,
-            queries,
-            out,
-            scratch,
-        } = self;
+        let Self { attention: Attention { hidden, heads }, qkv, queries, out, scratch } = self;
         let (stride, depth, width) = (3 * hidden, hidden / heads, panel_width::<S>());
         let length = qkv.len() / stride;
-        let (scores_stride, outputs_stride) = (
-            length.next_multiple_of(width),
-            depth.next_multiple_of(width),
-        );
+        let (scores_stride, outputs_stride) = (length.next_multiple_of(width), depth.next_multiple_of(width));
         let scale = 1.0 / (depth as f32).sqrt();
 
         scratch.keys.reserve(tile::panels_len(width, length, depth));
-        scratch
-            .values
-            .reserve(tile::panels_len(width, depth, length));
+        scratch.values.reserve(tile::panels_len(width, depth, length));
         scratch.scores.reserve(S::TILE_ROWS * scores_stride);
         scratch.outputs.reserve(S::TILE_ROWS * outputs_stride);
         let (keys, values) = (scratch.keys.as_mut_slice(), scratch.values.as_mut_slice());
-        let (scores, outputs) = (
-            scratch.scores.as_mut_slice(),
-            scratch.outputs.as_mut_slice(),
-        );
+        let (scores, outputs) = (scratch.scores.as_mut_slice(), scratch.outputs.as_mut_slice());
 
         for head in 0..heads {
             let column = head * depth;
             tile::pack_transposed(keys, width, &qkv[hidden + column..], stride, length, depth);
-            tile::pack(
-                values,
-                width,
-                &qkv[2 * hidden + column..],
-                stride,
-                depth,
-                length,
-            );
+            tile::pack(values, width, &qkv[2 * hidden + column..], stride, depth, length);
 
             for start in queries.clone().step_by(S::TILE_ROWS) {
                 let count = S::TILE_ROWS.min(queries.end - start);
-                let rows = Rows {
-                    values: &qkv[start * stride + column..],
-                    stride,
-                    depth,
-                };
-                for (panel, first) in keys
-                    .chunks_exact(depth * width)
-                    .zip((0..length).step_by(width))
-                {
-                    tile::multiply(
-                        simd,
-                        count,
-                        rows,
-                        panel,
-                        &mut scores[first..],
-                        scores_stride,
-                    );
+                let rows = Rows { values: &qkv[start * stride + column..], stride, depth };
+                for (panel, first) in keys.chunks_exact(depth * width).zip((0..length).step_by(width)) {
+                    tile::multiply(simd, count, rows, panel, &mut scores[first..], scores_stride);
                 }
 
                 let mut sums = [0.0; TILE_ROWS_MAX];
-                for (scores, sum) in scores
-                    .chunks_exact_mut(scores_stride)
-                    .zip(&mut sums[..count])
-                {
+                for (scores, sum) in scores.chunks_exact_mut(scores_stride).zip(&mut sums[..count]) {
                     *sum = softmax::exponentials(simd, &mut scores[..length], scale);
                 }
 
-                let rows = Rows {
-                    values: scores,
-                    stride: scores_stride,
-                    depth: length,
-                };
-                for (panel, first) in values
-                    .chunks_exact(length * width)
-                    .zip((0..depth).step_by(width))
-                {
-                    tile::multiply(
-                        simd,
-                        count,
-                        rows,
-                        panel,
-                        &mut outputs[first..],
-                        outputs_stride,
-                    );
+                let rows = Rows { values: scores, stride: scores_stride, depth: length };
+                for (panel, first) in values.chunks_exact(length * width).zip((0..depth).step_by(width)) {
+                    tile::multiply(simd, count, rows, panel, &mut outputs[first..], outputs_stride);
                 }
 
-                for (row, (outputs, sum)) in outputs
-                    .chunks_exact(outputs_stride)
-                    .zip(&sums[..count])
-                    .enumerate()
-                {
+                for (row, (outputs, sum)) in outputs.chunks_exact(outputs_stride).zip(&sums[..count]).enumerate() {
                     let out = &mut out[(start - queries.start + row) * hidden + column..][..depth];
                     let scale = simd.splat(1.0 / sum);
-                    for (out, outputs) in
-                        out.chunks_mut(S::WIDTH).zip(outputs.chunks_exact(S::WIDTH))
-                    {
+                    for (out, outputs) in out.chunks_mut(S::WIDTH).zip(outputs.chunks_exact(S::WIDTH)) {
                         let scaled = simd.mul(simd.read(outputs, 0.0), scale);
                         simd.write(out, scaled);
                     }
@@ -218,11 +146,8 @@ mod tests {
             cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + length as u32);
         }
         let sequences = Sequences::new(&cu_seqlens).unwrap();
-        let qkv: Vec<f32> = naive::Random::new(seed)
-            .values(sequences.tokens() * 3 * hidden)
-            .iter()
-            .map(|x| x * 3.0)
-            .collect();
+        let qkv: Vec<f32> =
+            naive::Random::new(seed).values(sequences.tokens() * 3 * hidden).iter().map(|x| x * 3.0).collect();
         let expected = naive::attention(&qkv, sequences, hidden, heads);
         let attention = Attention::new(hidden, heads).unwrap();
         for isa in Isa::available() {
@@ -230,9 +155,7 @@ mod tests {
             attention.run_on(isa, &qkv, sequences, &mut alone, Team::ALONE);
             naive::assert_close(&alone, &expected, 2e-5);
             let mut shared = vec![f32::NAN; expected.len()];
-            Threads::new(3)
-                .unwrap()
-                .install(|team| attention.run_on(isa, &qkv, sequences, &mut shared, team));
+            Threads::new(3).unwrap().install(|team| attention.run_on(isa, &qkv, sequences, &mut shared, team));
             naive::assert_close(&shared, &expected, 2e-5);
         }
     }
@@ -255,41 +178,19 @@ mod tests {
         let attention = Attention::new(4, 2).unwrap();
         let mut out = [0.0; 4];
         let qkv = [9.0, 9.0, 9.0, 9.0, 8.0, 8.0, 8.0, 8.0, 1.0, 2.0, 3.0, 4.0];
-        attention
-            .run(
-                &qkv,
-                Sequences::new(&[0, 1]).unwrap(),
-                &mut out,
-                Team::ALONE,
-            )
-            .unwrap();
+        attention.run(&qkv, Sequences::new(&[0, 1]).unwrap(), &mut out, Team::ALONE).unwrap();
         assert_eq!(out, [1.0, 2.0, 3.0, 4.0]);
     }
 
     #[test]
     fn wrong_shapes_are_refused() {
-        assert_eq!(
-            Attention::new(10, 3).unwrap_err(),
-            ShapeError::Heads {
-                hidden: 10,
-                heads: 3
-            }
-        );
+        assert_eq!(Attention::new(10, 3).unwrap_err(), ShapeError::Heads { hidden: 10, heads: 3 });
         assert_eq!(
             Attention::new(4, 2)
                 .unwrap()
-                .run(
-                    &[0.0; 12],
-                    Sequences::new(&[0, 2]).unwrap(),
-                    &mut [0.0; 8],
-                    Team::ALONE
-                )
+                .run(&[0.0; 12], Sequences::new(&[0, 2]).unwrap(), &mut [0.0; 8], Team::ALONE)
                 .unwrap_err(),
-            ShapeError::Length {
-                operand: "qkv",
-                actual: 12,
-                expected: 24
-            }
+            ShapeError::Length { operand: "qkv", actual: 12, expected: 24 }
         );
     }
 }

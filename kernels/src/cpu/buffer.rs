@@ -16,9 +16,7 @@ const LINE_LEN: usize = 16;
 impl Buffer {
     /// A buffer of at least `len` zeros.
     pub(crate) fn zeroed(len: usize) -> Self {
-        Self {
-            lines: vec![Line([0.0; LINE_LEN]); len.div_ceil(LINE_LEN)],
-        }
+        Self { lines: vec![Line([0.0; LINE_LEN]); len.div_ceil(LINE_LEN)] }
     }
 
     /// Grows to at least `len` values; what is there stays.
@@ -31,18 +29,11 @@ impl Buffer {
 
     pub(crate) fn as_slice(&self) -> &[f32] {
         // SAFETY: a `Line` is exactly 16 f32 values without padding.
-        unsafe {
-            std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * LINE_LEN)
-        }
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * LINE_LEN) }
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
         // SAFETY: a `Line` is exactly 16 f32 values without padding, and every bit pattern is a value.
-        unsafe {
-            std::slice::from_raw_parts_mut(
-                self.lines.as_mut_ptr().cast(),
-                self.lines.len() * LINE_LEN,
-            )
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * LINE_LEN) }
     }
 }

@@ -26,23 +26,13 @@ impl Embedding {
         ShapeError::check_size("vocabulary", words.len())?;
         ShapeError::check_len("words", words.len(), words.len() / width * width)?;
         ShapeError::check_size("positions", positions.len())?;
-        ShapeError::check_len(
-            "positions",
-            positions.len(),
-            positions.len() / width * width,
-        )?;
+        ShapeError::check_len("positions", positions.len(), positions.len() / width * width)?;
         ShapeError::check_len("token_type", token_type.len(), width)?;
         // Every token has the same type, so its row is added once here and not once a token.
         for row in positions.chunks_exact_mut(width) {
-            row.iter_mut()
-                .zip(token_type)
-                .for_each(|(position, token_type)| *position += token_type);
+            row.iter_mut().zip(token_type).for_each(|(position, token_type)| *position += token_type);
         }
-        Ok(Self {
-            words,
-            positions,
-            norm,
-        })
+        Ok(Self { words, positions, norm })
     }
 
     /// The values in a row.
@@ -61,13 +51,7 @@ impl Embedding {
     }
 
     /// Writes `[tokens, width]`: for each id its word plus its position in its sequence, normalised.
-    pub fn run(
-        &self,
-        ids: &[u32],
-        sequences: Sequences<'_>,
-        out: &mut [f32],
-        team: Team,
-    ) -> Result<(), ShapeError> {
+    pub fn run(&self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32], team: Team) -> Result<(), ShapeError> {
         self.check(ids, sequences)?;
         ShapeError::check_len("out", out.len(), ids.len() * self.width())?;
         self.run_on(Isa::detect(), ids, sequences, out, team);
@@ -79,20 +63,12 @@ impl Embedding {
         ShapeError::check_len("ids", ids.len(), sequences.tokens())?;
         let vocabulary = self.vocabulary();
         if let Some(index) = ids.iter().position(|&id| id as usize >= vocabulary) {
-            return Err(ShapeError::Id {
-                index,
-                id: ids[index],
-                vocabulary,
-            });
+            return Err(ShapeError::Id { index, id: ids[index], vocabulary });
         }
         let length_max = self.positions();
         for (index, length) in sequences.ranges().map(|range| range.len()).enumerate() {
             if length > length_max {
-                return Err(ShapeError::TooLong {
-                    index,
-                    length,
-                    length_max,
-                });
+                return Err(ShapeError::TooLong { index, length, length_max });
             }
         }
         Ok(())
@@ -112,12 +88,7 @@ impl Embedding {
             .collect();
         for (ids, rows) in parts {
             team.for_rows(rows, width, ROW_FLOP * width, |first, rows| {
-                isa.run(Rows {
-                    embedding: self,
-                    ids: &ids[first..],
-                    first,
-                    rows,
-                });
+                isa.run(Rows { embedding: self, ids: &ids[first..], first, rows });
             });
         }
     }
@@ -136,11 +107,7 @@ struct Rows<'a> {
 impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Embedding {
-            words,
-            positions,
-            norm,
-        } = self.embedding;
+        let Embedding { words, positions, norm } = self.embedding;
         let width = norm.width();
         for (index, (row, &id)) in self.rows.chunks_exact_mut(width).zip(self.ids).enumerate() {
             let word = &words[id as usize * width..][..width];
@@ -167,23 +134,14 @@ mod tests {
         let mut random = naive::Random::new(5);
         let norm = LayerNorm::new(random.values(WIDTH), random.values(WIDTH), 1e-12).unwrap();
         let words = random.values(vocabulary * WIDTH);
-        Embedding::new(
-            words,
-            random.values(positions * WIDTH),
-            &random.values(WIDTH),
-            norm,
-        )
-        .unwrap()
+        Embedding::new(words, random.values(positions * WIDTH), &random.values(WIDTH), norm).unwrap()
     }
 
     #[test]
     fn a_row_is_its_word_its_position_and_the_type_normalised() {
         let mut random = naive::Random::new(9);
-        let (words, positions, token_type) = (
-            random.values(50 * WIDTH),
-            random.values(512 * WIDTH),
-            random.values(WIDTH),
-        );
+        let (words, positions, token_type) =
+            (random.values(50 * WIDTH), random.values(512 * WIDTH), random.values(WIDTH));
         let (weight, bias) = (random.values(WIDTH), random.values(WIDTH));
         let cu_seqlens = [0, 1, 4, 516];
         let ids: Vec<u32> = (0..516).map(|index| index * 31 % 50).collect();
@@ -193,9 +151,7 @@ mod tests {
             for (position, &id) in ids[pair[0] as usize..pair[1] as usize].iter().enumerate() {
                 for column in 0..WIDTH {
                     sums.push(
-                        words[id as usize * WIDTH + column]
-                            + positions[position * WIDTH + column]
-                            + token_type[column],
+                        words[id as usize * WIDTH + column] + positions[position * WIDTH + column] + token_type[column],
                     );
                 }
             }
@@ -208,9 +164,7 @@ mod tests {
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let mut out = vec![f32::NAN; ids.len() * WIDTH];
-                Threads::new(threads)
-                    .unwrap()
-                    .install(|team| embedding.run_on(isa, &ids, sequences, &mut out, team));
+                Threads::new(threads).unwrap().install(|team| embedding.run_on(isa, &ids, sequences, &mut out, team));
                 naive::assert_close(&out, &expected, 2e-5);
             }
         }
@@ -218,9 +172,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_writes_nothing() {
-        embedding(3, 4)
-            .run(&[], Sequences::new(&[0]).unwrap(), &mut [], Team::ALONE)
-            .unwrap();
+        embedding(3, 4).run(&[], Sequences::new(&[0]).unwrap(), &mut [], Team::ALONE).unwrap();
     }
 
     #[test]
@@ -228,38 +180,10 @@ mod tests {
         let embedding = embedding(3, 4);
         let run = |ids: &[u32], cu_seqlens: &[u32]| {
             let mut out = vec![0.0; ids.len() * WIDTH];
-            embedding
-                .run(
-                    ids,
-                    Sequences::new(cu_seqlens).unwrap(),
-                    &mut out,
-                    Team::ALONE,
-                )
-                .unwrap_err()
+            embedding.run(ids, Sequences::new(cu_seqlens).unwrap(), &mut out, Team::ALONE).unwrap_err()
         };
-        assert_eq!(
-            run(&[0, 3], &[0, 2]),
-            ShapeError::Id {
-                index: 1,
-                id: 3,
-                vocabulary: 3
-            }
-        );
-        assert_eq!(
-            run(&[0; 6], &[0, 1, 6]),
-            ShapeError::TooLong {
-                index: 1,
-                length: 5,
-                length_max: 4
-            }
-        );
-        assert_eq!(
-            run(&[0; 2], &[0, 3]),
-            ShapeError::Length {
-                operand: "ids",
-                actual: 2,
-                expected: 3
-            }
-        );
+        assert_eq!(run(&[0, 3], &[0, 2]), ShapeError::Id { index: 1, id: 3, vocabulary: 3 });
+        assert_eq!(run(&[0; 6], &[0, 1, 6]), ShapeError::TooLong { index: 1, length: 5, length_max: 4 });
+        assert_eq!(run(&[0; 2], &[0, 3]), ShapeError::Length { operand: "ids", actual: 2, expected: 3 });
     }
 }

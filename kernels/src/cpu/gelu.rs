@@ -9,10 +9,7 @@ use super::simd::Simd;
 #[inline(always)]
 pub(crate) fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     let half = simd.mul(x, simd.splat(0.5));
-    let erf = erf(
-        simd,
-        simd.mul(x, simd.splat(std::f32::consts::FRAC_1_SQRT_2)),
-    );
+    let erf = erf(simd, simd.mul(x, simd.splat(std::f32::consts::FRAC_1_SQRT_2)));
     simd.mul_add(half, erf, half)
 }
 
@@ -29,14 +26,7 @@ fn erf<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
         1.874_160_8e-1,
         std::f32::consts::FRAC_2_SQRT_PI,
     ];
-    const EVEN: [f32; 6] = [
-        3.891_857_3e-5,
-        1.143_296e-3,
-        1.475_208_8e-2,
-        1.129_456_8e-1,
-        4.994_258e-1,
-        1.0,
-    ];
+    const EVEN: [f32; 6] = [3.891_857_3e-5, 1.143_296e-3, 1.475_208_8e-2, 1.129_456_8e-1, 4.994_258e-1, 1.0];
 
     let x = simd.max(simd.min(x, simd.splat(END)), simd.splat(-END));
     let square = simd.mul(x, x);
@@ -46,11 +36,7 @@ fn erf<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
 
 /// The polynomial in `x` whose coefficients are given from the highest power down.
 #[inline(always)]
-pub(crate) fn polynomial<S: Simd, const N: usize>(
-    simd: S,
-    x: S::Vector,
-    coefficients: &[f32; N],
-) -> S::Vector {
+pub(crate) fn polynomial<S: Simd, const N: usize>(simd: S, x: S::Vector, coefficients: &[f32; N]) -> S::Vector {
     let mut sum = simd.splat(coefficients[0]);
     for &coefficient in &coefficients[1..] {
         sum = simd.mul_add(sum, x, simd.splat(coefficient));
@@ -78,20 +64,15 @@ mod tests {
 
     #[test]
     fn gelu_is_exact_to_two_parts_in_ten_million() {
-        let inputs: Vec<f32> = (-6 * 4096..=6 * 4096)
-            .map(|step| step as f32 / 4096.0 * std::f32::consts::SQRT_2)
-            .collect();
+        let inputs: Vec<f32> =
+            (-6 * 4096..=6 * 4096).map(|step| step as f32 / 4096.0 * std::f32::consts::SQRT_2).collect();
         for isa in Isa::available() {
             let mut outputs = inputs.clone();
             isa.run(Gelu(&mut outputs));
             for (&x, &actual) in inputs.iter().zip(&outputs) {
                 let error = (f64::from(actual) - naive::gelu(f64::from(x))).abs();
                 let allowed = 2e-7 * f64::from(x.abs()).max(1.0);
-                assert!(
-                    error <= allowed,
-                    "{}: gelu({x}) = {actual}, off by {error:e}",
-                    isa.name()
-                );
+                assert!(error <= allowed, "{}: gelu({x}) = {actual}, off by {error:e}", isa.name());
             }
         }
     }
@@ -101,15 +82,9 @@ mod tests {
         for isa in Isa::available() {
             let mut values = [1e30, 50.0, -50.0, 0.0, f32::INFINITY, f32::NAN];
             isa.run(Gelu(&mut values));
-            assert!(
-                (values[0] / 1e30 - 1.0).abs() < 2e-7 && (values[1] - 50.0).abs() < 1e-5,
-                "{values:?}"
-            );
+            assert!((values[0] / 1e30 - 1.0).abs() < 2e-7 && (values[1] - 50.0).abs() < 1e-5, "{values:?}");
             assert!(values[2].abs() < 1e-5 && values[3] == 0.0, "{values:?}");
-            assert!(
-                values[4] == f32::INFINITY && values[5].is_nan(),
-                "{values:?}"
-            );
+            assert!(values[4] == f32::INFINITY && values[5].is_nan(), "{values:?}");
         }
     }
 }

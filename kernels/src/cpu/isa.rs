@@ -77,10 +77,7 @@ impl Isa {
     }
 
     /// Runs a kernel in a function that is compiled for this set.
-    #[expect(
-        unsafe_code,
-        reason = "the one place that enters code compiled for more than the baseline"
-    )]
+    #[expect(unsafe_code, reason = "the one place that enters code compiled for more than the baseline")]
     pub(crate) fn run<K: Kernel>(self, kernel: K) {
         #[cfg(target_arch = "x86_64")]
         {

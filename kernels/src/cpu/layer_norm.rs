@@ -18,11 +18,7 @@ impl LayerNorm {
     pub fn new(weight: Vec<f32>, bias: Vec<f32>, epsilon: f32) -> Result<Self, ShapeError> {
         ShapeError::check_size("width", weight.len())?;
         ShapeError::check_len("bias", bias.len(), weight.len())?;
-        Ok(Self {
-            weight,
-            bias,
-            epsilon,
-        })
+        Ok(Self { weight, bias, epsilon })
     }
 
     /// The values in a row.
@@ -31,12 +27,7 @@ impl LayerNorm {
     }
 
     /// Replaces `x` by the normalisation of `x + residual`, row by row.
-    pub fn add_residual(
-        &self,
-        x: &mut [f32],
-        residual: &[f32],
-        team: Team,
-    ) -> Result<(), ShapeError> {
+    pub fn add_residual(&self, x: &mut [f32], residual: &[f32], team: Team) -> Result<(), ShapeError> {
         let width = self.width();
         ShapeError::check_len("x", x.len(), x.len() / width * width)?;
         ShapeError::check_len("residual", residual.len(), x.len())?;
@@ -47,11 +38,7 @@ impl LayerNorm {
     fn add_residual_on(&self, isa: Isa, x: &mut [f32], residual: &[f32], team: Team) {
         team.for_rows(x, self.width(), ROW_FLOP * self.width(), |first, x| {
             let residual = &residual[first * self.width()..][..x.len()];
-            isa.run(AddResidual {
-                norm: self,
-                x,
-                residual,
-            });
+            isa.run(AddResidual { norm: self, x, residual });
         });
     }
 
@@ -77,10 +64,7 @@ impl LayerNorm {
         let parameters = self.weight.chunks(S::WIDTH).zip(self.bias.chunks(S::WIDTH));
         for (chunk, (weight, bias)) in row.chunks_mut(S::WIDTH).zip(parameters) {
             let x = simd.mul(simd.sub(simd.read(chunk, 0.0), mean), deviation);
-            simd.write(
-                chunk,
-                simd.mul_add(x, simd.read(weight, 0.0), simd.read(bias, 0.0)),
-            );
+            simd.write(chunk, simd.mul_add(x, simd.read(weight, 0.0), simd.read(bias, 0.0)));
         }
     }
 }
@@ -98,11 +82,7 @@ impl Kernel for AddResidual<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let width = self.norm.width();
-        for (row, residual) in self
-            .x
-            .chunks_exact_mut(width)
-            .zip(self.residual.chunks_exact(width))
-        {
+        for (row, residual) in self.x.chunks_exact_mut(width).zip(self.residual.chunks_exact(width)) {
             for (x, residual) in row.chunks_mut(S::WIDTH).zip(residual.chunks(S::WIDTH)) {
                 let sum = simd.add(simd.read(x, 0.0), simd.read(residual, 0.0));
                 simd.write(x, sum);
@@ -123,25 +103,15 @@ mod tests {
     fn check(rows: usize, width: usize, offset: f32, seed: u64) {
         let mut random = naive::Random::new(seed);
         let (weight, bias) = (random.values(width), random.values(width));
-        let x: Vec<f32> = random
-            .values(rows * width)
-            .iter()
-            .map(|x| x + offset)
-            .collect();
+        let x: Vec<f32> = random.values(rows * width).iter().map(|x| x + offset).collect();
         let residual = random.values(rows * width);
-        let sum: Vec<f32> = x
-            .iter()
-            .zip(&residual)
-            .map(|(x, residual)| x + residual)
-            .collect();
+        let sum: Vec<f32> = x.iter().zip(&residual).map(|(x, residual)| x + residual).collect();
         let expected = naive::layer_norm(&sum, &weight, &bias, 1e-12);
         let norm = LayerNorm::new(weight, bias, 1e-12).unwrap();
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let mut actual = x.clone();
-                Threads::new(threads)
-                    .unwrap()
-                    .install(|team| norm.add_residual_on(isa, &mut actual, &residual, team));
+                Threads::new(threads).unwrap().install(|team| norm.add_residual_on(isa, &mut actual, &residual, team));
                 naive::assert_close(&actual, &expected, 2e-5 * f64::from(1.0 + offset.abs()));
             }
         }
@@ -172,13 +142,8 @@ mod tests {
     fn a_residual_of_another_shape_is_refused() {
         let norm = LayerNorm::new(vec![1.0; 4], vec![0.0; 4], 1e-12).unwrap();
         assert_eq!(
-            norm.add_residual(&mut [1.0; 8], &[1.0; 4], Team::ALONE)
-                .unwrap_err(),
-            ShapeError::Length {
-                operand: "residual",
-                actual: 4,
-                expected: 8
-            }
+            norm.add_residual(&mut [1.0; 8], &[1.0; 4], Team::ALONE).unwrap_err(),
+            ShapeError::Length { operand: "residual", actual: 4, expected: 8 }
         );
     }
 }

@@ -30,12 +30,7 @@ pub struct Linear {
 
 impl Linear {
     /// Takes a weight of `[outputs, inputs]`, as model files hold it, and a bias of `[outputs]`.
-    pub fn new(
-        weight: &[f32],
-        bias: Vec<f32>,
-        inputs: usize,
-        activation: Activation,
-    ) -> Result<Self, ShapeError> {
+    pub fn new(weight: &[f32], bias: Vec<f32>, inputs: usize, activation: Activation) -> Result<Self, ShapeError> {
         Self::for_isa(Isa::detect(), weight, bias, inputs, activation)
     }
 
@@ -52,22 +47,8 @@ impl Linear {
         ShapeError::check_len("weight", weight.len(), outputs.saturating_mul(inputs))?;
         let width = tile::PANEL_VECTORS * isa.width();
         let mut panels = Buffer::zeroed(tile::panels_len(width, outputs, inputs));
-        tile::pack_transposed(
-            panels.as_mut_slice(),
-            width,
-            weight,
-            inputs,
-            outputs,
-            inputs,
-        );
-        Ok(Self {
-            isa,
-            panels,
-            bias,
-            inputs,
-            outputs,
-            activation,
-        })
+        tile::pack_transposed(panels.as_mut_slice(), width, weight, inputs, outputs, inputs);
+        Ok(Self { isa, panels, bias, inputs, outputs, activation })
     }
 
     /// The values that each row of the output has.
@@ -81,24 +62,13 @@ impl Linear {
         ShapeError::check_len("x", x.len(), rows * self.inputs)?;
         ShapeError::check_len("out", out.len(), rows * self.outputs)?;
 
-        let panels = self
-            .outputs
-            .div_ceil(tile::PANEL_VECTORS * self.isa.width());
+        let panels = self.outputs.div_ceil(tile::PANEL_VECTORS * self.isa.width());
         let team = team.for_flop(2 * rows * self.inputs * self.outputs);
         let grid = Grid::new(rows, panels, self.inputs, team);
-        let out = Output {
-            start: out.as_mut_ptr(),
-            len: out.len(),
-        };
+        let out = Output { start: out.as_mut_ptr(), len: out.len() };
         team.for_each(grid.parts(), |part| {
             let (rows, panels) = grid.part(part);
-            self.isa.run(Part {
-                linear: self,
-                x,
-                out: &out,
-                rows,
-                panels,
-            });
+            self.isa.run(Part { linear: self, x, out: &out, rows, panels });
         });
         Ok(())
     }
@@ -123,17 +93,8 @@ impl Grid {
         let rows_part = tiles.max(1) * TILE_ROWS_MAX;
         let row_parts = rows.div_ceil(rows_part).max(1);
         // Two parts a thread even out what other processes take from one of them.
-        let wanted = if team.size() == 1 {
-            1
-        } else {
-            (2 * team.size()).div_ceil(row_parts)
-        };
-        Self {
-            rows,
-            rows_part,
-            panels,
-            panels_part: panels.div_ceil(wanted).max(1),
-        }
+        let wanted = if team.size() == 1 { 1 } else { (2 * team.size()).div_ceil(row_parts) };
+        Self { rows, rows_part, panels, panels_part: panels.div_ceil(wanted).max(1) }
     }
 
     fn parts(&self) -> usize {
@@ -144,10 +105,7 @@ impl Grid {
         let panel_parts = self.panels.div_ceil(self.panels_part);
         let row = index / panel_parts * self.rows_part;
         let panel = index % panel_parts * self.panels_part;
-        (
-            row..self.rows.min(row + self.rows_part),
-            panel..self.panels.min(panel + self.panels_part),
-        )
+        (row..self.rows.min(row + self.rows_part), panel..self.panels.min(panel + self.panels_part))
     }
 }
 
@@ -157,10 +115,7 @@ struct Output {
     len: usize,
 }
 
-#[expect(
-    unsafe_code,
-    reason = "parts write columns beside each other, which no split of a slice can express"
-)]
+#[expect(unsafe_code, reason = "parts write columns beside each other, which no split of a slice can express")]
 // SAFETY: `Output` stands for a `&mut [f32]` that `Linear::run` holds; its parts write disjoint values (see `Grid`).
 unsafe impl Sync for Output {}
 
@@ -186,14 +141,7 @@ struct Part<'a> {
 impl Kernel for Part<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Linear {
-            panels,
-            bias,
-            inputs,
-            outputs,
-            activation,
-            ..
-        } = self.linear;
+        let Linear { panels, bias, inputs, outputs, activation, .. } = self.linear;
         let (width, depth) = (panel_width::<S>(), *inputs);
         let mut tile = Tile([0.0; TILE_LEN_MAX]);
         for panel in self.panels {
@@ -203,11 +151,7 @@ impl Kernel for Part<'_> {
             let panel = &panels.as_slice()[panel * width * depth..][..width * depth];
             for start in self.rows.clone().step_by(S::TILE_ROWS) {
                 let count = S::TILE_ROWS.min(self.rows.end - start);
-                let rows = Rows {
-                    values: &self.x[start * depth..],
-                    stride: depth,
-                    depth,
-                };
+                let rows = Rows { values: &self.x[start * depth..], stride: depth, depth };
                 tile::multiply(simd, count, rows, panel, &mut tile.0, width);
                 for (row, sums) in tile.0.chunks_exact(width).take(count).enumerate() {
                     #[expect(unsafe_code, reason = "see `Output`")]
@@ -227,10 +171,7 @@ struct Tile([f32; TILE_LEN_MAX]);
 /// Writes a row of sums with the bias added and the activation applied, while it is still in the first-level cache.
 #[inline(always)]
 fn finish<S: Simd>(simd: S, sums: &[f32], bias: &[f32], activation: Activation, out: &mut [f32]) {
-    let vectors = sums
-        .chunks_exact(S::WIDTH)
-        .zip(bias.chunks(S::WIDTH))
-        .zip(out.chunks_mut(S::WIDTH));
+    let vectors = sums.chunks_exact(S::WIDTH).zip(bias.chunks(S::WIDTH)).zip(out.chunks_mut(S::WIDTH));
     for ((sums, bias), out) in vectors {
         let x = simd.add(simd.read(sums, 0.0), simd.read(bias, 0.0));
         let x = match activation {
@@ -251,11 +192,7 @@ mod tests {
 
     fn check(rows: usize, inputs: usize, outputs: usize, activation: Activation, seed: u64) {
         let mut random = naive::Random::new(seed);
-        let (x, weight, bias) = (
-            random.values(rows * inputs),
-            random.values(outputs * inputs),
-            random.values(outputs),
-        );
+        let (x, weight, bias) = (random.values(rows * inputs), random.values(outputs * inputs), random.values(outputs));
         let expected = naive::linear(&x, &weight, &bias, activation == Activation::Gelu);
         for isa in Isa::available() {
             let linear = Linear::for_isa(isa, &weight, bias.clone(), inputs, activation).unwrap();
@@ -263,16 +200,8 @@ mod tests {
             linear.run(&x, &mut alone, Team::ALONE).unwrap();
             naive::assert_close(&alone, &expected, 1e-6 * inputs as f64);
             let mut shared = vec![f32::NAN; rows * outputs];
-            Threads::new(3)
-                .unwrap()
-                .install(|team| linear.run(&x, &mut shared, team))
-                .unwrap();
-            assert_eq!(
-                alone,
-                shared,
-                "a thread count changed the result on {}",
-                isa.name()
-            );
+            Threads::new(3).unwrap().install(|team| linear.run(&x, &mut shared, team)).unwrap();
+            assert_eq!(alone, shared, "a thread count changed the result on {}", isa.name());
         }
     }
 
@@ -294,29 +223,17 @@ mod tests {
     fn wrong_shapes_are_refused_before_anything_is_written() {
         assert_eq!(
             Linear::new(&[0.0; 5], vec![0.0; 2], 3, Activation::Identity).unwrap_err(),
-            ShapeError::Length {
-                operand: "weight",
-                actual: 5,
-                expected: 6
-            }
+            ShapeError::Length { operand: "weight", actual: 5, expected: 6 }
         );
         let linear = Linear::new(&[1.0; 6], vec![0.0; 2], 3, Activation::Identity).unwrap();
         let mut out = [7.0; 4];
         assert_eq!(
             linear.run(&[1.0; 5], &mut out, Team::ALONE).unwrap_err(),
-            ShapeError::Length {
-                operand: "x",
-                actual: 5,
-                expected: 3
-            }
+            ShapeError::Length { operand: "x", actual: 5, expected: 3 }
         );
         assert_eq!(
             linear.run(&[1.0; 9], &mut out, Team::ALONE).unwrap_err(),
-            ShapeError::Length {
-                operand: "out",
-                actual: 4,
-                expected: 6
-            }
+            ShapeError::Length { operand: "out", actual: 4, expected: 6 }
         );
         assert_eq!(out, [7.0; 4]);
     }

@@ -29,10 +29,7 @@ pub(crate) fn assert_close(actual: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(actual.len(), expected.len());
     for (index, (&actual, &expected)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(actual) - expected).abs();
-        assert!(
-            error <= tolerance * expected.abs().max(1.0),
-            "value {index} is {actual}, expected {expected}"
-        );
+        assert!(error <= tolerance * expected.abs().max(1.0), "value {index} is {actual}, expected {expected}");
     }
 }
 
@@ -46,9 +43,7 @@ fn erf(x: f64) -> f64 {
         }
         return sum * std::f64::consts::FRAC_2_SQRT_PI;
     }
-    let fraction = (1..100)
-        .rev()
-        .fold(0.0, |rest, n| f64::from(n) / 2.0 / (x.abs() + rest));
+    let fraction = (1..100).rev().fold(0.0, |rest, n| f64::from(n) / 2.0 / (x.abs() + rest));
     let complement = (-x * x).exp() / (x.abs() + fraction) * std::f64::consts::FRAC_2_SQRT_PI / 2.0;
     x.signum() * (1.0 - complement)
 }
@@ -62,11 +57,7 @@ pub(crate) fn linear(x: &[f32], weight: &[f32], bias: &[f32], is_gelu: bool) -> 
     let mut out = Vec::new();
     for x in x.chunks_exact(inputs) {
         for (weight, &bias) in weight.chunks_exact(inputs).zip(bias) {
-            let product: f64 = x
-                .iter()
-                .zip(weight)
-                .map(|(&x, &weight)| f64::from(x) * f64::from(weight))
-                .sum();
+            let product: f64 = x.iter().zip(weight).map(|(&x, &weight)| f64::from(x) * f64::from(weight)).sum();
             let value = product + f64::from(bias);
             out.push(if is_gelu { gelu(value) } else { value });
         }
@@ -79,27 +70,15 @@ pub(crate) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f64) 
     let mut out = Vec::new();
     for row in x.chunks_exact(width) {
         let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / width as f64;
-        let variance = row
-            .iter()
-            .map(|&x| (f64::from(x) - mean).powi(2))
-            .sum::<f64>()
-            / width as f64;
+        let variance = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / width as f64;
         for ((&x, &weight), &bias) in row.iter().zip(weight).zip(bias) {
-            out.push(
-                (f64::from(x) - mean) / (variance + epsilon).sqrt() * f64::from(weight)
-                    + f64::from(bias),
-            );
+            out.push((f64::from(x) - mean) / (variance + epsilon).sqrt() * f64::from(weight) + f64::from(bias));
         }
     }
     out
 }
 
-pub(crate) fn attention(
-    qkv: &[f32],
-    sequences: Sequences<'_>,
-    hidden: usize,
-    heads: usize,
-) -> Vec<f64> {
+pub(crate) fn attention(qkv: &[f32], sequences: Sequences<'_>, hidden: usize, heads: usize) -> Vec<f64> {
     let depth = hidden / heads;
     let at = |row: usize, column: usize| f64::from(qkv[row * 3 * hidden + column]);
     let mut out = vec![0.0; sequences.tokens() * hidden];
@@ -109,11 +88,7 @@ pub(crate) fn attention(
             for query in range.clone() {
                 let scores: Vec<f64> = range
                     .clone()
-                    .map(|key| {
-                        (0..depth)
-                            .map(|d| at(query, column + d) * at(key, hidden + column + d))
-                            .sum::<f64>()
-                    })
+                    .map(|key| (0..depth).map(|d| at(query, column + d) * at(key, hidden + column + d)).sum::<f64>())
                     .map(|score| score / (depth as f64).sqrt())
                     .collect();
                 let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -121,8 +96,7 @@ pub(crate) fn attention(
                 let sum: f64 = weights.iter().sum();
                 for (key, weight) in range.clone().zip(&weights) {
                     for d in 0..depth {
-                        out[query * hidden + column + d] +=
-                            weight / sum * at(key, 2 * hidden + column + d);
+                        out[query * hidden + column + d] += weight / sum * at(key, 2 * hidden + column + d);
                     }
                 }
             }

@@ -13,13 +13,7 @@ pub enum Pooling {
 
 impl Pooling {
     /// Writes `[sequences, width]` from `[tokens, width]`, each vector divided by its length. A vector of zeros stays one.
-    pub fn run(
-        self,
-        rows: &[f32],
-        sequences: Sequences<'_>,
-        width: usize,
-        out: &mut [f32],
-    ) -> Result<(), ShapeError> {
+    pub fn run(self, rows: &[f32], sequences: Sequences<'_>, width: usize, out: &mut [f32]) -> Result<(), ShapeError> {
         ShapeError::check_size("width", width)?;
         ShapeError::check_len("rows", rows.len(), sequences.tokens() * width)?;
         ShapeError::check_len("out", out.len(), sequences.len() * width)?;
@@ -27,20 +21,11 @@ impl Pooling {
             // The divisor of the mean falls out of the normalisation, so the sum is as good.
             out.copy_from_slice(&rows[range.start * width..][..width]);
             if self == Self::Mean {
-                for row in rows[range.start * width..range.end * width]
-                    .chunks_exact(width)
-                    .skip(1)
-                {
-                    out.iter_mut()
-                        .zip(row)
-                        .for_each(|(out, value)| *out += value);
+                for row in rows[range.start * width..range.end * width].chunks_exact(width).skip(1) {
+                    out.iter_mut().zip(row).for_each(|(out, value)| *out += value);
                 }
             }
-            let length = out
-                .iter()
-                .map(|&value| f64::from(value) * f64::from(value))
-                .sum::<f64>()
-                .sqrt();
+            let length = out.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
             if length > 0.0 {
                 let scale = (1.0 / length) as f32;
                 out.iter_mut().for_each(|value| *value *= scale);
@@ -56,34 +41,18 @@ mod tests {
 
     fn check(pooling: Pooling, rows: &[f32], cu_seqlens: &[u32], expected: &[f32]) {
         let mut out = vec![f32::NAN; expected.len()];
-        pooling
-            .run(rows, Sequences::new(cu_seqlens).unwrap(), 2, &mut out)
-            .unwrap();
-        super::super::naive::assert_close(
-            &out,
-            &expected.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(),
-            1e-7,
-        );
+        pooling.run(rows, Sequences::new(cu_seqlens).unwrap(), 2, &mut out).unwrap();
+        super::super::naive::assert_close(&out, &expected.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1e-7);
     }
 
     #[test]
     fn the_mean_of_a_sequence_has_length_one() {
-        check(
-            Pooling::Mean,
-            &[1.0, 0.0, 5.0, 8.0, 0.0, 2.0],
-            &[0, 2, 3],
-            &[0.6, 0.8, 0.0, 1.0],
-        );
+        check(Pooling::Mean, &[1.0, 0.0, 5.0, 8.0, 0.0, 2.0], &[0, 2, 3], &[0.6, 0.8, 0.0, 1.0]);
     }
 
     #[test]
     fn the_first_token_can_stand_for_a_sequence() {
-        check(
-            Pooling::Cls,
-            &[3.0, 4.0, 5.0, 8.0, 0.0, 2.0],
-            &[0, 2, 3],
-            &[0.6, 0.8, 0.0, 1.0],
-        );
+        check(Pooling::Cls, &[3.0, 4.0, 5.0, 8.0, 0.0, 2.0], &[0, 2, 3], &[0.6, 0.8, 0.0, 1.0]);
     }
 
     #[test]
@@ -96,14 +65,8 @@ mod tests {
     fn rows_must_match_the_sequences() {
         let sequences = Sequences::new(&[0, 2]).unwrap();
         assert_eq!(
-            Pooling::Mean
-                .run(&[0.0; 2], sequences, 2, &mut [0.0; 2])
-                .unwrap_err(),
-            ShapeError::Length {
-                operand: "rows",
-                actual: 2,
-                expected: 4
-            }
+            Pooling::Mean.run(&[0.0; 2], sequences, 2, &mut [0.0; 2]).unwrap_err(),
+            ShapeError::Length { operand: "rows", actual: 2, expected: 4 }
         );
     }
 }

@@ -17,10 +17,7 @@ pub(crate) trait Simd: Copy {
 
     /// # Safety
     /// `from` is readable for `WIDTH` values.
-    #[expect(
-        unsafe_code,
-        reason = "the inner loop of the matrix product cannot pay for bounds checks"
-    )]
+    #[expect(unsafe_code, reason = "the inner loop of the matrix product cannot pay for bounds checks")]
     unsafe fn load(self, from: *const f32) -> Self::Vector;
 
     /// # Safety
@@ -87,11 +84,7 @@ const PORTABLE_WIDTH: usize = 8;
 
 impl Portable {
     #[inline(always)]
-    fn zip(
-        a: [f32; PORTABLE_WIDTH],
-        b: [f32; PORTABLE_WIDTH],
-        op: impl Fn(f32, f32) -> f32,
-    ) -> [f32; PORTABLE_WIDTH] {
+    fn zip(a: [f32; PORTABLE_WIDTH], b: [f32; PORTABLE_WIDTH], op: impl Fn(f32, f32) -> f32) -> [f32; PORTABLE_WIDTH] {
         std::array::from_fn(|lane| op(a[lane], b[lane]))
     }
 }

@@ -33,14 +33,7 @@ fn exp_of_negative<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     /// ln 2 in two parts, the first exact in so few bits that its product with a whole number is exact.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     /// `(exp(r) − 1 − r) / r²` on ±ln(2)/2, from the Cephes library.
-    const COEFFICIENTS: [f32; 6] = [
-        1.987_569_1e-4,
-        1.398_2e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ];
+    const COEFFICIENTS: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 
     let x = simd.max(x, simd.splat(-87.0));
     let scaled = simd.mul_add(x, simd.splat(std::f32::consts::LOG2_E), simd.splat(ROUND));
@@ -72,20 +65,15 @@ mod tests {
     fn weights_are_exponentials_below_the_maximum() {
         for isa in Isa::available() {
             for len in [1, 2, 15, 16, 17, 512, 4099] {
-                let scores: Vec<f32> = (0..len)
-                    .map(|index| 40.0 - (index * 7919 % len) as f32 * 160.0 / len as f32)
-                    .collect();
+                let scores: Vec<f32> =
+                    (0..len).map(|index| 40.0 - (index * 7919 % len) as f32 * 160.0 / len as f32).collect();
                 let max = scores.iter().copied().fold(f32::MIN, f32::max);
                 let mut weights = scores.clone();
                 isa.run(Exponentials(&mut weights, 0.5));
                 for (&score, &weight) in scores.iter().zip(&weights) {
                     let expected = (f64::from(score - max) * 0.5).exp();
                     let error = (f64::from(weight) - expected).abs() / expected;
-                    assert!(
-                        error < 2e-7,
-                        "{}: exp({score}) off by {error:e}",
-                        isa.name()
-                    );
+                    assert!(error < 2e-7, "{}: exp({score}) off by {error:e}", isa.name());
                 }
             }
         }

@@ -25,10 +25,7 @@ pub enum ThreadsError {
     #[error("{count} threads were asked for, over the limit of {THREADS_MAX}")]
     TooMany { count: usize },
     #[error("{count} threads could not be started")]
-    Start {
-        count: usize,
-        source: rayon::ThreadPoolBuildError,
-    },
+    Start { count: usize, source: rayon::ThreadPoolBuildError },
 }
 
 /// More than any machine that this was tried on; a typing error should not start a million threads.
@@ -54,29 +51,21 @@ impl Threads {
 
     /// The number of threads.
     pub fn count(&self) -> usize {
-        self.pool
-            .as_ref()
-            .map_or(1, rayon::ThreadPool::current_num_threads)
+        self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
     }
 
     /// Runs `work` on one of the threads, with the team of all of them.
     pub fn install<R: Send>(&self, work: impl FnOnce(Team) -> R + Send) -> R {
         match &self.pool {
             None => work(Team::ALONE),
-            Some(pool) => pool.install(|| {
-                work(Team {
-                    size: pool.current_num_threads(),
-                })
-            }),
+            Some(pool) => pool.install(|| work(Team { size: pool.current_num_threads() })),
         }
     }
 }
 
 impl fmt::Debug for Threads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Threads")
-            .field("count", &self.count())
-            .finish()
+        f.debug_struct("Threads").field("count", &self.count()).finish()
     }
 }
 
@@ -116,18 +105,12 @@ impl Team {
             return work(0, rows);
         }
         let run = count.div_ceil(self.size);
-        rows.par_chunks_mut(run * width)
-            .enumerate()
-            .for_each(|(index, rows)| work(index * run, rows));
+        rows.par_chunks_mut(run * width).enumerate().for_each(|(index, rows)| work(index * run, rows));
     }
 
     /// The team for a piece of work of so many operations: this one, or one thread if the piece is small.
     pub(crate) fn for_flop(self, flop: usize) -> Self {
-        if flop < Self::SHARE_FLOP_MIN {
-            Self::ALONE
-        } else {
-            self
-        }
+        if flop < Self::SHARE_FLOP_MIN { Self::ALONE } else { self }
     }
 }
 
@@ -155,9 +138,6 @@ mod tests {
     #[test]
     fn zero_and_absurd_thread_counts_are_refused() {
         assert!(matches!(Threads::new(0), Err(ThreadsError::Zero)));
-        assert!(matches!(
-            Threads::new(1 << 20),
-            Err(ThreadsError::TooMany { count: 1_048_576 })
-        ));
+        assert!(matches!(Threads::new(1 << 20), Err(ThreadsError::TooMany { count: 1_048_576 })));
     }
 }

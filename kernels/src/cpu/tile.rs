@@ -31,10 +31,7 @@ pub(crate) struct Rows<'a> {
 ///
 /// The sum runs over `k` in order, in one accumulator a value: a row's result does not depend on its neighbours.
 #[inline(always)]
-#[expect(
-    unsafe_code,
-    reason = "the inner loop cannot pay for bounds checks: they are made here, once a tile"
-)]
+#[expect(unsafe_code, reason = "the inner loop cannot pay for bounds checks: they are made here, once a tile")]
 pub(crate) fn multiply<S: Simd>(
     simd: S,
     count: usize,
@@ -43,11 +40,7 @@ pub(crate) fn multiply<S: Simd>(
     out: &mut [f32],
     out_stride: usize,
 ) {
-    let Rows {
-        values,
-        stride,
-        depth,
-    } = rows;
+    let Rows { values, stride, depth } = rows;
     let width = panel_width::<S>();
     const { assert!(TILE_ROWS_MAX.is_multiple_of(S::TILE_ROWS)) };
     assert!(0 < count && count <= S::TILE_ROWS);
@@ -122,11 +115,7 @@ pub(crate) fn pack_transposed(
     columns: usize,
     depth: usize,
 ) {
-    for (index, panel) in panels
-        .chunks_exact_mut(depth * width)
-        .take(columns.div_ceil(width))
-        .enumerate()
-    {
+    for (index, panel) in panels.chunks_exact_mut(depth * width).take(columns.div_ceil(width)).enumerate() {
         let first = index * width;
         let used = width.min(columns - first);
         if used < width {
@@ -142,19 +131,8 @@ pub(crate) fn pack_transposed(
 }
 
 /// Lays out a matrix of `depth` rows of `columns` values, rows `stride` apart, as the panels of a product with it.
-pub(crate) fn pack(
-    panels: &mut [f32],
-    width: usize,
-    source: &[f32],
-    stride: usize,
-    columns: usize,
-    depth: usize,
-) {
-    for (index, panel) in panels
-        .chunks_exact_mut(depth * width)
-        .take(columns.div_ceil(width))
-        .enumerate()
-    {
+pub(crate) fn pack(panels: &mut [f32], width: usize, source: &[f32], stride: usize, columns: usize, depth: usize) {
+    for (index, panel) in panels.chunks_exact_mut(depth * width).take(columns.div_ceil(width)).enumerate() {
         let first = index * width;
         let used = width.min(columns - first);
         for (k, row) in panel.chunks_exact_mut(width).enumerate() {

@@ -1,8 +1,5 @@
 //! AVX-512 and AVX2 with FMA.
-#![expect(
-    unsafe_code,
-    reason = "intrinsics may run only where the machine has them; the token types are the proof"
-)]
+#![expect(unsafe_code, reason = "intrinsics may run only where the machine has them; the token types are the proof")]
 
 use std::arch::x86_64::*;
 
@@ -153,10 +150,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn max_value(self, vector: __m256) -> f32 {
-        self.lanes(vector)
-            .iter()
-            .copied()
-            .fold(f32::NEG_INFINITY, f32::max)
+        self.lanes(vector).iter().copied().fold(f32::NEG_INFINITY, f32::max)
     }
 }
 

@@ -53,11 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("engine   threads    min s  median s    max s    CPU s   tokens/s");
 
     let mut ratios = Vec::new();
-    for (name, threads) in if all == 1 {
-        vec![("1t", 1)]
-    } else {
-        vec![("1t", 1), ("all", all)]
-    } {
+    for (name, threads) in if all == 1 { vec![("1t", 1)] } else { vec![("1t", 1), ("all", all)] } {
         let mut encoder = Encoder::load(model, threads)?;
         let (mut ours, mut theirs) = (Times::default(), Times::default());
         for round in 0..rounds {
@@ -97,14 +93,8 @@ fn run(encoder: &mut Encoder, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, Box<d
 
 /// Refuses to compare engines that do not compute the same thing.
 fn check_equal(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> Result<(), Box<dyn Error>> {
-    let cosine = |(a, b): (&Vec<f32>, &Vec<f32>)| {
-        a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>()
-    };
-    let lowest = ours
-        .iter()
-        .zip(theirs)
-        .map(cosine)
-        .fold(f64::INFINITY, f64::min);
+    let cosine = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let lowest = ours.iter().zip(theirs).map(cosine).fold(f64::INFINITY, f64::min);
     if ours.len() == theirs.len() && lowest > 0.9999 {
         return Ok(());
     }
@@ -112,10 +102,7 @@ fn check_equal(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> Result<(), Box<dyn Err
 }
 
 impl Times {
-    fn take<T>(
-        &mut self,
-        work: impl FnOnce() -> Result<T, Box<dyn Error>>,
-    ) -> Result<T, Box<dyn Error>> {
+    fn take<T>(&mut self, work: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<T, Box<dyn Error>> {
         let (start, cpu) = (Instant::now(), cpu_s()?);
         let result = work()?;
         self.wall_s.push(start.elapsed().as_secs_f64());
@@ -132,9 +119,7 @@ impl Times {
         let max = self.wall_s.iter().copied().fold(0.0, f64::max);
         let (middle, cpu) = (self.median_s(), median(&self.cpu_s));
         let rate = tokens as f64 / middle;
-        println!(
-            "{engine:<8} {threads:>7} {min:>8.2} {middle:>9.2} {max:>8.2} {cpu:>8.2} {rate:>10.0}"
-        );
+        println!("{engine:<8} {threads:>7} {min:>8.2} {middle:>9.2} {max:>8.2} {cpu:>8.2} {rate:>10.0}");
     }
 }
 
@@ -154,33 +139,15 @@ fn median_len(texts: &[Vec<u32>]) -> usize {
 fn cpu_s() -> Result<f64, Box<dyn Error>> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     // The second field is the program's name in parentheses; user and system time are the 14th and 15th.
-    let after = stat
-        .rsplit_once(')')
-        .ok_or("`/proc/self/stat` has no name")?
-        .1;
-    let ticks = after
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse::<f64>)
-        .sum::<Result<f64, _>>()?;
+    let after = stat.rsplit_once(')').ok_or("`/proc/self/stat` has no name")?.1;
+    let ticks = after.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
     Ok(ticks / 100.0)
 }
 
 fn machine(threads: usize) -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info
-        .lines()
-        .find(|line| line.starts_with("model name"))
-        .and_then(|line| line.split_once(": "));
+    let name = info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load
-        .split_whitespace()
-        .next()
-        .unwrap_or("unknown")
-        .to_owned();
-    format!(
-        "{} with {threads} threads, load average {load} at start",
-        name.map_or("unknown CPU", |(_, name)| name)
-    )
+    let load = load.split_whitespace().next().unwrap_or("unknown").to_owned();
+    format!("{} with {threads} threads, load average {load} at start", name.map_or("unknown CPU", |(_, name)| name))
 }

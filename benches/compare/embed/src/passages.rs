@@ -10,25 +10,12 @@ const TOKENS_MIN: usize = 60;
 const TOKENS_MAX: usize = 200;
 
 /// Returns the ids of the first `count` passages, pages in order of their names.
-pub fn read(
-    book: &Path,
-    tokenizer: &Tokenizer,
-    count: usize,
-) -> Result<Vec<Vec<u32>>, Box<dyn Error>> {
+pub fn read(book: &Path, tokenizer: &Tokenizer, count: usize) -> Result<Vec<Vec<u32>>, Box<dyn Error>> {
     let mut pages: Vec<PathBuf> = fs::read_dir(book)
-        .map_err(|error| {
-            format!(
-                "cannot list `{}`: {error}; is the rust-docs component installed?",
-                book.display()
-            )
-        })?
+        .map_err(|error| format!("cannot list `{}`: {error}; is the rust-docs component installed?", book.display()))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         // The page for printing holds all the others once more.
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "html")
-                && !path.ends_with("print.html")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "html") && !path.ends_with("print.html"))
         .collect();
     pages.sort();
     let mut passages = Vec::new();
@@ -50,12 +37,7 @@ pub fn read(
             }
         }
     }
-    Err(format!(
-        "`{}` has {} passages, expected {count}",
-        book.display(),
-        passages.len()
-    )
-    .into())
+    Err(format!("`{}` has {} passages, expected {count}", book.display(), passages.len()).into())
 }
 
 /// The text of each `<p>` of a page's main part, its blanks joined.
@@ -65,12 +47,7 @@ fn paragraphs(html: &str) -> Vec<String> {
     main.split("<p>")
         .skip(1)
         .filter_map(|rest| rest.split_once("</p>"))
-        .map(|(paragraph, _)| {
-            text(paragraph)
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
+        .map(|(paragraph, _)| text(paragraph).split_whitespace().collect::<Vec<_>>().join(" "))
         .collect()
 }
 

@@ -17,13 +17,8 @@ impl Rival {
     pub fn load(path: &Path) -> TractResult<Self> {
         let mut model = tract_onnx::onnx().model_for_path(path)?;
         let tokens = model.symbols.sym("tokens");
-        model.set_input_fact(
-            0,
-            InferenceFact::dt_shape(i64::datum_type(), tvec!(1.to_dim(), tokens.to_dim())),
-        )?;
-        Ok(Self {
-            plan: model.into_optimized()?.into_runnable()?,
-        })
+        model.set_input_fact(0, InferenceFact::dt_shape(i64::datum_type(), tvec!(1.to_dim(), tokens.to_dim())))?;
+        Ok(Self { plan: model.into_optimized()?.into_runnable()? })
     }
 
     /// The vectors of all texts, in order.
@@ -44,10 +39,7 @@ impl Rival {
         } else {
             std::thread::scope(|scope| {
                 let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-                handles
-                    .into_iter()
-                    .map(|handle| handle.join().expect("tract does not panic"))
-                    .collect()
+                handles.into_iter().map(|handle| handle.join().expect("tract does not panic")).collect()
             })
         };
         let mut vectors = vec![Vec::new(); texts.len()];
@@ -63,10 +55,6 @@ impl Rival {
         let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
         let ids = tract_ndarray::Array2::from_shape_vec((1, ids.len()), ids)?;
         let outputs = self.plan.run(tvec!(ids.into_tensor().into()))?;
-        Ok(outputs[0]
-            .to_plain_array_view::<f32>()?
-            .iter()
-            .copied()
-            .collect())
+        Ok(outputs[0].to_plain_array_view::<f32>()?.iter().copied().collect())
     }
 }

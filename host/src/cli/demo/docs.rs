@@ -22,9 +22,7 @@ const LEFT_OUT: [&str; 3] = ["print.html", "404.html", "toc.html"];
 #[non_exhaustive]
 pub enum DocsError {
     /// There is no Rust toolchain.
-    #[error(
-        "no Rust toolchain was found: `rustc` does not run; install one from https://rustup.rs"
-    )]
+    #[error("no Rust toolchain was found: `rustc` does not run; install one from https://rustup.rs")]
     NoRustc,
     /// The toolchain has no documentation, and there is no rustup to add it.
     #[error("`{}` has no documentation; install your distribution's package `rust-doc`", sysroot.display())]
@@ -143,16 +141,11 @@ impl Docs {
 }
 
 fn is_page(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "html")
-        && !LEFT_OUT.iter().any(|name| path.ends_with(name))
+    path.extension().is_some_and(|extension| extension == "html") && !LEFT_OUT.iter().any(|name| path.ends_with(name))
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> DocsError + use<'_> {
-    |source| DocsError::Unreadable {
-        path: path.to_owned(),
-        source,
-    }
+    |source| DocsError::Unreadable { path: path.to_owned(), source }
 }
 
 /// The programs of a Rust installation; `path` replaces the PATH that they are looked up in.
@@ -166,16 +159,12 @@ impl Tools {
         let printed = self.command("rustc").args(["--print", "sysroot"]).output();
         let printed = printed.ok().filter(|output| output.status.success());
         let text = printed.and_then(|output| String::from_utf8(output.stdout).ok());
-        text.map(|text| PathBuf::from(text.trim()))
-            .ok_or(DocsError::NoRustc)
+        text.map(|text| PathBuf::from(text.trim())).ok_or(DocsError::NoRustc)
     }
 
     fn add_docs(&self, sysroot: &Path) -> Result<(), DocsError> {
         let words = add_command(sysroot);
-        let not_added = |message: String| DocsError::NotAdded {
-            command: shown(&words),
-            message,
-        };
+        let not_added = |message: String| DocsError::NotAdded { command: shown(&words), message };
         match self.command(&words[0]).args(&words[1..]).output() {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => {
@@ -183,9 +172,9 @@ impl Tools {
                 let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
                 Err(not_added(last.unwrap_or("it gives no reason").to_owned()))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DocsError::NoRustup {
-                sysroot: sysroot.to_owned(),
-            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(DocsError::NoRustup { sysroot: sysroot.to_owned() })
+            }
             Err(error) => Err(not_added(error.to_string())),
         }
     }
@@ -203,12 +192,8 @@ impl Tools {
 /// The command that adds the documentation to the toolchain in `sysroot`. It names the toolchain, because rustup's own
 /// choice may be another one, which it may not be allowed to install (RUSTUP_AUTO_INSTALL=0).
 fn add_command(sysroot: &Path) -> Vec<String> {
-    let mut words = ["rustup", "component", "add", "rust-docs"]
-        .map(str::to_owned)
-        .to_vec();
-    let is_managed = sysroot
-        .parent()
-        .is_some_and(|parent| parent.ends_with("toolchains"));
+    let mut words = ["rustup", "component", "add", "rust-docs"].map(str::to_owned).to_vec();
+    let is_managed = sysroot.parent().is_some_and(|parent| parent.ends_with("toolchains"));
     if let Some(name) = sysroot.file_name().and_then(|name| name.to_str())
         && is_managed
     {
@@ -256,8 +241,7 @@ mod tests {
 
         fn tool(&self, name: &str, script: &str) {
             let path = self.0.path().join("bin").join(name);
-            let script =
-                format!("#!/bin/sh\n[ \"$1\" = probe ] && exit\nPATH=/usr/bin:/bin\n{script}");
+            let script = format!("#!/bin/sh\n[ \"$1\" = probe ] && exit\nPATH=/usr/bin:/bin\n{script}");
             fs::write(&path, script).expect("written");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
             // A process that another test forked meanwhile holds the file open for writing until its own exec.
@@ -328,20 +312,12 @@ mod tests {
         let pages = |books: &[&str]| docs.pages(books).expect("readable");
         assert_eq!(
             pages(&["std", "book", "std"]),
-            [
-                "book/ch01/a.html",
-                "book/index.html",
-                "std/index.html",
-                "std/vec.html"
-            ]
+            ["book/ch01/a.html", "book/index.html", "std/index.html", "std/vec.html"]
         );
         assert_eq!(pages(&[ALL]).len(), 6);
         for book in ["bok", "not-a-book", "..", "", "."] {
             let unknown = docs.pages(&[book]).expect_err("unknown").to_string();
-            assert_eq!(
-                unknown,
-                format!("unknown book `{book}`; there are: book, std, or `all`")
-            );
+            assert_eq!(unknown, format!("unknown book `{book}`; there are: book, std, or `all`"));
         }
     }
 }

@@ -85,11 +85,8 @@ impl Demo {
         // A database of its own: the demo neither sees nor disturbs what a host keeps.
         config.directories.data.push("demo");
         let source = self.source().await?;
-        config.grants = crate::config::Config::new(
-            config.directories.clone(),
-            &[format!("site={}", source.origin())],
-        )?
-        .grants;
+        config.grants =
+            crate::config::Config::new(config.directories.clone(), &[format!("site={}", source.origin())])?.grants;
 
         stage("building examples/docs-search");
         let sandbox = crate::sandbox::Sandbox::new(&config.engine)?;
@@ -118,10 +115,7 @@ impl Demo {
         let follow = matches!(source, Source::Site { .. }).then_some(self.max_pages);
         let scraped = pages::scrape(&host, &program, urls, follow, &log, &mut report).await?;
 
-        stage(&format!(
-            "embedding {} passages",
-            output::count(scraped.len() as u64)
-        ));
+        stage(&format!("embedding {} passages", output::count(scraped.len() as u64)));
         let segments = vectors::embed(&host, &program, scraped, &log, &mut report).await?;
         stage("storing the index");
         vectors::store(&host, &program, segments, &log, &mut report).await?;
@@ -133,18 +127,14 @@ impl Demo {
         let server = tokio::spawn(http::serve(ingress, host.dispatcher.clone(), async {
             let _ = stopped.await;
         }));
-        stage(&format!(
-            "asking over HTTP at http://{address}/docs-search/search"
-        ));
+        stage(&format!("asking over HTTP at http://{address}/docs-search/search"));
         let is_rust = self.docs.is_none() && self.site.is_none();
         let answers = questions::ask(address, &self.questions, is_rust).await?;
         report.finish(&host, started.elapsed());
         if global.json {
             output::line(&report.to_json(&answers).to_string());
         } else {
-            answers
-                .iter()
-                .for_each(|answer| output::line(&answer.to_text()));
+            answers.iter().for_each(|answer| output::line(&answer.to_text()));
             output::line(&report.to_text());
         }
         if !self.once {
@@ -165,29 +155,18 @@ impl Demo {
 
     async fn source(&self) -> Result<Source, Exit> {
         if let Some(url) = &self.site {
-            let url = url::Url::parse(url)
-                .map_err(|error| Exit::usage(format!("`{url}` is no URL: {error}")))?;
+            let url = url::Url::parse(url).map_err(|error| Exit::usage(format!("`{url}` is no URL: {error}")))?;
             return Ok(Source::Site { url });
         }
         if let Some(dir) = &self.docs {
-            let site =
-                Site::open(dir).map_err(|error| Exit::new(2, "bad-docs", error.to_string()))?;
-            return Ok(Source::Local {
-                site,
-                pages: html_files(dir)?,
-                what: dir.display().to_string(),
-            });
+            let site = Site::open(dir).map_err(|error| Exit::new(2, "bad-docs", error.to_string()))?;
+            return Ok(Source::Local { site, pages: html_files(dir)?, what: dir.display().to_string() });
         }
         let missing = |error: docs::DocsError| Exit::new(1, "no-docs", error.to_string());
         let docs = tokio::task::block_in_place(Docs::find).map_err(missing)?;
-        let books: &[&str] = if self.all {
-            &[docs::ALL]
-        } else {
-            &docs::USUAL_BOOKS
-        };
+        let books: &[&str] = if self.all { &[docs::ALL] } else { &docs::USUAL_BOOKS };
         let pages = tokio::task::block_in_place(|| docs.pages(books)).map_err(missing)?;
-        let site =
-            Site::open(docs.root()).map_err(|error| Exit::new(1, "no-docs", error.to_string()))?;
+        let site = Site::open(docs.root()).map_err(|error| Exit::new(1, "no-docs", error.to_string()))?;
         let what = if self.all {
             "all installed Rust documentation".to_owned()
         } else {
@@ -214,11 +193,7 @@ impl Demo {
 /// What is indexed.
 enum Source {
     /// Files that the demo serves on loopback itself.
-    Local {
-        site: Site,
-        pages: Vec<String>,
-        what: String,
-    },
+    Local { site: Site, pages: Vec<String>, what: String },
     /// A site that somebody serves.
     Site { url: url::Url },
 }
@@ -235,8 +210,7 @@ impl Source {
         match self {
             Source::Site { url } => Ok(vec![url.to_string()]),
             Source::Local { site, pages, .. } => {
-                let base = url::Url::parse(&format!("http://{}/", site.address()))
-                    .expect("an address makes a URL");
+                let base = url::Url::parse(&format!("http://{}/", site.address())).expect("an address makes a URL");
                 // `join` escapes what a file name may hold and a URL may not.
                 Ok(pages
                     .iter()
@@ -281,26 +255,14 @@ fn html_files(dir: &Path) -> Result<Vec<String>, Exit> {
             }
             if path.is_dir() {
                 folders.push(path);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "html")
-            {
-                files.extend(
-                    path.strip_prefix(dir)
-                        .ok()
-                        .and_then(Path::to_str)
-                        .map(str::to_owned),
-                );
+            } else if path.extension().is_some_and(|extension| extension == "html") {
+                files.extend(path.strip_prefix(dir).ok().and_then(Path::to_str).map(str::to_owned));
             }
         }
     }
     files.sort();
     if files.is_empty() {
-        return Err(Exit::new(
-            2,
-            "no-docs",
-            format!("no HTML file under `{}`", dir.display()),
-        ));
+        return Err(Exit::new(2, "no-docs", format!("no HTML file under `{}`", dir.display())));
     }
     Ok(files)
 }
@@ -313,16 +275,9 @@ async fn call(
     input: &impl serde::Serialize,
 ) -> Result<crate::dispatch::Finished, Exit> {
     let position = crate::dispatch::Dispatcher::find(program, function)?;
-    let input = crate::call::Payload::json(
-        serde_json::to_vec(input).expect("inputs have string keys only"),
-    );
-    let call = crate::dispatch::Call {
-        program: program.clone(),
-        function: position,
-        input,
-        depth: 0,
-        deadline_max: None,
-    };
+    let input = crate::call::Payload::json(serde_json::to_vec(input).expect("inputs have string keys only"));
+    let call =
+        crate::dispatch::Call { program: program.clone(), function: position, input, depth: 0, deadline_max: None };
     Ok(host.dispatcher.call(call).await)
 }
 

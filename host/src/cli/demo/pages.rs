@@ -37,12 +37,7 @@ pub struct Passage {
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Scraped {
-    Page {
-        url: String,
-        title: String,
-        links: Vec<String>,
-        passages: Vec<Passage>,
-    },
+    Page { url: String, title: String, links: Vec<String>, passages: Vec<Passage> },
     Skipped(BTreeMap<String, serde_json::Value>),
 }
 
@@ -59,9 +54,7 @@ pub async fn scrape(
     let mut progress = Progress::new(urls.len() as u64, "pages");
     log.above(&progress.bar);
     let function = Dispatcher::find(program, "scrape")?;
-    let mut map = host
-        .dispatcher
-        .map(program.clone(), function, Order::Completion);
+    let mut map = host.dispatcher.map(program.clone(), function, Order::Completion);
 
     let mut seen: HashSet<String> = urls.iter().cloned().collect();
     // By index, to name the page that failed.
@@ -70,11 +63,7 @@ pub async fn scrape(
     let mut waiting: VecDeque<Payload> = VecDeque::new();
     let mut located = Vec::new();
     while done < all.len() {
-        waiting.extend(
-            all[offered..]
-                .iter()
-                .map(|url| Payload::json(serde_json::json!({ "url": url }).to_string())),
-        );
+        waiting.extend(all[offered..].iter().map(|url| Payload::json(serde_json::json!({ "url": url }).to_string())));
         offered = all.len();
         map.push(&mut waiting)?;
         for outcome in map.next(TAKE_MAX).await {
@@ -83,26 +72,15 @@ pub async fn scrape(
             report.sandboxes += u64::from(outcome.receipt.attempts);
             let url = &all[outcome.index as usize];
             let scraped = match outcome.result {
-                Ok(payload) => serde_json::from_slice::<Scraped>(&payload.data)
-                    .map_err(|error| error.to_string()),
+                Ok(payload) => serde_json::from_slice::<Scraped>(&payload.data).map_err(|error| error.to_string()),
                 Err(failure) => Err(failure.to_string()),
             };
             match scraped {
-                Ok(Scraped::Page {
-                    url,
-                    title,
-                    links,
-                    passages,
-                }) => {
+                Ok(Scraped::Page { url, title, links, passages }) => {
                     report.pages += 1;
                     if let Some(most) = follow {
                         let room = most.saturating_sub(all.len());
-                        all.extend(
-                            links
-                                .into_iter()
-                                .filter(|link| seen.insert(link.clone()))
-                                .take(room),
-                        );
+                        all.extend(links.into_iter().filter(|link| seen.insert(link.clone())).take(room));
                     }
                     located.extend(passages.into_iter().map(|passage| Located {
                         url: url.clone(),
@@ -110,9 +88,7 @@ pub async fn scrape(
                         passage,
                     }));
                 }
-                Ok(Scraped::Skipped(fields)) => {
-                    *report.skipped.entry(reason(&fields)).or_default() += 1
-                }
+                Ok(Scraped::Skipped(fields)) => *report.skipped.entry(reason(&fields)).or_default() += 1,
                 Err(why) => report.failed.push((url.clone(), why)),
             }
         }
@@ -122,12 +98,7 @@ pub async fn scrape(
     report.scrape = started.elapsed();
     if located.is_empty() {
         let mut exit = Exit::new(1, "nothing-to-index", "no page has anything to index");
-        exit.causes = report
-            .failed
-            .iter()
-            .take(3)
-            .map(|(url, why)| format!("{url}: {why}"))
-            .collect();
+        exit.causes = report.failed.iter().take(3).map(|(url, why)| format!("{url}: {why}")).collect();
         return Err(exit);
     }
     Ok(located)
@@ -135,9 +106,5 @@ pub async fn scrape(
 
 /// The word for why something was skipped: the field `reason` of docs-search.
 fn reason(fields: &BTreeMap<String, serde_json::Value>) -> String {
-    fields
-        .get("reason")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or("other")
-        .to_owned()
+    fields.get("reason").and_then(serde_json::Value::as_str).unwrap_or("other").to_owned()
 }

@@ -19,15 +19,10 @@ impl Progress {
     /// `total` 0 means that it is not known yet.
     pub fn new(total: u64, unit: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        let template = format!(
-            "  {{bar:30}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, {{eta}} left {{msg:.red}}"
-        );
+        let template =
+            format!("  {{bar:30}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, {{eta}} left {{msg:.red}}");
         bar.set_style(ProgressStyle::with_template(&template).expect("the template is a constant"));
-        Self {
-            bar,
-            unit,
-            last_line: Instant::now(),
-        }
+        Self { bar, unit, last_line: Instant::now() }
     }
 
     pub fn set(&mut self, done: u64, total: u64, failed: u64) {
@@ -38,12 +33,7 @@ impl Progress {
         }
         if self.bar.is_hidden() && self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            output::note(&format!(
-                "  {}/{} {}",
-                output::count(done),
-                output::count(total),
-                self.unit
-            ));
+            output::note(&format!("  {}/{} {}", output::count(done), output::count(total), self.unit));
         }
     }
 }

@@ -14,11 +14,7 @@ const QUESTIONS: [&str; 3] = [
     "How do I use a local copy of a dependency instead of the published one?",
 ];
 /// What is asked of anything else.
-const QUESTIONS_ELSEWHERE: [&str; 3] = [
-    "What is this about?",
-    "How do I install it?",
-    "How do I get help?",
-];
+const QUESTIONS_ELSEWHERE: [&str; 3] = ["What is this about?", "How do I install it?", "How do I get help?"];
 /// Hits of one question.
 const HITS: u32 = 3;
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,11 +41,7 @@ impl Answer {
     pub fn to_text(&self) -> String {
         let mut text = format!("\n? {} ({:.1} ms)", self.question, self.millis);
         for hit in &self.hits {
-            let place = if hit.heading.is_empty() {
-                hit.title.clone()
-            } else {
-                hit.heading.join(" › ")
-            };
+            let place = if hit.heading.is_empty() { hit.title.clone() } else { hit.heading.join(" › ") };
             text += &format!("\n  {:.2}  {place}\n        {}", hit.score, hit.url);
         }
         text
@@ -57,43 +49,22 @@ impl Answer {
 }
 
 /// Asks `questions`, or the usual ones if there are none.
-pub async fn ask(
-    address: SocketAddr,
-    questions: &[String],
-    is_rust: bool,
-) -> Result<Vec<Answer>, Exit> {
-    let usual = if is_rust {
-        QUESTIONS
-    } else {
-        QUESTIONS_ELSEWHERE
-    };
-    let questions: Vec<String> = if questions.is_empty() {
-        usual.map(str::to_owned).to_vec()
-    } else {
-        questions.to_vec()
-    };
+pub async fn ask(address: SocketAddr, questions: &[String], is_rust: bool) -> Result<Vec<Answer>, Exit> {
+    let usual = if is_rust { QUESTIONS } else { QUESTIONS_ELSEWHERE };
+    let questions: Vec<String> =
+        if questions.is_empty() { usual.map(str::to_owned).to_vec() } else { questions.to_vec() };
     let asked = tokio::task::spawn_blocking(move || {
         // No proxy: the host is this process.
         let agent = ureq::Agent::new_with_config(
-            ureq::Agent::config_builder()
-                .proxy(None)
-                .timeout_global(Some(TIMEOUT))
-                .http_status_as_error(false)
-                .build(),
+            ureq::Agent::config_builder().proxy(None).timeout_global(Some(TIMEOUT)).http_status_as_error(false).build(),
         );
-        questions
-            .into_iter()
-            .map(|question| ask_one(&agent, address, question))
-            .collect()
+        questions.into_iter().map(|question| ask_one(&agent, address, question)).collect()
     });
-    asked
-        .await
-        .map_err(|error| Exit::new(1, "io", error.to_string()))?
+    asked.await.map_err(|error| Exit::new(1, "io", error.to_string()))?
 }
 
 fn ask_one(agent: &ureq::Agent, address: SocketAddr, question: String) -> Result<Answer, Exit> {
-    let failed =
-        |error: ureq::Error| Exit::new(1, "io", format!("asking `{question}` over HTTP: {error}"));
+    let failed = |error: ureq::Error| Exit::new(1, "io", format!("asking `{question}` over HTTP: {error}"));
     let started = Instant::now();
     let body = serde_json::json!({ "q": question, "limit": HITS }).to_string();
     let mut response = agent
@@ -111,15 +82,7 @@ fn ask_one(agent: &ureq::Agent, address: SocketAddr, question: String) -> Result
         ));
     }
     let hits = serde_json::from_str(&text).map_err(|error| {
-        Exit::new(
-            1,
-            "bad-output",
-            format!("the answer to `{question}` is no list of hits: {error}"),
-        )
+        Exit::new(1, "bad-output", format!("the answer to `{question}` is no list of hits: {error}"))
     })?;
-    Ok(Answer {
-        question,
-        millis,
-        hits,
-    })
+    Ok(Answer { question, millis, hits })
 }

@@ -50,48 +50,24 @@ impl Report {
         self.batch_tokens = stats.tokens;
         self.device = stats.device.unwrap_or_default();
         self.host_peak_bytes = peak_bytes("self");
-        self.worker_peak_bytes = stats
-            .worker_pid
-            .and_then(|pid| peak_bytes(&pid.to_string()));
+        self.worker_peak_bytes = stats.worker_pid.and_then(|pid| peak_bytes(&pid.to_string()));
         self.total = total;
         self.scrape_us.sort_unstable();
     }
 
     fn scrape_percentile(&self, percent: usize) -> u64 {
         let last = self.scrape_us.len().saturating_sub(1);
-        self.scrape_us
-            .get(last * percent / 100)
-            .copied()
-            .unwrap_or(0)
+        self.scrape_us.get(last * percent / 100).copied().unwrap_or(0)
     }
 
     pub fn to_text(&self) -> String {
         let count = output::count;
         let skipped: u64 = self.skipped.values().sum();
-        let reasons: Vec<String> = self
-            .skipped
-            .iter()
-            .map(|(reason, n)| format!("{} {reason}", count(*n)))
-            .collect();
+        let reasons: Vec<String> = self.skipped.iter().map(|(reason, n)| format!("{} {reason}", count(*n))).collect();
         let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
         let mut rows = vec![
-            (
-                "app",
-                format!(
-                    "{} component, built in {}",
-                    output::bytes(self.app_bytes),
-                    seconds(self.build)
-                ),
-            ),
-            (
-                "model",
-                format!(
-                    "{} on {}, ready in {}",
-                    super::MODEL,
-                    self.device,
-                    seconds(self.fetch)
-                ),
-            ),
+            ("app", format!("{} component, built in {}", output::bytes(self.app_bytes), seconds(self.build))),
+            ("model", format!("{} on {}, ready in {}", super::MODEL, self.device, seconds(self.fetch))),
             (
                 "pages",
                 format!(
@@ -109,14 +85,7 @@ impl Report {
         for (url, why) in self.failed.iter().take(FAILED_SHOWN) {
             rows.push(("  failed", format!("{url}: {why}")));
         }
-        rows.push((
-            "scrape",
-            format!(
-                "{}, {:.0} pages/s",
-                seconds(self.scrape),
-                rate(self.files, self.scrape)
-            ),
-        ));
+        rows.push(("scrape", format!("{}, {:.0} pages/s", seconds(self.scrape), rate(self.files, self.scrape))));
         rows.push((
             "  one call",
             format!(
@@ -146,32 +115,19 @@ impl Report {
             ),
         ));
         rows.push(("store", seconds(self.store)));
-        rows.push((
-            "sandboxes",
-            format!("{} started, each for one call", count(self.sandboxes)),
-        ));
+        rows.push(("sandboxes", format!("{} started, each for one call", count(self.sandboxes))));
         let memory = |bytes: Option<u64>| bytes.map_or("not known".to_owned(), output::bytes);
         rows.push((
             "peak memory",
-            format!(
-                "host {}, worker {}",
-                memory(self.host_peak_bytes),
-                memory(self.worker_peak_bytes)
-            ),
+            format!("host {}, worker {}", memory(self.host_peak_bytes), memory(self.worker_peak_bytes)),
         ));
         rows.push(("total", seconds(self.total)));
-        let rows = rows
-            .into_iter()
-            .map(|(name, value)| vec![name.to_owned(), value]);
+        let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]);
         format!("\n{}", table::plain(rows))
     }
 
     pub fn to_json(&self, answers: &[Answer]) -> serde_json::Value {
-        let failed: Vec<_> = self
-            .failed
-            .iter()
-            .map(|(url, why)| json!({ "url": url, "why": why }))
-            .collect();
+        let failed: Vec<_> = self.failed.iter().map(|(url, why)| json!({ "url": url, "why": why })).collect();
         json!({
             "app_bytes": self.app_bytes,
             "files": self.files,
@@ -200,9 +156,7 @@ impl Report {
 /// Largest resident memory of a process, as the kernel counts it.
 fn peak_bytes(process: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib << 10)
 }

@@ -79,10 +79,7 @@ impl Site {
     /// Outside a tokio runtime.
     pub fn open(root: &Path) -> Result<Self, SiteError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        Self::serve(
-            root,
-            listener.map_err(|source| SiteError::Listen { source })?,
-        )
+        Self::serve(root, listener.map_err(|source| SiteError::Listen { source })?)
     }
 
     /// Serves `root` on `listener`, which must be on loopback.
@@ -99,17 +96,10 @@ impl Site {
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let readable = std::fs::read_dir(root).and_then(|_| root.canonicalize());
-        let root = readable.map_err(|source| SiteError::Root {
-            root: root.to_owned(),
-            source,
-        })?;
+        let root = readable.map_err(|source| SiteError::Root { root: root.to_owned(), source })?;
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(accept(listener, root.into(), stopping));
-        Ok(Self {
-            address,
-            stop,
-            task,
-        })
+        Ok(Self { address, stop, task })
     }
 
     /// Returns the address that the site listens on.
@@ -130,11 +120,7 @@ impl Drop for Site {
     }
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
-    root: Arc<Path>,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn accept(listener: tokio::net::TcpListener, root: Arc<Path>, mut stopping: watch::Receiver<bool>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut tasks = JoinSet::new();
     loop {
@@ -191,9 +177,7 @@ async fn is_true(stopping: &mut watch::Receiver<bool>) {
 async fn answer(root: &Arc<Path>, request: &Request<Incoming>) -> Response<FileBody> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = status(StatusCode::METHOD_NOT_ALLOWED);
-        response
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     let path = request.uri().path();
@@ -210,10 +194,7 @@ async fn answer(root: &Arc<Path>, request: &Request<Incoming>) -> Response<FileB
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             headers.insert(header::CONTENT_LENGTH, length.into());
-            headers.insert(
-                header::X_CONTENT_TYPE_OPTIONS,
-                HeaderValue::from_static("nosniff"),
-            );
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             response
         }
         Ok(Ok(Found::Directory)) => {
@@ -272,15 +253,9 @@ mod tests {
         stream.write_all(request.as_bytes()).await.expect("open");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("answered");
-        let end = answer
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .expect("a head");
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
         let body = answer.split_off(end + 4);
-        (
-            String::from_utf8(answer).expect("text").to_lowercase(),
-            body,
-        )
+        (String::from_utf8(answer).expect("text").to_lowercase(), body)
     }
 
     #[tokio::test]
@@ -291,11 +266,7 @@ mod tests {
             ("/", "text/html; charset=utf-8", "root".into()),
             ("/index.html?x=1", "text/html; charset=utf-8", "root".into()),
             ("/book/", "text/html; charset=utf-8", "book".into()),
-            (
-                "//book//index.html",
-                "text/html; charset=utf-8",
-                "book".into(),
-            ),
+            ("//book//index.html", "text/html; charset=utf-8", "book".into()),
             ("/a%20b.css", "text/css; charset=utf-8", "css".into()),
             ("/empty.js", "text/javascript; charset=utf-8", "".into()),
             ("/inside.html", "text/html; charset=utf-8", "root".into()),
@@ -303,21 +274,12 @@ mod tests {
         ] {
             let (head, got) = ask(site.address(), &format!("GET {path}")).await;
             assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
-            assert!(
-                head.contains(&format!("content-type: {kind}\r\n")),
-                "{path}: {head}"
-            );
-            assert!(
-                head.contains(&format!("content-length: {}\r\n", body.len())),
-                "{path}: {head}"
-            );
+            assert!(head.contains(&format!("content-type: {kind}\r\n")), "{path}: {head}");
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{path}: {head}");
             assert!(got == body, "{path}");
         }
         let (head, body) = ask(site.address(), "HEAD /large.woff2").await;
-        assert!(
-            head.contains("content-length: 300000\r\n") && body.is_empty(),
-            "{head}"
-        );
+        assert!(head.contains("content-length: 300000\r\n") && body.is_empty(), "{head}");
         site.stop().await;
     }
 
@@ -354,17 +316,11 @@ mod tests {
         let (_home, root) = home();
         let site = Site::open(&root).expect("served");
         let (head, _) = ask(site.address(), "GET /book").await;
-        assert!(
-            head.starts_with("http/1.1 301") && head.contains("location: /book/\r\n"),
-            "{head}"
-        );
+        assert!(head.starts_with("http/1.1 301") && head.contains("location: /book/\r\n"), "{head}");
         let (head, _) = ask(site.address(), "GET //book").await;
         assert!(head.contains("location: /book/\r\n"), "{head}");
         let (head, _) = ask(site.address(), "POST /").await;
-        assert!(
-            head.starts_with("http/1.1 405") && head.contains("allow: get, head\r\n"),
-            "{head}"
-        );
+        assert!(head.starts_with("http/1.1 405") && head.contains("allow: get, head\r\n"), "{head}");
     }
 
     #[tokio::test]
@@ -373,10 +329,7 @@ mod tests {
         let site = Site::open(&root).expect("served");
         let mut stream = TcpStream::connect(site.address()).await.expect("listening");
         for _ in 0..3 {
-            stream
-                .write_all(b"GET /index.html HTTP/1.1\r\nhost: x\r\n\r\n")
-                .await
-                .expect("open");
+            stream.write_all(b"GET /index.html HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("open");
             let mut answer = Vec::new();
             while !answer.ends_with(b"\r\n\r\nroot") {
                 assert!(stream.read_buf(&mut answer).await.expect("open") > 0);
@@ -390,10 +343,7 @@ mod tests {
     async fn only_loopback_and_only_directories_are_served() {
         let (home, root) = home();
         let everywhere = TcpListener::bind("0.0.0.0:0").expect("a free port");
-        assert!(matches!(
-            Site::serve(&root, everywhere),
-            Err(SiteError::NotLoopback { .. })
-        ));
+        assert!(matches!(Site::serve(&root, everywhere), Err(SiteError::NotLoopback { .. })));
         let file = home.path().join("secret.html");
         assert!(matches!(Site::open(&file), Err(SiteError::Root { .. })));
     }

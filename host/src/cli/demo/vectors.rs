@@ -48,13 +48,7 @@ pub async fn embed(
     let inputs = passages.chunks(CHUNK_LEN).map(|chunk| {
         let texts: Vec<String> = chunk
             .iter()
-            .map(|located| {
-                format!(
-                    "{}\n{}",
-                    located.passage.heading.join(" > "),
-                    located.passage.text
-                )
-            })
+            .map(|located| format!("{}\n{}", located.passage.heading.join(" > "), located.passage.text))
             .collect();
         serde_json::json!({ "texts": texts }).to_string()
     });
@@ -66,24 +60,15 @@ pub async fn embed(
         report.sandboxes += u64::from(outcome.receipt.attempts);
         report.inference.add(&outcome.receipt.inference);
         let payload = outcome.result?;
-        let chunk: Vec<Box<RawValue>> = serde_json::from_slice(&payload.data).map_err(|error| {
-            Exit::new(
-                1,
-                "bad-output",
-                format!("`embed` returned no list of vectors: {error}"),
-            )
-        })?;
+        let chunk: Vec<Box<RawValue>> = serde_json::from_slice(&payload.data)
+            .map_err(|error| Exit::new(1, "bad-output", format!("`embed` returned no list of vectors: {error}")))?;
         vectors.extend(chunk);
         progress.set(vectors.len() as u64, total, 0);
         Ok(())
     })
     .await?;
     if vectors.len() != passages.len() {
-        let message = format!(
-            "`embed` returned {} vectors for {} passages",
-            vectors.len(),
-            passages.len()
-        );
+        let message = format!("`embed` returned {} vectors for {} passages", vectors.len(), passages.len());
         return Err(Exit::new(1, "bad-output", message));
     }
     report.embed = started.elapsed();
@@ -97,12 +82,7 @@ pub async fn embed(
             break;
         }
         let vectors = vectors.by_ref().take(part.len()).collect();
-        segments.push(Segment {
-            generation: generation.clone(),
-            number,
-            passages: part,
-            vectors,
-        });
+        segments.push(Segment { generation: generation.clone(), number, passages: part, vectors });
     }
     Ok(segments)
 }
@@ -116,10 +96,7 @@ pub async fn store(
     report: &mut Report,
 ) -> Result<(), Exit> {
     let started = Instant::now();
-    let generation = segments
-        .first()
-        .map(|segment| segment.generation.clone())
-        .unwrap_or_default();
+    let generation = segments.first().map(|segment| segment.generation.clone()).unwrap_or_default();
     let total = segments.len() as u64;
     let mut progress = Progress::new(total, "segments");
     log.above(&progress.bar);

@@ -50,23 +50,10 @@ impl Worker {
             }
         }
         let child = command.spawn()?;
-        let pid = child
-            .id()
-            .ok_or_else(|| io::Error::other("the worker ended at once"))?;
+        let pid = child.id().ok_or_else(|| io::Error::other("the worker ended at once"))?;
         let stream = Arc::new(UnixStream::from_std(ours)?);
         let (ended, has_ended) = watch::channel(false);
-        Ok((
-            Worker {
-                stream: stream.clone(),
-                pid,
-                ended: has_ended,
-            },
-            Replies {
-                stream,
-                child,
-                ended,
-            },
-        ))
+        Ok((Worker { stream: stream.clone(), pid, ended: has_ended }, Replies { stream, child, ended }))
     }
 
     pub fn pid(&self) -> u32 {
@@ -152,11 +139,7 @@ impl Replies {
         }
     }
 
-    async fn next(
-        &mut self,
-        timeout: Duration,
-        is_waiting: &impl Fn() -> bool,
-    ) -> io::Result<(Header, Frame)> {
+    async fn next(&mut self, timeout: Duration, is_waiting: &impl Fn() -> bool) -> io::Result<(Header, Frame)> {
         let mut header = [0; HEADER_BYTES];
         loop {
             // While nothing is asked, silence is what an idle worker does.
@@ -165,10 +148,7 @@ impl Replies {
                 Err(_) if !is_waiting() => {}
                 Err(_) => {
                     let _ = self.child.start_kill();
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        format!("it was silent for {timeout:?}"),
-                    ));
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, format!("it was silent for {timeout:?}")));
                 }
             }
         }
@@ -188,9 +168,7 @@ impl Replies {
             match self.stream.try_read(buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => buffer = &mut buffer[read..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream.readable().await?
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.readable().await?,
                 Err(error) => return Err(error),
             }
         }

@@ -75,11 +75,7 @@ struct Request {
 
 enum Out {
     Load(ModelId),
-    Batch {
-        model: ModelId,
-        batch: Batch,
-        sent: Instant,
-    },
+    Batch { model: ModelId, batch: Batch, sent: Instant },
 }
 
 pub(super) struct State<W> {
@@ -119,13 +115,7 @@ impl<W> State<W> {
 
     pub fn register(&mut self, name: &str, source: ModelSource) -> ModelId {
         let batcher = Batcher::new(self.limits.clone());
-        self.models.push(Model {
-            name: name.to_owned(),
-            source,
-            batcher,
-            loaded: false,
-            dimension: None,
-        });
+        self.models.push(Model { name: name.to_owned(), source, batcher, loaded: false, dimension: None });
         ModelId(u32::try_from(self.models.len() - 1).expect("models are few"))
     }
 
@@ -156,74 +146,41 @@ impl<W> State<W> {
     ) -> Result<RequestId, InferenceError> {
         let entry = &mut self.models[model.0 as usize];
         if matches!(self.link, Link::Closed) {
-            return Err(InferenceError::Unavailable {
-                model: entry.name.clone(),
-                reason: CLOSING.to_owned(),
-            });
+            return Err(InferenceError::Unavailable { model: entry.name.clone(), reason: CLOSING.to_owned() });
         }
         let request = RequestId(self.next_request);
         self.next_request += 1;
-        let lengths: Vec<usize> = cu_seqlens
-            .windows(2)
-            .map(|pair| (pair[1] - pair[0]) as usize)
-            .collect();
+        let lengths: Vec<usize> = cu_seqlens.windows(2).map(|pair| (pair[1] - pair[0]) as usize).collect();
         let pieces = entry.batcher.pieces(request, &lengths);
-        entry
-            .batcher
-            .enqueue(pieces)
-            .map_err(|full| InferenceError::Overloaded {
-                model: entry.name.clone(),
-                waiting_rows: full.waiting_rows,
-            })?;
-        let receipt = InferenceReceipt {
-            requests: 1,
-            tokens: ids.len() as u64,
-            ..Default::default()
-        };
+        entry.batcher.enqueue(pieces).map_err(|full| InferenceError::Overloaded {
+            model: entry.name.clone(),
+            waiting_rows: full.waiting_rows,
+        })?;
+        let receipt = InferenceReceipt { requests: 1, tokens: ids.len() as u64, ..Default::default() };
         let rows_left = lengths.len();
         let submitted = Instant::now();
-        self.requests.insert(
-            request,
-            Request {
-                ids,
-                cu_seqlens,
-                values: Vec::new(),
-                rows_left,
-                submitted,
-                receipt,
-                done,
-            },
-        );
+        self.requests
+            .insert(request, Request { ids, cu_seqlens, values: Vec::new(), rows_left, submitted, receipt, done });
         Ok(request)
     }
 
     /// Forgets a request whose caller is gone. What is with the worker already runs to its end and is dropped.
     pub fn cancel(&mut self, request: RequestId) {
         if self.requests.remove(&request).is_some() {
-            self.models
-                .iter_mut()
-                .for_each(|model| model.batcher.cancel(request));
+            self.models.iter_mut().for_each(|model| model.batcher.cancel(request));
         }
     }
 
     pub fn step(&mut self) -> Step<W> {
-        if self.out.is_some()
-            || !self
-                .models
-                .iter()
-                .any(|model| model.batcher.waiting_rows() > 0)
-        {
+        if self.out.is_some() || !self.models.iter().any(|model| model.batcher.waiting_rows() > 0) {
             return Step::Nothing;
         }
         match &self.link {
             Link::Starting | Link::Closed => Step::Nothing,
             Link::Down => {
                 self.link = Link::Starting;
-                let after = if self.starts == 0 {
-                    Duration::ZERO
-                } else {
-                    RESTART_DELAY * 4u32.pow(self.starts.min(4) - 1)
-                };
+                let after =
+                    if self.starts == 0 { Duration::ZERO } else { RESTART_DELAY * 4u32.pow(self.starts.min(4) - 1) };
                 Step::Start { after }
             }
             Link::Up(worker) => {
@@ -267,20 +224,8 @@ impl<W> State<W> {
             cu_seqlens.extend(ends[1..].iter().map(|end| base + (end - ends[0])));
             ids.extend_from_slice(&request.ids[ends[0] as usize..ends[ends.len() - 1] as usize]);
         }
-        Frame::Batch {
-            model,
-            cu_seqlens,
-            ids,
-        }
-        .encode(job, &mut self.frame);
-        self.out = Some((
-            job,
-            Out::Batch {
-                model,
-                batch,
-                sent: Instant::now(),
-            },
-        ));
+        Frame::Batch { model, cu_seqlens, ids }.encode(job, &mut self.frame);
+        self.out = Some((job, Out::Batch { model, batch, sent: Instant::now() }));
     }
 
     /// Takes in a started worker; none if the device was closed meanwhile.
@@ -305,12 +250,7 @@ impl<W> State<W> {
     }
 
     /// Takes a reply to the frame that is out; an error is a reply that was not asked for.
-    pub fn reply(
-        &mut self,
-        generation: u64,
-        header: Header,
-        frame: Frame,
-    ) -> Result<(), &'static str> {
+    pub fn reply(&mut self, generation: u64, header: Header, frame: Frame) -> Result<(), &'static str> {
         if generation != self.generation {
             return Err("a reply of an earlier worker");
         }
@@ -318,14 +258,9 @@ impl<W> State<W> {
             return Err("a reply to no job");
         };
         match (out, frame) {
-            (
-                Out::Load(model),
-                Frame::Loaded {
-                    model: loaded,
-                    dimension,
-                    device,
-                },
-            ) if model == loaded && dimension > 0 => {
+            (Out::Load(model), Frame::Loaded { model: loaded, dimension, device })
+                if model == loaded && dimension > 0 =>
+            {
                 let entry = &mut self.models[model.0 as usize];
                 entry.loaded = true;
                 entry.dimension = Some(dimension);
@@ -333,49 +268,24 @@ impl<W> State<W> {
                 self.starts = 0;
                 Ok(())
             }
-            (
-                Out::Load(model),
-                Frame::Failed {
-                    kind: FailureKind::Load,
-                    message,
-                },
-            ) => {
+            (Out::Load(model), Frame::Failed { kind: FailureKind::Load, message }) => {
                 self.starts = 0;
                 self.fail_model(model, &message);
                 Ok(())
             }
-            (
-                Out::Batch { model, batch, sent },
-                Frame::Vectors {
-                    model: of,
-                    rows,
-                    dimension,
-                    device_ns,
-                    values,
-                },
-            ) if model == of
-                && rows as usize == batch.rows
-                && Some(dimension) == self.models[model.0 as usize].dimension =>
+            (Out::Batch { model, batch, sent }, Frame::Vectors { model: of, rows, dimension, device_ns, values })
+                if model == of
+                    && rows as usize == batch.rows
+                    && Some(dimension) == self.models[model.0 as usize].dimension =>
             {
                 self.starts = 0;
                 self.hand_out(&batch, sent, dimension, device_ns, &values);
                 Ok(())
             }
-            (
-                Out::Batch { batch, .. },
-                Frame::Failed {
-                    kind: FailureKind::BadBatch,
-                    message,
-                },
-            ) => {
+            (Out::Batch { batch, .. }, Frame::Failed { kind: FailureKind::BadBatch, message }) => {
                 self.starts = 0;
                 for piece in &batch.pieces {
-                    self.finish(
-                        piece.request,
-                        Err(InferenceError::BadInput {
-                            reason: message.clone(),
-                        }),
-                    );
+                    self.finish(piece.request, Err(InferenceError::BadInput { reason: message.clone() }));
                 }
                 Ok(())
             }
@@ -387,14 +297,7 @@ impl<W> State<W> {
         }
     }
 
-    fn hand_out(
-        &mut self,
-        batch: &Batch,
-        sent: Instant,
-        dimension: u32,
-        device_ns: u64,
-        values: &[f32],
-    ) {
+    fn hand_out(&mut self, batch: &Batch, sent: Instant, dimension: u32, device_ns: u64, values: &[f32]) {
         self.stats.batches += 1;
         self.stats.rows += batch.rows as u64;
         self.stats.tokens += batch.tokens as u64;
@@ -425,20 +328,12 @@ impl<W> State<W> {
             request.receipt.batches += 1;
             request.receipt.batch_rows += batch.rows as u64;
             request.receipt.wait_us += micros(sent.saturating_duration_since(request.submitted));
-            request.receipt.device_us +=
-                device_ns / 1_000 * piece.tokens as u64 / batch.tokens.max(1) as u64;
+            request.receipt.device_us += device_ns / 1_000 * piece.tokens as u64 / batch.tokens.max(1) as u64;
             request.receipt.device.clone_from(&self.stats.device);
             if request.rows_left == 0 {
                 let values = std::mem::take(&mut request.values);
                 let receipt = std::mem::take(&mut request.receipt);
-                self.finish(
-                    piece.request,
-                    Ok(Embedded {
-                        dimension,
-                        values,
-                        receipt,
-                    }),
-                );
+                self.finish(piece.request, Ok(Embedded { dimension, values, receipt }));
             }
         }
     }
@@ -450,9 +345,7 @@ impl<W> State<W> {
         }
         self.link = Link::Down;
         self.stats.worker_pid = None;
-        self.models
-            .iter_mut()
-            .for_each(|model| model.loaded = false);
+        self.models.iter_mut().for_each(|model| model.loaded = false);
         if let Some((_, Out::Batch { model, batch, .. })) = self.out.take() {
             let mut again = Vec::new();
             for mut piece in batch.pieces {
@@ -462,13 +355,7 @@ impl<W> State<W> {
                 }
                 if piece.losses > LOSSES_MAX {
                     let name = self.models[model.0 as usize].name.clone();
-                    self.finish(
-                        piece.request,
-                        Err(InferenceError::DeviceLost {
-                            model: name,
-                            losses: piece.losses,
-                        }),
-                    );
+                    self.finish(piece.request, Err(InferenceError::DeviceLost { model: name, losses: piece.losses }));
                 } else {
                     again.push(piece);
                 }
@@ -477,9 +364,7 @@ impl<W> State<W> {
         }
         if self.starts >= STARTS_MAX {
             self.starts = 0;
-            self.fail_all(&format!(
-                "the worker died {STARTS_MAX} times in a row: {reason}"
-            ));
+            self.fail_all(&format!("the worker died {STARTS_MAX} times in a row: {reason}"));
         }
         true
     }
@@ -513,10 +398,7 @@ impl<W> State<W> {
             waiting.extend(batch.pieces);
         }
         for piece in waiting {
-            let error = InferenceError::Unavailable {
-                model: name.clone(),
-                reason: reason.to_owned(),
-            };
+            let error = InferenceError::Unavailable { model: name.clone(), reason: reason.to_owned() };
             self.finish(piece.request, Err(error));
         }
     }
@@ -525,9 +407,7 @@ impl<W> State<W> {
     fn finish(&mut self, request: RequestId, answer: Result<Embedded, InferenceError>) {
         if let Some(found) = self.requests.remove(&request) {
             if answer.is_err() {
-                self.models
-                    .iter_mut()
-                    .for_each(|model| model.batcher.cancel(request));
+                self.models.iter_mut().for_each(|model| model.batcher.cancel(request));
             }
             // The caller may be gone by now; nobody else wants the answer.
             let _ = found.done.send(answer);

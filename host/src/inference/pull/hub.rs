@@ -38,9 +38,7 @@ impl Hub {
 
     /// Returns the hub's address without its scheme.
     pub(super) fn label(&self) -> &str {
-        self.endpoint
-            .split_once("://")
-            .map_or(&self.endpoint, |(_, rest)| rest)
+        self.endpoint.split_once("://").map_or(&self.endpoint, |(_, rest)| rest)
     }
 
     /// Reads every file of the model.
@@ -56,19 +54,14 @@ impl Hub {
                     return Err(SourceError::Status { url, status });
                 }
                 Err(source) => {
-                    return Err(SourceError::Unreachable {
-                        url,
-                        source: Box::new(source),
-                    });
+                    return Err(SourceError::Unreachable { url, source: Box::new(source) });
                 }
             };
             let body = response.into_body();
             match body.content_length() {
-                Some(length) if length != file.bytes => Err(SourceError::Length {
-                    file: file.path,
-                    expected: file.bytes,
-                    received: length,
-                }),
+                Some(length) if length != file.bytes => {
+                    Err(SourceError::Length { file: file.path, expected: file.bytes, received: length })
+                }
                 _ => Ok(body.into_reader()),
             }
         })
@@ -76,30 +69,20 @@ impl Hub {
 
     fn agent(&self) -> Agent {
         let config = Agent::config_builder()
-            .tls_config(
-                TlsConfig::builder()
-                    .root_certs(RootCerts::PlatformVerifier)
-                    .build(),
-            )
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .timeout_resolve(Some(self.connect_timeout))
             .timeout_connect(Some(self.connect_timeout))
             .timeout_recv_response(Some(self.read_timeout))
             .timeout_per_read(Some(self.read_timeout))
             .user_agent(concat!("bireme/", env!("CARGO_PKG_VERSION")));
         // A mirror on this machine is not behind a proxy.
-        let config = if is_loopback(&self.endpoint) {
-            config.proxy(None)
-        } else {
-            config
-        };
+        let config = if is_loopback(&self.endpoint) { config.proxy(None) } else { config };
         config.build().new_agent()
     }
 }
 
 fn is_loopback(endpoint: &str) -> bool {
-    let host = url::Url::parse(endpoint)
-        .ok()
-        .and_then(|url| url.host().map(|host| host.to_owned()));
+    let host = url::Url::parse(endpoint).ok().and_then(|url| url.host().map(|host| host.to_owned()));
     match host {
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),

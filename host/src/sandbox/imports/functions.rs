@@ -25,9 +25,7 @@ impl Drop for OpenMap {
 }
 
 fn other_side(call: &RunningCall) -> Result<Arc<dyn Functions>, Failure> {
-    call.services
-        .functions()
-        .ok_or_else(|| Failure::new(FailureCode::Cancelled, "the host is shutting down"))
+    call.services.functions().ok_or_else(|| Failure::new(FailureCode::Cancelled, "the host is shutting down"))
 }
 
 impl functions::Host for CallState {
@@ -41,13 +39,7 @@ impl functions::Host for CallState {
             Ok(functions) => functions,
             Err(failure) => return Ok(Err(failure.into())),
         };
-        let answer = call
-            .boundary
-            .cross_async(
-                Import::Function,
-                functions.call(&call, &function, input.into()),
-            )
-            .await;
+        let answer = call.boundary.cross_async(Import::Function, functions.call(&call, &function, input.into())).await;
         Ok(answer.map(Into::into).map_err(Into::into))
     }
 }
@@ -64,15 +56,10 @@ impl functions::HostMapRun for CallState {
         };
         let call = self.call.clone();
         if !call.open_map() {
-            let message = format!(
-                "a call may hold {} maps open; drop one first",
-                crate::limits::MAPS_PER_CALL_MAX
-            );
+            let message = format!("a call may hold {} maps open; drop one first", crate::limits::MAPS_PER_CALL_MAX);
             return Ok(Err(Failure::new(FailureCode::Overloaded, message).into()));
         }
-        let opened = call.boundary.cross(Import::Function, || {
-            other_side(&call)?.map(&call, &function, order)
-        });
+        let opened = call.boundary.cross(Import::Function, || other_side(&call)?.map(&call, &function, order));
         match opened {
             Ok(run) => Ok(Ok(self.table.push(OpenMap { run, call })?)),
             Err(failure) => {
@@ -89,13 +76,8 @@ impl functions::HostMapRun for CallState {
     ) -> wasmtime::Result<Result<u32, types::Failure>> {
         let map = self.table.get_mut(&map)?;
         let mut inputs: VecDeque<Payload> = inputs.into_iter().map(Into::into).collect();
-        let taken = self
-            .call
-            .boundary
-            .cross(Import::Function, || map.run.push(&mut inputs));
-        Ok(taken
-            .map(|taken| u32::try_from(taken).unwrap_or(u32::MAX))
-            .map_err(Into::into))
+        let taken = self.call.boundary.cross(Import::Function, || map.run.push(&mut inputs));
+        Ok(taken.map(|taken| u32::try_from(taken).unwrap_or(u32::MAX)).map_err(Into::into))
     }
 
     async fn finish(&mut self, map: Resource<OpenMap>) -> wasmtime::Result<()> {
@@ -103,17 +85,9 @@ impl functions::HostMapRun for CallState {
         Ok(())
     }
 
-    async fn next(
-        &mut self,
-        map: Resource<OpenMap>,
-        max: u32,
-    ) -> wasmtime::Result<Vec<functions::Outcome>> {
+    async fn next(&mut self, map: Resource<OpenMap>, max: u32) -> wasmtime::Result<Vec<functions::Outcome>> {
         let map = self.table.get_mut(&map)?;
-        let outcomes = self
-            .call
-            .boundary
-            .cross_async(Import::Function, map.run.next(max.max(1) as usize))
-            .await;
+        let outcomes = self.call.boundary.cross_async(Import::Function, map.run.next(max.max(1) as usize)).await;
         let outcomes = outcomes.into_iter().map(|outcome| functions::Outcome {
             index: outcome.index,
             result: outcome.result.map(Into::into).map_err(Into::into),

@@ -34,13 +34,9 @@ impl WasiHttpHooks for OutboundHooks {
         let call = self.call.clone();
         Box::new(async move {
             let send = send(&call, request, options);
-            let response = call
-                .boundary
-                .cross_async(Import::Http, send)
-                .await
-                .map_err(|error| refusal(&call, &error))?;
             let response =
-                response.map(|body| body.map_err(|error| to_wasi(&error)).boxed_unsync());
+                call.boundary.cross_async(Import::Http, send).await.map_err(|error| refusal(&call, &error))?;
+            let response = response.map(|body| body.map_err(|error| to_wasi(&error)).boxed_unsync());
             let done: Done = Box::new(async { Ok(()) });
             Ok((response, done))
         })
@@ -57,33 +53,18 @@ async fn send(
     // Nothing may wait longer than the call itself.
     let remaining = call.deadline.saturating_duration_since(Instant::now());
     let timeouts = Timeouts {
-        connect: options
-            .connect_timeout
-            .unwrap_or(defaults.connect)
-            .min(remaining),
-        first_byte: options
-            .first_byte_timeout
-            .unwrap_or(defaults.first_byte)
-            .min(remaining),
-        between_bytes: options
-            .between_bytes_timeout
-            .unwrap_or(defaults.between_bytes)
-            .min(remaining),
+        connect: options.connect_timeout.unwrap_or(defaults.connect).min(remaining),
+        first_byte: options.first_byte_timeout.unwrap_or(defaults.first_byte).min(remaining),
+        between_bytes: options.between_bytes_timeout.unwrap_or(defaults.between_bytes).min(remaining),
     };
     let app = call.program.name().as_str();
-    call.services
-        .outbound
-        .send(app, &call.spec().outbound, &call.budget, request, timeouts)
-        .await
+    call.services.outbound.send(app, &call.spec().outbound, &call.budget, request, timeouts).await
 }
 
 /// Keeps the words of a refusal for the call's failure: `wasi:http` has only a code for them.
 fn refusal(call: &RunningCall, error: &OutboundError) -> Error {
     let wasi = to_wasi(error);
-    if matches!(
-        wasi,
-        Error::HttpRequestDenied | Error::DestinationIpProhibited
-    ) {
+    if matches!(wasi, Error::HttpRequestDenied | Error::DestinationIpProhibited) {
         let message = error.to_string();
         call.log.log(Level::Warn, &message, &[]);
         *call.denial.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
@@ -94,15 +75,12 @@ fn refusal(call: &RunningCall, error: &OutboundError) -> Error {
 fn to_wasi(error: &OutboundError) -> Error {
     match error {
         OutboundError::Url { .. } => Error::HttpRequestUriInvalid,
-        OutboundError::NotDeclared { .. }
-        | OutboundError::NotGranted { .. }
-        | OutboundError::OwnListener { .. } => Error::HttpRequestDenied,
+        OutboundError::NotDeclared { .. } | OutboundError::NotGranted { .. } | OutboundError::OwnListener { .. } => {
+            Error::HttpRequestDenied
+        }
         OutboundError::NotPublic { .. } => Error::DestinationIpProhibited,
         OutboundError::Method { .. } => Error::HttpRequestMethodInvalid,
-        OutboundError::Resolve { source, .. } => Error::DnsError {
-            rcode: Some(source.to_string()),
-            info_code: None,
-        },
+        OutboundError::Resolve { source, .. } => Error::DnsError { rcode: Some(source.to_string()), info_code: None },
         OutboundError::Timeout { phase, .. } => match phase {
             Phase::Connect => Error::ConnectionTimeout,
             Phase::FirstByte => Error::HttpResponseTimeout,

@@ -19,10 +19,7 @@ impl inference::Host for CallState {
         match call.boundary.cross_async(Import::Inference, request).await {
             Ok(embedded) => {
                 call.add_inference(&embedded.receipt);
-                Ok(Ok(inference::Embeddings {
-                    dimension: embedded.dimension,
-                    values: embedded.values,
-                }))
+                Ok(Ok(inference::Embeddings { dimension: embedded.dimension, values: embedded.values }))
             }
             Err(error) => Ok(Err(error.into())),
         }
@@ -37,9 +34,7 @@ impl From<InferenceError> for inference::InferenceError {
             InferenceError::Overloaded { model, .. } => Self::Overloaded(model),
             InferenceError::Deadline => Self::Deadline,
             InferenceError::DeviceLost { model, .. } => Self::DeviceLost(model),
-            InferenceError::Unavailable { model, reason } => {
-                Self::Unavailable(format!("{model}: {reason}"))
-            }
+            InferenceError::Unavailable { model, reason } => Self::Unavailable(format!("{model}: {reason}")),
         }
     }
 }

@@ -27,12 +27,7 @@ fn answer<T>(result: Result<T, KeyValueError>) -> Answer<T> {
 
 impl keyvalue::Host for CallState {
     async fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
-        match self
-            .call
-            .services
-            .key_value
-            .bucket(self.call.program.name(), &identifier)
-        {
+        match self.call.services.key_value.bucket(self.call.program.name(), &identifier) {
             Ok(bucket) => Ok(Ok(self.table.push(bucket)?)),
             Err(error) => answer(Err(error)),
         }
@@ -42,57 +37,30 @@ impl keyvalue::Host for CallState {
 impl keyvalue::HostBucket for CallState {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
         let bucket = self.table.get(&bucket)?;
-        answer(self.call.boundary.cross(Import::KeyValue, || {
-            self.call.services.key_value.get(bucket, &key)
-        }))
+        answer(self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.get(bucket, &key)))
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
         let bucket = self.table.get(&bucket)?;
         let call = &self.call;
-        answer(
-            call.boundary
-                .cross_async(
-                    Import::KeyValue,
-                    call.services.key_value.set(bucket, &key, value),
-                )
-                .await,
-        )
+        answer(call.boundary.cross_async(Import::KeyValue, call.services.key_value.set(bucket, &key, value)).await)
     }
 
     async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<()> {
         let bucket = self.table.get(&bucket)?;
         let call = &self.call;
-        answer(
-            call.boundary
-                .cross_async(
-                    Import::KeyValue,
-                    call.services.key_value.delete(bucket, &key),
-                )
-                .await,
-        )
+        answer(call.boundary.cross_async(Import::KeyValue, call.services.key_value.delete(bucket, &key)).await)
     }
 
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<bool> {
         let bucket = self.table.get(&bucket)?;
-        answer(self.call.boundary.cross(Import::KeyValue, || {
-            self.call.services.key_value.exists(bucket, &key)
-        }))
+        answer(self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.exists(bucket, &key)))
     }
 
-    async fn list_keys(
-        &mut self,
-        bucket: Resource<Bucket>,
-        cursor: Option<u64>,
-    ) -> Answer<keyvalue::KeyResponse> {
+    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Answer<keyvalue::KeyResponse> {
         let bucket = self.table.get(&bucket)?;
-        let keys = self.call.boundary.cross(Import::KeyValue, || {
-            self.call.services.key_value.keys(bucket, cursor)
-        });
-        answer(keys.map(|keys| keyvalue::KeyResponse {
-            keys: keys.keys,
-            cursor: keys.cursor,
-        }))
+        let keys = self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.keys(bucket, cursor));
+        answer(keys.map(|keys| keyvalue::KeyResponse { keys: keys.keys, cursor: keys.cursor }))
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {

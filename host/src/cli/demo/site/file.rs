@@ -107,25 +107,15 @@ impl FileBody {
     fn open(path: &Path) -> io::Result<Self> {
         let mut file = std::fs::File::open(path)?;
         let left_bytes = file.metadata()?.len();
-        let want = usize::try_from(left_bytes)
-            .unwrap_or(usize::MAX)
-            .min(PIECE_BYTES);
+        let want = usize::try_from(left_bytes).unwrap_or(usize::MAX).min(PIECE_BYTES);
         let mut first = vec![0; want];
         file.read_exact(&mut first)?;
-        Ok(Self {
-            first: first.into(),
-            rest: (left_bytes > want as u64).then(|| File::from_std(file)),
-            left_bytes,
-        })
+        Ok(Self { first: first.into(), rest: (left_bytes > want as u64).then(|| File::from_std(file)), left_bytes })
     }
 
     /// Returns the body of an answer that has none.
     pub(super) fn empty() -> Self {
-        Self {
-            first: Bytes::new(),
-            rest: None,
-            left_bytes: 0,
-        }
+        Self { first: Bytes::new(), rest: None, left_bytes: 0 }
     }
 }
 
@@ -133,10 +123,7 @@ impl Body for FileBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         if !this.first.is_empty() {
             let first = std::mem::take(&mut this.first);
@@ -146,9 +133,7 @@ impl Body for FileBody {
         let Some(file) = &mut this.rest else {
             return Poll::Ready(None);
         };
-        let want = usize::try_from(this.left_bytes)
-            .unwrap_or(usize::MAX)
-            .min(PIECE_BYTES);
+        let want = usize::try_from(this.left_bytes).unwrap_or(usize::MAX).min(PIECE_BYTES);
         let mut piece = BytesMut::zeroed(want);
         let mut read = ReadBuf::new(&mut piece);
         ready!(Pin::new(file).poll_read(cx, &mut read))?;

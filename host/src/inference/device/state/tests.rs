@@ -23,12 +23,7 @@ impl Bench {
     fn new(limits: BatchLimits) -> Self {
         let mut state = State::new(limits);
         let model = state.register("m", ModelSource::Noop);
-        Self {
-            state,
-            model,
-            generation: 0,
-            out: None,
-        }
+        Self { state, model, generation: 0, out: None }
     }
 
     /// Submits rows that hold `tag` once for each token.
@@ -67,28 +62,14 @@ impl Bench {
         let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
         let header = Header::parse(header).unwrap();
         let reply = match Frame::decode(header.kind, body).unwrap() {
-            Frame::Load { model, .. } => Frame::Loaded {
-                model,
-                dimension: DIMENSION,
-                device: "cpu".into(),
-            },
-            Frame::Batch {
-                model,
-                cu_seqlens,
-                ids,
-            } => {
+            Frame::Load { model, .. } => Frame::Loaded { model, dimension: DIMENSION, device: "cpu".into() },
+            Frame::Batch { model, cu_seqlens, ids } => {
                 let values = cu_seqlens
                     .windows(2)
                     .flat_map(|pair| [ids[pair[0] as usize] as f32, (pair[1] - pair[0]) as f32])
                     .collect();
                 let rows = cu_seqlens.len() as u32 - 1;
-                Frame::Vectors {
-                    model,
-                    rows,
-                    dimension: DIMENSION,
-                    device_ns: 7_000,
-                    values,
-                }
+                Frame::Vectors { model, rows, dimension: DIMENSION, device_ns: 7_000, values }
             }
             other => panic!("{other:?}"),
         };
@@ -105,19 +86,11 @@ impl Bench {
 }
 
 fn limits() -> BatchLimits {
-    BatchLimits {
-        max_batch_size: 4,
-        max_batch_tokens: 32,
-        max_queue_size: 64,
-        max_request_rows: 64,
-    }
+    BatchLimits { max_batch_size: 4, max_batch_tokens: 32, max_queue_size: 64, max_request_rows: 64 }
 }
 
 fn values(answer: &mut Answer) -> Result<Vec<f32>, InferenceError> {
-    answer
-        .try_recv()
-        .expect("answered")
-        .map(|embedded| embedded.values)
+    answer.try_recv().expect("answered").map(|embedded| embedded.values)
 }
 
 #[test]
@@ -145,10 +118,7 @@ fn a_batch_survives_one_death_and_fails_at_the_second() {
     bench.answer();
     bench.die();
     let lost = values(&mut second).unwrap_err();
-    assert!(
-        matches!(lost, InferenceError::DeviceLost { losses: 2, .. }),
-        "{lost:?}"
-    );
+    assert!(matches!(lost, InferenceError::DeviceLost { losses: 2, .. }), "{lost:?}");
 }
 
 #[test]
@@ -159,10 +129,7 @@ fn a_worker_that_dies_before_every_answer_fails_what_waits() {
         bench.die();
     }
     let failed = values(&mut answer).unwrap_err();
-    assert!(
-        matches!(&failed, InferenceError::Unavailable { model, .. } if model == "m"),
-        "{failed:?}"
-    );
+    assert!(matches!(&failed, InferenceError::Unavailable { model, .. } if model == "m"), "{failed:?}");
     // The next request is tried anew.
     let (_, mut next) = bench.submit(2, &[1]).unwrap();
     while bench.answer() {}
@@ -176,41 +143,17 @@ fn an_answer_that_was_not_asked_for_is_refused_and_the_batch_runs_again() {
     bench.answer();
     let bytes = bench.out.clone().unwrap();
     let header = Header::parse(bytes.first_chunk().unwrap()).unwrap();
-    let vectors = |rows, dimension, values: Vec<f32>| Frame::Vectors {
-        model: ModelId(0),
-        rows,
-        dimension,
-        device_ns: 0,
-        values,
-    };
+    let vectors =
+        |rows, dimension, values: Vec<f32>| Frame::Vectors { model: ModelId(0), rows, dimension, device_ns: 0, values };
     for (header, wrong) in [
         (header, vectors(2, DIMENSION, vec![0.0; 4])),
         (header, vectors(1, 3, vec![0.0; 3])),
-        (
-            header,
-            Frame::Loaded {
-                model: ModelId(0),
-                dimension: 2,
-                device: "cpu".into(),
-            },
-        ),
-        (
-            Header { job: 99, ..header },
-            vectors(1, DIMENSION, vec![0.0; 2]),
-        ),
+        (header, Frame::Loaded { model: ModelId(0), dimension: 2, device: "cpu".into() }),
+        (Header { job: 99, ..header }, vectors(1, DIMENSION, vec![0.0; 2])),
     ] {
         assert!(bench.state.reply(bench.generation, header, wrong).is_err());
     }
-    assert!(
-        bench
-            .state
-            .reply(
-                bench.generation + 1,
-                header,
-                vectors(1, DIMENSION, vec![0.0; 2])
-            )
-            .is_err()
-    );
+    assert!(bench.state.reply(bench.generation + 1, header, vectors(1, DIMENSION, vec![0.0; 2])).is_err());
     bench.die();
     while bench.answer() {}
     assert_eq!(values(&mut answer).unwrap(), [1.0, 1.0]);
@@ -225,18 +168,9 @@ fn values_that_are_no_numbers_fail_their_own_request_only() {
     let bytes = bench.out.take().unwrap();
     let header = Header::parse(bytes.first_chunk().unwrap()).unwrap();
     let values_of = vec![f32::NAN, 1.0, 2.0, 1.0];
-    let reply = Frame::Vectors {
-        model: ModelId(0),
-        rows: 2,
-        dimension: DIMENSION,
-        device_ns: 0,
-        values: values_of,
-    };
+    let reply = Frame::Vectors { model: ModelId(0), rows: 2, dimension: DIMENSION, device_ns: 0, values: values_of };
     bench.state.reply(bench.generation, header, reply).unwrap();
-    assert!(matches!(
-        values(&mut first),
-        Err(InferenceError::BadInput { .. })
-    ));
+    assert!(matches!(values(&mut first), Err(InferenceError::BadInput { .. })));
     assert_eq!(values(&mut second).unwrap(), [2.0, 1.0]);
 }
 
@@ -248,10 +182,7 @@ fn closing_answers_everything() {
     let (_, mut waiting) = bench.submit(2, &[1]).unwrap();
     bench.state.close();
     for answer in [&mut out, &mut waiting] {
-        assert!(matches!(
-            values(answer),
-            Err(InferenceError::Unavailable { .. })
-        ));
+        assert!(matches!(values(answer), Err(InferenceError::Unavailable { .. })));
     }
 }
 

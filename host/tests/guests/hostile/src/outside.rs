@@ -28,22 +28,14 @@ fn fetch_undeclared(url: String) -> String {
 /// Fetches with a time limit of its own and returns the length of the body, which may not exceed `bytes_max`.
 #[function(outbound = ["$site"], timeout = "10s", retries = 0)]
 fn fetch_within(url: String, ms: u64, bytes_max: u32) -> Result<usize> {
-    let response = http::get(url)
-        .timeout(Duration::from_millis(ms))
-        .body_bytes_max(bytes_max as usize)
-        .send()?;
+    let response = http::get(url).timeout(Duration::from_millis(ms)).body_bytes_max(bytes_max as usize).send()?;
     Ok(response.error_for_status()?.body.len())
 }
 
 /// Sends a body and returns what came back.
 #[function(outbound = ["$site"], retries = 0)]
 fn post(url: String, body: String) -> Result<String> {
-    Ok(http::post(url)
-        .header("content-type", "text/plain")
-        .body(body)
-        .send()?
-        .error_for_status()?
-        .text()?)
+    Ok(http::post(url).header("content-type", "text/plain").body(body).send()?.error_for_status()?.text()?)
 }
 
 /// Embeds one text.
@@ -61,11 +53,7 @@ fn embed_undeclared(text: String) -> Result<Vector> {
 /// Calls itself through the host, `depth` levels deep, and counts them.
 #[function(retries = 0)]
 fn nest(depth: u32) -> Result<u32> {
-    if depth == 0 {
-        Ok(0)
-    } else {
-        Ok(nest::call(depth - 1)? + 1)
-    }
+    if depth == 0 { Ok(0) } else { Ok(nest::call(depth - 1)? + 1) }
 }
 
 /// Returns `n`.
@@ -77,11 +65,7 @@ fn same(n: u64) -> u64 {
 /// Fails for multiples of 3.
 #[function(retries = 0)]
 fn not_thirds(n: u64) -> Result<u64> {
-    if n.is_multiple_of(3) {
-        Err(Failure::terminal(format!("{n} is a multiple of 3")))
-    } else {
-        Ok(n)
-    }
+    if n.is_multiple_of(3) { Err(Failure::terminal(format!("{n} is a multiple of 3"))) } else { Ok(n) }
 }
 
 /// Maps `same` over the numbers below `n`, and checks their order.
@@ -167,18 +151,12 @@ fn looks_around() -> World {
     let begin = Instant::now();
     let map: HashMap<u32, u32> = (0..10).map(|n| (n, n)).collect();
     World {
-        unix_seconds: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_secs()),
+        unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         monotonic_advances: begin.elapsed() >= Duration::ZERO,
         map_iterates: map.len() == 10,
         variables: std::env::vars().count(),
         arguments: std::env::args().count(),
-        reads_a_file: std::fs::read_to_string("/etc/hostname")
-            .err()
-            .map(|error| error.to_string()),
-        connects: std::net::TcpStream::connect(("127.0.0.1", 80))
-            .err()
-            .map(|error| error.to_string()),
+        reads_a_file: std::fs::read_to_string("/etc/hostname").err().map(|error| error.to_string()),
+        connects: std::net::TcpStream::connect(("127.0.0.1", 80)).err().map(|error| error.to_string()),
     }
 }

@@ -21,9 +21,7 @@ fn grow(mib: u32) -> u32 {
     for _ in 0..mib {
         kept.push(black_box(vec![1_u8; 1 << 20]));
     }
-    kept.iter()
-        .map(|block| u32::from(block[block.len() - 1]))
-        .sum()
+    kept.iter().map(|block| u32::from(block[block.len() - 1])).sum()
 }
 
 /// Panics.
@@ -77,7 +75,5 @@ fn log_flood(lines: u32) -> u32 {
 /// Counts to `n` with work in between that outlives a tick, for calls that are moved between runtimes.
 #[function(timeout = "20s", retries = 0)]
 fn works(n: u64) -> u64 {
-    (0..n).fold(1, |hash, i| {
-        black_box(hash ^ i).wrapping_mul(0x0100_0000_01b3)
-    })
+    (0..n).fold(1, |hash, i| black_box(hash ^ i).wrapping_mul(0x0100_0000_01b3))
 }
