@@ -4,15 +4,17 @@
 
 use std::sync::Arc;
 
+use wasmtime::component::Component;
+
 use crate::app::artifact::{ArtifactCache, ArtifactError};
 use crate::app::metadata::{Metadata, MetadataError};
-use crate::app::{ComponentBytes, ComponentError};
+use crate::app::{ComponentBytes, ComponentError, DescribedApp};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::inference::Inference;
 use crate::kv::KeyValue;
 use crate::limits;
-use crate::outbound::{Outbound, OutboundLimits, OwnListeners};
+use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::log::LogSink;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError, Services};
 
@@ -58,18 +60,27 @@ impl Host {
         Ok(Self { config, sandbox, inference, key_value, own_listeners, dispatcher, artifacts })
     }
 
-    /// Makes a component callable. One without a metadata section is described first. Blocks while it compiles.
-    pub async fn load(&self, component: ComponentBytes) -> Result<Arc<Program>, ServerError> {
-        let metadata = match Metadata::read(&component.bytes) {
-            Ok(metadata) => metadata,
-            Err(MetadataError::Missing) => self.sandbox.describe(&component.bytes).await?,
-            Err(error) => return Err(error.into()),
-        };
-        let compiled = tokio::task::block_in_place(|| self.artifacts.load(self.sandbox.engine(), &component))?;
-        let program = self.sandbox.program(&compiled, component.version(), metadata, &self.config.grants)?;
+    /// Returns what a component says of itself: its metadata section, else what its `describe` returns.
+    pub async fn describe(&self, component: &ComponentBytes) -> Result<Metadata, ServerError> {
+        match Metadata::read(&component.bytes) {
+            Ok(metadata) => Ok(metadata),
+            Err(MetadataError::Missing) => Ok(self.sandbox.describe(&self.compile(component)?).await?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes an app callable, within `grants`.
+    pub async fn load(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, ServerError> {
+        let compiled = self.compile(&app.component)?;
+        let program = self.sandbox.program(&compiled, app.component.version(), app.metadata.clone(), grants)?;
         let program = Arc::new(program);
         self.dispatcher.deploy(program.clone());
         Ok(program)
+    }
+
+    /// Blocks for as long as Cranelift takes, once for each component.
+    fn compile(&self, component: &ComponentBytes) -> Result<Component, ArtifactError> {
+        tokio::task::block_in_place(|| self.artifacts.load(self.sandbox.engine(), component))
     }
 
     /// Lets calls under way finish, then ends the worker. What is not done after `DRAIN_TIMEOUT` is cut off.

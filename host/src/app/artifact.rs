@@ -9,10 +9,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
 use super::ComponentBytes;
+use super::metadata::Metadata;
 
 /// The tag in front of each file.
 const TAG_BYTES: usize = 32;
@@ -47,11 +48,13 @@ impl ArtifactCache {
     /// Returns the component ready to run: from the cache, else compiled and kept. Blocks for as long as Cranelift takes
     /// (about a second for 2 MB).
     pub fn load(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> Result<Component, ArtifactError> {
-        let path = self.path(engine, component);
+        // The description does not change the code: a component is compiled once, before and after it is described.
+        let code = Metadata::strip(&component.bytes);
+        let path = self.path(engine, code);
         if let Some(loaded) = self.load_kept(engine, &path) {
             return Ok(loaded);
         }
-        let native = engine.precompile_component(&component.bytes).map_err(ArtifactError::Compile)?;
+        let native = engine.precompile_component(code).map_err(ArtifactError::Compile)?;
         if let Err(error) = self.keep(&path, &native) {
             // A full or read-only disk costs the next start a second, not this one its result.
             tracing::warn!(path = %path.display(), %error, "cannot keep the compiled component");
@@ -92,11 +95,11 @@ impl ArtifactCache {
         mac
     }
 
-    fn path(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> PathBuf {
+    fn path(&self, engine: &wasmtime::Engine, code: &[u8]) -> PathBuf {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let digest: String = component.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String = Sha256::digest(code).iter().map(|byte| format!("{byte:02x}")).collect();
         self.dir.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
     }
 }
@@ -153,7 +156,7 @@ mod tests {
         let path = {
             let cache = ArtifactCache::open(dir.path()).unwrap();
             cache.load(&engine, &component()).unwrap();
-            cache.path(&engine, &component())
+            cache.path(&engine, &component().bytes)
         };
         let cache = ArtifactCache::open(dir.path()).unwrap();
         assert!(cache.load_kept(&engine, &path).is_some());
@@ -165,7 +168,7 @@ mod tests {
         let engine = engine();
         let cache = ArtifactCache::open(dir.path()).unwrap();
         cache.load(&engine, &component()).unwrap();
-        let path = cache.path(&engine, &component());
+        let path = cache.path(&engine, &component().bytes);
         let good = fs::read(&path).unwrap();
 
         for position in (0..good.len()).step_by(good.len() / 200 + 1) {
@@ -193,7 +196,7 @@ mod tests {
         let engine = engine();
         let cache = ArtifactCache::open(theirs.path()).unwrap();
         cache.load(&engine, &component()).unwrap();
-        let name = cache.path(&engine, &component());
+        let name = cache.path(&engine, &component().bytes);
         let here = ours.path().join(name.file_name().unwrap());
         fs::copy(&name, &here).unwrap();
         assert!(ArtifactCache::open(ours.path()).unwrap().load_kept(&engine, &here).is_none());

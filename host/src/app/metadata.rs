@@ -146,6 +146,30 @@ impl Metadata {
         }
     }
 
+    /// Returns `component` without the document that `attach` appended, if it ends with one.
+    pub fn strip(component: &[u8]) -> &[u8] {
+        let mut depth = 0u32;
+        for payload in Parser::new(0).parse_all(component) {
+            match payload {
+                Ok(WasmPayload::CustomSection(section)) if depth == 0 && section.name() == SECTION => {
+                    let contents = section.range();
+                    // In front of its contents a section has its id, 0, and its length as a LEB128 number.
+                    let mut length = Vec::new();
+                    contents.len().encode(&mut length);
+                    let start = contents.start.saturating_sub(1 + length.len());
+                    if contents.end == component.len() && component.get(start) == Some(&0) {
+                        return &component[..start];
+                    }
+                }
+                Ok(WasmPayload::ModuleSection { .. } | WasmPayload::ComponentSection { .. }) => depth += 1,
+                Ok(WasmPayload::End(_)) => depth = depth.saturating_sub(1),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        component
+    }
+
     /// Returns `component` with the document appended as a section.
     pub fn attach(&self, component: &[u8]) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("metadata has string keys only");
@@ -211,7 +235,10 @@ mod tests {
     #[test]
     fn a_document_survives_the_component() {
         let metadata = document(r#"{"name":"f","input":{},"output":{},"attributes":{"retries":2}}"#).unwrap();
-        assert_eq!(Metadata::read(&metadata.attach(COMPONENT)).unwrap(), metadata);
+        let attached = metadata.attach(COMPONENT);
+        assert_eq!(Metadata::read(&attached).unwrap(), metadata);
+        assert_eq!(Metadata::strip(&attached), COMPONENT);
+        assert_eq!(Metadata::strip(COMPONENT), COMPONENT);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use self::metadata::Metadata;
 use crate::ids::Version;
 use crate::limits;
 
@@ -19,6 +20,12 @@ use crate::limits;
 pub struct ComponentBytes {
     pub bytes: Arc<[u8]>,
     pub digest: [u8; 32],
+}
+
+/// A component and what it says of itself.
+pub struct DescribedApp {
+    pub component: ComponentBytes,
+    pub metadata: Metadata,
 }
 
 /// A component that cannot be taken in.

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::{Global, inspect, output, target};
-use crate::sandbox::{EngineConfig, Sandbox};
+use crate::sandbox::log::NoLog;
+use crate::server::Host;
 
 /// Build an app: prints the component's path, size, functions and what it may do.
 #[derive(Args)]
@@ -17,12 +18,12 @@ pub struct Build {
 
 impl Build {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
-        let sandbox = Sandbox::new(&EngineConfig::default())?;
-        let app = target::resolve(&self.app, &sandbox).await?;
+        let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
+        let (path, app) = target::locate(&self.app)?.describe(&host).await?;
         if global.json {
             output::line(
                 &json!({
-                    "path": app.path,
+                    "path": path,
                     "bytes": app.component.bytes.len(),
                     "version": app.component.version(),
                     "app": app.metadata.app,
@@ -32,7 +33,7 @@ impl Build {
             );
             return Ok(());
         }
-        output::line(&format!("{} ({})", app.path.display(), output::bytes(app.component.bytes.len() as u64)));
+        output::line(&format!("{} ({})", path.display(), output::bytes(app.component.bytes.len() as u64)));
         output::line(&inspect::describe(&app));
         Ok(())
     }

@@ -6,11 +6,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::exit::Exit;
-use super::target::BuiltApp;
 use super::{Global, output, shape, table, target};
+use crate::app::DescribedApp;
 use crate::app::metadata::FunctionInfo;
 use crate::limits::Ceilings;
-use crate::sandbox::{EngineConfig, Sandbox};
+use crate::sandbox::log::NoLog;
+use crate::server::Host;
 
 /// Show an app's functions, schemas, limits and capabilities, without running it.
 #[derive(Args)]
@@ -22,8 +23,14 @@ pub struct Inspect {
 
 impl Inspect {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
-        let sandbox = Sandbox::new(&EngineConfig::default())?;
-        let app = target::resolve(&self.app, &sandbox).await?;
+        let app = match target::locate(&self.app)?.described() {
+            Ok((_, app)) => app,
+            // Only a component that does not carry its description needs an engine.
+            Err(fresh) => {
+                let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
+                fresh.describe(&host).await?.1
+            }
+        };
         if global.json {
             let functions: Vec<_> = app
                 .metadata
@@ -57,7 +64,7 @@ impl Inspect {
 }
 
 /// Returns the app as text for people.
-pub fn describe(app: &BuiltApp) -> String {
+pub fn describe(app: &DescribedApp) -> String {
     let info = &app.metadata.app;
     let mut text = format!("{} {} (version {})", info.name, info.version, app.component.version());
     if !info.description.is_empty() {

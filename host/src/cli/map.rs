@@ -59,20 +59,17 @@ pub struct MapCommand {
 impl MapCommand {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let (app, name) = target::split(&self.target)?;
-        let config = global.config(&self.grants)?;
-        let sandbox = crate::sandbox::Sandbox::new(&config.engine)?;
-        let app = target::resolve(app, &sandbox).await?;
-        drop(sandbox);
+        let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
+        let host = Host::build(global.config(&self.grants)?, log.clone())?;
+        let app = target::resolve(app, &host).await?;
         if app.metadata.function(name).is_none() {
             return Err(super::run::unknown(&app.metadata, name));
         }
         let chunks = open_inputs(&self.inputs)?;
 
-        let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
         let bar = progress(self.quiet);
         log.above(&bar);
-        let host = Host::build(config, log)?;
-        let program = host.load(app.component).await?;
+        let program = host.load(&app, &host.config.grants).await?;
         let function = Dispatcher::find(&program, name)?;
         let order = if self.unordered { Order::Completion } else { Order::Input };
         let map = host.dispatcher.map(program, function, order);

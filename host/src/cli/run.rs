@@ -33,21 +33,20 @@ pub struct Run {
 impl Run {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let (app, name) = target::split(&self.target)?;
-        let mut config = global.config(&self.grants)?;
-        let sandbox = crate::sandbox::Sandbox::new(&config.engine)?;
-        let app = target::resolve(app, &sandbox).await?;
-        drop(sandbox);
+        let log = StderrLog::new(if global.verbose { Level::Trace } else { Level::Info });
+        let host = Host::build(global.config(&self.grants)?, log)?;
+        let app = target::resolve(app, &host).await?;
 
         let Some(function) = app.metadata.function(name) else {
             return Err(unknown(&app.metadata, name));
         };
         let (value, trailing) = input::read(function, &self.input)?;
         let json = global.json || trailing.json;
-        if !trailing.grants.is_empty() {
-            config = global.config(&[self.grants, trailing.grants].concat())?;
-        }
-        let host = Host::build(config, StderrLog::new(if global.verbose { Level::Trace } else { Level::Info }))?;
-        let program = host.load(app.component).await?;
+        let grants = match trailing.grants.as_slice() {
+            [] => host.config.grants.clone(),
+            more => global.config(&[&self.grants, more].concat())?.grants,
+        };
+        let program = host.load(&app, &grants).await?;
         let position = Dispatcher::find(&program, name)?;
         let call =
             Call { program, function: position, input: Payload::json(value.to_string()), depth: 0, deadline_max: None };

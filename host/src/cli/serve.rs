@@ -38,8 +38,8 @@ impl Serve {
         // Whatever can fail at start fails before the port opens.
         host.key_value.open_now()?;
         for app in &self.apps {
-            let app = target::resolve(app, &host.sandbox).await?;
-            host.load(app.component).await?;
+            let app = target::resolve(app, &host).await?;
+            host.load(&app, &host.config.grants).await?;
         }
         let ingress = bind(listen).await?;
         let address = ingress.address();

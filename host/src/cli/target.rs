@@ -3,16 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
-use crate::app::ComponentBytes;
-use crate::app::build;
 use crate::app::metadata::{Metadata, MetadataError};
-use crate::sandbox::Sandbox;
+use crate::app::{ComponentBytes, DescribedApp, build};
+use crate::server::Host;
 
-/// A component with its metadata inside, and where it lies.
-pub struct BuiltApp {
+/// A component on disk; a fresh one does not carry its description yet.
+pub struct Located {
     pub path: PathBuf,
-    pub component: ComponentBytes,
-    pub metadata: Metadata,
+    component: ComponentBytes,
+    metadata: Option<Metadata>,
 }
 
 /// Splits `APP::FUNCTION`.
@@ -23,11 +22,11 @@ pub fn split(target: &str) -> Result<(&str, &str), Exit> {
     }
 }
 
-/// Builds `app` if it is a crate directory; describes it if its component carries no metadata.
-pub async fn resolve(app: &str, sandbox: &Sandbox) -> Result<BuiltApp, Exit> {
+/// Finds `app`, building it if it is a crate directory. Blocks while cargo runs.
+pub fn locate(app: &str) -> Result<Located, Exit> {
     let path = Path::new(app);
     if path.is_dir() {
-        return built(path, sandbox).await;
+        return built(path);
     }
     if !path.is_file() {
         let exit =
@@ -35,34 +34,56 @@ pub async fn resolve(app: &str, sandbox: &Sandbox) -> Result<BuiltApp, Exit> {
         return Err(exit.hint("give the directory of a crate, or the path of a `.wasm` file"));
     }
     let component = ComponentBytes::read(path)?;
-    match Metadata::read(&component.bytes) {
-        Ok(metadata) => Ok(BuiltApp { path: path.to_owned(), component, metadata }),
-        Err(MetadataError::Missing) => {
-            let metadata = sandbox.describe(&component.bytes).await?;
-            let component = ComponentBytes::new(metadata.attach(&component.bytes))?;
-            Ok(BuiltApp { path: path.to_owned(), component, metadata })
+    let metadata = match Metadata::read(&component.bytes) {
+        Ok(metadata) => Some(metadata),
+        Err(MetadataError::Missing) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Located { path: path.to_owned(), component, metadata })
+}
+
+fn built(dir: &Path) -> Result<Located, Exit> {
+    let cargo = tokio::task::block_in_place(|| build::build(dir))?;
+    let component = ComponentBytes::read(&cargo)?;
+    let path = cargo.with_extension("bireme.wasm");
+    // An unchanged component was described before: what follows its bytes in our file is the description.
+    if let Ok(kept) = ComponentBytes::read(&path)
+        && Metadata::strip(&kept.bytes) == &*component.bytes
+        && let Ok(metadata) = Metadata::read(&kept.bytes)
+    {
+        return Ok(Located { path, component: kept, metadata: Some(metadata) });
+    }
+    Ok(Located { path, component, metadata: None })
+}
+
+impl Located {
+    /// Returns the app with its description, if it can be had without running anything.
+    pub fn described(self) -> Result<(PathBuf, DescribedApp), Self> {
+        match self.metadata {
+            Some(metadata) => Ok((self.path, DescribedApp { component: self.component, metadata })),
+            None => Err(self),
         }
-        Err(error) => Err(error.into()),
+    }
+
+    /// Returns the app with its description. One that was missing is made, and kept beside what cargo built.
+    pub async fn describe(self, host: &Host) -> Result<(PathBuf, DescribedApp), Exit> {
+        let fresh = match self.described() {
+            Ok(app) => return Ok(app),
+            Err(fresh) => fresh,
+        };
+        let metadata = host.describe(&fresh.component).await?;
+        let component = ComponentBytes::new(metadata.attach(&fresh.component.bytes))?;
+        if fresh.path.to_string_lossy().ends_with(".bireme.wasm") {
+            let folder = fresh.path.parent().unwrap_or(Path::new("."));
+            let file = tempfile::NamedTempFile::new_in(folder)?;
+            std::fs::write(file.path(), &component.bytes)?;
+            file.persist(&fresh.path).map_err(|error| error.error)?;
+        }
+        Ok((fresh.path, DescribedApp { component, metadata }))
     }
 }
 
-async fn built(dir: &Path, sandbox: &Sandbox) -> Result<BuiltApp, Exit> {
-    let cargo = tokio::task::block_in_place(|| build::build(dir))?;
-    let bare = ComponentBytes::read(&cargo)?;
-    let path = cargo.with_extension("bireme.wasm");
-    // An unchanged component was described before: what follows its bytes in our file is the section and nothing else.
-    if let Ok(kept) = ComponentBytes::read(&path)
-        && kept.bytes.starts_with(&bare.bytes)
-        && let Ok(metadata) = Metadata::read(&kept.bytes)
-        && metadata.attach(&bare.bytes) == *kept.bytes
-    {
-        return Ok(BuiltApp { path, component: kept, metadata });
-    }
-    let metadata = sandbox.describe(&bare.bytes).await?;
-    let component = ComponentBytes::new(metadata.attach(&bare.bytes))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder)?;
-    std::fs::write(file.path(), &component.bytes)?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(BuiltApp { path, component, metadata })
+/// Finds, builds and describes `app` in one go.
+pub async fn resolve(app: &str, host: &Host) -> Result<DescribedApp, Exit> {
+    Ok(locate(app)?.describe(host).await?.1)
 }

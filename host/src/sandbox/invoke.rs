@@ -131,12 +131,11 @@ impl Sandbox {
     }
 
     /// Runs a component's `describe`, with every import a trap: a document about the code cannot depend on anything else.
-    pub async fn describe(&self, component: &[u8]) -> Result<Metadata, SandboxError> {
+    pub async fn describe(&self, component: &Component) -> Result<Metadata, SandboxError> {
         let describe = |error: wasmtime::Error| SandboxError::Describe(format!("{error:#}"));
-        // Compiled without the cache: the component that will run is another one, with the section in it.
-        let component = Component::new(&self.ticking.engine, component).map_err(describe)?;
+
         let mut linker = Linker::<()>::new(&self.ticking.engine);
-        linker.define_unknown_imports_as_traps(&component).map_err(describe)?;
+        linker.define_unknown_imports_as_traps(component).map_err(describe)?;
         let mut store = Store::new(&self.ticking.engine, ());
         store.set_hostcall_fuel(limits::METADATA_BYTES_MAX + LIFT_SLACK as usize);
         store.set_epoch_deadline(1);
@@ -144,7 +143,7 @@ impl Sandbox {
         store.epoch_deadline_callback(move |_| {
             if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
         });
-        let instance = linker.instantiate_async(&mut store, &component).await.map_err(describe)?;
+        let instance = linker.instantiate_async(&mut store, component).await.map_err(describe)?;
         let interface = instance.get_export_index(&mut store, None, "bireme:host/metadata@0.1.0");
         let export =
             interface.and_then(|interface| instance.get_export_index(&mut store, Some(&interface), "describe"));

@@ -25,7 +25,6 @@ use super::exit::Exit;
 use super::log::StderrLog;
 use super::{Global, output, serve, target};
 use crate::http::{self, Ingress};
-use crate::inference::catalogue::Catalogue;
 use crate::sandbox::Program;
 use crate::sandbox::log::Level;
 use crate::server::Host;
@@ -88,27 +87,26 @@ impl Demo {
         config.grants =
             crate::config::Config::new(config.directories.clone(), &[format!("site={}", source.origin())])?.grants;
 
+        let log = StderrLog::new(Level::Error);
+        let host = Host::build(config, log.clone())?;
+        host.key_value.open_now()?;
+
         stage("building examples/docs-search");
-        let sandbox = crate::sandbox::Sandbox::new(&config.engine)?;
         let build = Instant::now();
-        let app = target::resolve(&app_dir(), &sandbox).await?;
+        let app = target::resolve(&app_dir(), &host).await?;
         report.app_bytes = app.component.bytes.len() as u64;
         report.build = build.elapsed();
-        drop(sandbox);
 
-        let catalogue = Catalogue::new(&config.directories.models);
+        let catalogue = host.inference.catalogue();
         if catalogue.get(MODEL).is_err() {
             stage(&format!("fetching the model {MODEL}"));
         }
         let fetch = Instant::now();
         let model_dir = self.model_dir.clone();
-        tokio::task::block_in_place(|| super::models::pull_model(&catalogue, MODEL, model_dir))?;
+        tokio::task::block_in_place(|| super::models::pull_model(catalogue, MODEL, model_dir))?;
         report.fetch = fetch.elapsed();
 
-        let log = StderrLog::new(Level::Error);
-        let host = Host::build(config, log.clone())?;
-        host.key_value.open_now()?;
-        let program = host.load(app.component).await?;
+        let program = host.load(&app, &host.config.grants).await?;
 
         stage(&format!("scraping {}", source.describe()));
         let urls = source.urls()?;
