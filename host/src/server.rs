@@ -43,14 +43,14 @@ pub struct Host {
     /// Where this host listens: no guest reaches that, whatever was granted.
     pub own_listeners: OwnListeners,
     pub dispatcher: Arc<Dispatcher>,
-    artifacts: ArtifactCache,
+    artifacts: Arc<ArtifactCache>,
 }
 
 impl Host {
     /// Builds the parts. Must run within a tokio runtime; binds nothing and starts no worker yet.
     pub fn build(config: Config, log: Arc<dyn LogSink>) -> Result<Self, ServerError> {
         let sandbox = Arc::new(Sandbox::new(&config.engine)?);
-        let artifacts = ArtifactCache::open(&config.directories.artifacts)?;
+        let artifacts = Arc::new(ArtifactCache::open(&config.directories.artifacts)?);
         let inference = Arc::new(Inference::new(config.inference.clone()));
         let key_value = Arc::new(KeyValue::new(&config.directories.data));
         let own_listeners = OwnListeners::default();
@@ -64,23 +64,27 @@ impl Host {
     pub async fn describe(&self, component: &ComponentBytes) -> Result<Metadata, ServerError> {
         match Metadata::read(&component.bytes) {
             Ok(metadata) => Ok(metadata),
-            Err(MetadataError::Missing) => Ok(self.sandbox.describe(&self.compile(component)?).await?),
+            Err(MetadataError::Missing) => Ok(self.sandbox.describe(&self.compile(component).await?).await?),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Makes an app callable, within `grants`.
     pub async fn load(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, ServerError> {
-        let compiled = self.compile(&app.component)?;
+        let compiled = self.compile(&app.component).await?;
         let program = self.sandbox.program(&compiled, app.component.version(), app.metadata.clone(), grants)?;
         let program = Arc::new(program);
         self.dispatcher.deploy(program.clone());
         Ok(program)
     }
 
-    /// Blocks for as long as Cranelift takes, once for each component.
-    fn compile(&self, component: &ComponentBytes) -> Result<Component, ArtifactError> {
-        tokio::task::block_in_place(|| self.artifacts.load(self.sandbox.engine(), component))
+    /// Takes as long as Cranelift does, once for each component, on a thread of its own.
+    async fn compile(&self, component: &ComponentBytes) -> Result<Component, ArtifactError> {
+        let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
+        match tokio::task::spawn_blocking(move || artifacts.load(&engine, &component)).await {
+            Ok(compiled) => compiled,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// Lets calls under way finish, then ends the worker. What is not done after `DRAIN_TIMEOUT` is cut off.

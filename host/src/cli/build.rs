@@ -19,7 +19,7 @@ pub struct Build {
 impl Build {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
-        let (path, app) = target::locate(&self.app)?.describe(&host).await?;
+        let (path, app) = target::locate(&self.app).await?.describe(&host).await?;
         if global.json {
             output::line(
                 &json!({

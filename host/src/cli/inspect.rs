@@ -23,7 +23,7 @@ pub struct Inspect {
 
 impl Inspect {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
-        let app = match target::locate(&self.app)?.described() {
+        let app = match target::locate(&self.app).await?.described() {
             Ok((_, app)) => app,
             // Only a component that does not carry its description needs an engine.
             Err(fresh) => {

@@ -109,6 +109,14 @@ fn with_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit
     result
 }
 
+/// Runs work that blocks for long (cargo, a download) off the runtime's threads, so that Ctrl-C is heard meanwhile.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 impl Global {
     fn directories(&self) -> Result<Directories, Exit> {
         Ok(Directories::resolve(self.data.as_deref())?)

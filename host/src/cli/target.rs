@@ -22,11 +22,11 @@ pub fn split(target: &str) -> Result<(&str, &str), Exit> {
     }
 }
 
-/// Finds `app`, building it if it is a crate directory. Blocks while cargo runs.
-pub fn locate(app: &str) -> Result<Located, Exit> {
+/// Finds `app`, building it if it is a crate directory.
+pub async fn locate(app: &str) -> Result<Located, Exit> {
     let path = Path::new(app);
     if path.is_dir() {
-        return built(path);
+        return built(path).await;
     }
     if !path.is_file() {
         let exit =
@@ -42,8 +42,9 @@ pub fn locate(app: &str) -> Result<Located, Exit> {
     Ok(Located { path: path.to_owned(), component, metadata })
 }
 
-fn built(dir: &Path) -> Result<Located, Exit> {
-    let cargo = tokio::task::block_in_place(|| build::build(dir))?;
+async fn built(dir: &Path) -> Result<Located, Exit> {
+    let dir = dir.to_owned();
+    let cargo = super::blocking(move || build::build(&dir)).await?;
     let component = ComponentBytes::read(&cargo)?;
     let path = cargo.with_extension("bireme.wasm");
     // An unchanged component was described before: what follows its bytes in our file is the description.
@@ -85,5 +86,5 @@ impl Located {
 
 /// Finds, builds and describes `app` in one go.
 pub async fn resolve(app: &str, host: &Host) -> Result<DescribedApp, Exit> {
-    Ok(locate(app)?.describe(host).await?.1)
+    Ok(locate(app).await?.describe(host).await?.1)
 }

@@ -24,7 +24,9 @@ use self::site::Site;
 use super::exit::Exit;
 use super::log::StderrLog;
 use super::{Global, output, serve, target};
+use crate::config::ConfigError;
 use crate::http::{self, Ingress};
+use crate::outbound::Grants;
 use crate::sandbox::Program;
 use crate::sandbox::log::Level;
 use crate::server::Host;
@@ -84,8 +86,7 @@ impl Demo {
         // A database of its own: the demo neither sees nor disturbs what a host keeps.
         config.directories.data.push("demo");
         let source = self.source().await?;
-        config.grants =
-            crate::config::Config::new(config.directories.clone(), &[format!("site={}", source.origin())])?.grants;
+        config.grants = Grants::parse(&[format!("site={}", source.origin())]).map_err(ConfigError::from)?;
 
         let log = StderrLog::new(Level::Error);
         let host = Host::build(config, log.clone())?;
@@ -102,8 +103,8 @@ impl Demo {
             stage(&format!("fetching the model {MODEL}"));
         }
         let fetch = Instant::now();
-        let model_dir = self.model_dir.clone();
-        tokio::task::block_in_place(|| super::models::pull_model(catalogue, MODEL, model_dir))?;
+        let (catalogue, model_dir) = (catalogue.clone(), self.model_dir.clone());
+        super::blocking(move || super::models::pull_model(&catalogue, MODEL, model_dir)).await?;
         report.fetch = fetch.elapsed();
 
         let program = host.load(&app, &host.config.grants).await?;
@@ -161,9 +162,14 @@ impl Demo {
             return Ok(Source::Local { site, pages: html_files(dir)?, what: dir.display().to_string() });
         }
         let missing = |error: docs::DocsError| Exit::new(1, "no-docs", error.to_string());
-        let docs = tokio::task::block_in_place(Docs::find).map_err(missing)?;
-        let books: &[&str] = if self.all { &[docs::ALL] } else { &docs::USUAL_BOOKS };
-        let pages = tokio::task::block_in_place(|| docs.pages(books)).map_err(missing)?;
+        let docs = super::blocking(Docs::find).await.map_err(missing)?;
+        let books: &'static [&'static str] = if self.all { &[docs::ALL] } else { &docs::USUAL_BOOKS };
+        let (docs, pages) = super::blocking(move || {
+            let pages = docs.pages(books);
+            (docs, pages)
+        })
+        .await;
+        let pages = pages.map_err(missing)?;
         let site = Site::open(docs.root()).map_err(|error| Exit::new(1, "no-docs", error.to_string()))?;
         let what = if self.all {
             "all installed Rust documentation".to_owned()
