@@ -18,6 +18,11 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// Returns what it weighs, its media type included.
+    pub fn bytes(&self) -> u64 {
+        (self.content_type.len() + self.data.len()) as u64
+    }
+
     /// Wraps JSON text. Does not check it: the function's decoder does, and names the place.
     pub fn json(data: impl Into<Bytes>) -> Self {
         Self { content_type: JSON.to_owned(), data: data.into() }
@@ -106,6 +111,23 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Returns what it weighs.
+    pub fn bytes(&self) -> u64 {
+        (self.message.len() + self.causes.iter().map(String::len).sum::<usize>()) as u64
+    }
+
+    /// Cuts the message and the causes to `bytes_max` together. Guests write them, and callers keep them.
+    pub fn truncate(&mut self, bytes_max: usize) {
+        let mut room = bytes_max;
+        let texts = std::iter::once(&mut self.message).chain(&mut self.causes);
+        for text in texts {
+            let cut = text.floor_char_boundary(room);
+            text.truncate(cut);
+            room -= cut;
+        }
+        self.causes.retain(|cause| !cause.is_empty());
+    }
+
     /// A failure without causes.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), causes: Vec::new() }
@@ -188,6 +210,17 @@ pub fn micros(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_failure_is_cut_between_characters() {
+        let mut failure = Failure::new(FailureCode::Failed, "ä".repeat(10));
+        failure.causes = vec!["because".to_owned(), "of this".to_owned()];
+        failure.truncate(25);
+        assert_eq!(failure.bytes(), 25);
+        failure.truncate(5);
+        assert_eq!(failure.message, "ää");
+        assert!(failure.bytes() <= 5);
+    }
 
     #[test]
     fn serde_and_display_agree_on_every_code() {

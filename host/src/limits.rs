@@ -16,12 +16,18 @@ pub const DEPTH_MAX: u32 = 3;
 
 /// Inputs that an ordered map reads ahead of its oldest unfinished one.
 pub const MAP_WINDOW: usize = 4_096;
-/// Bytes of inputs and of untaken outcomes that a map keeps in memory, each.
+/// Bytes of inputs that a map keeps in memory, and of outcomes: those that were not taken together with those that calls
+/// under way are expected to give, as large as the largest so far.
 pub const MAP_BYTES_MAX: u64 = 64 * MIB;
+/// Bytes of the message and causes of a failure that a guest returned; the rest is cut.
+pub const FAILURE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a media type that a guest gave; a longer one is none.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
+
 /// Calls of one map that run at a time, where the host has slots for them.
 pub const MAP_CONCURRENCY: usize = 64;
 /// Maps that one call may hold open at a time.
-pub const MAPS_PER_CALL_MAX: usize = 16;
+pub const MAPS_PER_CALL_MAX: usize = 8;
 
 /// Calls that wait for a slot, over all apps.
 pub const WAITING_CALLS_MAX: usize = 16_384;
@@ -59,6 +65,10 @@ pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that an HTTP client may take to send its body.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that an HTTP client may take to read the next part of its answer.
+pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of all request bodies that the host holds, from their first byte to the end of their call.
+pub const HTTP_BODIES_BYTES_MAX: usize = 512 << 20;
 /// Open HTTP connections.
 pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
 /// Time that running calls get to finish once the host is told to stop.
@@ -130,5 +140,5 @@ impl Default for BatchLimits {
 
 // A full map must be able to wait whole, or its own size would refuse it.
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
-// One batch of the longest sequences still fits the worker's frame (see `inference::wire`).
-const _: () = assert!(MAP_CONCURRENCY <= INSTANCES_DEFAULT as usize);
+// One map alone cannot take every slot.
+const _: () = assert!(MAP_CONCURRENCY < INSTANCES_DEFAULT as usize);

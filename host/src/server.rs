@@ -11,6 +11,7 @@ use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, ComponentError, DescribedApp};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
+use crate::ids::AppName;
 use crate::inference::Inference;
 use crate::kv::KeyValue;
 use crate::limits;
@@ -32,7 +33,12 @@ pub enum ServerError {
     Metadata(#[from] MetadataError),
     #[error(transparent)]
     Program(#[from] ProgramError),
+    #[error("an app cannot be named `{name}`: the host uses that path itself; rename the crate")]
+    ReservedName { name: AppName },
 }
+
+/// First path segments that are the host's own, now or as its design has it.
+const RESERVED_NAMES: [&str; 6] = ["api", "v1", "ui", "healthz", "readyz", "metrics"];
 
 /// Every part of a running host.
 pub struct Host {
@@ -71,6 +77,10 @@ impl Host {
 
     /// Makes an app callable, within `grants`.
     pub async fn load(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, ServerError> {
+        let name = &app.metadata.app.name;
+        if RESERVED_NAMES.contains(&name.as_str()) {
+            return Err(ServerError::ReservedName { name: name.clone() });
+        }
         let compiled = self.compile(&app.component).await?;
         let program = self.sandbox.program(&compiled, app.component.version(), app.metadata.clone(), grants)?;
         let program = Arc::new(program);

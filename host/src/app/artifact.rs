@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
@@ -38,7 +39,8 @@ impl ArtifactCache {
     /// Opens the cache in `dir`, creating it and its key where they are missing.
     pub fn open(dir: &Path) -> Result<Self, ArtifactError> {
         let prepare = || -> io::Result<[u8; 32]> {
-            fs::create_dir_all(dir)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            check_owner(dir)?;
             read_or_create_key(&dir.join("key"))
         };
         let key = prepare().map_err(|source| ArtifactError::Directory { dir: dir.to_owned(), source })?;
@@ -104,18 +106,30 @@ impl ArtifactCache {
     }
 }
 
+/// Refuses a place that somebody else could write to: what lies there is loaded as native code.
+fn check_owner(path: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if ours && metadata.mode() & 0o022 == 0 && !metadata.is_symlink() {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` can be written by others; compiled code is loaded only from a place that is ours",
+        path.display()
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
 fn read_or_create_key(path: &Path) -> io::Result<[u8; 32]> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // Two processes may start at once: the one that loses the race to `create_new` reads what the other persisted.
     let dir = path.parent().unwrap_or(Path::new("."));
+    // Two processes may start at once: the one that finds the key there reads what the other kept.
     for _ in 0..2 {
         match fs::read(path) {
             Ok(bytes) => {
+                check_owner(path)?;
                 return bytes.try_into().map_err(|_| {
-                    io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("`{}` is not a key of 32 bytes; remove it", path.display()),
-                    )
+                    let message = format!("`{}` is not a key of 32 bytes; remove it", path.display());
+                    io::Error::new(io::ErrorKind::InvalidData, message)
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -123,15 +137,13 @@ fn read_or_create_key(path: &Path) -> io::Result<[u8; 32]> {
         }
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
-        let temporary = dir.join(format!(".key-{}", std::process::id()));
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        // Created with mode 0600, under a name of its own.
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&key)?;
-        let linked = fs::hard_link(&temporary, path);
-        fs::remove_file(&temporary)?;
-        match linked {
-            Ok(()) => return Ok(key),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            Err(error) => return Err(error),
+        match file.persist_noclobber(path) {
+            Ok(_) => return Ok(key),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error.error),
         }
     }
     Err(io::Error::other("the key keeps appearing and disappearing"))
@@ -188,6 +200,14 @@ mod tests {
         // And the app still starts.
         cache.load(&engine, &component()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), good);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(ArtifactCache::open(dir.path()), Err(ArtifactError::Directory { .. })));
     }
 
     #[test]

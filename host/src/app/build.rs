@@ -104,16 +104,17 @@ fn ensure_target(dir: &Path) -> Result<(), BuildError> {
     }
 }
 
-/// Cargo as the user would type it: what an outer cargo, or a test, set for the host does not reach the guest.
+/// Cargo as the user would type it. What an outer cargo says to the programs that it runs (`cargo run`, a test) is not for
+/// the guest's build, and flags for this machine's code are wrong for wasm; the user's own settings pass.
 fn cargo(dir: &Path) -> Command {
+    const OUTER: [&str; 5] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_CFG_"];
+    const OUTER_WHOLE: [&str; 5] =
+        ["CARGO", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"];
     let mut command = Command::new("cargo");
     command.current_dir(dir);
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
-        let outer = name.starts_with("CARGO_") && !matches!(&*name, "CARGO_HOME" | "CARGO_NET_OFFLINE");
-        if outer
-            || matches!(&*name, "RUSTFLAGS" | "CARGO" | "RUSTDOCFLAGS" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER")
-        {
+        if OUTER_WHOLE.contains(&&*name) || OUTER.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(&key);
         }
     }

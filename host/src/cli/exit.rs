@@ -8,6 +8,8 @@ use crate::config::ConfigError;
 use crate::inference::InferenceError;
 use crate::inference::catalogue::CatalogueError;
 use crate::inference::pull::PullError;
+use crate::sandbox::SandboxError;
+use crate::sandbox::log::printable;
 
 /// The end of a command that failed.
 #[derive(Debug)]
@@ -19,11 +21,13 @@ pub struct Exit {
     pub causes: Vec<String>,
     /// What to do next.
     pub hint: Option<String>,
+    /// Whether the command itself was asked for JSON, besides the flag in front of it.
+    pub is_json: bool,
 }
 
 impl Exit {
     pub fn new(status: u8, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), causes: Vec::new(), hint: None }
+        Self { status, code, message: message.into(), causes: Vec::new(), hint: None, is_json: false }
     }
 
     /// A command, or its input, that is not as it should be.
@@ -38,7 +42,7 @@ impl Exit {
 
     /// Says what happened and returns the process's status.
     pub fn report(self, json: bool) -> ExitCode {
-        if json {
+        if json || self.is_json {
             let mut error = serde_json::json!({ "code": self.code, "message": self.message });
             if !self.causes.is_empty() {
                 error["causes"] = serde_json::json!(self.causes);
@@ -48,13 +52,11 @@ impl Exit {
             }
             output::line(&serde_json::json!({ "error": error }).to_string());
         } else {
-            output::note(&format!("error[{}]: {}", self.code, self.message));
-            for cause in &self.causes {
-                output::note(&format!("  caused by: {cause}"));
-            }
-            if let Some(hint) = &self.hint {
-                output::note(&format!("  hint: {hint}"));
-            }
+            // Guests and files have a part in these texts; a terminal must not obey it.
+            let note = |text: String| text.lines().for_each(|line| output::note(&printable(line)));
+            note(format!("error[{}]: {}", self.code, self.message));
+            self.causes.iter().for_each(|cause| note(format!("  caused by: {cause}")));
+            self.hint.iter().for_each(|hint| note(format!("  hint: {hint}")));
         }
         ExitCode::from(self.status)
     }
@@ -114,9 +116,8 @@ from_error! {
     crate::app::build::BuildError => 1 "build-failed",
     crate::app::ComponentError => 2 "bad-component",
     crate::app::metadata::MetadataError => 2 "bad-metadata",
-    crate::sandbox::SandboxError => 1 "sandbox",
+    SandboxError => 1 "sandbox",
     crate::store::StoreError => 1 "store",
-    PullError => 69 "no-model-source",
 }
 
 impl From<crate::server::ServerError> for Exit {
@@ -124,7 +125,8 @@ impl From<crate::server::ServerError> for Exit {
         use crate::server::ServerError as E;
         let (status, code) = match &error {
             E::Component(_) | E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => (2, "bad-component"),
-            E::Metadata(_) | E::Program(_) | E::Sandbox(_) => (2, "bad-app"),
+            E::Sandbox(SandboxError::Engine(_)) => (1, "sandbox"),
+            E::Metadata(_) | E::Program(_) | E::Sandbox(_) | E::ReservedName { .. } => (2, "bad-app"),
             E::Artifact(_) => (1, "io"),
         };
         let exit = Self::of_error(status, code, &error);
@@ -134,8 +136,23 @@ impl From<crate::server::ServerError> for Exit {
 
 impl From<CatalogueError> for Exit {
     fn from(error: CatalogueError) -> Self {
-        let status = if matches!(error, CatalogueError::UnknownModel { .. }) { 4 } else { 1 };
-        Self::of_error(status, if status == 4 { "unknown-model" } else { "bad-model" }, &error)
+        let (status, code) = match &error {
+            CatalogueError::UnknownModel { .. } => (4, "unknown-model"),
+            CatalogueError::Name { .. } => (2, "usage"),
+            CatalogueError::Staging(_) => (1, "io"),
+            _ => (1, "bad-model"),
+        };
+        Self::of_error(status, code, &error)
+    }
+}
+
+impl From<PullError> for Exit {
+    fn from(error: PullError) -> Self {
+        match error {
+            PullError::Catalogue(error) => error.into(),
+            PullError::NoSource { .. } => Self::of_error(69, "no-model-source", &error),
+            _ => Self::of_error(1, "io", &error),
+        }
     }
 }
 

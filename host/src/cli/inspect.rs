@@ -10,7 +10,7 @@ use super::{Global, output, shape, table, target};
 use crate::app::DescribedApp;
 use crate::app::metadata::FunctionInfo;
 use crate::limits::Ceilings;
-use crate::sandbox::log::NoLog;
+use crate::sandbox::log::{NoLog, printable};
 use crate::server::Host;
 
 /// Show an app's functions, schemas, limits and capabilities, without running it.
@@ -73,7 +73,8 @@ pub fn describe(app: &DescribedApp) -> String {
     for function in &app.metadata.functions {
         text += &format!("\n\n{}", describe_function(function));
     }
-    text
+    // What the app says of itself is printed, not obeyed by the terminal.
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 fn describe_function(function: &FunctionInfo) -> String {

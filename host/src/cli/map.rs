@@ -182,10 +182,11 @@ impl Writer {
         let mut stop = None;
         for outcome in outcomes {
             let index = outcome.index;
-            match outcome.result {
-                Ok(payload) => {
+            // A result that is no JSON would break the line that it stands in.
+            match outcome.result.as_ref().map_err(Clone::clone).and_then(output::json) {
+                Ok(result) => {
                     self.done += 1;
-                    self.line(&mut lines, index, &payload)?;
+                    self.line(&mut lines, index, result)?;
                 }
                 Err(failure) => {
                     self.failed += 1;
@@ -213,16 +214,13 @@ impl Writer {
         stop.map_or(Ok(()), Err)
     }
 
-    fn line(&self, lines: &mut Vec<u8>, index: u64, payload: &Payload) -> Result<(), Stop> {
+    fn line(&self, lines: &mut Vec<u8>, index: u64, result: &RawValue) -> Result<(), Stop> {
         if self.envelope {
-            // Checked, because a result that is no JSON would break the line around it.
-            let raw: Option<&RawValue> = serde_json::from_slice(&payload.data).ok();
-            let raw = raw.map_or("null", RawValue::get);
-            writeln!(lines, "{{\"index\":{index},\"output\":{raw}}}")?;
-        } else {
-            lines.extend_from_slice(&payload.data);
-            lines.push(b'\n');
+            write!(lines, "{{\"index\":{index},\"output\":")?;
         }
+        // Between tokens a line end is a space like any other; within them JSON has none.
+        lines.extend(result.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+        lines.extend_from_slice(if self.envelope { b"}\n" } else { b"\n" });
         Ok(())
     }
 }

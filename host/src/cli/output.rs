@@ -2,6 +2,10 @@
 
 use std::io::{self, Write};
 
+use serde_json::value::RawValue;
+
+use crate::call::{Failure, FailureCode, Payload};
+
 /// Writes one line to stdout. A broken pipe ends the process quietly, as it does with other tools.
 pub fn line(text: &str) {
     let mut stdout = io::stdout().lock();
@@ -9,6 +13,23 @@ pub fn line(text: &str) {
     if let Err(error) = written {
         leave(&error);
     }
+}
+
+/// Writes a result as it is, and a line end.
+pub fn bytes_and_newline(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+    if let Err(error) = written {
+        leave(&error);
+    }
+}
+
+/// Returns a result that is JSON, unparsed.
+pub fn json(payload: &Payload) -> Result<&RawValue, Failure> {
+    serde_json::from_slice(&payload.data).map_err(|error| {
+        let message = format!("the result is no JSON ({error}); it is said to be `{}`", payload.content_type);
+        Failure::new(FailureCode::Failed, message)
+    })
 }
 
 /// Writes one line to stderr.

@@ -1,13 +1,15 @@
 //! `bireme run`: one call, in process, without a server.
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::exit::Exit;
 use super::log::StderrLog;
 use super::{Global, input, output, target};
 use crate::call::{FailureCode, Payload, Receipt};
 use crate::dispatch::{Call, Dispatcher};
+use crate::ids::CallId;
 use crate::sandbox::log::Level;
 use crate::server::Host;
 
@@ -58,13 +60,12 @@ impl Run {
 
         match finished.result {
             Ok(payload) if json => {
-                let result: Value = serde_json::from_slice(&payload.data).unwrap_or(Value::Null);
-                output::line(
-                    &json!({ "result": result, "call": finished.id, "receipt": finished.receipt }).to_string(),
-                );
+                let result = output::json(&payload)?;
+                let envelope = Envelope { result, call: finished.id, receipt: &finished.receipt };
+                output::line(&serde_json::to_string(&envelope).expect("string keys only"));
             }
             Ok(payload) => {
-                output::line(&String::from_utf8_lossy(&payload.data));
+                output::bytes_and_newline(&payload.data);
                 if self.receipt || trailing.receipt {
                     output::note(&receipt(&finished.receipt));
                 }
@@ -74,16 +75,20 @@ impl Run {
                     output::note(&receipt(&finished.receipt));
                 }
                 let is_input = failure.code == FailureCode::InvalidInput;
-                let exit = Exit::from(failure);
-                let exit = if is_input { exit.hint(input::shape_hint(function)) } else { exit };
-                if json {
-                    return Err(Exit { ..exit });
-                }
-                return Err(exit);
+                let exit = Exit { is_json: json, ..failure.into() };
+                return Err(if is_input { exit.hint(input::shape_hint(function)) } else { exit });
             }
         }
         Ok(())
     }
+}
+
+/// What `--json` prints. The result passes as it is: numbers keep their digits.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    result: &'a RawValue,
+    call: CallId,
+    receipt: &'a Receipt,
 }
 
 pub(super) fn unknown(metadata: &crate::app::metadata::Metadata, name: &str) -> Exit {

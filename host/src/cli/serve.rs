@@ -38,7 +38,12 @@ impl Serve {
         // Whatever can fail at start fails before the port opens.
         host.key_value.open_now()?;
         for app in &self.apps {
-            let app = target::resolve(app, &host).await?;
+            let path = app;
+            let app = target::resolve(path, &host).await?;
+            let name = &app.metadata.app.name;
+            if host.dispatcher.program(name.as_str()).is_some() {
+                return Err(Exit::usage(format!("`{path}` is a second app named `{name}`; rename one of the crates")));
+            }
             host.load(&app, &host.config.grants).await?;
         }
         let ingress = bind(listen).await?;

@@ -11,7 +11,7 @@ use super::map::Map;
 use super::retry;
 use super::suggest::closest;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, micros};
-use crate::ids::{AppName, CallId, FunctionId};
+use crate::ids::{AppName, CallId, FunctionId, NAME_LEN_MAX};
 use crate::limits;
 use crate::sandbox::log::LogSink;
 use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Services};
@@ -111,11 +111,13 @@ impl Dispatcher {
     pub fn find(program: &Program, function: &str) -> Result<usize, Failure> {
         program.find(function).ok_or_else(|| {
             let names: Vec<&str> = program.functions().iter().map(|f| f.name.as_str()).collect();
+            // Guests choose the name; it goes into the message.
+            let shown: String = function.chars().take(NAME_LEN_MAX).collect();
             let hint = match closest(function, names.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("it has {}", names.join(", ")),
             };
-            let message = format!("`{}` has no function `{function}`; {hint}", program.name());
+            let message = format!("`{}` has no function `{shown}`; {hint}", program.name());
             Failure::new(FailureCode::UnknownFunction, message)
         })
     }
@@ -183,6 +185,9 @@ impl Dispatcher {
             let Err(failure) = &ended.result else {
                 break ended.result;
             };
+            if self.lock().closed {
+                break ended.result;
+            }
             let Some(delay) = retry::delay(failure, attempt, spec.limits.retries_max, rand::random()) else {
                 break ended.result;
             };

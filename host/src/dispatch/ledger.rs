@@ -32,6 +32,9 @@ pub trait Ledger: Send {
     fn is_drained(&self) -> bool;
 }
 
+/// What a map's first outcomes are expected to weigh.
+const OUTCOME_BYTES_FIRST: u64 = 16 << 10;
+
 /// Keeps everything in memory, within `MAP_WINDOW` items and `MAP_BYTES_MAX` bytes on either side.
 #[derive(Debug)]
 pub struct MemoryLedger {
@@ -43,6 +46,10 @@ pub struct MemoryLedger {
     /// Outcomes that were not taken, by index.
     outcomes: BTreeMap<u64, MapOutcome>,
     outcome_bytes: u64,
+    /// The largest outcome so far: what one more call is expected to add.
+    outcome_bytes_largest: u64,
+    /// Inputs that were leased and are not complete.
+    running: u64,
     /// Index of the next outcome in the order of the inputs.
     taken_until: u64,
     taken: u64,
@@ -58,6 +65,8 @@ impl MemoryLedger {
             leased_until: 0,
             outcomes: BTreeMap::new(),
             outcome_bytes: 0,
+            outcome_bytes_largest: OUTCOME_BYTES_FIRST,
+            running: 0,
             taken_until: 0,
             taken: 0,
             finished: false,
@@ -72,8 +81,8 @@ impl MemoryLedger {
 
 fn bytes(outcome: &MapOutcome) -> u64 {
     match &outcome.result {
-        Ok(payload) => payload.data.len() as u64,
-        Err(failure) => failure.message.len() as u64,
+        Ok(payload) => payload.bytes(),
+        Err(failure) => failure.bytes(),
     }
 }
 
@@ -84,7 +93,7 @@ impl Ledger for MemoryLedger {
             let Some(input) = inputs.pop_front() else {
                 break;
             };
-            self.input_bytes += input.data.len() as u64;
+            self.input_bytes += input.bytes();
             self.inputs.push_back(input);
             accepted += 1;
         }
@@ -100,14 +109,18 @@ impl Ledger for MemoryLedger {
             return None;
         }
         let input = self.inputs.pop_front()?;
-        self.input_bytes -= input.data.len() as u64;
+        self.input_bytes -= input.bytes();
         let index = self.leased_until;
         self.leased_until += 1;
+        self.running += 1;
         Some((index, input))
     }
 
     fn complete(&mut self, outcome: MapOutcome) {
-        self.outcome_bytes += bytes(&outcome);
+        let bytes = bytes(&outcome);
+        self.running -= 1;
+        self.outcome_bytes += bytes;
+        self.outcome_bytes_largest = self.outcome_bytes_largest.max(bytes);
         self.outcomes.insert(outcome.index, outcome);
     }
 
@@ -128,8 +141,11 @@ impl Ledger for MemoryLedger {
     }
 
     fn leasable(&self) -> usize {
-        // A reader that is slow stops the leasing, not the host's memory.
-        if self.outcome_bytes >= MAP_BYTES_MAX { 0 } else { self.inputs.len() }
+        // A reader that is slow stops the leasing, not the host's memory. One call can always go on.
+        let expected = self.outcome_bytes + self.running * self.outcome_bytes_largest;
+        let room = MAP_BYTES_MAX.saturating_sub(expected) / self.outcome_bytes_largest;
+        let at_least = u64::from(self.running == 0 && self.outcomes.is_empty());
+        self.inputs.len().min(usize::try_from(room.max(at_least)).unwrap_or(usize::MAX))
     }
 
     fn is_drained(&self) -> bool {
@@ -177,6 +193,8 @@ mod tests {
         assert!(ledger.lease().is_none());
         ledger.take(1);
         assert!(ledger.lease().is_some());
+        // With outcomes as large as the bound, calls run one at a time.
+        assert!(ledger.lease().is_none());
     }
 
     #[test]

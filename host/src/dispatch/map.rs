@@ -37,6 +37,8 @@ struct Shared {
 struct State {
     ledger: Box<dyn Ledger>,
     runners: usize,
+    /// Of those, the ones that were spawned and have not leased yet: each will take one input.
+    starting: usize,
     finished: bool,
 }
 
@@ -49,7 +51,7 @@ impl Map {
         depth: u32,
         deadline_max: Option<Instant>,
     ) -> Self {
-        let state = State { ledger: Box::new(MemoryLedger::new(order)), runners: 0, finished: false };
+        let state = State { ledger: Box::new(MemoryLedger::new(order)), runners: 0, starting: 0, finished: false };
         let shared = Shared {
             dispatcher,
             program,
@@ -67,8 +69,10 @@ impl Map {
         while self.runners.try_join_next().is_some() {}
         let start = {
             let mut state = self.shared.lock();
-            let start = state.ledger.leasable().min(MAP_CONCURRENCY).saturating_sub(state.runners);
+            let unattended = state.ledger.leasable().saturating_sub(state.starting);
+            let start = unattended.min(MAP_CONCURRENCY - state.runners);
             state.runners += start;
+            state.starting += start;
             start
         };
         for _ in 0..start {
@@ -83,9 +87,11 @@ impl Shared {
     }
 
     async fn run(self: Arc<Self>) {
+        let mut is_first = true;
         loop {
             let leased = {
                 let mut state = self.lock();
+                state.starting -= usize::from(std::mem::take(&mut is_first));
                 let leased = state.ledger.lease();
                 // Counted down under the same lock, so that `start_runners` never counts on one that is leaving.
                 if leased.is_none() {

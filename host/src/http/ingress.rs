@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -12,8 +11,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-use super::routes;
+use super::routes::Routes;
+use super::stall::StallGuard;
 use crate::dispatch::Dispatcher;
 use crate::limits;
 
@@ -40,20 +41,23 @@ impl Ingress {
     }
 }
 
-/// Serves until `stop` is done, then lets requests under way finish within `DRAIN_TIMEOUT`.
+/// Serves until `stop` is done, then lets requests under way finish within `DRAIN_TIMEOUT`. Dropping the future cuts all
+/// connections.
 pub async fn serve(ingress: Ingress, dispatcher: Arc<Dispatcher>, stop: impl Future<Output = ()>) {
-    let connections = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
-    let ready = Arc::new(AtomicBool::new(true));
+    let routes = Arc::new(Routes::new(dispatcher));
+    let mut connections = JoinSet::new();
     let mut server = hyper::server::conn::http1::Builder::new();
     // Without a timer hyper's header timeout does nothing at all.
     server.timer(TokioTimer::new()).header_read_timeout(limits::HTTP_HEADER_TIMEOUT);
 
     let mut stop = std::pin::pin!(stop);
     loop {
+        while connections.try_join_next().is_some() {}
         let permit = tokio::select! {
             () = &mut stop => break,
-            permit = connections.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
+            permit = permits.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
         };
         let stream = tokio::select! {
             () = &mut stop => break,
@@ -68,22 +72,23 @@ pub async fn serve(ingress: Ingress, dispatcher: Arc<Dispatcher>, stop: impl Fut
         };
         // Answers are small and single; waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        let (dispatcher, ready) = (dispatcher.clone(), ready.clone());
+        let routes = routes.clone();
         let service = service_fn(move |request| {
-            let (dispatcher, ready) = (dispatcher.clone(), ready.clone());
-            async move { Ok::<_, Infallible>(routes::answer(&dispatcher, ready.load(Ordering::Relaxed), request).await) }
+            let routes = routes.clone();
+            async move { Ok::<_, Infallible>(routes.answer(request).await) }
         });
-        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
+        let stream = TokioIo::new(StallGuard::new(stream, limits::HTTP_STALL_TIMEOUT));
+        let connection = graceful.watch(server.serve_connection(stream, service));
+        connections.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
             drop(permit);
         });
     }
-    ready.store(false, Ordering::Relaxed);
     drop(ingress.listener);
     if tokio::time::timeout(limits::DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections did not end in time and are cut off");
     }
+    // What is left is aborted with the set, and its calls with it.
 }

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 use crate::call::{JSON, Payload, Receipt};
@@ -15,67 +16,99 @@ use crate::limits;
 
 type Answer = Result<Response<Full<Bytes>>, Problem>;
 
-/// Answers one request.
-pub async fn answer(dispatcher: &Arc<Dispatcher>, ready: bool, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let answered = match check_host(&request) {
-        Ok(()) => route(dispatcher, ready, request).await,
-        Err(problem) => Err(problem),
-    };
-    answered.unwrap_or_else(Problem::into_response)
+/// The paths of one host.
+pub struct Routes {
+    dispatcher: Arc<Dispatcher>,
+    /// Bytes that bodies may still take.
+    bodies: Arc<Semaphore>,
 }
 
-async fn route(dispatcher: &Arc<Dispatcher>, ready: bool, request: Request<Incoming>) -> Answer {
-    let path = request.uri().path().to_owned();
-    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match segments.as_slice() {
-        ["healthz"] => get(&request, || Ok(text("ok\n"))),
-        ["readyz"] if ready => get(&request, || Ok(text("ok\n"))),
-        ["readyz"] => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting-down", "the host is shutting down")),
-        ["api", "v1", "apps"] => get(&request, || Ok(json_body(&apps(dispatcher)))),
-        ["api", "v1", "calls"] => get(&request, || Ok(json_body(&calls(dispatcher)))),
-        ["api", ..] => {
-            Err(Problem::not_found(format!("no `{path}` in the control API; it has /api/v1/apps and /api/v1/calls")))
-        }
-        [""] => get(&request, || Ok(json_body(&apps(dispatcher)))),
-        [app, function] => call(dispatcher, app, function, request).await,
-        _ => Err(Problem::not_found(format!("nothing at `{path}`; functions are at /APP/FUNCTION"))),
+impl Routes {
+    pub fn new(dispatcher: Arc<Dispatcher>) -> Self {
+        Self { dispatcher, bodies: Arc::new(Semaphore::new(limits::HTTP_BODIES_BYTES_MAX)) }
     }
-}
 
-async fn call(dispatcher: &Arc<Dispatcher>, app: &str, function: &str, request: Request<Incoming>) -> Answer {
-    let Some(program) = dispatcher.program(app) else {
-        let programs = dispatcher.programs();
-        let names: Vec<&str> = programs.iter().map(|program| program.name().as_str()).collect();
-        let hint = match closest(app, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("deployed: {}", names.join(", ")),
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let answered = match check_host(&request).and_then(|()| check_origin(&request)) {
+            Ok(()) => self.route(request).await,
+            Err(problem) => Err(problem),
         };
-        return Err(Problem::not_found(format!("no app `{app}` is deployed; {hint}")));
-    };
-    let function = Dispatcher::find(&program, function)?;
-    if request.method() != Method::POST {
-        return Err(Problem::method("POST"));
+        let mut response = answered.unwrap_or_else(Problem::into_response);
+        // A function chooses its own media type; a browser shall not choose another.
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
     }
-    let input = read_input(request, program.functions()[function].limits.input_bytes_max).await?;
-    let version = program.version().clone();
-    let finished = dispatcher.call(Call { program, function, input, depth: 0, deadline_max: None }).await;
 
-    let mut response = match finished.result {
-        Ok(output) => {
-            let content_type = HeaderValue::from_str(&output.content_type)
-                .unwrap_or(HeaderValue::from_static("application/octet-stream"));
-            let mut response = Response::new(Full::new(output.data));
-            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-            response
+    async fn route(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match segments.as_slice() {
+            ["healthz" | "readyz"] => get(&request, || Ok(text("ok\n"))),
+            ["api", "v1", "apps"] | [""] => get(&request, || Ok(json_body(&apps(&self.dispatcher)))),
+            ["api", "v1", "calls"] => get(&request, || Ok(json_body(&calls(&self.dispatcher)))),
+            ["api", ..] => {
+                let detail = format!("no `{path}` in the control API; it has /api/v1/apps and /api/v1/calls");
+                Err(Problem::not_found(detail))
+            }
+            [app, function] => self.call(app, function, request).await,
+            _ => Err(Problem::not_found(format!("nothing at `{path}`; functions are at /APP/FUNCTION"))),
         }
-        Err(failure) => Problem::from(failure).into_response(),
-    };
-    let headers = response.headers_mut();
-    headers.insert("bireme-receipt", receipt_header(&finished.receipt));
-    for (name, value) in [("bireme-call", finished.id.to_string()), ("bireme-version", version.to_string())] {
-        headers.insert(name, HeaderValue::from_str(&value).expect("ids are ASCII"));
     }
-    Ok(response)
+
+    async fn call(&self, app: &str, function: &str, request: Request<Incoming>) -> Answer {
+        let dispatcher = &self.dispatcher;
+        let Some(program) = dispatcher.program(app) else {
+            let programs = dispatcher.programs();
+            let names: Vec<&str> = programs.iter().map(|program| program.name().as_str()).collect();
+            let hint = match closest(app, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("deployed: {}", names.join(", ")),
+            };
+            return Err(Problem::not_found(format!("no app `{app}` is deployed; {hint}")));
+        };
+        let function = Dispatcher::find(&program, function)?;
+        if request.method() != Method::POST {
+            return Err(Problem::method("POST"));
+        }
+        let bytes_max = program.functions()[function].limits.input_bytes_max;
+        let _room = self.room(&request, bytes_max)?;
+        let input = read_input(request, bytes_max).await?;
+        let version = program.version().clone();
+        let finished = dispatcher.call(Call { program, function, input, depth: 0, deadline_max: None }).await;
+
+        let mut response = match finished.result {
+            Ok(output) => {
+                let content_type = HeaderValue::from_str(&output.content_type)
+                    .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+                let mut response = Response::new(Full::new(output.data));
+                response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+                response
+            }
+            Err(failure) => Problem::from(failure).into_response(),
+        };
+        let headers = response.headers_mut();
+        headers.insert("bireme-receipt", receipt_header(&finished.receipt));
+        for (name, value) in [("bireme-call", finished.id.to_string()), ("bireme-version", version.to_string())] {
+            headers.insert(name, HeaderValue::from_str(&value).expect("ids are ASCII"));
+        }
+        Ok(response)
+    }
+
+    /// Takes room for a body, by its length or, without one, by the most that it may have.
+    fn room(&self, request: &Request<Incoming>, bytes_max: u64) -> Result<OwnedSemaphorePermit, Problem> {
+        let bytes = content_length(request.headers()).unwrap_or(bytes_max).min(bytes_max);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.bodies.clone().try_acquire_many_owned(bytes).map_err(|_| {
+            let detail = "the host holds as many request bodies as it may; try again later";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+        })
+    }
+}
+
+/// The length that a request's head gives its body.
+fn content_length(headers: &http::HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads a body within the function's input limit and the host's patience.
@@ -101,8 +134,7 @@ async fn read_input(request: Request<Incoming>, bytes_max: u64) -> Result<Payloa
         }
     };
     // Refused by its length before a byte is read.
-    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > bytes_max) {
+    if content_length(&head.headers).is_some_and(|length| length > bytes_max) {
         return Err(too_large());
     }
     let limited = Limited::new(body, usize::try_from(bytes_max).unwrap_or(usize::MAX));
@@ -144,6 +176,23 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
             "this host answers to `localhost` and loopback addresses only",
         ))
     }
+}
+
+/// Refuses what a page of another site makes a browser send: such a request needs no leave of ours to be sent, and carries a
+/// loopback `Host`. Programs send none of these headers.
+fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
+    let headers = request.headers();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_own = |origin: &HeaderValue| {
+        origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")).is_some_and(|origin| origin == host)
+    };
+    let foreign = headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin));
+    let cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    if foreign || cross_site {
+        let detail = "pages of other origins cannot call this host";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "foreign-origin", detail));
+    }
+    Ok(())
 }
 
 fn get<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer {
@@ -208,6 +257,25 @@ mod tests {
             request.headers_mut().append(header::HOST, HeaderValue::from_str(host).unwrap());
         }
         check_host(&request).err().map(|problem| problem.status.as_u16())
+    }
+
+    #[test]
+    fn only_our_own_pages_are_answered() {
+        let check = |origin: &str, site: Option<&str>| {
+            let mut request = Request::new(());
+            let headers = request.headers_mut();
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8080"));
+            headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
+            if let Some(site) = site {
+                headers.insert("sec-fetch-site", HeaderValue::from_str(site).unwrap());
+            }
+            check_origin(&request).is_ok()
+        };
+        assert!(check("http://127.0.0.1:8080", Some("same-origin")));
+        assert!(!check("http://127.0.0.1:8080", Some("cross-site")));
+        for foreign in ["null", "http://127.0.0.1:9090", "https://127.0.0.1:8080", "http://evil.example"] {
+            assert!(!check(foreign, None), "{foreign}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Piece {
     pub tokens: usize,
     /// Times that a worker died with it.
     pub losses: u32,
+    /// Set once a batch that held it failed: it runs by itself then, so that only the culprit fails for good.
+    pub is_alone: bool,
 }
 
 /// Why a batch was not larger.
@@ -36,6 +38,8 @@ pub enum Cut {
     Rows,
     /// The next piece did not fit the tokens.
     Tokens,
+    /// A piece of a batch that failed runs by itself.
+    Alone,
 }
 
 /// Pieces that run together.
@@ -74,29 +78,35 @@ impl Batcher {
         for (row, &length) in lengths.iter().enumerate() {
             let full = row - start == self.limits.max_batch_size || tokens + length > self.limits.max_batch_tokens;
             if full && row > start {
-                pieces.push(Piece { request, rows: start..row, tokens, losses: 0 });
+                pieces.push(Piece { request, rows: start..row, tokens, losses: 0, is_alone: false });
                 (start, tokens) = (row, 0);
             }
             tokens += length;
         }
         if start < lengths.len() {
-            pieces.push(Piece { request, rows: start..lengths.len(), tokens, losses: 0 });
+            pieces.push(Piece { request, rows: start..lengths.len(), tokens, losses: 0, is_alone: false });
         }
         pieces
+    }
+
+    /// Tells whether `rows` more may wait.
+    pub fn check_room(&self, rows: usize) -> Result<(), QueueFull> {
+        if self.waiting_rows + rows > self.limits.max_queue_size {
+            return Err(QueueFull { waiting_rows: self.waiting_rows });
+        }
+        Ok(())
     }
 
     /// Takes in all pieces of a request, or none.
     pub fn enqueue(&mut self, pieces: Vec<Piece>) -> Result<(), QueueFull> {
         let rows: usize = pieces.iter().map(|piece| piece.rows.len()).sum();
-        if self.waiting_rows + rows > self.limits.max_queue_size {
-            return Err(QueueFull { waiting_rows: self.waiting_rows });
-        }
+        self.check_room(rows)?;
         self.waiting_rows += rows;
         self.waiting.extend(pieces);
         Ok(())
     }
 
-    /// Puts back what a dead worker held, in front of all others. Never refused: it was accepted once.
+    /// Puts back what a failed batch held, in front of all others. Never refused: it was accepted once.
     pub fn requeue(&mut self, pieces: Vec<Piece>) {
         for piece in pieces.into_iter().rev() {
             self.waiting_rows += piece.rows.len();
@@ -122,6 +132,10 @@ impl Batcher {
         while let Some(piece) = self.waiting.front() {
             let rows = batch.rows + piece.rows.len();
             let tokens = batch.tokens + piece.tokens;
+            if !batch.pieces.is_empty() && (piece.is_alone || batch.pieces[0].is_alone) {
+                batch.cut = Cut::Alone;
+                break;
+            }
             // The first piece always goes: `pieces` made it fit, but for a single row over the budget of tokens.
             if !batch.pieces.is_empty() && rows > self.limits.max_batch_size {
                 batch.cut = Cut::Rows;
@@ -239,7 +253,8 @@ mod tests {
                 let Some(batch) = batcher.take() else { return };
                 prop_assert_rows(&batch);
                 if lose {
-                    batcher.requeue(batch.pieces);
+                    let alone = |piece| Piece { is_alone: true, ..piece };
+                    batcher.requeue(batch.pieces.into_iter().map(alone).collect());
                 } else {
                     for piece in batch.pieces {
                         seen.entry(piece.request.0).or_default().extend(piece.rows);

@@ -20,7 +20,8 @@ use super::staging::{self, Staging, StagingError, WriteError};
 /// The files without which a directory is no model.
 const REQUIRED: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
 /// The files that are taken along where they exist.
-const OPTIONAL: [&str; 2] = ["sentence_bert_config.json", "1_Pooling/config.json"];
+/// `modules.json` among them, because a model that goes on after the pooling is told by it.
+const OPTIONAL: [&str; 3] = ["sentence_bert_config.json", "modules.json", "1_Pooling/config.json"];
 /// The longest JSON file that is read to describe a model.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 

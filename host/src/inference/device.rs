@@ -76,6 +76,11 @@ impl Device {
         self.inner.lock().register(name, source)
     }
 
+    /// Refuses a request of so many rows that the queue has no room for, before it costs anything.
+    pub fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
+        self.inner.lock().check_room(model, rows)
+    }
+
     /// Runs one request. Dropping the future cancels it.
     pub async fn embed(&self, model: ModelId, ids: Vec<u32>, cu_seqlens: Vec<u32>) -> Result<Embedded, InferenceError> {
         let (done, answer) = oneshot::channel();
@@ -86,10 +91,7 @@ impl Device {
             request
         };
         let _cancel = CancelOnDrop { inner: &self.inner, request };
-        answer.await.unwrap_or(Err(InferenceError::Unavailable {
-            model: String::new(),
-            reason: "the host is shutting down".to_owned(),
-        }))
+        answer.await.expect("the state answers every request that its caller did not take out")
     }
 
     /// Returns the model's dimension, loading it where needed.
@@ -176,7 +178,7 @@ impl Inner {
                             |header, frame| {
                                 inner.upgrade().is_some_and(|inner| inner.on_reply(generation, header, frame))
                             },
-                            || inner.upgrade().is_some_and(|inner| inner.lock().is_waiting()),
+                            || inner.upgrade().and_then(|inner| inner.lock().due_since()),
                         )
                         .await;
                     if let Some(inner) = inner.upgrade() {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dashmap::DashMap;
+use tokio::sync::Semaphore;
 
 use crate::call::InferenceReceipt;
 use crate::limits::BatchLimits;
@@ -76,6 +77,8 @@ pub struct Inference {
     catalogue: Catalogue,
     device: Device,
     models: DashMap<String, Arc<Model>>,
+    /// One permit for each core: tokenising on blocking threads must not crowd out the guests.
+    tokenizing: Arc<Semaphore>,
     /// Held while a model's files are opened, so that a burst of first requests opens them once.
     opening: tokio::sync::Mutex<()>,
     max_request_rows: usize,
@@ -101,6 +104,7 @@ impl Inference {
             device: Device::new(config.worker, config.batch_limits.clone()),
             models: DashMap::new(),
             opening: tokio::sync::Mutex::new(()),
+            tokenizing: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
             max_request_rows: config.batch_limits.max_request_rows,
             noop_model: config.noop_model,
         }
@@ -118,7 +122,8 @@ impl Inference {
                 let dimension = self.device.dimension(model.id).await?;
                 return Ok(Embedded { dimension, values: Vec::new(), receipt: InferenceReceipt::default() });
             }
-            let (ids, cu_seqlens) = tokenize(&model, texts).await?;
+            self.device.check_room(model.id, texts.len())?;
+            let (ids, cu_seqlens) = self.tokenize(&model, texts).await?;
             self.device.embed(model.id, ids, cu_seqlens).await
         };
         tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
@@ -137,6 +142,23 @@ impl Inference {
     /// Ends the worker. Requests that wait fail.
     pub async fn shut_down(&self) {
         self.device.shut_down().await;
+    }
+
+    /// Returns the token ids of all texts and where each begins.
+    async fn tokenize(&self, model: &Arc<Model>, texts: Vec<String>) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
+        let bytes: usize = texts.iter().map(String::len).sum();
+        if bytes <= TOKENIZE_INLINE_BYTES_MAX {
+            return model.encoding.encode_all(&texts);
+        }
+        let permit = self.tokenizing.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let model = model.clone();
+        let tokenized = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            model.encoding.encode_all(&texts)
+        });
+        tokenized.await.unwrap_or_else(|_| {
+            Err(InferenceError::BadInput { reason: "the tokenizer crashed on this text".to_owned() })
+        })
     }
 
     async fn model(&self, name: &str) -> Result<Arc<Model>, InferenceError> {
@@ -171,18 +193,6 @@ impl Inference {
         self.models.insert(name.to_owned(), model.clone());
         Ok(model)
     }
-}
-
-/// Returns the token ids of all texts and where each begins.
-async fn tokenize(model: &Arc<Model>, texts: Vec<String>) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
-    let bytes: usize = texts.iter().map(String::len).sum();
-    if bytes <= TOKENIZE_INLINE_BYTES_MAX {
-        return model.encoding.encode_all(&texts);
-    }
-    let model = model.clone();
-    tokio::task::spawn_blocking(move || model.encoding.encode_all(&texts))
-        .await
-        .unwrap_or_else(|_| Err(InferenceError::BadInput { reason: "the tokenizer crashed on this text".to_owned() }))
 }
 
 impl Encoding {

@@ -5,6 +5,7 @@
 //! Invariants: an app reads and writes its own buckets only (its name is the first part of every key); a `set` that
 //! returned is on disk. The database opens at the first use, so an app that keeps nothing needs no data directory.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -14,6 +15,8 @@ use crate::store::{DataLock, Op, Store, StoreError, Table};
 
 /// Longest name of a bucket, in bytes.
 const BUCKET_LEN_MAX: usize = 64;
+/// Cursors that an open bucket remembers.
+const CURSORS_MAX: usize = 16;
 
 /// The key-value data of all apps.
 pub struct KeyValue {
@@ -28,6 +31,9 @@ pub struct KeyValue {
 pub struct Bucket {
     /// `app \0 bucket \0`: names hold no NUL, so no prefix is the start of another.
     prefix: Vec<u8>,
+    /// The last keys of the pages that were listed: what their cursors stand for.
+    pages: VecDeque<(u64, Vec<u8>)>,
+    next_cursor: u64,
 }
 
 /// A page of keys.
@@ -48,6 +54,10 @@ pub enum KeyValueError {
     KeyTooLong { len: usize },
     #[error("a value has at most {KV_VALUE_BYTES_MAX} bytes; the one for `{key}` has {len}")]
     ValueTooLarge { key: String, len: usize },
+    #[error(
+        "no list of keys goes on at {cursor}; a cursor holds for the bucket that gave it and its last {CURSORS_MAX} pages"
+    )]
+    Cursor { cursor: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -82,7 +92,7 @@ impl KeyValue {
             return Err(KeyValueError::BucketName { name: name.chars().take(BUCKET_LEN_MAX).collect() });
         }
         let prefix = [app.as_str().as_bytes(), b"\0", name.as_bytes(), b"\0"].concat();
-        Ok(Bucket { prefix })
+        Ok(Bucket { prefix, pages: VecDeque::new(), next_cursor: 1 })
     }
 
     /// Returns the value of `key`.
@@ -110,11 +120,28 @@ impl KeyValue {
         Ok(self.store()?.write(vec![op]).await?)
     }
 
-    /// Returns the next page of keys, in byte order.
-    pub fn keys(&self, bucket: &Bucket, cursor: Option<u64>) -> Result<Keys, KeyValueError> {
-        let skip = usize::try_from(cursor.unwrap_or(0)).unwrap_or(usize::MAX);
-        let found = self.store()?.keys(Table::KeyValue, &bucket.prefix, skip, KV_LIST_KEYS_MAX)?;
-        let cursor = (found.len() == KV_LIST_KEYS_MAX).then_some((skip + found.len()) as u64);
+    /// Returns the next page of keys, in byte order. A key that is set or deleted meanwhile moves no other.
+    pub fn keys(&self, bucket: &mut Bucket, cursor: Option<u64>) -> Result<Keys, KeyValueError> {
+        let after = match cursor {
+            None => None,
+            Some(cursor) => {
+                let page = bucket.pages.iter().find(|(page, _)| *page == cursor);
+                Some(page.ok_or(KeyValueError::Cursor { cursor })?.1.clone())
+            }
+        };
+        let found = self.store()?.keys(Table::KeyValue, &bucket.prefix, after.as_deref(), KV_LIST_KEYS_MAX)?;
+        let cursor = match found.last() {
+            Some(last) if found.len() == KV_LIST_KEYS_MAX => {
+                let cursor = bucket.next_cursor;
+                bucket.next_cursor += 1;
+                if bucket.pages.len() == CURSORS_MAX {
+                    bucket.pages.pop_front();
+                }
+                bucket.pages.push_back((cursor, last.clone()));
+                Some(cursor)
+            }
+            _ => None,
+        };
         let keys = found.iter().map(|key| String::from_utf8_lossy(&key[bucket.prefix.len()..]).into_owned()).collect();
         Ok(Keys { keys, cursor })
     }
@@ -140,9 +167,9 @@ mod tests {
         let (a, b) = (AppName::new("a").unwrap(), AppName::new("ab").unwrap());
         let mine = kv.bucket(&a, "x").unwrap();
         kv.set(&mine, "k", b"1".to_vec()).await.unwrap();
-        for other in [kv.bucket(&b, "x").unwrap(), kv.bucket(&a, "xk").unwrap(), kv.bucket(&a, "y").unwrap()] {
+        for mut other in [kv.bucket(&b, "x").unwrap(), kv.bucket(&a, "xk").unwrap(), kv.bucket(&a, "y").unwrap()] {
             assert_eq!(kv.get(&other, "k").unwrap(), None);
-            assert_eq!(kv.keys(&other, None).unwrap(), Keys { keys: vec![], cursor: None });
+            assert_eq!(kv.keys(&mut other, None).unwrap(), Keys { keys: vec![], cursor: None });
         }
         assert_eq!(kv.get(&mine, "k").unwrap(), Some(b"1".to_vec()));
         kv.delete(&mine, "k").await.unwrap();
@@ -153,14 +180,15 @@ mod tests {
     async fn a_long_list_comes_in_pages() {
         let dir = tempfile::tempdir().unwrap();
         let kv = KeyValue::new(dir.path());
-        let bucket = kv.bucket(&AppName::new("a").unwrap(), "x").unwrap();
+        let mut bucket = kv.bucket(&AppName::new("a").unwrap(), "x").unwrap();
         let keys: Vec<String> = (0..KV_LIST_KEYS_MAX + 5).map(|i| format!("{i:06}")).collect();
         let writes = keys.iter().map(|key| kv.set(&bucket, key, vec![]));
         assert!(futures_util::future::join_all(writes).await.iter().all(Result::is_ok));
-        let first = kv.keys(&bucket, None).unwrap();
-        let second = kv.keys(&bucket, first.cursor).unwrap();
+        let first = kv.keys(&mut bucket, None).unwrap();
+        let second = kv.keys(&mut bucket, first.cursor).unwrap();
         assert_eq!([first.keys, second.keys].concat(), keys);
         assert_eq!(second.cursor, None);
+        assert!(matches!(kv.keys(&mut bucket, Some(u64::MAX)), Err(KeyValueError::Cursor { .. })));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub use bireme::host::{context, functions, inference, types};
 pub use wasi::keyvalue::store as keyvalue;
 
 use crate::call::{Failure, FailureCode, Payload};
+use crate::limits;
 
 impl From<Failure> for types::Failure {
     fn from(failure: Failure) -> Self {
@@ -58,7 +59,9 @@ impl From<types::Failure> for Failure {
             types::FailureCode::Cancelled => FailureCode::Cancelled,
             types::FailureCode::Unavailable => FailureCode::Unavailable,
         };
-        Self { code, message: failure.message, causes: failure.causes }
+        let mut failure = Self { code, message: failure.message, causes: failure.causes };
+        failure.truncate(limits::FAILURE_BYTES_MAX);
+        failure
     }
 }
 
@@ -71,6 +74,10 @@ impl From<Payload> for types::Payload {
 
 impl From<types::Payload> for Payload {
     fn from(payload: types::Payload) -> Self {
-        Self { content_type: payload.content_type, data: payload.data.into() }
+        let mut content_type = payload.content_type;
+        if content_type.len() > limits::CONTENT_TYPE_BYTES_MAX {
+            content_type = "application/octet-stream".to_owned();
+        }
+        Self { content_type, data: payload.data.into() }
     }
 }

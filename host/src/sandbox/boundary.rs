@@ -1,7 +1,8 @@
 //! The one point that every impure import passes: HTTP, inference, other functions, key-value, clocks, random.
 //!
 //! It counts. It is also where a recorder belongs: whoever can see each crossing and its result can replay a call without
-//! network or GPU, since the guest has no other source of anything that changes.
+//! network or GPU. Two sources of change pass elsewhere, in wasmtime's own code: the seed of `wasi:random/insecure-seed`, drawn
+//! with each store, and when a timer's pollable is ready.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

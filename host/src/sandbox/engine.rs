@@ -89,6 +89,9 @@ fn engine_config(instances_max: u32, pool_mode: PoolMode, ceilings: &Ceilings) -
         .total_tables(instances_max * TABLES_PER_COMPONENT)
         .total_stacks(instances_max)
         .total_gc_heaps(0)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(1)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
         .table_elements(limits::TABLE_ELEMENTS_MAX)
         .max_memory_size(usize::try_from(ceilings.memory_bytes_max).unwrap_or(usize::MAX));
     if pool_mode == PoolMode::PagemapScan {

@@ -15,7 +15,7 @@ pub enum LimitExceeded {
     Deadline,
 }
 
-/// Counts the linear memories of one instance together.
+/// Counts the linear memories and the tables of one instance together.
 #[derive(Debug)]
 pub struct MemoryLimiter {
     limit: u64,
@@ -28,10 +28,8 @@ impl MemoryLimiter {
     pub fn new(limit: u64) -> Self {
         Self { limit, allocated: 0, peak: 0 }
     }
-}
 
-impl ResourceLimiter for MemoryLimiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
         let asked = self.allocated + desired.saturating_sub(current) as u64;
         if asked > self.limit {
             // An error rather than `false`: a guest would turn a refused growth into an abort without a reason.
@@ -41,12 +39,22 @@ impl ResourceLimiter for MemoryLimiter {
         self.peak = self.peak.max(asked);
         Ok(true)
     }
+}
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+/// What an element of a table takes.
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.grow(current, desired)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > TABLE_ELEMENTS_MAX {
             return Err(LimitExceeded::Table { asked: desired }.into());
         }
-        Ok(true)
+        // A table is memory of the host's, too.
+        self.grow(current * TABLE_ELEMENT_BYTES, desired * TABLE_ELEMENT_BYTES)
     }
 }
 

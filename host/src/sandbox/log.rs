@@ -16,6 +16,9 @@ use crate::ids::{CallId, FunctionId};
 const LINE_BYTES_MAX: usize = 8 << 10;
 /// The end of stderr that is kept for the message of a crash.
 const TAIL_BYTES: usize = 2 << 10;
+/// What a line costs of the limit besides its bytes, and a field: an empty one is printed, too.
+const LINE_OVERHEAD_BYTES: usize = 64;
+const FIELD_OVERHEAD_BYTES: usize = 8;
 /// What one write may carry.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
@@ -101,7 +104,8 @@ impl CallLog {
 
     /// Writes one structured line.
     pub fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
-        let bytes = message.len() + fields.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        let of_field = |(key, value): &(String, String)| FIELD_OVERHEAD_BYTES + key.len() + value.len();
+        let bytes = LINE_OVERHEAD_BYTES + message.len() + fields.iter().map(of_field).sum::<usize>();
         if self.take(bytes) {
             let fields: Vec<_> = fields.iter().map(|(key, value)| (printable(key), printable(value))).collect();
             self.emit(Source::Log, level, message, &fields);
@@ -143,16 +147,19 @@ impl CallLog {
             if source == Source::Stderr {
                 keep_tail(&mut state.tail, bytes);
             }
-            let room = usize::try_from(self.bytes_max - state.kept_bytes).unwrap_or(usize::MAX);
-            let (kept, dropped) = bytes.split_at(bytes.len().min(room));
-            state.kept_bytes += kept.len() as u64;
-            state.dropped_bytes += dropped.len() as u64;
-            let pending = if source == Source::Stderr { &mut state.stderr } else { &mut state.stdout };
-            for &byte in kept {
-                if byte == b'\n' || pending.len() == LINE_BYTES_MAX {
+            for (i, &byte) in bytes.iter().enumerate() {
+                let ends_line = byte == b'\n';
+                let cost = if ends_line { LINE_OVERHEAD_BYTES as u64 } else { 1 };
+                if state.kept_bytes + cost > self.bytes_max {
+                    state.dropped_bytes += (bytes.len() - i) as u64;
+                    break;
+                }
+                state.kept_bytes += cost;
+                let pending = if source == Source::Stderr { &mut state.stderr } else { &mut state.stdout };
+                if ends_line || pending.len() == LINE_BYTES_MAX {
                     lines.push(std::mem::take(pending));
                 }
-                if byte != b'\n' {
+                if !ends_line {
                     pending.push(byte);
                 }
             }
@@ -287,9 +294,19 @@ mod tests {
         log.finish();
         let lines = kept.0.lock().unwrap();
         assert_eq!(lines[0], format!("Stderr {}", "x".repeat(100)));
-        assert_eq!(log.dropped_bytes(), 1_000_000 - 100 + 4);
-        assert!(lines[1].contains("999904 bytes were dropped"), "{}", lines[1]);
+        assert_eq!(log.dropped_bytes(), 1_000_000 - 100 + 4 + LINE_OVERHEAD_BYTES as u64);
+        assert!(lines[1].contains("bytes were dropped"), "{}", lines[1]);
         assert_eq!(log.stderr_tail().len(), TAIL_BYTES);
+    }
+
+    #[test]
+    fn lines_without_text_are_not_free() {
+        let (log, kept) = log(1_000);
+        for _ in 0..1_000 {
+            log.log(Level::Info, "", &[]);
+            log.write(Source::Stdout, b"\n");
+        }
+        assert_eq!(kept.0.lock().unwrap().len(), 1_000 / LINE_OVERHEAD_BYTES);
     }
 
     #[test]

@@ -9,7 +9,15 @@ use crate::call::{Failure, FailureCode};
 
 /// Returns the failure of a call whose deadline passed.
 pub fn timeout(call: &RunningCall) -> Failure {
-    let timeout = call.deadline.saturating_duration_since(call.started);
+    let timeout = call.spec().limits.timeout;
+    let granted = call.deadline.saturating_duration_since(call.started);
+    if granted < timeout {
+        let message = format!(
+            "function `{}` was cut off after {granted:?}, when its caller's own timeout passed; raise the caller's `timeout`",
+            call.spec().name
+        );
+        return Failure::new(FailureCode::Timeout, message);
+    }
     let message = format!(
         "function `{}` did not finish within its timeout of {timeout:?}; raise `timeout` or give it less to do",
         call.spec().name

@@ -28,10 +28,14 @@ impl DataLock {
             .truncate(false)
             .open(dir.join("lock"))
             .map_err(directory)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            return Err(StoreError::InUse { dir: dir.to_owned(), holder: holder.trim().to_owned() });
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                return Err(StoreError::InUse { dir: dir.to_owned(), holder: holder.trim().to_owned() });
+            }
+            Err(error) => return Err(directory(error.into())),
         }
         let write = |file: &mut File| {
             file.set_len(0)?;

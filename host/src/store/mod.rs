@@ -4,20 +4,22 @@
 //! commit poisons the writer (an fsync error must not be retried: the page cache may have dropped what it could not
 //! write), after which every write fails with `Poisoned`.
 //!
-//! Limits: `WRITES_WAITING_MAX` writes wait; one commit takes as many of them as fit `COMMIT_BYTES_MAX`.
+//! Limits: `WRITES_WAITING_MAX` writes of `WRITES_WAITING_BYTES_MAX` together wait; one commit takes as many of them as fit `COMMIT_BYTES_MAX`.
 
 mod lock;
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub use lock::DataLock;
 
 const WRITES_WAITING_MAX: usize = 1_024;
+const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
 const COMMIT_BYTES_MAX: usize = 32 << 20;
 /// Pages that redb may keep in memory.
 const CACHE_BYTES: usize = 64 << 20;
@@ -77,6 +79,8 @@ fn read_error(error: impl Into<redb::Error>) -> StoreError {
 
 struct Write {
     ops: Vec<Op>,
+    /// Room among the waiting writes, given back once this one is committed.
+    _room: Option<OwnedSemaphorePermit>,
     done: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -84,6 +88,7 @@ struct Write {
 pub struct Store {
     db: Arc<Database>,
     writes: Option<mpsc::Sender<Write>>,
+    room: Arc<Semaphore>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -96,7 +101,7 @@ impl Store {
         };
         let db = open().map_err(|source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) })?;
         // Reading needs the tables to exist.
-        commit(&db, &[Write { ops: Vec::new(), done: oneshot::channel().0 }])
+        commit(&db, &[Write { ops: Vec::new(), _room: None, done: oneshot::channel().0 }])
             .map_err(|source| StoreError::Commit { source })?;
 
         let db = Arc::new(db);
@@ -108,18 +113,25 @@ impl Store {
                 move || write_loop(&db, queue)
             })
             .map_err(|source| StoreError::Directory { dir: path.to_owned(), source: Arc::new(source) })?;
-        Ok(Self { db, writes: Some(writes), writer: Some(writer) })
+        Ok(Self {
+            db,
+            writes: Some(writes),
+            room: Arc::new(Semaphore::new(WRITES_WAITING_BYTES_MAX)),
+            writer: Some(writer),
+        })
     }
 
     /// Applies all of `ops`, or none, and returns once they are on disk. Cancelling the future does not cancel the write.
     pub async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
         let (done, answer) = oneshot::channel();
         let writes = self.writes.as_ref().expect("only drop takes the sender");
-        writes.send(Write { ops, done }).await.map_err(|_| StoreError::Poisoned)?;
+        let bytes = ops.iter().map(Op::bytes).sum::<usize>().min(WRITES_WAITING_BYTES_MAX);
+        let room = self.room.clone().acquire_many_owned(bytes as u32).await.map_err(|_| StoreError::Poisoned)?;
+        writes.send(Write { ops, _room: Some(room), done }).await.map_err(|_| StoreError::Poisoned)?;
         answer.await.map_err(|_| StoreError::Poisoned)?
     }
 
-    /// Returns the value under `key`. Blocks for a page read at most.
+    /// Returns the value under `key`. Blocks while it is read and copied: some milliseconds for the largest.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let read = self.db.begin_read().map_err(read_error)?;
         let table = read.open_table(table.definition()).map_err(read_error)?;
@@ -133,14 +145,21 @@ impl Store {
         Ok(table.get(key).map_err(read_error)?.is_some())
     }
 
-    /// Returns up to `limit` keys with `prefix`, in order, from position `skip` on.
-    pub fn keys(&self, table: Table, prefix: &[u8], skip: usize, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+    /// Returns up to `limit` keys with `prefix`, in order, those behind `after` if it is given. Reads no more than these.
+    pub fn keys(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let read = self.db.begin_read().map_err(read_error)?;
         let table = read.open_table(table.definition()).map_err(read_error)?;
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let mut keys = Vec::new();
-        for entry in table.range(prefix..).map_err(read_error)?.skip(skip) {
+        for entry in table.range::<&[u8]>((start, Bound::Unbounded)).map_err(read_error)?.take(limit) {
             let (key, _) = entry.map_err(read_error)?;
-            if !key.value().starts_with(prefix) || keys.len() == limit {
+            if !key.value().starts_with(prefix) {
                 break;
             }
             keys.push(key.value().to_vec());
@@ -227,8 +246,11 @@ mod tests {
         let store = Store::open(&path).unwrap();
         assert_eq!(store.get(Table::KeyValue, b"k042").unwrap().as_deref(), Some(&b"v"[..]));
         assert_eq!(store.get(Table::KeyValue, b"k007").unwrap(), None);
-        assert_eq!(store.keys(Table::KeyValue, b"k0", 0, 1_000).unwrap().len(), 99);
-        assert_eq!(store.keys(Table::KeyValue, b"k0", 97, 10).unwrap(), [b"k098".to_vec(), b"k099".to_vec()]);
-        assert_eq!(store.keys(Table::KeyValue, b"k09", 0, 2).unwrap(), [b"k090".to_vec(), b"k091".to_vec()]);
+        assert_eq!(store.keys(Table::KeyValue, b"k0", None, 1_000).unwrap().len(), 99);
+        assert_eq!(
+            store.keys(Table::KeyValue, b"k0", Some(b"k097"), 10).unwrap(),
+            [b"k098".to_vec(), b"k099".to_vec()]
+        );
+        assert_eq!(store.keys(Table::KeyValue, b"k09", None, 2).unwrap(), [b"k090".to_vec(), b"k091".to_vec()]);
     }
 }

@@ -30,7 +30,7 @@ pub fn run() -> io::Result<()> {
     let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut worker = Worker { threads, models: HashMap::new(), values: Vec::new() };
+    let mut worker = Worker { threads, models: HashMap::new() };
 
     let (mut body, mut reply) = (Vec::new(), Vec::new());
     loop {
@@ -54,7 +54,6 @@ pub fn run() -> io::Result<()> {
 struct Worker {
     threads: usize,
     models: HashMap<ModelId, Model>,
-    values: Vec<f32>,
 }
 
 enum Model {
@@ -92,22 +91,22 @@ impl Worker {
     fn batch(&mut self, id: ModelId, cu_seqlens: &[u32], ids: &[u32]) -> Frame {
         let rows = cu_seqlens.len() as u32 - 1;
         let started = Instant::now();
+        let mut values = Vec::new();
         let dimension = match self.models.get_mut(&id) {
             None => return failed(FailureKind::BadBatch, "the model is not loaded"),
             Some(Model::Noop) => {
-                self.values.clear();
-                self.values.resize(rows as usize * NOOP_DIMENSION as usize, 0.0);
+                values.resize(rows as usize * NOOP_DIMENSION as usize, 0.0);
                 NOOP_DIMENSION
             }
             Some(Model::Encoder(encoder)) => {
-                if let Err(error) = encoder.run(ids, cu_seqlens, &mut self.values) {
-                    return failed(FailureKind::BadBatch, &error.to_string());
+                if let Err(error) = encoder.run(ids, cu_seqlens, &mut values) {
+                    return failed(FailureKind::BadBatch, &format!("{:#}", anyhow::Error::from(error)));
                 }
                 encoder.dimension() as u32
             }
         };
         let device_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Frame::Vectors { model: id, rows, dimension, device_ns, values: std::mem::take(&mut self.values) }
+        Frame::Vectors { model: id, rows, dimension, device_ns, values: std::mem::take(&mut values) }
     }
 }
 

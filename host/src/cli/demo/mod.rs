@@ -72,13 +72,20 @@ pub struct Demo {
 
 impl Demo {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
-        tokio::select! {
-            ended = self.stages(global) => ended,
-            () = serve::stop_signal() => Err(Exit::new(130, "interrupted", "interrupted; run it again to start over")),
+        let up = tokio::select! {
+            ended = self.stages(global) => ended?,
+            () = serve::stop_signal() => {
+                return Err(Exit::new(130, "interrupted", "interrupted; run it again to start over"));
+            }
+        };
+        if !self.once {
+            serve::stop_signal().await;
         }
+        up.shut_down().await;
+        Ok(())
     }
 
-    async fn stages(&self, global: &Global) -> Result<(), Exit> {
+    async fn stages(&self, global: &Global) -> Result<Up, Exit> {
         let started = Instant::now();
         let mut report = Report::default();
 
@@ -140,16 +147,8 @@ impl Demo {
             output::note(&format!(
                 "serving at http://{address} until Ctrl-C; try\n  curl -d '{{\"q\": \"what is a crate?\"}}' http://{address}/docs-search/search"
             ));
-            serve::stop_signal().await;
         }
-        let _ = stop.send(());
-        let _ = server.await;
-        // Until here, so that the links of the hits lead somewhere.
-        if let Source::Local { site, .. } = source {
-            site.stop().await;
-        }
-        host.shut_down().await;
-        Ok(())
+        Ok(Up { host, stop, server, source })
     }
 
     async fn source(&self) -> Result<Source, Exit> {
@@ -191,6 +190,26 @@ impl Demo {
                 serve::bind(free).await
             }
         }
+    }
+}
+
+/// A demo that answers.
+struct Up {
+    host: Host,
+    stop: tokio::sync::oneshot::Sender<()>,
+    server: tokio::task::JoinHandle<()>,
+    source: Source,
+}
+
+impl Up {
+    async fn shut_down(self) {
+        let _ = self.stop.send(());
+        let _ = self.server.await;
+        // Until here, so that the links of the hits lead somewhere.
+        if let Source::Local { site, .. } = self.source {
+            site.stop().await;
+        }
+        self.host.shut_down().await;
     }
 }
 

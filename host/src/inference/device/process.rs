@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -15,6 +15,8 @@ use crate::inference::wire::{Frame, HEADER_BYTES, Header};
 
 /// How long a worker that was hung up on may take to end.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often an answer that is due is looked for.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// The sending side of a running worker.
 pub(super) struct Worker {
@@ -104,27 +106,32 @@ async fn write_all(stream: &UnixStream, mut rest: &[u8]) {
 }
 
 impl Replies {
-    /// Hands every reply to `take` until that returns false, the worker ends, or it is silent for `timeout` while
-    /// `is_waiting`. Then ends the process and says why.
+    /// Hands every reply to `take` until that returns false, the worker ends, or an answer is due for longer than `timeout`
+    /// (`due_since` says since when). Then ends the process and says why.
     pub async fn run(
         mut self,
         timeout: Duration,
         mut take: impl FnMut(Header, Frame) -> bool,
-        is_waiting: impl Fn() -> bool,
+        due_since: impl Fn() -> Option<Instant>,
     ) -> String {
         let reason = loop {
-            match self.next(timeout, &is_waiting).await {
+            match self.next(timeout, &due_since).await {
                 Ok((header, frame)) => {
                     if !take(header, frame) {
                         break "it broke the protocol".to_owned();
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    break "it hung up".to_owned();
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break "it hung up".to_owned(),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        let _ = self.child.start_kill();
+                    }
+                    break error.to_string();
                 }
-                Err(error) => break error.to_string(),
             }
         };
+        // A worker that lives sees the end of its input now.
+        let _ = rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Both);
         let status = match tokio::time::timeout(EXIT_TIMEOUT, self.child.wait()).await {
             Ok(status) => status,
             Err(_) => {
@@ -139,26 +146,30 @@ impl Replies {
         }
     }
 
-    async fn next(&mut self, timeout: Duration, is_waiting: &impl Fn() -> bool) -> io::Result<(Header, Frame)> {
-        let mut header = [0; HEADER_BYTES];
-        loop {
-            // While nothing is asked, silence is what an idle worker does.
-            match tokio::time::timeout(timeout, self.stream.readable()).await {
-                Ok(ready) => break ready?,
-                Err(_) if !is_waiting() => {}
-                Err(_) => {
-                    let _ = self.child.start_kill();
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, format!("it was silent for {timeout:?}")));
+    async fn next(&self, timeout: Duration, due_since: &impl Fn() -> Option<Instant>) -> io::Result<(Header, Frame)> {
+        let overdue = || async {
+            loop {
+                tokio::time::sleep(WATCH_EVERY).await;
+                // An idle worker is silent, and that is well.
+                if due_since().is_some_and(|since| since.elapsed() > timeout) {
+                    return io::Error::new(io::ErrorKind::TimedOut, format!("it gave no answer for {timeout:?}"));
                 }
             }
+        };
+        tokio::select! {
+            biased;
+            frame = self.frame() => frame,
+            error = overdue() => Err(error),
         }
-        self.read_exact(&mut header).await?;
+    }
+
+    async fn frame(&self) -> io::Result<(Header, Frame)> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let mut header = [0; HEADER_BYTES];
+        self.read_exact(&mut header).await?;
         let header = Header::parse(&header).map_err(invalid)?;
         let mut body = vec![0; header.body_bytes];
-        tokio::time::timeout(timeout, self.read_exact(&mut body))
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "its reply did not end"))??;
+        self.read_exact(&mut body).await?;
         let frame = Frame::decode(header.kind, &body).map_err(invalid)?;
         Ok((header, frame))
     }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{LOSSES_MAX, ModelSource, RESTART_DELAY, STARTS_MAX};
 use crate::call::{InferenceReceipt, micros};
-use crate::inference::batcher::{Batch, Batcher, Cut, RequestId};
+use crate::inference::batcher::{Batch, Batcher, Cut, QueueFull, RequestId};
 use crate::inference::wire::{FailureKind, Frame, Header, ModelId, NOOP_PATH};
 use crate::inference::{Embedded, InferenceError};
 use crate::limits::BatchLimits;
@@ -44,6 +44,7 @@ pub struct DeviceStats {
     pub cut_drained: u64,
     pub cut_rows: u64,
     pub cut_tokens: u64,
+    pub cut_alone: u64,
 }
 
 enum Link<W> {
@@ -63,6 +64,12 @@ struct Model {
     dimension: Option<u32>,
 }
 
+impl Model {
+    fn overloaded(&self, full: QueueFull) -> InferenceError {
+        InferenceError::Overloaded { model: self.name.clone(), waiting_rows: full.waiting_rows }
+    }
+}
+
 struct Request {
     ids: Vec<u32>,
     cu_seqlens: Vec<u32>,
@@ -74,7 +81,7 @@ struct Request {
 }
 
 enum Out {
-    Load(ModelId),
+    Load { model: ModelId, sent: Instant },
     Batch { model: ModelId, batch: Batch, sent: Instant },
 }
 
@@ -132,9 +139,16 @@ impl<W> State<W> {
         &self.frame
     }
 
-    /// Returns whether an answer is due.
-    pub fn is_waiting(&self) -> bool {
-        self.out.is_some()
+    /// Returns since when an answer is due.
+    pub fn due_since(&self) -> Option<Instant> {
+        self.out.as_ref().map(|(_, out)| match out {
+            Out::Load { sent, .. } | Out::Batch { sent, .. } => *sent,
+        })
+    }
+
+    pub fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
+        let entry = &self.models[model.0 as usize];
+        entry.batcher.check_room(rows).map_err(|full| entry.overloaded(full))
     }
 
     pub fn submit(
@@ -152,10 +166,9 @@ impl<W> State<W> {
         self.next_request += 1;
         let lengths: Vec<usize> = cu_seqlens.windows(2).map(|pair| (pair[1] - pair[0]) as usize).collect();
         let pieces = entry.batcher.pieces(request, &lengths);
-        entry.batcher.enqueue(pieces).map_err(|full| InferenceError::Overloaded {
-            model: entry.name.clone(),
-            waiting_rows: full.waiting_rows,
-        })?;
+        if let Err(full) = entry.batcher.enqueue(pieces) {
+            return Err(entry.overloaded(full));
+        }
         let receipt = InferenceReceipt { requests: 1, tokens: ids.len() as u64, ..Default::default() };
         let rows_left = lengths.len();
         let submitted = Instant::now();
@@ -209,7 +222,7 @@ impl<W> State<W> {
                 ModelSource::Noop => NOOP_PATH.to_owned(),
             };
             Frame::Load { model, path }.encode(job, &mut self.frame);
-            self.out = Some((job, Out::Load(model)));
+            self.out = Some((job, Out::Load { model, sent: Instant::now() }));
             return;
         }
         self.turn = (index + 1) % count;
@@ -258,7 +271,7 @@ impl<W> State<W> {
             return Err("a reply to no job");
         };
         match (out, frame) {
-            (Out::Load(model), Frame::Loaded { model: loaded, dimension, device })
+            (Out::Load { model, .. }, Frame::Loaded { model: loaded, dimension, device })
                 if model == loaded && dimension > 0 =>
             {
                 let entry = &mut self.models[model.0 as usize];
@@ -268,7 +281,7 @@ impl<W> State<W> {
                 self.starts = 0;
                 Ok(())
             }
-            (Out::Load(model), Frame::Failed { kind: FailureKind::Load, message }) => {
+            (Out::Load { model, .. }, Frame::Failed { kind: FailureKind::Load, message }) => {
                 self.starts = 0;
                 self.fail_model(model, &message);
                 Ok(())
@@ -282,10 +295,15 @@ impl<W> State<W> {
                 self.hand_out(&batch, sent, dimension, device_ns, &values);
                 Ok(())
             }
-            (Out::Batch { batch, .. }, Frame::Failed { kind: FailureKind::BadBatch, message }) => {
+            (Out::Batch { model, mut batch, .. }, Frame::Failed { kind: FailureKind::BadBatch, message }) => {
                 self.starts = 0;
-                for piece in &batch.pieces {
-                    self.finish(piece.request, Err(InferenceError::BadInput { reason: message.clone() }));
+                if let [piece] = batch.pieces.as_slice() {
+                    self.finish(piece.request, Err(InferenceError::BadInput { reason: message }));
+                } else {
+                    // One of them is to blame; by itself it will show.
+                    batch.pieces.retain(|piece| self.requests.contains_key(&piece.request));
+                    batch.pieces.iter_mut().for_each(|piece| piece.is_alone = true);
+                    self.models[model.0 as usize].batcher.requeue(batch.pieces);
                 }
                 Ok(())
             }
@@ -306,6 +324,7 @@ impl<W> State<W> {
             Cut::Drained => self.stats.cut_drained += 1,
             Cut::Rows => self.stats.cut_rows += 1,
             Cut::Tokens => self.stats.cut_tokens += 1,
+            Cut::Alone => self.stats.cut_alone += 1,
         }
         let mut start = 0;
         for piece in &batch.pieces {
@@ -350,6 +369,7 @@ impl<W> State<W> {
             let mut again = Vec::new();
             for mut piece in batch.pieces {
                 piece.losses += 1;
+                piece.is_alone = true;
                 if !self.requests.contains_key(&piece.request) {
                     continue;
                 }

@@ -11,6 +11,9 @@ use crate::sandbox::boundary::Import;
 use crate::sandbox::log::Level;
 use crate::sandbox::running::RunningCall;
 
+/// Bytes of a request's body that wait in the host until the connection takes them.
+const OUTGOING_CHUNK_BYTES: usize = 16 << 10;
+
 /// Sends a guest's requests.
 pub struct OutboundHooks {
     pub call: Arc<RunningCall>,
@@ -23,6 +26,11 @@ impl WasiHttpHooks for OutboundHooks {
     fn set_host_header(&mut self) -> bool {
         // `outbound` derives it from the URL that it checked.
         false
+    }
+
+    /// A body that is written and not sent waits in the host's memory, outside of the guest's limit.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        OUTGOING_CHUNK_BYTES
     }
 
     fn send_request(

@@ -34,7 +34,11 @@ impl From<InferenceError> for inference::InferenceError {
             InferenceError::Overloaded { model, .. } => Self::Overloaded(model),
             InferenceError::Deadline => Self::Deadline,
             InferenceError::DeviceLost { model, .. } => Self::DeviceLost(model),
-            InferenceError::Unavailable { model, reason } => Self::Unavailable(format!("{model}: {reason}")),
+            InferenceError::Unavailable { model, reason } => {
+                // The reason may name files; where the host keeps them is the operator's to know.
+                tracing::error!(model, reason, "a model cannot be served");
+                Self::Unavailable(format!("model `{model}` cannot be served; the host's log says why"))
+            }
         }
     }
 }

@@ -58,7 +58,7 @@ impl keyvalue::HostBucket for CallState {
     }
 
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Answer<keyvalue::KeyResponse> {
-        let bucket = self.table.get(&bucket)?;
+        let bucket = self.table.get_mut(&bucket)?;
         let keys = self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.keys(bucket, cursor));
         answer(keys.map(|keys| keyvalue::KeyResponse { keys: keys.keys, cursor: keys.cursor }))
     }

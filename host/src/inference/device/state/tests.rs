@@ -175,6 +175,32 @@ fn values_that_are_no_numbers_fail_their_own_request_only() {
 }
 
 #[test]
+fn a_bad_request_fails_by_itself_and_its_neighbours_are_served() {
+    let mut bench = Bench::new(limits());
+    let (_, mut good) = bench.submit(1, &[1]).unwrap();
+    let (_, mut bad) = bench.submit(2, &[1]).unwrap();
+    let (_, mut other) = bench.submit(3, &[1]).unwrap();
+    bench.answer();
+    // The test's model takes no token 2.
+    while let Some(bytes) = bench.out.clone() {
+        let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
+        let header = Header::parse(header).unwrap();
+        let is_bad = matches!(Frame::decode(header.kind, body).unwrap(), Frame::Batch { ids, .. } if ids.contains(&2));
+        if is_bad {
+            bench.out = None;
+            let refusal = Frame::Failed { kind: FailureKind::BadBatch, message: "no token 2".into() };
+            bench.state.reply(bench.generation, header, refusal).unwrap();
+            bench.pump();
+        } else {
+            bench.answer();
+        }
+    }
+    assert_eq!(values(&mut good).unwrap(), [1.0, 1.0]);
+    assert_eq!(values(&mut other).unwrap(), [3.0, 1.0]);
+    assert_eq!(values(&mut bad).unwrap_err(), InferenceError::BadInput { reason: "no token 2".into() });
+}
+
+#[test]
 fn closing_answers_everything() {
     let mut bench = Bench::new(limits());
     let (_, mut out) = bench.submit(1, &[1]).unwrap();
