@@ -1,0 +1,26 @@
+//! Functions that measure the way to a worker and back.
+
+use std::time::Instant;
+
+use bireme_sdk::prelude::*;
+
+const MODEL: &str = "bireme-noop";
+
+/// Embeds one text and returns the vector's dimension.
+#[function(models = ["bireme-noop"])]
+pub fn embed(text: String) -> Result<usize> {
+    Ok(model(MODEL).embed_flat(&[text])?.dimension)
+}
+
+/// Embeds one text `times` times, one after the other, and returns what each took, in microseconds.
+#[function(models = ["bireme-noop"])]
+pub fn embed_times(text: String, times: u32) -> Result<Vec<u32>> {
+    let model = model(MODEL);
+    (0..times)
+        .map(|_| {
+            let start = Instant::now();
+            model.embed_flat(&[&text])?;
+            Ok(u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX))
+        })
+        .collect()
+}

@@ -1,0 +1,72 @@
+//! A host of its own for one bench, with a guest that cargo builds where it is not built yet.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bireme::app::{ComponentBytes, DescribedApp, build};
+use bireme::call::Payload;
+use bireme::config::{Config, Directories};
+use bireme::dispatch::{Call, Dispatcher};
+use bireme::inference::WorkerProgram;
+use bireme::sandbox::Program;
+use bireme::sandbox::log::NoLog;
+use bireme::server::Host;
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+/// The functions of `examples/hello`.
+pub const HELLO: &str = "../examples/hello";
+/// The functions of `benches/guest`.
+pub const BENCH_GUEST: &str = "guest";
+
+/// A host, one program in it, and the directories that go with it.
+pub struct Served {
+    pub host: Host,
+    pub program: Arc<Program>,
+    pub component: ComponentBytes,
+    _data: TempDir,
+}
+
+impl Served {
+    /// Builds the guest in `dir`, relative to this crate, and serves it. Must run within a multi-threaded runtime.
+    pub async fn start(dir: &str) -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory can be made");
+        let directories = Directories::resolve(Some(data.path())).expect("a given directory needs no home");
+        let mut config = Config::new(directories, &[]).expect("no grant can be wrong");
+        config.inference.noop_model = true;
+        // The bench is its own worker, as the host is: see `main` of the bench `inference`.
+        config.inference.worker = WorkerProgram::this_binary();
+        let host = Host::build(config, Arc::new(NoLog)).expect("the host can be set up");
+
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+        let component = tokio::task::block_in_place(|| {
+            let path = build::build(&dir).expect("the guest builds");
+            ComponentBytes::read(&path).expect("cargo wrote a component")
+        });
+        let metadata = host.describe(&component).await.expect("the guest describes itself");
+        let app = DescribedApp { component, metadata };
+        let program = host.load(&app, &host.config.grants).await.expect("the guest loads");
+        Self { host, program, component: app.component, _data: data }
+    }
+
+    /// Returns a call from outside.
+    pub fn call(&self, function: &str, input: &'static str) -> Call {
+        Call {
+            program: self.program.clone(),
+            function: self.find(function),
+            input: Payload::json(input),
+            depth: 0,
+            deadline_max: None,
+        }
+    }
+
+    /// Returns the position of a function that is there.
+    pub fn find(&self, function: &str) -> usize {
+        Dispatcher::find(&self.program, function).expect("the guest has the function")
+    }
+}
+
+/// Returns the host's runtime, on so many threads.
+pub fn runtime(threads: usize) -> Runtime {
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build().expect("a runtime can be set up")
+}
