@@ -120,6 +120,12 @@ from_error! {
     crate::store::StoreError => 1 "store",
 }
 
+impl From<super::sdk::SdkError> for Exit {
+    fn from(error: super::sdk::SdkError) -> Self {
+        Self::of_error(1, "io", &error).hint("give a directory that can be written with --data DIR")
+    }
+}
+
 impl From<crate::server::ServerError> for Exit {
     fn from(error: crate::server::ServerError) -> Self {
         use crate::server::ServerError as E;

@@ -13,6 +13,7 @@
 //! | 130 | interrupted by Ctrl-C |
 
 mod build;
+mod completions;
 mod demo;
 mod embed;
 mod exit;
@@ -21,8 +22,10 @@ mod inspect;
 mod log;
 mod map;
 mod models;
+mod new;
 mod output;
 mod run;
+mod sdk;
 mod serve;
 mod shape;
 mod table;
@@ -66,6 +69,7 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::New),
     Build(build::Build),
     Inspect(inspect::Inspect),
     Run(run::Run),
@@ -74,6 +78,7 @@ enum Command {
     Models(models::Models),
     Embed(embed::Embed),
     Demo(demo::Demo),
+    Completions(completions::Completions),
     /// What a host starts for itself: answers inference on standard input.
     #[command(hide = true)]
     Worker,
@@ -86,6 +91,7 @@ pub fn main() -> ExitCode {
     let global = cli.global;
     let result = match cli.command {
         Command::Worker => crate::worker::run().map_err(Exit::from),
+        Command::New(command) => command.run(&global),
         Command::Build(command) => with_runtime(command.run(&global)),
         Command::Inspect(command) => with_runtime(command.run(&global)),
         Command::Run(command) => with_runtime(command.run(&global)),
@@ -94,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Models(command) => command.run(&global),
         Command::Embed(command) => with_runtime(command.run(&global)),
         Command::Demo(command) => with_runtime(command.run(&global)),
+        Command::Completions(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

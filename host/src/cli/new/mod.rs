@@ -1,0 +1,217 @@
+//! `bireme new`: an app that builds and passes its own test.
+//!
+//! Not here: the SDK that it builds with (`sdk`).
+
+mod name;
+mod template;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use self::template::Template;
+use super::exit::Exit;
+use super::sdk::Sdk;
+use super::{Global, output};
+use crate::ids::AppName;
+
+/// Write a new app that builds and passes its own test.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  bireme new pages --template scrape\n  bireme new .")]
+pub struct New {
+    /// Where it goes: a directory that is empty or does not exist yet.
+    dir: PathBuf,
+    /// What it starts from.
+    #[arg(long, value_enum, default_value_t = Template::Transform, value_name = "TEMPLATE")]
+    template: Template,
+    /// The app's name, if not the directory's.
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl New {
+    pub fn run(self, global: &Global) -> Result<(), Exit> {
+        let name = self.app_name()?;
+        check_empty(&self.dir)?;
+        // The app is built from other directories than this one.
+        let data = std::path::absolute(global.directories()?.data)?;
+        let sdk = Sdk::embedded().unpack(&data.join("sdk"))?;
+        let manifest = template::manifest(name.as_str(), self.template, &sdk).ok_or_else(|| {
+            let message = format!("`{}` is not UTF-8, as a manifest must be", sdk.display());
+            Exit::usage(message).hint("give another directory for the SDK with --data DIR")
+        })?;
+        let lock = Sdk::lock().of_package(name.as_str(), &template::DEPENDENCIES);
+
+        let mut files = vec![
+            ("Cargo.toml", manifest.as_str()),
+            ("src/lib.rs", self.template.source()),
+            (".gitignore", "/target\n"),
+        ];
+        files.extend(lock.as_deref().map(|lock| ("Cargo.lock", lock)));
+        for (path, text) in files {
+            write_new(&self.dir.join(path), text)?;
+        }
+        self.show(&name, &sdk, global.json);
+        Ok(())
+    }
+
+    fn app_name(&self) -> Result<AppName, Exit> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => last_part(&self.dir)?,
+        };
+        name::check(&name).map_err(|error| {
+            let exit = Exit::usage(error.to_string());
+            match name::near(&name) {
+                Some(near) => exit.hint(format!("give another with `--name {near}`")),
+                None => exit.hint("give another with --name NAME"),
+            }
+        })
+    }
+
+    fn show(&self, name: &AppName, sdk: &Path, json: bool) {
+        let dir = quoted(&self.dir);
+        let mut next = vec![format!("bireme build {dir}")];
+        next.extend(self.template.preparation().map(str::to_owned));
+        next.push(format!("bireme run {dir}{}", self.template.first_call()));
+        let manifest = quoted(&self.dir.join("Cargo.toml"));
+        next.push(format!("cargo test --manifest-path {manifest}"));
+        if json {
+            let template = clap::ValueEnum::to_possible_value(&self.template);
+            let template = template.map(|value| value.get_name().to_owned());
+            output::line(
+                &json!({ "name": name, "path": self.dir, "template": template, "sdk": sdk, "next": next })
+                    .to_string(),
+            );
+            return;
+        }
+        output::line(&format!("created {name} in {}", self.dir.display()));
+        output::note("next:");
+        for command in next {
+            output::note(&format!("  {command}"));
+        }
+    }
+}
+
+/// Returns the name of a directory that need not exist.
+fn last_part(dir: &Path) -> Result<String, Exit> {
+    // `.` and `..` have a name once they are resolved.
+    let whole = match fs::canonicalize(dir) {
+        Ok(whole) => whole,
+        Err(_) => std::path::absolute(dir)?,
+    };
+    match whole.file_name() {
+        Some(name) => Ok(name.to_string_lossy().into_owned()),
+        None => {
+            let exit = Exit::usage(format!("`{}` gives the app no name", dir.display()));
+            Err(exit.hint("give one with --name NAME"))
+        }
+    }
+}
+
+/// Refuses a directory that holds something. A fresh repository counts as empty.
+fn check_empty(dir: &Path) -> Result<(), Exit> {
+    let unreadable = |error: io::Error| {
+        let message = format!("`{}` is no directory for an app: {error}", dir.display());
+        Exit::usage(message).hint("give a directory that is empty or does not exist yet")
+    };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    for entry in entries {
+        let found = entry.map_err(unreadable)?.file_name();
+        if found == ".git" {
+            continue;
+        }
+        let message = format!(
+            "`{}` is not empty: it holds `{}`",
+            dir.display(),
+            found.to_string_lossy()
+        );
+        let hint = "give a directory that is empty or does not exist yet; a crate that is there already becomes an app with `crate-type = [\"cdylib\"]` and bireme-sdk, as in the manifest of a new one";
+        return Err(Exit::usage(message).hint(hint));
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), Exit> {
+    let written = path
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| File::create_new(path))
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        Exit::new(
+            1,
+            "io",
+            format!("cannot write `{}`: {error}", path.display()),
+        )
+    })
+}
+
+/// Returns a path as a shell takes it, and never as an option.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let text = if text.starts_with('-') {
+        format!("./{text}")
+    } else {
+        text
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_can_be_pasted() {
+        for (path, text) in [
+            ("apps/pages", "apps/pages"),
+            ("my app", "'my app'"),
+            ("it's", r"'it'\''s'"),
+            ("-x", "./-x"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), text);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_holds_something_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(check_empty(dir.path()).is_ok());
+        assert!(check_empty(&dir.path().join("absent")).is_ok());
+        fs::create_dir(dir.path().join(".git")).unwrap();
+        assert!(check_empty(dir.path()).is_ok());
+        fs::write(dir.path().join("notes.txt"), "").unwrap();
+        let exit = check_empty(dir.path()).unwrap_err();
+        assert_eq!(exit.status, 2);
+        assert!(exit.message.contains("notes.txt"), "{}", exit.message);
+        assert_eq!(
+            check_empty(&dir.path().join("notes.txt"))
+                .unwrap_err()
+                .status,
+            2
+        );
+    }
+
+    #[test]
+    fn the_name_is_the_last_part_of_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("pages");
+        assert_eq!(last_part(&inner).unwrap(), "pages");
+        fs::create_dir(&inner).unwrap();
+        assert_eq!(last_part(&inner.join(".")).unwrap(), "pages");
+        assert!(last_part(Path::new("/")).is_err());
+    }
+}

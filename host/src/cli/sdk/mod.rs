@@ -1,0 +1,188 @@
+//! The SDK and the contract that this binary carries, unpacked for apps to build with.
+//!
+//! An app names the unpacked folder by path. Each content has a folder of its own, `<data>/sdk/<version>-<hash>`, so that a
+//! newer binary never changes what an older app builds with.
+//!
+//! Invariants: a folder appears whole, by a rename; one that does not hold exactly the binary's files (a crash, an edit) is
+//! replaced before it is used. The files are compared themselves, which takes 2 ms and trusts no stamp.
+//!
+//! Not here: what an app looks like (`new`).
+
+mod lock;
+mod manifest;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+pub use self::lock::Lock;
+
+// FILES, ROOT_MANIFEST and EXAMPLES_LOCK: what the build script found in the source tree.
+include!(concat!(env!("OUT_DIR"), "/sdk_files.rs"));
+
+/// The SDK as this binary has it.
+pub struct Sdk {
+    /// Paths with `/`, sorted, and contents; the root manifest among them.
+    files: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// An SDK that cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+#[error("the SDK cannot be unpacked to `{}`", path.display())]
+pub struct SdkError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Sdk {
+    /// Returns the SDK that is in this binary.
+    pub fn embedded() -> Self {
+        let mut files: Vec<_> = FILES
+            .iter()
+            .map(|(path, bytes)| (*path, bytes.to_vec()))
+            .collect();
+        let members: Vec<&str> = FILES
+            .iter()
+            .filter(|(path, _)| path.ends_with("/Cargo.toml"))
+            .filter_map(|(_, bytes)| std::str::from_utf8(bytes).ok())
+            .collect();
+        let root = manifest::of_workspace(ROOT_MANIFEST, &members);
+        files.push(("Cargo.toml", root.into_bytes()));
+        files.sort_unstable();
+        Self { files }
+    }
+
+    /// Returns the versions that the SDK is tested with.
+    pub fn lock() -> Lock {
+        Lock::parse(EXAMPLES_LOCK)
+    }
+
+    /// Unpacks the SDK below `sdk_dir` unless it is there, and returns the workspace's folder.
+    pub fn unpack(&self, sdk_dir: &Path) -> Result<PathBuf, SdkError> {
+        let folder = sdk_dir.join(self.folder_name());
+        match self.unpack_to(sdk_dir, &folder) {
+            Ok(()) => Ok(folder),
+            Err(source) => Err(SdkError {
+                path: folder,
+                source,
+            }),
+        }
+    }
+
+    fn unpack_to(&self, sdk_dir: &Path, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(sdk_dir)?;
+        // Two commands at a time would take each other's folder away. The lock goes with the file.
+        let lock = File::create(sdk_dir.join("lock"))?;
+        lock.lock()?;
+        if self.is_at(folder) {
+            return Ok(());
+        }
+        let fresh = tempfile::Builder::new()
+            .prefix(".unpacking-")
+            .tempdir_in(sdk_dir)?;
+        let new = fresh.path().join("new");
+        for (path, bytes) in &self.files {
+            let file = new.join(path);
+            fs::create_dir_all(file.parent().unwrap_or(&new))?;
+            fs::write(&file, bytes)?;
+        }
+        // Whatever stood there goes with the temporary folder.
+        match fs::rename(folder, fresh.path().join("old")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => fs::rename(&new, folder),
+        }
+    }
+
+    fn is_at(&self, folder: &Path) -> bool {
+        self.files
+            .iter()
+            .all(|(path, bytes)| fs::read(folder.join(path)).is_ok_and(|found| found == *bytes))
+    }
+
+    fn folder_name(&self) -> String {
+        let mut hash = Sha256::new();
+        for (path, bytes) in &self.files {
+            hash.update((path.len() as u64).to_le_bytes());
+            hash.update(path);
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+        let digest = hash.finalize();
+        let hash: String = digest[..6]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("{}-{hash}", env!("CARGO_PKG_VERSION"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_binary_carries_the_sdk_the_macros_and_the_contract() {
+        let sdk = Sdk::embedded();
+        let paths: Vec<&str> = sdk.files.iter().map(|(path, _)| *path).collect();
+        for path in [
+            "Cargo.toml",
+            "LICENSE-MIT",
+            "guest-sdk/Cargo.toml",
+            "guest-sdk/src/lib.rs",
+            "guest-sdk/macros/src/lib.rs",
+            "wit/worlds.wit",
+            "wit/deps/keyvalue/store.wit",
+        ] {
+            assert!(paths.contains(&path), "{path} is missing of {paths:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unpacked_once_is_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let sdk = Sdk::embedded();
+        let folder = sdk.unpack(dir.path()).unwrap();
+        let file = folder.join("guest-sdk/src/lib.rs");
+        let written = fs::metadata(&file).unwrap().modified().unwrap();
+        assert_eq!(sdk.unpack(dir.path()).unwrap(), folder);
+        assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), written);
+        assert_eq!(left_over(dir.path()), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_whole_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let sdk = Sdk::embedded();
+        let folder = sdk.unpack(dir.path()).unwrap();
+        fs::remove_file(folder.join("wit/worlds.wit")).unwrap();
+        fs::write(folder.join("guest-sdk/src/lib.rs"), "").unwrap();
+        assert!(!sdk.is_at(&folder));
+        sdk.unpack(dir.path()).unwrap();
+        assert!(sdk.is_at(&folder));
+        assert_eq!(left_over(dir.path()), 0);
+    }
+
+    #[test]
+    fn another_content_has_another_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sdk = Sdk::embedded();
+        let before = sdk.unpack(dir.path()).unwrap();
+        sdk.files[0].1.push(b'\n');
+        assert_ne!(sdk.unpack(dir.path()).unwrap(), before);
+        assert!(Sdk::embedded().is_at(&before));
+    }
+
+    fn left_over(sdk_dir: &Path) -> usize {
+        let entries = fs::read_dir(sdk_dir).unwrap().flatten();
+        entries
+            .filter(|entry| {
+                entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with(".unpacking")
+            })
+            .count()
+    }
+}
