@@ -21,10 +21,7 @@ const READ: [&str; 2] = ["Cargo.toml", "examples/Cargo.lock"];
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    let root = Path::new(&manifest_dir)
-        .parent()
-        .expect("the host stands in a workspace")
-        .to_owned();
+    let root = Path::new(&manifest_dir).parent().expect("the host stands in a workspace").to_owned();
 
     let mut files = Vec::new();
     for folder in FOLDERS {
@@ -65,9 +62,7 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
                 collect(&path, files)?;
             }
         } else if !hidden
-            && path
-                .extension()
-                .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
+            && path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
         {
             files.push(path);
         }

@@ -1,8 +1,6 @@
-//! Finds the text that means most nearly what was asked. Try it from this folder:
-//!
-//!     bireme models pull all-minilm-l6-v2
-//!     bireme run .::nearest --query "a boat" --texts '["a galley", "a tax form"]'
-//!     cargo test
+//! Finds the text that means most nearly what was asked. Try it, from this folder:
+//! `bireme models pull all-minilm-l6-v2`, then
+//! `bireme run .::nearest --query "a boat" --texts '["a galley", "a tax form"]'`, and `cargo test`.
 
 use bireme_sdk::prelude::*;
 
@@ -20,8 +18,9 @@ pub struct Hit {
 pub fn nearest(query: String, texts: Vec<String>) -> Result<Vec<Hit>> {
     let query = model(MODEL).embed_flat(&[query])?.values;
     let vectors = model(MODEL).embed(&texts)?;
-    let scored = texts.into_iter().zip(vectors);
-    let mut hits: Vec<Hit> = scored
+    let mut hits: Vec<Hit> = texts
+        .into_iter()
+        .zip(vectors)
         .map(|(text, vector)| Hit {
             text,
             score: vector.dot(&query),

@@ -1,8 +1,6 @@
-//! Fetches pages and takes them apart, from the origins in `outbound` and no other. Try it from this folder:
-//!
-//!     bireme run .::title --url https://example.com/
-//!     bireme run .::titles --urls '["https://example.com/"]'
-//!     cargo test
+//! Fetches pages and takes them apart, from the origins in `outbound` and no other. Try it, from this
+//! folder: `bireme run .::title --url https://example.com/`,
+//! `bireme run .::titles --urls '["https://example.com/"]'`, and `cargo test`.
 
 use bireme_sdk::prelude::*;
 

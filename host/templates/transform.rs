@@ -1,8 +1,5 @@
-//! Takes texts apart. Try it from this folder:
-//!
-//!     bireme run .::words --text "a ship with two decks"
-//!     bireme run .::total --texts '["of oars", "rows"]'
-//!     cargo test
+//! Takes texts apart. Try it, from this folder: `bireme run .::words --text "a ship with two decks"`,
+//! `bireme run .::total --texts '["of oars", "rows"]'`, and `cargo test`.
 
 use bireme_sdk::prelude::*;
 

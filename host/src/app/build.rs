@@ -72,9 +72,8 @@ pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
     }
     let status = child.wait().map_err(|source| BuildError::Program { program: "cargo", source })?;
     if !status.success() {
-        // Rust links build scripts and macros with `cc`; cargo's own words for a missing one are many and unclear.
-        let has_linker = Command::new("cc").arg("--version").output().is_ok();
-        return Err(if has_linker { BuildError::Cargo } else { BuildError::NoLinker });
+        // Cargo's own words for a missing one are many and unclear.
+        return Err(if has_linker() { BuildError::Cargo } else { BuildError::NoLinker });
     }
     match components.len() {
         1 => Ok(components.remove(0)),
@@ -83,16 +82,26 @@ pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
     }
 }
 
-/// Adds the guest target through rustup when the toolchain of `dir` lacks it. Explicit, because rustup's own auto-install may
-/// be switched off, and then a missing target only shows as "can't find crate for `core`".
-fn ensure_target(dir: &Path) -> Result<(), BuildError> {
+/// Returns whether the C compiler is there that Rust links build scripts and macros with.
+pub fn has_linker() -> bool {
+    Command::new("cc").arg("--version").output().is_ok()
+}
+
+/// Returns whether the toolchain of `dir` has the guest target.
+pub fn has_target(dir: &Path) -> Result<bool, BuildError> {
     let libdir = Command::new("rustc")
         .current_dir(dir)
         .args(["--print", "target-libdir", "--target", TARGET])
         .output()
         .map_err(|source| BuildError::Program { program: "rustc", source })?;
     let path = PathBuf::from(String::from_utf8_lossy(&libdir.stdout).trim());
-    if libdir.status.success() && path.is_dir() {
+    Ok(libdir.status.success() && path.is_dir())
+}
+
+/// Adds the guest target through rustup when the toolchain of `dir` lacks it. Explicit, because rustup's own auto-install may
+/// be switched off, and then a missing target only shows as "can't find crate for `core`".
+fn ensure_target(dir: &Path) -> Result<(), BuildError> {
+    if has_target(dir)? {
         return Ok(());
     }
     tracing::info!("adding the Rust target {TARGET}");

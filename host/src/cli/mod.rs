@@ -15,6 +15,7 @@
 mod build;
 mod completions;
 mod demo;
+mod doctor;
 mod embed;
 mod exit;
 mod input;
@@ -78,6 +79,7 @@ enum Command {
     Models(models::Models),
     Embed(embed::Embed),
     Demo(demo::Demo),
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
     /// What a host starts for itself: answers inference on standard input.
     #[command(hide = true)]
@@ -100,6 +102,10 @@ pub fn main() -> ExitCode {
         Command::Models(command) => command.run(&global),
         Command::Embed(command) => with_runtime(command.run(&global)),
         Command::Demo(command) => with_runtime(command.run(&global)),
+        // Its table says what is wrong; an error would say it twice.
+        Command::Doctor(command) => {
+            return command.run(&global).unwrap_or_else(|exit| exit.report(global.json));
+        }
         Command::Completions(command) => command.run(),
     };
     match result {

@@ -131,7 +131,13 @@ fn instances_carried(wanted: u32, mappings_max: Option<u64>) -> u32 {
     wanted.min(u32::try_from(carried).unwrap_or(u32::MAX)).max(least)
 }
 
-fn mappings_max() -> Option<u64> {
+/// Returns how many mappings that many instances take, with the rest of the process.
+pub fn mappings_for(instances: u32) -> u64 {
+    u64::from(instances) * limits::MAPPINGS_PER_INSTANCE + limits::MAPPINGS_RESERVED
+}
+
+/// Returns the kernel's limit of mappings for one process, where it has one.
+pub fn mappings_max() -> Option<u64> {
     std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }
 
@@ -153,6 +159,7 @@ mod tests {
         assert_eq!(instances_carried(1_000, Some(65_530)), 1_000);
         assert_eq!(instances_carried(10_000, Some(65_530)), 7_167);
         assert_eq!(instances_carried(1_000, Some(100)), limits::DEPTH_MAX + 1);
+        assert_eq!(instances_carried(50_000, Some(mappings_for(20_000))), 20_000);
     }
 
     #[test]

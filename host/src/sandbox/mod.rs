@@ -24,7 +24,7 @@ mod services;
 mod state;
 mod trap;
 
-pub use engine::{EngineConfig, PoolMode};
+pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
 pub use invoke::{Attempt, Sandbox, SandboxError};
 pub use program::{Function, Program, ProgramError};
 pub use running::RunningCall;

@@ -41,11 +41,7 @@ fn every_template_passes_its_own_tests() {
 fn a_directory_in_use_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("notes.txt"), "mine").unwrap();
-    let output = bireme()
-        .args(["--json", "new", "--name", "notes"])
-        .arg(dir.path())
-        .output()
-        .unwrap();
+    let output = bireme().args(["--json", "new", "--name", "notes"]).arg(dir.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["error"]["code"], "usage");
@@ -57,11 +53,7 @@ fn a_directory_in_use_is_left_alone() {
 fn new_app(name: &str, template: &str) -> PathBuf {
     let app = room("apps").join(name);
     let _ = fs::remove_dir_all(&app);
-    let said = done(
-        bireme()
-            .args(["--json", "new", "--template", template])
-            .arg(&app),
-    );
+    let said = done(bireme().args(["--json", "new", "--template", template]).arg(&app));
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["name"], name);
     assert_eq!(said["next"][0], format!("bireme build {}", app.display()));
@@ -70,18 +62,14 @@ fn new_app(name: &str, template: &str) -> PathBuf {
 
 /// A directory that lasts from run to run.
 fn room(name: &str) -> PathBuf {
-    let room = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("new")
-        .join(name);
+    let room = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new").join(name);
     fs::create_dir_all(&room).unwrap();
     room
 }
 
 fn bireme() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bireme"));
-    command
-        .env("BIREME_DATA", room("data"))
-        .env("BIREME_GUEST_TARGET_DIR", room("target"));
+    command.env("BIREME_DATA", room("data")).env("BIREME_GUEST_TARGET_DIR", room("target"));
     command
 }
 
@@ -121,9 +109,6 @@ fn done(command: &mut Command) -> String {
     };
     let said = fs::read_to_string(&stdout).unwrap();
     let notes = fs::read_to_string(&stderr).unwrap();
-    assert!(
-        status.success(),
-        "{command:?} ended with {status}\n{said}\n{notes}"
-    );
+    assert!(status.success(), "{command:?} ended with {status}\n{said}\n{notes}");
     said
 }

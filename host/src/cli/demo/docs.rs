@@ -69,6 +69,15 @@ impl Docs {
         Self::find_with(&Tools { path: None })
     }
 
+    /// Returns the command that adds the documentation, where it is missing. Adds nothing.
+    pub fn command_to_add() -> Result<Option<String>, DocsError> {
+        let sysroot = Tools { path: None }.sysroot()?;
+        Ok(match Self::of(&sysroot) {
+            Some(_) => None,
+            None => Some(shown(&add_command(&sysroot))),
+        })
+    }
+
     fn find_with(tools: &Tools) -> Result<Self, DocsError> {
         let sysroot = tools.sysroot()?;
         if let Some(docs) = Self::of(&sysroot) {

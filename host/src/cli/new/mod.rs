@@ -83,8 +83,7 @@ impl New {
             let template = clap::ValueEnum::to_possible_value(&self.template);
             let template = template.map(|value| value.get_name().to_owned());
             output::line(
-                &json!({ "name": name, "path": self.dir, "template": template, "sdk": sdk, "next": next })
-                    .to_string(),
+                &json!({ "name": name, "path": self.dir, "template": template, "sdk": sdk, "next": next }).to_string(),
             );
             return;
         }
@@ -128,11 +127,7 @@ fn check_empty(dir: &Path) -> Result<(), Exit> {
         if found == ".git" {
             continue;
         }
-        let message = format!(
-            "`{}` is not empty: it holds `{}`",
-            dir.display(),
-            found.to_string_lossy()
-        );
+        let message = format!("`{}` is not empty: it holds `{}`", dir.display(), found.to_string_lossy());
         let hint = "give a directory that is empty or does not exist yet; a crate that is there already becomes an app with `crate-type = [\"cdylib\"]` and bireme-sdk, as in the manifest of a new one";
         return Err(Exit::usage(message).hint(hint));
     }
@@ -145,29 +140,15 @@ fn write_new(path: &Path, text: &str) -> Result<(), Exit> {
         .map_or(Ok(()), fs::create_dir_all)
         .and_then(|()| File::create_new(path))
         .and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| {
-        Exit::new(
-            1,
-            "io",
-            format!("cannot write `{}`: {error}", path.display()),
-        )
-    })
+    written.map_err(|error| Exit::new(1, "io", format!("cannot write `{}`: {error}", path.display())))
 }
 
 /// Returns a path as a shell takes it, and never as an option.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    let text = if text.starts_with('-') {
-        format!("./{text}")
-    } else {
-        text
-    };
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -176,12 +157,9 @@ mod tests {
 
     #[test]
     fn commands_can_be_pasted() {
-        for (path, text) in [
-            ("apps/pages", "apps/pages"),
-            ("my app", "'my app'"),
-            ("it's", r"'it'\''s'"),
-            ("-x", "./-x"),
-        ] {
+        for (path, text) in
+            [("apps/pages", "apps/pages"), ("my app", "'my app'"), ("it's", r"'it'\''s'"), ("-x", "./-x")]
+        {
             assert_eq!(quoted(Path::new(path)), text);
         }
     }
@@ -197,12 +175,7 @@ mod tests {
         let exit = check_empty(dir.path()).unwrap_err();
         assert_eq!(exit.status, 2);
         assert!(exit.message.contains("notes.txt"), "{}", exit.message);
-        assert_eq!(
-            check_empty(&dir.path().join("notes.txt"))
-                .unwrap_err()
-                .status,
-            2
-        );
+        assert_eq!(check_empty(&dir.path().join("notes.txt")).unwrap_err().status, 2);
     }
 
     #[test]

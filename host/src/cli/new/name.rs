@@ -19,24 +19,14 @@ pub enum AppCrateError {
 }
 
 const KEYWORDS: &[&str] = &[
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
-    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
-    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
-    "return", "self", "Self", "static", "struct", "super", "trait", "true", "try", "type",
-    "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
+    "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
+    "move", "mut", "override", "priv", "pub", "ref", "return", "self", "Self", "static", "struct", "super", "trait",
+    "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 /// Crates that the compiler or every app brings along, by the names that code uses.
-const CRATES: &[&str] = &[
-    "alloc",
-    "bireme_sdk",
-    "bireme_sdk_macros",
-    "core",
-    "proc_macro",
-    "schemars",
-    "serde",
-    "std",
-    "test",
-];
+const CRATES: &[&str] =
+    &["alloc", "bireme_sdk", "bireme_sdk_macros", "core", "proc_macro", "schemars", "serde", "std", "test"];
 const ROUTES: &[&str] = &["api", "ui", "v1"];
 
 /// Checks that `name` can name an app and its crate.
@@ -70,9 +60,7 @@ pub fn near(text: &str) -> Option<String> {
         }
     }
     let name = name.trim_matches('-');
-    [name.to_owned(), format!("app-{name}")]
-        .into_iter()
-        .find(|name| !name.ends_with('-') && check(name).is_ok())
+    [name.to_owned(), format!("app-{name}")].into_iter().find(|name| !name.ends_with('-') && check(name).is_ok())
 }
 
 #[cfg(test)]

@@ -54,9 +54,7 @@ impl Template {
 pub fn manifest(name: &str, template: Template, sdk: &Path) -> Option<String> {
     // A TOML string escapes as a JSON string does; DEL alone may not stand in it unescaped.
     let path = sdk.join("guest-sdk").to_str()?.to_owned();
-    let path = serde_json::Value::from(path)
-        .to_string()
-        .replace('\u{7f}', "\\u007f");
+    let path = serde_json::Value::from(path).to_string().replace('\u{7f}', "\\u007f");
     let (description, version) = (template.description(), env!("CARGO_PKG_RUST_VERSION"));
     Some(format!(
         r#"[package]
@@ -97,10 +95,7 @@ mod tests {
     #[test]
     fn a_path_of_any_letters_stays_one_string() {
         let manifest = manifest("a", Template::Transform, Path::new("/d \"x\"/é\\")).unwrap();
-        assert!(
-            manifest.contains(r#"bireme-sdk = { path = "/d \"x\"/é\\/guest-sdk" }"#),
-            "{manifest}"
-        );
+        assert!(manifest.contains(r#"bireme-sdk = { path = "/d \"x\"/é\\/guest-sdk" }"#), "{manifest}");
     }
 
     #[test]

@@ -22,11 +22,7 @@ impl Lock {
         let head = blocks.next().unwrap_or_default();
         let packages = blocks
             .filter_map(|text| {
-                Some(Package {
-                    name: value(text, "name")?,
-                    version: value(text, "version")?,
-                    text: text.trim_end(),
-                })
+                Some(Package { name: value(text, "name")?, version: value(text, "version")?, text: text.trim_end() })
             })
             .collect();
         Self { head, packages }
@@ -52,14 +48,8 @@ impl Lock {
             *versions.entry(name).or_default() += 1;
         }
 
-        let listed: Vec<String> = dependencies
-            .iter()
-            .map(|name| format!(" \"{name}\",\n"))
-            .collect();
-        let own = format!(
-            "name = \"{name}\"\nversion = \"0.1.0\"\ndependencies = [\n{}]",
-            listed.concat()
-        );
+        let listed: Vec<String> = dependencies.iter().map(|name| format!(" \"{name}\",\n")).collect();
+        let own = format!("name = \"{name}\"\nversion = \"0.1.0\"\ndependencies = [\n{}]", listed.concat());
         let mut blocks: Vec<((&str, &str), String)> = self
             .packages
             .iter()
@@ -69,10 +59,7 @@ impl Lock {
             .collect();
         blocks.push(((name, "0.1.0"), own));
         blocks.sort();
-        let blocks: Vec<String> = blocks
-            .into_iter()
-            .map(|(_, text)| format!("[[package]]\n{text}\n"))
-            .collect();
+        let blocks: Vec<String> = blocks.into_iter().map(|(_, text)| format!("[[package]]\n{text}\n")).collect();
         Some(format!("{}{}", self.head, blocks.join("\n")))
     }
 
@@ -80,9 +67,10 @@ impl Lock {
     fn find(&self, dependency: &str) -> Option<&Package> {
         let mut words = dependency.split(' ');
         let (name, version) = (words.next()?, words.next());
-        let mut found = self.packages.iter().filter(|package| {
-            package.name == name && version.is_none_or(|version| package.version == version)
-        });
+        let mut found = self
+            .packages
+            .iter()
+            .filter(|package| package.name == name && version.is_none_or(|version| package.version == version));
         let package = found.next()?;
         found.next().is_none().then_some(package)
     }
@@ -97,11 +85,7 @@ impl Package {
         let lines = self.text.lines().map(|line| match dependency(line) {
             Some(written) => {
                 let name = written.split(' ').next().unwrap_or(written);
-                if versions.get(name) == Some(&1) {
-                    format!(" \"{name}\",")
-                } else {
-                    line.to_owned()
-                }
+                if versions.get(name) == Some(&1) { format!(" \"{name}\",") } else { line.to_owned() }
             }
             None => line.to_owned(),
         });
@@ -114,10 +98,7 @@ fn dependency(line: &str) -> Option<&str> {
 }
 
 fn value(block: &'static str, key: &str) -> Option<&'static str> {
-    block
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \""))?
-        .strip_suffix('"')
+    block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \""))?.strip_suffix('"')
 }
 
 #[cfg(test)]
@@ -151,11 +132,7 @@ mod tests {
             name = "syn"
             version = "2.0.0"
         "#]]
-        .assert_eq(
-            &Lock::parse(LOCK)
-                .of_package("pages", &["serde"])
-                .unwrap_or_default(),
-        );
+        .assert_eq(&Lock::parse(LOCK).of_package("pages", &["serde"]).unwrap_or_default());
     }
 
     #[test]

@@ -6,19 +6,12 @@
 use std::collections::BTreeSet;
 
 /// The sections that are taken whole.
-const WHOLE: [&str; 3] = [
-    "[workspace.package]",
-    "[workspace.lints.rust]",
-    "[workspace.lints.clippy]",
-];
+const WHOLE: [&str; 3] = ["[workspace.package]", "[workspace.lints.rust]", "[workspace.lints.clippy]"];
 const DEPENDENCIES: &str = "[workspace.dependencies]";
 
 /// Returns a manifest in which every `workspace = true` of `members` resolves.
 pub fn of_workspace(root: &str, members: &[&str]) -> String {
-    let wanted: BTreeSet<&str> = members
-        .iter()
-        .flat_map(|member| inherited(member))
-        .collect();
+    let wanted: BTreeSet<&str> = members.iter().flat_map(|member| inherited(member)).collect();
     let mut text = String::from(
         "# Unpacked by bireme, and replaced by it when it was changed.\n[workspace]\nresolver = \"3\"\nmembers = [\"guest-sdk\", \"guest-sdk/macros\"]\n",
     );
@@ -88,10 +81,8 @@ mod tests {
 
     #[test]
     fn everything_that_the_sdk_inherits_is_there() {
-        let members = [
-            include_str!("../../../../guest-sdk/Cargo.toml"),
-            include_str!("../../../../guest-sdk/macros/Cargo.toml"),
-        ];
+        let members =
+            [include_str!("../../../../guest-sdk/Cargo.toml"), include_str!("../../../../guest-sdk/macros/Cargo.toml")];
         let root = of_workspace(include_str!("../../../../Cargo.toml"), &members);
         let defined: BTreeSet<&str> = root.lines().filter_map(key).collect();
         for name in members.iter().flat_map(|member| inherited(member)) {

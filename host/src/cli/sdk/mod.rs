@@ -39,10 +39,7 @@ pub struct SdkError {
 impl Sdk {
     /// Returns the SDK that is in this binary.
     pub fn embedded() -> Self {
-        let mut files: Vec<_> = FILES
-            .iter()
-            .map(|(path, bytes)| (*path, bytes.to_vec()))
-            .collect();
+        let mut files: Vec<_> = FILES.iter().map(|(path, bytes)| (*path, bytes.to_vec())).collect();
         let members: Vec<&str> = FILES
             .iter()
             .filter(|(path, _)| path.ends_with("/Cargo.toml"))
@@ -64,10 +61,7 @@ impl Sdk {
         let folder = sdk_dir.join(self.folder_name());
         match self.unpack_to(sdk_dir, &folder) {
             Ok(()) => Ok(folder),
-            Err(source) => Err(SdkError {
-                path: folder,
-                source,
-            }),
+            Err(source) => Err(SdkError { path: folder, source }),
         }
     }
 
@@ -79,9 +73,7 @@ impl Sdk {
         if self.is_at(folder) {
             return Ok(());
         }
-        let fresh = tempfile::Builder::new()
-            .prefix(".unpacking-")
-            .tempdir_in(sdk_dir)?;
+        let fresh = tempfile::Builder::new().prefix(".unpacking-").tempdir_in(sdk_dir)?;
         let new = fresh.path().join("new");
         for (path, bytes) in &self.files {
             let file = new.join(path);
@@ -96,9 +88,7 @@ impl Sdk {
     }
 
     fn is_at(&self, folder: &Path) -> bool {
-        self.files
-            .iter()
-            .all(|(path, bytes)| fs::read(folder.join(path)).is_ok_and(|found| found == *bytes))
+        self.files.iter().all(|(path, bytes)| fs::read(folder.join(path)).is_ok_and(|found| found == *bytes))
     }
 
     fn folder_name(&self) -> String {
@@ -110,10 +100,7 @@ impl Sdk {
             hash.update(bytes);
         }
         let digest = hash.finalize();
-        let hash: String = digest[..6]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{}-{hash}", env!("CARGO_PKG_VERSION"))
     }
 }
@@ -176,13 +163,6 @@ mod tests {
 
     fn left_over(sdk_dir: &Path) -> usize {
         let entries = fs::read_dir(sdk_dir).unwrap().flatten();
-        entries
-            .filter(|entry| {
-                entry
-                    .file_name()
-                    .to_string_lossy()
-                    .starts_with(".unpacking")
-            })
-            .count()
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".unpacking")).count()
     }
 }

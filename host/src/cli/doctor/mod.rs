@@ -1,0 +1,91 @@
+//! `bireme doctor`: what this machine lacks, and the command that mends it. It changes nothing.
+//!
+//! Each area is one file: `toolchain` (building apps), `models`, `machine` (running them).
+
+mod check;
+mod machine;
+mod models;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use self::check::{Check, Status};
+use super::exit::Exit;
+use super::{Global, output, table};
+
+/// Check this machine: toolchain, models, kernel limits; says what is missing and the command that mends it.
+#[derive(Args)]
+#[command(
+    after_help = "Exits with 0 unless something is missing that functions need to be built or run, then with 1.\n\nExample:\n  bireme doctor --json"
+)]
+pub struct Doctor {}
+
+impl Doctor {
+    pub fn run(self, global: &Global) -> Result<ExitCode, Exit> {
+        let directories = global.directories()?;
+        let mut checks = toolchain::checks();
+        checks.extend(models::checks(&directories.models));
+        checks.extend(machine::checks(&directories));
+        output::line(&if global.json { to_json(&checks) } else { to_text(&checks) });
+        Ok(ExitCode::from(u8::from(is_unfit(&checks))))
+    }
+}
+
+fn is_unfit(checks: &[Check]) -> bool {
+    checks.iter().any(|check| check.status == Status::Missing)
+}
+
+fn to_json(checks: &[Check]) -> String {
+    json!({ "ok": !is_unfit(checks), "version": env!("CARGO_PKG_VERSION"), "checks": checks }).to_string()
+}
+
+fn to_text(checks: &[Check]) -> String {
+    let rows = table::plain(checks.iter().flat_map(Check::rows));
+    let count = |status| checks.iter().filter(|check| check.status == status).count();
+    let end = match (count(Status::Missing), count(Status::Warning)) {
+        (0, 0) => "nothing is missing".to_owned(),
+        (0, warnings) => format!("nothing is missing that functions need; warnings: {warnings}"),
+        (missing, warnings) => format!("missing: {missing}, warnings: {warnings}"),
+    };
+    format!("{rows}\n\n{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn some() -> Vec<Check> {
+        vec![
+            Check::ok("rust", "rustc 1.95.0"),
+            Check::warning("models", "none is installed", "bireme models pull all-minilm-l6-v2"),
+        ]
+    }
+
+    #[test]
+    fn what_to_do_stands_under_what_is_wrong() {
+        expect![[r#"
+             ok       rust    rustc 1.95.0
+             warning  models  none is installed
+                              mend: bireme models pull all-minilm-l6-v2
+
+            nothing is missing that functions need; warnings: 1"#]]
+        .assert_eq(&to_text(&some()));
+    }
+
+    #[test]
+    fn only_what_is_needed_makes_a_machine_unfit() {
+        let mut checks = some();
+        assert!(!is_unfit(&checks));
+        checks.push(Check::missing("rust target", "wasm32-wasip2 is not installed", "rustup target add wasm32-wasip2"));
+        assert!(is_unfit(&checks));
+        let said: serde_json::Value = serde_json::from_str(&to_json(&checks)).unwrap();
+        assert_eq!(said["ok"], false);
+        assert_eq!(said["checks"][2]["status"], "missing");
+        assert!(said["checks"][0].get("fix").is_none());
+    }
+}
