@@ -3,10 +3,13 @@
 //! Not here: `describe` and the metadata section, which need a sandbox (`cli::target` puts both together).
 
 use std::io::BufReader;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cargo_metadata::Message;
+use rustix::process::{Pid, Signal};
 
 /// The target of every guest.
 pub const TARGET: &str = "wasm32-wasip2";
@@ -38,47 +41,121 @@ fn names(paths: &[PathBuf]) -> String {
     stems.collect::<Vec<_>>().join(", ")
 }
 
+/// How a guest is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// The crate's own release profile: what is deployed.
+    Release,
+    /// Quick to build, for the edit loop: dependencies optimised once, the app's own code not, no debug information. Given on
+    /// the command line, so that the author's manifest needs no part in it.
+    Edit,
+}
+
+impl Profile {
+    fn args(self) -> &'static [&'static str] {
+        match self {
+            Profile::Release => &["--release"],
+            // Stripped: linking debug information takes longer than compiling a small app.
+            Profile::Edit => &[
+                "--profile=bireme-edit",
+                "--config=profile.bireme-edit.inherits='dev'",
+                "--config=profile.bireme-edit.debug=0",
+                "--config=profile.bireme-edit.strip=true",
+                "--config=profile.bireme-edit.package.'*'.opt-level=2",
+            ],
+        }
+    }
+}
+
 /// Builds the crate in `dir` and returns the component that cargo wrote. Cargo's own words go to stderr as they come.
 pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
-    let manifest = dir.join("Cargo.toml");
-    if !manifest.is_file() {
-        return Err(BuildError::NoCrate { dir: dir.to_owned() });
-    }
-    ensure_target(dir)?;
+    Building::start(dir, Profile::Release)?.finish()
+}
 
-    let mut child = cargo(dir)
-        .args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|source| BuildError::Program { program: "cargo", source })?;
-    let stdout = child.stdout.take().expect("stdout was piped");
+/// A build under way.
+pub struct Building {
+    dir: PathBuf,
+    cargo: Arc<Cargo>,
+    messages: ChildStdout,
+}
 
-    let manifest = std::fs::canonicalize(&manifest).unwrap_or(manifest);
-    let mut components = Vec::new();
-    for message in Message::parse_stream(BufReader::new(stdout)) {
-        let Ok(Message::CompilerArtifact(artifact)) = message else {
-            continue;
-        };
-        if artifact.manifest_path.as_std_path() != manifest {
-            continue;
+/// Cancels a build: cargo and every compiler that it started end.
+#[derive(Clone)]
+pub struct Canceller(Arc<Cargo>);
+
+struct Cargo {
+    child: Mutex<Child>,
+    /// Cargo's process group, where it has one of its own.
+    group: Option<Pid>,
+}
+
+impl Building {
+    /// Starts cargo. A build of `Profile::Edit` is in a process group of its own and must be cancelled or finished.
+    pub fn start(dir: &Path, profile: Profile) -> Result<Self, BuildError> {
+        if !dir.join("Cargo.toml").is_file() {
+            return Err(BuildError::NoCrate { dir: dir.to_owned() });
         }
-        components.extend(
-            artifact
-                .filenames
-                .iter()
-                .filter(|file| file.extension() == Some("wasm"))
-                .map(|file| file.as_std_path().to_owned()),
-        );
+        ensure_target(dir)?;
+        let mut command = cargo(dir);
+        command
+            .arg("build")
+            .args(profile.args())
+            .args(["--target", TARGET, "--message-format", "json-render-diagnostics"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        if profile == Profile::Edit {
+            command.process_group(0);
+        }
+        let mut child = command.spawn().map_err(|source| BuildError::Program { program: "cargo", source })?;
+        let messages = child.stdout.take().expect("stdout was piped");
+        let group = (profile == Profile::Edit).then(|| Pid::from_child(&child));
+        Ok(Self { dir: dir.to_owned(), cargo: Arc::new(Cargo { child: Mutex::new(child), group }), messages })
     }
-    let status = child.wait().map_err(|source| BuildError::Program { program: "cargo", source })?;
-    if !status.success() {
-        // Cargo's own words for a missing one are many and unclear.
-        return Err(if has_linker() { BuildError::Cargo } else { BuildError::NoLinker });
+
+    pub fn canceller(&self) -> Canceller {
+        Canceller(self.cargo.clone())
     }
-    match components.len() {
-        1 => Ok(components.remove(0)),
-        0 => Err(BuildError::NoComponent { dir: dir.to_owned() }),
-        _ => Err(BuildError::Several { dir: dir.to_owned(), found: components }),
+
+    /// Waits for cargo and returns the component that it wrote.
+    pub fn finish(self) -> Result<PathBuf, BuildError> {
+        let manifest = self.dir.join("Cargo.toml");
+        let manifest = std::fs::canonicalize(&manifest).unwrap_or(manifest);
+        let mut components = Vec::new();
+        for message in Message::parse_stream(BufReader::new(self.messages)) {
+            let Ok(Message::CompilerArtifact(artifact)) = message else {
+                continue;
+            };
+            if artifact.manifest_path.as_std_path() == manifest {
+                let files = artifact.filenames.iter().filter(|file| file.extension() == Some("wasm"));
+                components.extend(files.map(|file| file.as_std_path().to_owned()));
+            }
+        }
+        // Its output has ended, so it is about to.
+        let status = self.cargo.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
+        let status = status.map_err(|source| BuildError::Program { program: "cargo", source })?;
+        if !status.success() {
+            // Cargo's own words for a missing one are many and unclear.
+            return Err(if has_linker() { BuildError::Cargo } else { BuildError::NoLinker });
+        }
+        match components.len() {
+            1 => Ok(components.remove(0)),
+            0 => Err(BuildError::NoComponent { dir: self.dir }),
+            _ => Err(BuildError::Several { dir: self.dir, found: components }),
+        }
+    }
+}
+
+impl Canceller {
+    pub fn cancel(&self) {
+        let mut child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once it was waited for, its id may be another's.
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        match self.0.group {
+            Some(group) => drop(rustix::process::kill_process_group(group, Signal::TERM)),
+            None => drop(child.kill()),
+        }
     }
 }
 

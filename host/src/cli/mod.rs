@@ -15,6 +15,7 @@
 mod build;
 mod completions;
 mod demo;
+mod dev;
 mod doctor;
 mod embed;
 mod exit;
@@ -76,6 +77,7 @@ enum Command {
     Run(run::Run),
     Map(map::MapCommand),
     Serve(serve::Serve),
+    Dev(dev::Dev),
     Models(models::Models),
     Embed(embed::Embed),
     Demo(demo::Demo),
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Run(command) => with_runtime(command.run(&global)),
         Command::Map(command) => with_runtime(command.run(&global)),
         Command::Serve(command) => with_runtime(command.run(&global)),
+        Command::Dev(command) => with_runtime(command.run(&global)),
         Command::Models(command) => command.run(&global),
         Command::Embed(command) => with_runtime(command.run(&global)),
         Command::Demo(command) => with_runtime(command.run(&global)),

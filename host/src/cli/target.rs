@@ -42,10 +42,9 @@ pub async fn locate(app: &str) -> Result<Located, Exit> {
     Ok(Located { path: path.to_owned(), component, metadata })
 }
 
-async fn built(dir: &Path) -> Result<Located, Exit> {
-    let dir = dir.to_owned();
-    let cargo = super::blocking(move || build::build(&dir)).await?;
-    let component = ComponentBytes::read(&cargo)?;
+/// Takes in what cargo built, with the description that an earlier look at it left.
+pub fn of_cargo(cargo: &Path) -> Result<Located, Exit> {
+    let component = ComponentBytes::read(cargo)?;
     let path = cargo.with_extension("bireme.wasm");
     // An unchanged component was described before: what follows its bytes in our file is the description.
     if let Ok(kept) = ComponentBytes::read(&path)
@@ -55,6 +54,11 @@ async fn built(dir: &Path) -> Result<Located, Exit> {
         return Ok(Located { path, component: kept, metadata: Some(metadata) });
     }
     Ok(Located { path, component, metadata: None })
+}
+
+async fn built(dir: &Path) -> Result<Located, Exit> {
+    let dir = dir.to_owned();
+    of_cargo(&super::blocking(move || build::build(&dir)).await?)
 }
 
 impl Located {

@@ -88,6 +88,11 @@ impl Dispatcher {
         self.programs.insert(program.name().clone(), program);
     }
 
+    /// Takes an app away; its calls under way go on.
+    pub fn retire(&self, name: &str) {
+        self.programs.remove(name);
+    }
+
     /// Returns the program of that name.
     pub fn program(&self, name: &str) -> Option<Arc<Program>> {
         self.programs.get(name).map(|program| program.clone())
