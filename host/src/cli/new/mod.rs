@@ -36,9 +36,9 @@ impl New {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let name = self.app_name()?;
         check_empty(&self.dir)?;
-        // The app is built from other directories than this one.
-        let data = std::path::absolute(global.directories()?.data)?;
-        let sdk = Sdk::embedded().unpack(&data.join("sdk"))?;
+        let unpacked = Sdk::embedded().unpack(&global.directories()?.data.join("sdk"))?;
+        // Absolute and plain, because the app is built from other directories than this one.
+        let sdk = fs::canonicalize(unpacked)?;
         let manifest = template::manifest(name.as_str(), self.template, &sdk).ok_or_else(|| {
             let message = format!("`{}` is not UTF-8, as a manifest must be", sdk.display());
             Exit::usage(message).hint("give another directory for the SDK with --data DIR")
