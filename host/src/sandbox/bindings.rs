@@ -14,7 +14,7 @@ wasmtime::component::bindgen!({
     },
 });
 
-pub use bireme::host::{context, functions, inference, types};
+pub use self::bireme::host::{context, functions, inference, types};
 pub use wasi::keyvalue::store as keyvalue;
 
 use crate::call::{Failure, FailureCode, Payload};
