@@ -56,7 +56,7 @@ fn new_app(name: &str, template: &str) -> PathBuf {
     let said = done(bireme().args(["--json", "new", "--template", template]).arg(&app));
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["name"], name);
-    assert_eq!(said["next"][0], format!("bireme build {}", app.display()));
+    assert!(said["next"][0].as_str().unwrap().starts_with("bireme build "), "{said}");
     app
 }
 

@@ -83,7 +83,7 @@ impl New {
             let template = clap::ValueEnum::to_possible_value(&self.template);
             let template = template.map(|value| value.get_name().to_owned());
             output::line(
-                &json!({ "name": name, "path": self.dir, "template": template, "sdk": sdk, "next": next }).to_string(),
+                &json!({ "name": name, "path": self.dir.display().to_string(), "template": template, "sdk": sdk, "next": next }).to_string(),
             );
             return;
         }
