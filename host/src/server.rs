@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::Component;
-
-use crate::app::artifact::{ArtifactCache, ArtifactError};
+use crate::app::artifact::{ArtifactCache, ArtifactError, Compiled};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, ComponentError, DescribedApp};
 use crate::config::Config;
@@ -89,7 +87,7 @@ impl Host {
     }
 
     /// Takes as long as Cranelift does, once for each component, on a thread of its own.
-    async fn compile(&self, component: &ComponentBytes) -> Result<Component, ArtifactError> {
+    async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, ArtifactError> {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
         match tokio::task::spawn_blocking(move || artifacts.load(&engine, &component)).await {
             Ok(compiled) => compiled,

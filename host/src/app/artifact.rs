@@ -16,6 +16,9 @@ use wasmtime::component::Component;
 use super::ComponentBytes;
 use super::metadata::Metadata;
 
+/// A component ready to be linked.
+pub type Compiled = Component;
+
 /// The tag in front of each file.
 const TAG_BYTES: usize = 32;
 
@@ -38,13 +41,15 @@ pub enum ArtifactError {
 impl ArtifactCache {
     /// Opens the cache in `dir`, creating it and its key where they are missing.
     pub fn open(dir: &Path) -> Result<Self, ArtifactError> {
-        let prepare = || -> io::Result<[u8; 32]> {
+        let prepare = || -> io::Result<Self> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            check_owner(dir)?;
-            read_or_create_key(&dir.join("key"))
+            // Where a link leads is what counts, and stays what was checked.
+            let dir = fs::canonicalize(dir)?;
+            check_owner(&dir)?;
+            let key = read_or_create_key(&dir.join("key"))?;
+            Ok(Self { dir, key })
         };
-        let key = prepare().map_err(|source| ArtifactError::Directory { dir: dir.to_owned(), source })?;
-        Ok(Self { dir: dir.to_owned(), key })
+        prepare().map_err(|source| ArtifactError::Directory { dir: dir.to_owned(), source })
     }
 
     /// Returns the component ready to run: from the cache, else compiled and kept. Blocks for as long as Cranelift takes

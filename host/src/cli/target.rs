@@ -80,7 +80,9 @@ impl Located {
         let component = ComponentBytes::new(metadata.attach(&fresh.component.bytes))?;
         if fresh.path.to_string_lossy().ends_with(".bireme.wasm") {
             let folder = fresh.path.parent().unwrap_or(Path::new("."));
-            let file = tempfile::NamedTempFile::new_in(folder)?;
+            let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+            // As readable as what cargo writes, less the umask.
+            let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
             std::fs::write(file.path(), &component.bytes)?;
             file.persist(&fresh.path).map_err(|error| error.error)?;
         }

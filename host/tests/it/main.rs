@@ -1,1 +1,16 @@
+//! The binary as its users meet it: real components, real sockets, real workers.
+//!
+//! No test needs the network but for the model that `support::model_dir` fetches once, and none depends on the clock or on
+//! another.
 
+mod cli_text;
+mod http;
+mod layers;
+mod limits;
+mod map;
+mod models;
+mod new;
+mod parity;
+mod run;
+mod support;
+mod worker;

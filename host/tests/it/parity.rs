@@ -51,18 +51,11 @@ fn run(case: &Case, encoder: &mut Encoder, indexes: &[usize]) -> Vec<Vec<f32>> {
     }
     let mut out = Vec::new();
     encoder.run(&ids, &cu_seqlens, &mut out).unwrap();
-    out.chunks_exact(encoder.dimension())
-        .map(<[f32]>::to_vec)
-        .collect()
+    out.chunks_exact(encoder.dimension()).map(<[f32]>::to_vec).collect()
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| {
-        a.iter()
-            .zip(b)
-            .map(|(&a, &b)| f64::from(a) * f64::from(b))
-            .sum::<f64>()
-    };
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
@@ -71,16 +64,9 @@ fn vectors_equal_those_of_another_engine() {
     let (case, mut encoder) = load();
     for (index, expected) in case.expected.iter().enumerate() {
         let actual = &run(&case, &mut encoder, &[index])[0];
-        assert!(
-            cosine(actual, expected) >= 0.9999,
-            "text {index}: {}",
-            cosine(actual, expected)
-        );
+        assert!(cosine(actual, expected) >= 0.9999, "text {index}: {}", cosine(actual, expected));
         for (actual, expected) in actual.iter().zip(expected) {
-            assert!(
-                (actual - expected).abs() < 1e-5,
-                "text {index}: {actual} is not {expected}"
-            );
+            assert!((actual - expected).abs() < 1e-5, "text {index}: {actual} is not {expected}");
         }
     }
 }
@@ -89,9 +75,7 @@ fn vectors_equal_those_of_another_engine() {
 fn a_text_has_the_same_vector_in_any_batch() {
     let (case, mut encoder) = load();
     let count = case.ids.len();
-    let alone: Vec<Vec<f32>> = (0..count)
-        .flat_map(|index| run(&case, &mut encoder, &[index]))
-        .collect();
+    let alone: Vec<Vec<f32>> = (0..count).flat_map(|index| run(&case, &mut encoder, &[index])).collect();
     let orders: [Vec<usize>; 4] = [
         (0..count).collect(),
         (0..count).rev().collect(),

@@ -1,0 +1,490 @@
+//! What the command line says, word for word. `UPDATE_EXPECT=1 cargo test -p bireme --test it cli_text` writes it anew.
+
+use expect_test::{Expect, expect};
+
+use crate::support::{Guest, Output, bireme, function};
+
+fn check_help(arguments: &[&str], expected: Expect) {
+    let output = bireme(&[arguments, &["--help"]].concat());
+    assert_eq!((output.status, output.stderr.as_str()), (0, ""));
+    expected.assert_eq(&output.stdout);
+}
+
+fn check_error(output: &Output, status: i32, expected: Expect) {
+    assert_eq!((output.status, output.stdout.as_str()), (status, ""));
+    expected.assert_eq(&output.stderr);
+}
+
+#[test]
+fn help_of_bireme() {
+    check_help(
+        &[],
+        expect![[r#"
+        Sandboxed functions above, native inference below, one ship
+
+        Usage: bireme [OPTIONS] <COMMAND>
+
+        Commands:
+          new          Write a new app that builds and passes its own test
+          build        Build an app: prints the component's path, size, functions and what it may do
+          inspect      Show an app's functions, schemas, limits and capabilities, without running it
+          run          Call one function once: the result to stdout, logs to stderr
+          map          Call one function for every line of the inputs, many at a time: JSON Lines in, JSON
+                       Lines out
+          serve        Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM,
+                       after calls under way
+          dev          Serve an app while it is edited: every save is built and swapped in between two
+                       requests
+          models       List, fetch, add and remove models
+          embed        Embed texts with an installed model: one JSON array of numbers a line
+          demo         Scrape the Rust documentation in sandboxes, embed it on a worker, search it over
+                       HTTP: the main job on real input
+          doctor       Check this machine: toolchain, models, kernel limits; says what is missing and the
+                       command that mends it
+          completions  Print a shell's completions, for the place where it looks for them
+          help         Print this message or the help of the given subcommand(s)
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+          -V, --version     Print version
+
+        Exit codes: 0 done, 1 failed, 2 wrong command or input, 4 no such app, function or model, 5 deadline
+        passed, 69 not available, 130 interrupted.
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_build() {
+    check_help(
+        &["build"],
+        expect![[r#"
+        Build an app: prints the component's path, size, functions and what it may do
+
+        Usage: bireme build [OPTIONS] <APP>
+
+        Arguments:
+          <APP>  The crate's directory
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+
+        Example:
+          bireme build examples/hello
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_inspect() {
+    check_help(
+        &["inspect"],
+        expect![[r#"
+        Show an app's functions, schemas, limits and capabilities, without running it
+
+        Usage: bireme inspect [OPTIONS] <APP>
+
+        Arguments:
+          <APP>  A crate's directory or a `.wasm` file
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+
+        Example:
+          bireme inspect examples/hello --json
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_run() {
+    check_help(
+        &["run"],
+        expect![[r#"
+        Call one function once: the result to stdout, logs to stderr
+
+        Usage: bireme run [OPTIONS] <TARGET> [INPUT]...
+
+        Arguments:
+          <TARGET>    The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
+          [INPUT]...  The input: one JSON value, or `--NAME VALUE` for each parameter
+
+        Options:
+              --data <DIR>     Keep everything (database, models, compiled code) under DIR rather than in
+                               the home directory [env: BIREME_DATA=]
+              --grant <GRANT>  Permit an outbound address: NAME=ORIGIN for a `$NAME` that the function
+                               declares, or a private ORIGIN
+              --json           Print JSON for programs instead of text for people
+              --receipt        Print what the call cost, to stderr (with --json, in the result)
+          -v, --verbose        Say more about what the host does
+          -h, --help           Print help
+
+        Examples:
+          bireme run examples/hello::greet '{"name": "Ada"}'
+          bireme run examples/hello::add --a 1 --b 2 --receipt
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_map() {
+    check_help(
+        &["map"],
+        expect![[r#"
+        Call one function for every line of the inputs, many at a time: JSON Lines in, JSON Lines out.
+
+        In input order, each line of output is the result for the same line of input. With --unordered or
+        --json, lines are {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped
+        and not counted.
+
+        Usage: bireme map [OPTIONS] <TARGET>
+
+        Arguments:
+          <TARGET>
+                  The function, as APP::FUNCTION
+
+        Options:
+              --data <DIR>
+                  Keep everything (database, models, compiled code) under DIR rather than in the home
+                  directory
+          
+                  [env: BIREME_DATA=]
+
+          -i, --inputs <FILE>
+                  File of JSON Lines, or `-` for standard input
+          
+                  [default: -]
+
+              --json
+                  Print JSON for programs instead of text for people
+
+              --unordered
+                  Print results as they complete. Faster to the first line; needs no memory for results that
+                  wait for their turn
+
+              --keep-going
+                  Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit
+                  code is 1 in the end
+
+          -v, --verbose
+                  Say more about what the host does
+
+              --grant <GRANT>
+                  Permit an outbound address: NAME=ORIGIN for a `$NAME` that the function declares, or a
+                  private ORIGIN
+
+          -q, --quiet
+                  Show neither progress nor the functions' logs
+
+          -h, --help
+                  Print help (see a summary with '-h')
+
+        Example:
+          printf '"Ada"\n"Grace"\n' | bireme map examples/hello::greet --inputs -
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_serve() {
+    check_help(
+        &["serve"],
+        expect![[r#"
+        Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM, after calls
+        under way
+
+        Usage: bireme serve [OPTIONS] <APPS>...
+
+        Arguments:
+          <APPS>...  Crates' directories or `.wasm` files
+
+        Options:
+              --data <DIR>     Keep everything (database, models, compiled code) under DIR rather than in
+                               the home directory [env: BIREME_DATA=]
+              --listen <ADDR>  Where to listen; port 0 takes a free one. Loopback only: this version has no
+                               access control [env: BIREME_LISTEN=] [default: 127.0.0.1:8080]
+              --grant <GRANT>  Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
+                               declares, or a private ORIGIN
+              --json           Print JSON for programs instead of text for people
+          -v, --verbose        Say more about what the host does
+          -h, --help           Print help
+
+        Example:
+          bireme serve examples/hello
+          curl -d '{"name": "Ada"}' http://127.0.0.1:8080/hello/greet
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_models() {
+    check_help(
+        &["models"],
+        expect![[r#"
+        List, fetch, add and remove models
+
+        Usage: bireme models [OPTIONS] [COMMAND]
+
+        Commands:
+          list  Show the models that are installed and those that can be pulled
+          pull  Fetch a model that bireme knows, from the first of its sources that answers. Every file is
+                checked
+          add   Install a model from a directory with config.json, model.safetensors and tokenizer.json
+          rm    Remove a model's files
+          help  Print this message or the help of the given subcommand(s)
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+
+        Examples:
+          bireme models
+          bireme models pull all-minilm-l6-v2
+          bireme models add my-model ./folder
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_models_list() {
+    check_help(
+        &["models", "list"],
+        expect![[r#"
+        Show the models that are installed and those that can be pulled
+
+        Usage: bireme models list [OPTIONS]
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_models_pull() {
+    check_help(
+        &["models", "pull"],
+        expect![[r#"
+        Fetch a model that bireme knows, from the first of its sources that answers. Every file is checked
+
+        Usage: bireme models pull [OPTIONS] <NAME>
+
+        Arguments:
+          <NAME>  
+
+        Options:
+              --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                 the home directory [env: BIREME_DATA=]
+              --model-dir <DIR>  Take the files from DIR rather than from the network
+              --json             Print JSON for programs instead of text for people
+          -v, --verbose          Say more about what the host does
+          -h, --help             Print help
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_models_add() {
+    check_help(
+        &["models", "add"],
+        expect![[r#"
+        Install a model from a directory with config.json, model.safetensors and tokenizer.json
+
+        Usage: bireme models add [OPTIONS] <NAME> <DIR>
+
+        Arguments:
+          <NAME>  
+          <DIR>   
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_models_rm() {
+    check_help(
+        &["models", "rm"],
+        expect![[r#"
+        Remove a model's files
+
+        Usage: bireme models rm [OPTIONS] <NAME>
+
+        Arguments:
+          <NAME>  
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_embed() {
+    check_help(
+        &["embed"],
+        expect![[r#"
+        Embed texts with an installed model: one JSON array of numbers a line
+
+        Usage: bireme embed [OPTIONS] <MODEL> <TEXTS>...
+
+        Arguments:
+          <MODEL>     
+          <TEXTS>...  
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+
+        Example:
+          bireme embed all-minilm-l6-v2 --json -- "a text" "another"
+    "#]],
+    );
+}
+
+#[test]
+fn help_of_demo() {
+    check_help(
+        &["demo"],
+        expect![[r#"
+        Scrape the Rust documentation in sandboxes, embed it on a worker, search it over HTTP: the main job
+        on real input
+
+        Usage: bireme demo [OPTIONS]
+
+        Options:
+              --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                 the home directory [env: BIREME_DATA=]
+              --once             End after the questions rather than stay up
+              --all              Take every page of the installed documentation, not only The Book, the
+                                 Reference and the Cargo book. Takes hours
+              --json             Print JSON for programs instead of text for people
+              --docs <DIR>       Index the HTML files under DIR
+          -v, --verbose          Say more about what the host does
+              --site <URL>       Index the site at URL, following its links
+              --max-pages <N>    Follow links to at most N pages of a site [default: 5000]
+              --question <TEXT>  Ask this rather than the usual three questions. Can be given several times
+              --model-dir <DIR>  Take the model's files from DIR rather than from the network
+              --listen <ADDR>    Where to serve the search; 127.0.0.1:8080 or, if that is taken, a free port
+          -h, --help             Print help
+
+        Examples:
+          bireme demo --once
+          bireme demo --docs ./my-site --question 'how do I install it?'
+    "#]],
+    );
+}
+
+#[test]
+fn a_wrong_parameter() {
+    let output = bireme(&["run", &function(Guest::Hello, "greet"), "--nmae", "Ada"]);
+    check_error(
+        &output,
+        2,
+        expect![[r#"
+        error[invalid-input]: `greet` has no parameter `nmae`; did you mean `name`?
+          hint: `greet` takes {"name": string}
+    "#]],
+    );
+}
+
+#[test]
+fn a_failure_with_a_cause() {
+    let output = bireme(&["run", &function(Guest::Hostile, "post"), "--url", "http://127.0.0.1:9/", "--body", "x"]);
+    check_error(
+        &output,
+        1,
+        expect![[r#"
+        hostile::post warn: `http://127.0.0.1:9` is declared but not granted; start the host with `--grant site=http://127.0.0.1:9`
+        error[terminal]: the host does not let this function reach `http://127.0.0.1:9/`: its origin must stand in the function's `outbound`, and private addresses and `$names` must be granted by the operator
+          caused by: `http://127.0.0.1:9` is declared but not granted; start the host with `--grant site=http://127.0.0.1:9`
+    "#]],
+    );
+}
+
+#[test]
+fn a_model_that_is_not_there() {
+    check_error(
+        &bireme(&["embed", "nothing", "text"]),
+        4,
+        expect![[r#"
+        error[unknown-model]: no model `nothing` is installed; run `bireme models pull nothing`
+    "#]],
+    );
+}
+
+#[test]
+fn an_unknown_option() {
+    check_error(
+        &bireme(&["serve", "--lisen", "127.0.0.1:0", "x.wasm"]),
+        2,
+        expect![[r#"
+        error: unexpected argument '--lisen' found
+
+          tip: a similar argument exists: '--listen'
+
+        Usage: bireme serve --listen <ADDR> <APPS>...
+
+        For more information, try '--help'.
+    "#]],
+    );
+}
+
+#[test]
+fn no_command() {
+    check_error(
+        &bireme(&[]),
+        2,
+        expect![[r#"
+        error: 'bireme' requires a subcommand but one was not provided
+          [subcommands: new, build, inspect, run, map, serve, dev, models, embed, demo, doctor, completions, worker, help]
+
+        Usage: bireme [OPTIONS] <COMMAND>
+
+        For more information, try '--help'.
+    "#]],
+    );
+}
+
+#[test]
+fn an_address_that_others_reach() {
+    let output = bireme(&["serve", "x.wasm", "--listen", "0.0.0.0:8080"]);
+    check_error(
+        &output,
+        2,
+        expect![[r#"
+        error[config]: `0.0.0.0:8080` is reachable from other machines, and this version has no access control; listen on 127.0.0.1 behind a proxy that has
+    "#]],
+    );
+}

@@ -1,0 +1,266 @@
+//! The order of the host's modules, read from their sources: each names those below it in `lib.rs`, none above.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use crate::support::crate_dir;
+
+/// From the top down, as in `lib.rs`.
+const ORDER: &[&str] = &[
+    "cli",
+    "server",
+    "http",
+    "dispatch",
+    "sandbox",
+    "inference",
+    "worker",
+    "kv",
+    "outbound",
+    "store",
+    "app",
+    "call",
+    "config",
+    "ids",
+    "limits",
+    "telemetry",
+];
+
+/// Upward edges: which module, what it may name and nothing else of that module, and why.
+const UPWARD: &[(&str, &str, &str)] = &[
+    ("worker", "inference::wire", "the frames between the two are plain data"),
+    ("config", "sandbox::EngineConfig", "it holds each part's own settings"),
+    ("config", "inference::InferenceConfig", "it holds each part's own settings"),
+    ("config", "inference::WorkerProgram", "it holds each part's own settings"),
+    ("config", "outbound::Grants", "it holds each part's own settings"),
+    ("config", "outbound::PolicyError", "it holds each part's own settings"),
+];
+
+/// Edges that go down and are wrong all the same.
+const FORBIDDEN: &[(&str, &str, &str)] = &[
+    ("http", "sandbox", "`dispatch` is the only way into it"),
+    ("http", "inference", "calls reach it through guests"),
+    ("inference", "worker", "they share `inference::wire` and nothing else"),
+    ("inference", "outbound", "models are fetched by the host, not for a guest"),
+    ("outbound", "store", "it keeps nothing"),
+    ("dispatch", "config", "only `cli` and `server` know the configuration"),
+    ("http", "config", "only `cli` and `server` know the configuration"),
+    ("sandbox", "config", "only `cli` and `server` know the configuration"),
+    ("inference", "config", "only `cli` and `server` know the configuration"),
+    ("worker", "config", "only `cli` and `server` know the configuration"),
+    ("kv", "config", "only `cli` and `server` know the configuration"),
+    ("outbound", "config", "only `cli` and `server` know the configuration"),
+    ("store", "config", "only `cli` and `server` know the configuration"),
+    ("app", "config", "only `cli` and `server` know the configuration"),
+];
+
+/// Words that belong to some modules alone.
+const OWNED: &[(&str, &[&str], &str)] = &[
+    ("redb::", &["store"], "one module knows the database"),
+    ("println!", &["cli"], "one module prints"),
+    ("process::exit", &["cli"], "one module exits"),
+    ("hyper_util::server", &["http", "cli"], "one module serves (and the demo, its site)"),
+    ("wasmtime::", &["sandbox", "app"], "two modules know the engine: one runs, one keeps compiled code"),
+    ("bireme_kernels::", &["worker"], "arithmetic happens in a worker"),
+];
+
+/// A place in the sources that names something of another module.
+#[derive(Debug, PartialEq, Eq)]
+struct Edge {
+    from: String,
+    /// As far as it is spelt: `inference::wire::Frame`.
+    to: String,
+    line: usize,
+}
+
+/// Blanks comments, strings and test modules out, so that lines and columns stay where they are.
+fn code_of(text: &str) -> String {
+    let text = match text.find("#[cfg(test)]\nmod tests {") {
+        // By convention the last item of its file.
+        Some(tests) => &text[..tests],
+        None => text,
+    };
+    let mut code = String::new();
+    for line in text.lines() {
+        let line = line.split("//").next().unwrap_or_default();
+        // Every other piece between quotes is a string; that a quote may be escaped does not matter to a search for paths.
+        for (index, piece) in line.split('"').enumerate() {
+            if index > 0 {
+                code.push('"');
+            }
+            if index % 2 == 0 {
+                code += piece;
+            }
+        }
+        code.push('\n');
+    }
+    code
+}
+
+/// Finds what `text`, the source of the module at `path`, names of the crate's other modules.
+fn edges(path: &[&str], text: &str) -> Vec<Edge> {
+    let code = code_of(text);
+    let mut edges = Vec::new();
+    // `super` leads out of a module of depth 1 after one step, to a sibling of the module at the top.
+    let up = "super::".repeat(path.len());
+    for prefix in ["crate::", &up] {
+        for (at, _) in code.match_indices(prefix) {
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || "_$:".contains(c)) {
+                continue;
+            }
+            let line = code[..at].lines().count().max(1);
+            for to in names(&code[at + prefix.len()..]) {
+                let from = path[0].to_owned();
+                if to.split("::").next() != Some(&from) {
+                    edges.push(Edge { from, to, line });
+                }
+            }
+        }
+    }
+    edges
+}
+
+/// Reads a path, or each path of a group in braces: `a::{b, c::d}` gives `a::b` and `a::c::d`.
+fn names(text: &str) -> Vec<String> {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).unwrap_or(text.len());
+    let head = &text[..end];
+    let Some(rest) = text[end..].strip_prefix('{') else {
+        return vec![head.trim_end_matches(':').to_owned()];
+    };
+    let mut depth = 1;
+    let mut start = 0;
+    let mut found = Vec::new();
+    for (at, c) in rest.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        let ends = depth == 0 || (c == ',' && depth == 1);
+        if ends {
+            let item = rest[start..at].trim();
+            start = at + 1;
+            if !item.is_empty() {
+                found.extend(names(item).into_iter().map(|name| format!("{head}{name}")));
+            }
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    found
+}
+
+/// Says what is wrong with an edge, if anything.
+fn judge(edge: &Edge) -> Option<String> {
+    let to = edge.to.split("::").next().unwrap_or_default();
+    let rank = |name: &str| ORDER.iter().position(|module| *module == name);
+    let Some(to_rank) = rank(to) else {
+        return Some(format!("`{to}` is no module of `lib.rs`"));
+    };
+    let within =
+        |allowed: &str| edge.to.strip_prefix(allowed).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    if let Some((_, _, why)) = FORBIDDEN.iter().find(|(from, to, _)| *from == edge.from && within(to)) {
+        return Some((*why).to_owned());
+    }
+    let is_up = rank(&edge.from).is_none_or(|from_rank| to_rank < from_rank);
+    let is_allowed = UPWARD.iter().any(|(from, to, _)| *from == edge.from && within(to));
+    (is_up && !is_allowed).then(|| format!("`{to}` is above `{}`", edge.from))
+}
+
+/// Calls `visit` with the module path, the name and the text of each source file below `dir`.
+fn visit(dir: &Path, visit: &mut impl FnMut(&[&str], &Path, &str)) {
+    fn walk(root: &Path, dir: &Path, visit: &mut impl FnMut(&[&str], &Path, &str)) {
+        let mut entries: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            if path.is_dir() {
+                walk(root, &path, visit);
+                continue;
+            }
+            let name = path.strip_prefix(root).unwrap().with_extension("");
+            let parts: Vec<&str> = name.iter().map(|part| part.to_str().unwrap()).collect();
+            let is_source = path.extension().is_some_and(|extension| extension == "rs");
+            let module = match parts.as_slice() {
+                ["lib" | "main"] | [.., "tests"] => continue,
+                [module @ .., "mod"] | module => module,
+            };
+            if is_source {
+                visit(module, &path, &fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    walk(dir, dir, visit);
+}
+
+#[test]
+fn the_order_is_that_of_the_library() {
+    let lib = fs::read_to_string(crate_dir("src/lib.rs")).unwrap();
+    let modules: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    assert_eq!(modules, ORDER);
+}
+
+#[test]
+fn no_module_names_one_above_it() {
+    let (mut wrong, mut seen) = (String::new(), Vec::new());
+    visit(&crate_dir("src"), &mut |module, path, text| {
+        for edge in edges(module, text) {
+            if let Some(why) = judge(&edge) {
+                writeln!(wrong, "{}:{}: `crate::{}`: {why}", path.display(), edge.line, edge.to).unwrap();
+            }
+            seen.push(edge);
+        }
+    });
+    assert!(wrong.is_empty(), "\n{wrong}");
+    // The search itself works: these are there.
+    assert!(seen.len() > 100, "{} edges", seen.len());
+    for (from, to, _) in UPWARD {
+        let is_used = seen.iter().any(|edge| edge.from == *from && edge.to.starts_with(to));
+        assert!(is_used, "`{from}` no longer names `{to}`; take it off the list");
+    }
+}
+
+#[test]
+fn what_belongs_to_one_module_is_named_by_no_other() {
+    let mut wrong = String::new();
+    visit(&crate_dir("src"), &mut |module, path, text| {
+        for (number, line) in code_of(text).lines().enumerate() {
+            for (word, owners, why) in OWNED {
+                if line.contains(word) && !owners.contains(&module[0]) {
+                    writeln!(wrong, "{}:{}: `{word}`: {why}", path.display(), number + 1).unwrap();
+                }
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+fn check(path: &[&str], text: &str, expected: &[&str]) {
+    let found: Vec<String> = edges(path, text).into_iter().map(|edge| edge.to).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn edges_are_found_in_every_spelling() {
+    check(&["kv"], "use crate::store::{Op,\n    Table};", &["store::Op", "store::Table"]);
+    check(&["kv"], "use crate::{ids::AppName, limits};", &["ids::AppName", "limits"]);
+    check(&["kv"], "let x = crate::http::serve(1);", &["http::serve"]);
+    check(&["http", "ingress"], "use super::super::cli::Exit;\nuse super::routes;", &["cli::Exit"]);
+    check(&["kv"], "use super::cli::Exit;", &["cli::Exit"]);
+    check(&["kv"], "use crate::kv::Keys; // crate::cli\n/// [`crate::cli`]\n\"crate::cli\"; $crate::x", &[]);
+    check(&["kv"], "fn a() {}\n#[cfg(test)]\nmod tests {\n use crate::cli; }", &[]);
+}
+
+#[test]
+fn an_upward_edge_is_refused_unless_it_is_listed() {
+    let verdict = |from: &str, to: &str| judge(&Edge { from: from.to_owned(), to: to.to_owned(), line: 1 }).is_none();
+    assert!(verdict("dispatch", "sandbox::Program"));
+    assert!(!verdict("sandbox", "dispatch::Call"));
+    assert!(verdict("worker", "inference::wire::Frame"));
+    assert!(!verdict("worker", "inference::wires"));
+    assert!(!verdict("worker", "inference"));
+    assert!(!verdict("inference", "worker"));
+    assert!(!verdict("inference", "sandbox"));
+    assert!(!verdict("cli", "unheard_of"));
+}

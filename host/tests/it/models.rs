@@ -1,0 +1,130 @@
+//! Models and their vectors through the binary: the command line, a guest, a server.
+
+use serde_json::{Value, json};
+
+use crate::support::{self, Guest, MODEL, Server, bireme, finish, function, model_dir};
+
+/// Texts and vectors of an independent engine (see `parity`).
+fn reference() -> Vec<(String, Vec<f64>)> {
+    let path = support::crate_dir("tests/data/minilm-reference.json");
+    let reference: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let items = reference["items"].as_array().unwrap().iter();
+    items.map(|item| (item["text"].as_str().unwrap().to_owned(), vector(&item["vector"]))).collect()
+}
+
+fn vector(value: &Value) -> Vec<f64> {
+    let values = value.as_array().unwrap_or_else(|| panic!("no vector: {value}"));
+    values.iter().map(|value| value.as_f64().unwrap()).collect()
+}
+
+#[track_caller]
+fn check(actual: &Value, expected: &[f64]) {
+    let actual = vector(actual);
+    assert_eq!(actual.len(), expected.len());
+    for (actual, expected) in actual.iter().zip(expected) {
+        assert!((actual - expected).abs() < 1e-5, "{actual} is not {expected}");
+    }
+}
+
+#[test]
+fn embed_gives_one_vector_for_each_text_as_another_engine_does() {
+    model_dir();
+    // A text that is empty or begins with a dash is as good as any.
+    let reference = reference();
+    let mut arguments = vec!["--json", "embed", MODEL, "--"];
+    arguments.extend(reference.iter().take(6).map(|(text, _)| text.as_str()));
+    let output = bireme(&arguments);
+    assert_eq!(output.status, 0, "{output:#?}");
+    let embeddings = &output.json()["embeddings"];
+    assert_eq!(embeddings.as_array().unwrap().len(), 6);
+    for (index, (_, expected)) in reference.iter().take(6).enumerate() {
+        check(&embeddings[index], expected);
+    }
+}
+
+#[test]
+fn embed_prints_a_vector_a_line() {
+    model_dir();
+    let reference = reference();
+    let output = bireme(&["embed", MODEL, &reference[0].0, &reference[1].0]);
+    let lines: Vec<Value> = output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{output:#?}");
+    check(&lines[0], &reference[0].1);
+    check(&lines[1], &reference[1].1);
+}
+
+#[test]
+fn a_guest_gets_the_same_vectors_and_its_receipt_counts_them() {
+    model_dir();
+    let reference = reference();
+    let server = Server::start(&[Guest::DocsSearch, Guest::Hostile]);
+    let texts: Vec<&str> = reference.iter().map(|(text, _)| text.as_str()).collect();
+    let reply = server.post("/docs-search/embed", &json!({ "texts": texts }).to_string());
+    assert_eq!(reply.status, 200, "{reply:#?}");
+    let vectors = reply.json();
+    assert_eq!(vectors.as_array().unwrap().len(), texts.len());
+    for (index, (_, expected)) in reference.iter().enumerate() {
+        check(&vectors[index], expected);
+    }
+    let receipt: Value = serde_json::from_str(reply.header("bireme-receipt").unwrap()).unwrap();
+    let inference = &receipt["inference"];
+    assert_eq!(inference["requests"], 1);
+    assert_eq!(inference["device"], "cpu");
+    assert_eq!(inference["batch_rows"], texts.len());
+
+    let reply = server.post("/hostile/embed_it", &json!({ "text": texts[0] }).to_string());
+    check(&reply.json(), &reference[0].1);
+}
+
+#[test]
+fn a_model_that_was_not_declared_is_refused() {
+    let output = bireme(&["run", &function(Guest::Hostile, "embed_undeclared"), "--text", "x"]);
+    assert_eq!(output.status, 1);
+    assert!(output.stderr.contains("error[terminal]"), "{output:#?}");
+    assert!(output.stderr.contains("add `models = [\"all-minilm-l6-v2\"]` to its `#[function]`"), "{output:#?}");
+}
+
+#[test]
+fn a_missing_model_exits_with_4_and_says_how_to_get_it() {
+    let output = bireme(&["embed", "nothing", "text"]);
+    assert_eq!(output.status, 4);
+    assert_eq!(
+        output.stderr,
+        "error[unknown-model]: no model `nothing` is installed; run `bireme models pull nothing`\n"
+    );
+
+    // The same for a function that declares a model, with nothing installed.
+    let data = tempfile::tempdir().unwrap();
+    let target = function(Guest::Hostile, "embed_it");
+    let output = finish(support::command(data.path(), &["run", &target, "--text", "x"]));
+    assert_eq!(output.status, 1, "{output:#?}");
+    assert!(output.stderr.contains("bireme models pull all-minilm-l6-v2"), "{output:#?}");
+}
+
+#[test]
+fn a_model_is_added_listed_used_and_removed() {
+    let files = model_dir();
+    let data = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = finish(support::command(data.path(), arguments));
+        assert_eq!(output.status, 0, "{output:#?}");
+        output.json()
+    };
+    let before = run(&["--json", "models"]);
+    assert_eq!(before["installed"], json!([]));
+    assert_eq!(before["available"][0]["name"], MODEL);
+
+    let added = run(&["--json", "models", "add", "mine", files.to_str().unwrap()]);
+    assert_eq!(added["installed"]["name"], "mine");
+    assert_eq!(added["installed"]["dimension"], 384);
+    let listed = run(&["--json", "models", "list"]);
+    assert_eq!(listed["installed"], json!([added["installed"]]));
+    let reference = reference();
+    let embedded = run(&["--json", "embed", "mine", "--", &reference[0].0]);
+    check(&embedded["embeddings"][0], &reference[0].1);
+
+    assert_eq!(run(&["--json", "models", "rm", "mine"]), json!({ "removed": "mine" }));
+    assert_eq!(run(&["--json", "models"])["installed"], json!([]));
+    let output = finish(support::command(data.path(), &["models", "rm", "mine"]));
+    assert_eq!(output.status, 4, "{output:#?}");
+}
