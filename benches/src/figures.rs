@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
-/// Returns whether `cargo bench` runs this; `cargo test` runs each bench once, to see that it works.
+/// Returns whether figures are wanted: `cargo bench` says so. `cargo test` runs each bench once, to see that it works, and
+/// with `--profile-time` a profiler watches criterion's part.
 pub fn is_measured() -> bool {
-    std::env::args().any(|argument| argument == "--bench")
+    let has = |flag| std::env::args().any(|argument| argument == flag);
+    has("--bench") && !has("--profile-time")
 }
 
 /// Returns how often to repeat: `rounds` when measured, else once.
