@@ -1,5 +1,6 @@
 //! Runs calls: a slot, an attempt, perhaps another, a receipt.
 
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -53,7 +54,9 @@ pub struct Dispatcher {
     programs: DashMap<AppName, Arc<Program>>,
     live: DashMap<CallId, LiveCall>,
     line: Mutex<Line>,
-    /// Notified when the last live call ends.
+    /// Set by `drain` under the lock of `line`, once and for all.
+    closed: AtomicBool,
+    /// Notified when the last live call ends, once `closed` is set.
     idle: Notify,
     this: Weak<Dispatcher>,
 }
@@ -61,7 +64,6 @@ pub struct Dispatcher {
 struct Line {
     admission: Admission,
     wakers: std::collections::HashMap<Ticket, oneshot::Sender<()>>,
-    closed: bool,
 }
 
 impl Dispatcher {
@@ -74,7 +76,8 @@ impl Dispatcher {
             log,
             programs: DashMap::new(),
             live: DashMap::new(),
-            line: Mutex::new(Line { admission, wakers: Default::default(), closed: false }),
+            line: Mutex::new(Line { admission, wakers: Default::default() }),
+            closed: AtomicBool::new(false),
             idle: Notify::new(),
             this: this.clone(),
         });
@@ -226,7 +229,12 @@ impl Dispatcher {
 
     /// Takes no more calls from outside and waits until those under way have ended.
     pub async fn drain(&self) {
-        self.lock().closed = true;
+        {
+            let _line = self.lock();
+            self.closed.store(true, Ordering::Relaxed);
+        }
+        // Pairs with the one in `Entered::drop`: a call that ends now sees `closed`, or is seen to be gone below.
+        fence(Ordering::SeqCst);
         loop {
             let idle = self.idle.notified();
             if self.live.is_empty() {
@@ -254,7 +262,7 @@ impl Dispatcher {
     async fn slot(&self, depth: u32) -> Result<Slot<'_>, Failure> {
         let (ticket, woken) = {
             let mut line = self.lock();
-            if line.closed && depth == 0 {
+            if depth == 0 && self.closed.load(Ordering::Relaxed) {
                 return Err(Failure::new(FailureCode::Unavailable, "the host is shutting down"));
             }
             match line.admission.request(depth) {
@@ -328,7 +336,9 @@ struct Entered<'a> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.dispatcher.live.remove(&self.id);
-        if self.dispatcher.live.is_empty() {
+        // Looking whether others live visits every shard of the map, which is worth it on the way down only.
+        fence(Ordering::SeqCst);
+        if self.dispatcher.closed.load(Ordering::Relaxed) && self.dispatcher.live.is_empty() {
             self.dispatcher.idle.notify_waiters();
         }
     }
