@@ -1,9 +1,11 @@
 //! `bireme serve`: a host that listens.
 
+use std::io;
 use std::net::SocketAddr;
 
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::Exit;
 use super::log::StderrLog;
@@ -46,6 +48,8 @@ impl Serve {
             }
             host.load(&app, &host.config.grants).await?;
         }
+        // Before anybody is told that it listens.
+        let mut signals = StopSignals::listen()?;
         let ingress = bind(listen).await?;
         let address = ingress.address();
         host.own_listeners.insert(address);
@@ -60,9 +64,21 @@ impl Serve {
             }
             output::line(&format!("listening on http://{address}"));
         }
-        http::serve(ingress, host.dispatcher.clone(), stop_signal()).await;
-        host.shut_down().await;
-        Ok(())
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let server = tokio::spawn(http::serve(ingress, host.dispatcher.clone(), async {
+            let _ = stopped.await;
+        }));
+        signals.next().await;
+        let _ = stop.send(());
+        let end = async {
+            let _ = server.await;
+            host.shut_down().await;
+        };
+        // A second signal does not wait for calls under way.
+        tokio::select! {
+            () = end => Ok(()),
+            () = signals.next() => Err(Exit::new(130, "interrupted", "stopped at once; calls under way were cut off")),
+        }
     }
 }
 
@@ -71,10 +87,10 @@ pub async fn bind(listen: SocketAddr) -> Result<Ingress, Exit> {
     Ingress::bind(listen).await.map_err(|error| {
         let exit = Exit::new(1, "cannot-listen", format!("cannot listen on {listen}: {error}"));
         match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
+            io::ErrorKind::AddrInUse => {
                 exit.hint("another process has the port; choose one with --listen, or port 0 for any")
             }
-            std::io::ErrorKind::PermissionDenied => {
+            io::ErrorKind::PermissionDenied => {
                 exit.hint("ports below 1024 need privileges; choose a higher one with --listen")
             }
             _ => exit,
@@ -82,18 +98,23 @@ pub async fn bind(listen: SocketAddr) -> Result<Ingress, Exit> {
     })
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
+/// Ctrl-C and SIGTERM, heard from the moment that this is made.
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// Takes the signals over from the system, which would end the process.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next of either.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }

@@ -193,7 +193,7 @@ impl Dispatcher {
             let Err(failure) = &ended.result else {
                 break ended.result;
             };
-            if self.lock().closed {
+            if self.closed.load(Ordering::Relaxed) {
                 break ended.result;
             }
             let Some(delay) = retry::delay(failure, attempt, spec.limits.retries_max, rand::random()) else {

@@ -143,57 +143,57 @@ fn help_of_map() {
     check_help(
         &["map"],
         expect![[r#"
-        Call one function for every line of the inputs, many at a time: JSON Lines in, JSON Lines out.
+            Call one function for every line of the inputs, many at a time: JSON Lines in, JSON Lines out.
 
-        In input order, each line of output is the result for the same line of input. With --unordered or
-        --json, lines are {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped
-        and not counted.
+            In input order, each line of output is the result for the same line of input. With --unordered or
+            --json, lines are {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped
+            and not counted.
 
-        Usage: bireme map [OPTIONS] <TARGET>
+            Usage: bireme map [OPTIONS] <TARGET>
 
-        Arguments:
-          <TARGET>
-                  The function, as APP::FUNCTION
+            Arguments:
+              <TARGET>
+                      The function, as APP::FUNCTION
 
-        Options:
-              --data <DIR>
-                  Keep everything (database, models, compiled code) under DIR rather than in the home
-                  directory
+            Options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
           
-                  [env: BIREME_DATA=]
+                      [env: BIREME_DATA=]
 
-          -i, --inputs <FILE>
-                  File of JSON Lines, or `-` for standard input
+              -i, --inputs <FILE>
+                      File of JSON Lines, or `-` for standard input
           
-                  [default: -]
+                      [default: -]
 
-              --json
-                  Print JSON for programs instead of text for people
+                  --json
+                      Print JSON for programs instead of text for people
 
-              --unordered
-                  Print results as they complete. Faster to the first line; needs no memory for results that
-                  wait for their turn
+                  --unordered
+                      Print results as they complete. Faster to the first line; needs no memory for results that
+                      wait for their turn
 
-              --keep-going
-                  Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit
-                  code is 1 in the end
+                  --keep-going
+                      Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit
+                      code is 1 in the end
 
-          -v, --verbose
-                  Say more about what the host does
+              -v, --verbose
+                      Say more about what the host does
 
-              --grant <GRANT>
-                  Permit an outbound address: NAME=ORIGIN for a `$NAME` that the function declares, or a
-                  private ORIGIN
+                  --grant <GRANT>
+                      Permit an outbound address: NAME=ORIGIN for a `$NAME` that the function declares, or a
+                      private ORIGIN
 
-          -q, --quiet
-                  Show neither progress nor the functions' logs
+              -q, --quiet
+                      Show neither progress nor the functions' logs
 
-          -h, --help
-                  Print help (see a summary with '-h')
+              -h, --help
+                      Print help (see a summary with '-h')
 
-        Example:
-          printf '"Ada"\n"Grace"\n' | bireme map examples/hello::greet --inputs -
-    "#]],
+            Example:
+              printf '"Ada"\n"Grace"\n' | bireme map examples/hello::greet --inputs -
+        "#]],
     );
 }
 

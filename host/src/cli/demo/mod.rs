@@ -23,6 +23,7 @@ use self::report::Report;
 use self::site::Site;
 use super::exit::Exit;
 use super::log::StderrLog;
+use super::serve::StopSignals;
 use super::{Global, output, serve, target};
 use crate::config::ConfigError;
 use crate::http::{self, Ingress};
@@ -72,14 +73,15 @@ pub struct Demo {
 
 impl Demo {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
+        let mut signals = StopSignals::listen()?;
         let up = tokio::select! {
             ended = self.stages(global) => ended?,
-            () = serve::stop_signal() => {
+            () = signals.next() => {
                 return Err(Exit::new(130, "interrupted", "interrupted; run it again to start over"));
             }
         };
         if !self.once {
-            serve::stop_signal().await;
+            signals.next().await;
         }
         up.shut_down().await;
         Ok(())

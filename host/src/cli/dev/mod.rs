@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use self::keys::Key;
+use self::keys::{Key, Keys};
 use self::watch::Watch;
 use super::exit::Exit;
 use super::log::StderrLog;
+use super::serve::StopSignals;
 use super::{Global, output, serve, target};
 use crate::app::build::{BuildError, Building, Canceller, Profile};
 use crate::config::check_listen;
@@ -72,8 +73,8 @@ impl Dev {
         config.directories.artifacts = artifacts.path().to_owned();
         let host = Host::build(config, StderrLog::new(Level::Info))?;
         host.key_value.open_now()?;
-        let mut watch = Watch::start(&self.app)?;
-        let mut keys = keys::read();
+        let mut inputs =
+            Inputs { watch: Watch::start(&self.app)?, keys: keys::read(), signals: StopSignals::listen()? };
 
         let ingress = serve::bind(listen).await?;
         let address = ingress.address();
@@ -95,20 +96,20 @@ impl Dev {
             event = match event {
                 Event::Stop | Event::Key(Key::Quit) => break,
                 Event::Key(Key::Test) => {
-                    self.test().await;
-                    next(&mut watch, &mut keys).await
+                    self.test(&mut inputs.signals).await;
+                    inputs.next().await
                 }
                 Event::Changed | Event::Key(Key::Rebuild) => {
-                    watch.settle().await;
+                    inputs.watch.settle().await;
                     let started = Instant::now();
-                    match self.build(&mut watch, &mut keys).await {
+                    match self.build(&mut inputs).await {
                         Ended::Cancelled(event) => event,
                         Ended::Failed(error) => {
                             output::note(&match &live {
                                 Some(program) => format!("{error}; version {} goes on serving", program.version()),
                                 None => format!("{error}; waiting for a change"),
                             });
-                            next(&mut watch, &mut keys).await
+                            inputs.next().await
                         }
                         Ended::Built(component) => {
                             let built = started.elapsed();
@@ -119,7 +120,7 @@ impl Dev {
                                 }
                                 Err(exit) => output::note(&format!("error[{}]: {}", exit.code, exit.message)),
                             }
-                            next(&mut watch, &mut keys).await
+                            inputs.next().await
                         }
                     }
                 }
@@ -132,7 +133,7 @@ impl Dev {
     }
 
     /// Runs cargo until it ends or something makes its work worthless.
-    async fn build(&self, watch: &mut Watch, keys: &mut keys::Keys) -> Ended {
+    async fn build(&self, inputs: &mut Inputs) -> Ended {
         let dir = self.app.clone();
         let building = match super::blocking(move || Building::start(&dir, Profile::Edit)).await {
             Ok(building) => building,
@@ -145,7 +146,7 @@ impl Dev {
                 Ok(component) => Ended::Built(component),
                 Err(error) => Ended::Failed(error),
             },
-            event = next(watch, keys) => event,
+            event = inputs.next() => event,
         };
         drop(cancel);
         let _ = finished.await;
@@ -153,7 +154,7 @@ impl Dev {
     }
 
     /// Runs the app's own tests; their words go to the terminal.
-    async fn test(&self) {
+    async fn test(&self, signals: &mut StopSignals) {
         let run = tokio::process::Command::new("cargo").arg("test").current_dir(&self.app).kill_on_drop(true).status();
         tokio::select! {
             status = run => {
@@ -161,7 +162,7 @@ impl Dev {
                     output::note(&format!("cannot run cargo: {error}"));
                 }
             }
-            () = serve::stop_signal() => {}
+            () = signals.next() => {}
         }
     }
 }
@@ -174,12 +175,20 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Waits for the next thing to do.
-async fn next(watch: &mut Watch, keys: &mut keys::Keys) -> Event {
-    tokio::select! {
-        () = watch.changed() => Event::Changed,
-        key = keys.next() => Event::Key(key),
-        () = serve::stop_signal() => Event::Stop,
+/// Everything that wakes the loop.
+struct Inputs {
+    watch: Watch,
+    keys: Keys,
+    signals: StopSignals,
+}
+
+impl Inputs {
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            () = self.watch.changed() => Event::Changed,
+            key = self.keys.next() => Event::Key(key),
+            () = self.signals.next() => Event::Stop,
+        }
     }
 }
 
