@@ -23,12 +23,13 @@ pub struct Inspect {
 
 impl Inspect {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
-        let app = match target::locate(&self.app).await?.described() {
-            Ok((_, app)) => app,
+        let located = target::locate(&self.app).await?;
+        let app = match located.described() {
+            Some((_, app)) => app,
             // Only a component that does not carry its description needs an engine.
-            Err(fresh) => {
+            None => {
                 let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
-                fresh.describe(&host).await?.1
+                located.describe(&host).await?.1
             }
         };
         if global.json {

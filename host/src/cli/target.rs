@@ -62,31 +62,28 @@ async fn built(dir: &Path) -> Result<Located, Exit> {
 }
 
 impl Located {
-    /// Returns the app with its description, if it can be had without running anything.
-    pub fn described(self) -> Result<(PathBuf, DescribedApp), Self> {
-        match self.metadata {
-            Some(metadata) => Ok((self.path, DescribedApp { component: self.component, metadata })),
-            None => Err(self),
-        }
+    /// Returns the app and its description if that is there, so that nothing need run to have it.
+    pub fn described(&self) -> Option<(PathBuf, DescribedApp)> {
+        let metadata = self.metadata.clone()?;
+        Some((self.path.clone(), DescribedApp { component: self.component.clone(), metadata }))
     }
 
-    /// Returns the app with its description. One that was missing is made, and kept beside what cargo built.
+    /// Returns the app and its description. One that was missing is made, and kept beside what cargo built.
     pub async fn describe(self, host: &Host) -> Result<(PathBuf, DescribedApp), Exit> {
-        let fresh = match self.described() {
-            Ok(app) => return Ok(app),
-            Err(fresh) => fresh,
-        };
-        let metadata = host.describe(&fresh.component).await?;
-        let component = ComponentBytes::new(metadata.attach(&fresh.component.bytes))?;
-        if fresh.path.to_string_lossy().ends_with(".bireme.wasm") {
-            let folder = fresh.path.parent().unwrap_or(Path::new("."));
+        if let Some(app) = self.described() {
+            return Ok(app);
+        }
+        let metadata = host.describe(&self.component).await?;
+        let component = ComponentBytes::new(metadata.attach(&self.component.bytes))?;
+        if self.path.to_string_lossy().ends_with(".bireme.wasm") {
+            let folder = self.path.parent().unwrap_or(Path::new("."));
             let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
             // As readable as what cargo writes, less the umask.
             let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
             std::fs::write(file.path(), &component.bytes)?;
-            file.persist(&fresh.path).map_err(|error| error.error)?;
+            file.persist(&self.path).map_err(|error| error.error)?;
         }
-        Ok((fresh.path, DescribedApp { component, metadata }))
+        Ok((self.path, DescribedApp { component, metadata }))
     }
 }
 

@@ -100,7 +100,7 @@ impl Admission {
     }
 
     fn has_room(&self, depth: u32) -> bool {
-        self.slots_used + (DEPTH_MAX - depth) as usize + 1 <= self.slots_max
+        self.slots_used + ((DEPTH_MAX - depth) as usize) < self.slots_max
     }
 }
 

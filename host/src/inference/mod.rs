@@ -91,7 +91,7 @@ struct Model {
 }
 
 enum Encoding {
-    Tokens(Tokenizer),
+    Tokens(Box<Tokenizer>),
     /// One token for four bytes: the no-op model has no vocabulary.
     Length,
 }
@@ -188,7 +188,7 @@ impl Inference {
                 .map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?
                 .map_err(|error| unavailable(error.to_string()))?;
             let id = self.device.register(name, ModelSource::Directory(dir));
-            Arc::new(Model { id, encoding: Encoding::Tokens(tokenizer) })
+            Arc::new(Model { id, encoding: Encoding::Tokens(Box::new(tokenizer)) })
         };
         self.models.insert(name.to_owned(), model.clone());
         Ok(model)
