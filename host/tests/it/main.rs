@@ -4,6 +4,7 @@
 //! another.
 
 mod cli_text;
+mod dev;
 mod http;
 mod layers;
 mod limits;

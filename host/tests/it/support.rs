@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 // ---- What is built or fetched once and kept ----
 
 /// The directory for what the tests keep between runs.
-fn kept() -> &'static Path {
+pub fn kept() -> &'static Path {
     static KEPT: OnceLock<PathBuf> = OnceLock::new();
     KEPT.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
