@@ -181,7 +181,7 @@ fn ensure_target(dir: &Path) -> Result<(), BuildError> {
     if has_target(dir)? {
         return Ok(());
     }
-    tracing::info!("adding the Rust target {TARGET}");
+    tracing::warn!("adding the Rust target {TARGET}");
     let added = Command::new("rustup").current_dir(dir).args(["target", "add", TARGET]).output();
     match added {
         Ok(output) if output.status.success() => Ok(()),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
 use super::{Global, output};
@@ -23,11 +24,13 @@ pub struct Embed {
 
 impl Embed {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
+        // Before a worker is there to be ended.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let inference = Inference::new(global.config(&[])?.inference);
         let embed = inference.embed(&self.model, self.texts, Instant::now() + TIMEOUT);
         let embedded = tokio::select! {
             embedded = embed => embedded?,
-            _ = tokio::signal::ctrl_c() => return Err(Exit::new(130, "interrupted", "interrupted")),
+            _ = interrupt.recv() => return Err(Exit::new(130, "interrupted", "interrupted")),
         };
         inference.shut_down().await;
         // Not by way of a `Value`: that prints each number as a double, with digits that mean nothing.

@@ -8,6 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::exit::Exit;
@@ -76,10 +77,12 @@ impl MapCommand {
 
         let mut writer =
             Writer { envelope: self.unordered || global.json, keep_going: self.keep_going, done: 0, failed: 0 };
+        // Before the first result is out: whoever has seen one may interrupt.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let drive = drive(map, chunks, &mut writer, &bar);
         let ended = tokio::select! {
             ended = drive => ended,
-            _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
+            _ = interrupt.recv() => Err(Stop::Interrupted),
         };
         bar.finish_and_clear();
         host.inference.shut_down().await;
@@ -186,6 +189,7 @@ impl Writer {
             match outcome.result.as_ref().map_err(Clone::clone).and_then(output::json) {
                 Ok(result) => {
                     self.done += 1;
+                    std::mem::forget((outcome.result.clone(), Box::new(outcome.receipt.clone())));
                     self.line(&mut lines, index, result)?;
                 }
                 Err(failure) => {

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
 use super::log::StderrLog;
@@ -52,9 +53,11 @@ impl Run {
         let position = Dispatcher::find(&program, name)?;
         let call =
             Call { program, function: position, input: Payload::json(value.to_string()), depth: 0, deadline_max: None };
+        // Before the function does anything that shows.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let finished = tokio::select! {
             finished = host.dispatcher.call(call) => finished,
-            _ = tokio::signal::ctrl_c() => return Err(Exit::new(130, "interrupted", "interrupted; the call was cancelled")),
+            _ = interrupt.recv() => return Err(Exit::new(130, "interrupted", "interrupted; the call was cancelled")),
         };
         host.inference.shut_down().await;
 

@@ -1,8 +1,13 @@
 //! `bireme run`, `build` and `inspect`: one call from a terminal, and what an app says of itself.
 
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{self, Guest, Output, bireme, function, guest};
+use crate::support::{self, Guest, Output, Process, bireme, built, command, function, guest, shared_data};
 
 /// Runs one function of `hello`.
 fn hello(name: &str, input: &[&str]) -> Output {
@@ -185,6 +190,26 @@ fn the_receipt_goes_to_stderr() {
 }
 
 #[test]
+fn ctrl_c_cancels_the_call_and_exits_with_130() {
+    // A site that takes the request and never answers: once it has a connection, the call runs.
+    let site = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let origin = format!("http://{}", site.local_addr().unwrap());
+    let (grant, target) = (format!("site={origin}"), function(Guest::Hostile, "fetch_within"));
+    let input = json!({ "url": origin, "ms": 10_000, "bytes_max": 1 }).to_string();
+    let child = command(shared_data(), &["run", "--grant", &grant, &target, &input])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut process = Process(child.unwrap());
+    let _connection = site.accept().unwrap();
+    process.signal(Signal::INT);
+    assert_eq!(process.wait(), 130);
+    let mut stderr = String::new();
+    process.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(stderr, "error[interrupted]: interrupted; the call was cancelled\n");
+}
+
+#[test]
 fn inspect_shows_functions_with_schemas_and_attributes() {
     let output = bireme(&["inspect", guest(Guest::Hostile), "--json"]);
     let app = output.json();
@@ -209,10 +234,17 @@ fn inspect_shows_functions_with_schemas_and_attributes() {
 
 #[test]
 fn build_gives_a_component_that_describes_itself() {
-    // `guest` went through `bireme build`; its answer is what this test is about.
-    let path = guest(Guest::Hello);
+    let built = built(Guest::Hello);
+    assert_eq!(built["app"]["name"], "hello");
+    assert_eq!(built["functions"].as_array().unwrap().len(), 9);
+    let path = built["path"].as_str().unwrap();
     assert!(path.ends_with("hello.bireme.wasm"), "{path}");
     let component = std::fs::read(path).unwrap();
+    assert_eq!(built["bytes"], component.len());
+    // What it says of the app is what `inspect` reads in the file.
+    let inspected = bireme(&["--json", "inspect", path]).json();
+    assert_eq!(built["version"], inspected["version"]);
+    assert_eq!(built["functions"][0]["name"], inspected["functions"][0]["name"]);
     let section = b"bireme:metadata";
     assert!(component.windows(section.len()).any(|window| window == section));
     check(&hello("greet", &["--name", "you"]), json!("hello, you"));

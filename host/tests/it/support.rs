@@ -48,10 +48,15 @@ pub enum Guest {
     Hostile,
 }
 
-/// Returns the path of a guest's component, metadata included. Builds all guests at the first call, so that no test after
-/// it waits for cargo.
+/// Returns the path of a guest's component, metadata included.
 pub fn guest(guest: Guest) -> &'static str {
-    static GUESTS: OnceLock<Vec<String>> = OnceLock::new();
+    built(guest)["path"].as_str().unwrap()
+}
+
+/// Returns what `bireme build --json` said of a guest. Builds all guests at the first call, so that no test after it waits
+/// for cargo.
+pub fn built(guest: Guest) -> &'static Value {
+    static GUESTS: OnceLock<Vec<Value>> = OnceLock::new();
     let guests = GUESTS.get_or_init(|| {
         locked("guests", || {
             ["../examples/hello", "../examples/docs-search", "tests/guests/hostile"].map(build).to_vec()
@@ -65,7 +70,7 @@ pub fn crate_dir(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn build(path: &str) -> String {
+fn build(path: &str) -> Value {
     let dir = crate_dir(path);
     let output = bare()
         .env("BIREME_GUEST_TARGET_DIR", kept().join("guests"))
@@ -75,8 +80,7 @@ fn build(path: &str) -> String {
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cannot build {path}: {stderr}");
-    let built: Value = serde_json::from_slice(&output.stdout).unwrap();
-    built["path"].as_str().unwrap().to_owned()
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Returns the directory of the model's files. Pulls it at the first call of all, which is the one use of a network.
