@@ -189,7 +189,6 @@ impl Writer {
             match outcome.result.as_ref().map_err(Clone::clone).and_then(output::json) {
                 Ok(result) => {
                     self.done += 1;
-                    std::mem::forget((outcome.result.clone(), Box::new(outcome.receipt.clone())));
                     self.line(&mut lines, index, result)?;
                 }
                 Err(failure) => {

@@ -232,7 +232,6 @@ fn the_memory_of_a_map_does_not_grow_with_its_inputs() {
     // All results are out and the input is still open, so the process waits and can be looked at.
     let input = producer.join().unwrap();
     let peak = peak_kib(process.pid());
-    eprintln!("PEAK {after_few} {peak}");
     assert!(peak - after_few < GROWTH_KIB_MAX, "{after_few} KiB after {FEW} inputs, {peak} KiB after {MANY}");
     drop(input);
     assert_eq!(process.wait(), 0);
