@@ -196,13 +196,16 @@ fn a_flood_of_log_is_cut_at_the_limit_and_the_rest_counted() {
     let output = bireme(&["--json", "run", &function(Guest::Hostile, "log_flood"), "20000"]);
     assert_eq!(output.status, 0);
     assert_eq!(output.json()["result"], 20_000);
-    // 1 MiB is kept, a part of which each line costs besides its text; the names in front of each line come on top.
+    // At most 1 MiB is kept; the names in front of each line come on top.
     let bytes = output.stderr.len();
-    assert!((1 << 19..2 << 20).contains(&bytes), "{bytes} bytes of stderr");
+    assert!(bytes < 2 << 20, "{bytes} bytes of stderr");
     let dropped = output.json()["receipt"]["log_dropped_bytes"].as_u64().unwrap();
     assert!(dropped > 4 << 20, "{dropped}");
+    // Lines also wait in a bounded queue for whoever reads stderr. If that was full, the line that tells of the limit may be
+    // among those that were left out, and that is told instead.
     let said = format!("the log limit of 1048576 bytes was reached; {dropped} bytes were dropped");
-    assert!(output.stderr.trim_end().ends_with(&said), "no `{said}` at the end");
+    let stderr = &output.stderr;
+    assert!(stderr.contains(&said) || stderr.contains("log lines were dropped"), "nothing says what is missing");
 }
 
 #[test]
