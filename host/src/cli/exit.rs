@@ -23,11 +23,24 @@ pub struct Exit {
     pub hint: Option<String>,
     /// Whether the command itself was asked for JSON, besides the flag in front of it.
     pub is_json: bool,
+    /// Whether records went to stdout before: the error is none of them and goes to stderr, in JSON too.
+    pub is_after_records: bool,
+    /// What stands beside `error` in the JSON.
+    pub beside: Option<(&'static str, serde_json::Value)>,
 }
 
 impl Exit {
     pub fn new(status: u8, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), causes: Vec::new(), hint: None, is_json: false }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            is_json: false,
+            is_after_records: false,
+            beside: None,
+        }
     }
 
     /// A command, or its input, that is not as it should be.
@@ -50,7 +63,12 @@ impl Exit {
             if let Some(hint) = &self.hint {
                 error["hint"] = serde_json::json!(hint);
             }
-            output::line(&serde_json::json!({ "error": error }).to_string());
+            let mut document = serde_json::json!({ "error": error });
+            if let Some((key, value)) = self.beside {
+                document[key] = value;
+            }
+            let print = if self.is_after_records { output::note } else { output::line };
+            print(&document.to_string());
         } else {
             // Guests and files have a part in these texts; a terminal must not obey it.
             let note = |text: String| text.lines().for_each(|line| output::note(&printable(line)));

@@ -93,7 +93,8 @@ fn describe_function(function: &FunctionInfo) -> String {
             format!("{} timeout", duration(limits.timeout)),
         ];
         if limits.retries_max > 0 {
-            parts.push(format!("{} retries", limits.retries_max));
+            let plural = if limits.retries_max == 1 { "retry" } else { "retries" };
+            parts.push(format!("{} {plural}", limits.retries_max));
         }
         rows.push(vec!["  limits".to_owned(), parts.join(", ")]);
     }

@@ -95,18 +95,24 @@ impl MapCommand {
                 }
                 Ok(())
             }
-            Ok(()) => Err(Exit::new(1, "map-failed", summary)),
+            Ok(()) => Err(after_records(Exit::new(1, "map-failed", summary))),
             // Whoever read our output has enough.
             Err(Stop::ReaderGone) => Ok(()),
             Err(Stop::Io(error)) => Err(error.into()),
-            Err(Stop::Interrupted) => Err(Exit::new(130, "interrupted", format!("interrupted; {summary}"))),
+            Err(Stop::Interrupted) => {
+                Err(after_records(Exit::new(130, "interrupted", format!("interrupted; {summary}"))))
+            }
             Err(Stop::Failed { index, failure }) => {
                 let mut exit = Exit::from(failure);
                 exit.message = format!("input {index}: {}", exit.message);
-                Err(exit.hint("--keep-going goes on after a failed input"))
+                Err(after_records(exit.hint("--keep-going goes on after a failed input")))
             }
         }
     }
+}
+
+fn after_records(exit: Exit) -> Exit {
+    Exit { is_after_records: true, ..exit }
 }
 
 /// Why a map ended early.

@@ -78,7 +78,8 @@ impl Run {
                     output::note(&receipt(&finished.receipt));
                 }
                 let is_input = failure.code == FailureCode::InvalidInput;
-                let exit = Exit { is_json: json, ..failure.into() };
+                let beside = serde_json::to_value(&finished.receipt).ok().map(|receipt| ("receipt", receipt));
+                let exit = Exit { is_json: json, beside, ..failure.into() };
                 return Err(if is_input { exit.hint(input::shape_hint(function)) } else { exit });
             }
         }
