@@ -26,7 +26,7 @@ pub struct Exit {
     /// Whether records went to stdout before: the error is none of them and goes to stderr, in JSON too.
     pub is_after_records: bool,
     /// What stands beside `error` in the JSON.
-    pub beside: Option<(&'static str, serde_json::Value)>,
+    pub beside: Option<Box<(&'static str, serde_json::Value)>>,
 }
 
 impl Exit {
@@ -64,7 +64,7 @@ impl Exit {
                 error["hint"] = serde_json::json!(hint);
             }
             let mut document = serde_json::json!({ "error": error });
-            if let Some((key, value)) = self.beside {
+            if let Some((key, value)) = self.beside.map(|beside| *beside) {
                 document[key] = value;
             }
             let print = if self.is_after_records { output::note } else { output::line };

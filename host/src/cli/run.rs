@@ -78,7 +78,7 @@ impl Run {
                     output::note(&receipt(&finished.receipt));
                 }
                 let is_input = failure.code == FailureCode::InvalidInput;
-                let beside = serde_json::to_value(&finished.receipt).ok().map(|receipt| ("receipt", receipt));
+                let beside = serde_json::to_value(&finished.receipt).ok().map(|receipt| Box::new(("receipt", receipt)));
                 let exit = Exit { is_json: json, beside, ..failure.into() };
                 return Err(if is_input { exit.hint(input::shape_hint(function)) } else { exit });
             }
