@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::log::StderrLog;
 use super::{Global, output, target};
 use crate::config::check_listen;
-use crate::http::{self, Ingress};
+use crate::http::{Ingress, Serving};
 use crate::sandbox::log::Level;
 use crate::server::Host;
 
@@ -64,14 +64,10 @@ impl Serve {
             }
             output::line(&format!("listening on http://{address}"));
         }
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(http::serve(ingress, host.dispatcher.clone(), async {
-            let _ = stopped.await;
-        }));
+        let server = Serving::start(ingress, host.dispatcher.clone());
         signals.next().await;
-        let _ = stop.send(());
         let end = async {
-            let _ = server.await;
+            server.stop().await;
             host.shut_down().await;
         };
         // A second signal does not wait for calls under way.

@@ -10,8 +10,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::routes::Routes;
 use super::stall::StallGuard;
@@ -41,9 +41,32 @@ impl Ingress {
     }
 }
 
+/// A server under way. Dropping it stops it.
+pub struct Serving {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Starts to accept connections.
+    pub fn start(ingress: Ingress, dispatcher: Arc<Dispatcher>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(ingress, dispatcher, async {
+            let _ = stopped.await;
+        }));
+        Self { stop, task }
+    }
+
+    /// Takes no more connections and waits for requests under way, for `DRAIN_TIMEOUT` at most.
+    pub async fn stop(self) {
+        drop(self.stop);
+        let _ = self.task.await;
+    }
+}
+
 /// Serves until `stop` is done, then lets requests under way finish within `DRAIN_TIMEOUT`. Dropping the future cuts all
 /// connections.
-pub async fn serve(ingress: Ingress, dispatcher: Arc<Dispatcher>, stop: impl Future<Output = ()>) {
+async fn serve(ingress: Ingress, dispatcher: Arc<Dispatcher>, stop: impl Future<Output = ()>) {
     let permits = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let routes = Arc::new(Routes::new(dispatcher));

@@ -11,4 +11,4 @@ mod problem;
 mod routes;
 mod stall;
 
-pub use ingress::{Ingress, serve};
+pub use ingress::{Ingress, Serving};

@@ -95,10 +95,7 @@ impl Sandbox {
         let out_bytes = call.spec().limits.output_bytes_max.max(call.spec().limits.input_bytes_max) + LIFT_SLACK;
         store.set_hostcall_fuel(usize::try_from(out_bytes).unwrap_or(usize::MAX));
         let deadline = call.deadline;
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |_| {
-            if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
-        });
+        end_at(&mut store, deadline);
 
         let mut busy = Duration::ZERO;
         let guest = async {
@@ -138,11 +135,7 @@ impl Sandbox {
         linker.define_unknown_imports_as_traps(component).map_err(describe)?;
         let mut store = Store::new(&self.ticking.engine, ());
         store.set_hostcall_fuel(limits::METADATA_BYTES_MAX + LIFT_SLACK as usize);
-        store.set_epoch_deadline(1);
-        let deadline = Instant::now() + limits::DESCRIBE_TIMEOUT;
-        store.epoch_deadline_callback(move |_| {
-            if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
-        });
+        end_at(&mut store, Instant::now() + limits::DESCRIBE_TIMEOUT);
         let instance = linker.instantiate_async(&mut store, component).await.map_err(describe)?;
         let interface = instance.get_export_index(&mut store, None, "bireme:host/metadata@0.1.0");
         let export =
@@ -153,6 +146,14 @@ impl Sandbox {
         Metadata::parse(json.as_bytes())
             .map_err(|error| SandboxError::Describe(format!("{:#}", anyhow::Error::from(error))))
     }
+}
+
+/// Makes the guest look at its deadline, and let others on its thread run, at every tick.
+fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
+    });
 }
 
 /// Adds why the host refused a request, which the guest itself was told by a code alone.

@@ -26,7 +26,7 @@ use super::log::StderrLog;
 use super::serve::StopSignals;
 use super::{Global, output, serve, target};
 use crate::config::ConfigError;
-use crate::http::{self, Ingress};
+use crate::http::{Ingress, Serving};
 use crate::outbound::Grants;
 use crate::sandbox::Program;
 use crate::sandbox::log::Level;
@@ -131,10 +131,7 @@ impl Demo {
         let ingress = self.bind().await?;
         let address = ingress.address();
         host.own_listeners.insert(address);
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(http::serve(ingress, host.dispatcher.clone(), async {
-            let _ = stopped.await;
-        }));
+        let server = Serving::start(ingress, host.dispatcher.clone());
         stage(&format!("asking over HTTP at http://{address}/docs-search/search"));
         let is_rust = self.docs.is_none() && self.site.is_none();
         let answers = questions::ask(address, &self.questions, is_rust).await?;
@@ -150,7 +147,7 @@ impl Demo {
                 "serving at http://{address} until Ctrl-C; try\n  curl -d '{{\"q\": \"what is a crate?\"}}' http://{address}/docs-search/search"
             ));
         }
-        Ok(Up { host, stop, server, source })
+        Ok(Up { host, server, source })
     }
 
     async fn source(&self) -> Result<Source, Exit> {
@@ -198,15 +195,13 @@ impl Demo {
 /// A demo that answers.
 struct Up {
     host: Host,
-    stop: tokio::sync::oneshot::Sender<()>,
-    server: tokio::task::JoinHandle<()>,
+    server: Serving,
     source: Source,
 }
 
 impl Up {
     async fn shut_down(self) {
-        let _ = self.stop.send(());
-        let _ = self.server.await;
+        self.server.stop().await;
         // Until here, so that the links of the hits lead somewhere.
         if let Source::Local { site, .. } = self.source {
             site.stop().await;

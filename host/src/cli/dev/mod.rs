@@ -21,7 +21,7 @@ use super::serve::StopSignals;
 use super::{Global, output, serve, target};
 use crate::app::build::{BuildError, Building, Canceller, Profile};
 use crate::config::check_listen;
-use crate::http;
+use crate::http::Serving;
 use crate::ids::AppName;
 use crate::sandbox::Program;
 use crate::sandbox::log::Level;
@@ -79,10 +79,7 @@ impl Dev {
         let ingress = serve::bind(listen).await?;
         let address = ingress.address();
         host.own_listeners.insert(address);
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(http::serve(ingress, host.dispatcher.clone(), async {
-            let _ = stopped.await;
-        }));
+        let server = Serving::start(ingress, host.dispatcher.clone());
         if global.json {
             output::line(&serde_json::json!({ "listening": address.to_string() }).to_string());
         } else {
@@ -126,8 +123,7 @@ impl Dev {
                 }
             };
         }
-        let _ = stop.send(());
-        let _ = server.await;
+        server.stop().await;
         host.shut_down().await;
         Ok(())
     }
