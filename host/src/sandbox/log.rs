@@ -10,7 +10,7 @@ use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::ids::{CallId, FunctionId};
+use crate::ids::{CallId, FunctionId, Version};
 
 /// Longest line; a longer one is cut into several.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -60,6 +60,8 @@ pub enum Source {
 pub struct Line<'a> {
     pub call: CallId,
     pub function: &'a FunctionId,
+    /// Of the app that wrote it.
+    pub version: &'a Version,
     pub source: Source,
     pub level: Level,
     pub message: &'a str,
@@ -82,6 +84,7 @@ impl LogSink for NoLog {
 pub struct CallLog {
     call: CallId,
     function: FunctionId,
+    version: Version,
     sink: Arc<dyn LogSink>,
     bytes_max: u64,
     state: Mutex<State>,
@@ -98,8 +101,8 @@ struct State {
 }
 
 impl CallLog {
-    pub fn new(call: CallId, function: FunctionId, sink: Arc<dyn LogSink>, bytes_max: u64) -> Self {
-        Self { call, function, sink, bytes_max, state: Mutex::default() }
+    pub fn new(call: CallId, function: FunctionId, version: Version, sink: Arc<dyn LogSink>, bytes_max: u64) -> Self {
+        Self { call, function, version, sink, bytes_max, state: Mutex::default() }
     }
 
     /// Writes one structured line.
@@ -180,7 +183,8 @@ impl CallLog {
 
     fn emit(&self, source: Source, level: Level, message: &str, fields: &[(String, String)]) {
         let message = printable(message);
-        self.sink.line(&Line { call: self.call, function: &self.function, source, level, message: &message, fields });
+        let (function, version) = (&self.function, &self.version);
+        self.sink.line(&Line { call: self.call, function, version, source, level, message: &message, fields });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -270,7 +274,8 @@ mod tests {
     fn log(bytes_max: u64) -> (Arc<CallLog>, Arc<Kept>) {
         let kept = Arc::new(Kept::default());
         let function = FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new("f").unwrap() };
-        (Arc::new(CallLog::new(CallId::generate(), function, kept.clone(), bytes_max)), kept)
+        let version = Version::of_digest(&[0; 32]);
+        (Arc::new(CallLog::new(CallId::generate(), function, version, kept.clone(), bytes_max)), kept)
     }
 
     #[test]
