@@ -10,6 +10,7 @@ pub mod server;
 
 pub mod http;
 
+pub mod deploy;
 pub mod dispatch;
 
 pub mod sandbox;

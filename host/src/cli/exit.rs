@@ -147,8 +147,20 @@ impl From<super::sdk::SdkError> for Exit {
 impl From<crate::server::ServerError> for Exit {
     fn from(error: crate::server::ServerError) -> Self {
         use crate::server::ServerError as E;
+        match &error {
+            E::Sandbox(_) => Self::of_error(1, "sandbox", &error),
+            E::Artifact(_) => {
+                Self::of_error(1, "io", &error).hint("give a directory that can be written with --data DIR")
+            }
+        }
+    }
+}
+
+impl From<crate::deploy::LoadError> for Exit {
+    fn from(error: crate::deploy::LoadError) -> Self {
+        use crate::deploy::LoadError as E;
         let (status, code) = match &error {
-            E::Component(_) | E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => (2, "bad-component"),
+            E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => (2, "bad-component"),
             E::Sandbox(SandboxError::Engine(_)) => (1, "sandbox"),
             E::Metadata(_) | E::Program(_) | E::Sandbox(_) | E::ReservedName { .. } => (2, "bad-app"),
             E::Artifact(_) => (1, "io"),

@@ -38,7 +38,7 @@ impl Serve {
         let config = global.config(&self.grants)?;
         let host = Host::build(config, StderrLog::new(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
-        host.key_value.open_now()?;
+        host.store.open_now()?;
         for app in &self.apps {
             let path = app;
             let app = target::resolve(path, &host).await?;

@@ -6,12 +6,11 @@
 //! returned is on disk. The database opens at the first use, so an app that keeps nothing needs no data directory.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use crate::ids::AppName;
 use crate::limits::{KV_KEY_BYTES_MAX, KV_LIST_KEYS_MAX, KV_VALUE_BYTES_MAX};
-use crate::store::{DataLock, Op, Store, StoreError, Table};
+use crate::store::{Op, Store, StoreDir, StoreError, Table};
 
 /// Longest name of a bucket, in bytes.
 const BUCKET_LEN_MAX: usize = 64;
@@ -20,10 +19,7 @@ const CURSORS_MAX: usize = 16;
 
 /// The key-value data of all apps.
 pub struct KeyValue {
-    dir: PathBuf,
-    /// Opened once; an error is not kept, so that a directory that becomes free can be used.
-    open: OnceLock<(Store, DataLock)>,
-    opening: std::sync::Mutex<()>,
+    dir: Arc<StoreDir>,
 }
 
 /// A bucket of one app.
@@ -63,27 +59,13 @@ pub enum KeyValueError {
 }
 
 impl KeyValue {
-    /// The data in `dir`, which is created at the first use.
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), open: OnceLock::new(), opening: std::sync::Mutex::new(()) }
-    }
-
-    /// Opens the database now, so that a directory in use is found at start.
-    pub fn open_now(&self) -> Result<(), StoreError> {
-        self.store().map(drop)
+    /// The data in `dir`.
+    pub fn new(dir: Arc<StoreDir>) -> Self {
+        Self { dir }
     }
 
     fn store(&self) -> Result<&Store, StoreError> {
-        if let Some((store, _)) = self.open.get() {
-            return Ok(store);
-        }
-        let _one_at_a_time = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if self.open.get().is_none() {
-            let lock = DataLock::take(&self.dir)?;
-            let store = Store::open(&self.dir.join("store.redb"))?;
-            let _ = self.open.set((store, lock));
-        }
-        Ok(&self.open.get().expect("set under the lock").0)
+        self.dir.store()
     }
 
     /// Returns the bucket `name` of `app`. Buckets need no creation.
@@ -163,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn apps_and_buckets_do_not_see_each_other() {
         let dir = tempfile::tempdir().unwrap();
-        let kv = KeyValue::new(dir.path());
+        let kv = KeyValue::new(Arc::new(StoreDir::new(dir.path())));
         let (a, b) = (AppName::new("a").unwrap(), AppName::new("ab").unwrap());
         let mine = kv.bucket(&a, "x").unwrap();
         kv.set(&mine, "k", b"1".to_vec()).await.unwrap();
@@ -179,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_list_comes_in_pages() {
         let dir = tempfile::tempdir().unwrap();
-        let kv = KeyValue::new(dir.path());
+        let kv = KeyValue::new(Arc::new(StoreDir::new(dir.path())));
         let mut bucket = kv.bucket(&AppName::new("a").unwrap(), "x").unwrap();
         let keys: Vec<String> = (0..KV_LIST_KEYS_MAX + 5).map(|i| format!("{i:06}")).collect();
         let writes = keys.iter().map(|key| kv.set(&bucket, key, vec![]));
@@ -194,7 +176,7 @@ mod tests {
     #[test]
     fn names_and_sizes_are_bounded() {
         let dir = tempfile::tempdir().unwrap();
-        let kv = KeyValue::new(dir.path());
+        let kv = KeyValue::new(Arc::new(StoreDir::new(dir.path())));
         let app = AppName::new("a").unwrap();
         for bad in ["", "a\0b", &"x".repeat(65)] {
             assert!(kv.bucket(&app, bad).is_err());

@@ -6,6 +6,7 @@
 //!
 //! Limits: `WRITES_WAITING_MAX` writes of `WRITES_WAITING_BYTES_MAX` together wait; one commit takes as many of them as fit `COMMIT_BYTES_MAX`.
 
+mod dir;
 mod lock;
 
 use std::ops::Bound;
@@ -16,6 +17,7 @@ use std::thread::JoinHandle;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+pub use dir::StoreDir;
 pub use lock::DataLock;
 
 const WRITES_WAITING_MAX: usize = 1_024;
@@ -29,12 +31,17 @@ const CACHE_BYTES: usize = 64 << 20;
 pub enum Table {
     /// Guests' key-value data (`kv`).
     KeyValue,
+    /// What was deployed, stopped and rolled back (`deploy`).
+    Deployments,
 }
 
 impl Table {
+    const ALL: [Table; 2] = [Table::KeyValue, Table::Deployments];
+
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         match self {
             Table::KeyValue => TableDefinition::new("key-value"),
+            Table::Deployments => TableDefinition::new("deployments"),
         }
     }
 }
@@ -47,6 +54,12 @@ pub enum Op {
 }
 
 impl Op {
+    fn table(&self) -> Table {
+        match self {
+            Op::Put { table, .. } | Op::Delete { table, .. } => *table,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Op::Put { key, value, .. } => key.len() + value.len(),
@@ -101,8 +114,7 @@ impl Store {
         };
         let db = open().map_err(|source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) })?;
         // Reading needs the tables to exist.
-        commit(&db, &[Write { ops: Vec::new(), _room: None, done: oneshot::channel().0 }])
-            .map_err(|source| StoreError::Commit { source })?;
+        commit(&db, &[], true).map_err(|source| StoreError::Commit { source })?;
 
         let db = Arc::new(db);
         let (writes, queue) = mpsc::channel(WRITES_WAITING_MAX);
@@ -188,7 +200,7 @@ fn write_loop(db: &Database, mut queue: mpsc::Receiver<Write>) {
             bytes += next.ops.iter().map(Op::bytes).sum::<usize>();
             group.push(next);
         }
-        let result = commit(db, &group).map_err(|source| StoreError::Commit { source });
+        let result = commit(db, &group, false).map_err(|source| StoreError::Commit { source });
         let failed = result.is_err();
         for write in group.drain(..) {
             let _ = write.done.send(result.clone());
@@ -200,20 +212,22 @@ fn write_loop(db: &Database, mut queue: mpsc::Receiver<Write>) {
     }
 }
 
-fn commit(db: &Database, group: &[Write]) -> Result<(), Arc<redb::Error>> {
+/// Applies the group in one transaction; `creates` says that all tables shall exist afterwards.
+fn commit(db: &Database, group: &[Write], creates: bool) -> Result<(), Arc<redb::Error>> {
     let apply = || -> Result<(), redb::Error> {
         let mut transaction = db.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        {
-            let mut key_value = transaction.open_table(Table::KeyValue.definition())?;
-            for op in group.iter().flat_map(|write| &write.ops) {
+        for table in Table::ALL {
+            let mut ops = group.iter().flat_map(|write| &write.ops).filter(|op| op.table() == table).peekable();
+            // Opening a table for writing touches its page; most groups are of one table.
+            if ops.peek().is_none() && !creates {
+                continue;
+            }
+            let mut open = transaction.open_table(table.definition())?;
+            for op in ops {
                 match op {
-                    Op::Put { table: Table::KeyValue, key, value } => {
-                        key_value.insert(key.as_slice(), value.as_slice())?;
-                    }
-                    Op::Delete { table: Table::KeyValue, key } => {
-                        key_value.remove(key.as_slice())?;
-                    }
+                    Op::Put { key, value, .. } => drop(open.insert(key.as_slice(), value.as_slice())?),
+                    Op::Delete { key, .. } => drop(open.remove(key.as_slice())?),
                 }
             }
         }

@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "cli",
     "server",
     "http",
+    "deploy",
     "dispatch",
     "sandbox",
     "inference",

@@ -99,7 +99,7 @@ impl Demo {
 
         let log = StderrLog::new(Level::Error);
         let host = Host::build(config, log.clone())?;
-        host.key_value.open_now()?;
+        host.store.open_now()?;
 
         stage("building examples/docs-search");
         let build = Instant::now();

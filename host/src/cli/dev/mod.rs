@@ -72,7 +72,7 @@ impl Dev {
         let artifacts = tempfile::tempdir()?;
         config.directories.artifacts = artifacts.path().to_owned();
         let host = Host::build(config, StderrLog::new(Level::Info))?;
-        host.key_value.open_now()?;
+        host.store.open_now()?;
         let mut inputs =
             Inputs { watch: Watch::start(&self.app)?, keys: keys::read(), signals: StopSignals::listen()? };
 

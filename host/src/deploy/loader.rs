@@ -1,0 +1,70 @@
+//! From a component's bytes to a program that can be called: described, compiled, linked.
+
+use std::sync::Arc;
+
+use crate::app::artifact::{ArtifactCache, ArtifactError, Compiled};
+use crate::app::metadata::{Metadata, MetadataError};
+use crate::app::{ComponentBytes, DescribedApp};
+use crate::ids::AppName;
+use crate::outbound::Grants;
+use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
+
+/// First path segments that are the host's own, now or as its design has it.
+const RESERVED_NAMES: [&str; 6] = ["api", "v1", "ui", "healthz", "readyz", "metrics"];
+
+/// An app that cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error("an app cannot be named `{name}`: the host uses that path itself; rename the crate")]
+    ReservedName { name: AppName },
+}
+
+/// Makes apps ready.
+pub struct Loader {
+    sandbox: Arc<Sandbox>,
+    artifacts: Arc<ArtifactCache>,
+}
+
+impl Loader {
+    pub fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache) -> Self {
+        Self { sandbox, artifacts: Arc::new(artifacts) }
+    }
+
+    /// Returns what a component says of itself: its metadata section, else what its `describe` returns.
+    pub async fn describe(&self, component: &ComponentBytes) -> Result<Metadata, LoadError> {
+        match Metadata::read(&component.bytes) {
+            Ok(metadata) => Ok(metadata),
+            Err(MetadataError::Missing) => Ok(self.sandbox.describe(&self.compile(component).await?).await?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Compiles and links an app, within `grants`. Makes nothing callable yet.
+    pub async fn program(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, LoadError> {
+        let name = &app.metadata.app.name;
+        if RESERVED_NAMES.contains(&name.as_str()) {
+            return Err(LoadError::ReservedName { name: name.clone() });
+        }
+        let compiled = self.compile(&app.component).await?;
+        let program = self.sandbox.program(&compiled, app.component.version(), app.metadata.clone(), grants)?;
+        Ok(Arc::new(program))
+    }
+
+    /// Takes as long as Cranelift does, once for each component, on a thread of its own.
+    async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, ArtifactError> {
+        let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
+        match tokio::task::spawn_blocking(move || artifacts.load(&engine, &component)).await {
+            Ok(compiled) => compiled,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}

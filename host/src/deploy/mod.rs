@@ -1,0 +1,5 @@
+//! Apps on a running host.
+
+mod loader;
+
+pub use loader::{LoadError, Loader};
