@@ -6,6 +6,7 @@
 //! client that does not read; `HTTP_CONNECTIONS_MAX` connections; the function's own input limit for a body's bytes, and
 //! `HTTP_BODIES_BYTES_MAX` for all bodies together.
 
+mod body;
 mod ingress;
 mod problem;
 mod routes;

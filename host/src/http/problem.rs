@@ -1,10 +1,9 @@
 //! Errors as RFC 9457 problem documents. The only place that turns a failure into a status.
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use serde_json::json;
 
+use super::body::{ResponseBody, whole};
 use crate::call::{Failure, FailureCode};
 
 /// Seconds after which an overloaded host may be asked again.
@@ -36,7 +35,7 @@ impl Problem {
     }
 
     /// Returns the response, of type `application/problem+json`.
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub fn into_response(self) -> Response<ResponseBody> {
         let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("error"),
@@ -47,7 +46,7 @@ impl Problem {
         if !self.causes.is_empty() {
             body["causes"] = json!(self.causes);
         }
-        let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+        let mut response = Response::new(whole(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

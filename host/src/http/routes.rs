@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::body::{ResponseBody, whole};
 use super::problem::Problem;
 use crate::call::{JSON, Payload, Receipt};
 use crate::dispatch::{Call, Dispatcher, closest};
 use crate::limits;
 
-type Answer = Result<Response<Full<Bytes>>, Problem>;
+type Answer = Result<Response<ResponseBody>, Problem>;
 
 /// The paths of one host.
 pub struct Routes {
@@ -29,7 +29,7 @@ impl Routes {
     }
 
     /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let answered = match check_host(&request).and_then(|()| check_origin(&request)) {
             Ok(()) => self.route(request).await,
             Err(problem) => Err(problem),
@@ -81,7 +81,7 @@ impl Routes {
             Ok(output) => {
                 let content_type = HeaderValue::from_str(&output.content_type)
                     .unwrap_or(HeaderValue::from_static("application/octet-stream"));
-                let mut response = Response::new(Full::new(output.data));
+                let mut response = Response::new(whole(output.data));
                 response.headers_mut().insert(header::CONTENT_TYPE, content_type);
                 response
             }
@@ -199,12 +199,12 @@ fn get<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer {
     if matches!(*request.method(), Method::GET | Method::HEAD) { answer() } else { Err(Problem::method("GET, HEAD")) }
 }
 
-fn text(body: &'static str) -> Response<Full<Bytes>> {
-    Response::new(Full::new(Bytes::from_static(body.as_bytes())))
+fn text(body: &'static str) -> Response<ResponseBody> {
+    Response::new(whole(body))
 }
 
-fn json_body(value: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
+fn json_body(value: &serde_json::Value) -> Response<ResponseBody> {
+    let mut response = Response::new(whole(value.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
 }
