@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::codes::Code;
+
 /// Media type of JSON, the encoding of inputs and outputs unless a function says otherwise.
 pub const JSON: &str = "application/json";
 
@@ -66,23 +68,28 @@ impl FailureCode {
         Self::Unavailable,
     ];
 
+    /// Returns the code of the error that it is to a user.
+    pub fn code(self) -> Code {
+        match self {
+            Self::Failed => Code::Failed,
+            Self::Terminal => Code::Terminal,
+            Self::InvalidInput => Code::InvalidInput,
+            Self::UnknownFunction => Code::UnknownFunction,
+            Self::Timeout => Code::Timeout,
+            Self::MemoryLimit => Code::MemoryLimit,
+            Self::Crashed => Code::Crashed,
+            Self::InputTooLarge => Code::InputTooLarge,
+            Self::OutputTooLarge => Code::OutputTooLarge,
+            Self::Overloaded => Code::Overloaded,
+            Self::DepthExceeded => Code::DepthExceeded,
+            Self::Cancelled => Code::Cancelled,
+            Self::Unavailable => Code::Unavailable,
+        }
+    }
+
     /// Returns the stable name of the code.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Terminal => "terminal",
-            Self::InvalidInput => "invalid-input",
-            Self::UnknownFunction => "unknown-function",
-            Self::Timeout => "timeout",
-            Self::MemoryLimit => "memory-limit",
-            Self::Crashed => "crashed",
-            Self::InputTooLarge => "input-too-large",
-            Self::OutputTooLarge => "output-too-large",
-            Self::Overloaded => "overloaded",
-            Self::DepthExceeded => "depth-exceeded",
-            Self::Cancelled => "cancelled",
-            Self::Unavailable => "unavailable",
-        }
+        self.code().as_str()
     }
 
     /// Whether another attempt could end otherwise.

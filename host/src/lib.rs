@@ -29,3 +29,5 @@ pub mod config;
 pub mod ids;
 pub mod limits;
 pub mod telemetry;
+
+pub mod codes;

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
 use super::{Global, output};
+use crate::codes::Code;
 use crate::inference::Inference;
 
 /// Loading a large model from a cold disk counts too.
@@ -30,7 +31,7 @@ impl Embed {
         let embed = inference.embed(&self.model, self.texts, Instant::now() + TIMEOUT);
         let embedded = tokio::select! {
             embedded = embed => embedded?,
-            _ = interrupt.recv() => return Err(Exit::new(130, "interrupted", "interrupted")),
+            _ = interrupt.recv() => return Err(Exit::new(Code::Interrupted, "interrupted")),
         };
         inference.shut_down().await;
         // Not by way of a `Value`: that prints each number as a double, with digits that mean nothing.

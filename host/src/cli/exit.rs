@@ -1,9 +1,11 @@
 //! How a command ends when it does not end well: one message, one code, one exit status.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use super::output;
-use crate::call::{Failure, FailureCode};
+use crate::call::Failure;
+use crate::codes::Code;
 use crate::config::ConfigError;
 use crate::inference::InferenceError;
 use crate::inference::catalogue::CatalogueError;
@@ -14,9 +16,7 @@ use crate::sandbox::log::printable;
 /// The end of a command that failed.
 #[derive(Debug)]
 pub struct Exit {
-    pub status: u8,
-    /// Stable; programs match on it.
-    pub code: &'static str,
+    pub code: Code,
     pub message: String,
     pub causes: Vec<String>,
     /// What to do next.
@@ -30,9 +30,8 @@ pub struct Exit {
 }
 
 impl Exit {
-    pub fn new(status: u8, code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
-            status,
             code,
             message: message.into(),
             causes: Vec::new(),
@@ -45,7 +44,7 @@ impl Exit {
 
     /// A command, or its input, that is not as it should be.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(2, "usage", message)
+        Self::new(Code::Usage, message)
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -75,12 +74,15 @@ impl Exit {
             note(format!("error[{}]: {}", self.code, self.message));
             self.causes.iter().for_each(|cause| note(format!("  caused by: {cause}")));
             self.hint.iter().for_each(|hint| note(format!("  hint: {hint}")));
+            if self.code.has_more_to_say() {
+                note(format!("  more: bireme explain {}", self.code));
+            }
         }
-        ExitCode::from(self.status)
+        ExitCode::from(self.code.exit_status())
     }
 
-    fn of_error(status: u8, code: &'static str, error: &dyn std::error::Error) -> Self {
-        let mut exit = Self::new(status, code, error.to_string());
+    fn of_error(code: Code, error: &dyn std::error::Error) -> Self {
+        let mut exit = Self::new(code, error.to_string());
         let mut source = error.source();
         while let Some(cause) = source {
             let text = cause.to_string();
@@ -94,53 +96,58 @@ impl Exit {
     }
 }
 
-/// Returns the exit status of a call's failure.
-pub fn status_of(code: FailureCode) -> u8 {
-    match code {
-        FailureCode::InvalidInput | FailureCode::InputTooLarge => 2,
-        FailureCode::UnknownFunction => 4,
-        FailureCode::Timeout => 5,
-        FailureCode::Overloaded | FailureCode::Cancelled | FailureCode::Unavailable => 69,
-        FailureCode::Failed
-        | FailureCode::Terminal
-        | FailureCode::MemoryLimit
-        | FailureCode::Crashed
-        | FailureCode::OutputTooLarge
-        | FailureCode::DepthExceeded => 1,
+/// Says what the parser of the command line has to say: help, or an error with our code in its own layout.
+pub fn report_usage(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    if !error.use_stderr() {
+        let text = if io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+        output::line(text.trim_end());
+        return ExitCode::SUCCESS;
     }
+    // What was typed cannot be parsed, so the flag is looked for by hand.
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = text.to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let exit = Exit { causes: lines.map(str::to_owned).collect(), ..Exit::usage(message) };
+        return exit.report(true);
+    }
+    let text = if io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    output::note(text.replacen("error:", &format!("error[{}]:", Code::Usage), 1).trim_end());
+    ExitCode::from(Code::Usage.exit_status())
 }
 
 impl From<Failure> for Exit {
     fn from(failure: Failure) -> Self {
-        let mut exit = Self::new(status_of(failure.code), failure.code.as_str(), failure.message);
+        let mut exit = Self::new(failure.code.code(), failure.message);
         exit.causes = failure.causes;
         exit
     }
 }
 
 macro_rules! from_error {
-    ($($type:ty => $status:literal $code:literal),+ $(,)?) => {
+    ($($type:ty => $code:ident),+ $(,)?) => {
         $(impl From<$type> for Exit {
             fn from(error: $type) -> Self {
-                Self::of_error($status, $code, &error)
+                Self::of_error(Code::$code, &error)
             }
         })+
     };
 }
 
 from_error! {
-    std::io::Error => 1 "io",
-    ConfigError => 2 "config",
-    crate::app::build::BuildError => 1 "build-failed",
-    crate::app::ComponentError => 2 "bad-component",
-    crate::app::metadata::MetadataError => 2 "bad-metadata",
-    SandboxError => 1 "sandbox",
-    crate::store::StoreError => 1 "store",
+    std::io::Error => Io,
+    ConfigError => Config,
+    crate::app::build::BuildError => BuildFailed,
+    crate::app::ComponentError => BadComponent,
+    crate::app::metadata::MetadataError => BadMetadata,
+    SandboxError => Sandbox,
+    crate::store::StoreError => Store,
 }
 
 impl From<super::sdk::SdkError> for Exit {
     fn from(error: super::sdk::SdkError) -> Self {
-        Self::of_error(1, "io", &error).hint("give a directory that can be written with --data DIR")
+        Self::of_error(Code::Io, &error).hint("give a directory that can be written with --data DIR")
     }
 }
 
@@ -148,9 +155,9 @@ impl From<crate::server::ServerError> for Exit {
     fn from(error: crate::server::ServerError) -> Self {
         use crate::server::ServerError as E;
         match &error {
-            E::Sandbox(_) => Self::of_error(1, "sandbox", &error),
+            E::Sandbox(_) => Self::of_error(Code::Sandbox, &error),
             E::Artifact(_) => {
-                Self::of_error(1, "io", &error).hint("give a directory that can be written with --data DIR")
+                Self::of_error(Code::Io, &error).hint("give a directory that can be written with --data DIR")
             }
         }
     }
@@ -159,26 +166,26 @@ impl From<crate::server::ServerError> for Exit {
 impl From<crate::deploy::LoadError> for Exit {
     fn from(error: crate::deploy::LoadError) -> Self {
         use crate::deploy::LoadError as E;
-        let (status, code) = match &error {
-            E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => (2, "bad-component"),
-            E::Sandbox(SandboxError::Engine(_)) => (1, "sandbox"),
-            E::Metadata(_) | E::Program(_) | E::Sandbox(_) | E::ReservedName { .. } => (2, "bad-app"),
-            E::Artifact(_) => (1, "io"),
+        let code = match &error {
+            E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => Code::BadComponent,
+            E::Sandbox(SandboxError::Engine(_)) => Code::Sandbox,
+            E::Metadata(_) | E::Program(_) | E::Sandbox(_) | E::ReservedName { .. } => Code::BadApp,
+            E::Artifact(_) => Code::Io,
         };
-        let exit = Self::of_error(status, code, &error);
-        if code == "io" { exit.hint("give a directory that can be written with --data DIR") } else { exit }
+        let exit = Self::of_error(code, &error);
+        if code == Code::Io { exit.hint("give a directory that can be written with --data DIR") } else { exit }
     }
 }
 
 impl From<CatalogueError> for Exit {
     fn from(error: CatalogueError) -> Self {
-        let (status, code) = match &error {
-            CatalogueError::UnknownModel { .. } => (4, "unknown-model"),
-            CatalogueError::Name { .. } => (2, "usage"),
-            CatalogueError::Staging(_) => (1, "io"),
-            _ => (1, "bad-model"),
+        let code = match &error {
+            CatalogueError::UnknownModel { .. } => Code::UnknownModel,
+            CatalogueError::Name { .. } => Code::Usage,
+            CatalogueError::Staging(_) => Code::Io,
+            _ => Code::BadModel,
         };
-        Self::of_error(status, code, &error)
+        Self::of_error(code, &error)
     }
 }
 
@@ -186,34 +193,14 @@ impl From<PullError> for Exit {
     fn from(error: PullError) -> Self {
         match error {
             PullError::Catalogue(error) => error.into(),
-            PullError::NoSource { .. } => Self::of_error(69, "no-model-source", &error),
-            _ => Self::of_error(1, "io", &error),
+            PullError::NoSource { .. } => Self::of_error(Code::NoModelSource, &error),
+            _ => Self::of_error(Code::Io, &error),
         }
     }
 }
 
 impl From<InferenceError> for Exit {
     fn from(error: InferenceError) -> Self {
-        let (status, code) = match &error {
-            InferenceError::UnknownModel { .. } => (4, "unknown-model"),
-            InferenceError::BadInput { .. } => (2, "invalid-input"),
-            InferenceError::Deadline => (5, "timeout"),
-            InferenceError::Overloaded { .. } => (69, "overloaded"),
-            InferenceError::DeviceLost { .. } => (1, "device-lost"),
-            InferenceError::Unavailable { .. } => (69, "unavailable"),
-        };
-        Self::of_error(status, code, &error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_failure_has_a_documented_status() {
-        for code in FailureCode::ALL {
-            assert!([1, 2, 4, 5, 69].contains(&status_of(code)), "{code}");
-        }
+        Self::of_error(error.code(), &error)
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::exit::Exit;
 use super::shape;
 use crate::app::metadata::FunctionInfo;
+use crate::codes::Code;
 use crate::dispatch::closest;
 
 /// Flags of the command itself that may stand behind the target.
@@ -145,7 +146,7 @@ fn unknown(function: &FunctionInfo, name: &str) -> Exit {
 }
 
 fn wrong(function: &FunctionInfo, message: impl Into<String>) -> Exit {
-    Exit::new(2, "invalid-input", message).hint(shape_hint(function))
+    Exit::new(Code::InvalidInput, message).hint(shape_hint(function))
 }
 
 /// Says what the function takes.

@@ -15,6 +15,7 @@ use super::exit::Exit;
 use super::log::StderrLog;
 use super::{Global, output, target};
 use crate::call::{Failure, Payload};
+use crate::codes::Code;
 use crate::dispatch::Dispatcher;
 use crate::sandbox::log::Level;
 use crate::sandbox::{MapOutcome, MapRun, Order};
@@ -95,12 +96,12 @@ impl MapCommand {
                 }
                 Ok(())
             }
-            Ok(()) => Err(after_records(Exit::new(1, "map-failed", summary))),
+            Ok(()) => Err(after_records(Exit::new(Code::MapFailed, summary))),
             // Whoever read our output has enough.
             Err(Stop::ReaderGone) => Ok(()),
             Err(Stop::Io(error)) => Err(error.into()),
             Err(Stop::Interrupted) => {
-                Err(after_records(Exit::new(130, "interrupted", format!("interrupted; {summary}"))))
+                Err(after_records(Exit::new(Code::Interrupted, format!("interrupted; {summary}"))))
             }
             Err(Stop::Failed { index, failure }) => {
                 let mut exit = Exit::from(failure);
@@ -240,7 +241,9 @@ fn open_inputs(inputs: &str) -> Result<mpsc::Receiver<std::io::Result<Vec<Payloa
         Box::new(std::io::stdin())
     } else {
         let file = std::fs::File::open(inputs);
-        Box::new(file.map_err(|error| Exit::new(2, "io", format!("cannot open the inputs `{inputs}`: {error}")))?)
+        Box::new(file.map_err(|error| {
+            Exit::new(Code::InputsUnreadable, format!("cannot open the inputs `{inputs}`: {error}"))
+        })?)
     };
     let reader = BufReader::with_capacity(1 << 16, reader);
     let (chunks, receiver) = mpsc::channel(CHUNKS_WAITING);

@@ -19,6 +19,7 @@ mod dev;
 mod doctor;
 mod embed;
 mod exit;
+mod explain;
 mod input;
 mod inspect;
 mod log;
@@ -47,6 +48,7 @@ use crate::config::{Config, Directories};
     name = "bireme",
     version,
     max_term_width = 100,
+    arg_required_else_help = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong command or input, 4 no such app, function or model, 5 deadline passed, 69 not available, 130 interrupted."
 )]
 struct Cli {
@@ -81,6 +83,7 @@ enum Command {
     Models(models::Models),
     Embed(embed::Embed),
     Demo(demo::Demo),
+    Explain(explain::Explain),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     /// What a host starts for itself: answers inference on standard input.
@@ -90,7 +93,10 @@ enum Command {
 
 /// Runs what was typed.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::report_usage(&error),
+    };
     crate::telemetry::init(cli.global.verbose);
     let global = cli.global;
     let result = match cli.command {
@@ -109,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(command) => {
             return command.run(&global).unwrap_or_else(|exit| exit.report(global.json));
         }
+        Command::Explain(command) => command.run(&global),
         Command::Completions(command) => command.run(),
     };
     match result {

@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::log::StderrLog;
 use super::{Global, input, output, target};
 use crate::call::{FailureCode, Payload, Receipt};
+use crate::codes::Code;
 use crate::dispatch::{Call, Dispatcher};
 use crate::ids::CallId;
 use crate::sandbox::log::Level;
@@ -57,7 +58,7 @@ impl Run {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let finished = tokio::select! {
             finished = host.dispatcher.call(call) => finished,
-            _ = interrupt.recv() => return Err(Exit::new(130, "interrupted", "interrupted; the call was cancelled")),
+            _ = interrupt.recv() => return Err(Exit::new(Code::Interrupted, "interrupted; the call was cancelled")),
         };
         host.inference.shut_down().await;
 
@@ -102,7 +103,7 @@ pub(super) fn unknown(metadata: &crate::app::metadata::Metadata, name: &str) -> 
         Some(near) => format!("`{app}` has no function `{name}`; did you mean `{near}`?"),
         None => format!("`{app}` has no function `{name}`"),
     };
-    Exit::new(4, FailureCode::UnknownFunction.as_str(), message).hint(format!("it has {}", names.join(", ")))
+    Exit::new(Code::UnknownFunction, message).hint(format!("it has {}", names.join(", ")))
 }
 
 /// Returns a receipt as lines for people.

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::exit::Exit;
 use super::log::StderrLog;
 use super::{Global, output, target};
+use crate::codes::Code;
 use crate::config::check_listen;
 use crate::http::{Ingress, Serving};
 use crate::sandbox::log::Level;
@@ -73,7 +74,7 @@ impl Serve {
         // A second signal does not wait for calls under way.
         tokio::select! {
             () = end => Ok(()),
-            () = signals.next() => Err(Exit::new(130, "interrupted", "stopped at once; calls under way were cut off")),
+            () = signals.next() => Err(Exit::new(Code::Interrupted, "stopped at once; calls under way were cut off")),
         }
     }
 }
@@ -81,7 +82,7 @@ impl Serve {
 /// Binds, or says what to do about a port that is taken.
 pub async fn bind(listen: SocketAddr) -> Result<Ingress, Exit> {
     Ingress::bind(listen).await.map_err(|error| {
-        let exit = Exit::new(1, "cannot-listen", format!("cannot listen on {listen}: {error}"));
+        let exit = Exit::new(Code::CannotListen, format!("cannot listen on {listen}: {error}"));
         match error.kind() {
             io::ErrorKind::AddrInUse => {
                 exit.hint("another process has the port; choose one with --listen, or port 0 for any")

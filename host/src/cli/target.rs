@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp, build};
+use crate::codes::Code;
 use crate::server::Host;
 
 /// A component on disk; a fresh one does not carry its description yet.
@@ -30,7 +31,7 @@ pub async fn locate(app: &str) -> Result<Located, Exit> {
     }
     if !path.is_file() {
         let exit =
-            Exit::new(4, "unknown-app", format!("no app at `{app}`: neither a crate directory nor a component file"));
+            Exit::new(Code::UnknownApp, format!("no app at `{app}`: neither a crate directory nor a component file"));
         return Err(exit.hint("give the directory of a crate, or the path of a `.wasm` file"));
     }
     let component = ComponentBytes::read(path)?;

@@ -1,10 +1,11 @@
-//! Errors as RFC 9457 problem documents. The only place that turns a failure into a status.
+//! Errors as RFC 9457 problem documents. The statuses are those of the codes.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
 use super::body::{ResponseBody, whole};
-use crate::call::{Failure, FailureCode};
+use crate::call::Failure;
+use crate::codes::Code;
 
 /// Seconds after which an overloaded host may be asked again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -13,25 +14,28 @@ const RETRY_AFTER_SECONDS: &str = "1";
 #[derive(Debug)]
 pub struct Problem {
     pub status: StatusCode,
-    /// Stable; programs match on it.
-    pub code: &'static str,
+    pub code: Code,
     pub detail: String,
     pub causes: Vec<String>,
     pub allow: Option<&'static str>,
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    /// An error of this code, with the code's status.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        // A code that only commands give is a slip of ours where a client can see it.
+        let status = code.http_status().and_then(|status| StatusCode::from_u16(status).ok());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { status, code, detail: detail.into(), causes: Vec::new(), allow: None }
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+        Self::new(Code::NotFound, detail)
     }
 
     pub fn method(allow: &'static str) -> Self {
         let detail = format!("this path takes {allow}");
-        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail) }
+        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
     /// Returns the response, of type `application/problem+json`.
@@ -43,6 +47,9 @@ impl Problem {
             "code": self.code,
             "detail": self.detail,
         });
+        if self.code.has_more_to_say() {
+            body["explain"] = json!(format!("bireme explain {}", self.code));
+        }
         if !self.causes.is_empty() {
             body["causes"] = json!(self.causes);
         }
@@ -62,34 +69,20 @@ impl Problem {
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
-        let status = match failure.code {
-            FailureCode::InvalidInput => StatusCode::BAD_REQUEST,
-            FailureCode::UnknownFunction => StatusCode::NOT_FOUND,
-            FailureCode::InputTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            // The function answered, with an error of its own.
-            FailureCode::Failed | FailureCode::Terminal => StatusCode::INTERNAL_SERVER_ERROR,
-            // The function did not answer as it should.
-            FailureCode::Crashed | FailureCode::MemoryLimit | FailureCode::OutputTooLarge => StatusCode::BAD_GATEWAY,
-            FailureCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            FailureCode::DepthExceeded => StatusCode::LOOP_DETECTED,
-            FailureCode::Overloaded | FailureCode::Cancelled | FailureCode::Unavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        };
-        Self { causes: failure.causes, ..Self::new(status, failure.code.as_str(), failure.message) }
+        Self { causes: failure.causes, ..Self::new(failure.code.code(), failure.message) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::FailureCode;
 
     #[test]
-    fn every_failure_has_a_status_of_an_error() {
+    fn every_failure_has_a_status_of_its_own() {
         for code in FailureCode::ALL {
             let problem = Problem::from(Failure::new(code, "x"));
-            assert!(problem.status.is_client_error() || problem.status.is_server_error(), "{code}");
-            assert_eq!(problem.code, code.as_str());
+            assert_eq!(Some(problem.status.as_u16()), code.code().http_status(), "{code}");
         }
     }
 

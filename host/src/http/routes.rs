@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::body::{ResponseBody, whole};
 use super::problem::Problem;
 use crate::call::{JSON, Payload, Receipt};
+use crate::codes::Code;
 use crate::dispatch::{Call, Dispatcher, closest};
 use crate::limits;
 
@@ -101,7 +102,7 @@ impl Routes {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.bodies.clone().try_acquire_many_owned(bytes).map_err(|_| {
             let detail = "the host holds as many request bodies as it may; try again later";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+            Problem::new(Code::Overloaded, detail)
         })
     }
 }
@@ -115,7 +116,7 @@ fn content_length(headers: &http::HeaderMap) -> Option<u64> {
 async fn read_input(request: Request<Incoming>, bytes_max: u64) -> Result<Payload, Problem> {
     let too_large = || {
         let detail = format!("the body is over the function's input limit of {bytes_max} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "input-too-large", detail)
+        Problem::new(Code::InputTooLarge, detail)
     };
     let (head, body) = request.into_parts();
     let content_type = match head.headers.get(header::CONTENT_TYPE) {
@@ -128,7 +129,7 @@ async fn read_input(request: Request<Incoming>, bytes_max: u64) -> Result<Payloa
                 && !essence.ends_with("+json")
             {
                 let detail = format!("functions take JSON, not `{essence}`; send `content-type: {JSON}`");
-                return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
+                return Err(Problem::new(Code::UnsupportedMediaType, detail));
             }
             JSON.to_owned()
         }
@@ -141,14 +142,10 @@ async fn read_input(request: Request<Incoming>, bytes_max: u64) -> Result<Payloa
     match tokio::time::timeout(limits::HTTP_BODY_TIMEOUT, limited.collect()).await {
         Ok(Ok(collected)) => Ok(Payload { content_type, data: collected.to_bytes() }),
         Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "body-unreadable",
-            format!("the body could not be read: {error}"),
-        )),
+        Ok(Err(error)) => Err(Problem::new(Code::BodyUnreadable, format!("the body could not be read: {error}"))),
         Err(_) => {
             let detail = format!("the body did not arrive within {:?}", limits::HTTP_BODY_TIMEOUT);
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail))
+            Err(Problem::new(Code::BodyTimeout, detail))
         }
     }
 }
@@ -156,7 +153,7 @@ async fn read_input(request: Request<Incoming>, bytes_max: u64) -> Result<Payloa
 /// Wants exactly one `Host`, and on a loopback listener one that is loopback: a page in the user's browser whose name was
 /// rebound to this machine must not reach the functions.
 fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
-    let bad = |detail: &str| Err(Problem::new(StatusCode::BAD_REQUEST, "bad-host", detail));
+    let bad = |detail: &str| Err(Problem::new(Code::BadHost, detail));
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return bad("a request has exactly one `host` header");
@@ -170,11 +167,7 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     if is_loopback {
         Ok(())
     } else {
-        Err(Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "bad-host",
-            "this host answers to `localhost` and loopback addresses only",
-        ))
+        Err(Problem::new(Code::ForeignHost, "this host answers to `localhost` and loopback addresses only"))
     }
 }
 
@@ -190,7 +183,7 @@ fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
     let cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     if foreign || cross_site {
         let detail = "pages of other origins cannot call this host";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "foreign-origin", detail));
+        return Err(Problem::new(Code::ForeignOrigin, detail));
     }
     Ok(())
 }

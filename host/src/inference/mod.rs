@@ -22,6 +22,7 @@ use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
 use crate::call::InferenceReceipt;
+use crate::codes::Code;
 use crate::limits::BatchLimits;
 use catalogue::{Catalogue, CatalogueError};
 use device::{Device, ModelSource};
@@ -52,6 +53,20 @@ pub enum InferenceError {
     DeviceLost { model: String, losses: u32 },
     #[error("model `{model}` cannot be served: {reason}")]
     Unavailable { model: String, reason: String },
+}
+
+impl InferenceError {
+    /// Returns the code of the error that it is to a user.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::UnknownModel { .. } => Code::UnknownModel,
+            Self::BadInput { .. } => Code::InvalidInput,
+            Self::Overloaded { .. } => Code::Overloaded,
+            Self::Deadline => Code::Timeout,
+            Self::DeviceLost { .. } => Code::DeviceLost,
+            Self::Unavailable { .. } => Code::Unavailable,
+        }
+    }
 }
 
 /// Vectors of one dimension, concatenated, and what they cost.

@@ -23,41 +23,43 @@ fn help_of_bireme() {
     check_help(
         &[],
         expect![[r#"
-        Sandboxed functions above, native inference below, one ship
+            Sandboxed functions above, native inference below, one ship
 
-        Usage: bireme [OPTIONS] <COMMAND>
+            Usage: bireme [OPTIONS] <COMMAND>
 
-        Commands:
-          new          Write a new app that builds and passes its own test
-          build        Build an app: prints the component's path, size, functions and what it may do
-          inspect      Show an app's functions, schemas, limits and capabilities, without running it
-          run          Call one function once: the result to stdout, logs to stderr
-          map          Call one function for every line of the inputs, many at a time: JSON Lines in, JSON
-                       Lines out
-          serve        Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM,
-                       after calls under way
-          dev          Serve an app while it is edited: every save is built and swapped in between two
-                       requests
-          models       List, fetch, add and remove models
-          embed        Embed texts with an installed model: one JSON array of numbers a line
-          demo         Scrape the Rust documentation in sandboxes, embed it on a worker, search it over
-                       HTTP: the main job on real input
-          doctor       Check this machine: toolchain, models, kernel limits; says what is missing and the
-                       command that mends it
-          completions  Print a shell's completions, for the place where it looks for them
-          help         Print this message or the help of the given subcommand(s)
+            Commands:
+              new          Write a new app that builds and passes its own test
+              build        Build an app: prints the component's path, size, functions and what it may do
+              inspect      Show an app's functions, schemas, limits and capabilities, without running it
+              run          Call one function once: the result to stdout, logs to stderr
+              map          Call one function for every line of the inputs, many at a time: JSON Lines in, JSON
+                           Lines out
+              serve        Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM,
+                           after calls under way
+              dev          Serve an app while it is edited: every save is built and swapped in between two
+                           requests
+              models       List, fetch, add and remove models
+              embed        Embed texts with an installed model: one JSON array of numbers a line
+              demo         Scrape the Rust documentation in sandboxes, embed it on a worker, search it over
+                           HTTP: the main job on real input
+              explain      Explain an error code: what it means, what causes it, what to do. Without a code,
+                           list them all
+              doctor       Check this machine: toolchain, models, kernel limits; says what is missing and the
+                           command that mends it
+              completions  Print a shell's completions, for the place where it looks for them
+              help         Print this message or the help of the given subcommand(s)
 
-        Options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
-          -h, --help        Print help
-          -V, --version     Print version
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
+              -V, --version     Print version
 
-        Exit codes: 0 done, 1 failed, 2 wrong command or input, 4 no such app, function or model, 5 deadline
-        passed, 69 not available, 130 interrupted.
-    "#]],
+            Exit codes: 0 done, 1 failed, 2 wrong command or input, 4 no such app, function or model, 5 deadline
+            passed, 69 not available, 130 interrupted.
+        "#]],
     );
 }
 
@@ -568,9 +570,10 @@ fn a_wrong_parameter() {
         &output,
         2,
         expect![[r#"
-        error[invalid-input]: `greet` has no parameter `nmae`; did you mean `name`?
-          hint: `greet` takes {"name": string}
-    "#]],
+            error[invalid-input]: `greet` has no parameter `nmae`; did you mean `name`?
+              hint: `greet` takes {"name": string}
+              more: bireme explain invalid-input
+        "#]],
     );
 }
 
@@ -594,8 +597,9 @@ fn a_model_that_is_not_there() {
         &bireme(&["embed", "nothing", "text"]),
         4,
         expect![[r#"
-        error[unknown-model]: no model `nothing` is installed; run `bireme models pull nothing`
-    "#]],
+            error[unknown-model]: no model `nothing` is installed; run `bireme models pull nothing`
+              more: bireme explain unknown-model
+        "#]],
     );
 }
 
@@ -605,14 +609,14 @@ fn an_unknown_option() {
         &bireme(&["serve", "--lisen", "127.0.0.1:0", "x.wasm"]),
         2,
         expect![[r#"
-        error: unexpected argument '--lisen' found
+            error[usage]: unexpected argument '--lisen' found
 
-          tip: a similar argument exists: '--listen'
+              tip: a similar argument exists: '--listen'
 
-        Usage: bireme serve --listen <ADDR> <APPS>...
+            Usage: bireme serve --listen <ADDR> <APPS>...
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
 }
 
@@ -622,13 +626,13 @@ fn no_command() {
         &bireme(&[]),
         2,
         expect![[r#"
-        error: 'bireme' requires a subcommand but one was not provided
-          [subcommands: new, build, inspect, run, map, serve, dev, models, embed, demo, doctor, completions, worker, help]
+            error[usage]: 'bireme' requires a subcommand but one was not provided
+              [subcommands: new, build, inspect, run, map, serve, dev, models, embed, demo, explain, doctor, completions, worker, help]
 
-        Usage: bireme [OPTIONS] <COMMAND>
+            Usage: bireme [OPTIONS] <COMMAND>
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
 }
 
@@ -639,7 +643,8 @@ fn an_address_that_others_reach() {
         &output,
         2,
         expect![[r#"
-        error[config]: `0.0.0.0:8080` is reachable from other machines, and this version has no access control; listen on 127.0.0.1 behind a proxy that has
-    "#]],
+            error[config]: `0.0.0.0:8080` is reachable from other machines, and this version has no access control; listen on 127.0.0.1 behind a proxy that has
+              more: bireme explain config
+        "#]],
     );
 }

@@ -123,7 +123,7 @@ fn a_body_that_is_not_json_is_415_by_type_and_400_by_content() {
 #[test]
 fn a_request_has_one_host_and_it_is_this_machine() {
     let server = Server::start(&[Guest::Hello]);
-    check_problem(&server.exchange(&add("host: evil.example\r\n", GOOD)), 421, "bad-host", "loopback");
+    check_problem(&server.exchange(&add("host: evil.example\r\n", GOOD)), 421, "foreign-host", "loopback");
     check_problem(
         &server.exchange(&add("host: localhost\r\nhost: localhost\r\n", GOOD)),
         400,

@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "ids",
     "limits",
     "telemetry",
+    "codes",
 ];
 
 /// Upward edges: which module, what it may name and nothing else of that module, and why.

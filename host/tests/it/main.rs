@@ -5,6 +5,7 @@
 
 mod cli_text;
 mod dev;
+mod explain;
 mod http;
 mod layers;
 mod limits;

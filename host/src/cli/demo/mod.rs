@@ -25,6 +25,7 @@ use super::exit::Exit;
 use super::log::StderrLog;
 use super::serve::StopSignals;
 use super::{Global, output, serve, target};
+use crate::codes::Code;
 use crate::config::ConfigError;
 use crate::http::{Ingress, Serving};
 use crate::outbound::Grants;
@@ -77,7 +78,7 @@ impl Demo {
         let up = tokio::select! {
             ended = self.stages(global) => ended?,
             () = signals.next() => {
-                return Err(Exit::new(130, "interrupted", "interrupted; run it again to start over"));
+                return Err(Exit::new(Code::Interrupted, "interrupted; run it again to start over"));
             }
         };
         if !self.once {
@@ -156,10 +157,10 @@ impl Demo {
             return Ok(Source::Site { url });
         }
         if let Some(dir) = &self.docs {
-            let site = Site::open(dir).map_err(|error| Exit::new(2, "bad-docs", error.to_string()))?;
+            let site = Site::open(dir).map_err(|error| Exit::new(Code::BadDocs, error.to_string()))?;
             return Ok(Source::Local { site, pages: html_files(dir)?, what: dir.display().to_string() });
         }
-        let missing = |error: docs::DocsError| Exit::new(1, "no-docs", error.to_string());
+        let missing = |error: docs::DocsError| Exit::new(Code::NoDocs, error.to_string());
         let docs = super::blocking(Docs::find).await.map_err(missing)?;
         let books: &'static [&'static str] = if self.all { &[docs::ALL] } else { &docs::USUAL_BOOKS };
         let (docs, pages) = super::blocking(move || {
@@ -168,7 +169,7 @@ impl Demo {
         })
         .await;
         let pages = pages.map_err(missing)?;
-        let site = Site::open(docs.root()).map_err(|error| Exit::new(1, "no-docs", error.to_string()))?;
+        let site = Site::open(docs.root()).map_err(|error| Exit::new(Code::NoDocs, error.to_string()))?;
         let what = if self.all {
             "all installed Rust documentation".to_owned()
         } else {
@@ -282,7 +283,7 @@ fn html_files(dir: &Path) -> Result<Vec<String>, Exit> {
     }
     files.sort();
     if files.is_empty() {
-        return Err(Exit::new(2, "no-docs", format!("no HTML file under `{}`", dir.display())));
+        return Err(Exit::new(Code::BadDocs, format!("no HTML file under `{}`", dir.display())));
     }
     Ok(files)
 }

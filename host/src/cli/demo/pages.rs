@@ -11,6 +11,7 @@ use super::report::Report;
 use crate::call::Payload;
 use crate::cli::exit::Exit;
 use crate::cli::log::StderrLog;
+use crate::codes::Code;
 use crate::dispatch::Dispatcher;
 use crate::sandbox::{MapRun, Order, Program};
 use crate::server::Host;
@@ -97,7 +98,7 @@ pub async fn scrape(
     report.files = all.len() as u64;
     report.scrape = started.elapsed();
     if located.is_empty() {
-        let mut exit = Exit::new(1, "nothing-to-index", "no page has anything to index");
+        let mut exit = Exit::new(Code::NothingToIndex, "no page has anything to index");
         exit.causes = report.failed.iter().take(3).map(|(url, why)| format!("{url}: {why}")).collect();
         return Err(exit);
     }

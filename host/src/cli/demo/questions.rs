@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Exit;
+use crate::codes::Code;
 
 /// What is asked of the Rust documentation.
 const QUESTIONS: [&str; 3] = [
@@ -60,11 +61,11 @@ pub async fn ask(address: SocketAddr, questions: &[String], is_rust: bool) -> Re
         );
         questions.into_iter().map(|question| ask_one(&agent, address, question)).collect()
     });
-    asked.await.map_err(|error| Exit::new(1, "io", error.to_string()))?
+    asked.await.map_err(|error| Exit::new(Code::Io, error.to_string()))?
 }
 
 fn ask_one(agent: &ureq::Agent, address: SocketAddr, question: String) -> Result<Answer, Exit> {
-    let failed = |error: ureq::Error| Exit::new(1, "io", format!("asking `{question}` over HTTP: {error}"));
+    let failed = |error: ureq::Error| Exit::new(Code::Io, format!("asking `{question}` over HTTP: {error}"));
     let started = Instant::now();
     let body = serde_json::json!({ "q": question, "limit": HITS }).to_string();
     let mut response = agent
@@ -76,13 +77,12 @@ fn ask_one(agent: &ureq::Agent, address: SocketAddr, question: String) -> Result
     let millis = started.elapsed().as_secs_f64() * 1e3;
     if !response.status().is_success() {
         return Err(Exit::new(
-            1,
-            "search-failed",
+            Code::SearchFailed,
             format!("asking `{question}`: status {}: {text}", response.status()),
         ));
     }
     let hits = serde_json::from_str(&text).map_err(|error| {
-        Exit::new(1, "bad-output", format!("the answer to `{question}` is no list of hits: {error}"))
+        Exit::new(Code::BadOutput, format!("the answer to `{question}` is no list of hits: {error}"))
     })?;
     Ok(Answer { question, millis, hits })
 }

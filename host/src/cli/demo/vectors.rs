@@ -13,6 +13,7 @@ use super::report::Report;
 use crate::call::Payload;
 use crate::cli::exit::Exit;
 use crate::cli::log::StderrLog;
+use crate::codes::Code;
 use crate::dispatch::Dispatcher;
 use crate::ids::CallId;
 use crate::sandbox::{MapOutcome, MapRun, Order, Program};
@@ -61,7 +62,7 @@ pub async fn embed(
         report.inference.add(&outcome.receipt.inference);
         let payload = outcome.result?;
         let chunk: Vec<Box<RawValue>> = serde_json::from_slice(&payload.data)
-            .map_err(|error| Exit::new(1, "bad-output", format!("`embed` returned no list of vectors: {error}")))?;
+            .map_err(|error| Exit::new(Code::BadOutput, format!("`embed` returned no list of vectors: {error}")))?;
         vectors.extend(chunk);
         progress.set(vectors.len() as u64, total, 0);
         Ok(())
@@ -69,7 +70,7 @@ pub async fn embed(
     .await?;
     if vectors.len() != passages.len() {
         let message = format!("`embed` returned {} vectors for {} passages", vectors.len(), passages.len());
-        return Err(Exit::new(1, "bad-output", message));
+        return Err(Exit::new(Code::BadOutput, message));
     }
     report.embed = started.elapsed();
 

@@ -7,6 +7,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use crate::cli::exit::Exit;
+use crate::codes::Code;
 
 /// Editors write a file in several steps, and a tool many files: what comes within this time is one change.
 const SETTLE: Duration = Duration::from_millis(30);
@@ -35,7 +36,7 @@ impl Watch {
             }
         });
         let failed = |error: notify::Error| {
-            let exit = Exit::new(1, "cannot-watch", format!("cannot watch `{}`: {error}", dir.display()));
+            let exit = Exit::new(Code::CannotWatch, format!("cannot watch `{}`: {error}", dir.display()));
             exit.hint("the kernel's limit is fs.inotify.max_user_watches")
         };
         let mut watcher = watcher.map_err(failed)?;

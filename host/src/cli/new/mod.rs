@@ -16,6 +16,7 @@ use self::template::Template;
 use super::exit::Exit;
 use super::sdk::Sdk;
 use super::{Global, output};
+use crate::codes::Code;
 use crate::ids::AppName;
 
 /// Write a new app that builds and passes its own test.
@@ -140,7 +141,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Exit> {
         .map_or(Ok(()), fs::create_dir_all)
         .and_then(|()| File::create_new(path))
         .and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| Exit::new(1, "io", format!("cannot write `{}`: {error}", path.display())))
+    written.map_err(|error| Exit::new(Code::Io, format!("cannot write `{}`: {error}", path.display())))
 }
 
 /// Returns a path as a shell takes it, and never as an option.
@@ -173,9 +174,9 @@ mod tests {
         assert!(check_empty(dir.path()).is_ok());
         fs::write(dir.path().join("notes.txt"), "").unwrap();
         let exit = check_empty(dir.path()).unwrap_err();
-        assert_eq!(exit.status, 2);
+        assert_eq!(exit.code, Code::Usage);
         assert!(exit.message.contains("notes.txt"), "{}", exit.message);
-        assert_eq!(check_empty(&dir.path().join("notes.txt")).unwrap_err().status, 2);
+        assert_eq!(check_empty(&dir.path().join("notes.txt")).unwrap_err().code, Code::Usage);
     }
 
     #[test]
