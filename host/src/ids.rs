@@ -141,9 +141,34 @@ impl fmt::Display for CallId {
 }
 
 /// A version of an app: the first 12 hex digits of its component's SHA-256.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Version(Arc<str>);
+
+/// Hex digits of a version.
+const VERSION_LEN: usize = 12;
+
+/// A text that is no version.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is no version; one has {VERSION_LEN} hex digits")]
+pub struct VersionError {
+    text: String,
+}
+
+impl TryFrom<String> for Version {
+    type Error = VersionError;
+
+    fn try_from(text: String) -> Result<Self, VersionError> {
+        let is_version = text.len() == VERSION_LEN && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if is_version { Ok(Self(text.into())) } else { Err(VersionError { text: text.chars().take(80).collect() }) }
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> String {
+        version.0.as_ref().to_owned()
+    }
+}
 
 impl Version {
     /// Returns the version of the component with this digest.

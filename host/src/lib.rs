@@ -12,6 +12,7 @@ pub mod http;
 
 pub mod deploy;
 pub mod dispatch;
+pub mod logs;
 
 pub mod sandbox;
 

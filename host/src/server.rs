@@ -8,11 +8,13 @@ use crate::app::artifact::{ArtifactCache, ArtifactError};
 use crate::app::metadata::Metadata;
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::config::Config;
-use crate::deploy::{LoadError, Loader};
+use crate::deploy::{Deployments, LoadError, Loader};
 use crate::dispatch::Dispatcher;
+use crate::http::Backend;
 use crate::inference::Inference;
 use crate::kv::KeyValue;
 use crate::limits;
+use crate::logs::Logs;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::log::LogSink;
 use crate::sandbox::{Program, Sandbox, SandboxError, Services};
@@ -38,6 +40,8 @@ pub struct Host {
     pub own_listeners: OwnListeners,
     pub dispatcher: Arc<Dispatcher>,
     pub loader: Arc<Loader>,
+    pub deployments: Arc<Deployments>,
+    pub logs: Arc<Logs>,
 }
 
 impl Host {
@@ -51,9 +55,13 @@ impl Host {
         let own_listeners = OwnListeners::default();
         let outbound = Outbound::new(OutboundLimits::default(), own_listeners.clone());
         let services = Arc::new(Services::new(inference.clone(), key_value, outbound));
-        let dispatcher = Dispatcher::new(sandbox.clone(), services, log);
+        let logs = Logs::new(log);
+        let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone());
         let loader = Arc::new(Loader::new(sandbox.clone(), artifacts));
-        Ok(Self { config, sandbox, inference, store, own_listeners, dispatcher, loader })
+        let grants = config.grants.clone();
+        let deployments = Deployments::new(loader.clone(), dispatcher.clone(), store.clone(), grants);
+        let deployments = Arc::new(deployments);
+        Ok(Self { config, sandbox, inference, store, own_listeners, dispatcher, loader, deployments, logs })
     }
 
     /// Returns what a component says of itself: its metadata section, else what its `describe` returns.
@@ -66,6 +74,12 @@ impl Host {
         let program = self.loader.program(app, grants).await?;
         self.dispatcher.deploy(program.clone());
         Ok(program)
+    }
+
+    /// Returns what `http` serves; without the deployments, where apps come from the command line alone.
+    pub fn backend(&self, takes_deployments: bool) -> Backend {
+        let deployments = takes_deployments.then(|| self.deployments.clone());
+        Backend { dispatcher: self.dispatcher.clone(), logs: self.logs.clone(), deployments }
     }
 
     /// Lets calls under way finish, then ends the worker. What is not done after `DRAIN_TIMEOUT` is cut off.

@@ -4,6 +4,7 @@
 
 pub mod artifact;
 pub mod build;
+pub mod capabilities;
 pub mod metadata;
 
 use std::path::{Path, PathBuf};

@@ -19,6 +19,8 @@ const LINES_WAITING_MAX: usize = 4_096;
 /// Prints lines of at least one level. Dropping it prints what waits.
 pub struct StderrLog {
     least: Level,
+    /// Whether failures of calls are told; a command that runs one call says so itself.
+    tells_failures: bool,
     lines: Option<SyncSender<String>>,
     shared: Arc<Shared>,
     printer: Mutex<Option<JoinHandle<()>>>,
@@ -31,7 +33,17 @@ struct Shared {
 }
 
 impl StderrLog {
+    /// Prints what guests write.
     pub fn new(least: Level) -> Arc<Self> {
+        Self::start(least, false)
+    }
+
+    /// Prints what guests write, and why their calls failed.
+    pub fn with_failures(least: Level) -> Arc<Self> {
+        Self::start(least, true)
+    }
+
+    fn start(least: Level, tells_failures: bool) -> Arc<Self> {
         let (lines, queue) = sync_channel(LINES_WAITING_MAX);
         let shared = Arc::new(Shared::default());
         let printer = std::thread::Builder::new().name("log".into()).spawn({
@@ -43,7 +55,7 @@ impl StderrLog {
             Ok(printer) => (Some(lines), Some(printer)),
             Err(_) => (None, None),
         };
-        Arc::new(Self { least, lines, shared, printer: Mutex::new(printer) })
+        Arc::new(Self { least, tells_failures, lines, shared, printer: Mutex::new(printer) })
     }
 
     /// Keeps lines from tearing a progress bar, from now on this one.
@@ -55,11 +67,11 @@ impl StderrLog {
 
 impl LogSink for StderrLog {
     fn line(&self, line: &Line<'_>) {
-        if line.level < self.least {
+        if line.level < self.least || (line.source == Source::System && !self.tells_failures) {
             return;
         }
         let mut text = match line.source {
-            Source::Log => format!("{} {}: {}", line.function, line.level.as_str(), line.message),
+            Source::Log | Source::System => format!("{} {}: {}", line.function, line.level.as_str(), line.message),
             Source::Stdout | Source::Stderr => format!("{}: {}", line.function, line.message),
         };
         for (key, value) in line.fields {

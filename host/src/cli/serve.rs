@@ -37,7 +37,7 @@ impl Serve {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let listen = check_listen(self.listen)?;
         let config = global.config(&self.grants)?;
-        let host = Host::build(config, StderrLog::new(Level::Info))?;
+        let host = Host::build(config, StderrLog::with_failures(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
         host.store.open_now()?;
         for app in &self.apps {
@@ -65,7 +65,7 @@ impl Serve {
             }
             output::line(&format!("listening on http://{address}"));
         }
-        let server = Serving::start(ingress, host.dispatcher.clone());
+        let server = Serving::start(ingress, host.backend(true));
         signals.next().await;
         let end = async {
             server.stop().await;

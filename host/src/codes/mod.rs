@@ -48,20 +48,22 @@ struct Entry {
 }
 
 codes! {
-    BadApp = "bad-app", exit 2: "the app asks for what this host does not give";
-    BadComponent = "bad-component", exit 2: "the file is no component that this host can run";
+    AppStopped = "app-stopped", exit 1, http 409: "the app is stopped already";
+    BadApp = "bad-app", exit 2, http 400: "the app asks for what this host does not give";
+    BadComponent = "bad-component", exit 2, http 400: "the file is no component that this host can run";
     BadDocs = "bad-docs", exit 2: "the documentation given to the demo cannot be used";
     BadHost = "bad-host", exit 1, http 400: "the request's `host` header is missing or wrong";
     BadMetadata = "bad-metadata", exit 2: "the component's description cannot be used";
     BadModel = "bad-model", exit 1: "a model's files are not what they should be";
     BadOutput = "bad-output", exit 1: "a function returned something of another shape than agreed";
+    BadQuery = "bad-query", exit 2, http 400: "the query of a request cannot be read";
     BodyTimeout = "body-timeout", exit 1, http 408: "the request's body did not arrive in time";
     BodyUnreadable = "body-unreadable", exit 1, http 400: "the request's body broke off or is malformed";
     BuildFailed = "build-failed", exit 1: "cargo could not build the app";
     Cancelled = "cancelled", exit 69, http 503: "the call was given up before it ended";
     CannotListen = "cannot-listen", exit 1: "the address to listen on cannot be had";
     CannotWatch = "cannot-watch", exit 1: "the app's directory cannot be watched";
-    Config = "config", exit 2: "a setting or a grant cannot be used";
+    Config = "config", exit 2, http 400: "a setting or a grant cannot be used";
     Crashed = "crashed", exit 1, http 502: "the function panicked or trapped";
     DepthExceeded = "depth-exceeded", exit 1, http 508: "calls within calls are nested too deep";
     DeviceLost = "device-lost", exit 1: "the inference worker died twice with this request";
@@ -72,25 +74,30 @@ codes! {
     InputsUnreadable = "inputs-unreadable", exit 2: "the file of inputs cannot be read";
     Interrupted = "interrupted", exit 130: "Ctrl-C ended the command";
     InvalidInput = "invalid-input", exit 2, http 400: "the input does not fit the function's parameters";
-    Io = "io", exit 1: "the operating system refused a file, a pipe or a connection";
+    Io = "io", exit 1, http 500: "the operating system refused a file, a pipe or a connection";
     MapFailed = "map-failed", exit 1: "some inputs of a map failed";
     MemoryLimit = "memory-limit", exit 1, http 502: "the function asked for more memory than its limit";
     MethodNotAllowed = "method-not-allowed", exit 1, http 405: "the path is there, the method is not";
     NoDocs = "no-docs", exit 1: "the demo found no documentation to index";
+    NoHost = "no-host", exit 69: "no host answers at the address";
     NoModelSource = "no-model-source", exit 69: "no source of a model could be reached";
+    NoRollback = "no-rollback", exit 1, http 409: "the app has no earlier version to go back to";
+    NotAccepted = "not-accepted", exit 1, http 409: "the version may do more than the one before, which nobody accepted";
     NotFound = "not-found", exit 4, http 404: "nothing is served at this path";
     NothingToIndex = "nothing-to-index", exit 1: "the demo's pages hold no text";
     OutputTooLarge = "output-too-large", exit 1, http 502: "the function's output is over its limit";
     Overloaded = "overloaded", exit 69, http 503: "the host has no room for the call now";
     Sandbox = "sandbox", exit 1: "the WebAssembly engine cannot be set up";
     SearchFailed = "search-failed", exit 1: "the demo's question was answered with an error";
-    Store = "store", exit 1: "the database cannot be opened, read or written";
+    Store = "store", exit 1, http 500: "the database cannot be opened, read or written";
+    TakesNoDeployments = "takes-no-deployments", exit 1, http 409: "the host serves what it was started with";
     Terminal = "terminal", exit 1, http 500: "the function returned an error that no retry mends";
     Timeout = "timeout", exit 5, http 504: "the deadline passed before the call ended";
     Unavailable = "unavailable", exit 69, http 503: "the host could not do its part of the call";
-    UnknownApp = "unknown-app", exit 4: "no app is at the path that was given";
+    UnknownApp = "unknown-app", exit 4, http 404: "no such app is at the path given, or on the host";
     UnknownFunction = "unknown-function", exit 4, http 404: "the app has no function of that name";
     UnknownModel = "unknown-model", exit 4: "no model of that name is installed or known";
+    UnknownVersion = "unknown-version", exit 4, http 404: "no kept version of the app has that name";
     UnsupportedMediaType = "unsupported-media-type", exit 1, http 415: "functions do not take bodies of this media type";
     Usage = "usage", exit 2: "the command line is not as it should be";
 }

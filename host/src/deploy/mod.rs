@@ -1,5 +1,398 @@
-//! Apps on a running host.
+//! Apps on a running host: deployed, replaced, rolled back, stopped, and there again after a restart.
+//!
+//! Not here: HTTP (`http::control`), how a call runs (`dispatch`).
+//!
+//! Invariants:
+//! - What `deploy`, `rollback` and `stop` have answered is on disk. The component is synced before the record that names it,
+//!   and the record before a call reaches the new version.
+//! - Changes are made one at a time; calls under way keep the version they began with.
+//! - Nothing that a version newly declares is live before it was accepted.
+//! - An app that cannot be restored costs itself, not the host, and stays in the history.
 
+mod files;
+mod history;
 mod loader;
+mod record;
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use self::files::{ComponentFiles, hex};
+use self::history::History;
+use crate::app::capabilities::{self, Capability};
+use crate::app::metadata::{Metadata, MetadataError};
+use crate::app::{ComponentBytes, ComponentError, DescribedApp};
+use crate::dispatch::Dispatcher;
+use crate::ids::{AppName, Version};
+use crate::outbound::{Grants, PolicyError};
+use crate::sandbox::Program;
+use crate::store::{Op, StoreDir, StoreError, Table};
+
+pub use files::FilesError;
+pub use history::RollbackError;
 pub use loader::{LoadError, Loader};
+pub use record::{Action, Record};
+
+/// Bytes of a deployment's message.
+const MESSAGE_BYTES_MAX: usize = 1_000;
+
+/// A change that was not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeployError {
+    #[error(transparent)]
+    Component(#[from] ComponentError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("a grant cannot be used")]
+    Grant(#[from] PolicyError),
+    #[error("version {version} of `{app}` declares what was not accepted: {}", list(added))]
+    NotAccepted { app: AppName, version: Version, added: Vec<Capability> },
+    #[error("the message is {bytes} bytes, over the limit of {MESSAGE_BYTES_MAX}")]
+    Message { bytes: usize },
+    #[error("no app `{app}` was ever deployed here")]
+    UnknownApp { app: String },
+    #[error("`{app}` is stopped already")]
+    Stopped { app: AppName },
+    #[error("`{app}` cannot go back")]
+    Rollback { app: AppName, source: RollbackError },
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn list(capabilities: &[Capability]) -> String {
+    capabilities.iter().map(Capability::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What is to be deployed.
+pub struct Deploy {
+    pub component: ComponentBytes,
+    pub accept: Accept,
+    /// Replaces what was granted to the app before; `None` keeps it.
+    pub grants: Option<Vec<String>>,
+    pub message: Option<String>,
+    /// Checks everything and changes nothing.
+    pub is_dry_run: bool,
+}
+
+/// Which newly declared capabilities the operator has accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accept {
+    All,
+    These(BTreeSet<Capability>),
+}
+
+/// What a change came to.
+#[derive(Debug)]
+pub struct Deployed {
+    pub app: AppName,
+    pub version: Version,
+    /// What was live before.
+    pub previous: Option<Version>,
+    pub added: Vec<Capability>,
+    pub removed: Vec<Capability>,
+    /// False where this very version was live already, with the same grants, and where nothing was to be changed.
+    pub is_changed: bool,
+    pub metadata: Metadata,
+}
+
+/// An app as it stands.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub app: AppName,
+    pub state: State,
+    pub version: Version,
+    /// The last record; none for an app that was given when the host started.
+    pub record: Option<Record>,
+}
+
+impl Status {
+    /// The status of an app that was given when the host started.
+    pub fn given(program: &Program) -> Self {
+        let (app, version) = (program.name().clone(), program.version().clone());
+        Self { app, state: State::Live, version, record: None }
+    }
+}
+
+/// Whether an app can be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    Live,
+    Stopped,
+    /// It was live when the host ended and cannot be made ready now.
+    Failed {
+        reason: String,
+    },
+}
+
+/// The apps of one host.
+pub struct Deployments {
+    loader: Arc<Loader>,
+    dispatcher: Arc<Dispatcher>,
+    store: Arc<StoreDir>,
+    files: ComponentFiles,
+    /// What is granted to every app.
+    grants: Grants,
+    apps: Mutex<BTreeMap<AppName, Entry>>,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Entry {
+    history: History,
+    failed: Option<String>,
+}
+
+impl Deployments {
+    pub fn new(loader: Arc<Loader>, dispatcher: Arc<Dispatcher>, store: Arc<StoreDir>, grants: Grants) -> Self {
+        let files = ComponentFiles::new(store.path());
+        let (apps, one_at_a_time) = Default::default();
+        Self { loader, dispatcher, store, files, grants, apps, one_at_a_time }
+    }
+
+    /// Reads what was deployed and makes callable what was live. An app that fails is told in its `Status`.
+    pub async fn restore(&self) -> Result<(), StoreError> {
+        let _one = self.one_at_a_time.lock().await;
+        let mut records: BTreeMap<AppName, Vec<Record>> = BTreeMap::new();
+        for (key, value) in self.store.store()?.entries(Table::Deployments)? {
+            match (record::app_of(&key), serde_json::from_slice(&value)) {
+                (Some(app), Ok(record)) => records.entry(app).or_default().push(record),
+                (app, _) => tracing::warn!(?app, "a record of a deployment cannot be read and is passed over"),
+            }
+        }
+        for (app, records) in records {
+            let mut entry = Entry { history: records.into_iter().collect(), failed: None };
+            if let Some(live) = entry.history.live() {
+                match self.ready(live).await {
+                    Ok((program, _)) => self.dispatcher.deploy(program),
+                    Err(error) => {
+                        let reason = format!("{:#}", anyhow::Error::from(error));
+                        tracing::warn!(%app, version = %live.version, reason, "a deployed app cannot be restored");
+                        entry.failed = Some(reason);
+                    }
+                }
+            }
+            self.lock().insert(app, entry);
+        }
+        Ok(())
+    }
+
+    /// Deploys a component: describes, compiles and links it, asks for what it newly declares, keeps it, swaps it in.
+    pub async fn deploy(&self, deploy: Deploy) -> Result<Deployed, DeployError> {
+        if let Some(bytes) = deploy.message.as_ref().map(String::len).filter(|bytes| *bytes > MESSAGE_BYTES_MAX) {
+            return Err(DeployError::Message { bytes });
+        }
+        let _one = self.one_at_a_time.lock().await;
+        let app = self.described(deploy.component).await?;
+        let name = app.metadata.app.name.clone();
+        let version = app.component.version();
+        let live = self.dispatcher.program(name.as_str());
+        let last = self.lock().get(&name).and_then(|entry| entry.history.last().cloned());
+
+        let declared = capabilities::of(&app.metadata);
+        let before = match (&live, &last) {
+            (Some(program), _) => capabilities::of(program.metadata()),
+            (None, Some(record)) => record.capabilities.iter().cloned().collect(),
+            (None, None) => BTreeSet::new(),
+        };
+        let added: Vec<Capability> = declared.difference(&before).cloned().collect();
+        let removed: Vec<Capability> = before.difference(&declared).cloned().collect();
+        let is_accepted = match &deploy.accept {
+            Accept::All => true,
+            Accept::These(these) => added.iter().all(|capability| these.contains(capability)),
+        };
+        if !is_accepted && !deploy.is_dry_run {
+            return Err(DeployError::NotAccepted { app: name, version, added });
+        }
+
+        let kept = last.as_ref().map(|record| record.grants.clone()).unwrap_or_default();
+        let grants = deploy.grants.unwrap_or_else(|| kept.clone());
+        let program = self.loader.program(&app, &self.grants.and(&grants)?).await?;
+        let previous = live.map(|program| program.version().clone());
+        let is_same = previous.as_ref() == Some(&version) && last.is_some_and(|last| last.is_live()) && grants == kept;
+        let is_changed = !is_same && !deploy.is_dry_run;
+        let metadata = app.metadata.clone();
+        if is_changed {
+            let record = Record {
+                number: 0,
+                action: Action::Deploy,
+                version: version.clone(),
+                digest: hex(&app.component.digest),
+                at_ms: now_ms(),
+                bytes: app.component.bytes.len() as u64,
+                functions: app.metadata.functions.iter().map(|function| function.name.clone()).collect(),
+                grants,
+                capabilities: declared.into_iter().collect(),
+                added: added.clone(),
+                message: deploy.message,
+            };
+            let (files, component) = (self.files.clone(), app.component);
+            blocking(move || files.keep(&component)).await?;
+            self.record(&name, record).await?;
+            self.dispatcher.deploy(program);
+            self.sweep().await;
+        }
+        Ok(Deployed { app: name, version, previous, added, removed, is_changed, metadata })
+    }
+
+    /// Makes an earlier version live again, with the grants that it had: the one before this one, or that which begins with
+    /// `to`.
+    pub async fn rollback(&self, app: &str, to: Option<&str>) -> Result<Deployed, DeployError> {
+        let _one = self.one_at_a_time.lock().await;
+        let (name, target) = {
+            let apps = self.lock();
+            let (name, entry) = find(&apps, app)?;
+            let target = entry.history.rollback(to);
+            let target = target.map_err(|source| DeployError::Rollback { app: name.clone(), source })?;
+            (name.clone(), target.clone())
+        };
+        let (program, metadata) = self.ready(&target).await?;
+        let live = self.dispatcher.program(app);
+        let before = live.as_ref().map(|program| capabilities::of(program.metadata())).unwrap_or_default();
+        let declared = capabilities::of(&metadata);
+        let record = Record {
+            action: Action::Rollback,
+            at_ms: now_ms(),
+            added: declared.difference(&before).cloned().collect(),
+            message: None,
+            ..target
+        };
+        let (version, added) = (record.version.clone(), record.added.clone());
+        self.record(&name, record).await?;
+        self.dispatcher.deploy(program);
+        Ok(Deployed {
+            app: name,
+            version,
+            previous: live.map(|program| program.version().clone()),
+            added,
+            removed: before.difference(&declared).cloned().collect(),
+            is_changed: true,
+            metadata,
+        })
+    }
+
+    /// Takes an app away; calls under way end as they will. Its versions are kept. Returns the version that was live.
+    pub async fn stop(&self, app: &str) -> Result<Version, DeployError> {
+        let _one = self.one_at_a_time.lock().await;
+        let last = {
+            let apps = self.lock();
+            match find(&apps, app) {
+                Ok((name, entry)) => entry.history.last().map(|last| (name.clone(), last.clone())),
+                // Given when the host started: there is nothing on disk to change.
+                Err(error) => match self.dispatcher.program(app) {
+                    Some(program) => {
+                        self.dispatcher.retire(app);
+                        return Ok(program.version().clone());
+                    }
+                    None => return Err(error),
+                },
+            }
+        };
+        let (name, last) = last.expect("an entry has a record");
+        if !last.is_live() {
+            return Err(DeployError::Stopped { app: name });
+        }
+        let version = last.version.clone();
+        let record = Record { action: Action::Stop, at_ms: now_ms(), added: Vec::new(), message: None, ..last };
+        self.record(&name, record).await?;
+        self.dispatcher.retire(app);
+        Ok(version)
+    }
+
+    /// Returns an app's records, newest first.
+    pub fn history(&self, app: &str) -> Result<Vec<Record>, DeployError> {
+        let apps = self.lock();
+        let (_, entry) = find(&apps, app)?;
+        Ok(entry.history.newest_first().cloned().collect())
+    }
+
+    /// Returns every app, by name.
+    pub fn apps(&self) -> Vec<Status> {
+        let mut all: BTreeMap<AppName, Status> = BTreeMap::new();
+        for (app, entry) in self.lock().iter() {
+            let Some(record) = entry.history.last().cloned() else { continue };
+            let state = match &entry.failed {
+                Some(reason) => State::Failed { reason: reason.clone() },
+                None => State::Stopped,
+            };
+            let version = record.version.clone();
+            all.insert(app.clone(), Status { app: app.clone(), state, version, record: Some(record) });
+        }
+        for program in self.dispatcher.programs() {
+            let given = Status::given(&program);
+            let kept = all.remove(&given.app).and_then(|status| status.record);
+            let record = kept.filter(|record| record.version == given.version);
+            all.insert(given.app.clone(), Status { record, ..given });
+        }
+        all.into_values().collect()
+    }
+
+    /// Reads a component back and makes it ready, within its record's grants.
+    async fn ready(&self, record: &Record) -> Result<(Arc<Program>, Metadata), DeployError> {
+        let (files, digest) = (self.files.clone(), record.digest.clone());
+        let component = blocking(move || files.read(&digest)).await?;
+        let app = self.described(component).await?;
+        let program = self.loader.program(&app, &self.grants.and(&record.grants)?).await?;
+        Ok((program, app.metadata))
+    }
+
+    /// Returns the component with its description, which it gets where it lacks one.
+    async fn described(&self, component: ComponentBytes) -> Result<DescribedApp, DeployError> {
+        match Metadata::read(&component.bytes) {
+            Ok(metadata) => Ok(DescribedApp { component, metadata }),
+            Err(MetadataError::Missing) => {
+                let metadata = self.loader.describe(&component).await?;
+                let component = ComponentBytes::new(metadata.attach(&component.bytes))?;
+                Ok(DescribedApp { component, metadata })
+            }
+            Err(error) => Err(LoadError::from(error).into()),
+        }
+    }
+
+    /// Numbers a record and writes it; one that is no longer kept goes in the same transaction.
+    async fn record(&self, app: &AppName, mut record: Record) -> Result<(), StoreError> {
+        let mut history = self.lock().get(app).map(|entry| entry.history.clone()).unwrap_or_default();
+        record.number = history.next_number();
+        let value = serde_json::to_vec(&record).expect("records have string keys only");
+        let mut ops = vec![Op::Put { table: Table::Deployments, key: record::key(app, record.number), value }];
+        if let Some(old) = history.push(record) {
+            ops.push(Op::Delete { table: Table::Deployments, key: record::key(app, old.number) });
+        }
+        self.store.store()?.write(ops).await?;
+        self.lock().insert(app.clone(), Entry { history, failed: None });
+        Ok(())
+    }
+
+    /// Removes components that no record names any more.
+    async fn sweep(&self) {
+        let kept: HashSet<String> = {
+            let apps = self.lock();
+            apps.values().flat_map(|entry| entry.history.newest_first()).map(|record| record.digest.clone()).collect()
+        };
+        let files = self.files.clone();
+        blocking(move || files.sweep(&kept)).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, Entry>> {
+        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn find<'a>(apps: &'a BTreeMap<AppName, Entry>, app: &str) -> Result<(&'a AppName, &'a Entry), DeployError> {
+    apps.get_key_value(app).ok_or_else(|| DeployError::UnknownApp { app: app.chars().take(80).collect() })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -14,7 +14,7 @@ use super::suggest::closest;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, micros};
 use crate::ids::{AppName, CallId, FunctionId, NAME_LEN_MAX};
 use crate::limits;
-use crate::sandbox::log::LogSink;
+use crate::sandbox::log::{self, LogSink, printable};
 use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Services};
 
 /// What is to be run.
@@ -207,7 +207,25 @@ impl Dispatcher {
             attempt += 1;
         };
         receipt.wall_us = first_start.map_or(0, |start: Instant| micros(start.elapsed()));
+        if let Err(failure) = &result {
+            self.tell(id, &call, failure);
+        }
         Finished { id, result, receipt }
+    }
+
+    /// Writes why a call failed into the app's log: whoever looks there need not have kept the answer.
+    fn tell(&self, call: CallId, of: &Call, failure: &Failure) {
+        let (program, spec) = (&of.program, &of.program.functions()[of.function]);
+        let function = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        self.log.line(&log::Line {
+            call,
+            function: &function,
+            version: program.version(),
+            source: log::Source::System,
+            level: log::Level::Error,
+            message: &printable(&format!("failed [{}]: {failure}", failure.code)),
+            fields: &[],
+        });
     }
 
     /// Opens a map from outside.

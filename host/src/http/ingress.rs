@@ -10,12 +10,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::Backend;
 use super::routes::Routes;
 use super::stall::StallGuard;
-use crate::dispatch::Dispatcher;
 use crate::limits;
 
 /// Rest after `accept` failed for want of descriptors or memory.
@@ -49,9 +49,9 @@ pub struct Serving {
 
 impl Serving {
     /// Starts to accept connections.
-    pub fn start(ingress: Ingress, dispatcher: Arc<Dispatcher>) -> Self {
+    pub fn start(ingress: Ingress, backend: Backend) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(ingress, dispatcher, async {
+        let task = tokio::spawn(serve(ingress, backend, async {
             let _ = stopped.await;
         }));
         Self { stop, task }
@@ -66,10 +66,11 @@ impl Serving {
 
 /// Serves until `stop` is done, then lets requests under way finish within `DRAIN_TIMEOUT`. Dropping the future cuts all
 /// connections.
-async fn serve(ingress: Ingress, dispatcher: Arc<Dispatcher>, stop: impl Future<Output = ()>) {
+async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = ()>) {
     let permits = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
-    let routes = Arc::new(Routes::new(dispatcher));
+    let (closing, closed) = watch::channel(false);
+    let routes = Arc::new(Routes::new(backend, closed));
     let mut connections = JoinSet::new();
     let mut server = hyper::server::conn::http1::Builder::new();
     // Without a timer hyper's header timeout does nothing at all.
@@ -110,6 +111,8 @@ async fn serve(ingress: Ingress, dispatcher: Arc<Dispatcher>, stop: impl Future<
         });
     }
     drop(ingress.listener);
+    // Answers without an end of their own end now.
+    let _ = closing.send(true);
     if tokio::time::timeout(limits::DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections did not end in time and are cut off");
     }

@@ -7,9 +7,26 @@
 //! `HTTP_BODIES_BYTES_MAX` for all bodies together.
 
 mod body;
+mod control;
 mod ingress;
+mod lines;
 mod problem;
 mod routes;
 mod stall;
 
+use std::sync::Arc;
+
+use crate::deploy::Deployments;
+use crate::dispatch::Dispatcher;
+use crate::logs::Logs;
+
 pub use ingress::{Ingress, Serving};
+
+/// What the paths lead to.
+#[derive(Clone)]
+pub struct Backend {
+    pub dispatcher: Arc<Dispatcher>,
+    pub logs: Arc<Logs>,
+    /// None on a host whose apps come from elsewhere (`bireme dev`).
+    pub deployments: Option<Arc<Deployments>>,
+}

@@ -18,6 +18,8 @@ pub struct Problem {
     pub detail: String,
     pub causes: Vec<String>,
     pub allow: Option<&'static str>,
+    /// A member of its own in the document.
+    pub member: Option<(&'static str, serde_json::Value)>,
 }
 
 impl Problem {
@@ -26,7 +28,7 @@ impl Problem {
         // A code that only commands give is a slip of ours where a client can see it.
         let status = code.http_status().and_then(|status| StatusCode::from_u16(status).ok());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, code, detail: detail.into(), causes: Vec::new(), allow: None }
+        Self { status, code, detail: detail.into(), causes: Vec::new(), allow: None, member: None }
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
@@ -52,6 +54,9 @@ impl Problem {
         }
         if !self.causes.is_empty() {
             body["causes"] = json!(self.causes);
+        }
+        if let Some((name, value)) = self.member {
+            body[name] = value;
         }
         let mut response = Response::new(whole(body.to_string()));
         *response.status_mut() = self.status;

@@ -3,30 +3,32 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 
-use super::body::{ResponseBody, whole};
+use super::Backend;
+use super::body::{RequestBodies, ResponseBody, whole};
+use super::control::{Control, unknown_app};
 use super::problem::Problem;
 use crate::call::{JSON, Payload, Receipt};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher, closest};
-use crate::limits;
+use crate::dispatch::{Call, Dispatcher};
 
-type Answer = Result<Response<ResponseBody>, Problem>;
+pub(super) type Answer = Result<Response<ResponseBody>, Problem>;
 
 /// The paths of one host.
 pub struct Routes {
     dispatcher: Arc<Dispatcher>,
-    /// Bytes that bodies may still take.
-    bodies: Arc<Semaphore>,
+    control: Control,
+    bodies: Arc<RequestBodies>,
 }
 
 impl Routes {
-    pub fn new(dispatcher: Arc<Dispatcher>) -> Self {
-        Self { dispatcher, bodies: Arc::new(Semaphore::new(limits::HTTP_BODIES_BYTES_MAX)) }
+    /// `closing` turns true when the server is about to end.
+    pub fn new(backend: Backend, closing: watch::Receiver<bool>) -> Self {
+        let bodies = Arc::new(RequestBodies::new());
+        let dispatcher = backend.dispatcher.clone();
+        Self { dispatcher, control: Control::new(backend, bodies.clone(), closing), bodies }
     }
 
     /// Answers one request.
@@ -46,12 +48,8 @@ impl Routes {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match segments.as_slice() {
             ["healthz" | "readyz"] => get(&request, || Ok(text("ok\n"))),
-            ["api", "v1", "apps"] | [""] => get(&request, || Ok(json_body(&apps(&self.dispatcher)))),
-            ["api", "v1", "calls"] => get(&request, || Ok(json_body(&calls(&self.dispatcher)))),
-            ["api", ..] => {
-                let detail = format!("no `{path}` in the control API; it has /api/v1/apps and /api/v1/calls");
-                Err(Problem::not_found(detail))
-            }
+            [""] => get(&request, || Ok(json_body(&self.control.apps()))),
+            ["api", "v1", rest @ ..] => self.control.answer(rest, request).await,
             [app, function] => self.call(app, function, request).await,
             _ => Err(Problem::not_found(format!("nothing at `{path}`; functions are at /APP/FUNCTION"))),
         }
@@ -59,22 +57,15 @@ impl Routes {
 
     async fn call(&self, app: &str, function: &str, request: Request<Incoming>) -> Answer {
         let dispatcher = &self.dispatcher;
-        let Some(program) = dispatcher.program(app) else {
-            let programs = dispatcher.programs();
-            let names: Vec<&str> = programs.iter().map(|program| program.name().as_str()).collect();
-            let hint = match closest(app, names.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("deployed: {}", names.join(", ")),
-            };
-            return Err(Problem::not_found(format!("no app `{app}` is deployed; {hint}")));
-        };
+        let program = dispatcher.program(app).ok_or_else(|| unknown_app(dispatcher, app))?;
         let function = Dispatcher::find(&program, function)?;
         if request.method() != Method::POST {
             return Err(Problem::method("POST"));
         }
         let bytes_max = program.functions()[function].limits.input_bytes_max;
-        let _room = self.room(&request, bytes_max)?;
-        let input = read_input(request, bytes_max).await?;
+        check_media_type(request.headers())?;
+        let body = self.bodies.read(request, bytes_max, "the function's input limit").await?;
+        let input = Payload::json(body.bytes.clone());
         let version = program.version().clone();
         let finished = dispatcher.call(Call { program, function, input, depth: 0, deadline_max: None }).await;
 
@@ -95,59 +86,19 @@ impl Routes {
         }
         Ok(response)
     }
-
-    /// Takes room for a body, by its length or, without one, by the most that it may have.
-    fn room(&self, request: &Request<Incoming>, bytes_max: u64) -> Result<OwnedSemaphorePermit, Problem> {
-        let bytes = content_length(request.headers()).unwrap_or(bytes_max).min(bytes_max);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.bodies.clone().try_acquire_many_owned(bytes).map_err(|_| {
-            let detail = "the host holds as many request bodies as it may; try again later";
-            Problem::new(Code::Overloaded, detail)
-        })
-    }
 }
 
-/// The length that a request's head gives its body.
-fn content_length(headers: &http::HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Reads a body within the function's input limit and the host's patience.
-async fn read_input(request: Request<Incoming>, bytes_max: u64) -> Result<Payload, Problem> {
-    let too_large = || {
-        let detail = format!("the body is over the function's input limit of {bytes_max} bytes");
-        Problem::new(Code::InputTooLarge, detail)
-    };
-    let (head, body) = request.into_parts();
-    let content_type = match head.headers.get(header::CONTENT_TYPE) {
-        None => JSON.to_owned(),
-        Some(value) => {
-            let value = value.to_str().unwrap_or_default();
-            let essence = value.split(';').next().unwrap_or_default().trim();
-            // A form is what `curl -d` says when it is not told otherwise; the body is judged by the function's decoder.
-            if !matches!(essence, JSON | "text/json" | "application/x-www-form-urlencoded" | "")
-                && !essence.ends_with("+json")
-            {
-                let detail = format!("functions take JSON, not `{essence}`; send `content-type: {JSON}`");
-                return Err(Problem::new(Code::UnsupportedMediaType, detail));
-            }
-            JSON.to_owned()
-        }
-    };
-    // Refused by its length before a byte is read.
-    if content_length(&head.headers).is_some_and(|length| length > bytes_max) {
-        return Err(too_large());
+/// Checks what a body is said to be; functions take JSON.
+fn check_media_type(headers: &http::HeaderMap) -> Result<(), Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    // A form is what `curl -d` says when it is not told otherwise; the body is judged by the function's decoder.
+    let is_json = matches!(essence, JSON | "text/json" | "application/x-www-form-urlencoded" | "");
+    if is_json || essence.ends_with("+json") {
+        return Ok(());
     }
-    let limited = Limited::new(body, usize::try_from(bytes_max).unwrap_or(usize::MAX));
-    match tokio::time::timeout(limits::HTTP_BODY_TIMEOUT, limited.collect()).await {
-        Ok(Ok(collected)) => Ok(Payload { content_type, data: collected.to_bytes() }),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::new(Code::BodyUnreadable, format!("the body could not be read: {error}"))),
-        Err(_) => {
-            let detail = format!("the body did not arrive within {:?}", limits::HTTP_BODY_TIMEOUT);
-            Err(Problem::new(Code::BodyTimeout, detail))
-        }
-    }
+    let detail = format!("functions take JSON, not `{essence}`; send `content-type: {JSON}`");
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 
 /// Wants exactly one `Host`, and on a loopback listener one that is loopback: a page in the user's browser whose name was
@@ -188,7 +139,8 @@ fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn get<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer {
+/// Answers a `GET` or `HEAD`.
+pub(super) fn get<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer {
     if matches!(*request.method(), Method::GET | Method::HEAD) { answer() } else { Err(Problem::method("GET, HEAD")) }
 }
 
@@ -196,7 +148,8 @@ fn text(body: &'static str) -> Response<ResponseBody> {
     Response::new(whole(body))
 }
 
-fn json_body(value: &serde_json::Value) -> Response<ResponseBody> {
+/// A response of JSON.
+pub(super) fn json_body(value: &serde_json::Value) -> Response<ResponseBody> {
     let mut response = Response::new(whole(value.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
@@ -205,39 +158,6 @@ fn json_body(value: &serde_json::Value) -> Response<ResponseBody> {
 fn receipt_header(receipt: &Receipt) -> HeaderValue {
     let json = serde_json::to_string(receipt).expect("a receipt has string keys only");
     HeaderValue::from_str(&json).expect("numbers and ASCII names only")
-}
-
-fn apps(dispatcher: &Dispatcher) -> serde_json::Value {
-    let apps: Vec<_> = dispatcher
-        .programs()
-        .iter()
-        .map(|program| {
-            let functions: Vec<_> = program
-                .metadata()
-                .functions
-                .iter()
-                .map(|function| json!({ "name": function.name, "doc": function.doc, "route": format!("POST /{}/{}", program.name(), function.name) }))
-                .collect();
-            json!({ "name": program.name(), "version": program.version(), "functions": functions })
-        })
-        .collect();
-    json!({ "apps": apps })
-}
-
-fn calls(dispatcher: &Dispatcher) -> serde_json::Value {
-    let calls: Vec<_> = dispatcher
-        .live()
-        .iter()
-        .map(|(id, call)| {
-            json!({
-                "id": id,
-                "function": call.function.to_string(),
-                "depth": call.depth,
-                "since_ms": u64::try_from(call.since.elapsed().as_millis()).unwrap_or(u64::MAX),
-            })
-        })
-        .collect();
-    json!({ "calls": calls })
 }
 
 #[cfg(test)]

@@ -33,6 +33,15 @@ impl Grants {
         Ok(grants)
     }
 
+    /// Returns these grants and those of `values`.
+    pub fn and(&self, values: &[String]) -> Result<Self, PolicyError> {
+        let mut all = self.clone();
+        let more = Self::parse(values)?;
+        all.named.extend(more.named);
+        all.literal.extend(more.literal);
+        Ok(all)
+    }
+
     /// Returns whether `origin` may have private addresses.
     pub(super) fn holds(&self, origin: &Origin) -> bool {
         self.literal.contains(origin)

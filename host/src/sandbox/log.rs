@@ -23,7 +23,7 @@ const FIELD_OVERHEAD_BYTES: usize = 8;
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Trace,
@@ -47,12 +47,15 @@ impl Level {
 }
 
 /// Where a line came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
+    /// `log::info!` and its like.
     Log,
     Stdout,
     Stderr,
+    /// The host: why the call failed.
+    System,
 }
 
 /// One line, as it goes to a sink.

@@ -157,6 +157,18 @@ impl Store {
         Ok(table.get(key).map_err(read_error)?.is_some())
     }
 
+    /// Returns all keys and values of a table, in order. For small tables, at start.
+    pub fn entries(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let read = self.db.begin_read().map_err(read_error)?;
+        let table = read.open_table(table.definition()).map_err(read_error)?;
+        let mut entries = Vec::new();
+        for entry in table.range::<&[u8]>(..).map_err(read_error)? {
+            let (key, value) = entry.map_err(read_error)?;
+            entries.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(entries)
+    }
+
     /// Returns up to `limit` keys with `prefix`, in order, those behind `after` if it is given. Reads no more than these.
     pub fn keys(
         &self,

@@ -13,6 +13,7 @@ const ORDER: &[&str] = &[
     "http",
     "deploy",
     "dispatch",
+    "logs",
     "sandbox",
     "inference",
     "worker",

@@ -132,7 +132,7 @@ impl Demo {
         let ingress = self.bind().await?;
         let address = ingress.address();
         host.own_listeners.insert(address);
-        let server = Serving::start(ingress, host.dispatcher.clone());
+        let server = Serving::start(ingress, host.backend(false));
         stage(&format!("asking over HTTP at http://{address}/docs-search/search"));
         let is_rust = self.docs.is_none() && self.site.is_none();
         let answers = questions::ask(address, &self.questions, is_rust).await?;

@@ -71,7 +71,7 @@ impl Dev {
         // Each save makes other code: what is compiled here is not worth keeping.
         let artifacts = tempfile::tempdir()?;
         config.directories.artifacts = artifacts.path().to_owned();
-        let host = Host::build(config, StderrLog::new(Level::Info))?;
+        let host = Host::build(config, StderrLog::with_failures(Level::Info))?;
         host.store.open_now()?;
         let mut inputs =
             Inputs { watch: Watch::start(&self.app)?, keys: keys::read(), signals: StopSignals::listen()? };
@@ -79,7 +79,7 @@ impl Dev {
         let ingress = serve::bind(listen).await?;
         let address = ingress.address();
         host.own_listeners.insert(address);
-        let server = Serving::start(ingress, host.dispatcher.clone());
+        let server = Serving::start(ingress, host.backend(false));
         if global.json {
             output::line(&serde_json::json!({ "listening": address.to_string() }).to_string());
         } else {

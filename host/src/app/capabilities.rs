@@ -1,0 +1,113 @@
+//! What an app may do beyond computing, as its functions declare it, and how two versions differ in it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::metadata::Metadata;
+
+/// The kinds of things that a function declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// An origin that it reaches over HTTP, or a `$name` for one.
+    Outbound,
+    /// A model that it runs inference on.
+    Model,
+}
+
+impl Kind {
+    const ALL: [Kind; 2] = [Kind::Outbound, Kind::Model];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Kind::Outbound => "outbound",
+            Kind::Model => "model",
+        }
+    }
+}
+
+/// One thing that an app may do. As text: `outbound:https://api.example.com`, `model:all-minilm-l6-v2`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Capability {
+    pub kind: Kind,
+    pub name: String,
+}
+
+/// A text that is no capability.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is no capability; one is `outbound:ORIGIN` or `model:NAME`")]
+pub struct CapabilityError {
+    text: String,
+}
+
+/// Returns what an app declares, all its functions together: they call each other, so one's reach is another's.
+pub fn of(metadata: &Metadata) -> BTreeSet<Capability> {
+    let mut all = BTreeSet::new();
+    for function in &metadata.functions {
+        let attributes = &function.attributes;
+        for (kind, names) in [(Kind::Outbound, &attributes.outbound), (Kind::Model, &attributes.models)] {
+            all.extend(names.iter().map(|name| Capability { kind, name: name.clone() }));
+        }
+    }
+    all
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind.as_str(), self.name)
+    }
+}
+
+impl FromStr for Capability {
+    type Err = CapabilityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split_once(':')
+            .filter(|(_, name)| !name.is_empty())
+            .and_then(|(kind, name)| {
+                let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+                Some(Self { kind, name: name.to_owned() })
+            })
+            .ok_or_else(|| CapabilityError { text: text.to_owned() })
+    }
+}
+
+impl TryFrom<String> for Capability {
+    type Error = CapabilityError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Capability> for String {
+    fn from(capability: Capability) -> String {
+        capability.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_taken_together_and_text_reads_back() {
+        let metadata = Metadata::parse(
+            br#"{"format":1,"app":{"name":"a"},"functions":[
+                {"name":"f","input":{},"output":{},"attributes":{"outbound":["$site","https://a.example"],"models":["m"]}},
+                {"name":"g","input":{},"output":{},"attributes":{"outbound":["$site"]}}]}"#,
+        )
+        .unwrap();
+        let texts: Vec<String> = of(&metadata).iter().map(Capability::to_string).collect();
+        assert_eq!(texts, ["outbound:$site", "outbound:https://a.example", "model:m"]);
+        for text in texts {
+            assert_eq!(text.parse::<Capability>().unwrap().to_string(), text);
+        }
+        for bad in ["", "outbound", "outbound:", "root:x"] {
+            assert!(bad.parse::<Capability>().is_err(), "{bad}");
+        }
+    }
+}

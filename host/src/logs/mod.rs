@@ -1,0 +1,230 @@
+//! The latest log lines of each app, for whoever asks: by filter, and as they come.
+//!
+//! Not here: what a line is and how a call's log is bounded (`sandbox::log`).
+//!
+//! Invariants: each app keeps its own newest `APP_BYTES_MAX`, so a flood of one loses nothing of another; who follows sees
+//! each line once, in order, and is told how many were lost if it reads too slowly. Kept in memory: a restart forgets them.
+
+mod query;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::ids::{AppName, CallId, FunctionName, Version};
+use crate::sandbox::log::{Line, LogSink};
+
+pub use self::query::Query;
+pub use crate::sandbox::log::{Level, Source};
+
+/// What is kept of one app.
+const APP_BYTES_MAX: usize = 4 << 20;
+/// What a line costs besides its text.
+const LINE_OVERHEAD_BYTES: usize = 128;
+/// Lines that one follower may be behind.
+const BEHIND_MAX: usize = 4_096;
+
+/// One kept line.
+#[derive(Debug, Serialize)]
+pub struct Record {
+    /// Increases with every line of the host.
+    pub number: u64,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    pub app: AppName,
+    pub function: FunctionName,
+    pub version: Version,
+    pub call: CallId,
+    pub source: Source,
+    pub level: Level,
+    pub message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(String, String)>,
+}
+
+impl Record {
+    fn bytes(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(key, value)| key.len() + value.len()).sum();
+        LINE_OVERHEAD_BYTES + self.message.len() + fields
+    }
+}
+
+/// The lines of one host. Passes each on to another sink, too.
+pub struct Logs {
+    next: Arc<dyn LogSink>,
+    kept: Mutex<Kept>,
+    lines: broadcast::Sender<Arc<Record>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    number: u64,
+    apps: BTreeMap<AppName, App>,
+}
+
+#[derive(Default)]
+struct App {
+    bytes: usize,
+    lines: VecDeque<Arc<Record>>,
+}
+
+impl Logs {
+    /// Keeps lines and passes them on to `next`.
+    pub fn new(next: Arc<dyn LogSink>) -> Arc<Self> {
+        Arc::new(Self { next, kept: Mutex::default(), lines: broadcast::Sender::new(BEHIND_MAX) })
+    }
+
+    /// Returns the kept lines that `query` wants, oldest first.
+    pub fn read(&self, query: &Query) -> Vec<Arc<Record>> {
+        Self::select(&self.lock(), query)
+    }
+
+    /// Returns the kept lines that `query` wants and those that will come, without a gap between them.
+    pub fn follow(&self, query: Query) -> (Vec<Arc<Record>>, Follow) {
+        let kept = self.lock();
+        // Lines are sent under the same lock.
+        let lines = self.lines.subscribe();
+        (Self::select(&kept, &query), Follow { lines, query })
+    }
+
+    fn select(kept: &Kept, query: &Query) -> Vec<Arc<Record>> {
+        let apps = kept.apps.iter().filter(|(app, _)| query.app.as_ref().is_none_or(|wanted| wanted == *app));
+        let mut found: Vec<Arc<Record>> =
+            apps.flat_map(|(_, app)| &app.lines).filter(|line| query.wants(line)).cloned().collect();
+        found.sort_unstable_by_key(|line| line.number);
+        if let Some(tail) = query.tail {
+            found.drain(..found.len().saturating_sub(tail));
+        }
+        found
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LogSink for Logs {
+    fn line(&self, line: &Line<'_>) {
+        let mut record = Record {
+            number: 0,
+            at_ms: now_ms(),
+            app: line.function.app.clone(),
+            function: line.function.function.clone(),
+            version: line.version.clone(),
+            call: line.call,
+            source: line.source,
+            level: line.level,
+            message: line.message.to_owned(),
+            fields: line.fields.to_vec(),
+        };
+        {
+            let mut kept = self.lock();
+            kept.number += 1;
+            record.number = kept.number;
+            let record = Arc::new(record);
+            let app = kept.apps.entry(record.app.clone()).or_default();
+            app.bytes += record.bytes();
+            app.lines.push_back(record.clone());
+            while app.bytes > APP_BYTES_MAX
+                && let Some(oldest) = app.lines.pop_front()
+            {
+                app.bytes -= oldest.bytes();
+            }
+            // Nobody listens most of the time, which is no error.
+            let _ = self.lines.send(record);
+        }
+        self.next.line(line);
+    }
+}
+
+/// Lines as they come.
+pub struct Follow {
+    lines: broadcast::Receiver<Arc<Record>>,
+    query: Query,
+}
+
+/// What comes to a follower.
+#[derive(Debug)]
+pub enum Followed {
+    Line(Arc<Record>),
+    /// Lines (of any filter) that were lost because they were read too slowly.
+    Lost(u64),
+}
+
+impl Follow {
+    /// Waits for the next line that is wanted; `None` once the host ends. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Followed> {
+        loop {
+            match self.lines.recv().await {
+                Ok(line) if self.query.wants(&line) => return Some(Followed::Line(line)),
+                Ok(_) => {}
+                Err(RecvError::Lagged(lost)) => return Some(Followed::Lost(lost)),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::FunctionId;
+    use crate::sandbox::log::NoLog;
+
+    fn write(logs: &Logs, app: &str, message: &str) {
+        let function = FunctionId { app: AppName::new(app).unwrap(), function: FunctionName::new("f").unwrap() };
+        logs.line(&Line {
+            call: CallId::generate(),
+            function: &function,
+            version: &Version::of_digest(&[0; 32]),
+            source: Source::Log,
+            level: Level::Info,
+            message,
+            fields: &[],
+        });
+    }
+
+    fn messages(lines: &[Arc<Record>]) -> Vec<&str> {
+        lines.iter().map(|line| line.message.as_str()).collect()
+    }
+
+    #[test]
+    fn a_flood_of_one_app_loses_nothing_of_another() {
+        let logs = Logs::new(Arc::new(NoLog));
+        write(&logs, "quiet", "here");
+        for _ in 0..10_000 {
+            write(&logs, "loud", &"x".repeat(1_000));
+        }
+        let quiet = Query { app: Some(AppName::new("quiet").unwrap()), ..Query::default() };
+        assert_eq!(messages(&logs.read(&quiet)), ["here"]);
+        let kept: usize = logs.read(&Query::default()).iter().map(|line| line.bytes()).sum();
+        assert!(kept <= APP_BYTES_MAX + LINE_OVERHEAD_BYTES + 4, "{kept}");
+        let last = Query { tail: Some(3), ..Query::default() };
+        assert_eq!(logs.read(&last).len(), 3);
+    }
+
+    #[tokio::test]
+    async fn who_follows_misses_nothing_or_is_told_how_much() {
+        let logs = Logs::new(Arc::new(NoLog));
+        write(&logs, "a", "before");
+        let (kept, mut follow) = logs.follow(Query { app: Some(AppName::new("a").unwrap()), ..Query::default() });
+        write(&logs, "b", "of another");
+        write(&logs, "a", "after");
+        assert_eq!(messages(&kept), ["before"]);
+        let Some(Followed::Line(line)) = follow.next().await else { panic!("a line") };
+        assert_eq!(line.message, "after");
+        for _ in 0..=BEHIND_MAX {
+            write(&logs, "a", "more");
+        }
+        assert!(matches!(follow.next().await, Some(Followed::Lost(1))));
+    }
+}
