@@ -30,9 +30,39 @@ pub struct Attributes {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retries: Option<u32>,
+    pub retries: Option<Retries>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     pub outbound: &'static [&'static str],
     pub models: &'static [&'static str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub secrets: &'static [&'static str],
+}
+
+/// How a failed call is tried again.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Retries {
+    Count(u32),
+    Spaced {
+        max: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        backoff: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        initial_ms: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_delay_ms: Option<u64>,
+    },
+}
+
+/// When the host calls the function by itself.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Schedule {
+    Cron { cron: &'static str, tz: &'static str },
+    Period { period_ms: u64 },
 }
 
 /// One function.

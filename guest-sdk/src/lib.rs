@@ -90,7 +90,7 @@ pub mod __private {
 
     pub use crate::arguments::{Arguments, ArgumentsWriter};
     pub use crate::call::call;
-    pub use crate::entry::{App, Attributes, Entry, Fallible, encode_output};
+    pub use crate::entry::{App, Attributes, Entry, Fallible, Retries, Schedule, encode_output};
     pub use crate::map::map;
     pub use crate::schemas::{Schemas, SchemasBuilder};
 }

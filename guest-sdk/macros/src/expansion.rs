@@ -1,11 +1,11 @@
 //! The code beside an author's function: its entry in the app, and `call` and `map`.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{ItemFn, Type};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, Retries, Schedule};
 use crate::signature::{Parameter, Returned, Signature};
 
 /// Writes everything that stands beside the function.
@@ -30,6 +30,43 @@ fn option(value: Option<TokenStream>) -> TokenStream {
     value.map_or_else(|| quote!(::core::option::Option::None), |value| quote!(::core::option::Option::Some(#value)))
 }
 
+fn number<T: ToTokens>(value: Option<T>) -> TokenStream {
+    option(value.map(|value| quote!(#value)))
+}
+
+/// The attributes as a constant.
+pub fn declared(attributes: &Attributes) -> TokenStream {
+    let timeout_ms = number(attributes.timeout_ms);
+    let memory_bytes = number(attributes.memory_bytes);
+    let concurrency = number(attributes.concurrency);
+    let retries = option(attributes.retries.map(|retries| match retries {
+        Retries::Count(count) => quote!(::bireme_sdk::__private::Retries::Count(#count)),
+        Retries::Spaced { max, backoff, initial_ms, max_delay_ms } => {
+            let (backoff, initial_ms, max_delay_ms) = (number(backoff), number(initial_ms), number(max_delay_ms));
+            quote!(::bireme_sdk::__private::Retries::Spaced {
+                max: #max, backoff: #backoff, initial_ms: #initial_ms, max_delay_ms: #max_delay_ms,
+            })
+        }
+    }));
+    let schedule = option(attributes.schedule.as_ref().map(|schedule| match schedule {
+        Schedule::Cron { cron, tz } => quote!(::bireme_sdk::__private::Schedule::Cron { cron: #cron, tz: #tz }),
+        Schedule::Period { period_ms } => quote!(::bireme_sdk::__private::Schedule::Period { period_ms: #period_ms }),
+    }));
+    let (outbound, models, secrets) = (&attributes.outbound, &attributes.models, &attributes.secrets);
+    quote! {
+        ::bireme_sdk::__private::Attributes {
+            timeout_ms: #timeout_ms,
+            memory_bytes: #memory_bytes,
+            retries: #retries,
+            concurrency: #concurrency,
+            schedule: #schedule,
+            outbound: &[#(#outbound),*],
+            models: &[#(#models),*],
+            secrets: &[#(#secrets),*],
+        }
+    }
+}
+
 fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> TokenStream {
     let ident = &function.sig.ident;
     let name = ident.unraw().to_string();
@@ -43,10 +80,7 @@ fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> T
         Returned::Value(_) => quote!(#ident(#(#locals),*)),
         Returned::Result { .. } => quote!(#ident(#(#locals),*)?),
     };
-    let timeout_ms = option(attributes.timeout_ms.map(|value| quote!(#value)));
-    let memory_bytes = option(attributes.memory_bytes.map(|value| quote!(#value)));
-    let retries = option(attributes.retries.map(|value| quote!(#value)));
-    let (outbound, models) = (&attributes.outbound, &attributes.models);
+    let attributes = declared(attributes);
     quote! {
         const _: () = {
             fn __run(input: &[u8]) -> ::bireme_sdk::Result<::std::vec::Vec<u8>> {
@@ -74,13 +108,7 @@ fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> T
                     source: ::core::concat!(::core::file!(), ":", ::core::line!()),
                     doc: #doc,
                     parameters: &[#(#names),*],
-                    attributes: ::bireme_sdk::__private::Attributes {
-                        timeout_ms: #timeout_ms,
-                        memory_bytes: #memory_bytes,
-                        retries: #retries,
-                        outbound: &[#(#outbound),*],
-                        models: &[#(#models),*],
-                    },
+                    attributes: #attributes,
                     run: __run,
                     schemas: __schemas,
                 }

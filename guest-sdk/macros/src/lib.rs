@@ -35,8 +35,18 @@ use crate::signature::Signature;
 /// | `timeout = "10s"` | all the time of one attempt; `ms`, `s`, `m`, `h`; 1ms to 24h | the host's default |
 /// | `memory = "64MiB"` | the most linear memory; `KiB`, `MiB`, `GiB`; 1MiB to 4GiB | the host's default |
 /// | `retries = 2` | further attempts after a failure that is not terminal; 0 to 100 | the host's default |
+/// | `retries(max = 3, backoff = 2.0, initial = "1s", max_delay = "60s")` | the same with a spacing of its own: the first wait, its factor from one to the next (1 to 10), the longest (up to 1h); half of each wait is random | 1s, doubled each time, up to 60s |
+/// | `concurrency = 4` | the most calls of this function at a time on one host; further ones wait in the queue; 1 to 1000 | no limit of its own |
+/// | `schedule = cron("0 6 * * MON", tz = "Europe/Stockholm")` | when the host calls it by itself: minute, hour, day of the month, month, day of the week, in a time zone (`UTC` if none is given) | never |
+/// | `schedule = period("15m")` | the same, again and again from the start of the host; 1s to 720h | never |
 /// | `outbound = ["https://api.example.com", "$site"]` | origins that the function may reach over HTTP; a `$name` is an origin that the operator grants | none |
 /// | `models = ["all-minilm-l6-v2"]` | models that the function may use | none |
+/// | `secrets = ["API_KEY"]` | secrets that the operator gives, read as environment variables: `std::env::var("API_KEY")` | none |
+///
+/// A scheduled function is called without an input, so all of its parameters are `Option`s.
+///
+/// A function of limited `concurrency` that calls itself waits for a place that only it can free: such a call fails as
+/// `overloaded` when the caller's own time is over. Give it one place for each level, or no limit.
 #[proc_macro_attribute]
 pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let function: ItemFn = match syn::parse(item.clone()) {

@@ -8,6 +8,9 @@ const SIZE_BYTES: [Unit; 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 
 
 const TIMEOUT_MS_MIN: u64 = 1;
 const TIMEOUT_MS_MAX: u64 = 24 * 3_600_000;
+const PERIOD_MS_MIN: u64 = 1_000;
+const PERIOD_MS_MAX: u64 = 30 * 24 * 3_600_000;
+const RETRY_DELAY_MS_MAX: u64 = 3_600_000;
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
@@ -15,6 +18,18 @@ const MEMORY_BYTES_MAX: u64 = 4 << 30;
 pub fn timeout_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"10s\"")?;
     within(text, value, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, "a timeout goes from 1ms to 24h")
+}
+
+/// Reads the time between two calls of a schedule; the error is a sentence for the author.
+pub fn period_ms(text: &str) -> Result<u64, String> {
+    let value = read(text, &TIME_MS, "a time such as \"15m\"")?;
+    within(text, value, PERIOD_MS_MIN, PERIOD_MS_MAX, "a period goes from 1s to 720h")
+}
+
+/// Reads a wait before another attempt; the error is a sentence for the author.
+pub fn retry_delay_ms(text: &str) -> Result<u64, String> {
+    let value = read(text, &TIME_MS, "a time such as \"1s\"")?;
+    within(text, value, 0, RETRY_DELAY_MS_MAX, "a delay goes from 0s to 1h")
 }
 
 /// Reads a memory limit; the error is a sentence for the author.

@@ -1,0 +1,174 @@
+//! `schedule = cron("0 6 * * MON", tz = "Europe/Stockholm")` and `schedule = period("15m")`.
+//!
+//! What can be seen without a calendar or a table of time zones is checked here; the host checks the rest.
+
+use syn::spanned::Spanned;
+use syn::{Error, Expr, ExprCall, LitStr, Meta};
+
+use super::values::{string, value};
+use crate::units;
+
+const EXAMPLE: &str = "cron(\"0 6 * * MON\", tz = \"Europe/Stockholm\")";
+const CRON_EXAMPLE: &str = "\"0 6 * * MON\"";
+
+/// When the host calls the function by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Schedule {
+    /// At the times of a cron pattern of five fields, in a time zone of the IANA database.
+    Cron { cron: String, tz: String },
+    /// Again and again, counted from the start of the host.
+    Period { period_ms: u64 },
+}
+
+/// One field of a pattern: its name, its range, the names that stand for numbers.
+struct Field {
+    name: &'static str,
+    min: u32,
+    max: u32,
+    names: &'static [&'static str],
+}
+
+const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const DAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+
+const FIELDS: [Field; 5] = [
+    Field { name: "minute", min: 0, max: 59, names: &[] },
+    Field { name: "hour", min: 0, max: 23, names: &[] },
+    Field { name: "day of the month", min: 1, max: 31, names: &[] },
+    Field { name: "month", min: 1, max: 12, names: MONTHS },
+    Field { name: "day of the week", min: 0, max: 7, names: DAYS },
+];
+
+impl Schedule {
+    /// Reads either form.
+    pub fn read(meta: &Meta) -> syn::Result<Self> {
+        let expression = value(meta, EXAMPLE)?;
+        let wrong = || Error::new(expression.span(), format!("expected `{EXAMPLE}` or `period(\"15m\")`"));
+        let Expr::Call(call) = expression else { return Err(wrong()) };
+        match &*call.func {
+            Expr::Path(path) if path.path.is_ident("cron") => Self::cron(call),
+            Expr::Path(path) if path.path.is_ident("period") => Self::period(call),
+            _ => Err(wrong()),
+        }
+    }
+
+    fn cron(call: &ExprCall) -> syn::Result<Self> {
+        let mut arguments = call.args.iter();
+        let Some(pattern) = arguments.next() else {
+            return Err(Error::new(call.span(), format!("`cron` needs a pattern, such as {CRON_EXAMPLE}")));
+        };
+        let pattern = string(pattern, CRON_EXAMPLE)?;
+        check_pattern(pattern)?;
+        let mut tz = None;
+        for argument in arguments {
+            match argument {
+                Expr::Assign(pair) if matches!(&*pair.left, Expr::Path(path) if path.path.is_ident("tz")) => {
+                    let zone = string(&pair.right, "\"Europe/Stockholm\"")?;
+                    check_zone(zone)?;
+                    if tz.replace(zone.value()).is_some() {
+                        return Err(Error::new(pair.span(), "`tz` is given twice; keep one"));
+                    }
+                }
+                other => {
+                    return Err(Error::new(other.span(), "besides its pattern `cron` takes `tz = \"…\"` only"));
+                }
+            }
+        }
+        let fields: Vec<String> = pattern.value().split_ascii_whitespace().map(str::to_ascii_uppercase).collect();
+        Ok(Self::Cron { cron: fields.join(" "), tz: tz.unwrap_or_else(|| "UTC".to_owned()) })
+    }
+
+    fn period(call: &ExprCall) -> syn::Result<Self> {
+        let mut arguments = call.args.iter();
+        match (arguments.next(), arguments.next()) {
+            (Some(period), None) => {
+                let text = string(period, "\"15m\"")?;
+                let period_ms = units::period_ms(&text.value()).map_err(|message| Error::new(text.span(), message))?;
+                Ok(Self::Period { period_ms })
+            }
+            _ => Err(Error::new(call.span(), "`period` takes one time, such as `period(\"15m\")`")),
+        }
+    }
+}
+
+fn check_pattern(literal: &LitStr) -> syn::Result<()> {
+    let text = literal.value();
+    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+    if fields.len() != FIELDS.len() {
+        let message = format!(
+            "`{text}` has {} fields; a pattern has five: minute, hour, day of the month, month, day of the week",
+            fields.len()
+        );
+        return Err(Error::new(literal.span(), message));
+    }
+    for (field, text) in FIELDS.iter().zip(fields) {
+        for item in text.split(',') {
+            field.check(item).map_err(|reason| Error::new(literal.span(), format!("{}: {reason}", field.name)))?;
+        }
+    }
+    Ok(())
+}
+
+impl Field {
+    /// One item of the field's list: `*`, `3`, `1-5`, each perhaps with `/2` behind it.
+    fn check(&self, item: &str) -> Result<(), String> {
+        // The last day, the nearest weekday, the nth day of the week: for the host to read.
+        if item.contains(['L', 'l', 'W', 'w', '#']) && !self.names.contains(&item.to_ascii_uppercase().as_str()) {
+            return Ok(());
+        }
+        let (range, step) = match item.split_once('/') {
+            Some((range, step)) => (range, Some(step)),
+            None => (item, None),
+        };
+        if let Some(step) = step {
+            match step.parse::<u32>() {
+                Ok(step) if (1..=self.max).contains(&step) => {}
+                _ => return Err(format!("`{item}` has a step that is not from 1 to {}", self.max)),
+            }
+        }
+        if matches!(range, "*" | "?") {
+            return Ok(());
+        }
+        match range.split_once('-') {
+            Some((first, last)) => {
+                if self.number(first)? > self.number(last)? {
+                    return Err(format!("`{range}` ends before it begins"));
+                }
+            }
+            None => {
+                self.number(range)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&self, text: &str) -> Result<u32, String> {
+        if let Some(position) = self.names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
+            return Ok(u32::try_from(position).unwrap_or(0) + self.min);
+        }
+        match text.parse::<u32>() {
+            Ok(number) if (self.min..=self.max).contains(&number) => Ok(number),
+            _ if self.names.is_empty() => Err(format!("`{text}` is not from {} to {}", self.min, self.max)),
+            _ => Err(format!(
+                "`{text}` is neither from {} to {} nor one of {}",
+                self.min,
+                self.max,
+                self.names.join(", ")
+            )),
+        }
+    }
+}
+
+fn check_zone(literal: &LitStr) -> syn::Result<()> {
+    let zone = literal.value();
+    let is_name = !zone.is_empty()
+        && zone.len() <= 64
+        && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'-' | b'+'))
+        && !zone.starts_with('/')
+        && !zone.ends_with('/');
+    if is_name {
+        return Ok(());
+    }
+    let message = format!("`{zone}` is not the name of a time zone, such as `Europe/Stockholm` or `UTC`");
+    Err(Error::new(literal.span(), message))
+}
