@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::inference::{InferenceConfig, WorkerProgram};
 use crate::limits::BatchLimits;
 use crate::outbound::{Grants, PolicyError};
+use crate::provisions::{ProvisionError, Provisions};
 use crate::sandbox::EngineConfig;
 
 /// A configuration that cannot be used.
@@ -16,6 +17,8 @@ pub enum ConfigError {
     NoHome,
     #[error("a grant cannot be used")]
     Grant(#[from] PolicyError),
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
     #[error(
         "`{listen}` is reachable from other machines, and this version has no access control; listen on 127.0.0.1 behind a proxy that has"
     )]
@@ -53,6 +56,8 @@ impl Directories {
 pub struct Config {
     pub directories: Directories,
     pub grants: Grants,
+    /// Secrets and configuration values for the apps.
+    pub provisions: Provisions,
     pub engine: EngineConfig,
     pub inference: InferenceConfig,
 }
@@ -66,7 +71,13 @@ impl Config {
             batch_limits: BatchLimits::default(),
             noop_model: false,
         };
-        Ok(Self { directories, grants: Grants::parse(grants)?, engine: EngineConfig::default(), inference })
+        Ok(Self {
+            directories,
+            grants: Grants::parse(grants)?,
+            provisions: Provisions::default(),
+            engine: EngineConfig::default(),
+            inference,
+        })
     }
 }
 

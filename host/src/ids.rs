@@ -110,7 +110,7 @@ name! {
 }
 
 /// One function of one app, written `app::function`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct FunctionId {
     pub app: AppName,
     pub function: FunctionName,

@@ -27,6 +27,8 @@ pub mod app;
 
 pub mod call;
 pub mod config;
+pub mod provisions;
+
 pub mod ids;
 pub mod limits;
 pub mod telemetry;

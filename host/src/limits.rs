@@ -54,6 +54,17 @@ pub const KV_VALUE_BYTES_MAX: usize = 8 << 20;
 /// Keys that one `list-keys` returns.
 pub const KV_LIST_KEYS_MAX: usize = 1_000;
 
+/// Bytes of one secret's value.
+pub const SECRET_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a file of secrets.
+pub const SECRETS_FILE_BYTES_MAX: u64 = MIB;
+/// Secrets that one function can declare.
+pub const SECRETS_PER_FUNCTION_MAX: usize = 64;
+/// Bytes of a configuration value's key.
+pub const CONFIG_KEY_BYTES_MAX: usize = 256;
+/// Bytes of a configuration value.
+pub const CONFIG_VALUE_BYTES_MAX: usize = 64 << 10;
+
 /// Largest component that the host compiles.
 pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
 /// Largest metadata document.
@@ -75,14 +86,15 @@ pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What one function may take, after its attributes met the host's defaults and ceilings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FunctionLimits {
     /// Sum of the instance's linear memories.
     pub memory_bytes_max: u64,
     /// Wall clock of one attempt, whatever it is doing.
     pub timeout: Duration,
-    /// Attempts after the first.
-    pub retries_max: u32,
+    pub retries: RetryPolicy,
+    /// Calls of the function at a time on this host; none: as many as there are slots.
+    pub concurrency_max: Option<u32>,
     pub input_bytes_max: u64,
     pub output_bytes_max: u64,
     /// Kept log (lines, stdout and stderr together).
@@ -96,12 +108,33 @@ impl Default for FunctionLimits {
         Self {
             memory_bytes_max: 128 * MIB,
             timeout: Duration::from_secs(30),
-            retries_max: 0,
+            retries: RetryPolicy::default(),
+            concurrency_max: None,
             input_bytes_max: 8 * MIB,
             output_bytes_max: 8 * MIB,
             log_bytes_max: MIB,
             connections_max: 16,
         }
+    }
+}
+
+/// How a failed call is tried again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts after the first.
+    pub retries_max: u32,
+    /// The wait before the second attempt.
+    pub initial: Duration,
+    /// Its factor from one wait to the next, at least 1.
+    pub backoff: f64,
+    /// The longest wait.
+    pub delay_max: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// No retry. The spacing is Modal's default.
+    fn default() -> Self {
+        Self { retries_max: 0, initial: Duration::from_secs(1), backoff: 2.0, delay_max: Duration::from_secs(60) }
     }
 }
 
@@ -111,11 +144,21 @@ pub struct Ceilings {
     pub memory_bytes_max: u64,
     pub timeout_max: Duration,
     pub retries_max: u32,
+    pub retry_delay_max: Duration,
+    pub backoff_max: f64,
+    pub concurrency_max: u32,
 }
 
 impl Default for Ceilings {
     fn default() -> Self {
-        Self { memory_bytes_max: 1024 * MIB, timeout_max: Duration::from_secs(3_600), retries_max: 10 }
+        Self {
+            memory_bytes_max: 1024 * MIB,
+            timeout_max: Duration::from_secs(3_600),
+            retries_max: 10,
+            retry_delay_max: Duration::from_secs(3_600),
+            backoff_max: 10.0,
+            concurrency_max: 1_000,
+        }
     }
 }
 

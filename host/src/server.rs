@@ -57,7 +57,7 @@ impl Host {
         let services = Arc::new(Services::new(inference.clone(), key_value, outbound));
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone());
-        let loader = Arc::new(Loader::new(sandbox.clone(), artifacts));
+        let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.provisions.clone()));
         let grants = config.grants.clone();
         let deployments = Deployments::new(loader.clone(), dispatcher.clone(), store.clone(), grants);
         let deployments = Arc::new(deployments);

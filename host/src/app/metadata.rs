@@ -5,15 +5,16 @@
 //! Invariants: function names are unique and valid; every attribute is one that this host honours and lies within its
 //! ceilings; a document of a newer format is refused.
 
-use std::time::Duration;
+mod attributes;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasm_encoder::{ComponentSection, CustomSection, Encode};
 use wasmparser::{Parser, Payload as WasmPayload};
 
+pub use self::attributes::{Attributes, CronSchedule, PeriodSchedule, Retries, Schedule, SpacedRetries};
 use crate::ids::{AppName, FunctionName};
-use crate::limits::{Ceilings, FunctionLimits, METADATA_BYTES_MAX};
+use crate::limits::METADATA_BYTES_MAX;
 
 /// Name of the custom section.
 pub const SECTION: &str = "bireme:metadata";
@@ -53,22 +54,6 @@ pub struct FunctionInfo {
     pub attributes: Attributes,
 }
 
-/// What the function's author declared. Absent means the host's default.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct Attributes {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retries: Option<u32>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub outbound: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub models: Vec<String>,
-}
-
 /// A document that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -91,6 +76,8 @@ pub enum MetadataError {
     Duplicate { name: FunctionName },
     #[error("function `{function}` asks for {attribute} = {asked}, over this host's ceiling of {ceiling}")]
     Ceiling { function: FunctionName, attribute: &'static str, asked: String, ceiling: String },
+    #[error("function `{function}` cannot have such {attribute}: {reason}")]
+    Attribute { function: FunctionName, attribute: &'static str, reason: String },
     #[error("function `{function}` asks for {attribute} = 0")]
     Zero { function: FunctionName, attribute: &'static str },
 }
@@ -120,6 +107,7 @@ impl Metadata {
             if metadata.functions[..i].iter().any(|other| other.name == function.name) {
                 return Err(MetadataError::Duplicate { name: function.name.clone() });
             }
+            function.check()?;
         }
         Ok(metadata)
     }
@@ -186,44 +174,12 @@ impl Metadata {
     }
 }
 
-impl FunctionInfo {
-    /// Returns the function's limits: its attributes over the defaults, within the ceilings.
-    pub fn limits(&self, ceilings: &Ceilings) -> Result<FunctionLimits, MetadataError> {
-        let defaults = FunctionLimits::default();
-        let over = |attribute, asked: String, ceiling: String| MetadataError::Ceiling {
-            function: self.name.clone(),
-            attribute,
-            asked,
-            ceiling,
-        };
-        let zero = |attribute| MetadataError::Zero { function: self.name.clone(), attribute };
-
-        let memory_bytes_max = self.attributes.memory_bytes.unwrap_or(defaults.memory_bytes_max);
-        if memory_bytes_max > ceilings.memory_bytes_max {
-            let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-            return Err(over("memory", mib(memory_bytes_max), mib(ceilings.memory_bytes_max)));
-        }
-        let timeout = self.attributes.timeout_ms.map_or(defaults.timeout, Duration::from_millis);
-        if timeout > ceilings.timeout_max {
-            return Err(over("timeout", format!("{timeout:?}"), format!("{:?}", ceilings.timeout_max)));
-        }
-        let retries_max = self.attributes.retries.unwrap_or(defaults.retries_max);
-        if retries_max > ceilings.retries_max {
-            return Err(over("retries", retries_max.to_string(), ceilings.retries_max.to_string()));
-        }
-        if memory_bytes_max == 0 {
-            return Err(zero("memory"));
-        }
-        if timeout.is_zero() {
-            return Err(zero("timeout"));
-        }
-        Ok(FunctionLimits { memory_bytes_max, timeout, retries_max, ..defaults })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::limits::{Ceilings, FunctionLimits, RetryPolicy};
 
     /// The smallest component: the header alone.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -287,11 +243,52 @@ mod tests {
         };
         assert_eq!(check(r#""timeout_ms":500"#).unwrap().timeout, Duration::from_millis(500));
         assert_eq!(check("").unwrap(), FunctionLimits::default());
-        for over in [r#""memory_bytes":99999999999"#, r#""timeout_ms":99999999999"#, r#""retries":11"#] {
+        for over in [
+            r#""memory_bytes":99999999999"#,
+            r#""timeout_ms":99999999999"#,
+            r#""retries":11"#,
+            r#""concurrency":1001"#,
+            r#""retries":{"max":11}"#,
+            r#""retries":{"max":1,"initial_ms":3600001}"#,
+            r#""retries":{"max":1,"backoff":11}"#,
+        ] {
             assert!(matches!(check(over), Err(MetadataError::Ceiling { .. })), "{over}");
         }
-        for zero in [r#""memory_bytes":0"#, r#""timeout_ms":0"#] {
+        for zero in [r#""memory_bytes":0"#, r#""timeout_ms":0"#, r#""concurrency":0"#] {
             assert!(matches!(check(zero), Err(MetadataError::Zero { .. })), "{zero}");
         }
+    }
+
+    #[test]
+    fn retries_are_a_number_or_have_a_spacing_of_their_own() {
+        let check = |retries: &str| {
+            let text = format!(r#"{{"name":"f","input":{{}},"output":{{}},"attributes":{{"retries":{retries}}}}}"#);
+            document(&text)
+                .and_then(|document| document.functions[0].limits(&Ceilings::default()))
+                .map(|limits| limits.retries)
+        };
+        assert_eq!(check("3").unwrap(), RetryPolicy { retries_max: 3, ..RetryPolicy::default() });
+        let (initial, delay_max) = (Duration::from_millis(100), Duration::from_secs(10));
+        assert_eq!(
+            check(r#"{"max":3,"backoff":1.5,"initial_ms":100,"max_delay_ms":10000}"#).unwrap(),
+            RetryPolicy { retries_max: 3, initial, backoff: 1.5, delay_max }
+        );
+        assert!(matches!(check(r#"{"max":3,"backof":1.5}"#), Err(MetadataError::Shape(_))));
+        assert!(matches!(check(r#"{"max":3,"backoff":0.5}"#), Err(MetadataError::Attribute { .. })));
+    }
+
+    #[test]
+    fn a_secrets_name_is_one_and_a_schedule_gives_no_input() {
+        let check = |input: &str, attributes: &str| {
+            document(&format!(r#"{{"name":"f","input":{input},"output":{{}},"attributes":{{{attributes}}}}}"#))
+        };
+        assert!(check("{}", r#""secrets":["API_KEY"]"#).is_ok());
+        assert!(matches!(check("{}", r#""secrets":["A=B"]"#), Err(MetadataError::Attribute { .. })));
+        let schedule = r#""schedule":{"cron":"0 6 * * MON","tz":"Europe/Stockholm"}"#;
+        assert!(check(r#"{"required":[]}"#, schedule).is_ok());
+        assert!(check("{}", r#""schedule":{"period_ms":900000}"#).is_ok());
+        let error = check(r#"{"required":["url"]}"#, schedule).unwrap_err().to_string();
+        assert!(error.contains(r#"parameter "url" must have a value"#), "{error}");
+        assert!(matches!(check("{}", r#""schedule":"daily""#), Err(MetadataError::Shape(_))));
     }
 }

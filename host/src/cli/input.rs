@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::exit::Exit;
+use super::given::Given;
 use super::shape;
 use crate::app::metadata::FunctionInfo;
 use crate::codes::Code;
@@ -13,7 +14,7 @@ use crate::dispatch::closest;
 pub struct Trailing {
     pub receipt: bool,
     pub json: bool,
-    pub grants: Vec<String>,
+    pub given: Given,
 }
 
 /// Reads everything behind `APP::FUNCTION`. Names of parameters win over the command's own flags.
@@ -53,11 +54,13 @@ pub fn read(function: &FunctionInfo, words: &[String]) -> Result<(Value, Trailin
         match (name.as_str(), &inline) {
             ("receipt", None) => trailing.receipt = true,
             ("json", None) => trailing.json = true,
-            ("grant", _) => {
-                let grant = inline.or_else(|| words.next().cloned());
-                trailing.grants.push(grant.ok_or_else(|| wrong(function, "`--grant` needs a value"))?);
+            _ => {
+                let value = || inline.or_else(|| words.next().cloned());
+                let value = || value().ok_or_else(|| wrong(function, format!("`--{name}` needs a value")));
+                if !trailing.given.take(&name, value)? {
+                    return Err(unknown(function, &name));
+                }
             }
-            _ => return Err(unknown(function, &name)),
         }
     }
     let input = match (json, fields.is_empty()) {
@@ -214,6 +217,7 @@ mod tests {
         let words: Vec<String> =
             ["--url", "x", "--receipt", "--grant", "site=http://127.0.0.1:1"].map(String::from).to_vec();
         let (_, trailing) = read(&function(), &words).unwrap();
-        assert_eq!(trailing, Trailing { receipt: true, json: false, grants: vec!["site=http://127.0.0.1:1".into()] });
+        let given = Given { grants: vec!["site=http://127.0.0.1:1".into()], ..Given::default() };
+        assert_eq!(trailing, Trailing { receipt: true, json: false, given });
     }
 }

@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::{Global, output, shape, table, target};
 use crate::app::DescribedApp;
 use crate::app::metadata::FunctionInfo;
-use crate::limits::Ceilings;
+use crate::limits::{Ceilings, RetryPolicy};
 use crate::sandbox::log::{NoLog, printable};
 use crate::server::Host;
 
@@ -92,10 +92,8 @@ fn describe_function(function: &FunctionInfo) -> String {
             format!("{} memory", output::bytes(limits.memory_bytes_max)),
             format!("{} timeout", duration(limits.timeout)),
         ];
-        if limits.retries_max > 0 {
-            let plural = if limits.retries_max == 1 { "retry" } else { "retries" };
-            parts.push(format!("{} {plural}", limits.retries_max));
-        }
+        parts.extend(retries(&limits.retries));
+        parts.extend(limits.concurrency_max.map(|calls_max| format!("{calls_max} at a time")));
         rows.push(vec!["  limits".to_owned(), parts.join(", ")]);
     }
     let attributes = &function.attributes;
@@ -106,10 +104,29 @@ fn describe_function(function: &FunctionInfo) -> String {
     if !attributes.models.is_empty() {
         may.push(format!("use the models {}", attributes.models.join(", ")));
     }
+    if !attributes.secrets.is_empty() {
+        may.push(format!("read the secrets {}", attributes.secrets.join(", ")));
+    }
     if !may.is_empty() {
         rows.push(vec!["  may".to_owned(), may.join("; ")]);
     }
     text + "\n" + &table::plain(rows)
+}
+
+fn retries(policy: &RetryPolicy) -> Option<String> {
+    let count = policy.retries_max;
+    let plural = if count == 1 { "retry" } else { "retries" };
+    let usual = RetryPolicy { retries_max: count, ..RetryPolicy::default() };
+    match count {
+        0 => None,
+        _ if *policy == usual => Some(format!("{count} {plural}")),
+        _ => Some(format!(
+            "{count} {plural} after {}, then {} times as long, up to {}",
+            duration(policy.initial),
+            policy.backoff,
+            duration(policy.delay_max)
+        )),
+    }
 }
 
 fn duration(duration: Duration) -> String {

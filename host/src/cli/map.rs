@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::exit::Exit;
+use super::given::Given;
 use super::log::StderrLog;
 use super::{Global, output, target};
 use crate::call::{Failure, Payload};
@@ -50,9 +51,8 @@ pub struct MapCommand {
     /// Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit code is 1 in the end.
     #[arg(long)]
     keep_going: bool,
-    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that the function declares, or a private ORIGIN.
-    #[arg(long = "grant", value_name = "GRANT")]
-    grants: Vec<String>,
+    #[command(flatten)]
+    given: Given,
     /// Show neither progress nor the functions' logs.
     #[arg(long, short)]
     quiet: bool,
@@ -62,7 +62,7 @@ impl MapCommand {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let (app, name) = target::split(&self.target)?;
         let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
-        let host = Host::build(global.config(&self.grants)?, log.clone())?;
+        let host = Host::build(self.given.config(global)?, log.clone())?;
         let app = target::resolve(app, &host).await?;
         if app.metadata.function(name).is_none() {
             return Err(super::run::unknown(&app.metadata, name));

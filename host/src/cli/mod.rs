@@ -20,6 +20,7 @@ mod doctor;
 mod embed;
 mod exit;
 mod explain;
+mod given;
 mod input;
 mod inspect;
 mod log;

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
+use super::given::Given;
 use super::log::StderrLog;
 use super::{Global, input, output, target};
 use crate::call::{FailureCode, Payload, Receipt};
@@ -21,9 +22,8 @@ use crate::server::Host;
     after_help = "Examples:\n  bireme run examples/hello::greet '{\"name\": \"Ada\"}'\n  bireme run examples/hello::add --a 1 --b 2 --receipt"
 )]
 pub struct Run {
-    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that the function declares, or a private ORIGIN.
-    #[arg(long = "grant", value_name = "GRANT")]
-    grants: Vec<String>,
+    #[command(flatten)]
+    given: Given,
     /// Print what the call cost, to stderr (with --json, in the result).
     #[arg(long)]
     receipt: bool,
@@ -38,7 +38,7 @@ impl Run {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let (app, name) = target::split(&self.target)?;
         let log = StderrLog::new(if global.verbose { Level::Trace } else { Level::Info });
-        let host = Host::build(global.config(&self.grants)?, log)?;
+        let host = Host::build(self.given.config(global)?, log)?;
         let app = target::resolve(app, &host).await?;
 
         let Some(function) = app.metadata.function(name) else {
@@ -46,11 +46,9 @@ impl Run {
         };
         let (value, trailing) = input::read(function, &self.input)?;
         let json = global.json || trailing.json;
-        let grants = match trailing.grants.as_slice() {
-            [] => host.config.grants.clone(),
-            more => global.config(&[&self.grants, more].concat())?.grants,
-        };
-        let program = host.load(&app, &grants).await?;
+        let config = self.given.and(&trailing.given).config(global)?;
+        let program = host.loader.giving(config.provisions).program(&app, &config.grants).await?;
+        host.dispatcher.deploy(program.clone());
         let position = Dispatcher::find(&program, name)?;
         let call =
             Call { program, function: position, input: Payload::json(value.to_string()), depth: 0, deadline_max: None };

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::Exit;
+use super::given::Given;
 use super::log::StderrLog;
 use super::{Global, output, target};
 use crate::codes::Code;
@@ -28,15 +29,14 @@ pub struct Serve {
     /// Where to listen; port 0 takes a free one. Loopback only: this version has no access control.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
     listen: SocketAddr,
-    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN.
-    #[arg(long = "grant", value_name = "GRANT")]
-    grants: Vec<String>,
+    #[command(flatten)]
+    given: Given,
 }
 
 impl Serve {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let listen = check_listen(self.listen)?;
-        let config = global.config(&self.grants)?;
+        let config = self.given.config(global)?;
         let host = Host::build(config, StderrLog::with_failures(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
         host.store.open_now()?;

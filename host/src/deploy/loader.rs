@@ -7,6 +7,7 @@ use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::ids::AppName;
 use crate::outbound::Grants;
+use crate::provisions::Provisions;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
 
 /// First path segments that are the host's own, now or as its design has it.
@@ -32,11 +33,17 @@ pub enum LoadError {
 pub struct Loader {
     sandbox: Arc<Sandbox>,
     artifacts: Arc<ArtifactCache>,
+    provisions: Provisions,
 }
 
 impl Loader {
-    pub fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache) -> Self {
-        Self { sandbox, artifacts: Arc::new(artifacts) }
+    pub fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, provisions: Provisions) -> Self {
+        Self { sandbox, artifacts: Arc::new(artifacts), provisions }
+    }
+
+    /// Returns one that gives apps something else.
+    pub fn giving(&self, provisions: Provisions) -> Self {
+        Self { sandbox: self.sandbox.clone(), artifacts: self.artifacts.clone(), provisions }
     }
 
     /// Returns what a component says of itself: its metadata section, else what its `describe` returns.
@@ -55,7 +62,8 @@ impl Loader {
             return Err(LoadError::ReservedName { name: name.clone() });
         }
         let compiled = self.compile(&app.component).await?;
-        let program = self.sandbox.program(&compiled, app.component.version(), app.metadata.clone(), grants)?;
+        let (version, metadata) = (app.component.version(), app.metadata.clone());
+        let program = self.sandbox.program(&compiled, version, metadata, grants, &self.provisions)?;
         Ok(Arc::new(program))
     }
 

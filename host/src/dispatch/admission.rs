@@ -3,12 +3,18 @@
 //! A parent keeps its slot while it waits for its children, so slots are kept back for the deeper levels: a call at depth
 //! `d` is admitted only while it leaves one slot for each level below it. Then some call can always go on: at the deepest
 //! level that waits, the calls at or above it never hold the slots that were kept back for the next one.
+//!
+//! A function may limit its own calls at a time. A call gets its slot and its place among those in one step or waits with
+//! neither, so that the limits of functions that do not call themselves, in a circle or directly, add no deadlock: whoever
+//! holds a place also holds a slot, and waits only for functions further down. In a circle a call waits for a place that its
+//! caller holds, until the caller's deadline ends both.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use crate::ids::FunctionId;
 use crate::limits::DEPTH_MAX;
 
-/// One waiting call.
+/// One waiting call. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
@@ -23,15 +29,38 @@ pub enum Decision {
     },
 }
 
+/// A function that limits its calls at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    pub function: FunctionId,
+    pub calls_max: u32,
+}
+
 /// The slots and the line in front of them.
 #[derive(Debug)]
 pub struct Admission {
     slots_max: usize,
     slots_used: usize,
     waiting_max: usize,
-    /// First in, first out, for each depth.
-    waiting: [VecDeque<Ticket>; DEPTH_MAX as usize + 1],
+    waiting: [Line; DEPTH_MAX as usize + 1],
+    /// Functions with a limit that run or wait.
+    limited: HashMap<FunctionId, Gate>,
     next_ticket: u64,
+}
+
+/// The calls of one depth that wait, first in, first out for each limited function and for all others together.
+#[derive(Debug, Default)]
+struct Line {
+    free: VecDeque<Ticket>,
+    limited: BTreeMap<FunctionId, VecDeque<Ticket>>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    /// As the newest call has it: a new version of the app may bring another.
+    calls_max: u32,
+    running: u32,
+    waiting: usize,
 }
 
 impl Admission {
@@ -43,38 +72,66 @@ impl Admission {
             slots_used: 0,
             waiting_max,
             waiting: Default::default(),
+            limited: HashMap::new(),
             next_ticket: 0,
         }
     }
 
     /// A call comes. `depth` is at most `DEPTH_MAX`.
-    pub fn request(&mut self, depth: u32) -> Decision {
-        if self.has_room(depth) && self.waiting[depth as usize].is_empty() {
-            self.slots_used += 1;
+    pub fn request(&mut self, depth: u32, limited: Option<&Limited>) -> Decision {
+        let has_place = match limited {
+            None => self.waiting[depth as usize].free.is_empty(),
+            Some(limited) => {
+                let gate = self.limited.entry(limited.function.clone()).or_insert(Gate {
+                    calls_max: limited.calls_max,
+                    running: 0,
+                    waiting: 0,
+                });
+                gate.calls_max = limited.calls_max;
+                gate.has_room() && !self.waiting[depth as usize].limited.contains_key(&limited.function)
+            }
+        };
+        if has_place && self.has_room(depth) {
+            self.take(limited.map(|limited| &limited.function));
             return Decision::Run;
         }
         let waiting = self.waiting();
         // The line is for calls from outside. A child's parent is inside already and waits with a slot in its hand.
         if depth == 0 && waiting >= self.waiting_max {
+            if let Some(limited) = limited {
+                self.forget(&limited.function);
+            }
             return Decision::Refuse { waiting };
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.waiting[depth as usize].push_back(ticket);
+        self.waiting[depth as usize].push(ticket, limited.map(|limited| &limited.function));
+        if let Some(gate) = limited.and_then(|limited| self.limited.get_mut(&limited.function)) {
+            gate.waiting += 1;
+        }
         Decision::Wait(ticket)
     }
 
-    /// A call ended. Returns who runs now.
-    pub fn release(&mut self) -> Vec<Ticket> {
+    /// A call ended; `limited` is the function that it was, if that has a limit. Returns who runs now.
+    pub fn release(&mut self, limited: Option<&FunctionId>) -> Vec<Ticket> {
         self.slots_used -= 1;
+        if let Some(function) = limited {
+            if let Some(gate) = self.limited.get_mut(function) {
+                gate.running -= 1;
+            }
+            self.forget(function);
+        }
         let mut admitted = Vec::new();
         // The deepest first: they let their parents go on.
         for depth in (0..=DEPTH_MAX).rev() {
             while self.has_room(depth) {
-                let Some(ticket) = self.waiting[depth as usize].pop_front() else {
+                let Some((ticket, function)) = self.waiting[depth as usize].pop(&self.limited) else {
                     break;
                 };
-                self.slots_used += 1;
+                if let Some(gate) = function.as_ref().and_then(|function| self.limited.get_mut(function)) {
+                    gate.waiting -= 1;
+                }
+                self.take(function.as_ref());
                 admitted.push(ticket);
             }
         }
@@ -82,16 +139,23 @@ impl Admission {
     }
 
     /// A waiting call gives up. Returns false if it was admitted already and must release instead.
-    pub fn abandon(&mut self, ticket: Ticket) -> bool {
-        self.waiting.iter_mut().any(|line| match line.iter().position(|waiting| *waiting == ticket) {
-            Some(position) => line.remove(position).is_some(),
-            None => false,
-        })
+    pub fn abandon(&mut self, ticket: Ticket, limited: Option<&FunctionId>) -> bool {
+        if !self.waiting.iter_mut().any(|line| line.remove(ticket, limited)) {
+            return false;
+        }
+        if let Some(function) = limited {
+            if let Some(gate) = self.limited.get_mut(function) {
+                gate.waiting -= 1;
+            }
+            self.forget(function);
+        }
+        true
     }
 
     /// Returns how many wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.iter().map(VecDeque::len).sum()
+        let limited: usize = self.limited.values().map(|gate| gate.waiting).sum();
+        limited + self.waiting.iter().map(|line| line.free.len()).sum::<usize>()
     }
 
     /// Returns how many slots are taken.
@@ -99,113 +163,73 @@ impl Admission {
         self.slots_used
     }
 
+    fn take(&mut self, limited: Option<&FunctionId>) {
+        self.slots_used += 1;
+        if let Some(gate) = limited.and_then(|function| self.limited.get_mut(function)) {
+            gate.running += 1;
+        }
+    }
+
+    /// Drops what is known of a function that neither runs nor waits.
+    fn forget(&mut self, function: &FunctionId) {
+        if self.limited.get(function).is_some_and(|gate| gate.running == 0 && gate.waiting == 0) {
+            self.limited.remove(function);
+        }
+    }
+
     fn has_room(&self, depth: u32) -> bool {
         self.slots_used + ((DEPTH_MAX - depth) as usize) < self.slots_max
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn calls_run_until_the_slots_are_used_then_wait_in_order() {
-        let mut admission = Admission::new(5, 10);
-        assert_eq!(admission.request(0), Decision::Run);
-        assert_eq!(admission.request(0), Decision::Run);
-        let Decision::Wait(first) = admission.request(0) else { panic!("3 of 5 slots are kept for children") };
-        let Decision::Wait(second) = admission.request(0) else { panic!() };
-        assert_eq!(admission.request(3), Decision::Run);
-        assert_eq!(admission.release(), []);
-        assert_eq!(admission.release(), [first]);
-        assert_eq!(admission.release(), [second]);
-    }
-
-    #[test]
-    fn a_full_line_refuses_calls_from_outside_only() {
-        let mut admission = Admission::new(4, 1);
-        assert_eq!(admission.request(0), Decision::Run);
-        assert!(matches!(admission.request(0), Decision::Wait(_)));
-        assert_eq!(admission.request(0), Decision::Refuse { waiting: 1 });
-        assert_eq!(admission.request(1), Decision::Run);
-        assert!(matches!(admission.request(1), Decision::Wait(_)));
-    }
-
-    #[test]
-    fn a_call_that_gives_up_leaves_no_trace() {
-        let mut admission = Admission::new(4, 10);
-        assert_eq!(admission.request(0), Decision::Run);
-        let Decision::Wait(ticket) = admission.request(0) else { panic!() };
-        assert!(admission.abandon(ticket));
-        assert!(!admission.abandon(ticket));
-        assert_eq!(admission.release(), []);
-        assert_eq!((admission.slots_used(), admission.waiting()), (0, 0));
-    }
-
-    /// A call in the simulation below.
-    #[derive(Clone, Debug)]
-    struct Node {
-        depth: u32,
-        children_left: u32,
-        parent: Option<usize>,
-        ticket: Option<Ticket>,
-        running: bool,
-    }
-
-    proptest! {
-        /// Trees of calls of any shape within the depth, over as few slots as there are levels: all of them finish.
-        #[test]
-        fn no_shape_of_calls_deadlocks(slots in 1usize..8, widths in proptest::collection::vec(0u32..4, 1..60), order in any::<u64>()) {
-            let mut admission = Admission::new(slots, usize::MAX);
-            let mut nodes: Vec<Node> = Vec::new();
-            let mut seed = order;
-            let start = |admission: &mut Admission, nodes: &mut Vec<Node>, depth: u32, parent: Option<usize>, children: u32| {
-                let (ticket, running) = match admission.request(depth) {
-                    Decision::Run => (None, true),
-                    Decision::Wait(ticket) => (Some(ticket), false),
-                    Decision::Refuse { .. } => unreachable!("the line has no end here"),
-                };
-                nodes.push(Node { depth, children_left: children, parent, ticket, running });
-            };
-            for width in widths.iter().take(10) {
-                start(&mut admission, &mut nodes, 0, None, *width);
-            }
-            let mut next_width = 10;
-            let mut done = 0;
-            let mut waiting_on: Vec<u32> = Vec::new();
-            let mut finished: Vec<bool> = Vec::new();
-            for step in 0..100_000 {
-                waiting_on.resize(nodes.len(), 0);
-                finished.resize(nodes.len(), false);
-                let ready: Vec<usize> = (0..nodes.len()).filter(|&i| nodes[i].running && !finished[i] && waiting_on[i] == 0).collect();
-                if ready.is_empty() {
-                    break;
-                }
-                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(step);
-                let i = ready[(seed >> 33) as usize % ready.len()];
-                if nodes[i].children_left > 0 && nodes[i].depth < DEPTH_MAX {
-                    nodes[i].children_left -= 1;
-                    waiting_on[i] = 1;
-                    let width = widths.get(next_width).copied().unwrap_or(0);
-                    next_width += 1;
-                    let depth = nodes[i].depth + 1;
-                    start(&mut admission, &mut nodes, depth, Some(i), width);
-                } else {
-                    finished[i] = true;
-                    done += 1;
-                    if let Some(parent) = nodes[i].parent {
-                        waiting_on[parent] = 0;
-                    }
-                    for ticket in admission.release() {
-                        let node = nodes.iter_mut().find(|node| node.ticket == Some(ticket)).expect("it waits");
-                        node.running = true;
-                    }
-                }
-            }
-            prop_assert_eq!(done, nodes.len());
-            prop_assert_eq!((admission.slots_used(), admission.waiting()), (0, 0));
-        }
+impl Gate {
+    fn has_room(&self) -> bool {
+        self.running < self.calls_max
     }
 }
+
+impl Line {
+    fn push(&mut self, ticket: Ticket, limited: Option<&FunctionId>) {
+        match limited {
+            None => self.free.push_back(ticket),
+            Some(function) => self.limited.entry(function.clone()).or_default().push_back(ticket),
+        }
+    }
+
+    /// Takes the one that waits longest, of those whose function has room.
+    fn pop(&mut self, gates: &HashMap<FunctionId, Gate>) -> Option<(Ticket, Option<FunctionId>)> {
+        let has_room = |function: &FunctionId| gates.get(function).is_some_and(Gate::has_room);
+        let limited = self.limited.iter().filter(|(function, _)| has_room(function));
+        let limited = limited.filter_map(|(function, line)| Some((*line.front()?, function))).min();
+        match (self.free.front().copied(), limited) {
+            (Some(free), first) if first.is_none_or(|(ticket, _)| free < ticket) => {
+                self.free.pop_front();
+                Some((free, None))
+            }
+            (_, Some((ticket, function))) => {
+                let function = function.clone();
+                self.remove(ticket, Some(&function));
+                Some((ticket, Some(function)))
+            }
+            (_, None) => None,
+        }
+    }
+
+    fn remove(&mut self, ticket: Ticket, limited: Option<&FunctionId>) -> bool {
+        let Some(function) = limited else { return remove(&mut self.free, ticket) };
+        let Some(line) = self.limited.get_mut(function) else { return false };
+        let is_removed = remove(line, ticket);
+        if line.is_empty() {
+            self.limited.remove(function);
+        }
+        is_removed
+    }
+}
+
+/// Tickets stand in their order.
+fn remove(line: &mut VecDeque<Ticket>, ticket: Ticket) -> bool {
+    line.binary_search(&ticket).is_ok_and(|position| line.remove(position).is_some())
+}
+
+#[cfg(test)]
+mod tests;

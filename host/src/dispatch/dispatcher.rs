@@ -7,7 +7,7 @@ use std::time::Instant;
 use dashmap::DashMap;
 use tokio::sync::{Notify, oneshot};
 
-use super::admission::{Admission, Decision, Ticket};
+use super::admission::{Admission, Decision, Limited, Ticket};
 use super::map::Map;
 use super::retry;
 use super::suggest::closest;
@@ -147,22 +147,18 @@ impl Dispatcher {
         }
 
         let function = FunctionId { app: call.program.name().clone(), function: spec.name.clone() };
+        let limited = spec.limits.concurrency_max.map(|calls_max| Limited { function: function.clone(), calls_max });
         let _live = self.enter(id, LiveCall { function, depth: call.depth, since: arrived });
         let mut first_start = None;
         let mut attempt = 1;
         let result = loop {
             let queued = Instant::now();
             let wait_until = earlier(queued + spec.limits.timeout, call.deadline_max);
-            let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(call.depth)).await {
+            let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(call.depth, limited.as_ref())).await {
                 Ok(Ok(slot)) => slot,
                 Ok(Err(failure)) => break Err(failure),
                 Err(_) => {
-                    let message = format!(
-                        "no slot became free for `{}` within {:?}; try again later",
-                        spec.name,
-                        queued.elapsed()
-                    );
-                    break Err(Failure::new(FailureCode::Overloaded, message));
+                    break Err(Failure::new(FailureCode::Overloaded, no_slot(spec, queued.elapsed())));
                 }
             };
             let started = Instant::now();
@@ -196,7 +192,7 @@ impl Dispatcher {
             if self.closed.load(Ordering::Relaxed) {
                 break ended.result;
             }
-            let Some(delay) = retry::delay(failure, attempt, spec.limits.retries_max, rand::random()) else {
+            let Some(delay) = retry::delay(failure, attempt, &spec.limits.retries, rand::random()) else {
                 break ended.result;
             };
             if call.deadline_max.is_some_and(|max| Instant::now() + delay >= max) {
@@ -277,14 +273,15 @@ impl Dispatcher {
         Entered { dispatcher: self, id }
     }
 
-    async fn slot(&self, depth: u32) -> Result<Slot<'_>, Failure> {
+    async fn slot<'a>(&'a self, depth: u32, limited: Option<&'a Limited>) -> Result<Slot<'a>, Failure> {
+        let function = limited.map(|limited| &limited.function);
         let (ticket, woken) = {
             let mut line = self.lock();
             if depth == 0 && self.closed.load(Ordering::Relaxed) {
                 return Err(Failure::new(FailureCode::Unavailable, "the host is shutting down"));
             }
-            match line.admission.request(depth) {
-                Decision::Run => return Ok(Slot { dispatcher: self }),
+            match line.admission.request(depth, limited) {
+                Decision::Run => return Ok(Slot { dispatcher: self, limited: function }),
                 Decision::Refuse { waiting } => {
                     let message = format!("{waiting} calls wait already, as many as may; try again later");
                     return Err(Failure::new(FailureCode::Overloaded, message));
@@ -296,19 +293,29 @@ impl Dispatcher {
                 }
             }
         };
-        let mut waiting = Waiting { dispatcher: self, ticket: Some(ticket) };
+        let mut waiting = Waiting { dispatcher: self, ticket: Some(ticket), limited: function };
         woken.await.expect("a waker is dropped only after it was used, or by `Waiting`");
         waiting.ticket = None;
-        Ok(Slot { dispatcher: self })
+        Ok(Slot { dispatcher: self, limited: function })
     }
 
-    fn release(&self, line: &mut Line) {
-        for ticket in line.admission.release() {
+    fn release(&self, line: &mut Line, limited: Option<&FunctionId>) {
+        for ticket in line.admission.release(limited) {
             if let Some(waker) = line.wakers.remove(&ticket) {
                 // A receiver that is gone is one whose `Waiting` is about to give the slot back.
                 let _ = waker.send(());
             }
         }
+    }
+}
+
+fn no_slot(spec: &sandbox::Function, waited: std::time::Duration) -> String {
+    match spec.limits.concurrency_max {
+        Some(calls_max) => format!(
+            "`{}` runs at most {calls_max} at a time (`concurrency = {calls_max}`), and none ended within {waited:?}; try again later, or raise its `concurrency`",
+            spec.name
+        ),
+        None => format!("no slot became free for `{}` within {waited:?}; try again later", spec.name),
     }
 }
 
@@ -319,12 +326,14 @@ fn earlier(own: Instant, max: Option<Instant>) -> Instant {
 /// A slot, given back when dropped.
 struct Slot<'a> {
     dispatcher: &'a Dispatcher,
+    /// The function, if it limits its calls at a time.
+    limited: Option<&'a FunctionId>,
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut line = self.dispatcher.lock();
-        self.dispatcher.release(&mut line);
+        self.dispatcher.release(&mut line, self.limited);
     }
 }
 
@@ -332,6 +341,7 @@ impl Drop for Slot<'_> {
 struct Waiting<'a> {
     dispatcher: &'a Dispatcher,
     ticket: Option<Ticket>,
+    limited: Option<&'a FunctionId>,
 }
 
 impl Drop for Waiting<'_> {
@@ -339,9 +349,9 @@ impl Drop for Waiting<'_> {
         let Some(ticket) = self.ticket else { return };
         let mut line = self.dispatcher.lock();
         line.wakers.remove(&ticket);
-        if !line.admission.abandon(ticket) {
+        if !line.admission.abandon(ticket, self.limited) {
             // Its turn had come, unseen.
-            self.dispatcher.release(&mut line);
+            self.dispatcher.release(&mut line, self.limited);
         }
     }
 }

@@ -70,7 +70,7 @@ impl Map {
         let start = {
             let mut state = self.shared.lock();
             let unattended = state.ledger.leasable().saturating_sub(state.starting);
-            let start = unattended.min(MAP_CONCURRENCY - state.runners);
+            let start = unattended.min(self.shared.concurrency() - state.runners);
             state.runners += start;
             state.starting += start;
             start
@@ -82,6 +82,12 @@ impl Map {
 }
 
 impl Shared {
+    /// How many of its calls the map starts at a time: no more than may run, for a call that waits is one whose time runs.
+    fn concurrency(&self) -> usize {
+        let limits = &self.program.functions()[self.function].limits;
+        limits.concurrency_max.map_or(MAP_CONCURRENCY, |calls_max| MAP_CONCURRENCY.min(calls_max as usize))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,23 +1,21 @@
 //! Whether a failed attempt is followed by another, and when. A plain decider.
 //!
-//! The numbers are Modal's defaults: 1 s at first, doubled each time, at most 60 s; half of it is jitter, so that many
-//! calls that failed together do not come back together.
+//! Half of each wait is jitter, so that many calls that failed together do not come back together.
 
 use std::time::Duration;
 
 use crate::call::Failure;
-
-const DELAY_INITIAL: Duration = Duration::from_secs(1);
-const DELAY_MAX: Duration = Duration::from_secs(60);
+use crate::limits::RetryPolicy;
 
 /// Returns the wait before the next attempt, or none if there is no next. `attempt` is the one that failed, from 1;
 /// `jitter` is drawn from 0 to 1.
-pub fn delay(failure: &Failure, attempt: u32, retries_max: u32, jitter: f64) -> Option<Duration> {
-    if attempt > retries_max || !failure.code.is_retryable() {
+pub fn delay(failure: &Failure, attempt: u32, policy: &RetryPolicy, jitter: f64) -> Option<Duration> {
+    if attempt > policy.retries_max || !failure.code.is_retryable() {
         return None;
     }
-    let full = DELAY_INITIAL.saturating_mul(2u32.saturating_pow(attempt - 1)).min(DELAY_MAX);
-    Some(full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0)))
+    let factor = policy.backoff.powi(i32::try_from(attempt - 1).unwrap_or(i32::MAX)).min(f64::MAX);
+    let full = (policy.initial.as_secs_f64() * factor).min(policy.delay_max.as_secs_f64());
+    Some(Duration::from_secs_f64(full * (0.5 + 0.5 * jitter.clamp(0.0, 1.0))))
 }
 
 #[cfg(test)]
@@ -26,7 +24,8 @@ mod tests {
     use crate::call::FailureCode;
 
     fn check(code: FailureCode, attempt: u32, retries_max: u32) -> Option<f64> {
-        delay(&Failure::new(code, ""), attempt, retries_max, 1.0).map(|delay| delay.as_secs_f64())
+        let policy = RetryPolicy { retries_max, ..RetryPolicy::default() };
+        delay(&Failure::new(code, ""), attempt, &policy, 1.0).map(|delay| delay.as_secs_f64())
     }
 
     #[test]
@@ -38,7 +37,19 @@ mod tests {
     #[test]
     fn jitter_takes_at_most_half() {
         let failure = Failure::new(FailureCode::Failed, "");
-        assert_eq!(delay(&failure, 1, 1, 0.0), Some(Duration::from_millis(500)));
+        let policy = RetryPolicy { retries_max: 1, ..RetryPolicy::default() };
+        assert_eq!(delay(&failure, 1, &policy, 0.0), Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn a_function_can_have_a_spacing_of_its_own() {
+        let (initial, delay_max) = (Duration::from_millis(100), Duration::from_millis(250));
+        let policy = RetryPolicy { retries_max: u32::MAX, initial, backoff: 1.5, delay_max };
+        let failure = Failure::new(FailureCode::Failed, "");
+        let delays = [1, 2, 3, 4, u32::MAX].map(|attempt| delay(&failure, attempt, &policy, 1.0).unwrap().as_millis());
+        assert_eq!(delays, [100, 150, 225, 250, 250]);
+        let at_once = RetryPolicy { initial: Duration::ZERO, ..policy };
+        assert_eq!(delay(&failure, 9_999, &at_once, 1.0), Some(Duration::ZERO));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::call::{CallResult, Failure, FailureCode, InferenceReceipt, Payload, m
 use crate::ids::Version;
 use crate::limits::{self, Ceilings};
 use crate::outbound::Grants;
+use crate::provisions::Provisions;
 
 /// Room for the shape of a result around its bytes, when guest data is copied out.
 const LIFT_SLACK: u64 = 64 << 10;
@@ -84,8 +85,9 @@ impl Sandbox {
         version: Version,
         metadata: Metadata,
         grants: &Grants,
+        provisions: &Provisions,
     ) -> Result<Program, ProgramError> {
-        Program::new(&self.linker, component, version, metadata, grants, &self.ceilings)
+        Program::new(&self.linker, component, version, metadata, grants, provisions, &self.ceilings)
     }
 
     /// Runs one attempt in a fresh instance. Dropping the future ends the guest and frees its slot.
@@ -116,6 +118,7 @@ impl Sandbox {
             Ok(Ok(Ok(Err(failure)))) => Err(with_denial(call, failure.into())),
             Ok(Ok(Ok(Ok(output)))) => check_output(call, output.into()),
         };
+        let result = result.map_err(|failure| without_secrets(call, failure));
         call.log.finish();
         Attempt {
             result,
@@ -160,6 +163,16 @@ fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
 fn with_denial(call: &RunningCall, mut failure: Failure) -> Failure {
     let denial = call.denial.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     failure.causes.extend(denial);
+    failure
+}
+
+/// Takes the values of the function's secrets out of its words: a URL in an error may hold one.
+fn without_secrets(call: &RunningCall, mut failure: Failure) -> Failure {
+    if let Some(secrets) = &call.spec().secrets {
+        for text in std::iter::once(&mut failure.message).chain(&mut failure.causes) {
+            *text = secrets.redact(text).into_owned();
+        }
+    }
     failure
 }
 

@@ -1,9 +1,10 @@
 //! A call's log: structured lines, stdout and stderr, bounded.
 //!
 //! Invariants: at most the function's log limit is passed on, then bytes are counted and dropped; control characters
-//! never reach a terminal; an empty write costs nothing (GHSA-5m8g-xhq4-4h93 is why guests get this stream and not
+//! never reach a terminal; the values of the function's secrets are taken out where a line holds one as it stands; an empty write costs nothing (GHSA-5m8g-xhq4-4h93 is why guests get this stream and not
 //! wasmtime's own adapter).
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::ids::{CallId, FunctionId, Version};
+use crate::provisions::DeclaredSecrets;
 
 /// Longest line; a longer one is cut into several.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -90,6 +92,7 @@ pub struct CallLog {
     version: Version,
     sink: Arc<dyn LogSink>,
     bytes_max: u64,
+    secrets: Option<Arc<DeclaredSecrets>>,
     state: Mutex<State>,
 }
 
@@ -104,8 +107,15 @@ struct State {
 }
 
 impl CallLog {
-    pub fn new(call: CallId, function: FunctionId, version: Version, sink: Arc<dyn LogSink>, bytes_max: u64) -> Self {
-        Self { call, function, version, sink, bytes_max, state: Mutex::default() }
+    pub fn new(
+        call: CallId,
+        function: FunctionId,
+        version: Version,
+        sink: Arc<dyn LogSink>,
+        bytes_max: u64,
+        secrets: Option<Arc<DeclaredSecrets>>,
+    ) -> Self {
+        Self { call, function, version, sink, bytes_max, secrets, state: Mutex::default() }
     }
 
     /// Writes one structured line.
@@ -113,7 +123,8 @@ impl CallLog {
         let of_field = |(key, value): &(String, String)| FIELD_OVERHEAD_BYTES + key.len() + value.len();
         let bytes = LINE_OVERHEAD_BYTES + message.len() + fields.iter().map(of_field).sum::<usize>();
         if self.take(bytes) {
-            let fields: Vec<_> = fields.iter().map(|(key, value)| (printable(key), printable(value))).collect();
+            let fields: Vec<_> =
+                fields.iter().map(|(key, value)| (printable(key), printable(&self.redact(value)))).collect();
             self.emit(Source::Log, level, message, &fields);
         }
     }
@@ -184,8 +195,12 @@ impl CallLog {
         fits
     }
 
+    fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.secrets.as_ref().map_or(Cow::Borrowed(text), |secrets| secrets.redact(text))
+    }
+
     fn emit(&self, source: Source, level: Level, message: &str, fields: &[(String, String)]) {
-        let message = printable(message);
+        let message = printable(&self.redact(message));
         let (function, version) = (&self.function, &self.version);
         self.sink.line(&Line { call: self.call, function, version, source, level, message: &message, fields });
     }
@@ -264,13 +279,15 @@ impl OutputStream for LogStream {
 mod tests {
     use super::*;
     use crate::ids::{AppName, FunctionName};
+    use crate::provisions::Secret;
 
     #[derive(Default)]
     struct Kept(Mutex<Vec<String>>);
 
     impl LogSink for Kept {
         fn line(&self, line: &Line<'_>) {
-            self.0.lock().unwrap().push(format!("{:?} {}", line.source, line.message));
+            let fields: String = line.fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();
+            self.0.lock().unwrap().push(format!("{:?} {}{fields}", line.source, line.message));
         }
     }
 
@@ -278,7 +295,9 @@ mod tests {
         let kept = Arc::new(Kept::default());
         let function = FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new("f").unwrap() };
         let version = Version::of_digest(&[0; 32]);
-        (Arc::new(CallLog::new(CallId::generate(), function, version, kept.clone(), bytes_max)), kept)
+        let secrets = DeclaredSecrets::new(vec![("KEY".to_owned(), Secret::new("hunter2".to_owned()))]);
+        let secrets = Some(Arc::new(secrets));
+        (Arc::new(CallLog::new(CallId::generate(), function, version, kept.clone(), bytes_max, secrets)), kept)
     }
 
     #[test]
@@ -290,6 +309,15 @@ mod tests {
         }
         log.finish();
         assert_eq!(*kept.0.lock().unwrap(), ["Stdout one", "Stdout two", "Stdout th\\u{1b}[2Jree"]);
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_of_every_kind_of_line() {
+        let (log, kept) = log(1_000);
+        log.write(Source::Stderr, b"key=hun");
+        log.write(Source::Stderr, b"ter2\n");
+        log.log(Level::Info, "with hunter2", &[("key".to_owned(), "hunter2".to_owned())]);
+        assert_eq!(*kept.0.lock().unwrap(), ["Stderr key=***", "Log with *** key=***"]);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! An app ready to be called: compiled, linked, its limits and grants resolved.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker};
 
 use super::bindings::AppPre;
 use super::state::CallState;
-use crate::app::metadata::{Metadata, MetadataError};
+use crate::app::metadata::{FunctionInfo, Metadata, MetadataError};
 use crate::ids::{AppName, FunctionName, Version};
 use crate::limits::{Ceilings, FunctionLimits};
 use crate::outbound::{Grants, Policy, PolicyError};
+use crate::provisions::{DeclaredSecrets, Provisions};
 
 /// One function, ready to be called.
 pub struct Function {
@@ -19,6 +21,8 @@ pub struct Function {
     pub outbound: Policy,
     /// Models that it may use.
     pub models: Vec<String>,
+    /// The secrets that it declares, if any.
+    pub secrets: Option<Arc<DeclaredSecrets>>,
 }
 
 /// One version of an app. Immutable; shared by its calls.
@@ -40,6 +44,10 @@ pub enum ProgramError {
     Metadata(#[from] MetadataError),
     #[error("function `{function}` of `{app}` declares an outbound address that cannot be used")]
     Outbound { app: AppName, function: FunctionName, source: PolicyError },
+    #[error(
+        "function `{function}` of `{app}` declares the secret `{secret}`, which is not given; give it with `--secret {secret}=VALUE`, with `--secret {secret}` (from the host's environment) or in a file with `--secrets FILE`"
+    )]
+    Secret { app: AppName, function: FunctionName, secret: String },
 }
 
 impl Program {
@@ -49,6 +57,7 @@ impl Program {
         version: Version,
         metadata: Metadata,
         grants: &Grants,
+        provisions: &Provisions,
         ceilings: &Ceilings,
     ) -> Result<Self, ProgramError> {
         let app = &metadata.app.name;
@@ -67,6 +76,7 @@ impl Program {
                 limits: info.limits(ceilings)?,
                 outbound,
                 models: info.attributes.models.clone(),
+                secrets: secrets(app, info, provisions)?,
             });
         }
         let by_name = functions.iter().enumerate().map(|(i, function)| (function.name.clone(), i)).collect();
@@ -94,4 +104,24 @@ impl Program {
     pub fn find(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
+}
+
+/// Returns the declared secrets with their values.
+fn secrets(
+    app: &AppName,
+    function: &FunctionInfo,
+    provisions: &Provisions,
+) -> Result<Option<Arc<DeclaredSecrets>>, ProgramError> {
+    let declared = &function.attributes.secrets;
+    if declared.is_empty() {
+        return Ok(None);
+    }
+    let given = declared.iter().map(|name| match provisions.secret(app, name) {
+        Some(secret) => Ok((name.clone(), secret.clone())),
+        None => {
+            let (app, function, secret) = (app.clone(), function.name.clone(), name.clone());
+            Err(ProgramError::Secret { app, function, secret })
+        }
+    });
+    Ok(Some(Arc::new(DeclaredSecrets::new(given.collect::<Result<_, _>>()?))))
 }

@@ -53,7 +53,8 @@ impl RunningCall {
     ) -> Self {
         let spec = &program.functions()[function];
         let function_id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
-        let log = Arc::new(CallLog::new(id, function_id, program.version().clone(), sink, spec.limits.log_bytes_max));
+        let (version, bytes_max) = (program.version().clone(), spec.limits.log_bytes_max);
+        let log = Arc::new(CallLog::new(id, function_id, version, sink, bytes_max, spec.secrets.clone()));
         let budget = CallBudget::new(spec.limits.connections_max);
         Self {
             id,

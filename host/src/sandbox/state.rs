@@ -24,8 +24,14 @@ pub struct CallState {
 
 impl CallState {
     pub fn new(call: Arc<RunningCall>) -> Self {
-        // No preopened directory, no argument, no environment; stdin is closed.
-        let wasi = WasiCtx::builder()
+        // No preopened directory, no argument, no environment but the declared secrets; stdin is closed.
+        let mut wasi = WasiCtx::builder();
+        if let Some(secrets) = &call.spec().secrets {
+            for (name, secret) in secrets.variables() {
+                wasi.env(name, secret.expose());
+            }
+        }
+        let wasi = wasi
             .stdout(LogStream { log: call.log.clone(), source: Source::Stdout })
             .stderr(LogStream { log: call.log.clone(), source: Source::Stderr })
             .monotonic_clock(BoundaryClock(call.clone()))

@@ -118,28 +118,33 @@ fn help_of_run() {
     check_help(
         &["run"],
         expect![[r#"
-        Call one function once: the result to stdout, logs to stderr
+            Call one function once: the result to stdout, logs to stderr
 
-        Usage: bireme run [OPTIONS] <TARGET> [INPUT]...
+            Usage: bireme run [OPTIONS] <TARGET> [INPUT]...
 
-        Arguments:
-          <TARGET>    The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
-          [INPUT]...  The input: one JSON value, or `--NAME VALUE` for each parameter
+            Arguments:
+              <TARGET>    The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
+              [INPUT]...  The input: one JSON value, or `--NAME VALUE` for each parameter
 
-        Options:
-              --data <DIR>     Keep everything (database, models, compiled code) under DIR rather than in
-                               the home directory [env: BIREME_DATA=]
-              --grant <GRANT>  Permit an outbound address: NAME=ORIGIN for a `$NAME` that the function
-                               declares, or a private ORIGIN
-              --json           Print JSON for programs instead of text for people
-              --receipt        Print what the call cost, to stderr (with --json, in the result)
-          -v, --verbose        Say more about what the host does
-          -h, --help           Print help
+            Options:
+                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                     the home directory [env: BIREME_DATA=]
+                  --grant <GRANT>    Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
+                                     declares, or a private ORIGIN
+                  --json             Print JSON for programs instead of text for people
+                  --secret <SECRET>  Give a secret to the functions that declare it: NAME=VALUE, or NAME to take
+                                     its value from this environment (other users of this machine can see
+                                     command lines). With APP: in front, to that app alone
+                  --secrets <FILE>   Give the secrets of a file of NAME=VALUE lines (.env)
+              -v, --verbose          Say more about what the host does
+                  --config <VALUE>   Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
+                  --receipt          Print what the call cost, to stderr (with --json, in the result)
+              -h, --help             Print help
 
-        Examples:
-          bireme run examples/hello::greet '{"name": "Ada"}'
-          bireme run examples/hello::add --a 1 --b 2 --receipt
-    "#]],
+            Examples:
+              bireme run examples/hello::greet '{"name": "Ada"}'
+              bireme run examples/hello::add --a 1 --b 2 --receipt
+        "#]],
     );
 }
 
@@ -164,12 +169,12 @@ fn help_of_map() {
                   --data <DIR>
                       Keep everything (database, models, compiled code) under DIR rather than in the home
                       directory
-          
+
                       [env: BIREME_DATA=]
 
               -i, --inputs <FILE>
                       File of JSON Lines, or `-` for standard input
-          
+
                       [default: -]
 
                   --json
@@ -187,8 +192,19 @@ fn help_of_map() {
                       Say more about what the host does
 
                   --grant <GRANT>
-                      Permit an outbound address: NAME=ORIGIN for a `$NAME` that the function declares, or a
+                      Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
                       private ORIGIN
+
+                  --secret <SECRET>
+                      Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from
+                      this environment (other users of this machine can see command lines). With APP: in front,
+                      to that app alone
+
+                  --secrets <FILE>
+                      Give the secrets of a file of NAME=VALUE lines (.env)
+
+                  --config <VALUE>
+                      Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
 
               -q, --quiet
                       Show neither progress nor the functions' logs
@@ -207,29 +223,34 @@ fn help_of_serve() {
     check_help(
         &["serve"],
         expect![[r#"
-        Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM, after calls
-        under way
+            Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM, after calls
+            under way
 
-        Usage: bireme serve [OPTIONS] <APPS>...
+            Usage: bireme serve [OPTIONS] <APPS>...
 
-        Arguments:
-          <APPS>...  Crates' directories or `.wasm` files
+            Arguments:
+              <APPS>...  Crates' directories or `.wasm` files
 
-        Options:
-              --data <DIR>     Keep everything (database, models, compiled code) under DIR rather than in
-                               the home directory [env: BIREME_DATA=]
-              --listen <ADDR>  Where to listen; port 0 takes a free one. Loopback only: this version has no
-                               access control [env: BIREME_LISTEN=] [default: 127.0.0.1:8080]
-              --grant <GRANT>  Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
-                               declares, or a private ORIGIN
-              --json           Print JSON for programs instead of text for people
-          -v, --verbose        Say more about what the host does
-          -h, --help           Print help
+            Options:
+                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                     the home directory [env: BIREME_DATA=]
+                  --listen <ADDR>    Where to listen; port 0 takes a free one. Loopback only: this version has
+                                     no access control [env: BIREME_LISTEN=] [default: 127.0.0.1:8080]
+                  --grant <GRANT>    Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
+                                     declares, or a private ORIGIN
+                  --json             Print JSON for programs instead of text for people
+                  --secret <SECRET>  Give a secret to the functions that declare it: NAME=VALUE, or NAME to take
+                                     its value from this environment (other users of this machine can see
+                                     command lines). With APP: in front, to that app alone
+              -v, --verbose          Say more about what the host does
+                  --secrets <FILE>   Give the secrets of a file of NAME=VALUE lines (.env)
+                  --config <VALUE>   Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
+              -h, --help             Print help
 
-        Example:
-          bireme serve examples/hello
-          curl -d '{"name": "Ada"}' http://127.0.0.1:8080/hello/greet
-    "#]],
+            Example:
+              bireme serve examples/hello
+              curl -d '{"name": "Ada"}' http://127.0.0.1:8080/hello/greet
+        "#]],
     );
 }
 
@@ -465,47 +486,58 @@ fn help_of_dev() {
     check_help(
         &["dev"],
         expect![[r#"
-        Serve an app while it is edited: every save is built and swapped in between two requests.
+            Serve an app while it is edited: every save is built and swapped in between two requests.
 
-        The last good version answers until then; the header `bireme-version` says which one did. Type r to
-        build again, t to run the app's own tests, q to quit, each with Enter.
+            The last good version answers until then; the header `bireme-version` says which one did. Type r to
+            build again, t to run the app's own tests, q to quit, each with Enter.
 
-        Usage: bireme dev [OPTIONS] <APP>
+            Usage: bireme dev [OPTIONS] <APP>
 
-        Arguments:
-          <APP>
-                  The crate's directory
+            Arguments:
+              <APP>
+                      The crate's directory
 
-        Options:
-              --data <DIR>
-                  Keep everything (database, models, compiled code) under DIR rather than in the home
-                  directory
+            Options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
 
-                  [env: BIREME_DATA=]
+                      [env: BIREME_DATA=]
 
-              --listen <ADDR>
-                  Where to listen; port 0 takes a free one
+                  --listen <ADDR>
+                      Where to listen; port 0 takes a free one
 
-                  [env: BIREME_LISTEN=]
-                  [default: 127.0.0.1:8080]
+                      [env: BIREME_LISTEN=]
+                      [default: 127.0.0.1:8080]
 
-              --grant <GRANT>
-                  Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
-                  private ORIGIN
+                  --grant <GRANT>
+                      Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
+                      private ORIGIN
 
-              --json
-                  Print JSON for programs instead of text for people
+                  --json
+                      Print JSON for programs instead of text for people
 
-          -v, --verbose
-                  Say more about what the host does
+                  --secret <SECRET>
+                      Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from
+                      this environment (other users of this machine can see command lines). With APP: in front,
+                      to that app alone
 
-          -h, --help
-                  Print help (see a summary with '-h')
+              -v, --verbose
+                      Say more about what the host does
 
-        Example:
-          bireme dev examples/hello
-          curl -d '{"name": "Ada"}' http://127.0.0.1:8080/hello/greet
-    "#]],
+                  --secrets <FILE>
+                      Give the secrets of a file of NAME=VALUE lines (.env)
+
+                  --config <VALUE>
+                      Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
+
+              -h, --help
+                      Print help (see a summary with '-h')
+
+            Example:
+              bireme dev examples/hello
+              curl -d '{"name": "Ada"}' http://127.0.0.1:8080/hello/greet
+        "#]],
     );
 }
 

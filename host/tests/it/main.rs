@@ -3,6 +3,7 @@
 //! No test needs the network but for the model that `support::model_dir` fetches once, and none depends on the clock or on
 //! another.
 
+mod authored;
 mod cli_text;
 mod dev;
 mod explain;
@@ -14,5 +15,6 @@ mod models;
 mod new;
 mod parity;
 mod run;
+mod site;
 mod support;
 mod worker;

@@ -46,6 +46,7 @@ pub enum Guest {
     Hello,
     DocsSearch,
     Hostile,
+    Authored,
 }
 
 /// Returns the path of a guest's component, metadata included.
@@ -59,7 +60,9 @@ pub fn built(guest: Guest) -> &'static Value {
     static GUESTS: OnceLock<Vec<Value>> = OnceLock::new();
     let guests = GUESTS.get_or_init(|| {
         locked("guests", || {
-            ["../examples/hello", "../examples/docs-search", "tests/guests/hostile"].map(build).to_vec()
+            ["../examples/hello", "../examples/docs-search", "tests/guests/hostile", "tests/guests/authored"]
+                .map(build)
+                .to_vec()
         })
     });
     &guests[guest as usize]

@@ -16,6 +16,7 @@ use clap::Args;
 use self::keys::{Key, Keys};
 use self::watch::Watch;
 use super::exit::Exit;
+use super::given::Given;
 use super::log::StderrLog;
 use super::serve::StopSignals;
 use super::{Global, output, serve, target};
@@ -41,9 +42,8 @@ pub struct Dev {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
     listen: SocketAddr,
-    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN.
-    #[arg(long = "grant", value_name = "GRANT")]
-    grants: Vec<String>,
+    #[command(flatten)]
+    given: Given,
 }
 
 /// What wakes the loop.
@@ -67,7 +67,7 @@ impl Dev {
         if !self.app.join("Cargo.toml").is_file() {
             return Err(BuildError::NoCrate { dir: self.app }.into());
         }
-        let mut config = global.config(&self.grants)?;
+        let mut config = self.given.config(global)?;
         // Each save makes other code: what is compiled here is not worth keeping.
         let artifacts = tempfile::tempdir()?;
         config.directories.artifacts = artifacts.path().to_owned();

@@ -1,0 +1,168 @@
+//! What a function's author declared, and the limits that follow from it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{FunctionInfo, MetadataError};
+use crate::limits::{Ceilings, FunctionLimits, RetryPolicy, SECRETS_PER_FUNCTION_MAX};
+use crate::provisions::is_secret_name;
+
+/// What the function's author declared. Absent means the host's default.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Attributes {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outbound: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+}
+
+/// How a failed call is tried again.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(untagged)]
+pub enum Retries {
+    /// So many further attempts, spaced as the host does.
+    Count(u32),
+    Spaced(SpacedRetries),
+}
+
+/// Retries with a spacing of their own.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct SpacedRetries {
+    pub max: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_delay_ms: Option<u64>,
+}
+
+/// When the host calls the function by itself.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Schedule {
+    Cron(CronSchedule),
+    Period(PeriodSchedule),
+}
+
+/// At the times of a pattern of five fields.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct CronSchedule {
+    pub cron: String,
+    /// Name in the IANA database.
+    pub tz: String,
+}
+
+/// Again and again, counted from the start of the host.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct PeriodSchedule {
+    pub period_ms: u64,
+}
+
+impl FunctionInfo {
+    /// Returns the function's limits: its attributes over the defaults, within the ceilings.
+    pub fn limits(&self, ceilings: &Ceilings) -> Result<FunctionLimits, MetadataError> {
+        let defaults = FunctionLimits::default();
+        let zero = |attribute| MetadataError::Zero { function: self.name.clone(), attribute };
+
+        let memory_bytes_max = self.attributes.memory_bytes.unwrap_or(defaults.memory_bytes_max);
+        let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+        self.within("memory", memory_bytes_max, ceilings.memory_bytes_max, mib)?;
+        let timeout = self.attributes.timeout_ms.map_or(defaults.timeout, Duration::from_millis);
+        self.within("timeout", timeout, ceilings.timeout_max, |timeout| format!("{timeout:?}"))?;
+        if memory_bytes_max == 0 {
+            return Err(zero("memory"));
+        }
+        if timeout.is_zero() {
+            return Err(zero("timeout"));
+        }
+        let concurrency_max = self.attributes.concurrency;
+        if let Some(concurrency) = concurrency_max {
+            if concurrency == 0 {
+                return Err(zero("concurrency"));
+            }
+            self.within("concurrency", concurrency, ceilings.concurrency_max, |calls| calls.to_string())?;
+        }
+        let retries = self.retry_policy(ceilings)?;
+        Ok(FunctionLimits { memory_bytes_max, timeout, retries, concurrency_max, ..defaults })
+    }
+
+    fn retry_policy(&self, ceilings: &Ceilings) -> Result<RetryPolicy, MetadataError> {
+        let mut policy = RetryPolicy::default();
+        match &self.attributes.retries {
+            None => {}
+            Some(Retries::Count(count)) => policy.retries_max = *count,
+            Some(Retries::Spaced(spaced)) => {
+                policy.retries_max = spaced.max;
+                policy.backoff = spaced.backoff.unwrap_or(policy.backoff);
+                policy.initial = spaced.initial_ms.map_or(policy.initial, Duration::from_millis);
+                policy.delay_max = spaced.max_delay_ms.map_or(policy.delay_max, Duration::from_millis);
+            }
+        }
+        self.within("retries", policy.retries_max, ceilings.retries_max, |count| count.to_string())?;
+        let delay = |delay: Duration| format!("{delay:?}");
+        self.within("retries.initial", policy.initial, ceilings.retry_delay_max, delay)?;
+        self.within("retries.max_delay", policy.delay_max, ceilings.retry_delay_max, delay)?;
+        self.within("retries.backoff", policy.backoff, ceilings.backoff_max, |factor| factor.to_string())?;
+        if !(1.0..=ceilings.backoff_max).contains(&policy.backoff) {
+            return Err(self.attribute("retries", "`backoff` is below 1".to_owned()));
+        }
+        Ok(policy)
+    }
+
+    /// Checks what limits alone do not: names and combinations.
+    pub(super) fn check(&self) -> Result<(), MetadataError> {
+        let secrets = &self.attributes.secrets;
+        if secrets.len() > SECRETS_PER_FUNCTION_MAX {
+            return Err(self.attribute("secrets", format!("more than {SECRETS_PER_FUNCTION_MAX} are declared")));
+        }
+        if let Some(name) = secrets.iter().find(|name| !is_secret_name(name)) {
+            let name: String = name.chars().take(80).collect();
+            return Err(self.attribute("secrets", format!("`{name}` cannot be a secret's name")));
+        }
+        let required = self.input.get("required").and_then(|required| required.as_array());
+        if self.attributes.schedule.is_some()
+            && let Some(first) = required.and_then(|required| required.first())
+        {
+            let reason =
+                format!("parameter {first} must have a value, and the schedule gives none; make it an `Option`");
+            return Err(self.attribute("schedule", reason));
+        }
+        Ok(())
+    }
+
+    fn attribute(&self, attribute: &'static str, reason: String) -> MetadataError {
+        MetadataError::Attribute { function: self.name.clone(), attribute, reason }
+    }
+
+    fn within<T: PartialOrd + Copy>(
+        &self,
+        attribute: &'static str,
+        asked: T,
+        ceiling: T,
+        text: impl Fn(T) -> String,
+    ) -> Result<(), MetadataError> {
+        if asked <= ceiling {
+            return Ok(());
+        }
+        let (asked, ceiling) = (text(asked), text(ceiling));
+        Err(MetadataError::Ceiling { function: self.name.clone(), attribute, asked, ceiling })
+    }
+}

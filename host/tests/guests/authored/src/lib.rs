@@ -1,0 +1,3 @@
+//! One function for each thing that an author can declare or use.
+
+mod declared;

@@ -1,0 +1,132 @@
+//! What an author declares, as the host keeps it.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::site::{Site, Told};
+use crate::support::{
+    Guest, Output, Server, bireme, command, file, finish, finish_with, fresh_data, function, guest, shared_data,
+};
+
+const SECRET: &str = "s3cret-value";
+
+/// Runs one function, with the secret that the app declares.
+fn run(name: &str, more: &[&str]) -> Output {
+    let secret = format!("API_KEY={SECRET}");
+    bireme(&[&["run", "--secret", &secret, &function(Guest::Authored, name)], more].concat())
+}
+
+#[test]
+fn a_limited_function_runs_so_many_times_at_once() {
+    // Long enough that calls would meet if they could.
+    let site = Site::start(|asked| {
+        std::thread::sleep(Duration::from_millis(10));
+        Told::new(200, asked.target.trim_start_matches('/')).with("content-type", "application/json")
+    });
+    let target = function(Guest::Authored, "one_at_a_time");
+    let map = ["map", "--grant", &site.grant(), "--secret", "API_KEY=x", &target];
+    let line = format!("\"{}\"\n", site.url("/7"));
+    let output = finish_with(command(shared_data(), &map), &line.repeat(12));
+    assert_eq!((output.status, output.stdout.as_str()), (0, "7\n".repeat(12).as_str()), "{output:#?}");
+    assert_eq!(site.open_max(), 1);
+
+    let data = fresh_data();
+    let more = ["--grant", &site.grant(), "--secret", "API_KEY=x"];
+    let server = Server::try_start(data.path(), &[Guest::Authored], &more).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(server.post("/authored/one_at_a_time", line.trim()).body, "7"));
+        }
+    });
+    assert_eq!((site.requests(), site.open_max()), (20, 1));
+}
+
+#[test]
+fn a_limited_function_that_calls_itself_ends_with_its_deadline() {
+    assert_eq!(run("calls_itself", &["0"]).stdout, "0\n");
+    let output = run("calls_itself", &["1"]);
+    assert!(output.status == 5 || output.status == 69, "{output:#?}");
+    assert!(output.stderr.contains("`concurrency = 1`") || output.stderr.contains("timeout of 300ms"), "{output:#?}");
+}
+
+#[test]
+fn a_declared_secret_is_an_environment_variable_of_that_function_alone() {
+    assert_eq!(run("reads_secret", &["--secret", "OTHER=1"]).json(), SECRET);
+    assert_eq!(run("sees_no_secret", &[]).json(), 0);
+    // The one behind the function was typed later.
+    assert_eq!(run("reads_secret", &["--secret", "API_KEY=later"]).json(), "later");
+    assert_eq!(run("reads_secret", &["--secret", "authored:API_KEY=own"]).json(), "own");
+    assert_eq!(run("reads_secret", &["--secret", "hello:API_KEY=other"]).json(), SECRET);
+}
+
+#[test]
+fn a_secret_comes_from_the_environment_or_from_a_file() {
+    let target = function(Guest::Authored, "reads_secret");
+    let mut from_environment = command(shared_data(), &["run", "--secret", "API_KEY", &target]);
+    from_environment.env("API_KEY", "of the environment");
+    assert_eq!(finish(from_environment).json(), "of the environment");
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(&dir, ".env", b"# keys\nexport API_KEY=\"of the file\"\n");
+    assert_eq!(bireme(&["run", "--secrets", &path, &target]).json(), "of the file");
+    // What is typed wins over a file, wherever it stands.
+    assert_eq!(bireme(&["run", &target, "--secret", "API_KEY=typed", "--secrets", &path]).json(), "typed");
+
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(SECRET.as_bytes()).unwrap();
+    let output = bireme(&["run", "--secrets", &path, &target]);
+    assert_eq!(output.status, 2, "{output:#?}");
+    assert!(output.stderr.contains("error[config]") && output.stderr.contains("line 3: "), "{output:#?}");
+    assert!(!output.stderr.contains(SECRET), "{output:#?}");
+}
+
+#[test]
+fn a_secret_that_is_not_given_is_named_before_anything_runs() {
+    let target = function(Guest::Authored, "sees_no_secret");
+    let output = bireme(&["run", &target]);
+    assert_eq!(output.status, 2, "{output:#?}");
+    assert!(
+        output.stderr.contains(
+            "`authored` declares the secret `API_KEY`, which is not given; give it with `--secret API_KEY=VALUE`"
+        ),
+        "{output:#?}"
+    );
+    let data = fresh_data();
+    let output = Server::try_start(data.path(), &[Guest::Authored], &[]).err().unwrap();
+    assert!(output.status == 2 && output.stdout.contains("--secret API_KEY"), "{output:#?}");
+
+    let output = bireme(&["run", "--secret", "API_KEY", &target]);
+    assert_eq!(output.status, 2, "{output:#?}");
+    assert!(output.stderr.contains("has no variable `API_KEY`"), "{output:#?}");
+}
+
+#[test]
+fn a_secret_is_in_no_log_no_error_and_no_description() {
+    for name in ["tells_secret", "panics_with_secret"] {
+        let output = run(name, &["--receipt"]);
+        assert_eq!(output.status, 1, "{output:#?}");
+        assert!(output.stderr.contains("***"), "{output:#?}");
+        assert!(!output.stderr.contains(SECRET), "{output:#?}");
+    }
+    let told = run("tells_secret", &[]).stderr;
+    for words in ["stderr ***", "log *** key=***", "failure ***", "cause ***"] {
+        assert!(told.contains(words), "{told}");
+    }
+    let inspected = bireme(&["inspect", guest(Guest::Authored)]).stdout;
+    assert!(inspected.contains("read the secrets API_KEY"), "{inspected}");
+    assert!(inspected.contains("1 at a time"), "{inspected}");
+    assert!(inspected.contains("2 retries after 1ms, then 2 times as long, up to 2ms"), "{inspected}");
+    let inspected = bireme(&["inspect", guest(Guest::Authored), "--json"]).json();
+    let functions = inspected["functions"].as_array().unwrap();
+    let reads = functions.iter().find(|function| function["name"] == "reads_secret").unwrap();
+    assert_eq!(reads["attributes"], json!({ "secrets": ["API_KEY"] }));
+}
+
+#[test]
+fn retries_may_have_a_spacing_of_their_own() {
+    let output = run("fails_twice", &["--json"]);
+    assert_eq!(output.json()["result"], 3, "{output:#?}");
+    assert_eq!(output.json()["receipt"]["attempts"], 3);
+}
