@@ -153,24 +153,95 @@ impl std::error::Error for Failure {}
 /// What a call gave.
 pub type CallResult = Result<Payload, Failure>;
 
-/// What a call cost. Times are wall clock unless named otherwise.
+/// What a call cost; `docs/receipts.md` has each field. Sums over the attempts, wall clock unless named otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Receipt {
     pub attempts: u32,
-    /// Waiting for a slot, all attempts together.
+    /// Waiting for a slot.
     pub queue_us: u64,
     /// From the start of the first attempt to the result, backoff included.
     pub wall_us: u64,
-    /// Time on a thread: the guest's own instructions and the host calls' synchronous parts.
-    pub busy_us: u64,
+    /// Making the instances.
+    pub instantiate_us: u64,
+    /// CPU time: the guest's own instructions and the host calls' synchronous parts.
+    pub cpu_us: u64,
     /// Largest linear memory of any attempt.
     pub memory_peak_bytes: u64,
-    /// Host calls through the boundary (HTTP, inference, functions, key-value, clocks, random).
-    pub host_calls: u64,
+    #[serde(skip_serializing_if = "HostCalls::is_empty")]
+    pub host_calls: HostCalls,
     /// Log bytes dropped over the limit.
     pub log_dropped_bytes: u64,
     #[serde(skip_serializing_if = "InferenceReceipt::is_empty")]
     pub inference: InferenceReceipt,
+}
+
+/// The host calls of a receipt, by what they are for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HostCalls {
+    #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
+    pub clock: HostCallsOfKind,
+    #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
+    pub functions: HostCallsOfKind,
+    #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
+    pub http: HostCallsOfKind,
+    #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
+    pub inference: HostCallsOfKind,
+    #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
+    pub key_value: HostCallsOfKind,
+    #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
+    pub random: HostCallsOfKind,
+}
+
+/// Host calls of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HostCallsOfKind {
+    pub count: u64,
+    /// Not measured for clocks and random numbers, which answer at once.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub wall_us: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl HostCalls {
+    /// Returns the kinds, by name.
+    pub fn kinds(&self) -> [(&'static str, HostCallsOfKind); 6] {
+        [
+            ("clock", self.clock),
+            ("functions", self.functions),
+            ("http", self.http),
+            ("inference", self.inference),
+            ("key-value", self.key_value),
+            ("random", self.random),
+        ]
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds those of another attempt.
+    pub fn add(&mut self, other: &HostCalls) {
+        self.clock.add(other.clock);
+        self.functions.add(other.functions);
+        self.http.add(other.http);
+        self.inference.add(other.inference);
+        self.key_value.add(other.key_value);
+        self.random.add(other.random);
+    }
+}
+
+impl HostCallsOfKind {
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.wall_us += other.wall_us;
+    }
 }
 
 /// The inference part of a receipt: sums over the call's requests.

@@ -110,10 +110,14 @@ pub fn receipt(receipt: &Receipt) -> String {
         ("attempts", receipt.attempts.to_string()),
         ("queue", output::micros(receipt.queue_us)),
         ("wall", output::micros(receipt.wall_us)),
-        ("busy", output::micros(receipt.busy_us)),
+        ("instantiate", output::micros(receipt.instantiate_us)),
+        ("cpu", output::micros(receipt.cpu_us)),
         ("memory peak", output::bytes(receipt.memory_peak_bytes)),
-        ("host calls", receipt.host_calls.to_string()),
     ];
+    rows.extend(receipt.host_calls.kinds().into_iter().filter(|(_, calls)| calls.count > 0).map(|(kind, calls)| {
+        let wall = if calls.wall_us > 0 { format!(", {}", output::micros(calls.wall_us)) } else { String::new() };
+        (kind, format!("{}{wall}", output::count(calls.count)))
+    }));
     let inference = &receipt.inference;
     if inference.requests > 0 {
         rows.push(("inference", format!("{} requests, {} tokens", inference.requests, inference.tokens)));

@@ -180,9 +180,10 @@ impl Dispatcher {
             ));
             let ended = self.sandbox.invoke(&running, call.input.clone()).await;
             drop(slot);
-            receipt.busy_us += ended.busy_us;
+            receipt.instantiate_us += ended.instantiate_us;
+            receipt.cpu_us += ended.cpu_us;
             receipt.memory_peak_bytes = receipt.memory_peak_bytes.max(ended.memory_peak_bytes);
-            receipt.host_calls += ended.host_calls;
+            receipt.host_calls.add(&ended.host_calls);
             receipt.log_dropped_bytes += ended.log_dropped_bytes;
             receipt.inference.add(&ended.inference);
 

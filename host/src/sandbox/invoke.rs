@@ -1,7 +1,6 @@
 //! The sandbox itself: makes programs ready, runs one attempt of a call.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,12 +11,13 @@ use wasmtime::{Store, UpdateDeadline};
 use super::engine::{EngineConfig, PoolMode, TickingEngine};
 use super::imports;
 use super::limiter::LimitExceeded;
+use super::meter::{CpuTime, metered};
 use super::program::{Program, ProgramError};
 use super::running::RunningCall;
 use super::state::CallState;
 use super::trap;
 use crate::app::metadata::Metadata;
-use crate::call::{CallResult, Failure, FailureCode, InferenceReceipt, Payload, micros};
+use crate::call::{CallResult, Failure, FailureCode, HostCalls, InferenceReceipt, Payload, micros};
 use crate::ids::Version;
 use crate::limits::{self, Ceilings};
 use crate::outbound::Grants;
@@ -42,9 +42,10 @@ pub enum SandboxError {
 #[derive(Debug)]
 pub struct Attempt {
     pub result: CallResult,
-    pub busy_us: u64,
+    pub instantiate_us: u64,
+    pub cpu_us: u64,
     pub memory_peak_bytes: u64,
-    pub host_calls: u64,
+    pub host_calls: HostCalls,
     pub log_dropped_bytes: u64,
     pub inference: InferenceReceipt,
 }
@@ -99,14 +100,18 @@ impl Sandbox {
         let deadline = call.deadline;
         end_at(&mut store, deadline);
 
-        let mut busy = Duration::ZERO;
+        let mut instantiate = Duration::ZERO;
+        let mut cpu = CpuTime::default();
         let guest = async {
-            let app = call.program.pre.instantiate_async(&mut store).await?;
+            let begun = Instant::now();
+            let app = call.program.pre.instantiate_async(&mut store).await;
+            instantiate = begun.elapsed();
+            let app = app?;
             let name = call.spec().name.as_str();
-            app.bireme_host_handler().call_invoke(&mut store, name, &input.into()).await
+            metered(app.bireme_host_handler().call_invoke(&mut store, name, &input.into()), &mut cpu).await
         };
         // A panic in a host function costs this call, not the process; the store is not used again.
-        let guest = AssertUnwindSafe(busy_time(guest, &mut busy)).catch_unwind();
+        let guest = AssertUnwindSafe(guest).catch_unwind();
         let ended = tokio::time::timeout_at(deadline.into(), guest).await;
 
         let result = match ended {
@@ -122,7 +127,8 @@ impl Sandbox {
         call.log.finish();
         Attempt {
             result,
-            busy_us: micros(busy),
+            instantiate_us: micros(instantiate),
+            cpu_us: micros(cpu.total),
             memory_peak_bytes: store.data().limiter.peak,
             host_calls: call.boundary.crossings(),
             log_dropped_bytes: call.log.dropped_bytes(),
@@ -187,16 +193,4 @@ fn check_output(call: &RunningCall, output: Payload) -> CallResult {
         return Err(Failure::new(FailureCode::OutputTooLarge, message));
     }
     Ok(output)
-}
-
-/// Adds the time that `future` spends being polled to `busy`.
-async fn busy_time<T>(future: impl Future<Output = T>, busy: &mut Duration) -> T {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        let start = Instant::now();
-        let polled = future.as_mut().poll(context);
-        *busy += start.elapsed();
-        polled
-    })
-    .await
 }

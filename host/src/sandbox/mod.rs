@@ -18,6 +18,7 @@ mod imports;
 mod invoke;
 mod limiter;
 pub mod log;
+mod meter;
 mod program;
 mod running;
 mod services;

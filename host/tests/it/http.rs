@@ -32,9 +32,11 @@ fn a_call_answers_with_json_and_a_receipt() {
     assert_eq!(reply.header("content-type"), Some("application/json"));
     let receipt: Value = serde_json::from_str(reply.header("bireme-receipt").unwrap()).unwrap();
     assert_eq!(receipt["attempts"], 1);
-    for key in ["queue_us", "wall_us", "busy_us", "memory_peak_bytes", "host_calls", "log_dropped_bytes"] {
+    for key in ["queue_us", "wall_us", "instantiate_us", "cpu_us", "memory_peak_bytes", "log_dropped_bytes"] {
         assert!(receipt[key].is_u64(), "{key} in {receipt}");
     }
+    let sum = |key: &str| receipt[key].as_u64().unwrap();
+    assert!(sum("instantiate_us") + sum("cpu_us") <= sum("wall_us"), "{receipt}");
     assert_eq!(reply.header("bireme-call").map(str::len), Some(36));
     assert!(reply.header("bireme-version").is_some_and(|version| version.len() >= 8));
 }

@@ -7,7 +7,9 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{self, Guest, Output, Process, bireme, built, command, function, guest, shared_data};
+use crate::support::{
+    self, Guest, Output, Process, bireme, built, command, finish, fresh_data, function, guest, shared_data,
+};
 
 /// Runs one function of `hello`.
 fn hello(name: &str, input: &[&str]) -> Output {
@@ -186,7 +188,29 @@ fn the_receipt_goes_to_stderr() {
     let output = hello("add", &["--a", "1", "--b", "2", "--receipt"]);
     assert_eq!((output.status, output.stdout.as_str()), (0, "3\n"));
     let names: Vec<&str> = output.stderr.lines().filter_map(|line| line.trim().split("  ").next()).collect();
-    assert_eq!(names, ["attempts", "queue", "wall", "busy", "memory peak", "host calls"]);
+    assert_eq!(names, ["attempts", "queue", "wall", "instantiate", "cpu", "memory peak"]);
+}
+
+#[test]
+fn a_receipt_tells_host_calls_apart() {
+    let receipt = |name: &str, arguments: &[&str]| {
+        let target = function(Guest::Hello, name);
+        let output = bireme(&[&["--json", "run", &target], arguments].concat());
+        output.json()["receipt"].clone()
+    };
+    // A map is opened, fed and read.
+    let fan_out = receipt("fan_out", &["--n", "10"]);
+    let functions = &fan_out["host_calls"]["functions"];
+    assert!(functions["count"].as_u64().unwrap() >= 3 && functions["wall_us"].as_u64().unwrap() > 0, "{fan_out}");
+    assert_eq!(fan_out["host_calls"].get("key_value"), None);
+
+    let target = function(Guest::Hello, "count");
+    let data = fresh_data();
+    let count = finish(command(data.path(), &["--json", "run", &target, "--key", "k"])).json()["receipt"].clone();
+    assert_eq!(count["host_calls"]["key_value"]["count"], 2, "one read and one write: {count}");
+
+    // A function that touches nothing has no such part.
+    assert_eq!(receipt("add", &["--a", "1", "--b", "2"]).get("host_calls"), None);
 }
 
 #[test]
