@@ -154,7 +154,8 @@ impl std::error::Error for Failure {}
 pub type CallResult = Result<Payload, Failure>;
 
 /// What a call cost; `docs/receipts.md` has each field. Sums over the attempts, wall clock unless named otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Receipt {
     pub attempts: u32,
     /// Waiting for a slot.
@@ -176,7 +177,8 @@ pub struct Receipt {
 }
 
 /// The host calls of a receipt, by what they are for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HostCalls {
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub clock: HostCallsOfKind,
@@ -193,7 +195,8 @@ pub struct HostCalls {
 }
 
 /// Host calls of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HostCallsOfKind {
     pub count: u64,
     /// Not measured for clocks and random numbers, which answer at once.
@@ -245,7 +248,8 @@ impl HostCallsOfKind {
 }
 
 /// The inference part of a receipt: sums over the call's requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InferenceReceipt {
     pub requests: u64,
     pub tokens: u64,

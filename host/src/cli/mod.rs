@@ -28,6 +28,7 @@ mod map;
 mod models;
 mod new;
 mod output;
+mod remote;
 mod run;
 mod sdk;
 mod serve;
@@ -81,6 +82,13 @@ enum Command {
     Map(map::MapCommand),
     Serve(serve::Serve),
     Dev(dev::Dev),
+    Deploy(remote::Deploy),
+    Apps(remote::Apps),
+    History(remote::History),
+    Rollback(remote::Rollback),
+    Stop(remote::Stop),
+    Call(remote::Call),
+    Logs(remote::Logs),
     Models(models::Models),
     Embed(embed::Embed),
     Demo(demo::Demo),
@@ -109,6 +117,13 @@ pub fn main() -> ExitCode {
         Command::Map(command) => with_runtime(command.run(&global)),
         Command::Serve(command) => with_runtime(command.run(&global)),
         Command::Dev(command) => with_runtime(command.run(&global)),
+        Command::Deploy(command) => with_runtime(command.run(&global)),
+        Command::Apps(command) => command.run(&global),
+        Command::History(command) => command.run(&global),
+        Command::Rollback(command) => command.run(&global),
+        Command::Stop(command) => command.run(&global),
+        Command::Call(command) => command.run(&global),
+        Command::Logs(command) => command.run(&global),
         Command::Models(command) => command.run(&global),
         Command::Embed(command) => with_runtime(command.run(&global)),
         Command::Demo(command) => with_runtime(command.run(&global)),

@@ -1,5 +1,6 @@
 //! `bireme serve`: a host that listens.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 
@@ -18,13 +19,15 @@ use crate::sandbox::log::Level;
 use crate::server::Host;
 
 /// Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM, after calls under way.
+///
+/// Apps that were deployed here (`bireme deploy`) are there again; those named on the command line are served besides, or in their
+/// place, until the host ends.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme serve examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
 )]
 pub struct Serve {
     /// Crates' directories or `.wasm` files.
-    #[arg(required = true)]
     apps: Vec<String>,
     /// Where to listen; port 0 takes a free one. Loopback only: this version has no access control.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
@@ -40,12 +43,16 @@ impl Serve {
         let host = Host::build(config, StderrLog::with_failures(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
         host.store.open_now()?;
-        for app in &self.apps {
-            let path = app;
+        host.deployments.restore().await?;
+        let mut given = HashSet::new();
+        for path in &self.apps {
             let app = target::resolve(path, &host).await?;
             let name = &app.metadata.app.name;
-            if host.dispatcher.program(name.as_str()).is_some() {
+            if !given.insert(name.clone()) {
                 return Err(Exit::usage(format!("`{path}` is a second app named `{name}`; rename one of the crates")));
+            }
+            if host.dispatcher.program(name.as_str()).is_some() {
+                output::note(&format!("`{path}` is served in the place of the deployed `{name}` until this host ends"));
             }
             host.load(&app, &host.config.grants).await?;
         }
@@ -62,6 +69,9 @@ impl Serve {
                 for function in program.functions() {
                     output::note(&format!("  POST http://{address}/{}/{}", program.name(), function.name));
                 }
+            }
+            if host.dispatcher.programs().is_empty() {
+                output::note(&format!("  no app yet: bireme deploy APP --host http://{address}"));
             }
             output::line(&format!("listening on http://{address}"));
         }

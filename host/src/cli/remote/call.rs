@@ -1,0 +1,83 @@
+//! `bireme call`: one call of a function on a host.
+
+use clap::Args;
+use serde_json::value::RawValue;
+use serde_json::json;
+
+use super::Address;
+use super::apps::path;
+use super::client::{self, Client};
+use crate::app::metadata::Metadata;
+use crate::call::Receipt;
+use crate::cli::exit::Exit;
+use crate::cli::{Global, input, output, run, target};
+use crate::codes::Code;
+use crate::sandbox::log::printable;
+
+/// Call a function on a host: the result to stdout. Its log is on the host: `bireme logs`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  bireme call hello::greet '{\"name\": \"Ada\"}'\n  bireme call hello::add --a 1 --b 2"
+)]
+pub struct Call {
+    #[command(flatten)]
+    address: Address,
+    /// Print what the call cost, to stderr (with --json, in the result).
+    #[arg(long)]
+    receipt: bool,
+    /// The function, as APP::FUNCTION; APP is the name of a deployed app.
+    target: String,
+    /// The input: one JSON value, or `--NAME VALUE` for each parameter.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INPUT")]
+    input: Vec<String>,
+}
+
+impl Call {
+    pub fn run(self, global: &Global) -> Result<(), Exit> {
+        let client = Client::new(&self.address)?;
+        let (app, name) = target::split(&self.target)?;
+        let mut about = client.send("GET", &path(app, "")?, &[])?;
+        let metadata: Metadata = serde_json::from_value(about["metadata"].take()).map_err(|error| {
+            Exit::new(Code::BadOutput, format!("the host's description of `{app}` cannot be read ({error})"))
+        })?;
+        let Some(function) = metadata.function(name) else {
+            return Err(run::unknown(&metadata, name));
+        };
+        let (value, trailing) = input::read(function, &self.input)?;
+        if !trailing.grants.is_empty() {
+            return Err(Exit::usage("grants are given to an app, not to a call: `bireme deploy APP --grant GRANT`"));
+        }
+        let json = global.json || trailing.json;
+
+        let route = format!("/{app}/{name}");
+        let response = client.post(&route, &[], "application/json", value.to_string().as_bytes())?;
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (call, version, receipt) = (header("bireme-call"), header("bireme-version"), header("bireme-receipt"));
+        let receipt: Option<Receipt> = receipt.and_then(|text| serde_json::from_str(&text).ok());
+        if !json && (self.receipt || trailing.receipt) {
+            let id = |value: &Option<String>| printable(value.as_deref().unwrap_or("?"));
+            output::note(&format!("call {} of version {}", id(&call), id(&version)));
+            receipt.iter().for_each(|receipt| output::note(&run::receipt(receipt)));
+        }
+        let beside = json!({ "call": call, "version": version, "receipt": receipt });
+        if !response.status().is_success() {
+            let exit = client::problem(response);
+            let exit = match &call {
+                Some(call) => exit.hint(format!("its log: bireme logs {app} --call {call}")),
+                None => exit,
+            };
+            return Err(Exit { is_json: json, beside: Some(Box::new(("call", beside))), ..exit });
+        }
+        let bytes = client::bytes(response)?;
+        if json {
+            let result: &RawValue = serde_json::from_slice(&bytes)
+                .map_err(|error| Exit::new(Code::BadOutput, format!("the result is no JSON: {error}")))?;
+            let beside = beside.to_string();
+            // The result passes as it is: numbers keep their digits.
+            output::line(&format!("{{\"result\":{result},{}", &beside[1..]));
+        } else {
+            output::bytes_and_newline(&bytes);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! `bireme deploy`: a new version of an app, on a host.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::Address;
+use super::client::{self, Client};
+use crate::cli::exit::Exit;
+use crate::cli::{Global, blocking, output, target};
+use crate::codes::Code;
+use crate::sandbox::log::{NoLog, printable};
+use crate::server::Host;
+
+/// Deploy an app to a host: build it, send it, swap it in between two requests.
+///
+/// What the new version may do and the one before could not is shown, and must be accepted. Calls under way finish on the version
+/// that they began with. The host keeps the versions before; `bireme rollback` returns to one.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  bireme deploy examples/hello\n  bireme deploy . --accept -m 'reads the new feed'")]
+pub struct Deploy {
+    /// A crate's directory or a `.wasm` file.
+    app: String,
+    #[command(flatten)]
+    address: Address,
+    /// Accept whatever the version newly declares, without a question.
+    #[arg(long)]
+    accept: bool,
+    /// Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a private ORIGIN. Kept for later
+    /// versions until other grants are given; `--grant ''` takes them all back.
+    #[arg(long = "grant", value_name = "GRANT")]
+    grants: Vec<String>,
+    /// What changed, for the history.
+    #[arg(long, short, value_name = "TEXT")]
+    message: Option<String>,
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Deploy {
+    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+        let client = Client::new(&self.address)?;
+        let located = target::locate(&self.app).await?;
+        let app = match located.described() {
+            Some((_, app)) => app,
+            None => {
+                let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
+                located.describe(&host).await?.1
+            }
+        };
+        let json = global.json;
+        blocking(move || self.send(&client, &app.component.bytes, json)).await
+    }
+
+    fn send(&self, client: &Client, component: &[u8], json: bool) -> Result<(), Exit> {
+        let mut query: Vec<(&str, String)> = Vec::new();
+        query.extend(self.accept.then(|| ("accept", "all".to_owned())));
+        query.extend(self.grants.iter().map(|grant| ("grant", grant.clone())));
+        query.extend(self.message.iter().map(|message| ("message", message.clone())));
+        query.extend(self.dry_run.then(|| ("dry_run", "true".to_owned())));
+        let mut response = client.post("/api/v1/apps", &query, "application/wasm", component)?;
+        if response.status() == 409 {
+            let document = client::json(response)?;
+            let added = strings(&document["added"]);
+            let detail = document["detail"].as_str().unwrap_or_default();
+            if added.is_empty() {
+                let code = document["code"].as_str().and_then(Code::find).unwrap_or(Code::NotAccepted);
+                return Err(Exit::new(code, detail));
+            }
+            if json || !asks(client, &added) {
+                let exit = Exit::new(Code::NotAccepted, detail);
+                return Err(exit.hint("if it should be able to do that, deploy it with --accept"));
+            }
+            // What was shown is what is accepted, and nothing that came up since.
+            query.extend(added.into_iter().map(|capability| ("accept", capability)));
+            response = client.post("/api/v1/apps", &query, "application/wasm", component)?;
+        }
+        if !response.status().is_success() {
+            return Err(client::problem(response));
+        }
+        let outcome = client::json(response)?;
+        output::line(&if json { outcome.to_string() } else { self.text(client, &outcome) });
+        Ok(())
+    }
+
+    fn text(&self, client: &Client, outcome: &Value) -> String {
+        let name = |key: &str| outcome[key].as_str().unwrap_or_default().to_owned();
+        let (app, version, base) = (name("app"), name("version"), client.base());
+        let was = match outcome["previous"].as_str() {
+            Some(previous) if previous != version => format!(" (before: {previous})"),
+            _ => String::new(),
+        };
+        let mut text = match (self.dry_run, outcome["changed"] == true) {
+            (true, _) => format!("{app} {version} would be deployed to {base}{was}"),
+            (false, true) => format!("{app} {version} is live on {base}{was}"),
+            (false, false) => format!("{app} {version} was live on {base} already; nothing changed"),
+        };
+        for (sign, key) in [('+', "added"), ('-', "removed")] {
+            for capability in strings(&outcome[key]) {
+                text += &format!("\n  {sign} {capability}");
+            }
+        }
+        for route in strings(&outcome["routes"]) {
+            if let Some((method, path)) = route.split_once(' ') {
+                text += &format!("\n  {method} {base}{path}");
+            }
+        }
+        text.lines().map(printable).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Shows what is new and asks, where somebody is there to answer.
+fn asks(client: &Client, added: &[String]) -> bool {
+    output::note(&format!("on {}, this version may newly use", client.base()));
+    added.iter().for_each(|capability| output::note(&format!("  + {}", printable(capability))));
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return false;
+    }
+    let mut stderr = io::stderr();
+    let _ = write!(stderr, "deploy it? [y/N] ").and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}

@@ -1,0 +1,63 @@
+//! Times as people write and read them.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::cli::exit::Exit;
+
+/// Reads `10m` (that long ago) or an RFC 3339 time; returns milliseconds since 1970.
+pub fn read(flag: &str, text: &str) -> Result<u64, Exit> {
+    let ago = || text.parse::<SignedDuration>().ok().filter(|ago| !ago.is_negative());
+    let time = match text.parse::<Timestamp>() {
+        Ok(time) => Some(time),
+        Err(_) => ago().and_then(|ago| Timestamp::now().checked_sub(ago).ok()),
+    };
+    time.and_then(|time| u64::try_from(time.as_millisecond()).ok()).ok_or_else(|| {
+        Exit::usage(format!("`{flag} {text}` is no time; give `10m`, `2h` or a time like 2026-01-31T09:00:00Z"))
+    })
+}
+
+/// Returns a time in the machine's zone, to the millisecond.
+pub fn exact(at_ms: u64) -> String {
+    let zoned = timestamp(at_ms).to_zoned(TimeZone::system());
+    zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+}
+
+/// Returns how long ago a time is, in its largest unit.
+pub fn ago(at_ms: u64) -> String {
+    let seconds = Timestamp::now().duration_since(timestamp(at_ms)).as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3_600 => format!("{} min ago", seconds / 60),
+        3_600..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+fn timestamp(at_ms: u64) -> Timestamp {
+    i64::try_from(at_ms).ok().and_then(|at| Timestamp::from_millisecond(at).ok()).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_moment_or_a_while_ago() {
+        assert_eq!(read("--since", "1970-01-01T00:00:01Z").unwrap(), 1_000);
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
+        let ago = now - read("--since", "10m").unwrap();
+        assert!((599_000..=600_000).contains(&ago), "{ago}");
+        for bad in ["", "soon", "-5m", "99999999999h"] {
+            assert!(read("--since", bad).unwrap_err().message.contains("no time"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_past_are_told_in_their_largest_unit() {
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
+        assert_eq!(ago(now - 90_000), "1 min ago");
+        assert_eq!(ago(now - 3 * 86_400_000), "3 days ago");
+        assert_eq!(ago(now + 60_000), "0 s ago");
+    }
+}
