@@ -53,10 +53,10 @@ fn health_and_apps_answer_get_only() {
     assert_eq!(names, ["hello", "hostile"]);
     assert_eq!(apps["apps"][0]["functions"][0]["route"], "POST /hello/add");
     assert_eq!(server.get("/api/v1/calls").json(), json!({ "calls": [] }));
-    let reply = server.post("/api/v1/apps", "{}");
+    let reply = server.post("/api/v1/calls", "{}");
     check_problem(&reply, 405, "method-not-allowed", "GET, HEAD");
     assert_eq!(reply.header("allow"), Some("GET, HEAD"));
-    check_problem(&server.get("/api/v1/nothing"), 404, "not-found", "/api/v1/apps");
+    check_problem(&server.get("/api/v1/nothing"), 404, "not-found", "/api/v1");
     check_problem(&server.get("/a/b/c"), 404, "not-found", "/APP/FUNCTION");
 }
 

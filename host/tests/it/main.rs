@@ -5,6 +5,7 @@
 
 mod authored;
 mod cli_text;
+mod deploy;
 mod dev;
 mod explain;
 mod http;

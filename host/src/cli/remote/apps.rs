@@ -72,7 +72,13 @@ impl Apps {
                 None => text(&app["state"]),
             };
             let given = || if app["state"] == "live" { "given at start" } else { "" }.to_owned();
-            vec![text(&app["name"]), text(&app["version"]), state, functions.unwrap_or_default(), deployed.unwrap_or_else(given)]
+            vec![
+                text(&app["name"]),
+                text(&app["version"]),
+                state,
+                functions.unwrap_or_default(),
+                deployed.unwrap_or_else(given),
+            ]
         });
         show(head, lines);
         Ok(())
@@ -128,7 +134,11 @@ impl Stop {
             output::line(&answer.to_string());
             return Ok(());
         }
-        output::line(&format!("{} is stopped; `bireme rollback {0}` starts {} again", self.app, text(&answer["stopped"])));
+        output::line(&format!(
+            "{} is stopped; `bireme rollback {0}` starts {} again",
+            self.app,
+            text(&answer["stopped"])
+        ));
         Ok(())
     }
 }

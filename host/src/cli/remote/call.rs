@@ -1,8 +1,8 @@
 //! `bireme call`: one call of a function on a host.
 
 use clap::Args;
-use serde_json::value::RawValue;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::Address;
 use super::apps::path;

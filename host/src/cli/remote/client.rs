@@ -32,7 +32,10 @@ impl Client {
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let url = url::Url::parse(&base).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
         let Some(url) = url else {
-            return Err(Exit::usage(format!("`{}` is no address of a host; for example http://127.0.0.1:8080", address.host)));
+            return Err(Exit::usage(format!(
+                "`{}` is no address of a host; for example http://127.0.0.1:8080",
+                address.host
+            )));
         };
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -97,7 +100,10 @@ impl Client {
 pub fn json(response: Response<Body>) -> Result<Value, Exit> {
     let bytes = bytes(response)?;
     serde_json::from_slice(&bytes).map_err(|error| {
-        Exit::new(Code::BadOutput, format!("the host's answer is not JSON ({error}); is it a bireme host of this version?"))
+        Exit::new(
+            Code::BadOutput,
+            format!("the host's answer is not JSON ({error}); is it a bireme host of this version?"),
+        )
     })
 }
 

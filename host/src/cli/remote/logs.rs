@@ -91,7 +91,8 @@ impl Logs {
         let mut lines = BufReader::new(lines).lines();
         // Ctrl-C ends the process, which is what is wanted: nothing is held here.
         while let Some(line) = lines.next() {
-            let line = line.map_err(|error| Exit::new(Code::NoHost, format!("the host's answer broke off: {error}")))?;
+            let line =
+                line.map_err(|error| Exit::new(Code::NoHost, format!("the host's answer broke off: {error}")))?;
             if global.json {
                 output::line(&line);
             } else {
