@@ -15,15 +15,18 @@ pub enum Kind {
     Outbound,
     /// A model that it runs inference on.
     Model,
+    /// A secret that it reads.
+    Secret,
 }
 
 impl Kind {
-    const ALL: [Kind; 2] = [Kind::Outbound, Kind::Model];
+    const ALL: [Kind; 3] = [Kind::Outbound, Kind::Model, Kind::Secret];
 
     fn as_str(self) -> &'static str {
         match self {
             Kind::Outbound => "outbound",
             Kind::Model => "model",
+            Kind::Secret => "secret",
         }
     }
 }
@@ -38,7 +41,7 @@ pub struct Capability {
 
 /// A text that is no capability.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is no capability; one is `outbound:ORIGIN` or `model:NAME`")]
+#[error("`{text}` is no capability; one is `outbound:ORIGIN`, `model:NAME` or `secret:NAME`")]
 pub struct CapabilityError {
     text: String,
 }
@@ -48,7 +51,12 @@ pub fn of(metadata: &Metadata) -> BTreeSet<Capability> {
     let mut all = BTreeSet::new();
     for function in &metadata.functions {
         let attributes = &function.attributes;
-        for (kind, names) in [(Kind::Outbound, &attributes.outbound), (Kind::Model, &attributes.models)] {
+        let declared = [
+            (Kind::Outbound, &attributes.outbound),
+            (Kind::Model, &attributes.models),
+            (Kind::Secret, &attributes.secrets),
+        ];
+        for (kind, names) in declared {
             all.extend(names.iter().map(|name| Capability { kind, name: name.clone() }));
         }
     }
@@ -97,12 +105,12 @@ mod tests {
     fn functions_are_taken_together_and_text_reads_back() {
         let metadata = Metadata::parse(
             br#"{"format":1,"app":{"name":"a"},"functions":[
-                {"name":"f","input":{},"output":{},"attributes":{"outbound":["$site","https://a.example"],"models":["m"]}},
+                {"name":"f","input":{},"output":{},"attributes":{"outbound":["$site","https://a.example"],"models":["m"],"secrets":["KEY"]}},
                 {"name":"g","input":{},"output":{},"attributes":{"outbound":["$site"]}}]}"#,
         )
         .unwrap();
         let texts: Vec<String> = of(&metadata).iter().map(Capability::to_string).collect();
-        assert_eq!(texts, ["outbound:$site", "outbound:https://a.example", "model:m"]);
+        assert_eq!(texts, ["outbound:$site", "outbound:https://a.example", "model:m", "secret:KEY"]);
         for text in texts {
             assert_eq!(text.parse::<Capability>().unwrap().to_string(), text);
         }

@@ -38,6 +38,16 @@ fn help_of_bireme() {
                            after calls under way
               dev          Serve an app while it is edited: every save is built and swapped in between two
                            requests
+              deploy       Deploy an app to a host: build it, send it, swap it in between two requests
+              apps         List the apps of a host
+              history      List the kept versions of an app, the newest change first
+              rollback     Return to the version of an app before this one, or to any that is kept. Starts a
+                           stopped app again
+              stop         Take an app off a host. Calls under way finish; its versions and its data are kept
+              call         Call a function on a host: the result to stdout. Its log is on the host: `bireme
+                           logs`
+              logs         Show what functions wrote, and why their calls failed: the latest lines, or all as
+                           they come
               models       List, fetch, add and remove models
               embed        Embed texts with an installed model: one JSON array of numbers a line
               demo         Scrape the Rust documentation in sandboxes, embed it on a worker, search it over
@@ -224,28 +234,54 @@ fn help_of_serve() {
         &["serve"],
         expect![[r#"
             Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM, after calls
-            under way
+            under way.
 
-            Usage: bireme serve [OPTIONS] <APPS>...
+            Apps that were deployed here (`bireme deploy`) are there again; those named on the command line are
+            served besides, or in their place, until the host ends.
+
+            Usage: bireme serve [OPTIONS] [APPS]...
 
             Arguments:
-              <APPS>...  Crates' directories or `.wasm` files
+              [APPS]...
+                      Crates' directories or `.wasm` files
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
-                  --listen <ADDR>    Where to listen; port 0 takes a free one. Loopback only: this version has
-                                     no access control [env: BIREME_LISTEN=] [default: 127.0.0.1:8080]
-                  --grant <GRANT>    Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
-                                     declares, or a private ORIGIN
-                  --json             Print JSON for programs instead of text for people
-                  --secret <SECRET>  Give a secret to the functions that declare it: NAME=VALUE, or NAME to take
-                                     its value from this environment (other users of this machine can see
-                                     command lines). With APP: in front, to that app alone
-              -v, --verbose          Say more about what the host does
-                  --secrets <FILE>   Give the secrets of a file of NAME=VALUE lines (.env)
-                  --config <VALUE>   Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
-              -h, --help             Print help
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
+                  --listen <ADDR>
+                      Where to listen; port 0 takes a free one. Loopback only: this version has no access
+                      control
+
+                      [env: BIREME_LISTEN=]
+                      [default: 127.0.0.1:8080]
+
+                  --grant <GRANT>
+                      Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
+                      private ORIGIN
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+                  --secret <SECRET>
+                      Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from
+                      this environment (other users of this machine can see command lines). With APP: in front,
+                      to that app alone
+
+              -v, --verbose
+                      Say more about what the host does
+
+                  --secrets <FILE>
+                      Give the secrets of a file of NAME=VALUE lines (.env)
+
+                  --config <VALUE>
+                      Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
+
+              -h, --help
+                      Print help (see a summary with '-h')
 
             Example:
               bireme serve examples/hello
@@ -645,7 +681,7 @@ fn an_unknown_option() {
 
               tip: a similar argument exists: '--listen'
 
-            Usage: bireme serve --listen <ADDR> <APPS>...
+            Usage: bireme serve --listen <ADDR> [APPS]...
 
             For more information, try '--help'.
         "#]],
@@ -659,7 +695,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, models, embed, demo, explain, doctor, completions, worker, help]
+              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, models, embed, demo, explain, doctor, completions, worker, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

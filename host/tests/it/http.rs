@@ -63,8 +63,8 @@ fn health_and_apps_answer_get_only() {
 #[test]
 fn an_unknown_app_or_function_is_404_with_the_nearest() {
     let server = Server::start(&[Guest::Hello]);
-    check_problem(&server.post("/helo/add", GOOD), 404, "not-found", "did you mean `hello`?");
-    check_problem(&server.post("/zebra/add", GOOD), 404, "not-found", "deployed: hello");
+    check_problem(&server.post("/helo/add", GOOD), 404, "unknown-app", "did you mean `hello`?");
+    check_problem(&server.post("/zebra/add", GOOD), 404, "unknown-app", "deployed: hello");
     check_problem(&server.post("/hello/ad", GOOD), 404, "unknown-function", "did you mean `add`?");
     check_problem(&server.post("/hello/zebra", GOOD), 404, "unknown-function", "it has add, count");
 }

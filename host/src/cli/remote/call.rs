@@ -10,6 +10,7 @@ use super::client::{self, Client};
 use crate::app::metadata::Metadata;
 use crate::call::Receipt;
 use crate::cli::exit::Exit;
+use crate::cli::given::Given;
 use crate::cli::{Global, input, output, run, target};
 use crate::codes::Code;
 use crate::sandbox::log::printable;
@@ -44,8 +45,10 @@ impl Call {
             return Err(run::unknown(&metadata, name));
         };
         let (value, trailing) = input::read(function, &self.input)?;
-        if !trailing.grants.is_empty() {
-            return Err(Exit::usage("grants are given to an app, not to a call: `bireme deploy APP --grant GRANT`"));
+        if trailing.given != Given::default() {
+            return Err(Exit::usage(
+                "grants, secrets and configuration are given to an app or its host, not to a call",
+            ));
         }
         let json = global.json || trailing.json;
 
