@@ -309,6 +309,17 @@ impl Deployments {
         Ok(entry.history.newest_first().cloned().collect())
     }
 
+    /// Returns the state of an app that was deployed here.
+    pub fn state(&self, app: &str) -> Option<State> {
+        let apps = self.lock();
+        let (_, entry) = find(&apps, app).ok()?;
+        Some(match &entry.failed {
+            _ if self.dispatcher.program(app).is_some() => State::Live,
+            Some(reason) => State::Failed { reason: reason.clone() },
+            None => State::Stopped,
+        })
+    }
+
     /// Returns every app, by name.
     pub fn apps(&self) -> Vec<Status> {
         let mut all: BTreeMap<AppName, Status> = BTreeMap::new();

@@ -94,7 +94,7 @@ impl Control {
 
     fn app(&self, app: &str) -> Result<Value, Problem> {
         let Some(program) = self.backend.dispatcher.program(app) else {
-            return Err(unknown_app(&self.backend.dispatcher, app));
+            return Err(self.absent(app));
         };
         let metadata = program.metadata();
         Ok(json!({
@@ -103,6 +103,27 @@ impl Control {
             "capabilities": capabilities::of(metadata),
             "metadata": metadata,
         }))
+    }
+
+    /// Says why no such app can be called, and what may be meant.
+    pub fn absent(&self, app: &str) -> Problem {
+        let deployments = self.backend.deployments.as_ref();
+        let state = deployments.and_then(|deployments| deployments.state(app));
+        if let Some(state) = state {
+            let detail = match state {
+                State::Failed { reason } => format!("`{app}` could not be restored when this host started: {reason}"),
+                _ => format!("`{app}` is stopped; `bireme rollback {app}` starts it again"),
+            };
+            return Problem::new(Code::UnknownApp, detail);
+        }
+        let programs = self.backend.dispatcher.programs();
+        let names: Vec<&str> = programs.iter().map(|program| program.name().as_str()).collect();
+        let hint = match closest(app, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => "none is; `bireme deploy APP` deploys one".to_owned(),
+            None => format!("deployed: {}", names.join(", ")),
+        };
+        Problem::new(Code::UnknownApp, format!("no app `{app}` is deployed; {hint}"))
     }
 
     fn history(&self, app: &str) -> Answer {
@@ -147,18 +168,6 @@ impl Control {
             Problem::new(Code::TakesNoDeployments, detail)
         })
     }
-}
-
-/// Says that no such app is live, and which may be meant.
-pub fn unknown_app(dispatcher: &Dispatcher, app: &str) -> Problem {
-    let programs = dispatcher.programs();
-    let names: Vec<&str> = programs.iter().map(|program| program.name().as_str()).collect();
-    let hint = match closest(app, names.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if names.is_empty() => "none is; `bireme deploy APP` deploys one".to_owned(),
-        None => format!("deployed: {}", names.join(", ")),
-    };
-    Problem::new(Code::UnknownApp, format!("no app `{app}` is deployed; {hint}"))
 }
 
 /// What the query of a deployment says.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::Backend;
 use super::body::{RequestBodies, ResponseBody, whole};
-use super::control::{Control, unknown_app};
+use super::control::Control;
 use super::problem::Problem;
 use crate::call::{JSON, Payload, Receipt};
 use crate::codes::Code;
@@ -57,7 +57,7 @@ impl Routes {
 
     async fn call(&self, app: &str, function: &str, request: Request<Incoming>) -> Answer {
         let dispatcher = &self.dispatcher;
-        let program = dispatcher.program(app).ok_or_else(|| unknown_app(dispatcher, app))?;
+        let program = dispatcher.program(app).ok_or_else(|| self.control.absent(app))?;
         let function = Dispatcher::find(&program, function)?;
         if request.method() != Method::POST {
             return Err(Problem::method("POST"));

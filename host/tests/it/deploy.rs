@@ -101,7 +101,8 @@ fn versions_are_kept_over_restarts_and_one_can_go_back() {
     assert_eq!(deck.json(&["rollback", "hello", "--to", &second[..5]])["version"], json!(second));
 
     assert_eq!(deck.json(&["stop", "hello"])["stopped"], json!(second));
-    assert_eq!(deck.greet().0, 404);
+    let reply = deck.server.post("/hello/greet", "{}");
+    assert!(reply.status == 404 && reply.body.contains("`bireme rollback hello` starts it again"), "{reply:#?}");
     deck.restart();
     assert_eq!(deck.json(&["apps"])["apps"][0]["state"], "stopped");
     let again = deck.bireme(&["--json", "stop", "hello"]);

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# A newcomer's first minutes, as a script: a new app, its test, deployed, called, edited, broken, found in the log, mended,
+# rolled back. Prints the transcript and what each step took; ends with status 1 at the first step that is not as it should be.
+#
+#   benches/newcomer.sh [BIREME]        the binary; built for release where none is given
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bireme=${1:-}
+if [[ -z $bireme ]]; then
+    cargo build --release --locked
+    bireme=$PWD/target/release/bireme
+fi
+bireme=$(realpath "$bireme")
+work=$(mktemp -d)
+host_pid=
+# shellcheck disable=SC2329
+clean_up() {
+    if [[ -n $host_pid ]]; then kill "$host_pid" 2>/dev/null && wait "$host_pid" || true; fi
+    rm -rf "$work"
+}
+trap clean_up EXIT
+
+# A home of its own: nothing that an earlier try left helps this one, but cargo's registry.
+export BIREME_DATA=$work/data
+unset BIREME_HOST BIREME_LISTEN BIREME_GUEST_TARGET_DIR CARGO_TARGET_DIR
+cd "$work"
+bireme() { "$bireme" "$@"; }
+
+started=$(date +%s%N)
+last=$started
+# Runs a command that must end with a status (0 without `!STATUS` in front) and print a text; shows both, and the time.
+try() {
+    local status=0 expected=0 text
+    if [[ $1 == !* ]]; then expected=${1#!} && shift; fi
+    text=$1 && shift
+    printf '\n$ %s\n' "$*"
+    "$@" >out 2>&1 || status=$?
+    # Cargo's progress is long and the same everywhere.
+    grep -vE '^ +(Compiling|Updating|Locking|Adding|Downloaded|Downloading|Running|Doc-tests) |^$' out || true
+    local now
+    now=$(date +%s%N)
+    printf '# %d ms\n' $(((now - last) / 1000000))
+    last=$now
+    if [[ $status -ne $expected ]]; then
+        printf 'newcomer: status %s, expected %s\n' "$status" "$expected" >&2 && exit 1
+    fi
+    if ! grep -qF -- "$text" out; then
+        printf 'newcomer: nothing said `%s`\n' "$text" >&2 && exit 1
+    fi
+}
+edit() {
+    printf '\n$ sed -i %q words/src/lib.rs\n' "$1"
+    cp words/src/lib.rs before
+    sed -i "$1" words/src/lib.rs
+    if cmp -s before words/src/lib.rs; then
+        printf 'newcomer: the edit changed nothing\n' >&2 && exit 1
+    fi
+}
+
+try 'created words' bireme new words --template transform
+try 'test result: ok. 1 passed' cargo test --manifest-path words/Cargo.toml
+try '"longest":"decks"' bireme run words::words --text 'a ship with two decks'
+
+printf '\n$ bireme serve &\n'
+bireme serve --listen 127.0.0.1:0 >serve.out 2>serve.err &
+host_pid=$!
+for _ in $(seq 200); do
+    if grep -q '^listening on ' serve.out; then break; fi
+    sleep 0.05
+done
+BIREME_HOST=$(sed -n 's/^listening on //p' serve.out)
+export BIREME_HOST
+printf 'listening on %s\n' "$BIREME_HOST"
+
+try 'is live on' bireme deploy words -m 'first'
+try '"count":5' bireme call words::words --text 'a ship with two decks'
+
+# A change, with a slip in it.
+edit 's|let longest = longest.context("the text has no words")?.to_string();|log::info!(count = words.len(); "words were counted");\n    let longest = words[3].to_owned();|'
+try 'is live on' bireme deploy words -m 'the fourth word is enough'
+try '"longest":"two"' bireme call words::words --text 'a ship with two decks'
+try !1 'error[crashed]' bireme call words::words --text 'of oars'
+try 'index out of bounds: the len is 2 but the index is 3 (src/lib.rs:' bireme logs words --source system
+try 'words were counted count=2' bireme logs words --level info --search counted -n 1
+try 'crashed: the function panicked or trapped' bireme explain crashed
+
+edit 's|let longest = words\[3\].to_owned();|let longest = longest.context("the text has no words")?.to_string();|'
+try 'test result: ok. 1 passed' cargo test --manifest-path words/Cargo.toml
+try 'is live on' bireme deploy words -m 'the longest again'
+try '"longest":"oars"' bireme call words::words --text 'of oars'
+try '(live)' bireme history words
+try 'is live again' bireme rollback words
+try '"longest":"two"' bireme call words::words --text 'a ship with two decks'
+try 'is live again' bireme rollback words
+try '"longest":"oars"' bireme call words::words --text 'of oars' --receipt
+
+printf '\nFIGURE newcomer_s %d.%d\n' $(((last - started) / 1000000000)) $(((last - started) / 100000000 % 10))
