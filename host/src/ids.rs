@@ -123,7 +123,7 @@ impl fmt::Display for FunctionId {
 }
 
 /// One call: unique on this host and sortable by time (UUID version 7).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallId(Uuid);
 

@@ -43,6 +43,7 @@ impl Serve {
         let host = Host::build(config, StderrLog::with_failures(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
         host.store.open_now()?;
+        host.logs.keep_in(&host.config.directories.data)?;
         host.deployments.restore().await?;
         let mut given = HashSet::new();
         for path in &self.apps {

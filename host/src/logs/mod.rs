@@ -3,20 +3,25 @@
 //! Not here: what a line is and how a call's log is bounded (`sandbox::log`).
 //!
 //! Invariants: each app keeps its own newest `APP_BYTES_MAX`, so a flood of one loses nothing of another; who follows sees
-//! each line once, in order, and is told how many were lost if it reads too slowly. Kept in memory: a restart forgets them.
+//! each line once, in order, and is told how many were lost if it reads too slowly.
 
+mod disk;
 mod query;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::ids::{AppName, CallId, FunctionName, Version};
 use crate::sandbox::log::{Line, LogSink};
+
+use self::disk::{LogFiles, Writer};
 
 pub use self::query::Query;
 pub use crate::sandbox::log::{Level, Source};
@@ -29,7 +34,7 @@ const LINE_OVERHEAD_BYTES: usize = 128;
 const BEHIND_MAX: usize = 4_096;
 
 /// One kept line.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Increases with every line of the host.
     pub number: u64,
@@ -42,12 +47,16 @@ pub struct Record {
     pub source: Source,
     pub level: Level,
     pub message: String,
-    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", serialize_with = "as_map", deserialize_with = "from_map")]
     pub fields: Vec<(String, String)>,
 }
 
 fn as_map<S: Serializer>(fields: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(fields.iter().map(|(key, value)| (key, value)))
+}
+
+fn from_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    BTreeMap::deserialize(deserializer).map(|fields| fields.into_iter().collect())
 }
 
 impl Record {
@@ -62,12 +71,30 @@ pub struct Logs {
     next: Arc<dyn LogSink>,
     kept: Mutex<Kept>,
     lines: broadcast::Sender<Arc<Record>>,
+    files: OnceLock<Writer>,
 }
 
 #[derive(Default)]
 struct Kept {
     number: u64,
     apps: BTreeMap<AppName, App>,
+}
+
+impl Kept {
+    fn push(&mut self, mut record: Record) -> Arc<Record> {
+        self.number += 1;
+        record.number = self.number;
+        let record = Arc::new(record);
+        let app = self.apps.entry(record.app.clone()).or_default();
+        app.bytes += record.bytes();
+        app.lines.push_back(record.clone());
+        while app.bytes > APP_BYTES_MAX
+            && let Some(oldest) = app.lines.pop_front()
+        {
+            app.bytes -= oldest.bytes();
+        }
+        record
+    }
 }
 
 #[derive(Default)]
@@ -79,7 +106,25 @@ struct App {
 impl Logs {
     /// Keeps lines and passes them on to `next`.
     pub fn new(next: Arc<dyn LogSink>) -> Arc<Self> {
-        Arc::new(Self { next, kept: Mutex::default(), lines: broadcast::Sender::new(BEHIND_MAX) })
+        Arc::new(Self {
+            next,
+            kept: Mutex::default(),
+            lines: broadcast::Sender::new(BEHIND_MAX),
+            files: OnceLock::new(),
+        })
+    }
+
+    /// Takes in what earlier hosts kept in `data`, and keeps lines there from now on. Blocks while it reads.
+    pub fn keep_in(&self, data: &Path) -> io::Result<()> {
+        let files = LogFiles::open(data)?;
+        let mut records = files.read()?;
+        records.sort_by_key(|record| record.at_ms);
+        let mut kept = self.lock();
+        for record in records {
+            kept.push(record);
+        }
+        let _ = self.files.set(Writer::start(files)?);
+        Ok(())
     }
 
     /// Returns the kept lines that `query` wants, oldest first.
@@ -113,7 +158,7 @@ impl Logs {
 
 impl LogSink for Logs {
     fn line(&self, line: &Line<'_>) {
-        let mut record = Record {
+        let record = Record {
             number: 0,
             at_ms: now_ms(),
             app: line.function.app.clone(),
@@ -127,16 +172,9 @@ impl LogSink for Logs {
         };
         {
             let mut kept = self.lock();
-            kept.number += 1;
-            record.number = kept.number;
-            let record = Arc::new(record);
-            let app = kept.apps.entry(record.app.clone()).or_default();
-            app.bytes += record.bytes();
-            app.lines.push_back(record.clone());
-            while app.bytes > APP_BYTES_MAX
-                && let Some(oldest) = app.lines.pop_front()
-            {
-                app.bytes -= oldest.bytes();
+            let record = kept.push(record);
+            if let Some(files) = self.files.get() {
+                files.line(record.clone());
             }
             // Nobody listens most of the time, which is no error.
             let _ = self.lines.send(record);

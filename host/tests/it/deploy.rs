@@ -289,6 +289,10 @@ fn logs_are_filtered_and_followed_to_the_end_of_the_host() {
     assert_eq!(deck.server.stop(), 0);
     assert!(followed.next().is_none());
     assert_eq!(follow.wait(), 0);
+
+    deck.server = Server::start_over(deck.data.path(), &[]);
+    let kept = deck.bireme(&["--json", "logs", "--call", call, "--source", "system"]);
+    assert!(kept.stdout.contains("no more oars"), "a restart keeps them: {kept:#?}");
 }
 
 #[test]

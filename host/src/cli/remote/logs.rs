@@ -18,7 +18,7 @@ const TAIL: usize = 100;
 
 /// Show what functions wrote, and why their calls failed: the latest lines, or all as they come.
 ///
-/// A host keeps the newest 4 MiB of each app in memory.
+/// A host keeps the newest 4 MiB of each app, over restarts, too.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme logs hello -f\n  bireme logs hello --function greet --level warn --since 10m\n  bireme logs --call 0197c0de --timestamps"

@@ -1,0 +1,205 @@
+//! Log lines on disk, so that a restart does not forget them: for each app the segment that is written and the one before it.
+//!
+//! Invariants: at most `2 * SEGMENT_BYTES_MAX` and one line for each app; a guest never waits for the disk (what does not fit the
+//! queue is counted and dropped from the disk alone); lines that cannot be read back are passed over. Lines are not synced: a
+//! power cut may cost the last ones.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use super::Record;
+use crate::ids::AppName;
+
+const SEGMENT_BYTES_MAX: u64 = 4 << 20;
+/// Lines that wait for the disk.
+const WAITING_MAX: usize = 4_096;
+
+/// A directory of log lines.
+#[derive(Clone, Debug)]
+pub struct LogFiles {
+    dir: PathBuf,
+}
+
+impl LogFiles {
+    /// The directory `logs` of a data directory, created where it is missing and closed to others.
+    pub fn open(data: &Path) -> io::Result<Self> {
+        let dir = data.join("logs");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        Ok(Self { dir })
+    }
+
+    /// Reads every line that is kept, oldest first for each app. Blocks.
+    pub fn read(&self) -> io::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        let names = fs::read_dir(&self.dir)?.flatten().map(|entry| entry.file_name());
+        let mut apps: Vec<AppName> =
+            names.filter_map(|name| AppName::new(name.to_str()?.strip_suffix(".ndjson")?).ok()).collect();
+        apps.sort();
+        for app in apps {
+            for path in [self.before(&app), self.current(&app)] {
+                let Ok(file) = File::open(path) else { continue };
+                // Whoever made it larger is not followed.
+                let lines = BufReader::new(file.take(2 * SEGMENT_BYTES_MAX)).split(b'\n').map_while(Result::ok);
+                let read = lines.filter_map(|line| serde_json::from_slice::<Record>(&line).ok());
+                records.extend(read.filter(|record| record.app == app));
+            }
+        }
+        Ok(records)
+    }
+
+    fn current(&self, app: &AppName) -> PathBuf {
+        self.dir.join(format!("{app}.ndjson"))
+    }
+
+    /// No app's current segment has this name: a dot is in none.
+    fn before(&self, app: &AppName) -> PathBuf {
+        self.dir.join(format!("{app}.before.ndjson"))
+    }
+
+    fn append(&self, app: &AppName) -> io::Result<Segment> {
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(self.current(app))?;
+        let bytes = file.metadata()?.len();
+        Ok(Segment { file: BufWriter::new(file), bytes })
+    }
+}
+
+struct Segment {
+    file: BufWriter<File>,
+    bytes: u64,
+}
+
+/// Writes lines from a thread of its own. Dropping it writes what waits.
+pub struct Writer {
+    lines: Option<SyncSender<Arc<Record>>>,
+    dropped: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub fn start(files: LogFiles) -> io::Result<Self> {
+        let (lines, queue) = sync_channel(WAITING_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let thread = std::thread::Builder::new().name("log-files".into()).spawn({
+            let dropped = dropped.clone();
+            move || write(&files, &queue, &dropped)
+        })?;
+        Ok(Self { lines: Some(lines), dropped, thread: Some(thread) })
+    }
+
+    /// Offers a line; does not wait.
+    pub fn line(&self, line: Arc<Record>) {
+        let lines = self.lines.as_ref().expect("only drop takes the sender");
+        if let Err(TrySendError::Full(_)) = lines.try_send(line) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write(files: &LogFiles, queue: &Receiver<Arc<Record>>, dropped: &AtomicU64) {
+    let mut open: BTreeMap<AppName, Segment> = BTreeMap::new();
+    while let Ok(first) = queue.recv() {
+        // One flush for all that waits.
+        for line in std::iter::once(first).chain(queue.try_iter().take(WAITING_MAX)) {
+            if let Err(error) = put(files, &mut open, &line) {
+                open.remove(&line.app);
+                tracing::warn!(app = %line.app, %error, "a log line cannot be kept on disk");
+            }
+        }
+        open.retain(|_, segment| segment.file.flush().is_ok());
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!(lost, "log lines came faster than the disk took them; those are in memory alone");
+        }
+    }
+}
+
+fn put(files: &LogFiles, open: &mut BTreeMap<AppName, Segment>, line: &Record) -> io::Result<()> {
+    let app = &line.app;
+    if !open.contains_key(app) {
+        open.insert(app.clone(), files.append(app)?);
+    }
+    let segment = open.get_mut(app).expect("inserted above");
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    segment.file.write_all(&text)?;
+    segment.bytes += text.len() as u64;
+    if segment.bytes >= SEGMENT_BYTES_MAX {
+        segment.file.flush()?;
+        fs::rename(files.current(app), files.before(app))?;
+        open.remove(app);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{CallId, FunctionName, Version};
+    use crate::logs::{Level, Source};
+
+    fn record(app: &str, message: &str) -> Arc<Record> {
+        Arc::new(Record {
+            number: 1,
+            at_ms: 1,
+            app: AppName::new(app).unwrap(),
+            function: FunctionName::new("f").unwrap(),
+            version: Version::of_digest(&[0; 32]),
+            call: CallId::generate(),
+            source: Source::Log,
+            level: Level::Info,
+            message: message.to_owned(),
+            fields: vec![("key".to_owned(), "value".to_owned())],
+        })
+    }
+
+    #[test]
+    fn what_was_written_reads_back_and_what_is_broken_is_passed_over() {
+        let data = tempfile::tempdir().unwrap();
+        let files = LogFiles::open(data.path()).unwrap();
+        let writer = Writer::start(files.clone()).unwrap();
+        for (app, message) in [("a", "one"), ("b", "other"), ("a", "two")] {
+            writer.line(record(app, message));
+        }
+        drop(writer);
+        let mut file = OpenOptions::new().append(true).open(files.current(&AppName::new("a").unwrap())).unwrap();
+        file.write_all(b"{\"number\":1,\"at").unwrap();
+        fs::write(data.path().join("logs/not an app.ndjson"), "x").unwrap();
+        let read = files.read().unwrap();
+        let texts: Vec<_> = read.iter().map(|line| (line.app.as_str(), line.message.as_str())).collect();
+        assert_eq!(texts, [("a", "one"), ("a", "two"), ("b", "other")]);
+        assert_eq!(read[0].fields, [("key".to_owned(), "value".to_owned())]);
+    }
+
+    #[test]
+    fn a_flood_keeps_two_segments() {
+        let data = tempfile::tempdir().unwrap();
+        let files = LogFiles::open(data.path()).unwrap();
+        let (app, text) = (AppName::new("a").unwrap(), "x".repeat(100_000));
+        let mut open = BTreeMap::new();
+        for _ in 0..200 {
+            put(&files, &mut open, &record("a", &text)).unwrap();
+        }
+        drop(open);
+        let bytes = |path: PathBuf| fs::metadata(path).unwrap().len();
+        let sum = bytes(files.current(&app)) + bytes(files.before(&app));
+        assert!((SEGMENT_BYTES_MAX..2 * SEGMENT_BYTES_MAX + 200_000).contains(&sum), "{sum}");
+        assert_eq!(fs::read_dir(data.path().join("logs")).unwrap().count(), 2);
+        assert!(files.read().unwrap().len() > 40);
+    }
+}
