@@ -56,9 +56,11 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let path = entry.path();
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        let name = entry.file_name();
+        let hidden = name.to_string_lossy().starts_with('.');
         if entry.file_type()?.is_dir() {
-            if !hidden && entry.file_name() != "target" {
+            // The SDK's own tests are of no use to an app.
+            if !hidden && name != "target" && name != "tests" {
                 collect(&path, files)?;
             }
         } else if !hidden
