@@ -7,6 +7,7 @@
 //! says which parameter it is in, and where.
 
 mod absent;
+pub(crate) mod misfit;
 mod writer;
 
 use std::borrow::Cow;
@@ -92,15 +93,13 @@ impl<'a> Arguments<'a> {
         let Ok(Keys(entries)) = serde_json::from_str(raw.get()) else {
             return failure;
         };
-        if failure.message.ends_with(", found map") && failure.message.contains("at `$`:") {
+        if failure.message.starts_with("$: ") && failure.message.ends_with(", found an object") {
             let others = entries.iter().map(|(key, _)| key.as_ref());
             let others: Vec<&str> = others.filter(|key| *key != parameter).collect();
-            let message = match others.as_slice() {
-                [] => return missing(parameter, self.parameters),
-                others => format!("unknown parameter {}", list(others)),
-            };
-            let known = list(self.parameters);
-            return invalid(format!("{message}; the function takes {known}")).because(failure.message);
+            if others.is_empty() {
+                return missing(parameter, self.parameters);
+            }
+            return invalid(unknown(&others, self.parameters)).because(failure.message);
         }
         failure.causes.push(format!("the input was read as the value itself; by name it is {{\"{parameter}\": …}}"));
         failure
@@ -121,7 +120,7 @@ fn named<'a>(
     let mut values = vec![None; parameters.len()];
     for (key, value) in entries {
         let Some(position) = parameters.iter().position(|parameter| *parameter == key) else {
-            return Err(invalid(format!("unknown parameter `{key}`; the function takes {}", list(parameters))));
+            return Err(invalid(unknown(&[&key], parameters)));
         };
         if values[position].replace(value).is_some() {
             return Err(invalid(format!("parameter `{key}` is given twice")));
@@ -132,44 +131,23 @@ fn named<'a>(
 
 fn decode<T: DeserializeOwned>(raw: &RawValue, name: &str, is_named: bool) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| misfit(&error, name, is_named))
-}
-
-/// Says where in the input an argument does not fit, and why. Compiled once for all types.
-fn misfit(error: &serde_path_to_error::Error<serde_json::Error>, name: &str, is_named: bool) -> Failure {
-    let mut path = "$".to_owned();
-    if is_named {
-        path.push('.');
-        path.push_str(name);
-    }
-    match error.path().to_string().as_str() {
-        "." => {}
-        inner if inner.starts_with('[') => path.push_str(inner),
-        inner => {
-            path.push('.');
-            path.push_str(inner);
-        }
-    }
-    invalid(format!("parameter `{name}`, at `{path}`: {}", reason(error.inner())))
-}
-
-/// Says it as "expected …, found …", without the position, which the path already tells.
-fn reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
-    let text = text
-        .strip_prefix("invalid type: ")
-        .or_else(|| text.strip_prefix("invalid value: "))
-        .or_else(|| text.strip_prefix("invalid length "))
-        .unwrap_or(text);
-    match text.rsplit_once(", expected ") {
-        Some((found, expected)) => format!("expected {expected}, found {found}"),
-        None => text.to_owned(),
-    }
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let root = if is_named { format!("$.{name}") } else { "$".to_owned() };
+        invalid(misfit::message(&root, &error))
+    })
 }
 
 fn missing(name: &str, parameters: &[&str]) -> Failure {
     invalid(format!("missing parameter `{name}`; the function takes {}", list(parameters)))
+}
+
+/// Says which names are none, and which one was probably meant.
+fn unknown(names: &[&str], parameters: &[&str]) -> String {
+    let meant = match names {
+        [name] => misfit::meant(name, parameters),
+        _ => String::new(),
+    };
+    format!("unknown parameter {}{meant}; the function takes {}", list(names), list(parameters))
 }
 
 fn invalid(message: String) -> Failure {
@@ -267,26 +245,26 @@ mod tests {
     fn an_error_names_the_parameter_and_the_path() {
         assert_eq!(
             one::<Page>(r#"{"page": {"url": "u", "links": ["a", "b", 3]}}"#).unwrap_err(),
-            "parameter `page`, at `$.page.links[2]`: expected a string, found integer `3`"
+            "$.page.links[2]: expected a string, found 3"
         );
-        assert_eq!(
-            one::<Vec<String>>("[null]").unwrap_err(),
-            "parameter `page`, at `$[0]`: expected a string, found null"
-        );
-        assert_eq!(one::<u8>("300").unwrap_err(), "parameter `page`, at `$`: expected u8, found integer `300`");
+        assert_eq!(one::<Vec<String>>("[null]").unwrap_err(), "$[0]: expected a string, found null");
+        assert_eq!(one::<u8>("300").unwrap_err(), "$: expected an integer (`u8`), found 300");
     }
 
     #[test]
     fn an_object_that_does_not_fit_bare_was_meant_by_name() {
         let error = one::<String>(r#"{"pgae": "a"}"#).unwrap_err();
-        assert!(error.starts_with("unknown parameter `pgae`; the function takes `page`: "), "{error}");
+        assert_eq!(
+            error,
+            "unknown parameter `pgae`, did you mean `page`; the function takes `page`: $: expected a string, found an object"
+        );
         let error = one::<String>(r#"{"page": "a", "size": 1}"#).unwrap_err();
         assert!(error.starts_with("unknown parameter `size`;"), "{error}");
         assert_eq!(one::<String>("{}").unwrap_err(), "missing parameter `page`; the function takes `page`");
         let error = one::<Page>(r#"{"url": "u"}"#).unwrap_err();
         assert_eq!(
             error,
-            "parameter `page`, at `$`: missing field `links`: \
+            "$: missing field `links`: \
              the input was read as the value itself; by name it is {\"page\": …}"
         );
     }
@@ -297,7 +275,7 @@ mod tests {
         assert_eq!(two(r#"{"count": 1}"#), Ok((1, None)));
         assert_eq!(
             two(r#"{"cuont": 1}"#).unwrap_err(),
-            "unknown parameter `cuont`; the function takes `count`, `name`"
+            "unknown parameter `cuont`, did you mean `count`; the function takes `count`, `name`"
         );
         assert_eq!(
             two(r#"{"name": "n"}"#).unwrap_err(),
@@ -337,7 +315,7 @@ mod tests {
         writer.put("count", &7).expect("a number is JSON");
         writer.put("name", "a\"b").expect("a string is JSON");
         assert_eq!(
-            two(std::str::from_utf8(&writer.finish()).expect("JSON is UTF-8")),
+            two(std::str::from_utf8(&writer.finish().data).expect("JSON is UTF-8")),
             Ok((7, Some("a\"b".to_owned())))
         );
     }

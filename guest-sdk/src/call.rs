@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::entry::JSON;
+use crate::arguments::misfit;
 use crate::failure::{Failure, Result};
-use crate::host::{self, Payload};
+use crate::host;
+use crate::payload::{JSON, Output, Payload};
 
 /// Calls a function of this app whose name is known only while running, and waits for its result.
 ///
@@ -31,16 +32,16 @@ use crate::host::{self, Payload};
 /// # Errors
 /// The called function's failure, or the host's.
 pub fn call_by_name<I: Serialize + ?Sized, T: DeserializeOwned>(function: &str, input: &I) -> Result<T> {
-    call(function, serde_json::to_vec(input)?)
+    let input = Payload { content_type: JSON.to_owned(), data: serde_json::to_vec(input)? };
+    decode(function, &host::call(function, &input)?)
 }
 
 /// Calls `function` and waits. What the macro's `call` comes down to.
 ///
 /// # Errors
 /// The called function's failure, or the host's.
-pub fn call<T: DeserializeOwned>(function: &str, input: Vec<u8>) -> Result<T> {
-    let output = host::call(function, &Payload { content_type: JSON.to_owned(), data: input })?;
-    decode(function, &output)
+pub fn call<T: Output>(function: &str, input: &Payload) -> Result<T> {
+    T::read(function, host::call(function, input)?)
 }
 
 /// Reads the output of a call.
@@ -51,7 +52,6 @@ pub(crate) fn decode<T: DeserializeOwned>(function: &str, output: &Payload) -> R
 
 /// Compiled once for all types.
 fn misfit(error: &serde_path_to_error::Error<serde_json::Error>, function: &str) -> Failure {
-    let path = error.path();
-    Failure::terminal(format!("the result of `{function}` does not fit its own type, at `{path}`"))
-        .because(error.inner())
+    Failure::terminal(format!("the result of `{function}` does not fit its own type"))
+        .because(misfit::message("$", error))
 }

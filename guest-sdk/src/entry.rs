@@ -6,10 +6,8 @@
 use serde::Serialize;
 
 use crate::failure::{Code, Failure, Result};
+use crate::payload::Payload;
 use crate::schemas::Schemas;
-
-/// The media type of every input and output in this version.
-pub const JSON: &str = "application/json";
 
 /// The author's crate.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -76,7 +74,7 @@ pub struct Entry {
     pub parameters: &'static [&'static str],
     pub attributes: Attributes,
     /// Decodes the input, calls the function, encodes its result.
-    pub run: fn(&[u8]) -> Result<Vec<u8>>,
+    pub run: fn(Payload) -> Result<Payload>,
     pub schemas: fn() -> Schemas,
 }
 
@@ -113,15 +111,6 @@ pub fn duplicate(one: &Entry, other: &Entry) -> String {
     format!("two functions are named `{}`: at {} and at {}; rename one", one.name, one.source, other.source)
 }
 
-/// Encodes what a function returned.
-///
-/// # Errors
-/// [`Code::Terminal`]: the value cannot be written as JSON.
-pub fn encode_output<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value)
-        .map_err(|error| Failure::terminal(format!("the result cannot be written as JSON: {error}")))
-}
-
 /// A `Result` whose type arguments the macro cannot read off.
 pub trait Fallible {
     /// What it holds.
@@ -130,17 +119,4 @@ pub trait Fallible {
 
 impl<T, E> Fallible for Result<T, E> {
     type Value = T;
-}
-
-/// Refuses an input that is not JSON. No content type counts as JSON.
-///
-/// # Errors
-/// [`Code::InvalidInput`].
-#[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "only the host sends one"))]
-pub fn check_content_type(content_type: &str) -> Result<()> {
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if media_type.is_empty() || media_type.eq_ignore_ascii_case(JSON) {
-        return Ok(());
-    }
-    Err(Failure::new(Code::InvalidInput, format!("the input is `{media_type}`; this function takes `{JSON}`")))
 }

@@ -34,6 +34,7 @@
 extern crate self as bireme_sdk;
 
 mod arguments;
+mod bytes;
 mod call;
 pub mod context;
 mod entry;
@@ -45,6 +46,7 @@ pub mod log;
 mod map;
 mod metadata;
 pub mod model;
+mod payload;
 mod schemas;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -54,11 +56,13 @@ pub use schemars;
 pub use serde;
 pub use serde_json;
 
+pub use crate::bytes::Bytes;
 pub use crate::call::call_by_name;
 pub use crate::failure::{Code, Context, Failure, Result};
 pub use crate::map::{FAILURES_LEN_MAX, KeepGoing, Map, Unordered};
 pub use crate::metadata::describe;
 pub use crate::model::{Embeddings, Vector};
+pub use crate::payload::{Input, Output};
 
 /// Everything that most functions need.
 ///
@@ -80,7 +84,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::model::model;
-    pub use crate::{Context, Failure, Result, Vector, bail, context, function, http, kv, log};
+    pub use crate::{Bytes, Context, Failure, Result, Vector, bail, context, function, http, kv, log};
 }
 
 /// What the macro's code leans on; no part of the interface.
@@ -90,7 +94,8 @@ pub mod __private {
 
     pub use crate::arguments::{Arguments, ArgumentsWriter};
     pub use crate::call::call;
-    pub use crate::entry::{App, Attributes, Entry, Fallible, Retries, Schedule, encode_output};
+    pub use crate::entry::{App, Attributes, Entry, Fallible, Retries, Schedule};
     pub use crate::map::map;
+    pub use crate::payload::{Payload, json_of};
     pub use crate::schemas::{Schemas, SchemasBuilder};
 }

@@ -8,11 +8,10 @@ mod flow;
 
 use std::iter::FusedIterator;
 
-use serde::de::DeserializeOwned;
-
 use self::flow::Flow;
 use crate::failure::{Failure, Result};
 use crate::host::Order;
+use crate::payload::{Output, Payload};
 
 /// The most failures that [`KeepGoing`] keeps; further ones are only counted.
 pub const FAILURES_LEN_MAX: usize = 10_000;
@@ -74,7 +73,7 @@ pub struct KeepGoing<'inputs, T> {
 /// Maps `function` over inputs. What the macro's `map` comes down to.
 pub fn map<'inputs, T, I>(function: &'static str, inputs: I) -> Map<'inputs, T>
 where
-    I: Iterator<Item = Result<Vec<u8>>> + 'inputs,
+    I: Iterator<Item = Result<Payload>> + 'inputs,
 {
     Map(Flow::new(function, inputs))
 }
@@ -84,6 +83,34 @@ impl<'inputs, T> Map<'inputs, T> {
     pub fn unordered(mut self) -> Unordered<'inputs, T> {
         self.0.order = Order::Completion;
         Unordered(self.0)
+    }
+
+    /// Waits for all calls and drops their results; the first failure cancels the rest. What `for_each` comes down to.
+    ///
+    /// ```
+    /// use bireme_sdk::prelude::*;
+    ///
+    /// #[function]
+    /// fn store(key: String) -> Result<()> {
+    ///     Ok(kv::open("keys")?.set(&key, "")?)
+    /// }
+    ///
+    /// fn main() -> Result<()> {
+    ///     let _kv = bireme_sdk::testing::with_kv();
+    ///     store::map(["a".to_owned(), "b".to_owned()]).finish()?;
+    ///     store::for_each(["c".to_owned()])?;
+    ///     assert_eq!(kv::open("keys")?.keys().count(), 3);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The first failure of a call, or of the map itself.
+    pub fn finish(self) -> Result<()>
+    where
+        T: Output,
+    {
+        self.unordered().try_for_each(|(_, result)| result.map(drop))
     }
 
     /// Yields only the successes, and keeps the failures.
@@ -116,7 +143,7 @@ impl<T> KeepGoing<'_, T> {
     }
 }
 
-impl<T: DeserializeOwned> Iterator for Map<'_, T> {
+impl<T: Output> Iterator for Map<'_, T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {
@@ -124,7 +151,7 @@ impl<T: DeserializeOwned> Iterator for Map<'_, T> {
     }
 }
 
-impl<T: DeserializeOwned> Iterator for Unordered<'_, T> {
+impl<T: Output> Iterator for Unordered<'_, T> {
     type Item = (u64, Result<T>);
 
     fn next(&mut self) -> Option<(u64, Result<T>)> {
@@ -132,7 +159,7 @@ impl<T: DeserializeOwned> Iterator for Unordered<'_, T> {
     }
 }
 
-impl<T: DeserializeOwned> Iterator for KeepGoing<'_, T> {
+impl<T: Output> Iterator for KeepGoing<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -150,9 +177,9 @@ impl<T: DeserializeOwned> Iterator for KeepGoing<'_, T> {
     }
 }
 
-impl<T: DeserializeOwned> FusedIterator for Map<'_, T> {}
-impl<T: DeserializeOwned> FusedIterator for Unordered<'_, T> {}
-impl<T: DeserializeOwned> FusedIterator for KeepGoing<'_, T> {}
+impl<T: Output> FusedIterator for Map<'_, T> {}
+impl<T: Output> FusedIterator for Unordered<'_, T> {}
+impl<T: Output> FusedIterator for KeepGoing<'_, T> {}
 
 #[cfg(test)]
 mod tests {
@@ -183,10 +210,23 @@ mod tests {
     }
 
     #[test]
-    fn several_parameters_are_a_tuple() {
+    fn several_parameters_are_several_iterators_or_one_of_tuples() {
+        let strings = |texts: [&str; 2]| texts.map(str::to_owned);
         let pairs = [("a", "b"), ("c", "d")].map(|(a, b)| (a.to_owned(), b.to_owned()));
-        let joined: Result<Vec<String>> = join::map(pairs).collect();
-        assert_eq!(joined, Ok(vec!["ab".to_owned(), "cd".to_owned()]));
+        let joined: Result<Vec<String>> = join::starmap(pairs).collect();
+        assert_eq!(joined, Ok(strings(["ab", "cd"]).to_vec()));
+        let lefts = strings(["a", "c"]).into_iter().chain(["left over".to_owned()]);
+        let joined: Result<Vec<String>> = join::map(lefts, strings(["b", "d"])).collect();
+        assert_eq!(joined, Ok(strings(["ab", "cd"]).to_vec()));
+        assert_eq!(join::for_each(strings(["a", "b"]), strings(["c", "d"])), Ok(()));
+    }
+
+    #[test]
+    fn for_each_stops_at_the_first_failure() {
+        let drawn = Cell::new(0_u64);
+        let failure = plus_one::for_each((0..1_000_000).inspect(|_| drawn.set(drawn.get() + 1)));
+        assert_eq!(failure, Err(Failure::terminal("9 ends in 9")));
+        assert!(drawn.get() < 1_000, "{}", drawn.get());
     }
 
     #[test]
@@ -240,16 +280,20 @@ mod tests {
         assert!(first.failures_count() > 0);
     }
 
+    fn payload(json: &str) -> Payload {
+        Payload { content_type: crate::payload::JSON.to_owned(), data: json.into() }
+    }
+
     #[test]
     fn an_unknown_function_fails_at_the_first_result() {
-        let mut results = map::<u64, _>("no_such_function", std::iter::repeat_with(|| Ok(Vec::new())));
+        let mut results = map::<u64, _>("no_such_function", std::iter::repeat_with(|| Ok(payload("null"))));
         assert_eq!(results.next().and_then(Result::err).map(|failure| failure.code), Some(Code::UnknownFunction));
         assert_eq!(results.next(), None);
     }
 
     #[test]
     fn an_input_that_cannot_be_written_ends_the_map_and_is_named() {
-        let inputs = [Ok(b"1".to_vec()), Err(Failure::failed("no"))];
+        let inputs = [Ok(payload("1")), Err(Failure::failed("no"))];
         let failures: Vec<_> = map::<u64, _>("plus_one", inputs.into_iter()).filter_map(Result::err).collect();
         assert_eq!(failures.len(), 1);
         assert_eq!(failures[0].to_string(), "input 1 of the map cannot be sent: no");

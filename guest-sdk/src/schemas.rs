@@ -1,7 +1,7 @@
 //! JSON Schemas (draft 2020-12) of a function's input and result.
 
+use schemars::JsonSchema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
-use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -22,13 +22,14 @@ pub struct SchemasBuilder {
     generator: SchemaGenerator,
     properties: Map<String, Value>,
     required: Vec<Value>,
+    whole: Option<Value>,
 }
 
 impl SchemasBuilder {
     /// Begins with no parameters.
     #[expect(clippy::new_without_default, reason = "only the macro's code begins one")]
     pub fn new() -> Self {
-        Self { generator: settings().into_generator(), properties: Map::new(), required: Vec::new() }
+        Self { generator: settings().into_generator(), properties: Map::new(), required: Vec::new(), whole: None }
     }
 
     /// Adds a parameter. It is required unless its type accepts being absent, which only an `Option` does.
@@ -39,14 +40,16 @@ impl SchemasBuilder {
         }
     }
 
-    /// Adds the result.
-    pub fn finish<T: JsonSchema>(self) -> Schemas {
-        let generator = settings().for_serialize().into_generator();
-        self.close(generator.into_root_schema_for::<T>())
+    /// Says that the whole input is of this schema.
+    pub fn whole(&mut self, schema: Value) {
+        self.whole = Some(schema);
     }
 
-    /// What does not depend on a type, so that it is compiled once for all functions.
-    fn close(mut self, output: Schema) -> Schemas {
+    /// Adds the result.
+    pub fn finish(mut self, output: Value) -> Schemas {
+        if let Some(input) = self.whole {
+            return Schemas { input, output };
+        }
         let mut input = Map::new();
         input.insert("type".to_owned(), "object".into());
         input.insert("properties".to_owned(), Value::Object(self.properties));
@@ -56,8 +59,13 @@ impl SchemasBuilder {
         if !definitions.is_empty() {
             input.insert("$defs".to_owned(), Value::Object(definitions));
         }
-        Schemas { input: Value::Object(input), output: output.to_value() }
+        Schemas { input: Value::Object(input), output }
     }
+}
+
+/// The schema of a result.
+pub fn of_output<T: JsonSchema>() -> Value {
+    settings().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
 }
 
 /// Without `$schema`: the document has one draft for all.
@@ -84,7 +92,7 @@ mod tests {
         let mut builder = SchemasBuilder::new();
         builder.parameter::<Page>("page");
         builder.parameter::<Option<u32>>("limit");
-        let schemas = builder.finish::<Vec<Page>>();
+        let schemas = builder.finish(of_output::<Vec<Page>>());
         assert_eq!(schemas.input["required"], json!(["page"]));
         assert_eq!(schemas.input["properties"]["page"], json!({ "$ref": "#/$defs/Page" }));
         assert_eq!(schemas.input["$defs"]["Page"]["required"], json!(["url"]));

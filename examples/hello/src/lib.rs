@@ -45,7 +45,7 @@ pub fn leaves(width: u32, depth: u32) -> Result<u64> {
     if depth == 0 {
         return Ok(1);
     }
-    leaves::map((0..width).map(|_| (width, depth - 1))).sum()
+    leaves::starmap((0..width).map(|_| (width, depth - 1))).sum()
 }
 
 /// What a call knows about itself.

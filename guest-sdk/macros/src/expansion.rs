@@ -1,9 +1,10 @@
 //! The code beside an author's function: its entry in the app, and `call` and `map`.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
-use syn::{ItemFn, Type};
+use syn::spanned::Spanned;
+use syn::{Ident, ItemFn, Type};
 
 use crate::attributes::{Attributes, Retries, Schedule};
 use crate::signature::{Parameter, Returned, Signature};
@@ -74,27 +75,48 @@ fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> T
     let names: Vec<String> = signature.parameters.iter().map(|parameter| parameter.name.unraw().to_string()).collect();
     let types: Vec<&Type> = signature.parameters.iter().map(|parameter| &parameter.of).collect();
     let locals: Vec<_> = (0..names.len()).map(|i| format_ident!("argument_{i}")).collect();
-    let positions = 0..names.len();
     let output = output(signature);
     let value = match &signature.returned {
         Returned::Value(_) => quote!(#ident(#(#locals),*)),
         Returned::Result { .. } => quote!(#ident(#(#locals),*)?),
     };
     let attributes = declared(attributes);
+    let (read, describe) = match types.as_slice() {
+        [of] => (
+            quote_spanned!(of.span()=> let argument_0 = <#of as ::bireme_sdk::Input>::read(input, &[#(#names),*])?;),
+            quote_spanned!(of.span()=> <#of as ::bireme_sdk::Input>::describe(#(#names),*, &mut schemas);),
+        ),
+        types => {
+            let reads = types.iter().zip(&locals).zip(0_usize..).map(
+                |((of, local), position)| quote_spanned!(of.span()=> let #local = arguments.take::<#of>(#position)?;),
+            );
+            let describes =
+                types.iter().zip(&names).map(|(of, name)| quote_spanned!(of.span()=> schemas.parameter::<#of>(#name);));
+            let read = quote! {
+                let mut arguments =
+                    ::bireme_sdk::__private::Arguments::read(::bireme_sdk::__private::json_of(&input)?, &[#(#names),*])?;
+                #( #reads )*
+                ::core::mem::drop(arguments);
+                ::core::mem::drop(input);
+            };
+            (read, quote!( #( #describes )* ))
+        }
+    };
+    let returned = signature.returned.span();
+    let write = quote_spanned!(returned=> <#output as ::bireme_sdk::Output>::write(value));
+    let finish = quote_spanned!(returned=> schemas.finish(<#output as ::bireme_sdk::Output>::schema()));
     quote! {
         const _: () = {
-            fn __run(input: &[u8]) -> ::bireme_sdk::Result<::std::vec::Vec<u8>> {
-                let mut arguments = ::bireme_sdk::__private::Arguments::read(input, &[#(#names),*])?;
-                #( let #locals: #types = arguments.take(#positions)?; )*
-                ::core::mem::drop(arguments);
+            fn __run(input: ::bireme_sdk::__private::Payload) -> ::bireme_sdk::Result<::bireme_sdk::__private::Payload> {
+                #read
                 let value: #output = #value;
-                ::bireme_sdk::__private::encode_output(&value)
+                #write
             }
 
             fn __schemas() -> ::bireme_sdk::__private::Schemas {
                 let mut schemas = ::bireme_sdk::__private::SchemasBuilder::new();
-                #( schemas.parameter::<#types>(#names); )*
-                schemas.finish::<#output>()
+                #describe
+                #finish
             }
 
             ::bireme_sdk::__private::inventory::submit! {
@@ -117,6 +139,7 @@ fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> T
     }
 }
 
+/// The type beside the function, with its ways to call it.
 fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
     let ident = &function.sig.ident;
     let visibility = &function.vis;
@@ -125,13 +148,24 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
     let idents: Vec<_> = signature.parameters.iter().map(|parameter| &parameter.name).collect();
     let names: Vec<String> = idents.iter().map(|ident| ident.unraw().to_string()).collect();
     let types: Vec<&Type> = signature.parameters.iter().map(|parameter: &Parameter| &parameter.of).collect();
-    let (item, pattern) = match (idents.as_slice(), types.as_slice()) {
-        ([ident], [of]) => (quote!(#of), quote!(#ident)),
-        (idents, types) => (quote!((#(#types,)*)), quote!((#(#idents,)*))),
-    };
     let type_doc = format!("[`{name}()`], called through the host.");
     let call_doc = format!("Calls `{name}` through the host, in a fresh sandbox, and waits for its result.");
-    let map_doc = format!("Calls `{name}` once for each input, each in a fresh sandbox; the results are an iterator.");
+    let input = match (idents.as_slice(), types.as_slice()) {
+        ([ident], [of]) => quote_spanned!(of.span()=> <#of as ::bireme_sdk::Input>::write(#ident, #(#names),*)),
+        (idents, types) => {
+            let puts = idents
+                .iter()
+                .zip(&names)
+                .zip(types)
+                .map(|((ident, name), of)| quote_spanned!(of.span()=> __writer.put::<#of>(#name, #ident)?;));
+            quote! {
+                let mut __writer = ::bireme_sdk::__private::ArgumentsWriter::new();
+                #( #puts )*
+                ::core::result::Result::Ok(__writer.finish())
+            }
+        }
+    };
+    let maps = maps(&name, &output, &idents, &types);
     quote! {
         #[doc = #type_doc]
         #[allow(non_camel_case_types, reason = "it stands beside the function of this name")]
@@ -141,27 +175,99 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
         impl #ident {
             #[doc = #call_doc]
             pub fn call(#(#idents: #types),*) -> ::bireme_sdk::Result<#output> {
-                ::bireme_sdk::__private::call(#name, Self::__input(#(&#idents),*)?)
+                ::bireme_sdk::__private::call(#name, &Self::__input(#(&#idents),*)?)
             }
 
-            #[doc = #map_doc]
-            pub fn map<'inputs, __Inputs>(inputs: __Inputs) -> ::bireme_sdk::Map<'inputs, #output>
+            #maps
+
+            #[allow(clippy::ptr_arg, reason = "the types are the function's own")]
+            fn __input(#(#idents: &#types),*) -> ::bireme_sdk::Result<::bireme_sdk::__private::Payload> {
+                #input
+            }
+        }
+    }
+}
+
+/// `map`, `starmap` and `for_each`. As with Modal, `map` takes one iterator for each parameter and `starmap` one of tuples.
+fn maps(name: &str, output: &TokenStream, idents: &[&Ident], types: &[&Type]) -> TokenStream {
+    let map_doc = match idents {
+        [] | [_] => {
+            format!("Calls `{name}` once for each input, each in a fresh sandbox; the results are an iterator.")
+        }
+        _ => format!(
+            "Calls `{name}` once for each step of its inputs, one iterator for each parameter, until one ends; the results are an iterator."
+        ),
+    };
+    let starmap_doc = format!("Calls `{name}` once for each tuple of its parameters; the results are an iterator.");
+    let for_each_doc = format!(
+        "Calls `{name}` once for each input as [`map`](Self::map) does, and waits for all of them; the first failure cancels the rest."
+    );
+    let generics: Vec<_> = (0..idents.len().max(1)).map(|i| format_ident!("__Inputs{i}")).collect();
+    let arguments: Vec<_> = match idents {
+        [] => vec![format_ident!("inputs")],
+        idents => idents.iter().map(|ident| (*ident).clone()).collect(),
+    };
+    let items: Vec<TokenStream> = match types {
+        [] => vec![quote!(())],
+        types => types.iter().map(|of| quote!(#of)).collect(),
+    };
+    let bounds = quote! {
+        #(
+            #generics: ::core::iter::IntoIterator<Item = #items>,
+            #generics::IntoIter: 'inputs,
+        )*
+    };
+    // (a, (b, (c))), as nested `zip`s yield them.
+    let (mut zipped, mut pattern, mut item) = (TokenStream::new(), TokenStream::new(), TokenStream::new());
+    for ((argument, of), i) in arguments.iter().zip(&items).rev().zip(0..) {
+        let iterator = quote!(::core::iter::IntoIterator::into_iter(#argument));
+        let bound = if idents.is_empty() { quote!(()) } else { quote!(#argument) };
+        if i == 0 {
+            (zipped, pattern, item) = (iterator, bound, of.clone());
+        } else {
+            zipped = quote!(::core::iter::Iterator::zip(#iterator, #zipped));
+            pattern = quote!((#bound, #pattern));
+            item = quote!((#of, #item));
+        }
+    }
+    let starmap = (idents.len() > 1).then(|| {
+        quote! {
+            #[doc = #starmap_doc]
+            pub fn starmap<'inputs, __Inputs>(inputs: __Inputs) -> ::bireme_sdk::Map<'inputs, #output>
             where
-                __Inputs: ::core::iter::IntoIterator<Item = #item>,
+                __Inputs: ::core::iter::IntoIterator<Item = (#(#types,)*)>,
                 __Inputs::IntoIter: 'inputs,
             {
                 ::bireme_sdk::__private::map(
                     #name,
-                    ::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(inputs), |#pattern: #item| Self::__input(#(&#idents),*)),
+                    ::core::iter::Iterator::map(
+                        ::core::iter::IntoIterator::into_iter(inputs),
+                        |(#(#idents,)*): (#(#types,)*)| Self::__input(#(&#idents),*),
+                    ),
                 )
             }
+        }
+    });
+    quote! {
+        #[doc = #map_doc]
+        pub fn map<'inputs, #(#generics),*>(#(#arguments: #generics),*) -> ::bireme_sdk::Map<'inputs, #output>
+        where
+            #bounds
+        {
+            ::bireme_sdk::__private::map(
+                #name,
+                ::core::iter::Iterator::map(#zipped, |#pattern: #item| Self::__input(#(&#idents),*)),
+            )
+        }
 
-            #[allow(clippy::ptr_arg, reason = "the types are the function's own")]
-            fn __input(#(#idents: &#types),*) -> ::bireme_sdk::Result<::std::vec::Vec<u8>> {
-                let mut __writer = ::bireme_sdk::__private::ArgumentsWriter::new();
-                #( __writer.put(#names, #idents)?; )*
-                ::core::result::Result::Ok(__writer.finish())
-            }
+        #starmap
+
+        #[doc = #for_each_doc]
+        pub fn for_each<'inputs, #(#generics),*>(#(#arguments: #generics),*) -> ::bireme_sdk::Result<()>
+        where
+            #bounds
+        {
+            Self::map(#(#arguments),*).finish()
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a function takes and returns, and the shapes that cannot cross to the host.
 
+use proc_macro2::Span;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
@@ -19,6 +20,15 @@ pub enum Returned {
     Value(Box<Type>),
     /// A `Result`: the whole of it, and what it holds where that can be read off.
     Result { whole: Box<Type>, held: Option<Box<Type>> },
+}
+
+impl Returned {
+    /// Where the type stands, for an error about it.
+    pub fn span(&self) -> Span {
+        match self {
+            Self::Value(of) | Self::Result { held: Some(of), .. } | Self::Result { whole: of, held: None } => of.span(),
+        }
+    }
 }
 
 /// A function's signature, checked.
@@ -43,16 +53,16 @@ impl Signature {
             errors.push(Error::new(token.span(), "the host cannot call an `unsafe` function; remove `unsafe`"));
         }
         if let Some(abi) = &signature.abi {
-            errors.push(Error::new(abi.span(), "a function has no ABI of its own; remove `extern`"));
+            errors.push(Error::new_spanned(abi, "a function has no ABI of its own; remove `extern`"));
         }
         if !signature.generics.params.is_empty() {
-            errors.push(Error::new(
-                signature.generics.span(),
+            errors.push(Error::new_spanned(
+                &signature.generics,
                 "a function has no generic parameters: the host calls it by name, with one type for each parameter",
             ));
         }
         if let Some(clause) = &signature.generics.where_clause {
-            errors.push(Error::new(clause.span(), "a function has no `where` clause: its types are concrete"));
+            errors.push(Error::new_spanned(clause, "a function has no `where` clause: its types are concrete"));
         }
         let parameters = signature.inputs.iter().filter_map(|argument| parameter(argument, &mut errors)).collect();
         let returned = match &signature.output {
@@ -76,7 +86,7 @@ impl Signature {
 fn parameter(argument: &FnArg, errors: &mut Vec<Error>) -> Option<Parameter> {
     let argument = match argument {
         FnArg::Receiver(receiver) => {
-            errors.push(Error::new(receiver.span(), "a function has no `self`: a call begins in a fresh sandbox and everything it needs is in its parameters"));
+            errors.push(Error::new_spanned(receiver, "a function has no `self`: a call begins in a fresh sandbox and everything it needs is in its parameters"));
             return None;
         }
         FnArg::Typed(argument) => argument,
@@ -87,7 +97,7 @@ fn parameter(argument: &FnArg, errors: &mut Vec<Error>) -> Option<Parameter> {
             Some(Parameter { name: pattern.ident.clone(), of: (*argument.ty).clone() })
         }
         other => {
-            errors.push(Error::new(other.span(), "a parameter needs a name: callers give it as a key of the input"));
+            errors.push(Error::new_spanned(other, "a parameter needs a name: callers give it as a key of the input"));
             None
         }
     }
@@ -105,13 +115,14 @@ fn check_owned(of: &Type, what: &'static str, errors: &mut Vec<Error>) {
                 Type::Slice(_) => "take a `Vec`",
                 _ => "take the value itself",
             };
-            self.errors.push(Error::new(
-                reference.span(),
+            self.errors.push(Error::new_spanned(
+                reference,
                 format!("a {} cannot be a reference, since it comes from another sandbox: {owned}", self.what),
             ));
         }
         fn visit_type_impl_trait(&mut self, of: &'ast syn::TypeImplTrait) {
-            self.errors.push(Error::new(of.span(), format!("a {} has one concrete type, not `impl Trait`", self.what)));
+            self.errors
+                .push(Error::new_spanned(of, format!("a {} has one concrete type, not `impl Trait`", self.what)));
         }
     }
     Borrows { what, errors }.visit_type(of);

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::invalid;
 use crate::failure::Result;
+use crate::payload::{JSON, Payload};
 
 /// Writes an input in its named form.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ impl ArgumentsWriter {
     }
 
     /// Ends the input.
-    pub fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Payload {
         self.json.push(b'}');
-        self.json
+        Payload { content_type: JSON.to_owned(), data: self.json }
     }
 }

@@ -9,12 +9,14 @@ mod wasm;
 #[cfg(target_arch = "wasm32")]
 mod wasm_http;
 #[cfg(target_arch = "wasm32")]
-pub(crate) use self::{wasm::*, wasm_http::send};
+pub use self::wasm::*;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use self::wasm_http::send;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod native;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use self::native::*;
+pub use self::native::*;
 
 use crate::failure::Result;
 

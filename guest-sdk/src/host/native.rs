@@ -24,8 +24,7 @@ const KEYS_LEN_MAX: usize = 100;
 
 /// Bytes and what they are.
 #[derive(Debug, Clone)]
-pub(crate) struct Payload {
-    #[expect(dead_code, reason = "everything native is JSON")]
+pub struct Payload {
     pub content_type: String,
     pub data: Vec<u8>,
 }
@@ -77,7 +76,7 @@ pub(crate) fn call(function: &str, input: &Payload) -> Result<Payload> {
         Ok(())
     })?;
     let _in_call = InCall;
-    (entry.run)(&input.data).map(|data| Payload { content_type: entry::JSON.to_owned(), data })
+    (entry.run)(input.clone())
 }
 
 fn outside() -> Call {

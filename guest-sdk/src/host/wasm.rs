@@ -21,7 +21,7 @@ pub(super) mod bindings {
     wit_bindgen::generate!({ path: "../wit", world: "app", generate_all });
 }
 
-pub(crate) use wit::types::Payload;
+pub use wit::types::Payload;
 
 /// The app's exports.
 struct App;
@@ -34,14 +34,7 @@ mod export {
 
 impl bindings::exports::bireme::host::handler::Guest for App {
     fn invoke(function: String, input: Payload) -> Result<Payload, wit::types::Failure> {
-        let output = entry::find(&function).and_then(|entry| {
-            entry::check_content_type(&input.content_type)?;
-            (entry.run)(&input.data)
-        });
-        match output {
-            Ok(data) => Ok(Payload { content_type: entry::JSON.to_owned(), data }),
-            Err(failure) => Err(failure.into()),
-        }
+        entry::find(&function).and_then(|entry| (entry.run)(input)).map_err(Into::into)
     }
 }
 

@@ -6,12 +6,9 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 
-use serde::de::DeserializeOwned;
-
-use crate::call;
-use crate::entry::JSON;
 use crate::failure::{Code, Failure, Result};
-use crate::host::{MapRun, Order, Outcome, Payload};
+use crate::host::{MapRun, Order, Outcome};
+use crate::payload::{Output, Payload};
 
 /// The most inputs that are drawn before they are offered to the host.
 pub(super) const OFFER_LEN_MAX: usize = 64;
@@ -24,7 +21,7 @@ pub(super) struct Flow<'inputs, T> {
     function: &'static str,
     pub(super) order: Order,
     /// Gone once exhausted.
-    inputs: Option<Box<dyn Iterator<Item = Result<Vec<u8>>> + 'inputs>>,
+    inputs: Option<Box<dyn Iterator<Item = Result<Payload>> + 'inputs>>,
     /// How many inputs were drawn so far.
     drawn: u64,
     /// Drawn, not yet taken by the host.
@@ -45,7 +42,7 @@ enum Run {
 
 impl<'inputs, T> Flow<'inputs, T> {
     /// A map that has not begun.
-    pub(super) fn new(function: &'static str, inputs: impl Iterator<Item = Result<Vec<u8>>> + 'inputs) -> Self {
+    pub(super) fn new(function: &'static str, inputs: impl Iterator<Item = Result<Payload>> + 'inputs) -> Self {
         Self {
             function,
             order: Order::Input,
@@ -79,11 +76,11 @@ impl<'inputs, T> Flow<'inputs, T> {
                 self.inputs = None;
                 break;
             };
-            let data =
+            let input =
                 input.map_err(|failure| failure.context(format!("input {} of the map cannot be sent", self.drawn)))?;
             self.drawn += 1;
-            bytes += data.len();
-            self.offer.push(Payload { content_type: JSON.to_owned(), data });
+            bytes += input.data.len();
+            self.offer.push(input);
         }
         Ok(())
     }
@@ -145,12 +142,12 @@ impl<'inputs, T> Flow<'inputs, T> {
     }
 }
 
-impl<T: DeserializeOwned> Flow<'_, T> {
+impl<T: Output> Flow<'_, T> {
     /// The next outcome; after a failure of the map itself, none.
     pub(super) fn next(&mut self) -> Option<(u64, Result<T>)> {
         match self.outcome() {
             Ok(Some(Outcome { index, result })) => {
-                Some((index, result.and_then(|output| call::decode(self.function, &output))))
+                Some((index, result.and_then(|output| T::read(self.function, output))))
             }
             Ok(None) => {
                 self.end();

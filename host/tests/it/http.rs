@@ -112,7 +112,7 @@ fn a_body_that_is_not_json_is_415_by_type_and_400_by_content() {
     }
     check_problem(&server.post("/hello/add", "{\"a\":1,"), 400, "invalid-input", "line 1 column");
     check_problem(&server.post("/hello/add", ""), 400, "invalid-input", "");
-    check_problem(&server.post("/hello/add", r#"{"a":1,"b":"x"}"#), 400, "invalid-input", "parameter `b`");
+    check_problem(&server.post("/hello/add", r#"{"a":1,"b":"x"}"#), 400, "invalid-input", "$.b: expected an integer");
     let drawing = r#"{"drawing":{"title":"t","shapes":[{"path":{"points":[{"x":1,"y":null}]}}]}}"#;
     check_problem(
         &server.post("/hostile/typed", drawing),

@@ -36,7 +36,7 @@ const CASES: &[Case] = &[
     Case { function: "nest", input: r#"{"depth":4}"#, exit: 1, status: 508, code: "depth-exceeded", words: &["`nest`", "at most 4 deep"], cause: NO_CAUSE },
     Case { function: "call_unknown", input: "{}", exit: 4, status: 404, code: "unknown-function", words: &["`no_such_function`"], cause: NO_CAUSE },
     Case { function: "post", input: r#"{"url":"http://127.0.0.1:9/","body":""}"#, exit: 1, status: 500, code: "terminal", words: &["`http://127.0.0.1:9/`"], cause: "start the host with `--grant site=http://127.0.0.1:9`" },
-    Case { function: "typed", input: r#"{"drawing":{"title":7,"shapes":[]}}"#, exit: 2, status: 400, code: "invalid-input", words: &["`$.drawing.title`", "expected a string, found integer `7`"], cause: NO_CAUSE },
+    Case { function: "typed", input: r#"{"drawing":{"title":7,"shapes":[]}}"#, exit: 2, status: 400, code: "invalid-input", words: &["$.drawing.title: expected a string, found 7"], cause: NO_CAUSE },
     Case { function: "fails_terminal", input: "{}", exit: 1, status: 500, code: "terminal", words: &["it cannot be done"], cause: NO_CAUSE },
 ];
 

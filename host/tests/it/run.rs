@@ -87,7 +87,7 @@ fn a_wrong_field_is_named_with_the_nearest_and_the_shape() {
     check_error(
         &hello("add", &[r#"{"a": 1, "b": "2"}"#]),
         2,
-        &["parameter `b`", "expected i64, found string \"2\"", shape],
+        &["$.b: expected an integer (`i64`), found \"2\"", shape],
     );
     check_error(&hello("add", &[r#"{"a": 1,"#]), 2, &["the input is not JSON", "line 1 column 8", shape]);
     check_error(&hello("greet", &["Ada"]), 2, &["the input is not JSON", "a string is written '\"Ada\"'"]);

@@ -75,14 +75,21 @@ pub fn string_list(meta: &Meta, example: &str, check: fn(&str) -> Result<(), Str
         return Err(Error::new(expression.span(), format!("expected a list of string literals, such as {example}")));
     };
     let mut texts = Vec::with_capacity(array.elems.len());
+    let mut errors: Option<Error> = None;
     for element in &array.elems {
-        let literal = string(element, example)?;
-        let text = literal.value();
-        check(&text).map_err(|message| Error::new(literal.span(), message))?;
-        if texts.contains(&text) {
-            return Err(Error::new(literal.span(), format!("`{text}` is listed twice; keep one")));
+        let text = string(element, example).and_then(|literal| {
+            let text = literal.value();
+            check(&text).map_err(|message| Error::new(literal.span(), message))?;
+            if texts.contains(&text) {
+                return Err(Error::new(literal.span(), format!("`{text}` is listed twice; keep one")));
+            }
+            Ok(text)
+        });
+        match (text, &mut errors) {
+            (Ok(text), _) => texts.push(text),
+            (Err(error), Some(errors)) => errors.combine(error),
+            (Err(error), none) => *none = Some(error),
         }
-        texts.push(text);
     }
-    Ok(texts)
+    errors.map_or(Ok(texts), Err)
 }
