@@ -15,6 +15,10 @@ use crate::schemas::SchemasBuilder;
 pub const JSON: &str = "application/json";
 
 /// What a function can have as its only parameter: a type with `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a function's parameter",
+    note = "a parameter is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts have them, too"
+)]
 pub trait Input: Sized {
     /// Reads it from a call's input.
     #[doc(hidden)]
@@ -28,6 +32,10 @@ pub trait Input: Sized {
 }
 
 /// What a function can return: a type with `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a function's result",
+    note = "a result is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts have them, too"
+)]
 pub trait Output: Sized {
     /// Writes it as a call's result.
     #[doc(hidden)]

@@ -25,6 +25,12 @@ impl Payload {
         (self.content_type.len() + self.data.len()) as u64
     }
 
+    /// Whether it is said to be JSON; saying nothing counts.
+    pub fn is_json(&self) -> bool {
+        let essence = self.content_type.split(';').next().unwrap_or_default().trim();
+        essence.is_empty() || essence.eq_ignore_ascii_case(JSON)
+    }
+
     /// Wraps JSON text. Does not check it: the function's decoder does, and names the place.
     pub fn json(data: impl Into<Bytes>) -> Self {
         Self { content_type: JSON.to_owned(), data: data.into() }

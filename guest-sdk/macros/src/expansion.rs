@@ -1,6 +1,6 @@
 //! The code beside an author's function: its entry in the app, and `call` and `map`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -165,7 +165,9 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
             }
         }
     };
-    let maps = maps(&name, &output, &idents, &types);
+    let returned = signature.returned.span();
+    let call = quote_spanned!(returned=> ::bireme_sdk::__private::call::<#output>);
+    let maps = maps(&name, &output, returned, &idents, &types);
     quote! {
         #[doc = #type_doc]
         #[allow(non_camel_case_types, reason = "it stands beside the function of this name")]
@@ -175,7 +177,7 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
         impl #ident {
             #[doc = #call_doc]
             pub fn call(#(#idents: #types),*) -> ::bireme_sdk::Result<#output> {
-                ::bireme_sdk::__private::call(#name, &Self::__input(#(&#idents),*)?)
+                #call(#name, &Self::__input(#(&#idents),*)?)
             }
 
             #maps
@@ -189,7 +191,7 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
 }
 
 /// `map`, `starmap` and `for_each`. As with Modal, `map` takes one iterator for each parameter and `starmap` one of tuples.
-fn maps(name: &str, output: &TokenStream, idents: &[&Ident], types: &[&Type]) -> TokenStream {
+fn maps(name: &str, output: &TokenStream, returned: Span, idents: &[&Ident], types: &[&Type]) -> TokenStream {
     let map_doc = match idents {
         [] | [_] => {
             format!("Calls `{name}` once for each input, each in a fresh sandbox; the results are an iterator.")
@@ -248,6 +250,7 @@ fn maps(name: &str, output: &TokenStream, idents: &[&Ident], types: &[&Type]) ->
             }
         }
     });
+    let finish = quote_spanned!(returned=> ::bireme_sdk::Map::<#output>::finish(Self::map(#(#arguments),*)));
     quote! {
         #[doc = #map_doc]
         pub fn map<'inputs, #(#generics),*>(#(#arguments: #generics),*) -> ::bireme_sdk::Map<'inputs, #output>
@@ -267,7 +270,7 @@ fn maps(name: &str, output: &TokenStream, idents: &[&Ident], types: &[&Type]) ->
         where
             #bounds
         {
-            Self::map(#(#arguments),*).finish()
+            #finish
         }
     }
 }

@@ -1,11 +1,15 @@
 //! The input of a call as it was typed: JSON, or one `--name value` for each parameter, converted by the schema.
 
+mod file;
+
 use serde_json::{Map, Value};
 
+pub use self::file::InputFile;
 use super::exit::Exit;
 use super::given::Given;
 use super::shape;
 use crate::app::metadata::FunctionInfo;
+use crate::call::Payload;
 use crate::codes::Code;
 use crate::dispatch::closest;
 
@@ -15,17 +19,23 @@ pub struct Trailing {
     pub receipt: bool,
     pub json: bool,
     pub given: Given,
+    pub file: InputFile,
 }
 
-/// Reads everything behind `APP::FUNCTION`. Names of parameters win over the command's own flags.
-pub fn read(function: &FunctionInfo, words: &[String]) -> Result<(Value, Trailing), Exit> {
-    let mut trailing = Trailing::default();
+/// Reads everything behind `APP::FUNCTION`, and what `front` names. Names of parameters win over the command's own flags.
+pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Result<(Payload, Trailing), Exit> {
+    let mut trailing = Trailing { file: front.clone(), ..Trailing::default() };
     let mut json = None;
     let mut fields = Map::new();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let Some(flag) = word.strip_prefix("--").filter(|flag| !flag.is_empty()) else {
             if word == "--" {
+                continue;
+            }
+            // No JSON begins with it.
+            if let Some(path) = word.strip_prefix('@') {
+                trailing.file.path = Some(path.to_owned());
                 continue;
             }
             if json.replace(word).is_some() {
@@ -57,11 +67,26 @@ pub fn read(function: &FunctionInfo, words: &[String]) -> Result<(Value, Trailin
             _ => {
                 let value = || inline.or_else(|| words.next().cloned());
                 let value = || value().ok_or_else(|| wrong(function, format!("`--{name}` needs a value")));
-                if !trailing.given.take(&name, value)? {
+                let is_ours = match name.as_str() {
+                    "input" | "content_type" => trailing.file.take(&name, value)?,
+                    _ => trailing.given.take(&name, value)?,
+                };
+                if !is_ours {
                     return Err(unknown(function, &name));
                 }
             }
         }
+    }
+    if let Some(path) = &trailing.file.path {
+        if json.is_some() || !fields.is_empty() {
+            return Err(wrong(function, "give the input as a file or as arguments, not both"));
+        }
+        let payload = file::read(function, path, trailing.file.content_type.clone())?;
+        return Ok((payload, trailing));
+    }
+    if function.takes_bytes() {
+        let ways = "give a file with `@FILE` or `--input FILE`, or `--input -` for standard input";
+        return Err(wrong(function, format!("`{}` takes bytes: {ways}", function.name)));
     }
     let input = match (json, fields.is_empty()) {
         (Some(text), true) => parse(function, text)?,
@@ -78,7 +103,7 @@ pub fn read(function: &FunctionInfo, words: &[String]) -> Result<(Value, Trailin
             Value::Object(fields)
         }
     };
-    Ok((input, trailing))
+    Ok((Payload::json(input.to_string()), trailing))
 }
 
 /// The schemas of the fields that flags can name: the parameters, or the fields of a single parameter that is an object.
@@ -184,7 +209,8 @@ mod tests {
 
     fn check(words: &[&str]) -> Result<Value, String> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        read(&function(), &words).map(|(value, _)| value).map_err(|exit| exit.message)
+        let read = read(&function(), &InputFile::default(), &words);
+        read.map(|(input, _)| serde_json::from_slice(&input.data).unwrap()).map_err(|exit| exit.message)
     }
 
     #[test]
@@ -216,8 +242,8 @@ mod tests {
     fn the_commands_own_flags_may_follow() {
         let words: Vec<String> =
             ["--url", "x", "--receipt", "--grant", "site=http://127.0.0.1:1"].map(String::from).to_vec();
-        let (_, trailing) = read(&function(), &words).unwrap();
+        let (_, trailing) = read(&function(), &InputFile::default(), &words).unwrap();
         let given = Given { grants: vec!["site=http://127.0.0.1:1".into()], ..Given::default() };
-        assert_eq!(trailing, Trailing { receipt: true, json: false, given });
+        assert_eq!(trailing, Trailing { receipt: true, json: false, given, file: InputFile::default() });
     }
 }

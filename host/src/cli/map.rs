@@ -1,7 +1,9 @@
 //! `bireme map`: one function over many inputs, JSON Lines in and out, in bounded memory.
 
+mod inputs;
+
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +13,7 @@ use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use self::inputs::Lines;
 use super::exit::Exit;
 use super::given::Given;
 use super::log::StderrLog;
@@ -22,14 +25,6 @@ use crate::sandbox::log::Level;
 use crate::sandbox::{MapOutcome, MapRun, Order};
 use crate::server::Host;
 
-/// Lines that travel from the reader to the map at a time.
-const CHUNK_LINES: usize = 256;
-/// Bytes after which a chunk travels even if it is short.
-const CHUNK_BYTES: usize = 1 << 20;
-/// Longest line; larger inputs than a function's limit (8 MiB by default) are refused by the call itself.
-const LINE_BYTES_MAX: u64 = 64 << 20;
-/// Chunks that wait between the reader and the map.
-const CHUNKS_WAITING: usize = 2;
 /// Outcomes that are taken at a time.
 const TAKE_MAX: usize = 1_024;
 
@@ -37,6 +32,9 @@ const TAKE_MAX: usize = 1_024;
 ///
 /// In input order, each line of output is the result for the same line of input. With --unordered or --json, lines are
 /// {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped and not counted.
+///
+/// A function that takes bytes gets each line as it stands, or with --files the file that it names. A result that is bytes is
+/// {"content_type": …, "base64": …}.
 #[derive(Args)]
 #[command(after_help = "Example:\n  printf '\"Ada\"\\n\"Grace\"\\n' | bireme map examples/hello::greet --inputs -")]
 pub struct MapCommand {
@@ -45,6 +43,9 @@ pub struct MapCommand {
     /// File of JSON Lines, or `-` for standard input.
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     inputs: String,
+    /// Take each line of the inputs for the path of a file, and what is in that for the input.
+    #[arg(long)]
+    files: bool,
     /// Print results as they complete. Faster to the first line; needs no memory for results that wait for their turn.
     #[arg(long)]
     unordered: bool,
@@ -64,10 +65,11 @@ impl MapCommand {
         let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
         let host = Host::build(self.given.config(global)?, log.clone())?;
         let app = target::resolve(app, &host).await?;
-        if app.metadata.function(name).is_none() {
+        let Some(function) = app.metadata.function(name) else {
             return Err(super::run::unknown(&app.metadata, name));
-        }
-        let chunks = open_inputs(&self.inputs)?;
+        };
+        let lines = Lines { are_paths: self.files, are_bytes: function.takes_bytes() };
+        let chunks = inputs::open(&self.inputs, lines)?;
 
         let bar = progress(self.quiet);
         log.above(&bar);
@@ -196,7 +198,7 @@ impl Writer {
             match outcome.result.as_ref().map_err(Clone::clone).and_then(output::json) {
                 Ok(result) => {
                     self.done += 1;
-                    self.line(&mut lines, index, result)?;
+                    self.line(&mut lines, index, &result)?;
                 }
                 Err(failure) => {
                     self.failed += 1;
@@ -232,64 +234,6 @@ impl Writer {
         lines.extend(result.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
         lines.extend_from_slice(if self.envelope { b"}\n" } else { b"\n" });
         Ok(())
-    }
-}
-
-/// Starts a thread that reads lines; a thread, because reading standard input cannot be cancelled.
-fn open_inputs(inputs: &str) -> Result<mpsc::Receiver<std::io::Result<Vec<Payload>>>, Exit> {
-    let reader: Box<dyn Read + Send> = if inputs == "-" {
-        Box::new(std::io::stdin())
-    } else {
-        let file = std::fs::File::open(inputs);
-        Box::new(file.map_err(|error| {
-            Exit::new(Code::InputsUnreadable, format!("cannot open the inputs `{inputs}`: {error}"))
-        })?)
-    };
-    let reader = BufReader::with_capacity(1 << 16, reader);
-    let (chunks, receiver) = mpsc::channel(CHUNKS_WAITING);
-    std::thread::Builder::new().name("inputs".into()).spawn(move || read_lines(reader, &chunks))?;
-    Ok(receiver)
-}
-
-fn read_lines<R: Read>(mut reader: BufReader<R>, chunks: &mpsc::Sender<std::io::Result<Vec<Payload>>>) {
-    loop {
-        match read_chunk(&mut reader) {
-            Ok(chunk) if chunk.is_empty() => return,
-            Ok(chunk) => {
-                if chunks.blocking_send(Ok(chunk)).is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                let _ = chunks.blocking_send(Err(error));
-                return;
-            }
-        }
-    }
-}
-
-/// Reads lines as long as they are there without waiting, at least one; none at the end. So a producer that writes a line
-/// at a time sees its results, and one that writes fast is read in large steps.
-fn read_chunk<R: Read>(reader: &mut BufReader<R>) -> std::io::Result<Vec<Payload>> {
-    let (mut chunk, mut bytes) = (Vec::new(), 0);
-    loop {
-        let mut line = Vec::new();
-        if reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)? == 0 {
-            return Ok(chunk);
-        }
-        if line.len() as u64 > LINE_BYTES_MAX {
-            let message = format!("a line of the inputs is over {} MiB; is this JSON Lines?", LINE_BYTES_MAX >> 20);
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
-        }
-        let line = line.trim_ascii();
-        if !line.is_empty() {
-            bytes += line.len();
-            chunk.push(Payload::json(line.to_vec()));
-        }
-        let is_full = chunk.len() >= CHUNK_LINES || bytes >= CHUNK_BYTES;
-        if !chunk.is_empty() && (is_full || !reader.buffer().contains(&b'\n')) {
-            return Ok(chunk);
-        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Printing: results to stdout, all else to stderr. A reader that went away is no error.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
 
+use base64::Engine;
 use serde_json::value::RawValue;
 
 use crate::call::{Failure, FailureCode, Payload};
+use crate::sandbox::log::printable;
 
 /// Writes one line to stdout. A broken pipe ends the process quietly, as it does with other tools.
 pub fn line(text: &str) {
@@ -24,9 +27,29 @@ pub fn bytes_and_newline(bytes: &[u8]) {
     }
 }
 
-/// Returns a result that is JSON, unparsed.
-pub fn json(payload: &Payload) -> Result<&RawValue, Failure> {
-    serde_json::from_slice(&payload.data).map_err(|error| {
+/// Writes a result: JSON with a line end behind it, bytes as they are.
+pub fn result(payload: &Payload) {
+    if payload.is_json() {
+        return bytes_and_newline(&payload.data);
+    }
+    let mut stdout = io::stdout().lock();
+    if stdout.is_terminal() && std::str::from_utf8(&payload.data).is_err() {
+        let (size, of) = (bytes(payload.data.len() as u64), &payload.content_type);
+        return note(&printable(&format!("the result is {size} of `{of}`; send it to a file with `> FILE`")));
+    }
+    if let Err(error) = stdout.write_all(&payload.data).and_then(|()| stdout.flush()) {
+        leave(&error);
+    }
+}
+
+/// Returns a result as JSON: unparsed if it is JSON, else an object with its media type and its bytes in Base64.
+pub fn json(payload: &Payload) -> Result<Cow<'_, RawValue>, Failure> {
+    if !payload.is_json() {
+        let base64 = base64::engine::general_purpose::STANDARD.encode(&payload.data);
+        let object = serde_json::json!({ "content_type": payload.content_type, "base64": base64 });
+        return Ok(Cow::Owned(serde_json::value::to_raw_value(&object).expect("string keys only")));
+    }
+    serde_json::from_slice(&payload.data).map(Cow::Borrowed).map_err(|error| {
         let message = format!("the result is no JSON ({error}); it is said to be `{}`", payload.content_type);
         Failure::new(FailureCode::Failed, message)
     })

@@ -1,5 +1,7 @@
 //! `bireme run`: one call, in process, without a server.
 
+use std::borrow::Cow;
+
 use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -7,9 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
 use super::given::Given;
+use super::input::{self, InputFile};
 use super::log::StderrLog;
-use super::{Global, input, output, target};
-use crate::call::{FailureCode, Payload, Receipt};
+use super::{Global, output, target};
+use crate::call::{FailureCode, Receipt};
 use crate::codes::Code;
 use crate::dispatch::{Call, Dispatcher};
 use crate::ids::CallId;
@@ -27,9 +30,11 @@ pub struct Run {
     /// Print what the call cost, to stderr (with --json, in the result).
     #[arg(long)]
     receipt: bool,
+    #[command(flatten)]
+    file: InputFile,
     /// The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file.
     target: String,
-    /// The input: one JSON value, or `--NAME VALUE` for each parameter.
+    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INPUT")]
     input: Vec<String>,
 }
@@ -44,14 +49,13 @@ impl Run {
         let Some(function) = app.metadata.function(name) else {
             return Err(unknown(&app.metadata, name));
         };
-        let (value, trailing) = input::read(function, &self.input)?;
+        let (input, trailing) = input::read(function, &self.file, &self.input)?;
         let json = global.json || trailing.json;
         let config = self.given.and(&trailing.given).config(global)?;
         let program = host.loader.giving(config.provisions).program(&app, &config.grants).await?;
         host.dispatcher.deploy(program.clone());
         let position = Dispatcher::find(&program, name)?;
-        let call =
-            Call { program, function: position, input: Payload::json(value.to_string()), depth: 0, deadline_max: None };
+        let call = Call { program, function: position, input, depth: 0, deadline_max: None };
         // Before the function does anything that shows.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let finished = tokio::select! {
@@ -67,7 +71,7 @@ impl Run {
                 output::line(&serde_json::to_string(&envelope).expect("string keys only"));
             }
             Ok(payload) => {
-                output::bytes_and_newline(&payload.data);
+                output::result(&payload);
                 if self.receipt || trailing.receipt {
                     output::note(&receipt(&finished.receipt));
                 }
@@ -89,7 +93,7 @@ impl Run {
 /// What `--json` prints. The result passes as it is: numbers keep their digits.
 #[derive(Serialize)]
 struct Envelope<'a> {
-    result: &'a RawValue,
+    result: Cow<'a, RawValue>,
     call: CallId,
     receipt: &'a Receipt,
 }

@@ -22,6 +22,9 @@ fn of(schema: &Value, root: &Value, depth: u32) -> String {
     if depth > DEPTH_MAX {
         return "…".to_owned();
     }
+    if schema.get("format").is_some_and(|format| format == "binary") {
+        return "bytes".to_owned();
+    }
     if let Some(options) = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(*key)?.as_array()) {
         return options.iter().map(|option| of(option, root, depth + 1)).collect::<Vec<_>>().join(" | ");
     }
@@ -112,6 +115,7 @@ mod tests {
         );
         assert_eq!(check(json!({ "enum": ["a", "b"] })), r#""a" | "b""#);
         assert_eq!(check(json!(true)), "any");
+        assert_eq!(check(json!({ "type": "string", "format": "binary" })), "bytes");
     }
 
     #[test]

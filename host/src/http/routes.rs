@@ -16,6 +16,9 @@ use crate::dispatch::{Call, Dispatcher};
 
 pub(super) type Answer = Result<Response<ResponseBody>, Problem>;
 
+/// Media type of bytes of which nothing more is known.
+const OCTET_STREAM: &str = "application/octet-stream";
+
 /// The paths of one host.
 pub struct Routes {
     dispatcher: Arc<Dispatcher>,
@@ -62,17 +65,18 @@ impl Routes {
         if request.method() != Method::POST {
             return Err(Problem::method("POST"));
         }
-        let bytes_max = program.functions()[function].limits.input_bytes_max;
-        check_media_type(request.headers())?;
+        let spec = &program.functions()[function];
+        let bytes_max = spec.limits.input_bytes_max;
+        let content_type = media_type(request.headers(), spec.takes_bytes)?;
         let body = self.bodies.read(request, bytes_max, "the function's input limit").await?;
-        let input = Payload::json(body.bytes.clone());
+        let input = Payload { content_type, data: body.bytes.clone() };
         let version = program.version().clone();
         let finished = dispatcher.call(Call { program, function, input, depth: 0, deadline_max: None }).await;
 
         let mut response = match finished.result {
             Ok(output) => {
-                let content_type = HeaderValue::from_str(&output.content_type)
-                    .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+                let content_type =
+                    HeaderValue::from_str(&output.content_type).unwrap_or(HeaderValue::from_static(OCTET_STREAM));
                 let mut response = Response::new(whole(output.data));
                 response.headers_mut().insert(header::CONTENT_TYPE, content_type);
                 response
@@ -88,17 +92,26 @@ impl Routes {
     }
 }
 
-/// Checks what a body is said to be; functions take JSON.
-fn check_media_type(headers: &http::HeaderMap) -> Result<(), Problem> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+/// Returns what a body is, or refuses it: JSON for most functions, anything else for those that take raw bytes.
+fn media_type(headers: &http::HeaderMap, takes_bytes: bool) -> Result<String, Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    let refuse = |detail: String| Err(Problem::new(Code::UnsupportedMediaType, detail));
+    if takes_bytes {
+        return match essence {
+            "" => Ok(OCTET_STREAM.to_owned()),
+            _ if essence.eq_ignore_ascii_case(JSON) => refuse(format!(
+                "this function takes raw bytes, not JSON; send them with their own `content-type`, or as `{OCTET_STREAM}`"
+            )),
+            _ => Ok(given.to_owned()),
+        };
+    }
     // A form is what `curl -d` says when it is not told otherwise; the body is judged by the function's decoder.
     let is_json = matches!(essence, JSON | "text/json" | "application/x-www-form-urlencoded" | "");
     if is_json || essence.ends_with("+json") {
-        return Ok(());
+        return Ok(JSON.to_owned());
     }
-    let detail = format!("functions take JSON, not `{essence}`; send `content-type: {JSON}`");
-    Err(Problem::new(Code::UnsupportedMediaType, detail))
+    refuse(format!("this function takes JSON, not `{essence}`; send `content-type: {JSON}`"))
 }
 
 /// Wants exactly one `Host`, and on a loopback listener one that is loopback: a page in the user's browser whose name was

@@ -17,6 +17,8 @@ use crate::provisions::{DeclaredSecrets, Provisions};
 pub struct Function {
     pub name: FunctionName,
     pub limits: FunctionLimits,
+    /// Whether its input is raw bytes rather than JSON.
+    pub takes_bytes: bool,
     /// What it may reach over HTTP.
     pub outbound: Policy,
     /// Models that it may use.
@@ -74,6 +76,7 @@ impl Program {
             functions.push(Function {
                 name: info.name.clone(),
                 limits: info.limits(ceilings)?,
+                takes_bytes: info.takes_bytes(),
                 outbound,
                 models: info.attributes.models.clone(),
                 secrets: secrets(app, info, provisions)?,

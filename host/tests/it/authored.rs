@@ -130,3 +130,95 @@ fn retries_may_have_a_spacing_of_their_own() {
     assert_eq!(output.json()["result"], 3, "{output:#?}");
     assert_eq!(output.json()["receipt"]["attempts"], 3);
 }
+
+#[test]
+fn bytes_come_from_a_file_and_go_to_stdout_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(&dir, "data", b"\x00\xffab");
+    let at = format!("@{path}");
+    assert_eq!(run("weigh", &[&at]).stdout, "4\n");
+    assert_eq!(run("weigh", &["--input", &path]).stdout, "4\n");
+    let secret = format!("API_KEY={SECRET}");
+    let target = function(Guest::Authored, "reverse");
+    let output = command(shared_data(), &["run", "--secret", &secret, "--input", &path, &target]).output().unwrap();
+    assert_eq!(output.stdout, b"ba\xff\x00");
+    let piped =
+        command(shared_data(), &["run", "--secret", &secret, &target, "--input", "-", "--content-type", "text/plain"]);
+    assert_eq!(finish_with(piped, "abc").stdout, "cba");
+
+    let told = run("reverse", &[&at, "--content-type", "image/x-none", "--json"]).json();
+    assert_eq!(told["result"], json!({ "content_type": "image/x-none", "base64": "YmH/AA==" }));
+    assert_eq!(run("draw", &["3"]).stdout, "...");
+    // JSON may stand in a file, too.
+    assert_eq!(run("draw", &["--input", &file(&dir, "three.json", b" {\"width\": 3}\n")]).stdout, "...");
+}
+
+#[test]
+fn json_for_bytes_and_the_reverse_are_refused_with_the_way_out() {
+    let output = run("weigh", &["3"]);
+    assert_eq!(output.status, 2, "{output:#?}");
+    assert!(output.stderr.contains("`weigh` takes bytes: give a file with `@FILE`"), "{output:#?}");
+    let dir = tempfile::tempdir().unwrap();
+    let at = format!("@{}", file(&dir, "data", b"\x00\xff"));
+    let output = run("draw", &[&at]);
+    assert!(output.status == 2 && output.stderr.contains("is not JSON"), "{output:#?}");
+    let output = run("weigh", &[&at, "--content-type", "application/json"]);
+    assert!(output.status == 2 && output.stderr.contains("this function takes raw bytes"), "{output:#?}");
+    let output = run("weigh", &["@/no/such/file"]);
+    assert!(output.stderr.contains("error[inputs-unreadable]"), "{output:#?}");
+}
+
+#[test]
+fn a_body_of_any_type_reaches_a_function_that_takes_bytes() {
+    let data = fresh_data();
+    let server = Server::try_start(data.path(), &[Guest::Authored], &["--secret", "API_KEY=x"]).unwrap();
+    let post = |path: &str, content_type: &str, body: &str| {
+        server.exchange(&format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{content_type}content-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    let reply = post("/authored/reverse", "content-type: text/csv; charset=utf-8\r\n", "a,b");
+    assert_eq!((reply.status, reply.body.as_str()), (200, "b,a"));
+    assert_eq!(reply.header("content-type"), Some("text/csv; charset=utf-8"));
+    assert_eq!(post("/authored/reverse", "", "ab").header("content-type"), Some("application/octet-stream"));
+    for (path, content_type, words) in [
+        ("/authored/reverse", "content-type: application/json\r\n", "this function takes raw bytes, not JSON"),
+        ("/authored/draw", "content-type: image/png\r\n", "this function takes JSON, not `image/png`"),
+    ] {
+        let reply = post(path, content_type, "1");
+        assert_eq!(reply.status, 415, "{reply:#?}");
+        assert!(reply.json()["detail"].as_str().unwrap().contains(words), "{reply:#?}");
+    }
+}
+
+#[test]
+fn bytes_are_mapped_by_line_or_by_file() {
+    let map = |more: &[&str], input: &str| {
+        let secret = format!("API_KEY={SECRET}");
+        let arguments = [&["map", "--secret", &secret, "--quiet"], more].concat();
+        finish_with(command(shared_data(), &arguments), input)
+    };
+    let (weigh, draw) = (function(Guest::Authored, "weigh"), function(Guest::Authored, "draw"));
+    assert_eq!(map(&[&weigh], "abc\n\n de \r\n").stdout, "3\n4\n");
+    let dir = tempfile::tempdir().unwrap();
+    let paths = format!("{}\n{}\n", file(&dir, "a", b"\x00\n\xff"), file(&dir, "b", b""));
+    assert_eq!(map(&[&weigh, "--files"], &paths).stdout, "3\n0\n");
+    assert_eq!(map(&[&draw], "2\n").json(), json!({ "content_type": "text/plain; charset=utf-8", "base64": "Li4=" }));
+    let output = map(&[&weigh, "--files"], "/no/such/file\n");
+    assert!(output.stderr.contains("cannot read the input `/no/such/file`"), "{output:#?}");
+}
+
+#[test]
+fn maps_of_several_parameters_and_of_bytes_run_within_a_function() {
+    assert_eq!(run("scalar", &["--left", "[1, 2, 3]", "--right", "[4, 5, 6]"]).stdout, "32\n");
+    assert_eq!(run("reverse_all", &[r#"["ab", "cde"]"#]).stdout, "\"ba edc\"\n");
+}
+
+#[test]
+fn inspect_says_bytes() {
+    let inspected = bireme(&["inspect", guest(Guest::Authored)]).stdout;
+    let reverse = inspected.split_once("\nreverse  ").unwrap().1;
+    let words: Vec<&str> = reverse.split_whitespace().collect();
+    assert!(words.join(" ").contains("takes bytes gives bytes"), "{reverse}");
+}

@@ -134,22 +134,26 @@ fn help_of_run() {
 
             Arguments:
               <TARGET>    The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
-              [INPUT]...  The input: one JSON value, or `--NAME VALUE` for each parameter
+              [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
-                  --grant <GRANT>    Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
-                                     declares, or a private ORIGIN
-                  --json             Print JSON for programs instead of text for people
-                  --secret <SECRET>  Give a secret to the functions that declare it: NAME=VALUE, or NAME to take
-                                     its value from this environment (other users of this machine can see
-                                     command lines). With APP: in front, to that app alone
-                  --secrets <FILE>   Give the secrets of a file of NAME=VALUE lines (.env)
-              -v, --verbose          Say more about what the host does
-                  --config <VALUE>   Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
-                  --receipt          Print what the call cost, to stderr (with --json, in the result)
-              -h, --help             Print help
+                  --data <DIR>           Keep everything (database, models, compiled code) under DIR rather than
+                                         in the home directory [env: BIREME_DATA=]
+                  --grant <GRANT>        Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
+                                         declares, or a private ORIGIN
+                  --json                 Print JSON for programs instead of text for people
+                  --secret <SECRET>      Give a secret to the functions that declare it: NAME=VALUE, or NAME to
+                                         take its value from this environment (other users of this machine can
+                                         see command lines). With APP: in front, to that app alone
+                  --secrets <FILE>       Give the secrets of a file of NAME=VALUE lines (.env)
+              -v, --verbose              Say more about what the host does
+                  --config <VALUE>       Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to
+                                         one
+                  --receipt              Print what the call cost, to stderr (with --json, in the result)
+                  --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
+                                         as they are if the function takes bytes
+                  --content-type <TYPE>  Say what the bytes are. The default is application/octet-stream
+              -h, --help                 Print help
 
             Examples:
               bireme run examples/hello::greet '{"name": "Ada"}'
@@ -169,6 +173,9 @@ fn help_of_map() {
             --json, lines are {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped
             and not counted.
 
+            A function that takes bytes gets each line as it stands, or with --files the file that it names. A
+            result that is bytes is {"content_type": …, "base64": …}.
+
             Usage: bireme map [OPTIONS] <TARGET>
 
             Arguments:
@@ -187,6 +194,9 @@ fn help_of_map() {
 
                       [default: -]
 
+                  --files
+                      Take each line of the inputs for the path of a file, and what is in that for the input
+
                   --json
                       Print JSON for programs instead of text for people
 
@@ -194,12 +204,12 @@ fn help_of_map() {
                       Print results as they complete. Faster to the first line; needs no memory for results that
                       wait for their turn
 
+              -v, --verbose
+                      Say more about what the host does
+
                   --keep-going
                       Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit
                       code is 1 in the end
-
-              -v, --verbose
-                      Say more about what the host does
 
                   --grant <GRANT>
                       Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a

@@ -151,7 +151,7 @@ fn inputs_can_come_from_a_file() {
     assert_eq!((output.status, output.stdout.as_str()), (0, "25\n36\n"));
     let output = map(&square, &["--inputs", &format!("{inputs}.gone")], "");
     assert_eq!(output.status, 2);
-    assert!(output.stderr.contains("error[io]: cannot open the inputs"), "{output:#?}");
+    assert!(output.stderr.contains("error[inputs-unreadable]: cannot open the inputs"), "{output:#?}");
 }
 
 #[test]

@@ -104,8 +104,7 @@ fn a_wrong_value_deep_inside_is_named_by_its_path() {
         &bireme(&["run", &typed, &drawing.to_string()]),
         2,
         &[
-            "`$.drawing.shapes[1].path.points[0].y`",
-            "expected f64, found string \"far\"",
+            "$.drawing.shapes[1].path.points[0].y: expected a number, found \"far\"",
             "hint: `typed` takes {\"drawing\"",
         ],
     );

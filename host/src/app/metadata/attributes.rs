@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{FunctionInfo, MetadataError};
 use crate::limits::{Ceilings, FunctionLimits, RetryPolicy, SECRETS_PER_FUNCTION_MAX};
@@ -127,6 +128,16 @@ impl FunctionInfo {
         Ok(policy)
     }
 
+    /// Whether it takes raw bytes rather than JSON.
+    pub fn takes_bytes(&self) -> bool {
+        is_binary(&self.input)
+    }
+
+    /// Whether it gives raw bytes rather than JSON.
+    pub fn gives_bytes(&self) -> bool {
+        is_binary(&self.output)
+    }
+
     /// Checks what limits alone do not: names and combinations.
     pub(super) fn check(&self) -> Result<(), MetadataError> {
         let secrets = &self.attributes.secrets;
@@ -165,4 +176,9 @@ impl FunctionInfo {
         let (asked, ceiling) = (text(asked), text(ceiling));
         Err(MetadataError::Ceiling { function: self.name.clone(), attribute, asked, ceiling })
     }
+}
+
+/// JSON holds no bytes, so this can be said of a whole payload only.
+fn is_binary(schema: &Value) -> bool {
+    schema["type"] == "string" && schema["format"] == "binary"
 }

@@ -2,16 +2,16 @@
 
 use clap::Args;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::Address;
 use super::apps::path;
 use super::client::{self, Client};
 use crate::app::metadata::Metadata;
-use crate::call::Receipt;
+use crate::call::{Payload, Receipt};
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
-use crate::cli::{Global, input, output, run, target};
+use crate::cli::input::{self, InputFile};
+use crate::cli::{Global, output, run, target};
 use crate::codes::Code;
 use crate::sandbox::log::printable;
 
@@ -26,9 +26,11 @@ pub struct Call {
     /// Print what the call cost, to stderr (with --json, in the result).
     #[arg(long)]
     receipt: bool,
+    #[command(flatten)]
+    file: InputFile,
     /// The function, as APP::FUNCTION; APP is the name of a deployed app.
     target: String,
-    /// The input: one JSON value, or `--NAME VALUE` for each parameter.
+    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INPUT")]
     input: Vec<String>,
 }
@@ -44,7 +46,7 @@ impl Call {
         let Some(function) = metadata.function(name) else {
             return Err(run::unknown(&metadata, name));
         };
-        let (value, trailing) = input::read(function, &self.input)?;
+        let (input, trailing) = input::read(function, &self.file, &self.input)?;
         if trailing.given != Given::default() {
             return Err(Exit::usage(
                 "grants, secrets and configuration are given to an app or its host, not to a call",
@@ -53,7 +55,7 @@ impl Call {
         let json = global.json || trailing.json;
 
         let route = format!("/{app}/{name}");
-        let response = client.post(&route, &[], "application/json", value.to_string().as_bytes())?;
+        let response = client.post(&route, &[], &input.content_type, &input.data)?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (call, version, receipt) = (header("bireme-call"), header("bireme-version"), header("bireme-receipt"));
         let receipt: Option<Receipt> = receipt.and_then(|text| serde_json::from_str(&text).ok());
@@ -71,15 +73,16 @@ impl Call {
             };
             return Err(Exit { is_json: json, beside: Some(Box::new(("call", beside))), ..exit });
         }
-        let bytes = client::bytes(response)?;
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        let payload = Payload { content_type, data: client::bytes(response)?.into() };
         if json {
-            let result: &RawValue = serde_json::from_slice(&bytes)
-                .map_err(|error| Exit::new(Code::BadOutput, format!("the result is no JSON: {error}")))?;
+            let result = output::json(&payload)?;
             let beside = beside.to_string();
             // The result passes as it is: numbers keep their digits.
             output::line(&format!("{{\"result\":{result},{}", &beside[1..]));
         } else {
-            output::bytes_and_newline(&bytes);
+            output::result(&payload);
         }
         Ok(())
     }

@@ -1,3 +1,4 @@
 //! One function for each thing that an author can declare or use.
 
+mod bytes;
 mod declared;

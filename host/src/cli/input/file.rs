@@ -1,0 +1,63 @@
+//! An input that is a file: JSON, or bytes for a function that takes them.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use clap::Args;
+
+use super::{parse, wrong};
+use crate::app::metadata::FunctionInfo;
+use crate::call::Payload;
+use crate::cli::exit::Exit;
+use crate::codes::Code;
+
+/// Largest file that is read; a function's own limit (8 MiB by default) is checked by the call itself.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Media type of bytes of which nothing more is known.
+const OCTET_STREAM: &str = "application/octet-stream";
+
+/// The flags for it.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputFile {
+    /// Read the input from FILE (`-` for standard input): JSON, or the bytes as they are if the function takes bytes.
+    #[arg(long = "input", value_name = "FILE")]
+    pub path: Option<String>,
+    /// Say what the bytes are. The default is application/octet-stream.
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
+}
+
+impl InputFile {
+    /// Takes in a flag that stands behind the target; returns whether it is one of these.
+    pub fn take(&mut self, name: &str, value: impl FnOnce() -> Result<String, Exit>) -> Result<bool, Exit> {
+        match name {
+            "input" => self.path = Some(value()?),
+            "content_type" => self.content_type = Some(value()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Reads the payload in a file.
+pub fn read(function: &FunctionInfo, path: &str, content_type: Option<String>) -> Result<Payload, Exit> {
+    let read = |reader: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        reader.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let bytes =
+        if path == "-" { read(&mut io::stdin()) } else { File::open(path).and_then(|mut file| read(&mut file)) };
+    let bytes =
+        bytes.map_err(|error| Exit::new(Code::InputsUnreadable, format!("cannot read the input `{path}`: {error}")))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(wrong(function, format!("the input `{path}` is over {} MiB", FILE_BYTES_MAX >> 20)));
+    }
+    if function.takes_bytes() {
+        let content_type = content_type.unwrap_or_else(|| OCTET_STREAM.to_owned());
+        return Ok(Payload { content_type, data: Bytes::from(bytes) });
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| wrong(function, format!("the input `{path}` is not JSON: it is not UTF-8 ({error})")))?;
+    Ok(Payload::json(parse(function, text)?.to_string()))
+}
