@@ -99,3 +99,8 @@ pub mod __private {
     pub use crate::payload::{Payload, json_of};
     pub use crate::schemas::{Schemas, SchemasBuilder};
 }
+
+/// The code on that page compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/coming-from-modal.md")]
+mod coming_from_modal {}

@@ -35,13 +35,13 @@ pub struct Logs {
     #[arg(long)]
     function: Option<String>,
     /// Only of this call; the first digits of its id will do.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, alias = "function-call", value_name = "ID")]
     call: Option<String>,
     /// Only of this version; its first digits will do.
     #[arg(long)]
     version: Option<String>,
     /// Only from there.
-    #[arg(long, value_enum)]
+    #[arg(long, short, value_enum)]
     source: Option<From>,
     /// Only of at least this level.
     #[arg(long, value_enum)]
