@@ -64,9 +64,9 @@ impl Host {
         Ok(Self { config, sandbox, inference, store, own_listeners, dispatcher, loader, deployments, logs })
     }
 
-    /// Returns what a component says of itself: its metadata section, else what its `describe` returns.
-    pub async fn describe(&self, component: &ComponentBytes) -> Result<Metadata, LoadError> {
-        self.loader.describe(component).await
+    /// Returns what a component says of itself; one that only answers HTTP is named by `stem`, its file's.
+    pub async fn describe(&self, component: &ComponentBytes, stem: Option<&str>) -> Result<Metadata, LoadError> {
+        self.loader.describe(component, stem).await
     }
 
     /// Makes an app callable, within `grants`.

@@ -13,6 +13,7 @@ use wasm_encoder::{ComponentSection, CustomSection, Encode};
 use wasmparser::{Parser, Payload as WasmPayload};
 
 pub use self::attributes::{Attributes, CronSchedule, PeriodSchedule, Retries, Schedule, SpacedRetries};
+use super::route::Route;
 use crate::ids::{AppName, FunctionName};
 use crate::limits::METADATA_BYTES_MAX;
 
@@ -21,6 +22,9 @@ pub const SECTION: &str = "bireme:metadata";
 
 /// Newest format that this host reads.
 pub const FORMAT: u32 = 1;
+
+/// The one function of a component that says nothing of itself.
+const STOCK_FUNCTION: &str = "web";
 
 /// Everything that is known of an app without running it.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -74,6 +78,8 @@ pub enum MetadataError {
     App { reason: String },
     #[error("two functions are named `{name}`")]
     Duplicate { name: FunctionName },
+    #[error("the web functions `{one}` and `{other}` answer the same requests, `{route}`; change one of the routes")]
+    Routes { one: FunctionName, other: FunctionName, route: Route },
     #[error("function `{function}` asks for {attribute} = {asked}, over this host's ceiling of {ceiling}")]
     Ceiling { function: FunctionName, attribute: &'static str, asked: String, ceiling: String },
     #[error("function `{function}` cannot have such {attribute}: {reason}")]
@@ -109,7 +115,36 @@ impl Metadata {
             }
             function.check()?;
         }
+        metadata.check_routes()?;
         Ok(metadata)
+    }
+
+    /// Describes a component that says nothing of itself and answers `wasi:http`: one web function for every request, with
+    /// the host's default limits and nothing to reach.
+    pub fn of_stock_component(name: AppName) -> Self {
+        let function = FunctionInfo {
+            name: FunctionName::new(STOCK_FUNCTION).expect("it is a name"),
+            doc: String::new(),
+            parameters: Vec::new(),
+            input: Value::Bool(true),
+            output: Value::Bool(true),
+            attributes: Attributes { route: Some(Route::everything()), ..Attributes::default() },
+        };
+        let app = AppInfo { name, version: String::new(), description: String::new() };
+        Self { format: FORMAT, app, functions: vec![function] }
+    }
+
+    fn check_routes(&self) -> Result<(), MetadataError> {
+        let mut routed: Vec<(&FunctionName, &Route)> = Vec::new();
+        for function in &self.functions {
+            let Some(route) = &function.attributes.route else { continue };
+            if let Some((other, _)) = routed.iter().find(|(_, other)| other.conflicts(route)) {
+                let (one, other) = ((*other).clone(), function.name.clone());
+                return Err(MetadataError::Routes { one, other, route: route.clone() });
+            }
+            routed.push((&function.name, route));
+        }
+        Ok(())
     }
 
     /// Reads the document out of a component, running nothing.
@@ -174,6 +209,16 @@ impl Metadata {
     }
 }
 
+impl FunctionInfo {
+    /// Returns what it answers on a host at `base`, as `POST http://localhost:8080/app/function`.
+    pub fn endpoint(&self, base: &str, app: &AppName) -> String {
+        match &self.attributes.route {
+            Some(route) => route.endpoint(base, app),
+            None => format!("POST {base}/{app}/{}", self.name),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -233,6 +278,20 @@ mod tests {
         assert!(matches!(document(r#"{"name":"../f","input":{},"output":{}}"#), Err(MetadataError::Shape(_))));
         let f = r#"{"name":"f","input":{},"output":{}}"#;
         assert!(matches!(document(&format!("{f},{f}")), Err(MetadataError::Duplicate { .. })));
+    }
+
+    #[test]
+    fn two_web_functions_of_one_route_are_refused() {
+        let function = |name: &str, route: &str| {
+            format!(r#"{{"name":"{name}","input":{{}},"output":{{}},"attributes":{{"route":"{route}"}}}}"#)
+        };
+        let two = |a: &str, b: &str| document(&format!("{},{}", function("f", a), function("g", b)));
+        let error = two("GET /a/{b}", "GET /a/{c}").unwrap_err().to_string();
+        assert!(error.contains("`f` and `g`") && error.contains("`GET /a/{c}`"), "{error}");
+        assert!(two("GET /a/{b}", "POST /a/{c}").is_ok());
+        assert!(matches!(document(&function("f", "GET")), Err(MetadataError::Shape(_))));
+        let stock = Metadata::of_stock_component(AppName::new("s").unwrap());
+        assert_eq!(Metadata::parse(&serde_json::to_vec(&stock).unwrap()).unwrap(), stock);
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod artifact;
 pub mod build;
 pub mod capabilities;
 pub mod metadata;
+pub mod route;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -169,7 +169,12 @@ impl From<crate::deploy::LoadError> for Exit {
         let code = match &error {
             E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => Code::BadComponent,
             E::Sandbox(SandboxError::Engine(_)) => Code::Sandbox,
-            E::Metadata(_) | E::Program(_) | E::Sandbox(_) | E::ReservedName { .. } => Code::BadApp,
+            E::Metadata(_)
+            | E::Program(_)
+            | E::Sandbox(_)
+            | E::ReservedName { .. }
+            | E::StockName { .. }
+            | E::NoName => Code::BadApp,
             E::Artifact(_) => Code::Io,
         };
         let exit = Self::of_error(code, &error);

@@ -18,7 +18,8 @@ use crate::http::{Ingress, Serving};
 use crate::sandbox::log::Level;
 use crate::server::Host;
 
-/// Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM, after calls under way.
+/// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. Ends on Ctrl-C or
+/// SIGTERM, after calls under way.
 ///
 /// Apps that were deployed here (`bireme deploy`) are there again; those named on the command line are served besides, or in their
 /// place, until the host ends.
@@ -67,8 +68,8 @@ impl Serve {
             output::line(&json!({ "listening": address.to_string() }).to_string());
         } else {
             for program in host.dispatcher.programs() {
-                for function in program.functions() {
-                    output::note(&format!("  POST http://{address}/{}/{}", program.name(), function.name));
+                for function in &program.metadata().functions {
+                    output::note(&format!("  {}", function.endpoint(&format!("http://{address}"), program.name())));
                 }
             }
             if host.dispatcher.programs().is_empty() {

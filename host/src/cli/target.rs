@@ -74,7 +74,10 @@ impl Located {
         if let Some(app) = self.described() {
             return Ok(app);
         }
-        let metadata = host.describe(&self.component).await?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = name.strip_suffix(".wasm").unwrap_or(&name);
+        let stem = stem.strip_suffix(".bireme").unwrap_or(stem);
+        let metadata = host.describe(&self.component, Some(stem)).await?;
         let component = ComponentBytes::new(metadata.attach(&self.component.bytes))?;
         if self.path.to_string_lossy().ends_with(".bireme.wasm") {
             let folder = self.path.parent().unwrap_or(Path::new("."));

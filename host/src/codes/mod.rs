@@ -56,6 +56,7 @@ codes! {
     BadMetadata = "bad-metadata", exit 2: "the component's description cannot be used";
     BadModel = "bad-model", exit 1: "a model's files are not what they should be";
     BadOutput = "bad-output", exit 1: "a function returned something of another shape than agreed";
+    BadPath = "bad-path", exit 1, http 400: "the path of a request cannot be decoded";
     BadQuery = "bad-query", exit 2, http 400: "the query of a request cannot be read";
     BodyTimeout = "body-timeout", exit 1, http 408: "the request's body did not arrive in time";
     BodyUnreadable = "body-unreadable", exit 1, http 400: "the request's body broke off or is malformed";
@@ -100,6 +101,7 @@ codes! {
     UnknownVersion = "unknown-version", exit 4, http 404: "no kept version of the app has that name";
     UnsupportedMediaType = "unsupported-media-type", exit 1, http 415: "functions do not take bodies of this media type";
     Usage = "usage", exit 2: "the command line is not as it should be";
+    WebFunction = "web-function", exit 2, http 404: "a web function is called by its route, not by its name";
 }
 
 impl Code {

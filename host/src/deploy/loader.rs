@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::app::artifact::{ArtifactCache, ArtifactError, Compiled};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
-use crate::ids::AppName;
+use crate::ids::{AppName, NameError};
 use crate::outbound::Grants;
 use crate::provisions::Provisions;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
@@ -25,6 +25,14 @@ pub enum LoadError {
     Metadata(#[from] MetadataError),
     #[error(transparent)]
     Program(#[from] ProgramError),
+    #[error(
+        "the component says nothing of itself, so its file's name is the app's, and `{stem}` cannot be that; rename the file"
+    )]
+    StockName { stem: String, source: NameError },
+    #[error(
+        "the component says nothing of itself, and nothing else names the app; `bireme deploy FILE` names it by its file"
+    )]
+    NoName,
     #[error("an app cannot be named `{name}`: the host uses that path itself; rename the crate")]
     ReservedName { name: AppName },
 }
@@ -46,13 +54,21 @@ impl Loader {
         Self { sandbox: self.sandbox.clone(), artifacts: self.artifacts.clone(), provisions }
     }
 
-    /// Returns what a component says of itself: its metadata section, else what its `describe` returns.
-    pub async fn describe(&self, component: &ComponentBytes) -> Result<Metadata, LoadError> {
+    /// Returns what a component says of itself: its metadata section, else what its `describe` returns. One that says nothing
+    /// and answers HTTP is an app of the name `stem`, its file's.
+    pub async fn describe(&self, component: &ComponentBytes, stem: Option<&str>) -> Result<Metadata, LoadError> {
         match Metadata::read(&component.bytes) {
-            Ok(metadata) => Ok(metadata),
-            Err(MetadataError::Missing) => Ok(self.sandbox.describe(&self.compile(component).await?).await?),
-            Err(error) => Err(error.into()),
+            Ok(metadata) => return Ok(metadata),
+            Err(MetadataError::Missing) => {}
+            Err(error) => return Err(error.into()),
         }
+        let compiled = self.compile(component).await?;
+        if !self.sandbox.is_stock(&compiled) {
+            return Ok(self.sandbox.describe(&compiled).await?);
+        }
+        let stem = stem.ok_or(LoadError::NoName)?;
+        let name = AppName::new(stem).map_err(|source| LoadError::StockName { stem: stem.to_owned(), source })?;
+        Ok(Metadata::of_stock_component(name))
     }
 
     /// Compiles and links an app, within `grants`. Makes nothing callable yet.

@@ -355,7 +355,7 @@ impl Deployments {
         match Metadata::read(&component.bytes) {
             Ok(metadata) => Ok(DescribedApp { component, metadata }),
             Err(MetadataError::Missing) => {
-                let metadata = self.loader.describe(&component).await?;
+                let metadata = self.loader.describe(&component, None).await?;
                 let component = ComponentBytes::new(metadata.attach(&component.bytes))?;
                 Ok(DescribedApp { component, metadata })
             }

@@ -32,9 +32,9 @@ pub struct Call {
 
 /// How a call ended.
 #[derive(Debug)]
-pub struct Finished {
+pub struct Finished<T = Payload> {
     pub id: CallId,
-    pub result: CallResult,
+    pub result: Result<T, Failure>,
     pub receipt: Receipt,
 }
 
@@ -48,9 +48,9 @@ pub struct LiveCall {
 
 /// The deployed apps and the calls under way.
 pub struct Dispatcher {
-    sandbox: Arc<Sandbox>,
-    services: Arc<Services>,
-    log: Arc<dyn LogSink>,
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) services: Arc<Services>,
+    pub(super) log: Arc<dyn LogSink>,
     programs: DashMap<AppName, Arc<Program>>,
     live: DashMap<CallId, LiveCall>,
     line: Mutex<Line>,
@@ -137,6 +137,13 @@ impl Dispatcher {
         let arrived = Instant::now();
         let mut receipt = Receipt::default();
 
+        if let Some(route) = &spec.route {
+            let message = format!(
+                "`{}` is a web function: it answers `{route}` over HTTP, and cannot be called by its name",
+                spec.name
+            );
+            return Finished { id, result: Err(Failure::new(FailureCode::UnknownFunction, message)), receipt };
+        }
         let input_bytes = call.input.data.len() as u64;
         if input_bytes > spec.limits.input_bytes_max {
             let message = format!(
@@ -205,14 +212,14 @@ impl Dispatcher {
         };
         receipt.wall_us = first_start.map_or(0, |start: Instant| micros(start.elapsed()));
         if let Err(failure) = &result {
-            self.tell(id, &call, failure);
+            self.tell(id, &call.program, call.function, failure);
         }
         Finished { id, result, receipt }
     }
 
     /// Writes why a call failed into the app's log: whoever looks there need not have kept the answer.
-    fn tell(&self, call: CallId, of: &Call, failure: &Failure) {
-        let (program, spec) = (&of.program, &of.program.functions()[of.function]);
+    pub(super) fn tell(&self, call: CallId, program: &Program, function: usize, failure: &Failure) {
+        let spec = &program.functions()[function];
         let function = FunctionId { app: program.name().clone(), function: spec.name.clone() };
         self.log.line(&log::Line {
             call,
@@ -238,8 +245,7 @@ impl Dispatcher {
         depth: u32,
         deadline_max: Option<Instant>,
     ) -> Map {
-        let dispatcher = self.this.upgrade().expect("the dispatcher is alive while it is called");
-        Map::new(dispatcher, program, function, order, depth, deadline_max)
+        Map::new(self.this(), program, function, order, depth, deadline_max)
     }
 
     /// Takes no more calls from outside and waits until those under way have ended.
@@ -269,12 +275,17 @@ impl Dispatcher {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, id: CallId, call: LiveCall) -> Entered<'_> {
+    /// Returns itself, for what outlives the borrow.
+    pub(super) fn this(&self) -> Arc<Self> {
+        self.this.upgrade().expect("the dispatcher is alive while it is called")
+    }
+
+    pub(super) fn enter(&self, id: CallId, call: LiveCall) -> Entered<'_> {
         self.live.insert(id, call);
         Entered { dispatcher: self, id }
     }
 
-    async fn slot<'a>(&'a self, depth: u32, limited: Option<&'a Limited>) -> Result<Slot<'a>, Failure> {
+    pub(super) async fn slot<'a>(&'a self, depth: u32, limited: Option<&'a Limited>) -> Result<Slot<'a>, Failure> {
         let function = limited.map(|limited| &limited.function);
         let (ticket, woken) = {
             let mut line = self.lock();
@@ -310,7 +321,7 @@ impl Dispatcher {
     }
 }
 
-fn no_slot(spec: &sandbox::Function, waited: std::time::Duration) -> String {
+pub(super) fn no_slot(spec: &sandbox::Function, waited: std::time::Duration) -> String {
     match spec.limits.concurrency_max {
         Some(calls_max) => format!(
             "`{}` runs at most {calls_max} at a time (`concurrency = {calls_max}`), and none ended within {waited:?}; try again later, or raise its `concurrency`",
@@ -325,7 +336,7 @@ fn earlier(own: Instant, max: Option<Instant>) -> Instant {
 }
 
 /// A slot, given back when dropped.
-struct Slot<'a> {
+pub(super) struct Slot<'a> {
     dispatcher: &'a Dispatcher,
     /// The function, if it limits its calls at a time.
     limited: Option<&'a FunctionId>,
@@ -357,7 +368,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-struct Entered<'a> {
+pub(super) struct Entered<'a> {
     dispatcher: &'a Dispatcher,
     id: CallId,
 }

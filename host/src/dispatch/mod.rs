@@ -11,7 +11,11 @@ mod ledger;
 mod map;
 mod retry;
 mod suggest;
+mod web;
 
 pub use dispatcher::{Call, Dispatcher, Finished, LiveCall};
 pub use map::Map;
 pub use suggest::closest;
+pub use web::{Serving, WebCall};
+
+pub use crate::sandbox::{Answer, AnswerBody, Exchange, Program};

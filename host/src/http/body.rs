@@ -81,6 +81,6 @@ impl RequestBodies {
 }
 
 /// The length that a request's head gives its body.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

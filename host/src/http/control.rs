@@ -85,7 +85,7 @@ impl Control {
         if let Some(program) = self.backend.dispatcher.program(app.as_str()) {
             let functions = program.metadata().functions.iter();
             let functions: Vec<Value> = functions
-                .map(|function| json!({ "name": function.name, "doc": function.doc, "route": format!("POST /{app}/{}", function.name) }))
+                .map(|function| json!({ "name": function.name, "doc": function.doc, "route": function.endpoint("", program.name()) }))
                 .collect();
             value["functions"] = json!(functions);
         }
@@ -233,8 +233,7 @@ async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 's
 
 fn outcome(deployed: &Deployed) -> Value {
     let app = &deployed.app;
-    let routes: Vec<String> =
-        deployed.metadata.functions.iter().map(|function| format!("POST /{app}/{}", function.name)).collect();
+    let routes: Vec<String> = deployed.metadata.functions.iter().map(|function| function.endpoint("", app)).collect();
     json!({
         "app": app,
         "version": deployed.version,

@@ -6,6 +6,7 @@
 //! client that does not read; `HTTP_CONNECTIONS_MAX` connections; the function's own input limit for a body's bytes, and
 //! `HTTP_BODIES_BYTES_MAX` for all bodies together.
 
+mod answering;
 mod body;
 mod control;
 mod ingress;
@@ -13,6 +14,7 @@ mod lines;
 mod problem;
 mod routes;
 mod stall;
+mod web;
 
 use std::sync::Arc;
 

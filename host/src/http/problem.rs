@@ -17,7 +17,7 @@ pub struct Problem {
     pub code: Code,
     pub detail: String,
     pub causes: Vec<String>,
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
     /// A member of its own in the document.
     pub member: Option<(&'static str, serde_json::Value)>,
 }
@@ -35,7 +35,9 @@ impl Problem {
         Self::new(Code::NotFound, detail)
     }
 
-    pub fn method(allow: &'static str) -> Self {
+    /// `allow`: the methods, as the header of that name lists them.
+    pub fn method(allow: impl Into<String>) -> Self {
+        let allow = allow.into();
         let detail = format!("this path takes {allow}");
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
     }
@@ -65,8 +67,8 @@ impl Problem {
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(allow) = self.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
+            headers.insert(header::ALLOW, allow);
         }
         response
     }

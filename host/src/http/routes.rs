@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
@@ -10,9 +10,11 @@ use super::Backend;
 use super::body::{RequestBodies, ResponseBody, whole};
 use super::control::Control;
 use super::problem::Problem;
+use super::web;
 use crate::call::{JSON, Payload, Receipt};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher};
+use crate::dispatch::{Call, Dispatcher, Program};
+use crate::ids::{CallId, Version};
 
 pub(super) type Answer = Result<Response<ResponseBody>, Problem>;
 
@@ -53,25 +55,38 @@ impl Routes {
             ["healthz" | "readyz"] => get(&request, || Ok(text("ok\n"))),
             [""] => get(&request, || Ok(json_body(&self.control.apps()))),
             ["api", "v1", rest @ ..] => self.control.answer(rest, request).await,
-            [app, function] => self.call(app, function, request).await,
-            _ => Err(Problem::not_found(format!("nothing at `{path}`; functions are at /APP/FUNCTION"))),
+            [app, ..] => self.of_app(app, request).await,
+            [] => unreachable!("splitting yields one part at least"),
         }
     }
 
-    async fn call(&self, app: &str, function: &str, request: Request<Incoming>) -> Answer {
+    /// Answers below `/{app}`: a function by its name, else a web function by its route.
+    async fn of_app(&self, app: &str, request: Request<Incoming>) -> Answer {
         let dispatcher = &self.dispatcher;
         let program = dispatcher.program(app).ok_or_else(|| self.control.absent(app))?;
-        let function = Dispatcher::find(&program, function)?;
-        if request.method() != Method::POST {
-            return Err(Problem::method("POST"));
+        let name = request.uri().path().trim_matches('/')[app.len()..].trim_start_matches('/').to_owned();
+        let is_function = |position: &usize| program.functions()[*position].route.is_none();
+        let named = program.find(&name).filter(is_function);
+        match named {
+            Some(function) if request.method() == Method::POST => self.call(program, function, request).await,
+            _ if program.routes().next().is_some() => web::answer(dispatcher, program, &name, request).await,
+            Some(_) => Err(Problem::method("POST")),
+            None if name.is_empty() || name.contains('/') => {
+                let detail = format!("nothing at `{}`; functions are at /APP/FUNCTION", request.uri().path());
+                Err(Problem::not_found(detail))
+            }
+            None => Err(Dispatcher::find(&program, &name).map(|_| ()).expect_err("nothing has the name").into()),
         }
+    }
+
+    async fn call(&self, program: Arc<Program>, function: usize, request: Request<Incoming>) -> Answer {
         let spec = &program.functions()[function];
         let bytes_max = spec.limits.input_bytes_max;
         let content_type = media_type(request.headers(), spec.takes_bytes)?;
         let body = self.bodies.read(request, bytes_max, "the function's input limit").await?;
         let input = Payload { content_type, data: body.bytes.clone() };
         let version = program.version().clone();
-        let finished = dispatcher.call(Call { program, function, input, depth: 0, deadline_max: None }).await;
+        let finished = self.dispatcher.call(Call { program, function, input, depth: 0, deadline_max: None }).await;
 
         let mut response = match finished.result {
             Ok(output) => {
@@ -83,11 +98,7 @@ impl Routes {
             }
             Err(failure) => Problem::from(failure).into_response(),
         };
-        let headers = response.headers_mut();
-        headers.insert("bireme-receipt", receipt_header(&finished.receipt));
-        for (name, value) in [("bireme-call", finished.id.to_string()), ("bireme-version", version.to_string())] {
-            headers.insert(name, HeaderValue::from_str(&value).expect("ids are ASCII"));
-        }
+        stamp(response.headers_mut(), finished.id, &version, Some(&finished.receipt));
         Ok(response)
     }
 }
@@ -166,6 +177,18 @@ pub(super) fn json_body(value: &serde_json::Value) -> Response<ResponseBody> {
     let mut response = Response::new(whole(value.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
+}
+
+/// Says which call answered, of which version, and what it cost if that is known by now.
+pub fn stamp(headers: &mut HeaderMap, call: CallId, version: &Version, receipt: Option<&Receipt>) {
+    // Nobody else's word for it passes.
+    headers.remove("bireme-receipt");
+    if let Some(receipt) = receipt {
+        headers.insert("bireme-receipt", receipt_header(receipt));
+    }
+    for (name, value) in [("bireme-call", call.to_string()), ("bireme-version", version.to_string())] {
+        headers.insert(name, HeaderValue::from_str(&value).expect("ids are ASCII"));
+    }
 }
 
 fn receipt_header(receipt: &Receipt) -> HeaderValue {

@@ -12,6 +12,7 @@ use super::engine::{EngineConfig, PoolMode, TickingEngine};
 use super::imports;
 use super::limiter::LimitExceeded;
 use super::meter::{CpuTime, metered};
+use super::missing;
 use super::program::{Program, ProgramError};
 use super::running::RunningCall;
 use super::state::CallState;
@@ -40,14 +41,43 @@ pub enum SandboxError {
 
 /// How one attempt ended and what it took.
 #[derive(Debug)]
-pub struct Attempt {
-    pub result: CallResult,
+pub struct Attempt<T = Payload> {
+    pub result: Result<T, Failure>,
     pub instantiate_us: u64,
     pub cpu_us: u64,
     pub memory_peak_bytes: u64,
     pub host_calls: HostCalls,
     pub log_dropped_bytes: u64,
     pub inference: InferenceReceipt,
+}
+
+/// What an attempt took, as far as it is measured from outside.
+#[derive(Default)]
+pub(super) struct Took {
+    pub instantiate: Duration,
+    pub cpu: CpuTime,
+}
+
+impl<T> Attempt<T> {
+    /// Closes the call's log and takes the figures down.
+    pub(super) fn new(
+        call: &RunningCall,
+        store: &Store<CallState>,
+        took: &Took,
+        result: Result<T, Failure>,
+    ) -> Self {
+        let result = result.map_err(|failure| without_secrets(call, failure));
+        call.log.finish();
+        Self {
+            result,
+            instantiate_us: micros(took.instantiate),
+            cpu_us: micros(took.cpu.total),
+            memory_peak_bytes: store.data().limiter.peak,
+            host_calls: call.boundary.crossings(),
+            log_dropped_bytes: call.log.dropped_bytes(),
+            inference: std::mem::take(&mut *call.inference.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
+        }
+    }
 }
 
 /// The engine, its pool, and the linked host interface.
@@ -93,47 +123,44 @@ impl Sandbox {
 
     /// Runs one attempt in a fresh instance. Dropping the future ends the guest and frees its slot.
     pub async fn invoke(&self, call: &Arc<RunningCall>, input: Payload) -> Attempt {
+        let mut store = self.store(call);
+        let mut took = Took::default();
+        let guest = async {
+            let begun = Instant::now();
+            let app = call.program.functions_pre.as_ref().expect("a program of functions exports their handler");
+            let app = app.instantiate_async(&mut store).await;
+            took.instantiate = begun.elapsed();
+            let app = app?;
+            let name = call.spec().name.as_str();
+            metered(app.bireme_host_handler().call_invoke(&mut store, name, &input.into()), &mut took.cpu).await
+        };
+        let result = match to_its_end(call, guest).await {
+            Err(failure) => Err(failure),
+            Ok(Err(failure)) => Err(with_denial(call, failure.into())),
+            Ok(Ok(output)) => check_output(call, output.into()),
+        };
+        Attempt::new(call, &store, &took, result)
+    }
+
+    /// Returns a store for one attempt, bounded as its function is.
+    pub(super) fn store(&self, call: &Arc<RunningCall>) -> Store<CallState> {
         let mut store = Store::new(&self.ticking.engine, CallState::new(call.clone()));
         store.limiter(|state| &mut state.limiter);
         let out_bytes = call.spec().limits.output_bytes_max.max(call.spec().limits.input_bytes_max) + LIFT_SLACK;
         store.set_hostcall_fuel(usize::try_from(out_bytes).unwrap_or(usize::MAX));
-        let deadline = call.deadline;
-        end_at(&mut store, deadline);
+        end_at(&mut store, call.deadline);
+        store
+    }
 
-        let mut instantiate = Duration::ZERO;
-        let mut cpu = CpuTime::default();
-        let guest = async {
-            let begun = Instant::now();
-            let app = call.program.pre.instantiate_async(&mut store).await;
-            instantiate = begun.elapsed();
-            let app = app?;
-            let name = call.spec().name.as_str();
-            metered(app.bireme_host_handler().call_invoke(&mut store, name, &input.into()), &mut cpu).await
-        };
-        // A panic in a host function costs this call, not the process; the store is not used again.
-        let guest = AssertUnwindSafe(guest).catch_unwind();
-        let ended = tokio::time::timeout_at(deadline.into(), guest).await;
+    #[cfg(test)]
+    pub(super) fn linker(&self) -> &Linker<CallState> {
+        &self.linker
+    }
 
-        let result = match ended {
-            Err(_) => Err(trap::timeout(call)),
-            Ok(Err(_panic)) => {
-                Err(Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call"))
-            }
-            Ok(Ok(Err(error))) => Err(trap::failure(call, &error)),
-            Ok(Ok(Ok(Err(failure)))) => Err(with_denial(call, failure.into())),
-            Ok(Ok(Ok(Ok(output)))) => check_output(call, output.into()),
-        };
-        let result = result.map_err(|failure| without_secrets(call, failure));
-        call.log.finish();
-        Attempt {
-            result,
-            instantiate_us: micros(instantiate),
-            cpu_us: micros(cpu.total),
-            memory_peak_bytes: store.data().limiter.peak,
-            host_calls: call.boundary.crossings(),
-            log_dropped_bytes: call.log.dropped_bytes(),
-            inference: std::mem::take(&mut *call.inference.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
-        }
+    /// Whether a component answers HTTP by itself: it says nothing of itself, and exports `wasi:http/incoming-handler`.
+    pub fn is_stock(&self, component: &Component) -> bool {
+        let exports = missing::exports(component);
+        !exports.metadata && exports.web_handler
     }
 
     /// Runs a component's `describe`, with every import a trap: a document about the code cannot depend on anything else.
@@ -154,6 +181,22 @@ impl Sandbox {
         let (json,) = function.call_async(&mut store, ()).await.map_err(describe)?;
         Metadata::parse(json.as_bytes())
             .map_err(|error| SandboxError::Describe(format!("{:#}", anyhow::Error::from(error))))
+    }
+}
+
+/// Runs a guest until it returns, traps, meets its deadline, or a host function panics under it.
+pub(super) async fn to_its_end<T>(
+    call: &RunningCall,
+    guest: impl Future<Output = wasmtime::Result<T>>,
+) -> Result<T, Failure> {
+    // A panic in a host function costs this call, not the process; the store is not used again.
+    let guest = AssertUnwindSafe(guest).catch_unwind();
+    match tokio::time::timeout_at(call.deadline.into(), guest).await {
+        Err(_) => Err(trap::timeout(call)),
+        Ok(Err(_panic)) => {
+            Err(Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call"))
+        }
+        Ok(Ok(ended)) => ended.map_err(|error| trap::failure(call, &error)),
     }
 }
 

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::bindings::AppPre;
+use super::missing::{self, MissingImport};
 use super::state::CallState;
 use crate::app::metadata::{FunctionInfo, Metadata, MetadataError};
+use crate::app::route::Route;
 use crate::ids::{AppName, FunctionName, Version};
 use crate::limits::{Ceilings, FunctionLimits};
 use crate::outbound::{Grants, Policy, PolicyError};
@@ -25,6 +28,8 @@ pub struct Function {
     pub models: Vec<String>,
     /// The secrets that it declares, if any.
     pub secrets: Option<Arc<DeclaredSecrets>>,
+    /// What it answers over HTTP; a function without a route is called by its name.
+    pub route: Option<Route>,
 }
 
 /// One version of an app. Immutable; shared by its calls.
@@ -33,7 +38,10 @@ pub struct Program {
     version: Version,
     functions: Vec<Function>,
     by_name: HashMap<FunctionName, usize>,
-    pub(super) pre: AppPre<CallState>,
+    /// Runs functions. There if the app has one.
+    pub(super) functions_pre: Option<AppPre<CallState>>,
+    /// Runs web functions. There if the app has one.
+    pub(super) web_pre: Option<ProxyPre<CallState>>,
 }
 
 /// An app that cannot be made ready.
@@ -42,6 +50,10 @@ pub struct Program {
 pub enum ProgramError {
     #[error("the app `{app}` does not link: {reason}")]
     Link { app: AppName, reason: String },
+    #[error("the app `{app}` does not link: {missing}")]
+    Import { app: AppName, missing: MissingImport },
+    #[error("the app `{app}` has {what} and exports no `{export}` to run them; is it built with bireme-sdk?")]
+    Export { app: AppName, what: &'static str, export: &'static str },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error("function `{function}` of `{app}` declares an outbound address that cannot be used")]
@@ -63,8 +75,17 @@ impl Program {
         ceilings: &Ceilings,
     ) -> Result<Self, ProgramError> {
         let app = &metadata.app.name;
-        let link = |error: wasmtime::Error| ProgramError::Link { app: app.clone(), reason: format!("{error:#}") };
-        let pre = linker.instantiate_pre(component).and_then(AppPre::new).map_err(link)?;
+        let pre =
+            linker.instantiate_pre(component).map_err(|error| match missing::find(component, linker, &error) {
+                Some(missing) => ProgramError::Import { app: app.clone(), missing },
+                None => ProgramError::Link { app: app.clone(), reason: format!("{error:#}") },
+            })?;
+        let has = |web: bool| metadata.functions.iter().any(|function| function.attributes.route.is_some() == web);
+        let lacks = |what, export| ProgramError::Export { app: app.clone(), what, export };
+        let functions_pre = has(false).then(|| AppPre::new(pre.clone())).transpose();
+        let functions_pre = functions_pre.map_err(|_| lacks("functions", missing::HANDLER))?;
+        let web_pre = has(true).then(|| ProxyPre::new(pre)).transpose();
+        let web_pre = web_pre.map_err(|_| lacks("web functions", missing::WEB_HANDLER))?;
 
         let mut functions = Vec::with_capacity(metadata.functions.len());
         for info in &metadata.functions {
@@ -80,10 +101,11 @@ impl Program {
                 outbound,
                 models: info.attributes.models.clone(),
                 secrets: secrets(app, info, provisions)?,
+                route: info.attributes.route.clone(),
             });
         }
         let by_name = functions.iter().enumerate().map(|(i, function)| (function.name.clone(), i)).collect();
-        Ok(Self { metadata, version, functions, by_name, pre })
+        Ok(Self { metadata, version, functions, by_name, functions_pre, web_pre })
     }
 
     pub fn name(&self) -> &AppName {
@@ -101,6 +123,11 @@ impl Program {
     /// Returns the functions, in the order of the metadata.
     pub fn functions(&self) -> &[Function] {
         &self.functions
+    }
+
+    /// Returns the web functions' positions and routes.
+    pub fn routes(&self) -> impl Iterator<Item = (usize, &Route)> {
+        self.functions.iter().enumerate().filter_map(|(i, function)| Some((i, function.route.as_ref()?)))
     }
 
     /// Returns the position of the function of that name.

@@ -203,8 +203,8 @@ async fn swap(host: &Host, component: &Path, live: Option<&Arc<Program>>) -> Res
 fn announce(program: &Program, address: SocketAddr, built: Duration, loaded: Duration, is_first: bool) {
     if is_first {
         let name: &AppName = program.name();
-        for function in program.functions() {
-            output::note(&format!("  POST http://{address}/{name}/{}", function.name));
+        for function in &program.metadata().functions {
+            output::note(&format!("  {}", function.endpoint(&format!("http://{address}"), name)));
         }
     }
     let micros = crate::call::micros;

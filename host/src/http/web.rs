@@ -1,0 +1,107 @@
+//! Web functions: which of an app answers a request, and the request as its guest sees it.
+
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::answering::{Answering, Begun};
+use super::body::{ResponseBody, whole};
+use super::problem::Problem;
+use super::routes::{Answer, stamp};
+use crate::app::route::{self, Routed};
+use crate::codes::Code;
+use crate::dispatch::{Dispatcher, Exchange, Program, WebCall};
+
+/// Answers with the web function whose route fits; `name` is what follows the app, as a function would be called.
+pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, request: Request<Incoming>) -> Answer {
+    let prefix = format!("/{}", program.name());
+    let Some(path) = request.uri().path().strip_prefix(&prefix) else {
+        return Err(Problem::not_found(format!("nothing at `{}`", request.uri().path())));
+    };
+    let segments = route::segments(path).ok_or_else(|| {
+        let detail = format!("`{}` is no path: an escape in it is none, or not of UTF-8", request.uri().path());
+        Problem::new(Code::BadPath, detail)
+    })?;
+    let function = match route::find(program.routes(), request.method().as_str(), &segments) {
+        // Links of a page without the slash would lead out of the app.
+        Routed::To(_) if path.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD) => {
+            return Ok(with_slash(request.uri()));
+        }
+        Routed::To(function) => function,
+        routed => return Err(unanswered(&program, name, &request, routed)),
+    };
+    let has_body = request.method() != Method::HEAD;
+    let (exchange, answer) = Exchange::new(below(&prefix, request));
+    let version = program.version().clone();
+    let (id, serving) = dispatcher.serve(WebCall { program, function, exchange });
+
+    let (mut response, receipt) = match Answering::new(serving, answer, has_body).begin().await {
+        Begun::Failed { failure, receipt } => (Problem::from(failure).into_response(), receipt),
+        Begun::Streaming { head, body } if has_body => (Response::from_parts(head, body.boxed_unsync()), None),
+        // Nothing more is wanted of the guest.
+        Begun::Streaming { head, .. } => (Response::from_parts(head, whole("")), None),
+        Begun::Whole { head, body, receipt } => {
+            let body = if has_body { body.into_iter().flatten().collect::<Vec<u8>>() } else { Vec::new() };
+            (Response::from_parts(head, whole(body)), Some(receipt))
+        }
+    };
+    stamp(response.headers_mut(), id, &version, receipt.as_ref());
+    Ok(response)
+}
+
+fn with_slash(uri: &Uri) -> Response<ResponseBody> {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut response = Response::new(whole(""));
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let location = format!("{}/{query}", uri.path());
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&location).expect("it was a request's"));
+    response
+}
+
+/// Says why no web function answers.
+fn unanswered(program: &Program, name: &str, request: &Request<Incoming>, routed: Routed<usize>) -> Problem {
+    let named = program.find(name).map(|position| &program.functions()[position]);
+    match (named.map(|function| function.route.as_ref()), routed) {
+        (Some(None), Routed::OtherMethods(methods)) => Problem::method(format!("{}, POST", methods.join(", "))),
+        (Some(None), _) => Problem::method("POST"),
+        // Somebody calls it as a function.
+        (Some(Some(route)), _) if *request.method() == Method::POST => {
+            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("HOST");
+            let curl = route.curl(&format!("http://{host}"), program.name());
+            let detail = format!("`{name}` is a web function, which is called by its route: {curl}");
+            Problem::new(Code::WebFunction, detail)
+        }
+        (_, Routed::OtherMethods(methods)) => Problem::method(methods.join(", ")),
+        _ => Problem::not_found(format!("nothing of `{}` is at `{}`", program.name(), request.uri().path())),
+    }
+}
+
+/// Returns the request as the guest sees it: below the app's prefix, which a header tells.
+fn below(prefix: &str, request: Request<Incoming>) -> Request<Incoming> {
+    let (mut head, body) = request.into_parts();
+    let whole = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = whole.strip_prefix(prefix).unwrap_or(whole);
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    head.uri = rest.parse().expect("a part of a path and its query is one");
+    remove_hop_by_hop(&mut head.headers);
+    head.headers.insert("x-forwarded-prefix", HeaderValue::from_str(prefix).expect("a name is ASCII"));
+    Request::from_parts(head, body)
+}
+
+/// Takes out what belongs to the connection: what `connection` names, too.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let always = [header::CONNECTION, header::TE, header::TRAILER, header::TRANSFER_ENCODING, header::UPGRADE];
+    for name in named.into_iter().chain(always).chain([HeaderName::from_static("keep-alive")]) {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,157 @@
+//! Which import keeps a component from being linked, and the way out.
+
+use wasmtime::component::types::Component as ComponentType;
+use wasmtime::component::{Component, Linker};
+
+use super::state::CallState;
+
+/// Exported by an app of functions.
+pub const HANDLER: &str = "bireme:host/handler@0.1.0";
+/// Exported by an app that answers HTTP.
+pub const WEB_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
+/// Exported by an app that describes itself.
+const METADATA: &str = "bireme:host/metadata@0.1.0";
+
+/// The packages that are linked, and in which version. Others of the same minor version link, too.
+const PACKAGES: [(&str, &str); 9] = [
+    ("bireme:host", "0.1.0"),
+    ("wasi:cli", "0.2.12"),
+    ("wasi:clocks", "0.2.12"),
+    ("wasi:filesystem", "0.2.12"),
+    ("wasi:http", "0.2.12"),
+    ("wasi:io", "0.2.12"),
+    ("wasi:keyvalue", "0.2.0-draft"),
+    ("wasi:random", "0.2.12"),
+    ("wasi:sockets", "0.2.12"),
+];
+
+/// An import that this host does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MissingImport {
+    #[error(
+        "it imports `{import}`, which this host does not offer (WASI 0.2, wasi:keyvalue and bireme:host); build it without that, or compose it with a component that exports it (`wac plug`)"
+    )]
+    Unknown { import: String },
+    #[error(
+        "it imports `{import}`, and this host has {package} {has}; build it for WASI 0.2, for instance with `cargo build --target wasm32-wasip2`"
+    )]
+    Version { import: String, package: String, has: &'static str },
+}
+
+/// What of ours a component exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exports {
+    pub metadata: bool,
+    /// Of any patch version.
+    pub web_handler: bool,
+}
+
+/// Looks a component's exports up.
+pub fn exports(component: &Component) -> Exports {
+    let of = component.component_type();
+    let any = |wanted: &str| names(&of, component, true).iter().any(|name| is_compatible(name, wanted));
+    Exports { metadata: any(METADATA), web_handler: any(WEB_HANDLER) }
+}
+
+/// Returns the import that `error`, of linking the component, is about; none where it is about something else.
+pub fn find(component: &Component, linker: &Linker<CallState>, error: &wasmtime::Error) -> Option<MissingImport> {
+    let error = format!("{error:#}");
+    let import = names(&component.component_type(), component, false)
+        .into_iter()
+        .find(|name| error.contains(&format!("`{name}`")))?;
+    let Some((package, has)) = PACKAGES.into_iter().find(|(package, _)| import.starts_with(&format!("{package}/")))
+    else {
+        return Some(MissingImport::Unknown { import });
+    };
+    let (interface, asked) = import.split_once('@').unwrap_or((&import, ""));
+    // A name that is taken cannot be defined again.
+    let is_known = linker.clone().instance(&format!("{interface}@{has}")).is_err();
+    match is_known {
+        false => Some(MissingImport::Unknown { import }),
+        true if asked == has => None,
+        true => Some(MissingImport::Version { package: package.to_owned(), has, import }),
+    }
+}
+
+fn names(of: &ComponentType, component: &Component, exported: bool) -> Vec<String> {
+    let engine = component.engine();
+    if exported {
+        of.exports(engine).map(|(name, _)| name.to_owned()).collect()
+    } else {
+        of.imports(engine).map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+/// Whether two interfaces are the same but for their patch versions.
+fn is_compatible(one: &str, other: &str) -> bool {
+    let minor = |name: &str| name.rsplit_once('.').map(|(minor, _)| minor.to_owned());
+    minor(one) == minor(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::{EngineConfig, Sandbox};
+
+    fn sandbox() -> Sandbox {
+        Sandbox::new(&EngineConfig { instances_max: 4, ..EngineConfig::default() }).unwrap()
+    }
+
+    /// Links a component of these imports; returns what keeps it from it.
+    fn link(imports: &str) -> Result<(), Option<MissingImport>> {
+        let sandbox = sandbox();
+        let component = wat::parse_str(format!("(component {imports})")).unwrap();
+        let component = Component::new(sandbox.engine(), component).unwrap();
+        let linked = sandbox.linker().instantiate_pre(&component);
+        linked.map(drop).map_err(|error| find(&component, sandbox.linker(), &error))
+    }
+
+    #[test]
+    fn an_interface_that_nobody_offers_is_named() {
+        for import in ["acme:db/query@1.0.0", "wasi:nn/graph@0.2.0", "wasi:http/push@0.2.12", "log"] {
+            let missing = link(&format!(r#"(import "{import}" (instance (export "f" (func))))"#)).unwrap_err();
+            assert_eq!(missing, Some(MissingImport::Unknown { import: import.to_owned() }));
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_not_there_is_named_with_the_one_that_is() {
+        for (import, package) in [
+            ("wasi:http/types@0.3.0", "wasi:http"),
+            ("wasi:io/poll@0.2.99", "wasi:io"),
+            ("wasi:cli/environment@0.1.0", "wasi:cli"),
+        ] {
+            let missing = link(&format!(r#"(import "{import}" (instance (export "f" (func))))"#)).unwrap_err();
+            let expected =
+                MissingImport::Version { import: import.to_owned(), package: package.to_owned(), has: "0.2.12" };
+            assert_eq!(missing, Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_newer_patch_version_links_as_long_as_it_asks_for_nothing_new() {
+        let now = r#"(instance (export "now" (func (result u64))))"#;
+        assert_eq!(link(&format!(r#"(import "wasi:clocks/monotonic-clock@0.2.99" {now})"#)), Ok(()));
+    }
+
+    #[test]
+    fn the_packages_are_those_that_are_linked() {
+        let sandbox = sandbox();
+        let interfaces = [
+            "host/context",
+            "cli/environment",
+            "clocks/wall-clock",
+            "filesystem/types",
+            "http/types",
+            "io/poll",
+            "keyvalue/store",
+            "random/random",
+            "sockets/tcp",
+        ];
+        for ((package, version), interface) in PACKAGES.into_iter().zip(interfaces) {
+            let namespace = package.split(':').next().unwrap();
+            let name = format!("{namespace}:{interface}@{version}");
+            assert!(sandbox.linker().clone().instance(&name).is_err(), "{name} is not linked");
+        }
+    }
+}
