@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::{Global, output, shape, table, target};
 use crate::app::DescribedApp;
 use crate::app::metadata::FunctionInfo;
+use crate::ids::AppName;
 use crate::limits::{Ceilings, RetryPolicy};
 use crate::sandbox::log::{NoLog, printable};
 use crate::server::Host;
@@ -72,21 +73,25 @@ pub fn describe(app: &DescribedApp) -> String {
         text += &format!("\n{}", info.description);
     }
     for function in &app.metadata.functions {
-        text += &format!("\n\n{}", describe_function(function));
+        text += &format!("\n\n{}", describe_function(&info.name, function));
     }
     // What the app says of itself is printed, not obeyed by the terminal.
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
-fn describe_function(function: &FunctionInfo) -> String {
+fn describe_function(app: &AppName, function: &FunctionInfo) -> String {
     let mut text = function.name.to_string();
     if let Some(first) = function.doc.lines().next() {
         text += &format!("  {first}");
     }
-    let mut rows = vec![
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    if let Some(route) = &function.attributes.route {
+        rows.push(vec!["  answers".to_owned(), route.endpoint("", app)]);
+    }
+    rows.extend([
         vec!["  takes".to_owned(), shape::of_input(function)],
         vec!["  gives".to_owned(), shape::of_output(function)],
-    ];
+    ]);
     if let Ok(limits) = function.limits(&Ceilings::default()) {
         let mut parts = vec![
             format!("{} memory", output::bytes(limits.memory_bytes_max)),

@@ -65,9 +65,7 @@ impl MapCommand {
         let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
         let host = Host::build(self.given.config(global)?, log.clone())?;
         let app = target::resolve(app, &host).await?;
-        let Some(function) = app.metadata.function(name) else {
-            return Err(super::run::unknown(&app.metadata, name));
-        };
+        let function = super::run::by_name(&app.metadata, name)?;
         let lines = Lines { are_paths: self.files, are_bytes: function.takes_bytes() };
         let chunks = inputs::open(&self.inputs, lines)?;
 

@@ -12,6 +12,7 @@ use super::given::Given;
 use super::input::{self, InputFile};
 use super::log::StderrLog;
 use super::{Global, output, target};
+use crate::app::metadata::{FunctionInfo, Metadata};
 use crate::call::{FailureCode, Receipt};
 use crate::codes::Code;
 use crate::dispatch::{Call, Dispatcher};
@@ -46,9 +47,7 @@ impl Run {
         let host = Host::build(self.given.config(global)?, log)?;
         let app = target::resolve(app, &host).await?;
 
-        let Some(function) = app.metadata.function(name) else {
-            return Err(unknown(&app.metadata, name));
-        };
+        let function = by_name(&app.metadata, name)?;
         let (input, trailing) = input::read(function, &self.file, &self.input)?;
         let json = global.json || trailing.json;
         let config = self.given.and(&trailing.given).config(global)?;
@@ -98,7 +97,19 @@ struct Envelope<'a> {
     receipt: &'a Receipt,
 }
 
-pub(super) fn unknown(metadata: &crate::app::metadata::Metadata, name: &str) -> Exit {
+/// Finds the function that is to be called.
+pub(super) fn by_name<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a FunctionInfo, Exit> {
+    let function = metadata.function(name).ok_or_else(|| unknown(metadata, name))?;
+    let Some(route) = &function.attributes.route else {
+        return Ok(function);
+    };
+    let message =
+        format!("`{name}` is a web function: it answers `{route}` over HTTP and has neither input nor result");
+    let curl = route.curl("http://127.0.0.1:8080", &metadata.app.name);
+    Err(Exit::new(Code::WebFunction, message).hint(format!("serve the app with `bireme serve APP`, then `{curl}`")))
+}
+
+fn unknown(metadata: &Metadata, name: &str) -> Exit {
     let names: Vec<&str> = metadata.functions.iter().map(|function| function.name.as_str()).collect();
     let app = &metadata.app.name;
     let message = match crate::dispatch::closest(name, names.iter().copied()) {

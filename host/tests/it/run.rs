@@ -103,10 +103,7 @@ fn a_wrong_value_deep_inside_is_named_by_its_path() {
     check_error(
         &bireme(&["run", &typed, &drawing.to_string()]),
         2,
-        &[
-            "$.drawing.shapes[1].path.points[0].y: expected a number, found \"far\"",
-            "hint: `typed` takes {\"drawing\"",
-        ],
+        &["$.drawing.shapes[1].path.points[0].y: expected a number, found \"far\"", "hint: `typed` takes {\"drawing\""],
     );
     let good = drawing.to_string().replace("\"far\"", "2");
     check(&bireme(&["run", &typed, &good]), json!(2.0));

@@ -47,6 +47,8 @@ pub enum Guest {
     DocsSearch,
     Hostile,
     Authored,
+    StockWasi,
+    StockWstd,
 }
 
 /// Returns the path of a guest's component, metadata included.
@@ -60,9 +62,9 @@ pub fn built(guest: Guest) -> &'static Value {
     static GUESTS: OnceLock<Vec<Value>> = OnceLock::new();
     let guests = GUESTS.get_or_init(|| {
         locked("guests", || {
-            ["../examples/hello", "../examples/docs-search", "tests/guests/hostile", "tests/guests/authored"]
-                .map(build)
-                .to_vec()
+            let guests = ["hostile", "authored", "stock-wasi", "stock-wstd"].map(|name| format!("tests/guests/{name}"));
+            let examples = ["../examples/hello", "../examples/docs-search"].map(str::to_owned);
+            examples.iter().chain(&guests).map(|path| build(path)).collect()
         })
     });
     &guests[guest as usize]
