@@ -9,7 +9,9 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -19,7 +21,11 @@ use http_body::{Body, Frame};
 use super::body::{BodyError, content_length};
 use crate::call::{Failure, FailureCode, Receipt};
 use crate::dispatch::{Answer, AnswerBody, Finished, Serving};
+use crate::ids::CallId;
 use crate::limits::WEB_HEAD_BYTES_MAX;
+
+/// How often a guest may let others run, at ticks of `limits::TICK`, before the head leaves without the rest.
+const TURNS_MAX: u32 = 8;
 
 /// What there is to tell the client first.
 pub enum Begun {
@@ -33,6 +39,7 @@ pub enum Begun {
 
 /// A web call and what of its answer is known.
 pub struct Answering {
+    call: CallId,
     serving: Option<Serving>,
     ended: Option<Finished<()>>,
     answer: Answer,
@@ -50,8 +57,9 @@ pub struct Answering {
 
 impl Answering {
     /// `has_body`: whether the method's answer has one, which that of `HEAD` has not.
-    pub fn new(serving: Serving, answer: Answer, has_body: bool) -> Self {
+    pub fn new((call, serving): (CallId, Serving), answer: Answer, has_body: bool) -> Self {
         Self {
+            call,
             serving: Some(serving),
             ended: None,
             answer,
@@ -67,9 +75,12 @@ impl Answering {
 
     /// Runs the guest until there is something to tell.
     pub async fn begin(self) -> Begun {
-        let (mut answering, mut head) = (Some(self), None);
+        let (mut answering, mut head, mut turns) = (Some(self), None, 0);
         std::future::poll_fn(|context| {
             let this = answering.as_mut().expect("polled until it is ready, once");
+            let turn = Turn::new(context);
+            let waker = turn.clone().into();
+            let context = &mut Context::from_waker(&waker);
             this.drive(context);
             if head.is_none() {
                 head = match this.poll_head(context) {
@@ -80,6 +91,11 @@ impl Answering {
             }
             if let Err(failure) = this.keep(context) {
                 return Poll::Ready(this.failed(failure));
+            }
+            // It only let others run; what it computes may be the rest of a small answer.
+            if this.ended.is_none() && turn.is_over() && this.kept_bytes <= WEB_HEAD_BYTES_MAX && turns < TURNS_MAX {
+                turns += 1;
+                return Poll::Pending;
             }
             let (this, head) = (answering.take().expect("it was there"), head.take().expect("it was there"));
             Poll::Ready(this.begun(head))
@@ -200,12 +216,39 @@ impl Answering {
     }
 
     fn cut(&mut self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        tracing::warn!(%failure, "an answer was cut off");
+        tracing::warn!(call = %self.call, %failure, "an answer was cut off");
         // Nothing follows an error, and the guest, if it still runs, ends here.
         self.serving = None;
         self.body = None;
         self.kept.clear();
         Poll::Ready(Some(Err(failure.into())))
+    }
+}
+
+/// Tells a guest that lets others run from one that waits: only the first is woken by itself.
+struct Turn {
+    waker: Waker,
+    is_woken: AtomicBool,
+}
+
+impl Turn {
+    fn new(context: &Context<'_>) -> Arc<Self> {
+        Arc::new(Self { waker: context.waker().clone(), is_woken: AtomicBool::new(false) })
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_woken.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::Relaxed);
+        self.waker.wake_by_ref();
     }
 }
 

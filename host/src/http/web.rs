@@ -38,7 +38,7 @@ pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, 
     let version = program.version().clone();
     let (id, serving) = dispatcher.serve(WebCall { program, function, exchange });
 
-    let (mut response, receipt) = match Answering::new(serving, answer, has_body).begin().await {
+    let (mut response, receipt) = match Answering::new((id, serving), answer, has_body).begin().await {
         Begun::Failed { failure, receipt } => (Problem::from(failure).into_response(), receipt),
         Begun::Streaming { head, body } if has_body => (Response::from_parts(head, body.boxed_unsync()), None),
         // Nothing more is wanted of the guest.

@@ -70,7 +70,7 @@ impl Body for AnswerBody {
             return Poll::Ready(match ready!(Pin::new(&mut self.0).poll_frame(context)) {
                 Some(Ok(frame)) if is_empty(&frame) => continue,
                 Some(Ok(frame)) => Some(Ok(frame)),
-                Some(Err(_)) => Some(Err("the guest gave its answer up".into())),
+                Some(Err(_)) => Some(Err("the app gave its answer up before its end".into())),
                 None => None,
             });
         }

@@ -6,6 +6,7 @@ use wasmtime_wasi::I32Exit;
 use super::limiter::LimitExceeded;
 use super::running::RunningCall;
 use crate::call::{Failure, FailureCode};
+use crate::limits;
 
 /// Returns the failure of a call whose deadline passed.
 pub fn timeout(call: &RunningCall) -> Failure {
@@ -63,6 +64,13 @@ pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
             call.spec().limits.output_bytes_max >> 20
         );
         return Failure::new(FailureCode::OutputTooLarge, message);
+    }
+    if text.contains("total size of fields exceeds limit") {
+        let message = format!(
+            "function `{name}` set headers of more than {} KiB together; send what is long in the body",
+            limits::HTTP_FIELDS_BYTES_MAX >> 10
+        );
+        return Failure::new(FailureCode::Crashed, message);
     }
     if text.contains("maximum concurrent") {
         return Failure::new(FailureCode::Overloaded, "the host has no free instance; try again");

@@ -86,7 +86,11 @@ impl Guest for Stock {
                 drop(stream);
                 OutgoingBody::finish(body, None).unwrap();
             }
-            "/status" => drop(begin(answer, 101, &[])),
+            "/status" => {
+                let (body, stream) = begin(answer, 101, &[]);
+                drop(stream);
+                OutgoingBody::finish(body, None).unwrap();
+            }
             path => finish(answer, format!("stock at {path}\n").as_bytes()),
         }
     }
