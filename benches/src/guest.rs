@@ -43,7 +43,7 @@ impl Served {
             let path = build::build(&dir).expect("the guest builds");
             ComponentBytes::read(&path).expect("cargo wrote a component")
         });
-        let metadata = host.describe(&component).await.expect("the guest describes itself");
+        let metadata = host.describe(&component, None).await.expect("the guest describes itself");
         let app = DescribedApp { component, metadata };
         let program = host.load(&app, &host.config.grants).await.expect("the guest loads");
         Self { host, program, component: app.component, _data: data }

@@ -65,7 +65,7 @@ impl MapCommand {
         let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
         let host = Host::build(self.given.config(global)?, log.clone())?;
         let app = target::resolve(app, &host).await?;
-        let function = super::run::by_name(&app.metadata, name)?;
+        let function = super::run::by_name(&app.metadata, name, None)?;
         let lines = Lines { are_paths: self.files, are_bytes: function.takes_bytes() };
         let chunks = inputs::open(&self.inputs, lines)?;
 

@@ -47,7 +47,7 @@ impl Run {
         let host = Host::build(self.given.config(global)?, log)?;
         let app = target::resolve(app, &host).await?;
 
-        let function = by_name(&app.metadata, name)?;
+        let function = by_name(&app.metadata, name, None)?;
         let (input, trailing) = input::read(function, &self.file, &self.input)?;
         let json = global.json || trailing.json;
         let config = self.given.and(&trailing.given).config(global)?;
@@ -97,16 +97,17 @@ struct Envelope<'a> {
     receipt: &'a Receipt,
 }
 
-/// Finds the function that is to be called.
-pub(super) fn by_name<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a FunctionInfo, Exit> {
+/// Finds the function that is to be called, on the host at `base` if on one.
+pub(super) fn by_name<'a>(metadata: &'a Metadata, name: &str, base: Option<&str>) -> Result<&'a FunctionInfo, Exit> {
     let function = metadata.function(name).ok_or_else(|| unknown(metadata, name))?;
     let Some(route) = &function.attributes.route else {
         return Ok(function);
     };
     let message =
         format!("`{name}` is a web function: it answers `{route}` over HTTP and has neither input nor result");
-    let curl = route.curl("http://127.0.0.1:8080", &metadata.app.name);
-    Err(Exit::new(Code::WebFunction, message).hint(format!("serve the app with `bireme serve APP`, then `{curl}`")))
+    let curl = route.curl(base.unwrap_or("http://127.0.0.1:8080"), &metadata.app.name);
+    let first = if base.is_none() { "serve the app with `bireme serve APP`, then" } else { "ask for it with" };
+    Err(Exit::new(Code::WebFunction, message).hint(format!("{first} `{curl}`")))
 }
 
 fn unknown(metadata: &Metadata, name: &str) -> Exit {

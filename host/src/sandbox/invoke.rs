@@ -60,12 +60,7 @@ pub(super) struct Took {
 
 impl<T> Attempt<T> {
     /// Closes the call's log and takes the figures down.
-    pub(super) fn new(
-        call: &RunningCall,
-        store: &Store<CallState>,
-        took: &Took,
-        result: Result<T, Failure>,
-    ) -> Self {
+    pub(super) fn new(call: &RunningCall, store: &Store<CallState>, took: &Took, result: Result<T, Failure>) -> Self {
         let result = result.map_err(|failure| without_secrets(call, failure));
         call.log.finish();
         Self {

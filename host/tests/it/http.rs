@@ -57,7 +57,7 @@ fn health_and_apps_answer_get_only() {
     check_problem(&reply, 405, "method-not-allowed", "GET, HEAD");
     assert_eq!(reply.header("allow"), Some("GET, HEAD"));
     check_problem(&server.get("/api/v1/nothing"), 404, "not-found", "/api/v1");
-    check_problem(&server.get("/a/b/c"), 404, "not-found", "/APP/FUNCTION");
+    check_problem(&server.get("/hello/b/c"), 404, "not-found", "/APP/FUNCTION");
 }
 
 #[test]

@@ -18,4 +18,5 @@ mod parity;
 mod run;
 mod site;
 mod support;
+mod web;
 mod worker;

@@ -269,6 +269,13 @@ pub fn stat(pid: u32) -> Option<Stat> {
     Some(Stat { parent: u32::try_from(number(1)?).ok()?, cpu_ticks: number(11)? + number(12)? })
 }
 
+/// Returns the most memory that a process ever held.
+pub fn peak_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
+}
+
 /// Returns the children of a process.
 pub fn children(parent: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap();

@@ -43,9 +43,7 @@ impl Call {
         let metadata: Metadata = serde_json::from_value(about["metadata"].take()).map_err(|error| {
             Exit::new(Code::BadOutput, format!("the host's description of `{app}` cannot be read ({error})"))
         })?;
-        let Some(function) = metadata.function(name) else {
-            return Err(run::unknown(&metadata, name));
-        };
+        let function = run::by_name(&metadata, name, Some(client.base()))?;
         let (input, trailing) = input::read(function, &self.file, &self.input)?;
         if trailing.given != Given::default() {
             return Err(Exit::usage(

@@ -56,12 +56,6 @@ impl Guest for Stock {
                 drop(stream);
                 OutgoingBody::finish(body, None).unwrap();
             }
-            "/loop" => {
-                let (_body, stream) = begin(answer, 200, &[]);
-                write(&stream, b"so far");
-                #[allow(clippy::empty_loop, reason = "it is to be cut off")]
-                loop {}
-            }
             "/flood" => {
                 let (_body, stream) = begin(answer, 200, &[]);
                 let part = vec![b'x'; 64 << 10];
