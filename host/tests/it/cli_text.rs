@@ -34,8 +34,8 @@ fn help_of_bireme() {
               run          Call one function once: the result to stdout, logs to stderr
               map          Call one function for every line of the inputs, many at a time: JSON Lines in, JSON
                            Lines out
-              serve        Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM,
-                           after calls under way
+              serve        Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its
+                           route below /APP. Ends on Ctrl-C or SIGTERM, after calls under way
               dev          Serve an app while it is edited: every save is built and swapped in between two
                            requests
               deploy       Deploy an app to a host: build it, send it, swap it in between two requests
@@ -243,8 +243,8 @@ fn help_of_serve() {
     check_help(
         &["serve"],
         expect![[r#"
-            Serve apps over HTTP: each function at POST /APP/FUNCTION. Ends on Ctrl-C or SIGTERM, after calls
-            under way.
+            Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below
+            /APP. Ends on Ctrl-C or SIGTERM, after calls under way.
 
             Apps that were deployed here (`bireme deploy`) are there again; those named on the command line are
             served besides, or in their place, until the host ends.
