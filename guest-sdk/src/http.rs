@@ -19,9 +19,11 @@
 //! }
 //! ```
 
+mod encoding;
 mod error;
 mod request;
 mod response;
+mod retry;
 mod url;
 
 pub use self::error::Error;

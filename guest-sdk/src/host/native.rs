@@ -197,6 +197,9 @@ pub(crate) fn remaining() -> Duration {
     Duration::MAX
 }
 
+/// A test does not wait.
+pub(crate) fn sleep(_: Duration) {}
+
 /// Kept where a test asks for it, else written to stderr, where the test harness captures it.
 #[expect(clippy::print_stderr, reason = "a native test has no other log")]
 pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {

@@ -143,6 +143,10 @@ pub(crate) fn remaining() -> Duration {
     Duration::from_nanos(wit::context::remaining())
 }
 
+pub(crate) fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
 pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
     let level = match level {
         Level::Trace => wit::context::Level::Trace,

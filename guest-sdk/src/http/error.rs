@@ -7,13 +7,9 @@ pub enum Error {
     /// The URL, the method or a header is not one.
     #[error("cannot ask for `{url}`: {reason}")]
     InvalidRequest { url: String, reason: String },
-    /// The request's body cannot be written as JSON.
-    #[error("the body for `{url}` cannot be written as JSON")]
-    Encode {
-        url: String,
-        #[source]
-        source: serde_json::Error,
-    },
+    /// The request's body or query cannot be written in its format.
+    #[error("the {part} for `{url}` cannot be written: {reason}")]
+    Encode { url: String, part: &'static str, reason: String },
     /// The host does not let this function go there.
     #[error(
         "the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and private addresses and `$names` must be granted by the operator"
@@ -54,13 +50,11 @@ pub enum Error {
         source: std::string::FromUtf8Error,
     },
     /// The body is not the JSON that was asked for.
-    #[error("the body of `{url}` is not the expected JSON, at `{path}`")]
-    Json {
-        url: String,
-        path: String,
-        #[source]
-        source: serde_json::Error,
-    },
+    #[error("the body of `{url}` is not the expected JSON: {reason}")]
+    Json { url: String, reason: String },
+    /// The body cannot be decompressed.
+    #[error("the body of `{url}` cannot be read as `{encoding}`: {reason}")]
+    Encoding { url: String, encoding: &'static str, reason: String },
     /// A native test sent a request without a fake.
     #[error("there is no host in a native test, so no `{url}`; answer it with `bireme_sdk::testing::with_http`")]
     NoFake { url: String },

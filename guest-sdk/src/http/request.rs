@@ -1,10 +1,12 @@
 //! A request in the making.
 
-use std::time::Duration;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{BODY_BYTES_MAX, Error, REDIRECTS_MAX, Response, Url};
+use super::retry::Retries;
+use super::{BODY_BYTES_MAX, Error, REDIRECTS_MAX, Response, Url, encoding};
 use crate::host;
 
 /// A request in the making; [`send`](Request::send) sends it.
@@ -18,6 +20,7 @@ pub struct Request {
     pub(crate) timeout: Option<Duration>,
     pub(crate) body_bytes_max: usize,
     redirects: u32,
+    retries: Retries,
     /// What went wrong while it was put together, told by `send`.
     error: Option<Error>,
 }
@@ -73,6 +76,7 @@ pub fn request(method: impl Into<String>, url: impl Into<String>) -> Request {
         timeout: None,
         body_bytes_max: BODY_BYTES_MAX,
         redirects,
+        retries: Retries::default(),
         error: None,
     }
 }
@@ -114,12 +118,104 @@ impl Request {
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => self.body = body,
-            Err(source) => self.error = Some(Error::Encode { url: self.url.clone(), source }),
+            Err(error) => self.unwritable("JSON", &error),
         }
-        if self.header_value("content-type").is_none() {
-            self.headers.push(("content-type".to_owned(), b"application/json".to_vec()));
+        self.content_type("application/json")
+    }
+
+    /// Sets the body to the fields of a form, and the `content-type` unless there is one.
+    ///
+    /// ```
+    /// use bireme_sdk::{http, testing};
+    ///
+    /// let _http = testing::with_http(|request| Ok(http::Response::new(200, request.body_bytes().to_vec())));
+    /// let form = http::post("https://example.com/login").form(&[("user", "ada"), ("note", "a b&c")]);
+    /// assert_eq!(form.send()?.text()?, "user=ada&note=a+b%26c");
+    /// # Ok::<(), http::Error>(())
+    /// ```
+    pub fn form<T: Serialize + ?Sized>(mut self, fields: &T) -> Self {
+        match serde_urlencoded::to_string(fields) {
+            Ok(body) => self.body = body.into_bytes(),
+            Err(error) => self.unwritable("form", &error),
+        }
+        self.content_type("application/x-www-form-urlencoded")
+    }
+
+    /// Adds to the URL's query: pairs, or a struct of plain fields.
+    ///
+    /// ```
+    /// let request = bireme_sdk::http::get("https://example.com/?a=1#top").query(&[("q", "two words"), ("page", "2")]);
+    /// assert_eq!(request.url(), "https://example.com/?a=1&q=two+words&page=2#top");
+    /// ```
+    pub fn query<T: Serialize + ?Sized>(mut self, fields: &T) -> Self {
+        match serde_urlencoded::to_string(fields) {
+            Ok(query) if query.is_empty() => {}
+            Ok(query) => {
+                let end = self.url.find('#').unwrap_or(self.url.len());
+                let joint = match self.url[..end].split_once('?') {
+                    None => "?",
+                    Some((_, before)) if before.is_empty() || before.ends_with('&') => "",
+                    Some(_) => "&",
+                };
+                self.url.insert_str(end, &format!("{joint}{query}"));
+            }
+            Err(error) => self.unwritable("query", &error),
         }
         self
+    }
+
+    /// Adds an `authorization` header with a token.
+    ///
+    /// ```
+    /// let request = bireme_sdk::http::get("https://example.com/").bearer("abc");
+    /// assert_eq!(request.header_value("authorization"), Some(b"Bearer abc".as_slice()));
+    /// ```
+    pub fn bearer(self, token: impl std::fmt::Display) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// Sends it again, up to so many times, after an answer of 408, 425, 429, 500, 502, 503 or 504, no connection, or a broken one.
+    /// Only methods that are idempotent are repeated (`GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS`); see
+    /// [`retry_any_method`](Self::retry_any_method). It waits as long as `retry-after` says, else 250 ms, doubled each time, up to
+    /// 10 s, less up to half; never beyond the call's own time.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    ///
+    /// use bireme_sdk::{http, testing};
+    ///
+    /// let asked = Cell::new(0);
+    /// let _http = testing::with_http(move |_| {
+    ///     asked.set(asked.get() + 1);
+    ///     Ok(http::Response::new(if asked.get() < 3 { 503 } else { 200 }, ""))
+    /// });
+    /// assert_eq!(http::get("https://example.com/").retries(2).send()?.status, 200);
+    /// # Ok::<(), http::Error>(())
+    /// ```
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries.max = retries;
+        self
+    }
+
+    /// Repeats the request whatever its method is: for a `POST` that does the same when it arrives twice.
+    ///
+    /// ```
+    /// use bireme_sdk::http;
+    ///
+    /// let request = http::post("https://example.com/search").json("ships").retries(2).retry_any_method();
+    /// assert_eq!(request.method(), "POST");
+    /// ```
+    pub fn retry_any_method(mut self) -> Self {
+        self.retries.any_method = true;
+        self
+    }
+
+    fn content_type(self, value: &str) -> Self {
+        if self.header_value("content-type").is_none() { self.header("content-type", value) } else { self }
+    }
+
+    fn unwritable(&mut self, part: &'static str, error: &dyn std::fmt::Display) {
+        self.error = Some(Error::Encode { url: self.url.clone(), part, reason: error.to_string() });
     }
 
     /// Limits the time from sending to the last byte of the body; each redirect begins anew.
@@ -128,7 +224,7 @@ impl Request {
         self
     }
 
-    /// Limits the body of the response; 8 MiB by default. A larger body is an error, not cut off.
+    /// Limits the body of the response, compressed and not; 8 MiB by default. A larger body is an error, not cut off.
     pub fn body_bytes_max(mut self, bytes: usize) -> Self {
         self.body_bytes_max = bytes;
         self
@@ -142,7 +238,8 @@ impl Request {
         self
     }
 
-    /// Sends it and reads the response to its end. Any status is a response.
+    /// Sends it and reads the response to its end. Any status is a response. Compressed bodies are asked for and decoded (gzip; Brotli
+    /// with the SDK's feature `brotli`), unless the author set `accept-encoding`.
     ///
     /// # Errors
     /// See [`Error`].
@@ -150,11 +247,45 @@ impl Request {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
+        if let Some(encodings) = encoding::ACCEPT
+            && self.header_value("accept-encoding").is_none()
+        {
+            self = self.header("accept-encoding", encodings);
+        }
+        for attempt in 1.. {
+            if attempt > self.retries.max {
+                break;
+            }
+            let outcome = self.copy().send_once();
+            let (now, remaining) = (SystemTime::now(), host::remaining());
+            match self.retries.delay(&self.method, attempt, &outcome, now, remaining, jitter()) {
+                Some(delay) => host::sleep(delay),
+                None => return outcome,
+            }
+        }
+        self.send_once()
+    }
+
+    /// The same request, to be sent.
+    fn copy(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            error: None,
+            ..*self
+        }
+    }
+
+    /// Sends it and follows its redirects.
+    fn send_once(mut self) -> Result<Response, Error> {
         let mut url: Url = self.url.parse()?;
         let limit = self.redirects;
         loop {
             let mut response = host::send(&self, &url)?;
             response.url.clone_from(&self.url);
+            let response = encoding::decode(response, self.body_bytes_max)?;
             let location = match response.status {
                 301 | 302 | 303 | 307 | 308 if limit > 0 => response.headers.get("location"),
                 _ => None,
@@ -188,6 +319,11 @@ impl Request {
         }
         self.url = to.to_string();
     }
+}
+
+/// From 0 to 1, so that many calls that were refused together do not come back together.
+fn jitter() -> f64 {
+    (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::Error;
+use crate::arguments::misfit;
 
 /// The headers of a response in the order of their arrival.
 ///
@@ -21,6 +22,11 @@ impl Headers {
         self.iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    /// Takes every value of a header away.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
     /// Every name and value.
@@ -67,6 +73,24 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
+    /// Whether the status is 400 to 499: the request was wrong.
+    ///
+    /// ```
+    /// assert!(bireme_sdk::http::Response::new(404, "").is_client_error());
+    /// ```
+    pub fn is_client_error(&self) -> bool {
+        (400..500).contains(&self.status)
+    }
+
+    /// Whether the status is 500 to 599: the server could not.
+    ///
+    /// ```
+    /// assert!(bireme_sdk::http::Response::new(503, "").is_server_error());
+    /// ```
+    pub fn is_server_error(&self) -> bool {
+        (500..600).contains(&self.status)
+    }
+
     /// Turns a status outside of 200 to 299 into an error. Most 4xx are terminal, so that they are not tried again.
     ///
     /// # Errors
@@ -96,12 +120,18 @@ impl Response {
     ///
     /// # Errors
     /// [`Error::Json`], with the path of what does not fit.
+    ///
+    /// ```
+    /// use bireme_sdk::http::Response;
+    ///
+    /// assert_eq!(Response::new(200, "[1, 2]").json::<Vec<u8>>()?, [1, 2]);
+    /// let error = Response::new(200, r#"{"id": [1, "2"]}"#).json::<std::collections::BTreeMap<String, Vec<u8>>>().unwrap_err();
+    /// assert!(error.to_string().ends_with("is not the expected JSON: $.id[1]: expected an integer (`u8`), found \"2\""));
+    /// # Ok::<(), bireme_sdk::http::Error>(())
+    /// ```
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let mut deserializer = serde_json::Deserializer::from_slice(&self.body);
-        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Error::Json {
-            url: self.url.clone(),
-            path: error.path().to_string(),
-            source: error.into_inner(),
-        })
+        serde_path_to_error::deserialize(&mut deserializer)
+            .map_err(|error| Error::Json { url: self.url.clone(), reason: misfit::message("$", &error) })
     }
 }

@@ -5,6 +5,7 @@
 
 mod authored;
 mod cli_text;
+mod client;
 mod deploy;
 mod dev;
 mod explain;

@@ -2,3 +2,4 @@
 
 mod bytes;
 mod declared;
+mod web_client;
