@@ -23,6 +23,9 @@ pub struct App {
 /// What the author declared; `None` leaves it to the host.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Attributes {
+    /// Only of a web function: what it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +98,7 @@ pub fn find(name: &str) -> Result<&'static Entry> {
     let mut named = inventory::iter::<Entry>.into_iter().filter(|entry| entry.name == name);
     match (named.next(), named.next()) {
         (Some(entry), None) => Ok(entry),
-        (Some(one), Some(other)) => Err(Failure::new(Code::UnknownFunction, duplicate(one, other))),
+        (Some(one), Some(other)) => Err(Failure::new(Code::UnknownFunction, duplicate(name, one.source, other.source))),
         (None, _) => {
             let known: Vec<String> = all().iter().map(|entry| format!("`{}`", entry.name)).collect();
             Err(Failure::new(
@@ -107,8 +110,8 @@ pub fn find(name: &str) -> Result<&'static Entry> {
 }
 
 /// Says that two functions have one name.
-pub fn duplicate(one: &Entry, other: &Entry) -> String {
-    format!("two functions are named `{}`: at {} and at {}; rename one", one.name, one.source, other.source)
+pub fn duplicate(name: &str, one: &str, other: &str) -> String {
+    format!("two functions are named `{name}`: at {one} and at {other}; rename one")
 }
 
 /// A `Result` whose type arguments the macro cannot read off.

@@ -50,8 +50,9 @@ mod payload;
 mod schemas;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod web;
 
-pub use bireme_sdk_macros::function;
+pub use bireme_sdk_macros::{function, web};
 pub use schemars;
 pub use serde;
 pub use serde_json;
@@ -84,7 +85,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::model::model;
-    pub use crate::{Bytes, Context, Failure, Result, Vector, bail, context, function, http, kv, log};
+    pub use crate::{Bytes, Context, Failure, Result, Vector, bail, context, function, http, kv, log, web};
 }
 
 /// What the macro's code leans on; no part of the interface.
@@ -98,6 +99,7 @@ pub mod __private {
     pub use crate::map::map;
     pub use crate::payload::{Payload, json_of};
     pub use crate::schemas::{Schemas, SchemasBuilder};
+    pub use crate::web::private as web;
 }
 
 /// The code on that page compiles.

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::entry::{self, App, Attributes, Entry};
+use crate::schemas::Schemas;
+use crate::web;
 
 /// Version of the document.
 const FORMAT: u32 = 1;
@@ -51,21 +53,50 @@ struct Function {
 /// }
 /// ```
 pub fn describe() -> String {
-    let document = document(&entry::all());
+    let document = document(&entry::all(), &web::all());
     serde_json::to_string(&document).expect("the document holds only strings, numbers and maps keyed by strings")
 }
 
-fn document(entries: &[&'static Entry]) -> Document {
-    let errors: Vec<String> = entries
-        .windows(2)
-        .filter(|pair| pair[0].name == pair[1].name)
-        .map(|pair| entry::duplicate(pair[0], pair[1]))
-        .collect();
-    let functions = if errors.is_empty() { entries.iter().map(|entry| function(entry)).collect() } else { Vec::new() };
-    Document { format: FORMAT, app: entries.first().map(|entry| entry.app), functions, errors }
+/// What both kinds of functions have.
+struct Described {
+    app: App,
+    source: &'static str,
+    name: &'static str,
+    doc: &'static str,
+    parameters: &'static [&'static str],
+    attributes: Attributes,
+    schemas: fn() -> Schemas,
 }
 
-fn function(entry: &Entry) -> Function {
+/// Takes the common fields of an entry of either kind.
+macro_rules! described {
+    ($entry:expr) => {
+        Described {
+            app: $entry.app,
+            source: $entry.source,
+            name: $entry.name,
+            doc: $entry.doc,
+            parameters: $entry.parameters,
+            attributes: $entry.attributes,
+            schemas: $entry.schemas,
+        }
+    };
+}
+
+fn document(functions: &[&'static Entry], web_functions: &[&'static web::Entry]) -> Document {
+    let mut all: Vec<Described> = functions.iter().map(|entry| described!(entry)).collect();
+    all.extend(web_functions.iter().map(|entry| described!(entry)));
+    all.sort_by_key(|entry| (entry.name, entry.source));
+    let twice = all.windows(2).filter(|pair| pair[0].name == pair[1].name);
+    let mut errors: Vec<String> =
+        twice.map(|pair| entry::duplicate(pair[0].name, pair[0].source, pair[1].source)).collect();
+    errors.extend(web_functions.first().into_iter().flat_map(|first| (first.server.conflicts)(web_functions)));
+    let app = all.first().map(|entry| entry.app);
+    let functions = if errors.is_empty() { all.into_iter().map(function).collect() } else { Vec::new() };
+    Document { format: FORMAT, app, functions, errors }
+}
+
+fn function(entry: Described) -> Function {
     let schemas = (entry.schemas)();
     Function {
         name: entry.name,
@@ -106,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_document_has_the_fixed_shape() {
-        let document = serde_json::to_value(document(&[entry("weigh")])).expect("it is JSON");
+        let document = serde_json::to_value(document(&[entry("weigh")], &[])).expect("it is JSON");
         assert_eq!(
             document,
             json!({
@@ -131,14 +162,14 @@ mod tests {
 
     #[test]
     fn what_is_not_declared_is_left_to_the_host() {
-        let document = serde_json::to_value(document(&[entry("plain")])).expect("it is JSON");
+        let document = serde_json::to_value(document(&[entry("plain")], &[])).expect("it is JSON");
         assert_eq!(document["functions"][0]["attributes"], json!({ "outbound": [], "models": [] }));
         assert_eq!(elsewhere::plain::call(), Ok(()));
     }
 
     #[test]
     fn two_functions_of_one_name_are_an_error_that_names_both() {
-        let document = document(&[entry("weigh"), entry("weigh")]);
+        let document = document(&[entry("weigh"), entry("weigh")], &[]);
         assert!(document.functions.is_empty());
         assert!(
             document.errors[0].starts_with("two functions are named `weigh`: at guest-sdk/src/metadata.rs:"),

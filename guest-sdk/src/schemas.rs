@@ -34,8 +34,13 @@ impl SchemasBuilder {
 
     /// Adds a parameter. It is required unless its type accepts being absent, which only an `Option` does.
     pub fn parameter<T: JsonSchema + DeserializeOwned>(&mut self, name: &str) {
+        self.parameter_unless::<T>(name, T::deserialize(Absent).is_ok());
+    }
+
+    /// Adds a parameter that is required unless it is optional.
+    pub fn parameter_unless<T: JsonSchema>(&mut self, name: &str, is_optional: bool) {
         self.properties.insert(name.to_owned(), self.generator.subschema_for::<T>().to_value());
-        if T::deserialize(Absent).is_err() {
+        if !is_optional {
             self.required.push(name.into());
         }
     }

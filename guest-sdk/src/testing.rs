@@ -8,6 +8,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+mod request;
+
+pub use self::request::{WebRequest, web};
 pub use crate::host::native::LogLine;
 use crate::host::native::{FAKES, Fakes};
 use crate::http::{Error, Request, Response};

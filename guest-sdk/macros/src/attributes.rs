@@ -23,6 +23,8 @@ const CONCURRENCY_MAX: u32 = 1_000;
 /// The attributes that were given, checked.
 #[derive(Debug, Default)]
 pub struct Attributes {
+    /// Only of a web function.
+    pub route: Option<String>,
     pub timeout_ms: Option<u64>,
     pub memory_bytes: Option<u64>,
     pub retries: Option<Retries>,
@@ -35,10 +37,17 @@ pub struct Attributes {
 
 impl Parse for Attributes {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        Self::read(Punctuated::<Meta, Token![,]>::parse_terminated(input)?)
+    }
+}
+
+impl Attributes {
+    /// Reads what stands between the commas.
+    pub fn read(metas: impl IntoIterator<Item = Meta>) -> syn::Result<Self> {
         let mut attributes = Self::default();
         let mut seen: Vec<Ident> = Vec::new();
         let mut errors: Option<Error> = None;
-        for meta in Punctuated::<Meta, Token![,]>::parse_terminated(input)? {
+        for meta in metas {
             let result = match meta.path().get_ident() {
                 Some(name) if seen.contains(name) => {
                     Err(Error::new(name.span(), format!("`{name}` is given twice; keep one")))
@@ -61,9 +70,7 @@ impl Parse for Attributes {
         }
         errors.map_or(Ok(attributes), Err)
     }
-}
 
-impl Attributes {
     fn set(&mut self, name: &Ident, meta: &Meta) -> syn::Result<()> {
         match name.to_string().as_str() {
             "timeout" => self.timeout_ms = Some(unit(meta, "\"10s\"", units::timeout_ms)?),
@@ -76,6 +83,12 @@ impl Attributes {
             }
             "models" => self.models = string_list(meta, "[\"all-minilm-l6-v2\"]", checks::model)?,
             "secrets" => self.secrets = string_list(meta, "[\"API_KEY\"]", checks::secret)?,
+            "route" => {
+                return Err(Error::new(
+                    name.span(),
+                    "`route` belongs to `#[web]`: write `#[web(route = \"GET /search\")]`",
+                ));
+            }
             unknown => {
                 return Err(Error::new(
                     name.span(),

@@ -35,8 +35,20 @@ fn number<T: ToTokens>(value: Option<T>) -> TokenStream {
     option(value.map(|value| quote!(#value)))
 }
 
+/// The author's crate as a constant.
+pub fn app() -> TokenStream {
+    quote! {
+        ::bireme_sdk::__private::App {
+            name: ::core::env!("CARGO_PKG_NAME"),
+            version: ::core::env!("CARGO_PKG_VERSION"),
+            description: ::core::env!("CARGO_PKG_DESCRIPTION"),
+        }
+    }
+}
+
 /// The attributes as a constant.
 pub fn declared(attributes: &Attributes) -> TokenStream {
+    let route = number(attributes.route.as_ref());
     let timeout_ms = number(attributes.timeout_ms);
     let memory_bytes = number(attributes.memory_bytes);
     let concurrency = number(attributes.concurrency);
@@ -56,6 +68,7 @@ pub fn declared(attributes: &Attributes) -> TokenStream {
     let (outbound, models, secrets) = (&attributes.outbound, &attributes.models, &attributes.secrets);
     quote! {
         ::bireme_sdk::__private::Attributes {
+            route: #route,
             timeout_ms: #timeout_ms,
             memory_bytes: #memory_bytes,
             retries: #retries,
@@ -80,7 +93,7 @@ fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> T
         Returned::Value(_) => quote!(#ident(#(#locals),*)),
         Returned::Result { .. } => quote!(#ident(#(#locals),*)?),
     };
-    let attributes = declared(attributes);
+    let (app, attributes) = (app(), declared(attributes));
     let (read, describe) = match types.as_slice() {
         [of] => (
             quote_spanned!(of.span()=> let argument_0 = <#of as ::bireme_sdk::Input>::read(input, &[#(#names),*])?;),
@@ -121,11 +134,7 @@ fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> T
 
             ::bireme_sdk::__private::inventory::submit! {
                 ::bireme_sdk::__private::Entry {
-                    app: ::bireme_sdk::__private::App {
-                        name: ::core::env!("CARGO_PKG_NAME"),
-                        version: ::core::env!("CARGO_PKG_VERSION"),
-                        description: ::core::env!("CARGO_PKG_DESCRIPTION"),
-                    },
+                    app: #app,
                     name: #name,
                     source: ::core::concat!(::core::file!(), ":", ::core::line!()),
                     doc: #doc,

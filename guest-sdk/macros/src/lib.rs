@@ -1,4 +1,4 @@
-//! The attribute macro of `bireme-sdk`. Use it through that crate: what it expands to names `::bireme_sdk`.
+//! The attribute macros of `bireme-sdk`. Use it through that crate: what it expands to names `::bireme_sdk`.
 //!
 //! `attributes` reads what stands in the parentheses, `signature` what the function takes and returns, `expansion`
 //! writes the code. Every mistake is reported at its token, all of them in one compilation, and the author's function is
@@ -9,6 +9,7 @@ mod expansion;
 mod signature;
 mod suggestion;
 mod units;
+mod web;
 
 use proc_macro::TokenStream;
 use quote::quote;
@@ -59,6 +60,35 @@ pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
     };
     let expansion = match (syn::parse::<Attributes>(attributes), Signature::read(&function)) {
         (Ok(attributes), Ok(signature)) => expansion::expand(&function, &attributes, &signature),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => error.to_compile_error(),
+        (Err(mut error), Err(other)) => {
+            error.combine(other);
+            error.to_compile_error()
+        }
+    };
+    quote!(#function #expansion).into()
+}
+
+/// Makes a plain function answer HTTP requests.
+///
+/// `route` is a method and a path below the app: `"GET /pages/{id}"`. A parameter of the function whose name stands between braces
+/// is that part of the path, decoded; `{*rest}` at the end takes all that is left, `*` for the method takes every method. The
+/// other parameters come from the query or the body, as their types say: see the module `web` of the SDK. Of the routes that fit a
+/// request the most particular one answers, segment by segment: text before `{name}` before `{*rest}`.
+///
+/// The other attributes are those of `#[function]`, but for `retries` and `schedule`. The function stays as it is.
+#[proc_macro_attribute]
+pub fn web(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    let function: ItemFn = match syn::parse(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            let error = error.to_compile_error();
+            let item = proc_macro2::TokenStream::from(item);
+            return quote!(#error #item).into();
+        }
+    };
+    let expansion = match (syn::parse::<web::WebAttributes>(attributes), Signature::read_of_web(&function)) {
+        (Ok(attributes), Ok(signature)) => web::expand(&function, &attributes, &signature),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => error.to_compile_error(),
         (Err(mut error), Err(other)) => {
             error.combine(other);

@@ -23,6 +23,13 @@ pub enum Returned {
 }
 
 impl Returned {
+    /// The type as it stands.
+    pub fn whole(&self) -> &Type {
+        match self {
+            Self::Value(of) | Self::Result { whole: of, .. } => of,
+        }
+    }
+
     /// Where the type stands, for an error about it.
     pub fn span(&self) -> Span {
         match self {
@@ -41,6 +48,15 @@ pub struct Signature {
 impl Signature {
     /// Reads the signature, or says everything that is wrong with it.
     pub fn read(function: &ItemFn) -> syn::Result<Self> {
+        Self::read_as(function, true)
+    }
+
+    /// Reads the signature of a web function, whose result goes to a client and may borrow what is `'static`.
+    pub fn read_of_web(function: &ItemFn) -> syn::Result<Self> {
+        Self::read_as(function, false)
+    }
+
+    fn read_as(function: &ItemFn, is_result_owned: bool) -> syn::Result<Self> {
         let mut errors: Vec<Error> = Vec::new();
         let signature = &function.sig;
         if let Some(token) = &signature.asyncness {
@@ -68,7 +84,9 @@ impl Signature {
         let returned = match &signature.output {
             ReturnType::Default => Returned::Value(Box::new(syn::parse_quote!(()))),
             ReturnType::Type(_, of) => {
-                check_owned(of, "result", &mut errors);
+                if is_result_owned {
+                    check_owned(of, "result", &mut errors);
+                }
                 returned(of)
             }
         };

@@ -9,9 +9,13 @@ mod wasm;
 #[cfg(target_arch = "wasm32")]
 mod wasm_http;
 #[cfg(target_arch = "wasm32")]
+mod wasm_web;
+#[cfg(target_arch = "wasm32")]
 pub use self::wasm::*;
 #[cfg(target_arch = "wasm32")]
 pub(crate) use self::wasm_http::send;
+#[cfg(target_arch = "wasm32")]
+pub use self::wasm_web::{SERVE, Serve};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod native;

@@ -29,6 +29,10 @@ pub struct Payload {
     pub data: Vec<u8>,
 }
 
+/// A server; a native test asks its routes in process.
+pub type Serve = ();
+pub const SERVE: Serve = ();
+
 pub(crate) type Http = Rc<dyn Fn(&Request) -> Result<Response, http::Error>>;
 pub(crate) type Embed = Rc<dyn Fn(&str) -> Vec<f32>>;
 pub(crate) type Buckets = Rc<RefCell<BTreeMap<String, BTreeMap<String, Vec<u8>>>>>;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use self::bindings::bireme::host as wit;
+use self::bindings::wasi::http::types::{IncomingRequest, ResponseOutparam};
 use self::bindings::wasi::keyvalue::store;
 use super::{Order, Outcome};
 use crate::context::Call;
 use crate::failure::{Code, Failure, Result};
 use crate::log::Level;
-use crate::{entry, kv, metadata, model};
+use crate::{entry, kv, metadata, model, web};
 
 pub(super) mod bindings {
     #![allow(
@@ -18,7 +19,7 @@ pub(super) mod bindings {
         clippy::all,
         reason = "generated"
     )]
-    wit_bindgen::generate!({ path: "../wit", world: "app", generate_all });
+    wit_bindgen::generate!({ path: "../wit", world: "sdk-app", generate_all });
 }
 
 pub use wit::types::Payload;
@@ -35,6 +36,16 @@ mod export {
 impl bindings::exports::bireme::host::handler::Guest for App {
     fn invoke(function: String, input: Payload) -> Result<Payload, wit::types::Failure> {
         entry::find(&function).and_then(|entry| (entry.run)(input)).map_err(Into::into)
+    }
+}
+
+impl bindings::exports::wasi::http::incoming_handler::Guest for App {
+    /// Only web functions bring the server along. A host calls this for their routes alone; for any other caller there is no
+    /// answer.
+    fn handle(request: IncomingRequest, answer: ResponseOutparam) {
+        if let Some(entry) = inventory::iter::<web::Entry>.into_iter().next() {
+            (entry.server.serve)(request, answer);
+        }
     }
 }
 

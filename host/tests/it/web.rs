@@ -276,3 +276,119 @@ fn a_web_function_is_not_called_by_its_name() {
         assert!(error["hint"].as_str().unwrap().contains(curl), "{error}");
     }
 }
+
+// ---- Web functions of the SDK ----
+
+/// Posts a body of this type.
+fn post(server: &Server, path: &str, content_type: &str, body: &str) -> Received {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    request(server, &(head + body))
+}
+
+#[test]
+fn typed_paths_queries_and_bodies_reach_a_web_function() {
+    let server = Server::start(&[Guest::Hostile]);
+    let text = |path: &str| {
+        let reply = get(&server, path);
+        assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        String::from_utf8(reply.body).unwrap()
+    };
+    assert_eq!(text("/hostile/"), "<h1>hostile</h1>");
+    assert_eq!(text("/hostile/orders/7"), "7 None []");
+    let path = "/hostile/orders/7?sort=newest&tag=a%20b&tag=c+d&unknown=1";
+    assert_eq!(text(path), r#"7 Some("\"newest\"") ["a b", "c d"]"#);
+    let json = post(&server, "/hostile/orders", "application/json", r#"{"name":"oar","count":2}"#);
+    assert_eq!((json.status, json.body.as_slice()), (200, br#"{"name":"oar","count":2}"#.as_slice()));
+    let form = post(&server, "/hostile/forms", "application/x-www-form-urlencoded", "name=%3Coar%3E&count=2");
+    assert_eq!(form.body, b"2 x &lt;oar&gt;");
+    let mirrored = request(
+        &server,
+        "PATCH /hostile/mirror/a%2Fb/c?d=e HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    );
+    assert_eq!(mirrored.body, b"PATCH a/b/c d=e /hostile/x");
+    assert_eq!(text("/hostile/whoami"), r#"["hostile","web_whoami"]"#);
+    let redirect = server.get("/hostile/orders/latest");
+    assert_eq!((redirect.status, redirect.header("location")), (303, Some("/hostile/orders/7")));
+    // Its functions are called as ever.
+    assert_eq!(server.post("/hostile/works", r#"{"n":1}"#).status, 200);
+}
+
+#[test]
+fn what_does_not_fit_a_web_function_is_a_problem_that_names_it() {
+    let server = Server::start(&[Guest::Hostile]);
+    let check = |reply: Received, status, code, words: &str| reply.check_problem(status, code, words);
+    let of_path = "parameter `id` of the path: expected a whole number from 0 to 4294967295, found `x`";
+    check(get(&server, "/hostile/orders/x"), 400, "invalid-input", of_path);
+    let of_query = "parameter `sort` of the query: expected one of `newest`, `oldest`, found `odd`";
+    check(get(&server, "/hostile/orders/7?sort=odd"), 400, "invalid-input", of_query);
+    check(get(&server, "/hostile/lines"), 400, "invalid-input", "parameter `count` of the query: it is missing");
+    let json = |body: &str| post(&server, "/hostile/orders", "application/json; charset=utf-8", body);
+    check(json(r#"{"name":"a","count":300}"#), 400, "invalid-input", "at `count`");
+    check(json("{"), 400, "invalid-input", "EOF");
+    check(json(r#"{"name":"a","count":0}"#), 422, "empty-order", "an order of nothing");
+    check(post(&server, "/hostile/orders", "text/plain", "x"), 415, "unsupported-media-type", "`text/plain`");
+    let form = "application/x-www-form-urlencoded";
+    check(post(&server, "/hostile/forms", form, "name=a&count=many"), 400, "invalid-input", "field `count`");
+    check(get(&server, "/hostile/nowhere/at/all"), 404, "not-found", "/hostile/nowhere/at/all");
+    check(get(&server, "/hostile/bad-header"), 500, "internal-server-error", "header `x-bad`");
+    check(get(&server, "/hostile/greedy"), 502, "memory-limit", "over its limit of 8 MiB");
+    // The function's own policy holds, not that of another.
+    check(get(&server, "/hostile/fetches"), 500, "terminal", "192.0.2.2");
+    let other = request(&server, "DELETE /hostile/orders/latest HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    assert_eq!(other.header("allow"), Some("GET, HEAD"));
+    check(other, 405, "method-not-allowed", "GET, HEAD");
+    let named = server.post("/hostile/home", "{}");
+    assert_eq!((named.status, &named.json()["code"]), (404, &json!("web-function")));
+    let curl = format!("curl 'http://{}/hostile/'", server.address);
+    assert!(named.json()["detail"].as_str().unwrap().contains(&curl), "{named:?}");
+}
+
+#[test]
+fn an_answer_of_lines_leaves_as_it_is_made_and_one_that_fails_is_cut() {
+    let server = Server::start(&[Guest::Hostile]);
+    let small = server.get("/hostile/lines?count=3");
+    assert_eq!((small.body.as_str(), small.header("content-length")), ("line 0\nline 1\nline 2\n", Some("21")));
+    assert!(small.header("bireme-receipt").is_some());
+    let large = get(&server, "/hostile/lines?count=200000");
+    assert!(large.is_complete && large.body.ends_with(b"line 199999\n"), "{}", large.head);
+    assert_eq!(large.header("bireme-receipt"), None);
+
+    let broken = get(&server, "/hostile/breaks");
+    assert!(broken.status == 200 && !broken.is_complete, "{}", broken.head);
+    wait_until("the reason is logged", || server.stderr().contains("the source dried up"));
+    let slow = get(&server, "/hostile/loops");
+    assert!(!slow.is_complete || slow.status == 504, "{}", slow.head);
+    wait_until("the reason is logged", || server.stderr().contains("within its timeout of 200ms"));
+}
+
+#[test]
+fn an_upload_is_read_as_it_comes_whatever_its_size() {
+    let server = Server::start(&[Guest::Hostile]);
+    let mut stream = connect(&server);
+    let count = 256_usize << 20;
+    let head = "POST /hostile/upload HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+    stream.write_all(format!("{head}content-length: {count}\r\n\r\n").as_bytes()).unwrap();
+    let part = vec![1; 1 << 20];
+    for _ in 0..256 {
+        stream.write_all(&part).unwrap();
+    }
+    let summed = received(stream);
+    assert_eq!(String::from_utf8(summed.body).unwrap(), format!("{count} {count}"));
+    let peak = crate::support::peak_bytes(server.process.pid());
+    assert!(peak < count as u64, "{peak} bytes");
+}
+
+#[test]
+fn routes_are_told_wherever_functions_are() {
+    let said = bireme(&["inspect", guest(Guest::Hostile)]).stdout;
+    assert!(said.contains("answers  GET /hostile/orders/{id}"), "{said}");
+    let function = bireme(&["--json", "inspect", guest(Guest::Hostile)]).json();
+    let functions = function["functions"].as_array().unwrap();
+    let order = functions.iter().find(|function| function["name"] == "order").unwrap();
+    assert_eq!(order["attributes"]["route"], "GET /orders/{id}");
+    assert_eq!(order["parameters"], json!(["id", "sort", "tag"]));
+    assert_eq!(order["input"]["required"], json!(["id"]));
+}

@@ -3,3 +3,4 @@
 mod inputs;
 mod outside;
 mod resources;
+mod web;

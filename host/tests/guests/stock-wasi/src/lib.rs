@@ -1,9 +1,7 @@
 //! `wasi:http/incoming-handler` by hand: good answers and every way to break one, each at a path of its own.
 
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{
-    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
-};
+use wasip2::http::types::{ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use wasip2::io::streams::{OutputStream, StreamError};
 
 struct Stock;

@@ -1,0 +1,120 @@
+//! Errors as problem documents (RFC 9457).
+
+use serde::Serialize;
+
+use super::Response;
+use crate::failure::{Code, Failure};
+
+/// An error that a client is told: a status, a code for programs, a sentence for people.
+///
+/// Every error and every [`Failure`] turns into one with `?`, so a handler that chooses a status of its own returns
+/// `Result<_, Problem>`.
+///
+/// ```
+/// use bireme_sdk::prelude::*;
+/// use bireme_sdk::web::Problem;
+///
+/// #[web(route = "GET /pages/{id}")]
+/// fn page(id: String) -> Result<String, Problem> {
+///     let page = kv::open("pages")?.get(&id)?.ok_or_else(|| Problem::new(404, format!("no page `{id}`")))?;
+///     Ok(String::from_utf8(page)?)
+/// }
+///
+/// fn main() {
+///     let _kv = bireme_sdk::testing::with_kv();
+///     let response = bireme_sdk::testing::web("GET", "/pages/7").send();
+///     assert_eq!(response.status, 404);
+///     let problem: bireme_sdk::serde_json::Value = response.json().unwrap();
+///     assert_eq!(problem["detail"], "no page `7`");
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    code: String,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<String>,
+}
+
+impl Problem {
+    /// A problem of a status from 400 to 599; any other is taken for 500.
+    pub fn new(status: u16, detail: impl Into<String>) -> Self {
+        let status = if (400..600).contains(&status) { status } else { 500 };
+        let title = title(status);
+        let code = title.to_ascii_lowercase().replace(' ', "-");
+        Self { kind: "about:blank", title, status, code, detail: detail.into(), causes: Vec::new() }
+    }
+
+    /// Sets the code that programs match on; without one it is made of the status.
+    ///
+    /// ```
+    /// let problem = bireme_sdk::web::Problem::new(409, "the name is taken").with_code("name-taken");
+    /// assert_eq!(problem.status(), 409);
+    /// ```
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = code.into();
+        self
+    }
+
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The sentence for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).expect("it holds strings and numbers");
+        Response::new(self.status).header("content-type", "application/problem+json").body(body)
+    }
+}
+
+impl<E: Into<Failure>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        let failure: Failure = error.into();
+        let status = match failure.code {
+            Code::InvalidInput => 400,
+            Code::UnknownFunction => 404,
+            Code::InputTooLarge => 413,
+            Code::Crashed | Code::MemoryLimit | Code::OutputTooLarge => 502,
+            Code::Overloaded | Code::Cancelled | Code::Unavailable => 503,
+            Code::Timeout => 504,
+            Code::DepthExceeded => 508,
+            Code::Failed | Code::Terminal => 500,
+        };
+        let problem = Self::new(status, failure.message).with_code(failure.code.to_string());
+        Self { causes: failure.causes, ..problem }
+    }
+}
+
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        409 => "Conflict",
+        410 => "Gone",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        508 => "Loop Detected",
+        400..=499 => "Client Error",
+        _ => "Server Error",
+    }
+}
