@@ -304,10 +304,8 @@ fn typed_paths_queries_and_bodies_reach_a_web_function() {
     assert_eq!((json.status, json.body.as_slice()), (200, br#"{"name":"oar","count":2}"#.as_slice()));
     let form = post(&server, "/hostile/forms", "application/x-www-form-urlencoded", "name=%3Coar%3E&count=2");
     assert_eq!(form.body, b"2 x &lt;oar&gt;");
-    let mirrored = request(
-        &server,
-        "PATCH /hostile/mirror/a%2Fb/c?d=e HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-    );
+    let mirrored =
+        request(&server, "PATCH /hostile/mirror/a%2Fb/c?d=e HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     assert_eq!(mirrored.body, b"PATCH a/b/c d=e /hostile/x");
     assert_eq!(text("/hostile/whoami"), r#"["hostile","web_whoami"]"#);
     let redirect = server.get("/hostile/orders/latest");
@@ -337,7 +335,8 @@ fn what_does_not_fit_a_web_function_is_a_problem_that_names_it() {
     check(get(&server, "/hostile/greedy"), 502, "memory-limit", "over its limit of 8 MiB");
     // The function's own policy holds, not that of another.
     check(get(&server, "/hostile/fetches"), 500, "terminal", "192.0.2.2");
-    let other = request(&server, "DELETE /hostile/orders/latest HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let other =
+        request(&server, "DELETE /hostile/orders/latest HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     assert_eq!(other.header("allow"), Some("GET, HEAD"));
     check(other, 405, "method-not-allowed", "GET, HEAD");
     let named = server.post("/hostile/home", "{}");
