@@ -1,6 +1,6 @@
 //! What the author of a Bireme function writes against.
 //!
-//! ```
+//! ```standalone_crate
 //! use bireme_sdk::prelude::*;
 //!
 //! #[derive(Serialize, Deserialize, JsonSchema)]
@@ -36,6 +36,7 @@ extern crate self as bireme_sdk;
 mod arguments;
 mod bytes;
 mod call;
+pub mod config;
 pub mod context;
 mod entry;
 mod failure;
@@ -48,6 +49,7 @@ mod metadata;
 pub mod model;
 mod payload;
 mod schemas;
+mod secret;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod web;
@@ -64,6 +66,7 @@ pub use crate::map::{FAILURES_LEN_MAX, KeepGoing, Map, Unordered};
 pub use crate::metadata::describe;
 pub use crate::model::{Embeddings, Vector};
 pub use crate::payload::{Input, Output};
+pub use crate::secret::{SecretError, secret};
 
 /// Everything that most functions need.
 ///
@@ -85,7 +88,9 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::model::model;
-    pub use crate::{Bytes, Context, Failure, Result, Vector, bail, context, function, http, kv, log, web};
+    pub use crate::{
+        Bytes, Context, Failure, Result, Vector, bail, config, context, function, http, kv, log, secret, web,
+    };
 }
 
 /// What the macro's code leans on; no part of the interface.

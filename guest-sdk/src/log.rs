@@ -5,11 +5,12 @@
 //!
 //! let (url, status) = ("https://example.com", 200);
 //! log::info!("fetched {url}");
-//! log::warn!(url, status = status; "slow answer");
+//! log::info!("fetched", url = url, status = status);
+//! log::warn!(url, status = status; "slow answer after {} ms", 1_200);
 //! ```
 //!
-//! Fields come first and end with `;`. A field is a name that is in scope, or `name = value`; values are written with
-//! `Display`. The host keeps 1 MiB for each call by default, and counts what it drops beyond.
+//! Fields stand behind the message, as `name = value`, where they can also be named in it; or in front of it, ended by `;`, where a
+//! name that is in scope stands for itself. Values are written with `Display`. The host keeps 1 MiB for each call by default, and counts what it drops beyond.
 
 use std::fmt;
 
@@ -62,6 +63,10 @@ macro_rules! __log {
     (@fields $level:ident [$($fields:tt)*] $name:ident; $($message:tt)+) => {
         $crate::log::write($crate::log::Level::$level, ::core::format_args!($($message)+), &[$($fields)* (::core::stringify!($name), &$name)])
     };
+    (@fields $level:ident [] $message:literal, $($name:ident = $value:expr),+ $(,)?) => {{
+        $(let $name = &$value;)+
+        $crate::log::write($crate::log::Level::$level, ::core::format_args!($message), &[$((::core::stringify!($name), $name)),+])
+    }};
     (@fields $level:ident [] $($message:tt)+) => {
         $crate::log::write($crate::log::Level::$level, ::core::format_args!($($message)+), &[])
     };
@@ -95,4 +100,38 @@ macro_rules! __log_warn {
 #[macro_export]
 macro_rules! __log_error {
     ($($argument:tt)+) => { $crate::__log!(@fields Error [] $($argument)+) };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{log, testing};
+
+    #[test]
+    fn fields_stand_behind_the_message_or_in_front_of_it() {
+        let (status, url) = (200, "http://a/");
+        let (_, lines) = testing::logs(|| {
+            log::info!("plain");
+            log::info!("{} and {n}", 1, n = 2);
+            log::info!("fetched", url = url, status = status,);
+            log::warn!("fetched {n} of {url}", n = 3 + 4);
+            log::error!(url, status = status + 1; "fetched {}", url);
+        });
+        let lines: Vec<String> = lines
+            .iter()
+            .map(|(_, message, fields)| {
+                let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+                message.clone() + &fields
+            })
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "plain",
+                "1 and 2",
+                "fetched url=http://a/ status=200",
+                "fetched 7 of http://a/ n=7",
+                "fetched http://a/ url=http://a/ status=201"
+            ]
+        );
+    }
 }

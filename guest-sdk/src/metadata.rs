@@ -37,7 +37,7 @@ struct Function {
 ///
 /// Two functions of one name, or functions of several crates, are told in `errors`, which a host refuses.
 ///
-/// ```
+/// ```standalone_crate
 /// use bireme_sdk::prelude::*;
 ///
 /// /// Greets.

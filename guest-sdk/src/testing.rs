@@ -1,7 +1,8 @@
 //! Fakes for an author's native tests.
 //!
 //! Off wasm there is no host: `call` and `map` run in process, and HTTP, models and key-value data fail by name unless this
-//! thread has a fake for them. Each function here puts one in place and returns a guard; dropping the guard brings back what
+//! thread has a fake for them; there are no configuration values but those given here, and secrets come from here or from the
+//! test's own environment. Each function here puts one in place and returns a guard; dropping the guard brings back what
 //! was there before.
 
 use std::cell::RefCell;
@@ -95,6 +96,44 @@ pub fn with_model(name: impl Into<String>, dimension: usize, embed: impl Fn(&str
 pub fn with_kv() -> Guard {
     let before = FAKES.with_borrow_mut(|fakes| fakes.kv.replace(Rc::new(RefCell::new(BTreeMap::new()))));
     Guard::new(move |fakes| fakes.kv = before)
+}
+
+/// Gives configuration values on this thread, beside those that are there.
+///
+/// ```
+/// use bireme_sdk::{config, testing};
+///
+/// let _config = testing::with_config([("depth", "2")]);
+/// assert_eq!(config::get::<u32>("depth"), Ok(2));
+/// ```
+pub fn with_config<K: Into<String>, V: Into<String>>(values: impl IntoIterator<Item = (K, V)>) -> Guard {
+    let values = values.into_iter().map(|(key, value)| (key.into(), value.into()));
+    let before = FAKES.with_borrow_mut(|fakes| {
+        let before = fakes.config.clone();
+        fakes.config.extend(values);
+        before
+    });
+    Guard::new(move |fakes| fakes.config = before)
+}
+
+/// Gives one secret on this thread.
+///
+/// ```
+/// use bireme_sdk::{secret, testing};
+///
+/// let _secret = testing::with_secret("API_KEY", "abc");
+/// assert_eq!(secret("API_KEY").as_deref(), Ok("abc"));
+/// assert!(secret("ANOTHER_KEY").is_err());
+/// ```
+pub fn with_secret(name: impl Into<String>, value: impl Into<String>) -> Guard {
+    let (name, value) = (name.into(), value.into());
+    let before = FAKES.with_borrow_mut(|fakes| fakes.secrets.insert(name.clone(), value));
+    Guard::new(move |fakes| {
+        match before {
+            Some(value) => fakes.secrets.insert(name, value),
+            None => fakes.secrets.remove(&name),
+        };
+    })
 }
 
 /// Runs `work` and returns what it logged on this thread.

@@ -189,6 +189,8 @@ pub struct HostCalls {
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub clock: HostCallsOfKind,
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
+    pub config: HostCallsOfKind,
+    #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub functions: HostCallsOfKind,
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub http: HostCallsOfKind,
@@ -205,7 +207,7 @@ pub struct HostCalls {
 #[serde(default)]
 pub struct HostCallsOfKind {
     pub count: u64,
-    /// Not measured for clocks and random numbers, which answer at once.
+    /// Not measured for clocks, configuration and random numbers, which answer at once.
     #[serde(skip_serializing_if = "is_zero")]
     pub wall_us: u64,
 }
@@ -216,9 +218,10 @@ fn is_zero(number: &u64) -> bool {
 
 impl HostCalls {
     /// Returns the kinds, by name.
-    pub fn kinds(&self) -> [(&'static str, HostCallsOfKind); 6] {
+    pub fn kinds(&self) -> [(&'static str, HostCallsOfKind); 7] {
         [
             ("clock", self.clock),
+            ("config", self.config),
             ("functions", self.functions),
             ("http", self.http),
             ("inference", self.inference),
@@ -234,6 +237,7 @@ impl HostCalls {
     /// Adds those of another attempt.
     pub fn add(&mut self, other: &HostCalls) {
         self.clock.add(other.clock);
+        self.config.add(other.config);
         self.functions.add(other.functions);
         self.http.add(other.http);
         self.inference.add(other.inference);

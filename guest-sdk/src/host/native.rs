@@ -46,6 +46,8 @@ pub(crate) struct Fakes {
     pub http: Option<Http>,
     pub models: BTreeMap<String, (usize, Embed)>,
     pub kv: Option<Buckets>,
+    pub config: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, String>,
     pub logs: Option<Vec<LogLine>>,
     calls: Vec<Call>,
 }
@@ -191,6 +193,16 @@ impl Bucket {
         let end = start + keys.len();
         Ok((keys, (end < len).then_some(end as u64)))
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a host may fail")]
+pub(crate) fn config(key: &str) -> Result<Option<String>, String> {
+    Ok(with(|fakes| fakes.config.get(key).cloned()))
+}
+
+/// A fake, or a variable of the test's own environment.
+pub(crate) fn secret(name: &str) -> Option<String> {
+    with(|fakes| fakes.secrets.get(name).cloned()).or_else(|| std::env::var(name).ok())
 }
 
 pub(crate) fn current() -> Call {

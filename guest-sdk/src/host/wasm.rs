@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use self::bindings::bireme::host as wit;
+use self::bindings::wasi::config::store as config_store;
 use self::bindings::wasi::http::types::{IncomingRequest, ResponseOutparam};
 use self::bindings::wasi::keyvalue::store;
 use super::{Order, Outcome};
@@ -143,6 +144,16 @@ impl From<store::Error> for kv::Fault {
             store::Error::Other(reason) => Self::Other(reason),
         }
     }
+}
+
+pub(crate) fn config(key: &str) -> Result<Option<String>, String> {
+    config_store::get(key).map_err(|error| match error {
+        config_store::Error::Upstream(reason) | config_store::Error::Io(reason) => reason,
+    })
+}
+
+pub(crate) fn secret(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 pub(crate) fn current() -> Call {

@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
 });
 
 pub use self::bireme::host::{context, functions, inference, types};
+pub use wasi::config::store as config;
 pub use wasi::keyvalue::store as keyvalue;
 
 use crate::call::{Failure, FailureCode, Payload};

@@ -1,4 +1,4 @@
-//! The one point that every impure import passes: HTTP, inference, other functions, key-value, clocks, random.
+//! The one point that every impure import passes: HTTP, inference, other functions, key-value, configuration, clocks, random.
 //!
 //! It counts, and times what may take long. It is also where a recorder belongs: whoever can see each crossing and its result
 //! can replay a call without network or GPU. Two sources of change pass elsewhere, in wasmtime's own code: the seed of
@@ -13,6 +13,7 @@ use crate::call::{HostCalls, HostCallsOfKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Import {
     Clock,
+    Config,
     Function,
     Http,
     Inference,
@@ -24,6 +25,7 @@ pub enum Import {
 #[derive(Debug, Default)]
 pub struct Boundary {
     clock: Kind,
+    config: Kind,
     functions: Kind,
     http: Kind,
     inference: Kind,
@@ -54,6 +56,7 @@ impl Boundary {
     pub fn crossings(&self) -> HostCalls {
         HostCalls {
             clock: self.clock.sum(),
+            config: self.config.sum(),
             functions: self.functions.sum(),
             http: self.http.sum(),
             inference: self.inference.sum(),
@@ -66,6 +69,7 @@ impl Boundary {
         tracing::trace!(?import, "host call");
         let kind = match import {
             Import::Clock => &self.clock,
+            Import::Config => &self.config,
             Import::Function => &self.functions,
             Import::Http => &self.http,
             Import::Inference => &self.inference,
@@ -74,7 +78,7 @@ impl Boundary {
         };
         kind.crossings.fetch_add(1, Ordering::Relaxed);
         // Reading a clock to time the reading of a clock would double it.
-        let since = (!matches!(import, Import::Clock | Import::Random)).then(Instant::now);
+        let since = (!matches!(import, Import::Clock | Import::Config | Import::Random)).then(Instant::now);
         Crossing { kind, since }
     }
 }

@@ -1,6 +1,6 @@
 //! An app ready to be called: compiled, linked, its limits and grants resolved.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker};
@@ -38,6 +38,8 @@ pub struct Program {
     version: Version,
     functions: Vec<Function>,
     by_name: HashMap<FunctionName, usize>,
+    /// Configuration.
+    values: BTreeMap<String, Arc<str>>,
     /// Runs functions. There if the app has one.
     pub(super) functions_pre: Option<AppPre<CallState>>,
     /// Runs web functions. There if the app has one.
@@ -105,7 +107,8 @@ impl Program {
             });
         }
         let by_name = functions.iter().enumerate().map(|(i, function)| (function.name.clone(), i)).collect();
-        Ok(Self { metadata, version, functions, by_name, functions_pre, web_pre })
+        let values = provisions.values(&metadata.app.name);
+        Ok(Self { metadata, version, functions, by_name, values, functions_pre, web_pre })
     }
 
     pub fn name(&self) -> &AppName {
@@ -128,6 +131,11 @@ impl Program {
     /// Returns the web functions' positions and routes.
     pub fn routes(&self) -> impl Iterator<Item = (usize, &Route)> {
         self.functions.iter().enumerate().filter_map(|(i, function)| Some((i, function.route.as_ref()?)))
+    }
+
+    /// Returns the configuration values that the operator gave.
+    pub fn values(&self) -> &BTreeMap<String, Arc<str>> {
+        &self.values
     }
 
     /// Returns the position of the function of that name.

@@ -222,3 +222,32 @@ fn inspect_says_bytes() {
     let words: Vec<&str> = reverse.split_whitespace().collect();
     assert!(words.join(" ").contains("takes bytes gives bytes"), "{reverse}");
 }
+
+#[test]
+fn configuration_is_given_to_all_apps_or_to_one() {
+    let output = run("configured", &["--config", "depth=2", "--config", "authored:title=own", "--receipt"]);
+    assert_eq!(output.json(), json!([2, "own"]), "{output:#?}");
+    assert!(output.stderr.contains("authored::configured info: configured depth=2"), "{output:#?}");
+    let receipt = output.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(receipt.contains(" config 2"), "{output:#?}");
+    let more = ["--config", "depth=2", "--config", "authored:depth=3", "--config", "hello:title=other"];
+    assert_eq!(run("configured", &more).json(), json!([3, null]));
+
+    let output = run("configured", &[]);
+    assert_eq!(output.status, 1);
+    assert!(
+        output.stderr.contains(
+            "error[terminal]: no configuration value `depth`; the operator gives it with `--config depth=VALUE`"
+        ),
+        "{output:#?}"
+    );
+    let output = run("configured", &["--config", "depth=deep"]);
+    assert!(output.stderr.contains("the configuration value `depth` does not fit"), "{output:#?}");
+    let output = run("configured", &["--config", "depth"]);
+    assert!(output.status == 2 && output.stderr.contains("`--config depth`: there is no `=`"), "{output:#?}");
+
+    let data = fresh_data();
+    let more = ["--secret", "API_KEY=x", "--config", "depth=7"];
+    let server = Server::try_start(data.path(), &[Guest::Authored], &more).unwrap();
+    assert_eq!(server.post("/authored/configured", "").json(), json!([7, null]));
+}

@@ -1,5 +1,6 @@
 //! The host's side of every import, one file for each interface.
 
+pub mod config;
 pub mod context;
 pub mod functions;
 pub mod http;
@@ -16,6 +17,7 @@ use super::state::CallState;
 pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    bindings::config::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::context::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::functions::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

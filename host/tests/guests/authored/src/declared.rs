@@ -43,6 +43,14 @@ fn sees_no_secret() -> usize {
     std::env::vars().count()
 }
 
+/// Reads configuration and tells of it.
+#[function]
+fn configured() -> Result<(u32, Option<String>)> {
+    let depth: u32 = config::get("depth")?;
+    log::info!("configured", depth = depth);
+    Ok((depth, config::find("title")?))
+}
+
 /// Fails twice, and is tried again at once.
 #[function(retries(max = 2, initial = "1ms", max_delay = "2ms"))]
 fn fails_twice() -> Result<u32> {

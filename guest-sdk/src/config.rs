@@ -1,0 +1,119 @@
+//! Configuration values that the operator gives: `--config depth=2`, or `--config app:depth=2` for one app of several.
+//!
+//! A value is text. It is read as the type that is asked for: text as it stands (a `String`, the variant of an enum), anything else
+//! as JSON (`2`, `true`, `["a"]`).
+
+use serde::de::value::{Error as TextError, StrDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer};
+
+use crate::arguments::misfit;
+use crate::host;
+
+/// Why there is no such value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nobody gave it.
+    #[error("no configuration value `{key}`; the operator gives it with `--config {key}=VALUE`")]
+    Missing { key: String },
+    /// It is not what was asked for.
+    #[error("the configuration value `{key}` does not fit: {reason}")]
+    Misfit { key: String, reason: String },
+    /// The host could not look it up, in its own words.
+    #[error("the host cannot look up the configuration value `{key}`: {reason}")]
+    Unavailable { key: String, reason: String },
+}
+
+impl Error {
+    /// Whether it stays the same however often it is tried.
+    pub fn is_terminal(&self) -> bool {
+        !matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// Returns a value that must be there.
+///
+/// ```
+/// use bireme_sdk::{config, testing};
+///
+/// let _config = testing::with_config([("depth", "2"), ("title", "2"), ("tags", r#"["a", "b"]"#)]);
+/// assert_eq!(config::get::<u32>("depth")?, 2);
+/// assert_eq!(config::get::<String>("title")?, "2");
+/// assert_eq!(config::get::<Vec<String>>("tags")?, ["a", "b"]);
+/// assert_eq!(
+///     config::get::<u32>("width").unwrap_err().to_string(),
+///     "no configuration value `width`; the operator gives it with `--config width=VALUE`"
+/// );
+/// # Ok::<(), config::Error>(())
+/// ```
+///
+/// # Errors
+/// See [`Error`].
+pub fn get<T: DeserializeOwned>(key: &str) -> Result<T, Error> {
+    find(key)?.ok_or_else(|| Error::Missing { key: key.to_owned() })
+}
+
+/// Returns a value if it is there.
+///
+/// ```
+/// use bireme_sdk::{config, testing};
+///
+/// let _config = testing::with_config([("depth", "two")]);
+/// assert_eq!(config::find::<u32>("width")?.unwrap_or(80), 80);
+/// assert!(config::find::<u32>("depth").is_err());
+/// # Ok::<(), config::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Misfit`], [`Error::Unavailable`].
+pub fn find<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Error> {
+    let found = host::config(key).map_err(|reason| Error::Unavailable { key: key.to_owned(), reason })?;
+    let Some(text) = found else { return Ok(None) };
+    let of_text: StrDeserializer<'_, TextError> = text.as_str().into_deserializer();
+    let error = match T::deserialize(of_text) {
+        Ok(value) => return Ok(Some(value)),
+        Err(error) => error,
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    serde_path_to_error::deserialize(&mut deserializer).map(Some).map_err(|json| {
+        // Text that is no JSON at all was meant as text.
+        let reason = if json.inner().is_data() { misfit::message("$", &json) } else { error.to_string() };
+        Error::Misfit { key: key.to_owned(), reason }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::testing;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Mode {
+        Fast,
+        Careful,
+    }
+
+    #[test]
+    fn text_is_read_as_the_type_that_is_asked_for() {
+        let _config = testing::with_config([("mode", "careful"), ("on", "true"), ("rate", "1.5"), ("quoted", "\"a\"")]);
+        assert_eq!(get("mode"), Ok(Mode::Careful));
+        assert_eq!(get("on"), Ok(true));
+        assert_eq!(get("rate"), Ok(1.5));
+        assert_eq!(get("quoted"), Ok("\"a\"".to_owned()));
+        assert_eq!(find::<Mode>("none"), Ok(None));
+    }
+
+    #[test]
+    fn what_does_not_fit_says_why() {
+        let _config = testing::with_config([("depth", "deep"), ("list", "[1, \"a\"]"), ("mode", "slow")]);
+        let reason = |error: Error| error.to_string();
+        assert!(
+            get::<u32>("depth").map_err(reason).unwrap_err().contains("`depth` does not fit: invalid type: string")
+        );
+        assert!(get::<Vec<u8>>("list").map_err(reason).unwrap_err().contains("$[1]: expected an integer (`u8`)"));
+        assert!(get::<Mode>("mode").map_err(reason).unwrap_err().contains("unknown variant `slow`"));
+    }
+}
