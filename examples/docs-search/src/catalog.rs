@@ -97,6 +97,11 @@ pub fn commit(manifest: Manifest) -> Result<Manifest> {
     Ok(manifest)
 }
 
+/// Returns what is searched, if anything was indexed.
+pub fn current() -> Result<Option<Manifest>> {
+    Ok(kv::open(BUCKET)?.get_json(MANIFEST)?)
+}
+
 /// Finds the passages nearest to `query`.
 pub fn search(query: &[f32], limit: usize) -> Result<Vec<Hit>> {
     let bucket = kv::open(BUCKET)?;

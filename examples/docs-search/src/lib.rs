@@ -4,10 +4,14 @@
 //! stores segment after segment; the batches for the model form in the host, whoever sends the texts. `search` reads what the last
 //! finished `index` committed.
 //!
+//! `GET /` is the page with the search box, `GET /search?q=…` the same answer as JSON.
+//!
 //! `page` takes a document apart, `stub` tells what is no page, `passage` cuts; `segment` packs vectors, `catalog` keeps them in
-//! the key-value store, `ranking` finds the nearest; `pipeline` is the body of `index`.
+//! the key-value store, `ranking` finds the nearest; `pipeline` is the body of `index`; `html`
+//! writes the search page.
 
 mod catalog;
+mod html;
 mod page;
 mod passage;
 mod pipeline;
@@ -15,7 +19,10 @@ mod ranking;
 mod segment;
 mod stub;
 
+use std::time::Instant;
+
 use bireme_sdk::prelude::*;
+use bireme_sdk::web::{Json, Response};
 
 pub use crate::catalog::{Manifest, Stored};
 pub use crate::page::Page;
@@ -90,12 +97,40 @@ pub fn index(urls: Vec<String>) -> Result<Summary> {
 pub fn search(q: String, limit: Option<u32>) -> Result<Vec<Hit>> {
     let limit = limit.unwrap_or(HITS_LEN_DEFAULT);
     if q.trim().is_empty() || !(1..=HITS_LEN_MAX).contains(&limit) {
-        return Err(Failure::terminal(format!(
-            "`q` must not be empty, and `limit` goes from 1 to {HITS_LEN_MAX}, not {limit}"
-        )));
+        let message = format!("`q` must not be empty, and `limit` goes from 1 to {HITS_LEN_MAX}, not {limit}");
+        return Err(Failure::new(bireme_sdk::Code::InvalidInput, message));
     }
     let query = model(MODEL).embed(&[q])?.swap_remove(0);
     catalog::search(&query, limit as usize)
+}
+
+/// The search page; with `q`, what was found.
+#[web(route = "GET /", timeout = "10s", models = ["all-minilm-l6-v2"])]
+pub fn search_page(q: Option<String>) -> Result<Response> {
+    let q = q.unwrap_or_default();
+    let answer = |status, page: String| {
+        Response::new(status)
+            .header("content-type", "text/html; charset=utf-8")
+            .header("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'")
+            .body(page)
+    };
+    let Some(index) = catalog::current()? else {
+        return Ok(answer(503, html::page(&q, "Nothing is indexed yet; call the function index first.", &[])));
+    };
+    if q.trim().is_empty() {
+        let note = format!("{} passages, found by what they mean.", index.passages);
+        return Ok(answer(200, html::page("", &note, &[])));
+    }
+    let began = Instant::now();
+    let hits = search(q.clone(), None)?;
+    let note = format!("{} of {} passages, in {} ms", hits.len(), index.passages, began.elapsed().as_millis());
+    Ok(answer(200, html::page(&q, &note, &hits)))
+}
+
+/// What `search` finds, as JSON.
+#[web(route = "GET /search", timeout = "10s", models = ["all-minilm-l6-v2"])]
+pub fn search_json(q: String, limit: Option<u32>) -> Result<Json<Vec<Hit>>> {
+    search(q, limit).map(Json)
 }
 
 #[cfg(test)]

@@ -157,6 +157,9 @@ fn an_index_is_built_committed_searched_and_replaced() {
     });
     let nothing = search("heap".to_owned(), None).expect_err("nothing is indexed");
     assert!(nothing.message.contains("call `index` first"), "{nothing}");
+    let empty = testing::web("GET", "/").send();
+    assert_eq!(empty.status, 503);
+    assert!(empty.text().expect("a page").contains("Nothing is indexed yet"));
 
     let urls = |topics: &[&str]| topics.iter().map(|topic| format!("http://site/{topic}")).collect::<Vec<_>>();
     let summary =
@@ -171,6 +174,23 @@ fn an_index_is_built_committed_searched_and_replaced() {
     assert_eq!(hits[0].heading, ["About heap", "Part"]);
     assert!(hits[0].score > 0.99, "{}", hits[0].score);
     assert!(search("heap".to_owned(), Some(0)).is_err() && search(" ".to_owned(), None).is_err());
+
+    let page = |path: &str| testing::web("GET", path).send().text().expect("a page");
+    assert!(page("/").contains("900 passages") && page("/").contains("autofocus"), "{}", page("/"));
+    let found = page("/?q=the+%3Cheap%3E");
+    assert!(found.contains("<a href=\"http://site/heap#part\">About heap › Part</a>"), "{found}");
+    assert!(found.contains("value=\"the &lt;heap&gt;\"") && found.contains("10 of 900 passages"), "{found}");
+    let json = testing::web("GET", "/search?q=heap&limit=3").send();
+    assert_eq!(json.json::<Vec<Hit>>().expect("hits").len(), 3);
+    for (path, words) in [
+        ("/search?q=heap&limit=0", "goes from 1 to 100, not 0"),
+        ("/search?limit=3", "parameter `q` of the query: it is missing"),
+        ("/search?q=heap&limit=ten", "found `ten`"),
+    ] {
+        let refused = testing::web("GET", path).send();
+        assert_eq!(refused.status, 400, "{path}");
+        assert!(refused.text().expect("a problem").contains(words), "{path}");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn a_new_app_builds_and_runs() {
 
 #[test]
 fn every_template_passes_its_own_tests() {
-    for template in ["transform", "scrape", "embed"] {
+    for template in ["transform", "scrape", "web", "embed"] {
         let app = new_app(&format!("{template}-app"), template);
         // `--locked`: the lock file is the one that cargo itself would write.
         let mut cargo = Command::new("cargo");

@@ -145,7 +145,7 @@ impl Demo {
         }
         if !self.once {
             output::note(&format!(
-                "serving at http://{address} until Ctrl-C; try\n  curl -d '{{\"q\": \"what is a crate?\"}}' http://{address}/docs-search/search"
+                "the search page: http://{address}/docs-search/\nserving until Ctrl-C; try\n  curl 'http://{address}/docs-search/search?q=what+is+a+crate'\n  curl -d '{{\"q\": \"what is a crate?\"}}' http://{address}/docs-search/search"
             ));
         }
         Ok(Up { host, server, source })

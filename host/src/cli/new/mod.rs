@@ -77,7 +77,10 @@ impl New {
         let dir = quoted(&self.dir);
         let mut next = vec![format!("bireme build {dir}")];
         next.extend(self.template.preparation().map(str::to_owned));
-        next.push(format!("bireme run {dir}{}", self.template.first_call()));
+        next.extend(match self.template.first_call() {
+            Some(call) => vec![format!("bireme run {dir}{call}")],
+            None => vec![format!("bireme serve {dir}"), format!("curl http://127.0.0.1:8080/{name}/hello/Ada")],
+        });
         let manifest = quoted(&self.dir.join("Cargo.toml"));
         next.push(format!("cargo test --manifest-path {manifest}"));
         if json {

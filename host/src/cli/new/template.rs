@@ -11,6 +11,8 @@ pub enum Template {
     Scrape,
     /// Data in, data out: needs nothing else.
     Transform,
+    /// Answer HTTP requests: a page with a form, a route with JSON.
+    Web,
     /// Compare texts by a model's vectors.
     Embed,
 }
@@ -23,6 +25,7 @@ impl Template {
         match self {
             Self::Scrape => include_str!("../../../templates/scrape.rs"),
             Self::Transform => include_str!("../../../templates/transform.rs"),
+            Self::Web => include_str!("../../../templates/web.rs"),
             Self::Embed => include_str!("../../../templates/embed.rs"),
         }
     }
@@ -31,17 +34,19 @@ impl Template {
         match self {
             Self::Scrape => "Fetches pages and takes them apart",
             Self::Transform => "Takes texts apart",
+            Self::Web => "Answers HTTP requests",
             Self::Embed => "Finds the texts that mean what was asked",
         }
     }
 
-    /// Returns the first call, after `bireme run DIR`.
-    pub fn first_call(self) -> &'static str {
-        match self {
+    /// Returns the first call, after `bireme run DIR`; a web function is asked for its route instead.
+    pub fn first_call(self) -> Option<&'static str> {
+        Some(match self {
             Self::Scrape => "::title --url https://example.com/",
             Self::Transform => "::words --text \"a ship with two decks\"",
             Self::Embed => "::nearest --query \"a boat\" --texts '[\"a galley\", \"a tax form\"]'",
-        }
+            Self::Web => return None,
+        })
     }
 
     /// Returns what must be there before the first call.
@@ -103,8 +108,9 @@ mod tests {
         for template in Template::value_variants() {
             let source = template.source();
             assert!(source.lines().count() < 40, "{template:?}");
-            let call = template.first_call().split(' ').next().unwrap_or_default();
-            let function = format!("pub fn {}(", call.trim_start_matches("::"));
+            let call = template.first_call().unwrap_or("::hello");
+            let name = call.split(' ').next().unwrap_or_default();
+            let function = format!("pub fn {}(", name.trim_start_matches("::"));
             assert!(source.contains(&function), "{template:?} {function}");
             assert!(source.contains("#[test]"), "{template:?}");
         }

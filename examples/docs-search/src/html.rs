@@ -1,0 +1,102 @@
+//! The search page: one document without any asset, script or font from elsewhere.
+
+use std::fmt::Write;
+
+use bireme_sdk::web::escape;
+
+use crate::ranking::Hit;
+
+/// Words of a query that are shorter are not marked in the excerpts.
+const MARKED_LEN_MIN: usize = 3;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ground:#fbfaf8;--card:#fff;--text:#1d1f21;--soft:#63686e;--line:#e2dfd8;--accent:#a4441f;--mark:#ffe9a8}
+@media(prefers-color-scheme:dark){:root{--ground:#15171a;--card:#1d2024;--text:#e8e6e3;--soft:#9aa0a6;--line:#30343a;--accent:#ff9b6a;--mark:#5c4a12}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--ground);color:var(--text);font:16px/1.55 system-ui,sans-serif}
+main,header{max-width:46rem;margin:0 auto;padding:0 1.25rem}
+header{padding-top:clamp(1.5rem,6vh,4rem)}
+h1{font-size:1.35rem;font-weight:650;letter-spacing:-.01em;margin:0 0 .9rem}
+h1 a{color:inherit;text-decoration:none}
+form{display:flex;gap:.5rem}
+input,button{font:inherit;border-radius:.65rem;border:1px solid var(--line);padding:.7rem .95rem}
+input{flex:1;min-width:0;background:var(--card);color:inherit}
+button{background:var(--accent);border-color:var(--accent);color:var(--ground);font-weight:600;cursor:pointer}
+:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+p.note{color:var(--soft);font-size:.9rem;margin:.9rem 0 1.4rem}
+ol{list-style:none;margin:0;padding:0 0 4rem;display:grid;gap:.8rem}
+li{background:var(--card);border:1px solid var(--line);border-radius:.8rem;padding:1rem 1.15rem}
+h2{font-size:1.05rem;line-height:1.35;margin:0}
+h2 a{color:var(--accent);text-decoration:none}
+h2 a:hover{text-decoration:underline}
+.where{color:var(--soft);font-size:.82rem;overflow-wrap:anywhere;display:flex;gap:.75rem;justify-content:space-between}
+.excerpt{margin:.5rem 0 0;overflow-wrap:anywhere}
+mark{background:var(--mark);color:inherit;border-radius:.2rem;padding:0 .1em}";
+
+/// Writes the page for a query and what came of it; `note` stands below the box.
+pub fn page(q: &str, note: &str, hits: &[Hit]) -> String {
+    let (value, title) = (escape(q), if q.is_empty() { "Search".into() } else { escape(q) });
+    let autofocus = if q.is_empty() { " autofocus" } else { "" };
+    let mut html = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>{title} · docs-search</title><style>{STYLE}</style>\
+         <header><h1><a href=\"./\">docs-search</a></h1>\
+         <form role=search action=\"./\"><input type=search name=q value=\"{value}\" aria-label=\"Search the documentation\" \
+         placeholder=\"Ask in your own words\"{autofocus}><button>Search</button></form>\
+         <p class=note role=status>{}</p></header><main><ol>",
+        escape(note)
+    );
+    let words = words(q);
+    for hit in hits {
+        let heading = if hit.heading.is_empty() { hit.title.clone() } else { hit.heading.join(" › ") };
+        // Writing to a string does not fail.
+        let _ = write!(
+            html,
+            "<li><h2><a href=\"{}\">{}</a></h2><div class=where><span>{}</span><span>{:.2}</span></div><p class=excerpt>{}</p>",
+            escape(&hit.url),
+            escape(&heading),
+            escape(&hit.url),
+            hit.score,
+            marked(&hit.excerpt, &words)
+        );
+    }
+    html.push_str("</ol></main></html>");
+    html
+}
+
+fn words(q: &str) -> Vec<String> {
+    let words = q.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase);
+    words.filter(|word| word.chars().count() >= MARKED_LEN_MIN).collect()
+}
+
+/// Returns the excerpt as HTML, with the query's words marked.
+fn marked(excerpt: &str, words: &[String]) -> String {
+    let mut html = String::with_capacity(excerpt.len() + 64);
+    for piece in excerpt.split_inclusive(|c: char| !c.is_alphanumeric()) {
+        let word = piece.trim_end_matches(|c: char| !c.is_alphanumeric());
+        let (word, rest) = (escape(word), escape(&piece[word.len()..]));
+        if words.contains(&word.to_lowercase()) {
+            let _ = write!(html, "<mark>{word}</mark>{rest}");
+        } else {
+            html.push_str(&word);
+            html.push_str(&rest);
+        }
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_of_the_query_are_marked_and_everything_is_escaped() {
+        let words = words("the <Heap>, a stack");
+        assert_eq!(
+            marked("A <heap> is the stack's", &words),
+            "A &lt;<mark>heap</mark>&gt; is <mark>the</mark> <mark>stack</mark>&#39;s"
+        );
+        let page = page("\"><script>", "a & b", &[]);
+        assert!(page.contains("value=\"&quot;&gt;&lt;script&gt;\"") && page.contains("a &amp; b"), "{page}");
+    }
+}
