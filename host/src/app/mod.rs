@@ -7,6 +7,7 @@ pub mod build;
 pub mod capabilities;
 pub mod metadata;
 pub mod route;
+pub mod timetable;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::Exit;
 use super::{Global, output, shape, table, target};
 use crate::app::DescribedApp;
-use crate::app::metadata::FunctionInfo;
+use crate::app::metadata::{FunctionInfo, Schedule};
+use crate::app::timetable::Timetable;
 use crate::ids::AppName;
 use crate::limits::{Ceilings, RetryPolicy};
 use crate::sandbox::log::{NoLog, printable};
@@ -102,6 +104,9 @@ fn describe_function(app: &AppName, function: &FunctionInfo) -> String {
         rows.push(vec!["  limits".to_owned(), parts.join(", ")]);
     }
     let attributes = &function.attributes;
+    if let Some(schedule) = &attributes.schedule {
+        rows.push(vec!["  runs".to_owned(), runs(schedule)]);
+    }
     let mut may = Vec::new();
     if !attributes.outbound.is_empty() {
         may.push(format!("reach {}", attributes.outbound.join(", ")));
@@ -116,6 +121,19 @@ fn describe_function(app: &AppName, function: &FunctionInfo) -> String {
         rows.push(vec!["  may".to_owned(), may.join("; ")]);
     }
     text + "\n" + &table::plain(rows)
+}
+
+/// Says when the host calls it by itself, and when that is next.
+fn runs(schedule: &Schedule) -> String {
+    let now = Timestamp::now();
+    let next = Timetable::parse(schedule).ok().and_then(|table| Some(table.written(table.next_after(now, now)?)));
+    match (schedule, next) {
+        (Schedule::Cron(cron), Some(next)) => format!("at `{}` ({}), next {next}", cron.cron, cron.tz),
+        (Schedule::Cron(cron), None) => format!("at `{}` ({})", cron.cron, cron.tz),
+        (Schedule::Period(period), _) => {
+            format!("every {}, from the start of the host", duration(Duration::from_millis(period.period_ms)))
+        }
+    }
 }
 
 fn retries(policy: &RetryPolicy) -> Option<String> {

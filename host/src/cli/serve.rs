@@ -14,6 +14,7 @@ use super::log::StderrLog;
 use super::{Global, output, target};
 use crate::codes::Code;
 use crate::config::check_listen;
+use crate::dispatch::Scheduler;
 use crate::http::{Ingress, Serving};
 use crate::sandbox::log::Level;
 use crate::server::Host;
@@ -78,7 +79,9 @@ impl Serve {
             output::line(&format!("listening on http://{address}"));
         }
         let server = Serving::start(ingress, host.backend(true));
+        let scheduler = Scheduler::start(host.dispatcher.clone());
         signals.next().await;
+        drop(scheduler);
         let end = async {
             server.stop().await;
             host.shut_down().await;

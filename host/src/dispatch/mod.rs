@@ -6,15 +6,18 @@
 //! timeout; a call tree of the allowed depth always finishes, whatever else holds slots (`admission`).
 
 mod admission;
+mod agenda;
 mod dispatcher;
 mod ledger;
 mod map;
 mod retry;
+mod scheduler;
 mod suggest;
 mod web;
 
 pub use dispatcher::{Call, Dispatcher, Finished, LiveCall};
 pub use map::Map;
+pub use scheduler::Scheduler;
 pub use suggest::closest;
 pub use web::{Serving, WebCall};
 

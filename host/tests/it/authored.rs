@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::site::{Site, Told};
 use crate::support::{
     Guest, Output, Server, bireme, command, file, finish, finish_with, fresh_data, function, guest, shared_data,
+    wait_until,
 };
 
 const SECRET: &str = "s3cret-value";
@@ -250,4 +251,24 @@ fn configuration_is_given_to_all_apps_or_to_one() {
     let more = ["--secret", "API_KEY=x", "--config", "depth=7"];
     let server = Server::try_start(data.path(), &[Guest::Authored], &more).unwrap();
     assert_eq!(server.post("/authored/configured", "").json(), json!([7, null]));
+}
+
+#[test]
+fn a_scheduled_function_is_called_by_the_host() {
+    let data = fresh_data();
+    let mut server = Server::try_start(data.path(), &[Guest::Authored], &["--secret", "API_KEY=x"]).unwrap();
+    wait_until("two ticks are logged", || server.stderr().matches("authored::ticks info: tick").count() >= 2);
+    assert_eq!(server.stop(), 0);
+    assert!(!server.stderr().contains("authored::reports"), "{}", server.stderr());
+}
+
+#[test]
+fn inspect_shows_schedules_and_the_next_time() {
+    let inspected = bireme(&["inspect", guest(Guest::Authored)]).stdout;
+    assert!(inspected.contains("at `0 6 * * MON` (Europe/Stockholm), next 2"), "{inspected}");
+    assert!(inspected.contains("every 1s, from the start of the host"), "{inspected}");
+    let inspected = bireme(&["inspect", guest(Guest::Authored), "--json"]).json();
+    let functions = inspected["functions"].as_array().unwrap();
+    let reports = functions.iter().find(|function| function["name"] == "reports").unwrap();
+    assert_eq!(reports["attributes"]["schedule"], json!({ "cron": "0 6 * * MON", "tz": "Europe/Stockholm" }));
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{FunctionInfo, MetadataError};
 use crate::app::route::Route;
+use crate::app::timetable::Timetable;
 use crate::limits::{Ceilings, FunctionLimits, RetryPolicy, SECRETS_PER_FUNCTION_MAX};
 use crate::provisions::is_secret_name;
 
@@ -153,6 +154,13 @@ impl FunctionInfo {
             return Err(self.attribute("secrets", format!("`{name}` cannot be a secret's name")));
         }
         let required = self.input.get("required").and_then(|required| required.as_array());
+        if let Some(schedule) = &self.attributes.schedule {
+            Timetable::parse(schedule).map_err(|reason| self.attribute("schedule", reason))?;
+            if self.takes_bytes() {
+                let reason = "it takes bytes, and the schedule gives no input".to_owned();
+                return Err(self.attribute("schedule", reason));
+            }
+        }
         if self.attributes.schedule.is_some()
             && let Some(first) = required.and_then(|required| required.first())
         {

@@ -22,6 +22,7 @@ use super::serve::StopSignals;
 use super::{Global, output, serve, target};
 use crate::app::build::{BuildError, Building, Canceller, Profile};
 use crate::config::check_listen;
+use crate::dispatch::Scheduler;
 use crate::http::Serving;
 use crate::ids::AppName;
 use crate::sandbox::Program;
@@ -80,6 +81,7 @@ impl Dev {
         let address = ingress.address();
         host.own_listeners.insert(address);
         let server = Serving::start(ingress, host.backend(false));
+        let scheduler = Scheduler::start(host.dispatcher.clone());
         if global.json {
             output::line(&serde_json::json!({ "listening": address.to_string() }).to_string());
         } else {
@@ -123,6 +125,7 @@ impl Dev {
                 }
             };
         }
+        drop(scheduler);
         server.stop().await;
         host.shut_down().await;
         Ok(())

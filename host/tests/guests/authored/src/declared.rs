@@ -51,6 +51,17 @@ fn configured() -> Result<(u32, Option<String>)> {
     Ok((depth, config::find("title")?))
 }
 
+/// Is called by the host every second.
+#[function(schedule = period("1s"))]
+fn ticks(by: Option<u32>) -> u32 {
+    log::info!("tick");
+    by.unwrap_or(1)
+}
+
+/// Is called by the host on Monday mornings.
+#[function(schedule = cron("0 6 * * MON", tz = "Europe/Stockholm"))]
+fn reports() {}
+
 /// Fails twice, and is tried again at once.
 #[function(retries(max = 2, initial = "1ms", max_delay = "2ms"))]
 fn fails_twice() -> Result<u32> {

@@ -1,0 +1,154 @@
+//! When a scheduled function is due.
+//!
+//! Not here: running anything (`dispatch::scheduler`).
+//!
+//! On the day on which the clocks go forward, a time of day that is skipped is due when they have gone; on the day on which they
+//! go back, one that comes twice is due once. Patterns that run every minute or hour follow the time that passes.
+
+use std::time::Duration;
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::metadata::{CronSchedule, Schedule};
+
+/// The shortest and the longest time between two calls of a period.
+const PERIOD_MS: std::ops::RangeInclusive<u64> = 1_000..=30 * 24 * 3_600_000;
+
+/// A schedule, read.
+#[derive(Clone, Debug)]
+pub enum Timetable {
+    Cron { pattern: Box<Cron>, zone: TimeZone },
+    Period(Duration),
+}
+
+impl Timetable {
+    /// Reads a schedule. The error is a sentence about it.
+    pub fn parse(schedule: &Schedule) -> Result<Self, String> {
+        match schedule {
+            Schedule::Cron(CronSchedule { cron, tz }) => {
+                let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+                let pattern =
+                    parser.parse(cron).map_err(|error| format!("`{cron}` is no pattern of five fields: {error}"))?;
+                let zone = TimeZone::get(tz).map_err(|_| format!("there is no time zone `{tz}`"))?;
+                let table = Self::Cron { pattern: Box::new(pattern), zone };
+                // `0 0 31 2 *` is a pattern, and no day.
+                match table.next_after(Timestamp::now(), Timestamp::now()) {
+                    Some(_) => Ok(table),
+                    None => Err(format!("`{cron}` is never due")),
+                }
+            }
+            Schedule::Period(period) if PERIOD_MS.contains(&period.period_ms) => {
+                Ok(Self::Period(Duration::from_millis(period.period_ms)))
+            }
+            Schedule::Period(period) => Err(format!("{} ms is not from 1 s to 30 days", period.period_ms)),
+        }
+    }
+
+    /// Returns when it is due next, after `now`. A period is counted from `start`.
+    pub fn next_after(&self, now: Timestamp, start: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Cron { pattern, zone } => {
+                let next = pattern.find_next_occurrence(&now.to_zoned(zone.clone()), false).ok()?;
+                Some(next.timestamp()).filter(|next| *next > now)
+            }
+            Self::Period(period) => {
+                let period = SignedDuration::try_from(*period).ok()?;
+                let passed = now.duration_since(start).max(SignedDuration::ZERO);
+                let periods = i64::try_from(passed.as_nanos() / period.as_nanos()).ok()? + 1;
+                start.checked_add(SignedDuration::from_nanos_i128(period.as_nanos() * i128::from(periods))).ok()
+            }
+        }
+    }
+
+    /// Returns a time as people in the schedule's zone write it.
+    pub fn written(&self, time: Timestamp) -> String {
+        let zone = match self {
+            Self::Cron { zone, .. } => zone.clone(),
+            Self::Period(_) => TimeZone::UTC,
+        };
+        time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::metadata::PeriodSchedule;
+
+    fn cron(cron: &str, tz: &str) -> Result<Timetable, String> {
+        Timetable::parse(&Schedule::Cron(CronSchedule { cron: cron.into(), tz: tz.into() }))
+    }
+
+    /// The times that follow `from`, in the schedule's zone.
+    fn times(table: &Timetable, from: &str, count: usize) -> Vec<String> {
+        let start: Timestamp = from.parse().unwrap();
+        let times = std::iter::successors(Some(start), |time| table.next_after(*time, start));
+        times.skip(1).take(count).map(|time| table.written(time)).collect()
+    }
+
+    #[test]
+    fn a_pattern_is_read_in_its_time_zone() {
+        let mondays = cron("0 6 * * MON", "Europe/Stockholm").unwrap();
+        assert_eq!(times(&mondays, "2026-11-24T12:00:00Z", 2), ["2026-11-30 06:00:00 CET", "2026-12-07 06:00:00 CET"]);
+        let last_fridays = cron("30 17 * * FRI#L", "UTC").unwrap();
+        assert_eq!(times(&last_fridays, "2026-11-24T12:00:00Z", 1), ["2026-11-27 17:30:00 UTC"]);
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_skip_is_due_once_they_have() {
+        let nights = cron("30 2 * * *", "Europe/Stockholm").unwrap();
+        assert_eq!(
+            times(&nights, "2026-03-28T00:00:00Z", 3),
+            ["2026-03-28 02:30:00 CET", "2026-03-29 03:00:00 CEST", "2026-03-30 02:30:00 CEST"]
+        );
+    }
+
+    #[test]
+    fn a_time_that_comes_twice_is_due_once() {
+        let nights = cron("30 2 * * *", "Europe/Stockholm").unwrap();
+        let times = times(&nights, "2026-10-24T12:00:00Z", 2);
+        assert_eq!(times, ["2026-10-25 02:30:00 CEST", "2026-10-26 02:30:00 CET"]);
+    }
+
+    #[test]
+    fn every_half_hour_follows_the_time_that_passes() {
+        let halves = cron("*/30 * * * *", "Europe/Stockholm").unwrap();
+        let times = times(&halves, "2026-10-25T00:00:00Z", 5);
+        assert_eq!(
+            times,
+            [
+                "2026-10-25 02:30:00 CEST",
+                "2026-10-25 02:00:00 CET",
+                "2026-10-25 02:30:00 CET",
+                "2026-10-25 03:00:00 CET",
+                "2026-10-25 03:30:00 CET"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_period_keeps_its_step_however_late_it_is_asked() {
+        let table = Timetable::parse(&Schedule::Period(PeriodSchedule { period_ms: 900_000 })).unwrap();
+        let start: Timestamp = "2026-11-24T12:00:07Z".parse().unwrap();
+        let check = |now: &str| table.written(table.next_after(now.parse().unwrap(), start).unwrap());
+        assert_eq!(check("2026-11-24T12:00:07Z"), "2026-11-24 12:15:07 UTC");
+        assert_eq!(check("2026-11-24T12:15:07Z"), "2026-11-24 12:30:07 UTC");
+        assert_eq!(check("2026-11-24T14:50:00Z"), "2026-11-24 15:00:07 UTC");
+        // A clock that was set back.
+        assert_eq!(check("2026-11-24T11:00:00Z"), "2026-11-24 12:15:07 UTC");
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_refused() {
+        assert!(cron("0 6 * *", "UTC").unwrap_err().contains("no pattern of five fields"));
+        assert!(cron("0 0 6 * * MON", "UTC").unwrap_err().contains("no pattern of five fields"));
+        assert!(cron("0 25 * * *", "UTC").is_err());
+        assert_eq!(cron("0 6 * * *", "Europe/Stokholm").unwrap_err(), "there is no time zone `Europe/Stokholm`");
+        assert_eq!(cron("0 0 31 2 *", "UTC").unwrap_err(), "`0 0 31 2 *` is never due");
+        let often = Schedule::Period(PeriodSchedule { period_ms: 10 });
+        assert!(Timetable::parse(&often).is_err());
+    }
+}
