@@ -14,7 +14,7 @@ fi
 bireme=$(realpath "$bireme")
 work=$(mktemp -d)
 host_pid=
-# shellcheck disable=SC2329
+# Called by the trap.
 clean_up() {
     if [[ -n $host_pid ]]; then kill "$host_pid" 2>/dev/null && wait "$host_pid" || true; fi
     rm -rf "$work"
@@ -63,7 +63,7 @@ try 'test result: ok. 1 passed' cargo test --manifest-path words/Cargo.toml
 try '"longest":"decks"' bireme run words::words --text 'a ship with two decks'
 
 printf '\n$ bireme serve &\n'
-bireme serve --listen 127.0.0.1:0 >serve.out 2>serve.err &
+"$bireme" serve --listen 127.0.0.1:0 >serve.out 2>serve.err &
 host_pid=$!
 for _ in $(seq 200); do
     if grep -q '^listening on ' serve.out; then break; fi
