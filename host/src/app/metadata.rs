@@ -290,6 +290,8 @@ mod tests {
         assert!(error.contains("`f` and `g`") && error.contains("`GET /a/{c}`"), "{error}");
         assert!(two("GET /a/{b}", "POST /a/{c}").is_ok());
         assert!(matches!(document(&function("f", "GET")), Err(MetadataError::Shape(_))));
+        let scheduled = function("f", "GET /").replace(r#"/"}"#, r#"/","schedule":{"period_ms":60000}}"#);
+        assert!(matches!(document(&scheduled), Err(MetadataError::Attribute { attribute: "schedule", .. })));
         let stock = Metadata::of_stock_component(AppName::new("s").unwrap());
         assert_eq!(Metadata::parse(&serde_json::to_vec(&stock).unwrap()).unwrap(), stock);
     }

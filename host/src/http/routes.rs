@@ -147,7 +147,8 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
 }
 
 /// Refuses what a page of another site makes a browser send: such a request needs no leave of ours to be sent, and carries a
-/// loopback `Host`. Programs send none of these headers.
+/// loopback `Host`. Nor may a page of this host use the control API: every page here is some app's, and apps are not trusted.
+/// Programs send none of these headers.
 fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -158,6 +159,12 @@ fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
     let cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     if foreign || cross_site {
         let detail = "pages of other origins cannot call this host";
+        return Err(Problem::new(Code::ForeignOrigin, detail));
+    }
+    let is_page =
+        headers.contains_key(header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site != "none");
+    if is_page && request.uri().path().starts_with("/api/") {
+        let detail = "pages cannot use the control API: those of this host are its apps' own";
         return Err(Problem::new(Code::ForeignOrigin, detail));
     }
     Ok(())
@@ -225,6 +232,21 @@ mod tests {
         for foreign in ["null", "http://127.0.0.1:9090", "https://127.0.0.1:8080", "http://evil.example"] {
             assert!(!check(foreign, None), "{foreign}");
         }
+    }
+
+    #[test]
+    fn the_control_api_is_for_programs_and_for_whoever_types_its_address() {
+        let check = |path: &str, name: &'static str, value: &str| {
+            let mut request = Request::builder().uri(path).body(()).unwrap();
+            request.headers_mut().insert(header::HOST, HeaderValue::from_static("127.0.0.1:8080"));
+            request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
+            check_origin(&request).is_ok()
+        };
+        assert!(!check("/api/v1/apps", "sec-fetch-site", "same-origin"));
+        assert!(!check("/api/v1/apps", "origin", "http://127.0.0.1:8080"));
+        assert!(check("/api/v1/apps", "sec-fetch-site", "none"));
+        assert!(check("/api/v1/apps", "user-agent", "curl"));
+        assert!(check("/docs-search/search", "sec-fetch-site", "same-origin"));
     }
 
     #[test]

@@ -483,47 +483,48 @@ fn help_of_new() {
     check_help(
         &["new"],
         expect![[r#"
-        Write a new app that builds and passes its own test
+            Write a new app that builds and passes its own test
 
-        Usage: bireme new [OPTIONS] <DIR>
+            Usage: bireme new [OPTIONS] <DIR>
 
-        Arguments:
-          <DIR>
-                  Where it goes: a directory that is empty or does not exist yet
+            Arguments:
+              <DIR>
+                      Where it goes: a directory that is empty or does not exist yet
 
-        Options:
-              --data <DIR>
-                  Keep everything (database, models, compiled code) under DIR rather than in the home
-                  directory
+            Options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
 
-                  [env: BIREME_DATA=]
+                      [env: BIREME_DATA=]
 
-              --template <TEMPLATE>
-                  What it starts from
+                  --template <TEMPLATE>
+                      What it starts from
 
-                  Possible values:
-                  - scrape:    Fetch pages over HTTP, from the origins that are declared
-                  - transform: Data in, data out: needs nothing else
-                  - embed:     Compare texts by a model's vectors
+                      Possible values:
+                      - scrape:    Fetch pages over HTTP, from the origins that are declared
+                      - transform: Data in, data out: needs nothing else
+                      - web:       Answer HTTP requests: a page with a form, a route with JSON
+                      - embed:     Compare texts by a model's vectors
 
-                  [default: transform]
+                      [default: transform]
 
-              --json
-                  Print JSON for programs instead of text for people
+                  --json
+                      Print JSON for programs instead of text for people
 
-              --name <NAME>
-                  The app's name, if not the directory's
+                  --name <NAME>
+                      The app's name, if not the directory's
 
-          -v, --verbose
-                  Say more about what the host does
+              -v, --verbose
+                      Say more about what the host does
 
-          -h, --help
-                  Print help (see a summary with '-h')
+              -h, --help
+                      Print help (see a summary with '-h')
 
-        Examples:
-          bireme new pages --template scrape
-          bireme new .
-    "#]],
+            Examples:
+              bireme new pages --template scrape
+              bireme new .
+        "#]],
     );
 }
 

@@ -153,6 +153,10 @@ impl FunctionInfo {
             let name: String = name.chars().take(80).collect();
             return Err(self.attribute("secrets", format!("`{name}` cannot be a secret's name")));
         }
+        if self.attributes.route.is_some() && self.attributes.schedule.is_some() {
+            let reason = "a web function answers requests, and a schedule calls functions by their name";
+            return Err(self.attribute("schedule", reason.to_owned()));
+        }
         let required = self.input.get("required").and_then(|required| required.as_array());
         if let Some(schedule) = &self.attributes.schedule {
             Timetable::parse(schedule).map_err(|reason| self.attribute("schedule", reason))?;
