@@ -201,7 +201,7 @@ fn whole_of(request: &mut Request, media_types: &[&str]) -> Result<Vec<u8>, Prob
     let said = request.header("content-type").unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let fits = |known: &&str| essence == **known || (known.starts_with('+') && essence.ends_with(*known));
-    if !media_types.is_empty() && !essence.is_empty() && !media_types.iter().any(|known| fits(&known)) {
+    if !media_types.is_empty() && !essence.is_empty() && !media_types.iter().any(fits) {
         let message = format!("the body is `{essence}`, and `{}` is expected", media_types[0]);
         return Err(Problem::new(415, message).with_code("unsupported-media-type"));
     }

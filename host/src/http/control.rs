@@ -288,6 +288,6 @@ impl From<DeployError> for Problem {
         let causes = anyhow::Error::from(error);
         let detail = causes.to_string();
         let causes = causes.chain().skip(1).map(ToString::to_string).filter(|cause| *cause != detail).collect();
-        Self { causes, member, ..Self::new(code, detail) }
+        Self { causes, member: member.map(Box::new), ..Self::new(code, detail) }
     }
 }

@@ -17,9 +17,9 @@ pub struct Problem {
     pub code: Code,
     pub detail: String,
     pub causes: Vec<String>,
-    pub allow: Option<String>,
-    /// A member of its own in the document.
-    pub member: Option<(&'static str, serde_json::Value)>,
+    pub allow: Option<Box<str>>,
+    /// A member of its own in the document. Few have one, so it is kept out of line.
+    pub member: Option<Box<(&'static str, serde_json::Value)>>,
 }
 
 impl Problem {
@@ -39,7 +39,7 @@ impl Problem {
     pub fn method(allow: impl Into<String>) -> Self {
         let allow = allow.into();
         let detail = format!("this path takes {allow}");
-        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
+        Self { allow: Some(allow.into()), ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
     /// Returns the response, of type `application/problem+json`.
@@ -57,7 +57,7 @@ impl Problem {
         if !self.causes.is_empty() {
             body["causes"] = json!(self.causes);
         }
-        if let Some((name, value)) = self.member {
+        if let Some((name, value)) = self.member.map(|member| *member) {
             body[name] = value;
         }
         let mut response = Response::new(whole(body.to_string()));

@@ -24,7 +24,7 @@ impl Route {
         };
         if !METHODS.contains(&method) {
             let upper = method.to_ascii_uppercase();
-            let meant = METHODS.contains(&upper.as_str()).then(|| format!("; write `{upper}`")).unwrap_or_default();
+            let meant = if METHODS.contains(&upper.as_str()) { format!("; write `{upper}`") } else { String::new() };
             return Err(wrong(&format!("there is no method `{method}`{meant}; there are {}", METHODS.join(", "))));
         }
         let Some(path) = path.strip_prefix('/') else {
