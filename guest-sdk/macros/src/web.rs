@@ -102,16 +102,16 @@ pub fn expand(function: &ItemFn, web: &WebAttributes, signature: &Signature) -> 
     let types: Vec<_> = parameters.iter().map(|parameter| &parameter.of).collect();
     let private = quote!(::bireme_sdk::__private::web);
     let sources: Vec<_> =
-        types.iter().map(|of| quote_spanned!(of.span()=> <#of as #private::Parameter>::SOURCE)).collect();
+        types.iter().map(|of| quote_spanned!(of.span()=> <#of as ::bireme_sdk::web::Parameter>::SOURCE)).collect();
     let checks = names.iter().zip(&sources).zip(&types).filter_map(|((name, source), of)| {
         let check = if web.route.parameters.contains(name) {
-            quote!(check_path)
+            quote_spanned!(of.span()=> ::bireme_sdk::__private::web::check_path)
         } else if matches!(web.route.method.as_str(), "GET" | "HEAD") {
-            quote!(check_body)
+            quote_spanned!(of.span()=> ::bireme_sdk::__private::web::check_body)
         } else {
             return None;
         };
-        Some(quote_spanned!(of.span()=> const _: () = #private::#check(#source);))
+        Some(quote_spanned!(of.span()=> const _: () = #check(#source);))
     });
     let takes = types.iter().zip(&names).zip(&locals).map(|((of, name), local)| {
         quote_spanned! {of.span()=>
@@ -128,7 +128,9 @@ pub fn expand(function: &ItemFn, web: &WebAttributes, signature: &Signature) -> 
     let returned = signature.returned.whole();
     let respond = quote_spanned!(returned.span()=> <#returned as #private::Respond>::respond(value));
     let schema = quote_spanned!(returned.span()=> <#returned as #private::Respond>::schema());
-    let reads = quote_spanned!(ident.span()=> const _: () = #private::check_reads(&[#(#sources),*]););
+    let reads = quote_spanned! {ident.span()=>
+        const _: () = ::bireme_sdk::__private::web::check_reads(&[#(#sources),*]);
+    };
     let (app, attributes) = (expansion::app(), expansion::declared(&web.attributes));
     quote! {
         const _: () = {
