@@ -69,16 +69,21 @@ impl Exit {
             let print = if self.is_after_records { output::note } else { output::line };
             print(&document.to_string());
         } else {
-            // Guests and files have a part in these texts; a terminal must not obey it.
-            let note = |text: String| text.lines().for_each(|line| output::note(&printable(line)));
-            note(format!("error[{}]: {}", self.code, self.message));
-            self.causes.iter().for_each(|cause| note(format!("  caused by: {cause}")));
-            self.hint.iter().for_each(|hint| note(format!("  hint: {hint}")));
-            if self.code.has_more_to_say() {
-                note(format!("  more: bireme explain {}", self.code));
-            }
+            self.tell();
         }
         ExitCode::from(self.code.exit_status())
+    }
+
+    /// Says what happened, for people.
+    pub fn tell(&self) {
+        // Guests and files have a part in these texts; a terminal must not obey it.
+        let note = |text: String| text.lines().for_each(|line| output::note(&printable(line)));
+        note(format!("error[{}]: {}", self.code, self.message));
+        self.causes.iter().for_each(|cause| note(format!("  caused by: {cause}")));
+        self.hint.iter().for_each(|hint| note(format!("  hint: {hint}")));
+        if self.code.has_more_to_say() {
+            note(format!("  more: bireme explain {}", self.code));
+        }
     }
 
     fn of_error(code: Code, error: &dyn std::error::Error) -> Self {
@@ -138,11 +143,16 @@ macro_rules! from_error {
 from_error! {
     std::io::Error => Io,
     ConfigError => Config,
-    crate::app::build::BuildError => BuildFailed,
     crate::app::ComponentError => BadComponent,
     crate::app::metadata::MetadataError => BadMetadata,
     SandboxError => Sandbox,
     crate::store::StoreError => Store,
+}
+
+impl From<crate::app::build::BuildError> for Exit {
+    fn from(error: crate::app::build::BuildError) -> Self {
+        Self::of_error(error.code(), &error)
+    }
 }
 
 impl From<super::sdk::SdkError> for Exit {

@@ -19,8 +19,8 @@ const LINES_WAITING_MAX: usize = 4_096;
 /// Prints lines of at least one level. Dropping it prints what waits.
 pub struct StderrLog {
     least: Level,
-    /// Whether failures of calls are told; a command that runs one call says so itself.
-    tells_failures: bool,
+    /// Whether failures of calls are told, and each line's version; a command that runs one call says both itself.
+    is_of_server: bool,
     lines: Option<SyncSender<String>>,
     shared: Arc<Shared>,
     printer: Mutex<Option<JoinHandle<()>>>,
@@ -38,12 +38,12 @@ impl StderrLog {
         Self::start(least, false)
     }
 
-    /// Prints what guests write, and why their calls failed.
-    pub fn with_failures(least: Level) -> Arc<Self> {
+    /// Prints what guests write and which version of them, and why their calls failed.
+    pub fn of_server(least: Level) -> Arc<Self> {
         Self::start(least, true)
     }
 
-    fn start(least: Level, tells_failures: bool) -> Arc<Self> {
+    fn start(least: Level, is_of_server: bool) -> Arc<Self> {
         let (lines, queue) = sync_channel(LINES_WAITING_MAX);
         let shared = Arc::new(Shared::default());
         let printer = std::thread::Builder::new().name("log".into()).spawn({
@@ -55,7 +55,7 @@ impl StderrLog {
             Ok(printer) => (Some(lines), Some(printer)),
             Err(_) => (None, None),
         };
-        Arc::new(Self { least, tells_failures, lines, shared, printer: Mutex::new(printer) })
+        Arc::new(Self { least, is_of_server, lines, shared, printer: Mutex::new(printer) })
     }
 
     /// Keeps lines from tearing a progress bar, from now on this one.
@@ -67,12 +67,17 @@ impl StderrLog {
 
 impl LogSink for StderrLog {
     fn line(&self, line: &Line<'_>) {
-        if line.level < self.least || (line.source == Source::System && !self.tells_failures) {
+        if line.level < self.least || (line.source == Source::System && !self.is_of_server) {
             return;
         }
-        let mut text = match line.source {
-            Source::Log | Source::System => format!("{} {}: {}", line.function, line.level.as_str(), line.message),
-            Source::Stdout | Source::Stderr => format!("{}: {}", line.function, line.message),
+        let mut text = line.function.to_string();
+        if self.is_of_server {
+            // Versions come and go while it runs.
+            text += &format!("@{}", line.version);
+        }
+        text += &match line.source {
+            Source::Log | Source::System => format!(" {}: {}", line.level.as_str(), line.message),
+            Source::Stdout | Source::Stderr => format!(": {}", line.message),
         };
         for (key, value) in line.fields {
             text += &format!(" {key}={value}");

@@ -42,7 +42,7 @@ impl Serve {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let listen = check_listen(self.listen)?;
         let config = self.given.config(global)?;
-        let host = Host::build(config, StderrLog::with_failures(Level::Info))?;
+        let host = Host::build(config, StderrLog::of_server(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
         host.store.open_now()?;
         host.logs.keep_in(&host.config.directories.data)?;

@@ -79,11 +79,16 @@ codes! {
     MapFailed = "map-failed", exit 1: "some inputs of a map failed";
     MemoryLimit = "memory-limit", exit 1, http 502: "the function asked for more memory than its limit";
     MethodNotAllowed = "method-not-allowed", exit 1, http 405: "the path is there, the method is not";
+    NoComponent = "no-component", exit 1: "the crate builds no component, or several";
+    NoCrate = "no-crate", exit 2: "the directory holds no Cargo.toml";
     NoDocs = "no-docs", exit 1: "the demo found no documentation to index";
     NoHost = "no-host", exit 69: "no host answers at the address";
     NoModelSource = "no-model-source", exit 69: "no source of a model could be reached";
     NoRollback = "no-rollback", exit 1, http 409: "the app has no earlier version to go back to";
+    NoSdk = "no-sdk", exit 1: "the app cannot find `bireme-sdk`";
+    NoTarget = "no-target", exit 1: "Rust's target for guests is missing and could not be added";
     NotAccepted = "not-accepted", exit 1, http 409: "the version may do more than the one before, which nobody accepted";
+    NotForWasm = "not-for-wasm", exit 1: "a dependency does not build for WebAssembly";
     NotFound = "not-found", exit 4, http 404: "nothing is served at this path";
     NothingToIndex = "nothing-to-index", exit 1: "the demo's pages hold no text";
     OutputTooLarge = "output-too-large", exit 1, http 502: "the function's output is over its limit";
@@ -94,6 +99,7 @@ codes! {
     TakesNoDeployments = "takes-no-deployments", exit 1, http 409: "the host serves what it was started with";
     Terminal = "terminal", exit 1, http 500: "the function returned an error that no retry mends";
     Timeout = "timeout", exit 5, http 504: "the deadline passed before the call ended";
+    Toolchain = "toolchain", exit 1: "Rust, or what it needs, is missing or too old";
     Unavailable = "unavailable", exit 69, http 503: "the host could not do its part of the call";
     UnknownApp = "unknown-app", exit 4, http 404: "no such app is at the path given, or on the host";
     UnknownFunction = "unknown-function", exit 4, http 404: "the app has no function of that name";

@@ -10,6 +10,7 @@ mod answering;
 mod body;
 mod control;
 mod ingress;
+mod last;
 mod lines;
 mod problem;
 mod routes;
@@ -23,6 +24,7 @@ use crate::dispatch::Dispatcher;
 use crate::logs::Logs;
 
 pub use ingress::{Ingress, Serving};
+pub use last::LastCall;
 
 /// What the paths lead to.
 #[derive(Clone)]
@@ -31,4 +33,6 @@ pub struct Backend {
     pub logs: Arc<Logs>,
     /// None on a host whose apps come from elsewhere (`bireme dev`).
     pub deployments: Option<Arc<Deployments>>,
+    /// Where calls of functions are noted, if anybody wants to make the last one again.
+    pub last_call: Option<Arc<LastCall>>,
 }

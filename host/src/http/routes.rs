@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
-use super::Backend;
 use super::body::{RequestBodies, ResponseBody, whole};
 use super::control::Control;
 use super::problem::Problem;
 use super::web;
+use super::{Backend, LastCall};
 use crate::call::{JSON, Payload, Receipt};
 use crate::codes::Code;
 use crate::dispatch::{Call, Dispatcher, Program};
@@ -26,14 +26,15 @@ pub struct Routes {
     dispatcher: Arc<Dispatcher>,
     control: Control,
     bodies: Arc<RequestBodies>,
+    last_call: Option<Arc<LastCall>>,
 }
 
 impl Routes {
     /// `closing` turns true when the server is about to end.
     pub fn new(backend: Backend, closing: watch::Receiver<bool>) -> Self {
         let bodies = Arc::new(RequestBodies::new());
-        let dispatcher = backend.dispatcher.clone();
-        Self { dispatcher, control: Control::new(backend, bodies.clone(), closing), bodies }
+        let (dispatcher, last_call) = (backend.dispatcher.clone(), backend.last_call.clone());
+        Self { dispatcher, last_call, control: Control::new(backend, bodies.clone(), closing), bodies }
     }
 
     /// Answers one request.
@@ -85,6 +86,9 @@ impl Routes {
         let content_type = media_type(request.headers(), spec.takes_bytes)?;
         let body = self.bodies.read(request, bytes_max, "the function's input limit").await?;
         let input = Payload { content_type, data: body.bytes.clone() };
+        if let Some(last) = &self.last_call {
+            last.keep(spec.name.clone(), input.clone());
+        }
         let version = program.version().clone();
         let finished = self.dispatcher.call(Call { program, function, input, depth: 0, deadline_max: None }).await;
 

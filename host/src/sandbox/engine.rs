@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
+use super::incremental::FunctionCache;
 use crate::limits::{self, Ceilings};
 
 /// Core instances that one component may take: the module, wit-component's shims, and what linkers of other languages add.
@@ -25,11 +26,18 @@ pub struct EngineConfig {
     pub ceilings: Ceilings,
     /// Whether freed memories are reset by scanning their page tables (Linux 6.7) rather than by unmapping.
     pub pagemap_scan: bool,
+    /// Whether compiled functions are kept in memory, so that the next version of an app is compiled where it differs.
+    pub is_incremental: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { instances_max: limits::INSTANCES_DEFAULT, ceilings: Ceilings::default(), pagemap_scan: true }
+        Self {
+            instances_max: limits::INSTANCES_DEFAULT,
+            ceilings: Ceilings::default(),
+            pagemap_scan: true,
+            is_incremental: false,
+        }
     }
 }
 
@@ -56,7 +64,13 @@ impl TickingEngine {
         let instances_max = instances_carried(config.instances_max, mappings_max());
         let pool_mode =
             if config.pagemap_scan && kernel_has_pagemap_scan() { PoolMode::PagemapScan } else { PoolMode::Decommit };
-        let engine = Engine::new(&engine_config(instances_max, pool_mode, &config.ceilings))?;
+        let engine = {
+            let mut settings = engine_config(instances_max, pool_mode, &config.ceilings);
+            if config.is_incremental {
+                settings.enable_incremental_compilation(Arc::new(FunctionCache::default()))?;
+            }
+            Engine::new(&settings)?
+        };
 
         let stop = Arc::new(AtomicBool::new(false));
         let ticker = std::thread::Builder::new().name("epoch".into()).spawn({

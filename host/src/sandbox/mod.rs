@@ -16,6 +16,7 @@ mod clock;
 mod engine;
 mod exchange;
 mod imports;
+mod incremental;
 mod invoke;
 mod limiter;
 pub mod log;

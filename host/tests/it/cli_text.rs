@@ -536,7 +536,8 @@ fn help_of_dev() {
             Serve an app while it is edited: every save is built and swapped in between two requests.
 
             The last good version answers until then; the header `bireme-version` says which one did. Type r to
-            build again, t to run the app's own tests, q to quit, each with Enter.
+            build again, c to call the last input again, t to run the app's own tests, q to quit, each with
+            Enter.
 
             Usage: bireme dev [OPTIONS] <APP>
 

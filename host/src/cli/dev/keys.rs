@@ -3,12 +3,17 @@
 use tokio::sync::mpsc;
 
 /// A command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
     Rebuild,
+    /// Calls the last input again, or this one: a function and, behind it, its input.
+    Call(String),
     Test,
     Quit,
 }
+
+/// Said once the loop listens.
+pub const HELP: &str = "r builds again, c calls the last input again (or: c FUNCTION INPUT), t runs the tests, q quits";
 
 /// Commands as they come.
 pub struct Keys(mpsc::Receiver<Key>);
@@ -32,11 +37,13 @@ pub fn read() -> Keys {
 }
 
 fn parse(line: &str) -> Option<Key> {
-    match line.trim() {
+    let line = line.trim();
+    match line {
         "r" => Some(Key::Rebuild),
         "t" => Some(Key::Test),
         "q" => Some(Key::Quit),
-        _ => None,
+        "c" => Some(Key::Call(String::new())),
+        _ => line.strip_prefix("c ").map(|input| Key::Call(input.trim().to_owned())),
     }
 }
 
@@ -57,8 +64,10 @@ mod tests {
     #[test]
     fn a_letter_is_a_command() {
         assert_eq!(
-            ["r", " q ", "t", "x", ""].map(parse),
-            [Some(Key::Rebuild), Some(Key::Quit), Some(Key::Test), None, None]
+            ["r", " q ", "t", "x", "", "call"].map(parse),
+            [Some(Key::Rebuild), Some(Key::Quit), Some(Key::Test), None, None, None]
         );
+        let call = |input: &str| Some(Key::Call(input.to_owned()));
+        assert_eq!(["c", "c  words {} "].map(parse), [call(""), call("words {}")]);
     }
 }

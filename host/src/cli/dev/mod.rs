@@ -3,6 +3,7 @@
 //! One task decides what happens next (build, serve, cancel); cargo runs on a thread of its own, and changes and keys come in over
 //! channels. The last good version serves until the next one is ready, and a build is cancelled by a newer save.
 
+mod again;
 mod keys;
 mod watch;
 
@@ -12,7 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde_json::json;
 
+use self::again::Again;
 use self::keys::{Key, Keys};
 use self::watch::Watch;
 use super::exit::Exit;
@@ -20,19 +23,19 @@ use super::given::Given;
 use super::log::StderrLog;
 use super::serve::StopSignals;
 use super::{Global, output, serve, target};
-use crate::app::build::{BuildError, Building, Canceller, Profile};
+use crate::app::build::{BuildError, Building, Canceller, Profile, Toolchain};
+use crate::call::micros;
 use crate::config::check_listen;
 use crate::dispatch::Scheduler;
-use crate::http::Serving;
-use crate::ids::AppName;
+use crate::http::{Backend, Serving};
 use crate::sandbox::Program;
 use crate::sandbox::log::Level;
 use crate::server::Host;
 
 /// Serve an app while it is edited: every save is built and swapped in between two requests.
 ///
-/// The last good version answers until then; the header `bireme-version` says which one did. Type r to build again, t to run the
-/// app's own tests, q to quit, each with Enter.
+/// The last good version answers until then; the header `bireme-version` says which one did. Type r to build again, c to call
+/// the last input again, t to run the app's own tests, q to quit, each with Enter.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme dev examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
@@ -72,7 +75,8 @@ impl Dev {
         // Each save makes other code: what is compiled here is not worth keeping.
         let artifacts = tempfile::tempdir()?;
         config.directories.artifacts = artifacts.path().to_owned();
-        let host = Host::build(config, StderrLog::with_failures(Level::Info))?;
+        config.engine.is_incremental = true;
+        let host = Host::build(config, StderrLog::of_server(Level::Info))?;
         host.store.open_now()?;
         let mut inputs =
             Inputs { watch: Watch::start(&self.app)?, keys: keys::read(), signals: StopSignals::listen()? };
@@ -80,81 +84,123 @@ impl Dev {
         let ingress = serve::bind(listen).await?;
         let address = ingress.address();
         host.own_listeners.insert(address);
-        let server = Serving::start(ingress, host.backend(false));
+        let mut again = Again::default();
+        let backend = Backend { last_call: Some(again.last.clone()), ..host.backend(false) };
+        let server = Serving::start(ingress, backend);
         let scheduler = Scheduler::start(host.dispatcher.clone());
         if global.json {
-            output::line(&serde_json::json!({ "listening": address.to_string() }).to_string());
+            output::line(&json!({ "listening": address.to_string() }).to_string());
         } else {
             output::line(&format!("listening on http://{address}"));
-            output::note("r builds again, t runs the tests, q quits");
+            output::note(keys::HELP);
         }
 
-        let mut live: Option<Arc<Program>> = None;
+        let mut session = Session { app: self.app, address, is_json: global.json, toolchain: None, live: None };
         let mut event = Event::Changed;
         loop {
             event = match event {
                 Event::Stop | Event::Key(Key::Quit) => break,
                 Event::Key(Key::Test) => {
-                    self.test(&mut inputs.signals).await;
+                    session.test(&mut inputs.signals).await;
                     inputs.next().await
                 }
-                Event::Changed | Event::Key(Key::Rebuild) => {
-                    inputs.watch.settle().await;
-                    let started = Instant::now();
-                    match self.build(&mut inputs).await {
-                        Ended::Cancelled(event) => event,
-                        Ended::Failed(error) => {
-                            output::note(&match &live {
-                                Some(program) => format!("{error}; version {} goes on serving", program.version()),
-                                None => format!("{error}; waiting for a change"),
-                            });
-                            inputs.next().await
+                Event::Key(Key::Call(typed)) => {
+                    match &session.live {
+                        Some(program) => {
+                            again.call(&host.dispatcher, program, &typed).unwrap_or_else(|exit| exit.tell());
                         }
-                        Ended::Built(component) => {
-                            let built = started.elapsed();
-                            match swap(&host, &component, live.as_ref()).await {
-                                Ok(program) => {
-                                    announce(&program, address, built, started.elapsed() - built, live.is_none());
-                                    live = Some(program);
-                                }
-                                Err(exit) => output::note(&format!("error[{}]: {}", exit.code, exit.message)),
-                            }
-                            inputs.next().await
-                        }
+                        None => output::note("nothing is built yet"),
                     }
+                    inputs.next().await
                 }
+                Event::Key(Key::Rebuild) => {
+                    session.toolchain = None;
+                    session.turn(&host, &mut inputs).await
+                }
+                Event::Changed => session.turn(&host, &mut inputs).await,
             };
         }
-        drop(scheduler);
+        drop((scheduler, again));
         server.stop().await;
         host.shut_down().await;
         Ok(())
     }
+}
+
+/// One app under edit.
+struct Session {
+    app: PathBuf,
+    address: SocketAddr,
+    is_json: bool,
+    /// Found once; anew after a failure, which may have been its own.
+    toolchain: Option<Toolchain>,
+    /// The last good version.
+    live: Option<Arc<Program>>,
+}
+
+impl Session {
+    /// Builds what was saved and puts it in the place of what is live. Returns what comes next.
+    async fn turn(&mut self, host: &Host, inputs: &mut Inputs) -> Event {
+        inputs.watch.settle().await;
+        let started = Instant::now();
+        match self.build(inputs).await {
+            Ended::Cancelled(event) => return event,
+            Ended::Failed(error) => self.tell_failure(error.into()),
+            Ended::Built(component) => {
+                let built = started.elapsed();
+                match swap(host, &component, self.live.as_ref()).await {
+                    Ok(program) => self.announce(program, built, started.elapsed() - built),
+                    Err(exit) => self.tell_failure(exit),
+                }
+            }
+        }
+        inputs.next().await
+    }
 
     /// Runs cargo until it ends or something makes its work worthless.
-    async fn build(&self, inputs: &mut Inputs) -> Ended {
-        let dir = self.app.clone();
-        let building = match super::blocking(move || Building::start(&dir, Profile::Edit)).await {
-            Ok(building) => building,
+    async fn build(&mut self, inputs: &mut Inputs) -> Ended {
+        let (dir, toolchain) = (self.app.clone(), self.toolchain.take());
+        let started = super::blocking(move || {
+            let toolchain = toolchain.map_or_else(|| Toolchain::of(&dir), Ok)?;
+            Ok((Building::start(&toolchain, &dir, Profile::Edit)?, toolchain))
+        });
+        let (building, toolchain) = match started.await {
+            Ok(started) => started,
             Err(error) => return Ended::Failed(error),
         };
         let cancel = CancelOnDrop(building.canceller());
         let mut finished = std::pin::pin!(super::blocking(move || building.finish()));
-        let event = tokio::select! {
-            ended = &mut finished => return match ended {
-                Ok(component) => Ended::Built(component),
-                Err(error) => Ended::Failed(error),
-            },
-            event = inputs.next() => event,
-        };
-        drop(cancel);
-        let _ = finished.await;
-        Ended::Cancelled(event)
+        loop {
+            let event = tokio::select! {
+                ended = &mut finished => return match ended {
+                    Ok(component) => {
+                        self.toolchain = Some(toolchain);
+                        Ended::Built(component)
+                    }
+                    Err(error) => Ended::Failed(error),
+                },
+                event = inputs.next() => event,
+            };
+            // A call does not make the build worthless, and waits for its end.
+            if let Event::Key(Key::Call(_)) = event {
+                output::note("a build is under way; type c again once it is done");
+                continue;
+            }
+            self.toolchain = Some(toolchain);
+            drop(cancel);
+            let _ = finished.await;
+            return Ended::Cancelled(event);
+        }
     }
 
     /// Runs the app's own tests; their words go to the terminal.
     async fn test(&self, signals: &mut StopSignals) {
-        let run = tokio::process::Command::new("cargo").arg("test").current_dir(&self.app).kill_on_drop(true).status();
+        let app = self.app.clone();
+        let cargo = match super::blocking(move || Toolchain::of(&app).map(|toolchain| toolchain.cargo(&app))).await {
+            Ok(cargo) => cargo,
+            Err(error) => return Exit::from(error).tell(),
+        };
+        let run = tokio::process::Command::from(cargo).arg("test").kill_on_drop(true).status();
         tokio::select! {
             status = run => {
                 if let Err(error) = status {
@@ -163,6 +209,39 @@ impl Dev {
             }
             () = signals.next() => {}
         }
+    }
+
+    fn tell_failure(&self, exit: Exit) {
+        exit.tell();
+        let version = self.live.as_ref().map(|program| program.version());
+        if self.is_json {
+            let error = json!({ "code": exit.code, "message": exit.message });
+            output::line(&json!({ "error": error, "live": version }).to_string());
+        }
+        output::note(&match version {
+            Some(version) => format!("version {version} goes on serving"),
+            None => "waiting for a change".to_owned(),
+        });
+    }
+
+    fn announce(&mut self, program: Arc<Program>, built: Duration, swapped: Duration) {
+        let version = program.version();
+        if self.is_json {
+            let event = json!({ "live": version, "build_us": micros(built), "swap_us": micros(swapped) });
+            output::line(&event.to_string());
+        }
+        if self.live.is_none() {
+            let base = format!("http://{}", self.address);
+            for function in &program.metadata().functions {
+                output::note(&format!("  {}", function.endpoint(&base, program.name())));
+            }
+        }
+        output::note(&format!(
+            "version {version} is live: built in {}, swapped in {}",
+            output::micros(micros(built)),
+            output::micros(micros(swapped))
+        ));
+        self.live = Some(program);
     }
 }
 
@@ -201,20 +280,4 @@ async fn swap(host: &Host, component: &Path, live: Option<&Arc<Program>>) -> Res
         host.dispatcher.retire(old.name().as_str());
     }
     Ok(program)
-}
-
-fn announce(program: &Program, address: SocketAddr, built: Duration, loaded: Duration, is_first: bool) {
-    if is_first {
-        let name: &AppName = program.name();
-        for function in &program.metadata().functions {
-            output::note(&format!("  {}", function.endpoint(&format!("http://{address}"), name)));
-        }
-    }
-    let micros = crate::call::micros;
-    output::note(&format!(
-        "version {} is live: built in {}, swapped in {}",
-        program.version(),
-        output::micros(micros(built)),
-        output::micros(micros(loaded))
-    ));
 }

@@ -1,5 +1,7 @@
 //! Tells when a crate's files change; its own outputs and editors' temporary files are none of them.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,13 +11,17 @@ use tokio::sync::mpsc;
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
-/// Editors write a file in several steps, and a tool many files: what comes within this time is one change.
-const SETTLE: Duration = Duration::from_millis(30);
+/// Some editors save by moving the old file away and the new one in, and tools write many files: what comes within this time
+/// is one change. A longer wait would be felt with each save; what comes later cancels the build that was begun too early.
+const SETTLE: Duration = Duration::from_millis(8);
 
 /// A watched crate.
 pub struct Watch {
+    dir: PathBuf,
     changes: mpsc::Receiver<()>,
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
+    /// The folders that are watched, and which ones they were: a folder may be deleted and come back.
+    folders: BTreeMap<PathBuf, u64>,
 }
 
 impl Watch {
@@ -35,16 +41,23 @@ impl Watch {
                 let _ = sender.try_send(());
             }
         });
-        let failed = |error: notify::Error| {
-            let exit = Exit::new(Code::CannotWatch, format!("cannot watch `{}`: {error}", dir.display()));
-            exit.hint("the kernel's limit is fs.inotify.max_user_watches")
-        };
-        let mut watcher = watcher.map_err(failed)?;
-        watcher.watch(&dir, RecursiveMode::NonRecursive).map_err(failed)?;
-        for folder in folders(&dir)? {
-            watcher.watch(&folder, RecursiveMode::Recursive).map_err(failed)?;
+        let mut watcher = watcher.map_err(|error| failed(&dir, &error))?;
+        watcher.watch(&dir, RecursiveMode::NonRecursive).map_err(|error| failed(&dir, &error))?;
+        let mut watch = Self { dir, changes, watcher, folders: BTreeMap::new() };
+        watch.follow_folders()?;
+        Ok(watch)
+    }
+
+    /// Watches the folders that are new.
+    fn follow_folders(&mut self) -> Result<(), Exit> {
+        let now = folders(&self.dir)?;
+        for (folder, inode) in &now {
+            if self.folders.get(folder) != Some(inode) {
+                self.watcher.watch(folder, RecursiveMode::Recursive).map_err(|error| failed(&self.dir, &error))?;
+            }
         }
-        Ok(Self { changes, _watcher: watcher })
+        self.folders = now;
+        Ok(())
     }
 
     /// Waits for a change.
@@ -57,26 +70,39 @@ impl Watch {
     /// Waits until no change follows another within `SETTLE`, and forgets them.
     pub async fn settle(&mut self) {
         while tokio::time::timeout(SETTLE, self.changed()).await.is_ok() {}
+        if let Err(exit) = self.follow_folders() {
+            tracing::warn!(error = exit.message, "some folders are not watched");
+        }
     }
 }
 
-fn folders(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut folders = Vec::new();
+fn failed(dir: &Path, error: &notify::Error) -> Exit {
+    let exit = Exit::new(Code::CannotWatch, format!("cannot watch `{}`: {error}", dir.display()));
+    exit.hint("the kernel's limit is fs.inotify.max_user_watches")
+}
+
+fn folders(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, u64>> {
+    let mut folders = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.is_dir() && is_source(dir, &path) {
-            folders.push(path);
+        if is_source(dir, &path)
+            && let Ok(metadata) = std::fs::metadata(&path)
+            && metadata.is_dir()
+        {
+            folders.insert(path, metadata.ino());
         }
     }
     Ok(folders)
 }
 
+/// Whether something is now other than it was, and whole: a file is created empty and written in parts, and then closed.
 fn is_write(kind: EventKind) -> bool {
-    use notify::event::{AccessKind, AccessMode, ModifyKind};
+    use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
     match kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        EventKind::Modify(kind) => !matches!(kind, ModifyKind::Metadata(_)),
-        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Any => true,
+        EventKind::Modify(kind) => matches!(kind, ModifyKind::Name(_)),
+        EventKind::Create(kind) => kind == CreateKind::Folder,
+        EventKind::Remove(_) | EventKind::Any => true,
         EventKind::Other => false,
     }
 }
@@ -90,6 +116,9 @@ fn is_source(root: &Path, path: &Path) -> bool {
         name.ends_with('~')
             || name.ends_with(".swp")
             || name.ends_with(".tmp")
+            || name.ends_with(".bireme.wasm")
+            || name.ends_with("___jb_tmp___")
+            || name.ends_with("___jb_old___")
             || name.bytes().all(|b| b.is_ascii_digit())
     });
     !first_is_target && !is_temporary && !parts.any(|part| part.starts_with(['.', '#']))
@@ -105,9 +134,17 @@ mod tests {
         for source in ["Cargo.toml", "Cargo.lock", "src/lib.rs", "src/page/target.rs", "assets/target/x.html"] {
             assert!(check(source), "{source}");
         }
-        for other in
-            ["target", "target/x.rs", ".git/HEAD", "src/.lib.rs.swp", "src/lib.rs~", "src/4913", "src/#lib.rs#"]
-        {
+        for other in [
+            "target",
+            "target/x.rs",
+            ".git/HEAD",
+            "src/.lib.rs.swp",
+            "src/lib.rs~",
+            "src/4913",
+            "src/#lib.rs#",
+            "app.bireme.wasm",
+            "src/lib.rs___jb_tmp___",
+        ] {
             assert!(!check(other), "{other}");
         }
         assert!(!is_source(Path::new("/app"), Path::new("/other/src/lib.rs")));

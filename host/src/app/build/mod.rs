@@ -2,14 +2,23 @@
 //!
 //! Not here: `describe` and the metadata section, which need a sandbox (`cli::target` puts both together).
 
+mod diagnosis;
+mod toolchain;
+mod words;
+
 use std::io::BufReader;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cargo_metadata::Message;
 use rustix::process::{Pid, Signal};
+
+use self::words::Words;
+use crate::codes::Code;
+
+pub use self::toolchain::{Toolchain, has_linker, has_target};
 
 /// The target of every guest.
 pub const TARGET: &str = "wasm32-wasip2";
@@ -30,6 +39,14 @@ pub enum BuildError {
         "cargo could not build the app, and no C compiler `cc` is installed, which Rust needs to link; on Debian or Ubuntu: `apt-get install build-essential`"
     )]
     NoLinker,
+    #[error("the dependency `{name}` does not build for {TARGET}; {}", instead.unwrap_or("look for a crate that is all Rust and needs no operating system"))]
+    NotForWasm { name: String, instead: Option<&'static str> },
+    #[error("the app does not find its SDK: the path of `bireme-sdk` in its Cargo.toml leads nowhere")]
+    SdkMoved,
+    #[error("the app uses `bireme_sdk` and does not depend on it")]
+    NoSdk,
+    #[error("this Rust is too old for the app: {reason}; run `rustup update`")]
+    OldToolchain { reason: String },
     #[error("the crate in `{}` builds no component; its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`", dir.display())]
     NoComponent { dir: PathBuf },
     #[error("the workspace of `{}` builds {} components ({names}); name one of their directories", dir.display(), found.len(), names = names(found))]
@@ -39,6 +56,21 @@ pub enum BuildError {
 fn names(paths: &[PathBuf]) -> String {
     let stems = paths.iter().filter_map(|path| path.file_stem()).map(|stem| stem.to_string_lossy());
     stems.collect::<Vec<_>>().join(", ")
+}
+
+impl BuildError {
+    /// Returns the code of the error that it is to a user.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoCrate { .. } => Code::NoCrate,
+            Self::Program { .. } | Self::OldToolchain { .. } | Self::NoLinker => Code::Toolchain,
+            Self::Target { .. } => Code::NoTarget,
+            Self::Cargo => Code::BuildFailed,
+            Self::NotForWasm { .. } => Code::NotForWasm,
+            Self::SdkMoved | Self::NoSdk => Code::NoSdk,
+            Self::NoComponent { .. } | Self::Several { .. } => Code::NoComponent,
+        }
+    }
 }
 
 /// How a guest is built.
@@ -61,7 +93,8 @@ impl Profile {
                 "--config=profile.bireme-edit.inherits='dev'",
                 "--config=profile.bireme-edit.debug=0",
                 "--config=profile.bireme-edit.strip=true",
-                "--config=profile.bireme-edit.package.'*'.opt-level=2",
+                // Small: what is compiled to native code after each save is what it leaves (docs/decisions/edit-loop.md).
+                "--config=profile.bireme-edit.package.'*'.opt-level='s'",
             ],
         }
     }
@@ -69,7 +102,8 @@ impl Profile {
 
 /// Builds the crate in `dir` and returns the component that cargo wrote. Cargo's own words go to stderr as they come.
 pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
-    Building::start(dir, Profile::Release)?.finish()
+    check_crate(dir)?;
+    Building::start(&Toolchain::of(dir)?, dir, Profile::Release)?.finish()
 }
 
 /// A build under way.
@@ -77,6 +111,7 @@ pub struct Building {
     dir: PathBuf,
     cargo: Arc<Cargo>,
     messages: ChildStdout,
+    words: Words,
 }
 
 /// Cancels a build: cargo and every compiler that it started end.
@@ -91,25 +126,25 @@ struct Cargo {
 
 impl Building {
     /// Starts cargo. A build of `Profile::Edit` is in a process group of its own and must be cancelled or finished.
-    pub fn start(dir: &Path, profile: Profile) -> Result<Self, BuildError> {
-        if !dir.join("Cargo.toml").is_file() {
-            return Err(BuildError::NoCrate { dir: dir.to_owned() });
-        }
-        ensure_target(dir)?;
-        let mut command = cargo(dir);
+    pub fn start(toolchain: &Toolchain, dir: &Path, profile: Profile) -> Result<Self, BuildError> {
+        check_crate(dir)?;
+        let mut command = toolchain.cargo(dir);
         command
             .arg("build")
             .args(profile.args())
             .args(["--target", TARGET, "--message-format", "json-render-diagnostics"])
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        words::colour(&mut command);
         if profile == Profile::Edit {
             command.process_group(0);
         }
         let mut child = command.spawn().map_err(|source| BuildError::Program { program: "cargo", source })?;
         let messages = child.stdout.take().expect("stdout was piped");
+        let words = Words::pass_on(child.stderr.take().expect("stderr was piped"));
         let group = (profile == Profile::Edit).then(|| Pid::from_child(&child));
-        Ok(Self { dir: dir.to_owned(), cargo: Arc::new(Cargo { child: Mutex::new(child), group }), messages })
+        Ok(Self { dir: dir.to_owned(), cargo: Arc::new(Cargo { child: Mutex::new(child), group }), messages, words })
     }
 
     pub fn canceller(&self) -> Canceller {
@@ -134,8 +169,10 @@ impl Building {
         let status = self.cargo.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
         let status = status.map_err(|source| BuildError::Program { program: "cargo", source })?;
         if !status.success() {
+            let found = diagnosis::diagnose(&self.words.finish(), &package_name(&self.dir));
             // Cargo's own words for a missing one are many and unclear.
-            return Err(if has_linker() { BuildError::Cargo } else { BuildError::NoLinker });
+            let otherwise = || if has_linker() { BuildError::Cargo } else { BuildError::NoLinker };
+            return Err(found.unwrap_or_else(otherwise));
         }
         match components.len() {
             1 => Ok(components.remove(0)),
@@ -159,54 +196,15 @@ impl Canceller {
     }
 }
 
-/// Returns whether the C compiler is there that Rust links build scripts and macros with.
-pub fn has_linker() -> bool {
-    Command::new("cc").arg("--version").output().is_ok()
+fn check_crate(dir: &Path) -> Result<(), BuildError> {
+    if dir.join("Cargo.toml").is_file() { Ok(()) } else { Err(BuildError::NoCrate { dir: dir.to_owned() }) }
 }
 
-/// Returns whether the toolchain of `dir` has the guest target.
-pub fn has_target(dir: &Path) -> Result<bool, BuildError> {
-    let libdir = Command::new("rustc")
-        .current_dir(dir)
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output()
-        .map_err(|source| BuildError::Program { program: "rustc", source })?;
-    let path = PathBuf::from(String::from_utf8_lossy(&libdir.stdout).trim());
-    Ok(libdir.status.success() && path.is_dir())
-}
-
-/// Adds the guest target through rustup when the toolchain of `dir` lacks it. Explicit, because rustup's own auto-install may
-/// be switched off, and then a missing target only shows as "can't find crate for `core`".
-fn ensure_target(dir: &Path) -> Result<(), BuildError> {
-    if has_target(dir)? {
-        return Ok(());
-    }
-    tracing::warn!("adding the Rust target {TARGET}");
-    let added = Command::new("rustup").current_dir(dir).args(["target", "add", TARGET]).output();
-    match added {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(BuildError::Target { reason: String::from_utf8_lossy(&output.stderr).trim().to_owned() }),
-        Err(source) => Err(BuildError::Target { reason: format!("rustup did not start: {source}") }),
-    }
-}
-
-/// Cargo as the user would type it. What an outer cargo says to the programs that it runs (`cargo run`, a test) is not for
-/// the guest's build, and flags for this machine's code are wrong for wasm; the user's own settings pass.
-fn cargo(dir: &Path) -> Command {
-    const OUTER: [&str; 5] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_CFG_"];
-    const OUTER_WHOLE: [&str; 5] =
-        ["CARGO", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"];
-    let mut command = Command::new("cargo");
-    command.current_dir(dir);
-    for (key, _) in std::env::vars_os() {
-        let name = key.to_string_lossy();
-        if OUTER_WHOLE.contains(&&*name) || OUTER.iter().any(|prefix| name.starts_with(prefix)) {
-            command.env_remove(&key);
-        }
-    }
-    // A test, or a user with one cache for all apps, can choose where guests are built.
-    if let Some(target) = std::env::var_os("BIREME_GUEST_TARGET_DIR") {
-        command.env("CARGO_TARGET_DIR", target);
-    }
-    command
+/// Returns the name in the manifest of `dir`, or nothing.
+fn package_name(dir: &Path) -> String {
+    let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
+    let package = manifest.lines().skip_while(|line| line.trim() != "[package]").skip(1);
+    let mut lines = package.take_while(|line| !line.trim_start().starts_with('['));
+    let name = lines.find_map(|line| line.trim().strip_prefix("name")?.trim_start().strip_prefix('='));
+    name.unwrap_or_default().trim().trim_matches('"').to_owned()
 }

@@ -1,0 +1,105 @@
+//! `c`: the last call once more, against the version that is live now.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use crate::call::{Payload, Receipt};
+use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::dispatch::{Call, Dispatcher};
+use crate::http::LastCall;
+use crate::ids::FunctionName;
+use crate::sandbox::Program;
+use crate::sandbox::log::printable;
+
+/// What `c` calls: what last came over HTTP or was last typed, whichever is newer.
+#[derive(Default)]
+pub struct Again {
+    pub last: Arc<LastCall>,
+    /// Calls under way are cut off with the loop.
+    calls: Vec<JoinHandle<()>>,
+}
+
+impl Again {
+    /// Starts the call; it prints its end itself, so that a save is heard meanwhile.
+    pub fn call(&mut self, dispatcher: &Arc<Dispatcher>, program: &Arc<Program>, typed: &str) -> Result<(), Exit> {
+        let (function, input) = if typed.is_empty() {
+            self.last.get().ok_or_else(|| {
+                let exit = Exit::usage("nothing was called yet");
+                exit.hint("call a function over HTTP, or type `c FUNCTION INPUT`, with JSON as the input")
+            })?
+        } else {
+            let (name, input) = typed.split_once(char::is_whitespace).unwrap_or((typed, "{}"));
+            let position = Dispatcher::find(program, name)?;
+            (program.functions()[position].name.clone(), Payload::json(input.trim().to_owned()))
+        };
+        // By name: the last version may have had it elsewhere, or not at all.
+        let position = Dispatcher::find(program, function.as_str())?;
+        self.last.keep(function.clone(), input.clone());
+
+        let call = Call { program: program.clone(), function: position, input, depth: 0, deadline_max: None };
+        let (dispatcher, version) = (dispatcher.clone(), program.version().clone());
+        self.calls.retain(|call| !call.is_finished());
+        self.calls.push(tokio::spawn(async move {
+            let finished = dispatcher.call(call).await;
+            let receipt = line(&function, &version.to_string(), &finished.receipt);
+            match finished.result {
+                Ok(output) => output::line(&printable(&String::from_utf8_lossy(&output.data))),
+                Err(failure) => Exit::from(failure).tell(),
+            }
+            output::note(&receipt);
+        }));
+        Ok(())
+    }
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        self.calls.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Returns a receipt as one line.
+fn line(function: &FunctionName, version: &str, receipt: &Receipt) -> String {
+    let mut text = format!(
+        "  {function}@{version}: {}, of it {} on the CPU and {} to instantiate; {} of memory",
+        output::micros(receipt.wall_us),
+        output::micros(receipt.cpu_us),
+        output::micros(receipt.instantiate_us),
+        output::bytes(receipt.memory_peak_bytes),
+    );
+    for (kind, calls) in receipt.host_calls.kinds() {
+        if calls.count > 0 {
+            text += &format!(", {} {kind}", output::count(calls.count));
+        }
+    }
+    if receipt.attempts > 1 {
+        text += &format!(", {} attempts", receipt.attempts);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::HostCallsOfKind;
+
+    #[test]
+    fn a_receipt_is_one_line() {
+        let mut receipt = Receipt {
+            attempts: 2,
+            wall_us: 1_500,
+            cpu_us: 300,
+            instantiate_us: 40,
+            memory_peak_bytes: 1 << 20,
+            ..Receipt::default()
+        };
+        receipt.host_calls.http = HostCallsOfKind { count: 2, wall_us: 900 };
+        let name: FunctionName = serde_json::from_str(r#""words""#).unwrap();
+        assert_eq!(
+            line(&name, "1a2b", &receipt),
+            "  words@1a2b: 1.5 ms, of it 300 µs on the CPU and 40 µs to instantiate; 1.0 MiB of memory, 2 http, 2 attempts"
+        );
+    }
+}
