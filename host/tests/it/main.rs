@@ -8,6 +8,7 @@ mod cli_text;
 mod client;
 mod deploy;
 mod dev;
+mod examples;
 mod explain;
 mod http;
 mod layers;

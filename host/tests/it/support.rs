@@ -34,7 +34,7 @@ pub fn kept() -> &'static Path {
 }
 
 /// Runs `work` while no other test process does work of this name.
-fn locked<T>(name: &str, work: impl FnOnce() -> T) -> T {
+pub fn locked<T>(name: &str, work: impl FnOnce() -> T) -> T {
     let lock = File::create(kept().join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     work()
@@ -49,6 +49,8 @@ pub enum Guest {
     Authored,
     StockWasi,
     StockWstd,
+    CsvEtl,
+    FeedScraper,
 }
 
 /// Returns the path of a guest's component, metadata included.
@@ -63,8 +65,11 @@ pub fn built(guest: Guest) -> &'static Value {
     let guests = GUESTS.get_or_init(|| {
         locked("guests", || {
             let guests = ["hostile", "authored", "stock-wasi", "stock-wstd"].map(|name| format!("tests/guests/{name}"));
-            let examples = ["../examples/hello", "../examples/docs-search"].map(str::to_owned);
-            examples.iter().chain(&guests).map(|path| build(path)).collect()
+            let examples =
+                ["hello", "docs-search", "csv-etl", "feed-scraper"].map(|name| format!("../examples/{name}"));
+            let (first, rest) = examples.split_at(2);
+            // In the order of `Guest`.
+            first.iter().chain(&guests).chain(rest).map(|path| build(path)).collect()
         })
     });
     &guests[guest as usize]
