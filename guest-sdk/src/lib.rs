@@ -1,33 +1,157 @@
-//! What the author of a Bireme function writes against.
+//! What the author of a Bireme function writes against. This page is a tutorial; each item's own page has the details.
+//!
+//! # A first function
+//!
+//! `bireme new words` writes a crate; this is all that a function is:
 //!
 //! ```standalone_crate
 //! use bireme_sdk::prelude::*;
 //!
-//! #[derive(Serialize, Deserialize, JsonSchema)]
-//! struct Words {
-//!     count: usize,
-//! }
-//!
 //! /// Counts the words of a text.
 //! #[function(timeout = "1s", memory = "16MiB")]
-//! fn words(text: String) -> Result<Words> {
-//!     Ok(Words { count: text.split_whitespace().count() })
+//! fn words(text: String) -> usize {
+//!     text.split_whitespace().count()
 //! }
 //!
 //! fn main() -> Result<()> {
-//!     assert_eq!(words("a ship".to_owned())?.count, 2); // a plain call
-//!     assert_eq!(words::call("with two decks".to_owned())?.count, 3); // through the host
-//!     let texts = ["of oars".to_owned(), "rows".to_owned()];
-//!     let counts: Vec<usize> = words::map(texts).map(|words| Ok(words?.count)).collect::<Result<_>>()?; // one call for each
-//!     assert_eq!(counts, [2, 1]);
+//!     assert_eq!(words("a ship".to_owned()), 2); // a plain call
+//!     assert_eq!(words::call("with two decks".to_owned())?, 3); // through the host, in a sandbox of its own
 //!     Ok(())
 //! }
 //! ```
 //!
-//! An app is a crate of type `cdylib` with this SDK, and `serde` and `schemars` for its own types (their derives name those
-//! crates), built with `cargo build --target wasm32-wasip2`. Functions are found when the app is linked; nothing is listed.
+//! ```sh
+//! bireme run words::words --text "a ship with two decks"     # one call
+//! bireme dev words                                           # served, and rebuilt at every save
+//! cargo test                                                 # the crate's own tests, natively
+//! ```
 //!
-//! The same crate is tested natively with `cargo test`: see [`testing`] for what stands in for the host.
+//! An app is a crate of type `cdylib` with this SDK, and `serde` and `schemars` for its own types (their derives name those
+//! crates). Functions are found when the app is linked; nothing is listed. [`function`] has every attribute: limits, retries,
+//! what the function may reach, when it runs by itself.
+//!
+//! # Inputs, results, failures
+//!
+//! Parameters and results are any types of serde with a schema; they travel as JSON. [`Bytes`] travel as they are. An error
+//! of any kind becomes a [`Failure`] through `?`; [`Context`] says what it was about, and [`Failure::terminal`] that no other
+//! attempt can mend it.
+//!
+//! ```
+//! use bireme_sdk::prelude::*;
+//!
+//! #[derive(Serialize, Deserialize, JsonSchema)]
+//! struct Order {
+//!     item: String,
+//!     count: u32,
+//! }
+//!
+//! #[function(retries = 2)]
+//! fn price(order: Order) -> Result<u64> {
+//!     if order.count == 0 {
+//!         return Err(Failure::terminal(format!("no {} was ordered", order.item)));
+//!     }
+//!     let each: u64 = "250".parse().context("the price list is broken")?;
+//!     Ok(each * u64::from(order.count))
+//! }
+//!
+//! assert_eq!(price(Order { item: "oars".to_owned(), count: 2 })?, 500);
+//! let failure = price(Order { item: "oars".to_owned(), count: 0 }).unwrap_err();
+//! assert!(failure.is_terminal());
+//! # Ok::<(), Failure>(())
+//! ```
+//!
+//! A call whose input does not fit is answered with the place: `$.order.count: expected an integer, found "y"`.
+//!
+//! # Many calls
+//!
+//! `map` calls a function once for each input, many at a time, in bounded memory: the inputs may be an iterator without end.
+//! Results come in the order of the inputs, or as they are ready ([`Map::unordered`]); a failure ends the map, or is kept
+//! ([`Map::keep_going`]).
+//!
+//! ```
+//! use bireme_sdk::prelude::*;
+//!
+//! #[function]
+//! fn half(number: u32) -> Result<u32> {
+//!     if number % 2 == 0 { Ok(number / 2) } else { Err(Failure::terminal("it is odd")) }
+//! }
+//!
+//! let mut halves = half::map(0..5).keep_going();
+//! assert_eq!(halves.by_ref().collect::<Vec<_>>(), [0, 1, 2]);
+//! assert_eq!(halves.failures().len(), 2);
+//! ```
+//!
+//! # Over HTTP, out and in
+//!
+//! [`http`] sends requests to the origins that a function declares; the operator grants what a `$name` stands for. [`web`]
+//! answers them.
+//!
+//! ```standalone_crate
+//! use bireme_sdk::prelude::*;
+//! use bireme_sdk::testing;
+//! use bireme_sdk::web::{Html, escape};
+//!
+//! /// Fetches a page and returns its first line.
+//! #[function(timeout = "10s", outbound = ["https://example.com", "$site"])]
+//! fn first_line(url: String) -> Result<String> {
+//!     let text = http::get(&url).retries(2).send()?.error_for_status()?.text()?;
+//!     Ok(text.lines().next().unwrap_or_default().to_owned())
+//! }
+//!
+//! /// The same as a page: GET /APP/first?url=…
+//! #[web(route = "GET /first", outbound = ["https://example.com"])]
+//! fn first(url: String) -> Result<Html<String>> {
+//!     Ok(Html(format!("<h1>{}</h1>", escape(&first_line(url)?))))
+//! }
+//!
+//! fn main() {
+//!     let _site = testing::with_http(|_| Ok(http::Response::new(200, "<hello>\nworld")));
+//!     let page = testing::web("GET", "/first?url=https://example.com/").send();
+//!     assert_eq!(page.text().unwrap(), "<h1>&lt;hello&gt;</h1>");
+//! }
+//! ```
+//!
+//! # Models, data, settings, a log
+//!
+//! A model is named, never loaded: the host's workers have it, and requests of many calls share their batches. [`kv`] keeps
+//! values on disk, [`config`] reads what the operator set, [`secret`] what a function declares, [`log`] writes lines with fields.
+//!
+//! ```
+//! use bireme_sdk::prelude::*;
+//! use bireme_sdk::testing;
+//!
+//! #[function(models = ["all-minilm-l6-v2"])]
+//! fn nearest(query: String, texts: Vec<String>) -> Result<String> {
+//!     let vectors = model("all-minilm-l6-v2").embed(&texts)?;
+//!     let query = model("all-minilm-l6-v2").embed(&[query])?.remove(0);
+//!     let scores = vectors.iter().map(|vector| vector.dot(&query));
+//!     let best = scores.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).context("there are no texts")?.0;
+//!     log::info!("found", best = best, texts = texts.len());
+//!     kv::open("asked")?.set_json("last", &texts[best])?;
+//!     Ok(texts[best].clone())
+//! }
+//!
+//! let _kv = testing::with_kv();
+//! let _model = testing::with_model("all-minilm-l6-v2", 1, |text| vec![text.len() as f32]);
+//! assert_eq!(nearest("a".to_owned(), vec!["bb".to_owned(), "cccc".to_owned()])?, "cccc");
+//! assert_eq!(kv::open("asked")?.get_json::<String>("last")?.as_deref(), Some("cccc"));
+//! # Ok::<(), Failure>(())
+//! ```
+//!
+//! # Tests
+//!
+//! The same crate is tested natively with `cargo test`: calls and maps run in process, and [`testing`] has what stands in for
+//! the rest of the host.
+//!
+//! # On a host
+//!
+//! ```sh
+//! bireme serve &                          # a host
+//! bireme deploy words -m "first"          # shows what it newly may do, and asks
+//! bireme call words::words --text "a ship"
+//! bireme logs words -f
+//! bireme rollback words
+//! ```
 #![cfg_attr(target_arch = "wasm32", doc = "", doc = "[`testing`]: https://docs.rs/bireme-sdk")]
 
 // The macro's code says `::bireme_sdk`, in this crate's own tests too.
