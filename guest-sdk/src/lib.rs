@@ -83,7 +83,7 @@
 //!
 //! # Over HTTP, out and in
 //!
-//! [`http`] sends requests to the origins that a function declares; the operator grants what a `$name` stands for. [`web`]
+//! [`http`] sends requests to the origins that a function declares; the operator grants what a `$name` stands for. [`mod@web`]
 //! answers them.
 //!
 //! ```standalone_crate

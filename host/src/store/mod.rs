@@ -46,6 +46,9 @@ impl Table {
     }
 }
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// One change.
 #[derive(Debug)]
 pub enum Op {
@@ -158,7 +161,7 @@ impl Store {
     }
 
     /// Returns all keys and values of a table, in order. For small tables, at start.
-    pub fn entries(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn entries(&self, table: Table) -> Result<Vec<Entry>, StoreError> {
         let read = self.db.begin_read().map_err(read_error)?;
         let table = read.open_table(table.definition()).map_err(read_error)?;
         let mut entries = Vec::new();

@@ -88,9 +88,8 @@ impl Logs {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let lines = client.stream("/api/v1/logs", &self.query()?)?;
-        let mut lines = BufReader::new(lines).lines();
         // Ctrl-C ends the process, which is what is wanted: nothing is held here.
-        while let Some(line) = lines.next() {
+        for line in BufReader::new(lines).lines() {
             let line =
                 line.map_err(|error| Exit::new(Code::NoHost, format!("the host's answer broke off: {error}")))?;
             if global.json {
