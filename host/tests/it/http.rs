@@ -267,10 +267,12 @@ fn two_apps_of_one_name_are_refused() {
 #[test]
 fn the_server_writes_guests_logs_to_stderr() {
     let server = Server::start(&[Guest::Hello]);
-    assert_eq!(server.post("/hello/whoami", "{}").status, 200);
+    let reply = server.post("/hello/whoami", "{}");
+    assert_eq!(reply.status, 200);
     // From a thread of its own, so perhaps after the answer.
-    let said = "hello::whoami info: asked who I am attempt=1\n";
-    wait_until("the line is there", || server.stderr().contains(said));
+    let version = reply.header("bireme-version").unwrap();
+    let said = format!("hello::whoami@{version} info: asked who I am attempt=1\n");
+    wait_until("the line is there", || server.stderr().contains(&said));
 }
 
 #[test]

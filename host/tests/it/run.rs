@@ -274,5 +274,5 @@ fn build_gives_a_component_that_describes_itself() {
 fn a_directory_without_a_crate_is_not_built() {
     let dir = tempfile::tempdir().unwrap();
     let output = bireme(&["build", dir.path().to_str().unwrap()]);
-    check_error(&output, 1, &["error[build-failed]", "is no crate: it has no Cargo.toml"]);
+    check_error(&output, 2, &["error[no-crate]", "is no crate: it has no Cargo.toml"]);
 }
