@@ -4,27 +4,40 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Process, command, finish, fresh_data, kept, post};
+use crate::support::{Process, command, exchange, finish, fresh_data, kept, post};
 
 /// What hangs is ended, so that the run names the step. No speed is asserted.
 const STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 struct Session {
     process: Process,
+    name: &'static str,
     address: std::net::SocketAddr,
     keys: ChildStdin,
     stderr: std::path::PathBuf,
+    /// Lines of stdout so far; whoever closed it would end the process.
+    stdout: Arc<Mutex<Vec<String>>>,
 }
 
 impl Session {
-    fn start(data: &Path, app: &Path) -> Self {
+    /// Starts the loop over a new app of this name: one of its own for each test, since they share what cargo builds.
+    fn start(data: &Path, name: &'static str) -> (Self, Source) {
+        let app = data.join(name);
+        let mut new = command(data, &["new", "--template", "transform"]);
+        new.arg(&app);
+        assert_eq!(finish(new).status, 0);
+        let path = app.join("src/lib.rs");
+        let source = Source { original: fs::read_to_string(&path).unwrap(), path };
+
         let stderr = data.join("dev.log");
         let mut command = command(data, &["--json", "dev", "--listen", "127.0.0.1:0"]);
         let mut child = command
@@ -35,17 +48,32 @@ impl Session {
             .stderr(File::create(&stderr).unwrap())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
         let address = said["listening"].as_str().unwrap().parse().unwrap();
         let keys = child.stdin.take().unwrap();
-        Self { process: Process(child), address, keys, stderr }
+        let stdout = Arc::new(Mutex::new(Vec::new()));
+        let kept = stdout.clone();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
+        (Self { process: Process(child), name, address, keys, stderr, stdout }, source)
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        writeln!(self.keys, "{keys}").unwrap();
+    }
+
+    fn printed(&self, line: &str) -> usize {
+        self.stdout.lock().unwrap().iter().filter(|printed| printed.contains(line)).count()
+    }
+
+    /// Counts the versions that went live, the same one again included.
+    fn swaps(&self) -> usize {
+        self.printed("\"swap_us\":")
     }
 
     /// Counts words over HTTP; also says which version answered.
     fn words(&self) -> (u16, String, Option<String>) {
-        let reply = post(self.address, "/edited/words", r#"{"text":"of oars"}"#);
+        let reply = post(self.address, &format!("/{}/words", self.name), r#"{"text":"of oars"}"#);
         let version = reply.header("bireme-version").map(str::to_owned);
         (reply.status, reply.body, version)
     }
@@ -64,47 +92,125 @@ impl Session {
     }
 }
 
+/// The source of the app under edit.
+struct Source {
+    path: PathBuf,
+    original: String,
+}
+
+impl Source {
+    /// Saves the original with one piece in the place of another.
+    #[track_caller]
+    fn save(&self, from: &str, to: &str) {
+        let changed = self.original.replace(from, to);
+        assert_ne!(changed, self.original, "the template has another line now");
+        fs::write(&self.path, changed).unwrap();
+    }
+
+    /// Saves a version that counts so many words more.
+    fn save_count(&self, more: usize) {
+        self.save("count: words.len(),", &format!("count: words.len() + {more},"));
+    }
+}
+
 #[test]
 fn a_save_is_served_and_a_broken_one_leaves_the_last_good_version() {
     let data = fresh_data();
-    let app = data.path().join("edited");
-    let mut new = command(data.path(), &["new", "--template", "transform"]);
-    new.arg(&app);
-    assert_eq!(finish(new).status, 0);
-    let source = app.join("src/lib.rs");
-    let original = fs::read_to_string(&source).unwrap();
-    let edited = |text: &str| {
-        let changed = original.replace("count: words.len(),", text);
-        assert_ne!(changed, original, "the template has another line now");
-        changed
-    };
-
-    let mut session = Session::start(data.path(), &app);
+    let (mut session, source) = Session::start(data.path(), "edited");
     session.wait_for("the first version", |session| session.words().0 == 200);
     let first = session.words();
     assert_eq!(first.1, r#"{"count":2,"longest":"oars"}"#);
 
-    fs::write(&source, edited("count: words.len() + 40,")).unwrap();
+    source.save_count(40);
     session.wait_for("the edit", |session| session.words().1.contains("42"));
     let second = session.words();
     assert_ne!(first.2, second.2);
 
-    fs::write(&source, edited("count: words.len() + ,")).unwrap();
+    source.save("count: words.len(),", "count: words.len() + ,");
     session.wait_for("the compiler's error", |session| session.said().contains("goes on serving"));
     assert!(session.said().contains("src/lib.rs:"), "the compiler's own words: {}", session.said());
     assert_eq!(session.words(), second);
 
-    // Ten saves at once: the last one counts.
-    for n in 1..=10 {
-        fs::write(&source, edited(&format!("count: words.len() + {},", 100 * n))).unwrap();
-    }
+    // Ten saves at once: the last one counts, and not each is built.
+    let before = session.swaps();
+    (1..=10).for_each(|n| source.save_count(100 * n));
     session.wait_for("the last of ten saves", |session| session.words().1.contains("1002"));
+    assert!(session.swaps() - before < 10, "{} builds", session.swaps() - before);
+
+    // A build under way is worth nothing once there is a newer save.
+    source.save_count(50);
+    session.wait_for("cargo at work", |session| session.said().matches("Compiling edited").count() >= 4);
+    source.save_count(60);
+    session.wait_for("the newer save", |session| session.words().1.contains("62"));
+
+    // A file that is gone is an error, and its return mends it.
+    let text = fs::read_to_string(&source.path).unwrap();
+    fs::remove_file(&source.path).unwrap();
+    session.wait_for("the missing file", |session| session.said().matches("goes on serving").count() >= 2);
+    assert!(session.words().1.contains("62"));
+    let before = session.swaps();
+    fs::write(&source.path, text).unwrap();
+    session.wait_for("its return", |session| session.swaps() > before);
 
     // A function that is renamed answers under its new name only.
-    fs::write(&source, original.replace("fn words(", "fn tell(").replace("words::map(", "tell::map(")).unwrap();
+    let renamed = source.original.replace("fn words(", "fn tell(").replace("words::map(", "tell::map(");
+    fs::write(&source.path, renamed).unwrap();
     session.wait_for("the new name", |session| post(session.address, "/edited/tell", r#"{"text":"x"}"#).status == 200);
     assert_eq!(session.words().0, 404);
 
-    writeln!(session.keys, "q").unwrap();
+    session.type_in("q");
+    assert_eq!(session.process.wait(), 0);
+}
+
+#[test]
+fn keys_do_what_they_say_and_no_call_meets_a_gap() {
+    let data = fresh_data();
+    let (mut session, source) = Session::start(data.path(), "typed");
+    session.wait_for("the first version", |session| session.words().0 == 200);
+
+    source.save(r#"timeout = "5s""#, r#"timeout = "7s""#);
+    let timeout_ms = |session: &Session| {
+        let request = b"GET /api/v1/apps/typed HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let app = exchange(session.address, request).json();
+        let functions = app["metadata"]["functions"].as_array().unwrap().clone();
+        let words = functions.into_iter().find(|function| function["name"] == "words").unwrap();
+        words["attributes"]["timeout_ms"].as_u64()
+    };
+    session.wait_for("the attribute", |session| timeout_ms(session) == Some(7_000));
+
+    // The last call, again: over HTTP, then as typed.
+    session.type_in("c");
+    session.wait_for("the last call again", |session| session.printed(r#"{"count":2,"longest":"oars"}"#) == 1);
+    session.type_in(r#"c words {"text":"one word more"}"#);
+    session.wait_for("the typed call", |session| session.printed(r#"{"count":3,"longest":"more"}"#) == 1);
+    session.type_in("c");
+    session.wait_for("it again", |session| session.printed(r#"{"count":3,"longest":"more"}"#) == 2);
+    session.type_in("c wrods");
+    session.wait_for("the nearest name", |session| session.said().contains("did you mean `words`?"));
+
+    let before = session.swaps();
+    session.type_in("r");
+    session.wait_for("another build", |session| session.swaps() > before);
+    session.type_in("t");
+    session.wait_for("the app's tests", |session| session.printed("test result: ok. 1 passed") == 1);
+
+    // Somebody calls all the time while versions come and go.
+    let stop = Arc::new(AtomicBool::new(false));
+    let (address, stopped) = (session.address, stop.clone());
+    let caller = std::thread::spawn(move || {
+        let mut statuses = Vec::new();
+        while !stopped.load(Ordering::Relaxed) {
+            statuses.push(post(address, "/typed/words", r#"{"text":"of oars"}"#).status);
+        }
+        statuses
+    });
+    for more in [10, 20, 30] {
+        source.save_count(more);
+        session.wait_for("the edit", |session| session.words().1.contains(&(2 + more).to_string()));
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(caller.join().unwrap().iter().all(|status| *status == 200));
+
+    session.type_in("q");
     assert_eq!(session.process.wait(), 0);
 }
