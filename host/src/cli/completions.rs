@@ -44,4 +44,14 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn shells_that_are_here_can_read_theirs() {
+        for (shell, program) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), script(shell)).unwrap();
+            let Ok(read) = std::process::Command::new(program).arg("-n").arg(file.path()).output() else { continue };
+            assert!(read.status.success(), "{program}: {}", String::from_utf8_lossy(&read.stderr));
+        }
+    }
 }

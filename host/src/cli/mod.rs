@@ -24,6 +24,7 @@ mod given;
 mod input;
 mod inspect;
 mod log;
+mod man;
 mod map;
 mod models;
 mod new;
@@ -95,6 +96,7 @@ enum Command {
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
+    Man(man::Manual),
     /// What a host starts for itself: answers inference on standard input.
     #[command(hide = true)]
     Worker,
@@ -133,6 +135,7 @@ pub fn main() -> ExitCode {
         }
         Command::Explain(command) => command.run(&global),
         Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(&global),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@ use expect_test::{Expect, expect};
 
 use crate::support::{Guest, Output, bireme, function};
 
-fn check_help(arguments: &[&str], expected: Expect) {
+pub fn check_help(arguments: &[&str], expected: Expect) {
     let output = bireme(&[arguments, &["--help"]].concat());
     assert_eq!((output.status, output.stderr.as_str()), (0, ""));
     // Blank lines as clap pads them would not survive an editor.
@@ -57,6 +57,8 @@ fn help_of_bireme() {
               doctor       Check this machine: toolchain, models, kernel limits; says what is missing and the
                            command that mends it
               completions  Print a shell's completions, for the place where it looks for them
+              man          Write the manual pages: one for each command into DIR, or the page of `bireme` itself
+                           to stdout
               help         Print this message or the help of the given subcommand(s)
 
             Options:
@@ -707,7 +709,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, models, embed, demo, explain, doctor, completions, worker, help]
+              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, models, embed, demo, explain, doctor, completions, man, worker, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

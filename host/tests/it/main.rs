@@ -4,6 +4,7 @@
 //! another.
 
 mod authored;
+mod cli_help;
 mod cli_text;
 mod client;
 mod deploy;

@@ -1,0 +1,338 @@
+//! Snapshots of the help of the commands that talk to a host, and of those that teach.
+
+use expect_test::expect;
+
+use crate::cli_text::check_help;
+
+#[test]
+fn help_of_deploy() {
+    check_help(
+        &["deploy"],
+        expect![[r#"
+            Deploy an app to a host: build it, send it, swap it in between two requests.
+
+            What the new version may do and the one before could not is shown, and must be accepted. Calls under
+            way finish on the version that they began with. The host keeps the versions before; `bireme
+            rollback` returns to one.
+
+            Usage: bireme deploy [OPTIONS] <APP>
+
+            Arguments:
+              <APP>
+                      A crate's directory or a `.wasm` file
+
+            Options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
+                  --host <URL>
+                      The host's address
+
+                      [env: BIREME_HOST=]
+                      [default: http://127.0.0.1:8080]
+
+                  --accept
+                      Accept whatever the version newly declares, without a question
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+                  --grant <GRANT>
+                      Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a
+                      private ORIGIN. Kept for later versions until other grants are given; `--grant ''` takes
+                      them all back
+
+              -v, --verbose
+                      Say more about what the host does
+
+              -m, --message <TEXT>
+                      What changed, for the history
+
+                  --dry-run
+                      Say what would change, and change nothing
+
+              -h, --help
+                      Print help (see a summary with '-h')
+
+            Examples:
+              bireme deploy examples/hello
+              bireme deploy . --accept -m 'reads the new feed'
+        "#]],
+    );
+}
+
+#[test]
+fn help_of_apps() {
+    check_help(
+        &["apps"],
+        expect![[r#"
+            List the apps of a host
+
+            Usage: bireme apps [OPTIONS]
+
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
+
+            Example:
+              bireme apps --host http://127.0.0.1:8080
+        "#]],
+    );
+}
+
+#[test]
+fn help_of_history() {
+    check_help(
+        &["history"],
+        expect![[r#"
+            List the kept versions of an app, the newest change first
+
+            Usage: bireme history [OPTIONS] <APP>
+
+            Arguments:
+              <APP>  The name of a deployed app
+
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
+
+            Example:
+              bireme history hello
+        "#]],
+    );
+}
+
+#[test]
+fn help_of_rollback() {
+    check_help(
+        &["rollback"],
+        expect![[r#"
+            Return to the version of an app before this one, or to any that is kept. Starts a stopped app again
+
+            Usage: bireme rollback [OPTIONS] <APP>
+
+            Arguments:
+              <APP>  The name of a deployed app
+
+            Options:
+                  --data <DIR>    Keep everything (database, models, compiled code) under DIR rather than in the
+                                  home directory [env: BIREME_DATA=]
+                  --to <VERSION>  The version, or its first digits
+                  --host <URL>    The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --json          Print JSON for programs instead of text for people
+              -v, --verbose       Say more about what the host does
+              -h, --help          Print help
+
+            Examples:
+              bireme rollback hello
+              bireme rollback hello --to 3f2a90
+        "#]],
+    );
+}
+
+#[test]
+fn help_of_stop() {
+    check_help(
+        &["stop"],
+        expect![[r#"
+            Take an app off a host. Calls under way finish; its versions and its data are kept
+
+            Usage: bireme stop [OPTIONS] <APP>
+
+            Arguments:
+              <APP>  The name of a deployed app
+
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
+
+            Example:
+              bireme stop hello
+        "#]],
+    );
+}
+
+#[test]
+fn help_of_call() {
+    check_help(
+        &["call"],
+        expect![[r#"
+            Call a function on a host: the result to stdout. Its log is on the host: `bireme logs`
+
+            Usage: bireme call [OPTIONS] <TARGET> [INPUT]...
+
+            Arguments:
+              <TARGET>    The function, as APP::FUNCTION; APP is the name of a deployed app
+              [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`
+
+            Options:
+                  --data <DIR>           Keep everything (database, models, compiled code) under DIR rather than
+                                         in the home directory [env: BIREME_DATA=]
+                  --host <URL>           The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --json                 Print JSON for programs instead of text for people
+                  --receipt              Print what the call cost, to stderr (with --json, in the result)
+                  --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
+                                         as they are if the function takes bytes
+              -v, --verbose              Say more about what the host does
+                  --content-type <TYPE>  Say what the bytes are. The default is application/octet-stream
+              -h, --help                 Print help
+
+            Examples:
+              bireme call hello::greet '{"name": "Ada"}'
+              bireme call hello::add --a 1 --b 2
+        "#]],
+    );
+}
+
+#[test]
+fn help_of_logs() {
+    check_help(
+        &["logs"],
+        expect![[r#"
+            Show what functions wrote, and why their calls failed: the latest lines, or all as they come.
+
+            A host keeps the newest 4 MiB of each app, over restarts, too.
+
+            Usage: bireme logs [OPTIONS] [APP]
+
+            Arguments:
+              [APP]
+                      The name of an app; without it, all apps
+
+            Options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
+                  --host <URL>
+                      The host's address
+
+                      [env: BIREME_HOST=]
+                      [default: http://127.0.0.1:8080]
+
+              -f, --follow
+                      Go on with the lines that come, until Ctrl-C
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+                  --function <FUNCTION>
+                      Only of this function
+
+              -v, --verbose
+                      Say more about what the host does
+
+                  --call <ID>
+                      Only of this call; the first digits of its id will do
+
+                  --version <VERSION>
+                      Only of this version; its first digits will do
+
+              -s, --source <SOURCE>
+                      Only from there
+
+                      Possible values:
+                      - log:    `log::info!` and its like
+                      - stdout
+                      - stderr
+                      - system: The host, on why a call failed
+
+                  --level <LEVEL>
+                      Only of at least this level
+
+                      [possible values: trace, debug, info, warn, error]
+
+                  --search <TEXT>
+                      Only with this text in the message or a field, in any case
+
+                  --since <TIME>
+                      Only from this time on: `10m` (ago), `2h`, or a time like 2026-01-31T09:00:00Z
+
+                  --until <TIME>
+                      Only before this time
+
+              -n, --tail <N>
+                      At most the last N kept lines; 100 where no time is given
+
+                  --timestamps
+                      Put the time in front of each line
+
+              -h, --help
+                      Print help (see a summary with '-h')
+
+            Examples:
+              bireme logs hello -f
+              bireme logs hello --function greet --level warn --since 10m
+              bireme logs --call 0197c0de --timestamps
+        "#]],
+    );
+}
+
+#[test]
+fn help_of_man() {
+    check_help(
+        &["man"],
+        expect![[r#"
+            Write the manual pages: one for each command into DIR, or the page of `bireme` itself to stdout
+
+            Usage: bireme man [OPTIONS] [DIR]
+
+            Arguments:
+              [DIR]  The directory; it is created where it is missing
+
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
+
+            Examples:
+              bireme man | man -l -
+              bireme man ~/.local/share/man/man1
+        "#]],
+    );
+}
+
+#[test]
+fn help_of_explain() {
+    check_help(
+        &["explain"],
+        expect![[r#"
+            Explain an error code: what it means, what causes it, what to do. Without a code, list them all
+
+            Usage: bireme explain [OPTIONS] [CODE]...
+
+            Arguments:
+              [CODE]...  The code, or the line of an error that has one
+
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
+
+            Examples:
+              bireme explain timeout
+              bireme explain 'error[memory-limit]'
+        "#]],
+    );
+}
