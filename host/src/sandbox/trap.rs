@@ -1,12 +1,17 @@
 //! From what wasmtime reports to a failure that names its cause.
 
-use wasmtime::Trap;
+use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::limiter::LimitExceeded;
 use super::running::RunningCall;
 use crate::call::{Failure, FailureCode};
 use crate::limits;
+
+/// Functions that a crash names.
+const FRAMES_MAX: usize = 5;
+/// Of one function's name; guests choose it.
+const FRAME_CHARS_MAX: usize = 512;
 
 /// Returns the failure of a call whose deadline passed.
 pub fn timeout(call: &RunningCall) -> Failure {
@@ -53,8 +58,10 @@ pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         // Recursion without end shows as an access out of bounds (the guest's own stack lies in its memory), so no
-        // more than the trap itself can be said.
-        return Failure::new(FailureCode::Crashed, format!("function `{name}` crashed: {trap}"));
+        // more than the trap itself can be said, and where it was.
+        let mut failure = Failure::new(FailureCode::Crashed, format!("function `{name}` crashed: {trap}"));
+        failure.causes.extend(place(error));
+        return failure;
     }
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls has been exhausted") {
@@ -79,6 +86,31 @@ pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
     Failure::new(FailureCode::Crashed, format!("function `{name}` crashed"))
 }
 
+/// Names the guest's innermost functions, if the component kept its names.
+fn place(error: &wasmtime::Error) -> Option<String> {
+    let backtrace = error.downcast_ref::<WasmBacktrace>()?;
+    let names = backtrace.frames().iter().filter_map(|frame| frame.func_name()).map(demangled);
+    let mut own: Vec<String> = names.filter(|name| !is_runtime(name)).collect();
+    // Recursion is one name, many times.
+    own.dedup();
+    own.truncate(FRAMES_MAX);
+    (!own.is_empty()).then(|| super::log::printable(&format!("in `{}`", own.join("`, called by `"))))
+}
+
+fn demangled(name: &str) -> String {
+    let name: String = name.chars().take(FRAME_CHARS_MAX).collect();
+    // Without the hash at its end.
+    format!("{:#}", rustc_demangle::demangle(&name))
+}
+
+/// Whether a function is of the language or the SDK rather than of the app.
+fn is_runtime(name: &str) -> bool {
+    let name = name.trim_start_matches('<');
+    ["core::", "std::", "alloc::", "bireme_sdk::", "wit_bindgen::", "rust_", "__", "_start", "cabi_", "bireme:"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
 /// Finds Rust's panic message at the end of stderr, as "message (file:line)".
 fn panic_message(stderr: &str) -> Option<String> {
     let (_, panic) = stderr.rsplit_once("panicked at ")?;
@@ -93,6 +125,18 @@ fn panic_message(stderr: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_those_of_the_source_and_not_of_the_runtime() {
+        assert_eq!(demangled("_ZN7hostile9resources7recurse17h0123456789abcdefE"), "hostile::resources::recurse");
+        assert_eq!(demangled("plain"), "plain");
+        for runtime in
+            ["core::ops::function::FnOnce::call_once", "bireme_sdk::entry::run", "<alloc::vec::Vec<u8>>::push"]
+        {
+            assert!(is_runtime(runtime), "{runtime}");
+        }
+        assert!(!is_runtime("hostile::resources::recurse") && !is_runtime("<hostile::A as core::fmt::Display>::fmt"));
+    }
 
     #[test]
     fn a_panic_is_one_line() {

@@ -27,7 +27,7 @@ const CASES: &[Case] = &[
     Case { function: "grow", input: r#"{"mib":200}"#, exit: 1, status: 502, code: "memory-limit", words: &["`grow`", "limit of 64 MiB", "raise `memory`"], cause: NO_CAUSE },
     Case { function: "panics", input: r#"{"message":"oh no"}"#, exit: 1, status: 502, code: "crashed", words: &["`panics` panicked: oh no (", "src/resources.rs:"], cause: NO_CAUSE },
     // The guest's stack lies in its memory, so that no more can be told from the trap.
-    Case { function: "recurse", input: "{}", exit: 1, status: 502, code: "crashed", words: &["`recurse` crashed", "out of bounds memory access"], cause: NO_CAUSE },
+    Case { function: "recurse", input: "{}", exit: 1, status: 502, code: "crashed", words: &["`recurse` crashed", "out of bounds memory access"], cause: "in `hostile::resources::" },
     Case { function: "exits", input: "{}", exit: 1, status: 502, code: "crashed", words: &["`exits` ended the process", "return a failure"], cause: NO_CAUSE },
     // Over the limit, within what may leave the sandbox at once.
     Case { function: "big_output", input: r#"{"bytes":8388700}"#, exit: 1, status: 502, code: "output-too-large", words: &["`big_output` returned 8388702 bytes", "limit of 8388608"], cause: NO_CAUSE },
