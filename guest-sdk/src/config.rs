@@ -10,6 +10,13 @@ use crate::arguments::misfit;
 use crate::host;
 
 /// Why there is no such value.
+///
+/// ```
+/// use bireme_sdk::config;
+///
+/// let missing = config::get::<u32>("depth").unwrap_err();
+/// assert_eq!(missing, config::Error::Missing { key: "depth".to_owned() });
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

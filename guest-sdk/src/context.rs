@@ -5,6 +5,13 @@ use std::time::Duration;
 use crate::host;
 
 /// The identity of a call.
+///
+/// ```
+/// use bireme_sdk::context::{self, Call};
+///
+/// let Call { function, attempt, .. } = context::current();
+/// assert_eq!((function.as_str(), attempt), ("", 1)); // outside of any call
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call {

@@ -7,6 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The result of a function, or of a call of one.
+///
+/// ```
+/// use bireme_sdk::{Failure, Result};
+///
+/// fn half(number: u32) -> Result<u32> {
+///     if number % 2 == 0 { Ok(number / 2) } else { Err(Failure::terminal("it is odd")) }
+/// }
+/// assert_eq!(half(4), Ok(2));
+/// ```
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// The most causes that are kept of an error's chain.
@@ -15,6 +24,12 @@ const CAUSES_MAX: usize = 16;
 /// What kind of failure it is. [`Failed`](Code::Failed), [`Terminal`](Code::Terminal),
 /// [`InvalidInput`](Code::InvalidInput) and [`UnknownFunction`](Code::UnknownFunction) come from the function, the others from
 /// the host.
+///
+/// ```
+/// use bireme_sdk::{Code, Failure};
+///
+/// assert_eq!(Failure::terminal("it is odd").code, Code::Terminal);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

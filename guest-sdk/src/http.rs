@@ -32,6 +32,20 @@ pub use self::response::{Headers, Response};
 pub use self::url::Url;
 
 /// The most bytes of a response's body, unless the request says otherwise.
+///
+/// ```
+/// use bireme_sdk::http;
+///
+/// let small = http::get("https://example.com/feed.xml").body_bytes_max(http::BODY_BYTES_MAX / 8);
+/// assert_eq!(small.method(), "GET");
+/// ```
 pub const BODY_BYTES_MAX: usize = 8 << 20;
 /// The most redirects that a `GET` or `HEAD` follows, unless the request says otherwise.
+///
+/// ```
+/// use bireme_sdk::http;
+///
+/// let patient = http::get("https://example.com/").redirects(2 * http::REDIRECTS_MAX);
+/// assert_eq!(patient.url(), "https://example.com/");
+/// ```
 pub const REDIRECTS_MAX: u32 = 5;

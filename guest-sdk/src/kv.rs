@@ -12,6 +12,14 @@ use crate::failure::Result;
 use crate::host;
 
 /// What went wrong with the data, and with which key.
+///
+/// ```
+/// use bireme_sdk::kv;
+///
+/// // No store stands in for the host's in this test.
+/// let error = kv::open("seen").and_then(|bucket| bucket.get("key")).unwrap_err();
+/// assert!(!error.to_string().is_empty());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -79,6 +87,18 @@ impl Error {
 }
 
 /// An open bucket.
+///
+/// ```
+/// use bireme_sdk::{kv, testing};
+///
+/// let _kv = testing::with_kv();
+/// let seen = kv::open("seen")?;
+/// seen.set_json("counts", &[1, 2])?;
+/// assert_eq!(seen.get_json::<Vec<u32>>("counts")?, Some(vec![1, 2]));
+/// seen.delete("counts")?;
+/// assert!(!seen.exists("counts")?);
+/// # Ok::<(), kv::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Bucket {
     name: String,
@@ -183,6 +203,17 @@ impl Bucket {
 }
 
 /// The keys of a bucket.
+///
+/// ```
+/// use bireme_sdk::{kv, testing};
+///
+/// let _kv = testing::with_kv();
+/// let seen = kv::open("seen")?;
+/// seen.set("a", "1")?;
+/// seen.set("b", "2")?;
+/// assert_eq!(seen.keys().collect::<Result<Vec<_>, _>>()?, ["a", "b"]);
+/// # Ok::<(), kv::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Keys<'a> {
     bucket: &'a Bucket,

@@ -21,6 +21,12 @@ pub use crate::{
 };
 
 /// How much a line matters.
+///
+/// ```
+/// use bireme_sdk::log::Level;
+///
+/// assert!(Level::Warn > Level::Info);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Every step.

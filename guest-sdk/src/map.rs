@@ -14,6 +14,11 @@ use crate::host::Order;
 use crate::payload::{Output, Payload};
 
 /// The most failures that [`KeepGoing`] keeps; further ones are only counted.
+///
+/// ```
+/// // Those beyond are counted: `KeepGoing::failures_count`.
+/// assert_eq!(bireme_sdk::FAILURES_LEN_MAX, 10_000);
+/// ```
 pub const FAILURES_LEN_MAX: usize = 10_000;
 
 /// The results of a map, in the order of the inputs. The first failure ends it and cancels the rest.
@@ -63,6 +68,19 @@ pub struct Map<'inputs, T>(Flow<'inputs, T>);
 pub struct Unordered<'inputs, T>(Flow<'inputs, T>);
 
 /// The successes of a map; its failures are kept aside.
+///
+/// ```
+/// use bireme_sdk::prelude::*;
+///
+/// #[function]
+/// fn third(number: u32) -> Result<u32> {
+///     if number % 3 == 0 { Ok(number / 3) } else { Err(Failure::terminal("it is no multiple of 3")) }
+/// }
+///
+/// let mut thirds = third::map([3, 4, 6]).keep_going();
+/// assert_eq!(thirds.by_ref().sum::<u32>(), 3);
+/// assert_eq!((thirds.failures_count(), thirds.into_failures()[0].0), (1, 1));
+/// ```
 #[must_use = "a map begins when its first result is asked for"]
 pub struct KeepGoing<'inputs, T> {
     flow: Flow<'inputs, T>,

@@ -11,6 +11,13 @@ use crate::failure::Result;
 use crate::host;
 
 /// Why a model gave no answer.
+///
+/// ```
+/// use bireme_sdk::model::model;
+///
+/// // No model stands in for the host's in this test.
+/// assert!(!model("none").embed(&["text"]).unwrap_err().to_string().is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -52,6 +59,15 @@ impl Error {
 }
 
 /// A model of the host, by name.
+///
+/// ```
+/// use bireme_sdk::{model::model, testing};
+///
+/// let _model = testing::with_model("letters", 1, |text| vec![text.len() as f32]);
+/// let letters = model("letters");
+/// assert_eq!((letters.name(), letters.embed(&["oar"])?[0].dot(&[2.0])), ("letters", 6.0));
+/// # Ok::<(), bireme_sdk::model::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Model {
     name: String,

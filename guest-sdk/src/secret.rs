@@ -3,6 +3,11 @@
 use crate::host;
 
 /// A secret that the function does not see.
+///
+/// ```
+/// let error = bireme_sdk::secret("NO_SUCH_KEY").unwrap_err();
+/// assert_eq!(error.name, "NO_SUCH_KEY");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this function does not declare the secret `{name}`; add `secrets = [\"{name}\"]` to its `#[function]`")]
 pub struct SecretError {

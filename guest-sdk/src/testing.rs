@@ -17,6 +17,16 @@ use crate::host::native::{FAKES, Fakes};
 use crate::http::{Error, Request, Response};
 
 /// Keeps a fake in place until it is dropped. It belongs to its thread.
+///
+/// ```
+/// use bireme_sdk::{kv, testing};
+///
+/// let guard = testing::with_kv();
+/// kv::open("seen")?.set("a", "1")?;
+/// drop(guard);
+/// assert!(kv::open("seen").and_then(|seen| seen.get("a")).is_err());
+/// # Ok::<(), kv::Error>(())
+/// ```
 #[must_use = "the fake goes with its guard; bind it to a name"]
 pub struct Guard {
     restore: Option<Restore>,

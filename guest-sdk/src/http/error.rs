@@ -1,6 +1,14 @@
 //! Why a request has no usable response.
 
 /// Why a request has no usable response. Every message names the URL.
+///
+/// ```
+/// use bireme_sdk::{http, testing};
+///
+/// let _site = testing::with_http(|request| Err(http::Error::Denied { url: request.url().to_owned() }));
+/// let denied = http::get("https://example.com/").send().unwrap_err();
+/// assert!(denied.is_terminal());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

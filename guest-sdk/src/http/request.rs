@@ -10,6 +10,15 @@ use super::{BODY_BYTES_MAX, Error, REDIRECTS_MAX, Response, Url, encoding};
 use crate::host;
 
 /// A request in the making; [`send`](Request::send) sends it.
+///
+/// ```
+/// use bireme_sdk::{http, testing};
+///
+/// let _site = testing::with_http(|request| Ok(http::Response::new(200, request.body_bytes())));
+/// let echoed = http::post("https://example.com/").json(&[1, 2]).send()?;
+/// assert_eq!(echoed.text()?, "[1,2]");
+/// # Ok::<(), http::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a request does nothing before `send`"]
 pub struct Request {
@@ -26,11 +35,21 @@ pub struct Request {
 }
 
 /// A `GET` request.
+///
+/// ```
+/// let request = bireme_sdk::http::get("https://example.com/oars/7");
+/// assert_eq!((request.method(), request.url()), ("GET", "https://example.com/oars/7"));
+/// ```
 pub fn get(url: impl Into<String>) -> Request {
     request("GET", url)
 }
 
 /// A `HEAD` request.
+///
+/// ```
+/// let request = bireme_sdk::http::head("https://example.com/oars/7");
+/// assert_eq!((request.method(), request.url()), ("HEAD", "https://example.com/oars/7"));
+/// ```
 pub fn head(url: impl Into<String>) -> Request {
     request("HEAD", url)
 }
@@ -50,21 +69,41 @@ pub fn post(url: impl Into<String>) -> Request {
 }
 
 /// A `PUT` request.
+///
+/// ```
+/// let request = bireme_sdk::http::put("https://example.com/oars/7");
+/// assert_eq!((request.method(), request.url()), ("PUT", "https://example.com/oars/7"));
+/// ```
 pub fn put(url: impl Into<String>) -> Request {
     request("PUT", url)
 }
 
 /// A `PATCH` request.
+///
+/// ```
+/// let request = bireme_sdk::http::patch("https://example.com/oars/7");
+/// assert_eq!((request.method(), request.url()), ("PATCH", "https://example.com/oars/7"));
+/// ```
 pub fn patch(url: impl Into<String>) -> Request {
     request("PATCH", url)
 }
 
 /// A `DELETE` request.
+///
+/// ```
+/// let request = bireme_sdk::http::delete("https://example.com/oars/7");
+/// assert_eq!((request.method(), request.url()), ("DELETE", "https://example.com/oars/7"));
+/// ```
 pub fn delete(url: impl Into<String>) -> Request {
     request("DELETE", url)
 }
 
 /// A request of any method.
+///
+/// ```
+/// let request = bireme_sdk::http::request("PROPFIND", "https://example.com/files/");
+/// assert_eq!(request.method(), "PROPFIND");
+/// ```
 pub fn request(method: impl Into<String>, url: impl Into<String>) -> Request {
     let method = method.into();
     let redirects = if matches!(method.as_str(), "GET" | "HEAD") { REDIRECTS_MAX } else { 0 };

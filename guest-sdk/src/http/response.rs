@@ -42,6 +42,13 @@ impl From<Vec<(String, Vec<u8>)>> for Headers {
 }
 
 /// A response, read to its end.
+///
+/// ```
+/// use bireme_sdk::http::Response;
+///
+/// let response = Response::new(404, "no such page");
+/// assert!(!response.is_success() && response.error_for_status().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Response {

@@ -6,6 +6,12 @@ use crate::http::{Headers, Response};
 use crate::web::{self, Body, Problem, Request, Respond};
 
 /// A request to the app's own web functions, in the making.
+///
+/// ```
+/// // No web function of this test is there.
+/// let reply = bireme_sdk::testing::web("POST", "/nothing").header("x-try", "1").body("text").send();
+/// assert_eq!(reply.status, 404);
+/// ```
 #[derive(Debug)]
 #[must_use = "a request is answered when it is sent"]
 pub struct WebRequest {

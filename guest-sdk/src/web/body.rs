@@ -7,6 +7,10 @@ use super::Problem;
 
 /// The most that [`Json`](super::Json), [`Form`](super::Form) and [`Bytes`](super::Bytes) read: 8 MiB. A larger body is refused
 /// with status 413; [`Body`] has no limit of its own.
+///
+/// ```
+/// assert_eq!(bireme_sdk::web::BODY_BYTES_MAX, 8 << 20);
+/// ```
 pub const BODY_BYTES_MAX: usize = 8 << 20;
 
 /// The body of a request, read as it comes: a large one never has to fit into memory.
