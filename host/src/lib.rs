@@ -29,8 +29,10 @@ pub mod call;
 pub mod config;
 pub mod provisions;
 
+pub mod clock;
 pub mod ids;
 pub mod limits;
+pub mod tasks;
 pub mod telemetry;
 
 pub mod codes;

@@ -14,8 +14,8 @@ mod web;
 use proc_macro::TokenStream;
 use quote::quote;
 use syn::ItemFn;
+use syn::parse::Parse;
 
-use crate::attributes::Attributes;
 use crate::signature::Signature;
 
 /// Makes a plain function one that the host can call.
@@ -50,23 +50,7 @@ use crate::signature::Signature;
 /// `overloaded` when the caller's own time is over. Give it one place for each level, or no limit.
 #[proc_macro_attribute]
 pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
-    let function: ItemFn = match syn::parse(item.clone()) {
-        Ok(function) => function,
-        Err(error) => {
-            let error = error.to_compile_error();
-            let item = proc_macro2::TokenStream::from(item);
-            return quote!(#error #item).into();
-        }
-    };
-    let expansion = match (syn::parse::<Attributes>(attributes), Signature::read(&function)) {
-        (Ok(attributes), Ok(signature)) => expansion::expand(&function, &attributes, &signature),
-        (Err(error), Ok(_)) | (Ok(_), Err(error)) => error.to_compile_error(),
-        (Err(mut error), Err(other)) => {
-            error.combine(other);
-            error.to_compile_error()
-        }
-    };
-    quote!(#function #expansion).into()
+    expand(attributes, item, Signature::read, expansion::expand)
 }
 
 /// Makes a plain function answer HTTP requests.
@@ -79,6 +63,16 @@ pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// The other attributes are those of `#[function]`, but for `retries` and `schedule`. The function stays as it is.
 #[proc_macro_attribute]
 pub fn web(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    expand(attributes, item, Signature::read_of_web, web::expand)
+}
+
+/// Leaves the function as it is and puts its expansion behind it, or everything that is wrong with it.
+fn expand<A: Parse>(
+    attributes: TokenStream,
+    item: TokenStream,
+    read: fn(&ItemFn) -> syn::Result<Signature>,
+    expand: fn(&ItemFn, &A, &Signature) -> proc_macro2::TokenStream,
+) -> TokenStream {
     let function: ItemFn = match syn::parse(item.clone()) {
         Ok(function) => function,
         Err(error) => {
@@ -87,8 +81,8 @@ pub fn web(attributes: TokenStream, item: TokenStream) -> TokenStream {
             return quote!(#error #item).into();
         }
     };
-    let expansion = match (syn::parse::<web::WebAttributes>(attributes), Signature::read_of_web(&function)) {
-        (Ok(attributes), Ok(signature)) => web::expand(&function, &attributes, &signature),
+    let expansion = match (syn::parse::<A>(attributes), read(&function)) {
+        (Ok(attributes), Ok(signature)) => expand(&function, &attributes, &signature),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => error.to_compile_error(),
         (Err(mut error), Err(other)) => {
             error.combine(other);

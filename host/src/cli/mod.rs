@@ -44,6 +44,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::exit::Exit;
 use crate::config::{Config, Directories};
+use crate::tasks::blocking;
 
 /// Sandboxed functions above, native inference below, one ship.
 #[derive(Parser)]
@@ -149,14 +150,6 @@ fn with_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit
     // A thread that still reads standard input would otherwise keep the process until the next line.
     runtime.shutdown_background();
     result
-}
-
-/// Runs work that blocks for long (cargo, a download) off the runtime's threads, so that Ctrl-C is heard meanwhile.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 impl Global {

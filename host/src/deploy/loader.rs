@@ -9,6 +9,7 @@ use crate::ids::{AppName, NameError};
 use crate::outbound::Grants;
 use crate::provisions::Provisions;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
+use crate::tasks::blocking;
 
 /// First path segments that are the host's own, now or as its design has it.
 const RESERVED_NAMES: [&str; 6] = ["api", "v1", "ui", "healthz", "readyz", "metrics"];
@@ -86,9 +87,6 @@ impl Loader {
     /// Takes as long as Cranelift does, once for each component, on a thread of its own.
     async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, ArtifactError> {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
-        match tokio::task::spawn_blocking(move || artifacts.load(&engine, &component)).await {
-            Ok(compiled) => compiled,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        blocking(move || artifacts.load(&engine, &component)).await
     }
 }

@@ -16,18 +16,19 @@ mod record;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::files::{ComponentFiles, hex};
 use self::history::History;
 use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, ComponentError, DescribedApp};
+use crate::clock::unix_ms;
 use crate::dispatch::Dispatcher;
 use crate::ids::{AppName, Version};
 use crate::outbound::{Grants, PolicyError};
 use crate::sandbox::Program;
 use crate::store::{Op, StoreDir, StoreError, Table};
+use crate::tasks::blocking;
 
 pub use files::FilesError;
 pub use history::RollbackError;
@@ -221,7 +222,7 @@ impl Deployments {
                 action: Action::Deploy,
                 version: version.clone(),
                 digest: hex(&app.component.digest),
-                at_ms: now_ms(),
+                at_ms: unix_ms(),
                 bytes: app.component.bytes.len() as u64,
                 functions: app.metadata.functions.iter().map(|function| function.name.clone()).collect(),
                 grants,
@@ -255,7 +256,7 @@ impl Deployments {
         let declared = capabilities::of(&metadata);
         let record = Record {
             action: Action::Rollback,
-            at_ms: now_ms(),
+            at_ms: unix_ms(),
             added: declared.difference(&before).cloned().collect(),
             message: None,
             ..target
@@ -296,7 +297,7 @@ impl Deployments {
             return Err(DeployError::Stopped { app: name });
         }
         let version = last.version.clone();
-        let record = Record { action: Action::Stop, at_ms: now_ms(), added: Vec::new(), message: None, ..last };
+        let record = Record { action: Action::Stop, at_ms: unix_ms(), added: Vec::new(), message: None, ..last };
         self.record(&name, record).await?;
         self.dispatcher.retire(app);
         Ok(version)
@@ -394,16 +395,4 @@ impl Deployments {
 
 fn find<'a>(apps: &'a BTreeMap<AppName, Entry>, app: &str) -> Result<(&'a AppName, &'a Entry), DeployError> {
     apps.get_key_value(app).ok_or_else(|| DeployError::UnknownApp { app: app.chars().take(80).collect() })
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

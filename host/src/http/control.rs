@@ -19,6 +19,7 @@ use crate::codes::Code;
 use crate::deploy::{Accept, Deploy, DeployError, Deployed, Deployments, LoadError, RollbackError, State, Status};
 use crate::dispatch::{Dispatcher, closest};
 use crate::limits;
+use crate::tasks::to_the_end;
 
 /// The control API of one host.
 pub struct Control {
@@ -222,13 +223,6 @@ pub fn pairs(query: &str, known: &[&str]) -> Result<Vec<(String, String)>, Probl
 /// A query that cannot be read.
 pub fn bad_query(detail: impl Into<String>) -> Problem {
     Problem::new(Code::BadQuery, detail)
-}
-
-async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 fn outcome(deployed: &Deployed) -> Value {

@@ -12,12 +12,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, FunctionName, Version};
 use crate::sandbox::log::{Line, LogSink};
 
@@ -160,7 +160,7 @@ impl LogSink for Logs {
     fn line(&self, line: &Line<'_>) {
         let record = Record {
             number: 0,
-            at_ms: now_ms(),
+            at_ms: unix_ms(),
             app: line.function.app.clone(),
             function: line.function.function.clone(),
             version: line.version.clone(),
@@ -209,11 +209,6 @@ impl Follow {
             }
         }
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -24,8 +24,10 @@ const ORDER: &[&str] = &[
     "call",
     "config",
     "provisions",
+    "clock",
     "ids",
     "limits",
+    "tasks",
     "telemetry",
     "codes",
 ];

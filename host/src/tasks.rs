@@ -1,0 +1,46 @@
+//! Work that is handed to the runtime and waited for. A panic in it goes on in whoever waits.
+
+use tokio::task::JoinHandle;
+
+/// Runs work that blocks for long (cargo, Cranelift, a disk) off the runtime's threads. Dropping the future does not end the
+/// work.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+/// Runs work to its end, even if nobody waits for it any more.
+pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    joined(tokio::spawn(work)).await
+}
+
+async fn joined<T>(task: JoinHandle<T>) -> T {
+    match task.await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_ends_though_nobody_waits() {
+        let (done, ended) = tokio::sync::oneshot::channel();
+        let work = to_the_end(async move {
+            tokio::task::yield_now().await;
+            let _ = done.send(7);
+        });
+        // Polled once and dropped.
+        let _ = tokio::time::timeout(Duration::ZERO, work).await;
+        assert_eq!(ended.await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_panic_reaches_who_waits() {
+        let waiting = tokio::spawn(blocking(|| panic!("no more oars")));
+        assert!(waiting.await.unwrap_err().is_panic());
+    }
+}
