@@ -13,6 +13,12 @@ pub enum ShapeError {
     #[error("a hidden size of {hidden} does not divide into {heads} heads")]
     Heads { hidden: usize, heads: usize },
 
+    #[error("{heads} heads of queries do not divide among {kv_heads} of keys and values")]
+    KvHeads { heads: usize, kv_heads: usize },
+
+    #[error("token {index} has position {position}, over the last of {positions} positions")]
+    Position { index: usize, position: u32, positions: usize },
+
     #[error("token {index} has id {id}, over the last id of a vocabulary of {vocabulary}")]
     Id { index: usize, id: u32, vocabulary: usize },
 

@@ -1,4 +1,5 @@
-//! Multi-head self-attention over packed sequences: every token sees every token of its own sequence, and no other.
+//! Multi-head self-attention over packed sequences: a token sees every token of its own sequence, or with causal attention
+//! those up to itself, and no other. Several heads of queries may share one of keys and values.
 //!
 //! Scores exist for a few queries at a time, never for a whole sequence: beside the keys and values of one head, the
 //! scratch of a thread is `tile rows · length` values.
@@ -17,8 +18,10 @@ use crate::{Sequences, ShapeError};
 /// The shape of an attention layer; it has no weights of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
-    hidden: usize,
     heads: usize,
+    kv_heads: usize,
+    depth: usize,
+    is_causal: bool,
 }
 
 impl Attention {
@@ -29,24 +32,45 @@ impl Attention {
         if !hidden.is_multiple_of(heads) {
             return Err(ShapeError::Heads { hidden, heads });
         }
-        Ok(Self { hidden, heads })
+        Ok(Self { heads, kv_heads: heads, depth: hidden / heads, is_causal: false })
     }
 
-    /// Writes `[tokens, hidden]` from `[tokens, 3 · hidden]`: in each row the queries of all heads, then keys, then values.
+    /// Takes a decoder's shape: `kv_heads` divide `heads`, and each serves that many heads of queries beside each other.
+    pub fn causal(heads: usize, kv_heads: usize, depth: usize) -> Result<Self, ShapeError> {
+        ShapeError::check_size("heads", heads)?;
+        ShapeError::check_size("kv_heads", kv_heads)?;
+        ShapeError::check_size("depth", depth)?;
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(ShapeError::KvHeads { heads, kv_heads });
+        }
+        Ok(Self { heads, kv_heads, depth, is_causal: true })
+    }
+
+    /// The values that a row of the output has.
+    pub fn hidden(&self) -> usize {
+        self.heads * self.depth
+    }
+
+    /// The values that a row of the input has: the queries of all heads, then keys, then values.
+    pub fn qkv_width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.depth
+    }
+
+    /// Writes `[tokens, hidden]` from `[tokens, qkv_width]`.
     pub fn run(&self, qkv: &[f32], sequences: Sequences<'_>, out: &mut [f32], team: Team) -> Result<(), ShapeError> {
-        ShapeError::check_len("qkv", qkv.len(), sequences.tokens() * 3 * self.hidden)?;
-        ShapeError::check_len("out", out.len(), sequences.tokens() * self.hidden)?;
+        ShapeError::check_len("qkv", qkv.len(), sequences.tokens() * self.qkv_width())?;
+        ShapeError::check_len("out", out.len(), sequences.tokens() * self.hidden())?;
         self.run_on(Isa::detect(), qkv, sequences, out, team);
         Ok(())
     }
 
     fn run_on(&self, isa: Isa, qkv: &[f32], sequences: Sequences<'_>, out: &mut [f32], team: Team) {
-        let hidden = self.hidden;
+        let (hidden, stride) = (self.hidden(), self.qkv_width());
         let mut rest = out;
         for range in sequences.ranges() {
             let (out, after) = std::mem::take(&mut rest).split_at_mut(range.len() * hidden);
             rest = after;
-            let qkv = &qkv[range.start * 3 * hidden..range.end * 3 * hidden];
+            let qkv = &qkv[range.start * stride..range.end * stride];
             // A part takes some queries for all heads. It lays out the keys and values again, which costs it one part in
             // as many as it has queries, and in return its outputs are whole rows.
             let query_flop = 4 * range.len() * hidden;
@@ -83,8 +107,9 @@ struct Part<'a> {
 impl Kernel for Part<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { attention: Attention { hidden, heads }, qkv, queries, out, scratch } = self;
-        let (stride, depth, width) = (3 * hidden, hidden / heads, panel_width::<S>());
+        let Self { attention, qkv, queries, out, scratch } = self;
+        let Attention { heads, kv_heads, depth, is_causal } = attention;
+        let (hidden, stride, width) = (attention.hidden(), attention.qkv_width(), panel_width::<S>());
         let length = qkv.len() / stride;
         let (scores_stride, outputs_stride) = (length.next_multiple_of(width), depth.next_multiple_of(width));
         let scale = 1.0 / (depth as f32).sqrt();
@@ -98,22 +123,29 @@ impl Kernel for Part<'_> {
 
         for head in 0..heads {
             let column = head * depth;
-            tile::pack_transposed(keys, width, &qkv[hidden + column..], stride, length, depth);
-            tile::pack(values, width, &qkv[2 * hidden + column..], stride, depth, length);
+            if head.is_multiple_of(heads / kv_heads) {
+                let key = (heads + head / (heads / kv_heads)) * depth;
+                tile::pack_transposed(keys, width, &qkv[key..], stride, length, depth);
+                tile::pack(values, width, &qkv[key + kv_heads * depth..], stride, depth, length);
+            }
 
             for start in queries.clone().step_by(S::TILE_ROWS) {
                 let count = S::TILE_ROWS.min(queries.end - start);
                 let rows = Rows { values: &qkv[start * stride + column..], stride, depth };
-                for (panel, first) in keys.chunks_exact(depth * width).zip((0..length).step_by(width)) {
+                // What any query of the tile sees.
+                let end = if is_causal { start + count } else { length };
+                for (panel, first) in keys.chunks_exact(depth * width).zip((0..end).step_by(width)) {
                     tile::multiply(simd, count, rows, panel, &mut scores[first..], scores_stride);
                 }
 
                 let mut sums = [0.0; TILE_ROWS_MAX];
-                for (scores, sum) in scores.chunks_exact_mut(scores_stride).zip(&mut sums[..count]) {
-                    *sum = softmax::exponentials(simd, &mut scores[..length], scale);
+                for (row, (scores, sum)) in scores.chunks_exact_mut(scores_stride).zip(&mut sums[..count]).enumerate() {
+                    let (seen, unseen) = scores[..end].split_at_mut(if is_causal { start + row + 1 } else { end });
+                    *sum = softmax::exponentials(simd, seen, scale);
+                    unseen.fill(0.0);
                 }
 
-                let rows = Rows { values: scores, stride: scores_stride, depth: length };
+                let rows = Rows { values: scores, stride: scores_stride, depth: end };
                 for (panel, first) in values.chunks_exact(length * width).zip((0..depth).step_by(width)) {
                     tile::multiply(simd, count, rows, panel, &mut outputs[first..], outputs_stride);
                 }
@@ -139,17 +171,19 @@ mod tests {
     use super::super::team::Threads;
     use super::*;
 
-    fn check(lengths: &[usize], heads: usize, depth: usize, seed: u64) {
-        let hidden = heads * depth;
+    fn check(lengths: &[usize], attention: Attention, seed: u64) {
         let mut cu_seqlens = vec![0];
         for &length in lengths {
             cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + length as u32);
         }
         let sequences = Sequences::new(&cu_seqlens).unwrap();
-        let qkv: Vec<f32> =
-            naive::Random::new(seed).values(sequences.tokens() * 3 * hidden).iter().map(|x| x * 3.0).collect();
-        let expected = naive::attention(&qkv, sequences, hidden, heads);
-        let attention = Attention::new(hidden, heads).unwrap();
+        let qkv: Vec<f32> = naive::Random::new(seed)
+            .values(sequences.tokens() * attention.qkv_width())
+            .iter()
+            .map(|x| x * 3.0)
+            .collect();
+        let Attention { heads, kv_heads, depth, is_causal } = attention;
+        let expected = naive::attention(&qkv, sequences, heads, kv_heads, depth, is_causal);
         for isa in Isa::available() {
             let mut alone = vec![f32::NAN; expected.len()];
             attention.run_on(isa, &qkv, sequences, &mut alone, Team::ALONE);
@@ -164,13 +198,22 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn each_sequence_attends_to_itself(lengths in prop::collection::vec(1usize..50, 0..5), heads in 1usize..4, depth in 1usize..70, seed: u64) {
-            check(&lengths, heads, depth, seed);
+            check(&lengths, Attention::new(heads * depth, heads).unwrap(), seed);
+        }
+
+        #[test]
+        fn a_causal_token_sees_what_came_before(
+            lengths in prop::collection::vec(1usize..50, 0..5), kv_heads in 1usize..3, group in 1usize..4,
+            depth in 1usize..70, seed: u64,
+        ) {
+            check(&lengths, Attention::causal(kv_heads * group, kv_heads, depth).unwrap(), seed);
         }
     }
 
     #[test]
     fn the_shortest_and_the_longest_sequence_share_a_batch() {
-        check(&[1, 512, 1, 33], 4, 32, 1);
+        check(&[1, 512, 1, 33], Attention::new(128, 4).unwrap(), 1);
+        check(&[1, 512, 1, 33], Attention::causal(4, 2, 32).unwrap(), 1);
     }
 
     #[test]
@@ -185,6 +228,7 @@ mod tests {
     #[test]
     fn wrong_shapes_are_refused() {
         assert_eq!(Attention::new(10, 3).unwrap_err(), ShapeError::Heads { hidden: 10, heads: 3 });
+        assert_eq!(Attention::causal(4, 3, 8).unwrap_err(), ShapeError::KvHeads { heads: 4, kv_heads: 3 });
         assert_eq!(
             Attention::new(4, 2)
                 .unwrap()

@@ -8,12 +8,16 @@
 
 mod attention;
 mod buffer;
+mod convert;
 mod embedding;
 mod gelu;
 mod isa;
 mod layer_norm;
 mod linear;
 mod pooling;
+mod rms_norm;
+mod rotary;
+mod silu;
 mod simd;
 mod softmax;
 mod team;
@@ -25,9 +29,15 @@ mod x86;
 mod naive;
 
 pub use attention::Attention;
+pub use convert::Half;
 pub use embedding::Embedding;
+pub use gelu::bias_gelu;
 pub use isa::Isa;
 pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear};
 pub use pooling::Pooling;
+pub use rms_norm::RmsNorm;
+pub use rotary::Rotary;
+pub use silu::silu_gate;
+pub use softmax::softmax;
 pub use team::{Team, Threads, ThreadsError};

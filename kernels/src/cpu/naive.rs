@@ -78,25 +78,83 @@ pub(crate) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f64) 
     out
 }
 
-pub(crate) fn attention(qkv: &[f32], sequences: Sequences<'_>, hidden: usize, heads: usize) -> Vec<f64> {
-    let depth = hidden / heads;
-    let at = |row: usize, column: usize| f64::from(qkv[row * 3 * hidden + column]);
+pub(crate) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f64) -> Vec<f64> {
+    let mut out = Vec::new();
+    for row in x.chunks_exact(weight.len()) {
+        let square = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / weight.len() as f64;
+        out.extend(
+            row.iter().zip(weight).map(|(&x, &weight)| f64::from(x) / (square + epsilon).sqrt() * f64::from(weight)),
+        );
+    }
+    out
+}
+
+pub(crate) fn silu_gate(x: &[f32], width: usize) -> Vec<f64> {
+    let mut out = Vec::new();
+    for row in x.chunks_exact(2 * width) {
+        let (gate, up) = row.split_at(width);
+        let silu = |x: f64| x / (1.0 + (-x).exp());
+        out.extend(gate.iter().zip(up).map(|(&gate, &up)| silu(f64::from(gate)) * f64::from(up)));
+    }
+    out
+}
+
+pub(crate) fn softmax(x: &[f32], width: usize, scale: f64) -> Vec<f64> {
+    let mut out = Vec::new();
+    for row in x.chunks_exact(width) {
+        let weights: Vec<f64> = row.iter().map(|&x| (f64::from(x) * scale).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        out.extend(weights.iter().map(|weight| weight / sum));
+    }
+    out
+}
+
+/// As complex numbers: each pair times `exp(i · angle)`.
+pub(crate) fn rotary(x: &[f32], stride: usize, heads: usize, depth: usize, positions: &[u32], base: f64) -> Vec<f64> {
+    let mut out: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+    for (token, &position) in positions.iter().enumerate() {
+        for head in 0..heads {
+            for i in 0..depth / 2 {
+                let angle = f64::from(position) / base.powf(2.0 * i as f64 / depth as f64);
+                let (real, imaginary) =
+                    (token * stride + head * depth + i, token * stride + head * depth + i + depth / 2);
+                let (a, b) = (f64::from(x[real]), f64::from(x[imaginary]));
+                out[real] = a * angle.cos() - b * angle.sin();
+                out[imaginary] = a * angle.sin() + b * angle.cos();
+            }
+        }
+    }
+    out
+}
+
+pub(crate) fn attention(
+    qkv: &[f32],
+    sequences: Sequences<'_>,
+    heads: usize,
+    kv_heads: usize,
+    depth: usize,
+    is_causal: bool,
+) -> Vec<f64> {
+    let (hidden, stride) = (heads * depth, (heads + 2 * kv_heads) * depth);
+    let at = |row: usize, column: usize| f64::from(qkv[row * stride + column]);
     let mut out = vec![0.0; sequences.tokens() * hidden];
     for range in sequences.ranges() {
         for head in 0..heads {
             let column = head * depth;
+            let key_column = hidden + head * kv_heads / heads * depth;
             for query in range.clone() {
-                let scores: Vec<f64> = range
+                let seen = range.start..if is_causal { query + 1 } else { range.end };
+                let scores: Vec<f64> = seen
                     .clone()
-                    .map(|key| (0..depth).map(|d| at(query, column + d) * at(key, hidden + column + d)).sum::<f64>())
+                    .map(|key| (0..depth).map(|d| at(query, column + d) * at(key, key_column + d)).sum::<f64>())
                     .map(|score| score / (depth as f64).sqrt())
                     .collect();
                 let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
                 let sum: f64 = weights.iter().sum();
-                for (key, weight) in range.clone().zip(&weights) {
+                for (key, weight) in seen.zip(&weights) {
                     for d in 0..depth {
-                        out[query * hidden + column + d] += weight / sum * at(key, 2 * hidden + column + d);
+                        out[query * hidden + column + d] += weight / sum * at(key, key_column + kv_heads * depth + d);
                     }
                 }
             }

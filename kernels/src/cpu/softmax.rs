@@ -1,7 +1,43 @@
-//! The numerator of a softmax, for rows of attention scores.
+//! Softmax: of whole rows, and its numerator alone, for rows of attention scores.
 
 use super::gelu::polynomial;
+use super::isa::{Isa, Kernel};
 use super::simd::Simd;
+use super::team::Team;
+use crate::ShapeError;
+
+/// Replaces each value of each row by `exp(scale · (x − max))` over the row's sum of these.
+pub fn softmax(x: &mut [f32], width: usize, scale: f32, team: Team) -> Result<(), ShapeError> {
+    ShapeError::check_size("width", width)?;
+    ShapeError::check_len("x", x.len(), x.len() / width * width)?;
+    run_on(Isa::detect(), x, width, scale, team);
+    Ok(())
+}
+
+fn run_on(isa: Isa, x: &mut [f32], width: usize, scale: f32, team: Team) {
+    /// As for a layer norm.
+    const ROW_FLOP: usize = 50;
+    team.for_rows(x, width, ROW_FLOP * width, |_, x| isa.run(Rows { x, width, scale }));
+}
+
+struct Rows<'a> {
+    x: &'a mut [f32],
+    width: usize,
+    scale: f32,
+}
+
+impl Kernel for Rows<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for row in self.x.chunks_exact_mut(self.width) {
+            let scale = 1.0 / exponentials(simd, row, self.scale);
+            for chunk in row.chunks_mut(S::WIDTH) {
+                let weight = simd.mul(simd.read(chunk, 0.0), simd.splat(scale));
+                simd.write(chunk, weight);
+            }
+        }
+    }
+}
 
 /// Replaces each score by `exp(scale · (score − max))` and returns the sum of them.
 ///
@@ -27,7 +63,7 @@ pub(crate) fn exponentials<S: Simd>(simd: S, scores: &mut [f32], scale: f32) -> 
 
 /// `exp(x)` for `x` up to 0, within 2e-7 of the true value relative to it; below -87 it stays at `exp(-87)`.
 #[inline(always)]
-fn exp_of_negative<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+pub(crate) fn exp_of_negative<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     /// Adding and subtracting it rounds to a whole number: 1.5 · 2^23.
     const ROUND: f32 = 12_582_912.0;
     /// ln 2 in two parts, the first exact in so few bits that its product with a whole number is exact.
@@ -47,8 +83,27 @@ fn exp_of_negative<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
 
 #[cfg(test)]
 mod tests {
-    use super::super::isa::{Isa, Kernel};
+    use proptest::prelude::*;
+
+    use super::super::naive;
+    use super::super::team::Threads;
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn a_row_sums_to_one(rows in 0usize..20, width in 1usize..100, scale in 0.1f32..8.0, seed: u64) {
+            let x = naive::Random::new(seed).values(rows * width);
+            let expected = naive::softmax(&x, width, f64::from(scale));
+            for isa in Isa::available() {
+                for threads in [1, 3] {
+                    let mut actual = x.clone();
+                    Threads::new(threads).unwrap().install(|team| run_on(isa, &mut actual, width, scale, team));
+                    naive::assert_close(&actual, &expected, 1e-6);
+                }
+            }
+        }
+    }
 
     struct Exponentials<'a>(&'a mut [f32], f32);
 
