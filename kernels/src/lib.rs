@@ -9,6 +9,7 @@
 //! result does not depend on the rows beside it, nor on the number of threads.
 
 pub mod cpu;
+pub mod cuda;
 mod sequences;
 mod shape;
 

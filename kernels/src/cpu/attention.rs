@@ -37,13 +37,18 @@ impl Attention {
 
     /// Takes a decoder's shape: `kv_heads` divide `heads`, and each serves that many heads of queries beside each other.
     pub fn causal(heads: usize, kv_heads: usize, depth: usize) -> Result<Self, ShapeError> {
+        Ok(Self { is_causal: true, ..Self::grouped(heads, kv_heads, depth)? })
+    }
+
+    /// As [`Self::causal`], but every token sees its whole sequence.
+    pub fn grouped(heads: usize, kv_heads: usize, depth: usize) -> Result<Self, ShapeError> {
         ShapeError::check_size("heads", heads)?;
         ShapeError::check_size("kv_heads", kv_heads)?;
         ShapeError::check_size("depth", depth)?;
         if !heads.is_multiple_of(kv_heads) {
             return Err(ShapeError::KvHeads { heads, kv_heads });
         }
-        Ok(Self { heads, kv_heads, depth, is_causal: true })
+        Ok(Self { heads, kv_heads, depth, is_causal: false })
     }
 
     /// The values that a row of the output has.
@@ -207,6 +212,7 @@ mod tests {
             depth in 1usize..70, seed: u64,
         ) {
             check(&lengths, Attention::causal(kv_heads * group, kv_heads, depth).unwrap(), seed);
+            check(&lengths, Attention::grouped(kv_heads * group, kv_heads, depth).unwrap(), seed);
         }
     }
 

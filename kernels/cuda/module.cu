@@ -1,0 +1,10 @@
+// Everything that one PTX module holds; also what the shim compiles for the CPU.
+#include "activation.cu"
+#include "add_norm.cu"
+#include "attention.cu"
+#include "convert.cu"
+#include "embedding.cu"
+#include "gemm.cu"
+#include "pooling.cu"
+#include "rotary.cu"
+#include "softmax.cu"

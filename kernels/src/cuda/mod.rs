@@ -1,0 +1,28 @@
+//! The ops on CUDA: what to launch, with every shape and type checked before it is.
+//!
+//! An op is a value that names its operands; its `launch` is a [`Launch`]: a kernel's name, the grid, and the arguments as
+//! a driver takes them. Making one touches no GPU, so the same checks and the same numbers of threads are tested on the
+//! CPU, where the kernels' own source runs through a shim (`kernels/cuda/shim/`).
+//!
+//! The kernels travel as PTX ([`Module`]), which the driver compiles; nothing here needs CUDA to build.
+//!
+//! Not here: talking to a driver, and the contents of memory. Ids and positions are checked where they are known, on the
+//! host, before they are copied; a kernel takes them as they are.
+
+mod attention;
+mod elementwise;
+mod gemm;
+mod launch;
+mod module;
+mod pooling;
+mod rows;
+mod values;
+
+pub use attention::Attention;
+pub use elementwise::{BiasGelu, Convert, Rotary, SiluGate};
+pub use gemm::Gemm;
+pub use launch::{Argument, Kernel, Launch, LaunchError};
+pub use module::Module;
+pub use pooling::Pooling;
+pub use rows::{AddLayerNorm, AddRmsNorm, Embedding, Softmax};
+pub use values::{DType, Values};

@@ -1,0 +1,473 @@
+//! Each op against its CPU twin, over random shapes.
+//!
+//! Tolerances: both sides compute in f32, from the same values, in another order. A sum of n products of values up to 1 is
+//! off by at most n · 2^-24 on each side; normalisation and softmax keep the relative error of their sums, some 2e-6.
+//! Each kernel rounds to its storage once, which `checks` allows for; inputs are exact in their storage.
+
+use bireme_kernels::cpu::{self, Activation, Team};
+use bireme_kernels::cuda::{
+    AddLayerNorm, AddRmsNorm, Attention, BiasGelu, Convert, DType, Embedding, Gemm, Pooling, Rotary, SiluGate, Softmax,
+};
+use bireme_kernels::{Sequences, ShapeError};
+
+use crate::cases::{Random, STORAGES, cumulative, positions};
+use crate::checks::{Case, check};
+use crate::shim::Memory;
+
+/// Widths: of 16-byte loads and not, smaller and larger than a warp's loads, up to what a model has.
+const WIDTHS: [usize; 10] = [1, 7, 31, 64, 100, 129, 384, 768, 1000, 2048];
+
+/// Calls `make` for each storage and each of `count` seeds.
+fn cases(count: u64, mut make: impl FnMut(DType, &mut Random) -> Case) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for dtype in STORAGES {
+        for seed in 0..count {
+            let mut case = make(dtype, &mut Random::new(seed));
+            case.name = format!("{} (seed {seed})", case.name);
+            cases.push(case);
+        }
+    }
+    cases
+}
+
+#[test]
+fn embedding() {
+    check(&cases(8, |dtype, random| {
+        let width = random.pick(&WIDTHS);
+        let (count, length) = random.pick(&[(0, 1), (1, 1), (3, 40), (1, 512)]);
+        let cu_seqlens = if length == 512 {
+            cumulative(&[1, if width > 1000 { 30 } else { 512 }])
+        } else {
+            random.sequences(count, length)
+        };
+        let sequences = Sequences::new(&cu_seqlens).unwrap();
+        let ids: Vec<u32> = (0..sequences.tokens()).map(|_| random.between(0, 49) as u32).collect();
+        let (words, places) = (random.values(dtype, 50 * width, 1.0), random.values(dtype, 512 * width, 1.0));
+        let (weight, bias) = (random.values(dtype, width, 1.0), random.values(dtype, width, 1.0));
+
+        let norm = cpu::LayerNorm::new(weight.clone(), bias.clone(), 1e-5).unwrap();
+        let twin = cpu::Embedding::new(words.clone(), places.clone(), &vec![0.0; width], norm).unwrap();
+        let mut expected = vec![0.0; ids.len() * width];
+        twin.run(&ids, sequences, &mut expected, Team::ALONE).unwrap();
+
+        let mut memory = Memory::default();
+        let out = memory.room(dtype, expected.len());
+        let op = Embedding {
+            ids: memory.put_u32(&ids),
+            positions: memory.put_u32(&positions(&cu_seqlens)),
+            word_table: memory.put(dtype, &words),
+            position_table: memory.put(dtype, &places),
+            weight: memory.put(dtype, &weight),
+            bias: memory.put(dtype, &bias),
+            out,
+            epsilon: 1e-5,
+        };
+        Case {
+            name: format!("{} tokens of {width}", ids.len()),
+            memory,
+            launch: op.launch(),
+            outputs: vec![(out, expected)],
+            tolerance: 1e-5,
+        }
+    }));
+}
+
+#[test]
+fn add_layer_norm() {
+    check(&cases(12, |dtype, random| {
+        let (rows, width) = (random.pick(&[0, 1, 7, 8, 9, 33]), random.pick(&WIDTHS));
+        let (weight, bias) = (random.values(dtype, width, 1.0), random.values(dtype, width, 1.0));
+        let (x, residual) = (random.values(dtype, rows * width, 2.0), random.values(dtype, rows * width, 2.0));
+        let has_residual = random.between(0, 3) > 0;
+
+        let mut expected = x.clone();
+        let norm = cpu::LayerNorm::new(weight.clone(), bias.clone(), 1e-5).unwrap();
+        let added = if has_residual { residual.clone() } else { vec![0.0; x.len()] };
+        norm.add_residual(&mut expected, &added, Team::ALONE).unwrap();
+
+        // In place, as an encoder runs it.
+        let mut memory = Memory::default();
+        let x = memory.put(dtype, &x);
+        let op = AddLayerNorm {
+            x,
+            residual: has_residual.then(|| memory.put(dtype, &residual)),
+            weight: memory.put(dtype, &weight),
+            bias: memory.put(dtype, &bias),
+            out: x,
+            epsilon: 1e-5,
+        };
+        Case {
+            name: format!("{rows} × {width}, residual {has_residual}"),
+            memory,
+            launch: op.launch(),
+            outputs: vec![(x, expected)],
+            tolerance: 1e-5,
+        }
+    }));
+}
+
+#[test]
+fn add_rms_norm() {
+    check(&cases(12, |dtype, random| {
+        let (rows, width) = (random.pick(&[0, 1, 7, 8, 9, 33]), random.pick(&WIDTHS));
+        let weight = random.values(dtype, width, 1.0);
+        let (x, mut residual) = (random.values(dtype, rows * width, 2.0), random.values(dtype, rows * width, 2.0));
+        let has_x = random.between(0, 3) > 0;
+
+        let mut memory = Memory::default();
+        let (sum, out) = (memory.put(dtype, &residual), memory.room(dtype, rows * width));
+        let op = AddRmsNorm {
+            x: has_x.then(|| memory.put(dtype, &x)),
+            residual: sum,
+            weight: memory.put(dtype, &weight),
+            out,
+            epsilon: 1e-5,
+        };
+
+        let mut expected = vec![0.0; x.len()];
+        let norm = cpu::RmsNorm::new(weight, 1e-5).unwrap();
+        if has_x {
+            norm.add_residual(&x, &mut residual, &mut expected, Team::ALONE).unwrap();
+        } else {
+            norm.run(&residual, &mut expected, Team::ALONE).unwrap();
+        }
+        Case {
+            name: format!("{rows} × {width}, x {has_x}"),
+            memory,
+            launch: op.launch(),
+            outputs: vec![(out, expected), (sum, residual)],
+            tolerance: 1e-5,
+        }
+    }));
+}
+
+#[test]
+fn softmax() {
+    check(&cases(12, |dtype, random| {
+        let (rows, width) = (random.pick(&[0, 1, 7, 8, 9, 33]), random.pick(&WIDTHS));
+        let scale = random.pick(&[0.125, 1.0, 3.0]);
+        let values = random.values(dtype, rows * width, 5.0);
+        let mut expected = values.clone();
+        cpu::softmax(&mut expected, width, scale, Team::ALONE).unwrap();
+        let mut memory = Memory::default();
+        let x = memory.put(dtype, &values);
+        Case {
+            name: format!("{rows} × {width}, scale {scale}"),
+            memory,
+            launch: Softmax { x, width, scale }.launch(),
+            outputs: vec![(x, expected)],
+            tolerance: 2e-6,
+        }
+    }));
+}
+
+#[test]
+fn bias_gelu() {
+    check(&cases(8, |dtype, random| {
+        let (rows, width) = (random.pick(&[0, 1, 9, 33]), random.pick(&WIDTHS));
+        let (values, bias) = (random.values(dtype, rows * width, 4.0), random.values(dtype, width, 1.0));
+        let mut expected = values.clone();
+        cpu::bias_gelu(&mut expected, &bias, Team::ALONE).unwrap();
+        let mut memory = Memory::default();
+        let x = memory.put(dtype, &values);
+        Case {
+            name: format!("{rows} × {width}"),
+            launch: BiasGelu { x, bias: memory.put(dtype, &bias) }.launch(),
+            memory,
+            outputs: vec![(x, expected)],
+            tolerance: 1e-6,
+        }
+    }));
+}
+
+#[test]
+fn silu_gate() {
+    check(&cases(8, |dtype, random| {
+        let (rows, width) = (random.pick(&[0, 1, 9, 33]), random.pick(&WIDTHS));
+        let values = random.values(dtype, rows * 2 * width, 8.0);
+        let mut expected = vec![0.0; rows * width];
+        cpu::silu_gate(&values, width, &mut expected, Team::ALONE).unwrap();
+        let mut memory = Memory::default();
+        let out = memory.room(dtype, expected.len());
+        Case {
+            name: format!("{rows} × {width}"),
+            launch: SiluGate { x: memory.put(dtype, &values), out, width }.launch(),
+            memory,
+            outputs: vec![(out, expected)],
+            tolerance: 1e-6,
+        }
+    }));
+}
+
+#[test]
+fn rotary() {
+    check(&cases(8, |dtype, random| {
+        let (depth, heads, rest) = (random.pick(&[32, 64, 128]), random.between(1, 5), random.pick(&[0, 8, 64]));
+        let stride = heads * depth + rest;
+        let tokens = random.pick(&[0, 1, 9, 60]);
+        let positions: Vec<u32> = (0..tokens).map(|_| random.between(0, 4095) as u32).collect();
+        let values = random.values(dtype, tokens * stride, 2.0);
+        let twin = cpu::Rotary::new(depth, 4096, 10_000.0).unwrap();
+        let mut expected = values.clone();
+        twin.run(&mut expected, stride, heads, &positions, Team::ALONE).unwrap();
+        let mut memory = Memory::default();
+        let x = memory.put(dtype, &values);
+        let op = Rotary {
+            x,
+            stride,
+            heads,
+            depth,
+            positions: memory.put_u32(&positions),
+            cosines: memory.put(DType::F32, twin.cosines()),
+            sines: memory.put(DType::F32, twin.sines()),
+        };
+        Case {
+            name: format!("{tokens} tokens of {heads} heads of {depth} in {stride}"),
+            memory,
+            launch: op.launch(),
+            outputs: vec![(x, expected)],
+            tolerance: 5e-7,
+        }
+    }));
+}
+
+/// A case of attention over sequences of these lengths.
+fn attend(
+    dtype: DType,
+    random: &mut Random,
+    lengths: &[usize],
+    (heads, kv_heads, depth): (usize, usize, usize),
+    is_causal: bool,
+) -> Case {
+    let cu_seqlens = cumulative(lengths);
+    let sequences = Sequences::new(&cu_seqlens).unwrap();
+    let stride = (heads + 2 * kv_heads) * depth;
+    let values = random.values(dtype, sequences.tokens() * stride, 2.0);
+    let mut expected = vec![0.0; sequences.tokens() * heads * depth];
+    run_twin(&values, sequences, (heads, kv_heads, depth), is_causal, &mut expected);
+    let mut memory = Memory::default();
+    let out = memory.room(dtype, expected.len());
+    let op = Attention {
+        qkv: memory.put(dtype, &values),
+        cu_seqlens: memory.put_u32(&cu_seqlens),
+        out,
+        length_max: lengths.iter().copied().max().unwrap_or(0),
+        heads,
+        kv_heads,
+        depth,
+        is_causal,
+    };
+    Case {
+        name: format!("lengths {lengths:?}, {heads} heads over {kv_heads} of {depth}, causal {is_causal}"),
+        memory,
+        launch: op.launch(),
+        outputs: vec![(out, expected)],
+        tolerance: 1e-5,
+    }
+}
+
+fn run_twin(
+    values: &[f32],
+    sequences: Sequences<'_>,
+    (heads, kv_heads, depth): (usize, usize, usize),
+    is_causal: bool,
+    out: &mut [f32],
+) {
+    let twin = if is_causal {
+        cpu::Attention::causal(heads, kv_heads, depth)
+    } else {
+        cpu::Attention::grouped(heads, kv_heads, depth)
+    };
+    twin.unwrap().run(values, sequences, out, Team::ALONE).unwrap();
+}
+
+#[test]
+fn attention_over_short_sequences() {
+    check(&cases(10, |dtype, random| {
+        let kv_heads = random.between(1, 2);
+        let shape = (kv_heads * random.between(1, 3), kv_heads, random.pick(&[32, 64, 128]));
+        let count = random.between(0, 3);
+        let lengths: Vec<usize> = (0..count).map(|_| random.pick(&[1, 2, 5, 31, 32, 33, 64, 65, 90])).collect();
+        let is_causal = random.between(0, 1) == 1;
+        attend(dtype, random, &lengths, shape, is_causal)
+    }));
+}
+
+#[test]
+fn attention_over_the_longest_sequence() {
+    let mut random = Random::new(1);
+    check(&[
+        attend(DType::F32, &mut random, &[1, 512], (1, 1, 32), false),
+        attend(DType::F16, &mut random, &[512, 1], (2, 1, 32), true),
+        attend(DType::Bf16, &mut random, &[512], (1, 1, 64), false),
+    ]);
+}
+
+#[test]
+fn pooling() {
+    check(&cases(10, |dtype, random| {
+        let width = random.pick(&WIDTHS);
+        let (count, length) = random.pick(&[(0, 1), (1, 1), (5, 40), (1, 512)]);
+        let cu_seqlens = if length == 512 {
+            cumulative(&[if width > 1000 { 60 } else { 512 }])
+        } else {
+            random.sequences(count, length)
+        };
+        let sequences = Sequences::new(&cu_seqlens).unwrap();
+        let values = random.values(dtype, sequences.tokens() * width, 1.0);
+        let method = random.pick(&[cpu::Pooling::Mean, cpu::Pooling::Cls]);
+        let mut expected = vec![0.0; count * width];
+        method.run(&values, sequences, width, &mut expected).unwrap();
+        let mut memory = Memory::default();
+        let out = memory.room(DType::F32, expected.len());
+        let op =
+            Pooling { method, rows: memory.put(dtype, &values), cu_seqlens: memory.put_u32(&cu_seqlens), width, out };
+        Case {
+            name: format!("{method:?} of {cu_seqlens:?} × {width}"),
+            memory,
+            launch: op.launch(),
+            outputs: vec![(out, expected)],
+            tolerance: 2e-6,
+        }
+    }));
+}
+
+#[test]
+fn a_vector_of_zeros_stays_one() {
+    let mut memory = Memory::default();
+    let out = memory.room(DType::F32, 6);
+    let op = Pooling {
+        method: cpu::Pooling::Mean,
+        rows: memory.put(DType::F32, &[1.0, -1.0, 0.0, -1.0, 1.0, 0.0, 0.0, 3.0, 4.0]),
+        cu_seqlens: memory.put_u32(&[0, 2, 3]),
+        width: 3,
+        out,
+    };
+    let expected = vec![0.0, 0.0, 0.0, 0.0, 0.6, 0.8];
+    let launch = op.launch();
+    check(&[Case { name: "zeros".into(), memory, launch, outputs: vec![(out, expected)], tolerance: 2e-7 }]);
+}
+
+/// A product as a case.
+fn multiply(dtype: DType, random: &mut Random, (rows, inputs, outputs): (usize, usize, usize)) -> Case {
+    let activation = random.pick(&[Activation::Identity, Activation::Gelu]);
+    let has_bias = random.between(0, 2) > 0;
+    let (a, weight) = (random.values(dtype, rows * inputs, 1.0), random.values(dtype, outputs * inputs, 1.0));
+    let bias = if has_bias { random.values(dtype, outputs, 1.0) } else { vec![0.0; outputs] };
+    let mut expected = vec![0.0; rows * outputs];
+    let twin = cpu::Linear::new(&weight, bias.clone(), inputs, activation).unwrap();
+    twin.run(&a, &mut expected, Team::ALONE).unwrap();
+    let mut memory = Memory::default();
+    let out = memory.room(dtype, expected.len());
+    let op = Gemm {
+        a: memory.put(dtype, &a),
+        weight: memory.put(dtype, &weight),
+        bias: has_bias.then(|| memory.put(dtype, &bias)),
+        out,
+        inputs,
+        activation,
+    };
+    Case {
+        name: format!("{rows} × {inputs} × {outputs}, {activation:?}, bias {has_bias}"),
+        memory,
+        launch: op.launch(),
+        outputs: vec![(out, expected)],
+        tolerance: 2.0 * inputs as f32 / (1 << 24) as f32 + 1e-6,
+    }
+}
+
+#[test]
+fn gemm() {
+    check(&cases(12, |dtype, random| {
+        let shape = (
+            random.pick(&[0, 1, 5, 63, 64, 65, 130]),
+            random.pick(&[1, 3, 8, 15, 16, 40, 100, 384]),
+            random.pick(&[1, 2, 30, 64, 65, 96, 130]),
+        );
+        multiply(dtype, random, shape)
+    }));
+}
+
+#[test]
+fn conversions_are_exactly_those_of_the_cpu() {
+    use half::{bf16, f16};
+    // Every half there is to f32, then every half's neighbourhood back: the halves, their middles, and beside these.
+    for dtype in [DType::F16, DType::Bf16] {
+        let widen = |bits: u16| match dtype {
+            DType::F16 => f16::from_bits(bits).to_f32(),
+            _ => bf16::from_bits(bits).to_f32(),
+        };
+        let halves: Vec<f32> = (0..=u16::MAX).map(widen).filter(|value| !value.is_nan()).collect();
+        let mut values = halves.clone();
+        for pair in halves.windows(2) {
+            let middle = f32::midpoint(pair[0], pair[1]);
+            values.extend([middle, middle.next_up(), middle.next_down()].into_iter().filter(|value| !value.is_nan()));
+        }
+        let mut cases = Vec::new();
+        for len in [0, 1, 7, 8, 9, values.len()] {
+            let values = &values[..len];
+            let mut memory = Memory::default();
+            let (from, to) = (memory.put(DType::F32, values), memory.room(dtype, len));
+            let mut expected = Memory::default();
+            let rounded = expected.put(dtype, values);
+            cases.push(Case {
+                name: format!("{len} values to {dtype}"),
+                launch: Convert { from, to }.launch(),
+                memory,
+                outputs: vec![(to, expected.get(rounded))],
+                tolerance: 0.0,
+            });
+            let mut memory = Memory::default();
+            let (from, to) = (memory.put(dtype, values), memory.room(DType::F32, len));
+            cases.push(Case {
+                name: format!("{len} values from {dtype}"),
+                launch: Convert { from, to }.launch(),
+                outputs: vec![(to, memory.get(from))],
+                memory,
+                tolerance: 0.0,
+            });
+        }
+        check(&cases);
+    }
+}
+
+#[test]
+fn a_wrong_shape_or_type_is_an_error_before_the_launch() {
+    use bireme_kernels::cuda::LaunchError;
+    let mut memory = Memory::default();
+    let x = memory.room(DType::F16, 12);
+    let (weight, short, wide) = (memory.room(DType::F16, 4), memory.room(DType::F16, 3), memory.room(DType::F32, 4));
+    let norm = AddLayerNorm { x, residual: None, weight, bias: weight, out: x, epsilon: 1e-5 };
+    assert!(norm.launch().is_ok());
+    assert_eq!(
+        AddLayerNorm { bias: short, ..norm }.launch().unwrap_err(),
+        LaunchError::Shape(ShapeError::Length { operand: "bias", actual: 3, expected: 4 })
+    );
+    assert_eq!(
+        AddLayerNorm { weight: wide, ..norm }.launch().unwrap_err(),
+        LaunchError::Type { operand: "weight", actual: DType::F32, expected: DType::F16 }
+    );
+    let mut odd = x;
+    odd.address += 2;
+    assert_eq!(
+        AddLayerNorm { x: odd, ..norm }.launch().unwrap_err(),
+        LaunchError::Alignment { operand: "x", address: odd.address }
+    );
+    let ids = memory.put_u32(&[0; 12]);
+    assert_eq!(
+        Softmax { x: ids, width: 4, scale: 1.0 }.launch().unwrap_err(),
+        LaunchError::Storage { operand: "x", actual: DType::U32 }
+    );
+    let wide = bireme_kernels::cuda::Values { len: 20_000, ..x };
+    assert_eq!(
+        Softmax { x: wide, width: 20_000, scale: 1.0 }.launch().unwrap_err(),
+        LaunchError::TooLarge { size: "width", actual: 20_000, max: 12_288 }
+    );
+    let attention =
+        Attention { qkv: x, cu_seqlens: ids, out: x, length_max: 1, heads: 2, kv_heads: 1, depth: 48, is_causal: true };
+    assert_eq!(attention.launch().unwrap_err(), LaunchError::Depth { depth: 48 });
+    assert_eq!(
+        Attention { kv_heads: 3, ..attention }.launch().unwrap_err(),
+        LaunchError::Shape(ShapeError::KvHeads { heads: 2, kv_heads: 3 })
+    );
+}
