@@ -1,4 +1,4 @@
-// One vector of length 1 for each sequence: the mean of its tokens, or its first token, over its Euclidean norm.
+// One vector for each sequence: the mean of its tokens, or its first token; as it is, or over its Euclidean norm.
 //
 // One block a sequence. Its warps take the tokens in turn, each lane 16 bytes of a row, and keep partial sums in
 // registers; the warps' sums meet in shared memory, `warps · width` f32 of it. Bound by memory: every token read once.
@@ -22,12 +22,12 @@ __device__ inline void pool(const T* rows, u32 first, u32 last, f32* partial, u3
 }
 
 template <class T>
-__device__ inline void pooling(const T* rows, const u32* cu_seqlens, f32* out, u32 width, u32 is_mean) {
+__device__ inline void pooling(const T* rows, const u32* cu_seqlens, f32* out, u32 width, u32 is_mean,
+                               u32 is_normalised) {
     DYNAMIC_SHARED(partial);
     SHARED(f32, squares, WARP);
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     const u32 first = cu_seqlens[blockIdx.x];
-    // The divisor of the mean falls out of the normalisation, so the sum is as good.
     const u32 last = is_mean ? cu_seqlens[blockIdx.x + 1] : first + 1;
     if (width % PACK<T> == 0) {
         pool<PACK<T>>(rows, first, last, partial, width);
@@ -49,7 +49,9 @@ __device__ inline void pooling(const T* rows, const u32* cu_seqlens, f32* out, u
 
     f32 length = 0.0f;
     for (u32 other = 0; other < warps; other++) length += squares[other];
-    const f32 scale = length > 0.0f ? 1.0f / sqrtf(length) : 0.0f;
+    // The divisor of the mean falls out of the normalisation, so there the sum is as good.
+    const f32 divisor = is_normalised ? sqrtf(length) : f32(last - first);
+    const f32 scale = divisor > 0.0f ? 1.0f / divisor : 0.0f;
     for (u32 column = threadIdx.x; column < width; column += blockDim.x) {
         out[u64(blockIdx.x) * width + column] = partial[column] * scale;
     }
@@ -57,8 +59,9 @@ __device__ inline void pooling(const T* rows, const u32* cu_seqlens, f32* out, u
 
 #define INSTANTIATE(T)                                                                               \
     extern "C" __global__ void __launch_bounds__(256)                                                \
-        pooling_##T(const T* rows, const u32* cu_seqlens, f32* out, u32 width, u32 is_mean) {        \
-        pooling(rows, cu_seqlens, out, width, is_mean);                                              \
+        pooling_##T(const T* rows, const u32* cu_seqlens, f32* out, u32 width, u32 is_mean,          \
+                    u32 is_normalised) {                                                             \
+        pooling(rows, cu_seqlens, out, width, is_mean, is_normalised);                               \
     }                                                                                                \
     REGISTER(pooling_##T)
 FOR_STORAGE(INSTANTIATE)

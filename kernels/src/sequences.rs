@@ -18,6 +18,8 @@ use crate::ShapeError;
 #[derive(Debug, Clone, Copy)]
 pub struct Sequences<'a> {
     cu_seqlens: &'a [u32],
+    /// Empty if every sequence is of one segment.
+    first_segments: &'a [u32],
 }
 
 impl<'a> Sequences<'a> {
@@ -31,7 +33,28 @@ impl<'a> Sequences<'a> {
                 return Err(ShapeError::Sequence { index, start: pair[0], end: pair[1] });
             }
         }
-        Ok(Self { cu_seqlens })
+        Ok(Self { cu_seqlens, first_segments: &[] })
+    }
+
+    /// The same sequences, of each of which so many tokens are its first segment, and the others its second: a question
+    /// and the text beside it. An empty slice means that no sequence has a second one.
+    pub fn with_first_segments(self, first_segments: &'a [u32]) -> Result<Self, ShapeError> {
+        if first_segments.is_empty() {
+            return Ok(Self { first_segments, ..self });
+        }
+        ShapeError::check_len("first_segments", first_segments.len(), self.len())?;
+        for (index, (&first, range)) in first_segments.iter().zip(self.ranges()).enumerate() {
+            if first as usize > range.len() {
+                return Err(ShapeError::Segment { index, first, length: range.len() });
+            }
+        }
+        Ok(Self { first_segments, ..self })
+    }
+
+    /// The tokens of a sequence's first segment: all, if it has only one.
+    pub fn first_segment(self, index: usize) -> usize {
+        let length = (self.cu_seqlens[index + 1] - self.cu_seqlens[index]) as usize;
+        self.first_segments.get(index).map_or(length, |&first| first as usize)
     }
 
     /// The number of sequences.
@@ -65,6 +88,22 @@ mod tests {
         assert_eq!(Sequences::new(&[1, 2]).unwrap_err(), ShapeError::Start { actual: Some(1) });
         assert_eq!(Sequences::new(&[0, 2, 2]).unwrap_err(), ShapeError::Sequence { index: 1, start: 2, end: 2 });
         assert_eq!(Sequences::new(&[0, 2, 1]).unwrap_err(), ShapeError::Sequence { index: 1, start: 2, end: 1 });
+    }
+
+    #[test]
+    fn a_first_segment_is_no_longer_than_its_sequence() {
+        let sequences = Sequences::new(&[0, 2, 5]).unwrap();
+        assert_eq!((sequences.first_segment(0), sequences.first_segment(1)), (2, 3));
+        let divided = sequences.with_first_segments(&[2, 1]).unwrap();
+        assert_eq!((divided.first_segment(0), divided.first_segment(1)), (2, 1));
+        assert_eq!(
+            sequences.with_first_segments(&[2, 4]).unwrap_err(),
+            ShapeError::Segment { index: 1, first: 4, length: 3 }
+        );
+        assert_eq!(
+            sequences.with_first_segments(&[2]).unwrap_err(),
+            ShapeError::Length { operand: "first_segments", actual: 1, expected: 2 }
+        );
     }
 
     #[test]

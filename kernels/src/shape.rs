@@ -28,6 +28,12 @@ pub enum ShapeError {
     #[error("sequence {index} runs from {start} to {end}, expected at least one token")]
     Sequence { index: usize, start: u32, end: u32 },
 
+    #[error("sequence {index} has {first} of its {length} tokens in its first segment")]
+    Segment { index: usize, first: u32, length: usize },
+
+    #[error("sequence {index} has a second segment, and the model knows of one only")]
+    Segments { index: usize },
+
     #[error("sequence {index} has {length} tokens, over the limit of {length_max}")]
     TooLong { index: usize, length: usize, length_max: usize },
 }

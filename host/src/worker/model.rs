@@ -62,7 +62,7 @@ impl Model {
         let words = weights.tensor(WORDS, &[vocabulary, hidden])?;
         let position_rows = weights.tensor("embeddings.position_embeddings.weight", &[positions, hidden])?;
         let types = weights.tensor("embeddings.token_type_embeddings.weight", &[token_types, hidden])?;
-        let embedding = Embedding::new(words, position_rows, &types[..hidden], norm("embeddings.LayerNorm")?)?;
+        let embedding = Embedding::new(words, &position_rows, &types, norm("embeddings.LayerNorm")?)?;
 
         let mut layers = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
@@ -108,7 +108,7 @@ impl Model {
             layer.down.run(intermediate, branch, team)?;
             layer.output_norm.add_residual(rows, branch, team)?;
         }
-        self.pooling.run(rows, sequences, hidden, out)
+        self.pooling.run(rows, sequences, hidden, true, out)
     }
 }
 

@@ -10,29 +10,21 @@ use crate::{Sequences, ShapeError};
 #[derive(Debug)]
 pub struct Embedding {
     words: Vec<f32>,
-    positions: Vec<f32>,
+    /// `[types, positions, width]`: the sums of both tables.
+    places: Vec<f32>,
+    positions: usize,
     norm: LayerNorm,
 }
 
 impl Embedding {
-    /// Takes tables of `[vocabulary, width]` and `[positions, width]`, and the row of the one token type, `[width]`.
-    pub fn new(
-        words: Vec<f32>,
-        mut positions: Vec<f32>,
-        token_type: &[f32],
-        norm: LayerNorm,
-    ) -> Result<Self, ShapeError> {
+    /// Takes tables of `[vocabulary, width]`, `[positions, width]` and `[types, width]`: a sequence's first segment is of
+    /// the first type, its second of the second.
+    pub fn new(words: Vec<f32>, positions: &[f32], types: &[f32], norm: LayerNorm) -> Result<Self, ShapeError> {
         let width = norm.width();
         ShapeError::check_size("vocabulary", words.len())?;
         ShapeError::check_len("words", words.len(), words.len() / width * width)?;
-        ShapeError::check_size("positions", positions.len())?;
-        ShapeError::check_len("positions", positions.len(), positions.len() / width * width)?;
-        ShapeError::check_len("token_type", token_type.len(), width)?;
-        // Every token has the same type, so its row is added once here and not once a token.
-        for row in positions.chunks_exact_mut(width) {
-            row.iter_mut().zip(token_type).for_each(|(position, token_type)| *position += token_type);
-        }
-        Ok(Self { words, positions, norm })
+        let places = places(positions, types, width)?;
+        Ok(Self { words, places, positions: positions.len() / width, norm })
     }
 
     /// The values in a row.
@@ -47,7 +39,7 @@ impl Embedding {
 
     /// The most tokens in a sequence.
     pub fn positions(&self) -> usize {
-        self.positions.len() / self.width()
+        self.positions
     }
 
     /// Writes `[tokens, width]`: for each id its word plus its position in its sequence, normalised.
@@ -70,6 +62,9 @@ impl Embedding {
             if length > length_max {
                 return Err(ShapeError::TooLong { index, length, length_max });
             }
+            if sequences.first_segment(index) < length && self.places.len() < 2 * length_max * self.width() {
+                return Err(ShapeError::Segments { index });
+            }
         }
         Ok(())
     }
@@ -78,20 +73,27 @@ impl Embedding {
         let width = self.width();
         // Sequences are few; cutting between them keeps a position a plain count.
         let mut rest = out;
-        let parts: Vec<(&[u32], &mut [f32])> = sequences
-            .ranges()
-            .map(|range| {
-                let (rows, after) = std::mem::take(&mut rest).split_at_mut(range.len() * width);
-                rest = after;
-                (&ids[range], rows)
-            })
-            .collect();
-        for (ids, rows) in parts {
+        for (index, range) in sequences.ranges().enumerate() {
+            let (rows, after) = std::mem::take(&mut rest).split_at_mut(range.len() * width);
+            rest = after;
+            let (ids, first_segment) = (&ids[range], sequences.first_segment(index));
             team.for_rows(rows, width, ROW_FLOP * width, |first, rows| {
-                isa.run(Rows { embedding: self, ids: &ids[first..], first, rows });
+                isa.run(Rows { embedding: self, ids: &ids[first..], first, first_segment, rows });
             });
         }
     }
+}
+
+/// The rows of `[types, positions]`, each the sum of its type's row and its position's.
+pub(crate) fn places(positions: &[f32], types: &[f32], width: usize) -> Result<Vec<f32>, ShapeError> {
+    ShapeError::check_size("positions", positions.len())?;
+    ShapeError::check_len("positions", positions.len(), positions.len() / width * width)?;
+    ShapeError::check_size("types", types.len())?;
+    ShapeError::check_len("types", types.len(), types.len() / width * width)?;
+    let rows = types.chunks_exact(width).flat_map(|token_type| {
+        positions.chunks_exact(width).flat_map(move |row| row.iter().zip(token_type).map(|(row, own)| row + own))
+    });
+    Ok(rows.collect())
 }
 
 /// As for a layer norm, and the words come from main memory.
@@ -100,21 +102,25 @@ const ROW_FLOP: usize = 100;
 struct Rows<'a> {
     embedding: &'a Embedding,
     ids: &'a [u32],
+    /// The position of the first row.
     first: usize,
+    first_segment: usize,
     rows: &'a mut [f32],
 }
 
 impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Embedding { words, positions, norm } = self.embedding;
+        let Embedding { words, places, positions, norm } = self.embedding;
         let width = norm.width();
         for (index, (row, &id)) in self.rows.chunks_exact_mut(width).zip(self.ids).enumerate() {
             let word = &words[id as usize * width..][..width];
-            let position = &positions[(self.first + index) * width..][..width];
-            let tables = word.chunks(S::WIDTH).zip(position.chunks(S::WIDTH));
-            for (out, (word, position)) in row.chunks_mut(S::WIDTH).zip(tables) {
-                let sum = simd.add(simd.read(word, 0.0), simd.read(position, 0.0));
+            let position = self.first + index;
+            let place = position + if position < self.first_segment { 0 } else { *positions };
+            let place = &places[place * width..][..width];
+            let tables = word.chunks(S::WIDTH).zip(place.chunks(S::WIDTH));
+            for (out, (word, place)) in row.chunks_mut(S::WIDTH).zip(tables) {
+                let sum = simd.add(simd.read(word, 0.0), simd.read(place, 0.0));
                 simd.write(out, sum);
             }
             norm.row(simd, row);
@@ -134,33 +140,33 @@ mod tests {
         let mut random = naive::Random::new(5);
         let norm = LayerNorm::new(random.values(WIDTH), random.values(WIDTH), 1e-12).unwrap();
         let words = random.values(vocabulary * WIDTH);
-        Embedding::new(words, random.values(positions * WIDTH), &random.values(WIDTH), norm).unwrap()
+        Embedding::new(words, &random.values(positions * WIDTH), &random.values(WIDTH), norm).unwrap()
     }
 
     #[test]
     fn a_row_is_its_word_its_position_and_the_type_normalised() {
         let mut random = naive::Random::new(9);
-        let (words, positions, token_type) =
-            (random.values(50 * WIDTH), random.values(512 * WIDTH), random.values(WIDTH));
+        let (words, positions, types) =
+            (random.values(50 * WIDTH), random.values(512 * WIDTH), random.values(2 * WIDTH));
         let (weight, bias) = (random.values(WIDTH), random.values(WIDTH));
-        let cu_seqlens = [0, 1, 4, 516];
+        let (cu_seqlens, first_segments) = ([0, 1, 4, 516], [1, 0, 200]);
         let ids: Vec<u32> = (0..516).map(|index| index * 31 % 50).collect();
 
         let mut sums = Vec::new();
-        for pair in cu_seqlens.windows(2) {
+        for (pair, first) in cu_seqlens.windows(2).zip(first_segments) {
             for (position, &id) in ids[pair[0] as usize..pair[1] as usize].iter().enumerate() {
+                let own = if position < first as usize { 0 } else { WIDTH };
                 for column in 0..WIDTH {
-                    sums.push(
-                        words[id as usize * WIDTH + column] + positions[position * WIDTH + column] + token_type[column],
-                    );
+                    let word = words[id as usize * WIDTH + column];
+                    sums.push(word + positions[position * WIDTH + column] + types[own + column]);
                 }
             }
         }
         let expected = naive::layer_norm(&sums, &weight, &bias, 1e-12);
 
         let norm = LayerNorm::new(weight, bias, 1e-12).unwrap();
-        let embedding = Embedding::new(words, positions, &token_type, norm).unwrap();
-        let sequences = Sequences::new(&cu_seqlens).unwrap();
+        let embedding = Embedding::new(words, &positions, &types, norm).unwrap();
+        let sequences = Sequences::new(&cu_seqlens).unwrap().with_first_segments(&first_segments).unwrap();
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let mut out = vec![f32::NAN; ids.len() * WIDTH];
@@ -185,5 +191,7 @@ mod tests {
         assert_eq!(run(&[0, 3], &[0, 2]), ShapeError::Id { index: 1, id: 3, vocabulary: 3 });
         assert_eq!(run(&[0; 6], &[0, 1, 6]), ShapeError::TooLong { index: 1, length: 5, length_max: 4 });
         assert_eq!(run(&[0; 2], &[0, 3]), ShapeError::Length { operand: "ids", actual: 2, expected: 3 });
+        let sequences = Sequences::new(&[0, 2]).unwrap().with_first_segments(&[1]).unwrap();
+        assert_eq!(embedding.check(&[0; 2], sequences), Err(ShapeError::Segments { index: 0 }));
     }
 }

@@ -31,6 +31,7 @@ mod naive;
 pub use attention::Attention;
 pub use convert::Half;
 pub use embedding::Embedding;
+pub(crate) use embedding::places;
 pub use gelu::bias_gelu;
 pub use isa::Isa;
 pub use layer_norm::LayerNorm;

@@ -12,22 +12,33 @@ pub enum Pooling {
 }
 
 impl Pooling {
-    /// Writes `[sequences, width]` from `[tokens, width]`, each vector divided by its length. A vector of zeros stays one.
-    pub fn run(self, rows: &[f32], sequences: Sequences<'_>, width: usize, out: &mut [f32]) -> Result<(), ShapeError> {
+    /// Writes `[sequences, width]` from `[tokens, width]`; with `is_normalised` each vector is divided by its length. A
+    /// vector of zeros stays one.
+    pub fn run(
+        self,
+        rows: &[f32],
+        sequences: Sequences<'_>,
+        width: usize,
+        is_normalised: bool,
+        out: &mut [f32],
+    ) -> Result<(), ShapeError> {
         ShapeError::check_size("width", width)?;
         ShapeError::check_len("rows", rows.len(), sequences.tokens() * width)?;
         ShapeError::check_len("out", out.len(), sequences.len() * width)?;
         for (range, out) in sequences.ranges().zip(out.chunks_exact_mut(width)) {
-            // The divisor of the mean falls out of the normalisation, so the sum is as good.
+            let used = if self == Self::Mean { range.len() } else { 1 };
             out.copy_from_slice(&rows[range.start * width..][..width]);
-            if self == Self::Mean {
-                for row in rows[range.start * width..range.end * width].chunks_exact(width).skip(1) {
-                    out.iter_mut().zip(row).for_each(|(out, value)| *out += value);
-                }
+            for row in rows[range.start * width..][..used * width].chunks_exact(width).skip(1) {
+                out.iter_mut().zip(row).for_each(|(out, value)| *out += value);
             }
-            let length = out.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
-            if length > 0.0 {
-                let scale = (1.0 / length) as f32;
+            // The mean's divisor falls out of the normalisation.
+            let divisor = if is_normalised {
+                out.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
+            } else {
+                used as f64
+            };
+            if divisor > 0.0 {
+                let scale = (1.0 / divisor) as f32;
                 out.iter_mut().for_each(|value| *value *= scale);
             }
         }
@@ -40,8 +51,12 @@ mod tests {
     use super::*;
 
     fn check(pooling: Pooling, rows: &[f32], cu_seqlens: &[u32], expected: &[f32]) {
+        check_as(pooling, true, rows, cu_seqlens, expected);
+    }
+
+    fn check_as(pooling: Pooling, is_normalised: bool, rows: &[f32], cu_seqlens: &[u32], expected: &[f32]) {
         let mut out = vec![f32::NAN; expected.len()];
-        pooling.run(rows, Sequences::new(cu_seqlens).unwrap(), 2, &mut out).unwrap();
+        pooling.run(rows, Sequences::new(cu_seqlens).unwrap(), 2, is_normalised, &mut out).unwrap();
         super::super::naive::assert_close(&out, &expected.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1e-7);
     }
 
@@ -56,6 +71,12 @@ mod tests {
     }
 
     #[test]
+    fn a_vector_can_stay_as_long_as_it_is() {
+        check_as(Pooling::Mean, false, &[1.0, 0.0, 5.0, 8.0, 0.0, 2.0], &[0, 2, 3], &[3.0, 4.0, 0.0, 2.0]);
+        check_as(Pooling::Cls, false, &[3.0, 4.0, 5.0, 8.0, 0.0, 2.0], &[0, 2, 3], &[3.0, 4.0, 0.0, 2.0]);
+    }
+
+    #[test]
     fn zeros_stay_zeros_and_an_empty_batch_stays_empty() {
         check(Pooling::Mean, &[1.0, -1.0, -1.0, 1.0], &[0, 2], &[0.0, 0.0]);
         check(Pooling::Mean, &[], &[0], &[]);
@@ -65,7 +86,7 @@ mod tests {
     fn rows_must_match_the_sequences() {
         let sequences = Sequences::new(&[0, 2]).unwrap();
         assert_eq!(
-            Pooling::Mean.run(&[0.0; 2], sequences, 2, &mut [0.0; 2]).unwrap_err(),
+            Pooling::Mean.run(&[0.0; 2], sequences, 2, true, &mut [0.0; 2]).unwrap_err(),
             ShapeError::Length { operand: "rows", actual: 2, expected: 4 }
         );
     }

@@ -10,6 +10,7 @@
 //! host, before they are copied; a kernel takes them as they are.
 
 mod attention;
+pub mod device;
 mod elementwise;
 mod gemm;
 mod launch;

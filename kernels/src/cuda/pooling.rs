@@ -1,11 +1,11 @@
-//! One vector of length 1 for each sequence.
+//! One vector for each sequence.
 
 use super::launch::{GRID_X_MAX, SHARED_BYTES_MAX, WARP, blocks, size};
 use super::{DType, Kernel, Launch, LaunchError, Values};
 use crate::ShapeError;
 use crate::cpu;
 
-/// The mean of each sequence's tokens, or its first token, divided by its length. A vector of zeros stays one.
+/// The mean of each sequence's tokens, or its first token. A vector of zeros stays one.
 #[derive(Debug, Clone, Copy)]
 pub struct Pooling {
     pub method: cpu::Pooling,
@@ -14,13 +14,15 @@ pub struct Pooling {
     /// `[sequences + 1]`, from 0 to the number of tokens, as `Sequences` checks them.
     pub cu_seqlens: Values,
     pub width: usize,
+    /// Whether each vector is divided by its length.
+    pub is_normalised: bool,
     /// f32 `[sequences, width]`
     pub out: Values,
 }
 
 impl Pooling {
     pub fn launch(&self) -> Result<Launch, LaunchError> {
-        let Self { method, rows, cu_seqlens, width, out } = *self;
+        let Self { method, rows, cu_seqlens, width, is_normalised, out } = *self;
         rows.check_storage("rows")?;
         ShapeError::check_size("width", width)?;
         ShapeError::check_size("cu_seqlens", cu_seqlens.len)?;
@@ -45,6 +47,7 @@ impl Pooling {
                 out.into(),
                 size("width", width)?,
                 (method == cpu::Pooling::Mean).into(),
+                is_normalised.into(),
             ],
         })
     }

@@ -46,7 +46,7 @@ fn embedding() {
         let (weight, bias) = (random.values(dtype, width, 1.0), random.values(dtype, width, 1.0));
 
         let norm = cpu::LayerNorm::new(weight.clone(), bias.clone(), 1e-5).unwrap();
-        let twin = cpu::Embedding::new(words.clone(), places.clone(), &vec![0.0; width], norm).unwrap();
+        let twin = cpu::Embedding::new(words.clone(), &places, &vec![0.0; width], norm).unwrap();
         let mut expected = vec![0.0; ids.len() * width];
         twin.run(&ids, sequences, &mut expected, Team::ALONE).unwrap();
 
@@ -317,13 +317,14 @@ fn pooling() {
         let values = random.values(dtype, sequences.tokens() * width, 1.0);
         let method = random.pick(&[cpu::Pooling::Mean, cpu::Pooling::Cls]);
         let mut expected = vec![0.0; count * width];
-        method.run(&values, sequences, width, &mut expected).unwrap();
+        let is_normalised = random.between(0, 1) == 1;
+        method.run(&values, sequences, width, is_normalised, &mut expected).unwrap();
         let mut memory = Memory::default();
         let out = memory.room(DType::F32, expected.len());
-        let op =
-            Pooling { method, rows: memory.put(dtype, &values), cu_seqlens: memory.put_u32(&cu_seqlens), width, out };
+        let (rows, places) = (memory.put(dtype, &values), memory.put_u32(&cu_seqlens));
+        let op = Pooling { method, rows, cu_seqlens: places, width, is_normalised, out };
         Case {
-            name: format!("{method:?} of {cu_seqlens:?} × {width}"),
+            name: format!("{method:?} of {cu_seqlens:?} × {width}, normalised: {is_normalised}"),
             memory,
             launch: op.launch(),
             outputs: vec![(out, expected)],
@@ -341,6 +342,7 @@ fn a_vector_of_zeros_stays_one() {
         rows: memory.put(DType::F32, &[1.0, -1.0, 0.0, -1.0, 1.0, 0.0, 0.0, 3.0, 4.0]),
         cu_seqlens: memory.put_u32(&[0, 2, 3]),
         width: 3,
+        is_normalised: true,
         out,
     };
     let expected = vec![0.0, 0.0, 0.0, 0.0, 0.6, 0.8];

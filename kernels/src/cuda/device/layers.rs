@@ -1,0 +1,220 @@
+//! The layers of a model on a device: weights that stay there, and what runs over a batch's tensors.
+//!
+//! The twins of `cpu`'s layers. Weights come as f32 and are rounded once to the storage, f16 or bf16; sums are f32.
+
+use super::DeviceError;
+use super::blas::Blas;
+use super::context::Device;
+use super::memory::Tensor;
+use crate::ShapeError;
+use crate::cpu::{self, Activation};
+use crate::cuda::{self, DType};
+
+/// A batch on the device: token ids, positions and cumulative lengths, beside the storage of everything between layers.
+#[derive(Debug)]
+pub struct Batch {
+    pub ids: Tensor,
+    /// Rows of the table of positions.
+    pub positions: Tensor,
+    pub cu_seqlens: Tensor,
+    /// The tokens that ops run over: what is beyond the sequences' own belongs to none.
+    pub tokens: usize,
+    pub sequences: usize,
+    pub length_max: usize,
+}
+
+/// The tables of words and positions, and the normalisation of their sum.
+#[derive(Debug)]
+pub struct Embedding {
+    words: Tensor,
+    places: Tensor,
+    norm: LayerNorm,
+}
+
+/// A normalisation's scale and shift.
+#[derive(Debug)]
+pub struct LayerNorm {
+    device: Device,
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: f32,
+}
+
+/// A layer's weights, `[outputs, inputs]`, and its bias.
+#[derive(Debug)]
+pub struct Linear {
+    device: Device,
+    weight: Tensor,
+    bias: Tensor,
+    inputs: usize,
+    activation: Activation,
+}
+
+impl Embedding {
+    /// Takes tables of `[words, width]`, `[positions, width]` and `[types, width]`. A batch's positions are rows of
+    /// `[types, positions]`.
+    pub fn new(words: &[f32], positions: &[f32], types: &[f32], norm: LayerNorm) -> Result<Self, DeviceError> {
+        let (device, dtype) = (&norm.device, norm.weight.dtype());
+        let places = cpu::places(positions, types, norm.width())?;
+        let (words, places) = (device.upload(dtype, words)?, device.upload(dtype, &places)?);
+        Ok(Self { words, places, norm })
+    }
+
+    /// Writes `[tokens, width]`: for each id its word plus its position, normalised.
+    pub fn run(&self, batch: &Batch, out: &Tensor) -> Result<(), DeviceError> {
+        let norm = &self.norm;
+        let op = cuda::Embedding {
+            ids: batch.ids.values(batch.tokens)?,
+            positions: batch.positions.values(batch.tokens)?,
+            word_table: self.words.all(),
+            position_table: self.places.all(),
+            weight: norm.weight.all(),
+            bias: norm.bias.all(),
+            out: out.values(batch.tokens * norm.width())?,
+            epsilon: norm.epsilon,
+        };
+        norm.device.launch(op.launch())
+    }
+}
+
+impl LayerNorm {
+    /// Takes a weight and a bias of `[width]`.
+    pub fn new(device: &Device, dtype: DType, weight: &[f32], bias: &[f32], epsilon: f32) -> Result<Self, DeviceError> {
+        ShapeError::check_size("width", weight.len())?;
+        ShapeError::check_len("bias", bias.len(), weight.len())?;
+        let (weight, bias) = (device.upload(dtype, weight)?, device.upload(dtype, bias)?);
+        Ok(Self { device: device.clone(), weight, bias, epsilon })
+    }
+
+    pub fn width(&self) -> usize {
+        self.weight.len()
+    }
+
+    /// Replaces `x` by the normalisation of `x + residual`, for the first `rows` rows.
+    pub fn add_residual(&self, x: &Tensor, residual: &Tensor, rows: usize) -> Result<(), DeviceError> {
+        let values = x.values(rows * self.width())?;
+        let op = cuda::AddLayerNorm {
+            x: values,
+            residual: Some(residual.values(rows * self.width())?),
+            weight: self.weight.all(),
+            bias: self.bias.all(),
+            out: values,
+            epsilon: self.epsilon,
+        };
+        self.device.launch(op.launch())
+    }
+}
+
+impl Linear {
+    /// Takes a weight of `[outputs, inputs]` and a bias of `[outputs]`.
+    pub fn new(
+        device: &Device,
+        dtype: DType,
+        weight: &[f32],
+        bias: &[f32],
+        inputs: usize,
+        activation: Activation,
+    ) -> Result<Self, DeviceError> {
+        ShapeError::check_size("inputs", inputs)?;
+        ShapeError::check_size("outputs", bias.len())?;
+        ShapeError::check_len("weight", weight.len(), bias.len().saturating_mul(inputs))?;
+        let (weight, bias) = (device.upload(dtype, weight)?, device.upload(dtype, bias)?);
+        Ok(Self { device: device.clone(), weight, bias, inputs, activation })
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Computes the first `rows` rows of `[rows, outputs]` from `[rows, inputs]`.
+    pub fn run(&self, x: &Tensor, rows: usize, out: &Tensor) -> Result<(), DeviceError> {
+        let op = cuda::Gemm {
+            a: x.values(rows * self.inputs)?,
+            weight: self.weight.all(),
+            bias: Some(self.bias.all()),
+            out: out.values(rows * self.outputs())?,
+            inputs: self.inputs,
+            activation: self.activation,
+        };
+        self.device.gemm(&op)
+    }
+}
+
+impl Device {
+    /// Queues a product: to cuBLASLt where it is there and does all of it, else to the kernel.
+    pub(super) fn gemm(&self, op: &cuda::Gemm) -> Result<(), DeviceError> {
+        let launch = op.launch()?;
+        match &self.inner.blas {
+            Some(blas) if Blas::takes(op) => {
+                self.inner.is_idle.set(false);
+                blas.run(op, self.inner.stream.raw)
+            }
+            _ => self.launch(Ok(launch)),
+        }
+    }
+
+    /// Queues attention of every token over its own sequence: `[tokens, heads · depth]` from `[tokens, 3 · heads · depth]`.
+    pub fn attention(
+        &self,
+        qkv: &Tensor,
+        batch: &Batch,
+        heads: usize,
+        depth: usize,
+        out: &Tensor,
+    ) -> Result<(), DeviceError> {
+        let tokens = batch.tokens;
+        let op = cuda::Attention {
+            qkv: qkv.values(tokens * 3 * heads * depth)?,
+            cu_seqlens: batch.cu_seqlens.values(batch.sequences + 1)?,
+            out: out.values(tokens * heads * depth)?,
+            length_max: batch.length_max,
+            heads,
+            kv_heads: heads,
+            depth,
+            is_causal: false,
+        };
+        self.launch(op.launch())
+    }
+
+    /// Queues one f32 vector for each sequence: `[sequences, width]` from `[tokens, width]`.
+    pub fn pool(
+        &self,
+        method: cpu::Pooling,
+        rows: &Tensor,
+        batch: &Batch,
+        width: usize,
+        is_normalised: bool,
+        out: &Tensor,
+    ) -> Result<(), DeviceError> {
+        let op = cuda::Pooling {
+            method,
+            rows: rows.values(batch.tokens * width)?,
+            cu_seqlens: batch.cu_seqlens.values(batch.sequences + 1)?,
+            width,
+            is_normalised,
+            out: out.values(batch.sequences * width)?,
+        };
+        self.launch(op.launch())
+    }
+
+    /// Runs a kernel and looks at what it computed: a device that answers may still be broken.
+    pub fn self_check(&self) -> Result<(), DeviceError> {
+        const WIDTH: usize = 64;
+        let values: Vec<f32> = (0..4 * WIDTH).map(|index| (index % 7) as f32 - 3.0).collect();
+        let tensor = self.upload(DType::F32, &values)?;
+        let op = cuda::Softmax { x: tensor.all(), width: WIDTH, scale: 1.0 };
+        self.launch(op.launch())?;
+        let computed = self.download(&tensor)?;
+        for (row, (values, computed)) in values.chunks(WIDTH).zip(computed.chunks(WIDTH)).enumerate() {
+            let sum: f64 = values.iter().map(|&value| f64::from(value).exp()).sum();
+            for (column, (&value, &actual)) in values.iter().zip(computed).enumerate() {
+                let expected = (f64::from(value).exp() / sum) as f32;
+                // A NaN is no less wrong than a number.
+                if actual.is_nan() || (actual - expected).abs() > 1e-5 {
+                    return Err(DeviceError::SelfCheck { index: row * WIDTH + column, actual, expected });
+                }
+            }
+        }
+        Ok(())
+    }
+}
