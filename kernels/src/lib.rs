@@ -13,5 +13,5 @@ pub mod cuda;
 mod sequences;
 mod shape;
 
-pub use sequences::Sequences;
+pub use sequences::{Sequences, Vocabulary};
 pub use shape::ShapeError;

@@ -57,6 +57,23 @@ impl<'a> Sequences<'a> {
         self.first_segments.get(index).map_or(length, |&first| first as usize)
     }
 
+    /// Some of the sequences by themselves: the range of their tokens, and their lengths from 0 on, for which `offsets` is
+    /// the room.
+    pub fn group(self, group: Range<usize>, offsets: &'a mut Vec<u32>) -> (Range<usize>, Sequences<'a>) {
+        let cu_seqlens = &self.cu_seqlens[group.start..=group.end];
+        let start = cu_seqlens[0];
+        offsets.clear();
+        offsets.extend(cu_seqlens.iter().map(|offset| offset - start));
+        let first_segments = self.first_segments.get(group.clone()).unwrap_or_default();
+        let sequences = Sequences { cu_seqlens: offsets, first_segments };
+        (start as usize..self.cu_seqlens[group.end] as usize, sequences)
+    }
+
+    /// The cumulative lengths.
+    pub fn cu_seqlens(self) -> &'a [u32] {
+        self.cu_seqlens
+    }
+
     /// The number of sequences.
     pub fn len(self) -> usize {
         self.cu_seqlens.len() - 1
@@ -75,6 +92,42 @@ impl<'a> Sequences<'a> {
     /// The token range of each sequence, in order.
     pub fn ranges(self) -> impl ExactSizeIterator<Item = Range<usize>> + 'a {
         self.cu_seqlens.windows(2).map(|pair| pair[0] as usize..pair[1] as usize)
+    }
+}
+
+/// The tables of an embedding: how many words, positions and token types there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vocabulary {
+    pub words: usize,
+    pub positions: usize,
+    pub types: usize,
+}
+
+impl Vocabulary {
+    /// Refuses ids, lengths and segments that the tables have no rows for, before anything reads them.
+    pub fn check(self, ids: &[u32], sequences: Sequences<'_>) -> Result<(), ShapeError> {
+        ShapeError::check_len("ids", ids.len(), sequences.tokens())?;
+        if let Some(index) = ids.iter().position(|&id| id as usize >= self.words) {
+            return Err(ShapeError::Id { index, id: ids[index], vocabulary: self.words });
+        }
+        for (index, length) in sequences.ranges().map(|range| range.len()).enumerate() {
+            if length > self.positions {
+                return Err(ShapeError::TooLong { index, length, length_max: self.positions });
+            }
+            if sequences.first_segment(index) < length && self.types < 2 {
+                return Err(ShapeError::Segments { index });
+            }
+        }
+        Ok(())
+    }
+
+    /// For each token the row of a table of `[types, positions]`.
+    pub fn places(self, sequences: Sequences<'_>) -> impl Iterator<Item = u32> {
+        sequences.ranges().enumerate().flat_map(move |(index, range)| {
+            let first_segment = sequences.first_segment(index);
+            (0..range.len())
+                .map(move |position| (position + if position < first_segment { 0 } else { self.positions }) as u32)
+        })
     }
 }
 
@@ -104,6 +157,23 @@ mod tests {
             sequences.with_first_segments(&[2]).unwrap_err(),
             ShapeError::Length { operand: "first_segments", actual: 1, expected: 2 }
         );
+    }
+
+    #[test]
+    fn a_group_counts_its_tokens_from_zero() {
+        let sequences = Sequences::new(&[0, 2, 5, 9]).unwrap().with_first_segments(&[1, 2, 3]).unwrap();
+        let mut offsets = Vec::new();
+        let (tokens, group) = sequences.group(1..3, &mut offsets);
+        assert_eq!(tokens, 2..9);
+        assert_eq!(group.cu_seqlens(), [0, 3, 7]);
+        assert_eq!((group.first_segment(0), group.first_segment(1)), (2, 3));
+    }
+
+    #[test]
+    fn places_count_through_each_type() {
+        let vocabulary = Vocabulary { words: 9, positions: 10, types: 2 };
+        let sequences = Sequences::new(&[0, 2, 5]).unwrap().with_first_segments(&[2, 1]).unwrap();
+        assert_eq!(vocabulary.places(sequences).collect::<Vec<_>>(), [0, 1, 0, 11, 12]);
     }
 
     #[test]

@@ -147,6 +147,7 @@ from_error! {
     crate::app::metadata::MetadataError => BadMetadata,
     SandboxError => Sandbox,
     crate::store::StoreError => Store,
+    crate::worker::WorkerError => DeviceLost,
 }
 
 impl From<crate::app::build::BuildError> for Exit {

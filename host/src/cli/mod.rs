@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
     crate::telemetry::init(cli.global.verbose);
     let global = cli.global;
     let result = match cli.command {
-        Command::Worker => crate::worker::run().map_err(Exit::from),
+        Command::Worker => crate::worker::run(None).map_err(Exit::from),
         Command::New(command) => command.run(&global),
         Command::Build(command) => with_runtime(command.run(&global)),
         Command::Inspect(command) => with_runtime(command.run(&global)),

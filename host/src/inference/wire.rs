@@ -6,8 +6,11 @@
 //! ```text
 //! header   magic u32 | kind u32 | job u64 | body length u64
 //! Load     model u32 | path (rest)
-//! Loaded   model u32 | dimension u32 | device (rest)
-//! Batch    model u32 | rows u32 | cumulative lengths u32 × (rows + 1) | token ids u32 × total
+//! Loaded   model u32 | dimension u32 | output u32 | device (rest)
+//! Unload   model u32
+//! Unloaded model u32 | device bytes still in use u64
+//! Batch    model u32 | rows u32 | pairs u32 | cumulative lengths u32 × (rows + 1) | first segments u32 × (rows · pairs)
+//!          | token ids u32 × total
 //! Vectors  model u32 | rows u32 | dimension u32 | 0 u32 | device ns u64 | f32 × rows × dimension
 //! Failed   kind u32 | message (rest)
 //! ```
@@ -18,7 +21,7 @@
 use std::fmt;
 
 /// Begins each frame; the last byte is the version.
-pub const MAGIC: u32 = u32::from_le_bytes(*b"BRM\x01");
+pub const MAGIC: u32 = u32::from_le_bytes(*b"BRM\x02");
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 24;
 /// Longest body: 65,536 vectors of 1,024 dimensions.
@@ -32,6 +35,8 @@ const LOADED: u32 = 2;
 const BATCH: u32 = 3;
 const VECTORS: u32 = 4;
 const FAILED: u32 = 5;
+const UNLOAD: u32 = 6;
+const UNLOADED: u32 = 7;
 
 /// A model of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,16 +59,58 @@ pub enum FailureKind {
     Load = 1,
     /// The batch does not fit the model.
     BadBatch = 2,
+    /// The device has no room for a batch of one text.
+    OutOfMemory = 3,
+}
+
+/// What a model makes of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Output {
+    /// A vector of length 1.
+    Vector = 1,
+    /// A score for each label.
+    Scores = 2,
 }
 
 /// A frame's body.
 #[derive(Debug, PartialEq)]
 pub enum Frame {
-    Load { model: ModelId, path: String },
-    Loaded { model: ModelId, dimension: u32, device: String },
-    Batch { model: ModelId, cu_seqlens: Vec<u32>, ids: Vec<u32> },
-    Vectors { model: ModelId, rows: u32, dimension: u32, device_ns: u64, values: Vec<f32> },
-    Failed { kind: FailureKind, message: String },
+    Load {
+        model: ModelId,
+        path: String,
+    },
+    Loaded {
+        model: ModelId,
+        dimension: u32,
+        output: Output,
+        device: String,
+    },
+    Unload {
+        model: ModelId,
+    },
+    Unloaded {
+        model: ModelId,
+        in_use: u64,
+    },
+    /// `first_segments` is empty, or for each row the tokens of its first segment.
+    Batch {
+        model: ModelId,
+        cu_seqlens: Vec<u32>,
+        first_segments: Vec<u32>,
+        ids: Vec<u32>,
+    },
+    Vectors {
+        model: ModelId,
+        rows: u32,
+        dimension: u32,
+        device_ns: u64,
+        values: Vec<f32>,
+    },
+    Failed {
+        kind: FailureKind,
+        message: String,
+    },
 }
 
 /// A frame that cannot be read.
@@ -103,6 +150,8 @@ impl Frame {
             Frame::Batch { .. } => BATCH,
             Frame::Vectors { .. } => VECTORS,
             Frame::Failed { .. } => FAILED,
+            Frame::Unload { .. } => UNLOAD,
+            Frame::Unloaded { .. } => UNLOADED,
         }
     }
 
@@ -116,15 +165,23 @@ impl Frame {
                 word(model.0);
                 out.extend_from_slice(path.as_bytes());
             }
-            Frame::Loaded { model, dimension, device } => {
+            Frame::Unload { model } => word(model.0),
+            Frame::Unloaded { model, in_use } => {
+                word(model.0);
+                out.extend_from_slice(&in_use.to_le_bytes());
+            }
+            Frame::Loaded { model, dimension, output, device } => {
                 word(model.0);
                 word(*dimension);
+                word(*output as u32);
                 out.extend_from_slice(device.as_bytes());
             }
-            Frame::Batch { model, cu_seqlens, ids } => {
+            Frame::Batch { model, cu_seqlens, first_segments, ids } => {
                 word(model.0);
                 word(u32::try_from(cu_seqlens.len().saturating_sub(1)).expect("a batch's rows are bounded"));
+                word(u32::from(!first_segments.is_empty()));
                 out.extend_from_slice(bytemuck::cast_slice(cu_seqlens));
+                out.extend_from_slice(bytemuck::cast_slice(first_segments));
                 out.extend_from_slice(bytemuck::cast_slice(ids));
             }
             Frame::Vectors { model, rows, dimension, device_ns, values } => {
@@ -154,11 +211,26 @@ impl Frame {
         let frame = match kind {
             LOAD => Frame::Load { model: ModelId(reader.word()?), path: reader.text()? },
             LOADED => {
-                Frame::Loaded { model: ModelId(reader.word()?), dimension: reader.word()?, device: reader.text()? }
+                let (model, dimension) = (ModelId(reader.word()?), reader.word()?);
+                let output = match reader.word()? {
+                    1 => Output::Vector,
+                    2 => Output::Scores,
+                    _ => return Err(WireError::Body { what: "an unknown kind of output" }),
+                };
+                Frame::Loaded { model, dimension, output, device: reader.text()? }
+            }
+            UNLOAD => Frame::Unload { model: ModelId(reader.word()?) },
+            UNLOADED => {
+                let model = ModelId(reader.word()?);
+                Frame::Unloaded { model, in_use: u64::from(reader.word()?) | u64::from(reader.word()?) << 32 }
             }
             BATCH => {
                 let model = ModelId(reader.word()?);
                 let rows = reader.word()? as usize;
+                let pairs = match reader.word()? {
+                    pairs @ (0 | 1) => pairs as usize,
+                    _ => return Err(WireError::Body { what: "pairs that are neither there nor not" }),
+                };
                 let cu_seqlens: Vec<u32> =
                     reader.array(rows.checked_add(1).ok_or(WireError::Body { what: "rows" })?)?;
                 let rising = cu_seqlens.first() == Some(&0) && cu_seqlens.windows(2).all(|pair| pair[0] < pair[1]);
@@ -166,7 +238,8 @@ impl Frame {
                     return Err(WireError::Body { what: "the cumulative lengths do not rise from 0" });
                 }
                 let total = *cu_seqlens.last().expect("at least one, by the count") as usize;
-                Frame::Batch { model, ids: reader.array(total)?, cu_seqlens }
+                let first_segments = reader.array(rows * pairs)?;
+                Frame::Batch { model, ids: reader.array(total)?, first_segments, cu_seqlens }
             }
             VECTORS => {
                 let model = ModelId(reader.word()?);
@@ -181,6 +254,7 @@ impl Frame {
                 let kind = match reader.word()? {
                     1 => FailureKind::Load,
                     2 => FailureKind::BadBatch,
+                    3 => FailureKind::OutOfMemory,
                     _ => {
                         return Err(WireError::Body { what: "an unknown kind of failure" });
                     }
@@ -238,8 +312,17 @@ mod tests {
     fn frames() -> Vec<Frame> {
         vec![
             Frame::Load { model: ModelId(1), path: "models/ä".into() },
-            Frame::Loaded { model: ModelId(1), dimension: 384, device: "cpu".into() },
-            Frame::Batch { model: ModelId(1), cu_seqlens: vec![0, 2, 3], ids: vec![7, 8, 9] },
+            Frame::Loaded { model: ModelId(1), dimension: 384, output: Output::Vector, device: "cpu".into() },
+            Frame::Loaded { model: ModelId(1), dimension: 1, output: Output::Scores, device: "cuda:1".into() },
+            Frame::Unload { model: ModelId(1) },
+            Frame::Unloaded { model: ModelId(1), in_use: 1 << 40 },
+            Frame::Batch { model: ModelId(1), cu_seqlens: vec![0, 2, 3], first_segments: vec![], ids: vec![7, 8, 9] },
+            Frame::Batch {
+                model: ModelId(1),
+                cu_seqlens: vec![0, 2, 3],
+                first_segments: vec![1, 1],
+                ids: vec![7, 8, 9],
+            },
             Frame::Vectors {
                 model: ModelId(1),
                 rows: 2,
@@ -293,7 +376,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn hostile_bodies_never_panic_nor_allocate_beyond_themselves(kind in 0u32..8, body in proptest::collection::vec(any::<u8>(), 0..256)) {
+        fn hostile_bodies_never_panic_nor_allocate_beyond_themselves(kind in 0u32..9, body in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = Frame::decode(kind, &body);
         }
     }

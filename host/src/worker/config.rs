@@ -24,7 +24,16 @@ pub struct ModelConfig {
     pub positions: usize,
     pub token_types: usize,
     pub layer_norm_epsilon: f32,
-    pub pooling: Pooling,
+    pub task: Task,
+}
+
+/// What a model makes of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// A vector of length 1.
+    Embedding(Pooling),
+    /// A score for each label: one for a reranker, which reads a question and a text.
+    Classification { labels: usize },
 }
 
 /// A model's description cannot be read, or describes what this encoder is not.
@@ -58,7 +67,7 @@ impl ModelConfig {
             positions: bert.max_position_embeddings,
             token_types: bert.type_vocab_size,
             layer_norm_epsilon: bert.layer_norm_eps,
-            pooling: load_pooling(dir)?,
+            task: bert.task(dir, &path)?,
         };
         let expect = |key, value: &str, expected: &str| match value == expected {
             true => Ok(()),
@@ -110,6 +119,10 @@ struct BertJson {
     num_attention_heads: usize,
     intermediate_size: usize,
     max_position_embeddings: usize,
+    #[serde(default)]
+    architectures: Vec<String>,
+    num_labels: Option<usize>,
+    id2label: Option<serde_json::Map<String, serde_json::Value>>,
     #[serde(default = "default_type_vocab_size")]
     type_vocab_size: usize,
     #[serde(default = "default_layer_norm_eps")]
@@ -119,6 +132,32 @@ struct BertJson {
     #[serde(default = "default_position_embedding_type")]
     position_embedding_type: String,
 }
+
+impl BertJson {
+    /// What the model was trained for: `architectures` names the class that it was saved from.
+    fn task(&self, dir: &Path, path: &Path) -> Result<Task, ConfigError> {
+        match self.architectures.first().map(String::as_str) {
+            // Saved with a head for another purpose, which an embedding does without.
+            None | Some("BertModel" | "BertForMaskedLM" | "BertForPreTraining") => {
+                load_pooling(dir).map(Task::Embedding)
+            }
+            Some("BertForSequenceClassification") => {
+                let labels = self.num_labels.or(self.id2label.as_ref().map(|labels| labels.len())).unwrap_or(2);
+                if !(1..=LABELS_MAX).contains(&labels) {
+                    return Err(unsupported(path, "num_labels", labels, format!("1 to {LABELS_MAX}")));
+                }
+                Ok(Task::Classification { labels })
+            }
+            Some(other) => {
+                let expected = "`BertModel` or `BertForSequenceClassification`".to_owned();
+                Err(unsupported(path, "architectures", other, expected))
+            }
+        }
+    }
+}
+
+/// More than any list of topics that a text is sorted into.
+const LABELS_MAX: usize = 1 << 16;
 
 fn default_type_vocab_size() -> usize {
     2
@@ -253,20 +292,39 @@ mod tests {
     fn a_config_alone_means_mean_pooling_and_the_usual_defaults() {
         let config = load(&[("config.json", mini())]).unwrap();
         assert_eq!((config.hidden, config.heads, config.token_types), (384, 12, 2));
-        assert_eq!((config.pooling, config.layer_norm_epsilon), (Pooling::Mean, 1e-12));
+        assert_eq!((config.task, config.layer_norm_epsilon), (Task::Embedding(Pooling::Mean), 1e-12));
     }
 
     #[test]
     fn pooling_is_what_the_directory_says() {
         let pooling =
-            |json| load(&[("config.json", mini()), ("1_Pooling/config.json", json)]).map(|config| config.pooling);
+            |json| load(&[("config.json", mini()), ("1_Pooling/config.json", json)]).map(|config| config.task);
         let cls = json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false });
-        assert_eq!(pooling(cls), Ok(Pooling::Cls));
-        assert_eq!(pooling(json!({ "pooling_mode_mean_tokens": true })), Ok(Pooling::Mean));
+        assert_eq!(pooling(cls), Ok(Task::Embedding(Pooling::Cls)));
+        assert_eq!(pooling(json!({ "pooling_mode_mean_tokens": true })), Ok(Task::Embedding(Pooling::Mean)));
         let max = json!({ "pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": false });
         assert!(pooling(max).unwrap_err().contains("`pooling_mode_max_tokens`"));
         let both = json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true });
         assert!(pooling(both).unwrap_err().contains("`pooling_mode_cls_token`"));
+    }
+
+    #[test]
+    fn a_classifier_has_as_many_labels_as_it_says() {
+        let task = |labels: Value| {
+            let mut json = mini();
+            json["architectures"] = json!(["BertForSequenceClassification"]);
+            json.as_object_mut().unwrap().extend(labels.as_object().unwrap().clone());
+            load(&[("config.json", json)]).map(|config| config.task)
+        };
+        assert_eq!(task(json!({ "num_labels": 1 })), Ok(Task::Classification { labels: 1 }));
+        assert_eq!(
+            task(json!({ "id2label": { "0": "a", "1": "b", "2": "c" } })),
+            Ok(Task::Classification { labels: 3 })
+        );
+        // What Transformers takes where nothing is said.
+        assert_eq!(task(json!({})), Ok(Task::Classification { labels: 2 }));
+        assert!(task(json!({ "num_labels": 0 })).unwrap_err().contains("expected 1 to 65536"));
+        assert!(refused("architectures", json!(["BertForTokenClassification"])).contains("BertForTokenClassification"));
     }
 
     #[test]

@@ -5,9 +5,14 @@
 //!
 //! Limits: `BIREME_WORKER_THREADS` threads for the arithmetic, by default one for each core.
 
+mod bert;
 pub mod config;
+mod cpu;
+mod cuda;
 pub mod encoder;
-mod model;
+mod head;
+mod ops;
+pub mod place;
 pub mod weights;
 
 use std::collections::HashMap;
@@ -17,20 +22,33 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
-use self::encoder::Encoder;
-use crate::inference::wire::{FailureKind, Frame, HEADER_BYTES, Header, ModelId, NOOP_PATH};
+use bireme_kernels::cuda::device::DeviceError;
+
+use self::encoder::{Encoder, LoadError, RunError};
+use self::place::Place;
+use crate::inference::wire::{FailureKind, Frame, HEADER_BYTES, Header, ModelId, NOOP_PATH, Output};
 
 /// Dimension of the no-op model's vectors.
 const NOOP_DIMENSION: u32 = 4;
 
 /// Answers the host on standard input, which is one end of a socket pair, until it hangs up.
-pub fn run() -> io::Result<()> {
+///
+/// # Errors
+/// Only what ends the worker: a broken conversation, or a device that has lost its context. Nothing is answered then, so
+/// the host tries the batch again with the next worker.
+pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
     // Fires when the thread that started us ends, too, so the end of input stays the rule.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
-    let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
-    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut worker = Worker { threads, models: HashMap::new() };
+    let place = match device {
+        None => {
+            let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
+            Ok(Place::Cpu { threads: threads.unwrap_or_else(cores) })
+        }
+        // What cannot be opened is told with the first load: until then there is nobody to tell.
+        Some(ordinal) => Place::cuda(ordinal).map_err(|error| format!("cuda:{ordinal} cannot be used: {error}")),
+    };
+    let mut worker = Worker { place, models: HashMap::new() };
 
     let (mut body, mut reply) = (Vec::new(), Vec::new());
     loop {
@@ -38,7 +56,7 @@ pub fn run() -> io::Result<()> {
         match stream.read_exact(&mut header) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let header = Header::parse(&header).map_err(invalid)?;
@@ -46,13 +64,28 @@ pub fn run() -> io::Result<()> {
         stream.read_exact(&mut body)?;
         let frame = Frame::decode(header.kind, &body).map_err(invalid)?;
         reply.clear();
-        worker.answer(frame).encode(header.job, &mut reply);
+        worker.answer(frame)?.encode(header.job, &mut reply);
         stream.write_all(&reply)?;
     }
 }
 
+/// Why a worker ends.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    #[error("the conversation with the host broke")]
+    Conversation(#[from] io::Error),
+    /// Every later call would fail the same way; the next worker has a context of its own.
+    #[error("the device is lost")]
+    DeviceLost(#[source] DeviceError),
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 struct Worker {
-    threads: usize,
+    place: Result<Place, String>,
     models: HashMap<ModelId, Model>,
 }
 
@@ -62,51 +95,79 @@ enum Model {
 }
 
 impl Worker {
-    fn answer(&mut self, frame: Frame) -> Frame {
+    fn answer(&mut self, frame: Frame) -> Result<Frame, WorkerError> {
         match frame {
             Frame::Load { model, path } => self.load(model, &path),
-            Frame::Batch { model, cu_seqlens, ids } => self.batch(model, &cu_seqlens, &ids),
-            _ => failed(FailureKind::BadBatch, "the host sent a reply"),
+            Frame::Unload { model } => self.unload(model),
+            Frame::Batch { model, cu_seqlens, first_segments, ids } => {
+                self.batch(model, &cu_seqlens, &first_segments, &ids)
+            }
+            _ => Ok(failed(FailureKind::BadBatch, "the host sent a reply")),
         }
     }
 
-    fn load(&mut self, id: ModelId, path: &str) -> Frame {
-        let (model, dimension) = if path == NOOP_PATH {
-            (Model::Noop, NOOP_DIMENSION)
+    fn load(&mut self, id: ModelId, path: &str) -> Result<Frame, WorkerError> {
+        let place = match &self.place {
+            Ok(place) => place,
+            Err(reason) => return Ok(failed(FailureKind::Load, reason)),
+        };
+        let (model, dimension, output) = if path == NOOP_PATH {
+            (Model::Noop, NOOP_DIMENSION, Output::Vector)
         } else {
-            match Encoder::load(Path::new(path), self.threads) {
+            match place.load(Path::new(path)) {
                 Ok(encoder) => {
+                    let output = if encoder.is_classifier() { Output::Scores } else { Output::Vector };
                     let dimension = encoder.dimension() as u32;
-                    (Model::Encoder(Box::new(encoder)), dimension)
+                    (Model::Encoder(Box::new(encoder)), dimension, output)
                 }
-                Err(error) => {
-                    return failed(FailureKind::Load, &format!("{:#}", anyhow::Error::from(error)));
-                }
+                Err(LoadError::Device(error)) if error.is_sticky() => return Err(WorkerError::DeviceLost(error)),
+                Err(error) => return Ok(failed(FailureKind::Load, &format!("{:#}", anyhow::Error::from(error)))),
             }
         };
         self.models.insert(id, model);
-        Frame::Loaded { model: id, dimension, device: "cpu".to_owned() }
+        Ok(Frame::Loaded { model: id, dimension, output, device: place.name() })
     }
 
-    fn batch(&mut self, id: ModelId, cu_seqlens: &[u32], ids: &[u32]) -> Frame {
+    fn unload(&mut self, id: ModelId) -> Result<Frame, WorkerError> {
+        self.models.remove(&id);
+        match self.place.as_ref().map_or(Ok(0), Place::trim) {
+            Ok(in_use) => Ok(Frame::Unloaded { model: id, in_use }),
+            Err(error) => Err(WorkerError::DeviceLost(error)),
+        }
+    }
+
+    fn batch(
+        &mut self,
+        id: ModelId,
+        cu_seqlens: &[u32],
+        first_segments: &[u32],
+        ids: &[u32],
+    ) -> Result<Frame, WorkerError> {
         let rows = cu_seqlens.len() as u32 - 1;
-        let started = Instant::now();
         let mut values = Vec::new();
-        let dimension = match self.models.get_mut(&id) {
-            None => return failed(FailureKind::BadBatch, "the model is not loaded"),
+        let (dimension, device_ns) = match self.models.get_mut(&id) {
+            None => return Ok(failed(FailureKind::BadBatch, "the model is not loaded")),
             Some(Model::Noop) => {
+                let started = Instant::now();
                 values.resize(rows as usize * NOOP_DIMENSION as usize, 0.0);
-                NOOP_DIMENSION
+                (NOOP_DIMENSION, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
             }
             Some(Model::Encoder(encoder)) => {
-                if let Err(error) = encoder.run(ids, cu_seqlens, &mut values) {
-                    return failed(FailureKind::BadBatch, &format!("{:#}", anyhow::Error::from(error)));
-                }
-                encoder.dimension() as u32
+                let device_ns = match encoder.run_pairs(ids, cu_seqlens, first_segments, &mut values) {
+                    Ok(device_ns) => device_ns,
+                    Err(RunError::Device(error)) if error.is_sticky() => return Err(WorkerError::DeviceLost(error)),
+                    Err(error) => {
+                        let kind = match &error {
+                            RunError::Device(error) if error.is_out_of_memory() => FailureKind::OutOfMemory,
+                            _ => FailureKind::BadBatch,
+                        };
+                        return Ok(failed(kind, &format!("{:#}", anyhow::Error::from(error))));
+                    }
+                };
+                (encoder.dimension() as u32, device_ns)
             }
         };
-        let device_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Frame::Vectors { model: id, rows, dimension, device_ns, values: std::mem::take(&mut values) }
+        Ok(Frame::Vectors { model: id, rows, dimension, device_ns, values })
     }
 }
 

@@ -95,7 +95,15 @@ impl Weights {
 
     /// Reads a tensor of exactly this shape as f32.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
-        let tensor = format!("{}{name}", self.prefix);
+        self.read_tensor(format!("{}{name}", self.prefix), shape)
+    }
+
+    /// The same for a tensor whose name never has the prefix.
+    pub fn tensor_beside(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        self.read_tensor(name.to_owned(), shape)
+    }
+
+    fn read_tensor(&self, tensor: String, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let path = || self.path.clone();
         let Some(info) = self.header.info(&tensor) else {
             return Err(WeightsError::Missing { path: path(), tensor });

@@ -35,6 +35,16 @@ impl Attention {
         Ok(Self { heads, kv_heads: heads, depth: hidden / heads, is_causal: false })
     }
 
+    /// The values in a row of queries, keys and values.
+    pub fn inputs(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.depth
+    }
+
+    /// The values in a row of the output.
+    pub fn outputs(&self) -> usize {
+        self.heads * self.depth
+    }
+
     /// Takes a decoder's shape: `kv_heads` divide `heads`, and each serves that many heads of queries beside each other.
     pub fn causal(heads: usize, kv_heads: usize, depth: usize) -> Result<Self, ShapeError> {
         Ok(Self { is_causal: true, ..Self::grouped(heads, kv_heads, depth)? })

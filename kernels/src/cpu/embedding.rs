@@ -4,7 +4,7 @@ use super::isa::{Isa, Kernel};
 use super::layer_norm::LayerNorm;
 use super::simd::Simd;
 use super::team::Team;
-use crate::{Sequences, ShapeError};
+use crate::{Sequences, ShapeError, Vocabulary};
 
 /// The tables of words and positions, and the normalisation of their sum.
 #[derive(Debug)]
@@ -32,40 +32,17 @@ impl Embedding {
         self.norm.width()
     }
 
-    /// The number of words.
-    pub fn vocabulary(&self) -> usize {
-        self.words.len() / self.width()
-    }
-
-    /// The most tokens in a sequence.
-    pub fn positions(&self) -> usize {
-        self.positions
+    /// What the tables have rows for.
+    pub fn vocabulary(&self) -> Vocabulary {
+        let (words, places) = (self.words.len() / self.width(), self.places.len() / self.width());
+        Vocabulary { words, positions: self.positions, types: places / self.positions }
     }
 
     /// Writes `[tokens, width]`: for each id its word plus its position in its sequence, normalised.
     pub fn run(&self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32], team: Team) -> Result<(), ShapeError> {
-        self.check(ids, sequences)?;
+        self.vocabulary().check(ids, sequences)?;
         ShapeError::check_len("out", out.len(), ids.len() * self.width())?;
         self.run_on(Isa::detect(), ids, sequences, out, team);
-        Ok(())
-    }
-
-    /// Refuses ids outside the vocabulary and sequences longer than the table of positions.
-    pub fn check(&self, ids: &[u32], sequences: Sequences<'_>) -> Result<(), ShapeError> {
-        ShapeError::check_len("ids", ids.len(), sequences.tokens())?;
-        let vocabulary = self.vocabulary();
-        if let Some(index) = ids.iter().position(|&id| id as usize >= vocabulary) {
-            return Err(ShapeError::Id { index, id: ids[index], vocabulary });
-        }
-        let length_max = self.positions();
-        for (index, length) in sequences.ranges().map(|range| range.len()).enumerate() {
-            if length > length_max {
-                return Err(ShapeError::TooLong { index, length, length_max });
-            }
-            if sequences.first_segment(index) < length && self.places.len() < 2 * length_max * self.width() {
-                return Err(ShapeError::Segments { index });
-            }
-        }
         Ok(())
     }
 
@@ -192,6 +169,6 @@ mod tests {
         assert_eq!(run(&[0; 6], &[0, 1, 6]), ShapeError::TooLong { index: 1, length: 5, length_max: 4 });
         assert_eq!(run(&[0; 2], &[0, 3]), ShapeError::Length { operand: "ids", actual: 2, expected: 3 });
         let sequences = Sequences::new(&[0, 2]).unwrap().with_first_segments(&[1]).unwrap();
-        assert_eq!(embedding.check(&[0; 2], sequences), Err(ShapeError::Segments { index: 0 }));
+        assert_eq!(embedding.vocabulary().check(&[0; 2], sequences), Err(ShapeError::Segments { index: 0 }));
     }
 }

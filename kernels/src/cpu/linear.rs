@@ -51,6 +51,11 @@ impl Linear {
         Ok(Self { isa, panels, bias, inputs, outputs, activation })
     }
 
+    /// The values that each row of the input has.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
     /// The values that each row of the output has.
     pub fn outputs(&self) -> usize {
         self.outputs

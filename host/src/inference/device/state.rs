@@ -11,12 +11,15 @@ use tokio::sync::oneshot;
 use super::{LOSSES_MAX, ModelSource, RESTART_DELAY, STARTS_MAX};
 use crate::call::{InferenceReceipt, micros};
 use crate::inference::batcher::{Batch, Batcher, Cut, QueueFull, RequestId};
-use crate::inference::wire::{FailureKind, Frame, Header, ModelId, NOOP_PATH};
+use crate::inference::wire::{FailureKind, Frame, Header, ModelId, NOOP_PATH, Output};
 use crate::inference::{Embedded, InferenceError};
 use crate::limits::BatchLimits;
 
 /// Why nothing is served any more.
 const CLOSING: &str = "the host is shutting down";
+
+/// Why a classifier embeds nothing.
+const CLASSIFIER: &str = "it is a classifier, which gives scores and no vectors; embed with an embedding model";
 
 type Done = oneshot::Sender<Result<Embedded, InferenceError>>;
 
@@ -62,6 +65,8 @@ struct Model {
     /// Set while the running worker has it loaded.
     loaded: bool,
     dimension: Option<u32>,
+    /// True once it turned out to be one, which has no vectors to give.
+    is_classifier: bool,
 }
 
 impl Model {
@@ -122,7 +127,14 @@ impl<W> State<W> {
 
     pub fn register(&mut self, name: &str, source: ModelSource) -> ModelId {
         let batcher = Batcher::new(self.limits.clone());
-        self.models.push(Model { name: name.to_owned(), source, batcher, loaded: false, dimension: None });
+        self.models.push(Model {
+            name: name.to_owned(),
+            source,
+            batcher,
+            loaded: false,
+            dimension: None,
+            is_classifier: false,
+        });
         ModelId(u32::try_from(self.models.len() - 1).expect("models are few"))
     }
 
@@ -161,6 +173,9 @@ impl<W> State<W> {
         let entry = &mut self.models[model.0 as usize];
         if matches!(self.link, Link::Closed) {
             return Err(InferenceError::Unavailable { model: entry.name.clone(), reason: CLOSING.to_owned() });
+        }
+        if entry.is_classifier {
+            return Err(InferenceError::Unavailable { model: entry.name.clone(), reason: CLASSIFIER.to_owned() });
         }
         let request = RequestId(self.next_request);
         self.next_request += 1;
@@ -237,7 +252,7 @@ impl<W> State<W> {
             cu_seqlens.extend(ends[1..].iter().map(|end| base + (end - ends[0])));
             ids.extend_from_slice(&request.ids[ends[0] as usize..ends[ends.len() - 1] as usize]);
         }
-        Frame::Batch { model, cu_seqlens, ids }.encode(job, &mut self.frame);
+        Frame::Batch { model, cu_seqlens, first_segments: Vec::new(), ids }.encode(job, &mut self.frame);
         self.out = Some((job, Out::Batch { model, batch, sent: Instant::now() }));
     }
 
@@ -271,14 +286,19 @@ impl<W> State<W> {
             return Err("a reply to no job");
         };
         match (out, frame) {
-            (Out::Load { model, .. }, Frame::Loaded { model: loaded, dimension, device })
+            (Out::Load { model, .. }, Frame::Loaded { model: loaded, dimension, output, device })
                 if model == loaded && dimension > 0 =>
             {
                 let entry = &mut self.models[model.0 as usize];
                 entry.loaded = true;
                 entry.dimension = Some(dimension);
+                entry.is_classifier = output == Output::Scores;
+                let is_classifier = entry.is_classifier;
                 self.stats.device = Some(device);
                 self.starts = 0;
+                if is_classifier {
+                    self.fail_model(model, CLASSIFIER);
+                }
                 Ok(())
             }
             (Out::Load { model, .. }, Frame::Failed { kind: FailureKind::Load, message }) => {
@@ -295,10 +315,20 @@ impl<W> State<W> {
                 self.hand_out(&batch, sent, dimension, device_ns, &values);
                 Ok(())
             }
-            (Out::Batch { model, mut batch, .. }, Frame::Failed { kind: FailureKind::BadBatch, message }) => {
+            (
+                Out::Batch { model, mut batch, .. },
+                Frame::Failed { kind: kind @ (FailureKind::BadBatch | FailureKind::OutOfMemory), message },
+            ) => {
                 self.starts = 0;
                 if let [piece] = batch.pieces.as_slice() {
-                    self.finish(piece.request, Err(InferenceError::BadInput { reason: message }));
+                    let error = match kind {
+                        FailureKind::OutOfMemory => {
+                            let name = self.models[model.0 as usize].name.clone();
+                            InferenceError::Unavailable { model: name, reason: message }
+                        }
+                        _ => InferenceError::BadInput { reason: message },
+                    };
+                    self.finish(piece.request, Err(error));
                 } else {
                     // One of them is to blame; by itself it will show.
                     batch.pieces.retain(|piece| self.requests.contains_key(&piece.request));

@@ -8,19 +8,57 @@ use super::context::Device;
 use super::memory::Tensor;
 use crate::ShapeError;
 use crate::cpu::{self, Activation};
-use crate::cuda::{self, DType};
+use crate::cuda::{self, DType, Values};
 
-/// A batch on the device: token ids, positions and cumulative lengths, beside the storage of everything between layers.
+/// A batch on the device: how many tokens, and what a kernel reads of them.
+///
+/// The inputs lie in one tensor, so that one copy brings them: token ids, rows of the table of positions, cumulative
+/// lengths.
 #[derive(Debug)]
-pub struct Batch {
-    pub ids: Tensor,
-    /// Rows of the table of positions.
-    pub positions: Tensor,
-    pub cu_seqlens: Tensor,
-    /// The tokens that ops run over: what is beyond the sequences' own belongs to none.
-    pub tokens: usize,
-    pub sequences: usize,
-    pub length_max: usize,
+pub struct Batch<'a> {
+    inputs: &'a Tensor,
+    tokens: usize,
+    sequences: usize,
+    length_max: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// What a batch's tokens are rounded up to: products like it, and so the cumulative lengths are aligned. Tokens beyond
+    /// the last sequence are computed for nobody.
+    pub const TOKENS_STEP: usize = 16;
+
+    /// The values of `inputs` for such a batch: `tokens` ids, as many positions, `sequences + 1` cumulative lengths.
+    pub const fn inputs_len(tokens: usize, sequences: usize) -> usize {
+        2 * tokens + sequences + 1
+    }
+
+    /// Takes inputs that hold a batch by the time that ops over it run. `tokens` is a multiple of [`Self::TOKENS_STEP`].
+    pub fn new(inputs: &'a Tensor, tokens: usize, sequences: usize, length_max: usize) -> Result<Self, DeviceError> {
+        ShapeError::check_len("tokens", tokens, tokens.next_multiple_of(Self::TOKENS_STEP))?;
+        inputs.part(0, Self::inputs_len(tokens, sequences))?;
+        Ok(Self { inputs, tokens, sequences, length_max })
+    }
+
+    fn ids(&self) -> Result<Values, DeviceError> {
+        self.inputs.part(0, self.tokens)
+    }
+
+    fn places(&self) -> Result<Values, DeviceError> {
+        self.inputs.part(self.tokens, self.tokens)
+    }
+
+    fn cu_seqlens(&self) -> Result<Values, DeviceError> {
+        self.inputs.part(2 * self.tokens, self.sequences + 1)
+    }
+
+    /// The tokens that ops run over.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    pub fn sequences(&self) -> usize {
+        self.sequences
+    }
 }
 
 /// The tables of words and positions, and the normalisation of their sum.
@@ -61,11 +99,11 @@ impl Embedding {
     }
 
     /// Writes `[tokens, width]`: for each id its word plus its position, normalised.
-    pub fn run(&self, batch: &Batch, out: &Tensor) -> Result<(), DeviceError> {
+    pub fn run(&self, batch: &Batch<'_>, out: &Tensor) -> Result<(), DeviceError> {
         let norm = &self.norm;
         let op = cuda::Embedding {
-            ids: batch.ids.values(batch.tokens)?,
-            positions: batch.positions.values(batch.tokens)?,
+            ids: batch.ids()?,
+            positions: batch.places()?,
             word_table: self.words.all(),
             position_table: self.places.all(),
             weight: norm.weight.all(),
@@ -157,7 +195,7 @@ impl Device {
     pub fn attention(
         &self,
         qkv: &Tensor,
-        batch: &Batch,
+        batch: &Batch<'_>,
         heads: usize,
         depth: usize,
         out: &Tensor,
@@ -165,7 +203,7 @@ impl Device {
         let tokens = batch.tokens;
         let op = cuda::Attention {
             qkv: qkv.values(tokens * 3 * heads * depth)?,
-            cu_seqlens: batch.cu_seqlens.values(batch.sequences + 1)?,
+            cu_seqlens: batch.cu_seqlens()?,
             out: out.values(tokens * heads * depth)?,
             length_max: batch.length_max,
             heads,
@@ -181,7 +219,7 @@ impl Device {
         &self,
         method: cpu::Pooling,
         rows: &Tensor,
-        batch: &Batch,
+        batch: &Batch<'_>,
         width: usize,
         is_normalised: bool,
         out: &Tensor,
@@ -189,7 +227,7 @@ impl Device {
         let op = cuda::Pooling {
             method,
             rows: rows.values(batch.tokens * width)?,
-            cu_seqlens: batch.cu_seqlens.values(batch.sequences + 1)?,
+            cu_seqlens: batch.cu_seqlens()?,
             width,
             is_normalised,
             out: out.values(batch.sequences * width)?,

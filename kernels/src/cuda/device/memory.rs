@@ -103,6 +103,12 @@ impl Tensor {
         Ok(Values { address: self.address, dtype: self.dtype, len })
     }
 
+    /// `len` values from `start` on.
+    pub(super) fn part(&self, start: usize, len: usize) -> Result<Values, DeviceError> {
+        let Values { address, dtype, .. } = self.values(start.saturating_add(len))?;
+        Ok(Values { address: address + (start * dtype.size()) as u64, dtype, len })
+    }
+
     /// All values.
     pub fn all(&self) -> Values {
         Values { address: self.address, dtype: self.dtype, len: self.len }

@@ -1,0 +1,223 @@
+//! The CPU as a device: f32, every core, and a batch cut into groups that stay in a core's caches.
+//!
+//! Limits: activations for at most 2 · [`GROUP_TOKENS`] tokens a thread, kept between batches: some 15 KiB a token for
+//! MiniLM.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use bireme_kernels::cpu::{Activation, Attention, Embedding, LayerNorm, Linear, Pooling, Team, Threads};
+use bireme_kernels::{Sequences, ShapeError};
+
+use super::bert::{Activations, Bert};
+use super::config::ModelConfig;
+use super::encoder::LoadError;
+use super::ops::{Ops, Steps};
+use super::weights::Weights;
+
+/// The tokens that one thread takes through all layers at once. Fewer read the weights too often, more leave the caches.
+const GROUP_TOKENS: usize = 256;
+
+/// A model on the CPU.
+pub(super) struct OnCpu {
+    pub(super) bert: Bert<Cpu>,
+    threads: Threads,
+    /// One for each thread.
+    scratches: Vec<Mutex<Scratch>>,
+}
+
+type Scratch = Activations<Vec<f32>>;
+
+/// The layers of the CPU.
+pub(super) struct Cpu;
+
+impl Ops for Cpu {
+    type Embedding = Embedding;
+    type LayerNorm = LayerNorm;
+    type Linear = Linear;
+    type Attention = Attention;
+    /// Only grows; what it holds is left from before.
+    type Buffer = Vec<f32>;
+    type Error = ShapeError;
+
+    fn embedding(
+        &self,
+        words: Vec<f32>,
+        positions: &[f32],
+        types: &[f32],
+        norm: LayerNorm,
+    ) -> Result<Embedding, ShapeError> {
+        Embedding::new(words, positions, types, norm)
+    }
+
+    fn layer_norm(&self, weight: Vec<f32>, bias: Vec<f32>, epsilon: f32) -> Result<LayerNorm, ShapeError> {
+        LayerNorm::new(weight, bias, epsilon)
+    }
+
+    fn linear(
+        &self,
+        weight: &[f32],
+        bias: Vec<f32>,
+        inputs: usize,
+        activation: Activation,
+    ) -> Result<Linear, ShapeError> {
+        Linear::new(weight, bias, inputs, activation)
+    }
+
+    fn attention(&self, hidden: usize, heads: usize) -> Result<Attention, ShapeError> {
+        Attention::new(hidden, heads)
+    }
+}
+
+/// A group of texts on its way through the layers.
+struct Group<'a> {
+    ids: &'a [u32],
+    sequences: Sequences<'a>,
+    out: &'a mut [f32],
+    team: Team,
+}
+
+impl Group<'_> {
+    /// The rows that a buffer holds for this group.
+    fn rows<'b>(&self, buffer: &'b mut Vec<f32>, width: usize) -> &'b mut [f32] {
+        let len = self.ids.len() * width;
+        if buffer.len() < len {
+            buffer.resize(len, 0.0);
+        }
+        &mut buffer[..len]
+    }
+}
+
+impl Steps<Cpu> for Group<'_> {
+    fn embed(&mut self, layer: &Embedding, out: &mut Vec<f32>) -> Result<(), ShapeError> {
+        layer.run(self.ids, self.sequences, self.rows(out, layer.width()), self.team)
+    }
+
+    fn linear(&mut self, layer: &Linear, x: &Vec<f32>, out: &mut Vec<f32>) -> Result<(), ShapeError> {
+        let x = &x[..self.ids.len() * layer.inputs()];
+        layer.run(x, self.rows(out, layer.outputs()), self.team)
+    }
+
+    fn attention(&mut self, layer: &Attention, qkv: &Vec<f32>, out: &mut Vec<f32>) -> Result<(), ShapeError> {
+        let qkv = &qkv[..self.ids.len() * layer.inputs()];
+        layer.run(qkv, self.sequences, self.rows(out, layer.outputs()), self.team)
+    }
+
+    fn add_norm(&mut self, layer: &LayerNorm, x: &mut Vec<f32>, residual: &Vec<f32>) -> Result<(), ShapeError> {
+        let len = self.ids.len() * layer.width();
+        layer.add_residual(&mut x[..len], &residual[..len], self.team)
+    }
+
+    fn pool(&mut self, method: Pooling, is_normalised: bool, width: usize, rows: &Vec<f32>) -> Result<(), ShapeError> {
+        method.run(&rows[..self.ids.len() * width], self.sequences, width, is_normalised, self.out)
+    }
+}
+
+impl OnCpu {
+    pub(super) fn load(config: &ModelConfig, weights: &mut Weights, threads: usize) -> Result<Self, LoadError> {
+        let threads = Threads::new(threads)?;
+        let bert = Bert::load(&Cpu, config, weights)?;
+        let empty = || Activations {
+            rows: Vec::new(),
+            qkv: Vec::new(),
+            context: Vec::new(),
+            branch: Vec::new(),
+            intermediate: Vec::new(),
+        };
+        let scratches = (0..threads.count()).map(|_| Mutex::new(empty())).collect();
+        Ok(Self { bert, threads, scratches })
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
+    /// Fills `out`, `[texts, hidden]`, from a batch that the vocabulary has rows for.
+    ///
+    /// Blocks for as long as the arithmetic takes: some 100 µs a token and thread for MiniLM.
+    pub(super) fn run(&mut self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32]) -> Result<(), ShapeError> {
+        let groups = groups(sequences);
+        let Self { bert, threads, scratches } = self;
+        if threads.count() == 1 || groups.len() >= 2 * threads.count() {
+            return run_groups(bert, threads, scratches, groups, ids, sequences, out);
+        }
+        // Too few groups to keep the threads busy: they share each step instead.
+        let scratch = scratches[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ids.len() * bert.token_flop < Team::SHARE_FLOP_MIN {
+            bert.run(&mut Group { ids, sequences, out, team: Team::ALONE }, scratch)
+        } else {
+            threads.install(|team| bert.run(&mut Group { ids, sequences, out, team }, scratch))
+        }
+    }
+}
+
+/// Cuts a batch between sequences into runs of about [`GROUP_TOKENS`] tokens.
+fn groups(sequences: Sequences<'_>) -> Vec<Range<usize>> {
+    let mut groups = Vec::new();
+    let (mut first, mut tokens) = (0, 0);
+    for (index, range) in sequences.ranges().enumerate() {
+        if index > first && tokens + range.len() > GROUP_TOKENS {
+            groups.push(first..index);
+            (first, tokens) = (index, 0);
+        }
+        tokens += range.len();
+    }
+    if first < sequences.len() {
+        groups.push(first..sequences.len());
+    }
+    groups
+}
+
+/// Runs the groups, each on one thread, as threads become free.
+fn run_groups(
+    bert: &Bert<Cpu>,
+    threads: &Threads,
+    scratches: &[Mutex<Scratch>],
+    groups: Vec<Range<usize>>,
+    ids: &[u32],
+    sequences: Sequences<'_>,
+    out: &mut [f32],
+) -> Result<(), ShapeError> {
+    let mut rest = out;
+    let jobs: Vec<_> = groups
+        .into_iter()
+        .map(|group| {
+            let (out, after) = std::mem::take(&mut rest).split_at_mut(group.len() * bert.hidden);
+            rest = after;
+            (group, out)
+        })
+        .collect();
+    let jobs = Mutex::new(jobs.into_iter());
+    let failure = Mutex::new(None);
+    threads.install(|team| {
+        team.for_each(scratches.len(), |index| {
+            let mut scratch = scratches[index].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut offsets = Vec::new();
+            loop {
+                let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((group, out)) = job else { break };
+                let (tokens, sequences) = sequences.group(group, &mut offsets);
+                let mut group = Group { ids: &ids[tokens], sequences, out, team: Team::ALONE };
+                if let Err(error) = bert.run(&mut group, &mut scratch) {
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                }
+            }
+        });
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_cut_between_texts() {
+        let groups = |cu_seqlens: &[u32]| groups(Sequences::new(cu_seqlens).unwrap());
+        assert_eq!(groups(&[0, 200, 256, 257, 557, 812, 814]), [0..2, 2..3, 3..4, 4..5, 5..6]);
+        assert!(groups(&[0]).is_empty());
+    }
+}

@@ -1,0 +1,62 @@
+//! The device that a worker owns.
+//!
+//! Not here: which one it should be (that is decided before, and never changes while the worker lives).
+
+use std::path::Path;
+
+use bireme_kernels::cuda::device::{Device, DeviceError, DeviceOptions};
+
+use super::encoder::{Encoder, LoadError};
+
+/// A device, opened.
+#[derive(Debug)]
+pub enum Place {
+    Cpu { threads: usize },
+    Cuda(Device),
+}
+
+impl Place {
+    /// Opens a CUDA device and runs a kernel on it: one that cannot compute is not ready, whatever it says of itself.
+    ///
+    /// `BIREME_CUDA_MEMORY` bounds its memory, in bytes; by default nine tenths of what is free are its own.
+    pub fn cuda(ordinal: u32) -> Result<Self, DeviceError> {
+        let budget = std::env::var("BIREME_CUDA_MEMORY").ok().and_then(|value| value.parse().ok());
+        let device = Device::open(DeviceOptions { ordinal, budget, use_cublaslt: true })?;
+        device.self_check()?;
+        let info = device.info();
+        let (major, minor) = info.compute_capability;
+        match info.cublaslt {
+            Some(version) => tracing::info!(name = info.name, major, minor, version, "CUDA device with cuBLASLt"),
+            None => tracing::info!(name = info.name, major, minor, "CUDA device; no cuBLASLt, so products are our own"),
+        }
+        Ok(Self::Cuda(device))
+    }
+
+    /// `cpu` or `cuda:N`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu { .. } => "cpu".to_owned(),
+            Self::Cuda(device) => format!("cuda:{}", device.info().ordinal),
+        }
+    }
+
+    pub(super) fn load(&self, dir: &Path) -> Result<Encoder, LoadError> {
+        match self {
+            Self::Cpu { threads } => Encoder::load(dir, *threads),
+            Self::Cuda(device) => Encoder::load_on(dir, device),
+        }
+    }
+
+    /// Gives memory of what was unloaded back; returns the bytes of the device that are still in use.
+    pub(super) fn trim(&self) -> Result<u64, DeviceError> {
+        match self {
+            Self::Cpu { .. } => Ok(0),
+            Self::Cuda(device) => {
+                device.synchronize()?;
+                device.trim()?;
+                let (in_use, kept) = device.memory_use();
+                Ok((in_use + kept) as u64)
+            }
+        }
+    }
+}
