@@ -50,6 +50,7 @@ T shuffle_xor(unsigned mask, T value, unsigned distance, int line) {
 // A kernel by its name, called as a driver calls one: with a pointer to each argument.
 struct Kernel {
     const char* name;
+    size_t arguments;
     std::function<void(void* const*)> call;
 };
 
@@ -66,7 +67,7 @@ void call_with(void (*kernel)(A...), void* const* arguments, std::index_sequence
 struct Registered {
     template <class... A>
     Registered(const char* name, void (*kernel)(A...)) {
-        kernels().push_back({name, [kernel](void* const* arguments) {
+        kernels().push_back({name, sizeof...(A), [kernel](void* const* arguments) {
                                  call_with(kernel, arguments, std::index_sequence_for<A...>{});
                              }});
     }

@@ -1,10 +1,13 @@
-//! Runs one case on every build and order, and compares.
+//! Runs one case on every build and order of the shim, or on a device, and compares.
+//!
+//! `BIREME_CUDA_DEVICE=0 cargo test -p bireme-kernels --test cuda` runs the same cases on CUDA device 0.
 
 use std::path::Path;
 
 use bireme_kernels::cuda::{DType, Launch, LaunchError, Values};
 
 use crate::build::{PLAIN, SANITIZED};
+use crate::device;
 use crate::shim::{Memory, Shim};
 
 /// One case of an op: what is in memory, what is launched, and what each output must hold then.
@@ -26,34 +29,43 @@ const WAYS: [(&str, bool, &[&str]); 4] = [
 ];
 
 pub(crate) fn check(cases: &[Case]) {
+    if let Some(ordinal) = device::wanted() {
+        return device::with(ordinal, |device| {
+            check_with(cases, "on the device", &mut |launch, memory| device::run(device, launch, memory))
+        });
+    }
     for (way, is_sanitized, options) in WAYS {
         let program: &Path = if is_sanitized { &SANITIZED } else { &PLAIN };
         let mut shim = Shim::start(program, options);
-        for case in cases {
-            let Case { name, memory, launch, outputs, tolerance } = case;
-            let launch = launch.as_ref().unwrap_or_else(|error| panic!("{name}: {error}"));
-            let mut memory = memory.clone();
-            if let Err(said) = shim.run(launch, &mut memory) {
-                panic!("{} of {name}, {way}, failed:\n{said}", launch.kernel);
-            }
-            for (values, expected) in outputs {
-                let actual = memory.get(*values);
-                assert_eq!(actual.len(), expected.len(), "{name}");
-                let worst = actual
-                    .iter()
-                    .zip(expected)
-                    .map(|(&actual, &expected)| error(actual, expected, values.dtype, *tolerance))
-                    .enumerate()
-                    .max_by(|a, b| a.1.total_cmp(&b.1));
-                if let Some((index, worst)) = worst
-                    && worst > 1.0
-                {
-                    let (actual, expected) = (actual[index], expected[index]);
-                    panic!(
-                        "{} of {name}, {way}: value {index} is {actual}, expected {expected}, {worst} × what is allowed",
-                        launch.kernel
-                    );
-                }
+        check_with(cases, way, &mut |launch, memory| shim.run(launch, memory));
+    }
+}
+
+fn check_with(cases: &[Case], way: &str, run: &mut dyn FnMut(&Launch, &mut Memory) -> Result<(), String>) {
+    for case in cases {
+        let Case { name, memory, launch, outputs, tolerance } = case;
+        let launch = launch.as_ref().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut memory = memory.clone();
+        if let Err(said) = run(launch, &mut memory) {
+            panic!("{} of {name}, {way}, failed:\n{said}", launch.kernel);
+        }
+        for (values, expected) in outputs {
+            let actual = memory.get(*values);
+            assert_eq!(actual.len(), expected.len(), "{name}");
+            let worst = actual
+                .iter()
+                .zip(expected)
+                .map(|(&actual, &expected)| error(actual, expected, values.dtype, *tolerance))
+                .enumerate()
+                .max_by(|a, b| a.1.total_cmp(&b.1));
+            if let Some((index, worst)) = worst
+                && worst > 1.0
+            {
+                let (actual, expected) = (actual[index], expected[index]);
+                panic!(
+                    "{} of {name}, {way}: value {index} is {actual}, expected {expected}, {worst} × what is allowed",
+                    launch.kernel
+                );
             }
         }
     }

@@ -7,7 +7,11 @@
 mod build;
 mod cases;
 mod checks;
+mod device;
+mod driver;
 mod planted;
 mod ptx;
 mod shim;
+#[path = "../stub_driver.rs"]
+mod stub_driver;
 mod twins;

@@ -10,11 +10,11 @@ use half::{bf16, f16};
 /// Buffers, each of which has a range of addresses to itself: a value's address tells its buffer.
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
-    buffers: Vec<Vec<u8>>,
+    pub(crate) buffers: Vec<Vec<u8>>,
 }
 
 /// The addresses of one buffer, far more than any has bytes.
-const BUFFER_ADDRESSES: u64 = 1 << 40;
+pub(crate) const BUFFER_ADDRESSES: u64 = 1 << 40;
 
 impl Memory {
     /// Puts f32 values into a buffer of its own, rounded to their storage.

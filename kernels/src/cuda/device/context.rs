@@ -144,7 +144,15 @@ impl Device {
     ///
     /// Not public: the ops beside this file make launches only from tensors that are alive.
     pub(super) fn launch(&self, launch: Result<Launch, LaunchError>) -> Result<(), DeviceError> {
-        let launch = launch?;
+        // SAFETY: its addresses are those of tensors, which give their memory only to later work of the same stream.
+        unsafe { self.launch_at(&launch?) }
+    }
+
+    /// Queues a launch that names addresses of its own, which is how tests run one case on many devices.
+    ///
+    /// # Safety
+    /// Every address of it has as much memory of this device behind it as the op says, until the queue has passed it.
+    pub unsafe fn launch_at(&self, launch: &Launch) -> Result<(), DeviceError> {
         if launch.is_empty() {
             return Ok(());
         }
@@ -164,8 +172,8 @@ impl Device {
         let [x, y, z] = launch.grid;
         self.inner.is_idle.set(false);
         // SAFETY: the function is of a module that lives as long as the device; the arguments are as many and as wide as
-        // its signature says (`launch` of each op, which the tests run against the kernels' own source), are copied before
-        // the call returns, and name memory that is given out again only to later work of the same stream.
+        // its signature says (`launch` of each op, which the tests run against the kernels' own source), and are copied
+        // before the call returns; the memory is the caller's promise.
         unsafe {
             result::launch_kernel(
                 function,

@@ -23,7 +23,10 @@ impl Device {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives; the capture is ended below on every way out.
         unsafe { result::stream::begin_capture(stream, mode) }.map_err(DeviceError::driver("cuStreamBeginCapture"))?;
+        let was_idle = self.inner.is_idle.get();
         let done = work();
+        // What is captured is not queued.
+        self.inner.is_idle.set(was_idle);
         // SAFETY: begun above. A capture that was spoiled gives a null graph and an error.
         let captured =
             unsafe { result::stream::end_capture(stream) }.map_err(DeviceError::driver("cuStreamEndCapture"));
