@@ -12,6 +12,6 @@ mod driver;
 mod planted;
 mod ptx;
 mod shim;
-#[path = "../stub_driver.rs"]
+#[path = "../support/stub_driver.rs"]
 mod stub_driver;
 mod twins;
