@@ -98,13 +98,15 @@ enum Command {
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Manual),
-    /// What a host starts for itself: answers inference on standard input.
-    #[command(hide = true)]
-    Worker,
 }
 
 /// Runs what was typed.
 pub fn main() -> ExitCode {
+    // What a host starts for itself is no command of anybody's: neither help nor completions know it.
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("worker") {
+        return worker(words);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::report_usage(&error),
@@ -112,7 +114,6 @@ pub fn main() -> ExitCode {
     crate::telemetry::init(cli.global.verbose);
     let global = cli.global;
     let result = match cli.command {
-        Command::Worker => crate::worker::run(None).map_err(Exit::from),
         Command::New(command) => command.run(&global),
         Command::Build(command) => with_runtime(command.run(&global)),
         Command::Inspect(command) => with_runtime(command.run(&global)),
@@ -169,5 +170,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+}
+
+/// Answers inference on standard input: `worker [--device cpu|cuda:N]`.
+fn worker(mut words: impl Iterator<Item = String>) -> ExitCode {
+    crate::telemetry::init(false);
+    let device = match (words.next().as_deref(), words.next().as_deref().unwrap_or("cpu")) {
+        (None, _) | (Some("--device"), "cpu") => Ok(None),
+        (Some("--device"), name) => match name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()) {
+            Some(ordinal) => Ok(Some(ordinal)),
+            None => Err(Exit::usage(format!("`{name}` is no device"))),
+        },
+        (Some(word), _) => Err(Exit::usage(format!("a worker knows no `{word}`"))),
+    };
+    match device.and_then(|device| crate::worker::run(device).map_err(Exit::from)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(false),
     }
 }

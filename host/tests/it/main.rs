@@ -7,6 +7,7 @@ mod authored;
 mod cli_help;
 mod cli_text;
 mod client;
+mod cuda;
 mod deploy;
 mod dev;
 mod encoder;
@@ -21,6 +22,8 @@ mod new;
 mod parity;
 mod run;
 mod site;
+#[path = "../../../kernels/tests/support/stub_driver.rs"]
+mod stub_driver;
 mod support;
 mod tiny;
 mod web;

@@ -1,0 +1,248 @@
+//! The worker on a CUDA device, which here is the stub driver: the real binary, the real frames, the kernels on the CPU.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use bireme::inference::wire::{FailureKind, Frame, HEADER_BYTES, Header, ModelId, Output};
+use bireme::worker::encoder::Encoder;
+
+use crate::encoder::batch;
+use crate::stub_driver::StubDriver;
+use crate::tiny::{HIDDEN, POSITIONS, Tiny};
+
+/// A worker process, played the host to.
+struct Worker {
+    child: Child,
+    stream: UnixStream,
+    job: u64,
+}
+
+const MODEL: ModelId = ModelId(0);
+
+impl Worker {
+    fn start(driver: &StubDriver, device: &str) -> Self {
+        Self::start_with(driver, device, None)
+    }
+
+    fn start_with(driver: &StubDriver, device: &str, memory: Option<&str>) -> Self {
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bireme"));
+        command.args(["worker", "--device", device]).env_clear().env("LD_LIBRARY_PATH", driver.library_path());
+        if let Some(memory) = memory {
+            command.env("BIREME_CUDA_MEMORY", memory);
+        }
+        let child = command.stdin(OwnedFd::from(theirs)).stderr(Stdio::piped()).spawn().unwrap();
+        Self { child, stream, job: 0 }
+    }
+
+    /// Sends a frame and returns the answer; none if the worker ended instead.
+    fn try_ask(&mut self, frame: &Frame) -> Option<Frame> {
+        self.job += 1;
+        let mut bytes = Vec::new();
+        frame.encode(self.job, &mut bytes);
+        self.stream.write_all(&bytes).ok()?;
+        let mut header = [0; HEADER_BYTES];
+        self.stream.read_exact(&mut header).ok()?;
+        let header = Header::parse(&header).unwrap();
+        assert_eq!(header.job, self.job);
+        let mut body = vec![0; header.body_bytes];
+        self.stream.read_exact(&mut body).unwrap();
+        Some(Frame::decode(header.kind, &body).unwrap())
+    }
+
+    #[track_caller]
+    fn ask(&mut self, frame: &Frame) -> Frame {
+        self.try_ask(frame).expect("the worker lives")
+    }
+
+    #[track_caller]
+    fn load(&mut self, dir: &Path) -> (u32, Output, String) {
+        match self.ask(&load(dir)) {
+            Frame::Loaded { model: MODEL, dimension, output, device } => (dimension, output, device),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Embeds texts of these lengths.
+    #[track_caller]
+    fn embed(&mut self, lengths: &[usize]) -> Vec<f32> {
+        let (ids, cu_seqlens) = batch(lengths);
+        match self.ask(&Frame::Batch { model: MODEL, cu_seqlens, first_segments: vec![], ids }) {
+            Frame::Vectors { rows, values, .. } if rows as usize == lengths.len() => values,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits for its end; what it said, too.
+    fn end(mut self) -> (ExitStatus, String) {
+        drop(self.stream);
+        let status = self.child.wait().unwrap();
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (status, said)
+    }
+}
+
+fn load(dir: &Path) -> Frame {
+    Frame::Load { model: MODEL, path: dir.to_str().unwrap().to_owned() }
+}
+
+/// The small model in a folder.
+fn model(tiny: &Tiny) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    tiny.write(dir.path(), "bert.");
+    dir
+}
+
+fn on_cpu(dir: &Path, lengths: &[usize]) -> Vec<f32> {
+    let (ids, cu_seqlens) = batch(lengths);
+    let mut vectors = Vec::new();
+    Encoder::load(dir, 1).unwrap().run(&ids, &cu_seqlens, &mut vectors).unwrap();
+    vectors
+}
+
+/// Half precision through two layers: values of a vector of length 1 are off by a few steps of f16 at their size.
+#[track_caller]
+fn assert_close(actual: &[f32], expected: &[f32]) {
+    assert_eq!(actual.len(), expected.len());
+    for (actual, expected) in actual.chunks(HIDDEN).zip(expected.chunks(HIDDEN)) {
+        let cosine: f32 = actual.iter().zip(expected).map(|(a, b)| a * b).sum();
+        assert!(cosine > 0.9999, "{cosine}");
+        for (a, b) in actual.iter().zip(expected) {
+            assert!((a - b).abs() < 4e-3, "{a} is not {b}");
+        }
+    }
+}
+
+/// Batches that run as they are, as a graph (the second and third of a shape), and beyond what graphs are for.
+const BATCHES: [&[usize]; 6] =
+    [&[1], &[POSITIONS], &[7, 3, POSITIONS, 1, 12], &[3, 7, POSITIONS, 12, 1], &[20; 40], &[POSITIONS; 5]];
+
+#[test]
+fn vectors_equal_those_of_the_cpu_with_and_without_cublaslt() {
+    let dir = model(&Tiny::new());
+    for driver in [StubDriver::new(""), StubDriver::without_cublaslt("capability = 75")] {
+        let mut worker = Worker::start(&driver, "cuda:0");
+        assert_eq!(worker.load(dir.path()), (HIDDEN as u32, Output::Vector, "cuda:0".to_owned()));
+        for _ in 0..3 {
+            for lengths in BATCHES {
+                assert_close(&worker.embed(lengths), &on_cpu(dir.path(), lengths));
+            }
+        }
+        let (status, said) = worker.end();
+        assert!(status.success(), "{said}");
+    }
+}
+
+#[test]
+fn a_classifier_scores_pairs_as_the_cpu_does() {
+    let dir = model(&Tiny::classifier(3));
+    let driver = StubDriver::new("devices = 2");
+    let mut worker = Worker::start(&driver, "cuda:1");
+    assert_eq!(worker.load(dir.path()), (3, Output::Scores, "cuda:1".to_owned()));
+    let (ids, cu_seqlens) = batch(&[5, POSITIONS, 1, 20]);
+    let first_segments = vec![2, 30, 1, 0];
+    let mut expected = Vec::new();
+    let mut encoder = Encoder::load(dir.path(), 1).unwrap();
+    encoder.run_pairs(&ids, &cu_seqlens, &first_segments, &mut expected).unwrap();
+    match worker.ask(&Frame::Batch { model: MODEL, cu_seqlens, first_segments, ids }) {
+        Frame::Vectors { rows: 4, dimension: 3, values, device_ns, .. } => {
+            assert!(device_ns > 0);
+            for (actual, expected) in values.iter().zip(&expected) {
+                assert!((actual - expected).abs() < 2e-2 * expected.abs().max(1.0), "{actual} is not {expected}");
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_fit_runs_in_halves() {
+    let dir = model(&Tiny::new());
+    // Room for the model and some hundred tokens.
+    let driver = StubDriver::without_cublaslt("");
+    let mut worker = Worker::start_with(&driver, "cuda:0", Some("700000"));
+    worker.load(dir.path());
+    let lengths = [POSITIONS; 40];
+    assert_close(&worker.embed(&lengths), &on_cpu(dir.path(), &lengths));
+    assert_close(&worker.embed(&[3]), &on_cpu(dir.path(), &[3]));
+}
+
+#[test]
+fn a_text_that_does_not_fit_is_refused_and_the_worker_lives() {
+    let dir = model(&Tiny::new());
+    let driver = StubDriver::without_cublaslt("");
+    let budget = |memory: &str| {
+        let mut worker = Worker::start_with(&driver, "cuda:0", Some(memory));
+        let loaded = worker.ask(&load(dir.path()));
+        (worker, loaded)
+    };
+    // Too little for the model itself.
+    let (_worker, refused) = budget("100000");
+    match refused {
+        Frame::Failed { kind: FailureKind::Load, message } => {
+            assert!(message.contains("the device cannot hold the model") && message.contains("100000"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Enough for the model, too little for a text beside it.
+    let mut memory = 150_000;
+    let (mut worker, _) = loop {
+        match budget(&memory.to_string()) {
+            (worker, Frame::Loaded { .. }) => break (worker, ()),
+            _ => memory += 10_000,
+        }
+    };
+    let (ids, cu_seqlens) = batch(&[POSITIONS]);
+    let refused = worker.ask(&Frame::Batch { model: MODEL, cu_seqlens, first_segments: vec![], ids });
+    assert!(matches!(refused, Frame::Failed { kind: FailureKind::OutOfMemory, .. }), "{refused:?}");
+    assert!(matches!(worker.ask(&Frame::Unload { model: MODEL }), Frame::Unloaded { in_use: 0, .. }));
+}
+
+#[test]
+fn unloading_returns_the_memory() {
+    let dir = model(&Tiny::new());
+    for driver in [StubDriver::new(""), StubDriver::without_cublaslt("")] {
+        let mut worker = Worker::start(&driver, "cuda:0");
+        let unload = Frame::Unload { model: MODEL };
+        let Frame::Unloaded { in_use: empty, .. } = worker.ask(&unload) else { panic!("an answer of its own") };
+        worker.load(dir.path());
+        BATCHES.iter().for_each(|lengths| drop(worker.embed(lengths)));
+        assert_eq!(worker.ask(&unload), Frame::Unloaded { model: MODEL, in_use: empty });
+        // And the model can come again.
+        worker.load(dir.path());
+        assert_close(&worker.embed(&[5]), &on_cpu(dir.path(), &[5]));
+    }
+}
+
+#[test]
+fn a_lost_context_ends_the_worker_at_once() {
+    let dir = model(&Tiny::new());
+    for code in [700, 710, 714, 715, 716, 717, 718, 719] {
+        // The first launch is the self-check's.
+        let driver = StubDriver::new(&format!("fail = cuLaunchKernel {code} 5"));
+        let mut worker = Worker::start(&driver, "cuda:0");
+        worker.load(dir.path());
+        let (ids, cu_seqlens) = batch(&[7]);
+        let answer = worker.try_ask(&Frame::Batch { model: MODEL, cu_seqlens, first_segments: vec![], ids });
+        assert_eq!(answer, None, "{code}");
+        let (status, said) = worker.end();
+        assert!(!status.success() && said.contains(&format!("({code})")), "{said}");
+    }
+}
+
+#[test]
+fn a_device_that_computes_wrong_is_not_ready() {
+    let dir = model(&Tiny::new());
+    // The self-check's kernel cannot be launched.
+    let driver = StubDriver::new("fail = cuLaunchKernel 1 1");
+    match Worker::start(&driver, "cuda:0").ask(&load(dir.path())) {
+        Frame::Failed { kind: FailureKind::Load, message } => {
+            assert_eq!(message, "cuda:0 cannot be used: cuLaunchKernel failed with CUDA_ERROR_INVALID_VALUE (1)");
+        }
+        other => panic!("{other:?}"),
+    }
+}
