@@ -5,9 +5,9 @@
 // stand as 16 × 8: each has `ROWS` queries times 4 keys of the scores, then `ROWS` queries times `DEPTH / 8` columns of
 // the output, in registers. The 8 threads of a row are neighbours in a warp, so its maximum and sum are shuffles.
 //
-// Shared memory (f32): queries, one tile that holds keys, then values, and the weights between them: 26 KiB for a depth
-// of 32 or 64, 38 KiB for 128, always under 48, so two blocks fit beside each other even on Turing's 64. Rows are padded
-// by 4 values: eight lanes that read 16 bytes of eight rows each touch all 32 banks once.
+// Shared memory (f32): queries, one tile that holds keys, then values, and the weights between them: 22.5 KiB for a depth
+// of 32, 34.5 for 64, 37.5 for 128, so of Turing's 64 KiB two blocks have room at a depth of 32, one above. Rows are
+// padded by 4 values: eight lanes that read 16 bytes of eight rows each touch all 32 banks once.
 //
 // Bound by arithmetic: 4 · depth operations for each query and key, on the f32 units. Bytes moved: queries and outputs
 // once, keys and values once for each tile of queries, mostly from the second-level cache.

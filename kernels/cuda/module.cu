@@ -5,6 +5,7 @@
 #include "convert.cu"
 #include "embedding.cu"
 #include "gemm.cu"
+#include "gemm_mma.cu"
 #include "pooling.cu"
 #include "rotary.cu"
 #include "softmax.cu"

@@ -1,7 +1,7 @@
 //! The product of our own, for machines without cuBLASLt.
 
 use super::launch::{GRID_X_MAX, GRID_YZ_MAX, blocks, size};
-use super::{Kernel, Launch, LaunchError, Values};
+use super::{DType, Kernel, Launch, LaunchError, TensorCores, Values};
 use crate::ShapeError;
 use crate::cpu::Activation;
 
@@ -21,8 +21,14 @@ pub struct Gemm {
 }
 
 impl Gemm {
+    /// The launch for any device.
     pub fn launch(&self) -> Result<Launch, LaunchError> {
-        const TILE: usize = 64;
+        self.launch_on(TensorCores::Unused)
+    }
+
+    /// The launch for a device with these tensor cores. They take halves, if `inputs` is a multiple of 8: rows of whole 16
+    /// bytes.
+    pub fn launch_on(&self, tensor_cores: TensorCores) -> Result<Launch, LaunchError> {
         let Self { a, weight, bias, out, inputs, activation } = *self;
         let dtype = a.dtype;
         a.check_storage("a")?;
@@ -35,14 +41,23 @@ impl Gemm {
             bias.check("bias", dtype, outputs)?;
         }
         out.check("out", dtype, rows * outputs)?;
+        let is_half = matches!(dtype, DType::F16 | DType::Bf16);
+        let (kernel, tile, threads) =
+            if tensor_cores == TensorCores::Unused || !is_half || !inputs.is_multiple_of(dtype.pack()) {
+                (Kernel::new("gemm", dtype), 64, 128)
+            } else if rows.div_ceil(128) * outputs.div_ceil(128) < WAVE_BLOCKS {
+                (Kernel::on_tensor_cores("gemm_mma_64", dtype), 64, 128)
+            } else {
+                (Kernel::on_tensor_cores("gemm_mma_128", dtype), 128, 256)
+            };
         Ok(Launch {
-            kernel: Kernel::new("gemm", dtype),
+            kernel,
             grid: [
-                blocks("outputs", outputs.div_ceil(TILE), GRID_X_MAX)?,
-                blocks("rows", rows.div_ceil(TILE), GRID_YZ_MAX)?,
+                blocks("outputs", outputs.div_ceil(tile), GRID_X_MAX)?,
+                blocks("rows", rows.div_ceil(tile), GRID_YZ_MAX)?,
                 1,
             ],
-            threads: 128,
+            threads,
             shared_bytes: 0,
             arguments: vec![
                 a.into(),
@@ -57,3 +72,7 @@ impl Gemm {
         })
     }
 }
+
+/// Fewer large tiles than this leave multiprocessors idle, so small ones are made instead, four for each: an A100 has 108
+/// multiprocessors, an H100 132.
+const WAVE_BLOCKS: usize = 128;

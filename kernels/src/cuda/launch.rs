@@ -10,6 +10,7 @@ use crate::ShapeError;
 pub struct Kernel {
     op: &'static str,
     dtype: DType,
+    module: Module,
 }
 
 /// What a kernel is launched with. A grid of 0 blocks is an empty batch: there is nothing to launch.
@@ -67,12 +68,18 @@ pub(crate) const WARP: usize = 32;
 impl Kernel {
     /// The kernel of an op for a storage type.
     pub const fn new(op: &'static str, dtype: DType) -> Self {
-        Self { op, dtype }
+        let module = if matches!(dtype, DType::Bf16) { Module::Compute80 } else { Module::Compute75 };
+        Self { op, dtype, module }
+    }
+
+    /// The kernel of an op for a storage type, on tensor cores.
+    pub(crate) const fn on_tensor_cores(op: &'static str, dtype: DType) -> Self {
+        Self { op, dtype, module: Module::Compute80 }
     }
 
     /// The module that holds the kernel: the newer one for all that touches bf16 or the tensor cores.
-    pub fn module(self) -> Module {
-        if self.dtype == DType::Bf16 { Module::Compute80 } else { Module::Compute75 }
+    pub const fn module(self) -> Module {
+        self.module
     }
 }
 

@@ -23,7 +23,7 @@ pub use attention::Attention;
 pub use elementwise::{BiasGelu, Convert, Rotary, SiluGate};
 pub use gemm::Gemm;
 pub use launch::{Argument, Kernel, Launch, LaunchError};
-pub use module::Module;
+pub use module::{Module, TensorCores};
 pub use pooling::Pooling;
 pub use rows::{AddLayerNorm, AddRmsNorm, Embedding, Softmax};
 pub use values::{DType, Values};

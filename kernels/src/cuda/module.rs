@@ -5,7 +5,7 @@
 pub enum Module {
     /// f32 and f16, for compute capability 7.5 (Turing) and later.
     Compute75,
-    /// bf16, for 8.0 (Ampere) and later.
+    /// bf16, and f16 on tensor cores, for 8.0 (Ampere) and later.
     Compute80,
 }
 
@@ -26,5 +26,26 @@ impl Module {
             Self::Compute75 => include_str!("../../ptx/compute_75.ptx"),
             Self::Compute80 => include_str!("../../ptx/compute_80.ptx"),
         }
+    }
+}
+
+/// Whether products of halves are made on a device's tensor cores, by the instructions that came with Ampere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TensorCores {
+    /// On the units for f32, which every device has: also for tensor cores that lack those instructions, as Turing's.
+    Unused,
+    Used,
+}
+
+impl TensorCores {
+    /// What a device of this compute capability can do.
+    ///
+    /// ```
+    /// use bireme_kernels::cuda::TensorCores;
+    /// assert_eq!(TensorCores::of((7, 5)), TensorCores::Unused);
+    /// assert_eq!(TensorCores::of((9, 0)), TensorCores::Used);
+    /// ```
+    pub fn of(compute_capability: (u32, u32)) -> Self {
+        if compute_capability >= Module::Compute80.compute_capability() { Self::Used } else { Self::Unused }
     }
 }

@@ -2,6 +2,8 @@
 
 use bireme_kernels::cuda::DType;
 
+use crate::checks::Case;
+
 pub(crate) const STORAGES: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 
 /// Random numbers, the same for the same seed.
@@ -62,4 +64,17 @@ pub(crate) fn cumulative(lengths: &[usize]) -> Vec<u32> {
 /// The position of each token in its sequence.
 pub(crate) fn positions(cu_seqlens: &[u32]) -> Vec<u32> {
     cu_seqlens.windows(2).flat_map(|pair| 0..pair[1] - pair[0]).collect()
+}
+
+/// Calls `make` for each storage and each of `count` seeds.
+pub(crate) fn cases(count: u64, mut make: impl FnMut(DType, &mut Random) -> Case) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for dtype in STORAGES {
+        for seed in 0..count {
+            let mut case = make(dtype, &mut Random::new(seed));
+            case.name = format!("{} (seed {seed})", case.name);
+            cases.push(case);
+        }
+    }
+    cases
 }

@@ -10,6 +10,7 @@ mod checks;
 mod device;
 mod driver;
 mod planted;
+mod products;
 mod ptx;
 mod shim;
 #[path = "../support/stub_driver.rs"]

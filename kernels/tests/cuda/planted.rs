@@ -1,6 +1,6 @@
 //! The faults of `planted.cu` are found, and named: otherwise that the kernels pass would say little.
 
-use bireme_kernels::cuda::{Argument, DType, Launch};
+use bireme_kernels::cuda::{Argument, DType, Kernel, Launch, Values};
 
 use crate::build::PLANTED;
 use crate::shim::{Memory, Shim};
@@ -13,7 +13,7 @@ fn run(kernel: &'static str, order: &str) -> Result<Vec<f32>, String> {
     let values: Vec<f32> = (1..=64u8).map(f32::from).collect();
     let x = memory.put(DType::F32, &values);
     let launch = Launch {
-        kernel: bireme_kernels::cuda::Kernel::new(kernel, DType::F32),
+        kernel: Kernel::new(kernel, DType::F32),
         grid: [1, 1, 1],
         threads: 64,
         shared_bytes: 256,
@@ -91,4 +91,76 @@ fn shared_memory_that_nobody_wrote_is_nan() {
         let wrong: Vec<usize> = (0..64).filter(|&index| actual[index] != 1.0).collect();
         assert_eq!(wrong, [9], "{order}");
     }
+}
+
+#[test]
+fn a_copy_that_was_waited_for_has_arrived() {
+    let expected: Vec<f32> = (1..=64u8).rev().map(f32::from).collect();
+    for order in ORDERS {
+        assert_eq!(run("copy", order).unwrap(), expected, "{order}");
+    }
+}
+
+#[test]
+fn a_copy_that_nobody_waits_for_is_nan() {
+    for order in ORDERS {
+        assert!(run("copy_without_wait", order).unwrap().iter().all(|value| value.is_nan()), "{order}");
+        let of_both_groups = run("copy_of_later_group", order).unwrap();
+        let is_nan: Vec<bool> = of_both_groups.iter().map(|value| value.is_nan()).collect();
+        assert_eq!(is_nan, [[true; 32], [false; 32]].concat(), "{order}");
+    }
+}
+
+#[test]
+fn a_copy_of_another_thread_needs_a_barrier() {
+    for order in ORDERS {
+        assert!(run("copy_without_barrier", order).unwrap().iter().any(|value| value.is_nan()), "{order}");
+    }
+}
+
+#[test]
+fn a_copy_outside_a_buffer_or_to_an_odd_address_is_found() {
+    check("copy_beyond_buffer", &["heap-buffer-overflow", "READ of size 16", "planted.cu"]);
+    check("copy_to_odd_address", &["cp.async of line 123 at an address that is no multiple of 16"]);
+}
+
+#[test]
+fn matrices_whose_rows_share_banks_are_named() {
+    check("matrices_in_the_same_banks", &["ldmatrix of line 130: the rows of lanes", "share banks"]);
+}
+
+/// Runs a kernel of one warp over these values.
+fn run_warp(kernel: &'static str, memory: &mut Memory, values: &[Values]) {
+    let launch = Launch {
+        kernel: Kernel::new(kernel, DType::F16),
+        grid: [1, 1, 1],
+        threads: 32,
+        shared_bytes: 0,
+        arguments: values.iter().map(|&values| values.into()).collect(),
+    };
+    Shim::start(&PLANTED, &[]).run(&launch, memory).unwrap();
+}
+
+#[test]
+fn fragments_of_a_product_stand_where_the_ptx_isa_says() {
+    let a: Vec<f32> = (0..256).map(|index| (index * 7 % 61 - 30) as f32).collect();
+    let b: Vec<f32> = (0..128).map(|index| (index * 5 % 53 - 26) as f32).collect();
+    let expected: Vec<f32> =
+        (0..128).map(|index| (0..16).map(|k| a[index / 8 * 16 + k] * b[k * 8 + index % 8]).sum()).collect();
+    let mut memory = Memory::default();
+    let (a, b, c) = (memory.put(DType::F16, &a), memory.put(DType::F16, &b), memory.room(DType::F32, 128));
+    run_warp("fragments", &mut memory, &[a, b, c]);
+    assert_eq!(memory.get(c), expected);
+}
+
+#[test]
+fn matrices_and_their_transposes_come_from_where_the_ptx_isa_says() {
+    let values: Vec<f32> = (0..256u16).map(f32::from).collect();
+    let transposed: Vec<f32> = (0..256).map(|index| values[index / 64 * 64 + index % 8 * 8 + index / 8 % 8]).collect();
+    let mut memory = Memory::default();
+    let x = memory.put(DType::F16, &values);
+    let (straight, turned) = (memory.room(DType::F16, 256), memory.room(DType::F16, 256));
+    run_warp("matrices", &mut memory, &[x, straight, turned]);
+    assert_eq!(memory.get(straight), values);
+    assert_eq!(memory.get(turned), transposed);
 }

@@ -1,4 +1,5 @@
-//! The PTX in the tree is that of the sources in the tree, and holds every kernel that can be launched.
+//! The PTX in the tree names the sources in the tree, each module states its target, and `ptxas` has reported each kernel
+//! without spills. Not here: that the text is what NVRTC makes of the sources, which `kernels/cuda/build.py --check` says.
 
 use std::collections::BTreeSet;
 use std::fs;

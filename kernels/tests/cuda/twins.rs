@@ -1,34 +1,21 @@
-//! Each op against its CPU twin, over random shapes.
+//! Each op but the products (`products`) against its CPU twin, over random shapes.
 //!
 //! Tolerances: both sides compute in f32, from the same values, in another order. A sum of n products of values up to 1 is
 //! off by at most n · 2^-24 on each side; normalisation and softmax keep the relative error of their sums, some 2e-6.
 //! Each kernel rounds to its storage once, which `checks` allows for; inputs are exact in their storage.
 
-use bireme_kernels::cpu::{self, Activation, Team};
+use bireme_kernels::cpu::{self, Team};
 use bireme_kernels::cuda::{
-    AddLayerNorm, AddRmsNorm, Attention, BiasGelu, Convert, DType, Embedding, Gemm, Pooling, Rotary, SiluGate, Softmax,
+    AddLayerNorm, AddRmsNorm, Attention, BiasGelu, Convert, DType, Embedding, Pooling, Rotary, SiluGate, Softmax,
 };
 use bireme_kernels::{Sequences, ShapeError};
 
-use crate::cases::{Random, STORAGES, cumulative, positions};
+use crate::cases::{cases, cumulative, positions};
 use crate::checks::{Case, check};
 use crate::shim::Memory;
 
 /// Widths: of 16-byte loads and not, smaller and larger than a warp's loads, up to what a model has.
 const WIDTHS: [usize; 10] = [1, 7, 31, 64, 100, 129, 384, 768, 1000, 2048];
-
-/// Calls `make` for each storage and each of `count` seeds.
-fn cases(count: u64, mut make: impl FnMut(DType, &mut Random) -> Case) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for dtype in STORAGES {
-        for seed in 0..count {
-            let mut case = make(dtype, &mut Random::new(seed));
-            case.name = format!("{} (seed {seed})", case.name);
-            cases.push(case);
-        }
-    }
-    cases
-}
 
 #[test]
 fn embedding() {
@@ -231,78 +218,6 @@ fn rotary() {
     }));
 }
 
-/// A case of attention over sequences of these lengths.
-fn attend(
-    dtype: DType,
-    random: &mut Random,
-    lengths: &[usize],
-    (heads, kv_heads, depth): (usize, usize, usize),
-    is_causal: bool,
-) -> Case {
-    let cu_seqlens = cumulative(lengths);
-    let sequences = Sequences::new(&cu_seqlens).unwrap();
-    let stride = (heads + 2 * kv_heads) * depth;
-    let values = random.values(dtype, sequences.tokens() * stride, 2.0);
-    let mut expected = vec![0.0; sequences.tokens() * heads * depth];
-    run_twin(&values, sequences, (heads, kv_heads, depth), is_causal, &mut expected);
-    let mut memory = Memory::default();
-    let out = memory.room(dtype, expected.len());
-    let op = Attention {
-        qkv: memory.put(dtype, &values),
-        cu_seqlens: memory.put_u32(&cu_seqlens),
-        out,
-        length_max: lengths.iter().copied().max().unwrap_or(0),
-        heads,
-        kv_heads,
-        depth,
-        is_causal,
-    };
-    Case {
-        name: format!("lengths {lengths:?}, {heads} heads over {kv_heads} of {depth}, causal {is_causal}"),
-        memory,
-        launch: op.launch(),
-        outputs: vec![(out, expected)],
-        tolerance: 1e-5,
-    }
-}
-
-fn run_twin(
-    values: &[f32],
-    sequences: Sequences<'_>,
-    (heads, kv_heads, depth): (usize, usize, usize),
-    is_causal: bool,
-    out: &mut [f32],
-) {
-    let twin = if is_causal {
-        cpu::Attention::causal(heads, kv_heads, depth)
-    } else {
-        cpu::Attention::grouped(heads, kv_heads, depth)
-    };
-    twin.unwrap().run(values, sequences, out, Team::ALONE).unwrap();
-}
-
-#[test]
-fn attention_over_short_sequences() {
-    check(&cases(10, |dtype, random| {
-        let kv_heads = random.between(1, 2);
-        let shape = (kv_heads * random.between(1, 3), kv_heads, random.pick(&[32, 64, 128]));
-        let count = random.between(0, 3);
-        let lengths: Vec<usize> = (0..count).map(|_| random.pick(&[1, 2, 5, 31, 32, 33, 64, 65, 90])).collect();
-        let is_causal = random.between(0, 1) == 1;
-        attend(dtype, random, &lengths, shape, is_causal)
-    }));
-}
-
-#[test]
-fn attention_over_the_longest_sequence() {
-    let mut random = Random::new(1);
-    check(&[
-        attend(DType::F32, &mut random, &[1, 512], (1, 1, 32), false),
-        attend(DType::F16, &mut random, &[512, 1], (2, 1, 32), true),
-        attend(DType::Bf16, &mut random, &[512], (1, 1, 64), false),
-    ]);
-}
-
 #[test]
 fn pooling() {
     check(&cases(10, |dtype, random| {
@@ -348,46 +263,6 @@ fn a_vector_of_zeros_stays_one() {
     let expected = vec![0.0, 0.0, 0.0, 0.0, 0.6, 0.8];
     let launch = op.launch();
     check(&[Case { name: "zeros".into(), memory, launch, outputs: vec![(out, expected)], tolerance: 2e-7 }]);
-}
-
-/// A product as a case.
-fn multiply(dtype: DType, random: &mut Random, (rows, inputs, outputs): (usize, usize, usize)) -> Case {
-    let activation = random.pick(&[Activation::Identity, Activation::Gelu]);
-    let has_bias = random.between(0, 2) > 0;
-    let (a, weight) = (random.values(dtype, rows * inputs, 1.0), random.values(dtype, outputs * inputs, 1.0));
-    let bias = if has_bias { random.values(dtype, outputs, 1.0) } else { vec![0.0; outputs] };
-    let mut expected = vec![0.0; rows * outputs];
-    let twin = cpu::Linear::new(&weight, bias.clone(), inputs, activation).unwrap();
-    twin.run(&a, &mut expected, Team::ALONE).unwrap();
-    let mut memory = Memory::default();
-    let out = memory.room(dtype, expected.len());
-    let op = Gemm {
-        a: memory.put(dtype, &a),
-        weight: memory.put(dtype, &weight),
-        bias: has_bias.then(|| memory.put(dtype, &bias)),
-        out,
-        inputs,
-        activation,
-    };
-    Case {
-        name: format!("{rows} × {inputs} × {outputs}, {activation:?}, bias {has_bias}"),
-        memory,
-        launch: op.launch(),
-        outputs: vec![(out, expected)],
-        tolerance: 2.0 * inputs as f32 / (1 << 24) as f32 + 1e-6,
-    }
-}
-
-#[test]
-fn gemm() {
-    check(&cases(12, |dtype, random| {
-        let shape = (
-            random.pick(&[0, 1, 5, 63, 64, 65, 130]),
-            random.pick(&[1, 3, 8, 15, 16, 40, 100, 384]),
-            random.pick(&[1, 2, 30, 64, 65, 96, 130]),
-        );
-        multiply(dtype, random, shape)
-    }));
 }
 
 #[test]

@@ -1,0 +1,63 @@
+// Tiles of halves in shared memory, and how a warp gets them into the registers of a tensor core.
+//
+// A row is CHUNKS chunks of 16 bytes. Chunks change places within a row (`chunk_at`), so that the eight rows of a matrix,
+// read at one column, touch all 32 banks once; no room is lost to padding.
+#pragma once
+#include "ptx.cuh"
+
+constexpr u32 CHUNK = 8;  // halves in 16 bytes
+
+// The place of a chunk, in chunks. With 4 in a row, two rows share 128 bytes, and those places are their own already.
+template <u32 CHUNKS>
+__device__ inline u32 chunk_at(u32 row, u32 chunk) {
+    static_assert(CHUNKS == 4 || CHUNKS % 8 == 0);
+    return row * CHUNKS + (chunk ^ (CHUNKS == 4 ? row / 2 % 4 : row % 8));
+}
+
+// Begins to copy rows `first..first + ROWS` of a matrix, CHUNKS chunks from `column` on. What lies outside is zero.
+template <u32 ROWS, u32 CHUNKS, u32 THREADS, class T>
+__device__ inline void copy_tile_async(T* tile, const T* matrix, u64 stride, u32 first, u32 rows, u32 column,
+                                       u32 columns) {
+    static_assert(ROWS * CHUNKS % THREADS == 0);
+#pragma unroll
+    for (u32 i = 0; i < ROWS * CHUNKS / THREADS; i++) {
+        const u32 index = threadIdx.x + i * THREADS, row = index / CHUNKS, chunk = index % CHUNKS;
+        const u32 from = column + chunk * CHUNK;
+        const bool is_inside = first + row < rows && from < columns;
+        copy_async(tile + CHUNK * chunk_at<CHUNKS>(row, chunk),
+                   is_inside ? matrix + (first + row) * stride + from : matrix, is_inside);
+    }
+}
+
+// The left matrix of a product: 16 rows, two chunks.
+template <u32 CHUNKS, class T>
+__device__ inline void load_left(u32 (&to)[4], const T* tile, u32 row, u32 chunk) {
+    const u32 lane = threadIdx.x % WARP;
+    load_matrices(to, tile + CHUNK * chunk_at<CHUNKS>(row + lane % 16, chunk + lane / 16));
+}
+
+// The right matrices of two products, whose columns are rows of the tile: 16 of them, two chunks. The first product takes
+// registers 0 and 1, the second 2 and 3.
+template <u32 CHUNKS, class T>
+__device__ inline void load_right(u32 (&to)[4], const T* tile, u32 row, u32 chunk) {
+    const u32 lane = threadIdx.x % WARP;
+    load_matrices(to, tile + CHUNK * chunk_at<CHUNKS>(row + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2));
+}
+
+// The right matrices of two products, as they stand: 16 rows, two chunks, of which each product takes one.
+template <u32 CHUNKS, class T>
+__device__ inline void load_right_transposed(u32 (&to)[4], const T* tile, u32 row, u32 chunk) {
+    const u32 lane = threadIdx.x % WARP;
+    load_matrices_transposed(to, tile + CHUNK * chunk_at<CHUNKS>(row + lane % 16, chunk + lane / 16));
+}
+
+// Writes two values beside each other, of `columns` in the row.
+template <class T>
+__device__ inline void store_pair(T* row, u32 column, u32 columns, f32 first, f32 second) {
+    if (columns % 2 == 0) {
+        if (column < columns) *reinterpret_cast<u32*>(row + column) = pack_halves(first, second, T{});
+    } else {
+        if (column < columns) row[column] = from_f32<T>(first);
+        if (column + 1 < columns) row[column + 1] = from_f32<T>(second);
+    }
+}
