@@ -1,7 +1,12 @@
 """Writes the ONNX graph of a BERT-family embedding model from its safetensors file.
 
-One text a run and no padding, so the graph has no attention mask: ids of [1, tokens] in, one vector of length 1 out. The
-operators are the newest and largest that fit (LayerNormalization, Gelu), so that an engine is not held back by the graph.
+    graph.py MODEL TARGET        one text a run and no padding, so no attention mask: ids of [1, tokens]
+    graph.py MODEL TARGET mask   ids and mask of [batch, tokens], texts padded to the longest
+
+Out comes one vector of length 1 for each text. The operators are the newest and largest of the standard that fit
+(LayerNormalization, Gelu), so that an engine is not held back by the graph. ONNX Runtime's own fused operators (Attention,
+BiasGelu, SkipLayerNormalization) were tried: with them it was 9 to 17 % slower on one thread, and between 10 % slower and
+5 % faster on two.
 """
 
 import json
@@ -12,7 +17,7 @@ import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper, save
 from safetensors.numpy import load_file
 
-directory, target = Path(sys.argv[1]), Path(sys.argv[2])
+directory, target, masked = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] == ["mask"]
 config = json.loads((directory / "config.json").read_text())
 pooling_path = directory / "1_Pooling" / "config.json"
 pooling = json.loads(pooling_path.read_text()) if pooling_path.exists() else {}
@@ -58,12 +63,19 @@ rows = weights["embeddings.position_embeddings.weight"] + weights["embeddings.to
 positions = node("Slice", [constant("positions", rows), integers("zero", [0]), length, "zero"])
 x = norm(node("Add", [words, positions]), "embeddings.LayerNorm")
 
+if masked:
+    mask = node("Cast", ["mask"], to=TensorProto.FLOAT)
+    absent = node("Sub", [constant("present", np.array(1, dtype=np.float32)), mask])
+    absent = node("Unsqueeze", [absent, integers("heads_and_queries", [1, 2])])
+    unseen = node("Mul", [absent, constant("far_below", np.array(-1e9, dtype=np.float32))])
+
 for index in range(config["num_hidden_layers"]):
     layer = f"encoder.layer.{index}"
     parts = [node("Reshape", [linear(x, f"{layer}.attention.self.{part}"), split]) for part in ("query", "key", "value")]
     query, value = (node("Transpose", [part], perm=[0, 2, 1, 3]) for part in (parts[0], parts[2]))
     key = node("Transpose", [parts[1]], perm=[0, 2, 3, 1])
     scores = node("Mul", [node("MatMul", [query, key]), scale])
+    scores = node("Add", [scores, unseen]) if masked else scores
     context = node("MatMul", [node("Softmax", [scores], axis=-1), value])
     context = node("Reshape", [node("Transpose", [context], perm=[0, 2, 1, 3]), join])
     attended = linear(context, f"{layer}.attention.output.dense")
@@ -73,6 +85,10 @@ for index in range(config["num_hidden_layers"]):
 
 if pooling.get("pooling_mode_cls_token"):
     vector = node("Squeeze", [node("Slice", [x, "zero", "one", "one"]), "one"])
+elif masked:
+    # Not divided by the number of tokens: only the direction counts.
+    kept = node("Mul", [x, node("Unsqueeze", [mask, integers("hidden", [2])])])
+    vector = node("ReduceSum", [kept, "one"], keepdims=0)
 else:
     vector = node("ReduceMean", [x, "one"], keepdims=0)
 squares = node("ReduceSum", [node("Mul", [vector, vector]), "one"], keepdims=1)
@@ -81,8 +97,11 @@ nodes.append(helper.make_node("Div", [vector, node("Sqrt", [squares])], ["vector
 graph = helper.make_graph(
     nodes,
     "encoder",
-    [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, "tokens"])],
-    [helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, hidden])],
+    [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch" if masked else 1, "tokens"])
+        for name in (["ids", "mask"] if masked else ["ids"])
+    ],
+    [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch" if masked else 1, hidden])],
     constants,
 )
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
