@@ -1,7 +1,7 @@
 //! Attention over packed sequences.
 
 use super::launch::{GRID_X_MAX, GRID_YZ_MAX, blocks, size};
-use super::{DType, Kernel, Launch, LaunchError, Values};
+use super::{DType, Kernel, Launch, LaunchError, TensorCores, Values};
 use crate::ShapeError;
 
 /// Every token's heads over the tokens of its own sequence; with `is_causal`, over those up to itself.
@@ -24,7 +24,13 @@ pub struct Attention {
 }
 
 impl Attention {
+    /// The launch for any device.
     pub fn launch(&self) -> Result<Launch, LaunchError> {
+        self.launch_on(TensorCores::Unused)
+    }
+
+    /// The launch for a device with these tensor cores, which take halves.
+    pub fn launch_on(&self, tensor_cores: TensorCores) -> Result<Launch, LaunchError> {
         let Self { qkv, cu_seqlens, out, length_max, heads, kv_heads, depth, is_causal } = *self;
         let dtype = qkv.dtype;
         qkv.check_storage("qkv")?;
@@ -33,10 +39,14 @@ impl Attention {
         if !heads.is_multiple_of(kv_heads) {
             return Err(ShapeError::KvHeads { heads, kv_heads }.into());
         }
-        let (op, queries) = match depth {
-            32 => ("attention_32", 64),
-            64 => ("attention_64", 64),
-            128 => ("attention_128", 32),
+        let are_used = tensor_cores == TensorCores::Used && matches!(dtype, DType::F16 | DType::Bf16);
+        let (kernel, queries) = match (are_used, depth) {
+            (false, 32) => (Kernel::new("attention_32", dtype), 64),
+            (false, 64) => (Kernel::new("attention_64", dtype), 64),
+            (false, 128) => (Kernel::new("attention_128", dtype), 32),
+            (true, 32) => (Kernel::on_tensor_cores("attention_mma_32", dtype), 64),
+            (true, 64) => (Kernel::on_tensor_cores("attention_mma_64", dtype), 64),
+            (true, 128) => (Kernel::on_tensor_cores("attention_mma_128", dtype), 64),
             _ => return Err(LaunchError::Depth { depth }),
         };
         ShapeError::check_size("cu_seqlens", cu_seqlens.len)?;
@@ -46,7 +56,7 @@ impl Attention {
         qkv.check("qkv", dtype, tokens * (heads + 2 * kv_heads) * depth)?;
         let sequences = blocks("sequences", cu_seqlens.len - 1, GRID_YZ_MAX)?;
         Ok(Launch {
-            kernel: Kernel::new(op, dtype),
+            kernel,
             grid: [
                 blocks("length_max", length_max.div_ceil(queries), GRID_X_MAX)?,
                 blocks("heads", heads, GRID_YZ_MAX)?,

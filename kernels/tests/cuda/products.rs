@@ -124,6 +124,7 @@ fn attend(
     lengths: &[usize],
     (heads, kv_heads, depth): (usize, usize, usize),
     is_causal: bool,
+    tensor_cores: TensorCores,
 ) -> Case {
     let cu_seqlens = cumulative(lengths);
     let sequences = Sequences::new(&cu_seqlens).unwrap();
@@ -143,12 +144,17 @@ fn attend(
         depth,
         is_causal,
     };
+    let tolerance = match (tensor_cores, dtype) {
+        (TensorCores::Used, DType::F16) => 2.0 / 2048.0,
+        (TensorCores::Used, DType::Bf16) => 2.0 / 256.0,
+        _ => 1e-5,
+    };
     Case {
         name: format!("lengths {lengths:?}, {heads} heads over {kv_heads} of {depth}, causal {is_causal}"),
         memory,
-        launch: op.launch(),
+        launch: op.launch_on(tensor_cores),
         outputs: vec![(out, expected)],
-        tolerance: 1e-5,
+        tolerance,
     }
 }
 
@@ -167,24 +173,53 @@ fn run_twin(
     twin.unwrap().run(values, sequences, out, Team::ALONE).unwrap();
 }
 
+/// A case of attention over up to three sequences.
+fn attend_short(dtype: DType, random: &mut Random, tensor_cores: TensorCores) -> Case {
+    let kv_heads = random.between(1, 2);
+    let shape = (kv_heads * random.between(1, 3), kv_heads, random.pick(&[32, 64, 128]));
+    let count = random.between(0, 3);
+    let lengths: Vec<usize> = (0..count).map(|_| random.pick(&[1, 2, 5, 31, 32, 33, 64, 65, 90, 129])).collect();
+    let is_causal = random.between(0, 1) == 1;
+    attend(dtype, random, &lengths, shape, is_causal, tensor_cores)
+}
+
 #[test]
 fn attention_over_short_sequences() {
-    check(&cases(10, |dtype, random| {
-        let kv_heads = random.between(1, 2);
-        let shape = (kv_heads * random.between(1, 3), kv_heads, random.pick(&[32, 64, 128]));
-        let count = random.between(0, 3);
-        let lengths: Vec<usize> = (0..count).map(|_| random.pick(&[1, 2, 5, 31, 32, 33, 64, 65, 90])).collect();
-        let is_causal = random.between(0, 1) == 1;
-        attend(dtype, random, &lengths, shape, is_causal)
-    }));
+    check(&cases(10, |dtype, random| attend_short(dtype, random, TensorCores::Unused)));
+}
+
+#[test]
+fn attention_over_short_sequences_on_tensor_cores() {
+    check(&cases(20, |dtype, random| attend_short(dtype, random, TensorCores::Used)));
 }
 
 #[test]
 fn attention_over_the_longest_sequence() {
+    use TensorCores::{Unused, Used};
     let mut random = Random::new(1);
     check(&[
-        attend(DType::F32, &mut random, &[1, 512], (1, 1, 32), false),
-        attend(DType::F16, &mut random, &[512, 1], (2, 1, 32), true),
-        attend(DType::Bf16, &mut random, &[512], (1, 1, 64), false),
+        attend(DType::F32, &mut random, &[1, 512], (1, 1, 32), false, Unused),
+        attend(DType::F16, &mut random, &[512, 1], (2, 1, 32), true, Unused),
+        attend(DType::Bf16, &mut random, &[512], (1, 1, 64), false, Unused),
+        attend(DType::F16, &mut random, &[1, 512], (1, 1, 32), false, Used),
+        attend(DType::F16, &mut random, &[512, 1], (2, 1, 64), true, Used),
+        attend(DType::Bf16, &mut random, &[512], (1, 1, 128), true, Used),
+        attend(DType::Bf16, &mut random, &[512], (1, 1, 64), false, Used),
     ]);
+}
+
+#[test]
+fn the_kernel_of_attention_follows_from_the_device_the_type_and_the_depth() {
+    use Module::{Compute75, Compute80};
+    use TensorCores::{Unused, Used};
+    for (dtype, depth, tensor_cores, expected, module) in [
+        (DType::F16, 128, Unused, "attention_128_f16", Compute75),
+        (DType::F32, 64, Used, "attention_64_f32", Compute75),
+        (DType::F16, 32, Used, "attention_mma_32_f16", Compute80),
+        (DType::Bf16, 128, Used, "attention_mma_128_bf16", Compute80),
+    ] {
+        let case = attend(dtype, &mut Random::new(0), &[65], (1, 1, depth), true, tensor_cores);
+        let launch = case.launch.unwrap();
+        assert_eq!((launch.kernel.to_string().as_str(), launch.kernel.module()), (expected, module));
+    }
 }
