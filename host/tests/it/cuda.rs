@@ -137,6 +137,30 @@ fn vectors_equal_those_of_the_cpu_with_and_without_cublaslt() {
     }
 }
 
+/// The reference's texts in half precision: what a real model's weights make of f16 is no matter of the device.
+#[test]
+fn a_real_model_in_half_precision_keeps_its_vectors() {
+    let (case, _) = crate::parity::load();
+    let driver = StubDriver::new("");
+    let mut worker = Worker::start(&driver, "cuda:0");
+    worker.load(&crate::support::model_dir());
+    let (mut ids, mut cu_seqlens) = (Vec::new(), vec![0]);
+    for text in &case.ids {
+        ids.extend_from_slice(text);
+        cu_seqlens.push(ids.len() as u32);
+    }
+    match worker.ask(&Frame::Batch { model: MODEL, cu_seqlens, first_segments: vec![], ids }) {
+        Frame::Vectors { values, dimension, .. } => {
+            assert_eq!(values.len(), case.expected.len() * dimension as usize);
+            for (index, (actual, expected)) in values.chunks(dimension as usize).zip(&case.expected).enumerate() {
+                let cosine: f32 = actual.iter().zip(expected).map(|(a, b)| a * b).sum();
+                assert!(cosine > 0.99999, "text {index}: {cosine}");
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_classifier_scores_pairs_as_the_cpu_does() {
     let dir = model(&Tiny::classifier(3));

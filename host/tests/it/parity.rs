@@ -21,12 +21,12 @@ struct Item {
 }
 
 /// The reference's texts as the model sees them.
-struct Case {
-    ids: Vec<Vec<u32>>,
-    expected: Vec<Vec<f32>>,
+pub(crate) struct Case {
+    pub(crate) ids: Vec<Vec<u32>>,
+    pub(crate) expected: Vec<Vec<f32>>,
 }
 
-fn load() -> (Case, Encoder) {
+pub(crate) fn load() -> (Case, Encoder) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/minilm-reference.json");
     let Reference { items } = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let dir = crate::support::model_dir();

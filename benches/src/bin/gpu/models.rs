@@ -1,0 +1,176 @@
+//! Whole models: the same vectors as on the CPU, then how many a second.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bireme::inference::tokenizer::Tokenizer;
+use bireme::worker::encoder::Encoder;
+use bireme_kernels::cuda::device::Device;
+
+use crate::peak::percent;
+use crate::weights::Random;
+use crate::{Bench, Failure};
+
+/// What half precision may turn a vector by.
+const COSINE_MIN: f64 = 0.999;
+
+/// Texts as token ids.
+type Texts = Vec<Vec<u32>>;
+
+pub fn run(bench: &Bench, device: &Device, name: &str, dir: &Path, texts: Option<&Path>) -> Result<(), Failure> {
+    let mut on_device = Encoder::load_on(dir, device)?;
+    let (in_use, _) = device.memory_use();
+    println!(
+        "\n{name}: {} values a vector, {:.0} MiB on the device",
+        on_device.dimension(),
+        in_use as f64 / f64::from(1 << 20)
+    );
+    let mixed = match texts {
+        Some(path) => tokenize(dir, path)?,
+        None => random_texts(4_096),
+    };
+    parity(name, dir, &mut on_device, &mixed)?;
+
+    let flop = flop_per_token(dir)?;
+    println!("{:<28}{:>16}{:>14}{:>10}{:>12}", "texts × tokens", "embeddings/s", "tokens/s", "MFU", "device");
+    for length in [16, 128, 512] {
+        for count in [1, 8, 32, 128, 512] {
+            let batch: Texts = (0..count).map(|index| ids(index as u64, length)).collect();
+            sweep(bench, &mut on_device, name, &format!("{count}x{length}"), &[batch], flop)?;
+        }
+    }
+    // Batches as the host's batcher makes them of waiting texts: so many rows, so many tokens at most.
+    let mut batches: Vec<Texts> = vec![Vec::new()];
+    let mut tokens = 0;
+    for text in mixed {
+        if batches.last().is_some_and(|batch| batch.len() == 512) || tokens + text.len() > 65_536 {
+            batches.push(Vec::new());
+            tokens = 0;
+        }
+        tokens += text.len();
+        batches.last_mut().expect("there is one").push(text);
+    }
+    sweep(bench, &mut on_device, name, "mixed", &batches, flop)
+}
+
+/// The device's vectors against the CPU's, over some texts of every length.
+fn parity(name: &str, dir: &Path, on_device: &mut Encoder, texts: &[Vec<u32>]) -> Result<(), Failure> {
+    let mut on_cpu = Encoder::load(dir, std::thread::available_parallelism().map_or(1, usize::from))?;
+    let mut texts: Texts = texts.iter().take(64).cloned().collect();
+    texts.extend([1, 2, 15, 16, 17, 63, 64, 65, 128, 255, 512].map(|length| ids(length as u64, length)));
+    let (ids, ends) = packed(&texts);
+    let (mut actual, mut expected, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+    on_device.run(&ids, &ends, &mut actual)?;
+    on_cpu.run(&ids, &ends, &mut expected)?;
+    let mut worst: f64 = 1.0;
+    let dimension = on_device.dimension();
+    for (index, text) in texts.iter().enumerate() {
+        // Alone, twice, so that the graph of its shape runs too.
+        for _ in 0..3 {
+            on_device.run(text, &[0, text.len() as u32], &mut alone)?;
+        }
+        let range = index * dimension..(index + 1) * dimension;
+        for vector in [&actual[range.clone()], &alone] {
+            worst = worst.min(cosine(vector, &expected[range.clone()]));
+        }
+    }
+    println!("parity      worst cosine of {} texts, alone and together, with the CPU: {worst:.6}", texts.len());
+    println!("FIGURE {name}_cosine {worst:.6}");
+    if worst < COSINE_MIN {
+        return Err(format!("{name}: a vector's cosine with that of the CPU is {worst}, under {COSINE_MIN}").into());
+    }
+    Ok(())
+}
+
+fn sweep(
+    bench: &Bench,
+    encoder: &mut Encoder,
+    name: &str,
+    what: &str,
+    batches: &[Texts],
+    flop: f64,
+) -> Result<(), Failure> {
+    let packed: Vec<_> = batches.iter().map(|batch| packed(batch)).collect();
+    let (texts, tokens) =
+        (batches.iter().map(Vec::len).sum::<usize>(), packed.iter().map(|(ids, _)| ids.len()).sum::<usize>());
+    let mut out = Vec::new();
+    let mut pass = || -> Result<Duration, Failure> {
+        let mut nanoseconds = 0;
+        for (ids, ends) in &packed {
+            nanoseconds += encoder.run(ids, ends, &mut out)?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    };
+    for _ in 0..3 {
+        pass()?;
+    }
+    let (mut walls, mut devices) = (Vec::new(), Vec::new());
+    let until = Instant::now() + Duration::from_secs_f64(bench.seconds);
+    while walls.len() < 5 || (Instant::now() < until && walls.len() < 10_000) {
+        let started = Instant::now();
+        devices.push(pass()?.as_secs_f64());
+        walls.push(started.elapsed().as_secs_f64());
+    }
+    let (wall, device) = (median(&mut walls), median(&mut devices));
+    let tflops = flop * tokens as f64 / wall / 1e12;
+    println!(
+        "{what:<28}{:>16.0}{:>14.0}{:>10}{:>12}",
+        texts as f64 / wall,
+        tokens as f64 / wall,
+        percent(tflops, bench.peak.tflops),
+        percent(device, Some(wall))
+    );
+    println!("FIGURE {name}_{what}_per_s {:.0}", texts as f64 / wall);
+    Ok(())
+}
+
+/// The operations of a token's products: two for each weight of the layers. Attention's own are left out, as is usual.
+fn flop_per_token(dir: &Path) -> Result<f64, Failure> {
+    let config = bireme::worker::config::ModelConfig::load(dir)?;
+    Ok(2.0 * (config.layers * config.hidden * (4 * config.hidden + 2 * config.intermediate)) as f64)
+}
+
+fn packed(texts: &[Vec<u32>]) -> (Vec<u32>, Vec<u32>) {
+    let (mut ids, mut ends) = (Vec::new(), vec![0]);
+    for text in texts {
+        ids.extend_from_slice(text);
+        ends.push(ids.len() as u32);
+    }
+    (ids, ends)
+}
+
+fn tokenize(dir: &Path, path: &Path) -> Result<Texts, Failure> {
+    let tokenizer = Tokenizer::load(dir)?;
+    let lines = std::fs::read_to_string(path)?;
+    lines.lines().filter(|line| !line.trim().is_empty()).map(|line| Ok(tokenizer.encode(line)?)).collect()
+}
+
+/// Lengths as passages have them: most of some 20 to 200 tokens, a few as long as the model takes.
+fn random_texts(count: u64) -> Texts {
+    (0..count)
+        .map(|index| {
+            let mut random = Random(index);
+            let spread: f32 = (0..4).map(|_| random.next()).sum();
+            ids(index, ((60.0 * spread.exp()) as usize).clamp(4, 512))
+        })
+        .collect()
+}
+
+/// A text of a length with ids that every vocabulary has, between the marks of its ends.
+fn ids(seed: u64, length: usize) -> Vec<u32> {
+    let mut random = Random(seed.wrapping_mul(31) + length as u64);
+    let mut ids: Vec<u32> = (0..length).map(|_| 1_000 + (random.bits() % 28_000) as u32).collect();
+    ids[0] = 101;
+    ids[length - 1] = 102;
+    ids
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
