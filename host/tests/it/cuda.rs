@@ -124,7 +124,14 @@ const BATCHES: [&[usize]; 6] =
 #[test]
 fn vectors_equal_those_of_the_cpu_with_and_without_cublaslt() {
     let dir = model(&Tiny::new());
-    for driver in [StubDriver::new(""), StubDriver::without_cublaslt("capability = 75")] {
+    let (turing, ampere) = ("capability = 75", "capability = 80");
+    let drivers = [
+        StubDriver::new(ampere),
+        StubDriver::new(turing),
+        StubDriver::without_cublaslt(ampere),
+        StubDriver::without_cublaslt(turing),
+    ];
+    for driver in drivers {
         let mut worker = Worker::start(&driver, "cuda:0");
         assert_eq!(worker.load(dir.path()), (HIDDEN as u32, Output::Vector, "cuda:0".to_owned()));
         for _ in 0..3 {

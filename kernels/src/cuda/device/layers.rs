@@ -8,7 +8,7 @@ use super::context::Device;
 use super::memory::Tensor;
 use crate::ShapeError;
 use crate::cpu::{self, Activation};
-use crate::cuda::{self, DType, Values};
+use crate::cuda::{self, DType, TensorCores, Values};
 
 /// A batch on the device: how many tokens, and what a kernel reads of them.
 ///
@@ -181,7 +181,7 @@ impl Linear {
 impl Device {
     /// Queues a product: to cuBLASLt where it is there and does all of it, else to the kernel.
     pub(super) fn gemm(&self, op: &cuda::Gemm) -> Result<(), DeviceError> {
-        let launch = op.launch()?;
+        let launch = op.launch_on(self.tensor_cores())?;
         match &self.inner.blas {
             Some(blas) if Blas::takes(op) => {
                 self.inner.is_idle.set(false);
@@ -211,7 +211,11 @@ impl Device {
             depth,
             is_causal: false,
         };
-        self.launch(op.launch())
+        self.launch(op.launch_on(self.tensor_cores()))
+    }
+
+    fn tensor_cores(&self) -> TensorCores {
+        TensorCores::of(self.info().compute_capability)
     }
 
     /// Queues one f32 vector for each sequence: `[sequences, width]` from `[tokens, width]`.
