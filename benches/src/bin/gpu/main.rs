@@ -1,7 +1,7 @@
 //! What a CUDA device does with our kernels and models: right, and how fast.
 //!
 //!     bireme-gpu [--device N] [--model DIR]... [--shape minilm|bge-base|bge-large]... [--texts FILE]
-//!                [--seconds S] [--peak-tflops T] [--peak-gbps G]
+//!                [--seconds S] [--peak-tflops T] [--peak-gbps G] [--parity only]
 //!
 //! Prints lines for people, then `FIGURE name value` and `RATIO name value`. Ends with status 1 if a model's vectors are
 //! not those of the CPU. `benches/gpu.sh` runs it beside the others; it needs nothing but the driver.
@@ -32,6 +32,8 @@ struct Options {
     seconds: f64,
     peak_tflops: Option<f64>,
     peak_gbps: Option<f64>,
+    /// Nothing is timed.
+    is_parity_only: bool,
 }
 
 fn main() -> Result<(), Failure> {
@@ -50,7 +52,9 @@ fn main() -> Result<(), Failure> {
     println!("peak        {peak}");
 
     let bench = Bench { seconds: options.seconds, peak };
-    kernels::run(&bench, &device, &open(false)?)?;
+    if !options.is_parity_only {
+        kernels::run(&bench, &device, &open(false)?)?;
+    }
     let mut dirs: Vec<(String, PathBuf)> = options.models.iter().map(|dir| (weights::name(dir), dir.clone())).collect();
     let made = tempfile::tempdir()?;
     for shape in &options.shapes {
@@ -59,7 +63,11 @@ fn main() -> Result<(), Failure> {
         dirs.push((shape.name.to_owned(), dir));
     }
     for (name, dir) in &dirs {
-        models::run(&bench, &device, name, dir, options.texts.as_deref())?;
+        let mut model = models::Model::load(&device, name, dir, options.texts.as_deref())?;
+        model.parity()?;
+        if !options.is_parity_only {
+            model.sweep(&bench)?;
+        }
     }
     Ok(())
 }
@@ -73,6 +81,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Failure> {
         seconds: 1.0,
         peak_tflops: None,
         peak_gbps: None,
+        is_parity_only: false,
     };
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("`{word}` wants a value"))?;
@@ -83,6 +92,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Failure> {
             "--texts" => options.texts = Some(value.into()),
             "--seconds" => options.seconds = value.parse()?,
             "--peak-tflops" => options.peak_tflops = Some(value.parse()?),
+            "--parity" if value == "only" => options.is_parity_only = true,
             "--peak-gbps" => options.peak_gbps = Some(value.parse()?),
             _ => return Err(format!("`{word}` is no option").into()),
         }

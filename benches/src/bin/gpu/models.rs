@@ -17,40 +17,60 @@ const COSINE_MIN: f64 = 0.999;
 /// Texts as token ids.
 type Texts = Vec<Vec<u32>>;
 
-pub fn run(bench: &Bench, device: &Device, name: &str, dir: &Path, texts: Option<&Path>) -> Result<(), Failure> {
-    let mut on_device = Encoder::load_on(dir, device)?;
-    let (in_use, _) = device.memory_use();
-    println!(
-        "\n{name}: {} values a vector, {:.0} MiB on the device",
-        on_device.dimension(),
-        in_use as f64 / f64::from(1 << 20)
-    );
-    let mixed = match texts {
-        Some(path) => tokenize(dir, path)?,
-        None => random_texts(4_096),
-    };
-    parity(name, dir, &mut on_device, &mixed)?;
+/// A model on the device, and the texts that it is run over.
+pub struct Model<'a> {
+    name: &'a str,
+    dir: &'a Path,
+    encoder: Encoder,
+    /// Of the lengths that passages have.
+    mixed: Texts,
+}
 
-    let flop = flop_per_token(dir)?;
-    println!("{:<28}{:>16}{:>14}{:>10}{:>12}", "texts × tokens", "embeddings/s", "tokens/s", "MFU", "device");
-    for length in [16, 128, 512] {
-        for count in [1, 8, 32, 128, 512] {
-            let batch: Texts = (0..count).map(|index| ids(index as u64, length)).collect();
-            sweep(bench, &mut on_device, name, &format!("{count}x{length}"), &[batch], flop)?;
-        }
+impl<'a> Model<'a> {
+    /// Loads it; without a file of texts, one a line, the texts are random ids.
+    pub fn load(device: &Device, name: &'a str, dir: &'a Path, texts: Option<&Path>) -> Result<Self, Failure> {
+        let encoder = Encoder::load_on(dir, device)?;
+        let (in_use, _) = device.memory_use();
+        let mebibytes = in_use as f64 / f64::from(1 << 20);
+        println!("\n{name}: {} values a vector, {mebibytes:.0} MiB on the device", encoder.dimension());
+        let mixed = match texts {
+            Some(path) => tokenize(dir, path)?,
+            None => random_texts(4_096),
+        };
+        Ok(Self { name, dir, encoder, mixed })
     }
-    // Batches as the host's batcher makes them of waiting texts: so many rows, so many tokens at most.
+
+    pub fn parity(&mut self) -> Result<(), Failure> {
+        parity(self.name, self.dir, &mut self.encoder, &self.mixed)
+    }
+
+    pub fn sweep(&mut self, bench: &Bench) -> Result<(), Failure> {
+        let Self { name, dir, encoder, mixed } = self;
+        let flop = flop_per_token(dir)?;
+        println!("{:<28}{:>16}{:>14}{:>10}{:>12}", "texts × tokens", "embeddings/s", "tokens/s", "MFU", "device");
+        for length in [16, 128, 512] {
+            for count in [1, 8, 32, 128, 512] {
+                let batch: Texts = (0..count).map(|index| ids(index as u64, length)).collect();
+                sweep(bench, encoder, name, &format!("{count}x{length}"), &[batch], flop)?;
+            }
+        }
+        sweep(bench, encoder, name, "mixed", &batches(mixed), flop)
+    }
+}
+
+/// Cuts texts into batches as the host's batcher does with what waits: so many rows, so many tokens at most.
+fn batches(texts: &[Vec<u32>]) -> Vec<Texts> {
     let mut batches: Vec<Texts> = vec![Vec::new()];
     let mut tokens = 0;
-    for text in mixed {
+    for text in texts {
         if batches.last().is_some_and(|batch| batch.len() == 512) || tokens + text.len() > 65_536 {
             batches.push(Vec::new());
             tokens = 0;
         }
         tokens += text.len();
-        batches.last_mut().expect("there is one").push(text);
+        batches.last_mut().expect("there is one").push(text.clone());
     }
-    sweep(bench, &mut on_device, name, "mixed", &batches, flop)
+    batches
 }
 
 /// The device's vectors against the CPU's, over some texts of every length.
