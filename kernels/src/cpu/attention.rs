@@ -150,7 +150,7 @@ impl Kernel for Part<'_> {
                 // What any query of the tile sees.
                 let end = if is_causal { start + count } else { length };
                 for (panel, first) in keys.chunks_exact(depth * width).zip((0..end).step_by(width)) {
-                    tile::multiply(simd, count, rows, panel, &mut scores[first..], scores_stride);
+                    tile::multiply::<S, false>(simd, count, rows, panel, &mut scores[first..], scores_stride);
                 }
 
                 let mut sums = [0.0; TILE_ROWS_MAX];
@@ -162,7 +162,7 @@ impl Kernel for Part<'_> {
 
                 let rows = Rows { values: scores, stride: scores_stride, depth: end };
                 for (panel, first) in values.chunks_exact(length * width).zip((0..depth).step_by(width)) {
-                    tile::multiply(simd, count, rows, panel, &mut outputs[first..], outputs_stride);
+                    tile::multiply::<S, false>(simd, count, rows, panel, &mut outputs[first..], outputs_stride);
                 }
 
                 for (row, (outputs, sum)) in outputs.chunks_exact(outputs_stride).zip(&sums[..count]).enumerate() {

@@ -68,8 +68,8 @@ impl Linear {
         ShapeError::check_len("out", out.len(), rows * self.outputs)?;
 
         let panels = self.outputs.div_ceil(tile::PANEL_VECTORS * self.isa.width());
-        let team = team.for_flop(2 * rows * self.inputs * self.outputs);
-        let grid = Grid::new(rows, panels, self.inputs, team);
+        let flop = 2 * rows * self.inputs * self.outputs;
+        let grid = Grid::new(rows, panels, self.inputs, flop, team.for_flop(flop));
         let out = Output { start: out.as_mut_ptr(), len: out.len() };
         team.for_each(grid.parts(), |part| {
             let (rows, panels) = grid.part(part);
@@ -80,37 +80,38 @@ impl Linear {
 }
 
 /// How a product is cut into parts: by rows, so that a part's inputs stay in the second-level cache while every panel
-/// passes over them, and by panels where rows alone would leave threads idle.
+/// passes over them, and by panels, so that every thread has something to do.
 struct Grid {
     rows: usize,
-    rows_part: usize,
+    row_parts: usize,
     panels: usize,
-    panels_part: usize,
+    panel_parts: usize,
 }
 
 impl Grid {
     /// Half of a second-level cache of 1 MiB, in values.
     const ROWS_LEN_MAX: usize = 128 * 1024;
 
-    fn new(rows: usize, panels: usize, inputs: usize, team: Team) -> Self {
-        // Whole tiles of every instruction set.
-        let tiles = Self::ROWS_LEN_MAX / (inputs * TILE_ROWS_MAX);
-        let rows_part = tiles.max(1) * TILE_ROWS_MAX;
-        let row_parts = rows.div_ceil(rows_part).max(1);
-        // Two parts a thread even out what other processes take from one of them.
-        let wanted = if team.size() == 1 { 1 } else { (2 * team.size()).div_ceil(row_parts) };
-        Self { rows, rows_part, panels, panels_part: panels.div_ceil(wanted).max(1) }
+    /// The operations of a part that is worth taking: some 16 µs. Small parts even out what other processes take.
+    const PART_FLOP: usize = 4_000_000;
+
+    fn new(rows: usize, panels: usize, inputs: usize, flop: usize, team: Team) -> Self {
+        let row_parts = rows.div_ceil((Self::ROWS_LEN_MAX / inputs).next_multiple_of(TILE_ROWS_MAX)).max(1);
+        let parts = if team.size() == 1 { 1 } else { (flop / Self::PART_FLOP).next_multiple_of(team.size()) };
+        Self { rows, row_parts, panels, panel_parts: parts.div_ceil(row_parts).clamp(1, panels) }
     }
 
     fn parts(&self) -> usize {
-        self.rows.div_ceil(self.rows_part) * self.panels.div_ceil(self.panels_part)
+        self.row_parts * self.panel_parts
     }
 
+    /// Parts are of one size, give or take one: a small last one would read all weights again for a few rows.
     fn part(&self, index: usize) -> (Range<usize>, Range<usize>) {
-        let panel_parts = self.panels.div_ceil(self.panels_part);
-        let row = index / panel_parts * self.rows_part;
-        let panel = index % panel_parts * self.panels_part;
-        (row..self.rows.min(row + self.rows_part), panel..self.panels.min(panel + self.panels_part))
+        let share = |len: usize, parts: usize, part: usize| part * len / parts..(part + 1) * len / parts;
+        // Whole tiles of every instruction set.
+        let tiles = share(self.rows.div_ceil(TILE_ROWS_MAX), self.row_parts, index / self.panel_parts);
+        let rows = tiles.start * TILE_ROWS_MAX..self.rows.min(tiles.end * TILE_ROWS_MAX);
+        (rows, share(self.panels, self.panel_parts, index % self.panel_parts))
     }
 }
 
@@ -157,7 +158,7 @@ impl Kernel for Part<'_> {
             for start in self.rows.clone().step_by(S::TILE_ROWS) {
                 let count = S::TILE_ROWS.min(self.rows.end - start);
                 let rows = Rows { values: &self.x[start * depth..], stride: depth, depth };
-                tile::multiply(simd, count, rows, panel, &mut tile.0, width);
+                tile::multiply::<S, true>(simd, count, rows, panel, &mut tile.0, width);
                 for (row, sums) in tile.0.chunks_exact(width).take(count).enumerate() {
                     #[expect(unsafe_code, reason = "see `Output`")]
                     // SAFETY: these rows and columns belong to this part alone, and the slice ends with this step.

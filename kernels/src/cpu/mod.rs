@@ -9,6 +9,7 @@
 mod attention;
 mod buffer;
 mod convert;
+mod crew;
 mod embedding;
 mod gelu;
 mod isa;

@@ -25,6 +25,9 @@ pub(crate) trait Simd: Copy {
     #[expect(unsafe_code, reason = "the counterpart of `load`")]
     unsafe fn store(self, to: *mut f32, value: Self::Vector);
 
+    /// Asks for the cache line at `from` to be brought into the second-level cache; any address will do.
+    fn prefetch(self, from: *const f32);
+
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -112,6 +115,10 @@ impl Simd for Portable {
         // SAFETY: the caller's promise; the cast keeps an f32's alignment.
         unsafe { to.cast::<Self::Vector>().write(value) }
     }
+
+    /// The targets that need this set have no such instruction in common.
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
 
     #[inline(always)]
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {

@@ -46,19 +46,33 @@ impl Kernel for Rows<'_> {
 #[inline(always)]
 pub(crate) fn exponentials<S: Simd>(simd: S, scores: &mut [f32], scale: f32) -> f32 {
     let mut max = simd.splat(f32::NEG_INFINITY);
-    for chunk in scores.chunks(S::WIDTH) {
+    let whole = scores.chunks_exact(S::WIDTH);
+    let rest = simd.read(whole.remainder(), f32::NEG_INFINITY);
+    for chunk in whole {
         max = simd.max(max, simd.read(chunk, f32::NEG_INFINITY));
     }
-    let max = simd.splat(simd.max_value(max));
+    let max = simd.splat(simd.max_value(simd.max(max, rest)));
     let scale = simd.splat(scale);
     let mut sum = simd.splat(0.0);
-    for chunk in scores.chunks_mut(S::WIDTH) {
-        let score = simd.read(chunk, f32::NEG_INFINITY);
-        let weight = exp_of_negative(simd, simd.mul(simd.sub(score, max), scale));
+    let mut whole = scores.chunks_exact_mut(S::WIDTH);
+    for chunk in &mut whole {
+        let weight = weight(simd, simd.read(chunk, f32::NEG_INFINITY), max, scale);
+        simd.write(chunk, weight);
+        sum = simd.add(sum, weight);
+    }
+    let chunk = whole.into_remainder();
+    if !chunk.is_empty() {
+        let weight = weight(simd, rest, max, scale);
         simd.write(chunk, weight);
         sum = simd.add(sum, weight);
     }
     simd.sum(sum)
+}
+
+/// Not a closure: only `#[inline(always)]` makes sure that it is compiled for `S`.
+#[inline(always)]
+fn weight<S: Simd>(simd: S, score: S::Vector, max: S::Vector, scale: S::Vector) -> S::Vector {
+    exp_of_negative(simd, simd.mul(simd.sub(score, max), scale))
 }
 
 /// `exp(x)` for `x` up to 0, within 2e-7 of the true value relative to it; below -87 it stays at `exp(-87)`.

@@ -1,13 +1,16 @@
 //! The threads that share one piece of work.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
+use super::crew::Crew;
 
-/// A worker's threads: as many as were asked for, started once.
+/// A worker's threads: as many as were asked for, started once. The thread that has work to share is one of them.
 pub struct Threads {
-    /// None for one thread: the caller's own does the work, with no hop to another.
-    pool: Option<rayon::ThreadPool>,
+    /// None for one thread.
+    crew: Option<Arc<Crew>>,
 }
 
 /// How many threads may share a piece of work. Only [`Threads::install`] makes one of more than one.
@@ -25,42 +28,51 @@ pub enum ThreadsError {
     #[error("{count} threads were asked for, over the limit of {THREADS_MAX}")]
     TooMany { count: usize },
     #[error("{count} threads could not be started")]
-    Start { count: usize, source: rayon::ThreadPoolBuildError },
+    Start { count: usize, source: io::Error },
 }
 
 /// More than any machine that this was tried on; a typing error should not start a million threads.
 const THREADS_MAX: usize = 1024;
 
 impl Threads {
-    /// Starts `count` threads.
+    /// Starts `count` threads, less the caller's.
     pub fn new(count: usize) -> Result<Self, ThreadsError> {
-        let pool = match count {
+        let crew = match count {
             0 => return Err(ThreadsError::Zero),
             1 => None,
-            2..=THREADS_MAX => Some(
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(count)
-                    .thread_name(|index| format!("kernels-{index}"))
-                    .build()
-                    .map_err(|source| ThreadsError::Start { count, source })?,
-            ),
+            2..=THREADS_MAX => {
+                Some(Arc::new(Crew::start(count - 1).map_err(|source| ThreadsError::Start { count, source })?))
+            }
             _ => return Err(ThreadsError::TooMany { count }),
         };
-        Ok(Self { pool })
+        Ok(Self { crew })
     }
 
     /// The number of threads.
     pub fn count(&self) -> usize {
-        self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
+        self.crew.as_ref().map_or(1, |crew| crew.helpers() + 1)
     }
 
-    /// Runs `work` on one of the threads, with the team of all of them.
-    pub fn install<R: Send>(&self, work: impl FnOnce(Team) -> R + Send) -> R {
-        match &self.pool {
-            None => work(Team::ALONE),
-            Some(pool) => pool.install(|| work(Team { size: pool.current_num_threads() })),
+    /// Calls `work` with the team of all threads, which stay awake until it returns.
+    pub fn install<R>(&self, work: impl FnOnce(Team) -> R) -> R {
+        struct Installed(Option<Arc<Crew>>);
+        impl Drop for Installed {
+            fn drop(&mut self) {
+                CREW.set(self.0.take());
+            }
         }
+        let Some(crew) = &self.crew else {
+            return work(Team::ALONE);
+        };
+        let _installed = Installed(CREW.replace(Some(Arc::clone(crew))));
+        let _session = crew.session();
+        work(Team { size: self.count() })
     }
+}
+
+thread_local! {
+    /// The threads that this thread shares its work with, inside [`Threads::install`].
+    static CREW: RefCell<Option<Arc<Crew>>> = const { RefCell::new(None) };
 }
 
 impl fmt::Debug for Threads {
@@ -73,21 +85,20 @@ impl Team {
     /// The calling thread alone.
     pub const ALONE: Self = Self { size: 1 };
 
-    /// The work, in floating-point operations, below which a hop to another thread costs more than it saves: some 20 µs.
-    pub const SHARE_FLOP_MIN: usize = 4_000_000;
+    /// The work, in floating-point operations, below which sharing costs more than it saves: some 5 µs.
+    pub const SHARE_FLOP_MIN: usize = 1_000_000;
 
     /// The number of threads.
     pub fn size(self) -> usize {
         self.size
     }
 
-    /// Calls `work` for each part of `0..parts`, and returns when all are done.
-    pub fn for_each(self, parts: usize, work: impl Fn(usize) + Sync + Send) {
-        if self.size == 1 || parts <= 1 {
-            (0..parts).for_each(work);
-        } else {
-            // Parts are few and large: each may go to a thread of its own.
-            (0..parts).into_par_iter().with_max_len(1).for_each(work);
+    /// Calls `work` for each part of `0..parts`, and returns when all are done. Parts are taken in order by whoever is free.
+    pub fn for_each(self, parts: usize, work: impl Fn(usize) + Sync) {
+        let crew = if self.size == 1 || parts <= 1 { None } else { CREW.with_borrow(Option::clone) };
+        match crew {
+            None => (0..parts).for_each(work),
+            Some(crew) => crew.run(parts, &work),
         }
     }
 
@@ -98,14 +109,19 @@ impl Team {
         rows: &mut [f32],
         width: usize,
         row_flop: usize,
-        work: impl Fn(usize, &mut [f32]) + Sync + Send,
+        work: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         let count = rows.len() / width;
         if self.size == 1 || count < 2 || count.saturating_mul(row_flop) < Self::SHARE_FLOP_MIN {
             return work(0, rows);
         }
         let run = count.div_ceil(self.size);
-        rows.par_chunks_mut(run * width).enumerate().for_each(|(index, rows)| work(index * run, rows));
+        let runs = Mutex::new(rows.chunks_mut(run * width).enumerate());
+        self.for_each(count.div_ceil(run), |_| {
+            let next = runs.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let (index, rows) = next.expect("there is a run for each part");
+            work(index * run, rows);
+        });
     }
 
     /// The team for a piece of work of so many operations: this one, or one thread if the piece is small.

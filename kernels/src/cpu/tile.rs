@@ -19,6 +19,9 @@ pub(crate) const fn panel_width<S: Simd>() -> usize {
     PANEL_VECTORS * S::WIDTH
 }
 
+/// The values in a cache line.
+const LINE_LEN: usize = 16;
+
 /// Rows of inputs, `stride` values apart, of which a tile reads `depth`.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
@@ -30,9 +33,13 @@ pub(crate) struct Rows<'a> {
 /// `out[row][column] = Σ_k rows[row][k] · panel[k][column]` for up to `S::TILE_ROWS` rows, which stand `out_stride` apart.
 ///
 /// The sum runs over `k` in order, in one accumulator a value: a row's result does not depend on its neighbours.
+///
+/// With `AHEAD`, the panel after this one is brought closer meanwhile. A model's weights do not stay in any cache between
+/// two batches, and the machine's own prefetching ends at each page: without it, a text of 32 tokens takes 1.25 times as
+/// long, and one of 16 tokens 1.35 times.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the inner loop cannot pay for bounds checks: they are made here, once a tile")]
-pub(crate) fn multiply<S: Simd>(
+pub(crate) fn multiply<S: Simd, const AHEAD: bool>(
     simd: S,
     count: usize,
     rows: Rows<'_>,
@@ -51,18 +58,18 @@ pub(crate) fn multiply<S: Simd>(
     // SAFETY: the assertions above are what `multiply_rows` asks for.
     unsafe {
         match count {
-            1 => multiply_rows::<S, 1>(simd, values, stride, depth, panel, out, out_stride),
-            2 => multiply_rows::<S, 2>(simd, values, stride, depth, panel, out, out_stride),
-            3 => multiply_rows::<S, 3>(simd, values, stride, depth, panel, out, out_stride),
-            4 => multiply_rows::<S, 4>(simd, values, stride, depth, panel, out, out_stride),
-            5 => multiply_rows::<S, 5>(simd, values, stride, depth, panel, out, out_stride),
-            6 => multiply_rows::<S, 6>(simd, values, stride, depth, panel, out, out_stride),
-            7 => multiply_rows::<S, 7>(simd, values, stride, depth, panel, out, out_stride),
-            8 => multiply_rows::<S, 8>(simd, values, stride, depth, panel, out, out_stride),
-            9 => multiply_rows::<S, 9>(simd, values, stride, depth, panel, out, out_stride),
-            10 => multiply_rows::<S, 10>(simd, values, stride, depth, panel, out, out_stride),
-            11 => multiply_rows::<S, 11>(simd, values, stride, depth, panel, out, out_stride),
-            _ => multiply_rows::<S, 12>(simd, values, stride, depth, panel, out, out_stride),
+            1 => multiply_rows::<S, 1, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            2 => multiply_rows::<S, 2, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            3 => multiply_rows::<S, 3, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            4 => multiply_rows::<S, 4, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            5 => multiply_rows::<S, 5, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            6 => multiply_rows::<S, 6, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            7 => multiply_rows::<S, 7, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            8 => multiply_rows::<S, 8, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            9 => multiply_rows::<S, 9, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            10 => multiply_rows::<S, 10, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            11 => multiply_rows::<S, 11, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
+            _ => multiply_rows::<S, 12, AHEAD>(simd, values, stride, depth, panel, out, out_stride),
         }
     }
 }
@@ -74,7 +81,7 @@ pub(crate) fn multiply<S: Simd>(
 /// width, and `out` writable for `ROWS` rows of a panel's width that are `out_stride` apart.
 #[inline(always)]
 #[expect(unsafe_code, reason = "see `multiply`")]
-unsafe fn multiply_rows<S: Simd, const ROWS: usize>(
+unsafe fn multiply_rows<S: Simd, const ROWS: usize, const AHEAD: bool>(
     simd: S,
     values: *const f32,
     stride: usize,
@@ -88,6 +95,13 @@ unsafe fn multiply_rows<S: Simd, const ROWS: usize>(
         // SAFETY: `k` is below `depth` and every row below `ROWS`; the caller's promise.
         unsafe {
             let weights = panel.add(k * panel_width::<S>());
+            if AHEAD {
+                // A hint may name any address, so the last panel may look past the end.
+                let next = weights.wrapping_add(depth * panel_width::<S>());
+                for line in 0..panel_width::<S>() / LINE_LEN {
+                    simd.prefetch(next.wrapping_add(line * LINE_LEN));
+                }
+            }
             let weights = [simd.load(weights), simd.load(weights.add(S::WIDTH))];
             for (row, sums) in sums.iter_mut().enumerate() {
                 let value = simd.splat(*values.add(row * stride + k));

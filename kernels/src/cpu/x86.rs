@@ -79,6 +79,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        // SAFETY: the token; a hint never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+
+    #[inline(always)]
     fn pow2(self, exponent: __m512) -> __m512 {
         // SAFETY: the token proves that the machine has the instructions.
         unsafe {
@@ -132,6 +138,12 @@ impl Simd for Avx2 {
     unsafe fn store(self, to: *mut f32, value: __m256) {
         // SAFETY: the token, and the caller's promise; the instruction needs no alignment.
         unsafe { _mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        // SAFETY: the token; a hint never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
     #[inline(always)]
