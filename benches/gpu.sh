@@ -4,7 +4,7 @@
 #
 #   benches/gpu.sh              on a machine that can build and has a GPU: `pack`, then `run`
 #   benches/gpu.sh pack [DIR]   builds what is needed and lays it into DIR (target/gpu)
-#   benches/gpu.sh run [DIR]    runs it; needs the driver alone. DIR can be carried to another machine with this script in it
+#   benches/gpu.sh run [DIR]    runs it; needs the driver alone. DIR can be carried elsewhere, and holds this script: gpu.sh run
 #
 #   DEVICE=1           another device than 0
 #   SHAPES="bge-base"  models with random weights of these shapes, beside the one that was packed: minilm bge-base bge-large
@@ -43,7 +43,8 @@ pack() {
 
 run() {
     cd "$1"
-    local device=${DEVICE:-0} model=data/models/all-minilm-l6-v2
+    local device=${DEVICE:-0} model=data/models/all-minilm-l6-v2 real=()
+    if [[ -d $model ]]; then real=(--model "$model" --texts texts.txt); fi
     # Beside a toolkit that is not in the loader's path: PyTorch's wheels bring cuBLASLt along.
     local python=${PYTHON:-python3} cublas
     cublas=$("$python" -c 'import nvidia, pathlib; print(*(str(p.parent) for r in nvidia.__path__ for p in pathlib.Path(r).rglob("libcublasLt.so.1[23]")), sep=":")' 2>/dev/null || true)
@@ -54,7 +55,10 @@ run() {
     step 'parity of models, then kernels and models by the clock'
     local shapes=()
     for shape in ${SHAPES:-bge-base}; do shapes+=(--shape "$shape"); done
-    ./bireme-gpu --device "$device" --model "$model" --texts texts.txt "${shapes[@]}" | tee figures.txt
+    ./bireme-gpu --device "$device" "${real[@]}" "${shapes[@]}" | tee figures.txt
+    if [[ ! -d $model ]]; then
+        printf '\nno model was packed: the comparison and the guests are left out\n' && return
+    fi
 
     step 'sentence-transformers, half precision, on the same card'
     if "$python" -c 'import torch, sentence_transformers; assert torch.cuda.is_available()' 2>/dev/null; then
@@ -82,9 +86,12 @@ run() {
     rm -f vectors.jsonl
 }
 
+# The script lies beside what it runs, once that was carried away.
+packed=$here/../target/gpu
+if [[ -e $here/kernel-tests ]]; then packed=$here; fi
 case ${1:-all} in
-pack) pack "${2:-$here/../target/gpu}" ;;
-run) run "${2:-$here/../target/gpu}" ;;
-all) pack "$here/../target/gpu" && run "$here/../target/gpu" ;;
+pack) pack "${2:-$packed}" ;;
+run) run "${2:-$packed}" ;;
+all) pack "$packed" && run "$packed" ;;
 *) sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" && exit 2 ;;
 esac
