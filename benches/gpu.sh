@@ -32,7 +32,9 @@ pack() {
     # The real model, from wherever it is reachable, and a function that embeds.
     export BIREME_DATA=$out/data
     target/release/bireme models pull all-minilm-l6-v2
-    target/release/bireme build examples/docs-search --output "$out/docs-search.wasm"
+    local built
+    built=$(target/release/bireme build --json examples/docs-search | python3 -c 'import json, sys; print(json.load(sys.stdin)["path"])')
+    cp "$built" "$out/docs-search.wasm"
     local book
     book=$(rustc --print sysroot)/share/doc/rust/html/book
     python3 benches/gpu/texts.py "$book" >"$out/texts.txt"
