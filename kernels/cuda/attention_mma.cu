@@ -25,6 +25,7 @@ __device__ inline u32 load_pair(const T* row, u32 column, bool is_inside) {
 template <u32 DEPTH, class T>
 __device__ inline void attention_mma(const T* qkv, const u32* cu_seqlens, T* out, u32 heads, u32 kv_heads,
                                      u32 is_causal) {
+    constexpr u32 THREADS = ATTENTION_WARPS * WARP;
     constexpr u32 TILE_KEYS = DEPTH == 128 ? 32 : 64, CHUNKS = DEPTH / CHUNK;
     constexpr u32 SCORE_PARTS = TILE_KEYS / 8, OUTPUT_PARTS = DEPTH / 8;
     constexpr u32 TILE_LEN = TILE_KEYS * DEPTH;
@@ -48,10 +49,9 @@ __device__ inline void attention_mma(const T* qkv, const u32* cu_seqlens, T* out
     const u32 end = is_causal ? min(length, first + BLOCK_QUERIES) : length;
     const auto copy = [&](u32 key) {
         if (key < end) {
-            T* const to = tiles + key / TILE_KEYS % 2 * 2 * TILE_LEN;
-            copy_tile_async<TILE_KEYS, CHUNKS, ATTENTION_WARPS * WARP>(to, head_keys, stride, key, length, 0, DEPTH);
-            copy_tile_async<TILE_KEYS, CHUNKS, ATTENTION_WARPS * WARP>(to + TILE_LEN, head_values, stride, key, length,
-                                                                       0, DEPTH);
+            const u32 to = key / TILE_KEYS % 2 * 2 * TILE_LEN;
+            copy_tile_async<TILE_KEYS, CHUNKS, THREADS>(tiles, to, head_keys, stride, key, length, 0, DEPTH);
+            copy_tile_async<TILE_KEYS, CHUNKS, THREADS>(tiles, to + TILE_LEN, head_values, stride, key, length, 0, DEPTH);
         }
         commit_copies();
     };
@@ -67,7 +67,7 @@ __device__ inline void attention_mma(const T* qkv, const u32* cu_seqlens, T* out
             queries[d][i] = load_pair(tokens + row * stride + head * DEPTH, 16 * d + i / 2 * 8 + pair, row < length);
         }
 
-    // Scores in units of log2(e): the exponential of base 2 is the machine's own.
+    // Of scores in units of log2(e) the exponential has base 2, which is the machine's own.
     const f32 scale = 1.4426950408889634f / sqrtf(f32(DEPTH));
     f32 outputs[OUTPUT_PARTS][4] = {}, maxima[2] = {minus_infinity(), minus_infinity()}, sums[2] = {};
     // The keys that each row sees, and those that every row of the warp sees.
@@ -80,8 +80,7 @@ __device__ inline void attention_mma(const T* qkv, const u32* cu_seqlens, T* out
         __syncthreads();
         copy(key + TILE_KEYS);
         if (is_causal && key >= warp_first + WARP_QUERIES) continue;  // the warp sees none of them
-        const T* const keys = tiles + key / TILE_KEYS % 2 * 2 * TILE_LEN;
-        const T* const values = keys + TILE_LEN;
+        const u32 keys = key / TILE_KEYS % 2 * 2 * TILE_LEN, values = keys + TILE_LEN;
 
         f32 scores[SCORE_PARTS][4] = {};
 #pragma unroll
@@ -89,31 +88,31 @@ __device__ inline void attention_mma(const T* qkv, const u32* cu_seqlens, T* out
 #pragma unroll
             for (u32 j = 0; j < SCORE_PARTS; j += 2) {
                 u32 right[4];
-                load_right<CHUNKS>(right, keys, 8 * j, 2 * d);
+                load_right<CHUNKS>(right, tiles, keys, 8 * j, 2 * d);
                 multiply_add(scores[j], queries[d], right[0], right[1], T{});
                 multiply_add(scores[j + 1], queries[d], right[2], right[3], T{});
             }
 
-        const bool is_masked = key + TILE_KEYS > limit_min;
+        if (key + TILE_KEYS > limit_min) {
+#pragma unroll
+            for (u32 i = 0; i < 4 * SCORE_PARTS; i++) {
+                if (key + i / 4 * 8 + pair + i % 2 >= limits[i / 2 % 2]) scores[i / 4][i % 4] = minus_infinity();
+            }
+        }
         // Key 0 is seen by every query, so from the first tile on a maximum is finite, and a difference is no NaN.
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             f32 max = maxima[half];
 #pragma unroll
-            for (u32 j = 0; j < 2 * SCORE_PARTS; j++) {
-                f32& score = scores[j / 2][2 * half + j % 2];
-                score *= scale;
-                if (is_masked && key + j / 2 * 8 + pair + j % 2 >= limits[half]) score = minus_infinity();
-                max = fmaxf(max, score);
-            }
+            for (u32 j = 0; j < 2 * SCORE_PARTS; j++) max = fmaxf(max, scores[j / 2][2 * half + j % 2]);
             max = max_lanes<4>(max);
-            const f32 kept = exp2f(maxima[half] - max);
+            const f32 kept = exp2f((maxima[half] - max) * scale), shift = max * scale;
             maxima[half] = max;
             sums[half] *= kept;
 #pragma unroll
             for (u32 j = 0; j < 2 * SCORE_PARTS; j++) {
                 f32& score = scores[j / 2][2 * half + j % 2];
-                score = exp2f(score - max);
+                score = exp2f(score * scale - shift);
                 sums[half] += score;
             }
 #pragma unroll
@@ -131,7 +130,7 @@ __device__ inline void attention_mma(const T* qkv, const u32* cu_seqlens, T* out
 #pragma unroll
             for (u32 j = 0; j < OUTPUT_PARTS; j += 2) {
                 u32 right[4];
-                load_right_transposed<CHUNKS>(right, values, 16 * k, j);
+                load_right_transposed<CHUNKS>(right, tiles, values, 16 * k, j);
                 multiply_add(outputs[j], weights, right[0], right[1], T{});
                 multiply_add(outputs[j + 1], weights, right[2], right[3], T{});
             }
@@ -145,17 +144,19 @@ __device__ inline void attention_mma(const T* qkv, const u32* cu_seqlens, T* out
         T* const to = out + (u64(start + rows[half]) * heads + head) * DEPTH;
 #pragma unroll
         for (u32 j = 0; j < OUTPUT_PARTS; j++) {
-            store_pair(to, 8 * j + pair, DEPTH, outputs[j][2 * half] * inverse, outputs[j][2 * half + 1] * inverse);
+            const u32 halves = pack_halves(outputs[j][2 * half] * inverse, outputs[j][2 * half + 1] * inverse, T{});
+            *reinterpret_cast<u32*>(to + 8 * j + pair) = halves;
         }
     }
 }
 
-#define INSTANTIATE_DEPTH(T, DEPTH)                                                                             \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_WARPS * WARP, 3)                                     \
-        attention_mma_##DEPTH##_##T(const T* qkv, const u32* cu_seqlens, T* out, u32 heads, u32 kv_heads,       \
-                                    u32 is_causal) {                                                            \
-        attention_mma<DEPTH>(qkv, cu_seqlens, out, heads, kv_heads, is_causal);                                 \
-    }                                                                                                           \
+// With 168 registers, which three blocks could have, a depth of 128 would spill.
+#define INSTANTIATE_DEPTH(T, DEPTH)                                                                       \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_WARPS * WARP, DEPTH == 128 ? 2 : 3)            \
+        attention_mma_##DEPTH##_##T(const T* qkv, const u32* cu_seqlens, T* out, u32 heads, u32 kv_heads, \
+                                    u32 is_causal) {                                                      \
+        attention_mma<DEPTH>(qkv, cu_seqlens, out, heads, kv_heads, is_causal);                           \
+    }                                                                                                     \
     REGISTER(attention_mma_##DEPTH##_##T)
 #define INSTANTIATE(T) INSTANTIATE_DEPTH(T, 32) INSTANTIATE_DEPTH(T, 64) INSTANTIATE_DEPTH(T, 128)
 FOR_TENSOR_CORES(INSTANTIATE)

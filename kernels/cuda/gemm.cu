@@ -6,7 +6,7 @@
 // row are broadcasts (A) or 256 bytes in a row (W); the transposing writes meet two to a bank, an eighth as often.
 //
 // Bound by arithmetic: 2·m·n·k operations; bytes moved: A once for each 64 columns, W once for each 64 rows.
-#include "common.cuh"
+#include "finish.cuh"
 
 constexpr u32 GEMM_THREADS = 128;
 constexpr u32 TILE = 64;        // rows and columns of a block's tile
@@ -52,25 +52,6 @@ struct Carried {
         }
     }
 };
-
-// Writes up to N values of a row of C with the bias added; `bias` may be null.
-template <u32 N, class T>
-__device__ inline void finish(T* c, const T* bias, u64 row, u32 column, u32 columns, u32 is_gelu, f32* values) {
-#pragma unroll
-    for (u32 j = 0; j < N; j++) {
-        if (bias && column + j < columns) values[j] += to_f32(bias[column + j]);
-        if (is_gelu) values[j] = gelu(values[j]);
-    }
-    T* const to = c + row * columns + column;
-    if (columns % N == 0 && column < columns) {
-        store<N>(to, values);
-    } else {
-#pragma unroll
-        for (u32 j = 0; j < N; j++) {
-            if (column + j < columns) to[j] = from_f32<T>(values[j]);
-        }
-    }
-}
 
 template <class T>
 __device__ inline void gemm(const T* a, const T* w, const T* bias, T* c, u32 m, u32 n, u32 k, u32 is_gelu) {

@@ -9,6 +9,7 @@
 //
 // Bytes moved: A once for each TILE columns, W once for each TILE rows; of shared memory, a warp's 64 × 32 (32 × 32) reads
 // 6 KiB (4 KiB) for 32 KiB operations of 2 · 16.
+#include "finish.cuh"
 #include "matrix.cuh"
 
 constexpr u32 MMA_STEP = 32;  // of k
@@ -28,9 +29,9 @@ __device__ inline void gemm_mma(const T* a, const T* w, const T* bias, T* c, u32
     // A group for each step, and empty ones after the last: so the number to wait for is always the same.
     const auto copy = [&](u32 step) {
         if (step < steps) {
-            T* const a_tile = tiles + step % STAGES * 2 * TILE_LEN;
-            copy_tile_async<TILE, MMA_CHUNKS, THREADS>(a_tile, a, k, first_row, m, step * MMA_STEP, k);
-            copy_tile_async<TILE, MMA_CHUNKS, THREADS>(a_tile + TILE_LEN, w, k, first_column, n, step * MMA_STEP, k);
+            const u32 a_tile = step % STAGES * 2 * TILE_LEN;
+            copy_tile_async<TILE, MMA_CHUNKS, THREADS>(tiles, a_tile, a, k, first_row, m, step * MMA_STEP, k);
+            copy_tile_async<TILE, MMA_CHUNKS, THREADS>(tiles, a_tile + TILE_LEN, w, k, first_column, n, step * MMA_STEP, k);
         }
         commit_copies();
     };
@@ -43,16 +44,15 @@ __device__ inline void gemm_mma(const T* a, const T* w, const T* bias, T* c, u32
         wait_for_copies<STAGES - 2>();
         __syncthreads();
         copy(step + STAGES - 1);
-        const T* const a_tile = tiles + step % STAGES * 2 * TILE_LEN;
-        const T* const w_tile = a_tile + TILE_LEN;
+        const u32 a_tile = step % STAGES * 2 * TILE_LEN, w_tile = a_tile + TILE_LEN;
 #pragma unroll
         for (u32 chunk = 0; chunk < MMA_CHUNKS; chunk += 2) {
             u32 left[ROW_PARTS][4], right[COLUMN_PARTS / 2][4];
 #pragma unroll
-            for (u32 i = 0; i < ROW_PARTS; i++) load_left<MMA_CHUNKS>(left[i], a_tile, row + 16 * i, chunk);
+            for (u32 i = 0; i < ROW_PARTS; i++) load_left<MMA_CHUNKS>(left[i], tiles, a_tile, row + 16 * i, chunk);
 #pragma unroll
             for (u32 j = 0; j < COLUMN_PARTS / 2; j++) {
-                load_right<MMA_CHUNKS>(right[j], w_tile, column + 16 * j, chunk);
+                load_right<MMA_CHUNKS>(right[j], tiles, w_tile, column + 16 * j, chunk);
             }
 #pragma unroll
             for (u32 i = 0; i < ROW_PARTS; i++)
@@ -63,23 +63,32 @@ __device__ inline void gemm_mma(const T* a, const T* w, const T* bias, T* c, u32
         }
     }
 
-    // Of each 16 × 8 sums a lane has two beside each other in row `lane / 4`, and two in the eighth row below.
+    // The sums go over shared memory, 32 rows of a warp at a time, so that its lanes write rows of 32 columns rather than
+    // pairs, and the activation stands in the code once for many sums. Of each 16 × 8 a lane has two beside each other in
+    // row `lane / 4`, and two in the eighth row below. Rows are padded by 8: those of four lanes touch all banks.
+    constexpr u32 PASS_ROWS = 32, PASS_STRIDE = WARP_COLUMNS + 8;
+    static_assert(THREADS / WARP * PASS_ROWS * PASS_STRIDE * sizeof(f32) <= STAGES * 2 * TILE_LEN * sizeof(T));
+    f32* const own = reinterpret_cast<f32*>(tiles) + warp * PASS_ROWS * PASS_STRIDE;
+    __syncthreads();  // the tiles have been read
 #pragma unroll
-    for (u32 j = 0; j < COLUMN_PARTS; j++) {
-        const u32 to_column = first_column + column + 8 * j + lane % 4 * 2;
-        f32 shifts[2] = {};
-        if (bias && to_column < n) shifts[0] = to_f32(bias[to_column]);
-        if (bias && to_column + 1 < n) shifts[1] = to_f32(bias[to_column + 1]);
+    for (u32 pass = 0; pass < WARP_ROWS / PASS_ROWS; pass++) {
 #pragma unroll
-        for (u32 i = 0; i < 2 * ROW_PARTS; i++) {
-            f32 first = sums[i / 2][j][i % 2 * 2] + shifts[0], second = sums[i / 2][j][i % 2 * 2 + 1] + shifts[1];
-            if (is_gelu) {
-                first = gelu(first);
-                second = gelu(second);
+        for (u32 i = 0; i < PASS_ROWS / 8; i++)
+#pragma unroll
+            for (u32 j = 0; j < COLUMN_PARTS; j++) {
+                const f32* const pair = sums[pass * 2 + i / 2][j] + i % 2 * 2;
+                f32* const to = own + (8 * i + lane / 4) * PASS_STRIDE + 8 * j + lane % 4 * 2;
+                *reinterpret_cast<uint2*>(to) = make_uint2(__float_as_uint(pair[0]), __float_as_uint(pair[1]));
             }
-            const u32 to_row = first_row + row + 8 * i + lane / 4;
-            if (to_row < m) store_pair(c + u64(to_row) * n, to_column, n, first, second);
+        __syncwarp();
+#pragma unroll 1
+        for (u32 i = lane / 8; i < PASS_ROWS; i += WARP / 8) {
+            f32 values[4];
+            load<4>(own + i * PASS_STRIDE + lane % 8 * 4, values);
+            const u32 to_row = first_row + row + pass * PASS_ROWS + i;
+            if (to_row < m) finish<4>(c, bias, to_row, first_column + column + lane % 8 * 4, n, is_gelu, values);
         }
+        __syncwarp();
     }
 }
 

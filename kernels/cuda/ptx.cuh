@@ -12,13 +12,18 @@
 #endif
 
 #ifdef __CUDACC__
-__device__ inline u32 shared_address(const void* place) { return u32(__cvta_generic_to_shared(place)); }
+// Shared memory has addresses of 32 bits. An array and an index, rather than a pointer, keep the sums in 32 bits too.
+template <class T>
+__device__ inline u32 shared_address(const T* array, u32 index) {
+    return u32(__cvta_generic_to_shared(array)) + index * u32(sizeof(T));
+}
 
-// Begins to copy 16 bytes from global to shared memory, or to write zeros there; both places are multiples of 16. `from`
-// is not read unless `is_inside`.
-__device__ inline void copy_async(void* to, const void* from, bool is_inside) {
+// Begins to copy 16 bytes from global memory to a place in shared memory, or to write zeros there; both places are
+// multiples of 16 bytes. `from` is not read unless `is_inside`.
+template <class T>
+__device__ inline void copy_async(T* array, u32 index, const T* from, bool is_inside) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-                 ::"r"(shared_address(to)), "l"(__cvta_generic_to_global(from)), "r"(is_inside ? 16 : 0)
+                 ::"r"(shared_address(array, index)), "l"(__cvta_generic_to_global(from)), "r"(is_inside ? 16 : 0)
                  : "memory");
 }
 
@@ -32,20 +37,23 @@ __device__ inline void wait_for_copies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS) : "memory");
 }
 
-// Reads four matrices of 8 rows of 8 halves: lanes 0 to 7 name the rows of the first, 8 to 15 of the second, and so on.
+// Reads four matrices of 8 rows of 8 halves: lanes 0 to 7 say where the rows of the first begin, 8 to 15 of the second,
+// and so on.
 // Lane l gets of each the halves 2 (l % 4) and the next of row l / 4.
-__device__ inline void load_matrices(u32 (&to)[4], const void* row) {
+template <class T>
+__device__ inline void load_matrices(u32 (&to)[4], const T* array, u32 index, u32 offset = 0) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(shared_address(row))
+                 : "r"(shared_address(array, index) + offset * u32(sizeof(T)))
                  : "memory");
 }
 
 // The same of the transposed matrices: of column l / 4, the halves of rows 2 (l % 4) and the next.
-__device__ inline void load_matrices_transposed(u32 (&to)[4], const void* row) {
+template <class T>
+__device__ inline void load_matrices_transposed(u32 (&to)[4], const T* array, u32 index, u32 offset = 0) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(shared_address(row))
+                 : "r"(shared_address(array, index) + offset * u32(sizeof(T)))
                  : "memory");
 }
 

@@ -1,7 +1,7 @@
 // Runs one block of CUDA threads: a fiber for each, on the calling thread of the operating system.
 //
-// A fiber runs until it waits, at the block's barrier or for the other lanes of its warp. The loop in `Block::run` goes
-// round and resumes those that may go on. Once none may, either all are done or the kernel is wrong, and `fail` says how.
+// A fiber runs until it waits, at the block's barrier or for the other lanes of its warp. `Block::run` resumes
+// those that may go on. Once none may, either all are done or the kernel is wrong, and `fail` says how.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -171,6 +171,7 @@ class Block {
     Order order_ = Order::Ascending;
     std::minstd_rand random_;
     unsigned count_ = 0;
+    unsigned done_ = 0;
     std::function<void()> body_;
     std::vector<Thread> threads_;
     std::vector<Warp> warps_;
@@ -186,20 +187,35 @@ class Block {
         }
         turn_.resize(count_);
         for (unsigned i = 0; i < count_; i++) turn_[i] = order_ == Order::Descending ? count_ - 1 - i : i;
-        unsigned done = 0;
-        while (done < count_) {
-            if (order_ == Order::Shuffled) std::shuffle(turn_.begin(), turn_.end(), random_);
-            bool has_run = false;
-            for (unsigned i : turn_) {
-                if (threads_[i].state != State::Ready) continue;
-                has_run = true;
-                current = i;
-                scheduler_.switch_to(threads_[i].context);
-                if (threads_[i].state == State::Done) done++;
-                if (threads_[i].state == State::AtWarp) release_warp(i / WARP_LANES);
+        done_ = 0;
+        while (done_ < count_) {
+            unsigned ran = 0;
+            if (order_ == Order::Shuffled) {
+                std::shuffle(turn_.begin(), turn_.end(), random_);
+                ran = run_once(0, count_);
+            } else {
+                // One warp after another, each until it waits for the block: so far ahead of the others as it can be.
+                for (unsigned first = 0; first < count_; first += WARP_LANES) {
+                    while (const unsigned now = run_once(first, first + WARP_LANES)) ran += now;
+                }
             }
-            if (!has_run) release_barrier();
+            if (ran == 0) release_barrier();
         }
+    }
+
+    // Resumes those of `turn_[first..end]` that may go on, until each waits again; returns how many they are.
+    unsigned run_once(unsigned first, unsigned end) {
+        unsigned ran = 0;
+        for (unsigned turn = first; turn < end; turn++) {
+            const unsigned i = turn_[turn];
+            if (threads_[i].state != State::Ready) continue;
+            ran++;
+            current = i;
+            scheduler_.switch_to(threads_[i].context);
+            if (threads_[i].state == State::Done) done_++;
+            if (threads_[i].state == State::AtWarp) release_warp(i / WARP_LANES);
+        }
+        return ran;
     }
 
     static void entry();

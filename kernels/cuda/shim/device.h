@@ -21,6 +21,7 @@
 #define DYNAMIC_SHARED(name) float* const name = shim::block.dynamic_shared
 
 #define __syncthreads() shim::block.barrier(__LINE__)
+#define __syncwarp() shim::block.exchange(0, "__syncwarp", __LINE__)
 #define __shfl_xor_sync(mask, value, distance) shim::shuffle_xor(mask, value, distance, __LINE__)
 
 struct uint2 {

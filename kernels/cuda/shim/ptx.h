@@ -92,7 +92,9 @@ void multiply_add(f32 (&sums)[4], const u32 (&left)[4], u32 right_low, u32 right
 
 }  // namespace shim
 
-inline void copy_async(void* to, const void* from, bool is_inside, int line = __builtin_LINE()) {
+template <class T>
+void copy_async(T* array, u32 index, const T* from, bool is_inside, int line = __builtin_LINE()) {
+    T* const to = array + index;
     shim::expect_multiple_of_16(to, "cp.async", line);
     shim::expect_multiple_of_16(from, "cp.async", line);
     shim::Copies::Copy copy{to, {}};
@@ -111,8 +113,9 @@ void wait_for_copies() {
     shim::Copies::of_this_thread().wait(GROUPS);
 }
 
-inline void load_matrices(u32 (&to)[4], const void* row, int line = __builtin_LINE()) {
-    const shim::MatrixRow* rows = shim::exchange_rows(row, "ldmatrix", line);
+template <class T>
+void load_matrices(u32 (&to)[4], const T* array, u32 index, u32 offset = 0, int line = __builtin_LINE()) {
+    const shim::MatrixRow* rows = shim::exchange_rows(array + index + offset, "ldmatrix", line);
     const unsigned lane = shim::block.current % WARP;
     for (unsigned i = 0; i < 4; i++) {
         const u16* halves = rows[i * 8 + lane / 4].halves + lane % 4 * 2;
@@ -120,8 +123,9 @@ inline void load_matrices(u32 (&to)[4], const void* row, int line = __builtin_LI
     }
 }
 
-inline void load_matrices_transposed(u32 (&to)[4], const void* row, int line = __builtin_LINE()) {
-    const shim::MatrixRow* rows = shim::exchange_rows(row, "ldmatrix.trans", line);
+template <class T>
+void load_matrices_transposed(u32 (&to)[4], const T* array, u32 index, u32 offset = 0, int line = __builtin_LINE()) {
+    const shim::MatrixRow* rows = shim::exchange_rows(array + index + offset, "ldmatrix.trans", line);
     const unsigned lane = shim::block.current % WARP;
     for (unsigned i = 0; i < 4; i++) {
         const shim::MatrixRow* first = rows + i * 8 + lane % 4 * 2;

@@ -85,7 +85,7 @@ REGISTER(read_unwritten_shared_f32)
 template <bool WAITS, bool SYNCHRONISED>
 __device__ inline void copy(f32* x) {
     SHARED(f32, values, 64);
-    if (threadIdx.x < 16) copy_async(values + 4 * threadIdx.x, x + 4 * threadIdx.x, true);
+    if (threadIdx.x < 16) copy_async(values, 4 * threadIdx.x, x + 4 * threadIdx.x, true);
     commit_copies();
     if (WAITS) wait_for_copies<0>();
     if (SYNCHRONISED) __syncthreads();
@@ -103,7 +103,7 @@ REGISTER(copy_without_barrier_f32)
 extern "C" __global__ void copy_of_later_group_f32(f32* x) {
     SHARED(f32, values, 64);
     for (u32 half = 0; half < 2; half++) {
-        if (threadIdx.x / 8 == half) copy_async(values + 4 * threadIdx.x, x + 4 * threadIdx.x, true);
+        if (threadIdx.x / 8 == half) copy_async(values, 4 * threadIdx.x, x + 4 * threadIdx.x, true);
         commit_copies();
     }
     wait_for_copies<1>();
@@ -114,20 +114,20 @@ REGISTER(copy_of_later_group_f32)
 
 extern "C" __global__ void copy_beyond_buffer_f32(f32* x) {
     SHARED(f32, values, 256);
-    copy_async(values + 4 * threadIdx.x, x + 4 * threadIdx.x, threadIdx.x <= 16);
+    copy_async(values, 4 * threadIdx.x, x + 4 * threadIdx.x, threadIdx.x <= 16);
 }
 REGISTER(copy_beyond_buffer_f32)
 
 extern "C" __global__ void copy_to_odd_address_f32(f32* x) {
     SHARED(f32, values, 64);
-    copy_async(values + 1, x, true);
+    copy_async(values, 1, x, true);
 }
 REGISTER(copy_to_odd_address_f32)
 
 extern "C" __global__ void matrices_in_the_same_banks_f32(f32* x) {
     SHARED(f32, values, 32 * 32);
     u32 words[4];
-    load_matrices(words, values + threadIdx.x % WARP * 32);
+    load_matrices(words, values, threadIdx.x % WARP * 32);
     x[threadIdx.x] = 0.0f;
 }
 REGISTER(matrices_in_the_same_banks_f32)
@@ -157,8 +157,8 @@ extern "C" __global__ void matrices_f16(const f16* x, f16* straight, f16* transp
     for (u32 i = 0; i < 8; i++) rows[threadIdx.x * 8 + i] = x[threadIdx.x * 8 + i];
     __syncthreads();
     u32 words[4], transposed_words[4];
-    load_matrices(words, rows + threadIdx.x * 8);
-    load_matrices_transposed(transposed_words, rows + threadIdx.x * 8);
+    load_matrices(words, rows, threadIdx.x * 8);
+    load_matrices_transposed(transposed_words, rows, threadIdx.x * 8);
     for (u32 i = 0; i < 8; i++) {
         const u32 to = i / 2 * 64 + threadIdx.x / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;
         straight[to] = {u16(words[i / 2] >> 16 * (i % 2))};
