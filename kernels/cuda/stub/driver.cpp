@@ -370,7 +370,8 @@ int cuEventSynchronize(CUevent raw) {
     return event->is_recorded && !event->is_passed ? stub::drain_all() : 0;
 }
 
-int cuEventElapsedTime_v2(float* milliseconds, CUevent start, CUevent end) {
+// Not `_v2`: drivers before 570 have only this one.
+int cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {
     BEGIN("cuEventElapsedTime");
     const auto *first = static_cast<stub::Event*>(start), *last = static_cast<stub::Event*>(end);
     if (!first->is_passed || !last->is_passed) return stub::NOT_READY;
