@@ -166,6 +166,8 @@ int cublasLtMatmulAlgoGetHeuristic(void*, void* product, void* a, void* b, void*
     const int code = sizes(*static_cast<Product*>(product), *static_cast<Layout*>(a), *static_cast<Layout*>(b),
                            *static_cast<Layout*>(d), inputs);
     if (code) return code;
+    // Stricter than NVIDIA's, so that what becomes of a refusal is seen.
+    if (static_cast<Layout*>(a)->type != R_32F && inputs % 8 != 0) return NOT_SUPPORTED;
     *results = {};
     results->algorithm[0] = 0x5707;
     *found = 1;

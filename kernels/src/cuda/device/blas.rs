@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
 
-use cudarc::cublaslt::{result, sys};
+use cudarc::cublaslt::{result, result::CublasError, sys};
 use cudarc::driver;
 
 use super::DeviceError;
@@ -20,7 +20,8 @@ use crate::cuda::{DType, Gemm};
 pub(super) struct Blas {
     handle: sys::cublasLtHandle_t,
     workspace: u64,
-    plans: RefCell<HashMap<Shape, Plan>>,
+    /// None for a shape that the library has no algorithm for.
+    plans: RefCell<HashMap<Shape, Option<Plan>>>,
 }
 
 /// 32 MiB, which NVIDIA recommends for Hopper and later; 4 MiB would do before.
@@ -72,8 +73,8 @@ impl Blas {
         gemm.activation == Activation::Identity || (gemm.bias.is_some() && gemm.a.dtype != DType::F32)
     }
 
-    /// Queues a product whose shapes `Gemm::launch` has checked.
-    pub fn run(&self, gemm: &Gemm, stream: driver::sys::CUstream) -> Result<(), DeviceError> {
+    /// Queues a product whose shapes `Gemm::launch` has checked. False, if the library has no algorithm for it.
+    pub fn run(&self, gemm: &Gemm, stream: driver::sys::CUstream) -> Result<bool, DeviceError> {
         let epilogue = match (gemm.bias, gemm.activation) {
             (None, _) => Epilogue::None,
             (Some(_), Activation::Identity) => Epilogue::Bias,
@@ -81,7 +82,7 @@ impl Blas {
         };
         let (rows, outputs) = (gemm.a.len / gemm.inputs, gemm.weight.len / gemm.inputs);
         if rows == 0 {
-            return Ok(());
+            return Ok(true);
         }
         let shape = Shape { dtype: gemm.a.dtype, rows, inputs: gemm.inputs, outputs, epilogue };
         let mut plans = self.plans.borrow_mut();
@@ -91,6 +92,9 @@ impl Blas {
         let plan = match plans.entry(shape) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Plan::new(self.handle, shape)?),
+        };
+        let Some(plan) = plan else {
+            return Ok(false);
         };
         let (alpha, beta) = (1.0_f32, 0.0_f32);
         let bias = gemm.bias.map_or(0, |bias| bias.address);
@@ -121,7 +125,8 @@ impl Blas {
                 stream.cast(),
             )
         }
-        .map_err(DeviceError::blas("cublasLtMatmul"))
+        .map_err(DeviceError::blas("cublasLtMatmul"))?;
+        Ok(true)
     }
 }
 
@@ -143,7 +148,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Self, DeviceError> {
+    fn new(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Option<Self>, DeviceError> {
         use sys::cublasLtEpilogue_t as Fused;
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
         let Shape { dtype, rows, inputs, outputs, epilogue } = shape;
@@ -177,7 +182,7 @@ impl Plan {
             set(product, Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
             set(product, Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &AS_IT_IS)?;
             set(product, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &fused)?;
-            let chosen = result::get_matmul_algo_heuristic(
+            match result::get_matmul_algo_heuristic(
                 handle,
                 product,
                 plan.weight,
@@ -185,11 +190,13 @@ impl Plan {
                 plan.out,
                 plan.out,
                 preference.0,
-            )
-            .map_err(DeviceError::blas("cublasLtMatmulAlgoGetHeuristic"))?;
-            plan.algorithm = chosen.algo;
+            ) {
+                Ok(chosen) => plan.algorithm = chosen.algo,
+                Err(CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => return Ok(None),
+                Err(error) => return Err(DeviceError::blas("cublasLtMatmulAlgoGetHeuristic")(error)),
+            }
         }
-        Ok(plan)
+        Ok(Some(plan))
     }
 }
 

@@ -57,8 +57,13 @@ impl DeviceError {
 
     /// True if a smaller piece of the same work may fit.
     pub fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::OutOfMemory { .. } | Self::Driver { code: 2, .. })
-            || matches!(self, Self::Launch(LaunchError::TooLarge { .. }))
+        match self {
+            Self::OutOfMemory { .. } | Self::Driver { code: 2, .. } | Self::Launch(LaunchError::TooLarge { .. }) => {
+                true
+            }
+            Self::Blas { status, .. } => status == "CUBLAS_STATUS_ALLOC_FAILED",
+            _ => false,
+        }
     }
 
     /// Names the call that a driver's error came from.

@@ -182,13 +182,21 @@ impl Device {
     /// Queues a product: to cuBLASLt where it is there and does all of it, else to the kernel.
     pub(super) fn gemm(&self, op: &cuda::Gemm) -> Result<(), DeviceError> {
         let launch = op.launch_on(self.tensor_cores())?;
-        match &self.inner.blas {
-            Some(blas) if Blas::takes(op) => {
-                self.inner.is_idle.set(false);
-                blas.run(op, self.inner.stream.raw)
+        if let Some(blas) = &self.inner.blas
+            && Blas::takes(op)
+        {
+            self.inner.is_idle.set(false);
+            match blas.run(op, self.inner.stream.raw) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => {
+                    // Its status says little; if the context is lost, the driver says so.
+                    self.synchronize()?;
+                    return Err(error);
+                }
             }
-            _ => self.launch(Ok(launch)),
         }
+        self.launch(Ok(launch))
     }
 
     /// Queues attention of every token over its own sequence: `[tokens, heads · depth]` from `[tokens, 3 · heads · depth]`.
