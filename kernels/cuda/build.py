@@ -6,7 +6,7 @@
 
 No GPU, toolkit or driver: the compilers come from PyPI, pinned, into a virtual environment under `target/`. NVRTC 12.0
 writes PTX ISA 8.0, which every driver from 525 on can compile; a newer one would lock older drivers out. `ptxas` is a
-newer one, for it must know sm_100; it makes nothing that is kept but the report.
+newer one, for it must know sm_120; it makes nothing that is kept but the report.
 
 What NVRTC writes for a large kernel depends on the addresses that its memory happens to have: mostly one text, now and
 then another with a few instructions in another order. So each module is compiled a few times; of each kernel the most common
@@ -29,7 +29,8 @@ ENVIRONMENT = CUDA.parents[1] / "target" / "cuda-venv"
 PACKAGES = ["nvidia-cuda-nvrtc-cu12==12.0.140", "nvidia-cuda-nvcc-cu12==12.9.86"]
 # A module for each: `MODULE` is the first column in the sources.
 MODULES = {"75": "compute_75", "80": "compute_80"}
-TARGETS = {"75": ["sm_75", "sm_80", "sm_90", "sm_100"], "80": ["sm_80", "sm_90", "sm_100"]}
+TARGETS = {"75": ["sm_75", "sm_80", "sm_89", "sm_90", "sm_100", "sm_120"],
+           "80": ["sm_80", "sm_89", "sm_90", "sm_100", "sm_120"]}
 COMPILATIONS = 9
 # ptxas and the runtime agree on how much a block may have without asking for more.
 SHARED_MAX = 48 * 1024

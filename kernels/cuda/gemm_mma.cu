@@ -7,8 +7,8 @@
 //
 // Shared memory: 48 KiB for 128 × 128 in three stages, 32 KiB for 64 × 64 in four: both without asking for more.
 //
-// Bytes moved: A once for each TILE columns, W once for each TILE rows; of shared memory, a warp's 64 × 32 (32 × 32) reads
-// 6 KiB (4 KiB) for 32 KiB operations of 2 · 16.
+// Bytes moved: A once for each TILE columns, W once for each TILE rows. In a step a warp reads 6 KiB of shared memory for
+// 32 instructions in the large tile, 4 KiB for 16 in the small one.
 #include "finish.cuh"
 #include "matrix.cuh"
 

@@ -67,7 +67,7 @@ fn no_kernel_spills_and_each_is_reported() {
     }
     for module in Module::ALL {
         for kernel in entries(module) {
-            for target in ["sm_80", "sm_90", "sm_100"] {
+            for target in ["sm_80", "sm_89", "sm_90", "sm_100", "sm_120"] {
                 assert!(reported.contains(&(target, kernel)), "{kernel} has no report for {target}");
             }
         }
