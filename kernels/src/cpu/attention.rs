@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use super::buffer::Buffer;
 use super::isa::{Isa, Kernel};
@@ -81,19 +82,28 @@ impl Attention {
 
     fn run_on(&self, isa: Isa, qkv: &[f32], sequences: Sequences<'_>, out: &mut [f32], team: Team) {
         let (hidden, stride) = (self.hidden(), self.qkv_width());
+        // A part takes some queries for all heads. It lays out the keys and values again, which costs it one part in as
+        // many as it has queries, and in return its outputs are whole rows.
+        let flop = |range: &Range<usize>| 4 * range.len() * range.len() * hidden;
+        let team = team.for_flop(sequences.ranges().map(|range| flop(&range)).sum());
+        let parts_max = (2 * team.size()).div_ceil(sequences.len().max(1)).min(team.size());
+        let parts = |range: &Range<usize>| (flop(range) / Team::SHARE_FLOP_MIN).clamp(1, parts_max);
         let mut rest = out;
-        for range in sequences.ranges() {
+        let jobs = sequences.ranges().flat_map(|range| {
             let (out, after) = std::mem::take(&mut rest).split_at_mut(range.len() * hidden);
             rest = after;
             let qkv = &qkv[range.start * stride..range.end * stride];
-            // A part takes some queries for all heads. It lays out the keys and values again, which costs it one part in
-            // as many as it has queries, and in return its outputs are whole rows.
-            let query_flop = 4 * range.len() * hidden;
-            team.for_rows(out, hidden, query_flop, |first, out| {
-                let queries = first..first + out.len() / hidden;
-                SCRATCH.with_borrow_mut(|scratch| isa.run(Part { attention: *self, qkv, queries, out, scratch }));
-            });
-        }
+            let queries = range.len().div_ceil(parts(&range));
+            out.chunks_mut(queries * hidden).enumerate().map(move |(index, out)| (qkv, index * queries, out))
+        });
+        let count = sequences.ranges().map(|range| range.len().div_ceil(range.len().div_ceil(parts(&range)))).sum();
+        let jobs = Mutex::new(jobs);
+        team.for_each(count, |_| {
+            let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let (qkv, first, out) = next.expect("there is a job for each part");
+            let queries = first..first + out.len() / hidden;
+            SCRATCH.with_borrow_mut(|scratch| isa.run(Part { attention: *self, qkv, queries, out, scratch }));
+        });
     }
 }
 

@@ -1,8 +1,9 @@
 //! Threads that run the parts of one job after another, with as little between two jobs as possible.
 //!
 //! A batch goes through some forty jobs of 50 to 500 µs. Waking a sleeping thread for each of them costs as much as it
-//! saves, so helpers stay awake between the jobs of a session (`Crew::session`), and sleep outside of it. A helper that comes
-//! late, because the machine had other work for its core, finds fewer parts left or none; nobody waits for it to come.
+//! saves, so helpers stay awake between the jobs of a session ([`Crew::session`]) and for a moment after it, then sleep. A
+//! helper that comes late, because the machine had other work for its core, finds fewer parts left or none; nobody waits
+//! for it to come.
 //!
 //! Invariants: a part of a job runs exactly once; when `Crew::run` returns or unwinds, no helper is inside the job.
 
@@ -71,6 +72,10 @@ impl State {
 
 /// How long a helper looks for the next job of a session before it sleeps: longer than the steps that one thread does alone.
 const AWAKE: Duration = Duration::from_micros(200);
+
+/// How long it looks on when a session has ended. Under load the next batch is there by then, and threads that never slept
+/// need no scheduler to find them a core.
+const LINGER: Duration = Duration::from_micros(50);
 
 /// Looks at the state before the core is offered to others: some 10 µs.
 const LOOKS: u32 = 512;
@@ -254,14 +259,13 @@ impl Shared {
             state & State::OPEN != 0 && State::job(state) != last_job
         };
         let since = Instant::now();
-        let mut looks = 0_u32;
-        while self.in_session.load(Ordering::Relaxed) {
+        for looks in 1.. {
             if is_new() {
                 return;
             }
-            looks += 1;
             pause(looks);
-            if looks.is_multiple_of(64) && since.elapsed() > AWAKE {
+            let awake = if self.in_session.load(Ordering::Relaxed) { AWAKE } else { LINGER };
+            if looks.is_multiple_of(64) && since.elapsed() > awake {
                 break;
             }
         }
