@@ -29,9 +29,9 @@ __device__ inline void gemm_mma(const T* a, const T* w, const T* bias, T* c, u32
     // A group for each step, and empty ones after the last: so the number to wait for is always the same.
     const auto copy = [&](u32 step) {
         if (step < steps) {
-            const u32 a_tile = step % STAGES * 2 * TILE_LEN;
-            copy_tile_async<TILE, MMA_CHUNKS, THREADS>(tiles, a_tile, a, k, first_row, m, step * MMA_STEP, k);
-            copy_tile_async<TILE, MMA_CHUNKS, THREADS>(tiles, a_tile + TILE_LEN, w, k, first_column, n, step * MMA_STEP, k);
+            const u32 from = step * MMA_STEP, a_tile = step % STAGES * 2 * TILE_LEN, w_tile = a_tile + TILE_LEN;
+            copy_tile_async<TILE, MMA_CHUNKS, THREADS>(tiles, a_tile, a, k, first_row, m, from, k);
+            copy_tile_async<TILE, MMA_CHUNKS, THREADS>(tiles, w_tile, w, k, first_column, n, from, k);
         }
         commit_copies();
     };

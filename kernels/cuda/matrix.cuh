@@ -7,7 +7,7 @@
 
 constexpr u32 CHUNK = 8;  // halves in 16 bytes
 
-// The place of a chunk, in chunks. With 4 in a row, two rows share 128 bytes, and those places are their own already.
+// The place of a chunk, in chunks. Rows of 4 stand two to 128 bytes, so there only each second row has to differ.
 template <u32 CHUNKS>
 __device__ inline u32 chunk_at(u32 row, u32 chunk) {
     static_assert(CHUNKS == 4 || CHUNKS % 8 == 0);

@@ -38,8 +38,8 @@ __device__ inline void wait_for_copies() {
 }
 
 // Reads four matrices of 8 rows of 8 halves: lanes 0 to 7 say where the rows of the first begin, 8 to 15 of the second,
-// and so on.
-// Lane l gets of each the halves 2 (l % 4) and the next of row l / 4.
+// and so on. Lane l gets of each the halves 2 (l % 4) and the next of row l / 4. `offset` is added to `index`; apart from it,
+// a constant stays one and goes into the instruction.
 template <class T>
 __device__ inline void load_matrices(u32 (&to)[4], const T* array, u32 index, u32 offset = 0) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

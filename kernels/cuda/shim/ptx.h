@@ -43,12 +43,12 @@ inline void expect_multiple_of_16(const void* place, const char* what, int line)
     std::exit(4);
 }
 
-// Hands over the row that this lane names; returns those of all lanes.
 struct MatrixRow {
     uintptr_t address;
     u16 halves[8];
 };
 
+// Hands over the row that this lane names; returns those of all lanes.
 inline const MatrixRow* exchange_rows(const void* row, const char* what, int line) {
     expect_multiple_of_16(row, what, line);
     MatrixRow own{reinterpret_cast<uintptr_t>(row), {}};
