@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::devices::{DeviceChoice, DeviceName};
 use crate::inference::{InferenceConfig, WorkerProgram};
 use crate::limits::BatchLimits;
 use crate::outbound::{Grants, PolicyError};
@@ -68,6 +69,8 @@ impl Config {
         let inference = InferenceConfig {
             models_dir: directories.models.clone(),
             worker: WorkerProgram::this_binary(),
+            // What needs no look at the machine; commands that run models set what was asked for.
+            device: DeviceChoice::Named(DeviceName::Cpu),
             batch_limits: BatchLimits::default(),
             noop_model: false,
         };

@@ -27,6 +27,7 @@ pub mod app;
 
 pub mod call;
 pub mod config;
+pub mod devices;
 pub mod provisions;
 
 pub mod clock;

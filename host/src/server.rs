@@ -79,7 +79,13 @@ impl Host {
     /// Returns what `http` serves; without the deployments, where apps come from the command line alone.
     pub fn backend(&self, takes_deployments: bool) -> Backend {
         let deployments = takes_deployments.then(|| self.deployments.clone());
-        Backend { dispatcher: self.dispatcher.clone(), logs: self.logs.clone(), deployments, last_call: None }
+        Backend {
+            dispatcher: self.dispatcher.clone(),
+            logs: self.logs.clone(),
+            devices: self.inference.clone(),
+            deployments,
+            last_call: None,
+        }
     }
 
     /// Lets calls under way finish, then ends the worker. What is not done after `DRAIN_TIMEOUT` is cut off.

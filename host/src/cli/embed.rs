@@ -6,10 +6,11 @@ use clap::Args;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::device::OnDevice;
 use super::exit::Exit;
 use super::{Global, output};
 use crate::codes::Code;
-use crate::inference::Inference;
+use crate::inference::{Inference, InferenceConfig};
 
 /// Loading a large model from a cold disk counts too.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -18,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme embed all-minilm-l6-v2 --json -- \"a text\" \"another\"")]
 pub struct Embed {
+    #[command(flatten)]
+    on: OnDevice,
     model: String,
     #[arg(required = true)]
     texts: Vec<String>,
@@ -27,7 +30,8 @@ impl Embed {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         // Before a worker is there to be ended.
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let inference = Inference::new(global.config(&[])?.inference);
+        let inference = Inference::new(InferenceConfig { device: self.on.device, ..global.config(&[])?.inference });
+        inference.check_device().await?;
         let embed = inference.embed(&self.model, self.texts, Instant::now() + TIMEOUT);
         let embedded = tokio::select! {
             embedded = embed => embedded?,

@@ -215,6 +215,12 @@ impl From<PullError> for Exit {
     }
 }
 
+impl From<crate::devices::DeviceRefused> for Exit {
+    fn from(refused: crate::devices::DeviceRefused) -> Self {
+        Self::of_error(Code::NoDevice, &refused).hint(refused.obstacle.next_step())
+    }
+}
+
 impl From<InferenceError> for Exit {
     fn from(error: InferenceError) -> Self {
         Self::of_error(error.code(), &error)

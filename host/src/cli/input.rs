@@ -11,6 +11,7 @@ use super::shape;
 use crate::app::metadata::FunctionInfo;
 use crate::call::Payload;
 use crate::codes::Code;
+use crate::devices::DeviceChoice;
 use crate::dispatch::closest;
 
 /// Flags of the command itself that may stand behind the target.
@@ -20,6 +21,7 @@ pub struct Trailing {
     pub json: bool,
     pub given: Given,
     pub file: InputFile,
+    pub device: Option<DeviceChoice>,
 }
 
 /// Reads everything behind `APP::FUNCTION`, and what `front` names. Names of parameters win over the command's own flags.
@@ -68,6 +70,10 @@ pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Res
                 let value = || inline.or_else(|| words.next().cloned());
                 let value = || value().ok_or_else(|| wrong(function, format!("`--{name}` needs a value")));
                 let is_ours = match name.as_str() {
+                    "device" => {
+                        trailing.device = Some(value()?.parse().map_err(|error| Exit::usage(format!("{error}")))?);
+                        true
+                    }
                     "input" | "content_type" => trailing.file.take(&name, value)?,
                     _ => trailing.given.take(&name, value)?,
                 };
@@ -240,10 +246,12 @@ mod tests {
 
     #[test]
     fn the_commands_own_flags_may_follow() {
-        let words: Vec<String> =
-            ["--url", "x", "--receipt", "--grant", "site=http://127.0.0.1:1"].map(String::from).to_vec();
+        let words: Vec<String> = ["--url", "x", "--receipt", "--grant", "site=http://127.0.0.1:1", "--device", "cpu"]
+            .map(String::from)
+            .to_vec();
         let (_, trailing) = read(&function(), &InputFile::default(), &words).unwrap();
         let given = Given { grants: vec!["site=http://127.0.0.1:1".into()], ..Given::default() };
-        assert_eq!(trailing, Trailing { receipt: true, json: false, given, file: InputFile::default() });
+        let device = Some("cpu".parse().unwrap());
+        assert_eq!(trailing, Trailing { receipt: true, json: false, given, file: InputFile::default(), device });
     }
 }

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::inputs::Lines;
+use super::device::OnDevice;
 use super::exit::Exit;
 use super::given::Given;
 use super::log::StderrLog;
@@ -54,6 +55,8 @@ pub struct MapCommand {
     keep_going: bool,
     #[command(flatten)]
     given: Given,
+    #[command(flatten)]
+    on: OnDevice,
     /// Show neither progress nor the functions' logs.
     #[arg(long, short)]
     quiet: bool,
@@ -63,7 +66,10 @@ impl MapCommand {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let (app, name) = target::split(&self.target)?;
         let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
-        let host = Host::build(self.given.config(global)?, log.clone())?;
+        let mut config = self.given.config(global)?;
+        config.inference.device = self.on.device;
+        let host = Host::build(config, log.clone())?;
+        host.inference.check_device().await?;
         let app = target::resolve(app, &host).await?;
         let function = super::run::by_name(&app.metadata, name, None)?;
         let lines = Lines { are_paths: self.files, are_bytes: function.takes_bytes() };

@@ -16,6 +16,7 @@ mod build;
 mod completions;
 mod demo;
 mod dev;
+mod device;
 mod doctor;
 mod embed;
 mod exit;
@@ -36,6 +37,7 @@ mod serve;
 mod shape;
 mod table;
 mod target;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -102,10 +104,9 @@ enum Command {
 
 /// Runs what was typed.
 pub fn main() -> ExitCode {
-    // What a host starts for itself is no command of anybody's: neither help nor completions know it.
     let mut words = std::env::args().skip(1);
     if words.next().as_deref() == Some("worker") {
-        return worker(words);
+        return worker::run(words);
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -170,22 +171,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
-    }
-}
-
-/// Answers inference on standard input: `worker [--device cpu|cuda:N]`.
-fn worker(mut words: impl Iterator<Item = String>) -> ExitCode {
-    crate::telemetry::init(false);
-    let device = match (words.next().as_deref(), words.next().as_deref().unwrap_or("cpu")) {
-        (None, _) | (Some("--device"), "cpu") => Ok(None),
-        (Some("--device"), name) => match name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()) {
-            Some(ordinal) => Ok(Some(ordinal)),
-            None => Err(Exit::usage(format!("`{name}` is no device"))),
-        },
-        (Some(word), _) => Err(Exit::usage(format!("a worker knows no `{word}`"))),
-    };
-    match device.and_then(|device| crate::worker::run(device).map_err(Exit::from)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(exit) => exit.report(false),
     }
 }

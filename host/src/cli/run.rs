@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::device::OnDevice;
 use super::exit::Exit;
 use super::given::Given;
 use super::input::{self, InputFile};
@@ -28,6 +29,8 @@ use crate::server::Host;
 pub struct Run {
     #[command(flatten)]
     given: Given,
+    #[command(flatten)]
+    on: OnDevice,
     /// Print what the call cost, to stderr (with --json, in the result).
     #[arg(long)]
     receipt: bool,
@@ -44,12 +47,16 @@ impl Run {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let (app, name) = target::split(&self.target)?;
         let log = StderrLog::new(if global.verbose { Level::Trace } else { Level::Info });
-        let host = Host::build(self.given.config(global)?, log)?;
+        let mut config = self.given.config(global)?;
+        config.inference.device = self.on.device;
+        let host = Host::build(config, log)?;
         let app = target::resolve(app, &host).await?;
 
         let function = by_name(&app.metadata, name, None)?;
         let (input, trailing) = input::read(function, &self.file, &self.input)?;
         let json = global.json || trailing.json;
+        trailing.device.into_iter().for_each(|device| host.inference.choose(device));
+        host.inference.check_device().await.map_err(|refused| Exit { is_json: json, ..refused.into() })?;
         let config = self.given.and(&trailing.given).config(global)?;
         let program = host.loader.giving(config.provisions).program(&app, &config.grants).await?;
         host.dispatcher.deploy(program.clone());

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::device::OnDevice;
 use super::exit::Exit;
 use super::given::Given;
 use super::log::StderrLog;
@@ -36,14 +37,18 @@ pub struct Serve {
     listen: SocketAddr,
     #[command(flatten)]
     given: Given,
+    #[command(flatten)]
+    on: OnDevice,
 }
 
 impl Serve {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let listen = check_listen(self.listen)?;
-        let config = self.given.config(global)?;
+        let mut config = self.given.config(global)?;
+        config.inference.device = self.on.device;
         let host = Host::build(config, StderrLog::of_server(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
+        host.inference.check_device().await?;
         host.store.open_now()?;
         host.logs.keep_in(&host.config.directories.data)?;
         host.deployments.restore().await?;

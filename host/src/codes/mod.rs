@@ -81,6 +81,7 @@ codes! {
     MethodNotAllowed = "method-not-allowed", exit 1, http 405: "the path is there, the method is not";
     NoComponent = "no-component", exit 1: "the crate builds no component, or several";
     NoCrate = "no-crate", exit 2: "the directory holds no Cargo.toml";
+    NoDevice = "no-device", exit 69: "the device that was asked for cannot be used";
     NoDocs = "no-docs", exit 1: "the demo found no documentation to index";
     NoHost = "no-host", exit 69: "no host answers at the address";
     NoModelSource = "no-model-source", exit 69: "no source of a model could be reached";

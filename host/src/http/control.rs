@@ -1,4 +1,4 @@
-//! `/api/v1`: apps and their versions, calls under way, logs.
+//! `/api/v1`: apps and their versions, calls under way, devices, logs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -47,10 +47,15 @@ impl Control {
             (["apps", app, "rollback"], &Method::POST) => self.rollback(app, &request).await,
             (["apps", _, "rollback"], _) => Err(Problem::method("POST")),
             (["calls"], _) => get(&request, || Ok(json_body(&calls(&self.backend.dispatcher)))),
+            (["devices"], &Method::GET | &Method::HEAD) => {
+                Ok(json_body(&self.backend.devices.report().await.to_json()))
+            }
+            (["devices"], _) => Err(Problem::method("GET, HEAD")),
             (["logs"], _) => get(&request, || lines::answer(&self.backend.logs, request.uri(), &self.closing)),
             _ => {
                 let path = request.uri().path();
-                let detail = format!("no `{path}` in the control API; it has apps, calls and logs under /api/v1");
+                let detail =
+                    format!("no `{path}` in the control API; it has apps, calls, devices and logs under /api/v1");
                 Err(Problem::not_found(detail))
             }
         }

@@ -20,6 +20,7 @@ mod web;
 use std::sync::Arc;
 
 use crate::deploy::Deployments;
+use crate::devices::ReportSource;
 use crate::dispatch::Dispatcher;
 use crate::logs::Logs;
 
@@ -31,6 +32,7 @@ pub use last::LastCall;
 pub struct Backend {
     pub dispatcher: Arc<Dispatcher>,
     pub logs: Arc<Logs>,
+    pub devices: Arc<dyn ReportSource>,
     /// None on a host whose apps come from elsewhere (`bireme dev`).
     pub deployments: Option<Arc<Deployments>>,
     /// Where calls of functions are noted, if anybody wants to make the last one again.

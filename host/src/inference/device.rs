@@ -20,10 +20,13 @@ use tokio::sync::oneshot;
 use self::process::Worker;
 use self::state::{State, Step};
 use super::batcher::RequestId;
+use super::devices::Devices;
 use super::wire::{Frame, Header, ModelId};
 use super::{Embedded, InferenceError};
+use crate::devices::LiveWorker;
 use crate::limits::BatchLimits;
 
+pub(super) use self::process::command;
 pub use self::state::DeviceStats;
 
 /// Worker deaths that a request may meet and still be tried again.
@@ -63,12 +66,13 @@ pub(super) struct Device {
 
 struct Inner {
     program: WorkerProgram,
+    devices: Arc<Devices>,
     state: Mutex<State<Worker>>,
 }
 
 impl Device {
-    pub fn new(program: WorkerProgram, limits: BatchLimits) -> Self {
-        Self { inner: Arc::new(Inner { program, state: Mutex::new(State::new(limits)) }) }
+    pub fn new(program: WorkerProgram, devices: Arc<Devices>, limits: BatchLimits) -> Self {
+        Self { inner: Arc::new(Inner { program, devices, state: Mutex::new(State::new(limits)) }) }
     }
 
     /// Makes a model known. It is loaded with its first request.
@@ -105,6 +109,11 @@ impl Device {
 
     pub fn stats(&self) -> DeviceStats {
         self.inner.lock().stats()
+    }
+
+    /// Returns the worker that runs now.
+    pub fn live(&self) -> Option<LiveWorker> {
+        self.inner.lock().live()
     }
 
     /// Ends the worker and fails what waits.
@@ -151,14 +160,27 @@ impl Inner {
                 let inner = self.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(after).await;
-                    inner.start();
+                    inner.start().await;
                 });
             }
         }
     }
 
-    fn start(self: &Arc<Self>) {
-        let started = Worker::start(&self.program);
+    async fn start(self: &Arc<Self>) {
+        let chosen = match self.devices.chosen().await {
+            Ok(chosen) => chosen,
+            Err(refused) => {
+                tracing::error!(%refused, "no worker is started");
+                let mut state = self.lock();
+                state.start_failed(&refused.to_string());
+                return self.pump(&mut state);
+            }
+        };
+        match &chosen.obstacle {
+            Some(obstacle) => tracing::info!(device = %chosen.device, %obstacle, "a worker starts; no GPU is used"),
+            None => tracing::info!(device = %chosen.device, "a worker starts"),
+        }
+        let started = Worker::start(&self.program, chosen.device);
         let mut state = self.lock();
         match started {
             Ok((worker, replies)) => {

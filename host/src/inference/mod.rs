@@ -8,6 +8,7 @@
 pub mod batcher;
 pub mod catalogue;
 mod device;
+pub mod devices;
 mod known;
 pub mod pull;
 mod staging;
@@ -15,6 +16,7 @@ pub mod tokenizer;
 pub mod wire;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,10 +25,12 @@ use tokio::sync::Semaphore;
 
 use crate::call::InferenceReceipt;
 use crate::codes::Code;
+use crate::devices::{DeviceChoice, DeviceRefused, Report, ReportSource};
 use crate::limits::BatchLimits;
 use catalogue::{Catalogue, CatalogueError};
 use device::{Device, ModelSource};
 pub use device::{DeviceStats, WorkerProgram};
+use devices::Devices;
 use tokenizer::Tokenizer;
 use wire::ModelId;
 
@@ -82,6 +86,7 @@ pub struct Embedded {
 pub struct InferenceConfig {
     pub models_dir: PathBuf,
     pub worker: WorkerProgram,
+    pub device: DeviceChoice,
     pub batch_limits: BatchLimits,
     /// Whether `NOOP_MODEL` can be called.
     pub noop_model: bool,
@@ -90,6 +95,7 @@ pub struct InferenceConfig {
 /// All models of one host.
 pub struct Inference {
     catalogue: Catalogue,
+    devices: Arc<Devices>,
     device: Device,
     models: DashMap<String, Arc<Model>>,
     /// One permit for each core: tokenising on blocking threads must not crowd out the guests.
@@ -114,9 +120,11 @@ enum Encoding {
 impl Inference {
     /// Sets up; starts no worker before the first request. Must be called within a tokio runtime.
     pub fn new(config: InferenceConfig) -> Self {
+        let devices = Arc::new(Devices::new(config.worker.clone(), config.device));
         Self {
             catalogue: Catalogue::new(&config.models_dir),
-            device: Device::new(config.worker, config.batch_limits.clone()),
+            device: Device::new(config.worker, devices.clone(), config.batch_limits.clone()),
+            devices,
             models: DashMap::new(),
             opening: tokio::sync::Mutex::new(()),
             tokenizing: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
@@ -152,6 +160,16 @@ impl Inference {
     /// Returns what the device has done so far.
     pub fn stats(&self) -> DeviceStats {
         self.device.stats()
+    }
+
+    /// Takes another device than the configuration says, for workers that start from now on.
+    pub fn choose(&self, device: DeviceChoice) {
+        self.devices.choose(device);
+    }
+
+    /// Refuses a GPU that was named and cannot be used. What `auto` comes to shows with the first request.
+    pub async fn check_device(&self) -> Result<(), DeviceRefused> {
+        if self.devices.choice() == DeviceChoice::Auto { Ok(()) } else { self.devices.chosen().await.map(drop) }
     }
 
     /// Ends the worker. Requests that wait fail.
@@ -207,6 +225,15 @@ impl Inference {
         };
         self.models.insert(name.to_owned(), model.clone());
         Ok(model)
+    }
+}
+
+impl ReportSource for Inference {
+    fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send + '_>> {
+        Box::pin(async {
+            let (asked, probe) = (self.devices.choice(), self.devices.probe().await.clone());
+            Report { asked, chosen: asked.resolve(&probe), probe, worker: self.device.live() }
+        })
     }
 }
 

@@ -13,6 +13,7 @@ pub mod encoder;
 mod head;
 mod ops;
 pub mod place;
+pub mod probe;
 pub mod weights;
 
 use std::collections::HashMap;

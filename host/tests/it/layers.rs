@@ -23,6 +23,7 @@ const ORDER: &[&str] = &[
     "app",
     "call",
     "config",
+    "devices",
     "provisions",
     "clock",
     "ids",

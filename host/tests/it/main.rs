@@ -10,6 +10,7 @@ mod client;
 mod cuda;
 mod deploy;
 mod dev;
+mod devices;
 mod encoder;
 mod examples;
 mod explain;

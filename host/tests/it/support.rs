@@ -317,19 +317,19 @@ impl Server {
 
     /// Serves these apps over `data` with more arguments; by itself it takes a free port. Or returns how it ended.
     pub fn try_start(data: &Path, apps: &[Guest], more: &[&str]) -> Result<Self, Output> {
-        let stderr = data.join("stderr.log");
         let mut command = command(data, &["--json", "serve"]);
         if !more.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let mut child = command
-            .args(more)
-            .args(apps.iter().map(|&app| guest(app)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&stderr).unwrap())
-            .spawn()
-            .unwrap();
+        command.args(more).args(apps.iter().map(|&app| guest(app)));
+        Self::spawn(command, data)
+    }
+
+    /// Starts what serves over `data` and says so as JSON. Or returns how it ended.
+    pub fn spawn(mut command: Command, data: &Path) -> Result<Self, Output> {
+        let stderr = data.join("stderr.log");
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&stderr).unwrap()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut process = Process(child);
         let mut line = String::new();

@@ -16,6 +16,7 @@ mod gemm;
 mod launch;
 mod module;
 mod pooling;
+pub mod probe;
 mod rows;
 mod values;
 

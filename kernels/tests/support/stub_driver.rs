@@ -38,6 +38,23 @@ impl StubDriver {
         Self::with(&WITHOUT_UUID, conf, true)
     }
 
+    /// A driver that lacks any one function of those that we call.
+    #[allow(dead_code, reason = "included by several tests, of which not each uses it")]
+    pub(crate) fn without_function(function: &str, conf: &str) -> Self {
+        // Renamed as it is compiled.
+        let built = build(&format!("-D{function}={function}_left_out"), &format!("without-{function}"));
+        Self::with(&built, conf, true)
+    }
+
+    /// A machine on which no driver can be loaded, whatever it has elsewhere.
+    #[allow(dead_code, reason = "included by several tests, of which not each uses it")]
+    pub(crate) fn none() -> Self {
+        let stub = Self::with(&BUILT, "", false);
+        // A loader that meets what is no library looks no further.
+        ["libcuda.so", "libcuda.so.1"].iter().for_each(|name| fs::write(stub.dir.join(name), "no library").unwrap());
+        stub
+    }
+
     fn with(built: &Path, conf: &str, has_cublaslt: bool) -> Self {
         use std::sync::atomic::{AtomicU32, Ordering};
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -21,6 +21,7 @@ use clap::Args;
 use self::docs::Docs;
 use self::report::Report;
 use self::site::Site;
+use super::device::OnDevice;
 use super::exit::Exit;
 use super::log::StderrLog;
 use super::serve::StopSignals;
@@ -70,6 +71,8 @@ pub struct Demo {
     /// Where to serve the search; 127.0.0.1:8080 or, if that is taken, a free port.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    #[command(flatten)]
+    on: OnDevice,
 }
 
 impl Demo {
@@ -93,6 +96,7 @@ impl Demo {
         let mut report = Report::default();
 
         let mut config = global.config(&[])?;
+        config.inference.device = self.on.device;
         // A database of its own: the demo neither sees nor disturbs what a host keeps.
         config.directories.data.push("demo");
         let source = self.source().await?;
@@ -100,6 +104,7 @@ impl Demo {
 
         let log = StderrLog::new(Level::Error);
         let host = Host::build(config, log.clone())?;
+        host.inference.check_device().await?;
         host.store.open_now()?;
 
         stage("building examples/docs-search");

@@ -18,6 +18,7 @@ use serde_json::json;
 use self::again::Again;
 use self::keys::{Key, Keys};
 use self::watch::Watch;
+use super::device::OnDevice;
 use super::exit::Exit;
 use super::given::Given;
 use super::log::StderrLog;
@@ -48,6 +49,8 @@ pub struct Dev {
     listen: SocketAddr,
     #[command(flatten)]
     given: Given,
+    #[command(flatten)]
+    on: OnDevice,
 }
 
 /// What wakes the loop.
@@ -72,11 +75,13 @@ impl Dev {
             return Err(BuildError::NoCrate { dir: self.app }.into());
         }
         let mut config = self.given.config(global)?;
+        config.inference.device = self.on.device;
         // Each save makes other code: what is compiled here is not worth keeping.
         let artifacts = tempfile::tempdir()?;
         config.directories.artifacts = artifacts.path().to_owned();
         config.engine.is_incremental = true;
         let host = Host::build(config, StderrLog::of_server(Level::Info))?;
+        host.inference.check_device().await?;
         host.store.open_now()?;
         let mut inputs =
             Inputs { watch: Watch::start(&self.app)?, keys: keys::read(), signals: StopSignals::listen()? };

@@ -1,8 +1,9 @@
 //! `bireme doctor`: what this machine lacks, and the command that mends it. It changes nothing.
 //!
-//! Each area is one file: `toolchain` (building apps), `models`, `machine` (running them).
+//! Each area is one file: `toolchain` (building apps), `models`, `devices`, `machine` (running them).
 
 mod check;
+mod devices;
 mod machine;
 mod models;
 mod toolchain;
@@ -13,23 +14,30 @@ use clap::Args;
 use serde_json::json;
 
 use self::check::{Check, Status};
+use super::device::OnDevice;
 use super::exit::Exit;
 use super::{Global, output, table};
+use crate::devices::Report;
 
-/// Check this machine: toolchain, models, kernel limits; says what is missing and the command that mends it.
+/// Check this machine: toolchain, models, devices, kernel limits; says what is missing and the command that mends it.
 #[derive(Args)]
 #[command(
     after_help = "Exits with 0 unless something is missing that functions need to be built or run, then with 1.\n\nExample:\n  bireme doctor --json"
 )]
-pub struct Doctor {}
+pub struct Doctor {
+    #[command(flatten)]
+    on: OnDevice,
+}
 
 impl Doctor {
     pub fn run(self, global: &Global) -> Result<ExitCode, Exit> {
         let directories = global.directories()?;
         let mut checks = toolchain::checks();
         checks.extend(models::checks(&directories.models));
+        let report = devices::report(self.on.device)?;
+        checks.extend(devices::checks(&report));
         checks.extend(machine::checks(&directories));
-        output::line(&if global.json { to_json(&checks) } else { to_text(&checks) });
+        output::line(&if global.json { to_json(&checks, &report) } else { to_text(&checks) });
         Ok(ExitCode::from(u8::from(is_unfit(&checks))))
     }
 }
@@ -38,8 +46,9 @@ fn is_unfit(checks: &[Check]) -> bool {
     checks.iter().any(|check| check.status == Status::Missing)
 }
 
-fn to_json(checks: &[Check]) -> String {
-    json!({ "ok": !is_unfit(checks), "version": env!("CARGO_PKG_VERSION"), "checks": checks }).to_string()
+fn to_json(checks: &[Check], report: &Report) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    json!({ "ok": !is_unfit(checks), "version": version, "checks": checks, "devices": report.to_json() }).to_string()
 }
 
 fn to_text(checks: &[Check]) -> String {
@@ -58,6 +67,12 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::devices::{DeviceChoice, Obstacle, Probe};
+
+    fn report() -> Report {
+        let (asked, probe) = (DeviceChoice::Auto, Probe::failed(Obstacle::NoDriver));
+        Report { asked, chosen: asked.resolve(&probe), probe, worker: None }
+    }
 
     fn some() -> Vec<Check> {
         vec![
@@ -83,9 +98,11 @@ mod tests {
         assert!(!is_unfit(&checks));
         checks.push(Check::missing("rust target", "wasm32-wasip2 is not installed", "rustup target add wasm32-wasip2"));
         assert!(is_unfit(&checks));
-        let said: serde_json::Value = serde_json::from_str(&to_json(&checks)).unwrap();
+        let said: serde_json::Value = serde_json::from_str(&to_json(&checks, &report())).unwrap();
         assert_eq!(said["ok"], false);
         assert_eq!(said["checks"][2]["status"], "missing");
+        assert_eq!(said["devices"]["used"], "cpu");
+        assert_eq!(said["devices"]["obstacle"]["reason"], "no-driver");
         assert!(said["checks"][0].get("fix").is_none());
     }
 }

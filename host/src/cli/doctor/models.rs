@@ -9,7 +9,7 @@ use crate::inference::catalogue::{Catalogue, Listing};
 use crate::inference::pull::Installer;
 
 pub fn checks(models_dir: &Path) -> Vec<Check> {
-    let mut checks = vec![package_tool(&Installer::usual()), gpu()];
+    let mut checks = vec![package_tool(&Installer::usual())];
     match Catalogue::new(models_dir).list() {
         Ok(listing) => checks.extend(models(&listing)),
         Err(error) => checks.push(Check::warning("models", error.to_string(), "bireme models")),
@@ -36,11 +36,6 @@ fn package_tool(installers: &[Installer]) -> Check {
             Check::warning(NAME, detail, "apt-get install python3-pip (Debian, Ubuntu)")
         }
     }
-}
-
-/// Said outright, so that nobody looks for a driver.
-fn gpu() -> Check {
-    Check::ok("GPU", "none is used: this version runs models on the CPU")
 }
 
 fn models(listing: &Listing) -> Vec<Check> {

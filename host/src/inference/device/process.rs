@@ -11,12 +11,30 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::WorkerProgram;
+use crate::devices::DeviceName;
 use crate::inference::wire::{Frame, HEADER_BYTES, Header};
 
 /// How long a worker that was hung up on may take to end.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an answer that is due is looked for.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What a worker gets of the host's environment. Nothing else: that holds the secrets of the apps, and a driver is a large
+/// program of somebody else's.
+const ENVIRONMENT: [&str; 9] = [
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "BIREME_WORKER_THREADS",
+    "BIREME_CUDA_MEMORY",
+    // Where the loader finds `libcuda.so.1` and cuBLASLt.
+    "LD_LIBRARY_PATH",
+    // Which devices there are, and in which order.
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    // Where the driver keeps what it compiled, by default below the home directory: without it each start compiles anew.
+    "CUDA_CACHE_PATH",
+    "HOME",
+];
 
 /// The sending side of a running worker.
 pub(super) struct Worker {
@@ -34,22 +52,14 @@ pub(super) struct Replies {
 
 impl Worker {
     /// Starts the process. Must run within a tokio runtime.
-    pub fn start(program: &WorkerProgram) -> io::Result<(Worker, Replies)> {
+    pub fn start(program: &WorkerProgram, device: DeviceName) -> io::Result<(Worker, Replies)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let mut command = Command::new(&program.program);
-        command
-            .args(&program.args)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            // Its own group: Ctrl-C in a terminal reaches the host, which then hangs up in its own time.
-            .process_group(0)
-            .env_clear()
-            .kill_on_drop(true);
-        for key in ["RUST_LOG", "RUST_BACKTRACE", "BIREME_WORKER_THREADS"] {
-            if let Some(value) = std::env::var_os(key) {
-                command.env(key, value);
-            }
+        let mut command = command(program);
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+        // The CPU is what a worker takes by itself.
+        if device != DeviceName::Cpu {
+            command.arg("--device").arg(device.to_string());
         }
         let child = command.spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the worker ended at once"))?;
@@ -89,6 +99,23 @@ impl Worker {
     pub async fn closed(&self) {
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
+}
+
+/// What a process that may load a driver is started by, in an environment of its own.
+pub(in crate::inference) fn command(program: &WorkerProgram) -> Command {
+    let mut command = Command::new(&program.program);
+    command
+        .args(&program.args)
+        // Its own group: Ctrl-C in a terminal reaches the host, which then hangs up in its own time.
+        .process_group(0)
+        .env_clear()
+        .kill_on_drop(true);
+    for key in ENVIRONMENT {
+        if let Some(value) = std::env::var_os(key) {
+            command.env(key, value);
+        }
+    }
+    command
 }
 
 async fn write_all(stream: &UnixStream, mut rest: &[u8]) {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{LOSSES_MAX, ModelSource, RESTART_DELAY, STARTS_MAX};
 use crate::call::{InferenceReceipt, micros};
+use crate::devices::LiveWorker;
 use crate::inference::batcher::{Batch, Batcher, Cut, QueueFull, RequestId};
 use crate::inference::wire::{FailureKind, Frame, Header, ModelId, NOOP_PATH, Output};
 use crate::inference::{Embedded, InferenceError};
@@ -144,6 +145,17 @@ impl<W> State<W> {
 
     pub fn stats(&self) -> DeviceStats {
         self.stats.clone()
+    }
+
+    /// Returns the worker that runs now, if one does.
+    pub fn live(&self) -> Option<LiveWorker> {
+        let loaded = || self.models.iter().filter(|model| model.loaded);
+        Some(LiveWorker {
+            pid: self.stats.worker_pid?,
+            // The count's device is that of the last load, which may have been an earlier worker's.
+            device: loaded().next().and(self.stats.device.clone()),
+            models: loaded().map(|model| model.name.clone()).collect(),
+        })
     }
 
     /// Returns the bytes that `Step::Send` sends.

@@ -1,0 +1,74 @@
+//! `bireme worker`: what a host starts for itself. It is no command of anybody's: neither help nor completions know it.
+
+use std::process::ExitCode;
+
+use super::exit::Exit;
+use super::output;
+use crate::devices::DeviceName;
+use crate::worker;
+
+/// What a worker is started for.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    /// Answer inference on standard input, until that ends.
+    Infer(DeviceName),
+    /// Look at the devices and print one line.
+    Probe,
+}
+
+/// Does what the words behind `worker` say.
+pub fn run(words: impl Iterator<Item = String>) -> ExitCode {
+    crate::telemetry::init(false);
+    let done = parse(words).and_then(|task| match task {
+        Task::Infer(DeviceName::Cpu) => Ok(worker::run(None)?),
+        Task::Infer(DeviceName::Cuda(ordinal)) => Ok(worker::run(Some(ordinal))?),
+        Task::Probe => {
+            output::line(&serde_json::to_string(&worker::probe::run()).expect("string keys only"));
+            Ok(())
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(false),
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Task, Exit> {
+    let task = match words.next().as_deref() {
+        None => Task::Infer(DeviceName::Cpu),
+        Some("--probe") => Task::Probe,
+        Some("--device") => {
+            let name = words.next().ok_or_else(|| Exit::usage("`--device` needs a value"))?;
+            Task::Infer(name.parse().map_err(|error| Exit::usage(format!("{error}")))?)
+        }
+        Some(word) => return Err(Exit::usage(format!("a worker knows no `{word}`"))),
+    };
+    match words.next() {
+        None => Ok(task),
+        Some(word) => Err(Exit::usage(format!("a worker takes no `{word}` there"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(words: &[&str]) -> Result<Task, String> {
+        parse(words.iter().map(ToString::to_string)).map_err(|exit| exit.message)
+    }
+
+    #[test]
+    fn a_worker_is_told_its_device_or_to_look() {
+        assert_eq!(check(&[]), Ok(Task::Infer(DeviceName::Cpu)));
+        assert_eq!(check(&["--device", "cpu"]), Ok(Task::Infer(DeviceName::Cpu)));
+        assert_eq!(check(&["--device", "cuda:3"]), Ok(Task::Infer(DeviceName::Cuda(3))));
+        assert_eq!(check(&["--probe"]), Ok(Task::Probe));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for words in [&["--device"][..], &["--device", "auto"], &["--probe", "x"], &["--device", "cpu", "x"], &["x"]] {
+            assert!(check(words).is_err(), "{words:?}");
+        }
+    }
+}
