@@ -54,8 +54,8 @@ fn help_of_bireme() {
                            HTTP: the main job on real input
               explain      Explain an error code: what it means, what causes it, what to do. Without a code,
                            list them all
-              doctor       Check this machine: toolchain, models, kernel limits; says what is missing and the
-                           command that mends it
+              doctor       Check this machine: toolchain, models, devices, kernel limits; says what is missing
+                           and the command that mends it
               completions  Print a shell's completions, for the place where it looks for them
               man          Write the manual pages: one for each command into DIR, or the page of `bireme` itself
                            to stdout
@@ -151,6 +151,10 @@ fn help_of_run() {
               -v, --verbose              Say more about what the host does
                   --config <VALUE>       Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to
                                          one
+                  --device <DEVICE>      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that
+                                         can be used and else the CPU. A device that is named is used or
+                                         refused, never replaced. `bireme doctor` lists them [env:
+                                         BIREME_DEVICE=] [default: auto]
                   --receipt              Print what the call cost, to stderr (with --json, in the result)
                   --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
                                          as they are if the function takes bytes
@@ -228,6 +232,14 @@ fn help_of_map() {
                   --config <VALUE>
                       Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
 
+                  --device <DEVICE>
+                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can be used and
+                      else the CPU. A device that is named is used or refused, never replaced. `bireme doctor`
+                      lists them
+
+                      [env: BIREME_DEVICE=]
+                      [default: auto]
+
               -q, --quiet
                       Show neither progress nor the functions' logs
 
@@ -291,6 +303,14 @@ fn help_of_serve() {
 
                   --config <VALUE>
                       Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
+
+                  --device <DEVICE>
+                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can be used and
+                      else the CPU. A device that is named is used or refused, never replaced. `bireme doctor`
+                      lists them
+
+                      [env: BIREME_DEVICE=]
+                      [default: auto]
 
               -h, --help
                       Print help (see a summary with '-h')
@@ -435,11 +455,14 @@ fn help_of_embed() {
               <TEXTS>...
 
             Options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
-                  --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
-              -h, --help        Print help
+                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                     the home directory [env: BIREME_DATA=]
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
+                                     be used and else the CPU. A device that is named is used or refused, never
+                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+                  --json             Print JSON for programs instead of text for people
+              -v, --verbose          Say more about what the host does
+              -h, --help             Print help
 
             Example:
               bireme embed all-minilm-l6-v2 --json -- "a text" "another"
@@ -452,31 +475,34 @@ fn help_of_demo() {
     check_help(
         &["demo"],
         expect![[r#"
-        Scrape the Rust documentation in sandboxes, embed it on a worker, search it over HTTP: the main job
-        on real input
+            Scrape the Rust documentation in sandboxes, embed it on a worker, search it over HTTP: the main job
+            on real input
 
-        Usage: bireme demo [OPTIONS]
+            Usage: bireme demo [OPTIONS]
 
-        Options:
-              --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                 the home directory [env: BIREME_DATA=]
-              --once             End after the questions rather than stay up
-              --all              Take every page of the installed documentation, not only The Book, the
-                                 Reference and the Cargo book. Takes hours
-              --json             Print JSON for programs instead of text for people
-              --docs <DIR>       Index the HTML files under DIR
-          -v, --verbose          Say more about what the host does
-              --site <URL>       Index the site at URL, following its links
-              --max-pages <N>    Follow links to at most N pages of a site [default: 5000]
-              --question <TEXT>  Ask this rather than the usual three questions. Can be given several times
-              --model-dir <DIR>  Take the model's files from DIR rather than from the network
-              --listen <ADDR>    Where to serve the search; 127.0.0.1:8080 or, if that is taken, a free port
-          -h, --help             Print help
+            Options:
+                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                     the home directory [env: BIREME_DATA=]
+                  --once             End after the questions rather than stay up
+                  --all              Take every page of the installed documentation, not only The Book, the
+                                     Reference and the Cargo book. Takes hours
+                  --json             Print JSON for programs instead of text for people
+                  --docs <DIR>       Index the HTML files under DIR
+              -v, --verbose          Say more about what the host does
+                  --site <URL>       Index the site at URL, following its links
+                  --max-pages <N>    Follow links to at most N pages of a site [default: 5000]
+                  --question <TEXT>  Ask this rather than the usual three questions. Can be given several times
+                  --model-dir <DIR>  Take the model's files from DIR rather than from the network
+                  --listen <ADDR>    Where to serve the search; 127.0.0.1:8080 or, if that is taken, a free port
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
+                                     be used and else the CPU. A device that is named is used or refused, never
+                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+              -h, --help             Print help
 
-        Examples:
-          bireme demo --once
-          bireme demo --docs ./my-site --question 'how do I install it?'
-    "#]],
+            Examples:
+              bireme demo --once
+              bireme demo --docs ./my-site --question 'how do I install it?'
+        "#]],
     );
 }
 
@@ -581,6 +607,14 @@ fn help_of_dev() {
                   --config <VALUE>
                       Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
 
+                  --device <DEVICE>
+                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can be used and
+                      else the CPU. A device that is named is used or refused, never replaced. `bireme doctor`
+                      lists them
+
+                      [env: BIREME_DEVICE=]
+                      [default: auto]
+
               -h, --help
                       Print help (see a summary with '-h')
 
@@ -596,23 +630,26 @@ fn help_of_doctor() {
     check_help(
         &["doctor"],
         expect![[r#"
-        Check this machine: toolchain, models, kernel limits; says what is missing and the command that
-        mends it
+            Check this machine: toolchain, models, devices, kernel limits; says what is missing and the command
+            that mends it
 
-        Usage: bireme doctor [OPTIONS]
+            Usage: bireme doctor [OPTIONS]
 
-        Options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
-          -h, --help        Print help
+            Options:
+                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                     the home directory [env: BIREME_DATA=]
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
+                                     be used and else the CPU. A device that is named is used or refused, never
+                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+                  --json             Print JSON for programs instead of text for people
+              -v, --verbose          Say more about what the host does
+              -h, --help             Print help
 
-        Exits with 0 unless something is missing that functions need to be built or run, then with 1.
+            Exits with 0 unless something is missing that functions need to be built or run, then with 1.
 
-        Example:
-          bireme doctor --json
-    "#]],
+            Example:
+              bireme doctor --json
+        "#]],
     );
 }
 
@@ -709,7 +746,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, models, embed, demo, explain, doctor, completions, man, worker, help]
+              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, models, embed, demo, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

@@ -22,7 +22,8 @@ pub const DRIVER_VERSION_MIN: u32 = 12_000;
 const DEVICES_MAX: c_int = 64;
 
 /// Every function of the driver that `device` calls: a worker that met a missing one in the middle of its work would end.
-const REQUIRED: [&CStr; 37] = [
+/// Not here: `cuEventElapsedTime`, for which `device` knows both names.
+const REQUIRED: [&CStr; 36] = [
     c"cuInit",
     c"cuDriverGetVersion",
     c"cuGetErrorName",
@@ -49,7 +50,6 @@ const REQUIRED: [&CStr; 37] = [
     c"cuEventCreate",
     c"cuEventRecord",
     c"cuEventSynchronize",
-    c"cuEventElapsedTime_v2",
     c"cuEventDestroy_v2",
     c"cuModuleLoadData",
     c"cuModuleUnload",
