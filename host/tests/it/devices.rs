@@ -264,3 +264,27 @@ fn a_worker_sees_the_devices_that_the_operator_left_visible_and_none_of_the_host
     assert!(names.contains(&"CUDA_VISIBLE_DEVICES") && names.contains(&"LD_LIBRARY_PATH"), "{names:?}");
     assert!(!names.contains(&"SOME_SECRET") && !names.contains(&"PATH"), "{names:?}");
 }
+
+#[test]
+fn a_gpu_that_loses_its_context_costs_a_worker_and_no_call() {
+    // Each worker's second batch dies at its third launch.
+    let (data, driver) = (data_with_tiny(), StubDriver::new("fail = cuLaunchKernel 719 12"));
+    let mut command = command(data.path(), &["--json", "serve", "--device", "cuda:0", "--listen", "127.0.0.1:0"]);
+    command.arg(support::guest(Guest::DocsSearch)).env("LD_LIBRARY_PATH", driver.library_path());
+    let server = Server::spawn(command, data.path()).unwrap();
+    let mut workers = Vec::new();
+    let mut first = None;
+    for _ in 0..6 {
+        let reply = server.post("/docs-search/embed", r#"{"texts":["oar deck oar"]}"#);
+        assert_eq!(reply.status, 200, "{reply:#?}");
+        assert_eq!(first.get_or_insert(reply.body.clone()), &reply.body);
+        let receipt: Value = serde_json::from_str(reply.header("bireme-receipt").unwrap()).unwrap();
+        // The batch ran again, the function did not, and never elsewhere.
+        assert_eq!((&receipt["attempts"], &receipt["inference"]["device"]), (&json!(1), &json!("cuda:0")));
+        workers.push(server.get("/api/v1/devices").json()["worker"]["pid"].as_u64().unwrap());
+    }
+    workers.dedup();
+    assert!(workers.len() >= 3, "{workers:?}");
+    let said = fs::read_to_string(data.path().join("stderr.log")).unwrap();
+    assert!(said.contains("CUDA_ERROR_LAUNCH_FAILED (719)"), "{said}");
+}
