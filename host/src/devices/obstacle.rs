@@ -62,6 +62,11 @@ impl Obstacle {
         }
     }
 
+    /// Whether there is no GPU at all, as on most machines, rather than one that fails.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NoDriver | Self::NoDevice)
+    }
+
     /// Returns what to do.
     pub fn next_step(&self) -> String {
         const UPDATE: &str =

@@ -177,7 +177,13 @@ impl Inner {
             }
         };
         match &chosen.obstacle {
-            Some(obstacle) => tracing::info!(device = %chosen.device, %obstacle, "a worker starts; no GPU is used"),
+            Some(obstacle) if obstacle.is_absence() => {
+                tracing::info!(device = %chosen.device, %obstacle, "a worker starts")
+            }
+            // Slower than its owner expects: not only for those who ask.
+            Some(obstacle) => {
+                tracing::warn!(device = %chosen.device, %obstacle, "a GPU is not used; see `bireme doctor`")
+            }
             None => tracing::info!(device = %chosen.device, "a worker starts"),
         }
         let started = Worker::start(&self.program, chosen.device);

@@ -250,6 +250,20 @@ fn the_same_text_on_the_cpu_and_on_a_gpu_has_the_same_vector() {
 }
 
 #[test]
+fn a_gpu_that_fails_is_warned_of_where_the_cpu_takes_its_work_and_a_missing_one_is_not() {
+    let data = data_with_tiny();
+    let embed = |driver: &StubDriver| {
+        let output = on(driver, command(data.path(), &["embed", MODEL, "oar"]));
+        assert_eq!(output.status, 0, "{output:#?}");
+        output.stderr
+    };
+    let said = embed(&StubDriver::new("version = 11080"));
+    assert!(said.contains("WARN") && said.contains("the driver is for CUDA 11.8"), "{said}");
+    assert_eq!(embed(&StubDriver::none()), "");
+    assert_eq!(embed(&StubDriver::new("devices = 0")), "");
+}
+
+#[test]
 fn a_worker_sees_the_devices_that_the_operator_left_visible_and_none_of_the_hosts_secrets() {
     let (data, driver) = (data_with_tiny(), StubDriver::new(""));
     let mut command = command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0"]);
