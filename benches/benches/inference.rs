@@ -28,7 +28,7 @@ const REQUESTS_AT_ONCE: u64 = 20_000;
 
 fn main() -> ExitCode {
     if std::env::args().skip(1).eq(["worker"]) {
-        return match bireme::worker::run() {
+        return match bireme::worker::run(None) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };
