@@ -3,7 +3,7 @@
 # ids, one thread and all, pinned, in turns. Prints tables, then a line `RATIO name value` for each comparison: their time
 # over ours, and `_vs_best` for the fastest of them. Vectors are compared before anything is timed.
 #
-#   benches/compare/embed.sh                       all of it: 5 minutes on two cores, once everything is installed
+#   benches/compare/embed.sh                       all of it: 6 to 7 minutes on two cores, once it is set up
 #   ROUNDS=2 benches/compare/embed.sh              fewer rounds; 8 take all of the 1,000 passages once
 #   RIVALS="onnxruntime" benches/compare/embed.sh  only these of: onnxruntime sentence-transformers tract
 #   MODEL=dir benches/compare/embed.sh             another model directory of the BERT family
