@@ -20,6 +20,9 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| build("", "plain"));
 /// The same without `cuDeviceGetUuid_v2`, which older drivers lack.
 static WITHOUT_UUID: LazyLock<PathBuf> = LazyLock::new(|| build("-DWITHOUT_UUID", "without-uuid"));
 
+/// A loader that meets what is no library looks no further.
+const NO_LIBRARY: &str = "no library";
+
 impl StubDriver {
     /// A driver with these lines in `stub.conf`.
     pub(crate) fn new(conf: &str) -> Self {
@@ -50,8 +53,7 @@ impl StubDriver {
     #[allow(dead_code, reason = "included by several tests, of which not each uses it")]
     pub(crate) fn none() -> Self {
         let stub = Self::with(&BUILT, "", false);
-        // A loader that meets what is no library looks no further.
-        ["libcuda.so", "libcuda.so.1"].iter().for_each(|name| fs::write(stub.dir.join(name), "no library").unwrap());
+        ["libcuda.so", "libcuda.so.1"].iter().for_each(|name| fs::write(stub.dir.join(name), NO_LIBRARY).unwrap());
         stub
     }
 
@@ -63,8 +65,14 @@ impl StubDriver {
         fs::create_dir_all(&dir).unwrap();
         // Copies: the libraries look for their settings beside themselves, wherever a link leads.
         fs::copy(built.join("libcuda.so.1"), dir.join("libcuda.so.1")).unwrap();
-        if has_cublaslt {
-            fs::copy(built.join("libcublasLt.so.12"), dir.join("libcublasLt.so.12")).unwrap();
+        // By every name that is looked for before, so that a machine with a driver of its own tests this one.
+        fs::hard_link(dir.join("libcuda.so.1"), dir.join("libcuda.so")).unwrap();
+        for name in ["libcublasLt.so", "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"] {
+            if has_cublaslt {
+                fs::copy(built.join("libcublasLt.so.12"), dir.join(name)).unwrap();
+            } else {
+                fs::write(dir.join(name), NO_LIBRARY).unwrap();
+            }
         }
         fs::write(dir.join("stub.conf"), conf).unwrap();
         Self { dir }
