@@ -17,9 +17,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
 
 pack() {
-    cd "$here/.."
     local out
-    mkdir -p "$1" && out=$(realpath "$1")
+    mkdir -p "$1"
+    out=$(realpath "$1")
+    cd "$here/.."
     step 'build'
     cargo build --release --locked -p bireme -p bireme-benches --bins
     cp target/release/bireme target/release/bireme-gpu "$out"
@@ -64,7 +65,7 @@ run() {
 
     step 'sentence-transformers, half precision, on the same card'
     if "$python" -c 'import torch, sentence_transformers; assert torch.cuda.is_available()' 2>/dev/null; then
-        CUDA_VISIBLE_DEVICES=$device HF_HUB_OFFLINE=1 "$python" rival.py "$model" texts.txt | tee rival.txt
+        HF_HUB_OFFLINE=1 "$python" rival.py "$model" texts.txt "cuda:$device" | tee rival.txt
         awk '$1 == "FIGURE" && FNR == NR { ours[$2] = $3 }
              $1 == "FIGURE" && FNR != NR && ours[$2] { printf "RATIO gpu_%s_vs_sentence_transformers %.2f\n", $2, ours[$2] / $3 }' \
             figures.txt rival.txt
@@ -94,6 +95,9 @@ if [[ -e $here/kernel-tests ]]; then packed=$here; fi
 case ${1:-all} in
 pack) pack "${2:-$packed}" ;;
 run) run "${2:-$packed}" ;;
-all) pack "$packed" && run "$packed" ;;
+all)
+    pack "$packed"
+    run "$packed"
+    ;;
 *) sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" && exit 2 ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times sentence-transformers in half precision on CUDA device 0, over the same texts and batches as `bireme-gpu`.
+"""Times sentence-transformers in half precision on a CUDA device, over the same texts and batches as `bireme-gpu`.
 
-    rival.py MODEL TEXTS
+    rival.py MODEL TEXTS [DEVICE]
 
 Each batch is what its users write: `encode` with a batch size, on tokens that were made before where lengths are equal, and
 on texts, tokenising included, where they are mixed (the line says so). Prints `FIGURE name value` under the names that
@@ -32,19 +32,21 @@ def median_rate(work, count, seconds=1.0):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
+    device = sys.argv[3] if len(sys.argv) == 4 else "cuda:0"
+    torch.cuda.set_device(device)
     name = pathlib.Path(sys.argv[1]).name
     texts = [line for line in open(sys.argv[2], encoding="utf-8").read().splitlines() if line.strip()]
-    model = sentence_transformers.SentenceTransformer(sys.argv[1], device="cuda").half().eval()
+    model = sentence_transformers.SentenceTransformer(sys.argv[1], device=device).half().eval()
     print(f"torch {torch.__version__}, sentence-transformers {sentence_transformers.__version__}, "
-          f"{torch.cuda.get_device_name()}")
+          f"{torch.cuda.get_device_name(device)}")
     with torch.inference_mode():
         for length in (16, 128, 512):
             if length > model.get_max_seq_length():
                 model.max_seq_length = length
             for count in (1, 8, 32, 128, 512):
-                ids = torch.randint(1000, 29000, (count, length), device="cuda")
+                ids = torch.randint(1000, 29000, (count, length), device=device)
                 ids[:, 0], ids[:, -1] = 101, 102
                 features = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
                 rate = median_rate(lambda: model.forward(dict(features))["sentence_embedding"].cpu(), count)
@@ -53,7 +55,7 @@ def main():
         model.max_seq_length = 256
         ordered = sorted(texts, key=len, reverse=True)
         batches = [
-            {key: value.cuda() for key, value in model.tokenize(ordered[first : first + 128]).items()
+            {key: value.to(device) for key, value in model.tokenize(ordered[first : first + 128]).items()
              if torch.is_tensor(value)}
             for first in range(0, len(ordered), 128)
         ]

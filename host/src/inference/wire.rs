@@ -61,6 +61,8 @@ pub enum FailureKind {
     BadBatch = 2,
     /// The device has no room for a batch of one text.
     OutOfMemory = 3,
+    /// The device failed, for a reason that is no lost context and no fault of the batch.
+    Device = 4,
 }
 
 /// What a model makes of a text.
@@ -255,6 +257,7 @@ impl Frame {
                     1 => FailureKind::Load,
                     2 => FailureKind::BadBatch,
                     3 => FailureKind::OutOfMemory,
+                    4 => FailureKind::Device,
                     _ => {
                         return Err(WireError::Body { what: "an unknown kind of failure" });
                     }

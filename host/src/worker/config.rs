@@ -90,7 +90,8 @@ impl ModelConfig {
             ("num_attention_heads", self.heads, 256),
             ("intermediate_size", self.intermediate, 1 << 16),
             ("max_position_embeddings", self.positions, 1 << 16),
-            ("type_vocab_size", self.token_types, 1 << 10),
+            // The table of places is as large as both together.
+            ("type_vocab_size", self.token_types, 4),
         ];
         for (key, value, max) in sizes {
             if value == 0 || value > max {

@@ -3,8 +3,9 @@
 //! Not here: text (`inference::tokenizer`), which requests share a batch (`inference::batcher`), the process around it,
 //! and what a device does (`cpu`, `cuda`).
 //!
-//! Invariants: a text's result does not depend on the texts beside it, their order, or the number of threads; a batch that
-//! is refused leaves the encoder as it was; a result is finite, and a vector has length 1.
+//! Invariants: on the CPU a text's result does not depend on the texts beside it, their order, or the number of threads, and
+//! on a GPU not beyond the rounding of half precision; a batch that is refused leaves the encoder as it was; a result is
+//! finite, and a vector has length 1.
 
 use std::fmt;
 use std::path::Path;
@@ -57,7 +58,7 @@ pub enum RunError {
     /// The batch is wrong; another one may be right.
     #[error("the batch does not fit the model")]
     Batch(#[from] ShapeError),
-    /// The model is wrong: no text makes sound weights overflow.
+    /// The model is wrong, or beyond half precision where that is used: no text makes sound weights overflow f32.
     #[error("the result of sequence {sequence} is not finite")]
     NotFinite { sequence: usize },
     #[error("the device failed")]

@@ -26,7 +26,7 @@ use std::time::Instant;
 use bireme_kernels::cuda::device::DeviceError;
 
 use self::encoder::{Encoder, LoadError, RunError};
-use self::place::Place;
+use self::place::{Place, PlaceError};
 use crate::inference::wire::{FailureKind, Frame, HEADER_BYTES, Header, ModelId, NOOP_PATH, Output};
 
 /// Dimension of the no-op model's vectors.
@@ -41,15 +41,7 @@ pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
     // Fires when the thread that started us ends, too, so the end of input stays the rule.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let place = match device {
-        None => {
-            let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
-            Ok(Place::Cpu { threads: threads.unwrap_or_else(cores) })
-        }
-        // What cannot be opened is told with the first load: until then there is nobody to tell.
-        Some(ordinal) => Place::cuda(ordinal).map_err(|error| format!("cuda:{ordinal} cannot be used: {error}")),
-    };
-    let mut worker = Worker { place, models: HashMap::new() };
+    let mut worker = Worker { device, place: None, models: HashMap::new(), device_errors: 0 };
 
     let (mut body, mut reply) = (Vec::new(), Vec::new());
     loop {
@@ -81,14 +73,18 @@ pub enum WorkerError {
     DeviceLost(#[source] DeviceError),
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+struct Worker {
+    /// The CUDA device that is wanted, else the CPU.
+    device: Option<u32>,
+    /// Opened with the first load: until then there is nobody to tell what goes wrong.
+    place: Option<Place>,
+    models: HashMap<ModelId, Model>,
+    /// Batches in a row that the device failed, for a reason that is no lost context.
+    device_errors: u32,
 }
 
-struct Worker {
-    place: Result<Place, String>,
-    models: HashMap<ModelId, Model>,
-}
+/// Batches that a device may fail in a row before it is taken for lost, whatever it says.
+const DEVICE_ERRORS_MAX: u32 = 3;
 
 enum Model {
     Encoder(Box<Encoder>),
@@ -108,9 +104,18 @@ impl Worker {
     }
 
     fn load(&mut self, id: ModelId, path: &str) -> Result<Frame, WorkerError> {
-        let place = match &self.place {
-            Ok(place) => place,
-            Err(reason) => return Ok(failed(FailureKind::Load, reason)),
+        // One that could not be opened may be free by now.
+        let place = match (&mut self.place, self.device) {
+            (Some(place), _) => &*place,
+            (none, None) => none.insert(Place::cpu()),
+            (none, Some(ordinal)) => match Place::cuda(ordinal) {
+                Ok(place) => none.insert(place),
+                Err(PlaceError::Device(error)) if error.is_sticky() => return Err(WorkerError::DeviceLost(error)),
+                Err(error) => {
+                    let reason = format!("cuda:{ordinal} cannot be used: {:#}", anyhow::Error::from(error));
+                    return Ok(failed(FailureKind::Load, &reason));
+                }
+            },
         };
         let (model, dimension, output) = if path == NOOP_PATH {
             (Model::Noop, NOOP_DIMENSION, Output::Vector)
@@ -157,14 +162,21 @@ impl Worker {
                 let device_ns = match encoder.run_pairs(ids, cu_seqlens, first_segments, &mut values) {
                     Ok(device_ns) => device_ns,
                     Err(RunError::Device(error)) if error.is_sticky() => return Err(WorkerError::DeviceLost(error)),
+                    Err(RunError::Device(error)) if error.is_out_of_memory() => {
+                        return Ok(failed(FailureKind::OutOfMemory, &error.to_string()));
+                    }
+                    Err(RunError::Device(error)) => {
+                        self.device_errors += 1;
+                        if self.device_errors == DEVICE_ERRORS_MAX {
+                            return Err(WorkerError::DeviceLost(error));
+                        }
+                        return Ok(failed(FailureKind::Device, &error.to_string()));
+                    }
                     Err(error) => {
-                        let kind = match &error {
-                            RunError::Device(error) if error.is_out_of_memory() => FailureKind::OutOfMemory,
-                            _ => FailureKind::BadBatch,
-                        };
-                        return Ok(failed(kind, &format!("{:#}", anyhow::Error::from(error))));
+                        return Ok(failed(FailureKind::BadBatch, &format!("{:#}", anyhow::Error::from(error))));
                     }
                 };
+                self.device_errors = 0;
                 (encoder.dimension() as u32, device_ns)
             }
         };

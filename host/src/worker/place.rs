@@ -15,19 +15,46 @@ pub enum Place {
     Cuda(Device),
 }
 
+/// A device cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceError {
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error("`BIREME_CUDA_MEMORY` is `{value}`, expected a number of bytes")]
+    Memory { value: String },
+}
+
 impl Place {
+    /// The CPU, with as many threads as `BIREME_WORKER_THREADS` says, else as it has cores.
+    pub fn cpu() -> Self {
+        let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
+        Self::Cpu { threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)) }
+    }
+
     /// Opens a CUDA device and runs a kernel on it: one that cannot compute is not ready, whatever it says of itself.
     ///
     /// `BIREME_CUDA_MEMORY` bounds its memory, in bytes; by default nine tenths of what is free are its own.
-    pub fn cuda(ordinal: u32) -> Result<Self, DeviceError> {
-        let budget = std::env::var("BIREME_CUDA_MEMORY").ok().and_then(|value| value.parse().ok());
+    pub fn cuda(ordinal: u32) -> Result<Self, PlaceError> {
+        let budget = match std::env::var("BIREME_CUDA_MEMORY") {
+            Err(_) => None,
+            Ok(value) => Some(value.parse().map_err(|_| PlaceError::Memory { value })?),
+        };
         let device = Device::open(DeviceOptions { ordinal, budget, use_cublaslt: true })?;
         device.self_check()?;
         let info = device.info();
         let (major, minor) = info.compute_capability;
-        match info.cublaslt {
-            Some(version) => tracing::info!(name = info.name, major, minor, version, "CUDA device with cuBLASLt"),
-            None => tracing::info!(name = info.name, major, minor, "CUDA device; no cuBLASLt, so products are our own"),
+        match (info.cublaslt, &info.cublaslt_error) {
+            (Some(version), _) => tracing::info!(name = info.name, major, minor, version, "CUDA device with cuBLASLt"),
+            (None, Some(error)) => {
+                tracing::warn!(
+                    name = info.name,
+                    major,
+                    minor,
+                    "cuBLASLt does not start, so products are our own: {error}"
+                );
+            }
+            (None, None) => tracing::info!(name = info.name, major, minor, "CUDA device; products are our own"),
         }
         Ok(Self::Cuda(device))
     }

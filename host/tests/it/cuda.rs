@@ -239,7 +239,10 @@ fn unloading_returns_the_memory() {
     for driver in [StubDriver::new(""), StubDriver::without_cublaslt("")] {
         let mut worker = Worker::start(&driver, "cuda:0");
         let unload = Frame::Unload { model: MODEL };
+        // What stays is the device's own: cuBLASLt's workspace.
+        worker.load(dir.path());
         let Frame::Unloaded { in_use: empty, .. } = worker.ask(&unload) else { panic!("an answer of its own") };
+        assert!(empty == 0 || empty == 32 << 20, "{empty}");
         worker.load(dir.path());
         BATCHES.iter().for_each(|lengths| drop(worker.embed(lengths)));
         assert_eq!(worker.ask(&unload), Frame::Unloaded { model: MODEL, in_use: empty });
@@ -276,4 +279,42 @@ fn a_device_that_computes_wrong_is_not_ready() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_device_that_could_not_be_opened_is_opened_with_the_next_load() {
+    let dir = model(&Tiny::new());
+    let driver = StubDriver::new("fail = cuDevicePrimaryCtxRetain 2 1");
+    let mut worker = Worker::start(&driver, "cuda:0");
+    assert!(matches!(worker.ask(&load(dir.path())), Frame::Failed { kind: FailureKind::Load, .. }));
+    worker.load(dir.path());
+    assert_close(&worker.embed(&[5]), &on_cpu(dir.path(), &[5]));
+}
+
+#[test]
+fn batches_that_cannot_be_captured_run_without_a_graph() {
+    let dir = model(&Tiny::new());
+    let driver = StubDriver::new("fail = cuStreamBeginCapture 801 1 on");
+    let mut worker = Worker::start(&driver, "cuda:0");
+    worker.load(dir.path());
+    for _ in 0..4 {
+        assert_close(&worker.embed(&[5, 3]), &on_cpu(dir.path(), &[5, 3]));
+    }
+}
+
+#[test]
+fn a_device_that_keeps_failing_is_no_fault_of_the_texts_and_ends_the_worker() {
+    let dir = model(&Tiny::new());
+    // Every launch after the self-check's is refused.
+    let driver = StubDriver::new("fail = cuLaunchKernel 1 2 on");
+    let mut worker = Worker::start(&driver, "cuda:0");
+    worker.load(dir.path());
+    let (ids, cu_seqlens) = batch(&[7]);
+    let frame = Frame::Batch { model: MODEL, cu_seqlens, first_segments: vec![], ids };
+    for _ in 0..2 {
+        let answer = worker.ask(&frame);
+        assert!(matches!(answer, Frame::Failed { kind: FailureKind::Device, .. }), "{answer:?}");
+    }
+    assert_eq!(worker.try_ask(&frame), None);
+    assert!(!worker.end().0.success());
 }

@@ -90,6 +90,10 @@ extern "C" {
 size_t cublasLtGetVersion() { return 120902; }
 
 int cublasLtCreate(void** handle) {
+    static const stub::Settings settings = stub::Settings::read();
+    for (const auto& fault : settings.faults) {
+        if (fault.call == "cublasLtCreate") return fault.code;
+    }
     static int one;
     *handle = &one;
     return 0;

@@ -50,7 +50,7 @@ fn run_on(device: &Device, launch: &Launch, memory: &mut Memory) -> Result<(), D
     for argument in &mut launch.arguments {
         if let Argument::Address(Some(address)) = argument {
             let (tensor, _) = &tensors[(*address / BUFFER_ADDRESSES) as usize - 1];
-            *address = tensor.all().address + *address % BUFFER_ADDRESSES;
+            *address = tensor.address() + *address % BUFFER_ADDRESSES;
         }
     }
     // SAFETY: every address is that of a tensor that lives until the queue is empty, as large as the case's own buffer.

@@ -1,8 +1,9 @@
 //! Each kernel's time, as a part of what memory or arithmetic allow.
 
 use bireme_kernels::cpu::{Activation, Pooling};
-use bireme_kernels::cuda::device::{Batch, Device, DeviceError, Embedding, LayerNorm, Linear, Pinned, Tensor};
+use bireme_kernels::cuda::device::{BatchShape, Device, DeviceError, Embedding, Inputs, LayerNorm, Linear, Tensor};
 use bireme_kernels::cuda::{AddRmsNorm, BiasGelu, Convert, DType, Launch, LaunchError, SiluGate, Softmax};
+use bireme_kernels::{Sequences, Vocabulary};
 
 use crate::peak::percent;
 use crate::weights::Random;
@@ -11,6 +12,7 @@ use crate::{Bench, Failure};
 /// Rows of what is bound by memory: more than any second-level cache holds.
 const ROWS: usize = 65_536;
 const WIDTH: usize = 768;
+const VOCABULARY: Vocabulary = Vocabulary { words: 30_522, positions: 512, types: 2 };
 
 pub fn run(bench: &Bench, device: &Device, own: &Device) -> Result<(), Failure> {
     println!(
@@ -46,12 +48,11 @@ fn memory_bound(bench: &Bench, device: &Device) -> Result<(), Failure> {
     let add_norm = norm()?;
     let (scale, shift) = (random(device, WIDTH)?, random(device, WIDTH)?);
 
-    let lengths = vec![128; ROWS / 128];
-    let inputs = inputs(device, &lengths, 30_522)?;
-    let batch = Batch::new(&inputs.tensor, ROWS, lengths.len(), 128)?;
+    let inputs = inputs(device, ROWS / 128, 128)?;
+    let batch = inputs.batch()?;
     let words: Vec<f32> = (0..30_522 * WIDTH).map(|index| (index % 17) as f32 * 0.01).collect();
     let embedding = Embedding::new(&words, &vec![0.1; 512 * WIDTH], &vec![0.2; 2 * WIDTH], norm()?)?;
-    let pooled = device.tensor(DType::F32, lengths.len() * WIDTH)?;
+    let pooled = device.tensor(DType::F32, ROWS / 128 * WIDTH)?;
 
     // Bytes that each must move: what it reads once and what it writes.
     let value = 2 * len;
@@ -59,15 +60,21 @@ fn memory_bound(bench: &Bench, device: &Device) -> Result<(), Failure> {
     report(bench, device, "add_layer_norm", 3 * value, || add_norm.add_residual(&x, &y, ROWS))?;
     report(bench, device, "pooling", value, || device.pool(Pooling::Mean, &x, &batch, WIDTH, true, &pooled))?;
     let queue = |launch: Result<Launch, LaunchError>| -> Result<(), DeviceError> { queue(device, &launch?) };
-    let rms = AddRmsNorm { x: Some(x.all()), residual: y.all(), weight: scale.all(), out: x.all(), epsilon: 1e-6 };
+    let rms = AddRmsNorm {
+        x: Some(device.all(&x)?),
+        residual: device.all(&y)?,
+        weight: device.all(&scale)?,
+        out: device.all(&x)?,
+        epsilon: 1e-6,
+    };
     report(bench, device, "add_rms_norm", 4 * value, || queue(rms.launch()))?;
-    let gelu = BiasGelu { x: x.all(), bias: shift.all() };
+    let gelu = BiasGelu { x: device.all(&x)?, bias: device.all(&shift)? };
     report(bench, device, "bias_gelu", 2 * value, || queue(gelu.launch()))?;
-    let silu = SiluGate { x: gates.all(), out: y.all(), width: WIDTH };
+    let silu = SiluGate { x: device.all(&gates)?, out: device.all(&y)?, width: WIDTH };
     report(bench, device, "silu_gate", 3 * value, || queue(silu.launch()))?;
-    let softmax = Softmax { x: x.all(), width: WIDTH, scale: 1.0 };
+    let softmax = Softmax { x: device.all(&x)?, width: WIDTH, scale: 1.0 };
     report(bench, device, "softmax", 2 * value, || queue(softmax.launch()))?;
-    let convert = Convert { from: x.all(), to: f32s.all() };
+    let convert = Convert { from: device.all(&x)?, to: device.all(&f32s)? };
     report(bench, device, "f16_to_f32", 3 * value, || queue(convert.launch()))
 }
 
@@ -129,13 +136,12 @@ fn attention(bench: &Bench, device: &Device) -> Result<(), Failure> {
     for (heads, depth, length) in
         [(12, 32, 32), (12, 32, 128), (12, 32, 512), (12, 64, 128), (12, 64, 512), (8, 128, 512)]
     {
-        let lengths = vec![length; ROWS / length];
-        let inputs = inputs(device, &lengths, 100)?;
-        let batch = Batch::new(&inputs.tensor, ROWS, lengths.len(), length)?;
+        let inputs = inputs(device, ROWS / length, length)?;
+        let batch = inputs.batch()?;
         let qkv = random(device, ROWS * 3 * heads * depth)?;
         let out = device.tensor(DType::F16, ROWS * heads * depth)?;
         let time = bench.time(device, || device.attention(&qkv, &batch, heads, depth, &out))?.as_secs_f64();
-        let tflops = 4.0 * (lengths.len() * length * length * heads * depth) as f64 / time / 1e12;
+        let tflops = 4.0 * (ROWS * length * heads * depth) as f64 / time / 1e12;
         println!(
             "{:<26}{:>12.1}{tflops:>12.1}{:>10}",
             format!("{heads} × {depth}, {length}"),
@@ -146,29 +152,15 @@ fn attention(bench: &Bench, device: &Device) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A batch's inputs on the device, and the memory that they were copied from.
-struct Inputs {
-    tensor: Tensor,
-    _pinned: Pinned,
-}
-
-fn inputs(device: &Device, lengths: &[usize], vocabulary: u64) -> Result<Inputs, DeviceError> {
-    let tokens: usize = lengths.iter().sum();
-    let len = Batch::inputs_len(tokens, lengths.len());
-    let (tensor, mut pinned) = (device.tensor(DType::U32, len)?, device.pin(len * 4)?);
-    let values = pinned.write::<u32>(len);
+/// A batch of texts of one length, with random ids, on the device.
+fn inputs(device: &Device, count: usize, length: usize) -> Result<Inputs, DeviceError> {
     let mut random = Random(3);
-    values[..tokens].fill_with(|| (random.bits() % vocabulary) as u32);
-    let mut end = 0;
-    values[2 * tokens] = 0;
-    for (index, &length) in lengths.iter().enumerate() {
-        for position in 0..length {
-            values[tokens + end + position] = position as u32;
-        }
-        end += length;
-        values[2 * tokens + index + 1] = end as u32;
-    }
-    device.copy_in(&pinned, &tensor, len)?;
+    let ids: Vec<u32> = (0..count * length).map(|_| (random.bits() % VOCABULARY.words as u64) as u32).collect();
+    let ends: Vec<u32> = (0..=count).map(|index| (index * length) as u32).collect();
+    let sequences = Sequences::new(&ends)?;
+    let shape = BatchShape::of(sequences);
+    let (mut inputs, mut pinned) = (Inputs::new(device, shape)?, device.pin(shape.inputs_len() * 4)?);
+    inputs.load(device, &mut pinned, &ids, sequences, VOCABULARY, shape)?;
     device.synchronize()?;
-    Ok(Inputs { tensor, _pinned: pinned })
+    Ok(inputs)
 }

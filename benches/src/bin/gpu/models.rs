@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bireme::inference::tokenizer::Tokenizer;
+use bireme::limits::BatchLimits;
 use bireme::worker::encoder::Encoder;
 use bireme_kernels::cuda::device::Device;
 
@@ -58,12 +59,14 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Cuts texts into batches as the host's batcher does with what waits: so many rows, so many tokens at most.
+/// Cuts texts into batches as the host's batcher does with what waits, by the host's own limits.
 fn batches(texts: &[Vec<u32>]) -> Vec<Texts> {
+    let limits = BatchLimits::default();
     let mut batches: Vec<Texts> = vec![Vec::new()];
     let mut tokens = 0;
     for text in texts {
-        if batches.last().is_some_and(|batch| batch.len() == 512) || tokens + text.len() > 65_536 {
+        let is_full = batches.last().is_some_and(|batch| batch.len() == limits.max_batch_size);
+        if is_full || tokens + text.len() > limits.max_batch_tokens {
             batches.push(Vec::new());
             tokens = 0;
         }
@@ -82,16 +85,20 @@ fn parity(name: &str, dir: &Path, on_device: &mut Encoder, texts: &[Vec<u32>]) -
     let (mut actual, mut expected, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     on_device.run(&ids, &ends, &mut actual)?;
     on_cpu.run(&ids, &ends, &mut expected)?;
-    let mut worst: f64 = 1.0;
     let dimension = on_device.dimension();
-    for (index, text) in texts.iter().enumerate() {
-        // Alone, twice, so that the graph of its shape runs too.
-        for _ in 0..3 {
-            on_device.run(text, &[0, text.len() as u32], &mut alone)?;
-        }
-        let range = index * dimension..(index + 1) * dimension;
-        for vector in [&actual[range.clone()], &alone] {
-            worst = worst.min(cosine(vector, &expected[range.clone()]));
+    let worst_of = |actual: &[f32], expected: &[f32]| {
+        let pairs = actual.chunks(dimension).zip(expected.chunks(dimension));
+        pairs.map(|(actual, expected)| cosine(actual, expected)).fold(1.0, f64::min)
+    };
+    let mut worst = worst_of(&actual, &expected);
+    // Alone and a few together, three times, so that the graphs of their shapes run too.
+    for count in [1, 3, 31] {
+        for (index, few) in texts.chunks(count).enumerate() {
+            let (ids, ends) = packed(few);
+            for _ in 0..3 {
+                on_device.run(&ids, &ends, &mut alone)?;
+                worst = worst.min(worst_of(&alone, &expected[index * count * dimension..][..few.len() * dimension]));
+            }
         }
     }
     println!("parity      worst cosine of {} texts, alone and together, with the CPU: {worst:.6}", texts.len());

@@ -27,7 +27,7 @@ const KNOWN: [(&str, f64, f64); 12] = [
 
 impl Peak {
     pub fn of(name: &str) -> Self {
-        let known = KNOWN.iter().find(|(part, ..)| name.contains(part));
+        let known = KNOWN.iter().find(|(part, ..)| has_words(name, part));
         known.map_or(Self::default(), |&(_, tflops, gbps)| Self { tflops: Some(tflops), gbps: Some(gbps) })
     }
 
@@ -44,6 +44,13 @@ impl fmt::Display for Peak {
     }
 }
 
+/// True if the name has these words, whole: an L40 is no L4.
+fn has_words(name: &str, part: &str) -> bool {
+    let is_edge = |edge: Option<char>| !edge.is_some_and(char::is_alphanumeric);
+    name.match_indices(part)
+        .any(|(at, _)| is_edge(name[..at].chars().next_back()) && is_edge(name[at + part.len()..].chars().next()))
+}
+
 /// A part of the whole in percent, or a dash.
 pub fn percent(part: f64, whole: Option<f64>) -> String {
     whole.map_or("-".to_owned(), |whole| format!("{:.0} %", 100.0 * part / whole))
@@ -57,7 +64,10 @@ mod tests {
     fn the_narrower_name_wins() {
         assert_eq!(Peak::of("NVIDIA H100 PCIe").tflops, Some(756.0));
         assert_eq!(Peak::of("NVIDIA H100 80GB HBM3").gbps, Some(3350.0));
-        assert_eq!(Peak::of("Stub Device 0").tflops, None);
+        assert_eq!(Peak::of("NVIDIA L4").gbps, Some(300.0));
+        for other in ["Stub Device 0", "NVIDIA L40", "NVIDIA A10G", "NVIDIA GH200 480GB", "NVIDIA RTX A1000"] {
+            assert_eq!(Peak::of(other).tflops, None, "{other}");
+        }
         assert_eq!(percent(1.0, Some(4.0)), "25 %");
     }
 }

@@ -329,12 +329,15 @@ impl<W> State<W> {
             }
             (
                 Out::Batch { model, mut batch, .. },
-                Frame::Failed { kind: kind @ (FailureKind::BadBatch | FailureKind::OutOfMemory), message },
+                Frame::Failed {
+                    kind: kind @ (FailureKind::BadBatch | FailureKind::OutOfMemory | FailureKind::Device),
+                    message,
+                },
             ) => {
                 self.starts = 0;
                 if let [piece] = batch.pieces.as_slice() {
                     let error = match kind {
-                        FailureKind::OutOfMemory => {
+                        FailureKind::OutOfMemory | FailureKind::Device => {
                             let name = self.models[model.0 as usize].name.clone();
                             InferenceError::Unavailable { model: name, reason: message }
                         }
@@ -361,7 +364,7 @@ impl<W> State<W> {
         self.stats.batches += 1;
         self.stats.rows += batch.rows as u64;
         self.stats.tokens += batch.tokens as u64;
-        self.stats.device_us += device_ns / 1_000;
+        self.stats.device_us = self.stats.device_us.saturating_add(device_ns / 1_000);
         match batch.cut {
             Cut::Drained => self.stats.cut_drained += 1,
             Cut::Rows => self.stats.cut_rows += 1,
@@ -389,7 +392,8 @@ impl<W> State<W> {
             request.receipt.batches += 1;
             request.receipt.batch_rows += batch.rows as u64;
             request.receipt.wait_us += micros(sent.saturating_duration_since(request.submitted));
-            request.receipt.device_us += device_ns / 1_000 * piece.tokens as u64 / batch.tokens.max(1) as u64;
+            let share = (device_ns / 1_000).saturating_mul(piece.tokens as u64) / batch.tokens.max(1) as u64;
+            request.receipt.device_us = request.receipt.device_us.saturating_add(share);
             request.receipt.device.clone_from(&self.stats.device);
             if request.rows_left == 0 {
                 let values = std::mem::take(&mut request.values);

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
 
-use cudarc::cublaslt::{result, result::CublasError, sys};
+use cudarc::cublaslt::{result, sys};
 use cudarc::driver;
 
 use super::DeviceError;
@@ -67,8 +67,9 @@ impl Blas {
         unsafe { sys::cublasLtGetVersion() }
     }
 
-    /// True for a product that the library fuses as a whole. Its GELU is the one by `tanh`, which is off by up to 4.8e-4
-    /// from the one by `erf`: half a step of f16 at 1, and under that of bf16 everywhere, but far over that of f32.
+    /// True for a product that the library fuses as a whole. Its GELU is the one by `tanh`, which differs from the one by
+    /// `erf` by up to 4.8e-4 (near |x| = 2.7): taken for halves, whose rounding is of that order where activations are
+    /// large, and not for f32.
     pub fn takes(gemm: &Gemm) -> bool {
         gemm.activation == Activation::Identity || (gemm.bias.is_some() && gemm.a.dtype != DType::F32)
     }
@@ -133,7 +134,7 @@ impl Blas {
 impl Drop for Blas {
     fn drop(&mut self) {
         self.plans.get_mut().clear();
-        // SAFETY: created by this value; nothing of it is used any more. The workspace goes with the context.
+        // SAFETY: created by this value; nothing of it is used any more. The workspace stays the context's.
         let _ = unsafe { result::destroy_handle(self.handle) };
     }
 }
@@ -192,8 +193,8 @@ impl Plan {
                 preference.0,
             ) {
                 Ok(chosen) => plan.algorithm = chosen.algo,
-                Err(CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => return Ok(None),
-                Err(error) => return Err(DeviceError::blas("cublasLtMatmulAlgoGetHeuristic")(error)),
+                // It chooses without touching the device, so whatever holds it back, the kernel does it.
+                Err(_) => return Ok(None),
             }
         }
         Ok(Some(plan))

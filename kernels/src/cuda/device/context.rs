@@ -15,7 +15,7 @@ use cudarc::driver::sys;
 
 use super::DeviceError;
 use super::blas::Blas;
-use super::memory::Memory;
+use super::memory::{Memory, Piece};
 use crate::cuda::{Argument, Kernel, Launch, LaunchError, Module};
 
 /// An open device.
@@ -34,6 +34,8 @@ pub(super) struct Inner {
     pub(super) info: DeviceInfo,
     /// True if nothing was queued since the last `synchronize`.
     pub(super) is_idle: Cell<bool>,
+    /// While something is captured: the memory that it names.
+    pub(super) captured: RefCell<Option<Vec<Rc<Piece>>>>,
 }
 
 /// What a device says of itself.
@@ -46,8 +48,10 @@ pub struct DeviceInfo {
     /// Bytes of memory, of which the driver and others take their part.
     pub memory_bytes: usize,
     pub multiprocessors: u32,
-    /// cuBLASLt's version, if the library was found: 120902 is 12.9.2.
+    /// cuBLASLt's version, if the library was found and works: 120902 is 12.9.2.
     pub cublaslt: Option<usize>,
+    /// Why it is not used although it was found.
+    pub cublaslt_error: Option<String>,
 }
 
 /// How a device is to be opened.
@@ -72,8 +76,12 @@ impl Device {
         if !unsafe { sys::is_culib_present() } {
             return Err(DeviceError::NoDriver);
         }
-        result::init().map_err(DeviceError::driver("cuInit"))?;
         let ordinal = options.ordinal;
+        // A thread's calls go to one context, the one that was made current last.
+        if let Some(opened) = OPENED.get().filter(|&opened| opened != ordinal) {
+            return Err(DeviceError::OtherOrdinal { ordinal, opened });
+        }
+        result::init().map_err(DeviceError::driver("cuInit"))?;
         let device = result::device::get(ordinal as i32).map_err(DeviceError::driver("cuDeviceGet"))?;
         let attribute = |attribute| {
             // SAFETY: `device` is what the driver just gave.
@@ -99,13 +107,24 @@ impl Device {
                 .map_err(DeviceError::driver("cuDeviceTotalMem"))?,
             multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             cublaslt: None,
+            cublaslt_error: None,
         };
 
         let context = Context::retain(device)?;
+        OPENED.set(Some(ordinal));
         let stream = Stream::new()?;
         let (free, _) = result::mem_get_info().map_err(DeviceError::driver("cuMemGetInfo"))?;
         let memory = Memory::new(options.budget.unwrap_or(free / 10 * 9));
-        let blas = if options.use_cublaslt { Blas::find(&memory)? } else { None };
+        // A library of a newer CUDA than the driver's may not start; the products are then our own.
+        let blas = match options.use_cublaslt.then(|| Blas::find(&memory)) {
+            None => None,
+            Some(Ok(blas)) => blas,
+            Some(Err(error)) if error.is_sticky() => return Err(error),
+            Some(Err(error)) => {
+                info.cublaslt_error = Some(error.to_string());
+                None
+            }
+        };
         info.cublaslt = blas.as_ref().map(Blas::version);
         let inner = Inner {
             blas,
@@ -115,6 +134,7 @@ impl Device {
             _context: context,
             info,
             is_idle: Cell::new(true),
+            captured: RefCell::default(),
         };
         Ok(Self { inner: Rc::new(inner) })
     }
@@ -144,7 +164,8 @@ impl Device {
     ///
     /// Not public: the ops beside this file make launches only from tensors that are alive.
     pub(super) fn launch(&self, launch: Result<Launch, LaunchError>) -> Result<(), DeviceError> {
-        // SAFETY: its addresses are those of tensors, which give their memory only to later work of the same stream.
+        // SAFETY: its addresses are those of tensors of this device (`Device::part`), whose memory is given only to later work
+        // of the same stream, and what kernels follow in them was checked (`Inputs::load`).
         unsafe { self.launch_at(&launch?) }
     }
 
@@ -196,6 +217,11 @@ impl Device {
         };
         module.function(kernel)
     }
+}
+
+thread_local! {
+    /// The device that this thread's calls go to.
+    static OPENED: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
 impl fmt::Debug for Device {

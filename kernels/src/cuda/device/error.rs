@@ -4,7 +4,7 @@ use cudarc::cublaslt::result::CublasError;
 use cudarc::driver::{DriverError, sys::CUresult};
 
 use crate::ShapeError;
-use crate::cuda::LaunchError;
+use crate::cuda::{DType, LaunchError};
 
 /// A device did not do what it was told.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -29,6 +29,18 @@ pub enum DeviceError {
     #[error("device {ordinal} has compute capability {}.{}, under the {}.{} that the kernels need", actual.0, actual.1, required.0, required.1)]
     Capability { ordinal: u32, actual: (u32, u32), required: (u32, u32) },
 
+    #[error("value {index} is {value}, beyond what {dtype} holds: the model does not fit half precision")]
+    Range { index: usize, value: f32, dtype: DType },
+
+    #[error("a tensor or pinned memory of another device")]
+    OtherDevice,
+
+    #[error("device {ordinal} was asked for on a thread that has opened device {opened}")]
+    OtherOrdinal { ordinal: u32, opened: u32 },
+
+    #[error("a capture takes no copies and no captures within it")]
+    InCapture,
+
     /// The device computes, but not what it should.
     #[error(
         "value {index} of the self-check is {actual}, expected {expected}: the device does not compute what it should"
@@ -39,15 +51,20 @@ pub enum DeviceError {
 impl DeviceError {
     /// True if the context is lost: every later call fails with the same code, and only a new process can go on.
     ///
-    /// The codes whose description says so in the CUDA driver API, table `CUresult`.
+    /// The codes whose description in the CUDA driver API (`CUresult`) says that the process must be started anew, or that
+    /// the device has failed as a whole.
     pub fn is_sticky(&self) -> bool {
         const ECC_UNCORRECTABLE: u32 = 214;
+        const CONTAINED: u32 = 226;
         const ILLEGAL_ADDRESS: u32 = 700;
         const LAUNCH_TIMEOUT: u32 = 702;
         const ASSERT: u32 = 710;
         match self {
             Self::Driver { code, .. } => {
-                matches!(*code, ECC_UNCORRECTABLE | ILLEGAL_ADDRESS | LAUNCH_TIMEOUT | ASSERT | 714..=719)
+                matches!(
+                    *code,
+                    ECC_UNCORRECTABLE | CONTAINED | ILLEGAL_ADDRESS | LAUNCH_TIMEOUT | ASSERT | 714..=719 | 721
+                )
             }
             // It computes wrong: nothing that it says can be used.
             Self::SelfCheck { .. } => true,
@@ -100,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_lost_context_is_told_from_a_refused_call() {
-        for code in [214, 700, 702, 710, 714, 715, 716, 717, 718, 719] {
+        for code in [214, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721] {
             assert!(driver(code).is_sticky(), "{code}");
         }
         for code in [1, 2, 3, 100, 201, 701, 713, 720, 801, 999] {

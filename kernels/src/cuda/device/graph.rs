@@ -8,50 +8,83 @@ use cudarc::driver::sys;
 
 use super::DeviceError;
 use super::context::{Device, Inner};
+use super::memory::Piece;
 
-/// Captured work with its addresses and sizes. Whoever keeps it keeps what it names alive.
+/// Captured work. It owns the memory that it names.
 pub struct Graph {
     device: Rc<Inner>,
     raw: sys::CUgraphExec,
+    _keeps: Vec<Rc<Piece>>,
 }
 
 impl Device {
-    /// Captures what `work` queues, without running it. `work` may neither wait nor take memory from the driver: all that
-    /// it needs is there beforehand, kernels and products too, which an earlier run of the same work sees to.
+    /// Captures what `work` queues, without running it. `work` may neither wait, nor copy, nor take memory from the driver:
+    /// all that it needs is there beforehand, kernels and products too, which an earlier run of the same work sees to.
     pub fn capture(&self, work: impl FnOnce() -> Result<(), DeviceError>) -> Result<Graph, DeviceError> {
+        if self.is_capturing() {
+            return Err(DeviceError::InCapture);
+        }
         let stream = self.inner.stream.raw;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: the stream lives; the capture is ended below on every way out.
+        // SAFETY: the stream lives; `Capture` ends what begins here, however `work` leaves.
         unsafe { result::stream::begin_capture(stream, mode) }.map_err(DeviceError::driver("cuStreamBeginCapture"))?;
-        let was_idle = self.inner.is_idle.get();
+        *self.inner.captured.borrow_mut() = Some(Vec::new());
+        let capture = Capture { device: self, was_idle: self.inner.is_idle.get() };
         let done = work();
-        // What is captured is not queued.
-        self.inner.is_idle.set(was_idle);
-        // SAFETY: begun above. A capture that was spoiled gives a null graph and an error.
-        let captured =
-            unsafe { result::stream::end_capture(stream) }.map_err(DeviceError::driver("cuStreamEndCapture"));
-        let graph = match (done, captured) {
-            (Ok(()), Ok(graph)) => graph,
-            (Err(error), captured) => {
-                if let Ok(graph) = captured {
-                    destroy(graph);
-                }
-                return Err(error);
-            }
-            (Ok(()), Err(error)) => return Err(error),
-        };
+        let (captured, keeps) = capture.end();
+        done?;
+        let graph = captured?;
         // SAFETY: the graph is what the driver just gave.
-        let raw = unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)) }
-            .map_err(DeviceError::driver("cuGraphInstantiate"));
-        destroy(graph);
-        Ok(Graph { device: self.inner.clone(), raw: raw? })
+        let raw = unsafe { result::graph::instantiate(graph.0, sys::CUgraphInstantiate_flags(0)) }
+            .map_err(DeviceError::driver("cuGraphInstantiate"))?;
+        Ok(Graph { device: self.inner.clone(), raw, _keeps: keeps })
+    }
+
+    pub(super) fn is_capturing(&self) -> bool {
+        self.inner.captured.borrow().is_some()
     }
 }
 
-fn destroy(graph: sys::CUgraph) {
-    if !graph.is_null() {
-        // SAFETY: given by the driver, destroyed once; what was made of it stands by itself.
-        let _ = unsafe { result::graph::destroy(graph) };
+/// A capture under way. Dropped by a panic of what is captured, it is ended and thrown away.
+struct Capture<'a> {
+    device: &'a Device,
+    was_idle: bool,
+}
+
+impl Capture<'_> {
+    fn end(self) -> (Result<Captured, DeviceError>, Vec<Rc<Piece>>) {
+        let keeps = self.device.inner.captured.borrow_mut().take().unwrap_or_default();
+        let captured = self.stop();
+        (captured, keeps)
+    }
+
+    fn stop(&self) -> Result<Captured, DeviceError> {
+        // What was captured is not queued.
+        self.device.inner.is_idle.set(self.was_idle);
+        // SAFETY: begun by `capture`. A capture that was spoiled gives a null graph and an error.
+        unsafe { result::stream::end_capture(self.device.inner.stream.raw) }
+            .map(Captured)
+            .map_err(DeviceError::driver("cuStreamEndCapture"))
+    }
+}
+
+impl Drop for Capture<'_> {
+    fn drop(&mut self) {
+        if self.device.inner.captured.borrow_mut().take().is_some() {
+            let _ = self.stop();
+        }
+    }
+}
+
+/// A graph as captured, which is needed until an executable one is made of it.
+struct Captured(sys::CUgraph);
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: given by the driver, destroyed once; what was made of it stands by itself.
+            let _ = unsafe { result::graph::destroy(self.0) };
+        }
     }
 }
 

@@ -3,69 +3,20 @@
 //! The twins of `cpu`'s layers. Weights come as f32 and are rounded once to the storage, f16 or bf16; sums are f32.
 
 use super::DeviceError;
+use super::batch::Batch;
 use super::blas::Blas;
 use super::context::Device;
 use super::memory::Tensor;
-use crate::ShapeError;
 use crate::cpu::{self, Activation};
-use crate::cuda::{self, DType, TensorCores, Values};
-
-/// A batch on the device: how many tokens, and what a kernel reads of them.
-///
-/// The inputs lie in one tensor, so that one copy brings them: token ids, rows of the table of positions, cumulative
-/// lengths.
-#[derive(Debug)]
-pub struct Batch<'a> {
-    inputs: &'a Tensor,
-    tokens: usize,
-    sequences: usize,
-    length_max: usize,
-}
-
-impl<'a> Batch<'a> {
-    /// What a batch's tokens are rounded up to: products like it, and so the cumulative lengths are aligned. Tokens beyond
-    /// the last sequence are computed for nobody.
-    pub const TOKENS_STEP: usize = 16;
-
-    /// The values of `inputs` for such a batch: `tokens` ids, as many positions, `sequences + 1` cumulative lengths.
-    pub const fn inputs_len(tokens: usize, sequences: usize) -> usize {
-        2 * tokens + sequences + 1
-    }
-
-    /// Takes inputs that hold a batch by the time that ops over it run. `tokens` is a multiple of [`Self::TOKENS_STEP`].
-    pub fn new(inputs: &'a Tensor, tokens: usize, sequences: usize, length_max: usize) -> Result<Self, DeviceError> {
-        ShapeError::check_len("tokens", tokens, tokens.next_multiple_of(Self::TOKENS_STEP))?;
-        inputs.part(0, Self::inputs_len(tokens, sequences))?;
-        Ok(Self { inputs, tokens, sequences, length_max })
-    }
-
-    fn ids(&self) -> Result<Values, DeviceError> {
-        self.inputs.part(0, self.tokens)
-    }
-
-    fn places(&self) -> Result<Values, DeviceError> {
-        self.inputs.part(self.tokens, self.tokens)
-    }
-
-    fn cu_seqlens(&self) -> Result<Values, DeviceError> {
-        self.inputs.part(2 * self.tokens, self.sequences + 1)
-    }
-
-    /// The tokens that ops run over.
-    pub fn tokens(&self) -> usize {
-        self.tokens
-    }
-
-    pub fn sequences(&self) -> usize {
-        self.sequences
-    }
-}
+use crate::cuda::{self, DType, TensorCores};
+use crate::{ShapeError, Vocabulary};
 
 /// The tables of words and positions, and the normalisation of their sum.
 #[derive(Debug)]
 pub struct Embedding {
     words: Tensor,
     places: Tensor,
+    vocabulary: Vocabulary,
     norm: LayerNorm,
 }
 
@@ -93,25 +44,35 @@ impl Embedding {
     /// `[types, positions]`.
     pub fn new(words: &[f32], positions: &[f32], types: &[f32], norm: LayerNorm) -> Result<Self, DeviceError> {
         let (device, dtype) = (&norm.device, norm.weight.dtype());
-        let places = cpu::places(positions, types, norm.width())?;
-        let (words, places) = (device.upload(dtype, words)?, device.upload(dtype, &places)?);
-        Ok(Self { words, places, norm })
+        let width = norm.width();
+        let table = cpu::places(positions, types, width)?;
+        ShapeError::check_len("words", words.len(), words.len() / width * width)?;
+        let vocabulary =
+            Vocabulary { words: words.len() / width, positions: positions.len() / width, types: types.len() / width };
+        let (words, places) = (device.upload(dtype, words)?, device.upload(dtype, &table)?);
+        Ok(Self { words, places, vocabulary, norm })
     }
 
     /// Writes `[tokens, width]`: for each id its word plus its position, normalised.
     pub fn run(&self, batch: &Batch<'_>, out: &Tensor) -> Result<(), DeviceError> {
-        let norm = &self.norm;
+        let (norm, tokens) = (&self.norm, batch.shape().tokens);
+        // The batch was checked against tables; these must be no smaller.
+        if batch.vocabulary() != self.vocabulary {
+            let (actual, expected) = (batch.vocabulary().words, self.vocabulary.words);
+            return Err(ShapeError::Length { operand: "vocabulary", actual, expected }.into());
+        }
+        let device = &norm.device;
         let op = cuda::Embedding {
-            ids: batch.ids()?,
-            positions: batch.places()?,
-            word_table: self.words.all(),
-            position_table: self.places.all(),
-            weight: norm.weight.all(),
-            bias: norm.bias.all(),
-            out: out.values(batch.tokens * norm.width())?,
+            ids: batch.ids(device)?,
+            positions: batch.places(device)?,
+            word_table: device.all(&self.words)?,
+            position_table: device.all(&self.places)?,
+            weight: device.all(&norm.weight)?,
+            bias: device.all(&norm.bias)?,
+            out: device.values(out, tokens * norm.width())?,
             epsilon: norm.epsilon,
         };
-        norm.device.launch(op.launch())
+        device.launch(op.launch())
     }
 }
 
@@ -130,16 +91,17 @@ impl LayerNorm {
 
     /// Replaces `x` by the normalisation of `x + residual`, for the first `rows` rows.
     pub fn add_residual(&self, x: &Tensor, residual: &Tensor, rows: usize) -> Result<(), DeviceError> {
-        let values = x.values(rows * self.width())?;
+        let device = &self.device;
+        let values = device.values(x, rows * self.width())?;
         let op = cuda::AddLayerNorm {
             x: values,
-            residual: Some(residual.values(rows * self.width())?),
-            weight: self.weight.all(),
-            bias: self.bias.all(),
+            residual: Some(device.values(residual, rows * self.width())?),
+            weight: device.all(&self.weight)?,
+            bias: device.all(&self.bias)?,
             out: values,
             epsilon: self.epsilon,
         };
-        self.device.launch(op.launch())
+        device.launch(op.launch())
     }
 }
 
@@ -166,15 +128,16 @@ impl Linear {
 
     /// Computes the first `rows` rows of `[rows, outputs]` from `[rows, inputs]`.
     pub fn run(&self, x: &Tensor, rows: usize, out: &Tensor) -> Result<(), DeviceError> {
+        let device = &self.device;
         let op = cuda::Gemm {
-            a: x.values(rows * self.inputs)?,
-            weight: self.weight.all(),
-            bias: Some(self.bias.all()),
-            out: out.values(rows * self.outputs())?,
+            a: device.values(x, rows * self.inputs)?,
+            weight: device.all(&self.weight)?,
+            bias: Some(device.all(&self.bias)?),
+            out: device.values(out, rows * self.outputs())?,
             inputs: self.inputs,
             activation: self.activation,
         };
-        self.device.gemm(&op)
+        device.gemm(&op)
     }
 }
 
@@ -190,8 +153,10 @@ impl Device {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) => {
-                    // Its status says little; if the context is lost, the driver says so.
-                    self.synchronize()?;
+                    // Its status says little; if the context is lost, the driver says so. A capture cannot be waited for.
+                    if !self.is_capturing() {
+                        self.synchronize()?;
+                    }
                     return Err(error);
                 }
             }
@@ -208,12 +173,12 @@ impl Device {
         depth: usize,
         out: &Tensor,
     ) -> Result<(), DeviceError> {
-        let tokens = batch.tokens;
+        let tokens = batch.shape().tokens;
         let op = cuda::Attention {
-            qkv: qkv.values(tokens * 3 * heads * depth)?,
-            cu_seqlens: batch.cu_seqlens()?,
-            out: out.values(tokens * heads * depth)?,
-            length_max: batch.length_max,
+            qkv: self.values(qkv, tokens * 3 * heads * depth)?,
+            cu_seqlens: batch.cu_seqlens(self)?,
+            out: self.values(out, tokens * heads * depth)?,
+            length_max: batch.shape().length_max,
             heads,
             kv_heads: heads,
             depth,
@@ -238,11 +203,11 @@ impl Device {
     ) -> Result<(), DeviceError> {
         let op = cuda::Pooling {
             method,
-            rows: rows.values(batch.tokens * width)?,
-            cu_seqlens: batch.cu_seqlens()?,
+            rows: self.values(rows, batch.shape().tokens * width)?,
+            cu_seqlens: batch.cu_seqlens(self)?,
             width,
             is_normalised,
-            out: out.values(batch.sequences * width)?,
+            out: self.values(out, batch.shape().sequences * width)?,
         };
         self.launch(op.launch())
     }
@@ -252,7 +217,7 @@ impl Device {
         const WIDTH: usize = 64;
         let values: Vec<f32> = (0..4 * WIDTH).map(|index| (index % 7) as f32 - 3.0).collect();
         let tensor = self.upload(DType::F32, &values)?;
-        let op = cuda::Softmax { x: tensor.all(), width: WIDTH, scale: 1.0 };
+        let op = cuda::Softmax { x: self.all(&tensor)?, width: WIDTH, scale: 1.0 };
         self.launch(op.launch())?;
         let computed = self.download(&tensor)?;
         for (row, (values, computed)) in values.chunks(WIDTH).zip(computed.chunks(WIDTH)).enumerate() {

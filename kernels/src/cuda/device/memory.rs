@@ -85,35 +85,27 @@ fn free_all(addresses: Vec<u64>) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Values in device memory. Dropping it gives the memory back for later work of the same device.
-pub struct Tensor {
+/// A piece of device memory. Dropping it gives the memory back for later work of the same device.
+pub(super) struct Piece {
     device: Rc<Inner>,
     address: u64,
-    piece: usize,
+    bytes: usize,
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.device.memory.give(self.address, self.bytes);
+    }
+}
+
+/// Values in device memory, which lives as long as the tensor and every graph that names it.
+pub struct Tensor {
+    piece: Rc<Piece>,
     dtype: DType,
     len: usize,
 }
 
 impl Tensor {
-    /// The first `len` values.
-    pub fn values(&self, len: usize) -> Result<Values, DeviceError> {
-        if len > self.len {
-            return Err(ShapeError::Length { operand: "tensor", actual: self.len, expected: len }.into());
-        }
-        Ok(Values { address: self.address, dtype: self.dtype, len })
-    }
-
-    /// `len` values from `start` on.
-    pub(super) fn part(&self, start: usize, len: usize) -> Result<Values, DeviceError> {
-        let Values { address, dtype, .. } = self.values(start.saturating_add(len))?;
-        Ok(Values { address: address + (start * dtype.size()) as u64, dtype, len })
-    }
-
-    /// All values.
-    pub fn all(&self) -> Values {
-        Values { address: self.address, dtype: self.dtype, len: self.len }
-    }
-
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -125,17 +117,44 @@ impl Tensor {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// Where the values are. Kept by nobody: for launches whose caller keeps the tensor.
+    pub fn address(&self) -> u64 {
+        self.piece.address
+    }
 }
 
-impl Drop for Tensor {
-    fn drop(&mut self) {
-        self.device.memory.give(self.address, self.piece);
+impl Device {
+    /// The first `len` values of a tensor of this device.
+    pub fn values(&self, tensor: &Tensor, len: usize) -> Result<Values, DeviceError> {
+        self.part(tensor, 0, len)
+    }
+
+    /// All values of a tensor of this device.
+    pub fn all(&self, tensor: &Tensor) -> Result<Values, DeviceError> {
+        self.part(tensor, 0, tensor.len)
+    }
+
+    /// `len` values from `start` on. What is named within a capture belongs to the graph from then on, too.
+    pub(super) fn part(&self, tensor: &Tensor, start: usize, len: usize) -> Result<Values, DeviceError> {
+        if !Rc::ptr_eq(&tensor.piece.device, &self.inner) {
+            return Err(DeviceError::OtherDevice);
+        }
+        if start.checked_add(len).is_none_or(|end| end > tensor.len) {
+            let expected = start.saturating_add(len);
+            return Err(ShapeError::Length { operand: "tensor", actual: tensor.len, expected }.into());
+        }
+        if let Some(captured) = &mut *self.inner.captured.borrow_mut() {
+            captured.push(Rc::clone(&tensor.piece));
+        }
+        let address = tensor.piece.address + (start * tensor.dtype.size()) as u64;
+        Ok(Values { address, dtype: tensor.dtype, len })
     }
 }
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tensor({} × {} at {:#x})", self.len, self.dtype, self.address)
+        write!(f, "Tensor({} × {} at {:#x})", self.len, self.dtype, self.piece.address)
     }
 }
 
@@ -200,8 +219,9 @@ impl Device {
     pub fn tensor(&self, dtype: DType, len: usize) -> Result<Tensor, DeviceError> {
         let too_large = DeviceError::OutOfMemory { bytes: usize::MAX, in_use: 0, budget: self.inner.info.memory_bytes };
         let bytes = len.checked_mul(dtype.size()).ok_or(too_large)?;
-        let (address, piece) = self.inner.memory.take(bytes)?;
-        Ok(Tensor { device: self.inner.clone(), address, piece, dtype, len })
+        let (address, bytes) = self.inner.memory.take(bytes)?;
+        let piece = Rc::new(Piece { device: self.inner.clone(), address, bytes });
+        Ok(Tensor { piece, dtype, len })
     }
 
     /// Pins memory of the host.
@@ -217,7 +237,9 @@ impl Device {
 
     /// Queues a copy of the first `len` values. The pinned memory is free again after the next `synchronize`.
     pub fn copy_in(&self, from: &Pinned, to: &Tensor, len: usize) -> Result<(), DeviceError> {
-        let bytes = len * to.values(len)?.dtype.size();
+        let to = self.values(to, len)?;
+        let bytes = len * to.dtype.size();
+        self.check_copy(from)?;
         self.inner.is_idle.set(false);
         // SAFETY: both hold so many bytes. Pinned memory is neither written nor freed before the queue is empty, and the
         // tensor's goes to nobody but later work of the queue.
@@ -227,11 +249,21 @@ impl Device {
 
     /// Queues a copy of the first `len` values, which are there after the next `synchronize`.
     pub fn copy_out(&self, from: &Tensor, to: &mut Pinned, len: usize) -> Result<(), DeviceError> {
-        let bytes = len * from.values(len)?.dtype.size();
+        let from = self.values(from, len)?;
+        let bytes = len * from.dtype.size();
+        self.check_copy(to)?;
         self.inner.is_idle.set(false);
         // SAFETY: as for `copy_in`.
         unsafe { result::memcpy_dtoh_async(to.slice_mut::<u8>(bytes), from.address, self.inner.stream.raw) }
             .map_err(DeviceError::driver("cuMemcpyDtoHAsync"))
+    }
+
+    /// Pinned memory of another device is waited for by that one, and a graph would copy long after it is gone.
+    fn check_copy(&self, pinned: &Pinned) -> Result<(), DeviceError> {
+        if !Rc::ptr_eq(&pinned.device, &self.inner) {
+            return Err(DeviceError::OtherDevice);
+        }
+        if self.is_capturing() { Err(DeviceError::InCapture) } else { Ok(()) }
     }
 
     /// Copies values into a tensor of their own, rounded to its type. Returns when they are there.
@@ -242,6 +274,14 @@ impl Device {
         let mut halves = vec![(pin()?, Event::new(self)?)];
         if values.len() > chunk {
             halves.push((pin()?, Event::new(self)?));
+        }
+        if dtype == DType::F16
+            && let Some(index) = values.iter().position(|value| value.abs() > f16::MAX.to_f32())
+        {
+            return Err(DeviceError::Range { index, value: values[index], dtype });
+        }
+        if self.is_capturing() {
+            return Err(DeviceError::InCapture);
         }
         for (index, part) in values.chunks(chunk).enumerate() {
             let half = index % halves.len();
@@ -264,7 +304,11 @@ impl Device {
             // SAFETY: the tensor holds all chunks; a half is written again only after its event, and freed after the queue
             // is empty.
             unsafe {
-                result::memcpy_htod_async(tensor.address + offset, pinned.slice::<u8>(bytes), self.inner.stream.raw)
+                result::memcpy_htod_async(
+                    tensor.piece.address + offset,
+                    pinned.slice::<u8>(bytes),
+                    self.inner.stream.raw,
+                )
             }
             .map_err(DeviceError::driver("cuMemcpyHtoDAsync"))?;
             copied.record()?;

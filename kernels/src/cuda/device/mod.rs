@@ -9,6 +9,7 @@
 //! with CUDA or PyTorch, and without the latter products go to the kernels. A driver that lacks a function makes `cudarc`
 //! panic, so devices are opened in worker processes alone.
 
+mod batch;
 mod blas;
 mod context;
 mod error;
@@ -18,9 +19,10 @@ mod layers;
 mod ledger;
 mod memory;
 
+pub use batch::{Batch, BatchShape, Inputs};
 pub use context::{COMPUTE_CAPABILITY_MIN, Device, DeviceInfo, DeviceOptions};
 pub use error::DeviceError;
 pub use event::Event;
 pub use graph::Graph;
-pub use layers::{Batch, Embedding, LayerNorm, Linear};
+pub use layers::{Embedding, LayerNorm, Linear};
 pub use memory::{Pinned, Tensor};
