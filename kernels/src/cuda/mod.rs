@@ -26,5 +26,6 @@ pub use gemm::Gemm;
 pub use launch::{Argument, Kernel, Launch, LaunchError};
 pub use module::{Module, TensorCores};
 pub use pooling::Pooling;
+use rows::row_bytes;
 pub use rows::{AddLayerNorm, AddRmsNorm, Embedding, Softmax};
 pub use values::{DType, Values};

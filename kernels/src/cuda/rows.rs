@@ -155,6 +155,16 @@ impl Softmax {
 /// The most warps in a block, which are as many rows.
 const WARPS_MAX: usize = 8;
 
+/// The shared memory of a row; refuses one that has no room there.
+pub(super) fn row_bytes(width: usize) -> Result<usize, LaunchError> {
+    let max = SHARED_BYTES_MAX / 4;
+    if width > max {
+        return Err(LaunchError::TooLarge { size: "width", actual: width, max });
+    }
+    // In groups of 32 loads, as the kernels lay it out, of which the largest row has a whole number.
+    Ok(width.next_multiple_of(WARP * DType::F16.pack()) * 4)
+}
+
 /// A warp a row, whose values it holds in shared memory as f32: as many warps a block as fit.
 fn launch_rows(
     kernel: Kernel,
@@ -162,11 +172,7 @@ fn launch_rows(
     width: usize,
     arguments: Vec<super::Argument>,
 ) -> Result<Launch, LaunchError> {
-    // In groups of 32 loads, as the kernels lay it out.
-    let row_bytes = width.next_multiple_of(WARP * DType::F16.pack()) * 4;
-    if row_bytes > SHARED_BYTES_MAX {
-        return Err(LaunchError::TooLarge { size: "width", actual: width, max: SHARED_BYTES_MAX / 4 });
-    }
+    let row_bytes = row_bytes(width)?;
     let warps = (SHARED_BYTES_MAX / row_bytes).min(WARPS_MAX);
     Ok(Launch {
         kernel,
@@ -175,4 +181,18 @@ fn launch_rows(
         shared_bytes: (warps * row_bytes) as u32,
         arguments,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_room_in_shared_memory_or_is_refused() {
+        assert_eq!(row_bytes(1), Ok(1024));
+        assert_eq!(row_bytes(12_288), Ok(SHARED_BYTES_MAX));
+        for width in [12_289, usize::MAX] {
+            assert_eq!(row_bytes(width), Err(LaunchError::TooLarge { size: "width", actual: width, max: 12_288 }));
+        }
+    }
 }

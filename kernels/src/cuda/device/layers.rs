@@ -80,6 +80,8 @@ impl LayerNorm {
     /// Takes a weight and a bias of `[width]`.
     pub fn new(device: &Device, dtype: DType, weight: &[f32], bias: &[f32], epsilon: f32) -> Result<Self, DeviceError> {
         ShapeError::check_size("width", weight.len())?;
+        // Here rather than at each batch.
+        cuda::row_bytes(weight.len())?;
         ShapeError::check_len("bias", bias.len(), weight.len())?;
         let (weight, bias) = (device.upload(dtype, weight)?, device.upload(dtype, bias)?);
         Ok(Self { device: device.clone(), weight, bias, epsilon })
