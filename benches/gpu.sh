@@ -54,7 +54,7 @@ run() {
     export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}${cublas:+:$cublas}
 
     step 'parity of every kernel with its CPU twin'
-    BIREME_CUDA_DEVICE=$device ./kernel-tests twins --test-threads 1
+    BIREME_CUDA_DEVICE=$device ./kernel-tests twins products --test-threads 1
     step 'parity of models, then kernels and models by the clock'
     local shapes=()
     for shape in ${SHAPES:-bge-base}; do shapes+=(--shape "$shape"); done

@@ -32,7 +32,7 @@ fn run_one(conf: &str, test: &str) {
 
 #[test]
 fn every_op_runs_through_the_driver() {
-    run(&StubDriver::new(""), &["twins"], Some("0"));
+    run(&StubDriver::new(""), &["twins", "products"], Some("0"));
 }
 
 #[test]
