@@ -3,7 +3,7 @@
 //! Not here: finding out (`worker::probe`, in a process of its own), starting workers (`inference`).
 
 mod choice;
-mod obstacle;
+pub(crate) mod obstacle;
 mod report;
 
 use std::fmt;

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::CudaVersion;
 
-/// The oldest driver whose CUDA takes our kernels, and its own number.
-const DRIVER_MIN: (CudaVersion, u32) = (CudaVersion(12_000), 525);
-/// The lowest compute capability that has kernels.
-const CAPABILITY_MIN: (u32, u32) = (7, 5);
+/// The oldest driver whose CUDA takes our kernels, and its own number. The kernels decide; `worker::probe` holds this to them.
+pub(crate) const DRIVER_MIN: (CudaVersion, u32) = (CudaVersion(12_000), 525);
+/// The lowest compute capability that has kernels, likewise.
+pub(crate) const CAPABILITY_MIN: (u32, u32) = (7, 5);
 
 /// A reason. Its name in JSON is stable; programs match on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

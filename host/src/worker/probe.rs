@@ -45,3 +45,15 @@ fn obstacle(found: probe::Obstacle) -> Obstacle {
         probe::Obstacle::Refused { call, code, name } => Obstacle::Refused { call, code, name },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::obstacle::{CAPABILITY_MIN, DRIVER_MIN};
+
+    #[test]
+    fn what_users_are_told_is_what_the_kernels_need() {
+        assert_eq!(DRIVER_MIN.0, CudaVersion(probe::DRIVER_VERSION_MIN));
+        assert_eq!(CAPABILITY_MIN, bireme_kernels::cuda::device::COMPUTE_CAPABILITY_MIN);
+    }
+}

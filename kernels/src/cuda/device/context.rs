@@ -47,7 +47,6 @@ pub struct DeviceInfo {
     pub compute_capability: (u32, u32),
     /// Bytes of memory, of which the driver and others take their part.
     pub memory_bytes: usize,
-    pub multiprocessors: u32,
     /// cuBLASLt's version, if the library was found and works: 120902 is 12.9.2.
     pub cublaslt: Option<usize>,
     /// Why it is not used although it was found.
@@ -105,7 +104,6 @@ impl Device {
             // SAFETY: as above.
             memory_bytes: unsafe { result::device::total_mem(device) }
                 .map_err(DeviceError::driver("cuDeviceTotalMem"))?,
-            multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             cublaslt: None,
             cublaslt_error: None,
         };

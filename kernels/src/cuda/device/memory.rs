@@ -268,20 +268,21 @@ impl Device {
 
     /// Copies values into a tensor of their own, rounded to its type. Returns when they are there.
     pub fn upload(&self, dtype: DType, values: &[f32]) -> Result<Tensor, DeviceError> {
-        let tensor = self.tensor(dtype, values.len())?;
-        let chunk = UPLOAD_BYTES / dtype.size();
-        let pin = || self.pin(UPLOAD_BYTES.min(values.len() * dtype.size()));
-        let mut halves = vec![(pin()?, Event::new(self)?)];
-        if values.len() > chunk {
-            halves.push((pin()?, Event::new(self)?));
+        // Before anything is taken, which would spoil a capture.
+        if self.is_capturing() {
+            return Err(DeviceError::InCapture);
         }
         if dtype == DType::F16
             && let Some(index) = values.iter().position(|value| value.abs() > f16::MAX.to_f32())
         {
             return Err(DeviceError::Range { index, value: values[index], dtype });
         }
-        if self.is_capturing() {
-            return Err(DeviceError::InCapture);
+        let tensor = self.tensor(dtype, values.len())?;
+        let chunk = UPLOAD_BYTES / dtype.size();
+        let pin = || self.pin(UPLOAD_BYTES.min(values.len() * dtype.size()));
+        let mut halves = vec![(pin()?, Event::new(self)?)];
+        if values.len() > chunk {
+            halves.push((pin()?, Event::new(self)?));
         }
         for (index, part) in values.chunks(chunk).enumerate() {
             let half = index % halves.len();
