@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bireme::dispatch::Call;
-use bireme::inference::NOOP_MODEL;
+use bireme::inference::{Caller, Inputs, NOOP_MODEL, Overflow, Tenant};
 use bireme_benches::figures::{self, Samples};
 use bireme_benches::guest::{self, Served};
 use criterion::{Criterion, Throughput};
@@ -129,7 +129,9 @@ impl Bench {
             }
             Way::Direct => {
                 let deadline = Instant::now() + Duration::from_secs(30);
-                let embed = self.served.host.inference.embed(NOOP_MODEL, vec![TEXT.to_owned()], deadline);
+                let caller = Caller::new(Tenant::way_in("bench"), deadline);
+                let inputs = Inputs::Texts(vec![TEXT.to_owned()]);
+                let embed = self.served.host.inference.embed(NOOP_MODEL, inputs, Overflow::Truncate, &caller);
                 let embedded = embed.await.expect("the request is good");
                 assert_eq!(embedded.dimension, 4);
             }

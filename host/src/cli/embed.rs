@@ -10,7 +10,7 @@ use super::device::OnDevice;
 use super::exit::Exit;
 use super::{Global, output};
 use crate::codes::Code;
-use crate::inference::{Inference, InferenceConfig};
+use crate::inference::{Caller, Inference, InferenceConfig, Inputs, Overflow, Tenant};
 
 /// Loading a large model from a cold disk counts too.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -32,7 +32,8 @@ impl Embed {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let inference = Inference::new(InferenceConfig { device: self.on.device, ..global.config(&[])?.inference });
         inference.check_device().await?;
-        let embed = inference.embed(&self.model, self.texts, Instant::now() + TIMEOUT);
+        let caller = Caller::new(Tenant::way_in("cli"), Instant::now() + TIMEOUT);
+        let embed = inference.embed(&self.model, Inputs::Texts(self.texts), Overflow::Truncate, &caller);
         let embedded = tokio::select! {
             embedded = embed => embedded?,
             _ = interrupt.recv() => return Err(Exit::new(Code::Interrupted, "interrupted")),

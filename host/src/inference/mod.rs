@@ -11,6 +11,7 @@ mod device;
 pub mod devices;
 mod known;
 pub mod pull;
+mod request;
 mod staging;
 pub mod tokenizer;
 pub mod wire;
@@ -18,7 +19,6 @@ pub mod wire;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use dashmap::DashMap;
 use tokio::sync::Semaphore;
@@ -31,8 +31,10 @@ use catalogue::{Catalogue, CatalogueError};
 use device::{Device, ModelSource};
 pub use device::{DeviceStats, WorkerProgram};
 use devices::Devices;
+pub use request::{Caller, Inputs, Priority, Tenant};
+pub use tokenizer::Overflow;
 use tokenizer::Tokenizer;
-use wire::ModelId;
+use wire::{ModelId, Signature, Tensor};
 
 /// Texts of more bytes than this together are tokenised off the caller's thread.
 const TOKENIZE_INLINE_BYTES_MAX: usize = 4 << 10;
@@ -79,6 +81,22 @@ pub struct Embedded {
     pub dimension: u32,
     pub values: Vec<f32>,
     pub receipt: InferenceReceipt,
+}
+
+/// Named tensors that a model made, and what they cost.
+#[derive(Debug)]
+pub struct Inferred {
+    pub tensors: Vec<Tensor>,
+    pub receipt: InferenceReceipt,
+}
+
+/// What a model is.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub name: String,
+    pub signature: Signature,
+    /// What loaded it: `cpu` or `cuda:N`.
+    pub device: String,
 }
 
 /// How inference is set up.
@@ -133,23 +151,43 @@ impl Inference {
         }
     }
 
-    /// Embeds each text. Dropping the future takes the request out of the queue.
-    pub async fn embed(&self, name: &str, texts: Vec<String>, deadline: Instant) -> Result<Embedded, InferenceError> {
-        if texts.len() > self.max_request_rows {
-            let reason = format!("{} texts in one request, over the limit of {}", texts.len(), self.max_request_rows);
+    /// Embeds each input. Dropping the future takes the request out of the queue.
+    pub async fn embed(
+        &self,
+        name: &str,
+        inputs: Inputs,
+        overflow: Overflow,
+        caller: &Caller,
+    ) -> Result<Embedded, InferenceError> {
+        if inputs.len() > self.max_request_rows {
+            let reason = format!("{} texts in one request, over the limit of {}", inputs.len(), self.max_request_rows);
             return Err(InferenceError::BadInput { reason });
         }
         let answer = async {
             let model = self.model(name).await?;
-            if texts.is_empty() {
+            if inputs.is_empty() {
                 let dimension = self.device.dimension(model.id).await?;
                 return Ok(Embedded { dimension, values: Vec::new(), receipt: InferenceReceipt::default() });
             }
-            self.device.check_room(model.id, texts.len())?;
-            let (ids, cu_seqlens) = self.tokenize(&model, texts).await?;
+            self.device.check_room(model.id, inputs.len())?;
+            let (ids, cu_seqlens) = self.tokenize(&model, inputs, overflow).await?;
             self.device.embed(model.id, ids, cu_seqlens).await
         };
-        tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
+        tokio::time::timeout_at(caller.deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
+    }
+
+    /// Runs a model over named tensors. Dropping the future takes the request out of the queue.
+    pub async fn infer(&self, name: &str, tensors: Vec<Tensor>, caller: &Caller) -> Result<Inferred, InferenceError> {
+        let _ = (tensors, caller);
+        let reason = "it takes texts, and no tensors".to_owned();
+        Err(InferenceError::Unavailable { model: name.to_owned(), reason })
+    }
+
+    /// Says what a model is, loading it where needed.
+    pub async fn describe(&self, name: &str, caller: &Caller) -> Result<Description, InferenceError> {
+        let embedded = self.embed(name, Inputs::Texts(vec![]), Overflow::Truncate, caller).await?;
+        let signature = Signature::Vector { dimension: embedded.dimension };
+        Ok(Description { name: name.to_owned(), signature, device: self.stats().device.unwrap_or_default() })
     }
 
     /// Returns the models on disk.
@@ -178,16 +216,25 @@ impl Inference {
     }
 
     /// Returns the token ids of all texts and where each begins.
-    async fn tokenize(&self, model: &Arc<Model>, texts: Vec<String>) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
-        let bytes: usize = texts.iter().map(String::len).sum();
+    async fn tokenize(
+        &self,
+        model: &Arc<Model>,
+        inputs: Inputs,
+        overflow: Overflow,
+    ) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
+        let bytes: usize = match &inputs {
+            Inputs::Texts(texts) => texts.iter().map(String::len).sum(),
+            // Copied, with the special tokens around them.
+            Inputs::Tokens(_) => 0,
+        };
         if bytes <= TOKENIZE_INLINE_BYTES_MAX {
-            return model.encoding.encode_all(&texts);
+            return model.encoding.encode_all(&inputs, overflow);
         }
         let permit = self.tokenizing.clone().acquire_owned().await.expect("the semaphore is never closed");
         let model = model.clone();
         let tokenized = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            model.encoding.encode_all(&texts)
+            model.encoding.encode_all(&inputs, overflow)
         });
         tokenized.await.unwrap_or_else(|_| {
             Err(InferenceError::BadInput { reason: "the tokenizer crashed on this text".to_owned() })
@@ -238,20 +285,19 @@ impl ReportSource for Inference {
 }
 
 impl Encoding {
-    fn encode_all(&self, texts: &[String]) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
+    fn encode_all(&self, inputs: &Inputs, overflow: Overflow) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
         let mut ids = Vec::new();
-        let mut cu_seqlens = Vec::with_capacity(texts.len() + 1);
+        let mut cu_seqlens = Vec::with_capacity(inputs.len() + 1);
         cu_seqlens.push(0);
-        for (i, text) in texts.iter().enumerate() {
-            match self {
-                Encoding::Tokens(tokenizer) => {
-                    let row = tokenizer
-                        .encode(text)
-                        .map_err(|error| InferenceError::BadInput { reason: format!("text {i}: {error}") })?;
-                    ids.extend(row);
-                }
-                Encoding::Length => ids.extend(std::iter::repeat_n(1, text.len() / 4 + 1)),
-            }
+        for i in 0..inputs.len() {
+            let row = match (self, inputs) {
+                (Encoding::Tokens(tokenizer), Inputs::Texts(texts)) => tokenizer.encode(&texts[i], overflow),
+                (Encoding::Tokens(tokenizer), Inputs::Tokens(texts)) => tokenizer.encode_tokens(&texts[i], overflow),
+                (Encoding::Length, Inputs::Texts(texts)) => Ok(vec![1; texts[i].len() / 4 + 1]),
+                (Encoding::Length, Inputs::Tokens(texts)) if texts[i].is_empty() => Ok(vec![1]),
+                (Encoding::Length, Inputs::Tokens(texts)) => Ok(texts[i].clone()),
+            };
+            ids.extend(row.map_err(|error| InferenceError::BadInput { reason: format!("text {i}: {error}") })?);
             let end =
                 u32::try_from(ids.len()).map_err(|_| InferenceError::BadInput { reason: "too many tokens".into() })?;
             cu_seqlens.push(end);

@@ -26,6 +26,16 @@ pub struct Tokenizer {
     word_chars_max: usize,
 }
 
+/// What becomes of an input that is longer than the model takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// Its end is left out.
+    #[default]
+    Truncate,
+    /// It is refused by its position.
+    Reject,
+}
+
 /// A tokenizer cannot be loaded or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,6 +50,10 @@ pub enum TokenizerError {
     Unsupported { path: PathBuf, part: &'static str },
     #[error("a text may have {max_tokens} tokens, of which {special} are special ones")]
     TooShort { max_tokens: usize, special: usize },
+    #[error("it has {tokens} tokens, over the model's limit of {max_tokens}; shorten it, or let its end be left out")]
+    TooLong { tokens: usize, max_tokens: usize },
+    #[error("it has the token {id}, and the model knows those below {vocabulary}")]
+    UnknownToken { id: u32, vocabulary: usize },
     #[error("the text cannot be turned into tokens")]
     Encode { source: Box<dyn std::error::Error + Send + Sync> },
 }
@@ -84,13 +98,48 @@ impl Tokenizer {
         self.max_tokens
     }
 
-    /// Returns the ids of a text, cut to [`max_tokens`](Self::max_tokens). An empty text has its special tokens.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    /// Returns the ids of a text, cut to [`max_tokens`](Self::max_tokens) where it may be. An empty text has its special
+    /// tokens.
+    pub fn encode(&self, text: &str, overflow: Overflow) -> Result<Vec<u32>, TokenizerError> {
         let mut encoding = self.words(text)?;
+        self.check_length(encoding.len(), overflow)?;
         encoding.truncate(self.text_tokens_max, 0, TruncationDirection::Right);
         let encoding =
             self.inner.post_process(encoding, None, true).map_err(|source| TokenizerError::Encode { source })?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The same for a text that is tokens already, without the special ones.
+    pub fn encode_tokens(&self, ids: &[u32], overflow: Overflow) -> Result<Vec<u32>, TokenizerError> {
+        self.check_length(ids.len(), overflow)?;
+        let vocabulary = self.inner.get_vocab_size(true);
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(TokenizerError::UnknownToken { id, vocabulary });
+        }
+        let ids = &ids[..ids.len().min(self.text_tokens_max)];
+        let n = ids.len();
+        let encoding = Encoding::new(
+            ids.to_vec(),
+            vec![0; n],
+            vec![String::new(); n],
+            vec![None; n],
+            vec![(0, 0); n],
+            vec![0; n],
+            vec![1; n],
+            Vec::new(),
+            Default::default(),
+        );
+        let encoding =
+            self.inner.post_process(encoding, None, true).map_err(|source| TokenizerError::Encode { source })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    fn check_length(&self, tokens: usize, overflow: Overflow) -> Result<(), TokenizerError> {
+        if overflow == Overflow::Reject && tokens > self.text_tokens_max {
+            let special = self.max_tokens - self.text_tokens_max;
+            return Err(TokenizerError::TooLong { tokens: tokens + special, max_tokens: self.max_tokens });
+        }
+        Ok(())
     }
 
     /// Returns the tokens of as much of the text as decides the result, without special tokens.
@@ -262,7 +311,7 @@ mod tests {
         let tokenizer = load(&tokenizer_json(), Some(16)).unwrap();
         let whole = tokenizer.inner.encode(text, false).unwrap();
         let whole = &whole.get_ids()[..whole.len().min(14)];
-        let ids = tokenizer.encode(text).unwrap();
+        let ids = tokenizer.encode(text, Overflow::Truncate).unwrap();
         assert_eq!(ids, [&[CLS], whole, &[SEP]].concat());
         assert_eq!(&ids[1..ids.len() - 1], expected);
     }
@@ -310,7 +359,7 @@ mod tests {
             let mut excerpt = Excerpt::new(&text, tokenizer.word_chars_max);
             excerpt.extend(14 * BYTES_TOKEN_MAX);
             assert!(excerpt.text.len() <= 14 * BYTES_TOKEN_MAX + 3);
-            assert!(tokenizer.encode(&text).unwrap().len() <= 16);
+            assert!(tokenizer.encode(&text, Overflow::Truncate).unwrap().len() <= 16);
         }
     }
 

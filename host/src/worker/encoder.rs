@@ -28,6 +28,8 @@ pub struct Encoder {
     head: Option<Head>,
     hidden: usize,
     vocabulary: Vocabulary,
+    /// Bytes of the weights, as they lie on the CPU.
+    weights: u64,
 }
 
 enum Model {
@@ -91,11 +93,12 @@ impl Encoder {
             Task::Embedding(_) => None,
             Task::Classification { labels } => Some(Head::load(&weights, config.hidden, labels)?),
         };
+        let weights = weights.bytes();
         let vocabulary = match &model {
             Model::Cpu(model) => model.bert.vocabulary,
             Model::Cuda(model) => model.bert.vocabulary,
         };
-        Ok(Self { model, head, hidden: config.hidden, vocabulary })
+        Ok(Self { model, head, hidden: config.hidden, vocabulary, weights })
     }
 
     /// The values in a text's result: of its vector, or one for each label.
@@ -106,6 +109,11 @@ impl Encoder {
     /// True if a result is a score for each label, not a vector.
     pub fn is_classifier(&self) -> bool {
         self.head.is_some()
+    }
+
+    /// The memory that it takes, where that is the CPU's; a device is asked for its own.
+    pub fn memory(&self) -> Option<u64> {
+        matches!(self.model, Model::Cpu(_)).then_some(self.weights)
     }
 
     /// The most tokens in a text.

@@ -74,6 +74,25 @@ impl Place {
         }
     }
 
+    /// Bytes of the device that this worker holds; 0 on the CPU, where a model knows its own.
+    pub(super) fn memory_in_use(&self) -> u64 {
+        match self {
+            Self::Cpu { .. } => 0,
+            Self::Cuda(device) => {
+                let (in_use, kept) = device.memory_use();
+                (in_use + kept) as u64
+            }
+        }
+    }
+
+    /// Runs a kernel and looks at its result. A CPU that runs this worker computes.
+    pub(super) fn check(&self) -> Result<(), DeviceError> {
+        match self {
+            Self::Cpu { .. } => Ok(()),
+            Self::Cuda(device) => device.self_check(),
+        }
+    }
+
     /// Gives memory of what was unloaded back; returns the bytes of the device that are still in use.
     pub(super) fn trim(&self) -> Result<u64, DeviceError> {
         match self {

@@ -55,6 +55,12 @@ const HEADER_START: u64 = 8;
 const READ_BYTES: usize = 256 * 1024;
 
 impl Weights {
+    /// Bytes of all tensors as f32, which is what they become on the CPU.
+    pub fn bytes(&self) -> u64 {
+        let values = |info: &safetensors::tensor::TensorInfo| info.shape.iter().map(|&n| n as u64).product::<u64>();
+        self.header.tensors().values().map(|info| values(info) * 4).sum()
+    }
+
     /// Opens a file and checks its header against its length.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let path = path.to_owned();

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use bireme::inference::wire::{FailureKind, Frame, HEADER_BYTES, Header, ModelId, Output};
+use bireme::inference::wire::{FailureKind, Frame, HEADER_BYTES, Header, ModelId, Signature};
 use bireme::worker::encoder::Encoder;
 
 use crate::encoder::batch;
@@ -59,9 +59,9 @@ impl Worker {
     }
 
     #[track_caller]
-    fn load(&mut self, dir: &Path) -> (u32, Output, String) {
+    fn load(&mut self, dir: &Path) -> (Signature, String) {
         match self.ask(&load(dir)) {
-            Frame::Loaded { model: MODEL, dimension, output, device } => (dimension, output, device),
+            Frame::Loaded { model: MODEL, signature, device, .. } => (signature, device),
             other => panic!("{other:?}"),
         }
     }
@@ -133,7 +133,7 @@ fn vectors_equal_those_of_the_cpu_with_and_without_cublaslt() {
     ];
     for driver in drivers {
         let mut worker = Worker::start(&driver, "cuda:0");
-        assert_eq!(worker.load(dir.path()), (HIDDEN as u32, Output::Vector, "cuda:0".to_owned()));
+        assert_eq!(worker.load(dir.path()), (Signature::Vector { dimension: HIDDEN as u32 }, "cuda:0".to_owned()));
         for _ in 0..3 {
             for lengths in BATCHES {
                 assert_close(&worker.embed(lengths), &on_cpu(dir.path(), lengths));
@@ -173,7 +173,7 @@ fn a_classifier_scores_pairs_as_the_cpu_does() {
     let dir = model(&Tiny::classifier(3));
     let driver = StubDriver::new("devices = 2");
     let mut worker = Worker::start(&driver, "cuda:1");
-    assert_eq!(worker.load(dir.path()), (3, Output::Scores, "cuda:1".to_owned()));
+    assert_eq!(worker.load(dir.path()), (Signature::Scores { labels: 3 }, "cuda:1".to_owned()));
     let (ids, cu_seqlens) = batch(&[5, POSITIONS, 1, 20]);
     let first_segments = vec![2, 30, 1, 0];
     let mut expected = Vec::new();

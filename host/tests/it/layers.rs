@@ -46,7 +46,6 @@ const UPWARD: &[(&str, &str, &str)] = &[
 /// Edges that go down and are wrong all the same.
 const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("http", "sandbox", "`dispatch` is the only way into it"),
-    ("http", "inference", "calls reach it through guests"),
     ("inference", "worker", "they share `inference::wire` and nothing else"),
     ("inference", "outbound", "models are fetched by the host, not for a guest"),
     ("outbound", "store", "it keeps nothing"),

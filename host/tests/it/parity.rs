@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use bireme::inference::tokenizer::Tokenizer;
+use bireme::inference::tokenizer::{Overflow, Tokenizer};
 use bireme::worker::encoder::Encoder;
 use serde::Deserialize;
 
@@ -33,7 +33,7 @@ pub(crate) fn load() -> (Case, Encoder) {
     let tokenizer = Tokenizer::load(&dir).unwrap();
     assert_eq!(tokenizer.max_tokens(), 256);
     let ids = items.iter().map(|item| {
-        let ids = tokenizer.encode(&item.text).unwrap();
+        let ids = tokenizer.encode(&item.text, Overflow::Truncate).unwrap();
         assert_eq!(ids.len(), item.tokens, "{}", item.text);
         ids
     });

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::inference::tokenizer::Tokenizer;
+use crate::inference::tokenizer::{Overflow, Tokenizer};
 
 const TOKENS_MIN: usize = 60;
 const TOKENS_MAX: usize = 200;
@@ -25,7 +25,7 @@ pub fn read(book: &Path, tokenizer: &Tokenizer, count: usize) -> Result<Vec<Vec<
         for paragraph in paragraphs(&html) {
             passage.push_str(&paragraph);
             passage.push(' ');
-            let ids = tokenizer.encode(&passage)?;
+            let ids = tokenizer.encode(&passage, Overflow::Truncate)?;
             if ids.len() >= TOKENS_MIN {
                 if ids.len() <= TOKENS_MAX {
                     passages.push(ids);

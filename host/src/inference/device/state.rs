@@ -12,7 +12,7 @@ use super::{LOSSES_MAX, ModelSource, RESTART_DELAY, STARTS_MAX};
 use crate::call::{InferenceReceipt, micros};
 use crate::devices::LiveWorker;
 use crate::inference::batcher::{Batch, Batcher, Cut, QueueFull, RequestId};
-use crate::inference::wire::{FailureKind, Frame, Header, ModelId, NOOP_PATH, Output};
+use crate::inference::wire::{FailureKind, Frame, Header, ModelId, NOOP_PATH, Signature};
 use crate::inference::{Embedded, InferenceError};
 use crate::limits::BatchLimits;
 
@@ -298,13 +298,13 @@ impl<W> State<W> {
             return Err("a reply to no job");
         };
         match (out, frame) {
-            (Out::Load { model, .. }, Frame::Loaded { model: loaded, dimension, output, device })
-                if model == loaded && dimension > 0 =>
+            (Out::Load { model, .. }, Frame::Loaded { model: loaded, signature, device, .. })
+                if model == loaded && signature.width().is_some() =>
             {
                 let entry = &mut self.models[model.0 as usize];
                 entry.loaded = true;
-                entry.dimension = Some(dimension);
-                entry.is_classifier = output == Output::Scores;
+                entry.dimension = signature.width();
+                entry.is_classifier = matches!(signature, Signature::Scores { .. });
                 let is_classifier = entry.is_classifier;
                 self.stats.device = Some(device);
                 self.starts = 0;

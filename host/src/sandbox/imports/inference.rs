@@ -1,6 +1,6 @@
 //! `bireme:host/inference`: requests to the native workers.
 
-use crate::inference::InferenceError;
+use crate::inference::{Caller, InferenceError, Inputs, Overflow};
 use crate::sandbox::bindings::inference;
 use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
@@ -15,7 +15,8 @@ impl inference::Host for CallState {
         if !call.spec().models.contains(&model) {
             return Ok(Err(inference::InferenceError::NotDeclared(model)));
         }
-        let request = call.services.inference.embed(&model, texts, call.deadline);
+        let caller = Caller::new(call.program.name().into(), call.deadline);
+        let request = call.services.inference.embed(&model, Inputs::Texts(texts), Overflow::Truncate, &caller);
         match call.boundary.cross_async(Import::Inference, request).await {
             Ok(embedded) => {
                 call.add_inference(&embedded.receipt);

@@ -62,9 +62,12 @@ impl Bench {
         let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
         let header = Header::parse(header).unwrap();
         let reply = match Frame::decode(header.kind, body).unwrap() {
-            Frame::Load { model, .. } => {
-                Frame::Loaded { model, dimension: DIMENSION, output: Output::Vector, device: "cpu".into() }
-            }
+            Frame::Load { model, .. } => Frame::Loaded {
+                model,
+                signature: Signature::Vector { dimension: DIMENSION },
+                memory: 0,
+                device: "cpu".into(),
+            },
             Frame::Batch { model, cu_seqlens, ids, .. } => {
                 let values = cu_seqlens
                     .windows(2)
@@ -150,7 +153,15 @@ fn an_answer_that_was_not_asked_for_is_refused_and_the_batch_runs_again() {
     for (header, wrong) in [
         (header, vectors(2, DIMENSION, vec![0.0; 4])),
         (header, vectors(1, 3, vec![0.0; 3])),
-        (header, Frame::Loaded { model: ModelId(0), dimension: 2, output: Output::Vector, device: "cpu".into() }),
+        (
+            header,
+            Frame::Loaded {
+                model: ModelId(0),
+                signature: Signature::Vector { dimension: 2 },
+                memory: 0,
+                device: "cpu".into(),
+            },
+        ),
         (Header { job: 99, ..header }, vectors(1, DIMENSION, vec![0.0; 2])),
     ] {
         assert!(bench.state.reply(bench.generation, header, wrong).is_err());

@@ -1,0 +1,168 @@
+//! The models of one worker, and what it answers.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Instant;
+
+use super::WorkerError;
+use super::encoder::{Encoder, LoadError, RunError};
+use super::place::{Place, PlaceError};
+use crate::inference::wire::{FailureKind, Frame, ModelId, NOOP_PATH, Signature};
+
+/// Dimension of the no-op model's vectors.
+const NOOP_DIMENSION: u32 = 4;
+
+pub(super) struct Worker {
+    /// The CUDA device that is wanted, else the CPU.
+    device: Option<u32>,
+    /// Opened with the first load: until then there is nobody to tell what goes wrong.
+    place: Option<Place>,
+    models: HashMap<ModelId, Model>,
+    /// Batches in a row that the device failed, for a reason that is no lost context.
+    device_errors: u32,
+}
+
+/// Batches that a device may fail in a row before it is taken for lost, whatever it says.
+const DEVICE_ERRORS_MAX: u32 = 3;
+
+enum Model {
+    Encoder(Box<Encoder>),
+    Noop,
+}
+
+impl Worker {
+    /// `device`: the CUDA device that is wanted, else the CPU.
+    pub fn new(device: Option<u32>) -> Self {
+        Self { device, place: None, models: HashMap::new(), device_errors: 0 }
+    }
+
+    pub fn answer(&mut self, frame: Frame) -> Result<Frame, WorkerError> {
+        match frame {
+            Frame::Load { model, path } => self.load(model, &path),
+            Frame::Unload { model } => self.unload(model),
+            Frame::Batch { model, cu_seqlens, first_segments, ids } => {
+                self.batch(model, &cu_seqlens, &first_segments, &ids)
+            }
+            Frame::Infer { .. } => Ok(failed(FailureKind::BadBatch, "the model takes tokens, not tensors")),
+            Frame::Check => self.check(),
+            _ => Ok(failed(FailureKind::BadBatch, "the host sent a reply")),
+        }
+    }
+
+    fn load(&mut self, id: ModelId, path: &str) -> Result<Frame, WorkerError> {
+        let place = match self.open()? {
+            Ok(place) => place,
+            Err(refused) => return Ok(refused),
+        };
+        let before = place.memory_in_use();
+        let (model, signature) = if path == NOOP_PATH {
+            (Model::Noop, Signature::Vector { dimension: NOOP_DIMENSION })
+        } else {
+            match place.load(Path::new(path)) {
+                Ok(encoder) => {
+                    let width = encoder.dimension() as u32;
+                    let signature = if encoder.is_classifier() {
+                        Signature::Scores { labels: width }
+                    } else {
+                        Signature::Vector { dimension: width }
+                    };
+                    (Model::Encoder(Box::new(encoder)), signature)
+                }
+                Err(LoadError::Device(error)) if error.is_sticky() => return Err(WorkerError::DeviceLost(error)),
+                Err(LoadError::Device(error)) if error.is_out_of_memory() => {
+                    return Ok(failed(FailureKind::OutOfMemory, &error.to_string()));
+                }
+                Err(error) => return Ok(failed(FailureKind::Load, &format!("{:#}", anyhow::Error::from(error)))),
+            }
+        };
+        let memory = match &model {
+            Model::Noop => 0,
+            Model::Encoder(encoder) => encoder.memory().unwrap_or(place.memory_in_use().saturating_sub(before)),
+        };
+        let device = place.name();
+        self.models.insert(id, model);
+        Ok(Frame::Loaded { model: id, signature, memory, device })
+    }
+
+    /// Opens the device where that is still to be done; one that could not be opened may be free by now.
+    fn open(&mut self) -> Result<Result<&Place, Frame>, WorkerError> {
+        let place = match (&mut self.place, self.device) {
+            (Some(place), _) => &*place,
+            (none, None) => none.insert(Place::cpu()),
+            (none, Some(ordinal)) => match Place::cuda(ordinal) {
+                Ok(place) => none.insert(place),
+                Err(PlaceError::Device(error)) if error.is_sticky() => return Err(WorkerError::DeviceLost(error)),
+                Err(error) => {
+                    let reason = format!("cuda:{ordinal} cannot be used: {:#}", anyhow::Error::from(error));
+                    return Ok(Err(failed(FailureKind::Load, &reason)));
+                }
+            },
+        };
+        Ok(Ok(place))
+    }
+
+    /// Computes something, for a host that doubts it.
+    fn check(&mut self) -> Result<Frame, WorkerError> {
+        let place = match self.open()? {
+            Ok(place) => place,
+            Err(refused) => return Ok(refused),
+        };
+        match place.check() {
+            Ok(()) => Ok(Frame::Checked { in_use: place.memory_in_use() }),
+            Err(error) => Err(WorkerError::DeviceLost(error)),
+        }
+    }
+
+    fn unload(&mut self, id: ModelId) -> Result<Frame, WorkerError> {
+        self.models.remove(&id);
+        match self.place.as_ref().map_or(Ok(0), Place::trim) {
+            Ok(in_use) => Ok(Frame::Unloaded { model: id, in_use }),
+            Err(error) => Err(WorkerError::DeviceLost(error)),
+        }
+    }
+
+    fn batch(
+        &mut self,
+        id: ModelId,
+        cu_seqlens: &[u32],
+        first_segments: &[u32],
+        ids: &[u32],
+    ) -> Result<Frame, WorkerError> {
+        let rows = cu_seqlens.len() as u32 - 1;
+        let mut values = Vec::new();
+        let (dimension, device_ns) = match self.models.get_mut(&id) {
+            None => return Ok(failed(FailureKind::BadBatch, "the model is not loaded")),
+            Some(Model::Noop) => {
+                let started = Instant::now();
+                values.resize(rows as usize * NOOP_DIMENSION as usize, 0.0);
+                (NOOP_DIMENSION, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+            }
+            Some(Model::Encoder(encoder)) => {
+                let device_ns = match encoder.run_pairs(ids, cu_seqlens, first_segments, &mut values) {
+                    Ok(device_ns) => device_ns,
+                    Err(RunError::Device(error)) if error.is_sticky() => return Err(WorkerError::DeviceLost(error)),
+                    Err(RunError::Device(error)) if error.is_out_of_memory() => {
+                        return Ok(failed(FailureKind::OutOfMemory, &error.to_string()));
+                    }
+                    Err(RunError::Device(error)) => {
+                        self.device_errors += 1;
+                        if self.device_errors == DEVICE_ERRORS_MAX {
+                            return Err(WorkerError::DeviceLost(error));
+                        }
+                        return Ok(failed(FailureKind::Device, &error.to_string()));
+                    }
+                    Err(error) => {
+                        return Ok(failed(FailureKind::BadBatch, &format!("{:#}", anyhow::Error::from(error))));
+                    }
+                };
+                self.device_errors = 0;
+                (encoder.dimension() as u32, device_ns)
+            }
+        };
+        Ok(Frame::Vectors { model: id, rows, dimension, device_ns, values })
+    }
+}
+
+fn failed(kind: FailureKind, message: &str) -> Frame {
+    Frame::Failed { kind, message: message.to_owned() }
+}
