@@ -72,6 +72,8 @@ impl Config {
             // What needs no look at the machine; commands that run models set what was asked for.
             device: DeviceChoice::Named(DeviceName::Cpu),
             batch_limits: BatchLimits::default(),
+            model_memory_max: None,
+            weights: Default::default(),
             noop_model: false,
         };
         Ok(Self {

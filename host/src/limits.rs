@@ -65,6 +65,9 @@ pub const CONFIG_KEY_BYTES_MAX: usize = 256;
 /// Bytes of a configuration value.
 pub const CONFIG_VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes that the host holds for inference requests that wait or run, with room for their results, all models together.
+pub const INFERENCE_BYTES_MAX: usize = 1 << 30;
+
 /// Largest component that the host compiles.
 pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
 /// Largest metadata document.
@@ -173,13 +176,21 @@ pub struct BatchLimits {
     pub max_batch_tokens: usize,
     /// Rows that wait.
     pub max_queue_size: usize,
+    /// How long a batch that is not full may wait for company.
+    pub max_queue_delay: Duration,
     /// Texts of one request.
     pub max_request_rows: usize,
 }
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { max_batch_size: 512, max_batch_tokens: 16_384, max_queue_size: 65_536, max_request_rows: 16_384 }
+        Self {
+            max_batch_size: 512,
+            max_batch_tokens: 16_384,
+            max_queue_size: 65_536,
+            max_queue_delay: Duration::ZERO,
+            max_request_rows: 16_384,
+        }
     }
 }
 

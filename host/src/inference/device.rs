@@ -1,35 +1,39 @@
-//! One device: its models, their batchers, and the worker process that runs one batch at a time.
+//! The workers of a host, and the queue in front of them.
 //!
-//! Not here: what a batch holds (`batcher`), how frames look (`wire`), how the process starts (`process`).
+//! Not here: what a batch holds (`batcher`), how frames look (`wire`), how the process starts (`process`), what is decided
+//! (`state`).
 //!
-//! The caller that finds the device free sends its batch itself, on its own thread; whoever receives a reply sends the
+//! The caller that finds a worker free sends its batch itself, on its own thread; whoever receives a reply sends the
 //! next. So a request costs no hop through a task of ours.
 //!
-//! Invariants: one frame is out at a time; a request is answered once; a batch whose worker died runs once more, and a
-//! request that meets a second death fails (`LOSSES_MAX`); a caller that goes away takes its request out of the queue.
+//! Invariants: at most two frames are out to a worker, the second only behind a batch and only a full batch; a request is
+//! answered once; a batch whose worker died runs once more as it was, then in halves, and the request that ends workers by
+//! itself is rejected; a caller that goes away takes its request out of the queue.
 
 mod process;
 mod state;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use self::process::Worker;
 use self::state::{State, Step};
+use super::InferenceError;
 use super::batcher::RequestId;
 use super::devices::Devices;
-use super::wire::{Frame, Header, ModelId};
-use super::{Embedded, InferenceError};
+use super::request::Caller;
+use super::wire::{Frame, Header, ModelId, Signature};
+use crate::call::InferenceReceipt;
 use crate::devices::LiveWorker;
-use crate::limits::BatchLimits;
 
 pub(super) use self::process::command;
-pub use self::state::DeviceStats;
+pub(super) use self::state::{Answer, ModelConfig, Output, StateConfig, Wanted, Work};
+pub use self::state::{BatchRecord, DeviceStats, ModelStats, Outcome};
 
-/// Worker deaths that a request may meet and still be tried again.
+/// Failures of a batch after which it is tried again as it was.
 const LOSSES_MAX: u32 = 1;
 /// Deaths in a row, without one answer between them, before what waits is failed rather than tried again.
 const STARTS_MAX: u32 = 3;
@@ -59,7 +63,7 @@ pub(super) enum ModelSource {
     Noop,
 }
 
-/// A device, shared by all models. Dropping it ends its worker.
+/// The workers, shared by all models. Dropping it ends them.
 pub(super) struct Device {
     inner: Arc<Inner>,
 }
@@ -71,13 +75,13 @@ struct Inner {
 }
 
 impl Device {
-    pub fn new(program: WorkerProgram, devices: Arc<Devices>, limits: BatchLimits) -> Self {
-        Self { inner: Arc::new(Inner { program, devices, state: Mutex::new(State::new(limits)) }) }
+    pub fn new(program: WorkerProgram, devices: Arc<Devices>, config: StateConfig) -> Self {
+        Self { inner: Arc::new(Inner { program, devices, state: Mutex::new(State::new(config)) }) }
     }
 
     /// Makes a model known. It is loaded with its first request.
-    pub fn register(&self, name: &str, source: ModelSource) -> ModelId {
-        self.inner.lock().register(name, source)
+    pub fn register(&self, config: ModelConfig) -> ModelId {
+        self.inner.lock().register(config)
     }
 
     /// Refuses a request of so many rows that the queue has no room for, before it costs anything.
@@ -86,11 +90,11 @@ impl Device {
     }
 
     /// Runs one request. Dropping the future cancels it.
-    pub async fn embed(&self, model: ModelId, ids: Vec<u32>, cu_seqlens: Vec<u32>) -> Result<Embedded, InferenceError> {
+    pub async fn run(&self, model: ModelId, work: Work, wanted: Wanted, caller: &Caller) -> Answer {
         let (done, answer) = oneshot::channel();
         let request = {
             let mut state = self.inner.lock();
-            let request = state.submit(model, ids, cu_seqlens, done)?;
+            let request = state.submit(Instant::now(), model, work, wanted, caller, done)?;
             self.inner.pump(&mut state);
             request
         };
@@ -98,29 +102,44 @@ impl Device {
         answer.await.expect("the state answers every request that its caller did not take out")
     }
 
-    /// Returns the model's dimension, loading it where needed.
-    pub async fn dimension(&self, model: ModelId) -> Result<u32, InferenceError> {
-        if let Some(dimension) = self.inner.lock().dimension(model) {
-            return Ok(dimension);
+    /// Runs rows of tokens; returns the values of each row, one after the other, and how many each has.
+    pub async fn rows(
+        &self,
+        model: ModelId,
+        work: Work,
+        wanted: Wanted,
+        caller: &Caller,
+    ) -> Result<(u32, Vec<f32>, InferenceReceipt), InferenceError> {
+        match self.run(model, work, wanted, caller).await? {
+            (Output::Rows { width, values }, receipt) => Ok((width, values, receipt)),
+            (Output::Tensors(_), _) => unreachable!("the state answers rows with rows"),
         }
-        // The shortest request that loads it: one row of the model's own padding id.
-        Ok(self.embed(model, vec![0], vec![0, 1]).await?.dimension)
+    }
+
+    /// Returns what a model is, once it was loaded.
+    pub fn signature(&self, model: ModelId) -> Option<Signature> {
+        self.inner.lock().signature(model)
     }
 
     pub fn stats(&self) -> DeviceStats {
         self.inner.lock().stats()
     }
 
-    /// Returns the worker that runs now.
-    pub fn live(&self) -> Option<LiveWorker> {
+    /// Returns the last batches, newest first.
+    pub fn batches(&self) -> Vec<BatchRecord> {
+        self.inner.lock().batches()
+    }
+
+    /// Returns the workers that run now.
+    pub fn live(&self) -> Vec<LiveWorker> {
         self.inner.lock().live()
     }
 
-    /// Ends the worker and fails what waits.
+    /// Ends the workers and fails what waits.
     pub async fn shut_down(&self) {
-        let worker = self.inner.lock().close();
-        if let Some(worker) = worker {
-            worker.hang_up();
+        let workers = self.inner.lock().close();
+        workers.iter().for_each(|worker| worker.hang_up());
+        for worker in workers {
             worker.closed().await;
         }
     }
@@ -128,9 +147,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        if let Some(worker) = self.inner.lock().close() {
-            worker.hang_up();
-        }
+        self.inner.lock().close().iter().for_each(|worker| worker.hang_up());
     }
 }
 
@@ -151,28 +168,41 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what the state wants done: sends the next frame, or starts the worker.
+    /// Does what the state wants done: sends frames, starts workers, comes back later.
     fn pump(self: &Arc<Self>, state: &mut State<Worker>) {
-        match state.step() {
-            Step::Nothing => {}
-            Step::Send(worker) => worker.send(state.frame()),
-            Step::Start { after } => {
-                let inner = self.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(after).await;
-                    inner.start().await;
-                });
+        loop {
+            match state.step(Instant::now()) {
+                Step::Nothing => return,
+                Step::Send(worker) => worker.send(state.frame()),
+                Step::Start { seat, after } => {
+                    let inner = self.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(after).await;
+                        inner.start(seat).await;
+                    });
+                }
+                Step::Wake(at) => {
+                    let inner = Arc::downgrade(self);
+                    tokio::spawn(async move {
+                        tokio::time::sleep_until(at.into()).await;
+                        if let Some(inner) = inner.upgrade() {
+                            let mut state = inner.lock();
+                            state.woken(at);
+                            inner.pump(&mut state);
+                        }
+                    });
+                }
             }
         }
     }
 
-    async fn start(self: &Arc<Self>) {
+    async fn start(self: &Arc<Self>, seat: usize) {
         let chosen = match self.devices.chosen().await {
             Ok(chosen) => chosen,
             Err(refused) => {
                 tracing::error!(%refused, "no worker is started");
                 let mut state = self.lock();
-                state.start_failed(&refused.to_string());
+                state.start_failed(seat, &refused.to_string());
                 return self.pump(&mut state);
             }
         };
@@ -192,7 +222,7 @@ impl Inner {
             Ok((worker, replies)) => {
                 let pid = worker.pid();
                 // None: the device was closed meanwhile, and dropping `replies` ends the process.
-                let Some(generation) = state.started(worker, pid) else {
+                let Some(generation) = state.started(seat, worker, pid) else {
                     return;
                 };
                 self.pump(&mut state);
@@ -204,28 +234,35 @@ impl Inner {
                         .run(
                             ANSWER_TIMEOUT,
                             |header, frame| {
-                                inner.upgrade().is_some_and(|inner| inner.on_reply(generation, header, frame))
+                                inner.upgrade().is_some_and(|inner| inner.on_reply(seat, generation, header, frame))
                             },
-                            || inner.upgrade().and_then(|inner| inner.lock().due_since()),
+                            || inner.upgrade().and_then(|inner| inner.due(seat)),
                         )
                         .await;
                     if let Some(inner) = inner.upgrade() {
-                        inner.on_lost(generation, &ended);
+                        inner.on_lost(seat, generation, &ended);
                     }
                 });
             }
             Err(error) => {
                 tracing::error!(%error, "cannot start the worker");
-                state.start_failed(&format!("the worker does not start: {error}"));
+                state.start_failed(seat, &format!("the worker does not start: {error}"));
                 self.pump(&mut state);
             }
         }
     }
 
+    /// Returns since when an answer is due, as if each might take as long as the longest.
+    fn due(&self, seat: usize) -> Option<Instant> {
+        let (since, allowed) = self.lock().due(seat)?;
+        // An earlier start for what may take less.
+        since.checked_sub(ANSWER_TIMEOUT.saturating_sub(allowed)).or(Some(since))
+    }
+
     /// Takes a reply; returns whether the conversation goes on.
-    fn on_reply(self: &Arc<Self>, generation: u64, header: Header, frame: Frame) -> bool {
+    fn on_reply(self: &Arc<Self>, seat: usize, generation: u64, header: Header, frame: Frame) -> bool {
         let mut state = self.lock();
-        match state.reply(generation, header, frame) {
+        match state.reply(Instant::now(), seat, generation, header, frame) {
             Ok(()) => {
                 self.pump(&mut state);
                 true
@@ -237,9 +274,9 @@ impl Inner {
         }
     }
 
-    fn on_lost(self: &Arc<Self>, generation: u64, reason: &str) {
+    fn on_lost(self: &Arc<Self>, seat: usize, generation: u64, reason: &str) {
         let mut state = self.lock();
-        if state.lost(generation, reason) {
+        if state.lost(Instant::now(), seat, generation, reason) {
             tracing::warn!(reason, "the worker is gone");
         }
         self.pump(&mut state);

@@ -16,6 +16,7 @@ mod staging;
 pub mod tokenizer;
 pub mod wire;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,13 +29,13 @@ use crate::codes::Code;
 use crate::devices::{DeviceChoice, DeviceRefused, Report, ReportSource};
 use crate::limits::BatchLimits;
 use catalogue::{Catalogue, CatalogueError};
-use device::{Device, ModelSource};
-pub use device::{DeviceStats, WorkerProgram};
+pub use device::{BatchRecord, DeviceStats, ModelStats, Outcome, WorkerProgram};
+use device::{Device, ModelConfig, ModelSource, Output, StateConfig, Wanted, Work};
 use devices::Devices;
 pub use request::{Caller, Inputs, Priority, Tenant};
 pub use tokenizer::Overflow;
 use tokenizer::Tokenizer;
-use wire::{ModelId, Signature, Tensor};
+use wire::{ModelId, Signature, TENSORS_MAX, Tensor};
 
 /// Texts of more bytes than this together are tokenised off the caller's thread.
 const TOKENIZE_INLINE_BYTES_MAX: usize = 4 << 10;
@@ -106,6 +107,10 @@ pub struct InferenceConfig {
     pub worker: WorkerProgram,
     pub device: DeviceChoice,
     pub batch_limits: BatchLimits,
+    /// Bytes of models that a worker may hold; none: as many as its device takes.
+    pub model_memory_max: Option<u64>,
+    /// Shares of tenants beside others, by name; 1 for those that are not named.
+    pub weights: HashMap<String, u32>,
     /// Whether `NOOP_MODEL` can be called.
     pub noop_model: bool,
 }
@@ -120,7 +125,7 @@ pub struct Inference {
     tokenizing: Arc<Semaphore>,
     /// Held while a model's files are opened, so that a burst of first requests opens them once.
     opening: tokio::sync::Mutex<()>,
-    max_request_rows: usize,
+    batch_limits: BatchLimits,
     noop_model: bool,
 }
 
@@ -139,14 +144,15 @@ impl Inference {
     /// Sets up; starts no worker before the first request. Must be called within a tokio runtime.
     pub fn new(config: InferenceConfig) -> Self {
         let devices = Arc::new(Devices::new(config.worker.clone(), config.device));
+        let state = StateConfig { seats: 1, memory_max: config.model_memory_max, weights: config.weights };
         Self {
             catalogue: Catalogue::new(&config.models_dir),
-            device: Device::new(config.worker, devices.clone(), config.batch_limits.clone()),
+            device: Device::new(config.worker, devices.clone(), state),
             devices,
             models: DashMap::new(),
             opening: tokio::sync::Mutex::new(()),
             tokenizing: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
-            max_request_rows: config.batch_limits.max_request_rows,
+            batch_limits: config.batch_limits,
             noop_model: config.noop_model,
         }
     }
@@ -159,35 +165,71 @@ impl Inference {
         overflow: Overflow,
         caller: &Caller,
     ) -> Result<Embedded, InferenceError> {
-        if inputs.len() > self.max_request_rows {
-            let reason = format!("{} texts in one request, over the limit of {}", inputs.len(), self.max_request_rows);
+        if inputs.len() > self.batch_limits.max_request_rows {
+            let reason = format!(
+                "{} texts in one request, over the limit of {}",
+                inputs.len(),
+                self.batch_limits.max_request_rows
+            );
             return Err(InferenceError::BadInput { reason });
         }
         let answer = async {
             let model = self.model(name).await?;
             if inputs.is_empty() {
-                let dimension = self.device.dimension(model.id).await?;
+                let signature = self.signature(&model, Wanted::Vectors, caller).await?;
+                let dimension = signature.width().unwrap_or_default();
                 return Ok(Embedded { dimension, values: Vec::new(), receipt: InferenceReceipt::default() });
             }
             self.device.check_room(model.id, inputs.len())?;
             let (ids, cu_seqlens) = self.tokenize(&model, inputs, overflow).await?;
-            self.device.embed(model.id, ids, cu_seqlens).await
+            let work = Work::Rows { ids, cu_seqlens, first_segments: Vec::new() };
+            let (dimension, values, receipt) = self.device.rows(model.id, work, Wanted::Vectors, caller).await?;
+            Ok(Embedded { dimension, values, receipt })
         };
         tokio::time::timeout_at(caller.deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
     }
 
     /// Runs a model over named tensors. Dropping the future takes the request out of the queue.
     pub async fn infer(&self, name: &str, tensors: Vec<Tensor>, caller: &Caller) -> Result<Inferred, InferenceError> {
-        let _ = (tensors, caller);
-        let reason = "it takes texts, and no tensors".to_owned();
-        Err(InferenceError::Unavailable { model: name.to_owned(), reason })
+        let answer = async {
+            let model = self.model(name).await?;
+            for tensor in &tensors {
+                tensor.check().map_err(|error| InferenceError::BadInput { reason: error.to_string() })?;
+            }
+            if tensors.len() > TENSORS_MAX {
+                let reason = format!("{} tensors in one request, over the limit of {TENSORS_MAX}", tensors.len());
+                return Err(InferenceError::BadInput { reason });
+            }
+            match self.device.run(model.id, Work::Tensors(tensors), Wanted::Tensors, caller).await? {
+                (Output::Tensors(tensors), receipt) => Ok(Inferred { tensors, receipt }),
+                (Output::Rows { .. }, _) => unreachable!("the state answers tensors with tensors"),
+            }
+        };
+        tokio::time::timeout_at(caller.deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
     }
 
     /// Says what a model is, loading it where needed.
     pub async fn describe(&self, name: &str, caller: &Caller) -> Result<Description, InferenceError> {
-        let embedded = self.embed(name, Inputs::Texts(vec![]), Overflow::Truncate, caller).await?;
-        let signature = Signature::Vector { dimension: embedded.dimension };
-        Ok(Description { name: name.to_owned(), signature, device: self.stats().device.unwrap_or_default() })
+        let answer = async {
+            let model = self.model(name).await?;
+            let signature = self.signature(&model, Wanted::Rows, caller).await?;
+            Ok(Description { name: name.to_owned(), signature, device: self.stats().device.unwrap_or_default() })
+        };
+        tokio::time::timeout_at(caller.deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
+    }
+
+    /// Returns what a model is. The shortest request loads it where needed.
+    async fn signature(&self, model: &Model, wanted: Wanted, caller: &Caller) -> Result<Signature, InferenceError> {
+        if self.device.signature(model.id).is_none() {
+            let (work, wanted) = match model.encoding {
+                // One row of the model's own padding id.
+                Encoding::Tokens(_) | Encoding::Length => {
+                    (Work::Rows { ids: vec![0], cu_seqlens: vec![0, 1], first_segments: Vec::new() }, wanted)
+                }
+            };
+            self.device.run(model.id, work, wanted, caller).await?;
+        }
+        Ok(self.device.signature(model.id).expect("a model that answered was loaded"))
     }
 
     /// Returns the models on disk.
@@ -198,6 +240,11 @@ impl Inference {
     /// Returns what the device has done so far.
     pub fn stats(&self) -> DeviceStats {
         self.device.stats()
+    }
+
+    /// Returns the last batches, newest first.
+    pub fn batches(&self) -> Vec<BatchRecord> {
+        self.device.batches()
     }
 
     /// Takes another device than the configuration says, for workers that start from now on.
@@ -250,7 +297,7 @@ impl Inference {
             return Ok(model.clone());
         }
         let model = if self.noop_model && name == NOOP_MODEL {
-            let id = self.device.register(name, ModelSource::Noop);
+            let id = self.device.register(self.model_config(name, ModelSource::Noop, 0));
             Arc::new(Model { id, encoding: Encoding::Length })
         } else {
             let unavailable = |reason: String| InferenceError::Unavailable { model: name.to_owned(), reason };
@@ -258,7 +305,7 @@ impl Inference {
                 CatalogueError::UnknownModel { .. } => InferenceError::UnknownModel { model: name.to_owned() },
                 other => unavailable(other.to_string()),
             })?;
-            let dir = installed.path;
+            let (dir, bytes) = (installed.path, installed.bytes);
             let tokenizer = tokio::task::spawn_blocking({
                 let dir = dir.clone();
                 move || Tokenizer::load(&dir)
@@ -267,11 +314,15 @@ impl Inference {
                 .await
                 .map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?
                 .map_err(|error| unavailable(error.to_string()))?;
-            let id = self.device.register(name, ModelSource::Directory(dir));
+            let id = self.device.register(self.model_config(name, ModelSource::Directory(dir), bytes));
             Arc::new(Model { id, encoding: Encoding::Tokens(Box::new(tokenizer)) })
         };
         self.models.insert(name.to_owned(), model.clone());
         Ok(model)
+    }
+
+    fn model_config(&self, name: &str, source: ModelSource, memory: u64) -> ModelConfig {
+        ModelConfig { name: name.to_owned(), source, limits: self.batch_limits.clone(), memory, keep: false }
     }
 }
 
@@ -279,7 +330,7 @@ impl ReportSource for Inference {
     fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send + '_>> {
         Box::pin(async {
             let (asked, probe) = (self.devices.choice(), self.devices.probe().await.clone());
-            Report { asked, chosen: asked.resolve(&probe), probe, worker: self.device.live() }
+            Report { asked, chosen: asked.resolve(&probe), probe, worker: self.device.live().into_iter().next() }
         })
     }
 }

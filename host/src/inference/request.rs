@@ -56,14 +56,14 @@ pub struct Caller {
     pub priority: Priority,
     /// What cannot be answered by then is not begun.
     pub deadline: Instant,
-    /// Requests that will follow at once, as far as is known: of a map, the calls that have not ended.
-    pub following: usize,
+    /// Requests that will follow at once, where that is known: of a map, the calls that have not ended.
+    pub following: Option<usize>,
 }
 
 impl Caller {
     /// A caller that nothing is known of but its name.
     pub fn new(tenant: Tenant, deadline: Instant) -> Self {
-        Self { tenant, deadline, priority: Priority::default(), following: 0 }
+        Self { tenant, deadline, priority: Priority::default(), following: None }
     }
 }
 

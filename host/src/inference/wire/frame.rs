@@ -220,9 +220,10 @@ impl Frame {
                 let (output, dimension) = (reader.word()?, reader.word()?);
                 let (memory, device) = (reader.long()?, reader.text()?);
                 let (inputs, outputs) = (reader.specs()?, reader.specs()?);
+                let is_rows = inputs.is_empty() && outputs.is_empty();
                 let signature = match (output, dimension) {
-                    (VECTOR, 1..) => Signature::Vector { dimension },
-                    (SCORES, 1..) => Signature::Scores { labels: dimension },
+                    (VECTOR, 1..) if is_rows => Signature::Vector { dimension },
+                    (SCORES, 1..) if is_rows => Signature::Scores { labels: dimension },
                     (TENSORS, 0) => Signature::Tensors { inputs, outputs },
                     _ => return Err(WireError::Body { what: "an unknown kind of output" }),
                 };
@@ -250,7 +251,9 @@ impl Frame {
             VECTORS => {
                 let model = ModelId(reader.word()?);
                 let (rows, dimension) = (reader.word()?, reader.word()?);
-                reader.word()?;
+                if reader.word()? != 0 {
+                    return Err(WireError::Body { what: "a word that is not 0" });
+                }
                 let device_ns = reader.long()?;
                 let count =
                     (rows as usize).checked_mul(dimension as usize).ok_or(WireError::Body { what: "values" })?;

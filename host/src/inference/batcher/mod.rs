@@ -1,0 +1,531 @@
+//! Turns waiting requests of many apps for several models into batches. A plain decider: no clock, no task, no lock.
+//!
+//! Not here: which worker runs a batch and what happens to its answer (`device`), how a batch travels (`wire`).
+//!
+//! **Fairness.** Between tenants (apps, and ways in from outside) service is counted in tokens, as the Virtual Token Counter
+//! of Sheng et al., *Fairness in Serving Large Language Models* (arXiv 2401.00588), does: the tenant that got least goes
+//! first, and one that comes back from idleness starts at the level of those that wait, so that nobody saves up. A weight
+//! divides what is charged. Between the requests of one tenant the priority decides, and the order of arrival within it;
+//! every [`AGING`]th turn takes the oldest whatever its priority.
+//!
+//! **Batches.** The tenant whose turn it is decides the model, and its request goes in first. The batch is then filled, in
+//! the same order, with what fits its rows and tokens; a request that does not fit may be passed by shorter ones, at most
+//! [`SKIPS_MAX`] times. Nothing waits for company unless the model has a `max_queue_delay`: a batch is taken whenever the
+//! device is free, so batches grow by themselves while it is busy.
+//!
+//! **Failures.** What a dying worker held comes back as a group that runs by itself: once more as a whole, then in halves,
+//! until the request that kills workers stands alone. Groups beyond their first retry take turns with everybody else.
+//!
+//! Invariants: a piece leaves exactly once for each time that it was put in, or is cancelled; a batch stays within the model's
+//! rows and tokens; a request of a tenant that was idle and is not ahead of the others waits for at most as many batches as
+//! other tenants waited when it came; a batch is taken whenever there is one.
+
+mod flow;
+mod groups;
+mod ledger;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use self::flow::Flow;
+use self::groups::Groups;
+pub use self::ledger::RequestId;
+use self::ledger::{Entry, Ledger};
+use super::request::Priority;
+use super::wire::ModelId;
+use crate::limits::BatchLimits;
+
+/// Every so many turns of a tenant the oldest of its requests goes first, whatever its priority.
+const AGING: u32 = 4;
+/// Times that shorter requests may pass one that does not fit.
+const SKIPS_MAX: u8 = 4;
+/// Requests of one flow that are looked at for one that fits.
+const LOOKAHEAD: usize = 16;
+/// What a token costs a tenant of weight 1; a weight divides it.
+const TOKEN_COST: u64 = 1 << 16;
+/// The largest weight.
+pub const WEIGHT_MAX: u32 = 1_000;
+
+/// A tenant, by its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(pub u32);
+
+/// Part of a request that stays together: the unit of batching.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub request: RequestId,
+    /// Rows of the request.
+    pub rows: Range<usize>,
+    pub tokens: usize,
+    /// Times that shorter ones passed it.
+    skips: u8,
+}
+
+/// Why a batch was not larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cut {
+    /// Nothing more was waiting.
+    Drained,
+    /// It has as many rows as it may.
+    Rows,
+    /// What waits does not fit the tokens that are left.
+    Tokens,
+    /// Nothing more came within `max_queue_delay`.
+    Delay,
+    /// It failed before and runs by itself.
+    Retry,
+}
+
+impl Cut {
+    pub const ALL: [Cut; 5] = [Self::Drained, Self::Rows, Self::Tokens, Self::Delay, Self::Retry];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drained => "drained",
+            Self::Rows => "rows",
+            Self::Tokens => "tokens",
+            Self::Delay => "delay",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// Pieces that run together.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch {
+    pub model: ModelId,
+    pub pieces: Vec<Piece>,
+    pub rows: usize,
+    pub tokens: usize,
+    pub cut: Cut,
+    /// Times that it ended a worker, or failed with it.
+    pub losses: u32,
+}
+
+/// The queue would exceed its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFull {
+    pub waiting_rows: usize,
+}
+
+/// A request on its way in.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub model: ModelId,
+    pub tenant: TenantId,
+    pub priority: Priority,
+    pub deadline: Instant,
+    /// Requests that are known to follow at once; none: nothing is known.
+    pub following: Option<usize>,
+    /// Bytes that the host holds for it.
+    pub bytes: usize,
+}
+
+/// What there is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A batch of this model.
+    Batch {
+        model: ModelId,
+        of: Turn,
+    },
+    /// Nothing before this time, when somebody has waited long enough for company.
+    Wait(Instant),
+    Nothing,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Retry,
+    Tenant(TenantId),
+}
+
+struct Queue {
+    limits: BatchLimits,
+    waiting_rows: usize,
+    waiting_tokens: usize,
+    /// What the latest arrival said of those behind it.
+    following: Option<usize>,
+    /// Device time of a token, by what was measured lately.
+    ns_per_token: f64,
+    /// Tokens of a batch, below the limit after the device had no room.
+    tokens_max: usize,
+}
+
+struct Tenant {
+    weight: u32,
+    /// Tokens served, times [`TOKEN_COST`], over the weight.
+    served: u64,
+    /// Pieces that wait.
+    waiting: usize,
+    models: Vec<ModelId>,
+    turns: u32,
+}
+
+/// The queue in front of one device.
+pub struct Batcher {
+    queues: Vec<Queue>,
+    tenants: Vec<Tenant>,
+    flows: HashMap<(TenantId, ModelId), Flow>,
+    ledger: Ledger,
+    groups: Groups,
+    /// What the tenant that went last had been served before.
+    level: u64,
+    waiting_bytes: usize,
+    max_queue_bytes: usize,
+    /// Requests that were dropped because they could not be answered in time.
+    expired: Vec<RequestId>,
+}
+
+impl Batcher {
+    pub fn new(max_queue_bytes: usize) -> Self {
+        Self {
+            queues: Vec::new(),
+            tenants: Vec::new(),
+            flows: HashMap::new(),
+            ledger: Ledger::default(),
+            groups: Groups::default(),
+            level: 0,
+            waiting_bytes: 0,
+            max_queue_bytes,
+            expired: Vec::new(),
+        }
+    }
+
+    /// Makes a model known; ids count from 0.
+    pub fn add_model(&mut self, limits: BatchLimits) -> ModelId {
+        let id = ModelId(u32::try_from(self.queues.len()).expect("models are few"));
+        let tokens_max = limits.max_batch_tokens;
+        self.queues.push(Queue {
+            limits,
+            waiting_rows: 0,
+            waiting_tokens: 0,
+            following: None,
+            ns_per_token: 0.0,
+            tokens_max,
+        });
+        id
+    }
+
+    /// Makes a tenant known; ids count from 0. `weight` is its share beside others, 1 to [`WEIGHT_MAX`].
+    pub fn add_tenant(&mut self, weight: u32) -> TenantId {
+        let id = TenantId(u32::try_from(self.tenants.len()).expect("tenants are few"));
+        self.tenants.push(Tenant {
+            weight: weight.clamp(1, WEIGHT_MAX),
+            served: 0,
+            waiting: 0,
+            models: Vec::new(),
+            turns: 0,
+        });
+        id
+    }
+
+    /// Tells whether `rows` more of a model, and so many bytes, may wait.
+    pub fn check_room(&self, model: ModelId, rows: usize, bytes: usize) -> Result<(), QueueFull> {
+        let queue = self.queue(model);
+        let is_full = queue.waiting_rows + rows > queue.limits.max_queue_size
+            || self.waiting_bytes.saturating_add(bytes) > self.max_queue_bytes;
+        if is_full { Err(QueueFull { waiting_rows: queue.waiting_rows }) } else { Ok(()) }
+    }
+
+    /// Takes a request in, cut into pieces that fit one batch each, or refuses it whole. `lengths` holds the tokens of
+    /// each row.
+    pub fn enqueue(&mut self, now: Instant, arrival: Arrival, lengths: &[u32]) -> Result<RequestId, QueueFull> {
+        self.check_room(arrival.model, lengths.len(), arrival.bytes)?;
+        let Arrival { model, tenant, priority, deadline, following, bytes } = arrival;
+        let request = self.ledger.insert(Entry::new(model, tenant, priority, deadline, now, bytes));
+        self.waiting_bytes += bytes;
+        let (rows_max, tokens_max) = (self.queue(model).limits.max_batch_size, self.queue(model).tokens_max);
+        let (mut start, mut tokens) = (0, 0);
+        for (row, &length) in lengths.iter().enumerate() {
+            let length = length as usize;
+            let is_full = row - start == rows_max || tokens + length > tokens_max;
+            if is_full && row > start {
+                self.push(request, start..row, tokens);
+                (start, tokens) = (row, 0);
+            }
+            tokens += length;
+        }
+        if start < lengths.len() {
+            self.push(request, start..lengths.len(), tokens);
+        }
+        self.queue_mut(model).following = following;
+        Ok(request)
+    }
+
+    fn push(&mut self, request: RequestId, rows: Range<usize>, tokens: usize) {
+        let level = self.level;
+        let entry = self.ledger.get_mut(request).expect("it was just inserted");
+        entry.add_waiting(rows.len(), tokens);
+        let (model, tenant_id, priority) = (entry.model, entry.tenant, entry.priority);
+        let queue = &mut self.queues[model.0 as usize];
+        queue.waiting_rows += rows.len();
+        queue.waiting_tokens += tokens;
+        let tenant = &mut self.tenants[tenant_id.0 as usize];
+        if tenant.waiting == 0 {
+            // Back from idleness, at the level of those that wait: what was not asked for is not saved up.
+            tenant.served = tenant.served.max(level);
+        }
+        tenant.waiting += 1;
+        let flow = self.flows.entry((tenant_id, model)).or_insert_with(|| {
+            tenant.models.push(model);
+            Flow::default()
+        });
+        flow.push(priority, Piece { request, rows, tokens, skips: 0 });
+    }
+
+    /// Forgets a request: one whose caller is gone, or that was answered. Its waiting pieces leave the queue.
+    pub fn remove(&mut self, request: RequestId) {
+        let Some(entry) = self.ledger.remove(request) else { return };
+        self.waiting_bytes -= entry.bytes;
+        self.uncount(&entry, entry.waiting_pieces, entry.waiting_rows, entry.waiting_tokens);
+        if let Some(flow) = self.flows.get_mut(&(entry.tenant, entry.model)) {
+            flow.forget(entry.waiting_pieces, &self.ledger);
+        }
+    }
+
+    fn uncount(&mut self, entry: &Entry, pieces: usize, rows: usize, tokens: usize) {
+        let queue = &mut self.queues[entry.model.0 as usize];
+        queue.waiting_rows -= rows;
+        queue.waiting_tokens -= tokens;
+        self.tenants[entry.tenant.0 as usize].waiting -= pieces;
+    }
+
+    /// Puts back what a worker did not answer, as a group that runs by itself. Never refused: it was accepted once.
+    pub fn requeue(&mut self, mut batch: Batch) {
+        batch.pieces.retain(|piece| self.ledger.get(piece.request).is_some());
+        self.groups.push(batch);
+    }
+
+    /// Puts back a batch in two halves.
+    pub fn requeue_halves(&mut self, mut batch: Batch) {
+        batch.pieces.retain(|piece| self.ledger.get(piece.request).is_some());
+        let second = batch.pieces.split_off(batch.pieces.len().div_ceil(2));
+        let half = |pieces: Vec<Piece>, losses| Batch {
+            model: batch.model,
+            rows: pieces.iter().map(|piece| piece.rows.len()).sum(),
+            tokens: pieces.iter().map(|piece| piece.tokens).sum(),
+            pieces,
+            cut: Cut::Retry,
+            losses,
+        };
+        self.groups.push(half(second, batch.losses));
+        self.groups.push(half(std::mem::take(&mut batch.pieces), batch.losses));
+    }
+
+    /// Says what is to run, of the models that `among` names; it is told whether a batch of them would be full.
+    pub fn next(&mut self, now: Instant, among: impl Fn(ModelId, bool) -> bool) -> Next {
+        let retry = self.groups.first(&self.ledger, |model| among(model, false));
+        if let Some((model, false)) = retry {
+            return Next::Batch { model, of: Turn::Retry };
+        }
+        self.drop_late(now);
+        let mut first: Option<(u64, u64, TenantId, ModelId)> = None;
+        let mut wait: Option<Instant> = None;
+        for (index, tenant) in self.tenants.iter().enumerate() {
+            if tenant.waiting == 0 {
+                continue;
+            }
+            let id = TenantId(index as u32);
+            let oldest_first = tenant.turns % AGING == AGING - 1;
+            let mut head: Option<(Priority, u64, ModelId)> = None;
+            for &model in &tenant.models {
+                let Some(flow) = self.flows.get_mut(&(id, model)).filter(|flow| flow.len() > 0) else { continue };
+                if !among(model, self.queues[model.0 as usize].is_full()) {
+                    continue;
+                }
+                let Some((priority, entry)) = flow.head(oldest_first, &self.ledger) else { continue };
+                if let Some(until) = self.queues[model.0 as usize].ripe_at(entry.arrived).filter(|until| *until > now) {
+                    wait = Some(wait.map_or(until, |wait| wait.min(until)));
+                    continue;
+                }
+                let order = if oldest_first { Priority::High } else { priority };
+                if head.is_none_or(|(priority, seq, _)| (order, entry.seq) < (priority, seq)) {
+                    head = Some((order, entry.seq, model));
+                }
+            }
+            if let Some((_, seq, model)) = head
+                && first.is_none_or(|(served, first, ..)| (tenant.served, seq) < (served, first))
+            {
+                first = Some((tenant.served, seq, id, model));
+            }
+        }
+        match (first, retry, wait) {
+            (Some((.., tenant, model)), ..) => Next::Batch { model, of: Turn::Tenant(tenant) },
+            (None, Some((model, _)), _) => Next::Batch { model, of: Turn::Retry },
+            (None, None, Some(until)) => Next::Wait(until),
+            (None, None, None) => Next::Nothing,
+        }
+    }
+
+    /// Takes the batch that [`next`](Self::next) named; none, if all that was in it is gone.
+    pub fn take(&mut self, model: ModelId, of: Turn) -> Option<Batch> {
+        match of {
+            Turn::Retry => self.groups.take(model, &self.ledger),
+            Turn::Tenant(tenant) => {
+                self.groups.pass();
+                self.fill(model, tenant)
+            }
+        }
+    }
+
+    fn fill(&mut self, model: ModelId, leader: TenantId) -> Option<Batch> {
+        let queue = &self.queues[model.0 as usize];
+        let (rows_max, tokens_max) = (queue.limits.max_batch_size, queue.tokens_max);
+        let is_delayed =
+            !queue.is_full() && queue.limits.max_queue_delay > Duration::ZERO && queue.following != Some(0);
+        let mut batch = Batch { model, pieces: Vec::new(), rows: 0, tokens: 0, cut: Cut::Drained, losses: 0 };
+        self.level = self.level.max(self.tenants[leader.0 as usize].served);
+        // Least served first, the leader before its equals.
+        let mut turns: BinaryHeap<Reverse<(u64, bool, TenantId)>> = (0..self.tenants.len() as u32)
+            .map(TenantId)
+            .filter(|id| self.flows.get(&(*id, model)).is_some_and(|flow| flow.len() > 0))
+            .map(|id| Reverse((self.tenants[id.0 as usize].served, id != leader, id)))
+            .collect();
+        while let Some(Reverse((_, _, id))) = turns.pop() {
+            if batch.rows == rows_max {
+                batch.cut = Cut::Rows;
+                break;
+            }
+            let tenant = &mut self.tenants[id.0 as usize];
+            let flow = self.flows.get_mut(&(id, model)).expect("it has pieces");
+            let oldest_first = tenant.turns % AGING == AGING - 1;
+            // The first always goes: it was made to fit, but for a single row over the tokens.
+            let room =
+                (!batch.pieces.is_empty()).then(|| (rows_max - batch.rows, tokens_max.saturating_sub(batch.tokens)));
+            match flow.take(oldest_first, room, &self.ledger) {
+                flow::Taken::Piece(piece) => {
+                    tenant.turns = tenant.turns.wrapping_add(1);
+                    tenant.served =
+                        tenant.served.saturating_add(piece.tokens as u64 * TOKEN_COST / u64::from(tenant.weight));
+                    let served = tenant.served;
+                    let has_more = flow.len() > 0;
+                    let entry = self.ledger.get_mut(piece.request).expect("a flow gives live pieces");
+                    entry.take_waiting(piece.rows.len(), piece.tokens);
+                    let entry = entry.clone();
+                    self.uncount(&entry, 1, piece.rows.len(), piece.tokens);
+                    batch.rows += piece.rows.len();
+                    batch.tokens += piece.tokens;
+                    batch.pieces.push(piece);
+                    if has_more {
+                        turns.push(Reverse((served, true, id)));
+                    }
+                }
+                flow::Taken::NoFit { is_patient: true } => batch.cut = Cut::Tokens,
+                // It was passed often enough: the batch ends here, so that it goes first soon.
+                flow::Taken::NoFit { is_patient: false } => {
+                    batch.cut = Cut::Tokens;
+                    break;
+                }
+                flow::Taken::Nothing => {}
+            }
+        }
+        if batch.cut == Cut::Drained && is_delayed {
+            batch.cut = Cut::Delay;
+        }
+        (!batch.pieces.is_empty()).then_some(batch)
+    }
+
+    /// Drops requests at the head of their flows that cannot be answered in time any more.
+    fn drop_late(&mut self, now: Instant) {
+        let mut late = Vec::new();
+        for (&(_, model), flow) in &mut self.flows {
+            let ns_per_token = self.queues[model.0 as usize].ns_per_token;
+            flow.late(&self.ledger, &mut late, |entry, tokens| {
+                now + Duration::from_nanos((ns_per_token * tokens as f64) as u64) >= entry.deadline
+            });
+        }
+        for request in late {
+            self.remove(request);
+            self.expired.push(request);
+        }
+    }
+
+    /// Returns the requests that were dropped since the last time, because they could not be answered in time.
+    pub fn take_expired(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.expired)
+    }
+
+    /// Returns the requests of a model that wait, oldest first, retries included.
+    pub fn waiting_of(&self, model: ModelId) -> Vec<RequestId> {
+        self.ledger.of_model(model)
+    }
+
+    /// Learns what a batch cost.
+    pub fn observe(&mut self, model: ModelId, tokens: usize, device_ns: u64) {
+        let queue = self.queue_mut(model);
+        let sample = device_ns as f64 / tokens.max(1) as f64;
+        // The cheapest is what a request can hope for; it rises again slowly.
+        queue.ns_per_token =
+            if queue.ns_per_token == 0.0 { sample } else { sample.min(queue.ns_per_token * 0.98 + sample * 0.02) };
+        let step = (queue.limits.max_batch_tokens / 64).max(1);
+        queue.tokens_max = queue.limits.max_batch_tokens.min(queue.tokens_max + step);
+    }
+
+    /// Makes a model's batches smaller: the device had no room for one of so many tokens.
+    pub fn shrink(&mut self, model: ModelId, tokens: usize) {
+        let queue = self.queue_mut(model);
+        queue.tokens_max = queue.tokens_max.min((tokens / 2).max(1));
+    }
+
+    /// Returns the time that a batch of so many tokens takes, by what was measured lately; none before the first.
+    pub fn expected(&self, model: ModelId, tokens: usize) -> Option<Duration> {
+        let ns = self.queue(model).ns_per_token * tokens as f64;
+        (ns > 0.0).then(|| Duration::from_nanos(ns as u64))
+    }
+
+    /// Tells whether a batch of the model would be as large as it may.
+    pub fn is_full(&self, model: ModelId) -> bool {
+        self.queue(model).is_full()
+    }
+
+    /// Returns the rows of a model that wait.
+    pub fn waiting_rows(&self, model: ModelId) -> usize {
+        self.queue(model).waiting_rows
+    }
+
+    /// Returns the bytes that the host holds for what waits or runs.
+    pub fn bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Tells whether anything waits.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.tenants.iter().all(|tenant| tenant.waiting == 0)
+    }
+
+    /// When the request came.
+    pub fn arrived(&self, request: RequestId) -> Option<Instant> {
+        self.ledger.get(request).map(|entry| entry.arrived)
+    }
+
+    fn queue(&self, model: ModelId) -> &Queue {
+        &self.queues[model.0 as usize]
+    }
+
+    fn queue_mut(&mut self, model: ModelId) -> &mut Queue {
+        &mut self.queues[model.0 as usize]
+    }
+}
+
+impl Queue {
+    fn is_full(&self) -> bool {
+        self.waiting_rows >= self.limits.max_batch_size || self.waiting_tokens >= self.tokens_max
+    }
+
+    /// When one that came at that time has waited long enough for company; none: at once.
+    fn ripe_at(&self, arrived: Instant) -> Option<Instant> {
+        let delay = self.limits.max_queue_delay;
+        if delay == Duration::ZERO || self.is_full() || self.following == Some(0) {
+            return None;
+        }
+        Some(arrived + delay)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,480 @@
+//! What a host knows of its workers: models, requests, the frames that are out. Decides; `device` acts.
+//!
+//! `W` is whatever sends frames to a running worker; this module only hands it back. Time comes from outside.
+
+mod failures;
+mod history;
+mod models;
+mod replies;
+mod seat;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use self::history::History;
+pub use self::history::{BatchRecord, DeviceStats, ModelStats, Outcome};
+use self::models::Model;
+pub(in crate::inference) use self::models::ModelConfig;
+use self::seat::{Link, Out, Seat, What};
+use super::RESTART_DELAY;
+use crate::call::InferenceReceipt;
+use crate::devices::LiveWorker;
+use crate::inference::InferenceError;
+use crate::inference::batcher::{Arrival, Batch, Batcher, Next, RequestId, TenantId};
+use crate::inference::request::{Caller, Tenant};
+use crate::inference::wire::{Frame, ModelId, Signature, Tensor};
+use crate::limits::INFERENCE_BYTES_MAX;
+
+/// Why nothing is served any more.
+const CLOSING: &str = "the host is shutting down";
+/// How long a request may wait for a model whose place others use, before one of those is unloaded for it: the time of
+/// a few loads, so that two models that do not fit together do not spend their lives being loaded.
+const SWAP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What came of a request.
+#[derive(Debug)]
+pub(in crate::inference) enum Output {
+    Rows { width: u32, values: Vec<f32> },
+    Tensors(Vec<Tensor>),
+}
+
+pub(in crate::inference) type Answer = Result<(Output, InferenceReceipt), InferenceError>;
+type Done = oneshot::Sender<Answer>;
+
+/// What a request asks a model to run over.
+#[derive(Debug)]
+pub(in crate::inference) enum Work {
+    /// Rows of token ids; `first_segments` is empty, or for each row the tokens of its first segment.
+    Rows {
+        ids: Vec<u32>,
+        cu_seqlens: Vec<u32>,
+        first_segments: Vec<u32>,
+    },
+    Tensors(Vec<Tensor>),
+}
+
+/// What a request needs the model to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::inference) enum Wanted {
+    Vectors,
+    Scores,
+    Tensors,
+    /// Whatever it makes of rows.
+    Rows,
+}
+
+/// What the driver is to do now.
+pub(super) enum Step<W> {
+    Nothing,
+    /// Write `State::frame`.
+    Send(Arc<W>),
+    Start {
+        seat: usize,
+        after: Duration,
+    },
+    /// Come back at this time.
+    Wake(Instant),
+}
+
+/// How a device is set up.
+#[derive(Clone, Debug)]
+pub(in crate::inference) struct StateConfig {
+    /// Workers.
+    pub seats: usize,
+    /// Bytes of models that a worker may hold; none: as many as its device takes.
+    pub memory_max: Option<u64>,
+    /// Shares of tenants beside others, by name; 1 for those that are not named.
+    pub weights: HashMap<String, u32>,
+}
+
+struct Request {
+    id: RequestId,
+    tenant: TenantId,
+    work: Work,
+    wanted: Wanted,
+    /// Filled as the rows come in, in any order.
+    values: Vec<f32>,
+    rows_left: usize,
+    submitted: Instant,
+    receipt: InferenceReceipt,
+    done: Done,
+}
+
+pub(super) struct State<W> {
+    config: StateConfig,
+    models: Vec<Model>,
+    tenants: HashMap<Tenant, TenantId>,
+    tenant_names: Vec<Tenant>,
+    batcher: Batcher,
+    /// By the place of their id.
+    requests: Vec<Option<Request>>,
+    seats: Vec<Seat<W>>,
+    is_closed: bool,
+    next_job: u64,
+    /// Counts uses of models, to know which was used last.
+    clock: u64,
+    wake: Option<Instant>,
+    frame: Vec<u8>,
+    history: History,
+}
+
+impl<W> State<W> {
+    pub fn new(config: StateConfig) -> Self {
+        Self {
+            models: Vec::new(),
+            tenants: HashMap::new(),
+            tenant_names: Vec::new(),
+            batcher: Batcher::new(INFERENCE_BYTES_MAX),
+            requests: Vec::new(),
+            seats: (0..config.seats.max(1)).map(|_| Seat::new()).collect(),
+            is_closed: false,
+            next_job: 0,
+            clock: 0,
+            wake: None,
+            frame: Vec::new(),
+            history: History::default(),
+            config,
+        }
+    }
+
+    pub fn register(&mut self, config: ModelConfig) -> ModelId {
+        let id = self.batcher.add_model(config.limits.clone());
+        self.models.push(Model::new(config));
+        id
+    }
+
+    /// Returns what a model is, once it was loaded.
+    pub fn signature(&self, model: ModelId) -> Option<Signature> {
+        self.model(model).signature.clone()
+    }
+
+    /// Returns the workers that run now.
+    pub fn live(&self) -> Vec<LiveWorker> {
+        let live = |seat: &Seat<W>| {
+            let mut models: Vec<_> = seat.loaded.keys().map(|model| self.model(*model).name().to_owned()).collect();
+            models.sort_unstable();
+            Some(LiveWorker { pid: seat.pid?, device: seat.device.as_deref().map(str::to_owned), models })
+        };
+        self.seats.iter().filter_map(live).collect()
+    }
+
+    /// Returns the bytes that `Step::Send` sends.
+    pub fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    /// Returns since when an answer of a worker is due, and how long it may take.
+    pub fn due(&self, seat: usize) -> Option<(Instant, Duration)> {
+        let seat = &self.seats[seat];
+        let allowed = match &seat.outs.front()?.what {
+            What::Batch(batch) => self.model(batch.model).patience(self.batcher.expected(batch.model, batch.tokens)),
+            What::Load(_) | What::Unload(_) | What::Check => super::ANSWER_TIMEOUT,
+        };
+        Some((seat.front_since, allowed))
+    }
+
+    pub fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
+        self.batcher.check_room(model, rows, 0).map_err(|full| self.model(model).overloaded(full))
+    }
+
+    pub fn submit(
+        &mut self,
+        now: Instant,
+        model: ModelId,
+        work: Work,
+        wanted: Wanted,
+        caller: &Caller,
+        done: Done,
+    ) -> Result<RequestId, InferenceError> {
+        let entry = self.model(model);
+        if self.is_closed {
+            return Err(entry.unavailable(CLOSING));
+        }
+        entry.check_usable(now)?;
+        if let Some(signature) = &entry.signature {
+            entry.check_wanted(wanted, signature)?;
+        }
+        let (lengths, tokens, bytes) = work.measure(entry.signature.as_ref());
+        let tenant = self.tenant(&caller.tenant);
+        let arrival = Arrival {
+            model,
+            tenant,
+            priority: caller.priority,
+            deadline: caller.deadline,
+            following: caller.following,
+            bytes,
+        };
+        let id = match self.batcher.enqueue(now, arrival, &lengths) {
+            Ok(id) => id,
+            Err(full) => {
+                self.history.stats.refused += 1;
+                return Err(self.model(model).overloaded(full));
+            }
+        };
+        let receipt = InferenceReceipt { requests: 1, tokens, ..Default::default() };
+        let rows_left = lengths.len();
+        let request =
+            Request { id, tenant, work, wanted, values: Vec::new(), rows_left, submitted: now, receipt, done };
+        if self.requests.len() <= id.index() {
+            self.requests.resize_with(id.index() + 1, || None);
+        }
+        self.requests[id.index()] = Some(request);
+        Ok(id)
+    }
+
+    fn tenant(&mut self, tenant: &Tenant) -> TenantId {
+        if let Some(&id) = self.tenants.get(tenant) {
+            return id;
+        }
+        let weight = self.config.weights.get(tenant.as_str()).copied().unwrap_or(1);
+        let id = self.batcher.add_tenant(weight);
+        self.tenants.insert(tenant.clone(), id);
+        self.tenant_names.push(tenant.clone());
+        id
+    }
+
+    /// Forgets a request whose caller is gone. What is with the worker already runs to its end and is dropped.
+    pub fn cancel(&mut self, id: RequestId) {
+        if self.request(id).is_some() {
+            self.requests[id.index()] = None;
+            self.batcher.remove(id);
+        }
+    }
+
+    /// Says what is to be done, one thing at a time, until that is nothing.
+    pub fn step(&mut self, now: Instant) -> Step<W> {
+        for index in 0..self.seats.len() {
+            if let Some(step) = self.step_seat(now, index) {
+                return step;
+            }
+        }
+        Step::Nothing
+    }
+
+    fn step_seat(&mut self, now: Instant, index: usize) -> Option<Step<W>> {
+        let seat = &mut self.seats[index];
+        match &seat.link {
+            Link::Starting | Link::Closed => None,
+            Link::Down if self.batcher.is_empty() => None,
+            Link::Down => {
+                seat.link = Link::Starting;
+                let after =
+                    if seat.starts == 0 { Duration::ZERO } else { RESTART_DELAY * 4u32.pow(seat.starts.min(4) - 1) };
+                Some(Step::Start { seat: index, after })
+            }
+            Link::Up(worker) => {
+                let worker = worker.clone();
+                match self.next_frame(now, index) {
+                    Found::Frame => Some(Step::Send(worker)),
+                    Found::Wait(until) if self.wake.is_none_or(|wake| until < wake) => {
+                        self.wake = Some(until);
+                        Some(Step::Wake(until))
+                    }
+                    Found::Wait(_) | Found::Nothing => None,
+                }
+            }
+        }
+    }
+
+    /// Takes in that the time of the last `Step::Wake` has come.
+    pub fn woken(&mut self, at: Instant) {
+        if self.wake == Some(at) {
+            self.wake = None;
+        }
+    }
+
+    /// Encodes what a worker is to do next, if there is anything.
+    fn next_frame(&mut self, now: Instant, index: usize) -> Found {
+        let seat = &self.seats[index];
+        // One batch ahead, so that the worker need not wait for us; only a full one, because company may still come.
+        let ahead = match seat.outs.len() {
+            0 => false,
+            1 if !seat.is_doubted && matches!(seat.outs[0].what, What::Batch(_)) => true,
+            _ => return Found::Nothing,
+        };
+        if seat.is_doubted {
+            return self.send(now, index, What::Check);
+        }
+        loop {
+            let loaded = &self.seats[index].loaded;
+            let next = if ahead {
+                self.batcher.next(now, |model, is_full| is_full && loaded.contains_key(&model))
+            } else {
+                self.batcher.next(now, |_, _| true)
+            };
+            self.answer_expired();
+            let (mut model, mut of) = match next {
+                Next::Batch { model, of } => (model, of),
+                Next::Wait(until) => return Found::Wait(until),
+                Next::Nothing => return Found::Nothing,
+            };
+            if !self.seats[index].loaded.contains_key(&model) {
+                match self.make_room(now, index, model) {
+                    models::Room::Free => return self.send(now, index, What::Load(model)),
+                    models::Room::Unload(victim) => return self.send(now, index, What::Unload(victim)),
+                    // The model failed; what waits for others goes on.
+                    models::Room::Never => continue,
+                    models::Room::Later => {
+                        let loaded = &self.seats[index].loaded;
+                        match self.batcher.next(now, |model, _| loaded.contains_key(&model)) {
+                            Next::Batch { model: other, of: turn } => (model, of) = (other, turn),
+                            _ => return Found::Nothing,
+                        }
+                    }
+                }
+            }
+            if let Some(batch) = self.batcher.take(model, of) {
+                self.clock += 1;
+                let clock = self.clock;
+                if let Some(loaded) = self.seats[index].loaded.get_mut(&model) {
+                    loaded.used = clock;
+                }
+                return self.send(now, index, What::Batch(batch));
+            }
+        }
+    }
+
+    /// Encodes a frame and notes that it is out.
+    fn send(&mut self, now: Instant, index: usize, what: What) -> Found {
+        let job = self.next_job;
+        self.next_job += 1;
+        self.frame.clear();
+        match &what {
+            What::Load(model) => {
+                let path = self.model(*model).path();
+                Frame::Load { model: *model, path }.encode(job, &mut self.frame);
+            }
+            What::Unload(model) => Frame::Unload { model: *model }.encode(job, &mut self.frame),
+            What::Check => Frame::Check.encode(job, &mut self.frame),
+            What::Batch(batch) => {
+                let mut frame = std::mem::take(&mut self.frame);
+                self.encode_batch(batch, job, &mut frame);
+                self.frame = frame;
+            }
+        }
+        let seat = &mut self.seats[index];
+        if let What::Unload(model) = what {
+            seat.loaded.remove(&model);
+            self.history.stats.unloads += 1;
+        }
+        if seat.outs.is_empty() {
+            seat.front_since = now;
+        }
+        seat.outs.push_back(Out { job, what, sent: now });
+        Found::Frame
+    }
+
+    fn encode_batch(&self, batch: &Batch, job: u64, frame: &mut Vec<u8>) {
+        let works = || {
+            batch.pieces.iter().map(|piece| {
+                (piece, &self.request(piece.request).expect("a batch that was just taken holds live requests").work)
+            })
+        };
+        if matches!(works().next(), Some((_, Work::Tensors(_)))) {
+            let items = works().map(|(_, work)| match work {
+                Work::Tensors(tensors) => tensors.clone(),
+                Work::Rows { .. } => unreachable!("a model takes one kind of work"),
+            });
+            return Frame::Infer { model: batch.model, items: items.collect() }.encode(job, frame);
+        }
+        let has_pairs =
+            works().any(|(_, work)| matches!(work, Work::Rows { first_segments, .. } if !first_segments.is_empty()));
+        let mut ids = Vec::with_capacity(batch.tokens);
+        let mut cu_seqlens = Vec::with_capacity(batch.rows + 1);
+        let mut segments = Vec::new();
+        cu_seqlens.push(0);
+        for (piece, work) in works() {
+            let Work::Rows { ids: all, cu_seqlens: ends, first_segments } = work else {
+                unreachable!("a model takes one kind of work")
+            };
+            let ends = &ends[piece.rows.start..=piece.rows.end];
+            let base = ids.len() as u32;
+            cu_seqlens.extend(ends[1..].iter().map(|end| base + (end - ends[0])));
+            ids.extend_from_slice(&all[ends[0] as usize..ends[ends.len() - 1] as usize]);
+            if has_pairs {
+                // A row without a second segment is all first.
+                match first_segments.as_slice() {
+                    [] => segments.extend(ends.windows(2).map(|pair| pair[1] - pair[0])),
+                    segments_of => segments.extend_from_slice(&segments_of[piece.rows.clone()]),
+                }
+            }
+        }
+        Frame::Batch { model: batch.model, cu_seqlens, first_segments: segments, ids }.encode(job, frame);
+    }
+
+    fn request(&self, id: RequestId) -> Option<&Request> {
+        self.requests.get(id.index())?.as_ref().filter(|request| request.id == id)
+    }
+
+    fn request_mut(&mut self, id: RequestId) -> Option<&mut Request> {
+        self.requests.get_mut(id.index())?.as_mut().filter(|request| request.id == id)
+    }
+
+    fn model(&self, model: ModelId) -> &Model {
+        &self.models[model.0 as usize]
+    }
+
+    fn model_mut(&mut self, model: ModelId) -> &mut Model {
+        &mut self.models[model.0 as usize]
+    }
+
+    /// Answers a request, once; its other pieces leave the queue.
+    fn finish(&mut self, id: RequestId, answer: Answer) {
+        if self.request(id).is_some()
+            && let Some(found) = self.requests[id.index()].take()
+        {
+            self.batcher.remove(id);
+            // The caller may be gone by now; nobody else wants the answer.
+            let _ = found.done.send(answer);
+        }
+    }
+
+    /// Answers those whose time ran out while they waited.
+    fn answer_expired(&mut self) {
+        for id in self.batcher.take_expired() {
+            self.history.stats.expired += 1;
+            if let Some(found) = self.requests.get_mut(id.index()).and_then(|place| place.take_if(|r| r.id == id)) {
+                let _ = found.done.send(Err(InferenceError::Deadline));
+            }
+        }
+    }
+}
+
+enum Found {
+    Frame,
+    Wait(Instant),
+    Nothing,
+}
+
+impl Work {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Rows { cu_seqlens, .. } => cu_seqlens.len() - 1,
+            Self::Tensors(_) => 1,
+        }
+    }
+
+    /// Returns the tokens of each row, of all, and the bytes that the host holds until the answer, with room for that.
+    fn measure(&self, signature: Option<&Signature>) -> (Vec<u32>, u64, usize) {
+        match self {
+            Self::Rows { ids, cu_seqlens, .. } => {
+                let lengths: Vec<u32> = cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]).collect();
+                let width = signature.and_then(Signature::width).unwrap_or(0) as usize;
+                let bytes = (ids.len() + cu_seqlens.len() + lengths.len() * width) * 4;
+                (lengths, ids.len() as u64, bytes)
+            }
+            Self::Tensors(tensors) => {
+                let bytes: usize = tensors.iter().map(Tensor::bytes).sum();
+                // Four bytes weigh as a token does.
+                let tokens = u32::try_from(bytes.div_ceil(4).max(1)).unwrap_or(u32::MAX);
+                (vec![tokens], 0, bytes)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

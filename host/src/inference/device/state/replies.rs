@@ -1,0 +1,283 @@
+//! What a worker's answers come to.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::history::{self, BatchRecord, Kept};
+use super::seat::{Loaded, What};
+use super::{DeviceStats, Link, ModelStats, Outcome, Output, Seat, State};
+use crate::call::micros;
+use crate::inference::InferenceError;
+use crate::inference::batcher::Batch;
+use crate::inference::wire::{FailureKind, Frame, Header, ModelId, Signature, Tensor};
+
+impl<W> State<W> {
+    /// Takes in a started worker; none if the device was closed meanwhile.
+    pub fn started(&mut self, index: usize, worker: W, pid: u32) -> Option<u64> {
+        let seat = &mut self.seats[index];
+        if self.is_closed {
+            return None;
+        }
+        seat.generation += 1;
+        seat.starts += 1;
+        seat.pid = Some(pid);
+        seat.link = Link::Up(Arc::new(worker));
+        self.history.stats.worker_starts += 1;
+        Some(seat.generation)
+    }
+
+    /// Takes a reply to the oldest frame that is out; an error is a reply that was not asked for.
+    pub fn reply(
+        &mut self,
+        now: Instant,
+        index: usize,
+        generation: u64,
+        header: Header,
+        frame: Frame,
+    ) -> Result<(), &'static str> {
+        let seat = &mut self.seats[index];
+        if generation != seat.generation {
+            return Err("a reply of an earlier worker");
+        }
+        let Some(out) = seat.outs.pop_front_if(|out| out.job == header.job) else {
+            return Err("a reply to no job");
+        };
+        let begun = seat.front_since.max(out.sent);
+        if let Err(what) = self.check_reply(&out.what, &frame) {
+            // Kept, so that the batch is tried again with the next worker.
+            self.seats[index].outs.push_front(out);
+            return Err(what);
+        }
+        let seat = &mut self.seats[index];
+        seat.starts = 0;
+        seat.front_since = now;
+        match (out.what, frame) {
+            (What::Load(model), Frame::Loaded { signature, memory, device, .. }) => {
+                self.loaded(index, model, signature, memory, &device);
+            }
+            (What::Load(model), Frame::Failed { kind: FailureKind::OutOfMemory, message }) => {
+                // The device knows better than our sum. Another model leaves, or this one cannot be held.
+                match self.least_used(index) {
+                    Some(_) => self.lower_budget(index, model),
+                    None => self.fail_model(model, &message),
+                }
+            }
+            (What::Load(model), Frame::Failed { message, .. }) => self.fail_model(model, &message),
+            (What::Check, Frame::Checked { .. }) => {
+                self.seats[index].is_doubted = false;
+                self.history.stats.checks += 1;
+            }
+            (What::Batch(batch), Frame::Vectors { dimension, device_ns, values, .. }) => {
+                self.observe(now, index, begun, &batch, Outcome::Done, device_ns);
+                self.hand_out(index, begun, batch, device_ns, Made::Rows { width: dimension, values });
+            }
+            (What::Batch(batch), Frame::Inferred { device_ns, items, .. }) => {
+                self.observe(now, index, begun, &batch, Outcome::Done, device_ns);
+                self.hand_out(index, begun, batch, device_ns, Made::Tensors(items));
+            }
+            (What::Batch(batch), Frame::Failed { kind, message }) => {
+                self.observe(now, index, begun, &batch, Outcome::Failed, 0);
+                self.batch_failed(index, batch, kind, &message);
+            }
+            // `Unload`, which took effect when it was sent; `check_reply` let nothing else by.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Refuses an answer that does not fit what was asked.
+    fn check_reply(&self, asked: &What, frame: &Frame) -> Result<(), &'static str> {
+        let fits = match (asked, frame) {
+            (What::Load(model), Frame::Loaded { model: of, device, .. }) => model == of && device.len() <= 64,
+            (What::Load(_), Frame::Failed { kind: FailureKind::Load | FailureKind::OutOfMemory, .. }) => true,
+            (What::Unload(model), Frame::Unloaded { model: of, .. }) => model == of,
+            (What::Check, Frame::Checked { .. }) => true,
+            (What::Batch(batch), Frame::Vectors { model, rows, dimension, .. }) => {
+                let width = self.model(batch.model).signature.as_ref().and_then(Signature::width);
+                *model == batch.model && *rows as usize == batch.rows && Some(*dimension) == width
+            }
+            (What::Batch(batch), Frame::Inferred { model, items, .. }) => {
+                let is_tensors = matches!(self.model(batch.model).signature, Some(Signature::Tensors { .. }));
+                *model == batch.model && is_tensors && items.len() == batch.pieces.len()
+            }
+            (What::Batch(_), Frame::Failed { kind, .. }) => *kind != FailureKind::Load,
+            _ => false,
+        };
+        if fits { Ok(()) } else { Err("a reply of another kind or shape") }
+    }
+
+    fn loaded(&mut self, index: usize, model: ModelId, signature: Signature, memory: u64, device: &str) {
+        self.clock += 1;
+        let used = self.clock;
+        let seat = &mut self.seats[index];
+        seat.loaded.insert(model, Loaded { memory, used });
+        seat.device = Some(device.into());
+        self.history.stats.loads += 1;
+        self.model_mut(model).loaded(signature.clone(), memory);
+        // Those that came before it was known what the model is.
+        for id in self.batcher.waiting_of(model) {
+            let Some(wanted) = self.request(id).map(|request| request.wanted) else { continue };
+            if let Err(error) = self.model(model).check_wanted(wanted, &signature) {
+                self.finish(id, Err(error));
+            }
+        }
+    }
+
+    /// Lowers the budget to what the device has shown not to have: what it held and the model that did not fit, together.
+    fn lower_budget(&mut self, index: usize, model: ModelId) {
+        let shown = self.seats[index].memory().saturating_add(self.model(model).memory()).saturating_sub(1);
+        self.config.memory_max = Some(self.config.memory_max.map_or(shown, |max| max.min(shown)));
+    }
+
+    /// Gives each request of a batch what is its own.
+    fn hand_out(&mut self, index: usize, begun: Instant, batch: Batch, device_ns: u64, made: Made) {
+        let device = self.seats[index].device.clone();
+        let device_us = device_ns / 1_000;
+        let mut tokens = 0;
+        let mut shared = 0;
+        let mut start = 0;
+        let (width, values, mut items) = match made {
+            Made::Rows { width, values } => (width, values, Vec::new().into_iter()),
+            Made::Tensors(items) => (0, Vec::new(), items.into_iter()),
+        };
+        for piece in &batch.pieces {
+            let end = start + piece.rows.len() * width as usize;
+            let part = if width > 0 { &values[start..end] } else { &[] };
+            start = end;
+            let item = items.next();
+            // By tokens, and so rounded that the shares of a batch are its device time together.
+            tokens += piece.tokens as u128;
+            let upto = (u128::from(device_us) * tokens / batch.tokens.max(1) as u128) as u64;
+            let share = upto - shared;
+            shared = upto;
+            // A request that was cancelled meanwhile leaves its part unused.
+            let Some(request) = self.request_mut(piece.request) else { continue };
+            request.receipt.batches += 1;
+            request.receipt.batch_rows += batch.rows as u64;
+            request.receipt.wait_us += micros(begun.saturating_duration_since(request.submitted));
+            request.receipt.device_us = request.receipt.device_us.saturating_add(share);
+            request.receipt.device = device.as_deref().map(str::to_owned);
+            request.rows_left -= piece.rows.len();
+            let output = match item {
+                None => {
+                    // A model that returns what is no number has met a text it cannot handle; its neighbours are well.
+                    if !part.iter().all(|value| value.is_finite()) {
+                        let reason = "the model returned values that are no numbers".to_owned();
+                        self.finish(piece.request, Err(InferenceError::BadInput { reason }));
+                        continue;
+                    }
+                    let rows = request.rows_left + piece.rows.len();
+                    if request.values.is_empty() && request.rows_left == 0 {
+                        request.values = part.to_vec();
+                    } else {
+                        if request.values.is_empty() {
+                            request.values = vec![0.0; request.work.rows().max(rows) * width as usize];
+                        }
+                        let at = piece.rows.start * width as usize;
+                        request.values[at..at + part.len()].copy_from_slice(part);
+                    }
+                    if request.rows_left > 0 {
+                        continue;
+                    }
+                    Output::Rows { width, values: std::mem::take(&mut request.values) }
+                }
+                Some(Ok(tensors)) => Output::Tensors(tensors),
+                Some(Err(reason)) => {
+                    self.finish(piece.request, Err(InferenceError::BadInput { reason }));
+                    continue;
+                }
+            };
+            let receipt = std::mem::take(&mut request.receipt);
+            self.finish(piece.request, Ok((output, receipt)));
+        }
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        now: Instant,
+        index: usize,
+        begun: Instant,
+        batch: &Batch,
+        outcome: Outcome,
+        device_ns: u64,
+    ) {
+        if outcome == Outcome::Done {
+            self.batcher.observe(batch.model, batch.tokens, device_ns);
+        }
+        let mut tenants = Vec::new();
+        let mut wait = Duration::ZERO;
+        for request in batch.pieces.iter().filter_map(|piece| self.request(piece.request)) {
+            if !tenants.contains(&request.tenant) {
+                tenants.push(request.tenant);
+            }
+            wait = wait.max(begun.saturating_duration_since(request.submitted));
+        }
+        let seat = &self.seats[index];
+        let kept = Kept {
+            id: self.history.stats.batches + self.history.stats.batches_failed,
+            model: batch.model,
+            device: seat.device.clone(),
+            worker_pid: seat.pid,
+            outcome,
+            requests: batch.pieces.len(),
+            tenants,
+            rows: batch.rows,
+            tokens: batch.tokens,
+            cut: batch.cut,
+            losses: batch.losses,
+            wait,
+            wall: now.saturating_duration_since(begun),
+            device_us: device_ns / 1_000,
+            ended_ms: history::now_ms(),
+        };
+        self.history.add(kept);
+    }
+
+    /// Returns the last batches, newest first.
+    pub fn batches(&self) -> Vec<BatchRecord> {
+        let record = |kept: &Kept| BatchRecord {
+            id: kept.id,
+            model: self.model(kept.model).name().to_owned(),
+            device: kept.device.as_deref().map(str::to_owned),
+            worker_pid: kept.worker_pid,
+            outcome: kept.outcome,
+            requests: kept.requests,
+            tenants: kept.tenants.iter().map(|id| self.tenant_names[id.0 as usize].to_string()).collect(),
+            rows: kept.rows,
+            tokens: kept.tokens,
+            cut: kept.cut,
+            losses: kept.losses,
+            wait_us: micros(kept.wait),
+            wall_us: micros(kept.wall),
+            device_us: kept.device_us,
+            ended_ms: kept.ended_ms,
+        };
+        self.history.batches().map(record).collect()
+    }
+
+    pub fn stats(&self) -> DeviceStats {
+        let mut stats = self.history.stats.clone();
+        let first = self.seats.iter().find(|seat| seat.pid.is_some()).or(self.seats.first());
+        stats.device = first.and_then(|seat| seat.device.as_deref().map(str::to_owned));
+        stats.worker_pid = first.and_then(|seat| seat.pid);
+        stats.queue_bytes = self.batcher.bytes();
+        let models = self.models.iter().enumerate().map(|(index, model)| {
+            let id = ModelId(index as u32);
+            ModelStats {
+                name: model.name().to_owned(),
+                waiting_rows: self.batcher.waiting_rows(id),
+                loaded: self.seats.iter().filter(|seat: &&Seat<W>| seat.loaded.contains_key(&id)).count(),
+                memory_bytes: model.memory(),
+                keep: model.keep(),
+            }
+        });
+        stats.models = models.collect();
+        stats
+    }
+}
+
+/// What a batch came to.
+enum Made {
+    Rows { width: u32, values: Vec<f32> },
+    Tensors(Vec<Result<Vec<Tensor>, String>>),
+}

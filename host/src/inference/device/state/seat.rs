@@ -1,0 +1,74 @@
+//! One worker's place: the link to it, what it holds, what it was sent.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::inference::batcher::Batch;
+use crate::inference::wire::ModelId;
+
+pub(super) enum Link<W> {
+    Down,
+    Starting,
+    Up(Arc<W>),
+    /// The host is on its way down.
+    Closed,
+}
+
+pub(super) struct Seat<W> {
+    pub link: Link<W>,
+    /// Counts the workers that sat here, to tell a reply of an earlier one.
+    pub generation: u64,
+    pub pid: Option<u32>,
+    /// `cpu` or `cuda:N`, once a model was loaded.
+    pub device: Option<Arc<str>>,
+    pub loaded: HashMap<ModelId, Loaded>,
+    /// What was sent and not answered, oldest first: at most two.
+    pub outs: VecDeque<Out>,
+    /// Since when the worker is at the first of these.
+    pub front_since: Instant,
+    /// Starts since the last answer.
+    pub starts: u32,
+    /// Its device failed: it gets no batch before it has computed something right.
+    pub is_doubted: bool,
+}
+
+pub(super) struct Loaded {
+    pub memory: u64,
+    /// When it was used last, by the state's count.
+    pub used: u64,
+}
+
+pub(super) struct Out {
+    pub job: u64,
+    pub what: What,
+    pub sent: Instant,
+}
+
+pub(super) enum What {
+    Load(ModelId),
+    Unload(ModelId),
+    Check,
+    Batch(Batch),
+}
+
+impl<W> Seat<W> {
+    pub fn new() -> Self {
+        Self {
+            link: Link::Down,
+            generation: 0,
+            pid: None,
+            device: None,
+            loaded: HashMap::new(),
+            outs: VecDeque::new(),
+            front_since: Instant::now(),
+            starts: 0,
+            is_doubted: false,
+        }
+    }
+
+    /// Bytes of the models that it holds.
+    pub fn memory(&self) -> u64 {
+        self.loaded.values().map(|loaded| loaded.memory).sum()
+    }
+}
