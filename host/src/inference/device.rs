@@ -116,9 +116,21 @@ impl Device {
         }
     }
 
-    /// Returns what a model is, once it was loaded.
-    pub fn signature(&self, model: ModelId) -> Option<Signature> {
-        self.inner.lock().signature(model)
+    /// Returns what a model is, loading it the first time.
+    pub async fn signature(&self, model: ModelId, caller: &Caller) -> Result<Signature, InferenceError> {
+        let (done, answer) = oneshot::channel();
+        let request = {
+            let mut state = self.inner.lock();
+            if let Some(signature) = state.signature(model) {
+                return Ok(signature);
+            }
+            let request = state.submit(Instant::now(), model, Work::Load, Wanted::Anything, caller, done)?;
+            self.inner.pump(&mut state);
+            request
+        };
+        let _cancel = CancelOnDrop { inner: &self.inner, request };
+        answer.await.expect("the state answers every request that its caller did not take out")?;
+        Ok(self.inner.lock().signature(model).expect("it was just loaded"))
     }
 
     pub fn stats(&self) -> DeviceStats {

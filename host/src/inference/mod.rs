@@ -176,8 +176,10 @@ impl Inference {
         let answer = async {
             let model = self.model(name).await?;
             if inputs.is_empty() {
-                let signature = self.signature(&model, Wanted::Vectors, caller).await?;
-                let dimension = signature.width().unwrap_or_default();
+                let signature = self.device.signature(model.id, caller).await?;
+                let Signature::Vector { dimension } = signature else {
+                    return Err(InferenceError::BadInput { reason: format!("`{name}` is no embedding model") });
+                };
                 return Ok(Embedded { dimension, values: Vec::new(), receipt: InferenceReceipt::default() });
             }
             self.device.check_room(model.id, inputs.len())?;
@@ -212,24 +214,10 @@ impl Inference {
     pub async fn describe(&self, name: &str, caller: &Caller) -> Result<Description, InferenceError> {
         let answer = async {
             let model = self.model(name).await?;
-            let signature = self.signature(&model, Wanted::Rows, caller).await?;
+            let signature = self.device.signature(model.id, caller).await?;
             Ok(Description { name: name.to_owned(), signature, device: self.stats().device.unwrap_or_default() })
         };
         tokio::time::timeout_at(caller.deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
-    }
-
-    /// Returns what a model is. The shortest request loads it where needed.
-    async fn signature(&self, model: &Model, wanted: Wanted, caller: &Caller) -> Result<Signature, InferenceError> {
-        if self.device.signature(model.id).is_none() {
-            let (work, wanted) = match model.encoding {
-                // One row of the model's own padding id.
-                Encoding::Tokens(_) | Encoding::Length => {
-                    (Work::Rows { ids: vec![0], cu_seqlens: vec![0, 1], first_segments: Vec::new() }, wanted)
-                }
-            };
-            self.device.run(model.id, work, wanted, caller).await?;
-        }
-        Ok(self.device.signature(model.id).expect("a model that answered was loaded"))
     }
 
     /// Returns the models on disk.

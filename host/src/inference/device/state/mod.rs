@@ -54,6 +54,8 @@ pub(in crate::inference) enum Work {
         first_segments: Vec<u32>,
     },
     Tensors(Vec<Tensor>),
+    /// That it is loaded, and nothing more.
+    Load,
 }
 
 /// What a request needs the model to be.
@@ -62,8 +64,7 @@ pub(in crate::inference) enum Wanted {
     Vectors,
     Scores,
     Tensors,
-    /// Whatever it makes of rows.
-    Rows,
+    Anything,
 }
 
 /// What the driver is to do now.
@@ -376,7 +377,7 @@ impl<W> State<W> {
         if matches!(works().next(), Some((_, Work::Tensors(_)))) {
             let items = works().map(|(_, work)| match work {
                 Work::Tensors(tensors) => tensors.clone(),
-                Work::Rows { .. } => unreachable!("a model takes one kind of work"),
+                Work::Rows { .. } | Work::Load => unreachable!("a model takes one kind of work"),
             });
             return Frame::Infer { model: batch.model, items: items.collect() }.encode(job, frame);
         }
@@ -453,7 +454,7 @@ impl Work {
     fn rows(&self) -> usize {
         match self {
             Self::Rows { cu_seqlens, .. } => cu_seqlens.len() - 1,
-            Self::Tensors(_) => 1,
+            Self::Tensors(_) | Self::Load => 1,
         }
     }
 
@@ -472,6 +473,7 @@ impl Work {
                 let tokens = u32::try_from(bytes.div_ceil(4).max(1)).unwrap_or(u32::MAX);
                 (vec![tokens], 0, bytes)
             }
+            Self::Load => (vec![1], 0, 0),
         }
     }
 }

@@ -108,9 +108,9 @@ impl Model {
     /// Refuses a request that the model is not made for.
     pub fn check_wanted(&self, wanted: Wanted, signature: &Signature) -> Result<(), InferenceError> {
         let (is, instead) = match (wanted, signature) {
-            (Wanted::Vectors, Signature::Vector { .. })
+            (Wanted::Anything, _)
+            | (Wanted::Vectors, Signature::Vector { .. })
             | (Wanted::Scores, Signature::Scores { .. })
-            | (Wanted::Rows, Signature::Vector { .. } | Signature::Scores { .. })
             | (Wanted::Tensors, Signature::Tensors { .. }) => return Ok(()),
             (_, Signature::Vector { .. }) => ("an embedding model, which gives vectors", "`embed`"),
             (_, Signature::Scores { labels: 1 }) => ("a reranker, which gives one score", "`rerank`"),

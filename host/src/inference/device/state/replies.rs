@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::history::{self, BatchRecord, Kept};
 use super::seat::{Loaded, What};
-use super::{DeviceStats, Link, ModelStats, Outcome, Output, Seat, State};
+use super::{DeviceStats, Link, ModelStats, Outcome, Output, Seat, State, Work};
 use crate::call::micros;
 use crate::inference::InferenceError;
 use crate::inference::batcher::Batch;
@@ -116,8 +116,11 @@ impl<W> State<W> {
         self.model_mut(model).loaded(signature.clone(), memory);
         // Those that came before it was known what the model is.
         for id in self.batcher.waiting_of(model) {
-            let Some(wanted) = self.request(id).map(|request| request.wanted) else { continue };
-            if let Err(error) = self.model(model).check_wanted(wanted, &signature) {
+            let Some(request) = self.request(id) else { continue };
+            if matches!(request.work, Work::Load) {
+                let loaded = Output::Rows { width: 0, values: Vec::new() };
+                self.finish(id, Ok((loaded, Default::default())));
+            } else if let Err(error) = self.model(model).check_wanted(request.wanted, &signature) {
                 self.finish(id, Err(error));
             }
         }
