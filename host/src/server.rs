@@ -83,6 +83,7 @@ impl Host {
             dispatcher: self.dispatcher.clone(),
             logs: self.logs.clone(),
             devices: self.inference.clone(),
+            inference: self.inference.clone(),
             deployments,
             last_call: None,
         }

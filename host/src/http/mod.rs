@@ -22,6 +22,7 @@ use std::sync::Arc;
 use crate::deploy::Deployments;
 use crate::devices::ReportSource;
 use crate::dispatch::Dispatcher;
+use crate::inference::Inference;
 use crate::logs::Logs;
 
 pub use ingress::{Ingress, Serving};
@@ -33,6 +34,8 @@ pub struct Backend {
     pub dispatcher: Arc<Dispatcher>,
     pub logs: Arc<Logs>,
     pub devices: Arc<dyn ReportSource>,
+    /// The models, for clients that ask them without a function between.
+    pub inference: Arc<Inference>,
     /// None on a host whose apps come from elsewhere (`bireme dev`).
     pub deployments: Option<Arc<Deployments>>,
     /// Where calls of functions are noted, if anybody wants to make the last one again.
