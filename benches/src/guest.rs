@@ -51,13 +51,7 @@ impl Served {
 
     /// Returns a call from outside.
     pub fn call(&self, function: &str, input: &'static str) -> Call {
-        Call {
-            program: self.program.clone(),
-            function: self.find(function),
-            input: Payload::json(input),
-            depth: 0,
-            deadline_max: None,
-        }
+        Call::new(self.program.clone(), self.find(function), Payload::json(input))
     }
 
     /// Returns the position of a function that is there.

@@ -61,7 +61,7 @@ impl Run {
         let program = host.loader.giving(config.provisions).program(&app, &config.grants).await?;
         host.dispatcher.deploy(program.clone());
         let position = Dispatcher::find(&program, name)?;
-        let call = Call { program, function: position, input, depth: 0, deadline_max: None };
+        let call = Call::new(program, position, input);
         // Before the function does anything that shows.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let finished = tokio::select! {

@@ -13,9 +13,10 @@ use super::retry;
 use super::suggest::closest;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, micros};
 use crate::ids::{AppName, CallId, FunctionId, NAME_LEN_MAX};
+use crate::inference::Priority;
 use crate::limits;
 use crate::sandbox::log::{self, LogSink, printable};
-use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Services};
+use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Services, Siblings};
 
 /// What is to be run.
 #[derive(Clone)]
@@ -28,6 +29,17 @@ pub struct Call {
     pub depth: u32,
     /// The parent's deadline: no child outlives it.
     pub deadline_max: Option<Instant>,
+    /// Which of the app's requests for inference go first.
+    pub priority: Priority,
+    /// Of a map's call, those beside it.
+    pub siblings: Option<Arc<Siblings>>,
+}
+
+impl Call {
+    /// A call from outside that somebody waits for.
+    pub fn new(program: Arc<Program>, function: usize, input: Payload) -> Self {
+        Self { program, function, input, depth: 0, deadline_max: None, priority: Priority::High, siblings: None }
+    }
 }
 
 /// How a call ended.
@@ -174,7 +186,7 @@ impl Dispatcher {
             receipt.attempts = attempt;
 
             let deadline = earlier(started + spec.limits.timeout, call.deadline_max);
-            let running = Arc::new(RunningCall::new(
+            let running = RunningCall::new(
                 id,
                 call.program.clone(),
                 call.function,
@@ -184,7 +196,8 @@ impl Dispatcher {
                 deadline,
                 self.log.clone(),
                 self.services.clone(),
-            ));
+            );
+            let running = Arc::new(running.among(call.siblings.clone(), call.priority));
             let ended = self.sandbox.invoke(&running, call.input.clone()).await;
             drop(slot);
             receipt.instantiate_us += ended.instantiate_us;
@@ -395,7 +408,8 @@ impl Functions for Dispatcher {
             let depth = child_depth(caller)?;
             let function = Self::find(&caller.program, function)?;
             let program = caller.program.clone();
-            let call = Call { program, function, input, depth, deadline_max: Some(caller.deadline) };
+            let deadline_max = Some(caller.deadline);
+            let call = Call { depth, deadline_max, priority: caller.priority(), ..Call::new(program, function, input) };
             Dispatcher::call(self, call).await.result
         })
     }

@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 use super::dispatcher::{Call, Dispatcher};
 use super::ledger::{Ledger, MemoryLedger};
 use crate::call::{Failure, FailureCode, Payload};
+use crate::inference::Priority;
 use crate::limits::MAP_CONCURRENCY;
-use crate::sandbox::{MapOutcome, MapRun, Order, Program};
+use crate::sandbox::{MapOutcome, MapRun, Order, Program, Siblings};
 
 /// An open map.
 pub struct Map {
@@ -29,6 +30,7 @@ struct Shared {
     function: usize,
     depth: u32,
     deadline_max: Option<Instant>,
+    siblings: Arc<Siblings>,
     state: Mutex<State>,
     /// Notified when an outcome is there, or a runner ended.
     progress: Notify,
@@ -58,6 +60,7 @@ impl Map {
             function,
             depth,
             deadline_max,
+            siblings: Arc::default(),
             state: Mutex::new(state),
             progress: Notify::new(),
         };
@@ -106,12 +109,14 @@ impl Shared {
                 leased
             };
             let Some((index, input)) = leased else { break };
+            let _running = self.siblings.run();
             let call = Call {
-                program: self.program.clone(),
-                function: self.function,
-                input,
                 depth: self.depth,
                 deadline_max: self.deadline_max,
+                // Behind the app's single calls, for which somebody waits.
+                priority: Priority::Normal,
+                siblings: Some(self.siblings.clone()),
+                ..Call::new(self.program.clone(), self.function, input)
             };
             let finished = self.dispatcher.call(call).await;
             self.lock().ledger.complete(MapOutcome { index, result: finished.result, receipt: finished.receipt });

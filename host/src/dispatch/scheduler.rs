@@ -11,6 +11,7 @@ use super::dispatcher::{Call, Dispatcher};
 use crate::app::timetable::Timetable;
 use crate::call::Payload;
 use crate::ids::{AppName, FunctionId, Version};
+use crate::inference::Priority;
 
 /// How often it looks at the clock and at what is deployed: the clock may be set, and the machine may sleep.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -79,7 +80,7 @@ fn begin(dispatcher: &Arc<Dispatcher>, agenda: &Arc<Mutex<Agenda>>, due: Due) {
                 let position = program.as_ref().and_then(|program| program.find(function.function.as_str()));
                 if let (Some(program), Some(position)) = (program, position) {
                     let input = Payload::json("{}");
-                    let call = Call { program, function: position, input, depth: 0, deadline_max: None };
+                    let call = Call { priority: Priority::Normal, ..Call::new(program, position, input) };
                     let finished = dispatcher.call(call).await;
                     match &finished.result {
                         Ok(_) => tracing::info!(%function, due = %at, call = %finished.id, "a scheduled call is done"),

@@ -1,4 +1,4 @@
-//! `/api/v1`: apps and their versions, calls under way, devices, logs.
+//! `/api/v1`: apps and their versions, calls under way, batches, devices, logs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,11 +51,16 @@ impl Control {
                 Ok(json_body(&self.backend.devices.report().await.to_json()))
             }
             (["devices"], _) => Err(Problem::method("GET, HEAD")),
+            (["batches"], _) => get(&request, || {
+                let batches = self.backend.inference.batches();
+                Ok(json_body(&json!({ "batches": batches, "totals": self.backend.inference.stats() })))
+            }),
             (["logs"], _) => get(&request, || lines::answer(&self.backend.logs, request.uri(), &self.closing)),
             _ => {
                 let path = request.uri().path();
-                let detail =
-                    format!("no `{path}` in the control API; it has apps, calls, devices and logs under /api/v1");
+                let detail = format!(
+                    "no `{path}` in the control API; it has apps, batches, calls, devices and logs under /api/v1"
+                );
                 Err(Problem::not_found(detail))
             }
         }

@@ -90,7 +90,7 @@ impl Routes {
             last.keep(spec.name.clone(), input.clone());
         }
         let version = program.version().clone();
-        let finished = self.dispatcher.call(Call { program, function, input, depth: 0, deadline_max: None }).await;
+        let finished = self.dispatcher.call(Call::new(program, function, input)).await;
 
         let mut response = match finished.result {
             Ok(output) => {

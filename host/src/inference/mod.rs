@@ -12,6 +12,7 @@ pub mod devices;
 mod known;
 pub mod pull;
 mod request;
+pub mod serving;
 mod staging;
 pub mod tokenizer;
 pub mod wire;
@@ -33,6 +34,7 @@ pub use device::{BatchRecord, DeviceStats, ModelStats, Outcome, WorkerProgram};
 use device::{Device, ModelConfig, ModelSource, Output, StateConfig, Wanted, Work};
 use devices::Devices;
 pub use request::{Caller, Inputs, Priority, Tenant};
+use serving::Serving;
 pub use tokenizer::Overflow;
 use tokenizer::Tokenizer;
 use wire::{ModelId, Signature, TENSORS_MAX, Tensor};
@@ -285,7 +287,8 @@ impl Inference {
             return Ok(model.clone());
         }
         let model = if self.noop_model && name == NOOP_MODEL {
-            let id = self.device.register(self.model_config(name, ModelSource::Noop, 0));
+            let config = self.model_config(name, ModelSource::Noop, 0, &Serving::default());
+            let id = self.device.register(config);
             Arc::new(Model { id, encoding: Encoding::Length })
         } else {
             let unavailable = |reason: String| InferenceError::Unavailable { model: name.to_owned(), reason };
@@ -302,15 +305,18 @@ impl Inference {
                 .await
                 .map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?
                 .map_err(|error| unavailable(error.to_string()))?;
-            let id = self.device.register(self.model_config(name, ModelSource::Directory(dir), bytes));
+            let serving = Serving::load(&dir).map_err(|error| unavailable(error.to_string()))?;
+            let config = self.model_config(name, ModelSource::Directory(dir), bytes, &serving);
+            let id = self.device.register(config);
             Arc::new(Model { id, encoding: Encoding::Tokens(Box::new(tokenizer)) })
         };
         self.models.insert(name.to_owned(), model.clone());
         Ok(model)
     }
 
-    fn model_config(&self, name: &str, source: ModelSource, memory: u64) -> ModelConfig {
-        ModelConfig { name: name.to_owned(), source, limits: self.batch_limits.clone(), memory, keep: false }
+    fn model_config(&self, name: &str, source: ModelSource, memory: u64, serving: &Serving) -> ModelConfig {
+        let limits = serving.limits(&self.batch_limits);
+        ModelConfig { name: name.to_owned(), source, limits, memory, keep: serving.keep }
     }
 }
 

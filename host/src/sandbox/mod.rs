@@ -34,5 +34,5 @@ pub use exchange::{Answer, AnswerBody, Exchange};
 pub use invoke::{Attempt, Sandbox, SandboxError};
 pub use missing::MissingImport;
 pub use program::{Function, Program, ProgramError};
-pub use running::RunningCall;
+pub use running::{RunningCall, Siblings};
 pub use services::{Functions, MapOutcome, MapRun, Order, Services};

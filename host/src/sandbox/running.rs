@@ -10,6 +10,7 @@ use super::program::{Function, Program};
 use super::services::Services;
 use crate::call::InferenceReceipt;
 use crate::ids::{CallId, FunctionId};
+use crate::inference::Priority;
 use crate::limits::MAPS_PER_CALL_MAX;
 use crate::outbound::CallBudget;
 
@@ -33,6 +34,45 @@ pub struct RunningCall {
     /// Why the last request was refused, for the failure that follows from it.
     pub(super) denial: Mutex<Option<String>>,
     maps_open: AtomicUsize,
+    /// Of a map's call, those beside it.
+    siblings: Option<Arc<Siblings>>,
+    /// Which of the app's requests for inference go first.
+    priority: Priority,
+}
+
+/// The calls of one map that run: who of them waits for a model tells the batcher how many more may come.
+#[derive(Debug, Default)]
+pub struct Siblings {
+    running: AtomicUsize,
+    asking: AtomicUsize,
+}
+
+impl Siblings {
+    /// Counts one in until the result is dropped.
+    pub fn run(&self) -> impl Drop {
+        Counted::new(&self.running)
+    }
+
+    fn ask(&self) -> (Counted<'_>, usize) {
+        let counted = Counted::new(&self.asking);
+        let asking = self.asking.load(Ordering::Relaxed);
+        (counted, self.running.load(Ordering::Relaxed).saturating_sub(asking))
+    }
+}
+
+pub(super) struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl RunningCall {
@@ -71,6 +111,30 @@ impl RunningCall {
             inference: Mutex::default(),
             denial: Mutex::default(),
             maps_open: AtomicUsize::new(0),
+            siblings: None,
+            priority: Priority::High,
+        }
+    }
+
+    /// Makes it one of a map's.
+    pub fn among(self, siblings: Option<Arc<Siblings>>, priority: Priority) -> Self {
+        Self { siblings, priority, ..self }
+    }
+
+    /// Returns which of the app's requests for inference go first: those of its children are as urgent.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// Counts it as one that asks a model, until the first result is dropped. The second is how many of its siblings may
+    /// yet do the same, where it has some.
+    pub(super) fn ask(&self) -> (Option<Counted<'_>>, Option<usize>) {
+        match &self.siblings {
+            Some(siblings) => {
+                let (counted, following) = siblings.ask();
+                (Some(counted), Some(following))
+            }
+            None => (None, None),
         }
     }
 

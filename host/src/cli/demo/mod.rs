@@ -302,8 +302,7 @@ async fn call(
 ) -> Result<crate::dispatch::Finished, Exit> {
     let position = crate::dispatch::Dispatcher::find(program, function)?;
     let input = crate::call::Payload::json(serde_json::to_vec(input).expect("inputs have string keys only"));
-    let call =
-        crate::dispatch::Call { program: program.clone(), function: position, input, depth: 0, deadline_max: None };
+    let call = crate::dispatch::Call::new(program.clone(), position, input);
     Ok(host.dispatcher.call(call).await)
 }
 

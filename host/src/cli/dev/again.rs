@@ -38,7 +38,7 @@ impl Again {
         let position = Dispatcher::find(program, function.as_str())?;
         self.last.keep(function.clone(), input.clone());
 
-        let call = Call { program: program.clone(), function: position, input, depth: 0, deadline_max: None };
+        let call = Call::new(program.clone(), position, input);
         let (dispatcher, version) = (dispatcher.clone(), program.version().clone());
         self.calls.retain(|call| !call.is_finished());
         self.calls.push(tokio::spawn(async move {

@@ -15,7 +15,13 @@ impl inference::Host for CallState {
         if !call.spec().models.contains(&model) {
             return Ok(Err(inference::InferenceError::NotDeclared(model)));
         }
-        let caller = Caller::new(call.program.name().into(), call.deadline);
+        let (_asking, following) = call.ask();
+        let caller = Caller {
+            tenant: call.program.name().into(),
+            priority: call.priority(),
+            deadline: call.deadline,
+            following,
+        };
         let request = call.services.inference.embed(&model, Inputs::Texts(texts), Overflow::Truncate, &caller);
         match call.boundary.cross_async(Import::Inference, request).await {
             Ok(embedded) => {
