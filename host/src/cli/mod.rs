@@ -35,6 +35,7 @@ mod run;
 mod sdk;
 mod serve;
 mod shape;
+mod sharing;
 mod table;
 mod target;
 mod worker;

@@ -12,6 +12,7 @@ use super::device::OnDevice;
 use super::exit::Exit;
 use super::given::Given;
 use super::log::StderrLog;
+use super::sharing::Sharing;
 use super::{Global, output, target};
 use crate::codes::Code;
 use crate::config::check_listen;
@@ -39,6 +40,8 @@ pub struct Serve {
     given: Given,
     #[command(flatten)]
     on: OnDevice,
+    #[command(flatten)]
+    sharing: Sharing,
 }
 
 impl Serve {
@@ -46,6 +49,7 @@ impl Serve {
         let listen = check_listen(self.listen)?;
         let mut config = self.given.config(global)?;
         config.inference.device = self.on.device;
+        self.sharing.apply(&mut config.inference);
         let host = Host::build(config, StderrLog::of_server(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
         host.inference.check_device().await?;

@@ -31,6 +31,7 @@ use crate::devices::{DeviceChoice, DeviceRefused, Report, ReportSource};
 use crate::limits::BatchLimits;
 use catalogue::{Catalogue, CatalogueError};
 pub use device::{BatchRecord, DeviceStats, ModelStats, Outcome, WorkerProgram};
+pub use batcher::WEIGHT_MAX;
 use device::{Device, ModelConfig, ModelSource, Output, StateConfig, Wanted, Work};
 use devices::Devices;
 pub use request::{Caller, Inputs, Priority, Tenant};
@@ -109,7 +110,7 @@ pub struct InferenceConfig {
     pub worker: WorkerProgram,
     pub device: DeviceChoice,
     pub batch_limits: BatchLimits,
-    /// Bytes of models that a worker may hold; none: as many as its device takes.
+    /// Bytes of models that a worker may hold; none: half of the machine's memory on the CPU, and what a GPU takes.
     pub model_memory_max: Option<u64>,
     /// Shares of tenants beside others, by name; 1 for those that are not named.
     pub weights: HashMap<String, u32>,

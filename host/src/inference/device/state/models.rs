@@ -135,11 +135,18 @@ impl Model {
     }
 }
 
+/// Half of the machine's memory: the other half is the guests'.
+fn cpu_memory() -> Option<u64> {
+    let system = rustix::system::sysinfo();
+    (system.totalram as u64).checked_mul(u64::from(system.mem_unit)).map(|bytes| bytes / 2).filter(|bytes| *bytes > 0)
+}
+
 impl<W> State<W> {
     /// Says what a worker has to do before it loads a model.
     pub(super) fn make_room(&mut self, now: Instant, index: usize, model: ModelId) -> Room {
-        let Some(memory_max) = self.config.memory_max else { return Room::Free };
         let seat = &self.seats[index];
+        let by_default = if seat.device.as_deref() == Some("cpu") { cpu_memory() } else { None };
+        let Some(memory_max) = self.config.memory_max.or(by_default) else { return Room::Free };
         let needed = self.model(model).memory();
         let kept: u64 = seat.loaded.iter().filter(|(id, _)| self.model(**id).keep()).map(|(_, l)| l.memory).sum();
         if needed.saturating_add(kept) > memory_max {
