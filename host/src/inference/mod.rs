@@ -14,6 +14,7 @@ pub mod pull;
 mod request;
 pub mod serving;
 mod staging;
+pub mod tensors;
 pub mod tokenizer;
 pub mod wire;
 
