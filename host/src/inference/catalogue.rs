@@ -282,7 +282,7 @@ fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
     })
 }
 
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CatalogueError> {
+pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CatalogueError> {
     let invalid = |reason: String| CatalogueError::Config { path: path.to_owned(), reason };
     let bytes = fs::metadata(path).map_err(unreadable(path))?.len();
     if bytes > CONFIG_BYTES_MAX {

@@ -12,6 +12,7 @@ pub mod devices;
 mod known;
 pub mod pull;
 mod request;
+mod score;
 pub mod serving;
 mod staging;
 pub mod tensors;
@@ -36,6 +37,8 @@ pub use batcher::WEIGHT_MAX;
 use device::{Device, ModelConfig, ModelSource, Output, StateConfig, Wanted, Work};
 use devices::Devices;
 pub use request::{Caller, Inputs, Priority, Tenant};
+use score::Labels;
+pub use score::{Classified, Scored, sigmoid};
 use serving::Serving;
 pub use tokenizer::Overflow;
 use tokenizer::Tokenizer;
@@ -136,6 +139,7 @@ pub struct Inference {
 struct Model {
     id: ModelId,
     encoding: Encoding,
+    labels: Labels,
 }
 
 enum Encoding {
@@ -169,15 +173,8 @@ impl Inference {
         overflow: Overflow,
         caller: &Caller,
     ) -> Result<Embedded, InferenceError> {
-        if inputs.len() > self.batch_limits.max_request_rows {
-            let reason = format!(
-                "{} texts in one request, over the limit of {}",
-                inputs.len(),
-                self.batch_limits.max_request_rows
-            );
-            return Err(InferenceError::BadInput { reason });
-        }
-        let answer = async {
+        self.check_rows(inputs.len())?;
+        self.within(caller, async {
             let model = self.model(name).await?;
             if inputs.is_empty() {
                 let signature = self.device.signature(model.id, caller).await?;
@@ -191,13 +188,13 @@ impl Inference {
             let work = Work::Rows { ids, cu_seqlens, first_segments: Vec::new() };
             let (dimension, values, receipt) = self.device.rows(model.id, work, Wanted::Vectors, caller).await?;
             Ok(Embedded { dimension, values, receipt })
-        };
-        tokio::time::timeout_at(caller.deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
+        })
+        .await
     }
 
     /// Runs a model over named tensors. Dropping the future takes the request out of the queue.
     pub async fn infer(&self, name: &str, tensors: Vec<Tensor>, caller: &Caller) -> Result<Inferred, InferenceError> {
-        let answer = async {
+        self.within(caller, async {
             let model = self.model(name).await?;
             for tensor in &tensors {
                 tensor.check().map_err(|error| InferenceError::BadInput { reason: error.to_string() })?;
@@ -210,18 +207,36 @@ impl Inference {
                 (Output::Tensors(tensors), receipt) => Ok(Inferred { tensors, receipt }),
                 (Output::Rows { .. }, _) => unreachable!("the state answers tensors with tensors"),
             }
-        };
-        tokio::time::timeout_at(caller.deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
+        })
+        .await
     }
 
     /// Says what a model is, loading it where needed.
     pub async fn describe(&self, name: &str, caller: &Caller) -> Result<Description, InferenceError> {
-        let answer = async {
+        self.within(caller, async {
             let model = self.model(name).await?;
             let signature = self.device.signature(model.id, caller).await?;
             Ok(Description { name: name.to_owned(), signature, device: self.stats().device.unwrap_or_default() })
-        };
+        })
+        .await
+    }
+
+    /// Gives an answer up at the caller's deadline.
+    async fn within<T>(
+        &self,
+        caller: &Caller,
+        answer: impl Future<Output = Result<T, InferenceError>>,
+    ) -> Result<T, InferenceError> {
         tokio::time::timeout_at(caller.deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
+    }
+
+    fn check_rows(&self, rows: usize) -> Result<(), InferenceError> {
+        let limit = self.batch_limits.max_request_rows;
+        if rows <= limit {
+            return Ok(());
+        }
+        let reason = format!("{rows} texts in one request, over the limit of {limit}");
+        Err(InferenceError::BadInput { reason })
     }
 
     /// Returns the models on disk.
@@ -266,14 +281,23 @@ impl Inference {
             // Copied, with the special tokens around them.
             Inputs::Tokens(_) => 0,
         };
+        let model = model.clone();
+        self.encode(bytes, move || model.encoding.encode_all(&inputs, overflow)).await
+    }
+
+    /// Turns so many bytes of text into tokens, where that is nobody's loss.
+    async fn encode<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T, InferenceError> + Send + 'static,
+    ) -> Result<T, InferenceError> {
         if bytes <= TOKENIZE_INLINE_BYTES_MAX {
-            return model.encoding.encode_all(&inputs, overflow);
+            return work();
         }
         let permit = self.tokenizing.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let model = model.clone();
         let tokenized = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            model.encoding.encode_all(&inputs, overflow)
+            work()
         });
         tokenized.await.unwrap_or_else(|_| {
             Err(InferenceError::BadInput { reason: "the tokenizer crashed on this text".to_owned() })
@@ -291,7 +315,7 @@ impl Inference {
         let model = if self.noop_model && name == NOOP_MODEL {
             let config = self.model_config(name, ModelSource::Noop, 0, &Serving::default());
             let id = self.device.register(config);
-            Arc::new(Model { id, encoding: Encoding::Length })
+            Arc::new(Model { id, encoding: Encoding::Length, labels: Labels::default() })
         } else {
             let unavailable = |reason: String| InferenceError::Unavailable { model: name.to_owned(), reason };
             let installed = self.catalogue.get(name).map_err(|error| match error {
@@ -299,18 +323,18 @@ impl Inference {
                 other => unavailable(other.to_string()),
             })?;
             let (dir, bytes) = (installed.path, installed.bytes);
-            let tokenizer = tokio::task::spawn_blocking({
+            let files = tokio::task::spawn_blocking({
                 let dir = dir.clone();
-                move || Tokenizer::load(&dir)
+                move || (Tokenizer::load(&dir), Labels::load(&dir))
             });
-            let tokenizer = tokenizer
-                .await
-                .map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?
-                .map_err(|error| unavailable(error.to_string()))?;
+            let (tokenizer, labels) =
+                files.await.map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?;
+            let tokenizer = tokenizer.map_err(|error| unavailable(error.to_string()))?;
+            let labels = labels.map_err(|error| unavailable(error.to_string()))?;
             let serving = Serving::load(&dir).map_err(|error| unavailable(error.to_string()))?;
             let config = self.model_config(name, ModelSource::Directory(dir), bytes, &serving);
             let id = self.device.register(config);
-            Arc::new(Model { id, encoding: Encoding::Tokens(Box::new(tokenizer)) })
+            Arc::new(Model { id, encoding: Encoding::Tokens(Box::new(tokenizer)), labels })
         };
         self.models.insert(name.to_owned(), model.clone());
         Ok(model)
@@ -344,11 +368,17 @@ impl Encoding {
                 (Encoding::Length, Inputs::Tokens(texts)) if texts[i].is_empty() => Ok(vec![1]),
                 (Encoding::Length, Inputs::Tokens(texts)) => Ok(texts[i].clone()),
             };
-            ids.extend(row.map_err(|error| InferenceError::BadInput { reason: format!("text {i}: {error}") })?);
-            let end =
-                u32::try_from(ids.len()).map_err(|_| InferenceError::BadInput { reason: "too many tokens".into() })?;
-            cu_seqlens.push(end);
+            let row = row.map_err(|error| InferenceError::BadInput { reason: format!("text {i}: {error}") })?;
+            append(&mut ids, &mut cu_seqlens, row)?;
         }
         Ok((ids, cu_seqlens))
     }
+}
+
+/// Adds one more row.
+fn append(ids: &mut Vec<u32>, cu_seqlens: &mut Vec<u32>, row: Vec<u32>) -> Result<(), InferenceError> {
+    ids.extend(row);
+    let end = u32::try_from(ids.len()).map_err(|_| InferenceError::BadInput { reason: "too many tokens".into() })?;
+    cu_seqlens.push(end);
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! Turns text into the token ids of a BERT-family model.
 //!
-//! Not here: which texts share a batch (`batcher`), and the arithmetic (`worker`).
+//! Not here: two texts at once (`pair`), which texts share a batch (`batcher`), and the arithmetic (`worker`).
 //!
 //! Invariants: ids are those of the whole text cut to [`Tokenizer::max_tokens`], special tokens included; the padding and
 //! truncation that `tokenizer.json` asks for are ignored, for batches have no padding and the model's limit is elsewhere.
 //!
 //! Limits: `tokenizer.json` up to 64 MiB. Of a text, some [`BYTES_TOKEN_MAX`] bytes a token are looked at (see [`Excerpt`]).
+
+mod pair;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -267,7 +269,7 @@ mod tests {
     const CLS: u32 = 2;
     const SEP: u32 = 3;
 
-    fn tokenizer_json() -> Value {
+    pub(super) fn tokenizer_json() -> Value {
         json!({
             "version": "1.0",
             "truncation": { "max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right" },
@@ -295,7 +297,7 @@ mod tests {
         })
     }
 
-    fn load(json: &Value, max_seq_length: Option<usize>) -> Result<Tokenizer, TokenizerError> {
+    pub(super) fn load(json: &Value, max_seq_length: Option<usize>) -> Result<Tokenizer, TokenizerError> {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
         fs::write(dir.path().join("config.json"), r#"{ "max_position_embeddings": 64 }"#).unwrap();
