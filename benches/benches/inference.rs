@@ -59,7 +59,9 @@ fn main() -> ExitCode {
         }
         within.append(bench.within(&runtime));
     }
+    let mut within_rates = Samples::default();
     for _ in 0..figures::rounds(ROUNDS / 4) {
+        within_rates.push(bench.within_at_once(&runtime, if figures::is_measured() { 256 } else { 4 }));
         for (i, way) in Way::ALL.into_iter().enumerate() {
             for (callers, rates) in CALLERS.into_iter().zip(&mut rates[i]) {
                 let requests = if figures::is_measured() { REQUESTS_AT_ONCE } else { 500 };
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         figures::print_figure(&format!("{name}_p50_us"), samples.median());
         figures::print_figure(&format!("{name}_p99_us"), samples.percentile(0.99));
     }
+    figures::print_figure("noop_within_call_256_callers_per_s", within_rates.median());
     for (way, rates) in Way::ALL.into_iter().zip(&rates) {
         for (callers, rates) in CALLERS.into_iter().zip(rates) {
             let name = format!("noop_{}_{callers}_callers_per_s", way.name());
@@ -164,6 +167,24 @@ impl Bench {
             (start.elapsed(), samples)
         });
         runtime.block_on(timed).expect("no request panics")
+    }
+
+    /// Makes `TIMES` requests within each of so many calls at a time; returns requests a second.
+    fn within_at_once(self: &Arc<Self>, runtime: &Runtime, callers: usize) -> f64 {
+        let bench = self.clone();
+        let timed = runtime.spawn(async move {
+            let start = Instant::now();
+            let mut calls = JoinSet::new();
+            for _ in 0..callers {
+                let bench = bench.clone();
+                calls.spawn(async move { bench.served.host.dispatcher.call(bench.times_call.clone()).await });
+            }
+            while let Some(finished) = calls.join_next().await {
+                finished.expect("no call panics").result.expect("the call is good");
+            }
+            (callers * TIMES) as f64 / start.elapsed().as_secs_f64()
+        });
+        runtime.block_on(timed).expect("no call panics")
     }
 
     /// Makes `TIMES` requests within one call and returns what each took.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bireme::inference::tokenizer::Tokenizer;
+use bireme::inference::tokenizer::{Overflow, Tokenizer};
 use bireme::limits::BatchLimits;
 use bireme::worker::encoder::Encoder;
 use bireme_kernels::cuda::device::Device;
@@ -169,7 +169,11 @@ fn packed(texts: &[Vec<u32>]) -> (Vec<u32>, Vec<u32>) {
 fn tokenize(dir: &Path, path: &Path) -> Result<Texts, Failure> {
     let tokenizer = Tokenizer::load(dir)?;
     let lines = std::fs::read_to_string(path)?;
-    lines.lines().filter(|line| !line.trim().is_empty()).map(|line| Ok(tokenizer.encode(line)?)).collect()
+    lines
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| Ok(tokenizer.encode(line, Overflow::Truncate)?))
+        .collect()
 }
 
 /// Lengths as passages have them: most of some 20 to 200 tokens, a few as long as the model takes.

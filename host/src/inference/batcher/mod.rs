@@ -11,7 +11,7 @@
 //! **Batches.** The tenant whose turn it is decides the model, and its request goes in first. The batch is then filled, in
 //! the same order, with what fits its rows and tokens; a request that does not fit may be passed by shorter ones, at most
 //! [`SKIPS_MAX`] times. Nothing waits for company unless the model has a `max_queue_delay`: a batch is taken whenever the
-//! device is free, so batches grow by themselves while it is busy.
+//! device is free, so batches grow by themselves while it is busy; but no larger than pays (`cost`).
 //!
 //! **Failures.** What a dying worker held comes back as a group that runs by itself: once more as a whole, then in halves,
 //! until the request that kills workers stands alone. Groups beyond their first retry take turns with everybody else.
@@ -20,6 +20,7 @@
 //! rows and tokens; a request of a tenant that was idle and is not ahead of the others waits for at most as many batches as
 //! other tenants waited when it came; a batch is taken whenever there is one.
 
+mod cost;
 mod flow;
 mod groups;
 mod ledger;
@@ -29,6 +30,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use self::cost::Cost;
 use self::flow::Flow;
 use self::groups::Groups;
 pub use self::ledger::RequestId;
@@ -43,6 +45,11 @@ const AGING: u32 = 4;
 const SKIPS_MAX: u8 = 4;
 /// Requests of one flow that are looked at for one that fits.
 const LOOKAHEAD: usize = 16;
+/// Share of a batch's time that its fixed part may be, where tenants compete, and where there is one.
+const LOSS_CONTENDED: f64 = 0.1;
+const LOSS_ALONE: f64 = 0.03;
+/// Tenants compete for so long after a second one waited.
+const CONTENDED_FOR: Duration = Duration::from_secs(10);
 /// What a token costs a tenant of weight 1; a weight divides it.
 const TOKEN_COST: u64 = 1 << 16;
 /// The largest weight.
@@ -73,6 +80,8 @@ pub enum Cut {
     Rows,
     /// What waits does not fit the tokens that are left.
     Tokens,
+    /// A larger one would gain too little for those that wait behind it.
+    Enough,
     /// Nothing more came within `max_queue_delay`.
     Delay,
     /// It failed before and runs by itself.
@@ -80,13 +89,14 @@ pub enum Cut {
 }
 
 impl Cut {
-    pub const ALL: [Cut; 5] = [Self::Drained, Self::Rows, Self::Tokens, Self::Delay, Self::Retry];
+    pub const ALL: [Cut; 6] = [Self::Drained, Self::Rows, Self::Tokens, Self::Enough, Self::Delay, Self::Retry];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Drained => "drained",
             Self::Rows => "rows",
             Self::Tokens => "tokens",
+            Self::Enough => "enough",
             Self::Delay => "delay",
             Self::Retry => "retry",
         }
@@ -150,8 +160,7 @@ struct Queue {
     waiting_tokens: usize,
     /// What the latest arrival said of those behind it.
     following: Option<usize>,
-    /// Device time of a token, by what was measured lately.
-    ns_per_token: f64,
+    cost: Cost,
     /// Tokens of a batch, below the limit after the device had no room.
     tokens_max: usize,
 }
@@ -173,6 +182,8 @@ pub struct Batcher {
     flows: HashMap<(TenantId, ModelId), Flow>,
     ledger: Ledger,
     groups: Groups,
+    /// When two tenants waited last.
+    contended: Option<Instant>,
     /// What the tenant that went last had been served before.
     level: u64,
     waiting_bytes: usize,
@@ -189,6 +200,7 @@ impl Batcher {
             flows: HashMap::new(),
             ledger: Ledger::default(),
             groups: Groups::default(),
+            contended: None,
             level: 0,
             waiting_bytes: 0,
             max_queue_bytes,
@@ -205,7 +217,7 @@ impl Batcher {
             waiting_rows: 0,
             waiting_tokens: 0,
             following: None,
-            ns_per_token: 0.0,
+            cost: Cost::default(),
             tokens_max,
         });
         id
@@ -239,7 +251,9 @@ impl Batcher {
         let Arrival { model, tenant, priority, deadline, following, bytes } = arrival;
         let request = self.ledger.insert(Entry::new(model, tenant, priority, deadline, now, bytes));
         self.waiting_bytes += bytes;
-        let (rows_max, tokens_max) = (self.queue(model).limits.max_batch_size, self.queue(model).tokens_max);
+        let queue = self.queue(model);
+        // Pieces of the least size that is worth a batch, so that a large request need not go in one.
+        let (rows_max, tokens_max) = (queue.limits.max_batch_size, queue.tokens_worthwhile(LOSS_CONTENDED));
         let (mut start, mut tokens) = (0, 0);
         for (row, &length) in lengths.iter().enumerate() {
             let length = length as usize;
@@ -324,6 +338,10 @@ impl Batcher {
             return Next::Batch { model, of: Turn::Retry };
         }
         self.drop_late(now);
+        if self.tenants.iter().filter(|tenant| tenant.waiting > 0).nth(1).is_some() {
+            self.contended = Some(now);
+        }
+        let loss = self.loss(now);
         let mut first: Option<(u64, u64, TenantId, ModelId)> = None;
         let mut wait: Option<Instant> = None;
         for (index, tenant) in self.tenants.iter().enumerate() {
@@ -335,11 +353,12 @@ impl Batcher {
             let mut head: Option<(Priority, u64, ModelId)> = None;
             for &model in &tenant.models {
                 let Some(flow) = self.flows.get_mut(&(id, model)).filter(|flow| flow.len() > 0) else { continue };
-                if !among(model, self.queues[model.0 as usize].is_full()) {
+                let queue = &self.queues[model.0 as usize];
+                if !among(model, queue.is_full(queue.tokens_worthwhile(loss))) {
                     continue;
                 }
                 let Some((priority, entry)) = flow.head(oldest_first, &self.ledger) else { continue };
-                if let Some(until) = self.queues[model.0 as usize].ripe_at(entry.arrived).filter(|until| *until > now) {
+                if let Some(until) = queue.ripe_at(entry.arrived).filter(|until| *until > now) {
                     wait = Some(wait.map_or(until, |wait| wait.min(until)));
                     continue;
                 }
@@ -363,21 +382,22 @@ impl Batcher {
     }
 
     /// Takes the batch that [`next`](Self::next) named; none, if all that was in it is gone.
-    pub fn take(&mut self, model: ModelId, of: Turn) -> Option<Batch> {
+    pub fn take(&mut self, now: Instant, model: ModelId, of: Turn) -> Option<Batch> {
         match of {
             Turn::Retry => self.groups.take(model, &self.ledger),
             Turn::Tenant(tenant) => {
                 self.groups.pass();
-                self.fill(model, tenant)
+                self.fill(now, model, tenant)
             }
         }
     }
 
-    fn fill(&mut self, model: ModelId, leader: TenantId) -> Option<Batch> {
+    fn fill(&mut self, now: Instant, model: ModelId, leader: TenantId) -> Option<Batch> {
         let queue = &self.queues[model.0 as usize];
-        let (rows_max, tokens_max) = (queue.limits.max_batch_size, queue.tokens_max);
+        let (rows_max, tokens_max) = (queue.limits.max_batch_size, queue.tokens_worthwhile(self.loss(now)));
+        let no_room = if tokens_max < queue.tokens_max { Cut::Enough } else { Cut::Tokens };
         let is_delayed =
-            !queue.is_full() && queue.limits.max_queue_delay > Duration::ZERO && queue.following != Some(0);
+            !queue.is_full(tokens_max) && queue.limits.max_queue_delay > Duration::ZERO && queue.following != Some(0);
         let mut batch = Batch { model, pieces: Vec::new(), rows: 0, tokens: 0, cut: Cut::Drained, losses: 0 };
         self.level = self.level.max(self.tenants[leader.0 as usize].served);
         // Least served first, the leader before its equals.
@@ -415,10 +435,10 @@ impl Batcher {
                         turns.push(Reverse((served, true, id)));
                     }
                 }
-                flow::Taken::NoFit { is_patient: true } => batch.cut = Cut::Tokens,
+                flow::Taken::NoFit { is_patient: true } => batch.cut = no_room,
                 // It was passed often enough: the batch ends here, so that it goes first soon.
                 flow::Taken::NoFit { is_patient: false } => {
-                    batch.cut = Cut::Tokens;
+                    batch.cut = no_room;
                     break;
                 }
                 flow::Taken::Nothing => {}
@@ -434,10 +454,8 @@ impl Batcher {
     fn drop_late(&mut self, now: Instant) {
         let mut late = Vec::new();
         for (&(_, model), flow) in &mut self.flows {
-            let ns_per_token = self.queues[model.0 as usize].ns_per_token;
-            flow.late(&self.ledger, &mut late, |entry, tokens| {
-                now + Duration::from_nanos((ns_per_token * tokens as f64) as u64) >= entry.deadline
-            });
+            let cost = &self.queues[model.0 as usize].cost;
+            flow.late(&self.ledger, &mut late, |entry, tokens| now + cost.at_least(tokens) >= entry.deadline);
         }
         for request in late {
             self.remove(request);
@@ -458,10 +476,7 @@ impl Batcher {
     /// Learns what a batch cost.
     pub fn observe(&mut self, model: ModelId, tokens: usize, device_ns: u64) {
         let queue = self.queue_mut(model);
-        let sample = device_ns as f64 / tokens.max(1) as f64;
-        // The cheapest is what a request can hope for; it rises again slowly.
-        queue.ns_per_token =
-            if queue.ns_per_token == 0.0 { sample } else { sample.min(queue.ns_per_token * 0.98 + sample * 0.02) };
+        queue.cost.observe(tokens, device_ns);
         let step = (queue.limits.max_batch_tokens / 64).max(1);
         queue.tokens_max = queue.limits.max_batch_tokens.min(queue.tokens_max + step);
     }
@@ -474,13 +489,13 @@ impl Batcher {
 
     /// Returns the time that a batch of so many tokens takes, by what was measured lately; none before the first.
     pub fn expected(&self, model: ModelId, tokens: usize) -> Option<Duration> {
-        let ns = self.queue(model).ns_per_token * tokens as f64;
-        (ns > 0.0).then(|| Duration::from_nanos(ns as u64))
+        self.queue(model).cost.expected(tokens)
     }
 
-    /// Tells whether a batch of the model would be as large as it may.
-    pub fn is_full(&self, model: ModelId) -> bool {
-        self.queue(model).is_full()
+    /// The share of a batch's time that its fixed part may be now.
+    fn loss(&self, now: Instant) -> f64 {
+        let is_contended = self.contended.is_some_and(|at| now.saturating_duration_since(at) < CONTENDED_FOR);
+        if is_contended { LOSS_CONTENDED } else { LOSS_ALONE }
     }
 
     /// Returns the rows of a model that wait.
@@ -513,14 +528,19 @@ impl Batcher {
 }
 
 impl Queue {
-    fn is_full(&self) -> bool {
-        self.waiting_rows >= self.limits.max_batch_size || self.waiting_tokens >= self.tokens_max
+    fn is_full(&self, tokens_max: usize) -> bool {
+        self.waiting_rows >= self.limits.max_batch_size || self.waiting_tokens >= tokens_max
+    }
+
+    /// Tokens of a batch, at which its fixed part is at most `loss` of it.
+    fn tokens_worthwhile(&self, loss: f64) -> usize {
+        self.cost.worthwhile(loss).map_or(self.tokens_max, |tokens| tokens.min(self.tokens_max))
     }
 
     /// When one that came at that time has waited long enough for company; none: at once.
     fn ripe_at(&self, arrived: Instant) -> Option<Instant> {
         let delay = self.limits.max_queue_delay;
-        if delay == Duration::ZERO || self.is_full() || self.following == Some(0) {
+        if delay == Duration::ZERO || self.is_full(self.tokens_max) || self.following == Some(0) {
             return None;
         }
         Some(arrived + delay)

@@ -53,7 +53,7 @@ impl Line {
     fn take(&mut self) -> Option<String> {
         match self.batcher.next(self.now, |_, _| true) {
             Next::Batch { model, of } => {
-                let batch = self.batcher.take(model, of)?;
+                let batch = self.batcher.take(self.now, model, of)?;
                 let pieces: Vec<String> = batch
                     .pieces
                     .iter()
@@ -317,7 +317,7 @@ impl Schedule {
         }
         match next {
             Next::Batch { model, of } => {
-                let batch = self.line.batcher.take(model, of).expect("what was promised a moment ago");
+                let batch = self.line.batcher.take(self.line.now, model, of).expect("what was promised a moment ago");
                 self.check(&batch, of);
                 self.out.push(batch);
             }

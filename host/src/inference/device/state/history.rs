@@ -28,6 +28,7 @@ pub struct DeviceStats {
     pub cut_drained: u64,
     pub cut_rows: u64,
     pub cut_tokens: u64,
+    pub cut_enough: u64,
     pub cut_delay: u64,
     pub cut_retry: u64,
     /// Batches that failed or were lost, each time.
@@ -135,6 +136,7 @@ impl History {
                     Cut::Drained => stats.cut_drained += 1,
                     Cut::Rows => stats.cut_rows += 1,
                     Cut::Tokens => stats.cut_tokens += 1,
+                    Cut::Enough => stats.cut_enough += 1,
                     Cut::Delay => stats.cut_delay += 1,
                     Cut::Retry => stats.cut_retry += 1,
                 }

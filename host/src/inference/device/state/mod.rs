@@ -34,6 +34,9 @@ const CLOSING: &str = "the host is shutting down";
 /// a few loads, so that two models that do not fit together do not spend their lives being loaded.
 const SWAP_PATIENCE: Duration = Duration::from_secs(1);
 
+/// A batch is sent ahead behind one that takes less than this.
+const AHEAD_BELOW: Duration = Duration::from_millis(5);
+
 /// What came of a request.
 #[derive(Debug)]
 pub(in crate::inference) enum Output {
@@ -293,7 +296,7 @@ impl<W> State<W> {
         // One batch ahead, so that the worker need not wait for us; only a full one, because company may still come.
         let ahead = match seat.outs.len() {
             0 => false,
-            1 if !seat.is_doubted && matches!(seat.outs[0].what, What::Batch(_)) => true,
+            1 if !seat.is_doubted && self.is_short(&seat.outs[0].what) => true,
             _ => return Found::Nothing,
         };
         if seat.is_doubted {
@@ -327,7 +330,7 @@ impl<W> State<W> {
                     }
                 }
             }
-            if let Some(batch) = self.batcher.take(model, of) {
+            if let Some(batch) = self.batcher.take(now, model, of) {
                 self.clock += 1;
                 let clock = self.clock;
                 if let Some(loaded) = self.seats[index].loaded.get_mut(&model) {
@@ -335,6 +338,17 @@ impl<W> State<W> {
                 }
                 return self.send(now, index, What::Batch(batch));
             }
+        }
+    }
+
+    /// Whether what a worker is at is over so soon that the way to us and back counts. Whatever is sent ahead of a long one
+    /// is a turn that nobody else can have.
+    fn is_short(&self, what: &What) -> bool {
+        match what {
+            What::Batch(batch) => {
+                self.batcher.expected(batch.model, batch.tokens).is_some_and(|expected| expected < AHEAD_BELOW)
+            }
+            _ => false,
         }
     }
 
