@@ -9,6 +9,7 @@ pub mod batcher;
 pub mod catalogue;
 mod device;
 pub mod devices;
+mod infer;
 mod known;
 pub mod pull;
 mod request;
@@ -34,7 +35,7 @@ use crate::limits::BatchLimits;
 pub use batcher::WEIGHT_MAX;
 use catalogue::{Catalogue, CatalogueError};
 pub use device::{BatchRecord, DeviceStats, ModelStats, Outcome, WorkerProgram};
-use device::{Device, ModelConfig, ModelSource, Output, StateConfig, Wanted, Work};
+use device::{Device, ModelConfig, ModelSource, StateConfig, Wanted, Work};
 use devices::Devices;
 pub use request::{Caller, Inputs, Priority, Tenant};
 use score::Labels;
@@ -42,7 +43,7 @@ pub use score::{Classified, Scored, sigmoid};
 use serving::Serving;
 pub use tokenizer::Overflow;
 use tokenizer::Tokenizer;
-use wire::{ModelId, Signature, TENSORS_MAX, Tensor};
+use wire::{ModelId, Signature, Tensor};
 
 /// Texts of more bytes than this together are tokenised off the caller's thread.
 const TOKENIZE_INLINE_BYTES_MAX: usize = 4 << 10;
@@ -188,25 +189,6 @@ impl Inference {
             let work = Work::Rows { ids, cu_seqlens, first_segments: Vec::new() };
             let (dimension, values, receipt) = self.device.rows(model.id, work, Wanted::Vectors, caller).await?;
             Ok(Embedded { dimension, values, receipt })
-        })
-        .await
-    }
-
-    /// Runs a model over named tensors. Dropping the future takes the request out of the queue.
-    pub async fn infer(&self, name: &str, tensors: Vec<Tensor>, caller: &Caller) -> Result<Inferred, InferenceError> {
-        self.within(caller, async {
-            let model = self.model(name).await?;
-            for tensor in &tensors {
-                tensor.check().map_err(|error| InferenceError::BadInput { reason: error.to_string() })?;
-            }
-            if tensors.len() > TENSORS_MAX {
-                let reason = format!("{} tensors in one request, over the limit of {TENSORS_MAX}", tensors.len());
-                return Err(InferenceError::BadInput { reason });
-            }
-            match self.device.run(model.id, Work::Tensors(tensors), Wanted::Tensors, caller).await? {
-                (Output::Tensors(tensors), receipt) => Ok(Inferred { tensors, receipt }),
-                (Output::Rows { .. }, _) => unreachable!("the state answers tensors with tensors"),
-            }
         })
         .await
     }

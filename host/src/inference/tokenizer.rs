@@ -136,6 +136,18 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Refuses a row of ids, special ones included, that the model cannot take.
+    pub fn check_row(&self, ids: &[u32]) -> Result<(), TokenizerError> {
+        if ids.len() > self.max_tokens {
+            return Err(TokenizerError::TooLong { tokens: ids.len(), max_tokens: self.max_tokens });
+        }
+        let vocabulary = self.inner.get_vocab_size(true);
+        match ids.iter().find(|&&id| id as usize >= vocabulary) {
+            Some(&id) => Err(TokenizerError::UnknownToken { id, vocabulary }),
+            None => Ok(()),
+        }
+    }
+
     fn check_length(&self, tokens: usize, overflow: Overflow) -> Result<(), TokenizerError> {
         if overflow == Overflow::Reject && tokens > self.text_tokens_max {
             let special = self.max_tokens - self.text_tokens_max;

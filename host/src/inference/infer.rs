@@ -1,0 +1,82 @@
+//! Named tensors: to models that take them, and to encoders, which take them as what `tensors` says.
+
+use super::device::{Output, Wanted, Work};
+use super::tensors::{self, EncoderRequest};
+use super::wire::{TENSORS_MAX, Tensor};
+use super::{Caller, Encoding, Inference, InferenceError, Inferred, Inputs, Model, Overflow};
+
+impl Inference {
+    /// Runs a model over named tensors. Dropping the future takes the request out of the queue.
+    pub async fn infer(&self, name: &str, tensors: Vec<Tensor>, caller: &Caller) -> Result<Inferred, InferenceError> {
+        if tensors.len() > TENSORS_MAX {
+            let reason = format!("{} tensors in one request, over the limit of {TENSORS_MAX}", tensors.len());
+            return Err(InferenceError::BadInput { reason });
+        }
+        for tensor in &tensors {
+            tensor.check().map_err(bad_input)?;
+        }
+        self.within(caller, async {
+            let model = self.model(name).await?;
+            match &model.encoding {
+                Encoding::Tokens(_) | Encoding::Length => self.infer_rows(&model, &tensors, caller).await,
+            }
+        })
+        .await
+    }
+
+    async fn infer_rows(
+        &self,
+        model: &std::sync::Arc<Model>,
+        tensors: &[Tensor],
+        caller: &Caller,
+    ) -> Result<Inferred, InferenceError> {
+        let (ids, cu_seqlens, first_segments) = match tensors::encoder_inputs(tensors).map_err(bad_input)? {
+            EncoderRequest::Texts(texts) => {
+                self.check_rows(texts.len())?;
+                let (ids, cu_seqlens) = self.tokenize(model, Inputs::Texts(texts), Overflow::Truncate).await?;
+                (ids, cu_seqlens, Vec::new())
+            }
+            EncoderRequest::Rows { ids, cu_seqlens, first_segments } => {
+                self.check_rows(cu_seqlens.len() - 1)?;
+                if let Encoding::Tokens(tokenizer) = &model.encoding {
+                    for (row, ends) in cu_seqlens.windows(2).enumerate() {
+                        let row_of = &ids[ends[0] as usize..ends[1] as usize];
+                        tokenizer
+                            .check_row(row_of)
+                            .map_err(|error| InferenceError::BadInput { reason: format!("row {row}: {error}") })?;
+                    }
+                }
+                (ids, cu_seqlens, first_segments)
+            }
+        };
+        let rows = cu_seqlens.len() - 1;
+        let signature = self.device.signature(model.id, caller).await?;
+        if rows == 0 {
+            let tensors = tensors::encoder_outputs(&signature, 0, Vec::new());
+            return Ok(Inferred { tensors, receipt: Default::default() });
+        }
+        let work = Work::Rows { ids, cu_seqlens, first_segments };
+        let (_, values, receipt) = self.device.rows(model.id, work, Wanted::Anything, caller).await?;
+        Ok(Inferred { tensors: tensors::encoder_outputs(&signature, rows, values), receipt })
+    }
+}
+
+/// What an infer request comes to for a model of tensors.
+impl Inference {
+    #[expect(dead_code, reason = "until a model of tensors is in the catalogue")]
+    async fn infer_tensors(
+        &self,
+        model: &Model,
+        tensors: Vec<Tensor>,
+        caller: &Caller,
+    ) -> Result<Inferred, InferenceError> {
+        match self.device.run(model.id, Work::Tensors(tensors), Wanted::Tensors, caller).await? {
+            (Output::Tensors(tensors), receipt) => Ok(Inferred { tensors, receipt }),
+            (Output::Rows { .. }, _) => unreachable!("the state answers tensors with tensors"),
+        }
+    }
+}
+
+fn bad_input(error: impl std::fmt::Display) -> InferenceError {
+    InferenceError::BadInput { reason: error.to_string() }
+}
