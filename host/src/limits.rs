@@ -83,6 +83,10 @@ pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of all request bodies that the host holds, from their first byte to the end of their call.
 pub const HTTP_BODIES_BYTES_MAX: usize = 512 << 20;
+/// Bytes of a request to a model.
+pub const INFERENCE_BODY_BYTES_MAX: u64 = 16 * MIB;
+/// Time that a model has for an answer to a client that asks it without a function between.
+pub const INFERENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a web function's answer that are kept before its head leaves, as long as the function does not wait.
 pub const WEB_HEAD_BYTES_MAX: usize = 64 << 10;
 /// Open HTTP connections.

@@ -12,7 +12,7 @@ use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
 use crate::tasks::blocking;
 
 /// First path segments that are the host's own, now or as its design has it.
-const RESERVED_NAMES: [&str; 6] = ["api", "v1", "ui", "healthz", "readyz", "metrics"];
+pub const RESERVED_NAMES: [&str; 7] = ["api", "v1", "v2", "ui", "healthz", "readyz", "metrics"];
 
 /// An app that cannot be made ready.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,5 @@
-//! HTTP in front of `dispatch`: functions as routes, the control API, health.
+//! HTTP in front of `dispatch` and `inference`: functions as routes, models as other servers offer them, the control API,
+//! health.
 //!
 //! Not here: what runs and when (`dispatch`). This module alone decides HTTP statuses (`problem`).
 //!
@@ -12,6 +13,7 @@ mod control;
 mod ingress;
 mod last;
 mod lines;
+mod openai;
 mod problem;
 mod routes;
 mod stall;

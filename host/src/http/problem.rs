@@ -8,7 +8,7 @@ use crate::call::Failure;
 use crate::codes::Code;
 
 /// Seconds after which an overloaded host may be asked again.
-const RETRY_AFTER_SECONDS: &str = "1";
+pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 
 /// An error on its way to a client.
 #[derive(Debug)]

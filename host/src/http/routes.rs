@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::body::{RequestBodies, ResponseBody, whole};
 use super::control::Control;
+use super::openai::OpenAi;
 use super::problem::Problem;
 use super::web;
 use super::{Backend, LastCall};
@@ -25,6 +26,7 @@ const OCTET_STREAM: &str = "application/octet-stream";
 pub struct Routes {
     dispatcher: Arc<Dispatcher>,
     control: Control,
+    openai: OpenAi,
     bodies: Arc<RequestBodies>,
     last_call: Option<Arc<LastCall>>,
 }
@@ -34,7 +36,9 @@ impl Routes {
     pub fn new(backend: Backend, closing: watch::Receiver<bool>) -> Self {
         let bodies = Arc::new(RequestBodies::new());
         let (dispatcher, last_call) = (backend.dispatcher.clone(), backend.last_call.clone());
-        Self { dispatcher, last_call, control: Control::new(backend, bodies.clone(), closing), bodies }
+        let openai = OpenAi::new(backend.inference.clone(), bodies.clone());
+        let control = Control::new(backend, bodies.clone(), closing);
+        Self { dispatcher, last_call, control, openai, bodies }
     }
 
     /// Answers one request.
@@ -55,6 +59,7 @@ impl Routes {
         match segments.as_slice() {
             ["healthz" | "readyz"] => get(&request, || Ok(text("ok\n"))),
             [""] => get(&request, || Ok(json_body(&self.control.apps()))),
+            ["v1", rest @ ..] => Ok(self.openai.answer(rest, request).await),
             ["api", "v1", rest @ ..] => self.control.answer(rest, request).await,
             [app, ..] => self.of_app(app, request).await,
             [] => unreachable!("splitting yields one part at least"),
@@ -151,7 +156,8 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
 }
 
 /// Refuses what a page of another site makes a browser send: such a request needs no leave of ours to be sent, and carries a
-/// loopback `Host`. Nor may a page of this host use the control API: every page here is some app's, and apps are not trusted.
+/// loopback `Host`. Nor may a page of this host use the control API or the models: every page here is some app's, and an app
+/// has what it declares.
 /// Programs send none of these headers.
 fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
     let headers = request.headers();
@@ -167,8 +173,9 @@ fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
     }
     let is_page =
         headers.contains_key(header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site != "none");
-    if is_page && request.uri().path().starts_with("/api/") {
-        let detail = "pages cannot use the control API: those of this host are its apps' own";
+    let first = request.uri().path().trim_matches('/').split('/').next().unwrap_or_default();
+    if is_page && matches!(first, "api" | "v1" | "v2") {
+        let detail = "pages cannot use the control API or the models: those of this host are its apps' own";
         return Err(Problem::new(Code::ForeignOrigin, detail));
     }
     Ok(())
@@ -202,7 +209,8 @@ pub fn stamp(headers: &mut HeaderMap, call: CallId, version: &Version, receipt: 
     }
 }
 
-fn receipt_header(receipt: &Receipt) -> HeaderValue {
+/// A receipt, as a header.
+pub(super) fn receipt_header(receipt: &Receipt) -> HeaderValue {
     let json = serde_json::to_string(receipt).expect("a receipt has string keys only");
     HeaderValue::from_str(&json).expect("numbers and ASCII names only")
 }
@@ -248,6 +256,11 @@ mod tests {
         };
         assert!(!check("/api/v1/apps", "sec-fetch-site", "same-origin"));
         assert!(!check("/api/v1/apps", "origin", "http://127.0.0.1:8080"));
+        for path in ["/v1/embeddings", "/v2/models", "//v1/models", "/v2"] {
+            assert!(!check(path, "sec-fetch-site", "same-origin"), "{path}");
+            assert!(!check(path, "origin", "http://127.0.0.1:8080"), "{path}");
+            assert!(check(path, "user-agent", "curl"), "{path}");
+        }
         assert!(check("/api/v1/apps", "sec-fetch-site", "none"));
         assert!(check("/api/v1/apps", "user-agent", "curl"));
         assert!(check("/docs-search/search", "sec-fetch-site", "same-origin"));

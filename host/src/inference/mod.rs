@@ -42,7 +42,7 @@ use score::Labels;
 pub use score::{Classified, Scored, sigmoid};
 use serving::Serving;
 pub use tokenizer::Overflow;
-use tokenizer::Tokenizer;
+use tokenizer::{Tokenizer, TokenizerError};
 use wire::{ModelId, Signature, Tensor};
 
 /// Texts of more bytes than this together are tokenised off the caller's thread.
@@ -60,6 +60,10 @@ pub enum InferenceError {
     UnknownModel { model: String },
     #[error("the input does not fit the model: {reason}")]
     BadInput { reason: String },
+    #[error(
+        "{input} has {tokens} tokens, over the model's limit of {max_tokens}; shorten it, or let its end be left out"
+    )]
+    TooLong { input: String, tokens: usize, max_tokens: usize },
     #[error("the queue of model `{model}` is full ({waiting_rows} texts wait); try again later")]
     Overloaded { model: String, waiting_rows: usize },
     #[error("the deadline passed before the model answered")]
@@ -75,7 +79,7 @@ impl InferenceError {
     pub fn code(&self) -> Code {
         match self {
             Self::UnknownModel { .. } => Code::UnknownModel,
-            Self::BadInput { .. } => Code::InvalidInput,
+            Self::BadInput { .. } | Self::TooLong { .. } => Code::InvalidInput,
             Self::Overloaded { .. } => Code::Overloaded,
             Self::Deadline => Code::Timeout,
             Self::DeviceLost { .. } => Code::DeviceLost,
@@ -350,10 +354,18 @@ impl Encoding {
                 (Encoding::Length, Inputs::Tokens(texts)) if texts[i].is_empty() => Ok(vec![1]),
                 (Encoding::Length, Inputs::Tokens(texts)) => Ok(texts[i].clone()),
             };
-            let row = row.map_err(|error| InferenceError::BadInput { reason: format!("text {i}: {error}") })?;
+            let row = row.map_err(|error| misfit(format!("text {i}"), error))?;
             append(&mut ids, &mut cu_seqlens, row)?;
         }
         Ok((ids, cu_seqlens))
+    }
+}
+
+/// Says of which input the tokenizer said it.
+fn misfit(input: String, error: TokenizerError) -> InferenceError {
+    match error {
+        TokenizerError::TooLong { tokens, max_tokens } => InferenceError::TooLong { input, tokens, max_tokens },
+        error => InferenceError::BadInput { reason: format!("{input}: {error}") },
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::catalogue::{CatalogueError, read_json};
 use super::device::{Wanted, Work};
 use super::wire::{ModelId, Signature};
-use super::{Caller, Encoding, Inference, InferenceError, Inputs, Overflow, append};
+use super::{Caller, Encoding, Inference, InferenceError, Inputs, Overflow, append, misfit};
 use crate::call::InferenceReceipt;
 
 /// For each text how well it answers the question, and what that cost.
@@ -106,16 +106,15 @@ impl Inference {
 
 impl Encoding {
     fn encode_pairs(&self, query: &str, documents: &[String], overflow: Overflow) -> Result<Work, InferenceError> {
-        let bad_input = |reason: String| InferenceError::BadInput { reason };
         let Encoding::Tokens(tokenizer) = self else {
-            return Err(bad_input("the model has no tokenizer".to_owned()));
+            return Err(InferenceError::BadInput { reason: "the model has no tokenizer".to_owned() });
         };
-        let question = tokenizer.question(query).map_err(|error| bad_input(format!("the query: {error}")))?;
+        let question = tokenizer.question(query).map_err(|error| misfit("the query".to_owned(), error))?;
         let (mut ids, mut cu_seqlens) = (Vec::new(), vec![0]);
         let mut first_segments = Vec::with_capacity(documents.len());
         for (i, document) in documents.iter().enumerate() {
             let encoded = question.encode(document, overflow);
-            let (row, first) = encoded.map_err(|error| bad_input(format!("document {i}: {error}")))?;
+            let (row, first) = encoded.map_err(|error| misfit(format!("document {i}"), error))?;
             append(&mut ids, &mut cu_seqlens, row)?;
             first_segments.push(first);
         }

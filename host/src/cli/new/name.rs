@@ -1,5 +1,6 @@
 //! The name of a new app: an app's, a crate's and a path's at the same time.
 
+use crate::deploy::RESERVED_NAMES;
 use crate::ids::{AppName, NameError};
 
 /// A name that a new app cannot have.
@@ -27,7 +28,6 @@ const KEYWORDS: &[&str] = &[
 /// Crates that the compiler or every app brings along, by the names that code uses.
 const CRATES: &[&str] =
     &["alloc", "bireme_sdk", "bireme_sdk_macros", "core", "proc_macro", "schemars", "serde", "std", "test"];
-const ROUTES: &[&str] = &["api", "ui", "v1"];
 
 /// Checks that `name` can name an app and its crate.
 pub fn check(name: &str) -> Result<AppName, AppCrateError> {
@@ -43,7 +43,7 @@ pub fn check(name: &str) -> Result<AppName, AppCrateError> {
     if is(CRATES, &name.replace('-', "_")) {
         return Err(AppCrateError::Dependency { name });
     }
-    if is(ROUTES, &name) {
+    if is(&RESERVED_NAMES, &name) {
         return Err(AppCrateError::Route { name });
     }
     Ok(app)

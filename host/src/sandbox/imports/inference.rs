@@ -38,6 +38,7 @@ impl From<InferenceError> for inference::InferenceError {
         match error {
             InferenceError::UnknownModel { model } => Self::UnknownModel(model),
             InferenceError::BadInput { reason } => Self::BadInput(reason),
+            too_long @ InferenceError::TooLong { .. } => Self::BadInput(too_long.to_string()),
             InferenceError::Overloaded { model, .. } => Self::Overloaded(model),
             InferenceError::Deadline => Self::Deadline,
             InferenceError::DeviceLost { model, .. } => Self::DeviceLost(model),
