@@ -188,7 +188,7 @@ pub use crate::call::call_by_name;
 pub use crate::failure::{Code, Context, Failure, Result};
 pub use crate::map::{FAILURES_LEN_MAX, KeepGoing, Map, Unordered};
 pub use crate::metadata::describe;
-pub use crate::model::{Embeddings, Vector};
+pub use crate::model::{Classes, Embeddings, Ranked, Tensor, Tensors, Vector};
 pub use crate::payload::{Input, Output};
 pub use crate::secret::{SecretError, secret};
 

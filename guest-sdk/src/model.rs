@@ -3,60 +3,17 @@
 //! Requests of many calls meet in the host's batcher, so one call may send few texts at a time and the device still runs full
 //! batches. The function must list the model: `#[function(models = ["all-minilm-l6-v2"])]`.
 
+mod error;
+mod scores;
+mod tensor;
 mod vector;
 
+pub use self::error::Error;
+pub use self::scores::{Classes, Ranked};
+pub use self::tensor::{Datatype, Element, Tensor, TensorError, Tensors};
 pub use self::vector::{Embeddings, Vector};
 
-use crate::failure::Result;
 use crate::host;
-
-/// Why a model gave no answer.
-///
-/// ```
-/// use bireme_sdk::model::model;
-///
-/// // No model stands in for the host's in this test.
-/// assert!(!model("none").embed(&["text"]).unwrap_err().to_string().is_empty());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// No model of that name is installed on the host.
-    #[error(
-        "the host has no model `{model}`; `bireme models` lists those it has, `bireme models pull {model}` fetches one"
-    )]
-    Unknown { model: String },
-    /// The function does not list the model.
-    #[error("this function does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`")]
-    NotDeclared { model: String },
-    /// The input does not fit the model.
-    #[error("model `{model}` cannot take the input: {reason}")]
-    BadInput { model: String, reason: String },
-    /// The model's queue is full.
-    #[error("the queue of model `{model}` is full; try again later")]
-    Overloaded { model: String },
-    /// The call's deadline passed before the batch ran.
-    #[error("the deadline passed before model `{model}` ran")]
-    Deadline { model: String },
-    /// The worker died twice with this request in its batch.
-    #[error("the worker of model `{model}` died twice on this request")]
-    DeviceLost { model: String },
-    /// The host could not start or feed the worker.
-    #[error("the worker of model `{model}` is not available: {reason}")]
-    Unavailable { model: String, reason: String },
-    /// A native test used a model without a fake.
-    #[error(
-        "there is no host in a native test, so no model `{model}`; give one with `bireme_sdk::testing::with_model`"
-    )]
-    NoFake { model: String },
-}
-
-impl Error {
-    /// Whether it stays the same however often it is tried.
-    pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Unknown { .. } | Self::NotDeclared { .. } | Self::BadInput { .. } | Self::NoFake { .. })
-    }
-}
 
 /// A model of the host, by name.
 ///
@@ -71,6 +28,7 @@ impl Error {
 #[derive(Debug, Clone)]
 pub struct Model {
     name: String,
+    truncates: bool,
 }
 
 /// Names a model. Nothing is loaded or checked before it is used.
@@ -91,7 +49,7 @@ pub struct Model {
 /// }
 /// ```
 pub fn model(name: impl Into<String>) -> Model {
-    Model { name: name.into() }
+    Model { name: name.into(), truncates: true }
 }
 
 impl Model {
@@ -100,7 +58,22 @@ impl Model {
         &self.name
     }
 
-    /// Embeds each text. Longer texts are truncated to the model's maximum number of tokens.
+    /// Whether texts that are longer than the model takes are cut to its maximum number of tokens, as they are by default, or
+    /// refused with [`Error::BadInput`].
+    ///
+    /// ```
+    /// use bireme_sdk::model::model;
+    ///
+    /// let whole_texts_only = model("all-minilm-l6-v2").truncate(false);
+    /// # assert_eq!(whole_texts_only.name(), "all-minilm-l6-v2");
+    /// ```
+    #[must_use]
+    pub fn truncate(mut self, truncate: bool) -> Self {
+        self.truncates = truncate;
+        self
+    }
+
+    /// Embeds each text.
     ///
     /// # Errors
     /// See [`Error`].
@@ -116,13 +89,102 @@ impl Model {
         if texts.is_empty() {
             return Ok(Embeddings { dimension: 0, values: Vec::new() });
         }
-        let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
-        let (dimension, values) = host::embed(&self.name, &texts)?;
+        let (dimension, values) = host::embed(&self.name, &owned(texts), self.truncates)?;
         if dimension == 0 || dimension.checked_mul(texts.len()) != Some(values.len()) {
-            let reason =
-                format!("{} values of dimension {dimension} came back for {} texts", values.len(), texts.len());
-            return Err(Error::Unavailable { model: self.name.clone(), reason });
+            return Err(self.misfit(format!(
+                "{} values of dimension {dimension} came back for {} texts",
+                values.len(),
+                texts.len()
+            )));
         }
         Ok(Embeddings { dimension, values })
     }
+
+    /// Scores each document for the query, in their order: higher is a better answer. The scores are the model's own and
+    /// compare with nothing but each other; [`rank`](Self::rank) sorts by them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn rerank<S: AsRef<str>>(&self, query: &str, documents: &[S]) -> Result<Vec<f32>, Error> {
+        if documents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let scores = host::rerank(&self.name, query, &owned(documents), self.truncates)?;
+        if scores.len() != documents.len() {
+            return Err(self.misfit(format!("{} scores came back for {} documents", scores.len(), documents.len())));
+        }
+        Ok(scores)
+    }
+
+    /// Sorts the documents by how well they answer the query, the best first; equal ones stay in their order.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn rank<S: AsRef<str>>(&self, query: &str, documents: &[S]) -> Result<Vec<Ranked>, Error> {
+        let scores = self.rerank(query, documents)?.into_iter().enumerate();
+        let mut ranked: Vec<Ranked> = scores.map(|(index, score)| Ranked { index, score }).collect();
+        ranked.sort_by(|one, other| other.score.total_cmp(&one.score));
+        Ok(ranked)
+    }
+
+    /// Classifies each text.
+    ///
+    /// ```
+    /// use bireme_sdk::{model::model, testing};
+    ///
+    /// let _model = testing::with_classifier("weather", &["calm", "storm"], |text| {
+    ///     if text.contains("wind") { vec![0.1, 0.9] } else { vec![1.0, 0.0] }
+    /// });
+    /// let classes = model("weather").classify(&["wind from the north"])?;
+    /// assert_eq!(classes.best().next(), Some(("storm", 0.9)));
+    /// # Ok::<(), bireme_sdk::model::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn classify<S: AsRef<str>>(&self, texts: &[S]) -> Result<Classes, Error> {
+        if texts.is_empty() {
+            return Ok(Classes { labels: Vec::new(), scores: Vec::new() });
+        }
+        let (labels, scores) = host::classify(&self.name, &owned(texts), self.truncates)?;
+        if labels.is_empty() || labels.len().checked_mul(texts.len()) != Some(scores.len()) {
+            return Err(self.misfit(format!(
+                "{} scores of {} labels came back for {} texts",
+                scores.len(),
+                labels.len(),
+                texts.len()
+            )));
+        }
+        Ok(Classes { labels, scores })
+    }
+
+    /// Runs the model over named tensors.
+    ///
+    /// ```
+    /// use bireme_sdk::model::{Tensor, model};
+    /// use bireme_sdk::testing;
+    ///
+    /// let _model = testing::with_infer("doubler", |inputs| {
+    ///     let values: Vec<f32> = inputs[0].values::<f32>()?.iter().map(|value| value * 2.0).collect();
+    ///     Ok(vec![Tensor::new("y", &[values.len()], &values)?])
+    /// });
+    /// let outputs = model("doubler").infer(&[Tensor::new("x", &[2], &[1.0f32, 2.0])?])?;
+    /// assert_eq!(outputs.get("y")?.values::<f32>()?, [2.0, 4.0]);
+    /// # Ok::<(), bireme_sdk::model::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn infer(&self, inputs: &[Tensor]) -> Result<Tensors, Error> {
+        host::infer(&self.name, inputs).map(Tensors::from)
+    }
+
+    /// An answer that does not fit its question: the host is at fault.
+    fn misfit(&self, reason: String) -> Error {
+        Error::Unavailable { model: self.name.clone(), reason }
+    }
+}
+
+fn owned<S: AsRef<str>>(texts: &[S]) -> Vec<String> {
+    texts.iter().map(|text| text.as_ref().to_owned()).collect()
 }

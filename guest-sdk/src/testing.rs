@@ -13,8 +13,9 @@ mod request;
 
 pub use self::request::{WebRequest, web};
 pub use crate::host::native::LogLine;
-use crate::host::native::{FAKES, Fakes};
+use crate::host::native::{Embed, FAKES, Fakes, Infer, Rerank};
 use crate::http::{Error, Request, Response};
+use crate::model::{self, Tensor};
 
 /// Keeps a fake in place until it is dropped. It belongs to its thread.
 ///
@@ -78,17 +79,84 @@ pub fn with_http(answer: impl Fn(&Request) -> Result<Response, Error> + 'static)
 /// # Panics
 /// When a vector has another length than `dimension`.
 pub fn with_model(name: impl Into<String>, dimension: usize, embed: impl Fn(&str) -> Vec<f32> + 'static) -> Guard {
-    let name = name.into();
     let checked = move |text: &str| {
         let vector = embed(text);
         assert_eq!(vector.len(), dimension, "the fake model returns vectors of its dimension");
         vector
     };
-    let before = FAKES.with_borrow_mut(|fakes| fakes.models.insert(name.clone(), (dimension, Rc::new(checked))));
+    let checked: Embed = Rc::new(checked);
+    put(name.into(), (dimension, checked), |fakes| &mut fakes.models)
+}
+
+/// Stands in for one reranker on this thread: scores a document for a query.
+///
+/// ```
+/// use bireme_sdk::{model::model, testing};
+///
+/// let _model = testing::with_reranker("letters", |query, document| document.matches(query).count() as f32);
+/// assert_eq!(model("letters").rerank("a", &["oar", "banana"])?, [1.0, 3.0]);
+/// # Ok::<(), bireme_sdk::model::Error>(())
+/// ```
+pub fn with_reranker(name: impl Into<String>, rerank: impl Fn(&str, &str) -> f32 + 'static) -> Guard {
+    let rerank: Rerank = Rc::new(rerank);
+    put(name.into(), rerank, |fakes| &mut fakes.rerankers)
+}
+
+/// Stands in for one classifier on this thread: gives a text one score for each label.
+///
+/// ```
+/// use bireme_sdk::{model::model, testing};
+///
+/// let _model = testing::with_classifier("length", &["short", "long"], |text| vec![4.0, text.len() as f32]);
+/// assert_eq!(model("length").classify(&["a quinquereme"])?.best().next(), Some(("long", 13.0)));
+/// # Ok::<(), bireme_sdk::model::Error>(())
+/// ```
+///
+/// # Panics
+/// When a text gets another number of scores than there are labels.
+pub fn with_classifier(
+    name: impl Into<String>,
+    labels: &[&str],
+    classify: impl Fn(&str) -> Vec<f32> + 'static,
+) -> Guard {
+    let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
+    let labels_len = labels.len();
+    let checked = move |text: &str| {
+        let scores = classify(text);
+        assert_eq!(scores.len(), labels_len, "the fake classifier returns one score for each label");
+        scores
+    };
+    let checked: Embed = Rc::new(checked);
+    put(name.into(), (labels, checked), |fakes| &mut fakes.classifiers)
+}
+
+/// Stands in for one model of named tensors on this thread.
+///
+/// ```
+/// use bireme_sdk::{Tensor, model::model, testing};
+///
+/// let _model = testing::with_infer("sum", |inputs| {
+///     Ok(vec![Tensor::scalar("sum", inputs[0].values::<i64>()?.iter().sum::<i64>())])
+/// });
+/// let outputs = model("sum").infer(&[Tensor::new("terms", &[3], &[1i64, 2, 3])?])?;
+/// assert_eq!(outputs.get("sum")?.values::<i64>()?, [6]);
+/// # Ok::<(), bireme_sdk::model::Error>(())
+/// ```
+pub fn with_infer(
+    name: impl Into<String>,
+    infer: impl Fn(&[Tensor]) -> Result<Vec<Tensor>, model::Error> + 'static,
+) -> Guard {
+    let infer: Infer = Rc::new(infer);
+    put(name.into(), infer, |fakes| &mut fakes.inferrers)
+}
+
+/// Puts a fake in its place until the guard goes.
+fn put<T: 'static>(name: String, fake: T, of: fn(&mut Fakes) -> &mut BTreeMap<String, T>) -> Guard {
+    let before = FAKES.with_borrow_mut(|fakes| of(fakes).insert(name.clone(), fake));
     Guard::new(move |fakes| {
         match before {
-            Some(model) => fakes.models.insert(name, model),
-            None => fakes.models.remove(&name),
+            Some(fake) => of(fakes).insert(name, fake),
+            None => of(fakes).remove(&name),
         };
     })
 }

@@ -9,11 +9,15 @@ mod wasm;
 #[cfg(target_arch = "wasm32")]
 mod wasm_http;
 #[cfg(target_arch = "wasm32")]
+mod wasm_model;
+#[cfg(target_arch = "wasm32")]
 mod wasm_web;
 #[cfg(target_arch = "wasm32")]
 pub use self::wasm::*;
 #[cfg(target_arch = "wasm32")]
 pub(crate) use self::wasm_http::send;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use self::wasm_model::{classify, embed, infer, rerank};
 #[cfg(target_arch = "wasm32")]
 pub use self::wasm_web::{SERVE, Serve};
 

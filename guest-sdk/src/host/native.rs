@@ -13,6 +13,7 @@ use crate::context::Call;
 use crate::failure::{Code, Failure, Result};
 use crate::http::{self, Request, Response, Url};
 use crate::log::Level;
+use crate::model::Tensor;
 use crate::{entry, kv, model};
 
 /// The most inputs that a map takes before it yields; small, so that tests meet a map that is full.
@@ -35,6 +36,8 @@ pub const SERVE: Serve = ();
 
 pub(crate) type Http = Rc<dyn Fn(&Request) -> Result<Response, http::Error>>;
 pub(crate) type Embed = Rc<dyn Fn(&str) -> Vec<f32>>;
+pub(crate) type Rerank = Rc<dyn Fn(&str, &str) -> f32>;
+pub(crate) type Infer = Rc<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>, model::Error>>;
 pub(crate) type Buckets = Rc<RefCell<BTreeMap<String, BTreeMap<String, Vec<u8>>>>>;
 
 /// One line of a log: its level, its message and its fields.
@@ -45,6 +48,10 @@ pub type LogLine = (Level, String, Vec<(String, String)>);
 pub(crate) struct Fakes {
     pub http: Option<Http>,
     pub models: BTreeMap<String, (usize, Embed)>,
+    pub rerankers: BTreeMap<String, Rerank>,
+    /// Labels, and scores of a text.
+    pub classifiers: BTreeMap<String, (Vec<String>, Embed)>,
+    pub inferrers: BTreeMap<String, Infer>,
     pub kv: Option<Buckets>,
     pub config: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, String>,
@@ -138,10 +145,28 @@ pub(crate) fn send(request: &Request, _: &Url) -> Result<Response, http::Error> 
     Ok(response)
 }
 
-pub(crate) fn embed(model: &str, texts: &[String]) -> Result<(usize, Vec<f32>), model::Error> {
-    let fake = with(|fakes| fakes.models.get(model).cloned());
-    let (dimension, embed) = fake.ok_or_else(|| model::Error::NoFake { model: model.to_owned() })?;
+/// The fake of that name, or the error that says how to make one.
+fn fake<T: Clone>(model: &str, what: &'static str, of: impl Fn(&Fakes) -> Option<&T>) -> Result<T, model::Error> {
+    with(|fakes| of(fakes).cloned()).ok_or_else(|| model::Error::NoFake { model: model.to_owned(), what })
+}
+
+pub(crate) fn embed(model: &str, texts: &[String], _: bool) -> Result<(usize, Vec<f32>), model::Error> {
+    let (dimension, embed) = fake(model, "model", |fakes| fakes.models.get(model))?;
     Ok((dimension, texts.iter().flat_map(|text| embed(text)).collect()))
+}
+
+pub(crate) fn rerank(model: &str, query: &str, documents: &[String], _: bool) -> Result<Vec<f32>, model::Error> {
+    let rerank = fake(model, "reranker", |fakes| fakes.rerankers.get(model))?;
+    Ok(documents.iter().map(|document| rerank(query, document)).collect())
+}
+
+pub(crate) fn classify(model: &str, texts: &[String], _: bool) -> Result<(Vec<String>, Vec<f32>), model::Error> {
+    let (labels, classify) = fake(model, "classifier", |fakes| fakes.classifiers.get(model))?;
+    Ok((labels, texts.iter().flat_map(|text| classify(text)).collect()))
+}
+
+pub(crate) fn infer(model: &str, inputs: &[Tensor]) -> Result<Vec<Tensor>, model::Error> {
+    fake(model, "infer", |fakes| fakes.inferrers.get(model))?(inputs)
 }
 
 /// A bucket in memory.

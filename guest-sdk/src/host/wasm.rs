@@ -10,7 +10,7 @@ use super::{Order, Outcome};
 use crate::context::Call;
 use crate::failure::{Code, Failure, Result};
 use crate::log::Level;
-use crate::{entry, kv, metadata, model, web};
+use crate::{entry, kv, metadata, web};
 
 pub(super) mod bindings {
     #![allow(
@@ -86,22 +86,6 @@ impl MapRun {
         outcomes
             .map(|outcome| Outcome { index: outcome.index, result: outcome.result.map_err(Failure::from_wit) })
             .collect()
-    }
-}
-
-pub(crate) fn embed(model: &str, texts: &[String]) -> Result<(usize, Vec<f32>), model::Error> {
-    use wit::inference::InferenceError;
-    match wit::inference::embed(model, texts) {
-        Ok(embeddings) => Ok((embeddings.dimension as usize, embeddings.values)),
-        Err(error) => Err(match error {
-            InferenceError::UnknownModel(model) => model::Error::Unknown { model },
-            InferenceError::NotDeclared(model) => model::Error::NotDeclared { model },
-            InferenceError::BadInput(reason) => model::Error::BadInput { model: model.to_owned(), reason },
-            InferenceError::Overloaded(model) => model::Error::Overloaded { model },
-            InferenceError::Deadline => model::Error::Deadline { model: model.to_owned() },
-            InferenceError::DeviceLost(model) => model::Error::DeviceLost { model },
-            InferenceError::Unavailable(reason) => model::Error::Unavailable { model: model.to_owned(), reason },
-        }),
     }
 }
 

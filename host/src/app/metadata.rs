@@ -134,6 +134,11 @@ impl Metadata {
         Self { format: FORMAT, app, functions: vec![function] }
     }
 
+    /// Whether this describes a component that says nothing of itself.
+    pub fn is_stock(&self) -> bool {
+        *self == Self::of_stock_component(self.app.name.clone())
+    }
+
     fn check_routes(&self) -> Result<(), MetadataError> {
         let mut routed: Vec<(&FunctionName, &Route)> = Vec::new();
         for function in &self.functions {

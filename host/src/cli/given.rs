@@ -11,7 +11,8 @@ use crate::provisions::{ProvisionError, Provisions};
 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
-    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN.
+    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN. Or a
+    /// model to components that can declare none: model:NAME.
     #[arg(long = "grant", value_name = "GRANT")]
     pub grants: Vec<String>,
     /// Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from this environment (other users of

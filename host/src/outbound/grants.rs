@@ -1,4 +1,5 @@
-//! Holds what the operator lets functions reach beyond the public internet.
+//! Holds what the operator lets functions reach beyond the public internet, and the models that components may use which
+//! cannot declare any.
 //!
 //! Not here: what a function declares (`entry`), the join of both (`policy`).
 //!
@@ -13,14 +14,22 @@ use super::policy::{PolicyError, check_len};
 pub struct Grants {
     named: Vec<(Box<str>, Origin)>,
     literal: Vec<Origin>,
+    models: Vec<String>,
 }
 
 impl Grants {
-    /// Parses `name=ORIGIN` (for `$name`; may be repeated) and plain `ORIGIN` values.
+    /// Parses `name=ORIGIN` (for `$name`; may be repeated), plain `ORIGIN` and `model:NAME` values.
     pub fn parse(values: &[String]) -> Result<Self, PolicyError> {
         check_len(values)?;
         let mut grants = Self::default();
         for value in values {
+            if let Some(model) = value.strip_prefix("model:") {
+                if model.is_empty() || model.len() > 256 || model.contains(char::is_whitespace) {
+                    return Err(PolicyError::GrantModel { grant: value.clone() });
+                }
+                grants.models.push(model.to_owned());
+                continue;
+            }
             match value.split_once('=') {
                 // The `=` of a query belongs to a malformed origin, which has its own message.
                 Some((name, origin)) if !name.contains("://") => {
@@ -39,7 +48,14 @@ impl Grants {
         let more = Self::parse(values)?;
         all.named.extend(more.named);
         all.literal.extend(more.literal);
+        all.models.extend(more.models);
         Ok(all)
+    }
+
+    /// Returns the models that a component may use which says nothing of itself. For what declares its models this changes
+    /// nothing.
+    pub fn models(&self) -> &[String] {
+        &self.models
     }
 
     /// Returns whether `origin` may have private addresses.

@@ -63,6 +63,12 @@ pub enum PolicyError {
         /// The registry's word for it.
         network: &'static str,
     },
+    /// A grant of a model names none.
+    #[error("the grant `{grant}` names no model; write `model:NAME`, such as `model:all-minilm-l6-v2`")]
+    GrantModel {
+        /// The grant.
+        grant: String,
+    },
     /// A name is not made of letters, digits, `-` and `_`.
     #[error("`{name}` cannot name a grant; use 1 to 64 letters, digits, `-` or `_`")]
     Name {

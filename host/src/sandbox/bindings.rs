@@ -14,6 +14,25 @@ wasmtime::component::bindgen!({
     },
 });
 
+/// `wasi:nn`, for components that were written for it.
+pub mod nn {
+    use crate::sandbox::imports::nn;
+
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "bireme:host/nn",
+        imports: { default: async | trappable },
+        with: {
+            "wasi:nn/tensor.tensor": nn::Tensor,
+            "wasi:nn/graph.graph": nn::Graph,
+            "wasi:nn/inference.graph-execution-context": nn::ExecutionContext,
+            "wasi:nn/errors.error": nn::Error,
+        },
+    });
+
+    pub use self::wasi::nn::{errors, graph, inference, tensor};
+}
+
 pub use self::bireme::host::{context, functions, inference, types};
 pub use wasi::config::store as config;
 pub use wasi::keyvalue::store as keyvalue;

@@ -15,18 +15,28 @@ pub enum LimitExceeded {
     Deadline,
 }
 
-/// Counts the linear memories and the tables of one instance together.
+/// Counts the linear memories and the tables of one instance, and what the host holds for it, together.
 #[derive(Debug)]
 pub struct MemoryLimiter {
     limit: u64,
     allocated: u64,
-    /// Memories never shrink, so this is also the peak.
+    /// The most that it came to.
     pub peak: u64,
 }
 
 impl MemoryLimiter {
     pub fn new(limit: u64) -> Self {
         Self { limit, allocated: 0, peak: 0 }
+    }
+
+    /// Counts bytes that the host holds on the guest's behalf.
+    pub fn hold(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.grow(0, bytes).map(drop)
+    }
+
+    /// Counts them no longer.
+    pub fn release(&mut self, bytes: usize) {
+        self.allocated = self.allocated.saturating_sub(bytes as u64);
     }
 
     fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {

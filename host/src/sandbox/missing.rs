@@ -13,7 +13,7 @@ pub const WEB_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 const METADATA: &str = "bireme:host/metadata@0.1.0";
 
 /// The packages that are linked, and in which version. Others of the same minor version link, too.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("bireme:host", "0.1.0"),
     ("wasi:cli", "0.2.12"),
     ("wasi:clocks", "0.2.12"),
@@ -21,6 +21,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("wasi:http", "0.2.12"),
     ("wasi:io", "0.2.12"),
     ("wasi:keyvalue", "0.2.0-draft"),
+    ("wasi:nn", "0.2.0-rc-2024-10-28"),
     ("wasi:random", "0.2.12"),
     ("wasi:sockets", "0.2.12"),
 ];
@@ -29,7 +30,7 @@ const PACKAGES: [(&str, &str); 9] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MissingImport {
     #[error(
-        "it imports `{import}`, which this host does not offer (WASI 0.2, wasi:keyvalue and bireme:host); build it without that, or compose it with a component that exports it (`wac plug`)"
+        "it imports `{import}`, which this host does not offer (WASI 0.2, wasi:keyvalue, wasi:nn and bireme:host); build it without that, or compose it with a component that exports it (`wac plug`)"
     )]
     Unknown { import: String },
     #[error(
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_interface_that_nobody_offers_is_named() {
-        for import in ["acme:db/query@1.0.0", "wasi:nn/graph@0.2.0", "wasi:http/push@0.2.12", "log"] {
+        for import in ["acme:db/query@1.0.0", "wasi:blobstore/container@0.2.0", "wasi:http/push@0.2.12", "log"] {
             let missing = link(&format!(r#"(import "{import}" (instance (export "f" (func))))"#)).unwrap_err();
             assert_eq!(missing, Some(MissingImport::Unknown { import: import.to_owned() }));
         }
@@ -148,6 +149,7 @@ mod tests {
             "http/types",
             "io/poll",
             "keyvalue/store",
+            "nn/graph",
             "random/random",
             "sockets/tcp",
         ];

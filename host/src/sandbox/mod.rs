@@ -10,6 +10,7 @@
 //! - Every import that is not a pure function of the call passes `boundary`.
 //! - Whatever a guest does ends in a typed `Failure`.
 
+mod asking;
 mod bindings;
 mod boundary;
 mod clock;

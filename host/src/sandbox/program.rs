@@ -101,7 +101,8 @@ impl Program {
                 limits: info.limits(ceilings)?,
                 takes_bytes: info.takes_bytes(),
                 outbound,
-                models: info.attributes.models.clone(),
+                // What cannot declare anything gets what the operator grants, and nothing without.
+                models: if metadata.is_stock() { grants.models().to_vec() } else { info.attributes.models.clone() },
                 secrets: secrets(app, info, provisions)?,
                 route: info.attributes.route.clone(),
             });

@@ -14,6 +14,7 @@ mod devices;
 mod encoder;
 mod examples;
 mod explain;
+mod guest_models;
 mod http;
 mod layers;
 mod limits;

@@ -51,6 +51,7 @@ pub enum Guest {
     StockWstd,
     CsvEtl,
     FeedScraper,
+    StockNn,
 }
 
 /// Returns the path of a guest's component, metadata included.
@@ -67,9 +68,10 @@ pub fn built(guest: Guest) -> &'static Value {
             let guests = ["hostile", "authored", "stock-wasi", "stock-wstd"].map(|name| format!("tests/guests/{name}"));
             let examples =
                 ["hello", "docs-search", "csv-etl", "feed-scraper"].map(|name| format!("../examples/{name}"));
+            let later = ["stock-nn"].map(|name| format!("tests/guests/{name}"));
             let (first, rest) = examples.split_at(2);
             // In the order of `Guest`.
-            first.iter().chain(&guests).chain(rest).map(|path| build(path)).collect()
+            first.iter().chain(&guests).chain(rest).chain(&later).map(|path| build(path)).collect()
         })
     });
     &guests[guest as usize]

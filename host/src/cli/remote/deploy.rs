@@ -27,8 +27,9 @@ pub struct Deploy {
     /// Accept whatever the version newly declares, without a question.
     #[arg(long)]
     accept: bool,
-    /// Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a private ORIGIN. Kept for later
-    /// versions until other grants are given; `--grant ''` takes them all back.
+    /// Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a private ORIGIN. Or a model, where the
+    /// app is a component that can declare none: model:NAME. Kept for later versions until other grants are given; `--grant ''`
+    /// takes them all back.
     #[arg(long = "grant", value_name = "GRANT")]
     grants: Vec<String>,
     /// What changed, for the history.

@@ -1,52 +1,130 @@
 //! `bireme:host/inference`: requests to the native workers.
 
-use crate::inference::{Caller, InferenceError, Inputs, Overflow};
+use crate::inference::wire::{Datatype, Tensor};
+use crate::inference::{InferenceError, Inputs, Overflow};
+use crate::sandbox::asking::Refused;
 use crate::sandbox::bindings::inference;
-use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
+
+type Answer<T> = wasmtime::Result<Result<T, inference::InferenceError>>;
 
 impl inference::Host for CallState {
     async fn embed(
         &mut self,
         model: String,
         texts: Vec<String>,
-    ) -> wasmtime::Result<Result<inference::Embeddings, inference::InferenceError>> {
-        let call = &self.call;
-        if !call.spec().models.contains(&model) {
-            return Ok(Err(inference::InferenceError::NotDeclared(model)));
-        }
-        let (_asking, following) = call.ask();
-        let caller = Caller {
-            tenant: call.program.name().into(),
-            priority: call.priority(),
-            deadline: call.deadline,
-            following,
-        };
-        let request = call.services.inference.embed(&model, Inputs::Texts(texts), Overflow::Truncate, &caller);
-        match call.boundary.cross_async(Import::Inference, request).await {
-            Ok(embedded) => {
-                call.add_inference(&embedded.receipt);
-                Ok(Ok(inference::Embeddings { dimension: embedded.dimension, values: embedded.values }))
-            }
-            Err(error) => Ok(Err(error.into())),
+        overflow: inference::Overflow,
+    ) -> Answer<inference::Embeddings> {
+        let name = &model;
+        let answer = self.call.request(name, async |inference, caller| {
+            inference.embed(name, Inputs::Texts(texts), overflow.into(), &caller).await
+        });
+        let embeddings = answer
+            .await
+            .map(|embedded| inference::Embeddings { dimension: embedded.dimension, values: embedded.values });
+        Ok(embeddings.map_err(|refused| error(model, refused)))
+    }
+
+    async fn rerank(
+        &mut self,
+        model: String,
+        query: String,
+        documents: Vec<String>,
+        overflow: inference::Overflow,
+    ) -> Answer<Vec<f32>> {
+        let name = &model;
+        let answer = self.call.request(name, async |inference, caller| {
+            inference.rerank(name, query, documents, overflow.into(), &caller).await
+        });
+        Ok(answer.await.map(|scored| scored.scores).map_err(|refused| error(model, refused)))
+    }
+
+    async fn classify(
+        &mut self,
+        model: String,
+        texts: Vec<String>,
+        overflow: inference::Overflow,
+    ) -> Answer<inference::Classes> {
+        let name = &model;
+        let answer = self.call.request(name, async |inference, caller| {
+            inference.classify(name, Inputs::Texts(texts), overflow.into(), &caller).await
+        });
+        let classes =
+            answer.await.map(|classified| inference::Classes { labels: classified.labels, scores: classified.scores });
+        Ok(classes.map_err(|refused| error(model, refused)))
+    }
+
+    async fn infer(&mut self, model: String, inputs: Vec<inference::Tensor>) -> Answer<Vec<inference::Tensor>> {
+        let name = &model;
+        let tensors = inputs.into_iter().map(Into::into).collect();
+        let answer = self.call.request(name, async |inference, caller| inference.infer(name, tensors, &caller).await);
+        let outputs = answer.await.map(|inferred| inferred.tensors.into_iter().map(Into::into).collect());
+        Ok(outputs.map_err(|refused| error(model, refused)))
+    }
+}
+
+fn error(asked: String, refused: Refused) -> inference::InferenceError {
+    use inference::InferenceError as E;
+    match refused {
+        Refused::NotDeclared { model, .. } | Refused::NotGranted { model, .. } => E::NotDeclared(model),
+        Refused::Inference(error) => match error {
+            InferenceError::UnknownModel { model } => E::UnknownModel(model),
+            InferenceError::BadInput { reason } => E::BadInput(reason),
+            InferenceError::TooLong { .. } => E::BadInput(error.to_string()),
+            InferenceError::Overloaded { model, .. } => E::Overloaded(model),
+            InferenceError::Deadline => E::Deadline,
+            InferenceError::DeviceLost { model, .. } => E::DeviceLost(model),
+            InferenceError::Unavailable { .. } => E::Unavailable(unavailable(&asked, &error)),
+        },
+    }
+}
+
+/// What a guest learns of a model that cannot be served: the reason may name files, and where the host keeps them is the
+/// operator's to know.
+pub(super) fn unavailable(model: &str, error: &InferenceError) -> String {
+    tracing::error!(model, %error, "a model cannot be served");
+    format!("model `{model}` cannot be served; the host's log says why")
+}
+
+impl From<inference::Overflow> for Overflow {
+    fn from(overflow: inference::Overflow) -> Self {
+        match overflow {
+            inference::Overflow::Truncate => Self::Truncate,
+            inference::Overflow::Reject => Self::Reject,
         }
     }
 }
 
-impl From<InferenceError> for inference::InferenceError {
-    fn from(error: InferenceError) -> Self {
-        match error {
-            InferenceError::UnknownModel { model } => Self::UnknownModel(model),
-            InferenceError::BadInput { reason } => Self::BadInput(reason),
-            too_long @ InferenceError::TooLong { .. } => Self::BadInput(too_long.to_string()),
-            InferenceError::Overloaded { model, .. } => Self::Overloaded(model),
-            InferenceError::Deadline => Self::Deadline,
-            InferenceError::DeviceLost { model, .. } => Self::DeviceLost(model),
-            InferenceError::Unavailable { model, reason } => {
-                // The reason may name files; where the host keeps them is the operator's to know.
-                tracing::error!(model, reason, "a model cannot be served");
-                Self::Unavailable(format!("model `{model}` cannot be served; the host's log says why"))
-            }
-        }
+impl From<inference::Tensor> for Tensor {
+    /// Unchecked: `Inference` does that with every tensor it gets.
+    fn from(tensor: inference::Tensor) -> Self {
+        let (datatype, data) = (tensor.datatype.into(), tensor.data.into());
+        Self { name: tensor.name, datatype, shape: tensor.shape, data }
     }
 }
+
+impl From<Tensor> for inference::Tensor {
+    fn from(tensor: Tensor) -> Self {
+        let (datatype, data) = (tensor.datatype.into(), tensor.data.into());
+        Self { name: tensor.name, datatype, shape: tensor.shape, data }
+    }
+}
+
+/// One line for each type, read in both directions.
+macro_rules! datatypes {
+    ($($datatype:ident)*) => {
+        impl From<inference::Datatype> for Datatype {
+            fn from(datatype: inference::Datatype) -> Self {
+                match datatype { $(inference::Datatype::$datatype => Self::$datatype,)* }
+            }
+        }
+
+        impl From<Datatype> for inference::Datatype {
+            fn from(datatype: Datatype) -> Self {
+                match datatype { $(Datatype::$datatype => Self::$datatype,)* }
+            }
+        }
+    };
+}
+
+datatypes! { Bool Uint8 Uint16 Uint32 Uint64 Int8 Int16 Int32 Int64 Fp16 Bf16 Fp32 Fp64 Bytes }

@@ -6,6 +6,7 @@ pub mod functions;
 pub mod http;
 pub mod inference;
 pub mod keyvalue;
+pub mod nn;
 
 use wasmtime::component::{HasSelf, Linker};
 
@@ -22,6 +23,10 @@ pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     bindings::functions::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::keyvalue::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::nn::errors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::nn::graph::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::nn::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::nn::tensor::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     Ok(())
 }

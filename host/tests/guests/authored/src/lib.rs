@@ -2,4 +2,5 @@
 
 mod bytes;
 mod declared;
+mod models;
 mod web_client;

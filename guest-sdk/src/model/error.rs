@@ -1,0 +1,65 @@
+//! Why a model gave no answer.
+
+use super::tensor::TensorError;
+
+/// Why a model gave no answer.
+///
+/// ```
+/// use bireme_sdk::model::model;
+///
+/// // No model stands in for the host's in this test.
+/// assert!(!model("none").embed(&["text"]).unwrap_err().to_string().is_empty());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No model of that name is installed on the host.
+    #[error(
+        "the host has no model `{model}`; `bireme models` lists those it has, `bireme models pull {model}` fetches one"
+    )]
+    Unknown { model: String },
+    /// The function does not list the model.
+    #[error("this function does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`")]
+    NotDeclared { model: String },
+    /// The input does not fit the model.
+    #[error("model `{model}` cannot take the input: {reason}")]
+    BadInput { model: String, reason: String },
+    /// The model's queue is full.
+    #[error("the queue of model `{model}` is full; try again later")]
+    Overloaded { model: String },
+    /// The call's deadline passed before the batch ran.
+    #[error("the deadline passed before model `{model}` ran")]
+    Deadline { model: String },
+    /// The worker died twice with this request in its batch.
+    #[error("the worker of model `{model}` died twice on this request")]
+    DeviceLost { model: String },
+    /// The function's tokens are spent.
+    #[error("no more tokens for model `{model}`: {reason}")]
+    BudgetExceeded { model: String, reason: String },
+    /// The host could not start or feed the worker.
+    #[error("the worker of model `{model}` is not available: {reason}")]
+    Unavailable { model: String, reason: String },
+    /// A native test used a model without a fake.
+    #[error(
+        "there is no host in a native test, so no model `{model}`; give one with `bireme_sdk::testing::with_{what}`"
+    )]
+    NoFake { model: String, what: &'static str },
+    /// A tensor that cannot be, or is not what was asked for.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+impl Error {
+    /// Whether it stays the same however often it is tried.
+    pub fn is_terminal(&self) -> bool {
+        matches!(
+            self,
+            Self::Unknown { .. }
+                | Self::NotDeclared { .. }
+                | Self::BadInput { .. }
+                | Self::BudgetExceeded { .. }
+                | Self::NoFake { .. }
+                | Self::Tensor(_)
+        )
+    }
+}

@@ -1,0 +1,68 @@
+//! What rerankers and classifiers return.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One document in the order of their scores.
+///
+/// ```
+/// use bireme_sdk::{model::model, testing};
+///
+/// let _model = testing::with_reranker("letters", |query, document| document.matches(query).count() as f32);
+/// let ranked = model("letters").rank("a", &["oar", "banana"])?;
+/// assert_eq!((ranked[0].index, ranked[0].score), (1, 3.0));
+/// # Ok::<(), bireme_sdk::model::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Ranked {
+    /// Its position among the documents that were given.
+    pub index: usize,
+    pub score: f32,
+}
+
+/// What a classifier makes of texts: the same labels for all, and each text's scores.
+///
+/// ```
+/// use bireme_sdk::Classes;
+///
+/// let classes = Classes { labels: vec!["calm".to_owned(), "storm".to_owned()], scores: vec![0.9, 0.1, 0.2, 0.8] };
+/// assert_eq!(classes.get(1), Some([0.2, 0.8].as_slice()));
+/// assert_eq!(classes.best().collect::<Vec<_>>(), [("calm", 0.9), ("storm", 0.8)]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Classes {
+    /// The model's labels, in its own order.
+    pub labels: Vec<String>,
+    /// Those of text `i` start at `i * labels.len()`.
+    pub scores: Vec<f32>,
+}
+
+impl Classes {
+    /// How many texts there are.
+    pub fn len(&self) -> usize {
+        self.scores.len().checked_div(self.labels.len()).unwrap_or(0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The scores of one text, one for each label.
+    pub fn get(&self, index: usize) -> Option<&[f32]> {
+        self.iter().nth(index)
+    }
+
+    /// The scores in the order of the texts.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.scores.chunks_exact(self.labels.len().max(1))
+    }
+
+    /// Each text's likeliest label and its score.
+    pub fn best(&self) -> impl Iterator<Item = (&str, f32)> {
+        self.iter().filter_map(|scores| {
+            let best = scores.iter().zip(&self.labels).max_by(|(one, _), (other, _)| one.total_cmp(other));
+            best.map(|(score, label)| (label.as_str(), *score))
+        })
+    }
+}

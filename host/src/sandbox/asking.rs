@@ -1,0 +1,86 @@
+//! A call's request to a model: what must hold before, and what is charged after.
+//!
+//! Not here: the interfaces by which guests ask (`imports::inference`, `imports::nn`), what a model answers (`inference`).
+
+use super::boundary::Import;
+use super::running::RunningCall;
+use crate::call::InferenceReceipt;
+use crate::inference::{Caller, Classified, Description, Embedded, Inference, InferenceError, Inferred, Scored};
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error(
+        "function `{function}` does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`"
+    )]
+    NotDeclared { function: String, model: String },
+    #[error("model `{model}` is not granted to `{app}`; deploy it with `--grant model:{model}`")]
+    NotGranted { app: String, model: String },
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+}
+
+/// An answer that says what it cost.
+pub trait Answer {
+    fn receipt(&self) -> Option<&InferenceReceipt>;
+}
+
+macro_rules! answers {
+    ($($answer:ident)*) => {$(
+        impl Answer for $answer {
+            fn receipt(&self) -> Option<&InferenceReceipt> {
+                Some(&self.receipt)
+            }
+        }
+    )*};
+}
+
+answers! { Embedded Scored Classified Inferred }
+
+impl Answer for Description {
+    /// Nobody pays for a model that is loaded.
+    fn receipt(&self) -> Option<&InferenceReceipt> {
+        None
+    }
+}
+
+impl RunningCall {
+    /// Refuses a model that the call may not use.
+    pub(super) fn check_model(&self, model: &str) -> Result<(), Refused> {
+        if self.spec().models.iter().any(|may| may == model) {
+            return Ok(());
+        }
+        let model = model.to_owned();
+        Err(if self.program.metadata().is_stock() {
+            Refused::NotGranted { app: self.program.name().to_string(), model }
+        } else {
+            Refused::NotDeclared { function: self.spec().name.to_string(), model }
+        })
+    }
+
+    /// Makes one request to `model`, on the call's behalf.
+    pub(super) async fn request<'a, T, F>(
+        &'a self,
+        model: &str,
+        request: impl FnOnce(&'a Inference, Caller) -> F,
+    ) -> Result<T, Refused>
+    where
+        T: Answer,
+        F: Future<Output = Result<T, InferenceError>>,
+    {
+        self.check_model(model)?;
+        let (_asking, following) = self.ask();
+        let caller = Caller {
+            tenant: self.program.name().into(),
+            priority: self.priority(),
+            deadline: self.deadline,
+            following,
+        };
+        let answer = request(&self.services.inference, caller);
+        let answer = self.boundary.cross_async(Import::Inference, answer).await?;
+        if let Some(receipt) = answer.receipt() {
+            self.add_inference(receipt);
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,179 @@
+//! Models as guests use them: the SDK's `model`, and `wasi:nn` of a component that knows nothing of Bireme.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Guest, MODEL, Output, Server, bireme, command, finish, fresh_data, function, model_dir, shared_data,
+};
+use crate::tiny::Tiny;
+
+/// Runs a function of the authored app.
+fn run(data: &Path, name: &str, input: &Value) -> Output {
+    let (target, input) = (function(Guest::Authored, name), input.to_string());
+    finish(command(data, &["run", "--secret", "API_KEY=x", &target, &input]))
+}
+
+#[track_caller]
+fn check_near(actual: &Value, expected: &Value) {
+    let numbers = |value: &Value| -> Vec<f64> {
+        let values = value.as_array().unwrap_or_else(|| panic!("no list: {value}"));
+        values.iter().map(|value| value.as_f64().unwrap()).collect()
+    };
+    let (actual, expected) = (numbers(actual), numbers(expected));
+    assert_eq!(actual.len(), expected.len());
+    for (actual, expected) in actual.iter().zip(expected) {
+        assert!((actual - expected).abs() < 1e-5, "{actual} is not {expected}");
+    }
+}
+
+/// Installs a small random model with a head for so many labels, and a vocabulary of six words.
+fn add_classifier(data: &Path, name: &str, labels: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    Tiny::classifier(labels).write(dir.path(), "bert.");
+    let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "calm", "sea", "storm", "oar", "mast", "keel"];
+    let vocabulary: Value = words.iter().enumerate().map(|(id, word)| ((*word).to_owned(), json!(id))).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "decoder": null,
+        "normalizer": {
+            "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true
+        },
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
+        "model": {
+            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 20,
+            "vocab": vocabulary,
+        }
+    });
+    fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let output = finish(command(data, &["models", "add", name, dir.path().to_str().unwrap()]));
+    assert_eq!(output.status, 0, "{output:#?}");
+}
+
+#[test]
+fn a_text_that_is_too_long_is_cut_or_refused_as_the_function_says() {
+    model_dir();
+    let long = "sea ".repeat(300);
+    let cut = bireme(&["run", &function(Guest::Hostile, "embed_it"), "--text", &long]);
+    assert_eq!(cut.status, 0, "{cut:#?}");
+    let refused = run(shared_data(), "embed_whole", &json!({ "texts": ["short", long] }));
+    assert_eq!(refused.status, 1, "{refused:#?}");
+    assert!(refused.stderr.contains("error[terminal]"), "{refused:#?}");
+    assert!(refused.stderr.contains("text 1 has 302 tokens, over the model's limit of 256"), "{refused:#?}");
+}
+
+#[test]
+fn texts_as_a_tensor_come_back_as_their_vectors() {
+    model_dir();
+    let texts = json!({ "texts": ["the sea", "a mast and a keel"] });
+    let vectors = run(shared_data(), "embed_whole", &texts).json();
+    let inferred = run(shared_data(), "infer_texts", &texts).json();
+    assert_eq!(inferred[0], json!([2, 384]));
+    let flat: Value =
+        vectors.as_array().unwrap().iter().flat_map(|vector| vector.as_array().unwrap().clone()).collect();
+    check_near(&inferred[1], &flat);
+
+    let refused = run(shared_data(), "infer_nonsense", &json!({}));
+    assert!(refused.stderr.contains("error[terminal]") && refused.stderr.contains("nonsense"), "{refused:#?}");
+}
+
+#[test]
+fn documents_are_ranked_by_their_scores() {
+    let data = tempfile::tempdir().unwrap();
+    add_classifier(data.path(), "reranker", 1);
+    let documents = ["calm sea", "storm", "oar mast keel", "sea"];
+    let output = run(data.path(), "rank", &json!({ "query": "sea", "documents": documents }));
+    assert_eq!(output.status, 0, "{output:#?}");
+    let (scores, ranked) = (&output.json()[0], &output.json()[1]);
+    // The plain arithmetic, over the pairs' tokens.
+    let tiny = Tiny::classifier(1);
+    let plain: Vec<f64> = [&[5, 6][..], &[7], &[8, 9, 10], &[6]]
+        .iter()
+        .map(|document| tiny.scores(&[&[2, 6, 3][..], document, &[3]].concat(), 3)[0])
+        .collect();
+    check_near(scores, &json!(plain));
+    let mut order: Vec<usize> = (0..4).collect();
+    order.sort_by(|&one, &other| plain[other].total_cmp(&plain[one]));
+    let indexes: Vec<usize> =
+        ranked.as_array().unwrap().iter().map(|ranked| ranked["index"].as_u64().unwrap() as usize).collect();
+    assert_eq!(indexes, order);
+
+    let none = run(data.path(), "classify", &json!({ "texts": ["sea"] }));
+    assert!(none.stderr.contains("bireme models pull classifier"), "{none:#?}");
+}
+
+#[test]
+fn each_text_has_a_score_for_each_label() {
+    let data = tempfile::tempdir().unwrap();
+    add_classifier(data.path(), "classifier", 3);
+    let output = run(data.path(), "classify", &json!({ "texts": ["calm sea", "storm"] }));
+    assert_eq!(output.status, 0, "{output:#?}");
+    let classes = output.json();
+    assert_eq!(classes["labels"].as_array().unwrap().len(), 3);
+    let tiny = Tiny::classifier(3);
+    let plain: Vec<f64> = [&[2, 5, 6, 3][..], &[2, 7, 3]]
+        .iter()
+        .flat_map(|text| {
+            let exponents: Vec<f64> = tiny.scores(text, text.len()).iter().map(|score| score.exp()).collect();
+            let sum: f64 = exponents.iter().sum();
+            exponents.into_iter().map(move |exponent| exponent / sum)
+        })
+        .collect();
+    check_near(&classes["scores"], &json!(plain));
+}
+
+/// A server of the stock component, with a model granted.
+fn nn() -> (tempfile::TempDir, Server) {
+    model_dir();
+    let data = fresh_data();
+    let grant = format!("model:{MODEL}");
+    let server = Server::try_start(data.path(), &[Guest::StockNn], &["--grant", &grant]).unwrap();
+    (data, server)
+}
+
+#[test]
+fn a_component_for_wasi_nn_runs_a_granted_model_unchanged() {
+    let (_data, server) = nn();
+    let reply = server.get(&format!("/stock_nn/embed/{MODEL}/101,7592,102"));
+    let body = reply.body.clone();
+    let (head, values) = body.split_once('\n').unwrap();
+    assert_eq!(head, "embedding [1, 384] TensorType::Fp32", "{reply:#?}");
+    // The same text, by its words: these are the ids that the model's vocabulary has for it.
+    let expected = bireme(&["--json", "embed", MODEL, "hello"]).json();
+    check_near(&serde_json::from_str(values.trim()).unwrap(), &expected["embeddings"][0]);
+    assert_eq!(server.get(&format!("/stock_nn/named/{MODEL}")).body, format!("{MODEL} is there"));
+    assert_eq!(server.get("/stock_nn/tensor").body, "kept: true");
+}
+
+#[test]
+fn what_a_component_for_wasi_nn_may_not_do_is_told_by_its_own_errors() {
+    let (_data, server) = nn();
+    let told = |path: &str| server.get(&format!("/stock_nn/{path}")).body;
+    let denied = told("named/another-model");
+    assert_eq!(
+        denied,
+        "ErrorCode::Security: model `another-model` is not granted to `stock_nn`; deploy it with `--grant model:another-model`"
+    );
+    assert!(told("bytes").starts_with("ErrorCode::UnsupportedOperation: this host takes no models from components"));
+    let wrong = told(&format!("wrong/{MODEL}"));
+    assert!(wrong.starts_with("ErrorCode::InvalidArgument:") && wrong.contains("nonsense"), "{wrong}");
+
+    let misfit = told(&format!("misfit/{MODEL}"));
+    assert!(misfit.starts_with("ErrorCode::InvalidArgument:") && misfit.contains("has 15 bytes, not 16"), "{misfit}");
+
+    // Tensors are the function's memory for as long as it has them.
+    assert_eq!(told("again"), "1000 MiB in turn");
+    let hoard = server.get("/stock_nn/hoard");
+    assert_eq!(hoard.json()["code"], "memory-limit", "{hoard:#?}");
+    assert_eq!(told("tensor"), "kept: true");
+}
+
+#[test]
+fn a_granted_model_that_is_not_installed_is_not_found() {
+    let data = fresh_data();
+    let server = Server::try_start(data.path(), &[Guest::StockNn], &["--grant", "model:nothing"]).unwrap();
+    let told = server.get("/stock_nn/named/nothing").body;
+    assert_eq!(told, "ErrorCode::NotFound: no model `nothing` is installed; run `bireme models pull nothing`");
+}
