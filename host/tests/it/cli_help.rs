@@ -42,8 +42,9 @@ fn help_of_deploy() {
 
                   --grant <GRANT>
                       Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a
-                      private ORIGIN. Kept for later versions until other grants are given; `--grant ''` takes
-                      them all back
+                      private ORIGIN. Or a model, where the app is a component that can declare none:
+                      model:NAME. Kept for later versions until other grants are given; `--grant ''` takes them
+                      all back
 
               -v, --verbose
                       Say more about what the host does
