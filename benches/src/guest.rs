@@ -7,6 +7,7 @@ use bireme::app::{ComponentBytes, DescribedApp, build};
 use bireme::call::Payload;
 use bireme::config::{Config, Directories};
 use bireme::dispatch::{Call, Dispatcher};
+use bireme::ids::AppName;
 use bireme::inference::WorkerProgram;
 use bireme::sandbox::Program;
 use bireme::sandbox::log::NoLog;
@@ -30,12 +31,18 @@ pub struct Served {
 impl Served {
     /// Builds the guest in `dir`, relative to this crate, and serves it. Must run within a multi-threaded runtime.
     pub async fn start(dir: &str) -> Self {
+        Self::start_with(dir, |_| ()).await
+    }
+
+    /// The same on a host that is set up in another way.
+    pub async fn start_with(dir: &str, set_up: impl FnOnce(&mut Config)) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory can be made");
         let directories = Directories::resolve(Some(data.path())).expect("a given directory needs no home");
         let mut config = Config::new(directories, &[]).expect("no grant can be wrong");
         config.inference.noop_model = true;
         // The bench is its own worker, as the host is: see `main` of the bench `inference`.
         config.inference.worker = WorkerProgram::this_binary();
+        set_up(&mut config);
         let host = Host::build(config, Arc::new(NoLog)).expect("the host can be set up");
 
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
@@ -47,6 +54,14 @@ impl Served {
         let app = DescribedApp { component, metadata };
         let program = host.load(&app, &host.config.grants).await.expect("the guest loads");
         Self { host, program, component: app.component, _data: data }
+    }
+
+    /// Serves the same guest as another app.
+    pub async fn again_as(&self, name: &str) -> Arc<Program> {
+        let metadata = self.host.describe(&self.component, None).await.expect("the guest describes itself");
+        let mut app = DescribedApp { component: self.component.clone(), metadata };
+        app.metadata.app.name = AppName::new(name).expect("a good name");
+        self.host.load(&app, &self.host.config.grants).await.expect("the guest loads")
     }
 
     /// Returns a call from outside.

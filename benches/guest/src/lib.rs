@@ -1,4 +1,4 @@
-//! Functions that measure the way to a worker and back.
+//! Functions that measure the way to a worker and back, with a model that computes nothing and with one that does.
 
 use std::time::Instant;
 
@@ -10,6 +10,12 @@ const MODEL: &str = "bireme-noop";
 #[function(models = ["bireme-noop"])]
 pub fn embed(text: String) -> Result<usize> {
     Ok(model(MODEL).embed_flat(&[text])?.dimension)
+}
+
+/// Embeds texts with a real model and returns the vectors' dimension.
+#[function(models = ["all-minilm-l6-v2"], timeout = "10min")]
+pub fn embed_texts(texts: Vec<String>) -> Result<usize> {
+    Ok(model("all-minilm-l6-v2").embed_flat(&texts)?.dimension)
 }
 
 /// Embeds one text `times` times, one after the other, and returns what each took, in microseconds.

@@ -9,6 +9,8 @@ use std::time::Duration;
 const MEMORY: f64 = 0.98;
 /// Sizes have to differ by so much of their mean, for the two parts to be told apart.
 const SPREAD_MIN: f64 = 0.05;
+/// Batches before anybody is given up by what they took.
+const BATCHES_MIN: u64 = 16;
 /// No batch is cut below so many tokens for its cost: what is measured there is noise.
 const TOKENS_MIN: usize = 64;
 
@@ -24,6 +26,7 @@ pub(super) struct Cost {
     line: Option<(f64, f64)>,
     /// The cheapest token seen lately.
     cheapest: Option<f64>,
+    batches: u64,
 }
 
 impl Cost {
@@ -34,6 +37,7 @@ impl Cost {
         {
             *sum = *sum * MEMORY + value;
         }
+        self.batches += 1;
         let mean = self.x / self.n;
         let variance = self.xx / self.n - mean * mean;
         if variance > (mean * SPREAD_MIN).powi(2) {
@@ -46,9 +50,16 @@ impl Cost {
         self.cheapest = Some(self.cheapest.map_or(sample, |cheapest| sample.min(cheapest * 0.98 + sample * 0.02)));
     }
 
-    /// Returns the least that a batch of so many tokens can be hoped to take; zero before the first.
+    /// Returns the least that a batch of so many tokens can be hoped to take: half of what its tokens alone took lately, for
+    /// whoever is given up by this is given up for good. Zero while little is known: the first batches are slow, and the
+    /// smallest are mostly their fixed part.
     pub fn at_least(&self, tokens: usize) -> Duration {
-        Duration::from_nanos((self.cheapest.unwrap_or(0.0) * tokens as f64) as u64)
+        match (self.line, self.cheapest) {
+            (Some((_, slope)), Some(cheapest)) if self.batches >= BATCHES_MIN => {
+                Duration::from_nanos((slope.min(cheapest) / 2.0 * tokens as f64) as u64)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Returns what a batch of so many tokens is expected to take; none before the first.
@@ -105,6 +116,15 @@ mod tests {
         let mut cost = learnt(1_000, 10, &[100, 200]);
         (0..1_000).for_each(|_| cost.observe(150, 2_500));
         assert!((1_890..=1_910).contains(&cost.worthwhile(0.05).unwrap()), "{:?}", cost.worthwhile(0.05));
+    }
+
+    #[test]
+    fn nobody_is_given_up_by_a_few_slow_batches() {
+        let mut cost = learnt(100_000_000, 1_000_000, &[3, 40]);
+        assert_eq!(cost.at_least(15_000), Duration::ZERO);
+        (0..20).for_each(|i| cost.observe(100 + i * 10, 50_000 * (100 + i as u64 * 10)));
+        // Far below the 750 ms that they would take.
+        assert!(cost.at_least(15_000) <= Duration::from_millis(376), "{:?}", cost.at_least(15_000));
     }
 
     #[test]

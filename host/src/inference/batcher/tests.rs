@@ -217,9 +217,10 @@ fn a_delay_waits_for_company_unless_none_will_come() {
 #[test]
 fn what_is_too_late_is_dropped() {
     let mut line = Line::new(&[limits(8, 1_000, 100)], &[1]);
-    line.batcher.observe(ModelId(0), 10, 10_000_000);
-    let deadline = line.now + Duration::from_millis(50);
-    let late = line.add(0, Arrival { deadline, ..line.arrival(0) }, &[50]);
+    // 1 ms a token, of which half is sure.
+    (1..=20).for_each(|i| line.batcher.observe(ModelId(0), i * 10, i as u64 * 10_000_000));
+    let deadline = line.now + Duration::from_millis(25);
+    let late = line.add(0, Arrival { deadline, ..line.arrival(0) }, &[52]);
     line.add(1, Arrival { deadline, ..line.arrival(0) }, &[49]);
     assert_eq!(line.rest(), "1:0..1 (49 tokens, drained)\n");
     assert_eq!(line.batcher.take_expired(), [late]);

@@ -22,6 +22,7 @@ struct Bench {
     /// The frames that are out.
     outs: VecDeque<Vec<u8>>,
     now: Instant,
+    device_ns: u64,
 }
 
 impl Bench {
@@ -32,7 +33,7 @@ impl Bench {
     fn with(limits: BatchLimits, memory_max: Option<u64>) -> Self {
         let mut state = State::new(StateConfig { seats: 1, memory_max, weights: HashMap::new() });
         let model = state.register(config("m", limits));
-        Self { state, model, generation: 0, outs: VecDeque::new(), now: Instant::now() }
+        Self { state, model, generation: 0, outs: VecDeque::new(), now: Instant::now(), device_ns: 7_000 }
     }
 
     fn caller(&self) -> Caller {
@@ -115,7 +116,7 @@ impl Bench {
                     .flat_map(|pair| [ids[pair[0] as usize] as f32, (pair[1] - pair[0]) as f32])
                     .collect();
                 let rows = cu_seqlens.len() as u32 - 1;
-                Frame::Vectors { model, rows, dimension: DIMENSION, device_ns: 7_000, values }
+                Frame::Vectors { model, rows, dimension: DIMENSION, device_ns: self.device_ns, values }
             }
             other => panic!("{other:?}"),
         };
@@ -465,12 +466,15 @@ fn a_device_that_is_smaller_than_it_was_thought_to_be_unloads_and_tries_again() 
 #[test]
 fn what_cannot_be_answered_in_time_is_dropped_before_it_costs_anything() {
     let mut bench = Bench::new(limits());
-    let (_, mut first) = bench.submit(1, &[4]).unwrap();
-    while bench.answer() {}
-    assert!(values(&mut first).is_ok());
-    // 7,000 ns for 4 tokens: 30 tokens take 52 µs.
+    for length in (1..=16).cycle().take(32) {
+        let (_, mut answer) = bench.submit(1, &[length]).unwrap();
+        bench.device_ns = u64::from(length) * 1_000;
+        while bench.answer() {}
+        assert!(values(&mut answer).is_ok());
+    }
+    // 1 µs a token, of which half is sure: 30 tokens take 15 µs at least.
     let (_, _busy) = bench.submit(1, &[1]).unwrap();
-    let deadline = bench.now + Duration::from_micros(50);
+    let deadline = bench.now + Duration::from_micros(14);
     let (_, mut late) = bench.submit_to(bench.model, 2, &[30], &Caller { deadline, ..bench.caller() }).unwrap();
     let (_, mut short) = bench.submit_to(bench.model, 3, &[20], &Caller { deadline, ..bench.caller() }).unwrap();
     while bench.answer() {}
