@@ -67,7 +67,7 @@ codes! {
     Config = "config", exit 2, http 400: "a setting or a grant cannot be used";
     Crashed = "crashed", exit 1, http 502: "the function panicked or trapped";
     DepthExceeded = "depth-exceeded", exit 1, http 508: "calls within calls are nested too deep";
-    DeviceLost = "device-lost", exit 1: "the inference worker died twice with this request";
+    DeviceLost = "device-lost", exit 1, http 502: "the inference worker died twice with this request";
     Failed = "failed", exit 1, http 500: "the function returned an error";
     ForeignHost = "foreign-host", exit 1, http 421: "the request is for a name that this host does not answer to";
     ForeignOrigin = "foreign-origin", exit 1, http 403: "a web page of another origin sent the request";
@@ -104,7 +104,7 @@ codes! {
     Unavailable = "unavailable", exit 69, http 503: "the host could not do its part of the call";
     UnknownApp = "unknown-app", exit 4, http 404: "no such app is at the path given, or on the host";
     UnknownFunction = "unknown-function", exit 4, http 404: "the app has no function of that name";
-    UnknownModel = "unknown-model", exit 4: "no model of that name is installed or known";
+    UnknownModel = "unknown-model", exit 4, http 404: "no model of that name is installed or known";
     UnknownVersion = "unknown-version", exit 4, http 404: "no kept version of the app has that name";
     UnsupportedMediaType = "unsupported-media-type", exit 1, http 415: "functions do not take bodies of this media type";
     Usage = "usage", exit 2: "the command line is not as it should be";

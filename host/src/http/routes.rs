@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::body::{RequestBodies, ResponseBody, whole};
 use super::control::Control;
+use super::oip::Oip;
 use super::openai::OpenAi;
 use super::problem::Problem;
 use super::web;
@@ -27,6 +28,7 @@ pub struct Routes {
     dispatcher: Arc<Dispatcher>,
     control: Control,
     openai: OpenAi,
+    oip: Oip,
     bodies: Arc<RequestBodies>,
     last_call: Option<Arc<LastCall>>,
 }
@@ -37,8 +39,9 @@ impl Routes {
         let bodies = Arc::new(RequestBodies::new());
         let (dispatcher, last_call) = (backend.dispatcher.clone(), backend.last_call.clone());
         let openai = OpenAi::new(backend.inference.clone(), bodies.clone());
+        let oip = Oip::new(backend.inference.clone(), bodies.clone());
         let control = Control::new(backend, bodies.clone(), closing);
-        Self { dispatcher, last_call, control, openai, bodies }
+        Self { dispatcher, last_call, control, openai, oip, bodies }
     }
 
     /// Answers one request.
@@ -61,6 +64,7 @@ impl Routes {
             [""] => get(&request, || Ok(json_body(&self.control.apps()))),
             ["v1", rest @ ..] => Ok(self.openai.answer(rest, request).await),
             ["api", "v1", rest @ ..] => self.control.answer(rest, request).await,
+            ["v2", rest @ ..] => Ok(self.oip.answer(rest, request).await),
             [app, ..] => self.of_app(app, request).await,
             [] => unreachable!("splitting yields one part at least"),
         }

@@ -21,6 +21,7 @@ mod limits;
 mod map;
 mod models;
 mod new;
+mod oip;
 mod parity;
 mod run;
 mod site;

@@ -152,10 +152,9 @@ impl Tensor {
         }
         let elements = self.elements().ok_or_else(|| TensorError::Elements { name: name() })?;
         let Some(size) = self.datatype.size() else {
-            return match elements_of(&self.data) {
-                Some(found) if found.len() as u64 == elements => Ok(()),
-                _ => Err(TensorError::ByteElements { name: name() }),
-            };
+            // Counted, not collected: a reference is longer than the shortest element.
+            let found = elements_of(&self.data).try_fold(0, |count, element| element.map(|_| count + 1));
+            return if found == Some(elements) { Ok(()) } else { Err(TensorError::ByteElements { name: name() }) };
         };
         let expected = elements.checked_mul(size as u64).ok_or_else(|| TensorError::Elements { name: name() })?;
         if self.data.len() as u64 != expected {
@@ -167,20 +166,26 @@ impl Tensor {
 
     /// Returns the elements of a tensor of [`Datatype::Bytes`]; none for other types and for data that is cut off.
     pub fn byte_elements(&self) -> Option<Vec<&[u8]>> {
-        if self.datatype == Datatype::Bytes { elements_of(&self.data) } else { None }
+        if self.datatype == Datatype::Bytes { elements_of(&self.data).collect() } else { None }
     }
 }
 
-/// Takes `u32` lengths and bytes in turn apart.
-fn elements_of(mut data: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut elements = Vec::new();
-    while !data.is_empty() {
-        let (length, rest) = data.split_first_chunk::<4>()?;
-        let (element, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        elements.push(element);
-        data = rest;
-    }
-    Some(elements)
+/// Takes `u32` lengths and bytes in turn apart. Data that is cut off ends with none, and may be asked no further.
+fn elements_of(mut data: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    let mut is_cut = false;
+    std::iter::from_fn(move || {
+        if data.is_empty() || is_cut {
+            return None;
+        }
+        let element = data
+            .split_first_chunk::<4>()
+            .and_then(|(length, rest)| rest.split_at_checked(u32::from_le_bytes(*length) as usize));
+        is_cut = element.is_none();
+        Some(element.map(|(element, rest)| {
+            data = rest;
+            element
+        }))
+    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,326 @@
+//! `/v2`: models by the Open Inference Protocol over HTTP, as KServe and Triton speak it, with Triton's binary tensors.
+//!
+//! What is answered follows the protocol's `inference_rest.md` and, of Triton's extensions, `extension_binary_data.md`,
+//! `extension_schedule_policy.md`, `extension_model_configuration.md` and the index of `extension_model_repository.md`. Where
+//! they leave room: a model has one version, `1`; one that is installed is ready, since a request loads it; a lower
+//! `priority` than 2 of Triton's levels is `low`; a `timeout` is at most `INFER_TIMEOUT_MAX`. Errors are `{"error": …}` with
+//! the status that the same error has elsewhere on this host.
+//!
+//! Not here: what models make of tensors (`inference`), encoders as models of tensors (`inference::tensors`).
+//!
+//! Limits: `INFER_BODY_BYTES_MAX` for a body. Bodies and answers over `INLINE_BYTES_MAX` are taken apart and written on a
+//! blocking thread.
+
+mod data;
+mod request;
+mod response;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::request::{InferRequest, RequestError};
+use self::response::{ResponseError, Written};
+use super::body::{RequestBodies, ResponseBody, whole};
+use super::problem::Problem;
+use super::routes::{Answer, get, json_body, receipt_header};
+use crate::call::{JSON, Receipt, micros};
+use crate::codes::Code;
+use crate::inference::catalogue::Listing;
+use crate::inference::wire::{Datatype, Signature, TensorSpec};
+use crate::inference::{Caller, Description, Inference, InferenceError, Tenant, tensors};
+use crate::limits;
+
+/// The one version of every model.
+const VERSION: &str = "1";
+/// Of a request's body, how much is JSON; of an answer's too.
+const HEADER_LENGTH: &str = "inference-header-content-length";
+/// What is taken apart or written on a thread of the runtime, at most: about a millisecond's work.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a body that says what of the index is wanted.
+const INDEX_BODY_BYTES_MAX: u64 = 4 << 10;
+/// Bytes of an error's text: it may quote what was sent.
+const ERROR_BYTES_MAX: usize = 2 << 10;
+
+/// The protocol over one host's models.
+pub struct Oip {
+    inference: Arc<Inference>,
+    bodies: Arc<RequestBodies>,
+}
+
+impl Oip {
+    pub fn new(inference: Arc<Inference>, bodies: Arc<RequestBodies>) -> Self {
+        Self { inference, bodies }
+    }
+
+    /// Answers a request; `path` is what follows `/v2`.
+    pub async fn answer(&self, path: &[&str], request: Request<Incoming>) -> Response<ResponseBody> {
+        self.route(path, request).await.unwrap_or_else(error)
+    }
+
+    async fn route(&self, path: &[&str], request: Request<Incoming>) -> Answer {
+        let (model, rest) = match path {
+            [] => return get(&request, || Ok(json_body(&server()))),
+            ["health", "live"] => return get(&request, || Ok(json_body(&json!({ "live": true })))),
+            ["health", "ready"] => return get(&request, || Ok(json_body(&json!({ "live": true, "ready": true })))),
+            ["repository", "index"] => return self.index(request).await,
+            ["models", model, "versions", VERSION, rest @ ..] => (*model, rest),
+            ["models", model, "versions", version, ..] => {
+                let detail = format!("model `{model}` has no version `{version}`; there is `{VERSION}`");
+                return Err(Problem::new(Code::UnknownModel, detail));
+            }
+            ["models", model, rest @ ..] => (*model, rest),
+            _ => return Err(nothing(&request)),
+        };
+        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        match rest {
+            ["infer"] if request.method() == Method::POST => self.infer(model, request).await,
+            ["infer"] => Err(Problem::method("POST")),
+            [] | ["config" | "ready"] if !is_get => Err(Problem::method("GET, HEAD")),
+            ["ready"] => self.ready(model).await,
+            [] => Ok(json_body(&metadata(&self.describe(model).await?))),
+            ["config"] => Ok(json_body(&config(&self.describe(model).await?))),
+            _ => Err(nothing(&request)),
+        }
+    }
+
+    /// Says whether a model can be asked: then it is on disk, and the first request loads it.
+    async fn ready(&self, model: &str) -> Answer {
+        let listing = self.listing().await?;
+        if listing.installed.iter().any(|installed| installed.name == model) {
+            return Ok(json_body(&json!({ "name": model, "ready": true })));
+        }
+        Err(failed(InferenceError::UnknownModel { model: model.to_owned() }))
+    }
+
+    async fn index(&self, request: Request<Incoming>) -> Answer {
+        #[derive(Default, Deserialize)]
+        struct Index {
+            ready: Option<bool>,
+        }
+        let method = request.method().clone();
+        let index = match method {
+            Method::GET | Method::HEAD => Index::default(),
+            Method::POST => {
+                let body = self.bodies.read(request, INDEX_BODY_BYTES_MAX, "the limit of this request").await?;
+                // tritonclient sends no body at all.
+                let body = if body.bytes.is_empty() { b"{}" } else { &body.bytes[..] };
+                serde_json::from_slice(body)
+                    .map_err(|error| invalid(format!("the body is no index request: {error}")))?
+            }
+            _ => return Err(Problem::method("GET, HEAD, POST")),
+        };
+        let listing = self.listing().await?;
+        let ready = listing
+            .installed
+            .iter()
+            .map(|model| json!({ "name": model.name, "version": VERSION, "state": "READY", "reason": "" }));
+        let mut models: Vec<Value> = ready.collect();
+        if index.ready != Some(true) {
+            // Why has paths of this host in it.
+            let reason = "its files cannot be used; see `bireme models list` on the host";
+            let broken = listing
+                .broken
+                .iter()
+                .map(|(name, _)| json!({ "name": name, "state": "UNAVAILABLE", "reason": reason }));
+            models.extend(broken);
+        }
+        Ok(json_body(&Value::from(models)))
+    }
+
+    async fn listing(&self) -> Result<Listing, Problem> {
+        let catalogue = self.inference.catalogue().clone();
+        let listing = tokio::task::spawn_blocking(move || catalogue.list()).await;
+        // The error names a directory of this host.
+        let unreadable = || Problem::new(Code::Io, "the models on this host's disk cannot be listed; its log says why");
+        listing.map_err(|_| unreadable())?.map_err(|error| {
+            tracing::warn!(%error, "cannot list the models");
+            unreadable()
+        })
+    }
+
+    async fn describe(&self, model: &str) -> Result<Description, Problem> {
+        let caller = Caller::new(tenant(), Instant::now() + limits::INFER_TIMEOUT);
+        self.inference.describe(model, &caller).await.map_err(failed)
+    }
+
+    async fn infer(&self, model: &str, request: Request<Incoming>) -> Answer {
+        let began = Instant::now();
+        let header_length = header_length(request.headers())?;
+        refuse_encoding(request.headers())?;
+        let held = self.bodies.read(request, limits::INFER_BODY_BYTES_MAX, "the limit of an inference request").await?;
+        let body = held.bytes.clone();
+        let mut request = off(body.len(), move || request::parse(&body, header_length)).await?;
+
+        let timeout = request.timeout.unwrap_or(limits::INFER_TIMEOUT).min(limits::INFER_TIMEOUT_MAX);
+        let caller = Caller { priority: request.priority, ..Caller::new(tenant(), began + timeout) };
+        if !request.outputs.is_empty() {
+            // Before the model runs for nothing. It is loaded now or then.
+            check_outputs(&self.inference.describe(model, &caller).await.map_err(failed)?, &request)?;
+        }
+        let inputs = std::mem::take(&mut request.inputs);
+        let inferred = self.inference.infer(model, inputs, &caller).await.map_err(failed)?;
+        drop(held);
+
+        let receipt = Receipt { inference: inferred.receipt, ..Receipt::default() };
+        let (name, tensors) = (model.to_owned(), inferred.tensors);
+        let bytes = tensors.iter().map(|tensor| tensor.data.len()).sum();
+        let Written { body, header_length } = off(bytes, move || response::write(&name, &request, &tensors)).await?;
+        let mut response = Response::new(whole(body));
+        let headers = response.headers_mut();
+        let content_type = if header_length.is_some() { "application/octet-stream" } else { JSON };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(length) = header_length {
+            headers.insert(HEADER_LENGTH, length.into());
+        }
+        headers.insert("bireme-receipt", receipt_header(&Receipt { wall_us: micros(began.elapsed()), ..receipt }));
+        Ok(response)
+    }
+}
+
+fn tenant() -> Tenant {
+    Tenant::way_in("api")
+}
+
+/// Does work on that many bytes where it holds nobody up.
+async fn off<T, E>(bytes: usize, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    Problem: From<E>,
+{
+    if bytes <= INLINE_BYTES_MAX {
+        return Ok(work()?);
+    }
+    let crashed = |_| Problem::new(Code::Unavailable, "this request could not be taken apart");
+    Ok(tokio::task::spawn_blocking(work).await.map_err(crashed)??)
+}
+
+/// What the server says of itself.
+fn server() -> Value {
+    json!({
+        "name": "bireme",
+        "version": env!("CARGO_PKG_VERSION"),
+        "extensions": ["binary_tensor_data", "schedule_policy", "model_configuration"],
+    })
+}
+
+fn metadata(description: &Description) -> Value {
+    let (inputs, outputs) = tensors::specs(&description.signature);
+    let list = |specs: &[TensorSpec]| -> Value {
+        let spec =
+            |spec: &TensorSpec| json!({ "name": spec.name, "datatype": spec.datatype.as_str(), "shape": spec.shape });
+        specs.iter().map(spec).collect()
+    };
+    json!({
+        "name": description.name,
+        "versions": [VERSION],
+        "platform": platform(&description.signature),
+        "inputs": list(&inputs),
+        "outputs": list(&outputs),
+    })
+}
+
+/// The parts of Triton's model configuration that say what a request looks like. The shapes are whole: a batch is not
+/// apart from them, which there is said by a `max_batch_size` of 0.
+fn config(description: &Description) -> Value {
+    let (inputs, outputs) = tensors::specs(&description.signature);
+    let is_encoder = description.signature.width().is_some();
+    let list = |specs: &[TensorSpec], is_optional: bool| -> Value {
+        let spec = |spec: &TensorSpec| {
+            let name = if spec.datatype == Datatype::Bytes { "STRING" } else { spec.datatype.as_str() };
+            let mut value = json!({ "name": spec.name, "data_type": format!("TYPE_{name}"), "dims": spec.shape });
+            if is_optional {
+                value["optional"] = true.into();
+            }
+            value
+        };
+        specs.iter().map(spec).collect()
+    };
+    json!({
+        "name": description.name,
+        "platform": platform(&description.signature),
+        "backend": "bireme",
+        "max_batch_size": 0,
+        "input": list(&inputs, is_encoder),
+        "output": list(&outputs, false),
+    })
+}
+
+fn platform(signature: &Signature) -> &'static str {
+    if signature.width().is_some() { "bireme_encoder" } else { "bireme_tensors" }
+}
+
+fn check_outputs(description: &Description, request: &InferRequest) -> Result<(), Problem> {
+    let (_, outputs) = tensors::specs(&description.signature);
+    let is_there = |name: &str| outputs.iter().any(|output| output.name == name);
+    match request.outputs.iter().find(|wanted| !is_there(&wanted.name)) {
+        None => Ok(()),
+        Some(wanted) => {
+            let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+            let names = names.join("`, `");
+            Err(invalid(format!("model `{}` has no output `{}`; it has `{names}`", description.name, wanted.name)))
+        }
+    }
+}
+
+/// Returns how much of the body is JSON, if the request says so.
+fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
+    let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+    let length = length.and_then(|value| value.parse().ok());
+    length.map(Some).ok_or_else(|| invalid(format!("`{HEADER_LENGTH}` is no number of bytes")))
+}
+
+fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => {
+            let detail = "bodies that are compressed are not taken; send it without `content-encoding`";
+            Err(Problem::new(Code::UnsupportedMediaType, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn nothing(request: &Request<Incoming>) -> Problem {
+    let detail =
+        format!("no `{}` here; there are /v2/health, /v2/models/MODEL and /v2/repository/index", request.uri().path());
+    Problem::not_found(detail)
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::InvalidInput, detail)
+}
+
+fn failed(error: InferenceError) -> Problem {
+    Problem::new(error.code(), error.to_string())
+}
+
+/// Returns an error as the protocol has it. The statuses and the other headers are those of problem documents.
+fn error(problem: Problem) -> Response<ResponseBody> {
+    let mut detail = problem.detail.clone();
+    detail.truncate(detail.floor_char_boundary(ERROR_BYTES_MAX));
+    let mut response = problem.into_response();
+    *response.body_mut() = whole(json!({ "error": detail }).to_string());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        invalid(error.to_string())
+    }
+}
+
+impl From<ResponseError> for Problem {
+    fn from(error: ResponseError) -> Self {
+        match error {
+            ResponseError::Missing { .. } => Problem::new(Code::Unavailable, error.to_string()),
+            ResponseError::Json { .. } => invalid(error.to_string()),
+        }
+    }
+}
