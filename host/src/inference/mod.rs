@@ -305,7 +305,9 @@ impl Inference {
         } else {
             let unavailable = |reason: String| InferenceError::Unavailable { model: name.to_owned(), reason };
             let installed = self.catalogue.get(name).map_err(|error| match error {
-                CatalogueError::UnknownModel { .. } => InferenceError::UnknownModel { model: name.to_owned() },
+                CatalogueError::UnknownModel { .. } | CatalogueError::Name { .. } => {
+                    InferenceError::UnknownModel { model: name.to_owned() }
+                }
                 other => unavailable(other.to_string()),
             })?;
             let (dir, bytes) = (installed.path, installed.bytes);

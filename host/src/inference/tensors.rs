@@ -357,7 +357,7 @@ mod tests {
         let names: Vec<&str> = inputs.iter().map(|spec| spec.name.as_str()).collect();
         assert_eq!(names, [TEXT, INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS]);
         let logits = TensorSpec { name: LOGITS.into(), datatype: Datatype::Fp32, shape: vec![-1, 1] };
-        assert_eq!(outputs, [logits.clone()]);
+        assert_eq!(outputs, std::slice::from_ref(&logits));
         let own = Signature::Tensors { inputs: vec![logits.clone()], outputs: vec![] };
         assert_eq!(specs(&own), (vec![logits], vec![]));
     }

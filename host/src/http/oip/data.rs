@@ -189,8 +189,7 @@ impl Elements<'_> {
             Datatype::Int16 => put!(i16),
             Datatype::Int32 => put!(i32),
             Datatype::Int64 => put!(i64),
-            Datatype::Fp32 => Some(self.data.extend_from_slice(&(value as f32).to_le_bytes())),
-            Datatype::Fp64 => Some(self.data.extend_from_slice(&(value as f64).to_le_bytes())),
+            Datatype::Fp32 | Datatype::Fp64 => return self.float(value as f64),
             Datatype::Bool | Datatype::Bytes | Datatype::Fp16 | Datatype::Bf16 => None,
         };
         put.ok_or_else(|| E::custom(format_args!("{value} is no {}", self.datatype)))
