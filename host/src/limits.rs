@@ -68,13 +68,6 @@ pub const CONFIG_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Bytes that the host holds for inference requests that wait or run, with room for their results, all models together.
 pub const INFERENCE_BYTES_MAX: usize = 1 << 30;
 
-/// Bytes of the body of one inference request with tensors.
-pub const INFER_BODY_BYTES_MAX: u64 = 64 * MIB;
-/// Deadline of an inference request from outside that gives none, the loading of the model included.
-pub const INFER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest deadline that such a request can give.
-pub const INFER_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
-
 /// Largest component that the host compiles.
 pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
 /// Largest metadata document.
@@ -94,6 +87,10 @@ pub const HTTP_BODIES_BYTES_MAX: usize = 512 << 20;
 pub const INFERENCE_BODY_BYTES_MAX: u64 = 16 * MIB;
 /// Time that a model has for an answer to a client that asks it without a function between.
 pub const INFERENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of the body of a request with tensors.
+pub const TENSORS_BODY_BYTES_MAX: u64 = 64 * MIB;
+/// Longest deadline that such a request can give itself.
+pub const TENSORS_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// Bytes of a web function's answer that are kept before its head leaves, as long as the function does not wait.
 pub const WEB_HEAD_BYTES_MAX: usize = 64 << 10;
 /// Open HTTP connections.

@@ -3,12 +3,12 @@
 //! What is answered follows the protocol's `inference_rest.md` and, of Triton's extensions, `extension_binary_data.md`,
 //! `extension_schedule_policy.md`, `extension_model_configuration.md` and the index of `extension_model_repository.md`. Where
 //! they leave room: a model has one version, `1`; one that is installed is ready, since a request loads it; a lower
-//! `priority` than 2 of Triton's levels is `low`; a `timeout` is at most `INFER_TIMEOUT_MAX`. Errors are `{"error": …}` with
+//! `priority` than 2 of Triton's levels is `low`; a `timeout` is at most `TENSORS_TIMEOUT_MAX`. Errors are `{"error": …}` with
 //! the status that the same error has elsewhere on this host.
 //!
 //! Not here: what models make of tensors (`inference`), encoders as models of tensors (`inference::tensors`).
 //!
-//! Limits: `INFER_BODY_BYTES_MAX` for a body. Bodies and answers over `INLINE_BYTES_MAX` are taken apart and written on a
+//! Limits: `TENSORS_BODY_BYTES_MAX` for a body. Bodies and answers over `INLINE_BYTES_MAX` are taken apart and written on a
 //! blocking thread.
 
 mod data;
@@ -34,6 +34,7 @@ use crate::inference::catalogue::Listing;
 use crate::inference::wire::{Datatype, Signature, TensorSpec};
 use crate::inference::{Caller, Description, Inference, InferenceError, Tenant, tensors};
 use crate::limits;
+use crate::tasks::blocking;
 
 /// The one version of every model.
 const VERSION: &str = "1";
@@ -134,17 +135,15 @@ impl Oip {
 
     async fn listing(&self) -> Result<Listing, Problem> {
         let catalogue = self.inference.catalogue().clone();
-        let listing = tokio::task::spawn_blocking(move || catalogue.list()).await;
-        // The error names a directory of this host.
-        let unreadable = || Problem::new(Code::Io, "the models on this host's disk cannot be listed; its log says why");
-        listing.map_err(|_| unreadable())?.map_err(|error| {
+        blocking(move || catalogue.list()).await.map_err(|error| {
+            // It names a directory of this host.
             tracing::warn!(%error, "cannot list the models");
-            unreadable()
+            Problem::new(Code::Io, "the models on this host's disk cannot be listed; its log says why")
         })
     }
 
     async fn describe(&self, model: &str) -> Result<Description, Problem> {
-        let caller = Caller::new(tenant(), Instant::now() + limits::INFER_TIMEOUT);
+        let caller = Caller::new(tenant(), Instant::now() + limits::INFERENCE_TIMEOUT);
         self.inference.describe(model, &caller).await.map_err(failed)
     }
 
@@ -152,11 +151,12 @@ impl Oip {
         let began = Instant::now();
         let header_length = header_length(request.headers())?;
         refuse_encoding(request.headers())?;
-        let held = self.bodies.read(request, limits::INFER_BODY_BYTES_MAX, "the limit of an inference request").await?;
+        let held =
+            self.bodies.read(request, limits::TENSORS_BODY_BYTES_MAX, "the limit of an inference request").await?;
         let body = held.bytes.clone();
         let mut request = off(body.len(), move || request::parse(&body, header_length)).await?;
 
-        let timeout = request.timeout.unwrap_or(limits::INFER_TIMEOUT).min(limits::INFER_TIMEOUT_MAX);
+        let timeout = request.timeout.unwrap_or(limits::INFERENCE_TIMEOUT).min(limits::TENSORS_TIMEOUT_MAX);
         let caller = Caller { priority: request.priority, ..Caller::new(tenant(), began + timeout) };
         if !request.outputs.is_empty() {
             // Before the model runs for nothing. It is loaded now or then.
@@ -193,11 +193,7 @@ where
     E: Send + 'static,
     Problem: From<E>,
 {
-    if bytes <= INLINE_BYTES_MAX {
-        return Ok(work()?);
-    }
-    let crashed = |_| Problem::new(Code::Unavailable, "this request could not be taken apart");
-    Ok(tokio::task::spawn_blocking(work).await.map_err(crashed)??)
+    Ok(if bytes <= INLINE_BYTES_MAX { work() } else { blocking(work).await }?)
 }
 
 /// What the server says of itself.
