@@ -13,6 +13,7 @@
 //! | 130 | interrupted by Ctrl-C |
 
 mod build;
+mod classify;
 mod completions;
 mod demo;
 mod dev;
@@ -27,10 +28,12 @@ mod inspect;
 mod log;
 mod man;
 mod map;
+mod model;
 mod models;
 mod new;
 mod output;
 mod remote;
+mod rerank;
 mod run;
 mod sdk;
 mod serve;
@@ -96,6 +99,8 @@ enum Command {
     Logs(remote::Logs),
     Models(models::Models),
     Embed(embed::Embed),
+    Rerank(rerank::Rerank),
+    Classify(classify::Classify),
     Demo(demo::Demo),
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
@@ -132,6 +137,8 @@ pub fn main() -> ExitCode {
         Command::Logs(command) => command.run(&global),
         Command::Models(command) => command.run(&global),
         Command::Embed(command) => with_runtime(command.run(&global)),
+        Command::Rerank(command) => with_runtime(command.run(&global)),
+        Command::Classify(command) => with_runtime(command.run(&global)),
         Command::Demo(command) => with_runtime(command.run(&global)),
         // Its table says what is wrong; an error would say it twice.
         Command::Doctor(command) => {

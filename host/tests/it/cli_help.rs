@@ -337,3 +337,57 @@ fn help_of_explain() {
         "#]],
     );
 }
+
+#[test]
+fn help_of_rerank() {
+    check_help(&["rerank"], expect![[r#"
+        Order texts by how well they answer a question: the best first, one a line, behind its score from 0
+        to 1
+
+        Usage: bireme rerank [OPTIONS] <MODEL> <QUERY> <DOCUMENTS>...
+
+        Arguments:
+          <MODEL>
+          <QUERY>
+          <DOCUMENTS>...
+
+        Options:
+              --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                 the home directory [env: BIREME_DATA=]
+              --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
+                                 be used and else the CPU. A device that is named is used or refused, never
+                                 replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+              --json             Print JSON for programs instead of text for people
+          -v, --verbose          Say more about what the host does
+          -h, --help             Print help
+
+        Example:
+          bireme rerank my-reranker "what is a trait?" "Traits are like interfaces." "Cargo builds."
+    "#]]);
+}
+
+#[test]
+fn help_of_classify() {
+    check_help(&["classify"], expect![[r#"
+        Classify texts: one JSON object a line, from each label to its score
+
+        Usage: bireme classify [OPTIONS] <MODEL> <TEXTS>...
+
+        Arguments:
+          <MODEL>
+          <TEXTS>...
+
+        Options:
+              --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                 the home directory [env: BIREME_DATA=]
+              --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
+                                 be used and else the CPU. A device that is named is used or refused, never
+                                 replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+              --json             Print JSON for programs instead of text for people
+          -v, --verbose          Say more about what the host does
+          -h, --help             Print help
+
+        Example:
+          bireme classify my-classifier --json -- "a text" "another"
+    "#]]);
+}

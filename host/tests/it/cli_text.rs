@@ -50,6 +50,9 @@ fn help_of_bireme() {
                            they come
               models       List, fetch, add and remove models
               embed        Embed texts with an installed model: one JSON array of numbers a line
+              rerank       Order texts by how well they answer a question: the best first, one a line, behind
+                           its score from 0 to 1
+              classify     Classify texts: one JSON object a line, from each label to its score
               demo         Scrape the Rust documentation in sandboxes, embed it on a worker, search it over
                            HTTP: the main job on real input
               explain      Explain an error code: what it means, what causes it, what to do. Without a code,
@@ -311,6 +314,16 @@ fn help_of_serve() {
 
                       [env: BIREME_DEVICE=]
                       [default: auto]
+
+                  --model-memory <SIZE>
+                      Keep at most SIZE of models loaded, such as 4GiB; those used least lately leave first. By
+                      default half of the machine's memory on the CPU, and on a GPU what it takes
+
+                      [env: BIREME_MODEL_MEMORY=]
+
+                  --weight <APP=N>
+                      Where apps compete for the device, give APP the share of N others. Can be given for each
+                      app
 
               -h, --help
                       Print help (see a summary with '-h')
@@ -746,7 +759,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, models, embed, demo, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

@@ -22,6 +22,7 @@ mod map;
 mod models;
 mod new;
 mod oip;
+mod openai;
 mod parity;
 mod run;
 mod site;

@@ -1,0 +1,58 @@
+//! `bireme classify`: how much texts are of each label, straight from the batcher.
+
+use clap::Args;
+use serde::{Serialize, Serializer};
+
+use super::exit::Exit;
+use super::model::OnModel;
+use super::{Global, output};
+use crate::inference::{Inputs, Overflow};
+
+/// Classify texts: one JSON object a line, from each label to its score.
+#[derive(Args)]
+#[command(after_help = "Example:\n  bireme classify my-classifier --json -- \"a text\" \"another\"")]
+pub struct Classify {
+    #[command(flatten)]
+    on: OnModel,
+    #[arg(required = true)]
+    texts: Vec<String>,
+}
+
+impl Classify {
+    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+        let texts = Inputs::Texts(self.texts);
+        let classified = self.on.ask(global, async |inference, model, caller| {
+            inference.classify(model, texts, Overflow::Truncate, caller).await
+        });
+        let classified = classified.await?;
+        let labels = &classified.labels;
+        let texts = classified.scores.chunks(labels.len()).map(|scores| Labelled { labels, scores });
+        if global.json {
+            output::line(&to_json(&ClassifiedTexts { classified: texts.collect() }));
+        } else {
+            texts.for_each(|text| output::line(&to_json(&text)));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct ClassifiedTexts<'a> {
+    classified: Vec<Labelled<'a>>,
+}
+
+/// The scores of one text; not by way of a `Value`, which prints each as a double.
+struct Labelled<'a> {
+    labels: &'a [String],
+    scores: &'a [f32],
+}
+
+impl Serialize for Labelled<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.labels.iter().zip(self.scores))
+    }
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("string keys and numbers")
+}

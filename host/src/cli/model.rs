@@ -1,0 +1,43 @@
+//! One request to one model, straight from the command line.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Global;
+use super::device::OnDevice;
+use super::exit::Exit;
+use crate::codes::Code;
+use crate::inference::{Caller, Inference, InferenceConfig, InferenceError, Tenant};
+
+/// Loading a large model from a cold disk counts too.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+#[derive(Args)]
+pub struct OnModel {
+    #[command(flatten)]
+    on: OnDevice,
+    model: String,
+}
+
+impl OnModel {
+    /// Asks the model, and ends its worker.
+    pub async fn ask<T>(
+        &self,
+        global: &Global,
+        ask: impl AsyncFnOnce(&Inference, &str, &Caller) -> Result<T, InferenceError>,
+    ) -> Result<T, Exit> {
+        // Before a worker is there to be ended.
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let inference = Inference::new(InferenceConfig { device: self.on.device, ..global.config(&[])?.inference });
+        inference.check_device().await?;
+        let caller = Caller::new(Tenant::way_in("cli"), Instant::now() + TIMEOUT);
+        let answer = tokio::select! {
+            answer = ask(&inference, &self.model, &caller) => answer?,
+            _ = interrupt.recv() => return Err(Exit::new(Code::Interrupted, "interrupted")),
+        };
+        inference.shut_down().await;
+        Ok(answer)
+    }
+}

@@ -1,0 +1,55 @@
+//! `bireme rerank`: how well texts answer a question, straight from the batcher.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::exit::Exit;
+use super::model::OnModel;
+use super::{Global, output};
+use crate::inference::{Overflow, sigmoid};
+
+/// Order texts by how well they answer a question: the best first, one a line, behind its score from 0 to 1.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  bireme rerank my-reranker \"what is a trait?\" \"Traits are like interfaces.\" \"Cargo builds.\""
+)]
+pub struct Rerank {
+    #[command(flatten)]
+    on: OnModel,
+    query: String,
+    #[arg(required = true)]
+    documents: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Reranked {
+    results: Vec<Ranked>,
+}
+
+#[derive(Serialize)]
+struct Ranked {
+    index: usize,
+    score: f32,
+}
+
+impl Rerank {
+    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+        let documents = self.documents.clone();
+        let scored = self.on.ask(global, async |inference, model, caller| {
+            inference.rerank(model, self.query, documents, Overflow::Truncate, caller).await
+        });
+        let scores = scored.await?.scores;
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        let results: Vec<Ranked> =
+            order.into_iter().map(|index| Ranked { index, score: sigmoid(scores[index]) }).collect();
+        if global.json {
+            output::line(&serde_json::to_string(&Reranked { results }).expect("string keys and numbers"));
+        } else {
+            for Ranked { index, score } in results {
+                output::line(&format!("{score:.4}  {}", self.documents[index]));
+            }
+        }
+        Ok(())
+    }
+}

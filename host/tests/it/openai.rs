@@ -1,0 +1,259 @@
+//! `/v1`: OpenAI's own client in Python, and what clients of other kinds send.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{self, MODEL, Reply, Server, bireme, crate_dir, finish, fresh_data, kept, locked, model_dir};
+use crate::tiny::{Tiny, VOCABULARY};
+
+/// The client that was tried, with the packages that it asks for.
+const PACKAGES: &str = "openai==3.57.0";
+
+/// Returns a Python that has the client; none, and said so, where PyPI cannot be reached.
+fn python() -> Option<PathBuf> {
+    locked("openai", || {
+        let environment = kept().join("openai-venv");
+        let (python, marker) = (environment.join("bin/python"), environment.join("packages"));
+        if fs::read_to_string(&marker).is_ok_and(|packages| packages == PACKAGES) {
+            return Some(python);
+        }
+        let mut make = Command::new("python3");
+        make.args(["-m", "venv"]).arg(&environment);
+        let made = finish(make);
+        assert_eq!(made.status, 0, "on Debian: apt-get install python3-venv: {made:#?}");
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--retries", "1", PACKAGES]);
+        let installed = finish(pip);
+        if installed.status != 0 {
+            let mut reach = Command::new(&python);
+            reach.args(["-m", "pip", "download", "--quiet", "--retries", "1", "--no-deps", "--dest"]);
+            reach.arg(environment.join("reach")).arg("pip");
+            // Whether it is the network or the package: anything else than a network that is down is a failure.
+            assert!(finish(reach).status != 0, "PyPI is there and has no {PACKAGES}: {installed:#?}");
+            let last = installed.stderr.lines().last().unwrap_or("pip said nothing").to_owned();
+            let _ = writeln!(std::io::stderr(), "skipped: OpenAI's client could not be had from PyPI: {last}");
+            return None;
+        }
+        fs::write(marker, PACKAGES).unwrap();
+        Some(python)
+    })
+}
+
+#[test]
+fn openais_own_client_gets_what_the_reference_has() {
+    let model = model_dir();
+    let Some(python) = python() else { return };
+    let server = Server::start(&[]);
+    let reference = crate_dir("tests/data/minilm-reference.json");
+    // Tokens of the first texts, by the library itself.
+    let tokenizer = tokenizers::Tokenizer::from_file(model.join("tokenizer.json")).unwrap();
+    let items: Value = serde_json::from_slice(&fs::read(&reference).unwrap()).unwrap();
+    let rows = items["items"].as_array().unwrap().iter().take(8).map(|item| {
+        let encoding = tokenizer.encode(item["text"].as_str().unwrap(), true).unwrap();
+        encoding.get_ids()[..encoding.get_attention_mask().iter().sum::<u32>() as usize].to_vec()
+    });
+    let dir = TempDir::new().unwrap();
+    let tokens = support::file(&dir, "tokens.json", json!(rows.collect::<Vec<_>>()).to_string().as_bytes());
+
+    let mut client = Command::new(python);
+    client.arg(crate_dir("tests/py/openai_client.py"));
+    client.arg(server.address.to_string()).arg(&reference).arg(MODEL).arg(tokens);
+    let output = finish(client);
+    assert_eq!(output.status, 0, "{output:#?}\n{}", server.stderr());
+    assert!(output.stdout.contains("all well"), "{output:#?}");
+}
+
+/// Wants an error as OpenAI has them.
+#[track_caller]
+fn check_error(reply: &Reply, status: u16, code: Value, words: &str) {
+    assert_eq!(reply.status, status, "{reply:#?}");
+    let error = &reply.json()["error"];
+    assert_eq!(error["code"], code, "{error}");
+    assert!(error["message"].as_str().unwrap().contains(words), "no `{words}` in {error}");
+    for key in ["type", "param"] {
+        assert!(error.get(key).is_some(), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_request_is_refused_in_that_apis_words() {
+    let server = Server::start(&[]);
+    check_error(&server.post("/v1/embeddings", "{"), 400, Value::Null, "EOF");
+    check_error(&server.post("/v1/embeddings", r#"{"model":"m"}"#), 400, Value::Null, "missing field `input`");
+    check_error(&server.post("/v1/embeddings", r#"{"model":"m","input":"a"} x"#), 400, Value::Null, "behind the body");
+    let reply = server.post("/v1/embeddings", r#"{"model":"m","input":["a",7]}"#);
+    check_error(&reply, 400, Value::Null, "expected a string");
+    assert_eq!(reply.json()["error"]["param"], "input[1]");
+    let reply = server.post("/v1/embeddings", r#"{"model":"nothing","input":"a"}"#);
+    check_error(&reply, 404, json!("model_not_found"), "bireme models pull nothing");
+    check_error(&server.post("/v1/models", "{}"), 405, json!("method_not_allowed"), "GET, HEAD");
+    check_error(&server.get("/v1/embeddings"), 405, json!("method_not_allowed"), "POST");
+    check_error(&server.get("/v1/chat/completions"), 404, json!("unknown_url"), "/v1/embeddings");
+    let head = "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-length: 16777217\r\n\r\n";
+    check_error(&server.exchange(head), 413, json!("input-too-large"), "16777216 bytes");
+    // A page, of whatever site, has no business here.
+    let page = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: same-origin\r\n\r\n";
+    assert_eq!(server.exchange(page).status, 403);
+}
+
+#[test]
+fn a_client_that_does_not_wait_is_told_so() {
+    model_dir();
+    let server = Server::start(&[]);
+    let body = format!(r#"{{"model":"{MODEL}","input":"a"}}"#);
+    let head = "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\nx-stainless-read-timeout: 0\r\n";
+    let reply = server.exchange(&format!("{head}content-length: {}\r\n\r\n{body}", body.len()));
+    check_error(&reply, 504, json!("timeout"), "deadline");
+    assert_eq!(reply.header("x-should-retry"), Some("false"));
+}
+
+/// A data directory with a small model of so many labels under the name `tiny`.
+fn classifier(labels: usize, names: &Value) -> (TempDir, Tiny) {
+    let data = fresh_data();
+    let files = TempDir::new().unwrap();
+    let tiny = Tiny::classifier(labels);
+    tiny.write(files.path(), "bert.");
+    let path = files.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["id2label"] = names.clone();
+    fs::write(path, config.to_string()).unwrap();
+    fs::write(files.path().join("tokenizer.json"), tokenizer_json().to_string()).unwrap();
+    // Of its own, so that no other test meets it.
+    fs::remove_file(data.path().join("models")).unwrap();
+    let added = finish(support::command(data.path(), &["models", "add", "tiny", files.path().to_str().unwrap()]));
+    assert_eq!(added.status, 0, "{added:#?}");
+    (data, tiny)
+}
+
+/// Words `w4`, `w5` and so on, each a token of that number.
+fn tokenizer_json() -> Value {
+    let mut vocabulary = json!({ "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3 });
+    (4..VOCABULARY).for_each(|id| vocabulary[format!("w{id}")] = json!(id));
+    json!({
+        "version": "1.0", "added_tokens": [], "truncation": null, "padding": null, "decoder": null,
+        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true },
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
+        "model": {
+            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": vocabulary
+        }
+    })
+}
+
+/// How well a text answers the question `w7 w8`, in the plainest arithmetic.
+fn score(tiny: &Tiny, text: &[u32]) -> f64 {
+    let ids = [&[2, 7, 8, 3], text, &[3]].concat();
+    1.0 / (1.0 + (-tiny.scores(&ids, 4)[0]).exp())
+}
+
+const TEXTS: [&[u32]; 3] = [&[9], &[10, 11, 12], &[49, 4]];
+
+fn text(ids: &[u32]) -> String {
+    ids.iter().map(|id| format!("w{id}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The places of the texts, the best first, and their scores.
+fn expected(tiny: &Tiny) -> Vec<(usize, f64)> {
+    let mut expected: Vec<_> = TEXTS.iter().map(|ids| score(tiny, ids)).enumerate().collect();
+    expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+    expected
+}
+
+#[track_caller]
+fn check_results(results: &Value, key: &str, expected: &[(usize, f64)]) {
+    let results = results.as_array().unwrap();
+    assert_eq!(results.len(), expected.len());
+    for (result, (index, score)) in results.iter().zip(expected) {
+        assert_eq!(result["index"], *index, "{results:?}");
+        assert!((result[key].as_f64().unwrap() - score).abs() < 1e-4, "{result} is not {score}");
+    }
+}
+
+#[test]
+fn texts_are_ordered_by_how_well_they_answer() {
+    let (data, tiny) = classifier(1, &Value::Null);
+    let server = Server::start_over(data.path(), &[]);
+    let expected = expected(&tiny);
+    let documents = json!([text(TEXTS[0]), { "text": text(TEXTS[1]), "title": "x" }, text(TEXTS[2])]);
+    let ask = |more: Value| {
+        let mut body = json!({ "model": "tiny", "query": "w7 w8", "documents": documents, "user": "x" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post("/v1/rerank", &body.to_string())
+    };
+    let reply = ask(json!({}));
+    assert_eq!(reply.status, 200, "{reply:#?}");
+    let answer = reply.json();
+    check_results(&answer["results"], "relevance_score", &expected);
+    assert_eq!(answer["results"][0].get("document"), None);
+    // Two of the question and six of the texts, and three special ones with each.
+    assert_eq!(answer["usage"]["total_tokens"], 3 * (2 + 3) + 6);
+    let receipt: Value = serde_json::from_str(reply.header("bireme-receipt").unwrap()).unwrap();
+    assert_eq!(receipt["inference"]["tokens"], answer["usage"]["total_tokens"]);
+
+    let answer = ask(json!({ "top_n": 1, "return_documents": true })).json();
+    check_results(&answer["results"], "relevance_score", &expected[..1]);
+    assert_eq!(answer["results"][0]["document"]["text"], text(TEXTS[expected[0].0]));
+
+    check_error(&ask(json!({ "top_n": 0 })), 400, Value::Null, "`top_n` is at least 1");
+    check_error(&ask(json!({ "documents": [] })), 400, Value::Null, "1 to 2048");
+    let long = json!({ "documents": [text(&[5; 100])], "truncate": false });
+    check_error(&ask(long), 400, json!("context_length_exceeded"), "document 0 has 105 tokens");
+    assert_eq!(ask(json!({ "documents": [text(&[5; 100])] })).status, 200);
+    // And it gives no vectors.
+    let reply = server.post("/v1/embeddings", r#"{"model":"tiny","input":"w4"}"#);
+    check_error(&reply, 400, Value::Null, "`tiny` is a reranker, which gives one score; use `rerank`");
+}
+
+#[test]
+fn a_model_without_scores_orders_nothing() {
+    model_dir();
+    let server = Server::start(&[]);
+    let body = json!({ "model": MODEL, "query": "a", "documents": ["b"] }).to_string();
+    check_error(&server.post("/v1/rerank", &body), 400, Value::Null, "is an embedding model, which gives vectors");
+    let output = bireme(&["rerank", MODEL, "a", "b"]);
+    assert_eq!(output.status, 2, "{output:#?}");
+    assert!(output.stderr.contains("use `embed`, or another model"), "{output:#?}");
+}
+
+fn run(data: &Path, arguments: &[&str]) -> support::Output {
+    finish(support::command(data, arguments))
+}
+
+#[test]
+fn the_command_line_orders_texts_too() {
+    let (data, tiny) = classifier(1, &Value::Null);
+    let texts = TEXTS.map(text);
+    let expected = expected(&tiny);
+    let output = run(data.path(), &["--json", "rerank", "tiny", "w7 w8", &texts[0], &texts[1], &texts[2]]);
+    assert_eq!(output.status, 0, "{output:#?}");
+    check_results(&output.json()["results"], "score", &expected);
+    let output = run(data.path(), &["rerank", "tiny", "w7 w8", &texts[0], &texts[1], &texts[2]]);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{output:#?}");
+    assert_eq!(lines[0], format!("{:.4}  {}", expected[0].1, texts[expected[0].0]));
+}
+
+#[test]
+fn labels_are_named_and_add_up_to_one() {
+    let (data, tiny) = classifier(3, &json!({ "0": "calm", "2": "angry" }));
+    let output = run(data.path(), &["--json", "classify", "tiny", "w9 w10", "w4"]);
+    assert_eq!(output.status, 0, "{output:#?}");
+    let answer = output.json();
+    for (index, ids) in [&[2, 9, 10, 3][..], &[2, 4, 3]].into_iter().enumerate() {
+        let scores: Vec<f64> = tiny.scores(ids, ids.len()).iter().map(|score| score.exp()).collect();
+        let sum: f64 = scores.iter().sum();
+        for (label, score) in ["calm", "LABEL_1", "angry"].into_iter().zip(scores) {
+            let actual = answer["classified"][index][label].as_f64().unwrap();
+            assert!((actual - score / sum).abs() < 1e-4, "{label}: {actual} is not {}", score / sum);
+        }
+    }
+    let output = run(data.path(), &["rerank", "tiny", "w9", "w4"]);
+    assert_eq!(output.status, 2, "{output:#?}");
+    assert!(output.stderr.contains("`tiny` is a classifier with 3 labels; use `classify`"), "{output:#?}");
+}
