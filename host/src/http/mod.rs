@@ -13,6 +13,7 @@ mod control;
 mod ingress;
 mod last;
 mod lines;
+mod metrics;
 mod oip;
 mod openai;
 mod problem;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::body::{RequestBodies, ResponseBody, whole};
 use super::control::Control;
+use super::metrics;
 use super::oip::Oip;
 use super::openai::OpenAi;
 use super::problem::Problem;
@@ -17,6 +18,7 @@ use crate::call::{JSON, Payload, Receipt};
 use crate::codes::Code;
 use crate::dispatch::{Call, Dispatcher, Program};
 use crate::ids::{CallId, Version};
+use crate::inference::Inference;
 
 pub(super) type Answer = Result<Response<ResponseBody>, Problem>;
 
@@ -27,6 +29,7 @@ const OCTET_STREAM: &str = "application/octet-stream";
 pub struct Routes {
     dispatcher: Arc<Dispatcher>,
     control: Control,
+    inference: Arc<Inference>,
     openai: OpenAi,
     oip: Oip,
     bodies: Arc<RequestBodies>,
@@ -38,10 +41,11 @@ impl Routes {
     pub fn new(backend: Backend, closing: watch::Receiver<bool>) -> Self {
         let bodies = Arc::new(RequestBodies::new());
         let (dispatcher, last_call) = (backend.dispatcher.clone(), backend.last_call.clone());
-        let openai = OpenAi::new(backend.inference.clone(), bodies.clone());
-        let oip = Oip::new(backend.inference.clone(), bodies.clone());
+        let inference = backend.inference.clone();
+        let openai = OpenAi::new(inference.clone(), bodies.clone());
+        let oip = Oip::new(inference.clone(), bodies.clone());
         let control = Control::new(backend, bodies.clone(), closing);
-        Self { dispatcher, last_call, control, openai, oip, bodies }
+        Self { dispatcher, last_call, control, inference, openai, oip, bodies }
     }
 
     /// Answers one request.
@@ -62,6 +66,7 @@ impl Routes {
         match segments.as_slice() {
             ["healthz" | "readyz"] => get(&request, || Ok(text("ok\n"))),
             [""] => get(&request, || Ok(json_body(&self.control.apps()))),
+            ["metrics"] => get(&request, || Ok(metrics::answer(&self.inference.stats()))),
             ["v1", rest @ ..] => Ok(self.openai.answer(rest, request).await),
             ["api", "v1", rest @ ..] => self.control.answer(rest, request).await,
             ["v2", rest @ ..] => Ok(self.oip.answer(rest, request).await),

@@ -97,6 +97,12 @@ fn curl_is_client_enough() {
     assert_eq!(tokens["outputs"][0]["data"], output["data"]);
     let longest = output["data"].as_array().unwrap().iter().map(|number| number.to_string().len()).max();
     assert!(longest.unwrap() <= 16, "{longest:?}");
+
+    let metrics = server.get("/metrics");
+    assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let tokens = "\nbireme_batch_tokens_total 14\n";
+    assert!(metrics.body.contains(tokens), "{}", metrics.body);
+    assert!(metrics.body.contains(&format!("\nbireme_model_workers{{model=\"{MODEL}\"}} 1\n")), "{}", metrics.body);
 }
 
 #[test]
