@@ -340,7 +340,9 @@ fn help_of_explain() {
 
 #[test]
 fn help_of_rerank() {
-    check_help(&["rerank"], expect![[r#"
+    check_help(
+        &["rerank"],
+        expect![[r#"
         Order texts by how well they answer a question: the best first, one a line, behind its score from 0
         to 1
 
@@ -363,12 +365,15 @@ fn help_of_rerank() {
 
         Example:
           bireme rerank my-reranker "what is a trait?" "Traits are like interfaces." "Cargo builds."
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn help_of_classify() {
-    check_help(&["classify"], expect![[r#"
+    check_help(
+        &["classify"],
+        expect![[r#"
         Classify texts: one JSON object a line, from each label to its score
 
         Usage: bireme classify [OPTIONS] <MODEL> <TEXTS>...
@@ -389,5 +394,6 @@ fn help_of_classify() {
 
         Example:
           bireme classify my-classifier --json -- "a text" "another"
-    "#]]);
+    "#]],
+    );
 }

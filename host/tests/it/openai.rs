@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,7 +49,9 @@ fn python() -> Option<PathBuf> {
 fn openais_own_client_gets_what_the_reference_has() {
     let model = model_dir();
     let Some(python) = python() else { return };
-    let server = Server::start(&[]);
+    let data = fresh_data();
+    narrow(data.path(), &model);
+    let server = Server::start_over(data.path(), &[]);
     let reference = crate_dir("tests/data/minilm-reference.json");
     // Tokens of the first texts, by the library itself.
     let tokenizer = tokenizers::Tokenizer::from_file(model.join("tokenizer.json")).unwrap();
@@ -66,6 +69,19 @@ fn openais_own_client_gets_what_the_reference_has() {
     let output = finish(client);
     assert_eq!(output.status, 0, "{output:#?}\n{}", server.stderr());
     assert!(output.stdout.contains("all well"), "{output:#?}");
+}
+
+/// Adds the model a second time, as `narrow`: a queue of its own that takes one text.
+fn narrow(data: &Path, model: &Path) {
+    let models = data.join("models");
+    fs::remove_file(&models).unwrap();
+    fs::create_dir_all(models.join("narrow")).unwrap();
+    symlink(model, models.join(MODEL)).unwrap();
+    for entry in fs::read_dir(model).unwrap() {
+        let entry = entry.unwrap();
+        symlink(entry.path(), models.join("narrow").join(entry.file_name())).unwrap();
+    }
+    fs::write(models.join("narrow/serving.json"), r#"{ "max_queue_size": 1 }"#).unwrap();
 }
 
 /// Wants an error as OpenAI has them.

@@ -91,6 +91,13 @@ def errors():
     refused(openai.BadRequestError, 400, None, input=None)
 
 
+def overload():
+    # `narrow` is the same model behind a queue that takes one text.
+    assert len(client.embeddings.create(model="narrow", input="a").data) == 1
+    error = refused(openai.RateLimitError, 429, "rate_limit_exceeded", model="narrow", input=["a", "b"])
+    assert error.response.headers["retry-after"] == "1", error.response.headers
+
+
 def models():
     assert MODEL in [model.id for model in client.models.list()]
     model = client.models.retrieve(MODEL)
@@ -121,6 +128,7 @@ whole = vectors()
 tokens(whole)
 dimensions()
 errors()
+overload()
 models()
 receipts()
 asyncio.run(many(whole))
