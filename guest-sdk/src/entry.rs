@@ -38,6 +38,10 @@ pub struct Attributes {
     pub schedule: Option<Schedule>,
     pub outbound: &'static [&'static str],
     pub models: &'static [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub secrets: &'static [&'static str],
 }

@@ -108,6 +108,10 @@ pub struct FunctionLimits {
     pub retries: RetryPolicy,
     /// Calls of the function at a time on this host; none: as many as there are slots.
     pub concurrency_max: Option<u32>,
+    /// Tokens that models take for one attempt.
+    pub tokens_max: Option<u64>,
+    /// Tokens that models take for the function on this host, in one day of UTC.
+    pub tokens_per_day_max: Option<u64>,
     pub input_bytes_max: u64,
     pub output_bytes_max: u64,
     /// Kept log (lines, stdout and stderr together).
@@ -123,6 +127,8 @@ impl Default for FunctionLimits {
             timeout: Duration::from_secs(30),
             retries: RetryPolicy::default(),
             concurrency_max: None,
+            tokens_max: None,
+            tokens_per_day_max: None,
             input_bytes_max: 8 * MIB,
             output_bytes_max: 8 * MIB,
             log_bytes_max: MIB,

@@ -17,8 +17,20 @@ pub use self::schedule::Schedule;
 use self::values::{string_list, unit, whole_number};
 use crate::{suggestion, units};
 
-const KNOWN: [&str; 8] = ["timeout", "memory", "retries", "concurrency", "schedule", "outbound", "models", "secrets"];
+const KNOWN: [&str; 10] = [
+    "timeout",
+    "memory",
+    "retries",
+    "concurrency",
+    "schedule",
+    "outbound",
+    "models",
+    "tokens",
+    "tokens_per_day",
+    "secrets",
+];
 const CONCURRENCY_MAX: u32 = 1_000;
+const TOKENS_MAX: u64 = 1_000_000_000_000;
 
 /// The attributes that were given, checked.
 #[derive(Debug, Default)]
@@ -32,6 +44,8 @@ pub struct Attributes {
     pub schedule: Option<Schedule>,
     pub outbound: Vec<String>,
     pub models: Vec<String>,
+    pub tokens: Option<u64>,
+    pub tokens_per_day: Option<u64>,
     pub secrets: Vec<String>,
 }
 
@@ -82,6 +96,10 @@ impl Attributes {
                 self.outbound = string_list(meta, "[\"https://api.example.com\", \"$site\"]", checks::origin)?;
             }
             "models" => self.models = string_list(meta, "[\"all-minilm-l6-v2\"]", checks::model)?,
+            "tokens" => self.tokens = Some(whole_number(meta, "100_000", 1, TOKENS_MAX)?),
+            "tokens_per_day" => {
+                self.tokens_per_day = Some(whole_number(meta, "5_000_000", 1, TOKENS_MAX)?);
+            }
             "secrets" => self.secrets = string_list(meta, "[\"API_KEY\"]", checks::secret)?,
             "route" => {
                 return Err(Error::new(

@@ -65,6 +65,7 @@ pub fn declared(attributes: &Attributes) -> TokenStream {
         Schedule::Cron { cron, tz } => quote!(::bireme_sdk::__private::Schedule::Cron { cron: #cron, tz: #tz }),
         Schedule::Period { period_ms } => quote!(::bireme_sdk::__private::Schedule::Period { period_ms: #period_ms }),
     }));
+    let (tokens, tokens_per_day) = (number(attributes.tokens), number(attributes.tokens_per_day));
     let (outbound, models, secrets) = (&attributes.outbound, &attributes.models, &attributes.secrets);
     quote! {
         ::bireme_sdk::__private::Attributes {
@@ -76,6 +77,8 @@ pub fn declared(attributes: &Attributes) -> TokenStream {
             schedule: #schedule,
             outbound: &[#(#outbound),*],
             models: &[#(#models),*],
+            tokens: #tokens,
+            tokens_per_day: #tokens_per_day,
             secrets: &[#(#secrets),*],
         }
     }

@@ -42,12 +42,18 @@ use crate::signature::Signature;
 /// | `schedule = period("15m")` | the same, again and again from the start of the host; 1s to 720h | never |
 /// | `outbound = ["https://api.example.com", "$site"]` | origins that the function may reach over HTTP; a `$name` is an origin that the operator grants | none |
 /// | `models = ["all-minilm-l6-v2"]` | models that the function may use | none |
+/// | `tokens = 100_000` | the most tokens of one attempt, over all models | no limit of its own |
+/// | `tokens_per_day = 5_000_000` | the most tokens of all calls of this function on one host, from midnight to midnight in UTC | no limit of its own |
 /// | `secrets = ["API_KEY"]` | secrets that the operator gives, read as environment variables: `std::env::var("API_KEY")` | none |
 ///
 /// A scheduled function is called without an input, so all of its parameters are `Option`s.
 ///
 /// A function of limited `concurrency` that calls itself waits for a place that only it can free: such a call fails as
 /// `overloaded` when the caller's own time is over. Give it one place for each level, or no limit.
+///
+/// Tokens are counted when a model has answered, so the request that reaches a limit is answered, and so are those under way
+/// at the same time; what comes after fails as `model::Error::BudgetExceeded`. A host that is started anew counts its day from
+/// there.
 #[proc_macro_attribute]
 pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
     expand(attributes, item, Signature::read, expansion::expand)

@@ -1,6 +1,6 @@
 use bireme_sdk::prelude::*;
 
-#[function(timeout = "25h", memory = "8GiB", retries = 101, concurrency = 0)]
+#[function(timeout = "25h", memory = "8GiB", retries = 101, concurrency = 0, tokens = 0)]
 fn everything_at_once() {}
 
 #[function(retries(max = 3, backoff = 11.0))]

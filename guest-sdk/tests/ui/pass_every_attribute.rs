@@ -9,6 +9,8 @@ use bireme_sdk::prelude::*;
     schedule = cron("*/15 8-18 * JAN-JUN MON-FRI", tz = "Europe/Stockholm"),
     outbound = ["https://api.example.com", "$site"],
     models = ["all-minilm-l6-v2"],
+    tokens = 100_000,
+    tokens_per_day = 5_000_000,
     secrets = ["API_KEY"],
 )]
 fn everything(limit: Option<u32>) -> Result<u32> {

@@ -2,9 +2,13 @@
 //!
 //! Not here: the interfaces by which guests ask (`imports::inference`, `imports::nn`), what a model answers (`inference`).
 
+use jiff::Timestamp;
+
 use super::boundary::Import;
 use super::running::RunningCall;
+use super::tokens::Spent;
 use crate::call::InferenceReceipt;
+use crate::ids::FunctionId;
 use crate::inference::{Caller, Classified, Description, Embedded, Inference, InferenceError, Inferred, Scored};
 
 /// Why a request has no answer.
@@ -16,6 +20,8 @@ pub enum Refused {
     NotDeclared { function: String, model: String },
     #[error("model `{model}` is not granted to `{app}`; deploy it with `--grant model:{model}`")]
     NotGranted { app: String, model: String },
+    #[error(transparent)]
+    Spent(#[from] Spent),
     #[error(transparent)]
     Inference(#[from] InferenceError),
 }
@@ -58,6 +64,25 @@ impl RunningCall {
         })
     }
 
+    /// Refuses a call whose function has used up its tokens.
+    fn check_tokens(&self) -> Result<(), Spent> {
+        let limits = &self.spec().limits;
+        if let Some(max) = limits.tokens_max {
+            let used = self.tokens_used();
+            if used >= max {
+                return Err(Spent::Call { function: self.function_id(), used, max });
+            }
+        }
+        match limits.tokens_per_day_max {
+            Some(max) => self.services.tokens.check(&self.function_id(), max, Timestamp::now()),
+            None => Ok(()),
+        }
+    }
+
+    fn function_id(&self) -> FunctionId {
+        FunctionId { app: self.program.name().clone(), function: self.spec().name.clone() }
+    }
+
     /// Makes one request to `model`, on the call's behalf.
     pub(super) async fn request<'a, T, F>(
         &'a self,
@@ -69,6 +94,7 @@ impl RunningCall {
         F: Future<Output = Result<T, InferenceError>>,
     {
         self.check_model(model)?;
+        self.check_tokens()?;
         let (_asking, following) = self.ask();
         let caller = Caller {
             tenant: self.program.name().into(),
@@ -80,6 +106,9 @@ impl RunningCall {
         let answer = self.boundary.cross_async(Import::Inference, answer).await?;
         if let Some(receipt) = answer.receipt() {
             self.add_inference(receipt);
+            if self.spec().limits.tokens_per_day_max.is_some() {
+                self.services.tokens.add(&self.function_id(), receipt.tokens, Timestamp::now());
+            }
         }
         Ok(answer)
     }

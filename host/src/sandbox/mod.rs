@@ -28,6 +28,7 @@ mod running;
 mod serve;
 mod services;
 mod state;
+mod tokens;
 mod trap;
 
 pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};

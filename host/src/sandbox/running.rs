@@ -148,6 +148,11 @@ impl RunningCall {
         self.inference.lock().unwrap_or_else(PoisonError::into_inner).add(share);
     }
 
+    /// Returns the tokens that models took for this attempt so far.
+    pub(super) fn tokens_used(&self) -> u64 {
+        self.inference.lock().unwrap_or_else(PoisonError::into_inner).tokens
+    }
+
     /// Takes one of the call's open maps, unless all are open.
     pub(super) fn open_map(&self) -> bool {
         self.maps_open

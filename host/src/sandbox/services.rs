@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use super::running::RunningCall;
+use super::tokens::TokensToday;
 use crate::call::{CallResult, Failure, Payload};
 use crate::inference::Inference;
 use crate::kv::KeyValue;
@@ -53,12 +54,13 @@ pub struct Services {
     pub inference: Arc<Inference>,
     pub key_value: Arc<KeyValue>,
     pub outbound: Outbound,
+    pub(super) tokens: TokensToday,
     functions: OnceLock<std::sync::Weak<dyn Functions>>,
 }
 
 impl Services {
     pub fn new(inference: Arc<Inference>, key_value: Arc<KeyValue>, outbound: Outbound) -> Self {
-        Self { inference, key_value, outbound, functions: OnceLock::new() }
+        Self { inference, key_value, outbound, tokens: TokensToday::default(), functions: OnceLock::new() }
     }
 
     /// Plugs in the other side. Once; a second one is ignored.

@@ -80,6 +80,33 @@ fn texts_as_a_tensor_come_back_as_their_vectors() {
 }
 
 #[test]
+fn tokens_of_a_call_and_of_a_day_come_to_an_end() {
+    model_dir();
+    // Three tokens each: the word and the two around it.
+    let one_by_one = |texts: &[&str]| run(shared_data(), "embed_sparingly", &json!({ "texts": texts }));
+    assert_eq!(one_by_one(&["sea", "mast"]).stdout.trim(), "2");
+    let spent = one_by_one(&["sea", "mast", "keel"]);
+    assert!(spent.stderr.contains("error[terminal]: text 2"), "{spent:#?}");
+    let words = "function `authored::embed_sparingly` has used 6 tokens in this call, and its `tokens` are 5";
+    assert!(spent.stderr.contains(words), "{spent:#?}");
+
+    let data = fresh_data();
+    let server = Server::try_start(data.path(), &[Guest::Authored], &["--secret", "API_KEY=x"]).unwrap();
+    let replies = [(); 3].map(|()| server.post("/authored/embed_daily", r#"{"text":"sea"}"#));
+    // Over midnight, a fourth call has what the third had not.
+    let words = "`authored::embed_daily` has used 6 tokens today, and its `tokens_per_day` are 5; it has more from 2";
+    let refused = replies.iter().filter(|reply| reply.body.contains(words)).count();
+    let answered = replies.iter().filter(|reply| (reply.status, &*reply.body) == (200, "1")).count();
+    assert!((answered, refused) == (2, 1) || answered == 3 && is_near_midnight(), "{replies:#?}");
+}
+
+/// Whether a day of UTC may have begun within the last minutes.
+fn is_near_midnight() -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_secs() % 86_400 < 600
+}
+
+#[test]
 fn documents_are_ranked_by_their_scores() {
     let data = tempfile::tempdir().unwrap();
     add_classifier(data.path(), "reranker", 1);

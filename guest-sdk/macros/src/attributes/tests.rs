@@ -16,7 +16,8 @@ fn read(text: &str) -> Attributes {
 fn every_attribute_is_read() {
     let attributes = read(
         r#"timeout = "10s", memory = "64MiB", retries = 2, concurrency = 4, schedule = period("15m"),
-           outbound = ["$site", "https://example.com"], models = ["m"], secrets = ["API_KEY"],"#,
+           outbound = ["$site", "https://example.com"], models = ["m"], tokens = 100_000, tokens_per_day = 5_000_000_000,
+           secrets = ["API_KEY"],"#,
     );
     assert_eq!(attributes.timeout_ms, Some(10_000));
     assert_eq!(attributes.memory_bytes, Some(64 << 20));
@@ -25,13 +26,14 @@ fn every_attribute_is_read() {
     assert_eq!(attributes.schedule, Some(Schedule::Period { period_ms: 900_000 }));
     assert_eq!(attributes.outbound, ["$site", "https://example.com"]);
     assert_eq!(attributes.models, ["m"]);
+    assert_eq!((attributes.tokens, attributes.tokens_per_day), (Some(100_000), Some(5_000_000_000)));
     assert_eq!(attributes.secrets, ["API_KEY"]);
 }
 
 #[test]
 fn every_mistake_is_reported_in_one_go() {
-    let there_are =
-        "there are `timeout`, `memory`, `retries`, `concurrency`, `schedule`, `outbound`, `models`, `secrets`";
+    let there_are = "there are `timeout`, `memory`, `retries`, `concurrency`, `schedule`, `outbound`, `models`, `tokens`, \
+                     `tokens_per_day`, `secrets`";
     assert_eq!(
         errors(r#"memroy = "64MiB", gpu = 1, retries = -1, timeout"#),
         [
@@ -116,6 +118,8 @@ fn an_ill_typed_value_says_what_was_expected() {
     assert_eq!(errors("timeout = 10"), ["expected a string literal, such as \"10s\""]);
     assert_eq!(errors("retries = 101"), ["`101` is out of range: `retries` goes from 0 to 100"]);
     assert_eq!(errors("concurrency = 0"), ["`0` is out of range: `concurrency` goes from 1 to 1000"]);
+    assert_eq!(errors("tokens = 0"), ["`0` is out of range: `tokens` goes from 1 to 1000000000000"]);
+    assert_eq!(errors(r#"tokens_per_day = "5M""#), ["expected a whole number, such as 5_000_000"]);
     assert_eq!(errors(r#"models = "m""#), ["expected a list of string literals, such as [\"all-minilm-l6-v2\"]"]);
     assert_eq!(errors("retries = 1, retries = 2"), ["`retries` is given twice; keep one"]);
 }

@@ -32,7 +32,12 @@ pub fn unit(meta: &Meta, example: &str, read: fn(&str) -> Result<u64, String>) -
 }
 
 /// A whole number between two bounds.
-pub fn whole_number(meta: &Meta, example: &str, min: u32, max: u32) -> syn::Result<u32> {
+pub fn whole_number<T: FromStr<Err: Display> + PartialOrd + Display>(
+    meta: &Meta,
+    example: &str,
+    min: T,
+    max: T,
+) -> syn::Result<T> {
     let expression = value(meta, example)?;
     let Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) = expression else {
         return Err(Error::new(expression.span(), format!("expected a whole number, such as {example}")));

@@ -32,6 +32,10 @@ pub struct Attributes {
     pub outbound: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
 }
@@ -106,8 +110,22 @@ impl FunctionInfo {
             }
             self.within("concurrency", concurrency, ceilings.concurrency_max, |calls| calls.to_string())?;
         }
+        let (tokens_max, tokens_per_day_max) = (self.attributes.tokens, self.attributes.tokens_per_day);
+        for (attribute, tokens) in [("tokens", tokens_max), ("tokens_per_day", tokens_per_day_max)] {
+            if tokens == Some(0) {
+                return Err(zero(attribute));
+            }
+        }
         let retries = self.retry_policy(ceilings)?;
-        Ok(FunctionLimits { memory_bytes_max, timeout, retries, concurrency_max, ..defaults })
+        Ok(FunctionLimits {
+            memory_bytes_max,
+            timeout,
+            retries,
+            concurrency_max,
+            tokens_max,
+            tokens_per_day_max,
+            ..defaults
+        })
     }
 
     fn retry_policy(&self, ceilings: &Ceilings) -> Result<RetryPolicy, MetadataError> {

@@ -67,6 +67,7 @@ fn error(asked: String, refused: Refused) -> inference::InferenceError {
     use inference::InferenceError as E;
     match refused {
         Refused::NotDeclared { model, .. } | Refused::NotGranted { model, .. } => E::NotDeclared(model),
+        Refused::Spent(spent) => E::BudgetExceeded(spent.to_string()),
         Refused::Inference(error) => match error {
             InferenceError::UnknownModel { model } => E::UnknownModel(model),
             InferenceError::BadInput { reason } => E::BadInput(reason),

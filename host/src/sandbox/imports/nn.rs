@@ -218,6 +218,7 @@ impl Error {
     fn new(model: &str, refused: Refused) -> Self {
         let code = match &refused {
             Refused::NotDeclared { .. } | Refused::NotGranted { .. } => ErrorCode::Security,
+            Refused::Spent(_) => ErrorCode::RuntimeError,
             Refused::Inference(error) => match error {
                 InferenceError::UnknownModel { .. } => ErrorCode::NotFound,
                 InferenceError::BadInput { .. } | InferenceError::TooLong { .. } => ErrorCode::InvalidArgument,

@@ -18,6 +18,21 @@ fn infer_texts(texts: Vec<String>) -> Result<(Vec<u64>, Vec<f32>)> {
     Ok((embedding.shape().to_vec(), embedding.values()?))
 }
 
+/// Embeds texts one by one, as long as there are tokens for one call.
+#[function(models = ["all-minilm-l6-v2"], tokens = 5)]
+fn embed_sparingly(texts: Vec<String>) -> Result<usize> {
+    for (index, text) in texts.iter().enumerate() {
+        model("all-minilm-l6-v2").embed(&[text]).with_context(|| format!("text {index}"))?;
+    }
+    Ok(texts.len())
+}
+
+/// Embeds a text, as long as there are tokens for today.
+#[function(models = ["all-minilm-l6-v2"], tokens_per_day = 5)]
+fn embed_daily(text: String) -> Result<usize> {
+    Ok(model("all-minilm-l6-v2").embed(&[text])?.len())
+}
+
 /// Gives the model an input that it does not have.
 #[function(models = ["all-minilm-l6-v2"])]
 fn infer_nonsense() -> Result<()> {
