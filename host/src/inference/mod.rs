@@ -48,8 +48,8 @@ use wire::{ModelId, Signature, Tensor};
 /// Texts of more bytes than this together are tokenised off the caller's thread.
 const TOKENIZE_INLINE_BYTES_MAX: usize = 4 << 10;
 
-/// A model that echoes nothing and costs nothing, to measure the way to a worker and back. Only where the configuration
-/// asks for it.
+/// A model that gives back a text's first token and length and costs nothing, to measure the way to a worker and back and
+/// to tell whose an answer is. Only where the configuration asks for it.
 pub const NOOP_MODEL: &str = "bireme-noop";
 
 /// Why a request has no answer. The same set as `inference-error` in `wit/inference.wit`.

@@ -23,7 +23,7 @@ use std::os::unix::net::UnixStream;
 
 use bireme_kernels::cuda::device::DeviceError;
 
-use self::models::Worker;
+pub use self::models::Worker;
 use crate::inference::wire::{Frame, HEADER_BYTES, Header};
 
 /// Answers the host on standard input, which is one end of a socket pair, until it hangs up.
@@ -32,10 +32,18 @@ use crate::inference::wire::{Frame, HEADER_BYTES, Header};
 /// Only what ends the worker: a broken conversation, or a device that has lost its context. Nothing is answered then, so
 /// the host tries the batch again with the next worker.
 pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
+    let mut worker = Worker::new(device);
+    converse(|_, frame| worker.answer(frame))
+}
+
+/// Hands each frame of the host on standard input, and its job, to `answer`, and sends back what that makes of it.
+///
+/// # Errors
+/// Those of `answer`, and a broken conversation.
+pub fn converse(mut answer: impl FnMut(u64, Frame) -> Result<Frame, WorkerError>) -> Result<(), WorkerError> {
     // Fires when the thread that started us ends, too, so the end of input stays the rule.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut worker = Worker::new(device);
 
     let (mut body, mut reply) = (Vec::new(), Vec::new());
     loop {
@@ -51,7 +59,7 @@ pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
         stream.read_exact(&mut body)?;
         let frame = Frame::decode(header.kind, &body).map_err(invalid)?;
         reply.clear();
-        worker.answer(frame)?.encode(header.job, &mut reply);
+        answer(header.job, frame)?.encode(header.job, &mut reply);
         stream.write_all(&reply)?;
     }
 }

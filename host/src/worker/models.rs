@@ -9,10 +9,12 @@ use super::encoder::{Encoder, LoadError, RunError};
 use super::place::{Place, PlaceError};
 use crate::inference::wire::{FailureKind, Frame, ModelId, NOOP_PATH, Signature};
 
-/// Dimension of the no-op model's vectors.
+/// Dimension of the no-op model's vectors: a text's first token, how many it has, and zeros, so that a test can tell which
+/// text an answer is of.
 const NOOP_DIMENSION: u32 = 4;
 
-pub(super) struct Worker {
+/// The models of one worker.
+pub struct Worker {
     /// The CUDA device that is wanted, else the CPU.
     device: Option<u32>,
     /// Opened with the first load: until then there is nobody to tell what goes wrong.
@@ -36,6 +38,10 @@ impl Worker {
         Self { device, place: None, models: HashMap::new(), device_errors: 0 }
     }
 
+    /// Does what the host asks.
+    ///
+    /// # Errors
+    /// A device that has lost its context.
     pub fn answer(&mut self, frame: Frame) -> Result<Frame, WorkerError> {
         match frame {
             Frame::Load { model, path } => self.load(model, &path),
@@ -134,7 +140,11 @@ impl Worker {
             None => return Ok(failed(FailureKind::BadBatch, "the model is not loaded")),
             Some(Model::Noop) => {
                 let started = Instant::now();
-                values.resize(rows as usize * NOOP_DIMENSION as usize, 0.0);
+                values.reserve(rows as usize * NOOP_DIMENSION as usize);
+                for ends in cu_seqlens.windows(2) {
+                    let first = ids[ends[0] as usize];
+                    values.extend([first as f32, (ends[1] - ends[0]) as f32, 0.0, 0.0]);
+                }
                 (NOOP_DIMENSION, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
             }
             Some(Model::Encoder(encoder)) => {
