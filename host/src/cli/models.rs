@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::{Global, output, table};
-use crate::inference::catalogue::{Catalogue, InstalledModel};
+use crate::inference::catalogue::{Catalogue, InstalledModel, ModelKind};
 use crate::inference::pull::{self, PullProgress, Sources};
 
 /// List, fetch, add and remove models.
@@ -32,8 +32,13 @@ enum ModelsCommand {
         #[arg(long, value_name = "DIR")]
         model_dir: Option<PathBuf>,
     },
-    /// Install a model from a directory with config.json, model.safetensors and tokenizer.json.
-    Add { name: String, dir: PathBuf },
+    /// Install a model from a directory: config.json, model.safetensors and tokenizer.json, or model.onnx. Or from one
+    /// .onnx file.
+    Add {
+        name: String,
+        #[arg(value_name = "DIR")]
+        path: PathBuf,
+    },
     /// Remove a model's files.
     Rm { name: String },
 }
@@ -48,8 +53,8 @@ impl Models {
                 show(&installed, global.json, "installed");
                 Ok(())
             }
-            ModelsCommand::Add { name, dir } => {
-                show(&catalogue.add(&name, &dir)?, global.json, "installed");
+            ModelsCommand::Add { name, path } => {
+                show(&catalogue.add(&name, &path)?, global.json, "installed");
                 Ok(())
             }
             ModelsCommand::Rm { name } => {
@@ -99,14 +104,17 @@ impl PullProgress for Bar {
 }
 
 fn to_json(model: &InstalledModel) -> serde_json::Value {
-    json!({
-        "name": model.name,
-        "path": model.path,
-        "bytes": model.bytes,
-        "architecture": model.architecture,
-        "dimension": model.dimension,
-        "max_tokens": model.max_tokens,
-    })
+    let mut object = json!({ "name": model.name, "path": model.path, "bytes": model.bytes });
+    match &model.kind {
+        ModelKind::Encoder { architecture, dimension, max_tokens } => {
+            object["kind"] = json!("encoder");
+            object["architecture"] = json!(architecture);
+            object["dimension"] = json!(dimension);
+            object["max_tokens"] = json!(max_tokens);
+        }
+        ModelKind::Onnx => object["kind"] = json!("onnx"),
+    }
+    object
 }
 
 fn show(model: &InstalledModel, json: bool, done: &str) {
@@ -133,7 +141,12 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<(), Exit> {
     }
     let mut rows = Vec::new();
     for model in &listing.installed {
-        let shape = format!("{}, {} dimensions, {} tokens", model.architecture, model.dimension, model.max_tokens);
+        let shape = match &model.kind {
+            ModelKind::Encoder { architecture, dimension, max_tokens } => {
+                format!("{architecture}, {dimension} dimensions, {max_tokens} tokens")
+            }
+            ModelKind::Onnx => "ONNX, named tensors".to_owned(),
+        };
         rows.push(vec![model.name.clone(), output::bytes(model.bytes), shape]);
     }
     for (name, error) in &listing.broken {

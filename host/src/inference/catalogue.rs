@@ -1,7 +1,7 @@
 //! Knows the models on this machine's disk.
 //!
 //! A model is a directory with `config.json`, `model.safetensors` and `tokenizer.json`; `sentence_bert_config.json` and
-//! `1_Pooling/config.json` refine what it says of itself.
+//! `1_Pooling/config.json` refine what it says of itself. Or it is a directory with `model.onnx`, which only a worker reads.
 //!
 //! Not here: fetching (`pull`), loading onto a device (`worker`).
 //!
@@ -22,6 +22,8 @@ const REQUIRED: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json
 /// The files that are taken along where they exist.
 /// `modules.json` among them, because a model that goes on after the pooling is told by it.
 const OPTIONAL: [&str; 3] = ["sentence_bert_config.json", "modules.json", "1_Pooling/config.json"];
+/// The file of an ONNX model.
+const ONNX: &str = "model.onnx";
 /// The longest JSON file that is read to describe a model.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
@@ -34,12 +36,24 @@ pub struct InstalledModel {
     pub path: PathBuf,
     /// The length of all its files.
     pub bytes: u64,
-    /// The architecture's name in `config.json`, such as `BertModel`.
-    pub architecture: String,
-    /// The length of the hidden vectors.
-    pub dimension: u32,
-    /// The most tokens of one input.
-    pub max_tokens: u32,
+    /// What it is.
+    pub kind: ModelKind,
+}
+
+/// What a model's files say that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelKind {
+    /// A transformer over tokens.
+    Encoder {
+        /// The architecture's name in `config.json`, such as `BertModel`.
+        architecture: String,
+        /// The length of the hidden vectors.
+        dimension: u32,
+        /// The most tokens of one input.
+        max_tokens: u32,
+    },
+    /// A graph over named tensors. Which ones shows when it is loaded.
+    Onnx,
 }
 
 /// Everything there is to say about the models' directory.
@@ -74,7 +88,7 @@ pub enum CatalogueError {
         name: String,
     },
     /// A directory lacks a file.
-    #[error("`{}` is no model: it has no `{file}`", dir.display())]
+    #[error("`{}` is no model: it has no `{file}`{}", dir.display(), beside(file))]
     MissingFile {
         /// The directory.
         dir: PathBuf,
@@ -164,31 +178,24 @@ impl Catalogue {
         describe(name, &dir)
     }
 
-    /// Copies the model in `dir` under `name`, in place of one that has this name already.
-    pub fn add(&self, name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
+    /// Copies the model at `source`, a directory or an ONNX file, under `name`, in place of one that has this name already.
+    pub fn add(&self, name: &str, source: &Path) -> Result<InstalledModel, CatalogueError> {
         check_name(name)?;
-        describe(name, dir)?;
         let known = self.known(name);
         let staging = Staging::begin(&self.models_dir)?;
-        for file in REQUIRED.into_iter().chain(OPTIONAL) {
-            let path = dir.join(file);
+        for (file, path) in files_of(source)? {
             let pinned = known.and_then(|known| known.files.iter().find(|f| f.path == file));
-            if !path.is_file() {
-                if pinned.is_some() {
-                    let dir = dir.to_owned();
-                    return Err(CatalogueError::MissingFile { dir, file });
-                }
-                continue;
-            }
-            let source = File::open(&path).map_err(unreadable(&path))?;
-            let written = staging.write(file, source, u64::MAX, &mut |_| {});
+            let written = staging.write(file, File::open(&path).map_err(unreadable(&path))?, u64::MAX, &mut |_| {});
             let written = written.map_err(|error| match error {
                 WriteError::Source { source, .. } => unreadable(&path)(source),
                 WriteError::Staging(error) => error.into(),
             })?;
-            if pinned.is_some_and(|pinned| pinned.sha256 != written.sha256) {
+            if known.is_some() && pinned.is_none_or(|pinned| pinned.sha256 != written.sha256) {
                 return Err(CatalogueError::NotTheKnown { name: name.into(), path, actual: written.sha256 });
             }
+        }
+        if let Some(missing) = known.iter().flat_map(|known| known.files).find(|file| !staging.has(file.path)) {
+            return Err(CatalogueError::MissingFile { dir: source.to_owned(), file: missing.path });
         }
         let path = staging.commit(name)?;
         describe(name, &path)
@@ -252,7 +259,30 @@ struct SentenceConfig {
     max_seq_length: Option<u32>,
 }
 
+/// Whether a directory holds an ONNX model. One that has weights beside it is an encoder that was exported as well.
+fn is_onnx(dir: &Path) -> bool {
+    dir.join(ONNX).is_file() && !dir.join("model.safetensors").is_file()
+}
+
+/// Returns the files of the model at `source`, by their names in a model's directory.
+fn files_of(source: &Path) -> Result<Vec<(&'static str, PathBuf)>, CatalogueError> {
+    if source.is_file() && source.extension().is_some_and(|extension| extension == "onnx") {
+        return Ok(vec![(ONNX, source.to_owned())]);
+    }
+    if is_onnx(source) {
+        return Ok(vec![(ONNX, source.join(ONNX))]);
+    }
+    describe("", source)?;
+    let files = REQUIRED.into_iter().chain(OPTIONAL).map(|file| (file, source.join(file)));
+    Ok(files.filter(|(_, path)| path.is_file()).collect())
+}
+
 fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
+    let described = |bytes, kind| InstalledModel { name: name.into(), path: dir.to_owned(), bytes, kind };
+    if is_onnx(dir) {
+        let path = dir.join(ONNX);
+        return Ok(described(fs::metadata(&path).map_err(unreadable(&path))?.len(), ModelKind::Onnx));
+    }
     let mut bytes = 0;
     for file in REQUIRED.into_iter().chain(OPTIONAL) {
         match fs::metadata(dir.join(file)) {
@@ -270,16 +300,14 @@ fn describe(name: &str, dir: &Path) -> Result<InstalledModel, CatalogueError> {
     let sentence = dir.join("sentence_bert_config.json");
     let max_seq_length = if sentence.is_file() { read_json::<SentenceConfig>(&sentence)?.max_seq_length } else { None };
     let architecture = config.architectures.into_iter().next().or(config.model_type);
-    Ok(InstalledModel {
-        name: name.into(),
-        path: dir.to_owned(),
-        bytes,
+    let kind = ModelKind::Encoder {
         architecture: architecture.ok_or_else(|| lacks("architectures"))?,
         dimension: config.hidden_size.ok_or_else(|| lacks("hidden_size"))?,
         max_tokens: max_seq_length
             .or(config.max_position_embeddings)
             .ok_or_else(|| lacks("max_position_embeddings"))?,
-    })
+    };
+    Ok(described(bytes, kind))
 }
 
 pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CatalogueError> {
@@ -294,6 +322,10 @@ pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, 
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> CatalogueError + use<'_> {
     |source| CatalogueError::Unreadable { path: path.to_owned(), source }
+}
+
+fn beside(file: &str) -> &'static str {
+    if file == REQUIRED[0] { "; or give the directory or file of an ONNX model, `model.onnx`" } else { "" }
 }
 
 fn hint(name: &str, installed: &[String], known: &[&str]) -> String {
@@ -347,7 +379,8 @@ mod tests {
         let (_home, catalogue, source) = catalogue();
         assert!(catalogue.list().expect("readable").installed.is_empty());
         let added = catalogue.add("mine-1.0", &source).expect("added");
-        assert_eq!((added.architecture.as_str(), added.dimension, added.max_tokens), ("BertModel", 8, 256));
+        let kind = ModelKind::Encoder { architecture: "BertModel".into(), dimension: 8, max_tokens: 256 };
+        assert_eq!(added.kind, kind);
         assert!(!added.path.join("README.md").exists());
         let listing = catalogue.list().expect("readable");
         assert_eq!(listing.installed, [catalogue.get("mine-1.0").expect("there")]);
@@ -369,8 +402,30 @@ mod tests {
         assert_eq!(
             error("yours"),
             "unknown model `yours`; installed: `mine`; `bireme models pull all-minilm-l6-v2` fetches \
-             `all-minilm-l6-v2`; `bireme models add yours DIR` adds your own"
+             `all-minilm-l6-v2`; `bireme models pull magika` fetches `magika`; `bireme models pull silero-vad` fetches \
+             `silero-vad`; `bireme models add yours DIR` adds your own"
         );
+    }
+
+    #[test]
+    fn an_onnx_model_is_added_from_its_directory_or_its_file() {
+        let (home, catalogue, source) = catalogue();
+        let (dir, file) = (home.path().join("graph"), home.path().join("other.onnx"));
+        fs::create_dir(&dir).expect("made");
+        fs::write(dir.join("model.onnx"), "graph").expect("written");
+        fs::write(&file, "a graph").expect("written");
+        let of_dir = catalogue.add("of-dir", &dir).expect("added");
+        assert_eq!((of_dir.kind, of_dir.bytes), (ModelKind::Onnx, 5));
+        let of_file = catalogue.add("of-file", &file).expect("added");
+        assert_eq!((of_file.kind, of_file.bytes), (ModelKind::Onnx, 7));
+        assert_eq!(fs::read(of_file.path.join("model.onnx")).expect("there"), b"a graph");
+        assert_eq!(catalogue.list().expect("readable").installed.len(), 2);
+        // Weights beside it make it an encoder.
+        fs::write(source.join("model.onnx"), "graph").expect("written");
+        let both = catalogue.add("both", &source).expect("added");
+        assert!(matches!(both.kind, ModelKind::Encoder { .. }) && !both.path.join("model.onnx").exists());
+        let refused = catalogue.add("silero-vad", &file);
+        assert!(matches!(refused, Err(CatalogueError::NotTheKnown { .. })), "{refused:?}");
     }
 
     #[test]

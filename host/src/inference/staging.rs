@@ -128,6 +128,11 @@ impl Staging {
         Ok(Written { bytes, sha256: hex(&hash.finalize()) })
     }
 
+    /// Says whether a file has been written.
+    pub fn has(&self, path: &str) -> bool {
+        self.root().join(path).is_file()
+    }
+
     /// Puts the directory in place as `name` and returns its path.
     pub fn commit(self, name: &str) -> Result<PathBuf, StagingError> {
         let target = self.models_dir.join(name);

@@ -1,4 +1,4 @@
-//! What runs inside a worker process: loads models, answers batches. Knows the wire and the kernels, nothing else.
+//! What runs inside a worker process: loads models, answers batches. Knows the wire, the kernels and tract, nothing else.
 //!
 //! Single-threaded but for the arithmetic: one frame in, one frame out. The process ends when its input does (the host
 //! hung up or died); the kernel's parent-death signal is a second net under that.
@@ -12,6 +12,7 @@ mod cuda;
 pub mod encoder;
 mod head;
 mod models;
+pub mod onnx;
 mod ops;
 pub mod place;
 pub mod probe;

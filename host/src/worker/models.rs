@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use super::WorkerError;
 use super::encoder::{Encoder, LoadError, RunError};
+use super::onnx::{self, OnnxModel};
 use super::place::{Place, PlaceError};
-use crate::inference::wire::{FailureKind, Frame, ModelId, NOOP_PATH, Signature};
+use crate::inference::wire::{FailureKind, Frame, ModelId, NOOP_PATH, Signature, Tensor};
 
 /// Dimension of the no-op model's vectors: a text's first token, how many it has, and zeros, so that a test can tell which
 /// text an answer is of.
@@ -29,6 +30,7 @@ const DEVICE_ERRORS_MAX: u32 = 3;
 
 enum Model {
     Encoder(Box<Encoder>),
+    Onnx(Box<OnnxModel>),
     Noop,
 }
 
@@ -49,7 +51,7 @@ impl Worker {
             Frame::Batch { model, cu_seqlens, first_segments, ids } => {
                 self.batch(model, &cu_seqlens, &first_segments, &ids)
             }
-            Frame::Infer { .. } => Ok(failed(FailureKind::BadBatch, "the model takes tokens, not tensors")),
+            Frame::Infer { model, items } => Ok(self.infer(model, &items)),
             Frame::Check => self.check(),
             _ => Ok(failed(FailureKind::BadBatch, "the host sent a reply")),
         }
@@ -63,6 +65,14 @@ impl Worker {
         let before = place.memory_in_use();
         let (model, signature) = if path == NOOP_PATH {
             (Model::Noop, Signature::Vector { dimension: NOOP_DIMENSION })
+        } else if onnx::is_model(Path::new(path)) {
+            match OnnxModel::load(Path::new(path), place.threads()) {
+                Ok(model) => {
+                    let signature = model.signature();
+                    (Model::Onnx(Box::new(model)), signature)
+                }
+                Err(error) => return Ok(failed(FailureKind::Load, &format!("{:#}", anyhow::Error::from(error)))),
+            }
         } else {
             match place.load(Path::new(path)) {
                 Ok(encoder) => {
@@ -83,9 +93,10 @@ impl Worker {
         };
         let memory = match &model {
             Model::Noop => 0,
+            Model::Onnx(model) => place.on_cpu(model.memory()),
             Model::Encoder(encoder) => encoder.memory().unwrap_or(place.memory_in_use().saturating_sub(before)),
         };
-        let device = place.name();
+        let device = if matches!(model, Model::Onnx(_)) { "cpu".to_owned() } else { place.name() };
         self.models.insert(id, model);
         Ok(Frame::Loaded { model: id, signature, memory, device })
     }
@@ -138,6 +149,7 @@ impl Worker {
         let mut values = Vec::new();
         let (dimension, device_ns) = match self.models.get_mut(&id) {
             None => return Ok(failed(FailureKind::BadBatch, "the model is not loaded")),
+            Some(Model::Onnx(_)) => return Ok(failed(FailureKind::BadBatch, "the model takes tensors, not tokens")),
             Some(Model::Noop) => {
                 let started = Instant::now();
                 values.reserve(rows as usize * NOOP_DIMENSION as usize);
@@ -170,6 +182,21 @@ impl Worker {
             }
         };
         Ok(Frame::Vectors { model: id, rows, dimension, device_ns, values })
+    }
+
+    fn infer(&mut self, id: ModelId, items: &[Vec<Tensor>]) -> Frame {
+        match self.models.get_mut(&id) {
+            None => failed(FailureKind::BadBatch, "the model is not loaded"),
+            Some(Model::Encoder(_) | Model::Noop) => {
+                failed(FailureKind::BadBatch, "the model takes tokens, not tensors")
+            }
+            Some(Model::Onnx(model)) => {
+                let started = Instant::now();
+                let items = model.infer(items);
+                let device_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                Frame::Inferred { model: id, device_ns, items }
+            }
+        }
     }
 }
 

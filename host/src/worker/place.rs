@@ -85,6 +85,23 @@ impl Place {
         }
     }
 
+    /// Threads for what runs on the CPU whatever the device is.
+    pub(super) fn threads(&self) -> usize {
+        match self {
+            Self::Cpu { threads } => *threads,
+            // The rest of this worker waits meanwhile.
+            Self::Cuda(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// Of so many bytes in the machine's memory, those that count as this device's.
+    pub(super) fn on_cpu(&self, bytes: u64) -> u64 {
+        match self {
+            Self::Cpu { .. } => bytes,
+            Self::Cuda(_) => 0,
+        }
+    }
+
     /// Runs a kernel and looks at its result. A CPU that runs this worker computes.
     pub(super) fn check(&self) -> Result<(), DeviceError> {
         match self {

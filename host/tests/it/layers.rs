@@ -68,6 +68,7 @@ const OWNED: &[(&str, &[&str], &str)] = &[
     ("hyper_util::server", &["http", "cli"], "one module serves (and the demo, its site)"),
     ("wasmtime::", &["sandbox", "app"], "two modules know the engine: one runs, one keeps compiled code"),
     ("bireme_kernels::", &["worker"], "arithmetic happens in a worker"),
+    ("tract_onnx::", &["worker"], "arithmetic happens in a worker"),
 ];
 
 /// A place in the sources that names something of another module.

@@ -23,6 +23,7 @@ mod models;
 mod new;
 mod oip;
 mod openai;
+mod onnx;
 mod parity;
 mod run;
 mod site;

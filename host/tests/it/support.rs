@@ -98,13 +98,17 @@ fn build(path: &str) -> Value {
 /// Returns the directory of the model's files. Pulls it at the first call of all, which is the one use of a network.
 pub fn model_dir() -> PathBuf {
     static PULLED: OnceLock<()> = OnceLock::new();
-    PULLED.get_or_init(|| {
-        locked("model", || {
-            let pulled = bireme(&["models", "pull", MODEL]);
-            assert!(pulled.status == 0, "cannot pull the model: {}", pulled.stderr);
-        });
-    });
+    PULLED.get_or_init(|| drop(pulled_model(MODEL)));
     shared_data().join("models").join(MODEL)
+}
+
+/// Returns the directory of a built-in model, which is pulled where it is not there whole.
+pub fn pulled_model(name: &str) -> PathBuf {
+    locked("model", || {
+        let pulled = bireme(&["models", "pull", name]);
+        assert!(pulled.status == 0, "cannot pull the model: {}", pulled.stderr);
+    });
+    shared_data().join("models").join(name)
 }
 
 /// The data directory that tests share as long as they keep nothing in it: compiled components and models.

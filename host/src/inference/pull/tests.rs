@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 use super::*;
+use crate::inference::catalogue::ModelKind;
 use crate::inference::known::KnownWheel;
 
 const CONFIG: &str = r#"{"architectures":["BertModel"],"hidden_size":8,"max_position_embeddings":512}"#;
@@ -30,26 +31,30 @@ static TINY: [KnownModel; 1] = [KnownModel {
     files: &[
         KnownFile {
             path: "config.json",
+            wheel_path: None,
             bytes: 77,
             sha256: "d86f36d917bcf6d248991aa03e7fa7159980422719db8d738298b65db020247e",
         },
         KnownFile {
             path: "model.safetensors",
+            wheel_path: None,
             bytes: 7,
             sha256: "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c",
         },
         KnownFile {
             path: "tokenizer.json",
+            wheel_path: None,
             bytes: 2,
             sha256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
         },
         KnownFile {
             path: "1_Pooling/config.json",
+            wheel_path: None,
             bytes: 3,
             sha256: "257c1be96ae69f4b01c2c69bdb6d78605f59175819fb007d0bf245bf48444c4a",
         },
     ],
-    hub_repository: "bireme/tiny",
+    hub_repository: Some("bireme/tiny"),
     wheel: KnownWheel { package: "tiny-model", version: "1.0", folder: "tiny_model/model" },
 }];
 
@@ -208,7 +213,8 @@ fn write_files(dir: &Path, files: &[(&str, &str)]) {
 fn the_hub_is_enough() {
     let mut home = Home::new(hub(Treat::Well));
     let model = home.pull().expect("pulled");
-    assert_eq!((model.name.as_str(), model.dimension), ("tiny", 8));
+    assert_eq!(model.name, "tiny");
+    assert!(matches!(model.kind, ModelKind::Encoder { dimension: 8, .. }), "{:?}", model.kind);
     for (file, text) in FILES {
         assert_eq!(fs::read_to_string(model.path.join(file)).expect("there"), text);
     }
