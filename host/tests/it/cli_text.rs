@@ -340,30 +340,31 @@ fn help_of_models() {
     check_help(
         &["models"],
         expect![[r#"
-        List, fetch, add and remove models
+            List, fetch, add and remove models
 
-        Usage: bireme models [OPTIONS] [COMMAND]
+            Usage: bireme models [OPTIONS] [COMMAND]
 
-        Commands:
-          list  Show the models that are installed and those that can be pulled
-          pull  Fetch a model that bireme knows, from the first of its sources that answers. Every file is
-                checked
-          add   Install a model from a directory with config.json, model.safetensors and tokenizer.json
-          rm    Remove a model's files
-          help  Print this message or the help of the given subcommand(s)
+            Commands:
+              list  Show the models that are installed and those that can be pulled
+              pull  Fetch a model that bireme knows, from the first of its sources that answers. Every file is
+                    checked
+              add   Install a model from a directory: config.json, model.safetensors and tokenizer.json, or
+                    model.onnx. Or from one .onnx file
+              rm    Remove a model's files
+              help  Print this message or the help of the given subcommand(s)
 
-        Options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
-          -h, --help        Print help
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
 
-        Examples:
-          bireme models
-          bireme models pull all-minilm-l6-v2
-          bireme models add my-model ./folder
-    "#]],
+            Examples:
+              bireme models
+              bireme models pull all-minilm-l6-v2
+              bireme models add my-model ./folder
+        "#]],
     );
 }
 
@@ -414,7 +415,8 @@ fn help_of_models_add() {
     check_help(
         &["models", "add"],
         expect![[r#"
-            Install a model from a directory with config.json, model.safetensors and tokenizer.json
+            Install a model from a directory: config.json, model.safetensors and tokenizer.json, or model.onnx.
+            Or from one .onnx file
 
             Usage: bireme models add [OPTIONS] <NAME> <DIR>
 
