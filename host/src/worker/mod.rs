@@ -1,12 +1,15 @@
 //! What runs inside a worker process: loads models, answers batches. Knows the wire, the kernels and tract, nothing else.
 //!
-//! Single-threaded but for the arithmetic: one frame in, one frame out. The process ends when its input does (the host
-//! hung up or died); the kernel's parent-death signal is a second net under that.
+//! Single-threaded but for the arithmetic and the sign of life: one frame in, one frame out. The process ends when its input
+//! does (the host hung up or died); the kernel's parent-death signal is a second net under that.
 //!
 //! Limits: `BIREME_WORKER_THREADS` threads for the arithmetic, by default one for each core.
 
+mod beat;
 mod bert;
 pub mod config;
+pub mod confine;
+mod conversation;
 mod cpu;
 mod cuda;
 pub mod encoder;
@@ -18,14 +21,17 @@ pub mod place;
 pub mod probe;
 pub mod weights;
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use bireme_kernels::cuda::device::DeviceError;
 
+use self::beat::Beat;
+use self::confine::Confinement;
+use self::conversation::Conversation;
 pub use self::models::Worker;
-use crate::inference::wire::{Frame, HEADER_BYTES, Header};
+use crate::inference::wire::Frame;
 
 /// Answers the host on standard input, which is one end of a socket pair, until it hangs up.
 ///
@@ -33,6 +39,8 @@ use crate::inference::wire::{Frame, HEADER_BYTES, Header};
 /// Only what ends the worker: a broken conversation, or a device that has lost its context. Nothing is answered then, so
 /// the host tries the batch again with the next worker.
 pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
+    // Before there are threads: each of them is confined from its start.
+    Confinement::of(device).apply();
     let mut worker = Worker::new(device);
     converse(|_, frame| worker.answer(frame))
 }
@@ -44,25 +52,18 @@ pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
 pub fn converse(mut answer: impl FnMut(u64, Frame) -> Result<Frame, WorkerError>) -> Result<(), WorkerError> {
     // Fires when the thread that started us ends, too, so the end of input stays the rule.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
-    let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-
-    let (mut body, mut reply) = (Vec::new(), Vec::new());
-    loop {
-        let mut header = [0; HEADER_BYTES];
-        match stream.read_exact(&mut header) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error.into()),
+    let mut conversation = Conversation::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?));
+    let mut beat = None;
+    while let Some((job, frame)) = conversation.next()? {
+        if beat.is_none()
+            && let Some(memory) = conversation.memory()
+        {
+            beat = Some(Beat::start(memory.clone())?);
         }
-        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        let header = Header::parse(&header).map_err(invalid)?;
-        body.resize(header.body_bytes, 0);
-        stream.read_exact(&mut body)?;
-        let frame = Frame::decode(header.kind, &body).map_err(invalid)?;
-        reply.clear();
-        answer(header.job, frame)?.encode(header.job, &mut reply);
-        stream.write_all(&reply)?;
+        let reply = answer(job, frame)?;
+        conversation.reply(job, &reply)?;
     }
+    Ok(())
 }
 
 /// Why a worker ends.

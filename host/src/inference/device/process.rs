@@ -1,23 +1,32 @@
-//! The worker process and the socket to it.
+//! The worker process, the socket to it and the memory shared with it.
+//!
+//! Up to two frames are out at a time. What the socket does not take at once waits in an outbox that a task empties, so that
+//! nobody waits for a worker that does not read; in order, whoever sends.
 
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::WorkerProgram;
 use crate::devices::DeviceName;
-use crate::inference::wire::{Frame, HEADER_BYTES, Header};
+use crate::inference::wire::memory::{Direction, INLINE_BYTES_MAX, Memory};
+use crate::inference::wire::{Frame, HEADER_BYTES, Header, mark_placed};
 
 /// How long a worker that was hung up on may take to end.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often an answer that is due is looked for.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often a worker that owes an answer is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// Looks in a row that find no sign of life before it counts as stopped: 1.5 s, in which a worker counts 15 times. Looks, not
+/// time: a host that slept itself begins anew.
+const LOOKS_MAX: u32 = 6;
 
 /// What a worker gets of the host's environment. Nothing else: that holds the secrets of the apps, and a driver is a large
 /// program of somebody else's.
@@ -38,16 +47,32 @@ const ENVIRONMENT: [&str; 9] = [
 
 /// The sending side of a running worker.
 pub(super) struct Worker {
-    stream: Arc<UnixStream>,
+    link: Arc<Link>,
     pid: u32,
     ended: watch::Receiver<bool>,
 }
 
 /// The receiving side; owns the process.
 pub(super) struct Replies {
-    stream: Arc<UnixStream>,
+    link: Arc<Link>,
     child: Child,
     ended: watch::Sender<bool>,
+    /// Replies that came, and so the number of the next.
+    number: u64,
+}
+
+struct Link {
+    stream: UnixStream,
+    memory: Memory,
+    outbox: Mutex<Outbox>,
+}
+
+#[derive(Default)]
+struct Outbox {
+    /// Frames that were sent, and so the number of the next.
+    number: u64,
+    /// What the socket had no room for.
+    waiting: Vec<u8>,
 }
 
 impl Worker {
@@ -63,36 +88,46 @@ impl Worker {
         }
         let child = command.spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the worker ended at once"))?;
-        let stream = Arc::new(UnixStream::from_std(ours)?);
+        let stream = UnixStream::from_std(ours)?;
+        let link = Arc::new(Link { stream, memory: Memory::create()?, outbox: Mutex::default() });
         let (ended, has_ended) = watch::channel(false);
-        Ok((Worker { stream: stream.clone(), pid, ended: has_ended }, Replies { stream, child, ended }))
+        Ok((Worker { link: link.clone(), pid, ended: has_ended }, Replies { link, child, ended, number: 0 }))
     }
 
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Sends one frame: at once as far as the socket takes it, the rest from a task. Only one frame is out at a time, so
-    /// nothing can come between. A broken socket shows on the receiving side.
+    /// Sends one frame, at once as far as the socket takes it. A broken socket shows on the receiving side.
     pub fn send(&self, frame: &[u8]) {
-        let mut sent = 0;
-        while sent < frame.len() {
-            match self.stream.try_write(&frame[sent..]) {
-                Ok(written) => sent += written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let rest = frame[sent..].to_vec();
-                    let stream = self.stream.clone();
-                    tokio::spawn(async move { write_all(&stream, &rest).await });
-                    return;
-                }
-                Err(_) => return,
-            }
+        let mut outbox = self.link.outbox();
+        let number = outbox.number;
+        outbox.number += 1;
+        let (header, body) = frame.split_first_chunk::<HEADER_BYTES>().expect("a frame has a header");
+        let mut placed = *header;
+        // Without room in the memory (the machine is out of it) the socket takes longer.
+        let is_placed =
+            body.len() > INLINE_BYTES_MAX && self.link.memory.write(Direction::ToWorker, number, body).is_ok();
+        if is_placed {
+            mark_placed(&mut placed);
+        }
+        let bytes = if is_placed { &placed[..] } else { frame };
+        if !outbox.waiting.is_empty() {
+            outbox.waiting.extend_from_slice(bytes);
+            return;
+        }
+        let sent = self.link.try_send(bytes, number == 0);
+        if sent < bytes.len() {
+            outbox.waiting.extend_from_slice(&bytes[sent..]);
+            drop(outbox);
+            let link = self.link.clone();
+            tokio::spawn(async move { link.drain().await });
         }
     }
 
     /// Tells the worker to end: it sees the end of its input.
     pub fn hang_up(&self) {
-        let _ = rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Both);
+        self.link.shut_down();
     }
 
     /// Waits until the process is gone.
@@ -118,17 +153,60 @@ pub(in crate::inference) fn command(program: &WorkerProgram) -> Command {
     command
 }
 
-async fn write_all(stream: &UnixStream, mut rest: &[u8]) {
-    while !rest.is_empty() {
-        match stream.try_write(rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if stream.writable().await.is_err() {
-                    return;
-                }
+impl Link {
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what the socket takes now; the memory goes with the first bytes of all.
+    fn try_send(&self, bytes: &[u8], is_first: bool) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let written = if is_first && sent == 0 {
+                self.stream.try_io(tokio::io::Interest::WRITABLE, || self.send_with_memory(bytes))
+            } else {
+                self.stream.try_write(&bytes[sent..])
+            };
+            match written {
+                Ok(written) => sent += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return sent,
+                // The receiving side says what is wrong.
+                Err(_) => return bytes.len(),
             }
-            Err(_) => return,
         }
+        sent
+    }
+
+    fn send_with_memory(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let files = [self.memory.as_fd()];
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(rustix::net::sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
+    }
+
+    /// Writes what waits, as the socket takes it.
+    async fn drain(&self) {
+        loop {
+            if self.stream.writable().await.is_err() {
+                return;
+            }
+            let mut outbox = self.outbox();
+            // The first bytes went by themselves: a new socket has room.
+            let sent = self.try_send(&outbox.waiting, false);
+            outbox.waiting.drain(..sent);
+            if outbox.waiting.is_empty() {
+                outbox.waiting = Vec::new();
+                return;
+            }
+        }
+    }
+
+    fn shut_down(&self) {
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
     }
 }
 
@@ -158,7 +236,7 @@ impl Replies {
             }
         };
         // A worker that lives sees the end of its input now.
-        let _ = rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Both);
+        self.link.shut_down();
         let status = match tokio::time::timeout(EXIT_TIMEOUT, self.child.wait()).await {
             Ok(status) => status,
             Err(_) => {
@@ -173,32 +251,59 @@ impl Replies {
         }
     }
 
-    async fn next(&self, timeout: Duration, due_since: &impl Fn() -> Option<Instant>) -> io::Result<(Header, Frame)> {
-        let overdue = || async {
-            loop {
-                tokio::time::sleep(WATCH_EVERY).await;
-                // An idle worker is silent, and that is well.
-                if due_since().is_some_and(|since| since.elapsed() > timeout) {
-                    return io::Error::new(io::ErrorKind::TimedOut, format!("it gave no answer for {timeout:?}"));
-                }
-            }
-        };
+    async fn next(
+        &mut self,
+        timeout: Duration,
+        due_since: &impl Fn() -> Option<Instant>,
+    ) -> io::Result<(Header, Frame)> {
+        let link = self.link.clone();
         tokio::select! {
             biased;
             frame = self.frame() => frame,
-            error = overdue() => Err(error),
+            error = link.overdue(timeout, due_since) => Err(error),
         }
     }
 
-    async fn frame(&self) -> io::Result<(Header, Frame)> {
+    async fn frame(&mut self) -> io::Result<(Header, Frame)> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut header = [0; HEADER_BYTES];
-        self.read_exact(&mut header).await?;
+        self.link.read_exact(&mut header).await?;
         let header = Header::parse(&header).map_err(invalid)?;
         let mut body = vec![0; header.body_bytes];
-        self.read_exact(&mut body).await?;
+        if header.is_placed {
+            self.link.memory.read(Direction::ToHost, self.number, &mut body)?;
+        } else {
+            self.link.read_exact(&mut body).await?;
+        }
+        self.number += 1;
         let frame = Frame::decode(header.kind, &body).map_err(invalid)?;
         Ok((header, frame))
+    }
+}
+
+impl Link {
+    /// Returns once an answer is due for longer than `timeout`, or the worker shows no sign of life while one is due.
+    async fn overdue(&self, timeout: Duration, due_since: &impl Fn() -> Option<Instant>) -> io::Error {
+        let (mut last, mut looks) = (0, 0);
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            // An idle worker is silent, and that is well.
+            let Some(since) = due_since() else {
+                looks = 0;
+                continue;
+            };
+            if since.elapsed() > timeout {
+                return io::Error::new(io::ErrorKind::TimedOut, "it gave no answer in the time that it may take");
+            }
+            let beats = self.memory.beats().unwrap_or(last);
+            // Before the first it is being started, which a busy machine may take its time for.
+            looks = if beats == last && beats > 0 { looks + 1 } else { 0 };
+            last = beats;
+            if looks == LOOKS_MAX {
+                let silent = WATCH_EVERY * LOOKS_MAX;
+                return io::Error::new(io::ErrorKind::TimedOut, format!("it showed no sign of life for {silent:?}"));
+            }
+        }
     }
 
     async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! little-endian, as on every machine that this runs on.
 //!
 //! ```text
-//! header   magic u32 | kind u32 | job u64 | body length u64
+//! header   magic u32 | kind u32 | job u64 | body length u64, whose highest bit says that the body is in the shared memory
 //! text     length u32 | UTF-8
 //! tensor   name text | datatype u32 | rank u32 | dimensions u64 × rank | length u64 | data
 //! spec     name text | datatype u32 | rank u32 | dimensions i64 × rank
@@ -27,6 +27,7 @@
 //! it hangs up. Limits: `BODY_BYTES_MAX`, `ITEMS_MAX`, `TENSORS_MAX`.
 
 mod frame;
+pub mod memory;
 mod tensor;
 
 use std::fmt;
@@ -60,7 +61,12 @@ pub struct Header {
     /// Chosen by the host; the reply carries it back.
     pub job: u64,
     pub body_bytes: usize,
+    /// The body is in the shared memory, not behind the header.
+    pub is_placed: bool,
 }
+
+/// Of a body's length: it is in the shared memory.
+const PLACED: u64 = 1 << 63;
 
 /// Why a worker could not do what it was asked, and lives on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,12 +103,17 @@ impl Header {
         if u32_at(0) != MAGIC {
             return Err(WireError::Magic { found: u32_at(0) });
         }
-        let body_bytes = u64_at(16);
+        let (body_bytes, is_placed) = (u64_at(16) & !PLACED, u64_at(16) & PLACED != 0);
         if body_bytes > BODY_BYTES_MAX {
             return Err(WireError::TooLong { bytes: body_bytes });
         }
-        Ok(Self { kind: u32_at(4), job: u64_at(8), body_bytes: body_bytes as usize })
+        Ok(Self { kind: u32_at(4), job: u64_at(8), body_bytes: body_bytes as usize, is_placed })
     }
+}
+
+/// Marks a whole frame's header: its body is in the shared memory.
+pub fn mark_placed(header: &mut [u8; HEADER_BYTES]) {
+    header[23] |= 0x80;
 }
 
 impl fmt::Display for ModelId {
@@ -124,6 +135,17 @@ mod tests {
         let mut long = [0; HEADER_BYTES];
         long[..4].copy_from_slice(&MAGIC.to_le_bytes());
         long[16..].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(Header::parse(&long), Err(WireError::TooLong { bytes: u64::MAX }));
+        assert_eq!(Header::parse(&long), Err(WireError::TooLong { bytes: u64::MAX >> 1 }));
+    }
+
+    #[test]
+    fn a_mark_says_where_the_body_is() {
+        let mut frame = Vec::new();
+        Frame::Check.encode(7, &mut frame);
+        let header: &mut [u8; HEADER_BYTES] = frame.first_chunk_mut().unwrap();
+        assert!(!Header::parse(header).unwrap().is_placed);
+        mark_placed(header);
+        let placed = Header::parse(header).unwrap();
+        assert_eq!((placed.is_placed, placed.body_bytes, placed.job), (true, 0, 7));
     }
 }

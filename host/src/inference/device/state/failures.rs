@@ -73,10 +73,8 @@ impl<W> State<W> {
         }
         match first {
             Some(Out { what: What::Batch(batch), .. }) => self.batch_lost(now, index, begun, batch),
-            Some(Out { what: What::Load(model), .. }) => {
-                if self.model_mut(model).load_died(now) {
-                    self.fail_model(model, &format!("the worker died twice while it loaded it: {reason}"));
-                }
+            Some(Out { what: What::Load(model), .. }) if self.model_mut(model).load_died(now) => {
+                self.fail_model(model, &format!("the worker died twice while it loaded it: {reason}"));
             }
             _ => {}
         }
