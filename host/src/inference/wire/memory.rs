@@ -169,8 +169,8 @@ mod tests {
         let short = rustix::fs::memfd_create("test", flags).unwrap();
         rustix::fs::fcntl_add_seals(&short, SealFlags::SHRINK | SealFlags::GROW).unwrap();
         assert_eq!(Memory::receive(short).unwrap_err().to_string(), "the shared memory is of another length");
-        let (pipe, _) = rustix::pipe::pipe().unwrap();
-        assert_eq!(Memory::receive(pipe).unwrap_err().to_string(), "the shared memory has no seals");
+        let (pipe, _) = std::io::pipe().unwrap();
+        assert_eq!(Memory::receive(pipe.into()).unwrap_err().to_string(), "the shared memory has no seals");
         let good = Memory::create().unwrap();
         assert!(
             rustix::fs::ftruncate(&good.file, 0).is_err() && rustix::fs::ftruncate(&good.file, LENGTH * 2).is_err()
