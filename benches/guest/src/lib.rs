@@ -13,7 +13,7 @@ pub fn embed(text: String) -> Result<usize> {
 }
 
 /// Embeds texts with a real model and returns the vectors' dimension.
-#[function(models = ["all-minilm-l6-v2"], timeout = "10min")]
+#[function(models = ["all-minilm-l6-v2"], timeout = "10m")]
 pub fn embed_texts(texts: Vec<String>) -> Result<usize> {
     Ok(model("all-minilm-l6-v2").embed_flat(&texts)?.dimension)
 }
