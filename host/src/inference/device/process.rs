@@ -223,12 +223,14 @@ impl Replies {
             match self.next(timeout, &due_since).await {
                 Ok((header, frame)) => {
                     if !take(header, frame) {
+                        let _ = self.child.start_kill();
                         break "it broke the protocol".to_owned();
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break "it hung up".to_owned(),
                 Err(error) => {
-                    if error.kind() == io::ErrorKind::TimedOut {
+                    // Neither will end by itself, and its batch waits.
+                    if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::InvalidData) {
                         let _ = self.child.start_kill();
                     }
                     break error.to_string();
