@@ -8,7 +8,7 @@ use super::WorkerError;
 use super::encoder::{Encoder, LoadError, RunError};
 use super::onnx::{self, OnnxModel};
 use super::place::{Place, PlaceError};
-use crate::inference::wire::{FailureKind, Frame, ModelId, NOOP_PATH, Signature, Tensor};
+use crate::inference::wire::{self, FailureKind, Frame, ModelId, NOOP_PATH, Signature, Tensor};
 
 /// Dimension of the no-op model's vectors: a text's first token, how many it has, and zeros, so that a test can tell which
 /// text an answer is of.
@@ -181,7 +181,8 @@ impl Worker {
                 (encoder.dimension() as u32, device_ns)
             }
         };
-        Ok(Frame::Vectors { model: id, rows, dimension, device_ns, values })
+        let checksum = wire::checksum(cu_seqlens, ids);
+        Ok(Frame::Vectors { model: id, rows, dimension, checksum, device_ns, values })
     }
 
     fn infer(&mut self, id: ModelId, items: &[Vec<Tensor>]) -> Frame {

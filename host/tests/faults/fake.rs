@@ -53,6 +53,8 @@ pub enum Fault {
     OtherKind,
     OtherModel,
     OtherJob,
+    /// The answer to another batch of the same shape.
+    OtherBatch,
     NotANumber,
     Truncated,
     /// A frame of a length that nobody would allocate.
@@ -66,7 +68,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Fault; 23] = [
+    const ALL: [Fault; 24] = [
         Self::Killed,
         Self::Exits,
         Self::HangsUp,
@@ -82,6 +84,7 @@ impl Fault {
         Self::OtherKind,
         Self::OtherModel,
         Self::OtherJob,
+        Self::OtherBatch,
         Self::NotANumber,
         Self::Truncated,
         Self::Huge,
@@ -255,7 +258,7 @@ fn misbehave(fault: Fault, job: u64, answer: Frame) -> Result<Frame, WorkerError
             socket().write_all(&bytes)?;
             if fault == Fault::OtherJob { hold() } else { Ok(answer) }
         }
-        (_, Frame::Vectors { model, mut rows, mut dimension, device_ns, mut values }) => {
+        (_, Frame::Vectors { model, mut rows, mut dimension, mut checksum, device_ns, mut values }) => {
             let mut of = model;
             match fault {
                 Fault::MoreRows => {
@@ -271,9 +274,10 @@ fn misbehave(fault: Fault, job: u64, answer: Frame) -> Result<Frame, WorkerError
                     values.extend(vec![1.0; rows as usize]);
                 }
                 Fault::OtherModel => of.0 += 1,
+                Fault::OtherBatch => checksum ^= 1,
                 _ => values[0] = f32::NAN,
             }
-            Ok(Frame::Vectors { model: of, rows, dimension, device_ns, values })
+            Ok(Frame::Vectors { model: of, rows, dimension, checksum, device_ns, values })
         }
         (fault, answer) => panic!("{fault:?} says nothing of {answer:?}"),
     }

@@ -35,6 +35,7 @@ const BATCH_FAULTS: [(Fault, Sees, u64); 21] = [
     (Fault::OtherKind, Sees::Answer, 1),
     (Fault::OtherModel, Sees::Answer, 1),
     (Fault::OtherJob, Sees::Answer, 1),
+    (Fault::OtherBatch, Sees::Answer, 1),
     (Fault::NotANumber, Sees::BadInput, 0),
     (Fault::Truncated, Sees::Answer, 1),
     (Fault::Huge, Sees::Answer, 1),

@@ -145,7 +145,8 @@ fn help_of_run() {
                   --data <DIR>           Keep everything (database, models, compiled code) under DIR rather than
                                          in the home directory [env: BIREME_DATA=]
                   --grant <GRANT>        Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
-                                         declares, or a private ORIGIN
+                                         declares, or a private ORIGIN. Or a model to components that can
+                                         declare none: model:NAME
                   --json                 Print JSON for programs instead of text for people
                   --secret <SECRET>      Give a secret to the functions that declare it: NAME=VALUE, or NAME to
                                          take its value from this environment (other users of this machine can
@@ -222,7 +223,7 @@ fn help_of_map() {
 
                   --grant <GRANT>
                       Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
-                      private ORIGIN
+                      private ORIGIN. Or a model to components that can declare none: model:NAME
 
                   --secret <SECRET>
                       Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from
@@ -288,7 +289,7 @@ fn help_of_serve() {
 
                   --grant <GRANT>
                       Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
-                      private ORIGIN
+                      private ORIGIN. Or a model to components that can declare none: model:NAME
 
                   --json
                       Print JSON for programs instead of text for people
@@ -603,7 +604,7 @@ fn help_of_dev() {
 
                   --grant <GRANT>
                       Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
-                      private ORIGIN
+                      private ORIGIN. Or a model to components that can declare none: model:NAME
 
                   --json
                       Print JSON for programs instead of text for people

@@ -7,6 +7,7 @@ mod authored;
 mod cli_help;
 mod cli_text;
 mod client;
+mod confine;
 mod cuda;
 mod deploy;
 mod dev;

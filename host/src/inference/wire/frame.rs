@@ -76,6 +76,8 @@ pub enum Frame {
         model: ModelId,
         rows: u32,
         dimension: u32,
+        /// [`checksum`] of the batch that these are of.
+        checksum: u32,
         device_ns: u64,
         values: Vec<f32>,
     },
@@ -165,11 +167,11 @@ impl Frame {
                 out.extend_from_slice(bytemuck::cast_slice(first_segments));
                 out.extend_from_slice(bytemuck::cast_slice(ids));
             }
-            Frame::Vectors { model, rows, dimension, device_ns, values } => {
+            Frame::Vectors { model, rows, dimension, checksum, device_ns, values } => {
                 word(out, model.0);
                 word(out, *rows);
                 word(out, *dimension);
-                word(out, 0);
+                word(out, *checksum);
                 long(out, *device_ns);
                 out.extend_from_slice(bytemuck::cast_slice(values));
             }
@@ -233,7 +235,10 @@ impl Frame {
             UNLOADED => Frame::Unloaded { model: ModelId(reader.word()?), in_use: reader.long()? },
             BATCH => {
                 let model = ModelId(reader.word()?);
-                let rows = reader.word()? as usize;
+                let rows = match reader.word()? as usize {
+                    0 => return Err(WireError::Body { what: "a batch of no rows" }),
+                    rows => rows,
+                };
                 let pairs = match reader.word()? {
                     pairs @ (0 | 1) => pairs as usize,
                     _ => return Err(WireError::Body { what: "pairs that are neither there nor not" }),
@@ -251,13 +256,10 @@ impl Frame {
             VECTORS => {
                 let model = ModelId(reader.word()?);
                 let (rows, dimension) = (reader.word()?, reader.word()?);
-                if reader.word()? != 0 {
-                    return Err(WireError::Body { what: "a word that is not 0" });
-                }
-                let device_ns = reader.long()?;
+                let (checksum, device_ns) = (reader.word()?, reader.long()?);
                 let count =
                     (rows as usize).checked_mul(dimension as usize).ok_or(WireError::Body { what: "values" })?;
-                Frame::Vectors { model, rows, dimension, device_ns, values: reader.array(count)? }
+                Frame::Vectors { model, rows, dimension, checksum, device_ns, values: reader.array(count)? }
             }
             INFER => {
                 let model = ModelId(reader.word()?);
@@ -293,6 +295,15 @@ impl Frame {
         };
         if reader.rest.is_empty() { Ok(frame) } else { Err(WireError::Body { what: "bytes after its end" }) }
     }
+}
+
+/// Tells batches apart: a worker sends back what it makes of the batch that it ran, so that an answer to another one is seen.
+/// A guard against mix-ups, not against a worker that lies.
+pub fn checksum(cu_seqlens: &[u32], ids: &[u32]) -> u32 {
+    // FNV-1a, a word at a time, with its 64-bit prime.
+    let step = |hash: u64, &word: &u32| (hash ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
+    let hash = ids.iter().fold(cu_seqlens.iter().fold(0xcbf2_9ce4_8422_2325, step), step);
+    (hash ^ (hash >> 32)) as u32
 }
 
 fn word(out: &mut Vec<u8>, value: u32) {
@@ -442,7 +453,14 @@ mod tests {
             Frame::Unloaded { model, in_use: 1 << 40 },
             Frame::Batch { model, cu_seqlens: vec![0, 2, 3], first_segments: vec![], ids: vec![7, 8, 9] },
             Frame::Batch { model, cu_seqlens: vec![0, 2, 3], first_segments: vec![1, 1], ids: vec![7, 8, 9] },
-            Frame::Vectors { model, rows: 2, dimension: 2, device_ns: 1 << 40, values: vec![1.0, -2.0, 0.5, 3.0] },
+            Frame::Vectors {
+                model,
+                rows: 2,
+                dimension: 2,
+                checksum: 9,
+                device_ns: 1 << 40,
+                values: vec![1.0, -2.0, 0.5, 3.0],
+            },
             Frame::Infer {
                 model,
                 items: vec![
@@ -464,6 +482,14 @@ mod tests {
     fn parts(bytes: &[u8]) -> (Header, &[u8]) {
         let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
         (Header::parse(header).unwrap(), body)
+    }
+
+    #[test]
+    fn a_checksum_tells_batches_apart() {
+        let one = checksum(&[0, 2, 3], &[7, 8, 9]);
+        for (cu_seqlens, ids) in [([0, 1, 3], [7, 8, 9]), ([0, 2, 3], [8, 7, 9]), ([0, 2, 3], [7, 8, 10])] {
+            assert_ne!(checksum(&cu_seqlens, &ids), one);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! Unloaded model u32 | device bytes still in use u64
 //! Batch    model u32 | rows u32 | pairs u32 | cumulative lengths u32 × (rows + 1) | first segments u32 × (rows · pairs)
 //!          | token ids u32 × total
-//! Vectors  model u32 | rows u32 | dimension u32 | 0 u32 | device ns u64 | f32 × rows × dimension
+//! Vectors  model u32 | rows u32 | dimension u32 | checksum of the batch u32 | device ns u64 | f32 × rows × dimension
 //! Infer    model u32 | items u32 | (tensors u32 | tensor …) …
 //! Inferred model u32 | items u32 | device ns u64 | (0 u32 | tensors u32 | tensor …, or 1 u32 | message text) …
 //! Check
@@ -32,7 +32,7 @@ mod tensor;
 
 use std::fmt;
 
-pub use self::frame::{Frame, Signature};
+pub use self::frame::{Frame, Signature, checksum};
 pub use self::tensor::{Datatype, NAME_BYTES_MAX, RANK_MAX, Tensor, TensorError, TensorSpec};
 
 /// Begins each frame; the last byte is the version.

@@ -25,7 +25,7 @@ use crate::devices::LiveWorker;
 use crate::inference::InferenceError;
 use crate::inference::batcher::{Arrival, Batch, Batcher, Next, RequestId, TenantId};
 use crate::inference::request::{Caller, Tenant};
-use crate::inference::wire::{Frame, ModelId, Signature, Tensor};
+use crate::inference::wire::{self, Frame, ModelId, Signature, Tensor};
 use crate::limits::INFERENCE_BYTES_MAX;
 
 /// Why nothing is served any more.
@@ -357,6 +357,7 @@ impl<W> State<W> {
         let job = self.next_job;
         self.next_job += 1;
         self.frame.clear();
+        let mut checksum = 0;
         match &what {
             What::Load(model) => {
                 let path = self.model(*model).path();
@@ -366,7 +367,7 @@ impl<W> State<W> {
             What::Check => Frame::Check.encode(job, &mut self.frame),
             What::Batch(batch) => {
                 let mut frame = std::mem::take(&mut self.frame);
-                self.encode_batch(batch, job, &mut frame);
+                checksum = self.encode_batch(batch, job, &mut frame);
                 self.frame = frame;
             }
         }
@@ -378,11 +379,12 @@ impl<W> State<W> {
         if seat.outs.is_empty() {
             seat.front_since = now;
         }
-        seat.outs.push_back(Out { job, what, sent: now });
+        seat.outs.push_back(Out { job, what, sent: now, checksum });
         Found::Frame
     }
 
-    fn encode_batch(&self, batch: &Batch, job: u64, frame: &mut Vec<u8>) {
+    /// Returns the checksum that its answer must have.
+    fn encode_batch(&self, batch: &Batch, job: u64, frame: &mut Vec<u8>) -> u32 {
         let works = || {
             batch.pieces.iter().map(|piece| {
                 (piece, &self.request(piece.request).expect("a batch that was just taken holds live requests").work)
@@ -393,7 +395,8 @@ impl<W> State<W> {
                 Work::Tensors(tensors) => tensors.clone(),
                 Work::Rows { .. } | Work::Load => unreachable!("a model takes one kind of work"),
             });
-            return Frame::Infer { model: batch.model, items: items.collect() }.encode(job, frame);
+            Frame::Infer { model: batch.model, items: items.collect() }.encode(job, frame);
+            return 0;
         }
         let has_pairs =
             works().any(|(_, work)| matches!(work, Work::Rows { first_segments, .. } if !first_segments.is_empty()));
@@ -417,7 +420,9 @@ impl<W> State<W> {
                 }
             }
         }
+        let checksum = wire::checksum(&cu_seqlens, &ids);
         Frame::Batch { model: batch.model, cu_seqlens, first_segments: segments, ids }.encode(job, frame);
+        checksum
     }
 
     fn request(&self, id: RequestId) -> Option<&Request> {

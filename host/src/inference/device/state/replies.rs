@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::history::{self, BatchRecord, Kept};
-use super::seat::{Loaded, What};
+use super::seat::{Loaded, Out, What};
 use super::{DeviceStats, Link, ModelStats, Outcome, Output, Seat, State, Work};
 use crate::call::micros;
 use crate::inference::InferenceError;
@@ -43,7 +43,7 @@ impl<W> State<W> {
             return Err("a reply to no job");
         };
         let begun = seat.front_since.max(out.sent);
-        if let Err(what) = self.check_reply(&out.what, &frame) {
+        if let Err(what) = self.check_reply(&out, &frame) {
             // Kept, so that the batch is tried again with the next worker.
             self.seats[index].outs.push_front(out);
             return Err(what);
@@ -86,15 +86,18 @@ impl<W> State<W> {
     }
 
     /// Refuses an answer that does not fit what was asked.
-    fn check_reply(&self, asked: &What, frame: &Frame) -> Result<(), &'static str> {
-        let fits = match (asked, frame) {
+    fn check_reply(&self, out: &Out, frame: &Frame) -> Result<(), &'static str> {
+        let fits = match (&out.what, frame) {
             (What::Load(model), Frame::Loaded { model: of, device, .. }) => model == of && device.len() <= 64,
             (What::Load(_), Frame::Failed { kind: FailureKind::Load | FailureKind::OutOfMemory, .. }) => true,
             (What::Unload(model), Frame::Unloaded { model: of, .. }) => model == of,
             (What::Check, Frame::Checked { .. }) => true,
-            (What::Batch(batch), Frame::Vectors { model, rows, dimension, .. }) => {
+            (What::Batch(batch), Frame::Vectors { model, rows, dimension, checksum, .. }) => {
                 let width = self.model(batch.model).signature.as_ref().and_then(Signature::width);
-                *model == batch.model && *rows as usize == batch.rows && Some(*dimension) == width
+                *model == batch.model
+                    && *rows as usize == batch.rows
+                    && Some(*dimension) == width
+                    && *checksum == out.checksum
             }
             (What::Batch(batch), Frame::Inferred { model, items, .. }) => {
                 let is_tensors = matches!(self.model(batch.model).signature, Some(Signature::Tensors { .. }));

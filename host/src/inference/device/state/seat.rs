@@ -43,6 +43,8 @@ pub(super) struct Out {
     pub job: u64,
     pub what: What,
     pub sent: Instant,
+    /// What the answer to a batch of rows must carry.
+    pub checksum: u32,
 }
 
 pub(super) enum What {

@@ -91,6 +91,14 @@ impl Bench {
         Some((header, Frame::decode(header.kind, body).unwrap()))
     }
 
+    /// The checksum of the batch that is out.
+    fn checksum(&self) -> u32 {
+        match self.front() {
+            Some((_, Frame::Batch { cu_seqlens, ids, .. })) => wire::checksum(&cu_seqlens, &ids),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn reply(&mut self, reply: Frame) {
         let (header, _) = self.front().expect("a frame is out");
         self.outs.pop_front();
@@ -116,7 +124,8 @@ impl Bench {
                     .flat_map(|pair| [ids[pair[0] as usize] as f32, (pair[1] - pair[0]) as f32])
                     .collect();
                 let rows = cu_seqlens.len() as u32 - 1;
-                Frame::Vectors { model, rows, dimension: DIMENSION, device_ns: self.device_ns, values }
+                let checksum = wire::checksum(&cu_seqlens, &ids);
+                Frame::Vectors { model, rows, dimension: DIMENSION, checksum, device_ns: self.device_ns, values }
             }
             other => panic!("{other:?}"),
         };
@@ -220,8 +229,15 @@ fn an_answer_that_was_not_asked_for_is_refused_and_the_batch_runs_again() {
     let (_, mut answer) = bench.submit(1, &[1]).unwrap();
     bench.answer();
     let (header, _) = bench.front().unwrap();
-    let vectors =
-        |rows, dimension, values: Vec<f32>| Frame::Vectors { model: ModelId(0), rows, dimension, device_ns: 0, values };
+    let checksum = bench.checksum();
+    let vectors = |rows, dimension, values: Vec<f32>| Frame::Vectors {
+        model: ModelId(0),
+        rows,
+        dimension,
+        checksum,
+        device_ns: 0,
+        values,
+    };
     let signature = Signature::Vector { dimension: 2 };
     for (header, wrong) in [
         (header, vectors(2, DIMENSION, vec![0.0; 4])),
@@ -230,6 +246,17 @@ fn an_answer_that_was_not_asked_for_is_refused_and_the_batch_runs_again() {
         (header, Frame::Inferred { model: ModelId(0), device_ns: 0, items: vec![Ok(vec![])] }),
         (header, Frame::Failed { kind: FailureKind::Load, message: String::new() }),
         (header, Frame::Checked { in_use: 0 }),
+        (
+            header,
+            Frame::Vectors {
+                model: ModelId(0),
+                rows: 1,
+                dimension: DIMENSION,
+                checksum: checksum + 1,
+                device_ns: 0,
+                values: vec![0.0; 2],
+            },
+        ),
         (Header { job: 99, ..header }, vectors(1, DIMENSION, vec![0.0; 2])),
     ] {
         assert!(bench.state.reply(bench.now, 0, bench.generation, header, wrong).is_err());
@@ -248,7 +275,9 @@ fn values_that_are_no_numbers_fail_their_own_request_only() {
     let (_, mut second) = bench.submit(2, &[1]).unwrap();
     bench.answer();
     let values_of = vec![f32::NAN, 1.0, 2.0, 1.0];
-    bench.reply(Frame::Vectors { model: ModelId(0), rows: 2, dimension: DIMENSION, device_ns: 0, values: values_of });
+    let checksum = bench.checksum();
+    let (model, dimension) = (ModelId(0), DIMENSION);
+    bench.reply(Frame::Vectors { model, rows: 2, dimension, checksum, device_ns: 0, values: values_of });
     assert!(matches!(values(&mut first), Err(InferenceError::BadInput { .. })));
     assert_eq!(values(&mut second).unwrap(), [2.0, 1.0]);
 }
