@@ -21,7 +21,7 @@ enum Sees {
 }
 
 /// The fault, what its caller sees, and how many workers it costs.
-const BATCH_FAULTS: [(Fault, Sees, u64); 21] = [
+const BATCH_FAULTS: [(Fault, Sees, u64); 22] = [
     (Fault::Killed, Sees::Answer, 1),
     (Fault::Exits, Sees::Answer, 1),
     (Fault::HangsUp, Sees::Answer, 1),

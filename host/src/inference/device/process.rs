@@ -73,6 +73,8 @@ struct Outbox {
     number: u64,
     /// What the socket had no room for.
     waiting: Vec<u8>,
+    /// Set once the memory is on its way: it goes with the first bytes of all.
+    is_memory_sent: bool,
 }
 
 impl Worker {
@@ -116,7 +118,7 @@ impl Worker {
             outbox.waiting.extend_from_slice(bytes);
             return;
         }
-        let sent = self.link.try_send(bytes, number == 0);
+        let sent = self.link.try_send(bytes, &mut outbox.is_memory_sent);
         if sent < bytes.len() {
             outbox.waiting.extend_from_slice(&bytes[sent..]);
             drop(outbox);
@@ -158,17 +160,20 @@ impl Link {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what the socket takes now; the memory goes with the first bytes of all.
-    fn try_send(&self, bytes: &[u8], is_first: bool) -> usize {
+    /// Writes what the socket takes now.
+    fn try_send(&self, bytes: &[u8], is_memory_sent: &mut bool) -> usize {
         let mut sent = 0;
         while sent < bytes.len() {
-            let written = if is_first && sent == 0 {
-                self.stream.try_io(tokio::io::Interest::WRITABLE, || self.send_with_memory(bytes))
-            } else {
+            let written = if *is_memory_sent {
                 self.stream.try_write(&bytes[sent..])
+            } else {
+                self.stream.try_io(tokio::io::Interest::WRITABLE, || self.send_with_memory(bytes))
             };
             match written {
-                Ok(written) => sent += written,
+                Ok(written) => {
+                    *is_memory_sent = true;
+                    sent += written;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return sent,
                 // The receiving side says what is wrong.
@@ -195,9 +200,9 @@ impl Link {
                 return;
             }
             let mut outbox = self.outbox();
-            // The first bytes went by themselves: a new socket has room.
-            let sent = self.try_send(&outbox.waiting, false);
-            outbox.waiting.drain(..sent);
+            let Outbox { waiting, is_memory_sent, .. } = &mut *outbox;
+            let sent = self.try_send(waiting, is_memory_sent);
+            waiting.drain(..sent);
             if outbox.waiting.is_empty() {
                 outbox.waiting = Vec::new();
                 return;
