@@ -13,6 +13,9 @@ use super::{MODEL, serve, text};
 
 const WAITING: usize = 10_000;
 const REFUSALS: usize = 1_000;
+/// Of those, so many at a time, after so many more were put in.
+const PROBES: usize = 10;
+const FILLERS: usize = 500;
 
 pub async fn measure(models: &Path) {
     let limits = BatchLimits { max_queue_size: WAITING, ..BatchLimits::default() };
@@ -48,23 +51,23 @@ pub async fn measure(models: &Path) {
     ));
     figures::print_figure("waiting_request_bytes", (bytes / queued.max(1)) as f64);
 
-    // Filled to the brim.
     let mut refusals = Samples::default();
-    let mut others = 0;
-    while refusals.len() < REFUSALS && others < 10 * WAITING {
-        let start = Instant::now();
-        let probe = tokio::time::timeout(Duration::from_millis(1), embed(&inference, text(12, 0))).await;
-        match probe {
-            Ok(Err(InferenceError::Overloaded { .. })) => refusals.push_us(start.elapsed()),
-            // It found a place that was free by then: kept waiting, so that the queue stays full.
-            _ => {
-                others += 1;
-                let inference = inference.clone();
-                waiting.spawn(async move { embed(&inference, text(12, 0)).await.map(drop) });
-                tokio::task::yield_now().await;
+    for _ in 0..REFUSALS / PROBES {
+        // To the brim, and some more, which are refused: the device takes a few away while we look.
+        for _ in 0..FILLERS {
+            let inference = inference.clone();
+            waiting.spawn(async move { embed(&inference, text(12, 0)).await.map(drop) });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        for _ in 0..PROBES {
+            let start = Instant::now();
+            let probe = tokio::time::timeout(Duration::from_millis(100), embed(&inference, text(12, 0))).await;
+            if matches!(probe, Ok(Err(InferenceError::Overloaded { .. }))) {
+                refusals.push_us(start.elapsed());
             }
         }
     }
+    assert!(refusals.len() > 0, "a full queue refuses");
     figures::print(&format!(
         "queue full: {} refusals, p50 {:.1} µs, p99 {:.1} µs, max {:.1} µs",
         refusals.len(),
