@@ -15,13 +15,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::known::{KNOWN_MODELS, KnownModel};
+use super::serving::SERVING_FILE;
 use super::staging::{self, Staging, StagingError, WriteError};
 
 /// The files without which a directory is no model.
 const REQUIRED: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
 /// The files that are taken along where they exist.
 /// `modules.json` among them, because a model that goes on after the pooling is told by it.
-const OPTIONAL: [&str; 3] = ["sentence_bert_config.json", "modules.json", "1_Pooling/config.json"];
+const OPTIONAL: [&str; 4] = ["sentence_bert_config.json", "modules.json", "1_Pooling/config.json", SERVING_FILE];
 /// The file of an ONNX model.
 const ONNX: &str = "model.onnx";
 /// The longest JSON file that is read to describe a model.
