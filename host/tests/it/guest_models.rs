@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Guest, MODEL, Output, Server, bireme, command, finish, fresh_data, function, model_dir, shared_data,
+    Guest, MODEL, Output, Server, bireme, command, finish, fresh_data, function, model_dir, pulled_model, shared_data,
 };
 use crate::tiny::Tiny;
 
@@ -203,4 +203,56 @@ fn a_granted_model_that_is_not_installed_is_not_found() {
     let server = Server::try_start(data.path(), &[Guest::StockNn], &["--grant", "model:nothing"]).unwrap();
     let told = server.get("/stock_nn/named/nothing").body;
     assert_eq!(told, "ErrorCode::NotFound: no model `nothing` is installed; run `bireme models pull nothing`");
+}
+
+/// A WAV file of 16 kHz and 16 bits.
+fn wav(samples: &[f32]) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|sample| ((sample * 32_768.0) as i16).to_le_bytes()).collect();
+    let bytes = data.len() as u32;
+    let mut wav = Vec::new();
+    wav.extend(b"RIFF");
+    wav.extend((36 + bytes).to_le_bytes());
+    wav.extend(b"WAVEfmt ");
+    wav.extend(16u32.to_le_bytes());
+    wav.extend([1u16, 1].map(u16::to_le_bytes).concat());
+    wav.extend([16_000u32, 32_000].map(u32::to_le_bytes).concat());
+    wav.extend([2u16, 16].map(u16::to_le_bytes).concat());
+    wav.extend(b"data");
+    wav.extend(bytes.to_le_bytes());
+    wav.extend(data);
+    wav
+}
+
+#[test]
+fn a_guest_finds_speech_where_another_engine_does() {
+    pulled_model("silero-vad");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("recording.wav");
+    std::fs::write(&file, wav(&crate::onnx::speech())).unwrap();
+    let target = function(Guest::Speech, "speech");
+    let ran = bireme(&["run", &target, &format!("@{}", file.display())]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let spans: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let spans: Vec<(f64, f64)> =
+        spans.iter().map(|span| (span["from"].as_f64().unwrap(), span["to"].as_f64().unwrap())).collect();
+    // Where onnxruntime's probabilities are over a half (`onnx-reference.json`), in pieces of 32 ms.
+    assert_eq!(spans, [(0.032, 0.32), (0.512, 0.832), (1.024, 1.248)]);
+}
+
+#[test]
+fn a_guest_tells_files_apart_as_another_engine_does() {
+    pulled_model("magika");
+    let reference = crate::onnx::reference();
+    let target = function(Guest::Authored, "tells_files");
+    for file in reference["magika"].as_array().unwrap() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, serde_json::from_value::<Vec<u8>>(file["content"].clone()).unwrap()).unwrap();
+        let ran = bireme(&["run", "--secret", "API_KEY=x", &target, &format!("@{}", path.display())]);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        let (index, score): (usize, f64) = serde_json::from_str(&ran.stdout).unwrap();
+        let expected = file["scores"][index].as_f64().unwrap();
+        assert_eq!(Value::from(index), file["index"], "{}", file["label"]);
+        assert!((score - expected).abs() < 1e-5, "{}: {score} for {expected}", file["label"]);
+    }
 }

@@ -14,7 +14,7 @@ const CHUNK: usize = 512;
 const CONTEXT: usize = 64;
 const CHUNKS: usize = 40;
 
-fn reference() -> Value {
+pub(crate) fn reference() -> Value {
     serde_json::from_slice(&std::fs::read(support::crate_dir("tests/data/onnx-reference.json")).unwrap()).unwrap()
 }
 
@@ -23,7 +23,7 @@ fn numbers(value: &Value) -> Vec<f32> {
 }
 
 /// A second and a quarter of a voice that says vowels, as the script makes it.
-fn speech() -> Vec<f32> {
+pub(crate) fn speech() -> Vec<f32> {
     let mut phase = 0.0;
     let sample = |index: usize| {
         let t = index as f64 / RATE;

@@ -52,3 +52,18 @@ fn rank(query: String, documents: Vec<String>) -> Result<(Vec<f32>, Vec<Ranked>)
 fn classify(texts: Vec<String>) -> Result<Classes> {
     Ok(model("classifier").classify(&texts)?)
 }
+
+/// Tells what kind of file this is: the place of the likeliest of magika's labels, and how likely it is.
+#[function(models = ["magika"])]
+fn tells_files(content: Bytes) -> Result<(usize, f32)> {
+    let content = content.trim_ascii();
+    let part = content.len().min(1024);
+    let (first, last) = (&content[..part], &content[content.len() - part..]);
+    let padding = || std::iter::repeat_n(256i32, 1024 - part);
+    let bytes = |part: &[u8]| part.iter().map(|byte| i32::from(*byte)).collect::<Vec<_>>();
+    let all: Vec<i32> = bytes(first).into_iter().chain(padding()).chain(padding()).chain(bytes(last)).collect();
+    let outputs = model("magika").infer(&[Tensor::new("bytes", &[1, 2048], &all)?])?;
+    let scores = outputs.iter().next().context("the model said nothing")?.values::<f32>()?;
+    let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).context("no scores")?;
+    Ok((best, scores[best]))
+}
