@@ -112,7 +112,10 @@ impl Device {
     ) -> Result<(u32, Vec<f32>, InferenceReceipt), InferenceError> {
         match self.run(model, work, wanted, caller).await? {
             (Output::Rows { width, values }, receipt) => Ok((width, values, receipt)),
-            (Output::Tensors(_), _) => unreachable!("the state answers rows with rows"),
+            // A model whose files were exchanged for another kind's.
+            (Output::Tensors(_), _) => {
+                Err(InferenceError::BadInput { reason: "the model takes tensors now; try again".to_owned() })
+            }
         }
     }
 
@@ -242,15 +245,16 @@ impl Inner {
                 // Weak, so that dropping the device closes the socket, which ends the worker and then this task.
                 let inner = Arc::downgrade(self);
                 tokio::spawn(async move {
-                    let ended = replies
-                        .run(
-                            ANSWER_TIMEOUT,
-                            |header, frame| {
-                                inner.upgrade().is_some_and(|inner| inner.on_reply(seat, generation, header, frame))
-                            },
-                            || inner.upgrade().and_then(|inner| inner.due(seat)),
-                        )
-                        .await;
+                    let conversation = inner.clone();
+                    let run = tokio::spawn(async move {
+                        let take = |header, frame| {
+                            conversation.upgrade().is_some_and(|inner| inner.on_reply(seat, generation, header, frame))
+                        };
+                        let due = || conversation.upgrade().and_then(|inner| inner.due(seat));
+                        replies.run(ANSWER_TIMEOUT, take, due).await
+                    });
+                    // Whatever happens in there, the worker is given up and another takes its place.
+                    let ended = run.await.unwrap_or_else(|_| "what it answered broke our bookkeeping".to_owned());
                     if let Some(inner) = inner.upgrade() {
                         inner.on_lost(seat, generation, &ended);
                     }

@@ -2,14 +2,22 @@
 
 use super::device::{Output, Wanted, Work};
 use super::tensors::{self, EncoderRequest};
-use super::wire::{TENSORS_MAX, Tensor};
+use super::wire::{BODY_BYTES_MAX, TENSORS_MAX, Tensor};
 use super::{Caller, Encoding, Inference, InferenceError, Inferred, Inputs, Model, Overflow};
+
+/// Bytes of the tensors of one request: a frame holds it, with some room for its names.
+const REQUEST_BYTES_MAX: usize = (BODY_BYTES_MAX / 2) as usize;
 
 impl Inference {
     /// Runs a model over named tensors. Dropping the future takes the request out of the queue.
     pub async fn infer(&self, name: &str, tensors: Vec<Tensor>, caller: &Caller) -> Result<Inferred, InferenceError> {
         if tensors.len() > TENSORS_MAX {
             let reason = format!("{} tensors in one request, over the limit of {TENSORS_MAX}", tensors.len());
+            return Err(InferenceError::BadInput { reason });
+        }
+        let bytes: usize = tensors.iter().map(Tensor::bytes).sum();
+        if bytes > REQUEST_BYTES_MAX {
+            let reason = format!("{bytes} bytes of tensors in one request, over the limit of {REQUEST_BYTES_MAX}");
             return Err(InferenceError::BadInput { reason });
         }
         for tensor in &tensors {
@@ -69,7 +77,10 @@ impl Inference {
     ) -> Result<Inferred, InferenceError> {
         match self.device.run(model.id, Work::Tensors(tensors), Wanted::Tensors, caller).await? {
             (Output::Tensors(tensors), receipt) => Ok(Inferred { tensors, receipt }),
-            (Output::Rows { .. }, _) => unreachable!("the state answers tensors with tensors"),
+            // A model whose files were exchanged for another kind's.
+            (Output::Rows { .. }, _) => {
+                Err(InferenceError::BadInput { reason: "the model takes texts now; try again".to_owned() })
+            }
         }
     }
 }

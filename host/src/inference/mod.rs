@@ -1,8 +1,8 @@
-//! The host's side of inference: which models there are, the batcher in front of each, and the worker behind them.
+//! The host's side of inference: which models there are, the one queue in front of them, and the worker behind it.
 //!
 //! Not here: arithmetic (`worker`, another process).
 //!
-//! A request is tokenised on the caller's thread (long ones on a blocking thread), joins its model's batcher, rides in
+//! A request is tokenised on the caller's thread (long ones on a blocking thread), joins the queue, rides in
 //! one or more batches, and comes back with its share of what they cost.
 
 pub mod batcher;
@@ -47,6 +47,8 @@ use wire::{ModelId, Signature, Tensor};
 
 /// Texts of more bytes than this together are tokenised off the caller's thread.
 const TOKENIZE_INLINE_BYTES_MAX: usize = 4 << 10;
+/// What a row costs besides its text, in bytes of text.
+const ROW_BYTES: usize = 64;
 
 /// A model that gives back a text's first token and length and costs nothing, to measure the way to a worker and back and
 /// to tell whose an answer is. Only where the configuration asks for it.
@@ -264,11 +266,11 @@ impl Inference {
         inputs: Inputs,
         overflow: Overflow,
     ) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
-        let bytes: usize = match &inputs {
-            Inputs::Texts(texts) => texts.iter().map(String::len).sum(),
-            // Copied, with the special tokens around them.
-            Inputs::Tokens(_) => 0,
-        };
+        let bytes = inputs.len() * ROW_BYTES
+            + match &inputs {
+                Inputs::Texts(texts) => texts.iter().map(String::len).sum::<usize>(),
+                Inputs::Tokens(texts) => texts.iter().map(Vec::len).sum(),
+            };
         let model = model.clone();
         self.encode(bytes, move || model.encoding.encode_all(&inputs, overflow)).await
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::catalogue::{CatalogueError, read_json};
 use super::device::{Wanted, Work};
 use super::wire::{ModelId, Signature};
-use super::{Caller, Encoding, Inference, InferenceError, Inputs, Overflow, append, misfit};
+use super::{Caller, Encoding, Inference, InferenceError, Inputs, Overflow, ROW_BYTES, append, misfit};
 use crate::call::InferenceReceipt;
 
 /// For each text how well it answers the question, and what that cost.
@@ -53,7 +53,9 @@ impl Inference {
                 return Ok(Scored { scores: Vec::new(), receipt: InferenceReceipt::default() });
             }
             self.device.check_room(model.id, documents.len())?;
-            let bytes = query.len() + documents.iter().map(String::len).sum::<usize>();
+            // The question is copied for each.
+            let rows = documents.len() * (ROW_BYTES + query.len().min(ROW_BYTES * 64));
+            let bytes = rows + documents.iter().map(String::len).sum::<usize>();
             let encoding = model.clone();
             let work = self.encode(bytes, move || encoding.encoding.encode_pairs(&query, &documents, overflow)).await?;
             let (_, scores, receipt) = self.device.rows(model.id, work, Wanted::Scores, caller).await?;

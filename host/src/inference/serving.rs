@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::ITEMS_MAX;
 use crate::limits::BatchLimits;
 
 /// The file's name.
@@ -73,7 +74,7 @@ impl Serving {
 
     fn check(&self, path: &Path) -> Result<(), ServingError> {
         let counts = [
-            ("max_batch_size", self.max_batch_size, 65_536),
+            ("max_batch_size", self.max_batch_size, ITEMS_MAX),
             ("max_batch_tokens", self.max_batch_tokens, 1 << 22),
             ("max_queue_size", self.max_queue_size, 1 << 22),
         ];
@@ -133,7 +134,7 @@ mod tests {
         let error = load(r#"{ "max_bach_size": 8 }"#).unwrap_err();
         assert!(error.contains("`DIR/serving.json`") && error.contains("max_bach_size"), "{error}");
         let error = load(r#"{ "max_batch_size": 0 }"#).unwrap_err();
-        assert_eq!(error, "`DIR/serving.json` sets `max_batch_size` to 0; expected 1 to 65536");
+        assert_eq!(error, "`DIR/serving.json` sets `max_batch_size` to 0; expected 1 to 4096");
         let error = load(r#"{ "max_queue_delay_us": 10000001 }"#).unwrap_err();
         assert_eq!(error, "`DIR/serving.json` sets `max_queue_delay_us` to 10000001; expected at most 10000000");
         assert!(load("[").is_err());

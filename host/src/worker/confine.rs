@@ -4,9 +4,10 @@
 //! network, no file to write and no program to start. Set before the first thread, since Landlock holds for the thread that asks
 //! and those it starts.
 //!
-//! On the CPU: no file is written (Landlock), no socket but a Unix one, no other program, no tracing, no mount, no kernel
-//! module (seccomp); no core dump, 1,024 files. A CUDA driver writes caches and devices, and starts a helper where its devices are
-//! missing: there only sockets of the network, tracing and the kernel's interfaces are taken away.
+//! On the CPU: no file is written (Landlock), no socket made, no other program started or signalled, no tracing, no mount, no
+//! `io_uring`, no kernel module (seccomp); no core dump, 1,024 files. A CUDA driver writes caches and devices, and starts a helper where its devices are
+//! missing: there only sockets of the network, tracing and the kernel's interfaces are taken away, and a worker that is taken
+//! over can do what the user can.
 //!
 //! What a kernel does not offer is left out: this is a second wall, not the only one. Memory and processes have no limit
 //! here: `RLIMIT_NPROC` counts a user's processes and not ours, and a model is as large as it is.
@@ -25,10 +26,22 @@ use seccompiler::{
 const FILES_MAX: u64 = 1_024;
 
 /// Calls that no worker makes.
-const NEVER: [i64; 19] = [
+const NEVER: [i64; 30] = [
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    // Its operations go round a filter of calls.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_mount_setattr,
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
@@ -47,7 +60,7 @@ const NEVER: [i64; 19] = [
     libc::SYS_reboot,
 ];
 /// Calls that a worker on the CPU does not make.
-const NEVER_ON_CPU: [i64; 2] = [libc::SYS_execve, libc::SYS_execveat];
+const NEVER_ON_CPU: [i64; 4] = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_socket, libc::SYS_kill];
 
 /// How far a worker is shut in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +107,16 @@ impl Confinement {
         if self == Self::Cpu {
             rules.extend(NEVER_ON_CPU.into_iter().map(|call| (call, vec![])));
         }
+        if self == Self::Cpu {
+            return Self::compiled(rules);
+        }
         let is_foreign =
             SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, libc::AF_UNIX as u64).ok()?;
         rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![is_foreign]).ok()?]);
+        Self::compiled(rules)
+    }
+
+    fn compiled(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Option<BpfProgram> {
         let refuse = SeccompAction::Errno(libc::EPERM as u32);
         let arch = std::env::consts::ARCH.try_into().ok()?;
         SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).ok()?.try_into().ok()

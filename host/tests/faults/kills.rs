@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bireme::inference::Outcome;
 use bireme::limits::BatchLimits;
 use rustix::process::Signal;
 use serde_json::json;
@@ -67,8 +66,6 @@ fn a_killed_worker_costs_each_of_its_batches_one_retry_and_no_caller_anything() 
             took.push(begun.elapsed());
             let twice = host.inference.batches().into_iter().find(|batch| batch.losses > 1);
             assert!(twice.is_none(), "{twice:?}");
-            let lost = |outcome| outcome == Outcome::Lost;
-            assert!(host.inference.batches().iter().any(|batch| lost(batch.outcome) && batch.losses == 0));
         }
         is_over.store(true, Ordering::Relaxed);
         let answered: u64 = callers.join_all().await.iter().sum();

@@ -293,6 +293,12 @@ fn invalid(detail: impl Into<String>) -> Problem {
 }
 
 fn failed(error: InferenceError) -> Problem {
+    if let InferenceError::Unavailable { model, reason } = &error {
+        // The reason may name files; where the host keeps them is the operator's to know.
+        tracing::error!(model, reason, "a model cannot be served");
+        let detail = format!("model `{model}` cannot be served; the host's log says why");
+        return Problem::new(error.code(), detail);
+    }
     Problem::new(error.code(), error.to_string())
 }
 

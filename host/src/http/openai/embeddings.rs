@@ -65,7 +65,7 @@ enum Vector<'a> {
 
 impl OpenAi {
     pub(super) async fn embeddings(&self, request: Request<Incoming>) -> Answer {
-        let (asked, caller): (Asked, _) = self.read(request).await?;
+        let (asked, caller, _held): (Asked, _, _) = self.read(request).await?;
         let inputs = asked.input.0;
         if inputs.is_empty() {
             return Err(ApiError::invalid("`input` is empty", Some("input")));

@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::error::ApiError;
-use super::body::{RequestBodies, ResponseBody, whole};
+use super::body::{Held, RequestBodies, ResponseBody, whole};
 use super::routes::receipt_header;
 use crate::call::{InferenceReceipt, JSON, Receipt};
 use crate::inference::{Caller, Inference, Tenant};
@@ -72,19 +72,19 @@ impl OpenAi {
         answered.unwrap_or_else(ApiError::into_response)
     }
 
-    /// Reads a request's body, and says who asks.
+    /// Reads a request's body, and says who asks. The body's room is held until the last is dropped.
     async fn read<T: DeserializeOwned + Send + 'static>(
         &self,
         request: Request<Incoming>,
-    ) -> Result<(T, Caller), ApiError> {
+    ) -> Result<(T, Caller, Held), ApiError> {
         let timeout = timeout(request.headers())?;
         let caller = Caller::new(Tenant::way_in("api"), Instant::now() + timeout);
         let bytes_max = limits::INFERENCE_BODY_BYTES_MAX;
         let held = self.bodies.read(request, bytes_max, "the limit of a request to a model").await?;
         let is_short = held.bytes.len() <= INLINE_BYTES_MAX;
-        let parse = move || parse(&held.bytes);
-        let read = if is_short { parse() } else { blocking(parse).await };
-        Ok((read?, caller))
+        let parse = move || (parse(&held.bytes), held);
+        let (read, held) = if is_short { parse() } else { blocking(parse).await };
+        Ok((read?, caller, held))
     }
 }
 

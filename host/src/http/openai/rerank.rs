@@ -52,7 +52,7 @@ struct Text {
 
 impl OpenAi {
     pub(super) async fn rerank(&self, request: Request<Incoming>) -> Answer {
-        let (asked, caller): (Asked, _) = self.read(request).await?;
+        let (asked, caller, _held): (Asked, _, _) = self.read(request).await?;
         let count = asked.documents.len();
         if !(1..=INPUTS_MAX).contains(&count) {
             let message = format!("`documents` has {count} texts; one request takes 1 to {INPUTS_MAX}");

@@ -17,6 +17,8 @@ pub(super) struct Flow {
     lines: [VecDeque<Piece>; 3],
     /// Pieces of requests that live.
     live: usize,
+    /// Their rows.
+    rows: usize,
 }
 
 pub(super) enum Taken {
@@ -34,13 +36,19 @@ impl Flow {
     }
 
     pub fn push(&mut self, priority: Priority, piece: Piece) {
-        self.lines[priority as usize].push_back(piece);
         self.live += 1;
+        self.rows += piece.rows.len();
+        self.lines[priority as usize].push_back(piece);
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
     }
 
     /// Takes in that so many pieces of a request, which the ledger no longer has, are dead.
-    pub fn forget(&mut self, pieces: usize, ledger: &Ledger) {
+    pub fn forget(&mut self, pieces: usize, rows: usize, ledger: &Ledger) {
         self.live -= pieces;
+        self.rows -= rows;
         let held: usize = self.lines.iter().map(VecDeque::len).sum();
         if held > self.live * 2 + DEAD_MAX {
             for line in &mut self.lines {
@@ -89,6 +97,7 @@ impl Flow {
         match found.and_then(|at| line.remove(at)) {
             Some(piece) => {
                 self.live -= 1;
+                self.rows -= piece.rows.len();
                 Taken::Piece(piece)
             }
             None => Taken::NoFit { is_patient: true },

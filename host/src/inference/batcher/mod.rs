@@ -17,7 +17,7 @@
 //! until the request that kills workers stands alone. Groups beyond their first retry take turns with everybody else.
 //!
 //! Invariants: a piece leaves exactly once for each time that it was put in, or is cancelled; a batch stays within the model's
-//! rows and tokens; a request of a tenant that was idle and is not ahead of the others waits for at most as many batches as
+//! rows and tokens, but for one piece that by itself is larger; a request of a tenant that was idle and is not ahead of the others waits for at most as many batches as
 //! other tenants waited when it came; a batch is taken whenever there is one.
 
 mod cost;
@@ -45,6 +45,8 @@ const AGING: u32 = 4;
 const SKIPS_MAX: u8 = 4;
 /// Requests of one flow that are looked at for one that fits.
 const LOOKAHEAD: usize = 16;
+/// Part of a queue that is kept for tenants that have little in it.
+const SHARE: usize = 8;
 /// Share of a batch's time that its fixed part may be, where tenants compete, and where there is one.
 const LOSS_CONTENDED: f64 = 0.1;
 const LOSS_ALONE: f64 = 0.03;
@@ -68,6 +70,13 @@ pub struct Piece {
     pub tokens: usize,
     /// Times that shorter ones passed it.
     skips: u8,
+}
+
+impl Piece {
+    /// A part of it, with so many tokens.
+    pub fn part(&self, rows: Range<usize>, tokens: usize) -> Self {
+        Self { request: self.request, rows, tokens, skips: 0 }
+    }
 }
 
 /// Why a batch was not larger.
@@ -236,6 +245,23 @@ impl Batcher {
         id
     }
 
+    /// Rows of a model that may wait.
+    pub fn max_queue_size(&self, model: ModelId) -> usize {
+        self.queue(model).limits.max_queue_size
+    }
+
+    /// Tells whether `rows` more of a tenant may wait. An eighth of the queue is kept for those who have less than that in it:
+    /// who floods fills the rest and is refused, and the others are not.
+    fn check_share(&self, model: ModelId, tenant: TenantId, rows: usize) -> Result<(), QueueFull> {
+        let queue = self.queue(model);
+        let reserve = queue.limits.max_queue_size / SHARE;
+        let own = self.flows.get(&(tenant, model)).map_or(0, Flow::rows) + rows;
+        if own > reserve && queue.waiting_rows + rows > queue.limits.max_queue_size - reserve {
+            return Err(QueueFull { waiting_rows: queue.waiting_rows });
+        }
+        Ok(())
+    }
+
     /// Tells whether `rows` more of a model, and so many bytes, may wait.
     pub fn check_room(&self, model: ModelId, rows: usize, bytes: usize) -> Result<(), QueueFull> {
         let queue = self.queue(model);
@@ -248,6 +274,7 @@ impl Batcher {
     /// each row.
     pub fn enqueue(&mut self, now: Instant, arrival: Arrival, lengths: &[u32]) -> Result<RequestId, QueueFull> {
         self.check_room(arrival.model, lengths.len(), arrival.bytes)?;
+        self.check_share(arrival.model, arrival.tenant, lengths.len())?;
         let Arrival { model, tenant, priority, deadline, following, bytes } = arrival;
         let request = self.ledger.insert(Entry::new(model, tenant, priority, deadline, now, bytes));
         self.waiting_bytes += bytes;
@@ -298,7 +325,7 @@ impl Batcher {
         self.waiting_bytes -= entry.bytes;
         self.uncount(&entry, entry.waiting_pieces, entry.waiting_rows, entry.waiting_tokens);
         if let Some(flow) = self.flows.get_mut(&(entry.tenant, entry.model)) {
-            flow.forget(entry.waiting_pieces, &self.ledger);
+            flow.forget(entry.waiting_pieces, entry.waiting_rows, &self.ledger);
         }
     }
 
@@ -457,9 +484,12 @@ impl Batcher {
             let cost = &self.queues[model.0 as usize].cost;
             flow.late(&self.ledger, &mut late, |entry, tokens| now + cost.at_least(tokens) >= entry.deadline);
         }
+        late.dedup();
         for request in late {
-            self.remove(request);
-            self.expired.push(request);
+            if self.ledger.get(request).is_some() {
+                self.remove(request);
+                self.expired.push(request);
+            }
         }
     }
 

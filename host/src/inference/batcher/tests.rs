@@ -141,6 +141,21 @@ fn a_full_queue_refuses_a_request_whole() {
 }
 
 #[test]
+fn who_floods_is_refused_and_the_others_are_not() {
+    let mut line = Line::new(&[limits(8, 100, 80)], &[1, 1]);
+    for i in 0..70 {
+        line.add(i, line.arrival(0), &[1]);
+    }
+    assert_eq!(line.batcher.enqueue(line.now, line.arrival(0), &[1]), Err(QueueFull { waiting_rows: 70 }));
+    for i in 100..110 {
+        line.add(i, line.arrival(1), &[1]);
+    }
+    assert!(line.batcher.enqueue(line.now, line.arrival(1), &[1]).is_err());
+    line.take();
+    line.add(200, line.arrival(1), &[1]);
+}
+
+#[test]
 fn the_tenant_that_got_least_goes_first_and_weights_divide() {
     let mut line = Line::new(&[limits(1, 100, 100)], &[1, 1, 2]);
     for i in 0..4 {
@@ -307,6 +322,7 @@ impl Schedule {
             (tenant.waiting, tenant.served <= self.line.batcher.level)
         };
         let queued = self.line.batcher.waiting_rows(model);
+        let own = self.line.batcher.flows.get(&(tenant, model)).map_or(0, Flow::rows);
         match self.line.batcher.enqueue(self.line.now, arrival, &lengths) {
             Ok(id) => {
                 let expected = &self.expected;
@@ -319,7 +335,9 @@ impl Schedule {
             }
             Err(full) => {
                 assert_eq!(full.waiting_rows, queued);
-                assert!(queued + rows > self.limits[model.0 as usize].max_queue_size);
+                let max = self.limits[model.0 as usize].max_queue_size;
+                // Whoever has little in it is refused by a queue that is full and no other.
+                assert!(queued + rows > max || queued + rows > max - max / SHARE && own + rows > max / SHARE);
             }
         }
     }

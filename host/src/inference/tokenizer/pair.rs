@@ -25,7 +25,9 @@ impl Tokenizer {
             return Err(TokenizerError::TooShort { max_tokens: self.max_tokens, special });
         }
         let tokens_max = self.max_tokens - special;
-        let encoding = self.words(question)?;
+        let mut encoding = self.words(question)?;
+        // Each text copies it. That it is too long still shows.
+        encoding.truncate(tokens_max + 1, 0, TruncationDirection::Right);
         Ok(Question { tokenizer: self, encoding, tokens_max })
     }
 }
@@ -34,14 +36,13 @@ impl Question<'_> {
     /// Returns the ids of the question and a text, and how many of them belong to the question.
     pub fn encode(&self, text: &str, overflow: Overflow) -> Result<(Vec<u32>, u32), TokenizerError> {
         let Self { tokenizer, tokens_max, .. } = *self;
-        let (mut question, mut text) = (self.encoding.clone(), tokenizer.words(text)?);
+        let (question, mut text) = (self.encoding.clone(), tokenizer.words(text)?);
         let tokens = question.len() + text.len();
         if overflow == Overflow::Reject && tokens > tokens_max {
             let special = tokenizer.max_tokens - tokens_max;
             return Err(TokenizerError::TooLong { tokens: tokens + special, max_tokens: tokenizer.max_tokens });
         }
         // How much more there is depends on how far was looked; that it is too long does not.
-        question.truncate(tokens_max + 1, 0, TruncationDirection::Right);
         text.truncate(tokens_max + 1, 0, TruncationDirection::Right);
         let params = TruncationParams {
             direction: TruncationDirection::Right,

@@ -23,6 +23,9 @@ const VECTOR: u32 = 1;
 const SCORES: u32 = 2;
 const TENSORS: u32 = 3;
 
+/// Bytes of a message.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
 /// What a model makes of what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
@@ -192,7 +195,7 @@ impl Frame {
                         }
                         Err(message) => {
                             word(out, 1);
-                            text(out, message);
+                            text(out, cut(message));
                         }
                     }
                 }
@@ -201,7 +204,7 @@ impl Frame {
             Frame::Checked { in_use } => long(out, *in_use),
             Frame::Failed { kind, message } => {
                 word(out, *kind as u32);
-                text(out, message);
+                text(out, cut(message));
             }
         }
         let body = (out.len() - start - HEADER_BYTES) as u64;
@@ -271,7 +274,7 @@ impl Frame {
                 let (items, device_ns) = (reader.items()?, reader.long()?);
                 let item = |_| match reader.word()? {
                     0 => reader.tensors().map(Ok),
-                    1 => reader.text().map(Err),
+                    1 => reader.message().map(Err),
                     _ => Err(WireError::Body { what: "an item that is neither there nor not" }),
                 };
                 let items = (0..items).map(item).collect::<Result<_, _>>()?;
@@ -289,7 +292,7 @@ impl Frame {
                         return Err(WireError::Body { what: "an unknown kind of failure" });
                     }
                 };
-                Frame::Failed { kind, message: reader.text()? }
+                Frame::Failed { kind, message: reader.message()? }
             }
             found => return Err(WireError::Kind { found }),
         };
@@ -321,6 +324,10 @@ fn count(out: &mut Vec<u8>, count: usize) {
 fn text(out: &mut Vec<u8>, text: &str) {
     count(out, text.len());
     out.extend_from_slice(text.as_bytes());
+}
+
+fn cut(message: &str) -> &str {
+    &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 
 fn tensors(out: &mut Vec<u8>, tensors: &[Tensor]) {
@@ -364,6 +371,15 @@ impl<'a> Reader<'a> {
         let bytes = self.word()? as usize;
         let text = self.take(bytes)?;
         String::from_utf8(text.to_vec()).map_err(|_| WireError::Body { what: "text that is not UTF-8" })
+    }
+
+    /// Reads what a worker has to say to users: nobody reads more than a page.
+    fn message(&mut self) -> Result<String, WireError> {
+        let message = self.text()?;
+        if message.len() > MESSAGE_BYTES_MAX {
+            return Err(WireError::Body { what: "a message that is too long" });
+        }
+        Ok(message)
     }
 
     fn items(&mut self) -> Result<usize, WireError> {

@@ -39,7 +39,7 @@ pub use self::tensor::{Datatype, NAME_BYTES_MAX, RANK_MAX, Tensor, TensorError, 
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BRM\x03");
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 24;
-/// Longest body: 65,536 vectors of 1,024 dimensions.
+/// Longest body.
 pub const BODY_BYTES_MAX: u64 = 256 << 20;
 
 /// The path that stands for the built-in no-op model.
@@ -50,7 +50,7 @@ pub const ITEMS_MAX: usize = 4_096;
 /// Tensors of one request.
 pub const TENSORS_MAX: usize = 256;
 
-/// A model of one worker.
+/// A model of the host, by the number that it has there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ModelId(pub u32);
 
@@ -76,7 +76,7 @@ pub enum FailureKind {
     Load = 1,
     /// The batch does not fit the model.
     BadBatch = 2,
-    /// The device has no room for a batch of one text.
+    /// The device has no room for the batch or the model.
     OutOfMemory = 3,
     /// The device failed, for a reason that is no lost context and no fault of the batch.
     Device = 4,

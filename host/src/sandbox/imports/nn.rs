@@ -44,25 +44,39 @@ pub struct Error {
     data: String,
 }
 
+impl Tensor {
+    /// What the host holds for it.
+    fn bytes(&self) -> usize {
+        self.data.len() + self.dimensions.len() * size_of::<u32>()
+    }
+}
+
+/// Bytes of an error's text: it may quote what the guest gave.
+const ERROR_BYTES_MAX: usize = 2 << 10;
+
 type Answer<T> = wasmtime::Result<Result<T, Resource<Error>>>;
 
 impl CallState {
     fn answer<T>(&mut self, result: Result<T, Error>) -> Answer<T> {
         Ok(match result {
             Ok(answer) => Ok(answer),
-            Err(error) => Err(self.table.push(error)?),
+            Err(mut error) => {
+                error.data.truncate(error.data.floor_char_boundary(ERROR_BYTES_MAX));
+                error.data.shrink_to_fit();
+                Err(self.table.push(error)?)
+            }
         })
     }
 
     /// Puts a tensor into the table, within the function's memory.
     fn hold(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<Tensor>> {
-        self.limiter.hold(tensor.data.len())?;
+        self.limiter.hold(tensor.bytes())?;
         Ok(self.table.push(tensor)?)
     }
 
     fn release(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<Tensor> {
         let tensor = self.table.delete(tensor)?;
-        self.limiter.release(tensor.data.len());
+        self.limiter.release(tensor.bytes());
         Ok(tensor)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::seat::{Out, What};
-use super::{CLOSING, Link, Outcome, State};
+use super::{CLOSING, Link, Outcome, State, Work};
 use crate::inference::InferenceError;
 use crate::inference::batcher::Batch;
 use crate::inference::device::{LOSSES_MAX, STARTS_MAX};
@@ -21,6 +21,9 @@ impl<W> State<W> {
             self.batcher.shrink(batch.model, batch.tokens);
         }
         batch.losses += 1;
+        if kind == FailureKind::OutOfMemory && batch.pieces.len() == 1 && batch.rows > 1 {
+            self.split_rows(&mut batch);
+        }
         match (batch.pieces.as_slice(), kind) {
             // A device may have failed for a reason of its own: once more.
             (_, FailureKind::Device) if batch.losses <= LOSSES_MAX => self.batcher.requeue(batch),
@@ -34,6 +37,21 @@ impl<W> State<W> {
             // One of them is to blame; the halves will show which.
             _ => self.batcher.requeue_halves(batch),
         }
+    }
+
+    /// Cuts the one piece of a batch in two.
+    fn split_rows(&self, batch: &mut Batch) {
+        let [piece] = batch.pieces.as_slice() else { return };
+        let Some(Work::Rows { cu_seqlens, .. }) = self.request(piece.request).map(|request| &request.work) else {
+            return;
+        };
+        let (start, end) = (piece.rows.start, piece.rows.end);
+        let middle = start + (end - start) / 2;
+        let part = |rows: std::ops::Range<usize>| {
+            let tokens = (cu_seqlens[rows.end] - cu_seqlens[rows.start]) as usize;
+            piece.part(rows, tokens)
+        };
+        batch.pieces = vec![part(start..middle), part(middle..end)];
     }
 
     /// Takes in a worker that could not be started.
@@ -61,6 +79,8 @@ impl<W> State<W> {
         seat.pid = None;
         seat.loaded.clear();
         seat.is_doubted = false;
+        seat.device = None;
+        seat.memory_shown = None;
         self.history.stats.worker_deaths += 1;
         let begun = self.seats[index].front_since;
         let mut outs = std::mem::take(&mut self.seats[index].outs);

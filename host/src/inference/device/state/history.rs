@@ -73,7 +73,7 @@ pub enum Outcome {
 /// One batch that ran.
 #[derive(Clone, Debug, Serialize)]
 pub struct BatchRecord {
-    /// Counts batches and other work from the host's start.
+    /// Counts batches from the host's start.
     pub id: u64,
     pub model: String,
     pub device: Option<String>,

@@ -30,8 +30,8 @@ use crate::limits::INFERENCE_BYTES_MAX;
 
 /// Why nothing is served any more.
 const CLOSING: &str = "the host is shutting down";
-/// How long a request may wait for a model whose place others use, before one of those is unloaded for it: the time of
-/// a few loads, so that two models that do not fit together do not spend their lives being loaded.
+/// How long a worker keeps a model that it just loaded while that one has work, whoever else waits: the time of a few loads,
+/// so that two models that do not fit together do not spend their lives being loaded.
 const SWAP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A batch is sent ahead behind one that takes less than this.
@@ -181,6 +181,13 @@ impl<W> State<W> {
     }
 
     pub fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
+        let max = self.batcher.max_queue_size(model);
+        if rows > max {
+            // Later would be no better.
+            let name = self.model(model).name();
+            let reason = format!("{rows} texts in one request, and the queue of `{name}` holds {max}; send fewer");
+            return Err(InferenceError::BadInput { reason });
+        }
         self.batcher.check_room(model, rows, 0).map_err(|full| self.model(model).overloaded(full))
     }
 

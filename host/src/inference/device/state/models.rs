@@ -123,6 +123,10 @@ impl Model {
 
     /// How long a batch may take before the worker counts as hung.
     pub fn patience(&self, expected: Option<Duration>) -> Duration {
+        // Of tensors the bytes say little, and a new shape is planned for first.
+        if matches!(self.signature, Some(Signature::Tensors { .. })) {
+            return ANSWER_TIMEOUT;
+        }
         expected.map_or(ANSWER_TIMEOUT, |expected| (expected * PATIENCE).clamp(PATIENCE_MIN, ANSWER_TIMEOUT))
     }
 
@@ -146,10 +150,13 @@ impl<W> State<W> {
     pub(super) fn make_room(&mut self, now: Instant, index: usize, model: ModelId) -> Room {
         let seat = &self.seats[index];
         let by_default = if seat.device.as_deref() == Some("cpu") { cpu_memory() } else { None };
-        let Some(memory_max) = self.config.memory_max.or(by_default) else { return Room::Free };
+        let configured = self.config.memory_max.or(by_default);
+        let Some(memory_max) = configured.into_iter().chain(seat.memory_shown).min() else { return Room::Free };
         let needed = self.model(model).memory();
-        let kept: u64 = seat.loaded.iter().filter(|(id, _)| self.model(**id).keep()).map(|(_, l)| l.memory).sum();
-        if needed.saturating_add(kept) > memory_max {
+        let kept = seat.loaded.iter().filter(|(id, _)| self.model(**id).keep());
+        let kept = kept.fold(0u64, |sum, (_, loaded)| sum.saturating_add(loaded.memory));
+        // What a device has shown is a guess by the sizes of files: it unloads others, and refuses nobody.
+        if let Some(memory_max) = configured.filter(|max| needed.saturating_add(kept) > *max) {
             let reason = format!(
                 "it takes {needed} bytes, and of the {memory_max} for models {kept} belong to models that are kept"
             );
@@ -162,8 +169,8 @@ impl<W> State<W> {
         let Some(victim) = self.least_used(index) else { return Room::Free };
         let loaded = &self.seats[index].loaded;
         let others_wait = matches!(self.batcher.next(now, |model, _| loaded.contains_key(&model)), Next::Batch { .. });
-        let oldest = self.batcher.waiting_of(model).first().and_then(|request| self.batcher.arrived(*request));
-        let is_patient = oldest.is_some_and(|arrived| now.saturating_duration_since(arrived) < SWAP_PATIENCE);
+        let loaded_at = self.seats[index].loaded_at;
+        let is_patient = loaded_at.is_some_and(|at| now.saturating_duration_since(at) < SWAP_PATIENCE);
         if others_wait && is_patient { Room::Later } else { Room::Unload(victim) }
     }
 

@@ -53,7 +53,7 @@ impl<W> State<W> {
         seat.front_since = now;
         match (out.what, frame) {
             (What::Load(model), Frame::Loaded { signature, memory, device, .. }) => {
-                self.loaded(index, model, signature, memory, &device);
+                self.loaded(now, index, model, signature, memory, &device);
             }
             (What::Load(model), Frame::Failed { kind: FailureKind::OutOfMemory, message }) => {
                 // The device knows better than our sum. Another model leaves, or this one cannot be held.
@@ -109,12 +109,19 @@ impl<W> State<W> {
         if fits { Ok(()) } else { Err("a reply of another kind or shape") }
     }
 
-    fn loaded(&mut self, index: usize, model: ModelId, signature: Signature, memory: u64, device: &str) {
+    fn loaded(&mut self, now: Instant, index: usize, model: ModelId, signature: Signature, memory: u64, device: &str) {
+        // Its files were exchanged. What was begun with the old ones has rows of another shape by now.
+        if self.model(model).signature.as_ref().is_some_and(|before| *before != signature) {
+            self.fail_model(model, "its files were exchanged meanwhile; try again");
+        }
         self.clock += 1;
         let used = self.clock;
         let seat = &mut self.seats[index];
-        seat.loaded.insert(model, Loaded { memory, used });
-        seat.device = Some(device.into());
+        seat.loaded.insert(model, Loaded { memory, used, device: device.into() });
+        seat.loaded_at = Some(now);
+        if !seat.device.as_deref().is_some_and(|own| own.starts_with("cuda")) {
+            seat.device = Some(device.into());
+        }
         self.history.stats.loads += 1;
         self.model_mut(model).loaded(signature.clone(), memory);
         // Those that came before it was known what the model is.
@@ -129,15 +136,21 @@ impl<W> State<W> {
         }
     }
 
-    /// Lowers the budget to what the device has shown not to have: what it held and the model that did not fit, together.
+    /// Lowers this worker's budget below what its device has shown not to have: what it held and the model that did not fit.
     fn lower_budget(&mut self, index: usize, model: ModelId) {
         let shown = self.seats[index].memory().saturating_add(self.model(model).memory()).saturating_sub(1);
-        self.config.memory_max = Some(self.config.memory_max.map_or(shown, |max| max.min(shown)));
+        self.seats[index].memory_shown = Some(shown);
+    }
+
+    /// What computes a model on this worker.
+    fn device_of(&self, index: usize, model: ModelId) -> Option<Arc<str>> {
+        let seat = &self.seats[index];
+        seat.loaded.get(&model).map(|loaded| loaded.device.clone()).or_else(|| seat.device.clone())
     }
 
     /// Gives each request of a batch what is its own.
     fn hand_out(&mut self, index: usize, begun: Instant, batch: Batch, device_ns: u64, made: Made) {
-        let device = self.seats[index].device.clone();
+        let device = self.device_of(index, batch.model);
         let device_us = device_ns / 1_000;
         let mut tokens = 0;
         let mut shared = 0;
@@ -172,12 +185,11 @@ impl<W> State<W> {
                         self.finish(piece.request, Err(InferenceError::BadInput { reason }));
                         continue;
                     }
-                    let rows = request.rows_left + piece.rows.len();
                     if request.values.is_empty() && request.rows_left == 0 {
                         request.values = part.to_vec();
                     } else {
                         if request.values.is_empty() {
-                            request.values = vec![0.0; request.work.rows().max(rows) * width as usize];
+                            request.values = vec![0.0; request.work.rows() * width as usize];
                         }
                         let at = piece.rows.start * width as usize;
                         request.values[at..at + part.len()].copy_from_slice(part);
@@ -222,7 +234,7 @@ impl<W> State<W> {
         let kept = Kept {
             id: self.history.stats.batches + self.history.stats.batches_failed,
             model: batch.model,
-            device: seat.device.clone(),
+            device: self.device_of(index, batch.model),
             worker_pid: seat.pid,
             outcome,
             requests: batch.pieces.len(),

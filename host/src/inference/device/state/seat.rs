@@ -20,8 +20,12 @@ pub(super) struct Seat<W> {
     /// Counts the workers that sat here, to tell a reply of an earlier one.
     pub generation: u64,
     pub pid: Option<u32>,
-    /// `cpu` or `cuda:N`, once a model was loaded.
+    /// `cpu` or `cuda:N`, once a model was loaded: the worker's own device.
     pub device: Option<Arc<str>>,
+    /// Bytes of models that this worker's device has shown not to have.
+    pub memory_shown: Option<u64>,
+    /// When it loaded a model last.
+    pub loaded_at: Option<Instant>,
     pub loaded: HashMap<ModelId, Loaded>,
     /// What was sent and not answered, oldest first: at most two.
     pub outs: VecDeque<Out>,
@@ -35,6 +39,8 @@ pub(super) struct Seat<W> {
 
 pub(super) struct Loaded {
     pub memory: u64,
+    /// What computes it: an ONNX model runs on the CPU whatever the worker's own device is.
+    pub device: Arc<str>,
     /// When it was used last, by the state's count.
     pub used: u64,
 }
@@ -61,6 +67,8 @@ impl<W> Seat<W> {
             generation: 0,
             pid: None,
             device: None,
+            memory_shown: None,
+            loaded_at: None,
             loaded: HashMap::new(),
             outs: VecDeque::new(),
             front_since: Instant::now(),
@@ -71,6 +79,6 @@ impl<W> Seat<W> {
 
     /// Bytes of the models that it holds.
     pub fn memory(&self) -> u64 {
-        self.loaded.values().map(|loaded| loaded.memory).sum()
+        self.loaded.values().fold(0, |sum, loaded| sum.saturating_add(loaded.memory))
     }
 }
