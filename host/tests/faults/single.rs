@@ -25,7 +25,8 @@ const BATCH_FAULTS: [(Fault, Sees, u64); 22] = [
     (Fault::Killed, Sees::Answer, 1),
     (Fault::Exits, Sees::Answer, 1),
     (Fault::HangsUp, Sees::Answer, 1),
-    (Fault::OutOfMemory, Sees::Unavailable, 0),
+    // In two halves there is room.
+    (Fault::OutOfMemory, Sees::Answer, 0),
     (Fault::Device, Sees::Answer, 0),
     (Fault::Refused, Sees::BadInput, 0),
     (Fault::LoadFailure, Sees::Answer, 1),
