@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import concurrent.futures
 import json
 import math
 import struct
@@ -94,8 +95,23 @@ def errors():
 def overload():
     # `narrow` is the same model behind a queue that takes one text.
     assert len(client.embeddings.create(model="narrow", input="a").data) == 1
-    error = refused(openai.RateLimitError, 429, "rate_limit_exceeded", model="narrow", input=["a", "b"])
-    assert error.response.headers["retry-after"] == "1", error.response.headers
+
+    def ask(_):
+        try:
+            assert len(client.embeddings.create(model="narrow", input="a harbour " * 60).data) == 1
+        except openai.RateLimitError as error:
+            return error
+
+    # Sixteen at a time until one meets a full queue, which is soon.
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        for _ in range(50):
+            errors = [error for error in pool.map(ask, range(16)) if error]
+            if errors:
+                break
+    assert errors, "no queue was full"
+    for error in errors:
+        assert (error.status_code, error.code) == (429, "rate_limit_exceeded"), error
+        assert error.response.headers["retry-after"] == "1", error.response.headers
 
 
 def models():
