@@ -7,6 +7,9 @@
 #[expect(dead_code, unused_imports, reason = "the wire's own source, of which its readers are used here")]
 #[path = "../../../host/src/inference/wire/mod.rs"]
 mod wire;
+// What the wire's own tests use.
+#[path = "../../../host/src/inference/wire/samples.rs"]
+mod samples;
 
 use wire::{Datatype, FailureKind, Frame, HEADER_BYTES, Header, MAGIC, ModelId, Signature, Tensor, TensorSpec};
 
@@ -114,44 +117,10 @@ fn mutated(good: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 }
 
 fn good() -> Vec<Vec<u8>> {
-    let model = ModelId(1);
-    let tensor = |name: &str, datatype, shape: &[u64], bytes: usize| Tensor {
-        name: name.into(),
-        datatype,
-        shape: shape.to_vec(),
-        data: vec![7; bytes].into(),
-    };
-    let spec =
-        |name: &str, shape: &[i64]| TensorSpec { name: name.into(), datatype: Datatype::Fp32, shape: shape.to_vec() };
-    let loaded = |signature| Frame::Loaded { model, signature, memory: 1 << 33, device: "cuda:1".into() };
-    let item = || vec![tensor("a", Datatype::Int64, &[1, 2], 16), tensor("b", Datatype::Bool, &[], 1)];
-    let frames = [
-        Frame::Load { model, path: "models/ä".into() },
-        loaded(Signature::Vector { dimension: 384 }),
-        loaded(Signature::Scores { labels: 1 }),
-        loaded(Signature::Tensors { inputs: vec![spec("input", &[-1, 576])], outputs: vec![spec("output", &[-1, 1])] }),
-        Frame::Unload { model },
-        Frame::Unloaded { model, in_use: 1 << 40 },
-        Frame::Batch { model, cu_seqlens: vec![0, 2, 3], first_segments: vec![], ids: vec![7, 8, 9] },
-        Frame::Batch { model, cu_seqlens: vec![0, 2, 3], first_segments: vec![1, 1], ids: vec![7, 8, 9] },
-        Frame::Vectors {
-            model,
-            rows: 2,
-            dimension: 2,
-            checksum: 9,
-            device_ns: 1 << 40,
-            values: vec![1.0, -2.0, 0.5, 3.0],
-        },
-        Frame::Infer { model, items: vec![item(), vec![], item()] },
-        Frame::Inferred { model, device_ns: 9, items: vec![Ok(item()), Err("no".into()), Ok(vec![])] },
-        Frame::Check,
-        Frame::Checked { in_use: 3 },
-        Frame::Failed { kind: FailureKind::BadBatch, message: "no".into() },
-    ];
     let encode = |frame: &Frame| {
         let mut bytes = Vec::new();
         frame.encode(42, &mut bytes);
         bytes
     };
-    frames.iter().map(encode).collect()
+    samples::frames().iter().map(encode).collect()
 }

@@ -91,15 +91,22 @@ impl Device {
 
     /// Runs one request. Dropping the future cancels it.
     pub async fn run(&self, model: ModelId, work: Work, wanted: Wanted, caller: &Caller) -> Answer {
+        let pending = self.submit(self.inner.lock(), model, work, wanted, caller)?;
+        pending.answer().await
+    }
+
+    fn submit(
+        &self,
+        mut state: MutexGuard<'_, State<Worker>>,
+        model: ModelId,
+        work: Work,
+        wanted: Wanted,
+        caller: &Caller,
+    ) -> Result<Pending<'_>, InferenceError> {
         let (done, answer) = oneshot::channel();
-        let request = {
-            let mut state = self.inner.lock();
-            let request = state.submit(Instant::now(), model, work, wanted, caller, done)?;
-            self.inner.pump(&mut state);
-            request
-        };
-        let _cancel = CancelOnDrop { inner: &self.inner, request };
-        answer.await.expect("the state answers every request that its caller did not take out")
+        let request = state.submit(Instant::now(), model, work, wanted, caller, done)?;
+        self.inner.pump(&mut state);
+        Ok(Pending { answer, _cancel: CancelOnDrop { inner: &self.inner, request } })
     }
 
     /// Runs rows of tokens; returns the values of each row, one after the other, and how many each has.
@@ -121,19 +128,20 @@ impl Device {
 
     /// Returns what a model is, loading it the first time.
     pub async fn signature(&self, model: ModelId, caller: &Caller) -> Result<Signature, InferenceError> {
-        let (done, answer) = oneshot::channel();
-        let request = {
-            let mut state = self.inner.lock();
+        let pending = {
+            let state = self.inner.lock();
             if let Some(signature) = state.signature(model) {
                 return Ok(signature);
             }
-            let request = state.submit(Instant::now(), model, Work::Load, Wanted::Anything, caller, done)?;
-            self.inner.pump(&mut state);
-            request
+            self.submit(state, model, Work::Load, Wanted::Anything, caller)?
         };
-        let _cancel = CancelOnDrop { inner: &self.inner, request };
-        answer.await.expect("the state answers every request that its caller did not take out")?;
+        pending.answer().await?;
         Ok(self.inner.lock().signature(model).expect("it was just loaded"))
+    }
+
+    /// Returns what computes: `cpu` or `cuda:N`, once a model was loaded.
+    pub fn name(&self) -> Option<String> {
+        self.inner.lock().device()
     }
 
     pub fn stats(&self) -> DeviceStats {
@@ -163,6 +171,18 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         self.inner.lock().close().iter().for_each(|worker| worker.hang_up());
+    }
+}
+
+/// A request that was taken in. Dropping it cancels it.
+struct Pending<'a> {
+    answer: oneshot::Receiver<Answer>,
+    _cancel: CancelOnDrop<'a>,
+}
+
+impl Pending<'_> {
+    async fn answer(self) -> Answer {
+        self.answer.await.expect("the state answers every request that its caller did not take out")
     }
 }
 
@@ -250,8 +270,8 @@ impl Inner {
                         let take = |header, frame| {
                             conversation.upgrade().is_some_and(|inner| inner.on_reply(seat, generation, header, frame))
                         };
-                        let due = || conversation.upgrade().and_then(|inner| inner.due(seat));
-                        replies.run(ANSWER_TIMEOUT, take, due).await
+                        let due = || conversation.upgrade().and_then(|inner| inner.lock().due(seat));
+                        replies.run(take, due).await
                     });
                     // Whatever happens in there, the worker is given up and another takes its place.
                     let ended = run.await.unwrap_or_else(|_| "what it answered broke our bookkeeping".to_owned());
@@ -266,13 +286,6 @@ impl Inner {
                 self.pump(&mut state);
             }
         }
-    }
-
-    /// Returns since when an answer is due, as if each might take as long as the longest.
-    fn due(&self, seat: usize) -> Option<Instant> {
-        let (since, allowed) = self.lock().due(seat)?;
-        // An earlier start for what may take less.
-        since.checked_sub(ANSWER_TIMEOUT.saturating_sub(allowed)).or(Some(since))
     }
 
     /// Takes a reply; returns whether the conversation goes on.

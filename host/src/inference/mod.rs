@@ -77,6 +77,18 @@ pub enum InferenceError {
 }
 
 impl InferenceError {
+    /// Returns what guests and clients are told. Why a model cannot be served may name files, and where the host keeps them is
+    /// the operator's to know: that goes to the log.
+    pub fn public_message(&self) -> String {
+        match self {
+            Self::Unavailable { model, reason } => {
+                tracing::error!(model, reason, "a model cannot be served");
+                format!("model `{model}` cannot be served; the host's log says why")
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// Returns the code of the error that it is to a user.
     pub fn code(&self) -> Code {
         match self {
@@ -206,7 +218,7 @@ impl Inference {
         self.within(caller, async {
             let model = self.model(name).await?;
             let signature = self.device.signature(model.id, caller).await?;
-            Ok(Description { name: name.to_owned(), signature, device: self.stats().device.unwrap_or_default() })
+            Ok(Description { name: name.to_owned(), signature, device: self.device.name().unwrap_or_default() })
         })
         .await
     }
@@ -339,7 +351,7 @@ impl Inference {
 
     fn model_config(&self, name: &str, source: ModelSource, memory: u64, serving: &Serving) -> ModelConfig {
         let limits = serving.limits(&self.batch_limits);
-        ModelConfig { name: name.to_owned(), source, limits, memory, keep: serving.keep }
+        ModelConfig { name: name.into(), source, limits, memory, keep: serving.keep }
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Instant;
 use crate::ids::AppName;
 
 /// Whose share of a device a request is charged to: an app, or a way in from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
 pub struct Tenant(Arc<str>);
 
 impl Tenant {

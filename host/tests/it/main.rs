@@ -26,6 +26,7 @@ mod oip;
 mod onnx;
 mod openai;
 mod parity;
+mod python;
 mod run;
 mod site;
 #[path = "../../../kernels/tests/support/stub_driver.rs"]

@@ -1,35 +1,15 @@
 //! `/v2`: the Open Inference Protocol as its clients meet it, NVIDIA's own among them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{self, MODEL, Reply, Server, kept, locked, model_dir};
+use crate::python::python_with;
+use crate::support::{self, MODEL, Reply, Server, model_dir};
 
 /// The client that is held against the host.
 const CLIENT: &str = "tritonclient[http]==2.73.0";
-
-/// Makes an environment with the client, once; none where the registry cannot be reached.
-fn client() -> Option<PathBuf> {
-    locked("triton-client", || {
-        let environment = kept().join("triton-client");
-        let (python, done) = (environment.join("bin/python"), environment.join("done"));
-        if std::fs::read(&done).is_ok_and(|done| done == CLIENT.as_bytes()) {
-            return Some(python);
-        }
-        let made = run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-        assert!(made.0, "python3 makes no environment: {}", made.1);
-        let (is_installed, said) = run(Command::new(&python).args(["-m", "pip", "install", "--no-input", CLIENT]));
-        if !is_installed {
-            // How pip says that nobody answers.
-            assert!(said.contains("after connection broken by"), "cannot install {CLIENT}: {said}");
-            return None;
-        }
-        std::fs::write(done, CLIENT).unwrap();
-        Some(python)
-    })
-}
 
 fn run(command: &mut Command) -> (bool, String) {
     let output = command.output().unwrap();
@@ -38,13 +18,10 @@ fn run(command: &mut Command) -> (bool, String) {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that was not run says so")]
+#[expect(clippy::print_stderr, reason = "how near the vectors are is worth a line")]
 fn the_client_of_triton_gets_the_vectors_of_another_engine() {
     let vocabulary = model_dir().join("tokenizer.json");
-    let Some(python) = client() else {
-        eprintln!("skipped: the registry of Python packages cannot be reached for {CLIENT}");
-        return;
-    };
+    let Some(python) = python_with(CLIENT) else { return };
     let data = support::crate_dir("tests/data");
     let server = Server::start(&[]);
     let mut command = Command::new(python);

@@ -1,54 +1,24 @@
 //! `/v1`: OpenAI's own client in Python, and what clients of other kinds send.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{self, MODEL, Reply, Server, bireme, crate_dir, finish, fresh_data, kept, locked, model_dir};
+use crate::python::python_with;
+use crate::support::{self, MODEL, Reply, Server, bireme, crate_dir, finish, fresh_data, model_dir};
 use crate::tiny::{Tiny, VOCABULARY};
 
-/// The client that was tried, with the packages that it asks for.
-const PACKAGES: &str = "openai==3.57.0";
-
-/// Returns a Python that has the client; none, and said so, where PyPI cannot be reached.
-fn python() -> Option<PathBuf> {
-    locked("openai", || {
-        let environment = kept().join("openai-venv");
-        let (python, marker) = (environment.join("bin/python"), environment.join("packages"));
-        if fs::read_to_string(&marker).is_ok_and(|packages| packages == PACKAGES) {
-            return Some(python);
-        }
-        let mut make = Command::new("python3");
-        make.args(["-m", "venv"]).arg(&environment);
-        let made = finish(make);
-        assert_eq!(made.status, 0, "on Debian: apt-get install python3-venv: {made:#?}");
-        let mut pip = Command::new(&python);
-        pip.args(["-m", "pip", "install", "--quiet", "--retries", "1", PACKAGES]);
-        let installed = finish(pip);
-        if installed.status != 0 {
-            let mut reach = Command::new(&python);
-            reach.args(["-m", "pip", "download", "--quiet", "--retries", "1", "--no-deps", "--dest"]);
-            reach.arg(environment.join("reach")).arg("pip");
-            // Whether it is the network or the package: anything else than a network that is down is a failure.
-            assert!(finish(reach).status != 0, "PyPI is there and has no {PACKAGES}: {installed:#?}");
-            let last = installed.stderr.lines().last().unwrap_or("pip said nothing").to_owned();
-            let _ = writeln!(std::io::stderr(), "skipped: OpenAI's client could not be had from PyPI: {last}");
-            return None;
-        }
-        fs::write(marker, PACKAGES).unwrap();
-        Some(python)
-    })
-}
+/// The client that is held against the host.
+const CLIENT: &str = "openai==3.57.0";
 
 #[test]
 fn openais_own_client_gets_what_the_reference_has() {
     let model = model_dir();
-    let Some(python) = python() else { return };
+    let Some(python) = python_with(CLIENT) else { return };
     let data = fresh_data();
     narrow(data.path(), &model);
     let server = Server::start_over(data.path(), &[]);

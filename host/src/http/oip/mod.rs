@@ -293,13 +293,7 @@ fn invalid(detail: impl Into<String>) -> Problem {
 }
 
 fn failed(error: InferenceError) -> Problem {
-    if let InferenceError::Unavailable { model, reason } = &error {
-        // The reason may name files; where the host keeps them is the operator's to know.
-        tracing::error!(model, reason, "a model cannot be served");
-        let detail = format!("model `{model}` cannot be served; the host's log says why");
-        return Problem::new(error.code(), detail);
-    }
-    Problem::new(error.code(), error.to_string())
+    Problem::new(error.code(), error.public_message())
 }
 
 /// Returns an error as the protocol has it. The statuses and the other headers are those of problem documents.

@@ -59,7 +59,7 @@ impl ApiError {
 
     /// What a model answered instead; `param` is the field that holds its inputs.
     pub fn of_model(error: InferenceError, param: &str) -> Self {
-        let message = error.to_string();
+        let message = error.public_message();
         match error {
             InferenceError::UnknownModel { .. } => Self::unknown_model(message),
             InferenceError::BadInput { .. } => Self::invalid(message, Some(param)),
@@ -73,10 +73,7 @@ impl ApiError {
             InferenceError::DeviceLost { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, message, Some("device_lost"))
             }
-            InferenceError::Unavailable { model, reason } => {
-                // The reason may name files; where the host keeps them is the operator's to know.
-                tracing::error!(model, reason, "a model cannot be served");
-                let message = format!("model `{model}` cannot be served; the host's log says why");
+            InferenceError::Unavailable { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, message, Some("unavailable"))
             }
         }

@@ -41,11 +41,9 @@ impl Groups {
     /// Takes the first group of that model, without what was cancelled meanwhile.
     pub fn take(&mut self, model: ModelId, ledger: &Ledger) -> Option<Batch> {
         let at = self.waiting.iter().position(|batch| batch.model == model)?;
-        let mut batch = self.waiting.remove(at)?;
-        self.was_suspect = batch.losses > 1;
-        batch.pieces.retain(|piece| ledger.get(piece.request).is_some());
-        batch.rows = batch.pieces.iter().map(|piece| piece.rows.len()).sum();
-        batch.tokens = batch.pieces.iter().map(|piece| piece.tokens).sum();
-        (!batch.pieces.is_empty()).then_some(batch)
+        let Batch { mut pieces, losses, .. } = self.waiting.remove(at)?;
+        self.was_suspect = losses > 1;
+        pieces.retain(|piece| ledger.get(piece.request).is_some());
+        (!pieces.is_empty()).then(|| Batch::retry(model, pieces, losses))
     }
 }

@@ -16,25 +16,27 @@
 //! **Failures.** What a dying worker held comes back as a group that runs by itself: once more as a whole, then in halves,
 //! until the request that kills workers stands alone. Groups beyond their first retry take turns with everybody else.
 //!
-//! Invariants: a piece leaves exactly once for each time that it was put in, or is cancelled; a batch stays within the model's
-//! rows and tokens, but for one piece that by itself is larger; a request of a tenant that was idle and is not ahead of the others waits for at most as many batches as
-//! other tenants waited when it came; a batch is taken whenever there is one.
+//! Invariants: a piece leaves exactly once for each time that it was put in, or is cancelled; a batch stays within the
+//! model's rows and tokens, but for one piece that by itself is larger; a request of a tenant that was idle and is not ahead
+//! of the others waits for at most as many batches as other tenants waited when it came; a batch is taken whenever there is
+//! one.
 
 mod cost;
 mod flow;
 mod groups;
 mod ledger;
+mod queue;
+mod turns;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use self::cost::Cost;
 use self::flow::Flow;
 use self::groups::Groups;
 pub use self::ledger::RequestId;
 use self::ledger::{Entry, Ledger};
+use self::queue::Queue;
 use super::request::Priority;
 use super::wire::ModelId;
 use crate::limits::BatchLimits;
@@ -47,11 +49,8 @@ const SKIPS_MAX: u8 = 4;
 const LOOKAHEAD: usize = 16;
 /// Part of a queue that is kept for tenants that have little in it.
 const SHARE: usize = 8;
-/// Share of a batch's time that its fixed part may be, where tenants compete, and where there is one.
+/// Share of a batch's time that its fixed part may be where tenants compete.
 const LOSS_CONTENDED: f64 = 0.1;
-const LOSS_ALONE: f64 = 0.03;
-/// Tenants compete for so long after a second one waited.
-const CONTENDED_FOR: Duration = Duration::from_secs(10);
 /// What a token costs a tenant of weight 1; a weight divides it.
 const TOKEN_COST: u64 = 1 << 16;
 /// The largest weight.
@@ -97,21 +96,6 @@ pub enum Cut {
     Retry,
 }
 
-impl Cut {
-    pub const ALL: [Cut; 6] = [Self::Drained, Self::Rows, Self::Tokens, Self::Enough, Self::Delay, Self::Retry];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Drained => "drained",
-            Self::Rows => "rows",
-            Self::Tokens => "tokens",
-            Self::Enough => "enough",
-            Self::Delay => "delay",
-            Self::Retry => "retry",
-        }
-    }
-}
-
 /// Pieces that run together.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -122,6 +106,15 @@ pub struct Batch {
     pub cut: Cut,
     /// Times that it ended a worker, or failed with it.
     pub losses: u32,
+}
+
+impl Batch {
+    /// One that is to run by itself.
+    fn retry(model: ModelId, pieces: Vec<Piece>, losses: u32) -> Self {
+        let rows = pieces.iter().map(|piece| piece.rows.len()).sum();
+        let tokens = pieces.iter().map(|piece| piece.tokens).sum();
+        Self { model, pieces, rows, tokens, cut: Cut::Retry, losses }
+    }
 }
 
 /// The queue would exceed its limit.
@@ -163,17 +156,6 @@ pub enum Turn {
     Tenant(TenantId),
 }
 
-struct Queue {
-    limits: BatchLimits,
-    waiting_rows: usize,
-    waiting_tokens: usize,
-    /// What the latest arrival said of those behind it.
-    following: Option<usize>,
-    cost: Cost,
-    /// Tokens of a batch, below the limit after the device had no room.
-    tokens_max: usize,
-}
-
 struct Tenant {
     weight: u32,
     /// Tokens served, times [`TOKEN_COST`], over the weight.
@@ -182,6 +164,13 @@ struct Tenant {
     waiting: usize,
     models: Vec<ModelId>,
     turns: u32,
+}
+
+impl Tenant {
+    /// Whether its oldest request has the next turn, whatever its priority.
+    fn is_oldest_first(&self) -> bool {
+        self.turns % AGING == AGING - 1
+    }
 }
 
 /// The queue in front of one device.
@@ -220,15 +209,7 @@ impl Batcher {
     /// Makes a model known; ids count from 0.
     pub fn add_model(&mut self, limits: BatchLimits) -> ModelId {
         let id = ModelId(u32::try_from(self.queues.len()).expect("models are few"));
-        let tokens_max = limits.max_batch_tokens;
-        self.queues.push(Queue {
-            limits,
-            waiting_rows: 0,
-            waiting_tokens: 0,
-            following: None,
-            cost: Cost::default(),
-            tokens_max,
-        });
+        self.queues.push(Queue::new(limits));
         id
     }
 
@@ -346,151 +327,8 @@ impl Batcher {
     pub fn requeue_halves(&mut self, mut batch: Batch) {
         batch.pieces.retain(|piece| self.ledger.get(piece.request).is_some());
         let second = batch.pieces.split_off(batch.pieces.len().div_ceil(2));
-        let half = |pieces: Vec<Piece>, losses| Batch {
-            model: batch.model,
-            rows: pieces.iter().map(|piece| piece.rows.len()).sum(),
-            tokens: pieces.iter().map(|piece| piece.tokens).sum(),
-            pieces,
-            cut: Cut::Retry,
-            losses,
-        };
-        self.groups.push(half(second, batch.losses));
-        self.groups.push(half(std::mem::take(&mut batch.pieces), batch.losses));
-    }
-
-    /// Says what is to run, of the models that `among` names; it is told whether a batch of them would be full.
-    pub fn next(&mut self, now: Instant, among: impl Fn(ModelId, bool) -> bool) -> Next {
-        let retry = self.groups.first(&self.ledger, |model| among(model, false));
-        if let Some((model, false)) = retry {
-            return Next::Batch { model, of: Turn::Retry };
-        }
-        self.drop_late(now);
-        if self.tenants.iter().filter(|tenant| tenant.waiting > 0).nth(1).is_some() {
-            self.contended = Some(now);
-        }
-        let loss = self.loss(now);
-        let mut first: Option<(u64, u64, TenantId, ModelId)> = None;
-        let mut wait: Option<Instant> = None;
-        for (index, tenant) in self.tenants.iter().enumerate() {
-            if tenant.waiting == 0 {
-                continue;
-            }
-            let id = TenantId(index as u32);
-            let oldest_first = tenant.turns % AGING == AGING - 1;
-            let mut head: Option<(Priority, u64, ModelId)> = None;
-            for &model in &tenant.models {
-                let Some(flow) = self.flows.get_mut(&(id, model)).filter(|flow| flow.len() > 0) else { continue };
-                let queue = &self.queues[model.0 as usize];
-                if !among(model, queue.is_full(queue.tokens_worthwhile(loss))) {
-                    continue;
-                }
-                let Some((priority, entry)) = flow.head(oldest_first, &self.ledger) else { continue };
-                if let Some(until) = queue.ripe_at(entry.arrived).filter(|until| *until > now) {
-                    wait = Some(wait.map_or(until, |wait| wait.min(until)));
-                    continue;
-                }
-                let order = if oldest_first { Priority::High } else { priority };
-                if head.is_none_or(|(priority, seq, _)| (order, entry.seq) < (priority, seq)) {
-                    head = Some((order, entry.seq, model));
-                }
-            }
-            if let Some((_, seq, model)) = head
-                && first.is_none_or(|(served, first, ..)| (tenant.served, seq) < (served, first))
-            {
-                first = Some((tenant.served, seq, id, model));
-            }
-        }
-        match (first, retry, wait) {
-            (Some((.., tenant, model)), ..) => Next::Batch { model, of: Turn::Tenant(tenant) },
-            (None, Some((model, _)), _) => Next::Batch { model, of: Turn::Retry },
-            (None, None, Some(until)) => Next::Wait(until),
-            (None, None, None) => Next::Nothing,
-        }
-    }
-
-    /// Takes the batch that [`next`](Self::next) named; none, if all that was in it is gone.
-    pub fn take(&mut self, now: Instant, model: ModelId, of: Turn) -> Option<Batch> {
-        match of {
-            Turn::Retry => self.groups.take(model, &self.ledger),
-            Turn::Tenant(tenant) => {
-                self.groups.pass();
-                self.fill(now, model, tenant)
-            }
-        }
-    }
-
-    fn fill(&mut self, now: Instant, model: ModelId, leader: TenantId) -> Option<Batch> {
-        let queue = &self.queues[model.0 as usize];
-        let (rows_max, tokens_max) = (queue.limits.max_batch_size, queue.tokens_worthwhile(self.loss(now)));
-        let no_room = if tokens_max < queue.tokens_max { Cut::Enough } else { Cut::Tokens };
-        let is_delayed =
-            !queue.is_full(tokens_max) && queue.limits.max_queue_delay > Duration::ZERO && queue.following != Some(0);
-        let mut batch = Batch { model, pieces: Vec::new(), rows: 0, tokens: 0, cut: Cut::Drained, losses: 0 };
-        self.level = self.level.max(self.tenants[leader.0 as usize].served);
-        // Least served first, the leader before its equals.
-        let mut turns: BinaryHeap<Reverse<(u64, bool, TenantId)>> = (0..self.tenants.len() as u32)
-            .map(TenantId)
-            .filter(|id| self.flows.get(&(*id, model)).is_some_and(|flow| flow.len() > 0))
-            .map(|id| Reverse((self.tenants[id.0 as usize].served, id != leader, id)))
-            .collect();
-        while let Some(Reverse((_, _, id))) = turns.pop() {
-            if batch.rows == rows_max {
-                batch.cut = Cut::Rows;
-                break;
-            }
-            let tenant = &mut self.tenants[id.0 as usize];
-            let flow = self.flows.get_mut(&(id, model)).expect("it has pieces");
-            let oldest_first = tenant.turns % AGING == AGING - 1;
-            // The first always goes: it was made to fit, but for a single row over the tokens.
-            let room =
-                (!batch.pieces.is_empty()).then(|| (rows_max - batch.rows, tokens_max.saturating_sub(batch.tokens)));
-            match flow.take(oldest_first, room, &self.ledger) {
-                flow::Taken::Piece(piece) => {
-                    tenant.turns = tenant.turns.wrapping_add(1);
-                    tenant.served =
-                        tenant.served.saturating_add(piece.tokens as u64 * TOKEN_COST / u64::from(tenant.weight));
-                    let served = tenant.served;
-                    let has_more = flow.len() > 0;
-                    let entry = self.ledger.get_mut(piece.request).expect("a flow gives live pieces");
-                    entry.take_waiting(piece.rows.len(), piece.tokens);
-                    let entry = entry.clone();
-                    self.uncount(&entry, 1, piece.rows.len(), piece.tokens);
-                    batch.rows += piece.rows.len();
-                    batch.tokens += piece.tokens;
-                    batch.pieces.push(piece);
-                    if has_more {
-                        turns.push(Reverse((served, true, id)));
-                    }
-                }
-                flow::Taken::NoFit { is_patient: true } => batch.cut = no_room,
-                // It was passed often enough: the batch ends here, so that it goes first soon.
-                flow::Taken::NoFit { is_patient: false } => {
-                    batch.cut = no_room;
-                    break;
-                }
-                flow::Taken::Nothing => {}
-            }
-        }
-        if batch.cut == Cut::Drained && is_delayed {
-            batch.cut = Cut::Delay;
-        }
-        (!batch.pieces.is_empty()).then_some(batch)
-    }
-
-    /// Drops requests at the head of their flows that cannot be answered in time any more.
-    fn drop_late(&mut self, now: Instant) {
-        let mut late = Vec::new();
-        for (&(_, model), flow) in &mut self.flows {
-            let cost = &self.queues[model.0 as usize].cost;
-            flow.late(&self.ledger, &mut late, |entry, tokens| now + cost.at_least(tokens) >= entry.deadline);
-        }
-        late.dedup();
-        for request in late {
-            if self.ledger.get(request).is_some() {
-                self.remove(request);
-                self.expired.push(request);
-            }
-        }
+        self.groups.push(Batch::retry(batch.model, second, batch.losses));
+        self.groups.push(Batch::retry(batch.model, batch.pieces, batch.losses));
     }
 
     /// Returns the requests that were dropped since the last time, because they could not be answered in time.
@@ -522,12 +360,6 @@ impl Batcher {
         self.queue(model).cost.expected(tokens)
     }
 
-    /// The share of a batch's time that its fixed part may be now.
-    fn loss(&self, now: Instant) -> f64 {
-        let is_contended = self.contended.is_some_and(|at| now.saturating_duration_since(at) < CONTENDED_FOR);
-        if is_contended { LOSS_CONTENDED } else { LOSS_ALONE }
-    }
-
     /// Returns the rows of a model that wait.
     pub fn waiting_rows(&self, model: ModelId) -> usize {
         self.queue(model).waiting_rows
@@ -543,37 +375,12 @@ impl Batcher {
         self.groups.is_empty() && self.tenants.iter().all(|tenant| tenant.waiting == 0)
     }
 
-    /// When the request came.
-    pub fn arrived(&self, request: RequestId) -> Option<Instant> {
-        self.ledger.get(request).map(|entry| entry.arrived)
-    }
-
     fn queue(&self, model: ModelId) -> &Queue {
         &self.queues[model.0 as usize]
     }
 
     fn queue_mut(&mut self, model: ModelId) -> &mut Queue {
         &mut self.queues[model.0 as usize]
-    }
-}
-
-impl Queue {
-    fn is_full(&self, tokens_max: usize) -> bool {
-        self.waiting_rows >= self.limits.max_batch_size || self.waiting_tokens >= tokens_max
-    }
-
-    /// Tokens of a batch, at which its fixed part is at most `loss` of it.
-    fn tokens_worthwhile(&self, loss: f64) -> usize {
-        self.cost.worthwhile(loss).map_or(self.tokens_max, |tokens| tokens.min(self.tokens_max))
-    }
-
-    /// When one that came at that time has waited long enough for company; none: at once.
-    fn ripe_at(&self, arrived: Instant) -> Option<Instant> {
-        let delay = self.limits.max_queue_delay;
-        if delay == Duration::ZERO || self.is_full(self.tokens_max) || self.following == Some(0) {
-            return None;
-        }
-        Some(arrived + delay)
     }
 }
 

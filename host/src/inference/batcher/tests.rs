@@ -59,7 +59,12 @@ impl Line {
                     .iter()
                     .map(|piece| format!("{}:{:?}", self.names[&piece.request], piece.rows))
                     .collect();
-                Some(format!("{} ({} tokens, {})", pieces.join(" "), batch.tokens, batch.cut.as_str()))
+                Some(format!(
+                    "{} ({} tokens, {})",
+                    pieces.join(" "),
+                    batch.tokens,
+                    format!("{:?}", batch.cut).to_lowercase()
+                ))
             }
             Next::Wait(until) => Some(format!("wait {:?}", until - self.now)),
             Next::Nothing => None,

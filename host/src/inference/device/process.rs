@@ -216,16 +216,15 @@ impl Link {
 }
 
 impl Replies {
-    /// Hands every reply to `take` until that returns false, the worker ends, or an answer is due for longer than `timeout`
-    /// (`due_since` says since when). Then ends the process and says why.
+    /// Hands every reply to `take` until that returns false, the worker ends, or does not answer by the time that `due` says.
+    /// Then ends the process and says why.
     pub async fn run(
         mut self,
-        timeout: Duration,
         mut take: impl FnMut(Header, Frame) -> bool,
-        due_since: impl Fn() -> Option<Instant>,
+        due: impl Fn() -> Option<Instant>,
     ) -> String {
         let reason = loop {
-            match self.next(timeout, &due_since).await {
+            match self.next(&due).await {
                 Ok((header, frame)) => {
                     if !take(header, frame) {
                         let _ = self.child.start_kill();
@@ -258,16 +257,12 @@ impl Replies {
         }
     }
 
-    async fn next(
-        &mut self,
-        timeout: Duration,
-        due_since: &impl Fn() -> Option<Instant>,
-    ) -> io::Result<(Header, Frame)> {
+    async fn next(&mut self, due: &impl Fn() -> Option<Instant>) -> io::Result<(Header, Frame)> {
         let link = self.link.clone();
         tokio::select! {
             biased;
             frame = self.frame() => frame,
-            error = link.overdue(timeout, due_since) => Err(error),
+            error = link.overdue(due) => Err(error),
         }
     }
 
@@ -289,17 +284,17 @@ impl Replies {
 }
 
 impl Link {
-    /// Returns once an answer is due for longer than `timeout`, or the worker shows no sign of life while one is due.
-    async fn overdue(&self, timeout: Duration, due_since: &impl Fn() -> Option<Instant>) -> io::Error {
+    /// Returns once an answer is overdue, or the worker shows no sign of life while it owes one.
+    async fn overdue(&self, due: &impl Fn() -> Option<Instant>) -> io::Error {
         let (mut last, mut looks) = (0, 0);
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
             // An idle worker is silent, and that is well.
-            let Some(since) = due_since() else {
+            let Some(due) = due() else {
                 looks = 0;
                 continue;
             };
-            if since.elapsed() > timeout {
+            if Instant::now() > due {
                 return io::Error::new(io::ErrorKind::TimedOut, "it gave no answer in the time that it may take");
             }
             let beats = self.memory.beats().unwrap_or(last);

@@ -28,6 +28,8 @@
 
 mod frame;
 pub mod memory;
+#[cfg(test)]
+mod samples;
 mod tensor;
 
 use std::fmt;

@@ -22,7 +22,7 @@ impl inference::Host for CallState {
         let embeddings = answer
             .await
             .map(|embedded| inference::Embeddings { dimension: embedded.dimension, values: embedded.values });
-        Ok(embeddings.map_err(|refused| error(model, refused)))
+        Ok(embeddings.map_err(error))
     }
 
     async fn rerank(
@@ -36,7 +36,7 @@ impl inference::Host for CallState {
         let answer = self.call.request(name, async |inference, caller| {
             inference.rerank(name, query, documents, overflow.into(), &caller).await
         });
-        Ok(answer.await.map(|scored| scored.scores).map_err(|refused| error(model, refused)))
+        Ok(answer.await.map(|scored| scored.scores).map_err(error))
     }
 
     async fn classify(
@@ -51,7 +51,7 @@ impl inference::Host for CallState {
         });
         let classes =
             answer.await.map(|classified| inference::Classes { labels: classified.labels, scores: classified.scores });
-        Ok(classes.map_err(|refused| error(model, refused)))
+        Ok(classes.map_err(error))
     }
 
     async fn infer(&mut self, model: String, inputs: Vec<inference::Tensor>) -> Answer<Vec<inference::Tensor>> {
@@ -59,11 +59,11 @@ impl inference::Host for CallState {
         let tensors = inputs.into_iter().map(Into::into).collect();
         let answer = self.call.request(name, async |inference, caller| inference.infer(name, tensors, &caller).await);
         let outputs = answer.await.map(|inferred| inferred.tensors.into_iter().map(Into::into).collect());
-        Ok(outputs.map_err(|refused| error(model, refused)))
+        Ok(outputs.map_err(error))
     }
 }
 
-fn error(asked: String, refused: Refused) -> inference::InferenceError {
+fn error(refused: Refused) -> inference::InferenceError {
     use inference::InferenceError as E;
     match refused {
         Refused::NotDeclared { model, .. } | Refused::NotGranted { model, .. } => E::NotDeclared(model),
@@ -75,16 +75,9 @@ fn error(asked: String, refused: Refused) -> inference::InferenceError {
             InferenceError::Overloaded { model, .. } => E::Overloaded(model),
             InferenceError::Deadline => E::Deadline,
             InferenceError::DeviceLost { model, .. } => E::DeviceLost(model),
-            InferenceError::Unavailable { .. } => E::Unavailable(unavailable(&asked, &error)),
+            InferenceError::Unavailable { .. } => E::Unavailable(error.public_message()),
         },
     }
-}
-
-/// What a guest learns of a model that cannot be served: the reason may name files, and where the host keeps them is the
-/// operator's to know.
-pub(super) fn unavailable(model: &str, error: &InferenceError) -> String {
-    tracing::error!(model, %error, "a model cannot be served");
-    format!("model `{model}` cannot be served; the host's log says why")
 }
 
 impl From<inference::Overflow> for Overflow {

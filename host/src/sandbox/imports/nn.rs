@@ -8,7 +8,6 @@
 use bytes::Bytes;
 use wasmtime::component::Resource;
 
-use super::inference::unavailable;
 use crate::inference::InferenceError;
 use crate::inference::wire::{self, Datatype};
 use crate::sandbox::asking::Refused;
@@ -123,7 +122,7 @@ impl graph::Host for CallState {
             self.call.request(model, async |inference, caller| inference.describe(model, &caller).await).await;
         match described {
             Ok(_) => Ok(Ok(self.table.push(Graph { model: name })?)),
-            Err(refused) => self.answer(Err(Error::new(&name, refused))),
+            Err(refused) => self.answer(Err(Error::new(refused))),
         }
     }
 }
@@ -155,7 +154,7 @@ impl inference::HostGraphExecutionContext for CallState {
         let (inputs, name) = (inputs?, &model);
         let inferred =
             self.call.request(name, async |inference, caller| inference.infer(name, inputs, &caller).await).await;
-        let outputs = inferred.map_err(|refused| Error::new(&model, refused));
+        let outputs = inferred.map_err(Error::new);
         let outputs =
             outputs.and_then(|inferred| inferred.tensors.into_iter().map(unnamed).collect::<Result<Vec<_>, _>>());
         match outputs {
@@ -229,7 +228,7 @@ fn unnamed(tensor: wire::Tensor) -> Result<(String, Tensor), Error> {
 }
 
 impl Error {
-    fn new(model: &str, refused: Refused) -> Self {
+    fn new(refused: Refused) -> Self {
         let code = match &refused {
             Refused::NotDeclared { .. } | Refused::NotGranted { .. } => ErrorCode::Security,
             Refused::Spent(_) => ErrorCode::RuntimeError,
@@ -237,13 +236,16 @@ impl Error {
                 InferenceError::UnknownModel { .. } => ErrorCode::NotFound,
                 InferenceError::BadInput { .. } | InferenceError::TooLong { .. } => ErrorCode::InvalidArgument,
                 InferenceError::Deadline => ErrorCode::Timeout,
-                InferenceError::Overloaded { .. } | InferenceError::DeviceLost { .. } => ErrorCode::RuntimeError,
-                InferenceError::Unavailable { .. } => {
-                    return Self { code: ErrorCode::RuntimeError, data: unavailable(model, error) };
-                }
+                InferenceError::Overloaded { .. }
+                | InferenceError::DeviceLost { .. }
+                | InferenceError::Unavailable { .. } => ErrorCode::RuntimeError,
             },
         };
-        Self { code, data: refused.to_string() }
+        let data = match &refused {
+            Refused::Inference(error) => error.public_message(),
+            other => other.to_string(),
+        };
+        Self { code, data }
     }
 }
 

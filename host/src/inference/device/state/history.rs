@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::inference::batcher::{Cut, TenantId};
-use crate::inference::wire::ModelId;
+use crate::inference::batcher::Cut;
+use crate::inference::request::Tenant;
 
-/// Batches that are kept.
+/// Batches that are record.
 const BATCHES_KEPT: usize = 256;
 
 /// Counts since the host started.
@@ -75,13 +75,13 @@ pub enum Outcome {
 pub struct BatchRecord {
     /// Counts batches from the host's start.
     pub id: u64,
-    pub model: String,
-    pub device: Option<String>,
+    pub model: Arc<str>,
+    pub device: Option<Arc<str>>,
     pub worker_pid: Option<u32>,
     pub outcome: Outcome,
     pub requests: usize,
     /// Apps and ways in that share it.
-    pub tenants: Vec<String>,
+    pub tenants: Vec<Tenant>,
     pub rows: usize,
     pub tokens: usize,
     /// Why it was not larger.
@@ -98,41 +98,22 @@ pub struct BatchRecord {
     pub ended_ms: u64,
 }
 
-/// A batch as it is kept: with ids, which cost nothing to note.
-pub(super) struct Kept {
-    pub id: u64,
-    pub model: ModelId,
-    pub device: Option<Arc<str>>,
-    pub worker_pid: Option<u32>,
-    pub outcome: Outcome,
-    pub requests: usize,
-    pub tenants: Vec<TenantId>,
-    pub rows: usize,
-    pub tokens: usize,
-    pub cut: Cut,
-    pub losses: u32,
-    pub wait: Duration,
-    pub wall: Duration,
-    pub device_us: u64,
-    pub ended_ms: u64,
-}
-
 #[derive(Default)]
 pub(super) struct History {
     pub stats: DeviceStats,
-    batches: VecDeque<Kept>,
+    batches: VecDeque<BatchRecord>,
 }
 
 impl History {
-    pub fn add(&mut self, kept: Kept) {
+    pub fn add(&mut self, record: BatchRecord) {
         let stats = &mut self.stats;
-        match kept.outcome {
+        match record.outcome {
             Outcome::Done => {
                 stats.batches += 1;
-                stats.rows += kept.rows as u64;
-                stats.tokens += kept.tokens as u64;
-                stats.device_us = stats.device_us.saturating_add(kept.device_us);
-                match kept.cut {
+                stats.rows += record.rows as u64;
+                stats.tokens += record.tokens as u64;
+                stats.device_us = stats.device_us.saturating_add(record.device_us);
+                match record.cut {
                     Cut::Drained => stats.cut_drained += 1,
                     Cut::Rows => stats.cut_rows += 1,
                     Cut::Tokens => stats.cut_tokens += 1,
@@ -146,12 +127,12 @@ impl History {
         if self.batches.len() == BATCHES_KEPT {
             self.batches.pop_front();
         }
-        self.batches.push_back(kept);
+        self.batches.push_back(record);
     }
 
     /// Returns the last batches, newest first.
-    pub fn batches(&self) -> impl Iterator<Item = &Kept> {
-        self.batches.iter().rev()
+    pub fn batches(&self) -> Vec<BatchRecord> {
+        self.batches.iter().rev().cloned().collect()
     }
 }
 

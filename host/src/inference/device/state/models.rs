@@ -1,5 +1,6 @@
 //! The models of a host, and which of them a worker holds.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{SWAP_PATIENCE, State, Wanted};
@@ -21,7 +22,7 @@ const PATIENCE_MIN: Duration = Duration::from_secs(10);
 /// What is known of a model before it is loaded.
 #[derive(Clone, Debug)]
 pub(in crate::inference) struct ModelConfig {
-    pub name: String,
+    pub name: Arc<str>,
     pub source: ModelSource,
     pub limits: BatchLimits,
     /// Bytes that it will take, as far as its files tell.
@@ -56,6 +57,10 @@ impl Model {
 
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    pub fn name_shared(&self) -> Arc<str> {
+        self.config.name.clone()
     }
 
     pub fn keep(&self) -> bool {

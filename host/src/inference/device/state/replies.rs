@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::history::{self, BatchRecord, Kept};
+use super::history::{self, BatchRecord};
 use super::seat::{Loaded, Out, What};
 use super::{DeviceStats, Link, ModelStats, Outcome, Output, Seat, State, Work};
 use crate::call::micros;
@@ -231,53 +231,45 @@ impl<W> State<W> {
             wait = wait.max(begun.saturating_duration_since(request.submitted));
         }
         let seat = &self.seats[index];
-        let kept = Kept {
+        let record = BatchRecord {
             id: self.history.stats.batches + self.history.stats.batches_failed,
-            model: batch.model,
+            model: self.model(batch.model).name_shared(),
             device: self.device_of(index, batch.model),
             worker_pid: seat.pid,
             outcome,
             requests: batch.pieces.len(),
-            tenants,
+            tenants: tenants.into_iter().map(|id| self.tenant_names[id.0 as usize].clone()).collect(),
             rows: batch.rows,
             tokens: batch.tokens,
             cut: batch.cut,
             losses: batch.losses,
-            wait,
-            wall: now.saturating_duration_since(begun),
+            wait_us: micros(wait),
+            wall_us: micros(now.saturating_duration_since(begun)),
             device_us: device_ns / 1_000,
             ended_ms: history::now_ms(),
         };
-        self.history.add(kept);
+        self.history.add(record);
     }
 
     /// Returns the last batches, newest first.
     pub fn batches(&self) -> Vec<BatchRecord> {
-        let record = |kept: &Kept| BatchRecord {
-            id: kept.id,
-            model: self.model(kept.model).name().to_owned(),
-            device: kept.device.as_deref().map(str::to_owned),
-            worker_pid: kept.worker_pid,
-            outcome: kept.outcome,
-            requests: kept.requests,
-            tenants: kept.tenants.iter().map(|id| self.tenant_names[id.0 as usize].to_string()).collect(),
-            rows: kept.rows,
-            tokens: kept.tokens,
-            cut: kept.cut,
-            losses: kept.losses,
-            wait_us: micros(kept.wait),
-            wall_us: micros(kept.wall),
-            device_us: kept.device_us,
-            ended_ms: kept.ended_ms,
-        };
-        self.history.batches().map(record).collect()
+        self.history.batches()
+    }
+
+    /// The first worker that runs, or else was to run.
+    fn first(&self) -> &Seat<W> {
+        self.seats.iter().find(|seat| seat.pid.is_some()).unwrap_or(&self.seats[0])
+    }
+
+    /// Returns what computes, once a model was loaded.
+    pub fn device(&self) -> Option<String> {
+        self.first().device.as_deref().map(str::to_owned)
     }
 
     pub fn stats(&self) -> DeviceStats {
         let mut stats = self.history.stats.clone();
-        let first = self.seats.iter().find(|seat| seat.pid.is_some()).or(self.seats.first());
-        stats.device = first.and_then(|seat| seat.device.as_deref().map(str::to_owned));
-        stats.worker_pid = first.and_then(|seat| seat.pid);
+        stats.device = self.device();
+        stats.worker_pid = self.first().pid;
         stats.queue_bytes = self.batcher.bytes();
         let models = self.models.iter().enumerate().map(|(index, model)| {
             let id = ModelId(index as u32);

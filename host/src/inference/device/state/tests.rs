@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::inference::device::{ModelSource, STARTS_MAX};
-use crate::inference::wire::{FailureKind, HEADER_BYTES, Header, ModelId};
+use crate::inference::wire::{self, FailureKind, HEADER_BYTES, Header, ModelId};
 use crate::limits::BatchLimits;
 
 type Receiver = oneshot::Receiver<Answer>;
