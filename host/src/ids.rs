@@ -122,21 +122,70 @@ impl fmt::Display for FunctionId {
     }
 }
 
-/// One call: unique on this host and sortable by time (UUID version 7).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct CallId(Uuid);
+macro_rules! id {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(Uuid);
 
-impl CallId {
-    /// Draws a new id.
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
-    }
+        impl $type {
+            /// Draws a new id.
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            /// Returns it as the bytes that it is stored as; they sort as ids do.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// Returns the id of these bytes.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Uuid::try_parse(text).map(Self).map_err(|_| IdError { text: text.chars().take(80).collect() })
+            }
+        }
+    };
 }
 
-impl fmt::Display for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+/// A text that is no id.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is no id; one looks like 0199c0de-0000-7000-8000-000000000000")]
+pub struct IdError {
+    text: String,
+}
+
+id! {
+    /// One call: unique on this host and sortable by time (UUID version 7).
+    CallId
+}
+
+id! {
+    /// One durable map: unique on this host and sortable by time (UUID version 7).
+    MapId
+}
+
+impl MapId {
+    /// Returns the id of the call of one input: the same for every attempt, before a restart and after it.
+    pub fn call(&self, index: u64) -> CallId {
+        // The last 62 bits of an id are random; what is added to them stays among them.
+        let (high, low) = self.0.as_u64_pair();
+        const RANDOM: u64 = u64::MAX >> 2;
+        let low = (low & !RANDOM) | (low.wrapping_add(index).wrapping_add(1) & RANDOM);
+        CallId(Uuid::from_u64_pair(high, low))
     }
 }
 
@@ -200,6 +249,17 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "a b", "ä", "a\0", "%2e", &"x".repeat(65)] {
             assert!(AppName::new(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn each_input_of_a_map_has_an_id_of_its_own() {
+        let map = MapId::generate();
+        let ids: std::collections::HashSet<_> = (0..1_000).map(|index| map.call(index)).collect();
+        assert_eq!(ids.len(), 1_000);
+        assert!(!ids.contains(&CallId::from_bytes(*map.as_bytes())));
+        assert_eq!(map.call(7), map.call(7));
+        assert_eq!(map.call(7).to_string().parse(), Ok(map.call(7)));
+        assert!("x".parse::<CallId>().is_err());
     }
 
     #[test]

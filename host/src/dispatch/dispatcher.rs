@@ -21,6 +21,8 @@ use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Serv
 /// What is to be run.
 #[derive(Clone)]
 pub struct Call {
+    /// The same for each attempt.
+    pub id: CallId,
     pub program: Arc<Program>,
     /// Position in the program's functions.
     pub function: usize,
@@ -38,8 +40,45 @@ pub struct Call {
 impl Call {
     /// A call from outside that somebody waits for.
     pub fn new(program: Arc<Program>, function: usize, input: Payload) -> Self {
-        Self { program, function, input, depth: 0, deadline_max: None, priority: Priority::High, siblings: None }
+        let id = CallId::generate();
+        Self { id, program, function, input, depth: 0, deadline_max: None, priority: Priority::High, siblings: None }
     }
+
+    fn spec(&self) -> &sandbox::Function {
+        &self.program.functions()[self.function]
+    }
+
+    fn function_id(&self) -> FunctionId {
+        FunctionId { app: self.program.name().clone(), function: self.spec().name.clone() }
+    }
+}
+
+/// Refuses a call that no attempt could serve.
+pub(super) fn check(call: &Call) -> Result<(), Failure> {
+    let spec = call.spec();
+    if let Some(route) = &spec.route {
+        let message = format!(
+            "`{}` is a web function: it answers `{route}` over HTTP, and cannot be called by its name",
+            spec.name
+        );
+        return Err(Failure::new(FailureCode::UnknownFunction, message));
+    }
+    let input_bytes = call.input.data.len() as u64;
+    if input_bytes > spec.limits.input_bytes_max {
+        let message = format!(
+            "the input of `{}` is {input_bytes} bytes, over its limit of {}",
+            spec.name, spec.limits.input_bytes_max
+        );
+        return Err(Failure::new(FailureCode::InputTooLarge, message));
+    }
+    Ok(())
+}
+
+/// How one attempt ended.
+pub(super) enum Attempted {
+    Ended(CallResult),
+    /// It did not begin: no slot became free in time, or the host takes no more.
+    NoSlot(Failure),
 }
 
 /// How a call ended.
@@ -144,90 +183,106 @@ impl Dispatcher {
 
     /// Runs one call to its end. Dropping the future cancels it, wherever it is.
     pub async fn call(&self, call: Call) -> Finished {
-        let id = CallId::generate();
-        let spec = &call.program.functions()[call.function];
-        let arrived = Instant::now();
+        let id = call.id;
+        let spec = call.spec();
         let mut receipt = Receipt::default();
-
-        if let Some(route) = &spec.route {
-            let message = format!(
-                "`{}` is a web function: it answers `{route}` over HTTP, and cannot be called by its name",
-                spec.name
-            );
-            return Finished { id, result: Err(Failure::new(FailureCode::UnknownFunction, message)), receipt };
+        if let Err(failure) = check(&call) {
+            return Finished { id, result: Err(failure), receipt };
         }
-        let input_bytes = call.input.data.len() as u64;
-        if input_bytes > spec.limits.input_bytes_max {
-            let message = format!(
-                "the input of `{}` is {input_bytes} bytes, over its limit of {}",
-                spec.name, spec.limits.input_bytes_max
-            );
-            return Finished { id, result: Err(Failure::new(FailureCode::InputTooLarge, message)), receipt };
-        }
-
-        let function = FunctionId { app: call.program.name().clone(), function: spec.name.clone() };
-        let limited = spec.limits.concurrency_max.map(|calls_max| Limited { function: function.clone(), calls_max });
-        let _live = self.enter(id, LiveCall { function, depth: call.depth, since: arrived });
-        let mut first_start = None;
+        let _live = self.enter_call(&call);
+        let arrived = Instant::now();
+        let mut first_queue_us = 0;
         let mut attempt = 1;
         let result = loop {
-            let queued = Instant::now();
-            let wait_until = earlier(queued + spec.limits.timeout, call.deadline_max);
-            let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(call.depth, limited.as_ref())).await {
-                Ok(Ok(slot)) => slot,
-                Ok(Err(failure)) => break Err(failure),
-                Err(_) => {
-                    break Err(Failure::new(FailureCode::Overloaded, no_slot(spec, queued.elapsed())));
-                }
+            let result = match self.attempt(&call, attempt, &mut receipt).await {
+                Attempted::NoSlot(failure) => break Err(failure),
+                Attempted::Ended(result) => result,
             };
-            let started = Instant::now();
-            first_start.get_or_insert(started);
-            receipt.queue_us += micros(started - queued);
-            receipt.attempts = attempt;
-
-            let deadline = earlier(started + spec.limits.timeout, call.deadline_max);
-            let running = RunningCall::new(
-                id,
-                call.program.clone(),
-                call.function,
-                attempt,
-                call.depth,
-                started,
-                deadline,
-                self.log.clone(),
-                self.services.clone(),
-            );
-            let running = Arc::new(running.among(call.siblings.clone(), call.priority));
-            let ended = self.sandbox.invoke(&running, call.input.clone()).await;
-            drop(slot);
-            receipt.instantiate_us += ended.instantiate_us;
-            receipt.cpu_us += ended.cpu_us;
-            receipt.memory_peak_bytes = receipt.memory_peak_bytes.max(ended.memory_peak_bytes);
-            receipt.host_calls.add(&ended.host_calls);
-            receipt.log_dropped_bytes += ended.log_dropped_bytes;
-            receipt.inference.add(&ended.inference);
-
-            let Err(failure) = &ended.result else {
-                break ended.result;
+            if attempt == 1 {
+                first_queue_us = receipt.queue_us;
+            }
+            let Err(failure) = &result else {
+                break result;
             };
-            if self.closed.load(Ordering::Relaxed) {
-                break ended.result;
+            if self.is_closed() {
+                break result;
             }
             let Some(delay) = retry::delay(failure, attempt, &spec.limits.retries, rand::random()) else {
-                break ended.result;
+                break result;
             };
             if call.deadline_max.is_some_and(|max| Instant::now() + delay >= max) {
-                break ended.result;
+                break result;
             }
             tracing::info!(%id, function = %spec.name, attempt, ?delay, failure = %failure, "a call failed and is tried again");
             tokio::time::sleep(delay).await;
             attempt += 1;
         };
-        receipt.wall_us = first_start.map_or(0, |start: Instant| micros(start.elapsed()));
+        if receipt.attempts > 0 {
+            // Those of the attempts, and what was between them.
+            receipt.wall_us = micros(arrived.elapsed()).saturating_sub(first_queue_us);
+        }
         if let Err(failure) = &result {
             self.tell(id, &call.program, call.function, failure);
         }
         Finished { id, result, receipt }
+    }
+
+    /// Makes one attempt at a call that was checked and entered: waits for a slot, runs, and adds to `receipt`, whose wall clock is
+    /// that of the attempts alone.
+    pub(super) async fn attempt(&self, call: &Call, attempt: u32, receipt: &mut Receipt) -> Attempted {
+        let spec = call.spec();
+        let limited = spec
+            .limits
+            .concurrency_max
+            .map(|calls_max| Limited { function: call.function_id(), calls_max });
+        let queued = Instant::now();
+        let wait_until = earlier(queued + spec.limits.timeout, call.deadline_max);
+        let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(call.depth, limited.as_ref())).await {
+            Ok(Ok(slot)) => slot,
+            Ok(Err(failure)) => return Attempted::NoSlot(failure),
+            Err(_) => {
+                let message = no_slot(spec, queued.elapsed());
+                return Attempted::NoSlot(Failure::new(FailureCode::Overloaded, message));
+            }
+        };
+        let started = Instant::now();
+        receipt.queue_us += micros(started - queued);
+        receipt.attempts += 1;
+
+        let deadline = earlier(started + spec.limits.timeout, call.deadline_max);
+        let running = RunningCall::new(
+            call.id,
+            call.program.clone(),
+            call.function,
+            attempt,
+            call.depth,
+            started,
+            deadline,
+            self.log.clone(),
+            self.services.clone(),
+        );
+        let running = Arc::new(running.among(call.siblings.clone(), call.priority));
+        let ended = self.sandbox.invoke(&running, call.input.clone()).await;
+        drop(slot);
+        receipt.wall_us += micros(started.elapsed());
+        receipt.instantiate_us += ended.instantiate_us;
+        receipt.cpu_us += ended.cpu_us;
+        receipt.memory_peak_bytes = receipt.memory_peak_bytes.max(ended.memory_peak_bytes);
+        receipt.host_calls.add(&ended.host_calls);
+        receipt.log_dropped_bytes += ended.log_dropped_bytes;
+        receipt.inference.add(&ended.inference);
+        Attempted::Ended(ended.result)
+    }
+
+    /// Lists a call among those under way until the answer is dropped.
+    pub(super) fn enter_call(&self, call: &Call) -> Entered<'_> {
+        let live = LiveCall { function: call.function_id(), depth: call.depth, since: Instant::now() };
+        self.enter(call.id, live)
+    }
+
+    /// Whether the host is on its way down.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Writes why a call failed into the app's log: whoever looks there need not have kept the answer.

@@ -35,7 +35,7 @@ impl fmt::Display for Tenant {
 }
 
 /// Which of a tenant's own requests go first. Between tenants it changes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// Somebody waits for the answer.

@@ -33,15 +33,50 @@ pub enum Table {
     KeyValue,
     /// What was deployed, stopped and rolled back (`deploy`).
     Deployments,
+    /// Durable calls (`journal`): what each is and where it stands.
+    Calls,
+    /// Their inputs.
+    CallInputs,
+    /// Their outputs.
+    CallOutputs,
+    /// What finds calls and maps by something else than their id (`journal::key`).
+    JournalIndex,
+    /// Durable maps (`journal`): what each is and where it stands.
+    Maps,
+    /// Their inputs, in chunks.
+    MapInputs,
+    /// Chunks of which not every input has its outcome, and their leases.
+    MapPending,
+    /// Their outcomes, in segments.
+    MapResults,
 }
 
 impl Table {
-    const ALL: [Table; 2] = [Table::KeyValue, Table::Deployments];
+    const ALL: [Table; 10] = [
+        Table::KeyValue,
+        Table::Deployments,
+        Table::Calls,
+        Table::CallInputs,
+        Table::CallOutputs,
+        Table::JournalIndex,
+        Table::Maps,
+        Table::MapInputs,
+        Table::MapPending,
+        Table::MapResults,
+    ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         match self {
             Table::KeyValue => TableDefinition::new("key-value"),
             Table::Deployments => TableDefinition::new("deployments"),
+            Table::Calls => TableDefinition::new("calls"),
+            Table::CallInputs => TableDefinition::new("call-inputs"),
+            Table::CallOutputs => TableDefinition::new("call-outputs"),
+            Table::JournalIndex => TableDefinition::new("journal-index"),
+            Table::Maps => TableDefinition::new("maps"),
+            Table::MapInputs => TableDefinition::new("map-inputs"),
+            Table::MapPending => TableDefinition::new("map-pending"),
+            Table::MapResults => TableDefinition::new("map-results"),
         }
     }
 }
@@ -192,6 +227,26 @@ impl Store {
             keys.push(key.value().to_vec());
         }
         Ok(keys)
+    }
+
+    /// Returns up to `limit` entries between two keys, in order or, with `reverse`, from the last one on. Reads no more than these.
+    pub fn range(
+        &self,
+        table: Table,
+        between: (Bound<&[u8]>, Bound<&[u8]>),
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let read = self.db.begin_read().map_err(read_error)?;
+        let table = read.open_table(table.definition()).map_err(read_error)?;
+        let mut range = table.range::<&[u8]>(between).map_err(read_error)?;
+        let mut entries = Vec::new();
+        while entries.len() < limit {
+            let Some(entry) = (if reverse { range.next_back() } else { range.next() }) else { break };
+            let (key, value) = entry.map_err(read_error)?;
+            entries.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(entries)
     }
 }
 
