@@ -31,6 +31,7 @@ pub mod devices;
 pub mod provisions;
 
 pub mod clock;
+pub mod failpoint;
 pub mod ids;
 pub mod limits;
 pub mod tasks;

@@ -6,16 +6,23 @@
 //!
 //! Limits: `WRITES_WAITING_MAX` writes of `WRITES_WAITING_BYTES_MAX` together wait; one commit takes as many of them as fit `COMMIT_BYTES_MAX`.
 
+mod backend;
 mod dir;
 mod lock;
 
+use std::fs::OpenOptions;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use backend::{Faults, Watched};
+
+use crate::failpoint;
 
 pub use dir::StoreDir;
 pub use lock::DataLock;
@@ -147,8 +154,9 @@ impl Store {
     /// Opens or creates the database file at `path`.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let open = || -> Result<Database, redb::DatabaseError> {
-            let db = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
-            Ok(db)
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let file = Watched::new(Box::new(FileBackend::new(file)?), Arc::new(Faults::default()));
+            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(file)
         };
         let db = open().map_err(|source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) })?;
         // Reading needs the tables to exist.
@@ -270,7 +278,9 @@ fn write_loop(db: &Database, mut queue: mpsc::Receiver<Write>) {
             bytes += next.ops.iter().map(Op::bytes).sum::<usize>();
             group.push(next);
         }
+        failpoint::hit("store.commit.before");
         let result = commit(db, &group, false).map_err(|source| StoreError::Commit { source });
+        failpoint::hit("store.commit.after");
         let failed = result.is_err();
         for write in group.drain(..) {
             let _ = write.done.send(result.clone());

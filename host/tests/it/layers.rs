@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "devices",
     "provisions",
     "clock",
+    "failpoint",
     "ids",
     "limits",
     "tasks",
