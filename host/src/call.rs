@@ -182,6 +182,21 @@ pub struct Receipt {
     pub inference: InferenceReceipt,
 }
 
+impl Receipt {
+    /// Adds what another call or attempt cost.
+    pub fn add(&mut self, other: &Receipt) {
+        self.attempts = self.attempts.saturating_add(other.attempts);
+        self.queue_us += other.queue_us;
+        self.wall_us += other.wall_us;
+        self.instantiate_us += other.instantiate_us;
+        self.cpu_us += other.cpu_us;
+        self.memory_peak_bytes = self.memory_peak_bytes.max(other.memory_peak_bytes);
+        self.host_calls.add(&other.host_calls);
+        self.log_dropped_bytes += other.log_dropped_bytes;
+        self.inference.add(&other.inference);
+    }
+}
+
 /// The host calls of a receipt, by what they are for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

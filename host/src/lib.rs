@@ -14,6 +14,8 @@ pub mod deploy;
 pub mod dispatch;
 pub mod logs;
 
+pub mod journal;
+
 pub mod sandbox;
 
 pub mod inference;

@@ -29,6 +29,15 @@ pub const MAP_CONCURRENCY: usize = 64;
 /// Maps that one call may hold open at a time.
 pub const MAPS_PER_CALL_MAX: usize = 8;
 
+/// Durable calls of one app that have not ended.
+pub const OPEN_CALLS_PER_APP_MAX: usize = 1_000_000;
+/// Durable maps of one app that have not ended.
+pub const OPEN_MAPS_PER_APP_MAX: usize = 1_000;
+/// Bytes of a client's idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Inputs of one durable map.
+pub const MAP_INPUTS_MAX: u64 = 1_000_000_000;
+
 /// Calls that wait for a slot, over all apps.
 pub const WAITING_CALLS_MAX: usize = 16_384;
 

@@ -1,20 +1,21 @@
 //! Runs calls: a slot, an attempt, perhaps another, a receipt.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use dashmap::DashMap;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::admission::{Admission, Decision, Limited, Ticket};
+use super::durable::Durable;
 use super::map::Map;
 use super::retry;
 use super::suggest::closest;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, micros};
 use crate::ids::{AppName, CallId, FunctionId, NAME_LEN_MAX};
 use crate::inference::Priority;
-use crate::limits;
+use crate::limits::{self, RetryPolicy};
 use crate::sandbox::log::{self, LogSink, printable};
 use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Services, Siblings};
 
@@ -109,6 +110,10 @@ pub struct Dispatcher {
     closed: AtomicBool,
     /// Notified when the last live call ends, once `closed` is set.
     idle: Notify,
+    /// Changes whenever an app comes or goes.
+    deployed: watch::Sender<()>,
+    /// Calls that survive, on a host that keeps them.
+    durable: OnceLock<Weak<Durable>>,
     this: Weak<Dispatcher>,
 }
 
@@ -130,6 +135,8 @@ impl Dispatcher {
             line: Mutex::new(Line { admission, wakers: Default::default() }),
             closed: AtomicBool::new(false),
             idle: Notify::new(),
+            deployed: watch::Sender::new(()),
+            durable: OnceLock::new(),
             this: this.clone(),
         });
         let functions: Weak<dyn Functions> = dispatcher.this.clone();
@@ -140,11 +147,33 @@ impl Dispatcher {
     /// Makes a program callable under its name; calls that run keep the version they began with.
     pub fn deploy(&self, program: Arc<Program>) {
         self.programs.insert(program.name().clone(), program);
+        self.deployed.send_replace(());
     }
 
     /// Takes an app away; its calls under way go on.
     pub fn retire(&self, name: &str) {
         self.programs.remove(name);
+        self.deployed.send_replace(());
+    }
+
+    /// Returns what tells that an app has come or gone.
+    pub(super) fn deployed(&self) -> watch::Receiver<()> {
+        self.deployed.subscribe()
+    }
+
+    /// Plugs durable calls in. Once; a second one is ignored.
+    pub(super) fn plug_durable(&self, durable: Weak<Durable>) {
+        let _ = self.durable.set(durable);
+    }
+
+    /// Returns how failed attempts of a function are followed by others, as its live version says.
+    pub(super) fn retries(&self, function: &FunctionId) -> RetryPolicy {
+        let program = self.program(function.app.as_str());
+        let position = program.as_ref().and_then(|program| program.find(function.function.as_str()));
+        match (program, position) {
+            (Some(program), Some(position)) => program.functions()[position].limits.retries,
+            _ => RetryPolicy::default(),
+        }
     }
 
     /// Returns the program of that name.

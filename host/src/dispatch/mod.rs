@@ -8,6 +8,7 @@
 mod admission;
 mod agenda;
 mod dispatcher;
+mod durable;
 mod ledger;
 mod map;
 mod retry;
@@ -16,6 +17,7 @@ mod suggest;
 mod web;
 
 pub use dispatcher::{Call, Dispatcher, Finished, LiveCall};
+pub use durable::{Durable, DurableError, Options, Results, ResultsOrder};
 pub use map::Map;
 pub use scheduler::Scheduler;
 pub use suggest::closest;

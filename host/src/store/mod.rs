@@ -131,6 +131,13 @@ pub enum StoreError {
     Poisoned,
 }
 
+impl StoreError {
+    /// Whether there is no room now and may be later.
+    pub fn is_full(&self) -> bool {
+        false
+    }
+}
+
 fn read_error(error: impl Into<redb::Error>) -> StoreError {
     StoreError::Read { source: Arc::new(error.into()) }
 }

@@ -14,6 +14,7 @@ const ORDER: &[&str] = &[
     "deploy",
     "dispatch",
     "logs",
+    "journal",
     "sandbox",
     "inference",
     "worker",
@@ -46,6 +47,8 @@ const UPWARD: &[(&str, &str, &str)] = &[
 
 /// Edges that go down and are wrong all the same.
 const FORBIDDEN: &[(&str, &str, &str)] = &[
+    ("journal", "sandbox", "it keeps calls and runs none"),
+    ("journal", "config", "only `cli` and `server` know the configuration"),
     ("http", "sandbox", "`dispatch` is the only way into it"),
     ("inference", "worker", "they share `inference::wire` and nothing else"),
     ("inference", "outbound", "models are fetched by the host, not for a guest"),

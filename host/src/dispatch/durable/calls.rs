@@ -1,0 +1,397 @@
+//! Single durable calls: `spawn`, `get`, `cancel`.
+
+use tokio::sync::Notify;
+
+use super::*;
+use crate::dispatch::dispatcher::{Attempted, Call};
+use crate::dispatch::retry;
+use crate::limits::MAP_CONCURRENCY;
+
+/// Children that are cancelled at a time.
+const CHILDREN_LEN: usize = 256;
+/// How long a call that found no slot waits before it asks again.
+const SLOT_WAIT_MS: u64 = 100;
+
+/// A call that is being run, or cancelled.
+#[derive(Default)]
+pub(super) struct Active {
+    cancel: Notify,
+}
+
+/// The right to change a call, and its place among its function's if it has one. Both are given back when this is dropped.
+struct Held {
+    durable: Arc<Durable>,
+    id: CallId,
+    function: Option<FunctionId>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.durable.active.remove(&self.id);
+        if let Some(function) = &self.function {
+            self.durable.lines().end(function);
+            self.durable.work.notify_one();
+        }
+    }
+}
+
+impl Durable {
+    /// Keeps a call and begins it as soon as there is room. Returns once it is on disk; a second request with the same key returns
+    /// the same call.
+    pub async fn spawn(
+        self: &Arc<Self>,
+        program: &Arc<Program>,
+        function: usize,
+        input: Payload,
+        options: Options,
+    ) -> Result<CallRecord, DurableError> {
+        let depth = depth_below(options.parent)?;
+        self.check(program, function, &input)?;
+        let spec = &program.functions()[function];
+        let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);
+        let found = async |keyed: Keyed| self.record(CallId::from_bytes(keyed.id)).await;
+        let make = async |idempotency: Option<Idempotency>| {
+            let mut opened = self.open(&id.app, Kind::Call)?;
+            let mut record = CallRecord {
+                id: CallId::generate(),
+                app: id.app.clone(),
+                function: id.function.clone(),
+                state: State::Accepted,
+                priority: options.priority,
+                accepted_ms: unix_ms(),
+                ended_ms: None,
+                attempts: 0,
+                lost: 0,
+                next_ms: None,
+                version: None,
+                failure: None,
+                failed_attempts: Default::default(),
+                parent: options.parent.map(|(parent, _)| parent),
+                depth,
+                idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
+                receipt: Default::default(),
+            };
+            // One that begins at once is leased with the same write.
+            let begins = !self.is_stopped() && self.lines().begin(&id, calls_max(program, function));
+            let held = begins.then(|| {
+                self.active.insert(record.id, Arc::default());
+                Held { durable: self.clone(), id: record.id, function: Some(id.clone()) }
+            });
+            if begins {
+                record.state = State::Leased;
+                record.attempts = 1;
+                record.version = Some(program.version().clone());
+            }
+            self.journal.accept_call(&record, input.clone(), idempotency.as_ref()).await?;
+            opened.is_kept = true;
+            match held {
+                Some(held) => {
+                    let (this, leased) = (self.clone(), record.clone());
+                    self.task(async move { this.run(leased, Some(input), held).await });
+                }
+                None => {
+                    self.lines().push(&id, record.priority, record.id);
+                    self.work.notify_one();
+                }
+            }
+            Ok(record)
+        };
+        self.keyed(&id, options.key.as_deref(), fingerprint, found, make).await
+    }
+
+    /// Returns a call, once it has ended or after `wait`.
+    pub async fn get(&self, id: CallId, wait: Duration) -> Result<CallRecord, DurableError> {
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let ended = self.waiting.entry(id).or_default().clone();
+            let ended = Waiter { durable: self, id, ended: Some(ended) };
+            let notified = ended.ended.as_ref().map(|ended| ended.notified());
+            let mut notified = std::pin::pin!(notified.expect("it is there until it is dropped"));
+            notified.as_mut().enable();
+            let record = self.record(id).await?;
+            if record.state.is_terminal() || tokio::time::timeout_at(deadline, notified).await.is_err() {
+                return Ok(record);
+            }
+        }
+    }
+
+    async fn record(&self, id: CallId) -> Result<CallRecord, DurableError> {
+        self.journal.call(id).await?.ok_or(DurableError::UnknownCall { id })
+    }
+
+    /// Returns the output of a call that is done.
+    pub async fn output(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
+        Ok(self.journal.call_output(id).await?)
+    }
+
+    /// Returns the input of a call.
+    pub async fn input(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
+        Ok(self.journal.call_input(id).await?)
+    }
+
+    /// Cancels a call wherever it is, and what it has spawned. Returns how it ended: one that had ended before stays as it was.
+    pub async fn cancel(self: &Arc<Self>, id: CallId) -> Result<CallRecord, DurableError> {
+        let record = self.cancel_one(id).await?;
+        if record.state == State::Cancelled {
+            self.cancel_children(id).await?;
+        }
+        Ok(record)
+    }
+
+    async fn cancel_one(self: &Arc<Self>, id: CallId) -> Result<CallRecord, DurableError> {
+        loop {
+            let held = match self.active.entry(id) {
+                dashmap::Entry::Occupied(active) => {
+                    active.get().cancel.notify_one();
+                    None
+                }
+                dashmap::Entry::Vacant(vacant) => {
+                    vacant.insert(Arc::default());
+                    Some(Held { durable: self.clone(), id, function: None })
+                }
+            };
+            if held.is_none() {
+                // Whoever runs it writes how it ended. It may have been about to wait for another attempt.
+                let record = self.get(id, Duration::from_millis(20)).await?;
+                if record.state.is_terminal() {
+                    return Ok(record);
+                }
+                continue;
+            }
+            let mut record = self.record(id).await?;
+            if record.state.is_terminal() {
+                return Ok(record);
+            }
+            self.end(&mut record, State::Cancelled, Some(cancelled()), None);
+            self.journal.save_call(&record, None).await?;
+            self.ended(&record);
+            return Ok(record);
+        }
+    }
+
+    async fn cancel_children(self: &Arc<Self>, parent: CallId) -> Result<(), DurableError> {
+        let mut parents = vec![parent];
+        while let Some(parent) = parents.pop() {
+            let mut after = None;
+            loop {
+                let children = self.journal.children(parent, after, CHILDREN_LEN).await?;
+                after = children.last().copied();
+                for (kind, child) in &children {
+                    match kind {
+                        Kind::Call => {
+                            let child = CallId::from_bytes(*child);
+                            match self.cancel_one(child).await {
+                                // What it spawned goes on if it had ended: nobody cancelled it.
+                                Ok(record) if record.state == State::Cancelled => parents.push(child),
+                                Ok(_) | Err(DurableError::UnknownCall { .. }) => {}
+                                Err(error) => return Err(error),
+                            }
+                        }
+                        Kind::Map => match self.cancel_map(MapId::from_bytes(*child)).await {
+                            Ok(_) | Err(DurableError::UnknownMap { .. }) => {}
+                            Err(error) => return Err(error),
+                        },
+                    }
+                }
+                if children.len() < CHILDREN_LEN {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins calls as there is room for them.
+    pub(super) async fn pump(self: &Arc<Self>) {
+        let mut deployed = self.dispatcher.deployed();
+        while !self.is_stopped() {
+            let now = unix_ms();
+            let next = self.lines().next(now, |function| {
+                let program = self.dispatcher.program(function.app.as_str())?;
+                // A function that is gone is run to its failure.
+                let max = program.find(function.function.as_str()).map_or(1, |position| calls_max(&program, position));
+                Some(max)
+            });
+            if let Some((function, priority, id)) = next {
+                let this = self.clone();
+                self.task(async move { this.begin(function, priority, id).await });
+                continue;
+            }
+            let until = self.lines().next_ms().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now)));
+            tokio::select! {
+                () = self.work.notified() => {}
+                _ = deployed.changed() => {}
+                () = tokio::time::sleep(until.unwrap_or(Duration::from_secs(3_600))) => {}
+            }
+        }
+    }
+
+    /// Reads a call that waited, leases it and runs an attempt.
+    async fn begin(self: Arc<Self>, function: FunctionId, priority: Priority, id: CallId) {
+        let is_claimed = match self.active.entry(id) {
+            dashmap::Entry::Occupied(_) => false,
+            dashmap::Entry::Vacant(vacant) => {
+                vacant.insert(Arc::default());
+                true
+            }
+        };
+        if !is_claimed {
+            // Somebody tries to cancel it, and may not come to that.
+            let mut lines = self.lines();
+            lines.end(&function);
+            lines.push_later(function, priority, id, unix_ms() + SLOT_WAIT_MS);
+            drop(lines);
+            self.work.notify_one();
+            return;
+        }
+        let held = Held { durable: self.clone(), id, function: Some(function.clone()) };
+        let mut record = match self.journal.call(id).await {
+            Ok(Some(record)) if !record.state.is_terminal() => record,
+            // It was cancelled while it waited, or has been deleted.
+            Ok(_) => return,
+            Err(error) => {
+                tracing::error!(call = %id, error = &error as &dyn std::error::Error, "a call cannot be read");
+                return;
+            }
+        };
+        // The last attempt was under way when the host died.
+        record.lost += u32::from(record.state == State::Leased);
+        record.state = State::Leased;
+        record.attempts += 1;
+        record.next_ms = None;
+        record.version = self.dispatcher.program(function.app.as_str()).map(|program| program.version().clone());
+        if self.written(|| self.journal.save_call(&record, None)).await.is_some() {
+            self.clone().run(record, None, held).await;
+        }
+    }
+
+    /// Runs one attempt at a call that is held and leased, and writes what came of it.
+    async fn run(self: Arc<Self>, mut record: CallRecord, input: Option<Payload>, held: Held) {
+        let function = record.function_id();
+        let active = self.active.get(&record.id).map(|active| active.clone()).unwrap_or_default();
+        let attempt = self.attempt(&mut record, input);
+        let attempted = tokio::select! {
+            biased;
+            () = active.cancel.notified() => None,
+            attempted = attempt => Some(attempted),
+        };
+        let now = unix_ms();
+        let mut output = None;
+        let mut again = None;
+        match attempted {
+            None => self.end(&mut record, State::Cancelled, Some(cancelled()), None),
+            Some(Ok(Attempted::Ended(Ok(payload)))) => {
+                output = Some(payload);
+                self.end(&mut record, State::Done, None, None);
+            }
+            // The host ends; the next one goes on.
+            Some(_) if self.dispatcher.is_closed() => return,
+            Some(Ok(Attempted::NoSlot(_))) => {
+                // It did not begin, so it is as it was before.
+                record.attempts -= 1;
+                record.state = State::Waiting;
+                record.next_ms = Some(now + SLOT_WAIT_MS);
+                again = record.next_ms;
+            }
+            Some(Err(failure)) => self.end(&mut record, State::Failed, Some(failure), None),
+            Some(Ok(Attempted::Ended(Err(failure)))) => {
+                let policy = self.dispatcher.retries(&function);
+                match retry::delay(&failure, record.attempts_charged(), &policy, rand::random()) {
+                    Some(delay) => {
+                        record.note_failed(now, failure);
+                        record.state = State::Waiting;
+                        record.next_ms = Some(now + delay.as_millis() as u64);
+                        again = record.next_ms;
+                    }
+                    None => {
+                        let state = if failure.code.is_retryable() { State::Dead } else { State::Failed };
+                        record.note_failed(now, failure.clone());
+                        self.end(&mut record, state, Some(failure), None);
+                    }
+                }
+            }
+        }
+        if self.written(|| self.journal.save_call(&record, output.clone())).await.is_none() {
+            return;
+        }
+        // Let go of first: whoever begins it again must find it free.
+        drop(held);
+        if record.state.is_terminal() {
+            self.ended(&record);
+        } else if let Some(at_ms) = again {
+            self.lines().push_later(function, record.priority, record.id, at_ms);
+            self.work.notify_one();
+        }
+    }
+
+    async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Result<Attempted, Failure> {
+        let Some(program) = self.dispatcher.program(record.app.as_str()) else {
+            let message = format!("`{}` is not deployed", record.app);
+            return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
+        };
+        let function = Dispatcher::find(&program, record.function.as_str())?;
+        let input = match input {
+            Some(input) => input,
+            None => match self.journal.call_input(record.id).await {
+                Ok(Some(input)) => input,
+                Ok(None) => return Err(Failure::new(FailureCode::InvalidInput, "the input of the call is gone")),
+                Err(error) => return Err(Failure::new(FailureCode::InvalidInput, error.to_string())),
+            },
+        };
+        let call = Call {
+            id: record.id,
+            depth: record.depth,
+            priority: record.priority,
+            ..Call::new(program, function, input)
+        };
+        check(&call)?;
+        let _live = self.dispatcher.enter_call(&call);
+        Ok(self.dispatcher.attempt(&call, record.attempts, &mut record.receipt).await)
+    }
+
+    fn end(&self, record: &mut CallRecord, state: State, failure: Option<Failure>, at: Option<u64>) {
+        record.state = state;
+        record.failure = failure;
+        record.next_ms = None;
+        record.ended_ms = Some(at.unwrap_or_else(unix_ms));
+    }
+
+    /// Tells whoever waits that a call has ended, and writes why it failed into the app's log.
+    fn ended(&self, record: &CallRecord) {
+        self.closed(&record.app, Kind::Call);
+        if let Some((_, waiting)) = self.waiting.remove(&record.id) {
+            waiting.notify_waiters();
+        }
+        let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) else { return };
+        if let Some(program) = self.dispatcher.program(record.app.as_str())
+            && let Some(function) = program.find(record.function.as_str())
+        {
+            self.dispatcher.tell(record.id, &program, function, failure);
+        }
+    }
+}
+
+/// Forgets who waits for a call, once nobody does.
+struct Waiter<'a> {
+    durable: &'a Durable,
+    id: CallId,
+    ended: Option<Arc<Notify>>,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.ended = None;
+        self.durable.waiting.remove_if(&self.id, |_, ended| Arc::strong_count(ended) == 1);
+    }
+}
+
+/// Calls of a function that are under way at a time.
+pub(super) fn calls_max(program: &Program, function: usize) -> usize {
+    let limits = &program.functions()[function].limits;
+    limits.concurrency_max.map_or(MAP_CONCURRENCY, |calls_max| MAP_CONCURRENCY.min(calls_max as usize))
+}
+
+fn cancelled() -> Failure {
+    Failure::new(FailureCode::Cancelled, "it was cancelled")
+}

@@ -1,0 +1,637 @@
+//! Durable maps: inputs go to disk as they come, calls run over a window of them, outcomes go back to disk in batches.
+//!
+//! A map that has not ended has two tasks. One loads chunks and runs their inputs; the other writes what came of them. While a
+//! write is on its way to the disk the next batch gathers, so batches are as large as the disk is slow.
+
+use tokio::sync::broadcast;
+
+use super::window::{Leased, Window};
+use super::*;
+use crate::call::{CallResult, Receipt};
+use crate::dispatch::dispatcher::{Attempted, Call};
+use crate::dispatch::durable::calls::calls_max;
+use crate::dispatch::retry;
+use crate::journal::{Chunk, Entry, Lease, Pending, Reset, Settled, Stored, What};
+use crate::limits::MAP_INPUTS_MAX;
+
+/// Chunks that are read and leased at a time.
+const LOAD_LEN: usize = 4;
+/// Bytes of outcomes that one write takes, and that stop the runners while they wait for it.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+const BUFFER_BYTES_MAX: usize = 32 << 20;
+/// Batches that a slow reader of outcomes may be behind before it reads from disk.
+const BATCHES_BEHIND_MAX: usize = 16;
+/// How long a runner that found no slot waits before it asks again.
+const SLOT_WAIT: Duration = Duration::from_millis(50);
+
+/// A map that has not ended.
+pub struct LiveMap {
+    durable: Arc<Durable>,
+    id: MapId,
+    function: FunctionId,
+    /// Held while its header is written.
+    header: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    /// Notified when there may be something to run, or to write.
+    run: Notify,
+    write: Notify,
+    /// Notified when outcomes were written, so that runners go on.
+    room: Notify,
+    /// The latest outcomes, as they are written.
+    batches: broadcast::Sender<Arc<Vec<Entry>>>,
+    /// What is on disk.
+    progress: watch::Sender<MapRecord>,
+}
+
+struct State {
+    header: MapHeader,
+    progress: MapProgress,
+    window: Window,
+    /// The first input of the last chunk that was loaded or passed over.
+    loaded: Option<u64>,
+    /// Chunks behind that may be pending.
+    has_more: bool,
+    runners: usize,
+    /// Outcomes and retries that are not written.
+    buffer: Vec<Entry>,
+    buffer_bytes: usize,
+    /// Nothing new begins, and the tasks end.
+    is_stopped: bool,
+}
+
+impl Durable {
+    /// Makes a map. Its inputs come with `append`.
+    pub async fn create_map(
+        self: &Arc<Self>,
+        program: &Arc<Program>,
+        function: usize,
+        options: Options,
+    ) -> Result<MapRecord, DurableError> {
+        let depth = depth_below(options.parent)?;
+        self.check(program, function, &Payload::json(""))?;
+        let spec = &program.functions()[function];
+        let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        let found = async |keyed: Keyed| self.map(MapId::from_bytes(keyed.id)).await;
+        let make = async |idempotency: Option<Idempotency>| {
+            let mut opened = self.open(&id.app, Kind::Map)?;
+            let header = MapHeader {
+                id: MapId::generate(),
+                app: id.app.clone(),
+                function: id.function.clone(),
+                priority: options.priority,
+                created_ms: unix_ms(),
+                accepted: 0,
+                is_closed: false,
+                is_cancelled: false,
+                parent: options.parent.map(|(parent, _)| parent),
+                depth,
+                idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
+            };
+            self.journal.create_map(&header, idempotency.as_ref()).await?;
+            opened.is_kept = true;
+            let record = MapRecord { header, progress: MapProgress::default() };
+            self.take_up(record.clone());
+            Ok(record)
+        };
+        self.keyed(&id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
+    }
+
+    /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Returns how many inputs the
+    /// map has.
+    pub async fn append(&self, id: MapId, from: u64, inputs: Vec<Payload>) -> Result<u64, DurableError> {
+        let map = self.live(id).await?;
+        let _header = map.header.lock().await;
+        let mut header = map.open_header()?;
+        let accepted = header.accepted;
+        if from > accepted {
+            return Err(DurableError::Gap { id, accepted, from });
+        }
+        let known = usize::try_from(accepted - from).unwrap_or(usize::MAX);
+        let new: Vec<Payload> = inputs.into_iter().skip(known).collect();
+        if new.is_empty() {
+            return Ok(accepted);
+        }
+        header.accepted += new.len() as u64;
+        if header.accepted > MAP_INPUTS_MAX {
+            return Err(DurableError::Closed { id, why: "has as many inputs as a map can have" });
+        }
+        // What can run at once is leased with the same write and not read again.
+        let runs = {
+            let state = map.state();
+            !state.is_stopped && !state.has_more && state.window.wants_more()
+        };
+        let pending = self.journal.append(&header, accepted, new.clone(), runs).await?;
+        {
+            let mut state = map.state();
+            state.header = header.clone();
+            if runs {
+                let mut new = new.into_iter();
+                for Pending { first, lease } in pending {
+                    let inputs = new.by_ref().take(lease.len as usize).collect();
+                    state.window.load(Chunk { first, inputs, entries: Vec::new(), segments: 0 }, 0);
+                    state.loaded = Some(first);
+                }
+            } else {
+                state.has_more = true;
+            }
+            map.publish(&state);
+        }
+        map.run.notify_one();
+        Ok(header.accepted)
+    }
+
+    /// Says that no more inputs will come.
+    pub async fn close_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+        let record = self.map(id).await?;
+        if record.header.is_closed || record.header.is_cancelled {
+            return Ok(record);
+        }
+        let map = self.live(id).await?;
+        let _header = map.header.lock().await;
+        let header = MapHeader { is_closed: true, ..map.open_header()? };
+        self.journal.save_map(&header).await?;
+        {
+            let mut state = map.state();
+            state.header = header;
+            map.publish(&state);
+        }
+        map.write.notify_one();
+        drop(_header);
+        self.map(id).await
+    }
+
+    /// Cancels what has not ended. One that has ended stays as it was.
+    pub async fn cancel_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+        let Some(map) = self.maps.get(&id).map(|map| map.clone()) else { return self.map(id).await };
+        {
+            let _header = map.header.lock().await;
+            let header = MapHeader { is_cancelled: true, ..map.state().header.clone() };
+            self.journal.save_map(&header).await?;
+            let mut state = map.state();
+            state.header = header;
+            map.publish(&state);
+        }
+        map.run.notify_one();
+        map.write.notify_one();
+        // Calls under way end before the counts are final.
+        let mut progress = map.progress.subscribe();
+        drop(map);
+        let _ = progress.wait_for(|record| record.progress.ended_ms.is_some()).await;
+        self.map(id).await
+    }
+
+    /// Returns a map as it is on disk.
+    pub async fn map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+        self.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
+    }
+
+    /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were cancelled. Returns
+    /// how many there are.
+    pub async fn retry_failed(self: &Arc<Self>, id: MapId) -> Result<u64, DurableError> {
+        let mut record = self.map(id).await?;
+        // Its tasks end a moment after the map has.
+        for _ in 0..100 {
+            if record.progress.ended_ms.is_none() || !self.maps.contains_key(&id) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if record.progress.ended_ms.is_none() || self.maps.contains_key(&id) {
+            return Err(DurableError::NotEnded { id });
+        }
+        let cancelled = record.cancelled();
+        let again = record.progress.failed + record.progress.dead + cancelled;
+        if again == 0 {
+            return Ok(0);
+        }
+        let mut opened = self.open(&record.header.app, Kind::Map)?;
+        let reset = self.reset_failures(&mut record, cancelled > 0).await;
+        // What was taken back is open, whatever became of the rest.
+        if record.progress.ended_ms.is_none() {
+            opened.is_kept = true;
+            self.take_up(record);
+        }
+        reset.map(|()| again)
+    }
+
+    async fn reset_failures(&self, record: &mut MapRecord, has_cancelled: bool) -> Result<(), DurableError> {
+        let id = record.header.id;
+        let mut index = 0;
+        let mut is_reopened = !has_cancelled;
+        while let Some(outcomes) = self.journal.outcomes(id, index).await? {
+            index = outcomes.first + outcomes.len;
+            let is_whole = outcomes.entries.len() as u64 == outcomes.len;
+            let (lost, kept): (Vec<_>, Vec<_>) = outcomes.entries.into_iter().partition(Entry::is_failure);
+            if lost.is_empty() && (is_whole || is_reopened) {
+                continue;
+            }
+            is_reopened = true;
+            let before = record.clone();
+            for entry in &lost {
+                match entry.what {
+                    What::Dead(_) => record.progress.dead -= 1,
+                    _ => record.progress.failed -= 1,
+                }
+            }
+            record.progress.ended_ms = None;
+            record.header.is_cancelled = false;
+            record.header.is_closed = true;
+            let len = u32::try_from(outcomes.len).unwrap_or(u32::MAX);
+            let lease = Lease { is_leased: false, lost: 0, len };
+            let reset = Reset { first: outcomes.first, kept, segments: outcomes.segments, lease };
+            self.journal.reset_failures(&before, record, reset).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns a map that has not ended, or says why there is none.
+    async fn live(&self, id: MapId) -> Result<Arc<LiveMap>, DurableError> {
+        if let Some(map) = self.maps.get(&id) {
+            return Ok(map.clone());
+        }
+        let why = if self.map(id).await?.header.is_cancelled { "was cancelled" } else { "was closed" };
+        Err(DurableError::Closed { id, why })
+    }
+
+    /// Returns what a map's outcomes can be followed by, if it has not ended.
+    pub(super) fn live_map(&self, id: MapId) -> Option<Arc<LiveMap>> {
+        self.maps.get(&id).map(|map| map.clone())
+    }
+
+    /// Starts the tasks of a map that has not ended.
+    pub(super) fn take_up(self: &Arc<Self>, record: MapRecord) {
+        let MapRecord { header, progress } = record.clone();
+        let state = State {
+            // A map that was just made has nothing on disk.
+            has_more: header.accepted > progress.settled(),
+            header: header.clone(),
+            progress,
+            window: Window::default(),
+            loaded: None,
+            runners: 0,
+            buffer: Vec::new(),
+            buffer_bytes: 0,
+            is_stopped: false,
+        };
+        let map = Arc::new(LiveMap {
+            durable: self.clone(),
+            id: header.id,
+            function: header.function_id(),
+            header: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+            run: Notify::new(),
+            write: Notify::new(),
+            room: Notify::new(),
+            batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
+            progress: watch::Sender::new(record),
+        });
+        self.maps.insert(header.id, map.clone());
+        let running = map.clone();
+        let runs = async move { running.run().await };
+        self.task(async move {
+            // The writer ends last: it writes what the runners have done.
+            let runs = tokio::spawn(runs);
+            map.write_all(runs).await;
+            map.durable.maps.remove(&map.id);
+        });
+    }
+}
+
+impl LiveMap {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the header if the map takes inputs.
+    fn open_header(&self) -> Result<MapHeader, DurableError> {
+        let state = self.state();
+        let why = match &state.header {
+            header if header.is_cancelled => "was cancelled",
+            header if header.is_closed => "was closed",
+            header => return Ok(header.clone()),
+        };
+        Err(DurableError::Closed { id: self.id, why })
+    }
+
+    fn publish(&self, state: &State) {
+        self.progress.send_replace(MapRecord { header: state.header.clone(), progress: state.progress.clone() });
+    }
+
+    /// Begins nothing more and ends once what is under way is written.
+    pub(super) fn stop(&self) {
+        self.state().is_stopped = true;
+        self.run.notify_one();
+        self.write.notify_one();
+    }
+
+    pub(super) fn subscribe(&self) -> (broadcast::Receiver<Arc<Vec<Entry>>>, watch::Receiver<MapRecord>) {
+        (self.batches.subscribe(), self.progress.subscribe())
+    }
+
+    /// Loads chunks and runs their inputs, until the map is cancelled, stopped or has ended.
+    async fn run(self: Arc<Self>) {
+        let mut deployed = self.durable.dispatcher.deployed();
+        let mut runners = JoinSet::new();
+        let mut ended = self.progress.subscribe();
+        loop {
+            let (is_over, is_stopped) = {
+                let state = self.state();
+                (state.header.is_cancelled || state.progress.ended_ms.is_some(), state.is_stopped)
+            };
+            if is_over {
+                break;
+            }
+            if is_stopped {
+                // Those under way end by themselves; nothing new begins.
+                while runners.join_next().await.is_some() {}
+                break;
+            }
+            let has_loaded = match self.load().await {
+                Ok(has_loaded) => has_loaded,
+                Err(error) => {
+                    tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "inputs of a map cannot be read");
+                    tokio::time::sleep(FULL_WAIT).await;
+                    false
+                }
+            };
+            while runners.try_join_next().is_some() {}
+            let now = unix_ms();
+            let program = self.durable.dispatcher.program(self.function.app.as_str());
+            let (start, next_ms) = {
+                let mut state = self.state();
+                let position = program.as_ref().and_then(|program| program.find(self.function.function.as_str()));
+                let max = match (&program, position) {
+                    (None, _) => 0,
+                    (Some(program), Some(position)) => calls_max(program, position),
+                    // A function that is gone is run to its failure.
+                    (Some(_), None) => 1,
+                };
+                let start = state.window.ready(now).min(max.saturating_sub(state.runners));
+                state.runners += start;
+                (start, state.window.next_ms())
+            };
+            for _ in 0..start {
+                runners.spawn(self.clone().runner());
+            }
+            if has_loaded {
+                continue;
+            }
+            let until = next_ms.map_or(Duration::from_secs(3_600), |at_ms| Duration::from_millis(at_ms.saturating_sub(now)));
+            tokio::select! {
+                () = self.run.notified() => {}
+                _ = deployed.changed() => {}
+                _ = ended.wait_for(|record| record.progress.ended_ms.is_some()) => {}
+                () = tokio::time::sleep(until) => {}
+            }
+        }
+        // Dropping the runners cancels their calls.
+        runners.shutdown().await;
+    }
+
+    /// Reads and leases chunks if more are wanted; returns whether there were any.
+    async fn load(&self) -> Result<bool, JournalError> {
+        let (after, accepted) = {
+            let state = self.state();
+            if !state.has_more || !state.window.wants_more() {
+                return Ok(false);
+            }
+            (state.loaded, state.header.accepted)
+        };
+        let journal = &self.durable.journal;
+        let found = journal.pending(self.id, after, LOAD_LEN).await?;
+        if found.is_empty() {
+            let mut state = self.state();
+            // Something may have been appended since it was read.
+            state.has_more = state.header.accepted != accepted;
+            return Ok(state.has_more);
+        }
+        let leases: Vec<Pending> =
+            found.iter().map(|pending| Pending { first: pending.first, lease: pending.lease.taken() }).collect();
+        if self.durable.written(|| journal.lease(self.id, &leases)).await.is_none() {
+            return Ok(false);
+        }
+        for Pending { first, lease } in leases {
+            let chunk = journal.chunk(self.id, first).await?;
+            let mut state = self.state();
+            if let Some(chunk) = chunk.filter(|_| !state.window.contains(first)) {
+                state.window.load(chunk, lease.lost);
+            }
+            state.loaded = Some(first);
+        }
+        Ok(true)
+    }
+
+    /// Runs inputs one after the other until there is none.
+    async fn runner(self: Arc<Self>) {
+        while let Some(leased) = self.lease() {
+            let Leased { index, input, attempt, failed } = leased;
+            let mut receipt = Receipt::default();
+            let begun = Begun { map: &self, index: Some(index) };
+            let attempted = self.attempt(index, input, attempt, &mut receipt).await;
+            let result = match attempted {
+                Ok(Attempted::Ended(result)) => result,
+                Ok(Attempted::NoSlot(_)) => {
+                    drop(begun);
+                    if self.durable.dispatcher.is_closed() {
+                        self.stop();
+                        continue;
+                    }
+                    tokio::time::sleep(SLOT_WAIT).await;
+                    continue;
+                }
+                Err(failure) => Err(failure),
+            };
+            if result.is_err() && self.durable.dispatcher.is_closed() {
+                // The host ends; the next one goes on.
+                self.stop();
+                continue;
+            }
+            begun.ended();
+            self.ended(index, attempt, failed, result, receipt);
+            self.has_room().await;
+        }
+        self.run.notify_one();
+    }
+
+    /// Takes the next input, or leaves.
+    fn lease(&self) -> Option<Leased> {
+        let mut state = self.state();
+        let leased = match &*state {
+            State { is_stopped: true, .. } | State { header: MapHeader { is_cancelled: true, .. }, .. } => None,
+            _ => state.window.lease(unix_ms()),
+        };
+        match &leased {
+            None => state.runners -= 1,
+            // Before the inputs run out, so that runners need not wait for the next chunk.
+            Some(_) if state.has_more && state.window.wants_more() => self.run.notify_one(),
+            Some(_) => {}
+        }
+        leased
+    }
+
+    async fn attempt(
+        &self,
+        index: u64,
+        input: Payload,
+        attempt: u32,
+        receipt: &mut Receipt,
+    ) -> Result<Attempted, Failure> {
+        let dispatcher = &self.durable.dispatcher;
+        let Some(program) = dispatcher.program(self.function.app.as_str()) else {
+            let message = format!("`{}` is not deployed", self.function.app);
+            return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
+        };
+        let function = Dispatcher::find(&program, self.function.function.as_str())?;
+        let (depth, priority) = {
+            let state = self.state();
+            (state.header.depth, state.header.priority)
+        };
+        let call = Call { id: self.id.call(index), depth, priority, ..Call::new(program, function, input) };
+        check(&call)?;
+        let _live = dispatcher.enter_call(&call);
+        Ok(dispatcher.attempt(&call, attempt, receipt).await)
+    }
+
+    /// Decides what came of an attempt and hands it to the writer.
+    fn ended(&self, index: u64, attempt: u32, failed: u32, result: CallResult, receipt: Receipt) {
+        let mut state = self.state();
+        let what = match result {
+            Ok(payload) => What::Done(Stored::inline(payload)),
+            Err(failure) => {
+                let policy = self.durable.dispatcher.retries(&self.function);
+                match retry::delay(&failure, failed + 1, &policy, rand::random()) {
+                    Some(delay) => {
+                        let next_ms = unix_ms() + delay.as_millis() as u64;
+                        What::Retry { failed: failed + 1, next_ms, failure }
+                    }
+                    None if failure.code.is_retryable() => What::Dead(failure),
+                    None => What::Failed(failure),
+                }
+            }
+        };
+        let entry = Entry { index, attempt, what, receipt };
+        state.buffer_bytes += entry.row_bytes();
+        state.buffer.push(entry);
+        if state.buffer.len() == 1 {
+            self.write.notify_one();
+        }
+    }
+
+    /// Waits while more is unwritten than may be.
+    async fn has_room(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.state().buffer_bytes < BUFFER_BYTES_MAX {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Writes outcomes as they come, until the map has ended and `runs` with it.
+    async fn write_all(&self, mut runs: tokio::task::JoinHandle<()>) {
+        let mut has_runners = true;
+        loop {
+            while let Some((entries, header, progress, settled)) = self.batch(has_runners) {
+                let durable = &self.durable;
+                let written = durable.written(|| durable.journal.settle(&header, &progress, settled.clone())).await;
+                if written.is_none() {
+                    return;
+                }
+                self.is_written(entries, progress);
+            }
+            if !has_runners {
+                return;
+            }
+            tokio::select! {
+                () = self.write.notified() => {}
+                _ = &mut runs => has_runners = false,
+            }
+        }
+    }
+
+    /// Takes what is to be written next, if anything is.
+    fn batch(&self, has_runners: bool) -> Option<(Vec<Entry>, MapHeader, MapProgress, Vec<Settled>)> {
+        let mut state = self.state();
+        let mut bytes = 0;
+        let len = state.buffer.iter().take_while(|entry| {
+            let fits = bytes < BATCH_BYTES_MAX;
+            bytes += entry.row_bytes();
+            fits
+        });
+        let len = len.count();
+        let entries: Vec<Entry> = state.buffer.drain(..len).collect();
+        state.buffer_bytes -= entries.iter().map(Entry::row_bytes).sum::<usize>();
+        let mut progress = state.progress.clone();
+        for entry in &entries {
+            match entry.what {
+                What::Done(_) => progress.done += 1,
+                What::Failed(_) => progress.failed += 1,
+                What::Dead(_) => progress.dead += 1,
+                What::Retry { .. } => progress.retried += 1,
+            }
+            progress.receipt.add(&entry.receipt);
+        }
+        let header = state.header.clone();
+        let is_done = header.is_closed && progress.settled() == header.accepted;
+        let is_cancelled = header.is_cancelled && !has_runners && state.buffer.is_empty();
+        if progress.ended_ms.is_none() && (is_done || is_cancelled) {
+            progress.ended_ms = Some(unix_ms());
+        } else if entries.is_empty() {
+            return None;
+        }
+        let settled = state.window.settle(entries.clone());
+        Some((entries, header, progress, settled))
+    }
+
+    fn is_written(&self, entries: Vec<Entry>, progress: MapProgress) {
+        {
+            let mut state = self.state();
+            for entry in &entries {
+                if let What::Retry { failed, next_ms, .. } = entry.what {
+                    state.window.retry(entry.index, failed, next_ms);
+                }
+            }
+            state.progress = progress;
+            if state.progress.ended_ms.is_some() {
+                self.durable.closed(&self.function.app, Kind::Map);
+            }
+            self.publish(&state);
+        }
+        self.room.notify_waiters();
+        self.run.notify_one();
+        let failed = entries.iter().filter_map(|entry| match &entry.what {
+            What::Failed(failure) | What::Dead(failure) => Some((entry.index, failure)),
+            _ => None,
+        });
+        if let Some(program) = self.durable.dispatcher.program(self.function.app.as_str())
+            && let Some(function) = program.find(self.function.function.as_str())
+        {
+            for (index, failure) in failed {
+                self.durable.dispatcher.tell(self.id.call(index), &program, function, failure);
+            }
+        }
+        // Nobody may be there to hear it.
+        let _ = self.batches.send(Arc::new(entries));
+    }
+}
+
+/// An input that a runner has; it is the next again if the runner ends without an outcome.
+struct Begun<'a> {
+    map: &'a LiveMap,
+    index: Option<u64>,
+}
+
+impl Begun<'_> {
+    fn ended(mut self) {
+        self.index = None;
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(index) = self.index {
+            self.map.state().window.put_back(index);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Bytes of chunks and segments: varints (LEB128) and lengths before bytes.
+//!
+//! Whatever is read may have been damaged; a reader never trusts a length further than the bytes that are there.
+
+use bytes::Bytes;
+
+use super::record::{Stored, StoredAt};
+use crate::call::JSON;
+
+/// A row that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a row of the journal is damaged: {0}")]
+pub struct Damaged(pub &'static str);
+
+const JSON_INLINE: u8 = 0;
+const INLINE: u8 = 1;
+const IN_FILE: u8 = 2;
+
+pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_u64(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+pub fn put_stored(out: &mut Vec<u8>, stored: &Stored) {
+    match &stored.at {
+        StoredAt::Inline(data) if stored.content_type == JSON => {
+            out.push(JSON_INLINE);
+            put_bytes(out, data);
+        }
+        StoredAt::Inline(data) => {
+            out.push(INLINE);
+            put_bytes(out, stored.content_type.as_bytes());
+            put_bytes(out, data);
+        }
+        StoredAt::File { digest, bytes } => {
+            out.push(IN_FILE);
+            put_bytes(out, stored.content_type.as_bytes());
+            out.extend_from_slice(digest);
+            put_u64(out, *bytes);
+        }
+    }
+}
+
+/// Reads what the functions above wrote. Slices share the row's memory.
+pub struct Reader {
+    row: Bytes,
+}
+
+impl Reader {
+    pub fn new(row: Vec<u8>) -> Self {
+        Self { row: row.into() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.row.is_empty()
+    }
+
+    pub fn byte(&mut self) -> Result<u8, Damaged> {
+        Ok(self.take(1)?[0])
+    }
+
+    pub fn u64(&mut self) -> Result<u64, Damaged> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Damaged("a number is longer than 64 bits"))
+    }
+
+    pub fn u32(&mut self) -> Result<u32, Damaged> {
+        u32::try_from(self.u64()?).map_err(|_| Damaged("a number is longer than 32 bits"))
+    }
+
+    pub fn take(&mut self, len: usize) -> Result<Bytes, Damaged> {
+        if len > self.row.len() {
+            return Err(Damaged("it ends early"));
+        }
+        Ok(self.row.split_to(len))
+    }
+
+    pub fn bytes(&mut self) -> Result<Bytes, Damaged> {
+        let len = usize::try_from(self.u64()?).map_err(|_| Damaged("a length is too long"))?;
+        self.take(len)
+    }
+
+    pub fn text(&mut self) -> Result<String, Damaged> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| Damaged("a text is not UTF-8"))
+    }
+
+    pub fn stored(&mut self) -> Result<Stored, Damaged> {
+        match self.byte()? {
+            JSON_INLINE => Ok(Stored { content_type: JSON.to_owned(), at: StoredAt::Inline(self.bytes()?) }),
+            INLINE => Ok(Stored { content_type: self.text()?, at: StoredAt::Inline(self.bytes()?) }),
+            IN_FILE => {
+                let content_type = self.text()?;
+                let digest = self.take(32)?.as_ref().try_into().map_err(|_| Damaged("a digest is short"))?;
+                Ok(Stored { content_type, at: StoredAt::File { digest, bytes: self.u64()? } })
+            }
+            _ => Err(Damaged("an unknown kind of payload")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(numbers in proptest::collection::vec(any::<u64>(), 0..50), text in ".{0,40}", data in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let stored = [
+                Stored { content_type: JSON.to_owned(), at: StoredAt::Inline(data.clone().into()) },
+                Stored { content_type: text.clone(), at: StoredAt::Inline(data.clone().into()) },
+                Stored { content_type: text, at: StoredAt::File { digest: [7; 32], bytes: 1 << 40 } },
+            ];
+            let mut row = Vec::new();
+            numbers.iter().for_each(|number| put_u64(&mut row, *number));
+            stored.iter().for_each(|stored| put_stored(&mut row, stored));
+            let mut reader = Reader::new(row);
+            for number in numbers {
+                prop_assert_eq!(reader.u64().unwrap(), number);
+            }
+            for stored in stored {
+                prop_assert_eq!(reader.stored().unwrap(), stored);
+            }
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn anything_else_is_an_error_or_a_value_but_no_panic(row in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut reader = Reader::new(row);
+            while reader.stored().is_ok() {}
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Keys of the journal's rows. Ids come first and are sorted by time, so what is new is at the end of each table.
+
+use sha2::{Digest, Sha256};
+
+use crate::ids::{AppName, CallId, FunctionId, MapId};
+
+/// Segments of a chunk, from 1; 0 is the one that takes the place of all.
+pub const WHOLE_SEGMENT: u32 = 0;
+
+/// Rows of `Table::Maps`: one for what its caller does, one for what its calls do.
+pub fn map_header(map: MapId) -> Vec<u8> {
+    [map.as_bytes().as_slice(), b"h"].concat()
+}
+
+pub fn map_progress(map: MapId) -> Vec<u8> {
+    [map.as_bytes().as_slice(), b"p"].concat()
+}
+
+/// Key of a chunk's inputs and of its lease.
+pub fn chunk(map: MapId, first: u64) -> Vec<u8> {
+    [map.as_bytes().as_slice(), &first.to_be_bytes()].concat()
+}
+
+/// Returns where the chunk of such a key begins.
+pub fn chunk_first(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(16..24)?.try_into().ok()?))
+}
+
+pub fn segment(map: MapId, first: u64, number: u32) -> Vec<u8> {
+    [map.as_bytes().as_slice(), &first.to_be_bytes(), &number.to_be_bytes()].concat()
+}
+
+pub fn segment_number(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(24..28)?.try_into().ok()?))
+}
+
+/// Calls and maps that have not ended: what a host finds when it starts.
+pub const OPEN_CALLS: &[u8] = b"oc";
+pub const OPEN_MAPS: &[u8] = b"om";
+
+pub fn open_call(call: CallId) -> Vec<u8> {
+    [OPEN_CALLS, call.as_bytes()].concat()
+}
+
+pub fn open_map(map: MapId) -> Vec<u8> {
+    [OPEN_MAPS, map.as_bytes()].concat()
+}
+
+/// Calls (`c`) and maps (`m`) of a function, in the order of their ids.
+pub fn of_function(function: &FunctionId, kind: Kind) -> Vec<u8> {
+    let mut key = of_app(&function.app, kind);
+    key.extend_from_slice(function.function.as_str().as_bytes());
+    key.push(0);
+    key
+}
+
+pub fn of_app(app: &AppName, kind: Kind) -> Vec<u8> {
+    // Names hold no NUL, so that none begins another.
+    [b"f", kind.tag(), app.as_str().as_bytes(), b"\0"].concat()
+}
+
+/// What an index leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Call,
+    Map,
+}
+
+impl Kind {
+    fn tag(self) -> &'static [u8] {
+        match self {
+            Kind::Call => b"c",
+            Kind::Map => b"m",
+        }
+    }
+}
+
+/// What has ended, by app and time: what retention deletes first comes first.
+pub fn ended(app: &AppName, at_ms: u64, kind: Kind, id: [u8; 16]) -> Vec<u8> {
+    [ended_of(app).as_slice(), &at_ms.to_be_bytes(), kind.tag(), &id].concat()
+}
+
+pub fn ended_of(app: &AppName) -> Vec<u8> {
+    [b"e", app.as_str().as_bytes(), b"\0"].concat()
+}
+
+/// What a call has spawned.
+pub fn child(parent: CallId, kind: Kind, id: [u8; 16]) -> Vec<u8> {
+    [children(parent).as_slice(), kind.tag(), &id].concat()
+}
+
+pub fn children(parent: CallId) -> Vec<u8> {
+    [b"c", parent.as_bytes().as_slice()].concat()
+}
+
+/// An idempotency key of a function. Its digest, because a client chooses its length.
+pub fn idempotency(function: &FunctionId, key: &str) -> Vec<u8> {
+    let digest = Sha256::new().chain_update(function.to_string()).chain_update([0]).chain_update(key).finalize();
+    [b"i", digest.as_slice()].concat()
+}
+
+/// Who refers to a file.
+pub fn file(digest: &[u8; 32], owner: &[u8]) -> Vec<u8> {
+    [files(digest).as_slice(), owner].concat()
+}
+
+pub fn files(digest: &[u8; 32]) -> Vec<u8> {
+    [b"r", digest.as_slice()].concat()
+}
+
+/// Returns the last 16 bytes of a key, the id that most end with.
+pub fn id_of(key: &[u8]) -> Option<[u8; 16]> {
+    key.get(key.len().checked_sub(16)?..)?.try_into().ok()
+}
+
+/// Returns the first key that does not begin with `prefix`. No prefix here is all ones.
+pub fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut key = prefix.to_vec();
+    while let Some(last) = key.pop() {
+        if last < u8::MAX {
+            key.push(last + 1);
+            break;
+        }
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_prefix_lie_before_what_comes_after_it() {
+        assert_eq!(after(b"ab"), b"ac");
+        assert_eq!(after(&[1, 255, 255]), [2]);
+        let map = MapId::generate();
+        let (low, high) = (chunk(map, 0), chunk(map, u64::MAX));
+        assert!(low < high && high < after(map.as_bytes()));
+        assert_eq!(chunk_first(&high), Some(u64::MAX));
+        assert_eq!(segment_number(&segment(map, 3, 9)), Some(9));
+    }
+}

@@ -1,0 +1,226 @@
+//! What was accepted is kept: durable calls and maps, their inputs and outcomes, on disk.
+//!
+//! Not here: who runs when (`dispatch::durable`). The trait is what a second place to keep them would serve; it asks for no
+//! transaction over more than one of its methods, and no answer takes longer the more has happened.
+//!
+//! Invariants: a method that changes something returns after fsync; all that one method changes is there or none of it; what
+//! ended stays as it ended (`dispatch::durable` lets only one outcome through, and `retry_failed` is the one that takes some back).
+
+mod chunk;
+mod codec;
+mod key;
+mod record;
+mod segment;
+mod stored;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use chunk::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX, Lease};
+pub use codec::Damaged;
+pub use key::Kind;
+pub use record::{
+    CallRecord, Entry, FailedAttempt, MapHeader, MapProgress, MapRecord, MapState, State, Stored, StoredAt, What,
+};
+pub use stored::StoreJournal;
+
+use crate::call::Payload;
+use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
+use crate::inference::Priority;
+use crate::store::StoreError;
+
+/// A future of a journal.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;
+
+/// A journal that cannot do what it was asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    #[error("a record of the journal cannot be read; it was written by another version, or is damaged")]
+    Record { source: Arc<serde_json::Error> },
+}
+
+/// What a request said of itself, so that it can be sent twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    pub key: String,
+    /// SHA-256 of what was asked for.
+    pub fingerprint: [u8; 32],
+}
+
+/// What was made by the request that first had a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    pub kind: Kind,
+    pub id: [u8; 16],
+    pub fingerprint: [u8; 32],
+}
+
+/// A call or map that a list has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Listed {
+    Call(CallRecord),
+    Map(MapRecord),
+}
+
+/// Which of them a list wants, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    pub app: Option<AppName>,
+    /// Of that app.
+    pub function: Option<FunctionName>,
+    /// Those made before this one.
+    pub before: Option<[u8; 16]>,
+    /// Rows that are read at most; fewer are returned if some are filtered out.
+    pub limit: usize,
+}
+
+/// As much of a call that has not ended as it takes to queue it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCall {
+    pub id: CallId,
+    pub function: FunctionId,
+    pub priority: Priority,
+    /// When its next attempt begins, in milliseconds since 1970.
+    pub next_ms: Option<u64>,
+}
+
+/// A chunk of which some input has no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    pub first: u64,
+    pub lease: Lease,
+}
+
+/// A chunk with what is known of its inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    pub first: u64,
+    pub inputs: Vec<Payload>,
+    /// Outcomes and retries so far, oldest first.
+    pub entries: Vec<Entry>,
+    /// The highest number of its segments.
+    pub segments: u32,
+}
+
+/// What is written of one chunk's outcomes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settled {
+    pub first: u64,
+    /// New ones; or all of the chunk, if `replaces`.
+    pub entries: Vec<Entry>,
+    /// Number of the segment that they make; without meaning if `replaces`.
+    pub segment: u32,
+    /// The segments up to this number give way to the one of `entries`.
+    pub replaces: Option<u32>,
+    /// Every input has its outcome.
+    pub is_whole: bool,
+}
+
+/// What a chunk is without its failures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reset {
+    pub first: u64,
+    /// Its other outcomes.
+    pub kept: Vec<Entry>,
+    /// The highest number of its segments, which all give way.
+    pub segments: u32,
+    pub lease: Lease,
+}
+
+/// Keeps calls and maps.
+pub trait Journal: Send + Sync {
+    /// Keeps a new call with its input.
+    fn accept_call<'a>(
+        &'a self,
+        record: &'a CallRecord,
+        input: Payload,
+        idempotency: Option<&'a Idempotency>,
+    ) -> Answer<'a, ()>;
+
+    /// Writes where a call stands; with its output once it is done. A state that is terminal closes the call.
+    fn save_call<'a>(&'a self, record: &'a CallRecord, output: Option<Payload>) -> Answer<'a, ()>;
+
+    fn call(&self, id: CallId) -> Answer<'_, Option<CallRecord>>;
+    fn call_input(&self, id: CallId) -> Answer<'_, Option<Payload>>;
+    fn call_output(&self, id: CallId) -> Answer<'_, Option<Payload>>;
+
+    /// Returns calls that have not ended, oldest first, those behind `after`.
+    fn open_calls(&self, after: Option<CallId>, limit: usize) -> Answer<'_, Vec<OpenCall>>;
+
+    /// Returns what was made with an idempotency key.
+    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<Keyed>>;
+
+    /// Returns what a call has spawned, those behind `after`.
+    fn children(&self, parent: CallId, after: Option<(Kind, [u8; 16])>, limit: usize)
+    -> Answer<'_, Vec<(Kind, [u8; 16])>>;
+
+    /// Returns calls and maps, newest first. Reads no more rows than asked for; the second is where to go on, if there is more.
+    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, Option<[u8; 16]>)>;
+
+    /// Keeps a new map.
+    fn create_map<'a>(&'a self, header: &'a MapHeader, idempotency: Option<&'a Idempotency>) -> Answer<'a, ()>;
+
+    /// Writes a map's header.
+    fn save_map<'a>(&'a self, header: &'a MapHeader) -> Answer<'a, ()>;
+
+    /// Keeps inputs from index `first` on, and the header that counts them; those of `leased` chunks begin at once. Returns the
+    /// chunks that they make.
+    fn append<'a>(
+        &'a self,
+        header: &'a MapHeader,
+        first: u64,
+        inputs: Vec<Payload>,
+        is_leased: bool,
+    ) -> Answer<'a, Vec<Pending>>;
+
+    /// Returns chunks that are not whole, those behind the one at `after`.
+    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<Pending>>;
+
+    /// Returns the pending chunk that begins at `first`.
+    fn chunk(&self, map: MapId, first: u64) -> Answer<'_, Option<Chunk>>;
+
+    /// Writes that the inputs of these chunks may begin.
+    fn lease<'a>(&'a self, map: MapId, chunks: &'a [Pending]) -> Answer<'a, ()>;
+
+    /// Writes outcomes and retries, and the progress that counts them.
+    fn settle<'a>(&'a self, header: &'a MapHeader, progress: &'a MapProgress, chunks: Vec<Settled>) -> Answer<'a, ()>;
+
+    fn map(&self, id: MapId) -> Answer<'_, Option<MapRecord>>;
+
+    /// Returns maps that have not ended, oldest first, those behind `after`.
+    fn open_maps(&self, after: Option<MapId>, limit: usize) -> Answer<'_, Vec<MapRecord>>;
+
+    /// Returns one input of a map.
+    fn map_input(&self, map: MapId, index: u64) -> Answer<'_, Option<Payload>>;
+
+    /// Returns what is known of the chunk that `index` is in: where it begins, how long it is, and its outcomes by index.
+    fn outcomes(&self, map: MapId, index: u64) -> Answer<'_, Option<Outcomes>>;
+
+    /// Takes the failures of one chunk back, so that its inputs run again.
+    fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, reset: Reset) -> Answer<'a, ()>;
+
+    /// Returns the bytes of a payload, wherever they are.
+    fn payload(&self, stored: Stored) -> Answer<'_, Payload>;
+
+    /// Deletes what has ended before `until_ms`, a bounded number of rows at a time; returns whether there may be more.
+    fn expire<'a>(&'a self, app: &'a AppName, until_ms: u64) -> Answer<'a, bool>;
+
+    /// Returns the apps that something has ended of.
+    fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>>;
+}
+
+/// Outcomes of one chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcomes {
+    pub first: u64,
+    pub len: u64,
+    /// By index; one for each input at most.
+    pub entries: Vec<Entry>,
+    /// The highest number of its segments.
+    pub segments: u32,
+}

@@ -1,0 +1,149 @@
+//! A segment: what became of some inputs of one chunk, in one row.
+//!
+//! Each batch of outcomes is a segment of its chunk; when the chunk is whole and small, one segment takes the place of all.
+
+use super::chunk::put_json;
+use super::codec::{Damaged, Reader, put_stored, put_u64};
+use super::record::{Entry, What};
+use crate::call::{Failure, Receipt};
+
+const FORMAT: u8 = 1;
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const DEAD: u8 = 2;
+const RETRY: u8 = 3;
+
+const PLAIN_RECEIPT: u8 = 0;
+const WHOLE_RECEIPT: u8 = 1;
+
+/// Writes entries of the chunk that begins at `first`.
+pub fn encode(first: u64, entries: &[Entry]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(entries.iter().map(Entry::row_bytes).sum::<usize>() + 8);
+    row.push(FORMAT);
+    put_u64(&mut row, entries.len() as u64);
+    for entry in entries {
+        put_u64(&mut row, entry.index - first);
+        put_u64(&mut row, u64::from(entry.attempt));
+        match &entry.what {
+            What::Done(stored) => {
+                row.push(DONE);
+                put_stored(&mut row, stored);
+            }
+            What::Failed(failure) => {
+                row.push(FAILED);
+                put_json(&mut row, failure);
+            }
+            What::Dead(failure) => {
+                row.push(DEAD);
+                put_json(&mut row, failure);
+            }
+            What::Retry { failed, next_ms, failure } => {
+                row.push(RETRY);
+                put_u64(&mut row, u64::from(*failed));
+                put_u64(&mut row, *next_ms);
+                put_json(&mut row, failure);
+            }
+        }
+        put_receipt(&mut row, &entry.receipt);
+    }
+    row
+}
+
+/// Reads the entries of a row.
+pub fn decode(first: u64, row: Vec<u8>) -> Result<Vec<Entry>, Damaged> {
+    let mut reader = Reader::new(row);
+    if reader.byte()? != FORMAT {
+        return Err(Damaged("a segment is of an unknown format"));
+    }
+    let len = reader.u64()?;
+    let mut entries = Vec::new();
+    for _ in 0..len {
+        let index = first.checked_add(reader.u64()?).ok_or(Damaged("an index is too large"))?;
+        let attempt = reader.u32()?;
+        let what = match reader.byte()? {
+            DONE => What::Done(reader.stored()?),
+            FAILED => What::Failed(failure(&mut reader)?),
+            DEAD => What::Dead(failure(&mut reader)?),
+            RETRY => What::Retry { failed: reader.u32()?, next_ms: reader.u64()?, failure: failure(&mut reader)? },
+            _ => return Err(Damaged("an unknown kind of outcome")),
+        };
+        entries.push(Entry { index, attempt, what, receipt: receipt(&mut reader)? });
+    }
+    if reader.is_empty() { Ok(entries) } else { Err(Damaged("a segment is followed by more")) }
+}
+
+fn failure(reader: &mut Reader) -> Result<Failure, Damaged> {
+    serde_json::from_slice(&reader.bytes()?).map_err(|_| Damaged("a failure cannot be read"))
+}
+
+/// Most receipts are a few small numbers.
+fn put_receipt(row: &mut Vec<u8>, receipt: &Receipt) {
+    let Receipt { attempts, queue_us, wall_us, instantiate_us, cpu_us, memory_peak_bytes, .. } = receipt.clone();
+    let plain = Receipt { attempts, queue_us, wall_us, instantiate_us, cpu_us, memory_peak_bytes, ..Receipt::default() };
+    if plain == *receipt {
+        row.push(PLAIN_RECEIPT);
+        let numbers = [u64::from(attempts), queue_us, wall_us, instantiate_us, cpu_us, memory_peak_bytes];
+        numbers.into_iter().for_each(|number| put_u64(row, number));
+    } else {
+        row.push(WHOLE_RECEIPT);
+        put_json(row, receipt);
+    }
+}
+
+fn receipt(reader: &mut Reader) -> Result<Receipt, Damaged> {
+    match reader.byte()? {
+        PLAIN_RECEIPT => Ok(Receipt {
+            attempts: reader.u32()?,
+            queue_us: reader.u64()?,
+            wall_us: reader.u64()?,
+            instantiate_us: reader.u64()?,
+            cpu_us: reader.u64()?,
+            memory_peak_bytes: reader.u64()?,
+            ..Receipt::default()
+        }),
+        WHOLE_RECEIPT => {
+            serde_json::from_slice(&reader.bytes()?).map_err(|_| Damaged("a receipt cannot be read"))
+        }
+        _ => Err(Damaged("a receipt is of an unknown format")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{FailureCode, Payload};
+    use crate::journal::record::Stored;
+
+    #[test]
+    fn entries_are_read_as_they_were_written() {
+        let failure = Failure { causes: vec!["why".to_owned()], ..Failure::new(FailureCode::Failed, "no") };
+        let mut whole = Receipt { attempts: 2, cpu_us: 1 << 40, ..Receipt::default() };
+        whole.host_calls.http.count = 3;
+        let plain = Receipt { attempts: 1, memory_peak_bytes: 1 << 20, ..Receipt::default() };
+        let what = [
+            What::Done(Stored::inline(Payload::json("1"))),
+            What::Failed(failure.clone()),
+            What::Dead(failure.clone()),
+            What::Retry { failed: 3, next_ms: u64::MAX, failure },
+        ];
+        let entries: Vec<Entry> = (1_000..)
+            .zip(what)
+            .map(|(index, what)| Entry { index, attempt: 7, what, receipt: if index % 2 == 0 { plain.clone() } else { whole.clone() } })
+            .collect();
+        let row = encode(1_000, &entries);
+        assert_eq!(decode(1_000, row.clone()), Ok(entries));
+        for cut in 0..row.len() {
+            assert!(decode(1_000, row[..cut].to_vec()).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_small_outcome_takes_few_bytes() {
+        let receipt =
+            Receipt { attempts: 1, queue_us: 5, wall_us: 60, instantiate_us: 9, cpu_us: 20, memory_peak_bytes: 1_114_112, ..Receipt::default() };
+        let entry = |index| Entry { index, attempt: 1, what: What::Done(Stored::inline(Payload::json("12345678"))), receipt: receipt.clone() };
+        let entries: Vec<_> = (0..1_000).map(entry).collect();
+        assert!(encode(0, &entries).len() < 26 * entries.len());
+    }
+}

@@ -1,0 +1,215 @@
+//! The journal on `store`.
+
+mod calls;
+mod expiry;
+mod maps;
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::codec::Reader;
+use super::key::{self, Kind};
+use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
+use super::{
+    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query, Reset, Settled, Stored, StoredAt,
+};
+use crate::call::Payload;
+use crate::ids::{AppName, CallId, FunctionId, MapId};
+use crate::store::{Entry as Row, Op, Store, StoreDir, Table};
+use crate::tasks::blocking;
+
+/// The journal of a data directory.
+#[derive(Clone)]
+pub struct StoreJournal {
+    dir: Arc<StoreDir>,
+}
+
+impl StoreJournal {
+    pub fn new(dir: Arc<StoreDir>) -> Self {
+        Self { dir }
+    }
+
+    async fn write(&self, ops: Vec<Op>) -> Result<(), JournalError> {
+        Ok(self.dir.store()?.write(ops).await?)
+    }
+
+    async fn payload(&self, stored: Stored) -> Result<Payload, JournalError> {
+        match stored.at {
+            StoredAt::Inline(data) => Ok(Payload { content_type: stored.content_type, data }),
+            StoredAt::File { .. } => Err(super::Damaged("a file is missing").into()),
+        }
+    }
+
+    /// Reads off the runtime's threads: a row may have to come from disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Self, &Store) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let this = self.clone();
+        blocking(move || read(&this, this.dir.store()?)).await
+    }
+}
+
+fn record<T: DeserializeOwned>(row: &[u8]) -> Result<T, JournalError> {
+    serde_json::from_slice(row).map_err(|source| JournalError::Record { source: Arc::new(source) })
+}
+
+fn row<T: Serialize>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(record).expect("records have string keys only")
+}
+
+fn put(table: Table, key: Vec<u8>, value: Vec<u8>) -> Op {
+    Op::Put { table, key, value }
+}
+
+fn delete(table: Table, key: Vec<u8>) -> Op {
+    Op::Delete { table, key }
+}
+
+/// Returns rows whose keys begin with `prefix`, those behind `after`.
+fn rows(
+    store: &Store,
+    table: Table,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Row>, JournalError> {
+    let end = key::after(prefix);
+    let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+    Ok(store.range(table, (start, Bound::Excluded(&end)), limit, false)?)
+}
+
+/// Keeps what was made with an idempotency key.
+fn keyed(function: &FunctionId, idempotency: &Idempotency, kind: Kind, id: &[u8; 16]) -> Op {
+    let tag = match kind {
+        Kind::Call => 0,
+        Kind::Map => 1,
+    };
+    let value = [&[tag], id.as_slice(), &idempotency.fingerprint].concat();
+    put(Table::JournalIndex, key::idempotency(function, &idempotency.key), value)
+}
+
+fn read_keyed(row: Vec<u8>) -> Result<Keyed, JournalError> {
+    let mut reader = Reader::new(row);
+    let kind = if reader.byte()? == 0 { Kind::Call } else { Kind::Map };
+    let id = reader.take(16)?.as_ref().try_into().expect("it took as many");
+    let fingerprint = reader.take(32)?.as_ref().try_into().expect("it took as many");
+    Ok(Keyed { kind, id, fingerprint })
+}
+
+impl Journal for StoreJournal {
+    fn accept_call<'a>(
+        &'a self,
+        record: &'a CallRecord,
+        input: Payload,
+        idempotency: Option<&'a Idempotency>,
+    ) -> Answer<'a, ()> {
+        Box::pin(self.accept_call(record, input, idempotency))
+    }
+
+    fn save_call<'a>(&'a self, record: &'a CallRecord, output: Option<Payload>) -> Answer<'a, ()> {
+        Box::pin(self.save_call(record, output))
+    }
+
+    fn call(&self, id: CallId) -> Answer<'_, Option<CallRecord>> {
+        Box::pin(self.call(id))
+    }
+
+    fn call_input(&self, id: CallId) -> Answer<'_, Option<Payload>> {
+        Box::pin(self.call_payload(Table::CallInputs, id))
+    }
+
+    fn call_output(&self, id: CallId) -> Answer<'_, Option<Payload>> {
+        Box::pin(self.call_payload(Table::CallOutputs, id))
+    }
+
+    fn open_calls(&self, after: Option<CallId>, limit: usize) -> Answer<'_, Vec<OpenCall>> {
+        Box::pin(self.open_calls(after, limit))
+    }
+
+    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<Keyed>> {
+        Box::pin(self.keyed(function, key))
+    }
+
+    fn children(
+        &self,
+        parent: CallId,
+        after: Option<(Kind, [u8; 16])>,
+        limit: usize,
+    ) -> Answer<'_, Vec<(Kind, [u8; 16])>> {
+        Box::pin(self.children(parent, after, limit))
+    }
+
+    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, Option<[u8; 16]>)> {
+        Box::pin(self.list(query))
+    }
+
+    fn create_map<'a>(&'a self, header: &'a MapHeader, idempotency: Option<&'a Idempotency>) -> Answer<'a, ()> {
+        Box::pin(self.create_map(header, idempotency))
+    }
+
+    fn save_map<'a>(&'a self, header: &'a MapHeader) -> Answer<'a, ()> {
+        Box::pin(self.save_map(header))
+    }
+
+    fn append<'a>(
+        &'a self,
+        header: &'a MapHeader,
+        first: u64,
+        inputs: Vec<Payload>,
+        is_leased: bool,
+    ) -> Answer<'a, Vec<Pending>> {
+        Box::pin(self.append(header, first, inputs, is_leased))
+    }
+
+    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<Pending>> {
+        Box::pin(self.pending(map, after, limit))
+    }
+
+    fn chunk(&self, map: MapId, first: u64) -> Answer<'_, Option<Chunk>> {
+        Box::pin(self.chunk(map, first))
+    }
+
+    fn lease<'a>(&'a self, map: MapId, chunks: &'a [Pending]) -> Answer<'a, ()> {
+        Box::pin(self.lease(map, chunks))
+    }
+
+    fn settle<'a>(&'a self, header: &'a MapHeader, progress: &'a MapProgress, chunks: Vec<Settled>) -> Answer<'a, ()> {
+        Box::pin(self.settle(header, progress, chunks))
+    }
+
+    fn map(&self, id: MapId) -> Answer<'_, Option<MapRecord>> {
+        Box::pin(self.map(id))
+    }
+
+    fn open_maps(&self, after: Option<MapId>, limit: usize) -> Answer<'_, Vec<MapRecord>> {
+        Box::pin(self.open_maps(after, limit))
+    }
+
+    fn map_input(&self, map: MapId, index: u64) -> Answer<'_, Option<Payload>> {
+        Box::pin(self.map_input(map, index))
+    }
+
+    fn outcomes(&self, map: MapId, index: u64) -> Answer<'_, Option<Outcomes>> {
+        Box::pin(self.outcomes(map, index))
+    }
+
+    fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, reset: Reset) -> Answer<'a, ()> {
+        Box::pin(self.reset_failures(before, after, reset))
+    }
+
+    fn payload(&self, stored: Stored) -> Answer<'_, Payload> {
+        Box::pin(self.payload(stored))
+    }
+
+    fn expire<'a>(&'a self, app: &'a AppName, until_ms: u64) -> Answer<'a, bool> {
+        Box::pin(self.expire(app, until_ms))
+    }
+
+    fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>> {
+        Box::pin(self.apps_with_ended())
+    }
+}
