@@ -35,6 +35,10 @@ pub const OPEN_CALLS_PER_APP_MAX: usize = 1_000_000;
 pub const OPEN_MAPS_PER_APP_MAX: usize = 1_000;
 /// Bytes of a client's idempotency key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Bytes of one request with inputs of a map, and of one line of a stream of them.
+pub const MAP_INPUTS_BODY_BYTES_MAX: u64 = 64 * MIB;
+/// How long a stream of a map's inputs may pause.
+pub const MAP_UPLOAD_IDLE: Duration = Duration::from_secs(600);
 /// Inputs of one durable map.
 pub const MAP_INPUTS_MAX: u64 = 1_000_000_000;
 

@@ -9,9 +9,10 @@ use crate::app::metadata::Metadata;
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::config::Config;
 use crate::deploy::{Deployments, LoadError, Loader};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Durable};
 use crate::http::Backend;
 use crate::inference::Inference;
+use crate::journal::StoreJournal;
 use crate::kv::KeyValue;
 use crate::limits;
 use crate::logs::Logs;
@@ -39,6 +40,8 @@ pub struct Host {
     /// Where this host listens: no guest reaches that, whatever was granted.
     pub own_listeners: OwnListeners,
     pub dispatcher: Arc<Dispatcher>,
+    /// Calls and maps that survive; begun by whoever wants the host to take up what it finds.
+    pub durable: Arc<Durable>,
     pub loader: Arc<Loader>,
     pub deployments: Arc<Deployments>,
     pub logs: Arc<Logs>,
@@ -57,11 +60,12 @@ impl Host {
         let services = Arc::new(Services::new(inference.clone(), key_value, outbound));
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone());
+        let durable = Durable::new(dispatcher.clone(), Arc::new(StoreJournal::new(store.clone())));
         let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.provisions.clone()));
         let grants = config.grants.clone();
         let deployments = Deployments::new(loader.clone(), dispatcher.clone(), store.clone(), grants);
         let deployments = Arc::new(deployments);
-        Ok(Self { config, sandbox, inference, store, own_listeners, dispatcher, loader, deployments, logs })
+        Ok(Self { config, sandbox, inference, store, own_listeners, dispatcher, durable, loader, deployments, logs })
     }
 
     /// Returns what a component says of itself; one that only answers HTTP is named by `stem`, its file's.
@@ -81,6 +85,7 @@ impl Host {
         let deployments = takes_deployments.then(|| self.deployments.clone());
         Backend {
             dispatcher: self.dispatcher.clone(),
+            durable: self.durable.clone(),
             logs: self.logs.clone(),
             devices: self.inference.clone(),
             inference: self.inference.clone(),
@@ -94,6 +99,8 @@ impl Host {
         if tokio::time::timeout(limits::DRAIN_TIMEOUT, self.dispatcher.drain()).await.is_err() {
             tracing::warn!(live = self.dispatcher.live().len(), "calls did not end in time and are cut off");
         }
+        // Outcomes of what has ended are on their way to the disk.
+        self.durable.shut_down().await;
         self.inference.shut_down().await;
     }
 }

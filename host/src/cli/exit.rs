@@ -147,6 +147,7 @@ from_error! {
     crate::app::metadata::MetadataError => BadMetadata,
     SandboxError => Sandbox,
     crate::store::StoreError => Store,
+    crate::journal::JournalError => Store,
     crate::worker::WorkerError => DeviceLost,
 }
 

@@ -88,6 +88,11 @@ pub fn micros(micros: u64) -> String {
     }
 }
 
+/// Returns a number of things: `1 call`, `12,345 calls`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{} {what}{}", self::count(count as u64), if count == 1 { "" } else { "s" })
+}
+
 /// Returns a count with thin groups: 12,345.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();

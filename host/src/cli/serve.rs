@@ -87,6 +87,10 @@ impl Serve {
             }
             output::line(&format!("listening on http://{address}"));
         }
+        let (calls, maps) = host.durable.start().await?;
+        if calls + maps > 0 {
+            output::note(&format!("  going on with {} and {}", output::counted(calls, "call"), output::counted(maps, "map")));
+        }
         let server = Serving::start(ingress, host.backend(true));
         let scheduler = Scheduler::start(host.dispatcher.clone());
         signals.next().await;

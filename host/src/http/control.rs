@@ -10,27 +10,36 @@ use tokio::sync::watch;
 
 use super::Backend;
 use super::body::RequestBodies;
+use super::calls;
 use super::lines;
+use super::maps::Maps;
 use super::problem::Problem;
 use super::routes::{Answer, get, json_body};
 use crate::app::ComponentBytes;
 use crate::app::capabilities::{self, Capability};
 use crate::codes::Code;
 use crate::deploy::{Accept, Deploy, DeployError, Deployed, Deployments, LoadError, RollbackError, State, Status};
-use crate::dispatch::{Dispatcher, closest};
+use crate::dispatch::{Dispatcher, Program, closest};
 use crate::limits;
 use crate::tasks::to_the_end;
 
 /// The control API of one host.
 pub struct Control {
     backend: Backend,
+    maps: Maps,
     bodies: Arc<RequestBodies>,
     closing: watch::Receiver<bool>,
 }
 
 impl Control {
     pub fn new(backend: Backend, bodies: Arc<RequestBodies>, closing: watch::Receiver<bool>) -> Self {
-        Self { backend, bodies, closing }
+        let maps = Maps {
+            durable: backend.durable.clone(),
+            dispatcher: backend.dispatcher.clone(),
+            bodies: bodies.clone(),
+            closing: closing.clone(),
+        };
+        Self { backend, maps, bodies, closing }
     }
 
     /// Answers a request; `path` is what follows `/api/v1`.
@@ -46,7 +55,22 @@ impl Control {
             (["apps", app, "history"], _) => get(&request, || self.history(app)),
             (["apps", app, "rollback"], &Method::POST) => self.rollback(app, &request).await,
             (["apps", _, "rollback"], _) => Err(Problem::method("POST")),
-            (["calls"], _) => get(&request, || Ok(json_body(&calls(&self.backend.dispatcher)))),
+            (["apps", app, "functions", function, "calls"], &Method::POST) => {
+                let (program, function) = self.function(app, function)?;
+                calls::spawn(&self.backend.durable, &self.bodies, program, function, request).await
+            }
+            (["apps", app, "functions", function, "maps"], &Method::POST) => {
+                let (program, function) = self.function(app, function)?;
+                self.maps.create(program, function, request).await
+            }
+            (["apps", _, "functions", _, "calls" | "maps"], _) => Err(Problem::method("POST")),
+            (["calls"], &Method::GET | &Method::HEAD) => {
+                let query = request.uri().query().unwrap_or_default();
+                calls::list(&self.backend.durable, &self.backend.dispatcher, query).await
+            }
+            (["calls"], _) => Err(Problem::method("GET, HEAD")),
+            (["calls", id, rest @ ..], _) => calls::one(&self.backend.durable, id, rest, &request).await,
+            (["maps", id, rest @ ..], _) => self.maps.one(id, rest, request).await,
             (["devices"], &Method::GET | &Method::HEAD) => {
                 Ok(json_body(&self.backend.devices.report().await.to_json()))
             }
@@ -59,11 +83,18 @@ impl Control {
             _ => {
                 let path = request.uri().path();
                 let detail = format!(
-                    "no `{path}` in the control API; it has apps, batches, calls, devices and logs under /api/v1"
+                    "no `{path}` in the control API; it has apps, batches, calls, devices, logs and maps under /api/v1"
                 );
                 Err(Problem::not_found(detail))
             }
         }
+    }
+
+    /// Returns a function of a deployed app.
+    fn function(&self, app: &str, function: &str) -> Result<(Arc<Program>, usize), Problem> {
+        let program = self.backend.dispatcher.program(app).ok_or_else(|| self.absent(app))?;
+        let function = Dispatcher::find(&program, function)?;
+        Ok((program, function))
     }
 
     /// Every app and its state.
@@ -247,22 +278,6 @@ fn outcome(deployed: &Deployed) -> Value {
         "removed": deployed.removed,
         "routes": routes,
     })
-}
-
-fn calls(dispatcher: &Dispatcher) -> Value {
-    let calls: Vec<_> = dispatcher
-        .live()
-        .iter()
-        .map(|(id, call)| {
-            json!({
-                "id": id,
-                "function": call.function.to_string(),
-                "depth": call.depth,
-                "since_ms": u64::try_from(call.since.elapsed().as_millis()).unwrap_or(u64::MAX),
-            })
-        })
-        .collect();
-    json!({ "calls": calls })
 }
 
 impl From<DeployError> for Problem {

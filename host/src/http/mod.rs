@@ -9,10 +9,13 @@
 
 mod answering;
 mod body;
+mod calls;
 mod control;
+mod durable;
 mod ingress;
 mod last;
 mod lines;
+mod maps;
 mod metrics;
 mod oip;
 mod openai;
@@ -25,7 +28,7 @@ use std::sync::Arc;
 
 use crate::deploy::Deployments;
 use crate::devices::ReportSource;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Durable};
 use crate::inference::Inference;
 use crate::logs::Logs;
 
@@ -36,6 +39,7 @@ pub use last::LastCall;
 #[derive(Clone)]
 pub struct Backend {
     pub dispatcher: Arc<Dispatcher>,
+    pub durable: Arc<Durable>,
     pub logs: Arc<Logs>,
     pub devices: Arc<dyn ReportSource>,
     /// The models, for clients that ask them without a function between.

@@ -122,7 +122,7 @@ impl Routes {
 }
 
 /// Returns what a body is, or refuses it: JSON for most functions, anything else for those that take raw bytes.
-fn media_type(headers: &http::HeaderMap, takes_bytes: bool) -> Result<String, Problem> {
+pub(super) fn media_type(headers: &http::HeaderMap, takes_bytes: bool) -> Result<String, Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
     let refuse = |detail: String| Err(Problem::new(Code::UnsupportedMediaType, detail));

@@ -92,6 +92,7 @@ impl Dev {
         let mut again = Again::default();
         let backend = Backend { last_call: Some(again.last.clone()), ..host.backend(false) };
         let server = Serving::start(ingress, backend);
+        host.durable.start().await?;
         let scheduler = Scheduler::start(host.dispatcher.clone());
         if global.json {
             output::line(&json!({ "listening": address.to_string() }).to_string());

@@ -77,6 +77,11 @@ impl Durable {
 }
 
 impl Results {
+    /// Returns the map that they are of.
+    pub fn map(&self) -> MapId {
+        self.id
+    }
+
     /// Waits for outcomes; none when there will be no more.
     pub async fn next(&mut self) -> Result<Vec<Entry>, DurableError> {
         match self.order {

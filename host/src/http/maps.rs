@@ -1,0 +1,346 @@
+//! `/api/v1/maps` and `/api/v1/apps/{app}/functions/{function}/maps`: durable maps, as JSON Lines in both directions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::body::{RequestBodies, ResponseBody, whole};
+use super::control::{bad_query, pairs};
+use super::durable::{self, error, key, map, priority};
+use super::problem::Problem;
+use super::routes::{Answer, get, json_body};
+use crate::call::Payload;
+use crate::codes::Code;
+use crate::dispatch::{Dispatcher, Durable, DurableError, Options, Program, Results, ResultsOrder};
+use crate::ids::MapId;
+use crate::journal::{Entry, MapRecord, What};
+use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_UPLOAD_IDLE};
+
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+/// Inputs of a stream that one write takes.
+const APPEND_LEN_MAX: usize = 4_096;
+const APPEND_BYTES_MAX: usize = 4 << 20;
+/// How long a stream may pause before what has come is written.
+const APPEND_PAUSE: Duration = Duration::from_millis(5);
+/// Lines that wait for a client to read them.
+const LINES_WAITING: usize = 4;
+
+/// The maps of one host.
+pub struct Maps {
+    pub durable: Arc<Durable>,
+    pub dispatcher: Arc<Dispatcher>,
+    pub bodies: Arc<RequestBodies>,
+    pub closing: watch::Receiver<bool>,
+}
+
+impl Maps {
+    /// Makes a map. With a body its lines are the inputs, and the outcomes stream back while they come.
+    pub async fn create(&self, program: Arc<Program>, function: usize, request: Request<Incoming>) -> Answer {
+        let mut options = Options { key: key(request.headers())?, ..Options::default() };
+        let mut order = ResultsOrder::Input;
+        for (name, value) in pairs(request.uri().query().unwrap_or_default(), &["priority", "order"])? {
+            match name.as_str() {
+                "priority" => options.priority = priority(&value)?,
+                _ => order = read_order(&value)?,
+            }
+        }
+        let takes_bytes = program.functions()[function].takes_bytes;
+        let durable = self.durable.clone();
+        let made = crate::tasks::to_the_end(async move { durable.create_map(&program, function, options).await });
+        let record = made.await?;
+        let id = record.header.id;
+        let is_stream = !hyper::body::Body::is_end_stream(request.body());
+        let mut response = if is_stream {
+            let (lines, come) = mpsc::channel(LINES_WAITING);
+            let _ = lines.send(line(&json!({ "map": map(&record) }))).await;
+            let results = self.durable.results(id, 0, order, true).await?;
+            let durable = self.durable.clone();
+            let told = lines.clone();
+            // Goes on without the client's ear: what it sent is kept.
+            tokio::spawn(async move {
+                if let Err(problem) = upload(&durable, id, takes_bytes, request.into_body()).await {
+                    let _ = told.send(line(&json!({ "error": { "code": problem.code, "message": problem.detail } }))).await;
+                }
+            });
+            tokio::spawn(tell(self.durable.clone(), results, false, lines, self.closing.clone()));
+            stream_of(come)
+        } else {
+            json_body(&map(&record))
+        };
+        *response.status_mut() = StatusCode::CREATED;
+        let location = HeaderValue::from_str(&format!("/api/v1/maps/{id}")).expect("an id is ASCII");
+        response.headers_mut().insert(header::LOCATION, location);
+        Ok(response)
+    }
+
+    /// Answers below `/maps/{id}`.
+    pub async fn one(&self, id: &str, rest: &[&str], request: Request<Incoming>) -> Answer {
+        let id: MapId = id.parse().map_err(|error| bad_query(format!("{error}")))?;
+        let method = request.method().clone();
+        match (rest, &method) {
+            ([], &Method::GET | &Method::HEAD) => Ok(json_body(&map(&self.durable.map(id).await?))),
+            ([], &Method::DELETE) => Ok(json_body(&map(&self.durable.cancel_map(id).await?))),
+            ([], _) => Err(Problem::method("GET, HEAD, DELETE")),
+            (["inputs"], &Method::POST) => self.append(id, request).await,
+            (["inputs"], _) => Err(Problem::method("POST")),
+            (["inputs", index], &Method::GET | &Method::HEAD) => {
+                let index = number("an index", index)?;
+                let record = self.durable.map(id).await?;
+                let input = self.durable.map_input(id, index).await?;
+                let input = input.ok_or(DurableError::NoInput { id, index, accepted: record.header.accepted })?;
+                Ok(json_body(&json!({ "index": index, "call": id.call(index), "input": durable::output(&input) })))
+            }
+            (["close"], &Method::POST) => {
+                let durable = self.durable.clone();
+                let closed = crate::tasks::to_the_end(async move { durable.close_map(id).await }).await?;
+                Ok(json_body(&map(&closed)))
+            }
+            (["retry-failed"], &Method::POST) => {
+                let durable = self.durable.clone();
+                let again = crate::tasks::to_the_end(async move { durable.retry_failed(id).await }).await?;
+                let record = self.durable.map(id).await?;
+                Ok(json_body(&json!({ "retried": again, "map": map(&record) })))
+            }
+            (["close" | "retry-failed"], _) => Err(Problem::method("POST")),
+            (["results"], &Method::GET | &Method::HEAD) => self.results(id, &request).await,
+            (["results", index], &Method::GET | &Method::HEAD) => {
+                let index = number("an index", index)?;
+                match self.durable.outcome(id, index).await? {
+                    Some(entry) => {
+                        let mut text = Vec::new();
+                        self.write(&mut text, &entry).await?;
+                        let mut response = http::Response::new(whole(text));
+                        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                        Ok(response)
+                    }
+                    None => {
+                        let mut response = json_body(&json!({ "index": index, "state": "pending" }));
+                        *response.status_mut() = StatusCode::ACCEPTED;
+                        Ok(response)
+                    }
+                }
+            }
+            (["results", ..], _) => get(&request, || Err(Problem::not_found("a result is at /results/INDEX"))),
+            _ => Err(Problem::not_found("a map has inputs, results, close and retry-failed below it")),
+        }
+    }
+
+    async fn append(&self, id: MapId, request: Request<Incoming>) -> Answer {
+        let record = self.durable.map(id).await?;
+        let mut from = record.header.accepted;
+        for (_, value) in pairs(request.uri().query().unwrap_or_default(), &["from"])? {
+            from = number("`from`", &value)?;
+        }
+        let takes_bytes = self.takes_bytes(&record)?;
+        let body = self.bodies.read(request, MAP_INPUTS_BODY_BYTES_MAX, "the limit of inputs in one request").await?;
+        let mut inputs = Vec::new();
+        for line in body.bytes.split(|byte| *byte == b'\n') {
+            let line = line.trim_ascii();
+            if !line.is_empty() {
+                let index = from + inputs.len() as u64;
+                inputs.push(durable::input(line, takes_bytes).map_err(|why| bad_input(index, &why))?);
+            }
+        }
+        drop(body);
+        let durable = self.durable.clone();
+        let accepted = crate::tasks::to_the_end(async move { durable.append(id, from, inputs).await }).await?;
+        Ok(json_body(&json!({ "accepted": accepted })))
+    }
+
+    fn takes_bytes(&self, record: &MapRecord) -> Result<bool, Problem> {
+        let program = self.dispatcher.program(record.header.app.as_str());
+        let program = program.ok_or_else(|| {
+            let detail = format!("`{}` is not deployed now; deploy it before the map gets more inputs", record.header.app);
+            Problem::new(Code::UnknownApp, detail)
+        })?;
+        let function = Dispatcher::find(&program, record.header.function.as_str())?;
+        Ok(program.functions()[function].takes_bytes)
+    }
+
+    async fn results(&self, id: MapId, request: &Request<Incoming>) -> Answer {
+        let (mut from, mut order, mut follows, mut failed) = (0, ResultsOrder::Input, false, false);
+        let known = ["from", "order", "follow", "failed"];
+        for (name, value) in pairs(request.uri().query().unwrap_or_default(), &known)? {
+            match name.as_str() {
+                "from" => from = number("`from`", &value)?,
+                "order" => order = read_order(&value)?,
+                "follow" => follows = value != "false",
+                _ => failed = value != "false",
+            }
+        }
+        let results = self.durable.results(id, from, order, follows).await?;
+        let (lines, come) = mpsc::channel(LINES_WAITING);
+        tokio::spawn(tell(self.durable.clone(), results, failed, lines, self.closing.clone()));
+        Ok(stream_of(come))
+    }
+
+    async fn write(&self, text: &mut Vec<u8>, entry: &Entry) -> Result<(), DurableError> {
+        write(&self.durable, text, entry).await
+    }
+}
+
+/// Writes one outcome as a line, its end left out.
+async fn write(durable: &Durable, text: &mut Vec<u8>, entry: &Entry) -> Result<(), DurableError> {
+    use std::io::Write;
+    let Entry { index, attempt, what, receipt } = entry;
+    let io = "writing to memory";
+    let receipt = serde_json::to_string(receipt).expect("string keys only");
+    match what {
+        What::Done(stored) => {
+            let output = durable::output(&durable.payload(stored.clone()).await?);
+            write!(text, "{{\"index\":{index},\"state\":\"done\",\"attempt\":{attempt},\"output\":").expect(io);
+            // Between tokens a line end is a space like any other; within them JSON has none.
+            text.extend(output.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+            write!(text, ",\"receipt\":{receipt}}}").expect(io);
+        }
+        What::Failed(failure) | What::Dead(failure) | What::Retry { failure, .. } => {
+            let state = if matches!(what, What::Dead(_)) { "dead" } else { "failed" };
+            let error = error(failure);
+            write!(
+                text,
+                "{{\"index\":{index},\"state\":\"{state}\",\"attempt\":{attempt},\"error\":{error},\"receipt\":{receipt}}}"
+            )
+            .expect(io);
+        }
+    }
+    Ok(())
+}
+
+/// Sends outcomes as they come, and at last what the map came to.
+async fn tell(
+    durable: Arc<Durable>,
+    mut results: Results,
+    only_failed: bool,
+    lines: mpsc::Sender<Bytes>,
+    mut closing: watch::Receiver<bool>,
+) {
+    loop {
+        let next = tokio::select! {
+            next = results.next() => next,
+            _ = closing.wait_for(|closing| *closing) => return,
+            () = lines.closed() => return,
+        };
+        let mut text = Vec::new();
+        match next {
+            Ok(entries) if entries.is_empty() => break,
+            Ok(entries) => {
+                for entry in entries.iter().filter(|entry| !only_failed || entry.is_failure()) {
+                    if let Err(error) = write(&durable, &mut text, entry).await {
+                        text = line(&problem_line(error)).to_vec();
+                        break;
+                    }
+                    text.push(b'\n');
+                }
+            }
+            Err(error) => {
+                let _ = lines.send(line(&problem_line(error))).await;
+                return;
+            }
+        }
+        if !text.is_empty() && lines.send(text.into()).await.is_err() {
+            return;
+        }
+    }
+    if let Ok(record) = durable.map(results.map()).await {
+        let _ = lines.send(line(&json!({ "summary": map(&record) }))).await;
+    }
+}
+
+fn problem_line(error: DurableError) -> Value {
+    let problem = Problem::from(error);
+    json!({ "error": { "code": problem.code, "message": problem.detail } })
+}
+
+fn line(value: &Value) -> Bytes {
+    format!("{value}\n").into()
+}
+
+fn stream_of(lines: mpsc::Receiver<Bytes>) -> http::Response<ResponseBody> {
+    let frames = stream::unfold(lines, |mut lines| async move {
+        let text = lines.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(Frame::data(text)), lines))
+    });
+    let mut response = http::Response::new(StreamBody::new(frames).map_err(|never| match never {}).boxed_unsync());
+    response.headers_mut().insert(header::CONTENT_TYPE, NDJSON);
+    response
+}
+
+/// Keeps the lines of a body as inputs while they come, and closes the map at its end.
+async fn upload(durable: &Arc<Durable>, id: MapId, takes_bytes: bool, mut body: Incoming) -> Result<(), Problem> {
+    let (mut rest, mut inputs, mut bytes, mut index) = (BytesMut::new(), Vec::new(), 0, 0_u64);
+    loop {
+        let patience = if inputs.is_empty() { MAP_UPLOAD_IDLE } else { APPEND_PAUSE };
+        let frame = match tokio::time::timeout(patience, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame.into_data().ok(),
+            Ok(Some(Err(error))) => {
+                append(durable, id, &mut index, &mut inputs).await?;
+                let detail = format!("the inputs broke off after {index}: {error}; the map is open, and goes on with what it has");
+                return Err(Problem::new(Code::BodyUnreadable, detail));
+            }
+            Ok(None) => break,
+            Err(_) if inputs.is_empty() => {
+                let detail = format!("no input came for {MAP_UPLOAD_IDLE:?}; the map is open, and goes on with what it has");
+                return Err(Problem::new(Code::BodyTimeout, detail));
+            }
+            Err(_) => None,
+        };
+        let is_pause = frame.is_none();
+        rest.extend_from_slice(&frame.unwrap_or_default());
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line = rest.split_to(end + 1).freeze();
+            bytes += take(&line, takes_bytes, index, &mut inputs)?;
+        }
+        if rest.len() as u64 > MAP_INPUTS_BODY_BYTES_MAX {
+            let detail = format!("a line is over {MAP_INPUTS_BODY_BYTES_MAX} bytes; is this JSON Lines?");
+            return Err(Problem::new(Code::InputTooLarge, detail));
+        }
+        if is_pause || inputs.len() >= APPEND_LEN_MAX || bytes >= APPEND_BYTES_MAX {
+            append(durable, id, &mut index, &mut inputs).await?;
+            bytes = 0;
+        }
+    }
+    take(&rest.freeze(), takes_bytes, index, &mut inputs)?;
+    append(durable, id, &mut index, &mut inputs).await?;
+    durable.close_map(id).await?;
+    Ok(())
+}
+
+fn take(line: &Bytes, takes_bytes: bool, index: u64, inputs: &mut Vec<Payload>) -> Result<usize, Problem> {
+    let text = line.trim_ascii();
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let index = index + inputs.len() as u64;
+    inputs.push(durable::input(text, takes_bytes).map_err(|why| bad_input(index, &why))?);
+    Ok(text.len())
+}
+
+async fn append(durable: &Durable, id: MapId, index: &mut u64, inputs: &mut Vec<Payload>) -> Result<(), Problem> {
+    if !inputs.is_empty() {
+        *index = durable.append(id, *index, std::mem::take(inputs)).await?;
+    }
+    Ok(())
+}
+
+fn bad_input(index: u64, why: &str) -> Problem {
+    Problem::new(Code::InvalidInput, format!("input {index} {why}; nothing of this request from there on was accepted"))
+}
+
+fn read_order(text: &str) -> Result<ResultsOrder, Problem> {
+    match text {
+        "input" => Ok(ResultsOrder::Input),
+        "completion" => Ok(ResultsOrder::Completion),
+        _ => Err(bad_query(format!("`order` is input or completion, not `{text}`"))),
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<u64, Problem> {
+    value.parse().map_err(|_| bad_query(format!("{name} is a whole number, not `{value}`")))
+}
