@@ -20,6 +20,14 @@ pub const FAIL_POINTS: &[&str] = &[
     // Around a transaction; after it and before anybody is told of it.
     "store.commit.before",
     "store.commit.after",
+    // A file of an older format becomes one of the present format.
+    "store.migrate.before",
+    "store.migrate.tables",
+    "store.migrate.number",
+    "store.migrate.after",
+    // A new database is put in its place.
+    "store.publish.before",
+    "store.publish.after",
 ];
 
 /// What the environment asks for.

@@ -67,6 +67,11 @@ pub const KV_VALUE_BYTES_MAX: usize = 8 << 20;
 /// Keys that one `list-keys` returns.
 pub const KV_LIST_KEYS_MAX: usize = 1_000;
 
+/// Free bytes of the data directory's disk below which no new work is kept.
+pub const STORE_FREE_BYTES_MIN: u64 = 64 * MIB;
+/// Free bytes below which the results of running work are not kept either.
+pub const STORE_RESERVE_BYTES_MIN: u64 = 16 * MIB;
+
 /// Bytes of one secret's value.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a file of secrets.
@@ -223,5 +228,7 @@ impl Default for BatchLimits {
 
 // A full map must be able to wait whole, or its own size would refuse it.
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
+// New work stops while there is room for the results of what runs.
+const _: () = assert!(STORE_RESERVE_BYTES_MIN < STORE_FREE_BYTES_MIN);
 // One map alone cannot take every slot.
 const _: () = assert!(MAP_CONCURRENCY < INSTANCES_DEFAULT as usize);

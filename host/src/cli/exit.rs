@@ -146,9 +146,14 @@ from_error! {
     crate::app::ComponentError => BadComponent,
     crate::app::metadata::MetadataError => BadMetadata,
     SandboxError => Sandbox,
-    crate::store::StoreError => Store,
     crate::journal::JournalError => Store,
     crate::worker::WorkerError => DeviceLost,
+}
+
+impl From<crate::store::StoreError> for Exit {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::of_error(error.code(), &error)
+    }
 }
 
 impl From<crate::app::build::BuildError> for Exit {

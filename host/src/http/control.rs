@@ -298,7 +298,7 @@ impl From<DeployError> for Problem {
             DeployError::Stopped { .. } => Code::AppStopped,
             DeployError::Rollback { source: RollbackError::Unknown { .. }, .. } => Code::UnknownVersion,
             DeployError::Rollback { .. } => Code::NoRollback,
-            DeployError::Store(_) => Code::Store,
+            DeployError::Store(error) => error.code(),
         };
         let member = match &error {
             DeployError::NotAccepted { added, .. } => Some(("added", json!(added))),

@@ -10,6 +10,9 @@ use crate::codes::Code;
 /// Seconds after which an overloaded host may be asked again.
 pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 
+/// Seconds after which a host with a full disk may be asked again: somebody has to make room first.
+const RETRY_AFTER_FULL_SECONDS: &str = "30";
+
 /// An error on its way to a client.
 #[derive(Debug)]
 pub struct Problem {
@@ -64,8 +67,13 @@ impl Problem {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        let retry_after = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(RETRY_AFTER_SECONDS),
+            StatusCode::INSUFFICIENT_STORAGE => Some(RETRY_AFTER_FULL_SECONDS),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         if let Some(allow) = self.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
             headers.insert(header::ALLOW, allow);
@@ -97,5 +105,10 @@ mod tests {
     fn overload_says_when_to_come_back() {
         let response = Problem::from(Failure::new(FailureCode::Overloaded, "x")).into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let response = Problem::new(Code::DiskFull, "x").into_response();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[header::RETRY_AFTER]),
+            (507, &"30".parse().unwrap())
+        );
     }
 }

@@ -45,7 +45,6 @@ impl Fault {
 
 impl Faults {
     /// Returns the worst fault since the last call, and forgets it.
-    #[expect(dead_code, reason = "the writer reads it once it can reopen the file")]
     pub fn take(&self) -> Fault {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

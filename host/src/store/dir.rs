@@ -1,9 +1,12 @@
 //! The database of a data directory, opened at the first use: a command that keeps nothing needs no directory.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::{DataLock, Store, StoreError};
+use tokio::sync::watch;
+
+use super::file::Health;
+use super::{DataLock, DiskFile, Store, StoreError, failure};
 
 /// A data directory and, once something is kept, its open database.
 pub struct StoreDir {
@@ -11,12 +14,15 @@ pub struct StoreDir {
     /// Opened once; an error is not kept, so that a directory that becomes free can be used.
     open: OnceLock<(Store, DataLock)>,
     opening: Mutex<()>,
+    /// Shared with the store, so that it can be watched before it is opened.
+    health: Health,
 }
 
 impl StoreDir {
     /// The data in `path`, which is created at the first use.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), open: OnceLock::new(), opening: Mutex::new(()) }
+        let health = watch::Sender::new(None);
+        Self { path: path.to_owned(), open: OnceLock::new(), opening: Mutex::new(()), health }
     }
 
     pub fn path(&self) -> &Path {
@@ -36,9 +42,15 @@ impl StoreDir {
         let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if self.open.get().is_none() {
             let lock = DataLock::take(&self.path)?;
-            let store = Store::open(&self.path.join("store.redb"))?;
+            let file = Arc::new(DiskFile::new(&self.path.join("store.redb")));
+            let store = Store::open_on(file, self.health.clone())?;
             let _ = self.open.set((store, lock));
         }
         Ok(&self.open.get().expect("set under the lock").0)
+    }
+
+    /// Waits until the database has stopped for good, and says why: a host must stop then.
+    pub async fn failed(&self) -> StoreError {
+        failure(self.health.subscribe()).await
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::StoreError;
+use super::{StoreError, durable};
 
 /// Holds a data directory until it is dropped, or the process ends.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl DataLock {
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
         let directory =
             |source: std::io::Error| StoreError::Directory { dir: dir.to_owned(), source: Arc::new(source) };
-        std::fs::create_dir_all(dir).map_err(directory)?;
+        durable::create_dir_all(dir).map_err(directory)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -40,7 +40,8 @@ impl DataLock {
         let write = |file: &mut File| {
             file.set_len(0)?;
             file.rewind()?;
-            write!(file, "{}", std::process::id())
+            write!(file, "{}", std::process::id())?;
+            durable::sync_dir(dir)
         };
         write(&mut file).map_err(directory)?;
         Ok(Self { _file: file })

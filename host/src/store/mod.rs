@@ -1,357 +1,150 @@
 //! The embedded database: one redb file, one writer with group commit. The only module that knows redb.
 //!
-//! Invariants: `write` returns after fsync, never before; all operations of one `write` are applied or none; a failed
-//! commit poisons the writer (an fsync error must not be retried: the page cache may have dropped what it could not
-//! write), after which every write fails with `Poisoned`.
+//! Invariants:
+//! - What was answered with `Ok` is on disk: the answer comes after fsync, never before. Of one write all changes are
+//!   applied or none.
+//! - Writes are applied in the order in which `submit` was called: what is committed is a prefix of what was submitted, less
+//!   what was answered with an error. `write` submits once there is room for it, in the order of those who wait for room.
+//! - A full disk costs the writes that met it (`Full`) and nothing else; the store goes on by itself once there is room.
+//! - An fsync that failed is never tried again, because the kernel may have dropped what it could not write: the store is
+//!   `Poisoned` from then on, and [`Store::failed`] tells whoever must stop the process.
 //!
-//! Limits: `WRITES_WAITING_MAX` writes of `WRITES_WAITING_BYTES_MAX` together wait; one commit takes as many of them as fit `COMMIT_BYTES_MAX`.
+//! Limits: `WRITES_WAITING_BYTES_MAX` of writes wait, each counted as `WRITE_BYTES_MIN` at least; one commit takes as many
+//! as fit `COMMIT_BYTES_MAX`. Under `STORE_FREE_BYTES_MIN` of free disk no new work is written, under
+//! `STORE_RESERVE_BYTES_MIN` nothing at all.
 
 mod backend;
 mod dir;
+mod durable;
+mod error;
+mod file;
+mod format;
 mod lock;
+mod medium;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
 
-use std::fs::OpenOptions;
-use std::ops::Bound;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
-use redb::backends::FileBackend;
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-
-use backend::{Faults, Watched};
-
-use crate::failpoint;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use dir::StoreDir;
+pub use error::StoreError;
+use file::{DatabaseFile, Health};
 pub use lock::DataLock;
+pub(crate) use medium::{DiskFile, Medium};
+pub use table::{Entry, Op, Table};
+pub use writer::Write;
+use writer::{Queued, write_loop};
 
-const WRITES_WAITING_MAX: usize = 1_024;
 const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
-const COMMIT_BYTES_MAX: usize = 32 << 20;
-/// Pages that redb may keep in memory.
-const CACHE_BYTES: usize = 64 << 20;
+/// What a small write counts for, so that at most 1,024 wait.
+const WRITE_BYTES_MIN: usize = 64 << 10;
 
-/// A table: ordered byte strings to byte strings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// Guests' key-value data (`kv`).
-    KeyValue,
-    /// What was deployed, stopped and rolled back (`deploy`).
-    Deployments,
-    /// Durable calls (`journal`): what each is and where it stands.
-    Calls,
-    /// Their inputs.
-    CallInputs,
-    /// Their outputs.
-    CallOutputs,
-    /// What finds calls and maps by something else than their id (`journal::key`).
-    JournalIndex,
-    /// Durable maps (`journal`): what each is and where it stands.
-    Maps,
-    /// Their inputs, in chunks.
-    MapInputs,
-    /// Chunks of which not every input has its outcome, and their leases.
-    MapPending,
-    /// Their outcomes, in segments.
-    MapResults,
-}
-
-impl Table {
-    const ALL: [Table; 10] = [
-        Table::KeyValue,
-        Table::Deployments,
-        Table::Calls,
-        Table::CallInputs,
-        Table::CallOutputs,
-        Table::JournalIndex,
-        Table::Maps,
-        Table::MapInputs,
-        Table::MapPending,
-        Table::MapResults,
-    ];
-
-    fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
-        match self {
-            Table::KeyValue => TableDefinition::new("key-value"),
-            Table::Deployments => TableDefinition::new("deployments"),
-            Table::Calls => TableDefinition::new("calls"),
-            Table::CallInputs => TableDefinition::new("call-inputs"),
-            Table::CallOutputs => TableDefinition::new("call-outputs"),
-            Table::JournalIndex => TableDefinition::new("journal-index"),
-            Table::Maps => TableDefinition::new("maps"),
-            Table::MapInputs => TableDefinition::new("map-inputs"),
-            Table::MapPending => TableDefinition::new("map-pending"),
-            Table::MapResults => TableDefinition::new("map-results"),
-        }
-    }
-}
-
-/// A key and its value.
-pub type Entry = (Vec<u8>, Vec<u8>);
-
-/// One change.
-#[derive(Debug)]
-pub enum Op {
-    Put { table: Table, key: Vec<u8>, value: Vec<u8> },
-    Delete { table: Table, key: Vec<u8> },
-}
-
-impl Op {
-    fn table(&self) -> Table {
-        match self {
-            Op::Put { table, .. } | Op::Delete { table, .. } => *table,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Op::Put { key, value, .. } => key.len() + value.len(),
-            Op::Delete { key, .. } => key.len(),
-        }
-    }
-}
-
-/// A database that cannot serve.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    #[error("cannot open the database `{}`", path.display())]
-    Open { path: PathBuf, source: Arc<redb::DatabaseError> },
-    #[error("cannot use the data directory `{}`", dir.display())]
-    Directory { dir: PathBuf, source: Arc<std::io::Error> },
-    #[error("the data directory `{}` is in use by process {holder}; stop it or give another with --data DIR", dir.display())]
-    InUse { dir: PathBuf, holder: String },
-    #[error("the database cannot be read")]
-    Read { source: Arc<redb::Error> },
-    #[error("the database could not commit; is the disk full?")]
-    Commit { source: Arc<redb::Error> },
-    #[error("an earlier commit failed, so nothing more is written; restart bireme once the disk is well")]
-    Poisoned,
-}
-
-impl StoreError {
-    /// Whether there is no room now and may be later.
-    pub fn is_full(&self) -> bool {
-        false
-    }
-}
-
-fn read_error(error: impl Into<redb::Error>) -> StoreError {
-    StoreError::Read { source: Arc::new(error.into()) }
-}
-
-struct Write {
-    ops: Vec<Op>,
-    /// Room among the waiting writes, given back once this one is committed.
-    _room: Option<OwnedSemaphorePermit>,
-    done: oneshot::Sender<Result<(), StoreError>>,
-}
-
-/// An open database. Dropping it finishes the writes that were accepted.
+/// An open database. Dropping it finishes the writes that were submitted.
 pub struct Store {
-    db: Arc<Database>,
-    writes: Option<mpsc::Sender<Write>>,
+    file: Arc<DatabaseFile>,
+    queue: Option<mpsc::Sender<Queued>>,
     room: Arc<Semaphore>,
     writer: Option<JoinHandle<()>>,
+}
+
+/// The answer to a write, once it is on disk. Dropping it does not cancel the write.
+#[must_use = "a write may fail"]
+#[derive(Debug)]
+pub struct Submitted(oneshot::Receiver<Result<(), StoreError>>);
+
+impl Future for Submitted {
+    type Output = Result<(), StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Only a writer that panicked leaves no answer.
+        Pin::new(&mut self.0).poll(cx).map(|answer| answer.expect("the writer answers every write"))
+    }
 }
 
 impl Store {
     /// Opens or creates the database file at `path`.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let open = || -> Result<Database, redb::DatabaseError> {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-            let file = Watched::new(Box::new(FileBackend::new(file)?), Arc::new(Faults::default()));
-            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(file)
-        };
-        let db = open().map_err(|source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) })?;
-        // Reading needs the tables to exist.
-        commit(&db, &[], true).map_err(|source| StoreError::Commit { source })?;
+        Self::open_on(Arc::new(DiskFile::new(path)), watch::Sender::new(None))
+    }
 
-        let db = Arc::new(db);
-        let (writes, queue) = mpsc::channel(WRITES_WAITING_MAX);
+    /// Opens or creates the database that lies on `medium`; `health` learns why it stopped for good.
+    pub(crate) fn open_on(medium: Arc<dyn Medium>, health: Health) -> Result<Self, StoreError> {
+        let path = medium.path().to_owned();
+        let file = Arc::new(DatabaseFile::open(medium, health)?);
+        let (queue, waiting) = mpsc::channel();
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn({
-                let db = db.clone();
-                move || write_loop(&db, queue)
+                let file = file.clone();
+                move || write_loop(&file, &waiting)
             })
-            .map_err(|source| StoreError::Directory { dir: path.to_owned(), source: Arc::new(source) })?;
-        Ok(Self {
-            db,
-            writes: Some(writes),
-            room: Arc::new(Semaphore::new(WRITES_WAITING_BYTES_MAX)),
-            writer: Some(writer),
-        })
+            .map_err(|source| StoreError::Directory { dir: path, source: Arc::new(source) })?;
+        let room = Arc::new(Semaphore::new(WRITES_WAITING_BYTES_MAX));
+        Ok(Self { file, queue: Some(queue), room, writer: Some(writer) })
     }
 
-    /// Applies all of `ops`, or none, and returns once they are on disk. Cancelling the future does not cancel the write.
+    /// Applies all of `ops`, or none, and returns once they are on disk. Waits for room among the waiting writes; from then
+    /// on, cancelling the future does not cancel the write.
     pub async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+        let room = self.room.clone().acquire_many_owned(cost(&ops)).await.expect("nobody closes it");
+        self.send(Write::New, ops, Some(room)).await
+    }
+
+    /// Takes `ops` in, before anything that is submitted later. New work is refused (`Busy`) where too much waits; essential
+    /// writes are taken beyond that bound, since the work behind them is bounded by itself.
+    pub fn submit(&self, write: Write, ops: Vec<Op>) -> Submitted {
+        let room = self.room.clone().try_acquire_many_owned(cost(&ops)).ok();
+        if room.is_none() && write == Write::New {
+            let waiting_bytes = WRITES_WAITING_BYTES_MAX - self.room.available_permits();
+            let (done, answer) = oneshot::channel();
+            let _ = done.send(Err(StoreError::Busy { waiting_mib: (waiting_bytes >> 20) as u64 }));
+            return Submitted(answer);
+        }
+        self.send(write, ops, room)
+    }
+
+    /// Waits until the store has stopped for good, and says why. A host must stop then, and tell its operator.
+    pub async fn failed(&self) -> StoreError {
+        failure(self.file.watch()).await
+    }
+
+    fn send(&self, write: Write, ops: Vec<Op>, room: Option<OwnedSemaphorePermit>) -> Submitted {
         let (done, answer) = oneshot::channel();
-        let writes = self.writes.as_ref().expect("only drop takes the sender");
-        let bytes = ops.iter().map(Op::bytes).sum::<usize>().min(WRITES_WAITING_BYTES_MAX);
-        let room = self.room.clone().acquire_many_owned(bytes as u32).await.map_err(|_| StoreError::Poisoned)?;
-        writes.send(Write { ops, _room: Some(room), done }).await.map_err(|_| StoreError::Poisoned)?;
-        answer.await.map_err(|_| StoreError::Poisoned)?
+        let queue = self.queue.as_ref().expect("only drop takes the sender");
+        queue.send(Queued { write, ops, room, done }).expect("the writer ends after the last sender");
+        Submitted(answer)
     }
+}
 
-    /// Returns the value under `key`. Blocks while it is read and copied: some milliseconds for the largest.
-    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.db.begin_read().map_err(read_error)?;
-        let table = read.open_table(table.definition()).map_err(read_error)?;
-        Ok(table.get(key).map_err(read_error)?.map(|value| value.value().to_vec()))
-    }
+fn cost(ops: &[Op]) -> u32 {
+    let bytes: usize = ops.iter().map(Op::bytes).sum();
+    bytes.clamp(WRITE_BYTES_MIN, WRITES_WAITING_BYTES_MAX) as u32
+}
 
-    /// Returns whether `key` has a value.
-    pub fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        let read = self.db.begin_read().map_err(read_error)?;
-        let table = read.open_table(table.definition()).map_err(read_error)?;
-        Ok(table.get(key).map_err(read_error)?.is_some())
-    }
-
-    /// Returns all keys and values of a table, in order. For small tables, at start.
-    pub fn entries(&self, table: Table) -> Result<Vec<Entry>, StoreError> {
-        let read = self.db.begin_read().map_err(read_error)?;
-        let table = read.open_table(table.definition()).map_err(read_error)?;
-        let mut entries = Vec::new();
-        for entry in table.range::<&[u8]>(..).map_err(read_error)? {
-            let (key, value) = entry.map_err(read_error)?;
-            entries.push((key.value().to_vec(), value.value().to_vec()));
-        }
-        Ok(entries)
-    }
-
-    /// Returns up to `limit` keys with `prefix`, in order, those behind `after` if it is given. Reads no more than these.
-    pub fn keys(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
-        let read = self.db.begin_read().map_err(read_error)?;
-        let table = read.open_table(table.definition()).map_err(read_error)?;
-        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let mut keys = Vec::new();
-        for entry in table.range::<&[u8]>((start, Bound::Unbounded)).map_err(read_error)?.take(limit) {
-            let (key, _) = entry.map_err(read_error)?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            keys.push(key.value().to_vec());
-        }
-        Ok(keys)
-    }
-
-    /// Returns up to `limit` entries between two keys, in order or, with `reverse`, from the last one on. Reads no more than these.
-    pub fn range(
-        &self,
-        table: Table,
-        between: (Bound<&[u8]>, Bound<&[u8]>),
-        limit: usize,
-        reverse: bool,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let read = self.db.begin_read().map_err(read_error)?;
-        let table = read.open_table(table.definition()).map_err(read_error)?;
-        let mut range = table.range::<&[u8]>(between).map_err(read_error)?;
-        let mut entries = Vec::new();
-        while entries.len() < limit {
-            let Some(entry) = (if reverse { range.next_back() } else { range.next() }) else { break };
-            let (key, value) = entry.map_err(read_error)?;
-            entries.push((key.value().to_vec(), value.value().to_vec()));
-        }
-        Ok(entries)
+/// Waits until there is a reason.
+async fn failure(mut health: watch::Receiver<Option<StoreError>>) -> StoreError {
+    match health.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone()) {
+        Some(reason) => reason,
+        // Whoever could have failed is gone.
+        None => std::future::pending().await,
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         // Closing the channel ends the loop after what it holds.
-        self.writes = None;
+        self.queue = None;
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
-    }
-}
-
-fn write_loop(db: &Database, mut queue: mpsc::Receiver<Write>) {
-    let mut group = Vec::new();
-    while let Some(first) = queue.blocking_recv() {
-        let mut bytes: usize = first.ops.iter().map(Op::bytes).sum();
-        group.push(first);
-        while bytes < COMMIT_BYTES_MAX {
-            let Ok(next) = queue.try_recv() else { break };
-            bytes += next.ops.iter().map(Op::bytes).sum::<usize>();
-            group.push(next);
-        }
-        failpoint::hit("store.commit.before");
-        let result = commit(db, &group, false).map_err(|source| StoreError::Commit { source });
-        failpoint::hit("store.commit.after");
-        let failed = result.is_err();
-        for write in group.drain(..) {
-            let _ = write.done.send(result.clone());
-        }
-        if failed {
-            // Dropping the receiver makes every later write `Poisoned`.
-            return;
-        }
-    }
-}
-
-/// Applies the group in one transaction; `creates` says that all tables shall exist afterwards.
-fn commit(db: &Database, group: &[Write], creates: bool) -> Result<(), Arc<redb::Error>> {
-    let apply = || -> Result<(), redb::Error> {
-        let mut transaction = db.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        for table in Table::ALL {
-            let mut ops = group.iter().flat_map(|write| &write.ops).filter(|op| op.table() == table).peekable();
-            // Opening a table for writing touches its page; most groups are of one table.
-            if ops.peek().is_none() && !creates {
-                continue;
-            }
-            let mut open = transaction.open_table(table.definition())?;
-            for op in ops {
-                match op {
-                    Op::Put { key, value, .. } => drop(open.insert(key.as_slice(), value.as_slice())?),
-                    Op::Delete { key, .. } => drop(open.remove(key.as_slice())?),
-                }
-            }
-        }
-        transaction.commit()?;
-        Ok(())
-    };
-    apply().map_err(Arc::new)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn put(key: &str, value: &str) -> Op {
-        Op::Put { table: Table::KeyValue, key: key.into(), value: value.into() }
-    }
-
-    #[tokio::test]
-    async fn what_was_acknowledged_is_there_after_reopening() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("store.redb");
-        {
-            let store = Store::open(&path).unwrap();
-            let writes = (0..100).map(|i| store.write(vec![put(&format!("k{i:03}"), "v")]));
-            for result in futures_util::future::join_all(writes).await {
-                result.unwrap();
-            }
-            store.write(vec![Op::Delete { table: Table::KeyValue, key: b"k007".to_vec() }]).await.unwrap();
-        }
-        let store = Store::open(&path).unwrap();
-        assert_eq!(store.get(Table::KeyValue, b"k042").unwrap().as_deref(), Some(&b"v"[..]));
-        assert_eq!(store.get(Table::KeyValue, b"k007").unwrap(), None);
-        assert_eq!(store.keys(Table::KeyValue, b"k0", None, 1_000).unwrap().len(), 99);
-        assert_eq!(
-            store.keys(Table::KeyValue, b"k0", Some(b"k097"), 10).unwrap(),
-            [b"k098".to_vec(), b"k099".to_vec()]
-        );
-        assert_eq!(store.keys(Table::KeyValue, b"k09", None, 2).unwrap(), [b"k090".to_vec(), b"k091".to_vec()]);
     }
 }

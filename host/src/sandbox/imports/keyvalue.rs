@@ -6,6 +6,7 @@ use crate::kv::{Bucket, KeyValueError};
 use crate::sandbox::bindings::keyvalue;
 use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
+use crate::store::StoreError;
 
 type Answer<T> = wasmtime::Result<Result<T, keyvalue::Error>>;
 
@@ -15,9 +16,11 @@ fn answer<T>(result: Result<T, KeyValueError>) -> Answer<T> {
             // The guest learns that it failed; where the host keeps its files is the operator's to know.
             tracing::error!(error = %format!("{store:#}"), "key-value store");
             return keyvalue::Error::Other(match store {
-                crate::store::StoreError::InUse { holder, .. } => {
+                StoreError::InUse { holder, .. } => {
                     format!("the host's data directory is in use by process {holder}")
                 }
+                // These name no path, and the guest can wait.
+                StoreError::Full { .. } | StoreError::Busy { .. } => store.to_string(),
                 _ => "the host's store cannot be used; its log says why".to_owned(),
             });
         }

@@ -1,0 +1,72 @@
+//! The number of the file's format, and how older ones become the present one.
+//!
+//! Format 1 has no number: the tables `key-value` and `deployments`. Format 2 has the table `format`, and the journal's.
+//! `docs/decisions/store-format.md` says what raises the number and how a version's fixture is made.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{Database, Durability, ReadableDatabase, TableDefinition, TableError, TableHandle};
+
+use super::error::StoreError;
+use super::table::Table;
+use crate::failpoint;
+
+/// The format that this version reads and writes.
+pub(super) const FORMAT: u32 = 2;
+
+const TABLE: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("format");
+const KEY: &[u8] = b"number";
+
+/// Brings a database that was just opened, or made, to the present format. Changes nothing where it has it.
+pub(super) fn prepare(db: &Database, path: &Path) -> Result<(), StoreError> {
+    let read = || -> Result<(u32, bool), redb::Error> {
+        let transaction = db.begin_read()?;
+        let names: HashSet<String> = transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
+        let is_complete = Table::ALL.iter().all(|table| names.contains(table.name()));
+        Ok((number(&transaction)?, is_complete))
+    };
+    let (found, is_complete) =
+        read().map_err(|source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) })?;
+    if found > FORMAT {
+        return Err(StoreError::NewerFormat { path: path.to_owned(), found, known: FORMAT });
+    }
+    if found == FORMAT && is_complete {
+        return Ok(());
+    }
+    failpoint::hit("store.migrate.before");
+    migrate(db).map_err(|source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) })?;
+    failpoint::hit("store.migrate.after");
+    if found < FORMAT && found > 0 {
+        tracing::info!(from = found, to = FORMAT, "the data directory has a new format");
+    }
+    Ok(())
+}
+
+/// Returns the number that stands in the file; 1 where none does.
+fn number(transaction: &redb::ReadTransaction) -> Result<u32, redb::Error> {
+    let table = match transaction.open_table(TABLE) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(1),
+        Err(error) => return Err(error.into()),
+    };
+    let value = table.get(KEY)?;
+    let number = value.and_then(|value| value.value().try_into().ok().map(u32::from_be_bytes));
+    number.ok_or_else(|| redb::Error::Corrupted("the table `format` holds no number".to_owned()))
+}
+
+/// All steps in one transaction, so that no crash leaves a file between two formats.
+fn migrate(db: &Database) -> Result<(), redb::Error> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    // 1 to 2: tables that were not there before. Reading needs them to exist.
+    for table in Table::ALL {
+        transaction.open_table(table.definition())?;
+    }
+    failpoint::hit("store.migrate.tables");
+    transaction.open_table(TABLE)?.insert(KEY, FORMAT.to_be_bytes().as_slice())?;
+    failpoint::hit("store.migrate.number");
+    transaction.commit()?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Where a database lies: a file, or in tests a simulated one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+use super::durable;
+
+/// The place of one database file.
+pub(crate) trait Medium: Send + Sync + 'static {
+    /// Opens the file; none where no database was ever published.
+    fn open(&self) -> io::Result<Option<Box<dyn StorageBackend>>>;
+
+    /// Makes an empty file that [`open`](Self::open) does not find yet. What an earlier try left is gone.
+    fn create(&self) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Lets `open` find what was created and synced, and returns once that outlasts a power cut.
+    fn publish(&self) -> io::Result<()>;
+
+    /// Bytes that an ordinary user may still write to the disk.
+    fn free_bytes(&self) -> io::Result<u64>;
+
+    /// What messages call it.
+    fn path(&self) -> &Path;
+}
+
+/// A file on disk.
+pub(crate) struct DiskFile {
+    path: PathBuf,
+}
+
+impl DiskFile {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    fn unpublished(&self) -> PathBuf {
+        self.path.with_added_extension("new")
+    }
+
+    fn dir(&self) -> &Path {
+        self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+}
+
+fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
+    Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+}
+
+impl Medium for DiskFile {
+    fn open(&self) -> io::Result<Option<Box<dyn StorageBackend>>> {
+        match OpenOptions::new().read(true).write(true).open(&self.path) {
+            // Format 1 created the file in its place; an empty one is what a crash at that moment left.
+            Ok(file) if file.metadata()?.len() == 0 => Ok(None),
+            Ok(file) => backend(file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self) -> io::Result<Box<dyn StorageBackend>> {
+        backend(OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.unpublished())?)
+    }
+
+    fn publish(&self) -> io::Result<()> {
+        fs::rename(self.unpublished(), &self.path)?;
+        durable::sync_dir(self.dir())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(self.dir())?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}

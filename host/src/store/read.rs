@@ -1,0 +1,103 @@
+//! Reading: each call sees one state of the database, and blocks while it reads and copies.
+
+use std::ops::Bound;
+
+use redb::{ReadOnlyTable, ReadableDatabase};
+
+use super::Store;
+use super::error::StoreError;
+use super::table::{Entry, Table};
+
+type Open = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+impl Store {
+    fn read<T>(&self, table: Table, read: impl Fn(&Open) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        self.file.read(|db| {
+            let transaction = db.begin_read()?;
+            read(&transaction.open_table(table.definition())?)
+        })
+    }
+
+    /// Returns the value under `key`. Some milliseconds for the largest.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(table, |table| Ok(table.get(key)?.map(|value| value.value().to_vec())))
+    }
+
+    /// Returns the values under `keys`, in their order, all of one state.
+    pub fn get_many<K: AsRef<[u8]>>(&self, table: Table, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.read(table, |table| {
+            let get = |key: &K| Ok(table.get(key.as_ref())?.map(|value| value.value().to_vec()));
+            keys.iter().map(get).collect()
+        })
+    }
+
+    /// Returns whether `key` has a value.
+    pub fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        self.read(table, |table| Ok(table.get(key)?.is_some()))
+    }
+
+    /// Returns the entry under `key` or, where there is none, the last before it.
+    pub fn last_up_to(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        Ok(self.range(table, (Bound::Unbounded, Bound::Included(key)), 1, true)?.pop())
+    }
+
+    /// Returns all keys and values of a table, in order. For small tables, at start.
+    pub fn entries(&self, table: Table) -> Result<Vec<Entry>, StoreError> {
+        self.range(table, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)
+    }
+
+    /// Returns up to `limit` keys with `prefix`, in order, those behind `after` if it is given. Reads no more than these.
+    pub fn keys(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        self.read(table, |table| {
+            let mut keys = Vec::new();
+            for entry in table.range::<&[u8]>((start, Bound::Unbounded))?.take(limit) {
+                let (key, _) = entry?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                keys.push(key.value().to_vec());
+            }
+            Ok(keys)
+        })
+    }
+
+    /// Returns up to `limit` entries between two keys, in order or, with `reverse`, from the last one on. Reads no more than
+    /// these. Bounds that hold nothing between them give none.
+    pub fn range(
+        &self,
+        table: Table,
+        between: (Bound<&[u8]>, Bound<&[u8]>),
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<Entry>, StoreError> {
+        if is_empty(between) {
+            return Ok(Vec::new());
+        }
+        self.read(table, |table| {
+            let mut range = table.range::<&[u8]>(between)?;
+            let mut entries = Vec::new();
+            while entries.len() < limit {
+                let Some(entry) = (if reverse { range.next_back() } else { range.next() }) else { break };
+                let (key, value) = entry?;
+                entries.push((key.value().to_vec(), value.value().to_vec()));
+            }
+            Ok(entries)
+        })
+    }
+}
+
+/// Whether the end lies before the start, which redb has no answer for.
+fn is_empty(between: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    match between {
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => start >= end,
+        _ => false,
+    }
+}

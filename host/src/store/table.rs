@@ -1,0 +1,87 @@
+//! What the database holds: tables of byte strings, and the changes to them.
+
+use redb::TableDefinition;
+
+/// A table: ordered byte strings to byte strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Guests' key-value data (`kv`).
+    KeyValue,
+    /// What was deployed, stopped and rolled back (`deploy`).
+    Deployments,
+    /// Durable calls (`journal`): what each is and where it stands.
+    Calls,
+    /// Their inputs.
+    CallInputs,
+    /// Their outputs.
+    CallOutputs,
+    /// What finds calls and maps by something else than their id (`journal::key`).
+    JournalIndex,
+    /// Durable maps (`journal`): what each is and where it stands.
+    Maps,
+    /// Their inputs, in chunks.
+    MapInputs,
+    /// Chunks of which not every input has its outcome, and their leases.
+    MapPending,
+    /// Their outcomes, in segments.
+    MapResults,
+}
+
+impl Table {
+    pub(super) const ALL: [Table; 10] = [
+        Table::KeyValue,
+        Table::Deployments,
+        Table::Calls,
+        Table::CallInputs,
+        Table::CallOutputs,
+        Table::JournalIndex,
+        Table::Maps,
+        Table::MapInputs,
+        Table::MapPending,
+        Table::MapResults,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Table::KeyValue => "key-value",
+            Table::Deployments => "deployments",
+            Table::Calls => "calls",
+            Table::CallInputs => "call-inputs",
+            Table::CallOutputs => "call-outputs",
+            Table::JournalIndex => "journal-index",
+            Table::Maps => "maps",
+            Table::MapInputs => "map-inputs",
+            Table::MapPending => "map-pending",
+            Table::MapResults => "map-results",
+        }
+    }
+
+    pub(super) fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        TableDefinition::new(self.name())
+    }
+}
+
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
+/// One change.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Put { table: Table, key: Vec<u8>, value: Vec<u8> },
+    Delete { table: Table, key: Vec<u8> },
+}
+
+impl Op {
+    pub(super) fn table(&self) -> Table {
+        match self {
+            Op::Put { table, .. } | Op::Delete { table, .. } => *table,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Delete { key, .. } => key.len(),
+        }
+    }
+}

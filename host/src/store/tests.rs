@@ -1,0 +1,96 @@
+use std::ops::Bound;
+
+use super::*;
+
+fn put(key: &str, value: &str) -> Op {
+    Op::Put { table: Table::KeyValue, key: key.into(), value: value.into() }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    {
+        let store = Store::open(&path).unwrap();
+        let writes = (0..100).map(|i| store.write(vec![put(&format!("k{i:03}"), "v")]));
+        for result in futures_util::future::join_all(writes).await {
+            result.unwrap();
+        }
+        store.write(vec![Op::Delete { table: Table::KeyValue, key: b"k007".to_vec() }]).await.unwrap();
+    }
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.get(Table::KeyValue, b"k042").unwrap().as_deref(), Some(&b"v"[..]));
+    assert_eq!(store.get(Table::KeyValue, b"k007").unwrap(), None);
+    assert_eq!(store.keys(Table::KeyValue, b"k0", None, 1_000).unwrap().len(), 99);
+    assert_eq!(store.keys(Table::KeyValue, b"k0", Some(b"k097"), 10).unwrap(), [b"k098".to_vec(), b"k099".to_vec()]);
+    assert_eq!(store.keys(Table::KeyValue, b"k09", None, 2).unwrap(), [b"k090".to_vec(), b"k091".to_vec()]);
+}
+
+#[tokio::test]
+async fn ranges_run_both_ways_between_any_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store.redb")).unwrap();
+    store.write(["a", "b", "c", "d"].map(|key| put(key, key)).to_vec()).await.unwrap();
+    let keys = |start: Bound<&'static [u8]>, end: Bound<&'static [u8]>, limit: usize, reverse: bool| {
+        let entries = store.range(Table::KeyValue, (start, end), limit, reverse).unwrap();
+        entries.into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect::<String>()
+    };
+    use Bound::{Excluded, Included, Unbounded};
+    assert_eq!(keys(Unbounded, Unbounded, 10, false), "abcd");
+    assert_eq!(keys(Unbounded, Unbounded, 3, true), "dcb");
+    assert_eq!(keys(Included(b"b"), Excluded(b"d"), 10, false), "bc");
+    assert_eq!(keys(Excluded(b"b"), Included(b"d"), 10, true), "dc");
+    assert_eq!(keys(Included(b"b"), Included(b"b"), 10, false), "b");
+    // What redb would panic on.
+    assert_eq!(keys(Excluded(b"b"), Excluded(b"b"), 10, false), "");
+    assert_eq!(keys(Included(b"d"), Included(b"a"), 10, false), "");
+    assert_eq!(keys(Unbounded, Unbounded, 0, false), "");
+
+    let many = store.get_many(Table::KeyValue, &["d", "x", "a"]).unwrap();
+    assert_eq!(many, [Some(b"d".to_vec()), None, Some(b"a".to_vec())]);
+    let last = |key: &str| store.last_up_to(Table::KeyValue, key.as_bytes()).unwrap().map(|(key, _)| key);
+    assert_eq!(last("c"), Some(b"c".to_vec()));
+    assert_eq!(last("bzz"), Some(b"b".to_vec()));
+    assert_eq!(last("A"), None);
+}
+
+/// Each write puts its number under the one key, so that the value tells who was last.
+#[tokio::test]
+async fn writes_are_applied_in_the_order_of_submit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store.redb")).unwrap();
+    for round in 0..20 {
+        let writes: Vec<Submitted> = (0..50)
+            .map(|i| {
+                let write = if i % 3 == 0 { Write::Essential } else { Write::New };
+                store.submit(write, vec![put("last", &format!("{round}/{i}")), put(&format!("{round}/{i}"), "")])
+            })
+            .collect();
+        // The last answer first: when it is there, so is everything before it.
+        let mut writes = writes.into_iter();
+        writes.next_back().unwrap().await.unwrap();
+        assert_eq!(store.get(Table::KeyValue, b"last").unwrap().unwrap(), format!("{round}/49").as_bytes());
+        for (i, mut write) in writes.enumerate() {
+            assert!(store.contains(Table::KeyValue, format!("{round}/{i}").as_bytes()).unwrap());
+            assert!(write.0.try_recv().is_ok(), "answers come in the order of their writes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn new_work_is_refused_where_too_much_waits_and_results_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store.redb")).unwrap();
+    // As if that much waited.
+    let all = store.room.clone().try_acquire_many_owned(WRITES_WAITING_BYTES_MAX as u32).unwrap();
+    let refused = store.submit(Write::New, vec![put("a", "")]).await;
+    assert!(matches!(refused, Err(StoreError::Busy { waiting_mib: 64 })), "{refused:?}");
+    store.submit(Write::Essential, vec![put("b", "")]).await.unwrap();
+    let mut waiting = Box::pin(store.write(vec![put("c", "")]));
+    let is_waiting = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
+    assert!(is_waiting);
+    drop(all);
+    waiting.await.unwrap();
+    assert!(!store.contains(Table::KeyValue, b"a").unwrap());
+    assert_eq!(store.room.available_permits(), WRITES_WAITING_BYTES_MAX);
+}

@@ -1,0 +1,133 @@
+//! The one writer: it takes what waits, commits it as one transaction, and answers all of it.
+
+use std::sync::mpsc::Receiver;
+
+use redb::{Database, Durability};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::error::StoreError;
+use super::file::{DatabaseFile, Failed};
+use super::table::{Op, Table};
+use crate::failpoint;
+use crate::limits::{STORE_FREE_BYTES_MIN, STORE_RESERVE_BYTES_MIN};
+
+const COMMIT_BYTES_MAX: usize = 32 << 20;
+
+/// How much of the disk a write may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// New work: refused while less than [`STORE_FREE_BYTES_MIN`] is free.
+    New,
+    /// What work that runs already must leave behind, its results above all: refused below [`STORE_RESERVE_BYTES_MIN`].
+    Essential,
+}
+
+impl Write {
+    fn has_room(self, free_bytes: u64) -> bool {
+        match self {
+            Self::New => free_bytes >= STORE_FREE_BYTES_MIN,
+            Self::Essential => free_bytes >= STORE_RESERVE_BYTES_MIN,
+        }
+    }
+}
+
+/// A write that waits for its commit.
+pub(super) struct Queued {
+    pub(super) write: Write,
+    pub(super) ops: Vec<Op>,
+    /// Room among the waiting writes, given back once this one is answered.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Queued {
+    pub(super) fn bytes(&self) -> usize {
+        self.ops.iter().map(Op::bytes).sum()
+    }
+
+    fn answer(self, result: Result<(), StoreError>) {
+        // Before the answer, so that who waited for it finds the room.
+        drop(self.room);
+        let _ = self.done.send(result);
+    }
+}
+
+/// Commits what comes, in its order, until every sender is gone.
+pub(super) fn write_loop(file: &DatabaseFile, queue: &Receiver<Queued>) {
+    while let Ok(first) = queue.recv() {
+        let mut bytes = first.bytes();
+        let mut group = vec![first];
+        while bytes < COMMIT_BYTES_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            bytes += next.bytes();
+            group.push(next);
+        }
+        commit_group(file, group);
+    }
+}
+
+fn commit_group(file: &DatabaseFile, group: Vec<Queued>) {
+    if let Some(poisoned) = file.poisoned() {
+        return group.into_iter().for_each(|queued| queued.answer(Err(poisoned.clone())));
+    }
+    let free_bytes = file.free_bytes();
+    let (group, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|queued| queued.write.has_room(free_bytes));
+    for queued in refused {
+        queued.answer(Err(StoreError::Full { free_mib: Some(free_bytes >> 20) }));
+    }
+    if group.is_empty() {
+        return;
+    }
+    failpoint::hit("store.commit.before");
+    let result = file.write(|db| commit(db, &group)).map_err(|failed| match failed {
+        Failed::NoRoom => StoreError::Full { free_mib: None },
+        Failed::Refused(source) => StoreError::Commit { source },
+        Failed::Poisoned(error) => error,
+    });
+    failpoint::hit("store.commit.after");
+    group.into_iter().for_each(|queued| queued.answer(result.clone()));
+}
+
+/// Applies the group in one transaction.
+fn commit(db: &Database, group: &[Queued]) -> Result<(), redb::Error> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    // A table at a time: opening one for each change would cost more than the change.
+    for table in Table::ALL {
+        let mut ops = group.iter().flat_map(|queued| &queued.ops).filter(|op| op.table() == table).peekable();
+        // Opening a table for writing touches its page; most groups are of few.
+        if ops.peek().is_none() {
+            continue;
+        }
+        let mut open = transaction.open_table(table.definition())?;
+        for op in ops {
+            match op {
+                Op::Put { key, value, .. } => drop(open.insert(key.as_slice(), value.as_slice())?),
+                Op::Delete { key, .. } => drop(open.remove(key.as_slice())?),
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_may_use_what_new_work_may_not() {
+        let cases = [
+            (u64::MAX, true, true),
+            (STORE_FREE_BYTES_MIN, true, true),
+            (STORE_FREE_BYTES_MIN - 1, false, true),
+            (STORE_RESERVE_BYTES_MIN, false, true),
+            (STORE_RESERVE_BYTES_MIN - 1, false, false),
+            (0, false, false),
+        ];
+        for (free_bytes, new, essential) in cases {
+            assert_eq!(Write::New.has_room(free_bytes), new, "{free_bytes}");
+            assert_eq!(Write::Essential.has_room(free_bytes), essential, "{free_bytes}");
+        }
+    }
+}
