@@ -86,6 +86,12 @@ impl Exit {
         }
     }
 
+    /// Adds a hint unless there is one.
+    pub fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
     fn of_error(code: Code, error: &dyn std::error::Error) -> Self {
         let mut exit = Self::new(code, error.to_string());
         let mut source = error.source();

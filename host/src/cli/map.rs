@@ -18,6 +18,7 @@ use super::device::OnDevice;
 use super::exit::Exit;
 use super::given::Given;
 use super::log::StderrLog;
+use super::remote::{Address, HostMap};
 use super::{Global, output, target};
 use crate::call::{Failure, Payload};
 use crate::codes::Code;
@@ -34,13 +35,16 @@ const TAKE_MAX: usize = 1_024;
 /// In input order, each line of output is the result for the same line of input. With --unordered or --json, lines are
 /// {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped and not counted.
 ///
+/// With --host the map is durable: inputs and results are on the host's disk, Ctrl-C leaves it running, --resume goes on with it.
+///
 /// A function that takes bytes gets each line as it stands, or with --files the file that it names. A result that is bytes is
 /// {"content_type": …, "base64": …}.
 #[derive(Args)]
 #[command(after_help = "Example:\n  printf '\"Ada\"\\n\"Grace\"\\n' | bireme map examples/hello::greet --inputs -")]
 pub struct MapCommand {
-    /// The function, as APP::FUNCTION.
-    target: String,
+    /// The function, as APP::FUNCTION: APP is a crate's directory or a `.wasm` file, or on a host the name of a deployed app.
+    #[arg(required_unless_present_any = ["resume", "retry_failed"])]
+    target: Option<String>,
     /// File of JSON Lines, or `-` for standard input.
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     inputs: String,
@@ -53,6 +57,24 @@ pub struct MapCommand {
     /// Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit code is 1 in the end.
     #[arg(long)]
     keep_going: bool,
+    /// Run it on this host, which keeps inputs and results on disk: the map goes on when this command or the host ends.
+    #[arg(long, value_name = "URL", help_heading = "On a host")]
+    host: Option<String>,
+    /// Send the inputs, print the map's id and leave. On the host of BIREME_HOST, unless --host names one.
+    #[arg(long, help_heading = "On a host")]
+    detach: bool,
+    /// Go on with a map: send the inputs that it does not have, print all results.
+    #[arg(long, value_name = "ID", conflicts_with = "target", help_heading = "On a host")]
+    resume: Option<String>,
+    /// Run the inputs of a map again that failed or were cancelled, and print all results.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["target", "resume"], help_heading = "On a host")]
+    retry_failed: Option<String>,
+    /// Cancel the map on Ctrl-C, which otherwise goes on.
+    #[arg(long, help_heading = "On a host")]
+    cancel_on_interrupt: bool,
+    /// Which of the app's calls go first: high, normal or low.
+    #[arg(long, value_name = "PRIORITY", value_parser = ["high", "normal", "low"], help_heading = "On a host")]
+    priority: Option<String>,
     #[command(flatten)]
     given: Given,
     #[command(flatten)]
@@ -64,7 +86,11 @@ pub struct MapCommand {
 
 impl MapCommand {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
-        let (app, name) = target::split(&self.target)?;
+        if self.host.is_some() || self.detach || self.resume.is_some() || self.retry_failed.is_some() {
+            return self.on_host(global).await;
+        }
+        let target = self.target.as_deref().unwrap_or_default();
+        let (app, name) = target::split(target)?;
         let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
         let mut config = self.given.config(global)?;
         config.inference.device = self.on.device;
@@ -115,6 +141,37 @@ impl MapCommand {
                 Err(after_records(exit.hint("--keep-going goes on after a failed input")))
             }
         }
+    }
+}
+
+impl MapCommand {
+    async fn on_host(self, global: &Global) -> Result<(), Exit> {
+        if self.given != Given::default() {
+            return Err(Exit::usage("grants, secrets and configuration are given to an app or its host, not to a map"));
+        }
+        let map = HostMap {
+            address: Address::of(self.host),
+            target: self.target,
+            resume: self.resume,
+            retry_failed: self.retry_failed.clone(),
+            detaches: self.detach,
+            cancels_on_interrupt: self.cancel_on_interrupt,
+            priority: self.priority,
+            is_unordered: self.unordered,
+            keeps_going: self.keep_going,
+            is_quiet: self.quiet,
+        };
+        let (client, document) = map.open().await?;
+        // One that is closed has all its inputs.
+        let chunks = match document["closed"].as_bool() {
+            Some(true) => None,
+            _ => {
+                let are_bytes = HostMap::takes_bytes(&client, &document).await?;
+                Some(inputs::open(&self.inputs, Lines { are_paths: self.files, are_bytes })?)
+            }
+        };
+        let bar = progress(self.quiet);
+        map.drive(global, client, document, chunks, bar).await
     }
 }
 

@@ -4,15 +4,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::Address;
-use super::apps::path;
 use super::client::{self, Client};
-use crate::app::metadata::Metadata;
 use crate::call::{Payload, Receipt};
 use crate::cli::exit::Exit;
 use crate::cli::given::Given;
 use crate::cli::input::{self, InputFile};
 use crate::cli::{Global, output, run, target};
-use crate::codes::Code;
 use crate::sandbox::log::printable;
 
 /// Call a function on a host: the result to stdout. Its log is on the host: `bireme logs`.
@@ -39,10 +36,7 @@ impl Call {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let (app, name) = target::split(&self.target)?;
-        let mut about = client.send("GET", &path(app, "")?, &[])?;
-        let metadata: Metadata = serde_json::from_value(about["metadata"].take()).map_err(|error| {
-            Exit::new(Code::BadOutput, format!("the host's description of `{app}` cannot be read ({error})"))
-        })?;
+        let metadata = client.metadata(app)?;
         let function = run::by_name(&metadata, name, Some(client.base()))?;
         let (input, trailing) = input::read(function, &self.file, &self.input)?;
         if trailing.given != Given::default() {

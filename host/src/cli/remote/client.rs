@@ -8,6 +8,8 @@ use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
 use super::Address;
+use crate::app::metadata::Metadata;
+use crate::call::Payload;
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
@@ -63,6 +65,40 @@ impl Client {
         let request = self.request("POST", path, query).header("content-type", kind);
         let request = request.body(body).map_err(|error| self.malformed(&error))?;
         self.agent.run(request).map_err(|error| self.unreachable(&error))
+    }
+
+    /// Sends a body with headers of its own; returns the answer whatever its status.
+    pub fn post_with(
+        &self,
+        path: &str,
+        query: Query<'_>,
+        headers: &[(&str, &str)],
+        kind: &str,
+        body: &[u8],
+    ) -> Result<Response<Body>, Exit> {
+        let mut request = self.request("POST", path, query).header("content-type", kind);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body).map_err(|error| self.malformed(&error))?;
+        self.agent.run(request).map_err(|error| self.unreachable(&error))
+    }
+
+    /// Returns what a deployed app says of itself.
+    pub fn metadata(&self, app: &str) -> Result<Metadata, Exit> {
+        let mut about = self.send("GET", &super::apps::path(app, "")?, &[])?;
+        serde_json::from_value(about["metadata"].take()).map_err(|error| {
+            Exit::new(Code::BadOutput, format!("the host's description of `{app}` cannot be read ({error})"))
+        })
+    }
+
+    /// Returns what is at a path, as it is.
+    pub fn bytes_of(&self, path: &str) -> Result<Payload, Exit> {
+        let request = self.request("GET", path, &[]).body(()).map_err(|error| self.malformed(&error))?;
+        let response = self.answer(self.agent.run(request))?;
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        Ok(Payload { content_type, data: bytes(response)?.into() })
     }
 
     /// Opens a stream of lines.
