@@ -28,6 +28,14 @@ pub const FAIL_POINTS: &[&str] = &[
     // A new database is put in its place.
     "store.publish.before",
     "store.publish.after",
+    // A file of its own for a large value: written beside, synced, renamed, its directory synced.
+    "files.write.before",
+    "files.write.after",
+    "files.sync.after",
+    "files.rename.after",
+    "files.sync-dir.after",
+    "files.remove.before",
+    "files.remove.after",
 ];
 
 /// What the environment asks for.

@@ -26,7 +26,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    fn of_write(error: &io::Error) -> Self {
+    pub(super) fn of_write(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::NoRoom,
             _ => Self::Broken,

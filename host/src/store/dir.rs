@@ -6,16 +6,24 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 use super::file::Health;
-use super::{DataLock, DiskFile, Store, StoreError, failure};
+use super::tree::DiskTree;
+use super::{DataLock, DiskFile, Files, Store, StoreError, failure};
 
 /// A data directory and, once something is kept, its open database.
 pub struct StoreDir {
     path: PathBuf,
     /// Opened once; an error is not kept, so that a directory that becomes free can be used.
-    open: OnceLock<(Store, DataLock)>,
+    open: OnceLock<Opened>,
     opening: Mutex<()>,
     /// Shared with the store, so that it can be watched before it is opened.
     health: Health,
+}
+
+struct Opened {
+    store: Store,
+    files: Files,
+    /// Behind the two: they end before another host may begin. A simulated directory has none.
+    _lock: Option<DataLock>,
 }
 
 impl StoreDir {
@@ -36,17 +44,27 @@ impl StoreDir {
 
     /// Returns the database, opening it where that has not been done.
     pub fn store(&self) -> Result<&Store, StoreError> {
-        if let Some((store, _)) = self.open.get() {
-            return Ok(store);
+        Ok(&self.opened()?.store)
+    }
+
+    /// Returns the files of large values, opening the database too.
+    pub fn files(&self) -> Result<&Files, StoreError> {
+        Ok(&self.opened()?.files)
+    }
+
+    fn opened(&self) -> Result<&Opened, StoreError> {
+        if let Some(opened) = self.open.get() {
+            return Ok(opened);
         }
         let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if self.open.get().is_none() {
             let lock = DataLock::take(&self.path)?;
             let file = Arc::new(DiskFile::new(&self.path.join("store.redb")));
             let store = Store::open_on(file, self.health.clone())?;
-            let _ = self.open.set((store, lock));
+            let files = Files::open(Arc::new(DiskTree::new(&self.path)), &self.path, self.health.clone())?;
+            let _ = self.open.set(Opened { store, files, _lock: Some(lock) });
         }
-        Ok(&self.open.get().expect("set under the lock").0)
+        Ok(self.open.get().expect("set under the lock"))
     }
 
     /// Waits until the database has stopped for good, and says why: a host must stop then.

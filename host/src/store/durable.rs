@@ -1,12 +1,12 @@
-//! Names that outlast a power cut: a file's name is on disk only once its directory was synced.
+//! What outlasts a power cut: a file's name is on disk only once its directory was synced.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// Returns once the names in `dir` are on disk.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+/// Returns once the contents of a file, or the names in a directory, are on disk.
+pub(super) fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// Creates `dir` and what is missing above it, and returns once their names are on disk.
@@ -19,7 +19,13 @@ pub(super) fn create_dir_all(dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(error),
         // Somebody else's directory may not be synced yet.
-        _ => sync_dir(parent)?,
+        _ => sync(parent)?,
     }
     Ok(())
+}
+
+/// Returns the bytes that an ordinary user may still write to the disk with `path`.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -36,12 +36,26 @@ pub enum StoreError {
     /// Nothing of the write was kept: too much waits already.
     #[error("the database has too many writes waiting ({waiting_mib} MiB); try again")]
     Busy { waiting_mib: u64 },
+    #[error(
+        "the file of {} is missing; it was removed by somebody else, or the data directory is a part of another",
+        hex(digest)
+    )]
+    FileMissing { digest: [u8; 32] },
+    #[error("the file of {} has other contents than were written; the disk may be failing", hex(digest))]
+    FileChanged { digest: [u8; 32] },
+    #[error("the file of {} cannot be used", hex(digest))]
+    File { digest: [u8; 32], source: Arc<io::Error> },
     /// The store has stopped for good. Whether the writes under way were kept, only opening it again tells.
     #[error(
         "the database `{}` met an error of its disk and takes no more writes; check the disk, then start bireme again",
         path.display()
     )]
     Poisoned { path: PathBuf, source: Option<Arc<redb::Error>> },
+}
+
+/// Returns a digest in hex.
+pub(super) fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct FullText(Option<u64>);

@@ -4,6 +4,7 @@
 //! failed: a full disk hurts one transaction, and the file is opened again at once; a failed fsync or a broken disk is the
 //! end, since nobody can say any more what is on it.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Builder, Database, DatabaseError, StorageError};
@@ -19,6 +20,19 @@ const CACHE_BYTES: usize = 64 << 20;
 
 /// Why the store has stopped for good, if it has.
 pub(super) type Health = watch::Sender<Option<StoreError>>;
+
+/// Stops the store for good, and returns why: the first reason stays.
+pub(super) fn poison(health: &Health, path: &Path, source: Option<Arc<redb::Error>>) -> StoreError {
+    let error = StoreError::Poisoned { path: path.to_owned(), source };
+    health.send_if_modified(|health| {
+        let is_first = health.is_none();
+        if is_first {
+            *health = Some(error.clone());
+        }
+        is_first
+    });
+    health.borrow().clone().unwrap_or(error)
+}
 
 /// A database that is opened again after its disk was full.
 pub(super) struct DatabaseFile {
@@ -155,17 +169,8 @@ impl DatabaseFile {
         self.poisoned_by(Some(Arc::new(error)))
     }
 
-    /// Stops the store for good. The first reason stays.
     fn poisoned_by(&self, source: Option<Arc<redb::Error>>) -> StoreError {
-        let error = StoreError::Poisoned { path: self.medium.path().to_owned(), source };
-        self.health.send_if_modified(|health| {
-            let is_first = health.is_none();
-            if is_first {
-                *health = Some(error.clone());
-            }
-            is_first
-        });
-        self.poisoned().unwrap_or(error)
+        poison(&self.health, self.medium.path(), source)
     }
 }
 

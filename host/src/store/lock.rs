@@ -41,7 +41,7 @@ impl DataLock {
             file.set_len(0)?;
             file.rewind()?;
             write!(file, "{}", std::process::id())?;
-            durable::sync_dir(dir)
+            durable::sync(dir)
         };
         write(&mut file).map_err(directory)?;
         Ok(Self { _file: file })

@@ -67,12 +67,11 @@ impl Medium for DiskFile {
 
     fn publish(&self) -> io::Result<()> {
         fs::rename(self.unpublished(), &self.path)?;
-        durable::sync_dir(self.dir())
+        durable::sync(self.dir())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        let disk = rustix::fs::statvfs(self.dir())?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        durable::free_bytes(self.dir())
     }
 
     fn path(&self) -> &Path {

@@ -18,6 +18,7 @@ mod dir;
 mod durable;
 mod error;
 mod file;
+mod files;
 mod format;
 mod lock;
 mod medium;
@@ -25,6 +26,7 @@ mod read;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod writer;
 
 use std::path::Path;
@@ -38,6 +40,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 pub use dir::StoreDir;
 pub use error::StoreError;
 use file::{DatabaseFile, Health};
+pub use files::Files;
 pub use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
 pub use table::{Entry, Op, Table};

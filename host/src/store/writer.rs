@@ -23,7 +23,7 @@ pub enum Write {
 }
 
 impl Write {
-    fn has_room(self, free_bytes: u64) -> bool {
+    pub(super) fn has_room(self, free_bytes: u64) -> bool {
         match self {
             Self::New => free_bytes >= STORE_FREE_BYTES_MIN,
             Self::Essential => free_bytes >= STORE_RESERVE_BYTES_MIN,
