@@ -36,6 +36,19 @@ pub const FAIL_POINTS: &[&str] = &[
     "files.sync-dir.after",
     "files.remove.before",
     "files.remove.after",
+    // Around each kind of step that a durable call or map takes.
+    "journal.accept.before",
+    "journal.accept.after",
+    "journal.append.before",
+    "journal.append.after",
+    "journal.close.before",
+    "journal.close.after",
+    "journal.lease.before",
+    "journal.lease.after",
+    "journal.settle.before",
+    "journal.settle.after",
+    "journal.expire.before",
+    "journal.expire.after",
 ];
 
 /// What the environment asks for.

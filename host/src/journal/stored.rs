@@ -17,9 +17,18 @@ use super::{
     Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query, Reset, Settled, Stored, StoredAt,
 };
 use crate::call::Payload;
+use crate::failpoint;
 use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::store::{Entry as Row, Op, Store, StoreDir, Table};
 use crate::tasks::blocking;
+
+/// The fail points around each kind of step.
+const ACCEPT: [&str; 2] = ["journal.accept.before", "journal.accept.after"];
+const APPEND: [&str; 2] = ["journal.append.before", "journal.append.after"];
+const CLOSE: [&str; 2] = ["journal.close.before", "journal.close.after"];
+const LEASE: [&str; 2] = ["journal.lease.before", "journal.lease.after"];
+const SETTLE: [&str; 2] = ["journal.settle.before", "journal.settle.after"];
+const EXPIRE: [&str; 2] = ["journal.expire.before", "journal.expire.after"];
 
 /// The journal of a data directory.
 #[derive(Clone)]
@@ -34,6 +43,14 @@ impl StoreJournal {
 
     async fn write(&self, ops: Vec<Op>) -> Result<(), JournalError> {
         Ok(self.dir.store()?.write(ops).await?)
+    }
+
+    /// Writes between two points at which a test can have the process killed.
+    async fn write_between(&self, [before, after]: [&'static str; 2], ops: Vec<Op>) -> Result<(), JournalError> {
+        failpoint::hit(before);
+        self.write(ops).await?;
+        failpoint::hit(after);
+        Ok(())
     }
 
     async fn payload(&self, stored: Stored) -> Result<Payload, JournalError> {

@@ -26,7 +26,7 @@ impl StoreJournal {
             ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
         }
         ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
-        self.write(ops).await
+        self.write_between(ACCEPT, ops).await
     }
 
     pub(super) async fn save_call(&self, call: &CallRecord, output: Option<Payload>) -> Result<(), JournalError> {
@@ -43,7 +43,7 @@ impl StoreJournal {
             ops.push(delete(Table::JournalIndex, key::open_call(call.id)));
             ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
         }
-        self.write(ops).await
+        self.write_between(if call.state == State::Leased { LEASE } else { SETTLE }, ops).await
     }
 
     pub(super) async fn call(&self, id: CallId) -> Result<Option<CallRecord>, JournalError> {

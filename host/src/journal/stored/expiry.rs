@@ -54,7 +54,7 @@ impl StoreJournal {
             })
             .await?;
         if !ops.is_empty() {
-            self.write(ops).await?;
+            self.write_between(EXPIRE, ops).await?;
         }
         Ok(more)
     }

@@ -23,11 +23,11 @@ impl StoreJournal {
             ops.push(put(Table::JournalIndex, key::child(parent, Kind::Map, *id), Vec::new()));
         }
         ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Map, id)));
-        self.write(ops).await
+        self.write_between(ACCEPT, ops).await
     }
 
     pub(super) async fn save_map(&self, header: &MapHeader) -> Result<(), JournalError> {
-        self.write(vec![put(Table::Maps, key::map_header(header.id), row(header))]).await
+        self.write_between(CLOSE, vec![put(Table::Maps, key::map_header(header.id), row(header))]).await
     }
 
     pub(super) async fn append(
@@ -48,7 +48,7 @@ impl StoreJournal {
             pending.push(Pending { first, lease });
             first += u64::from(len);
         }
-        self.write(ops).await?;
+        self.write_between(APPEND, ops).await?;
         Ok(pending)
     }
 
@@ -90,7 +90,7 @@ impl StoreJournal {
         let ops = chunks.iter().map(|pending| {
             put(Table::MapPending, key::chunk(map, pending.first), pending.lease.encode())
         });
-        self.write(ops.collect()).await
+        self.write_between(LEASE, ops.collect()).await
     }
 
     pub(super) async fn settle(
@@ -122,7 +122,7 @@ impl StoreJournal {
             let ended = key::ended(&header.app, at, Kind::Map, *map.as_bytes());
             ops.push(put(Table::JournalIndex, ended, Vec::new()));
         }
-        self.write(ops).await
+        self.write_between(SETTLE, ops).await
     }
 
     pub(super) async fn reset_failures(
