@@ -33,6 +33,17 @@ impl StoreDir {
         Self { path: path.to_owned(), open: OnceLock::new(), opening: Mutex::new(()), health }
     }
 
+    /// The data on a simulated disk, opened.
+    #[cfg(test)]
+    pub(crate) fn simulated(disk: &super::power::Disk) -> Result<Self, StoreError> {
+        let dir = Self::new(Path::new(""));
+        let disk = Arc::new(disk.clone());
+        let store = Store::open_on(disk.clone(), dir.health.clone())?;
+        let files = Files::open(disk, Path::new(""), dir.health.clone())?;
+        let _ = dir.open.set(Opened { store, files, _lock: None });
+        Ok(dir)
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

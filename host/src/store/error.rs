@@ -15,6 +15,8 @@ pub enum StoreError {
     Open { path: PathBuf, source: Arc<redb::Error> },
     #[error("`{}` is no database of bireme; move it away, or give another directory with --data DIR", path.display())]
     NotADatabase { path: PathBuf },
+    #[error("the database `{}` is damaged; restore it from a copy, or give another directory with --data DIR", path.display())]
+    Damaged { path: PathBuf },
     #[error(
         "the database `{}` has format {found}, and this bireme knows formats up to {known}; use the newer bireme that wrote \
          it, or give another directory with --data DIR",

@@ -4,6 +4,7 @@
 //! failed: a full disk hurts one transaction, and the file is opened again at once; a failed fsync or a broken disk is the
 //! end, since nobody can say any more what is on it.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -62,11 +63,16 @@ impl DatabaseFile {
     /// Opens the database, or makes it, and brings it to the present format.
     pub(super) fn open(medium: Arc<dyn Medium>, health: Health) -> Result<Self, StoreError> {
         let faults = Arc::new(Faults::default());
-        let db = match open(&*medium, &faults)? {
-            Some(db) => db,
-            None => create(&*medium, &faults)?,
-        };
-        format::prepare(&db, medium.path())?;
+        // What a disk that lost synced pages left makes redb panic rather than refuse.
+        let db = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let db = match open(&*medium, &faults)? {
+                Some(db) => db,
+                None => create(&*medium, &faults)?,
+            };
+            format::prepare(&db, medium.path())?;
+            Ok(db)
+        }))
+        .unwrap_or_else(|_| Err(StoreError::Damaged { path: medium.path().to_owned() }))?;
         faults.take();
         Ok(Self { medium, faults, open: RwLock::new(Opened { db: Some(db), generation: 0 }), health })
     }
@@ -169,7 +175,8 @@ impl DatabaseFile {
         self.poisoned_by(Some(Arc::new(error)))
     }
 
-    fn poisoned_by(&self, source: Option<Arc<redb::Error>>) -> StoreError {
+    /// Stops the store for good, if that was not done, and returns why.
+    pub(super) fn poisoned_by(&self, source: Option<Arc<redb::Error>>) -> StoreError {
         poison(&self.health, self.medium.path(), source)
     }
 }

@@ -22,6 +22,8 @@ mod files;
 mod format;
 mod lock;
 mod medium;
+#[cfg(test)]
+pub(crate) mod power;
 mod read;
 mod table;
 #[cfg(test)]
@@ -61,15 +63,17 @@ pub struct Store {
 
 /// The answer to a write, once it is on disk. Dropping it does not cancel the write.
 #[must_use = "a write may fail"]
-#[derive(Debug)]
-pub struct Submitted(oneshot::Receiver<Result<(), StoreError>>);
+pub struct Submitted {
+    answer: oneshot::Receiver<Result<(), StoreError>>,
+    file: Arc<DatabaseFile>,
+}
 
 impl Future for Submitted {
     type Output = Result<(), StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Only a writer that panicked leaves no answer.
-        Pin::new(&mut self.0).poll(cx).map(|answer| answer.expect("the writer answers every write"))
+        Pin::new(&mut self.answer).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(self.file.poisoned_by(None))))
     }
 }
 
@@ -110,7 +114,7 @@ impl Store {
             let waiting_bytes = WRITES_WAITING_BYTES_MAX - self.room.available_permits();
             let (done, answer) = oneshot::channel();
             let _ = done.send(Err(StoreError::Busy { waiting_mib: (waiting_bytes >> 20) as u64 }));
-            return Submitted(answer);
+            return Submitted { answer, file: self.file.clone() };
         }
         self.send(write, ops, room)
     }
@@ -123,8 +127,9 @@ impl Store {
     fn send(&self, write: Write, ops: Vec<Op>, room: Option<OwnedSemaphorePermit>) -> Submitted {
         let (done, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("only drop takes the sender");
-        queue.send(Queued { write, ops, room, done }).expect("the writer ends after the last sender");
-        Submitted(answer)
+        // A writer that panicked takes no more, and drops the sender of the answer.
+        let _ = queue.send(Queued { write, ops, room, done });
+        Submitted { answer, file: self.file.clone() }
     }
 }
 

@@ -72,7 +72,7 @@ async fn writes_are_applied_in_the_order_of_submit() {
         assert_eq!(store.get(Table::KeyValue, b"last").unwrap().unwrap(), format!("{round}/49").as_bytes());
         for (i, mut write) in writes.enumerate() {
             assert!(store.contains(Table::KeyValue, format!("{round}/{i}").as_bytes()).unwrap());
-            assert!(write.0.try_recv().is_ok(), "answers come in the order of their writes");
+            assert!(write.answer.try_recv().is_ok(), "answers come in the order of their writes");
         }
     }
 }

@@ -52,8 +52,20 @@ impl Queued {
     }
 }
 
+/// Stops the store if the writer panics: those that wait learn it, and so does whoever can stop the host.
+struct PoisonOnPanic<'a>(&'a DatabaseFile);
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poisoned_by(None);
+        }
+    }
+}
+
 /// Commits what comes, in its order, until every sender is gone.
 pub(super) fn write_loop(file: &DatabaseFile, queue: &Receiver<Queued>) {
+    let _guard = PoisonOnPanic(file);
     while let Ok(first) = queue.recv() {
         let mut bytes = first.bytes();
         let mut group = vec![first];
