@@ -66,8 +66,21 @@ pub enum Retries {
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(untagged)]
 pub enum Schedule {
-    Cron { cron: &'static str, tz: &'static str },
-    Period { period_ms: u64 },
+    Cron {
+        cron: &'static str,
+        tz: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        missed: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        overlap: Option<&'static str>,
+    },
+    Period {
+        period_ms: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        missed: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        overlap: Option<&'static str>,
+    },
 }
 
 /// One function.

@@ -90,6 +90,7 @@ impl Host {
             devices: self.inference.clone(),
             inference: self.inference.clone(),
             deployments,
+            schedules: None,
             last_call: None,
         }
     }

@@ -13,7 +13,7 @@ use syn::spanned::Spanned;
 use syn::{Error, Ident, Meta, Token};
 
 pub use self::retries::Retries;
-pub use self::schedule::Schedule;
+pub use self::schedule::{Schedule, Times};
 use self::values::{string_list, unit, whole_number};
 use crate::{suggestion, units};
 

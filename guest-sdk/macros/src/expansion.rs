@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Ident, ItemFn, Type};
 
-use crate::attributes::{Attributes, Retries, Schedule};
+use crate::attributes::{Attributes, Retries, Times};
 use crate::signature::{Parameter, Returned, Signature};
 
 /// Writes everything that stands beside the function.
@@ -61,9 +61,17 @@ pub fn declared(attributes: &Attributes) -> TokenStream {
             })
         }
     }));
-    let schedule = option(attributes.schedule.as_ref().map(|schedule| match schedule {
-        Schedule::Cron { cron, tz } => quote!(::bireme_sdk::__private::Schedule::Cron { cron: #cron, tz: #tz }),
-        Schedule::Period { period_ms } => quote!(::bireme_sdk::__private::Schedule::Period { period_ms: #period_ms }),
+    let schedule = option(attributes.schedule.as_ref().map(|schedule| {
+        let (missed, overlap) = (number(schedule.missed), number(schedule.overlap));
+        let policies = quote!(missed: #missed, overlap: #overlap);
+        match &schedule.times {
+            Times::Cron { cron, tz } => {
+                quote!(::bireme_sdk::__private::Schedule::Cron { cron: #cron, tz: #tz, #policies })
+            }
+            Times::Period { period_ms } => {
+                quote!(::bireme_sdk::__private::Schedule::Period { period_ms: #period_ms, #policies })
+            }
+        }
     }));
     let (tokens, tokens_per_day) = (number(attributes.tokens), number(attributes.tokens_per_day));
     let (outbound, models, secrets) = (&attributes.outbound, &attributes.models, &attributes.secrets);

@@ -39,7 +39,9 @@ use crate::signature::Signature;
 /// | `retries(max = 3, backoff = 2.0, initial = "1s", max_delay = "60s")` | the same with a spacing of its own: the first wait, its factor from one to the next (1 to 10), the longest (up to 1h); half of each wait is random | 1s, doubled each time, up to 60s |
 /// | `concurrency = 4` | the most calls of this function at a time on one host; further ones wait in the queue; 1 to 1000 | no limit of its own |
 /// | `schedule = cron("0 6 * * MON", tz = "Europe/Stockholm")` | when the host calls it by itself: minute, hour, day of the month, month, day of the week, in a time zone (`UTC` if none is given) | never |
-/// | `schedule = period("15m")` | the same, again and again from the start of the host; 1s to 720h | never |
+/// | `schedule = period("15m")` | the same, again and again from its first deployment; 1s to 720h | never |
+/// | `schedule = cron("…", missed = "run_once")` | of `cron` and `period`: what becomes of a run whose time passed while the host was down or asleep: `"skip"`, or `"run_once"` for all that were missed | `"skip"` |
+/// | `schedule = period("…", overlap = "allow")` | of `cron` and `period`: what becomes of a run that is due while the one before it goes on: `"skip"`, `"allow"` both, or `"queue"`: one waits, more are skipped | `"skip"` |
 /// | `outbound = ["https://api.example.com", "$site"]` | origins that the function may reach over HTTP; a `$name` is an origin that the operator grants | none |
 /// | `models = ["all-minilm-l6-v2"]` | models that the function may use | none |
 /// | `tokens = 100_000` | the most tokens of one attempt, over all models | no limit of its own |

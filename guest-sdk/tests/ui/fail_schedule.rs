@@ -18,4 +18,10 @@ fn no_zone() {}
 #[function(schedule = cron("0 6 * * MON", zone = "UTC"))]
 fn no_such_argument() {}
 
+#[function(schedule = period("15m", missed = "run-once"))]
+fn no_such_word() {}
+
+#[function(schedule = period("15m", overlaps = "allow"))]
+fn no_such_part() {}
+
 fn main() {}

@@ -6,7 +6,7 @@ use bireme_sdk::prelude::*;
     memory = "64MiB",
     retries(max = 3, backoff = 1.5, initial = "100ms", max_delay = "1m"),
     concurrency = 4,
-    schedule = cron("*/15 8-18 * JAN-JUN MON-FRI", tz = "Europe/Stockholm"),
+    schedule = cron("*/15 8-18 * JAN-JUN MON-FRI", tz = "Europe/Stockholm", missed = "run_once", overlap = "queue"),
     outbound = ["https://api.example.com", "$site"],
     models = ["all-minilm-l6-v2"],
     tokens = 100_000,
@@ -17,7 +17,7 @@ fn everything(limit: Option<u32>) -> Result<u32> {
     Ok(limit.unwrap_or(10))
 }
 
-#[function(schedule = period("15m"), retries = 0)]
+#[function(schedule = period("15m", overlap = "allow"), retries = 0)]
 fn every_quarter() {}
 
 fn main() -> Result<()> {

@@ -6,13 +6,15 @@
 //! ceilings; a document of a newer format is refused.
 
 mod attributes;
+mod schedule;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasm_encoder::{ComponentSection, CustomSection, Encode};
 use wasmparser::{Parser, Payload as WasmPayload};
 
-pub use self::attributes::{Attributes, CronSchedule, PeriodSchedule, Retries, Schedule, SpacedRetries};
+pub use self::attributes::{Attributes, Retries, SpacedRetries};
+pub use self::schedule::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
 use super::route::Route;
 use crate::ids::{AppName, FunctionName};
 use crate::limits::METADATA_BYTES_MAX;

@@ -17,6 +17,9 @@ use super::metadata::{CronSchedule, Schedule};
 /// The shortest and the longest time between two calls of a period.
 const PERIOD_MS: std::ops::RangeInclusive<u64> = 1_000..=30 * 24 * 3_600_000;
 
+/// Where the latest of many times is looked for.
+const RECENT: Duration = Duration::from_secs(3_600);
+
 /// A schedule, read.
 #[derive(Clone, Debug)]
 pub enum Timetable {
@@ -28,7 +31,7 @@ impl Timetable {
     /// Reads a schedule. The error is a sentence about it.
     pub fn parse(schedule: &Schedule) -> Result<Self, String> {
         match schedule {
-            Schedule::Cron(CronSchedule { cron, tz }) => {
+            Schedule::Cron(CronSchedule { cron, tz, .. }) => {
                 let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
                 let pattern =
                     parser.parse(cron).map_err(|error| format!("`{cron}` is no pattern of five fields: {error}"))?;
@@ -63,6 +66,48 @@ impl Timetable {
         }
     }
 
+    /// Returns the latest time from `first`, which is one, until `now`, and how many there are, counted up to `count_max`.
+    pub fn until(&self, first: Timestamp, now: Timestamp, count_max: u64) -> (Timestamp, u64) {
+        match self {
+            Self::Cron { .. } => {
+                let times = std::iter::successors(Some(first), |time| self.next_after(*time, first));
+                let counted = times.take_while(|time| *time <= now).zip(1..=count_max).last();
+                let (last, count) = counted.unwrap_or((first, 1));
+                if count < count_max {
+                    return (last, count);
+                }
+                // What lies between is too much to count; the latest is still looked for.
+                let recent = now.checked_sub(RECENT).ok().map(|recent| recent.max(last));
+                let times = std::iter::successors(recent, |time| self.next_after(*time, first));
+                (times.skip(1).take_while(|time| *time <= now).last().unwrap_or(last), count)
+            }
+            Self::Period(period) => {
+                let passed = now.duration_since(first).unsigned_abs();
+                let periods = u64::try_from(passed.as_nanos() / period.as_nanos()).unwrap_or(u64::MAX);
+                let last = u32::try_from(periods).ok().and_then(|periods| period.checked_mul(periods));
+                let last = last.and_then(|passed| first.checked_add(passed).ok()).unwrap_or(now);
+                (last, periods.saturating_add(1).min(count_max))
+            }
+        }
+    }
+
+    /// Says in words when it is due, as behind `runs`.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Cron { pattern, zone } => {
+                let said = pattern.describe();
+                let said = said.trim_end_matches('.');
+                let mut letters = said.chars();
+                let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+                let said: String = first.into_iter().chain(letters).collect();
+                format!("{said} ({})", zone.iana_name().unwrap_or("UTC"))
+            }
+            Self::Period(period) => {
+                format!("every {:#}", SignedDuration::try_from(*period).unwrap_or(SignedDuration::MAX))
+            }
+        }
+    }
+
     /// Returns a time as people in the schedule's zone write it.
     pub fn written(&self, time: Timestamp) -> String {
         let zone = match self {
@@ -79,7 +124,13 @@ mod tests {
     use crate::app::metadata::PeriodSchedule;
 
     fn cron(cron: &str, tz: &str) -> Result<Timetable, String> {
-        Timetable::parse(&Schedule::Cron(CronSchedule { cron: cron.into(), tz: tz.into() }))
+        let (missed, overlap) = Default::default();
+        Timetable::parse(&Schedule::Cron(CronSchedule { cron: cron.into(), tz: tz.into(), missed, overlap }))
+    }
+
+    fn period(period_ms: u64) -> Result<Timetable, String> {
+        let (missed, overlap) = Default::default();
+        Timetable::parse(&Schedule::Period(PeriodSchedule { period_ms, missed, overlap }))
     }
 
     /// The times that follow `from`, in the schedule's zone.
@@ -131,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_period_keeps_its_step_however_late_it_is_asked() {
-        let table = Timetable::parse(&Schedule::Period(PeriodSchedule { period_ms: 900_000 })).unwrap();
+        let table = period(900_000).unwrap();
         let start: Timestamp = "2026-11-24T12:00:07Z".parse().unwrap();
         let check = |now: &str| table.written(table.next_after(now.parse().unwrap(), start).unwrap());
         assert_eq!(check("2026-11-24T12:00:07Z"), "2026-11-24 12:15:07 UTC");
@@ -148,7 +199,6 @@ mod tests {
         assert!(cron("0 25 * * *", "UTC").is_err());
         assert_eq!(cron("0 6 * * *", "Europe/Stokholm").unwrap_err(), "there is no time zone `Europe/Stokholm`");
         assert_eq!(cron("0 0 31 2 *", "UTC").unwrap_err(), "`0 0 31 2 *` is never due");
-        let often = Schedule::Period(PeriodSchedule { period_ms: 10 });
-        assert!(Timetable::parse(&often).is_err());
+        assert!(period(10).is_err());
     }
 }

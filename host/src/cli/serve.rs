@@ -17,7 +17,7 @@ use super::{Global, output, target};
 use crate::codes::Code;
 use crate::config::check_listen;
 use crate::dispatch::Scheduler;
-use crate::http::{Ingress, Serving};
+use crate::http::{Backend, Ingress, Serving};
 use crate::sandbox::log::Level;
 use crate::server::Host;
 
@@ -68,6 +68,7 @@ impl Serve {
             }
             host.load(&app, &host.config.grants).await?;
         }
+        let scheduler = Scheduler::start(host.dispatcher.clone(), host.store.clone()).await?;
         // Before anybody is told that it listens.
         let mut signals = StopSignals::listen()?;
         let ingress = bind(listen).await?;
@@ -91,13 +92,14 @@ impl Serve {
         if calls + maps > 0 {
             output::note(&format!("  going on with {} and {}", output::counted(calls, "call"), output::counted(maps, "map")));
         }
-        let server = Serving::start(ingress, host.backend(true));
-        let scheduler = Scheduler::start(host.dispatcher.clone());
+        let backend = Backend { schedules: Some(scheduler.schedules()), ..host.backend(true) };
+        let server = Serving::start(ingress, backend);
         signals.next().await;
-        drop(scheduler);
         let end = async {
+            scheduler.stop().await;
             server.stop().await;
             host.shut_down().await;
+            scheduler.finish().await;
         };
         // A second signal does not wait for calls under way.
         tokio::select! {

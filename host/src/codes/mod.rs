@@ -48,6 +48,7 @@ struct Entry {
 }
 
 codes! {
+    AlreadyRunning = "already-running", exit 1, http 409: "a run of the schedule goes on, and it allows no second";
     AppStopped = "app-stopped", exit 1, http 409: "the app is stopped already";
     BadApp = "bad-app", exit 2, http 400: "the app asks for what this host does not give";
     BadComponent = "bad-component", exit 2, http 400: "the file is no component that this host can run";
@@ -96,6 +97,7 @@ codes! {
     NotAccepted = "not-accepted", exit 1, http 409: "the version may do more than the one before, which nobody accepted";
     NotForWasm = "not-for-wasm", exit 1: "a dependency does not build for WebAssembly";
     NotFound = "not-found", exit 4, http 404: "nothing is served at this path";
+    NotScheduled = "not-scheduled", exit 4, http 404: "the function has no schedule";
     NothingToIndex = "nothing-to-index", exit 1: "the demo's pages hold no text";
     OutputTooLarge = "output-too-large", exit 1, http 502: "the function's output is over its limit";
     Overloaded = "overloaded", exit 69, http 503: "the host has no room for the call now";

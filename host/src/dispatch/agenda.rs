@@ -1,204 +1,169 @@
-//! Which scheduled function is called when. A plain decider.
+//! Which scheduled function is called when, and what becomes of runs that cannot be. A plain decider.
 //!
-//! A run that is due while the one before it still goes on is skipped, and so is one that comes late: what was missed while the
-//! machine slept is not made up for.
+//! Invariants: each time that is due is dealt with once, over restarts, too: it is run, or it is on record why not, or the
+//! schedule was paused. At each look at most one run of a function begins for all times that passed since the last.
+//! Under `Overlap::Skip` and `Overlap::Queue` no two runs of a function go on at a time.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod entry;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use self::entry::Entry;
+use super::runs::{Run, State};
+use crate::app::metadata::Schedule;
 use crate::app::timetable::Timetable;
-use crate::ids::{FunctionId, Version};
-
-/// How late a run may begin.
-const LATE_MAX: Duration = Duration::from_secs(60);
+use crate::ids::FunctionId;
 
 /// A scheduled function as it is now.
 #[derive(Clone, Debug)]
 pub struct Scheduled {
     pub function: FunctionId,
-    pub version: Version,
+    pub schedule: Schedule,
     pub timetable: Timetable,
 }
 
-/// What became of a run that was due.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
+/// What is to be put on record. Runs whose outcome is `Running` are to begin once that is done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub states: Vec<(FunctionId, State)>,
+    pub runs: Vec<(FunctionId, Run)>,
+}
+
+/// A function's schedule as it stands, for whoever asks.
+#[derive(Clone, Debug)]
+pub struct View {
     pub function: FunctionId,
-    /// When it was due.
-    pub at: Timestamp,
-    pub what: What,
+    pub schedule: Schedule,
+    pub state: State,
+    /// Runs under way.
+    pub running: u32,
+    pub last: Option<Run>,
 }
 
+/// Why a run by hand does not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    Call,
-    /// The run before it goes on.
-    SkipOverlap,
-    /// It is too late.
-    SkipMissed,
+pub enum NotNow {
+    /// The function has no schedule.
+    NotScheduled,
+    /// Another run goes on, and the schedule does not allow two.
+    Running,
 }
 
-/// The scheduled functions and when each is due next.
+/// The scheduled functions, when each is due next, and what is owed.
+///
+/// A function that was scheduled once stays, with its state, as long as the value lives.
 #[derive(Debug, Default)]
 pub struct Agenda {
     entries: BTreeMap<FunctionId, Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    version: Version,
-    timetable: Timetable,
-    start: Timestamp,
-    next: Option<Timestamp>,
-    is_running: bool,
+    changed: BTreeSet<FunctionId>,
+    runs: Vec<(FunctionId, Run)>,
 }
 
 impl Agenda {
-    /// Takes in the functions as they are now. One whose version is the same keeps its times; a run that goes on is known whatever
-    /// its version.
+    /// Takes in what was kept of a function when the host ended: its state, its last run, and those that had not ended. Comes
+    /// before the first `update`.
+    pub fn restore(&mut self, function: FunctionId, state: State, last: Option<Run>, unfinished: Vec<Run>) {
+        let mut entry = Entry::restored(state, last);
+        let runs = entry.interrupt(unfinished);
+        self.entries.insert(function.clone(), entry);
+        self.note(&function, runs);
+    }
+
+    /// Takes in the functions as they are now. One whose timetable is the same goes on where it was.
     pub fn update(&mut self, now: Timestamp, scheduled: Vec<Scheduled>) {
-        let mut before = std::mem::take(&mut self.entries);
-        for Scheduled { function, version, timetable } in scheduled {
-            let old = before.remove(&function);
-            let entry = match old {
-                Some(entry) if entry.version == version => entry,
-                old => {
-                    let is_running = old.is_some_and(|entry| entry.is_running);
-                    let next = timetable.next_after(now, now);
-                    Entry { version, timetable, start: now, next, is_running }
+        let mut gone: BTreeSet<FunctionId> =
+            self.entries.iter().filter(|(_, entry)| entry.is_here()).map(|(function, _)| function.clone()).collect();
+        for Scheduled { function, schedule, timetable } in scheduled {
+            gone.remove(&function);
+            let is_changed = match self.entries.get_mut(&function) {
+                Some(entry) => entry.update(now, schedule, timetable),
+                None => {
+                    self.entries.insert(function.clone(), Entry::new(now, schedule, timetable));
+                    true
                 }
             };
-            self.entries.insert(function, entry);
+            if is_changed {
+                self.changed.insert(function);
+            }
+        }
+        for function in gone {
+            let Some(entry) = self.entries.get_mut(&function) else { continue };
+            let run = entry.leave();
+            self.note(&function, run);
         }
     }
 
-    /// Returns what is due at `now`.
-    pub fn poll(&mut self, now: Timestamp) -> Vec<Due> {
-        let mut due = Vec::new();
+    /// Decides on everything that is due at `now`.
+    pub fn poll(&mut self, now: Timestamp) {
         for (function, entry) in &mut self.entries {
-            let Some(at) = entry.next.filter(|next| *next <= now) else { continue };
-            let late = now.duration_since(at).unsigned_abs();
-            let what = if late > LATE_MAX {
-                What::SkipMissed
-            } else if entry.is_running {
-                What::SkipOverlap
-            } else {
-                entry.is_running = true;
-                What::Call
-            };
-            due.push(Due { function: function.clone(), at, what });
-            entry.next = entry.timetable.next_after(now, entry.start);
+            let mut runs = Vec::new();
+            if entry.poll(now, &mut runs) {
+                self.changed.insert(function.clone());
+            }
+            self.runs.extend(runs.into_iter().map(|run| (function.clone(), run)));
         }
-        due
     }
 
-    /// A run has ended.
-    pub fn ended(&mut self, function: &FunctionId) {
-        if let Some(entry) = self.entries.get_mut(function) {
-            entry.is_running = false;
-        }
+    /// Runs a function by no timetable; returns the number of the run.
+    pub fn run_now(&mut self, now: Timestamp, function: &FunctionId) -> Result<u64, NotNow> {
+        let run = self.here(function).ok_or(NotNow::NotScheduled)?.run_now(now)?;
+        let number = run.number;
+        self.note(function, [run]);
+        Ok(number)
+    }
+
+    /// Begins no more runs of a function, but by hand. Returns whether it is scheduled.
+    pub fn pause(&mut self, function: &FunctionId) -> bool {
+        let Some(entry) = self.here(function) else { return false };
+        let runs = entry.pause();
+        self.note(function, runs);
+        true
+    }
+
+    /// Goes on with the next time after `now`. Returns whether the function is scheduled.
+    pub fn resume(&mut self, now: Timestamp, function: &FunctionId) -> bool {
+        let Some(entry) = self.here(function) else { return false };
+        entry.resume(now);
+        self.note(function, None);
+        true
+    }
+
+    /// A run has ended as it says, or could not begin.
+    pub fn ended(&mut self, function: &FunctionId, run: Run) {
+        let Some(entry) = self.entries.get_mut(function) else { return };
+        let run = entry.ended(run);
+        self.runs.extend(run.map(|run| (function.clone(), run)));
+    }
+
+    /// Returns what was decided since this was asked last.
+    pub fn take_changes(&mut self) -> Changes {
+        let changed = std::mem::take(&mut self.changed);
+        let state = |function: FunctionId| Some((function.clone(), self.entries.get(&function)?.state().clone()));
+        Changes { states: changed.into_iter().filter_map(state).collect(), runs: std::mem::take(&mut self.runs) }
     }
 
     /// Returns when the next run of all is due.
     pub fn next(&self) -> Option<Timestamp> {
-        self.entries.values().filter_map(|entry| entry.next).min()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::metadata::{CronSchedule, PeriodSchedule, Schedule};
-    use crate::ids::{AppName, FunctionName};
-
-    fn id(name: &str) -> FunctionId {
-        FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new(name).unwrap() }
+        self.entries.values().filter_map(Entry::next).min()
     }
 
-    fn scheduled(name: &str, version: u8, schedule: &Schedule) -> Scheduled {
-        let timetable = Timetable::parse(schedule).unwrap();
-        Scheduled { function: id(name), version: Version::of_digest(&[version; 32]), timetable }
+    /// Returns the scheduled functions, by name.
+    pub fn views(&self) -> impl Iterator<Item = View> {
+        self.entries.iter().filter_map(|(function, entry)| entry.view(function))
     }
 
-    fn every(seconds: u64) -> Schedule {
-        Schedule::Period(PeriodSchedule { period_ms: seconds * 1_000 })
+    fn here(&mut self, function: &FunctionId) -> Option<&mut Entry> {
+        self.entries.get_mut(function).filter(|entry| entry.is_here())
     }
 
-    fn time(text: &str) -> Timestamp {
-        format!("2026-03-29T{text}Z").parse().unwrap()
-    }
-
-    /// What is due at each of these times, as text.
-    fn check(agenda: &mut Agenda, at: &str) -> Vec<String> {
-        let due = agenda.poll(time(at));
-        due.iter().map(|due| format!("{} {:?} {}", due.function.function, due.what, due.at)).collect()
-    }
-
-    #[test]
-    fn what_is_due_is_called_once_and_then_waits_for_its_next_time() {
-        let mut agenda = Agenda::default();
-        agenda.update(time("12:00:00"), vec![scheduled("f", 1, &every(10)), scheduled("g", 1, &every(25))]);
-        assert_eq!(agenda.next(), Some(time("12:00:10")));
-        assert!(check(&mut agenda, "12:00:09").is_empty());
-        assert_eq!(check(&mut agenda, "12:00:10"), ["f Call 2026-03-29T12:00:10Z"]);
-        assert!(check(&mut agenda, "12:00:11").is_empty());
-        agenda.ended(&id("f"));
-        assert_eq!(check(&mut agenda, "12:00:25"), ["f Call 2026-03-29T12:00:20Z", "g Call 2026-03-29T12:00:25Z"]);
-    }
-
-    #[test]
-    fn a_run_that_meets_the_one_before_it_is_skipped() {
-        let mut agenda = Agenda::default();
-        agenda.update(time("12:00:00"), vec![scheduled("f", 1, &every(10))]);
-        assert_eq!(check(&mut agenda, "12:00:10"), ["f Call 2026-03-29T12:00:10Z"]);
-        assert_eq!(check(&mut agenda, "12:00:20"), ["f SkipOverlap 2026-03-29T12:00:20Z"]);
-        // A new version does not overtake the run of the old one.
-        agenda.update(time("12:00:21"), vec![scheduled("f", 2, &every(10))]);
-        assert_eq!(check(&mut agenda, "12:00:31"), ["f SkipOverlap 2026-03-29T12:00:31Z"]);
-        agenda.ended(&id("f"));
-        assert_eq!(check(&mut agenda, "12:00:41"), ["f Call 2026-03-29T12:00:41Z"]);
-    }
-
-    #[test]
-    fn what_was_slept_through_is_not_made_up_for() {
-        let mut agenda = Agenda::default();
-        agenda.update(time("12:00:00"), vec![scheduled("f", 1, &every(600))]);
-        assert_eq!(check(&mut agenda, "15:05:00"), ["f SkipMissed 2026-03-29T12:10:00Z"]);
-        assert_eq!(agenda.next(), Some(time("15:10:00")));
-        assert_eq!(check(&mut agenda, "15:10:30"), ["f Call 2026-03-29T15:10:00Z"]);
-    }
-
-    #[test]
-    fn an_unchanged_version_keeps_its_times_and_one_that_is_gone_is_forgotten() {
-        let mut agenda = Agenda::default();
-        agenda.update(time("12:00:00"), vec![scheduled("f", 1, &every(10))]);
-        agenda.update(time("12:00:05"), vec![scheduled("f", 1, &every(10))]);
-        assert_eq!(agenda.next(), Some(time("12:00:10")));
-        agenda.update(time("12:00:06"), vec![scheduled("f", 2, &every(10))]);
-        assert_eq!(agenda.next(), Some(time("12:00:16")));
-        agenda.update(time("12:00:07"), Vec::new());
-        assert_eq!((agenda.next(), agenda.poll(time("13:00:00")).len()), (None, 0));
-    }
-
-    #[test]
-    fn a_day_of_23_hours_has_each_of_its_hours_once() {
-        let hourly = Schedule::Cron(CronSchedule { cron: "0 * * * *".into(), tz: "Europe/Stockholm".into() });
-        let mut agenda = Agenda::default();
-        let start: Timestamp = "2026-03-28T23:00:00Z".parse().unwrap();
-        let end: Timestamp = "2026-03-29T22:00:00Z".parse().unwrap();
-        agenda.update(start, vec![scheduled("f", 1, &hourly)]);
-        let mut calls = 0;
-        let mut now = start;
-        while now < end {
-            now = now.checked_add(jiff::SignedDuration::from_secs(30)).unwrap();
-            for due in agenda.poll(now) {
-                assert_eq!(due.what, What::Call);
-                agenda.ended(&due.function);
-                calls += 1;
-            }
-        }
-        assert_eq!(calls, 23);
+    fn note(&mut self, function: &FunctionId, runs: impl IntoIterator<Item = Run>) {
+        self.changed.insert(function.clone());
+        self.runs.extend(runs.into_iter().map(|run| (function.clone(), run)));
     }
 }

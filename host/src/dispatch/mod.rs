@@ -12,6 +12,7 @@ mod durable;
 mod ledger;
 mod map;
 mod retry;
+mod runs;
 mod scheduler;
 mod suggest;
 mod web;
@@ -19,7 +20,9 @@ mod web;
 pub use dispatcher::{Call, Dispatcher, Finished, LiveCall};
 pub use durable::{Durable, DurableError, Options, Results, ResultsOrder};
 pub use map::Map;
-pub use scheduler::Scheduler;
+pub use agenda::View as ScheduleView;
+pub use runs::Run as ScheduledRun;
+pub use scheduler::{ScheduleError, Scheduler, Schedules};
 pub use suggest::closest;
 pub use web::{Serving, WebCall};
 

@@ -1,4 +1,4 @@
-//! `/api/v1`: apps and their versions, calls under way, batches, devices, logs.
+//! `/api/v1`: apps and their versions, calls under way, batches, devices, logs; schedules (`schedules`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::lines;
 use super::maps::Maps;
 use super::problem::Problem;
 use super::routes::{Answer, get, json_body};
+use super::schedules;
 use crate::app::ComponentBytes;
 use crate::app::capabilities::{self, Capability};
 use crate::codes::Code;
@@ -25,7 +26,7 @@ use crate::tasks::to_the_end;
 
 /// The control API of one host.
 pub struct Control {
-    backend: Backend,
+    pub(super) backend: Backend,
     maps: Maps,
     bodies: Arc<RequestBodies>,
     closing: watch::Receiver<bool>,
@@ -80,10 +81,11 @@ impl Control {
                 Ok(json_body(&json!({ "batches": batches, "totals": self.backend.inference.stats() })))
             }),
             (["logs"], _) => get(&request, || lines::answer(&self.backend.logs, request.uri(), &self.closing)),
+            (["schedules", rest @ ..], _) => schedules::answer(self, rest, &request).await,
             _ => {
                 let path = request.uri().path();
                 let detail = format!(
-                    "no `{path}` in the control API; it has apps, batches, calls, devices, logs and maps under /api/v1"
+                    "no `{path}` in the control API; it has apps, batches, calls, devices, logs, maps and schedules under /api/v1"
                 );
                 Err(Problem::not_found(detail))
             }

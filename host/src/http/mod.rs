@@ -21,6 +21,7 @@ mod oip;
 mod openai;
 mod problem;
 mod routes;
+mod schedules;
 mod stall;
 mod web;
 
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use crate::deploy::Deployments;
 use crate::devices::ReportSource;
-use crate::dispatch::{Dispatcher, Durable};
+use crate::dispatch::{Dispatcher, Durable, Schedules};
 use crate::inference::Inference;
 use crate::logs::Logs;
 
@@ -46,6 +47,8 @@ pub struct Backend {
     pub inference: Arc<Inference>,
     /// None on a host whose apps come from elsewhere (`bireme dev`).
     pub deployments: Option<Arc<Deployments>>,
+    /// None on a host that calls nothing by itself (`bireme demo`).
+    pub schedules: Option<Schedules>,
     /// Where calls of functions are noted, if anybody wants to make the last one again.
     pub last_call: Option<Arc<LastCall>>,
 }

@@ -9,6 +9,8 @@ pub enum Table {
     KeyValue,
     /// What was deployed, stopped and rolled back (`deploy`).
     Deployments,
+    /// Where each schedule stands, and its latest runs (`dispatch`).
+    Schedules,
     /// Durable calls (`journal`): what each is and where it stands.
     Calls,
     /// Their inputs.
@@ -28,9 +30,10 @@ pub enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 10] = [
+    pub(super) const ALL: [Table; 11] = [
         Table::KeyValue,
         Table::Deployments,
+        Table::Schedules,
         Table::Calls,
         Table::CallInputs,
         Table::CallOutputs,
@@ -45,6 +48,7 @@ impl Table {
         match self {
             Table::KeyValue => "key-value",
             Table::Deployments => "deployments",
+            Table::Schedules => "schedules",
             Table::Calls => "calls",
             Table::CallInputs => "call-inputs",
             Table::CallOutputs => "call-outputs",

@@ -48,6 +48,8 @@ fn help_of_bireme() {
                            logs`
               logs         Show what functions wrote, and why their calls failed: the latest lines, or all as
                            they come
+              schedule     Show what a host calls by itself and what became of it; pause, resume, or run it
+                           ahead of its time
               models       List, fetch, add and remove models
               embed        Embed texts with an installed model: one JSON array of numbers a line
               rerank       Order texts by how well they answer a question: the best first, one a line, behind
@@ -762,7 +764,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, schedule, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

@@ -1,4 +1,5 @@
-//! `schedule = cron("0 6 * * MON", tz = "Europe/Stockholm")` and `schedule = period("15m")`.
+//! `schedule = cron("0 6 * * MON", tz = "Europe/Stockholm")` and `schedule = period("15m")`, each perhaps with
+//! `missed = "run_once"` and `overlap = "allow"`.
 //!
 //! What can be seen without a calendar or a table of time zones is checked here; the host checks the rest.
 
@@ -6,17 +7,34 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprCall, LitStr, Meta};
 
 use super::values::{string, value};
+use super::{list, meant};
 use crate::units;
 
 const EXAMPLE: &str = "cron(\"0 6 * * MON\", tz = \"Europe/Stockholm\")";
 const CRON_EXAMPLE: &str = "\"0 6 * * MON\"";
 
-/// When the host calls the function by itself.
+const PARTS_OF_CRON: [&str; 3] = ["tz", "missed", "overlap"];
+const PARTS_OF_PERIOD: [&str; 2] = ["missed", "overlap"];
+/// What may become of a run that was missed. The first is what the host does by itself.
+const MISSED: [&str; 2] = ["skip", "run_once"];
+/// What may become of a run that is due while the one before it goes on. The first is what the host does by itself.
+const OVERLAP: [&str; 3] = ["skip", "allow", "queue"];
+
+/// When the host calls the function by itself, and what it does where that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Schedule {
+pub struct Schedule {
+    pub times: Times,
+    /// None: as the host does by itself.
+    pub missed: Option<&'static str>,
+    pub overlap: Option<&'static str>,
+}
+
+/// When a function is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Times {
     /// At the times of a cron pattern of five fields, in a time zone of the IANA database.
     Cron { cron: String, tz: String },
-    /// Again and again, counted from the start of the host.
+    /// Again and again.
     Period { period_ms: u64 },
 }
 
@@ -59,34 +77,83 @@ impl Schedule {
         };
         let pattern = string(pattern, CRON_EXAMPLE)?;
         check_pattern(pattern)?;
-        let mut tz = None;
-        for argument in arguments {
-            match argument {
-                Expr::Assign(pair) if matches!(&*pair.left, Expr::Path(path) if path.path.is_ident("tz")) => {
-                    let zone = string(&pair.right, "\"Europe/Stockholm\"")?;
-                    check_zone(zone)?;
-                    if tz.replace(zone.value()).is_some() {
-                        return Err(Error::new(pair.span(), "`tz` is given twice; keep one"));
-                    }
-                }
-                other => {
-                    return Err(Error::new(other.span(), "besides its pattern `cron` takes `tz = \"…\"` only"));
-                }
-            }
-        }
+        let parts = Parts::read("cron", &PARTS_OF_CRON, arguments)?;
         let fields: Vec<String> = pattern.value().split_ascii_whitespace().map(str::to_ascii_uppercase).collect();
-        Ok(Self::Cron { cron: fields.join(" "), tz: tz.unwrap_or_else(|| "UTC".to_owned()) })
+        let times = Times::Cron { cron: fields.join(" "), tz: parts.tz.unwrap_or_else(|| "UTC".to_owned()) };
+        Ok(Self { times, missed: parts.missed, overlap: parts.overlap })
     }
 
     fn period(call: &ExprCall) -> syn::Result<Self> {
         let mut arguments = call.args.iter();
-        match (arguments.next(), arguments.next()) {
-            (Some(period), None) => {
-                let text = string(period, "\"15m\"")?;
-                let period_ms = units::period_ms(&text.value()).map_err(|message| Error::new(text.span(), message))?;
-                Ok(Self::Period { period_ms })
+        let Some(period) = arguments.next() else {
+            return Err(Error::new(call.span(), "`period` needs a time, such as `period(\"15m\")`"));
+        };
+        let text = string(period, "\"15m\"")?;
+        let period_ms = units::period_ms(&text.value()).map_err(|message| Error::new(text.span(), message))?;
+        let parts = Parts::read("period", &PARTS_OF_PERIOD, arguments)?;
+        Ok(Self { times: Times::Period { period_ms }, missed: parts.missed, overlap: parts.overlap })
+    }
+}
+
+/// What stands behind the pattern or the period.
+#[derive(Default)]
+struct Parts {
+    tz: Option<String>,
+    missed: Option<&'static str>,
+    overlap: Option<&'static str>,
+}
+
+impl Parts {
+    /// `of`: the word in front of the parentheses, which takes the parts `known`.
+    fn read<'a>(of: &str, known: &[&str], arguments: impl Iterator<Item = &'a Expr>) -> syn::Result<Self> {
+        let mut parts = Self::default();
+        let mut seen: Vec<String> = Vec::new();
+        for argument in arguments {
+            let pair = match argument {
+                Expr::Assign(pair) => Some(pair),
+                _ => None,
+            };
+            let name = pair.and_then(|pair| match &*pair.left {
+                Expr::Path(path) => path.path.get_ident().map(ToString::to_string),
+                _ => None,
+            });
+            let (Some(pair), Some(name)) = (pair, name) else {
+                let message = format!("behind the first, each part of `{of}` is `NAME = \"…\"`; there are {}", list(known));
+                return Err(Error::new(argument.span(), message));
+            };
+            if seen.contains(&name) {
+                return Err(Error::new(pair.span(), format!("`{name}` is given twice; keep one")));
             }
-            _ => Err(Error::new(call.span(), "`period` takes one time, such as `period(\"15m\")`")),
+            match name.as_str() {
+                "tz" if known.contains(&"tz") => {
+                    let zone = string(&pair.right, "\"Europe/Stockholm\"")?;
+                    check_zone(zone)?;
+                    parts.tz = Some(zone.value());
+                }
+                "missed" => parts.missed = word("missed", &pair.right, &MISSED)?,
+                "overlap" => parts.overlap = word("overlap", &pair.right, &OVERLAP)?,
+                unknown => {
+                    let message =
+                        format!("unknown part `{unknown}` of `{of}`; {}there are {}", meant(unknown, known), list(known));
+                    return Err(Error::new(pair.left.span(), message));
+                }
+            }
+            seen.push(name);
+        }
+        Ok(parts)
+    }
+}
+
+/// Reads one of the words that a part takes; none, if it is what the host does by itself.
+fn word(part: &str, expression: &Expr, known: &[&'static str]) -> syn::Result<Option<&'static str>> {
+    let literal = string(expression, &format!("\"{}\"", known[1]))?;
+    let typed = literal.value();
+    match known.iter().position(|word| *word == typed) {
+        Some(0) => Ok(None),
+        Some(position) => Ok(Some(known[position])),
+        None => {
+            let message = format!("`{part}` is not `{typed}`; {}there are {}", meant(&typed, known), list(known));
+            Err(Error::new(literal.span(), message))
         }
     }
 }

@@ -23,7 +23,8 @@ fn every_attribute_is_read() {
     assert_eq!(attributes.memory_bytes, Some(64 << 20));
     assert_eq!(attributes.retries, Some(Retries::Count(2)));
     assert_eq!(attributes.concurrency, Some(4));
-    assert_eq!(attributes.schedule, Some(Schedule::Period { period_ms: 900_000 }));
+    let schedule = attributes.schedule.unwrap();
+    assert_eq!(schedule, Schedule { times: Times::Period { period_ms: 900_000 }, missed: None, overlap: None });
     assert_eq!(attributes.outbound, ["$site", "https://example.com"]);
     assert_eq!(attributes.models, ["m"]);
     assert_eq!((attributes.tokens, attributes.tokens_per_day), (Some(100_000), Some(5_000_000_000)));
@@ -73,8 +74,8 @@ fn retries_can_have_a_spacing_of_their_own() {
 
 #[test]
 fn a_schedule_is_a_pattern_or_a_period() {
-    let cron = |text: &str| match read(&format!("schedule = {text}")).schedule {
-        Some(Schedule::Cron { cron, tz }) => (cron, tz),
+    let cron = |text: &str| match read(&format!("schedule = {text}")).schedule.unwrap().times {
+        Times::Cron { cron, tz } => (cron, tz),
         other => panic!("{other:?}"),
     };
     assert_eq!(cron(r#"cron("0 6 * * mon")"#), ("0 6 * * MON".to_owned(), "UTC".to_owned()));
@@ -101,9 +102,40 @@ fn a_wrong_schedule_is_told_by_field() {
     check(r#"cron("*/0 * * * *")"#, "minute: `*/0` has a step");
     check(r#"cron("* * 0 * *")"#, "day of the month: `0` is not from 1 to 31");
     check(r#"cron("* * * * *", tz = "here and there")"#, "is not the name of a time zone");
-    check(r#"cron("* * * * *", zone = "UTC")"#, "takes `tz = \"…\"` only");
+    check(r#"cron("* * * * *", zone = "UTC")"#, "unknown part `zone` of `cron`; there are `tz`, `missed`, `overlap`");
+    check(r#"cron("* * * * *", "UTC")"#, "each part of `cron` is `NAME = \"…\"`");
+    check(r#"cron("* * * * *", tz = "UTC", tz = "UTC")"#, "`tz` is given twice; keep one");
+    check("period()", "`period` needs a time");
+    check(r#"period("15m", tz = "UTC")"#, "unknown part `tz` of `period`; there are `missed`, `overlap`");
     check(r#"period("1 fortnight")"#, "has the unit ` fortnight`");
     check(r#"period("10ms")"#, "a period goes from 1s to 720h");
+}
+
+#[test]
+fn a_schedule_says_what_becomes_of_runs_that_were_missed_or_meet() {
+    let policies = |text: &str| {
+        let schedule = read(&format!("schedule = {text}")).schedule.unwrap();
+        (schedule.missed, schedule.overlap)
+    };
+    let cron = r#"cron("0 6 * * *", tz = "UTC", missed = "run_once", overlap = "allow")"#;
+    assert_eq!(policies(cron), (Some("run_once"), Some("allow")));
+    assert_eq!(policies(r#"period("15m", overlap = "queue")"#), (None, Some("queue")));
+    // What is so by itself is not written, and hosts of before can read the rest.
+    assert_eq!(policies(r#"period("15m", missed = "skip", overlap = "skip")"#), (None, None));
+    let wrong = |text: &str| errors(&format!("schedule = {text}"));
+    assert_eq!(
+        wrong(r#"period("15m", missed = "run-once")"#),
+        ["`missed` is not `run-once`; did you mean `run_once`? there are `skip`, `run_once`"]
+    );
+    assert_eq!(
+        wrong(r#"period("15m", overlap = "alow")"#),
+        ["`overlap` is not `alow`; did you mean `allow`? there are `skip`, `allow`, `queue`"]
+    );
+    assert_eq!(
+        wrong(r#"cron("0 6 * * *", mised = "skip")"#),
+        ["unknown part `mised` of `cron`; did you mean `missed`? there are `tz`, `missed`, `overlap`"]
+    );
+    assert_eq!(wrong(r#"period("15m", overlap = true)"#), ["expected a string literal, such as \"allow\""]);
 }
 
 #[test]

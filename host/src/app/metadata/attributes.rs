@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{FunctionInfo, MetadataError};
+use super::{FunctionInfo, MetadataError, Schedule};
 use crate::app::route::Route;
 use crate::app::timetable::Timetable;
 use crate::limits::{Ceilings, FunctionLimits, RetryPolicy, SECRETS_PER_FUNCTION_MAX};
@@ -60,30 +60,6 @@ pub struct SpacedRetries {
     pub initial_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_delay_ms: Option<u64>,
-}
-
-/// When the host calls the function by itself.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(untagged)]
-pub enum Schedule {
-    Cron(CronSchedule),
-    Period(PeriodSchedule),
-}
-
-/// At the times of a pattern of five fields.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct CronSchedule {
-    pub cron: String,
-    /// Name in the IANA database.
-    pub tz: String,
-}
-
-/// Again and again, counted from the start of the host.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct PeriodSchedule {
-    pub period_ms: u64,
 }
 
 impl FunctionInfo {

@@ -90,10 +90,11 @@ impl Dev {
         let address = ingress.address();
         host.own_listeners.insert(address);
         let mut again = Again::default();
-        let backend = Backend { last_call: Some(again.last.clone()), ..host.backend(false) };
+        let scheduler = Scheduler::start(host.dispatcher.clone(), host.store.clone()).await?;
+        let (last_call, schedules) = (Some(again.last.clone()), Some(scheduler.schedules()));
+        let backend = Backend { last_call, schedules, ..host.backend(false) };
         let server = Serving::start(ingress, backend);
         host.durable.start().await?;
-        let scheduler = Scheduler::start(host.dispatcher.clone());
         if global.json {
             output::line(&json!({ "listening": address.to_string() }).to_string());
         } else {
@@ -126,9 +127,11 @@ impl Dev {
                 Event::Changed => session.turn(&host, &mut inputs).await,
             };
         }
-        drop((scheduler, again));
+        drop(again);
+        scheduler.stop().await;
         server.stop().await;
         host.shut_down().await;
+        scheduler.finish().await;
         Ok(())
     }
 }
