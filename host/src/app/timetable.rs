@@ -3,7 +3,8 @@
 //! Not here: running anything (`dispatch::scheduler`).
 //!
 //! On the day on which the clocks go forward, a time of day that is skipped is due when they have gone; on the day on which they
-//! go back, one that comes twice is due once. Patterns that run every minute or hour follow the time that passes.
+//! go back, one that comes twice is due once. That holds for patterns of one minute and one hour; others follow the clock
+//! (`docs/schedules.md`).
 
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ impl Timetable {
             Self::Cron { pattern, zone } => {
                 let said = pattern.describe();
                 let said = said.trim_end_matches('.');
+                // "At every 15 minutes" is how croner begins.
+                let said = said.strip_prefix("At ").filter(|said| said.starts_with("every")).unwrap_or(said);
                 let mut letters = said.chars();
                 let first = letters.next().map(|letter| letter.to_ascii_lowercase());
                 let said: String = first.into_iter().chain(letters).collect();
@@ -190,6 +193,30 @@ mod tests {
         assert_eq!(check("2026-11-24T14:50:00Z"), "2026-11-24 15:00:07 UTC");
         // A clock that was set back.
         assert_eq!(check("2026-11-24T11:00:00Z"), "2026-11-24 12:15:07 UTC");
+    }
+
+    #[test]
+    fn the_latest_of_many_times_is_found_however_many_are_counted() {
+        let check = |table: &Timetable, first: &str, now: &str| {
+            let (last, count) = table.until(first.parse().unwrap(), now.parse().unwrap(), 1_000);
+            (table.written(last), count)
+        };
+        let minutes = cron("* * * * *", "UTC").unwrap();
+        let (first, later) = ("2026-11-24T12:00:00Z", "2026-11-26T12:00:30Z");
+        assert_eq!(check(&minutes, first, "2026-11-24T12:00:59Z"), ("2026-11-24 12:00:00 UTC".into(), 1));
+        assert_eq!(check(&minutes, first, "2026-11-24T12:02:00Z"), ("2026-11-24 12:02:00 UTC".into(), 3));
+        assert_eq!(check(&minutes, first, later), ("2026-11-26 12:00:00 UTC".into(), 1_000));
+        let seconds = period(7_000).unwrap();
+        assert_eq!(check(&seconds, first, "2026-11-24T12:00:20Z"), ("2026-11-24 12:00:14 UTC".into(), 3));
+        assert_eq!(check(&seconds, first, later), ("2026-11-26 12:00:30 UTC".into(), 1_000));
+    }
+
+    #[test]
+    fn a_timetable_is_told_in_words() {
+        let check = |pattern: &str| cron(pattern, "Europe/Stockholm").unwrap().words();
+        assert_eq!(check("0 6 * * MON"), "at 06:00, on Monday (Europe/Stockholm)");
+        assert_eq!(check("*/15 * * * *"), "every 15 minutes (Europe/Stockholm)");
+        assert_eq!(period(900_000).unwrap().words(), "every 15m");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::{Global, output, shape, table, target};
 use crate::app::DescribedApp;
-use crate::app::metadata::{FunctionInfo, Schedule};
+use crate::app::metadata::{FunctionInfo, Missed, Overlap, Schedule};
 use crate::app::timetable::Timetable;
 use crate::ids::AppName;
 use crate::limits::{Ceilings, RetryPolicy};
@@ -125,17 +125,26 @@ fn describe_function(app: &AppName, function: &FunctionInfo) -> String {
     text + "\n" + &table::plain(rows)
 }
 
-/// Says when the host calls it by itself, and when that is next.
+/// Says when the host calls it by itself, when that is next, and what it does where that cannot be.
 fn runs(schedule: &Schedule) -> String {
     let now = Timestamp::now();
     let next = Timetable::parse(schedule).ok().and_then(|table| Some(table.written(table.next_after(now, now)?)));
-    match (schedule, next) {
+    let mut text = match (schedule, next) {
         (Schedule::Cron(cron), Some(next)) => format!("at `{}` ({}), next {next}", cron.cron, cron.tz),
         (Schedule::Cron(cron), None) => format!("at `{}` ({})", cron.cron, cron.tz),
         (Schedule::Period(period), _) => {
-            format!("every {}, from the start of the host", duration(Duration::from_millis(period.period_ms)))
+            format!("every {}, from its first deployment", duration(Duration::from_millis(period.period_ms)))
         }
+    };
+    if schedule.missed() == Missed::RunOnce {
+        text += "; runs once for all that were missed";
     }
+    text += match schedule.overlap() {
+        Overlap::Skip => "",
+        Overlap::Allow => "; runs may meet",
+        Overlap::Queue => "; one run waits for the one before it",
+    };
+    text
 }
 
 fn retries(policy: &RetryPolicy) -> Option<String> {

@@ -17,10 +17,10 @@ mod scheduler;
 mod suggest;
 mod web;
 
+pub use agenda::View as ScheduleView;
 pub use dispatcher::{Call, Dispatcher, Finished, LiveCall};
 pub use durable::{Durable, DurableError, Options, Results, ResultsOrder};
 pub use map::Map;
-pub use agenda::View as ScheduleView;
 pub use runs::Run as ScheduledRun;
 pub use scheduler::{ScheduleError, Scheduler, Schedules};
 pub use suggest::closest;

@@ -17,10 +17,10 @@ pub struct State {
     /// From where a period counts.
     #[serde(rename = "start_ms", with = "ms")]
     pub start: Timestamp,
-    /// The last time that was due and is dealt with; at first, when the function was seen.
+    /// Until when everything that was due is dealt with.
     #[serde(rename = "through_ms", with = "ms")]
     pub through: Timestamp,
-    /// The first time that is not.
+    /// The first time behind that at which it is due.
     #[serde(rename = "next_ms", with = "ms_or_none")]
     pub next: Option<Timestamp>,
     pub is_paused: bool,
@@ -93,10 +93,14 @@ pub enum Outcome {
     Running,
     Done,
     /// The code of the failure.
-    Failed { code: String },
+    Failed {
+        code: String,
+    },
     /// The host ended before the run did.
     Interrupted,
-    Skipped { why: Why },
+    Skipped {
+        why: Why,
+    },
 }
 
 /// Why a run was skipped.

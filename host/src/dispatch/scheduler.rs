@@ -167,7 +167,9 @@ impl Driver {
             },
         };
         let begun = self.settle().await?;
-        Ok(number.and_then(|number| begun.into_iter().find_map(|run| (run.0 == function && run.1 == number).then_some(run.2))))
+        Ok(number.and_then(|number| {
+            begun.into_iter().find_map(|run| (run.0 == function && run.1 == number).then_some(run.2))
+        }))
     }
 
     /// Tells the agenda what is deployed, if that has changed.
@@ -212,7 +214,10 @@ impl Driver {
             }
         }
         if let Err(error) = self.kept.write(states, runs).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "scheduled calls cannot be put on record and are not made");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "scheduled calls cannot be put on record and are not made"
+            );
             for (function, run, ..) in begins {
                 self.agenda.ended(&function, Run { outcome: failed(Code::Store), ended: Some(now()), ..run });
             }

@@ -37,8 +37,7 @@ pub async fn answer<B>(control: &Control, path: &[&str], request: &Request<B>) -
         [app, function, "run"] => {
             let function = find(control, app, function)?;
             let call = schedules.run_now(function.clone()).await?;
-            let mut response =
-                json_body(&json!({ "app": function.app, "function": function.function, "call": call }));
+            let mut response = json_body(&json!({ "app": function.app, "function": function.function, "call": call }));
             *response.status_mut() = StatusCode::ACCEPTED;
             Ok(response)
         }

@@ -267,7 +267,7 @@ fn a_scheduled_function_is_called_by_the_host() {
 fn inspect_shows_schedules_and_the_next_time() {
     let inspected = bireme(&["inspect", guest(Guest::Authored)]).stdout;
     assert!(inspected.contains("at `0 6 * * MON` (Europe/Stockholm), next 2"), "{inspected}");
-    assert!(inspected.contains("every 1s, from the start of the host"), "{inspected}");
+    assert!(inspected.contains("every 1s, from its first deployment"), "{inspected}");
     let inspected = bireme(&["inspect", guest(Guest::Authored), "--json"]).json();
     let functions = inspected["functions"].as_array().unwrap();
     let reports = functions.iter().find(|function| function["name"] == "reports").unwrap();

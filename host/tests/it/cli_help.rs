@@ -397,3 +397,23 @@ fn help_of_classify() {
     "#]],
     );
 }
+
+#[test]
+fn help_of_schedule() {
+    check_help(&["schedule"], expect![[""]]);
+}
+
+#[test]
+fn help_of_schedule_list() {
+    check_help(&["schedule", "list"], expect![[""]]);
+}
+
+#[test]
+fn help_of_schedule_pause() {
+    check_help(&["schedule", "pause"], expect![[""]]);
+}
+
+#[test]
+fn help_of_schedule_run_now() {
+    check_help(&["schedule", "run-now"], expect![[""]]);
+}

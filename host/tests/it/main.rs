@@ -28,6 +28,7 @@ mod openai;
 mod parity;
 mod python;
 mod run;
+mod schedules;
 mod site;
 #[path = "../../../kernels/tests/support/stub_driver.rs"]
 mod stub_driver;

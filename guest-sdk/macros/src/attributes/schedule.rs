@@ -118,7 +118,8 @@ impl Parts {
                 _ => None,
             });
             let (Some(pair), Some(name)) = (pair, name) else {
-                let message = format!("behind the first, each part of `{of}` is `NAME = \"…\"`; there are {}", list(known));
+                let message =
+                    format!("behind the first, each part of `{of}` is `NAME = \"…\"`; there are {}", list(known));
                 return Err(Error::new(argument.span(), message));
             };
             if seen.contains(&name) {
@@ -133,8 +134,11 @@ impl Parts {
                 "missed" => parts.missed = word("missed", &pair.right, &MISSED)?,
                 "overlap" => parts.overlap = word("overlap", &pair.right, &OVERLAP)?,
                 unknown => {
-                    let message =
-                        format!("unknown part `{unknown}` of `{of}`; {}there are {}", meant(unknown, known), list(known));
+                    let message = format!(
+                        "unknown part `{unknown}` of `{of}`; {}there are {}",
+                        meant(unknown, known),
+                        list(known)
+                    );
                     return Err(Error::new(pair.left.span(), message));
                 }
             }

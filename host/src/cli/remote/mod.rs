@@ -7,6 +7,7 @@ mod client;
 mod deploy;
 mod logs;
 mod map;
+mod schedule;
 mod time;
 
 pub use apps::{Apps, History, Rollback, Stop};
@@ -15,6 +16,7 @@ pub use calls::{Cancel, Get, Ps, Spawn};
 pub use deploy::Deploy;
 pub use logs::Logs;
 pub use map::{HostMap, ResultsCommand};
+pub use schedule::Schedule;
 
 use std::time::{Duration, Instant};
 

@@ -23,6 +23,23 @@ pub fn exact(at_ms: u64) -> String {
     zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
+/// Returns a time in the machine's zone, to the second, as people write it.
+pub fn local(at_ms: u64) -> String {
+    timestamp(at_ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+/// Returns a time to come, and how far off it is.
+pub fn until(at_ms: u64) -> String {
+    let seconds = timestamp(at_ms).duration_since(Timestamp::now()).as_secs().max(0);
+    let off = match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    };
+    format!("{} (in {off})", local(at_ms))
+}
+
 /// Returns how long ago a time is, in its largest unit.
 pub fn ago(at_ms: u64) -> String {
     let seconds = Timestamp::now().duration_since(timestamp(at_ms)).as_secs().max(0);
@@ -59,5 +76,13 @@ mod tests {
         assert_eq!(ago(now - 90_000), "1 min ago");
         assert_eq!(ago(now - 3 * 86_400_000), "3 days ago");
         assert_eq!(ago(now + 60_000), "0 s ago");
+    }
+
+    #[test]
+    fn times_to_come_are_told_with_how_far_off_they_are() {
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
+        let until = |ms: u64| until(now + ms).split_once(" (").unwrap().1.to_owned();
+        assert_eq!(until(90_500), "in 1 min)");
+        assert_eq!(until(3 * 86_400_000 + 60_000), "in 3 days)");
     }
 }

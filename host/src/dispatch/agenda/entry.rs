@@ -137,8 +137,9 @@ impl Entry {
     pub fn resume(&mut self, now: Timestamp) {
         if let (true, Some(plan)) = (self.state.is_paused, &self.plan) {
             self.state.is_paused = false;
-            self.state.through = now;
-            self.state.next = plan.timetable.next_after(now, self.state.start);
+            // On a clock that was set back meanwhile, what is dealt with is not due again.
+            self.state.through = now.max(self.state.through);
+            self.state.next = plan.timetable.next_after(self.state.through, self.state.start);
         }
     }
 
@@ -204,7 +205,7 @@ impl Entry {
             return (None, None);
         };
         let (last, times) = plan.timetable.until(from, now, TIMES_COUNTED_MAX);
-        self.state.through = last;
+        self.state.through = now;
         self.state.next = plan.timetable.next_after(now, self.state.start);
         if now.duration_since(last).unsigned_abs() > LATE_MAX {
             return (Some(Owed { from, due: last, times, interruptions: 0 }), None);

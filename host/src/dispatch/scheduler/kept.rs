@@ -66,7 +66,11 @@ impl Kept {
             }
         }
         let states = states.iter();
-        ops.extend(states.map(|(function, state)| Op::Put { table: TABLE, key: state_key(function), value: json(state) }));
+        ops.extend(states.map(|(function, state)| Op::Put {
+            table: TABLE,
+            key: state_key(function),
+            value: json(state),
+        }));
         // Opens the database where that was not done, which `load` did.
         self.store.store()?.write(ops).await
     }

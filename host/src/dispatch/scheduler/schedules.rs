@@ -21,7 +21,9 @@ pub struct Schedules {
 pub enum ScheduleError {
     #[error("`{function}` has no schedule; give it one with `#[function(schedule = …)]`")]
     NotScheduled { function: FunctionId },
-    #[error("a run of `{function}` goes on, and its schedule does not allow two at a time; wait for its end, or declare `overlap = \"allow\"`")]
+    #[error(
+        "a run of `{function}` goes on, and its schedule does not allow two at a time; wait for its end, or declare `overlap = \"allow\"`"
+    )]
     Running { function: FunctionId },
     #[error("the host is shutting down")]
     Ending,
