@@ -68,12 +68,12 @@ impl Serve {
             }
             host.load(&app, &host.config.grants).await?;
         }
-        let scheduler = Scheduler::start(host.dispatcher.clone(), host.store.clone()).await?;
         // Before anybody is told that it listens.
         let mut signals = StopSignals::listen()?;
         let ingress = bind(listen).await?;
         let address = ingress.address();
         host.own_listeners.insert(address);
+        let scheduler = Scheduler::start(host.dispatcher.clone(), host.store.clone()).await?;
 
         if global.json {
             output::line(&json!({ "listening": address.to_string() }).to_string());
@@ -90,7 +90,11 @@ impl Serve {
         }
         let (calls, maps) = host.durable.start().await?;
         if calls + maps > 0 {
-            output::note(&format!("  going on with {} and {}", output::counted(calls, "call"), output::counted(maps, "map")));
+            output::note(&format!(
+                "  going on with {} and {}",
+                output::counted(calls, "call"),
+                output::counted(maps, "map")
+            ));
         }
         let backend = Backend { schedules: Some(scheduler.schedules()), ..host.backend(true) };
         let server = Serving::start(ingress, backend);

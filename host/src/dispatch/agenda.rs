@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use self::entry::Entry;
-use super::runs::{Run, State};
+use super::runs::{Outcome, Run, State};
 use crate::app::metadata::Schedule;
 use crate::app::timetable::Timetable;
 use crate::ids::FunctionId;
@@ -146,6 +146,21 @@ impl Agenda {
         let changed = std::mem::take(&mut self.changed);
         let state = |function: FunctionId| Some((function.clone(), self.entries.get(&function)?.state().clone()));
         Changes { states: changed.into_iter().filter_map(state).collect(), runs: std::mem::take(&mut self.runs) }
+    }
+
+    /// These changes could not be put on record: their runs have not begun, and are owed. All else is tried again.
+    pub fn unkept(&mut self, changes: Changes) {
+        self.changed.extend(changes.states.into_iter().map(|(function, _)| function));
+        for (function, run) in changes.runs {
+            if run.outcome == Outcome::Running {
+                if let Some(entry) = self.entries.get_mut(&function) {
+                    entry.not_begun(run);
+                }
+                self.changed.insert(function);
+            } else if !self.runs.iter().any(|(of, newer)| *of == function && newer.number == run.number) {
+                self.runs.push((function, run));
+            }
+        }
     }
 
     /// Returns when the next run of all is due.

@@ -28,11 +28,11 @@ pub struct State {
     pub is_gone: bool,
     /// What waits until the run before it has ended.
     pub waiting: Option<Owed>,
-    /// What waited so when the host ended.
+    /// What waited so when the host ended, and what could not be put on record.
     pub left: Option<Owed>,
     /// What a run stood for that the host's end cut off.
     pub interrupted: Option<Owed>,
-    /// Number of its last run; 0 before the first.
+    /// Number of its last run; 0 before the first. Some may be passed over.
     pub runs: u64,
 }
 
@@ -208,6 +208,6 @@ mod tests {
         assert_eq!(read_key(&run_key(&f, 256)), Some((f.clone(), Some(256))));
         assert_eq!(read_key(&state_key(&f)), Some((f, None)));
         assert_eq!(read_key(b"a\0f"), None);
-        assert_eq!(read_key(b"a\0f\0123"), None);
+        assert_eq!(read_key(b"a\0f\x00123"), None);
     }
 }

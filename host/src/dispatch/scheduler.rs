@@ -36,6 +36,9 @@ const COMMANDS_WAITING_MAX: usize = 256;
 /// Time that runs have at the end to be put on record, once their calls have ended.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The wait after a failed write: a disk may become free.
+const UNKEPT_WAIT: Duration = Duration::from_secs(10);
+
 /// Runs while it lives.
 pub struct Scheduler {
     schedules: Schedules,
@@ -53,8 +56,16 @@ impl Scheduler {
         }
         let (commands, queue) = mpsc::channel(COMMANDS_WAITING_MAX);
         let schedules = Schedules::new(commands.clone(), kept.clone());
-        let driver =
-            Driver { dispatcher, kept, commands, agenda, deployed: Vec::new(), under_way: 0, is_stopping: false };
+        let driver = Driver {
+            dispatcher,
+            kept,
+            commands,
+            agenda,
+            deployed: Vec::new(),
+            under_way: 0,
+            quiet_until: None,
+            is_stopping: false,
+        };
         Ok(Self { schedules, task: tokio::spawn(driver.run(queue)) })
     }
 
@@ -90,6 +101,8 @@ struct Driver {
     deployed: Vec<(AppName, Version)>,
     /// Runs that have begun and are not on record as ended.
     under_way: usize,
+    /// After a failed write.
+    quiet_until: Option<Instant>,
     is_stopping: bool,
 }
 
@@ -97,7 +110,10 @@ impl Driver {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         loop {
             self.look().await;
-            let next = self.agenda.next().filter(|_| !self.is_stopping);
+            let next = self
+                .agenda
+                .next()
+                .filter(|_| !self.is_stopping && self.quiet_until.is_none_or(|until| until < Instant::now()));
             let wait = next.map_or(LOOK_EVERY, |next| {
                 Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default().min(LOOK_EVERY)
             });
@@ -119,7 +135,7 @@ impl Driver {
 
     /// Begins what is due.
     async fn look(&mut self) {
-        if self.is_stopping {
+        if self.is_stopping || self.quiet_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
         self.see_deployed();
@@ -213,16 +229,11 @@ impl Driver {
                 Outcome::Done | Outcome::Failed { .. } => {}
             }
         }
-        if let Err(error) = self.kept.write(states, runs).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "scheduled calls cannot be put on record and are not made"
-            );
-            for (function, run, ..) in begins {
-                self.agenda.ended(&function, Run { outcome: failed(Code::Store), ended: Some(now()), ..run });
-            }
-            // They could be put on record no better.
-            self.agenda.take_changes();
+        if let Err(error) = self.kept.write(states.clone(), runs.clone()).await {
+            let cause = &error as &dyn std::error::Error;
+            tracing::error!(error = cause, "scheduled calls cannot be put on record and are not made");
+            self.agenda.unkept(Changes { states, runs });
+            self.quiet_until = Some(Instant::now() + UNKEPT_WAIT);
             return Err(error);
         }
         let mut begun = Vec::with_capacity(begins.len());

@@ -400,20 +400,136 @@ fn help_of_classify() {
 
 #[test]
 fn help_of_schedule() {
-    check_help(&["schedule"], expect![[""]]);
+    check_help(&["schedule"], expect![[r#"
+        Show what a host calls by itself and what became of it; pause, resume, or run it ahead of its time
+
+        Usage: bireme schedule [OPTIONS] <COMMAND>
+
+        Commands:
+          list     List the scheduled functions: when each is due, when it is next, how its last run ended
+          pause    Call a function by itself no more, until it is resumed. Over restarts of the host and new
+                   versions, too
+          resume   Go on with the next time that a paused function is due
+          run-now  Run a scheduled function at once, paused or not. When it is due next stays as it is
+          history  Show the last 100 runs of a function, newest first
+          help     Print this message or the help of the given subcommand(s)
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+
+        Examples:
+          bireme schedule list
+          bireme schedule history reports::weekly
+          bireme schedule pause reports::weekly
+    "#]]);
 }
 
 #[test]
 fn help_of_schedule_list() {
-    check_help(&["schedule", "list"], expect![[""]]);
+    check_help(&["schedule", "list"], expect![[r#"
+        List the scheduled functions: when each is due, when it is next, how its last run ended
+
+        Usage: bireme schedule list [OPTIONS] [APP]
+
+        Arguments:
+          [APP]  The name of a deployed app; without it, all apps
+
+        Options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+          -h, --help        Print help
+
+        Examples:
+          bireme schedule list
+          bireme schedule list reports --json
+    "#]]);
 }
 
 #[test]
 fn help_of_schedule_pause() {
-    check_help(&["schedule", "pause"], expect![[""]]);
+    check_help(&["schedule", "pause"], expect![[r#"
+        Call a function by itself no more, until it is resumed. Over restarts of the host and new versions,
+        too.
+
+        A run under way goes on. What is due meanwhile is never made up for.
+
+        Usage: bireme schedule pause [OPTIONS] <APP::FUNCTION>
+
+        Arguments:
+          <APP::FUNCTION>
+                  The function, as APP::FUNCTION; APP is the name of a deployed app
+
+        Options:
+              --data <DIR>
+                  Keep everything (database, models, compiled code) under DIR rather than in the home
+                  directory
+
+                  [env: BIREME_DATA=]
+
+              --host <URL>
+                  The host's address
+
+                  [env: BIREME_HOST=]
+                  [default: http://127.0.0.1:8080]
+
+              --json
+                  Print JSON for programs instead of text for people
+
+          -v, --verbose
+                  Say more about what the host does
+
+          -h, --help
+                  Print help (see a summary with '-h')
+
+        Example:
+          bireme schedule pause reports::weekly
+    "#]]);
 }
 
 #[test]
 fn help_of_schedule_run_now() {
-    check_help(&["schedule", "run-now"], expect![[""]]);
+    check_help(&["schedule", "run-now"], expect![[r#"
+        Run a scheduled function at once, paused or not. When it is due next stays as it is.
+
+        Says which call it is and does not wait for its end: `bireme schedule history` and `bireme logs`
+        have that.
+
+        Usage: bireme schedule run-now [OPTIONS] <APP::FUNCTION>
+
+        Arguments:
+          <APP::FUNCTION>
+                  The function, as APP::FUNCTION; APP is the name of a deployed app
+
+        Options:
+              --data <DIR>
+                  Keep everything (database, models, compiled code) under DIR rather than in the home
+                  directory
+
+                  [env: BIREME_DATA=]
+
+              --host <URL>
+                  The host's address
+
+                  [env: BIREME_HOST=]
+                  [default: http://127.0.0.1:8080]
+
+              --json
+                  Print JSON for programs instead of text for people
+
+          -v, --verbose
+                  Say more about what the host does
+
+          -h, --help
+                  Print help (see a summary with '-h')
+
+        Example:
+          bireme schedule run-now reports::weekly
+    "#]]);
 }

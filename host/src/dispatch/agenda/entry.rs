@@ -158,6 +158,14 @@ impl Entry {
         (run.number + HISTORY_LEN > self.state.runs).then_some(run)
     }
 
+    /// A run could not be put on record, and has not begun. What it stood for is as if it had been missed.
+    pub fn not_begun(&mut self, run: Run) {
+        self.running = self.running.saturating_sub(1);
+        self.state.left = merged(self.state.left.take(), run.owed.clone());
+        // The number is passed over.
+        self.last = self.last.take().filter(|last| last.number != run.number);
+    }
+
     /// Decides on what is due; returns whether the state has changed.
     pub fn poll(&mut self, now: Timestamp, runs: &mut Vec<Run>) -> bool {
         let Some(plan) = &self.plan else { return false };

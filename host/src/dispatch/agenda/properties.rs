@@ -34,6 +34,8 @@ enum Event {
     RestartUnwritten {
         down_seconds: i64,
     },
+    /// The disk is full when a decision is to be written.
+    DiskFull,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -47,6 +49,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Resume),
         1 => short().prop_map(|down_seconds| Event::Restart { down_seconds }),
         1 => short().prop_map(|down_seconds| Event::RestartUnwritten { down_seconds }),
+        1 => Just(Event::DiskFull),
     ]
 }
 
@@ -191,6 +194,12 @@ impl World {
                     self.pauses.last_mut().unwrap().1 = Some(self.now);
                 }
             }
+            Event::DiskFull => {
+                self.high = self.high.max(self.now);
+                self.agenda.poll(self.now);
+                let changes = self.agenda.take_changes();
+                self.agenda.unkept(changes);
+            }
             Event::Restart { down_seconds } => self.restart(down_seconds),
             Event::RestartUnwritten { down_seconds } => {
                 self.agenda.poll(self.now);
@@ -214,7 +223,7 @@ impl World {
         let kept = [&state.waiting, &state.left, &state.interrupted].into_iter().flatten();
         let waiting: u64 = kept.map(|owed| owed.times).sum();
         assert_eq!(recorded + waiting - self.made_up, self.due(), "{:#?}\n{state:#?}", self.runs);
-        assert_eq!(self.runs.len() as u64, state.runs);
+        assert!(self.runs.keys().all(|number| *number <= state.runs));
         if let Some(next) = self.agenda.next() {
             assert!(next > self.now);
         }
@@ -222,7 +231,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Over whatever happens each time that is due is on record once, and what is on record is what ran.
     #[test]

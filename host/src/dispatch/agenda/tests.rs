@@ -1,4 +1,4 @@
-use super::super::runs::{Outcome, Owed, Why};
+use super::super::runs::{Outcome, Owed};
 use super::*;
 use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule};
 use crate::ids::{AppName, FunctionName};
@@ -306,6 +306,18 @@ fn a_clock_that_is_set_makes_no_storm() {
     // Far back: the clock was wrong before.
     assert_eq!(deck.poll("2026-05-01T00:00:00"), NONE);
     assert_eq!(deck.poll("2026-05-01T00:10:00"), ["f Running 2026-05-01T00:10:00Z"]);
+}
+
+#[test]
+fn what_cannot_be_put_on_record_is_owed() {
+    for (missed, expected) in [(Missed::Skip, "f Missed 12:10:00Z"), (Missed::RunOnce, "f Running 12:10:00Z")] {
+        let mut deck = Deck::start("12:00:00", &[("f", every(600, missed, Overlap::Skip))]);
+        deck.agenda.poll(time("12:10:00"));
+        let changes = deck.agenda.take_changes();
+        assert_eq!(changes.runs[0].1.outcome, Outcome::Running);
+        deck.agenda.unkept(changes);
+        assert_eq!(deck.poll("12:10:10"), [expected]);
+    }
 }
 
 /// The times at which a schedule is due from one time to another, looked at every half minute, each run ending at once.
