@@ -46,6 +46,15 @@ fn help_of_bireme() {
               stop         Take an app off a host. Calls under way finish; its versions and its data are kept
               call         Call a function on a host: the result to stdout. Its log is on the host: `bireme
                            logs`
+              spawn        Hand a call to a host and return at once: its id to stdout. The host keeps it until
+                           it has ended, whatever happens to either
+              get          Print the result of a spawned call, or where it stands; of a map, where it stands
+              cancel       Cancel a call or a map wherever it is, and what it has spawned. One that has ended
+                           stays as it was
+              ps           List durable calls and maps, newest first: what runs, what waits, what has ended, and
+                           what it cost
+              results      Print the results of a map on a host, in the order of its inputs, while it runs or
+                           after it has ended
               logs         Show what functions wrote, and why their calls failed: the latest lines, or all as
                            they come
               schedule     Show what a host calls by itself and what became of it; pause, resume, or run it
@@ -764,7 +773,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, logs, schedule, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, spawn, get, cancel, ps, results, logs, schedule, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

@@ -77,7 +77,7 @@ impl Deck {
         for (function, state) in &self.states {
             let runs = self.runs.iter().filter(|((of, _), _)| of == function).map(|(_, run)| run);
             let unfinished = runs.clone().filter(|run| run.outcome == Outcome::Running).cloned().collect();
-            self.agenda.restore(function.clone(), state.clone(), runs.last().cloned(), unfinished);
+            self.agenda.restore(function.clone(), state.clone(), runs.clone().next_back().cloned(), unfinished);
         }
         let scheduled = self.schedules.iter().map(|(name, schedule)| scheduled(name, schedule)).collect();
         self.agenda.update(time(at), scheduled);
