@@ -5,8 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use clap::Args;
+use rustix::process::Signal;
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 
 use super::device::OnDevice;
 use super::exit::Exit;
@@ -20,6 +21,7 @@ use crate::dispatch::Scheduler;
 use crate::http::{Backend, Ingress, Serving};
 use crate::sandbox::log::Level;
 use crate::server::Host;
+use crate::store::StoreError;
 
 /// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. Ends on Ctrl-C or
 /// SIGTERM, after calls under way.
@@ -53,6 +55,9 @@ impl Serve {
         let host = Host::build(config, StderrLog::of_server(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
         host.inference.check_device().await?;
+        // With nobody listening to it, this signal would end the process at a write beyond a limit on the file's size. With
+        // somebody, the write fails, and that is a full disk.
+        let _file_too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
         host.store.open_now()?;
         host.logs.keep_in(&host.config.directories.data)?;
         host.deployments.restore().await?;
@@ -98,7 +103,11 @@ impl Serve {
         }
         let backend = Backend { schedules: Some(scheduler.schedules()), ..host.backend(true) };
         let server = Serving::start(ingress, backend);
-        signals.next().await;
+        let stopped = tokio::select! {
+            () = signals.next() => None,
+            // What it accepted could not be kept any more.
+            error = host.store.failed() => Some(error),
+        };
         let end = async {
             scheduler.stop().await;
             server.stop().await;
@@ -107,10 +116,19 @@ impl Serve {
         };
         // A second signal does not wait for calls under way.
         tokio::select! {
-            () = end => Ok(()),
+            () = end => stopped.map_or(Ok(()), |error| Err(store_failed(error))),
             () = signals.next() => Err(Exit::new(Code::Interrupted, "stopped at once; calls under way were cut off")),
         }
     }
+}
+
+/// Says why a host ended by itself, and what to do.
+fn store_failed(error: StoreError) -> Exit {
+    output::note("the host stops: its database met an error of the disk");
+    Exit::from(error).hint(
+        "what was acknowledged before is kept; look for the disk's errors in the kernel's log (`dmesg`), mend or replace it, \
+         and start bireme again",
+    )
 }
 
 /// Binds, or says what to do about a port that is taken.
@@ -131,8 +149,8 @@ pub async fn bind(listen: SocketAddr) -> Result<Ingress, Exit> {
 
 /// Ctrl-C and SIGTERM, heard from the moment that this is made.
 pub struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
 }
 
 impl StopSignals {

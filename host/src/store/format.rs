@@ -70,3 +70,10 @@ fn migrate(db: &Database) -> Result<(), redb::Error> {
     transaction.commit()?;
     Ok(())
 }
+
+#[cfg(test)]
+pub(super) fn set_number(db: &Database, number: u32) {
+    let transaction = db.begin_write().unwrap();
+    transaction.open_table(TABLE).unwrap().insert(KEY, number.to_be_bytes().as_slice()).unwrap();
+    transaction.commit().unwrap();
+}

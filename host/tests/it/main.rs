@@ -30,6 +30,7 @@ mod python;
 mod run;
 mod schedules;
 mod site;
+mod store;
 #[path = "../../../kernels/tests/support/stub_driver.rs"]
 mod stub_driver;
 mod support;

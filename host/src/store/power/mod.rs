@@ -4,8 +4,8 @@
 //! off at any byte, sector or page, and a file's name, its directory's name and its contents are each kept or lost by
 //! themselves. A rename is kept whole or not at all.
 
+mod faults;
 mod image;
-#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashSet};
@@ -42,6 +42,7 @@ struct State {
     dies_at: Option<u64>,
     is_dead: bool,
     full: Option<Full>,
+    fills_at: Option<(u64, Full)>,
     free_bytes: u64,
     /// The operation that fails, if it is a sync.
     sync_fails_at: Option<u64>,
@@ -107,6 +108,7 @@ impl Disk {
             dies_at: None,
             is_dead: false,
             full: None,
+            fills_at: None,
             free_bytes: u64::MAX,
             sync_fails_at: None,
             syncs_lie: false,
@@ -152,6 +154,24 @@ impl Disk {
         self.state().full = full;
     }
 
+    /// Makes the disk full from the `nth` operation from now on.
+    pub(crate) fn fill_in(&self, nth: u64, full: Full) {
+        let mut state = self.state();
+        state.fills_at = Some((state.ops + nth, full));
+    }
+
+    /// Whether the power is on.
+    pub(crate) fn has_power(&self) -> bool {
+        !self.state().is_dead
+    }
+
+    /// Changes what is in the database behind the store's back.
+    fn edit_database(&self, edit: impl FnOnce(&redb::Database)) {
+        let file = Medium::open(self).unwrap().unwrap();
+        let watched = super::backend::Watched::new(file, Arc::default());
+        edit(&redb::Database::builder().create_with_backend(watched).unwrap());
+    }
+
     /// Sets what the disk says is free.
     pub(crate) fn set_free_bytes(&self, bytes: u64) {
         self.state().free_bytes = bytes;
@@ -170,6 +190,9 @@ impl State {
             return Err(power());
         }
         self.ops += 1;
+        if let Some((_, full)) = self.fills_at.take_if(|(at, _)| *at == self.ops) {
+            self.full = Some(full);
+        }
         self.is_dead = self.dies_at == Some(self.ops);
         Ok(!self.is_dead)
     }

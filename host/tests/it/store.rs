@@ -1,0 +1,134 @@
+//! Data directories of every format, a server that is killed while it makes one, and one whose file cannot grow.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bireme::failpoint::FAIL_POINTS;
+use flate2::read::GzDecoder;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{Server, command, fresh_data};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn unpack(from: &Path, to: &Path) {
+    let mut bytes = Vec::new();
+    GzDecoder::new(File::open(from).unwrap()).read_to_end(&mut bytes).unwrap();
+    fs::write(to, bytes).unwrap();
+}
+
+/// A copy of the data directory that a bireme of that format left.
+fn data_of_format(format: u32) -> TempDir {
+    let data = fresh_data();
+    unpack(&fixtures().join(format!("data-{format}/store.redb.gz")), &data.path().join("store.redb"));
+    let apps = data.path().join("apps");
+    fs::create_dir(&apps).unwrap();
+    for entry in fs::read_dir(fixtures().join("apps")).unwrap() {
+        let path = entry.unwrap().path();
+        unpack(&path, &apps.join(path.file_stem().unwrap()));
+    }
+    data
+}
+
+/// The counts that each fixture was made with: `oars` three times, `sails` once.
+#[track_caller]
+fn finds_everything(server: &Server, before: u64) {
+    let apps = server.get("/api/v1/apps").json();
+    assert!(apps.to_string().contains("\"hello\""), "{apps}");
+    let count = |key: &str| server.post("/hello/count", &json!({ "key": key }).to_string()).json();
+    assert_eq!(count("oars"), 4 + before);
+    assert_eq!(count("sails"), 2 + before);
+    assert_eq!(count(&format!("never before, {before}")), 1);
+}
+
+#[test]
+fn a_data_directory_of_every_format_is_opened_and_everything_is_there() {
+    let formats = fs::read_dir(fixtures()).unwrap().filter_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.strip_prefix("data-").map(|format| format.parse::<u32>().unwrap())
+    });
+    let formats: Vec<u32> = formats.collect();
+    assert!(formats.len() >= 2, "{formats:?}");
+    for format in formats {
+        let data = data_of_format(format);
+        for before in 0..2 {
+            let mut server = Server::start_over(data.path(), &[]);
+            finds_everything(&server, before);
+            assert_eq!(server.stop(), 0);
+        }
+    }
+}
+
+/// A crash at any step from one format to the next, or of making a database, leaves a directory that opens.
+#[test]
+fn a_server_killed_while_it_opens_its_database_finds_everything_at_the_next_start() {
+    let mut killed = Vec::new();
+    for point in FAIL_POINTS.iter().filter(|point| point.starts_with("store.")) {
+        for (data, is_new) in [(data_of_format(1), false), (fresh_data(), true)] {
+            let mut command = command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0"]);
+            command.env("BIREME_FAIL_POINT", format!("{point}@1"));
+            // Not every point lies on the way to both.
+            if Server::spawn(command, data.path()).is_err() {
+                killed.push((*point, is_new));
+            }
+            let mut server = Server::start_over(data.path(), &[]);
+            if !is_new {
+                finds_everything(&server, 0);
+            }
+            assert_eq!(server.stop(), 0);
+        }
+    }
+    for point in ["store.migrate.number", "store.migrate.after", "store.write.before", "store.sync.after"] {
+        assert!(killed.contains(&(point, false)), "{point}: {killed:?}");
+    }
+    for point in ["store.publish.before", "store.publish.after", "store.set-len.after"] {
+        assert!(killed.contains(&(point, true)), "{point}: {killed:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+    let data = fresh_data();
+    fs::write(data.path().join("store.redb"), "my diary").unwrap();
+    let refused = Server::try_start(data.path(), &[], &[]).err().unwrap();
+    assert_eq!(refused.status, 1, "{refused:#?}");
+    assert!(refused.stdout.contains("is no database of bireme"), "{refused:#?}");
+    assert_eq!(fs::read_to_string(data.path().join("store.redb")).unwrap(), "my diary");
+}
+
+/// A limit on the file's size stands for a full disk: both fail the write, and this one needs no file system of its own.
+#[test]
+fn a_host_whose_disk_is_full_refuses_new_work_and_goes_on_once_there_is_room() {
+    let data = data_of_format(2);
+    let server = Server::start_over(data.path(), &[]);
+    let pid = Pid::from_raw(server.process.pid().try_into().unwrap()).unwrap();
+    let limit = |bytes: Option<u64>| {
+        let old = prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+        assert_eq!(old.maximum, None, "the limit can be raised again");
+    };
+    let len = fs::metadata(data.path().join("store.redb")).unwrap().len();
+    limit(Some(len));
+    // Each call keeps a value under a key of its own, so the file must grow before long.
+    let mut kept = 0;
+    let refused = loop {
+        let reply = server.post("/hello/count", &json!({ "key": format!("{kept:01000}") }).to_string());
+        if reply.status != 200 {
+            break reply;
+        }
+        kept += 1;
+        assert!(kept < 10_000, "the file never grew");
+    };
+    assert!(refused.body.contains("full"), "{refused:#?}");
+    // What is there can be read, and the same host goes on by itself.
+    assert!(server.get("/api/v1/apps").json().to_string().contains("\"hello\""));
+    limit(None);
+    let again = server.post("/hello/count", &json!({ "key": format!("{kept:01000}") }).to_string());
+    assert_eq!((again.status, again.json()), (200, json!(1)), "nothing of the refused write was kept");
+    let first = server.post("/hello/count", &json!({ "key": format!("{:01000}", 0) }).to_string());
+    assert_eq!(first.json(), json!(2));
+}
