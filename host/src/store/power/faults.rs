@@ -153,7 +153,7 @@ fn a_full_disk_leaves_no_part_of_a_file() {
         if let Err(error) = files.put(Write::New, &large) {
             assert!(error.is_full(), "{error:?}");
             assert_eq!(files.digests().unwrap(), [first]);
-            assert_eq!(Tree::list(&disk, Path::new("results/unfinished")).unwrap(), [PathBuf::new(); 0]);
+            assert!(Tree::list(&disk, Path::new("results/unfinished")).unwrap().is_empty());
         }
         disk.set_full(None);
         let digest = files.put(Write::New, &large).unwrap();
