@@ -25,6 +25,7 @@ mod explain;
 mod given;
 mod input;
 mod inspect;
+mod keep;
 mod log;
 mod man;
 mod map;

@@ -44,11 +44,15 @@ pub struct Serve {
     on: OnDevice,
     #[command(flatten)]
     sharing: Sharing,
+    /// How long durable calls and maps are kept after they have ended: 90s, 30m, 12h, 7d. With APP= in front, those of that app.
+    #[arg(long = "keep", value_name = "[APP=]TIME", env = "BIREME_KEEP", value_delimiter = ',')]
+    keep: Vec<String>,
 }
 
 impl Serve {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
         let listen = check_listen(self.listen)?;
+        let retention = super::keep::read(&self.keep)?;
         let mut config = self.given.config(global)?;
         config.inference.device = self.on.device;
         self.sharing.apply(&mut config.inference);
@@ -93,7 +97,7 @@ impl Serve {
             }
             output::line(&format!("listening on http://{address}"));
         }
-        let (calls, maps) = host.durable.start().await?;
+        let (calls, maps) = host.durable.start(retention).await?;
         if calls + maps > 0 {
             output::note(&format!(
                 "  going on with {} and {}",

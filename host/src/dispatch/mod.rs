@@ -19,7 +19,7 @@ mod web;
 
 pub use agenda::View as ScheduleView;
 pub use dispatcher::{Call, Dispatcher, Finished, LiveCall};
-pub use durable::{Durable, DurableError, Options, Results, ResultsOrder};
+pub use durable::{Durable, DurableError, Options, Results, ResultsOrder, Retention};
 pub use map::Map;
 pub use runs::Run as ScheduledRun;
 pub use scheduler::{ScheduleError, Scheduler, Schedules};

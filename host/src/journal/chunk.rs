@@ -1,6 +1,5 @@
 //! A chunk: consecutive inputs of a map, in one row. And its lease, in another.
 
-use bytes::Bytes;
 
 use super::codec::{Damaged, Reader, put_bytes, put_stored, put_u64};
 use super::record::Stored;
@@ -96,10 +95,6 @@ pub fn split(inputs: Vec<Stored>) -> Vec<Vec<Stored>> {
     chunks
 }
 
-/// Copies a slice out of the row that it shares, so that the row does not live as long as its smallest part.
-pub fn detached(bytes: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(bytes)
-}
 
 /// Writes one input or output that stands in a row of its own.
 pub fn encode_one(stored: &Stored) -> Vec<u8> {

@@ -103,6 +103,8 @@ pub struct Chunk {
     pub inputs: Vec<Payload>,
     /// Outcomes and retries so far, oldest first.
     pub entries: Vec<Entry>,
+    /// The outputs were too large to be read; those in `entries` are empty.
+    pub is_stripped: bool,
     /// The highest number of its segments.
     pub segments: u32,
 }
@@ -119,17 +121,6 @@ pub struct Settled {
     pub replaces: Option<u32>,
     /// Every input has its outcome.
     pub is_whole: bool,
-}
-
-/// What a chunk is without its failures.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reset {
-    pub first: u64,
-    /// Its other outcomes.
-    pub kept: Vec<Entry>,
-    /// The highest number of its segments, which all give way.
-    pub segments: u32,
-    pub lease: Lease,
 }
 
 /// Keeps calls and maps.
@@ -198,11 +189,12 @@ pub trait Journal: Send + Sync {
     /// Returns one input of a map.
     fn map_input(&self, map: MapId, index: u64) -> Answer<'_, Option<Payload>>;
 
-    /// Returns what is known of the chunk that `index` is in: where it begins, how long it is, and its outcomes by index.
+    /// Returns what is known of the chunk that `index` is in, with its outcomes from `index` on as far as they are not too large
+    /// together.
     fn outcomes(&self, map: MapId, index: u64) -> Answer<'_, Option<Outcomes>>;
 
-    /// Takes the failures of one chunk back, so that its inputs run again.
-    fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, reset: Reset) -> Answer<'a, ()>;
+    /// Takes the failures of the chunk at `first` back, so that its inputs run again.
+    fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, first: u64) -> Answer<'a, ()>;
 
     /// Returns the bytes of a payload, wherever they are.
     fn payload(&self, stored: Stored) -> Answer<'_, Payload>;
@@ -221,6 +213,16 @@ pub struct Outcomes {
     pub len: u64,
     /// By index; one for each input at most.
     pub entries: Vec<Entry>,
-    /// The highest number of its segments.
-    pub segments: u32,
+    /// Where `entries` ends: the end of the chunk, unless they are too large together.
+    pub until: u64,
+    /// Of the whole chunk.
+    pub counts: OutcomeCounts,
+}
+
+/// How the inputs of a chunk have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutcomeCounts {
+    pub done: u64,
+    pub failed: u64,
+    pub dead: u64,
 }

@@ -14,7 +14,7 @@ use super::codec::Reader;
 use super::key::{self, Kind};
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
-    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query, Reset, Settled, Stored, StoredAt,
+    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query, Settled, Stored, StoredAt,
 };
 use crate::call::Payload;
 use crate::failpoint;
@@ -214,8 +214,8 @@ impl Journal for StoreJournal {
         Box::pin(self.outcomes(map, index))
     }
 
-    fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, reset: Reset) -> Answer<'a, ()> {
-        Box::pin(self.reset_failures(before, after, reset))
+    fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, first: u64) -> Answer<'a, ()> {
+        Box::pin(self.reset_failures(before, after, first))
     }
 
     fn payload(&self, stored: Stored) -> Answer<'_, Payload> {

@@ -12,6 +12,7 @@ mod cuda;
 mod deploy;
 mod dev;
 mod devices;
+mod durable;
 mod encoder;
 mod examples;
 mod explain;

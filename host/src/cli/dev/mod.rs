@@ -94,7 +94,7 @@ impl Dev {
         let (last_call, schedules) = (Some(again.last.clone()), Some(scheduler.schedules()));
         let backend = Backend { last_call, schedules, ..host.backend(false) };
         let server = Serving::start(ingress, backend);
-        host.durable.start().await?;
+        host.durable.start(Default::default()).await?;
         if global.json {
             output::line(&json!({ "listening": address.to_string() }).to_string());
         } else {

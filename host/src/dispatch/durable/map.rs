@@ -11,7 +11,7 @@ use crate::call::{CallResult, Receipt};
 use crate::dispatch::dispatcher::{Attempted, Call};
 use crate::dispatch::durable::calls::calls_max;
 use crate::dispatch::retry;
-use crate::journal::{Chunk, Entry, Lease, Pending, Reset, Settled, Stored, What};
+use crate::journal::{Chunk, Entry, Pending, Settled, Stored, What};
 use crate::limits::MAP_INPUTS_MAX;
 
 /// Chunks that are read and leased at a time.
@@ -128,7 +128,7 @@ impl Durable {
                 let mut new = new.into_iter();
                 for Pending { first, lease } in pending {
                     let inputs = new.by_ref().take(lease.len as usize).collect();
-                    state.window.load(Chunk { first, inputs, entries: Vec::new(), segments: 0 }, 0);
+                    state.window.load(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }, 0);
                     state.loaded = Some(first);
                 }
             } else {
@@ -220,26 +220,19 @@ impl Durable {
         let mut is_reopened = !has_cancelled;
         while let Some(outcomes) = self.journal.outcomes(id, index).await? {
             index = outcomes.first + outcomes.len;
-            let is_whole = outcomes.entries.len() as u64 == outcomes.len;
-            let (lost, kept): (Vec<_>, Vec<_>) = outcomes.entries.into_iter().partition(Entry::is_failure);
-            if lost.is_empty() && (is_whole || is_reopened) {
+            let counts = outcomes.counts;
+            let is_whole = counts.done + counts.failed + counts.dead == outcomes.len;
+            if counts.failed + counts.dead == 0 && (is_whole || is_reopened) {
                 continue;
             }
             is_reopened = true;
             let before = record.clone();
-            for entry in &lost {
-                match entry.what {
-                    What::Dead(_) => record.progress.dead -= 1,
-                    _ => record.progress.failed -= 1,
-                }
-            }
+            record.progress.failed = record.progress.failed.saturating_sub(counts.failed);
+            record.progress.dead = record.progress.dead.saturating_sub(counts.dead);
             record.progress.ended_ms = None;
             record.header.is_cancelled = false;
             record.header.is_closed = true;
-            let len = u32::try_from(outcomes.len).unwrap_or(u32::MAX);
-            let lease = Lease { is_leased: false, lost: 0, len };
-            let reset = Reset { first: outcomes.first, kept, segments: outcomes.segments, lease };
-            self.journal.reset_failures(&before, record, reset).await?;
+            self.journal.reset_failures(&before, record, outcomes.first).await?;
         }
         Ok(())
     }

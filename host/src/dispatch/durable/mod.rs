@@ -10,6 +10,7 @@ mod calls;
 mod lines;
 mod map;
 mod results;
+mod retention;
 mod window;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use self::calls::Active;
 use self::lines::Lines;
 use self::map::LiveMap;
 pub use self::results::{Results, ResultsOrder};
+pub use self::retention::Retention;
 use super::dispatcher::{Dispatcher, check};
 use crate::call::{Failure, FailureCode, Payload};
 use crate::clock::unix_ms;
@@ -100,8 +102,9 @@ pub struct Durable {
     tasks: Mutex<JoinSet<()>>,
     /// Notified when a call may begin, or begins later.
     work: Notify,
-    /// Notified when the last task of a call or map has ended.
+    /// Nothing new begins: before `start`, and once the host ends.
     stopped: AtomicBool,
+    stopping: watch::Sender<bool>,
     /// Set when the journal can no longer be written.
     broken: watch::Sender<Option<StoreError>>,
 }
@@ -127,14 +130,16 @@ impl Durable {
             tasks: Mutex::default(),
             work: Notify::new(),
             stopped: AtomicBool::new(true),
+            stopping: watch::Sender::new(false),
             broken: watch::Sender::new(None),
         });
         dispatcher.plug_durable(Arc::downgrade(&durable));
         durable
     }
 
-    /// Takes up what had not ended when the last host of this journal did, and begins. Returns how many calls and maps that are.
-    pub async fn start(self: &Arc<Self>) -> Result<(usize, usize), JournalError> {
+    /// Takes up what had not ended when the last host of this journal did, and begins; deletes what has ended as `retention` says.
+    /// Returns how many calls and maps it has taken up.
+    pub async fn start(self: &Arc<Self>, retention: Retention) -> Result<(usize, usize), JournalError> {
         let (mut calls, mut maps) = (0, 0);
         let mut after = None;
         loop {
@@ -165,12 +170,15 @@ impl Durable {
         }
         let this = self.clone();
         self.task(async move { this.pump().await });
+        let this = self.clone();
+        self.task(async move { this.sweep(retention).await });
         Ok((calls, maps))
     }
 
     /// Waits until nothing is under way that could still be written. Called once the dispatcher takes no more.
     pub async fn shut_down(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+        self.stopping.send_replace(true);
         self.work.notify_one();
         for map in &self.maps {
             map.stop();

@@ -118,7 +118,7 @@ impl Results {
             }
             if ended || !self.follows {
                 // What has no outcome will have none, or is not waited for.
-                self.index = outcomes.first + outcomes.len;
+                self.index = outcomes.until;
             }
             if !taken.is_empty() {
                 return Ok(taken);
@@ -142,7 +142,7 @@ impl Results {
             if self.is_behind {
                 match self.durable.journal.outcomes(self.id, self.index).await? {
                     Some(outcomes) => {
-                        self.index = outcomes.first + outcomes.len;
+                        self.index = outcomes.until;
                         let fresh = self.fresh(outcomes.entries);
                         if !fresh.is_empty() {
                             return Ok(fresh);

@@ -66,7 +66,7 @@ impl Window {
 
     /// Takes a chunk in whose lease was lost `lost` times.
     pub fn load(&mut self, chunk: Chunk, lost: u32) {
-        let Chunk { first, inputs, entries, segments } = chunk;
+        let Chunk { first, inputs, entries, is_stripped, segments } = chunk;
         let bytes = inputs.iter().map(|input| input.bytes() as usize).sum();
         let mut loaded = Loaded {
             unsettled: inputs.len(),
@@ -93,6 +93,9 @@ impl Window {
                 }
                 _ => {}
             }
+        }
+        if is_stripped {
+            loaded.written = None;
         }
         for (index, _) in (first..).zip(&loaded.inputs).filter(|(_, input)| input.is_some()) {
             match later.get(&index) {
@@ -212,7 +215,7 @@ mod tests {
 
     fn chunk(first: u64, len: u64) -> Chunk {
         let inputs = (first..first + len).map(|index| Payload::json(index.to_string())).collect();
-        Chunk { first, inputs, entries: Vec::new(), segments: 0 }
+        Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }
     }
 
     fn done(index: u64, bytes: usize) -> Entry {

@@ -78,9 +78,9 @@ fn delete_call(store: &Store, id: CallId, ops: &mut Vec<Op>) -> Result<(), Journ
 /// Deletes some of a map; returns whether that was the last of it.
 fn delete_map(store: &Store, id: MapId, ops: &mut Vec<Op>) -> Result<bool, JournalError> {
     for table in [Table::MapResults, Table::MapPending, Table::MapInputs] {
-        let found = rows(store, table, id.as_bytes(), None, STEP_ROWS)?;
+        let found = store.keys(table, id.as_bytes(), None, STEP_ROWS)?;
         let is_full = found.len() == STEP_ROWS;
-        ops.extend(found.into_iter().map(|(key, _)| delete(table, key)));
+        ops.extend(found.into_iter().map(|key| delete(table, key)));
         if is_full {
             return Ok(false);
         }

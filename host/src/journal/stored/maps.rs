@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::journal::record::Entry;
-use crate::journal::{Damaged, Reset, What, chunk, segment};
+use crate::journal::{Damaged, OutcomeCounts, What, chunk, segment};
+
+/// Bytes of outcomes of one chunk that are in memory at a time.
+const READ_BYTES_MAX: usize = 8 << 20;
+/// Segments that are read at a time; one is about a mebibyte at most.
+const SEGMENTS_LEN: usize = 8;
 
 impl StoreJournal {
     pub(super) async fn create_map(
@@ -74,16 +79,25 @@ impl StoreJournal {
         let read = self
             .read(move |_, store| {
                 let Some(inputs) = store.get(Table::MapInputs, &key::chunk(map, first))? else { return Ok(None) };
-                let (entries, segments) = entries(store, map, first)?;
-                Ok(Some((chunk::decode(inputs)?, entries, segments)))
+                let mut chunk = Chunk { first, inputs: Vec::new(), entries: Vec::new(), is_stripped: false, segments: 0 };
+                let mut bytes = 0;
+                each_segment(store, map, first, |number, entries| {
+                    chunk.segments = chunk.segments.max(number);
+                    bytes += entries.iter().map(Entry::row_bytes).sum::<usize>();
+                    chunk.entries.extend(entries);
+                    if bytes > READ_BYTES_MAX || chunk.is_stripped {
+                        chunk.is_stripped = true;
+                        chunk.entries.iter_mut().for_each(strip);
+                    }
+                })?;
+                Ok(Some((chunk, chunk::decode(inputs)?)))
             })
             .await?;
-        let Some((stored, entries, segments)) = read else { return Ok(None) };
-        let mut inputs = Vec::with_capacity(stored.len());
+        let Some((mut chunk, stored)) = read else { return Ok(None) };
         for input in stored {
-            inputs.push(self.payload(input).await?);
+            chunk.inputs.push(self.payload(input).await?);
         }
-        Ok(Some(Chunk { first, inputs, entries, segments }))
+        Ok(Some(chunk))
     }
 
     pub(super) async fn lease(&self, map: MapId, chunks: &[Pending]) -> Result<(), JournalError> {
@@ -129,22 +143,32 @@ impl StoreJournal {
         &self,
         before: &MapRecord,
         after: &MapRecord,
-        reset: Reset,
+        first: u64,
     ) -> Result<(), JournalError> {
         let MapRecord { header, progress } = after;
-        let Reset { first, kept, segments, lease } = reset;
         let map = header.id;
-        let mut ops = vec![
-            put(Table::Maps, key::map_header(map), row(header)),
-            put(Table::Maps, key::map_progress(map), row(progress)),
-            put(Table::JournalIndex, key::open_map(map), Vec::new()),
-            put(Table::MapPending, key::chunk(map, first), lease.encode()),
-        ];
-        ops.extend((0..=segments).map(|n| delete(Table::MapResults, key::segment(map, first, n))));
-        if !kept.is_empty() {
-            let value = segment::encode(first, &kept);
-            ops.push(put(Table::MapResults, key::segment(map, first, key::WHOLE_SEGMENT), value));
-        }
+        let mut ops = self
+            .read(move |_, store| {
+                let mut ops = Vec::new();
+                each_segment(store, map, first, |number, entries| {
+                    let kept: Vec<Entry> = entries.iter().filter(|entry| matches!(entry.what, What::Done(_))).cloned().collect();
+                    let at = key::segment(map, first, number);
+                    if kept.is_empty() {
+                        ops.push(delete(Table::MapResults, at));
+                    } else if kept.len() < entries.len() {
+                        ops.push(put(Table::MapResults, at, segment::encode(first, &kept)));
+                    }
+                })?;
+                let inputs = store.get(Table::MapInputs, &key::chunk(map, first))?.unwrap_or_default();
+                let len = u32::try_from(chunk::len(&inputs)?).unwrap_or(u32::MAX);
+                let lease = Lease { is_leased: false, lost: 0, len };
+                ops.push(put(Table::MapPending, key::chunk(map, first), lease.encode()));
+                Ok(ops)
+            })
+            .await?;
+        ops.push(put(Table::Maps, key::map_header(map), row(header)));
+        ops.push(put(Table::Maps, key::map_progress(map), row(progress)));
+        ops.push(put(Table::JournalIndex, key::open_map(map), Vec::new()));
         if let Some(at) = before.progress.ended_ms {
             ops.push(delete(Table::JournalIndex, key::ended(&header.app, at, Kind::Map, *map.as_bytes())));
         }
@@ -189,15 +213,32 @@ impl StoreJournal {
             if index >= first + len {
                 return Ok(None);
             }
-            let (entries, segments) = entries(store, map, first)?;
-            // The first outcome of an input is the one that holds.
-            let mut by_index = BTreeMap::new();
-            for entry in entries {
-                if !matches!(entry.what, What::Retry { .. }) {
-                    by_index.entry(entry.index).or_insert(entry);
+            let mut outcomes =
+                Outcomes { first, len, entries: Vec::new(), until: first + len, counts: OutcomeCounts::default() };
+            let (mut by_index, mut bytes) = (BTreeMap::new(), 0);
+            each_segment(store, map, first, |_, entries| {
+                for entry in entries {
+                    match entry.what {
+                        What::Done(_) => outcomes.counts.done += 1,
+                        What::Failed(_) => outcomes.counts.failed += 1,
+                        What::Dead(_) => outcomes.counts.dead += 1,
+                        What::Retry { .. } => continue,
+                    }
+                    if entry.index >= index && entry.index < outcomes.until {
+                        bytes += entry.row_bytes();
+                        by_index.insert(entry.index, entry);
+                    }
                 }
-            }
-            Ok(Some(Outcomes { first, len, entries: by_index.into_values().collect(), segments }))
+                // The nearest are kept, one at least.
+                while bytes > READ_BYTES_MAX && by_index.len() > 1 {
+                    if let Some((cut, entry)) = by_index.pop_last() {
+                        bytes -= entry.row_bytes();
+                        outcomes.until = cut;
+                    }
+                }
+            })?;
+            outcomes.entries = by_index.into_values().collect();
+            Ok(Some(outcomes))
         })
         .await
     }
@@ -210,17 +251,34 @@ fn chunk_of(store: &Store, map: MapId, index: u64) -> Result<Option<(u64, Vec<u8
     Ok(found.into_iter().next().and_then(|(found, inputs)| Some((key::chunk_first(&found)?, inputs))))
 }
 
-/// Returns the entries of a chunk, oldest first, and the highest number of a segment.
-fn entries(store: &Store, map: MapId, first: u64) -> Result<(Vec<Entry>, u32), JournalError> {
+/// Hands the segments of a chunk to `take`, the oldest first.
+fn each_segment(
+    store: &Store,
+    map: MapId,
+    first: u64,
+    mut take: impl FnMut(u32, Vec<Entry>),
+) -> Result<(), JournalError> {
     let prefix = key::chunk(map, first);
-    let mut read = Vec::new();
-    let mut last = 0;
-    // As many segments as the chunk has inputs, each with its retries, is the most there can be.
-    for (found, value) in rows(store, Table::MapResults, &prefix, None, usize::MAX)? {
-        last = key::segment_number(&found).unwrap_or(0).max(last);
-        read.extend(segment::decode(first, value)?);
+    let mut after = None;
+    loop {
+        let found = rows(store, Table::MapResults, &prefix, after.as_deref(), SEGMENTS_LEN)?;
+        let is_last = found.len() < SEGMENTS_LEN;
+        for (key, value) in found {
+            let number = key::segment_number(&key).ok_or(Damaged("a segment has no number"))?;
+            take(number, segment::decode(first, value)?);
+            after = Some(key);
+        }
+        if is_last {
+            return Ok(());
+        }
     }
-    Ok((read, last))
+}
+
+/// Empties an output that only has to be known of.
+fn strip(entry: &mut Entry) {
+    if let What::Done(stored) = &mut entry.what {
+        stored.at = StoredAt::Inline(bytes::Bytes::new());
+    }
 }
 
 pub(super) fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {

@@ -2,5 +2,6 @@
 
 mod bytes;
 mod declared;
+mod kept;
 mod models;
 mod web_client;
