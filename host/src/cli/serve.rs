@@ -84,6 +84,11 @@ impl Serve {
         host.own_listeners.insert(address);
         let scheduler = Scheduler::start(host.dispatcher.clone(), host.store.clone()).await?;
 
+        let (calls, maps) = host.durable.start(retention).await?;
+        if calls + maps > 0 {
+            output::note(&format!("  going on with {} and {}", output::counted(calls, "call"), output::counted(maps, "map")));
+        }
+
         if global.json {
             output::line(&json!({ "listening": address.to_string() }).to_string());
         } else {
@@ -96,14 +101,6 @@ impl Serve {
                 output::note(&format!("  no app yet: bireme deploy APP --host http://{address}"));
             }
             output::line(&format!("listening on http://{address}"));
-        }
-        let (calls, maps) = host.durable.start(retention).await?;
-        if calls + maps > 0 {
-            output::note(&format!(
-                "  going on with {} and {}",
-                output::counted(calls, "call"),
-                output::counted(maps, "map")
-            ));
         }
         let backend = Backend { schedules: Some(scheduler.schedules()), ..host.backend(true) };
         let server = Serving::start(ingress, backend);

@@ -22,7 +22,7 @@ struct Deck {
 impl Deck {
     fn start() -> Self {
         let data = fresh_data();
-        let server = Server::start_over(data.path(), &[Guest::Authored]);
+        let server = serve(data.path(), &[]);
         Self { data, server }
     }
 
@@ -32,7 +32,7 @@ impl Deck {
     }
 
     fn restart(&mut self) {
-        self.server = Server::start_over(self.data.path(), &[Guest::Authored]);
+        self.server = serve(self.data.path(), &[]);
     }
 
     fn command(&self, args: &[&str]) -> std::process::Command {
@@ -91,6 +91,13 @@ impl Deck {
         let list = self.server.get("/api/v1/calls").json();
         list["live"] == json!([]) && list["waiting"] == 0 && list["maps"] == 0
     }
+}
+
+/// Serves the app that the calls are of.
+#[track_caller]
+fn serve(data: &Path, more: &[&str]) -> Server {
+    let more = [more, &["--secret", "API_KEY=k"]].concat();
+    Server::try_start(data, &[Guest::Authored], &more).unwrap_or_else(|output| panic!("no server: {output:#?}"))
 }
 
 const SPAWN: &str = "/api/v1/apps/authored/functions/flaky/calls";
@@ -280,7 +287,7 @@ fn an_attached_map_waits_for_its_host_to_come_back() {
     });
     deck.kill();
     // At the address that the command knows.
-    deck.server = Server::try_start(deck.data.path(), &[Guest::Authored], &["--listen", &address]).unwrap();
+    deck.server = serve(deck.data.path(), &["--listen", &address]);
     let output = child.wait_with_output().unwrap();
     let results: Vec<u64> =
         String::from_utf8(output.stdout).unwrap().lines().map(|line| line.parse().unwrap()).collect();
@@ -427,7 +434,7 @@ fn what_has_ended_is_kept_as_long_as_was_asked_for() {
     wait_until("the map to end", || deck.of_map(&map)["state"] == "done");
     let open = deck.spawn("patient", "{}");
     deck.wait_for(&open, "waiting");
-    let restart = |data: &Path, keep: &str| Server::try_start(data, &[Guest::Authored], &["--keep", keep]).unwrap();
+    let restart = |data: &Path, keep: &str| serve(data, &["--keep", keep]);
     deck.server.stop();
     deck.server = restart(deck.data.path(), "1h");
     assert_eq!(deck.text(&["get", &ended]), "1");

@@ -432,7 +432,7 @@ impl Connection {
         let _ = self.stream.get_mut().write_all(request);
     }
 
-    /// Reads a head and a body of `content-length` bytes.
+    /// Reads a head and a body, of `content-length` bytes or of chunks.
     #[track_caller]
     pub fn receive(&mut self) -> Reply {
         let mut lines = Vec::new();
@@ -454,11 +454,31 @@ impl Connection {
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
         let mut reply = Reply { status: status.unwrap(), headers, body: String::new() };
-        let length: usize = reply.header("content-length").unwrap().parse().unwrap();
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).unwrap();
+        let mut body = Vec::new();
+        match reply.header("content-length") {
+            Some(length) => {
+                body.resize(length.parse().unwrap(), 0);
+                self.stream.read_exact(&mut body).unwrap();
+            }
+            None => self.receive_chunks(&mut body),
+        }
         reply.body = String::from_utf8(body).unwrap();
         reply
+    }
+
+    /// Reads a body of chunks to its end.
+    fn receive_chunks(&mut self, body: &mut Vec<u8>) {
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).unwrap();
+            let length = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            let mut chunk = vec![0; length + 2];
+            self.stream.read_exact(&mut chunk).unwrap();
+            if length == 0 {
+                return;
+            }
+            body.extend_from_slice(&chunk[..length]);
+        }
     }
 
     /// Drops what was received.

@@ -163,8 +163,12 @@ impl Durable {
             if record.state.is_terminal() {
                 return Ok(record);
             }
+            let next_ms = record.next_ms;
             self.end(&mut record, State::Cancelled, Some(cancelled()), None);
             self.journal.save_call(&record, None).await?;
+            if let Some(at_ms) = next_ms {
+                self.lines().forget_later(id, at_ms);
+            }
             self.ended(&record);
             return Ok(record);
         }

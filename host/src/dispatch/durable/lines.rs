@@ -1,7 +1,6 @@
 //! Which durable call begins next. A plain decider: it knows ids, not calls, so that a million of them wait in a few megabytes.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::{CallId, FunctionId};
 use crate::inference::Priority;
@@ -10,8 +9,8 @@ use crate::inference::Priority;
 #[derive(Debug, Default)]
 pub struct Lines {
     lines: BTreeMap<FunctionId, Line>,
-    /// Calls that wait for their next attempt, the earliest on top.
-    later: BinaryHeap<Reverse<(u64, CallId, FunctionId, Priority)>>,
+    /// Calls that wait for their next attempt, the earliest first.
+    later: BTreeMap<(u64, CallId), (FunctionId, Priority)>,
     /// The function that had the last turn.
     last: Option<FunctionId>,
 }
@@ -37,7 +36,12 @@ impl Lines {
 
     /// A call may begin at `at_ms`.
     pub fn push_later(&mut self, function: FunctionId, priority: Priority, call: CallId, at_ms: u64) {
-        self.later.push(Reverse((at_ms, call, function, priority)));
+        self.later.insert((at_ms, call), (function, priority));
+    }
+
+    /// A call that waits for `at_ms` will not begin.
+    pub fn forget_later(&mut self, call: CallId, at_ms: u64) {
+        self.later.remove(&(at_ms, call));
     }
 
     /// Takes the next call to begin: functions take turns. `calls_max` says how many of a function may be under way, or that none
@@ -47,8 +51,8 @@ impl Lines {
         now_ms: u64,
         calls_max: impl Fn(&FunctionId) -> Option<usize>,
     ) -> Option<(FunctionId, Priority, CallId)> {
-        while self.later.peek().is_some_and(|Reverse((at_ms, ..))| *at_ms <= now_ms) {
-            if let Some(Reverse((_, call, function, priority))) = self.later.pop() {
+        while self.later.first_key_value().is_some_and(|((at_ms, _), _)| *at_ms <= now_ms) {
+            if let Some(((_, call), (function, priority))) = self.later.pop_first() {
                 self.push(&function, priority, call);
             }
         }
@@ -86,7 +90,7 @@ impl Lines {
 
     /// Returns when the next of those that wait for a time may begin.
     pub fn next_ms(&self) -> Option<u64> {
-        self.later.peek().map(|Reverse((at_ms, ..))| *at_ms)
+        self.later.first_key_value().map(|((at_ms, _), _)| *at_ms)
     }
 
     /// Returns how many wait.

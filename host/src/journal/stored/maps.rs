@@ -7,9 +7,9 @@ use crate::journal::record::Entry;
 use crate::journal::{Damaged, OutcomeCounts, What, chunk, segment};
 
 /// Bytes of outcomes of one chunk that are in memory at a time.
-const READ_BYTES_MAX: usize = 8 << 20;
+const READ_BYTES_MAX: usize = 2 << 20;
 /// Segments that are read at a time; one is about a mebibyte at most.
-const SEGMENTS_LEN: usize = 8;
+const SEGMENTS_LEN: usize = 4;
 
 impl StoreJournal {
     pub(super) async fn create_map(
