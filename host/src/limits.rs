@@ -116,6 +116,9 @@ pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
 /// Time that running calls get to finish once the host is told to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time that outcomes of durable calls get to reach the disk after that.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What one function may take, after its attributes met the host's defaults and ceilings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FunctionLimits {

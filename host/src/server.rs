@@ -101,7 +101,9 @@ impl Host {
             tracing::warn!(live = self.dispatcher.live().len(), "calls did not end in time and are cut off");
         }
         // Outcomes of what has ended are on their way to the disk.
-        self.durable.shut_down().await;
+        if tokio::time::timeout(limits::FLUSH_TIMEOUT, self.durable.shut_down()).await.is_err() {
+            tracing::warn!("durable calls were cut off; the next host runs them again");
+        }
         self.inference.shut_down().await;
     }
 }

@@ -73,6 +73,7 @@ codes! {
     Failed = "failed", exit 1, http 500: "the function returned an error";
     ForeignHost = "foreign-host", exit 1, http 421: "the request is for a name that this host does not answer to";
     ForeignOrigin = "foreign-origin", exit 1, http 403: "a web page of another origin sent the request";
+    InputDiffers = "input-differs", exit 2, http 409: "an input of a map was sent again as another one";
     InputGap = "input-gap", exit 1, http 409: "inputs of a map were sent out of order";
     InputTooLarge = "input-too-large", exit 2, http 413: "the input is over the function's limit";
     InputsUnreadable = "inputs-unreadable", exit 2: "the file of inputs cannot be read";

@@ -128,6 +128,7 @@ impl From<DurableError> for Problem {
             DurableError::KeyLength { .. } => Code::BadQuery,
             DurableError::TooMany { .. } => Code::Overloaded,
             DurableError::Gap { .. } => Code::InputGap,
+            DurableError::Differs { .. } => Code::InputDiffers,
             DurableError::Closed { .. } => Code::MapClosed,
             DurableError::NotEnded { .. } => Code::MapNotEnded,
         };

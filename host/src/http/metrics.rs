@@ -12,14 +12,18 @@ use super::body::{ResponseBody, whole};
 use crate::inference::DeviceStats;
 
 /// Returns the metrics.
-pub fn answer(stats: &DeviceStats) -> Response<ResponseBody> {
-    let mut response = Response::new(whole(exposition(stats)));
+pub fn answer(stats: &DeviceStats, (waiting, maps): (usize, usize)) -> Response<ResponseBody> {
+    let mut text = exposition(stats);
+    text.gauge("bireme_durable_calls_waiting", "Durable calls that have not begun, or wait for another attempt")
+        .sample(&[], waiting);
+    text.gauge("bireme_durable_maps_open", "Durable maps that have not ended").sample(&[], maps);
+    let mut response = Response::new(whole(text.text));
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 
-fn exposition(stats: &DeviceStats) -> String {
+fn exposition(stats: &DeviceStats) -> Exposition {
     let mut text = Exposition::default();
     text.gauge("bireme_build_info", "1, with the version of this host")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -61,7 +65,7 @@ fn exposition(stats: &DeviceStats) -> String {
     stats.models.iter().for_each(|model| family.sample(&[("model", &model.name)], model.loaded));
     let family = text.gauge("bireme_model_memory_bytes", "Bytes that the model takes on each device that holds it");
     stats.models.iter().for_each(|model| family.sample(&[("model", &model.name)], model.memory_bytes));
-    text.text
+    text
 }
 
 /// The text so far, and the metric that samples are added to.

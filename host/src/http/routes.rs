@@ -16,7 +16,7 @@ use super::web;
 use super::{Backend, LastCall};
 use crate::call::{JSON, Payload, Receipt};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher, Program};
+use crate::dispatch::{Call, Dispatcher, Durable, Program};
 use crate::ids::{CallId, Version};
 use crate::inference::Inference;
 
@@ -30,6 +30,7 @@ pub struct Routes {
     dispatcher: Arc<Dispatcher>,
     control: Control,
     inference: Arc<Inference>,
+    durable: Arc<Durable>,
     openai: OpenAi,
     oip: Oip,
     bodies: Arc<RequestBodies>,
@@ -42,10 +43,11 @@ impl Routes {
         let bodies = Arc::new(RequestBodies::new());
         let (dispatcher, last_call) = (backend.dispatcher.clone(), backend.last_call.clone());
         let inference = backend.inference.clone();
+        let durable = backend.durable.clone();
         let openai = OpenAi::new(inference.clone(), bodies.clone());
         let oip = Oip::new(inference.clone(), bodies.clone());
         let control = Control::new(backend, bodies.clone(), closing);
-        Self { dispatcher, last_call, control, inference, openai, oip, bodies }
+        Self { dispatcher, last_call, control, inference, durable, openai, oip, bodies }
     }
 
     /// Answers one request.
@@ -66,7 +68,7 @@ impl Routes {
         match segments.as_slice() {
             ["healthz" | "readyz"] => get(&request, || Ok(text("ok\n"))),
             [""] => get(&request, || Ok(json_body(&self.control.apps()))),
-            ["metrics"] => get(&request, || Ok(metrics::answer(&self.inference.stats()))),
+            ["metrics"] => get(&request, || Ok(metrics::answer(&self.inference.stats(), self.durable.load()))),
             ["v1", rest @ ..] => Ok(self.openai.answer(rest, request).await),
             ["api", "v1", rest @ ..] => self.control.answer(rest, request).await,
             ["v2", rest @ ..] => Ok(self.oip.answer(rest, request).await),

@@ -186,6 +186,9 @@ pub trait Journal: Send + Sync {
     /// Returns maps that have not ended, oldest first, those behind `after`.
     fn open_maps(&self, after: Option<MapId>, limit: usize) -> Answer<'_, Vec<MapRecord>>;
 
+    /// Returns the inputs of the chunk that `index` is in, and where that begins.
+    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<Stored>)>>;
+
     /// Returns one input of a map.
     fn map_input(&self, map: MapId, index: u64) -> Answer<'_, Option<Payload>>;
 

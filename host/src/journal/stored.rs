@@ -206,6 +206,10 @@ impl Journal for StoreJournal {
         Box::pin(self.open_maps(after, limit))
     }
 
+    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<Stored>)>> {
+        Box::pin(self.inputs(map, index))
+    }
+
     fn map_input(&self, map: MapId, index: u64) -> Answer<'_, Option<Payload>> {
         Box::pin(self.map_input(map, index))
     }

@@ -222,7 +222,9 @@ fn upload(
     accepted: &AtomicU64,
     stop: &AtomicBool,
 ) -> Result<(), Exit> {
+    // The last of those that it has is sent again, so that inputs of another map are found out.
     let known = accepted.load(Ordering::Relaxed);
+    let skipped = known.saturating_sub(1);
     let (mut index, mut body, mut len) = (0_u64, Vec::new(), 0_u64);
     let send = |from: u64, body: &mut Vec<u8>| -> Result<(), Exit> {
         let mut patience = Patience::default();
@@ -251,7 +253,7 @@ fn upload(
         }
         for input in chunk? {
             index += 1;
-            if index > known {
+            if index > skipped {
                 line(&mut body, &input);
                 len += 1;
             }

@@ -13,6 +13,7 @@ use crate::dispatch::durable::calls::calls_max;
 use crate::dispatch::retry;
 use crate::journal::{Chunk, Entry, Pending, Settled, Stored, What};
 use crate::limits::MAP_INPUTS_MAX;
+use crate::sandbox::Siblings;
 
 /// Chunks that are read and leased at a time.
 const LOAD_LEN: usize = 4;
@@ -29,6 +30,8 @@ pub struct LiveMap {
     durable: Arc<Durable>,
     id: MapId,
     function: FunctionId,
+    /// Its calls under way, so that those that ask a model form batches.
+    siblings: Arc<Siblings>,
     /// Held while its header is written.
     header: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -107,6 +110,7 @@ impl Durable {
             return Err(DurableError::Gap { id, accepted, from });
         }
         let known = usize::try_from(accepted - from).unwrap_or(usize::MAX);
+        self.compare(id, from, &inputs[..known.min(inputs.len())]).await?;
         let new: Vec<Payload> = inputs.into_iter().skip(known).collect();
         if new.is_empty() {
             return Ok(accepted);
@@ -138,6 +142,21 @@ impl Durable {
         }
         map.run.notify_one();
         Ok(header.accepted)
+    }
+
+    /// Refuses inputs that are not those that the map has at their place.
+    async fn compare(&self, id: MapId, from: u64, inputs: &[Payload]) -> Result<(), DurableError> {
+        let mut sent = inputs.iter().zip(from..).peekable();
+        while let Some((_, index)) = sent.peek().copied() {
+            let Some((first, kept)) = self.journal.inputs(id, index).await? else { return Ok(()) };
+            for kept in kept.into_iter().skip((index - first) as usize) {
+                let Some((sent, index)) = sent.next() else { return Ok(()) };
+                if self.journal.payload(kept).await? != *sent {
+                    return Err(DurableError::Differs { id, index });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Says that no more inputs will come.
@@ -270,6 +289,7 @@ impl Durable {
             durable: self.clone(),
             id: header.id,
             function: header.function_id(),
+            siblings: Arc::default(),
             header: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             run: Notify::new(),
@@ -479,8 +499,10 @@ impl LiveMap {
             let state = self.state();
             (state.header.depth, state.header.priority)
         };
-        let call = Call { id: self.id.call(index), depth, priority, ..Call::new(program, function, input) };
+        let siblings = Some(self.siblings.clone());
+        let call = Call { id: self.id.call(index), depth, priority, siblings, ..Call::new(program, function, input) };
         check(&call)?;
+        let _running = self.siblings.run();
         let _live = dispatcher.enter_call(&call);
         Ok(dispatcher.attempt(&call, attempt, receipt).await)
     }

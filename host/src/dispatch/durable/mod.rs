@@ -67,6 +67,8 @@ pub enum DurableError {
     TooMany { app: AppName, open: usize, what: &'static str },
     #[error("map `{id}` has {accepted} inputs, so the next is input {accepted}, not {from}")]
     Gap { id: MapId, accepted: u64, from: u64 },
+    #[error("input {index} of map `{id}` is another one; are these the inputs of another map?")]
+    Differs { id: MapId, index: u64 },
     #[error("map `{id}` takes no more inputs: it {why}")]
     Closed { id: MapId, why: &'static str },
     #[error("map `{id}` has not ended; its failures can be run again once it has")]

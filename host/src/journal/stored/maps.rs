@@ -192,15 +192,18 @@ impl StoreJournal {
         .await
     }
 
+    pub(super) async fn inputs(&self, map: MapId, index: u64) -> Result<Option<(u64, Vec<Stored>)>, JournalError> {
+        self.read(move |_, store| {
+            let Some((first, inputs)) = chunk_of(store, map, index)? else { return Ok(None) };
+            let inputs = chunk::decode(inputs)?;
+            Ok((index - first < inputs.len() as u64).then_some((first, inputs)))
+        })
+        .await
+    }
+
     pub(super) async fn map_input(&self, map: MapId, index: u64) -> Result<Option<Payload>, JournalError> {
-        let stored = self
-            .read(move |_, store| {
-                let Some((first, inputs)) = chunk_of(store, map, index)? else { return Ok(None) };
-                let offset = usize::try_from(index - first).unwrap_or(usize::MAX);
-                Ok(chunk::decode(inputs)?.into_iter().nth(offset))
-            })
-            .await?;
-        match stored {
+        let Some((first, inputs)) = self.inputs(map, index).await? else { return Ok(None) };
+        match inputs.into_iter().nth((index - first) as usize) {
             Some(stored) => self.payload(stored).await.map(Some),
             None => Ok(None),
         }
