@@ -86,7 +86,11 @@ impl Serve {
 
         let (calls, maps) = host.durable.start(retention).await?;
         if calls + maps > 0 {
-            output::note(&format!("  going on with {} and {}", output::counted(calls, "call"), output::counted(maps, "map")));
+            output::note(&format!(
+                "  going on with {} and {}",
+                output::counted(calls, "call"),
+                output::counted(maps, "map")
+            ));
         }
 
         if global.json {

@@ -260,10 +260,7 @@ impl Dispatcher {
     /// that of the attempts alone.
     pub(super) async fn attempt(&self, call: &Call, attempt: u32, receipt: &mut Receipt) -> Attempted {
         let spec = call.spec();
-        let limited = spec
-            .limits
-            .concurrency_max
-            .map(|calls_max| Limited { function: call.function_id(), calls_max });
+        let limited = spec.limits.concurrency_max.map(|calls_max| Limited { function: call.function_id(), calls_max });
         let queued = Instant::now();
         let wait_until = earlier(queued + spec.limits.timeout, call.deadline_max);
         let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(call.depth, limited.as_ref())).await {

@@ -95,7 +95,10 @@ pub async fn one(durable: &Arc<Durable>, id: &str, rest: &[&str], request: &Requ
                     let content_type = HeaderValue::from_str(&output.content_type);
                     let mut response = http::Response::new(whole(output.data));
                     let headers = response.headers_mut();
-                    headers.insert(header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")));
+                    headers.insert(
+                        header::CONTENT_TYPE,
+                        content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")),
+                    );
                     headers.insert("bireme-receipt", receipt_header(&record.receipt));
                     Ok(response)
                 }
@@ -153,7 +156,8 @@ impl ListQuery {
                 }
                 "state" => {
                     let states = State::ALL.iter().map(|state| state.as_str());
-                    let mut states: Vec<&str> = states.chain(MapState::ALL.iter().map(|state| state.as_str())).collect();
+                    let mut states: Vec<&str> =
+                        states.chain(MapState::ALL.iter().map(|state| state.as_str())).collect();
                     states.push("live");
                     if !states.contains(&value.as_str()) {
                         return Err(bad_query(format!("`state` is one of {}, not `{value}`", states.join(", "))));
@@ -169,8 +173,8 @@ impl ListQuery {
                 }
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=LIST_LEN_MAX).contains(limit));
-                    list.limit = limit
-                        .ok_or_else(|| bad_query(format!("`limit` is 1 to {LIST_LEN_MAX}, not `{value}`")))?;
+                    list.limit =
+                        limit.ok_or_else(|| bad_query(format!("`limit` is 1 to {LIST_LEN_MAX}, not `{value}`")))?;
                 }
                 _ => {
                     let id: CallId = value.parse().map_err(|error| bad_query(format!("{error}")))?;

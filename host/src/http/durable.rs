@@ -86,7 +86,9 @@ pub fn input(line: &[u8], takes_bytes: bool) -> Result<Payload, String> {
     let content_type = value["content_type"].as_str().unwrap_or("application/octet-stream").to_owned();
     match bytes {
         Some(bytes) => Ok(Payload { content_type, data: bytes.into() }),
-        None => Err("is neither a string nor {\"content_type\": …, \"base64\": …}, as a function of bytes takes".to_owned()),
+        None => {
+            Err("is neither a string nor {\"content_type\": …, \"base64\": …}, as a function of bytes takes".to_owned())
+        }
     }
 }
 

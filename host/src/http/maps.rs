@@ -66,7 +66,8 @@ impl Maps {
             // Goes on without the client's ear: what it sent is kept.
             tokio::spawn(async move {
                 if let Err(problem) = upload(&durable, id, takes_bytes, request.into_body()).await {
-                    let _ = told.send(line(&json!({ "error": { "code": problem.code, "message": problem.detail } }))).await;
+                    let _ =
+                        told.send(line(&json!({ "error": { "code": problem.code, "message": problem.detail } }))).await;
                 }
             });
             tokio::spawn(tell(self.durable.clone(), results, false, lines, self.closing.clone()));
@@ -117,7 +118,9 @@ impl Maps {
                         let mut text = Vec::new();
                         self.write(&mut text, &entry).await?;
                         let mut response = http::Response::new(whole(text));
-                        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                        response
+                            .headers_mut()
+                            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                         Ok(response)
                     }
                     None => {
@@ -157,7 +160,8 @@ impl Maps {
     fn takes_bytes(&self, record: &MapRecord) -> Result<bool, Problem> {
         let program = self.dispatcher.program(record.header.app.as_str());
         let program = program.ok_or_else(|| {
-            let detail = format!("`{}` is not deployed now; deploy it before the map gets more inputs", record.header.app);
+            let detail =
+                format!("`{}` is not deployed now; deploy it before the map gets more inputs", record.header.app);
             Problem::new(Code::UnknownApp, detail)
         })?;
         let function = Dispatcher::find(&program, record.header.function.as_str())?;
@@ -281,12 +285,15 @@ async fn upload(durable: &Arc<Durable>, id: MapId, takes_bytes: bool, mut body: 
             Ok(Some(Ok(frame))) => frame.into_data().ok(),
             Ok(Some(Err(error))) => {
                 append(durable, id, &mut index, &mut inputs).await?;
-                let detail = format!("the inputs broke off after {index}: {error}; the map is open, and goes on with what it has");
+                let detail = format!(
+                    "the inputs broke off after {index}: {error}; the map is open, and goes on with what it has"
+                );
                 return Err(Problem::new(Code::BodyUnreadable, detail));
             }
             Ok(None) => break,
             Err(_) if inputs.is_empty() => {
-                let detail = format!("no input came for {MAP_UPLOAD_IDLE:?}; the map is open, and goes on with what it has");
+                let detail =
+                    format!("no input came for {MAP_UPLOAD_IDLE:?}; the map is open, and goes on with what it has");
                 return Err(Problem::new(Code::BodyTimeout, detail));
             }
             Err(_) => None,

@@ -162,7 +162,7 @@ mod tests {
             models: vec![model("all-minilm-l6-v2", 5), model("a\"b\\c\nd", 0)],
             ..DeviceStats::default()
         };
-        let samples = parse(&exposition(&stats));
+        let samples = parse(&exposition(&stats).text);
         for (name, value) in [
             ("bireme_batches_total", 7.0),
             ("bireme_device_seconds_total", 1.5),
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_host_that_did_nothing_says_so() {
-        let samples = parse(&exposition(&DeviceStats::default()));
+        let samples = parse(&exposition(&DeviceStats::default()).text);
         assert_eq!(samples["bireme_batches_total"], 0.0);
         assert!(samples.keys().all(|name| !name.contains("model=")));
     }

@@ -1,6 +1,5 @@
 //! A chunk: consecutive inputs of a map, in one row. And its lease, in another.
 
-
 use super::codec::{Damaged, Reader, put_bytes, put_stored, put_u64};
 use super::record::Stored;
 
@@ -94,7 +93,6 @@ pub fn split(inputs: Vec<Stored>) -> Vec<Vec<Stored>> {
     }
     chunks
 }
-
 
 /// Writes one input or output that stands in a row of its own.
 pub fn encode_one(stored: &Stored) -> Vec<u8> {

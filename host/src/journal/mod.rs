@@ -147,8 +147,12 @@ pub trait Journal: Send + Sync {
     fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<Keyed>>;
 
     /// Returns what a call has spawned, those behind `after`.
-    fn children(&self, parent: CallId, after: Option<(Kind, [u8; 16])>, limit: usize)
-    -> Answer<'_, Vec<(Kind, [u8; 16])>>;
+    fn children(
+        &self,
+        parent: CallId,
+        after: Option<(Kind, [u8; 16])>,
+        limit: usize,
+    ) -> Answer<'_, Vec<(Kind, [u8; 16])>>;
 
     /// Returns calls and maps, newest first. Reads no more rows than asked for; the second is where to go on, if there is more.
     fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, Option<[u8; 16]>)>;

@@ -80,7 +80,8 @@ fn failure(reader: &mut Reader) -> Result<Failure, Damaged> {
 /// Most receipts are a few small numbers.
 fn put_receipt(row: &mut Vec<u8>, receipt: &Receipt) {
     let Receipt { attempts, queue_us, wall_us, instantiate_us, cpu_us, memory_peak_bytes, .. } = receipt.clone();
-    let plain = Receipt { attempts, queue_us, wall_us, instantiate_us, cpu_us, memory_peak_bytes, ..Receipt::default() };
+    let plain =
+        Receipt { attempts, queue_us, wall_us, instantiate_us, cpu_us, memory_peak_bytes, ..Receipt::default() };
     if plain == *receipt {
         row.push(PLAIN_RECEIPT);
         let numbers = [u64::from(attempts), queue_us, wall_us, instantiate_us, cpu_us, memory_peak_bytes];
@@ -102,9 +103,7 @@ fn receipt(reader: &mut Reader) -> Result<Receipt, Damaged> {
             memory_peak_bytes: reader.u64()?,
             ..Receipt::default()
         }),
-        WHOLE_RECEIPT => {
-            serde_json::from_slice(&reader.bytes()?).map_err(|_| Damaged("a receipt cannot be read"))
-        }
+        WHOLE_RECEIPT => serde_json::from_slice(&reader.bytes()?).map_err(|_| Damaged("a receipt cannot be read")),
         _ => Err(Damaged("a receipt is of an unknown format")),
     }
 }
@@ -129,7 +128,12 @@ mod tests {
         ];
         let entries: Vec<Entry> = (1_000..)
             .zip(what)
-            .map(|(index, what)| Entry { index, attempt: 7, what, receipt: if index % 2 == 0 { plain.clone() } else { whole.clone() } })
+            .map(|(index, what)| Entry {
+                index,
+                attempt: 7,
+                what,
+                receipt: if index % 2 == 0 { plain.clone() } else { whole.clone() },
+            })
             .collect();
         let row = encode(1_000, &entries);
         assert_eq!(decode(1_000, row.clone()), Ok(entries));
@@ -140,9 +144,21 @@ mod tests {
 
     #[test]
     fn a_small_outcome_takes_few_bytes() {
-        let receipt =
-            Receipt { attempts: 1, queue_us: 5, wall_us: 60, instantiate_us: 9, cpu_us: 20, memory_peak_bytes: 1_114_112, ..Receipt::default() };
-        let entry = |index| Entry { index, attempt: 1, what: What::Done(Stored::inline(Payload::json("12345678"))), receipt: receipt.clone() };
+        let receipt = Receipt {
+            attempts: 1,
+            queue_us: 5,
+            wall_us: 60,
+            instantiate_us: 9,
+            cpu_us: 20,
+            memory_peak_bytes: 1_114_112,
+            ..Receipt::default()
+        };
+        let entry = |index| Entry {
+            index,
+            attempt: 1,
+            what: What::Done(Stored::inline(Payload::json("12345678"))),
+            receipt: receipt.clone(),
+        };
         let entries: Vec<_> = (0..1_000).map(entry).collect();
         assert!(encode(0, &entries).len() < 26 * entries.len());
     }

@@ -14,7 +14,8 @@ use super::codec::Reader;
 use super::key::{self, Kind};
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
-    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query, Settled, Stored, StoredAt,
+    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query,
+    Settled, Stored, StoredAt,
 };
 use crate::call::Payload;
 use crate::failpoint;

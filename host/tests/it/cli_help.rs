@@ -400,7 +400,9 @@ fn help_of_classify() {
 
 #[test]
 fn help_of_schedule() {
-    check_help(&["schedule"], expect![[r#"
+    check_help(
+        &["schedule"],
+        expect![[r#"
         Show what a host calls by itself and what became of it; pause, resume, or run it ahead of its time
 
         Usage: bireme schedule [OPTIONS] <COMMAND>
@@ -425,12 +427,15 @@ fn help_of_schedule() {
           bireme schedule list
           bireme schedule history reports::weekly
           bireme schedule pause reports::weekly
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn help_of_schedule_list() {
-    check_help(&["schedule", "list"], expect![[r#"
+    check_help(
+        &["schedule", "list"],
+        expect![[r#"
         List the scheduled functions: when each is due, when it is next, how its last run ended
 
         Usage: bireme schedule list [OPTIONS] [APP]
@@ -449,12 +454,15 @@ fn help_of_schedule_list() {
         Examples:
           bireme schedule list
           bireme schedule list reports --json
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn help_of_schedule_pause() {
-    check_help(&["schedule", "pause"], expect![[r#"
+    check_help(
+        &["schedule", "pause"],
+        expect![[r#"
         Call a function by itself no more, until it is resumed. Over restarts of the host and new versions,
         too.
 
@@ -490,12 +498,15 @@ fn help_of_schedule_pause() {
 
         Example:
           bireme schedule pause reports::weekly
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn help_of_schedule_run_now() {
-    check_help(&["schedule", "run-now"], expect![[r#"
+    check_help(
+        &["schedule", "run-now"],
+        expect![[r#"
         Run a scheduled function at once, paused or not. When it is due next stays as it is.
 
         Says which call it is and does not wait for its end: `bireme schedule history` and `bireme logs`
@@ -531,5 +542,6 @@ fn help_of_schedule_run_now() {
 
         Example:
           bireme schedule run-now reports::weekly
-    "#]]);
+    "#]],
+    );
 }

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Guest, Output, Process, Reply, Server, command, file, finish, finish_with, fresh_data, shared_data,
-    wait_until,
+    Guest, Output, Process, Reply, Server, command, file, finish, finish_with, fresh_data, shared_data, wait_until,
 };
 
 /// A host that can be killed, and the commands that talk to it.
@@ -398,7 +397,8 @@ fn inputs_and_results_stream_both_ways() {
     let made = deck.request("POST", "/api/v1/apps/authored/functions/flaky/maps", "", "");
     assert_eq!(made.status, 201);
     let id = made.json()["id"].as_str().unwrap().to_owned();
-    let append = |from: u64, lines: &str| deck.request("POST", &format!("/api/v1/maps/{id}/inputs?from={from}"), "", lines);
+    let append =
+        |from: u64, lines: &str| deck.request("POST", &format!("/api/v1/maps/{id}/inputs?from={from}"), "", lines);
     assert_eq!(append(0, "0\n0\n").json()["accepted"], 2);
     assert_eq!(append(1, "0\n1\n").json()["accepted"], 3);
     let gap = append(5, "0\n");

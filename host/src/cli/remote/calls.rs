@@ -43,7 +43,9 @@ pub struct Spawn {
 
 /// Print the result of a spawned call, or where it stands; of a map, where it stands.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  bireme get 0199c0de-0000-7000-8000-000000000000 --wait\n  bireme get ID --wait 10")]
+#[command(
+    after_help = "Examples:\n  bireme get 0199c0de-0000-7000-8000-000000000000 --wait\n  bireme get ID --wait 10"
+)]
 pub struct Get {
     #[command(flatten)]
     address: Address,
@@ -70,7 +72,9 @@ pub struct Cancel {
 
 /// List durable calls and maps, newest first: what runs, what waits, what has ended, and what it cost.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  bireme ps\n  bireme ps --app hello --state live\n  bireme ps --function hello::greet --state dead")]
+#[command(
+    after_help = "Examples:\n  bireme ps\n  bireme ps --app hello --state live\n  bireme ps --function hello::greet --state dead"
+)]
 pub struct Ps {
     #[command(flatten)]
     address: Address,
@@ -198,9 +202,9 @@ pub fn of_either(client: &Client, method: &str, id: &str, query: client::Query<'
         if is_id { Ok(format!("/api/v1/{kind}/{id}")) } else { Err(Exit::usage(format!("`{id}` is no id"))) }
     };
     match client.send(method, &path("calls")?, query) {
-        Err(exit) if exit.code == Code::UnknownCall => client.send(method, &path("maps")?, &[]).map_err(|map| {
-            if map.code == Code::UnknownMap { exit } else { map }
-        }),
+        Err(exit) if exit.code == Code::UnknownCall => client
+            .send(method, &path("maps")?, &[])
+            .map_err(|map| if map.code == Code::UnknownMap { exit } else { map }),
         answer => answer,
     }
 }
@@ -252,7 +256,10 @@ impl Cancel {
                 output::line(&map_line(&ended));
             } else {
                 let state = ended["state"].as_str().unwrap_or("?");
-                output::line(if state == "cancelled" { "cancelled".to_owned() } else { format!("it had ended before: {state}") }.as_str());
+                output::line(
+                    if state == "cancelled" { "cancelled".to_owned() } else { format!("it had ended before: {state}") }
+                        .as_str(),
+                );
             }
         }
         Ok(())

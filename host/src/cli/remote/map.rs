@@ -71,13 +71,15 @@ impl HostMap {
                 let answer = ask.send("POST", &path(&id, "/retry-failed")?, &[])?;
                 return Ok(answer["map"].clone());
             }
-            let target = target.ok_or_else(|| Exit::usage("name the function, as APP::FUNCTION, or a map with --resume"))?;
+            let target =
+                target.ok_or_else(|| Exit::usage("name the function, as APP::FUNCTION, or a map with --resume"))?;
             let (app, name) = crate::cli::target::split(&target)?;
             let metadata = ask.metadata(app)?;
             crate::cli::run::by_name(&metadata, name, Some(ask.base()))?;
             let query: Vec<_> = priority.iter().map(|priority| ("priority", priority.clone())).collect();
             // Empty and of a known length: a body would be the inputs.
-            let response = ask.post(&format!("/api/v1/apps/{app}/functions/{name}/maps"), &query, "application/json", b"")?;
+            let response =
+                ask.post(&format!("/api/v1/apps/{app}/functions/{name}/maps"), &query, "application/json", b"")?;
             if response.status().is_success() { client::json(response) } else { Err(client::problem(response)) }
         });
         Ok((client, map.await?))
@@ -403,7 +405,10 @@ impl Printer {
                     let failure = serde_json::from_value::<crate::call::Failure>(value["error"].clone());
                     let exit = failure.map_or_else(|_| Exit::new(Code::Failed, "it failed"), Exit::from);
                     let message = format!("input {index}: {}", exit.message);
-                    self.failed = Some(Exit { message, is_after_records: true, ..exit }.hint("--keep-going prints what comes after a failed input; the map itself goes on"));
+                    self.failed = Some(
+                        Exit { message, is_after_records: true, ..exit }
+                            .hint("--keep-going prints what comes after a failed input; the map itself goes on"),
+                    );
                     return Ok(());
                 }
                 out.extend_from_slice(failed_line(&value).to_string().as_bytes());

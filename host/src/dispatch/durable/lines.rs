@@ -59,13 +59,14 @@ impl Lines {
         let has_room = |(function, line): (&FunctionId, &Line)| {
             (line.is_ready() && calls_max(function).is_some_and(|max| line.active < max)).then(|| function.clone())
         };
-        let behind = self.last.as_ref().map(|last| (std::ops::Bound::Excluded(last.clone()), std::ops::Bound::Unbounded));
+        let behind =
+            self.last.as_ref().map(|last| (std::ops::Bound::Excluded(last.clone()), std::ops::Bound::Unbounded));
         let found = behind.and_then(|behind| self.lines.range(behind).find_map(has_room));
         let function = found.or_else(|| self.lines.iter().find_map(has_room))?;
         let line = self.line(&function);
-        let (priority, call) = Priority::ALL.iter().find_map(|priority| {
-            line.ready[*priority as usize].pop_front().map(|call| (*priority, call))
-        })?;
+        let (priority, call) = Priority::ALL
+            .iter()
+            .find_map(|priority| line.ready[*priority as usize].pop_front().map(|call| (*priority, call)))?;
         line.active += 1;
         self.last = Some(function.clone());
         Some((function, priority, call))

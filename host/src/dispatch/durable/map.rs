@@ -389,7 +389,8 @@ impl LiveMap {
             if has_loaded {
                 continue;
             }
-            let until = next_ms.map_or(Duration::from_secs(3_600), |at_ms| Duration::from_millis(at_ms.saturating_sub(now)));
+            let until =
+                next_ms.map_or(Duration::from_secs(3_600), |at_ms| Duration::from_millis(at_ms.saturating_sub(now)));
             tokio::select! {
                 () = self.run.notified() => {}
                 _ = deployed.changed() => {}

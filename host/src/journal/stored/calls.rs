@@ -47,27 +47,19 @@ impl StoreJournal {
     }
 
     pub(super) async fn call(&self, id: CallId) -> Result<Option<CallRecord>, JournalError> {
-        self.read(move |_, store| {
-            store.get(Table::Calls, id.as_bytes())?.map(|found| record(&found)).transpose()
-        })
-        .await
+        self.read(move |_, store| store.get(Table::Calls, id.as_bytes())?.map(|found| record(&found)).transpose()).await
     }
 
     pub(super) async fn call_payload(&self, table: Table, id: CallId) -> Result<Option<Payload>, JournalError> {
-        let stored = self
-            .read(move |_, store| Ok(store.get(table, id.as_bytes())?.map(decode_one).transpose()?))
-            .await?;
+        let stored =
+            self.read(move |_, store| Ok(store.get(table, id.as_bytes())?.map(decode_one).transpose()?)).await?;
         match stored {
             Some(stored) => self.payload(stored).await.map(Some),
             None => Ok(None),
         }
     }
 
-    pub(super) async fn open_calls(
-        &self,
-        after: Option<CallId>,
-        limit: usize,
-    ) -> Result<Vec<OpenCall>, JournalError> {
+    pub(super) async fn open_calls(&self, after: Option<CallId>, limit: usize) -> Result<Vec<OpenCall>, JournalError> {
         self.read(move |_, store| {
             let after = after.map(key::open_call);
             let found = rows(store, Table::JournalIndex, key::OPEN_CALLS, after.as_deref(), limit)?;

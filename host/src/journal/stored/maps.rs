@@ -79,7 +79,8 @@ impl StoreJournal {
         let read = self
             .read(move |_, store| {
                 let Some(inputs) = store.get(Table::MapInputs, &key::chunk(map, first))? else { return Ok(None) };
-                let mut chunk = Chunk { first, inputs: Vec::new(), entries: Vec::new(), is_stripped: false, segments: 0 };
+                let mut chunk =
+                    Chunk { first, inputs: Vec::new(), entries: Vec::new(), is_stripped: false, segments: 0 };
                 let mut bytes = 0;
                 each_segment(store, map, first, |number, entries| {
                     chunk.segments = chunk.segments.max(number);
@@ -101,9 +102,8 @@ impl StoreJournal {
     }
 
     pub(super) async fn lease(&self, map: MapId, chunks: &[Pending]) -> Result<(), JournalError> {
-        let ops = chunks.iter().map(|pending| {
-            put(Table::MapPending, key::chunk(map, pending.first), pending.lease.encode())
-        });
+        let ops =
+            chunks.iter().map(|pending| put(Table::MapPending, key::chunk(map, pending.first), pending.lease.encode()));
         self.write_between(LEASE, ops.collect()).await
     }
 
@@ -151,7 +151,8 @@ impl StoreJournal {
             .read(move |_, store| {
                 let mut ops = Vec::new();
                 each_segment(store, map, first, |number, entries| {
-                    let kept: Vec<Entry> = entries.iter().filter(|entry| matches!(entry.what, What::Done(_))).cloned().collect();
+                    let kept: Vec<Entry> =
+                        entries.iter().filter(|entry| matches!(entry.what, What::Done(_))).cloned().collect();
                     let at = key::segment(map, first, number);
                     if kept.is_empty() {
                         ops.push(delete(Table::MapResults, at));
