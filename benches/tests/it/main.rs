@@ -1,0 +1,3 @@
+//! The tools of this crate, run for a moment.
+
+mod survive;
