@@ -378,6 +378,25 @@ fn failed_inputs_are_told_apart_and_run_again() {
 }
 
 #[test]
+fn outcomes_and_calls_are_exported() {
+    let deck = Deck::start();
+    let map = deck.detached("flaky", "0\n\"x\"\n1\n");
+    deck.text(&["get", &deck.spawn("flaky", "0"), "--wait"]);
+    wait_until("the map to end", || deck.of_map(&map)["state"] == "done");
+    let lines = deck.text(&["export", &map]);
+    let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), 3);
+    assert_eq!((&rows[2]["output"], &rows[2]["attempt"]), (&json!("2"), &json!(2)), "{rows:?}");
+    assert_eq!((&rows[1]["output"], &rows[1]["error_code"]), (&Value::Null, &json!("invalid-input")));
+    let path = deck.data.path().join("calls.parquet");
+    let written = deck.text(&["--json", "export", "-o", path.to_str().unwrap()]);
+    assert_eq!(serde_json::from_str::<Value>(&written).unwrap()["rows"], 2);
+    let bytes = fs::read(&path).unwrap();
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    assert_eq!(deck.bireme(&["export", &map, "--format", "parquet"]).status, 2);
+}
+
+#[test]
 fn inputs_and_results_stream_both_ways() {
     let deck = Deck::start();
     let path = "/api/v1/apps/authored/functions/flaky/maps?order=completion";

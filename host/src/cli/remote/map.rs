@@ -206,7 +206,7 @@ fn text(value: &Value, name: &str) -> String {
 }
 
 /// Returns the path of something of a map.
-fn path(id: &str, below: &str) -> Result<String, Exit> {
+pub fn path(id: &str, below: &str) -> Result<String, Exit> {
     let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     if is_id { Ok(format!("/api/v1/maps/{id}{below}")) } else { Err(Exit::usage(format!("`{id}` is no id of a map"))) }
 }
