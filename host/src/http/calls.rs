@@ -83,7 +83,12 @@ pub async fn one(durable: &Arc<Durable>, id: &str, rest: &[&str], request: &Requ
             let record = awaited(durable, id, request).await?;
             Ok(json_body(&document(durable, &record).await?))
         }
-        ([], &Method::DELETE) => Ok(json_body(&call(&durable.cancel(id).await?))),
+        ([], &Method::DELETE) => {
+            let durable = durable.clone();
+            // To the end: one that breaks off between the disk and the memory would leave them apart.
+            let record = crate::tasks::to_the_end(async move { durable.cancel(id).await }).await?;
+            Ok(json_body(&call(&record)))
+        }
         ([], _) => Err(Problem::method("GET, HEAD, DELETE")),
         (["result"], &Method::GET | &Method::HEAD) => {
             let record = awaited(durable, id, request).await?;

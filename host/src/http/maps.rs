@@ -87,7 +87,12 @@ impl Maps {
         let method = request.method().clone();
         match (rest, &method) {
             ([], &Method::GET | &Method::HEAD) => Ok(json_body(&map(&self.durable.map(id).await?))),
-            ([], &Method::DELETE) => Ok(json_body(&map(&self.durable.cancel_map(id).await?))),
+            ([], &Method::DELETE) => {
+                let durable = self.durable.clone();
+                // To the end: one that breaks off between the disk and the memory would leave them apart.
+                let record = crate::tasks::to_the_end(async move { durable.cancel_map(id).await }).await?;
+                Ok(json_body(&map(&record)))
+            }
             ([], _) => Err(Problem::method("GET, HEAD, DELETE")),
             (["inputs"], &Method::POST) => self.append(id, request).await,
             (["inputs"], _) => Err(Problem::method("POST")),
@@ -137,9 +142,9 @@ impl Maps {
 
     async fn append(&self, id: MapId, request: Request<Incoming>) -> Answer {
         let record = self.durable.map(id).await?;
-        let mut from = record.header.accepted;
+        let mut from = None;
         for (_, value) in pairs(request.uri().query().unwrap_or_default(), &["from"])? {
-            from = number("`from`", &value)?;
+            from = Some(number("`from`", &value)?);
         }
         let takes_bytes = self.takes_bytes(&record)?;
         let body = self.bodies.read(request, MAP_INPUTS_BODY_BYTES_MAX, "the limit of inputs in one request").await?;
@@ -147,7 +152,7 @@ impl Maps {
         for line in body.bytes.split(|byte| *byte == b'\n') {
             let line = line.trim_ascii();
             if !line.is_empty() {
-                let index = from + inputs.len() as u64;
+                let index = from.unwrap_or(record.header.accepted) + inputs.len() as u64;
                 inputs.push(durable::input(line, takes_bytes).map_err(|why| bad_input(index, &why))?);
             }
         }
@@ -331,7 +336,7 @@ fn take(line: &Bytes, takes_bytes: bool, index: u64, inputs: &mut Vec<Payload>) 
 
 async fn append(durable: &Durable, id: MapId, index: &mut u64, inputs: &mut Vec<Payload>) -> Result<(), Problem> {
     if !inputs.is_empty() {
-        *index = durable.append(id, *index, std::mem::take(inputs)).await?;
+        *index = durable.append(id, Some(*index), std::mem::take(inputs)).await?;
     }
     Ok(())
 }

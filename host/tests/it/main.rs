@@ -13,6 +13,7 @@ mod deploy;
 mod dev;
 mod devices;
 mod durable;
+mod durable_clients;
 mod encoder;
 mod examples;
 mod explain;

@@ -99,13 +99,14 @@ impl Durable {
         self.keyed(&id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
     }
 
-    /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Returns how many inputs the
-    /// map has.
-    pub async fn append(&self, id: MapId, from: u64, inputs: Vec<Payload>) -> Result<u64, DurableError> {
+    /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from` they come
+    /// behind what is there, whoever else appends. Returns how many inputs the map has.
+    pub async fn append(&self, id: MapId, from: Option<u64>, inputs: Vec<Payload>) -> Result<u64, DurableError> {
         let map = self.live(id).await?;
         let _header = map.header.lock().await;
         let mut header = map.open_header()?;
         let accepted = header.accepted;
+        let from = from.unwrap_or(accepted);
         if from > accepted {
             return Err(DurableError::Gap { id, accepted, from });
         }
@@ -184,7 +185,14 @@ impl Durable {
         let Some(map) = self.maps.get(&id).map(|map| map.clone()) else { return self.map(id).await };
         {
             let _header = map.header.lock().await;
-            let header = MapHeader { is_cancelled: true, ..map.state().header.clone() };
+            let (header, is_ended) = {
+                let state = map.state();
+                (MapHeader { is_cancelled: true, ..state.header.clone() }, state.progress.ended_ms.is_some())
+            };
+            if is_ended {
+                // Its tasks end a moment after it.
+                return self.map(id).await;
+            }
             self.journal.save_map(&header).await?;
             let mut state = map.state();
             state.header = header;
