@@ -9,12 +9,15 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use ureq::Agent;
 
 use super::api::Address;
 
 const SIGKILL: i32 = 9;
+/// How long a host may take to end by itself: more than its calls under way take.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// How a host is started.
@@ -80,6 +83,23 @@ impl Launch {
 }
 
 impl Host {
+    /// Asks it to end, as a service manager would, and waits until it has.
+    pub fn stop(&mut self) -> io::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a child has an id");
+        kill_process(pid, Signal::TERM)?;
+        let begin = Instant::now();
+        loop {
+            match self.child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(unexpected(status)),
+                None if begin.elapsed() > STOP_PATIENCE => {
+                    return Err(io::Error::other("a host that was asked to end goes on"));
+                }
+                None => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
     /// Waits until it has killed itself, as long as `goes_on` says; returns whether it has.
     pub fn dies(&mut self, mut goes_on: impl FnMut() -> bool) -> io::Result<bool> {
         loop {

@@ -20,8 +20,6 @@ use super::log::{Line, Log};
 use super::recorder::Recorder;
 use super::{Options, report};
 
-/// Passes of a fail point before the one that kills, at most.
-const PASSES_MAX: u64 = 60;
 /// How long a host with a fail point goes on after the client's round, in which it may still come to it.
 const LINGER: Duration = Duration::from_millis(500);
 /// The time in which a kill falls before a round has been measured.
@@ -30,7 +28,11 @@ const ROUND: Duration = Duration::from_millis(800);
 const END_PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// One round of so many ends with SIGTERM instead.
+const STOP_EVERY: u64 = 8;
+
 const AT_RANDOM: &str = "random";
+const STOPPED: &str = "SIGTERM";
 
 struct Killer<'a> {
     launch: Launch,
@@ -106,6 +108,16 @@ pub fn run(
     Ok(violations)
 }
 
+/// Passes of a fail point before the one that kills, at most: about as many as a round has of its kind.
+fn passes_max(point: &str) -> u64 {
+    match point.split('.').next() {
+        _ if point.starts_with("store.set-len") => 2,
+        Some("store") => 60,
+        Some("files") => 4,
+        _ => 10,
+    }
+}
+
 /// Whether a point is passed only while a data directory is made.
 fn is_creating(point: &str) -> bool {
     point.starts_with("store.migrate.") || point.starts_with("store.publish.")
@@ -147,7 +159,8 @@ impl Killer<'_> {
     fn round(&mut self, round: u64) -> io::Result<()> {
         let point = (round % 2 == 1).then(|| {
             self.next = (self.next + 1) % self.points.len();
-            (self.points[self.next], 1 + self.dice.below(PASSES_MAX))
+            let point = self.points[self.next];
+            (point, 1 + self.dice.below(passes_max(point)))
         });
         let armed = point.map(|(point, nth)| format!("{point}@{nth}"));
         self.gate.open(round);
@@ -174,6 +187,11 @@ impl Killer<'_> {
                 let most = self.gate.round_took().max(ROUND / 4).min(ROUND * 4);
                 let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
                 std::thread::sleep(Duration::from_micros(self.dice.below(most)));
+                if round % STOP_EVERY == 0 {
+                    host.stop()?;
+                    drop(host);
+                    return self.killed(STOPPED);
+                }
                 drop(host);
                 self.killed(AT_RANDOM)
             }

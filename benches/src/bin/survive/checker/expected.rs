@@ -32,6 +32,8 @@ pub struct Map {
     pub cancelled: Option<String>,
     /// Requests that may have taken its failures back.
     pub retries_asked: u64,
+    /// One of them was acknowledged, so that every input must have a result.
+    pub is_retried: bool,
     pub seen: BTreeMap<u64, Outcome>,
 }
 
@@ -55,7 +57,15 @@ impl Expected {
             Line::Map { id, function } => {
                 let (function, cancelled) = (*function, None);
                 let (inputs, seen) = Default::default();
-                let map = Map { function, inputs, is_cancel_asked: false, cancelled, retries_asked: 0, seen };
+                let map = Map {
+                    function,
+                    inputs,
+                    is_cancel_asked: false,
+                    cancelled,
+                    retries_asked: 0,
+                    is_retried: false,
+                    seen,
+                };
                 let earlier = self.maps.insert(*id, map);
                 violations.unless(earlier.is_none(), "I2", || format!("map {id} was the answer to two keys"));
             }
@@ -102,7 +112,8 @@ impl Expected {
             }
             Line::Retried { map } => {
                 if let Some(map) = self.map(*map, violations) {
-                    (map.is_cancel_asked, map.cancelled) = (false, None);
+                    // Where there was nothing to run again it stays what it was.
+                    (map.is_retried, map.cancelled) = (true, None);
                 }
             }
             Line::SawResult { map: id, index, outcome } => {

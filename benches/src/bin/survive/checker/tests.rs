@@ -158,3 +158,24 @@ fn counts_that_differ_are_found() {
         ["I5"]
     );
 }
+
+#[test]
+fn a_map_that_was_run_again_has_every_result() {
+    let cancelled = |lines: &mut Vec<Line>, found: &mut Found, map| {
+        let state = "cancelled".to_owned();
+        lines.extend([Line::AskedCancelMap { map }, Line::CancelledMap { map, state: state.clone() }]);
+        found.maps.get_mut(&map).unwrap().state = state;
+    };
+    assert_eq!(check(|lines, found, _, map| cancelled(lines, found, map)), [""; 0]);
+    let again = |lines: &mut Vec<Line>, map| lines.extend([Line::AskedRetry { map }, Line::Retried { map }]);
+    assert_eq!(
+        check(|lines, found, _, map| {
+            cancelled(lines, found, map);
+            again(lines, map);
+            let map = found.maps.get_mut(&map).unwrap();
+            map.by_input.pop();
+            map.by_completion.remove(0);
+        }),
+        ["I1", "I5"]
+    );
+}
