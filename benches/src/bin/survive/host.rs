@@ -29,6 +29,8 @@ pub struct Launch {
     pub recorder: String,
     pub stderr: PathBuf,
     pub address: Address,
+    /// Further arguments of `serve`.
+    pub more: &'static [&'static str],
 }
 
 /// A host that answers.
@@ -52,7 +54,7 @@ impl Launch {
         }
         command.arg("serve").arg(&self.guest).args(["--json", "--device", "cpu", "--listen", "127.0.0.1:0"]);
         command.arg("--grant").arg(format!("recorder={}", self.recorder));
-        command.env("BIREME_DATA", &self.data).env("RUST_BACKTRACE", "1");
+        command.args(self.more).env("BIREME_DATA", &self.data).env("RUST_BACKTRACE", "1");
         if let Some(fail_point) = fail_point {
             command.env("BIREME_FAIL_POINT", fail_point);
         }

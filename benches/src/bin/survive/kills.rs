@@ -13,6 +13,7 @@ use super::api::Api;
 use super::checker::{self, Expected};
 use super::client::Client;
 use super::dice::Dice;
+use super::expiry::{self, EXPIRY};
 use super::found::{self, under_way};
 use super::gate::Gate;
 use super::host::{Host, Launch, is_killed, unexpected};
@@ -31,11 +32,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// One round of so many ends with SIGTERM instead.
 const STOP_EVERY: u64 = 8;
 
-const AT_RANDOM: &str = "random";
+pub const AT_RANDOM: &str = "random";
 const STOPPED: &str = "SIGTERM";
 
-struct Killer<'a> {
-    launch: Launch,
+pub struct Killer<'a> {
+    pub launch: Launch,
     log: &'a Log,
     gate: &'a Gate,
     dice: Dice,
@@ -55,7 +56,8 @@ pub fn run(
     let begin = Instant::now();
     let log = Arc::new(Log::create(&dir.join("client.log"))?);
     let gate = Arc::new(Gate::default());
-    let (creating, running): (Vec<_>, Vec<_>) = FAIL_POINTS.iter().copied().partition(|point| is_creating(point));
+    let points = FAIL_POINTS.iter().copied().filter(|point| !EXPIRY.contains(point));
+    let (creating, running): (Vec<_>, Vec<_>) = points.partition(|point| is_creating(point));
     let mut killer = Killer {
         launch: launch("data"),
         log: &log,
@@ -87,8 +89,6 @@ pub fn run(
     let last = killer.start(None)?.ok_or("the last host was killed, and by nobody here")?;
     client.join().map_err(|_| "the client panicked")??;
     let is_at_rest = wait_for_rest(&api);
-    let recoveries = killer.recoveries;
-
     let lines = log.read()?;
     let mut ids: (Vec<CallId>, Vec<MapId>) = Default::default();
     for line in &lines {
@@ -104,7 +104,9 @@ pub fn run(
     if !is_at_rest {
         violations.push(format!("I1: nothing more ended for {END_PATIENCE:?}"));
     }
-    report::print(&Expected::read(&lines, &mut Default::default()), &found, &recoveries, begin.elapsed());
+    violations.extend(expiry::run(&mut killer, &api, &found)?);
+    let expected = Expected::read(&log.read()?, &mut Default::default());
+    report::print(&expected, &found, &killer.recoveries, begin.elapsed());
     Ok(violations)
 }
 
@@ -199,7 +201,7 @@ impl Killer<'_> {
     }
 
     /// Starts a host; none if its fail point killed it before it was ready.
-    fn start(&mut self, fail_point: Option<&str>) -> io::Result<Option<Host>> {
+    pub fn start(&mut self, fail_point: Option<&str>) -> io::Result<Option<Host>> {
         match self.launch.start(fail_point)? {
             Ok(host) => {
                 self.recoveries.push(host.recovery);
@@ -210,7 +212,7 @@ impl Killer<'_> {
         }
     }
 
-    fn killed(&mut self, by: &str) -> io::Result<()> {
+    pub fn killed(&mut self, by: &str) -> io::Result<()> {
         self.gate.kill();
         self.log.write(&[Line::Killed { by: by.to_owned() }])
     }

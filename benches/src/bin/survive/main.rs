@@ -8,6 +8,7 @@ mod cancels;
 mod checker;
 mod client;
 mod dice;
+mod expiry;
 mod found;
 mod function;
 mod gate;
@@ -130,6 +131,7 @@ fn run_in(dir: &Path, options: &Options) -> Result<Vec<String>, Box<dyn Error>> 
         recorder: recorder.url.clone(),
         stderr: dir.join("stderr.log"),
         address: Default::default(),
+        more: &[],
     };
     let mut violations = Vec::new();
     if options.kills > 0 {
