@@ -197,7 +197,7 @@ async fn durable(input: &'static str, count: usize) -> Duration {
         while from < count as u64 {
             let len = (count as u64 - from).min(4_096) as usize;
             let inputs = vec![Payload::json(input); len];
-            from = durable.append(id, from, inputs).await.expect("appended");
+            from = durable.append(id, Some(from), inputs).await.expect("appended");
         }
         durable.close_map(id).await.expect("closed");
     };

@@ -189,7 +189,7 @@ impl Killer<'_> {
                 let most = self.gate.round_took().max(ROUND / 4).min(ROUND * 4);
                 let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
                 std::thread::sleep(Duration::from_micros(self.dice.below(most)));
-                if round % STOP_EVERY == 0 {
+                if round.is_multiple_of(STOP_EVERY) {
                     host.stop()?;
                     drop(host);
                     return self.killed(STOPPED);
