@@ -55,6 +55,8 @@ fn help_of_bireme() {
                            what it cost
               results      Print the results of a map on a host, in the order of its inputs, while it runs or
                            after it has ended
+              export       Write the outcomes of a map, or without an id all durable calls and maps, to a file
+                           for analysis
               logs         Show what functions wrote, and why their calls failed: the latest lines, or all as
                            they come
               schedule     Show what a host calls by itself and what became of it; pause, resume, or run it
@@ -194,14 +196,18 @@ fn help_of_map() {
             --json, lines are {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped
             and not counted.
 
+            With --host the map is durable: inputs and results are on the host's disk, Ctrl-C leaves it running,
+            --resume goes on with it.
+
             A function that takes bytes gets each line as it stands, or with --files the file that it names. A
             result that is bytes is {"content_type": …, "base64": …}.
 
-            Usage: bireme map [OPTIONS] <TARGET>
+            Usage: bireme map [OPTIONS] [TARGET]
 
             Arguments:
-              <TARGET>
-                      The function, as APP::FUNCTION
+              [TARGET]
+                      The function, as APP::FUNCTION: APP is a crate's directory or a `.wasm` file, or on a host
+                      the name of a deployed app
 
             Options:
                   --data <DIR>
@@ -260,6 +266,29 @@ fn help_of_map() {
 
               -h, --help
                       Print help (see a summary with '-h')
+
+            On a host:
+                  --host <URL>
+                      Run it on this host, which keeps inputs and results on disk: the map goes on when this
+                      command or the host ends
+
+                  --detach
+                      Send the inputs, print the map's id and leave. On the host of BIREME_HOST, unless --host
+                      names one
+
+                  --resume <ID>
+                      Go on with a map: send the inputs that it does not have, print all results
+
+                  --retry-failed <ID>
+                      Run the inputs of a map again that failed or were cancelled, and print all results
+
+                  --cancel-on-interrupt
+                      Cancel the map on Ctrl-C, which otherwise goes on
+
+                  --priority <PRIORITY>
+                      Which of the app's calls go first: high, normal or low
+
+                      [possible values: high, normal, low]
 
             Example:
               printf '"Ada"\n"Grace"\n' | bireme map examples/hello::greet --inputs -
@@ -336,6 +365,12 @@ fn help_of_serve() {
                   --weight <APP=N>
                       Where apps compete for the device, give APP the share of N others. Can be given for each
                       app
+
+                  --keep <[APP=]TIME>
+                      How long durable calls and maps are kept after they have ended: 90s, 30m, 12h, 7d. With
+                      APP= in front, those of that app
+
+                      [env: BIREME_KEEP=]
 
               -h, --help
                       Print help (see a summary with '-h')
@@ -773,7 +808,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, spawn, get, cancel, ps, results, logs, schedule, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, spawn, get, cancel, ps, results, export, logs, schedule, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

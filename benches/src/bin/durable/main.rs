@@ -53,7 +53,10 @@ async fn accept() {
                     let mut samples = Samples::default();
                     for _ in 0..each {
                         let started = Instant::now();
-                        durable.spawn(&program, function, Payload::json("7"), Options::default()).await.expect("accepted");
+                        durable
+                            .spawn(&program, function, Payload::json("7"), Options::default())
+                            .await
+                            .expect("accepted");
                         samples.push_us(started.elapsed());
                     }
                     samples
@@ -148,7 +151,8 @@ fn maps(inputs: usize) {
     for (name, samples) in &rates {
         figure(&format!("map_{name}_threads_per_second"), samples.median());
     }
-    let of = |name: &str| rates.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, samples)| samples.median());
+    let of =
+        |name: &str| rates.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, samples)| samples.median());
     for what in ["tiny", "busy"] {
         for kind in ["memory", "durable"] {
             figures::print_ratio(
