@@ -76,3 +76,19 @@ fn a_map_that_has_ended_stays_as_it_was() {
         assert_eq!(server.get(&map).json()["state"], "done");
     }
 }
+
+#[test]
+fn what_was_cancelled_begins_anew() {
+    let server = Server::start(&[Guest::Hostile]);
+    let made = post(server.address, "/api/v1/apps/hostile/functions/sleeps/maps", "");
+    let map = format!("/api/v1/maps/{}", made.json()["id"].as_str().unwrap());
+    server.post(&format!("{map}/inputs"), &"200\n".repeat(100));
+    assert_eq!(delete(&server, &map).json()["state"], "cancelled");
+    let again = server.post(&format!("{map}/retry-failed"), "");
+    assert_eq!(again.status, 200, "{again:?}");
+    wait_until("it has ended", || server.get(&map).json()["counts"]["done"] == 100);
+    // Nobody's host died, so nobody needed a second attempt.
+    for index in [0, 50, 99] {
+        assert_eq!(server.get(&format!("{map}/results/{index}")).json()["attempt"], 1);
+    }
+}

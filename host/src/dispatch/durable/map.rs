@@ -232,7 +232,7 @@ impl Durable {
             return Ok(0);
         }
         let mut opened = self.open(&record.header.app, Kind::Map)?;
-        let reset = self.reset_failures(&mut record, cancelled > 0).await;
+        let reset = self.reset_failures(&mut record).await;
         // What was taken back is open, whatever became of the rest.
         if record.progress.ended_ms.is_none() {
             opened.is_kept = true;
@@ -241,18 +241,17 @@ impl Durable {
         reset.map(|()| again)
     }
 
-    async fn reset_failures(&self, record: &mut MapRecord, has_cancelled: bool) -> Result<(), DurableError> {
+    async fn reset_failures(&self, record: &mut MapRecord) -> Result<(), DurableError> {
         let id = record.header.id;
         let mut index = 0;
-        let mut is_reopened = !has_cancelled;
         while let Some(outcomes) = self.journal.outcomes(id, index).await? {
             index = outcomes.first + outcomes.len;
             let counts = outcomes.counts;
             let is_whole = counts.done + counts.failed + counts.dead == outcomes.len;
-            if counts.failed + counts.dead == 0 && (is_whole || is_reopened) {
+            // One that is not whole was cancelled. It begins anew too: no host died over the lease that it has.
+            if is_whole && counts.failed + counts.dead == 0 {
                 continue;
             }
-            is_reopened = true;
             let before = record.clone();
             record.progress.failed = record.progress.failed.saturating_sub(counts.failed);
             record.progress.dead = record.progress.dead.saturating_sub(counts.dead);
