@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codes::Code;
 
+mod priority;
+
+pub use priority::{Priority, UnknownPriority};
+
 /// Media type of JSON, the encoding of inputs and outputs unless a function says otherwise.
 pub const JSON: &str = "application/json";
 

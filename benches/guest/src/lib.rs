@@ -32,3 +32,15 @@ pub fn embed_times(text: String, times: u32) -> Result<Vec<u32>> {
         })
         .collect()
 }
+
+/// Computes for `rounds` rounds of some nanoseconds, and returns what came of it.
+#[function]
+pub fn spin(rounds: u64) -> u64 {
+    let mut state = rounds | 1;
+    for _ in 0..rounds {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+    }
+    std::hint::black_box(state)
+}

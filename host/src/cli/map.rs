@@ -20,7 +20,7 @@ use super::given::Given;
 use super::log::StderrLog;
 use super::remote::{Address, HostMap};
 use super::{Global, output, target};
-use crate::call::{Failure, Payload};
+use crate::call::{Failure, Payload, Priority};
 use crate::codes::Code;
 use crate::dispatch::Dispatcher;
 use crate::sandbox::log::Level;
@@ -106,7 +106,7 @@ impl MapCommand {
         let program = host.load(&app, &host.config.grants).await?;
         let function = Dispatcher::find(&program, name)?;
         let order = if self.unordered { Order::Completion } else { Order::Input };
-        let map = host.dispatcher.map(program, function, order);
+        let map = host.dispatcher.map(program, function, order, Priority::Normal);
 
         let mut writer =
             Writer { envelope: self.unordered || global.json, keep_going: self.keep_going, done: 0, failed: 0 };

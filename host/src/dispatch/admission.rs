@@ -2,26 +2,51 @@
 //!
 //! A parent keeps its slot while it waits for its children, so slots are kept back for the deeper levels: a call at depth
 //! `d` is admitted only while it leaves one slot for each level below it. Then some call can always go on: at the deepest
-//! level that waits, the calls at or above it never hold the slots that were kept back for the next one.
+//! level that waits, the calls at or above it never hold the slots that were kept back for the next one. Batch work has a
+//! share of the slots and no more, and the same holds within that share.
 //!
 //! A function may limit its own calls at a time. A call gets its slot and its place among those in one step or waits with
 //! neither, so that the limits of functions that do not call themselves, in a circle or directly, add no deadlock: whoever
 //! holds a place also holds a slot, and waits only for functions further down. In a circle a call waits for a place that its
 //! caller holds, until the caller's deadline ends both.
+//!
+//! Who is next: the deepest first, then by priority, but a priority that was passed over `PASSES_MAX` times has a turn; within
+//! one, by the running time of the apps (`line`). A call that finds a slot free takes it and is charged to nobody.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod line;
 
-use crate::ids::FunctionId;
+use std::collections::HashMap;
+
+use self::line::Line;
+use crate::call::Priority;
+use crate::ids::{AppName, FunctionId, FunctionName};
 use crate::limits::DEPTH_MAX;
+
+const LEVELS: usize = DEPTH_MAX as usize + 1;
+const PRIORITIES: usize = Priority::ALL.len();
+
+/// Times that calls of a priority may be passed over, at one depth, by more urgent ones that go.
+const PASSES_MAX: u32 = 15;
+/// The slots that batch work may hold: three in four, so that others find one free.
+const LOW_SLOTS: (usize, usize) = (3, 4);
+/// Of the calls that may wait, those that may be batch work: one in two.
+const LOW_WAITING: usize = 2;
 
 /// One waiting call. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
+/// A slot that a call has. It goes back through `release`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Microseconds that the app was charged beforehand, if the call waited.
+    charged_us: Option<u64>,
+}
+
 /// What happens to a call that comes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
-    Run,
+    Run(Grant),
     Wait(Ticket),
     /// The line is full.
     Refuse {
@@ -32,27 +57,37 @@ pub enum Decision {
 /// A function that limits its calls at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limited {
-    pub function: FunctionId,
+    pub function: FunctionName,
     pub calls_max: u32,
 }
 
-/// The slots and the line in front of them.
+/// What is asked for; the same for each step of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// At most `DEPTH_MAX`.
+    pub depth: u32,
+    pub priority: Priority,
+    pub app: AppName,
+    /// The function, if it limits its calls at a time.
+    pub limited: Option<Limited>,
+}
+
+/// The slots and the lines in front of them.
 #[derive(Debug)]
 pub struct Admission {
     slots_max: usize,
     slots_used: usize,
+    /// Of the slots, those that batch work may hold, and those that it does.
+    low_max: usize,
+    low_used: usize,
     waiting_max: usize,
-    waiting: [Line; DEPTH_MAX as usize + 1],
+    waiting: [usize; PRIORITIES],
+    lines: [[Line; PRIORITIES]; LEVELS],
+    /// Times that each line was passed over by a more urgent one since its last turn.
+    passes: [[u32; PRIORITIES]; LEVELS],
     /// Functions with a limit that run or wait.
-    limited: HashMap<FunctionId, Gate>,
+    gates: HashMap<FunctionId, Gate>,
     next_ticket: u64,
-}
-
-/// The calls of one depth that wait, first in, first out for each limited function and for all others together.
-#[derive(Debug, Default)]
-struct Line {
-    free: VecDeque<Ticket>,
-    limited: BTreeMap<FunctionId, VecDeque<Ticket>>,
 }
 
 #[derive(Debug)]
@@ -66,96 +101,101 @@ struct Gate {
 impl Admission {
     /// `slots_max` below the number of levels counts as that number.
     pub fn new(slots_max: usize, waiting_max: usize) -> Self {
-        let levels = DEPTH_MAX as usize + 1;
+        let slots_max = slots_max.max(LEVELS);
         Self {
-            slots_max: slots_max.max(levels),
+            slots_max,
             slots_used: 0,
+            low_max: (slots_max * LOW_SLOTS.0 / LOW_SLOTS.1).max(LEVELS),
+            low_used: 0,
             waiting_max,
             waiting: Default::default(),
-            limited: HashMap::new(),
+            lines: Default::default(),
+            passes: Default::default(),
+            gates: HashMap::new(),
             next_ticket: 0,
         }
     }
 
-    /// A call comes. `depth` is at most `DEPTH_MAX`.
-    pub fn request(&mut self, depth: u32, limited: Option<&Limited>) -> Decision {
-        let has_place = match limited {
-            None => self.waiting[depth as usize].free.is_empty(),
-            Some(limited) => {
-                let gate = self.limited.entry(limited.function.clone()).or_insert(Gate {
-                    calls_max: limited.calls_max,
-                    running: 0,
-                    waiting: 0,
-                });
-                gate.calls_max = limited.calls_max;
-                gate.has_room() && !self.waiting[depth as usize].limited.contains_key(&limited.function)
-            }
-        };
-        if has_place && self.has_room(depth) {
-            self.take(limited.map(|limited| &limited.function));
-            return Decision::Run;
+    /// A call comes.
+    pub fn request(&mut self, request: &Request) -> Decision {
+        let gate_has_room = self.enter_gate(request);
+        let Request { depth, priority, app, .. } = request;
+        let function = request.function();
+        // Without a limit nothing waits here while there is room.
+        let is_behind = function.is_some() && self.line(*depth, *priority).holds(app, function);
+        if gate_has_room && !is_behind && self.has_room(*depth, *priority) {
+            self.take(*priority, app, function);
+            return Decision::Run(Grant { charged_us: None });
         }
-        let waiting = self.waiting();
         // The line is for calls from outside. A child's parent is inside already and waits with a slot in its hand.
-        if depth == 0 && waiting >= self.waiting_max {
-            if let Some(limited) = limited {
-                self.forget(&limited.function);
-            }
+        let waiting = self.waiting();
+        let low_waiting_max = (self.waiting_max / LOW_WAITING).max(1);
+        let is_over_share = *priority == Priority::Low && self.waiting[Priority::Low as usize] >= low_waiting_max;
+        if *depth == 0 && (waiting >= self.waiting_max || is_over_share) {
+            self.forget(app, function);
             return Decision::Refuse { waiting };
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.waiting[depth as usize].push(ticket, limited.map(|limited| &limited.function));
-        if let Some(gate) = limited.and_then(|limited| self.limited.get_mut(&limited.function)) {
+        self.waiting[*priority as usize] += 1;
+        if let Some(gate) = self.gate(app, function) {
             gate.waiting += 1;
         }
+        self.line(*depth, *priority).push(ticket, app, function, gate_has_room);
         Decision::Wait(ticket)
     }
 
-    /// A call ended; `limited` is the function that it was, if that has a limit. Returns who runs now.
-    pub fn release(&mut self, limited: Option<&FunctionId>) -> Vec<Ticket> {
+    /// A call ended that ran for `ran_us` microseconds, or did not run though it might. Returns who runs now.
+    pub fn release(&mut self, request: &Request, grant: Grant, ran_us: Option<u64>) -> Vec<(Ticket, Grant)> {
+        let Request { depth, priority, app, .. } = request;
+        let function = request.function();
         self.slots_used -= 1;
-        if let Some(function) = limited {
-            if let Some(gate) = self.limited.get_mut(function) {
-                gate.running -= 1;
+        self.low_used -= usize::from(*priority == Priority::Low);
+        if let Some(charged_us) = grant.charged_us {
+            self.line(*depth, *priority).settle(app, charged_us, ran_us);
+        }
+        if let Some(gate) = self.gate(app, function) {
+            let had_room = gate.has_room();
+            gate.running -= 1;
+            if gate.has_room() != had_room {
+                self.set_room(app, function, true);
             }
-            self.forget(function);
+            self.forget(app, function);
         }
         let mut admitted = Vec::new();
         // The deepest first: they let their parents go on.
         for depth in (0..=DEPTH_MAX).rev() {
-            while self.has_room(depth) {
-                let Some((ticket, function)) = self.waiting[depth as usize].pop(&self.limited) else {
-                    break;
-                };
-                if let Some(gate) = function.as_ref().and_then(|function| self.limited.get_mut(function)) {
+            while let Some(priority) = self.turn(depth) {
+                let taken = self.line(depth, priority).take().expect("a line that has a turn has a call that could go");
+                self.waiting[priority as usize] -= 1;
+                if let Some(gate) = self.gate(&taken.app, taken.function.as_ref()) {
                     gate.waiting -= 1;
                 }
-                self.take(function.as_ref());
-                admitted.push(ticket);
+                self.take(priority, &taken.app, taken.function.as_ref());
+                admitted.push((taken.ticket, Grant { charged_us: Some(taken.charged_us) }));
             }
         }
         admitted
     }
 
     /// A waiting call gives up. Returns false if it was admitted already and must release instead.
-    pub fn abandon(&mut self, ticket: Ticket, limited: Option<&FunctionId>) -> bool {
-        if !self.waiting.iter_mut().any(|line| line.remove(ticket, limited)) {
+    pub fn abandon(&mut self, request: &Request, ticket: Ticket) -> bool {
+        let Request { depth, priority, app, .. } = request;
+        let function = request.function();
+        if !self.line(*depth, *priority).remove(ticket, app, function) {
             return false;
         }
-        if let Some(function) = limited {
-            if let Some(gate) = self.limited.get_mut(function) {
-                gate.waiting -= 1;
-            }
-            self.forget(function);
+        self.waiting[*priority as usize] -= 1;
+        if let Some(gate) = self.gate(app, function) {
+            gate.waiting -= 1;
+            self.forget(app, function);
         }
         true
     }
 
     /// Returns how many wait.
     pub fn waiting(&self) -> usize {
-        let limited: usize = self.limited.values().map(|gate| gate.waiting).sum();
-        limited + self.waiting.iter().map(|line| line.free.len()).sum::<usize>()
+        self.waiting.iter().sum()
     }
 
     /// Returns how many slots are taken.
@@ -163,22 +203,81 @@ impl Admission {
         self.slots_used
     }
 
-    fn take(&mut self, limited: Option<&FunctionId>) {
-        self.slots_used += 1;
-        if let Some(gate) = limited.and_then(|function| self.limited.get_mut(function)) {
-            gate.running += 1;
+    /// Returns the priority whose turn it is at a depth, if any can go.
+    fn turn(&mut self, depth: u32) -> Option<Priority> {
+        let mut ready = Priority::ALL
+            .map(|priority| self.lines[depth as usize][priority as usize].is_ready() && self.has_room(depth, priority));
+        let first = ready.iter().position(|is_ready| *is_ready)?;
+        ready[first] = false;
+        let passes = &mut self.passes[depth as usize];
+        let overdue = (0..PRIORITIES).find(|at| ready[*at] && passes[*at] >= PASSES_MAX);
+        let chosen = overdue.unwrap_or(first);
+        for (at, passes) in passes.iter_mut().enumerate() {
+            *passes += u32::from(ready[at]);
         }
+        passes[chosen] = 0;
+        Some(Priority::ALL[chosen])
+    }
+
+    fn take(&mut self, priority: Priority, app: &AppName, function: Option<&FunctionName>) {
+        self.slots_used += 1;
+        self.low_used += usize::from(priority == Priority::Low);
+        if let Some(gate) = self.gate(app, function) {
+            gate.running += 1;
+            if !gate.has_room() {
+                self.set_room(app, function, false);
+            }
+        }
+    }
+
+    /// Takes in the limit that a call brings. Returns whether there is room among its function's calls.
+    fn enter_gate(&mut self, request: &Request) -> bool {
+        let Some(Limited { function, calls_max }) = &request.limited else { return true };
+        let id = FunctionId { app: request.app.clone(), function: function.clone() };
+        let gate = self.gates.entry(id).or_insert(Gate { calls_max: *calls_max, running: 0, waiting: 0 });
+        let had_room = gate.has_room();
+        gate.calls_max = *calls_max;
+        let has_room = gate.has_room();
+        if has_room != had_room {
+            self.set_room(&request.app, Some(function), has_room);
+        }
+        has_room
+    }
+
+    /// Tells every line whether a function has a place free.
+    fn set_room(&mut self, app: &AppName, function: Option<&FunctionName>, has_room: bool) {
+        let Some(function) = function else { return };
+        self.lines.iter_mut().flatten().for_each(|line| line.set_room(app, function, has_room));
     }
 
     /// Drops what is known of a function that neither runs nor waits.
-    fn forget(&mut self, function: &FunctionId) {
-        if self.limited.get(function).is_some_and(|gate| gate.running == 0 && gate.waiting == 0) {
-            self.limited.remove(function);
+    fn forget(&mut self, app: &AppName, function: Option<&FunctionName>) {
+        if self.gate(app, function).is_some_and(|gate| gate.running == 0 && gate.waiting == 0)
+            && let Some(function) = function
+        {
+            self.gates.remove(&FunctionId { app: app.clone(), function: function.clone() });
         }
     }
 
-    fn has_room(&self, depth: u32) -> bool {
-        self.slots_used + ((DEPTH_MAX - depth) as usize) < self.slots_max
+    fn gate(&mut self, app: &AppName, function: Option<&FunctionName>) -> Option<&mut Gate> {
+        let function = function?.clone();
+        self.gates.get_mut(&FunctionId { app: app.clone(), function })
+    }
+
+    fn line(&mut self, depth: u32, priority: Priority) -> &mut Line {
+        &mut self.lines[depth as usize][priority as usize]
+    }
+
+    fn has_room(&self, depth: u32, priority: Priority) -> bool {
+        let kept_back = (DEPTH_MAX - depth) as usize;
+        self.slots_used + kept_back < self.slots_max
+            && (priority != Priority::Low || self.low_used + kept_back < self.low_max)
+    }
+}
+
+impl Request {
+    fn function(&self) -> Option<&FunctionName> {
+        self.limited.as_ref().map(|limited| &limited.function)
     }
 }
 
@@ -186,49 +285,6 @@ impl Gate {
     fn has_room(&self) -> bool {
         self.running < self.calls_max
     }
-}
-
-impl Line {
-    fn push(&mut self, ticket: Ticket, limited: Option<&FunctionId>) {
-        match limited {
-            None => self.free.push_back(ticket),
-            Some(function) => self.limited.entry(function.clone()).or_default().push_back(ticket),
-        }
-    }
-
-    /// Takes the one that waits longest, of those whose function has room.
-    fn pop(&mut self, gates: &HashMap<FunctionId, Gate>) -> Option<(Ticket, Option<FunctionId>)> {
-        let has_room = |function: &FunctionId| gates.get(function).is_some_and(Gate::has_room);
-        let limited = self.limited.iter().filter(|(function, _)| has_room(function));
-        let limited = limited.filter_map(|(function, line)| Some((*line.front()?, function))).min();
-        match (self.free.front().copied(), limited) {
-            (Some(free), first) if first.is_none_or(|(ticket, _)| free < ticket) => {
-                self.free.pop_front();
-                Some((free, None))
-            }
-            (_, Some((ticket, function))) => {
-                let function = function.clone();
-                self.remove(ticket, Some(&function));
-                Some((ticket, Some(function)))
-            }
-            (_, None) => None,
-        }
-    }
-
-    fn remove(&mut self, ticket: Ticket, limited: Option<&FunctionId>) -> bool {
-        let Some(function) = limited else { return remove(&mut self.free, ticket) };
-        let Some(line) = self.limited.get_mut(function) else { return false };
-        let is_removed = remove(line, ticket);
-        if line.is_empty() {
-            self.limited.remove(function);
-        }
-        is_removed
-    }
-}
-
-/// Tickets stand in their order.
-fn remove(line: &mut VecDeque<Ticket>, ticket: Ticket) -> bool {
-    line.binary_search(&ticket).is_ok_and(|position| line.remove(position).is_some())
 }
 
 #[cfg(test)]

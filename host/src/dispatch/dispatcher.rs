@@ -7,14 +7,14 @@ use std::time::Instant;
 use dashmap::DashMap;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::admission::{Admission, Decision, Limited, Ticket};
+use super::admission::{Admission, Decision, Grant, Limited, Request, Ticket};
 use super::durable::Durable;
-use super::map::Map;
+use super::map::{Map, Origin};
+use super::pacing::Pacing;
 use super::retry;
 use super::suggest::closest;
-use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, micros};
+use crate::call::{CallResult, Failure, FailureCode, Payload, Priority, Receipt, micros};
 use crate::ids::{AppName, CallId, FunctionId, NAME_LEN_MAX};
-use crate::inference::Priority;
 use crate::limits::{self, RetryPolicy};
 use crate::sandbox::log::{self, LogSink, printable};
 use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Services, Siblings};
@@ -32,7 +32,7 @@ pub struct Call {
     pub depth: u32,
     /// The parent's deadline: no child outlives it.
     pub deadline_max: Option<Instant>,
-    /// Which of the app's requests for inference go first.
+    /// Who goes first where there is not room for all: for a slot, a thread, and, of the app's own requests, a model.
     pub priority: Priority,
     /// Of a map's call, those beside it.
     pub siblings: Option<Arc<Siblings>>,
@@ -106,6 +106,8 @@ pub struct Dispatcher {
     programs: DashMap<AppName, Arc<Program>>,
     live: DashMap<CallId, LiveCall>,
     line: Mutex<Line>,
+    /// Keeps batch work from the threads that others need.
+    pub(super) pacing: Pacing,
     /// Set by `drain` under the lock of `line`, once and for all.
     closed: AtomicBool,
     /// Notified when the last live call ends, once `closed` is set.
@@ -119,13 +121,15 @@ pub struct Dispatcher {
 
 struct Line {
     admission: Admission,
-    wakers: std::collections::HashMap<Ticket, oneshot::Sender<()>>,
+    wakers: std::collections::HashMap<Ticket, oneshot::Sender<Grant>>,
 }
 
 impl Dispatcher {
     /// Builds it and plugs it into `services` as the guests' way to call functions.
     pub fn new(sandbox: Arc<Sandbox>, services: Arc<Services>, log: Arc<dyn LogSink>) -> Arc<Self> {
         let admission = Admission::new(sandbox.instances_max() as usize, limits::WAITING_CALLS_MAX);
+        let runtime = tokio::runtime::Handle::try_current();
+        let threads = runtime.map_or(1, |runtime| runtime.metrics().num_workers());
         let dispatcher = Arc::new_cyclic(|this: &Weak<Dispatcher>| Self {
             sandbox,
             services,
@@ -133,6 +137,7 @@ impl Dispatcher {
             programs: DashMap::new(),
             live: DashMap::new(),
             line: Mutex::new(Line { admission, wakers: Default::default() }),
+            pacing: Pacing::new(threads),
             closed: AtomicBool::new(false),
             idle: Notify::new(),
             deployed: watch::Sender::new(()),
@@ -260,10 +265,10 @@ impl Dispatcher {
     /// that of the attempts alone.
     pub(super) async fn attempt(&self, call: &Call, attempt: u32, receipt: &mut Receipt) -> Attempted {
         let spec = call.spec();
-        let limited = spec.limits.concurrency_max.map(|calls_max| Limited { function: call.function_id(), calls_max });
+        let request = request(&call.program, spec, call.depth, call.priority);
         let queued = Instant::now();
         let wait_until = earlier(queued + spec.limits.timeout, call.deadline_max);
-        let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(call.depth, limited.as_ref())).await {
+        let slot = match tokio::time::timeout_at(wait_until.into(), self.slot(request)).await {
             Ok(Ok(slot)) => slot,
             Ok(Err(failure)) => return Attempted::NoSlot(failure),
             Err(_) => {
@@ -288,7 +293,9 @@ impl Dispatcher {
             self.services.clone(),
         );
         let running = Arc::new(running.among(call.siblings.clone(), call.priority));
-        let ended = self.sandbox.invoke(&running, call.input.clone()).await;
+        let invoked = self.sandbox.invoke(&running, call.input.clone());
+        // A call that maps is polled to take what its map has done.
+        let ended = self.pacing.noted(call.priority, || running.has_open_maps(), invoked).await;
         drop(slot);
         receipt.wall_us += micros(started.elapsed());
         receipt.instantiate_us += ended.instantiate_us;
@@ -327,19 +334,8 @@ impl Dispatcher {
     }
 
     /// Opens a map from outside.
-    pub fn map(&self, program: Arc<Program>, function: usize, order: Order) -> Map {
-        self.open_map(program, function, order, 0, None)
-    }
-
-    fn open_map(
-        &self,
-        program: Arc<Program>,
-        function: usize,
-        order: Order,
-        depth: u32,
-        deadline_max: Option<Instant>,
-    ) -> Map {
-        Map::new(self.this(), program, function, order, depth, deadline_max)
+    pub fn map(&self, program: Arc<Program>, function: usize, order: Order, priority: Priority) -> Map {
+        Map::new(self.this(), program, function, order, Origin { depth: 0, deadline_max: None, priority })
     }
 
     /// Takes no more calls from outside and waits until those under way have ended.
@@ -379,15 +375,15 @@ impl Dispatcher {
         Entered { dispatcher: self, id }
     }
 
-    pub(super) async fn slot<'a>(&'a self, depth: u32, limited: Option<&'a Limited>) -> Result<Slot<'a>, Failure> {
-        let function = limited.map(|limited| &limited.function);
+    /// Waits for a slot.
+    pub(super) async fn slot(&self, request: Request) -> Result<Slot<'_>, Failure> {
         let (ticket, woken) = {
             let mut line = self.lock();
-            if depth == 0 && self.closed.load(Ordering::Relaxed) {
+            if request.depth == 0 && self.closed.load(Ordering::Relaxed) {
                 return Err(Failure::new(FailureCode::Unavailable, "the host is shutting down"));
             }
-            match line.admission.request(depth, limited) {
-                Decision::Run => return Ok(Slot { dispatcher: self, limited: function }),
+            match line.admission.request(&request) {
+                Decision::Run(grant) => return Ok(Slot::new(self, request, grant)),
                 Decision::Refuse { waiting } => {
                     let message = format!("{waiting} calls wait already, as many as may; try again later");
                     return Err(Failure::new(FailureCode::Overloaded, message));
@@ -399,20 +395,26 @@ impl Dispatcher {
                 }
             }
         };
-        let mut waiting = Waiting { dispatcher: self, ticket: Some(ticket), limited: function };
-        woken.await.expect("a waker is dropped only after it was used, or by `Waiting`");
-        waiting.ticket = None;
-        Ok(Slot { dispatcher: self, limited: function })
+        let mut waiting = Waiting { dispatcher: self, request: Some(request), ticket, woken };
+        let grant = (&mut waiting.woken).await.expect("a waker is dropped only after it was used, or by `Waiting`");
+        let request = waiting.request.take().expect("it is taken once");
+        Ok(Slot::new(self, request, grant))
     }
 
-    fn release(&self, line: &mut Line, limited: Option<&FunctionId>) {
-        for ticket in line.admission.release(limited) {
+    fn release(&self, line: &mut Line, request: &Request, grant: Grant, ran_us: Option<u64>) {
+        for (ticket, grant) in line.admission.release(request, grant, ran_us) {
             if let Some(waker) = line.wakers.remove(&ticket) {
                 // A receiver that is gone is one whose `Waiting` is about to give the slot back.
-                let _ = waker.send(());
+                let _ = waker.send(grant);
             }
         }
     }
+}
+
+/// Returns what a call of a function asks `admission` for.
+pub(super) fn request(program: &Program, spec: &sandbox::Function, depth: u32, priority: Priority) -> Request {
+    let limited = spec.limits.concurrency_max.map(|calls_max| Limited { function: spec.name.clone(), calls_max });
+    Request { depth, priority, app: program.name().clone(), limited }
 }
 
 pub(super) fn no_slot(spec: &sandbox::Function, waited: std::time::Duration) -> String {
@@ -432,32 +434,44 @@ fn earlier(own: Instant, max: Option<Instant>) -> Instant {
 /// A slot, given back when dropped.
 pub(super) struct Slot<'a> {
     dispatcher: &'a Dispatcher,
-    /// The function, if it limits its calls at a time.
-    limited: Option<&'a FunctionId>,
+    request: Request,
+    grant: Grant,
+    since: Instant,
+}
+
+impl<'a> Slot<'a> {
+    fn new(dispatcher: &'a Dispatcher, request: Request, grant: Grant) -> Self {
+        Self { dispatcher, request, grant, since: Instant::now() }
+    }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
+        let ran_us = micros(self.since.elapsed());
         let mut line = self.dispatcher.lock();
-        self.dispatcher.release(&mut line, self.limited);
+        self.dispatcher.release(&mut line, &self.request, self.grant, Some(ran_us));
     }
 }
 
 /// A place in the line, given up when dropped before its turn came.
 struct Waiting<'a> {
     dispatcher: &'a Dispatcher,
-    ticket: Option<Ticket>,
-    limited: Option<&'a FunctionId>,
+    /// Taken when its turn has come.
+    request: Option<Request>,
+    ticket: Ticket,
+    woken: oneshot::Receiver<Grant>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let Some(ticket) = self.ticket else { return };
+        let Some(request) = &self.request else { return };
         let mut line = self.dispatcher.lock();
-        line.wakers.remove(&ticket);
-        if !line.admission.abandon(ticket, self.limited) {
-            // Its turn had come, unseen.
-            self.dispatcher.release(&mut line, self.limited);
+        line.wakers.remove(&self.ticket);
+        if !line.admission.abandon(request, self.ticket)
+            // Its turn had come, unseen: grants are sent under the lock.
+            && let Ok(grant) = self.woken.try_recv()
+        {
+            self.dispatcher.release(&mut line, request, grant, None);
         }
     }
 }
@@ -498,7 +512,10 @@ impl Functions for Dispatcher {
     fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn sandbox::MapRun>, Failure> {
         let depth = child_depth(caller)?;
         let function = Self::find(&caller.program, function)?;
-        Ok(Box::new(self.open_map(caller.program.clone(), function, order, depth, Some(caller.deadline))))
+        // Behind the app's single calls, for which somebody waits.
+        let priority = caller.priority().max(Priority::Normal);
+        let origin = Origin { depth, deadline_max: Some(caller.deadline), priority };
+        Ok(Box::new(Map::new(self.this(), caller.program.clone(), function, order, origin)))
     }
 }
 

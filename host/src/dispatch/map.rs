@@ -13,9 +13,8 @@ use tokio::task::JoinSet;
 
 use super::dispatcher::{Call, Dispatcher};
 use super::ledger::{Ledger, MemoryLedger};
-use crate::call::{Failure, FailureCode, Payload};
-use crate::inference::Priority;
-use crate::limits::MAP_CONCURRENCY;
+use crate::call::{Failure, FailureCode, Payload, Priority};
+use crate::limits::{MAP_CONCURRENCY, TICK};
 use crate::sandbox::{MapOutcome, MapRun, Order, Program, Siblings};
 
 /// An open map.
@@ -24,12 +23,19 @@ pub struct Map {
     runners: JoinSet<()>,
 }
 
+/// On whose behalf a map is: what its calls inherit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub depth: u32,
+    pub deadline_max: Option<Instant>,
+    pub priority: Priority,
+}
+
 struct Shared {
     dispatcher: Arc<Dispatcher>,
     program: Arc<Program>,
     function: usize,
-    depth: u32,
-    deadline_max: Option<Instant>,
+    origin: Origin,
     siblings: Arc<Siblings>,
     state: Mutex<State>,
     /// Notified when an outcome is there, or a runner ended.
@@ -50,16 +56,14 @@ impl Map {
         program: Arc<Program>,
         function: usize,
         order: Order,
-        depth: u32,
-        deadline_max: Option<Instant>,
+        origin: Origin,
     ) -> Self {
         let state = State { ledger: Box::new(MemoryLedger::new(order)), runners: 0, starting: 0, finished: false };
         let shared = Shared {
             dispatcher,
             program,
             function,
-            depth,
-            deadline_max,
+            origin,
             siblings: Arc::default(),
             state: Mutex::new(state),
             progress: Notify::new(),
@@ -79,7 +83,11 @@ impl Map {
             start
         };
         for _ in 0..start {
-            self.runners.spawn(self.shared.clone().run());
+            let shared = self.shared.clone();
+            self.runners.spawn(async move {
+                let (pacing, priority) = (&shared.dispatcher.pacing, shared.origin.priority);
+                pacing.task(priority, shared.run()).await;
+            });
         }
     }
 }
@@ -95,8 +103,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(self: Arc<Self>) {
+    async fn run(&self) {
         let mut is_first = true;
+        let mut yielded = Instant::now();
         loop {
             let leased = {
                 let mut state = self.lock();
@@ -111,16 +120,20 @@ impl Shared {
             let Some((index, input)) = leased else { break };
             let _running = self.siblings.run();
             let call = Call {
-                depth: self.depth,
-                deadline_max: self.deadline_max,
-                // Behind the app's single calls, for which somebody waits.
-                priority: Priority::Normal,
+                depth: self.origin.depth,
+                deadline_max: self.origin.deadline_max,
+                priority: self.origin.priority,
                 siblings: Some(self.siblings.clone()),
                 ..Call::new(self.program.clone(), self.function, input)
             };
             let finished = self.dispatcher.call(call).await;
             self.lock().ledger.complete(MapOutcome { index, result: finished.result, receipt: finished.receipt });
             self.progress.notify_one();
+            // Tiny calls never wait, and would keep the thread until the inputs run out.
+            if yielded.elapsed() >= TICK {
+                tokio::task::yield_now().await;
+                yielded = Instant::now();
+            }
         }
         // Whoever waits for an outcome that will not come must look again.
         self.progress.notify_one();

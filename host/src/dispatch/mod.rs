@@ -11,10 +11,12 @@ mod dispatcher;
 mod durable;
 mod ledger;
 mod map;
+mod pacing;
 mod retry;
 mod runs;
 mod scheduler;
 mod suggest;
+mod turnstile;
 mod web;
 
 pub use agenda::View as ScheduleView;

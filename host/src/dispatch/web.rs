@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::admission::Limited;
-use super::dispatcher::{Dispatcher, Finished, LiveCall, no_slot};
-use crate::call::{Failure, FailureCode, Receipt, micros};
+use super::dispatcher::{Dispatcher, Finished, LiveCall, no_slot, request};
+use crate::call::{Failure, FailureCode, Priority, Receipt, micros};
 use crate::ids::{CallId, FunctionId};
 use crate::sandbox::{Exchange, Program, RunningCall};
 
@@ -36,10 +35,10 @@ impl Dispatcher {
         let arrived = Instant::now();
         let mut receipt = Receipt::default();
         let function = FunctionId { app: call.program.name().clone(), function: spec.name.clone() };
-        let limited = spec.limits.concurrency_max.map(|calls_max| Limited { function: function.clone(), calls_max });
         let _live = self.enter(id, LiveCall { function, depth: 0, since: arrived });
 
-        let slot = match tokio::time::timeout(spec.limits.timeout, self.slot(0, limited.as_ref())).await {
+        let request = request(&call.program, spec, 0, Priority::High);
+        let slot = match tokio::time::timeout(spec.limits.timeout, self.slot(request)).await {
             Ok(Ok(slot)) => slot,
             Ok(Err(failure)) => return Finished { id, result: Err(failure), receipt },
             Err(_) => {
@@ -60,7 +59,9 @@ impl Dispatcher {
             self.log.clone(),
             self.services.clone(),
         );
-        let ended = self.sandbox.serve(&Arc::new(running), call.exchange).await;
+        let running = Arc::new(running);
+        let served = self.sandbox.serve(&running, call.exchange);
+        let ended = self.pacing.noted(Priority::High, || running.has_open_maps(), served).await;
         drop(slot);
         receipt.attempts = 1;
         receipt.queue_us = micros(started - arrived);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use crate::call::Priority;
 use crate::ids::AppName;
 
 /// Whose share of a device a request is charged to: an app, or a way in from outside.
@@ -34,26 +35,11 @@ impl fmt::Display for Tenant {
     }
 }
 
-/// Which of a tenant's own requests go first. Between tenants it changes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Priority {
-    /// Somebody waits for the answer.
-    High,
-    #[default]
-    Normal,
-    /// Work that is done whenever there is room.
-    Low,
-}
-
-impl Priority {
-    pub const ALL: [Priority; 3] = [Self::High, Self::Normal, Self::Low];
-}
-
 /// On whose behalf a request is made.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub tenant: Tenant,
+    /// Which of the tenant's own requests go first. Between tenants it changes nothing.
     pub priority: Priority,
     /// What cannot be answered by then is not begun.
     pub deadline: Instant,

@@ -160,6 +160,11 @@ impl RunningCall {
             .is_ok()
     }
 
+    /// Whether it has maps open.
+    pub fn has_open_maps(&self) -> bool {
+        self.maps_open.load(Ordering::Relaxed) > 0
+    }
+
     /// Gives one back.
     pub(super) fn close_map(&self) {
         self.maps_open.fetch_sub(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bireme::call::Payload;
+use bireme::call::{Payload, Priority};
 use bireme::config::{Config, Directories};
 use bireme::dispatch::{Durable, Options, ResultsOrder, Retention};
 use bireme::sandbox::MapRun;
@@ -172,7 +172,7 @@ const BUSY: &str = "1000000";
 async fn in_memory(input: &'static str, count: usize) -> Duration {
     let served = Served::start(BENCH_GUEST).await;
     let (function, order) = (served.find(FUNCTION), bireme::sandbox::Order::Input);
-    let mut map = served.host.dispatcher.map(served.program.clone(), function, order);
+    let mut map = served.host.dispatcher.map(served.program.clone(), function, order, Priority::Normal);
     let started = Instant::now();
     let mut pending: std::collections::VecDeque<Payload> = (0..count).map(|_| Payload::json(input)).collect();
     let mut taken = 0;

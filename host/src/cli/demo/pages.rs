@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::Progress;
 use super::report::Report;
-use crate::call::Payload;
+use crate::call::{Payload, Priority};
 use crate::cli::exit::Exit;
 use crate::cli::log::StderrLog;
 use crate::codes::Code;
@@ -55,7 +55,7 @@ pub async fn scrape(
     let mut progress = Progress::new(urls.len() as u64, "pages");
     log.above(&progress.bar);
     let function = Dispatcher::find(program, "scrape")?;
-    let mut map = host.dispatcher.map(program.clone(), function, Order::Completion);
+    let mut map = host.dispatcher.map(program.clone(), function, Order::Completion, Priority::Normal);
 
     let mut seen: HashSet<String> = urls.iter().cloned().collect();
     // By index, to name the page that failed.

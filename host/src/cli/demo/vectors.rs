@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::pages::Located;
 use super::progress::Progress;
 use super::report::Report;
-use crate::call::Payload;
+use crate::call::{Payload, Priority};
 use crate::cli::exit::Exit;
 use crate::cli::log::StderrLog;
 use crate::codes::Code;
@@ -134,7 +134,7 @@ async fn map_all(
     mut take: impl FnMut(MapOutcome) -> Result<(), Exit>,
 ) -> Result<(), Exit> {
     let function = Dispatcher::find(program, function)?;
-    let mut map = host.dispatcher.map(program.clone(), function, Order::Input);
+    let mut map = host.dispatcher.map(program.clone(), function, Order::Input, Priority::Normal);
     let mut waiting: VecDeque<Payload> = VecDeque::new();
     let mut has_ended = false;
     loop {

@@ -88,7 +88,10 @@ impl Durable {
             match held {
                 Some(held) => {
                     let (this, leased) = (self.clone(), record.clone());
-                    self.task(async move { this.run(leased, Some(input), held).await });
+                    self.task(async move {
+                        let priority = leased.priority;
+                        this.dispatcher.pacing.task(priority, this.clone().run(leased, Some(input), held)).await;
+                    });
                 }
                 None => {
                     self.lines().push(&id, record.priority, record.id);
@@ -219,7 +222,9 @@ impl Durable {
             });
             if let Some((function, priority, id)) = next {
                 let this = self.clone();
-                self.task(async move { this.begin(function, priority, id).await });
+                self.task(async move {
+                    this.dispatcher.pacing.task(priority, this.clone().begin(function, priority, id)).await;
+                });
                 continue;
             }
             let until = self.lines().next_ms().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now)));

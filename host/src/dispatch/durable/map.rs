@@ -391,7 +391,11 @@ impl LiveMap {
                 (start, state.window.next_ms())
             };
             for _ in 0..start {
-                runners.spawn(self.clone().runner());
+                let this = self.clone();
+                runners.spawn(async move {
+                    let priority = this.state().header.priority;
+                    this.durable.dispatcher.pacing.task(priority, this.clone().runner()).await;
+                });
             }
             if has_loaded {
                 continue;
