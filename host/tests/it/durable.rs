@@ -206,7 +206,7 @@ fn a_call_is_cancelled_wherever_it_is() {
 #[test]
 fn what_was_accepted_outlives_its_host() {
     let mut deck = Deck::start();
-    let running = deck.spawn("nap_alone", "300");
+    let running = deck.spawn("nap_alone", "600000");
     deck.wait_for(&running, "leased");
     let queued: Vec<String> = (0..3).map(|n| deck.spawn("nap_alone", &n.to_string())).collect();
     let in_backoff = deck.spawn("patient", "{}");
@@ -215,9 +215,10 @@ fn what_was_accepted_outlives_its_host() {
     deck.kill();
     deck.restart();
     assert!(deck.server.stderr().contains("going on with 5 calls"), "{}", deck.server.stderr());
-    assert_eq!(deck.text(&["get", &running, "--wait"]), "300");
+    wait_until("it to begin again", || deck.of_call(&running)["attempts"] == 2);
     let call = deck.of_call(&running);
-    assert_eq!((&call["attempts"], &call["lost"]), (&json!(2), &json!(1)), "{call}");
+    assert_eq!((&call["state"], &call["lost"]), (&json!("leased"), &json!(1)), "{call}");
+    assert_eq!(deck.text(&["cancel", &running]), "cancelled");
     for (n, id) in queued.iter().enumerate() {
         assert_eq!(deck.text(&["get", id, "--wait"]), n.to_string());
         assert_eq!(deck.of_call(id)["attempts"], 1);
