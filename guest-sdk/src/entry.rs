@@ -35,6 +35,8 @@ pub struct Attributes {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub batched: Option<Batched>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
     pub outbound: &'static [&'static str],
     pub models: &'static [&'static str],
@@ -60,6 +62,15 @@ pub enum Retries {
         #[serde(skip_serializing_if = "Option::is_none")]
         max_delay_ms: Option<u64>,
     },
+}
+
+/// How single inputs meet in groups.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Batched {
+    /// Inputs of one group.
+    pub max_size: u32,
+    /// How long the first input of a group waits for others.
+    pub wait_ms: u64,
 }
 
 /// When the host calls the function by itself.

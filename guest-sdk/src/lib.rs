@@ -81,6 +81,22 @@
 //! assert_eq!(halves.failures().len(), 2);
 //! ```
 //!
+//! A function with `batched(max_size = 64, wait = "10ms")` is called with single inputs and runs on groups of them; see
+//! [`function`].
+//!
+//! ```
+//! use bireme_sdk::prelude::*;
+//!
+//! #[function(batched(max_size = 64, wait = "10ms"))]
+//! fn lengths(texts: Vec<String>) -> Vec<usize> {
+//!     texts.iter().map(String::len).collect()
+//! }
+//!
+//! assert_eq!(lengths::call("oar".to_owned())?, 3); // one input; on a host it meets those of other calls
+//! assert_eq!(lengths(vec!["a".to_owned(), "bc".to_owned()]), [1, 2]); // a plain call
+//! # Ok::<(), Failure>(())
+//! ```
+//!
 //! # Over HTTP, out and in
 //!
 //! [`http`] sends requests to the origins that a function declares; the operator grants what a `$name` stands for. [`mod@web`]
@@ -158,6 +174,7 @@
 extern crate self as bireme_sdk;
 
 mod arguments;
+mod batched;
 mod bytes;
 mod call;
 pub mod config;
@@ -223,8 +240,9 @@ pub mod __private {
     pub use inventory;
 
     pub use crate::arguments::{Arguments, ArgumentsWriter};
+    pub use crate::batched::run as batched;
     pub use crate::call::call;
-    pub use crate::entry::{App, Attributes, Entry, Fallible, Retries, Schedule};
+    pub use crate::entry::{App, Attributes, Batched, Entry, Fallible, Retries, Schedule};
     pub use crate::map::map;
     pub use crate::payload::{Payload, json_of};
     pub use crate::schemas::{Schemas, SchemasBuilder};

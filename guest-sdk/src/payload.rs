@@ -138,7 +138,7 @@ pub fn json_of(payload: &Payload) -> Result<&[u8]> {
     Err(Failure::new(Code::InvalidInput, format!("the input is `{essence}`, and this function takes `{JSON}`")))
 }
 
-fn essence(content_type: &str) -> &str {
+pub(crate) fn essence(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 

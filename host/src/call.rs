@@ -176,6 +176,9 @@ pub struct Receipt {
     pub instantiate_us: u64,
     /// CPU time: the guest's own instructions and the host calls' synchronous parts.
     pub cpu_us: u64,
+    /// Inputs of the groups that it ran in, itself included; only of a batched function.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub group_inputs: u64,
     /// Largest linear memory of any attempt.
     pub memory_peak_bytes: u64,
     #[serde(skip_serializing_if = "HostCalls::is_empty")]
@@ -194,6 +197,7 @@ impl Receipt {
         self.wall_us += other.wall_us;
         self.instantiate_us += other.instantiate_us;
         self.cpu_us += other.cpu_us;
+        self.group_inputs += other.group_inputs;
         self.memory_peak_bytes = self.memory_peak_bytes.max(other.memory_peak_bytes);
         self.host_calls.add(&other.host_calls);
         self.log_dropped_bytes += other.log_dropped_bytes;
@@ -249,6 +253,19 @@ impl HostCalls {
         ]
     }
 
+    /// Returns the kinds, in the order of `kinds`.
+    pub fn kinds_mut(&mut self) -> [&mut HostCallsOfKind; 7] {
+        [
+            &mut self.clock,
+            &mut self.config,
+            &mut self.functions,
+            &mut self.http,
+            &mut self.inference,
+            &mut self.key_value,
+            &mut self.random,
+        ]
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -267,7 +284,7 @@ impl HostCalls {
 
 impl HostCallsOfKind {
     fn is_empty(&self) -> bool {
-        self.count == 0
+        *self == Self::default()
     }
 
     fn add(&mut self, other: Self) {
@@ -296,7 +313,7 @@ pub struct InferenceReceipt {
 
 impl InferenceReceipt {
     fn is_empty(&self) -> bool {
-        self.requests == 0
+        *self == Self::default()
     }
 
     /// Adds another call's or request's share.

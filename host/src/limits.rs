@@ -42,7 +42,13 @@ pub const MAP_UPLOAD_IDLE: Duration = Duration::from_secs(600);
 /// Inputs of one durable map.
 pub const MAP_INPUTS_MAX: u64 = 1_000_000_000;
 
-/// Calls that wait for a slot, over all apps.
+/// Inputs of one group of a batched function, and how long its first one may wait for others.
+pub const GROUP_SIZE_CEILING: u32 = 1_000;
+pub const GROUP_WAIT_CEILING: Duration = Duration::from_secs(10);
+/// Bytes of an input or of a group's answer that are checked on the thread that has them; larger ones go to another.
+pub const GROUP_CHECK_BYTES_MAX: usize = 256 << 10;
+
+/// Calls that wait for a slot, over all apps; the same bound holds for calls that wait in groups.
 pub const WAITING_CALLS_MAX: usize = 16_384;
 
 /// Instances (slots of the pool), unless the kernel's mapping limit allows fewer.
@@ -129,6 +135,8 @@ pub struct FunctionLimits {
     pub retries: RetryPolicy,
     /// Calls of the function at a time on this host; none: as many as there are slots.
     pub concurrency_max: Option<u32>,
+    /// How its calls meet in groups; none: each runs by itself.
+    pub group: Option<GroupLimits>,
     /// Tokens that models take for one attempt.
     pub tokens_max: Option<u64>,
     /// Tokens that models take for the function on this host, in one day of UTC.
@@ -141,6 +149,17 @@ pub struct FunctionLimits {
     pub connections_max: usize,
 }
 
+impl FunctionLimits {
+    /// Calls that a map starts at a time: no more than may run, for a call that waits is one whose time runs. Those of a batched
+    /// function fill as many groups.
+    pub fn map_concurrency(&self) -> usize {
+        let (size_max, groups) = self
+            .group
+            .map_or((1, MAP_CONCURRENCY), |group| (group.size_max, MAP_CONCURRENCY.div_ceil(group.size_max).max(2)));
+        size_max * self.concurrency_max.map_or(groups, |runs_max| groups.min(runs_max as usize))
+    }
+}
+
 impl Default for FunctionLimits {
     fn default() -> Self {
         Self {
@@ -148,6 +167,7 @@ impl Default for FunctionLimits {
             timeout: Duration::from_secs(30),
             retries: RetryPolicy::default(),
             concurrency_max: None,
+            group: None,
             tokens_max: None,
             tokens_per_day_max: None,
             input_bytes_max: 8 * MIB,
@@ -156,6 +176,15 @@ impl Default for FunctionLimits {
             connections_max: 16,
         }
     }
+}
+
+/// When a group of a batched function's inputs is whole. Its bytes are bounded by `input_bytes_max`, as those of one input are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupLimits {
+    /// Inputs.
+    pub size_max: usize,
+    /// From the first input on.
+    pub wait: Duration,
 }
 
 /// How a failed call is tried again.
@@ -187,6 +216,8 @@ pub struct Ceilings {
     pub retry_delay_max: Duration,
     pub backoff_max: f64,
     pub concurrency_max: u32,
+    pub group_size_max: u32,
+    pub group_wait_max: Duration,
 }
 
 impl Default for Ceilings {
@@ -198,6 +229,8 @@ impl Default for Ceilings {
             retry_delay_max: Duration::from_secs(3_600),
             backoff_max: 10.0,
             concurrency_max: 1_000,
+            group_size_max: GROUP_SIZE_CEILING,
+            group_wait_max: GROUP_WAIT_CEILING,
         }
     }
 }
@@ -233,5 +266,7 @@ impl Default for BatchLimits {
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
 // New work stops while there is room for the results of what runs.
 const _: () = assert!(STORE_RESERVE_BYTES_MIN < STORE_FREE_BYTES_MIN);
+// Groups that wait when the host is told to stop are gone before it gives up on what runs.
+const _: () = assert!(GROUP_WAIT_CEILING.as_secs() < DRAIN_TIMEOUT.as_secs());
 // One map alone cannot take every slot.
 const _: () = assert!(MAP_CONCURRENCY < INSTANCES_DEFAULT as usize);

@@ -1,5 +1,6 @@
 //! What stands in the parentheses of `#[function(…)]`.
 
+mod batched;
 mod checks;
 mod retries;
 mod schedule;
@@ -12,16 +13,18 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Ident, Meta, Token};
 
+pub use self::batched::Batched;
 pub use self::retries::Retries;
 pub use self::schedule::{Schedule, Times};
 use self::values::{string_list, unit, whole_number};
 use crate::{suggestion, units};
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "timeout",
     "memory",
     "retries",
     "concurrency",
+    "batched",
     "schedule",
     "outbound",
     "models",
@@ -41,6 +44,7 @@ pub struct Attributes {
     pub memory_bytes: Option<u64>,
     pub retries: Option<Retries>,
     pub concurrency: Option<u32>,
+    pub batched: Option<Batched>,
     pub schedule: Option<Schedule>,
     pub outbound: Vec<String>,
     pub models: Vec<String>,
@@ -91,6 +95,7 @@ impl Attributes {
             "memory" => self.memory_bytes = Some(unit(meta, "\"64MiB\"", units::memory_bytes)?),
             "retries" => self.retries = Some(Retries::read(meta)?),
             "concurrency" => self.concurrency = Some(whole_number(meta, "4", 1, CONCURRENCY_MAX)?),
+            "batched" => self.batched = Some(Batched::read(meta)?),
             "schedule" => self.schedule = Some(Schedule::read(meta)?),
             "outbound" => {
                 self.outbound = string_list(meta, "[\"https://api.example.com\", \"$site\"]", checks::origin)?;

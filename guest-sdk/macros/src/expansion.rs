@@ -7,13 +7,21 @@ use syn::spanned::Spanned;
 use syn::{Ident, ItemFn, Type};
 
 use crate::attributes::{Attributes, Retries, Times};
+use crate::batched::Single;
 use crate::signature::{Parameter, Returned, Signature};
 
-/// Writes everything that stands beside the function.
-pub fn expand(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> TokenStream {
-    let entry = entry(function, attributes, signature);
-    let callers = callers(function, signature);
-    quote! { #entry #callers }
+/// Writes everything that stands beside the function, or says why it cannot be batched.
+pub fn expand(function: &ItemFn, attributes: &Attributes, signature: Signature) -> syn::Result<TokenStream> {
+    let (signature, run) = if attributes.batched.is_some() {
+        let single = Single::read(function, attributes, signature)?;
+        (single.signature, single.run)
+    } else {
+        let run = run(function, &signature);
+        (signature, run)
+    };
+    let entry = entry(function, attributes, &signature, &run);
+    let callers = callers(function, &signature);
+    Ok(quote! { #entry #callers })
 }
 
 /// The type that the function's result holds.
@@ -73,6 +81,10 @@ pub fn declared(attributes: &Attributes) -> TokenStream {
             }
         }
     }));
+    let batched = option(attributes.batched.map(|batched| {
+        let (max_size, wait_ms) = (batched.max_size, batched.wait_ms);
+        quote!(::bireme_sdk::__private::Batched { max_size: #max_size, wait_ms: #wait_ms })
+    }));
     let (tokens, tokens_per_day) = (number(attributes.tokens), number(attributes.tokens_per_day));
     let (outbound, models, secrets) = (&attributes.outbound, &attributes.models, &attributes.secrets);
     quote! {
@@ -82,6 +94,7 @@ pub fn declared(attributes: &Attributes) -> TokenStream {
             memory_bytes: #memory_bytes,
             retries: #retries,
             concurrency: #concurrency,
+            batched: #batched,
             schedule: #schedule,
             outbound: &[#(#outbound),*],
             models: &[#(#models),*],
@@ -92,49 +105,66 @@ pub fn declared(attributes: &Attributes) -> TokenStream {
     }
 }
 
-fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature) -> TokenStream {
+/// Writes the body that turns a payload into a payload.
+fn run(function: &ItemFn, signature: &Signature) -> TokenStream {
     let ident = &function.sig.ident;
-    let name = ident.unraw().to_string();
-    let doc = &signature.doc;
-    let names: Vec<String> = signature.parameters.iter().map(|parameter| parameter.name.unraw().to_string()).collect();
-    let types: Vec<&Type> = signature.parameters.iter().map(|parameter| &parameter.of).collect();
+    let (names, types) = parameters(signature);
     let locals: Vec<_> = (0..names.len()).map(|i| format_ident!("argument_{i}")).collect();
     let output = output(signature);
     let value = match &signature.returned {
         Returned::Value(_) => quote!(#ident(#(#locals),*)),
         Returned::Result { .. } => quote!(#ident(#(#locals),*)?),
     };
-    let (app, attributes) = (app(), declared(attributes));
-    let (read, describe) = match types.as_slice() {
-        [of] => (
-            quote_spanned!(of.span()=> let argument_0 = <#of as ::bireme_sdk::Input>::read(input, &[#(#names),*])?;),
-            quote_spanned!(of.span()=> <#of as ::bireme_sdk::Input>::describe(#(#names),*, &mut schemas);),
-        ),
+    let read = match types.as_slice() {
+        [of] => {
+            quote_spanned!(of.span()=> let argument_0 = <#of as ::bireme_sdk::Input>::read(input, &[#(#names),*])?;)
+        }
         types => {
             let reads = types.iter().zip(&locals).zip(0_usize..).map(
                 |((of, local), position)| quote_spanned!(of.span()=> let #local = arguments.take::<#of>(#position)?;),
             );
-            let describes =
-                types.iter().zip(&names).map(|(of, name)| quote_spanned!(of.span()=> schemas.parameter::<#of>(#name);));
-            let read = quote! {
+            quote! {
                 let mut arguments =
                     ::bireme_sdk::__private::Arguments::read(::bireme_sdk::__private::json_of(&input)?, &[#(#names),*])?;
                 #( #reads )*
                 ::core::mem::drop(arguments);
                 ::core::mem::drop(input);
-            };
-            (read, quote!( #( #describes )* ))
+            }
+        }
+    };
+    let write = quote_spanned!(signature.returned.span()=> <#output as ::bireme_sdk::Output>::write(value));
+    quote! {
+        #read
+        let value: #output = #value;
+        #write
+    }
+}
+
+/// The parameters' names, as callers write them, and their types.
+fn parameters(signature: &Signature) -> (Vec<String>, Vec<&Type>) {
+    signature.parameters.iter().map(|parameter| (parameter.name.unraw().to_string(), &parameter.of)).unzip()
+}
+
+fn entry(function: &ItemFn, attributes: &Attributes, signature: &Signature, run: &TokenStream) -> TokenStream {
+    let name = function.sig.ident.unraw().to_string();
+    let doc = &signature.doc;
+    let (names, types) = parameters(signature);
+    let output = output(signature);
+    let (app, attributes) = (app(), declared(attributes));
+    let describe = match types.as_slice() {
+        [of] => quote_spanned!(of.span()=> <#of as ::bireme_sdk::Input>::describe(#(#names),*, &mut schemas);),
+        types => {
+            let describes =
+                types.iter().zip(&names).map(|(of, name)| quote_spanned!(of.span()=> schemas.parameter::<#of>(#name);));
+            quote!( #( #describes )* )
         }
     };
     let returned = signature.returned.span();
-    let write = quote_spanned!(returned=> <#output as ::bireme_sdk::Output>::write(value));
     let finish = quote_spanned!(returned=> schemas.finish(<#output as ::bireme_sdk::Output>::schema()));
     quote! {
         const _: () = {
             fn __run(input: ::bireme_sdk::__private::Payload) -> ::bireme_sdk::Result<::bireme_sdk::__private::Payload> {
-                #read
-                let value: #output = #value;
-                #write
+                #run
             }
 
             fn __schemas() -> ::bireme_sdk::__private::Schemas {

@@ -5,6 +5,7 @@
 //! kept as it stands so that one mistake does not cause others.
 
 mod attributes;
+mod batched;
 mod expansion;
 mod signature;
 mod suggestion;
@@ -16,6 +17,7 @@ use quote::quote;
 use syn::ItemFn;
 use syn::parse::Parse;
 
+use crate::attributes::Attributes;
 use crate::signature::Signature;
 
 /// Makes a plain function one that the host can call.
@@ -38,6 +40,7 @@ use crate::signature::Signature;
 /// | `retries = 2` | further attempts after a failure that is not terminal; 0 to 100 | the host's default |
 /// | `retries(max = 3, backoff = 2.0, initial = "1s", max_delay = "60s")` | the same with a spacing of its own: the first wait, its factor from one to the next (1 to 10), the longest (up to 1h); half of each wait is random | 1s, doubled each time, up to 60s |
 /// | `concurrency = 4` | the most calls of this function at a time on one host; further ones wait in the queue; 1 to 1000 | no limit of its own |
+/// | `batched(max_size = 64, wait = "10ms")` | called with single inputs, runs on groups of them, see below | one input a run |
 /// | `schedule = cron("0 6 * * MON", tz = "Europe/Stockholm")` | when the host calls it by itself: minute, hour, day of the month, month, day of the week, in a time zone (`UTC` if none is given) | never |
 /// | `schedule = period("15m")` | the same, again and again from its first deployment; 1s to 720h | never |
 /// | `schedule = cron("…", missed = "run_once")` | of `cron` and `period`: what becomes of a run whose time passed while the host was down or asleep: `"skip"`, or `"run_once"` for all that were missed | `"skip"` |
@@ -53,12 +56,34 @@ use crate::signature::Signature;
 /// A function of limited `concurrency` that calls itself waits for a place that only it can free: such a call fails as
 /// `overloaded` when the caller's own time is over. Give it one place for each level, or no limit.
 ///
+/// # Groups
+///
+/// With `batched(max_size = 64, wait = "10ms")` the function is called with single inputs and runs on groups of them. It takes one
+/// parameter, `Vec<In>`, and returns one output for each input in their order: `Vec<Out>`, or `Vec<Result<Out>>` where single
+/// inputs can fail; either of them in a `Result` where the group can fail as a whole. `call(input: In) -> Result<Out>`, `map` and
+/// `for_each` take single inputs; `f(vec)` is the plain function.
+///
+/// - A group runs when it has `max_size` inputs (1 to 1000), `wait` after its first input (0ms to 10s), or when its inputs together
+///   would be over the limit of one input (8 MiB). Who waits longer gets larger groups; a lone call always waits as long as that.
+/// - Inputs meet that are for the same version of the app. A group runs in one sandbox, with one slot and one place of
+///   `concurrency`, within one `timeout` and one `memory`.
+/// - An input that does not fit `In` fails alone, before the function sees the group. An `Err` in the `Vec` fails its input alone and
+///   is retried as `retries` says, in another group.
+/// - A group that crashed, ran out of memory or failed as a whole is run again in halves, one that met its deadline input by input, so
+///   that the one at fault fails alone: what happened before must bear being done twice. These runs count as attempts, not as
+///   retries. A `Failure::terminal` for the whole group fails all of it at once, and so does a number of outputs that is not the
+///   number of inputs.
+/// - What a group costs is divided among the receipts of its inputs. Its log carries the call id of its first input.
+/// - Inputs and outputs are JSON; `Bytes` cannot be grouped, and a batched function has no `schedule`.
+///
 /// Tokens are counted when a model has answered, so the request that reaches a limit is answered, and so are those under way
 /// at the same time; what comes after fails as `model::Error::BudgetExceeded`. A host that is started anew counts its day from
 /// there.
 #[proc_macro_attribute]
 pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
-    expand(attributes, item, Signature::read, expansion::expand)
+    expand(attributes, item, Signature::read, |function, attributes: &Attributes, signature| {
+        expansion::expand(function, attributes, signature).unwrap_or_else(syn::Error::into_compile_error)
+    })
 }
 
 /// Makes a plain function answer HTTP requests.
@@ -71,7 +96,9 @@ pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// The other attributes are those of `#[function]`, but for `retries` and `schedule`. The function stays as it is.
 #[proc_macro_attribute]
 pub fn web(attributes: TokenStream, item: TokenStream) -> TokenStream {
-    expand(attributes, item, Signature::read_of_web, web::expand)
+    expand(attributes, item, Signature::read_of_web, |function, attributes, signature| {
+        web::expand(function, attributes, &signature)
+    })
 }
 
 /// Leaves the function as it is and puts its expansion behind it, or everything that is wrong with it.
@@ -79,7 +106,7 @@ fn expand<A: Parse>(
     attributes: TokenStream,
     item: TokenStream,
     read: fn(&ItemFn) -> syn::Result<Signature>,
-    expand: fn(&ItemFn, &A, &Signature) -> proc_macro2::TokenStream,
+    expand: fn(&ItemFn, &A, Signature) -> proc_macro2::TokenStream,
 ) -> TokenStream {
     let function: ItemFn = match syn::parse(item.clone()) {
         Ok(function) => function,
@@ -90,7 +117,7 @@ fn expand<A: Parse>(
         }
     };
     let expansion = match (syn::parse::<A>(attributes), read(&function)) {
-        (Ok(attributes), Ok(signature)) => expand(&function, &attributes, &signature),
+        (Ok(attributes), Ok(signature)) => expand(&function, &attributes, signature),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => error.to_compile_error(),
         (Err(mut error), Err(other)) => {
             error.combine(other);

@@ -147,7 +147,7 @@ fn check_owned(of: &Type, what: &'static str, errors: &mut Vec<Error>) {
 }
 
 /// Takes any type whose last name is `Result` for one, as every macro must: names are all it sees.
-fn returned(of: &Type) -> Returned {
+pub fn returned(of: &Type) -> Returned {
     let Type::Path(path) = of else {
         return Returned::Value(Box::new(of.clone()));
     };

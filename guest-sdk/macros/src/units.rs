@@ -10,6 +10,7 @@ const TIMEOUT_MS_MIN: u64 = 1;
 const TIMEOUT_MS_MAX: u64 = 24 * 3_600_000;
 const PERIOD_MS_MIN: u64 = 1_000;
 const PERIOD_MS_MAX: u64 = 30 * 24 * 3_600_000;
+const BATCH_WAIT_MS_MAX: u64 = 10_000;
 const RETRY_DELAY_MS_MAX: u64 = 3_600_000;
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const MEMORY_BYTES_MAX: u64 = 4 << 30;
@@ -30,6 +31,12 @@ pub fn period_ms(text: &str) -> Result<u64, String> {
 pub fn retry_delay_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"1s\"")?;
     within(text, value, 0, RETRY_DELAY_MS_MAX, "a delay goes from 0s to 1h")
+}
+
+/// Reads how long a group may wait for company; the error is a sentence for the author.
+pub fn batch_wait_ms(text: &str) -> Result<u64, String> {
+    let value = read(text, &TIME_MS, "a time such as \"10ms\"")?;
+    within(text, value, 0, BATCH_WAIT_MS_MAX, "a group waits from 0ms to 10s")
 }
 
 /// Reads a memory limit; the error is a sentence for the author.
@@ -82,6 +89,8 @@ mod tests {
     #[test]
     fn a_value_outside_its_range_is_refused() {
         assert!(timeout_ms("0s").unwrap_err().contains("from 1ms to 24h"));
+        assert_eq!(batch_wait_ms("0ms"), Ok(0));
+        assert!(batch_wait_ms("11s").unwrap_err().contains("from 0ms to 10s"));
         assert!(memory_bytes("5GiB").unwrap_err().contains("from 1MiB to 4GiB"));
         assert_eq!(timeout_ms("99999999999999999999h").unwrap_err(), "`99999999999999999999h` is too large");
     }

@@ -44,6 +44,10 @@ impl Parse for WebAttributes {
                     meta.span(),
                     "a web function answers requests and has no schedule; give `schedule` to a `#[function]`",
                 )),
+                Some("batched") => errors.push(Error::new(
+                    meta.span(),
+                    "a web function answers one request at a time; give `batched` to a `#[function]` and call that",
+                )),
                 _ => others.push(meta),
             }
         }

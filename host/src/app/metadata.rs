@@ -13,7 +13,7 @@ use serde_json::Value;
 use wasm_encoder::{ComponentSection, CustomSection, Encode};
 use wasmparser::{Parser, Payload as WasmPayload};
 
-pub use self::attributes::{Attributes, Retries, SpacedRetries};
+pub use self::attributes::{Attributes, Batched, Retries, SpacedRetries};
 pub use self::schedule::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
 use super::route::Route;
 use crate::ids::{AppName, FunctionName};
@@ -317,14 +317,45 @@ mod tests {
             r#""retries":11"#,
             r#""concurrency":1001"#,
             r#""retries":{"max":11}"#,
+            r#""batched":{"max_size":1001,"wait_ms":0}"#,
+            r#""batched":{"max_size":1,"wait_ms":10001}"#,
             r#""retries":{"max":1,"initial_ms":3600001}"#,
             r#""retries":{"max":1,"backoff":11}"#,
         ] {
             assert!(matches!(check(over), Err(MetadataError::Ceiling { .. })), "{over}");
         }
-        for zero in [r#""memory_bytes":0"#, r#""timeout_ms":0"#, r#""concurrency":0"#] {
+        for zero in [
+            r#""memory_bytes":0"#,
+            r#""timeout_ms":0"#,
+            r#""concurrency":0"#,
+            r#""batched":{"max_size":0,"wait_ms":1}"#,
+        ] {
             assert!(matches!(check(zero), Err(MetadataError::Zero { .. })), "{zero}");
         }
+    }
+
+    #[test]
+    fn a_batched_function_takes_and_gives_json_and_is_called_by_its_name() {
+        let batched = r#""batched":{"max_size":64,"wait_ms":10}"#;
+        let check = |input: &str, output: &str, more: &str| {
+            document(&format!(r#"{{"name":"f","input":{input},"output":{output},"attributes":{{{batched}{more}}}}}"#))
+        };
+        let group = check("{}", "{}", "").unwrap().functions[0].limits(&Ceilings::default()).unwrap().group.unwrap();
+        assert_eq!((group.size_max, group.wait), (64, Duration::from_millis(10)));
+        let bytes = r#"{"type":"string","format":"binary"}"#;
+        for (input, output, more) in [
+            (bytes, "{}", ""),
+            ("{}", bytes, ""),
+            ("{}", "{}", r#","route":"GET /""#),
+            ("{}", "{}", r#","schedule":{"period_ms":60000}"#),
+        ] {
+            let refused = check(input, output, more);
+            assert!(matches!(refused, Err(MetadataError::Attribute { attribute: "batched", .. })), "{refused:?}");
+        }
+        assert!(matches!(
+            document(r#"{"name":"f","input":{},"output":{},"attributes":{"batched":{"max_size":1}}}"#),
+            Err(MetadataError::Shape(_))
+        ));
     }
 
     #[test]

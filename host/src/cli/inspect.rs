@@ -101,6 +101,11 @@ fn describe_function(app: &AppName, function: &FunctionInfo) -> String {
         ];
         parts.extend(retries(&limits.retries));
         parts.extend(limits.concurrency_max.map(|calls_max| format!("{calls_max} at a time")));
+        parts.extend(
+            limits.group.map(|group| {
+                format!("groups of up to {} inputs after at most {}", group.size_max, duration(group.wait))
+            }),
+        );
         parts.extend(limits.tokens_max.map(|tokens| format!("{tokens} tokens a call")));
         parts.extend(limits.tokens_per_day_max.map(|tokens| format!("{tokens} tokens a day")));
         rows.push(vec!["  limits".to_owned(), parts.join(", ")]);

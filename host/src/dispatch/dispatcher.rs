@@ -9,6 +9,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::admission::{Admission, Decision, Grant, Limited, Request, Ticket};
 use super::durable::Durable;
+use super::groups::Groups;
 use super::map::{Map, Origin};
 use super::pacing::Pacing;
 use super::retry;
@@ -45,11 +46,11 @@ impl Call {
         Self { id, program, function, input, depth: 0, deadline_max: None, priority: Priority::High, siblings: None }
     }
 
-    fn spec(&self) -> &sandbox::Function {
+    pub(super) fn spec(&self) -> &sandbox::Function {
         &self.program.functions()[self.function]
     }
 
-    fn function_id(&self) -> FunctionId {
+    pub(super) fn function_id(&self) -> FunctionId {
         FunctionId { app: self.program.name().clone(), function: self.spec().name.clone() }
     }
 }
@@ -108,6 +109,8 @@ pub struct Dispatcher {
     line: Mutex<Line>,
     /// Keeps batch work from the threads that others need.
     pub(super) pacing: Pacing,
+    /// Calls of batched functions that wait for each other.
+    pub(super) groups: Groups,
     /// Set by `drain` under the lock of `line`, once and for all.
     closed: AtomicBool,
     /// Notified when the last live call ends, once `closed` is set.
@@ -138,6 +141,7 @@ impl Dispatcher {
             live: DashMap::new(),
             line: Mutex::new(Line { admission, wakers: Default::default() }),
             pacing: Pacing::new(threads),
+            groups: Groups::default(),
             closed: AtomicBool::new(false),
             idle: Notify::new(),
             deployed: watch::Sender::new(()),
@@ -265,6 +269,9 @@ impl Dispatcher {
     /// that of the attempts alone.
     pub(super) async fn attempt(&self, call: &Call, attempt: u32, receipt: &mut Receipt) -> Attempted {
         let spec = call.spec();
+        if let Some(group) = &spec.limits.group {
+            return self.attempt_in_group(call, attempt, group, receipt).await;
+        }
         let request = request(&call.program, spec, call.depth, call.priority);
         let queued = Instant::now();
         let wait_until = earlier(queued + spec.limits.timeout, call.deadline_max);
@@ -355,10 +362,10 @@ impl Dispatcher {
         }
     }
 
-    /// Returns calls that run and calls that wait for a slot.
+    /// Returns calls that run and calls that wait for a slot, or for others of their group.
     pub fn load(&self) -> (usize, usize) {
         let line = self.lock();
-        (line.admission.slots_used(), line.admission.waiting())
+        (line.admission.slots_used(), line.admission.waiting() + self.groups.waiting())
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -427,7 +434,7 @@ pub(super) fn no_slot(spec: &sandbox::Function, waited: std::time::Duration) -> 
     }
 }
 
-fn earlier(own: Instant, max: Option<Instant>) -> Instant {
+pub(super) fn earlier(own: Instant, max: Option<Instant>) -> Instant {
     max.map_or(own, |max| own.min(max))
 }
 

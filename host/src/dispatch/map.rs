@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::dispatcher::{Call, Dispatcher};
 use super::ledger::{Ledger, MemoryLedger};
 use crate::call::{Failure, FailureCode, Payload, Priority};
-use crate::limits::{MAP_CONCURRENCY, TICK};
+use crate::limits::TICK;
 use crate::sandbox::{MapOutcome, MapRun, Order, Program, Siblings};
 
 /// An open map.
@@ -95,8 +95,7 @@ impl Map {
 impl Shared {
     /// How many of its calls the map starts at a time: no more than may run, for a call that waits is one whose time runs.
     fn concurrency(&self) -> usize {
-        let limits = &self.program.functions()[self.function].limits;
-        limits.concurrency_max.map_or(MAP_CONCURRENCY, |calls_max| MAP_CONCURRENCY.min(calls_max as usize))
+        self.program.functions()[self.function].limits.map_concurrency()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

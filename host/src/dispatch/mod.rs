@@ -2,13 +2,15 @@
 //!
 //! Not here: HTTP, the command line, what a guest can see (`sandbox`).
 //!
-//! Invariants: a call holds a slot while an attempt runs and at no other time; every wait is bounded by the call's
+//! Invariants: a call, or a group of calls of a batched function, holds a slot while an attempt runs and at no other time; every wait is bounded by the call's
 //! timeout; a call tree of the allowed depth always finishes, whatever else holds slots (`admission`).
 
 mod admission;
 mod agenda;
 mod dispatcher;
 mod durable;
+mod grouping;
+mod groups;
 mod ledger;
 mod map;
 mod pacing;

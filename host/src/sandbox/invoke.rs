@@ -22,7 +22,7 @@ use crate::call::{CallResult, Failure, FailureCode, HostCalls, InferenceReceipt,
 use crate::ids::Version;
 use crate::limits::{self, Ceilings};
 use crate::outbound::Grants;
-use crate::provisions::Provisions;
+use crate::provisions::{DeclaredSecrets, Provisions};
 
 /// Room for the shape of a result around its bytes, when guest data is copied out.
 const LIFT_SLACK: u64 = 64 << 10;
@@ -213,11 +213,16 @@ fn with_denial(call: &RunningCall, mut failure: Failure) -> Failure {
 /// Takes the values of the function's secrets out of its words: a URL in an error may hold one.
 fn without_secrets(call: &RunningCall, mut failure: Failure) -> Failure {
     if let Some(secrets) = &call.spec().secrets {
-        for text in std::iter::once(&mut failure.message).chain(&mut failure.causes) {
-            *text = secrets.redact(text).into_owned();
-        }
+        redact(&mut failure, secrets);
     }
     failure
+}
+
+/// Takes the values of secrets out of a failure's words.
+pub fn redact(failure: &mut Failure, secrets: &DeclaredSecrets) {
+    for text in std::iter::once(&mut failure.message).chain(&mut failure.causes) {
+        *text = secrets.redact(text).into_owned();
+    }
 }
 
 fn check_output(call: &RunningCall, output: Payload) -> CallResult {

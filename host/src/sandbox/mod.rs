@@ -33,7 +33,7 @@ mod trap;
 
 pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
 pub use exchange::{Answer, AnswerBody, Exchange};
-pub use invoke::{Attempt, Sandbox, SandboxError};
+pub use invoke::{Attempt, Sandbox, SandboxError, redact};
 pub use missing::MissingImport;
 pub use program::{Function, Program, ProgramError};
 pub use running::{RunningCall, Siblings};

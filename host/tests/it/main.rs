@@ -4,6 +4,7 @@
 //! another.
 
 mod authored;
+mod batched;
 mod cli_help;
 mod cli_text;
 mod client;

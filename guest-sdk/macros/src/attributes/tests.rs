@@ -15,7 +15,7 @@ fn read(text: &str) -> Attributes {
 #[test]
 fn every_attribute_is_read() {
     let attributes = read(
-        r#"timeout = "10s", memory = "64MiB", retries = 2, concurrency = 4, schedule = period("15m"),
+        r#"timeout = "10s", memory = "64MiB", retries = 2, concurrency = 4, batched(max_size = 64, wait = "10ms"), schedule = period("15m"),
            outbound = ["$site", "https://example.com"], models = ["m"], tokens = 100_000, tokens_per_day = 5_000_000_000,
            secrets = ["API_KEY"],"#,
     );
@@ -23,6 +23,7 @@ fn every_attribute_is_read() {
     assert_eq!(attributes.memory_bytes, Some(64 << 20));
     assert_eq!(attributes.retries, Some(Retries::Count(2)));
     assert_eq!(attributes.concurrency, Some(4));
+    assert_eq!(attributes.batched.map(|batched| (batched.max_size, batched.wait_ms)), Some((64, 10)));
     let schedule = attributes.schedule.unwrap();
     assert_eq!(schedule, Schedule { times: Times::Period { period_ms: 900_000 }, missed: None, overlap: None });
     assert_eq!(attributes.outbound, ["$site", "https://example.com"]);
@@ -33,7 +34,7 @@ fn every_attribute_is_read() {
 
 #[test]
 fn every_mistake_is_reported_in_one_go() {
-    let there_are = "there are `timeout`, `memory`, `retries`, `concurrency`, `schedule`, `outbound`, `models`, `tokens`, \
+    let there_are = "there are `timeout`, `memory`, `retries`, `concurrency`, `batched`, `schedule`, `outbound`, `models`, `tokens`, \
                      `tokens_per_day`, `secrets`";
     assert_eq!(
         errors(r#"memroy = "64MiB", gpu = 1, retries = -1, timeout"#),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{FunctionInfo, MetadataError, Schedule};
 use crate::app::route::Route;
 use crate::app::timetable::Timetable;
-use crate::limits::{Ceilings, FunctionLimits, RetryPolicy, SECRETS_PER_FUNCTION_MAX};
+use crate::limits::{Ceilings, FunctionLimits, GroupLimits, RetryPolicy, SECRETS_PER_FUNCTION_MAX};
 use crate::provisions::is_secret_name;
 
 /// What the function's author declared. Absent means the host's default.
@@ -26,6 +26,8 @@ pub struct Attributes {
     pub retries: Option<Retries>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batched: Option<Batched>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -62,6 +64,16 @@ pub struct SpacedRetries {
     pub max_delay_ms: Option<u64>,
 }
 
+/// How single inputs meet in groups.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Batched {
+    /// Inputs of one group.
+    pub max_size: u32,
+    /// How long the first input of a group waits for others.
+    pub wait_ms: u64,
+}
+
 impl FunctionInfo {
     /// Returns the function's limits: its attributes over the defaults, within the ceilings.
     pub fn limits(&self, ceilings: &Ceilings) -> Result<FunctionLimits, MetadataError> {
@@ -92,16 +104,29 @@ impl FunctionInfo {
                 return Err(zero(attribute));
             }
         }
+        let group = self.group_limits(ceilings)?;
         let retries = self.retry_policy(ceilings)?;
         Ok(FunctionLimits {
             memory_bytes_max,
             timeout,
             retries,
             concurrency_max,
+            group,
             tokens_max,
             tokens_per_day_max,
             ..defaults
         })
+    }
+
+    fn group_limits(&self, ceilings: &Ceilings) -> Result<Option<GroupLimits>, MetadataError> {
+        let Some(batched) = self.attributes.batched else { return Ok(None) };
+        if batched.max_size == 0 {
+            return Err(MetadataError::Zero { function: self.name.clone(), attribute: "batched.max_size" });
+        }
+        let wait = Duration::from_millis(batched.wait_ms);
+        self.within("batched.max_size", batched.max_size, ceilings.group_size_max, |size| size.to_string())?;
+        self.within("batched.wait", wait, ceilings.group_wait_max, |wait| format!("{wait:?}"))?;
+        Ok(Some(GroupLimits { size_max: batched.max_size as usize, wait }))
     }
 
     fn retry_policy(&self, ceilings: &Ceilings) -> Result<RetryPolicy, MetadataError> {
@@ -150,6 +175,17 @@ impl FunctionInfo {
         if self.attributes.route.is_some() && self.attributes.schedule.is_some() {
             let reason = "a web function answers requests, and a schedule calls functions by their name";
             return Err(self.attribute("schedule", reason.to_owned()));
+        }
+        if self.attributes.batched.is_some() {
+            let reason = match self.attributes {
+                Attributes { route: Some(_), .. } => Some("a web function answers one request at a time"),
+                Attributes { schedule: Some(_), .. } => Some("a schedule makes one call at a time"),
+                _ if self.takes_bytes() || self.gives_bytes() => Some("a group is JSON, and cannot hold bytes"),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                return Err(self.attribute("batched", reason.to_owned()));
+            }
         }
         let required = self.input.get("required").and_then(|required| required.as_array());
         if let Some(schedule) = &self.attributes.schedule {

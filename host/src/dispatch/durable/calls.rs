@@ -5,7 +5,6 @@ use tokio::sync::Notify;
 use super::*;
 use crate::dispatch::dispatcher::{Attempted, Call};
 use crate::dispatch::retry;
-use crate::limits::MAP_CONCURRENCY;
 
 /// Children that are cancelled at a time.
 const CHILDREN_LEN: usize = 256;
@@ -397,8 +396,7 @@ impl Drop for Waiter<'_> {
 
 /// Calls of a function that are under way at a time.
 pub(super) fn calls_max(program: &Program, function: usize) -> usize {
-    let limits = &program.functions()[function].limits;
-    limits.concurrency_max.map_or(MAP_CONCURRENCY, |calls_max| MAP_CONCURRENCY.min(calls_max as usize))
+    program.functions()[function].limits.map_concurrency()
 }
 
 fn cancelled() -> Failure {

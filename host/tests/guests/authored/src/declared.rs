@@ -31,6 +31,13 @@ fn tells_secret() -> Result<()> {
     Err(Failure::failed(format!("failure {key}")).because(format!("cause {key}")))
 }
 
+/// Tells its secret in the failure of each input.
+#[function(secrets = ["API_KEY"], batched(max_size = 2, wait = "10s"))]
+fn tells_secret_to_each(inputs: Vec<u32>) -> Result<Vec<Result<u32>>> {
+    let key = std::env::var("API_KEY")?;
+    Ok(inputs.iter().map(|input| Err(Failure::terminal(format!("failure {input} {key}")).because(&key))).collect())
+}
+
 /// Panics with its secret.
 #[function(secrets = ["API_KEY"])]
 fn panics_with_secret() {

@@ -1,5 +1,6 @@
 //! Functions that break every rule, one each, and a few that keep them, to compare.
 
+mod batched;
 mod inputs;
 mod outside;
 mod resources;

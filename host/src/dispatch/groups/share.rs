@@ -1,0 +1,65 @@
+//! What a group cost, divided among its inputs so that their shares are what was measured.
+
+use crate::call::{HostCalls, InferenceReceipt, Receipt};
+use crate::sandbox::Attempt;
+
+/// Returns the share of input `i` of `len`. What does not divide goes to the first ones. Each has the run's whole wall clock and
+/// peak of memory, which it would have had by itself.
+pub fn of<T>(ended: &Attempt<T>, i: usize, len: usize, wall_us: u64) -> Receipt {
+    let (i, len) = (i as u64, len as u64);
+    let part = |total: u64| total / len + u64::from(i < total % len);
+    let mut host_calls = HostCalls::default();
+    let mut shares = host_calls.kinds_mut();
+    for (share, (_, whole)) in shares.iter_mut().zip(ended.host_calls.kinds()) {
+        share.count = part(whole.count);
+        share.wall_us = part(whole.wall_us);
+    }
+    let inference = &ended.inference;
+    Receipt {
+        attempts: 1,
+        queue_us: 0,
+        wall_us,
+        instantiate_us: part(ended.instantiate_us),
+        cpu_us: part(ended.cpu_us),
+        group_inputs: len,
+        memory_peak_bytes: ended.memory_peak_bytes,
+        host_calls,
+        log_dropped_bytes: part(ended.log_dropped_bytes),
+        inference: InferenceReceipt {
+            requests: part(inference.requests),
+            tokens: part(inference.tokens),
+            wait_us: part(inference.wait_us),
+            batch_rows: part(inference.batch_rows),
+            batches: part(inference.batches),
+            device_us: part(inference.device_us),
+            device: inference.device.clone(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::call::HostCallsOfKind;
+
+    proptest! {
+        #[test]
+        fn the_shares_are_what_was_measured(figures in proptest::array::uniform12(0u64..1_000_000), len in 1usize..100) {
+            let [instantiate_us, cpu_us, log_dropped_bytes, count, http_us, requests, tokens, wait_us, batch_rows, batches, device_us, peak] = figures;
+            let inference = InferenceReceipt { requests, tokens, wait_us, batch_rows, batches, device_us, device: Some("cpu".to_owned()) };
+            let host_calls = HostCalls { http: HostCallsOfKind { count, wall_us: http_us }, ..HostCalls::default() };
+            let whole = Attempt { result: Ok(()), instantiate_us, cpu_us, memory_peak_bytes: peak, host_calls, log_dropped_bytes, inference };
+            let mut sum = Receipt::default();
+            for i in 0..len {
+                let share = of(&whole, i, len, 7);
+                prop_assert!(share.cpu_us <= cpu_us / len as u64 + 1);
+                sum.add(&share);
+            }
+            prop_assert_eq!((sum.instantiate_us, sum.cpu_us, sum.log_dropped_bytes), (instantiate_us, cpu_us, log_dropped_bytes));
+            prop_assert_eq!((&sum.host_calls, &sum.inference), (&whole.host_calls, &whole.inference));
+            prop_assert_eq!((sum.memory_peak_bytes, sum.wall_us, sum.group_inputs), (peak, 7 * len as u64, (len * len) as u64));
+        }
+    }
+}
