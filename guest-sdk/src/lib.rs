@@ -191,6 +191,8 @@ pub mod model;
 mod payload;
 mod schemas;
 mod secret;
+mod spawn;
+mod spawn_map;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod web;
@@ -208,6 +210,8 @@ pub use crate::metadata::describe;
 pub use crate::model::{Classes, Embeddings, Ranked, Tensor, Tensors, Vector};
 pub use crate::payload::{Input, Output};
 pub use crate::secret::{SecretError, secret};
+pub use crate::spawn::Spawned;
+pub use crate::spawn_map::{Completed, MapHandle, Progress, Results};
 
 /// Everything that most functions need.
 ///
@@ -246,6 +250,8 @@ pub mod __private {
     pub use crate::map::map;
     pub use crate::payload::{Payload, json_of};
     pub use crate::schemas::{Schemas, SchemasBuilder};
+    pub use crate::spawn::spawn;
+    pub use crate::spawn_map::spawn_map;
     pub use crate::web::private as web;
 }
 

@@ -26,8 +26,12 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
 /// Calls of one map that run at a time, where the host has slots for them.
 pub const MAP_CONCURRENCY: usize = 64;
-/// Maps that one call may hold open at a time.
+/// Maps that one call may hold open at a time, and readers of outcomes of maps on disk.
 pub const MAPS_PER_CALL_MAX: usize = 8;
+/// Durable calls and maps that one attempt of a call may spawn.
+pub const SPAWNS_PER_CALL_MAX: usize = 10_000;
+/// Bytes of outcomes that a guest is given at once, after the first.
+pub const OUTCOMES_BYTES_MAX: u64 = 4 * MIB;
 
 /// Durable calls of one app that have not ended.
 pub const OPEN_CALLS_PER_APP_MAX: usize = 1_000_000;

@@ -200,6 +200,9 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
     let types: Vec<&Type> = signature.parameters.iter().map(|parameter: &Parameter| &parameter.of).collect();
     let type_doc = format!("[`{name}()`], called through the host.");
     let call_doc = format!("Calls `{name}` through the host, in a fresh sandbox, and waits for its result.");
+    let spawn_doc = format!(
+        "Has the host keep a call of `{name}`, and returns once it is on disk; it outlives the call that spawned it."
+    );
     let input = match (idents.as_slice(), types.as_slice()) {
         ([ident], [of]) => quote_spanned!(of.span()=> <#of as ::bireme_sdk::Input>::write(#ident, #(#names),*)),
         (idents, types) => {
@@ -217,6 +220,7 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
     };
     let returned = signature.returned.span();
     let call = quote_spanned!(returned=> ::bireme_sdk::__private::call::<#output>);
+    let spawn = quote_spanned!(returned=> ::bireme_sdk::__private::spawn::<#output>);
     let maps = maps(&name, &output, returned, &idents, &types);
     quote! {
         #[doc = #type_doc]
@@ -230,6 +234,11 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
                 #call(#name, &Self::__input(#(&#idents),*)?)
             }
 
+            #[doc = #spawn_doc]
+            pub fn spawn(#(#idents: #types),*) -> ::bireme_sdk::Result<::bireme_sdk::Spawned<#output>> {
+                #spawn(#name, &Self::__input(#(&#idents),*)?)
+            }
+
             #maps
 
             #[allow(clippy::ptr_arg, reason = "the types are the function's own")]
@@ -240,7 +249,7 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
     }
 }
 
-/// `map`, `starmap` and `for_each`. As with Modal, `map` takes one iterator for each parameter and `starmap` one of tuples.
+/// `map`, `starmap` and `for_each`, and `spawn_map` and `spawn_starmap`, which are kept on disk. As with Modal, `map` takes one iterator for each parameter and `starmap` one of tuples.
 fn maps(name: &str, output: &TokenStream, returned: Span, idents: &[&Ident], types: &[&Type]) -> TokenStream {
     let map_doc = match idents {
         [] | [_] => {
@@ -253,6 +262,12 @@ fn maps(name: &str, output: &TokenStream, returned: Span, idents: &[&Ident], typ
     let starmap_doc = format!("Calls `{name}` once for each tuple of its parameters; the results are an iterator.");
     let for_each_doc = format!(
         "Calls `{name}` once for each input as [`map`](Self::map) does, and waits for all of them; the first failure cancels the rest."
+    );
+    let spawn_map_doc = format!(
+        "Has the host keep a map of `{name}` over the inputs of [`map`](Self::map), and returns once they are on disk; it outlives the call that spawned it."
+    );
+    let spawn_starmap_doc = format!(
+        "Has the host keep a map of `{name}` over tuples of its parameters, and returns once they are on disk; it outlives the call that spawned it."
     );
     let generics: Vec<_> = (0..idents.len().max(1)).map(|i| format_ident!("__Inputs{i}")).collect();
     let arguments: Vec<_> = match idents {
@@ -300,6 +315,23 @@ fn maps(name: &str, output: &TokenStream, returned: Span, idents: &[&Ident], typ
             }
         }
     });
+    let spawn_starmap = (idents.len() > 1).then(|| {
+        quote! {
+            #[doc = #spawn_starmap_doc]
+            pub fn spawn_starmap<__Inputs>(inputs: __Inputs) -> ::bireme_sdk::Result<::bireme_sdk::MapHandle<#output>>
+            where
+                __Inputs: ::core::iter::IntoIterator<Item = (#(#types,)*)>,
+            {
+                ::bireme_sdk::__private::spawn_map(
+                    #name,
+                    ::core::iter::Iterator::map(
+                        ::core::iter::IntoIterator::into_iter(inputs),
+                        |(#(#idents,)*): (#(#types,)*)| Self::__input(#(&#idents),*),
+                    ),
+                )
+            }
+        }
+    });
     let finish = quote_spanned!(returned=> ::bireme_sdk::Map::<#output>::finish(Self::map(#(#arguments),*)));
     quote! {
         #[doc = #map_doc]
@@ -322,5 +354,20 @@ fn maps(name: &str, output: &TokenStream, returned: Span, idents: &[&Ident], typ
         {
             #finish
         }
+
+        #[doc = #spawn_map_doc]
+        pub fn spawn_map<#(#generics),*>(
+            #(#arguments: #generics),*
+        ) -> ::bireme_sdk::Result<::bireme_sdk::MapHandle<#output>>
+        where
+            #( #generics: ::core::iter::IntoIterator<Item = #items>, )*
+        {
+            ::bireme_sdk::__private::spawn_map(
+                #name,
+                ::core::iter::Iterator::map(#zipped, |#pattern: #item| Self::__input(#(&#idents),*)),
+            )
+        }
+
+        #spawn_starmap
     }
 }

@@ -11,6 +11,8 @@ mod wasm_http;
 #[cfg(target_arch = "wasm32")]
 mod wasm_model;
 #[cfg(target_arch = "wasm32")]
+mod wasm_spawn;
+#[cfg(target_arch = "wasm32")]
 mod wasm_web;
 #[cfg(target_arch = "wasm32")]
 pub use self::wasm::*;
@@ -19,12 +21,18 @@ pub(crate) use self::wasm_http::send;
 #[cfg(target_arch = "wasm32")]
 pub(crate) use self::wasm_model::{classify, embed, infer, rerank};
 #[cfg(target_arch = "wasm32")]
+pub(crate) use self::wasm_spawn::{OutcomeReader, SpawnedMap, cancel, get, spawn};
+#[cfg(target_arch = "wasm32")]
 pub use self::wasm_web::{SERVE, Serve};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod native;
 #[cfg(not(target_arch = "wasm32"))]
+mod native_spawn;
+#[cfg(not(target_arch = "wasm32"))]
 pub use self::native::*;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use self::native_spawn::{OutcomeReader, SpawnedMap, cancel, get, spawn};
 
 use crate::failure::Result;
 

@@ -67,8 +67,14 @@ fn with<T>(read: impl FnOnce(&mut Fakes) -> T) -> T {
     FAKES.with_borrow_mut(read)
 }
 
-/// Leaves the call even if it panics.
-struct InCall;
+/// A call that this thread is in, until it is dropped: it is left even if it panics.
+pub(super) struct InCall(&'static entry::Entry);
+
+impl InCall {
+    pub(super) fn run(&self, input: &Payload) -> Result<Payload> {
+        (self.0.run)(input.clone())
+    }
+}
 
 impl Drop for InCall {
     fn drop(&mut self) {
@@ -77,6 +83,11 @@ impl Drop for InCall {
 }
 
 pub(crate) fn call(function: &str, input: &Payload) -> Result<Payload> {
+    enter(function)?.run(input)
+}
+
+/// Enters a call, unless it would be too deep.
+pub(super) fn enter(function: &str) -> Result<InCall> {
     let entry = entry::find(function)?;
     with(|fakes| {
         if fakes.calls.len() >= DEPTH_MAX {
@@ -88,8 +99,7 @@ pub(crate) fn call(function: &str, input: &Payload) -> Result<Payload> {
         fakes.calls.push(Call { app: entry.app.name.to_owned(), function: function.to_owned(), ..outside() });
         Ok(())
     })?;
-    let _in_call = InCall;
-    (entry.run)(input.clone())
+    Ok(InCall(entry))
 }
 
 fn outside() -> Call {

@@ -165,7 +165,7 @@ pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
 }
 
 impl Failure {
-    fn from_wit(failure: wit::types::Failure) -> Self {
+    pub(super) fn from_wit(failure: wit::types::Failure) -> Self {
         Self { code: failure.code.into(), message: failure.message, causes: failure.causes }
     }
 }

@@ -37,13 +37,25 @@ pub struct Call {
     pub priority: Priority,
     /// Of a map's call, those beside it.
     pub siblings: Option<Arc<Siblings>>,
+    /// The call whose what it spawns is; its own if none.
+    pub spawner: Option<CallId>,
 }
 
 impl Call {
     /// A call from outside that somebody waits for.
     pub fn new(program: Arc<Program>, function: usize, input: Payload) -> Self {
         let id = CallId::generate();
-        Self { id, program, function, input, depth: 0, deadline_max: None, priority: Priority::High, siblings: None }
+        Self {
+            id,
+            program,
+            function,
+            input,
+            depth: 0,
+            deadline_max: None,
+            priority: Priority::High,
+            siblings: None,
+            spawner: None,
+        }
     }
 
     pub(super) fn spec(&self) -> &sandbox::Function {
@@ -115,10 +127,12 @@ pub struct Dispatcher {
     closed: AtomicBool,
     /// Notified when the last live call ends, once `closed` is set.
     idle: Notify,
+    /// Notified when `closed` is set.
+    closing: Notify,
     /// Changes whenever an app comes or goes.
     deployed: watch::Sender<()>,
     /// Calls that survive, on a host that keeps them.
-    durable: OnceLock<Weak<Durable>>,
+    pub(super) durable: OnceLock<Weak<Durable>>,
     this: Weak<Dispatcher>,
 }
 
@@ -144,6 +158,7 @@ impl Dispatcher {
             groups: Groups::default(),
             closed: AtomicBool::new(false),
             idle: Notify::new(),
+            closing: Notify::new(),
             deployed: watch::Sender::new(()),
             durable: OnceLock::new(),
             this: this.clone(),
@@ -299,7 +314,8 @@ impl Dispatcher {
             self.log.clone(),
             self.services.clone(),
         );
-        let running = Arc::new(running.among(call.siblings.clone(), call.priority));
+        let spawner = call.spawner.unwrap_or(call.id);
+        let running = Arc::new(running.among(call.siblings.clone(), call.priority).spawning_for(spawner));
         let invoked = self.sandbox.invoke(&running, call.input.clone());
         // A call that maps is polled to take what its map has done.
         let ended = self.pacing.noted(call.priority, || running.has_open_maps(), invoked).await;
@@ -325,6 +341,16 @@ impl Dispatcher {
         self.closed.load(Ordering::Relaxed)
     }
 
+    /// Waits until the host is on its way down.
+    pub(super) async fn closing(&self) {
+        let mut closing = std::pin::pin!(self.closing.notified());
+        // Listens first, so that nothing falls between.
+        closing.as_mut().enable();
+        if !self.is_closed() {
+            closing.await;
+        }
+    }
+
     /// Writes why a call failed into the app's log: whoever looks there need not have kept the answer.
     pub(super) fn tell(&self, call: CallId, program: &Program, function: usize, failure: &Failure) {
         let spec = &program.functions()[function];
@@ -342,7 +368,8 @@ impl Dispatcher {
 
     /// Opens a map from outside.
     pub fn map(&self, program: Arc<Program>, function: usize, order: Order, priority: Priority) -> Map {
-        Map::new(self.this(), program, function, order, Origin { depth: 0, deadline_max: None, priority })
+        let origin = Origin { depth: 0, deadline_max: None, priority, spawner: None };
+        Map::new(self.this(), program, function, order, origin)
     }
 
     /// Takes no more calls from outside and waits until those under way have ended.
@@ -351,6 +378,7 @@ impl Dispatcher {
             let _line = self.lock();
             self.closed.store(true, Ordering::Relaxed);
         }
+        self.closing.notify_waiters();
         // Pairs with the one in `Entered::drop`: a call that ends now sees `closed`, or is seen to be gone below.
         fence(Ordering::SeqCst);
         loop {
@@ -497,44 +525,4 @@ impl Drop for Entered<'_> {
             self.dispatcher.idle.notify_waiters();
         }
     }
-}
-
-impl Functions for Dispatcher {
-    fn call<'a>(
-        &'a self,
-        caller: &'a RunningCall,
-        function: &'a str,
-        input: Payload,
-    ) -> std::pin::Pin<Box<dyn Future<Output = CallResult> + Send + 'a>> {
-        Box::pin(async move {
-            let depth = child_depth(caller)?;
-            let function = Self::find(&caller.program, function)?;
-            let program = caller.program.clone();
-            let deadline_max = Some(caller.deadline);
-            let call = Call { depth, deadline_max, priority: caller.priority(), ..Call::new(program, function, input) };
-            Dispatcher::call(self, call).await.result
-        })
-    }
-
-    fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn sandbox::MapRun>, Failure> {
-        let depth = child_depth(caller)?;
-        let function = Self::find(&caller.program, function)?;
-        // Behind the app's single calls, for which somebody waits.
-        let priority = caller.priority().max(Priority::Normal);
-        let origin = Origin { depth, deadline_max: Some(caller.deadline), priority };
-        Ok(Box::new(Map::new(self.this(), caller.program.clone(), function, order, origin)))
-    }
-}
-
-fn child_depth(caller: &RunningCall) -> Result<u32, Failure> {
-    if caller.depth >= limits::DEPTH_MAX {
-        let message = format!(
-            "function `{}` is nested {} deep already; calls nest at most {} deep",
-            caller.spec().name,
-            caller.depth + 1,
-            limits::DEPTH_MAX + 1
-        );
-        return Err(Failure::new(FailureCode::DepthExceeded, message));
-    }
-    Ok(caller.depth + 1)
 }

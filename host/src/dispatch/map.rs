@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::dispatcher::{Call, Dispatcher};
 use super::ledger::{Ledger, MemoryLedger};
 use crate::call::{Failure, FailureCode, Payload, Priority};
+use crate::ids::CallId;
 use crate::limits::TICK;
 use crate::sandbox::{MapOutcome, MapRun, Order, Program, Siblings};
 
@@ -29,6 +30,8 @@ pub(super) struct Origin {
     pub depth: u32,
     pub deadline_max: Option<Instant>,
     pub priority: Priority,
+    /// The call that what they spawn is a child of.
+    pub spawner: Option<CallId>,
 }
 
 struct Shared {
@@ -123,6 +126,7 @@ impl Shared {
                 deadline_max: self.origin.deadline_max,
                 priority: self.origin.priority,
                 siblings: Some(self.siblings.clone()),
+                spawner: self.origin.spawner,
                 ..Call::new(self.program.clone(), self.function, input)
             };
             let finished = self.dispatcher.call(call).await;

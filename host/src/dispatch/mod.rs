@@ -9,6 +9,7 @@ mod admission;
 mod agenda;
 mod dispatcher;
 mod durable;
+mod functions;
 mod grouping;
 mod groups;
 mod ledger;

@@ -11,6 +11,8 @@ wasmtime::component::bindgen!({
         "wasi:http": wasmtime_wasi_http::p2::bindings::http,
         "wasi:keyvalue/store.bucket": crate::kv::Bucket,
         "bireme:host/functions.map-run": super::imports::functions::OpenMap,
+        "bireme:host/functions.spawned-map": super::imports::spawned::OpenSpawnedMap,
+        "bireme:host/functions.outcome-reader": super::imports::spawned::OpenReader,
     },
 });
 

@@ -37,4 +37,6 @@ pub use invoke::{Attempt, Sandbox, SandboxError, redact};
 pub use missing::MissingImport;
 pub use program::{Function, Program, ProgramError};
 pub use running::{RunningCall, Siblings};
-pub use services::{Functions, MapOutcome, MapRun, Order, Services};
+pub use services::{
+    BoxFuture, Functions, MapOutcome, MapRun, Order, OutcomeReader, Services, SpawnedMap, SpawnedProgress,
+};

@@ -11,7 +11,7 @@ use super::services::Services;
 use crate::call::InferenceReceipt;
 use crate::ids::{CallId, FunctionId};
 use crate::inference::Priority;
-use crate::limits::MAPS_PER_CALL_MAX;
+use crate::limits::{MAPS_PER_CALL_MAX, SPAWNS_PER_CALL_MAX};
 use crate::outbound::CallBudget;
 
 /// One attempt. Shared by the store and whatever runs on the call's behalf; dropped with the last of them.
@@ -34,6 +34,11 @@ pub struct RunningCall {
     /// Why the last request was refused, for the failure that follows from it.
     pub(super) denial: Mutex<Option<String>>,
     maps_open: AtomicUsize,
+    readers_open: AtomicUsize,
+    /// Calls and maps that it has spawned.
+    spawned: AtomicUsize,
+    /// Whose what it spawns is: its own, or that of the call from outside that it is part of.
+    spawner: CallId,
     /// Of a map's call, those beside it.
     siblings: Option<Arc<Siblings>>,
     /// Which of the app's requests for inference go first.
@@ -111,6 +116,9 @@ impl RunningCall {
             inference: Mutex::default(),
             denial: Mutex::default(),
             maps_open: AtomicUsize::new(0),
+            readers_open: AtomicUsize::new(0),
+            spawned: AtomicUsize::new(0),
+            spawner: id,
             siblings: None,
             priority: Priority::High,
         }
@@ -119,6 +127,16 @@ impl RunningCall {
     /// Makes it one of a map's.
     pub fn among(self, siblings: Option<Arc<Siblings>>, priority: Priority) -> Self {
         Self { siblings, priority, ..self }
+    }
+
+    /// Makes what it spawns another call's.
+    pub fn spawning_for(self, spawner: CallId) -> Self {
+        Self { spawner, ..self }
+    }
+
+    /// Returns whose what it spawns is.
+    pub fn spawner(&self) -> CallId {
+        self.spawner
     }
 
     /// Returns which of the app's requests for inference go first: those of its children are as urgent.
@@ -155,9 +173,22 @@ impl RunningCall {
 
     /// Takes one of the call's open maps, unless all are open.
     pub(super) fn open_map(&self) -> bool {
-        self.maps_open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < MAPS_PER_CALL_MAX).then_some(open + 1))
-            .is_ok()
+        count_below(&self.maps_open, MAPS_PER_CALL_MAX)
+    }
+
+    /// Takes one of the readers of outcomes that the call may have, unless all are open.
+    pub(super) fn open_reader(&self) -> bool {
+        count_below(&self.readers_open, MAPS_PER_CALL_MAX)
+    }
+
+    /// Gives one back.
+    pub(super) fn close_reader(&self) {
+        self.readers_open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes one of the calls and maps that it may spawn, unless there are none left.
+    pub(super) fn spawn(&self) -> bool {
+        count_below(&self.spawned, SPAWNS_PER_CALL_MAX)
     }
 
     /// Whether it has maps open.
@@ -169,4 +200,11 @@ impl RunningCall {
     pub(super) fn close_map(&self) {
         self.maps_open.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Counts one more, unless there are `max`.
+fn count_below(count: &AtomicUsize, max: usize) -> bool {
+    count
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1))
+        .is_ok()
 }

@@ -2,10 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::running::RunningCall;
 use super::tokens::TokensToday;
 use crate::call::{CallResult, Failure, Payload};
+use crate::ids::{CallId, MapId};
 use crate::inference::Inference;
 use crate::kv::KeyValue;
 use crate::outbound::Outbound;
@@ -35,6 +37,78 @@ pub trait Functions: Send + Sync {
 
     /// Opens a map for `caller`. Does not block.
     fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure>;
+
+    /// Keeps a call that outlives `caller`. Returns once it is on disk; dropping the future does not take it back.
+    fn spawn<'a>(
+        &'a self,
+        caller: &'a RunningCall,
+        function: &'a str,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<CallId, Failure>>;
+
+    /// Returns what became of a kept call of the caller's app, once it has ended or after `wait`.
+    fn get<'a>(
+        &'a self,
+        caller: &'a RunningCall,
+        call: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Option<CallResult>, Failure>>;
+
+    /// Cancels a kept call of the caller's app and what it spawned; returns whether it is cancelled.
+    fn cancel<'a>(&'a self, caller: &'a RunningCall, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;
+
+    /// Makes a map that outlives `caller`. Returns once it is on disk.
+    fn spawn_map<'a>(
+        &'a self,
+        caller: &'a RunningCall,
+        function: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>;
+
+    /// Finds a kept map of the caller's app.
+    fn open_map<'a>(
+        &'a self,
+        caller: &'a RunningCall,
+        map: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>;
+}
+
+/// A map on disk. Dropping the one that started it closes it; what was written stays, whenever a future is dropped.
+pub trait SpawnedMap: Send + Sync {
+    fn id(&self) -> MapId;
+
+    /// Keeps inputs; returns, once they are on disk, how many the map has.
+    fn push(&self, inputs: Vec<Payload>) -> BoxFuture<'_, Result<u64, Failure>>;
+
+    /// Says that no more inputs will come.
+    fn close(&self) -> BoxFuture<'_, Result<(), Failure>>;
+
+    fn progress(&self) -> BoxFuture<'_, Result<SpawnedProgress, Failure>>;
+
+    /// Returns the outcome of one input, if it has one.
+    fn outcome(&self, index: u64) -> BoxFuture<'_, Result<Option<CallResult>, Failure>>;
+
+    /// Reads outcomes from input `start` on.
+    fn outcomes(&self, order: Order, start: u64) -> BoxFuture<'_, Result<Box<dyn OutcomeReader>, Failure>>;
+
+    /// Cancels what has not ended, and what that spawned.
+    fn cancel(&self) -> BoxFuture<'_, Result<SpawnedProgress, Failure>>;
+}
+
+/// How far a map on disk has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpawnedProgress {
+    pub inputs: u64,
+    pub done: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub is_closed: bool,
+    pub is_ended: bool,
+}
+
+/// Outcomes of a map on disk, each once.
+pub trait OutcomeReader: Send {
+    /// Waits for at least one outcome; returns none when there will be no more.
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<MapOutcome>, Failure>>;
 }
 
 /// An open map. Dropping it cancels what has not finished.

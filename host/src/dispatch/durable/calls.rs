@@ -6,8 +6,6 @@ use super::*;
 use crate::dispatch::dispatcher::{Attempted, Call};
 use crate::dispatch::retry;
 
-/// Children that are cancelled at a time.
-const CHILDREN_LEN: usize = 256;
 /// How long a call that found no slot waits before it asks again.
 const SLOT_WAIT_MS: u64 = 100;
 
@@ -15,6 +13,28 @@ const SLOT_WAIT_MS: u64 = 100;
 #[derive(Default)]
 pub(super) struct Active {
     cancel: Notify,
+    /// Of one that is run.
+    pub(super) function: Option<FunctionId>,
+    place: Mutex<Place>,
+}
+
+/// A call's place among its function's. Locked after `lines`.
+#[derive(Default)]
+pub(super) struct Place {
+    /// How much of the call waits for other calls; the place is another's meanwhile.
+    pub(super) waiting: usize,
+    /// The call does not run any more.
+    pub(super) is_over: bool,
+}
+
+impl Active {
+    fn of(function: &FunctionId) -> Arc<Self> {
+        Arc::new(Self { function: Some(function.clone()), ..Self::default() })
+    }
+
+    pub(super) fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The right to change a call, and its place among its function's if it has one. Both are given back when this is dropped.
@@ -26,10 +46,19 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.durable.active.remove(&self.id);
+        let active = self.durable.active.remove(&self.id);
         if let Some(function) = &self.function {
-            self.durable.lines().end(function);
-            self.durable.work.notify_one();
+            let mut lines = self.durable.lines();
+            // What waited on its behalf may notice a moment later.
+            let is_given = active.is_some_and(|(_, active)| {
+                let mut place = active.place();
+                place.is_over = true;
+                place.waiting > 0
+            });
+            if !is_given {
+                lines.end(function);
+                self.durable.work.notify_one();
+            }
         }
     }
 }
@@ -74,7 +103,7 @@ impl Durable {
             // One that begins at once is leased with the same write.
             let begins = !self.is_stopped() && self.lines().begin(&id, calls_max(program, function));
             let held = begins.then(|| {
-                self.active.insert(record.id, Arc::default());
+                self.active.insert(record.id, Active::of(&id));
                 Held { durable: self.clone(), id: record.id, function: Some(id.clone()) }
             });
             if begins {
@@ -132,16 +161,8 @@ impl Durable {
         Ok(self.journal.call_input(id).await?)
     }
 
-    /// Cancels a call wherever it is, and what it has spawned. Returns how it ended: one that had ended before stays as it was.
-    pub async fn cancel(self: &Arc<Self>, id: CallId) -> Result<CallRecord, DurableError> {
-        let record = self.cancel_one(id).await?;
-        if record.state == State::Cancelled {
-            self.cancel_children(id).await?;
-        }
-        Ok(record)
-    }
-
-    async fn cancel_one(self: &Arc<Self>, id: CallId) -> Result<CallRecord, DurableError> {
+    /// Cancels a call wherever it is, and nothing else.
+    pub(super) async fn cancel_one(self: &Arc<Self>, id: CallId) -> Result<CallRecord, DurableError> {
         loop {
             let held = match self.active.entry(id) {
                 dashmap::Entry::Occupied(active) => {
@@ -176,38 +197,6 @@ impl Durable {
         }
     }
 
-    async fn cancel_children(self: &Arc<Self>, parent: CallId) -> Result<(), DurableError> {
-        let mut parents = vec![parent];
-        while let Some(parent) = parents.pop() {
-            let mut after = None;
-            loop {
-                let children = self.journal.children(parent, after, CHILDREN_LEN).await?;
-                after = children.last().copied();
-                for (kind, child) in &children {
-                    match kind {
-                        Kind::Call => {
-                            let child = CallId::from_bytes(*child);
-                            match self.cancel_one(child).await {
-                                // What it spawned goes on if it had ended: nobody cancelled it.
-                                Ok(record) if record.state == State::Cancelled => parents.push(child),
-                                Ok(_) | Err(DurableError::UnknownCall { .. }) => {}
-                                Err(error) => return Err(error),
-                            }
-                        }
-                        Kind::Map => match self.cancel_map(MapId::from_bytes(*child)).await {
-                            Ok(_) | Err(DurableError::UnknownMap { .. }) => {}
-                            Err(error) => return Err(error),
-                        },
-                    }
-                }
-                if children.len() < CHILDREN_LEN {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Begins calls as there is room for them.
     pub(super) async fn pump(self: &Arc<Self>) {
         let mut deployed = self.dispatcher.deployed();
@@ -240,7 +229,7 @@ impl Durable {
         let is_claimed = match self.active.entry(id) {
             dashmap::Entry::Occupied(_) => false,
             dashmap::Entry::Vacant(vacant) => {
-                vacant.insert(Arc::default());
+                vacant.insert(Active::of(&function));
                 true
             }
         };
@@ -334,6 +323,9 @@ impl Durable {
     }
 
     async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Result<Attempted, Failure> {
+        if self.dispatcher.is_closed() {
+            return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
+        }
         let Some(program) = self.dispatcher.program(record.app.as_str()) else {
             let message = format!("`{}` is not deployed", record.app);
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));

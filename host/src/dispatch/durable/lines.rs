@@ -89,6 +89,11 @@ impl Lines {
         }
     }
 
+    /// A call that had given its place back goes on, whether there is a place or not.
+    pub fn go_on(&mut self, function: &FunctionId) {
+        self.line(function).active += 1;
+    }
+
     /// Returns when the next of those that wait for a time may begin.
     pub fn next_ms(&self) -> Option<u64> {
         self.later.first_key_value().map(|((at_ms, _), _)| *at_ms)
@@ -150,6 +155,21 @@ mod tests {
         assert_eq!(lines.next(0, |_| Some(1)).map(|(.., call)| call), Some(call(1)));
         lines.end(&f);
         assert!(lines.lines.is_empty());
+    }
+
+    #[test]
+    fn a_call_that_goes_on_has_its_place_at_once() {
+        let f = function("f");
+        let mut lines = Lines::default();
+        assert!(lines.begin(&f, 1));
+        lines.end(&f);
+        assert!(lines.begin(&f, 1));
+        lines.go_on(&f);
+        lines.push(&f, Priority::Normal, call(1));
+        lines.end(&f);
+        assert_eq!(lines.next(0, |_| Some(1)), None);
+        lines.end(&f);
+        assert!(lines.next(0, |_| Some(1)).is_some());
     }
 
     #[test]

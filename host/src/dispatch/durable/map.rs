@@ -180,8 +180,8 @@ impl Durable {
         self.map(id).await
     }
 
-    /// Cancels what has not ended. One that has ended stays as it was.
-    pub async fn cancel_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+    /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
+    pub(super) async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
         let Some(map) = self.maps.get(&id).map(|map| map.clone()) else { return self.map(id).await };
         {
             let _header = map.header.lock().await;
@@ -502,6 +502,9 @@ impl LiveMap {
         receipt: &mut Receipt,
     ) -> Result<Attempted, Failure> {
         let dispatcher = &self.durable.dispatcher;
+        if dispatcher.is_closed() {
+            return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
+        }
         let Some(program) = dispatcher.program(self.function.app.as_str()) else {
             let message = format!("`{}` is not deployed", self.function.app);
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));

@@ -7,6 +7,8 @@
 //! call the first that is written holds.
 
 mod calls;
+mod descendants;
+mod guests;
 mod lines;
 mod map;
 mod results;
@@ -34,8 +36,8 @@ use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::inference::Priority;
 use crate::journal::{
-    CallRecord, Idempotency, Journal, JournalError, Keyed, Kind, Listed, MapHeader, MapProgress, MapRecord, Query,
-    State,
+    CallRecord, Idempotency, Journal, JournalError, Keyed, Kind, Listed, MapHeader, MapProgress, MapRecord, MapState,
+    Query, State,
 };
 use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, OPEN_CALLS_PER_APP_MAX, OPEN_MAPS_PER_APP_MAX};
 use crate::sandbox::Program;
@@ -101,6 +103,8 @@ pub struct Durable {
     open: DashMap<AppName, Open>,
     /// Held while a request with that key is answered.
     keys: Mutex<HashMap<(FunctionId, String), Arc<tokio::sync::Mutex<()>>>>,
+    /// Held by what guests are about to spawn, and taken whole by who looks for what they have spawned.
+    spawning: Arc<tokio::sync::RwLock<()>>,
     tasks: Mutex<JoinSet<()>>,
     /// Notified when a call may begin, or begins later.
     work: Notify,
@@ -129,6 +133,7 @@ impl Durable {
             maps: DashMap::new(),
             open: DashMap::new(),
             keys: Mutex::default(),
+            spawning: Arc::default(),
             tasks: Mutex::default(),
             work: Notify::new(),
             stopped: AtomicBool::new(true),
@@ -165,7 +170,8 @@ impl Durable {
             let Some(last) = open.last() else { break };
             after = Some(last.header.id);
             maps += open.len();
-            for record in open {
+            for mut record in open {
+                self.close_abandoned(&mut record.header).await?;
                 self.open.entry(record.header.app.clone()).or_default().maps += 1;
                 self.take_up(record);
             }
@@ -209,7 +215,16 @@ impl Durable {
         (self.lines().waiting(), self.maps.len())
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Closes a map of a call that ended with the last host: nobody gives it more inputs.
+    async fn close_abandoned(&self, header: &mut MapHeader) -> Result<(), JournalError> {
+        if header.parent.is_none() || header.is_closed || header.is_cancelled {
+            return Ok(());
+        }
+        header.is_closed = true;
+        self.journal.save_map(header).await
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 

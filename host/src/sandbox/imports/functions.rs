@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::Resource;
 
+use super::spawned;
 use crate::call::{Failure, FailureCode, Payload};
 use crate::sandbox::bindings::{functions, types};
 use crate::sandbox::boundary::Import;
@@ -24,8 +26,13 @@ impl Drop for OpenMap {
     }
 }
 
-fn other_side(call: &RunningCall) -> Result<Arc<dyn Functions>, Failure> {
+pub(super) fn other_side(call: &RunningCall) -> Result<Arc<dyn Functions>, Failure> {
     call.services.functions().ok_or_else(|| Failure::new(FailureCode::Cancelled, "the host is shutting down"))
+}
+
+pub(super) fn too_many_maps() -> Failure {
+    let message = format!("a call may hold {} maps open; drop one first", crate::limits::MAPS_PER_CALL_MAX);
+    Failure::new(FailureCode::Overloaded, message)
 }
 
 impl functions::Host for CallState {
@@ -42,6 +49,39 @@ impl functions::Host for CallState {
         let answer = call.boundary.cross_async(Import::Function, functions.call(&call, &function, input.into())).await;
         Ok(answer.map(Into::into).map_err(Into::into))
     }
+
+    async fn spawn(
+        &mut self,
+        function: String,
+        input: types::Payload,
+    ) -> wasmtime::Result<Result<String, types::Failure>> {
+        let call = self.call.clone();
+        let spawned = call.boundary.cross_async(Import::Function, async {
+            spawned::count(&call)?;
+            other_side(&call)?.spawn(&call, &function, input.into()).await
+        });
+        Ok(spawned.await.map(|id| id.to_string()).map_err(Into::into))
+    }
+
+    async fn get(
+        &mut self,
+        call_id: String,
+        wait_ms: u64,
+    ) -> wasmtime::Result<Result<Option<Result<types::Payload, types::Failure>>, types::Failure>> {
+        let call = self.call.clone();
+        let wait = Duration::from_millis(wait_ms);
+        let answer = call
+            .boundary
+            .cross_async(Import::Function, async { other_side(&call)?.get(&call, &call_id, wait).await });
+        Ok(answer.await.map(spawned::outcome).map_err(Into::into))
+    }
+
+    async fn cancel(&mut self, call_id: String) -> wasmtime::Result<Result<bool, types::Failure>> {
+        let call = self.call.clone();
+        let answer =
+            call.boundary.cross_async(Import::Function, async { other_side(&call)?.cancel(&call, &call_id).await });
+        Ok(answer.await.map_err(Into::into))
+    }
 }
 
 impl functions::HostMapRun for CallState {
@@ -56,8 +96,7 @@ impl functions::HostMapRun for CallState {
         };
         let call = self.call.clone();
         if !call.open_map() {
-            let message = format!("a call may hold {} maps open; drop one first", crate::limits::MAPS_PER_CALL_MAX);
-            return Ok(Err(Failure::new(FailureCode::Overloaded, message).into()));
+            return Ok(Err(too_many_maps().into()));
         }
         let opened = call.boundary.cross(Import::Function, || other_side(&call)?.map(&call, &function, order));
         match opened {

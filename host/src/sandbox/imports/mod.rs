@@ -7,6 +7,7 @@ pub mod http;
 pub mod inference;
 pub mod keyvalue;
 pub mod nn;
+pub mod spawned;
 
 use wasmtime::component::{HasSelf, Linker};
 

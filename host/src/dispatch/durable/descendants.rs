@@ -1,0 +1,108 @@
+//! What a cancelled call or map has spawned is cancelled, too, and what that has spawned.
+
+use super::*;
+
+/// Children that are read at a time, and chunks.
+const CHILDREN_LEN: usize = 256;
+
+/// What was cancelled.
+enum Parent {
+    Call(CallId),
+    Map(MapId),
+}
+
+impl Durable {
+    /// Cancels a call wherever it is, and what it has spawned. Returns how it ended: one that had ended before stays as it was.
+    pub async fn cancel(self: &Arc<Self>, id: CallId) -> Result<CallRecord, DurableError> {
+        let record = self.cancel_one(id).await?;
+        if record.state == State::Cancelled {
+            self.cancel_below(Parent::Call(id)).await?;
+        }
+        Ok(record)
+    }
+
+    /// Cancels what has not ended of a map, and what that has spawned. One that has ended stays as it was.
+    pub async fn cancel_map(self: &Arc<Self>, id: MapId) -> Result<MapRecord, DurableError> {
+        let record = self.cancel_map_one(id).await?;
+        if record.state() == MapState::Cancelled {
+            self.cancel_below(Parent::Map(id)).await?;
+        }
+        Ok(record)
+    }
+
+    async fn cancel_below(self: &Arc<Self>, parent: Parent) -> Result<(), DurableError> {
+        let mut parents = vec![parent];
+        while let Some(parent) = parents.pop() {
+            // What the parent was about to spawn is on disk, and it begins nothing more.
+            drop(self.spawning.write().await);
+            let calls = match parent {
+                Parent::Call(id) => vec![id],
+                Parent::Map(id) => self.begun_and_lost(id).await?,
+            };
+            for call in calls {
+                self.cancel_children(call, &mut parents).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cancels the children of one call, and adds those that may have children to `parents`.
+    async fn cancel_children(
+        self: &Arc<Self>,
+        parent: CallId,
+        parents: &mut Vec<Parent>,
+    ) -> Result<(), DurableError> {
+        let mut after = None;
+        loop {
+            let children = self.journal.children(parent, after, CHILDREN_LEN).await?;
+            after = children.last().copied();
+            for (kind, child) in &children {
+                match kind {
+                    Kind::Call => {
+                        let child = CallId::from_bytes(*child);
+                        match self.cancel_one(child).await {
+                            // What it spawned goes on if it had ended: nobody cancelled it.
+                            Ok(record) if record.state == State::Cancelled => parents.push(Parent::Call(child)),
+                            Ok(_) | Err(DurableError::UnknownCall { .. }) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    Kind::Map => {
+                        let child = MapId::from_bytes(*child);
+                        match self.cancel_map_one(child).await {
+                            Ok(record) if record.state() == MapState::Cancelled => parents.push(Parent::Map(child)),
+                            Ok(_) | Err(DurableError::UnknownMap { .. }) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+            }
+            if children.len() < CHILDREN_LEN {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the calls of a cancelled map that may have begun and have no outcome. Chunks are leased in order, so these are among
+    /// the first that are not whole.
+    async fn begun_and_lost(&self, map: MapId) -> Result<Vec<CallId>, DurableError> {
+        let (mut calls, mut after) = (Vec::new(), None);
+        loop {
+            let chunks = self.journal.pending(map, after, CHILDREN_LEN).await?;
+            let Some(last) = chunks.last() else { return Ok(calls) };
+            after = Some(last.first);
+            let mut has_leased = false;
+            for chunk in chunks.iter().filter(|chunk| chunk.lease.is_leased) {
+                has_leased = true;
+                let outcomes = self.journal.outcomes(map, chunk.first).await?;
+                let ended: std::collections::HashSet<u64> =
+                    outcomes.iter().flat_map(|outcomes| &outcomes.entries).map(|entry| entry.index).collect();
+                let indices = chunk.first..chunk.first + u64::from(chunk.lease.len);
+                calls.extend(indices.filter(|index| !ended.contains(index)).map(|index| map.call(index)));
+            }
+            if !has_leased {
+                return Ok(calls);
+            }
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! What guests do with durable calls and maps: those of their own app, on behalf of a call that may end at any moment.
+//!
+//! What writes runs in a task of its own, so that a call that ends between takes nothing back halfway.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::results::Results;
+use super::*;
+use crate::call::CallResult;
+use crate::journal::{Entry, What};
+use crate::limits::OUTCOMES_BYTES_MAX;
+use crate::sandbox::{BoxFuture, MapOutcome, Order, OutcomeReader, RunningCall, SpawnedMap, SpawnedProgress};
+
+impl Durable {
+    /// Keeps a call of the caller's app.
+    pub(in crate::dispatch) async fn spawn_for(
+        self: &Arc<Self>,
+        caller: &RunningCall,
+        function: &str,
+        input: Payload,
+    ) -> Result<CallId, Failure> {
+        let program = caller.program.clone();
+        let function = Dispatcher::find(&program, function)?;
+        let (this, options) = (self.clone(), options(caller));
+        let (parent, is_indirect) = (caller.spawner(), caller.spawner() != caller.id);
+        let record = self.spawning(async move {
+            let record = this.spawn(&program, function, input, options).await?;
+            // Calls that its parent made in memory may run on for a moment after the parent was cancelled.
+            if is_indirect && this.is_cancelled(parent).await? {
+                return this.cancel(record.id).await;
+            }
+            Ok(record)
+        });
+        Ok(record.await?.id)
+    }
+
+    /// Returns what became of a call of the caller's app, once it has ended or after `wait`.
+    pub(in crate::dispatch) async fn get_for(
+        &self,
+        caller: &RunningCall,
+        id: &str,
+        wait: Duration,
+    ) -> Result<Option<CallResult>, Failure> {
+        let id = self.own_call(caller, id).await?;
+        let left = caller.deadline.saturating_duration_since(Instant::now());
+        let place = (!wait.is_zero()).then(|| self.give_place_back(caller.spawner()));
+        let record = tokio::select! {
+            record = self.get(id, wait.min(left)) => record.map_err(failure)?,
+            () = self.dispatcher.closing() => return Err(closing()),
+        };
+        drop(place);
+        if !record.state.is_terminal() {
+            return Ok(None);
+        }
+        if record.state != State::Done {
+            let unknown = || Failure::new(FailureCode::Unavailable, format!("call `{id}` failed"));
+            return Ok(Some(Err(record.failure.unwrap_or_else(unknown))));
+        }
+        match self.output(id).await.map_err(failure)? {
+            Some(output) => Ok(Some(Ok(output))),
+            None => Err(failure(DurableError::UnknownCall { id })),
+        }
+    }
+
+    /// Cancels a call of the caller's app and what it spawned; returns whether it is cancelled.
+    pub(in crate::dispatch) async fn cancel_for(
+        self: &Arc<Self>,
+        caller: &RunningCall,
+        id: &str,
+    ) -> Result<bool, Failure> {
+        let id = self.own_call(caller, id).await?;
+        let this = self.clone();
+        let record = self.detached(async move { this.cancel(id).await }).await?;
+        Ok(record.state == State::Cancelled)
+    }
+
+    /// Makes a map of a function of the caller's app.
+    pub(in crate::dispatch) async fn spawn_map_for(
+        self: &Arc<Self>,
+        caller: &RunningCall,
+        function: &str,
+    ) -> Result<Box<dyn SpawnedMap>, Failure> {
+        let program = caller.program.clone();
+        let function = Dispatcher::find(&program, function)?;
+        let (this, options) = (self.clone(), options(caller));
+        let (parent, is_indirect) = (caller.spawner(), caller.spawner() != caller.id);
+        let runtime = tokio::runtime::Handle::current();
+        let map = self.spawning(async move {
+            let id = this.create_map(&program, function, options).await?.header.id;
+            // Made here, so that it is closed even if nobody waits for it any more.
+            let map = GuestMap { durable: this.clone(), id, spawner: parent, started: Some(runtime) };
+            if is_indirect && this.is_cancelled(parent).await? {
+                this.cancel_map(id).await?;
+            }
+            Ok(map)
+        });
+        Ok(Box::new(map.await?))
+    }
+
+    /// Finds a map of the caller's app.
+    pub(in crate::dispatch) async fn open_map_for(
+        self: &Arc<Self>,
+        caller: &RunningCall,
+        id: &str,
+    ) -> Result<Box<dyn SpawnedMap>, Failure> {
+        let id = id.parse::<MapId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
+        match self.map(id).await {
+            Ok(record) if record.header.app == *caller.program.name() => {
+                let map = GuestMap { durable: self.clone(), id, spawner: caller.spawner(), started: None };
+                Ok(Box::new(map))
+            }
+            Ok(_) => Err(failure(DurableError::UnknownMap { id })),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    /// Returns the id of a call if it is one of the caller's app. Another app's is as unknown as one that never was.
+    async fn own_call(&self, caller: &RunningCall, id: &str) -> Result<CallId, Failure> {
+        let id = id.parse::<CallId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
+        match self.get(id, Duration::ZERO).await {
+            Ok(record) if record.app == *caller.program.name() => Ok(id),
+            Ok(_) => Err(failure(DurableError::UnknownCall { id })),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    async fn is_cancelled(&self, call: CallId) -> Result<bool, DurableError> {
+        Ok(self.journal.call(call).await?.is_some_and(|record| record.state == State::Cancelled))
+    }
+
+    /// Does something to its end, even if nobody waits for that.
+    async fn detached<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = Result<T, DurableError>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        if self.is_stopped() {
+            return Err(closing());
+        }
+        let (done, waits) = oneshot::channel();
+        self.task(async move {
+            let _ = done.send(work.await);
+        });
+        waits.await.map_err(|_| closing())?.map_err(failure)
+    }
+
+    /// As `detached`, for what becomes a child: whoever cancels its parent waits for it.
+    async fn spawning<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = Result<T, DurableError>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let spawning = self.spawning.clone().read_owned().await;
+        self.detached(async move {
+            let made = work.await;
+            drop(spawning);
+            made
+        })
+        .await
+    }
+
+    /// While a call waits for another, its place among its function's is another's: a function that waits for itself would
+    /// otherwise hold every place that what it waits for needs.
+    pub(super) fn give_place_back(&self, call: CallId) -> Option<impl Drop> {
+        let active = self.active.get(&call)?.clone();
+        let function = active.function.clone()?;
+        let mut lines = self.lines();
+        let mut place = active.place();
+        if place.is_over {
+            return None;
+        }
+        if place.waiting == 0 {
+            lines.end(&function);
+            self.work.notify_one();
+        }
+        place.waiting += 1;
+        drop(place);
+        drop(lines);
+        Some(PlaceGiven { durable: self, active, function })
+    }
+}
+
+/// A place that is taken again when this is dropped.
+struct PlaceGiven<'a> {
+    durable: &'a Durable,
+    active: Arc<Active>,
+    function: FunctionId,
+}
+
+impl Drop for PlaceGiven<'_> {
+    fn drop(&mut self) {
+        let mut lines = self.durable.lines();
+        let mut place = self.active.place();
+        place.waiting -= 1;
+        if place.waiting == 0 && !place.is_over {
+            lines.go_on(&self.function);
+        }
+    }
+}
+
+/// A map that a guest holds.
+struct GuestMap {
+    durable: Arc<Durable>,
+    id: MapId,
+    /// Whose place is given back while it waits.
+    spawner: CallId,
+    /// Of the one that started it, which closes it.
+    started: Option<tokio::runtime::Handle>,
+}
+
+impl Drop for GuestMap {
+    fn drop(&mut self) {
+        let Some(runtime) = &self.started else { return };
+        let (durable, id) = (self.durable.clone(), self.id);
+        let _runtime = runtime.enter();
+        self.durable.task(async move {
+            if let Err(error) = durable.close_map(id).await {
+                tracing::warn!(map = %id, error = &error as &dyn std::error::Error, "a map whose caller has ended cannot be closed");
+            }
+        });
+    }
+}
+
+impl SpawnedMap for GuestMap {
+    fn id(&self) -> MapId {
+        self.id
+    }
+
+    fn push(&self, inputs: Vec<Payload>) -> BoxFuture<'_, Result<u64, Failure>> {
+        let (durable, id) = (self.durable.clone(), self.id);
+        Box::pin(self.durable.detached(async move { durable.append(id, None, inputs).await }))
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        let (durable, id) = (self.durable.clone(), self.id);
+        Box::pin(self.durable.detached(async move { durable.close_map(id).await.map(drop) }))
+    }
+
+    fn progress(&self) -> BoxFuture<'_, Result<SpawnedProgress, Failure>> {
+        Box::pin(async move { self.durable.map(self.id).await.map(|record| progress(&record)).map_err(failure) })
+    }
+
+    fn outcome(&self, index: u64) -> BoxFuture<'_, Result<Option<CallResult>, Failure>> {
+        Box::pin(async move {
+            // Read first: what was cancelled then has no outcome later.
+            let record = self.durable.map(self.id).await.map_err(failure)?;
+            match self.durable.outcome(self.id, index).await.map_err(failure)? {
+                Some(entry) => Ok(Some(result(&self.durable, entry).await?)),
+                None if record.state() == MapState::Cancelled && record.progress.ended_ms.is_some() => {
+                    let message = format!("input {index} of map `{}` was cancelled", self.id);
+                    Ok(Some(Err(Failure::new(FailureCode::Cancelled, message))))
+                }
+                None => Ok(None),
+            }
+        })
+    }
+
+    fn outcomes(&self, order: Order, start: u64) -> BoxFuture<'_, Result<Box<dyn OutcomeReader>, Failure>> {
+        let order = match order {
+            Order::Input => ResultsOrder::Input,
+            Order::Completion => ResultsOrder::Completion,
+        };
+        Box::pin(async move {
+            let results = self.durable.results(self.id, start, order, true).await.map_err(failure)?;
+            let reader = GuestReader {
+                durable: self.durable.clone(),
+                spawner: self.spawner,
+                results,
+                entries: VecDeque::new(),
+                start,
+            };
+            Ok(Box::new(reader) as Box<dyn OutcomeReader>)
+        })
+    }
+
+    fn cancel(&self) -> BoxFuture<'_, Result<SpawnedProgress, Failure>> {
+        let (durable, id) = (self.durable.clone(), self.id);
+        Box::pin(self.durable.detached(async move { durable.cancel_map(id).await.map(|record| progress(&record)) }))
+    }
+}
+
+/// Outcomes that a guest reads.
+struct GuestReader {
+    durable: Arc<Durable>,
+    spawner: CallId,
+    results: Results,
+    /// Read, and not yet taken.
+    entries: VecDeque<Entry>,
+    start: u64,
+}
+
+impl OutcomeReader for GuestReader {
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<MapOutcome>, Failure>> {
+        Box::pin(async move {
+            while self.entries.is_empty() {
+                let place = self.durable.give_place_back(self.spawner);
+                let entries = tokio::select! {
+                    entries = self.results.next() => entries.map_err(failure)?,
+                    () = self.durable.dispatcher.closing() => return Err(closing()),
+                };
+                drop(place);
+                if entries.is_empty() {
+                    return Ok(Vec::new());
+                }
+                self.entries.extend(entries.into_iter().filter(|entry| entry.index >= self.start));
+            }
+            let (mut outcomes, mut bytes) = (Vec::new(), 0);
+            while outcomes.len() < max && bytes < OUTCOMES_BYTES_MAX {
+                let Some(entry) = self.entries.pop_front() else { break };
+                let (index, receipt) = (entry.index, entry.receipt.clone());
+                let result = result(&self.durable, entry).await?;
+                bytes += result.as_ref().map_or_else(Failure::bytes, Payload::bytes);
+                outcomes.push(MapOutcome { index, result, receipt });
+            }
+            Ok(outcomes)
+        })
+    }
+}
+
+/// Returns what an input came to.
+async fn result(durable: &Durable, entry: Entry) -> Result<CallResult, Failure> {
+    match entry.what {
+        What::Done(stored) => durable.payload(stored).await.map(Ok).map_err(failure),
+        What::Failed(failure) | What::Dead(failure) | What::Retry { failure, .. } => Ok(Err(failure)),
+    }
+}
+
+/// What a caller's children are kept with. Nobody waits for them as for the call itself.
+fn options(caller: &RunningCall) -> Options {
+    let priority = caller.priority().max(Priority::Normal);
+    Options { priority, key: None, parent: Some((caller.spawner(), caller.depth)) }
+}
+
+fn progress(record: &MapRecord) -> SpawnedProgress {
+    let is_ended = record.progress.ended_ms.is_some();
+    SpawnedProgress {
+        inputs: record.header.accepted,
+        done: record.progress.done,
+        failed: record.progress.failed + record.progress.dead,
+        cancelled: if is_ended { record.cancelled() } else { 0 },
+        is_closed: record.header.is_closed || record.header.is_cancelled,
+        is_ended,
+    }
+}
+
+/// The host ends; a caller that is kept goes on with the next one.
+fn closing() -> Failure {
+    Failure::new(FailureCode::Unavailable, "the host is shutting down")
+}
+
+/// What a guest is told. It never holds a path of the host.
+fn failure(error: DurableError) -> Failure {
+    let (code, message) = match error {
+        DurableError::Refused(failure) => return failure,
+        DurableError::TooMany { .. } => (FailureCode::Overloaded, error.to_string()),
+        DurableError::Journal(JournalError::Store(store)) if store.is_full() => {
+            (FailureCode::Unavailable, "the host's disk is full; try again later".to_owned())
+        }
+        DurableError::Journal(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the journal failed a guest");
+            (FailureCode::Unavailable, "the host cannot read or write what it keeps".to_owned())
+        }
+        // Asking again would be answered in the same way.
+        error => (FailureCode::Terminal, error.to_string()),
+    };
+    Failure::new(code, message)
+}
