@@ -34,9 +34,9 @@ fn id(kind: u8, index: usize) -> String {
 
 fn index(kind: u8, what: &str, wanted: &str, len: usize) -> Result<usize> {
     let found = wanted.rsplit('-').next().and_then(|digits| usize::from_str_radix(digits, 16).ok());
-    found
-        .filter(|index| *index < len && id(kind, *index) == wanted)
-        .ok_or_else(|| Failure::terminal(format!("no {what} `{wanted}`; it never was, or it was spawned on another thread")))
+    found.filter(|index| *index < len && id(kind, *index) == wanted).ok_or_else(|| {
+        Failure::terminal(format!("no {what} `{wanted}`; it never was, or it was spawned on another thread"))
+    })
 }
 
 const CALL: u8 = 1;
@@ -122,9 +122,7 @@ impl SpawnedMap {
         let (outcome, len) = self.with(|map| {
             (usize::try_from(index).ok().and_then(|index| map.outcomes.get(index).cloned()), map.outcomes.len())
         });
-        let none = || {
-            Failure::terminal(format!("map `{}` has {len} inputs; there is no input {index}", self.id()))
-        };
+        let none = || Failure::terminal(format!("map `{}` has {len} inputs; there is no input {index}", self.id()));
         outcome.map(Some).ok_or_else(none)
     }
 

@@ -80,8 +80,8 @@ pub(crate) struct OutcomeReader(wit::OutcomeReader);
 impl OutcomeReader {
     pub fn next(&mut self, max: u32) -> Result<Vec<Outcome>> {
         let outcomes = self.0.next(max).map_err(Failure::from_wit)?.into_iter();
-        let outcomes = outcomes
-            .map(|outcome| Outcome { index: outcome.index, result: outcome.result.map_err(Failure::from_wit) });
+        let outcomes =
+            outcomes.map(|outcome| Outcome { index: outcome.index, result: outcome.result.map_err(Failure::from_wit) });
         Ok(outcomes.collect())
     }
 }

@@ -29,7 +29,10 @@ fn strings(texts: [&str; 2]) -> [String; 2] {
 #[test]
 fn results_are_addressed_by_position_in_any_order_and_as_often_as_is_wanted() {
     let map = plus_one::spawn_map(0..3_000).expect("it spawns");
-    assert_eq!((map.get(2_999).map_err(|failure| failure.code), map.get(7), map.get(7)), (Err(Code::Terminal), Ok(Some(8)), Ok(Some(8))));
+    assert_eq!(
+        (map.get(2_999).map_err(|failure| failure.code), map.get(7), map.get(7)),
+        (Err(Code::Terminal), Ok(Some(8)), Ok(Some(8)))
+    );
     assert_eq!(map.get(3_000).map_err(|failure| failure.code), Err(Code::Terminal));
     assert_eq!(map.len(), Ok(3_000));
     let progress = map.progress().expect("it is there");

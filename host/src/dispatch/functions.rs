@@ -81,9 +81,8 @@ impl Dispatcher {
     /// Returns what keeps calls, on a host that does.
     fn kept(&self) -> Result<Arc<Durable>, Failure> {
         let durable = self.durable.get().and_then(std::sync::Weak::upgrade).filter(|durable| !durable.is_stopped());
-        durable.ok_or_else(|| {
-            Failure::new(FailureCode::Unavailable, "spawn needs a host that keeps calls: bireme serve")
-        })
+        durable
+            .ok_or_else(|| Failure::new(FailureCode::Unavailable, "spawn needs a host that keeps calls: bireme serve"))
     }
 }
 

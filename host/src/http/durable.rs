@@ -122,7 +122,7 @@ impl From<DurableError> for Problem {
     fn from(error: DurableError) -> Self {
         let code = match &error {
             DurableError::Refused(failure) => return failure.clone().into(),
-            DurableError::Journal(JournalError::Store(error)) if error.is_full() => Code::DiskFull,
+            DurableError::Journal(JournalError::Store(error)) => error.code(),
             DurableError::Journal(_) => Code::Store,
             DurableError::UnknownCall { .. } => Code::UnknownCall,
             DurableError::UnknownMap { .. } | DurableError::NoInput { .. } => Code::UnknownMap,

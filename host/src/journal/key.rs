@@ -108,6 +108,15 @@ pub fn files(digest: &[u8; 32]) -> Vec<u8> {
     [b"r", digest.as_slice()].concat()
 }
 
+/// The files that a call or map refers to.
+pub fn file_of(owner: &[u8; 16], digest: &[u8; 32]) -> Vec<u8> {
+    [files_of(owner).as_slice(), digest].concat()
+}
+
+pub fn files_of(owner: &[u8; 16]) -> Vec<u8> {
+    [b"R", owner.as_slice()].concat()
+}
+
 /// Returns the last 16 bytes of a key, the id that most end with.
 pub fn id_of(key: &[u8]) -> Option<[u8; 16]> {
     key.get(key.len().checked_sub(16)?..)?.try_into().ok()

@@ -209,6 +209,9 @@ pub trait Journal: Send + Sync {
     /// Deletes what has ended before `until_ms`, a bounded number of rows at a time; returns whether there may be more.
     fn expire<'a>(&'a self, app: &'a AppName, until_ms: u64) -> Answer<'a, bool>;
 
+    /// Removes what a host that died has left beside the journal. Once, at start.
+    fn sweep_files(&self) -> Answer<'_, ()>;
+
     /// Returns the apps that something has ended of.
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>>;
 }

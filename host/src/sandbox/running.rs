@@ -204,7 +204,5 @@ impl RunningCall {
 
 /// Counts one more, unless there are `max`.
 fn count_below(count: &AtomicUsize, max: usize) -> bool {
-    count
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1))
-        .is_ok()
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1)).is_ok()
 }

@@ -33,6 +33,7 @@ mod python;
 mod run;
 mod schedules;
 mod site;
+mod spawning;
 mod store;
 #[path = "../../../kernels/tests/support/stub_driver.rs"]
 mod stub_driver;

@@ -53,6 +53,7 @@ pub enum Guest {
     FeedScraper,
     StockNn,
     Speech,
+    Spawning,
 }
 
 /// Returns the path of a guest's component, metadata included.
@@ -69,7 +70,7 @@ pub fn built(guest: Guest) -> &'static Value {
             let guests = ["hostile", "authored", "stock-wasi", "stock-wstd"].map(|name| format!("tests/guests/{name}"));
             let examples =
                 ["hello", "docs-search", "csv-etl", "feed-scraper"].map(|name| format!("../examples/{name}"));
-            let later = ["tests/guests/stock-nn", "../examples/speech"].map(str::to_owned);
+            let later = ["tests/guests/stock-nn", "../examples/speech", "tests/guests/spawning"].map(str::to_owned);
             let (first, rest) = examples.split_at(2);
             // In the order of `Guest`.
             first.iter().chain(&guests).chain(rest).chain(&later).map(|path| build(path)).collect()

@@ -47,11 +47,7 @@ impl Durable {
     }
 
     /// Cancels the children of one call, and adds those that may have children to `parents`.
-    async fn cancel_children(
-        self: &Arc<Self>,
-        parent: CallId,
-        parents: &mut Vec<Parent>,
-    ) -> Result<(), DurableError> {
+    async fn cancel_children(self: &Arc<Self>, parent: CallId, parents: &mut Vec<Parent>) -> Result<(), DurableError> {
         let mut after = None;
         loop {
             let children = self.journal.children(parent, after, CHILDREN_LEN).await?;

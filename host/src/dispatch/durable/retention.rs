@@ -32,6 +32,12 @@ impl Retention {
 impl Durable {
     pub(super) async fn sweep(self: &Arc<Self>, retention: Retention) {
         let mut stopping = self.stopping.subscribe();
+        if let Err(error) = self.journal.sweep_files().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "files that nothing refers to could not be removed"
+            );
+        }
         loop {
             if let Err(error) = self.sweep_once(&retention).await {
                 // A full disk or a damaged row; what is old stays a while longer.

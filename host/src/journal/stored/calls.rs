@@ -16,24 +16,29 @@ impl StoreJournal {
     ) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
         let function = call.function_id();
-        let mut ops = vec![
+        let _files = self.files.read().await;
+        let mut ops = Vec::new();
+        let input = self.place(Write::New, id, input, &mut ops).await?;
+        ops.extend([
             put(Table::Calls, id.to_vec(), row(call)),
-            put(Table::CallInputs, id.to_vec(), encode_one(&Stored::inline(input))),
+            put(Table::CallInputs, id.to_vec(), encode_one(&input)),
             put(Table::JournalIndex, key::open_call(call.id), open_row(call)),
             put(Table::JournalIndex, [key::of_function(&function, Kind::Call).as_slice(), id].concat(), Vec::new()),
-        ];
+        ]);
         if let Some(parent) = call.parent {
             ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
         }
         ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
-        self.write_between(ACCEPT, ops).await
+        self.write_between(Write::New, ACCEPT, ops).await
     }
 
     pub(super) async fn save_call(&self, call: &CallRecord, output: Option<Payload>) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
         let mut ops = vec![put(Table::Calls, id.to_vec(), row(call))];
+        let _files = self.files.read().await;
         if let Some(output) = output {
-            ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&Stored::inline(output))));
+            let output = self.place(Write::Essential, id, output, &mut ops).await?;
+            ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
         }
         if call.state == State::Waiting {
             ops.push(put(Table::JournalIndex, key::open_call(call.id), open_row(call)));
@@ -43,7 +48,7 @@ impl StoreJournal {
             ops.push(delete(Table::JournalIndex, key::open_call(call.id)));
             ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
         }
-        self.write_between(if call.state == State::Leased { LEASE } else { SETTLE }, ops).await
+        self.write_between(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, ops).await
     }
 
     pub(super) async fn call(&self, id: CallId) -> Result<Option<CallRecord>, JournalError> {

@@ -1,5 +1,6 @@
 //! Retention: what has ended is deleted in small steps, the oldest first.
 
+use super::files::forget;
 use super::maps::map;
 use super::*;
 
@@ -28,14 +29,14 @@ impl StoreJournal {
 
     pub(super) async fn expire(&self, app: &AppName, until_ms: u64) -> Result<bool, JournalError> {
         let app = app.clone();
-        let (ops, more) = self
+        let (ops, digests, more) = self
             .read(move |_, store| {
                 let start = key::ended_of(&app);
                 let end = [start.as_slice(), &until_ms.to_be_bytes()].concat();
                 let between = (Bound::Included(start.as_slice()), Bound::Excluded(end.as_slice()));
                 let found = store.range(Table::JournalIndex, between, STEP_ROWS, false)?;
                 let more = found.len() == STEP_ROWS;
-                let mut ops = Vec::new();
+                let (mut ops, mut digests) = (Vec::new(), Vec::new());
                 for (found, _) in found {
                     let Some(id) = key::id_of(&found) else { continue };
                     let is_map = found.get(start.len() + 8) == Some(&b'm');
@@ -46,15 +47,18 @@ impl StoreJournal {
                         true
                     };
                     if !is_gone {
-                        return Ok((ops, true));
+                        return Ok((ops, digests, true));
                     }
+                    digests.extend(forget(store, &id, &mut ops)?);
                     ops.push(delete(Table::JournalIndex, found));
                 }
-                Ok((ops, more))
+                Ok((ops, digests, more))
             })
             .await?;
         if !ops.is_empty() {
-            self.write_between(EXPIRE, ops).await?;
+            let _alone = self.files.write().await;
+            self.write_between(Write::Essential, EXPIRE, ops).await?;
+            self.remove_files(digests).await?;
         }
         Ok(more)
     }

@@ -28,11 +28,12 @@ impl StoreJournal {
             ops.push(put(Table::JournalIndex, key::child(parent, Kind::Map, *id), Vec::new()));
         }
         ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Map, id)));
-        self.write_between(ACCEPT, ops).await
+        self.write_between(Write::New, ACCEPT, ops).await
     }
 
     pub(super) async fn save_map(&self, header: &MapHeader) -> Result<(), JournalError> {
-        self.write_between(CLOSE, vec![put(Table::Maps, key::map_header(header.id), row(header))]).await
+        self.write_between(Write::Essential, CLOSE, vec![put(Table::Maps, key::map_header(header.id), row(header))])
+            .await
     }
 
     pub(super) async fn append(
@@ -45,7 +46,12 @@ impl StoreJournal {
         let mut ops = vec![put(Table::Maps, key::map_header(header.id), row(header))];
         let mut pending = Vec::new();
         let mut first = first;
-        for inputs in chunk::split(inputs.into_iter().map(Stored::inline).collect()) {
+        let _files = self.files.read().await;
+        let mut stored = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            stored.push(self.place(Write::New, header.id.as_bytes(), input, &mut ops).await?);
+        }
+        for inputs in chunk::split(stored) {
             let len = u32::try_from(inputs.len()).expect("a chunk is short");
             let lease = Lease { is_leased, lost: 0, len };
             ops.push(put(Table::MapInputs, key::chunk(header.id, first), chunk::encode(&inputs)));
@@ -53,7 +59,7 @@ impl StoreJournal {
             pending.push(Pending { first, lease });
             first += u64::from(len);
         }
-        self.write_between(APPEND, ops).await?;
+        self.write_between(Write::New, APPEND, ops).await?;
         Ok(pending)
     }
 
@@ -104,7 +110,7 @@ impl StoreJournal {
     pub(super) async fn lease(&self, map: MapId, chunks: &[Pending]) -> Result<(), JournalError> {
         let ops =
             chunks.iter().map(|pending| put(Table::MapPending, key::chunk(map, pending.first), pending.lease.encode()));
-        self.write_between(LEASE, ops.collect()).await
+        self.write_between(Write::Essential, LEASE, ops.collect()).await
     }
 
     pub(super) async fn settle(
@@ -115,7 +121,17 @@ impl StoreJournal {
     ) -> Result<(), JournalError> {
         let map = header.id;
         let mut ops = vec![put(Table::Maps, key::map_progress(map), row(progress))];
-        for settled in chunks {
+        let _files = self.files.read().await;
+        for mut settled in chunks {
+            for entry in &mut settled.entries {
+                if let What::Done(stored) = &mut entry.what
+                    && let StoredAt::Inline(data) = &stored.at
+                    && data.len() > files::INLINE_BYTES_MAX
+                {
+                    let payload = Payload { content_type: stored.content_type.clone(), data: data.clone() };
+                    *stored = self.place(Write::Essential, map.as_bytes(), payload, &mut ops).await?;
+                }
+            }
             let number = match settled.replaces {
                 Some(last) => {
                     ops.extend((1..=last).map(|n| delete(Table::MapResults, key::segment(map, settled.first, n))));
@@ -136,7 +152,7 @@ impl StoreJournal {
             let ended = key::ended(&header.app, at, Kind::Map, *map.as_bytes());
             ops.push(put(Table::JournalIndex, ended, Vec::new()));
         }
-        self.write_between(SETTLE, ops).await
+        self.write_between(Write::Essential, SETTLE, ops).await
     }
 
     pub(super) async fn reset_failures(
@@ -173,7 +189,7 @@ impl StoreJournal {
         if let Some(at) = before.progress.ended_ms {
             ops.push(delete(Table::JournalIndex, key::ended(&header.app, at, Kind::Map, *map.as_bytes())));
         }
-        self.write(ops).await
+        self.write_between(Write::Essential, SETTLE, ops).await
     }
 
     pub(super) async fn map(&self, id: MapId) -> Result<Option<MapRecord>, JournalError> {

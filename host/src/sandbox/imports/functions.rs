@@ -70,9 +70,8 @@ impl functions::Host for CallState {
     ) -> wasmtime::Result<Result<Option<Result<types::Payload, types::Failure>>, types::Failure>> {
         let call = self.call.clone();
         let wait = Duration::from_millis(wait_ms);
-        let answer = call
-            .boundary
-            .cross_async(Import::Function, async { other_side(&call)?.get(&call, &call_id, wait).await });
+        let answer =
+            call.boundary.cross_async(Import::Function, async { other_side(&call)?.get(&call, &call_id, wait).await });
         Ok(answer.await.map(spawned::outcome).map_err(Into::into))
     }
 

@@ -62,10 +62,7 @@ impl CallState {
     /// Holds the map that `find` returns, if the call may hold one more.
     async fn hold_map(
         &mut self,
-        find: impl for<'a> FnOnce(
-            &'a dyn Functions,
-            &'a RunningCall,
-        ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>,
+        find: impl for<'a> FnOnce(&'a dyn Functions, &'a RunningCall) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>,
     ) -> wasmtime::Result<Result<Resource<OpenSpawnedMap>, types::Failure>> {
         let call = self.call.clone();
         if !call.open_map() {
@@ -113,10 +110,7 @@ impl Drop for Place<'_> {
 }
 
 impl functions::HostSpawnedMap for CallState {
-    async fn start(
-        &mut self,
-        function: String,
-    ) -> wasmtime::Result<Result<Resource<OpenSpawnedMap>, types::Failure>> {
+    async fn start(&mut self, function: String) -> wasmtime::Result<Result<Resource<OpenSpawnedMap>, types::Failure>> {
         if let Err(failure) = count(&self.call) {
             return Ok(Err(failure.into()));
         }
