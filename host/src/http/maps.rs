@@ -29,8 +29,9 @@ const APPEND_LEN_MAX: usize = 4_096;
 const APPEND_BYTES_MAX: usize = 4 << 20;
 /// How long a stream may pause before what has come is written.
 const APPEND_PAUSE: Duration = Duration::from_millis(5);
-/// Lines that wait for a client to read them.
+/// Pieces of lines that wait for a client to read them, and about the bytes of one.
 const LINES_WAITING: usize = 4;
+const LINES_BYTES: usize = 1 << 20;
 
 /// The maps of one host.
 pub struct Maps {
@@ -246,6 +247,10 @@ async fn tell(
                         break;
                     }
                     text.push(b'\n');
+                    // Outcomes are few bytes here until their outputs are read from their files.
+                    if text.len() >= LINES_BYTES && lines.send(std::mem::take(&mut text).into()).await.is_err() {
+                        return;
+                    }
                 }
             }
             Err(error) => {

@@ -91,8 +91,9 @@ fn what_is_not_one_json_value_joins_no_group() {
         let reply = server.post("/hostile/group_sizes", body);
         assert_eq!((reply.status, &reply.json()["code"]), (400, &json!("invalid-input")), "{body}: {reply:#?}");
     }
-    let bytes = "POST /hostile/group_sizes HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/vnd.bireme.batch+json\r\ncontent-length: 3\r\n\r\n[1]";
-    assert_eq!(server.exchange(bytes).status, 415);
+    let bytes = "POST /hostile/group_sizes HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/vnd.bireme.batch+json\r\ncontent-length: 3\r\n\r\n[1]";
+    // What a client calls a group is one input, and none that fits.
+    assert_eq!(server.exchange(bytes).status, 400);
 }
 
 #[test]
@@ -100,8 +101,10 @@ fn an_input_that_traps_the_guest_fails_alone() {
     let records = map("group_panics_at_13", &lines([1, 2, 3, 4, 5, 13, 7, 8]));
     assert_eq!(records[5]["error"]["code"], "crashed");
     assert!(records[5]["error"]["message"].as_str().unwrap().contains("13 brings ill luck"), "{}", records[5]);
-    // Halves of 8, 4 and 2.
-    assert_eq!(outputs(&records), [json!(4), json!(4), json!(4), json!(4), json!(1), Value::Null, json!(2), json!(2)]);
+    // Halves of 8, 4 and 2, whoever came first.
+    let mut sizes: Vec<u64> = outputs(&records).iter().filter_map(Value::as_u64).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [1, 2, 2, 4, 4, 4, 4]);
 }
 
 #[test]
@@ -141,10 +144,11 @@ fn an_input_of_which_the_function_says_so_fails_alone_and_is_retried() {
 #[test]
 fn a_group_that_fails_for_good_is_not_run_again() {
     let records = map("group_fails_together", &lines([1, 13, 3, 4]));
-    assert_eq!(outputs(&records)[2..], [json!(3), json!(4)]);
-    for record in &records[..2] {
-        assert_eq!(record["error"]["message"], "13 brings ill luck", "{record}");
-    }
+    // The one that came into a group with it shares its fate, whichever that is.
+    let failed: Vec<_> = records.iter().filter(|record| record["error"].is_object()).collect();
+    assert_eq!(failed.len(), 2, "{records:?}");
+    assert!(failed.iter().all(|record| record["error"]["message"] == "13 brings ill luck"), "{records:?}");
+    assert!(records[1]["error"].is_object(), "{records:?}");
     for record in map("group_forgets_one", &lines([1, 2])) {
         let message = record["error"]["message"].as_str().unwrap();
         assert!(message.contains("1 outputs for a group of 2 inputs"), "{record}");
@@ -183,7 +187,7 @@ fn no_secret_is_in_what_became_of_an_input() {
 #[test]
 fn a_call_that_is_cancelled_leaves_its_group() {
     let server = Server::start(&[Guest::Hostile]);
-    let calls = || server.get("/api/v1/calls").json()["calls"].clone();
+    let calls = || server.get("/api/v1/calls").json()["live"].clone();
     let mut connection = Connection::open(server.address);
     connection.send(b"POST /hostile/group_sizes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\n7");
     wait_until("the call waits in its group", || calls()[0]["function"] == "hostile::group_sizes");

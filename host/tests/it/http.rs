@@ -52,7 +52,7 @@ fn health_and_apps_answer_get_only() {
     let names: Vec<&str> = apps["apps"].as_array().unwrap().iter().map(|app| app["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["hello", "hostile"]);
     assert_eq!(apps["apps"][0]["functions"][0]["route"], "POST /hello/add");
-    assert_eq!(server.get("/api/v1/calls").json(), json!({ "calls": [] }));
+    assert_eq!(server.get("/api/v1/calls").json()["calls"], json!([]));
     let reply = server.post("/api/v1/calls", "{}");
     check_problem(&reply, 405, "method-not-allowed", "GET, HEAD");
     assert_eq!(reply.header("allow"), Some("GET, HEAD"));
@@ -177,7 +177,7 @@ fn a_connection_is_kept_for_the_next_request() {
 #[test]
 fn a_client_that_leaves_ends_its_call() {
     let server = Server::start(&[Guest::Hostile]);
-    let calls = || server.get("/api/v1/calls").json()["calls"].clone();
+    let calls = || server.get("/api/v1/calls").json()["live"].clone();
     let mut connection = Connection::open(server.address);
     // It would run until its timeout of 20 s.
     let body = format!("{{\"n\":{}}}", u64::MAX);
@@ -197,7 +197,7 @@ fn a_server_that_is_told_to_stop_lets_calls_finish() {
     let address = server.address;
     // Some seconds of work at most, and its timeout is 20 s.
     let call = std::thread::spawn(move || support::post(address, "/hostile/works", r#"{"n":400000000}"#));
-    wait_until("the call runs", || server.get("/api/v1/calls").json()["calls"][0]["function"] == "hostile::works");
+    wait_until("the call runs", || server.get("/api/v1/calls").json()["live"][0]["function"] == "hostile::works");
     server.process.signal(Signal::TERM);
     let reply = call.join().unwrap();
     assert_eq!(reply.status, 200, "{reply:#?}");

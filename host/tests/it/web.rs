@@ -190,7 +190,7 @@ fn bodies_stream_both_ways_at_once() {
 #[test]
 fn a_client_that_leaves_ends_its_web_call_and_one_that_does_not_read_makes_it_wait() {
     let server = Server::start(&[Guest::StockWasi]);
-    let calls = || server.get("/api/v1/calls").json()["calls"].clone();
+    let calls = || server.get("/api/v1/calls").json()["live"].clone();
     let mut stream = connect(&server);
     stream.write_all(b"GET /stock_wasi/flood HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut first = [0; 1 << 16];
