@@ -108,7 +108,6 @@ impl SpawnedMap {
         Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "a host may fail")]
     pub fn progress(&self) -> Result<Progress> {
         self.with(|map| {
             let done = map.outcomes.iter().filter(|outcome| outcome.is_ok()).count() as u64;

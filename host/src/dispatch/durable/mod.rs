@@ -89,6 +89,9 @@ pub struct Options {
     pub parent: Option<(CallId, u32)>,
 }
 
+/// Whoever holds it answers the requests with one idempotency key.
+type KeyTurn = Arc<tokio::sync::Mutex<()>>;
+
 /// The durable calls and maps of one host.
 pub struct Durable {
     dispatcher: Arc<Dispatcher>,
@@ -102,7 +105,7 @@ pub struct Durable {
     /// What has not ended, by app.
     open: DashMap<AppName, Open>,
     /// Held while a request with that key is answered.
-    keys: Mutex<HashMap<(FunctionId, String), Arc<tokio::sync::Mutex<()>>>>,
+    keys: Mutex<HashMap<(FunctionId, String), KeyTurn>>,
     /// Held by what guests are about to spawn, and taken whole by who looks for what they have spawned.
     spawning: Arc<tokio::sync::RwLock<()>>,
     tasks: Mutex<JoinSet<()>>,

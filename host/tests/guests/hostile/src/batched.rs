@@ -136,4 +136,8 @@ answers!("answers_one_of_two", "application/vnd.bireme.batch+json", r#"[{"ok":1}
 answers!("answers_three_of_two", "application/vnd.bireme.batch+json", r#"[{"ok":1},{"ok":2},{"ok":3}]"#);
 answers!("answers_one_for_both", "application/json", r#"[1,2]"#);
 answers!("answers_no_json", "application/vnd.bireme.batch+json", r#"[{"ok":1},{"ok":}]"#);
-answers!("answers_code_of_its_own", "application/vnd.bireme.batch+json", r#"[{"ok":1},{"err":{"code":"bored","message":""}}]"#);
+answers!(
+    "answers_code_of_its_own",
+    "application/vnd.bireme.batch+json",
+    r#"[{"ok":1},{"err":{"code":"bored","message":""}}]"#
+);

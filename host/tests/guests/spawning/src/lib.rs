@@ -61,9 +61,10 @@ fn cancel(call: String) -> Result<bool> {
 /// Spawns a map of which the inputs with an odd position wait for a gate; its id.
 #[function]
 fn map_behind(gate: String, numbers: Vec<u64>) -> Result<String> {
-    let inputs = numbers.into_iter().zip(0..).map(|(n, index)| {
-        (if index % 2 == 1 { gate.clone() } else { "open".to_owned() }, n)
-    });
+    let inputs = numbers
+        .into_iter()
+        .zip(0..)
+        .map(|(n, index)| (if index % 2 == 1 { gate.clone() } else { "open".to_owned() }, n));
     open_gate("open".to_owned())?;
     Ok(double_behind::spawn_starmap(inputs)?.id().to_owned())
 }
