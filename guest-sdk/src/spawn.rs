@@ -21,14 +21,14 @@ use crate::payload::{Output, Payload};
 /// use bireme_sdk::prelude::*;
 ///
 /// #[function]
-/// fn double(n: u32) -> u32 {
+/// fn twice(n: u32) -> u32 {
 ///     n * 2
 /// }
 ///
 /// /// Returns the id of a call whose result is asked for later.
 /// #[function]
 /// fn begin(n: u32) -> Result<String> {
-///     Ok(double::spawn(n)?.id().to_owned())
+///     Ok(twice::spawn(n)?.id().to_owned())
 /// }
 ///
 /// /// Returns its result, once there is one.
@@ -38,7 +38,7 @@ use crate::payload::{Output, Payload};
 /// }
 ///
 /// fn main() -> Result<()> {
-///     assert_eq!(double::spawn(20)?.wait()?, 40);
+///     assert_eq!(twice::spawn(20)?.wait()?, 40);
 ///     assert_eq!(look(begin(21)?)?, Some(42));
 ///     Ok(())
 /// }
@@ -88,13 +88,13 @@ impl<T> Spawned<T> {
     /// use bireme_sdk::prelude::*;
     ///
     /// #[function]
-    /// fn ping() -> String {
+    /// fn bell() -> String {
     ///     "pong".to_owned()
     /// }
     ///
     /// fn main() -> Result<()> {
     ///     // In a native test a spawned call has ended when `spawn` returns.
-    ///     assert!(!ping::spawn()?.cancel()?);
+    ///     assert!(!bell::spawn()?.cancel()?);
     ///     Ok(())
     /// }
     /// ```
@@ -115,13 +115,13 @@ impl<T: Output> Spawned<T> {
     /// use bireme_sdk::prelude::*;
     ///
     /// #[function]
-    /// fn third(n: u32) -> Result<u32> {
+    /// fn third_of(n: u32) -> Result<u32> {
     ///     if n % 3 == 0 { Ok(n / 3) } else { Err(Failure::terminal("it is no multiple of 3")) }
     /// }
     ///
     /// fn main() -> Result<()> {
-    ///     assert_eq!(third::spawn(9)?.get(Duration::from_secs(1))?, Some(3));
-    ///     assert!(third::spawn(10)?.get(Duration::from_secs(1)).is_err());
+    ///     assert_eq!(third_of::spawn(9)?.get(Duration::from_secs(1))?, Some(3));
+    ///     assert!(third_of::spawn(10)?.get(Duration::from_secs(1)).is_err());
     ///     Ok(())
     /// }
     /// ```
@@ -139,12 +139,12 @@ impl<T: Output> Spawned<T> {
     /// use bireme_sdk::prelude::*;
     ///
     /// #[function]
-    /// fn len(text: String) -> usize {
+    /// fn length(text: String) -> usize {
     ///     text.len()
     /// }
     ///
     /// fn main() -> Result<()> {
-    ///     let (first, second) = (len::spawn("a".to_owned())?, len::spawn("bc".to_owned())?); // both run at once
+    ///     let (first, second) = (length::spawn("a".to_owned())?, length::spawn("bc".to_owned())?); // both run at once
     ///     assert_eq!(first.wait()? + second.wait()?, 3);
     ///     Ok(())
     /// }

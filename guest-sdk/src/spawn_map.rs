@@ -29,7 +29,7 @@ const PUSH_BYTES_MAX: usize = 1 << 20;
 /// use bireme_sdk::prelude::*;
 ///
 /// #[function]
-/// fn double(n: u32) -> Result<u32> {
+/// fn times_two(n: u32) -> Result<u32> {
 ///     if n > 1_000 {
 ///         return Err(Failure::terminal(format!("{n} is too much")));
 ///     }
@@ -37,7 +37,7 @@ const PUSH_BYTES_MAX: usize = 1 << 20;
 /// }
 ///
 /// fn main() -> Result<()> {
-///     let doubled = double::spawn_map([1, 2_000, 3])?;
+///     let doubled = times_two::spawn_map([1, 2_000, 3])?;
 ///     assert_eq!(doubled.get(2)?, Some(6)); // by position, while it runs and after
 ///     assert!(doubled.get(1).is_err());
 ///
@@ -64,12 +64,12 @@ pub struct MapHandle<T> {
 /// use bireme_sdk::prelude::*;
 ///
 /// #[function]
-/// fn len(text: String) -> usize {
+/// fn count_bytes(text: String) -> usize {
 ///     text.len()
 /// }
 ///
 /// fn main() -> Result<()> {
-///     let progress = len::spawn_map(["a".to_owned(), "bc".to_owned()])?.wait()?;
+///     let progress = count_bytes::spawn_map(["a".to_owned(), "bc".to_owned()])?.wait()?;
 ///     assert_eq!((progress.inputs, progress.done, progress.waiting()), (2, 2, 0));
 ///     assert!(progress.is_ended);
 ///     Ok(())
@@ -99,11 +99,11 @@ impl Progress {
     /// use bireme_sdk::prelude::*;
     ///
     /// #[function]
-    /// fn ping(n: u32) -> u32 {
+    /// fn same(n: u32) -> u32 {
     ///     n
     /// }
     ///
-    /// assert_eq!(ping::spawn_map([1, 2, 3])?.progress()?.waiting(), 0); // a native test runs them at once
+    /// assert_eq!(same::spawn_map([1, 2, 3])?.progress()?.waiting(), 0); // a native test runs them at once
     /// # Ok::<(), Failure>(())
     /// ```
     pub fn waiting(&self) -> u64 {
@@ -212,13 +212,13 @@ impl<T> MapHandle<T> {
     /// use bireme_sdk::prelude::*;
     ///
     /// #[function]
-    /// fn store(key: String) -> Result<()> {
+    /// fn keep(key: String) -> Result<()> {
     ///     Ok(kv::open("keys")?.set(&key, "")?)
     /// }
     ///
     /// fn main() -> Result<()> {
     ///     let _kv = bireme_sdk::testing::with_kv();
-    ///     let progress = store::spawn_map(["a".to_owned(), "b".to_owned()])?.wait()?;
+    ///     let progress = keep::spawn_map(["a".to_owned(), "b".to_owned()])?.wait()?;
     ///     assert_eq!((progress.failed, kv::open("keys")?.keys().count()), (0, 2));
     ///     Ok(())
     /// }
@@ -238,11 +238,11 @@ impl<T> MapHandle<T> {
     /// use bireme_sdk::prelude::*;
     ///
     /// #[function]
-    /// fn ping(n: u32) -> u32 {
+    /// fn mirror(n: u32) -> u32 {
     ///     n
     /// }
     ///
-    /// let pings = ping::spawn_map([1, 2])?;
+    /// let pings = mirror::spawn_map([1, 2])?;
     /// assert!(pings.cancel()?.is_ended);
     /// assert_eq!(pings.get(1)?, Some(2));
     /// # Ok::<(), Failure>(())
@@ -272,11 +272,11 @@ impl<T: Output> MapHandle<T> {
     /// use bireme_sdk::prelude::*;
     ///
     /// #[function]
-    /// fn double(n: u32) -> u32 {
+    /// fn redouble(n: u32) -> u32 {
     ///     n * 2
     /// }
     ///
-    /// let doubled = double::spawn_map(1..=3)?;
+    /// let doubled = redouble::spawn_map(1..=3)?;
     /// assert_eq!(doubled.iter()?.collect::<Result<Vec<u32>>>()?, [2, 4, 6]);
     /// assert_eq!(doubled.iter()?.count(), 3); // as often as is wanted
     /// # Ok::<(), Failure>(())

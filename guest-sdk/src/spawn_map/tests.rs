@@ -5,7 +5,7 @@ use crate::prelude::*;
 use crate::{Code, Failure};
 
 #[function]
-fn plus_one(n: u64) -> Result<u64> {
+fn kept_plus_one(n: u64) -> Result<u64> {
     if n % 10 == 9 {
         return Err(Failure::terminal(format!("{n} ends in 9")));
     }
@@ -13,13 +13,13 @@ fn plus_one(n: u64) -> Result<u64> {
 }
 
 #[function]
-fn join(left: String, right: String) -> String {
+fn kept_join(left: String, right: String) -> String {
     left + &right
 }
 
 #[function]
 fn all_of(numbers: Vec<u64>) -> Result<u64> {
-    plus_one::spawn_map(numbers)?.iter()?.sum()
+    kept_plus_one::spawn_map(numbers)?.iter()?.sum()
 }
 
 fn strings(texts: [&str; 2]) -> [String; 2] {
@@ -28,7 +28,7 @@ fn strings(texts: [&str; 2]) -> [String; 2] {
 
 #[test]
 fn results_are_addressed_by_position_in_any_order_and_as_often_as_is_wanted() {
-    let map = plus_one::spawn_map(0..3_000).expect("it spawns");
+    let map = kept_plus_one::spawn_map(0..3_000).expect("it spawns");
     assert_eq!(
         (map.get(2_999).map_err(|failure| failure.code), map.get(7), map.get(7)),
         (Err(Code::Terminal), Ok(Some(8)), Ok(Some(8)))
@@ -41,7 +41,7 @@ fn results_are_addressed_by_position_in_any_order_and_as_often_as_is_wanted() {
 
 #[test]
 fn a_failure_ends_neither_order() {
-    let map = plus_one::spawn_map(8..11).expect("it spawns");
+    let map = kept_plus_one::spawn_map(8..11).expect("it spawns");
     let failure = Failure::terminal("9 ends in 9");
     assert_eq!(map.iter().expect("it reads").collect::<Vec<_>>(), [Ok(9), Err(failure.clone()), Ok(11)]);
     let completed: Vec<_> = map.as_completed().expect("it reads").collect();
@@ -50,16 +50,16 @@ fn a_failure_ends_neither_order() {
 
 #[test]
 fn several_parameters_are_several_iterators_or_one_of_tuples() {
-    let map = join::spawn_map(strings(["a", "c"]), strings(["b", "d"])).expect("it spawns");
+    let map = kept_join::spawn_map(strings(["a", "c"]), strings(["b", "d"])).expect("it spawns");
     assert_eq!(map.iter().and_then(Iterator::collect), Ok(strings(["ab", "cd"]).to_vec()));
     let pairs = [("a", "b"), ("c", "d")].map(|(a, b)| (a.to_owned(), b.to_owned()));
-    let map = join::spawn_starmap(pairs).expect("it spawns");
+    let map = kept_join::spawn_starmap(pairs).expect("it spawns");
     assert_eq!(map.iter().and_then(Iterator::collect), Ok(strings(["ab", "cd"]).to_vec()));
 }
 
 #[test]
 fn a_map_is_found_by_its_id_and_others_are_not() {
-    let map = plus_one::spawn_map([1]).expect("it spawns");
+    let map = kept_plus_one::spawn_map([1]).expect("it spawns");
     let again = MapHandle::<u64>::open(map.id()).expect("it is there");
     assert_eq!((again.get(0), again.id()), (Ok(Some(2)), map.id()));
     assert_eq!(MapHandle::<u64>::open("no id").map(drop).map_err(|failure| failure.code), Err(Code::Terminal));
@@ -76,7 +76,7 @@ fn an_input_that_cannot_be_written_cancels_the_map() {
             Err(Failure::failed("no"))
         })
     });
-    let failure = spawn_map::<u64>("plus_one", inputs).map(drop);
+    let failure = spawn_map::<u64>("kept_plus_one", inputs).map(drop);
     assert_eq!(failure.map_err(|failure| failure.to_string()), Err("input 4 of the map cannot be sent: no".to_owned()));
     assert_eq!(drawn.get(), 5);
 }

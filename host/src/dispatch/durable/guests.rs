@@ -26,15 +26,16 @@ impl Durable {
         let function = Dispatcher::find(&program, function)?;
         let (this, options) = (self.clone(), options(caller));
         let (parent, is_indirect) = (caller.spawner(), caller.spawner() != caller.id);
-        let record = self.spawning(async move {
-            let record = this.spawn(&program, function, input, options).await?;
+        let made = async move { this.spawn(&program, function, input, options).await.map(|record| record.id) };
+        let this = self.clone();
+        self.spawning(made, move |id| async move {
             // Calls that its parent made in memory may run on for a moment after the parent was cancelled.
             if is_indirect && this.is_cancelled(parent).await? {
-                return this.cancel(record.id).await;
+                this.cancel(id).await?;
             }
-            Ok(record)
-        });
-        Ok(record.await?.id)
+            Ok(id)
+        })
+        .await
     }
 
     /// Returns what became of a call of the caller's app, once it has ended or after `wait`.
@@ -88,12 +89,15 @@ impl Durable {
         let (this, options) = (self.clone(), options(caller));
         let (parent, is_indirect) = (caller.spawner(), caller.spawner() != caller.id);
         let runtime = tokio::runtime::Handle::current();
-        let map = self.spawning(async move {
+        let made = async move {
             let id = this.create_map(&program, function, options).await?.header.id;
             // Made here, so that it is closed even if nobody waits for it any more.
-            let map = GuestMap { durable: this.clone(), id, spawner: parent, started: Some(runtime) };
+            Ok(GuestMap { durable: this, id, spawner: parent, started: Some(runtime) })
+        };
+        let this = self.clone();
+        let map = self.spawning(made, move |map: GuestMap| async move {
             if is_indirect && this.is_cancelled(parent).await? {
-                this.cancel_map(id).await?;
+                this.cancel_map(map.id).await?;
             }
             Ok(map)
         });
@@ -146,16 +150,21 @@ impl Durable {
         waits.await.map_err(|_| closing())?.map_err(failure)
     }
 
-    /// As `detached`, for what becomes a child: whoever cancels its parent waits for it.
-    async fn spawning<T: Send + 'static>(
+    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. What comes `then` may cancel,
+    /// so nothing is held any more.
+    async fn spawning<T: Send + 'static, F>(
         self: &Arc<Self>,
-        work: impl Future<Output = Result<T, DurableError>> + Send + 'static,
-    ) -> Result<T, Failure> {
+        made: impl Future<Output = Result<T, DurableError>> + Send + 'static,
+        then: impl FnOnce(T) -> F + Send + 'static,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, DurableError>> + Send + 'static,
+    {
         let spawning = self.spawning.clone().read_owned().await;
         self.detached(async move {
-            let made = work.await;
+            let made = made.await;
             drop(spawning);
-            made
+            then(made?).await
         })
         .await
     }
