@@ -57,7 +57,8 @@ fn schedule() -> impl Strategy<Value = Schedule> {
     let missed = prop_oneof![Just(Missed::Skip), Just(Missed::RunOnce)];
     let overlap = prop_oneof![Just(Overlap::Skip), Just(Overlap::Allow), Just(Overlap::Queue)];
     (0..4, missed, overlap).prop_map(|(which, missed, overlap)| match which {
-        0 => every(420, missed, overlap),
+        // No more times in what passes between two looks than are counted.
+        0 => every(1_200, missed, overlap),
         1 => cron("*/10 * * * *", missed, overlap),
         2 => cron("30 2 * * *", missed, overlap),
         _ => cron("0,30 1-3 * * *", missed, overlap),
@@ -131,6 +132,9 @@ impl World {
     }
 
     fn restart(&mut self, down_seconds: i64) {
+        if self.now.duration_since(self.high) > SignedDuration::from_hours(48) {
+            self.look();
+        }
         self.pass(down_seconds);
         self.agenda = Agenda::default();
         let state = self.state.clone().unwrap();

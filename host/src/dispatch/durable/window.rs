@@ -111,11 +111,14 @@ impl Window {
     /// Hands out the next input to run.
     pub fn lease(&mut self, now_ms: u64) -> Option<Leased> {
         self.wake(now_ms);
-        let index = self.ready.pop_front()?;
-        let (first, chunk) = self.chunks.range_mut(..=index).next_back()?;
-        let input = chunk.inputs.get((index - first) as usize)?.clone()?;
-        let failed = chunk.failed.get(&index).copied().unwrap_or(0);
-        Some(Leased { index, input, attempt: 1 + failed + chunk.lost, failed })
+        loop {
+            let index = self.ready.pop_front()?;
+            let Some((first, chunk)) = self.chunks.range_mut(..=index).next_back() else { continue };
+            // One that has its outcome by now does not begin.
+            let Some(Some(input)) = chunk.inputs.get((index - first) as usize) else { continue };
+            let failed = chunk.failed.get(&index).copied().unwrap_or(0);
+            return Some(Leased { index, input: input.clone(), attempt: 1 + failed + chunk.lost, failed });
+        }
     }
 
     /// An input that was handed out did not begin: it is the next.
