@@ -564,6 +564,11 @@ impl LiveMap {
         loop {
             while let Some((entries, header, progress, settled)) = self.batch(has_runners) {
                 let durable = &self.durable;
+                // A cancel comes before the end or finds the map ended, not between the disk and the memory of it.
+                let _header = match progress.ended_ms {
+                    Some(_) => Some(self.header.lock().await),
+                    None => None,
+                };
                 let written = durable.written(|| durable.journal.settle(&header, &progress, settled.clone())).await;
                 if written.is_none() {
                     return;
