@@ -41,7 +41,7 @@ fn nap_alone(ms: u64) -> u64 {
 #[function]
 fn slow_square(n: u64, bad: u64) -> Result<u64> {
     std::thread::sleep(Duration::from_millis(2));
-    if bad > 0 && n % bad == 0 { Err(Failure::terminal(format!("{n} is bad"))) } else { Ok(n * n) }
+    if bad > 0 && n.is_multiple_of(bad) { Err(Failure::terminal(format!("{n} is bad"))) } else { Ok(n * n) }
 }
 
 /// Returns so many bytes of text.

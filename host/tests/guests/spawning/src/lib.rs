@@ -5,6 +5,9 @@ use std::time::Duration;
 use bireme_sdk::prelude::*;
 use bireme_sdk::{Code, MapHandle, Spawned};
 
+/// What became of an input, with the name of its failure.
+type Doubled = Result<u64, Code>;
+
 /// Doubles a number; refuses those over 1,000.
 #[function]
 fn double(n: u64) -> Result<u64> {
@@ -90,7 +93,7 @@ fn cancel_map(map: String) -> Result<u64> {
 
 /// Reads a map in both orders: results in order, with what failed as the name of its failure, and the positions as they completed.
 #[function(timeout = "120s")]
-fn read(map: String) -> Result<(Vec<Result<u64, Code>>, Vec<u64>)> {
+fn read(map: String) -> Result<(Vec<Doubled>, Vec<u64>)> {
     let map = MapHandle::<u64>::open(map)?;
     let ordered = map.iter()?.map(|result| result.map_err(|failure| failure.code)).collect();
     Ok((ordered, map.as_completed()?.map(|(index, _)| index).collect()))
