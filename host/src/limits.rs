@@ -41,6 +41,8 @@ pub const OPEN_MAPS_PER_APP_MAX: usize = 1_000;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Bytes of one request with inputs of a map, and of one line of a stream of them.
 pub const MAP_INPUTS_BODY_BYTES_MAX: u64 = 64 * MIB;
+/// Inputs of one such request.
+pub const MAP_INPUTS_REQUEST_MAX: usize = 65_536;
 /// How long a stream of a map's inputs may pause.
 pub const MAP_UPLOAD_IDLE: Duration = Duration::from_secs(600);
 /// Inputs of one durable map.

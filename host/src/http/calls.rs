@@ -69,7 +69,7 @@ async fn document(durable: &Durable, record: &CallRecord) -> Result<Value, Probl
     if record.state == State::Done
         && let Some(output) = durable.output(record.id).await?
     {
-        value["output"] = json!(durable::output(&output));
+        value["output"] = durable::output_value(&output);
     }
     Ok(value)
 }

@@ -64,6 +64,12 @@ pub fn output(payload: &Payload) -> Box<RawValue> {
     })
 }
 
+/// An output within a document. What `serde_json` cannot hold (a number that no float is, deep nesting) is its text.
+pub fn output_value(payload: &Payload) -> Value {
+    let raw = output(payload);
+    serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::from(raw.get()))
+}
+
 /// A failure as clients see it.
 pub fn error(failure: &Failure) -> Value {
     let mut error = json!({ "code": failure.code, "message": failure.message });
@@ -171,5 +177,14 @@ mod tests {
         let image = input(b"{\"content_type\":\"image/png\",\"base64\":\"AAE=\"}", true).unwrap();
         assert_eq!((image.content_type.as_str(), image.data.as_ref()), ("image/png", &[0, 1][..]));
         assert!(input(b"[1]", true).is_err());
+    }
+
+    #[test]
+    fn an_output_that_no_document_holds_is_its_text() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for text in ["1e999", &deep] {
+            assert_eq!(output_value(&Payload::json(text.to_owned())), Value::from(text));
+        }
+        assert_eq!(output_value(&Payload::json("[1]")), json!([1]));
     }
 }

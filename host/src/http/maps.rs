@@ -21,7 +21,7 @@ use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, DurableError, Options, Program, Results, ResultsOrder};
 use crate::ids::MapId;
 use crate::journal::{Entry, MapRecord, What};
-use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_UPLOAD_IDLE};
+use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX, MAP_UPLOAD_IDLE};
 
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 /// Inputs of a stream that one write takes.
@@ -102,7 +102,9 @@ impl Maps {
                 let record = self.durable.map(id).await?;
                 let input = self.durable.map_input(id, index).await?;
                 let input = input.ok_or(DurableError::NoInput { id, index, accepted: record.header.accepted })?;
-                Ok(json_body(&json!({ "index": index, "call": id.call(index), "input": durable::output(&input) })))
+                Ok(json_body(
+                    &json!({ "index": index, "call": id.call(index), "input": durable::output_value(&input) }),
+                ))
             }
             (["close"], &Method::POST) => {
                 let durable = self.durable.clone();
@@ -154,12 +156,17 @@ impl Maps {
             let line = line.trim_ascii();
             if !line.is_empty() {
                 let index = from.unwrap_or(record.header.accepted) + inputs.len() as u64;
+                if inputs.len() == MAP_INPUTS_REQUEST_MAX {
+                    let detail =
+                        format!("a request has at most {MAP_INPUTS_REQUEST_MAX} inputs; send the rest in another");
+                    return Err(Problem::new(Code::InputTooLarge, detail));
+                }
                 inputs.push(durable::input(line, takes_bytes).map_err(|why| bad_input(index, &why))?);
             }
         }
-        drop(body);
         let durable = self.durable.clone();
         let accepted = crate::tasks::to_the_end(async move { durable.append(id, from, inputs).await }).await?;
+        drop(body);
         Ok(json_body(&json!({ "accepted": accepted })))
     }
 
@@ -243,8 +250,10 @@ async fn tell(
             Ok(entries) => {
                 for entry in entries.iter().filter(|entry| !only_failed || entry.is_failure()) {
                     if let Err(error) = write(&durable, &mut text, entry).await {
-                        text = line(&problem_line(error)).to_vec();
-                        break;
+                        // The others are well.
+                        let mut told = problem_line(error);
+                        told["failed_index"] = json!(entry.index);
+                        text.extend_from_slice(told.to_string().as_bytes());
                     }
                     text.push(b'\n');
                     // Outcomes are few bytes here until their outputs are read from their files.
@@ -312,7 +321,13 @@ async fn upload(durable: &Arc<Durable>, id: MapId, takes_bytes: bool, mut body: 
         rest.extend_from_slice(&frame.unwrap_or_default());
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line = rest.split_to(end + 1).freeze();
-            bytes += take(&line, takes_bytes, index, &mut inputs)?;
+            match take(&line, takes_bytes, index, &mut inputs) {
+                Ok(len) => bytes += len,
+                Err(problem) => {
+                    append(durable, id, &mut index, &mut inputs).await?;
+                    return Err(problem);
+                }
+            }
         }
         if rest.len() as u64 > MAP_INPUTS_BODY_BYTES_MAX {
             let detail = format!("a line is over {MAP_INPUTS_BODY_BYTES_MAX} bytes; is this JSON Lines?");

@@ -155,7 +155,9 @@ impl Get {
                 }
                 answer => answer?,
             };
-            if is_terminal(&answer) || left <= WAIT_STEP {
+            // The host waits for calls; maps are asked again.
+            let is_over = if answer["kind"] == "map" { left.is_zero() } else { left <= WAIT_STEP };
+            if is_terminal(&answer) || is_over {
                 break answer;
             }
             if answer["kind"] == "map" {

@@ -156,7 +156,11 @@ fn outcomes(client: &Client, id: &str, sink: &mut Sink) -> Result<u64, Exit> {
     let mut rows = 0;
     let mut is_whole = false;
     for line in BufReader::with_capacity(1 << 18, stream).lines() {
-        let line: Value = serde_json::from_str(&line?).unwrap_or_default();
+        let unreadable = |why: String| Exit::new(Code::BadOutput, format!("an outcome cannot be exported: {why}"));
+        let line: Value = serde_json::from_str(&line?).map_err(|error| unreadable(error.to_string()))?;
+        if line["index"].is_null() && !line["error"].is_null() {
+            return Err(unreadable(line["error"].to_string()));
+        }
         if line["index"].is_u64() {
             sink.row(&outcome(&line))?;
             rows += 1;

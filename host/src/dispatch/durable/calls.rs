@@ -8,6 +8,8 @@ use crate::dispatch::retry;
 
 /// How long a call that found no slot waits before it asks again.
 const SLOT_WAIT_MS: u64 = 100;
+/// How long one that could not be read waits.
+const READ_WAIT_MS: u64 = 1_000;
 
 /// A call that is being run, or cancelled.
 #[derive(Default)]
@@ -200,7 +202,8 @@ impl Durable {
     /// Begins calls as there is room for them.
     pub(super) async fn pump(self: &Arc<Self>) {
         let mut deployed = self.dispatcher.deployed();
-        while !self.is_stopped() {
+        // What would find no slot is not leased on the way down.
+        while !self.is_stopped() && !self.dispatcher.is_closed() {
             let now = unix_ms();
             let next = self.lines().next(now, |function| {
                 let program = self.dispatcher.program(function.app.as_str())?;
@@ -249,9 +252,15 @@ impl Durable {
             Ok(_) => return,
             Err(error) => {
                 tracing::error!(call = %id, error = &error as &dyn std::error::Error, "a call cannot be read");
+                drop(held);
+                self.lines().push_later(function, priority, id, unix_ms() + READ_WAIT_MS);
+                self.work.notify_one();
                 return;
             }
         };
+        if self.dispatcher.is_closed() {
+            return;
+        }
         // The last attempt was under way when the host died.
         record.lost += u32::from(record.state == State::Leased);
         record.state = State::Leased;
@@ -336,7 +345,11 @@ impl Durable {
             None => match self.journal.call_input(record.id).await {
                 Ok(Some(input)) => input,
                 Ok(None) => return Err(Failure::new(FailureCode::InvalidInput, "the input of the call is gone")),
-                Err(error) => return Err(Failure::new(FailureCode::InvalidInput, error.to_string())),
+                Err(error) => {
+                    tracing::error!(call = %record.id, error = &error as &dyn std::error::Error, "an input cannot be read");
+                    let failure = Failure::new(FailureCode::Unavailable, "its input cannot be read now");
+                    return Ok(Attempted::NoSlot(failure));
+                }
             },
         };
         let call = Call {

@@ -102,6 +102,14 @@ impl Durable {
     /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from` they come
     /// behind what is there, whoever else appends. Returns how many inputs the map has.
     pub async fn append(&self, id: MapId, from: Option<u64>, inputs: Vec<Payload>) -> Result<u64, DurableError> {
+        // What is sent again is answered again, though the map takes nothing new.
+        if let Some(from) = from {
+            let accepted = self.map(id).await?.header.accepted;
+            if from.saturating_add(inputs.len() as u64) <= accepted {
+                self.compare(id, from, &inputs).await?;
+                return Ok(accepted);
+            }
+        }
         let map = self.live(id).await?;
         let _header = map.header.lock().await;
         let mut header = map.open_header()?;
@@ -215,6 +223,8 @@ impl Durable {
     /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were cancelled. Returns
     /// how many there are.
     pub async fn retry_failed(self: &Arc<Self>, id: MapId) -> Result<u64, DurableError> {
+        // One at a time: a map is taken up once.
+        let _retrying = self.retrying.lock().await;
         let mut record = self.map(id).await?;
         // Its tasks end a moment after the map has.
         for _ in 0..100 {
@@ -252,13 +262,14 @@ impl Durable {
             if is_whole && counts.failed + counts.dead == 0 {
                 continue;
             }
-            let before = record.clone();
-            record.progress.failed = record.progress.failed.saturating_sub(counts.failed);
-            record.progress.dead = record.progress.dead.saturating_sub(counts.dead);
-            record.progress.ended_ms = None;
-            record.header.is_cancelled = false;
-            record.header.is_closed = true;
-            self.journal.reset_failures(&before, record, outcomes.first).await?;
+            let mut after = record.clone();
+            after.progress.failed = after.progress.failed.saturating_sub(counts.failed);
+            after.progress.dead = after.progress.dead.saturating_sub(counts.dead);
+            after.progress.ended_ms = None;
+            after.header.is_cancelled = false;
+            after.header.is_closed = true;
+            self.journal.reset_failures(record, &after, outcomes.first).await?;
+            *record = after;
         }
         Ok(())
     }
@@ -290,7 +301,7 @@ impl Durable {
             runners: 0,
             buffer: Vec::new(),
             buffer_bytes: 0,
-            is_stopped: false,
+            is_stopped: self.is_stopped(),
         };
         let map = Arc::new(LiveMap {
             durable: self.clone(),
@@ -366,12 +377,11 @@ impl LiveMap {
                 while runners.join_next().await.is_some() {}
                 break;
             }
-            let has_loaded = match self.load().await {
-                Ok(has_loaded) => has_loaded,
+            let (has_loaded, again) = match self.load().await {
+                Ok(has_loaded) => (has_loaded, None),
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "inputs of a map cannot be read");
-                    tokio::time::sleep(FULL_WAIT).await;
-                    false
+                    (false, Some(FULL_WAIT))
                 }
             };
             while runners.try_join_next().is_some() {}
@@ -402,8 +412,9 @@ impl LiveMap {
             }
             let until =
                 next_ms.map_or(Duration::from_secs(3_600), |at_ms| Duration::from_millis(at_ms.saturating_sub(now)));
+            let until = again.map_or(until, |again| until.min(again));
             tokio::select! {
-                () = self.run.notified() => {}
+                () = self.run.notified(), if again.is_none() => {}
                 _ = deployed.changed() => {}
                 _ = ended.wait_for(|record| record.progress.ended_ms.is_some()) => {}
                 () = tokio::time::sleep(until) => {}
@@ -430,13 +441,17 @@ impl LiveMap {
             state.has_more = state.header.accepted != accepted;
             return Ok(state.has_more);
         }
+        // Read before they are leased: an attempt that cannot begin is none.
+        let mut chunks = Vec::with_capacity(found.len());
+        for pending in &found {
+            chunks.push(journal.chunk(self.id, pending.first).await?);
+        }
         let leases: Vec<Pending> =
             found.iter().map(|pending| Pending { first: pending.first, lease: pending.lease.taken() }).collect();
         if self.durable.written(|| journal.lease(self.id, &leases)).await.is_none() {
             return Ok(false);
         }
-        for Pending { first, lease } in leases {
-            let chunk = journal.chunk(self.id, first).await?;
+        for (Pending { first, lease }, chunk) in leases.into_iter().zip(chunks) {
             let mut state = self.state();
             if let Some(chunk) = chunk.filter(|_| !state.window.contains(first)) {
                 state.window.load(chunk, lease.lost);
@@ -460,6 +475,11 @@ impl LiveMap {
                     if self.durable.dispatcher.is_closed() {
                         self.stop();
                         continue;
+                    }
+                    // Runners begin again when the app is back.
+                    if self.durable.dispatcher.program(self.function.app.as_str()).is_none() {
+                        self.state().runners -= 1;
+                        break;
                     }
                     tokio::time::sleep(SLOT_WAIT).await;
                     continue;
@@ -620,9 +640,12 @@ impl LiveMap {
     }
 
     fn is_written(&self, entries: Vec<Entry>, progress: MapProgress) {
+        let entries = Arc::new(entries);
+        // Before the end is told, for who hears of that looks for no more. Nobody may be there to hear it.
+        let _ = self.batches.send(entries.clone());
         {
             let mut state = self.state();
-            for entry in &entries {
+            for entry in entries.iter() {
                 if let What::Retry { failed, next_ms, .. } = entry.what {
                     state.window.retry(entry.index, failed, next_ms);
                 }
@@ -646,8 +669,6 @@ impl LiveMap {
                 self.durable.dispatcher.tell(self.id.call(index), &program, function, failure);
             }
         }
-        // Nobody may be there to hear it.
-        let _ = self.batches.send(Arc::new(entries));
     }
 }
 

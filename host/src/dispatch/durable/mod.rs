@@ -114,8 +114,8 @@ pub struct Durable {
     /// Nothing new begins: before `start`, and once the host ends.
     stopped: AtomicBool,
     stopping: watch::Sender<bool>,
-    /// Set when the journal can no longer be written.
-    broken: watch::Sender<Option<StoreError>>,
+    /// Held while a map that has ended is begun anew.
+    retrying: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -141,7 +141,7 @@ impl Durable {
             work: Notify::new(),
             stopped: AtomicBool::new(true),
             stopping: watch::Sender::new(false),
-            broken: watch::Sender::new(None),
+            retrying: tokio::sync::Mutex::default(),
         });
         dispatcher.plug_durable(Arc::downgrade(&durable));
         durable
@@ -203,11 +203,6 @@ impl Durable {
         }
     }
 
-    /// Returns what tells that the journal can no longer be written, upon which a host must end.
-    pub fn broken(&self) -> watch::Receiver<Option<StoreError>> {
-        self.broken.subscribe()
-    }
-
     /// Returns calls and maps, newest first, and where to go on.
     pub async fn list(&self, query: Query) -> Result<(Vec<Listed>, Option<[u8; 16]>), DurableError> {
         Ok(self.journal.list(query).await?)
@@ -242,27 +237,28 @@ impl Durable {
         tasks.spawn(task);
     }
 
-    /// Writes until there is room on the disk. Returns false if the journal is broken, or the host ends first.
+    /// Writes until it is written: a full disk gets room, and a process its file handles back. Returns nothing if the store has
+    /// stopped for good, or the host ends first.
     async fn written<'a, T>(&self, write: impl Fn() -> crate::journal::Answer<'a, T>) -> Option<T> {
         let mut is_told = false;
         loop {
             match write().await {
                 Ok(value) => return Some(value),
-                Err(JournalError::Store(error)) if error.is_full() => {
+                Err(JournalError::Store(error @ StoreError::Poisoned { .. })) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the journal cannot be written");
+                    return None;
+                }
+                Err(error) => {
                     if !std::mem::replace(&mut is_told, true) {
-                        tracing::error!("the disk is full: outcomes wait in memory until there is room");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "what is to be written waits in memory"
+                        );
                     }
                     if self.is_stopped() {
                         return None;
                     }
                     tokio::time::sleep(FULL_WAIT).await;
-                }
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the journal cannot be written");
-                    if let JournalError::Store(error) = error {
-                        self.broken.send_replace(Some(error));
-                    }
-                    return None;
                 }
             }
         }
