@@ -7,11 +7,11 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::body::{RequestBodies, whole};
+use super::body::RequestBodies;
 use super::control::{bad_query, pairs};
 use super::durable::{self, call, key, map, priority, wait};
 use super::problem::Problem;
-use super::routes::{Answer, json_body, media_type, receipt_header};
+use super::routes::{Answer, json_body, media_type, payload, receipt_header};
 use crate::call::Payload;
 use crate::dispatch::{Dispatcher, Durable, LiveCall, Options, Program};
 use crate::ids::{AppName, CallId, FunctionName};
@@ -97,14 +97,8 @@ pub async fn one(durable: &Arc<Durable>, id: &str, rest: &[&str], request: &Requ
             }
             match durable.output(id).await?.filter(|_| record.state == State::Done) {
                 Some(output) => {
-                    let content_type = HeaderValue::from_str(&output.content_type);
-                    let mut response = http::Response::new(whole(output.data));
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        header::CONTENT_TYPE,
-                        content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")),
-                    );
-                    headers.insert("bireme-receipt", receipt_header(&record.receipt));
+                    let mut response = payload(output);
+                    response.headers_mut().insert("bireme-receipt", receipt_header(&record.receipt));
                     Ok(response)
                 }
                 None => {
@@ -119,11 +113,7 @@ pub async fn one(durable: &Arc<Durable>, id: &str, rest: &[&str], request: &Requ
             durable.get(id, Duration::ZERO).await?;
             let input = durable.input(id).await?;
             let input = input.ok_or_else(|| Problem::not_found("the input of this call is gone"))?;
-            let content_type = HeaderValue::from_str(&input.content_type);
-            let mut response = http::Response::new(whole(input.data));
-            let content_type = content_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-            Ok(response)
+            Ok(payload(input))
         }
         _ => Err(Problem::not_found("a call has its result and its input below it")),
     }

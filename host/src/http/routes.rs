@@ -109,13 +109,7 @@ impl Routes {
         let finished = self.dispatcher.call(Call::new(program, function, input)).await;
 
         let mut response = match finished.result {
-            Ok(output) => {
-                let content_type =
-                    HeaderValue::from_str(&output.content_type).unwrap_or(HeaderValue::from_static(OCTET_STREAM));
-                let mut response = Response::new(whole(output.data));
-                response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-                response
-            }
+            Ok(output) => payload(output),
             Err(failure) => Problem::from(failure).into_response(),
         };
         stamp(response.headers_mut(), finished.id, &version, Some(&finished.receipt));
@@ -199,6 +193,14 @@ pub(super) fn get<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> A
 
 fn text(body: &'static str) -> Response<ResponseBody> {
     Response::new(whole(body))
+}
+
+/// A response of bytes as they are.
+pub(super) fn payload(payload: Payload) -> Response<ResponseBody> {
+    let content_type = HeaderValue::from_str(&payload.content_type).unwrap_or(HeaderValue::from_static(OCTET_STREAM));
+    let mut response = Response::new(whole(payload.data));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
 }
 
 /// A response of JSON.

@@ -189,7 +189,7 @@ impl Durable {
                 return Ok(record);
             }
             let next_ms = record.next_ms;
-            self.end(&mut record, State::Cancelled, Some(cancelled()), None);
+            end(&mut record, State::Cancelled, Some(cancelled()));
             self.journal.save_call(&record, None).await?;
             if let Some(at_ms) = next_ms {
                 self.lines().forget_later(id, at_ms);
@@ -286,10 +286,10 @@ impl Durable {
         let mut output = None;
         let mut again = None;
         match attempted {
-            None => self.end(&mut record, State::Cancelled, Some(cancelled()), None),
+            None => end(&mut record, State::Cancelled, Some(cancelled())),
             Some(Ok(Attempted::Ended(Ok(payload)))) => {
                 output = Some(payload);
-                self.end(&mut record, State::Done, None, None);
+                end(&mut record, State::Done, None);
             }
             // The host ends; the next one goes on.
             Some(_) if self.dispatcher.is_closed() => return,
@@ -300,7 +300,7 @@ impl Durable {
                 record.next_ms = Some(now + SLOT_WAIT_MS);
                 again = record.next_ms;
             }
-            Some(Err(failure)) => self.end(&mut record, State::Failed, Some(failure), None),
+            Some(Err(failure)) => end(&mut record, State::Failed, Some(failure)),
             Some(Ok(Attempted::Ended(Err(failure)))) => {
                 let policy = self.dispatcher.retries(&function);
                 match retry::delay(&failure, record.attempts_charged(), &policy, rand::random()) {
@@ -313,7 +313,7 @@ impl Durable {
                     None => {
                         let state = if failure.code.is_retryable() { State::Dead } else { State::Failed };
                         record.note_failed(now, failure.clone());
-                        self.end(&mut record, state, Some(failure), None);
+                        end(&mut record, state, Some(failure));
                     }
                 }
             }
@@ -363,13 +363,6 @@ impl Durable {
         Ok(self.dispatcher.attempt(&call, record.attempts, &mut record.receipt).await)
     }
 
-    fn end(&self, record: &mut CallRecord, state: State, failure: Option<Failure>, at: Option<u64>) {
-        record.state = state;
-        record.failure = failure;
-        record.next_ms = None;
-        record.ended_ms = Some(at.unwrap_or_else(unix_ms));
-    }
-
     /// Tells whoever waits that a call has ended, and writes why it failed into the app's log.
     fn ended(&self, record: &CallRecord) {
         self.closed(&record.app, Kind::Call);
@@ -402,6 +395,13 @@ impl Drop for Waiter<'_> {
 /// Calls of a function that are under way at a time.
 pub(super) fn calls_max(program: &Program, function: usize) -> usize {
     program.functions()[function].limits.map_concurrency()
+}
+
+fn end(record: &mut CallRecord, state: State, failure: Option<Failure>) {
+    record.state = state;
+    record.failure = failure;
+    record.next_ms = None;
+    record.ended_ms = Some(unix_ms());
 }
 
 fn cancelled() -> Failure {

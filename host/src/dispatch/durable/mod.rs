@@ -16,7 +16,6 @@ mod retention;
 mod window;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -112,8 +111,7 @@ pub struct Durable {
     /// Notified when a call may begin, or begins later.
     work: Notify,
     /// Nothing new begins: before `start`, and once the host ends.
-    stopped: AtomicBool,
-    stopping: watch::Sender<bool>,
+    stopped: watch::Sender<bool>,
     /// Held while a map that has ended is begun anew.
     retrying: tokio::sync::Mutex<()>,
 }
@@ -139,8 +137,7 @@ impl Durable {
             spawning: Arc::default(),
             tasks: Mutex::default(),
             work: Notify::new(),
-            stopped: AtomicBool::new(true),
-            stopping: watch::Sender::new(false),
+            stopped: watch::Sender::new(true),
             retrying: tokio::sync::Mutex::default(),
         });
         dispatcher.plug_durable(Arc::downgrade(&durable));
@@ -166,7 +163,7 @@ impl Durable {
                 }
             }
         }
-        self.stopped.store(false, Ordering::Relaxed);
+        self.stopped.send_replace(false);
         let mut after = None;
         loop {
             let open = self.journal.open_maps(after, RECOVERY_LEN).await?;
@@ -188,8 +185,7 @@ impl Durable {
 
     /// Waits until nothing is under way that could still be written. Called once the dispatcher takes no more.
     pub async fn shut_down(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.stopping.send_replace(true);
+        self.stopped.send_replace(true);
         self.work.notify_one();
         for map in &self.maps {
             map.stop();
@@ -223,7 +219,7 @@ impl Durable {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        *self.stopped.borrow()
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {

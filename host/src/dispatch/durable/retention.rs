@@ -31,7 +31,7 @@ impl Retention {
 
 impl Durable {
     pub(super) async fn sweep(self: &Arc<Self>, retention: Retention) {
-        let mut stopping = self.stopping.subscribe();
+        let mut stopped = self.stopped.subscribe();
         if let Err(error) = self.journal.sweep_files().await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -44,7 +44,7 @@ impl Durable {
                 tracing::warn!(error = &error as &dyn std::error::Error, "old calls and maps could not be deleted");
             }
             tokio::select! {
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                _ = stopped.wait_for(|stopped| *stopped) => return,
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
             }
         }

@@ -1,0 +1,269 @@
+//! What callers ask of durable maps: to make one, to give it inputs, to close, cancel and begin it anew.
+
+use super::*;
+
+impl Durable {
+    /// Makes a map. Its inputs come with `append`.
+    pub async fn create_map(
+        self: &Arc<Self>,
+        program: &Arc<Program>,
+        function: usize,
+        options: Options,
+    ) -> Result<MapRecord, DurableError> {
+        let depth = depth_below(options.parent)?;
+        self.check(program, function, &Payload::json(""))?;
+        let spec = &program.functions()[function];
+        let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        let found = async |keyed: Keyed| self.map(MapId::from_bytes(keyed.id)).await;
+        let make = async |idempotency: Option<Idempotency>| {
+            let mut opened = self.open(&id.app, Kind::Map)?;
+            let header = MapHeader {
+                id: MapId::generate(),
+                app: id.app.clone(),
+                function: id.function.clone(),
+                priority: options.priority,
+                created_ms: unix_ms(),
+                accepted: 0,
+                is_closed: false,
+                is_cancelled: false,
+                parent: options.parent.map(|(parent, _)| parent),
+                depth,
+                idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
+            };
+            self.journal.create_map(&header, idempotency.as_ref()).await?;
+            opened.is_kept = true;
+            let record = MapRecord { header, progress: MapProgress::default() };
+            self.take_up(record.clone());
+            Ok(record)
+        };
+        self.keyed(&id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
+    }
+
+    /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from` they come
+    /// behind what is there, whoever else appends. Returns how many inputs the map has.
+    pub async fn append(&self, id: MapId, from: Option<u64>, inputs: Vec<Payload>) -> Result<u64, DurableError> {
+        // What is sent again is answered again, though the map takes nothing new.
+        if let Some(from) = from {
+            let accepted = self.map(id).await?.header.accepted;
+            if from.saturating_add(inputs.len() as u64) <= accepted {
+                self.compare(id, from, &inputs).await?;
+                return Ok(accepted);
+            }
+        }
+        let map = self.live(id).await?;
+        let _header = map.header.lock().await;
+        let mut header = map.open_header()?;
+        let accepted = header.accepted;
+        let from = from.unwrap_or(accepted);
+        if from > accepted {
+            return Err(DurableError::Gap { id, accepted, from });
+        }
+        let known = usize::try_from(accepted - from).unwrap_or(usize::MAX);
+        self.compare(id, from, &inputs[..known.min(inputs.len())]).await?;
+        let new: Vec<Payload> = inputs.into_iter().skip(known).collect();
+        if new.is_empty() {
+            return Ok(accepted);
+        }
+        header.accepted += new.len() as u64;
+        if header.accepted > MAP_INPUTS_MAX {
+            return Err(DurableError::Closed { id, why: "has as many inputs as a map can have" });
+        }
+        // What can run at once is leased with the same write and not read again.
+        let runs = {
+            let state = map.state();
+            !state.is_stopped && !state.has_more && state.window.wants_more()
+        };
+        let pending = self.journal.append(&header, accepted, new.clone(), runs).await?;
+        {
+            let mut state = map.state();
+            state.header = header.clone();
+            if runs {
+                let mut new = new.into_iter();
+                for Pending { first, lease } in pending {
+                    let inputs = new.by_ref().take(lease.len as usize).collect();
+                    state.window.load(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }, 0);
+                    state.loaded = Some(first);
+                }
+            } else {
+                state.has_more = true;
+            }
+            map.publish(&state);
+        }
+        map.run.notify_one();
+        Ok(header.accepted)
+    }
+
+    /// Refuses inputs that are not those that the map has at their place.
+    async fn compare(&self, id: MapId, from: u64, inputs: &[Payload]) -> Result<(), DurableError> {
+        let mut sent = inputs.iter().zip(from..).peekable();
+        while let Some((_, index)) = sent.peek().copied() {
+            let Some((first, kept)) = self.journal.inputs(id, index).await? else { return Ok(()) };
+            for kept in kept.into_iter().skip((index - first) as usize) {
+                let Some((sent, index)) = sent.next() else { return Ok(()) };
+                if self.journal.payload(kept).await? != *sent {
+                    return Err(DurableError::Differs { id, index });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that no more inputs will come.
+    pub async fn close_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+        let record = self.map(id).await?;
+        if record.header.is_closed || record.header.is_cancelled {
+            return Ok(record);
+        }
+        let map = self.live(id).await?;
+        let _header = map.header.lock().await;
+        let header = MapHeader { is_closed: true, ..map.open_header()? };
+        self.journal.save_map(&header).await?;
+        {
+            let mut state = map.state();
+            state.header = header;
+            map.publish(&state);
+        }
+        map.write.notify_one();
+        drop(_header);
+        self.map(id).await
+    }
+
+    /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
+    pub(in crate::dispatch::durable) async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
+        let Some(map) = self.maps.get(&id).map(|map| map.clone()) else { return self.map(id).await };
+        {
+            let _header = map.header.lock().await;
+            let (header, is_ended) = {
+                let state = map.state();
+                (MapHeader { is_cancelled: true, ..state.header.clone() }, state.progress.ended_ms.is_some())
+            };
+            if is_ended {
+                // Its tasks end a moment after it.
+                return self.map(id).await;
+            }
+            self.journal.save_map(&header).await?;
+            let mut state = map.state();
+            state.header = header;
+            map.publish(&state);
+        }
+        map.run.notify_one();
+        map.write.notify_one();
+        // Calls under way end before the counts are final.
+        let mut progress = map.progress.subscribe();
+        drop(map);
+        let _ = progress.wait_for(|record| record.progress.ended_ms.is_some()).await;
+        self.map(id).await
+    }
+
+    /// Returns a map as it is on disk.
+    pub async fn map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+        self.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
+    }
+
+    /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were cancelled. Returns
+    /// how many there are.
+    pub async fn retry_failed(self: &Arc<Self>, id: MapId) -> Result<u64, DurableError> {
+        // One at a time: a map is taken up once.
+        let _retrying = self.retrying.lock().await;
+        let mut record = self.map(id).await?;
+        // Its tasks end a moment after the map has.
+        for _ in 0..100 {
+            if record.progress.ended_ms.is_none() || !self.maps.contains_key(&id) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if record.progress.ended_ms.is_none() || self.maps.contains_key(&id) {
+            return Err(DurableError::NotEnded { id });
+        }
+        let cancelled = record.cancelled();
+        let again = record.progress.failed + record.progress.dead + cancelled;
+        if again == 0 {
+            return Ok(0);
+        }
+        let mut opened = self.open(&record.header.app, Kind::Map)?;
+        let reset = self.reset_failures(&mut record).await;
+        // What was taken back is open, whatever became of the rest.
+        if record.progress.ended_ms.is_none() {
+            opened.is_kept = true;
+            self.take_up(record);
+        }
+        reset.map(|()| again)
+    }
+
+    async fn reset_failures(&self, record: &mut MapRecord) -> Result<(), DurableError> {
+        let id = record.header.id;
+        let mut index = 0;
+        while let Some(outcomes) = self.journal.outcomes(id, index).await? {
+            index = outcomes.first + outcomes.len;
+            let counts = outcomes.counts;
+            let is_whole = counts.done + counts.failed + counts.dead == outcomes.len;
+            // One that is not whole was cancelled. It begins anew too: no host died over the lease that it has.
+            if is_whole && counts.failed + counts.dead == 0 {
+                continue;
+            }
+            let mut after = record.clone();
+            after.progress.failed = after.progress.failed.saturating_sub(counts.failed);
+            after.progress.dead = after.progress.dead.saturating_sub(counts.dead);
+            after.progress.ended_ms = None;
+            after.header.is_cancelled = false;
+            after.header.is_closed = true;
+            self.journal.reset_failures(record, &after, outcomes.first).await?;
+            *record = after;
+        }
+        Ok(())
+    }
+
+    /// Returns a map that has not ended, or says why there is none.
+    async fn live(&self, id: MapId) -> Result<Arc<LiveMap>, DurableError> {
+        if let Some(map) = self.maps.get(&id) {
+            return Ok(map.clone());
+        }
+        let why = if self.map(id).await?.header.is_cancelled { "was cancelled" } else { "was closed" };
+        Err(DurableError::Closed { id, why })
+    }
+
+    /// Returns what a map's outcomes can be followed by, if it has not ended.
+    pub(in crate::dispatch::durable) fn live_map(&self, id: MapId) -> Option<Arc<LiveMap>> {
+        self.maps.get(&id).map(|map| map.clone())
+    }
+
+    /// Starts the tasks of a map that has not ended.
+    pub(in crate::dispatch::durable) fn take_up(self: &Arc<Self>, record: MapRecord) {
+        let MapRecord { header, progress } = record.clone();
+        let state = State {
+            // A map that was just made has nothing on disk.
+            has_more: header.accepted > progress.settled(),
+            header: header.clone(),
+            progress,
+            window: Window::default(),
+            loaded: None,
+            runners: 0,
+            buffer: Vec::new(),
+            buffer_bytes: 0,
+            is_stopped: self.is_stopped(),
+        };
+        let map = Arc::new(LiveMap {
+            durable: self.clone(),
+            id: header.id,
+            function: header.function_id(),
+            siblings: Arc::default(),
+            header: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+            run: Notify::new(),
+            write: Notify::new(),
+            room: Notify::new(),
+            batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
+            progress: watch::Sender::new(record),
+        });
+        self.maps.insert(header.id, map.clone());
+        let running = map.clone();
+        let runs = async move { running.run().await };
+        self.task(async move {
+            // The writer ends last: it writes what the runners have done.
+            let runs = tokio::spawn(runs);
+            map.write_all(runs).await;
+            map.durable.maps.remove(&map.id);
+        });
+    }
+}
