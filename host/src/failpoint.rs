@@ -1,7 +1,8 @@
-//! Places at which a test can have the process killed, to see what a crash there leaves behind.
+//! Places at which a test can have the process killed, or a task panic, to see what that leaves behind.
 //!
 //! With `BIREME_FAIL_POINT=NAME@N` the process sends itself SIGKILL when it passes the point `NAME` for the `N`th time,
-//! counted from 1. Builds without `debug_assertions` have none of it.
+//! counted from 1; with `BIREME_PANIC_POINT=NAME@N` the task that passes it panics. Builds without `debug_assertions` have none
+//! of it.
 
 #[cfg(debug_assertions)]
 use std::sync::OnceLock;
@@ -51,6 +52,27 @@ pub const FAIL_POINTS: &[&str] = &[
     "journal.expire.after",
 ];
 
+/// Every point at which a task can panic: one at each stage of a call.
+pub const PANIC_POINTS: &[&str] = &[
+    // A request that was read, on its way to a function or the control API.
+    "http.route",
+    // A call that waits for nothing yet; that has a slot; whose guest has ended.
+    "call.begin",
+    "call.slot",
+    "call.ended",
+    // A web call that has a slot; whose guest has ended.
+    "web.slot",
+    "web.ended",
+    // A group of a batched function that has a slot.
+    "group.slot",
+    // A durable call that is leased; whose attempt has ended and is not written.
+    "durable.leased",
+    "durable.ended",
+    // An input of a durable map that a runner has; outcomes that are about to be written.
+    "map.leased",
+    "map.settle",
+];
+
 /// What the environment asks for.
 #[cfg(debug_assertions)]
 struct Armed {
@@ -61,13 +83,18 @@ struct Armed {
 
 #[cfg(debug_assertions)]
 impl Armed {
-    /// Reads `NAME@N`. A test that misspells one would prove nothing, so that is a panic.
-    fn parse(text: &str) -> Self {
-        let (name, nth) = text.rsplit_once('@').expect("BIREME_FAIL_POINT is NAME@N");
-        let name = FAIL_POINTS.iter().find(|point| **point == name).expect("BIREME_FAIL_POINT names a fail point");
-        let nth: u64 = nth.parse().expect("BIREME_FAIL_POINT ends in a number");
-        assert!(nth > 0, "BIREME_FAIL_POINT counts from 1");
+    /// Reads `NAME@N`, a name among `points`. A test that misspells one would prove nothing, so that is a panic.
+    fn parse(text: &str, points: &'static [&'static str]) -> Self {
+        let (name, nth) = text.rsplit_once('@').expect("a fail point is NAME@N");
+        let name = points.iter().find(|point| **point == name).expect("the environment names a fail point");
+        let nth: u64 = nth.parse().expect("a fail point ends in a number");
+        assert!(nth > 0, "a fail point counts from 1");
         Self { name, left: AtomicU64::new(nth) }
+    }
+
+    /// Reads a variable of the environment.
+    fn read(variable: &str, points: &'static [&'static str]) -> Option<Self> {
+        std::env::var(variable).ok().map(|text| Self::parse(&text, points))
     }
 
     /// Counts a pass of its point; true for the one to die at.
@@ -82,7 +109,7 @@ impl Armed {
 pub fn hit(name: &'static str) {
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
     assert!(FAIL_POINTS.contains(&name), "`{name}` is not in FAIL_POINTS");
-    let armed = ARMED.get_or_init(|| std::env::var("BIREME_FAIL_POINT").ok().map(|text| Armed::parse(&text)));
+    let armed = ARMED.get_or_init(|| Armed::read("BIREME_FAIL_POINT", FAIL_POINTS));
     if let Some(armed) = armed
         && armed.name == name
         && armed.is_due()
@@ -100,6 +127,25 @@ pub fn hit(name: &'static str) {
 #[inline(always)]
 pub fn hit(_name: &'static str) {}
 
+/// Passes the point `name`, which must be one of [`PANIC_POINTS`].
+#[cfg(debug_assertions)]
+pub fn panic_at(name: &'static str) {
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+    assert!(PANIC_POINTS.contains(&name), "`{name}` is not in PANIC_POINTS");
+    let armed = ARMED.get_or_init(|| Armed::read("BIREME_PANIC_POINT", PANIC_POINTS));
+    if let Some(armed) = armed
+        && armed.name == name
+        && armed.is_due()
+    {
+        panic!("panic point `{name}`");
+    }
+}
+
+/// Passes the point `name`, of which this build knows nothing.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn panic_at(_name: &'static str) {}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -109,15 +155,16 @@ mod tests {
     #[cfg(debug_assertions)]
     #[test]
     fn the_nth_pass_is_the_one() {
-        let armed = Armed::parse("store.sync.before@3");
+        let armed = Armed::parse("store.sync.before@3", FAIL_POINTS);
         assert_eq!(armed.name, "store.sync.before");
         assert_eq!([(); 5].map(|()| armed.is_due()), [false, false, true, false, false]);
     }
 
     #[test]
     fn names_stand_once_and_start_with_their_module() {
-        let names: HashSet<&str> = FAIL_POINTS.iter().copied().collect();
-        assert_eq!(names.len(), FAIL_POINTS.len());
+        let points = || FAIL_POINTS.iter().chain(PANIC_POINTS).copied();
+        let names: HashSet<&str> = points().collect();
+        assert_eq!(names.len(), points().count());
         assert!(names.iter().all(|name| name.contains('.') && !name.contains('@')), "{names:?}");
     }
 
@@ -132,6 +179,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "names a fail point")]
     fn a_misspelt_name_does_not_pass_silently() {
-        Armed::parse("store.sink.before@1");
+        Armed::parse("store.sink.before@1", FAIL_POINTS);
     }
 }

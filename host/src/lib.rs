@@ -35,8 +35,10 @@ pub mod provisions;
 pub mod clock;
 pub mod failpoint;
 pub mod ids;
-pub mod limits;
 pub mod tasks;
 pub mod telemetry;
+
+pub mod byte_queue;
+pub mod limits;
 
 pub mod codes;

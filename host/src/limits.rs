@@ -84,6 +84,16 @@ pub const STORE_FREE_BYTES_MIN: u64 = 64 * MIB;
 /// Free bytes below which the results of running work are not kept either.
 pub const STORE_RESERVE_BYTES_MIN: u64 = 16 * MIB;
 
+/// Bytes of one line of a log, with its fields; the rest is cut.
+pub const LOG_LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of log lines that wait for standard error.
+pub const STDERR_BYTES_MAX: usize = 4 << 20;
+/// Bytes of log lines that wait for their files.
+pub const LOG_FILES_WAITING_BYTES_MAX: usize = 8 << 20;
+/// Bytes of log lines that wait for one follower (`bireme logs -f`), and for all followers together.
+pub const LOG_FOLLOWER_BYTES_MAX: usize = 1 << 20;
+pub const LOG_FOLLOWERS_BYTES_MAX: usize = 16 << 20;
+
 /// Bytes of one secret's value.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a file of secrets.
@@ -107,11 +117,15 @@ pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time that an HTTP client may take to send its request line and headers; also the idle time of a kept-alive connection.
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that an HTTP client may take to send its body.
+/// Time that an HTTP client may take to send its body before a minimum rate holds.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The rate of a body that takes longer, in bytes per second since its beginning.
+pub const HTTP_BODY_BYTES_PER_SECOND_MIN: u64 = 64 * KIB;
+/// Time that a body may stand still.
+pub const HTTP_BODY_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that an HTTP client may take to read the next part of its answer.
 pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of all request bodies that the host holds, from their first byte to the end of their call.
+/// Bytes of all request bodies that the host holds, each from its arrival to the end of its call.
 pub const HTTP_BODIES_BYTES_MAX: usize = 512 << 20;
 /// Bytes of a request to a model.
 pub const INFERENCE_BODY_BYTES_MAX: u64 = 16 * MIB;
@@ -125,11 +139,10 @@ pub const TENSORS_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 pub const WEB_HEAD_BYTES_MAX: usize = 64 << 10;
 /// Open HTTP connections.
 pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
-/// Time that running calls get to finish once the host is told to stop.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Time that outcomes of durable calls get to reach the disk after that.
-pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time that a host takes to end once it is told to, all parts together: below Docker's 10 s.
+pub const DRAIN_DEFAULT: Duration = Duration::from_secs(8);
+/// The most of that time that is kept for outcomes of durable calls to reach the disk.
+pub const FLUSH_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 
 /// What one function may take, after its attributes met the host's defaults and ceilings.
 #[derive(Clone, Debug, PartialEq)]
@@ -272,7 +285,5 @@ impl Default for BatchLimits {
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
 // New work stops while there is room for the results of what runs.
 const _: () = assert!(STORE_RESERVE_BYTES_MIN < STORE_FREE_BYTES_MIN);
-// Groups that wait when the host is told to stop are gone before it gives up on what runs.
-const _: () = assert!(GROUP_WAIT_CEILING.as_secs() < DRAIN_TIMEOUT.as_secs());
 // One map alone cannot take every slot.
 const _: () = assert!(MAP_CONCURRENCY < INSTANCES_DEFAULT as usize);

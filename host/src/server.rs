@@ -1,25 +1,31 @@
-//! Builds every part of a host from its configuration, in order, and ends them in the reverse one.
+//! Builds every part of a host from its configuration, starts them in order, and ends them in the reverse one.
 //!
-//! Not here: listening (`http`), what a user typed (`cli`).
+//! `Host::start` is the only way to listen: whatever the control API accepts, a host that listens runs.
+//!
+//! Not here: HTTP (`http`), the command line (`cli`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
 
 use crate::app::artifact::{ArtifactCache, ArtifactError};
 use crate::app::metadata::Metadata;
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::config::Config;
 use crate::deploy::{Deployments, LoadError, Loader};
-use crate::dispatch::{Dispatcher, Durable};
-use crate::http::Backend;
+use crate::dispatch::{Dispatcher, Durable, Retention, Scheduler};
+use crate::http::{Backend, Ingress, LastCall, Serving};
 use crate::inference::Inference;
-use crate::journal::StoreJournal;
+use crate::journal::{JournalError, StoreJournal};
 use crate::kv::KeyValue;
-use crate::limits;
+use crate::limits::{DRAIN_DEFAULT, FLUSH_TIMEOUT_MAX};
 use crate::logs::Logs;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::log::LogSink;
 use crate::sandbox::{Program, Sandbox, SandboxError, Services};
-use crate::store::StoreDir;
+use crate::store::{StoreDir, StoreError};
 
 /// A host that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +37,17 @@ pub enum ServerError {
     Artifact(#[from] ArtifactError),
 }
 
-/// Every part of a running host.
+/// A host that cannot take up what its data directory holds.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    #[error(transparent)]
+    Schedules(#[from] StoreError),
+    #[error(transparent)]
+    Durable(#[from] JournalError),
+}
+
+/// Every part of a host.
 pub struct Host {
     pub config: Config,
     pub sandbox: Arc<Sandbox>,
@@ -40,7 +56,6 @@ pub struct Host {
     /// Where this host listens: no guest reaches that, whatever was granted.
     pub own_listeners: OwnListeners,
     pub dispatcher: Arc<Dispatcher>,
-    /// Calls and maps that survive; begun by whoever wants the host to take up what it finds.
     pub durable: Arc<Durable>,
     pub loader: Arc<Loader>,
     pub deployments: Arc<Deployments>,
@@ -80,30 +95,107 @@ impl Host {
         Ok(program)
     }
 
-    /// Returns what `http` serves; without the deployments, where apps come from the command line alone.
-    pub fn backend(&self, takes_deployments: bool) -> Backend {
-        let deployments = takes_deployments.then(|| self.deployments.clone());
-        Backend {
+    /// Starts to listen. Calls, maps and schedules that an earlier host left go on first, so that nothing is accepted that
+    /// will not run.
+    pub async fn start(self, ingress: Ingress, settings: ListenSettings) -> Result<RunningHost, StartError> {
+        let ListenSettings { retention, takes_deployments, last_call } = settings;
+        let address = ingress.address();
+        self.own_listeners.insert(address);
+        let (calls, maps) = self.durable.start(retention).await?;
+        let scheduler = Scheduler::start(self.dispatcher.clone(), self.store.clone()).await?;
+        let backend = Backend {
             dispatcher: self.dispatcher.clone(),
             durable: self.durable.clone(),
             logs: self.logs.clone(),
             devices: self.inference.clone(),
             inference: self.inference.clone(),
-            deployments,
-            schedules: None,
-            last_call: None,
-        }
+            deployments: takes_deployments.then(|| self.deployments.clone()),
+            schedules: scheduler.schedules(),
+            last_call,
+        };
+        let serving = Serving::start(ingress, backend);
+        Ok(RunningHost { host: self, address, resumed: Resumed { calls, maps }, scheduler, serving })
     }
 
-    /// Lets calls under way finish, then ends the worker. What is not done after `DRAIN_TIMEOUT` is cut off.
+    /// Ends a host that does not listen: lets calls under way finish, within `DRAIN_DEFAULT`.
     pub async fn shut_down(&self) {
-        if tokio::time::timeout(limits::DRAIN_TIMEOUT, self.dispatcher.drain()).await.is_err() {
+        self.dispatcher.close();
+        let end = Deadlines::of(DRAIN_DEFAULT);
+        self.drain(end.cut).await;
+        self.finish(end.all).await;
+    }
+
+    /// Waits for calls under way, until `cut`.
+    async fn drain(&self, cut: Instant) {
+        if timeout_at(cut, self.dispatcher.drain()).await.is_err() {
             tracing::warn!(live = self.dispatcher.live().len(), "calls did not end in time and are cut off");
         }
-        // Outcomes of what has ended are on their way to the disk.
-        if tokio::time::timeout(limits::FLUSH_TIMEOUT, self.durable.shut_down()).await.is_err() {
-            tracing::warn!("durable calls were cut off; the next host runs them again");
+        self.durable.cut_off();
+    }
+
+    /// Waits until outcomes of ended calls are on disk, and ends the worker.
+    async fn finish(&self, deadline: Instant) {
+        if timeout_at(deadline, self.durable.shut_down()).await.is_err() {
+            tracing::warn!("outcomes of durable calls were not written in time; the next host runs these calls again");
         }
-        self.inference.shut_down().await;
+        if timeout_at(deadline, self.inference.shut_down()).await.is_err() {
+            tracing::warn!("the worker did not end in time");
+        }
+    }
+}
+
+/// Settings of a host that listens, besides those of `Config`.
+#[derive(Default)]
+pub struct ListenSettings {
+    pub retention: Retention,
+    /// Whether apps can be deployed over HTTP; else all come from the command line.
+    pub takes_deployments: bool,
+    /// Where calls of functions are noted, if the last one is to be made again.
+    pub last_call: Option<Arc<LastCall>>,
+}
+
+/// What an earlier host left and this one goes on with.
+#[derive(Clone, Copy, Debug)]
+pub struct Resumed {
+    pub calls: usize,
+    pub maps: usize,
+}
+
+/// A host that listens.
+pub struct RunningHost {
+    pub host: Host,
+    pub address: SocketAddr,
+    pub resumed: Resumed,
+    scheduler: Scheduler,
+    serving: Serving,
+}
+
+/// One deadline for all parts of a shutdown.
+struct Deadlines {
+    /// Until when calls may run; what comes after is for their outcomes to reach the disk.
+    cut: Instant,
+    all: Instant,
+}
+
+impl Deadlines {
+    fn of(drain: Duration) -> Self {
+        let all = Instant::now() + drain;
+        Self { cut: all - (drain / 4).min(FLUSH_TIMEOUT_MAX), all }
+    }
+}
+
+impl RunningHost {
+    /// Ends the host within `drain`. Requests that wait (for a slot, for a durable call) end at once; calls under way may
+    /// finish; durable ones that do not are run again by the next host.
+    pub async fn shut_down(self, drain: Duration) {
+        let Self { host, scheduler, serving, .. } = self;
+        let end = Deadlines::of(drain);
+        // Before the connections are drained, so that nothing new begins meanwhile.
+        host.dispatcher.close();
+        let _ = timeout_at(end.cut, scheduler.stop()).await;
+        serving.stop(end.cut).await;
+        host.drain(end.cut).await;
+        let _ = timeout_at(end.all, scheduler.finish()).await;
+        host.finish(end.all).await;
     }
 }

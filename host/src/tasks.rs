@@ -1,6 +1,16 @@
-//! Work that is handed to the runtime and waited for. A panic in it goes on in whoever waits.
+//! Work that is handed to the runtime and waited for, whose panic goes on in the task that waits; and the end of a panic.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
+
+use crate::telemetry::panic_message;
+
+/// Runs a future; a panic in it becomes its message. All that the future held is dropped by then.
+pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| panic_message(&*panic).to_owned())
+}
 
 /// Runs work that blocks for long (cargo, Cranelift, a disk) off the runtime's threads. Dropping the future does not end the
 /// work.
@@ -36,6 +46,12 @@ mod tests {
         // Polled once and dropped.
         let _ = tokio::time::timeout(Duration::ZERO, work).await;
         assert_eq!(ended.await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_caught_panic_is_its_message() {
+        assert_eq!(caught(async { 7 }).await, Ok(7));
+        assert_eq!(caught(async { panic!("no {} oars", "more") }).await, Err::<(), _>("no more oars".to_owned()));
     }
 
     #[tokio::test]

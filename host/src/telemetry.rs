@@ -1,11 +1,140 @@
-//! The host's own log: to stderr, filtered by `RUST_LOG` (warnings by default, `--verbose` adds the rest).
+//! The host's own log, and the one writer of standard error for it and for guests' lines.
+//!
+//! A thread of its own writes: a reader of standard error that stalls (a pipe, a paused terminal) must not stop the runtime's
+//! threads. The queue is bounded in bytes (`STDERR_BYTES_MAX`), with a share for the host and for each app; lines that do
+//! not fit are counted, and the count is written once there is room.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, Write};
+use std::panic::PanicHookInfo;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-/// Sets up the log of this process. Once; later calls do nothing.
+use crate::byte_queue::{ByteQueue, Dropped};
+use crate::limits::{LOG_LINE_BYTES_MAX, STDERR_BYTES_MAX};
+
+/// Source of the host's own lines. No app has this name: names are not empty.
+const HOST: &str = "";
+/// How long the end of the process waits for a reader that takes nothing.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// Room that a line takes in the queue besides its text.
+const LINE_OVERHEAD_BYTES: usize = 64;
+
+static STDERR: LazyLock<Stderr> = LazyLock::new(Stderr::start);
+
+/// Runs a write with a progress bar out of the way.
+pub type Around = Box<dyn Fn(&mut dyn FnMut()) + Send>;
+
+struct Stderr {
+    lines: ByteQueue<Vec<u8>>,
+    around: Mutex<Option<Around>>,
+}
+
+impl Stderr {
+    fn start() -> Self {
+        // Without a thread there is no log; all else goes on.
+        let _ = std::thread::Builder::new().name("log".into()).spawn(|| STDERR.write_all());
+        Self { lines: ByteQueue::new(STDERR_BYTES_MAX), around: Mutex::new(None) }
+    }
+
+    fn write_all(&self) {
+        while let Some(line) = self.lines.take() {
+            self.write(&line);
+            let Dropped { items, bytes } = self.lines.take_dropped();
+            if items > 0 {
+                let text = format!(
+                    "{items} log lines ({bytes} bytes) were dropped: they came faster than standard error took them\n"
+                );
+                self.write(text.as_bytes());
+            }
+        }
+    }
+
+    fn write(&self, line: &[u8]) {
+        // A reader that went away is no error.
+        let mut write = || drop(io::stderr().lock().write_all(line));
+        match &*self.around.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(around) => around(&mut write),
+            None => write(),
+        }
+    }
+}
+
+/// Queues one line for standard error, without its end, for the app that wrote it. Never waits.
+pub fn app_line(app: &str, line: String) {
+    queue(app, line.into_bytes());
+}
+
+fn queue(source: &str, mut line: Vec<u8>) {
+    line.truncate(LOG_LINE_BYTES_MAX);
+    if line.last() != Some(&b'\n') {
+        line.push(b'\n');
+    }
+    STDERR.lines.offer(source, line.len() + LINE_OVERHEAD_BYTES, line);
+}
+
+/// Wraps each write from now on, in the place of the wrapper before.
+pub fn write_around(around: Around) {
+    *STDERR.around.lock().unwrap_or_else(PoisonError::into_inner) = Some(around);
+}
+
+/// Waits until standard error has taken all queued lines, unless its reader stalls.
+pub fn flush() {
+    STDERR.lines.flush(FLUSH_PATIENCE);
+}
+
+/// One event of `tracing`, written as a whole.
+struct EventWriter;
+
+impl Write for EventWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        queue(HOST, bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Sets up the log of this process: to standard error, filtered by `RUST_LOG` (warnings by default, `verbose` adds the rest).
+/// Once; later calls do nothing.
 pub fn init(verbose: bool) {
     let default = if verbose { "bireme=debug,warn" } else { "bireme=warn,error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| EventWriter).with_target(false);
+    if log.with_ansi(io::stderr().is_terminal()).try_init().is_ok() {
+        log_panics();
+    }
+}
+
+/// Sends panics of all threads but the main one to the log. The main thread's end the process, which the default hook tells.
+fn log_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() == Some("main") {
+            default(panic);
+        } else {
+            log_panic(panic);
+        }
+    }));
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic_message(panic.payload());
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    // Symbols cost hundreds of MiB for good, so only where `RUST_BACKTRACE` asks for them.
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => tracing::error!(location, message, "a task panicked\n{backtrace}"),
+        _ => tracing::error!(location, message, "a task panicked"),
+    }
+}
+
+/// Returns the message of a panic.
+pub fn panic_message(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

@@ -186,6 +186,16 @@ impl From<crate::server::ServerError> for Exit {
     }
 }
 
+impl From<crate::server::StartError> for Exit {
+    fn from(error: crate::server::StartError) -> Self {
+        use crate::server::StartError as E;
+        match error {
+            E::Schedules(error) => error.into(),
+            E::Durable(error) => error.into(),
+        }
+    }
+}
+
 impl From<crate::deploy::LoadError> for Exit {
     fn from(error: crate::deploy::LoadError) -> Self {
         use crate::deploy::LoadError as E;

@@ -13,16 +13,21 @@ pub fn read(texts: &[String]) -> Result<Retention, Exit> {
         match text.split_once('=') {
             Some((app, time)) => {
                 let app = AppName::new(app).map_err(|error| Exit::usage(format!("`--keep {text}`: {error}")))?;
-                retention.by_app.insert(app, duration(time)?);
+                retention.by_app.insert(app, keep(time)?);
             }
-            None => retention.keep = duration(text)?,
+            None => retention.keep = keep(text)?,
         }
     }
     Ok(retention)
 }
 
-fn duration(text: &str) -> Result<Duration, Exit> {
-    let wrong = || Exit::usage(format!("`--keep {text}` is no time; give 90s, 30m, 12h or 7d"));
+fn keep(text: &str) -> Result<Duration, Exit> {
+    time(text).map_err(|why| Exit::usage(format!("`--keep {text}`: {why}")))
+}
+
+/// Reads a number of seconds, minutes, hours or days: `90s`, `30m`, `12h`, `7d`.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no time; give 90s, 30m, 12h or 7d");
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
     let seconds: u64 = match unit {
         "s" => 1,

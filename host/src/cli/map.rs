@@ -1,6 +1,6 @@
 //! `bireme map`: one function over many inputs, JSON Lines in and out, in bounded memory.
 
-mod inputs;
+pub(super) mod inputs;
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -11,9 +11,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
-use self::inputs::Lines;
+use self::inputs::{Inputs, Lines};
 use super::device::OnDevice;
 use super::exit::Exit;
 use super::given::Given;
@@ -161,13 +160,20 @@ impl MapCommand {
             keeps_going: self.keep_going,
             is_quiet: self.quiet,
         };
-        let (client, document) = map.open().await?;
-        // One that is closed has all its inputs.
-        let chunks = match document["closed"].as_bool() {
-            Some(true) => None,
-            _ => {
+        let client = map.client()?;
+        let open = |are_bytes| inputs::open(&self.inputs, Lines { are_paths: self.files, are_bytes });
+        let (document, chunks) = match map.find(&client).await? {
+            // One that is closed has all its inputs.
+            Some(document) if document["closed"] == true => (document, None),
+            Some(document) => {
                 let are_bytes = HostMap::takes_bytes(&client, &document).await?;
-                Some(inputs::open(&self.inputs, Lines { are_paths: self.files, are_bytes })?)
+                (document, Some(open(are_bytes)?))
+            }
+            None => {
+                let function = map.function(&client).await?;
+                let mut chunks = open(function.takes_bytes())?;
+                chunks.begin().await?;
+                (map.create(&client).await?, Some(chunks))
             }
         };
         let bar = progress(self.quiet);
@@ -194,12 +200,7 @@ impl From<std::io::Error> for Stop {
 }
 
 /// Moves inputs in and outcomes out until both have ended.
-async fn drive(
-    mut map: impl MapRun,
-    mut chunks: mpsc::Receiver<std::io::Result<Vec<Payload>>>,
-    writer: &mut Writer,
-    bar: &ProgressBar,
-) -> Result<(), Stop> {
+async fn drive(mut map: impl MapRun, mut chunks: Inputs, writer: &mut Writer, bar: &ProgressBar) -> Result<(), Stop> {
     let mut pending: VecDeque<Payload> = VecDeque::new();
     let mut pushed: u64 = 0;
     let mut inputs_end = false;

@@ -163,6 +163,8 @@ pub fn main() -> ExitCode {
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(&global),
     };
+    // An error is the last word, and no line is lost with the process.
+    crate::telemetry::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.report(global.json),

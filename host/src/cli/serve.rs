@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Args;
 use rustix::process::Signal;
@@ -17,10 +18,9 @@ use super::sharing::Sharing;
 use super::{Global, output, target};
 use crate::codes::Code;
 use crate::config::check_listen;
-use crate::dispatch::Scheduler;
-use crate::http::{Backend, Ingress, Serving};
+use crate::http::Ingress;
 use crate::sandbox::log::Level;
-use crate::server::Host;
+use crate::server::{Host, ListenSettings, Resumed};
 use crate::store::StoreError;
 
 /// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. Ends on Ctrl-C or
@@ -47,6 +47,10 @@ pub struct Serve {
     /// How long durable calls and maps are kept after they have ended: 90s, 30m, 12h, 7d. With APP= in front, those of that app.
     #[arg(long = "keep", value_name = "[APP=]TIME", env = "BIREME_KEEP", value_delimiter = ',')]
     keep: Vec<String>,
+    /// How long the host takes to end after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under way finish. Keep it below the time
+    /// after which a supervisor kills (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s).
+    #[arg(long, value_name = "TIME", env = "BIREME_DRAIN", default_value = "8s", value_parser = super::keep::time)]
+    drain: Duration,
 }
 
 impl Serve {
@@ -59,9 +63,7 @@ impl Serve {
         let host = Host::build(config, StderrLog::of_server(Level::Info))?;
         // Whatever can fail at start fails before the port opens.
         host.inference.check_device().await?;
-        // With nobody listening to it, this signal would end the process at a write beyond a limit on the file's size. With
-        // somebody, the write fails, and that is a full disk.
-        let _file_too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+        take_file_size_signal()?;
         host.store.open_now()?;
         host.logs.keep_in(&host.config.directories.data)?;
         host.deployments.restore().await?;
@@ -80,11 +82,10 @@ impl Serve {
         // Before anybody is told that it listens.
         let mut signals = StopSignals::listen()?;
         let ingress = bind(listen).await?;
-        let address = ingress.address();
-        host.own_listeners.insert(address);
-        let scheduler = Scheduler::start(host.dispatcher.clone(), host.store.clone()).await?;
-
-        let (calls, maps) = host.durable.start(retention).await?;
+        let settings = ListenSettings { retention, takes_deployments: true, last_call: None };
+        let running = host.start(ingress, settings).await?;
+        let (host, address) = (&running.host, running.address);
+        let Resumed { calls, maps } = running.resumed;
         if calls + maps > 0 {
             output::note(&format!(
                 "  going on with {} and {}",
@@ -106,25 +107,24 @@ impl Serve {
             }
             output::line(&format!("listening on http://{address}"));
         }
-        let backend = Backend { schedules: Some(scheduler.schedules()), ..host.backend(true) };
-        let server = Serving::start(ingress, backend);
         let stopped = tokio::select! {
             () = signals.next() => None,
             // What it accepted could not be kept any more.
             error = host.store.failed() => Some(error),
         };
-        let end = async {
-            scheduler.stop().await;
-            server.stop().await;
-            host.shut_down().await;
-            scheduler.finish().await;
-        };
         // A second signal does not wait for calls under way.
         tokio::select! {
-            () = end => stopped.map_or(Ok(()), |error| Err(store_failed(error))),
+            () = running.shut_down(self.drain) => stopped.map_or(Ok(()), |error| Err(store_failed(error))),
             () = signals.next() => Err(Exit::new(Code::Interrupted, "stopped at once; calls under way were cut off")),
         }
     }
+}
+
+/// Takes SIGXFSZ over from the system, which would end the process at a write beyond a limit on the file's size. Then the write
+/// fails, which is a full disk.
+pub fn take_file_size_signal() -> io::Result<()> {
+    // Handled until the process ends, though nothing reads it.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// Says why a host ended by itself, and what to do.

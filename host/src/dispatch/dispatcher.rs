@@ -15,10 +15,12 @@ use super::pacing::Pacing;
 use super::retry;
 use super::suggest::closest;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority, Receipt, micros};
+use crate::failpoint;
 use crate::ids::{AppName, CallId, FunctionId, NAME_LEN_MAX};
-use crate::limits::{self, RetryPolicy};
-use crate::sandbox::log::{self, LogSink, printable};
+use crate::limits::{self, LOG_LINE_BYTES_MAX, RetryPolicy};
+use crate::sandbox::log::{self, LogSink, printable_within};
 use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Services, Siblings};
+use crate::tasks;
 
 /// What is to be run.
 #[derive(Clone)]
@@ -236,7 +238,17 @@ impl Dispatcher {
 
     /// Runs one call to its end. Dropping the future cancels it, wherever it is.
     pub async fn call(&self, call: Call) -> Finished {
+        let (id, program, function) = (call.id, call.program.clone(), call.function);
+        tasks::caught(self.call_with_retries(call)).await.unwrap_or_else(|panic| {
+            let failure = panicked(id, &panic);
+            self.tell(id, &program, function, &failure);
+            Finished { id, result: Err(failure), receipt: Receipt::default() }
+        })
+    }
+
+    async fn call_with_retries(&self, call: Call) -> Finished {
         let id = call.id;
+        failpoint::panic_at("call.begin");
         let spec = call.spec();
         let mut receipt = Receipt::default();
         if let Err(failure) = check(&call) {
@@ -267,8 +279,10 @@ impl Dispatcher {
                 break result;
             }
             tracing::info!(%id, function = %spec.name, attempt, ?delay, failure = %failure, "a call failed and is tried again");
-            tokio::time::sleep(delay).await;
-            attempt += 1;
+            tokio::select! {
+                () = tokio::time::sleep(delay) => attempt += 1,
+                () = self.closing() => break result,
+            }
         };
         if receipt.attempts > 0 {
             // Those of the attempts, and what was between them.
@@ -281,8 +295,13 @@ impl Dispatcher {
     }
 
     /// Makes one attempt at a call that was checked and entered: waits for a slot, runs, and adds to `receipt`, whose wall clock is
-    /// that of the attempts alone.
+    /// that of the attempts alone. A panic of the host's costs this attempt, and gives back what it held.
     pub(super) async fn attempt(&self, call: &Call, attempt: u32, receipt: &mut Receipt) -> Attempted {
+        let attempted = tasks::caught(self.attempt_unguarded(call, attempt, receipt)).await;
+        attempted.unwrap_or_else(|panic| Attempted::Ended(Err(panicked(call.id, &panic))))
+    }
+
+    async fn attempt_unguarded(&self, call: &Call, attempt: u32, receipt: &mut Receipt) -> Attempted {
         let spec = call.spec();
         if let Some(group) = &spec.limits.group {
             return self.attempt_in_group(call, attempt, group, receipt).await;
@@ -301,6 +320,7 @@ impl Dispatcher {
         let started = Instant::now();
         receipt.queue_us += micros(started - queued);
         receipt.attempts += 1;
+        failpoint::panic_at("call.slot");
 
         let deadline = earlier(started + spec.limits.timeout, call.deadline_max);
         let running = RunningCall::new(
@@ -319,6 +339,7 @@ impl Dispatcher {
         let invoked = self.sandbox.invoke(&running, call.input.clone());
         // A call that maps is polled to take what its map has done.
         let ended = self.pacing.noted(call.priority, || running.has_open_maps(), invoked).await;
+        failpoint::panic_at("call.ended");
         drop(slot);
         receipt.wall_us += micros(started.elapsed());
         receipt.instantiate_us += ended.instantiate_us;
@@ -361,7 +382,7 @@ impl Dispatcher {
             version: program.version(),
             source: log::Source::System,
             level: log::Level::Error,
-            message: &printable(&format!("failed [{}]: {failure}", failure.code)),
+            message: &printable_within(&format!("failed [{}]: {failure}", failure.code), LOG_LINE_BYTES_MAX).0,
             fields: &[],
         });
     }
@@ -372,13 +393,18 @@ impl Dispatcher {
         Map::new(self.this(), program, function, order, origin)
     }
 
-    /// Takes no more calls from outside and waits until those under way have ended.
-    pub async fn drain(&self) {
+    /// Takes no more calls from outside; those that wait for a slot, a group or another attempt end.
+    pub fn close(&self) {
         {
             let _line = self.lock();
             self.closed.store(true, Ordering::Relaxed);
         }
         self.closing.notify_waiters();
+    }
+
+    /// Closes, and waits until the calls under way have ended.
+    pub async fn drain(&self) {
+        self.close();
         // Pairs with the one in `Entered::drop`: a call that ends now sees `closed`, or is seen to be gone below.
         fence(Ordering::SeqCst);
         loop {
@@ -415,7 +441,7 @@ impl Dispatcher {
         let (ticket, woken) = {
             let mut line = self.lock();
             if request.depth == 0 && self.closed.load(Ordering::Relaxed) {
-                return Err(Failure::new(FailureCode::Unavailable, "the host is shutting down"));
+                return Err(shutting_down());
             }
             match line.admission.request(&request) {
                 Decision::Run(grant) => return Ok(Slot::new(self, request, grant)),
@@ -430,8 +456,14 @@ impl Dispatcher {
                 }
             }
         };
+        let is_from_outside = request.depth == 0;
         let mut waiting = Waiting { dispatcher: self, request: Some(request), ticket, woken };
-        let grant = (&mut waiting.woken).await.expect("a waker is dropped only after it was used, or by `Waiting`");
+        let grant = tokio::select! {
+            biased;
+            grant = &mut waiting.woken => grant,
+            () = self.closing(), if is_from_outside => return Err(shutting_down()),
+        };
+        let grant = grant.expect("a waker is dropped only after it was used, or by `Waiting`");
         let request = waiting.request.take().expect("it is taken once");
         Ok(Slot::new(self, request, grant))
     }
@@ -444,6 +476,17 @@ impl Dispatcher {
             }
         }
     }
+}
+
+/// What a call is told that a host on its way down does not begin.
+pub(super) fn shutting_down() -> Failure {
+    Failure::new(FailureCode::Unavailable, "the host is shutting down")
+}
+
+/// Puts a panic of the host's on record, and returns what it is to the caller.
+pub(super) fn panicked(call: CallId, panic: &str) -> Failure {
+    tracing::error!(%call, panic, "the host met a bug of its own while it ran a call");
+    Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
 }
 
 /// Returns what a call of a function asks `admission` for.

@@ -19,9 +19,10 @@ use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout_at;
 
-use super::dispatcher::{Attempted, Call, Dispatcher, earlier, no_slot, request};
+use super::dispatcher::{Attempted, Call, Dispatcher, earlier, no_slot, panicked, request};
 use super::grouping::{GroupId, Grouping, Joined, Left, MemberId, Next, after_failure};
 use crate::call::{CallResult, Failure, FailureCode, Receipt, micros};
+use crate::failpoint;
 use crate::inference::Priority;
 use crate::limits::{GROUP_CHECK_BYTES_MAX, GroupLimits, WAITING_CALLS_MAX};
 use crate::sandbox::{Function, RunningCall, redact};
@@ -180,10 +181,7 @@ impl Dispatcher {
                 receipt.add(&cost);
                 attempted
             }
-            Ok(Err(_)) => {
-                let message = "the host met a bug of its own while it ran this call's group";
-                Attempted::Ended(Err(Failure::new(FailureCode::Unavailable, message)))
-            }
+            Ok(Err(_)) => Attempted::Ended(Err(panicked(call.id, "in the task of the call's group"))),
             Err(_) => {
                 let runs = runs.load(Ordering::Relaxed);
                 receipt.attempts += runs;
@@ -230,9 +228,16 @@ impl Dispatcher {
 
 /// Waits until the group leaves, and runs it.
 async fn lead(dispatcher: Arc<Dispatcher>, group: GroupId, due: Instant, mut left: oneshot::Receiver<Vec<Member>>) {
-    let members = match timeout_at(due.into(), &mut left).await {
-        Ok(members) => members.ok(),
-        Err(_) => match dispatcher.groups.expire(group, due) {
+    let left_early = tokio::select! {
+        biased;
+        members = &mut left => Some(members.ok()),
+        () = tokio::time::sleep_until(due.into()) => None,
+        // Nothing more joins it.
+        () = dispatcher.closing() => None,
+    };
+    let members = match left_early {
+        Some(members) => members,
+        None => match dispatcher.groups.expire(group, due) {
             Some(members) => Some(members),
             // It was filled, or left by all, in the moment of its time.
             None => left.await.ok(),
@@ -289,6 +294,7 @@ async fn run_once(dispatcher: &Dispatcher, mut members: Vec<Member>) -> Option<(
             return None;
         }
     };
+    failpoint::panic_at("group.slot");
     // Some have left while it waited.
     members.retain(Member::is_awaited);
     let first = &members.first()?.call;

@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::dispatcher::{Dispatcher, Finished, LiveCall, no_slot, request};
+use super::dispatcher::{Dispatcher, Finished, LiveCall, no_slot, panicked, request};
 use crate::call::{Failure, FailureCode, Priority, Receipt, micros};
+use crate::failpoint;
 use crate::ids::{CallId, FunctionId};
 use crate::sandbox::{Exchange, Program, RunningCall};
+use crate::tasks;
 
 /// A web request that is to be run.
 pub struct WebCall {
@@ -27,7 +29,15 @@ impl Dispatcher {
     pub fn serve(&self, call: WebCall) -> (CallId, Serving) {
         let id = CallId::generate();
         let dispatcher = self.this();
-        (id, Box::pin(async move { dispatcher.run_web(id, call).await }))
+        let serving = async move {
+            let (program, function) = (call.program.clone(), call.function);
+            tasks::caught(dispatcher.run_web(id, call)).await.unwrap_or_else(|panic| {
+                let failure = panicked(id, &panic);
+                dispatcher.tell(id, &program, function, &failure);
+                Finished { id, result: Err(failure), receipt: Receipt::default() }
+            })
+        };
+        (id, Box::pin(serving))
     }
 
     async fn run_web(&self, id: CallId, call: WebCall) -> Finished<()> {
@@ -46,6 +56,7 @@ impl Dispatcher {
                 return Finished { id, result: Err(failure), receipt };
             }
         };
+        failpoint::panic_at("web.slot");
         let started = Instant::now();
         let deadline = started + spec.limits.timeout;
         let running = RunningCall::new(
@@ -62,6 +73,7 @@ impl Dispatcher {
         let running = Arc::new(running);
         let served = self.sandbox.serve(&running, call.exchange);
         let ended = self.pacing.noted(Priority::High, || running.has_open_maps(), served).await;
+        failpoint::panic_at("web.ended");
         drop(slot);
         receipt.attempts = 1;
         receipt.queue_us = micros(started - arrived);

@@ -37,6 +37,25 @@ pub enum Begun {
     Failed { failure: Failure, receipt: Option<Receipt> },
 }
 
+impl Begun {
+    /// Whether the app failed: it gave no answer, or one that says so.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Begun::Failed { .. } => true,
+            Begun::Streaming { head, .. } | Begun::Whole { head, .. } => head.status.is_server_error(),
+        }
+    }
+
+    /// Returns the receipt, if the call has ended.
+    pub fn receipt(self) -> Option<Receipt> {
+        match self {
+            Begun::Whole { receipt, .. } => Some(receipt),
+            Begun::Streaming { .. } => None,
+            Begun::Failed { receipt, .. } => receipt,
+        }
+    }
+}
+
 /// A web call and what of its answer is known.
 pub struct Answering {
     call: CallId,

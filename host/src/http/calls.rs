@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::body::RequestBodies;
 use super::control::{bad_query, pairs};
@@ -13,6 +14,7 @@ use super::durable::{self, call, key, map, priority, wait};
 use super::problem::Problem;
 use super::routes::{Answer, json_body, media_type, payload, receipt_header};
 use crate::call::Payload;
+use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, LiveCall, Options, Program};
 use crate::ids::{AppName, CallId, FunctionName};
 use crate::journal::{CallRecord, Kind, Listed, MapState, Query, State};
@@ -27,6 +29,7 @@ const SCAN_LEN_MAX: usize = 10_000;
 pub async fn spawn(
     durable: &Arc<Durable>,
     bodies: &RequestBodies,
+    closing: &watch::Receiver<bool>,
     program: Arc<Program>,
     function: usize,
     request: Request<Incoming>,
@@ -50,7 +53,10 @@ pub async fn spawn(
         crate::tasks::to_the_end(async move { this.spawn(&program, function, input, options).await }).await?;
     drop(body);
     if let Some(waits) = waits {
-        record = durable.get(record.id, waits).await?;
+        // A host that ends answers as if the time were over: the call is accepted, and the next host goes on with it.
+        if let Some(waited) = unless_closing(closing, durable.get(record.id, waits)).await {
+            record = waited?;
+        }
     }
     let mut response = json_body(&document(durable, &record).await?);
     *response.status_mut() = if record.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -75,12 +81,18 @@ async fn document(durable: &Durable, record: &CallRecord) -> Result<Value, Probl
 }
 
 /// Answers below `/calls/{id}`.
-pub async fn one(durable: &Arc<Durable>, id: &str, rest: &[&str], request: &Request<Incoming>) -> Answer {
+pub async fn one(
+    durable: &Arc<Durable>,
+    closing: &watch::Receiver<bool>,
+    id: &str,
+    rest: &[&str],
+    request: &Request<Incoming>,
+) -> Answer {
     let id: CallId = id.parse().map_err(|error| bad_query(format!("{error}")))?;
     let method = request.method();
     match (rest, method) {
         ([], &Method::GET | &Method::HEAD) => {
-            let record = awaited(durable, id, request).await?;
+            let record = awaited(durable, closing, id, request).await?;
             Ok(json_body(&document(durable, &record).await?))
         }
         ([], &Method::DELETE) => {
@@ -91,7 +103,7 @@ pub async fn one(durable: &Arc<Durable>, id: &str, rest: &[&str], request: &Requ
         }
         ([], _) => Err(Problem::method("GET, HEAD, DELETE")),
         (["result"], &Method::GET | &Method::HEAD) => {
-            let record = awaited(durable, id, request).await?;
+            let record = awaited(durable, closing, id, request).await?;
             if let Some(failure) = record.failure {
                 return Err(failure.into());
             }
@@ -119,10 +131,33 @@ pub async fn one(durable: &Arc<Durable>, id: &str, rest: &[&str], request: &Requ
     }
 }
 
-async fn awaited(durable: &Durable, id: CallId, request: &Request<Incoming>) -> Result<CallRecord, Problem> {
+async fn awaited(
+    durable: &Durable,
+    closing: &watch::Receiver<bool>,
+    id: CallId,
+    request: &Request<Incoming>,
+) -> Result<CallRecord, Problem> {
     let query = pairs(request.uri().query().unwrap_or_default(), &["wait"])?.pop().map(|(_, value)| value);
-    let waits = wait(request.headers(), query.as_deref())?.unwrap_or_default();
-    Ok(durable.get(id, waits).await?)
+    let Some(waits) = wait(request.headers(), query.as_deref())?.filter(|waits| !waits.is_zero()) else {
+        return Ok(durable.get(id, Duration::ZERO).await?);
+    };
+    match unless_closing(closing, durable.get(id, waits)).await {
+        Some(record) => Ok(record?),
+        None => {
+            let detail = format!("the host is shutting down; the next one goes on with call `{id}`");
+            Err(Problem::new(Code::Unavailable, detail))
+        }
+    }
+}
+
+/// Waits for `work`, unless the host ends.
+async fn unless_closing<T>(closing: &watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    let mut closing = closing.clone();
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        _ = closing.wait_for(|closing| *closing) => None,
+    }
 }
 
 /// What a list of calls is asked for.

@@ -58,7 +58,7 @@ impl Control {
             (["apps", _, "rollback"], _) => Err(Problem::method("POST")),
             (["apps", app, "functions", function, "calls"], &Method::POST) => {
                 let (program, function) = self.function(app, function)?;
-                calls::spawn(&self.backend.durable, &self.bodies, program, function, request).await
+                calls::spawn(&self.backend.durable, &self.bodies, &self.closing, program, function, request).await
             }
             (["apps", app, "functions", function, "maps"], &Method::POST) => {
                 let (program, function) = self.function(app, function)?;
@@ -70,7 +70,7 @@ impl Control {
                 calls::list(&self.backend.durable, &self.backend.dispatcher, query).await
             }
             (["calls"], _) => Err(Problem::method("GET, HEAD")),
-            (["calls", id, rest @ ..], _) => calls::one(&self.backend.durable, id, rest, &request).await,
+            (["calls", id, rest @ ..], _) => calls::one(&self.backend.durable, &self.closing, id, rest, &request).await,
             (["maps", id, rest @ ..], _) => self.maps.one(id, rest, request).await,
             (["devices"], &Method::GET | &Method::HEAD) => {
                 Ok(json_body(&self.backend.devices.report().await.to_json()))

@@ -12,6 +12,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
 
 use super::Backend;
 use super::routes::Routes;
@@ -43,7 +44,7 @@ impl Ingress {
 
 /// A server under way. Dropping it stops it.
 pub struct Serving {
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<Instant>,
     task: JoinHandle<()>,
 }
 
@@ -52,21 +53,22 @@ impl Serving {
     pub fn start(ingress: Ingress, backend: Backend) -> Self {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(ingress, backend, async {
-            let _ = stopped.await;
+            // Dropped without a word, it cuts all connections.
+            stopped.await.unwrap_or_else(|_| Instant::now())
         }));
         Self { stop, task }
     }
 
-    /// Takes no more connections and waits for requests under way, for `DRAIN_TIMEOUT` at most.
-    pub async fn stop(self) {
-        drop(self.stop);
+    /// Takes no more connections and waits for requests under way, until `deadline`.
+    pub async fn stop(self, deadline: Instant) {
+        let _ = self.stop.send(deadline);
         let _ = self.task.await;
     }
 }
 
-/// Serves until `stop` is done, then lets requests under way finish within `DRAIN_TIMEOUT`. Dropping the future cuts all
+/// Serves until `stop` is done, then lets requests under way finish until the time that it gives. Dropping the future cuts all
 /// connections.
-async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = ()>) {
+async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = Instant>) {
     let permits = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let (closing, closed) = watch::channel(false);
@@ -77,14 +79,14 @@ async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = ()
     server.timer(TokioTimer::new()).header_read_timeout(limits::HTTP_HEADER_TIMEOUT);
 
     let mut stop = std::pin::pin!(stop);
-    loop {
+    let deadline = loop {
         while connections.try_join_next().is_some() {}
         let permit = tokio::select! {
-            () = &mut stop => break,
+            deadline = &mut stop => break deadline,
             permit = permits.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
         };
         let stream = tokio::select! {
-            () = &mut stop => break,
+            deadline = &mut stop => break deadline,
             accepted = ingress.listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -109,11 +111,11 @@ async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = ()
             }
             drop(permit);
         });
-    }
+    };
     drop(ingress.listener);
-    // Answers without an end of their own end now.
+    // Requests that wait, and answers without an end of their own, end now.
     let _ = closing.send(true);
-    if tokio::time::timeout(limits::DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    if timeout_at(deadline, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections did not end in time and are cut off");
     }
     // What is left is aborted with the set, and its calls with it.

@@ -1,9 +1,8 @@
 //! `/api/v1/maps` and `/api/v1/apps/{app}/functions/{function}/maps`: durable maps, as JSON Lines in both directions.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
@@ -11,24 +10,19 @@ use hyper::body::{Frame, Incoming};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-use super::body::{RequestBodies, ResponseBody, whole};
+use super::body::{RequestBodies, ResponseBody, refuse_encoding, whole};
 use super::control::{bad_query, pairs};
 use super::durable::{self, error, key, map, priority};
 use super::problem::Problem;
 use super::routes::{Answer, get, json_body};
-use crate::call::Payload;
+use super::upload::{Upload, bad_input};
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, DurableError, Options, Program, Results, ResultsOrder};
 use crate::ids::MapId;
 use crate::journal::{Entry, MapRecord, What};
-use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX, MAP_UPLOAD_IDLE};
+use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX};
 
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
-/// Inputs of a stream that one write takes.
-const APPEND_LEN_MAX: usize = 4_096;
-const APPEND_BYTES_MAX: usize = 4 << 20;
-/// How long a stream may pause before what has come is written.
-const APPEND_PAUSE: Duration = Duration::from_millis(5);
 /// Pieces of lines that wait for a client to read them, and about the bytes of one.
 const LINES_WAITING: usize = 4;
 const LINES_BYTES: usize = 1 << 20;
@@ -52,21 +46,27 @@ impl Maps {
                 _ => order = read_order(&value)?,
             }
         }
-        let takes_bytes = program.functions()[function].takes_bytes;
+        let is_stream = !hyper::body::Body::is_end_stream(request.body());
+        refuse_encoding(request.headers())?;
+        let upload = if is_stream {
+            let takes_bytes = program.functions()[function].takes_bytes;
+            Some(Upload::begin(request.into_body(), self.bodies.room(), takes_bytes).await?)
+        } else {
+            None
+        };
         let durable = self.durable.clone();
         let made = crate::tasks::to_the_end(async move { durable.create_map(&program, function, options).await });
         let record = made.await?;
         let id = record.header.id;
-        let is_stream = !hyper::body::Body::is_end_stream(request.body());
-        let mut response = if is_stream {
+        let mut response = if let Some(upload) = upload {
             let (lines, come) = mpsc::channel(LINES_WAITING);
             let _ = lines.send(line(&json!({ "map": map(&record) }))).await;
             let results = self.durable.results(id, 0, order, true).await?;
             let durable = self.durable.clone();
             let told = lines.clone();
-            // Goes on without the client's ear: what it sent is kept.
+            // Runs detached: accepted inputs stay valid if the client disconnects.
             tokio::spawn(async move {
-                if let Err(problem) = upload(&durable, id, takes_bytes, request.into_body()).await {
+                if let Err(problem) = upload.run(&durable, id).await {
                     let _ =
                         told.send(line(&json!({ "error": { "code": problem.code, "message": problem.detail } }))).await;
                 }
@@ -293,76 +293,6 @@ fn stream_of(lines: mpsc::Receiver<Bytes>) -> http::Response<ResponseBody> {
     let mut response = http::Response::new(StreamBody::new(frames).map_err(|never| match never {}).boxed_unsync());
     response.headers_mut().insert(header::CONTENT_TYPE, NDJSON);
     response
-}
-
-/// Keeps the lines of a body as inputs while they come, and closes the map at its end.
-async fn upload(durable: &Arc<Durable>, id: MapId, takes_bytes: bool, mut body: Incoming) -> Result<(), Problem> {
-    let (mut rest, mut inputs, mut bytes, mut index) = (BytesMut::new(), Vec::new(), 0, 0_u64);
-    loop {
-        let patience = if inputs.is_empty() { MAP_UPLOAD_IDLE } else { APPEND_PAUSE };
-        let frame = match tokio::time::timeout(patience, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame.into_data().ok(),
-            Ok(Some(Err(error))) => {
-                append(durable, id, &mut index, &mut inputs).await?;
-                let detail = format!(
-                    "the inputs broke off after {index}: {error}; the map is open, and goes on with what it has"
-                );
-                return Err(Problem::new(Code::BodyUnreadable, detail));
-            }
-            Ok(None) => break,
-            Err(_) if inputs.is_empty() => {
-                let detail =
-                    format!("no input came for {MAP_UPLOAD_IDLE:?}; the map is open, and goes on with what it has");
-                return Err(Problem::new(Code::BodyTimeout, detail));
-            }
-            Err(_) => None,
-        };
-        let is_pause = frame.is_none();
-        rest.extend_from_slice(&frame.unwrap_or_default());
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line = rest.split_to(end + 1).freeze();
-            match take(&line, takes_bytes, index, &mut inputs) {
-                Ok(len) => bytes += len,
-                Err(problem) => {
-                    append(durable, id, &mut index, &mut inputs).await?;
-                    return Err(problem);
-                }
-            }
-        }
-        if rest.len() as u64 > MAP_INPUTS_BODY_BYTES_MAX {
-            let detail = format!("a line is over {MAP_INPUTS_BODY_BYTES_MAX} bytes; is this JSON Lines?");
-            return Err(Problem::new(Code::InputTooLarge, detail));
-        }
-        if is_pause || inputs.len() >= APPEND_LEN_MAX || bytes >= APPEND_BYTES_MAX {
-            append(durable, id, &mut index, &mut inputs).await?;
-            bytes = 0;
-        }
-    }
-    take(&rest.freeze(), takes_bytes, index, &mut inputs)?;
-    append(durable, id, &mut index, &mut inputs).await?;
-    durable.close_map(id).await?;
-    Ok(())
-}
-
-fn take(line: &Bytes, takes_bytes: bool, index: u64, inputs: &mut Vec<Payload>) -> Result<usize, Problem> {
-    let text = line.trim_ascii();
-    if text.is_empty() {
-        return Ok(0);
-    }
-    let index = index + inputs.len() as u64;
-    inputs.push(durable::input(text, takes_bytes).map_err(|why| bad_input(index, &why))?);
-    Ok(text.len())
-}
-
-async fn append(durable: &Durable, id: MapId, index: &mut u64, inputs: &mut Vec<Payload>) -> Result<(), Problem> {
-    if !inputs.is_empty() {
-        *index = durable.append(id, Some(*index), std::mem::take(inputs)).await?;
-    }
-    Ok(())
-}
-
-fn bad_input(index: u64, why: &str) -> Problem {
-    Problem::new(Code::InvalidInput, format!("input {index} {why}; nothing of this request from there on was accepted"))
 }
 
 fn read_order(text: &str) -> Result<ResultsOrder, Problem> {

@@ -3,9 +3,9 @@
 //!
 //! Not here: what runs and when (`dispatch`). This module alone decides HTTP statuses (`problem`).
 //!
-//! Limits: `HTTP_HEADER_TIMEOUT` for the head and between requests, `HTTP_BODY_TIMEOUT` for a body, `HTTP_STALL_TIMEOUT` for a
-//! client that does not read; `HTTP_CONNECTIONS_MAX` connections; the function's own input limit for a body's bytes, and
-//! `HTTP_BODIES_BYTES_MAX` for all bodies together.
+//! Limits: `HTTP_HEADER_TIMEOUT` for the head and between requests; `HTTP_BODY_STALL_TIMEOUT` for a body that stands still, and
+//! after `HTTP_BODY_TIMEOUT` a minimum rate; `HTTP_STALL_TIMEOUT` for a client that does not read; `HTTP_CONNECTIONS_MAX`
+//! connections; the function's own input limit for a body's bytes, and `HTTP_BODIES_BYTES_MAX` for all bodies together.
 
 mod answering;
 mod body;
@@ -23,7 +23,9 @@ mod problem;
 mod routes;
 mod schedules;
 mod stall;
+mod upload;
 mod web;
+mod web_body;
 
 use std::sync::Arc;
 
@@ -47,8 +49,7 @@ pub struct Backend {
     pub inference: Arc<Inference>,
     /// None on a host whose apps come from elsewhere (`bireme dev`).
     pub deployments: Option<Arc<Deployments>>,
-    /// None on a host that calls nothing by itself (`bireme demo`).
-    pub schedules: Option<Schedules>,
-    /// Where calls of functions are noted, if anybody wants to make the last one again.
+    pub schedules: Schedules,
+    /// Where calls of functions are noted, if the last one is to be made again.
     pub last_call: Option<Arc<LastCall>>,
 }

@@ -17,8 +17,10 @@ use super::{Backend, LastCall};
 use crate::call::{JSON, Payload, Receipt};
 use crate::codes::Code;
 use crate::dispatch::{Call, Dispatcher, Durable, Program};
+use crate::failpoint;
 use crate::ids::{CallId, Version};
 use crate::inference::Inference;
+use crate::tasks;
 
 pub(super) type Answer = Result<Response<ResponseBody>, Problem>;
 
@@ -53,7 +55,10 @@ impl Routes {
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let answered = match check_host(&request).and_then(|()| check_origin(&request)) {
-            Ok(()) => self.route(request).await,
+            Ok(()) => tasks::caught(self.route(request)).await.unwrap_or_else(|panic| {
+                tracing::error!(panic, "the host met a bug of its own while it answered a request");
+                Err(Problem::new(Code::Unavailable, "the host met a bug of its own while it answered this request"))
+            }),
             Err(problem) => Err(problem),
         };
         let mut response = answered.unwrap_or_else(Problem::into_response);
@@ -63,6 +68,7 @@ impl Routes {
     }
 
     async fn route(&self, request: Request<Incoming>) -> Answer {
+        failpoint::panic_at("http.route");
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match segments.as_slice() {
@@ -120,19 +126,20 @@ impl Routes {
 /// Returns what a body is, or refuses it: JSON for most functions, anything else for those that take raw bytes.
 pub(super) fn media_type(headers: &http::HeaderMap, takes_bytes: bool) -> Result<String, Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim();
+    // Media types are case-insensitive.
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let refuse = |detail: String| Err(Problem::new(Code::UnsupportedMediaType, detail));
     if takes_bytes {
-        return match essence {
+        return match essence.as_str() {
             "" => Ok(OCTET_STREAM.to_owned()),
-            _ if essence.eq_ignore_ascii_case(JSON) => refuse(format!(
+            JSON => refuse(format!(
                 "this function takes raw bytes, not JSON; send them with their own `content-type`, or as `{OCTET_STREAM}`"
             )),
             _ => Ok(given.to_owned()),
         };
     }
     // A form is what `curl -d` says when it is not told otherwise; the body is judged by the function's decoder.
-    let is_json = matches!(essence, JSON | "text/json" | "application/x-www-form-urlencoded" | "");
+    let is_json = matches!(essence.as_str(), JSON | "text/json" | "application/x-www-form-urlencoded" | "");
     if is_json || essence.ends_with("+json") {
         return Ok(JSON.to_owned());
     }
@@ -160,27 +167,29 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     }
 }
 
-/// Refuses what a page of another site makes a browser send: such a request needs no leave of ours to be sent, and carries a
-/// loopback `Host`. Nor may a page of this host use the control API or the models: every page here is some app's, and an app
-/// has what it declares.
-/// Programs send none of these headers.
+/// First parts of the paths that are the operator's: the list of apps, metrics, the control API, the models.
+const OPERATOR_PATHS: [&str; 5] = ["", "metrics", "api", "v1", "v2"];
+
+/// Rejects cross-site browser requests (CSRF); CORS does not stop simple requests, and they carry a loopback `Host`. A page of
+/// another port of this machine is `same-site`, and as foreign. Pages of this host may not use the operator's paths either:
+/// each is some app's, and an app has only what it declares. Programs send none of these headers.
 fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let is_own = |origin: &HeaderValue| {
         origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")).is_some_and(|origin| origin == host)
     };
-    let foreign = headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin));
-    let cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
-    if foreign || cross_site {
+    let is_foreign_origin = headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin));
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if is_foreign_origin || site.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
         let detail = "pages of other origins cannot call this host";
         return Err(Problem::new(Code::ForeignOrigin, detail));
     }
-    let is_page =
-        headers.contains_key(header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site != "none");
+    let is_page = headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != b"none");
     let first = request.uri().path().trim_matches('/').split('/').next().unwrap_or_default();
-    if is_page && matches!(first, "api" | "v1" | "v2") {
-        let detail = "pages cannot use the control API or the models: those of this host are its apps' own";
+    if is_page && OPERATOR_PATHS.contains(&first) {
+        let detail =
+            "pages cannot use the control API, the models or the metrics: those of this host are its apps' own";
         return Err(Problem::new(Code::ForeignOrigin, detail));
     }
     Ok(())
@@ -243,7 +252,7 @@ mod tests {
     #[test]
     fn only_our_own_pages_are_answered() {
         let check = |origin: &str, site: Option<&str>| {
-            let mut request = Request::new(());
+            let mut request = Request::builder().uri("/app/page").body(()).unwrap();
             let headers = request.headers_mut();
             headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8080"));
             headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
@@ -253,7 +262,9 @@ mod tests {
             check_origin(&request).is_ok()
         };
         assert!(check("http://127.0.0.1:8080", Some("same-origin")));
-        assert!(!check("http://127.0.0.1:8080", Some("cross-site")));
+        for foreign in ["cross-site", "same-site", "Cross-Site", "else"] {
+            assert!(!check("http://127.0.0.1:8080", Some(foreign)), "{foreign}");
+        }
         for foreign in ["null", "http://127.0.0.1:9090", "https://127.0.0.1:8080", "http://evil.example"] {
             assert!(!check(foreign, None), "{foreign}");
         }
@@ -269,7 +280,7 @@ mod tests {
         };
         assert!(!check("/api/v1/apps", "sec-fetch-site", "same-origin"));
         assert!(!check("/api/v1/apps", "origin", "http://127.0.0.1:8080"));
-        for path in ["/v1/embeddings", "/v2/models", "//v1/models", "/v2"] {
+        for path in ["/v1/embeddings", "/v2/models", "//v1/models", "/v2", "/", "/?x", "/metrics", "/metrics/"] {
             assert!(!check(path, "sec-fetch-site", "same-origin"), "{path}");
             assert!(!check(path, "origin", "http://127.0.0.1:8080"), "{path}");
             assert!(check(path, "user-agent", "curl"), "{path}");

@@ -11,6 +11,7 @@ use super::answering::{Answering, Begun};
 use super::body::{ResponseBody, whole};
 use super::problem::Problem;
 use super::routes::{Answer, stamp};
+use super::web_body::WebBody;
 use crate::app::route::{self, Routed};
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Exchange, Program, WebCall};
@@ -34,16 +35,22 @@ pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, 
         routed => return Err(unanswered(&program, name, &request, routed)),
     };
     let has_body = request.method() != Method::HEAD;
-    let (exchange, answer) = Exchange::new(below(&prefix, request));
+    let (head, body) = below(&prefix, request).into_parts();
+    let (body, fault) = WebBody::new(body);
+    let (exchange, answer) = Exchange::new(Request::from_parts(head, body));
     let version = program.version().clone();
     let (id, serving) = dispatcher.serve(WebCall { program, function, exchange });
 
-    let (mut response, receipt) = match Answering::new((id, serving), answer, has_body).begin().await {
-        Begun::Failed { failure, receipt } => (Problem::from(failure).into_response(), receipt),
-        Begun::Streaming { head, body } if has_body => (Response::from_parts(head, body.boxed_unsync()), None),
+    let begun = Answering::new((id, serving), answer, has_body).begin().await;
+    // A guest whose request broke off could do nothing else than fail.
+    let fault = if begun.is_failure() { fault.take() } else { None };
+    let (mut response, receipt) = match (begun, fault) {
+        (begun, Some(problem)) => (problem.into_response(), begun.receipt()),
+        (Begun::Failed { failure, receipt }, _) => (Problem::from(failure).into_response(), receipt),
+        (Begun::Streaming { head, body }, _) if has_body => (Response::from_parts(head, body.boxed_unsync()), None),
         // Nothing more is wanted of the guest.
-        Begun::Streaming { head, .. } => (Response::from_parts(head, whole("")), None),
-        Begun::Whole { head, body, receipt } => {
+        (Begun::Streaming { head, .. }, _) => (Response::from_parts(head, whole("")), None),
+        (Begun::Whole { head, body, receipt }, _) => {
             let body = if has_body { body.into_iter().flatten().collect::<Vec<u8>>() } else { Vec::new() };
             (Response::from_parts(head, whole(body)), Some(receipt))
         }

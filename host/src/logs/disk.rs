@@ -1,8 +1,8 @@
 //! Log lines on disk, so that a restart does not forget them: for each app the segment that is written and the one before it.
 //!
-//! Invariants: at most `2 * SEGMENT_BYTES_MAX` and one line for each app; a guest never waits for the disk (what does not fit the
-//! queue is counted and dropped from the disk alone); lines that cannot be read back are passed over. Lines are not synced: a
-//! power cut may cost the last ones.
+//! Invariants: at most `2 * SEGMENT_BYTES_MAX` and one line for each app; a guest never waits for the disk (the queue is bounded
+//! in bytes, and lines that do not fit are counted and dropped from the disk alone); lines that cannot be read back are passed
+//! over. Lines are not synced: a power cut may cost the last ones.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -10,16 +10,16 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use super::Record;
+use crate::byte_queue::{ByteQueue, Dropped};
 use crate::ids::AppName;
+use crate::limits::LOG_FILES_WAITING_BYTES_MAX;
 
 const SEGMENT_BYTES_MAX: u64 = 4 << 20;
-/// Lines that wait for the disk.
-const WAITING_MAX: usize = 4_096;
+/// Lines between two flushes.
+const FLUSH_LINES_MAX: usize = 4_096;
 
 /// A directory of log lines.
 #[derive(Clone, Debug)]
@@ -77,54 +77,54 @@ struct Segment {
 
 /// Writes lines from a thread of its own. Dropping it writes what waits.
 pub struct Writer {
-    lines: Option<SyncSender<Arc<Record>>>,
-    dropped: Arc<AtomicU64>,
+    lines: Arc<ByteQueue<Arc<Record>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     pub fn start(files: LogFiles) -> io::Result<Self> {
-        let (lines, queue) = sync_channel(WAITING_MAX);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let thread = std::thread::Builder::new().name("log-files".into()).spawn({
-            let dropped = dropped.clone();
-            move || write(&files, &queue, &dropped)
-        })?;
-        Ok(Self { lines: Some(lines), dropped, thread: Some(thread) })
+        let lines = Arc::new(ByteQueue::new(LOG_FILES_WAITING_BYTES_MAX));
+        let queue = lines.clone();
+        let thread = std::thread::Builder::new().name("log-files".into()).spawn(move || write(&files, &queue))?;
+        Ok(Self { lines, thread: Some(thread) })
     }
 
     /// Offers a line; does not wait.
     pub fn line(&self, line: Arc<Record>) {
-        let lines = self.lines.as_ref().expect("only drop takes the sender");
-        if let Err(TrySendError::Full(_)) = lines.try_send(line) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        let bytes = line.bytes();
+        // A refusal is counted there.
+        self.lines.offer(line.app.clone().as_str(), bytes, line);
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.lines = None;
+        self.lines.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn write(files: &LogFiles, queue: &Receiver<Arc<Record>>, dropped: &AtomicU64) {
+fn write(files: &LogFiles, queue: &ByteQueue<Arc<Record>>) {
     let mut open: BTreeMap<AppName, Segment> = BTreeMap::new();
-    while let Ok(first) = queue.recv() {
+    while let Some(first) = queue.take() {
         // One flush for all that waits.
-        for line in std::iter::once(first).chain(queue.try_iter().take(WAITING_MAX)) {
+        let waiting = std::iter::from_fn(|| queue.try_take()).take(FLUSH_LINES_MAX);
+        for line in std::iter::once(first).chain(waiting) {
             if let Err(error) = put(files, &mut open, &line) {
                 open.remove(&line.app);
                 tracing::warn!(app = %line.app, %error, "a log line cannot be kept on disk");
             }
         }
         open.retain(|_, segment| segment.file.flush().is_ok());
-        let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            tracing::warn!(lost, "log lines came faster than the disk took them; those are in memory alone");
+        let Dropped { items, bytes } = queue.take_dropped();
+        if items > 0 {
+            tracing::warn!(
+                lines = items,
+                bytes,
+                "log lines came faster than the disk took them and are in memory alone"
+            );
         }
     }
 }

@@ -6,6 +6,7 @@
 //! each line once, in order, and is told how many were lost if it reads too slowly.
 
 mod disk;
+mod follow;
 mod query;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,15 +15,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, FunctionName, Version};
 use crate::sandbox::log::{Line, LogSink};
 
 use self::disk::{LogFiles, Writer};
+use self::follow::Followers;
 
+pub use self::follow::{Follow, Followed};
 pub use self::query::Query;
 pub use crate::sandbox::log::{Level, Source};
 
@@ -30,8 +31,6 @@ pub use crate::sandbox::log::{Level, Source};
 const APP_BYTES_MAX: usize = 4 << 20;
 /// What a line costs besides its text.
 const LINE_OVERHEAD_BYTES: usize = 128;
-/// Lines that one follower may be behind.
-const BEHIND_MAX: usize = 4_096;
 
 /// One kept line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,7 +69,6 @@ impl Record {
 pub struct Logs {
     next: Arc<dyn LogSink>,
     kept: Mutex<Kept>,
-    lines: broadcast::Sender<Arc<Record>>,
     files: OnceLock<Writer>,
 }
 
@@ -78,6 +76,7 @@ pub struct Logs {
 struct Kept {
     number: u64,
     apps: BTreeMap<AppName, App>,
+    followers: Followers,
 }
 
 impl Kept {
@@ -106,12 +105,7 @@ struct App {
 impl Logs {
     /// Keeps lines and passes them on to `next`.
     pub fn new(next: Arc<dyn LogSink>) -> Arc<Self> {
-        Arc::new(Self {
-            next,
-            kept: Mutex::default(),
-            lines: broadcast::Sender::new(BEHIND_MAX),
-            files: OnceLock::new(),
-        })
+        Arc::new(Self { next, kept: Mutex::default(), files: OnceLock::new() })
     }
 
     /// Takes in what earlier hosts kept in `data`, and keeps lines there from now on. Blocks while it reads.
@@ -134,10 +128,9 @@ impl Logs {
 
     /// Returns the kept lines that `query` wants and those that will come, without a gap between them.
     pub fn follow(&self, query: Query) -> (Vec<Arc<Record>>, Follow) {
-        let kept = self.lock();
+        let mut kept = self.lock();
         // Lines are sent under the same lock.
-        let lines = self.lines.subscribe();
-        (Self::select(&kept, &query), Follow { lines, query })
+        (Self::select(&kept, &query), kept.followers.add(query))
     }
 
     fn select(kept: &Kept, query: &Query) -> Vec<Arc<Record>> {
@@ -176,38 +169,9 @@ impl LogSink for Logs {
             if let Some(files) = self.files.get() {
                 files.line(record.clone());
             }
-            // Nobody listens most of the time, which is no error.
-            let _ = self.lines.send(record);
+            kept.followers.send(&record);
         }
         self.next.line(line);
-    }
-}
-
-/// Lines as they come.
-pub struct Follow {
-    lines: broadcast::Receiver<Arc<Record>>,
-    query: Query,
-}
-
-/// What comes to a follower.
-#[derive(Debug)]
-pub enum Followed {
-    Line(Arc<Record>),
-    /// Lines (of any filter) that were lost because they were read too slowly.
-    Lost(u64),
-}
-
-impl Follow {
-    /// Waits for the next line that is wanted; `None` once the host ends. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Followed> {
-        loop {
-            match self.lines.recv().await {
-                Ok(line) if self.query.wants(&line) => return Some(Followed::Line(line)),
-                Ok(_) => {}
-                Err(RecvError::Lagged(lost)) => return Some(Followed::Lost(lost)),
-                Err(RecvError::Closed) => return None,
-            }
-        }
     }
 }
 
@@ -215,6 +179,7 @@ impl Follow {
 mod tests {
     use super::*;
     use crate::ids::FunctionId;
+    use crate::limits::{LOG_FOLLOWER_BYTES_MAX, LOG_FOLLOWERS_BYTES_MAX};
     use crate::sandbox::log::NoLog;
 
     fn write(logs: &Logs, app: &str, message: &str) {
@@ -259,9 +224,36 @@ mod tests {
         assert_eq!(messages(&kept), ["before"]);
         let Some(Followed::Line(line)) = follow.next().await else { panic!("a line") };
         assert_eq!(line.message, "after");
-        for _ in 0..=BEHIND_MAX {
-            write(&logs, "a", "more");
+        let long = "x".repeat(1_000);
+        for _ in 0..2_000 {
+            write(&logs, "a", &long);
         }
-        assert!(matches!(follow.next().await, Some(Followed::Lost(1))));
+        let mut lines = 0;
+        let lost = loop {
+            match follow.next().await {
+                Some(Followed::Line(_)) => lines += 1,
+                Some(Followed::Lost(lost)) => break lost,
+                None => panic!("the host goes on"),
+            }
+        };
+        assert_eq!(lines + lost, 2_000);
+        assert!(lines * 1_000 <= LOG_FOLLOWER_BYTES_MAX as u64 && lines * 1_200 >= LOG_FOLLOWER_BYTES_MAX as u64);
+        write(&logs, "a", "again");
+        assert!(matches!(follow.next().await, Some(Followed::Line(line)) if line.message == "again"));
+        drop(logs);
+        assert!(follow.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn followers_share_one_budget_and_give_it_back() {
+        let logs = Logs::new(Arc::new(NoLog));
+        let followers: Vec<_> = (0..32).map(|_| logs.follow(Query::default()).1).collect();
+        for _ in 0..2_000 {
+            write(&logs, "a", &"x".repeat(1_000));
+        }
+        let waiting = |logs: &Logs| logs.lock().followers.bytes();
+        assert!((LOG_FOLLOWERS_BYTES_MAX - 2_000..=LOG_FOLLOWERS_BYTES_MAX).contains(&waiting(&logs)));
+        drop(followers);
+        assert_eq!(waiting(&logs), 0);
     }
 }

@@ -49,6 +49,10 @@ impl Exchange {
 impl Answer {
     /// Waits for the head. None once the guest has ended without one; an error is the guest's own word for it.
     pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<http::Response<AnswerBody>, String>>> {
+        // A guest that drops its `response-outparam` goes on, and this is polled again.
+        if self.0.is_terminated() {
+            return Poll::Ready(None);
+        }
         let head = ready!(Pin::new(&mut self.0).poll(context));
         Poll::Ready(head.ok().map(|head| match head {
             Ok(response) => Ok(response.map(AnswerBody)),

@@ -1,7 +1,8 @@
 //! A call's log: structured lines, stdout and stderr, bounded.
 //!
-//! Invariants: at most the function's log limit is passed on, then bytes are counted and dropped; control characters
-//! never reach a terminal; the values of the function's secrets are taken out where a line holds one as it stands; an empty write costs nothing (GHSA-5m8g-xhq4-4h93 is why guests get this stream and not
+//! Invariants: at most the function's log limit is passed on, then bytes are counted and dropped; a line has at most
+//! `LOG_LINE_BYTES_MAX`; control characters never reach a terminal; the values of the function's secrets are taken out where a
+//! line holds one as it stands; an empty write costs nothing (GHSA-5m8g-xhq4-4h93 is why guests get this stream and not
 //! wasmtime's own adapter).
 
 use std::borrow::Cow;
@@ -12,15 +13,18 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::ids::{CallId, FunctionId, Version};
+use crate::limits::LOG_LINE_BYTES_MAX;
 use crate::provisions::DeclaredSecrets;
 
-/// Longest line; a longer one is cut into several.
+/// Longest line of stdout or stderr; a longer one is cut into several.
 const LINE_BYTES_MAX: usize = 8 << 10;
 /// The end of stderr that is kept for the message of a crash.
 const TAIL_BYTES: usize = 2 << 10;
 /// What a line costs of the limit besides its bytes, and a field: an empty one is printed, too.
 const LINE_OVERHEAD_BYTES: usize = 64;
 const FIELD_OVERHEAD_BYTES: usize = 8;
+/// What a control character costs: it is printed as `\u{1b}`.
+const CONTROL_BYTES: u64 = 6;
 /// What one write may carry.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
@@ -118,15 +122,36 @@ impl CallLog {
         Self { call, function, version, sink, bytes_max, secrets, state: Mutex::default() }
     }
 
-    /// Writes one structured line.
+    /// Writes one structured line, cut to `LOG_LINE_BYTES_MAX`.
     pub fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
-        let of_field = |(key, value): &(String, String)| FIELD_OVERHEAD_BYTES + key.len() + value.len();
-        let bytes = LINE_OVERHEAD_BYTES + message.len() + fields.iter().map(of_field).sum::<usize>();
-        if self.take(bytes) {
-            let fields: Vec<_> =
-                fields.iter().map(|(key, value)| (printable(key), printable(&self.redact(value)))).collect();
-            self.emit(Source::Log, level, message, &fields);
+        let mut room = LOG_LINE_BYTES_MAX;
+        let mut cut_bytes = 0;
+        let mut print = |text: &str| {
+            // Redacted before it is cut, which could leave a part of a secret.
+            let (printed, cut) = printable_within(&self.redact(text), room);
+            room -= printed.len();
+            cut_bytes += cut;
+            printed
+        };
+        let mut message = print(message);
+        let mut printed = Vec::with_capacity(fields.len().min(LOG_LINE_BYTES_MAX / FIELD_OVERHEAD_BYTES));
+        let mut bytes = LINE_OVERHEAD_BYTES + message.len();
+        for (key, value) in fields {
+            let (key, value) = (print(key), print(value));
+            if bytes >= LOG_LINE_BYTES_MAX {
+                continue;
+            }
+            bytes += FIELD_OVERHEAD_BYTES + key.len() + value.len();
+            printed.push((key, value));
         }
+        if !self.take(bytes) {
+            return;
+        }
+        if cut_bytes > 0 {
+            self.lock().dropped_bytes += cut_bytes as u64;
+            message += &format!("… ({cut_bytes} bytes more were cut)");
+        }
+        self.emit(Source::Log, level, &message, &printed);
     }
 
     /// Returns the bytes dropped so far.
@@ -147,7 +172,7 @@ impl CallLog {
         };
         for (source, rest) in [(Source::Stdout, stdout), (Source::Stderr, stderr)] {
             if !rest.is_empty() {
-                self.emit(source, Level::Info, &String::from_utf8_lossy(&rest), &[]);
+                self.print(source, &rest);
             }
         }
         if dropped > 0 {
@@ -166,7 +191,12 @@ impl CallLog {
             }
             for (i, &byte) in bytes.iter().enumerate() {
                 let ends_line = byte == b'\n';
-                let cost = if ends_line { LINE_OVERHEAD_BYTES as u64 } else { 1 };
+                let cost = match byte {
+                    b'\n' => LINE_OVERHEAD_BYTES as u64,
+                    b'\t' => 1,
+                    byte if byte.is_ascii_control() => CONTROL_BYTES,
+                    _ => 1,
+                };
                 if state.kept_bytes + cost > self.bytes_max {
                     state.dropped_bytes += (bytes.len() - i) as u64;
                     break;
@@ -182,8 +212,14 @@ impl CallLog {
             }
         }
         for line in lines {
-            self.emit(source, Level::Info, &String::from_utf8_lossy(&line), &[]);
+            self.print(source, &line);
         }
+    }
+
+    /// Passes on one line of stdout or stderr.
+    fn print(&self, source: Source, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        self.emit(source, Level::Info, &printable(&self.redact(&text)), &[]);
     }
 
     /// Takes room for `bytes`, or counts them as dropped.
@@ -199,10 +235,10 @@ impl CallLog {
         self.secrets.as_ref().map_or(Cow::Borrowed(text), |secrets| secrets.redact(text))
     }
 
+    /// Passes on a line that is printable.
     fn emit(&self, source: Source, level: Level, message: &str, fields: &[(String, String)]) {
-        let message = printable(&self.redact(message));
         let (function, version) = (&self.function, &self.version);
-        self.sink.line(&Line { call: self.call, function, version, source, level, message: &message, fields });
+        self.sink.line(&Line { call: self.call, function, version, source, level, message, fields });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -218,15 +254,25 @@ fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Makes control characters visible, so that a guest's text cannot move the reader's cursor or forge a line.
 pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\t' => out.push(c),
-            c if c.is_control() => out.extend(c.escape_default()),
-            c => out.push(c),
+    printable_within(text, usize::MAX).0
+}
+
+/// Makes the beginning of a text printable, in at most `bytes_max` bytes. The second is how many bytes of `text` were cut.
+pub fn printable_within(text: &str, bytes_max: usize) -> (String, usize) {
+    let mut out = String::with_capacity(text.len().min(bytes_max));
+    for (at, c) in text.char_indices() {
+        let is_escaped = c.is_control() && c != '\t';
+        let len = if is_escaped { c.escape_default().len() } else { c.len_utf8() };
+        if len > bytes_max - out.len() {
+            return (out, text.len() - at);
+        }
+        if is_escaped {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
         }
     }
-    out
+    (out, 0)
 }
 
 /// A guest's stdout or stderr.
@@ -333,6 +379,19 @@ mod tests {
         assert_eq!(log.dropped_bytes(), 1_000_000 - 100 + 4 + LINE_OVERHEAD_BYTES as u64);
         assert!(lines[1].contains("bytes were dropped"), "{}", lines[1]);
         assert_eq!(log.stderr_tail().len(), TAIL_BYTES);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_its_rest_counted() {
+        let (log, kept) = log(1 << 20);
+        let fields = [("key".to_owned(), "v".repeat(1_000)), ("more".to_owned(), "w".to_owned())];
+        log.log(Level::Info, &"\u{1b}".repeat(20_000), &fields);
+        let lines = kept.0.lock().unwrap();
+        assert!(lines[0].len() < LOG_LINE_BYTES_MAX + 200, "{}", lines[0].len());
+        assert!(lines[0].contains("bytes more were cut)"), "{}", &lines[0][LOG_LINE_BYTES_MAX..]);
+        let printed = LOG_LINE_BYTES_MAX / 6;
+        let cut = 20_000 - printed + 1_000 + 4 + 1 - (LOG_LINE_BYTES_MAX - printed * 6).min(3);
+        assert!(log.dropped_bytes().abs_diff(cut as u64) <= 3, "{} {cut}", log.dropped_bytes());
     }
 
     #[test]

@@ -29,9 +29,10 @@ const ORDER: &[&str] = &[
     "clock",
     "failpoint",
     "ids",
-    "limits",
     "tasks",
     "telemetry",
+    "byte_queue",
+    "limits",
     "codes",
 ];
 

@@ -19,6 +19,7 @@ mod encoder;
 mod examples;
 mod explain;
 mod guest_models;
+mod holds;
 mod http;
 mod layers;
 mod limits;

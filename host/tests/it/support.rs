@@ -334,10 +334,15 @@ impl Server {
     }
 
     /// Starts what serves over `data` and says so as JSON. Or returns how it ended.
-    pub fn spawn(mut command: Command, data: &Path) -> Result<Self, Output> {
+    pub fn spawn(command: Command, data: &Path) -> Result<Self, Output> {
+        let stderr = File::create(data.join("stderr.log")).unwrap();
+        Self::spawn_with_stderr(command, data, stderr)
+    }
+
+    /// As `spawn`, with a standard error of the test's own.
+    pub fn spawn_with_stderr(mut command: Command, data: &Path, to: impl Into<Stdio>) -> Result<Self, Output> {
         let stderr = data.join("stderr.log");
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&stderr).unwrap()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(to).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut process = Process(child);
         let mut line = String::new();

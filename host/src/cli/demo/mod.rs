@@ -28,11 +28,12 @@ use super::serve::StopSignals;
 use super::{Global, output, serve, target};
 use crate::codes::Code;
 use crate::config::ConfigError;
-use crate::http::{Ingress, Serving};
+use crate::http::Ingress;
+use crate::limits::DRAIN_DEFAULT;
 use crate::outbound::Grants;
 use crate::sandbox::Program;
 use crate::sandbox::log::Level;
-use crate::server::Host;
+use crate::server::{Host, ListenSettings, RunningHost};
 
 /// The app that the demo runs.
 const APP: &str = "examples/docs-search";
@@ -105,6 +106,7 @@ impl Demo {
         let log = StderrLog::new(Level::Error);
         let host = Host::build(config, log.clone())?;
         host.inference.check_device().await?;
+        serve::take_file_size_signal()?;
         host.store.open_now()?;
 
         stage("building examples/docs-search");
@@ -135,13 +137,12 @@ impl Demo {
         vectors::store(&host, &program, segments, &log, &mut report).await?;
 
         let ingress = self.bind().await?;
-        let address = ingress.address();
-        host.own_listeners.insert(address);
-        let server = Serving::start(ingress, host.backend(false));
+        let running = host.start(ingress, ListenSettings::default()).await?;
+        let (host, address) = (&running.host, running.address);
         stage(&format!("asking over HTTP at http://{address}/docs-search/search"));
         let is_rust = self.docs.is_none() && self.site.is_none();
         let answers = questions::ask(address, &self.questions, is_rust).await?;
-        report.finish(&host, started.elapsed());
+        report.finish(host, started.elapsed());
         if global.json {
             output::line(&report.to_json(&answers).to_string());
         } else {
@@ -153,7 +154,7 @@ impl Demo {
                 "the search page: http://{address}/docs-search/\nserving until Ctrl-C; try\n  curl 'http://{address}/docs-search/search?q=what+is+a+crate'\n  curl -d '{{\"q\": \"what is a crate?\"}}' http://{address}/docs-search/search"
             ));
         }
-        Ok(Up { host, server, source })
+        Ok(Up { running, source })
     }
 
     async fn source(&self) -> Result<Source, Exit> {
@@ -200,19 +201,17 @@ impl Demo {
 
 /// A demo that answers.
 struct Up {
-    host: Host,
-    server: Serving,
+    running: RunningHost,
     source: Source,
 }
 
 impl Up {
     async fn shut_down(self) {
-        self.server.stop().await;
+        self.running.shut_down(DRAIN_DEFAULT).await;
         // Until here, so that the links of the hits lead somewhere.
         if let Source::Local { site, .. } = self.source {
             site.stop().await;
         }
-        self.host.shut_down().await;
     }
 }
 

@@ -27,11 +27,10 @@ use super::{Global, output, serve, target};
 use crate::app::build::{BuildError, Building, Canceller, Profile, Toolchain};
 use crate::call::micros;
 use crate::config::check_listen;
-use crate::dispatch::Scheduler;
-use crate::http::{Backend, Serving};
+use crate::limits::DRAIN_DEFAULT;
 use crate::sandbox::Program;
 use crate::sandbox::log::Level;
-use crate::server::Host;
+use crate::server::{Host, ListenSettings};
 
 /// Serve an app while it is edited: every save is built and swapped in between two requests.
 ///
@@ -82,19 +81,16 @@ impl Dev {
         config.engine.is_incremental = true;
         let host = Host::build(config, StderrLog::of_server(Level::Info))?;
         host.inference.check_device().await?;
+        serve::take_file_size_signal()?;
         host.store.open_now()?;
         let mut inputs =
             Inputs { watch: Watch::start(&self.app)?, keys: keys::read(), signals: StopSignals::listen()? };
 
         let ingress = serve::bind(listen).await?;
-        let address = ingress.address();
-        host.own_listeners.insert(address);
         let mut again = Again::default();
-        let scheduler = Scheduler::start(host.dispatcher.clone(), host.store.clone()).await?;
-        let (last_call, schedules) = (Some(again.last.clone()), Some(scheduler.schedules()));
-        let backend = Backend { last_call, schedules, ..host.backend(false) };
-        let server = Serving::start(ingress, backend);
-        host.durable.start(Default::default()).await?;
+        let settings = ListenSettings { last_call: Some(again.last.clone()), ..ListenSettings::default() };
+        let running = host.start(ingress, settings).await?;
+        let (host, address) = (&running.host, running.address);
         if global.json {
             output::line(&json!({ "listening": address.to_string() }).to_string());
         } else {
@@ -122,16 +118,13 @@ impl Dev {
                 }
                 Event::Key(Key::Rebuild) => {
                     session.toolchain = None;
-                    session.turn(&host, &mut inputs).await
+                    session.turn(host, &mut inputs).await
                 }
-                Event::Changed => session.turn(&host, &mut inputs).await,
+                Event::Changed => session.turn(host, &mut inputs).await,
             };
         }
         drop(again);
-        scheduler.stop().await;
-        server.stop().await;
-        host.shut_down().await;
-        scheduler.finish().await;
+        running.shut_down(DRAIN_DEFAULT).await;
         Ok(())
     }
 }

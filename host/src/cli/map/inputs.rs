@@ -27,8 +27,40 @@ pub struct Lines {
     pub are_bytes: bool,
 }
 
+/// Inputs as they are read, in chunks.
+pub struct Inputs {
+    first: Option<io::Result<Vec<Payload>>>,
+    rest: mpsc::Receiver<io::Result<Vec<Payload>>>,
+}
+
+impl Inputs {
+    /// Waits until the first chunk is read, so that inputs that cannot be read are known before a map is made for them.
+    pub async fn begin(&mut self) -> io::Result<()> {
+        self.first = self.rest.recv().await.transpose()?.map(Ok);
+        Ok(())
+    }
+
+    /// Waits for the next chunk; `None` at the end. Dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
+        match self.first.take() {
+            Some(first) => Some(first),
+            None => self.rest.recv().await,
+        }
+    }
+
+    /// As `recv`, on a thread that may block.
+    pub fn blocking_recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
+        self.first.take().or_else(|| self.rest.blocking_recv())
+    }
+
+    /// Whether no chunk is there yet.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+}
+
 /// Starts a thread that reads lines; a thread, because reading standard input cannot be cancelled.
-pub fn open(inputs: &str, lines: Lines) -> Result<mpsc::Receiver<io::Result<Vec<Payload>>>, Exit> {
+pub fn open(inputs: &str, lines: Lines) -> Result<Inputs, Exit> {
     let reader: Box<dyn Read + Send> = if inputs == "-" {
         Box::new(io::stdin())
     } else {
@@ -37,9 +69,9 @@ pub fn open(inputs: &str, lines: Lines) -> Result<mpsc::Receiver<io::Result<Vec<
         })?)
     };
     let reader = BufReader::with_capacity(1 << 16, reader);
-    let (chunks, receiver) = mpsc::channel(CHUNKS_WAITING);
+    let (chunks, rest) = mpsc::channel(CHUNKS_WAITING);
     std::thread::Builder::new().name("inputs".into()).spawn(move || read_lines(reader, lines, &chunks))?;
-    Ok(receiver)
+    Ok(Inputs { first: None, rest })
 }
 
 fn read_lines<R: Read>(mut reader: BufReader<R>, lines: Lines, chunks: &mpsc::Sender<io::Result<Vec<Payload>>>) {

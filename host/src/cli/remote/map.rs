@@ -12,13 +12,14 @@ use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use super::calls::{failed_line, map_line};
 use super::client::{self, Client};
 use super::{Address, Patience};
+use crate::app::metadata::FunctionInfo;
 use crate::call::Payload;
 use crate::cli::exit::Exit;
+use crate::cli::map::inputs::Inputs;
 use crate::cli::{Global, output};
 use crate::codes::Code;
 use crate::tasks::blocking;
@@ -56,33 +57,53 @@ struct Line<'a> {
 }
 
 impl HostMap {
-    /// Makes the map or finds it again; returns its document.
-    pub async fn open(&self) -> Result<(Client, Value), Exit> {
-        let client = Client::new(&self.address)?;
-        let ask = client.clone();
-        let (resume, retry) = (self.resume.clone(), self.retry_failed.clone());
-        let target = self.target.clone();
-        let priority = self.priority.clone();
-        let map = blocking(move || -> Result<Value, Exit> {
-            if let Some(id) = resume {
-                return ask.send("GET", &path(&id, "")?, &[]);
+    pub fn client(&self) -> Result<Client, Exit> {
+        Client::new(&self.address)
+    }
+
+    /// Finds a map to go on with, and begins its failed inputs anew where that is asked for; `None` if a new one is wanted.
+    pub async fn find(&self, client: &Client) -> Result<Option<Value>, Exit> {
+        let (client, resume, retry) = (client.clone(), self.resume.clone(), self.retry_failed.clone());
+        blocking(move || match (resume, retry) {
+            (Some(id), _) => client.send("GET", &path(&id, "")?, &[]).map(Some),
+            (None, Some(id)) => {
+                let answer = client.send("POST", &path(&id, "/retry-failed")?, &[])?;
+                Ok(Some(answer["map"].clone()))
             }
-            if let Some(id) = retry {
-                let answer = ask.send("POST", &path(&id, "/retry-failed")?, &[])?;
-                return Ok(answer["map"].clone());
-            }
-            let target =
-                target.ok_or_else(|| Exit::usage("name the function, as APP::FUNCTION, or a map with --resume"))?;
-            let (app, name) = crate::cli::target::split(&target)?;
-            let metadata = ask.metadata(app)?;
-            crate::cli::run::by_name(&metadata, name, Some(ask.base()))?;
-            let query: Vec<_> = priority.iter().map(|priority| ("priority", priority.clone())).collect();
+            (None, None) => Ok(None),
+        })
+        .await
+    }
+
+    /// Returns the description of the function that a new map is for.
+    pub async fn function(&self, client: &Client) -> Result<FunctionInfo, Exit> {
+        let (client, (app, name)) = (client.clone(), self.split_target()?);
+        blocking(move || {
+            let metadata = client.metadata(&app)?;
+            crate::cli::run::by_name(&metadata, &name, Some(client.base())).cloned()
+        })
+        .await
+    }
+
+    /// Makes a new map.
+    pub async fn create(&self, client: &Client) -> Result<Value, Exit> {
+        let (client, (app, name)) = (client.clone(), self.split_target()?);
+        let query: Vec<_> = self.priority.iter().map(|priority| ("priority", priority.clone())).collect();
+        blocking(move || {
             // Empty and of a known length: a body would be the inputs.
-            let response =
-                ask.post(&format!("/api/v1/apps/{app}/functions/{name}/maps"), &query, "application/json", b"")?;
+            let path = format!("/api/v1/apps/{app}/functions/{name}/maps");
+            let response = client.post(&path, &query, "application/json", b"")?;
             if response.status().is_success() { client::json(response) } else { Err(client::problem(response)) }
-        });
-        Ok((client, map.await?))
+        })
+        .await
+    }
+
+    fn split_target(&self) -> Result<(String, String), Exit> {
+        let target = self.target.as_deref();
+        let target =
+            target.ok_or_else(|| Exit::usage("name the function, as APP::FUNCTION, or a map with --resume"))?;
+        let (app, name) = crate::cli::target::split(target)?;
+        Ok((app.to_owned(), name.to_owned()))
     }
 
     /// Whether the inputs of the map's function are bytes.
@@ -103,7 +124,7 @@ impl HostMap {
         global: &Global,
         client: Client,
         map: Value,
-        inputs: Option<mpsc::Receiver<std::io::Result<Vec<Payload>>>>,
+        inputs: Option<Inputs>,
         bar: ProgressBar,
     ) -> Result<(), Exit> {
         let id = text(&map, "id");
@@ -122,7 +143,11 @@ impl HostMap {
         let json = global.json;
         if self.detaches {
             tokio::select! {
-                uploaded = upload => uploaded?,
+                uploaded = upload => {
+                    if let Err(exit) = uploaded {
+                        return Err(self.failed(&client, &id, &accepted, exit).await);
+                    }
+                }
                 _ = interrupt.recv() => {
                     stop.store(true, Ordering::Relaxed);
                     return Err(self.interrupted(&client, &id).await);
@@ -137,6 +162,7 @@ impl HostMap {
         }
         let download = {
             let (client, id, bar, stop) = (client.clone(), id.clone(), bar.clone(), stop.clone());
+            let accepted = accepted.clone();
             let mut printer = Printer {
                 envelope: self.is_unordered || json,
                 keeps_going: self.keeps_going,
@@ -165,7 +191,7 @@ impl HostMap {
             Ok(Some(summary)) => summary,
             // Whoever read our output has enough.
             Ok(None) => return Ok(()),
-            Err(exit) => return Err(exit.or_hint(format!("the map goes on; bireme map --resume {id}"))),
+            Err(exit) => return Err(self.failed(&client, &id, &accepted, exit).await),
         };
         let counts = &summary["counts"];
         let lost = ["failed", "dead", "cancelled"].iter().filter_map(|name| counts[name].as_u64()).sum::<u64>();
@@ -181,6 +207,18 @@ impl HostMap {
             output::note(&line);
         }
         Ok(())
+    }
+
+    /// Says how to go on after a failure; a new map that has no input yet is cancelled instead.
+    async fn failed(&self, client: &Client, id: &str, accepted: &AtomicU64, exit: Exit) -> Exit {
+        let is_new = self.resume.is_none() && self.retry_failed.is_none();
+        if is_new && accepted.load(Ordering::Relaxed) == 0 {
+            let (client, path) = (client.clone(), path(id, "").unwrap_or_default());
+            // The failure is the one to tell.
+            let _ = blocking(move || client.send("DELETE", &path, &[])).await;
+            return exit;
+        }
+        exit.or_hint(format!("the map goes on; bireme map --resume {id}"))
     }
 
     /// Says how to go on; or cancels the map, if that was asked for.
@@ -217,13 +255,7 @@ fn map_of(client: &Client, id: &str) -> Result<Value, Exit> {
 
 /// Sends inputs from the first that the host has not, and closes the map. A request is sent again until it is answered: the host
 /// passes over what it has.
-fn upload(
-    client: &Client,
-    id: &str,
-    mut inputs: mpsc::Receiver<std::io::Result<Vec<Payload>>>,
-    accepted: &AtomicU64,
-    stop: &AtomicBool,
-) -> Result<(), Exit> {
+fn upload(client: &Client, id: &str, mut inputs: Inputs, accepted: &AtomicU64, stop: &AtomicBool) -> Result<(), Exit> {
     // The last of those that it has is sent again, so that inputs of another map are found out.
     let known = accepted.load(Ordering::Relaxed);
     let skipped = known.saturating_sub(1);

@@ -3,13 +3,16 @@
 use tokio::sync::Notify;
 
 use super::*;
-use crate::dispatch::dispatcher::{Attempted, Call};
+use crate::dispatch::dispatcher::{Attempted, Call, panicked};
 use crate::dispatch::retry;
+use crate::{failpoint, tasks};
 
 /// How long a call that found no slot waits before it asks again.
 const SLOT_WAIT_MS: u64 = 100;
 /// How long one that could not be read waits.
 const READ_WAIT_MS: u64 = 1_000;
+/// How long one waits whose task panicked.
+const PANIC_WAIT_MS: u64 = 1_000;
 
 /// A call that is being run, or cancelled.
 #[derive(Default)]
@@ -118,9 +121,10 @@ impl Durable {
             match held {
                 Some(held) => {
                     let (this, leased) = (self.clone(), record.clone());
+                    let (function, priority, id) = (id.clone(), leased.priority, leased.id);
                     self.task(async move {
-                        let priority = leased.priority;
-                        this.dispatcher.pacing.task(priority, this.clone().run(leased, Some(input), held)).await;
+                        let run = this.clone().run(leased, Some(input), held);
+                        this.clone().guarded(function, priority, id, run).await;
                     });
                 }
                 None => {
@@ -214,7 +218,8 @@ impl Durable {
             if let Some((function, priority, id)) = next {
                 let this = self.clone();
                 self.task(async move {
-                    this.dispatcher.pacing.task(priority, this.clone().begin(function, priority, id)).await;
+                    let run = this.clone().begin(function.clone(), priority, id);
+                    this.clone().guarded(function, priority, id, run).await;
                 });
                 continue;
             }
@@ -224,6 +229,21 @@ impl Durable {
                 _ = deployed.changed() => {}
                 () = tokio::time::sleep(until.unwrap_or(Duration::from_secs(3_600))) => {}
             }
+        }
+    }
+
+    /// Runs a call's task. After a panic, which gave the call and its place back, the call is begun again.
+    async fn guarded(
+        self: Arc<Self>,
+        function: FunctionId,
+        priority: Priority,
+        id: CallId,
+        run: impl Future<Output = ()> + Send,
+    ) {
+        if let Err(panic) = tasks::caught(self.dispatcher.pacing.task(priority, run)).await {
+            panicked(id, &panic);
+            self.lines().push_later(function, priority, id, unix_ms() + PANIC_WAIT_MS);
+            self.work.notify_one();
         }
     }
 
@@ -274,14 +294,17 @@ impl Durable {
 
     /// Runs one attempt at a call that is held and leased, and writes what came of it.
     async fn run(self: Arc<Self>, mut record: CallRecord, input: Option<Payload>, held: Held) {
+        failpoint::panic_at("durable.leased");
         let function = record.function_id();
         let active = self.active.get(&record.id).map(|active| active.clone()).unwrap_or_default();
         let attempt = self.attempt(&mut record, input);
         let attempted = tokio::select! {
             biased;
             () = active.cancel.notified() => None,
+            () = self.is_cut_off() => return,
             attempted = attempt => Some(attempted),
         };
+        failpoint::panic_at("durable.ended");
         let now = unix_ms();
         let mut output = None;
         let mut again = None;

@@ -6,6 +6,7 @@
 mod requests;
 
 use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
 
 use super::window::{Leased, Window};
 use super::*;
@@ -16,6 +17,7 @@ use crate::dispatch::retry;
 use crate::journal::{Chunk, Entry, Pending, Settled, Stored, What};
 use crate::limits::MAP_INPUTS_MAX;
 use crate::sandbox::Siblings;
+use crate::{failpoint, tasks};
 
 /// Chunks that are read and leased at a time.
 const LOAD_LEN: usize = 4;
@@ -26,6 +28,8 @@ const BUFFER_BYTES_MAX: usize = 32 << 20;
 const BATCHES_BEHIND_MAX: usize = 16;
 /// How long a runner that found no slot waits before it asks again.
 const SLOT_WAIT: Duration = Duration::from_millis(50);
+/// How long a runner, or a map, waits that panicked.
+const PANIC_WAIT: Duration = Duration::from_secs(1);
 
 /// A map that has not ended.
 pub struct LiveMap {
@@ -62,6 +66,26 @@ struct State {
     buffer_bytes: usize,
     /// Nothing new begins, and the tasks end.
     is_stopped: bool,
+    /// A task panicked: runners end, and the map is read again.
+    is_broken: bool,
+}
+
+impl State {
+    fn of(MapRecord { header, progress }: MapRecord, is_stopped: bool) -> Self {
+        Self {
+            // A map that was just made has nothing on disk.
+            has_more: header.accepted > progress.settled(),
+            header,
+            progress,
+            window: Window::default(),
+            loaded: None,
+            runners: 0,
+            buffer: Vec::new(),
+            buffer_bytes: 0,
+            is_stopped,
+            is_broken: false,
+        }
+    }
 }
 
 impl LiveMap {
@@ -95,15 +119,71 @@ impl LiveMap {
         (self.batches.subscribe(), self.progress.subscribe())
     }
 
-    /// Loads chunks and runs their inputs, until the map is cancelled, stopped or has ended.
-    async fn run(self: Arc<Self>) {
-        let mut deployed = self.durable.dispatcher.deployed();
+    /// Runs and writes until the map has ended, or the host. After a panic it goes on with what is on disk.
+    async fn run_to_its_end(self: &Arc<Self>) {
+        while let Err(panic) = self.run_and_write().await {
+            tracing::error!(map = %self.id, panic, "the host met a bug of its own while it ran a map");
+            tokio::time::sleep(PANIC_WAIT).await;
+            if !self.reload().await {
+                return;
+            }
+        }
+    }
+
+    async fn run_and_write(self: &Arc<Self>) -> Result<(), String> {
+        // The writer ends last: it writes what the runners have done.
+        let mut runs = tokio::spawn(self.clone().run());
+        let ended = tasks::caught(self.write_all(&mut runs)).await.and_then(|ended| ended);
+        if ended.is_err() && !runs.is_finished() {
+            self.state().is_broken = true;
+            self.run.notify_one();
+            let _ = runs.await;
+        }
+        ended
+    }
+
+    /// Puts what is on disk in the place of what is in memory. Returns whether the map goes on.
+    async fn reload(&self) -> bool {
+        while !self.durable.is_stopped() {
+            // Inputs that are accepted meanwhile are either read here, or come after.
+            let _header = self.header.lock().await;
+            match self.durable.journal.map(self.id).await {
+                Ok(Some(record)) => {
+                    let has_ended = record.progress.ended_ms.is_some();
+                    if has_ended {
+                        self.durable.closed(&self.function.app, Kind::Map);
+                    }
+                    let mut state = self.state();
+                    *state = State::of(record, self.durable.is_stopped());
+                    self.publish(&state);
+                    return !has_ended;
+                }
+                Ok(None) => return false,
+                Err(error) => {
+                    tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "a map cannot be read");
+                    tokio::time::sleep(FULL_WAIT).await;
+                }
+            }
+        }
+        false
+    }
+
+    /// Loads chunks and runs their inputs, until the map is cancelled, stopped or has ended. Returns once no runner is left.
+    async fn run(self: Arc<Self>) -> Result<(), String> {
         let mut runners = JoinSet::new();
+        let ended = tasks::caught(self.start_runners(&mut runners)).await;
+        // Cancels their calls.
+        runners.shutdown().await;
+        ended
+    }
+
+    async fn start_runners(self: &Arc<Self>, runners: &mut JoinSet<()>) {
+        let mut deployed = self.durable.dispatcher.deployed();
         let mut ended = self.progress.subscribe();
         loop {
             let (is_over, is_stopped) = {
                 let state = self.state();
-                (state.header.is_cancelled || state.progress.ended_ms.is_some(), state.is_stopped)
+                (state.header.is_cancelled || state.progress.ended_ms.is_some() || state.is_broken, state.is_stopped)
             };
             if is_over {
                 break;
@@ -137,10 +217,20 @@ impl LiveMap {
                 (start, state.window.next_ms())
             };
             for _ in 0..start {
-                let this = self.clone();
+                let place = RunnerPlace(self.clone());
                 runners.spawn(async move {
-                    let priority = this.state().header.priority;
-                    this.durable.dispatcher.pacing.task(priority, this.clone().runner()).await;
+                    let map = &place.0;
+                    let priority = map.state().header.priority;
+                    let run = map.durable.dispatcher.pacing.task(priority, map.clone().runner());
+                    let ended = tokio::select! {
+                        ended = tasks::caught(run) => ended,
+                        () = map.durable.is_cut_off() => return,
+                    };
+                    if let Err(panic) = ended {
+                        tracing::error!(map = %map.id, panic, "the host met a bug of its own while it ran a map");
+                        // The input is the next again, and may meet the same bug.
+                        tokio::time::sleep(PANIC_WAIT).await;
+                    }
                 });
             }
             if has_loaded {
@@ -156,8 +246,6 @@ impl LiveMap {
                 () = tokio::time::sleep(until) => {}
             }
         }
-        // Dropping the runners cancels their calls.
-        runners.shutdown().await;
     }
 
     /// Reads and leases chunks if more are wanted; returns whether there were any.
@@ -203,6 +291,7 @@ impl LiveMap {
             let Leased { index, input, attempt, failed } = leased;
             let mut receipt = Receipt::default();
             let begun = Begun { map: &self, index: Some(index) };
+            failpoint::panic_at("map.leased");
             let attempted = self.attempt(index, input, attempt, &mut receipt).await;
             let result = match attempted {
                 Ok(Attempted::Ended(result)) => result,
@@ -214,7 +303,6 @@ impl LiveMap {
                     }
                     // Runners begin again when the app is back.
                     if self.durable.dispatcher.program(self.function.app.as_str()).is_none() {
-                        self.state().runners -= 1;
                         break;
                     }
                     tokio::time::sleep(SLOT_WAIT).await;
@@ -231,7 +319,6 @@ impl LiveMap {
             self.ended(index, attempt, failed, result, receipt);
             self.has_room().await;
         }
-        self.run.notify_one();
     }
 
     /// Takes the next input, or leaves.
@@ -241,11 +328,9 @@ impl LiveMap {
             State { is_stopped: true, .. } | State { header: MapHeader { is_cancelled: true, .. }, .. } => None,
             _ => state.window.lease(unix_ms()),
         };
-        match &leased {
-            None => state.runners -= 1,
-            // Before the inputs run out, so that runners need not wait for the next chunk.
-            Some(_) if state.has_more && state.window.wants_more() => self.run.notify_one(),
-            Some(_) => {}
+        // Before the inputs run out, so that runners need not wait for the next chunk.
+        if leased.is_some() && state.has_more && state.window.wants_more() {
+            self.run.notify_one();
         }
         leased
     }
@@ -314,12 +399,13 @@ impl LiveMap {
         }
     }
 
-    /// Writes outcomes as they come, until the map has ended and `runs` with it.
-    async fn write_all(&self, mut runs: tokio::task::JoinHandle<()>) {
+    /// Writes outcomes as they come, until the map has ended and `runs` with it, whose panic it returns.
+    async fn write_all(&self, runs: &mut JoinHandle<Result<(), String>>) -> Result<(), String> {
         let mut has_runners = true;
         loop {
             while let Some((entries, header, progress, settled)) = self.batch(has_runners) {
                 let durable = &self.durable;
+                failpoint::panic_at("map.settle");
                 // A cancel comes before the end or finds the map ended, not between the disk and the memory of it.
                 let _header = match progress.ended_ms {
                     Some(_) => Some(self.header.lock().await),
@@ -327,16 +413,20 @@ impl LiveMap {
                 };
                 let written = durable.written(|| durable.journal.settle(&header, &progress, settled.clone())).await;
                 if written.is_none() {
-                    return;
+                    return Ok(());
                 }
                 self.is_written(entries, progress);
             }
             if !has_runners {
-                return;
+                return Ok(());
             }
             tokio::select! {
                 () = self.write.notified() => {}
-                _ = &mut runs => has_runners = false,
+                ended = &mut *runs => {
+                    // Not joined where the runtime ends.
+                    ended.unwrap_or(Ok(()))?;
+                    has_runners = false;
+                }
             }
         }
     }
@@ -405,6 +495,17 @@ impl LiveMap {
                 self.durable.dispatcher.tell(self.id.call(index), &program, function, failure);
             }
         }
+    }
+}
+
+/// A runner's place among those of its map, given back when dropped.
+struct RunnerPlace(Arc<LiveMap>);
+
+impl Drop for RunnerPlace {
+    fn drop(&mut self) {
+        self.0.state().runners -= 1;
+        // There may be inputs that came after the runner looked.
+        self.0.run.notify_one();
     }
 }
 

@@ -112,6 +112,8 @@ pub struct Durable {
     work: Notify,
     /// Nothing new begins: before `start`, and once the host ends.
     stopped: watch::Sender<bool>,
+    /// Attempts under way end without an outcome: the next host makes them again.
+    cut: watch::Sender<bool>,
     /// Held while a map that has ended is begun anew.
     retrying: tokio::sync::Mutex<()>,
 }
@@ -138,6 +140,7 @@ impl Durable {
             tasks: Mutex::default(),
             work: Notify::new(),
             stopped: watch::Sender::new(true),
+            cut: watch::Sender::new(false),
             retrying: tokio::sync::Mutex::default(),
         });
         dispatcher.plug_durable(Arc::downgrade(&durable));
@@ -181,6 +184,16 @@ impl Durable {
         let this = self.clone();
         self.task(async move { this.sweep(retention).await });
         Ok((calls, maps))
+    }
+
+    /// Ends the attempts under way. Their leases stay on disk, so the next host makes them again.
+    pub fn cut_off(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// Waits until attempts are cut off.
+    async fn is_cut_off(&self) {
+        let _ = self.cut.subscribe().wait_for(|cut| *cut).await;
     }
 
     /// Waits until nothing is under way that could still be written. Called once the dispatcher takes no more.

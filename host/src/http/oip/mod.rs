@@ -150,7 +150,6 @@ impl Oip {
     async fn infer(&self, model: &str, request: Request<Incoming>) -> Answer {
         let began = Instant::now();
         let header_length = header_length(request.headers())?;
-        refuse_encoding(request.headers())?;
         let held =
             self.bodies.read(request, limits::TENSORS_BODY_BYTES_MAX, "the limit of an inference request").await?;
         let body = held.bytes.clone();
@@ -270,16 +269,6 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
     let length = value.to_str().ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
     let length = length.and_then(|value| value.parse().ok());
     length.map(Some).ok_or_else(|| invalid(format!("`{HEADER_LENGTH}` is no number of bytes")))
-}
-
-fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => {
-            let detail = "bodies that are compressed are not taken; send it without `content-encoding`";
-            Err(Problem::new(Code::UnsupportedMediaType, detail))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn nothing(request: &Request<Incoming>) -> Problem {

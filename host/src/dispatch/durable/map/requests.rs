@@ -230,19 +230,8 @@ impl Durable {
 
     /// Starts the tasks of a map that has not ended.
     pub(in crate::dispatch::durable) fn take_up(self: &Arc<Self>, record: MapRecord) {
-        let MapRecord { header, progress } = record.clone();
-        let state = State {
-            // A map that was just made has nothing on disk.
-            has_more: header.accepted > progress.settled(),
-            header: header.clone(),
-            progress,
-            window: Window::default(),
-            loaded: None,
-            runners: 0,
-            buffer: Vec::new(),
-            buffer_bytes: 0,
-            is_stopped: self.is_stopped(),
-        };
+        let header = &record.header;
+        let state = State::of(record.clone(), self.is_stopped());
         let map = Arc::new(LiveMap {
             durable: self.clone(),
             id: header.id,
@@ -256,13 +245,9 @@ impl Durable {
             batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
             progress: watch::Sender::new(record),
         });
-        self.maps.insert(header.id, map.clone());
-        let running = map.clone();
-        let runs = async move { running.run().await };
+        self.maps.insert(map.id, map.clone());
         self.task(async move {
-            // The writer ends last: it writes what the runners have done.
-            let runs = tokio::spawn(runs);
-            map.write_all(runs).await;
+            map.run_to_its_end().await;
             map.durable.maps.remove(&map.id);
         });
     }

@@ -77,3 +77,13 @@ fn log_flood(lines: u32) -> u32 {
 fn works(n: u64) -> u64 {
     (0..n).fold(1, |hash, i| black_box(hash ^ i).wrapping_mul(0x0100_0000_01b3))
 }
+
+/// Writes structured lines of `kib` KiB each.
+#[function(retries = 0)]
+fn long_lines(lines: u32, kib: usize) -> u32 {
+    let text = "x".repeat(kib << 10);
+    for _ in 0..lines {
+        log::info!("{text}");
+    }
+    lines
+}

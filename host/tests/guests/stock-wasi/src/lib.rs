@@ -20,6 +20,15 @@ impl Guest for Stock {
             "/head" => head(&request, answer),
             // Without an answer.
             "/never" => {}
+            "/drop/sleep" => {
+                drop(answer);
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            "/drop/spin" => {
+                drop(answer);
+                let begin = std::time::Instant::now();
+                while begin.elapsed() < std::time::Duration::from_millis(50) {}
+            }
             "/error" => ResponseOutparam::set(answer, Err(ErrorCode::LoopDetected)),
             "/trap/before" => panic!("before the head"),
             "/trap/after" => {

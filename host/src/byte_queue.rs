@@ -1,0 +1,223 @@
+//! A queue bounded in bytes, between producers that never wait and one consumer thread.
+//!
+//! Invariants: all waiting items together take at most `bytes_max`; one source takes at most as many bytes as stay free, so
+//! a flood of one source leaves room for the others; an item that does not fit is counted as dropped.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Items by source, oldest first.
+pub struct ByteQueue<T> {
+    bytes_max: usize,
+    state: Mutex<State<T>>,
+    /// Notified when an item was added, or the queue was closed.
+    filled: Condvar,
+    /// Notified when the consumer is done with an item.
+    consumed: Condvar,
+}
+
+struct State<T> {
+    items: VecDeque<Item<T>>,
+    /// Bytes by source; a source without an item has no entry.
+    sources: HashMap<Arc<str>, usize>,
+    bytes: usize,
+    /// The item that the consumer works on: it still takes its room.
+    in_hand: Option<Charge>,
+    dropped: Dropped,
+    is_closed: bool,
+    is_consumer_waiting: bool,
+}
+
+struct Charge {
+    source: Arc<str>,
+    bytes: usize,
+}
+
+struct Item<T> {
+    charge: Charge,
+    value: T,
+}
+
+/// Items that found no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    pub items: u64,
+    pub bytes: u64,
+}
+
+impl<T> ByteQueue<T> {
+    pub fn new(bytes_max: usize) -> Self {
+        let state = State {
+            items: VecDeque::new(),
+            sources: HashMap::new(),
+            bytes: 0,
+            in_hand: None,
+            dropped: Dropped::default(),
+            is_closed: false,
+            is_consumer_waiting: false,
+        };
+        Self { bytes_max, state: Mutex::new(state), filled: Condvar::new(), consumed: Condvar::new() }
+    }
+
+    /// Adds an item of `bytes` bytes unless its source or the queue is full. Never waits.
+    pub fn offer(&self, source: &str, bytes: usize, value: T) -> bool {
+        let mut state = self.lock();
+        let free = self.bytes_max - state.bytes;
+        let (source, used) = match state.sources.get_key_value(source) {
+            Some((source, used)) => (source.clone(), *used),
+            None => (source.into(), 0),
+        };
+        if state.is_closed || bytes > free || used + bytes > free - bytes {
+            state.dropped.items += 1;
+            state.dropped.bytes += bytes as u64;
+            return false;
+        }
+        state.bytes += bytes;
+        state.sources.insert(source.clone(), used + bytes);
+        state.items.push_back(Item { charge: Charge { source, bytes }, value });
+        let is_consumer_waiting = state.is_consumer_waiting;
+        drop(state);
+        if is_consumer_waiting {
+            self.filled.notify_one();
+        }
+        true
+    }
+
+    /// Takes the next item; blocks until there is one. `None` once the queue is closed and empty. The item before it
+    /// gives its room back.
+    pub fn take(&self) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if let Some(value) = self.next(&mut state) {
+                return Some(value);
+            }
+            if state.is_closed {
+                return None;
+            }
+            state.is_consumer_waiting = true;
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.is_consumer_waiting = false;
+        }
+    }
+
+    /// Takes the next item if there is one, as `take` does.
+    pub fn try_take(&self) -> Option<T> {
+        self.next(&mut self.lock())
+    }
+
+    fn next(&self, state: &mut State<T>) -> Option<T> {
+        if let Some(Charge { source, bytes }) = state.in_hand.take() {
+            state.bytes -= bytes;
+            if let Some(used) = state.sources.get_mut(&source) {
+                *used -= bytes;
+                if *used == 0 {
+                    state.sources.remove(&source);
+                }
+            }
+            self.consumed.notify_all();
+        }
+        let Item { charge, value } = state.items.pop_front()?;
+        state.in_hand = Some(charge);
+        Some(value)
+    }
+
+    /// Returns what was dropped since the last time.
+    pub fn take_dropped(&self) -> Dropped {
+        std::mem::take(&mut self.lock().dropped)
+    }
+
+    /// Takes no more items. The consumer still gets those that wait.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+        self.filled.notify_all();
+    }
+
+    /// Blocks until the consumer is done with every item, or has been stuck in one for `patience`.
+    pub fn flush(&self, patience: Duration) {
+        let mut state = self.lock();
+        let mut left = state.bytes;
+        let mut moved = Instant::now();
+        while !state.items.is_empty() || state.in_hand.is_some() {
+            let Some(wait) = patience.checked_sub(moved.elapsed()) else { return };
+            state = self.consumed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+            if state.bytes != left {
+                (left, moved) = (state.bytes, Instant::now());
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn items_come_in_order_and_end_with_the_queue() {
+        let queue = ByteQueue::new(100);
+        assert!(queue.offer("a", 1, 1) && queue.offer("b", 1, 2));
+        queue.close();
+        assert!(!queue.offer("a", 1, 3));
+        assert_eq!([queue.take(), queue.take(), queue.take()], [Some(1), Some(2), None]);
+        assert_eq!(queue.take_dropped(), Dropped { items: 1, bytes: 1 });
+        assert_eq!(queue.take_dropped(), Dropped::default());
+    }
+
+    #[test]
+    fn a_flood_leaves_room_for_another_source() {
+        let queue = ByteQueue::new(100);
+        let taken = (0..100).filter(|item| queue.offer("loud", 1, *item)).count();
+        assert_eq!(taken, 50);
+        assert_eq!((0..100).filter(|item| queue.offer("quiet", 1, *item)).count(), 25);
+        assert!(queue.offer("third", 10, 0));
+    }
+
+    #[test]
+    fn an_item_in_hand_takes_its_room_until_the_next_one_is_taken() {
+        let queue = ByteQueue::new(10);
+        assert!(queue.offer("a", 5, 1));
+        assert_eq!(queue.take(), Some(1));
+        assert!(!queue.offer("a", 5, 2));
+        assert_eq!(queue.try_take(), None);
+        assert!(queue.offer("a", 5, 2));
+    }
+
+    #[test]
+    fn flushing_gives_a_stuck_consumer_up() {
+        let queue = ByteQueue::new(10);
+        queue.flush(Duration::from_secs(60));
+        queue.offer("a", 1, 1);
+        queue.flush(Duration::from_millis(1));
+        assert_eq!(queue.take(), Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_bounded_and_all_given_back(steps in prop::collection::vec((0..4_u8, 0..60_usize), 0..200)) {
+            let queue = ByteQueue::new(100);
+            for (source, bytes) in steps {
+                match source {
+                    3 => drop(queue.try_take()),
+                    _ => drop(queue.offer(["a", "b", "c"][source as usize], bytes, ())),
+                }
+                let state = queue.lock();
+                let waiting: usize = state.items.iter().map(|item| item.charge.bytes).sum();
+                let in_hand = state.in_hand.as_ref().map_or(0, |charge| charge.bytes);
+                prop_assert_eq!(state.bytes, waiting + in_hand);
+                prop_assert_eq!(state.bytes, state.sources.values().sum::<usize>());
+                prop_assert!(state.bytes <= 100);
+                drop(state);
+            }
+            queue.close();
+            while queue.take().is_some() {}
+            prop_assert_eq!(queue.lock().bytes, 0);
+            prop_assert!(queue.lock().sources.is_empty());
+        }
+    }
+}

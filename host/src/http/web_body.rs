@@ -1,0 +1,101 @@
+//! A request's body on its way to a web function: one that stands still ends, and a fault of the client's is kept, so that the
+//! client is told of it rather than of the guest's failure over it.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use tokio::time::{Sleep, sleep};
+
+use super::body::{stalled, unreadable};
+use super::problem::Problem;
+use crate::limits::HTTP_BODY_STALL_TIMEOUT;
+
+/// The client's side of a body.
+pub struct WebBody<B> {
+    body: B,
+    /// Runs while the guest waits for the next part.
+    stall: Option<Pin<Box<Sleep>>>,
+    fault: Fault,
+}
+
+/// What the client did wrong, if it did.
+#[derive(Clone, Default)]
+pub struct Fault(Arc<Mutex<Option<Problem>>>);
+
+impl Fault {
+    /// Takes the problem out.
+    pub fn take(&self) -> Option<Problem> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, problem: Problem) -> ClientFault {
+        let fault = ClientFault(problem.detail.clone());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+        fault
+    }
+}
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ClientFault(String);
+
+impl<B> WebBody<B> {
+    pub fn new(body: B) -> (Self, Fault) {
+        let fault = Fault::default();
+        (Self { body, stall: None, fault: fault.clone() }, fault)
+    }
+}
+
+impl<B> Body for WebBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Error,
+{
+    type Data = Bytes;
+    type Error = ClientFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            // An empty part is no progress.
+            if !matches!(&frame, Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty)) {
+                this.stall = None;
+            }
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| this.fault.set(unreadable(&error)))));
+        }
+        let stall = this.stall.get_or_insert_with(|| Box::pin(sleep(HTTP_BODY_STALL_TIMEOUT)));
+        ready!(stall.as_mut().poll(context));
+        Poll::Ready(Some(Err(this.fault.set(stalled()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+    use crate::codes::Code;
+
+    #[tokio::test]
+    async fn the_fault_of_a_body_that_breaks_off_is_kept() {
+        let parts = [Ok(Frame::data(Bytes::from_static(b"x"))), Err(std::io::Error::other("cut"))];
+        let (mut body, fault) = WebBody::new(StreamBody::new(stream::iter(parts)));
+        assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
+        assert!(fault.take().is_none());
+        assert!(body.frame().await.is_some_and(|frame| frame.is_err()));
+        assert_eq!(fault.take().map(|problem| problem.code), Some(Code::BodyUnreadable));
+    }
+}

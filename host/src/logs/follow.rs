@@ -1,0 +1,144 @@
+//! Lines as they come, for one reader: a queue bounded in bytes that the writers of lines never wait for.
+//!
+//! Invariants: a reader sees each wanted line once, in order, or the number of those that it missed at their place; one queue
+//! holds at most `LOG_FOLLOWER_BYTES_MAX`, all together at most `LOG_FOLLOWERS_BYTES_MAX`.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use super::{Query, Record};
+use crate::limits::{LOG_FOLLOWER_BYTES_MAX, LOG_FOLLOWERS_BYTES_MAX};
+
+/// The followers of one host.
+#[derive(Default)]
+pub(super) struct Followers {
+    queues: Vec<Weak<Queue>>,
+    /// Bytes of all queues.
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Followers {
+    pub fn add(&mut self, query: Query) -> Follow {
+        self.queues.retain(|queue| queue.strong_count() > 0);
+        let queue =
+            Arc::new(Queue { query, state: Mutex::default(), filled: Notify::new(), bytes_of_all: self.bytes.clone() });
+        self.queues.push(Arc::downgrade(&queue));
+        Follow { queue }
+    }
+
+    /// Passes a line on.
+    pub fn send(&mut self, record: &Arc<Record>) {
+        self.queues.retain(|queue| {
+            let Some(queue) = queue.upgrade() else { return false };
+            queue.offer(record);
+            true
+        });
+    }
+}
+
+#[cfg(test)]
+impl Followers {
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Followers {
+    /// Ends the followers once they have read what waits.
+    fn drop(&mut self) {
+        for queue in self.queues.iter().filter_map(Weak::upgrade) {
+            queue.lock().is_closed = true;
+            queue.filled.notify_one();
+        }
+    }
+}
+
+struct Queue {
+    query: Query,
+    state: Mutex<State>,
+    filled: Notify,
+    bytes_of_all: Arc<AtomicUsize>,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Arc<Record>>,
+    bytes: usize,
+    /// Lines that came after those in the queue and found no room. Until the reader knows of them none is added.
+    lost: u64,
+    is_closed: bool,
+}
+
+impl Queue {
+    fn offer(&self, record: &Arc<Record>) {
+        if !self.query.wants(record) {
+            return;
+        }
+        let mut state = self.lock();
+        let bytes = record.bytes();
+        let has_room = state.lost == 0 && state.bytes + bytes <= LOG_FOLLOWER_BYTES_MAX && self.take_room(bytes);
+        if has_room {
+            state.bytes += bytes;
+            state.lines.push_back(record.clone());
+        } else {
+            state.lost += 1;
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    fn take_room(&self, bytes: usize) -> bool {
+        let add = |all: usize| Some(all + bytes).filter(|all| *all <= LOG_FOLLOWERS_BYTES_MAX);
+        self.bytes_of_all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let bytes = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).bytes;
+        self.bytes_of_all.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The reader's side. Dropping it ends the queue.
+pub struct Follow {
+    queue: Arc<Queue>,
+}
+
+/// An item that a follower reads.
+#[derive(Debug)]
+pub enum Followed {
+    Line(Arc<Record>),
+    /// Wanted lines that were lost because they were read too slowly.
+    Lost(u64),
+}
+
+impl Follow {
+    /// Waits for the next wanted line; `None` once the host ends. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Followed> {
+        loop {
+            {
+                let mut state = self.queue.lock();
+                if let Some(line) = state.lines.pop_front() {
+                    state.bytes -= line.bytes();
+                    self.queue.bytes_of_all.fetch_sub(line.bytes(), Ordering::Relaxed);
+                    return Some(Followed::Line(line));
+                }
+                if state.lost > 0 {
+                    return Some(Followed::Lost(std::mem::take(&mut state.lost)));
+                }
+                if state.is_closed {
+                    return None;
+                }
+            }
+            self.queue.filled.notified().await;
+        }
+    }
+}
