@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::listening;
 use crate::support::{Process, command, exchange, finish, fresh_data, kept, post};
 
 /// What hangs is ended, so that the run names the step. No speed is asserted.
@@ -179,6 +180,8 @@ fn keys_do_what_they_say_and_no_call_meets_a_gap() {
     session.wait_for("the attribute", |session| timeout_ms(session) == Some(7_000));
 
     // The last call, again: over HTTP, then as typed.
+    listening::check_durable(session.address, "typed", "words", &serde_json::json!({ "text": "of oars" }));
+    session.words();
     session.type_in("c");
     session.wait_for("the last call again", |session| session.printed(r#"{"count":2,"longest":"oars"}"#) == 1);
     session.type_in(r#"c words {"text":"one word more"}"#);

@@ -23,6 +23,7 @@ mod holds;
 mod http;
 mod layers;
 mod limits;
+mod listening;
 mod map;
 mod models;
 mod new;

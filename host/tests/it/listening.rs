@@ -1,0 +1,63 @@
+//! Each command that listens runs the durable calls and maps that it accepts.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Guest, Process, Server, command, exchange, file, fresh_data, kept, locked, model_dir, post, wait_until,
+};
+
+/// Spawns a call and a map of two inputs, and wants both to end well.
+#[track_caller]
+pub fn check_durable(address: SocketAddr, app: &str, function: &str, input: &Value) {
+    let path = format!("/api/v1/apps/{app}/functions/{function}");
+    let call = post(address, &format!("{path}/calls?wait=60"), &input.to_string());
+    assert_eq!((call.status, &call.json()["state"]), (200, &json!("done")), "{call:#?}");
+    let lines = format!("{input}\n{input}\n");
+    let length = lines.len();
+    let map = format!(
+        "POST {path}/maps HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{lines}"
+    );
+    let map = exchange(address, map.as_bytes());
+    let summary: Value = serde_json::from_str(map.body.lines().last().unwrap()).unwrap();
+    assert_eq!(summary["summary"]["counts"]["done"], 2, "{map:#?}");
+    let left = exchange(address, b"GET /api/v1/calls HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").json();
+    assert_eq!((&left["waiting"], &left["maps"]), (&json!(0), &json!(0)), "{left}");
+}
+
+#[test]
+fn serve_runs_what_it_accepts() {
+    let server = Server::start(&[Guest::Hello]);
+    check_durable(server.address, "hello", "square", &json!(3));
+}
+
+/// `dev` is asked in its own test, whose app is built there.
+#[test]
+fn demo_runs_what_it_accepts() {
+    let (data, docs) = (fresh_data(), tempfile::tempdir().unwrap());
+    let page =
+        "<html><head><title>Oars</title></head><body><h1>Oars</h1><p>A bireme has two decks of oars.</p></body></html>";
+    file(&docs, "index.html", page.as_bytes());
+    let stderr = data.path().join("demo.log");
+    let mut command = command(data.path(), &["--json", "demo", "--listen", "127.0.0.1:0", "--docs"]);
+    command.arg(docs.path()).arg("--model-dir").arg(model_dir());
+    command.env("BIREME_GUEST_TARGET_DIR", kept().join("guests"));
+    let (mut demo, said) = locked("guests", || {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&stderr).unwrap()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (Process(child), line)
+    });
+    assert!(said.starts_with('{'), "{said} {}", fs::read_to_string(&stderr).unwrap());
+    let log = fs::read_to_string(&stderr).unwrap();
+    let (_, rest) = log.split_once("asking over HTTP at http://").unwrap();
+    let address = rest.split('/').next().unwrap().parse().unwrap();
+    check_durable(address, "docs-search", "search", &json!({ "q": "how many decks of oars?" }));
+    demo.signal(rustix::process::Signal::INT);
+    wait_until("the demo ends", || demo.0.try_wait().unwrap().is_some());
+}
