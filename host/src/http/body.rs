@@ -206,7 +206,7 @@ pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
         None => Ok(()),
         Some(encoding) => {
             let encoding = String::from_utf8_lossy(encoding.as_bytes());
-            let detail = format!("bodies are not taken as `{encoding}`; send it without `content-encoding`");
+            let detail = format!("compressed bodies are not taken; send it without `content-encoding: {encoding}`");
             Err(Problem::new(Code::UnsupportedMediaType, detail))
         }
     }
@@ -281,6 +281,6 @@ mod tests {
             refuse_encoding(&headers.into_iter().collect()).map_err(|problem| problem.detail)
         };
         assert!(check("identity").is_ok() && check("Identity").is_ok());
-        assert!(check("gzip").is_err_and(|detail| detail.contains("`gzip`")));
+        assert!(check("gzip").is_err_and(|detail| detail.contains(": gzip`")));
     }
 }

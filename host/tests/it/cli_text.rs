@@ -372,6 +372,14 @@ fn help_of_serve() {
 
                       [env: BIREME_KEEP=]
 
+                  --drain <TIME>
+                      How long the host takes to end after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under
+                      way finish. Keep it below the time after which a supervisor kills (Docker: 10 s,
+                      Kubernetes: 30 s, systemd: 90 s)
+
+                      [env: BIREME_DRAIN=]
+                      [default: 8s]
+
               -h, --help
                       Print help (see a summary with '-h')
 
