@@ -230,6 +230,9 @@ impl FunctionInfo {
 mod tests {
     use std::time::Duration;
 
+    use expect_test::expect;
+    use serde_json::json;
+
     use super::*;
     use crate::limits::{Ceilings, FunctionLimits, RetryPolicy};
 
@@ -389,5 +392,172 @@ mod tests {
         let error = check(r#"{"required":["url"]}"#, schedule).unwrap_err().to_string();
         assert!(error.contains(r#"parameter "url" must have a value"#), "{error}");
         assert!(matches!(check("{}", r#""schedule":"daily""#), Err(MetadataError::Shape(_))));
+    }
+
+    /// What this snapshot shows is in the components of users, and in their data directories.
+    #[test]
+    fn a_document_is_written_as_it_was() {
+        let function = |name: &str, attributes: Attributes| FunctionInfo {
+            name: name.parse().unwrap(),
+            doc: "What it does.".to_owned(),
+            parameters: vec!["limit".to_owned()],
+            input: json!({ "type": "object" }),
+            output: json!({ "type": "integer" }),
+            attributes,
+        };
+        let names = |name: &str| vec![name.to_owned()];
+        let spaced = SpacedRetries { max: 3, backoff: Some(1.5), initial_ms: Some(1_000), max_delay_ms: Some(60_000) };
+        let (missed, overlap) = (Missed::RunOnce, Overlap::Queue);
+        let cron = CronSchedule { cron: "0 6 * * MON".to_owned(), tz: "UTC".to_owned(), missed, overlap };
+        let (missed, overlap) = (Missed::Skip, Overlap::Allow);
+        let functions = vec![
+            function(
+                "all",
+                Attributes {
+                    timeout_ms: Some(1_000),
+                    memory_bytes: Some(1 << 20),
+                    retries: Some(Retries::Spaced(spaced)),
+                    concurrency: Some(2),
+                    schedule: Some(Schedule::Cron(cron)),
+                    outbound: names("$site"),
+                    models: names("a-model"),
+                    tokens: Some(10),
+                    tokens_per_day: Some(20),
+                    secrets: names("A_SECRET"),
+                    ..Attributes::default()
+                },
+            ),
+            function(
+                "ticks",
+                Attributes {
+                    retries: Some(Retries::Count(3)),
+                    schedule: Some(Schedule::Period(PeriodSchedule { period_ms: 1_000, missed, overlap })),
+                    ..Attributes::default()
+                },
+            ),
+            function(
+                "batched",
+                Attributes { batched: Some(Batched { max_size: 8, wait_ms: 10 }), ..Attributes::default() },
+            ),
+            function("web", Attributes { route: Some("GET /a/{b}/{*c}".parse().unwrap()), ..Attributes::default() }),
+        ];
+        let app = AppInfo {
+            name: "app".parse().unwrap(),
+            version: "0.1.0".to_owned(),
+            description: "A description".to_owned(),
+        };
+        let metadata = Metadata { format: FORMAT, app, functions };
+        let text = serde_json::to_string_pretty(&metadata).unwrap();
+        expect![[r#"
+            {
+              "format": 1,
+              "app": {
+                "name": "app",
+                "version": "0.1.0",
+                "description": "A description"
+              },
+              "functions": [
+                {
+                  "name": "all",
+                  "doc": "What it does.",
+                  "parameters": [
+                    "limit"
+                  ],
+                  "input": {
+                    "type": "object"
+                  },
+                  "output": {
+                    "type": "integer"
+                  },
+                  "attributes": {
+                    "timeout_ms": 1000,
+                    "memory_bytes": 1048576,
+                    "retries": {
+                      "max": 3,
+                      "backoff": 1.5,
+                      "initial_ms": 1000,
+                      "max_delay_ms": 60000
+                    },
+                    "concurrency": 2,
+                    "schedule": {
+                      "cron": "0 6 * * MON",
+                      "tz": "UTC",
+                      "missed": "run_once",
+                      "overlap": "queue"
+                    },
+                    "outbound": [
+                      "$site"
+                    ],
+                    "models": [
+                      "a-model"
+                    ],
+                    "tokens": 10,
+                    "tokens_per_day": 20,
+                    "secrets": [
+                      "A_SECRET"
+                    ]
+                  }
+                },
+                {
+                  "name": "ticks",
+                  "doc": "What it does.",
+                  "parameters": [
+                    "limit"
+                  ],
+                  "input": {
+                    "type": "object"
+                  },
+                  "output": {
+                    "type": "integer"
+                  },
+                  "attributes": {
+                    "retries": 3,
+                    "schedule": {
+                      "period_ms": 1000,
+                      "overlap": "allow"
+                    }
+                  }
+                },
+                {
+                  "name": "batched",
+                  "doc": "What it does.",
+                  "parameters": [
+                    "limit"
+                  ],
+                  "input": {
+                    "type": "object"
+                  },
+                  "output": {
+                    "type": "integer"
+                  },
+                  "attributes": {
+                    "batched": {
+                      "max_size": 8,
+                      "wait_ms": 10
+                    }
+                  }
+                },
+                {
+                  "name": "web",
+                  "doc": "What it does.",
+                  "parameters": [
+                    "limit"
+                  ],
+                  "input": {
+                    "type": "object"
+                  },
+                  "output": {
+                    "type": "integer"
+                  },
+                  "attributes": {
+                    "route": "GET /a/{b}/{*c}"
+                  }
+                }
+              ]
+            }"#]]
+        .assert_eq(&text);
+        assert_eq!(Metadata::parse(text.as_bytes()).unwrap(), metadata);
+        let section = metadata.attach(COMPONENT);
+        assert!(section.windows(SECTION.len()).any(|bytes| bytes == b"bireme:metadata"));
     }
 }

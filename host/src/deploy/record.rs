@@ -80,6 +80,8 @@ pub fn app_of(key: &[u8]) -> Option<AppName> {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::{Expect, expect};
+
     use super::*;
 
     #[test]
@@ -90,5 +92,102 @@ mod tests {
         assert_eq!(keys, [key(&a, 1), key(&a, 255), key(&a, 256), key(&ab, 1)]);
         assert_eq!(app_of(&key(&ab, 7)), Some(ab));
         assert_eq!(app_of(b"../x\0"), None);
+    }
+
+    fn full(action: Action) -> Record {
+        Record {
+            number: 7,
+            action,
+            version: Version::of_digest(&[0xab; 32]),
+            digest: "ab".repeat(32),
+            at_ms: 1_000,
+            bytes: 2_000,
+            functions: vec!["f".parse().unwrap(), "g".parse().unwrap()],
+            grants: vec!["$site=http://127.0.0.1:1".to_owned()],
+            capabilities: ["outbound:$site", "model:m", "secret:S"].map(|text| text.parse().unwrap()).into(),
+            added: vec!["secret:S".parse().unwrap()],
+            message: Some("a message".to_owned()),
+        }
+    }
+
+    /// What these snapshots show is in the data directories of users (`docs/decisions/store-format.md`).
+    #[test]
+    fn a_record_is_on_disk_as_it_was() {
+        let check = |record: Record, expected: Expect| {
+            let json = serde_json::to_string_pretty(&record).unwrap();
+            expected.assert_eq(&json);
+            assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+        };
+        check(
+            full(Action::Deploy),
+            expect![[r#"
+            {
+              "number": 7,
+              "action": "deploy",
+              "version": "abababababab",
+              "digest": "abababababababababababababababababababababababababababababababab",
+              "at_ms": 1000,
+              "bytes": 2000,
+              "functions": [
+                "f",
+                "g"
+              ],
+              "grants": [
+                "$site=http://127.0.0.1:1"
+              ],
+              "capabilities": [
+                "outbound:$site",
+                "model:m",
+                "secret:S"
+              ],
+              "added": [
+                "secret:S"
+              ],
+              "message": "a message"
+            }"#]],
+        );
+        check(
+            Record { message: None, ..full(Action::Stop) },
+            expect![[r#"
+            {
+              "number": 7,
+              "action": "stop",
+              "version": "abababababab",
+              "digest": "abababababababababababababababababababababababababababababababab",
+              "at_ms": 1000,
+              "bytes": 2000,
+              "functions": [
+                "f",
+                "g"
+              ],
+              "grants": [
+                "$site=http://127.0.0.1:1"
+              ],
+              "capabilities": [
+                "outbound:$site",
+                "model:m",
+                "secret:S"
+              ],
+              "added": [
+                "secret:S"
+              ]
+            }"#]],
+        );
+        let names = serde_json::to_string(&[Action::Deploy, Action::Rollback, Action::Stop]).unwrap();
+        let key = key(&AppName::new("app").unwrap(), 258);
+        expect![[r#"["deploy","rollback","stop"]"#]].assert_eq(&names);
+        expect![[r#"app\x00\x00\x00\x00\x00\x00\x00\x01\x02"#]].assert_eq(&key.escape_ascii().to_string());
+    }
+
+    #[test]
+    fn a_record_of_before_there_were_grants_is_read() {
+        let json = serde_json::to_value(full(Action::Deploy)).unwrap();
+        let old = ["grants", "capabilities", "added", "message"].iter().fold(json, |mut json, name| {
+            json.as_object_mut().unwrap().remove(*name).unwrap();
+            json
+        });
+        let read: Record = serde_json::from_value(old).unwrap();
+        let (grants, capabilities, added, message) = Default::default();
+        assert_eq!(read, Record { grants, capabilities, added, message, ..full(Action::Deploy) });
     }
 }

@@ -4,6 +4,8 @@ mod calls;
 mod expiry;
 mod files;
 mod maps;
+#[cfg(test)]
+mod rows;
 
 use std::ops::Bound;
 use std::sync::Arc;

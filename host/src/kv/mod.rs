@@ -140,7 +140,10 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
+    use crate::store::snapshot;
 
     #[tokio::test]
     async fn apps_and_buckets_do_not_see_each_other() {
@@ -183,5 +186,34 @@ mod tests {
         }
         let bucket = kv.bucket(&app, "x").unwrap();
         assert!(matches!(kv.get(&bucket, &"k".repeat(1_025)), Err(KeyValueError::KeyTooLong { len: 1_025 })));
+    }
+
+    /// What this snapshot shows is in the data directories of users (`docs/decisions/store-format.md`).
+    #[tokio::test]
+    async fn values_are_on_disk_as_they_were() {
+        let open = || {
+            let dir = tempfile::tempdir().unwrap();
+            let kv = KeyValue::new(Arc::new(StoreDir::new(dir.path())));
+            (dir, kv)
+        };
+        let ((_one, written), (_other, read)) = (open(), open());
+        let app = AppName::new("app").unwrap();
+        let bucket = written.bucket(&app, "bucket").unwrap();
+        let values = [("", &b"empty"[..]), ("key", b"\0\xff"), ("k\u{e4}y\0/", b"")];
+        for (key, value) in values {
+            written.set(&bucket, key, value.to_vec()).await.unwrap();
+        }
+        let text = snapshot::dump(written.store().unwrap());
+        expect![[r#"
+            [key-value]
+            app\x00bucket\x00 → empty|
+            app\x00bucket\x00key → \x00\xff|
+            app\x00bucket\x00k\xc3\xa4y\x00/ → |
+        "#]]
+        .assert_eq(&text);
+        snapshot::fill(read.store().unwrap(), &text).await;
+        for (key, value) in values {
+            assert_eq!(read.get(&bucket, key).unwrap().as_deref(), Some(value), "{key}");
+        }
     }
 }

@@ -149,6 +149,8 @@ fn put(files: &LogFiles, open: &mut BTreeMap<AppName, Segment>, line: &Record) -
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::ids::{CallId, FunctionName, Version};
     use crate::logs::{Level, Source};
@@ -201,5 +203,37 @@ mod tests {
         assert!((SEGMENT_BYTES_MAX..2 * SEGMENT_BYTES_MAX + 200_000).contains(&sum), "{sum}");
         assert_eq!(fs::read_dir(data.path().join("logs")).unwrap().count(), 2);
         assert!(files.read().unwrap().len() > 40);
+    }
+
+    /// What this snapshot shows is in the data directories of users (`docs/decisions/store-format.md`).
+    #[test]
+    fn a_line_is_on_disk_as_it_was() {
+        let call = CallId::from_bytes(*b"the id of a call");
+        let line = Record { call, ..Arc::into_inner(record("app", "a message")).unwrap() };
+        let text = serde_json::to_string_pretty(&line).unwrap();
+        expect![[r#"
+            {
+              "number": 1,
+              "at_ms": 1,
+              "app": "app",
+              "function": "f",
+              "version": "000000000000",
+              "call": "74686520-6964-206f-6620-612063616c6c",
+              "source": "log",
+              "level": "info",
+              "message": "a message",
+              "fields": {
+                "key": "value"
+              }
+            }"#]]
+        .assert_eq(&text);
+        let read: Record = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string_pretty(&read).unwrap(), text);
+        let bare = serde_json::to_value(Record { fields: vec![], ..line }).unwrap();
+        assert!(serde_json::from_value::<Record>(bare).unwrap().fields.is_empty());
+        let levels = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
+        expect![[r#"["trace","debug","info","warn","error"]"#]].assert_eq(&serde_json::to_string(&levels).unwrap());
+        let sources = [Source::Log, Source::Stdout, Source::Stderr, Source::System];
+        expect![[r#"["log","stdout","stderr","system"]"#]].assert_eq(&serde_json::to_string(&sources).unwrap());
     }
 }

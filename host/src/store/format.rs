@@ -77,3 +77,40 @@ pub(super) fn set_number(db: &Database, number: u32) {
     transaction.open_table(TABLE).unwrap().insert(KEY, number.to_be_bytes().as_slice()).unwrap();
     transaction.commit().unwrap();
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::store::Store;
+
+    /// What this snapshot shows is in the data directories of users (`docs/decisions/store-format.md`).
+    #[test]
+    fn tables_and_the_number_are_on_disk_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        drop(Store::open(&path).unwrap());
+        let db = Database::open(&path).unwrap();
+        let transaction = db.begin_read().unwrap();
+        let mut names: Vec<String> = transaction.list_tables().unwrap().map(|table| table.name().to_owned()).collect();
+        names.sort();
+        expect![[r#"
+            call-inputs
+            call-outputs
+            calls
+            deployments
+            format
+            journal-index
+            key-value
+            map-inputs
+            map-pending
+            map-results
+            maps
+            schedules"#]]
+        .assert_eq(&names.join("\n"));
+        let table = TableDefinition::<&[u8], &[u8]>::new("format");
+        let number = transaction.open_table(table).unwrap().get(&b"number"[..]).unwrap().unwrap();
+        assert_eq!(number.value(), [0, 0, 0, 2]);
+    }
+}

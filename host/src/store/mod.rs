@@ -25,6 +25,8 @@ mod medium;
 #[cfg(test)]
 pub(crate) mod power;
 mod read;
+#[cfg(test)]
+pub(crate) mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;

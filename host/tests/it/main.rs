@@ -18,6 +18,7 @@ mod durable_clients;
 mod encoder;
 mod examples;
 mod explain;
+mod fixtures;
 mod guest_models;
 mod holds;
 mod http;

@@ -1,38 +1,18 @@
 //! Data directories of every format, a server that is killed while it makes one, and one whose file cannot grow.
 
-use std::fs::{self, File};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::fs;
 
 use bireme::failpoint::FAIL_POINTS;
-use flate2::read::GzDecoder;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::fixtures::{data_of, fixtures};
 use crate::support::{Server, command, fresh_data};
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
-
-fn unpack(from: &Path, to: &Path) {
-    let mut bytes = Vec::new();
-    GzDecoder::new(File::open(from).unwrap()).read_to_end(&mut bytes).unwrap();
-    fs::write(to, bytes).unwrap();
-}
 
 /// A copy of the data directory that a bireme of that format left.
 fn data_of_format(format: u32) -> TempDir {
-    let data = fresh_data();
-    unpack(&fixtures().join(format!("data-{format}/store.redb.gz")), &data.path().join("store.redb"));
-    let apps = data.path().join("apps");
-    fs::create_dir(&apps).unwrap();
-    for entry in fs::read_dir(fixtures().join("apps")).unwrap() {
-        let path = entry.unwrap().path();
-        unpack(&path, &apps.join(path.file_stem().unwrap()));
-    }
-    data
+    data_of(&format!("data-{format}"))
 }
 
 /// The counts that each fixture was made with: `oars` three times, `sails` once.

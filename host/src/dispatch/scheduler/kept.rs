@@ -114,10 +114,14 @@ fn read<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
     use jiff::Timestamp;
 
+    use super::super::super::runs::{Owed, Why};
     use super::*;
-    use crate::app::metadata::{PeriodSchedule, Schedule};
+    use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
+    use crate::ids::{CallId, Version};
+    use crate::store::snapshot;
 
     #[tokio::test]
     async fn a_history_is_bounded_and_read_from_its_newest_run() {
@@ -155,5 +159,118 @@ mod tests {
         let loaded = kept.load().await.unwrap();
         assert_eq!((loaded.len(), &loaded[0].state, all()), (1, &state, 101));
         assert_eq!((&loaded[0].last, numbers(loaded[0].unfinished.clone())), (&Some(run(250)), vec![250]));
+    }
+
+    fn kept() -> (tempfile::TempDir, Kept) {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::new(Arc::new(StoreDir::new(dir.path())));
+        (dir, kept)
+    }
+
+    /// What this snapshot shows is in the data directories of users (`docs/decisions/store-format.md`).
+    #[tokio::test]
+    async fn states_and_runs_are_on_disk_as_they_were() {
+        let (_dir, kept) = kept();
+        let time = |ms| Timestamp::from_millisecond(ms).unwrap();
+        let owed = |times| Owed { from: time(1_000), due: time(2_000), times, interruptions: 1 };
+        let full = State {
+            timetable: Schedule::Cron(CronSchedule {
+                cron: "0 6 * * MON".to_owned(),
+                tz: "Europe/Stockholm".to_owned(),
+                missed: Missed::RunOnce,
+                overlap: Overlap::Queue,
+            }),
+            start: time(500),
+            through: time(2_000),
+            next: Some(time(3_000)),
+            is_paused: true,
+            is_gone: true,
+            waiting: Some(owed(2)),
+            left: Some(owed(3)),
+            interrupted: Some(owed(4)),
+            runs: 8,
+        };
+        let period = PeriodSchedule { period_ms: 1_000, missed: Missed::Skip, overlap: Overlap::Allow };
+        let bare = State {
+            timetable: Schedule::Period(period),
+            next: None,
+            waiting: None,
+            left: None,
+            interrupted: None,
+            ..full.clone()
+        };
+        let outcomes = [
+            Outcome::Running,
+            Outcome::Done,
+            Outcome::Failed { code: "timeout".to_owned() },
+            Outcome::Interrupted,
+            Outcome::Skipped { why: Why::Missed },
+            Outcome::Skipped { why: Why::Overlap },
+            Outcome::Skipped { why: Why::Paused },
+            Outcome::Skipped { why: Why::Stopped },
+        ];
+        let run = |(number, outcome)| Run {
+            number,
+            owed: Some(owed(5)),
+            started: Some(time(2_001)),
+            ended: Some(time(2_002)),
+            call: Some(CallId::from_bytes(*b"the id of a call")),
+            version: Some(Version::of_digest(&[0xab; 32])),
+            outcome,
+        };
+        let mut runs: Vec<Run> = (1..).zip(outcomes).map(run).collect();
+        runs[0] = Run { owed: None, started: None, ended: None, call: None, version: None, ..runs[0].clone() };
+        let function = |name: &str| FunctionId { app: "app".parse().unwrap(), function: name.parse().unwrap() };
+        let states = vec![(function("full"), full.clone()), (function("bare"), bare.clone())];
+        let of_full = runs.iter().map(|run| (function("full"), run.clone())).collect();
+        kept.write(states, of_full).await.unwrap();
+
+        let text = snapshot::dump(kept.store.store().unwrap());
+        expect![[r#"
+            [schedules]
+            app\x00bare\x00 → {"timetable":{"period_ms":1000,"overlap":"allow"},"start_ms":500,|
+                "through_ms":2000,"next_ms":null,"is_paused":true,"is_gone":true,"waiting":null,"left":null,|
+                "interrupted":null,"runs":8}|
+            app\x00full\x00 → {"timetable":{"cron":"0 6 * * MON","tz":"Europe/Stockholm","missed":"run_once",|
+                "overlap":"queue"},"start_ms":500,"through_ms":2000,"next_ms":3000,"is_paused":true,"is_gone":true,|
+                "waiting":{"from_ms":1000,"due_ms":2000,"times":2,"interruptions":1},"left":{"from_ms":1000,|
+                "due_ms":2000,"times":3,"interruptions":1},"interrupted":{"from_ms":1000,"due_ms":2000,"times":4,|
+                "interruptions":1},"runs":8}|
+            app\x00full\x00\x00\x00\x00\x00\x00\x00\x00\x01 → {"number":1,"started_ms":null,"ended_ms":null,|
+                "call":null,"version":null,"outcome":"running"}|
+            app\x00full\x00\x00\x00\x00\x00\x00\x00\x00\x02 → {"number":2,"from_ms":1000,"due_ms":2000,|
+                "times":5,"interruptions":1,"started_ms":2001,"ended_ms":2002,|
+                "call":"74686520-6964-206f-6620-612063616c6c","version":"abababababab","outcome":"done"}|
+            app\x00full\x00\x00\x00\x00\x00\x00\x00\x00\x03 → {"number":3,"from_ms":1000,"due_ms":2000,|
+                "times":5,"interruptions":1,"started_ms":2001,"ended_ms":2002,|
+                "call":"74686520-6964-206f-6620-612063616c6c","version":"abababababab","outcome":"failed",|
+                "code":"timeout"}|
+            app\x00full\x00\x00\x00\x00\x00\x00\x00\x00\x04 → {"number":4,"from_ms":1000,"due_ms":2000,|
+                "times":5,"interruptions":1,"started_ms":2001,"ended_ms":2002,|
+                "call":"74686520-6964-206f-6620-612063616c6c","version":"abababababab","outcome":"interrupted"}|
+            app\x00full\x00\x00\x00\x00\x00\x00\x00\x00\x05 → {"number":5,"from_ms":1000,"due_ms":2000,|
+                "times":5,"interruptions":1,"started_ms":2001,"ended_ms":2002,|
+                "call":"74686520-6964-206f-6620-612063616c6c","version":"abababababab","outcome":"skipped",|
+                "why":"missed"}|
+            app\x00full\x00\x00\x00\x00\x00\x00\x00\x00\x06 → {"number":6,"from_ms":1000,"due_ms":2000,|
+                "times":5,"interruptions":1,"started_ms":2001,"ended_ms":2002,|
+                "call":"74686520-6964-206f-6620-612063616c6c","version":"abababababab","outcome":"skipped",|
+                "why":"overlap"}|
+            app\x00full\x00\x00\x00\x00\x00\x00\x00\x00\x07 → {"number":7,"from_ms":1000,"due_ms":2000,|
+                "times":5,"interruptions":1,"started_ms":2001,"ended_ms":2002,|
+                "call":"74686520-6964-206f-6620-612063616c6c","version":"abababababab","outcome":"skipped",|
+                "why":"paused"}|
+            app\x00full\x00\x00\x00\x00\x00\x00\x00\x00\x08 → {"number":8,"from_ms":1000,"due_ms":2000,|
+                "times":5,"interruptions":1,"started_ms":2001,"ended_ms":2002,|
+                "call":"74686520-6964-206f-6620-612063616c6c","version":"abababababab","outcome":"skipped",|
+                "why":"stopped"}|
+        "#]]
+        .assert_eq(&text);
+        let (_dir, other) = self::kept();
+        snapshot::fill(other.store.store().unwrap(), &text).await;
+        let states: Vec<State> = other.load().await.unwrap().into_iter().map(|kept| kept.state).collect();
+        assert_eq!(states, [bare, full]);
+        runs.reverse();
+        assert_eq!(other.history(&function("full")).await.unwrap(), runs);
     }
 }
