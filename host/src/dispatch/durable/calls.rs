@@ -106,7 +106,8 @@ impl Durable {
                 receipt: Default::default(),
             };
             // One that begins at once is leased with the same write.
-            let begins = !self.is_stopped() && self.lines().begin(&id, calls_max(program, function));
+            let takes_work = !self.is_stopped() && !self.dispatcher.is_closed();
+            let begins = takes_work && self.lines().begin(&id, calls_max(program, function));
             let held = begins.then(|| {
                 self.active.insert(record.id, Active::of(&id));
                 Held { durable: self.clone(), id: record.id, function: Some(id.clone()) }
