@@ -22,6 +22,7 @@ mod guest_models;
 mod http;
 mod layers;
 mod limits;
+mod loading;
 mod map;
 mod models;
 mod new;
