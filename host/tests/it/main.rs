@@ -11,6 +11,7 @@ mod client;
 mod confine;
 mod cuda;
 mod deploy;
+mod descriptors;
 mod dev;
 mod devices;
 mod durable;
