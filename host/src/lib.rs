@@ -33,6 +33,7 @@ pub mod devices;
 pub mod provisions;
 
 pub mod clock;
+pub mod descriptors;
 pub mod failpoint;
 pub mod ids;
 pub mod tasks;

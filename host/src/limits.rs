@@ -64,6 +64,13 @@ pub const MAPPINGS_PER_INSTANCE: u64 = 8;
 /// Mappings left to the rest of the process.
 pub const MAPPINGS_RESERVED: u64 = 8_192;
 
+/// Core instances of one component: its modules, wit-component's shims, and what linkers of other languages add
+/// (Python: 14). They are heap memory, 1 MiB for all of a component, and take no mapping.
+pub const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 32;
+/// Linear memories of one component. `MAPPINGS_PER_INSTANCE` counts on one.
+pub const MEMORIES_PER_COMPONENT_MAX: u32 = 1;
+/// Tables of one component.
+pub const TABLES_PER_COMPONENT_MAX: u32 = 4;
 /// Elements of one table of an instance.
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Live resources (streams, requests, pollables, maps) of one instance.
@@ -114,6 +121,8 @@ pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
 pub const METADATA_BYTES_MAX: usize = 4 << 20;
 /// Deadline of `describe`, which only builds a document.
 pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Memory and tables of the instance that runs `describe`.
+pub const DESCRIBE_MEMORY_BYTES_MAX: u64 = 256 * MIB;
 
 /// Time that an HTTP client may take to send its request line and headers; also the idle time of a kept-alive connection.
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -137,12 +146,24 @@ pub const TENSORS_BODY_BYTES_MAX: u64 = 64 * MIB;
 pub const TENSORS_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// Bytes of a web function's answer that are kept before its head leaves, as long as the function does not wait.
 pub const WEB_HEAD_BYTES_MAX: usize = 64 << 10;
-/// Open HTTP connections.
+/// Open HTTP connections, where the limit of open files leaves as many.
 pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
+/// Descriptors left to all but HTTP connections: 1,024 outbound connections, the threads that read and write files of
+/// the store, a log file for each app, the workers' sockets and memory. Where that is more than half of the limit, half
+/// of it.
+pub const DESCRIPTORS_RESERVED: usize = 2_048;
+
 /// Time that a host takes to end once it is told to, all parts together: below Docker's 10 s.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(8);
 /// The most of that time that is kept for outcomes of durable calls to reach the disk.
 pub const FLUSH_TIMEOUT_MAX: Duration = Duration::from_secs(2);
+
+/// Returns how many HTTP connections may be open under a limit of open files; none is no limit.
+pub fn http_connections_max(descriptors_max: Option<u64>) -> usize {
+    let descriptors_max = descriptors_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+    let left = descriptors_max - DESCRIPTORS_RESERVED.min(descriptors_max / 2);
+    left.clamp(1, HTTP_CONNECTIONS_MAX)
+}
 
 /// What one function may take, after its attributes met the host's defaults and ceilings.
 #[derive(Clone, Debug, PartialEq)]
@@ -287,3 +308,14 @@ const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
 const _: () = assert!(STORE_RESERVE_BYTES_MIN < STORE_FREE_BYTES_MIN);
 // One map alone cannot take every slot.
 const _: () = assert!(MAP_CONCURRENCY < INSTANCES_DEFAULT as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_to_the_rest_of_the_host() {
+        let allowed = [None, Some(1 << 20), Some(6_144), Some(4_096), Some(1_024), Some(256), Some(0)];
+        assert_eq!(allowed.map(http_connections_max), [4_096, 4_096, 4_096, 2_048, 512, 128, 1]);
+    }
+}

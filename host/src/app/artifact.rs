@@ -71,6 +71,12 @@ impl ArtifactCache {
         unsafe { Component::deserialize(engine, &native) }.map_err(ArtifactError::Compile)
     }
 
+    /// Whether there is code of this component, as far as its name tells. Blocks for as long as hashing the component
+    /// takes.
+    pub fn has(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> bool {
+        self.path(engine, Metadata::strip(&component.bytes)).is_file()
+    }
+
     fn load_kept(&self, engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
         let bytes = fs::read(path).ok()?;
         let (tag, native) = bytes.split_at_checked(TAG_BYTES)?;

@@ -5,6 +5,7 @@
 pub mod artifact;
 pub mod build;
 pub mod capabilities;
+pub mod footprint;
 pub mod metadata;
 pub mod route;
 pub mod timetable;

@@ -54,24 +54,36 @@ impl Exit {
 
     /// Says what happened and returns the process's status.
     pub fn report(self, json: bool) -> ExitCode {
-        if json || self.is_json {
-            let mut error = serde_json::json!({ "code": self.code, "message": self.message });
-            if !self.causes.is_empty() {
-                error["causes"] = serde_json::json!(self.causes);
-            }
-            if let Some(hint) = &self.hint {
-                error["hint"] = serde_json::json!(hint);
-            }
-            let mut document = serde_json::json!({ "error": error });
-            if let Some((key, value)) = self.beside.map(|beside| *beside) {
-                document[key] = value;
-            }
-            let print = if self.is_after_records { output::note } else { output::line };
-            print(&document.to_string());
-        } else {
+        let status = ExitCode::from(self.code.exit_status());
+        if !json && !self.is_json {
             self.tell();
+        } else if self.is_after_records {
+            output::note(&self.into_document());
+        } else {
+            output::line(&self.into_document());
         }
-        ExitCode::from(self.code.exit_status())
+        status
+    }
+
+    /// Says on stderr what happened to a part of a command that goes on.
+    pub fn note(self, json: bool) {
+        if json { output::note(&self.into_document()) } else { self.tell() }
+    }
+
+    /// Returns it as JSON.
+    fn into_document(self) -> String {
+        let mut error = serde_json::json!({ "code": self.code, "message": self.message });
+        if !self.causes.is_empty() {
+            error["causes"] = serde_json::json!(self.causes);
+        }
+        if let Some(hint) = &self.hint {
+            error["hint"] = serde_json::json!(hint);
+        }
+        let mut document = serde_json::json!({ "error": error });
+        if let Some((key, value)) = self.beside.map(|beside| *beside) {
+            document[key] = value;
+        }
+        document.to_string()
     }
 
     /// Says what happened, for people.
@@ -84,6 +96,14 @@ impl Exit {
         if self.code.has_more_to_say() {
             note(format!("  more: bireme explain {}", self.code));
         }
+    }
+
+    /// Names the app that it is about, unless the message does.
+    pub fn about(mut self, app: &str) -> Self {
+        if !self.message.contains(&format!("`{app}`")) {
+            self.message = format!("`{app}`: {}", self.message);
+        }
+        self
     }
 
     /// Adds a hint unless there is one.
@@ -202,7 +222,8 @@ impl From<crate::deploy::LoadError> for Exit {
         let code = match &error {
             E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => Code::BadComponent,
             E::Sandbox(SandboxError::Engine(_)) => Code::Sandbox,
-            E::Metadata(_)
+            E::Footprint(_)
+            | E::Metadata(_)
             | E::Program(_)
             | E::Sandbox(_)
             | E::ReservedName { .. }

@@ -32,6 +32,7 @@ impl Inspect {
             // Only a component that does not carry its description needs an engine.
             None => {
                 let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
+                located.announce_compile(&host).await;
                 located.describe(&host).await?.1
             }
         };

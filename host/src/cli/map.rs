@@ -95,14 +95,14 @@ impl MapCommand {
         config.inference.device = self.on.device;
         let host = Host::build(config, log.clone())?;
         host.inference.check_device().await?;
-        let app = target::resolve(app, &host).await?;
+        let (file, app) = (app, target::resolve(app, &host).await?);
         let function = super::run::by_name(&app.metadata, name, None)?;
         let lines = Lines { are_paths: self.files, are_bytes: function.takes_bytes() };
         let chunks = inputs::open(&self.inputs, lines)?;
 
         let bar = progress(self.quiet);
         log.above(&bar);
-        let program = host.load(&app, &host.config.grants).await?;
+        let program = host.load(&app, &host.config.grants).await.map_err(|error| Exit::from(error).about(file))?;
         let function = Dispatcher::find(&program, name)?;
         let order = if self.unordered { Order::Completion } else { Order::Input };
         let map = host.dispatcher.map(program, function, order, Priority::Normal);

@@ -172,6 +172,8 @@ pub fn main() -> ExitCode {
 }
 
 fn with_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
+    // Shells give 1,024, and a host may need a descriptor for each connection.
+    crate::descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
     // A thread that still reads standard input would otherwise keep the process until the next line.

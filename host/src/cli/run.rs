@@ -50,7 +50,7 @@ impl Run {
         let mut config = self.given.config(global)?;
         config.inference.device = self.on.device;
         let host = Host::build(config, log)?;
-        let app = target::resolve(app, &host).await?;
+        let (file, app) = (app, target::resolve(app, &host).await?);
 
         let function = by_name(&app.metadata, name, None)?;
         let (input, trailing) = input::read(function, &self.file, &self.input)?;
@@ -58,7 +58,8 @@ impl Run {
         trailing.device.into_iter().for_each(|device| host.inference.choose(device));
         host.inference.check_device().await.map_err(|refused| Exit { is_json: json, ..refused.into() })?;
         let config = self.given.and(&trailing.given).config(global)?;
-        let program = host.loader.giving(config.provisions).program(&app, &config.grants).await?;
+        let program = host.loader.giving(config.provisions).program(&app, &config.grants).await;
+        let program = program.map_err(|error| Exit::from(error).about(file))?;
         host.dispatcher.deploy(program.clone());
         let position = Dispatcher::find(&program, name)?;
         let call = Call::new(program, position, input);

@@ -19,6 +19,7 @@ use super::{Global, output, target};
 use crate::codes::Code;
 use crate::config::check_listen;
 use crate::http::Ingress;
+use crate::ids::AppName;
 use crate::sandbox::log::Level;
 use crate::server::{Host, ListenSettings, Resumed};
 use crate::store::StoreError;
@@ -26,8 +27,9 @@ use crate::store::StoreError;
 /// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. Ends on Ctrl-C or
 /// SIGTERM, after calls under way.
 ///
-/// Apps that were deployed here (`bireme deploy`) are there again; those named on the command line are served besides, or in their
-/// place, until the host ends.
+/// Apps that were deployed here (`bireme deploy`) are there again; those named on the command line are served besides,
+/// or in their place, until the host ends. One that cannot be loaded is reported on stderr and left out; the host ends
+/// only if none can be.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme serve examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
@@ -67,18 +69,7 @@ impl Serve {
         host.store.open_now()?;
         host.logs.keep_in(&host.config.directories.data)?;
         host.deployments.restore().await?;
-        let mut given = HashSet::new();
-        for path in &self.apps {
-            let app = target::resolve(path, &host).await?;
-            let name = &app.metadata.app.name;
-            if !given.insert(name.clone()) {
-                return Err(Exit::usage(format!("`{path}` is a second app named `{name}`; rename one of the crates")));
-            }
-            if host.dispatcher.program(name.as_str()).is_some() {
-                output::note(&format!("`{path}` is served in the place of the deployed `{name}` until this host ends"));
-            }
-            host.load(&app, &host.config.grants).await?;
-        }
+        self.load_named(&host, global.json).await?;
         // Before anybody is told that it listens.
         let mut signals = StopSignals::listen()?;
         let ingress = bind(listen).await?;
@@ -125,6 +116,45 @@ impl Serve {
 pub fn take_file_size_signal() -> io::Result<()> {
     // Handled until the process ends, though nothing reads it.
     signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
+}
+
+impl Serve {
+    /// Makes the named apps callable. One that cannot be is reported and left out; if that is so of all, the last one's
+    /// error is returned.
+    async fn load_named(&self, host: &Host, is_json: bool) -> Result<(), Exit> {
+        let mut names = HashSet::new();
+        let mut left_out: Option<Exit> = None;
+        let mut is_any_loaded = false;
+        for path in &self.apps {
+            left_out.take().into_iter().for_each(|exit| exit.note(is_json));
+            match load(path, host, &mut names).await {
+                Ok(()) => is_any_loaded = true,
+                Err(exit) if exit.code == Code::Usage => return Err(exit),
+                Err(exit) => left_out = Some(exit.about(path)),
+            }
+        }
+        match left_out {
+            Some(exit) if !is_any_loaded => return Err(exit),
+            Some(exit) => exit.note(is_json),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+async fn load(path: &str, host: &Host, names: &mut HashSet<AppName>) -> Result<(), Exit> {
+    let app = target::resolve(path, host).await?;
+    let name = &app.metadata.app.name;
+    if names.contains(name) {
+        return Err(Exit::usage(format!("`{path}` is a second app named `{name}`; rename one of the crates")));
+    }
+    let program = host.loader.program(&app, &host.config.grants).await?;
+    if host.dispatcher.program(name.as_str()).is_some() {
+        output::note(&format!("`{path}` is served in the place of the deployed `{name}` until this host ends"));
+    }
+    names.insert(name.clone());
+    host.dispatcher.deploy(program);
+    Ok(())
 }
 
 /// Says why a host ended by itself, and what to do.

@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
+use super::output;
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp, build};
 use crate::codes::Code;
 use crate::server::Host;
+
+/// Bytes of a component from which on its compilation takes long enough to be announced (about a second).
+const ANNOUNCED_BYTES_MIN: usize = 2 << 20;
 
 /// A component on disk; a fresh one does not carry its description yet.
 pub struct Located {
@@ -34,11 +38,11 @@ pub async fn locate(app: &str) -> Result<Located, Exit> {
             Exit::new(Code::UnknownApp, format!("no app at `{app}`: neither a crate directory nor a component file"));
         return Err(exit.hint("give the directory of a crate, or the path of a `.wasm` file"));
     }
-    let component = ComponentBytes::read(path)?;
+    let component = ComponentBytes::read(path).map_err(|error| Exit::from(error).about(app))?;
     let metadata = match Metadata::read(&component.bytes) {
         Ok(metadata) => Some(metadata),
         Err(MetadataError::Missing) => None,
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(Exit::from(error).about(app)),
     };
     Ok(Located { path: path.to_owned(), component, metadata })
 }
@@ -69,6 +73,14 @@ impl Located {
         Some((self.path.clone(), DescribedApp { component: self.component.clone(), metadata }))
     }
 
+    /// Says so on stderr, if the component is yet to be compiled and that takes a while.
+    pub async fn announce_compile(&self, host: &Host) {
+        let bytes = self.component.bytes.len();
+        if bytes >= ANNOUNCED_BYTES_MIN && !host.loader.is_compiled(&self.component).await {
+            output::note(&format!("compiling `{}` ({})…", self.path.display(), output::bytes(bytes as u64)));
+        }
+    }
+
     /// Returns the app and its description. One that was missing is made, and kept beside what cargo built.
     pub async fn describe(self, host: &Host) -> Result<(PathBuf, DescribedApp), Exit> {
         if let Some(app) = self.described() {
@@ -77,7 +89,9 @@ impl Located {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let stem = name.strip_suffix(".wasm").unwrap_or(&name);
         let stem = stem.strip_suffix(".bireme").unwrap_or(stem);
-        let metadata = host.describe(&self.component, Some(stem)).await?;
+        let shown = self.path.display().to_string();
+        let described = host.describe(&self.component, Some(stem)).await;
+        let metadata = described.map_err(|error| Exit::from(error).about(&shown))?;
         let component = ComponentBytes::new(metadata.attach(&self.component.bytes))?;
         if self.path.to_string_lossy().ends_with(".bireme.wasm") {
             let folder = self.path.parent().unwrap_or(Path::new("."));
@@ -93,5 +107,7 @@ impl Located {
 
 /// Finds, builds and describes `app` in one go.
 pub async fn resolve(app: &str, host: &Host) -> Result<DescribedApp, Exit> {
-    Ok(locate(app).await?.describe(host).await?.1)
+    let located = locate(app).await?;
+    located.announce_compile(host).await;
+    Ok(located.describe(host).await?.1)
 }

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::app::{ComponentBytes, ComponentError};
@@ -37,7 +38,8 @@ impl ComponentFiles {
     pub fn keep(&self, component: &ComponentBytes) -> Result<(), FilesError> {
         let keep = || -> io::Result<()> {
             let path = self.path(&hex(&component.digest));
-            fs::create_dir_all(&self.dir)?;
+            // A component may hold what its author would not publish.
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
             // A file of that name is whole; writing it again would only risk it.
             if path.is_file() && fs::read(&path).is_ok_and(|bytes| bytes == *component.bytes) {
                 return Ok(());

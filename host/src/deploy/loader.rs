@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::artifact::{ArtifactCache, ArtifactError, Compiled};
+use crate::app::footprint::{Footprint, FootprintError};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::ids::{AppName, NameError};
@@ -22,6 +23,8 @@ pub enum LoadError {
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
+    #[error(transparent)]
+    Footprint(#[from] FootprintError),
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error(transparent)]
@@ -84,9 +87,20 @@ impl Loader {
         Ok(Arc::new(program))
     }
 
-    /// Takes as long as Cranelift does, once for each component, on a thread of its own.
-    async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, ArtifactError> {
+    /// Whether a component was compiled before, so that making it ready takes no time.
+    pub async fn is_compiled(&self, component: &ComponentBytes) -> bool {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
-        blocking(move || artifacts.load(&engine, &component)).await
+        blocking(move || artifacts.has(&engine, &component)).await
+    }
+
+    /// Takes as long as Cranelift does, once for each component, on a thread of its own.
+    async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, LoadError> {
+        let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
+        blocking(move || {
+            // The engine would refuse it as well, after half a minute of Cranelift for a component of 20 MB.
+            Footprint::of(&component.bytes).check()?;
+            Ok(artifacts.load(&engine, &component)?)
+        })
+        .await
     }
 }

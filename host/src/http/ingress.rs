@@ -10,14 +10,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::Backend;
+use super::connections::{Answering, Connections, Flushed, refuse};
 use super::routes::Routes;
 use super::stall::StallGuard;
-use crate::limits;
+use crate::{descriptors, limits};
 
 /// Rest after `accept` failed for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -69,22 +70,16 @@ impl Serving {
 /// Serves until `stop` is done, then lets requests under way finish until the time that it gives. Dropping the future cuts all
 /// connections.
 async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = Instant>) {
-    let permits = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let (closing, closed) = watch::channel(false);
     let routes = Arc::new(Routes::new(backend, closed));
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::new(limits::http_connections_max(descriptors::limit()));
     let mut server = hyper::server::conn::http1::Builder::new();
     // Without a timer hyper's header timeout does nothing at all.
     server.timer(TokioTimer::new()).header_read_timeout(limits::HTTP_HEADER_TIMEOUT);
 
     let mut stop = std::pin::pin!(stop);
     let deadline = loop {
-        while connections.try_join_next().is_some() {}
-        let permit = tokio::select! {
-            deadline = &mut stop => break deadline,
-            permit = permits.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
-        };
         let stream = tokio::select! {
             deadline = &mut stop => break deadline,
             accepted = ingress.listener.accept() => match accepted {
@@ -96,20 +91,37 @@ async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = In
                 }
             },
         };
+        let has_room = tokio::select! {
+            deadline = &mut stop => break deadline,
+            has_room = connections.make_room() => has_room,
+        };
+        if !has_room {
+            refuse(&stream);
+            continue;
+        }
         // Answers are small and single; waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
         let routes = routes.clone();
-        let service = service_fn(move |request| {
-            let routes = routes.clone();
-            async move { Ok::<_, Infallible>(routes.answer(request).await) }
+        let activity = connections.activity();
+        let stream = Flushed::new(StallGuard::new(stream, limits::HTTP_STALL_TIMEOUT), activity.clone());
+        let stream = TokioIo::new(stream);
+        let service = service_fn({
+            let activity = activity.clone();
+            move |request| {
+                let (routes, begun) = (routes.clone(), activity.begin());
+                async move {
+                    Ok::<_, Infallible>(match begun {
+                        Some(begun) => Answering::new(routes.answer(request).await, begun),
+                        None => Answering::given_up(),
+                    })
+                }
+            }
         });
-        let stream = TokioIo::new(StallGuard::new(stream, limits::HTTP_STALL_TIMEOUT));
         let connection = graceful.watch(server.serve_connection(stream, service));
-        connections.spawn(async move {
+        connections.spawn(activity, async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
-            drop(permit);
         });
     };
     drop(ingress.listener);

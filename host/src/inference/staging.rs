@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -76,7 +77,8 @@ pub enum WriteError {
 impl Staging {
     /// Starts a directory, after removing those that interrupted writers left behind.
     pub fn begin(models_dir: &Path) -> Result<Self, StagingError> {
-        fs::create_dir_all(models_dir).map_err(at(models_dir))?;
+        // The data directory may come to be here, and what else will lie in it is nobody else's to read.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(models_dir).map_err(at(models_dir))?;
         let _lock = lock(models_dir)?;
         remove_left_behind(models_dir);
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(models_dir).map_err(at(models_dir))?;

@@ -9,10 +9,6 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 use super::incremental::FunctionCache;
 use crate::limits::{self, Ceilings};
 
-/// Core instances that one component may take: the module, wit-component's shims, and what linkers of other languages add.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 6;
-/// Tables that one component may take, for the same reason.
-const TABLES_PER_COMPONENT: u32 = 4;
 /// Part of each memory that stays mapped between calls. Measured: 9 µs for a fresh call against 19 without; costs at most
 /// this much resident memory for each slot that was ever used.
 const MEMORY_KEEP_RESIDENT: usize = 1 << 20;
@@ -96,16 +92,20 @@ impl Drop for TickingEngine {
 }
 
 fn engine_config(instances_max: u32, pool_mode: PoolMode, ceilings: &Ceilings) -> Config {
+    use limits::{CORE_INSTANCES_PER_COMPONENT_MAX, MEMORIES_PER_COMPONENT_MAX, TABLES_PER_COMPONENT_MAX};
+
     let mut pool = PoolingAllocationConfig::new();
+    // A slot has room for the largest component, so that a call that was given one is never refused by the pool.
+    let of_all = |per_component: u32| instances_max.saturating_mul(per_component);
     pool.total_component_instances(instances_max)
-        .total_core_instances(instances_max * CORE_INSTANCES_PER_COMPONENT)
-        .total_memories(instances_max)
-        .total_tables(instances_max * TABLES_PER_COMPONENT)
+        .total_core_instances(of_all(CORE_INSTANCES_PER_COMPONENT_MAX))
+        .total_memories(of_all(MEMORIES_PER_COMPONENT_MAX))
+        .total_tables(of_all(TABLES_PER_COMPONENT_MAX))
         .total_stacks(instances_max)
         .total_gc_heaps(0)
-        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(1)
-        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
         .table_elements(limits::TABLE_ELEMENTS_MAX)
         .max_memory_size(usize::try_from(ceilings.memory_bytes_max).unwrap_or(usize::MAX));
     if pool_mode == PoolMode::PagemapScan {

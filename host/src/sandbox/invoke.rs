@@ -20,12 +20,12 @@ use super::trap;
 use crate::app::metadata::Metadata;
 use crate::call::{CallResult, Failure, FailureCode, HostCalls, InferenceReceipt, Payload, micros};
 use crate::ids::Version;
-use crate::limits::{self, Ceilings};
+use crate::limits::Ceilings;
 use crate::outbound::Grants;
 use crate::provisions::{DeclaredSecrets, Provisions};
 
 /// Room for the shape of a result around its bytes, when guest data is copied out.
-const LIFT_SLACK: u64 = 64 << 10;
+pub(super) const LIFT_SLACK: u64 = 64 << 10;
 
 /// A sandbox that cannot be set up, or a component that cannot describe itself.
 #[derive(Debug, thiserror::Error)]
@@ -157,26 +157,6 @@ impl Sandbox {
         let exports = missing::exports(component);
         !exports.metadata && exports.web_handler
     }
-
-    /// Runs a component's `describe`, with every import a trap: a document about the code cannot depend on anything else.
-    pub async fn describe(&self, component: &Component) -> Result<Metadata, SandboxError> {
-        let describe = |error: wasmtime::Error| SandboxError::Describe(format!("{error:#}"));
-
-        let mut linker = Linker::<()>::new(&self.ticking.engine);
-        linker.define_unknown_imports_as_traps(component).map_err(describe)?;
-        let mut store = Store::new(&self.ticking.engine, ());
-        store.set_hostcall_fuel(limits::METADATA_BYTES_MAX + LIFT_SLACK as usize);
-        end_at(&mut store, Instant::now() + limits::DESCRIBE_TIMEOUT);
-        let instance = linker.instantiate_async(&mut store, component).await.map_err(describe)?;
-        let interface = instance.get_export_index(&mut store, None, "bireme:host/metadata@0.1.0");
-        let export =
-            interface.and_then(|interface| instance.get_export_index(&mut store, Some(&interface), "describe"));
-        let export = export.ok_or(SandboxError::NoDescribe)?;
-        let function = instance.get_typed_func::<(), (String,)>(&mut store, export).map_err(describe)?;
-        let (json,) = function.call_async(&mut store, ()).await.map_err(describe)?;
-        Metadata::parse(json.as_bytes())
-            .map_err(|error| SandboxError::Describe(format!("{:#}", anyhow::Error::from(error))))
-    }
 }
 
 /// Runs a guest until it returns, traps, meets its deadline, or a host function panics under it.
@@ -196,7 +176,7 @@ pub(super) async fn to_its_end<T>(
 }
 
 /// Makes the guest look at its deadline, and let others on its thread run, at every tick.
-fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
+pub(super) fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
         if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }

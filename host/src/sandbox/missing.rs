@@ -10,7 +10,7 @@ pub const HANDLER: &str = "bireme:host/handler@0.1.0";
 /// Exported by an app that answers HTTP.
 pub const WEB_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 /// Exported by an app that describes itself.
-const METADATA: &str = "bireme:host/metadata@0.1.0";
+pub(super) const METADATA: &str = "bireme:host/metadata@0.1.0";
 
 /// The packages that are linked, and in which version. Others of the same minor version link, too.
 const PACKAGES: [(&str, &str); 10] = [
@@ -87,7 +87,7 @@ fn is_linked(linker: &Linker<CallState>, name: &str) -> bool {
 }
 
 /// Whether two interfaces are the same but for their patch versions.
-fn is_compatible(one: &str, other: &str) -> bool {
+pub(super) fn is_compatible(one: &str, other: &str) -> bool {
     let minor = |name: &str| name.rsplit_once('.').map(|(minor, _)| minor.to_owned());
     minor(one) == minor(other)
 }

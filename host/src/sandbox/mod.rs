@@ -14,6 +14,7 @@ mod asking;
 mod bindings;
 mod boundary;
 mod clock;
+mod describe;
 mod engine;
 mod exchange;
 mod imports;

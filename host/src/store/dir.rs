@@ -1,5 +1,7 @@
 //! The database of a data directory, opened at the first use: a command that keeps nothing needs no directory.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -7,7 +9,13 @@ use tokio::sync::watch;
 
 use super::file::Health;
 use super::tree::DiskTree;
-use super::{DataLock, DiskFile, Files, Store, StoreError, failure};
+use super::{DataLock, DiskFile, Files, Store, StoreError, durable, failure};
+
+/// Names in a data directory that are bireme's.
+const OURS: [&str; 9] =
+    ["apps", "artifacts", "lock", "logs", "models", "results", "sdk", "store.redb", "store.redb.new"];
+/// Directories in it that earlier versions left open to others.
+const ONCE_OPEN: [&str; 2] = ["apps", "results"];
 
 /// A data directory and, once something is kept, its open database.
 pub struct StoreDir {
@@ -70,6 +78,8 @@ impl StoreDir {
         let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if self.open.get().is_none() {
             let lock = DataLock::take(&self.path)?;
+            close_to_others(&self.path)
+                .map_err(|source| StoreError::Directory { dir: self.path.clone(), source: Arc::new(source) })?;
             let file = Arc::new(DiskFile::new(&self.path.join("store.redb")));
             let store = Store::open_on(file, self.health.clone())?;
             let files = Files::open(Arc::new(DiskTree::new(&self.path)), &self.path, self.health.clone())?;
@@ -82,4 +92,16 @@ impl StoreDir {
     pub async fn failed(&self) -> StoreError {
         failure(self.health.subscribe()).await
     }
+}
+
+/// Takes away what the group and others may do in a directory of an earlier version, or one that was made beforehand. A
+/// directory with other things in it is not only ours and is left as it is; what we keep in it is closed by itself.
+fn close_to_others(dir: &Path) -> io::Result<()> {
+    ONCE_OPEN.iter().try_for_each(|name| durable::close_dir(&dir.join(name)).map(drop))?;
+    let mut names = fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.file_name()));
+    let is_ours_alone = names.all(|name| name.is_ok_and(|name| OURS.iter().any(|ours| name == *ours)));
+    if is_ours_alone && durable::close_dir(dir)? {
+        tracing::warn!(dir = %dir.display(), "other users could look into the data directory; its mode is 0700 now");
+    }
+    Ok(())
 }

@@ -35,6 +35,12 @@ pub enum StoreError {
     /// Nothing of the write was kept. The store goes on by itself once there is room.
     #[error("{}", FullText(*free_mib))]
     Full { free_mib: Option<u64> },
+    /// Nothing of the write was kept. The process or the machine has no descriptors or memory left for now.
+    #[error(
+        "the operating system has no file descriptor or memory for the database now; try again, and raise the limit of \
+         open files (`ulimit -n`, in systemd LimitNOFILE) if it comes again"
+    )]
+    Exhausted { source: Arc<io::Error> },
     /// Nothing of the write was kept: too much waits already.
     #[error("the database has too many writes waiting ({waiting_mib} MiB); try again")]
     Busy { waiting_mib: u64 },
@@ -87,7 +93,7 @@ impl StoreError {
     pub fn code(&self) -> Code {
         match self {
             Self::Full { .. } => Code::DiskFull,
-            Self::Busy { .. } => Code::Overloaded,
+            Self::Busy { .. } | Self::Exhausted { .. } => Code::Overloaded,
             _ => Code::Store,
         }
     }

@@ -12,6 +12,7 @@ use redb::{Builder, Database, DatabaseError, StorageError};
 use tokio::sync::watch;
 
 use super::backend::{Fault, Faults, Watched};
+use super::durable::is_exhausted;
 use super::error::StoreError;
 use super::format;
 use super::medium::Medium;
@@ -56,6 +57,8 @@ pub(super) enum Failed {
     NoRoom,
     /// By itself: nothing was kept, the file is well.
     Refused(Arc<redb::Error>),
+    /// The file could not be opened for want of descriptors or memory. Nothing was kept, the file is well.
+    Exhausted(StoreError),
     Poisoned(StoreError),
 }
 
@@ -166,6 +169,8 @@ impl DatabaseFile {
                 Ok(())
             }
             (Fault::NoRoom, _) => Err(Failed::NoRoom),
+            // Who comes next tries again.
+            (_, Err(error @ StoreError::Exhausted { .. })) => Err(Failed::Exhausted(error)),
             (_, Err(StoreError::Open { source, .. })) => Err(Failed::Poisoned(self.poisoned_by(Some(source)))),
             (_, Ok(None) | Err(_)) => Err(Failed::Poisoned(self.poisoned_by(None))),
         }
@@ -186,7 +191,7 @@ impl From<Failed> for StoreError {
         match failed {
             Failed::NoRoom => Self::Full { free_mib: None },
             Failed::Refused(source) => Self::Commit { source },
-            Failed::Poisoned(error) => error,
+            Failed::Exhausted(error) | Failed::Poisoned(error) => error,
         }
     }
 }
@@ -200,7 +205,11 @@ fn builder() -> Builder {
 /// Opens a published database; none where there is none.
 fn open(medium: &dyn Medium, faults: &Arc<Faults>) -> Result<Option<Database>, StoreError> {
     let failed = |source: redb::Error| StoreError::Open { path: medium.path().to_owned(), source: Arc::new(source) };
-    let Some(file) = medium.open().map_err(|error| failed(error.into()))? else {
+    let opened = medium.open().map_err(|error| match is_exhausted(&error) {
+        true => StoreError::Exhausted { source: Arc::new(error) },
+        false => failed(error.into()),
+    });
+    let Some(file) = opened? else {
         return Ok(None);
     };
     match builder().create_with_backend(Watched::new(file, faults.clone())) {

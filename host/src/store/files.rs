@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::backend::Fault;
+use super::durable::{SyncError, is_exhausted};
 use super::error::{StoreError, hex};
 use super::file::{Health, poison};
 use super::tree::Tree;
@@ -75,7 +76,7 @@ impl Files {
     pub fn get(&self, digest: &[u8; 32]) -> Result<Vec<u8>, StoreError> {
         let bytes = self.tree.read(&path(digest)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::FileMissing { digest: *digest },
-            _ => StoreError::File { digest: *digest, source: Arc::new(error) },
+            _ => self.failed(error, digest),
         })?;
         let found: [u8; 32] = Sha256::digest(&bytes).into();
         if found == *digest { Ok(bytes) } else { Err(StoreError::FileChanged { digest: *digest }) }
@@ -132,16 +133,21 @@ impl Files {
         [parent(path), Path::new(ROOT), Path::new("")].into_iter().try_for_each(|dir| self.sync(dir, digest))
     }
 
-    /// A sync that fails stops the store: what it covered may be lost, though reads still show it.
+    /// A sync that fails stops the store: what it covered may be lost, though reads still show it. One that could not
+    /// begin says nothing about the disk: the file is not acknowledged, and keeping it again syncs it.
     fn sync(&self, path: &Path, digest: &[u8; 32]) -> Result<(), StoreError> {
-        self.tree.sync(path).map_err(|error| {
-            tracing::error!(path = %path.display(), file = hex(digest), %error, "a sync failed");
-            poison(&self.health, &self.dir, Some(Arc::new(error.into())))
+        self.tree.sync(path).map_err(|error| match error {
+            SyncError::Open(error) => self.failed(error, digest),
+            SyncError::Sync(error) => {
+                tracing::error!(path = %path.display(), file = hex(digest), %error, "a sync failed");
+                poison(&self.health, &self.dir, Some(Arc::new(error.into())))
+            }
         })
     }
 
     fn failed(&self, error: io::Error, digest: &[u8; 32]) -> StoreError {
         match Fault::of_write(&error) {
+            _ if is_exhausted(&error) => StoreError::Exhausted { source: Arc::new(error) },
             Fault::NoRoom => StoreError::Full { free_mib: None },
             _ => StoreError::File { digest: *digest, source: Arc::new(error) },
         }
@@ -206,6 +212,66 @@ mod tests {
         files.remove(&digest).unwrap();
         assert!(matches!(files.get(&digest), Err(StoreError::FileMissing { .. })));
         assert_eq!(files.digests().unwrap(), [other]);
+    }
+
+    /// A disk whose files can be written, and not opened again to be synced.
+    struct WithoutDescriptors {
+        disk: DiskTree,
+        syncs_left: AtomicU64,
+    }
+
+    impl Tree for WithoutDescriptors {
+        fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+            self.disk.read(path)
+        }
+
+        fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+            self.disk.write(path, bytes)
+        }
+
+        fn sync(&self, path: &Path) -> Result<(), SyncError> {
+            let left = self.syncs_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            left.map_err(|_| SyncError::Open(rustix::io::Errno::MFILE.into()))?;
+            self.disk.sync(path)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.disk.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.disk.remove(path)
+        }
+
+        fn create_dir(&self, path: &Path) -> io::Result<bool> {
+            self.disk.create_dir(path)
+        }
+
+        fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+            self.disk.list(path)
+        }
+
+        fn free_bytes(&self) -> io::Result<u64> {
+            self.disk.free_bytes()
+        }
+    }
+
+    #[test]
+    fn a_sync_that_finds_no_descriptor_refuses_the_file_and_stops_nothing() {
+        // The file itself and the three directories above it.
+        for syncs in 0..4 {
+            let dir = tempfile::tempdir().unwrap();
+            let tree = WithoutDescriptors { disk: DiskTree::new(dir.path()), syncs_left: syncs.into() };
+            let tree = Arc::new(tree);
+            let health = watch::Sender::new(None);
+            let files = Files::open(tree.clone(), dir.path(), health.clone()).unwrap();
+            let refused = files.put(Write::Essential, b"x").unwrap_err();
+            assert!(matches!(refused, StoreError::Exhausted { .. }), "{syncs}: {refused}");
+            assert!(health.borrow().is_none());
+            tree.syncs_left.store(1_000, Ordering::Relaxed);
+            let digest = files.put(Write::Essential, b"x").unwrap();
+            assert_eq!(files.get(&digest).unwrap(), b"x");
+        }
     }
 
     #[test]

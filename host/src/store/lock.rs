@@ -21,13 +21,9 @@ impl DataLock {
         let directory =
             |source: std::io::Error| StoreError::Directory { dir: dir.to_owned(), source: Arc::new(source) };
         durable::create_dir_all(dir).map_err(directory)?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(dir.join("lock"))
-            .map_err(directory)?;
+        // Whoever can open it can lock it, and keep every host from starting.
+        let options = &mut OpenOptions::new();
+        let mut file = durable::open(&dir.join("lock"), options.create(true).truncate(false)).map_err(directory)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -41,7 +37,7 @@ impl DataLock {
             file.set_len(0)?;
             file.rewind()?;
             write!(file, "{}", std::process::id())?;
-            durable::sync(dir)
+            Ok(durable::sync(dir)?)
         };
         write(&mut file).map_err(directory)?;
         Ok(Self { _file: file })

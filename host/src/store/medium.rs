@@ -52,7 +52,7 @@ fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
 
 impl Medium for DiskFile {
     fn open(&self) -> io::Result<Option<Box<dyn StorageBackend>>> {
-        match OpenOptions::new().read(true).write(true).open(&self.path) {
+        match durable::open(&self.path, &mut OpenOptions::new()) {
             // Format 1 created the file in its place; an empty one is what a crash at that moment left.
             Ok(file) if file.metadata()?.len() == 0 => Ok(None),
             Ok(file) => backend(file).map(Some),
@@ -62,12 +62,12 @@ impl Medium for DiskFile {
     }
 
     fn create(&self) -> io::Result<Box<dyn StorageBackend>> {
-        backend(OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.unpublished())?)
+        backend(durable::open(&self.unpublished(), OpenOptions::new().create(true).truncate(true))?)
     }
 
     fn publish(&self) -> io::Result<()> {
         fs::rename(self.unpublished(), &self.path)?;
-        durable::sync(self.dir())
+        Ok(durable::sync(self.dir())?)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -1,10 +1,10 @@
 //! The few things that [`Files`](super::Files) does to a file system, so that a simulated one can take its place.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::durable;
+use super::durable::{self, SyncError};
 
 /// A directory and what is below it; paths are relative to it. Each call may block.
 pub(crate) trait Tree: Send + Sync + 'static {
@@ -14,7 +14,7 @@ pub(crate) trait Tree: Send + Sync + 'static {
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
     /// Returns once the contents of a file, or the names in a directory, are on disk.
-    fn sync(&self, path: &Path) -> io::Result<()>;
+    fn sync(&self, path: &Path) -> Result<(), SyncError>;
 
     /// Gives a file another name, in the place of whatever has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -45,14 +45,14 @@ impl DiskTree {
 
 impl Tree for DiskTree {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(self.root.join(path))
+        durable::patiently(|| fs::read(self.root.join(path)))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        File::create(self.root.join(path))?.write_all(bytes)
+        durable::open(&self.root.join(path), OpenOptions::new().create(true).truncate(true))?.write_all(bytes)
     }
 
-    fn sync(&self, path: &Path) -> io::Result<()> {
+    fn sync(&self, path: &Path) -> Result<(), SyncError> {
         durable::sync(&self.root.join(path))
     }
 
@@ -65,7 +65,7 @@ impl Tree for DiskTree {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
-        match fs::create_dir(self.root.join(path)) {
+        match durable::create_dir(&self.root.join(path)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),

@@ -94,7 +94,7 @@ fn commit_group(file: &DatabaseFile, group: Vec<Queued>) {
     let result = file.write(|db| commit(db, &group)).map_err(|failed| match failed {
         Failed::NoRoom => StoreError::Full { free_mib: None },
         Failed::Refused(source) => StoreError::Commit { source },
-        Failed::Poisoned(error) => error,
+        Failed::Exhausted(error) | Failed::Poisoned(error) => error,
     });
     failpoint::hit("store.commit.after");
     group.into_iter().for_each(|queued| queued.answer(result.clone()));

@@ -305,7 +305,8 @@ fn help_of_serve() {
             /APP. Ends on Ctrl-C or SIGTERM, after calls under way.
 
             Apps that were deployed here (`bireme deploy`) are there again; those named on the command line are
-            served besides, or in their place, until the host ends.
+            served besides, or in their place, until the host ends. One that cannot be loaded is reported on
+            stderr and left out; the host ends only if none can be.
 
             Usage: bireme serve [OPTIONS] [APPS]...
 

@@ -27,6 +27,7 @@ const ORDER: &[&str] = &[
     "devices",
     "provisions",
     "clock",
+    "descriptors",
     "failpoint",
     "ids",
     "tasks",

@@ -1,14 +1,18 @@
-//! Data directories of every format, a server that is killed while it makes one, and one whose file cannot grow.
+//! Data directories of every format, whom they let read, a server that is killed while it makes one, and one whose file
+//! cannot grow.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use bireme::failpoint::FAIL_POINTS;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::descriptors::in_shell;
 use crate::fixtures::{data_of, fixtures};
-use crate::support::{Server, command, fresh_data};
+use crate::support::{Guest, Server, command, finish, fresh_data, guest};
 
 /// A copy of the data directory that a bireme of that format left.
 fn data_of_format(format: u32) -> TempDir {
@@ -111,4 +115,76 @@ fn a_host_whose_disk_is_full_refuses_new_work_and_goes_on_once_there_is_room() {
     assert_eq!((again.status, again.json()), (200, json!(1)), "nothing of the refused write was kept");
     let first = server.post("/hello/count", &json!({ "key": format!("{:01000}", 0) }).to_string());
     assert_eq!(first.json(), json!(2));
+}
+
+/// Returns the permissions of a directory and of all in it, by name.
+fn modes(dir: &Path) -> Vec<(PathBuf, u32)> {
+    let mut found = vec![(dir.to_owned(), fs::metadata(dir).unwrap().permissions().mode() & 0o777)];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match fs::metadata(&path).unwrap() {
+            metadata if metadata.is_dir() => found.extend(modes(&path)),
+            metadata => found.push((path, metadata.permissions().mode() & 0o777)),
+        }
+    }
+    found
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_data_directory_is_its_owners_alone_and_an_older_one_becomes_so() {
+    let outer = tempfile::tempdir().unwrap();
+    let data = outer.path().join("above/data");
+    let serve = || {
+        let inner = command(&data, &["--json", "serve", "--listen", "127.0.0.1:0"]);
+        Server::spawn(in_shell("umask 022", &inner), outer.path()).unwrap_or_else(|output| panic!("{output:#?}"))
+    };
+    let mut server = serve();
+    let mut deploy = command(&data, &["deploy", guest(Guest::Hello), "--accept"]);
+    deploy.env("BIREME_HOST", server.address.to_string());
+    assert_eq!(finish(deploy).status, 0);
+    assert_eq!(server.post("/hello/count", r#"{"key":"k"}"#).status, 200);
+    let large = json!("x".repeat(300_000)).to_string();
+    let spawned = server.post("/api/v1/apps/hello/functions/echo/calls", &large);
+    assert_eq!(spawned.status, 202, "{spawned:#?}");
+    assert_eq!(server.stop(), 0);
+
+    let all = modes(&data);
+    let has = |name: &str| all.iter().any(|(path, _)| path.starts_with(data.join(name)) && path.is_file());
+    for name in ["lock", "store.redb", "results", "apps", "artifacts"] {
+        assert!(has(name), "no {name} in {all:?}");
+    }
+    for (path, mode) in &all {
+        let expected = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(*mode, expected, "{} is {mode:o}", path.display());
+    }
+
+    // As versions before made them.
+    let widen = || {
+        for (path, _) in modes(&data) {
+            set_mode(&path, if path.is_dir() { 0o755 } else { 0o644 });
+        }
+    };
+    let mode = |name: &str| fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
+    let closed = |dir: u32| {
+        assert_eq!(["", "results", "apps"].map(mode), [dir, 0o700, 0o700]);
+        assert_eq!(["store.redb", "lock"].map(mode), [0o600, 0o600]);
+    };
+    widen();
+    let mut server = serve();
+    closed(0o700);
+    assert!(server.stderr().contains("its mode is 0700 now"), "{}", server.stderr());
+    assert_eq!(server.stop(), 0);
+
+    // Where there is something else in it, it is not ours to close.
+    fs::write(data.join("notes.txt"), "not ours").unwrap();
+    widen();
+    let mut server = serve();
+    closed(0o755);
+    assert_eq!(mode("notes.txt"), 0o644);
+    assert_eq!(server.post("/hello/count", r#"{"key":"k"}"#).json(), json!(2));
+    assert_eq!(server.stop(), 0);
 }

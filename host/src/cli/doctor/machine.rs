@@ -10,8 +10,8 @@ use crate::config::Directories;
 use crate::limits;
 use crate::sandbox::{EngineConfig, PoolMode, Sandbox, mappings_for, mappings_max};
 
-/// Files of a busy host: every client's connection, and one outbound for each instance.
-const FILES: u64 = limits::HTTP_CONNECTIONS_MAX as u64 + limits::INSTANCES_DEFAULT as u64;
+/// Files of a busy host: every client's connection, and what is kept back for the rest.
+const FILES: u64 = (limits::HTTP_CONNECTIONS_MAX + limits::DESCRIPTORS_RESERVED) as u64;
 
 pub fn checks(directories: &Directories) -> Vec<Check> {
     let mut checks = vec![
@@ -32,7 +32,7 @@ pub fn checks(directories: &Directories) -> Vec<Check> {
         }
     }
     let files = getrlimit(Resource::Nofile);
-    checks.push(file_descriptors(files.current, files.maximum));
+    checks.push(file_descriptors(files.maximum));
     checks
 }
 
@@ -85,24 +85,20 @@ fn instances(carried: u32, mappings_max: Option<u64>) -> Check {
     Check::warning(NAME, detail, format!("sudo sysctl -w vm.max_map_count={wanted}"))
 }
 
-/// `None` means no limit.
-fn file_descriptors(soft: Option<u64>, hard: Option<u64>) -> Check {
+/// A host raises its soft limit to the hard one by itself. `None` means no limit.
+fn file_descriptors(hard: Option<u64>) -> Check {
     const NAME: &str = "file descriptors";
-    let Some(soft) = soft else {
+    let Some(hard) = hard else {
         return Check::ok(NAME, "no limit");
     };
-    if soft >= FILES {
-        return Check::ok(NAME, output::count(soft));
+    if hard >= FILES {
+        return Check::ok(NAME, output::count(hard));
     }
-    let detail = format!("{}; a busy host opens up to {}", output::count(soft), output::count(FILES));
-    let wanted = FILES.next_power_of_two();
-    let fix = match hard {
-        Some(hard) if hard < wanted => {
-            format!("raise the hard limit, in systemd with LimitNOFILE={wanted}; then ulimit -n {wanted}")
-        }
-        _ => format!("ulimit -n {wanted}"),
-    };
-    Check::warning(NAME, detail, fix)
+    let connections = limits::http_connections_max(Some(hard)) as u64;
+    let (files, connections, wanted) = (output::count(hard), output::count(connections), FILES.next_power_of_two());
+    let most = output::count(limits::HTTP_CONNECTIONS_MAX as u64);
+    let detail = format!("{files}, so that a host takes {connections} connections rather than {most}");
+    Check::warning(NAME, detail, format!("raise the hard limit, in systemd with LimitNOFILE={wanted}"))
 }
 
 #[cfg(test)]
@@ -133,9 +129,10 @@ mod tests {
         assert_eq!(instances(1_000, Some(65_530)).status, Status::Ok);
         let low = instances(100, Some(9_000));
         assert_eq!(low.fix.as_deref(), Some("sudo sysctl -w vm.max_map_count=16192"));
-        assert_eq!(file_descriptors(None, None).status, Status::Ok);
-        assert_eq!(file_descriptors(Some(1_024), Some(1 << 20)).fix.as_deref(), Some("ulimit -n 8192"));
-        assert!(file_descriptors(Some(1_024), Some(4_096)).fix.unwrap().contains("hard limit"));
+        assert_eq!(file_descriptors(None).status, Status::Ok);
+        assert_eq!(file_descriptors(Some(1 << 20)).status, Status::Ok);
+        let low = file_descriptors(Some(1_024));
+        assert!(low.detail.contains("takes 512 connections") && low.fix.unwrap().contains("LimitNOFILE=8192"));
     }
 
     #[test]

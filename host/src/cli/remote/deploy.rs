@@ -48,6 +48,7 @@ impl Deploy {
             Some((_, app)) => app,
             None => {
                 let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
+                located.announce_compile(&host).await;
                 located.describe(&host).await?.1
             }
         };

@@ -13,6 +13,7 @@ mod manifest;
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -66,7 +67,8 @@ impl Sdk {
     }
 
     fn unpack_to(&self, sdk_dir: &Path, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(sdk_dir)?;
+        // The data directory may come to be here, and what else will lie in it is nobody else's to read.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(sdk_dir)?;
         // Two commands at a time would take each other's folder away. The lock goes with the file.
         let lock = File::create(sdk_dir.join("lock"))?;
         lock.lock()?;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::StorageBackend;
 
+use super::durable::SyncError;
 use super::medium::Medium;
 use super::tree::Tree;
 use image::Random;
@@ -406,12 +407,13 @@ impl Tree for Disk {
         state.write(id, WriteOp::Write(0, bytes.to_owned()))
     }
 
-    fn sync(&self, path: &Path) -> io::Result<()> {
+    fn sync(&self, path: &Path) -> Result<(), SyncError> {
         let mut state = self.state();
-        match state.node(path)? {
+        let synced = state.node(path).and_then(|node| match node {
             Node::Directory => state.sync_names(path),
             Node::File(id) => state.sync_file(id),
-        }
+        });
+        synced.map_err(SyncError::Sync)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

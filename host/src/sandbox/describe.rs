@@ -1,0 +1,138 @@
+//! One run of a component's `describe`, whose result depends on nothing but the code.
+//!
+//! Language runtimes read their environment and the time, and seed their generators, when they are first entered. So
+//! there is an environment, which is empty, a clock, which counts how often it was read, and a generator, whose numbers
+//! are the same in each run. Every other import is a trap.
+
+use std::time::Instant;
+
+use wasmtime::Store;
+use wasmtime::component::{Component, Linker, LinkerInstance, Val};
+
+use super::invoke::{LIFT_SLACK, Sandbox, SandboxError, end_at};
+use super::limiter::MemoryLimiter;
+use super::missing;
+use crate::app::metadata::Metadata;
+use crate::limits;
+
+/// Between two reads of a clock, so that a loop that waits for it to move ends.
+const CLOCK_STEP_NS: u64 = 1_000;
+
+/// The data of the store.
+struct DescribeState {
+    limiter: MemoryLimiter,
+    /// Since the start of the run, and of the era: it begins on 1 January 1970.
+    clock_ns: u64,
+    /// Of SplitMix64.
+    random: u64,
+}
+
+impl DescribeState {
+    fn read_clock(&mut self) -> u64 {
+        self.clock_ns += CLOCK_STEP_NS;
+        self.clock_ns
+    }
+
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+type Define = fn(&mut LinkerInstance<'_, DescribeState>) -> wasmtime::Result<()>;
+
+/// Interfaces that are there; those of another patch version, too.
+const INTERFACES: [(&str, Define); 5] = [
+    ("wasi:cli/environment@0.2.12", environment),
+    ("wasi:clocks/monotonic-clock@0.2.12", monotonic_clock),
+    ("wasi:clocks/wall-clock@0.2.12", wall_clock),
+    ("wasi:random/insecure-seed@0.2.12", insecure_seed),
+    ("wasi:random/random@0.2.12", random),
+];
+
+impl Sandbox {
+    /// Runs a component's `describe`.
+    pub async fn describe(&self, component: &Component) -> Result<Metadata, SandboxError> {
+        let describe = |error: wasmtime::Error| SandboxError::Describe(format!("{error:#}"));
+
+        let mut linker = Linker::new(self.engine());
+        add_to_linker(&mut linker, component).map_err(describe)?;
+        let state =
+            DescribeState { limiter: MemoryLimiter::new(limits::DESCRIBE_MEMORY_BYTES_MAX), clock_ns: 0, random: 0 };
+        let mut store = Store::new(self.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits::METADATA_BYTES_MAX + LIFT_SLACK as usize);
+        end_at(&mut store, Instant::now() + limits::DESCRIBE_TIMEOUT);
+        let instance = linker.instantiate_async(&mut store, component).await.map_err(describe)?;
+        let interface = instance.get_export_index(&mut store, None, missing::METADATA);
+        let export =
+            interface.and_then(|interface| instance.get_export_index(&mut store, Some(&interface), "describe"));
+        let export = export.ok_or(SandboxError::NoDescribe)?;
+        let function = instance.get_typed_func::<(), (String,)>(&mut store, export).map_err(describe)?;
+        let (json,) = function.call_async(&mut store, ()).await.map_err(describe)?;
+        Metadata::parse(json.as_bytes())
+            .map_err(|error| SandboxError::Describe(format!("{:#}", anyhow::Error::from(error))))
+    }
+}
+
+fn add_to_linker(linker: &mut Linker<DescribeState>, component: &Component) -> wasmtime::Result<()> {
+    let of = component.component_type();
+    for (name, _) in of.imports(component.engine()) {
+        // Under the component's own version: the traps below take every name that is not there to the letter.
+        if let Some((_, define)) = INTERFACES.iter().find(|(interface, _)| missing::is_compatible(name, interface)) {
+            define(&mut linker.instance(name)?)?;
+        }
+    }
+    linker.define_unknown_imports_as_traps(component)
+}
+
+fn environment(interface: &mut LinkerInstance<'_, DescribeState>) -> wasmtime::Result<()> {
+    interface.func_wrap("get-environment", |_, (): ()| Ok((Vec::<(String, String)>::new(),)))?;
+    interface.func_wrap("get-arguments", |_, (): ()| Ok((Vec::<String>::new(),)))?;
+    interface.func_wrap("initial-cwd", |_, (): ()| Ok((None::<String>,)))
+}
+
+/// Waiting for a time to come is a trap, as it is not there.
+fn monotonic_clock(interface: &mut LinkerInstance<'_, DescribeState>) -> wasmtime::Result<()> {
+    interface.func_wrap("now", |mut store, (): ()| Ok((store.data_mut().read_clock(),)))?;
+    interface.func_wrap("resolution", |_, (): ()| Ok((CLOCK_STEP_NS,)))
+}
+
+fn wall_clock(interface: &mut LinkerInstance<'_, DescribeState>) -> wasmtime::Result<()> {
+    interface.func_new("now", |mut store, _, _, results| {
+        results[0] = datetime(store.data_mut().read_clock());
+        Ok(())
+    })?;
+    interface.func_new("resolution", |_, _, _, results| {
+        results[0] = datetime(CLOCK_STEP_NS);
+        Ok(())
+    })
+}
+
+fn random(interface: &mut LinkerInstance<'_, DescribeState>) -> wasmtime::Result<()> {
+    interface.func_wrap("get-random-u64", |mut store, (): ()| Ok((store.data_mut().next_random(),)))?;
+    interface.func_wrap("get-random-bytes", |mut store, (len,): (u64,)| {
+        if len > limits::RANDOM_BYTES_MAX {
+            wasmtime::bail!("asked for {len} random bytes, over the limit of {}", limits::RANDOM_BYTES_MAX);
+        }
+        let mut bytes = vec![0; usize::try_from(len)?];
+        for part in bytes.chunks_mut(size_of::<u64>()) {
+            part.copy_from_slice(&store.data_mut().next_random().to_le_bytes()[..part.len()]);
+        }
+        Ok((bytes,))
+    })
+}
+
+fn insecure_seed(interface: &mut LinkerInstance<'_, DescribeState>) -> wasmtime::Result<()> {
+    interface.func_wrap("insecure-seed", |mut store, (): ()| {
+        let state: &mut DescribeState = store.data_mut();
+        Ok(((state.next_random(), state.next_random()),))
+    })
+}
+
+fn datetime(ns: u64) -> Val {
+    let (seconds, nanoseconds) = (ns / 1_000_000_000, (ns % 1_000_000_000) as u32);
+    Val::Record(vec![("seconds".to_owned(), Val::U64(seconds)), ("nanoseconds".to_owned(), Val::U32(nanoseconds))])
+}
