@@ -20,6 +20,7 @@ mod examples;
 mod explain;
 mod guest_models;
 mod http;
+mod keyvalue;
 mod layers;
 mod limits;
 mod map;
