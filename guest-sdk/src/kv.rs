@@ -2,12 +2,36 @@
 //!
 //! A bucket is opened by name and belongs to the app. A write is seen by every later read; there are no transactions over
 //! several keys, so write what points at other keys last.
+//!
+//! Calls run at the same time, so a value that is read, changed and [`set`](Bucket::set) can overwrite what another call wrote
+//! in between. Three methods cannot: [`increment`](Bucket::increment) for counters, [`update`](Bucket::update) for any change of
+//! one key, and [`compare_and_swap`](Bucket::compare_and_swap) beneath it.
+//!
+//! ```
+//! use bireme_sdk::{kv, testing};
+//!
+//! let _kv = testing::with_kv();
+//! let bucket = kv::open("visits")?;
+//! assert_eq!(bucket.increment("all", 1)?, 1);
+//! let names = bucket.update_json("names", |names: Option<Vec<String>>| {
+//!     let mut names = names.unwrap_or_default();
+//!     names.push("Ada".to_owned());
+//!     names
+//! })?;
+//! assert_eq!(names, ["Ada"]);
+//! # Ok::<(), kv::Error>(())
+//! ```
+
+mod atomics;
 
 use std::collections::VecDeque;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::atomics::Swap;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use self::atomics::number;
 use crate::failure::Result;
 use crate::host;
 
@@ -54,6 +78,14 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The value is no number that [`increment`](Bucket::increment) could add to. It was left as it is.
+    #[error(
+        "the value of key `{key}` in bucket `{bucket}` is no whole number in decimal text, so nothing was added to it"
+    )]
+    NotANumber { bucket: String, key: String },
+    /// The sum does not fit 64 bits. The value was left as it is.
+    #[error("key `{key}` of bucket `{bucket}` holds {value}, and that plus {delta} does not fit 64 bits")]
+    Overflow { bucket: String, key: String, value: i128, delta: i64 },
 }
 
 /// The host's reason.
@@ -81,7 +113,7 @@ impl Error {
             Self::Open { fault, .. } | Self::Key { fault, .. } | Self::List { fault, .. } => {
                 !matches!(fault, Fault::Other(_))
             }
-            Self::Json { .. } => true,
+            Self::Json { .. } | Self::NotANumber { .. } | Self::Overflow { .. } => true,
         }
     }
 }
@@ -221,10 +253,10 @@ pub struct Keys<'a> {
     next: Next,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Next {
     First,
-    After(u64),
+    After(String),
     End,
 }
 
@@ -236,9 +268,9 @@ impl Iterator for Keys<'_> {
             if let Some(key) = self.page.pop_front() {
                 return Some(Ok(key));
             }
-            let cursor = match self.next {
+            let cursor = match &self.next {
                 Next::First => None,
-                Next::After(cursor) => Some(cursor),
+                Next::After(cursor) => Some(cursor.as_str()),
                 Next::End => return None,
             };
             match self.bucket.bucket.list_keys(cursor) {

@@ -35,6 +35,7 @@ pub use self::native::*;
 pub(crate) use self::native_spawn::{OutcomeReader, SpawnedMap, cancel, get, spawn};
 
 use crate::failure::Result;
+use crate::kv;
 
 /// The order in which a map yields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,14 @@ pub(crate) enum Order {
     Input,
     /// As calls complete.
     Completion,
+}
+
+/// A swap that did not come about.
+#[derive(Debug)]
+pub(crate) enum SwapError {
+    /// The key holds something else by now.
+    Lost(Cas),
+    Fault(kv::Fault),
 }
 
 /// What became of one input.

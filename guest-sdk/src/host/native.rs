@@ -5,10 +5,11 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Order, Outcome};
+use super::{Order, Outcome, SwapError};
 use crate::context::Call;
 use crate::failure::{Code, Failure, Result};
 use crate::http::{self, Request, Response, Url};
@@ -221,12 +222,52 @@ impl Bucket {
         Ok(self.within(|bucket| bucket.contains_key(key)))
     }
 
-    pub fn list_keys(&self, cursor: Option<u64>) -> Result<(Vec<String>, Option<u64>), kv::Fault> {
-        let start = cursor.unwrap_or(0) as usize;
-        let (keys, len) = self
-            .within(|bucket| (bucket.keys().skip(start).take(KEYS_LEN_MAX).cloned().collect::<Vec<_>>(), bucket.len()));
-        let end = start + keys.len();
-        Ok((keys, (end < len).then_some(end as u64)))
+    pub fn list_keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>), kv::Fault> {
+        let start = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        let keys: Vec<String> = self.within(|bucket| {
+            let keys = bucket.range::<str, _>((start, Bound::Unbounded)).take(KEYS_LEN_MAX);
+            keys.map(|(key, _)| key.clone()).collect()
+        });
+        let cursor = keys.last().filter(|_| keys.len() == KEYS_LEN_MAX).cloned();
+        Ok((keys, cursor))
+    }
+
+    pub fn increment(&self, key: &str, delta: i64) -> Result<i64, kv::Fault> {
+        self.within(|bucket| {
+            let value = bucket.get(key).map_or(Some(0), |value| kv::number(value));
+            let sum = value.and_then(|value| i64::try_from(value.checked_add(delta.into())?).ok());
+            let sum = sum.ok_or_else(|| kv::Fault::Other(format!("`{key}` cannot be added to")))?;
+            bucket.insert(key.to_owned(), sum.to_string().into_bytes());
+            Ok(sum)
+        })
+    }
+
+    pub fn cas(&self, key: &str) -> Result<Cas, kv::Fault> {
+        let bucket = Self { name: self.name.clone(), buckets: self.buckets.clone() };
+        Ok(Cas { current: bucket.get(key)?, key: key.to_owned(), bucket })
+    }
+}
+
+/// A key's value at one moment.
+#[derive(Debug)]
+pub(crate) struct Cas {
+    bucket: Bucket,
+    key: String,
+    current: Option<Vec<u8>>,
+}
+
+impl Cas {
+    #[expect(clippy::unnecessary_wraps, reason = "a host may fail")]
+    pub fn current(&self) -> Result<Option<Vec<u8>>, kv::Fault> {
+        Ok(self.current.clone())
+    }
+
+    pub fn swap(self, value: &[u8]) -> Result<(), SwapError> {
+        let current = self.bucket.get(&self.key).map_err(SwapError::Fault)?;
+        if current != self.current {
+            return Err(SwapError::Lost(Self { current, ..self }));
+        }
+        self.bucket.set(&self.key, value).map_err(SwapError::Fault)
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use self::bindings::bireme::host as wit;
 use self::bindings::wasi::config::store as config_store;
 use self::bindings::wasi::http::types::{IncomingRequest, ResponseOutparam};
-use self::bindings::wasi::keyvalue::store;
-use super::{Order, Outcome};
+use self::bindings::wasi::keyvalue0_2_0_draft2::{atomics, store};
+use super::{Order, Outcome, SwapError};
 use crate::context::Call;
 use crate::failure::{Code, Failure, Result};
 use crate::log::Level;
@@ -114,9 +114,34 @@ impl Bucket {
         Ok(self.0.exists(key)?)
     }
 
-    pub fn list_keys(&self, cursor: Option<u64>) -> Result<(Vec<String>, Option<u64>), kv::Fault> {
+    pub fn list_keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>), kv::Fault> {
         let page = self.0.list_keys(cursor)?;
         Ok((page.keys, page.cursor))
+    }
+
+    pub fn increment(&self, key: &str, delta: i64) -> Result<i64, kv::Fault> {
+        Ok(atomics::increment(&self.0, key, delta)?)
+    }
+
+    pub fn cas(&self, key: &str) -> Result<Cas, kv::Fault> {
+        Ok(Cas(atomics::Cas::new(&self.0, key)?))
+    }
+}
+
+/// A key's value at one moment.
+#[derive(Debug)]
+pub(crate) struct Cas(atomics::Cas);
+
+impl Cas {
+    pub fn current(&self) -> Result<Option<Vec<u8>>, kv::Fault> {
+        Ok(self.0.current()?)
+    }
+
+    pub fn swap(self, value: &[u8]) -> Result<(), SwapError> {
+        atomics::swap(self.0, value).map_err(|error| match error {
+            atomics::CasError::CasFailed(newer) => SwapError::Lost(Self(newer)),
+            atomics::CasError::StoreError(fault) => SwapError::Fault(fault.into()),
+        })
     }
 }
 

@@ -1,12 +1,16 @@
 //! The guests' key-value data: buckets of an app, on `store`.
 //!
-//! Not here: the WIT interface (`sandbox::imports::keyvalue`).
+//! Not here: the WIT interfaces (`sandbox::imports::keyvalue`).
 //!
 //! Invariants: an app reads and writes its own buckets only (its name is the first part of every key); a `set` that
 //! returned is on disk. The database opens at the first use, so an app that keeps nothing needs no data directory.
 
+mod atomics;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+pub use self::atomics::{Cas, Number, Swap};
 
 use crate::ids::AppName;
 use crate::limits::{KV_KEY_BYTES_MAX, KV_LIST_KEYS_MAX, KV_VALUE_BYTES_MAX};
@@ -54,6 +58,12 @@ pub enum KeyValueError {
         "no list of keys goes on at {cursor}; a cursor holds for the bucket that gave it and its last {CURSORS_MAX} pages"
     )]
     Cursor { cursor: u64 },
+    #[error(
+        "the value of `{key}` is no whole number in decimal text, so nothing was added to it; `set` it to one, or `delete` it"
+    )]
+    NotANumber { key: String },
+    #[error("`{key}` holds {value}, and that plus {delta} does not fit 64 bits, so nothing was added to it")]
+    Overflow { key: String, value: i128, delta: i128 },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -89,9 +99,7 @@ impl KeyValue {
 
     /// Sets `key` and returns once that is on disk.
     pub async fn set(&self, bucket: &Bucket, key: &str, value: Vec<u8>) -> Result<(), KeyValueError> {
-        if value.len() > KV_VALUE_BYTES_MAX {
-            return Err(KeyValueError::ValueTooLarge { key: key.chars().take(80).collect(), len: value.len() });
-        }
+        check_value(key, &value)?;
         let op = Op::Put { table: Table::KeyValue, key: bucket.key(key)?, value };
         Ok(self.store()?.write(vec![op]).await?)
     }
@@ -111,7 +119,7 @@ impl KeyValue {
                 Some(page.ok_or(KeyValueError::Cursor { cursor })?.1.clone())
             }
         };
-        let found = self.store()?.keys(Table::KeyValue, &bucket.prefix, after.as_deref(), KV_LIST_KEYS_MAX)?;
+        let found = self.page(bucket, after.as_deref())?;
         let cursor = match found.last() {
             Some(last) if found.len() == KV_LIST_KEYS_MAX => {
                 let cursor = bucket.next_cursor;
@@ -124,9 +132,31 @@ impl KeyValue {
             }
             _ => None,
         };
-        let keys = found.iter().map(|key| String::from_utf8_lossy(&key[bucket.prefix.len()..]).into_owned()).collect();
-        Ok(Keys { keys, cursor })
+        Ok(Keys { keys: found.iter().map(|key| bucket.name(key)).collect(), cursor })
     }
+
+    /// Returns the keys after `after`, a key that need not exist, as many as a page has; whether more follow, the length says.
+    pub fn keys_after(&self, bucket: &Bucket, after: Option<&str>) -> Result<Vec<String>, KeyValueError> {
+        let after = after.map(|after| bucket.key(after)).transpose()?;
+        Ok(self.page(bucket, after.as_deref())?.iter().map(|key| bucket.name(key)).collect())
+    }
+
+    fn page(&self, bucket: &Bucket, after: Option<&[u8]>) -> Result<Vec<Vec<u8>>, KeyValueError> {
+        Ok(self.store()?.keys(Table::KeyValue, &bucket.prefix, after, KV_LIST_KEYS_MAX)?)
+    }
+}
+
+/// Refuses a value that is too large to be kept.
+fn check_value(key: &str, value: &[u8]) -> Result<(), KeyValueError> {
+    match value.len() > KV_VALUE_BYTES_MAX {
+        true => Err(KeyValueError::ValueTooLarge { key: excerpt(key), len: value.len() }),
+        false => Ok(()),
+    }
+}
+
+/// The start of a key, for an error.
+fn excerpt(key: &str) -> String {
+    key.chars().take(80).collect()
 }
 
 impl Bucket {
@@ -135,6 +165,11 @@ impl Bucket {
             return Err(KeyValueError::KeyTooLong { len: key.len() });
         }
         Ok([&self.prefix, key.as_bytes()].concat())
+    }
+
+    /// Returns the name of a key of this bucket.
+    fn name(&self, key: &[u8]) -> String {
+        String::from_utf8_lossy(&key[self.prefix.len()..]).into_owned()
     }
 }
 
@@ -174,6 +209,13 @@ mod tests {
         assert_eq!([first.keys, second.keys].concat(), keys);
         assert_eq!(second.cursor, None);
         assert!(matches!(kv.keys(&mut bucket, Some(u64::MAX)), Err(KeyValueError::Cursor { .. })));
+
+        let first = kv.keys_after(&bucket, None).unwrap();
+        let second = kv.keys_after(&bucket, first.last().map(String::as_str)).unwrap();
+        assert_eq!((first.len(), second.len()), (KV_LIST_KEYS_MAX, 5));
+        assert_eq!([first, second].concat(), keys);
+        // A key that is gone is as good a place to go on at.
+        assert_eq!(kv.keys_after(&bucket, Some("001002x")).unwrap(), ["001003", "001004"]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ wasmtime::component::bindgen!({
         "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
         "wasi:io": wasmtime_wasi::p2::bindings::io,
         "wasi:http": wasmtime_wasi_http::p2::bindings::http,
-        "wasi:keyvalue/store.bucket": crate::kv::Bucket,
+        "wasi:keyvalue/store@0.2.0-draft2.bucket": crate::kv::Bucket,
+        "wasi:keyvalue/atomics@0.2.0-draft2.cas": crate::kv::Cas,
         "bireme:host/functions.map-run": super::imports::functions::OpenMap,
         "bireme:host/functions.spawned-map": super::imports::spawned::OpenSpawnedMap,
         "bireme:host/functions.outcome-reader": super::imports::spawned::OpenReader,
@@ -35,9 +36,21 @@ pub mod nn {
     pub use self::wasi::nn::{errors, graph, inference, tensor};
 }
 
+/// The older draft of `wasi:keyvalue`, for components that were built for it.
+pub mod keyvalue_draft {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "bireme:host/keyvalue-draft",
+        imports: { default: async | trappable },
+        with: { "wasi:keyvalue/store@0.2.0-draft.bucket": crate::kv::Bucket },
+    });
+
+    pub use self::wasi::keyvalue0_2_0_draft::{atomics, store};
+}
+
 pub use self::bireme::host::{context, functions, inference, types};
 pub use wasi::config::store as config;
-pub use wasi::keyvalue::store as keyvalue;
+pub use wasi::keyvalue0_2_0_draft2 as keyvalue;
 
 use crate::call::{Failure, FailureCode, Payload};
 use crate::limits;

@@ -12,14 +12,16 @@ pub const WEB_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 /// Exported by an app that describes itself.
 pub(super) const METADATA: &str = "bireme:host/metadata@0.1.0";
 
-/// The packages that are linked, and in which version. Others of the same minor version link, too.
-const PACKAGES: [(&str, &str); 10] = [
+/// The packages that are linked, and in which version. Others of the same minor version link, too. Of a package in several
+/// versions the newest stands first: errors name that one.
+const PACKAGES: [(&str, &str); 11] = [
     ("bireme:host", "0.1.0"),
     ("wasi:cli", "0.2.12"),
     ("wasi:clocks", "0.2.12"),
     ("wasi:filesystem", "0.2.12"),
     ("wasi:http", "0.2.12"),
     ("wasi:io", "0.2.12"),
+    ("wasi:keyvalue", "0.2.0-draft2"),
     ("wasi:keyvalue", "0.2.0-draft"),
     ("wasi:nn", "0.2.0-rc-2024-10-28"),
     ("wasi:random", "0.2.12"),
@@ -64,10 +66,12 @@ pub fn find(component: &Component, linker: &Linker<CallState>, error: &wasmtime:
     else {
         return Some(MissingImport::Unknown { import });
     };
-    let (interface, asked) = import.split_once('@').unwrap_or((&import, ""));
+    if is_linked(linker, &import) {
+        return None;
+    }
+    let interface = import.split_once('@').map_or(&*import, |(interface, _)| interface);
     match is_linked(linker, &format!("{interface}@{has}")) {
         false => Some(MissingImport::Unknown { import }),
-        true if asked == has => None,
         true => Some(MissingImport::Version { package: package.to_owned(), has, import }),
     }
 }
@@ -139,6 +143,37 @@ mod tests {
     }
 
     #[test]
+    fn both_drafts_of_key_value_link_and_their_atomics_with_them() {
+        let atomics = |draft: &str, number: &str| {
+            format!(
+                r#"(import "wasi:keyvalue/store@{draft}" (instance $store
+                    (export "bucket" (type (sub resource)))
+                    (type $e (variant (case "no-such-store") (case "access-denied") (case "other" string)))
+                    (export "error" (type (eq $e)))))
+                (alias export $store "bucket" (type $b))
+                (alias export $store "error" (type $e))
+                (import "wasi:keyvalue/atomics@{draft}" (instance
+                    (alias outer 1 $b (type $outer-b))
+                    (alias outer 1 $e (type $outer-e))
+                    (export "bucket" (type $bucket (eq $outer-b)))
+                    (export "error" (type $error (eq $outer-e)))
+                    (type $borrow (borrow $bucket))
+                    (type $result (result {number} (error $error)))
+                    (export "increment" (func (param "bucket" $borrow) (param "key" string)
+                        (param "delta" {number}) (result $result)))))"#
+            )
+        };
+        assert_eq!(link(&atomics("0.2.0-draft", "u64")), Ok(()));
+        assert_eq!(link(&atomics("0.2.0-draft2", "s64")), Ok(()));
+        // A draft is no patch version of another, and one asked by the other's types is not missing.
+        assert_eq!(link(&atomics("0.2.0-draft", "s64")), Err(None));
+        let import = "wasi:keyvalue/store@0.2.0-draft3".to_owned();
+        let missing = link(&format!(r#"(import "{import}" (instance (export "f" (func))))"#)).unwrap_err();
+        let package = "wasi:keyvalue".to_owned();
+        assert_eq!(missing, Some(MissingImport::Version { import, package, has: "0.2.0-draft2" }));
+    }
+
+    #[test]
     fn the_packages_are_those_that_are_linked() {
         let sandbox = sandbox();
         let interfaces = [
@@ -148,7 +183,8 @@ mod tests {
             "filesystem/types",
             "http/types",
             "io/poll",
-            "keyvalue/store",
+            "keyvalue/atomics",
+            "keyvalue/atomics",
             "nn/graph",
             "random/random",
             "sockets/tcp",

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - What was answered with `Ok` is on disk: the answer comes after fsync, never before. Of one write all changes are
 //!   applied or none.
+//! - An update sees every write before it and none after it: what it decides replaces exactly what it saw.
 //! - Writes are applied in the order in which `submit` was called: what is committed is a prefix of what was submitted, less
 //!   what was answered with an error. `write` submits once there is room for it, in the order of those who wait for room.
 //! - A full disk costs the writes that met it (`Full`) and nothing else; the store goes on by itself once there is room.
@@ -35,10 +36,11 @@ mod writer;
 
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use dir::StoreDir;
@@ -47,7 +49,7 @@ use file::{DatabaseFile, Health};
 pub use files::Files;
 pub use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
-pub use table::{Entry, Op, Table};
+pub use table::{Decide, Entry, Op, Table};
 pub use writer::Write;
 use writer::{Queued, write_loop};
 
@@ -106,6 +108,29 @@ impl Store {
     pub async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
         let room = self.room.clone().acquire_many_owned(cost(&ops)).await.expect("nobody closes it");
         self.send(Write::New, ops, Some(room)).await
+    }
+
+    /// Replaces the value of `key` by what `decide` makes of the present one, and returns its answer once that is on disk. `decide`
+    /// runs as [`Decide`] says and holds `bytes` of memory; a value of `None` leaves the key as it is. Waits as `write` does.
+    pub async fn update<T: Send + 'static>(
+        &self,
+        table: Table,
+        key: Vec<u8>,
+        bytes: usize,
+        decide: impl Fn(Option<&[u8]>) -> (Option<Bytes>, T) + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let answer = Arc::new(Mutex::new(None));
+        let decide = Decide::new(bytes, {
+            let answer = answer.clone();
+            move |present| {
+                let (value, decided) = decide(present);
+                *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(decided);
+                value
+            }
+        });
+        self.write(vec![Op::Update { table, key, decide }]).await?;
+        let decided = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(decided.expect("a write that was committed was decided"))
     }
 
     /// Takes `ops` in, before anything that is submitted later. New work is refused (`Busy`) where too much waits; essential

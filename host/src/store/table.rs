@@ -1,5 +1,9 @@
 //! What the database holds: tables of byte strings, and the changes to them.
 
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use redb::TableDefinition;
 
 /// A table: ordered byte strings to byte strings.
@@ -71,14 +75,54 @@ pub type Entry = (Vec<u8>, Vec<u8>);
 /// One change.
 #[derive(Clone, Debug)]
 pub enum Op {
-    Put { table: Table, key: Vec<u8>, value: Vec<u8> },
-    Delete { table: Table, key: Vec<u8> },
+    Put {
+        table: Table,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Delete {
+        table: Table,
+        key: Vec<u8>,
+    },
+    /// A value decided from the one that it replaces.
+    Update {
+        table: Table,
+        key: Vec<u8>,
+        decide: Decide,
+    },
+}
+
+/// Decides the new value of a key from its present one; `None` leaves the key as it is.
+///
+/// Called on the writer's thread, within the transaction and after every earlier write, so no write falls between what it
+/// sees and what it decides. Called again where the transaction is: the last call counts. It must not block or panic.
+#[derive(Clone)]
+pub struct Decide {
+    decide: Arc<dyn Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync>,
+    bytes: usize,
+}
+
+impl Decide {
+    /// `bytes`: memory that `decide` holds, which counts like the value of a put.
+    pub fn new(bytes: usize, decide: impl Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync + 'static) -> Self {
+        Self { decide: Arc::new(decide), bytes }
+    }
+
+    pub(super) fn new_value(&self, present: Option<&[u8]>) -> Option<Bytes> {
+        (self.decide)(present)
+    }
+}
+
+impl fmt::Debug for Decide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decide").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
 }
 
 impl Op {
     pub(super) fn table(&self) -> Table {
         match self {
-            Op::Put { table, .. } | Op::Delete { table, .. } => *table,
+            Op::Put { table, .. } | Op::Delete { table, .. } | Op::Update { table, .. } => *table,
         }
     }
 
@@ -86,6 +130,7 @@ impl Op {
         match self {
             Op::Put { key, value, .. } => key.len() + value.len(),
             Op::Delete { key, .. } => key.len(),
+            Op::Update { key, decide, .. } => key.len() + decide.bytes,
         }
     }
 }

@@ -94,3 +94,75 @@ async fn new_work_is_refused_where_too_much_waits_and_results_are_not() {
     assert!(!store.contains(Table::KeyValue, b"a").unwrap());
     assert_eq!(store.room.available_permits(), WRITES_WAITING_BYTES_MAX);
 }
+
+fn number(value: Option<&[u8]>) -> u64 {
+    value.map_or(0, |value| std::str::from_utf8(value).unwrap().parse().unwrap())
+}
+
+/// Adds one to the number under `key`; returns the sum.
+async fn add_one(store: &Store, key: &str) -> u64 {
+    let add = |present: Option<&[u8]>| {
+        let sum = number(present) + 1;
+        (Some(sum.to_string().into()), sum)
+    };
+    store.update(Table::KeyValue, key.into(), 0, add).await.unwrap()
+}
+
+#[tokio::test]
+async fn updates_of_one_commit_see_each_other_and_the_writes_before_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let store = Store::open(&path).unwrap();
+    let mut sums = futures_util::future::join_all((0..500).map(|_| add_one(&store, "n"))).await;
+    // Whichever was submitted first.
+    sums.sort_unstable();
+    assert_eq!(sums, (1..=500).collect::<Vec<u64>>(), "each saw the one before it");
+    // Between a put and a delete that wait with it.
+    let put = store.submit(Write::New, vec![put("n", "1000")]);
+    let sum = add_one(&store, "n").await;
+    put.await.unwrap();
+    assert_eq!(sum, 1_001);
+    store.submit(Write::New, vec![Op::Delete { table: Table::KeyValue, key: b"n".to_vec() }]).await.unwrap();
+    assert_eq!(add_one(&store, "n").await, 1);
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.get(Table::KeyValue, b"n").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn updates_of_many_threads_lose_nothing_against_each_other_or_a_put() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(&dir.path().join("store.redb")).unwrap());
+    store.write(vec![put("n", "0")]).await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for i in 0..100 {
+                    add_one(&store, "n").await;
+                    // Another key of the same commits.
+                    store.write(vec![put(&format!("{task}/{i}"), "")]).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(number(store.get(Table::KeyValue, b"n").unwrap().as_deref()), 800);
+    assert_eq!(store.entries(Table::KeyValue).unwrap().len(), 801);
+}
+
+#[tokio::test]
+async fn an_update_that_decides_for_nothing_changes_nothing_and_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store.redb")).unwrap();
+    store.write(vec![put("a", "1")]).await.unwrap();
+    let look = |present: Option<&[u8]>| (None, present.map(<[u8]>::to_vec));
+    assert_eq!(store.update(Table::KeyValue, b"a".to_vec(), 0, look).await.unwrap(), Some(b"1".to_vec()));
+    assert_eq!(store.update(Table::KeyValue, b"b".to_vec(), 0, look).await.unwrap(), None);
+    // Beside one that does change something.
+    let (looked, added) = tokio::join!(store.update(Table::KeyValue, b"a".to_vec(), 0, look), add_one(&store, "a"));
+    assert_eq!((looked.unwrap(), added), (Some(b"1".to_vec()), 2));
+    assert_eq!(store.entries(Table::KeyValue).unwrap(), [(b"a".to_vec(), b"2".to_vec())]);
+}

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::Receiver;
 
-use redb::{Database, Durability};
+use redb::{Database, Durability, ReadableTable};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::error::StoreError;
@@ -100,10 +100,12 @@ fn commit_group(file: &DatabaseFile, group: Vec<Queued>) {
     group.into_iter().for_each(|queued| queued.answer(result.clone()));
 }
 
-/// Applies the group in one transaction.
+/// Applies the group in one transaction. A group that changes nothing (updates that decided so) needs no commit: what they saw
+/// is on disk since an earlier one.
 fn commit(db: &Database, group: &[Queued]) -> Result<(), redb::Error> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
+    let mut is_changed = false;
     // A table at a time: opening one for each change would cost more than the change.
     for table in Table::ALL {
         let mut ops = group.iter().flat_map(|queued| &queued.ops).filter(|op| op.table() == table).peekable();
@@ -116,10 +118,19 @@ fn commit(db: &Database, group: &[Queued]) -> Result<(), redb::Error> {
             match op {
                 Op::Put { key, value, .. } => drop(open.insert(key.as_slice(), value.as_slice())?),
                 Op::Delete { key, .. } => drop(open.remove(key.as_slice())?),
+                Op::Update { key, decide, .. } => {
+                    let value = decide.new_value(open.get(key.as_slice())?.as_ref().map(|present| present.value()));
+                    let Some(value) = value else { continue };
+                    drop(open.insert(key.as_slice(), &*value)?);
+                }
             }
+            is_changed = true;
         }
     }
-    transaction.commit()?;
+    match is_changed {
+        true => transaction.commit()?,
+        false => transaction.abort()?,
+    }
     Ok(())
 }
 

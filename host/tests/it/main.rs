@@ -23,6 +23,7 @@ mod fixtures;
 mod guest_models;
 mod holds;
 mod http;
+mod keyvalue;
 mod layers;
 mod limits;
 mod listening;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::descriptors::in_shell;
 use crate::fixtures::{data_of, fixtures};
-use crate::support::{Guest, Server, command, finish, fresh_data, guest};
+use crate::support::{Guest, Server, command, finish, fresh_data, guest, shared_data};
 
 /// A copy of the data directory that a bireme of that format left.
 fn data_of_format(format: u32) -> TempDir {
@@ -45,6 +45,25 @@ fn a_data_directory_of_every_format_is_opened_and_everything_is_there() {
             finds_everything(&server, before);
             assert_eq!(server.stop(), 0);
         }
+    }
+}
+
+/// The old component read its count as JSON and set it; the present one adds to it.
+#[test]
+fn an_app_that_is_deployed_anew_counts_on_from_what_the_old_one_kept() {
+    for format in [1, 2] {
+        let data = data_of_format(format);
+        let mut server = Server::start_over(data.path(), &[]);
+        finds_everything(&server, 0);
+        let mut deploy = command(shared_data(), &["deploy", guest(Guest::Hello), "--accept"]);
+        deploy.env("BIREME_HOST", server.address.to_string());
+        let deployed = finish(deploy);
+        assert_eq!(deployed.status, 0, "{deployed:#?}");
+        let reply = server.post("/hello/count", &json!({ "key": "oars" }).to_string());
+        assert_eq!(reply.header("bireme-version"), server.post("/hello/whoami", "{}").header("bireme-version"));
+        assert_eq!(reply.json(), 5, "{reply:#?}");
+        finds_everything(&server, 2);
+        assert_eq!(server.stop(), 0);
     }
 }
 

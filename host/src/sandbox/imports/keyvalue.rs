@@ -1,34 +1,58 @@
-//! `wasi:keyvalue/store`: the app's buckets.
+//! `wasi:keyvalue/store` and `wasi:keyvalue/atomics`: the app's buckets.
+//!
+//! Not here: the older draft of both (`keyvalue_draft`).
+//!
+//! Invariant: the value that a `cas` holds counts against the function's memory for as long as the guest has it.
 
 use wasmtime::component::Resource;
 
-use crate::kv::{Bucket, KeyValueError};
-use crate::sandbox::bindings::keyvalue;
+use crate::kv::{Bucket, Cas, KeyValueError, Swap};
+use crate::limits::KV_LIST_KEYS_MAX;
+use crate::sandbox::bindings::keyvalue::{atomics, store};
 use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
 use crate::store::StoreError;
 
-type Answer<T> = wasmtime::Result<Result<T, keyvalue::Error>>;
+type Answer<T> = wasmtime::Result<Result<T, store::Error>>;
 
-fn answer<T>(result: Result<T, KeyValueError>) -> Answer<T> {
-    Ok(result.map_err(|error| {
-        if let KeyValueError::Store(store) = &error {
-            // The guest learns that it failed; where the host keeps its files is the operator's to know.
-            tracing::error!(error = %format!("{store:#}"), "key-value store");
-            return keyvalue::Error::Other(match store {
-                StoreError::InUse { holder, .. } => {
-                    format!("the host's data directory is in use by process {holder}")
-                }
-                // These name no path, and the guest can wait.
-                StoreError::Full { .. } | StoreError::Busy { .. } => store.to_string(),
-                _ => "the host's store cannot be used; its log says why".to_owned(),
-            });
-        }
-        keyvalue::Error::Other(error.to_string())
-    }))
+/// Returns the reason that a guest is given.
+pub(super) fn reason(error: &KeyValueError) -> String {
+    let KeyValueError::Store(store) = error else {
+        return error.to_string();
+    };
+    // The guest learns that it failed; where the host keeps its files is the operator's to know.
+    tracing::error!(error = %format!("{store:#}"), "key-value store");
+    match store {
+        StoreError::InUse { holder, .. } => format!("the host's data directory is in use by process {holder}"),
+        // These name no path, and the guest can wait.
+        StoreError::Full { .. } | StoreError::Busy { .. } | StoreError::Exhausted { .. } => store.to_string(),
+        _ => "the host's store cannot be used; its log says why".to_owned(),
+    }
 }
 
-impl keyvalue::Host for CallState {
+fn refused(error: &KeyValueError) -> store::Error {
+    store::Error::Other(reason(error))
+}
+
+fn answer<T>(result: Result<T, KeyValueError>) -> Answer<T> {
+    Ok(result.map_err(|error| refused(&error)))
+}
+
+impl CallState {
+    /// Puts a handle into the table, within the function's memory.
+    fn hold_cas(&mut self, cas: Cas) -> wasmtime::Result<Resource<Cas>> {
+        self.limiter.hold(cas.bytes())?;
+        Ok(self.table.push(cas)?)
+    }
+
+    fn release_cas(&mut self, cas: Resource<Cas>) -> wasmtime::Result<Cas> {
+        let cas = self.table.delete(cas)?;
+        self.limiter.release(cas.bytes());
+        Ok(cas)
+    }
+}
+
+impl store::Host for CallState {
     async fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
         match self.call.services.key_value.bucket(self.call.program.name(), &identifier) {
             Ok(bucket) => Ok(Ok(self.table.push(bucket)?)),
@@ -37,7 +61,7 @@ impl keyvalue::Host for CallState {
     }
 }
 
-impl keyvalue::HostBucket for CallState {
+impl store::HostBucket for CallState {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
         let bucket = self.table.get(&bucket)?;
         answer(self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.get(bucket, &key)))
@@ -60,14 +84,60 @@ impl keyvalue::HostBucket for CallState {
         answer(self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.exists(bucket, &key)))
     }
 
-    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Answer<keyvalue::KeyResponse> {
-        let bucket = self.table.get_mut(&bucket)?;
-        let keys = self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.keys(bucket, cursor));
-        answer(keys.map(|keys| keyvalue::KeyResponse { keys: keys.keys, cursor: keys.cursor }))
+    /// The cursor is the last key of the page before, so it holds for as long as the guest likes, in another call too.
+    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> Answer<store::KeyResponse> {
+        let bucket = self.table.get(&bucket)?;
+        let list = || self.call.services.key_value.keys_after(bucket, cursor.as_deref());
+        let keys = self.call.boundary.cross(Import::KeyValue, list);
+        answer(keys.map(|keys| {
+            let cursor = keys.last().filter(|_| keys.len() == KV_LIST_KEYS_MAX).cloned();
+            store::KeyResponse { keys, cursor }
+        }))
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
         self.table.delete(bucket)?;
         Ok(())
+    }
+}
+
+impl atomics::Host for CallState {
+    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Answer<i64> {
+        let bucket = self.table.get(&bucket)?;
+        let call = &self.call;
+        let increment = call.services.key_value.increment(bucket, &key, delta);
+        answer(call.boundary.cross_async(Import::KeyValue, increment).await)
+    }
+
+    async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), atomics::CasError>> {
+        let cas = self.release_cas(cas)?;
+        let call = &self.call;
+        let swap = call.services.key_value.swap(cas, value);
+        match call.boundary.cross_async(Import::KeyValue, swap).await {
+            Ok(Swap::Done) => Ok(Ok(())),
+            Ok(Swap::Lost(newer)) => Ok(Err(atomics::CasError::CasFailed(self.hold_cas(newer)?))),
+            Err(error) => Ok(Err(atomics::CasError::StoreError(refused(&error)))),
+        }
+    }
+}
+
+impl atomics::HostCas for CallState {
+    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Resource<Cas>> {
+        let bucket = self.table.get(&bucket)?;
+        let cas = self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.cas(bucket, &key));
+        match cas {
+            Ok(cas) => Ok(Ok(self.hold_cas(cas)?)),
+            Err(error) => answer(Err(error)),
+        }
+    }
+
+    /// Read when the handle was made, and what its swap compares with.
+    async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
+        let cas = self.table.get(&cas)?;
+        Ok(Ok(self.call.boundary.cross(Import::KeyValue, || cas.current().map(<[u8]>::to_vec))))
+    }
+
+    async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
+        self.release_cas(cas).map(drop)
     }
 }

@@ -6,6 +6,7 @@ pub mod functions;
 pub mod http;
 pub mod inference;
 pub mod keyvalue;
+pub mod keyvalue_draft;
 pub mod nn;
 pub mod spawned;
 
@@ -23,7 +24,10 @@ pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     bindings::context::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::functions::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    bindings::keyvalue::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::keyvalue::atomics::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::keyvalue::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::keyvalue_draft::atomics::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::keyvalue_draft::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::nn::errors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::nn::graph::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::nn::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

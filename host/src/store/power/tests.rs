@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::*;
-use crate::store::{Op, StoreDir, StoreError, Submitted, Table, Write};
+use crate::store::{Decide, Op, StoreDir, StoreError, Submitted, Table, Write};
 
 /// What the database must hold.
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -15,7 +17,7 @@ struct Seen {
     files: u64,
 }
 
-/// A random write: some keys set, some deleted.
+/// A random write: some keys set, some deleted, some changed by what they hold.
 fn random_ops(random: &mut Random) -> Vec<Op> {
     (0..1 + random.below(5))
         .map(|_| {
@@ -24,9 +26,19 @@ fn random_ops(random: &mut Random) -> Vec<Op> {
                 return Op::Delete { table: Table::KeyValue, key };
             }
             let byte = random.next() as u8;
+            if random.one_in(4) {
+                let decide = Decide::new(0, move |present| changed(present, byte));
+                return Op::Update { table: Table::KeyValue, key, decide };
+            }
             Op::Put { table: Table::KeyValue, key, value: vec![byte; random.below(3_000) as usize] }
         })
         .collect()
+}
+
+/// One byte more; a key that is not there, or whose value is of an odd length and an even byte, stays as it is.
+fn changed(present: Option<&[u8]>, byte: u8) -> Option<Bytes> {
+    let present = present.filter(|present| present.len() % 2 == 0 || byte % 2 == 1)?;
+    Some([present, &[byte]].concat().into())
 }
 
 fn apply(model: &mut Model, ops: &[Op]) {
@@ -34,6 +46,11 @@ fn apply(model: &mut Model, ops: &[Op]) {
         match op {
             Op::Put { key, value, .. } => drop(model.insert(key.clone(), value.clone())),
             Op::Delete { key, .. } => drop(model.remove(key)),
+            Op::Update { key, decide, .. } => {
+                if let Some(value) = decide.new_value(model.get(key).map(Vec::as_slice)) {
+                    model.insert(key.clone(), value.into());
+                }
+            }
         }
     }
 }

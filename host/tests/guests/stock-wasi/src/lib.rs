@@ -1,5 +1,7 @@
 //! `wasi:http/incoming-handler` by hand: good answers and every way to break one, each at a path of its own.
 
+mod keyvalue;
+
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use wasip2::io::streams::{OutputStream, StreamError};
@@ -92,6 +94,7 @@ impl Guest for Stock {
                 drop(stream);
                 OutgoingBody::finish(body, None).unwrap();
             }
+            path if path.starts_with("/draft") => finish(answer, keyvalue::answer(path).as_bytes()),
             path => finish(answer, format!("stock at {path}\n").as_bytes()),
         }
     }

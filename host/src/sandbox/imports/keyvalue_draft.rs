@@ -1,0 +1,71 @@
+//! `wasi:keyvalue@0.2.0-draft`: the same buckets by the words of the older draft.
+//!
+//! It differs in three ways: cursors are numbers, which hold for their bucket alone; `increment` is unsigned, over the same
+//! numbers; there is no compare-and-swap.
+
+use wasmtime::component::Resource;
+
+use super::keyvalue::reason;
+use crate::kv::{Bucket, KeyValueError};
+use crate::sandbox::bindings::keyvalue::store as newer;
+use crate::sandbox::bindings::keyvalue_draft::{atomics, store};
+use crate::sandbox::boundary::Import;
+use crate::sandbox::state::CallState;
+
+type Answer<T> = wasmtime::Result<Result<T, store::Error>>;
+
+fn answer<T>(result: Result<T, KeyValueError>) -> Answer<T> {
+    Ok(result.map_err(|error| store::Error::Other(reason(&error))))
+}
+
+/// Both drafts have the same errors.
+fn same<T>(result: Result<T, newer::Error>) -> Result<T, store::Error> {
+    result.map_err(|error| match error {
+        newer::Error::NoSuchStore => store::Error::NoSuchStore,
+        newer::Error::AccessDenied => store::Error::AccessDenied,
+        newer::Error::Other(reason) => store::Error::Other(reason),
+    })
+}
+
+impl store::Host for CallState {
+    async fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
+        newer::Host::open(self, identifier).await.map(same)
+    }
+}
+
+impl store::HostBucket for CallState {
+    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
+        newer::HostBucket::get(self, bucket, key).await.map(same)
+    }
+
+    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
+        newer::HostBucket::set(self, bucket, key, value).await.map(same)
+    }
+
+    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<()> {
+        newer::HostBucket::delete(self, bucket, key).await.map(same)
+    }
+
+    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<bool> {
+        newer::HostBucket::exists(self, bucket, key).await.map(same)
+    }
+
+    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Answer<store::KeyResponse> {
+        let bucket = self.table.get_mut(&bucket)?;
+        let keys = self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.keys(bucket, cursor));
+        answer(keys.map(|keys| store::KeyResponse { keys: keys.keys, cursor: keys.cursor }))
+    }
+
+    async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
+        newer::HostBucket::drop(self, bucket).await
+    }
+}
+
+impl atomics::Host for CallState {
+    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: u64) -> Answer<u64> {
+        let bucket = self.table.get(&bucket)?;
+        let call = &self.call;
+        let increment = call.services.key_value.increment(bucket, &key, delta);
+        answer(call.boundary.cross_async(Import::KeyValue, increment).await)
+    }
+}
