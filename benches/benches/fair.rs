@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use bireme::call::{Payload, Priority};
 use bireme::dispatch::Call;
-use bireme::http::{Ingress, Serving};
 use bireme::sandbox::{MapRun, Order};
 use bireme_benches::figures::{self, Samples};
-use bireme_benches::guest::{self, Served};
+use bireme_benches::guest::{self, Listening, Served};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -116,27 +115,25 @@ impl Map {
 }
 
 struct Bench {
-    served: Served,
+    served: Listening,
     function: usize,
     address: SocketAddr,
     /// Rounds of `spin` that take `COMPUTES`.
     rounds: u64,
-    _serving: Serving,
 }
 
 impl Bench {
     async fn start() -> Self {
         let served = Served::start(guest::BENCH_GUEST).await;
         let function = served.find("spin");
-        let ingress = Ingress::bind(([127, 0, 0, 1], 0).into()).await.expect("a port is free");
-        let address = ingress.address();
-        let _serving = Serving::start(ingress, served.host.backend(false));
+        let served = served.listen().await;
+        let address = served.running.address;
         let input = Payload::json(ROUNDS_TO_CALIBRATE.to_string());
         let call = Call::new(served.program.clone(), function, input);
-        let finished = served.host.dispatcher.call(call).await;
+        let finished = served.running.host.dispatcher.call(call).await;
         finished.result.expect("the call is good");
         let rounds = ROUNDS_TO_CALIBRATE * COMPUTES.as_micros() as u64 / finished.receipt.cpu_us.max(1);
-        Self { served, function, address, rounds, _serving }
+        Self { served, function, address, rounds }
     }
 
     /// Makes calls one after the other, with pauses, each way.
@@ -158,7 +155,7 @@ impl Bench {
     /// A task, as each request is, waited for by a thread that is not the runtime's.
     fn direct(&self, runtime: &Runtime) {
         let call = Call::new(self.served.program.clone(), self.function, Payload::json("1"));
-        let dispatcher = self.served.host.dispatcher.clone();
+        let dispatcher = self.served.running.host.dispatcher.clone();
         let finished = runtime.block_on(runtime.spawn(async move { dispatcher.call(call).await }));
         finished.expect("no call panics").result.expect("the call is good");
     }
@@ -166,7 +163,7 @@ impl Bench {
     /// Starts a map whose inputs do not end before it is stopped.
     fn map(&self, runtime: &Runtime, side: Beside) -> Map {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let dispatcher = &self.served.host.dispatcher;
+        let dispatcher = &self.served.running.host.dispatcher;
         let mut map = dispatcher.map(self.served.program.clone(), self.function, Order::Completion, side.priority);
         let (stopped, counted) = (stop.clone(), done.clone());
         let task = runtime.spawn(async move {

@@ -7,11 +7,12 @@ use bireme::app::{ComponentBytes, DescribedApp, build};
 use bireme::call::Payload;
 use bireme::config::{Config, Directories};
 use bireme::dispatch::{Call, Dispatcher};
+use bireme::http::Ingress;
 use bireme::ids::AppName;
 use bireme::inference::WorkerProgram;
 use bireme::sandbox::Program;
 use bireme::sandbox::log::NoLog;
-use bireme::server::Host;
+use bireme::server::{Host, ListenSettings, RunningHost};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -25,6 +26,13 @@ pub struct Served {
     pub host: Host,
     pub program: Arc<Program>,
     pub component: ComponentBytes,
+    _data: TempDir,
+}
+
+/// The same, listening.
+pub struct Listening {
+    pub running: RunningHost,
+    pub program: Arc<Program>,
     _data: TempDir,
 }
 
@@ -54,6 +62,13 @@ impl Served {
         let app = DescribedApp { component, metadata };
         let program = host.load(&app, &host.config.grants).await.expect("the guest loads");
         Self { host, program, component: app.component, _data: data }
+    }
+
+    /// Listens for HTTP on a free port.
+    pub async fn listen(self) -> Listening {
+        let ingress = Ingress::bind(([127, 0, 0, 1], 0).into()).await.expect("a port is free");
+        let running = self.host.start(ingress, ListenSettings::default()).await.expect("a new directory can be used");
+        Listening { running, program: self.program, _data: self._data }
     }
 
     /// Serves the same guest as another app.

@@ -3,9 +3,9 @@
 //! A bucket is opened by name and belongs to the app. A write is seen by every later read; there are no transactions over
 //! several keys, so write what points at other keys last.
 //!
-//! Calls run at the same time, so a value that is read, changed and [`set`](Bucket::set) can overwrite what another call wrote
-//! in between. Three methods cannot: [`increment`](Bucket::increment) for counters, [`update`](Bucket::update) for any change of
-//! one key, and [`compare_and_swap`](Bucket::compare_and_swap) beneath it.
+//! Calls run at the same time, so a value that is read, changed and [`set`](Bucket::set) can overwrite what another
+//! call wrote in between. Three methods cannot: [`increment`](Bucket::increment) for counters,
+//! [`update`](Bucket::update) for any change of one key, and [`compare_and_swap`](Bucket::compare_and_swap) beneath it.
 //!
 //! ```
 //! use bireme_sdk::{kv, testing};

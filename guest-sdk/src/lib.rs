@@ -129,8 +129,9 @@
 //!
 //! # Models, data, settings, a log
 //!
-//! A model is named, never loaded: the host's workers have it, and requests of many calls share their batches. [`kv`] keeps
-//! values on disk and changes them atomically, [`config`] reads what the operator set, [`secret`] what a function declares, [`log`] writes lines with fields.
+//! A model is named, never loaded: the host's workers have it, and requests of many calls share their batches. [`kv`]
+//! keeps values on disk and changes them atomically, [`config`] reads what the operator set, [`secret`] what a function
+//! declares, [`log`] writes lines with fields.
 //!
 //! ```
 //! use bireme_sdk::prelude::*;

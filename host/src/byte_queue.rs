@@ -1,11 +1,11 @@
 //! A queue bounded in bytes, between producers that never wait and one consumer thread.
 //!
-//! Invariants: all waiting items together take at most `bytes_max`; one source takes at most as many bytes as stay free, so
-//! a flood of one source leaves room for the others; an item that does not fit is counted as dropped.
+//! Invariants: all waiting items together take at most `bytes_max`; one source takes at most as many bytes as stay
+//! free, so a flood of one source leaves room for the others; an item that does not fit is counted as dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Items by source, oldest first.
 pub struct ByteQueue<T> {
@@ -133,18 +133,11 @@ impl<T> ByteQueue<T> {
         self.filled.notify_all();
     }
 
-    /// Blocks until the consumer is done with every item, or has been stuck in one for `patience`.
-    pub fn flush(&self, patience: Duration) {
-        let mut state = self.lock();
-        let mut left = state.bytes;
-        let mut moved = Instant::now();
-        while !state.items.is_empty() || state.in_hand.is_some() {
-            let Some(wait) = patience.checked_sub(moved.elapsed()) else { return };
-            state = self.consumed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-            if state.bytes != left {
-                (left, moved) = (state.bytes, Instant::now());
-            }
-        }
+    /// Blocks until the consumer is done with every item, or for `patience`; returns whether it is done.
+    pub fn flush(&self, patience: Duration) -> bool {
+        let is_busy = |state: &mut State<T>| !state.items.is_empty() || state.in_hand.is_some();
+        let waited = self.consumed.wait_timeout_while(self.lock(), patience, is_busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -191,9 +184,9 @@ mod tests {
     #[test]
     fn flushing_gives_a_stuck_consumer_up() {
         let queue = ByteQueue::new(10);
-        queue.flush(Duration::from_secs(60));
+        assert!(queue.flush(Duration::from_secs(60)));
         queue.offer("a", 1, 1);
-        queue.flush(Duration::from_millis(1));
+        assert!(!queue.flush(Duration::from_millis(1)));
         assert_eq!(queue.take(), Some(1));
     }
 

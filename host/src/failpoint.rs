@@ -1,8 +1,8 @@
 //! Places at which a test can have the process killed, or a task panic, to see what that leaves behind.
 //!
 //! With `BIREME_FAIL_POINT=NAME@N` the process sends itself SIGKILL when it passes the point `NAME` for the `N`th time,
-//! counted from 1; with `BIREME_PANIC_POINT=NAME@N` the task that passes it panics. Builds without `debug_assertions` have none
-//! of it.
+//! counted from 1; with `BIREME_PANIC_POINT=NAME@N` the task that passes it panics. Builds without `debug_assertions`
+//! have none of it.
 
 #[cfg(debug_assertions)]
 use std::sync::OnceLock;

@@ -126,9 +126,9 @@ pub const DESCRIBE_MEMORY_BYTES_MAX: u64 = 256 * MIB;
 
 /// Time that an HTTP client may take to send its request line and headers; also the idle time of a kept-alive connection.
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that an HTTP client may take to send its body before a minimum rate holds.
+/// Time that an HTTP client's body may come slower than the minimum rate.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The rate of a body that takes longer, in bytes per second since its beginning.
+/// The minimum rate of a body, in bytes per second.
 pub const HTTP_BODY_BYTES_PER_SECOND_MIN: u64 = 64 * KIB;
 /// Time that a body may stand still.
 pub const HTTP_BODY_STALL_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
-//! Builds every part of a host from its configuration, starts them in order, and ends them in the reverse one.
+//! Builds every part of a host from its configuration, starts them in order, and ends them within one deadline.
 //!
-//! `Host::start` is the only way to listen: whatever the control API accepts, a host that listens runs.
+//! `Host::start` is the only way to listen: a host that listens runs what its control API accepts.
 //!
 //! Not here: HTTP (`http`), the command line (`cli`).
 
@@ -95,7 +95,7 @@ impl Host {
         Ok(program)
     }
 
-    /// Starts to listen. Calls, maps and schedules that an earlier host left go on first, so that nothing is accepted that
+    /// Starts to listen. Calls, maps and schedules of an earlier host go on first, so that nothing is accepted which
     /// will not run.
     pub async fn start(self, ingress: Ingress, settings: ListenSettings) -> Result<RunningHost, StartError> {
         let ListenSettings { retention, takes_deployments, last_call } = settings;
@@ -138,9 +138,8 @@ impl Host {
         if timeout_at(deadline, self.durable.shut_down()).await.is_err() {
             tracing::warn!("outcomes of durable calls were not written in time; the next host runs these calls again");
         }
-        if timeout_at(deadline, self.inference.shut_down()).await.is_err() {
-            tracing::warn!("the worker did not end in time");
-        }
+        // One that does not end in time sees the end of its input with this process.
+        let _ = timeout_at(deadline, self.inference.shut_down()).await;
     }
 }
 
@@ -154,7 +153,7 @@ pub struct ListenSettings {
     pub last_call: Option<Arc<LastCall>>,
 }
 
-/// What an earlier host left and this one goes on with.
+/// Durable work of an earlier host that goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Resumed {
     pub calls: usize,
@@ -172,7 +171,7 @@ pub struct RunningHost {
 
 /// One deadline for all parts of a shutdown.
 struct Deadlines {
-    /// Until when calls may run; what comes after is for their outcomes to reach the disk.
+    /// End of calls under way; the time behind it is for their outcomes to reach the disk.
     cut: Instant,
     all: Instant,
 }
@@ -185,17 +184,19 @@ impl Deadlines {
 }
 
 impl RunningHost {
-    /// Ends the host within `drain`. Requests that wait (for a slot, for a durable call) end at once; calls under way may
-    /// finish; durable ones that do not are run again by the next host.
+    /// Ends the host within `drain`. Requests that wait (for a slot, for a durable call) end at once; calls under way
+    /// may finish; durable ones that do not are run again by the next host.
     pub async fn shut_down(self, drain: Duration) {
         let Self { host, scheduler, serving, .. } = self;
         let end = Deadlines::of(drain);
+        // First, so that no run is recorded as begun which gets no slot. It answers at once unless the disk stands
+        // still.
+        let _ = timeout_at(Instant::now() + drain / 8, scheduler.stop()).await;
         // Before the connections are drained, so that nothing new begins meanwhile.
         host.dispatcher.close();
-        let _ = timeout_at(end.cut, scheduler.stop()).await;
         serving.stop(end.cut).await;
         host.drain(end.cut).await;
-        let _ = timeout_at(end.all, scheduler.finish()).await;
-        host.finish(end.all).await;
+        // Together: a scheduled call that does not end must not use up the time of durable outcomes.
+        tokio::join!(timeout_at(end.all, scheduler.finish()), host.finish(end.all)).0.unwrap_or_default();
     }
 }

@@ -1,4 +1,5 @@
-//! Work that is handed to the runtime and waited for, whose panic goes on in the task that waits; and the end of a panic.
+//! Work that is handed to the runtime and waited for, whose panic goes on in the task that waits; and the end of a
+//! panic.
 
 use std::panic::AssertUnwindSafe;
 

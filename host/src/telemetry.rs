@@ -1,12 +1,13 @@
 //! The host's own log, and the one writer of standard error for it and for guests' lines.
 //!
-//! A thread of its own writes: a reader of standard error that stalls (a pipe, a paused terminal) must not stop the runtime's
-//! threads. The queue is bounded in bytes (`STDERR_BYTES_MAX`), with a share for the host and for each app; lines that do
-//! not fit are counted, and the count is written once there is room.
+//! A thread of its own writes: a reader of standard error that stalls (a pipe, a paused terminal) must not stop the
+//! runtime's threads. The queue is bounded in bytes (`STDERR_BYTES_MAX`), with a share for the host and for each app;
+//! lines that do not fit are counted, and the count is written once there is room.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use crate::limits::{LOG_LINE_BYTES_MAX, STDERR_BYTES_MAX};
 const HOST: &str = "";
 /// How long the end of the process waits for a reader that takes nothing.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes of a line besides the text of a guest: its function and version, its separators, the note that it was cut.
+const PREFIX_BYTES_MAX: usize = 4 << 10;
 /// Room that a line takes in the queue besides its text.
 const LINE_OVERHEAD_BYTES: usize = 64;
 
@@ -30,13 +33,15 @@ pub type Around = Box<dyn Fn(&mut dyn FnMut()) + Send>;
 struct Stderr {
     lines: ByteQueue<Vec<u8>>,
     around: Mutex<Option<Around>>,
+    /// Whether a flush was given up.
+    has_stalled: AtomicBool,
 }
 
 impl Stderr {
     fn start() -> Self {
         // Without a thread there is no log; all else goes on.
         let _ = std::thread::Builder::new().name("log".into()).spawn(|| STDERR.write_all());
-        Self { lines: ByteQueue::new(STDERR_BYTES_MAX), around: Mutex::new(None) }
+        Self { lines: ByteQueue::new(STDERR_BYTES_MAX), around: Mutex::new(None), has_stalled: AtomicBool::new(false) }
     }
 
     fn write_all(&self) {
@@ -68,7 +73,7 @@ pub fn app_line(app: &str, line: String) {
 }
 
 fn queue(source: &str, mut line: Vec<u8>) {
-    line.truncate(LOG_LINE_BYTES_MAX);
+    line.truncate(LOG_LINE_BYTES_MAX + PREFIX_BYTES_MAX);
     if line.last() != Some(&b'\n') {
         line.push(b'\n');
     }
@@ -80,9 +85,12 @@ pub fn write_around(around: Around) {
     *STDERR.around.lock().unwrap_or_else(PoisonError::into_inner) = Some(around);
 }
 
-/// Waits until standard error has taken all queued lines, unless its reader stalls.
+/// Waits until standard error has taken all queued lines, for `FLUSH_PATIENCE` at most, and once for a reader that
+/// stalls.
 pub fn flush() {
-    STDERR.lines.flush(FLUSH_PATIENCE);
+    if !STDERR.has_stalled.load(Ordering::Relaxed) && !STDERR.lines.flush(FLUSH_PATIENCE) {
+        STDERR.has_stalled.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One event of `tracing`, written as a whole.
@@ -99,8 +107,8 @@ impl Write for EventWriter {
     }
 }
 
-/// Sets up the log of this process: to standard error, filtered by `RUST_LOG` (warnings by default, `verbose` adds the rest).
-/// Once; later calls do nothing.
+/// Sets up the log of this process: to standard error, filtered by `RUST_LOG` (warnings by default, `verbose` adds the
+/// rest). Once; later calls do nothing.
 pub fn init(verbose: bool) {
     let default = if verbose { "bireme=debug,warn" } else { "bireme=warn,error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
@@ -110,7 +118,7 @@ pub fn init(verbose: bool) {
     }
 }
 
-/// Sends panics of all threads but the main one to the log. The main thread's end the process, which the default hook tells.
+/// Sends panics of all threads but the main one to the log. Nothing else runs on that one, so its hook may block.
 fn log_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

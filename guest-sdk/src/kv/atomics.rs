@@ -10,6 +10,9 @@ use crate::host::{Cas, SwapError};
 /// Longest text that is read as a number, as on a host.
 const NUMBER_LEN_MAX: usize = 40;
 
+/// A value, and the handle that swaps it.
+type Seen = (Cas, Option<Vec<u8>>);
+
 /// The end of a compare-and-swap.
 ///
 /// ```
@@ -46,12 +49,12 @@ impl<T> Swap<T> {
 impl Bucket {
     /// Adds to a number, atomically, and returns the sum. A key that does not exist counts as 0.
     ///
-    /// Many calls may add to one key at the same time, and every one of them counts: their sums are written together, so this is
-    /// the fast way to count as well. The number is kept as decimal text: [`get_json`](Self::get_json) reads it, and
-    /// [`set_json`](Self::set_json) of an integer starts it.
+    /// Many calls may add to one key at the same time, and every one of them counts: their sums are written together,
+    /// so this is the fast way to count as well. The number is kept as decimal text: [`get_json`](Self::get_json) reads
+    /// it, and [`set_json`](Self::set_json) of an integer starts it.
     ///
-    /// An attempt that is cut off after it has added (by its timeout, a crash) has added; a function with `retries` then adds
-    /// again.
+    /// An attempt that is cut off after it has added (by its timeout, a crash) has added; a function with `retries`
+    /// then adds again.
     ///
     /// ```
     /// use bireme_sdk::{kv, testing};
@@ -72,8 +75,8 @@ impl Bucket {
 
     /// Writes `new` if the key holds `expected`, atomically; `None` expects that it does not exist.
     ///
-    /// Values are compared, not versions: one that was changed and changed back is as expected. For a change that depends on the
-    /// value there is, [`update`](Self::update) has the loop.
+    /// Values are compared, not versions: one that was changed and changed back is as expected. For a change that
+    /// depends on the value there is, [`update`](Self::update) has the loop.
     ///
     /// # Errors
     /// [`Error::Key`]. To lose is no error: see [`Swap::Lost`].
@@ -122,8 +125,9 @@ impl Bucket {
 
     /// Replaces a value by what `change` makes of it, atomically, and returns the new one.
     ///
-    /// Where another call writes the key in between, `change` is asked again with what is there now, until one of its values is
-    /// written or the call's timeout ends it; so it should be quick, and leave this key alone. Each turn has a winner: of
+    /// Where another call writes the key in between, `change` is asked again with what is there now, until one of its
+    /// values is written or the call's timeout ends it; so it should be quick, and leave this key alone. Each turn has
+    /// a winner: of
     /// `n` calls that update a key at the same time, the last is done after `n` turns. For counters,
     /// [`increment`](Self::increment) needs one.
     ///
@@ -190,13 +194,13 @@ impl Bucket {
     }
 
     /// Reads a value for a swap.
-    fn read(&self, key: &str) -> Result<(Cas, Option<Vec<u8>>), Error> {
+    fn read(&self, key: &str) -> Result<Seen, Error> {
         let read = |cas: Cas| cas.current().map(|current| (cas, current));
         self.bucket.cas(key).and_then(read).map_err(|fault| self.key("read", key, fault))
     }
 
     /// Swaps; where that is lost, reads the newer value.
-    fn swap(&self, key: &str, cas: Cas, value: &[u8]) -> Result<Option<(Cas, Option<Vec<u8>>)>, Error> {
+    fn swap(&self, key: &str, cas: Cas, value: &[u8]) -> Result<Option<Seen>, Error> {
         match cas.swap(value) {
             Ok(()) => Ok(None),
             Err(SwapError::Lost(newer)) => {
@@ -211,8 +215,8 @@ impl Bucket {
         json.map(|json| serde_json::from_slice(&json)).transpose().map_err(|source| self.json(key, source))
     }
 
-    /// The interface has one error for every reason, so the value tells which it was. It may have changed since: then the
-    /// host's own words stay.
+    /// The interface has one error for every reason, so the value tells which it was. It may have changed since: then
+    /// the host's own words stay.
     fn not_added(&self, key: &str, delta: i64, fault: Fault) -> Error {
         let (bucket, name) = (self.name.clone(), key.to_owned());
         match self.bucket.get(key) {

@@ -49,9 +49,9 @@ pub struct Serve {
     /// How long durable calls and maps are kept after they have ended: 90s, 30m, 12h, 7d. With APP= in front, those of that app.
     #[arg(long = "keep", value_name = "[APP=]TIME", env = "BIREME_KEEP", value_delimiter = ',')]
     keep: Vec<String>,
-    /// How long the host takes to end after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under way finish. Keep it below the time
-    /// after which a supervisor kills (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s).
-    #[arg(long, value_name = "TIME", env = "BIREME_DRAIN", default_value = "8s", value_parser = super::keep::time)]
+    /// How long the host takes to end after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under way finish. Keep it
+    /// below the time after which a supervisor kills (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s).
+    #[arg(long, value_name = "TIME", env = "BIREME_DRAIN", default_value = "8s", value_parser = drain)]
     drain: Duration,
 }
 
@@ -111,8 +111,16 @@ impl Serve {
     }
 }
 
-/// Takes SIGXFSZ over from the system, which would end the process at a write beyond a limit on the file's size. Then the write
-/// fails, which is a full disk.
+/// The longest `--drain`: longer than any call may run.
+const DRAIN_MAX: Duration = Duration::from_secs(2 * 3_600);
+
+fn drain(text: &str) -> Result<Duration, String> {
+    let drain = super::keep::time(text)?;
+    if drain <= DRAIN_MAX { Ok(drain) } else { Err(format!("`{text}` is over the longest drain, {DRAIN_MAX:?}")) }
+}
+
+/// Takes SIGXFSZ over from the system, which would end the process at a write beyond a limit on the file's size. Then
+/// the write fails, which is a full disk.
 pub fn take_file_size_signal() -> io::Result<()> {
     // Handled until the process ends, though nothing reads it.
     signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)

@@ -125,7 +125,7 @@ pub struct Dispatcher {
     pub(super) pacing: Pacing,
     /// Calls of batched functions that wait for each other.
     pub(super) groups: Groups,
-    /// Set by `drain` under the lock of `line`, once and for all.
+    /// Set by `close` under the lock of `line`, once and for all.
     closed: AtomicBool,
     /// Notified when the last live call ends, once `closed` is set.
     idle: Notify,
@@ -478,7 +478,7 @@ impl Dispatcher {
     }
 }
 
-/// What a call is told that a host on its way down does not begin.
+/// Failure of a call that comes while the host shuts down.
 pub(super) fn shutting_down() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host is shutting down")
 }

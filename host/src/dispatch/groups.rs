@@ -232,7 +232,7 @@ async fn lead(dispatcher: Arc<Dispatcher>, group: GroupId, due: Instant, mut lef
         biased;
         members = &mut left => Some(members.ok()),
         () = tokio::time::sleep_until(due.into()) => None,
-        // Nothing more joins it.
+        // Calls from outside join it no more, and wait for nothing.
         () = dispatcher.closing() => None,
     };
     let members = match left_early {

@@ -1,7 +1,7 @@
 //! Bodies: those of responses, whole or a stream; those of requests, read whole within bounds.
 //!
-//! Invariants: a request's bytes take room of one host-wide budget as they arrive, whatever length was announced; a body that
-//! stops moving, or is slower than the minimum rate, ends.
+//! Invariants: a request's bytes take room of one host-wide budget as they arrive, whatever length was announced; a
+//! body that stops moving, or is slower than the minimum rate, ends.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -139,23 +139,27 @@ impl Room {
     }
 }
 
-/// How fast a body arrives: it must go on moving, and keep a minimum rate after `HTTP_BODY_TIMEOUT`.
+/// The time that a body may still be waited for. Waiting uses it up, arriving bytes earn it back at the minimum rate,
+/// up to
+/// `HTTP_BODY_TIMEOUT`: a fast beginning buys no slow end.
 pub struct Pace {
-    began: Instant,
-    bytes: u64,
+    allowance: Duration,
 }
 
 impl Pace {
     pub fn begin() -> Self {
-        Self { began: Instant::now(), bytes: 0 }
+        Self { allowance: limits::HTTP_BODY_TIMEOUT }
     }
 
-    /// Returns when the next part must be there, and what a body is told that does not keep to it.
-    fn deadline(&self, now: Instant) -> (Instant, fn() -> Problem) {
-        let slowest = Duration::from_secs(self.bytes / limits::HTTP_BODY_BYTES_PER_SECOND_MIN);
-        let end = self.began + limits::HTTP_BODY_TIMEOUT + slowest;
-        let stall = now + limits::HTTP_BODY_STALL_TIMEOUT;
-        if stall < end { (stall, stalled) } else { (end, too_slow) }
+    /// Returns how long the next part may take, and the problem of a body that takes longer.
+    fn patience(&self) -> (Duration, fn() -> Problem) {
+        let stall = limits::HTTP_BODY_STALL_TIMEOUT;
+        if stall <= self.allowance { (stall, stalled) } else { (self.allowance, too_slow) }
+    }
+
+    fn arrived(&mut self, waited: Duration, bytes: usize) {
+        let earned = Duration::from_secs_f64(bytes as f64 / limits::HTTP_BODY_BYTES_PER_SECOND_MIN as f64);
+        self.allowance = (self.allowance.saturating_sub(waited) + earned).min(limits::HTTP_BODY_TIMEOUT);
     }
 
     /// Waits for the next part that is not empty; `None` at the body's end.
@@ -164,15 +168,16 @@ impl Pace {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Error,
     {
-        let (deadline, late) = self.deadline(Instant::now());
+        let began = Instant::now();
+        let (patience, late) = self.patience();
         loop {
-            let Ok(frame) = timeout_at(deadline, body.frame()).await else { return Err(late()) };
+            let Ok(frame) = timeout_at(began + patience, body.frame()).await else { return Err(late()) };
             match frame {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(unreadable(&error)),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(part) if !part.is_empty() => {
-                        self.bytes += part.len() as u64;
+                        self.arrived(began.elapsed(), part.len());
                         return Ok(Some(part));
                     }
                     // Empty parts are no progress, and trailers are not looked at.
@@ -190,8 +195,8 @@ pub fn stalled() -> Problem {
 }
 
 fn too_slow() -> Problem {
-    let (rate, grace) = (limits::HTTP_BODY_BYTES_PER_SECOND_MIN, limits::HTTP_BODY_TIMEOUT);
-    Problem::new(Code::BodyTimeout, format!("the body came slower than {rate} bytes per second after {grace:?}"))
+    let (rate, window) = (limits::HTTP_BODY_BYTES_PER_SECOND_MIN, limits::HTTP_BODY_TIMEOUT);
+    Problem::new(Code::BodyTimeout, format!("the body came slower than {rate} bytes per second for {window:?}"))
 }
 
 /// A body that broke off, or breaks HTTP's rules.
@@ -251,17 +256,27 @@ mod tests {
 
     #[test]
     fn a_body_must_go_on_moving_and_keep_a_rate() {
-        let began = Instant::now();
-        let second = |n: u64| began + Duration::from_secs(n);
-        let check = |bytes: u64, now: u64| {
-            let (deadline, late) = Pace { began, bytes }.deadline(second(now));
-            (deadline, late().detail.contains("slower"))
-        };
-        assert_eq!(check(0, 0), (second(10), false));
-        assert_eq!(check(1, 19), (second(29), false));
-        // A byte every nine seconds is no progress in the end.
-        assert_eq!(check(3, 27), (second(30), true));
-        assert_eq!(check(100 * limits::HTTP_BODY_BYTES_PER_SECOND_MIN, 100), (second(110), false));
+        /// Returns the problem that a body meets which brings so many bytes after each of these waits, in seconds.
+        fn check(parts: impl IntoIterator<Item = (u64, usize)>) -> Option<String> {
+            let mut pace = Pace::begin();
+            for (wait_s, bytes) in parts {
+                let (patience, late) = pace.patience();
+                let waited = Duration::from_secs(wait_s);
+                if waited > patience {
+                    return Some(late().detail);
+                }
+                pace.arrived(waited, bytes);
+            }
+            None
+        }
+        let rate = limits::HTTP_BODY_BYTES_PER_SECOND_MIN as usize;
+        assert!(check([(11, 1)]).is_some_and(|detail| detail.contains("nothing of the body came")));
+        assert_eq!(check([(9, 1), (9, 1), (9, 1)]), None);
+        assert!(check([(9, 1); 4]).is_some_and(|detail| detail.contains("slower")));
+        assert_eq!(check([(9, 9 * rate); 1_000]), None);
+        // A fast beginning buys no slow end.
+        let fast = [(0, 1_000 * rate)].into_iter().chain([(9, 1); 4]);
+        assert!(check(fast).is_some_and(|detail| detail.contains("slower")));
     }
 
     #[test]

@@ -67,8 +67,8 @@ impl Serving {
     }
 }
 
-/// Serves until `stop` is done, then lets requests under way finish until the time that it gives. Dropping the future cuts all
-/// connections.
+/// Serves until `stop` is done, then lets requests under way finish until the time that it gives. Dropping the future
+/// cuts all connections.
 async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = Instant>) {
     let graceful = GracefulShutdown::new();
     let (closing, closed) = watch::channel(false);

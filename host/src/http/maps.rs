@@ -54,27 +54,31 @@ impl Maps {
         } else {
             None
         };
-        let durable = self.durable.clone();
-        let made = crate::tasks::to_the_end(async move { durable.create_map(&program, function, options).await });
-        let record = made.await?;
-        let id = record.header.id;
-        let mut response = if let Some(upload) = upload {
+        let (durable, closing) = (self.durable.clone(), self.closing.clone());
+        // In a task of its own: a client that goes away leaves no map without its inputs.
+        let made = crate::tasks::to_the_end(async move {
+            let record = durable.create_map(&program, function, options).await?;
+            let Some(upload) = upload else { return Ok::<_, DurableError>((record, None)) };
+            let id = record.header.id;
             let (lines, come) = mpsc::channel(LINES_WAITING);
             let _ = lines.send(line(&json!({ "map": map(&record) }))).await;
-            let results = self.durable.results(id, 0, order, true).await?;
-            let durable = self.durable.clone();
-            let told = lines.clone();
+            let (uploading, errors, is_closing) = (durable.clone(), lines.clone(), closing.clone());
             // Runs detached: accepted inputs stay valid if the client disconnects.
             tokio::spawn(async move {
-                if let Err(problem) = upload.run(&durable, id).await {
-                    let _ =
-                        told.send(line(&json!({ "error": { "code": problem.code, "message": problem.detail } }))).await;
+                if let Err(problem) = upload.run(&uploading, id, is_closing).await {
+                    let error = json!({ "error": { "code": problem.code, "message": problem.detail } });
+                    let _ = errors.send(line(&error)).await;
                 }
             });
-            tokio::spawn(tell(self.durable.clone(), results, false, lines, self.closing.clone()));
-            stream_of(come)
-        } else {
-            json_body(&map(&record))
+            let results = durable.results(id, 0, order, true).await?;
+            tokio::spawn(tell(durable, results, false, lines, closing));
+            Ok((record, Some(come)))
+        });
+        let (record, come) = made.await?;
+        let id = record.header.id;
+        let mut response = match come {
+            Some(come) => stream_of(come),
+            None => json_body(&map(&record)),
         };
         *response.status_mut() = StatusCode::CREATED;
         let location = HeaderValue::from_str(&format!("/api/v1/maps/{id}")).expect("an id is ASCII");

@@ -3,9 +3,10 @@
 //!
 //! Not here: what runs and when (`dispatch`). This module alone decides HTTP statuses (`problem`).
 //!
-//! Limits: `HTTP_HEADER_TIMEOUT` for the head and between requests; `HTTP_BODY_STALL_TIMEOUT` for a body that stands still, and
-//! after `HTTP_BODY_TIMEOUT` a minimum rate; `HTTP_STALL_TIMEOUT` for a client that does not read; `HTTP_CONNECTIONS_MAX`
-//! connections, or what the limit of open files leaves; the function's own input limit for a body's bytes, and `HTTP_BODIES_BYTES_MAX` for all bodies together.
+//! Limits: `HTTP_HEADER_TIMEOUT` for the head and between requests; `HTTP_BODY_STALL_TIMEOUT` for a body that stands
+//! still, and after `HTTP_BODY_TIMEOUT` a minimum rate; `HTTP_STALL_TIMEOUT` for a client that does not read;
+//! `HTTP_CONNECTIONS_MAX` connections, or what the limit of open files leaves; the function's own input limit for a
+//! body's bytes, and `HTTP_BODIES_BYTES_MAX` for all bodies together.
 
 mod answering;
 mod body;

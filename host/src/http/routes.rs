@@ -170,9 +170,9 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
 /// First parts of the paths that are the operator's: the list of apps, metrics, the control API, the models.
 const OPERATOR_PATHS: [&str; 5] = ["", "metrics", "api", "v1", "v2"];
 
-/// Rejects cross-site browser requests (CSRF); CORS does not stop simple requests, and they carry a loopback `Host`. A page of
-/// another port of this machine is `same-site`, and as foreign. Pages of this host may not use the operator's paths either:
-/// each is some app's, and an app has only what it declares. Programs send none of these headers.
+/// Rejects cross-site browser requests (CSRF); CORS does not stop simple requests, and they carry a loopback `Host`. A
+/// page of another port of this machine is `same-site`, and as foreign. Pages of this host may not use the operator's
+/// paths either: each is some app's, and an app has only what it declares. Programs send none of these headers.
 fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -188,8 +188,7 @@ fn check_origin<B>(request: &Request<B>) -> Result<(), Problem> {
     let is_page = headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != b"none");
     let first = request.uri().path().trim_matches('/').split('/').next().unwrap_or_default();
     if is_page && OPERATOR_PATHS.contains(&first) {
-        let detail =
-            "pages cannot use the control API, the models or the metrics: those of this host are its apps' own";
+        let detail = "pages cannot use the list of apps, the control API, the models or the metrics";
         return Err(Problem::new(Code::ForeignOrigin, detail));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! A stream of a map's inputs: lines are kept as inputs while they come, and the map is closed at their end.
 //!
-//! Invariants: bytes that wait to be written take room of the request bodies' budget; each byte is scanned once; a stream that
-//! breaks closes its map, which ends with the inputs that it has.
+//! Invariants: bytes that wait to be written take room of the request bodies' budget; each byte is scanned once; a
+//! stream that breaks closes its map, which ends with the inputs that it has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +9,17 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::body::{Room, stalled, unreadable};
+use super::body::{Pace, Room, unreadable};
 use super::durable;
 use super::problem::Problem;
 use crate::call::Payload;
 use crate::codes::Code;
 use crate::dispatch::Durable;
 use crate::ids::MapId;
-use crate::limits::{HTTP_BODY_STALL_TIMEOUT, MAP_INPUTS_BODY_BYTES_MAX, MAP_UPLOAD_IDLE};
+use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_UPLOAD_IDLE};
 
 /// Inputs of a stream that one write takes.
 const APPEND_LEN_MAX: usize = 4_096;
@@ -60,23 +61,40 @@ impl Upload {
         Ok(())
     }
 
-    /// Keeps the inputs, and closes the map.
-    pub async fn run(mut self, durable: &Arc<Durable>, id: MapId) -> Result<(), Problem> {
-        let ended = self.read(durable, id).await;
-        // Those before the fault are as good as any.
+    /// Keeps the inputs, and closes the map at their end, or where the stream breaks. A host that ends or cannot write
+    /// leaves the map open, so that the client can go on.
+    pub async fn run(
+        mut self,
+        durable: &Arc<Durable>,
+        id: MapId,
+        mut closing: watch::Receiver<bool>,
+    ) -> Result<(), Problem> {
+        let ended = tokio::select! {
+            ended = self.read(durable, id) => ended,
+            _ = closing.wait_for(|closing| *closing) => Err(Broken::Host(Code::Unavailable, SHUTTING_DOWN.to_owned())),
+        };
+        // Inputs before a fault are as good as any.
         let appended = self.append(durable, id).await;
-        let closed = durable.close_map(id).await;
-        let accepted = self.accepted;
-        ended.map_err(|problem| {
-            let detail = format!("{}; the map is closed, and ends with the {accepted} inputs before", problem.detail);
-            Problem { detail, ..problem }
-        })?;
-        appended?;
-        closed?;
-        Ok(())
+        match ended.and_then(|()| appended.clone()).map(|()| self.accepted) {
+            Ok(_) => {
+                durable.close_map(id).await?;
+                Ok(())
+            }
+            Err(Broken::Client(code, detail)) if appended.is_ok() => {
+                let accepted = self.accepted;
+                durable.close_map(id).await?;
+                let detail = format!("{detail}; the map is closed, and ends with the {accepted} inputs before");
+                Err(Problem::new(code, detail))
+            }
+            Err(Broken::Client(code, detail) | Broken::Host(code, detail)) => {
+                let from = self.accepted;
+                let detail = format!("{detail}; the map is open, go on with POST /api/v1/maps/{id}/inputs?from={from}");
+                Err(Problem::new(code, detail))
+            }
+        }
     }
 
-    async fn read(&mut self, durable: &Arc<Durable>, id: MapId) -> Result<(), Problem> {
+    async fn read(&mut self, durable: &Arc<Durable>, id: MapId) -> Result<(), Broken> {
         loop {
             match self.lines.next(!self.inputs.is_empty()).await? {
                 Next::Line(line) => self.take(&line)?,
@@ -100,13 +118,40 @@ impl Upload {
         Ok(())
     }
 
-    async fn append(&mut self, durable: &Arc<Durable>, id: MapId) -> Result<(), Problem> {
+    async fn append(&mut self, durable: &Arc<Durable>, id: MapId) -> Result<(), Broken> {
         if !self.inputs.is_empty() {
             let inputs = std::mem::take(&mut self.inputs);
-            self.accepted = durable.append(id, Some(self.accepted), inputs).await?;
+            let until = self.accepted + inputs.len() as u64;
+            // A map that was found by its key may have more already.
+            let appended = durable.append(id, Some(self.accepted), inputs).await;
+            appended.map_err(|error| {
+                let Problem { code, detail, .. } = error.into();
+                Broken::Host(code, detail)
+            })?;
+            self.accepted = until;
         }
         self.lines.room.give_back(std::mem::take(&mut self.bytes));
         Ok(())
+    }
+}
+
+const SHUTTING_DOWN: &str = "the host is shutting down";
+
+/// Why a stream ended early.
+#[derive(Clone)]
+enum Broken {
+    /// By its client, or by what it sent.
+    Client(Code, String),
+    /// By the host: its disk, its end, a map that takes no more.
+    Host(Code, String),
+}
+
+impl From<Problem> for Broken {
+    fn from(problem: Problem) -> Self {
+        match problem.code {
+            Code::Overloaded => Self::Host(problem.code, problem.detail),
+            code => Self::Client(code, problem.detail),
+        }
     }
 }
 
@@ -131,12 +176,14 @@ struct Lines {
     buffer: BytesMut,
     /// Of those, bytes without a line end.
     scanned: usize,
+    /// Of the line that has begun.
+    pace: Pace,
     is_over: bool,
 }
 
 impl Lines {
     fn new(body: Incoming, room: Room) -> Self {
-        Self { body, room, buffer: BytesMut::new(), scanned: 0, is_over: false }
+        Self { body, room, buffer: BytesMut::new(), scanned: 0, pace: Pace::begin(), is_over: false }
     }
 
     /// Waits for the next line. `Pause` only where the reader `has_inputs` to write meanwhile.
@@ -154,26 +201,32 @@ impl Lines {
                 let detail = format!("a line is over {MAP_INPUTS_BODY_BYTES_MAX} bytes; is this JSON Lines?");
                 return Err(Problem::new(Code::InputTooLarge, detail));
             }
-            let patience = match (has_inputs, self.buffer.is_empty()) {
-                (true, _) => APPEND_PAUSE,
-                (false, true) => MAP_UPLOAD_IDLE,
-                (false, false) => HTTP_BODY_STALL_TIMEOUT,
-            };
-            match timeout(patience, self.body.frame()).await {
-                Ok(None) => self.is_over = true,
-                Ok(Some(Err(error))) => return Err(unreadable(&error)),
-                Ok(Some(Ok(frame))) => {
-                    if let Ok(part) = frame.into_data() {
-                        self.room.take(part.len())?;
-                        self.buffer.extend_from_slice(&part);
+            let part = match (has_inputs, self.buffer.is_empty()) {
+                (false, false) => self.pace.next(&mut self.body).await?,
+                (has_inputs, is_between_lines) => {
+                    let patience = if has_inputs { APPEND_PAUSE } else { MAP_UPLOAD_IDLE };
+                    // Nothing is held for a client that pauses between two lines.
+                    if is_between_lines {
+                        self.pace = Pace::begin();
+                    }
+                    match timeout(patience, self.body.frame()).await {
+                        Ok(None) => None,
+                        Ok(Some(Err(error))) => return Err(unreadable(&error)),
+                        Ok(Some(Ok(frame))) => Some(frame.into_data().unwrap_or_default()),
+                        Err(_) if has_inputs => return Ok(Next::Pause),
+                        Err(_) => {
+                            let detail = format!("no input came for {MAP_UPLOAD_IDLE:?}");
+                            return Err(Problem::new(Code::BodyTimeout, detail));
+                        }
                     }
                 }
-                Err(_) if has_inputs => return Ok(Next::Pause),
-                Err(_) if self.buffer.is_empty() => {
-                    let detail = format!("no input came for {MAP_UPLOAD_IDLE:?}");
-                    return Err(Problem::new(Code::BodyTimeout, detail));
+            };
+            match part {
+                None => self.is_over = true,
+                Some(part) => {
+                    self.room.take(part.len())?;
+                    self.buffer.extend_from_slice(&part);
                 }
-                Err(_) => return Err(stalled()),
             }
         }
     }

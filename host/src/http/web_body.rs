@@ -1,5 +1,5 @@
-//! A request's body on its way to a web function: one that stands still ends, and a fault of the client's is kept, so that the
-//! client is told of it rather than of the guest's failure over it.
+//! A request's body on its way to a web function: one that stands still ends, and a fault of the client's is kept, so
+//! that the client is told of it rather than of the guest's failure over it.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ pub struct WebBody<B> {
     fault: Fault,
 }
 
-/// What the client did wrong, if it did.
+/// The client's fault, if there is one.
 #[derive(Clone, Default)]
 pub struct Fault(Arc<Mutex<Option<Problem>>>);
 

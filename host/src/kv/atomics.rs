@@ -1,9 +1,10 @@
 //! Changes that depend on the value they replace: `increment` and compare-and-swap.
 //!
-//! The store's writer decides each in its transaction, after every earlier write: nothing falls between what is compared and
-//! what is written, no lock is held while the disk works, and those that wait together share a commit.
+//! The store's writer decides each in its transaction, after every earlier write: nothing falls between what is
+//! compared and what is written, no lock is held while the disk works, and those that wait together share a commit.
 //!
-//! Numbers are decimal text (`-7`, `42`): `get` reads them, they are JSON, and a count that an app wrote by `set` goes on.
+//! Numbers are decimal text (`-7`, `42`): `get` reads them, they are JSON, and a count that an app wrote by `set` goes
+//! on.
 
 use std::fmt::Display;
 
@@ -95,7 +96,8 @@ impl KeyValue {
         if self.store()?.update(Table::KeyValue, key.clone(), bytes, compare).await? {
             return Ok(Swap::Done);
         }
-        // What won is on disk by now. A value copied by the writer would be held by every loser that waits for its turn.
+        // What won is on disk by now. A value copied by the writer would be held by every loser that waits for its
+        // turn.
         let current = self.store()?.get(Table::KeyValue, &key)?.map(Bytes::from);
         Ok(Swap::Lost(Cas { name, key, current }))
     }
@@ -214,7 +216,8 @@ mod tests {
         assert!(!kv.exists(&bucket, "k").unwrap());
     }
 
-    /// Each writer swaps until it wins; nothing of any is lost, though sets and deletes of another key ride in the same commits.
+    /// Each writer swaps until it wins; nothing of any is lost, though sets and deletes of another key ride in the same
+    /// commits.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn swaps_and_increments_of_many_tasks_all_count() {
         let (_dir, kv, bucket) = open();

@@ -135,7 +135,8 @@ impl KeyValue {
         Ok(Keys { keys: found.iter().map(|key| bucket.name(key)).collect(), cursor })
     }
 
-    /// Returns the keys after `after`, a key that need not exist, as many as a page has; whether more follow, the length says.
+    /// Returns the keys after `after`, a key that need not exist, as many as a page has; whether more follow, the
+    /// length says.
     pub fn keys_after(&self, bucket: &Bucket, after: Option<&str>) -> Result<Vec<String>, KeyValueError> {
         let after = after.map(|after| bucket.key(after)).transpose()?;
         Ok(self.page(bucket, after.as_deref())?.iter().map(|key| bucket.name(key)).collect())

@@ -1,8 +1,8 @@
 //! Log lines on disk, so that a restart does not forget them: for each app the segment that is written and the one before it.
 //!
-//! Invariants: at most `2 * SEGMENT_BYTES_MAX` and one line for each app; a guest never waits for the disk (the queue is bounded
-//! in bytes, and lines that do not fit are counted and dropped from the disk alone); lines that cannot be read back are passed
-//! over. Lines are not synced: a power cut may cost the last ones.
+//! Invariants: at most `2 * SEGMENT_BYTES_MAX` and one line for each app; a guest never waits for the disk (the queue
+//! is bounded in bytes, and lines that do not fit are counted and dropped from the disk alone); lines that cannot be
+//! read back are passed over. Lines are not synced: a power cut may cost the last ones.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

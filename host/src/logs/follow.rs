@@ -1,7 +1,7 @@
 //! Lines as they come, for one reader: a queue bounded in bytes that the writers of lines never wait for.
 //!
-//! Invariants: a reader sees each wanted line once, in order, or the number of those that it missed at their place; one queue
-//! holds at most `LOG_FOLLOWER_BYTES_MAX`, all together at most `LOG_FOLLOWERS_BYTES_MAX`.
+//! Invariants: a reader sees each wanted line once, in order, or the number of those that it missed at their place; one
+//! queue holds at most `LOG_FOLLOWER_BYTES_MAX`, all together at most `LOG_FOLLOWERS_BYTES_MAX`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

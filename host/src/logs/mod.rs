@@ -60,7 +60,8 @@ fn from_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, S
 
 impl Record {
     fn bytes(&self) -> usize {
-        let fields: usize = self.fields.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let of_field = |(key, value): &(String, String)| size_of::<(String, String)>() + key.len() + value.len();
+        let fields: usize = self.fields.iter().map(of_field).sum();
         LINE_OVERHEAD_BYTES + self.message.len() + fields
     }
 }

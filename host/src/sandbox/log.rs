@@ -22,8 +22,8 @@ const LINE_BYTES_MAX: usize = 8 << 10;
 const TAIL_BYTES: usize = 2 << 10;
 /// What a line costs of the limit besides its bytes, and a field: an empty one is printed, too.
 const LINE_OVERHEAD_BYTES: usize = 64;
-const FIELD_OVERHEAD_BYTES: usize = 8;
-/// What a control character costs: it is printed as `\u{1b}`.
+const FIELD_OVERHEAD_BYTES: usize = 64;
+/// Cost of a control character, which is printed as `\u{1b}`.
 const CONTROL_BYTES: u64 = 6;
 /// What one write may carry.
 const WRITE_BYTES_MAX: usize = 64 << 10;
@@ -124,27 +124,34 @@ impl CallLog {
 
     /// Writes one structured line, cut to `LOG_LINE_BYTES_MAX`.
     pub fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
+        let of_field = |(key, value): &(String, String)| FIELD_OVERHEAD_BYTES + key.len() + value.len();
+        let whole_bytes = LINE_OVERHEAD_BYTES + message.len() + fields.iter().map(of_field).sum::<usize>();
+        // A log that is used up costs no formatting.
+        if !self.take(0, LINE_OVERHEAD_BYTES, whole_bytes) {
+            return;
+        }
         let mut room = LOG_LINE_BYTES_MAX;
         let mut cut_bytes = 0;
-        let mut print = |text: &str| {
+        let mut print = |text: &str, cut_bytes: &mut usize| {
             // Redacted before it is cut, which could leave a part of a secret.
             let (printed, cut) = printable_within(&self.redact(text), room);
             room -= printed.len();
-            cut_bytes += cut;
+            *cut_bytes += cut;
             printed
         };
-        let mut message = print(message);
+        let mut message = print(message, &mut cut_bytes);
         let mut printed = Vec::with_capacity(fields.len().min(LOG_LINE_BYTES_MAX / FIELD_OVERHEAD_BYTES));
         let mut bytes = LINE_OVERHEAD_BYTES + message.len();
         for (key, value) in fields {
-            let (key, value) = (print(key), print(value));
             if bytes >= LOG_LINE_BYTES_MAX {
+                cut_bytes += key.len() + value.len();
                 continue;
             }
+            let (key, value) = (print(key, &mut cut_bytes), print(value, &mut cut_bytes));
             bytes += FIELD_OVERHEAD_BYTES + key.len() + value.len();
             printed.push((key, value));
         }
-        if !self.take(bytes) {
+        if !self.take(bytes, bytes, whole_bytes) {
             return;
         }
         if cut_bytes > 0 {
@@ -222,13 +229,15 @@ impl CallLog {
         self.emit(source, Level::Info, &printable(&self.redact(&text)), &[]);
     }
 
-    /// Takes room for `bytes`, or counts them as dropped.
-    fn take(&self, bytes: usize) -> bool {
+    /// Takes `bytes` if there is room for `needed_bytes`, else counts a line of `whole_bytes` as dropped.
+    fn take(&self, bytes: usize, needed_bytes: usize, whole_bytes: usize) -> bool {
         let mut state = self.lock();
-        let bytes = bytes as u64;
-        let fits = state.kept_bytes + bytes <= self.bytes_max;
-        *(if fits { &mut state.kept_bytes } else { &mut state.dropped_bytes }) += bytes;
-        fits
+        if state.kept_bytes + needed_bytes as u64 > self.bytes_max {
+            state.dropped_bytes += whole_bytes as u64;
+            return false;
+        }
+        state.kept_bytes += bytes as u64;
+        true
     }
 
     fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
@@ -257,7 +266,8 @@ pub fn printable(text: &str) -> String {
     printable_within(text, usize::MAX).0
 }
 
-/// Makes the beginning of a text printable, in at most `bytes_max` bytes. The second is how many bytes of `text` were cut.
+/// Makes the beginning of a text printable, in at most `bytes_max` bytes. The second is how many bytes of `text` were
+/// cut.
 pub fn printable_within(text: &str, bytes_max: usize) -> (String, usize) {
     let mut out = String::with_capacity(text.len().min(bytes_max));
     for (at, c) in text.char_indices() {
@@ -389,9 +399,19 @@ mod tests {
         let lines = kept.0.lock().unwrap();
         assert!(lines[0].len() < LOG_LINE_BYTES_MAX + 200, "{}", lines[0].len());
         assert!(lines[0].contains("bytes more were cut)"), "{}", &lines[0][LOG_LINE_BYTES_MAX..]);
+        // The message takes all the room of its fields.
         let printed = LOG_LINE_BYTES_MAX / 6;
-        let cut = 20_000 - printed + 1_000 + 4 + 1 - (LOG_LINE_BYTES_MAX - printed * 6).min(3);
-        assert!(log.dropped_bytes().abs_diff(cut as u64) <= 3, "{} {cut}", log.dropped_bytes());
+        assert_eq!(log.dropped_bytes(), (20_000 - printed + "key".len() + 1_000 + "more".len() + "w".len()) as u64);
+    }
+
+    #[test]
+    fn fields_cost_their_room_and_those_over_the_limit_are_counted() {
+        let (log, kept) = log(1 << 20);
+        log.log(Level::Info, "", &vec![("k".to_owned(), "v".to_owned()); 10_000]);
+        let fields = LOG_LINE_BYTES_MAX / (FIELD_OVERHEAD_BYTES + 2);
+        let lines = kept.0.lock().unwrap();
+        assert!(lines[0].matches(" k=v").count().abs_diff(fields) <= 1, "{}", lines[0].matches(" k=v").count());
+        assert!(log.dropped_bytes().abs_diff(2 * (10_000 - fields) as u64) <= 4, "{}", log.dropped_bytes());
     }
 
     #[test]

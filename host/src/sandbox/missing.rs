@@ -12,8 +12,8 @@ pub const WEB_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 /// Exported by an app that describes itself.
 pub(super) const METADATA: &str = "bireme:host/metadata@0.1.0";
 
-/// The packages that are linked, and in which version. Others of the same minor version link, too. Of a package in several
-/// versions the newest stands first: errors name that one.
+/// The packages that are linked, and in which version. Others of the same minor version link, too. Of a package in
+/// several versions the newest stands first: errors name that one.
 const PACKAGES: [(&str, &str); 11] = [
     ("bireme:host", "0.1.0"),
     ("wasi:cli", "0.2.12"),

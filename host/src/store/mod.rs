@@ -110,8 +110,9 @@ impl Store {
         self.send(Write::New, ops, Some(room)).await
     }
 
-    /// Replaces the value of `key` by what `decide` makes of the present one, and returns its answer once that is on disk. `decide`
-    /// runs as [`Decide`] says and holds `bytes` of memory; a value of `None` leaves the key as it is. Waits as `write` does.
+    /// Replaces the value of `key` by what `decide` makes of the present one, and returns its answer once that is on
+    /// disk. `decide` runs as [`Decide`] says and holds `bytes` of memory; a value of `None` leaves the key as it is.
+    /// Waits as `write` does.
     pub async fn update<T: Send + 'static>(
         &self,
         table: Table,

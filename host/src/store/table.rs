@@ -94,13 +94,16 @@ pub enum Op {
 
 /// Decides the new value of a key from its present one; `None` leaves the key as it is.
 ///
-/// Called on the writer's thread, within the transaction and after every earlier write, so no write falls between what it
-/// sees and what it decides. Called again where the transaction is: the last call counts. It must not block or panic.
+/// Called on the writer's thread, within the transaction and after every earlier write, so no write falls between what
+/// it sees and what it decides. Called again where the transaction is: the last call counts. It must not block or
+/// panic.
 #[derive(Clone)]
 pub struct Decide {
-    decide: Arc<dyn Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync>,
+    decide: Arc<NewValue>,
     bytes: usize,
 }
+
+type NewValue = dyn Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync;
 
 impl Decide {
     /// `bytes`: memory that `decide` holds, which counts like the value of a put.

@@ -100,8 +100,8 @@ fn commit_group(file: &DatabaseFile, group: Vec<Queued>) {
     group.into_iter().for_each(|queued| queued.answer(result.clone()));
 }
 
-/// Applies the group in one transaction. A group that changes nothing (updates that decided so) needs no commit: what they saw
-/// is on disk since an earlier one.
+/// Applies the group in one transaction. A group that changes nothing (updates that decided so) needs no commit: what
+/// they saw is on disk since an earlier one.
 fn commit(db: &Database, group: &[Queued]) -> Result<(), redb::Error> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;

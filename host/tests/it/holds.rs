@@ -203,8 +203,8 @@ fn a_guest_that_drops_its_outparam_and_goes_on_is_told_as_a_failure() {
     assert!(!server.stderr().contains("panic"), "{}", server.stderr());
 }
 
-/// A panic costs the call that it meets, or not even that where the call is tried again; its slot and its place are free
-/// for the next, and the log has the call.
+/// A panic costs the call that it meets, or not even that where the call is tried again; its slot and its place are
+/// free for the next, and the log has the call.
 #[test]
 fn a_panic_at_any_stage_of_a_call_costs_that_call_alone() {
     for point in PANIC_POINTS {
@@ -281,6 +281,31 @@ fn a_stream_of_inputs_that_breaks_closes_its_map_and_a_bad_beginning_makes_none(
     let lines = json_lines(&cut.receive());
     let error = lines.iter().find_map(|line| line["error"]["message"].as_str()).unwrap();
     assert!(error.contains("ends with the 2 inputs before"), "{error}");
+}
+
+#[test]
+fn a_stream_that_is_sent_again_with_its_key_is_the_same_map() {
+    let server = Server::start(&[Guest::Hello]);
+    let path = "/api/v1/apps/hello/functions/square/maps";
+    let stream = |headers: &str, body: &str| {
+        let mut connection = begun(&server, &request(path, &format!("transfer-encoding: chunked\r\n{headers}"), body));
+        connection.receive()
+    };
+    // Cut after two inputs: closed, and sent again it is found with these two.
+    let key = "idempotency-key: once\r\n";
+    let first = json_lines(&stream(key, "4\r\n3\n4\n\r\nzz\r\n"));
+    let again = json_lines(&stream(key, "6\r\n3\n4\n5\n\r\n0\r\n\r\n"));
+    assert_eq!(first[0]["map"]["id"], again[0]["map"]["id"]);
+    let summary = again.iter().find(|line| line["summary"].is_object()).unwrap();
+    assert_eq!(summary["summary"]["counts"]["accepted"], 2, "{again:?}");
+    let error = again.iter().find_map(|line| line["error"]["code"].as_str());
+    assert_eq!(error, Some("map-closed"), "{again:?}");
+    // A whole one, in two pieces that are written one after the other.
+    let key = "idempotency-key: twice\r\n";
+    stream(key, "6\r\n1\n2\n3\n\r\n0\r\n\r\n");
+    let again = json_lines(&stream(key, "2\r\n1\n\r\n4\r\n2\n3\n\r\n0\r\n\r\n"));
+    let summary = again.iter().find(|line| line["summary"].is_object()).unwrap();
+    assert_eq!(summary["summary"]["counts"]["accepted"], 3, "{again:?}");
 }
 
 #[test]

@@ -55,14 +55,18 @@ fn an_app_that_is_deployed_anew_counts_on_from_what_the_old_one_kept() {
         let data = data_of_format(format);
         let mut server = Server::start_over(data.path(), &[]);
         finds_everything(&server, 0);
-        let mut deploy = command(shared_data(), &["deploy", guest(Guest::Hello), "--accept"]);
+        let mut deploy = command(shared_data(), &["--json", "deploy", guest(Guest::Hello), "--accept"]);
         deploy.env("BIREME_HOST", server.address.to_string());
         let deployed = finish(deploy);
         assert_eq!(deployed.status, 0, "{deployed:#?}");
-        let reply = server.post("/hello/count", &json!({ "key": "oars" }).to_string());
-        assert_eq!(reply.header("bireme-version"), server.post("/hello/whoami", "{}").header("bireme-version"));
-        assert_eq!(reply.json(), 5, "{reply:#?}");
-        finds_everything(&server, 2);
+        let version = deployed.json()["version"].clone();
+        for (key, counted) in [("oars", 5), ("sails", 3), ("never before, 0", 2)] {
+            let reply = server.post("/hello/count", &json!({ "key": key }).to_string());
+            assert_eq!(
+                (reply.json(), reply.header("bireme-version").map(Into::into)),
+                (counted.into(), Some(version.clone()))
+            );
+        }
         assert_eq!(server.stop(), 0);
     }
 }

@@ -61,7 +61,8 @@ impl HostMap {
         Client::new(&self.address)
     }
 
-    /// Finds a map to go on with, and begins its failed inputs anew where that is asked for; `None` if a new one is wanted.
+    /// Finds a map to go on with, and begins its failed inputs anew where that is asked for; `None` if a new one is
+    /// wanted.
     pub async fn find(&self, client: &Client) -> Result<Option<Value>, Exit> {
         let (client, resume, retry) = (client.clone(), self.resume.clone(), self.retry_failed.clone());
         blocking(move || match (resume, retry) {
@@ -213,10 +214,15 @@ impl HostMap {
     async fn failed(&self, client: &Client, id: &str, accepted: &AtomicU64, exit: Exit) -> Exit {
         let is_new = self.resume.is_none() && self.retry_failed.is_none();
         if is_new && accepted.load(Ordering::Relaxed) == 0 {
-            let (client, path) = (client.clone(), path(id, "").unwrap_or_default());
-            // The failure is the one to tell.
-            let _ = blocking(move || client.send("DELETE", &path, &[])).await;
-            return exit;
+            let (client, id) = (client.clone(), id.to_owned());
+            let cancelled = blocking(move || {
+                // The host may have taken inputs whose answer was lost.
+                let is_empty = map_of(&client, &id)?["counts"]["accepted"] == 0;
+                if is_empty { client.send("DELETE", &path(&id, "")?, &[]).map(|_| true) } else { Ok(false) }
+            });
+            if cancelled.await.unwrap_or(false) {
+                return exit;
+            }
         }
         exit.or_hint(format!("the map goes on; bireme map --resume {id}"))
     }

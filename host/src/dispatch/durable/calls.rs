@@ -11,8 +11,10 @@ use crate::{failpoint, tasks};
 const SLOT_WAIT_MS: u64 = 100;
 /// How long one that could not be read waits.
 const READ_WAIT_MS: u64 = 1_000;
-/// How long one waits whose task panicked.
-const PANIC_WAIT_MS: u64 = 1_000;
+/// Wait before a call is begun again over which the host panicked; doubles each time.
+const PANIC_WAIT_MS: u64 = 500;
+/// Panics over one call after which it is dead.
+const PANICS_MAX: u32 = 5;
 
 /// A call that is being run, or cancelled.
 #[derive(Default)]
@@ -241,11 +243,30 @@ impl Durable {
         id: CallId,
         run: impl Future<Output = ()> + Send,
     ) {
-        if let Err(panic) = tasks::caught(self.dispatcher.pacing.task(priority, run)).await {
-            panicked(id, &panic);
-            self.lines().push_later(function, priority, id, unix_ms() + PANIC_WAIT_MS);
-            self.work.notify_one();
+        let Err(panic) = tasks::caught(self.dispatcher.pacing.task(priority, run)).await else { return };
+        let failure = panicked(id, &panic);
+        let panics = {
+            let mut panics = self.panics.entry(id).or_default();
+            *panics += 1;
+            *panics
+        };
+        // One that panics again and again would repeat what it does to others for ever.
+        if panics >= PANICS_MAX && self.give_up(id, failure).await.is_ok() {
+            return;
         }
+        self.lines().push_later(function, priority, id, unix_ms() + (PANIC_WAIT_MS << panics.min(PANICS_MAX)));
+        self.work.notify_one();
+    }
+
+    /// Ends a call that is not under way as dead.
+    async fn give_up(self: &Arc<Self>, id: CallId, failure: Failure) -> Result<(), DurableError> {
+        let mut record = self.record(id).await?;
+        if !record.state.is_terminal() {
+            end(&mut record, State::Dead, Some(failure));
+            self.journal.save_call(&record, None).await?;
+            self.ended(&record);
+        }
+        Ok(())
     }
 
     /// Reads a call that waited, leases it and runs an attempt.
@@ -390,6 +411,7 @@ impl Durable {
     /// Tells whoever waits that a call has ended, and writes why it failed into the app's log.
     fn ended(&self, record: &CallRecord) {
         self.closed(&record.app, Kind::Call);
+        self.panics.remove(&record.id);
         if let Some((_, waiting)) = self.waiting.remove(&record.id) {
             waiting.notify_waiters();
         }

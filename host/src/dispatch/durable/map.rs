@@ -28,7 +28,7 @@ const BUFFER_BYTES_MAX: usize = 32 << 20;
 const BATCHES_BEHIND_MAX: usize = 16;
 /// How long a runner that found no slot waits before it asks again.
 const SLOT_WAIT: Duration = Duration::from_millis(50);
-/// How long a runner, or a map, waits that panicked.
+/// Wait after a panic of a runner, or of a map's own tasks.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
 /// A map that has not ended.
@@ -150,7 +150,7 @@ impl LiveMap {
             match self.durable.journal.map(self.id).await {
                 Ok(Some(record)) => {
                     let has_ended = record.progress.ended_ms.is_some();
-                    if has_ended {
+                    if has_ended && self.state().progress.ended_ms.is_none() {
                         self.durable.closed(&self.function.app, Kind::Map);
                     }
                     let mut state = self.state();
@@ -168,7 +168,8 @@ impl LiveMap {
         false
     }
 
-    /// Loads chunks and runs their inputs, until the map is cancelled, stopped or has ended. Returns once no runner is left.
+    /// Loads chunks and runs their inputs, until the map is cancelled, stopped or has ended. Returns once no runner is
+    /// left.
     async fn run(self: Arc<Self>) -> Result<(), String> {
         let mut runners = JoinSet::new();
         let ended = tasks::caught(self.start_runners(&mut runners)).await;
@@ -221,15 +222,17 @@ impl LiveMap {
                 runners.spawn(async move {
                     let map = &place.0;
                     let priority = map.state().header.priority;
-                    let run = map.durable.dispatcher.pacing.task(priority, map.clone().runner());
-                    let ended = tokio::select! {
-                        ended = tasks::caught(run) => ended,
-                        () = map.durable.is_cut_off() => return,
+                    let run = async {
+                        let runner = map.durable.dispatcher.pacing.task(priority, map.clone().runner());
+                        if let Err(panic) = tasks::caught(runner).await {
+                            tracing::error!(map = %map.id, panic, "the host met a bug of its own while it ran a map");
+                            // The input is the next again, and may meet the same bug.
+                            tokio::time::sleep(PANIC_WAIT).await;
+                        }
                     };
-                    if let Err(panic) = ended {
-                        tracing::error!(map = %map.id, panic, "the host met a bug of its own while it ran a map");
-                        // The input is the next again, and may meet the same bug.
-                        tokio::time::sleep(PANIC_WAIT).await;
+                    tokio::select! {
+                        () = run => {}
+                        () = map.durable.is_cut_off() => {}
                     }
                 });
             }
@@ -315,8 +318,8 @@ impl LiveMap {
                 self.stop();
                 continue;
             }
-            begun.ended();
             self.ended(index, attempt, failed, result, receipt);
+            begun.ended();
             self.has_room().await;
         }
     }

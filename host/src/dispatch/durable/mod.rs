@@ -114,6 +114,8 @@ pub struct Durable {
     stopped: watch::Sender<bool>,
     /// Attempts under way end without an outcome: the next host makes them again.
     cut: watch::Sender<bool>,
+    /// Panics of the host's over each call that has not ended.
+    panics: DashMap<CallId, u32>,
     /// Held while a map that has ended is begun anew.
     retrying: tokio::sync::Mutex<()>,
 }
@@ -141,6 +143,7 @@ impl Durable {
             work: Notify::new(),
             stopped: watch::Sender::new(true),
             cut: watch::Sender::new(false),
+            panics: DashMap::new(),
             retrying: tokio::sync::Mutex::default(),
         });
         dispatcher.plug_durable(Arc::downgrade(&durable));

@@ -1,7 +1,7 @@
 //! `wasi:keyvalue@0.2.0-draft`: the same buckets by the words of the older draft.
 //!
-//! It differs in three ways: cursors are numbers, which hold for their bucket alone; `increment` is unsigned, over the same
-//! numbers; there is no compare-and-swap.
+//! It differs in three ways: cursors are numbers, which hold for their bucket alone; `increment` is unsigned, over the
+//! same numbers; there is no compare-and-swap.
 
 use wasmtime::component::Resource;
 

@@ -1,6 +1,7 @@
 //! Functions that leave calls, maps, schedules and values in every state, for the fixtures of the data directory.
 //!
-//! A call behind a gate runs until the gate is opened: a host can be killed while it runs, and the next host can end it.
+//! A call behind a gate runs until the gate is opened: a host can be killed while it runs, and the next host can end
+//! it.
 
 use std::time::Duration;
 
