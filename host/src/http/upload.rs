@@ -1,7 +1,7 @@
 //! A stream of a map's inputs: lines are kept as inputs while they come, and the map is closed at their end.
 //!
 //! Invariants: bytes that wait to be written take room of the request bodies' budget; each byte is scanned once; a
-//! stream that breaks closes its map, which ends with the inputs that it has.
+//! stream that breaks by its client's fault closes its map, which ends with the inputs that it has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +24,9 @@ use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_UPLOAD_IDLE};
 /// Inputs of a stream that one write takes.
 const APPEND_LEN_MAX: usize = 4_096;
 const APPEND_BYTES_MAX: usize = 4 << 20;
-/// How long a stream may pause before the inputs that came are written.
+/// Pause of a stream after which the inputs that came are written.
 const APPEND_PAUSE: Duration = Duration::from_millis(5);
-/// How long a map waits to be made for its first input.
+/// Wait for the first input before the map is made without it.
 const FIRST_INPUT_WAIT: Duration = Duration::from_secs(1);
 
 /// A body of lines, its first input read.
@@ -69,14 +69,11 @@ impl Upload {
         id: MapId,
         mut closing: watch::Receiver<bool>,
     ) -> Result<(), Problem> {
-        let ended = tokio::select! {
-            ended = self.read(durable, id) => ended,
-            _ = closing.wait_for(|closing| *closing) => Err(Broken::Host(Code::Unavailable, SHUTTING_DOWN.to_owned())),
-        };
+        let ended = self.read(durable, id, &mut closing).await;
         // Inputs before a fault are as good as any.
         let appended = self.append(durable, id).await;
-        match ended.and_then(|()| appended.clone()).map(|()| self.accepted) {
-            Ok(_) => {
+        match ended.and_then(|()| appended.clone()) {
+            Ok(()) => {
                 durable.close_map(id).await?;
                 Ok(())
             }
@@ -94,9 +91,22 @@ impl Upload {
         }
     }
 
-    async fn read(&mut self, durable: &Arc<Durable>, id: MapId) -> Result<(), Broken> {
+    async fn read(
+        &mut self,
+        durable: &Arc<Durable>,
+        id: MapId,
+        closing: &mut watch::Receiver<bool>,
+    ) -> Result<(), Broken> {
         loop {
-            match self.lines.next(!self.inputs.is_empty()).await? {
+            // Only a wait for the client is broken off: a write goes to its end.
+            let next = tokio::select! {
+                biased;
+                _ = closing.wait_for(|closing| *closing) => {
+                    return Err(Broken::Host(Code::Unavailable, SHUTTING_DOWN.to_owned()));
+                }
+                next = self.lines.next(!self.inputs.is_empty()) => next?,
+            };
+            match next {
                 Next::Line(line) => self.take(&line)?,
                 Next::End => return Ok(()),
                 Next::Pause => self.append(durable, id).await?,
