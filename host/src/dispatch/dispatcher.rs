@@ -259,7 +259,8 @@ impl Dispatcher {
         let mut first_queue_us = 0;
         let mut attempt = 1;
         let result = loop {
-            let result = match self.attempt(&call, attempt, &mut receipt).await {
+            // The panic of an attempt is caught around the whole call.
+            let result = match self.attempt_unguarded(&call, attempt, &mut receipt).await {
                 Attempted::NoSlot(failure) => break Err(failure),
                 Attempted::Ended(result) => result,
             };
@@ -295,7 +296,7 @@ impl Dispatcher {
     }
 
     /// Makes one attempt at a call that was checked and entered: waits for a slot, runs, and adds to `receipt`, whose wall clock is
-    /// that of the attempts alone. A panic of the host's costs this attempt, and gives back what it held.
+    /// that of the attempts alone. A panic of the host's costs this attempt, and gives back its slot.
     pub(super) async fn attempt(&self, call: &Call, attempt: u32, receipt: &mut Receipt) -> Attempted {
         let attempted = tasks::caught(self.attempt_unguarded(call, attempt, receipt)).await;
         attempted.unwrap_or_else(|panic| Attempted::Ended(Err(panicked(call.id, &panic))))
