@@ -1,6 +1,6 @@
-//! Where a map's inputs and outcomes are kept: the trait, and the ledger in memory.
+//! Inputs and outcomes of a map in memory.
 //!
-//! A ledger is a plain value; `map` drives it. The durable one will serve the same trait from the journal.
+//! A ledger is a plain value; `map` drives it. Durable maps have `durable::window` in its place.
 
 use std::collections::{BTreeMap, VecDeque};
 

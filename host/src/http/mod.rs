@@ -1,10 +1,10 @@
 //! HTTP in front of `dispatch` and `inference`: functions as routes, models as other servers offer them, the control API,
 //! health.
 //!
-//! Not here: what runs and when (`dispatch`). This module alone decides HTTP statuses (`problem`).
+//! Not here: what runs and when (`dispatch`). Statuses are those of `codes`.
 //!
 //! Limits: `HTTP_HEADER_TIMEOUT` for the head and between requests; `HTTP_BODY_STALL_TIMEOUT` for a body that stands
-//! still, and after `HTTP_BODY_TIMEOUT` a minimum rate; `HTTP_STALL_TIMEOUT` for a client that does not read;
+//! still, and a minimum rate over `HTTP_BODY_TIMEOUT` for one that is read whole; `HTTP_STALL_TIMEOUT` for a client that does not read;
 //! `HTTP_CONNECTIONS_MAX` connections, or what the limit of open files leaves; the function's own input limit for a
 //! body's bytes, and `HTTP_BODIES_BYTES_MAX` for all bodies together.
 

@@ -1,7 +1,7 @@
 //! What a model is written over: the layers that a device has, and the steps of a batch through them.
 //!
 //! A model is one piece of code over these two traits; a device is one implementation of them (`cpu`, `cuda`). A model of
-//! another family is a file beside `bert`, with the ops that it needs added here.
+//! another family is a file beside `bert` and a field of each device, with the ops that it needs added here.
 
 use bireme_kernels::cpu::{Activation, Pooling};
 
