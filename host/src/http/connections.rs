@@ -7,7 +7,7 @@
 //! Invariants: no more connections are open than permitted, those included that are about to be closed; a request that
 //! has begun is never cut off for another connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -178,18 +178,29 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushed<S> {
 pub struct Connections {
     tasks: JoinSet<()>,
     open: HashMap<task::Id, (Arc<Activity>, AbortHandle)>,
+    /// Connections that were answered 503, oldest first.
+    refused: VecDeque<TcpStream>,
     connections_max: usize,
     began: Instant,
     /// When it was last logged that all places are taken.
     told: Option<Instant>,
 }
 
+/// Refused connections that are still open. Their descriptors are of those that are kept back for the rest of the host.
+const REFUSED_KEPT: usize = 8;
 /// Between two lines in the log that say that all places are taken.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 impl Connections {
     pub fn new(connections_max: usize) -> Self {
-        Self { tasks: JoinSet::new(), open: HashMap::new(), connections_max, began: Instant::now(), told: None }
+        Self {
+            tasks: JoinSet::new(),
+            open: HashMap::new(),
+            refused: VecDeque::new(),
+            connections_max,
+            began: Instant::now(),
+            told: None,
+        }
     }
 
     /// Makes room for one connection more, at the cost of the longest idle one where all places are taken; false if
@@ -234,6 +245,19 @@ impl Connections {
         self.open.remove(&id);
     }
 
+    /// Answers a connection for which there is no room, as far as that takes no waiting. It is closed only a few refusals
+    /// later: a request that comes after the close would be met by a reset, which may overtake the answer.
+    pub fn refuse(&mut self, stream: TcpStream) {
+        let _ = stream.try_write(refusal().as_bytes());
+        let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
+        if self.refused.len() == REFUSED_KEPT
+            && let Some(oldest) = self.refused.pop_front()
+        {
+            let _ = oldest.try_read(&mut [0; 4_096]);
+        }
+        self.refused.push_back(stream);
+    }
+
     fn evict_idlest(&self) -> bool {
         let idle = || self.open.values().filter_map(|(activity, task)| Some((activity.idle_since()?, activity, task)));
         // Again where a request has begun on it meanwhile: others have been idle for less long.
@@ -251,8 +275,8 @@ fn full() -> Problem {
     Problem::new(Code::Overloaded, "the host has as many connections as it takes, all of them busy; try again")
 }
 
-/// Answers a connection for which there is no room, as far as that takes no waiting, and closes it.
-pub fn refuse(stream: &TcpStream) {
+/// The 503 of a connection for which there is no room.
+fn refusal() -> String {
     let body = serde_json::json!({
         "type": "about:blank",
         "title": StatusCode::SERVICE_UNAVAILABLE.canonical_reason(),
@@ -261,14 +285,11 @@ pub fn refuse(stream: &TcpStream) {
         "detail": full().detail,
     })
     .to_string();
-    let answer = format!(
+    format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
          retry-after: {RETRY_AFTER_SECONDS}\r\nconnection: close\r\n\r\n{body}",
         body.len()
-    );
-    // A request that lies unread would turn the close into a reset, which may overtake the answer.
-    let _ = stream.try_read(&mut [0; 4_096]);
-    let _ = stream.try_write(answer.as_bytes());
+    )
 }
 
 #[cfg(test)]

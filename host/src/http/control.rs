@@ -16,6 +16,7 @@ use super::maps::Maps;
 use super::problem::Problem;
 use super::routes::{Answer, get, json_body};
 use super::schedules;
+use super::upload::Feeds;
 use crate::app::ComponentBytes;
 use crate::app::capabilities::{self, Capability};
 use crate::codes::Code;
@@ -38,6 +39,7 @@ impl Control {
             durable: backend.durable.clone(),
             dispatcher: backend.dispatcher.clone(),
             bodies: bodies.clone(),
+            feeds: Feeds::default(),
             closing: closing.clone(),
         };
         Self { backend, maps, bodies, closing }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::Backend;
-use super::connections::{Answering, Connections, Flushed, refuse};
+use super::connections::{Answering, Connections, Flushed};
 use super::routes::Routes;
 use super::stall::StallGuard;
 use crate::{descriptors, limits};
@@ -96,7 +96,7 @@ async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = In
             has_room = connections.make_room() => has_room,
         };
         if !has_room {
-            refuse(&stream);
+            connections.refuse(stream);
             continue;
         }
         // Answers are small and single; waiting to fill a packet only delays them.

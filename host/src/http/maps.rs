@@ -15,7 +15,7 @@ use super::control::{bad_query, pairs};
 use super::durable::{self, error, key, map, priority};
 use super::problem::Problem;
 use super::routes::{Answer, get, json_body};
-use super::upload::{Upload, bad_input};
+use super::upload::{Feeds, Upload, bad_input};
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, DurableError, Options, Program, Results, ResultsOrder};
 use crate::ids::MapId;
@@ -32,6 +32,7 @@ pub struct Maps {
     pub durable: Arc<Durable>,
     pub dispatcher: Arc<Dispatcher>,
     pub bodies: Arc<RequestBodies>,
+    pub feeds: Feeds,
     pub closing: watch::Receiver<bool>,
 }
 
@@ -54,18 +55,19 @@ impl Maps {
         } else {
             None
         };
-        let (durable, closing) = (self.durable.clone(), self.closing.clone());
+        let (durable, closing, feeds) = (self.durable.clone(), self.closing.clone(), self.feeds.clone());
         // In a task of its own: a client that goes away leaves no map without its inputs.
         let made = crate::tasks::to_the_end(async move {
             let record = durable.create_map(&program, function, options).await?;
             let Some(upload) = upload else { return Ok::<_, DurableError>((record, None)) };
             let id = record.header.id;
+            let feeding = feeds.begin(id);
             let (lines, come) = mpsc::channel(LINES_WAITING);
             let _ = lines.send(line(&json!({ "map": map(&record) }))).await;
             let (uploading, errors, is_closing) = (durable.clone(), lines.clone(), closing.clone());
             // Runs detached: accepted inputs stay valid if the client disconnects.
             tokio::spawn(async move {
-                if let Err(problem) = upload.run(&uploading, id, is_closing).await {
+                if let Err(problem) = upload.run(&uploading, id, &feeding, is_closing).await {
                     let error = json!({ "error": { "code": problem.code, "message": problem.detail } });
                     let _ = errors.send(line(&error)).await;
                 }

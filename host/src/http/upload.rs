@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use dashmap::DashMap;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -61,12 +62,13 @@ impl Upload {
         Ok(())
     }
 
-    /// Keeps the inputs, and closes the map at their end, or where the stream breaks. A host that ends or cannot write
-    /// leaves the map open, so that the client can go on.
+    /// Keeps the inputs, and closes the map at their end, or where the stream breaks, unless another stream feeds it, too.
+    /// A host that ends or cannot write leaves the map open, so that the client can go on.
     pub async fn run(
         mut self,
         durable: &Arc<Durable>,
         id: MapId,
+        feeding: &Feeding,
         mut closing: watch::Receiver<bool>,
     ) -> Result<(), Problem> {
         let ended = self.read(durable, id, &mut closing).await;
@@ -77,12 +79,14 @@ impl Upload {
                 durable.close_map(id).await?;
                 Ok(())
             }
-            Err(Broken::Client(code, detail)) if appended.is_ok() => {
+            Err(Broken::Client(code, detail)) if appended.is_ok() && feeding.is_alone() => {
                 let accepted = self.accepted;
                 durable.close_map(id).await?;
                 let detail = format!("{detail}; the map is closed, and ends with the {accepted} inputs before");
                 Err(Problem::new(code, detail))
             }
+            // What the map itself refuses is no reason to go on.
+            Err(Broken::Host(code @ (Code::MapClosed | Code::InputDiffers), detail)) => Err(Problem::new(code, detail)),
             Err(Broken::Client(code, detail) | Broken::Host(code, detail)) => {
                 let from = self.accepted;
                 let detail = format!("{detail}; the map is open, go on with POST /api/v1/maps/{id}/inputs?from={from}");
@@ -142,6 +146,39 @@ impl Upload {
         }
         self.lines.room.give_back(std::mem::take(&mut self.bytes));
         Ok(())
+    }
+}
+
+/// The streams that feed each map: one that is sent again, with its key, may meet the one that it replaces.
+#[derive(Clone, Default)]
+pub struct Feeds(Arc<DashMap<MapId, usize>>);
+
+impl Feeds {
+    /// Counts a stream of a map until the result is dropped.
+    pub fn begin(&self, map: MapId) -> Feeding {
+        *self.0.entry(map).or_default() += 1;
+        Feeding { feeds: self.clone(), map }
+    }
+}
+
+/// One stream of a map.
+pub struct Feeding {
+    feeds: Feeds,
+    map: MapId,
+}
+
+impl Feeding {
+    fn is_alone(&self) -> bool {
+        self.feeds.0.get(&self.map).is_none_or(|streams| *streams <= 1)
+    }
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        self.feeds.0.remove_if_mut(&self.map, |_, streams| {
+            *streams -= 1;
+            *streams == 0
+        });
     }
 }
 

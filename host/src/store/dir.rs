@@ -14,8 +14,8 @@ use super::{DataLock, DiskFile, Files, Store, StoreError, durable, failure};
 /// Names in a data directory that are bireme's.
 const OURS: [&str; 9] =
     ["apps", "artifacts", "lock", "logs", "models", "results", "sdk", "store.redb", "store.redb.new"];
-/// Directories in it that earlier versions left open to others.
-const ONCE_OPEN: [&str; 2] = ["apps", "results"];
+/// Directories in it that nobody else may read. Earlier versions, or a copy, may have left them open.
+const CLOSED: [&str; 3] = ["apps", "logs", "results"];
 
 /// A data directory and, once something is kept, its open database.
 pub struct StoreDir {
@@ -97,7 +97,7 @@ impl StoreDir {
 /// Takes away what the group and others may do in a directory of an earlier version, or one that was made beforehand. A
 /// directory with other things in it is not only ours and is left as it is; what we keep in it is closed by itself.
 fn close_to_others(dir: &Path) -> io::Result<()> {
-    ONCE_OPEN.iter().try_for_each(|name| durable::close_dir(&dir.join(name)).map(drop))?;
+    CLOSED.iter().try_for_each(|name| durable::close_dir(&dir.join(name)).map(drop))?;
     let mut names = fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.file_name()));
     let is_ours_alone = names.all(|name| name.is_ok_and(|name| OURS.iter().any(|ours| name == *ours)));
     if is_ours_alone && durable::close_dir(dir)? {

@@ -309,6 +309,27 @@ fn a_stream_that_is_sent_again_with_its_key_is_the_same_map() {
 }
 
 #[test]
+fn a_stream_that_breaks_leaves_the_map_to_the_one_that_replaces_it() {
+    let server = Server::start(&[Guest::Hello]);
+    let path = "/api/v1/apps/hello/functions/square/maps";
+    let head = request(path, "transfer-encoding: chunked\r\nidempotency-key: k\r\n", "");
+    let maps = || server.get("/api/v1/calls?kind=map").json()["calls"].as_array().unwrap().clone();
+    let mut stale = begun(&server, &format!("{head}5\r\n1\n2\n3\r\n"));
+    wait_until("two inputs are there", || maps().first().is_some_and(|map| map["counts"]["accepted"] == 2));
+    let mut again = begun(&server, &format!("{head}6\r\n1\n2\n3\n\r\n"));
+    wait_until("a third is there", || maps()[0]["counts"]["accepted"] == 3);
+    stale.send(b"zz\r\n");
+    again.send(b"2\r\n4\n\r\n");
+    wait_until("a fourth is there", || maps()[0]["counts"]["accepted"] == 4);
+    again.send(b"2\r\n5\n\r\n0\r\n\r\n");
+    let summary = json_lines(&again.receive()).pop().unwrap();
+    assert_eq!(summary["summary"]["counts"]["done"], 5, "{summary}");
+    let told = json_lines(&stale.receive());
+    let error = told.iter().find_map(|line| line["error"]["message"].as_str()).unwrap();
+    assert!(error.contains("the map is open"), "{told:?}");
+}
+
+#[test]
 fn inputs_that_cannot_be_read_leave_no_map() {
     let server = Server::start(&[Guest::Hello]);
     let map = |inputs: &str| {
