@@ -194,6 +194,11 @@ impl Durable {
         self.cut.send_replace(true);
     }
 
+    /// Waits until nothing new is accepted.
+    async fn is_ending(&self) {
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
     /// Waits until attempts are cut off.
     async fn is_cut_off(&self) {
         let _ = self.cut.subscribe().wait_for(|cut| *cut).await;

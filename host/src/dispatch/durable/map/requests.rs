@@ -1,6 +1,7 @@
 //! What callers ask of durable maps: to make one, to give it inputs, to close, cancel and begin it anew.
 
 use super::*;
+use crate::dispatch::dispatcher::shutting_down;
 
 impl Durable {
     /// Makes a map. Its inputs come with `append`.
@@ -130,7 +131,11 @@ impl Durable {
 
     /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
     pub(in crate::dispatch::durable) async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        let Some(map) = self.maps.get(&id).map(|map| map.clone()) else { return self.map(id).await };
+        let Some(map) = self.maps.get(&id).map(|map| map.clone()) else {
+            let record = self.map(id).await?;
+            let is_over = record.progress.ended_ms.is_some() || record.header.is_cancelled;
+            return if is_over { Ok(record) } else { Err(shutting_down().into()) };
+        };
         {
             let _header = map.header.lock().await;
             let (header, is_ended) = {
@@ -148,10 +153,13 @@ impl Durable {
         }
         map.run.notify_one();
         map.write.notify_one();
-        // Calls under way end before the counts are final.
+        // Calls under way end before the counts are final; those of a host that ends, with the next one.
         let mut progress = map.progress.subscribe();
         drop(map);
-        let _ = progress.wait_for(|record| record.progress.ended_ms.is_some()).await;
+        tokio::select! {
+            _ = progress.wait_for(|record| record.progress.ended_ms.is_some()) => {}
+            () = self.dispatcher.closing() => {}
+        }
         self.map(id).await
     }
 
@@ -219,8 +227,11 @@ impl Durable {
         if let Some(map) = self.maps.get(&id) {
             return Ok(map.clone());
         }
-        let why = if self.map(id).await?.header.is_cancelled { "was cancelled" } else { "was closed" };
-        Err(DurableError::Closed { id, why })
+        match self.map(id).await?.header {
+            header if header.is_cancelled => Err(DurableError::Closed { id, why: "was cancelled" }),
+            header if header.is_closed => Err(DurableError::Closed { id, why: "was closed" }),
+            _ => Err(shutting_down().into()),
+        }
     }
 
     /// Returns what a map's outcomes can be followed by, if it has not ended.
@@ -248,6 +259,10 @@ impl Durable {
         self.maps.insert(map.id, map.clone());
         self.task(async move {
             map.run_to_its_end().await;
+            // A host on its way down runs nothing more, and still accepts inputs, which the next one runs.
+            if map.state().progress.ended_ms.is_none() {
+                map.durable.is_ending().await;
+            }
             map.durable.maps.remove(&map.id);
         });
     }
