@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codes::Code;
 
+mod principal;
 mod priority;
 
+pub use principal::{BadPrincipal, Principal};
 pub use priority::{Priority, UnknownPriority};
 
 /// Media type of JSON, the encoding of inputs and outputs unless a function says otherwise.

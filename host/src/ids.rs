@@ -109,6 +109,11 @@ name! {
     FunctionName
 }
 
+name! {
+    /// The name of an access token.
+    TokenName
+}
+
 /// One function of one app, written `app::function`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct FunctionId {
