@@ -67,7 +67,8 @@ impl Served {
     /// Listens for HTTP on a free port.
     pub async fn listen(self) -> Listening {
         let ingress = Ingress::bind(([127, 0, 0, 1], 0).into()).await.expect("a port is free");
-        let running = self.host.start(ingress, ListenSettings::default()).await.expect("a new directory can be used");
+        let open = self.host.open(ListenSettings::default()).await.expect("a new directory can be opened");
+        let running = open.start(ingress).await.expect("a new directory can be used");
         Listening { running, program: self.program, _data: self._data }
     }
 

@@ -1,10 +1,11 @@
-//! `bireme build`: a crate becomes a component that carries its own description.
+//! `bireme build`: compiles a crate to a component with embedded metadata.
 
 use clap::Args;
 use serde_json::json;
 
 use super::exit::Exit;
-use super::{Global, inspect, output, target};
+use super::global::Global;
+use super::{inspect, output, target};
 use crate::logs::NoLog;
 use crate::server::Host;
 

@@ -1,4 +1,4 @@
-//! Where inference runs, as a flag that every command with inference has.
+//! `--device`: the device that runs models.
 
 use clap::Args;
 

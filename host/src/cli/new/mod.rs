@@ -14,8 +14,9 @@ use serde_json::json;
 
 use self::template::Template;
 use super::exit::Exit;
+use super::global::Global;
+use super::output;
 use super::sdk::Sdk;
-use super::{Global, output};
 use crate::codes::Code;
 use crate::ids::AppName;
 

@@ -1,19 +1,21 @@
-//! `bireme logs`: what functions on a host wrote, and why their calls failed.
+//! `bireme logs`: log lines of functions on a host, and failures of their calls.
 
 use std::io::{BufRead, BufReader};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::address::Address;
 use super::client::Client;
-use super::{Address, time};
+use super::time;
 use crate::cli::exit::Exit;
-use crate::cli::{Global, output};
+use crate::cli::global::Global;
+use crate::cli::output;
 use crate::codes::Code;
 use crate::ids::AppName;
 use crate::logs::printable;
 
-/// Lines that are shown where nothing says how many.
+/// Default number of lines.
 const TAIL: usize = 100;
 
 /// Show what functions wrote, and why their calls failed: the latest lines, or all as they come.
@@ -42,10 +44,10 @@ pub struct Logs {
     version: Option<String>,
     /// Only from there.
     #[arg(long, short, value_enum)]
-    source: Option<From>,
+    source: Option<LogSource>,
     /// Only of at least this level.
     #[arg(long, value_enum)]
-    level: Option<Least>,
+    level: Option<MinLevel>,
     /// Only with this text in the message or a field, in any case.
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
@@ -63,9 +65,8 @@ pub struct Logs {
     timestamps: bool,
 }
 
-/// Where lines come from.
 #[derive(Clone, Copy, ValueEnum)]
-enum From {
+enum LogSource {
     /// `log::info!` and its like.
     Log,
     Stdout,
@@ -74,9 +75,8 @@ enum From {
     System,
 }
 
-/// How much a line matters.
 #[derive(Clone, Copy, ValueEnum)]
-enum Least {
+enum MinLevel {
     Trace,
     Debug,
     Info,
@@ -88,7 +88,7 @@ impl Logs {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let lines = client.stream("/api/v1/logs", &self.query()?)?;
-        // Ctrl-C ends the process, which is what is wanted: nothing is held here.
+        // Ctrl-C ends the process; there is nothing to clean up.
         for line in BufReader::new(lines).lines() {
             let line =
                 line.map_err(|error| Exit::new(Code::NoHost, format!("the host's answer broke off: {error}")))?;
@@ -117,8 +117,8 @@ impl Logs {
         add("search", self.search.clone());
         add("source", self.source.as_ref().map(word));
         add("level", self.level.as_ref().map(word));
-        let since = self.since.as_deref().map(|text| time::read("--since", text)).transpose()?;
-        let until = self.until.as_deref().map(|text| time::read("--until", text)).transpose()?;
+        let since = self.since.as_deref().map(|text| time::parse("--since", text)).transpose()?;
+        let until = self.until.as_deref().map(|text| time::parse("--until", text)).transpose()?;
         let tail = self.tail.or_else(|| (since.is_none() && until.is_none()).then_some(TAIL));
         add("since_ms", since.map(|ms| ms.to_string()));
         add("until_ms", until.map(|ms| ms.to_string()));
@@ -151,7 +151,7 @@ impl Logs {
     }
 }
 
-/// Digits of a call's id that tell it from others of the same minutes: its first 12 are the time to the millisecond.
+/// Digits of a call id that are shown: the first 12 are its time in milliseconds, the rest tell calls apart.
 const CALL_LEN: usize = 18;
 
 fn word<T: ValueEnum>(value: &T) -> String {

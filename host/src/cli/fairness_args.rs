@@ -1,4 +1,4 @@
-//! How a device is shared, as flags of the commands that host many apps.
+//! Fairness between apps on one device: memory for models, weights.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use clap::Args;
 use crate::inference::{InferenceConfig, WEIGHT_MAX};
 
 #[derive(Args, Clone, Debug)]
-pub struct Sharing {
+pub struct FairnessArgs {
     /// Keep at most SIZE of models loaded, such as 4GiB; those used least lately leave first. By default half of the machine's
     /// memory on the CPU, and on a GPU what it takes.
     #[arg(long, value_name = "SIZE", env = "BIREME_MODEL_MEMORY")]
@@ -36,8 +36,8 @@ impl FromStr for Weight {
     }
 }
 
-impl Sharing {
-    /// Sets what was given.
+impl FairnessArgs {
+    /// Sets the flags that were typed.
     pub fn apply(&self, config: &mut InferenceConfig) {
         config.model_memory_max = self.model_memory.map(|size| size.as_u64()).or(config.model_memory_max);
         config.weights.extend(self.weights.iter().map(|weight| (weight.app.clone(), weight.weight)));
