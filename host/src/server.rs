@@ -1,4 +1,5 @@
-//! Start and shutdown of a host: builds the parts from the configuration, starts them in order, ends them by one deadline.
+//! Start and shutdown of a host: builds the parts from the configuration, starts them in order, ends them by one
+//! deadline.
 //!
 //! The only way to listen is `Host::open`, then `OpenHost::start`; the only end of a host that listens is
 //! `RunningHost::shut_down`. So whatever can fail at start fails before the port accepts, and no control API accepts
@@ -155,8 +156,8 @@ impl Host {
 #[derive(Default)]
 pub struct ListenSettings {
     pub retention: Retention,
-    /// Restores the apps and log lines of the data directory, and accepts deployments over HTTP. Without it, all apps come
-    /// from the command line.
+    /// Restores the apps and log lines of the data directory, and accepts deployments over HTTP. Without it, all apps
+    /// come from the command line.
     pub serves_deployments: bool,
     /// Records the last call of a function, to repeat it.
     pub last_call: Option<Arc<LastCall>>,
@@ -191,8 +192,8 @@ impl OpenHost {
     }
 }
 
-/// Turns a write over the file size limit (RLIMIT_FSIZE) into an error like a full disk: the default action of SIGXFSZ ends
-/// the process.
+/// Turns a write over the file size limit (RLIMIT_FSIZE) into an error like a full disk: the default action of SIGXFSZ
+/// ends the process.
 fn ignore_file_size_signal() -> io::Result<()> {
     // The handler stays installed for the process's lifetime; the receiver is not needed.
     signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)

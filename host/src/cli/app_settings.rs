@@ -15,8 +15,8 @@ pub struct AppSettings {
     /// model to components that can declare none: model:NAME.
     #[arg(long = "grant", value_name = "GRANT")]
     pub grants: Vec<String>,
-    /// Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from this environment (other users of
-    /// this machine can see command lines). With APP: in front, to that app alone.
+    /// Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from this environment
+    /// (other users of this machine can see command lines). With APP: in front, to that app alone.
     #[arg(long = "secret", value_name = "SECRET")]
     pub secrets: Vec<String>,
     /// Give the secrets of a file of NAME=VALUE lines (.env).

@@ -9,7 +9,7 @@ use super::{inspect, output, target};
 use crate::logs::NoLog;
 use crate::server::Host;
 
-/// Build an app: prints the component's path, size, functions and what it may do.
+/// Build an app: prints the component's path, size, functions and capabilities.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme build examples/hello")]
 pub struct Build {

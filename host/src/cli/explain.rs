@@ -128,8 +128,10 @@ mod tests {
 
     #[test]
     fn the_page_of_all_codes_is_up_to_date() {
-        let mut text = "# Errors\n\nEvery error of a command and of the API has one of these codes. Programs match on it; it keeps its meaning.\n\
-            `bireme explain CODE` prints the same. Written by `UPDATE_EXPECT=1 cargo test -p bireme --lib explain` from\n\
+        let mut text = "# Errors\n\nEvery error of a command and of the API has one of these codes. \
+            Programs match on it; it keeps its meaning.\n\
+            `bireme explain CODE` prints the same. \
+            Written by `UPDATE_EXPECT=1 cargo test -p bireme --lib explain` from\n\
             `host/src/codes/`.\n\n| code | exit | HTTP | is |\n|---|---|---|---|\n"
             .to_owned();
         for code in Code::ALL {

@@ -9,11 +9,11 @@ use crate::inference::{InferenceConfig, WEIGHT_MAX};
 
 #[derive(Args, Clone, Debug)]
 pub struct FairnessArgs {
-    /// Keep at most SIZE of models loaded, such as 4GiB; those used least lately leave first. By default half of the machine's
-    /// memory on the CPU, and on a GPU what it takes.
+    /// Keep at most SIZE of models loaded, such as 4GiB; the least recently used are unloaded first. Default: half of
+    /// the machine's memory on the CPU; on a GPU, what fits.
     #[arg(long, value_name = "SIZE", env = "BIREME_MODEL_MEMORY")]
     model_memory: Option<ByteSize>,
-    /// Where apps compete for the device, give APP the share of N others. Can be given for each app.
+    /// Give APP the share of N others where apps compete for the device. Can be given for each app.
     #[arg(long = "weight", value_name = "APP=N")]
     weights: Vec<Weight>,
 }

@@ -25,8 +25,8 @@ pub struct TrailingFlags {
     pub device: Option<DeviceChoice>,
 }
 
-/// Parses the words behind `APP::FUNCTION`; `front` has the file flags in front of it. A parameter's name wins over a flag
-/// of the command.
+/// Parses the words behind `APP::FUNCTION`; `front` has the file flags in front of it. A parameter's name wins over a
+/// flag of the command.
 pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Result<(Payload, TrailingFlags), Exit> {
     let mut trailing = TrailingFlags { file: front.clone(), ..TrailingFlags::default() };
     let mut json = None;

@@ -33,44 +33,47 @@ const TAKE_MAX: usize = 1_024;
 /// In input order, each line of output is the result for the same line of input. With --unordered or --json, lines are
 /// {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped and not counted.
 ///
-/// With --host the map is durable: inputs and results are on the host's disk, Ctrl-C leaves it running, --resume goes on with it.
+/// With --host the map is durable: inputs and results are on the host's disk, Ctrl-C leaves it running, --resume
+/// attaches again.
 ///
-/// A function that takes bytes gets each line as it stands, or with --files the file that it names. A result that is bytes is
-/// {"content_type": …, "base64": …}.
+/// A function that takes bytes gets each line as raw bytes, or with --files the contents of the file at that path. A
+/// result of bytes is printed as {"content_type": …, "base64": …}.
 #[derive(Args)]
 #[command(after_help = "Example:\n  printf '\"Ada\"\\n\"Grace\"\\n' | bireme map examples/hello::greet --inputs -")]
 pub struct MapCommand {
-    /// The function, as APP::FUNCTION: APP is a crate's directory or a `.wasm` file, or on a host the name of a deployed app.
+    /// The function, as APP::FUNCTION: APP is a crate's directory or a `.wasm` file, or on a host the name of a
+    /// deployed app.
     #[arg(required_unless_present_any = ["resume", "retry_failed"])]
     target: Option<String>,
     /// File of JSON Lines, or `-` for standard input.
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     inputs: String,
-    /// Take each line of the inputs for the path of a file, and what is in that for the input.
+    /// Read each line as the path of a file that holds the input.
     #[arg(long)]
     files: bool,
-    /// Print results as they complete. Faster to the first line; needs no memory for results that wait for their turn.
+    /// Print results in the order of completion. The first line is out sooner, and no memory holds results until their
+    /// turn.
     #[arg(long)]
     unordered: bool,
-    /// Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit code is 1 in the end.
+    /// Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit code is 1.
     #[arg(long)]
     keep_going: bool,
     /// Run it on this host, which keeps inputs and results on disk: the map goes on when this command or the host ends.
     #[arg(long, value_name = "URL", help_heading = "On a host")]
     host: Option<String>,
-    /// Send the inputs, print the map's id and leave. On the host of BIREME_HOST, unless --host names one.
+    /// Send the inputs, print the map's id and exit. Uses the host of BIREME_HOST unless --host names one.
     #[arg(long, help_heading = "On a host")]
     detach: bool,
-    /// Go on with a map: send the inputs that it does not have, print all results.
+    /// Resume a map: send the inputs that it does not have yet, print all results.
     #[arg(long, value_name = "ID", conflicts_with = "target", help_heading = "On a host")]
     resume: Option<String>,
-    /// Run the inputs of a map again that failed or were cancelled, and print all results.
+    /// Run the failed and cancelled inputs of a map again, and print all results.
     #[arg(long, value_name = "ID", conflicts_with_all = ["target", "resume"], help_heading = "On a host")]
     retry_failed: Option<String>,
-    /// Cancel the map on Ctrl-C, which otherwise goes on.
+    /// Cancel the map on Ctrl-C. Without it, the map goes on.
     #[arg(long, help_heading = "On a host")]
     cancel_on_interrupt: bool,
-    /// Which of the app's calls go first: high, normal or low.
+    /// Priority among the app's calls: high, normal or low.
     #[arg(long, value_name = "PRIORITY", value_parser = ["high", "normal", "low"], help_heading = "On a host")]
     priority: Option<String>,
     #[command(flatten)]

@@ -91,8 +91,8 @@ fn read_lines<R: Read>(mut reader: BufReader<R>, lines: LineFormat, chunks: &mps
     }
 }
 
-/// Reads one line, and more while they are buffered; empty at the end. So a slow producer gets each result at once, and a fast one is
-/// read in large chunks.
+/// Reads one line, and more while they are buffered; empty at the end. So a slow producer gets each result at once, and
+/// a fast one is read in large chunks.
 fn read_chunk<R: Read>(reader: &mut BufReader<R>, lines: LineFormat) -> io::Result<Vec<Payload>> {
     let (mut chunk, mut bytes) = (Vec::new(), 0);
     loop {

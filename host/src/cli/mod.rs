@@ -1,7 +1,7 @@
 //! The command line: one file for each command, listed here. The only module that prints or exits.
 //!
-//! Results go to stdout, everything else to stderr; `--json` is for programs. Shared arguments and helpers are files beside
-//! the commands, so no command names this one. Exit codes are part of the interface:
+//! Results go to stdout, everything else to stderr; `--json` is for programs. Shared arguments and helpers are files
+//! beside the commands, so no command names this one. Exit codes are part of the interface:
 //!
 //! | code | means |
 //! |---|---|
@@ -65,7 +65,8 @@ use self::global::Global;
     version,
     max_term_width = 100,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong command or input, 4 no such app, function or model, 5 deadline passed, 69 not available, 130 interrupted."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong command or input, \
+                  4 no such app, function or model, 5 deadline passed, 69 not available, 130 interrupted."
 )]
 struct Cli {
     #[command(flatten)]

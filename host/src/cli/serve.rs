@@ -22,12 +22,12 @@ use crate::logs::Level;
 use crate::server::{Host, ListenSettings, Resumed, RunningHost};
 use crate::store::StoreError;
 
-/// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. Ends on Ctrl-C or
-/// SIGTERM, after calls under way.
+/// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. Ends on Ctrl-C
+/// or SIGTERM, after calls under way.
 ///
-/// Apps that were deployed here (`bireme deploy`) are there again; those named on the command line are served besides,
-/// or in their place, until the host ends. One that cannot be loaded is reported on stderr and left out; the host ends
-/// only if none can be.
+/// Restores the apps deployed here (`bireme deploy`). Apps on the command line are served too, or in place of the
+/// deployed app of the same name, until the host ends. An app that fails to load is reported on stderr and left out; the
+/// host ends only if all of them fail.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme serve examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
@@ -44,11 +44,11 @@ pub struct Serve {
     on: OnDevice,
     #[command(flatten)]
     fairness: FairnessArgs,
-    /// How long durable calls and maps are kept after they have ended: 90s, 30m, 12h, 7d. With APP= in front, those of that app.
+    /// Retention of durable calls and maps after their end: 90s, 30m, 12h, 7d. With APP= in front, of that app.
     #[arg(long = "keep", value_name = "[APP=]TIME", env = "BIREME_KEEP", value_delimiter = ',')]
     keep: Vec<String>,
-    /// How long the host takes to end after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under way finish. Keep it
-    /// below the time after which a supervisor kills (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s).
+    /// Time to drain after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under way finish. Keep it below the time after
+    /// which a supervisor kills (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s).
     #[arg(long, value_name = "TIME", env = "BIREME_DRAIN", default_value = "8s", value_parser = drain)]
     drain: Duration,
 }
@@ -80,7 +80,8 @@ impl Serve {
         }
     }
 
-    /// Loads the apps on the command line. One that fails is reported and left out; if all fail, returns the last error.
+    /// Loads the apps on the command line. One that fails is reported and left out; if all fail, returns the last
+    /// error.
     async fn load_named(&self, host: &Host, is_json: bool) -> Result<(), Exit> {
         let mut names = HashSet::new();
         let mut failed: Option<Exit> = None;
@@ -155,7 +156,7 @@ async fn load(path: &str, host: &Host, names: &mut HashSet<AppName>) -> Result<(
 fn store_failed(error: StoreError) -> Exit {
     output::note("the host stops: its database met an error of the disk");
     Exit::from(error).hint(
-        "what was acknowledged before is kept; look for the disk's errors in the kernel's log (`dmesg`), mend or replace it, \
-         and start bireme again",
+        "what was acknowledged before is kept; look for the disk's errors in the kernel's log (`dmesg`), \
+         mend or replace it, and start bireme again",
     )
 }

@@ -1,7 +1,7 @@
 //! `bireme demo`: scrape, embed and search real documentation, starting from an empty machine.
 //!
-//! Each stage is one file: `pages` (scrape), `vectors` (embed, store), `questions` (search over HTTP); `report` is the table
-//! at the end. `docs` and `site` serve the documentation of the Rust toolchain.
+//! Each stage is one file: `pages` (scrape), `vectors` (embed, store), `questions` (search over HTTP); `report` is the
+//! table at the end. `docs` and `site` serve the documentation of the Rust toolchain.
 
 mod app;
 pub mod docs;
@@ -49,7 +49,8 @@ pub struct Demo {
     /// End after the questions rather than stay up.
     #[arg(long)]
     once: bool,
-    /// Take every page of the installed documentation, not only The Book, the Reference and the Cargo book. Takes hours.
+    /// Take every page of the installed documentation, not only The Book, the Reference and the Cargo book. Takes
+    /// hours.
     #[arg(long, conflicts_with_all = ["docs", "site"])]
     all: bool,
     /// Index the HTML files under DIR.

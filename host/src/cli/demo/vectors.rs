@@ -1,4 +1,5 @@
-//! Embedding and storage stages: maps `embed` over chunks of passages and `store` over segments, then commits the index.
+//! Embedding and storage stages: maps `embed` over chunks of passages and `store` over segments, then commits the
+//! index.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! `bireme dev`: live reload. Each save is built and swapped in.
 //!
-//! One task decides the next step (build, serve, cancel); cargo runs on its own thread; file changes and keys arrive over channels.
-//! The last good version serves until the next one is ready, and a newer save cancels a build.
+//! One task decides the next step (build, serve, cancel); cargo runs on its own thread; file changes and keys arrive
+//! over channels. The last good version serves until the next one is ready, and a newer save cancels a build.
 
 mod keys;
 mod repeat_call;
@@ -36,8 +36,8 @@ use crate::tasks::blocking;
 
 /// Serve an app while it is edited: every save is built and swapped in between two requests.
 ///
-/// The last good version answers until then; the header `bireme-version` says which one did. Type r to build again, c to call
-/// the last input again, t to run the app's own tests, q to quit, each with Enter.
+/// The last good version answers until then; the header `bireme-version` names it. Type r to build again, c to repeat
+/// the last call, t to run the app's own tests, q to quit, each with Enter.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme dev examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"

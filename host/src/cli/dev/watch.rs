@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
-/// Debounce: some editors save by two renames, and tools write many files. A longer wait would delay every save; a later change
-/// cancels the build that started too early.
+/// Debounce: some editors save by two renames, and tools write many files. A longer wait would delay every save; a
+/// later change cancels the build that started too early.
 const SETTLE: Duration = Duration::from_millis(8);
 
 /// A watched crate.

@@ -23,7 +23,7 @@ pub struct InputFile {
     /// Read the input from FILE (`-` for standard input): JSON, or the bytes as they are if the function takes bytes.
     #[arg(long = "input", value_name = "FILE")]
     pub path: Option<String>,
-    /// Say what the bytes are. The default is application/octet-stream.
+    /// Media type of the bytes. The default is application/octet-stream.
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
 }

@@ -22,7 +22,8 @@ use crate::logs::printable;
 /// Longest wait of one request (long polling).
 const WAIT_STEP: Duration = Duration::from_secs(30);
 
-/// Hand a call to a host and return at once: its id to stdout. The host keeps it until it has ended, whatever happens to either.
+/// Start a durable call on a host and return at once, with its id on stdout. The call outlives this command and a
+/// restart of the host.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme spawn hello::greet '{\"name\": \"Ada\"}'\n  bireme get $(bireme spawn hello::add --a 1 --b 2) --wait"
@@ -30,10 +31,10 @@ const WAIT_STEP: Duration = Duration::from_secs(30);
 pub struct Spawn {
     #[command(flatten)]
     address: Address,
-    /// Which of the app's calls go first: high, normal or low.
+    /// Priority among the app's calls: high, normal or low.
     #[arg(long, value_name = "PRIORITY", value_parser = ["high", "normal", "low"])]
     priority: Option<String>,
-    /// A name for this request: sent twice with the same one, it is one call.
+    /// Idempotency key: requests with the same key start one call.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[command(flatten)]
@@ -45,7 +46,7 @@ pub struct Spawn {
     input: Vec<String>,
 }
 
-/// Print the result of a spawned call, or where it stands; of a map, where it stands.
+/// Print the result of a spawned call, or its state; of a map, its state.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme get 0199c0de-0000-7000-8000-000000000000 --wait\n  bireme get ID --wait 10"
@@ -55,7 +56,7 @@ pub struct Get {
     address: Address,
     /// The id that `bireme spawn` or `bireme map` printed.
     id: String,
-    /// Wait until it has ended, or for so many seconds.
+    /// Wait until it has ended, or at most SECONDS.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "inf")]
     wait: Option<f64>,
     /// Print what the call cost, to stderr (with --json, in the result).
@@ -63,7 +64,7 @@ pub struct Get {
     receipt: bool,
 }
 
-/// Cancel a call or a map wherever it is, and what it has spawned. One that has ended stays as it was.
+/// Cancel calls or maps, and everything that they spawned. One that has ended stays as it was.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme cancel 0199c0de-0000-7000-8000-000000000000")]
 pub struct Cancel {
@@ -74,7 +75,7 @@ pub struct Cancel {
     ids: Vec<String>,
 }
 
-/// List durable calls and maps, newest first: what runs, what waits, what has ended, and what it cost.
+/// List durable calls and maps, newest first, with state and cost.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme ps\n  bireme ps --app hello --state live\n  bireme ps --function hello::greet --state dead"
@@ -82,22 +83,23 @@ pub struct Cancel {
 pub struct Ps {
     #[command(flatten)]
     address: Address,
-    /// Those of one app.
+    /// Only of one app.
     #[arg(long)]
     app: Option<String>,
-    /// Those of one function, as APP::FUNCTION.
+    /// Only of one function, as APP::FUNCTION.
     #[arg(long, value_name = "APP::FUNCTION")]
     function: Option<String>,
-    /// Those in one state: live (not ended), accepted, leased, waiting, done, failed, dead, cancelled; of maps also open, running.
+    /// Only in one state: live (not ended), accepted, leased, waiting, done, failed, dead, cancelled; for maps also
+    /// open, running.
     #[arg(long)]
     state: Option<String>,
-    /// Calls or maps alone.
+    /// Only calls, or only maps.
     #[arg(long, value_parser = ["call", "map"])]
     kind: Option<String>,
-    /// As many as these at most.
+    /// At most N.
     #[arg(long, short = 'n', default_value = "20", value_name = "N")]
     limit: usize,
-    /// Those before this one.
+    /// Only older than this one.
     #[arg(long, value_name = "ID")]
     before: Option<String>,
 }
@@ -111,7 +113,8 @@ impl Spawn {
         let (input, trailing) = input::read(function, &self.file, &self.input)?;
         if trailing.settings != AppSettings::default() || trailing.receipt {
             return Err(Exit::usage(
-                "a spawned call takes no grants, secrets, configuration or --receipt; `bireme get ID --receipt` prints what it cost",
+                "a spawned call takes no grants, secrets, configuration or --receipt; \
+                 `bireme get ID --receipt` prints what it cost",
             ));
         }
         let query: Vec<_> = self.priority.iter().map(|priority| ("priority", priority.clone())).collect();

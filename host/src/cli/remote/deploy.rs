@@ -17,8 +17,8 @@ use crate::tasks::blocking;
 
 /// Deploy an app to a host: build it, send it, swap it in between two requests.
 ///
-/// What the new version may do and the one before could not is shown, and must be accepted. Calls under way finish on the version
-/// that they began with. The host keeps the versions before; `bireme rollback` returns to one.
+/// Capabilities that the version before did not have are shown and must be accepted. Calls under way finish on the
+/// version that they began with. The host keeps earlier versions; `bireme rollback` returns to one.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme deploy examples/hello\n  bireme deploy . --accept -m 'reads the new feed'")]
 pub struct Deploy {
@@ -26,12 +26,12 @@ pub struct Deploy {
     app: String,
     #[command(flatten)]
     address: Address,
-    /// Accept whatever the version newly declares, without a question.
+    /// Accept all new capabilities without asking.
     #[arg(long)]
     accept: bool,
-    /// Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a private ORIGIN. Or a model, where the
-    /// app is a component that can declare none: model:NAME. Kept for later versions until other grants are given; `--grant ''`
-    /// takes them all back.
+    /// Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a private ORIGIN. Or a model,
+    /// where the app is a component that can declare none: model:NAME. Kept for later versions until other grants are
+    /// given; `--grant ''` takes them all back.
     #[arg(long = "grant", value_name = "GRANT")]
     grants: Vec<String>,
     /// What changed, for the history.

@@ -23,8 +23,8 @@ const PAGE_LEN: usize = 1_000;
 
 /// Write the outcomes of a map, or without an id all durable calls and maps, to a file for analysis.
 ///
-/// Of a map: index, state, attempt, output (JSON text), error_code, error_message and what the attempt cost, one row for each outcome
-/// that there is. Of calls and maps: id, kind, function, state, times, attempts, failure and cost.
+/// Of a map: index, state, attempt, output (JSON text), error_code, error_message and what the attempt cost, one row
+/// for each outcome that there is. Of calls and maps: id, kind, function, state, times, attempts, failure and cost.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme export ID -o outcomes.parquet\n  bireme export ID | jq .output\n  bireme export -o calls.parquet"

@@ -18,9 +18,9 @@ use crate::logs::printable;
 /// Default number of lines.
 const TAIL: usize = 100;
 
-/// Show what functions wrote, and why their calls failed: the latest lines, or all as they come.
+/// Show the log lines of functions and the failures of their calls: the latest, or all as they arrive.
 ///
-/// A host keeps the newest 4 MiB of each app, over restarts, too.
+/// A host keeps the newest 4 MiB of each app, across restarts.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme logs hello -f\n  bireme logs hello --function greet --level warn --since 10m\n  bireme logs --call 0197c0de --timestamps"
@@ -30,25 +30,25 @@ pub struct Logs {
     app: Option<String>,
     #[command(flatten)]
     address: Address,
-    /// Go on with the lines that come, until Ctrl-C.
+    /// Print new lines until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
     /// Only of this function.
     #[arg(long)]
     function: Option<String>,
-    /// Only of this call; the first digits of its id will do.
+    /// Only of this call; a prefix of its id is enough.
     #[arg(long, alias = "function-call", value_name = "ID")]
     call: Option<String>,
-    /// Only of this version; its first digits will do.
+    /// Only of this version; a prefix is enough.
     #[arg(long)]
     version: Option<String>,
-    /// Only from there.
+    /// Only from this source.
     #[arg(long, short, value_enum)]
     source: Option<LogSource>,
     /// Only of at least this level.
     #[arg(long, value_enum)]
     level: Option<MinLevel>,
-    /// Only with this text in the message or a field, in any case.
+    /// Only with this text in the message or a field, ignoring case.
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     /// Only from this time on: `10m` (ago), `2h`, or a time like 2026-01-31T09:00:00Z.

@@ -1,4 +1,5 @@
-//! `bireme map` on a host: uploads inputs in order and prints outcomes; neither is lost with the connection or the host.
+//! `bireme map` on a host: uploads inputs in order and prints outcomes; neither is lost with the connection or the
+//! host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

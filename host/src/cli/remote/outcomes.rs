@@ -71,8 +71,8 @@ impl OutcomePrinter {
         Self { options, next: 0, seen: HashSet::new(), failed: None }
     }
 
-    /// Prints outcomes until the map has ended, over as many connections as it takes. Returns the final state of the map;
-    /// `None` if standard output is closed or `stop` is set.
+    /// Prints outcomes until the map has ended, over as many connections as it takes. Returns the final state of the
+    /// map; `None` if standard output is closed or `stop` is set.
     pub fn print(
         &mut self,
         client: &Client,

@@ -25,16 +25,16 @@ pub struct Results {
     address: Address,
     /// The id that `bireme map` printed.
     id: String,
-    /// The one result of this input, from 0.
+    /// Only the result of input N, from 0.
     #[arg(long, value_name = "N", conflicts_with_all = ["failed", "follow", "unordered"])]
     index: Option<u64>,
-    /// The inputs that failed, and why.
+    /// Only failed inputs, with their errors.
     #[arg(long)]
     failed: bool,
-    /// Wait for those that are not there yet.
+    /// Wait for results that are not there yet.
     #[arg(long)]
     follow: bool,
-    /// As they complete.
+    /// In the order of completion.
     #[arg(long)]
     unordered: bool,
 }

@@ -12,7 +12,7 @@ use crate::cli::{output, table, target};
 use crate::ids::{AppName, FunctionName};
 use crate::logs::printable;
 
-/// Show what a host calls by itself and what became of it; pause, resume, or run it ahead of its time.
+/// Show the scheduled functions of a host and their runs; pause, resume, or run one at once.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme schedule list\n  bireme schedule history reports::weekly\n  bireme schedule pause reports::weekly"
@@ -32,17 +32,17 @@ enum ScheduleCommand {
         #[command(flatten)]
         address: Address,
     },
-    /// Call a function by itself no more, until it is resumed. Over restarts of the host and new versions, too.
+    /// Pause a schedule until it is resumed. Survives restarts of the host and new versions of the app.
     ///
-    /// A run under way goes on. What is due meanwhile is never made up for.
+    /// A run under way goes on. Times missed while paused are not made up for.
     #[command(after_help = "Example:\n  bireme schedule pause reports::weekly")]
     Pause(FunctionArgs),
-    /// Go on with the next time that a paused function is due.
+    /// Resume a paused schedule, from its next time on.
     #[command(after_help = "Example:\n  bireme schedule resume reports::weekly")]
     Resume(FunctionArgs),
-    /// Run a scheduled function at once, paused or not. When it is due next stays as it is.
+    /// Run a scheduled function at once, paused or not. Its next time stays the same.
     ///
-    /// Says which call it is and does not wait for its end: `bireme schedule history` and `bireme logs` have that.
+    /// Prints the id of the call without waiting for its end, which `bireme schedule history` and `bireme logs` show.
     #[command(after_help = "Example:\n  bireme schedule run-now reports::weekly")]
     RunNow(FunctionArgs),
     /// Show the last 100 runs of a function, newest first.
