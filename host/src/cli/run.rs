@@ -14,9 +14,9 @@ use super::global::Global;
 use super::input::{self, InputFile};
 use super::log::StderrLog;
 use super::{function_lookup, output, receipt_text, target};
-use crate::call::{FailureCode, Receipt};
+use crate::call::{FailureCode, Principal, Receipt};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher};
+use crate::dispatch::{Call, find_function};
 use crate::ids::CallId;
 use crate::logs::Level;
 use crate::server::Host;
@@ -61,8 +61,7 @@ impl Run {
         let program = host.loader.giving(config.provisions).program(&app, &config.grants).await;
         let program = program.map_err(|error| Exit::from(error).about(file))?;
         host.dispatcher.deploy(program.clone());
-        let position = Dispatcher::find(&program, name)?;
-        let call = Call::new(program, position, input);
+        let call = Call::new(find_function(&program, name)?, input, Principal::Operator);
         // Before the call has effects.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let finished = tokio::select! {

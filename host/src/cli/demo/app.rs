@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::call::Payload;
+use crate::call::{Payload, Principal};
 use crate::cli::exit::Exit;
-use crate::dispatch::{Call, Dispatcher, Finished};
+use crate::dispatch::{Call, Finished, find_function};
 use crate::sandbox::Program;
 use crate::server::Host;
 
@@ -31,7 +31,7 @@ pub async fn call(
     function: &str,
     input: &impl Serialize,
 ) -> Result<Finished, Exit> {
-    let position = Dispatcher::find(program, function)?;
+    let function = find_function(program, function)?;
     let input = Payload::json(serde_json::to_vec(input).expect("inputs have string keys only"));
-    Ok(host.dispatcher.call(Call::new(program.clone(), position, input)).await)
+    Ok(host.dispatcher.call(Call::new(function, input, Principal::Operator)).await)
 }
