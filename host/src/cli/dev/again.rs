@@ -36,7 +36,7 @@ impl Again {
         };
         // By name: the last version may have had it elsewhere, or not at all.
         let position = Dispatcher::find(program, function.as_str())?;
-        self.last.keep(function.clone(), input.clone());
+        self.last.record(function.clone(), input.clone());
 
         let call = Call::new(program.clone(), position, input);
         let (dispatcher, version) = (dispatcher.clone(), program.version().clone());
