@@ -17,7 +17,7 @@ use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::FunctionInfo;
 use crate::codes::Code;
 use crate::deploy::{Accept, Deploy, DeployError, Deployed, Deployments, State, Status};
-use crate::dispatch::{Dispatcher, Program, closest};
+use crate::dispatch::{Dispatcher, FunctionRef, closest, find_function};
 use crate::limits;
 use crate::tasks::to_the_end;
 
@@ -31,10 +31,9 @@ pub struct Apps {
 
 impl Apps {
     /// Returns a function of a deployed app.
-    pub fn function(&self, app: &str, function: &str) -> Result<(Arc<Program>, usize), Problem> {
+    pub fn function(&self, app: &str, function: &str) -> Result<FunctionRef, Problem> {
         let program = self.dispatcher.program(app).ok_or_else(|| self.not_deployed(app))?;
-        let function = Dispatcher::find(&program, function)?;
-        Ok((program, function))
+        Ok(find_function(&program, function)?)
     }
 
     /// Returns the document of all apps, with their states.

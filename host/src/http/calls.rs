@@ -17,7 +17,7 @@ use super::request_body::RequestBodies;
 use super::respond::{json_response, payload_response, set_receipt};
 use crate::call::Payload;
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Durable, Options, Program};
+use crate::dispatch::{Dispatcher, Durable, FunctionRef, Options};
 use crate::ids::{AppName, CallId, FunctionName, NameError};
 use crate::journal::{CallRecord, Kind, Listed, MapState, Query, State};
 use crate::tasks::to_the_end;
@@ -38,8 +38,7 @@ pub struct Calls {
 
 impl Calls {
     /// Spawns a call; with a preferred wait the response has its outcome, if it ends in time.
-    pub async fn spawn(&self, program: Arc<Program>, function: usize, request: Request<Incoming>) -> HandlerResult {
-        let spec = &program.functions()[function];
+    pub async fn spawn(&self, function: FunctionRef, request: Request<Incoming>) -> HandlerResult {
         let mut options = Options { key: idempotency_key(request.headers())?, ..Options::default() };
         let mut wait = None;
         for (name, value) in query::parse(request.uri(), &["priority", "wait"])? {
@@ -49,12 +48,12 @@ impl Calls {
             }
         }
         let wait = preferred_wait(request.headers(), wait.as_deref())?;
-        let content_type = input_media_type(request.headers(), spec.takes_bytes)?;
-        let body = self.bodies.read(request, spec.limits.input_bytes_max, "the function's input limit").await?;
+        let content_type = input_media_type(request.headers(), function.takes_bytes)?;
+        let body = self.bodies.read(request, function.limits.input_bytes_max, "the function's input limit").await?;
         let input = Payload { content_type, data: body.bytes.clone() };
         let durable = self.durable.clone();
         // Detached: if the client disconnects, there is either a call or none.
-        let mut record = to_the_end(async move { durable.spawn(&program, function, input, options).await }).await?;
+        let mut record = to_the_end(async move { durable.spawn(&function, input, options).await }).await?;
         drop(body);
         if let Some(wait) = wait {
             // A shutdown ends the wait as its timeout does: the call is accepted, and the next host runs it.

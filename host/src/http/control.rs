@@ -84,12 +84,10 @@ impl Control {
             ([app, "rollback"], &Method::POST) => apps.rollback(app, &request).await,
             ([_, "rollback"], _) => Err(Problem::method("POST")),
             ([app, "functions", function, "calls"], &Method::POST) => {
-                let (program, function) = apps.function(app, function)?;
-                self.calls.spawn(program, function, request).await
+                self.calls.spawn(apps.function(app, function)?, request).await
             }
             ([app, "functions", function, "maps"], &Method::POST) => {
-                let (program, function) = apps.function(app, function)?;
-                self.maps.create(program, function, request).await
+                self.maps.create(apps.function(app, function)?, request).await
             }
             ([_, "functions", _, "calls" | "maps"], _) => Err(Problem::method("POST")),
             _ => Err(unknown_path(&request)),

@@ -18,7 +18,7 @@ use super::request_body::RequestBodies;
 use super::respond::{json_response, json_text_response};
 use super::upload::{ActiveUploads, Upload};
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Durable, DurableError, Options, Program, ResultsOrder};
+use crate::dispatch::{Dispatcher, Durable, DurableError, FunctionRef, Options, ResultsOrder, find_function};
 use crate::ids::MapId;
 use crate::journal::MapRecord;
 use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX};
@@ -35,7 +35,7 @@ pub struct Maps {
 
 impl Maps {
     /// Creates a map. With a body its lines are the inputs, and the outcomes stream back while they come.
-    pub async fn create(&self, program: Arc<Program>, function: usize, request: Request<Incoming>) -> HandlerResult {
+    pub async fn create(&self, function: FunctionRef, request: Request<Incoming>) -> HandlerResult {
         let mut options = Options { key: idempotency_key(request.headers())?, ..Options::default() };
         let mut order = ResultsOrder::Input;
         for (name, value) in query::parse(request.uri(), &["priority", "order"])? {
@@ -47,15 +47,14 @@ impl Maps {
         let is_stream = !hyper::body::Body::is_end_stream(request.body());
         refuse_encoding(request.headers())?;
         let upload = if is_stream {
-            let takes_bytes = program.functions()[function].takes_bytes;
-            Some(Upload::begin(request.into_body(), self.bodies.reserve(), takes_bytes).await?)
+            Some(Upload::begin(request.into_body(), self.bodies.reserve(), function.takes_bytes).await?)
         } else {
             None
         };
         let (durable, closing, uploads) = (self.durable.clone(), self.closing.clone(), self.uploads.clone());
         // Detached: if the client disconnects, no map stays behind without its inputs.
         let created = to_the_end(async move {
-            let record = durable.create_map(&program, function, options).await?;
+            let record = durable.create_map(&function, options).await?;
             let Some(upload) = upload else { return Ok::<_, DurableError>((record, None)) };
             let id = record.header.id;
             let guard = uploads.begin(id);
@@ -175,8 +174,7 @@ impl Maps {
                 format!("`{}` is not deployed now; deploy it before the map gets more inputs", record.header.app);
             Problem::new(Code::UnknownApp, detail)
         })?;
-        let function = Dispatcher::find(&program, record.header.function.as_str())?;
-        Ok(program.functions()[function].takes_bytes)
+        Ok(find_function(&program, record.header.function.as_str())?.takes_bytes)
     }
 
     async fn get_outcomes(&self, id: MapId, request: &Request<Incoming>) -> HandlerResult {

@@ -20,9 +20,9 @@ use super::problem::Problem;
 use super::request_body::RequestBodies;
 use super::respond::{ResponseBody, json_response, payload_response, set_call_headers, text_response};
 use super::web;
-use crate::call::Payload;
+use crate::call::{Payload, Principal};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher, Durable, Program};
+use crate::dispatch::{Call, Dispatcher, Durable, FunctionRef, find_function};
 use crate::failpoint;
 use crate::inference::Inference;
 use crate::tasks;
@@ -90,31 +90,31 @@ impl Routes {
         let dispatcher = &self.dispatcher;
         let program = dispatcher.program(app).ok_or_else(|| self.apps.not_deployed(app))?;
         let name = request.uri().path().trim_matches('/')[app.len()..].trim_start_matches('/').to_owned();
-        let is_function = |position: &usize| program.functions()[*position].route.is_none();
-        let named = program.find(&name).filter(is_function);
+        let named = program.find(&name).filter(|function| function.route.is_none());
         match named {
-            Some(function) if request.method() == Method::POST => self.call_function(program, function, request).await,
+            Some(function) if request.method() == Method::POST => self.call_function(function, request).await,
             _ if program.routes().next().is_some() => web::answer(dispatcher, program, &name, request).await,
             Some(_) => Err(Problem::method("POST")),
             None if name.is_empty() || name.contains('/') => {
                 let detail = format!("nothing at `{}`; functions are at /APP/FUNCTION", request.uri().path());
                 Err(Problem::not_found(detail))
             }
-            None => Err(Dispatcher::find(&program, &name).map(|_| ()).expect_err("nothing has the name").into()),
+            None => Err(find_function(&program, &name).map(|_| ()).expect_err("nothing has the name").into()),
         }
     }
 
-    async fn call_function(&self, program: Arc<Program>, function: usize, request: Request<Incoming>) -> HandlerResult {
-        let spec = &program.functions()[function];
-        let bytes_max = spec.limits.input_bytes_max;
-        let content_type = input_media_type(request.headers(), spec.takes_bytes)?;
+    async fn call_function(&self, function: FunctionRef, request: Request<Incoming>) -> HandlerResult {
+        let bytes_max = function.limits.input_bytes_max;
+        let content_type = input_media_type(request.headers(), function.takes_bytes)?;
         let body = self.bodies.read(request, bytes_max, "the function's input limit").await?;
         let input = Payload { content_type, data: body.bytes.clone() };
         if let Some(last) = &self.last_call {
-            last.record(spec.name.clone(), input.clone());
+            last.record(function.name.clone(), input.clone());
         }
-        let version = program.version().clone();
-        let finished = self.dispatcher.call(Call::new(program, function, input)).await;
+        let version = function.version().clone();
+        // Without access control, callers of functions act for the operator.
+        let call = Call::new(function, input, Principal::Operator);
+        let finished = self.dispatcher.call(call).await;
 
         let mut response = match finished.result {
             Ok(output) => payload_response(output),

@@ -65,8 +65,7 @@ async fn view_of(schedules: &Schedules, function: &FunctionId) -> Result<Schedul
 
 /// Returns a function of a live app.
 fn find(apps: &Apps, app: &str, function: &str) -> Result<FunctionId, Problem> {
-    let (program, position) = apps.function(app, function)?;
-    Ok(FunctionId { app: program.name().clone(), function: program.functions()[position].name.clone() })
+    Ok(apps.function(app, function)?.id())
 }
 
 /// Document of a scheduled function.

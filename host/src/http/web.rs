@@ -13,8 +13,9 @@ use super::problem::Problem;
 use super::respond::{ResponseBody, full_body, set_call_headers};
 use super::web_body::WebBody;
 use crate::app::route::{self, Routed};
+use crate::call::Principal;
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Exchange, Program, WebCall};
+use crate::dispatch::{Dispatcher, Exchange, FunctionRef, Program, WebCall};
 
 /// Answers with the web function whose route matches; `name` is the path after the app, as a function would be called.
 pub async fn answer(
@@ -44,7 +45,8 @@ pub async fn answer(
     let (body, fault) = WebBody::new(body);
     let (exchange, answer) = Exchange::new(Request::from_parts(head, body));
     let version = program.version().clone();
-    let (id, serving) = dispatcher.serve(WebCall { program, function, exchange });
+    let principal = Principal::App(program.name().clone());
+    let (id, serving) = dispatcher.serve(WebCall { function, exchange, principal });
 
     let start = GuestResponse::new((id, serving), answer, has_body).begin().await;
     // A guest fails over a request that broke off; the client's fault is the cause.
@@ -76,9 +78,9 @@ fn redirect_to_slash(uri: &Uri) -> Response<ResponseBody> {
 }
 
 /// Problem of a request that no web function's route matches.
-fn no_route(program: &Program, name: &str, request: &Request<Incoming>, routed: Routed<usize>) -> Problem {
-    let named = program.find(name).map(|position| &program.functions()[position]);
-    match (named.map(|function| function.route.as_ref()), routed) {
+fn no_route(program: &Arc<Program>, name: &str, request: &Request<Incoming>, routed: Routed<FunctionRef>) -> Problem {
+    let named = program.find(name);
+    match (named.as_ref().map(|function| function.route.as_ref()), routed) {
         (Some(None), Routed::OtherMethods(methods)) => Problem::method(format!("{}, POST", methods.join(", "))),
         (Some(None), _) => Problem::method("POST"),
         // Called as a function by mistake.
