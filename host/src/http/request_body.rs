@@ -1,88 +1,82 @@
-//! Bodies: those of responses, whole or a stream; those of requests, read whole within bounds.
+//! Request bodies, read whole within bounds of bytes and time.
 //!
-//! Invariants: a request's bytes take room of one host-wide budget as they arrive, whatever length was announced; a
-//! body that stops moving, or is slower than the minimum rate, ends.
+//! Invariants: bytes are charged to one host-wide budget as they arrive, whatever length was declared; a body that
+//! stalls, or is slower than the minimum data rate, ends with 408.
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, header};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http::Request;
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::headers::{content_length, refuse_encoding};
 use super::problem::Problem;
 use crate::codes::Code;
 use crate::limits;
 
-/// Bytes of room that a body takes at a time.
-const ROOM_STEP_BYTES: usize = 64 << 10;
+/// Bytes by which a reservation grows.
+const RESERVATION_STEP_BYTES: usize = 64 << 10;
 
-/// Why a body ends before its end; the connection is closed for it.
-pub type BodyError = Box<dyn Error + Send + Sync>;
-
-/// What a response carries.
-pub type ResponseBody = UnsyncBoxBody<Bytes, BodyError>;
-
-/// A body that is there as a whole.
-pub fn whole(bytes: impl Into<Bytes>) -> ResponseBody {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// The request bodies that the host holds, all connections together.
+/// Memory budget of request bodies, shared by all connections: `HTTP_BODIES_BYTES_MAX`.
 pub struct RequestBodies {
-    /// Bytes that they may still take.
-    room: Arc<Semaphore>,
+    /// One permit for each free byte.
+    budget: Arc<Semaphore>,
 }
 
-/// A body that was read, and its room for as long as it is held.
-pub struct Held {
+/// A body in memory, charged to the budget until it is dropped.
+pub struct BufferedBody {
     pub bytes: Bytes,
-    _room: Room,
+    _reservation: Reservation,
 }
 
 impl RequestBodies {
     pub fn new() -> Self {
-        Self { room: Arc::new(Semaphore::new(limits::HTTP_BODIES_BYTES_MAX)) }
+        Self { budget: Arc::new(Semaphore::new(limits::HTTP_BODIES_BYTES_MAX)) }
     }
 
-    /// Room for one body; it has none yet.
-    pub fn room(&self) -> Room {
-        Room { free: self.room.clone(), permit: None, used: 0 }
+    /// Returns an empty reservation for one body.
+    pub fn reserve(&self) -> Reservation {
+        Reservation { budget: self.budget.clone(), permit: None, used: 0 }
     }
 
-    /// Reads a body of at most `bytes_max`, which is `whose` limit, within the host's patience.
-    pub async fn read(&self, request: Request<Incoming>, bytes_max: u64, whose: &str) -> Result<Held, Problem> {
+    /// Reads a body of at most `bytes_max`; `whose` names that limit in the error.
+    pub async fn read(&self, request: Request<Incoming>, bytes_max: u64, whose: &str) -> Result<BufferedBody, Problem> {
         refuse_encoding(request.headers())?;
         let too_large = || {
             let detail = format!("the body is over {whose} of {bytes_max} bytes");
             Problem::new(Code::InputTooLarge, detail)
         };
-        // Refused by its length before a byte is read.
+        // A declared length is refused before a byte is read.
         if content_length(request.headers()).is_some_and(|length| length > bytes_max) {
             return Err(too_large());
         }
         self.collect(request.into_body(), bytes_max, too_large).await
     }
 
-    async fn collect<B>(&self, mut body: B, bytes_max: u64, too_large: impl Fn() -> Problem) -> Result<Held, Problem>
+    async fn collect<B>(
+        &self,
+        mut body: B,
+        bytes_max: u64,
+        too_large: impl Fn() -> Problem,
+    ) -> Result<BufferedBody, Problem>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Error,
     {
-        let mut room = self.room();
-        let mut pace = Pace::begin();
+        let mut reservation = self.reserve();
+        let mut rate = MinDataRate::begin();
         // One part is passed on as it is; several are copied together.
         let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
-        while let Some(part) = pace.next(&mut body).await? {
-            if (room.used + part.len()) as u64 > bytes_max {
+        while let Some(part) = rate.next(&mut body).await? {
+            if (reservation.used + part.len()) as u64 > bytes_max {
                 return Err(too_large());
             }
-            room.take(part.len())?;
+            reservation.grow(part.len())?;
             if first.is_empty() {
                 first = part;
             } else {
@@ -92,27 +86,27 @@ impl RequestBodies {
                 rest.extend_from_slice(&part);
             }
         }
-        room.trim();
+        reservation.trim();
         let bytes = if rest.is_empty() { first } else { rest.freeze() };
-        Ok(Held { bytes, _room: room })
+        Ok(BufferedBody { bytes, _reservation: reservation })
     }
 }
 
-/// Room that one body has taken of the host's budget; given back when dropped.
-pub struct Room {
-    free: Arc<Semaphore>,
+/// Bytes of the budget that one body is charged; returned when dropped.
+pub struct Reservation {
+    budget: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
     used: usize,
 }
 
-impl Room {
-    /// Takes room for bytes that have arrived, or refuses them.
-    pub fn take(&mut self, bytes: usize) -> Result<(), Problem> {
+impl Reservation {
+    /// Charges bytes that have arrived; fails where the budget is used up.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
         let has = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let used = self.used + bytes;
         if let Some(missing) = used.checked_sub(has).filter(|missing| *missing > 0) {
-            let step = u32::try_from(missing.max(ROOM_STEP_BYTES)).unwrap_or(u32::MAX);
-            let more = self.free.clone().try_acquire_many_owned(step).map_err(|_| {
+            let step = u32::try_from(missing.max(RESERVATION_STEP_BYTES)).unwrap_or(u32::MAX);
+            let more = self.budget.clone().try_acquire_many_owned(step).map_err(|_| {
                 let detail = "the host holds as many bytes of request bodies as it may; try again later";
                 Problem::new(Code::Overloaded, detail)
             })?;
@@ -125,13 +119,13 @@ impl Room {
         Ok(())
     }
 
-    /// Gives the room of bytes back that are not held any more.
-    pub fn give_back(&mut self, bytes: usize) {
+    /// Returns bytes that are no longer in memory.
+    pub fn shrink(&mut self, bytes: usize) {
         self.used = self.used.saturating_sub(bytes);
         self.trim();
     }
 
-    /// Gives back what was taken and not used.
+    /// Returns what was reserved ahead.
     fn trim(&mut self) {
         if let Some(permit) = &mut self.permit {
             drop(permit.split(permit.num_permits().saturating_sub(self.used)));
@@ -139,48 +133,47 @@ impl Room {
     }
 }
 
-/// The time that a body may still be waited for. Waiting uses it up, arriving bytes earn it back at the minimum rate,
-/// up to
-/// `HTTP_BODY_TIMEOUT`: a fast beginning buys no slow end.
-pub struct Pace {
+/// Minimum data rate of a body: waiting uses an allowance up, arriving bytes earn it back, up to `HTTP_BODY_TIMEOUT`.
+/// So a fast beginning buys no slow end.
+pub struct MinDataRate {
     allowance: Duration,
 }
 
-impl Pace {
+impl MinDataRate {
     pub fn begin() -> Self {
         Self { allowance: limits::HTTP_BODY_TIMEOUT }
     }
 
-    /// Returns how long the next part may take, and the problem of a body that takes longer.
-    fn patience(&self) -> (Duration, fn() -> Problem) {
+    /// Returns the timeout of the next part, and the problem of a body that exceeds it.
+    fn timeout(&self) -> (Duration, fn() -> Problem) {
         let stall = limits::HTTP_BODY_STALL_TIMEOUT;
         if stall <= self.allowance { (stall, stalled) } else { (self.allowance, too_slow) }
     }
 
-    fn arrived(&mut self, waited: Duration, bytes: usize) {
+    fn record(&mut self, waited: Duration, bytes: usize) {
         let earned = Duration::from_secs_f64(bytes as f64 / limits::HTTP_BODY_BYTES_PER_SECOND_MIN as f64);
         self.allowance = (self.allowance.saturating_sub(waited) + earned).min(limits::HTTP_BODY_TIMEOUT);
     }
 
-    /// Waits for the next part that is not empty; `None` at the body's end.
+    /// Waits for the next nonempty part; `None` at the body's end.
     pub async fn next<B>(&mut self, body: &mut B) -> Result<Option<Bytes>, Problem>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Error,
     {
         let began = Instant::now();
-        let (patience, late) = self.patience();
+        let (timeout, late) = self.timeout();
         loop {
-            let Ok(frame) = timeout_at(began + patience, body.frame()).await else { return Err(late()) };
+            let Ok(frame) = timeout_at(began + timeout, body.frame()).await else { return Err(late()) };
             match frame {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(unreadable(&error)),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(part) if !part.is_empty() => {
-                        self.arrived(began.elapsed(), part.len());
+                        self.record(began.elapsed(), part.len());
                         return Ok(Some(part));
                     }
-                    // Empty parts are no progress, and trailers are not looked at.
+                    // Empty parts are no progress; trailers are ignored.
                     _ => {}
                 },
             }
@@ -188,7 +181,7 @@ impl Pace {
     }
 }
 
-/// A body of which nothing came for a while.
+/// A body that made no progress for `HTTP_BODY_STALL_TIMEOUT`.
 pub fn stalled() -> Problem {
     let detail = format!("nothing of the body came for {:?}", limits::HTTP_BODY_STALL_TIMEOUT);
     Problem::new(Code::BodyTimeout, detail)
@@ -199,27 +192,9 @@ fn too_slow() -> Problem {
     Problem::new(Code::BodyTimeout, format!("the body came slower than {rate} bytes per second for {window:?}"))
 }
 
-/// A body that broke off, or breaks HTTP's rules.
+/// A body that was cut off, or is malformed.
 pub fn unreadable(error: &dyn Error) -> Problem {
     Problem::new(Code::BodyUnreadable, format!("the body could not be read: {error}"))
-}
-
-/// Refuses compressed bodies: the host passes bytes on as they are.
-pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let is_plain = |value: &header::HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-    match headers.get_all(header::CONTENT_ENCODING).iter().find(|value| !is_plain(value)) {
-        None => Ok(()),
-        Some(encoding) => {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes());
-            let detail = format!("compressed bodies are not taken; send it without `content-encoding: {encoding}`");
-            Err(Problem::new(Code::UnsupportedMediaType, detail))
-        }
-    }
-}
-
-/// The length that a request's head gives its body.
-pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -235,15 +210,15 @@ mod tests {
         StreamBody::new(stream::iter(frames))
     }
 
-    async fn read(bodies: &RequestBodies, lens: &[usize]) -> Result<Held, Code> {
+    async fn read(bodies: &RequestBodies, lens: &[usize]) -> Result<BufferedBody, Code> {
         let too_large = || Problem::new(Code::InputTooLarge, "");
         bodies.collect(parts(lens), 8 << 20, too_large).await.map_err(|problem| problem.code)
     }
 
     #[tokio::test]
-    async fn a_body_takes_the_room_of_its_bytes_and_gives_it_back() {
+    async fn a_body_is_charged_for_its_bytes_until_it_is_dropped() {
         let bodies = RequestBodies::new();
-        let taken = |bodies: &RequestBodies| limits::HTTP_BODIES_BYTES_MAX - bodies.room.available_permits();
+        let taken = |bodies: &RequestBodies| limits::HTTP_BODIES_BYTES_MAX - bodies.budget.available_permits();
         let held = read(&bodies, &[10, 0, 100_000]).await.unwrap_or_else(|code| panic!("{code}"));
         assert_eq!((held.bytes.len(), taken(&bodies)), (100_010, 100_010));
         let one = read(&bodies, &[5]).await.unwrap_or_else(|code| panic!("{code}"));
@@ -255,17 +230,17 @@ mod tests {
     }
 
     #[test]
-    fn a_body_must_go_on_moving_and_keep_a_rate() {
-        /// Returns the problem that a body meets which brings so many bytes after each of these waits, in seconds.
+    fn a_body_must_make_progress_and_keep_the_minimum_rate() {
+        /// Returns the problem of a body with these waits in seconds, and bytes after each.
         fn check(parts: impl IntoIterator<Item = (u64, usize)>) -> Option<String> {
-            let mut pace = Pace::begin();
+            let mut rate = MinDataRate::begin();
             for (wait_s, bytes) in parts {
-                let (patience, late) = pace.patience();
+                let (timeout, late) = rate.timeout();
                 let waited = Duration::from_secs(wait_s);
-                if waited > patience {
+                if waited > timeout {
                     return Some(late().detail);
                 }
-                pace.arrived(waited, bytes);
+                rate.record(waited, bytes);
             }
             None
         }
@@ -280,22 +255,12 @@ mod tests {
     }
 
     #[test]
-    fn room_that_others_hold_is_refused() {
+    fn bytes_over_the_budget_are_refused() {
         let bodies = RequestBodies::new();
-        let (mut most, mut other) = (bodies.room(), bodies.room());
-        most.take(limits::HTTP_BODIES_BYTES_MAX - 1).unwrap_or_else(|problem| panic!("{problem:?}"));
-        assert_eq!(other.take(1).map_err(|problem| problem.code), Err(Code::Overloaded));
-        most.give_back(1 << 20);
-        assert!(other.take(1).is_ok());
-    }
-
-    #[test]
-    fn compressed_bodies_are_refused_by_name() {
-        let check = |encoding: &'static str| {
-            let headers = [(header::CONTENT_ENCODING, header::HeaderValue::from_static(encoding))];
-            refuse_encoding(&headers.into_iter().collect()).map_err(|problem| problem.detail)
-        };
-        assert!(check("identity").is_ok() && check("Identity").is_ok());
-        assert!(check("gzip").is_err_and(|detail| detail.contains(": gzip`")));
+        let (mut most, mut other) = (bodies.reserve(), bodies.reserve());
+        most.grow(limits::HTTP_BODIES_BYTES_MAX - 1).unwrap_or_else(|problem| panic!("{problem:?}"));
+        assert_eq!(other.grow(1).map_err(|problem| problem.code), Err(Code::Overloaded));
+        most.shrink(1 << 20);
+        assert!(other.grow(1).is_ok());
     }
 }

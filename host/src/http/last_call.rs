@@ -1,21 +1,21 @@
-//! The last call of a function that came in, for whoever wants to make it again.
+//! Last call of a function over HTTP, which `bireme dev` repeats after a rebuild.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::call::Payload;
 use crate::ids::FunctionName;
 
-/// Keeps one call's function and input. The input's bytes are shared with the call, not copied.
+/// Function and input of the last call. The input's bytes are shared with the call, not copied.
 #[derive(Debug, Default)]
 pub struct LastCall(Mutex<Option<(FunctionName, Payload)>>);
 
 impl LastCall {
-    /// Keeps this one in the place of the one before.
-    pub fn keep(&self, function: FunctionName, input: Payload) {
+    /// Replaces the recorded call.
+    pub fn record(&self, function: FunctionName, input: Payload) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((function, input));
     }
 
-    /// Returns the one that is kept.
+    /// Returns the recorded call.
     pub fn get(&self) -> Option<(FunctionName, Payload)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
