@@ -31,6 +31,7 @@ pub mod call;
 pub mod config;
 pub mod devices;
 pub mod provisions;
+pub mod wire;
 
 pub mod clock;
 pub mod descriptors;

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use bireme_kernels::cpu::{Activation, Attention, Embedding, LayerNorm, Linear, Pooling, Team, Threads};
+use bireme_kernels::cpu::{Activation, Attention, Embedding, LayerNorm, Linear, Parallelism, Pooling, Threads};
 use bireme_kernels::{Sequences, ShapeError};
 
 use super::bert::{Activations, Bert};
@@ -74,7 +74,7 @@ struct Group<'a> {
     ids: &'a [u32],
     sequences: Sequences<'a>,
     out: &'a mut [f32],
-    team: Team,
+    parallelism: Parallelism,
 }
 
 impl Group<'_> {
@@ -90,22 +90,22 @@ impl Group<'_> {
 
 impl Steps<Cpu> for Group<'_> {
     fn embed(&mut self, layer: &Embedding, out: &mut Vec<f32>) -> Result<(), ShapeError> {
-        layer.run(self.ids, self.sequences, self.rows(out, layer.width()), self.team)
+        layer.run(self.ids, self.sequences, self.rows(out, layer.width()), self.parallelism)
     }
 
     fn linear(&mut self, layer: &Linear, x: &Vec<f32>, out: &mut Vec<f32>) -> Result<(), ShapeError> {
         let x = &x[..self.ids.len() * layer.inputs()];
-        layer.run(x, self.rows(out, layer.outputs()), self.team)
+        layer.run(x, self.rows(out, layer.outputs()), self.parallelism)
     }
 
     fn attention(&mut self, layer: &Attention, qkv: &Vec<f32>, out: &mut Vec<f32>) -> Result<(), ShapeError> {
         let qkv = &qkv[..self.ids.len() * layer.inputs()];
-        layer.run(qkv, self.sequences, self.rows(out, layer.outputs()), self.team)
+        layer.run(qkv, self.sequences, self.rows(out, layer.outputs()), self.parallelism)
     }
 
     fn add_norm(&mut self, layer: &LayerNorm, x: &mut Vec<f32>, residual: &Vec<f32>) -> Result<(), ShapeError> {
         let len = self.ids.len() * layer.width();
-        layer.add_residual(&mut x[..len], &residual[..len], self.team)
+        layer.add_residual(&mut x[..len], &residual[..len], self.parallelism)
     }
 
     fn pool(&mut self, method: Pooling, is_normalised: bool, width: usize, rows: &Vec<f32>) -> Result<(), ShapeError> {
@@ -143,10 +143,10 @@ impl OnCpu {
         }
         // Too few groups to keep the threads busy: they share each step instead.
         let scratch = scratches[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-        if ids.len() * bert.token_flop < Team::SHARE_FLOP_MIN {
-            bert.run(&mut Group { ids, sequences, out, team: Team::ALONE }, scratch)
+        if ids.len() * bert.token_flop < Parallelism::SHARE_FLOP_MIN {
+            bert.run(&mut Group { ids, sequences, out, parallelism: Parallelism::SINGLE }, scratch)
         } else {
-            threads.install(|team| bert.run(&mut Group { ids, sequences, out, team }, scratch))
+            threads.install(|parallelism| bert.run(&mut Group { ids, sequences, out, parallelism }, scratch))
         }
     }
 }
@@ -189,15 +189,15 @@ fn run_groups(
         .collect();
     let jobs = Mutex::new(jobs.into_iter());
     let failure = Mutex::new(None);
-    threads.install(|team| {
-        team.for_each(scratches.len(), |index| {
+    threads.install(|parallelism| {
+        parallelism.for_each(scratches.len(), |index| {
             let mut scratch = scratches[index].lock().unwrap_or_else(PoisonError::into_inner);
             let mut offsets = Vec::new();
             loop {
                 let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((group, out)) = job else { break };
                 let (tokens, sequences) = sequences.group(group, &mut offsets);
-                let mut group = Group { ids: &ids[tokens], sequences, out, team: Team::ALONE };
+                let mut group = Group { ids: &ids[tokens], sequences, out, parallelism: Parallelism::SINGLE };
                 if let Err(error) = bert.run(&mut group, &mut scratch) {
                     *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }

@@ -3,7 +3,7 @@
 //! It runs on the CPU whatever the device: one row a text, less than a thousandth of the layers below it.
 
 use bireme_kernels::ShapeError;
-use bireme_kernels::cpu::{Activation, Linear, Team};
+use bireme_kernels::cpu::{Activation, Linear, Parallelism};
 
 use super::encoder::LoadError;
 use super::weights::Weights;
@@ -34,10 +34,10 @@ impl Head {
     pub(super) fn run(&self, rows: &[f32]) -> Result<Vec<f32>, ShapeError> {
         let texts = rows.len() / self.pooler.inputs();
         let mut pooled = vec![0.0; rows.len()];
-        self.pooler.run(rows, &mut pooled, Team::ALONE)?;
+        self.pooler.run(rows, &mut pooled, Parallelism::SINGLE)?;
         pooled.iter_mut().for_each(|value| *value = value.tanh());
         let mut scores = vec![0.0; texts * self.labels()];
-        self.classifier.run(&pooled, &mut scores, Team::ALONE)?;
+        self.classifier.run(&pooled, &mut scores, Parallelism::SINGLE)?;
         Ok(scores)
     }
 }

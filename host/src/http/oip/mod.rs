@@ -31,10 +31,10 @@ use super::routes::{Answer, get, json_body, receipt_header};
 use crate::call::{JSON, Receipt, micros};
 use crate::codes::Code;
 use crate::inference::catalogue::Listing;
-use crate::inference::wire::{Datatype, Signature, TensorSpec};
 use crate::inference::{Caller, Description, Inference, InferenceError, Tenant, tensors};
 use crate::limits;
 use crate::tasks::blocking;
+use crate::wire::{Datatype, Signature, TensorSpec};
 
 /// The one version of every model.
 const VERSION: &str = "1";

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use super::VERSION;
 use super::data::Elementwise;
 use super::request::InferRequest;
-use crate::inference::wire::{Datatype, Tensor};
+use crate::wire::{Datatype, Tensor};
 
 /// A body, and how much of it is JSON where that is not all.
 #[derive(Debug)]

@@ -9,23 +9,24 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::inference::wire::memory::Memory;
+use crate::wire::memory::Memory;
 
 /// How often it counts. The host waits for many of these.
 const EVERY: Duration = Duration::from_millis(100);
 
-pub(super) struct Beat {
+pub(super) struct Heartbeat {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Beat {
+impl Heartbeat {
     pub fn start(memory: Arc<Memory>) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("beat".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("heartbeat".into()).spawn(move || {
             let mut count = 1;
             // Memory that cannot be written is a host that takes us for dead, which is as good as the truth.
-            while memory.beat(count).is_ok() && stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+            while memory.write_heartbeat(count).is_ok() && stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout)
+            {
                 count += 1;
             }
         })?;
@@ -33,7 +34,7 @@ impl Beat {
     }
 }
 
-impl Drop for Beat {
+impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
@@ -49,14 +50,14 @@ mod tests {
     #[test]
     fn it_counts_until_it_is_dropped() {
         let memory = Arc::new(Memory::create().unwrap());
-        assert_eq!(memory.beats().unwrap(), 0);
-        let beat = Beat::start(memory.clone()).unwrap();
-        while memory.beats().unwrap() < 2 {
+        assert_eq!(memory.heartbeat().unwrap(), 0);
+        let heartbeat = Heartbeat::start(memory.clone()).unwrap();
+        while memory.heartbeat().unwrap() < 2 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        drop(beat);
-        let last = memory.beats().unwrap();
+        drop(heartbeat);
+        let last = memory.heartbeat().unwrap();
         std::thread::sleep(EVERY * 2);
-        assert_eq!(memory.beats().unwrap(), last);
+        assert_eq!(memory.heartbeat().unwrap(), last);
     }
 }

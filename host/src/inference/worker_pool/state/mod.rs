@@ -1,4 +1,4 @@
-//! What a host knows of its workers: models, requests, the frames that are out. Decides; `device` acts.
+//! Task a host knows of its workers: models, requests, the frames that are out. Decides; `device` acts.
 //!
 //! `W` is whatever sends frames to a running worker; this module only hands it back. Time comes from outside.
 
@@ -6,7 +6,7 @@ mod failures;
 mod history;
 mod models;
 mod replies;
-mod seat;
+mod slot;
 mod work;
 
 use std::collections::HashMap;
@@ -19,16 +19,16 @@ use self::history::History;
 pub use self::history::{BatchRecord, DeviceStats, ModelStats, Outcome};
 use self::models::Model;
 pub(in crate::inference) use self::models::ModelConfig;
-use self::seat::{Link, Out, Seat, What};
-pub(in crate::inference) use self::work::{Answer, Output, Wanted, Work};
+use self::slot::{Link, SentFrame, Task, WorkerSlot};
+pub(in crate::inference) use self::work::{Answer, Output, OutputKind, Work};
 use super::RESTART_DELAY;
 use crate::call::InferenceReceipt;
 use crate::devices::LiveWorker;
 use crate::inference::InferenceError;
 use crate::inference::batcher::{Arrival, Batcher, Next, RequestId, TenantId};
 use crate::inference::request::{Caller, Tenant};
-use crate::inference::wire::{Frame, ModelId, Signature};
 use crate::limits::INFERENCE_BYTES_MAX;
+use crate::wire::{Frame, ModelId, Signature};
 
 /// Why nothing is served any more.
 const CLOSING: &str = "the host is shutting down";
@@ -41,13 +41,13 @@ const AHEAD_BELOW: Duration = Duration::from_millis(5);
 
 type Done = oneshot::Sender<Answer>;
 
-/// What the driver is to do now.
-pub(super) enum Step<W> {
+/// Task the driver is to do now.
+pub(super) enum Action<W> {
     Nothing,
-    /// Write `State::frame`.
+    /// Write `PoolState::frame`.
     Send(Arc<W>),
     Start {
-        seat: usize,
+        slot: usize,
         after: Duration,
     },
     /// Come back at this time.
@@ -56,9 +56,9 @@ pub(super) enum Step<W> {
 
 /// How a device is set up.
 #[derive(Clone, Debug)]
-pub(in crate::inference) struct StateConfig {
-    /// Workers.
-    pub seats: usize,
+pub(in crate::inference) struct PoolConfig {
+    /// Worker processes.
+    pub workers: usize,
     /// Bytes of models that a worker may hold; none: as many as its device takes.
     pub memory_max: Option<u64>,
     /// Shares of tenants beside others, by name; 1 for those that are not named.
@@ -69,7 +69,7 @@ struct Request {
     id: RequestId,
     tenant: TenantId,
     work: Work,
-    wanted: Wanted,
+    output_kind: OutputKind,
     /// Filled as the rows come in, in any order.
     values: Vec<f32>,
     rows_left: usize,
@@ -78,15 +78,15 @@ struct Request {
     done: Done,
 }
 
-pub(super) struct State<W> {
-    config: StateConfig,
+pub(super) struct PoolState<W> {
+    config: PoolConfig,
     models: Vec<Model>,
     tenants: HashMap<Tenant, TenantId>,
     tenant_names: Vec<Tenant>,
     batcher: Batcher,
     /// By the place of their id.
     requests: Vec<Option<Request>>,
-    seats: Vec<Seat<W>>,
+    slots: Vec<WorkerSlot<W>>,
     is_closed: bool,
     next_job: u64,
     /// Counts uses of models, to know which was used last.
@@ -96,15 +96,15 @@ pub(super) struct State<W> {
     history: History,
 }
 
-impl<W> State<W> {
-    pub fn new(config: StateConfig) -> Self {
+impl<W> PoolState<W> {
+    pub fn new(config: PoolConfig) -> Self {
         Self {
             models: Vec::new(),
             tenants: HashMap::new(),
             tenant_names: Vec::new(),
             batcher: Batcher::new(INFERENCE_BYTES_MAX),
             requests: Vec::new(),
-            seats: (0..config.seats.max(1)).map(|_| Seat::new()).collect(),
+            slots: (0..config.workers.max(1)).map(|_| WorkerSlot::new()).collect(),
             is_closed: false,
             next_job: 0,
             clock: 0,
@@ -128,27 +128,27 @@ impl<W> State<W> {
 
     /// Returns the workers that run now.
     pub fn live(&self) -> Vec<LiveWorker> {
-        let live = |seat: &Seat<W>| {
-            let mut models: Vec<_> = seat.loaded.keys().map(|model| self.model(*model).name().to_owned()).collect();
+        let live = |slot: &WorkerSlot<W>| {
+            let mut models: Vec<_> = slot.loaded.keys().map(|model| self.model(*model).name().to_owned()).collect();
             models.sort_unstable();
-            Some(LiveWorker { pid: seat.pid?, device: seat.device.as_deref().map(str::to_owned), models })
+            Some(LiveWorker { pid: slot.pid?, device: slot.device.as_deref().map(str::to_owned), models })
         };
-        self.seats.iter().filter_map(live).collect()
+        self.slots.iter().filter_map(live).collect()
     }
 
-    /// Returns the bytes that `Step::Send` sends.
+    /// Returns the bytes that `Action::Send` sends.
     pub fn frame(&self) -> &[u8] {
         &self.frame
     }
 
     /// Returns by when a worker has to answer; none if it owes no answer.
-    pub fn due(&self, seat: usize) -> Option<Instant> {
-        let seat = &self.seats[seat];
-        let allowed = match &seat.outs.front()?.what {
-            What::Batch(batch) => self.model(batch.model).patience(self.batcher.expected(batch.model, batch.tokens)),
-            What::Load(_) | What::Unload(_) | What::Check => super::ANSWER_TIMEOUT,
+    pub fn due(&self, slot: usize) -> Option<Instant> {
+        let slot = &self.slots[slot];
+        let allowed = match &slot.sent.front()?.what {
+            Task::Batch(batch) => self.model(batch.model).patience(self.batcher.expected(batch.model, batch.tokens)),
+            Task::Load(_) | Task::Unload(_) | Task::Check => super::ANSWER_TIMEOUT,
         };
-        Some(seat.front_since + allowed)
+        Some(slot.front_since + allowed)
     }
 
     pub fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
@@ -167,7 +167,7 @@ impl<W> State<W> {
         now: Instant,
         model: ModelId,
         work: Work,
-        wanted: Wanted,
+        output_kind: OutputKind,
         caller: &Caller,
         done: Done,
     ) -> Result<RequestId, InferenceError> {
@@ -177,7 +177,7 @@ impl<W> State<W> {
         }
         entry.check_usable(now)?;
         if let Some(signature) = &entry.signature {
-            entry.check_wanted(wanted, signature)?;
+            entry.check_output_kind(output_kind, signature)?;
         }
         let (lengths, tokens, bytes) = work.measure(entry.signature.as_ref());
         let tenant = self.tenant(&caller.tenant);
@@ -199,7 +199,7 @@ impl<W> State<W> {
         let receipt = InferenceReceipt { requests: 1, tokens, ..Default::default() };
         let rows_left = lengths.len();
         let request =
-            Request { id, tenant, work, wanted, values: Vec::new(), rows_left, submitted: now, receipt, done };
+            Request { id, tenant, work, output_kind, values: Vec::new(), rows_left, submitted: now, receipt, done };
         if self.requests.len() <= id.index() {
             self.requests.resize_with(id.index() + 1, || None);
         }
@@ -218,7 +218,7 @@ impl<W> State<W> {
         id
     }
 
-    /// Forgets a request whose caller is gone. What is with the worker already runs to its end and is dropped.
+    /// Forgets a request whose caller is gone. Task is with the worker already runs to its end and is dropped.
     pub fn cancel(&mut self, id: RequestId) {
         if self.request(id).is_some() {
             self.requests[id.index()] = None;
@@ -227,41 +227,41 @@ impl<W> State<W> {
     }
 
     /// Says what is to be done, one thing at a time, until that is nothing.
-    pub fn step(&mut self, now: Instant) -> Step<W> {
-        for index in 0..self.seats.len() {
-            if let Some(step) = self.step_seat(now, index) {
+    pub fn step(&mut self, now: Instant) -> Action<W> {
+        for index in 0..self.slots.len() {
+            if let Some(step) = self.slot_action(now, index) {
                 return step;
             }
         }
-        Step::Nothing
+        Action::Nothing
     }
 
-    fn step_seat(&mut self, now: Instant, index: usize) -> Option<Step<W>> {
-        let seat = &mut self.seats[index];
-        match &seat.link {
+    fn slot_action(&mut self, now: Instant, index: usize) -> Option<Action<W>> {
+        let slot = &mut self.slots[index];
+        match &slot.link {
             Link::Starting | Link::Closed => None,
             Link::Down if self.batcher.is_empty() => None,
             Link::Down => {
-                seat.link = Link::Starting;
+                slot.link = Link::Starting;
                 let after =
-                    if seat.starts == 0 { Duration::ZERO } else { RESTART_DELAY * 4u32.pow(seat.starts.min(4) - 1) };
-                Some(Step::Start { seat: index, after })
+                    if slot.starts == 0 { Duration::ZERO } else { RESTART_DELAY * 4u32.pow(slot.starts.min(4) - 1) };
+                Some(Action::Start { slot: index, after })
             }
             Link::Up(worker) => {
                 let worker = worker.clone();
                 match self.next_frame(now, index) {
-                    Found::Frame => Some(Step::Send(worker)),
-                    Found::Wait(until) if self.wake.is_none_or(|wake| until < wake) => {
+                    NextFrame::Frame => Some(Action::Send(worker)),
+                    NextFrame::Wait(until) if self.wake.is_none_or(|wake| until < wake) => {
                         self.wake = Some(until);
-                        Some(Step::Wake(until))
+                        Some(Action::Wake(until))
                     }
-                    Found::Wait(_) | Found::Nothing => None,
+                    NextFrame::Wait(_) | NextFrame::Nothing => None,
                 }
             }
         }
     }
 
-    /// Takes in that the time of the last `Step::Wake` has come.
+    /// Takes in that the time of the last `Action::Wake` has come.
     pub fn woken(&mut self, at: Instant) {
         if self.wake == Some(at) {
             self.wake = None;
@@ -269,19 +269,19 @@ impl<W> State<W> {
     }
 
     /// Encodes what a worker is to do next, if there is anything.
-    fn next_frame(&mut self, now: Instant, index: usize) -> Found {
-        let seat = &self.seats[index];
+    fn next_frame(&mut self, now: Instant, index: usize) -> NextFrame {
+        let slot = &self.slots[index];
         // One batch ahead, so that the worker need not wait for us; only a full one, because company may still come.
-        let ahead = match seat.outs.len() {
+        let ahead = match slot.sent.len() {
             0 => false,
-            1 if !seat.is_doubted && self.is_short(&seat.outs[0].what) => true,
-            _ => return Found::Nothing,
+            1 if !slot.is_doubted && self.is_short(&slot.sent[0].what) => true,
+            _ => return NextFrame::Nothing,
         };
-        if seat.is_doubted {
-            return self.send(now, index, What::Check);
+        if slot.is_doubted {
+            return self.send(now, index, Task::Check);
         }
         loop {
-            let loaded = &self.seats[index].loaded;
+            let loaded = &self.slots[index].loaded;
             let next = if ahead {
                 self.batcher.next(now, |model, is_full| is_full && loaded.contains_key(&model))
             } else {
@@ -290,20 +290,20 @@ impl<W> State<W> {
             self.answer_expired();
             let (mut model, mut of) = match next {
                 Next::Batch { model, of } => (model, of),
-                Next::Wait(until) => return Found::Wait(until),
-                Next::Nothing => return Found::Nothing,
+                Next::Wait(until) => return NextFrame::Wait(until),
+                Next::Nothing => return NextFrame::Nothing,
             };
-            if !self.seats[index].loaded.contains_key(&model) {
+            if !self.slots[index].loaded.contains_key(&model) {
                 match self.make_room(now, index, model) {
-                    models::Room::Free => return self.send(now, index, What::Load(model)),
-                    models::Room::Unload(victim) => return self.send(now, index, What::Unload(victim)),
+                    models::Room::Free => return self.send(now, index, Task::Load(model)),
+                    models::Room::Unload(victim) => return self.send(now, index, Task::Unload(victim)),
                     // The model failed; what waits for others goes on.
                     models::Room::Never => continue,
                     models::Room::Later => {
-                        let loaded = &self.seats[index].loaded;
+                        let loaded = &self.slots[index].loaded;
                         match self.batcher.next(now, |model, _| loaded.contains_key(&model)) {
                             Next::Batch { model: other, of: turn } => (model, of) = (other, turn),
-                            _ => return Found::Nothing,
+                            _ => return NextFrame::Nothing,
                         }
                     }
                 }
@@ -311,19 +311,19 @@ impl<W> State<W> {
             if let Some(batch) = self.batcher.take(now, model, of) {
                 self.clock += 1;
                 let clock = self.clock;
-                if let Some(loaded) = self.seats[index].loaded.get_mut(&model) {
+                if let Some(loaded) = self.slots[index].loaded.get_mut(&model) {
                     loaded.used = clock;
                 }
-                return self.send(now, index, What::Batch(batch));
+                return self.send(now, index, Task::Batch(batch));
             }
         }
     }
 
     /// Whether what a worker is at is over so soon that the way to us and back counts. Whatever is sent ahead of a long one
     /// is a turn that nobody else can have.
-    fn is_short(&self, what: &What) -> bool {
+    fn is_short(&self, what: &Task) -> bool {
         match what {
-            What::Batch(batch) => {
+            Task::Batch(batch) => {
                 self.batcher.expected(batch.model, batch.tokens).is_some_and(|expected| expected < AHEAD_BELOW)
             }
             _ => false,
@@ -331,34 +331,34 @@ impl<W> State<W> {
     }
 
     /// Encodes a frame and notes that it is out.
-    fn send(&mut self, now: Instant, index: usize, what: What) -> Found {
+    fn send(&mut self, now: Instant, index: usize, what: Task) -> NextFrame {
         let job = self.next_job;
         self.next_job += 1;
         self.frame.clear();
         let mut checksum = 0;
         match &what {
-            What::Load(model) => {
+            Task::Load(model) => {
                 let path = self.model(*model).path();
                 Frame::Load { model: *model, path }.encode(job, &mut self.frame);
             }
-            What::Unload(model) => Frame::Unload { model: *model }.encode(job, &mut self.frame),
-            What::Check => Frame::Check.encode(job, &mut self.frame),
-            What::Batch(batch) => {
+            Task::Unload(model) => Frame::Unload { model: *model }.encode(job, &mut self.frame),
+            Task::Check => Frame::Check.encode(job, &mut self.frame),
+            Task::Batch(batch) => {
                 let mut frame = std::mem::take(&mut self.frame);
                 checksum = self.encode_batch(batch, job, &mut frame);
                 self.frame = frame;
             }
         }
-        let seat = &mut self.seats[index];
-        if let What::Unload(model) = what {
-            seat.loaded.remove(&model);
+        let slot = &mut self.slots[index];
+        if let Task::Unload(model) = what {
+            slot.loaded.remove(&model);
             self.history.stats.unloads += 1;
         }
-        if seat.outs.is_empty() {
-            seat.front_since = now;
+        if slot.sent.is_empty() {
+            slot.front_since = now;
         }
-        seat.outs.push_back(Out { job, what, sent: now, checksum });
-        Found::Frame
+        slot.sent.push_back(SentFrame { job, what, sent: now, checksum });
+        NextFrame::Frame
     }
 
     fn request(&self, id: RequestId) -> Option<&Request> {
@@ -377,7 +377,7 @@ impl<W> State<W> {
         &mut self.models[model.0 as usize]
     }
 
-    /// Answers a request, once; its other pieces leave the queue.
+    /// Answers a request, once; its other sub_requests leave the queue.
     fn finish(&mut self, id: RequestId, answer: Answer) {
         if self.request(id).is_some()
             && let Some(found) = self.requests[id.index()].take()
@@ -399,7 +399,7 @@ impl<W> State<W> {
     }
 }
 
-enum Found {
+enum NextFrame {
     Frame,
     Wait(Instant),
     Nothing,

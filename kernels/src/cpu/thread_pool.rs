@@ -1,11 +1,11 @@
 //! Threads that run the parts of one job after another, with as little between two jobs as possible.
 //!
 //! A batch goes through some forty jobs of 50 to 500 µs. Waking a sleeping thread for each of them costs as much as it
-//! saves, so helpers stay awake between the jobs of a session ([`Crew::session`]) and for a moment after it, then sleep. A
+//! saves, so helpers stay awake between the jobs of a session ([`ThreadPool::session`]) and for a moment after it, then sleep. A
 //! helper that comes late, because the machine had other work for its core, finds fewer parts left or none; nobody waits
 //! for it to come.
 //!
-//! Invariants: a part of a job runs exactly once; when `Crew::run` returns or unwinds, no helper is inside the job.
+//! Invariants: a part of a job runs exactly once; when `ThreadPool::run` returns or unwinds, no helper is inside the job.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Some threads; the caller's own is not among them, but works along.
-pub(super) struct Crew {
+pub(super) struct ThreadPool {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
     /// Held by the thread whose job it is.
@@ -49,7 +49,7 @@ struct Job {
 }
 
 #[expect(unsafe_code, reason = "the job lives on its caller's stack")]
-// SAFETY: `job` is written only by the thread inside `Crew::run`, of which `Crew::caller` admits one, and only while no helper
+// SAFETY: `job` is written only by the thread inside `ThreadPool::run`, of which `ThreadPool::caller` admits one, and only while no helper
 // is inside; helpers read it only inside (see `Shared::enter`). What it points to is `Sync`.
 unsafe impl Sync for Shared {}
 
@@ -80,18 +80,18 @@ const LINGER: Duration = Duration::from_micros(50);
 /// Looks at the state before the core is offered to others: some 10 µs.
 const LOOKS: u32 = 512;
 
-impl Crew {
+impl ThreadPool {
     /// Starts so many helpers.
     pub(super) fn start(helpers: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared::new());
-        let mut crew = Self { shared, helpers: Vec::with_capacity(helpers), caller: Mutex::new(()) };
+        let mut pool = Self { shared, helpers: Vec::with_capacity(helpers), caller: Mutex::new(()) };
         for index in 0..helpers {
-            let shared = Arc::clone(&crew.shared);
-            // On an error, dropping the crew ends those that have started.
+            let shared = Arc::clone(&pool.shared);
+            // On an error, dropping the pool ends those that have started.
             let helper = thread::Builder::new().name(format!("kernels-{}", index + 1)).spawn(move || shared.help())?;
-            crew.helpers.push(helper);
+            pool.helpers.push(helper);
         }
-        Ok(crew)
+        Ok(pool)
     }
 
     pub(super) fn helpers(&self) -> usize {
@@ -143,7 +143,7 @@ impl Drop for Closing<'_> {
     }
 }
 
-impl Drop for Crew {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.is_closing.store(true, Ordering::SeqCst);
         self.shared.wake();
@@ -172,7 +172,7 @@ impl Shared {
     /// Lets helpers into a new job. Nobody is inside the last one: `close` saw to that.
     #[expect(unsafe_code, reason = "the job lives on its caller's stack")]
     fn open(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
-        // SAFETY: the lifetime is forgotten, not outlived: `Crew::run` closes the job before its borrow of `work` ends,
+        // SAFETY: the lifetime is forgotten, not outlived: `ThreadPool::run` closes the job before its borrow of `work` ends,
         // by a guard, so also when it unwinds.
         let work = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(work) };
         // SAFETY: the job is closed and empty, and there is one opener (see the impl of `Sync`).
@@ -241,7 +241,7 @@ impl Shared {
             };
             last_job = number;
             let result = panic::catch_unwind(AssertUnwindSafe(|| {
-                // SAFETY: we are inside, so the job's caller has not returned (see `Crew::run`).
+                // SAFETY: we are inside, so the job's caller has not returned (see `ThreadPool::run`).
                 self.take_parts(job.parts, unsafe { &*job.work });
             }));
             if let Err(payload) = result {
@@ -304,13 +304,13 @@ mod tests {
     #[test]
     fn every_part_of_every_job_runs_once() {
         for helpers in [0, 1, 4] {
-            let crew = Crew::start(helpers).unwrap();
+            let pool = ThreadPool::start(helpers).unwrap();
             for is_session in [true, false] {
-                let session = is_session.then(|| crew.session());
+                let session = is_session.then(|| pool.session());
                 for job in 0..3_000 {
                     // On the stack and of another size each time: a helper that kept a job would be found out.
                     let runs = counts(job % 7);
-                    crew.run(runs.len(), &|part| {
+                    pool.run(runs.len(), &|part| {
                         runs[part].fetch_add(1, Ordering::Relaxed);
                     });
                     assert!(runs.iter().all(|runs| runs.load(Ordering::Relaxed) == 1));
@@ -322,12 +322,12 @@ mod tests {
 
     #[test]
     fn helpers_work_along_awake_and_from_sleep() {
-        let crew = Crew::start(2).unwrap();
+        let pool = ThreadPool::start(2).unwrap();
         for round in 0..20 {
-            let session = crew.session();
+            let session = pool.session();
             // Each part waits for the other two, so three threads must be inside at once.
             let inside = AtomicUsize::new(0);
-            crew.run(3, &|_| {
+            pool.run(3, &|_| {
                 inside.fetch_add(1, Ordering::SeqCst);
                 while inside.load(Ordering::SeqCst) < 3 {
                     thread::yield_now();
@@ -335,7 +335,7 @@ mod tests {
             });
             drop(session);
             if round % 2 == 0 {
-                while crew.shared.sleeping.load(Ordering::SeqCst) < 2 {
+                while pool.shared.sleeping.load(Ordering::SeqCst) < 2 {
                     thread::yield_now();
                 }
             }
@@ -344,12 +344,12 @@ mod tests {
 
     #[test]
     fn what_helpers_wrote_is_there_when_a_job_ends() {
-        let crew = Crew::start(3).unwrap();
-        let _session = crew.session();
+        let pool = ThreadPool::start(3).unwrap();
+        let _session = pool.session();
         for job in 0..2_000_usize {
             let mut values = vec![0; 64];
             let chunks = Mutex::new(values.chunks_mut(4));
-            crew.run(16, &|_| {
+            pool.run(16, &|_| {
                 let chunk = lock(&chunks).next();
                 chunk.expect("there are as many as parts").fill(job);
             });
@@ -359,11 +359,11 @@ mod tests {
 
     #[test]
     fn a_panic_of_any_part_reaches_the_caller_and_the_crew_goes_on() {
-        let crew = Crew::start(2).unwrap();
+        let pool = ThreadPool::start(2).unwrap();
         for bad in 0..32 {
             let inside = AtomicUsize::new(0);
             let result = panic::catch_unwind(AssertUnwindSafe(|| {
-                crew.run(32, &|part| {
+                pool.run(32, &|part| {
                     inside.fetch_add(1, Ordering::SeqCst);
                     let _leaving = scopeguard(|| inside.fetch_sub(1, Ordering::SeqCst));
                     assert!(part != bad, "part {part}");
@@ -372,7 +372,7 @@ mod tests {
             assert_eq!(*result.unwrap_err().downcast::<String>().unwrap(), format!("part {bad}"));
             assert_eq!(inside.load(Ordering::SeqCst), 0);
             let runs = counts(8);
-            crew.run(8, &|part| {
+            pool.run(8, &|part| {
                 runs[part].fetch_add(1, Ordering::Relaxed);
             });
             assert!(runs.iter().all(|runs| runs.load(Ordering::Relaxed) == 1));
@@ -391,10 +391,10 @@ mod tests {
 
     #[test]
     fn a_job_within_a_part_runs_where_it_is() {
-        let crew = Crew::start(2).unwrap();
+        let pool = ThreadPool::start(2).unwrap();
         let runs = counts(6);
-        crew.run(3, &|outer| {
-            crew.run(2, &|inner| {
+        pool.run(3, &|outer| {
+            pool.run(2, &|inner| {
                 runs[2 * outer + inner].fetch_add(1, Ordering::Relaxed);
             });
         });

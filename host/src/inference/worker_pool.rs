@@ -20,17 +20,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use self::process::Worker;
-use self::state::{State, Step};
+use self::state::{Action, PoolState};
 use super::InferenceError;
 use super::batcher::RequestId;
 use super::devices::Devices;
 use super::request::Caller;
-use super::wire::{Frame, Header, ModelId, Signature};
 use crate::call::InferenceReceipt;
 use crate::devices::LiveWorker;
+use crate::wire::{Frame, Header, ModelId, Signature};
 
 pub(super) use self::process::command;
-pub(super) use self::state::{Answer, ModelConfig, Output, StateConfig, Wanted, Work};
+pub(super) use self::state::{Answer, ModelConfig, Output, OutputKind, PoolConfig, Work};
 pub use self::state::{BatchRecord, DeviceStats, ModelStats, Outcome};
 
 /// Failures of a batch after which it is tried again as it was.
@@ -42,7 +42,7 @@ const RESTART_DELAY: Duration = Duration::from_millis(100);
 /// A worker that answers nothing for this long is taken for hung and killed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What runs as the worker.
+/// Task runs as the worker.
 #[derive(Clone, Debug)]
 pub struct WorkerProgram {
     pub program: PathBuf,
@@ -64,49 +64,49 @@ pub(super) enum ModelSource {
 }
 
 /// The workers, shared by all models. Dropping it ends them.
-pub(super) struct Device {
-    inner: Arc<Inner>,
+pub(super) struct WorkerPool {
+    shared: Arc<Shared>,
 }
 
-struct Inner {
+struct Shared {
     program: WorkerProgram,
     devices: Arc<Devices>,
-    state: Mutex<State<Worker>>,
+    state: Mutex<PoolState<Worker>>,
 }
 
-impl Device {
-    pub fn new(program: WorkerProgram, devices: Arc<Devices>, config: StateConfig) -> Self {
-        Self { inner: Arc::new(Inner { program, devices, state: Mutex::new(State::new(config)) }) }
+impl WorkerPool {
+    pub fn new(program: WorkerProgram, devices: Arc<Devices>, config: PoolConfig) -> Self {
+        Self { shared: Arc::new(Shared { program, devices, state: Mutex::new(PoolState::new(config)) }) }
     }
 
     /// Makes a model known. It is loaded with its first request.
     pub fn register(&self, config: ModelConfig) -> ModelId {
-        self.inner.lock().register(config)
+        self.shared.lock().register(config)
     }
 
     /// Refuses a request of so many rows that the queue has no room for, before it costs anything.
     pub fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
-        self.inner.lock().check_room(model, rows)
+        self.shared.lock().check_room(model, rows)
     }
 
     /// Runs one request. Dropping the future cancels it.
-    pub async fn run(&self, model: ModelId, work: Work, wanted: Wanted, caller: &Caller) -> Answer {
-        let pending = self.submit(self.inner.lock(), model, work, wanted, caller)?;
+    pub async fn run(&self, model: ModelId, work: Work, output_kind: OutputKind, caller: &Caller) -> Answer {
+        let pending = self.submit(self.shared.lock(), model, work, output_kind, caller)?;
         pending.answer().await
     }
 
     fn submit(
         &self,
-        mut state: MutexGuard<'_, State<Worker>>,
+        mut state: MutexGuard<'_, PoolState<Worker>>,
         model: ModelId,
         work: Work,
-        wanted: Wanted,
+        output_kind: OutputKind,
         caller: &Caller,
     ) -> Result<Pending<'_>, InferenceError> {
         let (done, answer) = oneshot::channel();
-        let request = state.submit(Instant::now(), model, work, wanted, caller, done)?;
-        self.inner.pump(&mut state);
-        Ok(Pending { answer, _cancel: CancelOnDrop { inner: &self.inner, request } })
+        let request = state.submit(Instant::now(), model, work, output_kind, caller, done)?;
+        self.shared.drive(&mut state);
+        Ok(Pending { answer, _cancel: CancelOnDrop { shared: &self.shared, request } })
     }
 
     /// Runs rows of tokens; returns the values of each row, one after the other, and how many each has.
@@ -114,10 +114,10 @@ impl Device {
         &self,
         model: ModelId,
         work: Work,
-        wanted: Wanted,
+        output_kind: OutputKind,
         caller: &Caller,
     ) -> Result<(u32, Vec<f32>, InferenceReceipt), InferenceError> {
-        match self.run(model, work, wanted, caller).await? {
+        match self.run(model, work, output_kind, caller).await? {
             (Output::Rows { width, values }, receipt) => Ok((width, values, receipt)),
             // A model whose files were exchanged for another kind's.
             (Output::Tensors(_), _) => {
@@ -129,38 +129,38 @@ impl Device {
     /// Returns what a model is, loading it the first time.
     pub async fn signature(&self, model: ModelId, caller: &Caller) -> Result<Signature, InferenceError> {
         let pending = {
-            let state = self.inner.lock();
+            let state = self.shared.lock();
             if let Some(signature) = state.signature(model) {
                 return Ok(signature);
             }
-            self.submit(state, model, Work::Load, Wanted::Anything, caller)?
+            self.submit(state, model, Work::Load, OutputKind::Anything, caller)?
         };
         pending.answer().await?;
-        Ok(self.inner.lock().signature(model).expect("it was just loaded"))
+        Ok(self.shared.lock().signature(model).expect("it was just loaded"))
     }
 
     /// Returns what computes: `cpu` or `cuda:N`, once a model was loaded.
     pub fn name(&self) -> Option<String> {
-        self.inner.lock().device()
+        self.shared.lock().device()
     }
 
     pub fn stats(&self) -> DeviceStats {
-        self.inner.lock().stats()
+        self.shared.lock().stats()
     }
 
     /// Returns the last batches, newest first.
     pub fn batches(&self) -> Vec<BatchRecord> {
-        self.inner.lock().batches()
+        self.shared.lock().batches()
     }
 
     /// Returns the workers that run now.
     pub fn live(&self) -> Vec<LiveWorker> {
-        self.inner.lock().live()
+        self.shared.lock().live()
     }
 
     /// Ends the workers and fails what waits.
     pub async fn shut_down(&self) {
-        let workers = self.inner.lock().close();
+        let workers = self.shared.lock().close();
         workers.iter().for_each(|worker| worker.hang_up());
         for worker in workers {
             worker.closed().await;
@@ -168,9 +168,9 @@ impl Device {
     }
 }
 
-impl Drop for Device {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
-        self.inner.lock().close().iter().for_each(|worker| worker.hang_up());
+        self.shared.lock().close().iter().for_each(|worker| worker.hang_up());
     }
 }
 
@@ -188,42 +188,42 @@ impl Pending<'_> {
 
 /// Takes a request out of the queue unless it was answered.
 struct CancelOnDrop<'a> {
-    inner: &'a Inner,
+    shared: &'a Shared,
     request: RequestId,
 }
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        self.inner.lock().cancel(self.request);
+        self.shared.lock().cancel(self.request);
     }
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State<Worker>> {
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, PoolState<Worker>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does what the state wants done: sends frames, starts workers, comes back later.
-    fn pump(self: &Arc<Self>, state: &mut State<Worker>) {
+    fn drive(self: &Arc<Self>, state: &mut PoolState<Worker>) {
         loop {
             match state.step(Instant::now()) {
-                Step::Nothing => return,
-                Step::Send(worker) => worker.send(state.frame()),
-                Step::Start { seat, after } => {
-                    let inner = self.clone();
+                Action::Nothing => return,
+                Action::Send(worker) => worker.send(state.frame()),
+                Action::Start { slot, after } => {
+                    let shared = self.clone();
                     tokio::spawn(async move {
                         tokio::time::sleep(after).await;
-                        inner.start(seat).await;
+                        shared.start(slot).await;
                     });
                 }
-                Step::Wake(at) => {
-                    let inner = Arc::downgrade(self);
+                Action::Wake(at) => {
+                    let shared = Arc::downgrade(self);
                     tokio::spawn(async move {
                         tokio::time::sleep_until(at.into()).await;
-                        if let Some(inner) = inner.upgrade() {
-                            let mut state = inner.lock();
+                        if let Some(shared) = shared.upgrade() {
+                            let mut state = shared.lock();
                             state.woken(at);
-                            inner.pump(&mut state);
+                            shared.drive(&mut state);
                         }
                     });
                 }
@@ -231,14 +231,14 @@ impl Inner {
         }
     }
 
-    async fn start(self: &Arc<Self>, seat: usize) {
+    async fn start(self: &Arc<Self>, slot: usize) {
         let chosen = match self.devices.chosen().await {
             Ok(chosen) => chosen,
             Err(refused) => {
                 tracing::error!(%refused, "no worker is started");
                 let mut state = self.lock();
-                state.start_failed(seat, &refused.to_string());
-                return self.pump(&mut state);
+                state.start_failed(slot, &refused.to_string());
+                return self.drive(&mut state);
             }
         };
         match &chosen.obstacle {
@@ -257,43 +257,43 @@ impl Inner {
             Ok((worker, replies)) => {
                 let pid = worker.pid();
                 // None: the device was closed meanwhile, and dropping `replies` ends the process.
-                let Some(generation) = state.started(seat, worker, pid) else {
+                let Some(generation) = state.started(slot, worker, pid) else {
                     return;
                 };
-                self.pump(&mut state);
+                self.drive(&mut state);
                 drop(state);
                 // Weak, so that dropping the device closes the socket, which ends the worker and then this task.
-                let inner = Arc::downgrade(self);
+                let shared = Arc::downgrade(self);
                 tokio::spawn(async move {
-                    let conversation = inner.clone();
+                    let connection = shared.clone();
                     let run = tokio::spawn(async move {
                         let take = |header, frame| {
-                            conversation.upgrade().is_some_and(|inner| inner.on_reply(seat, generation, header, frame))
+                            connection.upgrade().is_some_and(|shared| shared.on_reply(slot, generation, header, frame))
                         };
-                        let due = || conversation.upgrade().and_then(|inner| inner.lock().due(seat));
+                        let due = || connection.upgrade().and_then(|shared| shared.lock().due(slot));
                         replies.run(take, due).await
                     });
                     // Whatever happens in there, the worker is given up and another takes its place.
                     let ended = run.await.unwrap_or_else(|_| "what it answered broke our bookkeeping".to_owned());
-                    if let Some(inner) = inner.upgrade() {
-                        inner.on_lost(seat, generation, &ended);
+                    if let Some(shared) = shared.upgrade() {
+                        shared.on_lost(slot, generation, &ended);
                     }
                 });
             }
             Err(error) => {
                 tracing::error!(%error, "cannot start the worker");
-                state.start_failed(seat, &format!("the worker does not start: {error}"));
-                self.pump(&mut state);
+                state.start_failed(slot, &format!("the worker does not start: {error}"));
+                self.drive(&mut state);
             }
         }
     }
 
-    /// Takes a reply; returns whether the conversation goes on.
-    fn on_reply(self: &Arc<Self>, seat: usize, generation: u64, header: Header, frame: Frame) -> bool {
+    /// Takes a reply; returns whether the connection goes on.
+    fn on_reply(self: &Arc<Self>, slot: usize, generation: u64, header: Header, frame: Frame) -> bool {
         let mut state = self.lock();
-        match state.reply(Instant::now(), seat, generation, header, frame) {
+        match state.reply(Instant::now(), slot, generation, header, frame) {
             Ok(()) => {
-                self.pump(&mut state);
+                self.drive(&mut state);
                 true
             }
             Err(what) => {
@@ -303,11 +303,11 @@ impl Inner {
         }
     }
 
-    fn on_lost(self: &Arc<Self>, seat: usize, generation: u64, reason: &str) {
+    fn on_lost(self: &Arc<Self>, slot: usize, generation: u64, reason: &str) {
         let mut state = self.lock();
-        if state.lost(Instant::now(), seat, generation, reason) {
+        if state.lost(Instant::now(), slot, generation, reason) {
             tracing::warn!(reason, "the worker is gone");
         }
-        self.pump(&mut state);
+        self.drive(&mut state);
     }
 }

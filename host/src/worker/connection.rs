@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use crate::inference::wire::memory::{Direction, INLINE_BYTES_MAX, Memory};
-use crate::inference::wire::{Frame, HEADER_BYTES, Header, mark_placed};
+use crate::wire::memory::{Direction, INLINE_BYTES_MAX, Memory};
+use crate::wire::{Frame, HEADER_BYTES, Header, mark_placed};
 
-pub(super) struct Conversation {
+pub(super) struct Connection {
     stream: UnixStream,
     memory: Option<Arc<Memory>>,
     /// Frames that came, and so the number of the next in either direction.
@@ -22,7 +22,7 @@ pub(super) struct Conversation {
 /// A buffer that grew beyond this is let go after its frame.
 const KEPT_BYTES: usize = 4 << 20;
 
-impl Conversation {
+impl Connection {
     pub fn new(stream: UnixStream) -> Self {
         Self { stream, memory: None, number: 0, body: Vec::new(), out: Vec::new() }
     }

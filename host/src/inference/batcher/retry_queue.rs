@@ -2,22 +2,22 @@
 
 use std::collections::VecDeque;
 
-use super::super::wire::ModelId;
-use super::ledger::Ledger;
-use super::{Batch, Cut};
+use super::requests::Requests;
+use super::{Batch, LimitReason};
+use crate::wire::ModelId;
 
 #[derive(Default)]
-pub(super) struct Groups {
+pub(super) struct RetryQueue {
     waiting: VecDeque<Batch>,
     /// True if the last turn was a suspect's: the next one is everybody else's.
     was_suspect: bool,
 }
 
-impl Groups {
+impl RetryQueue {
     /// Puts one in front: it waited longest.
     pub fn push(&mut self, batch: Batch) {
-        if !batch.pieces.is_empty() {
-            self.waiting.push_front(Batch { cut: Cut::Retry, ..batch });
+        if !batch.sub_requests.is_empty() {
+            self.waiting.push_front(Batch { cut: LimitReason::Retry, ..batch });
         }
     }
 
@@ -27,8 +27,9 @@ impl Groups {
 
     /// Returns the model of the first group, and whether it is somebody else's turn: a group that failed twice is suspect,
     /// and does not keep the device to itself.
-    pub fn first(&mut self, ledger: &Ledger, among: impl Fn(ModelId) -> bool) -> Option<(ModelId, bool)> {
-        self.waiting.retain(|batch| batch.pieces.iter().any(|piece| ledger.get(piece.request).is_some()));
+    pub fn first(&mut self, requests: &Requests, among: impl Fn(ModelId) -> bool) -> Option<(ModelId, bool)> {
+        self.waiting
+            .retain(|batch| batch.sub_requests.iter().any(|sub_request| requests.get(sub_request.request).is_some()));
         let group = self.waiting.iter().find(|batch| among(batch.model))?;
         Some((group.model, group.losses > 1 && self.was_suspect))
     }
@@ -39,11 +40,11 @@ impl Groups {
     }
 
     /// Takes the first group of that model, without what was cancelled meanwhile.
-    pub fn take(&mut self, model: ModelId, ledger: &Ledger) -> Option<Batch> {
+    pub fn take(&mut self, model: ModelId, requests: &Requests) -> Option<Batch> {
         let at = self.waiting.iter().position(|batch| batch.model == model)?;
-        let Batch { mut pieces, losses, .. } = self.waiting.remove(at)?;
+        let Batch { mut sub_requests, losses, .. } = self.waiting.remove(at)?;
         self.was_suspect = losses > 1;
-        pieces.retain(|piece| ledger.get(piece.request).is_some());
-        (!pieces.is_empty()).then(|| Batch::retry(model, pieces, losses))
+        sub_requests.retain(|sub_request| requests.get(sub_request.request).is_some());
+        (!sub_requests.is_empty()).then(|| Batch::retry(model, sub_requests, losses))
     }
 }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::inference::device::{ModelSource, STARTS_MAX};
-use crate::inference::wire::{self, FailureKind, HEADER_BYTES, Header, ModelId};
+use crate::inference::worker_pool::{ModelSource, STARTS_MAX};
 use crate::limits::BatchLimits;
+use crate::wire::{self, FailureKind, HEADER_BYTES, Header, ModelId};
 
 type Receiver = oneshot::Receiver<Answer>;
 
@@ -16,11 +16,11 @@ const DIMENSION: u32 = 2;
 
 /// A device whose worker is the test.
 struct Bench {
-    state: State<()>,
+    state: PoolState<()>,
     model: ModelId,
     generation: u64,
     /// The frames that are out.
-    outs: VecDeque<Vec<u8>>,
+    sent: VecDeque<Vec<u8>>,
     now: Instant,
     device_ns: u64,
 }
@@ -31,9 +31,9 @@ impl Bench {
     }
 
     fn with(limits: BatchLimits, memory_max: Option<u64>) -> Self {
-        let mut state = State::new(StateConfig { seats: 1, memory_max, weights: HashMap::new() });
+        let mut state = PoolState::new(PoolConfig { workers: 1, memory_max, weights: HashMap::new() });
         let model = state.register(config("m", limits));
-        Self { state, model, generation: 0, outs: VecDeque::new(), now: Instant::now(), device_ns: 7_000 }
+        Self { state, model, generation: 0, sent: VecDeque::new(), now: Instant::now(), device_ns: 7_000 }
     }
 
     fn caller(&self) -> Caller {
@@ -60,23 +60,23 @@ impl Bench {
         }
         let (done, answer) = oneshot::channel();
         let work = Work::Rows { ids, cu_seqlens, first_segments: Vec::new() };
-        let request = self.state.submit(self.now, model, work, Wanted::Vectors, caller, done)?;
-        self.pump();
+        let request = self.state.submit(self.now, model, work, OutputKind::Vectors, caller, done)?;
+        self.drive();
         Ok((request, answer))
     }
 
-    fn pump(&mut self) {
+    fn drive(&mut self) {
         loop {
             match self.state.step(self.now) {
-                Step::Nothing => return,
-                Step::Start { .. } => {
+                Action::Nothing => return,
+                Action::Start { .. } => {
                     self.generation = self.state.started(0, (), 1).expect("the device is open");
                 }
-                Step::Send(_) => {
-                    self.outs.push_back(self.state.frame().to_vec());
-                    assert!(self.outs.len() <= 2, "more than two frames are out");
+                Action::Send(_) => {
+                    self.sent.push_back(self.state.frame().to_vec());
+                    assert!(self.sent.len() <= 2, "more than two frames are out");
                 }
-                Step::Wake(at) => {
+                Action::Wake(at) => {
                     self.now = self.now.max(at);
                     self.state.woken(at);
                 }
@@ -85,7 +85,7 @@ impl Bench {
     }
 
     fn front(&self) -> Option<(Header, Frame)> {
-        let bytes = self.outs.front()?;
+        let bytes = self.sent.front()?;
         let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
         let header = Header::parse(header).unwrap();
         Some((header, Frame::decode(header.kind, body).unwrap()))
@@ -101,9 +101,9 @@ impl Bench {
 
     fn reply(&mut self, reply: Frame) {
         let (header, _) = self.front().expect("a frame is out");
-        self.outs.pop_front();
+        self.sent.pop_front();
         self.state.reply(self.now, 0, self.generation, header, reply).unwrap();
-        self.pump();
+        self.drive();
     }
 
     /// Answers the frame that is out, as a worker would: each row's values are its first token and its length.
@@ -134,9 +134,9 @@ impl Bench {
     }
 
     fn die(&mut self) {
-        self.outs.clear();
+        self.sent.clear();
         assert!(self.state.lost(self.now, 0, self.generation, "killed"));
-        self.pump();
+        self.drive();
     }
 
     /// The tags of the batch that is out; none if something else is.
@@ -327,7 +327,7 @@ fn batches_are_smaller_after_the_device_had_no_room() {
     let (_, mut first) = bench.submit(1, &[8, 8, 8, 8]).unwrap();
     let (_, mut second) = bench.submit(2, &[8, 8, 8, 8]).unwrap();
     bench.answer();
-    // One request's piece of 32 tokens has no room: it runs in two, and from then on pieces have 16 tokens.
+    // One request's sub_request of 32 tokens has no room: it runs in two, and from then on sub_requests have 16 tokens.
     bench.reply(Frame::Failed { kind: FailureKind::OutOfMemory, message: "no room".into() });
     let (_, mut third) = bench.submit(3, &[8, 8, 8, 8]).unwrap();
     while bench.answer() {}
@@ -412,10 +412,10 @@ fn a_full_batch_is_sent_ahead_and_a_small_one_waits_for_company() {
     while bench.answer() {}
     let (_, _second) = bench.submit(1, &[1]).unwrap();
     let _small: Vec<_> = (2..5).map(|tag| bench.submit(tag, &[1]).unwrap()).collect();
-    assert_eq!(bench.outs.len(), 1);
+    assert_eq!(bench.sent.len(), 1);
     let _full = bench.submit(5, &[1]).unwrap();
-    assert_eq!(bench.outs.len(), 2);
-    // What was behind the batch that ended the worker is not to blame.
+    assert_eq!(bench.sent.len(), 2);
+    // Task was behind the batch that ended the worker is not to blame.
     bench.die();
     while bench.answer() {}
     let cuts: Vec<_> = bench.state.batches().iter().map(|batch| (batch.requests, batch.losses)).collect();
@@ -553,7 +553,7 @@ proptest! {
                 4 | 5 => {
                     bench.answer();
                 }
-                6 if !bench.outs.is_empty() => bench.die(),
+                6 if !bench.sent.is_empty() => bench.die(),
                 _ if !waiting.is_empty() => {
                     let (_, _, request, _) = waiting.swap_remove(tag as usize % waiting.len());
                     bench.state.cancel(request);

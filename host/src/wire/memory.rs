@@ -95,12 +95,12 @@ impl Memory {
     }
 
     /// Shows a sign of life.
-    pub fn beat(&self, count: u64) -> io::Result<()> {
+    pub fn write_heartbeat(&self, count: u64) -> io::Result<()> {
         self.file.write_all_at(&count.to_le_bytes(), 0)
     }
 
     /// Returns the last sign of life; 0 before the first.
-    pub fn beats(&self) -> io::Result<u64> {
+    pub fn heartbeat(&self) -> io::Result<u64> {
         let mut count = [0; 8];
         self.file.read_exact_at(&mut count, 0)?;
         Ok(u64::from_le_bytes(count))
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_body_is_read_where_it_was_written_and_nowhere_else() {
         let memory = Memory::create().unwrap();
-        memory.beat(7).unwrap();
+        memory.write_heartbeat(7).unwrap();
         for (number, direction) in [(0, Direction::ToWorker), (1, Direction::ToWorker), (0, Direction::ToHost)] {
             memory.write(direction, number, &[number as u8 + 1; 100]).unwrap();
         }
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(body, [2; 100]);
         memory.read(Direction::ToHost, 1, &mut body).unwrap();
         assert_eq!(body, [0; 100]);
-        assert_eq!(memory.beats().unwrap(), 7);
+        assert_eq!(memory.heartbeat().unwrap(), 7);
     }
 
     #[test]

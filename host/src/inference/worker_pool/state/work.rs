@@ -1,12 +1,12 @@
-//! What a request asks a model to run over, what comes of it, and its way into a frame.
+//! Task a request asks a model to run over, what comes of it, and its way into a frame.
 
-use super::State;
+use super::PoolState;
 use crate::call::InferenceReceipt;
 use crate::inference::InferenceError;
 use crate::inference::batcher::Batch;
-use crate::inference::wire::{self, Frame, Signature, Tensor};
+use crate::wire::{self, Frame, Signature, Tensor};
 
-/// What came of a request.
+/// Task came of a request.
 #[derive(Debug)]
 pub(in crate::inference) enum Output {
     Rows { width: u32, values: Vec<f32> },
@@ -15,7 +15,7 @@ pub(in crate::inference) enum Output {
 
 pub(in crate::inference) type Answer = Result<(Output, InferenceReceipt), InferenceError>;
 
-/// What a request asks a model to run over.
+/// Task a request asks a model to run over.
 #[derive(Debug)]
 pub(in crate::inference) enum Work {
     /// Rows of token ids; `first_segments` is empty, or for each row the tokens of its first segment.
@@ -29,9 +29,9 @@ pub(in crate::inference) enum Work {
     Load,
 }
 
-/// What a request needs the model to be.
+/// Task a request needs the model to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::inference) enum Wanted {
+pub(in crate::inference) enum OutputKind {
     Vectors,
     Scores,
     Tensors,
@@ -66,12 +66,15 @@ impl Work {
     }
 }
 
-impl<W> State<W> {
+impl<W> PoolState<W> {
     /// Encodes a batch that was just taken. Returns the checksum that its answer must have.
     pub(super) fn encode_batch(&self, batch: &Batch, job: u64, frame: &mut Vec<u8>) -> u32 {
         let works = || {
-            batch.pieces.iter().map(|piece| {
-                (piece, &self.request(piece.request).expect("a batch that was just taken holds live requests").work)
+            batch.sub_requests.iter().map(|sub_request| {
+                (
+                    sub_request,
+                    &self.request(sub_request.request).expect("a batch that was just taken holds live requests").work,
+                )
             })
         };
         if matches!(works().next(), Some((_, Work::Tensors(_)))) {
@@ -88,11 +91,11 @@ impl<W> State<W> {
         let mut cu_seqlens = Vec::with_capacity(batch.rows + 1);
         let mut segments = Vec::new();
         cu_seqlens.push(0);
-        for (piece, work) in works() {
+        for (sub_request, work) in works() {
             let Work::Rows { ids: all, cu_seqlens: ends, first_segments } = work else {
                 unreachable!("a model takes one kind of work")
             };
-            let ends = &ends[piece.rows.start..=piece.rows.end];
+            let ends = &ends[sub_request.rows.start..=sub_request.rows.end];
             let base = ids.len() as u32;
             cu_seqlens.extend(ends[1..].iter().map(|end| base + (end - ends[0])));
             ids.extend_from_slice(&all[ends[0] as usize..ends[ends.len() - 1] as usize]);
@@ -100,7 +103,7 @@ impl<W> State<W> {
                 // A row without a second segment is all first.
                 match first_segments.as_slice() {
                     [] => segments.extend(ends.windows(2).map(|pair| pair[1] - pair[0])),
-                    segments_of => segments.extend_from_slice(&segments_of[piece.rows.clone()]),
+                    segments_of => segments.extend_from_slice(&segments_of[sub_request.rows.clone()]),
                 }
             }
         }

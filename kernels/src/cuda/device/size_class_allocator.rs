@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// The pieces of one device.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct SizeClassAllocator {
     budget: usize,
     in_use: usize,
     free_bytes: usize,
@@ -16,10 +16,10 @@ pub(super) struct Ledger {
 
 /// How a piece of memory is to be had.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Take {
+pub(super) enum Placement {
     /// A free piece, with its size.
     Reuse { address: u64, bytes: usize },
-    /// A new piece of this size; `Ledger::add` when it is there. Free pieces of `release` bytes must go first.
+    /// A new piece of this size; `SizeClassAllocator::add` when it is there. Free pieces of `release` bytes must go first.
     Allocate { bytes: usize, release: usize },
     /// More than the budget has, whatever is released.
     Full,
@@ -31,26 +31,26 @@ const PIECE_BYTES_MIN: usize = 512;
 /// Sizes between a power of two and the next, so that a piece wastes an eighth at most.
 const STEPS: usize = 8;
 
-impl Ledger {
+impl SizeClassAllocator {
     pub fn new(budget: usize) -> Self {
         Self { budget, in_use: 0, free_bytes: 0, free: BTreeMap::new() }
     }
 
-    pub fn take(&mut self, bytes: usize) -> Take {
+    pub fn take(&mut self, bytes: usize) -> Placement {
         let Some(bytes) = piece(bytes).filter(|&bytes| bytes <= self.budget) else {
-            return Take::Full;
+            return Placement::Full;
         };
         // A piece up to twice as large serves as well: lengths vary from batch to batch.
         let fits = self.free.range(bytes..=bytes.saturating_mul(2)).next().map(|(&bytes, _)| bytes);
         if let Some(bytes) = fits {
             let address = self.pop(bytes);
             self.in_use += bytes;
-            return Take::Reuse { address, bytes };
+            return Placement::Reuse { address, bytes };
         }
         if self.in_use + bytes > self.budget {
-            return Take::Full;
+            return Placement::Full;
         }
-        Take::Allocate { bytes, release: (self.in_use + self.free_bytes + bytes).saturating_sub(self.budget) }
+        Placement::Allocate { bytes, release: (self.in_use + self.free_bytes + bytes).saturating_sub(self.budget) }
     }
 
     /// Notes a new piece, given out.
@@ -130,31 +130,31 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_given_out_again() {
-        let mut ledger = Ledger::new(1 << 20);
-        assert_eq!(ledger.take(1000), Take::Allocate { bytes: 1024, release: 0 });
-        ledger.add(1024);
-        ledger.give(7, 1024);
+        let mut allocator = SizeClassAllocator::new(1 << 20);
+        assert_eq!(allocator.take(1000), Placement::Allocate { bytes: 1024, release: 0 });
+        allocator.add(1024);
+        allocator.give(7, 1024);
         // Twice as much as needed is fine, more is waste.
-        assert_eq!(ledger.take(400), Take::Reuse { address: 7, bytes: 1024 });
-        ledger.give(7, 1024);
-        assert_eq!(ledger.take(1025), Take::Allocate { bytes: 1536, release: 0 });
+        assert_eq!(allocator.take(400), Placement::Reuse { address: 7, bytes: 1024 });
+        allocator.give(7, 1024);
+        assert_eq!(allocator.take(1025), Placement::Allocate { bytes: 1536, release: 0 });
     }
 
     #[test]
     fn a_full_budget_first_releases_what_is_free() {
-        let mut ledger = Ledger::new(4096);
+        let mut allocator = SizeClassAllocator::new(4096);
         for address in 0..4 {
-            ledger.add(1024);
+            allocator.add(1024);
             if address > 1 {
-                ledger.give(address, 1024);
+                allocator.give(address, 1024);
             }
         }
-        assert_eq!(ledger.take(2048), Take::Allocate { bytes: 2048, release: 2048 });
-        assert_eq!(ledger.release(2048), [3, 2]);
-        ledger.add(2048);
-        assert_eq!((ledger.in_use(), ledger.free_bytes()), (4096, 0));
-        assert_eq!(ledger.take(1), Take::Full);
-        assert_eq!(ledger.take(usize::MAX), Take::Full);
+        assert_eq!(allocator.take(2048), Placement::Allocate { bytes: 2048, release: 2048 });
+        assert_eq!(allocator.release(2048), [3, 2]);
+        allocator.add(2048);
+        assert_eq!((allocator.in_use(), allocator.free_bytes()), (4096, 0));
+        assert_eq!(allocator.take(1), Placement::Full);
+        assert_eq!(allocator.take(usize::MAX), Placement::Full);
     }
 
     proptest! {
@@ -162,38 +162,38 @@ mod tests {
         fn the_budget_holds_and_no_piece_is_given_out_twice(
             steps in proptest::collection::vec((any::<bool>(), 0_usize..20_000), 1..200),
         ) {
-            let mut ledger = Ledger::new(64 << 10);
+            let mut allocator = SizeClassAllocator::new(64 << 10);
             let mut held: HashMap<u64, usize> = HashMap::new();
             let mut driver: HashMap<u64, usize> = HashMap::new();
             let mut next = 0;
             for (takes, size) in steps {
                 if !takes {
                     if let Some(address) = held.keys().copied().min_by_key(|address| (address ^ size as u64, *address)) {
-                        ledger.give(address, held.remove(&address).unwrap());
+                        allocator.give(address, held.remove(&address).unwrap());
                     }
                     continue;
                 }
-                let (address, bytes) = match ledger.take(size) {
-                    Take::Reuse { address, bytes } => (address, bytes),
-                    Take::Allocate { bytes, release } => {
-                        for address in ledger.release(release) {
+                let (address, bytes) = match allocator.take(size) {
+                    Placement::Reuse { address, bytes } => (address, bytes),
+                    Placement::Allocate { bytes, release } => {
+                        for address in allocator.release(release) {
                             prop_assert!(driver.remove(&address).is_some() && !held.contains_key(&address));
                         }
-                        ledger.add(bytes);
+                        allocator.add(bytes);
                         next += 1;
                         driver.insert(next, bytes);
                         (next, bytes)
                     }
-                    Take::Full => {
-                        prop_assert!(ledger.in_use() + size > ledger.budget() - ledger.budget() / 8);
+                    Placement::Full => {
+                        prop_assert!(allocator.in_use() + size > allocator.budget() - allocator.budget() / 8);
                         continue;
                     }
                 };
                 prop_assert!(bytes >= size);
                 prop_assert_eq!(driver.get(&address), Some(&bytes));
                 prop_assert!(held.insert(address, bytes).is_none());
-                prop_assert!(driver.values().sum::<usize>() <= ledger.budget());
-                prop_assert_eq!(held.values().sum::<usize>(), ledger.in_use());
+                prop_assert!(driver.values().sum::<usize>() <= allocator.budget());
+                prop_assert_eq!(held.values().sum::<usize>(), allocator.in_use());
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::inference::batcher::Batch;
-use crate::inference::wire::ModelId;
+use crate::wire::ModelId;
 
 pub(super) enum Link<W> {
     Down,
@@ -15,7 +15,7 @@ pub(super) enum Link<W> {
     Closed,
 }
 
-pub(super) struct Seat<W> {
+pub(super) struct WorkerSlot<W> {
     pub link: Link<W>,
     /// Counts the workers that sat here, to tell a reply of an earlier one.
     pub generation: u64,
@@ -27,8 +27,8 @@ pub(super) struct Seat<W> {
     /// When it loaded a model last.
     pub loaded_at: Option<Instant>,
     pub loaded: HashMap<ModelId, Loaded>,
-    /// What was sent and not answered, oldest first: at most two.
-    pub outs: VecDeque<Out>,
+    /// Task was sent and not answered, oldest first: at most two.
+    pub sent: VecDeque<SentFrame>,
     /// Since when the worker is at the first of these.
     pub front_since: Instant,
     /// Starts since the last answer.
@@ -39,28 +39,28 @@ pub(super) struct Seat<W> {
 
 pub(super) struct Loaded {
     pub memory: u64,
-    /// What computes it: an ONNX model runs on the CPU whatever the worker's own device is.
+    /// Task computes it: an ONNX model runs on the CPU whatever the worker's own device is.
     pub device: Arc<str>,
     /// When it was used last, by the state's count.
     pub used: u64,
 }
 
-pub(super) struct Out {
+pub(super) struct SentFrame {
     pub job: u64,
-    pub what: What,
+    pub what: Task,
     pub sent: Instant,
-    /// What the answer to a batch of rows must carry.
+    /// Task the answer to a batch of rows must carry.
     pub checksum: u32,
 }
 
-pub(super) enum What {
+pub(super) enum Task {
     Load(ModelId),
     Unload(ModelId),
     Check,
     Batch(Batch),
 }
 
-impl<W> Seat<W> {
+impl<W> WorkerSlot<W> {
     pub fn new() -> Self {
         Self {
             link: Link::Down,
@@ -70,7 +70,7 @@ impl<W> Seat<W> {
             memory_shown: None,
             loaded_at: None,
             loaded: HashMap::new(),
-            outs: VecDeque::new(),
+            sent: VecDeque::new(),
             front_since: Instant::now(),
             starts: 0,
             is_doubted: false,

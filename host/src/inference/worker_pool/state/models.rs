@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{SWAP_PATIENCE, State, Wanted};
+use super::{OutputKind, PoolState, SWAP_PATIENCE};
 use crate::inference::InferenceError;
 use crate::inference::batcher::{Next, QueueFull};
-use crate::inference::device::{ANSWER_TIMEOUT, ModelSource};
-use crate::inference::wire::{ModelId, NOOP_PATH, Signature};
+use crate::inference::worker_pool::{ANSWER_TIMEOUT, ModelSource};
 use crate::limits::BatchLimits;
+use crate::wire::{ModelId, NOOP_PATH, Signature};
 
 /// Workers that a model may end while it is loaded, before it is left alone for a while.
 const LOAD_DEATHS_MAX: u32 = 2;
@@ -19,7 +19,7 @@ const PATIENCE: u32 = 20;
 /// And at least this long.
 const PATIENCE_MIN: Duration = Duration::from_secs(10);
 
-/// What is known of a model before it is loaded.
+/// Task is known of a model before it is loaded.
 #[derive(Clone, Debug)]
 pub(in crate::inference) struct ModelConfig {
     pub name: Arc<str>,
@@ -34,13 +34,13 @@ pub(in crate::inference) struct ModelConfig {
 pub(super) struct Model {
     config: ModelConfig,
     pub signature: Option<Signature>,
-    /// What a worker said that it takes.
+    /// Task a worker said that it takes.
     memory: Option<u64>,
     load_deaths: u32,
     paused_until: Option<Instant>,
 }
 
-/// What has to be done before a model is loaded.
+/// Task has to be done before a model is loaded.
 pub(super) enum Room {
     Free,
     Unload(ModelId),
@@ -111,12 +111,12 @@ impl Model {
     }
 
     /// Refuses a request that the model is not made for.
-    pub fn check_wanted(&self, wanted: Wanted, signature: &Signature) -> Result<(), InferenceError> {
-        let (is, instead) = match (wanted, signature) {
-            (Wanted::Anything, _)
-            | (Wanted::Vectors, Signature::Vector { .. })
-            | (Wanted::Scores, Signature::Scores { .. })
-            | (Wanted::Tensors, Signature::Tensors { .. }) => return Ok(()),
+    pub fn check_output_kind(&self, output_kind: OutputKind, signature: &Signature) -> Result<(), InferenceError> {
+        let (is, instead) = match (output_kind, signature) {
+            (OutputKind::Anything, _)
+            | (OutputKind::Vectors, Signature::Vector { .. })
+            | (OutputKind::Scores, Signature::Scores { .. })
+            | (OutputKind::Tensors, Signature::Tensors { .. }) => return Ok(()),
             (_, Signature::Vector { .. }) => ("an embedding model, which gives vectors", "`embed`"),
             (_, Signature::Scores { labels: 1 }) => ("a reranker, which gives one score", "`rerank`"),
             (_, Signature::Scores { .. }) => ("a classifier, which gives scores and no vectors", "`classify`"),
@@ -150,17 +150,17 @@ fn cpu_memory() -> Option<u64> {
     (system.totalram as u64).checked_mul(u64::from(system.mem_unit)).map(|bytes| bytes / 2).filter(|bytes| *bytes > 0)
 }
 
-impl<W> State<W> {
+impl<W> PoolState<W> {
     /// Says what a worker has to do before it loads a model.
     pub(super) fn make_room(&mut self, now: Instant, index: usize, model: ModelId) -> Room {
-        let seat = &self.seats[index];
-        let by_default = if seat.device.as_deref() == Some("cpu") { cpu_memory() } else { None };
+        let slot = &self.slots[index];
+        let by_default = if slot.device.as_deref() == Some("cpu") { cpu_memory() } else { None };
         let configured = self.config.memory_max.or(by_default);
-        let Some(memory_max) = configured.into_iter().chain(seat.memory_shown).min() else { return Room::Free };
+        let Some(memory_max) = configured.into_iter().chain(slot.memory_shown).min() else { return Room::Free };
         let needed = self.model(model).memory();
-        let kept = seat.loaded.iter().filter(|(id, _)| self.model(**id).keep());
+        let kept = slot.loaded.iter().filter(|(id, _)| self.model(**id).keep());
         let kept = kept.fold(0u64, |sum, (_, loaded)| sum.saturating_add(loaded.memory));
-        // What a device has shown is a guess by the sizes of files: it unloads others, and refuses nobody.
+        // Task a device has shown is a guess by the sizes of files: it unloads others, and refuses nobody.
         if let Some(memory_max) = configured.filter(|max| needed.saturating_add(kept) > *max) {
             let reason = format!(
                 "it takes {needed} bytes, and of the {memory_max} for models {kept} belong to models that are kept"
@@ -168,20 +168,20 @@ impl<W> State<W> {
             self.fail_model(model, &reason);
             return Room::Never;
         }
-        if seat.memory().saturating_add(needed) <= memory_max {
+        if slot.memory().saturating_add(needed) <= memory_max {
             return Room::Free;
         }
         let Some(victim) = self.least_used(index) else { return Room::Free };
-        let loaded = &self.seats[index].loaded;
+        let loaded = &self.slots[index].loaded;
         let others_wait = matches!(self.batcher.next(now, |model, _| loaded.contains_key(&model)), Next::Batch { .. });
-        let loaded_at = self.seats[index].loaded_at;
+        let loaded_at = self.slots[index].loaded_at;
         let is_patient = loaded_at.is_some_and(|at| now.saturating_duration_since(at) < SWAP_PATIENCE);
         if others_wait && is_patient { Room::Later } else { Room::Unload(victim) }
     }
 
     /// Returns the model that a worker has used least lately, of those that may be unloaded.
     pub(super) fn least_used(&self, index: usize) -> Option<ModelId> {
-        let loaded = self.seats[index].loaded.iter().filter(|(id, _)| !self.model(**id).keep());
+        let loaded = self.slots[index].loaded.iter().filter(|(id, _)| !self.model(**id).keep());
         loaded.min_by_key(|(id, loaded)| (loaded.used, id.0)).map(|(id, _)| *id)
     }
 }

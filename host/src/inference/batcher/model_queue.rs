@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::cost::Cost;
 use crate::limits::BatchLimits;
 
-pub(super) struct Queue {
+pub(super) struct ModelQueue {
     pub limits: BatchLimits,
     pub waiting_rows: usize,
     pub waiting_tokens: usize,
@@ -16,7 +16,7 @@ pub(super) struct Queue {
     pub tokens_max: usize,
 }
 
-impl Queue {
+impl ModelQueue {
     pub fn new(limits: BatchLimits) -> Self {
         let tokens_max = limits.max_batch_tokens;
         Self { limits, waiting_rows: 0, waiting_tokens: 0, following: None, cost: Cost::default(), tokens_max }

@@ -10,7 +10,7 @@ use super::encoder::{Encoder, LoadError};
 
 /// A device, opened.
 #[derive(Debug)]
-pub enum Place {
+pub enum WorkerDevice {
     Cpu { threads: usize },
     Cuda(Device),
 }
@@ -18,14 +18,14 @@ pub enum Place {
 /// A device cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PlaceError {
+pub enum DeviceOpenError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     #[error("`BIREME_CUDA_MEMORY` is `{value}`, expected a number of bytes")]
     Memory { value: String },
 }
 
-impl Place {
+impl WorkerDevice {
     /// The CPU, with as many threads as `BIREME_WORKER_THREADS` says, else as it has cores.
     pub fn cpu() -> Self {
         let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
@@ -35,10 +35,10 @@ impl Place {
     /// Opens a CUDA device and runs a kernel on it: one that cannot compute is not ready, whatever it says of itself.
     ///
     /// `BIREME_CUDA_MEMORY` bounds its memory, in bytes; by default nine tenths of what is free are its own.
-    pub fn cuda(ordinal: u32) -> Result<Self, PlaceError> {
+    pub fn cuda(ordinal: u32) -> Result<Self, DeviceOpenError> {
         let budget = match std::env::var("BIREME_CUDA_MEMORY") {
             Err(_) => None,
-            Ok(value) => Some(value.parse().map_err(|_| PlaceError::Memory { value })?),
+            Ok(value) => Some(value.parse().map_err(|_| DeviceOpenError::Memory { value })?),
         };
         let device = Device::open(DeviceOptions { ordinal, budget, use_cublaslt: true })?;
         device.self_check()?;

@@ -1,29 +1,29 @@
-//! What a worker's answers come to.
+//! Task a worker's answers come to.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::history::{self, BatchRecord};
-use super::seat::{Loaded, Out, What};
-use super::{DeviceStats, Link, ModelStats, Outcome, Output, Seat, State, Work};
+use super::slot::{Loaded, SentFrame, Task};
+use super::{DeviceStats, Link, ModelStats, Outcome, Output, PoolState, Work, WorkerSlot};
 use crate::call::micros;
 use crate::inference::InferenceError;
 use crate::inference::batcher::Batch;
-use crate::inference::wire::{FailureKind, Frame, Header, ModelId, Signature, Tensor};
+use crate::wire::{FailureKind, Frame, Header, ModelId, Signature, Tensor};
 
-impl<W> State<W> {
+impl<W> PoolState<W> {
     /// Takes in a started worker; none if the device was closed meanwhile.
     pub fn started(&mut self, index: usize, worker: W, pid: u32) -> Option<u64> {
-        let seat = &mut self.seats[index];
+        let slot = &mut self.slots[index];
         if self.is_closed {
             return None;
         }
-        seat.generation += 1;
-        seat.starts += 1;
-        seat.pid = Some(pid);
-        seat.link = Link::Up(Arc::new(worker));
+        slot.generation += 1;
+        slot.starts += 1;
+        slot.pid = Some(pid);
+        slot.link = Link::Up(Arc::new(worker));
         self.history.stats.worker_starts += 1;
-        Some(seat.generation)
+        Some(slot.generation)
     }
 
     /// Takes a reply to the oldest frame that is out; an error is a reply that was not asked for.
@@ -35,47 +35,47 @@ impl<W> State<W> {
         header: Header,
         frame: Frame,
     ) -> Result<(), &'static str> {
-        let seat = &mut self.seats[index];
-        if generation != seat.generation {
+        let slot = &mut self.slots[index];
+        if generation != slot.generation {
             return Err("a reply of an earlier worker");
         }
-        let Some(out) = seat.outs.pop_front_if(|out| out.job == header.job) else {
+        let Some(out) = slot.sent.pop_front_if(|out| out.job == header.job) else {
             return Err("a reply to no job");
         };
-        let begun = seat.front_since.max(out.sent);
+        let begun = slot.front_since.max(out.sent);
         if let Err(what) = self.check_reply(&out, &frame) {
             // Kept, so that the batch is tried again with the next worker.
-            self.seats[index].outs.push_front(out);
+            self.slots[index].sent.push_front(out);
             return Err(what);
         }
-        let seat = &mut self.seats[index];
-        seat.starts = 0;
-        seat.front_since = now;
+        let slot = &mut self.slots[index];
+        slot.starts = 0;
+        slot.front_since = now;
         match (out.what, frame) {
-            (What::Load(model), Frame::Loaded { signature, memory, device, .. }) => {
+            (Task::Load(model), Frame::Loaded { signature, memory, device, .. }) => {
                 self.loaded(now, index, model, signature, memory, &device);
             }
-            (What::Load(model), Frame::Failed { kind: FailureKind::OutOfMemory, message }) => {
+            (Task::Load(model), Frame::Failed { kind: FailureKind::OutOfMemory, message }) => {
                 // The device knows better than our sum. Another model leaves, or this one cannot be held.
                 match self.least_used(index) {
                     Some(_) => self.lower_budget(index, model),
                     None => self.fail_model(model, &message),
                 }
             }
-            (What::Load(model), Frame::Failed { message, .. }) => self.fail_model(model, &message),
-            (What::Check, Frame::Checked { .. }) => {
-                self.seats[index].is_doubted = false;
+            (Task::Load(model), Frame::Failed { message, .. }) => self.fail_model(model, &message),
+            (Task::Check, Frame::Checked { .. }) => {
+                self.slots[index].is_doubted = false;
                 self.history.stats.checks += 1;
             }
-            (What::Batch(batch), Frame::Vectors { dimension, device_ns, values, .. }) => {
+            (Task::Batch(batch), Frame::Vectors { dimension, device_ns, values, .. }) => {
                 self.observe(now, index, begun, &batch, Outcome::Done, device_ns);
-                self.hand_out(index, begun, batch, device_ns, Made::Rows { width: dimension, values });
+                self.hand_out(index, begun, batch, device_ns, BatchOutput::Rows { width: dimension, values });
             }
-            (What::Batch(batch), Frame::Inferred { device_ns, items, .. }) => {
+            (Task::Batch(batch), Frame::Inferred { device_ns, items, .. }) => {
                 self.observe(now, index, begun, &batch, Outcome::Done, device_ns);
-                self.hand_out(index, begun, batch, device_ns, Made::Tensors(items));
+                self.hand_out(index, begun, batch, device_ns, BatchOutput::Tensors(items));
             }
-            (What::Batch(batch), Frame::Failed { kind, message }) => {
+            (Task::Batch(batch), Frame::Failed { kind, message }) => {
                 self.observe(now, index, begun, &batch, Outcome::Failed, 0);
                 self.batch_failed(index, batch, kind, &message);
             }
@@ -86,41 +86,41 @@ impl<W> State<W> {
     }
 
     /// Refuses an answer that does not fit what was asked.
-    fn check_reply(&self, out: &Out, frame: &Frame) -> Result<(), &'static str> {
+    fn check_reply(&self, out: &SentFrame, frame: &Frame) -> Result<(), &'static str> {
         let fits = match (&out.what, frame) {
-            (What::Load(model), Frame::Loaded { model: of, device, .. }) => model == of && device.len() <= 64,
-            (What::Load(_), Frame::Failed { kind: FailureKind::Load | FailureKind::OutOfMemory, .. }) => true,
-            (What::Unload(model), Frame::Unloaded { model: of, .. }) => model == of,
-            (What::Check, Frame::Checked { .. }) => true,
-            (What::Batch(batch), Frame::Vectors { model, rows, dimension, checksum, .. }) => {
+            (Task::Load(model), Frame::Loaded { model: of, device, .. }) => model == of && device.len() <= 64,
+            (Task::Load(_), Frame::Failed { kind: FailureKind::Load | FailureKind::OutOfMemory, .. }) => true,
+            (Task::Unload(model), Frame::Unloaded { model: of, .. }) => model == of,
+            (Task::Check, Frame::Checked { .. }) => true,
+            (Task::Batch(batch), Frame::Vectors { model, rows, dimension, checksum, .. }) => {
                 let width = self.model(batch.model).signature.as_ref().and_then(Signature::width);
                 *model == batch.model
                     && *rows as usize == batch.rows
                     && Some(*dimension) == width
                     && *checksum == out.checksum
             }
-            (What::Batch(batch), Frame::Inferred { model, items, .. }) => {
+            (Task::Batch(batch), Frame::Inferred { model, items, .. }) => {
                 let is_tensors = matches!(self.model(batch.model).signature, Some(Signature::Tensors { .. }));
-                *model == batch.model && is_tensors && items.len() == batch.pieces.len()
+                *model == batch.model && is_tensors && items.len() == batch.sub_requests.len()
             }
-            (What::Batch(_), Frame::Failed { kind, .. }) => *kind != FailureKind::Load,
+            (Task::Batch(_), Frame::Failed { kind, .. }) => *kind != FailureKind::Load,
             _ => false,
         };
         if fits { Ok(()) } else { Err("a reply of another kind or shape") }
     }
 
     fn loaded(&mut self, now: Instant, index: usize, model: ModelId, signature: Signature, memory: u64, device: &str) {
-        // Its files were exchanged. What was begun with the old ones has rows of another shape by now.
+        // Its files were exchanged. Task was begun with the old ones has rows of another shape by now.
         if self.model(model).signature.as_ref().is_some_and(|before| *before != signature) {
             self.fail_model(model, "its files were exchanged meanwhile; try again");
         }
         self.clock += 1;
         let used = self.clock;
-        let seat = &mut self.seats[index];
-        seat.loaded.insert(model, Loaded { memory, used, device: device.into() });
-        seat.loaded_at = Some(now);
-        if !seat.device.as_deref().is_some_and(|own| own.starts_with("cuda")) {
-            seat.device = Some(device.into());
+        let slot = &mut self.slots[index];
+        slot.loaded.insert(model, Loaded { memory, used, device: device.into() });
+        slot.loaded_at = Some(now);
+        if !slot.device.as_deref().is_some_and(|own| own.starts_with("cuda")) {
+            slot.device = Some(device.into());
         }
         self.history.stats.loads += 1;
         self.model_mut(model).loaded(signature.clone(), memory);
@@ -130,7 +130,7 @@ impl<W> State<W> {
             if matches!(request.work, Work::Load) {
                 let loaded = Output::Rows { width: 0, values: Vec::new() };
                 self.finish(id, Ok((loaded, Default::default())));
-            } else if let Err(error) = self.model(model).check_wanted(request.wanted, &signature) {
+            } else if let Err(error) = self.model(model).check_output_kind(request.output_kind, &signature) {
                 self.finish(id, Err(error));
             }
         }
@@ -138,51 +138,51 @@ impl<W> State<W> {
 
     /// Lowers this worker's budget below what its device has shown not to have: what it held and the model that did not fit.
     fn lower_budget(&mut self, index: usize, model: ModelId) {
-        let shown = self.seats[index].memory().saturating_add(self.model(model).memory()).saturating_sub(1);
-        self.seats[index].memory_shown = Some(shown);
+        let shown = self.slots[index].memory().saturating_add(self.model(model).memory()).saturating_sub(1);
+        self.slots[index].memory_shown = Some(shown);
     }
 
-    /// What computes a model on this worker.
+    /// Task computes a model on this worker.
     fn device_of(&self, index: usize, model: ModelId) -> Option<Arc<str>> {
-        let seat = &self.seats[index];
-        seat.loaded.get(&model).map(|loaded| loaded.device.clone()).or_else(|| seat.device.clone())
+        let slot = &self.slots[index];
+        slot.loaded.get(&model).map(|loaded| loaded.device.clone()).or_else(|| slot.device.clone())
     }
 
     /// Gives each request of a batch what is its own.
-    fn hand_out(&mut self, index: usize, begun: Instant, batch: Batch, device_ns: u64, made: Made) {
+    fn hand_out(&mut self, index: usize, begun: Instant, batch: Batch, device_ns: u64, made: BatchOutput) {
         let device = self.device_of(index, batch.model);
         let device_us = device_ns / 1_000;
         let mut tokens = 0;
         let mut shared = 0;
         let mut start = 0;
         let (width, values, mut items) = match made {
-            Made::Rows { width, values } => (width, values, Vec::new().into_iter()),
-            Made::Tensors(items) => (0, Vec::new(), items.into_iter()),
+            BatchOutput::Rows { width, values } => (width, values, Vec::new().into_iter()),
+            BatchOutput::Tensors(items) => (0, Vec::new(), items.into_iter()),
         };
-        for piece in &batch.pieces {
-            let end = start + piece.rows.len() * width as usize;
+        for sub_request in &batch.sub_requests {
+            let end = start + sub_request.rows.len() * width as usize;
             let part = if width > 0 { &values[start..end] } else { &[] };
             start = end;
             let item = items.next();
             // By tokens, and so rounded that the shares of a batch are its device time together.
-            tokens += piece.tokens as u128;
+            tokens += sub_request.tokens as u128;
             let upto = (u128::from(device_us) * tokens / batch.tokens.max(1) as u128) as u64;
             let share = upto - shared;
             shared = upto;
             // A request that was cancelled meanwhile leaves its part unused.
-            let Some(request) = self.request_mut(piece.request) else { continue };
+            let Some(request) = self.request_mut(sub_request.request) else { continue };
             request.receipt.batches += 1;
             request.receipt.batch_rows += batch.rows as u64;
             request.receipt.wait_us += micros(begun.saturating_duration_since(request.submitted));
             request.receipt.device_us = request.receipt.device_us.saturating_add(share);
             request.receipt.device = device.as_deref().map(str::to_owned);
-            request.rows_left -= piece.rows.len();
+            request.rows_left -= sub_request.rows.len();
             let output = match item {
                 None => {
                     // A model that returns what is no number has met a text it cannot handle; its neighbours are well.
                     if !part.iter().all(|value| value.is_finite()) {
                         let reason = "the model returned values that are no numbers".to_owned();
-                        self.finish(piece.request, Err(InferenceError::BadInput { reason }));
+                        self.finish(sub_request.request, Err(InferenceError::BadInput { reason }));
                         continue;
                     }
                     if request.values.is_empty() && request.rows_left == 0 {
@@ -191,7 +191,7 @@ impl<W> State<W> {
                         if request.values.is_empty() {
                             request.values = vec![0.0; request.work.rows() * width as usize];
                         }
-                        let at = piece.rows.start * width as usize;
+                        let at = sub_request.rows.start * width as usize;
                         request.values[at..at + part.len()].copy_from_slice(part);
                     }
                     if request.rows_left > 0 {
@@ -201,12 +201,12 @@ impl<W> State<W> {
                 }
                 Some(Ok(tensors)) => Output::Tensors(tensors),
                 Some(Err(reason)) => {
-                    self.finish(piece.request, Err(InferenceError::BadInput { reason }));
+                    self.finish(sub_request.request, Err(InferenceError::BadInput { reason }));
                     continue;
                 }
             };
             let receipt = std::mem::take(&mut request.receipt);
-            self.finish(piece.request, Ok((output, receipt)));
+            self.finish(sub_request.request, Ok((output, receipt)));
         }
     }
 
@@ -224,20 +224,20 @@ impl<W> State<W> {
         }
         let mut tenants = Vec::new();
         let mut wait = Duration::ZERO;
-        for request in batch.pieces.iter().filter_map(|piece| self.request(piece.request)) {
+        for request in batch.sub_requests.iter().filter_map(|sub_request| self.request(sub_request.request)) {
             if !tenants.contains(&request.tenant) {
                 tenants.push(request.tenant);
             }
             wait = wait.max(begun.saturating_duration_since(request.submitted));
         }
-        let seat = &self.seats[index];
+        let slot = &self.slots[index];
         let record = BatchRecord {
             id: self.history.stats.batches + self.history.stats.batches_failed,
             model: self.model(batch.model).name_shared(),
             device: self.device_of(index, batch.model),
-            worker_pid: seat.pid,
+            worker_pid: slot.pid,
             outcome,
-            requests: batch.pieces.len(),
+            requests: batch.sub_requests.len(),
             tenants: tenants.into_iter().map(|id| self.tenant_names[id.0 as usize].clone()).collect(),
             rows: batch.rows,
             tokens: batch.tokens,
@@ -257,8 +257,8 @@ impl<W> State<W> {
     }
 
     /// The first worker that runs, or else was to run.
-    fn first(&self) -> &Seat<W> {
-        self.seats.iter().find(|seat| seat.pid.is_some()).unwrap_or(&self.seats[0])
+    fn first(&self) -> &WorkerSlot<W> {
+        self.slots.iter().find(|slot| slot.pid.is_some()).unwrap_or(&self.slots[0])
     }
 
     /// Returns what computes, once a model was loaded.
@@ -276,7 +276,7 @@ impl<W> State<W> {
             ModelStats {
                 name: model.name().to_owned(),
                 waiting_rows: self.batcher.waiting_rows(id),
-                loaded: self.seats.iter().filter(|seat: &&Seat<W>| seat.loaded.contains_key(&id)).count(),
+                loaded: self.slots.iter().filter(|slot: &&WorkerSlot<W>| slot.loaded.contains_key(&id)).count(),
                 memory_bytes: model.memory(),
                 keep: model.keep(),
             }
@@ -286,8 +286,8 @@ impl<W> State<W> {
     }
 }
 
-/// What a batch came to.
-enum Made {
+/// Task a batch came to.
+enum BatchOutput {
     Rows { width: u32, values: Vec<f32> },
     Tensors(Vec<Result<Vec<Tensor>, String>>),
 }

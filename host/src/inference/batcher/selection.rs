@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use super::flow::Taken;
-use super::{Batch, Batcher, Cut, LOSS_CONTENDED, Next, Priority, TOKEN_COST, TenantId, Turn};
-use crate::inference::wire::ModelId;
+use super::tenant_queue::Candidate;
+use super::{Batch, Batcher, LOSS_CONTENDED, LimitReason, Next, Priority, TOKEN_COST, TenantId, Turn};
+use crate::wire::ModelId;
 
 /// Share of a batch's time that its fixed part may be where one tenant has the device to itself.
 const LOSS_ALONE: f64 = 0.03;
@@ -16,7 +16,7 @@ const CONTENDED_FOR: Duration = Duration::from_secs(10);
 impl Batcher {
     /// Says what is to run, of the models that `among` names; it is told whether a batch of them would be full.
     pub fn next(&mut self, now: Instant, among: impl Fn(ModelId, bool) -> bool) -> Next {
-        let retry = self.groups.first(&self.ledger, |model| among(model, false));
+        let retry = self.retries.first(&self.requests, |model| among(model, false));
         if let Some((model, false)) = retry {
             return Next::Batch { model, of: Turn::Retry };
         }
@@ -35,12 +35,16 @@ impl Batcher {
             let oldest_first = tenant.is_oldest_first();
             let mut head: Option<(Priority, u64, ModelId)> = None;
             for &model in &tenant.models {
-                let Some(flow) = self.flows.get_mut(&(id, model)).filter(|flow| flow.len() > 0) else { continue };
+                let Some(tenant_queue) =
+                    self.tenant_queues.get_mut(&(id, model)).filter(|tenant_queue| tenant_queue.len() > 0)
+                else {
+                    continue;
+                };
                 let queue = &self.queues[model.0 as usize];
                 if !among(model, queue.is_full(queue.tokens_worthwhile(loss))) {
                     continue;
                 }
-                let Some((priority, entry)) = flow.head(oldest_first, &self.ledger) else { continue };
+                let Some((priority, entry)) = tenant_queue.head(oldest_first, &self.requests) else { continue };
                 if let Some(until) = queue.ripe_at(entry.arrived).filter(|until| *until > now) {
                     wait = Some(wait.map_or(until, |wait| wait.min(until)));
                     continue;
@@ -67,9 +71,9 @@ impl Batcher {
     /// Takes the batch that [`next`](Self::next) named; none, if all that was in it is gone.
     pub fn take(&mut self, now: Instant, model: ModelId, of: Turn) -> Option<Batch> {
         match of {
-            Turn::Retry => self.groups.take(model, &self.ledger),
+            Turn::Retry => self.retries.take(model, &self.requests),
             Turn::Tenant(tenant) => {
-                self.groups.pass();
+                self.retries.pass();
                 self.fill(now, model, tenant)
             }
         }
@@ -78,70 +82,72 @@ impl Batcher {
     fn fill(&mut self, now: Instant, model: ModelId, leader: TenantId) -> Option<Batch> {
         let queue = &self.queues[model.0 as usize];
         let (rows_max, tokens_max) = (queue.limits.max_batch_size, queue.tokens_worthwhile(self.loss(now)));
-        let no_room = if tokens_max < queue.tokens_max { Cut::Enough } else { Cut::Tokens };
+        let no_room = if tokens_max < queue.tokens_max { LimitReason::Enough } else { LimitReason::Tokens };
         let is_delayed = queue.waits_for_company(tokens_max);
-        let mut batch = Batch { model, pieces: Vec::new(), rows: 0, tokens: 0, cut: Cut::Drained, losses: 0 };
+        let mut batch =
+            Batch { model, sub_requests: Vec::new(), rows: 0, tokens: 0, cut: LimitReason::Drained, losses: 0 };
         self.level = self.level.max(self.tenants[leader.0 as usize].served);
         // Least served first, the leader before its equals.
         let mut turns: BinaryHeap<Reverse<(u64, bool, TenantId)>> = (0..self.tenants.len() as u32)
             .map(TenantId)
-            .filter(|id| self.flows.get(&(*id, model)).is_some_and(|flow| flow.len() > 0))
+            .filter(|id| self.tenant_queues.get(&(*id, model)).is_some_and(|tenant_queue| tenant_queue.len() > 0))
             .map(|id| Reverse((self.tenants[id.0 as usize].served, id != leader, id)))
             .collect();
         while let Some(Reverse((_, _, id))) = turns.pop() {
             if batch.rows == rows_max {
-                batch.cut = Cut::Rows;
+                batch.cut = LimitReason::Rows;
                 break;
             }
             let tenant = &mut self.tenants[id.0 as usize];
-            let flow = self.flows.get_mut(&(id, model)).expect("it has pieces");
+            let tenant_queue = self.tenant_queues.get_mut(&(id, model)).expect("it has sub_requests");
             let oldest_first = tenant.is_oldest_first();
             // The first always goes: it was made to fit, but for a single row over the tokens.
-            let room =
-                (!batch.pieces.is_empty()).then(|| (rows_max - batch.rows, tokens_max.saturating_sub(batch.tokens)));
-            match flow.take(oldest_first, room, &self.ledger) {
-                Taken::Piece(piece) => {
+            let room = (!batch.sub_requests.is_empty())
+                .then(|| (rows_max - batch.rows, tokens_max.saturating_sub(batch.tokens)));
+            match tenant_queue.take(oldest_first, room, &self.requests) {
+                Candidate::SubRequest(sub_request) => {
                     tenant.turns = tenant.turns.wrapping_add(1);
                     tenant.served =
-                        tenant.served.saturating_add(piece.tokens as u64 * TOKEN_COST / u64::from(tenant.weight));
+                        tenant.served.saturating_add(sub_request.tokens as u64 * TOKEN_COST / u64::from(tenant.weight));
                     let served = tenant.served;
-                    let has_more = flow.len() > 0;
-                    let entry = self.ledger.get_mut(piece.request).expect("a flow gives live pieces");
-                    entry.take_waiting(piece.rows.len(), piece.tokens);
+                    let has_more = tenant_queue.len() > 0;
+                    let entry =
+                        self.requests.get_mut(sub_request.request).expect("a tenant_queue gives live sub_requests");
+                    entry.take_waiting(sub_request.rows.len(), sub_request.tokens);
                     let entry = entry.clone();
-                    self.uncount(&entry, 1, piece.rows.len(), piece.tokens);
-                    batch.rows += piece.rows.len();
-                    batch.tokens += piece.tokens;
-                    batch.pieces.push(piece);
+                    self.uncount(&entry, 1, sub_request.rows.len(), sub_request.tokens);
+                    batch.rows += sub_request.rows.len();
+                    batch.tokens += sub_request.tokens;
+                    batch.sub_requests.push(sub_request);
                     if has_more {
                         turns.push(Reverse((served, true, id)));
                     }
                 }
-                Taken::NoFit { is_patient: true } => batch.cut = no_room,
+                Candidate::NoFit { is_patient: true } => batch.cut = no_room,
                 // It was passed often enough: the batch ends here, so that it goes first soon.
-                Taken::NoFit { is_patient: false } => {
+                Candidate::NoFit { is_patient: false } => {
                     batch.cut = no_room;
                     break;
                 }
-                Taken::Nothing => {}
+                Candidate::Nothing => {}
             }
         }
-        if batch.cut == Cut::Drained && is_delayed {
-            batch.cut = Cut::Delay;
+        if batch.cut == LimitReason::Drained && is_delayed {
+            batch.cut = LimitReason::Delay;
         }
-        (!batch.pieces.is_empty()).then_some(batch)
+        (!batch.sub_requests.is_empty()).then_some(batch)
     }
 
-    /// Drops requests at the head of their flows that cannot be answered in time any more.
+    /// Drops requests at the head of their tenant_queues that cannot be answered in time any more.
     fn drop_late(&mut self, now: Instant) {
         let mut late = Vec::new();
-        for (&(_, model), flow) in &mut self.flows {
+        for (&(_, model), tenant_queue) in &mut self.tenant_queues {
             let cost = &self.queues[model.0 as usize].cost;
-            flow.late(&self.ledger, &mut late, |entry, tokens| now + cost.at_least(tokens) >= entry.deadline);
+            tenant_queue.late(&self.requests, &mut late, |entry, tokens| now + cost.at_least(tokens) >= entry.deadline);
         }
         late.dedup();
         for request in late {
-            if self.ledger.get(request).is_some() {
+            if self.requests.get(request).is_some() {
                 self.remove(request);
                 self.expired.push(request);
             }

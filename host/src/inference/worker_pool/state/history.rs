@@ -1,4 +1,4 @@
-//! What a host's workers did: counts, and the last batches one by one.
+//! Task a host's workers did: counts, and the last batches one by one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::inference::batcher::Cut;
+use crate::inference::batcher::LimitReason;
 use crate::inference::request::Tenant;
 
 /// Batches that are record.
@@ -85,14 +85,14 @@ pub struct BatchRecord {
     pub rows: usize,
     pub tokens: usize,
     /// Why it was not larger.
-    pub cut: Cut,
+    pub cut: LimitReason,
     /// Times that it was tried before.
     pub losses: u32,
     /// How long its oldest request waited.
     pub wait_us: u64,
     /// From its sending, or the end of the one before it, to its answer.
     pub wall_us: u64,
-    /// What the device measured.
+    /// Task the device measured.
     pub device_us: u64,
     /// When it ended, since 1970.
     pub ended_ms: u64,
@@ -114,12 +114,12 @@ impl History {
                 stats.tokens += record.tokens as u64;
                 stats.device_us = stats.device_us.saturating_add(record.device_us);
                 match record.cut {
-                    Cut::Drained => stats.cut_drained += 1,
-                    Cut::Rows => stats.cut_rows += 1,
-                    Cut::Tokens => stats.cut_tokens += 1,
-                    Cut::Enough => stats.cut_enough += 1,
-                    Cut::Delay => stats.cut_delay += 1,
-                    Cut::Retry => stats.cut_retry += 1,
+                    LimitReason::Drained => stats.cut_drained += 1,
+                    LimitReason::Rows => stats.cut_rows += 1,
+                    LimitReason::Tokens => stats.cut_tokens += 1,
+                    LimitReason::Enough => stats.cut_enough += 1,
+                    LimitReason::Delay => stats.cut_delay += 1,
+                    LimitReason::Retry => stats.cut_retry += 1,
                 }
             }
             Outcome::Failed | Outcome::Lost => stats.batches_failed += 1,

@@ -440,7 +440,7 @@ mod tests {
 
     use super::super::samples::frames;
     use super::*;
-    use crate::inference::wire::Header;
+    use crate::wire::Header;
 
     fn parts(bytes: &[u8]) -> (Header, &[u8]) {
         let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();

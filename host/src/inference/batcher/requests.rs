@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::super::request::Priority;
-use super::super::wire::ModelId;
 use super::TenantId;
+use crate::inference::request::Priority;
+use crate::wire::ModelId;
 
 /// One request of a caller: a place, and which of its tenants in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,7 +21,7 @@ impl RequestId {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct RequestEntry {
     pub model: ModelId,
     pub tenant: TenantId,
     pub priority: Priority,
@@ -30,12 +30,12 @@ pub(super) struct Entry {
     /// Order of arrival.
     pub seq: u64,
     pub bytes: usize,
-    pub waiting_pieces: usize,
+    pub waiting_sub_requests: usize,
     pub waiting_rows: usize,
     pub waiting_tokens: usize,
 }
 
-impl Entry {
+impl RequestEntry {
     pub fn new(
         model: ModelId,
         tenant: TenantId,
@@ -52,68 +52,68 @@ impl Entry {
             arrived,
             seq: 0,
             bytes,
-            waiting_pieces: 0,
+            waiting_sub_requests: 0,
             waiting_rows: 0,
             waiting_tokens: 0,
         }
     }
 
     pub fn add_waiting(&mut self, rows: usize, tokens: usize) {
-        self.waiting_pieces += 1;
+        self.waiting_sub_requests += 1;
         self.waiting_rows += rows;
         self.waiting_tokens += tokens;
     }
 
     pub fn take_waiting(&mut self, rows: usize, tokens: usize) {
-        self.waiting_pieces -= 1;
+        self.waiting_sub_requests -= 1;
         self.waiting_rows -= rows;
         self.waiting_tokens -= tokens;
     }
 }
 
 #[derive(Default)]
-pub(super) struct Ledger {
-    places: Vec<Place>,
+pub(super) struct Requests {
+    slots: Vec<Slot>,
     free: Vec<u32>,
     seq: u64,
 }
 
 #[derive(Default)]
-struct Place {
+struct Slot {
     generation: u32,
-    entry: Option<Entry>,
+    entry: Option<RequestEntry>,
 }
 
-impl Ledger {
-    pub fn insert(&mut self, mut entry: Entry) -> RequestId {
+impl Requests {
+    pub fn insert(&mut self, mut entry: RequestEntry) -> RequestId {
         entry.seq = self.seq;
         self.seq += 1;
         let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place::default());
-            u32::try_from(self.places.len() - 1).expect("the queue is bounded far below")
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).expect("the queue is bounded far below")
         });
-        let place = &mut self.places[index as usize];
-        place.entry = Some(entry);
-        RequestId { index, generation: place.generation }
+        let slot = &mut self.slots[index as usize];
+        slot.entry = Some(entry);
+        RequestId { index, generation: slot.generation }
     }
 
-    pub fn get(&self, request: RequestId) -> Option<&Entry> {
-        let place = self.places.get(request.index())?;
-        if place.generation == request.generation { place.entry.as_ref() } else { None }
+    pub fn get(&self, request: RequestId) -> Option<&RequestEntry> {
+        let slot = self.slots.get(request.index())?;
+        if slot.generation == request.generation { slot.entry.as_ref() } else { None }
     }
 
-    pub fn get_mut(&mut self, request: RequestId) -> Option<&mut Entry> {
-        let place = self.places.get_mut(request.index())?;
-        if place.generation == request.generation { place.entry.as_mut() } else { None }
+    pub fn get_mut(&mut self, request: RequestId) -> Option<&mut RequestEntry> {
+        let slot = self.slots.get_mut(request.index())?;
+        if slot.generation == request.generation { slot.entry.as_mut() } else { None }
     }
 
-    pub fn remove(&mut self, request: RequestId) -> Option<Entry> {
-        let place = self.places.get_mut(request.index())?;
-        if place.generation != request.generation {
+    pub fn remove(&mut self, request: RequestId) -> Option<RequestEntry> {
+        let slot = self.slots.get_mut(request.index())?;
+        if slot.generation != request.generation {
             return None;
         }
-        let entry = place.entry.take()?;
-        place.generation = place.generation.wrapping_add(1);
+        let entry = slot.entry.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
         self.free.push(request.index);
         Some(entry)
     }
@@ -121,9 +121,9 @@ impl Ledger {
     /// Returns the requests of a model, oldest first.
     pub fn of_model(&self, model: ModelId) -> Vec<RequestId> {
         let mut found: Vec<(u64, RequestId)> = Vec::new();
-        for (index, place) in self.places.iter().enumerate() {
-            if let Some(entry) = place.entry.as_ref().filter(|entry| entry.model == model) {
-                found.push((entry.seq, RequestId { index: index as u32, generation: place.generation }));
+        for (index, slot) in self.slots.iter().enumerate() {
+            if let Some(entry) = slot.entry.as_ref().filter(|entry| entry.model == model) {
+                found.push((entry.seq, RequestId { index: index as u32, generation: slot.generation }));
             }
         }
         found.sort_unstable();

@@ -1,6 +1,6 @@
 //! The worker process, the socket to it and the memory shared with it.
 //!
-//! Up to two frames are out at a time. What the socket does not take at once waits in an outbox that a task empties, so that
+//! Up to two frames are out at a time. Task the socket does not take at once waits in an outbox that a task empties, so that
 //! nobody waits for a worker that does not read; in order, whoever sends.
 
 use std::io::{self, IoSlice};
@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 use super::WorkerProgram;
 use crate::devices::DeviceName;
-use crate::inference::wire::memory::{Direction, INLINE_BYTES_MAX, Memory};
-use crate::inference::wire::{Frame, HEADER_BYTES, Header, mark_placed};
+use crate::wire::memory::{Direction, INLINE_BYTES_MAX, Memory};
+use crate::wire::{Frame, HEADER_BYTES, Header, mark_placed};
 
 /// How long a worker that was hung up on may take to end.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// time: a host that slept itself begins anew.
 const LOOKS_MAX: u32 = 6;
 
-/// What a worker gets of the host's environment. Nothing else: that holds the secrets of the apps, and a driver is a large
+/// Task a worker gets of the host's environment. Nothing else: that holds the secrets of the apps, and a driver is a large
 /// program of somebody else's.
 const ENVIRONMENT: [&str; 9] = [
     "RUST_LOG",
@@ -71,7 +71,7 @@ struct Link {
 struct Outbox {
     /// Frames that were sent, and so the number of the next.
     number: u64,
-    /// What the socket had no room for.
+    /// Task the socket had no room for.
     waiting: Vec<u8>,
     /// Set once the memory is on its way: it goes with the first bytes of all.
     is_memory_sent: bool,
@@ -138,7 +138,7 @@ impl Worker {
     }
 }
 
-/// What a process that may load a driver is started by, in an environment of its own.
+/// Task a process that may load a driver is started by, in an environment of its own.
 pub(in crate::inference) fn command(program: &WorkerProgram) -> Command {
     let mut command = Command::new(&program.program);
     command
@@ -297,7 +297,7 @@ impl Link {
             if Instant::now() > due {
                 return io::Error::new(io::ErrorKind::TimedOut, "it gave no answer in the time that it may take");
             }
-            let beats = self.memory.beats().unwrap_or(last);
+            let beats = self.memory.heartbeat().unwrap_or(last);
             // Before the first it is being started, which a busy machine may take its time for.
             looks = if beats == last && beats > 0 { looks + 1 } else { 0 };
             last = beats;
