@@ -8,15 +8,18 @@
 pub mod cli;
 pub mod server;
 
+pub mod config;
+
 pub mod http;
 
 pub mod deploy;
 pub mod dispatch;
-pub mod logs;
 
 pub mod journal;
 
 pub mod sandbox;
+
+pub mod logs;
 
 pub mod inference;
 pub mod worker;
@@ -28,7 +31,6 @@ pub mod store;
 pub mod app;
 
 pub mod call;
-pub mod config;
 pub mod devices;
 pub mod provisions;
 pub mod wire;

@@ -21,9 +21,8 @@ use crate::inference::Inference;
 use crate::journal::{JournalError, StoreJournal};
 use crate::kv::KeyValue;
 use crate::limits::{DRAIN_DEFAULT, FLUSH_TIMEOUT_MAX};
-use crate::logs::Logs;
+use crate::logs::{LogSink, Logs};
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
-use crate::sandbox::log::LogSink;
 use crate::sandbox::{Program, Sandbox, SandboxError, Services};
 use crate::store::{StoreDir, StoreError};
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::{Global, inspect, output, target};
-use crate::sandbox::log::NoLog;
+use crate::logs::NoLog;
 use crate::server::Host;
 
 /// Build an app: prints the component's path, size, functions and what it may do.

@@ -10,8 +10,8 @@ use crate::config::ConfigError;
 use crate::inference::InferenceError;
 use crate::inference::catalogue::CatalogueError;
 use crate::inference::pull::PullError;
+use crate::logs::printable;
 use crate::sandbox::SandboxError;
-use crate::sandbox::log::printable;
 
 /// The end of a command that failed.
 #[derive(Debug)]

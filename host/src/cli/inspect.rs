@@ -13,7 +13,7 @@ use crate::app::metadata::{FunctionInfo, Missed, Overlap, Schedule};
 use crate::app::timetable::Timetable;
 use crate::ids::AppName;
 use crate::limits::{Ceilings, RetryPolicy};
-use crate::sandbox::log::{NoLog, printable};
+use crate::logs::{NoLog, printable};
 use crate::server::Host;
 
 /// Show an app's functions, schemas, limits and capabilities, without running it.

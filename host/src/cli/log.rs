@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
-use crate::sandbox::log::{Level, Line, LogSink, Source};
+use crate::logs::{Level, Line, LogSink, Source};
 use crate::telemetry;
 
 /// Prints lines of at least one level. Dropping it waits for those that are queued, unless stderr's reader stalls.

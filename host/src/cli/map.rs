@@ -22,7 +22,7 @@ use super::{Global, output, target};
 use crate::call::{Failure, Payload, Priority};
 use crate::codes::Code;
 use crate::dispatch::Dispatcher;
-use crate::sandbox::log::Level;
+use crate::logs::Level;
 use crate::sandbox::{MapOutcome, MapRun, Order};
 use crate::server::Host;
 

@@ -7,7 +7,7 @@ use base64::Engine;
 use serde_json::value::RawValue;
 
 use crate::call::{Failure, FailureCode, Payload};
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
 /// Writes one line to stdout. A broken pipe ends the process quietly, as it does with other tools.
 pub fn line(text: &str) {

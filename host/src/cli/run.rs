@@ -18,7 +18,7 @@ use crate::call::{FailureCode, Receipt};
 use crate::codes::Code;
 use crate::dispatch::{Call, Dispatcher};
 use crate::ids::CallId;
-use crate::sandbox::log::Level;
+use crate::logs::Level;
 use crate::server::Host;
 
 /// Call one function once: the result to stdout, logs to stderr.

@@ -20,7 +20,7 @@ use crate::codes::Code;
 use crate::config::check_listen;
 use crate::http::Ingress;
 use crate::ids::AppName;
-use crate::sandbox::log::Level;
+use crate::logs::Level;
 use crate::server::{Host, ListenSettings, Resumed};
 use crate::store::StoreError;
 

@@ -18,7 +18,7 @@ use crate::call::{CallResult, Failure, FailureCode, Payload, Priority, Receipt, 
 use crate::failpoint;
 use crate::ids::{AppName, CallId, FunctionId, NAME_LEN_MAX};
 use crate::limits::{self, LOG_LINE_BYTES_MAX, RetryPolicy};
-use crate::sandbox::log::{self, LogSink, printable_within};
+use crate::logs::{self, LogSink, printable_within};
 use crate::sandbox::{self, Functions, Order, Program, RunningCall, Sandbox, Services, Siblings};
 use crate::tasks;
 
@@ -377,12 +377,12 @@ impl Dispatcher {
     pub(super) fn tell(&self, call: CallId, program: &Program, function: usize, failure: &Failure) {
         let spec = &program.functions()[function];
         let function = FunctionId { app: program.name().clone(), function: spec.name.clone() };
-        self.log.line(&log::Line {
+        self.log.line(&logs::Line {
             call,
             function: &function,
             version: program.version(),
-            source: log::Source::System,
-            level: log::Level::Error,
+            source: logs::Source::System,
+            level: logs::Level::Error,
             message: &printable_within(&format!("failed [{}]: {failure}", failure.code), LOG_LINE_BYTES_MAX).0,
             fields: &[],
         });

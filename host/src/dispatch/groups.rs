@@ -21,9 +21,8 @@ use tokio::time::timeout_at;
 
 use super::dispatcher::{Attempted, Call, Dispatcher, earlier, no_slot, panicked, request};
 use super::grouping::{GroupId, Grouping, Joined, Left, MemberId, Next, after_failure};
-use crate::call::{CallResult, Failure, FailureCode, Receipt, micros};
+use crate::call::{CallResult, Failure, FailureCode, Priority, Receipt, micros};
 use crate::failpoint;
-use crate::inference::Priority;
 use crate::limits::{GROUP_CHECK_BYTES_MAX, GroupLimits, WAITING_CALLS_MAX};
 use crate::sandbox::{Function, RunningCall, redact};
 use crate::tasks;

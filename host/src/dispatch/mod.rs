@@ -30,5 +30,3 @@ pub use runs::Run as ScheduledRun;
 pub use scheduler::{ScheduleError, Scheduler, Schedules};
 pub use suggest::closest;
 pub use web::{Serving, WebCall};
-
-pub use crate::sandbox::{Answer, AnswerBody, Exchange, Program};

@@ -22,10 +22,9 @@ use super::agenda::{Agenda, Changes, NotNow, Scheduled};
 use super::dispatcher::{Call, Dispatcher};
 use super::runs::{Outcome, Run, Why};
 use crate::app::timetable::Timetable;
-use crate::call::Payload;
+use crate::call::{Payload, Priority};
 use crate::codes::Code;
 use crate::ids::{AppName, CallId, FunctionId, Version};
-use crate::inference::Priority;
 use crate::sandbox::Program;
 use crate::store::{StoreDir, StoreError};
 

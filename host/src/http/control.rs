@@ -21,8 +21,9 @@ use crate::app::ComponentBytes;
 use crate::app::capabilities::{self, Capability};
 use crate::codes::Code;
 use crate::deploy::{Accept, Deploy, DeployError, Deployed, Deployments, LoadError, RollbackError, State, Status};
-use crate::dispatch::{Dispatcher, Program, closest};
+use crate::dispatch::{Dispatcher, closest};
 use crate::limits;
+use crate::sandbox::Program;
 use crate::tasks::to_the_end;
 
 /// The control API of one host.

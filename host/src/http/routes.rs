@@ -16,10 +16,11 @@ use super::web;
 use super::{Backend, LastCall};
 use crate::call::{JSON, Payload, Receipt};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher, Durable, Program};
+use crate::dispatch::{Call, Dispatcher, Durable};
 use crate::failpoint;
 use crate::ids::{CallId, Version};
 use crate::inference::Inference;
+use crate::sandbox::Program;
 use crate::tasks;
 
 pub(super) type Answer = Result<Response<ResponseBody>, Problem>;

@@ -14,7 +14,8 @@ use super::routes::{Answer, stamp};
 use super::web_body::WebBody;
 use crate::app::route::{self, Routed};
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Exchange, Program, WebCall};
+use crate::dispatch::{Dispatcher, WebCall};
+use crate::sandbox::{Exchange, Program};
 
 /// Answers with the web function whose route fits; `name` is what follows the app, as a function would be called.
 pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, request: Request<Incoming>) -> Answer {

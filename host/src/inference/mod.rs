@@ -35,7 +35,7 @@ use crate::wire::{ModelId, Signature, Tensor};
 pub use batcher::WEIGHT_MAX;
 use catalogue::{Catalogue, CatalogueError, ModelKind};
 use devices::Devices;
-pub use request::{Caller, Inputs, Priority, Tenant};
+pub use request::{Caller, Inputs, Tenant};
 use score::Labels;
 pub use score::{Classified, Scored, sigmoid};
 use serving::Serving;

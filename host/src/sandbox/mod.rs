@@ -21,7 +21,7 @@ mod imports;
 mod incremental;
 mod invoke;
 mod limiter;
-pub mod log;
+mod log;
 mod meter;
 mod missing;
 mod program;

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::boundary::Boundary;
-use super::log::{CallLog, LogSink};
+use super::log::CallLog;
 use super::program::{Function, Program};
 use super::services::Services;
-use crate::call::InferenceReceipt;
+use crate::call::{InferenceReceipt, Priority};
 use crate::ids::{CallId, FunctionId};
-use crate::inference::Priority;
 use crate::limits::{MAPS_PER_CALL_MAX, SPAWNS_PER_CALL_MAX};
+use crate::logs::LogSink;
 use crate::outbound::CallBudget;
 
 /// One attempt. Shared by the store and whatever runs on the call's behalf; dropped with the last of them.

@@ -8,9 +8,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::clock::{BoundaryClock, BoundaryRandom};
 use super::imports::http::OutboundHooks;
 use super::limiter::MemoryLimiter;
-use super::log::{LogStream, Source};
+use super::log::LogStream;
 use super::running::RunningCall;
 use crate::limits;
+use crate::logs::Source;
 
 /// The data of one store.
 pub struct CallState {

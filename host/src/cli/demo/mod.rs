@@ -30,9 +30,9 @@ use crate::codes::Code;
 use crate::config::ConfigError;
 use crate::http::Ingress;
 use crate::limits::DRAIN_DEFAULT;
+use crate::logs::Level;
 use crate::outbound::Grants;
 use crate::sandbox::Program;
-use crate::sandbox::log::Level;
 use crate::server::{Host, ListenSettings, RunningHost};
 
 /// The app that the demo runs.

@@ -10,8 +10,8 @@ use crate::cli::output;
 use crate::dispatch::{Call, Dispatcher};
 use crate::http::LastCall;
 use crate::ids::FunctionName;
+use crate::logs::printable;
 use crate::sandbox::Program;
-use crate::sandbox::log::printable;
 
 /// What `c` calls: what last came over HTTP or was last typed, whichever is newer.
 #[derive(Default)]

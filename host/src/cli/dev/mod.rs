@@ -28,8 +28,8 @@ use crate::app::build::{BuildError, Building, Canceller, Profile, Toolchain};
 use crate::call::micros;
 use crate::config::check_listen;
 use crate::limits::DRAIN_DEFAULT;
+use crate::logs::Level;
 use crate::sandbox::Program;
-use crate::sandbox::log::Level;
 use crate::server::{Host, ListenSettings};
 
 /// Serve an app while it is edited: every save is built and swapped in between two requests.

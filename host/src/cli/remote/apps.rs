@@ -7,7 +7,7 @@ use super::client::Client;
 use super::{Address, time};
 use crate::cli::exit::Exit;
 use crate::cli::{Global, output, table};
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
 /// List the apps of a host.
 #[derive(Args)]

@@ -10,7 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::given::Given;
 use crate::cli::input::{self, InputFile};
 use crate::cli::{Global, output, run, target};
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
 /// Call a function on a host: the result to stdout. Its log is on the host: `bireme logs`.
 #[derive(Args)]

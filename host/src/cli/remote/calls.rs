@@ -13,7 +13,7 @@ use crate::cli::given::Given;
 use crate::cli::input::{self, InputFile};
 use crate::cli::{Global, output, run, table, target};
 use crate::codes::Code;
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
 /// What one request waits for at most; longer waits are several.
 const WAIT_STEP: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use super::client::{self, Client};
 use crate::cli::exit::Exit;
 use crate::cli::{Global, blocking, output, target};
 use crate::codes::Code;
-use crate::sandbox::log::{NoLog, printable};
+use crate::logs::{NoLog, printable};
 use crate::server::Host;
 
 /// Deploy an app to a host: build it, send it, swap it in between two requests.

@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::{Global, output};
 use crate::codes::Code;
 use crate::ids::AppName;
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
 /// Lines that are shown where nothing says how many.
 const TAIL: usize = 100;

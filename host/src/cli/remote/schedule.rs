@@ -8,7 +8,7 @@ use super::{Address, time};
 use crate::cli::exit::Exit;
 use crate::cli::{Global, output, table, target};
 use crate::ids::{AppName, FunctionName};
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
 /// Show what a host calls by itself and what became of it; pause, resume, or run it ahead of its time.
 #[derive(Args)]

@@ -30,10 +30,9 @@ use self::map::LiveMap;
 pub use self::results::{Results, ResultsOrder};
 pub use self::retention::Retention;
 use super::dispatcher::{Dispatcher, check};
-use crate::call::{Failure, FailureCode, Payload};
+use crate::call::{Failure, FailureCode, Payload, Priority};
 use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, FunctionId, MapId};
-use crate::inference::Priority;
 use crate::journal::{
     CallRecord, Idempotency, Journal, JournalError, Keyed, Kind, Listed, MapHeader, MapProgress, MapRecord, MapState,
     Query, State,

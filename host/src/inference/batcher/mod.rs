@@ -37,7 +37,7 @@ pub use self::requests::RequestId;
 use self::requests::{RequestEntry, Requests};
 use self::retry_queue::RetryQueue;
 use self::tenant_queue::TenantQueue;
-use super::request::Priority;
+use crate::call::Priority;
 use crate::limits::BatchLimits;
 use crate::wire::ModelId;
 

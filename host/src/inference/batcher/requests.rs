@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::TenantId;
-use crate::inference::request::Priority;
+use crate::call::Priority;
 use crate::wire::ModelId;
 
 /// One request of a caller: a place, and which of its tenants in turn.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::requests::{RequestEntry, RequestId, Requests};
 use super::{LOOKAHEAD, SKIPS_MAX, SubRequest};
-use crate::inference::request::Priority;
+use crate::call::Priority;
 
 /// Dead sub_requests that a line may always hold.
 const DEAD_MAX: usize = 64;
