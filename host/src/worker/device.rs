@@ -6,7 +6,8 @@ use std::path::Path;
 
 use bireme_kernels::cuda::device::{Device, DeviceError, DeviceOptions};
 
-use super::encoder::{Encoder, LoadError};
+use super::encoder::Encoder;
+use super::error::LoadError;
 
 /// A device, opened.
 #[derive(Debug)]

@@ -5,30 +5,32 @@
 //!
 //! Limits: `BIREME_WORKER_THREADS` threads for the arithmetic, by default one for each core.
 
-mod bert;
-pub mod config;
 pub mod confine;
 mod connection;
 mod cpu;
 mod cuda;
 pub mod device;
 pub mod encoder;
-mod head;
+mod error;
+mod families;
+pub mod family;
 mod heartbeat;
+pub mod model_dir;
 mod models;
 pub mod onnx;
 mod ops;
+mod pooling;
 pub mod probe;
+mod timing;
 pub mod weights;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use bireme_kernels::cuda::device::DeviceError;
-
 use self::confine::Confinement;
 use self::connection::Connection;
+pub use self::error::WorkerError;
 use self::heartbeat::Heartbeat;
 pub use self::models::Worker;
 use crate::wire::Frame;
@@ -64,15 +66,4 @@ pub fn serve(mut answer: impl FnMut(u64, Frame) -> Result<Frame, WorkerError>) -
         connection.reply(job, &reply)?;
     }
     Ok(())
-}
-
-/// Why a worker ends.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorkerError {
-    #[error("the connection with the host broke")]
-    Connection(#[from] io::Error),
-    /// Every later call would fail the same way; the next worker has a context of its own.
-    #[error("the device is lost")]
-    DeviceLost(#[source] DeviceError),
 }

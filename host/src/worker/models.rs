@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
-use super::WorkerError;
 use super::device::{DeviceOpenError, WorkerDevice};
-use super::encoder::{Encoder, LoadError, RunError};
+use super::encoder::Encoder;
+use super::error::{LoadError, RunError, WorkerError};
+use super::family::ModelOutput;
 use super::onnx::{self, OnnxModel};
 use crate::wire::{self, FailureKind, Frame, ModelId, NOOP_PATH, Signature, Tensor};
 
@@ -76,11 +77,9 @@ impl Worker {
         } else {
             match device.load(Path::new(path)) {
                 Ok(encoder) => {
-                    let width = encoder.dimension() as u32;
-                    let signature = if encoder.is_classifier() {
-                        Signature::Scores { labels: width }
-                    } else {
-                        Signature::Vector { dimension: width }
+                    let signature = match encoder.output() {
+                        ModelOutput::Vector { dimension } => Signature::Vector { dimension: dimension as u32 },
+                        ModelOutput::Scores { labels } => Signature::Scores { labels: labels as u32 },
                     };
                     (Model::Encoder(Box::new(encoder)), signature)
                 }
