@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::data::{self, DataError};
 use crate::call::Priority;
-use crate::inference::wire::{Datatype, RANK_MAX, TENSORS_MAX, Tensor, TensorError};
+use crate::wire::{Datatype, RANK_MAX, TENSORS_MAX, Tensor, TensorError};
 
 /// Inference request to one model.
 #[derive(Debug)]
