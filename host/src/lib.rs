@@ -30,7 +30,7 @@ pub mod app;
 pub mod call;
 pub mod config;
 pub mod devices;
-pub mod provisions;
+pub mod settings;
 
 pub mod clock;
 pub mod descriptors;

@@ -7,13 +7,14 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 
-use crate::byte_queue::{ByteQueue, Dropped};
+use crate::byte_queue::{ByteQueue, DropCount};
 use crate::limits::{LOG_LINE_BYTES_MAX, STDERR_BYTES_MAX};
 
 /// Source of the host's own lines. No app has this name: names are not empty.
@@ -28,11 +29,11 @@ const LINE_OVERHEAD_BYTES: usize = 64;
 static STDERR: LazyLock<Stderr> = LazyLock::new(Stderr::start);
 
 /// Runs a write with a progress bar out of the way.
-pub type Around = Box<dyn Fn(&mut dyn FnMut()) + Send>;
+pub type WriteWrapper = Box<dyn Fn(&mut dyn FnMut()) + Send>;
 
 struct Stderr {
     lines: ByteQueue<Vec<u8>>,
-    around: Mutex<Option<Around>>,
+    wrapper: Mutex<Option<WriteWrapper>>,
     /// Whether a flush was given up.
     has_stalled: AtomicBool,
 }
@@ -41,13 +42,13 @@ impl Stderr {
     fn start() -> Self {
         // Without a thread there is no log; all else goes on.
         let _ = std::thread::Builder::new().name("log".into()).spawn(|| STDERR.write_all());
-        Self { lines: ByteQueue::new(STDERR_BYTES_MAX), around: Mutex::new(None), has_stalled: AtomicBool::new(false) }
+        Self { lines: ByteQueue::new(STDERR_BYTES_MAX), wrapper: Mutex::new(None), has_stalled: AtomicBool::new(false) }
     }
 
     fn write_all(&self) {
         while let Some(line) = self.lines.take() {
             self.write(&line);
-            let Dropped { items, bytes } = self.lines.take_dropped();
+            let DropCount { items, bytes } = self.lines.take_dropped();
             if items > 0 {
                 let text = format!(
                     "{items} log lines ({bytes} bytes) were dropped: they came faster than standard error took them\n"
@@ -60,8 +61,8 @@ impl Stderr {
     fn write(&self, line: &[u8]) {
         // A reader that went away is no error.
         let mut write = || drop(io::stderr().lock().write_all(line));
-        match &*self.around.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(around) => around(&mut write),
+        match &*self.wrapper.lock() {
+            Some(wrapper) => wrapper(&mut write),
             None => write(),
         }
     }
@@ -81,8 +82,8 @@ fn queue(source: &str, mut line: Vec<u8>) {
 }
 
 /// Wraps each write from now on, in the place of the wrapper before.
-pub fn write_around(around: Around) {
-    *STDERR.around.lock().unwrap_or_else(PoisonError::into_inner) = Some(around);
+pub fn set_write_wrapper(wrapper: WriteWrapper) {
+    *STDERR.wrapper.lock() = Some(wrapper);
 }
 
 /// Waits until standard error has taken all queued lines, for `FLUSH_PATIENCE` at most, and once for a reader that

@@ -13,7 +13,7 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
-use super::ComponentBytes;
+use super::component::ComponentBytes;
 use super::metadata::Metadata;
 
 /// A component ready to be linked.

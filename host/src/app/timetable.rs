@@ -13,7 +13,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::metadata::{CronSchedule, Schedule};
+use super::schedule::{CronSchedule, Schedule};
 
 /// The shortest and the longest time between two calls of a period.
 const PERIOD_MS: std::ops::RangeInclusive<u64> = 1_000..=30 * 24 * 3_600_000;
@@ -124,7 +124,7 @@ impl Timetable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::metadata::PeriodSchedule;
+    use crate::app::schedule::PeriodSchedule;
 
     fn cron(cron: &str, tz: &str) -> Result<Timetable, String> {
         let (missed, overlap) = Default::default();

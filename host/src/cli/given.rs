@@ -7,7 +7,7 @@ use clap::Args;
 use super::Global;
 use super::exit::Exit;
 use crate::config::{Config, ConfigError};
-use crate::provisions::{ProvisionError, Provisions};
+use crate::settings::{Settings, SettingsError};
 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
@@ -31,7 +31,7 @@ impl Given {
     /// Returns the host's configuration with all of this.
     pub fn config(&self, global: &Global) -> Result<Config, Exit> {
         let mut config = global.config(&self.grants)?;
-        config.provisions = self.provisions().map_err(ConfigError::from)?;
+        config.settings = self.settings().map_err(ConfigError::from)?;
         Ok(config)
     }
 
@@ -58,11 +58,11 @@ impl Given {
     }
 
     /// Files first: what was typed wins.
-    fn provisions(&self) -> Result<Provisions, ProvisionError> {
-        let mut provisions = Provisions::default();
-        self.secret_files.iter().try_for_each(|file| provisions.add_secrets_file(file))?;
-        self.secrets.iter().try_for_each(|given| provisions.add_secret(given, |name| std::env::var_os(name)))?;
-        self.values.iter().try_for_each(|given| provisions.add_value(given))?;
-        Ok(provisions)
+    fn settings(&self) -> Result<Settings, SettingsError> {
+        let mut settings = Settings::default();
+        self.secret_files.iter().try_for_each(|file| settings.add_secrets_file(file))?;
+        self.secrets.iter().try_for_each(|given| settings.add_secret(given, |name| std::env::var_os(name)))?;
+        self.values.iter().try_for_each(|given| settings.add_value(given))?;
+        Ok(settings)
     }
 }

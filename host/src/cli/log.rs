@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
-use crate::sandbox::log::{Level, Line, LogSink, Source};
+use crate::sandbox::log::{Level, LogLine, LogSink, Source};
 use crate::telemetry;
 
 /// Prints lines of at least one level. Dropping it waits for those that are queued, unless stderr's reader stalls.
@@ -28,12 +28,12 @@ impl StderrLog {
     /// Keeps lines from tearing a progress bar, from now on this one.
     pub fn above(&self, bar: &ProgressBar) {
         let bar = bar.clone();
-        telemetry::write_around(Box::new(move |write| bar.suspend(write)));
+        telemetry::set_write_wrapper(Box::new(move |write| bar.suspend(write)));
     }
 }
 
 impl LogSink for StderrLog {
-    fn line(&self, line: &Line<'_>) {
+    fn line(&self, line: &LogLine<'_>) {
         if line.level < self.least || (line.source == Source::System && !self.is_of_server) {
             return;
         }

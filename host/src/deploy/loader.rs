@@ -8,8 +8,8 @@ use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::ids::{AppName, NameError};
 use crate::outbound::Grants;
-use crate::provisions::Provisions;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
+use crate::settings::Settings;
 use crate::tasks::blocking;
 
 /// First path segments that are the host's own, now or as its design has it.
@@ -45,17 +45,17 @@ pub enum LoadError {
 pub struct Loader {
     sandbox: Arc<Sandbox>,
     artifacts: Arc<ArtifactCache>,
-    provisions: Provisions,
+    settings: Settings,
 }
 
 impl Loader {
-    pub fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, provisions: Provisions) -> Self {
-        Self { sandbox, artifacts: Arc::new(artifacts), provisions }
+    pub fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, settings: Settings) -> Self {
+        Self { sandbox, artifacts: Arc::new(artifacts), settings }
     }
 
     /// Returns one that gives apps something else.
-    pub fn giving(&self, provisions: Provisions) -> Self {
-        Self { sandbox: self.sandbox.clone(), artifacts: self.artifacts.clone(), provisions }
+    pub fn with_settings(&self, settings: Settings) -> Self {
+        Self { sandbox: self.sandbox.clone(), artifacts: self.artifacts.clone(), settings }
     }
 
     /// Returns what a component says of itself: its metadata section, else what its `describe` returns. One that says nothing
@@ -83,7 +83,7 @@ impl Loader {
         }
         let compiled = self.compile(&app.component).await?;
         let (version, metadata) = (app.component.version(), app.metadata.clone());
-        let program = self.sandbox.program(&compiled, version, metadata, grants, &self.provisions)?;
+        let program = self.sandbox.program(&compiled, version, metadata, grants, &self.settings)?;
         Ok(Arc::new(program))
     }
 

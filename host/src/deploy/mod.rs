@@ -15,7 +15,9 @@ mod loader;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use self::files::{ComponentFiles, hex};
 use self::history::History;
@@ -137,12 +139,12 @@ pub struct Deployments {
     files: ComponentFiles,
     /// What is granted to every app.
     grants: Grants,
-    apps: Mutex<BTreeMap<AppName, Entry>>,
+    apps: Mutex<BTreeMap<AppName, DeployedApp>>,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Entry {
+struct DeployedApp {
     history: History,
     failed: Option<String>,
 }
@@ -165,7 +167,7 @@ impl Deployments {
             }
         }
         for (app, records) in records {
-            let mut entry = Entry { history: records.into_iter().collect(), failed: None };
+            let mut entry = DeployedApp { history: records.into_iter().collect(), failed: None };
             if let Some(live) = entry.history.live() {
                 match self.ready(live).await {
                     Ok((program, _)) => self.dispatcher.deploy(program),
@@ -176,7 +178,7 @@ impl Deployments {
                     }
                 }
             }
-            self.lock().insert(app, entry);
+            self.apps.lock().insert(app, entry);
         }
         Ok(())
     }
@@ -191,7 +193,7 @@ impl Deployments {
         let name = app.metadata.app.name.clone();
         let version = app.component.version();
         let live = self.dispatcher.program(name.as_str());
-        let last = self.lock().get(&name).and_then(|entry| entry.history.last().cloned());
+        let last = self.apps.lock().get(&name).and_then(|entry| entry.history.last().cloned());
 
         let declared = capabilities::of(&app.metadata);
         let before = match (&live, &last) {
@@ -211,7 +213,7 @@ impl Deployments {
 
         let kept = last.as_ref().map(|record| record.grants.clone()).unwrap_or_default();
         let grants = deploy.grants.unwrap_or_else(|| kept.clone());
-        let program = self.loader.program(&app, &self.grants.and(&grants)?).await?;
+        let program = self.loader.program(&app, &self.grants.with(&grants)?).await?;
         let previous = live.map(|program| program.version().clone());
         let is_same = previous.as_ref() == Some(&version) && last.is_some_and(|last| last.is_live()) && grants == kept;
         let is_changed = !is_same && !deploy.is_dry_run;
@@ -244,7 +246,7 @@ impl Deployments {
     pub async fn rollback(&self, app: &str, to: Option<&str>) -> Result<Deployed, DeployError> {
         let _one = self.one_at_a_time.lock().await;
         let (name, target) = {
-            let apps = self.lock();
+            let apps = self.apps.lock();
             let (name, entry) = find(&apps, app)?;
             let target = entry.history.rollback(to);
             let target = target.map_err(|source| DeployError::Rollback { app: name.clone(), source })?;
@@ -279,7 +281,7 @@ impl Deployments {
     pub async fn stop(&self, app: &str) -> Result<Version, DeployError> {
         let _one = self.one_at_a_time.lock().await;
         let last = {
-            let apps = self.lock();
+            let apps = self.apps.lock();
             match find(&apps, app) {
                 Ok((name, entry)) => entry.history.last().map(|last| (name.clone(), last.clone())),
                 // Given when the host started: there is nothing on disk to change.
@@ -305,14 +307,14 @@ impl Deployments {
 
     /// Returns an app's records, newest first.
     pub fn history(&self, app: &str) -> Result<Vec<Record>, DeployError> {
-        let apps = self.lock();
+        let apps = self.apps.lock();
         let (_, entry) = find(&apps, app)?;
         Ok(entry.history.newest_first().cloned().collect())
     }
 
     /// Returns the state of an app that was deployed here.
     pub fn state(&self, app: &str) -> Option<State> {
-        let apps = self.lock();
+        let apps = self.apps.lock();
         let (_, entry) = find(&apps, app).ok()?;
         Some(match &entry.failed {
             _ if self.dispatcher.program(app).is_some() => State::Live,
@@ -324,7 +326,7 @@ impl Deployments {
     /// Returns every app, by name.
     pub fn apps(&self) -> Vec<Status> {
         let mut all: BTreeMap<AppName, Status> = BTreeMap::new();
-        for (app, entry) in self.lock().iter() {
+        for (app, entry) in self.apps.lock().iter() {
             let Some(record) = entry.history.last().cloned() else { continue };
             let state = match &entry.failed {
                 Some(reason) => State::Failed { reason: reason.clone() },
@@ -347,7 +349,7 @@ impl Deployments {
         let (files, digest) = (self.files.clone(), record.digest.clone());
         let component = blocking(move || files.read(&digest)).await?;
         let app = self.described(component).await?;
-        let program = self.loader.program(&app, &self.grants.and(&record.grants)?).await?;
+        let program = self.loader.program(&app, &self.grants.with(&record.grants)?).await?;
         Ok((program, app.metadata))
     }
 
@@ -366,7 +368,7 @@ impl Deployments {
 
     /// Numbers a record and writes it; one that is no longer kept goes in the same transaction.
     async fn record(&self, app: &AppName, mut record: Record) -> Result<(), StoreError> {
-        let mut history = self.lock().get(app).map(|entry| entry.history.clone()).unwrap_or_default();
+        let mut history = self.apps.lock().get(app).map(|entry| entry.history.clone()).unwrap_or_default();
         record.number = history.next_number();
         let value = serde_json::to_vec(&record).expect("records have string keys only");
         let mut ops = vec![Op::Put { table: Table::Deployments, key: record::key(app, record.number), value }];
@@ -374,25 +376,24 @@ impl Deployments {
             ops.push(Op::Delete { table: Table::Deployments, key: record::key(app, old.number) });
         }
         self.store.store()?.write(ops).await?;
-        self.lock().insert(app.clone(), Entry { history, failed: None });
+        self.apps.lock().insert(app.clone(), DeployedApp { history, failed: None });
         Ok(())
     }
 
     /// Removes components that no record names any more.
     async fn sweep(&self) {
         let kept: HashSet<String> = {
-            let apps = self.lock();
+            let apps = self.apps.lock();
             apps.values().flat_map(|entry| entry.history.newest_first()).map(|record| record.digest.clone()).collect()
         };
         let files = self.files.clone();
         blocking(move || files.sweep(&kept)).await;
     }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, Entry>> {
-        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn find<'a>(apps: &'a BTreeMap<AppName, Entry>, app: &str) -> Result<(&'a AppName, &'a Entry), DeployError> {
+fn find<'a>(
+    apps: &'a BTreeMap<AppName, DeployedApp>,
+    app: &str,
+) -> Result<(&'a AppName, &'a DeployedApp), DeployError> {
     apps.get_key_value(app).ok_or_else(|| DeployError::UnknownApp { app: app.chars().take(80).collect() })
 }

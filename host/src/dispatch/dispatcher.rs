@@ -377,7 +377,7 @@ impl Dispatcher {
     pub(super) fn tell(&self, call: CallId, program: &Program, function: usize, failure: &Failure) {
         let spec = &program.functions()[function];
         let function = FunctionId { app: program.name().clone(), function: spec.name.clone() };
-        self.log.line(&log::Line {
+        self.log.line(&log::LogLine {
             call,
             function: &function,
             version: program.version(),

@@ -16,7 +16,7 @@ use super::control::{bad_query, pairs};
 use super::problem::Problem;
 use super::routes::Answer;
 use crate::ids::AppName;
-use crate::logs::{Follow, Followed, Logs, Query, Record};
+use crate::logs::{FollowItem, Follower, LogRecord, Logs, Query};
 
 const KNOWN: [&str; 11] =
     ["app", "function", "call", "version", "source", "level", "search", "since_ms", "until_ms", "tail", "follow"];
@@ -40,21 +40,21 @@ pub fn answer(logs: &Logs, uri: &Uri, closing: &watch::Receiver<bool>) -> Answer
 }
 
 /// The lines that come, until the server is about to end.
-fn come(follow: Follow, closing: watch::Receiver<bool>) -> impl stream::Stream<Item = String> + Send {
+fn come(follow: Follower, closing: watch::Receiver<bool>) -> impl stream::Stream<Item = String> + Send {
     stream::unfold((follow, closing), |(mut follow, mut closing)| async move {
         let followed = tokio::select! {
             followed = follow.next() => followed?,
             _ = closing.wait_for(|closing| *closing) => return None,
         };
         let text = match followed {
-            Followed::Line(line) => text([line.as_ref()].into_iter()),
-            Followed::Lost(lost) => format!("{}\n", serde_json::json!({ "lost": lost })),
+            FollowItem::Line(line) => text([line.as_ref()].into_iter()),
+            FollowItem::Lost(lost) => format!("{}\n", serde_json::json!({ "lost": lost })),
         };
         Some((text, (follow, closing)))
     })
 }
 
-fn text<'a>(lines: impl Iterator<Item = &'a Record>) -> String {
+fn text<'a>(lines: impl Iterator<Item = &'a LogRecord>) -> String {
     let mut text = String::new();
     for line in lines {
         text += &serde_json::to_string(line).expect("records have string keys only");

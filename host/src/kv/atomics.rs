@@ -10,7 +10,7 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 
-use super::{Bucket, KeyValue, KeyValueError, check_value, excerpt};
+use super::bucket::{Bucket, KeyValue, KeyValueError, check_value, excerpt};
 use crate::store::Table;
 
 /// Longest text that is read as a number, in bytes: every 128-bit integer fits.

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::Record;
-use crate::byte_queue::{ByteQueue, Dropped};
+use super::record::LogRecord;
+use crate::byte_queue::{ByteQueue, DropCount};
 use crate::ids::AppName;
 use crate::limits::LOG_FILES_WAITING_BYTES_MAX;
 
@@ -36,7 +36,7 @@ impl LogFiles {
     }
 
     /// Reads every line that is kept, oldest first for each app. Blocks.
-    pub fn read(&self) -> io::Result<Vec<Record>> {
+    pub fn read(&self) -> io::Result<Vec<LogRecord>> {
         let mut records = Vec::new();
         let names = fs::read_dir(&self.dir)?.flatten().map(|entry| entry.file_name());
         let mut apps: Vec<AppName> =
@@ -47,7 +47,7 @@ impl LogFiles {
                 let Ok(file) = File::open(path) else { continue };
                 // Whoever made it larger is not followed.
                 let lines = BufReader::new(file.take(2 * SEGMENT_BYTES_MAX)).split(b'\n').map_while(Result::ok);
-                let read = lines.filter_map(|line| serde_json::from_slice::<Record>(&line).ok());
+                let read = lines.filter_map(|line| serde_json::from_slice::<LogRecord>(&line).ok());
                 records.extend(read.filter(|record| record.app == app));
             }
         }
@@ -77,7 +77,7 @@ struct Segment {
 
 /// Writes lines from a thread of its own. Dropping it writes what waits.
 pub struct Writer {
-    lines: Arc<ByteQueue<Arc<Record>>>,
+    lines: Arc<ByteQueue<Arc<LogRecord>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,7 +90,7 @@ impl Writer {
     }
 
     /// Offers a line; does not wait.
-    pub fn line(&self, line: Arc<Record>) {
+    pub fn line(&self, line: Arc<LogRecord>) {
         let bytes = line.bytes();
         // A refusal is counted there.
         self.lines.offer(line.app.clone().as_str(), bytes, line);
@@ -106,7 +106,7 @@ impl Drop for Writer {
     }
 }
 
-fn write(files: &LogFiles, queue: &ByteQueue<Arc<Record>>) {
+fn write(files: &LogFiles, queue: &ByteQueue<Arc<LogRecord>>) {
     let mut open: BTreeMap<AppName, Segment> = BTreeMap::new();
     while let Some(first) = queue.take() {
         // One flush for all that waits.
@@ -118,7 +118,7 @@ fn write(files: &LogFiles, queue: &ByteQueue<Arc<Record>>) {
             }
         }
         open.retain(|_, segment| segment.file.flush().is_ok());
-        let Dropped { items, bytes } = queue.take_dropped();
+        let DropCount { items, bytes } = queue.take_dropped();
         if items > 0 {
             tracing::warn!(
                 lines = items,
@@ -129,7 +129,7 @@ fn write(files: &LogFiles, queue: &ByteQueue<Arc<Record>>) {
     }
 }
 
-fn put(files: &LogFiles, open: &mut BTreeMap<AppName, Segment>, line: &Record) -> io::Result<()> {
+fn put(files: &LogFiles, open: &mut BTreeMap<AppName, Segment>, line: &LogRecord) -> io::Result<()> {
     let app = &line.app;
     if !open.contains_key(app) {
         open.insert(app.clone(), files.append(app)?);
@@ -153,10 +153,10 @@ mod tests {
 
     use super::*;
     use crate::ids::{CallId, FunctionName, Version};
-    use crate::logs::{Level, Source};
+    use crate::sandbox::log::{Level, Source};
 
-    fn record(app: &str, message: &str) -> Arc<Record> {
-        Arc::new(Record {
+    fn record(app: &str, message: &str) -> Arc<LogRecord> {
+        Arc::new(LogRecord {
             number: 1,
             at_ms: 1,
             app: AppName::new(app).unwrap(),
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_line_is_on_disk_as_it_was() {
         let call = CallId::from_bytes(*b"the id of a call");
-        let line = Record { call, ..Arc::into_inner(record("app", "a message")).unwrap() };
+        let line = LogRecord { call, ..Arc::into_inner(record("app", "a message")).unwrap() };
         let text = serde_json::to_string_pretty(&line).unwrap();
         expect![[r#"
             {
@@ -227,10 +227,10 @@ mod tests {
               }
             }"#]]
         .assert_eq(&text);
-        let read: Record = serde_json::from_str(&text).unwrap();
+        let read: LogRecord = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string_pretty(&read).unwrap(), text);
-        let bare = serde_json::to_value(Record { fields: vec![], ..line }).unwrap();
-        assert!(serde_json::from_value::<Record>(bare).unwrap().fields.is_empty());
+        let bare = serde_json::to_value(LogRecord { fields: vec![], ..line }).unwrap();
+        assert!(serde_json::from_value::<LogRecord>(bare).unwrap().fields.is_empty());
         let levels = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
         expect![[r#"["trace","debug","info","warn","error"]"#]].assert_eq(&serde_json::to_string(&levels).unwrap());
         let sources = [Source::Log, Source::Stdout, Source::Stderr, Source::System];

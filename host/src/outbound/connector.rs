@@ -28,7 +28,7 @@ use super::limits::OutboundLimits;
 use super::listeners::OwnListeners;
 use super::origin::{Host, Scheme};
 use super::policy::Permit;
-use super::resolver::Resolve;
+use super::resolver::Resolver;
 use super::task::Task;
 use super::tls::{NoRoots, Tls};
 use super::upload::Upload;
@@ -41,7 +41,7 @@ const SHARE_MIN: Duration = Duration::from_secs(2);
 
 /// Opens connections.
 pub(super) struct Connector {
-    resolver: Arc<dyn Resolve>,
+    resolver: Arc<dyn Resolver>,
     own: OwnListeners,
     tls: Tls,
     http: http1::Builder,
@@ -57,7 +57,7 @@ pub(super) struct Connection {
 }
 
 impl Connector {
-    pub(super) fn new(limits: &OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolve>, tls: Tls) -> Self {
+    pub(super) fn new(limits: &OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolver>, tls: Tls) -> Self {
         let mut http = http1::Builder::new();
         http.max_headers(limits.headers_max)
             .max_header_size(limits.head_bytes_max)

@@ -36,9 +36,9 @@ impl fmt::Display for Phase {
 }
 
 /// What a function declared, for the end of a message.
-struct Declared<'a>(&'a [String]);
+struct DeclaredOrigins<'a>(&'a [String]);
 
-impl fmt::Display for Declared<'_> {
+impl fmt::Display for DeclaredOrigins<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("the function declares no outbound origin");
@@ -63,7 +63,7 @@ pub enum OutboundError {
         source: OriginError,
     },
     /// The function does not declare this origin. The author adds it to `outbound`.
-    #[error("`{origin}` is not declared: {}; add it to `outbound` in the function's attributes", Declared(.declared))]
+    #[error("`{origin}` is not declared: {}; add it to `outbound` in the function's attributes", DeclaredOrigins(.declared))]
     NotDeclared {
         /// Where the request wanted to go.
         origin: Origin,

@@ -10,9 +10,9 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// Idle connections of type `C`, kept under keys of type `K`.
+/// IdleConnections connections of type `C`, kept under keys of type `K`.
 #[derive(Debug)]
-pub(super) struct Idle<K, C> {
+pub(super) struct IdleConnections<K, C> {
     /// Oldest first under each key; no key is empty.
     by_key: HashMap<K, VecDeque<(Instant, C)>>,
     len: usize,
@@ -21,7 +21,7 @@ pub(super) struct Idle<K, C> {
     age_max: Duration,
 }
 
-impl<K: Clone + Eq + Hash, C> Idle<K, C> {
+impl<K: Clone + Eq + Hash, C> IdleConnections<K, C> {
     pub(super) fn new(per_key_max: usize, total_max: usize, age_max: Duration) -> Self {
         Self { by_key: HashMap::new(), len: 0, per_key_max, total_max, age_max }
     }
@@ -104,8 +104,8 @@ mod tests {
 
     const AGE: Duration = Duration::from_secs(30);
 
-    fn idle() -> (Idle<&'static str, u32>, Instant) {
-        (Idle::new(2, 3, AGE), Instant::now())
+    fn idle() -> (IdleConnections<&'static str, u32>, Instant) {
+        (IdleConnections::new(2, 3, AGE), Instant::now())
     }
 
     #[test]
@@ -150,8 +150,8 @@ mod tests {
     #[test]
     fn bounds_of_zero_keep_nothing() {
         let now = Instant::now();
-        assert_eq!(Idle::new(0, 9, AGE).put("a", 1, now), Some(1));
-        assert_eq!(Idle::new(9, 0, AGE).put("a", 1, now), Some(1));
+        assert_eq!(IdleConnections::new(0, 9, AGE).put("a", 1, now), Some(1));
+        assert_eq!(IdleConnections::new(9, 0, AGE).put("a", 1, now), Some(1));
     }
 
     proptest! {
@@ -159,7 +159,7 @@ mod tests {
         #[test]
         fn no_bound_is_ever_passed(steps in prop::collection::vec((0..4u8, 0..4u8, 0..20u64), 0..200)) {
             let mut now = Instant::now();
-            let mut idle = Idle::new(2, 3, AGE);
+            let mut idle = IdleConnections::new(2, 3, AGE);
             let mut kept = 0;
             for (key, step, seconds) in steps {
                 now += Duration::from_secs(seconds);

@@ -9,7 +9,9 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use super::address;
 
@@ -29,17 +31,17 @@ impl OwnListeners {
 
     /// Adds a bound address.
     pub fn insert(&self, listener: SocketAddr) {
-        self.set.write().unwrap_or_else(PoisonError::into_inner).insert(listener);
+        self.set.write().insert(listener);
     }
 
     /// Removes an address that is no longer listened on.
     pub fn remove(&self, listener: &SocketAddr) {
-        self.set.write().unwrap_or_else(PoisonError::into_inner).remove(listener);
+        self.set.write().remove(listener);
     }
 
     /// Returns whether a connection to `target` would end at one of the listeners.
     pub fn contains(&self, target: SocketAddr) -> bool {
-        let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
+        let set = self.set.read();
         let ip = address::inner(target.ip());
         set.iter().any(|listener| listener.port() == target.port() && meets(address::inner(listener.ip()), ip))
     }

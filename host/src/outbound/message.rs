@@ -27,14 +27,14 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// A request ready for a connection, and a second copy where sending it twice is harmless.
-pub(super) struct Outgoing {
+pub(super) struct PreparedRequest {
     pub(super) request: Request<Upload>,
     /// Holds a request without a body whose method is idempotent (RFC 9110, 9.2.2).
-    pub(super) again: Option<Request<Upload>>,
+    pub(super) retry_copy: Option<Request<Upload>>,
 }
 
 /// Makes a function's request ready.
-pub(super) fn outgoing<B>(request: Request<B>, permit: &Permit) -> Result<Outgoing, OutboundError>
+pub(super) fn prepare_request<B>(request: Request<B>, permit: &Permit) -> Result<PreparedRequest, OutboundError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
@@ -51,8 +51,8 @@ where
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let is_harmless = upload.is_end_stream() && parts.method.is_idempotent();
-    let again = is_harmless.then(|| Request::from_parts(parts.clone(), Upload::empty()));
-    Ok(Outgoing { request: Request::from_parts(parts, upload), again })
+    let retry_copy = is_harmless.then(|| Request::from_parts(parts.clone(), Upload::empty()));
+    Ok(PreparedRequest { request: Request::from_parts(parts, upload), retry_copy })
 }
 
 /// Removes from a response what describes the connection, and returns whether the server keeps that open.
@@ -135,13 +135,13 @@ mod tests {
         policy.check(uri).expect("public")
     }
 
-    fn check<B>(request: http::request::Builder, body: B) -> Result<Outgoing, OutboundError>
+    fn check<B>(request: http::request::Builder, body: B) -> Result<PreparedRequest, OutboundError>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let request = request.body(body).expect("a request");
         let permit = permit(request.uri());
-        outgoing(request, &permit)
+        prepare_request(request, &permit)
     }
 
     /// A body whose length nobody knows in advance.
@@ -178,7 +178,7 @@ mod tests {
         let kept = |method: &str, body: &'static str| {
             let request = Request::builder().method(method).uri("http://a.example");
             let out = check(request, Full::new(Bytes::from_static(body.as_bytes())));
-            out.expect("possible").again.is_some()
+            out.expect("possible").retry_copy.is_some()
         };
         assert!(kept("GET", "") && kept("DELETE", "") && kept("OPTIONS", ""));
         assert!(!kept("POST", "") && !kept("PUT", "x"));

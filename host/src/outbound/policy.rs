@@ -21,69 +21,11 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::address::{Reach, reach};
-use super::entry::Entry;
+use super::declaration::DeclaredOrigin;
 use super::error::OutboundError;
 use super::grants::{Grants, is_nowhere};
-use super::origin::{Host, Origin, OriginError};
-
-/// The most entries in one list, declared or granted.
-pub const ENTRIES_MAX: usize = 256;
-
-/// Why a declared entry or a grant cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PolicyError {
-    /// A declared entry is malformed. The author mends it.
-    #[error("the outbound entry `{entry}` is not possible: {source}")]
-    Declared {
-        /// The entry.
-        entry: String,
-        /// What is wrong with it.
-        source: OriginError,
-    },
-    /// A wildcard stands elsewhere than in the first label, or before a bare suffix.
-    #[error("the outbound entry `{entry}` has its wildcard in the wrong place; write `https://*.example.com` or `*`")]
-    Wildcard {
-        /// The entry.
-        entry: String,
-    },
-    /// A grant's value is malformed. The operator mends it.
-    #[error("the grant `{grant}` is not possible: {source}")]
-    Grant {
-        /// The grant.
-        grant: String,
-        /// What is wrong with it.
-        source: OriginError,
-    },
-    /// A grant names an address that stands for no one place.
-    #[error("the grant `{grant}` leads to a {network} address; name the one address meant, such as 127.0.0.1")]
-    GrantAddress {
-        /// The grant.
-        grant: String,
-        /// The registry's word for it.
-        network: &'static str,
-    },
-    /// A grant of a model names none.
-    #[error("the grant `{grant}` names no model; write `model:NAME`, such as `model:all-minilm-l6-v2`")]
-    GrantModel {
-        /// The grant.
-        grant: String,
-    },
-    /// A name is not made of letters, digits, `-` and `_`.
-    #[error("`{name}` cannot name a grant; use 1 to 64 letters, digits, `-` or `_`")]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// A list is too long.
-    #[error(
-        "{len} outbound entries or grants are over the limit of {ENTRIES_MAX}; use a wildcard such as `https://*.example.com`"
-    )]
-    TooMany {
-        /// The entries given.
-        len: usize,
-    },
-}
+use super::origin::{Host, Origin};
+use super::policy_error::{PolicyError, check_len};
 
 /// What one function may reach, computed once from its declaration and the operator's grants.
 ///
@@ -98,7 +40,7 @@ pub enum PolicyError {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Policy {
-    entries: Vec<Entry>,
+    entries: Vec<DeclaredOrigin>,
     grants: Grants,
     declared: Vec<String>,
 }
@@ -127,7 +69,7 @@ impl Policy {
     pub fn new(declared: &[String], grants: &Grants) -> Result<Self, PolicyError> {
         check_len(declared)?;
         Ok(Self {
-            entries: declared.iter().map(|text| Entry::parse(text)).collect::<Result<_, _>>()?,
+            entries: declared.iter().map(|text| DeclaredOrigin::parse(text)).collect::<Result<_, _>>()?,
             grants: grants.clone(),
             declared: declared.to_vec(),
         })
@@ -150,8 +92,8 @@ impl Policy {
         let mut ungranted = None;
         for entry in &self.entries {
             match entry {
-                Entry::AnyPublic => is_any_public = true,
-                Entry::Named(name) => {
+                DeclaredOrigin::AnyPublic => is_any_public = true,
+                DeclaredOrigin::Named(name) => {
                     let mut origins = self.grants.origins_of(name).peekable();
                     if origins.peek().is_none() {
                         ungranted = ungranted.or(Some(name));
@@ -177,8 +119,8 @@ impl Policy {
 
     /// The declared entries, each `$name` with what it stands for.
     fn described(&self) -> Vec<String> {
-        let described = |(text, entry): (&String, &Entry)| match entry {
-            Entry::Named(name) => {
+        let described = |(text, entry): (&String, &DeclaredOrigin)| match entry {
+            DeclaredOrigin::Named(name) => {
                 let origins: Vec<_> = self.grants.origins_of(name).map(Origin::to_string).collect();
                 format!("{text} = {}", origins.join(" or "))
             }
@@ -220,16 +162,9 @@ impl fmt::Display for Permit {
     }
 }
 
-/// Returns an error if a list has too many entries.
-pub(super) fn check_len(list: &[String]) -> Result<(), PolicyError> {
-    if list.len() > ENTRIES_MAX {
-        return Err(PolicyError::TooMany { len: list.len() });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::policy_error::ENTRIES_MAX;
     use super::*;
 
     fn strings(list: &[&str]) -> Vec<String> {

@@ -6,15 +6,16 @@
 //! was read to the end and its request sent to the end; an idle one never makes a request wait, because the oldest is
 //! closed when the host's connections run out.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connector::Connection;
 use super::error::OutboundError;
-use super::idle::Idle;
+use super::idle::IdleConnections;
 use super::limits::OutboundLimits;
 use super::origin::Origin;
 use super::policy::{Permit, Scope};
@@ -38,14 +39,14 @@ impl PoolKey {
 
 /// The idle connections of the host.
 pub(super) struct Pool {
-    inner: Mutex<Inner>,
+    idle_set: Mutex<IdleSet>,
     connections: Arc<Semaphore>,
     connections_max: usize,
     runtime: Handle,
 }
 
-struct Inner {
-    idle: Idle<PoolKey, Connection>,
+struct IdleSet {
+    idle: IdleConnections<PoolKey, Connection>,
     /// Closes what was idle too long; runs only while something is idle.
     sweeper: Option<Task<()>>,
 }
@@ -53,8 +54,8 @@ struct Inner {
 impl Pool {
     pub(super) fn new(limits: &OutboundLimits, runtime: Handle) -> Self {
         Self {
-            inner: Mutex::new(Inner {
-                idle: Idle::new(limits.idle_per_origin_max, limits.idle_total_max, limits.idle_max),
+            idle_set: Mutex::new(IdleSet {
+                idle: IdleConnections::new(limits.idle_per_origin_max, limits.idle_total_max, limits.idle_max),
                 sweeper: None,
             }),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
@@ -65,18 +66,18 @@ impl Pool {
 
     /// Returns an idle connection for `key`.
     pub(super) fn take(&self, key: &PoolKey) -> Option<Connection> {
-        self.lock().idle.take(key, Instant::now())
+        self.idle_set.lock().idle.take(key, Instant::now())
     }
 
     /// Keeps a connection for the next request with `key`.
     pub(super) fn put(self: &Arc<Self>, key: PoolKey, connection: Connection) {
-        let mut inner = self.lock();
-        let displaced = inner.idle.put(key, connection, Instant::now());
-        if inner.sweeper.is_none() && inner.idle.next_expiry().is_some() {
+        let mut idle_set = self.idle_set.lock();
+        let displaced = idle_set.idle.put(key, connection, Instant::now());
+        if idle_set.sweeper.is_none() && idle_set.idle.next_expiry().is_some() {
             let sweep = sweep(Arc::downgrade(self));
-            inner.sweeper = Some(Task::spawn_on(&self.runtime, sweep));
+            idle_set.sweeper = Some(Task::spawn_on(&self.runtime, sweep));
         }
-        drop(inner);
+        drop(idle_set);
         drop(displaced);
     }
 
@@ -86,15 +87,11 @@ impl Pool {
             if let Ok(share) = Arc::clone(&self.connections).try_acquire_owned() {
                 return Ok(share);
             }
-            let evicted = self.lock().idle.evict_oldest();
+            let evicted = self.idle_set.lock().idle.evict_oldest();
             if evicted.is_none() {
                 return Err(OutboundError::HostConnections { limit: self.connections_max });
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,12 +101,12 @@ async fn sweep(pool: Weak<Pool>) {
             return;
         };
         let (expired, next) = {
-            let mut inner = strong.lock();
-            let expired = inner.idle.expire(Instant::now());
-            let next = inner.idle.next_expiry();
+            let mut idle_set = strong.idle_set.lock();
+            let expired = idle_set.idle.expire(Instant::now());
+            let next = idle_set.idle.next_expiry();
             if next.is_none() {
                 // This drops the sweeper's own handle; the abort that follows finds nothing left to do.
-                inner.sweeper = None;
+                idle_set.sweeper = None;
             }
             (expired, next)
         };

@@ -20,7 +20,7 @@ const LOOKUPS_MAX: usize = 64;
 pub type Lookup<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
 /// Finds the addresses of a host name.
-pub trait Resolve: Send + Sync + 'static {
+pub trait Resolver: Send + Sync + 'static {
     /// Looks `host` up; called once for each new connection to a name, never for a literal address. It must not block,
     /// and it may be dropped at any time.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Lookup<'a>;
@@ -38,7 +38,7 @@ impl Default for SystemResolver {
     }
 }
 
-impl Resolve for SystemResolver {
+impl Resolver for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Lookup<'a> {
         Box::pin(async move {
             let lookup = self.lookups.clone().acquire_owned().await;

@@ -106,7 +106,7 @@ struct Scripted {
     asked: AtomicUsize,
 }
 
-impl Resolve for Scripted {
+impl Resolver for Scripted {
     fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Lookup<'a> {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.answers.get(turn).or(self.answers.last()).cloned();
@@ -535,7 +535,7 @@ async fn a_name_is_resolved_once_for_each_connection() {
     let outbound = Outbound::with(
         OutboundLimits::default(),
         OwnListeners::new(),
-        Arc::clone(&resolver) as Arc<dyn Resolve>,
+        Arc::clone(&resolver) as Arc<dyn Resolver>,
         Roots::System,
     );
     let client = Client::with(outbound, policy(&["http://a.example"], &["http://a.example"]));

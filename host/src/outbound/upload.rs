@@ -4,14 +4,15 @@
 //! each would be a chunk on the wire or a turn of the loop for nothing; trailers are dropped.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use parking_lot::Mutex;
 
 use super::error::{BoxError, OutboundError};
 
@@ -39,14 +40,14 @@ impl UploadState {
 
     /// Takes the reason why the upload failed, if it did. It explains whatever the connection reports afterwards.
     pub(super) fn take_failure(&self) -> Option<OutboundError> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.failure.lock().take()
     }
 }
 
 /// Stands in for an error that waits in the [`UploadState`].
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body failed")]
-struct Failed;
+struct UploadError;
 
 impl Upload {
     /// Returns an upload of nothing.
@@ -71,8 +72,8 @@ impl Upload {
 
     fn fail(&mut self, error: OutboundError) -> BoxError {
         self.body = None;
-        *self.state.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        Failed.into()
+        *self.state.failure.lock() = Some(error);
+        UploadError.into()
     }
 
     fn wrong_length(&mut self) -> BoxError {

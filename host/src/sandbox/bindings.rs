@@ -11,30 +11,11 @@ wasmtime::component::bindgen!({
         "wasi:http": wasmtime_wasi_http::p2::bindings::http,
         "wasi:keyvalue/store@0.2.0-draft2.bucket": crate::kv::Bucket,
         "wasi:keyvalue/atomics@0.2.0-draft2.cas": crate::kv::Cas,
-        "bireme:host/functions.map-run": super::imports::functions::OpenMap,
-        "bireme:host/functions.spawned-map": super::imports::spawned::OpenSpawnedMap,
-        "bireme:host/functions.outcome-reader": super::imports::spawned::OpenReader,
+        "bireme:host/functions.map-run": super::function_access::OpenMap,
+        "bireme:host/functions.spawned-map": super::function_access::OpenSpawnedMap,
+        "bireme:host/functions.outcome-reader": super::function_access::OpenReader,
     },
 });
-
-/// `wasi:nn`, for components that were written for it.
-pub mod nn {
-    use crate::sandbox::imports::nn;
-
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "bireme:host/nn",
-        imports: { default: async | trappable },
-        with: {
-            "wasi:nn/tensor.tensor": nn::Tensor,
-            "wasi:nn/graph.graph": nn::Graph,
-            "wasi:nn/inference.graph-execution-context": nn::ExecutionContext,
-            "wasi:nn/errors.error": nn::Error,
-        },
-    });
-
-    pub use self::wasi::nn::{errors, graph, inference, tensor};
-}
 
 /// The older draft of `wasi:keyvalue`, for components that were built for it.
 pub mod keyvalue_draft {

@@ -24,17 +24,17 @@ pub enum Import {
 /// The boundary of one call.
 #[derive(Debug, Default)]
 pub struct Boundary {
-    clock: Kind,
-    config: Kind,
-    functions: Kind,
-    http: Kind,
-    inference: Kind,
-    key_value: Kind,
-    random: Kind,
+    clock: ImportCounter,
+    config: ImportCounter,
+    functions: ImportCounter,
+    http: ImportCounter,
+    inference: ImportCounter,
+    key_value: ImportCounter,
+    random: ImportCounter,
 }
 
 #[derive(Debug, Default)]
-struct Kind {
+struct ImportCounter {
     crossings: AtomicU64,
     nanos: AtomicU64,
 }
@@ -83,7 +83,7 @@ impl Boundary {
     }
 }
 
-impl Kind {
+impl ImportCounter {
     fn sum(&self) -> HostCallsOfKind {
         HostCallsOfKind {
             count: self.crossings.load(Ordering::Relaxed),
@@ -94,7 +94,7 @@ impl Kind {
 
 /// A crossing under way; timed until it ends or is given up.
 struct Crossing<'a> {
-    kind: &'a Kind,
+    kind: &'a ImportCounter,
     since: Option<Instant>,
 }
 

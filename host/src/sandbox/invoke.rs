@@ -11,8 +11,8 @@ use wasmtime::{Store, UpdateDeadline};
 use super::engine::{EngineConfig, PoolMode, TickingEngine};
 use super::imports;
 use super::limiter::LimitExceeded;
+use super::link_errors;
 use super::meter::{CpuTime, metered};
-use super::missing;
 use super::program::{Program, ProgramError};
 use super::running::RunningCall;
 use super::state::CallState;
@@ -22,7 +22,7 @@ use crate::call::{CallResult, Failure, FailureCode, HostCalls, InferenceReceipt,
 use crate::ids::Version;
 use crate::limits::Ceilings;
 use crate::outbound::Grants;
-use crate::provisions::{DeclaredSecrets, Provisions};
+use crate::settings::{DeclaredSecrets, Settings};
 
 /// Room for the shape of a result around its bytes, when guest data is copied out.
 pub(super) const LIFT_SLACK: u64 = 64 << 10;
@@ -111,9 +111,9 @@ impl Sandbox {
         version: Version,
         metadata: Metadata,
         grants: &Grants,
-        provisions: &Provisions,
+        settings: &Settings,
     ) -> Result<Program, ProgramError> {
-        Program::new(&self.linker, component, version, metadata, grants, provisions, &self.ceilings)
+        Program::new(&self.linker, component, version, metadata, grants, settings, &self.ceilings)
     }
 
     /// Runs one attempt in a fresh instance. Dropping the future ends the guest and frees its slot.
@@ -154,7 +154,7 @@ impl Sandbox {
 
     /// Whether a component answers HTTP by itself: it says nothing of itself, and exports `wasi:http/incoming-handler`.
     pub fn is_stock(&self, component: &Component) -> bool {
-        let exports = missing::exports(component);
+        let exports = link_errors::exports(component);
         !exports.metadata && exports.web_handler
     }
 }

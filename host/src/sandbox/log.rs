@@ -6,15 +6,16 @@
 //! wasmtime's own adapter).
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::ids::{CallId, FunctionId, Version};
 use crate::limits::LOG_LINE_BYTES_MAX;
-use crate::provisions::DeclaredSecrets;
+use crate::settings::DeclaredSecrets;
 
 /// Longest line of stdout or stderr; a longer one is cut into several.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -66,7 +67,7 @@ pub enum Source {
 
 /// One line, as it goes to a sink.
 #[derive(Debug)]
-pub struct Line<'a> {
+pub struct LogLine<'a> {
     pub call: CallId,
     pub function: &'a FunctionId,
     /// Of the app that wrote it.
@@ -79,14 +80,14 @@ pub struct Line<'a> {
 
 /// Takes lines. Called on the guest's thread for each line; must not block for long.
 pub trait LogSink: Send + Sync {
-    fn line(&self, line: &Line<'_>);
+    fn line(&self, line: &LogLine<'_>);
 }
 
 /// Drops every line.
 pub struct NoLog;
 
 impl LogSink for NoLog {
-    fn line(&self, _: &Line<'_>) {}
+    fn line(&self, _: &LogLine<'_>) {}
 }
 
 /// The log of one call.
@@ -97,11 +98,11 @@ pub struct CallLog {
     sink: Arc<dyn LogSink>,
     bytes_max: u64,
     secrets: Option<Arc<DeclaredSecrets>>,
-    state: Mutex<State>,
+    state: Mutex<LogState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     kept_bytes: u64,
     dropped_bytes: u64,
     stdout: Vec<u8>,
@@ -155,7 +156,7 @@ impl CallLog {
             return;
         }
         if cut_bytes > 0 {
-            self.lock().dropped_bytes += cut_bytes as u64;
+            self.state.lock().dropped_bytes += cut_bytes as u64;
             message += &format!("… ({cut_bytes} bytes more were cut)");
         }
         self.emit(Source::Log, level, &message, &printed);
@@ -163,18 +164,18 @@ impl CallLog {
 
     /// Returns the bytes dropped so far.
     pub fn dropped_bytes(&self) -> u64 {
-        self.lock().dropped_bytes
+        self.state.lock().dropped_bytes
     }
 
     /// Returns the end of stderr as text, for the message of a crash.
     pub fn stderr_tail(&self) -> String {
-        String::from_utf8_lossy(&self.lock().tail).into_owned()
+        String::from_utf8_lossy(&self.state.lock().tail).into_owned()
     }
 
     /// Passes on lines that the guest did not end.
     pub fn finish(&self) {
         let (stdout, stderr, dropped) = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             (std::mem::take(&mut state.stdout), std::mem::take(&mut state.stderr), state.dropped_bytes)
         };
         for (source, rest) in [(Source::Stdout, stdout), (Source::Stderr, stderr)] {
@@ -192,7 +193,7 @@ impl CallLog {
     fn write(&self, source: Source, bytes: &[u8]) {
         let mut lines = Vec::new();
         {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if source == Source::Stderr {
                 keep_tail(&mut state.tail, bytes);
             }
@@ -231,7 +232,7 @@ impl CallLog {
 
     /// Takes `bytes` if there is room for `needed_bytes`, else counts a line of `whole_bytes` as dropped.
     fn take(&self, bytes: usize, needed_bytes: usize, whole_bytes: usize) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.kept_bytes + needed_bytes as u64 > self.bytes_max {
             state.dropped_bytes += whole_bytes as u64;
             return false;
@@ -247,11 +248,7 @@ impl CallLog {
     /// Passes on a line that is printable.
     fn emit(&self, source: Source, level: Level, message: &str, fields: &[(String, String)]) {
         let (function, version) = (&self.function, &self.version);
-        self.sink.line(&Line { call: self.call, function, version, source, level, message, fields });
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sink.line(&LogLine { call: self.call, function, version, source, level, message, fields });
     }
 }
 
@@ -335,20 +332,20 @@ impl OutputStream for LogStream {
 mod tests {
     use super::*;
     use crate::ids::{AppName, FunctionName};
-    use crate::provisions::Secret;
+    use crate::settings::Secret;
 
     #[derive(Default)]
-    struct Kept(Mutex<Vec<String>>);
+    struct RecordedLines(Mutex<Vec<String>>);
 
-    impl LogSink for Kept {
-        fn line(&self, line: &Line<'_>) {
+    impl LogSink for RecordedLines {
+        fn line(&self, line: &LogLine<'_>) {
             let fields: String = line.fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();
-            self.0.lock().unwrap().push(format!("{:?} {}{fields}", line.source, line.message));
+            self.0.lock().push(format!("{:?} {}{fields}", line.source, line.message));
         }
     }
 
-    fn log(bytes_max: u64) -> (Arc<CallLog>, Arc<Kept>) {
-        let kept = Arc::new(Kept::default());
+    fn log(bytes_max: u64) -> (Arc<CallLog>, Arc<RecordedLines>) {
+        let kept = Arc::new(RecordedLines::default());
         let function = FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new("f").unwrap() };
         let version = Version::of_digest(&[0; 32]);
         let secrets = DeclaredSecrets::new(vec![("KEY".to_owned(), Secret::new("hunter2".to_owned()))]);
@@ -364,7 +361,7 @@ mod tests {
             stream.write(Bytes::from(part)).unwrap();
         }
         log.finish();
-        assert_eq!(*kept.0.lock().unwrap(), ["Stdout one", "Stdout two", "Stdout th\\u{1b}[2Jree"]);
+        assert_eq!(*kept.0.lock(), ["Stdout one", "Stdout two", "Stdout th\\u{1b}[2Jree"]);
     }
 
     #[test]
@@ -373,7 +370,7 @@ mod tests {
         log.write(Source::Stderr, b"key=hun");
         log.write(Source::Stderr, b"ter2\n");
         log.log(Level::Info, "with hunter2", &[("key".to_owned(), "hunter2".to_owned())]);
-        assert_eq!(*kept.0.lock().unwrap(), ["Stderr key=***", "Log with *** key=***"]);
+        assert_eq!(*kept.0.lock(), ["Stderr key=***", "Log with *** key=***"]);
     }
 
     #[test]
@@ -384,7 +381,7 @@ mod tests {
         }
         log.log(Level::Info, "late", &[]);
         log.finish();
-        let lines = kept.0.lock().unwrap();
+        let lines = kept.0.lock();
         assert_eq!(lines[0], format!("Stderr {}", "x".repeat(100)));
         assert_eq!(log.dropped_bytes(), 1_000_000 - 100 + 4 + LINE_OVERHEAD_BYTES as u64);
         assert!(lines[1].contains("bytes were dropped"), "{}", lines[1]);
@@ -396,7 +393,7 @@ mod tests {
         let (log, kept) = log(1 << 20);
         let fields = [("key".to_owned(), "v".repeat(1_000)), ("more".to_owned(), "w".to_owned())];
         log.log(Level::Info, &"\u{1b}".repeat(20_000), &fields);
-        let lines = kept.0.lock().unwrap();
+        let lines = kept.0.lock();
         assert!(lines[0].len() < LOG_LINE_BYTES_MAX + 200, "{}", lines[0].len());
         assert!(lines[0].contains("bytes more were cut)"), "{}", &lines[0][LOG_LINE_BYTES_MAX..]);
         // The message takes all the room of its fields.
@@ -409,7 +406,7 @@ mod tests {
         let (log, kept) = log(1 << 20);
         log.log(Level::Info, "", &vec![("k".to_owned(), "v".to_owned()); 10_000]);
         let fields = LOG_LINE_BYTES_MAX / (FIELD_OVERHEAD_BYTES + 2);
-        let lines = kept.0.lock().unwrap();
+        let lines = kept.0.lock();
         assert!(lines[0].matches(" k=v").count().abs_diff(fields) <= 1, "{}", lines[0].matches(" k=v").count());
         assert!(log.dropped_bytes().abs_diff(2 * (10_000 - fields) as u64) <= 4, "{}", log.dropped_bytes());
     }
@@ -421,7 +418,7 @@ mod tests {
             log.log(Level::Info, "", &[]);
             log.write(Source::Stdout, b"\n");
         }
-        assert_eq!(kept.0.lock().unwrap().len(), 1_000 / LINE_OVERHEAD_BYTES);
+        assert_eq!(kept.0.lock().len(), 1_000 / LINE_OVERHEAD_BYTES);
     }
 
     #[test]
@@ -429,7 +426,7 @@ mod tests {
         let (log, kept) = log(1 << 20);
         log.write(Source::Stdout, &vec![b'y'; LINE_BYTES_MAX * 2 + 1]);
         log.finish();
-        let lengths: Vec<usize> = kept.0.lock().unwrap().iter().map(|line| line.len() - "Stdout ".len()).collect();
+        let lengths: Vec<usize> = kept.0.lock().iter().map(|line| line.len() - "Stdout ".len()).collect();
         assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX, 1]);
     }
 }

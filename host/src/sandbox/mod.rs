@@ -10,20 +10,21 @@
 //! - Every import that is not a pure function of the call passes `boundary`.
 //! - Whatever a guest does ends in a typed `Failure`.
 
-mod asking;
 mod bindings;
 mod boundary;
 mod clock;
+mod compile_cache;
 mod describe;
 mod engine;
 mod exchange;
+mod function_access;
 mod imports;
-mod incremental;
 mod invoke;
 mod limiter;
+mod link_errors;
 pub mod log;
 mod meter;
-mod missing;
+mod model_access;
 mod program;
 mod running;
 mod serve;
@@ -35,7 +36,7 @@ mod trap;
 pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
 pub use exchange::{Answer, AnswerBody, Exchange};
 pub use invoke::{Attempt, Sandbox, SandboxError, redact};
-pub use missing::MissingImport;
+pub use link_errors::MissingImport;
 pub use program::{Function, Program, ProgramError};
 pub use running::{RunningCall, Siblings};
 pub use services::{

@@ -7,14 +7,14 @@ use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::bindings::AppPre;
-use super::missing::{self, MissingImport};
+use super::link_errors::{self, MissingImport};
 use super::state::CallState;
 use crate::app::metadata::{FunctionInfo, Metadata, MetadataError};
 use crate::app::route::Route;
 use crate::ids::{AppName, FunctionName, Version};
 use crate::limits::{Ceilings, FunctionLimits};
 use crate::outbound::{Grants, Policy, PolicyError};
-use crate::provisions::{DeclaredSecrets, Provisions};
+use crate::settings::{DeclaredSecrets, Settings};
 
 /// One function, ready to be called.
 pub struct Function {
@@ -73,21 +73,21 @@ impl Program {
         version: Version,
         metadata: Metadata,
         grants: &Grants,
-        provisions: &Provisions,
+        settings: &Settings,
         ceilings: &Ceilings,
     ) -> Result<Self, ProgramError> {
         let app = &metadata.app.name;
         let pre =
-            linker.instantiate_pre(component).map_err(|error| match missing::find(component, linker, &error) {
+            linker.instantiate_pre(component).map_err(|error| match link_errors::find(component, linker, &error) {
                 Some(missing) => ProgramError::Import { app: app.clone(), missing },
                 None => ProgramError::Link { app: app.clone(), reason: format!("{error:#}") },
             })?;
         let has = |web: bool| metadata.functions.iter().any(|function| function.attributes.route.is_some() == web);
         let lacks = |what, export| ProgramError::Export { app: app.clone(), what, export };
         let functions_pre = has(false).then(|| AppPre::new(pre.clone())).transpose();
-        let functions_pre = functions_pre.map_err(|_| lacks("functions", missing::HANDLER))?;
+        let functions_pre = functions_pre.map_err(|_| lacks("functions", link_errors::HANDLER))?;
         let web_pre = has(true).then(|| ProxyPre::new(pre)).transpose();
-        let web_pre = web_pre.map_err(|_| lacks("web functions", missing::WEB_HANDLER))?;
+        let web_pre = web_pre.map_err(|_| lacks("web functions", link_errors::WEB_HANDLER))?;
 
         let mut functions = Vec::with_capacity(metadata.functions.len());
         for info in &metadata.functions {
@@ -103,12 +103,12 @@ impl Program {
                 outbound,
                 // What cannot declare anything gets what the operator grants, and nothing without.
                 models: if metadata.is_stock() { grants.models().to_vec() } else { info.attributes.models.clone() },
-                secrets: secrets(app, info, provisions)?,
+                secrets: secrets(app, info, settings)?,
                 route: info.attributes.route.clone(),
             });
         }
         let by_name = functions.iter().enumerate().map(|(i, function)| (function.name.clone(), i)).collect();
-        let values = provisions.values(&metadata.app.name);
+        let values = settings.values(&metadata.app.name);
         Ok(Self { metadata, version, functions, by_name, values, functions_pre, web_pre })
     }
 
@@ -149,13 +149,13 @@ impl Program {
 fn secrets(
     app: &AppName,
     function: &FunctionInfo,
-    provisions: &Provisions,
+    settings: &Settings,
 ) -> Result<Option<Arc<DeclaredSecrets>>, ProgramError> {
     let declared = &function.attributes.secrets;
     if declared.is_empty() {
         return Ok(None);
     }
-    let given = declared.iter().map(|name| match provisions.secret(app, name) {
+    let given = declared.iter().map(|name| match settings.secret(app, name) {
         Some(secret) => Ok((name.clone(), secret.clone())),
         None => {
             let (app, function, secret) = (app.clone(), function.name.clone(), name.clone());

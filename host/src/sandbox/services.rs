@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::running::RunningCall;
-use super::tokens::TokensToday;
+use super::tokens::DailyTokens;
 use crate::call::{CallResult, Failure, Payload};
 use crate::ids::{CallId, MapId};
 use crate::inference::Inference;
@@ -128,13 +128,13 @@ pub struct Services {
     pub inference: Arc<Inference>,
     pub key_value: Arc<KeyValue>,
     pub outbound: Outbound,
-    pub(super) tokens: TokensToday,
+    pub(super) tokens: DailyTokens,
     functions: OnceLock<std::sync::Weak<dyn Functions>>,
 }
 
 impl Services {
     pub fn new(inference: Arc<Inference>, key_value: Arc<KeyValue>, outbound: Outbound) -> Self {
-        Self { inference, key_value, outbound, tokens: TokensToday::default(), functions: OnceLock::new() }
+        Self { inference, key_value, outbound, tokens: DailyTokens::default(), functions: OnceLock::new() }
     }
 
     /// Plugs in the other side. Once; a second one is ignored.

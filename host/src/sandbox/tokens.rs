@@ -7,9 +7,9 @@
 //! the same time may go over a budget together.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::ids::FunctionId;
 
@@ -17,17 +17,17 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 /// What functions with a budget a day have used today.
 #[derive(Debug, Default)]
-pub struct TokensToday(Mutex<HashMap<FunctionId, Used>>);
+pub struct DailyTokens(Mutex<HashMap<FunctionId, TokenUse>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Used {
+struct TokenUse {
     day: i64,
     tokens: u64,
 }
 
 /// A budget without tokens left.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Spent {
+pub enum TokenBudgetError {
     #[error(
         "function `{function}` has used {used} tokens in this call, and its `tokens` are {max}; another call has as many again"
     )]
@@ -38,15 +38,15 @@ pub enum Spent {
     Day { function: FunctionId, used: u64, max: u64, anew: Timestamp },
 }
 
-impl TokensToday {
+impl DailyTokens {
     /// Refuses a function that has used up its day.
-    pub fn check(&self, function: &FunctionId, max: u64, now: Timestamp) -> Result<(), Spent> {
-        let used = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(function).copied();
+    pub fn check(&self, function: &FunctionId, max: u64, now: Timestamp) -> Result<(), TokenBudgetError> {
+        let used = self.0.lock().get(function).copied();
         let today = day(now);
         match used {
             Some(used) if used.day == today && used.tokens >= max => {
                 let anew = Timestamp::from_second((today + 1) * SECONDS_PER_DAY).unwrap_or(Timestamp::MAX);
-                Err(Spent::Day { function: function.clone(), used: used.tokens, max, anew })
+                Err(TokenBudgetError::Day { function: function.clone(), used: used.tokens, max, anew })
             }
             _ => Ok(()),
         }
@@ -55,7 +55,7 @@ impl TokensToday {
     /// Counts what a function used.
     pub fn add(&self, function: &FunctionId, tokens: u64, now: Timestamp) {
         let today = day(now);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if let Some(used) = all.get_mut(function)
             && used.day == today
         {
@@ -63,7 +63,7 @@ impl TokensToday {
             return;
         }
         all.retain(|_, used| used.day == today);
-        all.insert(function.clone(), Used { day: today, tokens });
+        all.insert(function.clone(), TokenUse { day: today, tokens });
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_day_that_is_used_up_ends_at_midnight() {
-        let (tokens, f) = (TokensToday::default(), function("f"));
+        let (tokens, f) = (DailyTokens::default(), function("f"));
         let evening = at("2026-03-01T23:59:59Z");
         tokens.add(&f, 60, evening);
         assert_eq!(tokens.check(&f, 100, evening), Ok(()));
@@ -102,10 +102,10 @@ mod tests {
 
     #[test]
     fn yesterday_is_forgotten() {
-        let tokens = TokensToday::default();
+        let tokens = DailyTokens::default();
         tokens.add(&function("f"), 1, at("2026-03-01T12:00:00Z"));
         tokens.add(&function("g"), 1, at("2026-03-02T12:00:00Z"));
-        assert_eq!(tokens.0.lock().unwrap().len(), 1);
+        assert_eq!(tokens.0.lock().len(), 1);
         // Days are counted the same way before 1970, which a wrong clock may say.
         tokens.add(&function("g"), u64::MAX, at("1969-12-31T12:00:00Z"));
         let spent = tokens.check(&function("g"), 1, at("1969-12-31T13:00:00Z")).unwrap_err();

@@ -25,7 +25,7 @@ const ORDER: &[&str] = &[
     "call",
     "config",
     "devices",
-    "provisions",
+    "settings",
     "clock",
     "descriptors",
     "failpoint",

@@ -3,10 +3,10 @@
 //! Cargo's and the compiler's own words went to the user already; this finds the one thing that they do not say: that the
 //! crate which failed is not for WebAssembly, or that what is missing is ours.
 
-use super::BuildError;
+use super::error::BuildError;
 
 /// Crates that do not build for wasm, and what there is instead.
-const INSTEAD: &[(&[&str], &str)] = &[
+const ALTERNATIVES: &[(&[&str], &str)] = &[
     (
         &["mio", "socket2", "reqwest", "hyper-util", "curl-sys", "async-io", "polling"],
         "a function has no sockets: send requests with `bireme_sdk::http`",
@@ -57,7 +57,7 @@ pub fn diagnose(stderr: &str, own: &str) -> Option<BuildError> {
         return Some(BuildError::NoSdk);
     }
     let failed = failed_crate(stderr)?;
-    let instead = instead_of(failed);
+    let instead = alternative(failed);
     // A crate with a path is the author's own; its mistakes are what the compiler says that they are.
     if failed == own || (instead.is_none() && is_of_a_path(stderr, failed)) {
         return None;
@@ -66,8 +66,8 @@ pub fn diagnose(stderr: &str, own: &str) -> Option<BuildError> {
 }
 
 /// Returns what to use in the place of a crate that is known not to build.
-fn instead_of(name: &str) -> Option<&'static str> {
-    INSTEAD.iter().find(|(names, _)| names.contains(&name)).map(|(_, instead)| *instead)
+fn alternative(name: &str) -> Option<&'static str> {
+    ALTERNATIVES.iter().find(|(names, _)| names.contains(&name)).map(|(_, instead)| *instead)
 }
 
 /// Returns the first crate that failed, by its build script or in the compiler.
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn no_crate_stands_twice() {
-        let mut names: Vec<&str> = INSTEAD.iter().flat_map(|(names, _)| *names).copied().collect();
+        let mut names: Vec<&str> = ALTERNATIVES.iter().flat_map(|(names, _)| *names).copied().collect();
         let all = names.len();
         names.sort_unstable();
         names.dedup();

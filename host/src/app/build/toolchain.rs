@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{BuildError, TARGET};
+use super::error::{BuildError, TARGET};
 
 /// A toolchain that has the guests' target.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ impl Toolchain {
     /// Finds the one that holds in `dir`, and adds the target where it is missing. Explicit, because rustup's own auto-install
     /// may be switched off, and then a missing target only shows as "can't find crate for `core`".
     pub fn of(dir: &Path) -> Result<Self, BuildError> {
-        let (sysroot, has_target) = look(dir)?;
+        let (sysroot, has_target) = probe(dir)?;
         if !has_target {
             add_target(dir)?;
         }
@@ -63,7 +63,7 @@ fn path_with(bin: &Path) -> OsString {
 }
 
 /// Returns where the toolchain of `dir` is, and whether it has the guests' target.
-fn look(dir: &Path) -> Result<(PathBuf, bool), BuildError> {
+fn probe(dir: &Path) -> Result<(PathBuf, bool), BuildError> {
     let output = Command::new("rustc")
         .current_dir(dir)
         .args(["--print", "sysroot", "--print", "target-libdir", "--target", TARGET])
@@ -77,7 +77,7 @@ fn look(dir: &Path) -> Result<(PathBuf, bool), BuildError> {
 
 /// Returns whether the toolchain of `dir` has the guests' target.
 pub fn has_target(dir: &Path) -> Result<bool, BuildError> {
-    Ok(look(dir)?.1)
+    Ok(probe(dir)?.1)
 }
 
 /// Returns whether the C compiler is there that Rust links build scripts and macros with.

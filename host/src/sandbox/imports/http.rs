@@ -19,8 +19,8 @@ pub struct OutboundHooks {
     pub call: Arc<RunningCall>,
 }
 
-type Done = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type Answer = Result<(http::Response<WasiBody>, Done), Error>;
+type Completion = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type SendResult = Result<(http::Response<WasiBody>, Completion), Error>;
 
 impl WasiHttpHooks for OutboundHooks {
     fn set_host_header(&mut self) -> bool {
@@ -37,16 +37,16 @@ impl WasiHttpHooks for OutboundHooks {
         &mut self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
-        _sent: Done,
-    ) -> Box<dyn Future<Output = Answer> + Send> {
+        _sent: Completion,
+    ) -> Box<dyn Future<Output = SendResult> + Send> {
         let call = self.call.clone();
         Box::new(async move {
             let send = send(&call, request, options);
             let response =
                 call.boundary.cross_async(Import::Http, send).await.map_err(|error| refusal(&call, &error))?;
             let response = response.map(|body| body.map_err(|error| to_wasi(&error)).boxed_unsync());
-            let done: Done = Box::new(async { Ok(()) });
-            Ok((response, done))
+            let completion: Completion = Box::new(async { Ok(()) });
+            Ok((response, completion))
         })
     }
 }

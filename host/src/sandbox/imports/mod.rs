@@ -28,10 +28,10 @@ pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     bindings::keyvalue::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::keyvalue_draft::atomics::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::keyvalue_draft::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    bindings::nn::errors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    bindings::nn::graph::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    bindings::nn::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    bindings::nn::tensor::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    nn::bindings::errors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    nn::bindings::graph::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    nn::bindings::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    nn::bindings::tensor::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     Ok(())
 }

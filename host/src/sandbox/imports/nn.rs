@@ -10,11 +10,29 @@ use wasmtime::component::Resource;
 
 use crate::inference::InferenceError;
 use crate::inference::wire::{self, Datatype};
-use crate::sandbox::asking::Refused;
-use crate::sandbox::bindings::nn::errors::ErrorCode;
-use crate::sandbox::bindings::nn::tensor::TensorType;
-use crate::sandbox::bindings::nn::{errors, graph, inference, tensor};
+use crate::sandbox::model_access::ModelError;
 use crate::sandbox::state::CallState;
+
+use self::bindings::errors::ErrorCode;
+use self::bindings::tensor::TensorType;
+use self::bindings::{errors, graph, inference, tensor};
+
+/// The host's side of `wasi:nn`, generated. In this file because its resources are.
+pub mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "bireme:host/nn",
+        imports: { default: async | trappable },
+        with: {
+            "wasi:nn/tensor.tensor": super::Tensor,
+            "wasi:nn/graph.graph": super::Graph,
+            "wasi:nn/inference.graph-execution-context": super::ExecutionContext,
+            "wasi:nn/errors.error": super::Error,
+        },
+    });
+
+    pub use self::wasi::nn::{errors, graph, inference, tensor};
+}
 
 /// A tensor that a guest has.
 #[derive(Debug)]
@@ -53,10 +71,10 @@ impl Tensor {
 /// Bytes of an error's text: it may quote what the guest gave.
 const ERROR_BYTES_MAX: usize = 2 << 10;
 
-type Answer<T> = wasmtime::Result<Result<T, Resource<Error>>>;
+type HostResult<T> = wasmtime::Result<Result<T, Resource<Error>>>;
 
 impl CallState {
-    fn answer<T>(&mut self, result: Result<T, Error>) -> Answer<T> {
+    fn answer<T>(&mut self, result: Result<T, Error>) -> HostResult<T> {
         Ok(match result {
             Ok(answer) => Ok(answer),
             Err(mut error) => {
@@ -110,13 +128,13 @@ impl graph::Host for CallState {
         _builder: Vec<Vec<u8>>,
         _encoding: graph::GraphEncoding,
         _target: graph::ExecutionTarget,
-    ) -> Answer<Resource<Graph>> {
+    ) -> HostResult<Resource<Graph>> {
         let data = "this host takes no models from components; its operator installs them, with `bireme models`: \
                     name one with `load-by-name`";
         self.answer(Err(Error { code: ErrorCode::UnsupportedOperation, data: data.to_owned() }))
     }
 
-    async fn load_by_name(&mut self, name: String) -> Answer<Resource<Graph>> {
+    async fn load_by_name(&mut self, name: String) -> HostResult<Resource<Graph>> {
         let model = &name;
         let described =
             self.call.request(model, async |inference, caller| inference.describe(model, &caller).await).await;
@@ -128,7 +146,7 @@ impl graph::Host for CallState {
 }
 
 impl graph::HostGraph for CallState {
-    async fn init_execution_context(&mut self, graph: Resource<Graph>) -> Answer<Resource<ExecutionContext>> {
+    async fn init_execution_context(&mut self, graph: Resource<Graph>) -> HostResult<Resource<ExecutionContext>> {
         let model = self.table.get(&graph)?.model.clone();
         Ok(Ok(self.table.push(ExecutionContext { model })?))
     }
@@ -146,7 +164,7 @@ impl inference::HostGraphExecutionContext for CallState {
         &mut self,
         context: Resource<ExecutionContext>,
         inputs: Vec<inference::NamedTensor>,
-    ) -> Answer<Vec<inference::NamedTensor>> {
+    ) -> HostResult<Vec<inference::NamedTensor>> {
         let model = self.table.get(&context)?.model.clone();
         // They are the context's now, and go whatever comes of it.
         let inputs: wasmtime::Result<Vec<wire::Tensor>> =
@@ -228,11 +246,11 @@ fn unnamed(tensor: wire::Tensor) -> Result<(String, Tensor), Error> {
 }
 
 impl Error {
-    fn new(refused: Refused) -> Self {
+    fn new(refused: ModelError) -> Self {
         let code = match &refused {
-            Refused::NotDeclared { .. } | Refused::NotGranted { .. } => ErrorCode::Security,
-            Refused::Spent(_) => ErrorCode::RuntimeError,
-            Refused::Inference(error) => match error {
+            ModelError::NotDeclared { .. } | ModelError::NotGranted { .. } => ErrorCode::Security,
+            ModelError::Budget(_) => ErrorCode::RuntimeError,
+            ModelError::Inference(error) => match error {
                 InferenceError::UnknownModel { .. } => ErrorCode::NotFound,
                 InferenceError::BadInput { .. } | InferenceError::TooLong { .. } => ErrorCode::InvalidArgument,
                 InferenceError::Deadline => ErrorCode::Timeout,
@@ -242,7 +260,7 @@ impl Error {
             },
         };
         let data = match &refused {
-            Refused::Inference(error) => error.public_message(),
+            ModelError::Inference(error) => error.public_message(),
             other => other.to_string(),
         };
         Self { code, data }

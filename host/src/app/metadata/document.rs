@@ -1,29 +1,16 @@
-//! The metadata document of an app: what `describe` returns and the section `bireme:metadata` holds.
-//!
-//! Its shape is public (`docs/metadata.md`). A document is hostile until `Metadata::parse` has checked it.
-//!
-//! Invariants: function names are unique and valid; every attribute is one that this host honours and lies within its
-//! ceilings; a document of a newer format is refused.
-
-mod attributes;
-mod schedule;
+//! The document itself: parsed, checked, read from a component and attached to one.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasm_encoder::{ComponentSection, CustomSection, Encode};
 use wasmparser::{Parser, Payload as WasmPayload};
 
-pub use self::attributes::{Attributes, Batched, Retries, SpacedRetries};
-pub use self::schedule::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
-use super::route::Route;
+use super::attributes::Attributes;
+use super::error::{FORMAT, MetadataError, SECTION};
+use super::function::FunctionInfo;
+use crate::app::route::Route;
 use crate::ids::{AppName, FunctionName};
 use crate::limits::METADATA_BYTES_MAX;
-
-/// Name of the custom section.
-pub const SECTION: &str = "bireme:metadata";
-
-/// Newest format that this host reads.
-pub const FORMAT: u32 = 1;
 
 /// The one function of a component that says nothing of itself.
 const STOCK_FUNCTION: &str = "web";
@@ -46,50 +33,6 @@ pub struct AppInfo {
     pub description: String,
 }
 
-/// One function.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-pub struct FunctionInfo {
-    pub name: FunctionName,
-    #[serde(default)]
-    pub doc: String,
-    #[serde(default)]
-    pub parameters: Vec<String>,
-    pub input: Value,
-    pub output: Value,
-    #[serde(default)]
-    pub attributes: Attributes,
-}
-
-/// A document that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MetadataError {
-    #[error("the component cannot be parsed as WebAssembly; is the file cut off?")]
-    Component(#[from] wasmparser::BinaryReaderError),
-    #[error("the component carries no `{SECTION}` section; build it with `bireme build`")]
-    Missing,
-    #[error("the component carries {count} `{SECTION}` sections; one is allowed")]
-    Repeated { count: usize },
-    #[error("the metadata is {bytes} bytes, over the limit of {METADATA_BYTES_MAX}")]
-    TooLarge { bytes: usize },
-    #[error("the metadata is of format {found}, and this host reads up to {FORMAT}; update bireme")]
-    Newer { found: u32 },
-    #[error("the metadata is not the document that docs/metadata.md describes")]
-    Shape(#[source] serde_json::Error),
-    #[error("{reason}")]
-    App { reason: String },
-    #[error("two functions are named `{name}`")]
-    Duplicate { name: FunctionName },
-    #[error("the web functions `{one}` and `{other}` answer the same requests, `{route}`; change one of the routes")]
-    Routes { one: FunctionName, other: FunctionName, route: Route },
-    #[error("function `{function}` asks for {attribute} = {asked}, over this host's ceiling of {ceiling}")]
-    Ceiling { function: FunctionName, attribute: &'static str, asked: String, ceiling: String },
-    #[error("function `{function}` cannot have such {attribute}: {reason}")]
-    Attribute { function: FunctionName, attribute: &'static str, reason: String },
-    #[error("function `{function}` asks for {attribute} = 0")]
-    Zero { function: FunctionName, attribute: &'static str },
-}
-
 impl Metadata {
     /// Parses and checks a document.
     pub fn parse(json: &[u8]) -> Result<Self, MetadataError> {
@@ -97,13 +40,13 @@ impl Metadata {
             return Err(MetadataError::TooLarge { bytes: json.len() });
         }
         #[derive(Deserialize)]
-        struct Head {
+        struct DocumentHead {
             format: u32,
             /// What the SDK found wrong with the app, and could only say here.
             #[serde(default)]
             errors: Vec<String>,
         }
-        let head: Head = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
+        let head: DocumentHead = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
         if head.format > FORMAT {
             return Err(MetadataError::Newer { found: head.format });
         }
@@ -216,16 +159,6 @@ impl Metadata {
     }
 }
 
-impl FunctionInfo {
-    /// Returns what it answers on a host at `base`, as `POST http://localhost:8080/app/function`.
-    pub fn endpoint(&self, base: &str, app: &AppName) -> String {
-        match &self.attributes.route {
-            Some(route) => route.endpoint(base, app),
-            None => format!("POST {base}/{app}/{}", self.name),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -234,6 +167,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::app::metadata::{
+        Batching, CronSchedule, Missed, Overlap, PeriodSchedule, Retries, Schedule, SpacedRetries,
+    };
     use crate::limits::{Ceilings, FunctionLimits, RetryPolicy};
 
     /// The smallest component: the header alone.
@@ -437,7 +373,7 @@ mod tests {
             ),
             function(
                 "batched",
-                Attributes { batched: Some(Batched { max_size: 8, wait_ms: 10 }), ..Attributes::default() },
+                Attributes { batched: Some(Batching { max_size: 8, wait_ms: 10 }), ..Attributes::default() },
             ),
             function("web", Attributes { route: Some("GET /a/{b}/{*c}".parse().unwrap()), ..Attributes::default() }),
         ];

@@ -10,7 +10,7 @@ use super::diagnosis::without_colours;
 const KEPT_BYTES: usize = 256 << 10;
 
 /// A copy under way.
-pub struct Words(Option<JoinHandle<Vec<u8>>>);
+pub struct CargoOutput(Option<JoinHandle<Vec<u8>>>);
 
 /// Makes cargo write as it would to our own standard error: a pipe of ours would take colours and progress from it.
 pub fn colour(command: &mut Command) {
@@ -27,9 +27,9 @@ pub fn colour(command: &mut Command) {
     set(command, "CARGO_TERM_PROGRESS_WIDTH", "80");
 }
 
-impl Words {
+impl CargoOutput {
     /// Starts to pass them on. Without a thread they are lost, and the build goes on.
-    pub fn pass_on(mut from: ChildStderr) -> Self {
+    pub fn copy(mut from: ChildStderr) -> Self {
         let copy = move || {
             let (mut kept, mut buffer) = (Vec::new(), [0; 8 << 10]);
             while let Ok(read @ 1..) = from.read(&mut buffer) {

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 
 use super::boundary::Import;
 use super::running::RunningCall;
-use super::tokens::Spent;
+use super::tokens::TokenBudgetError;
 use crate::call::InferenceReceipt;
 use crate::ids::FunctionId;
 use crate::inference::{Caller, Classified, Description, Embedded, Inference, InferenceError, Inferred, Scored};
 
-/// Why a request has no answer.
+/// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum ModelError {
     #[error(
         "function `{function}` does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`"
     )]
@@ -21,19 +21,19 @@ pub enum Refused {
     #[error("model `{model}` is not granted to `{app}`; deploy it with `--grant model:{model}`")]
     NotGranted { app: String, model: String },
     #[error(transparent)]
-    Spent(#[from] Spent),
+    Budget(#[from] TokenBudgetError),
     #[error(transparent)]
     Inference(#[from] InferenceError),
 }
 
 /// An answer that says what it cost.
-pub trait Answer {
+pub trait ModelResponse {
     fn receipt(&self) -> Option<&InferenceReceipt>;
 }
 
-macro_rules! answers {
-    ($($answer:ident)*) => {$(
-        impl Answer for $answer {
+macro_rules! responses {
+    ($($response:ident)*) => {$(
+        impl ModelResponse for $response {
             fn receipt(&self) -> Option<&InferenceReceipt> {
                 Some(&self.receipt)
             }
@@ -41,9 +41,9 @@ macro_rules! answers {
     )*};
 }
 
-answers! { Embedded Scored Classified Inferred }
+responses! { Embedded Scored Classified Inferred }
 
-impl Answer for Description {
+impl ModelResponse for Description {
     /// Nobody pays for a model that is loaded.
     fn receipt(&self) -> Option<&InferenceReceipt> {
         None
@@ -52,25 +52,25 @@ impl Answer for Description {
 
 impl RunningCall {
     /// Refuses a model that the call may not use.
-    pub(super) fn check_model(&self, model: &str) -> Result<(), Refused> {
+    pub(super) fn check_model(&self, model: &str) -> Result<(), ModelError> {
         if self.spec().models.iter().any(|may| may == model) {
             return Ok(());
         }
         let model = model.to_owned();
         Err(if self.program.metadata().is_stock() {
-            Refused::NotGranted { app: self.program.name().to_string(), model }
+            ModelError::NotGranted { app: self.program.name().to_string(), model }
         } else {
-            Refused::NotDeclared { function: self.spec().name.to_string(), model }
+            ModelError::NotDeclared { function: self.spec().name.to_string(), model }
         })
     }
 
     /// Refuses a call whose function has used up its tokens.
-    fn check_tokens(&self) -> Result<(), Spent> {
+    fn check_tokens(&self) -> Result<(), TokenBudgetError> {
         let limits = &self.spec().limits;
         if let Some(max) = limits.tokens_max {
             let used = self.tokens_used();
             if used >= max {
-                return Err(Spent::Call { function: self.function_id(), used, max });
+                return Err(TokenBudgetError::Call { function: self.function_id(), used, max });
             }
         }
         match limits.tokens_per_day_max {
@@ -88,9 +88,9 @@ impl RunningCall {
         &'a self,
         model: &str,
         request: impl FnOnce(&'a Inference, Caller) -> F,
-    ) -> Result<T, Refused>
+    ) -> Result<T, ModelError>
     where
-        T: Answer,
+        T: ModelResponse,
         F: Future<Output = Result<T, InferenceError>>,
     {
         self.check_model(model)?;
@@ -102,14 +102,14 @@ impl RunningCall {
             deadline: self.deadline,
             following,
         };
-        let answer = request(&self.services.inference, caller);
-        let answer = self.boundary.cross_async(Import::Inference, answer).await?;
-        if let Some(receipt) = answer.receipt() {
+        let response = request(&self.services.inference, caller);
+        let response = self.boundary.cross_async(Import::Inference, response).await?;
+        if let Some(receipt) = response.receipt() {
             self.add_inference(receipt);
             if self.spec().limits.tokens_per_day_max.is_some() {
                 self.services.tokens.add(&self.function_id(), receipt.tokens, Timestamp::now());
             }
         }
-        Ok(answer)
+        Ok(response)
     }
 }

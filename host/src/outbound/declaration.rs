@@ -5,27 +5,26 @@
 //! Invariant: hosts match label by label, so `https://*.example.com` means neither `https://example.com` nor
 //! `https://evilexample.com`.
 
-use super::grants::name_of;
 use super::origin::{Host, Origin, Scheme};
-use super::policy::PolicyError;
+use super::policy_error::{PolicyError, check_name};
 
 /// One declared entry.
 #[derive(Clone, Debug)]
-pub(super) enum Entry {
+pub(super) enum DeclaredOrigin {
     Exact(Origin),
     Below { scheme: Scheme, suffix: Box<str>, port: u16 },
     AnyPublic,
     Named(Box<str>),
 }
 
-impl Entry {
+impl DeclaredOrigin {
     /// Parses one declared line.
     pub(super) fn parse(text: &str) -> Result<Self, PolicyError> {
         if text == "*" {
             return Ok(Self::AnyPublic);
         }
         if let Some(name) = text.strip_prefix('$') {
-            return Ok(Self::Named(name_of(name)?));
+            return Ok(Self::Named(check_name(name)?));
         }
         let parse =
             |text: &str| Origin::parse(text).map_err(|source| PolicyError::Declared { entry: text.into(), source });

@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use wasmtime::CacheStore;
 
 /// What is kept at most: some thirty apps of the templates' size (2 MB each). Past it, all is forgotten and compiled anew.
@@ -13,29 +13,29 @@ const BYTES_MAX: usize = 64 << 20;
 
 /// A store of compiled functions.
 #[derive(Debug, Default)]
-pub struct FunctionCache(Mutex<Kept>);
+pub struct FunctionCache(Mutex<CompiledFunctions>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct CompiledFunctions {
     functions: HashMap<Vec<u8>, Vec<u8>>,
     bytes: usize,
 }
 
 impl CacheStore for FunctionCache {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.functions.get(key).cloned().map(Cow::Owned)
+        let compiled = self.0.lock();
+        compiled.functions.get(key).cloned().map(Cow::Owned)
     }
 
     fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut compiled = self.0.lock();
         let bytes = key.len() + value.len();
-        if kept.bytes + bytes > BYTES_MAX {
-            *kept = Kept::default();
+        if compiled.bytes + bytes > BYTES_MAX {
+            *compiled = CompiledFunctions::default();
         }
-        kept.bytes += bytes;
-        if let Some(old) = kept.functions.insert(key.to_vec(), value) {
-            kept.bytes -= key.len() + old.len();
+        compiled.bytes += bytes;
+        if let Some(old) = compiled.functions.insert(key.to_vec(), value) {
+            compiled.bytes -= key.len() + old.len();
         }
         true
     }
@@ -52,9 +52,9 @@ mod tests {
             assert!(cache.insert(&[n], vec![n; 2 << 20]));
             // The same once more takes no more room.
             assert!(cache.insert(&[n], vec![n; 2 << 20]));
-            let kept = cache.0.lock().unwrap();
-            assert!(kept.bytes <= BYTES_MAX, "{}", kept.bytes);
-            assert_eq!(kept.bytes, kept.functions.len() * ((2 << 20) + 1));
+            let compiled = cache.0.lock();
+            assert!(compiled.bytes <= BYTES_MAX, "{}", compiled.bytes);
+            assert_eq!(compiled.bytes, compiled.functions.len() * ((2 << 20) + 1));
         }
         assert_eq!(cache.get(&[39]).unwrap()[0], 39);
         assert_eq!(cache.get(&[0]), None, "forgotten");

@@ -22,7 +22,7 @@ use crate::limits::{CONFIG_KEY_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, SECRET_BYTES_M
 /// Something that cannot be given.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ProvisionError {
+pub enum SettingsError {
     // What was typed may be the secret itself, so it is not repeated.
     #[error(
         "a `--secret` is NAME=VALUE or NAME, perhaps with `APP:` in front; names are letters, digits and `_`, no digit first"
@@ -48,43 +48,43 @@ pub enum ProvisionError {
 
 /// What was given, by app and name.
 #[derive(Clone, Debug, Default)]
-pub struct Provisions {
+pub struct Settings {
     secrets: Scoped<Secret>,
     values: Scoped<Arc<str>>,
 }
 
-impl Provisions {
+impl Settings {
     /// Takes in a `--secret`; `variable` reads the host's environment.
     pub fn add_secret(
         &mut self,
         given: &str,
         variable: impl FnOnce(&str) -> Option<std::ffi::OsString>,
-    ) -> Result<(), ProvisionError> {
+    ) -> Result<(), SettingsError> {
         let (name, value) = match given.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (given, None),
         };
-        let (app, name) = scope(name).filter(|(_, name)| is_secret_name(name)).ok_or(ProvisionError::SecretShape)?;
+        let (app, name) = scope(name).filter(|(_, name)| is_secret_name(name)).ok_or(SettingsError::SecretShape)?;
         let value = match value {
             Some(value) => value,
             None => variable(name)
-                .ok_or_else(|| ProvisionError::NoVariable { name: name.to_owned() })?
+                .ok_or_else(|| SettingsError::NoVariable { name: name.to_owned() })?
                 .into_string()
-                .map_err(|_| ProvisionError::NotText { name: name.to_owned() })?,
+                .map_err(|_| SettingsError::NotText { name: name.to_owned() })?,
         };
         self.put_secret(app, name, value)
     }
 
     /// Takes in every secret of a file in `.env` format.
-    pub fn add_secrets_file(&mut self, path: &Path) -> Result<(), ProvisionError> {
-        let read = |source| ProvisionError::File { path: path.to_owned(), source };
+    pub fn add_secrets_file(&mut self, path: &Path) -> Result<(), SettingsError> {
+        let read = |source| SettingsError::File { path: path.to_owned(), source };
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(read)?;
         file.take(SECRETS_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(read)?;
         if text.len() as u64 > SECRETS_FILE_BYTES_MAX {
-            return Err(ProvisionError::FileTooLarge { path: path.to_owned() });
+            return Err(SettingsError::FileTooLarge { path: path.to_owned() });
         }
-        let wrong = |line, reason| ProvisionError::Line { path: path.to_owned(), line, reason };
+        let wrong = |line, reason| SettingsError::Line { path: path.to_owned(), line, reason };
         for entry in dotenv::parse(&text) {
             let (line, name, value) = entry.map_err(|error| wrong(error.line, error.reason))?;
             let (app, name) = scope(name)
@@ -96,8 +96,8 @@ impl Provisions {
     }
 
     /// Takes in a `--config`.
-    pub fn add_value(&mut self, given: &str) -> Result<(), ProvisionError> {
-        let wrong = |reason| ProvisionError::Config { given: given.chars().take(80).collect(), reason };
+    pub fn add_value(&mut self, given: &str) -> Result<(), SettingsError> {
+        let wrong = |reason| SettingsError::Config { given: given.chars().take(80).collect(), reason };
         let (key, value) = given.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
         let (app, key) = scope(key).ok_or_else(|| wrong("what stands before `:` is no app's name"))?;
         if key.is_empty() || key.len() > CONFIG_KEY_BYTES_MAX {
@@ -125,9 +125,9 @@ impl Provisions {
         self.values.of(app).map(|(key, value)| (key.to_owned(), value.clone())).collect()
     }
 
-    fn put_secret(&mut self, app: Option<AppName>, name: &str, value: String) -> Result<(), ProvisionError> {
+    fn put_secret(&mut self, app: Option<AppName>, name: &str, value: String) -> Result<(), SettingsError> {
         if value.len() > SECRET_BYTES_MAX {
-            return Err(ProvisionError::SecretTooLarge { name: name.to_owned(), bytes: value.len() });
+            return Err(SettingsError::SecretTooLarge { name: name.to_owned(), bytes: value.len() });
         }
         self.secrets.put(app, name, Secret::new(value));
         Ok(())
@@ -184,35 +184,35 @@ mod tests {
         AppName::new(name).unwrap()
     }
 
-    fn secret(provisions: &mut Provisions, given: &str) -> Result<(), ProvisionError> {
-        provisions.add_secret(given, |name| (name == "IN_ENV").then(|| "from the environment".into()))
+    fn secret(settings: &mut Settings, given: &str) -> Result<(), SettingsError> {
+        settings.add_secret(given, |name| (name == "IN_ENV").then(|| "from the environment".into()))
     }
 
     #[test]
     fn a_secret_comes_from_its_flag_or_from_the_environment() {
-        let mut provisions = Provisions::default();
+        let mut settings = Settings::default();
         for given in ["KEY=a=b", "IN_ENV", "shop:KEY=own"] {
-            secret(&mut provisions, given).unwrap();
+            secret(&mut settings, given).unwrap();
         }
-        let value = |name, key| provisions.secret(&app(name), key).map(|secret| secret.expose().to_owned());
+        let value = |name, key| settings.secret(&app(name), key).map(|secret| secret.expose().to_owned());
         assert_eq!(value("blog", "KEY").as_deref(), Some("a=b"));
         assert_eq!(value("shop", "KEY").as_deref(), Some("own"));
         assert_eq!(value("shop", "IN_ENV").as_deref(), Some("from the environment"));
         assert_eq!(value("shop", "NONE"), None);
-        assert_eq!(format!("{:?}", provisions.secret(&app("shop"), "KEY")), "Some(***)");
+        assert_eq!(format!("{:?}", settings.secret(&app("shop"), "KEY")), "Some(***)");
     }
 
     #[test]
     fn what_may_be_a_secret_is_not_repeated() {
-        let mut provisions = Provisions::default();
+        let mut settings = Settings::default();
         for given in ["hunter-2", "hunter-2=x", "=hunter-2", "a b:KEY=hunter-2"] {
-            let error = secret(&mut provisions, given).unwrap_err();
-            assert!(matches!(error, ProvisionError::SecretShape));
+            let error = secret(&mut settings, given).unwrap_err();
+            assert!(matches!(error, SettingsError::SecretShape));
             assert!(!error.to_string().contains("hunter"), "{error}");
         }
-        assert!(matches!(secret(&mut provisions, "NOT_SET"), Err(ProvisionError::NoVariable { .. })));
+        assert!(matches!(secret(&mut settings, "NOT_SET"), Err(SettingsError::NoVariable { .. })));
         let large = format!("KEY={}", "x".repeat(SECRET_BYTES_MAX + 1));
-        assert!(matches!(secret(&mut provisions, &large), Err(ProvisionError::SecretTooLarge { .. })));
+        assert!(matches!(secret(&mut settings, &large), Err(SettingsError::SecretTooLarge { .. })));
     }
 
     #[test]
@@ -220,28 +220,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".env");
         std::fs::write(&path, "# keys\nKEY=one\nshop:KEY='two'\n").unwrap();
-        let mut provisions = Provisions::default();
-        provisions.add_secrets_file(&path).unwrap();
-        assert_eq!(provisions.secret(&app("shop"), "KEY").map(Secret::expose), Some("two"));
+        let mut settings = Settings::default();
+        settings.add_secrets_file(&path).unwrap();
+        assert_eq!(settings.secret(&app("shop"), "KEY").map(Secret::expose), Some("two"));
 
         std::fs::write(&path, "KEY=one\nhunter2\n").unwrap();
-        let error = provisions.add_secrets_file(&path).unwrap_err().to_string();
+        let error = settings.add_secrets_file(&path).unwrap_err().to_string();
         assert!(error.contains(", line 2: ") && !error.contains("hunter2"), "{error}");
-        let absent = provisions.add_secrets_file(&dir.path().join("absent")).unwrap_err();
-        assert!(matches!(absent, ProvisionError::File { .. }));
+        let absent = settings.add_secrets_file(&dir.path().join("absent")).unwrap_err();
+        assert!(matches!(absent, SettingsError::File { .. }));
     }
 
     #[test]
     fn an_apps_own_value_wins_over_one_for_all() {
-        let mut provisions = Provisions::default();
+        let mut settings = Settings::default();
         for given in ["depth=1", "shop:depth=2", "shop:url=http://a/?b=c:d", "blog:depth=3"] {
-            provisions.add_value(given).unwrap();
+            settings.add_value(given).unwrap();
         }
-        let values = provisions.values(&app("shop"));
+        let values = settings.values(&app("shop"));
         let values: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), &**value)).collect();
         assert_eq!(values, [("depth", "2"), ("url", "http://a/?b=c:d")]);
         for wrong in ["depth", "=1", "a b:depth=1"] {
-            assert!(matches!(provisions.add_value(wrong), Err(ProvisionError::Config { .. })), "{wrong}");
+            assert!(matches!(settings.add_value(wrong), Err(SettingsError::Config { .. })), "{wrong}");
         }
     }
 }

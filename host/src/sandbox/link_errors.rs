@@ -3,8 +3,6 @@
 use wasmtime::component::types::Component as ComponentType;
 use wasmtime::component::{Component, Linker};
 
-use super::state::CallState;
-
 /// Exported by an app of functions.
 pub const HANDLER: &str = "bireme:host/handler@0.1.0";
 /// Exported by an app that answers HTTP.
@@ -57,7 +55,7 @@ pub fn exports(component: &Component) -> Exports {
 }
 
 /// Returns the import that `error`, of linking the component, is about; none where it is about something else.
-pub fn find(component: &Component, linker: &Linker<CallState>, error: &wasmtime::Error) -> Option<MissingImport> {
+pub fn find<T: 'static>(component: &Component, linker: &Linker<T>, error: &wasmtime::Error) -> Option<MissingImport> {
     let error = format!("{error:#}");
     let import = names(&component.component_type(), component, false)
         .into_iter()
@@ -86,7 +84,7 @@ fn names(of: &ComponentType, component: &Component, exported: bool) -> Vec<Strin
 }
 
 /// Whether the host has an interface of exactly that name: one that is taken cannot be defined again.
-fn is_linked(linker: &Linker<CallState>, name: &str) -> bool {
+fn is_linked<T: 'static>(linker: &Linker<T>, name: &str) -> bool {
     linker.clone().root().func_wrap(name, |_, (): ()| Ok(())).is_err()
 }
 
