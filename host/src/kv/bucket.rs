@@ -7,7 +7,7 @@ use crate::ids::AppName;
 use crate::limits::{KV_KEY_BYTES_MAX, KV_LIST_KEYS_MAX, KV_VALUE_BYTES_MAX};
 use crate::store::{Op, Store, StoreDir, StoreError, Table};
 
-/// Longest name of a bucket, in bytes.
+/// Bytes of the longest bucket name.
 const BUCKET_LEN_MAX: usize = 64;
 /// Cursors that an open bucket remembers.
 const CURSORS_MAX: usize = 16;
@@ -22,7 +22,7 @@ pub struct KeyValue {
 pub struct Bucket {
     /// `app \0 bucket \0`: names hold no NUL, so no prefix is the start of another.
     prefix: Vec<u8>,
-    /// The last keys of the pages that were listed: what their cursors stand for.
+    /// Last keys of the pages listed so far, by cursor.
     pages: VecDeque<(u64, Vec<u8>)>,
     next_cursor: u64,
 }
@@ -31,11 +31,11 @@ pub struct Bucket {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Keys {
     pub keys: Vec<String>,
-    /// Where to go on, unless these were the last.
+    /// Cursor of the next page; `None` on the last.
     pub cursor: Option<u64>,
 }
 
-/// An operation that cannot be done.
+/// An operation that was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyValueError {
@@ -60,7 +60,7 @@ pub enum KeyValueError {
 }
 
 impl KeyValue {
-    /// The data in `dir`.
+    /// Uses the data directory `dir`, which need not exist yet.
     pub fn new(dir: Arc<StoreDir>) -> Self {
         Self { dir }
     }
@@ -88,20 +88,20 @@ impl KeyValue {
         Ok(self.store()?.contains(Table::KeyValue, &bucket.key(key)?)?)
     }
 
-    /// Sets `key` and returns once that is on disk.
+    /// Sets `key`, and returns once that is on disk.
     pub async fn set(&self, bucket: &Bucket, key: &str, value: Vec<u8>) -> Result<(), KeyValueError> {
         check_value(key, &value)?;
         let op = Op::Put { table: Table::KeyValue, key: bucket.key(key)?, value };
         Ok(self.store()?.write(vec![op]).await?)
     }
 
-    /// Removes `key`; a key without a value is no error.
+    /// Removes `key`, and returns once that is on disk. An absent key is not an error.
     pub async fn delete(&self, bucket: &Bucket, key: &str) -> Result<(), KeyValueError> {
         let op = Op::Delete { table: Table::KeyValue, key: bucket.key(key)? };
         Ok(self.store()?.write(vec![op]).await?)
     }
 
-    /// Returns the next page of keys, in byte order. A key that is set or deleted meanwhile moves no other.
+    /// Returns the next page of keys, in byte order. Keys set or deleted meanwhile shift no others.
     pub fn keys(&self, bucket: &mut Bucket, cursor: Option<u64>) -> Result<Keys, KeyValueError> {
         let after = match cursor {
             None => None,
@@ -126,8 +126,8 @@ impl KeyValue {
         Ok(Keys { keys: found.iter().map(|key| bucket.name(key)).collect(), cursor })
     }
 
-    /// Returns the keys after `after`, a key that need not exist, as many as a page has; whether more follow, the
-    /// length says.
+    /// Returns a page of the keys after `after`, which need not exist. A page of `KV_LIST_KEYS_MAX` keys may have a
+    /// successor.
     pub fn keys_after(&self, bucket: &Bucket, after: Option<&str>) -> Result<Vec<String>, KeyValueError> {
         let after = after.map(|after| bucket.key(after)).transpose()?;
         Ok(self.page(bucket, after.as_deref())?.iter().map(|key| bucket.name(key)).collect())
@@ -138,7 +138,7 @@ impl KeyValue {
     }
 }
 
-/// Refuses a value that is too large to be kept.
+/// Refuses a value over `KV_VALUE_BYTES_MAX`.
 pub(super) fn check_value(key: &str, value: &[u8]) -> Result<(), KeyValueError> {
     match value.len() > KV_VALUE_BYTES_MAX {
         true => Err(KeyValueError::ValueTooLarge { key: excerpt(key), len: value.len() }),
@@ -146,7 +146,7 @@ pub(super) fn check_value(key: &str, value: &[u8]) -> Result<(), KeyValueError> 
     }
 }
 
-/// The start of a key, for an error.
+/// Returns the first characters of a key, for errors.
 pub(super) fn excerpt(key: &str) -> String {
     key.chars().take(80).collect()
 }
@@ -206,7 +206,7 @@ mod tests {
         let second = kv.keys_after(&bucket, first.last().map(String::as_str)).unwrap();
         assert_eq!((first.len(), second.len()), (KV_LIST_KEYS_MAX, 5));
         assert_eq!([first, second].concat(), keys);
-        // A key that is gone is as good a place to go on at.
+        // A deleted key is as good a start as any.
         assert_eq!(kv.keys_after(&bucket, Some("001002x")).unwrap(), ["001003", "001004"]);
     }
 
@@ -222,7 +222,7 @@ mod tests {
         assert!(matches!(kv.get(&bucket, &"k".repeat(1_025)), Err(KeyValueError::KeyTooLong { len: 1_025 })));
     }
 
-    /// What this snapshot shows is in the data directories of users (`docs/decisions/store-format.md`).
+    /// Pins the on-disk format, which users' data directories hold (`docs/decisions/store-format.md`).
     #[tokio::test]
     async fn values_are_on_disk_as_they_were() {
         let open = || {

@@ -1,7 +1,7 @@
-//! Lines as they come, for one reader: a queue bounded in bytes that the writers of lines never wait for.
+//! Live log lines for one reader: a queue bounded in bytes, for which writers of lines never wait.
 //!
-//! Invariants: a reader sees each wanted line once, in order, or the number of those that it missed at their place; one
-//! queue holds at most `LOG_FOLLOWER_BYTES_MAX`, all together at most `LOG_FOLLOWERS_BYTES_MAX`.
+//! Invariants: a reader gets each matching line once, in order, or in its place the number of lines lost; one queue
+//! holds at most `LOG_FOLLOWER_BYTES_MAX`, all together at most `LOG_FOLLOWERS_BYTES_MAX`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::limits::{LOG_FOLLOWER_BYTES_MAX, LOG_FOLLOWERS_BYTES_MAX};
 #[derive(Default)]
 pub(super) struct Followers {
     queues: Vec<Weak<Queue>>,
-    /// Bytes of all queues.
+    /// Bytes in all queues.
     bytes: Arc<AtomicUsize>,
 }
 
@@ -31,7 +31,7 @@ impl Followers {
         Follower { queue }
     }
 
-    /// Passes a line on.
+    /// Offers a line to every follower.
     pub fn send(&mut self, record: &Arc<LogRecord>) {
         self.queues.retain(|queue| {
             let Some(queue) = queue.upgrade() else { return false };
@@ -49,7 +49,7 @@ impl Followers {
 }
 
 impl Drop for Followers {
-    /// Ends the followers once they have read what waits.
+    /// Ends each follower once it has read its waiting lines.
     fn drop(&mut self) {
         for queue in self.queues.iter().filter_map(Weak::upgrade) {
             queue.state.lock().is_closed = true;
@@ -69,7 +69,7 @@ struct Queue {
 struct QueueState {
     lines: VecDeque<Arc<LogRecord>>,
     bytes: usize,
-    /// Lines that came after those in the queue and found no room. Until the reader knows of them none is added.
+    /// Lines that found no room behind those in the queue. No line is added until the reader has this number.
     lost: u64,
     is_closed: bool,
 }
@@ -110,16 +110,16 @@ pub struct Follower {
     queue: Arc<Queue>,
 }
 
-/// An item that a follower reads.
+/// An item for a follower.
 #[derive(Debug)]
 pub enum FollowItem {
     Line(Arc<LogRecord>),
-    /// Wanted lines that were lost because they were read too slowly.
+    /// Number of matching lines lost because the follower reads too slowly.
     Lost(u64),
 }
 
 impl Follower {
-    /// Waits for the next wanted line; `None` once the host ends. Dropping the future loses nothing.
+    /// Waits for the next item; `None` once the host ends. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<FollowItem> {
         loop {
             {

@@ -1,33 +1,33 @@
-//! Which lines are wanted.
+//! Filter of log lines.
 
 use super::record::LogRecord;
 use crate::ids::AppName;
 use crate::sandbox::log::{Level, Source};
 
-/// A filter; absent parts let everything pass.
+/// A filter; an absent field lets every line pass.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     pub app: Option<AppName>,
     pub function: Option<String>,
-    /// A call's id, or the beginning of one.
+    /// A call's id, or a prefix of one.
     pub call: Option<String>,
-    /// A version, or the beginning of one.
+    /// A version, or a prefix of one.
     pub version: Option<String>,
     pub source: Option<Source>,
-    /// The least level.
+    /// Minimum level.
     pub level: Option<Level>,
-    /// A text that the message or a field's value holds, in any case.
+    /// Text within the message or a field's value; case-insensitive.
     pub search: Option<String>,
     /// Milliseconds since 1970, inclusive.
     pub since_ms: Option<u64>,
     /// Milliseconds since 1970, exclusive.
     pub until_ms: Option<u64>,
-    /// Of the kept lines, the last so many.
+    /// Number of newest matching lines to read.
     pub tail: Option<usize>,
 }
 
 impl Query {
-    /// Returns whether the line passes; `tail` is no matter of one line.
+    /// Whether the line passes; ignores `tail`.
     pub fn matches(&self, line: &LogRecord) -> bool {
         let begins =
             |wanted: &Option<String>, text: &str| wanted.as_ref().is_none_or(|wanted| text.starts_with(wanted));

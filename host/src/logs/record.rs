@@ -1,4 +1,4 @@
-//! One kept log line, as it is on disk and in the control API.
+//! A kept log line, as it is on disk and in the control API.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ fn from_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, S
 }
 
 impl LogRecord {
-    /// Returns the memory that the line takes.
+    /// Returns the bytes of memory that the line takes.
     pub(super) fn bytes(&self) -> usize {
         let of_field = |(key, value): &(String, String)| size_of::<(String, String)>() + key.len() + value.len();
         let fields: usize = self.fields.iter().map(of_field).sum();

@@ -1,4 +1,4 @@
-//! The newest log lines of each app, in memory.
+//! Newest log lines of each app, in memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -15,10 +15,10 @@ use crate::clock::unix_ms;
 use crate::ids::AppName;
 use crate::sandbox::log::{LogLine, LogSink};
 
-/// Bytes kept of one app.
+/// Bytes of lines kept for one app.
 const APP_BYTES_MAX: usize = 4 << 20;
 
-/// The lines of one host. Passes each on to another sink, too.
+/// Log lines of one host; a sink that passes each line on to the next one.
 pub struct Logs {
     next: Arc<dyn LogSink>,
     recent: Mutex<RecentLines>,
@@ -56,12 +56,12 @@ struct AppLines {
 }
 
 impl Logs {
-    /// Keeps lines and passes them on to `next`.
+    /// Keeps lines in memory and passes them on to `next`.
     pub fn new(next: Arc<dyn LogSink>) -> Arc<Self> {
         Arc::new(Self { next, recent: Mutex::default(), files: OnceLock::new() })
     }
 
-    /// Takes in what earlier hosts kept in `data`, and keeps lines there from now on. Blocks while it reads.
+    /// Loads the lines that earlier hosts left in `data`, and writes lines there from now on. Blocks while it reads.
     pub fn keep_in(&self, data: &Path) -> io::Result<()> {
         let files = LogFiles::open(data)?;
         let mut records = files.read()?;
@@ -74,15 +74,15 @@ impl Logs {
         Ok(())
     }
 
-    /// Returns the kept lines that `query` wants, oldest first.
+    /// Returns the kept lines that match `query`, oldest first.
     pub fn read(&self, query: &Query) -> Vec<Arc<LogRecord>> {
         Self::select(&self.recent.lock(), query)
     }
 
-    /// Returns the kept lines that `query` wants and those that will come, without a gap between them.
+    /// Returns the kept lines that match `query`, and a follower of later ones, without a gap in between.
     pub fn follow(&self, query: Query) -> (Vec<Arc<LogRecord>>, Follower) {
         let mut recent = self.recent.lock();
-        // Lines are sent under the same lock.
+        // Live lines are sent under the same lock.
         (Self::select(&recent, &query), recent.followers.add(query))
     }
 

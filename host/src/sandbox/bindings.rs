@@ -1,4 +1,4 @@
-//! The host's side of `wit/`, generated.
+//! Rust types and traits generated from `wit/`, and conversions to the host's own types.
 
 wasmtime::component::bindgen!({
     path: "../wit",
@@ -17,7 +17,7 @@ wasmtime::component::bindgen!({
     },
 });
 
-/// The older draft of `wasi:keyvalue`, for components that were built for it.
+/// The older draft of `wasi:keyvalue`, for components built against it.
 pub mod keyvalue_draft {
     wasmtime::component::bindgen!({
         path: "../wit",
@@ -58,7 +58,7 @@ impl From<Failure> for types::Failure {
 }
 
 impl From<types::Failure> for Failure {
-    /// What a guest returned. Its code is taken at its word: a parent hands on its child's failure, a timeout included.
+    /// Takes the guest's code at its word: a parent hands on its child's failure, a timeout included.
     fn from(failure: types::Failure) -> Self {
         let code = match failure.code {
             types::FailureCode::Failed => FailureCode::Failed,
@@ -83,7 +83,7 @@ impl From<types::Failure> for Failure {
 
 impl From<Payload> for types::Payload {
     fn from(payload: Payload) -> Self {
-        // Results that nobody else holds (all but those kept for a client) hand over their buffer without a copy.
+        // A payload with one owner (all but results kept for a client) hands over its buffer without a copy.
         Self { content_type: payload.content_type, data: payload.data.into() }
     }
 }

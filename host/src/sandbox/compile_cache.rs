@@ -1,6 +1,6 @@
-//! Compiled functions, kept by what they are compiled from: after a small edit, most of a component is the same.
+//! Cache of compiled functions, keyed by their source: a small edit leaves most of a component as it was.
 //!
-//! For the edit loop: one process, one app, in memory. What is deployed is compiled as a whole.
+//! For the edit loop alone (one process, one app, in memory); deployments compile whole components.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use wasmtime::CacheStore;
 
-/// What is kept at most: some thirty apps of the templates' size (2 MB each). Past it, all is forgotten and compiled anew.
+/// Bytes of the cache: about thirty apps of the templates' size (2 MB each). A full cache is emptied.
 const BYTES_MAX: usize = 64 << 20;
 
-/// A store of compiled functions.
+/// Compiled functions of this process.
 #[derive(Debug, Default)]
 pub struct FunctionCache(Mutex<CompiledFunctions>);
 
@@ -50,7 +50,7 @@ mod tests {
         let cache = FunctionCache::default();
         for n in 0..40_u8 {
             assert!(cache.insert(&[n], vec![n; 2 << 20]));
-            // The same once more takes no more room.
+            // A second insert under the same key replaces the first.
             assert!(cache.insert(&[n], vec![n; 2 << 20]));
             let compiled = cache.0.lock();
             assert!(compiled.bytes <= BYTES_MAX, "{}", compiled.bytes);

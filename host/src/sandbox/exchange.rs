@@ -1,9 +1,9 @@
-//! One HTTP exchange on its way through a guest: the request in, the answer out, both as streams.
+//! One HTTP exchange with a guest: the request in, the response out, both streamed.
 //!
-//! Not here: which requests reach a guest and what a client is told when there is no answer (`http`).
+//! Not here: which requests reach a guest, and the client's answer when a guest gives none (`http`).
 //!
-//! Limits: of a request's body one part is in memory at a time; of an answer's body, what the hooks in `imports::http` let a
-//! guest write ahead.
+//! Limits: one frame of a request's body is in memory at a time; of a response's body, the bytes that the hooks in
+//! `imports::http` let a guest write ahead.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -17,24 +17,24 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// Why a body ended before its end.
+/// Error of a body that broke off.
 type BodyError = Box<dyn StdError + Send + Sync>;
 pub(super) type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
-/// The guest's side: a request, and where the answer goes.
+/// The guest's side: the request, and a sender for the response.
 pub struct Exchange {
     pub(super) request: http::Request<WasiBody>,
     pub(super) head: oneshot::Sender<Head>,
 }
 
-/// The client's side.
+/// The client's side: the response to come.
 pub struct Answer(oneshot::Receiver<Head>);
 
-/// The body of an answer. Ends early, without an error, if the guest does; whoever reads it asks how the call ended.
+/// Body of a guest's response. Ends early, without an error, if the guest does; the call's result tells the two apart.
 pub struct AnswerBody(HyperOutgoingBody);
 
 impl Exchange {
-    /// Makes both sides of one exchange. The request has a `host`, and a path as the guest shall see it.
+    /// Makes both sides of one exchange. The request has a `host` header, and its path as the guest shall see it.
     pub fn new<B>(request: http::Request<B>) -> (Self, Answer)
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -47,9 +47,9 @@ impl Exchange {
 }
 
 impl Answer {
-    /// Waits for the head. None once the guest has ended without one; an error is the guest's own word for it.
+    /// Waits for the response's head. `None` if the guest ended without one; the error is the guest's own, as text.
     pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<http::Response<AnswerBody>, String>>> {
-        // A guest that drops its `response-outparam` goes on, and this is polled again.
+        // A guest that drops its `response-outparam` may go on running, and this is polled again.
         if self.0.is_terminated() {
             return Poll::Ready(None);
         }
@@ -65,7 +65,7 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    /// Yields parts that are not empty, and trailers.
+    /// Yields non-empty frames, and trailers.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -81,7 +81,7 @@ impl Body for AnswerBody {
     }
 }
 
-/// A request's body as a guest reads it: without empty parts, which wasmtime's adapter would spin on.
+/// Body of a request without its empty frames, on which wasmtime's adapter would spin.
 struct RequestBody<B>(B);
 
 impl<B> Body for RequestBody<B>

@@ -1,9 +1,8 @@
-//! A call's log: structured lines, stdout and stderr, bounded.
+//! Log of one call: structured lines, stdout and stderr, bounded.
 //!
-//! Invariants: at most the function's log limit is passed on, then bytes are counted and dropped; a line has at most
-//! `LOG_LINE_BYTES_MAX`; control characters never reach a terminal; the values of the function's secrets are taken out where a
-//! line holds one as it stands; an empty write costs nothing (GHSA-5m8g-xhq4-4h93 is why guests get this stream and not
-//! wasmtime's own adapter).
+//! Invariants: lines beyond the function's log limit are counted and dropped; a line has at most `LOG_LINE_BYTES_MAX`;
+//! control characters never reach a terminal; verbatim values of the function's secrets are redacted; an empty write
+//! costs nothing (GHSA-5m8g-xhq4-4h93, the reason for a stream of our own instead of wasmtime's adapter).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,19 +16,19 @@ use crate::ids::{CallId, FunctionId, Version};
 use crate::limits::LOG_LINE_BYTES_MAX;
 use crate::settings::DeclaredSecrets;
 
-/// Longest line of stdout or stderr; a longer one is cut into several.
+/// Bytes of one line of stdout or stderr; a longer line is split.
 const LINE_BYTES_MAX: usize = 8 << 10;
-/// The end of stderr that is kept for the message of a crash.
+/// Bytes of stderr kept for a crash message.
 const TAIL_BYTES: usize = 2 << 10;
-/// What a line costs of the limit besides its bytes, and a field: an empty one is printed, too.
+/// Cost of a line besides its bytes, and of a field: an empty line is printed as well.
 const LINE_OVERHEAD_BYTES: usize = 64;
 const FIELD_OVERHEAD_BYTES: usize = 64;
 /// Cost of a control character, which is printed as `\u{1b}`.
 const CONTROL_BYTES: u64 = 6;
-/// What one write may carry.
+/// Bytes that one write may carry.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// How much a line matters.
+/// Severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -53,24 +52,24 @@ impl Level {
     }
 }
 
-/// Where a line came from.
+/// Origin of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// `log::info!` and its like.
+    /// `log::info!` and its siblings.
     Log,
     Stdout,
     Stderr,
-    /// The host: why the call failed.
+    /// The host itself: the failure of the call.
     System,
 }
 
-/// One line, as it goes to a sink.
+/// One line on its way to a sink.
 #[derive(Debug)]
 pub struct LogLine<'a> {
     pub call: CallId,
     pub function: &'a FunctionId,
-    /// Of the app that wrote it.
+    /// Version of the app that wrote it.
     pub version: &'a Version,
     pub source: Source,
     pub level: Level,
@@ -78,19 +77,19 @@ pub struct LogLine<'a> {
     pub fields: &'a [(String, String)],
 }
 
-/// Takes lines. Called on the guest's thread for each line; must not block for long.
+/// Receiver of lines. `line` is called on the guest's thread for each of them and must not block for long.
 pub trait LogSink: Send + Sync {
     fn line(&self, line: &LogLine<'_>);
 }
 
-/// Drops every line.
+/// A sink that drops every line.
 pub struct NoLog;
 
 impl LogSink for NoLog {
     fn line(&self, _: &LogLine<'_>) {}
 }
 
-/// The log of one call.
+/// Log of one call.
 pub struct CallLog {
     call: CallId,
     function: FunctionId,
@@ -107,7 +106,7 @@ struct LogState {
     dropped_bytes: u64,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// The last bytes of stderr, in order.
+    /// The newest bytes of stderr, in order.
     tail: Vec<u8>,
 }
 
@@ -123,18 +122,18 @@ impl CallLog {
         Self { call, function, version, sink, bytes_max, secrets, state: Mutex::default() }
     }
 
-    /// Writes one structured line, cut to `LOG_LINE_BYTES_MAX`.
+    /// Logs one structured line, cut to `LOG_LINE_BYTES_MAX`.
     pub fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
         let of_field = |(key, value): &(String, String)| FIELD_OVERHEAD_BYTES + key.len() + value.len();
         let whole_bytes = LINE_OVERHEAD_BYTES + message.len() + fields.iter().map(of_field).sum::<usize>();
-        // A log that is used up costs no formatting.
+        // Over the limit, a line costs no formatting.
         if !self.take(0, LINE_OVERHEAD_BYTES, whole_bytes) {
             return;
         }
         let mut room = LOG_LINE_BYTES_MAX;
         let mut cut_bytes = 0;
         let mut print = |text: &str, cut_bytes: &mut usize| {
-            // Redacted before it is cut, which could leave a part of a secret.
+            // Redaction comes before the cut, which could leave a part of a secret.
             let (printed, cut) = printable_within(&self.redact(text), room);
             room -= printed.len();
             *cut_bytes += cut;
@@ -167,12 +166,12 @@ impl CallLog {
         self.state.lock().dropped_bytes
     }
 
-    /// Returns the end of stderr as text, for the message of a crash.
+    /// Returns the end of stderr as text, for a crash message.
     pub fn stderr_tail(&self) -> String {
         String::from_utf8_lossy(&self.state.lock().tail).into_owned()
     }
 
-    /// Passes on lines that the guest did not end.
+    /// Emits unterminated lines, and the number of dropped bytes. For the end of the call.
     pub fn finish(&self) {
         let (stdout, stderr, dropped) = {
             let mut state = self.state.lock();
@@ -224,13 +223,13 @@ impl CallLog {
         }
     }
 
-    /// Passes on one line of stdout or stderr.
+    /// Emits one line of stdout or stderr.
     fn print(&self, source: Source, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
         self.emit(source, Level::Info, &printable(&self.redact(&text)), &[]);
     }
 
-    /// Takes `bytes` if there is room for `needed_bytes`, else counts a line of `whole_bytes` as dropped.
+    /// Takes `bytes` of the limit if `needed_bytes` are left, else counts a line of `whole_bytes` as dropped.
     fn take(&self, bytes: usize, needed_bytes: usize, whole_bytes: usize) -> bool {
         let mut state = self.state.lock();
         if state.kept_bytes + needed_bytes as u64 > self.bytes_max {
@@ -245,7 +244,7 @@ impl CallLog {
         self.secrets.as_ref().map_or(Cow::Borrowed(text), |secrets| secrets.redact(text))
     }
 
-    /// Passes on a line that is printable.
+    /// Hands a printable line to the sink.
     fn emit(&self, source: Source, level: Level, message: &str, fields: &[(String, String)]) {
         let (function, version) = (&self.function, &self.version);
         self.sink.line(&LogLine { call: self.call, function, version, source, level, message, fields });
@@ -258,12 +257,12 @@ fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
     tail.drain(..excess);
 }
 
-/// Makes control characters visible, so that a guest's text cannot move the reader's cursor or forge a line.
+/// Escapes control characters, so that a guest's text cannot move the reader's cursor or forge a line.
 pub fn printable(text: &str) -> String {
     printable_within(text, usize::MAX).0
 }
 
-/// Makes the beginning of a text printable, in at most `bytes_max` bytes. The second is how many bytes of `text` were
+/// Returns the printable start of a text, in at most `bytes_max` bytes, and the number of bytes of `text` that were
 /// cut.
 pub fn printable_within(text: &str, bytes_max: usize) -> (String, usize) {
     let mut out = String::with_capacity(text.len().min(bytes_max));
@@ -282,7 +281,7 @@ pub fn printable_within(text: &str, bytes_max: usize) -> (String, usize) {
     (out, 0)
 }
 
-/// A guest's stdout or stderr.
+/// Stdout or stderr of a guest.
 #[derive(Clone)]
 pub struct LogStream {
     pub log: Arc<CallLog>,
@@ -297,7 +296,7 @@ impl IsTerminal for LogStream {
 
 impl StdoutStream for LogStream {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 asks for this one, and it is not linked.
+        // Only WASI 0.3 calls this, and it is not linked.
         Box::new(tokio::io::sink())
     }
 
@@ -396,7 +395,7 @@ mod tests {
         let lines = kept.0.lock();
         assert!(lines[0].len() < LOG_LINE_BYTES_MAX + 200, "{}", lines[0].len());
         assert!(lines[0].contains("bytes more were cut)"), "{}", &lines[0][LOG_LINE_BYTES_MAX..]);
-        // The message takes all the room of its fields.
+        // The message leaves no room for the fields.
         let printed = LOG_LINE_BYTES_MAX / 6;
         assert_eq!(log.dropped_bytes(), (20_000 - printed + "key".len() + 1_000 + "more".len() + "w".len()) as u64);
     }

@@ -1,14 +1,16 @@
-//! Runs one call in a fresh sandbox: engine and pool, limits, deadlines, and the host's side of every import.
+//! Sandbox: runs one call in a fresh instance, with the engine and its pool, limits, deadlines, and the host's side of
+//! every import.
 //!
-//! Not here: which call runs when (`dispatch`, the only user of `Sandbox::invoke`), how components come to be (`app`).
+//! Not here: order and admission of calls (`dispatch`, the only user of `Sandbox::invoke`), builds of components
+//! (`app`).
 //!
 //! Invariants:
-//! - A store and its instance serve one call and are dropped with it, whatever happened; a future that is dropped takes
-//!   them along.
-//! - A guest runs at most `TICK` before it looks at its deadline and lets others on the thread run; a single bulk memory
-//!   operation is the exception (no check inside: 70 to 90 ms for a fresh 128 MiB).
+//! - A store and its instance serve one call and are dropped with it, whatever happened; dropping the future drops
+//!   them.
+//! - A guest runs at most `TICK` before it checks its deadline and yields its thread; a single bulk memory operation is
+//!   the exception (no check inside: 70 to 90 ms for a fresh 128 MiB).
 //! - Every import that is not a pure function of the call passes `boundary`.
-//! - Whatever a guest does ends in a typed `Failure`.
+//! - Every end of a guest is a result or a typed `Failure`.
 
 mod bindings;
 mod boundary;

@@ -1,6 +1,6 @@
-//! A call's request to a model: what must hold before, and what is charged after.
+//! A call's requests to models: declarations and token budgets checked before, tokens charged after.
 //!
-//! Not here: the interfaces by which guests ask (`imports::inference`, `imports::nn`), what a model answers (`inference`).
+//! Not here: the guests' interfaces (`imports::inference`, `imports::nn`), the models' results (`inference`).
 
 use jiff::Timestamp;
 
@@ -11,7 +11,7 @@ use crate::call::InferenceReceipt;
 use crate::ids::FunctionId;
 use crate::inference::{Caller, Classified, Description, Embedded, Inference, InferenceError, Inferred, Scored};
 
-/// Why a request has no response.
+/// Reason why a request has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error(
@@ -26,7 +26,7 @@ pub enum ModelError {
     Inference(#[from] InferenceError),
 }
 
-/// An answer that says what it cost.
+/// A model's response with its cost.
 pub trait ModelResponse {
     fn receipt(&self) -> Option<&InferenceReceipt>;
 }
@@ -44,14 +44,14 @@ macro_rules! responses {
 responses! { Embedded Scored Classified Inferred }
 
 impl ModelResponse for Description {
-    /// Nobody pays for a model that is loaded.
+    /// `None`: describing a loaded model is free.
     fn receipt(&self) -> Option<&InferenceReceipt> {
         None
     }
 }
 
 impl RunningCall {
-    /// Refuses a model that the call may not use.
+    /// Refuses a model that the call's function neither declares nor was granted.
     pub(super) fn check_model(&self, model: &str) -> Result<(), ModelError> {
         if self.spec().models.iter().any(|may| may == model) {
             return Ok(());
@@ -64,7 +64,7 @@ impl RunningCall {
         })
     }
 
-    /// Refuses a call whose function has used up its tokens.
+    /// Refuses a call that has used up its own tokens, or its function's tokens of the day.
     fn check_tokens(&self) -> Result<(), TokenBudgetError> {
         let limits = &self.spec().limits;
         if let Some(max) = limits.tokens_max {
@@ -83,7 +83,7 @@ impl RunningCall {
         FunctionId { app: self.program.name().clone(), function: self.spec().name.clone() }
     }
 
-    /// Makes one request to `model`, on the call's behalf.
+    /// Makes one request to `model` on the call's behalf, and charges its receipt to the call.
     pub(super) async fn request<'a, T, F>(
         &'a self,
         model: &str,

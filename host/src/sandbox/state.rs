@@ -1,4 +1,4 @@
-//! What a store holds while its call runs.
+//! Data of a call's store.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::log::{LogStream, Source};
 use super::running::RunningCall;
 use crate::limits;
 
-/// The data of one store.
+/// Data of one store.
 pub struct CallState {
     pub call: Arc<RunningCall>,
     pub limiter: MemoryLimiter,

@@ -1,10 +1,10 @@
-//! Tokens that functions have used of their budgets.
+//! Token budgets of functions, by day.
 //!
-//! Not here: where a request is refused and charged (`asking`).
+//! Not here: the refusal and the charge of a request (`model_access`).
 //!
-//! Invariants: a day is one of UTC; an entry is dropped when another function is charged on a later day. Counters are of this
-//! process: a host that is started anew counts from there. A request is charged once it is answered, so those under way at
-//! the same time may go over a budget together.
+//! Invariants: a day is one of UTC; an entry is dropped when another function is charged on a later day. Counters live
+//! in this process: a restarted host counts from zero. A request is charged after its response, so concurrent requests
+//! may exceed a budget together.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::ids::FunctionId;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// What functions with a budget a day have used today.
+/// Tokens used today, by function; only of functions with a daily budget.
 #[derive(Debug, Default)]
 pub struct DailyTokens(Mutex<HashMap<FunctionId, TokenUse>>);
 
@@ -39,7 +39,7 @@ pub enum TokenBudgetError {
 }
 
 impl DailyTokens {
-    /// Refuses a function that has used up its day.
+    /// Refuses a function that has used up its `max` tokens of the day.
     pub fn check(&self, function: &FunctionId, max: u64, now: Timestamp) -> Result<(), TokenBudgetError> {
         let used = self.0.lock().get(function).copied();
         let today = day(now);
@@ -52,7 +52,7 @@ impl DailyTokens {
         }
     }
 
-    /// Counts what a function used.
+    /// Adds tokens to the function's use of the day.
     pub fn add(&self, function: &FunctionId, tokens: u64, now: Timestamp) {
         let today = day(now);
         let mut all = self.0.lock();
@@ -106,7 +106,7 @@ mod tests {
         tokens.add(&function("f"), 1, at("2026-03-01T12:00:00Z"));
         tokens.add(&function("g"), 1, at("2026-03-02T12:00:00Z"));
         assert_eq!(tokens.0.lock().len(), 1);
-        // Days are counted the same way before 1970, which a wrong clock may say.
+        // Days count the same way before 1970, as a wrong clock may report.
         tokens.add(&function("g"), u64::MAX, at("1969-12-31T12:00:00Z"));
         let spent = tokens.check(&function("g"), 1, at("1969-12-31T13:00:00Z")).unwrap_err();
         assert!(spent.to_string().ends_with("1970-01-01T00:00:00Z"), "{spent}");

@@ -1,11 +1,12 @@
-//! What the operator gives to apps besides grants: secrets and configuration values.
+//! Settings that the operator gives to apps besides grants: secrets and configuration values.
 //!
-//! Each is given to all apps, or to one by `APP:` in front of its name. Among several of one name the one for the app wins,
-//! then the later one.
+//! Each is for all apps, or for one with `APP:` in front of its name. An app's own setting wins over one for all apps,
+//! a later one over an earlier one.
 //!
-//! Not here: who may see what. A secret goes to the functions that declare it (`sandbox::Program`), a value to the app's.
+//! Not here: access to them. A secret goes to the functions that declare it (`sandbox::Program`), a value to the whole
+//! app.
 //!
-//! Invariant: no error and no `Debug` of this module holds a secret's value.
+//! Invariant: no error and no `Debug` output of this module holds a secret's value.
 
 mod dotenv;
 mod secret;
@@ -19,11 +20,11 @@ pub use self::secret::{DeclaredSecrets, Secret};
 use crate::ids::AppName;
 use crate::limits::{CONFIG_KEY_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, SECRET_BYTES_MAX, SECRETS_FILE_BYTES_MAX};
 
-/// Something that cannot be given.
+/// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    // What was typed may be the secret itself, so it is not repeated.
+    // The argument may be the secret itself, so the message does not repeat it.
     #[error(
         "a `--secret` is NAME=VALUE or NAME, perhaps with `APP:` in front; names are letters, digits and `_`, no digit first"
     )]
@@ -46,7 +47,7 @@ pub enum SettingsError {
     Config { given: String, reason: &'static str },
 }
 
-/// What was given, by app and name.
+/// Settings by app and name.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     secrets: Scoped<Secret>,
@@ -54,7 +55,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Takes in a `--secret`; `variable` reads the host's environment.
+    /// Adds the value of a `--secret` flag; `variable` reads the host's environment.
     pub fn add_secret(
         &mut self,
         given: &str,
@@ -75,7 +76,7 @@ impl Settings {
         self.put_secret(app, name, value)
     }
 
-    /// Takes in every secret of a file in `.env` format.
+    /// Adds every secret of a file in `.env` format.
     pub fn add_secrets_file(&mut self, path: &Path) -> Result<(), SettingsError> {
         let read = |source| SettingsError::File { path: path.to_owned(), source };
         let mut text = String::new();
@@ -95,7 +96,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Takes in a `--config`.
+    /// Adds the value of a `--config` flag.
     pub fn add_value(&mut self, given: &str) -> Result<(), SettingsError> {
         let wrong = |reason| SettingsError::Config { given: given.chars().take(80).collect(), reason };
         let (key, value) = given.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
@@ -110,17 +111,17 @@ impl Settings {
         Ok(())
     }
 
-    /// Returns the secret of that name for an app.
+    /// Returns the secret `name` of an app.
     pub fn secret(&self, app: &AppName, name: &str) -> Option<&Secret> {
         self.secrets.get(app, name)
     }
 
-    /// Returns the names of the secrets for an app.
+    /// Returns the names of an app's secrets.
     pub fn secret_names<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = &'a str> {
         self.secrets.of(app).map(|(name, _)| name)
     }
 
-    /// Returns the configuration of an app.
+    /// Returns the configuration values of an app.
     pub fn values(&self, app: &AppName) -> BTreeMap<String, Arc<str>> {
         self.values.of(app).map(|(key, value)| (key.to_owned(), value.clone())).collect()
     }
@@ -134,7 +135,7 @@ impl Settings {
     }
 }
 
-/// Splits `APP:NAME`. None where the part in front of `:` is no app's name.
+/// Splits `APP:NAME` into scope and name; `None` if `APP` is not an app's name.
 fn scope(name: &str) -> Option<(Option<AppName>, &str)> {
     match name.split_once(':') {
         Some((app, name)) => Some((Some(AppName::new(app).ok()?), name)),
@@ -142,14 +143,14 @@ fn scope(name: &str) -> Option<(Option<AppName>, &str)> {
     }
 }
 
-/// Whether it can be a secret's name, which is that of an environment variable.
+/// Whether `name` can name a secret, and so an environment variable.
 pub fn is_secret_name(name: &str) -> bool {
     name.len() <= 128
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
-/// Things by name, for all apps and for single ones.
+/// Values by name, for all apps or for one.
 #[derive(Clone, Debug)]
 struct Scoped<T>(BTreeMap<(Option<AppName>, String), T>);
 
@@ -169,7 +170,7 @@ impl<T> Scoped<T> {
         own.or_else(|| self.0.get(&(None, name.to_owned())))
     }
 
-    /// Those for all apps first, so that whoever collects them keeps the app's own.
+    /// Yields values for all apps first, so that collecting into a map keeps the app's own.
     fn of<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = (&'a str, &'a T)> {
         let is_for = move |scope: &Option<AppName>| scope.as_ref().is_none_or(|scope| scope == app);
         self.0.iter().filter(move |((scope, _), _)| is_for(scope)).map(|((_, name), value)| (name.as_str(), value))

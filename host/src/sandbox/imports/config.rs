@@ -1,4 +1,4 @@
-//! `wasi:config/store`: the values that the operator gave to the app.
+//! `wasi:config/store`: configuration values of the app, set by the operator.
 
 use crate::sandbox::bindings::config;
 use crate::sandbox::boundary::Import;

@@ -1,4 +1,4 @@
-//! `wasi:http/outgoing-handler`: requests to what was declared and granted, through `outbound`.
+//! `wasi:http/outgoing-handler`: requests to declared and granted origins, through `outbound`.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -11,10 +11,10 @@ use crate::sandbox::boundary::Import;
 use crate::sandbox::log::Level;
 use crate::sandbox::running::RunningCall;
 
-/// Bytes of a request's body that wait in the host until the connection takes them.
+/// Bytes of a request's body that wait in the host for the connection.
 const OUTGOING_CHUNK_BYTES: usize = 16 << 10;
 
-/// Sends a guest's requests.
+/// Hooks that send a guest's requests through `outbound`.
 pub struct OutboundHooks {
     pub call: Arc<RunningCall>,
 }
@@ -24,11 +24,11 @@ type SendResult = Result<(http::Response<WasiBody>, Completion), Error>;
 
 impl WasiHttpHooks for OutboundHooks {
     fn set_host_header(&mut self) -> bool {
-        // `outbound` derives it from the URL that it checked.
+        // `outbound` derives the header from the URL that it checked.
         false
     }
 
-    /// A body that is written and not sent waits in the host's memory, outside of the guest's limit.
+    /// Bounds the written and unsent body, which is host memory outside the guest's limit.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         OUTGOING_CHUNK_BYTES
     }
@@ -58,7 +58,7 @@ async fn send(
 ) -> Result<http::Response<crate::outbound::OutboundBody>, OutboundError> {
     let defaults = Timeouts::default();
     let options = options.unwrap_or_default();
-    // Nothing may wait longer than the call itself.
+    // No wait outlasts the call itself.
     let remaining = call.deadline.saturating_duration_since(Instant::now());
     let timeouts = Timeouts {
         connect: options.connect_timeout.unwrap_or(defaults.connect).min(remaining),
@@ -69,7 +69,7 @@ async fn send(
     call.services.outbound.send(app, &call.spec().outbound, &call.budget, request, timeouts).await
 }
 
-/// Keeps the words of a refusal for the call's failure: `wasi:http` has only a code for them.
+/// Keeps a refusal's text for the call's failure: `wasi:http` has only a code for it.
 fn refusal(call: &RunningCall, error: &OutboundError) -> Error {
     let wasi = to_wasi(error);
     if matches!(wasi, Error::HttpRequestDenied | Error::DestinationIpProhibited) {

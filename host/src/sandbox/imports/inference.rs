@@ -90,7 +90,7 @@ impl From<inference::Overflow> for Overflow {
 }
 
 impl From<inference::Tensor> for Tensor {
-    /// Unchecked: `Inference` does that with every tensor it gets.
+    /// Unchecked: `Inference` checks every tensor that it gets.
     fn from(tensor: inference::Tensor) -> Self {
         let (datatype, data) = (tensor.datatype.into(), tensor.data.into());
         Self { name: tensor.name, datatype, shape: tensor.shape, data }
@@ -104,7 +104,7 @@ impl From<Tensor> for inference::Tensor {
     }
 }
 
-/// One line for each type, read in both directions.
+/// Conversions in both directions, one name for each type.
 macro_rules! datatypes {
     ($($datatype:ident)*) => {
         impl From<inference::Datatype> for Datatype {

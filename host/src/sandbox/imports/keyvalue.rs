@@ -15,12 +15,12 @@ use crate::store::StoreError;
 
 type HostResult<T> = wasmtime::Result<Result<T, store::Error>>;
 
-/// Returns the reason that a guest is given.
+/// Returns the text of an error for the guest: without paths, which are for the log.
 pub(super) fn reason(error: &KeyValueError) -> String {
     let KeyValueError::Store(store) = error else {
         return error.to_string();
     };
-    // The guest learns that it failed; where the host keeps its files is the operator's to know.
+    // The guest learns of the failure, the operator of the files.
     tracing::error!(error = %format!("{store:#}"), "key-value store");
     match store {
         StoreError::InUse { holder, .. } => format!("the host's data directory is in use by process {holder}"),
@@ -39,7 +39,7 @@ fn answer<T>(result: Result<T, KeyValueError>) -> HostResult<T> {
 }
 
 impl CallState {
-    /// Puts a handle into the table, within the function's memory.
+    /// Puts a handle into the table; its bytes count against the function's memory.
     fn hold_cas(&mut self, cas: Cas) -> wasmtime::Result<Resource<Cas>> {
         self.limiter.hold(cas.bytes())?;
         Ok(self.table.push(cas)?)
@@ -84,7 +84,7 @@ impl store::HostBucket for CallState {
         answer(self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.exists(bucket, &key)))
     }
 
-    /// The cursor is the last key of the page before, so it holds for as long as the guest likes, in another call too.
+    /// The cursor is the last key of the page before, so it stays valid, in another call too.
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> HostResult<store::KeyResponse> {
         let bucket = self.table.get(&bucket)?;
         let list = || self.call.services.key_value.keys_after(bucket, cursor.as_deref());
@@ -131,7 +131,7 @@ impl atomics::HostCas for CallState {
         }
     }
 
-    /// Read when the handle was made, and what its swap compares with.
+    /// The value at the time of the handle's creation, which `swap` compares with.
     async fn current(&mut self, cas: Resource<Cas>) -> HostResult<Option<Vec<u8>>> {
         let cas = self.table.get(&cas)?;
         Ok(Ok(self.call.boundary.cross(Import::KeyValue, || cas.current().map(<[u8]>::to_vec))))

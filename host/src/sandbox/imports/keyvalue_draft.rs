@@ -1,7 +1,7 @@
-//! `wasi:keyvalue@0.2.0-draft`: the same buckets by the words of the older draft.
+//! `wasi:keyvalue@0.2.0-draft`: the same buckets, through the older draft.
 //!
-//! It differs in three ways: cursors are numbers, which hold for their bucket alone; `increment` is unsigned, over the
-//! same numbers; there is no compare-and-swap.
+//! It differs in three ways: cursors are numbers, valid for their bucket alone; `increment` is unsigned, over the same
+//! numbers; there is no compare-and-swap.
 
 use wasmtime::component::Resource;
 
@@ -18,7 +18,7 @@ fn answer<T>(result: Result<T, KeyValueError>) -> HostResult<T> {
     Ok(result.map_err(|error| store::Error::Other(reason(&error))))
 }
 
-/// Both drafts have the same errors.
+/// Converts between the drafts, which have the same errors.
 fn same<T>(result: Result<T, newer::Error>) -> Result<T, store::Error> {
     result.map_err(|error| match error {
         newer::Error::NoSuchStore => store::Error::NoSuchStore,

@@ -15,8 +15,8 @@ use wasmtime::component::{HasSelf, Linker};
 use super::bindings;
 use super::state::CallState;
 
-/// Links everything that a component may import. File system and sockets are there because language runtimes import
-/// them; without a preopened directory and with every socket call denied they reach nothing.
+/// Links every interface of the host. File system and sockets are there because language runtimes import them; without
+/// a preopened directory and with every socket call denied they reach nothing.
 pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;

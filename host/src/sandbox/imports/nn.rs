@@ -1,9 +1,10 @@
-//! `wasi:nn`: what was written for it runs unchanged. A graph is a model of the host, by its name.
+//! `wasi:nn`: components written for it run unchanged. A graph is a model of the host, by name.
 //!
-//! Not here: models as bytes. What a host runs is installed by its operator, so `load` is refused.
+//! Not here: models as bytes. The operator installs models, so `load` is refused.
 //!
-//! Invariant: a tensor's bytes count against the function's memory for as long as the guest has it. What a guest makes is
-//! checked when it is computed with, for a constructor has no way to refuse. Of the types, `U8` stands for `UINT8` and `BOOL`, which both are bytes.
+//! Invariant: a tensor's bytes count against the function's memory for as long as the guest has it. A tensor is checked
+//! when it is computed with, because a constructor cannot refuse. `U8` stands for both `UINT8` and `BOOL`, which are
+//! bytes.
 
 use bytes::Bytes;
 use wasmtime::component::Resource;
@@ -17,7 +18,7 @@ use self::bindings::errors::ErrorCode;
 use self::bindings::tensor::TensorType;
 use self::bindings::{errors, graph, inference, tensor};
 
-/// The host's side of `wasi:nn`, generated. In this file because its resources are.
+/// Rust types and traits generated from the WIT of `wasi:nn`. In this file because its resources are.
 pub mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
@@ -34,7 +35,7 @@ pub mod bindings {
     pub use self::wasi::nn::{errors, graph, inference, tensor};
 }
 
-/// A tensor that a guest has.
+/// A guest's tensor.
 #[derive(Debug)]
 pub struct Tensor {
     dimensions: Vec<u32>,
@@ -42,19 +43,19 @@ pub struct Tensor {
     data: Bytes,
 }
 
-/// A model that a guest may use.
+/// A model that the guest may use.
 #[derive(Debug)]
 pub struct Graph {
     model: String,
 }
 
-/// A way to run it; as the model has no state, no more than its name.
+/// A context to run a model in: its name alone, since models have no state.
 #[derive(Debug)]
 pub struct ExecutionContext {
     model: String,
 }
 
-/// Why something was refused.
+/// An error with its code and text.
 #[derive(Debug)]
 pub struct Error {
     code: ErrorCode,
@@ -62,13 +63,13 @@ pub struct Error {
 }
 
 impl Tensor {
-    /// What the host holds for it.
+    /// Returns the memory that the host holds for it.
     fn bytes(&self) -> usize {
         self.data.len() + self.dimensions.len() * size_of::<u32>()
     }
 }
 
-/// Bytes of an error's text: it may quote what the guest gave.
+/// Bytes of an error's text, which may quote the guest's input.
 const ERROR_BYTES_MAX: usize = 2 << 10;
 
 type HostResult<T> = wasmtime::Result<Result<T, Resource<Error>>>;
@@ -85,7 +86,7 @@ impl CallState {
         })
     }
 
-    /// Puts a tensor into the table, within the function's memory.
+    /// Puts a tensor into the table; its bytes count against the function's memory.
     fn hold(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<Tensor>> {
         self.limiter.hold(tensor.bytes())?;
         Ok(self.table.push(tensor)?)
@@ -166,7 +167,7 @@ impl inference::HostGraphExecutionContext for CallState {
         inputs: Vec<inference::NamedTensor>,
     ) -> HostResult<Vec<inference::NamedTensor>> {
         let model = self.table.get(&context)?.model.clone();
-        // They are the context's now, and go whatever comes of it.
+        // The context owns the inputs now, so they are released whatever the result.
         let inputs: wasmtime::Result<Vec<wire::Tensor>> =
             inputs.into_iter().map(|(name, tensor)| Ok(self.release(tensor)?.named(name))).collect();
         let (inputs, name) = (inputs?, &model);
@@ -224,7 +225,7 @@ impl Tensor {
     }
 }
 
-/// Takes a model's output apart; not all that a model can give has a type here.
+/// Splits a model's output into name and tensor; an error for a type or shape that wasi:nn cannot express.
 fn unnamed(tensor: wire::Tensor) -> Result<(String, Tensor), Error> {
     let unsupported = |what: String| Error {
         code: ErrorCode::UnsupportedOperation,

@@ -1,4 +1,4 @@
-//! `bireme:host/functions`: maps that are kept on disk.
+//! `bireme:host/functions`: durable maps.
 
 use wasmtime::component::Resource;
 
@@ -10,7 +10,7 @@ use crate::sandbox::running::RunningCall;
 use crate::sandbox::services::{BoxFuture, Functions, Order, SpawnedMap, SpawnedProgress};
 use crate::sandbox::state::CallState;
 
-/// Returns the outcome of a call as guests have it.
+/// Converts the result of a call to the guests' types.
 pub(super) fn outcome(result: Option<CallResult>) -> Option<Result<types::Payload, types::Failure>> {
     result.map(|result| result.map(Into::into).map_err(Into::into))
 }
@@ -21,7 +21,7 @@ fn progress(of: SpawnedProgress) -> functions::MapProgress {
 }
 
 impl CallState {
-    /// Holds the map that `find` returns, if the call may hold one more.
+    /// Opens the map that `find` returns, unless the call holds its last permit.
     async fn hold_map(
         &mut self,
         find: impl for<'a> FnOnce(&'a dyn Functions, &'a RunningCall) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>,
