@@ -1,4 +1,4 @@
-//! A queue bounded in bytes, between producers that never wait and one consumer thread.
+//! Queue bounded in bytes, between producers that never wait and one consumer thread.
 //!
 //! Invariants: all waiting items together take at most `bytes_max`; one source takes at most as many bytes as stay
 //! free, so a flood of one source leaves room for the others; an item that does not fit is counted as dropped.
@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Items by source, oldest first.
+/// Items of several sources, oldest first.
 pub struct ByteQueue<T> {
     bytes_max: usize,
     state: Mutex<QueueState<T>>,
-    /// Notified when an item was added, or the queue was closed.
+    /// Notified when an item is added, or the queue is closed.
     filled: Condvar,
     /// Notified when the consumer is done with an item.
     consumed: Condvar,
@@ -21,10 +21,10 @@ pub struct ByteQueue<T> {
 
 struct QueueState<T> {
     items: VecDeque<Item<T>>,
-    /// Bytes by source; a source without an item has no entry.
+    /// Bytes by source; a source without items has no entry.
     sources: HashMap<Arc<str>, usize>,
     bytes: usize,
-    /// The item that the consumer works on: it still takes its room.
+    /// The item that the consumer works on, which still counts.
     in_use: Option<Charge>,
     dropped: DropCount,
     is_closed: bool,
@@ -41,7 +41,7 @@ struct Item<T> {
     value: T,
 }
 
-/// Items that found no room.
+/// Count of dropped items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropCount {
     pub items: u64,
@@ -86,8 +86,8 @@ impl<T> ByteQueue<T> {
         true
     }
 
-    /// Takes the next item; blocks until there is one. `None` once the queue is closed and empty. The item before it
-    /// gives its room back.
+    /// Takes the next item, blocking until there is one; `None` once the queue is closed and empty. Frees the bytes of
+    /// the item before it.
     pub fn take(&self) -> Option<T> {
         let mut state = self.state.lock();
         loop {
@@ -103,7 +103,7 @@ impl<T> ByteQueue<T> {
         }
     }
 
-    /// Takes the next item if there is one, as `take` does.
+    /// Takes the next item if there is one, like `take`.
     pub fn try_take(&self) -> Option<T> {
         self.next(&mut self.state.lock())
     }
@@ -124,18 +124,18 @@ impl<T> ByteQueue<T> {
         Some(value)
     }
 
-    /// Returns what was dropped since the last time.
+    /// Returns the count of items dropped since the last call.
     pub fn take_dropped(&self) -> DropCount {
         std::mem::take(&mut self.state.lock().dropped)
     }
 
-    /// Takes no more items. The consumer still gets those that wait.
+    /// Refuses further items. The consumer still gets the waiting ones.
     pub fn close(&self) {
         self.state.lock().is_closed = true;
         self.filled.notify_all();
     }
 
-    /// Blocks until the consumer is done with every item, or for `patience`; returns whether it is done.
+    /// Blocks until the consumer is done with every item, at most `patience`; returns whether it is done.
     pub fn flush(&self, patience: Duration) -> bool {
         let is_busy = |state: &mut QueueState<T>| !state.items.is_empty() || state.in_use.is_some();
         let mut state = self.state.lock();

@@ -9,20 +9,20 @@ use super::metadata::Metadata;
 use crate::ids::Version;
 use crate::limits;
 
-/// A component's bytes, as read from disk or a request: checked for size, not yet for anything else.
+/// A component's bytes, from disk or a request: size and kind are checked, nothing else.
 #[derive(Clone)]
 pub struct ComponentBytes {
     pub bytes: Arc<[u8]>,
     pub digest: [u8; 32],
 }
 
-/// A component and what it says of itself.
+/// A component and its metadata.
 pub struct DescribedApp {
     pub component: ComponentBytes,
     pub metadata: Metadata,
 }
 
-/// A component that cannot be taken in.
+/// A file that is not an acceptable component.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComponentError {
@@ -39,7 +39,7 @@ pub enum ComponentError {
 }
 
 impl ComponentBytes {
-    /// Reads a component file.
+    /// Reads a component file of at most `COMPONENT_BYTES_MAX` bytes.
     pub fn read(path: &Path) -> Result<Self, ComponentError> {
         let read = |source| ComponentError::Read { path: path.to_owned(), source };
         let bytes = std::fs::metadata(path).map_err(read)?.len();
@@ -49,7 +49,7 @@ impl ComponentBytes {
         Self::new(std::fs::read(path).map_err(read)?)
     }
 
-    /// Takes in a component's bytes.
+    /// Checks size and kind of a component's bytes, and hashes them.
     pub fn new(bytes: Vec<u8>) -> Result<Self, ComponentError> {
         if bytes.len() as u64 > limits::COMPONENT_BYTES_MAX {
             return Err(ComponentError::TooLarge { bytes: bytes.len() as u64 });
@@ -57,7 +57,7 @@ impl ComponentBytes {
         if !bytes.starts_with(b"\0asm") {
             return Err(ComponentError::NotWasm);
         }
-        // The fifth to eighth bytes are version and layer; layer 0 is a core module, 1 a component.
+        // Bytes 4 to 7 are version and layer; layer 0 is a core module, 1 a component.
         if bytes.get(6..8) == Some(&[0, 0]) {
             return Err(ComponentError::CoreModule);
         }
@@ -65,7 +65,7 @@ impl ComponentBytes {
         Ok(Self { bytes: bytes.into(), digest })
     }
 
-    /// Returns the version that these bytes are deployed as.
+    /// Returns the version under which these bytes are deployed: a prefix of their digest.
     pub fn version(&self) -> Version {
         Version::of_digest(&self.digest)
     }

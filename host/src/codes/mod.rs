@@ -1,7 +1,7 @@
-//! Every error code that a command or the API can give, with the page that explains it. Plain data, below everything.
+//! Error codes of commands and of the API, each with a page that explains it. Plain data, below everything.
 //!
-//! An error carries a [`Code`], so none can be written that has no entry here. A code, once released, keeps its meaning:
-//! programs match on it.
+//! Every error carries a [`Code`], so none can lack an entry here. A released code keeps its meaning: programs match on
+//! it.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 /// Declares the codes, by name, each with its page `pages/NAME.txt`.
 macro_rules! codes {
     ($($variant:ident = $name:literal, exit $exit:literal $(, http $http:literal)?: $title:literal;)+) => {
-        /// A stable name of what went wrong.
+        /// Stable name of an error.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $(#[doc = $title] $variant,)+
@@ -20,11 +20,11 @@ macro_rules! codes {
             /// Every code, by name.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            fn entry(self) -> &'static Entry {
+            fn info(self) -> &'static CodeInfo {
                 match self {
                     $(Self::$variant => {
                         const HTTP: &[u16] = &[$($http)?];
-                        &Entry {
+                        &CodeInfo {
                             name: $name,
                             title: $title,
                             exit_status: $exit,
@@ -38,7 +38,7 @@ macro_rules! codes {
     };
 }
 
-struct Entry {
+struct CodeInfo {
     name: &'static str,
     title: &'static str,
     exit_status: u8,
@@ -122,39 +122,39 @@ codes! {
 }
 
 impl Code {
-    /// Returns the code's name, as it stands in messages and documents.
+    /// Returns the code's name in messages and documents.
     pub fn as_str(self) -> &'static str {
-        self.entry().name
+        self.info().name
     }
 
-    /// Returns what it means in one line, in lower case and without a full stop.
+    /// Returns its meaning in one line, in lower case and without a full stop.
     pub fn title(self) -> &'static str {
-        self.entry().title
+        self.info().title
     }
 
-    /// Returns the status that a command ends with.
+    /// Returns the exit status of a command with this error.
     pub fn exit_status(self) -> u8 {
-        self.entry().exit_status
+        self.info().exit_status
     }
 
-    /// Returns the HTTP status, if the API gives this code.
+    /// Returns the HTTP status, if the API uses this code.
     pub fn http_status(self) -> Option<u16> {
-        self.entry().http_statuses.first().copied()
+        self.info().http_statuses.first().copied()
     }
 
-    /// Returns the page: what it means, what causes it, what to do.
+    /// Returns the page: meaning, causes, remedies.
     pub fn page(self) -> &'static str {
-        self.entry().page
+        self.info().page
     }
 
-    /// Returns the code of that name.
+    /// Returns the code `name`.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == name)
     }
 
-    /// Whether the page says more than the message and its hint do.
+    /// Whether the page adds to the message and its hint.
     pub fn has_more_to_say(self) -> bool {
-        // The first two are the function's own words; the others speak for themselves.
+        // The first two are the function's own words; the others explain themselves.
         !matches!(self, Self::Failed | Self::Terminal | Self::Interrupted | Self::MapFailed | Self::Usage)
     }
 }

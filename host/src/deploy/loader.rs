@@ -1,4 +1,4 @@
-//! From a component's bytes to a program that can be called: described, compiled, linked.
+//! Loader of apps: describes, compiles and links a component to a program.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
 use crate::settings::Settings;
 use crate::tasks::blocking;
 
-/// First path segments that are the host's own, now or as its design has it.
+/// First path segments that the host uses itself, now or by design.
 pub const RESERVED_NAMES: [&str; 7] = ["api", "v1", "v2", "ui", "healthz", "readyz", "metrics"];
 
-/// An app that cannot be made ready.
+/// An app that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -41,7 +41,7 @@ pub enum LoadError {
     ReservedName { name: AppName },
 }
 
-/// Makes apps ready.
+/// Loader of one host.
 pub struct Loader {
     sandbox: Arc<Sandbox>,
     artifacts: Arc<ArtifactCache>,
@@ -53,13 +53,13 @@ impl Loader {
         Self { sandbox, artifacts: Arc::new(artifacts), settings }
     }
 
-    /// Returns one that gives apps something else.
+    /// Returns a loader with other settings.
     pub fn with_settings(&self, settings: Settings) -> Self {
         Self { sandbox: self.sandbox.clone(), artifacts: self.artifacts.clone(), settings }
     }
 
-    /// Returns what a component says of itself: its metadata section, else what its `describe` returns. One that says nothing
-    /// and answers HTTP is an app of the name `stem`, its file's.
+    /// Returns a component's metadata: its section, or else the result of its `describe`. A stock component is an app
+    /// named `stem`, after its file.
     pub async fn describe(&self, component: &ComponentBytes, stem: Option<&str>) -> Result<Metadata, LoadError> {
         match Metadata::read(&component.bytes) {
             Ok(metadata) => return Ok(metadata),
@@ -87,17 +87,17 @@ impl Loader {
         Ok(Arc::new(program))
     }
 
-    /// Whether a component was compiled before, so that making it ready takes no time.
+    /// Whether a component is in the compile cache, so that loading it is quick.
     pub async fn is_compiled(&self, component: &ComponentBytes) -> bool {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
         blocking(move || artifacts.has(&engine, &component)).await
     }
 
-    /// Takes as long as Cranelift does, once for each component, on a thread of its own.
+    /// Compiles on a thread of its own, once for each component.
     async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, LoadError> {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
         blocking(move || {
-            // The engine would refuse it as well, after half a minute of Cranelift for a component of 20 MB.
+            // The engine would refuse it as well, but only after half a minute of Cranelift for a component of 20 MB.
             Footprint::of(&component.bytes).check()?;
             Ok(artifacts.load(&engine, &component)?)
         })

@@ -1,13 +1,13 @@
-//! Apps on a running host: deployed, replaced, rolled back, stopped, and there again after a restart.
+//! Deployments of a running host: apps deployed, replaced, rolled back, stopped, and restored after a restart.
 //!
-//! Not here: HTTP (`http::control`), how a call runs (`dispatch`).
+//! Not here: HTTP (`http::control`), runs of calls (`dispatch`).
 //!
 //! Invariants:
-//! - What `deploy`, `rollback` and `stop` have answered is on disk. The component is synced before the record that names it,
+//! - An answered `deploy`, `rollback` or `stop` is on disk. The component is synced before the record that names it,
 //!   and the record before a call reaches the new version.
-//! - Changes are made one at a time; calls under way keep the version they began with.
-//! - Nothing that a version newly declares is live before it was accepted.
-//! - An app that cannot be restored costs itself, not the host, and stays in the history.
+//! - Changes are made one at a time; running calls keep the version that they began with.
+//! - A version's new capabilities are accepted before it is live.
+//! - An app that cannot be restored stays in the history, and does not stop the host.
 
 mod files;
 mod history;
@@ -40,7 +40,7 @@ pub use record::{Action, Record};
 /// Bytes of a deployment's message.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
-/// A change that was not made.
+/// A change that was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeployError {
@@ -70,74 +70,74 @@ fn list(capabilities: &[Capability]) -> String {
     capabilities.iter().map(Capability::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What is to be deployed.
+/// Request to deploy a component.
 pub struct Deploy {
     pub component: ComponentBytes,
     pub accept: Accept,
-    /// Replaces what was granted to the app before; `None` keeps it.
+    /// Replaces the app's grants; `None` keeps them.
     pub grants: Option<Vec<String>>,
     pub message: Option<String>,
-    /// Checks everything and changes nothing.
+    /// Runs every check, and changes nothing.
     pub is_dry_run: bool,
 }
 
-/// Which newly declared capabilities the operator has accepted.
+/// New capabilities that the operator accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accept {
     All,
     These(BTreeSet<Capability>),
 }
 
-/// What a change came to.
+/// Result of a change.
 #[derive(Debug)]
 pub struct Deployed {
     pub app: AppName,
     pub version: Version,
-    /// What was live before.
+    /// The version that was live before.
     pub previous: Option<Version>,
     pub added: Vec<Capability>,
     pub removed: Vec<Capability>,
-    /// False where this very version was live already, with the same grants, and where nothing was to be changed.
+    /// False for a dry run, and if the same version was live already with the same grants.
     pub is_changed: bool,
     pub metadata: Metadata,
 }
 
-/// An app as it stands.
+/// Status of one app.
 #[derive(Clone, Debug)]
 pub struct Status {
     pub app: AppName,
     pub state: State,
     pub version: Version,
-    /// The last record; none for an app that was given when the host started.
+    /// The last record; `None` for an app given on the command line.
     pub record: Option<Record>,
 }
 
 impl Status {
-    /// The status of an app that was given when the host started.
+    /// Returns the status of an app given on the command line.
     pub fn given(program: &Program) -> Self {
         let (app, version) = (program.name().clone(), program.version().clone());
         Self { app, state: State::Live, version, record: None }
     }
 }
 
-/// Whether an app can be called.
+/// Availability of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     Live,
     Stopped,
-    /// It was live when the host ended and cannot be made ready now.
+    /// Was live at the end of the last run, and cannot be loaded now.
     Failed {
         reason: String,
     },
 }
 
-/// The apps of one host.
+/// Deployed apps of one host.
 pub struct Deployments {
     loader: Arc<Loader>,
     dispatcher: Arc<Dispatcher>,
     store: Arc<StoreDir>,
     files: ComponentFiles,
-    /// What is granted to every app.
+    /// Grants of every app.
     grants: Grants,
     apps: Mutex<BTreeMap<AppName, DeployedApp>>,
     one_at_a_time: tokio::sync::Mutex<()>,
@@ -156,7 +156,7 @@ impl Deployments {
         Self { loader, dispatcher, store, files, grants, apps, one_at_a_time }
     }
 
-    /// Reads what was deployed and makes callable what was live. An app that fails is told in its `Status`.
+    /// Restores the deployed apps: makes the live ones callable. A failed one shows in its `Status`.
     pub async fn restore(&self) -> Result<(), StoreError> {
         let _one = self.one_at_a_time.lock().await;
         let mut records: BTreeMap<AppName, Vec<Record>> = BTreeMap::new();
@@ -183,7 +183,7 @@ impl Deployments {
         Ok(())
     }
 
-    /// Deploys a component: describes, compiles and links it, asks for what it newly declares, keeps it, swaps it in.
+    /// Deploys a component: describes, compiles and links it, checks its new capabilities, stores it, makes it live.
     pub async fn deploy(&self, deploy: Deploy) -> Result<Deployed, DeployError> {
         if let Some(bytes) = deploy.message.as_ref().map(String::len).filter(|bytes| *bytes > MESSAGE_BYTES_MAX) {
             return Err(DeployError::Message { bytes });
@@ -241,8 +241,7 @@ impl Deployments {
         Ok(Deployed { app: name, version, previous, added, removed, is_changed, metadata })
     }
 
-    /// Makes an earlier version live again, with the grants that it had: the one before this one, or that which begins with
-    /// `to`.
+    /// Makes an earlier version live again, with its grants of then: the previous one, or the one with the prefix `to`.
     pub async fn rollback(&self, app: &str, to: Option<&str>) -> Result<Deployed, DeployError> {
         let _one = self.one_at_a_time.lock().await;
         let (name, target) = {
@@ -277,14 +276,14 @@ impl Deployments {
         })
     }
 
-    /// Takes an app away; calls under way end as they will. Its versions are kept. Returns the version that was live.
+    /// Stops an app; running calls end as they will, and its versions stay on disk. Returns the version that was live.
     pub async fn stop(&self, app: &str) -> Result<Version, DeployError> {
         let _one = self.one_at_a_time.lock().await;
         let last = {
             let apps = self.apps.lock();
             match find(&apps, app) {
                 Ok((name, entry)) => entry.history.last().map(|last| (name.clone(), last.clone())),
-                // Given when the host started: there is nothing on disk to change.
+                // Given on the command line, so there is no record to change.
                 Err(error) => match self.dispatcher.program(app) {
                     Some(program) => {
                         self.dispatcher.retire(app);
@@ -312,7 +311,7 @@ impl Deployments {
         Ok(entry.history.newest_first().cloned().collect())
     }
 
-    /// Returns the state of an app that was deployed here.
+    /// Returns the state of an app that was deployed here; `None` for any other.
     pub fn state(&self, app: &str) -> Option<State> {
         let apps = self.apps.lock();
         let (_, entry) = find(&apps, app).ok()?;
@@ -323,7 +322,7 @@ impl Deployments {
         })
     }
 
-    /// Returns every app, by name.
+    /// Returns the status of every app, by name.
     pub fn apps(&self) -> Vec<Status> {
         let mut all: BTreeMap<AppName, Status> = BTreeMap::new();
         for (app, entry) in self.apps.lock().iter() {
@@ -344,7 +343,7 @@ impl Deployments {
         all.into_values().collect()
     }
 
-    /// Reads a component back and makes it ready, within its record's grants.
+    /// Loads the version of a record, within its grants.
     async fn ready(&self, record: &Record) -> Result<(Arc<Program>, Metadata), DeployError> {
         let (files, digest) = (self.files.clone(), record.digest.clone());
         let component = blocking(move || files.read(&digest)).await?;
@@ -353,7 +352,7 @@ impl Deployments {
         Ok((program, app.metadata))
     }
 
-    /// Returns the component with its description, which it gets where it lacks one.
+    /// Returns the component with its metadata section, which is added if missing.
     async fn described(&self, component: ComponentBytes) -> Result<DescribedApp, DeployError> {
         match Metadata::read(&component.bytes) {
             Ok(metadata) => Ok(DescribedApp { component, metadata }),
@@ -366,7 +365,7 @@ impl Deployments {
         }
     }
 
-    /// Numbers a record and writes it; one that is no longer kept goes in the same transaction.
+    /// Numbers and writes a record; a displaced one is deleted in the same transaction.
     async fn record(&self, app: &AppName, mut record: Record) -> Result<(), StoreError> {
         let mut history = self.apps.lock().get(app).map(|entry| entry.history.clone()).unwrap_or_default();
         record.number = history.next_number();
@@ -380,7 +379,7 @@ impl Deployments {
         Ok(())
     }
 
-    /// Removes components that no record names any more.
+    /// Removes components that no record names.
     async fn sweep(&self) {
         let kept: HashSet<String> = {
             let apps = self.apps.lock();

@@ -3,7 +3,7 @@
 //! Not here: which requests reach a guest, and the client's answer when a guest gives none (`http`).
 //!
 //! Limits: one frame of a request's body is in memory at a time; of a response's body, the bytes that the hooks in
-//! `imports::http` let a guest write ahead.
+//! `outgoing_http` let a guest write ahead.
 
 use std::error::Error as StdError;
 use std::pin::Pin;

@@ -27,6 +27,7 @@ mod link_errors;
 pub mod log;
 mod meter;
 mod model_access;
+mod outgoing_http;
 mod program;
 mod running;
 mod serve;

@@ -6,9 +6,9 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::clock::{BoundaryClock, BoundaryRandom};
-use super::imports::http::OutboundHooks;
 use super::limiter::MemoryLimiter;
 use super::log::{LogStream, Source};
+use super::outgoing_http::OutboundHooks;
 use super::running::RunningCall;
 use crate::limits;
 

@@ -15,13 +15,13 @@ use super::diagnosis;
 use super::error::{BuildError, TARGET};
 use super::toolchain::{Toolchain, has_linker};
 
-/// How a guest is built.
+/// Profile of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// The crate's own release profile: what is deployed.
+    /// The crate's own release profile, for deployments.
     Release,
-    /// Quick to build, for the edit loop: dependencies optimised once, the app's own code not, no debug information. Given on
-    /// the command line, so that the author's manifest needs no part in it.
+    /// Fast builds for the edit loop: dependencies are optimised once, the app's own code is not, no debug information.
+    /// Passed on the command line, so that the author's manifest needs no entry.
     Edit,
 }
 
@@ -29,20 +29,21 @@ impl Profile {
     fn args(self) -> &'static [&'static str] {
         match self {
             Profile::Release => &["--release"],
-            // Stripped: linking debug information takes longer than compiling a small app.
+            // Stripped, because linking debug information takes longer than compiling a small app.
             Profile::Edit => &[
                 "--profile=bireme-edit",
                 "--config=profile.bireme-edit.inherits='dev'",
                 "--config=profile.bireme-edit.debug=0",
                 "--config=profile.bireme-edit.strip=true",
-                // Small: what is compiled to native code after each save is what it leaves (docs/decisions/edit-loop.md).
+                // Optimised for size, because the host compiles the result to native code after each save
+                // (docs/decisions/edit-loop.md).
                 "--config=profile.bireme-edit.package.'*'.opt-level='s'",
             ],
         }
     }
 }
 
-/// Builds the crate in `dir` and returns the component that cargo wrote. Cargo's own words go to stderr as they come.
+/// Builds the crate in `dir` and returns the path of its component. Cargo's output goes to stderr as it comes.
 pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
     check_crate(dir)?;
     Build::start(&Toolchain::of(dir)?, dir, Profile::Release)?.finish()
@@ -56,18 +57,18 @@ pub struct Build {
     output: CargoOutput,
 }
 
-/// Cancels a build: cargo and every compiler that it started end.
+/// Canceller of a build: ends cargo and every compiler that it started.
 #[derive(Clone)]
 pub struct Canceller(Arc<CargoProcess>);
 
 struct CargoProcess {
     child: Mutex<Child>,
-    /// Cargo's process group, where it has one of its own.
+    /// Cargo's own process group, if it has one.
     group: Option<Pid>,
 }
 
 impl Build {
-    /// Starts cargo. A build of `Profile::Edit` is in a process group of its own and must be cancelled or finished.
+    /// Starts cargo. A build of `Profile::Edit` has its own process group, and must be cancelled or finished.
     pub fn start(toolchain: &Toolchain, dir: &Path, profile: Profile) -> Result<Self, BuildError> {
         check_crate(dir)?;
         let mut command = toolchain.cargo(dir);
@@ -98,7 +99,7 @@ impl Build {
         Canceller(self.cargo.clone())
     }
 
-    /// Waits for cargo and returns the component that it wrote.
+    /// Waits for cargo and returns the path of its component.
     pub fn finish(self) -> Result<PathBuf, BuildError> {
         let manifest = self.dir.join("Cargo.toml");
         let manifest = std::fs::canonicalize(&manifest).unwrap_or(manifest);
@@ -112,12 +113,12 @@ impl Build {
                 components.extend(files.map(|file| file.as_std_path().to_owned()));
             }
         }
-        // Its output has ended, so it is about to.
+        // Its output has ended, so its exit is near.
         let status = self.cargo.child.lock().wait();
         let status = status.map_err(|source| BuildError::Program { program: "cargo", source })?;
         if !status.success() {
             let found = diagnosis::diagnose(&self.output.finish(), &package_name(&self.dir));
-            // Cargo's own words for a missing one are many and unclear.
+            // Cargo's own message for a missing linker is long and unclear.
             let otherwise = || if has_linker() { BuildError::Cargo } else { BuildError::NoLinker };
             return Err(found.unwrap_or_else(otherwise));
         }
@@ -132,7 +133,7 @@ impl Build {
 impl Canceller {
     pub fn cancel(&self) {
         let mut child = self.0.child.lock();
-        // Once it was waited for, its id may be another's.
+        // A reaped process id may be reused.
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }
@@ -147,7 +148,7 @@ fn check_crate(dir: &Path) -> Result<(), BuildError> {
     if dir.join("Cargo.toml").is_file() { Ok(()) } else { Err(BuildError::NoCrate { dir: dir.to_owned() }) }
 }
 
-/// Returns the name in the manifest of `dir`, or nothing.
+/// Returns the package name in the manifest of `dir`; empty if there is none.
 fn package_name(dir: &Path) -> String {
     let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
     let package = manifest.lines().skip_while(|line| line.trim() != "[package]").skip(1);

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use crate::codes::Code;
 
-/// The target of every guest.
+/// Rust target of every guest.
 pub const TARGET: &str = "wasm32-wasip2";
 
-/// A build without a component.
+/// A build that gave no component.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -43,7 +43,7 @@ fn names(paths: &[PathBuf]) -> String {
 }
 
 impl BuildError {
-    /// Returns the code of the error that it is to a user.
+    /// Returns the error code for users.
     pub fn code(&self) -> Code {
         match self {
             Self::NoCrate { .. } => Code::NoCrate,

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::app::route::Route;
 use crate::app::schedule::Schedule;
 
-/// What the function's author declared. Absent means the host's default.
+/// Attributes that the author declared. An absent one means the host's default.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Attributes {
-    /// Only of a web function: what it answers.
+    /// Requests of a web function; absent for other functions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,16 +36,16 @@ pub struct Attributes {
     pub secrets: Vec<String>,
 }
 
-/// How a failed call is tried again.
+/// Retries of a failed call.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(untagged)]
 pub enum Retries {
-    /// So many further attempts, spaced as the host does.
+    /// Number of further attempts, with the host's delays.
     Count(u32),
     Spaced(SpacedRetries),
 }
 
-/// Retries with a spacing of their own.
+/// Retries with their own delays.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct SpacedRetries {
@@ -58,12 +58,12 @@ pub struct SpacedRetries {
     pub max_delay_ms: Option<u64>,
 }
 
-/// How single inputs meet in groups.
+/// Groups of single inputs.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Batching {
     /// Inputs of one group.
     pub max_size: u32,
-    /// How long the first input of a group waits for others.
+    /// Longest wait of a group's first input for others, in milliseconds.
     pub wait_ms: u64,
 }

@@ -12,10 +12,10 @@ use crate::app::route::Route;
 use crate::ids::{AppName, FunctionName};
 use crate::limits::METADATA_BYTES_MAX;
 
-/// The one function of a component that says nothing of itself.
+/// Name of a stock component's only function.
 const STOCK_FUNCTION: &str = "web";
 
-/// Everything that is known of an app without running it.
+/// Everything known about an app without running it.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Metadata {
     pub format: u32,
@@ -34,7 +34,7 @@ pub struct AppInfo {
 }
 
 impl Metadata {
-    /// Parses and checks a document.
+    /// Parses and checks a document of at most `METADATA_BYTES_MAX` bytes.
     pub fn parse(json: &[u8]) -> Result<Self, MetadataError> {
         if json.len() > METADATA_BYTES_MAX {
             return Err(MetadataError::TooLarge { bytes: json.len() });
@@ -42,7 +42,7 @@ impl Metadata {
         #[derive(Deserialize)]
         struct DocumentHead {
             format: u32,
-            /// What the SDK found wrong with the app, and could only say here.
+            /// Mistakes that the SDK found in the app, and could report only here.
             #[serde(default)]
             errors: Vec<String>,
         }
@@ -64,8 +64,8 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Describes a component that says nothing of itself and answers `wasi:http`: one web function for every request, with
-    /// the host's default limits and nothing to reach.
+    /// Describes a stock component, one without metadata that serves `wasi:http`: one web function for every request,
+    /// with the host's default limits and without capabilities.
     pub fn of_stock_component(name: AppName) -> Self {
         let function = FunctionInfo {
             name: FunctionName::new(STOCK_FUNCTION).expect("it is a name"),
@@ -79,7 +79,7 @@ impl Metadata {
         Self { format: FORMAT, app, functions: vec![function] }
     }
 
-    /// Whether this describes a component that says nothing of itself.
+    /// Whether this describes a stock component, one without metadata of its own.
     pub fn is_stock(&self) -> bool {
         *self == Self::of_stock_component(self.app.name.clone())
     }
@@ -97,13 +97,13 @@ impl Metadata {
         Ok(())
     }
 
-    /// Reads the document out of a component, running nothing.
+    /// Reads the document of a component without running it.
     pub fn read(component: &[u8]) -> Result<Self, MetadataError> {
         let mut found = Vec::new();
         let mut depth = 0u32;
         for payload in Parser::new(0).parse_all(component) {
             match payload? {
-                // Only the top level counts: what a nested module carries is the author's own.
+                // Only at the top level: sections of nested modules are the author's own.
                 WasmPayload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
                     found.push(section.data());
                 }
@@ -119,14 +119,14 @@ impl Metadata {
         }
     }
 
-    /// Returns `component` without the document that `attach` appended, if it ends with one.
+    /// Returns `component` without the section that `attach` appended, if it ends with one.
     pub fn strip(component: &[u8]) -> &[u8] {
         let mut depth = 0u32;
         for payload in Parser::new(0).parse_all(component) {
             match payload {
                 Ok(WasmPayload::CustomSection(section)) if depth == 0 && section.name() == SECTION => {
                     let contents = section.range();
-                    // In front of its contents a section has its id, 0, and its length as a LEB128 number.
+                    // A section starts with its id, 0, and its length in LEB128.
                     let mut length = Vec::new();
                     contents.len().encode(&mut length);
                     let start = contents.start.saturating_sub(1 + length.len());
@@ -153,7 +153,7 @@ impl Metadata {
         out
     }
 
-    /// Returns the function of that name.
+    /// Returns the function `name`.
     pub fn function(&self, name: &str) -> Option<&FunctionInfo> {
         self.functions.iter().find(|function| function.name.as_str() == name)
     }
@@ -172,7 +172,7 @@ mod tests {
     };
     use crate::limits::{Ceilings, FunctionLimits, RetryPolicy};
 
-    /// The smallest component: the header alone.
+    /// The smallest component: a header alone.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
     fn document(functions: &str) -> Result<Metadata, MetadataError> {
@@ -330,7 +330,7 @@ mod tests {
         assert!(matches!(check("{}", r#""schedule":"daily""#), Err(MetadataError::Shape(_))));
     }
 
-    /// What this snapshot shows is in the components of users, and in their data directories.
+    /// Pins the format of documents in users' components and data directories.
     #[test]
     fn a_document_is_written_as_it_was() {
         let function = |name: &str, attributes: Attributes| FunctionInfo {

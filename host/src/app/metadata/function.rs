@@ -27,7 +27,7 @@ pub struct FunctionInfo {
 }
 
 impl FunctionInfo {
-    /// Returns what it answers on a host at `base`, as `POST http://localhost:8080/app/function`.
+    /// Returns method and URL on a host at `base`, as `POST http://localhost:8080/app/function`.
     pub fn endpoint(&self, base: &str, app: &AppName) -> String {
         match &self.attributes.route {
             Some(route) => route.endpoint(base, app),
@@ -35,7 +35,7 @@ impl FunctionInfo {
         }
     }
 
-    /// Returns the function's limits: its attributes over the defaults, within the ceilings.
+    /// Returns the function's limits: attributes over defaults; an error above a ceiling.
     pub fn limits(&self, ceilings: &Ceilings) -> Result<FunctionLimits, MetadataError> {
         let defaults = FunctionLimits::default();
         let zero = |attribute| MetadataError::Zero { function: self.name.clone(), attribute };
@@ -112,17 +112,17 @@ impl FunctionInfo {
         Ok(policy)
     }
 
-    /// Whether it takes raw bytes rather than JSON.
+    /// Whether its input is raw bytes rather than JSON.
     pub fn takes_bytes(&self) -> bool {
         is_binary(&self.input)
     }
 
-    /// Whether it gives raw bytes rather than JSON.
+    /// Whether its output is raw bytes rather than JSON.
     pub fn gives_bytes(&self) -> bool {
         is_binary(&self.output)
     }
 
-    /// Checks what limits alone do not: names and combinations.
+    /// Checks names and combinations of attributes; `limits` checks their values.
     pub(super) fn check(&self) -> Result<(), MetadataError> {
         let secrets = &self.attributes.secrets;
         if secrets.len() > SECRETS_PER_FUNCTION_MAX {
@@ -184,7 +184,7 @@ impl FunctionInfo {
     }
 }
 
-/// JSON holds no bytes, so this can be said of a whole payload only.
+/// True for a whole payload only: JSON cannot hold bytes.
 fn is_binary(schema: &Value) -> bool {
     schema["type"] == "string" && schema["format"] == "binary"
 }

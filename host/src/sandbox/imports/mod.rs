@@ -1,9 +1,8 @@
-//! The host's side of every import, one file for each interface.
+//! The host's side of every import, one file for each interface; outgoing HTTP is `outgoing_http`.
 
 pub mod config;
 pub mod context;
 pub mod functions;
-pub mod http;
 pub mod inference;
 pub mod keyvalue;
 pub mod keyvalue_draft;

@@ -6,10 +6,10 @@ use std::time::Instant;
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::boundary::Import;
+use super::log::Level;
+use super::running::RunningCall;
 use crate::outbound::{OutboundError, Phase, Timeouts};
-use crate::sandbox::boundary::Import;
-use crate::sandbox::log::Level;
-use crate::sandbox::running::RunningCall;
 
 /// Bytes of a request's body that wait in the host for the connection.
 const OUTGOING_CHUNK_BYTES: usize = 16 << 10;
