@@ -55,15 +55,11 @@ pub const FAIL_POINTS: &[&str] = &[
 pub const PANIC_POINTS: &[&str] = &[
     // A request that was read, on its way to a function or the control API.
     "http.route",
-    // A call before admission; with a slot; after its guest has ended.
+    // A call before admission.
     "call.begin",
-    "call.slot",
-    "call.ended",
-    // A web call with a slot; after its guest has ended.
-    "web.slot",
-    "web.ended",
-    // A group of a batched function with a slot.
-    "group.slot",
+    // An attempt with a slot; after its guest has ended.
+    "attempt.begin",
+    "attempt.end",
     // A leased durable call; one whose attempt has ended, before that is written.
     "durable.leased",
     "durable.ended",

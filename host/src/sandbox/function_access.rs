@@ -7,17 +7,17 @@
 
 use std::sync::Arc;
 
-use super::running::RunningCall;
+use super::call_context::CallContext;
 use super::services::{Functions, MapRun, OutcomeReader, SpawnedMap};
 use crate::call::{Failure, FailureCode};
 use crate::limits::{MAPS_PER_CALL_MAX, SPAWNS_PER_CALL_MAX};
 
 /// One of the maps that a call may hold open, given back on drop.
-pub struct MapPermit(Arc<RunningCall>);
+pub struct MapPermit(Arc<CallContext>);
 
 impl MapPermit {
     /// Takes a permit, or refuses a call that holds all of them.
-    pub fn acquire(call: &Arc<RunningCall>) -> Result<Self, Failure> {
+    pub fn acquire(call: &Arc<CallContext>) -> Result<Self, Failure> {
         if call.open_map() {
             return Ok(Self(call.clone()));
         }
@@ -33,11 +33,11 @@ impl Drop for MapPermit {
 }
 
 /// One of the outcome readers that a call may hold open, given back on drop.
-pub struct ReaderPermit(Arc<RunningCall>);
+pub struct ReaderPermit(Arc<CallContext>);
 
 impl ReaderPermit {
     /// Takes a permit, or refuses a call that holds all of them.
-    pub fn acquire(call: &Arc<RunningCall>) -> Result<Self, Failure> {
+    pub fn acquire(call: &Arc<CallContext>) -> Result<Self, Failure> {
         if call.open_reader() {
             return Ok(Self(call.clone()));
         }
@@ -71,12 +71,12 @@ pub struct OpenReader {
 }
 
 /// Returns the functions of the host, or a failure while it shuts down.
-pub fn functions(call: &RunningCall) -> Result<Arc<dyn Functions>, Failure> {
+pub fn functions(call: &CallContext) -> Result<Arc<dyn Functions>, Failure> {
     call.services.functions().ok_or_else(|| Failure::new(FailureCode::Cancelled, "the host is shutting down"))
 }
 
 /// Counts one more call or map that `call` spawns, or refuses it.
-pub fn count_spawn(call: &RunningCall) -> Result<(), Failure> {
+pub fn count_spawn(call: &CallContext) -> Result<(), Failure> {
     if call.spawn() {
         return Ok(());
     }

@@ -14,6 +14,8 @@
 
 mod bindings;
 mod boundary;
+mod call_context;
+mod call_identity;
 mod clock;
 mod compile_cache;
 mod describe;
@@ -24,24 +26,25 @@ mod imports;
 mod invoke;
 mod limiter;
 mod link_errors;
+mod linked_code;
 pub mod log;
 mod meter;
 mod model_access;
 mod outgoing_http;
 mod program;
-mod running;
 mod serve;
 mod services;
 mod state;
 mod tokens;
 mod trap;
 
+pub use call_context::{CallContext, CallUsage, Siblings};
+pub use call_identity::CallIdentity;
 pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
 pub use exchange::{Answer, AnswerBody, Exchange};
 pub use invoke::{Attempt, Sandbox, SandboxError, redact};
 pub use link_errors::MissingImport;
-pub use program::{Function, Program, ProgramError};
-pub use running::{RunningCall, Siblings};
+pub use program::{Function, FunctionRef, Program, ProgramError};
 pub use services::{
     BoxFuture, Functions, MapOutcome, MapRun, Order, OutcomeReader, Services, SpawnedMap, SpawnedProgress,
 };

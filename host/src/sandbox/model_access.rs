@@ -5,10 +5,9 @@
 use jiff::Timestamp;
 
 use super::boundary::Import;
-use super::running::RunningCall;
+use super::call_context::CallContext;
 use super::tokens::TokenBudgetError;
 use crate::call::InferenceReceipt;
-use crate::ids::FunctionId;
 use crate::inference::{Caller, Classified, Description, Embedded, Inference, InferenceError, Inferred, Scored};
 
 /// Reason why a request has no response.
@@ -50,37 +49,33 @@ impl ModelResponse for Description {
     }
 }
 
-impl RunningCall {
+impl CallContext {
     /// Refuses a model that the call's function neither declares nor was granted.
     pub(super) fn check_model(&self, model: &str) -> Result<(), ModelError> {
-        if self.spec().models.iter().any(|may| may == model) {
+        if self.function.models.iter().any(|may| may == model) {
             return Ok(());
         }
         let model = model.to_owned();
-        Err(if self.program.metadata().is_stock() {
-            ModelError::NotGranted { app: self.program.name().to_string(), model }
+        Err(if self.function.program().metadata().is_stock() {
+            ModelError::NotGranted { app: self.function.app().to_string(), model }
         } else {
-            ModelError::NotDeclared { function: self.spec().name.to_string(), model }
+            ModelError::NotDeclared { function: self.function.name.to_string(), model }
         })
     }
 
     /// Refuses a call that has used up its own tokens, or its function's tokens of the day.
     fn check_tokens(&self) -> Result<(), TokenBudgetError> {
-        let limits = &self.spec().limits;
+        let limits = &self.function.limits;
         if let Some(max) = limits.tokens_max {
             let used = self.tokens_used();
             if used >= max {
-                return Err(TokenBudgetError::Call { function: self.function_id(), used, max });
+                return Err(TokenBudgetError::Call { function: self.function.id(), used, max });
             }
         }
         match limits.tokens_per_day_max {
-            Some(max) => self.services.tokens.check(&self.function_id(), max, Timestamp::now()),
+            Some(max) => self.services.tokens.check(&self.function.id(), max, Timestamp::now()),
             None => Ok(()),
         }
-    }
-
-    fn function_id(&self) -> FunctionId {
-        FunctionId { app: self.program.name().clone(), function: self.spec().name.clone() }
     }
 
     /// Makes one request to `model` on the call's behalf, and charges its receipt to the call.
@@ -95,19 +90,15 @@ impl RunningCall {
     {
         self.check_model(model)?;
         self.check_tokens()?;
-        let (_asking, following) = self.ask();
-        let caller = Caller {
-            tenant: self.program.name().into(),
-            priority: self.priority(),
-            deadline: self.deadline,
-            following,
-        };
+        let (_waiting, following) = self.await_model();
+        let caller =
+            Caller { tenant: self.function.app().into(), priority: self.priority, deadline: self.deadline, following };
         let response = request(&self.services.inference, caller);
         let response = self.boundary.cross_async(Import::Inference, response).await?;
         if let Some(receipt) = response.receipt() {
             self.add_inference(receipt);
-            if self.spec().limits.tokens_per_day_max.is_some() {
-                self.services.tokens.add(&self.function_id(), receipt.tokens, Timestamp::now());
+            if self.function.limits.tokens_per_day_max.is_some() {
+                self.services.tokens.add(&self.function.id(), receipt.tokens, Timestamp::now());
             }
         }
         Ok(response)

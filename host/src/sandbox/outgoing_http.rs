@@ -1,14 +1,14 @@
 //! `wasi:http/outgoing-handler`: requests to declared and granted origins, through `outbound`.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::boundary::Import;
+use super::call_context::CallContext;
 use super::log::Level;
-use super::running::RunningCall;
 use crate::outbound::{OutboundError, Phase, Timeouts};
 
 /// Bytes of a request's body that wait in the host for the connection.
@@ -16,7 +16,7 @@ const OUTGOING_CHUNK_BYTES: usize = 16 << 10;
 
 /// Hooks that send a guest's requests through `outbound`.
 pub struct OutboundHooks {
-    pub call: Arc<RunningCall>,
+    pub call: Arc<CallContext>,
 }
 
 type Completion = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -52,7 +52,7 @@ impl WasiHttpHooks for OutboundHooks {
 }
 
 async fn send(
-    call: &RunningCall,
+    call: &CallContext,
     request: http::Request<WasiBody>,
     options: Option<RequestOptions>,
 ) -> Result<http::Response<crate::outbound::OutboundBody>, OutboundError> {
@@ -65,17 +65,17 @@ async fn send(
         first_byte: options.first_byte_timeout.unwrap_or(defaults.first_byte).min(remaining),
         between_bytes: options.between_bytes_timeout.unwrap_or(defaults.between_bytes).min(remaining),
     };
-    let app = call.program.name().as_str();
-    call.services.outbound.send(app, &call.spec().outbound, &call.budget, request, timeouts).await
+    let app = call.function.app().as_str();
+    call.services.outbound.send(app, &call.function.outbound, &call.budget, request, timeouts).await
 }
 
 /// Keeps a refusal's text for the call's failure: `wasi:http` has only a code for it.
-fn refusal(call: &RunningCall, error: &OutboundError) -> Error {
+fn refusal(call: &CallContext, error: &OutboundError) -> Error {
     let wasi = to_wasi(error);
     if matches!(wasi, Error::HttpRequestDenied | Error::DestinationIpProhibited) {
         let message = error.to_string();
         call.log.log(Level::Warn, &message, &[]);
-        *call.denial.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+        call.note_denial(message);
     }
     wasi
 }

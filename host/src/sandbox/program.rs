@@ -1,17 +1,15 @@
-//! An app ready to be called: compiled, linked, its limits and grants resolved.
+//! Apps ready to be called: compiled, linked, their limits and grants resolved; and references to their functions.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use wasmtime::component::{Component, Linker};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-
-use super::bindings::AppPre;
-use super::link_errors::{self, MissingImport};
-use super::state::CallState;
+use super::link_errors::MissingImport;
 use crate::app::metadata::{FunctionInfo, Metadata, MetadataError};
 use crate::app::route::Route;
-use crate::ids::{AppName, FunctionName, Version};
+use crate::ids::{AppName, FunctionId, FunctionName, Version};
 use crate::limits::{Ceilings, FunctionLimits};
 use crate::outbound::{Grants, Policy, PolicyError};
 use crate::settings::{DeclaredSecrets, Settings};
@@ -32,6 +30,54 @@ pub struct Function {
     pub route: Option<Route>,
 }
 
+/// A function of one version of an app. Clones share the program.
+#[derive(Clone)]
+pub struct FunctionRef {
+    program: Arc<Program>,
+    index: usize,
+}
+
+impl FunctionRef {
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    pub fn app(&self) -> &AppName {
+        self.program.name()
+    }
+
+    pub fn version(&self) -> &Version {
+        self.program.version()
+    }
+
+    /// Returns its name and that of its app.
+    pub fn id(&self) -> FunctionId {
+        FunctionId { app: self.app().clone(), function: self.name.clone() }
+    }
+
+    /// Whether both are the same function of the same program, not merely of the same name.
+    pub fn is_same(&self, other: &FunctionRef) -> bool {
+        Arc::ptr_eq(&self.program, &other.program) && self.index == other.index
+    }
+}
+
+impl Deref for FunctionRef {
+    type Target = Function;
+
+    fn deref(&self) -> &Function {
+        &self.program.functions[self.index]
+    }
+}
+
+impl fmt::Debug for FunctionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.id(), self.version())
+    }
+}
+
+/// Linked code, as `linked_code` made it. Opaque here: the type of a store's data names the call, and the call its program.
+pub(super) type Code = Box<dyn Any + Send + Sync>;
+
 /// One version of an app. Immutable; shared by its calls.
 pub struct Program {
     metadata: Metadata,
@@ -40,10 +86,7 @@ pub struct Program {
     by_name: HashMap<FunctionName, usize>,
     /// Configuration.
     values: BTreeMap<String, Arc<str>>,
-    /// Runs functions. There if the app has one.
-    pub(super) functions_pre: Option<AppPre<CallState>>,
-    /// Runs web functions. There if the app has one.
-    pub(super) web_pre: Option<ProxyPre<CallState>>,
+    code: Code,
 }
 
 /// An app that cannot be made ready.
@@ -67,28 +110,16 @@ pub enum ProgramError {
 }
 
 impl Program {
+    /// Resolves limits, grants and secrets of every function.
     pub(super) fn new(
-        linker: &Linker<CallState>,
-        component: &Component,
         version: Version,
         metadata: Metadata,
+        code: Code,
         grants: &Grants,
         settings: &Settings,
         ceilings: &Ceilings,
     ) -> Result<Self, ProgramError> {
         let app = &metadata.app.name;
-        let pre =
-            linker.instantiate_pre(component).map_err(|error| match link_errors::find(component, linker, &error) {
-                Some(missing) => ProgramError::Import { app: app.clone(), missing },
-                None => ProgramError::Link { app: app.clone(), reason: format!("{error:#}") },
-            })?;
-        let has = |web: bool| metadata.functions.iter().any(|function| function.attributes.route.is_some() == web);
-        let lacks = |what, export| ProgramError::Export { app: app.clone(), what, export };
-        let functions_pre = has(false).then(|| AppPre::new(pre.clone())).transpose();
-        let functions_pre = functions_pre.map_err(|_| lacks("functions", link_errors::HANDLER))?;
-        let web_pre = has(true).then(|| ProxyPre::new(pre)).transpose();
-        let web_pre = web_pre.map_err(|_| lacks("web functions", link_errors::WEB_HANDLER))?;
-
         let mut functions = Vec::with_capacity(metadata.functions.len());
         for info in &metadata.functions {
             let outbound = Policy::new(&info.attributes.outbound, grants).map_err(|source| ProgramError::Outbound {
@@ -109,7 +140,11 @@ impl Program {
         }
         let by_name = functions.iter().enumerate().map(|(i, function)| (function.name.clone(), i)).collect();
         let values = settings.values(&metadata.app.name);
-        Ok(Self { metadata, version, functions, by_name, values, functions_pre, web_pre })
+        Ok(Self { metadata, version, functions, by_name, values, code })
+    }
+
+    pub(super) fn code(&self) -> &Code {
+        &self.code
     }
 
     pub fn name(&self) -> &AppName {
@@ -129,9 +164,10 @@ impl Program {
         &self.functions
     }
 
-    /// Returns the web functions' positions and routes.
-    pub fn routes(&self) -> impl Iterator<Item = (usize, &Route)> {
-        self.functions.iter().enumerate().filter_map(|(i, function)| Some((i, function.route.as_ref()?)))
+    /// Returns the web functions with their routes.
+    pub fn routes(self: &Arc<Self>) -> impl Iterator<Item = (FunctionRef, &Route)> {
+        let web = self.functions.iter().enumerate().filter_map(|(i, function)| Some((i, function.route.as_ref()?)));
+        web.map(|(index, route)| (FunctionRef { program: self.clone(), index }, route))
     }
 
     /// Returns the configuration values that the operator gave.
@@ -139,9 +175,10 @@ impl Program {
         &self.values
     }
 
-    /// Returns the position of the function of that name.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name).copied()
+    /// Returns the function of that name.
+    pub fn find(self: &Arc<Self>, name: &str) -> Option<FunctionRef> {
+        let index = self.by_name.get(name).copied()?;
+        Some(FunctionRef { program: self.clone(), index })
     }
 }
 

@@ -7,24 +7,24 @@ use std::time::Instant;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
+use super::call_context::CallContext;
 use super::exchange::Exchange;
-use super::invoke::{Attempt, Sandbox, Took, to_its_end};
+use super::invoke::{Attempt, AttemptTimes, Sandbox, to_its_end};
+use super::linked_code::LinkedCode;
 use super::meter::metered;
-use super::running::RunningCall;
 use crate::call::{Failure, FailureCode};
 
 impl Sandbox {
     /// Runs one web request. The answer leaves while the guest runs; the attempt ends when the guest does. Dropping the future
     /// ends the guest and frees its slot.
-    pub async fn serve(&self, call: &Arc<RunningCall>, exchange: Exchange) -> Attempt<()> {
+    pub async fn serve(&self, call: &Arc<CallContext>, exchange: Exchange) -> Attempt<()> {
         let mut store = self.store(call);
-        let mut took = Took::default();
+        let mut times = AttemptTimes::default();
         let answered = Arc::new(AtomicBool::new(false));
         let guest = async {
-            let web = call.program.web_pre.as_ref().expect("a program of web functions exports their handler");
             let begun = Instant::now();
-            let web = web.instantiate_async(&mut store).await;
-            took.instantiate = begun.elapsed();
+            let web = LinkedCode::web_of(call.function.program()).instantiate_async(&mut store).await;
+            times.instantiate = begun.elapsed();
             let web = web?;
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(Scheme::Http, exchange.request)?;
@@ -34,15 +34,15 @@ impl Sandbox {
                 // A client that is gone misses nothing.
                 let _ = head.send(response);
             })?;
-            metered(web.wasi_http_incoming_handler().call_handle(&mut store, request, answer), &mut took.cpu).await
+            metered(web.wasi_http_incoming_handler().call_handle(&mut store, request, answer), &mut times.cpu).await
         };
         let result = to_its_end(call, guest).await.and_then(|()| {
             if answered.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let message = format!("function `{}` ended without an answer; it must set a response", call.spec().name);
+            let message = format!("function `{}` ended without an answer; it must set a response", call.function.name);
             Err(Failure::new(FailureCode::Crashed, message))
         });
-        Attempt::new(call, &store, &took, result)
+        Attempt::new(call, &store, &times, result)
     }
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::running::RunningCall;
+use super::call_identity::CallIdentity;
 use super::tokens::DailyTokens;
 use crate::call::{CallResult, Failure, Payload};
 use crate::ids::{CallId, MapId};
@@ -33,16 +33,16 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Calls of other functions. Implemented by `dispatch`, which stands above this module and is plugged in at start.
 pub trait Functions: Send + Sync {
     /// Runs one function for `caller` and waits for its result. Dropping the future cancels the call.
-    fn call<'a>(&'a self, caller: &'a RunningCall, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult>;
+    fn call<'a>(&'a self, caller: &'a CallIdentity, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult>;
 
     /// Opens a map for `caller`. Does not block.
-    fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure>;
+    fn map(&self, caller: &CallIdentity, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure>;
 
     /// Accepts a durable call, which may outlive `caller`. Returns once it is on disk; dropping the future does not
     /// undo it.
     fn spawn<'a>(
         &'a self,
-        caller: &'a RunningCall,
+        caller: &'a CallIdentity,
         function: &'a str,
         input: Payload,
     ) -> BoxFuture<'a, Result<CallId, Failure>>;
@@ -50,25 +50,25 @@ pub trait Functions: Send + Sync {
     /// Returns the result of a durable call of the caller's app, once it has ended; `None` if it has not after `wait`.
     fn get<'a>(
         &'a self,
-        caller: &'a RunningCall,
+        caller: &'a CallIdentity,
         call: &'a str,
         wait: Duration,
     ) -> BoxFuture<'a, Result<Option<CallResult>, Failure>>;
 
     /// Cancels a durable call of the caller's app and its descendants; returns whether it is cancelled.
-    fn cancel<'a>(&'a self, caller: &'a RunningCall, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;
+    fn cancel<'a>(&'a self, caller: &'a CallIdentity, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;
 
     /// Accepts a durable map, which may outlive `caller`. Returns once it is on disk.
     fn spawn_map<'a>(
         &'a self,
-        caller: &'a RunningCall,
+        caller: &'a CallIdentity,
         function: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>;
 
     /// Finds a durable map of the caller's app.
     fn open_map<'a>(
         &'a self,
-        caller: &'a RunningCall,
+        caller: &'a CallIdentity,
         map: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>;
 }

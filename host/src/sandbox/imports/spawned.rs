@@ -5,8 +5,8 @@ use wasmtime::component::Resource;
 use crate::call::{CallResult, Failure, Payload};
 use crate::sandbox::bindings::{functions, types};
 use crate::sandbox::boundary::Import;
+use crate::sandbox::call_identity::CallIdentity;
 use crate::sandbox::function_access::{self, MapPermit, OpenReader, OpenSpawnedMap, ReaderPermit};
-use crate::sandbox::running::RunningCall;
 use crate::sandbox::services::{BoxFuture, Functions, Order, SpawnedMap, SpawnedProgress};
 use crate::sandbox::state::CallState;
 
@@ -24,7 +24,10 @@ impl CallState {
     /// Opens the map that `find` returns, unless the call holds its last permit.
     async fn hold_map(
         &mut self,
-        find: impl for<'a> FnOnce(&'a dyn Functions, &'a RunningCall) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>,
+        find: impl for<'a> FnOnce(
+            &'a dyn Functions,
+            &'a CallIdentity,
+        ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>,
     ) -> wasmtime::Result<Result<Resource<OpenSpawnedMap>, types::Failure>> {
         let call = self.call.clone();
         // Given back if this future is dropped while it waits.
