@@ -1,10 +1,10 @@
 //! A call's input, taken apart into the function's arguments.
 //!
-//! The input is one JSON object keyed by parameter. A function of one parameter also takes the bare value; an object whose
-//! only key is the parameter's name is always the named form. `docs/metadata.md` is the contract.
+//! The input is one JSON object keyed by parameter. A function of one parameter also takes the bare value; an object
+//! whose only key is the parameter's name is always the named form. `docs/metadata.md` is the contract.
 //!
-//! Each argument is read straight from its own slice of the input, so that nothing is held as a tree of values, and an error
-//! says which parameter it is in, and where.
+//! Each argument is read straight from its own slice of the input, so that nothing is held as a tree of values, and an
+//! error says which parameter it is in, and where.
 
 mod absent;
 pub(crate) mod misfit;

@@ -1,7 +1,7 @@
 //! A function that runs on groups of single inputs.
 //!
-//! The host sends a group as one JSON array of the inputs, each as its caller sent it, and takes one answer for each: its output or
-//! its failure. `docs/metadata.md` is the contract. A lone input comes as any function's input does.
+//! The host sends a group as one JSON array of the inputs, each as its caller sent it, and takes one answer for each:
+//! its output or its failure. `docs/metadata.md` is the contract. A lone input comes as any function's input does.
 
 use schemars::JsonSchema;
 use serde::Serialize;

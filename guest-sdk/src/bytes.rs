@@ -7,8 +7,8 @@ const OCTET_STREAM: &str = "application/octet-stream";
 
 /// Bytes and their media type: a function's only parameter, or its result, that is not JSON.
 ///
-/// Such a function takes a request's body as it is, of any content type but JSON; `bireme run app::function @photo.png` gives it a
-/// file. What it returns is the response's body, or goes to standard output as it is.
+/// Such a function takes a request's body as it is, of any content type but JSON; `bireme run app::function @photo.png`
+/// gives it a file. What it returns is the response's body, or goes to standard output as it is.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;

@@ -10,8 +10,8 @@ use crate::payload::{JSON, Output, Payload};
 
 /// Calls a function of this app whose name is known only while running, and waits for its result.
 ///
-/// The input is what any caller sends: an object keyed by parameter, or the bare value of the only one. Where the name is
-/// known, `name::call(…)` checks the types.
+/// The input is what any caller sends: an object keyed by parameter, or the bare value of the only one. Where the name
+/// is known, `name::call(…)` checks the types.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;

@@ -1,7 +1,7 @@
 //! Configuration values that the operator gives: `--config depth=2`, or `--config app:depth=2` for one app of several.
 //!
-//! A value is text. It is read as the type that is asked for: text as it stands (a `String`, the variant of an enum), anything else
-//! as JSON (`2`, `true`, `["a"]`).
+//! A value is text. It is read as the type that is asked for: text as it stands (a `String`, the variant of an enum),
+//! anything else as JSON (`2`, `true`, `["a"]`).
 
 use serde::de::value::{Error as TextError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};

@@ -1,7 +1,7 @@
 //! One function of an app: what the macro knows of it, and the way to run it.
 //!
-//! Entries are collected by `inventory` when the app is linked, so that nothing has to be listed. An instance runs one call, so
-//! a name is found by walking them.
+//! Entries are collected by `inventory` when the app is linked, so that nothing has to be listed. An instance runs one
+//! call, so a name is found by walking them.
 
 use serde::Serialize;
 

@@ -22,8 +22,8 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 const CAUSES_MAX: usize = 16;
 
 /// What kind of failure it is. [`Failed`](Code::Failed), [`Terminal`](Code::Terminal),
-/// [`InvalidInput`](Code::InvalidInput) and [`UnknownFunction`](Code::UnknownFunction) come from the function, the others from
-/// the host.
+/// [`InvalidInput`](Code::InvalidInput) and [`UnknownFunction`](Code::UnknownFunction) come from the function, the
+/// others from the host.
 ///
 /// ```
 /// use bireme_sdk::{Code, Failure};
@@ -84,9 +84,9 @@ impl fmt::Display for Code {
 
 /// A call's failure: a code for programs, a sentence for people, and what led to it.
 ///
-/// Every [`std::error::Error`] turns into one with `?`, its chain of sources kept as causes. The errors of this SDK that no
-/// further attempt can mend (a host that is not granted, a model that is not declared) become [`Code::Terminal`], everything
-/// else [`Code::Failed`]. That is why `Failure` is itself no `std::error::Error`.
+/// Every [`std::error::Error`] turns into one with `?`, its chain of sources kept as causes. The errors of this SDK
+/// that no further attempt can mend (a host that is not granted, a model that is not declared) become
+/// [`Code::Terminal`], everything else [`Code::Failed`]. That is why `Failure` is itself no `std::error::Error`.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;

@@ -1,7 +1,7 @@
 //! HTTP requests through the host.
 //!
-//! Every request, each redirect included, passes the host's check: only what the function declares in `outbound` and the
-//! operator grants is reached. Without a [`timeout`](Request::timeout) the call's own deadline is the only one.
+//! Every request, each redirect included, passes the host's check: only what the function declares in `outbound` and
+//! the operator grants is reached. Without a [`timeout`](Request::timeout) the call's own deadline is the only one.
 //!
 //! ```
 //! use bireme_sdk::prelude::*;

@@ -1,7 +1,7 @@
 //! The app's key-value data, kept by the host between calls.
 //!
-//! A bucket is opened by name and belongs to the app. A write is seen by every later read; there are no transactions over
-//! several keys, so write what points at other keys last.
+//! A bucket is opened by name and belongs to the app. A write is seen by every later read; there are no transactions
+//! over several keys, so write what points at other keys last.
 //!
 //! Calls run at the same time, so a value that is read, changed and [`set`](Bucket::set) can overwrite what another
 //! call wrote in between. Three methods cannot: [`increment`](Bucket::increment) for counters,

@@ -9,8 +9,9 @@
 //! log::warn!(url, status = status; "slow answer after {} ms", 1_200);
 //! ```
 //!
-//! Fields stand behind the message, as `name = value`, where they can also be named in it; or in front of it, ended by `;`, where a
-//! name that is in scope stands for itself. Values are written with `Display`. The host keeps 1 MiB for each call by default, and counts what it drops beyond.
+//! Fields stand behind the message, as `name = value`, where they can also be named in it; or in front of it, ended by
+//! `;`, where a name that is in scope stands for itself. Values are written with `Display`. The host keeps 1 MiB for
+//! each call by default, and counts what it drops beyond.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! Many calls of one function, as an iterator over their results.
 //!
-//! Inputs are drawn from an iterator and handed to the host as it takes them, results are drawn from the host as the author
-//! asks for them, so a map of a million inputs needs no more memory than one of a thousand. Nothing happens before the first
-//! result is asked for. Dropping the iterator cancels what has not finished.
+//! Inputs are drawn from an iterator and handed to the host as it takes them, results are drawn from the host as the
+//! author asks for them, so a map of a million inputs needs no more memory than one of a thousand. Nothing happens
+//! before the first result is asked for. Dropping the iterator cancels what has not finished.
 
 mod flow;
 

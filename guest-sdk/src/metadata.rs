@@ -1,7 +1,7 @@
 //! The document that describes an app without running it. `docs/metadata.md` fixes its shape.
 //!
-//! It is written in a sandbox whose imports all trap, so nothing here may touch a clock, the environment or a randomly seeded
-//! map: entries are sorted and every map is ordered.
+//! It is written in a sandbox whose imports all trap, so nothing here may touch a clock, the environment or a randomly
+//! seeded map: entries are sorted and every map is ordered.
 
 use serde::Serialize;
 use serde_json::Value;

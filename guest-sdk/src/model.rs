@@ -1,7 +1,7 @@
 //! Inference on the host's native workers.
 //!
-//! Requests of many calls meet in the host's batcher, so one call may send few texts at a time and the device still runs full
-//! batches. The function must list the model: `#[function(models = ["all-minilm-l6-v2"])]`.
+//! Requests of many calls meet in the host's batcher, so one call may send few texts at a time and the device still
+//! runs full batches. The function must list the model: `#[function(models = ["all-minilm-l6-v2"])]`.
 
 mod error;
 mod scores;
@@ -58,8 +58,8 @@ impl Model {
         &self.name
     }
 
-    /// Whether texts that are longer than the model takes are cut to its maximum number of tokens, as they are by default, or
-    /// refused with [`Error::BadInput`].
+    /// Whether texts that are longer than the model takes are cut to its maximum number of tokens, as they are by
+    /// default, or refused with [`Error::BadInput`].
     ///
     /// ```
     /// use bireme_sdk::model::model;
@@ -100,8 +100,8 @@ impl Model {
         Ok(Embeddings { dimension, values })
     }
 
-    /// Scores each document for the query, in their order: higher is a better answer. The scores are the model's own and
-    /// compare with nothing but each other; [`rank`](Self::rank) sorts by them.
+    /// Scores each document for the query, in their order: higher is a better answer. The scores are the model's own
+    /// and compare with nothing but each other; [`rank`](Self::rank) sorts by them.
     ///
     /// # Errors
     /// See [`Error`].

@@ -14,7 +14,8 @@ use crate::schemas::SchemasBuilder;
 /// The media type of JSON.
 pub const JSON: &str = "application/json";
 
-/// What a function can have as its only parameter: a type with `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
+/// What a function can have as its only parameter: a type with `Serialize`, `Deserialize` and `JsonSchema`, or
+/// [`Bytes`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a function's parameter",
     note = "a parameter is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts have them, too"

@@ -15,7 +15,8 @@ pub struct SecretError {
     pub name: String,
 }
 
-/// Returns a secret. It is the environment variable of that name, which stands there only for functions that declare it.
+/// Returns a secret. It is the environment variable of that name, which stands there only for functions that declare
+/// it.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;

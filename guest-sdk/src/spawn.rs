@@ -8,11 +8,11 @@ use crate::failure::Result;
 use crate::host;
 use crate::payload::{Output, Payload};
 
-/// A call that the host keeps on its disk: it outlives the call that spawned it and a restart of the host. Its result is read
-/// here, or anywhere in the app by its id.
+/// A call that the host keeps on its disk: it outlives the call that spawned it and a restart of the host. Its result
+/// is read here, or anywhere in the app by its id.
 ///
-/// The host runs it at least once, and once more if it dies meanwhile. A function that is tried again spawns again, too. Cancelling
-/// the call that spawned it cancels it; the end of that call does not.
+/// The host runs it at least once, and once more if it dies meanwhile. A function that is tried again spawns again,
+/// too. Cancelling the call that spawned it cancels it; the end of that call does not.
 ///
 /// ```
 /// use std::time::Duration;
@@ -57,8 +57,8 @@ pub fn spawn<T>(function: &str, input: &Payload) -> Result<Spawned<T>> {
 }
 
 impl<T> Spawned<T> {
-    /// The call of that id, whose result is a `T`. Asks nothing of the host yet: an id that is no call of this app is told by the
-    /// first [`get`](Self::get).
+    /// The call of that id, whose result is a `T`. Asks nothing of the host yet: an id that is no call of this app is
+    /// told by the first [`get`](Self::get).
     ///
     /// ```
     /// use std::time::Duration;

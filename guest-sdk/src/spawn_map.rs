@@ -1,7 +1,7 @@
 //! A map that outlives the function that spawned it.
 //!
-//! Unlike [`Map`](crate::Map), it is not lazy: its inputs are on the host's disk when `spawn_map` returns, and its results are
-//! addressed by the position of their input.
+//! Unlike [`Map`](crate::Map), it is not lazy: its inputs are on the host's disk when `spawn_map` returns, and its
+//! results are addressed by the position of their input.
 
 mod read;
 
@@ -18,11 +18,11 @@ const PUSH_LEN_MAX: usize = 1_024;
 /// Inputs are sent early when they reach this size together.
 const PUSH_BYTES_MAX: usize = 1 << 20;
 
-/// A map that the host keeps on its disk: it outlives the call that spawned it and a restart of the host. Its results are read
-/// here, or anywhere in the app by its id, as often as is wanted.
+/// A map that the host keeps on its disk: it outlives the call that spawned it and a restart of the host. Its results
+/// are read here, or anywhere in the app by its id, as often as is wanted.
 ///
-/// Each input runs at least once; its outcome is recorded once. Cancelling the call that spawned the map cancels it; the end of
-/// that call does not.
+/// Each input runs at least once; its outcome is recorded once. Cancelling the call that spawned the map cancels it;
+/// the end of that call does not.
 ///
 /// ```
 /// use bireme_sdk::MapHandle;
@@ -205,8 +205,8 @@ impl<T> MapHandle<T> {
         self.map.progress()
     }
 
-    /// Waits until every input has its outcome, as long as the running call may, and returns what that came to. Failures are only
-    /// counted.
+    /// Waits until every input has its outcome, as long as the running call may, and returns what that came to.
+    /// Failures are only counted.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -260,13 +260,14 @@ impl<T: Output> MapHandle<T> {
     ///
     /// # Errors
     /// The failure of that input's call, or the host's. An input that was cancelled fails as
-    /// [`Code::Cancelled`](crate::Code::Cancelled); one that the map does not have, as [`Code::Terminal`](crate::Code::Terminal).
+    /// [`Code::Cancelled`](crate::Code::Cancelled); one that the map does not have, as
+    /// [`Code::Terminal`](crate::Code::Terminal).
     pub fn get(&self, index: u64) -> Result<Option<T>> {
         self.map.outcome(index)?.map(|result| T::read(&self.id, result?)).transpose()
     }
 
-    /// Returns every result in the order of the inputs, and waits for those that are not there yet. A failure does not end it.
-    /// An input that was cancelled fails as [`Code::Cancelled`](crate::Code::Cancelled).
+    /// Returns every result in the order of the inputs, and waits for those that are not there yet. A failure does not
+    /// end it. An input that was cancelled fails as [`Code::Cancelled`](crate::Code::Cancelled).
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -288,8 +289,8 @@ impl<T: Output> MapHandle<T> {
         Results::new(&self.map, &self.id)
     }
 
-    /// Returns every outcome once, as they complete, each with the position of its input: first those that are there. Inputs that
-    /// were cancelled have none.
+    /// Returns every outcome once, as they complete, each with the position of its input: first those that are there.
+    /// Inputs that were cancelled have none.
     ///
     /// # Errors
     /// The host's failure.

@@ -1,9 +1,9 @@
 //! Fakes for an author's native tests.
 //!
-//! Off wasm there is no host: `call` and `map` run in process, and HTTP, models and key-value data fail by name unless this
-//! thread has a fake for them; there are no configuration values but those given here, and secrets come from here or from the
-//! test's own environment. Each function here puts one in place and returns a guard; dropping the guard brings back what
-//! was there before.
+//! Off wasm there is no host: `call` and `map` run in process, and HTTP, models and key-value data fail by name unless
+//! this thread has a fake for them; there are no configuration values but those given here, and secrets come from here
+//! or from the test's own environment. Each function here puts one in place and returns a guard; dropping the guard
+//! brings back what was there before.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -249,7 +249,8 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
     }
 }
 
-/// `map`, `starmap` and `for_each`, and `spawn_map` and `spawn_starmap`, which are kept on disk. As with Modal, `map` takes one iterator for each parameter and `starmap` one of tuples.
+/// `map`, `starmap` and `for_each`, and `spawn_map` and `spawn_starmap`, which are kept on disk. As with Modal, `map`
+/// takes one iterator for each parameter and `starmap` one of tuples.
 fn maps(name: &str, output: &TokenStream, returned: Span, idents: &[&Ident], types: &[&Type]) -> TokenStream {
     let map_doc = match idents {
         [] | [_] => {

@@ -1,8 +1,8 @@
 //! The attribute macros of `bireme-sdk`. Use it through that crate: what it expands to names `::bireme_sdk`.
 //!
 //! `attributes` reads what stands in the parentheses, `signature` what the function takes and returns, `expansion`
-//! writes the code. Every mistake is reported at its token, all of them in one compilation, and the author's function is
-//! kept as it stands so that one mistake does not cause others.
+//! writes the code. Every mistake is reported at its token, all of them in one compilation, and the author's function
+//! is kept as it stands so that one mistake does not cause others.
 
 mod attributes;
 mod batched;
@@ -27,9 +27,9 @@ use crate::signature::Signature;
 /// - `scrape::call(url) -> Result<T>`: one call through the host, in a fresh sandbox, with the function's own limits;
 /// - `scrape::map(urls) -> Map<T>`: one such call for each input (for several parameters: for each tuple).
 ///
-/// Parameters are named, owned values that implement `Serialize`, `Deserialize` and `JsonSchema`; an `Option` may be left
-/// out by the caller. The result is a `T` that implements the same, or a `Result<T, E>` whose error turns into a `Failure`,
-/// as every `std::error::Error` does.
+/// Parameters are named, owned values that implement `Serialize`, `Deserialize` and `JsonSchema`; an `Option` may be
+/// left out by the caller. The result is a `T` that implements the same, or a `Result<T, E>` whose error turns into a
+/// `Failure`, as every `std::error::Error` does.
 ///
 /// Since that type takes the function's name, no module or type beside the function may have it.
 ///
@@ -58,27 +58,28 @@ use crate::signature::Signature;
 ///
 /// # Groups
 ///
-/// With `batched(max_size = 64, wait = "10ms")` the function is called with single inputs and runs on groups of them. It takes one
-/// parameter, `Vec<In>`, and returns one output for each input in their order: `Vec<Out>`, or `Vec<Result<Out>>` where single
-/// inputs can fail; either of them in a `Result` where the group can fail as a whole. `call(input: In) -> Result<Out>`, `map` and
-/// `for_each` take single inputs; `f(vec)` is the plain function.
+/// With `batched(max_size = 64, wait = "10ms")` the function is called with single inputs and runs on groups of them.
+/// It takes one parameter, `Vec<In>`, and returns one output for each input in their order: `Vec<Out>`, or
+/// `Vec<Result<Out>>` where single inputs can fail; either of them in a `Result` where the group can fail as a whole.
+/// `call(input: In) -> Result<Out>`, `map` and `for_each` take single inputs; `f(vec)` is the plain function.
 ///
-/// - A group runs when it has `max_size` inputs (1 to 1000), `wait` after its first input (0ms to 10s), or when its inputs together
-///   would be over the limit of one input (8 MiB). Who waits longer gets larger groups; a lone call always waits as long as that.
+/// - A group runs when it has `max_size` inputs (1 to 1000), `wait` after its first input (0ms to 10s), or when its
+///   inputs together would be over the limit of one input (8 MiB). Who waits longer gets larger groups; a lone call
+///   always waits as long as that.
 /// - Inputs meet that are for the same version of the app. A group runs in one sandbox, with one slot and one place of
 ///   `concurrency`, within one `timeout` and one `memory`.
-/// - An input that does not fit `In` fails alone, before the function sees the group. An `Err` in the `Vec` fails its input alone and
-///   is retried as `retries` says, in another group.
-/// - A group that crashed, ran out of memory or failed as a whole is run again in halves, one that met its deadline input by input, so
-///   that the one at fault fails alone: what happened before must bear being done twice. These runs count as attempts, not as
-///   retries. A `Failure::terminal` for the whole group fails all of it at once, and so does a number of outputs that is not the
-///   number of inputs.
+/// - An input that does not fit `In` fails alone, before the function sees the group. An `Err` in the `Vec` fails its
+///   input alone and is retried as `retries` says, in another group.
+/// - A group that crashed, ran out of memory or failed as a whole is run again in halves, one that met its deadline
+///   input by input, so that the one at fault fails alone: what happened before must bear being done twice. These runs
+///   count as attempts, not as retries. A `Failure::terminal` for the whole group fails all of it at once, and so does
+///   a number of outputs that is not the number of inputs.
 /// - What a group costs is divided among the receipts of its inputs. Its log carries the call id of its first input.
 /// - Inputs and outputs are JSON; `Bytes` cannot be grouped, and a batched function has no `schedule`.
 ///
-/// Tokens are counted when a model has answered, so the request that reaches a limit is answered, and so are those under way
-/// at the same time; what comes after fails as `model::Error::BudgetExceeded`. A host that is started anew counts its day from
-/// there.
+/// Tokens are counted when a model has answered, so the request that reaches a limit is answered, and so are those
+/// under way at the same time; what comes after fails as `model::Error::BudgetExceeded`. A host that is started anew
+/// counts its day from there.
 #[proc_macro_attribute]
 pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
     expand(attributes, item, Signature::read, |function, attributes: &Attributes, signature| {
@@ -88,10 +89,11 @@ pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a plain function answer HTTP requests.
 ///
-/// `route` is a method and a path below the app: `"GET /pages/{id}"`. A parameter of the function whose name stands between braces
-/// is that part of the path, decoded; `{*rest}` at the end takes all that is left, `*` for the method takes every method. The
-/// other parameters come from the query or the body, as their types say: see the module `web` of the SDK. Of the routes that fit a
-/// request the most particular one answers, segment by segment: text before `{name}` before `{*rest}`.
+/// `route` is a method and a path below the app: `"GET /pages/{id}"`. A parameter of the function whose name stands
+/// between braces is that part of the path, decoded; `{*rest}` at the end takes all that is left, `*` for the method
+/// takes every method. The other parameters come from the query or the body, as their types say: see the module `web`
+/// of the SDK. Of the routes that fit a request the most particular one answers, segment by segment: text before
+/// `{name}` before `{*rest}`.
 ///
 /// The other attributes are those of `#[function]`, but for `retries` and `schedule`. The function stays as it is.
 #[proc_macro_attribute]

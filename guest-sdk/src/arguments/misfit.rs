@@ -1,6 +1,7 @@
 //! What is said of JSON that does not fit: where, what was expected, what was found, what was probably meant.
 //!
-//! serde has it as text alone, in words of Rust; here it becomes words of JSON: `$.links[3]: expected a string, found 7`.
+//! serde has it as text alone, in words of Rust; here it becomes words of JSON: `$.links[3]: expected a string, found
+//! 7`.
 
 use serde_path_to_error::{Error, Segment};
 

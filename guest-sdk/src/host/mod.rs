@@ -1,8 +1,8 @@
 //! The one seam to the host.
 //!
-//! `wasm` crosses to the imports of `wit/`; `native` stands in for them where there is no host, in the author's own tests:
-//! calls run in process, and HTTP, models and key-value data come from a fake or fail by name. Both offer the same functions,
-//! so everything above is written once.
+//! `wasm` crosses to the imports of `wit/`; `native` stands in for them where there is no host, in the author's own
+//! tests: calls run in process, and HTTP, models and key-value data come from a fake or fail by name. Both offer the
+//! same functions, so everything above is written once.
 
 #[cfg(target_arch = "wasm32")]
 mod wasm;

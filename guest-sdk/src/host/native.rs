@@ -1,7 +1,7 @@
 //! What stands in for the host in the author's native tests.
 //!
-//! Calls and maps run in process, each through its JSON as on a host. HTTP, models and key-value data come from the fakes of
-//! this thread (`testing`), and fail by name without one.
+//! Calls and maps run in process, each through its JSON as on a host. HTTP, models and key-value data come from the
+//! fakes of this thread (`testing`), and fail by name without one.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};

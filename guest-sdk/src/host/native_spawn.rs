@@ -1,5 +1,5 @@
-//! Spawned calls and maps in the author's native tests: they run at once, in process, and their results stay until the test's
-//! thread ends.
+//! Spawned calls and maps in the author's native tests: they run at once, in process, and their results stay until the
+//! test's thread ends.
 
 use std::cell::RefCell;
 use std::time::Duration;

@@ -41,8 +41,8 @@ impl bindings::exports::bireme::host::handler::Guest for App {
 }
 
 impl bindings::exports::wasi::http::incoming_handler::Guest for App {
-    /// Only web functions bring the server along. A host calls this for their routes alone; for any other caller there is no
-    /// answer.
+    /// Only web functions bring the server along. A host calls this for their routes alone; for any other caller there
+    /// is no answer.
     fn handle(request: IncomingRequest, answer: ResponseOutparam) {
         if let Some(entry) = inventory::iter::<web::Entry>.into_iter().next() {
             (entry.server.serve)(request, answer);

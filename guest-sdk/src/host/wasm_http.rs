@@ -1,6 +1,7 @@
 //! One HTTP request over `wasi:http`.
 //!
-//! Resources are dropped in the order that `wasi:http` demands: the stream before its body, the body before its response.
+//! Resources are dropped in the order that `wasi:http` demands: the stream before its body, the body before its
+//! response.
 
 use std::time::Duration;
 

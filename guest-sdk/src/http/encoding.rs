@@ -13,7 +13,8 @@ pub const ACCEPT: Option<&str> = match (cfg!(feature = "gzip"), cfg!(feature = "
     (false, false) => None,
 };
 
-/// Decodes the body if it is compressed in a way that this build knows, to at most `limit` bytes. Any other body stays as it is.
+/// Decodes the body if it is compressed in a way that this build knows, to at most `limit` bytes. Any other body stays
+/// as it is.
 #[cfg_attr(not(any(feature = "gzip", feature = "brotli")), expect(unused_variables, reason = "nothing is decoded"))]
 pub fn decode(response: Response, limit: usize) -> Result<Response, Error> {
     let encoding = response.headers.get("content-encoding").unwrap_or_default().trim().to_ascii_lowercase();

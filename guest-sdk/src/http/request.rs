@@ -213,10 +213,10 @@ impl Request {
         self.header("authorization", format!("Bearer {token}"))
     }
 
-    /// Sends it again, up to so many times, after an answer of 408, 425, 429, 500, 502, 503 or 504, no connection, or a broken one.
-    /// Only methods that are idempotent are repeated (`GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS`); see
-    /// [`retry_any_method`](Self::retry_any_method). It waits as long as `retry-after` says, else 250 ms, doubled each time, up to
-    /// 10 s, less up to half; never beyond the call's own time.
+    /// Sends it again, up to so many times, after an answer of 408, 425, 429, 500, 502, 503 or 504, no connection, or a
+    /// broken one. Only methods that are idempotent are repeated (`GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS`); see
+    /// [`retry_any_method`](Self::retry_any_method). It waits as long as `retry-after` says, else 250 ms, doubled each
+    /// time, up to 10 s, less up to half; never beyond the call's own time.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -269,16 +269,16 @@ impl Request {
         self
     }
 
-    /// Limits how many redirects are followed: 5 by default for `GET` and `HEAD`, none for the others. With 0 the redirect
-    /// itself is the response. A 303 goes on as `GET`; so does a 301 or 302 of a `POST`. `authorization` and `cookie` are not
-    /// sent to another origin.
+    /// Limits how many redirects are followed: 5 by default for `GET` and `HEAD`, none for the others. With 0 the
+    /// redirect itself is the response. A 303 goes on as `GET`; so does a 301 or 302 of a `POST`. `authorization` and
+    /// `cookie` are not sent to another origin.
     pub fn redirects(mut self, redirects: u32) -> Self {
         self.redirects = redirects;
         self
     }
 
-    /// Sends it and reads the response to its end. Any status is a response. Compressed bodies are asked for and decoded (gzip; Brotli
-    /// with the SDK's feature `brotli`), unless the author set `accept-encoding`.
+    /// Sends it and reads the response to its end. Any status is a response. Compressed bodies are asked for and
+    /// decoded (gzip; Brotli with the SDK's feature `brotli`), unless the author set `accept-encoding`.
     ///
     /// # Errors
     /// See [`Error`].

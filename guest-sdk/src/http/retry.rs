@@ -18,8 +18,9 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Returns the wait before the next attempt, or none if this outcome stands. `attempt` is the one that ended, from 1;
-    /// `remaining` is the call's time; `jitter` is drawn from 0 to 1 and takes up to half of a wait that is chosen here.
+    /// Returns the wait before the next attempt, or none if this outcome stands. `attempt` is the one that ended, from
+    /// 1; `remaining` is the call's time; `jitter` is drawn from 0 to 1 and takes up to half of a wait that is chosen
+    /// here.
     pub fn delay(
         self,
         method: &str,

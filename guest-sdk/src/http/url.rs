@@ -1,7 +1,7 @@
 //! An absolute `http` or `https` URL, and how a reference resolves against it.
 //!
-//! What it takes from RFC 3986: the parts, resolution of references, removal of dot segments. It does not decode or encode
-//! anything; non-ASCII host names must come as punycode.
+//! What it takes from RFC 3986: the parts, resolution of references, removal of dot segments. It does not decode or
+//! encode anything; non-ASCII host names must come as punycode.
 
 use std::fmt;
 use std::str::FromStr;

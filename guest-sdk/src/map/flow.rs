@@ -1,7 +1,7 @@
 //! The way of inputs to the host and of outcomes back.
 //!
-//! Invariants: inputs are handed over in order and once; `finish` is said once; after the end nothing is asked of the host. At
-//! most 64 inputs and 64 outcomes are held here; whatever else is under way is the host's.
+//! Invariants: inputs are handed over in order and once; `finish` is said once; after the end nothing is asked of the
+//! host. At most 64 inputs and 64 outcomes are held here; whatever else is under way is the host's.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -63,8 +63,8 @@ impl<'inputs, T> Flow<'inputs, T> {
         self.outcomes = VecDeque::new();
     }
 
-    /// Draws inputs until there is something to offer. An iterator that says how many follow is drawn from in batches; one that
-    /// may have to wait for its next input (another map, say) is not kept waiting for.
+    /// Draws inputs until there is something to offer. An iterator that says how many follow is drawn from in batches;
+    /// one that may have to wait for its next input (another map, say) is not kept waiting for.
     fn draw(&mut self) -> Result<()> {
         let Some(inputs) = &mut self.inputs else {
             return Ok(());

@@ -184,8 +184,8 @@ impl Tensor {
         Self { name: name.into(), datatype: Datatype::Bytes, shape: vec![elements.len() as u64], data }
     }
 
-    /// A tensor of any type from its bytes: elements little-endian and in row-major order, those of [`Datatype::Bytes`] each
-    /// with its length before it as a `u32`.
+    /// A tensor of any type from its bytes: elements little-endian and in row-major order, those of [`Datatype::Bytes`]
+    /// each with its length before it as a `u32`.
     ///
     /// # Errors
     /// When the data is not what the shape and the type say.

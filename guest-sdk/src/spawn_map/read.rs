@@ -24,7 +24,8 @@ pub struct Results<'map, T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// Every outcome of a spawned map as it completes; what [`MapHandle::as_completed`](crate::MapHandle::as_completed) returns.
+/// Every outcome of a spawned map as it completes; what [`MapHandle::as_completed`](crate::MapHandle::as_completed)
+/// returns.
 #[derive(Debug)]
 pub struct Completed<'map, T> {
     reader: Reader<'map>,

@@ -70,8 +70,8 @@ impl WebRequest {
         self.header("content-type", "application/x-www-form-urlencoded").body(fields.into())
     }
 
-    /// Answers it, and reads a stream to its end. A stream that fails on the way is answered with its problem, where a host
-    /// cuts the connection.
+    /// Answers it, and reads a stream to its end. A stream that fails on the way is answered with its problem, where a
+    /// host cuts the connection.
     pub fn send(self) -> Response {
         let is_head = self.method == "HEAD";
         let request = Request::new(self.method, &self.path, Headers::from(self.headers), Body::of(self.body));

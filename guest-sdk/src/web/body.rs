@@ -5,8 +5,8 @@ use std::io::{self, Read};
 
 use super::Problem;
 
-/// The most that [`Json`](super::Json), [`Form`](super::Form) and [`Bytes`](super::Bytes) read: 8 MiB. A larger body is refused
-/// with status 413; [`Body`] has no limit of its own.
+/// The most that [`Json`](super::Json), [`Form`](super::Form) and [`Bytes`](super::Bytes) read: 8 MiB. A larger body is
+/// refused with status 413; [`Body`] has no limit of its own.
 ///
 /// ```
 /// assert_eq!(bireme_sdk::web::BODY_BYTES_MAX, 8 << 20);

@@ -8,8 +8,8 @@ use super::{Body, Problem, Request, form};
 use crate::Bytes;
 use crate::schemas::SchemasBuilder;
 
-/// A type that a web function can take. Any that serde reads from one text, and [`Json`], [`Form`], [`Bytes`], [`Body`] and
-/// [`Request`].
+/// A type that a web function can take. Any that serde reads from one text, and [`Json`], [`Form`], [`Bytes`], [`Body`]
+/// and [`Request`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a web function",
     note = "a parameter of the path or the query implements `Deserialize` and `JsonSchema`; the body is taken as `web::Json<T>`, `web::Form<T>`, `web::Bytes` or `web::Body`, and everything as `web::Request`"

@@ -1,4 +1,5 @@
-//! Which route fits a path. The syntax is fixed by `docs/metadata.md`; the macro has checked it, and a host reads the same.
+//! Which route fits a path. The syntax is fixed by `docs/metadata.md`; the macro has checked it, and a host reads the
+//! same.
 
 use std::cmp::Ordering;
 

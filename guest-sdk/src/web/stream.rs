@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::failure::Result;
 
-/// An answer that is sent as it comes: each part leaves at once, and a client that reads slowly makes the function wait.
+/// An answer that is sent as it comes: each part leaves at once, and a client that reads slowly makes the function
+/// wait.
 ///
 /// An error after the first part cannot be told any more; it is logged, and the connection is cut off.
 ///

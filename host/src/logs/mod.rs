@@ -2,8 +2,8 @@
 //!
 //! Not here: the shape of a line and the bounds of a call's log (`sandbox::log`).
 //!
-//! Invariants: each app keeps its own newest `APP_BYTES_MAX`, so a flood of one loses nothing of another; a follower gets
-//! each line once, in order, and the number of lines lost where it reads too slowly.
+//! Invariants: each app keeps its own newest `APP_BYTES_MAX`, so a flood of one loses nothing of another; a follower
+//! gets each line once, in order, and the number of lines lost where it reads too slowly.
 
 mod disk;
 mod follow;

@@ -1,6 +1,6 @@
-//! Holds one line of a function's `outbound` declaration.
+//! One entry of a function's `outbound` declaration.
 //!
-//! Not here: whether the line is granted (`policy`).
+//! Not here: grants of the entry (`policy`).
 //!
 //! Invariant: hosts match label by label, so `https://*.example.com` means neither `https://example.com` nor
 //! `https://evilexample.com`.
@@ -18,7 +18,7 @@ pub(super) enum DeclaredOrigin {
 }
 
 impl DeclaredOrigin {
-    /// Parses one declared line.
+    /// Parses one declared entry.
     pub(super) fn parse(text: &str) -> Result<Self, PolicyError> {
         if text == "*" {
             return Ok(Self::AnyPublic);
@@ -45,7 +45,7 @@ impl DeclaredOrigin {
         }
     }
 
-    /// Whether the entry names `origin`. `*` names no origin: it only leaves the public ones open.
+    /// Whether the entry names `origin`. `*` names no origin: it only opens the public ones.
     pub(super) fn names(&self, origin: &Origin) -> bool {
         match (self, origin.host()) {
             (Self::Exact(exact), _) => exact == origin,

@@ -1,4 +1,4 @@
-//! Says why a function's request came to nothing.
+//! Errors of outbound requests.
 //!
 //! Messages are for the function's author and for the operator. They name origins, which the function knows already,
 //! and never the private address behind a name; the variants hold it for the log.
@@ -35,7 +35,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What a function declared, for the end of a message.
+/// Formats the declared origins for the end of a message.
 struct DeclaredOrigins<'a>(&'a [String]);
 
 impl fmt::Display for DeclaredOrigins<'_> {
@@ -52,11 +52,11 @@ impl fmt::Display for DeclaredOrigins<'_> {
     }
 }
 
-/// Why a request failed.
+/// Error of an outbound request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboundError {
-    /// The request's URL names no origin. The author mends the URL.
+    /// The request's URL names no origin. The author corrects the URL.
     #[error("the request's URL is refused: {source}")]
     Url {
         /// What is wrong with it.
@@ -145,14 +145,14 @@ pub enum OutboundError {
         /// Where the request wanted to go.
         origin: Origin,
     },
-    /// The server was too slow.
+    /// The server exceeded a timeout.
     #[error("`{origin}` {phase} within {}", millis(.limit))]
     Timeout {
         /// Where the request went.
         origin: Origin,
-        /// What was waited for.
+        /// The wait that timed out.
         phase: Phase,
-        /// How long.
+        /// The timeout.
         limit: Duration,
     },
     /// Every connection of the host is in use. Worth a retry after a pause.

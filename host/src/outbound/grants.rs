@@ -1,15 +1,14 @@
-//! Holds what the operator lets functions reach beyond the public internet, and the models that components may use which
-//! cannot declare any.
+//! Grants of the operator: origins beyond the public internet, and models for stock components.
 //!
-//! Not here: what a function declares (`entry`), the join of both (`policy`).
+//! Not here: declarations of functions (`declaration`), the join of both (`policy`).
 //!
-//! Invariant: a grant is one exact origin, never a wildcard, and never an address that stands for no one machine.
+//! Invariant: a grant is one exact origin, never a wildcard, and never an address that stands for no single machine.
 
 use super::address::{Reach, reach};
 use super::origin::{Host, Origin};
 use super::policy_error::{PolicyError, check_len, check_name};
 
-/// What the operator grants: values of the `--grant` flag, parsed.
+/// Parsed values of the `--grant` flag.
 #[derive(Clone, Debug, Default)]
 pub struct Grants {
     named: Vec<(Box<str>, Origin)>,
@@ -52,13 +51,12 @@ impl Grants {
         Ok(all)
     }
 
-    /// Returns the models that a component may use which says nothing of itself. For what declares its models this changes
-    /// nothing.
+    /// Returns the models for stock components, which cannot declare any. Others declare their own.
     pub fn models(&self) -> &[String] {
         &self.models
     }
 
-    /// Returns whether `origin` may have private addresses.
+    /// Whether `origin` may have private addresses.
     pub(super) fn holds(&self, origin: &Origin) -> bool {
         self.literal.contains(origin)
     }
@@ -82,7 +80,7 @@ fn parse_grant(grant: &str, origin: &str) -> Result<Origin, PolicyError> {
     }
 }
 
-/// Whether addresses of this kind stand for no one machine, so that no grant can mean them.
+/// Whether addresses of this block stand for no single machine, so that no grant can mean them.
 pub(super) fn is_nowhere(network: &str) -> bool {
     matches!(network, "unspecified" | "multicast" | "broadcast")
 }

@@ -1,16 +1,16 @@
-//! Chooses which idle connection serves a request, and which one has to go.
+//! Idle connections: choice of the one to reuse, and of the one to close.
 //!
-//! A plain value: the time goes in, connections come out. The newest connection of a key is taken first, since it is
-//! the least likely to have been closed by its server.
+//! A plain value: the time goes in, connections come out. The newest connection of a key is taken first, because its
+//! server is the least likely to have closed it.
 //!
-//! Invariants: no key holds more than `per_key_max`, all together no more than `total_max`; nothing older than `age_max`
-//! is taken.
+//! Invariants: no key holds more than `per_key_max`, all together no more than `total_max`; nothing older than
+//! `age_max` is taken.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// IdleConnections connections of type `C`, kept under keys of type `K`.
+/// Idle connections of type `C`, by keys of type `K`.
 #[derive(Debug)]
 pub(super) struct IdleConnections<K, C> {
     /// Oldest first under each key; no key is empty.
@@ -26,7 +26,7 @@ impl<K: Clone + Eq + Hash, C> IdleConnections<K, C> {
         Self { by_key: HashMap::new(), len: 0, per_key_max, total_max, age_max }
     }
 
-    /// Keeps `connection` and returns the one that gives way to it, which may be itself.
+    /// Keeps `connection`, and returns the one displaced by it, possibly itself.
     pub(super) fn put(&mut self, key: K, connection: C, now: Instant) -> Option<C> {
         if self.per_key_max == 0 || self.total_max == 0 {
             return Some(connection);
@@ -48,7 +48,7 @@ impl<K: Clone + Eq + Hash, C> IdleConnections<K, C> {
         let queue = self.by_key.get_mut(key)?;
         let (since, _) = queue.back()?;
         if *since + self.age_max <= now {
-            // So are all the older ones; `expire` collects them.
+            // So are the older ones; `expire` removes them.
             return None;
         }
         let (_, connection) = queue.pop_back()?;
@@ -66,7 +66,7 @@ impl<K: Clone + Eq + Hash, C> IdleConnections<K, C> {
         self.pop_oldest(&key)
     }
 
-    /// Takes all connections that are too old at `now`.
+    /// Removes and returns connections older than `age_max` at `now`.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<C> {
         let mut expired = Vec::new();
         for queue in self.by_key.values_mut() {
@@ -79,7 +79,7 @@ impl<K: Clone + Eq + Hash, C> IdleConnections<K, C> {
         expired
     }
 
-    /// Returns when `expire` next has something to do.
+    /// Returns the time at which `expire` next has something to remove.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         let fronts = self.by_key.values().filter_map(VecDeque::front);
         fronts.map(|(since, _)| *since + self.age_max).min()
@@ -155,7 +155,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each step is a key, what is done with it, and how many seconds pass.
+        /// Each step is a key, an operation, and the seconds that pass.
         #[test]
         fn no_bound_is_ever_passed(steps in prop::collection::vec((0..4u8, 0..4u8, 0..20u64), 0..200)) {
             let mut now = Instant::now();

@@ -1,10 +1,10 @@
-//! Sends HTTP requests on behalf of functions: their only way to the network.
+//! Outbound HTTP: the functions' only way to the network.
 //!
 //! Each request passes the function's [`Policy`], then a connector that resolves once and checks every address, then
 //! HTTP/1.1. Redirects are returned, never followed: the function's next request is checked like its first. Responses
 //! are never decompressed here.
 //!
-//! Not here: the import that functions call (`sandbox::imports`), requests of the host itself (model downloads).
+//! Not here: the import that functions call (`sandbox::outgoing_http`), requests of the host itself (model downloads).
 //!
 //! Invariants: no byte goes to an address that the policy did not permit; the host's own listeners are never reached;
 //! proxy variables of the environment have no effect; every wait has a timeout, except that for the call's own budget,
@@ -60,12 +60,12 @@ use self::task::Task;
 use self::tls::Tls;
 use self::upload::Upload;
 
-/// The longest that a pooled connection may take to show that it is ready; a live one is so at once.
+/// Longest wait for a pooled connection to report ready; a live one does so at once.
 const READY_MAX: Duration = Duration::from_secs(1);
 
-/// The functions' HTTP client, one for the host; clones share its connections.
+/// HTTP client of all functions of a host; clones share its connections.
 ///
-/// Sockets live on the runtime that [`Outbound::new`] was called in, wherever a call is polled.
+/// Sockets live on the runtime in which [`Outbound::new`] was called, wherever a call is polled.
 #[derive(Clone)]
 pub struct Outbound {
     state: Arc<ClientState>,
@@ -78,7 +78,7 @@ struct ClientState {
     runtime: Handle,
 }
 
-/// How one attempt on one connection failed.
+/// Failure of one attempt on one connection.
 struct SendFailure {
     error: OutboundError,
     /// The request, if none of it was sent.
@@ -114,11 +114,11 @@ impl Outbound {
         }
     }
 
-    /// Sends `request` for a call of `app` and returns the response's head, its body to be read from it.
+    /// Sends `request` for a call of `app`, and returns the response with its body still to be read.
     ///
-    /// First it waits for one of the call's own connections (`budget`); the call's deadline bounds that wait. A
-    /// request whose pooled connection turns out dead goes once more on a fresh one, provided that none of it was sent
-    /// or that it has no body and an idempotent method. Dropping the future or the body closes the connection.
+    /// First it waits for one of the call's own connections (`budget`), bounded by the call's deadline. A request on a
+    /// dead pooled connection is sent once more on a fresh one, if none of it was sent, or if it has no body and an
+    /// idempotent method. Dropping the future or the body closes the connection.
     pub async fn send<B>(
         &self,
         app: &str,
@@ -255,14 +255,14 @@ impl Outbound {
     }
 }
 
-/// A response's head and what belongs to it.
+/// A response's head, with the connection of its body.
 struct ResponseHead {
     response: Response<hyper::body::Incoming>,
     connection: Connection,
     upload: Arc<upload::UploadState>,
 }
 
-/// Whether the peer closed the connection hard, as a server does that gave up an idle one with a request under way.
+/// Whether the peer reset the connection, as servers do when a request meets the end of an idle one.
 fn is_reset(error: &hyper::Error) -> bool {
     use std::error::Error;
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset};

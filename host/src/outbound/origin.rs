@@ -1,4 +1,4 @@
-//! Names one place on the web: scheme, host, port.
+//! Origins: scheme, host and port of a URL.
 //!
 //! The parser is the WHATWG one of crate `url`, so every spelling of an address (`2130706433`, `0x7f.1`, full-width
 //! digits) is the same address here, and what is compared is what is connected to.
@@ -80,7 +80,7 @@ pub struct Origin {
     port: u16,
 }
 
-/// Why a text is not an origin.
+/// Reason why a text is not an origin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {

@@ -1,19 +1,20 @@
-//! Decides which origins one function may send requests to.
+//! Policy of one function: the origins to which it may send requests.
 //!
-//! A function declares, the operator grants, and only what is both is reachable. What is declared by its public name is
-//! granted by default; what lies in a private range and what hides behind a `$name` never is.
+//! A function declares, the operator grants, and an origin needs both. Declared public names are granted by default;
+//! private addresses and origins behind a `$name` never are.
 //!
 //! | declared | means | private addresses |
 //! |---|---|---|
 //! | `https://api.example.com`, `http://host:port` | exactly that origin | with `--grant ORIGIN` |
 //! | `https://*.example.com` | one or more labels before `.example.com` | with `--grant ORIGIN`, one origin at a time |
 //! | `*` | any public origin | never |
-//! | `$site` | whatever `--grant site=ORIGIN` says | yes |
+//! | `$site` | the origins of `--grant site=ORIGIN` | yes |
 //!
 //! Not here: the addresses behind a name (`connector` checks each one against the permit), the host's own listeners
 //! (`listeners`).
 //!
-//! Invariants: a policy never changes; without a permit nothing is resolved or connected to; hosts match label by label.
+//! Invariants: a policy never changes; without a permit nothing is resolved or connected to; hosts match label by
+//! label.
 //!
 //! Limits: 256 declared entries a function, 256 grants.
 
@@ -45,7 +46,7 @@ pub struct Policy {
     declared: Vec<String>,
 }
 
-/// The leave to reach one origin. Only a policy makes one.
+/// Permission to reach one origin. Only a policy makes one.
 #[derive(Clone, Debug)]
 pub struct Permit {
     origin: Origin,
@@ -60,7 +61,7 @@ pub enum Scope {
         /// Whether the function names the origin, rather than declaring `*`.
         named: bool,
     },
-    /// Those that stand for one machine, private or not.
+    /// Those of a single machine, private or not.
     Granted,
 }
 
@@ -75,7 +76,7 @@ impl Policy {
         })
     }
 
-    /// Returns the permit for a request to `uri`, or why there is none.
+    /// Returns the permit for a request to `uri`, or the reason of its refusal.
     pub fn check(&self, uri: &http::Uri) -> Result<Permit, OutboundError> {
         let origin = Origin::of_uri(uri).map_err(|source| OutboundError::Url { source })?;
         let scope = self.scope(&origin)?;
@@ -117,7 +118,7 @@ impl Policy {
         })
     }
 
-    /// The declared entries, each `$name` with what it stands for.
+    /// Returns the declared entries, each `$name` with its granted origins.
     fn described(&self) -> Vec<String> {
         let described = |(text, entry): (&String, &DeclaredOrigin)| match entry {
             DeclaredOrigin::Named(name) => {
@@ -141,8 +142,7 @@ impl Permit {
         self.scope
     }
 
-    /// Returns an error unless the origin may be connected to at `address`. The connector asks this of every address
-    /// that a name resolves to.
+    /// Refuses an `address` that the origin must not have. The connector checks every address of a name.
     pub fn check_address(&self, address: IpAddr) -> Result<(), OutboundError> {
         let Reach::Special(network) = reach(address) else {
             return Ok(());

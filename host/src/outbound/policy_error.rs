@@ -2,14 +2,14 @@
 
 use super::origin::OriginError;
 
-/// The most entries in one list, declared or granted.
+/// Entries of one list, declared or granted.
 pub const ENTRIES_MAX: usize = 256;
 
-/// Why a declared entry or a grant cannot be used.
+/// Reason why a declared entry or a grant is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// A declared entry is malformed. The author mends it.
+    /// A declared entry is malformed. The author corrects it.
     #[error("the outbound entry `{entry}` is not possible: {source}")]
     Declared {
         /// The entry.
@@ -23,7 +23,7 @@ pub enum PolicyError {
         /// The entry.
         entry: String,
     },
-    /// A grant's value is malformed. The operator mends it.
+    /// A grant's value is malformed. The operator corrects it.
     #[error("the grant `{grant}` is not possible: {source}")]
     Grant {
         /// The grant.
@@ -31,12 +31,12 @@ pub enum PolicyError {
         /// What is wrong with it.
         source: OriginError,
     },
-    /// A grant names an address that stands for no one place.
+    /// A grant names an address that stands for no single machine.
     #[error("the grant `{grant}` leads to a {network} address; name the one address meant, such as 127.0.0.1")]
     GrantAddress {
         /// The grant.
         grant: String,
-        /// The registry's word for it.
+        /// The registry's name of its block.
         network: &'static str,
     },
     /// A grant of a model names none.
@@ -61,7 +61,7 @@ pub enum PolicyError {
     },
 }
 
-/// Returns an error if a list has too many entries.
+/// Refuses a list with too many entries.
 pub(super) fn check_len(list: &[String]) -> Result<(), PolicyError> {
     if list.len() > ENTRIES_MAX {
         return Err(PolicyError::TooMany { len: list.len() });
@@ -69,7 +69,7 @@ pub(super) fn check_len(list: &[String]) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Returns the name of a `$name` or of its grant.
+/// Checks the name of a `$name`, or of its grant.
 pub(super) fn check_name(text: &str) -> Result<Box<str>, PolicyError> {
     let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if text.is_empty() || text.len() > 64 || !text.bytes().all(is_name_byte) {

@@ -1,6 +1,6 @@
-//! Keeps idle connections open between requests, and counts all that are open.
+//! Pool of idle connections, and count of all open ones.
 //!
-//! Not here: which idle connection goes first (`idle`), opening one (`connector`).
+//! Not here: the choice among idle connections (`idle`), opening one (`connector`).
 //!
 //! Invariants: a connection serves one app, one origin and one scope of addresses; it is idle only after its response
 //! was read to the end and its request sent to the end; an idle one never makes a request wait, because the oldest is
@@ -21,9 +21,9 @@ use super::origin::Origin;
 use super::policy::{Permit, Scope};
 use super::task::Task;
 
-/// Whom a connection may serve.
+/// Key of a connection: the requests that it may serve.
 ///
-/// The scope is part of it so that a connection to a private address ends its use with the grant.
+/// With the scope, so that a connection to a private address is not reused after its grant is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {
     app: Arc<str>,
@@ -37,7 +37,7 @@ impl PoolKey {
     }
 }
 
-/// The idle connections of the host.
+/// Idle connections of the host.
 pub(super) struct Pool {
     idle_set: Mutex<IdleSet>,
     connections: Arc<Semaphore>,
@@ -47,7 +47,7 @@ pub(super) struct Pool {
 
 struct IdleSet {
     idle: IdleConnections<PoolKey, Connection>,
-    /// Closes what was idle too long; runs only while something is idle.
+    /// Closes expired connections; runs only while some are idle.
     sweeper: Option<Task<()>>,
 }
 
@@ -81,7 +81,7 @@ impl Pool {
         drop(displaced);
     }
 
-    /// Takes a share of the host's connections, at the expense of the oldest idle one if need be.
+    /// Takes one of the host's connections, closing the oldest idle one if none is free.
     pub(super) fn host_share(&self) -> Result<OwnedSemaphorePermit, OutboundError> {
         loop {
             if let Ok(share) = Arc::clone(&self.connections).try_acquire_owned() {
@@ -105,7 +105,7 @@ async fn sweep(pool: Weak<Pool>) {
             let expired = idle_set.idle.expire(Instant::now());
             let next = idle_set.idle.next_expiry();
             if next.is_none() {
-                // This drops the sweeper's own handle; the abort that follows finds nothing left to do.
+                // This drops the sweeper's own handle; the abort that follows has no effect any more.
                 idle_set.sweeper = None;
             }
             (expired, next)

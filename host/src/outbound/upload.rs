@@ -1,4 +1,4 @@
-//! Carries a request's body from a function to the connection.
+//! Request body on its way from a function to the connection.
 //!
 //! Invariants: the body is as long as its `content-length` says, or the exchange fails; empty pieces are dropped, since
 //! each would be a chunk on the wire or a turn of the loop for nothing; trailers are dropped.
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::error::{BoxError, OutboundError};
 
-/// The body of a request on its way out.
+/// Body of an outgoing request.
 pub(super) struct Upload {
     /// `None` once everything is sent.
     body: Option<UnsyncBoxBody<Bytes, BoxError>>,
@@ -25,7 +25,7 @@ pub(super) struct Upload {
     state: Arc<UploadState>,
 }
 
-/// What the two ends of an exchange share about the upload.
+/// State of an upload, shared by both ends of the exchange.
 #[derive(Debug, Default)]
 pub(super) struct UploadState {
     is_complete: AtomicBool,
@@ -33,12 +33,12 @@ pub(super) struct UploadState {
 }
 
 impl UploadState {
-    /// Returns whether the whole body went to the connection, so that another request can follow on it.
+    /// Whether the whole body went to the connection, so that another request can follow on it.
     pub(super) fn is_complete(&self) -> bool {
         self.is_complete.load(Ordering::Acquire)
     }
 
-    /// Takes the reason why the upload failed, if it did. It explains whatever the connection reports afterwards.
+    /// Takes the failure of the upload, if it failed. It explains later errors of the connection.
     pub(super) fn take_failure(&self) -> Option<OutboundError> {
         self.failure.lock().take()
     }
@@ -50,14 +50,14 @@ impl UploadState {
 struct UploadError;
 
 impl Upload {
-    /// Returns an upload of nothing.
+    /// Returns an empty upload.
     pub(super) fn empty() -> Self {
         let state = Arc::new(UploadState::default());
         state.is_complete.store(true, Ordering::Release);
         Self { body: None, declared: None, sent: 0, state }
     }
 
-    /// Returns an upload of `body`, which has exactly `declared` bytes where that is known.
+    /// Returns an upload of `body`, of exactly `declared` bytes if given.
     pub(super) fn new<B>(body: B, declared: Option<u64>) -> Self
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -65,7 +65,7 @@ impl Upload {
         Self { body: Some(body.map_err(Into::into).boxed_unsync()), declared, sent: 0, state: Arc::default() }
     }
 
-    /// Returns what the other end watches.
+    /// Returns the shared state.
     pub(super) fn state(&self) -> Arc<UploadState> {
         Arc::clone(&self.state)
     }
@@ -110,7 +110,7 @@ impl Body for Upload {
                         Some(declared) if this.sent > declared => {
                             return Poll::Ready(Some(Err(this.wrong_length())));
                         }
-                        // The connection stops asking here, because it counts as well.
+                        // The connection counts as well, and stops polling here.
                         Some(declared) if this.sent == declared => this.complete(),
                         _ => {}
                     }

@@ -1,4 +1,4 @@
-//! Context of one attempt: identity, limits and counters that its imports and its log share.
+//! Context of one attempt: identity, services, log and counters, shared by its imports.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::call::InferenceReceipt;
 use crate::limits::{MAPS_PER_CALL_MAX, SPAWNS_PER_CALL_MAX};
 use crate::outbound::CallBudget;
 
-/// Context of one attempt. Shared by the store and by tasks that run on the call's behalf; dropped with the last of them.
+/// Context of one attempt. Shared by the store and by tasks that run on the call's behalf; dropped with the last of
+/// them.
 pub struct CallContext {
     pub identity: CallIdentity,
     /// The other calls of its map, if it is one of a map's.
@@ -42,7 +43,7 @@ pub struct CallUsage {
     denial: Mutex<Option<String>>,
     maps_open: AtomicUsize,
     readers_open: AtomicUsize,
-    /// Calls and maps that it has spawned.
+    /// Calls and maps spawned so far.
     spawned: AtomicUsize,
 }
 
@@ -54,7 +55,7 @@ pub struct Siblings {
 }
 
 impl Siblings {
-    /// Counts one in until the result is dropped.
+    /// Counts one running call until the result is dropped.
     pub fn run(&self) -> impl Drop {
         CountGuard::new(&self.running)
     }
@@ -82,8 +83,8 @@ impl Drop for CountGuard<'_> {
 }
 
 impl CallContext {
-    /// Counts it as waiting for a model until the first result is dropped. The second is the number of siblings that
-    /// may ask as well, if it has siblings.
+    /// Counts the call as waiting for a model until the guard is dropped. Also returns the number of siblings that may
+    /// yet wait, if the call has siblings.
     pub(super) fn await_model(&self) -> (Option<CountGuard<'_>>, Option<usize>) {
         match &self.siblings {
             Some(siblings) => {
@@ -94,7 +95,7 @@ impl CallContext {
         }
     }
 
-    /// Adds one request's share to the call's receipt.
+    /// Adds one request's costs to the call's receipt.
     pub(super) fn add_inference(&self, share: &InferenceReceipt) {
         self.usage.inference.lock().add(share);
     }
@@ -104,7 +105,7 @@ impl CallContext {
         std::mem::take(&mut *self.usage.inference.lock())
     }
 
-    /// Notes why a request was refused.
+    /// Keeps the reason of a refused request.
     pub(super) fn note_denial(&self, message: String) {
         *self.usage.denial.lock() = Some(message);
     }
@@ -114,43 +115,43 @@ impl CallContext {
         self.usage.denial.lock().take()
     }
 
-    /// Returns the tokens that models took for this attempt so far.
+    /// Returns the model tokens of this attempt so far.
     pub(super) fn tokens_used(&self) -> u64 {
         self.usage.inference.lock().tokens
     }
 
-    /// Takes one of the call's open maps, unless all are open.
+    /// Counts one more open map; false if the call holds its maximum.
     pub(super) fn open_map(&self) -> bool {
         count_below(&self.usage.maps_open, MAPS_PER_CALL_MAX)
     }
 
-    /// Takes one of the readers of outcomes that the call may have, unless all are open.
+    /// Counts one more open reader of outcomes; false if the call holds its maximum.
     pub(super) fn open_reader(&self) -> bool {
         count_below(&self.usage.readers_open, MAPS_PER_CALL_MAX)
     }
 
-    /// Gives one back.
+    /// Uncounts an open reader.
     pub(super) fn close_reader(&self) {
         self.usage.readers_open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Takes one of the calls and maps that it may spawn, unless there are none left.
+    /// Counts one more spawned call or map; false if the call has spawned its maximum.
     pub(super) fn spawn(&self) -> bool {
         count_below(&self.usage.spawned, SPAWNS_PER_CALL_MAX)
     }
 
-    /// Whether it has maps open.
+    /// Whether the call has open maps.
     pub fn has_open_maps(&self) -> bool {
         self.usage.maps_open.load(Ordering::Relaxed) > 0
     }
 
-    /// Gives one back.
+    /// Uncounts an open map.
     pub(super) fn close_map(&self) {
         self.usage.maps_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Counts one more, unless there are `max`.
+/// Increments `count`, unless it is `max` already.
 fn count_below(count: &AtomicUsize, max: usize) -> bool {
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1)).is_ok()
 }

@@ -1,4 +1,5 @@
-//! A call's access to the other functions of its app: the permits for maps and spawns, and the handles that a guest holds.
+//! A call's access to the other functions of its app: the permits for maps and spawns, and the handles that a guest
+//! holds.
 //!
 //! Not here: the interface by which guests call (`imports::functions`, `imports::spawned`), the calls themselves
 //! (`dispatch`, behind `Functions`).

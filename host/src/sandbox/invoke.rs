@@ -1,4 +1,4 @@
-//! The sandbox itself: makes programs ready, runs one attempt of a call.
+//! The sandbox itself: makes programs of apps, and runs one attempt of a call.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::limits::Ceilings;
 use crate::outbound::Grants;
 use crate::settings::{DeclaredSecrets, Settings};
 
-/// Room for the shape of a result around its bytes, when guest data is copied out.
+/// Bytes allowed for the shape of a result around its data, when guest data is copied out.
 pub(super) const LIFT_SLACK: u64 = 64 << 10;
 
-/// A sandbox that cannot be set up, or a component that cannot describe itself.
+/// A sandbox that cannot be set up, or a component whose description fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SandboxError {
@@ -55,7 +55,7 @@ pub(super) struct AttemptTimes {
 }
 
 impl<T> Attempt<T> {
-    /// Closes the call's log and takes the figures down.
+    /// Closes the call's log and collects its figures.
     pub(super) fn new(
         call: &CallContext,
         store: &Store<CallState>,
@@ -77,7 +77,7 @@ impl<T> Attempt<T> {
     }
 }
 
-/// The engine, its pool, and the linked host interface.
+/// The engine, its pool, and the linked interfaces of the host.
 pub struct Sandbox {
     ticking: TickingEngine,
     linker: Linker<CallState>,
@@ -96,17 +96,17 @@ impl Sandbox {
         &self.ticking.engine
     }
 
-    /// Returns how many instances can exist at a time.
+    /// Returns the number of concurrent instances.
     pub fn instances_max(&self) -> u32 {
         self.ticking.instances_max
     }
 
-    /// Returns how freed memories are reset.
+    /// Returns the pool's way to reset memories.
     pub fn pool_mode(&self) -> PoolMode {
         self.ticking.pool_mode
     }
 
-    /// Makes an app ready to be called.
+    /// Makes a program of an app: links it, and resolves its limits, grants and secrets.
     pub fn program(
         &self,
         component: &Component,
@@ -139,7 +139,7 @@ impl Sandbox {
         Attempt::new(call, &store, &times, result)
     }
 
-    /// Returns a store for one attempt, bounded as its function is.
+    /// Returns a store for one attempt, with its function's limits.
     pub(super) fn store(&self, call: &Arc<CallContext>) -> Store<CallState> {
         let mut store = Store::new(&self.ticking.engine, CallState::new(call.clone()));
         store.limiter(|state| &mut state.limiter);
@@ -154,19 +154,19 @@ impl Sandbox {
         &self.linker
     }
 
-    /// Whether a component answers HTTP by itself: it says nothing of itself, and exports `wasi:http/incoming-handler`.
+    /// Whether a component is a stock one: without metadata, and with an export of `wasi:http/incoming-handler`.
     pub fn is_stock(&self, component: &Component) -> bool {
         let exports = link_errors::exports(component);
         !exports.metadata && exports.web_handler
     }
 }
 
-/// Runs a guest until it returns, traps, meets its deadline, or a host function panics under it.
+/// Runs a guest until it returns, traps, or meets its deadline, or a host function panics under it.
 pub(super) async fn to_its_end<T>(
     call: &CallContext,
     guest: impl Future<Output = wasmtime::Result<T>>,
 ) -> Result<T, Failure> {
-    // A panic in a host function costs this call, not the process; the store is not used again.
+    // A panic in a host function costs this call, not the process; its store is not used again.
     let guest = AssertUnwindSafe(guest).catch_unwind();
     match tokio::time::timeout_at(call.deadline.into(), guest).await {
         Err(_) => Err(trap::timeout(call)),
@@ -177,7 +177,7 @@ pub(super) async fn to_its_end<T>(
     }
 }
 
-/// Makes the guest look at its deadline, and let others on its thread run, at every tick.
+/// Makes the guest check its deadline and yield its thread at every tick.
 pub(super) fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
@@ -185,13 +185,13 @@ pub(super) fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
     });
 }
 
-/// Adds why the host refused a request, which the guest itself was told by a code alone.
+/// Adds the reason of a refused request, which the guest itself saw as a bare code.
 fn with_denial(call: &CallContext, mut failure: Failure) -> Failure {
     failure.causes.extend(call.take_denial());
     failure
 }
 
-/// Takes the values of the function's secrets out of its words: a URL in an error may hold one.
+/// Redacts the function's secrets in a failure: a URL in an error may hold one.
 fn without_secrets(call: &CallContext, mut failure: Failure) -> Failure {
     if let Some(secrets) = &call.function.secrets {
         redact(&mut failure, secrets);
@@ -199,7 +199,7 @@ fn without_secrets(call: &CallContext, mut failure: Failure) -> Failure {
     failure
 }
 
-/// Takes the values of secrets out of a failure's words.
+/// Redacts secrets in the texts of a failure.
 pub fn redact(failure: &mut Failure, secrets: &DeclaredSecrets) {
     for text in std::iter::once(&mut failure.message).chain(&mut failure.causes) {
         *text = secrets.redact(text).into_owned();

@@ -1,4 +1,4 @@
-//! Apps ready to be called: compiled, linked, their limits and grants resolved; and references to their functions.
+//! Programs: apps with limits, grants and secrets resolved and code linked; and references to their functions.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -14,19 +14,19 @@ use crate::limits::{Ceilings, FunctionLimits};
 use crate::outbound::{Grants, Policy, PolicyError};
 use crate::settings::{DeclaredSecrets, Settings};
 
-/// One function, ready to be called.
+/// One callable function.
 pub struct Function {
     pub name: FunctionName,
     pub limits: FunctionLimits,
     /// Whether its input is raw bytes rather than JSON.
     pub takes_bytes: bool,
-    /// What it may reach over HTTP.
+    /// Origins within its reach over HTTP.
     pub outbound: Policy,
     /// Models that it may use.
     pub models: Vec<String>,
-    /// The secrets that it declares, if any.
+    /// Its secrets; `None` if it declares none.
     pub secrets: Option<Arc<DeclaredSecrets>>,
-    /// What it answers over HTTP; a function without a route is called by its name.
+    /// Route of a web function; a function without one is called by its name.
     pub route: Option<Route>,
 }
 
@@ -50,7 +50,7 @@ impl FunctionRef {
         self.program.version()
     }
 
-    /// Returns its name and that of its app.
+    /// Returns the ids of app and function.
     pub fn id(&self) -> FunctionId {
         FunctionId { app: self.app().clone(), function: self.name.clone() }
     }
@@ -75,7 +75,8 @@ impl fmt::Debug for FunctionRef {
     }
 }
 
-/// Linked code, as `linked_code` made it. Opaque here: the type of a store's data names the call, and the call its program.
+/// Linked code, made by `linked_code`. Opaque here: the type of a store's data names the call, and the call its
+/// program.
 pub(super) type Code = Box<dyn Any + Send + Sync>;
 
 /// One version of an app. Immutable; shared by its calls.
@@ -84,12 +85,12 @@ pub struct Program {
     version: Version,
     functions: Vec<Function>,
     by_name: HashMap<FunctionName, usize>,
-    /// Configuration.
+    /// Configuration values.
     values: BTreeMap<String, Arc<str>>,
     code: Code,
 }
 
-/// An app that cannot be made ready.
+/// An app that cannot become a program.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramError {
@@ -132,7 +133,7 @@ impl Program {
                 limits: info.limits(ceilings)?,
                 takes_bytes: info.takes_bytes(),
                 outbound,
-                // What cannot declare anything gets what the operator grants, and nothing without.
+                // A stock component cannot declare models, so it gets those of the operator's grants.
                 models: if metadata.is_stock() { grants.models().to_vec() } else { info.attributes.models.clone() },
                 secrets: secrets(app, info, settings)?,
                 route: info.attributes.route.clone(),
@@ -170,19 +171,19 @@ impl Program {
         web.map(|(index, route)| (FunctionRef { program: self.clone(), index }, route))
     }
 
-    /// Returns the configuration values that the operator gave.
+    /// Returns the app's configuration values.
     pub fn values(&self) -> &BTreeMap<String, Arc<str>> {
         &self.values
     }
 
-    /// Returns the function of that name.
+    /// Returns the function `name`.
     pub fn find(self: &Arc<Self>, name: &str) -> Option<FunctionRef> {
         let index = self.by_name.get(name).copied()?;
         Some(FunctionRef { program: self.clone(), index })
     }
 }
 
-/// Returns the declared secrets with their values.
+/// Returns the declared secrets with the operator's values; an error for a missing one.
 fn secrets(
     app: &AppName,
     function: &FunctionInfo,

@@ -15,8 +15,8 @@ use super::meter::metered;
 use crate::call::{Failure, FailureCode};
 
 impl Sandbox {
-    /// Runs one web request. The answer leaves while the guest runs; the attempt ends when the guest does. Dropping the future
-    /// ends the guest and frees its slot.
+    /// Runs one web request. The response leaves while the guest runs; the attempt ends with the guest. Dropping the
+    /// future ends the guest and frees its slot.
     pub async fn serve(&self, call: &Arc<CallContext>, exchange: Exchange) -> Attempt<()> {
         let mut store = self.store(call);
         let mut times = AttemptTimes::default();
@@ -31,7 +31,7 @@ impl Sandbox {
             let (head, flag) = (exchange.head, answered.clone());
             let answer = http.new_response_outparam_from_callback(move |response| {
                 flag.store(true, Ordering::Relaxed);
-                // A client that is gone misses nothing.
+                // The client may be gone.
                 let _ = head.send(response);
             })?;
             metered(web.wasi_http_incoming_handler().call_handle(&mut store, request, answer), &mut times.cpu).await

@@ -3,7 +3,8 @@
 /// Longest name of a secret, in bytes.
 const SECRET_LEN_MAX: usize = 128;
 
-/// An origin (`https://api.example.com`, `http://localhost:8000`) or the name of one that the operator grants (`$site`).
+/// An origin (`https://api.example.com`, `http://localhost:8000`) or the name of one that the operator grants
+/// (`$site`).
 pub fn origin(text: &str) -> Result<(), String> {
     if let Some(name) = text.strip_prefix('$') {
         let is_name =
