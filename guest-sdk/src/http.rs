@@ -31,7 +31,7 @@ pub use self::request::{Request, delete, get, head, patch, post, put, request};
 pub use self::response::{Headers, Response};
 pub use self::url::Url;
 
-/// The most bytes of a response's body, unless the request says otherwise.
+/// Bytes of the largest response body, unless the request sets another limit.
 ///
 /// ```
 /// use bireme_sdk::http;
@@ -40,7 +40,7 @@ pub use self::url::Url;
 /// assert_eq!(small.method(), "GET");
 /// ```
 pub const BODY_BYTES_MAX: usize = 8 << 20;
-/// The most redirects that a `GET` or `HEAD` follows, unless the request says otherwise.
+/// Redirects that a `GET` or `HEAD` follows, unless the request sets another limit.
 ///
 /// ```
 /// use bireme_sdk::http;

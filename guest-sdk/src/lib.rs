@@ -1,4 +1,4 @@
-//! What the author of a Bireme function writes against. This page is a tutorial; each item's own page has the details.
+//! SDK for authors of Bireme functions. This page is a tutorial; each item's own page has the details.
 //!
 //! # A first function
 //!
@@ -239,7 +239,7 @@ pub mod prelude {
     };
 }
 
-/// What the macro's code leans on; no part of the interface.
+/// Support for the macros' code; no part of the interface.
 #[doc(hidden)]
 pub mod __private {
     pub use inventory;

@@ -21,7 +21,7 @@ pub use crate::{
     __log_debug as debug, __log_error as error, __log_info as info, __log_trace as trace, __log_warn as warn,
 };
 
-/// How much a line matters.
+/// Severity of a line.
 ///
 /// ```
 /// use bireme_sdk::log::Level;
@@ -32,17 +32,17 @@ pub use crate::{
 pub enum Level {
     /// Every step.
     Trace,
-    /// What helps while writing a function.
+    /// Aids for development.
     Debug,
-    /// What an operator wants to see.
+    /// News for an operator.
     Info,
-    /// What is odd but was dealt with.
+    /// Oddities that were dealt with.
     Warn,
-    /// What went wrong.
+    /// Errors.
     Error,
 }
 
-/// Writes one line; what the macros come down to.
+/// Writes one line; expansion of the macros.
 ///
 /// ```
 /// use bireme_sdk::log::{Level, write};

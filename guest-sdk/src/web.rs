@@ -76,7 +76,7 @@ pub(crate) use self::entry::{Entry, all};
 pub(crate) use self::response::Content;
 pub(crate) use self::server::answer;
 
-/// What the macro's code leans on.
+/// Support for the macros' code.
 #[doc(hidden)]
 pub mod private {
     pub use super::entry::{Entry, SERVER};

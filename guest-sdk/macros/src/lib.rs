@@ -1,8 +1,8 @@
-//! The attribute macros of `bireme-sdk`. Use it through that crate: what it expands to names `::bireme_sdk`.
+//! Attribute macros of `bireme-sdk`. Use them through that crate: their expansions name `::bireme_sdk`.
 //!
-//! `attributes` reads what stands in the parentheses, `signature` what the function takes and returns, `expansion`
-//! writes the code. Every mistake is reported at its token, all of them in one compilation, and the author's function
-//! is kept as it stands so that one mistake does not cause others.
+//! `attributes` parses the arguments, `signature` the function's types, `expansion` writes the code. Every mistake is
+//! reported at its token, all of them in one compilation, and the author's function is kept as it stands so that one
+//! mistake does not cause others.
 
 mod attributes;
 mod batched;
@@ -103,7 +103,7 @@ pub fn web(attributes: TokenStream, item: TokenStream) -> TokenStream {
     })
 }
 
-/// Leaves the function as it is and puts its expansion behind it, or everything that is wrong with it.
+/// Keeps the function as it is, followed by its expansion, or by every mistake in it.
 fn expand<A: Parse>(
     attributes: TokenStream,
     item: TokenStream,
