@@ -199,7 +199,7 @@ impl fmt::Display for Route {
 
 /// Result of a route lookup.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Routed<T> {
+pub enum RouteMatch<T> {
     /// The route of the request.
     To(T),
     /// No route of this method at the path; these methods have one.
@@ -208,7 +208,7 @@ pub enum Routed<T> {
 }
 
 /// Finds the most specific route for `method` and a path, given as decoded segments.
-pub fn find<'a, T>(routes: impl IntoIterator<Item = (T, &'a Route)>, method: &str, path: &[String]) -> Routed<T> {
+pub fn find<'a, T>(routes: impl IntoIterator<Item = (T, &'a Route)>, method: &str, path: &[String]) -> RouteMatch<T> {
     let mut best: Option<(T, &Route)> = None;
     let mut others = Vec::new();
     for (to, route) in routes.into_iter().filter(|(_, route)| route.fits(path)) {
@@ -222,9 +222,9 @@ pub fn find<'a, T>(routes: impl IntoIterator<Item = (T, &'a Route)>, method: &st
     others.sort_unstable();
     others.dedup();
     match best {
-        Some((to, _)) => Routed::To(to),
-        None if others.is_empty() => Routed::Nowhere,
-        None => Routed::OtherMethods(others),
+        Some((to, _)) => RouteMatch::To(to),
+        None if others.is_empty() => RouteMatch::Nowhere,
+        None => RouteMatch::OtherMethods(others),
     }
 }
 
@@ -257,8 +257,8 @@ mod tests {
     fn answer<'a>(routes: &[&'a str], method: &str, path: &str) -> Option<&'a str> {
         let read: Vec<(&str, Route)> = routes.iter().map(|text| (*text, text.parse().unwrap())).collect();
         match find(read.iter().map(|(text, route)| (*text, route)), method, &segments(path)?) {
-            Routed::To(text) => Some(text),
-            Routed::OtherMethods(_) | Routed::Nowhere => None,
+            RouteMatch::To(text) => Some(text),
+            RouteMatch::OtherMethods(_) | RouteMatch::Nowhere => None,
         }
     }
 
@@ -299,9 +299,9 @@ mod tests {
         let routes: [Route; 3] = ["GET /a", "POST /{x}", "PUT /b"].map(|text| text.parse().unwrap());
         let find =
             |method: &str, path: &str| find(routes.iter().map(|route| ((), route)), method, &segments(path).unwrap());
-        assert_eq!(find("DELETE", "/a"), Routed::OtherMethods(vec!["GET", "HEAD", "POST"]));
-        assert_eq!(find("DELETE", "/a/"), Routed::Nowhere);
-        assert_eq!(find("HEAD", "/a"), Routed::To(()));
+        assert_eq!(find("DELETE", "/a"), RouteMatch::OtherMethods(vec!["GET", "HEAD", "POST"]));
+        assert_eq!(find("DELETE", "/a/"), RouteMatch::Nowhere);
+        assert_eq!(find("HEAD", "/a"), RouteMatch::To(()));
     }
 
     #[test]

@@ -48,7 +48,7 @@ struct CodeInfo {
 }
 
 codes! {
-    AlreadyRunning = "already-running", exit 1, http 409: "a run of the schedule goes on, and it allows no second";
+    AlreadyRunning = "already-running", exit 1, http 409: "the function is running already, and its schedule forbids overlap";
     AppStopped = "app-stopped", exit 1, http 409: "the app is stopped already";
     BadApp = "bad-app", exit 2, http 400: "the app asks for what this host does not give";
     BadComponent = "bad-component", exit 2, http 400: "the file is no component that this host can run";
@@ -63,7 +63,7 @@ codes! {
     BodyUnreadable = "body-unreadable", exit 1, http 400: "the request's body broke off or is malformed";
     BuildFailed = "build-failed", exit 1: "cargo could not build the app";
     Cancelled = "cancelled", exit 69, http 503: "the call was given up before it ended";
-    CannotListen = "cannot-listen", exit 1: "the address to listen on cannot be had";
+    CannotListen = "cannot-listen", exit 1: "the address to listen on is not available";
     CannotWatch = "cannot-watch", exit 1: "the app's directory cannot be watched";
     Config = "config", exit 2, http 400: "a setting or a grant cannot be used";
     Crashed = "crashed", exit 1, http 502: "the function panicked or trapped";
@@ -95,7 +95,7 @@ codes! {
     NoRollback = "no-rollback", exit 1, http 409: "the app has no earlier version to go back to";
     NoSdk = "no-sdk", exit 1: "the app cannot find `bireme-sdk`";
     NoTarget = "no-target", exit 1: "Rust's target for guests is missing and could not be added";
-    NotAccepted = "not-accepted", exit 1, http 409: "the version may do more than the one before, which nobody accepted";
+    NotAccepted = "not-accepted", exit 1, http 409: "the version declares capabilities that were not accepted";
     NotForWasm = "not-for-wasm", exit 1: "a dependency does not build for WebAssembly";
     NotFound = "not-found", exit 4, http 404: "nothing is served at this path";
     NotScheduled = "not-scheduled", exit 4, http 404: "the function has no schedule";

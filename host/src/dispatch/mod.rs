@@ -41,4 +41,4 @@ pub use runs::Run as ScheduledRun;
 pub use scheduler::{ScheduleError, Scheduler, Schedules};
 pub use suggest::closest;
 
-pub use crate::sandbox::{Answer, AnswerBody, Exchange, FunctionRef, Program};
+pub use crate::sandbox::{Exchange, FunctionRef, GuestBody, GuestResponse, Program};

@@ -20,7 +20,7 @@ use http_body::{Body, Frame};
 
 use super::body::{BodyError, content_length};
 use crate::call::{Failure, FailureCode, Receipt};
-use crate::dispatch::{Answer, AnswerBody, Finished, Serving};
+use crate::dispatch::{Finished, GuestBody, GuestResponse, Serving};
 use crate::ids::CallId;
 use crate::limits::WEB_HEAD_BYTES_MAX;
 
@@ -61,8 +61,8 @@ pub struct Answering {
     call: CallId,
     serving: Option<Serving>,
     ended: Option<Finished<()>>,
-    answer: Answer,
-    body: Option<AnswerBody>,
+    answer: GuestResponse,
+    body: Option<GuestBody>,
     /// Taken from the body and not sent yet.
     kept: VecDeque<Bytes>,
     kept_bytes: usize,
@@ -76,7 +76,7 @@ pub struct Answering {
 
 impl Answering {
     /// `has_body`: whether the method's answer has one, which that of `HEAD` has not.
-    pub fn new((call, serving): (CallId, Serving), answer: Answer, has_body: bool) -> Self {
+    pub fn new((call, serving): (CallId, Serving), answer: GuestResponse, has_body: bool) -> Self {
         Self {
             call,
             serving: Some(serving),

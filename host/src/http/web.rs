@@ -12,7 +12,7 @@ use super::body::{ResponseBody, whole};
 use super::problem::Problem;
 use super::routes::{Answer, stamp};
 use super::web_body::WebBody;
-use crate::app::route::{self, Routed};
+use crate::app::route::{self, RouteMatch};
 use crate::call::Principal;
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Exchange, FunctionRef, Program, WebCall};
@@ -29,10 +29,10 @@ pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, 
     })?;
     let function = match route::find(program.routes(), request.method().as_str(), &segments) {
         // Links of a page without the slash would lead out of the app.
-        Routed::To(_) if path.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD) => {
+        RouteMatch::To(_) if path.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD) => {
             return Ok(with_slash(request.uri()));
         }
-        Routed::To(function) => function,
+        RouteMatch::To(function) => function,
         routed => return Err(unanswered(&program, name, &request, routed)),
     };
     let has_body = request.method() != Method::HEAD;
@@ -71,10 +71,15 @@ fn with_slash(uri: &Uri) -> Response<ResponseBody> {
 }
 
 /// Says why no web function answers.
-fn unanswered(program: &Arc<Program>, name: &str, request: &Request<Incoming>, routed: Routed<FunctionRef>) -> Problem {
+fn unanswered(
+    program: &Arc<Program>,
+    name: &str,
+    request: &Request<Incoming>,
+    routed: RouteMatch<FunctionRef>,
+) -> Problem {
     let named = program.find(name);
     match (named.as_ref().map(|function| function.route.as_ref()), routed) {
-        (Some(None), Routed::OtherMethods(methods)) => Problem::method(format!("{}, POST", methods.join(", "))),
+        (Some(None), RouteMatch::OtherMethods(methods)) => Problem::method(format!("{}, POST", methods.join(", "))),
         (Some(None), _) => Problem::method("POST"),
         // Somebody calls it as a function.
         (Some(Some(route)), _) if *request.method() == Method::POST => {
@@ -83,7 +88,7 @@ fn unanswered(program: &Arc<Program>, name: &str, request: &Request<Incoming>, r
             let detail = format!("`{name}` is a web function, which is called by its route: {curl}");
             Problem::new(Code::WebFunction, detail)
         }
-        (_, Routed::OtherMethods(methods)) => Problem::method(methods.join(", ")),
+        (_, RouteMatch::OtherMethods(methods)) => Problem::method(methods.join(", ")),
         _ => Problem::not_found(format!("nothing of `{}` is at `{}`", program.name(), request.uri().path())),
     }
 }

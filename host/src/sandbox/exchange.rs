@@ -19,49 +19,49 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 /// Error of a body that broke off.
 type BodyError = Box<dyn StdError + Send + Sync>;
-pub(super) type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
+pub(super) type ResponseHead = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
 /// The guest's side: the request, and a sender for the response.
 pub struct Exchange {
     pub(super) request: http::Request<WasiBody>,
-    pub(super) head: oneshot::Sender<Head>,
+    pub(super) head: oneshot::Sender<ResponseHead>,
 }
 
 /// The client's side: the response to come.
-pub struct Answer(oneshot::Receiver<Head>);
+pub struct GuestResponse(oneshot::Receiver<ResponseHead>);
 
 /// Body of a guest's response. Ends early, without an error, if the guest does; the call's result tells the two apart.
-pub struct AnswerBody(HyperOutgoingBody);
+pub struct GuestBody(HyperOutgoingBody);
 
 impl Exchange {
     /// Makes both sides of one exchange. The request has a `host` header, and its path as the guest shall see it.
-    pub fn new<B>(request: http::Request<B>) -> (Self, Answer)
+    pub fn new<B>(request: http::Request<B>) -> (Self, GuestResponse)
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: StdError,
     {
         let (head, answer) = oneshot::channel();
         let request = request.map(|body| RequestBody(body).boxed_unsync());
-        (Self { request, head }, Answer(answer))
+        (Self { request, head }, GuestResponse(answer))
     }
 }
 
-impl Answer {
+impl GuestResponse {
     /// Waits for the response's head. `None` if the guest ended without one; the error is the guest's own, as text.
-    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<http::Response<AnswerBody>, String>>> {
+    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<http::Response<GuestBody>, String>>> {
         // A guest that drops its `response-outparam` may go on running, and this is polled again.
         if self.0.is_terminated() {
             return Poll::Ready(None);
         }
         let head = ready!(Pin::new(&mut self.0).poll(context));
         Poll::Ready(head.ok().map(|head| match head {
-            Ok(response) => Ok(response.map(AnswerBody)),
+            Ok(response) => Ok(response.map(GuestBody)),
             Err(code) => Err(format!("{code:?}")),
         }))
     }
 }
 
-impl Body for AnswerBody {
+impl Body for GuestBody {
     type Data = Bytes;
     type Error = BodyError;
 

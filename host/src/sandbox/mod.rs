@@ -41,7 +41,7 @@ mod trap;
 pub use call_context::{CallContext, CallUsage, Siblings};
 pub use call_identity::CallIdentity;
 pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
-pub use exchange::{Answer, AnswerBody, Exchange};
+pub use exchange::{Exchange, GuestBody, GuestResponse};
 pub use invoke::{Attempt, Sandbox, SandboxError, redact};
 pub use link_errors::MissingImport;
 pub use program::{Function, FunctionRef, Program, ProgramError};
