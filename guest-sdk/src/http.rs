@@ -13,7 +13,9 @@
 //! }
 //!
 //! fn main() -> Result<()> {
-//!     let _http = bireme_sdk::testing::with_http(|request| Ok(http::Response::new(200, format!("you asked for {}", request.url()))));
+//!     let _http = bireme_sdk::testing::with_http(|request| {
+//!         Ok(http::Response::new(200, format!("you asked for {}", request.url())))
+//!     });
 //!     assert_eq!(title("https://example.com/".to_owned())?, "you asked for https://example.com/");
 //!     Ok(())
 //! }

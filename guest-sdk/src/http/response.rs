@@ -135,7 +135,7 @@ impl Response {
     /// let error = Response::new(200, r#"{"id": [1, "2"]}"#)
     ///     .json::<std::collections::BTreeMap<String, Vec<u8>>>()
     ///     .unwrap_err();
-    /// assert!(error.to_string().ends_with("is not the expected JSON: $.id[1]: expected an integer (`u8`), found \"2\""));
+    /// assert!(error.to_string().ends_with("expected JSON: $.id[1]: expected an integer (`u8`), found \"2\""));
     /// # Ok::<(), bireme_sdk::http::Error>(())
     /// ```
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {

@@ -169,7 +169,7 @@ impl Deployments {
         for (app, records) in records {
             let mut entry = DeployedApp { history: records.into_iter().collect(), failed: None };
             if let Some(live) = entry.history.live() {
-                match self.ready(live).await {
+                match self.load_version(live).await {
                     Ok((program, _)) => self.dispatcher.deploy(program),
                     Err(error) => {
                         let reason = format!("{:#}", anyhow::Error::from(error));
@@ -189,7 +189,7 @@ impl Deployments {
             return Err(DeployError::Message { bytes });
         }
         let _one = self.one_at_a_time.lock().await;
-        let app = self.described(deploy.component).await?;
+        let app = self.with_metadata(deploy.component).await?;
         let name = app.metadata.app.name.clone();
         let version = app.component.version();
         let live = self.dispatcher.program(name.as_str());
@@ -251,7 +251,7 @@ impl Deployments {
             let target = target.map_err(|source| DeployError::Rollback { app: name.clone(), source })?;
             (name.clone(), target.clone())
         };
-        let (program, metadata) = self.ready(&target).await?;
+        let (program, metadata) = self.load_version(&target).await?;
         let live = self.dispatcher.program(app);
         let before = live.as_ref().map(|program| capabilities::of(program.metadata())).unwrap_or_default();
         let declared = capabilities::of(&metadata);
@@ -344,16 +344,16 @@ impl Deployments {
     }
 
     /// Loads the version of a record, within its grants.
-    async fn ready(&self, record: &Record) -> Result<(Arc<Program>, Metadata), DeployError> {
+    async fn load_version(&self, record: &Record) -> Result<(Arc<Program>, Metadata), DeployError> {
         let (files, digest) = (self.files.clone(), record.digest.clone());
         let component = blocking(move || files.read(&digest)).await?;
-        let app = self.described(component).await?;
+        let app = self.with_metadata(component).await?;
         let program = self.loader.program(&app, &self.grants.with(&record.grants)?).await?;
         Ok((program, app.metadata))
     }
 
     /// Returns the component with its metadata section, which is added if missing.
-    async fn described(&self, component: ComponentBytes) -> Result<DescribedApp, DeployError> {
+    async fn with_metadata(&self, component: ComponentBytes) -> Result<DescribedApp, DeployError> {
         match Metadata::read(&component.bytes) {
             Ok(metadata) => Ok(DescribedApp { component, metadata }),
             Err(MetadataError::Missing) => {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker, LinkerInstance, Val};
 
-use super::invoke::{LIFT_SLACK, Sandbox, SandboxError, end_at};
+use super::invoke::{LIFT_SLACK, Sandbox, SandboxError, set_deadline};
 use super::limiter::MemoryLimiter;
 use super::link_errors;
 use crate::app::metadata::Metadata;
@@ -64,7 +64,7 @@ impl Sandbox {
         let mut store = Store::new(self.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits::METADATA_BYTES_MAX + LIFT_SLACK as usize);
-        end_at(&mut store, Instant::now() + limits::DESCRIBE_TIMEOUT);
+        set_deadline(&mut store, Instant::now() + limits::DESCRIBE_TIMEOUT);
         let instance = linker.instantiate_async(&mut store, component).await.map_err(describe)?;
         let interface = instance.get_export_index(&mut store, None, link_errors::METADATA);
         let export =

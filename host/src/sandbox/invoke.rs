@@ -62,7 +62,7 @@ impl<T> Attempt<T> {
         times: &AttemptTimes,
         result: Result<T, Failure>,
     ) -> Self {
-        let result = result.map_err(|failure| without_secrets(call, failure));
+        let result = result.map_err(|failure| redact_secrets(call, failure));
         call.log.finish();
         let receipt = Receipt {
             instantiate_us: micros(times.instantiate),
@@ -131,9 +131,9 @@ impl Sandbox {
             let name = call.function.name.as_str();
             metered(app.bireme_host_handler().call_invoke(&mut store, name, &input.into()), &mut times.cpu).await
         };
-        let result = match to_its_end(call, guest).await {
+        let result = match run_to_end(call, guest).await {
             Err(failure) => Err(failure),
-            Ok(Err(failure)) => Err(with_denial(call, failure.into())),
+            Ok(Err(failure)) => Err(add_denial(call, failure.into())),
             Ok(Ok(output)) => check_output(call, output.into()),
         };
         Attempt::new(call, &store, &times, result)
@@ -145,7 +145,7 @@ impl Sandbox {
         store.limiter(|state| &mut state.limiter);
         let out_bytes = call.function.limits.output_bytes_max.max(call.function.limits.input_bytes_max) + LIFT_SLACK;
         store.set_hostcall_fuel(usize::try_from(out_bytes).unwrap_or(usize::MAX));
-        end_at(&mut store, call.deadline);
+        set_deadline(&mut store, call.deadline);
         store
     }
 
@@ -162,7 +162,7 @@ impl Sandbox {
 }
 
 /// Runs a guest until it returns, traps, or meets its deadline, or a host function panics under it.
-pub(super) async fn to_its_end<T>(
+pub(super) async fn run_to_end<T>(
     call: &CallContext,
     guest: impl Future<Output = wasmtime::Result<T>>,
 ) -> Result<T, Failure> {
@@ -178,7 +178,7 @@ pub(super) async fn to_its_end<T>(
 }
 
 /// Makes the guest check its deadline and yield its thread at every tick.
-pub(super) fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
+pub(super) fn set_deadline<T>(store: &mut Store<T>, deadline: Instant) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
         if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
@@ -186,13 +186,13 @@ pub(super) fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
 }
 
 /// Adds the reason of a refused request, which the guest itself saw as a bare code.
-fn with_denial(call: &CallContext, mut failure: Failure) -> Failure {
+fn add_denial(call: &CallContext, mut failure: Failure) -> Failure {
     failure.causes.extend(call.take_denial());
     failure
 }
 
 /// Redacts the function's secrets in a failure: a URL in an error may hold one.
-fn without_secrets(call: &CallContext, mut failure: Failure) -> Failure {
+fn redact_secrets(call: &CallContext, mut failure: Failure) -> Failure {
     if let Some(secrets) = &call.function.secrets {
         redact(&mut failure, secrets);
     }

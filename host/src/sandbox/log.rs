@@ -127,7 +127,7 @@ impl CallLog {
         let of_field = |(key, value): &(String, String)| FIELD_OVERHEAD_BYTES + key.len() + value.len();
         let whole_bytes = LINE_OVERHEAD_BYTES + message.len() + fields.iter().map(of_field).sum::<usize>();
         // Over the limit, a line costs no formatting.
-        if !self.take(0, LINE_OVERHEAD_BYTES, whole_bytes) {
+        if !self.take_room(0, LINE_OVERHEAD_BYTES, whole_bytes) {
             return;
         }
         let mut room = LOG_LINE_BYTES_MAX;
@@ -151,7 +151,7 @@ impl CallLog {
             bytes += FIELD_OVERHEAD_BYTES + key.len() + value.len();
             printed.push((key, value));
         }
-        if !self.take(bytes, bytes, whole_bytes) {
+        if !self.take_room(bytes, bytes, whole_bytes) {
             return;
         }
         if cut_bytes > 0 {
@@ -194,7 +194,7 @@ impl CallLog {
         {
             let mut state = self.state.lock();
             if source == Source::Stderr {
-                keep_tail(&mut state.tail, bytes);
+                append_tail(&mut state.tail, bytes);
             }
             for (i, &byte) in bytes.iter().enumerate() {
                 let ends_line = byte == b'\n';
@@ -230,7 +230,7 @@ impl CallLog {
     }
 
     /// Takes `bytes` of the limit if `needed_bytes` are left, else counts a line of `whole_bytes` as dropped.
-    fn take(&self, bytes: usize, needed_bytes: usize, whole_bytes: usize) -> bool {
+    fn take_room(&self, bytes: usize, needed_bytes: usize, whole_bytes: usize) -> bool {
         let mut state = self.state.lock();
         if state.kept_bytes + needed_bytes as u64 > self.bytes_max {
             state.dropped_bytes += whole_bytes as u64;
@@ -251,7 +251,7 @@ impl CallLog {
     }
 }
 
-fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
+fn append_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
     tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
     let excess = tail.len().saturating_sub(TAIL_BYTES);
     tail.drain(..excess);

@@ -9,7 +9,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::call_context::CallContext;
 use super::exchange::Exchange;
-use super::invoke::{Attempt, AttemptTimes, Sandbox, to_its_end};
+use super::invoke::{Attempt, AttemptTimes, Sandbox, run_to_end};
 use super::linked_code::LinkedCode;
 use super::meter::metered;
 use crate::call::{Failure, FailureCode};
@@ -36,7 +36,7 @@ impl Sandbox {
             })?;
             metered(web.wasi_http_incoming_handler().call_handle(&mut store, request, answer), &mut times.cpu).await
         };
-        let result = to_its_end(call, guest).await.and_then(|()| {
+        let result = run_to_end(call, guest).await.and_then(|()| {
             if answered.load(Ordering::Relaxed) {
                 return Ok(());
             }

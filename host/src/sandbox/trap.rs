@@ -60,7 +60,7 @@ pub fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
         // Endless recursion shows as an access out of bounds (the guest's own stack lies in its memory), so only the
         // trap and its place are known.
         let mut failure = Failure::new(FailureCode::Crashed, format!("function `{name}` crashed: {trap}"));
-        failure.causes.extend(place(error));
+        failure.causes.extend(stack_names(error));
         return failure;
     }
     let text = format!("{error:#}");
@@ -87,7 +87,7 @@ pub fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
 }
 
 /// Names the guest's innermost functions, if the component has a name section.
-fn place(error: &wasmtime::Error) -> Option<String> {
+fn stack_names(error: &wasmtime::Error) -> Option<String> {
     let backtrace = error.downcast_ref::<WasmBacktrace>()?;
     let names = backtrace.frames().iter().filter_map(|frame| frame.func_name()).map(demangled);
     let mut own: Vec<String> = names.filter(|name| !is_runtime(name)).collect();

@@ -50,8 +50,8 @@ pub enum SettingsError {
 /// Settings by app and name.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    secrets: Scoped<Secret>,
-    values: Scoped<Arc<str>>,
+    secrets: ScopedMap<Secret>,
+    values: ScopedMap<Arc<str>>,
 }
 
 impl Settings {
@@ -152,15 +152,15 @@ pub fn is_secret_name(name: &str) -> bool {
 
 /// Values by name, for all apps or for one.
 #[derive(Clone, Debug)]
-struct Scoped<T>(BTreeMap<(Option<AppName>, String), T>);
+struct ScopedMap<T>(BTreeMap<(Option<AppName>, String), T>);
 
-impl<T> Default for Scoped<T> {
+impl<T> Default for ScopedMap<T> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<T> Scoped<T> {
+impl<T> ScopedMap<T> {
     fn put(&mut self, app: Option<AppName>, name: &str, value: T) {
         self.0.insert((app, name.to_owned()), value);
     }

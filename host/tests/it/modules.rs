@@ -17,7 +17,6 @@ use crate::support::crate_dir;
 /// Circles that are still to be taken apart: the directory, and the files of which all circles there consist. An entry
 /// goes once nothing of it is left.
 const PENDING: &[(&str, &[&str])] = &[
-    ("app", &["metadata", "timetable"]),
     ("cli", &["map", "remote"]),
     ("cli/remote", &["apps", "client"]),
     ("dispatch", &["dispatcher", "durable", "groups", "map"]),
@@ -27,15 +26,11 @@ const PENDING: &[(&str, &[&str])] = &[
         &["calls", "control", "durable", "lines", "maps", "oip", "openai", "routes", "schedules", "upload", "web"],
     ),
     ("inference", &["device", "devices"]),
-    ("outbound", &["entry", "grants", "policy"]),
-    ("sandbox", &["asking", "bindings", "clock", "imports", "missing", "program", "running", "services", "state"]),
-    ("sandbox/imports", &["functions", "spawned"]),
     ("worker", &["bert", "cpu", "cuda", "encoder", "head"]),
 ];
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
 const PENDING_PARENTS: &[&str] = &[
-    "app/build",
     "cli",
     "cli/demo",
     "cli/input",
@@ -48,7 +43,6 @@ const PENDING_PARENTS: &[&str] = &[
     "inference/batcher",
     "inference/device",
     "inference/device/state",
-    "logs",
     "worker/onnx",
 ];
 
