@@ -18,7 +18,8 @@ const GROUP: &str = "application/vnd.bireme.batch+json";
 /// Input or output type of a batched function: `Serialize`, `Deserialize` and `JsonSchema`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be one input or one output of a batched function",
-    note = "a group travels as one JSON array, so `Bytes` cannot be batched; take a type with `#[derive(Serialize, Deserialize, JsonSchema)]`"
+    note = "a group travels as one JSON array, so `Bytes` cannot be batched; take a type with `#[derive(Serialize, \
+        Deserialize, JsonSchema)]`"
 )]
 pub trait Item: Serialize + DeserializeOwned + JsonSchema {}
 
@@ -79,7 +80,8 @@ fn check_count(outputs: usize, inputs: usize) -> Result<()> {
 
 fn count(outputs: usize, inputs: usize) -> Failure {
     Failure::terminal(format!(
-        "the function returned {outputs} outputs for a group of {inputs} inputs; a batched function returns one for each, in their order"
+        "the function returned {outputs} outputs for a group of {inputs} inputs; a batched function returns one for \
+         each, in their order"
     ))
 }
 

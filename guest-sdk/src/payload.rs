@@ -17,7 +17,8 @@ pub const JSON: &str = "application/json";
 /// Type of a function's only parameter: `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a function's parameter",
-    note = "a parameter is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts have them, too"
+    note = "a parameter is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose \
+        parts have them, too"
 )]
 pub trait Input: Sized {
     /// Decodes it from a call's input.
@@ -34,7 +35,8 @@ pub trait Input: Sized {
 /// Result type of a function: `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a function's result",
-    note = "a result is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts have them, too"
+    note = "a result is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts \
+        have them, too"
 )]
 pub trait Output: Sized {
     /// Encodes it as a call's result.
@@ -70,7 +72,8 @@ impl Input for Bytes {
             return Err(Failure::new(
                 Code::InvalidInput,
                 format!(
-                    "the input is `{JSON}`, and this function takes raw bytes; send a file with its own content type, or as `application/octet-stream`"
+                    "the input is `{JSON}`, and this function takes raw bytes; send a file with its own content \
+                     type, or as `application/octet-stream`"
                 ),
             ));
         }

@@ -257,18 +257,22 @@ fn maps(name: &str, output: &TokenStream, returned: Span, idents: &[&Ident], typ
             format!("Calls `{name}` once for each input, each in a fresh sandbox; the results are an iterator.")
         }
         _ => format!(
-            "Calls `{name}` once for each step of its inputs, one iterator for each parameter, until one ends; the results are an iterator."
+            "Calls `{name}` once for each step of its inputs, one iterator for each parameter, until one ends; the \
+             results are an iterator."
         ),
     };
     let starmap_doc = format!("Calls `{name}` once for each tuple of its parameters; the results are an iterator.");
     let for_each_doc = format!(
-        "Calls `{name}` once for each input as [`map`](Self::map) does, and waits for all of them; the first failure cancels the rest."
+        "Calls `{name}` once for each input as [`map`](Self::map) does, and waits for all of them; the first failure \
+         cancels the rest."
     );
     let spawn_map_doc = format!(
-        "Has the host keep a map of `{name}` over the inputs of [`map`](Self::map), and returns once they are on disk; it outlives the call that spawned it."
+        "Has the host keep a map of `{name}` over the inputs of [`map`](Self::map), and returns once they are on \
+         disk; it outlives the call that spawned it."
     );
     let spawn_starmap_doc = format!(
-        "Has the host keep a map of `{name}` over tuples of its parameters, and returns once they are on disk; it outlives the call that spawned it."
+        "Has the host keep a map of `{name}` over tuples of its parameters, and returns once they are on disk; it \
+         outlives the call that spawned it."
     );
     let generics: Vec<_> = (0..idents.len().max(1)).map(|i| format_ident!("__Inputs{i}")).collect();
     let arguments: Vec<_> = match idents {

@@ -104,7 +104,9 @@ impl Signature {
 fn parameter(argument: &FnArg, errors: &mut Vec<Error>) -> Option<Parameter> {
     let argument = match argument {
         FnArg::Receiver(receiver) => {
-            errors.push(Error::new_spanned(receiver, "a function has no `self`: a call begins in a fresh sandbox and everything it needs is in its parameters"));
+            let reason = "a function has no `self`: a call begins in a fresh sandbox and everything it needs is in its \
+                              parameters";
+            errors.push(Error::new_spanned(receiver, reason));
             return None;
         }
         FnArg::Typed(argument) => argument,

@@ -8,7 +8,7 @@ use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, ItemFn, Lit, LitStr, Meta, Token, Type};
+use syn::{Error, Expr, ExprLit, ItemFn, Lit, LitStr, Meta, Token, Type, TypePath};
 
 use self::route::Route;
 use crate::attributes::Attributes;
@@ -92,7 +92,10 @@ pub fn expand(function: &ItemFn, web: &WebAttributes, signature: &Signature) -> 
     let parameters = &signature.parameters;
     let names: Vec<String> = parameters.iter().map(|parameter| parameter.name.unraw().to_string()).collect();
     // A parameter of the whole request gives access to the path's parts as well.
-    let is_whole = |of: &Type| matches!(of, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Request"));
+    let is_whole = |of: &Type| {
+        let last = |path: &TypePath| path.path.segments.last().is_some_and(|last| last.ident == "Request");
+        matches!(of, Type::Path(path) if last(path))
+    };
     let takes_whole = parameters.iter().any(|parameter| is_whole(&parameter.of));
     let missing = web.route.parameters.iter().filter(|wanted| !takes_whole && !names.contains(wanted)).map(|wanted| {
         let message =

@@ -20,7 +20,8 @@ pub enum Error {
     Encode { url: String, part: &'static str, reason: String },
     /// The host does not permit the URL.
     #[error(
-        "the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and private addresses and `$names` must be granted by the operator"
+        "the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and \
+         private addresses and `$names` must be granted by the operator"
     )]
     Denied { url: String },
     /// The host name does not resolve.

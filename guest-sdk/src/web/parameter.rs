@@ -12,7 +12,8 @@ use crate::schemas::SchemasBuilder;
 /// and [`Request`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a web function",
-    note = "a parameter of the path or the query implements `Deserialize` and `JsonSchema`; the body is taken as `web::Json<T>`, `web::Form<T>`, `web::Bytes` or `web::Body`, and everything as `web::Request`"
+    note = "a parameter of the path or the query implements `Deserialize` and `JsonSchema`; the body is taken as \
+        `web::Json<T>`, `web::Form<T>`, `web::Bytes` or `web::Body`, and everything as `web::Request`"
 )]
 pub trait Parameter: Sized {
     /// Its source in the request.

@@ -10,7 +10,8 @@ use crate::{Bytes, schemas};
 /// Result type of a web function.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the answer of a web function",
-    note = "return `web::Html<String>`, `web::Json<T>`, `String`, `web::Bytes`, `web::Response`, `web::Redirect`, `web::Stream`, or a `Result` of one"
+    note = "return `web::Html<String>`, `web::Json<T>`, `String`, `web::Bytes`, `web::Response`, `web::Redirect`, \
+        `web::Stream`, or a `Result` of one"
 )]
 pub trait Respond {
     /// Returns the response.

@@ -81,7 +81,8 @@ impl ArtifactCache {
         let bytes = fs::read(path).ok()?;
         let (tag, native) = bytes.split_at_checked(TAG_BYTES)?;
         if self.mac(path, native).verify_slice(tag).is_err() {
-            tracing::warn!(path = %path.display(), "a compiled component was not written by this install; compiling it again");
+            let path = path.display();
+            tracing::warn!(%path, "a compiled component was not written by this install; compiling it again");
             return None;
         }
         // SAFETY: the tag, computed under a key that only this install has, covers these very bytes and their name, so

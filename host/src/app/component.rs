@@ -33,7 +33,8 @@ pub enum ComponentError {
     #[error("not WebAssembly: the file does not begin with `\\0asm`")]
     NotWasm,
     #[error(
-        "this is a core WebAssembly module, not a component; build it with `cargo build --target wasm32-wasip2` (not wasip1 or unknown-unknown)"
+        "this is a core WebAssembly module, not a component; build it with `cargo build --target wasm32-wasip2` (not \
+         wasip1 or unknown-unknown)"
     )]
     CoreModule,
 }

@@ -30,11 +30,13 @@ pub enum LoadError {
     #[error(transparent)]
     Program(#[from] ProgramError),
     #[error(
-        "the component says nothing of itself, so its file's name is the app's, and `{stem}` cannot be that; rename the file"
+        "the component says nothing of itself, so its file's name is the app's, and `{stem}` cannot be that; rename \
+         the file"
     )]
     StockName { stem: String, source: NameError },
     #[error(
-        "the component says nothing of itself, and nothing else names the app; `bireme deploy FILE` names it by its file"
+        "the component says nothing of itself, and nothing else names the app; `bireme deploy FILE` names it by its \
+         file"
     )]
     NoName,
     #[error("an app cannot be named `{name}`: the host uses that path itself; rename the crate")]

@@ -46,11 +46,13 @@ pub enum KeyValueError {
     #[error("a value has at most {KV_VALUE_BYTES_MAX} bytes; the one for `{key}` has {len}")]
     ValueTooLarge { key: String, len: usize },
     #[error(
-        "no list of keys goes on at {cursor}; a cursor holds for the bucket that gave it and its last {CURSORS_MAX} pages"
+        "no list of keys goes on at {cursor}; a cursor holds for the bucket that gave it and its last {CURSORS_MAX} \
+         pages"
     )]
     Cursor { cursor: u64 },
     #[error(
-        "the value of `{key}` is no whole number in decimal text, so nothing was added to it; `set` it to one, or `delete` it"
+        "the value of `{key}` is no whole number in decimal text, so nothing was added to it; `set` it to one, or \
+         `delete` it"
     )]
     NotANumber { key: String },
     #[error("`{key}` holds {value}, and that plus {delta} does not fit 64 bits, so nothing was added to it")]

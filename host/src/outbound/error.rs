@@ -63,7 +63,10 @@ pub enum OutboundError {
         source: OriginError,
     },
     /// The function does not declare this origin. The author adds it to `outbound`.
-    #[error("`{origin}` is not declared: {}; add it to `outbound` in the function's attributes", DeclaredOrigins(.declared))]
+    #[error(
+        "`{origin}` is not declared: {}; add it to `outbound` in the function's attributes",
+        DeclaredOrigins(.declared)
+    )]
     NotDeclared {
         /// Where the request wanted to go.
         origin: Origin,

@@ -53,7 +53,8 @@ pub enum PolicyError {
     },
     /// A list is too long.
     #[error(
-        "{len} outbound entries or grants are over the limit of {ENTRIES_MAX}; use a wildcard such as `https://*.example.com`"
+        "{len} outbound entries or grants are over the limit of {ENTRIES_MAX}; use a wildcard such as \
+         `https://*.example.com`"
     )]
     TooMany {
         /// The entries given.

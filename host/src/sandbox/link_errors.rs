@@ -30,11 +30,13 @@ const PACKAGES: [(&str, &str); 11] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MissingImport {
     #[error(
-        "it imports `{import}`, which this host does not offer (WASI 0.2, wasi:keyvalue, wasi:nn and bireme:host); build it without that, or compose it with a component that exports it (`wac plug`)"
+        "it imports `{import}`, which this host does not offer (WASI 0.2, wasi:keyvalue, wasi:nn and bireme:host); \
+         build it without that, or compose it with a component that exports it (`wac plug`)"
     )]
     Unknown { import: String },
     #[error(
-        "it imports `{import}`, and this host has {package} {has}; build it for WASI 0.2, for instance with `cargo build --target wasm32-wasip2`"
+        "it imports `{import}`, and this host has {package} {has}; build it for WASI 0.2, for instance with `cargo \
+         build --target wasm32-wasip2`"
     )]
     Version { import: String, package: String, has: &'static str },
 }

@@ -105,7 +105,8 @@ pub enum ProgramError {
     #[error("function `{function}` of `{app}` declares an outbound address that cannot be used")]
     Outbound { app: AppName, function: FunctionName, source: PolicyError },
     #[error(
-        "function `{function}` of `{app}` declares the secret `{secret}`, which is not given; give it with `--secret {secret}=VALUE`, with `--secret {secret}` (from the host's environment) or in a file with `--secrets FILE`"
+        "function `{function}` of `{app}` declares the secret `{secret}`, which is not given; give it with `--secret \
+         {secret}=VALUE`, with `--secret {secret}` (from the host's environment) or in a file with `--secrets FILE`"
     )]
     Secret { app: AppName, function: FunctionName, secret: String },
 }

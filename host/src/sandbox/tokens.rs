@@ -29,11 +29,13 @@ struct TokenUse {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenBudgetError {
     #[error(
-        "function `{function}` has used {used} tokens in this call, and its `tokens` are {max}; another call has as many again"
+        "function `{function}` has used {used} tokens in this call, and its `tokens` are {max}; another call has as \
+         many again"
     )]
     Call { function: FunctionId, used: u64, max: u64 },
     #[error(
-        "function `{function}` has used {used} tokens today, and its `tokens_per_day` are {max}; it has more from {anew}"
+        "function `{function}` has used {used} tokens today, and its `tokens_per_day` are {max}; it has more from \
+         {anew}"
     )]
     Day { function: FunctionId, used: u64, max: u64, anew: Timestamp },
 }

@@ -19,7 +19,8 @@ pub fn timeout(call: &CallContext) -> Failure {
     let granted = call.deadline.saturating_duration_since(call.started);
     if granted < timeout {
         let message = format!(
-            "function `{}` was cut off after {granted:?}, when its caller's own timeout passed; raise the caller's `timeout`",
+            "function `{}` was cut off after {granted:?}, when its caller's own timeout passed; raise the caller's \
+             `timeout`",
             call.function.name
         );
         return Failure::new(FailureCode::Timeout, message);
@@ -39,7 +40,8 @@ pub fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
             LimitExceeded::Deadline => timeout(call),
             LimitExceeded::Memory { asked, limit } => {
                 let message = format!(
-                    "function `{name}` asked for {} MiB of memory, over its limit of {} MiB; raise `memory` in its attributes",
+                    "function `{name}` asked for {} MiB of memory, over its limit of {} MiB; raise `memory` in its \
+                     attributes",
                     asked.div_ceil(1 << 20),
                     limit >> 20
                 );

@@ -26,11 +26,13 @@ use crate::limits::{CONFIG_KEY_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, SECRET_BYTES_M
 pub enum SettingsError {
     // The argument may be the secret itself, so the message does not repeat it.
     #[error(
-        "a `--secret` is NAME=VALUE or NAME, perhaps with `APP:` in front; names are letters, digits and `_`, no digit first"
+        "a `--secret` is NAME=VALUE or NAME, perhaps with `APP:` in front; names are letters, digits and `_`, no \
+         digit first"
     )]
     SecretShape,
     #[error(
-        "`--secret {name}` takes its value from the host's environment, which has no variable `{name}`; set it, or give `--secret {name}=VALUE`"
+        "`--secret {name}` takes its value from the host's environment, which has no variable `{name}`; set it, or \
+         give `--secret {name}=VALUE`"
     )]
     NoVariable { name: String },
     #[error("the value of secret `{name}` is not UTF-8")]

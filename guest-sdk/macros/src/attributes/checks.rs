@@ -48,7 +48,8 @@ pub fn secret(text: &str) -> Result<(), String> {
         && text.bytes().next().is_some_and(|first| !first.is_ascii_digit());
     if !is_name {
         return Err(format!(
-            "`{text}` is not a secret's name: letters, digits and `_`, no digit first, as an environment variable has it"
+            "`{text}` is not a secret's name: letters, digits and `_`, no digit first, as an environment variable \
+             has it"
         ));
     }
     if text.len() > SECRET_LEN_MAX {

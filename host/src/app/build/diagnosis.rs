@@ -13,7 +13,8 @@ const ALTERNATIVES: &[(&[&str], &str)] = &[
     ),
     (
         &["tokio"],
-        "a function has no sockets or threads: send requests with `bireme_sdk::http`, or give tokio only the features `sync`, `macros`, `io-util`, `rt` and `time`",
+        "a function has no sockets or threads: send requests with `bireme_sdk::http`, or give tokio only the \
+         features `sync`, `macros`, `io-util`, `rt` and `time`",
     ),
     (
         &["openssl-sys", "native-tls", "security-framework", "rustls-native-certs"],

@@ -7,6 +7,9 @@ use crate::codes::Code;
 /// Rust target of every guest.
 pub const TARGET: &str = "wasm32-wasip2";
 
+/// Advice for a crate without a known alternative.
+const UNKNOWN_ALTERNATIVE: &str = "look for a crate that is all Rust and needs no operating system";
+
 /// A build that gave no component.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -20,10 +23,11 @@ pub enum BuildError {
     #[error("cargo could not build the app (its words are above)")]
     Cargo,
     #[error(
-        "cargo could not build the app, and no C compiler `cc` is installed, which Rust needs to link; on Debian or Ubuntu: `apt-get install build-essential`"
+        "cargo could not build the app, and no C compiler `cc` is installed, which Rust needs to link; on Debian or \
+         Ubuntu: `apt-get install build-essential`"
     )]
     NoLinker,
-    #[error("the dependency `{name}` does not build for {TARGET}; {}", instead.unwrap_or("look for a crate that is all Rust and needs no operating system"))]
+    #[error("the dependency `{name}` does not build for {TARGET}; {}", instead.unwrap_or(UNKNOWN_ALTERNATIVE))]
     NotForWasm { name: String, instead: Option<&'static str> },
     #[error("the app does not find its SDK: the path of `bireme-sdk` in its Cargo.toml leads nowhere")]
     SdkMoved,
@@ -31,9 +35,15 @@ pub enum BuildError {
     NoSdk,
     #[error("this Rust is too old for the app: {reason}; run `rustup update`")]
     OldToolchain { reason: String },
-    #[error("the crate in `{}` builds no component; its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`", dir.display())]
+    #[error(
+        "the crate in `{}` builds no component; its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`",
+        dir.display()
+    )]
     NoComponent { dir: PathBuf },
-    #[error("the workspace of `{}` builds {} components ({names}); name one of their directories", dir.display(), found.len(), names = names(found))]
+    #[error(
+        "the workspace of `{}` builds {} components ({names}); name one of their directories",
+        dir.display(), found.len(), names = names(found)
+    )]
     Several { dir: PathBuf, found: Vec<PathBuf> },
 }
 
