@@ -71,9 +71,9 @@ fn list(capabilities: &[Capability]) -> String {
 }
 
 /// Request to deploy a component.
-pub struct Deploy {
+pub struct DeployRequest {
     pub component: ComponentBytes,
-    pub accept: Accept,
+    pub accept: AcceptedCapabilities,
     /// Replaces the app's grants; `None` keeps them.
     pub grants: Option<Vec<String>>,
     pub message: Option<String>,
@@ -83,14 +83,14 @@ pub struct Deploy {
 
 /// New capabilities that the operator accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accept {
+pub enum AcceptedCapabilities {
     All,
-    These(BTreeSet<Capability>),
+    Listed(BTreeSet<Capability>),
 }
 
 /// Result of a change.
 #[derive(Debug)]
-pub struct Deployed {
+pub struct DeployOutcome {
     pub app: AppName,
     pub version: Version,
     /// The version that was live before.
@@ -184,12 +184,12 @@ impl Deployments {
     }
 
     /// Deploys a component: describes, compiles and links it, checks its new capabilities, stores it, makes it live.
-    pub async fn deploy(&self, deploy: Deploy) -> Result<Deployed, DeployError> {
-        if let Some(bytes) = deploy.message.as_ref().map(String::len).filter(|bytes| *bytes > MESSAGE_BYTES_MAX) {
+    pub async fn deploy(&self, request: DeployRequest) -> Result<DeployOutcome, DeployError> {
+        if let Some(bytes) = request.message.as_ref().map(String::len).filter(|bytes| *bytes > MESSAGE_BYTES_MAX) {
             return Err(DeployError::Message { bytes });
         }
         let _one = self.one_at_a_time.lock().await;
-        let app = self.with_metadata(deploy.component).await?;
+        let app = self.with_metadata(request.component).await?;
         let name = app.metadata.app.name.clone();
         let version = app.component.version();
         let live = self.dispatcher.program(name.as_str());
@@ -203,20 +203,20 @@ impl Deployments {
         };
         let added: Vec<Capability> = declared.difference(&before).cloned().collect();
         let removed: Vec<Capability> = before.difference(&declared).cloned().collect();
-        let is_accepted = match &deploy.accept {
-            Accept::All => true,
-            Accept::These(these) => added.iter().all(|capability| these.contains(capability)),
+        let is_accepted = match &request.accept {
+            AcceptedCapabilities::All => true,
+            AcceptedCapabilities::Listed(listed) => added.iter().all(|capability| listed.contains(capability)),
         };
-        if !is_accepted && !deploy.is_dry_run {
+        if !is_accepted && !request.is_dry_run {
             return Err(DeployError::NotAccepted { app: name, version, added });
         }
 
         let kept = last.as_ref().map(|record| record.grants.clone()).unwrap_or_default();
-        let grants = deploy.grants.unwrap_or_else(|| kept.clone());
+        let grants = request.grants.unwrap_or_else(|| kept.clone());
         let program = self.loader.program(&app, &self.grants.with(&grants)?).await?;
         let previous = live.map(|program| program.version().clone());
         let is_same = previous.as_ref() == Some(&version) && last.is_some_and(|last| last.is_live()) && grants == kept;
-        let is_changed = !is_same && !deploy.is_dry_run;
+        let is_changed = !is_same && !request.is_dry_run;
         let metadata = app.metadata.clone();
         if is_changed {
             let record = Record {
@@ -230,7 +230,7 @@ impl Deployments {
                 grants,
                 capabilities: declared.into_iter().collect(),
                 added: added.clone(),
-                message: deploy.message,
+                message: request.message,
             };
             let (files, component) = (self.files.clone(), app.component);
             blocking(move || files.keep(&component)).await?;
@@ -238,11 +238,11 @@ impl Deployments {
             self.dispatcher.deploy(program);
             self.sweep().await;
         }
-        Ok(Deployed { app: name, version, previous, added, removed, is_changed, metadata })
+        Ok(DeployOutcome { app: name, version, previous, added, removed, is_changed, metadata })
     }
 
     /// Makes an earlier version live again, with its grants of then: the previous one, or the one with the prefix `to`.
-    pub async fn rollback(&self, app: &str, to: Option<&str>) -> Result<Deployed, DeployError> {
+    pub async fn rollback(&self, app: &str, to: Option<&str>) -> Result<DeployOutcome, DeployError> {
         let _one = self.one_at_a_time.lock().await;
         let (name, target) = {
             let apps = self.apps.lock();
@@ -265,7 +265,7 @@ impl Deployments {
         let (version, added) = (record.version.clone(), record.added.clone());
         self.record(&name, record).await?;
         self.dispatcher.deploy(program);
-        Ok(Deployed {
+        Ok(DeployOutcome {
             app: name,
             version,
             previous: live.map(|program| program.version().clone()),

@@ -5,9 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Failure, Payload, Receipt};
+use crate::call::{Failure, Payload, Priority, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
-use crate::inference::Priority;
 
 /// Failed attempts of a call that are kept, the latest.
 const ATTEMPTS_KEPT: usize = 10;

@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::ids::{CallId, FunctionName, Version};
-    use crate::sandbox::log::{Level, Source};
+    use crate::logs::{Level, Source};
 
     fn record(app: &str, message: &str) -> Arc<LogRecord> {
         Arc::new(LogRecord {

@@ -1,18 +1,21 @@
 //! Recent log lines of each app: kept in memory and on disk, read by filter, followed live.
 //!
-//! Not here: the shape of a line and the bounds of a call's log (`sandbox::log`).
+//! Not here: the bounds of a call's log (`sandbox::log`).
 //!
 //! Invariants: each app keeps its own newest `APP_BYTES_MAX`, so a flood of one loses nothing of another; a follower
 //! gets each line once, in order, and the number of lines lost where it reads too slowly.
 
 mod disk;
 mod follow;
+mod line;
+mod printable;
 mod query;
 mod record;
 mod store;
 
 pub use self::follow::{FollowItem, Follower};
+pub use self::line::{Level, LogLine, LogSink, NoLog, Source};
+pub use self::printable::{printable, printable_within};
 pub use self::query::Query;
 pub use self::record::LogRecord;
 pub use self::store::Logs;
-pub use crate::sandbox::log::{Level, Source};

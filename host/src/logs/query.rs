@@ -1,8 +1,8 @@
 //! Filter of log lines.
 
+use super::line::{Level, Source};
 use super::record::LogRecord;
 use crate::ids::AppName;
-use crate::sandbox::log::{Level, Source};
 
 /// A filter; an absent field lets every line pass.
 #[derive(Clone, Debug, Default)]

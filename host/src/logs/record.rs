@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::line::{Level, Source};
 use crate::ids::{AppName, CallId, FunctionName, Version};
-use crate::sandbox::log::{Level, Source};
 
 /// Memory that a line takes besides its text.
 pub(super) const LINE_OVERHEAD_BYTES: usize = 128;

@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 
 use super::disk::{LogFiles, Writer};
 use super::follow::{Follower, Followers};
+use super::line::{LogLine, LogSink};
 use super::query::Query;
 use super::record::LogRecord;
 use crate::clock::unix_ms;
 use crate::ids::AppName;
-use crate::sandbox::log::{LogLine, LogSink};
 
 /// Bytes of lines kept for one app.
 const APP_BYTES_MAX: usize = 4 << 20;
@@ -127,11 +127,11 @@ impl LogSink for Logs {
 #[cfg(test)]
 mod tests {
     use super::super::follow::FollowItem;
+    use super::super::line::{Level, NoLog, Source};
     use super::super::record::LINE_OVERHEAD_BYTES;
     use super::*;
     use crate::ids::{CallId, FunctionId, FunctionName, Version};
     use crate::limits::{LOG_FOLLOWER_BYTES_MAX, LOG_FOLLOWERS_BYTES_MAX};
-    use crate::sandbox::log::{Level, NoLog, Source};
 
     fn write(logs: &Logs, app: &str, message: &str) {
         let function = FunctionId { app: AppName::new(app).unwrap(), function: FunctionName::new("f").unwrap() };

@@ -14,6 +14,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::ids::{CallId, FunctionId, Version};
 use crate::limits::LOG_LINE_BYTES_MAX;
+use crate::logs::{Level, LogLine, LogSink, Source, printable, printable_within};
 use crate::settings::DeclaredSecrets;
 
 /// Bytes of one line of stdout or stderr; a longer line is split.
@@ -27,67 +28,6 @@ const FIELD_OVERHEAD_BYTES: usize = 64;
 const CONTROL_BYTES: u64 = 6;
 /// Bytes that one write may carry.
 const WRITE_BYTES_MAX: usize = 64 << 10;
-
-/// Severity of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    Trace,
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
-impl Level {
-    /// Returns the level's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Trace => "trace",
-            Level::Debug => "debug",
-            Level::Info => "info",
-            Level::Warn => "warn",
-            Level::Error => "error",
-        }
-    }
-}
-
-/// Origin of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// `log::info!` and its siblings.
-    Log,
-    Stdout,
-    Stderr,
-    /// The host itself: the failure of the call.
-    System,
-}
-
-/// One line on its way to a sink.
-#[derive(Debug)]
-pub struct LogLine<'a> {
-    pub call: CallId,
-    pub function: &'a FunctionId,
-    /// Version of the app that wrote it.
-    pub version: &'a Version,
-    pub source: Source,
-    pub level: Level,
-    pub message: &'a str,
-    pub fields: &'a [(String, String)],
-}
-
-/// Receiver of lines. `line` is called on the guest's thread for each of them and must not block for long.
-pub trait LogSink: Send + Sync {
-    fn line(&self, line: &LogLine<'_>);
-}
-
-/// A sink that drops every line.
-pub struct NoLog;
-
-impl LogSink for NoLog {
-    fn line(&self, _: &LogLine<'_>) {}
-}
 
 /// Log of one call.
 pub struct CallLog {
@@ -255,30 +195,6 @@ fn append_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
     tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
     let excess = tail.len().saturating_sub(TAIL_BYTES);
     tail.drain(..excess);
-}
-
-/// Escapes control characters, so that a guest's text cannot move the reader's cursor or forge a line.
-pub fn printable(text: &str) -> String {
-    printable_within(text, usize::MAX).0
-}
-
-/// Returns the printable start of a text, in at most `bytes_max` bytes, and the number of bytes of `text` that were
-/// cut.
-pub fn printable_within(text: &str, bytes_max: usize) -> (String, usize) {
-    let mut out = String::with_capacity(text.len().min(bytes_max));
-    for (at, c) in text.char_indices() {
-        let is_escaped = c.is_control() && c != '\t';
-        let len = if is_escaped { c.escape_default().len() } else { c.len_utf8() };
-        if len > bytes_max - out.len() {
-            return (out, text.len() - at);
-        }
-        if is_escaped {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    (out, 0)
 }
 
 /// Stdout or stderr of a guest.

@@ -27,7 +27,7 @@ mod invoke;
 mod limiter;
 mod link_errors;
 mod linked_code;
-pub mod log;
+mod log;
 mod meter;
 mod model_access;
 mod outgoing_http;
@@ -41,9 +41,10 @@ mod trap;
 pub use call_context::{CallContext, CallUsage, Siblings};
 pub use call_identity::CallIdentity;
 pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
-pub use exchange::{Exchange, GuestBody, GuestResponse};
+pub use exchange::{Exchange, GuestBody, ResponseReceiver};
 pub use invoke::{Attempt, Sandbox, SandboxError, redact};
 pub use link_errors::MissingImport;
+pub use log::CallLog;
 pub use program::{Function, FunctionRef, Program, ProgramError};
 pub use services::{
     BoxFuture, Functions, MapOutcome, MapRun, Order, OutcomeReader, Services, SpawnedMap, SpawnedProgress,

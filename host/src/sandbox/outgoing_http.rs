@@ -8,7 +8,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::boundary::Import;
 use super::call_context::CallContext;
-use super::log::Level;
+use crate::logs::Level;
 use crate::outbound::{OutboundError, Phase, Timeouts};
 
 /// Bytes of a request's body that wait in the host for the connection.

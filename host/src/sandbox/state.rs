@@ -8,9 +8,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::call_context::CallContext;
 use super::clock::{BoundaryClock, BoundaryRandom};
 use super::limiter::MemoryLimiter;
-use super::log::{LogStream, Source};
+use super::log::LogStream;
 use super::outgoing_http::OutboundHooks;
 use crate::limits;
+use crate::logs::Source;
 
 /// Data of one store.
 pub struct CallState {

@@ -36,14 +36,11 @@ const PENDING: &[&str] = &[
     "host/src/devices",
     "host/src/dispatch",
     "host/src/dispatch/admission",
+    "host/src/dispatch/batching",
     "host/src/dispatch/agenda",
     "host/src/dispatch/durable",
     "host/src/dispatch/durable/map",
-    "host/src/dispatch/batching",
     "host/src/dispatch/scheduler",
-    "host/src/http",
-    "host/src/http/oip",
-    "host/src/http/openai",
     "host/src/inference",
     "host/src/inference/batcher",
     "host/src/inference/device",
@@ -126,9 +123,9 @@ fn an_offence_is_named_with_its_line() {
     let check = |text: &str| offences(text).into_iter().map(|(line, _)| line).collect::<Vec<_>>();
     assert_eq!(check("//! What a guest sees.\n"), [1]);
     assert_eq!(check("//! Whatever chooses.\n//! Who knows.\n"), [1]);
-    assert_eq!(check("//! Whereabouts of a file.\n/// What it is.\n"), [0; 0]);
+    assert!(check("//! Whereabouts of a file.\n/// What it is.\n").is_empty());
     let long = "x".repeat(COLUMNS_MAX);
     assert_eq!(check(&format!("//! A thing.\n    // {long}\n/// {long}\nlet x = \"{long}\";\n")), [2, 3]);
     // Columns are characters: 120 of two bytes fit.
-    assert_eq!(check(&format!("// {}\n", "é".repeat(COLUMNS_MAX - 3))), [0; 0]);
+    assert!(check(&format!("// {}\n", "é".repeat(COLUMNS_MAX - 3))).is_empty());
 }

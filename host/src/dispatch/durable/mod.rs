@@ -32,10 +32,9 @@ pub use self::retention::Retention;
 use super::call::check;
 use super::dispatcher::Dispatcher;
 use super::runner::Runner;
-use crate::call::{Failure, FailureCode, Payload, Principal};
+use crate::call::{Failure, FailureCode, Payload, Principal, Priority};
 use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, FunctionId, MapId};
-use crate::inference::Priority;
 use crate::journal::{
     CallRecord, Idempotency, Journal, JournalError, Keyed, Kind, Listed, MapHeader, MapProgress, MapRecord, MapState,
     Query, State,

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use wasmtime::component::Resource;
 
 use crate::inference::InferenceError;
-use crate::inference::wire::{self, Datatype};
 use crate::sandbox::model_access::ModelError;
 use crate::sandbox::state::CallState;
+use crate::wire::{self, Datatype};
 
 use self::bindings::errors::ErrorCode;
 use self::bindings::tensor::TensorType;
@@ -25,10 +25,10 @@ pub mod bindings {
         world: "bireme:host/nn",
         imports: { default: async | trappable },
         with: {
-            "wasi:nn/tensor.tensor": super::Tensor,
-            "wasi:nn/graph.graph": super::Graph,
-            "wasi:nn/inference.graph-execution-context": super::ExecutionContext,
-            "wasi:nn/errors.error": super::Error,
+            "wasi:nn/tensor.tensor": crate::sandbox::imports::nn::Tensor,
+            "wasi:nn/graph.graph": crate::sandbox::imports::nn::Graph,
+            "wasi:nn/inference.graph-execution-context": crate::sandbox::imports::nn::ExecutionContext,
+            "wasi:nn/errors.error": crate::sandbox::imports::nn::Error,
         },
     });
 
