@@ -33,8 +33,8 @@
 //! # Inputs, results, failures
 //!
 //! Parameters and results are any types of serde with a schema; they travel as JSON. [`Bytes`] travel as they are. An
-//! error of any kind becomes a [`Failure`] through `?`; [`Context`] says what it was about, and [`Failure::terminal`]
-//! that no other attempt can mend it.
+//! error of any kind becomes a [`Failure`] through `?`; [`Context`] adds a sentence to it, and [`Failure::terminal`]
+//! makes one that is never retried.
 //!
 //! ```
 //! use bireme_sdk::prelude::*;

@@ -11,7 +11,7 @@
 //!
 //! Fields stand behind the message, as `name = value`, where they can also be named in it; or in front of it, ended by
 //! `;`, where a name that is in scope stands for itself. Values are written with `Display`. The host keeps 1 MiB for
-//! each call by default, and counts what it drops beyond.
+//! each call by default, and counts dropped bytes.
 
 use std::fmt;
 

@@ -38,8 +38,8 @@
 //! A parameter whose name stands in the route comes from the path. Of the others, [`Json`], [`Form`], [`Bytes`] and
 //! [`Body`] take the body, [`Request`] takes everything, and any other type is a parameter of the query by its name: a
 //! number, a text, a `bool`, an enum of plain variants, an `Option` of one (nothing or an empty text is none) or a
-//! `Vec` of them (given again and again). What does not fit is answered with status 400 and says which parameter, what
-//! was expected and what was found.
+//! `Vec` of them (repeated values). A misfit is answered with status 400, and names the parameter, the expected type
+//! and the found value.
 //!
 //! Whatever implements [`Respond`] can be returned, and a `Result` of it: an error becomes a [`Problem`], a document
 //! that programs can read (RFC 9457).

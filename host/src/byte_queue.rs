@@ -49,6 +49,7 @@ pub struct DropCount {
 }
 
 impl<T> ByteQueue<T> {
+    /// Makes a queue of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         let state = QueueState {
             items: VecDeque::new(),

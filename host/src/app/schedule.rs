@@ -57,6 +57,7 @@ pub enum Overlap {
 }
 
 impl Schedule {
+    /// Returns the policy for missed runs.
     pub fn missed(&self) -> Missed {
         match self {
             Self::Cron(cron) => cron.missed,
@@ -64,6 +65,7 @@ impl Schedule {
         }
     }
 
+    /// Returns the policy for overlapping runs.
     pub fn overlap(&self) -> Overlap {
         match self {
             Self::Cron(cron) => cron.overlap,

@@ -29,6 +29,7 @@ impl History {
         self.0.iter().rev()
     }
 
+    /// Returns the newest record.
     pub fn last(&self) -> Option<&Record> {
         self.0.last()
     }

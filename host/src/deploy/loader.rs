@@ -51,6 +51,7 @@ pub struct Loader {
 }
 
 impl Loader {
+    /// Makes a loader that gives apps these settings.
     pub fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, settings: Settings) -> Self {
         Self { sandbox, artifacts: Arc::new(artifacts), settings }
     }

@@ -150,6 +150,7 @@ struct DeployedApp {
 }
 
 impl Deployments {
+    /// Makes the deployments of a host; `restore` loads earlier ones.
     pub fn new(loader: Arc<Loader>, dispatcher: Arc<Dispatcher>, store: Arc<StoreDir>, grants: Grants) -> Self {
         let files = ComponentFiles::new(store.path());
         let (apps, one_at_a_time) = Default::default();

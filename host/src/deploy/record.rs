@@ -17,6 +17,7 @@ pub enum Action {
 }
 
 impl Action {
+    /// Returns the name in the API and on disk.
     pub fn as_str(self) -> &'static str {
         match self {
             Action::Deploy => "deploy",

@@ -67,6 +67,7 @@ impl KeyValue {
         Self { dir }
     }
 
+    /// Returns the store, opened at the first use.
     pub(super) fn store(&self) -> Result<&Store, StoreError> {
         self.dir.store()
     }
@@ -154,6 +155,7 @@ pub(super) fn excerpt(key: &str) -> String {
 }
 
 impl Bucket {
+    /// Returns the key in the store; an error over `KV_KEY_BYTES_MAX`.
     pub(super) fn key(&self, key: &str) -> Result<Vec<u8>, KeyValueError> {
         if key.len() > KV_KEY_BYTES_MAX {
             return Err(KeyValueError::KeyTooLong { len: key.len() });

@@ -82,6 +82,7 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Starts the thread.
     pub fn start(files: LogFiles) -> io::Result<Self> {
         let lines = Arc::new(ByteQueue::new(LOG_FILES_WAITING_BYTES_MAX));
         let queue = lines.clone();

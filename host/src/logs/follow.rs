@@ -23,6 +23,7 @@ pub(super) struct Followers {
 }
 
 impl Followers {
+    /// Adds a follower of lines that match `query`.
     pub fn add(&mut self, query: Query) -> Follower {
         self.queues.retain(|queue| queue.strong_count() > 0);
         let queue =

@@ -58,6 +58,7 @@ pub struct OutboundBody {
 }
 
 impl OutboundBody {
+    /// Makes a body of at most `limit_bytes`. An error if its declared length is over that.
     pub(super) fn new(
         incoming: Incoming,
         origin: Origin,

@@ -57,6 +57,7 @@ pub(super) struct Connection {
 }
 
 impl Connector {
+    /// Makes the connector of a host.
     pub(super) fn new(limits: &OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolver>, tls: Tls) -> Self {
         let mut http = http1::Builder::new();
         http.max_headers(limits.headers_max)

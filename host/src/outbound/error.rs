@@ -59,7 +59,7 @@ pub enum OutboundError {
     /// The request's URL names no origin. The author corrects the URL.
     #[error("the request's URL is refused: {source}")]
     Url {
-        /// What is wrong with it.
+        /// The reason.
         source: OriginError,
     },
     /// The function does not declare this origin. The author adds it to `outbound`.
@@ -68,7 +68,7 @@ pub enum OutboundError {
         DeclaredOrigins(.declared)
     )]
     NotDeclared {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// The function's own list.
         declared: Vec<String>,
@@ -76,7 +76,7 @@ pub enum OutboundError {
     /// The function declares this origin, the operator has not granted it. The operator adds the grant.
     #[error("`{origin}` is declared but not granted; start the host with `--grant {grant}`")]
     NotGranted {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// The value of the `--grant` flag that permits it.
         grant: String,
@@ -84,7 +84,7 @@ pub enum OutboundError {
     /// The origin is not on the public internet. The operator adds the grant, where one can help.
     #[error("`{origin}` leads to a {network} address, which is not public; {}", advice(.grant))]
     NotPublic {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// One address that it has. Not part of the message.
         address: IpAddr,
@@ -98,7 +98,7 @@ pub enum OutboundError {
         "`{origin}` is a listener of this host, which no function can reach; call functions through the sdk instead"
     )]
     OwnListener {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
     },
     /// The method would turn the connection into a tunnel.
@@ -118,7 +118,7 @@ pub enum OutboundError {
     /// The name has no address, or the resolver failed. Worth a retry.
     #[error("the host name of `{origin}` does not resolve: {source}")]
     Resolve {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// The resolver's reason.
         source: std::io::Error,
@@ -126,7 +126,7 @@ pub enum OutboundError {
     /// No address accepted the connection. Worth a retry.
     #[error("`{origin}` cannot be connected to: {source}")]
     Connect {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// The reason of the last address tried.
         source: std::io::Error,
@@ -134,9 +134,9 @@ pub enum OutboundError {
     /// The server's certificate or protocol was refused.
     #[error("`{origin}` failed the TLS handshake: {source}")]
     Tls {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
-        /// What rustls says.
+        /// rustls's reason.
         source: std::io::Error,
     },
     /// This machine has no trusted root certificates. The operator installs them.
@@ -145,13 +145,13 @@ pub enum OutboundError {
          `ca-certificates`, or set SSL_CERT_FILE to a bundle"
     )]
     NoRoots {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
     },
     /// The server exceeded a timeout.
     #[error("`{origin}` {phase} within {}", millis(.limit))]
     Timeout {
-        /// Where the request went.
+        /// Target of the request.
         origin: Origin,
         /// The wait that timed out.
         phase: Phase,
@@ -167,7 +167,7 @@ pub enum OutboundError {
     /// The response's head is over the limits.
     #[error("`{origin}` sent a response head over {headers_max} headers or {bytes_max} bytes")]
     HeadTooLarge {
-        /// Where the request went.
+        /// Target of the request.
         origin: Origin,
         /// The most headers accepted.
         headers_max: usize,
@@ -177,7 +177,7 @@ pub enum OutboundError {
     /// The response's body is over the limit. The operator raises it, or the author asks for less.
     #[error("`{origin}` sent a body over the limit of {limit_bytes} bytes; ask for a part of it with a `range` header")]
     BodyTooLarge {
-        /// Where the request went.
+        /// Target of the request.
         origin: Origin,
         /// The limit.
         limit_bytes: u64,
@@ -185,9 +185,9 @@ pub enum OutboundError {
     /// The server closed the connection early or spoke no HTTP/1.1.
     #[error("the exchange with `{origin}` broke: {source}")]
     Protocol {
-        /// Where the request went.
+        /// Target of the request.
         origin: Origin,
-        /// What the protocol layer says.
+        /// The protocol layer's reason.
         source: BoxError,
     },
     /// The function's own request body failed.

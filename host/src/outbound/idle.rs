@@ -22,6 +22,7 @@ pub(super) struct IdleConnections<K, C> {
 }
 
 impl<K: Clone + Eq + Hash, C> IdleConnections<K, C> {
+    /// Makes an empty set with these bounds.
     pub(super) fn new(per_key_max: usize, total_max: usize, age_max: Duration) -> Self {
         Self { by_key: HashMap::new(), len: 0, per_key_max, total_max, age_max }
     }

@@ -28,7 +28,7 @@ use super::grants::{Grants, is_nowhere};
 use super::origin::{Host, Origin};
 use super::policy_error::{PolicyError, check_len};
 
-/// What one function may reach, computed once from its declaration and the operator's grants.
+/// Origins within one function's reach, computed once from its declaration and the operator's grants.
 ///
 /// ```
 /// use bireme::outbound::{Grants, Policy};

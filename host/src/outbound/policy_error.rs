@@ -14,7 +14,7 @@ pub enum PolicyError {
     Declared {
         /// The entry.
         entry: String,
-        /// What is wrong with it.
+        /// The reason.
         source: OriginError,
     },
     /// A wildcard stands elsewhere than in the first label, or before a bare suffix.
@@ -28,7 +28,7 @@ pub enum PolicyError {
     Grant {
         /// The grant.
         grant: String,
-        /// What is wrong with it.
+        /// The reason.
         source: OriginError,
     },
     /// A grant names an address that stands for no single machine.

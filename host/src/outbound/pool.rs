@@ -32,6 +32,7 @@ pub(super) struct PoolKey {
 }
 
 impl PoolKey {
+    /// Makes the key of a connection for `app` under a permit.
     pub(super) fn new(app: &str, permit: &Permit) -> Self {
         Self { app: app.into(), origin: permit.origin().clone(), scope: permit.scope() }
     }
@@ -52,6 +53,7 @@ struct IdleSet {
 }
 
 impl Pool {
+    /// Makes an empty pool.
     pub(super) fn new(limits: &OutboundLimits, runtime: Handle) -> Self {
         Self {
             idle_set: Mutex::new(IdleSet {

@@ -31,6 +31,7 @@ pub(super) struct Tls {
 }
 
 impl Tls {
+    /// Makes settings for these roots, which are read at the first use.
     pub(super) fn new(roots: Roots) -> Self {
         Self { roots, config: OnceCell::new() }
     }

@@ -67,6 +67,7 @@ impl Siblings {
     }
 }
 
+/// One unit of a count, given back on drop.
 pub(super) struct CountGuard<'a>(&'a AtomicUsize);
 
 impl<'a> CountGuard<'a> {

@@ -56,6 +56,7 @@ pub struct TickingEngine {
 }
 
 impl TickingEngine {
+    /// Makes an engine and starts its ticker. An error if the machine cannot hold the pool.
     pub fn new(config: &EngineConfig) -> wasmtime::Result<Self> {
         let instances_max = instances_carried(config.instances_max, mappings_max());
         let pool_mode =

@@ -85,6 +85,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
+    /// Makes a sandbox: the engine, its pool, and every linked interface.
     pub fn new(config: &EngineConfig) -> Result<Self, SandboxError> {
         let ticking = TickingEngine::new(config).map_err(SandboxError::Engine)?;
         let mut linker = Linker::new(&ticking.engine);
@@ -92,6 +93,7 @@ impl Sandbox {
         Ok(Self { ticking, linker, ceilings: config.ceilings.clone() })
     }
 
+    /// Returns the engine, for compilation.
     pub fn engine(&self) -> &wasmtime::Engine {
         &self.ticking.engine
     }

@@ -25,6 +25,7 @@ pub struct MemoryLimiter {
 }
 
 impl MemoryLimiter {
+    /// Makes a limiter of `limit` bytes.
     pub fn new(limit: u64) -> Self {
         Self { limit, allocated: 0, peak: 0 }
     }

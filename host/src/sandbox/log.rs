@@ -51,6 +51,7 @@ struct LogState {
 }
 
 impl CallLog {
+    /// Makes the log of one call, of at most `bytes_max` bytes.
     pub fn new(
         call: CallId,
         function: FunctionId,

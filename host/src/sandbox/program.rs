@@ -38,14 +38,17 @@ pub struct FunctionRef {
 }
 
 impl FunctionRef {
+    /// Returns the program of the function.
     pub fn program(&self) -> &Arc<Program> {
         &self.program
     }
 
+    /// Returns the name of its app.
     pub fn app(&self) -> &AppName {
         self.program.name()
     }
 
+    /// Returns its app's version.
     pub fn version(&self) -> &Version {
         self.program.version()
     }
@@ -145,18 +148,22 @@ impl Program {
         Ok(Self { metadata, version, functions, by_name, values, code })
     }
 
+    /// Returns the linked code, for `linked_code`.
     pub(super) fn code(&self) -> &Code {
         &self.code
     }
 
+    /// Returns the app's name.
     pub fn name(&self) -> &AppName {
         &self.metadata.app.name
     }
 
+    /// Returns the app's version.
     pub fn version(&self) -> &Version {
         &self.version
     }
 
+    /// Returns the app's metadata.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }

@@ -134,6 +134,7 @@ pub struct Services {
 }
 
 impl Services {
+    /// Makes the services, without functions until `plug_functions`.
     pub fn new(inference: Arc<Inference>, key_value: Arc<KeyValue>, outbound: Outbound) -> Self {
         Self { inference, key_value, outbound, tokens: DailyTokens::default(), functions: OnceLock::new() }
     }

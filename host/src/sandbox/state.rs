@@ -24,6 +24,7 @@ pub struct CallState {
 }
 
 impl CallState {
+    /// Makes a store's data, within the limits of the call's function.
     pub fn new(call: Arc<CallContext>) -> Self {
         // No preopened directory, no argument, no environment but the declared secrets; stdin is closed.
         let mut wasi = WasiCtx::builder();

@@ -12,6 +12,7 @@ const REDACTED_BYTES_MIN: usize = 4;
 pub struct Secret(Arc<str>);
 
 impl Secret {
+    /// Makes a secret of a value.
     pub fn new(value: String) -> Self {
         Self(value.into())
     }
@@ -44,6 +45,7 @@ impl fmt::Debug for DeclaredSecrets {
 }
 
 impl DeclaredSecrets {
+    /// Makes the secrets of a function, from names and values.
     pub fn new(variables: Vec<(String, Secret)>) -> Self {
         // Logs are written line by line, so a multi-line value is redacted by line.
         let lines = variables.iter().flat_map(|(_, secret)| secret.expose().lines()).map(str::trim);

@@ -95,6 +95,7 @@ impl Build {
         })
     }
 
+    /// Returns a canceller, for another thread.
     pub fn canceller(&self) -> Canceller {
         Canceller(self.cargo.clone())
     }
@@ -131,6 +132,7 @@ impl Build {
 }
 
 impl Canceller {
+    /// Ends the build. Has no effect once it has ended.
     pub fn cancel(&self) {
         let mut child = self.0.child.lock();
         // A reaped process id may be reused.
