@@ -13,13 +13,13 @@ use crate::call::CallResult;
 use crate::dispatch::apps::find_function;
 use crate::journal::{Entry, What};
 use crate::limits::OUTCOMES_BYTES_MAX;
-use crate::sandbox::{BoxFuture, CallContext, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
+use crate::sandbox::{BoxFuture, CallIdentity, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
 
 impl Durable {
     /// Keeps a call of the caller's app.
     pub(in crate::dispatch) async fn spawn_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         function: &str,
         input: Payload,
     ) -> Result<CallId, Failure> {
@@ -41,7 +41,7 @@ impl Durable {
     /// Returns what became of a call of the caller's app, once it has ended or after `wait`.
     pub(in crate::dispatch) async fn get_for(
         &self,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
         wait: Duration,
     ) -> Result<Option<CallResult>, Failure> {
@@ -69,7 +69,7 @@ impl Durable {
     /// Cancels a call of the caller's app and what it spawned; returns whether it is cancelled.
     pub(in crate::dispatch) async fn cancel_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
     ) -> Result<bool, Failure> {
         let id = self.own_call(caller, id).await?;
@@ -81,7 +81,7 @@ impl Durable {
     /// Makes a map of a function of the caller's app.
     pub(in crate::dispatch) async fn spawn_map_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         function: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let function = find_function(caller.function.program(), function)?;
@@ -106,7 +106,7 @@ impl Durable {
     /// Finds a map of the caller's app.
     pub(in crate::dispatch) async fn open_map_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let id = id.parse::<MapId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
@@ -121,7 +121,7 @@ impl Durable {
     }
 
     /// Returns the id of a call if it is one of the caller's app. Another app's is as unknown as one that never was.
-    async fn own_call(&self, caller: &CallContext, id: &str) -> Result<CallId, Failure> {
+    async fn own_call(&self, caller: &CallIdentity, id: &str) -> Result<CallId, Failure> {
         let id = id.parse::<CallId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
         match self.get(id, Duration::ZERO).await {
             Ok(record) if record.app == *caller.function.app() => Ok(id),
@@ -335,7 +335,7 @@ async fn result(durable: &Durable, entry: Entry) -> Result<CallResult, Failure> 
 }
 
 /// What a caller's children are kept with. Nobody waits for them as for the call itself.
-fn options(caller: &CallContext) -> Options {
+fn options(caller: &CallIdentity) -> Options {
     let priority = caller.priority.max(Priority::Normal);
     Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }
 }
