@@ -9,7 +9,9 @@ use super::running::RunningCall;
 use super::tokens::Spent;
 use crate::call::InferenceReceipt;
 use crate::ids::FunctionId;
-use crate::inference::{Caller, Classified, Description, Embedded, Inference, InferenceError, Inferred, Scored};
+use crate::inference::{
+    Caller, Description, Embeddings, Inference, InferenceError, LabelScores, RelevanceScores, TensorOutputs,
+};
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +43,7 @@ macro_rules! answers {
     )*};
 }
 
-answers! { Embedded Scored Classified Inferred }
+answers! { Embeddings RelevanceScores LabelScores TensorOutputs }
 
 impl Answer for Description {
     /// Nobody pays for a model that is loaded.
