@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dispatcher::{Call, Dispatcher};
-use super::durable::Durable;
+use super::durable::Guests;
 use super::map::{Map, Origin};
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::ids::CallId;
@@ -79,9 +79,10 @@ impl Functions for Dispatcher {
 
 impl Dispatcher {
     /// Returns what keeps calls, on a host that does.
-    fn kept(&self) -> Result<Arc<Durable>, Failure> {
+    fn kept(&self) -> Result<Arc<Guests>, Failure> {
         let durable = self.durable.get().and_then(std::sync::Weak::upgrade).filter(|durable| !durable.is_stopped());
         durable
+            .map(|durable| durable.guests())
             .ok_or_else(|| Failure::new(FailureCode::Unavailable, "spawn needs a host that keeps calls: bireme serve"))
     }
 }

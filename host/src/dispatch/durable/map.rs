@@ -5,18 +5,29 @@
 
 mod requests;
 
-use tokio::sync::broadcast;
-use tokio::task::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use dashmap::DashMap;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::core::{Core, Options, calls_max, depth_below};
+use super::error::DurableError;
+use super::idempotency::fingerprint;
+use super::lifecycle::STORE_RETRY_WAIT;
 use super::window::{Leased, Window};
-use super::*;
-use crate::call::{CallResult, Receipt};
-use crate::dispatch::dispatcher::{Attempted, Call};
-use crate::dispatch::durable::calls::calls_max;
+use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt};
+use crate::clock::unix_ms;
+use crate::dispatch::dispatcher::{Attempted, Call, Dispatcher, check};
 use crate::dispatch::retry;
-use crate::journal::{Chunk, Entry, Pending, Settled, Stored, What};
+use crate::ids::{FunctionId, MapId};
+use crate::journal::{
+    Chunk, Entry, Idempotency, JournalError, Keyed, Kind, MapHeader, MapProgress, MapRecord, Pending, Settled, Stored,
+    What,
+};
 use crate::limits::MAP_INPUTS_MAX;
-use crate::sandbox::Siblings;
+use crate::sandbox::{Program, Siblings};
 use crate::{failpoint, tasks};
 
 /// Chunks that are read and leased at a time.
@@ -31,9 +42,18 @@ const SLOT_WAIT: Duration = Duration::from_millis(50);
 /// Wait after a panic of a runner, or of a map's own tasks.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
+/// The durable maps of a host.
+pub struct Maps {
+    pub(super) core: Arc<Core>,
+    /// Maps that have not ended.
+    live: DashMap<MapId, Arc<LiveMap>>,
+    /// Held while a map that has ended is begun anew.
+    retrying: tokio::sync::Mutex<()>,
+}
+
 /// A map that has not ended.
 pub struct LiveMap {
-    durable: Arc<Durable>,
+    core: Arc<Core>,
     id: MapId,
     function: FunctionId,
     /// Its calls under way, so that those that ask a model form batches.
@@ -144,24 +164,24 @@ impl LiveMap {
 
     /// Puts what is on disk in the place of what is in memory. Returns whether the map goes on.
     async fn reload(&self) -> bool {
-        while !self.durable.is_stopped() {
+        while !self.core.lifecycle.is_stopped() {
             // Inputs that are accepted meanwhile are either read here, or come after.
             let _header = self.header.lock().await;
-            match self.durable.journal.map(self.id).await {
+            match self.core.journal.map(self.id).await {
                 Ok(Some(record)) => {
                     let has_ended = record.progress.ended_ms.is_some();
                     if has_ended && self.state().progress.ended_ms.is_none() {
-                        self.durable.closed(&self.function.app, Kind::Map);
+                        self.core.open.release(&self.function.app, Kind::Map);
                     }
                     let mut state = self.state();
-                    *state = State::of(record, self.durable.is_stopped());
+                    *state = State::of(record, self.core.lifecycle.is_stopped());
                     self.publish(&state);
                     return !has_ended;
                 }
                 Ok(None) => return false,
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "a map cannot be read");
-                    tokio::time::sleep(FULL_WAIT).await;
+                    tokio::time::sleep(STORE_RETRY_WAIT).await;
                 }
             }
         }
@@ -179,7 +199,7 @@ impl LiveMap {
     }
 
     async fn start_runners(self: &Arc<Self>, runners: &mut JoinSet<()>) {
-        let mut deployed = self.durable.dispatcher.deployed();
+        let mut deployed = self.core.dispatcher.deployed();
         let mut ended = self.progress.subscribe();
         loop {
             let (is_over, is_stopped) = {
@@ -198,12 +218,12 @@ impl LiveMap {
                 Ok(has_loaded) => (has_loaded, None),
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "inputs of a map cannot be read");
-                    (false, Some(FULL_WAIT))
+                    (false, Some(STORE_RETRY_WAIT))
                 }
             };
             while runners.try_join_next().is_some() {}
             let now = unix_ms();
-            let program = self.durable.dispatcher.program(self.function.app.as_str());
+            let program = self.core.dispatcher.program(self.function.app.as_str());
             let (start, next_ms) = {
                 let mut state = self.state();
                 let position = program.as_ref().and_then(|program| program.find(self.function.function.as_str()));
@@ -223,7 +243,7 @@ impl LiveMap {
                     let map = &place.0;
                     let priority = map.state().header.priority;
                     let run = async {
-                        let runner = map.durable.dispatcher.pacing.task(priority, map.clone().runner());
+                        let runner = map.core.dispatcher.pacing.task(priority, map.clone().runner());
                         if let Err(panic) = tasks::caught(runner).await {
                             tracing::error!(map = %map.id, panic, "the host met a bug of its own while it ran a map");
                             // The input is the next again, and may meet the same bug.
@@ -232,7 +252,7 @@ impl LiveMap {
                     };
                     tokio::select! {
                         () = run => {}
-                        () = map.durable.is_cut_off() => {}
+                        () = map.core.lifecycle.is_cut_off() => {}
                     }
                 });
             }
@@ -260,7 +280,7 @@ impl LiveMap {
             }
             (state.loaded, state.header.accepted)
         };
-        let journal = &self.durable.journal;
+        let journal = &self.core.journal;
         let found = journal.pending(self.id, after, LOAD_LEN).await?;
         if found.is_empty() {
             let mut state = self.state();
@@ -275,7 +295,7 @@ impl LiveMap {
         }
         let leases: Vec<Pending> =
             found.iter().map(|pending| Pending { first: pending.first, lease: pending.lease.taken() }).collect();
-        if self.durable.written(|| journal.lease(self.id, &leases)).await.is_none() {
+        if self.core.lifecycle.written(|| journal.lease(self.id, &leases)).await.is_none() {
             return Ok(false);
         }
         for (Pending { first, lease }, chunk) in leases.into_iter().zip(chunks) {
@@ -300,12 +320,12 @@ impl LiveMap {
                 Ok(Attempted::Ended(result)) => result,
                 Ok(Attempted::NoSlot(_)) => {
                     drop(begun);
-                    if self.durable.dispatcher.is_closed() {
+                    if self.core.dispatcher.is_closed() {
                         self.stop();
                         continue;
                     }
                     // Runners begin again when the app is back.
-                    if self.durable.dispatcher.program(self.function.app.as_str()).is_none() {
+                    if self.core.dispatcher.program(self.function.app.as_str()).is_none() {
                         break;
                     }
                     tokio::time::sleep(SLOT_WAIT).await;
@@ -313,7 +333,7 @@ impl LiveMap {
                 }
                 Err(failure) => Err(failure),
             };
-            if result.is_err() && self.durable.dispatcher.is_closed() {
+            if result.is_err() && self.core.dispatcher.is_closed() {
                 // The host ends; the next one goes on.
                 self.stop();
                 continue;
@@ -345,7 +365,7 @@ impl LiveMap {
         attempt: u32,
         receipt: &mut Receipt,
     ) -> Result<Attempted, Failure> {
-        let dispatcher = &self.durable.dispatcher;
+        let dispatcher = &self.core.dispatcher;
         if dispatcher.is_closed() {
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
         }
@@ -372,7 +392,7 @@ impl LiveMap {
         let what = match result {
             Ok(payload) => What::Done(Stored::inline(payload)),
             Err(failure) => {
-                let policy = self.durable.dispatcher.retries(&self.function);
+                let policy = self.core.dispatcher.retries(&self.function);
                 match retry::delay(&failure, failed + 1, &policy, rand::random()) {
                     Some(delay) => {
                         let next_ms = unix_ms() + delay.as_millis() as u64;
@@ -407,14 +427,14 @@ impl LiveMap {
         let mut has_runners = true;
         loop {
             while let Some((entries, header, progress, settled)) = self.batch(has_runners) {
-                let durable = &self.durable;
+                let core = &self.core;
                 failpoint::panic_at("map.settle");
                 // A cancel comes before the end or finds the map ended, not between the disk and the memory of it.
                 let _header = match progress.ended_ms {
                     Some(_) => Some(self.header.lock().await),
                     None => None,
                 };
-                let written = durable.written(|| durable.journal.settle(&header, &progress, settled.clone())).await;
+                let written = core.lifecycle.written(|| core.journal.settle(&header, &progress, settled.clone())).await;
                 if written.is_none() {
                     return Ok(());
                 }
@@ -481,7 +501,7 @@ impl LiveMap {
             }
             state.progress = progress;
             if state.progress.ended_ms.is_some() {
-                self.durable.closed(&self.function.app, Kind::Map);
+                self.core.open.release(&self.function.app, Kind::Map);
             }
             self.publish(&state);
         }
@@ -491,11 +511,11 @@ impl LiveMap {
             What::Failed(failure) | What::Dead(failure) => Some((entry.index, failure)),
             _ => None,
         });
-        if let Some(program) = self.durable.dispatcher.program(self.function.app.as_str())
+        if let Some(program) = self.core.dispatcher.program(self.function.app.as_str())
             && let Some(function) = program.find(self.function.function.as_str())
         {
             for (index, failure) in failed {
-                self.durable.dispatcher.tell(self.id.call(index), &program, function, failure);
+                self.core.dispatcher.tell(self.id.call(index), &program, function, failure);
             }
         }
     }

@@ -3,7 +3,23 @@
 use super::*;
 use crate::dispatch::dispatcher::shutting_down;
 
-impl Durable {
+impl Maps {
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core, live: DashMap::new(), retrying: tokio::sync::Mutex::default() }
+    }
+
+    /// Returns how many maps have not ended.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Begins nothing more.
+    pub fn stop(&self) {
+        for map in &self.live {
+            map.stop();
+        }
+    }
+
     /// Makes a map. Its inputs come with `append`.
     pub async fn create_map(
         self: &Arc<Self>,
@@ -12,12 +28,12 @@ impl Durable {
         options: Options,
     ) -> Result<MapRecord, DurableError> {
         let depth = depth_below(options.parent)?;
-        self.check(program, function, &Payload::json(""))?;
+        self.core.check(program, function, &Payload::json(""))?;
         let spec = &program.functions()[function];
         let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
         let found = async |keyed: Keyed| self.map(MapId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
-            let mut opened = self.open(&id.app, Kind::Map)?;
+            let reservation = self.core.open.reserve(&id.app, Kind::Map)?;
             let header = MapHeader {
                 id: MapId::generate(),
                 app: id.app.clone(),
@@ -31,13 +47,14 @@ impl Durable {
                 depth,
                 idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
             };
-            self.journal.create_map(&header, idempotency.as_ref()).await?;
-            opened.is_kept = true;
+            self.core.journal.create_map(&header, idempotency.as_ref()).await?;
+            reservation.keep();
             let record = MapRecord { header, progress: MapProgress::default() };
             self.take_up(record.clone());
             Ok(record)
         };
-        self.keyed(&id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
+        let Core { journal, idempotency, .. } = &*self.core;
+        idempotency.once(&**journal, &id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
     }
 
     /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from` they come
@@ -51,7 +68,7 @@ impl Durable {
                 return Ok(accepted);
             }
         }
-        let map = self.live(id).await?;
+        let map = self.open_map(id).await?;
         let _header = map.header.lock().await;
         let mut header = map.open_header()?;
         let accepted = header.accepted;
@@ -74,7 +91,7 @@ impl Durable {
             let state = map.state();
             !state.is_stopped && !state.has_more && state.window.wants_more()
         };
-        let pending = self.journal.append(&header, accepted, new.clone(), runs).await?;
+        let pending = self.core.journal.append(&header, accepted, new.clone(), runs).await?;
         {
             let mut state = map.state();
             state.header = header.clone();
@@ -98,10 +115,10 @@ impl Durable {
     async fn compare(&self, id: MapId, from: u64, inputs: &[Payload]) -> Result<(), DurableError> {
         let mut sent = inputs.iter().zip(from..).peekable();
         while let Some((_, index)) = sent.peek().copied() {
-            let Some((first, kept)) = self.journal.inputs(id, index).await? else { return Ok(()) };
+            let Some((first, kept)) = self.core.journal.inputs(id, index).await? else { return Ok(()) };
             for kept in kept.into_iter().skip((index - first) as usize) {
                 let Some((sent, index)) = sent.next() else { return Ok(()) };
-                if self.journal.payload(kept).await? != *sent {
+                if self.core.journal.payload(kept).await? != *sent {
                     return Err(DurableError::Differs { id, index });
                 }
             }
@@ -115,10 +132,10 @@ impl Durable {
         if record.header.is_closed || record.header.is_cancelled {
             return Ok(record);
         }
-        let map = self.live(id).await?;
+        let map = self.open_map(id).await?;
         let _header = map.header.lock().await;
         let header = MapHeader { is_closed: true, ..map.open_header()? };
-        self.journal.save_map(&header).await?;
+        self.core.journal.save_map(&header).await?;
         {
             let mut state = map.state();
             state.header = header;
@@ -131,7 +148,7 @@ impl Durable {
 
     /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
     pub(in crate::dispatch::durable) async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        let Some(map) = self.maps.get(&id).map(|map| map.clone()) else {
+        let Some(map) = self.live.get(&id).map(|map| map.clone()) else {
             let record = self.map(id).await?;
             let is_over = record.progress.ended_ms.is_some() || record.header.is_cancelled;
             return if is_over { Ok(record) } else { Err(shutting_down().into()) };
@@ -146,7 +163,7 @@ impl Durable {
                 // Its tasks end a moment after it.
                 return self.map(id).await;
             }
-            self.journal.save_map(&header).await?;
+            self.core.journal.save_map(&header).await?;
             let mut state = map.state();
             state.header = header;
             map.publish(&state);
@@ -158,14 +175,14 @@ impl Durable {
         drop(map);
         tokio::select! {
             _ = progress.wait_for(|record| record.progress.ended_ms.is_some()) => {}
-            () = self.dispatcher.closing() => {}
+            () = self.core.dispatcher.closing() => {}
         }
         self.map(id).await
     }
 
     /// Returns a map as it is on disk.
     pub async fn map(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        self.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
+        self.core.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
     }
 
     /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were cancelled. Returns
@@ -176,12 +193,12 @@ impl Durable {
         let mut record = self.map(id).await?;
         // Its tasks end a moment after the map has.
         for _ in 0..100 {
-            if record.progress.ended_ms.is_none() || !self.maps.contains_key(&id) {
+            if record.progress.ended_ms.is_none() || !self.live.contains_key(&id) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        if record.progress.ended_ms.is_none() || self.maps.contains_key(&id) {
+        if record.progress.ended_ms.is_none() || self.live.contains_key(&id) {
             return Err(DurableError::NotEnded { id });
         }
         let cancelled = record.cancelled();
@@ -189,11 +206,12 @@ impl Durable {
         if again == 0 {
             return Ok(0);
         }
-        let mut opened = self.open(&record.header.app, Kind::Map)?;
+        let app = record.header.app.clone();
+        let reservation = self.core.open.reserve(&app, Kind::Map)?;
         let reset = self.reset_failures(&mut record).await;
         // What was taken back is open, whatever became of the rest.
         if record.progress.ended_ms.is_none() {
-            opened.is_kept = true;
+            reservation.keep();
             self.take_up(record);
         }
         reset.map(|()| again)
@@ -202,7 +220,7 @@ impl Durable {
     async fn reset_failures(&self, record: &mut MapRecord) -> Result<(), DurableError> {
         let id = record.header.id;
         let mut index = 0;
-        while let Some(outcomes) = self.journal.outcomes(id, index).await? {
+        while let Some(outcomes) = self.core.journal.outcomes(id, index).await? {
             index = outcomes.first + outcomes.len;
             let counts = outcomes.counts;
             let is_whole = counts.done + counts.failed + counts.dead == outcomes.len;
@@ -216,15 +234,15 @@ impl Durable {
             after.progress.ended_ms = None;
             after.header.is_cancelled = false;
             after.header.is_closed = true;
-            self.journal.reset_failures(record, &after, outcomes.first).await?;
+            self.core.journal.reset_failures(record, &after, outcomes.first).await?;
             *record = after;
         }
         Ok(())
     }
 
     /// Returns a map that has not ended, or says why there is none.
-    async fn live(&self, id: MapId) -> Result<Arc<LiveMap>, DurableError> {
-        if let Some(map) = self.maps.get(&id) {
+    async fn open_map(&self, id: MapId) -> Result<Arc<LiveMap>, DurableError> {
+        if let Some(map) = self.live.get(&id) {
             return Ok(map.clone());
         }
         match self.map(id).await?.header {
@@ -236,15 +254,15 @@ impl Durable {
 
     /// Returns what a map's outcomes can be followed by, if it has not ended.
     pub(in crate::dispatch::durable) fn live_map(&self, id: MapId) -> Option<Arc<LiveMap>> {
-        self.maps.get(&id).map(|map| map.clone())
+        self.live.get(&id).map(|map| map.clone())
     }
 
     /// Starts the tasks of a map that has not ended.
     pub(in crate::dispatch::durable) fn take_up(self: &Arc<Self>, record: MapRecord) {
         let header = &record.header;
-        let state = State::of(record.clone(), self.is_stopped());
+        let state = State::of(record.clone(), self.core.lifecycle.is_stopped());
         let map = Arc::new(LiveMap {
-            durable: self.clone(),
+            core: self.core.clone(),
             id: header.id,
             function: header.function_id(),
             siblings: Arc::default(),
@@ -256,14 +274,15 @@ impl Durable {
             batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
             progress: watch::Sender::new(record),
         });
-        self.maps.insert(map.id, map.clone());
-        self.task(async move {
+        self.live.insert(map.id, map.clone());
+        let this = self.clone();
+        self.core.lifecycle.spawn(async move {
             map.run_to_its_end().await;
             // A host on its way down runs nothing more, and still accepts inputs, which the next one runs.
             if map.state().progress.ended_ms.is_none() {
-                map.durable.is_ending().await;
+                map.core.lifecycle.stopped().await;
             }
-            map.durable.maps.remove(&map.id);
+            this.live.remove(&map.id);
         });
     }
 }
