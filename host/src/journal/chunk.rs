@@ -1,4 +1,4 @@
-//! A chunk: consecutive inputs of a map, in one row. And its lease, in another.
+//! Chunk: consecutive inputs of a map, in one row.
 
 use super::codec::{Damaged, Reader, put_bytes, put_stored, put_u64};
 use super::record::Stored;
@@ -42,38 +42,6 @@ fn header(reader: &mut Reader) -> Result<usize, Damaged> {
 /// Reads how many inputs a row has, without reading them.
 pub fn len(row: &[u8]) -> Result<usize, Damaged> {
     header(&mut Reader::new(row[..row.len().min(16)].to_vec()))
-}
-
-/// What is known of a chunk of which some input has no outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lease {
-    /// Its inputs may have begun.
-    pub is_leased: bool,
-    /// Times that the host died while it was leased.
-    pub lost: u32,
-    pub len: u32,
-}
-
-impl Lease {
-    pub fn encode(self) -> Vec<u8> {
-        let mut row = vec![FORMAT, u8::from(self.is_leased)];
-        put_u64(&mut row, u64::from(self.lost));
-        put_u64(&mut row, u64::from(self.len));
-        row
-    }
-
-    pub fn decode(row: Vec<u8>) -> Result<Self, Damaged> {
-        let mut reader = Reader::new(row);
-        if reader.byte()? != FORMAT {
-            return Err(Damaged("a lease is of an unknown format"));
-        }
-        Ok(Self { is_leased: reader.byte()? != 0, lost: reader.u32()?, len: reader.u32()? })
-    }
-
-    /// Returns it as it is once it is leased by a host that has just found it: a lease from before has been lost.
-    pub fn taken(self) -> Self {
-        Self { is_leased: true, lost: self.lost + u32::from(self.is_leased), ..self }
-    }
 }
 
 /// Splits inputs into chunks, in order. No chunk is empty.
@@ -143,13 +111,5 @@ mod tests {
             assert!(decode(row[..cut].to_vec()).is_err(), "{cut}");
         }
         assert!(decode([row, vec![0]].concat()).is_err());
-    }
-
-    #[test]
-    fn a_lease_that_is_found_has_been_lost() {
-        let lease = Lease { is_leased: false, lost: 0, len: 7 };
-        let lease = lease.taken();
-        assert_eq!(lease, Lease { is_leased: true, lost: 0, len: 7 });
-        assert_eq!(Lease::decode(lease.taken().encode()), Ok(Lease { is_leased: true, lost: 1, len: 7 }));
     }
 }

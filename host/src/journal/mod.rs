@@ -9,6 +9,7 @@
 mod chunk;
 mod codec;
 mod key;
+mod lease;
 mod record;
 mod segment;
 mod stored;
@@ -16,9 +17,10 @@ mod stored;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use chunk::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX, Lease};
+pub use chunk::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX};
 pub use codec::Damaged;
 pub use key::Kind;
+pub use lease::{Lease, LeaseHolder};
 pub use record::{
     CallRecord, Entry, FailedAttempt, MapHeader, MapProgress, MapRecord, MapState, State, Stored, StoredAt, What,
 };
@@ -37,11 +39,23 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + 
 #[non_exhaustive]
 pub enum JournalError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+    /// Nothing of the write was kept, and no write of this host will be.
+    #[error("another host has taken up the journal since (epoch {latest}, this one has {epoch}); stop this host")]
+    Fenced { epoch: u64, latest: u64 },
     #[error(transparent)]
     Damaged(#[from] Damaged),
     #[error("a record of the journal cannot be read; it was written by another version, or is damaged")]
     Record { source: Arc<serde_json::Error> },
+}
+
+impl From<StoreError> for JournalError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fenced { epoch, latest } => Self::Fenced { epoch, latest },
+            error => Self::Store(error),
+        }
+    }
 }
 
 /// What a request said of itself, so that it can be sent twice.
@@ -125,6 +139,10 @@ pub struct Settled {
 
 /// Keeps calls and maps.
 pub trait Journal: Send + Sync {
+    /// Takes the journal up for this host, before it leases anything: writes of every host before it are refused from then on
+    /// ([`JournalError::Fenced`]). Asked again, answers the same.
+    fn take_up(&self) -> Answer<'_, LeaseHolder>;
+
     /// Keeps a new call with its input.
     fn accept_call<'a>(
         &'a self,

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Failure, Payload, Receipt};
+use super::lease::LeaseHolder;
+use crate::call::{Failure, Payload, Principal, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
 use crate::inference::Priority;
 
@@ -113,12 +114,18 @@ pub struct CallRecord {
     pub app: AppName,
     pub function: FunctionName,
     pub state: State,
+    /// Party on whose behalf it runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub principal: Principal,
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: Priority,
     /// Times are milliseconds since 1970.
     pub accepted_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
+    /// Host that runs an attempt, of a leased call. The journal fills it in; none if that host was of format 1 or 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseHolder>,
     /// Attempts begun.
     #[serde(default)]
     pub attempts: u32,
@@ -175,6 +182,9 @@ pub struct MapHeader {
     pub id: MapId,
     pub app: AppName,
     pub function: FunctionName,
+    /// Party on whose behalf its calls run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub principal: Principal,
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: Priority,
     pub created_ms: u64,

@@ -6,9 +6,11 @@ mod files;
 mod maps;
 #[cfg(test)]
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,12 +19,12 @@ use super::codec::Reader;
 use super::key::{self, Kind};
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
-    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query,
-    Settled, Stored, StoredAt,
+    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, LeaseHolder, Listed, OpenCall, Outcomes, Pending,
+    Query, Settled, Stored, StoredAt,
 };
 use crate::call::Payload;
 use crate::failpoint;
-use crate::ids::{AppName, CallId, FunctionId, MapId};
+use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
 use crate::store::{Entry as Row, Op, Store, StoreDir, Table, Write};
 use crate::tasks::blocking;
 
@@ -40,11 +42,26 @@ pub struct StoreJournal {
     dir: Arc<StoreDir>,
     /// Shared from the writing of a file to the commit of its reference; held alone while files are removed.
     files: Arc<tokio::sync::RwLock<()>>,
+    /// Set once the journal was taken up.
+    holder: Arc<OnceLock<LeaseHolder>>,
 }
 
 impl StoreJournal {
     pub fn new(dir: Arc<StoreDir>) -> Self {
-        Self { dir, files: Arc::default() }
+        Self { dir, files: Arc::default(), holder: Arc::default() }
+    }
+
+    async fn take_up(&self) -> Result<LeaseHolder, JournalError> {
+        if let Some(holder) = self.holder.get() {
+            return Ok(*holder);
+        }
+        let holder = LeaseHolder { owner: HostId::generate(), epoch: self.dir.store()?.raise_epoch().await? };
+        Ok(*self.holder.get_or_init(|| holder))
+    }
+
+    /// Returns the holder of the leases that are written now.
+    fn holder(&self) -> Option<LeaseHolder> {
+        self.holder.get().copied()
     }
 
     /// Writes between two points at which a test can have the process killed.
@@ -56,9 +73,10 @@ impl StoreJournal {
     ) -> Result<(), JournalError> {
         failpoint::hit(before);
         let store = self.dir.store()?;
+        let epoch = self.holder().map(|holder| holder.epoch);
         match write {
-            Write::New => store.write(ops).await?,
-            Write::Essential => store.submit(write, ops).await?,
+            Write::New => store.write_in(epoch, ops).await?,
+            Write::Essential => store.submit_in(epoch, write, ops).await?,
         }
         failpoint::hit(after);
         Ok(())
@@ -122,6 +140,10 @@ fn read_keyed(row: Vec<u8>) -> Result<Keyed, JournalError> {
 }
 
 impl Journal for StoreJournal {
+    fn take_up(&self) -> Answer<'_, LeaseHolder> {
+        Box::pin(self.take_up())
+    }
+
     fn accept_call<'a>(
         &'a self,
         record: &'a CallRecord,

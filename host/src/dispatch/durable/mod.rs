@@ -153,6 +153,7 @@ impl Durable {
     /// Takes up what had not ended when the last host of this journal did, and begins; deletes what has ended as `retention` says.
     /// Returns how many calls and maps it has taken up.
     pub async fn start(self: &Arc<Self>, retention: Retention) -> Result<(usize, usize), JournalError> {
+        self.journal.take_up().await?;
         let (mut calls, mut maps) = (0, 0);
         let mut after = None;
         loop {
@@ -261,7 +262,7 @@ impl Durable {
         loop {
             match write().await {
                 Ok(value) => return Some(value),
-                Err(JournalError::Store(error @ StoreError::Poisoned { .. })) => {
+                Err(error @ (JournalError::Store(StoreError::Poisoned { .. }) | JournalError::Fenced { .. })) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "the journal cannot be written");
                     return None;
                 }

@@ -20,7 +20,7 @@ impl StoreJournal {
         let mut ops = Vec::new();
         let input = self.place(Write::New, id, input, &mut ops).await?;
         ops.extend([
-            put(Table::Calls, id.to_vec(), row(call)),
+            put(Table::Calls, id.to_vec(), self.call_row(call)),
             put(Table::CallInputs, id.to_vec(), encode_one(&input)),
             put(Table::JournalIndex, key::open_call(call.id), open_row(call)),
             put(Table::JournalIndex, [key::of_function(&function, Kind::Call).as_slice(), id].concat(), Vec::new()),
@@ -34,7 +34,7 @@ impl StoreJournal {
 
     pub(super) async fn save_call(&self, call: &CallRecord, output: Option<Payload>) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
-        let mut ops = vec![put(Table::Calls, id.to_vec(), row(call))];
+        let mut ops = vec![put(Table::Calls, id.to_vec(), self.call_row(call))];
         let _files = self.files.read().await;
         if let Some(output) = output {
             let output = self.place(Write::Essential, id, output, &mut ops).await?;
@@ -49,6 +49,12 @@ impl StoreJournal {
             ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
         }
         self.write_between(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, ops).await
+    }
+
+    /// Returns the row of a call, with this host as the holder of its lease.
+    fn call_row(&self, call: &CallRecord) -> Vec<u8> {
+        let lease = self.holder().filter(|_| call.state == State::Leased);
+        if lease == call.lease { row(call) } else { row(&CallRecord { lease, ..call.clone() }) }
     }
 
     pub(super) async fn call(&self, id: CallId) -> Result<Option<CallRecord>, JournalError> {

@@ -53,7 +53,7 @@ impl StoreJournal {
         }
         for inputs in chunk::split(stored) {
             let len = u32::try_from(inputs.len()).expect("a chunk is short");
-            let lease = Lease { is_leased, lost: 0, len };
+            let lease = Lease { is_leased, len, ..Lease::default() }.held_by(self.holder());
             ops.push(put(Table::MapInputs, key::chunk(header.id, first), chunk::encode(&inputs)));
             ops.push(put(Table::MapPending, key::chunk(header.id, first), lease.encode()));
             pending.push(Pending { first, lease });
@@ -108,8 +108,10 @@ impl StoreJournal {
     }
 
     pub(super) async fn lease(&self, map: MapId, chunks: &[Pending]) -> Result<(), JournalError> {
-        let ops =
-            chunks.iter().map(|pending| put(Table::MapPending, key::chunk(map, pending.first), pending.lease.encode()));
+        let ops = chunks.iter().map(|pending| {
+            let lease = pending.lease.held_by(self.holder());
+            put(Table::MapPending, key::chunk(map, pending.first), lease.encode())
+        });
         self.write_between(Write::Essential, LEASE, ops.collect()).await
     }
 
@@ -178,7 +180,7 @@ impl StoreJournal {
                 })?;
                 let inputs = store.get(Table::MapInputs, &key::chunk(map, first))?.unwrap_or_default();
                 let len = u32::try_from(chunk::len(&inputs)?).unwrap_or(u32::MAX);
-                let lease = Lease { is_leased: false, lost: 0, len };
+                let lease = Lease { len, ..Lease::default() };
                 ops.push(put(Table::MapPending, key::chunk(map, first), lease.encode()));
                 Ok(ops)
             })

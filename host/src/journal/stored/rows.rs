@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::files::INLINE_BYTES_MAX;
 use super::*;
-use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Receipt};
+use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Receipt};
 use crate::ids::Version;
 use crate::inference::Priority;
 use crate::journal::{Entry, FailedAttempt, State, What};
@@ -76,9 +76,11 @@ fn call() -> CallRecord {
         app: "app".parse().unwrap(),
         function: "function".parse().unwrap(),
         state: State::Waiting,
+        principal: Principal::Operator,
         priority: Priority::Low,
         accepted_ms: 1_000,
         ended_ms: Some(2_000),
+        lease: None,
         attempts: 3,
         lost: 1,
         next_ms: Some(3_000),
@@ -97,6 +99,7 @@ fn header() -> MapHeader {
         id: map_id(),
         app: "app".parse().unwrap(),
         function: "function".parse().unwrap(),
+        principal: Principal::Operator,
         priority: Priority::High,
         created_ms: 1_000,
         accepted: 6,
@@ -276,7 +279,7 @@ async fn a_map_that_is_open_is_on_disk_as_it_was() {
     let inputs = vec![Payload::json("1"), text("two"), large(b'1'), Payload::json("4"), Payload::json("5")];
     journal.append(&header, 0, inputs.clone(), true).await.unwrap();
     journal.append(&header, 5, vec![Payload::json("6")], false).await.unwrap();
-    let lost = Pending { first: 5, lease: Lease { is_leased: true, lost: 2, len: 1 } };
+    let lost = Pending { first: 5, lease: Lease { is_leased: true, lost: 2, len: 1, holder: None } };
     journal.lease(map_id(), &[lost]).await.unwrap();
     let settled = Settled { first: 0, entries: entries(), segment: 1, ..Settled::default() };
     journal.settle(&header, &progress, vec![settled]).await.unwrap();
@@ -347,7 +350,7 @@ async fn a_map_that_is_open_is_on_disk_as_it_was() {
     let (app, function) = (Some(header.app.clone()), Some(header.function.clone()));
     let (listed, next) = read.list(Query { app, function, before: None, limit: 10 }).await.unwrap();
     assert_eq!((listed, next), (vec![Listed::Map(map)], None));
-    let leased = Pending { first: 0, lease: Lease { is_leased: true, lost: 0, len: 5 } };
+    let leased = Pending { first: 0, lease: Lease { is_leased: true, lost: 0, len: 5, holder: None } };
     assert_eq!(read.pending(map_id(), None, 10).await.unwrap(), [leased, lost]);
     let chunk = Chunk { first: 0, inputs, entries: entries_in_files(), is_stripped: false, segments: 1 };
     assert_eq!(read.chunk(map_id(), 0).await.unwrap(), Some(chunk));

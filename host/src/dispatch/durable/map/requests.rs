@@ -22,6 +22,7 @@ impl Durable {
                 id: MapId::generate(),
                 app: id.app.clone(),
                 function: id.function.clone(),
+                principal: Default::default(),
                 priority: options.priority,
                 created_ms: unix_ms(),
                 accepted: 0,
