@@ -19,8 +19,8 @@ use super::codec::Reader;
 use super::key::{self, Kind};
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
-    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, LeaseHolder, Listed, OpenCall, Outcomes, Pending,
-    Query, Settled, Stored, StoredAt,
+    Answer, Chunk, ChunkUpdate, Idempotency, Journal, JournalError, KeyedRecord, Lease, LeaseHolder, ListEntry,
+    OpenCall, Outcomes, PayloadPlace, PendingChunk, Query, StoredPayload,
 };
 use crate::call::Payload;
 use crate::failpoint;
@@ -131,12 +131,12 @@ fn keyed(function: &FunctionId, idempotency: &Idempotency, kind: Kind, id: &[u8;
     put(Table::JournalIndex, key::idempotency(function, &idempotency.key), value)
 }
 
-fn read_keyed(row: Vec<u8>) -> Result<Keyed, JournalError> {
+fn read_keyed(row: Vec<u8>) -> Result<KeyedRecord, JournalError> {
     let mut reader = Reader::new(row);
     let kind = if reader.byte()? == 0 { Kind::Call } else { Kind::Map };
     let id = reader.take(16)?.as_ref().try_into().expect("it took as many");
     let fingerprint = reader.take(32)?.as_ref().try_into().expect("it took as many");
-    Ok(Keyed { kind, id, fingerprint })
+    Ok(KeyedRecord { kind, id, fingerprint })
 }
 
 impl Journal for StoreJournal {
@@ -173,7 +173,7 @@ impl Journal for StoreJournal {
         Box::pin(self.open_calls(after, limit))
     }
 
-    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<Keyed>> {
+    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<KeyedRecord>> {
         Box::pin(self.keyed(function, key))
     }
 
@@ -186,7 +186,7 @@ impl Journal for StoreJournal {
         Box::pin(self.children(parent, after, limit))
     }
 
-    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, Option<[u8; 16]>)> {
+    fn list(&self, query: Query) -> Answer<'_, (Vec<ListEntry>, Option<[u8; 16]>)> {
         Box::pin(self.list(query))
     }
 
@@ -204,11 +204,11 @@ impl Journal for StoreJournal {
         first: u64,
         inputs: Vec<Payload>,
         is_leased: bool,
-    ) -> Answer<'a, Vec<Pending>> {
+    ) -> Answer<'a, Vec<PendingChunk>> {
         Box::pin(self.append(header, first, inputs, is_leased))
     }
 
-    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<Pending>> {
+    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<PendingChunk>> {
         Box::pin(self.pending(map, after, limit))
     }
 
@@ -216,11 +216,16 @@ impl Journal for StoreJournal {
         Box::pin(self.chunk(map, first))
     }
 
-    fn lease<'a>(&'a self, map: MapId, chunks: &'a [Pending]) -> Answer<'a, ()> {
+    fn lease<'a>(&'a self, map: MapId, chunks: &'a [PendingChunk]) -> Answer<'a, ()> {
         Box::pin(self.lease(map, chunks))
     }
 
-    fn settle<'a>(&'a self, header: &'a MapHeader, progress: &'a MapProgress, chunks: Vec<Settled>) -> Answer<'a, ()> {
+    fn settle<'a>(
+        &'a self,
+        header: &'a MapHeader,
+        progress: &'a MapProgress,
+        chunks: Vec<ChunkUpdate>,
+    ) -> Answer<'a, ()> {
         Box::pin(self.settle(header, progress, chunks))
     }
 
@@ -232,7 +237,7 @@ impl Journal for StoreJournal {
         Box::pin(self.open_maps(after, limit))
     }
 
-    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<Stored>)>> {
+    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<StoredPayload>)>> {
         Box::pin(self.inputs(map, index))
     }
 
@@ -248,7 +253,7 @@ impl Journal for StoreJournal {
         Box::pin(self.reset_failures(before, after, first))
     }
 
-    fn payload(&self, stored: Stored) -> Answer<'_, Payload> {
+    fn payload(&self, stored: StoredPayload) -> Answer<'_, Payload> {
         Box::pin(self.payload(stored))
     }
 

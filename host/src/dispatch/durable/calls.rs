@@ -85,7 +85,7 @@ impl Durable {
         let spec = &program.functions()[function];
         let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
         let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);
-        let found = async |keyed: Keyed| self.record(CallId::from_bytes(keyed.id)).await;
+        let found = async |keyed: KeyedRecord| self.record(CallId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
             let mut opened = self.open(&id.app, Kind::Call)?;
             let mut record = CallRecord {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::results::Results;
 use super::*;
 use crate::call::CallResult;
-use crate::journal::{Entry, What};
+use crate::journal::{Entry, EntryKind};
 use crate::limits::OUTCOMES_BYTES_MAX;
 use crate::sandbox::{BoxFuture, MapOutcome, Order, OutcomeReader, RunningCall, SpawnedMap, SpawnedProgress};
 
@@ -329,9 +329,9 @@ impl OutcomeReader for GuestReader {
 
 /// Returns what an input came to.
 async fn result(durable: &Durable, entry: Entry) -> Result<CallResult, Failure> {
-    match entry.what {
-        What::Done(stored) => durable.payload(stored).await.map(Ok).map_err(failure),
-        What::Failed(failure) | What::Dead(failure) | What::Retry { failure, .. } => Ok(Err(failure)),
+    match entry.kind {
+        EntryKind::Done(stored) => durable.payload(stored).await.map(Ok).map_err(failure),
+        EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => Ok(Err(failure)),
     }
 }
 

@@ -35,8 +35,8 @@ use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::inference::Priority;
 use crate::journal::{
-    CallRecord, Idempotency, Journal, JournalError, Keyed, Kind, Listed, MapHeader, MapProgress, MapRecord, MapState,
-    Query, State,
+    CallRecord, Idempotency, Journal, JournalError, KeyedRecord, Kind, ListEntry, MapHeader, MapProgress, MapRecord,
+    MapState, Query, State,
 };
 use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, OPEN_CALLS_PER_APP_MAX, OPEN_MAPS_PER_APP_MAX};
 use crate::sandbox::Program;
@@ -222,7 +222,7 @@ impl Durable {
     }
 
     /// Returns calls and maps, newest first, and where to go on.
-    pub async fn list(&self, query: Query) -> Result<(Vec<Listed>, Option<[u8; 16]>), DurableError> {
+    pub async fn list(&self, query: Query) -> Result<(Vec<ListEntry>, Option<[u8; 16]>), DurableError> {
         Ok(self.journal.list(query).await?)
     }
 
@@ -293,7 +293,7 @@ impl Durable {
         function: &FunctionId,
         key: Option<&str>,
         fingerprint: [u8; 32],
-        find: impl AsyncFnOnce(Keyed) -> Result<T, DurableError>,
+        find: impl AsyncFnOnce(KeyedRecord) -> Result<T, DurableError>,
         make: impl AsyncFnOnce(Option<Idempotency>) -> Result<T, DurableError>,
     ) -> Result<T, DurableError> {
         let Some(key) = key else { return make(None).await };

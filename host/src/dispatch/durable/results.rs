@@ -71,7 +71,7 @@ impl Durable {
     }
 
     /// Returns the bytes of an output.
-    pub async fn payload(&self, stored: crate::journal::Stored) -> Result<Payload, DurableError> {
+    pub async fn payload(&self, stored: crate::journal::StoredPayload) -> Result<Payload, DurableError> {
         Ok(self.journal.payload(stored).await?)
     }
 }

@@ -5,7 +5,7 @@ use crate::ids::FunctionName;
 use crate::inference::Priority;
 use crate::journal::chunk::{decode_one, encode_one};
 use crate::journal::codec::{put_bytes, put_u64};
-use crate::journal::{Damaged, State};
+use crate::journal::{DamagedRow, State};
 
 impl StoreJournal {
     pub(super) async fn accept_call(
@@ -79,7 +79,7 @@ impl StoreJournal {
         .await
     }
 
-    pub(super) async fn keyed(&self, function: &FunctionId, name: &str) -> Result<Option<Keyed>, JournalError> {
+    pub(super) async fn keyed(&self, function: &FunctionId, name: &str) -> Result<Option<KeyedRecord>, JournalError> {
         let at = key::idempotency(function, name);
         self.read(move |_, store| store.get(Table::JournalIndex, &at)?.map(read_keyed).transpose()).await
     }
@@ -103,7 +103,7 @@ impl StoreJournal {
         .await
     }
 
-    pub(super) async fn list(&self, query: Query) -> Result<(Vec<Listed>, Option<[u8; 16]>), JournalError> {
+    pub(super) async fn list(&self, query: Query) -> Result<(Vec<ListEntry>, Option<[u8; 16]>), JournalError> {
         self.read(move |_, store| {
             let mut ids = Vec::new();
             for kind in [Kind::Call, Kind::Map] {
@@ -118,9 +118,9 @@ impl StoreJournal {
                 match kind {
                     Kind::Call => {
                         let found = store.get(Table::Calls, &id)?;
-                        listed.extend(found.map(|found| record(&found).map(Listed::Call)).transpose()?);
+                        listed.extend(found.map(|found| record(&found).map(ListEntry::Call)).transpose()?);
                     }
-                    Kind::Map => listed.extend(super::maps::map(store, MapId::from_bytes(id))?.map(Listed::Map)),
+                    Kind::Map => listed.extend(super::maps::map(store, MapId::from_bytes(id))?.map(ListEntry::Map)),
                 }
             }
             Ok((listed, next))
@@ -178,12 +178,12 @@ fn open_row(call: &CallRecord) -> Vec<u8> {
 }
 
 fn read_open(found: &[u8], row: Vec<u8>) -> Result<OpenCall, JournalError> {
-    let id = key::id_of(found).ok_or(Damaged("an open call has no id"))?;
+    let id = key::id_of(found).ok_or(DamagedRow("an open call has no id"))?;
     let mut reader = Reader::new(row);
-    let named = |_| Damaged("an open call has no function");
+    let named = |_| DamagedRow("an open call has no function");
     let app = AppName::new(&reader.text()?).map_err(named)?;
     let function = FunctionName::new(&reader.text()?).map_err(named)?;
-    let priority = *Priority::ALL.get(usize::from(reader.byte()?)).ok_or(Damaged("an unknown priority"))?;
+    let priority = *Priority::ALL.get(usize::from(reader.byte()?)).ok_or(DamagedRow("an unknown priority"))?;
     let next_ms = Some(reader.u64()?).filter(|next_ms| *next_ms > 0);
     Ok(OpenCall { id: CallId::from_bytes(id), function: FunctionId { app, function }, priority, next_ms })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::StoreJournal;
 use crate::call::{Payload, Principal};
 use crate::ids::{CallId, MapId};
-use crate::journal::{CallRecord, Journal, JournalError, Lease, LeaseHolder, MapHeader, Pending, State};
+use crate::journal::{CallRecord, Journal, JournalError, Lease, LeaseHolder, MapHeader, PendingChunk, State};
 use crate::store::StoreDir;
 
 fn call(state: State) -> CallRecord {
@@ -81,7 +81,7 @@ async fn each_start_has_the_next_epoch_and_every_lease_names_its_holder() {
         journal.create_map(&header, None).await.unwrap();
         let appended = journal.append(&header, 0, vec![Payload::json("1")], true).await.unwrap();
         let lease = Lease { is_leased: true, lost: 0, len: 1, holder: Some(holder) };
-        assert_eq!(appended, [Pending { first: 0, lease }]);
+        assert_eq!(appended, [PendingChunk { first: 0, lease }]);
         assert_eq!(journal.pending(header.id, None, 10).await.unwrap(), appended);
     }
 }

@@ -15,7 +15,7 @@ impl Durable {
         self.check(program, function, &Payload::json(""))?;
         let spec = &program.functions()[function];
         let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
-        let found = async |keyed: Keyed| self.map(MapId::from_bytes(keyed.id)).await;
+        let found = async |keyed: KeyedRecord| self.map(MapId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
             let mut opened = self.open(&id.app, Kind::Map)?;
             let header = MapHeader {
@@ -81,7 +81,7 @@ impl Durable {
             state.header = header.clone();
             if runs {
                 let mut new = new.into_iter();
-                for Pending { first, lease } in pending {
+                for PendingChunk { first, lease } in pending {
                     let inputs = new.by_ref().take(lease.len as usize).collect();
                     state.window.load(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }, 0);
                     state.loaded = Some(first);
