@@ -22,6 +22,7 @@ const PENDING: &[(&str, &str)] = &[
     ("cli/remote", "apps, client"),
     ("dispatch", "dispatcher, durable, functions"),
     ("inference", "device, devices"),
+    ("journal", "codec, lease, record"),
     ("outbound", "entry, grants, policy"),
     ("sandbox", "asking, bindings, call_context, clock, imports, missing, program, services, state"),
     ("sandbox/imports", "functions, spawned"),

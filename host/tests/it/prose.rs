@@ -145,9 +145,9 @@ fn an_offence_is_named_with_its_line() {
     let check = |text: &str| offences(text).into_iter().map(|(line, _)| line).collect::<Vec<_>>();
     assert_eq!(check("//! What a guest sees.\n"), [1]);
     assert_eq!(check("//! Whatever chooses.\n//! Who knows.\n"), [1]);
-    assert_eq!(check("//! Whereabouts of a file.\n/// What it is.\n"), []);
+    assert!(check("//! Whereabouts of a file.\n/// What it is.\n").is_empty());
     let long = "x".repeat(COLUMNS_MAX);
     assert_eq!(check(&format!("//! A thing.\n    // {long}\n/// {long}\nlet x = \"{long}\";\n")), [2, 3]);
     // Columns are characters: 120 of two bytes fit.
-    assert_eq!(check(&format!("// {}\n", "é".repeat(COLUMNS_MAX - 3))), []);
+    assert!(check(&format!("// {}\n", "é".repeat(COLUMNS_MAX - 3))).is_empty());
 }
