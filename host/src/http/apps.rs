@@ -17,8 +17,9 @@ use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::FunctionInfo;
 use crate::codes::Code;
 use crate::deploy::{Accept, Deploy, DeployError, Deployed, Deployments, State, Status};
-use crate::dispatch::{Dispatcher, FunctionRef, closest, find_function};
+use crate::dispatch::{Dispatcher, closest, find_function};
 use crate::limits;
+use crate::sandbox::FunctionRef;
 use crate::tasks::to_the_end;
 
 /// Apps of one host.

@@ -17,9 +17,10 @@ use super::request_body::RequestBodies;
 use super::respond::{json_response, payload_response, set_receipt};
 use crate::call::{Payload, Principal};
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Durable, FunctionRef, Options};
+use crate::dispatch::{Dispatcher, Durable, Options};
 use crate::ids::{AppName, CallId, FunctionName, NameError};
 use crate::journal::{CallRecord, Kind, ListEntry, MapState, Query, State};
+use crate::sandbox::FunctionRef;
 use crate::tasks::to_the_end;
 
 /// Rows of a list by default.

@@ -21,9 +21,10 @@ use http_body::{Body, Frame};
 use super::headers::content_length;
 use super::respond::BodyError;
 use crate::call::{Failure, FailureCode, Receipt};
-use crate::dispatch::{Answer, AnswerBody, Finished, Serving};
+use crate::dispatch::{Finished, Serving};
 use crate::ids::CallId;
 use crate::limits::WEB_HEAD_BYTES_MAX;
+use crate::sandbox::{Answer, AnswerBody};
 
 /// Yields of a guest, at ticks of `limits::TICK`, before the head is sent without the rest.
 const YIELDS_MAX: u32 = 8;

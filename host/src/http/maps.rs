@@ -19,10 +19,11 @@ use super::respond::{json_response, json_text_response};
 use super::upload::{ActiveUploads, Upload};
 use crate::call::Principal;
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Durable, DurableError, FunctionRef, Options, ResultsOrder, find_function};
+use crate::dispatch::{Dispatcher, Durable, DurableError, Options, ResultsOrder, find_function};
 use crate::ids::MapId;
 use crate::journal::MapRecord;
 use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX};
+use crate::sandbox::FunctionRef;
 use crate::tasks::to_the_end;
 
 /// Durable maps of one host.

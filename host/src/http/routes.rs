@@ -22,9 +22,10 @@ use super::respond::{ResponseBody, json_response, payload_response, set_call_hea
 use super::web;
 use crate::call::{Payload, Principal};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher, Durable, FunctionRef, find_function};
+use crate::dispatch::{Call, Dispatcher, Durable, find_function};
 use crate::failpoint;
 use crate::inference::Inference;
+use crate::sandbox::FunctionRef;
 use crate::tasks;
 
 /// Paths of one host.

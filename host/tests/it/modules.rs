@@ -18,31 +18,24 @@ use crate::support::crate_dir;
 /// circle.
 const PENDING: &[(&str, &str)] = &[
     ("app", "metadata, timetable"),
-    ("cli", "map, remote"),
-    ("cli/remote", "apps, client"),
     ("dispatch", "dispatcher, durable, functions"),
-    ("inference", "device, devices"),
+    ("inference", "devices, worker_pool"),
     ("journal", "codec, lease, record"),
     ("outbound", "entry, grants, policy"),
     ("sandbox", "asking, bindings, call_context, clock, imports, missing, program, services, state"),
     ("sandbox/imports", "functions, spawned"),
-    ("worker", "bert, cpu, cuda, encoder, head"),
 ];
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
 const PENDING_PARENTS: &[&str] = &[
     "app/build",
-    "cli",
-    "cli/demo",
-    "cli/input",
-    "cli/remote/export",
     "dispatch/admission",
     "dispatch/agenda",
     "dispatch/durable",
     "inference",
     "inference/batcher",
-    "inference/device",
-    "inference/device/state",
+    "inference/worker_pool",
+    "inference/worker_pool/state",
     "logs",
     "worker/onnx",
 ];

@@ -15,7 +15,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 
-use crate::inference::wire::{Datatype, Tensor};
+use crate::wire::{Datatype, Tensor};
 
 /// JSON that is not a tensor's elements.
 #[derive(Debug, thiserror::Error)]

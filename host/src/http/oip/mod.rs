@@ -32,10 +32,10 @@ use super::respond::{OCTET_STREAM, ResponseBody, full_body, json_response, set_r
 use crate::call::{JSON, Receipt, micros};
 use crate::codes::Code;
 use crate::inference::catalogue::Listing;
-use crate::inference::wire::{Datatype, Signature, TensorSpec};
 use crate::inference::{Caller, Description, Inference, InferenceError, Tenant, tensors};
 use crate::limits;
 use crate::tasks::blocking;
+use crate::wire::{Datatype, Signature, TensorSpec};
 
 /// Header with the length of the JSON at the start of a request's or response's body.
 const HEADER_LENGTH: &str = "inference-header-content-length";

@@ -19,8 +19,8 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::data::{self, DataError};
-use crate::inference::Priority;
-use crate::inference::wire::{Datatype, RANK_MAX, TENSORS_MAX, Tensor, TensorError};
+use crate::call::Priority;
+use crate::wire::{Datatype, RANK_MAX, TENSORS_MAX, Tensor, TensorError};
 
 /// Inference request to one model.
 #[derive(Debug)]
@@ -427,7 +427,7 @@ mod tests {
             prop_assert!(parse(&bytes.clone().into(), Some(json.len())).is_ok());
             let at = at % bytes.len();
             bytes[at] = byte;
-            // Whatever is still a request has only tensors that agree with themselves.
+            // A body that still parses has only consistent tensors.
             if let Ok(request) = parse(&bytes.clone().into(), Some(json.len())) {
                 for input in &request.inputs {
                     prop_assert_eq!(input.check(), Ok(()));

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::data::JsonElements;
 use super::request::InferRequest;
-use crate::inference::wire::{Datatype, Tensor};
+use crate::wire::{Datatype, Tensor};
 
 /// Version of every model: there is one.
 pub const MODEL_VERSION: &str = "1";

@@ -113,7 +113,7 @@ impl Serialize for Vectors {
         serializer.collect_seq(vectors.map(|(index, vector)| {
             let embedding = match self.format {
                 Format::Float => Vector::Float(vector),
-                // The host is little-endian, as `inference::wire` asserts.
+                // The host is little-endian, as `wire` asserts.
                 Format::Base64 => Vector::Base64(STANDARD.encode(bytemuck::cast_slice::<f32, u8>(vector))),
             };
             Item { object: "embedding", index, embedding }
