@@ -591,8 +591,12 @@ impl CallQueue {
     /// Takes in the retries that a scan has found.
     fn take_scanned(&mut self) {
         for ((at_ms, call), lane) in self.retries.end_scan() {
-            if !self.calls.contains_key(&call) {
-                self.retry(call, lane, at_ms);
+            match self.calls.get_mut(&call) {
+                // Its cancel may fail.
+                Some(Call { lane: known, .. }) => {
+                    known.get_or_insert(lane);
+                }
+                None => self.retry(call, lane, at_ms),
             }
         }
     }
