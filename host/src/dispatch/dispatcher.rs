@@ -10,7 +10,7 @@ use super::map::Map;
 use super::runner::Runner;
 use crate::call::{Principal, Priority};
 use crate::ids::CallId;
-use crate::sandbox::log::LogSink;
+use crate::logs::LogSink;
 use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, Services};
 
 /// A web call under way. Dropping it ends the guest, wherever it is.

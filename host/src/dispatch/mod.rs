@@ -40,5 +40,3 @@ pub use map::Map;
 pub use runs::Run as ScheduledRun;
 pub use scheduler::{ScheduleError, Scheduler, Schedules};
 pub use suggest::closest;
-
-pub use crate::sandbox::{Answer, AnswerBody, Exchange, FunctionRef, Program};

@@ -27,9 +27,8 @@ pub use record::{
 };
 pub use stored::StoreJournal;
 
-use crate::call::Payload;
+use crate::call::{Payload, Priority};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
-use crate::inference::Priority;
 use crate::store::StoreError;
 
 /// A future of a journal.

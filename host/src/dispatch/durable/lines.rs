@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::call::Priority;
 use crate::ids::{CallId, FunctionId};
-use crate::inference::Priority;
 
 /// The calls that wait, by function.
 #[derive(Debug, Default)]

@@ -9,9 +9,8 @@ use tempfile::TempDir;
 
 use super::files::INLINE_BYTES_MAX;
 use super::*;
-use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Receipt};
+use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Priority, Receipt};
 use crate::ids::Version;
-use crate::inference::Priority;
 use crate::journal::{Entry, EntryKind, FailedAttempt, State};
 use crate::store::snapshot;
 
