@@ -83,7 +83,7 @@ impl Drop for Held {
         let active = self.calls.active.remove(&self.id);
         if let Some(function) = &self.function {
             let mut lines = self.calls.lines();
-            // EntryKind waited on its behalf may notice a moment later.
+            // A wait on its behalf may notice a moment later.
             let is_given = active.is_some_and(|(_, active)| {
                 let mut place = active.place();
                 place.is_over = true;
@@ -274,7 +274,7 @@ impl Calls {
     /// Begins calls as there is room for them.
     pub(super) async fn pump(self: &Arc<Self>) {
         let mut deployed = self.core.runner.apps.changes();
-        // EntryKind would find no slot is not leased on the way down.
+        // On the way down a call would find no slot, so none is leased.
         while !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed() {
             let now = unix_ms();
             let next = self.lines().next(now, |function| self.core.calls_max(function));

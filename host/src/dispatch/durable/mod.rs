@@ -1,7 +1,7 @@
 //! Durable calls and maps: accepted once they are on disk, run until they have ended, also over restarts of the host.
 //!
-//! `lines` and `window` decide which call or input runs next; `calls` and `map` drive them. Each attempt is the dispatcher's,
-//! like that of any other call; between attempts a call is no more than an entry in a queue.
+//! `lines` decides which call runs next, and `calls` drives it; a map is the engine of `dispatch::map` over the journal. Each attempt
+//! is the dispatcher's, like that of any other call; between attempts a call is no more than an entry in a queue.
 //!
 //! Invariants: no attempt begins before its lease is on disk; nobody sees an outcome before it is on disk; of several ends of
 //! one call the first that is written holds.
@@ -19,7 +19,6 @@ mod open_counts;
 mod results;
 mod retention;
 mod spawn_gate;
-mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +56,7 @@ pub struct Durable {
 impl Durable {
     /// Plugs itself into the dispatcher. Nothing runs before `start`.
     pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
-        let core = Core::new(dispatcher.runner().clone(), journal);
+        let core = Core::new(dispatcher.runner().clone(), dispatcher.map_memory().clone(), journal);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
         let descendants = Descendants { core: core.clone(), calls: calls.clone(), maps: maps.clone() };
         let guests =
