@@ -19,6 +19,10 @@ pub const MAP_WINDOW: usize = 4_096;
 /// Bytes of inputs that a map keeps in memory, and of outcomes: those that were not taken together with those that calls
 /// under way are expected to give, as large as the largest so far.
 pub const MAP_BYTES_MAX: u64 = 64 * MIB;
+/// Bytes of inputs and outcomes that all maps of a host keep in memory. Beside it each map has one input and one outcome, or one
+/// chunk of the journal, so none waits for another for ever. Eight maps at their own bound, or a thousand at half a mebibyte, which
+/// is eight times what small inputs need to keep a map's runners busy.
+pub const MAPS_BYTES_MAX: u64 = 512 * MIB;
 /// Bytes of the message and causes of a failure that a guest returned; the rest is cut.
 pub const FAILURE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a media type that a guest gave; a longer one is none.
@@ -315,6 +319,8 @@ impl Default for BatchLimits {
 // A lane is refilled once it is half empty, so that one page read serves many calls.
 const _: () = assert!(READY_LANE_MIN < READY_LANE_MAX && READY_LANE_MAX < READY_CALLS_MAX);
 
+// A map at its own bound leaves room for others.
+const _: () = assert!(2 * MAP_BYTES_MAX < MAPS_BYTES_MAX);
 // A full map must be able to wait whole, or its own size would refuse it.
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
 // New work stops while there is room for the results of what runs.

@@ -19,7 +19,6 @@ mod dispatcher;
 mod durable;
 mod executor;
 mod functions;
-mod ledger;
 mod live_calls;
 mod low_priority_gate;
 mod map;
@@ -40,5 +39,3 @@ pub use map::Map;
 pub use runs::Run as ScheduledRun;
 pub use scheduler::{ScheduleError, Scheduler, Schedules};
 pub use suggest::closest;
-
-pub use crate::sandbox::{Answer, AnswerBody, Exchange, FunctionRef, Program};

@@ -24,10 +24,9 @@ use super::dispatcher::Dispatcher;
 use super::runner::Runner;
 use super::runs::{Outcome, Run, Why};
 use crate::app::timetable::Timetable;
-use crate::call::{Payload, Principal};
+use crate::call::{Payload, Principal, Priority};
 use crate::codes::Code;
 use crate::ids::{AppName, CallId, FunctionId, Version};
-use crate::inference::Priority;
 use crate::sandbox::Program;
 use crate::store::{StoreDir, StoreError};
 

@@ -20,9 +20,10 @@ use http_body::{Body, Frame};
 
 use super::body::{BodyError, content_length};
 use crate::call::{Failure, FailureCode, Receipt};
-use crate::dispatch::{Answer, AnswerBody, Finished, Serving};
+use crate::dispatch::{Finished, Serving};
 use crate::ids::CallId;
 use crate::limits::WEB_HEAD_BYTES_MAX;
+use crate::sandbox::{Answer, AnswerBody};
 
 /// How often a guest may let others run, at ticks of `limits::TICK`, before the head leaves without the rest.
 const TURNS_MAX: u32 = 8;

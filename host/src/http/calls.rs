@@ -15,9 +15,10 @@ use super::problem::Problem;
 use super::routes::{Answer, json_body, media_type, payload, receipt_header};
 use crate::call::Payload;
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Durable, FunctionRef, LiveCall, Options};
+use crate::dispatch::{Dispatcher, Durable, LiveCall, Options};
 use crate::ids::{AppName, CallId, FunctionName};
 use crate::journal::{CallRecord, Kind, ListEntry, MapState, Query, State};
+use crate::sandbox::FunctionRef;
 
 /// Rows of a list, unless the client asks for another number.
 const LIST_LEN: usize = 50;

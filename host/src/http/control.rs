@@ -21,8 +21,9 @@ use crate::app::ComponentBytes;
 use crate::app::capabilities::{self, Capability};
 use crate::codes::Code;
 use crate::deploy::{Accept, Deploy, DeployError, Deployed, Deployments, LoadError, RollbackError, State, Status};
-use crate::dispatch::{FunctionRef, closest, find_function};
+use crate::dispatch::{closest, find_function};
 use crate::limits;
+use crate::sandbox::FunctionRef;
 use crate::tasks::to_the_end;
 
 /// The control API of one host.

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 
 use super::control::bad_query;
 use super::problem::Problem;
-use crate::call::{Failure, Payload};
+use crate::call::{Failure, Payload, Priority};
 use crate::codes::Code;
 use crate::dispatch::DurableError;
-use crate::inference::Priority;
 use crate::journal::{CallRecord, JournalError, MapRecord};
 
 /// The longest that a request waits for a call to end; a client that wants to wait longer asks again.

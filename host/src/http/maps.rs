@@ -17,10 +17,11 @@ use super::problem::Problem;
 use super::routes::{Answer, get, json_body};
 use super::upload::{Feeds, Upload, bad_input};
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Durable, DurableError, FunctionRef, Options, Results, ResultsOrder, find_function};
+use crate::dispatch::{Dispatcher, Durable, DurableError, Options, Results, ResultsOrder, find_function};
 use crate::ids::MapId;
 use crate::journal::{Entry, EntryKind, MapRecord};
 use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX};
+use crate::sandbox::FunctionRef;
 
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 /// Pieces of lines that wait for a client to read them, and about the bytes of one.

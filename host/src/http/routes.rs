@@ -16,10 +16,11 @@ use super::web;
 use super::{Backend, LastCall};
 use crate::call::{JSON, Payload, Principal, Receipt};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher, Durable, FunctionRef, find_function};
+use crate::dispatch::{Call, Dispatcher, Durable, find_function};
 use crate::failpoint;
 use crate::ids::{CallId, Version};
 use crate::inference::Inference;
+use crate::sandbox::FunctionRef;
 use crate::tasks;
 
 pub(super) type Answer = Result<Response<ResponseBody>, Problem>;

@@ -15,7 +15,8 @@ use super::web_body::WebBody;
 use crate::app::route::{self, Routed};
 use crate::call::Principal;
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Exchange, FunctionRef, Program, WebCall};
+use crate::dispatch::{Dispatcher, WebCall};
+use crate::sandbox::{Exchange, FunctionRef, Program};
 
 /// Answers with the web function whose route fits; `name` is what follows the app, as a function would be called.
 pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, request: Request<Incoming>) -> Answer {

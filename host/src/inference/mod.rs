@@ -37,7 +37,7 @@ use catalogue::{Catalogue, CatalogueError, ModelKind};
 pub use device::{BatchRecord, DeviceStats, ModelStats, Outcome, WorkerProgram};
 use device::{Device, ModelConfig, ModelSource, StateConfig, Wanted, Work};
 use devices::Devices;
-pub use request::{Caller, Inputs, Priority, Tenant};
+pub use request::{Caller, Inputs, Tenant};
 use score::Labels;
 pub use score::{Classified, Scored, sigmoid};
 use serving::Serving;

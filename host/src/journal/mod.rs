@@ -27,9 +27,8 @@ pub use record::{
 };
 pub use stored::StoreJournal;
 
-use crate::call::Payload;
+use crate::call::{Payload, Priority};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
-use crate::inference::Priority;
 use crate::store::StoreError;
 
 /// A future of a journal.
@@ -115,7 +114,7 @@ pub struct PendingChunk {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     pub first: u64,
-    pub inputs: Vec<Payload>,
+    pub inputs: Vec<StoredPayload>,
     /// Outcomes and retries so far, oldest first.
     pub entries: Vec<Entry>,
     /// The outputs were too large to be read; those in `entries` are empty.

@@ -10,12 +10,13 @@ use crate::support::crate_dir;
 const ORDER: &[&str] = &[
     "cli",
     "server",
+    "config",
     "http",
     "deploy",
     "dispatch",
-    "logs",
     "journal",
     "sandbox",
+    "logs",
     "inference",
     "worker",
     "kv",
@@ -23,7 +24,6 @@ const ORDER: &[&str] = &[
     "store",
     "app",
     "call",
-    "config",
     "devices",
     "provisions",
     "clock",
@@ -38,33 +38,23 @@ const ORDER: &[&str] = &[
 ];
 
 /// Upward edges: which module, what it may name and nothing else of that module, and why.
-const UPWARD: &[(&str, &str, &str)] = &[
-    ("worker", "inference::wire", "the frames between the two are plain data"),
-    ("config", "sandbox::EngineConfig", "it holds each part's own settings"),
-    ("config", "inference::InferenceConfig", "it holds each part's own settings"),
-    ("config", "inference::WorkerProgram", "it holds each part's own settings"),
-    ("config", "outbound::Grants", "it holds each part's own settings"),
-    ("config", "outbound::PolicyError", "it holds each part's own settings"),
-];
+const UPWARD: &[(&str, &str, &str)] = &[("worker", "inference::wire", "the frames between the two are plain data")];
 
 /// Edges that go down and are wrong all the same.
 const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("journal", "sandbox", "it keeps calls and runs none"),
-    ("journal", "config", "only `cli` and `server` know the configuration"),
-    ("http", "sandbox", "`dispatch` is the only way into it"),
     ("inference", "worker", "they share `inference::wire` and nothing else"),
     ("inference", "outbound", "models are fetched by the host, not for a guest"),
     ("outbound", "store", "it keeps nothing"),
-    ("dispatch", "config", "only `cli` and `server` know the configuration"),
-    ("http", "config", "only `cli` and `server` know the configuration"),
-    ("sandbox", "config", "only `cli` and `server` know the configuration"),
-    ("inference", "config", "only `cli` and `server` know the configuration"),
-    ("worker", "config", "only `cli` and `server` know the configuration"),
-    ("kv", "config", "only `cli` and `server` know the configuration"),
-    ("outbound", "config", "only `cli` and `server` know the configuration"),
-    ("store", "config", "only `cli` and `server` know the configuration"),
-    ("app", "config", "only `cli` and `server` know the configuration"),
 ];
+
+/// Edges that go down to some names of a module and to no others.
+const NARROW: &[(&str, &str, &[&str], &str)] = &[(
+    "http",
+    "sandbox",
+    &["Answer", "AnswerBody", "Exchange", "FunctionRef", "Program"],
+    "it passes these on; `dispatch` is the only way to run them",
+)];
 
 /// Words that belong to some modules alone.
 const OWNED: &[(&str, &[&str], &str)] = &[
@@ -177,6 +167,12 @@ fn judge(edge: &Edge) -> Option<String> {
     if let Some((_, _, why)) = FORBIDDEN.iter().find(|(from, to, _)| *from == edge.from && within(to)) {
         return Some((*why).to_owned());
     }
+    let narrow = NARROW.iter().find(|(from, module, _, _)| *from == edge.from && *module == to);
+    if let Some((_, module, names, why)) = narrow
+        && !names.iter().any(|name| within(&format!("{module}::{name}")))
+    {
+        return Some((*why).to_owned());
+    }
     let is_up = rank(&edge.from).is_none_or(|from_rank| to_rank < from_rank);
     let is_allowed = UPWARD.iter().any(|(from, to, _)| *from == edge.from && within(to));
     (is_up && !is_allowed).then(|| format!("`{to}` is above `{}`", edge.from))
@@ -276,4 +272,8 @@ fn an_upward_edge_is_refused_unless_it_is_listed() {
     assert!(!verdict("inference", "worker"));
     assert!(!verdict("inference", "sandbox"));
     assert!(!verdict("cli", "unheard_of"));
+    assert!(verdict("http", "sandbox::Program"));
+    assert!(!verdict("http", "sandbox::Programs"));
+    assert!(!verdict("http", "sandbox::Sandbox"));
+    assert!(!verdict("http", "sandbox"));
 }

@@ -163,7 +163,7 @@ impl Guests {
         waits.await.map_err(|_| closing())?.map_err(failure)
     }
 
-    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. EntryKind comes `then` may cancel,
+    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. The work in `then` may cancel,
     /// so nothing is held any more.
     async fn spawning<T: Send + 'static, F>(
         self: &Arc<Self>,
@@ -313,7 +313,7 @@ async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
     }
 }
 
-/// EntryKind a caller's children are kept with. Nobody waits for them as for the call itself.
+/// Options of a caller's children. Nobody waits for them as for the call itself.
 fn options(caller: &CallContext) -> Options {
     let priority = caller.priority.max(Priority::Normal);
     Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }
@@ -336,7 +336,7 @@ fn closing() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host is shutting down")
 }
 
-/// EntryKind a guest is told. It never holds a path of the host.
+/// Failure that a guest gets. It never holds a path of the host.
 fn failure(error: DurableError) -> Failure {
     let (code, message) = match error {
         DurableError::Refused(failure) => return failure,

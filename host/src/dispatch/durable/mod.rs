@@ -1,7 +1,8 @@
 //! Durable calls and maps: accepted once they are on disk, run until they have ended, also over restarts of the host.
 //!
-//! `call_queue` and `window` decide which call or input runs next; `call_driver` and `map` act on it. The runner makes each
-//! attempt, like that of any other call; between attempts a call is no more than an entry in a queue.
+//! `call_queue` decides which call runs next, and `call_driver` acts on it; a map is the engine of `dispatch::map` over the
+//! journal. The runner makes each attempt, like that of any other call; between attempts a call is no more than an entry in a
+//! queue.
 //!
 //! Invariants: no attempt begins before its lease is on disk; nobody sees an outcome before it is on disk; of several ends of
 //! one call the first that is written holds.
@@ -22,7 +23,6 @@ mod open_counts;
 mod results;
 mod retention;
 mod spawn_gate;
-mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub struct Durable {
 impl Durable {
     /// Plugs itself into the dispatcher. Nothing runs before `start`.
     pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
-        let core = Core::new(dispatcher.runner().clone(), journal);
+        let core = Core::new(dispatcher.runner().clone(), dispatcher.map_memory().clone(), journal);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
         let descendants = Descendants { core: core.clone(), calls: calls.clone(), maps: maps.clone() };
         let guests =

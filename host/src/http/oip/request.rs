@@ -19,7 +19,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::data::{self, DataError};
-use crate::inference::Priority;
+use crate::call::Priority;
 use crate::inference::wire::{Datatype, RANK_MAX, TENSORS_MAX, Tensor, TensorError};
 
 /// What is asked of a model.

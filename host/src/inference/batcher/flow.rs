@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
-use super::super::request::Priority;
 use super::ledger::{Entry, Ledger, RequestId};
 use super::{LOOKAHEAD, Piece, SKIPS_MAX};
+use crate::call::Priority;
 
 /// Dead pieces that a line may always hold.
 const DEAD_MAX: usize = 64;

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::super::request::Priority;
 use super::super::wire::ModelId;
 use super::TenantId;
+use crate::call::Priority;
 
 /// One request of a caller: a place, and which of its tenants in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

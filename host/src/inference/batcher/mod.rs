@@ -37,8 +37,8 @@ use self::groups::Groups;
 pub use self::ledger::RequestId;
 use self::ledger::{Entry, Ledger};
 use self::queue::Queue;
-use super::request::Priority;
 use super::wire::ModelId;
+use crate::call::Priority;
 use crate::limits::BatchLimits;
 
 /// Every so many turns of a tenant the oldest of its requests goes first, whatever its priority.

@@ -1,8 +1,8 @@
 //! Calls: a row for what each is, one for its input, one for its output, and what finds it.
 
 use super::*;
+use crate::call::Priority;
 use crate::ids::FunctionName;
-use crate::inference::Priority;
 use crate::journal::chunk::{decode_one, encode_one};
 use crate::journal::codec::{put_bytes, put_u64};
 use crate::journal::{DamagedRow, State};

@@ -1,4 +1,4 @@
-//! `c`: the last call once more, against the version that is live now.
+//! Key `c`: repeats the last call on the live version.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use crate::cli::output;
 use crate::dispatch::{Call, Dispatcher, find_function};
 use crate::http::LastCall;
 use crate::ids::FunctionName;
+use crate::logs::printable;
 use crate::sandbox::Program;
-use crate::sandbox::log::printable;
 
-/// What `c` calls: what last came over HTTP or was last typed, whichever is newer.
+/// The last call, over HTTP or typed, whichever is newer.
 #[derive(Default)]
-pub struct Again {
+pub struct RepeatCall {
     pub last: Arc<LastCall>,
-    /// Calls under way are cut off with the loop.
+    /// Calls under way; aborted on drop.
     calls: Vec<JoinHandle<()>>,
 }
 
-impl Again {
-    /// Starts the call; it prints its end itself, so that a save is heard meanwhile.
+impl RepeatCall {
+    /// Spawns the call. It prints its own outcome, so the loop stays free for the next save.
     pub fn call(&mut self, dispatcher: &Arc<Dispatcher>, program: &Arc<Program>, typed: &str) -> Result<(), Exit> {
         let (function, input) = if typed.is_empty() {
             self.last.get().ok_or_else(|| {
@@ -33,7 +33,7 @@ impl Again {
             let (name, input) = typed.split_once(char::is_whitespace).unwrap_or((typed, "{}"));
             (find_function(program, name)?.name.clone(), Payload::json(input.trim().to_owned()))
         };
-        // By name: the last version may have had it elsewhere, or not at all.
+        // By name: positions differ between versions, and the function may be gone.
         let called = find_function(program, function.as_str())?;
         self.last.keep(function.clone(), input.clone());
 
@@ -42,10 +42,10 @@ impl Again {
         self.calls.retain(|call| !call.is_finished());
         self.calls.push(tokio::spawn(async move {
             let finished = dispatcher.call(call).await;
-            let receipt = line(&function, &version.to_string(), &finished.receipt);
+            let receipt = receipt_line(&function, &version.to_string(), &finished.receipt);
             match finished.result {
                 Ok(output) => output::line(&printable(&String::from_utf8_lossy(&output.data))),
-                Err(failure) => Exit::from(failure).tell(),
+                Err(failure) => Exit::from(failure).print(),
             }
             output::note(&receipt);
         }));
@@ -53,14 +53,14 @@ impl Again {
     }
 }
 
-impl Drop for Again {
+impl Drop for RepeatCall {
     fn drop(&mut self) {
         self.calls.iter().for_each(JoinHandle::abort);
     }
 }
 
 /// Returns a receipt as one line.
-fn line(function: &FunctionName, version: &str, receipt: &Receipt) -> String {
+fn receipt_line(function: &FunctionName, version: &str, receipt: &Receipt) -> String {
     let mut text = format!(
         "  {function}@{version}: {}, of it {} on the CPU and {} to instantiate; {} of memory",
         output::micros(receipt.wall_us),
@@ -97,7 +97,7 @@ mod tests {
         receipt.host_calls.http = HostCallsOfKind { count: 2, wall_us: 900 };
         let name: FunctionName = serde_json::from_str(r#""words""#).unwrap();
         assert_eq!(
-            line(&name, "1a2b", &receipt),
+            receipt_line(&name, "1a2b", &receipt),
             "  words@1a2b: 1.5 ms, of it 300 µs on the CPU and 40 µs to instantiate; 1.0 MiB of memory, 2 http, 2 attempts"
         );
     }

@@ -1,22 +1,22 @@
-//! What the operator gives to apps, as flags that several commands share.
+//! Settings of apps (grants, secrets, configuration values), as flags that several commands share.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Global;
 use super::exit::Exit;
+use super::global::Global;
 use crate::config::{Config, ConfigError};
 use crate::provisions::{ProvisionError, Provisions};
 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct AppSettings {
     /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN. Or a
     /// model to components that can declare none: model:NAME.
     #[arg(long = "grant", value_name = "GRANT")]
     pub grants: Vec<String>,
-    /// Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from this environment (other users of
-    /// this machine can see command lines). With APP: in front, to that app alone.
+    /// Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from this environment
+    /// (other users of this machine can see command lines). With APP: in front, to that app alone.
     #[arg(long = "secret", value_name = "SECRET")]
     pub secrets: Vec<String>,
     /// Give the secrets of a file of NAME=VALUE lines (.env).
@@ -27,15 +27,15 @@ pub struct Given {
     pub values: Vec<String>,
 }
 
-impl Given {
-    /// Returns the host's configuration with all of this.
+impl AppSettings {
+    /// Returns the host's configuration with these settings.
     pub fn config(&self, global: &Global) -> Result<Config, Exit> {
         let mut config = global.config(&self.grants)?;
         config.provisions = self.provisions().map_err(ConfigError::from)?;
         Ok(config)
     }
 
-    /// Returns this and then `more`.
+    /// Returns these settings followed by `more`.
     pub fn and(&self, more: &Self) -> Self {
         Self {
             grants: [&*self.grants, &more.grants].concat(),
@@ -45,7 +45,7 @@ impl Given {
         }
     }
 
-    /// Takes in a flag that stands behind the target; returns whether it is one of these.
+    /// Reads a flag behind the target; returns whether it is one of these settings.
     pub fn take(&mut self, name: &str, value: impl FnOnce() -> Result<String, Exit>) -> Result<bool, Exit> {
         match name {
             "grant" => self.grants.push(value()?),
@@ -57,12 +57,12 @@ impl Given {
         Ok(true)
     }
 
-    /// Files first: what was typed wins.
+    /// Reads files first, so that flags win.
     fn provisions(&self) -> Result<Provisions, ProvisionError> {
         let mut provisions = Provisions::default();
         self.secret_files.iter().try_for_each(|file| provisions.add_secrets_file(file))?;
-        self.secrets.iter().try_for_each(|given| provisions.add_secret(given, |name| std::env::var_os(name)))?;
-        self.values.iter().try_for_each(|given| provisions.add_value(given))?;
+        self.secrets.iter().try_for_each(|secret| provisions.add_secret(secret, |name| std::env::var_os(name)))?;
+        self.values.iter().try_for_each(|value| provisions.add_value(value))?;
         Ok(provisions)
     }
 }

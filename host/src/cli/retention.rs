@@ -1,4 +1,4 @@
-//! `--keep`: how long what has ended stays on disk.
+//! `--keep`: retention of durable calls and maps on disk.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use super::exit::Exit;
 use crate::dispatch::Retention;
 use crate::ids::AppName;
 
-/// Reads `7d` or `APP=30d`, each of which may be given once.
-pub fn read(texts: &[String]) -> Result<Retention, Exit> {
+/// Parses `7d` (default of all apps) and `APP=30d`. The last one for each wins.
+pub fn parse(texts: &[String]) -> Result<Retention, Exit> {
     let mut retention = Retention::default();
     for text in texts {
         match text.split_once('=') {
             Some((app, time)) => {
                 let app = AppName::new(app).map_err(|error| Exit::usage(format!("`--keep {text}`: {error}")))?;
-                retention.by_app.insert(app, keep(time)?);
+                retention.by_app.insert(app, duration_of(time)?);
             }
-            None => retention.keep = keep(text)?,
+            None => retention.keep = duration_of(text)?,
         }
     }
     Ok(retention)
 }
 
-fn keep(text: &str) -> Result<Duration, Exit> {
-    time(text).map_err(|why| Exit::usage(format!("`--keep {text}`: {why}")))
+fn duration_of(text: &str) -> Result<Duration, Exit> {
+    parse_duration(text).map_err(|why| Exit::usage(format!("`--keep {text}`: {why}")))
 }
 
-/// Reads a number of seconds, minutes, hours or days: `90s`, `30m`, `12h`, `7d`.
-pub fn time(text: &str) -> Result<Duration, String> {
+/// Parses a number of seconds, minutes, hours or days: `90s`, `30m`, `12h`, `7d`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no time; give 90s, 30m, 12h or 7d");
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
     let seconds: u64 = match unit {
@@ -45,14 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_for_all_or_for_one_app() {
-        let read = |texts: &[&str]| read(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let retention = read(&["12h", "docs=30d"]).unwrap();
+    fn a_retention_holds_for_all_apps_or_for_one() {
+        let parse = |texts: &[&str]| parse(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let retention = parse(&["12h", "docs=30d"]).unwrap();
         assert_eq!(retention.keep, Duration::from_secs(12 * 3_600));
         assert_eq!(retention.by_app[&AppName::new("docs").unwrap()], Duration::from_secs(30 * 86_400));
-        assert_eq!(read(&[]).unwrap(), Retention::default());
+        assert_eq!(parse(&[]).unwrap(), Retention::default());
         for bad in ["7", "d", "7 d", "-1d", "7w", "a/b=1d", "99999999999999999999d"] {
-            assert!(read(&[bad]).is_err(), "{bad}");
+            assert!(parse(&[bad]).is_err(), "{bad}");
         }
     }
 }

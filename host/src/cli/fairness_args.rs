@@ -1,4 +1,4 @@
-//! How a device is shared, as flags of the commands that host many apps.
+//! Fairness between apps on one device: memory for models, weights.
 
 use std::str::FromStr;
 
@@ -8,12 +8,12 @@ use clap::Args;
 use crate::inference::{InferenceConfig, WEIGHT_MAX};
 
 #[derive(Args, Clone, Debug)]
-pub struct Sharing {
-    /// Keep at most SIZE of models loaded, such as 4GiB; those used least lately leave first. By default half of the machine's
-    /// memory on the CPU, and on a GPU what it takes.
+pub struct FairnessArgs {
+    /// Keep at most SIZE of models loaded, such as 4GiB; the least recently used are unloaded first. Default: half of
+    /// the machine's memory on the CPU; on a GPU, what fits.
     #[arg(long, value_name = "SIZE", env = "BIREME_MODEL_MEMORY")]
     model_memory: Option<ByteSize>,
-    /// Where apps compete for the device, give APP the share of N others. Can be given for each app.
+    /// Give APP the share of N others where apps compete for the device. Can be given for each app.
     #[arg(long = "weight", value_name = "APP=N")]
     weights: Vec<Weight>,
 }
@@ -36,8 +36,8 @@ impl FromStr for Weight {
     }
 }
 
-impl Sharing {
-    /// Sets what was given.
+impl FairnessArgs {
+    /// Sets the flags that were typed.
     pub fn apply(&self, config: &mut InferenceConfig) {
         config.model_memory_max = self.model_memory.map(|size| size.as_u64()).or(config.model_memory_max);
         config.weights.extend(self.weights.iter().map(|weight| (weight.app.clone(), weight.weight)));

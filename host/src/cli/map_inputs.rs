@@ -1,4 +1,4 @@
-//! Reads the inputs of a map, line by line.
+//! Inputs of a map, read line by line in chunks.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,38 +9,38 @@ use crate::call::Payload;
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
-/// Lines that travel from the reader to the map at a time.
+/// Lines per chunk.
 const CHUNK_LINES: usize = 256;
-/// Bytes after which a chunk travels even if it is short.
+/// Bytes that end a chunk early.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Longest line or file; larger inputs than a function's limit (8 MiB by default) are refused by the call itself.
+/// Longest line or file; the call itself checks the function's own limit (8 MiB by default).
 const INPUT_BYTES_MAX: u64 = 64 << 20;
-/// Chunks that wait between the reader and the map.
+/// Chunks in the queue between the reader and the map.
 const CHUNKS_WAITING: usize = 2;
 
-/// What a line is.
+/// Format of a line.
 #[derive(Clone, Copy, Debug)]
-pub struct Lines {
-    /// The path of a file that holds the input.
+pub struct LineFormat {
+    /// Paths of files that hold the inputs.
     pub are_paths: bool,
     /// Raw bytes rather than JSON.
     pub are_bytes: bool,
 }
 
-/// Inputs as they are read, in chunks.
+/// Receiver of chunks.
 pub struct Inputs {
     first: Option<io::Result<Vec<Payload>>>,
     rest: mpsc::Receiver<io::Result<Vec<Payload>>>,
 }
 
 impl Inputs {
-    /// Waits until the first chunk is read, so that inputs that cannot be read are known before a map is made for them.
+    /// Waits for the first chunk, so that unreadable inputs fail before a map is created for them.
     pub async fn begin(&mut self) -> io::Result<()> {
         self.first = self.rest.recv().await.transpose()?.map(Ok);
         Ok(())
     }
 
-    /// Waits for the next chunk; `None` at the end. Dropping the future loses nothing.
+    /// Waits for the next chunk; `None` at the end. Cancel safe.
     pub async fn recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
         match self.first.take() {
             Some(first) => Some(first),
@@ -48,19 +48,19 @@ impl Inputs {
         }
     }
 
-    /// As `recv`, on a thread that may block.
+    /// Blocking `recv`.
     pub fn blocking_recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
         self.first.take().or_else(|| self.rest.blocking_recv())
     }
 
-    /// Whether no chunk is there yet.
+    /// Whether no chunk is ready.
     pub fn is_empty(&self) -> bool {
         self.first.is_none() && self.rest.is_empty()
     }
 }
 
-/// Starts a thread that reads lines; a thread, because reading standard input cannot be cancelled.
-pub fn open(inputs: &str, lines: Lines) -> Result<Inputs, Exit> {
+/// Starts a thread that reads lines: a blocking read of standard input cannot be cancelled.
+pub fn open(inputs: &str, lines: LineFormat) -> Result<Inputs, Exit> {
     let reader: Box<dyn Read + Send> = if inputs == "-" {
         Box::new(io::stdin())
     } else {
@@ -74,7 +74,7 @@ pub fn open(inputs: &str, lines: Lines) -> Result<Inputs, Exit> {
     Ok(Inputs { first: None, rest })
 }
 
-fn read_lines<R: Read>(mut reader: BufReader<R>, lines: Lines, chunks: &mpsc::Sender<io::Result<Vec<Payload>>>) {
+fn read_lines<R: Read>(mut reader: BufReader<R>, lines: LineFormat, chunks: &mpsc::Sender<io::Result<Vec<Payload>>>) {
     loop {
         match read_chunk(&mut reader, lines) {
             Ok(chunk) if chunk.is_empty() => return,
@@ -91,9 +91,9 @@ fn read_lines<R: Read>(mut reader: BufReader<R>, lines: Lines, chunks: &mpsc::Se
     }
 }
 
-/// Reads lines as long as they are there without waiting, at least one; none at the end. So a producer that writes a line
-/// at a time sees its results, and one that writes fast is read in large steps.
-fn read_chunk<R: Read>(reader: &mut BufReader<R>, lines: Lines) -> io::Result<Vec<Payload>> {
+/// Reads one line, and more while they are buffered; empty at the end. So a slow producer gets each result at once, and
+/// a fast one is read in large chunks.
+fn read_chunk<R: Read>(reader: &mut BufReader<R>, lines: LineFormat) -> io::Result<Vec<Payload>> {
     let (mut chunk, mut bytes) = (Vec::new(), 0);
     loop {
         let mut line = Vec::new();
@@ -117,7 +117,7 @@ fn read_chunk<R: Read>(reader: &mut BufReader<R>, lines: Lines) -> io::Result<Ve
     }
 }
 
-impl Lines {
+impl LineFormat {
     fn payload(self, mut line: Vec<u8>) -> io::Result<Payload> {
         if self.are_paths {
             let path = String::from_utf8_lossy(line.trim_ascii()).into_owned();

@@ -1,18 +1,18 @@
-//! JSON Schema for people: `{"url": string, "depth"?: integer}`.
+//! JSON Schema as one line of text: `{"url": string, "depth"?: integer}`.
 
 use serde_json::{Map, Value};
 
 use crate::app::metadata::FunctionInfo;
 
-/// Nesting that is shown; deeper parts are `…`.
+/// Deepest nesting shown; deeper parts are `…`.
 const DEPTH_MAX: u32 = 4;
 
-/// Returns what the function takes, as one line.
+/// Returns the input schema of a function.
 pub fn of_input(function: &FunctionInfo) -> String {
     of(&function.input, &function.input, 0)
 }
 
-/// Returns what the function gives, as one line.
+/// Returns the output schema of a function.
 pub fn of_output(function: &FunctionInfo) -> String {
     of(&function.output, &function.output, 0)
 }
@@ -64,7 +64,7 @@ fn of_object(properties: &Map<String, Value>, schema: &Value, root: &Value, dept
     format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
 }
 
-/// Returns the schema's types; one that names none has none.
+/// Returns the types that the schema names.
 pub fn types(schema: &Value) -> Vec<&str> {
     match schema.get("type") {
         Some(Value::String(kind)) => vec![kind],
@@ -73,13 +73,13 @@ pub fn types(schema: &Value) -> Vec<&str> {
     }
 }
 
-/// Returns the names that an object schema requires.
+/// Returns the required properties of an object schema.
 pub fn required(schema: &Value) -> Vec<&str> {
     let names = schema.get("required").and_then(Value::as_array);
     names.map(|names| names.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
-/// Follows `$ref` within the document, a bounded number of times.
+/// Follows `$ref` within the document, at most 8 times.
 pub fn resolve<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
     for _ in 0..8 {
         let target = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
