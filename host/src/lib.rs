@@ -33,6 +33,7 @@ pub mod app;
 pub mod call;
 pub mod devices;
 pub mod provisions;
+pub mod wire;
 
 pub mod clock;
 pub mod descriptors;

@@ -39,6 +39,16 @@ pub const OUTCOMES_BYTES_MAX: u64 = 4 * MIB;
 
 /// Durable calls of one app that have not ended.
 pub const OPEN_CALLS_PER_APP_MAX: usize = 1_000_000;
+/// Ready durable calls in memory, by id alone; the others are read from the journal when these have begun.
+pub const READY_CALLS_MAX: usize = 4_096;
+/// Of those, ready calls of one function and priority.
+pub const READY_LANE_MAX: usize = 256;
+/// Ready calls that each function and priority may have in memory, also over `READY_CALLS_MAX`.
+pub const READY_LANE_MIN: usize = 8;
+/// Durable calls in memory that wait for the time of their next attempt: the soonest.
+pub const RETRY_CALLS_MAX: usize = 16_384;
+/// Open calls that are read from the journal at a time.
+pub const OPEN_CALLS_PAGE_LEN: usize = 4_096;
 /// Durable maps of one app that have not ended.
 pub const OPEN_MAPS_PER_APP_MAX: usize = 1_000;
 /// Bytes of a client's idempotency key.
@@ -305,6 +315,9 @@ impl Default for BatchLimits {
         }
     }
 }
+
+// A lane is refilled once it is half empty, so that one page read serves many calls.
+const _: () = assert!(READY_LANE_MIN < READY_LANE_MAX && READY_LANE_MAX < READY_CALLS_MAX);
 
 // A map at its own bound leaves room for others.
 const _: () = assert!(2 * MAP_BYTES_MAX < MAPS_BYTES_MAX);

@@ -35,7 +35,7 @@ impl RepeatCall {
         };
         // By name: positions differ between versions, and the function may be gone.
         let called = find_function(program, function.as_str())?;
-        self.last.keep(function.clone(), input.clone());
+        self.last.record(function.clone(), input.clone());
 
         let call = Call::new(called, input, Principal::Operator);
         let (dispatcher, version) = (dispatcher.clone(), program.version().clone());
