@@ -138,7 +138,7 @@ impl Runner {
 
     /// Writes a call's failure into its app's log, for readers other than the caller.
     pub(super) fn log_failure(&self, call: CallId, function: &FunctionRef, failure: &Failure) {
-        self.executor.log.line(&logs::Line {
+        self.executor.log.line(&logs::LogLine {
             call,
             function: &function.id(),
             version: function.version(),
