@@ -18,6 +18,7 @@ use crate::support::crate_dir;
 /// circle.
 const PENDING: &[(&str, &str)] = &[
     ("dispatch", "dispatcher, durable, functions"),
+    ("dispatch/map", "backing, engine"),
     ("inference", "devices, worker_pool"),
     ("journal", "codec, lease, record"),
 ];
@@ -26,7 +27,7 @@ const PENDING: &[(&str, &str)] = &[
 const PENDING_PARENTS: &[&str] = &[
     "dispatch/admission",
     "dispatch/agenda",
-    "dispatch/durable",
+    "dispatch/durable/call_queue",
     "inference",
     "inference/batcher",
     "inference/worker_pool",
