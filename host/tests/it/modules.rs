@@ -17,8 +17,6 @@ use crate::support::crate_dir;
 /// Directories with circles that are still to be taken apart, and the files of the circles. An entry goes with its last
 /// circle.
 const PENDING: &[(&str, &str)] = &[
-    ("cli", "map, remote"),
-    ("cli/remote", "apps, client"),
     ("dispatch", "dispatcher, durable, functions"),
     ("inference", "device, devices"),
     ("worker", "bert, cpu, cuda, encoder, head"),
@@ -26,10 +24,6 @@ const PENDING: &[(&str, &str)] = &[
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
 const PENDING_PARENTS: &[&str] = &[
-    "cli",
-    "cli/demo",
-    "cli/input",
-    "cli/remote/export",
     "dispatch/admission",
     "dispatch/agenda",
     "dispatch/durable",
