@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::apps::find_function;
 use super::call::{Call, Origin};
-use super::durable::Durable;
+use super::durable::{Durable, Guests};
 use super::map::Map;
 use super::runner::Runner;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
@@ -30,10 +30,11 @@ impl GuestFunctions {
         let _ = self.durable.set(durable);
     }
 
-    /// Returns the durable calls, on a host that keeps them.
-    fn durable(&self) -> Result<Arc<Durable>, Failure> {
+    /// Returns the guests' side of durable calls, on a host that keeps them.
+    fn durable(&self) -> Result<Arc<Guests>, Failure> {
         let durable = self.durable.get().and_then(Weak::upgrade).filter(|durable| !durable.is_stopped());
         durable
+            .map(|durable| durable.guests())
             .ok_or_else(|| Failure::new(FailureCode::Unavailable, "spawn needs a host that keeps calls: bireme serve"))
     }
 }

@@ -18,8 +18,8 @@ use crate::support::crate_dir;
 /// circle.
 const PENDING: &[(&str, &str)] = &[
     ("dispatch", "dispatcher, durable, functions"),
-    ("inference", "device, devices"),
-    ("worker", "bert, cpu, cuda, encoder, head"),
+    ("inference", "devices, worker_pool"),
+    ("journal", "codec, lease, record"),
 ];
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
@@ -29,8 +29,8 @@ const PENDING_PARENTS: &[&str] = &[
     "dispatch/durable",
     "inference",
     "inference/batcher",
-    "inference/device",
-    "inference/device/state",
+    "inference/worker_pool",
+    "inference/worker_pool/state",
     "worker/onnx",
 ];
 
