@@ -114,7 +114,7 @@ pub struct PendingChunk {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     pub first: u64,
-    pub inputs: Vec<Payload>,
+    pub inputs: Vec<StoredPayload>,
     /// Outcomes and retries so far, oldest first.
     pub entries: Vec<Entry>,
     /// The outputs were too large to be read; those in `entries` are empty.
