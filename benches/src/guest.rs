@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bireme::app::{ComponentBytes, DescribedApp, build};
-use bireme::call::Payload;
+use bireme::call::{Payload, Principal};
 use bireme::config::{Config, Directories};
-use bireme::dispatch::{Call, Dispatcher};
+use bireme::dispatch::{Call, find_function};
 use bireme::http::Ingress;
 use bireme::ids::AppName;
 use bireme::inference::WorkerProgram;
 use bireme::logs::NoLog;
+use bireme::sandbox::FunctionRef;
 use bireme::sandbox::Program;
 use bireme::server::{Host, ListenSettings, RunningHost};
 use tempfile::TempDir;
@@ -67,7 +68,8 @@ impl Served {
     /// Listens for HTTP on a free port.
     pub async fn listen(self) -> Listening {
         let ingress = Ingress::bind(([127, 0, 0, 1], 0).into()).await.expect("a port is free");
-        let running = self.host.start(ingress, ListenSettings::default()).await.expect("a new directory can be used");
+        let open = self.host.open(ListenSettings::default()).await.expect("a new directory can be opened");
+        let running = open.start(ingress).await.expect("a new directory can be used");
         Listening { running, program: self.program, _data: self._data }
     }
 
@@ -81,12 +83,12 @@ impl Served {
 
     /// Returns a call from outside.
     pub fn call(&self, function: &str, input: &'static str) -> Call {
-        Call::new(self.program.clone(), self.find(function), Payload::json(input))
+        Call::new(self.find(function), Payload::json(input), Principal::Operator)
     }
 
-    /// Returns the position of a function that is there.
-    pub fn find(&self, function: &str) -> usize {
-        Dispatcher::find(&self.program, function).expect("the guest has the function")
+    /// Returns a function that is there.
+    pub fn find(&self, function: &str) -> FunctionRef {
+        find_function(&self.program, function).expect("the guest has the function")
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
 
+use crate::sources::{code_of, names, visit};
 use crate::support::crate_dir;
 
 /// From the top down, as in `lib.rs`.
@@ -74,30 +74,6 @@ struct Edge {
     line: usize,
 }
 
-/// Blanks comments, strings and test modules out, so that lines and columns stay where they are.
-fn code_of(text: &str) -> String {
-    let text = match text.find("#[cfg(test)]\nmod tests {") {
-        // By convention the last item of its file.
-        Some(tests) => &text[..tests],
-        None => text,
-    };
-    let mut code = String::new();
-    for line in text.lines() {
-        let line = line.split("//").next().unwrap_or_default();
-        // Every other piece between quotes is a string; that a quote may be escaped does not matter to a search for paths.
-        for (index, piece) in line.split('"').enumerate() {
-            if index > 0 {
-                code.push('"');
-            }
-            if index % 2 == 0 {
-                code += piece;
-            }
-        }
-        code.push('\n');
-    }
-    code
-}
-
 /// Finds what `text`, the source of the module at `path`, names of the crate's other modules.
 fn edges(path: &[&str], text: &str) -> Vec<Edge> {
     let code = code_of(text);
@@ -122,37 +98,6 @@ fn edges(path: &[&str], text: &str) -> Vec<Edge> {
     edges
 }
 
-/// Reads a path, or each path of a group in braces: `a::{b, c::d}` gives `a::b` and `a::c::d`.
-fn names(text: &str) -> Vec<String> {
-    let end = text.find(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).unwrap_or(text.len());
-    let head = &text[..end];
-    let Some(rest) = text[end..].strip_prefix('{') else {
-        return vec![head.trim_end_matches(':').to_owned()];
-    };
-    let mut depth = 1;
-    let mut start = 0;
-    let mut found = Vec::new();
-    for (at, c) in rest.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            _ => {}
-        }
-        let ends = depth == 0 || (c == ',' && depth == 1);
-        if ends {
-            let item = rest[start..at].trim();
-            start = at + 1;
-            if !item.is_empty() {
-                found.extend(names(item).into_iter().map(|name| format!("{head}{name}")));
-            }
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    found
-}
-
 /// Says what is wrong with an edge, if anything.
 fn judge(edge: &Edge) -> Option<String> {
     let to = edge.to.split("::").next().unwrap_or_default();
@@ -173,31 +118,6 @@ fn judge(edge: &Edge) -> Option<String> {
     }
     let is_up = rank(&edge.from).is_none_or(|from_rank| to_rank < from_rank);
     is_up.then(|| format!("`{to}` is above `{}`", edge.from))
-}
-
-/// Calls `visit` with the module path, the name and the text of each source file below `dir`.
-fn visit(dir: &Path, visit: &mut impl FnMut(&[&str], &Path, &str)) {
-    fn walk(root: &Path, dir: &Path, visit: &mut impl FnMut(&[&str], &Path, &str)) {
-        let mut entries: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-        entries.sort();
-        for path in entries {
-            if path.is_dir() {
-                walk(root, &path, visit);
-                continue;
-            }
-            let name = path.strip_prefix(root).unwrap().with_extension("");
-            let parts: Vec<&str> = name.iter().map(|part| part.to_str().unwrap()).collect();
-            let is_source = path.extension().is_some_and(|extension| extension == "rs");
-            let module = match parts.as_slice() {
-                ["lib" | "main"] | [.., "tests"] => continue,
-                [module @ .., "mod"] | module => module,
-            };
-            if is_source {
-                visit(module, &path, &fs::read_to_string(&path).unwrap());
-            }
-        }
-    }
-    walk(dir, dir, visit);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use tokio::sync::Notify;
 
 use super::*;
-use crate::dispatch::dispatcher::{Attempted, Call, panicked};
+use crate::dispatch::apps::find_function;
+use crate::dispatch::call::{Attempted, Call, Origin, panicked};
 use crate::dispatch::retry;
 use crate::{failpoint, tasks};
 
@@ -75,15 +76,13 @@ impl Durable {
     /// the same call.
     pub async fn spawn(
         self: &Arc<Self>,
-        program: &Arc<Program>,
-        function: usize,
+        function: &FunctionRef,
         input: Payload,
         options: Options,
     ) -> Result<CallRecord, DurableError> {
         let depth = depth_below(options.parent)?;
-        self.check(program, function, &input)?;
-        let spec = &program.functions()[function];
-        let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        check(function, &input)?;
+        let id = function.id();
         let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);
         let found = async |keyed: Keyed| self.record(CallId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
@@ -108,8 +107,8 @@ impl Durable {
                 receipt: Default::default(),
             };
             // One that begins at once is leased with the same write.
-            let takes_work = !self.is_stopped() && !self.dispatcher.is_closed();
-            let begins = takes_work && self.lines().begin(&id, calls_max(program, function));
+            let takes_work = !self.is_stopped() && !self.runner.is_closed();
+            let begins = takes_work && self.lines().begin(&id, function.limits.map_concurrency());
             let held = begins.then(|| {
                 self.active.insert(record.id, Active::of(&id));
                 Held { durable: self.clone(), id: record.id, function: Some(id.clone()) }
@@ -117,7 +116,7 @@ impl Durable {
             if begins {
                 record.state = State::Leased;
                 record.attempts = 1;
-                record.version = Some(program.version().clone());
+                record.version = Some(function.version().clone());
             }
             self.journal.accept_call(&record, input.clone(), idempotency.as_ref()).await?;
             opened.is_kept = true;
@@ -208,15 +207,14 @@ impl Durable {
 
     /// Begins calls as there is room for them.
     pub(super) async fn pump(self: &Arc<Self>) {
-        let mut deployed = self.dispatcher.deployed();
+        let mut deployed = self.runner.apps.changes();
         // What would find no slot is not leased on the way down.
-        while !self.is_stopped() && !self.dispatcher.is_closed() {
+        while !self.is_stopped() && !self.runner.is_closed() {
             let now = unix_ms();
             let next = self.lines().next(now, |function| {
-                let program = self.dispatcher.program(function.app.as_str())?;
+                let program = self.runner.apps.get(function.app.as_str())?;
                 // A function that is gone is run to its failure.
-                let max = program.find(function.function.as_str()).map_or(1, |position| calls_max(&program, position));
-                Some(max)
+                Some(program.find(function.function.as_str()).map_or(1, |function| function.limits.map_concurrency()))
             });
             if let Some((function, priority, id)) = next {
                 let this = self.clone();
@@ -243,7 +241,7 @@ impl Durable {
         id: CallId,
         run: impl Future<Output = ()> + Send,
     ) {
-        let Err(panic) = tasks::caught(self.dispatcher.pacing.task(priority, run)).await else { return };
+        let Err(panic) = tasks::caught(self.runner.throttle().task(priority, run)).await else { return };
         let failure = panicked(id, &panic);
         let panics = {
             let mut panics = self.panics.entry(id).or_default();
@@ -300,7 +298,7 @@ impl Durable {
                 return;
             }
         };
-        if self.dispatcher.is_closed() {
+        if self.runner.is_closed() {
             return;
         }
         // The last attempt was under way when the host died.
@@ -308,7 +306,7 @@ impl Durable {
         record.state = State::Leased;
         record.attempts += 1;
         record.next_ms = None;
-        record.version = self.dispatcher.program(function.app.as_str()).map(|program| program.version().clone());
+        record.version = self.runner.apps.get(function.app.as_str()).map(|program| program.version().clone());
         if self.written(|| self.journal.save_call(&record, None)).await.is_some() {
             self.clone().run(record, None, held).await;
         }
@@ -337,7 +335,7 @@ impl Durable {
                 end(&mut record, State::Done, None);
             }
             // The host ends; the next one goes on.
-            Some(_) if self.dispatcher.is_closed() => return,
+            Some(_) if self.runner.is_closed() => return,
             Some(Ok(Attempted::NoSlot(_))) => {
                 // It did not begin, so it is as it was before.
                 record.attempts -= 1;
@@ -347,7 +345,7 @@ impl Durable {
             }
             Some(Err(failure)) => end(&mut record, State::Failed, Some(failure)),
             Some(Ok(Attempted::Ended(Err(failure)))) => {
-                let policy = self.dispatcher.retries(&function);
+                let policy = self.runner.apps.retries(&function);
                 match retry::delay(&failure, record.attempts_charged(), &policy, rand::random()) {
                     Some(delay) => {
                         record.note_failed(now, failure);
@@ -377,14 +375,14 @@ impl Durable {
     }
 
     async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Result<Attempted, Failure> {
-        if self.dispatcher.is_closed() {
+        if self.runner.is_closed() {
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
         }
-        let Some(program) = self.dispatcher.program(record.app.as_str()) else {
+        let Some(program) = self.runner.apps.get(record.app.as_str()) else {
             let message = format!("`{}` is not deployed", record.app);
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
         };
-        let function = Dispatcher::find(&program, record.function.as_str())?;
+        let function = find_function(&program, record.function.as_str())?;
         let input = match input {
             Some(input) => input,
             None => match self.journal.call_input(record.id).await {
@@ -397,15 +395,13 @@ impl Durable {
                 }
             },
         };
-        let call = Call {
-            id: record.id,
-            depth: record.depth,
-            priority: record.priority,
-            ..Call::new(program, function, input)
-        };
-        check(&call)?;
-        let _live = self.dispatcher.enter_call(&call);
-        Ok(self.dispatcher.attempt(&call, record.attempts, &mut record.receipt).await)
+        check(&function, &input)?;
+        let principal = Principal::default();
+        let origin =
+            Origin { depth: record.depth, priority: record.priority, is_durable: true, ..Origin::outside(principal) };
+        let call = Call { id: record.id, function, input, origin, siblings: None };
+        let _live = self.runner.enter(&call);
+        Ok(self.runner.attempt(&call, record.attempts, &mut record.receipt).await)
     }
 
     /// Tells whoever waits that a call has ended, and writes why it failed into the app's log.
@@ -416,10 +412,10 @@ impl Durable {
             waiting.notify_waiters();
         }
         let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) else { return };
-        if let Some(program) = self.dispatcher.program(record.app.as_str())
+        if let Some(program) = self.runner.apps.get(record.app.as_str())
             && let Some(function) = program.find(record.function.as_str())
         {
-            self.dispatcher.tell(record.id, &program, function, failure);
+            self.runner.log_failure(record.id, &function, failure);
         }
     }
 }
@@ -436,11 +432,6 @@ impl Drop for Waiter<'_> {
         self.ended = None;
         self.durable.waiting.remove_if(&self.id, |_, ended| Arc::strong_count(ended) == 1);
     }
-}
-
-/// Calls of a function that are under way at a time.
-pub(super) fn calls_max(program: &Program, function: usize) -> usize {
-    program.functions()[function].limits.map_concurrency()
 }
 
 fn end(record: &mut CallRecord, state: State, failure: Option<Failure>) {

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use super::window::{Leased, Window};
 use super::*;
 use crate::call::{CallResult, Receipt};
-use crate::dispatch::dispatcher::{Attempted, Call};
-use crate::dispatch::durable::calls::calls_max;
+use crate::dispatch::apps::find_function;
+use crate::dispatch::call::{Attempted, Call, Origin};
 use crate::dispatch::retry;
 use crate::journal::{Chunk, Entry, Pending, Settled, Stored, What};
 use crate::limits::MAP_INPUTS_MAX;
@@ -179,7 +179,7 @@ impl LiveMap {
     }
 
     async fn start_runners(self: &Arc<Self>, runners: &mut JoinSet<()>) {
-        let mut deployed = self.durable.dispatcher.deployed();
+        let mut deployed = self.durable.runner.apps.changes();
         let mut ended = self.progress.subscribe();
         loop {
             let (is_over, is_stopped) = {
@@ -203,16 +203,15 @@ impl LiveMap {
             };
             while runners.try_join_next().is_some() {}
             let now = unix_ms();
-            let program = self.durable.dispatcher.program(self.function.app.as_str());
+            let program = self.durable.runner.apps.get(self.function.app.as_str());
             let (start, next_ms) = {
                 let mut state = self.state();
-                let position = program.as_ref().and_then(|program| program.find(self.function.function.as_str()));
-                let max = match (&program, position) {
-                    (None, _) => 0,
-                    (Some(program), Some(position)) => calls_max(program, position),
-                    // A function that is gone is run to its failure.
-                    (Some(_), None) => 1,
-                };
+                // A function that is gone is run to its failure.
+                let max = program.as_ref().map_or(0, |program| {
+                    program
+                        .find(self.function.function.as_str())
+                        .map_or(1, |function| function.limits.map_concurrency())
+                });
                 let start = state.window.ready(now).min(max.saturating_sub(state.runners));
                 state.runners += start;
                 (start, state.window.next_ms())
@@ -223,7 +222,7 @@ impl LiveMap {
                     let map = &place.0;
                     let priority = map.state().header.priority;
                     let run = async {
-                        let runner = map.durable.dispatcher.pacing.task(priority, map.clone().runner());
+                        let runner = map.durable.runner.throttle().task(priority, map.clone().runner());
                         if let Err(panic) = tasks::caught(runner).await {
                             tracing::error!(map = %map.id, panic, "the host met a bug of its own while it ran a map");
                             // The input is the next again, and may meet the same bug.
@@ -300,12 +299,12 @@ impl LiveMap {
                 Ok(Attempted::Ended(result)) => result,
                 Ok(Attempted::NoSlot(_)) => {
                     drop(begun);
-                    if self.durable.dispatcher.is_closed() {
+                    if self.durable.runner.is_closed() {
                         self.stop();
                         continue;
                     }
                     // Runners begin again when the app is back.
-                    if self.durable.dispatcher.program(self.function.app.as_str()).is_none() {
+                    if self.durable.runner.apps.get(self.function.app.as_str()).is_none() {
                         break;
                     }
                     tokio::time::sleep(SLOT_WAIT).await;
@@ -313,7 +312,7 @@ impl LiveMap {
                 }
                 Err(failure) => Err(failure),
             };
-            if result.is_err() && self.durable.dispatcher.is_closed() {
+            if result.is_err() && self.durable.runner.is_closed() {
                 // The host ends; the next one goes on.
                 self.stop();
                 continue;
@@ -345,25 +344,26 @@ impl LiveMap {
         attempt: u32,
         receipt: &mut Receipt,
     ) -> Result<Attempted, Failure> {
-        let dispatcher = &self.durable.dispatcher;
-        if dispatcher.is_closed() {
+        let runner = &self.durable.runner;
+        if runner.is_closed() {
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
         }
-        let Some(program) = dispatcher.program(self.function.app.as_str()) else {
+        let Some(program) = runner.apps.get(self.function.app.as_str()) else {
             let message = format!("`{}` is not deployed", self.function.app);
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
         };
-        let function = Dispatcher::find(&program, self.function.function.as_str())?;
+        let function = find_function(&program, self.function.function.as_str())?;
         let (depth, priority) = {
             let state = self.state();
             (state.header.depth, state.header.priority)
         };
         let siblings = Some(self.siblings.clone());
-        let call = Call { id: self.id.call(index), depth, priority, siblings, ..Call::new(program, function, input) };
-        check(&call)?;
+        check(&function, &input)?;
+        let origin = Origin { depth, priority, is_durable: true, ..Origin::outside(Principal::default()) };
+        let call = Call { id: self.id.call(index), function, input, origin, siblings };
         let _running = self.siblings.run();
-        let _live = dispatcher.enter_call(&call);
-        Ok(dispatcher.attempt(&call, attempt, receipt).await)
+        let _live = runner.enter(&call);
+        Ok(runner.attempt(&call, attempt, receipt).await)
     }
 
     /// Decides what came of an attempt and hands it to the writer.
@@ -372,7 +372,7 @@ impl LiveMap {
         let what = match result {
             Ok(payload) => What::Done(Stored::inline(payload)),
             Err(failure) => {
-                let policy = self.durable.dispatcher.retries(&self.function);
+                let policy = self.durable.runner.apps.retries(&self.function);
                 match retry::delay(&failure, failed + 1, &policy, rand::random()) {
                     Some(delay) => {
                         let next_ms = unix_ms() + delay.as_millis() as u64;
@@ -491,11 +491,11 @@ impl LiveMap {
             What::Failed(failure) | What::Dead(failure) => Some((entry.index, failure)),
             _ => None,
         });
-        if let Some(program) = self.durable.dispatcher.program(self.function.app.as_str())
+        if let Some(program) = self.durable.runner.apps.get(self.function.app.as_str())
             && let Some(function) = program.find(self.function.function.as_str())
         {
             for (index, failure) in failed {
-                self.durable.dispatcher.tell(self.id.call(index), &program, function, failure);
+                self.durable.runner.log_failure(self.id.call(index), &function, failure);
             }
         }
     }

@@ -29,8 +29,10 @@ use self::lines::Lines;
 use self::map::LiveMap;
 pub use self::results::{Results, ResultsOrder};
 pub use self::retention::Retention;
-use super::dispatcher::{Dispatcher, check};
-use crate::call::{Failure, FailureCode, Payload, Priority};
+use super::call::check;
+use super::dispatcher::Dispatcher;
+use super::runner::Runner;
+use crate::call::{Failure, FailureCode, Payload, Principal, Priority};
 use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::journal::{
@@ -38,7 +40,7 @@ use crate::journal::{
     Query, State,
 };
 use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, OPEN_CALLS_PER_APP_MAX, OPEN_MAPS_PER_APP_MAX};
-use crate::sandbox::Program;
+use crate::sandbox::FunctionRef;
 use crate::store::StoreError;
 
 /// How long to wait before a write that found the disk full is tried again.
@@ -83,6 +85,7 @@ pub struct Options {
     pub priority: Priority,
     /// A second request with the same key is answered with what the first one made.
     pub key: Option<String>,
+    pub principal: Principal,
     /// The call that asks, and its depth.
     pub parent: Option<(CallId, u32)>,
 }
@@ -92,7 +95,7 @@ type KeyTurn = Arc<tokio::sync::Mutex<()>>;
 
 /// The durable calls and maps of one host.
 pub struct Durable {
-    dispatcher: Arc<Dispatcher>,
+    runner: Arc<Runner>,
     journal: Arc<dyn Journal>,
     lines: Mutex<Lines>,
     /// Calls that somebody is about to change: the one task that runs it, or cancels it.
@@ -129,7 +132,7 @@ impl Durable {
     /// Plugs itself into the dispatcher. Nothing runs before `start`.
     pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
         let durable = Arc::new(Self {
-            dispatcher: dispatcher.clone(),
+            runner: dispatcher.runner().clone(),
             journal,
             lines: Mutex::default(),
             active: DashMap::new(),
@@ -278,11 +281,6 @@ impl Durable {
                 }
             }
         }
-    }
-
-    /// Refuses what a function could not take.
-    fn check(&self, program: &Arc<Program>, function: usize, input: &Payload) -> Result<(), Failure> {
-        check(&super::Call::new(program.clone(), function, input.clone()))
     }
 
     /// Runs `make` unless the key was used before; then `find` has what was made.
