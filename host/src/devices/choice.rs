@@ -135,8 +135,7 @@ impl Serialize for DeviceChoice {
 
 #[cfg(test)]
 mod tests {
-    use super::super::probe::Gpu;
-    use super::super::probe::tests::gpu;
+    use super::super::probe::{Gpu, gpu};
     use super::super::version::CudaVersion;
     use super::*;
 

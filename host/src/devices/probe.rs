@@ -76,21 +76,23 @@ impl Probe {
     }
 }
 
+/// A usable GPU, for tests.
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub(crate) fn gpu(ordinal: u32) -> Gpu {
-        Gpu {
-            ordinal,
-            name: "Some GPU".into(),
-            uuid: None,
-            compute_capability: (8, 0),
-            memory_bytes: 1 << 30,
-            memory_free_bytes: None,
-            obstacle: None,
-        }
+pub(super) fn gpu(ordinal: u32) -> Gpu {
+    Gpu {
+        ordinal,
+        name: "Some GPU".into(),
+        uuid: None,
+        compute_capability: (8, 0),
+        memory_bytes: 1 << 30,
+        memory_free_bytes: None,
+        obstacle: None,
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn an_answer_beyond_reason_is_refused() {
