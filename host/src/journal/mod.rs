@@ -44,6 +44,9 @@ pub enum JournalError {
     /// Nothing of the write was kept, and no write of this host will be.
     #[error("another host has taken up the journal since (epoch {latest}, this one has {epoch}); stop this host")]
     Fenced { epoch: u64, latest: u64 },
+    /// Nothing was written.
+    #[error("it ended longer ago than it is kept, and has been deleted")]
+    Expired,
     #[error(transparent)]
     Damaged(#[from] DamagedRow),
     #[error("a record of the journal cannot be read; it was written by another version, or is damaged")]
@@ -224,17 +227,19 @@ pub trait Journal: Send + Sync {
     /// together.
     fn outcomes(&self, map: MapId, index: u64) -> Answer<'_, Option<Outcomes>>;
 
-    /// Takes the failures of the chunk at `first` back, so that its inputs run again.
+    /// Takes the failures of the chunk at `first` back, so that its inputs run again. Refused ([`JournalError::Expired`]) for a
+    /// map that is deleted, or about to be.
     fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, first: u64) -> Answer<'a, ()>;
 
     /// Returns the bytes of a payload, wherever they are.
     fn payload(&self, stored: StoredPayload) -> Answer<'_, Payload>;
 
-    /// Deletes what has ended before `until_ms`, a bounded number of rows at a time; returns whether there may be more.
+    /// Takes a step in the deletion of what has ended before `until_ms`: marks some of it, which is answered for as if it was
+    /// deleted from then on, or deletes a bounded number of rows and files of what is marked. Returns whether there may be more.
     fn expire<'a>(&'a self, app: &'a AppName, until_ms: u64) -> Answer<'a, bool>;
 
-    /// Removes what a host that died has left beside the journal. Once, at start.
-    fn sweep_files(&self) -> Answer<'_, ()>;
+    /// Finishes deletions that a host did not come to the end of. Once, at start.
+    fn sweep(&self) -> Answer<'_, ()>;
 
     /// Returns the apps that something has ended of.
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>>;

@@ -15,12 +15,13 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::files::{Changes, FileClaims};
 use super::codec::Reader;
 use super::key::{self, Kind};
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
-    Answer, Chunk, ChunkUpdate, Idempotency, Journal, JournalError, KeyedRecord, Lease, LeaseHolder, ListEntry,
-    OpenCall, Outcomes, PayloadPlace, PendingChunk, Query, StoredPayload,
+    Answer, Chunk, ChunkUpdate, Idempotency, Journal, JournalError, KeyedRecord, LeaseHolder, ListEntry, OpenCall,
+    Outcomes, PendingChunk, Query, StoredPayload,
 };
 use crate::call::Payload;
 use crate::failpoint;
@@ -34,21 +35,21 @@ const APPEND: [&str; 2] = ["journal.append.before", "journal.append.after"];
 const CLOSE: [&str; 2] = ["journal.close.before", "journal.close.after"];
 const LEASE: [&str; 2] = ["journal.lease.before", "journal.lease.after"];
 const SETTLE: [&str; 2] = ["journal.settle.before", "journal.settle.after"];
-const EXPIRE: [&str; 2] = ["journal.expire.before", "journal.expire.after"];
 
 /// The journal of a data directory.
 #[derive(Clone)]
 pub struct StoreJournal {
     dir: Arc<StoreDir>,
-    /// Shared from the writing of a file to the commit of its reference; held alone while files are removed.
-    files: Arc<tokio::sync::RwLock<()>>,
+    claims: Arc<FileClaims>,
+    /// Held while ended maps are marked as expiring, and while one begins to run again.
+    expiry: Arc<tokio::sync::Mutex<()>>,
     /// Set once the journal was taken up.
     holder: Arc<OnceLock<LeaseHolder>>,
 }
 
 impl StoreJournal {
     pub fn new(dir: Arc<StoreDir>) -> Self {
-        Self { dir, files: Arc::default(), holder: Arc::default() }
+        Self { dir, claims: Arc::default(), expiry: Arc::default(), holder: Arc::default() }
     }
 
     async fn take_up(&self) -> Result<LeaseHolder, JournalError> {
@@ -80,6 +81,12 @@ impl StoreJournal {
         }
         failpoint::hit(after);
         Ok(())
+    }
+
+    /// Commits changes, with which the claims on their files end.
+    async fn commit(&self, write: Write, points: [&'static str; 2], changes: Changes) -> Result<(), JournalError> {
+        let Changes { ops, claims: _claims } = changes;
+        self.write_between(write, points, ops).await
     }
 
     /// Reads off the runtime's threads: a row may have to come from disk.
@@ -261,8 +268,8 @@ impl Journal for StoreJournal {
         Box::pin(self.expire(app, until_ms))
     }
 
-    fn sweep_files(&self) -> Answer<'_, ()> {
-        Box::pin(self.sweep_files())
+    fn sweep(&self) -> Answer<'_, ()> {
+        Box::pin(self.sweep())
     }
 
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>> {

@@ -32,7 +32,7 @@ impl Retention {
 impl Durable {
     pub(super) async fn sweep(self: &Arc<Self>, retention: Retention) {
         let mut stopped = self.stopped.subscribe();
-        if let Err(error) = self.journal.sweep_files().await {
+        if let Err(error) = self.journal.sweep().await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "files that nothing refers to could not be removed"

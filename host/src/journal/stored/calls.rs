@@ -1,11 +1,23 @@
 //! Calls: a row for what each is, one for its input, one for its output, and what finds it.
 
-use super::*;
+use std::ops::Bound;
+
+use super::expiry::is_expiring;
+use super::files::Changes;
+use super::maps::visible_map;
+use super::{ACCEPT, LEASE, SETTLE, StoreJournal, delete, keyed, put, read_keyed, record, row, rows};
+use crate::call::Payload;
 use crate::ids::FunctionName;
+use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::inference::Priority;
 use crate::journal::chunk::{decode_one, encode_one};
+use crate::journal::codec::Reader;
 use crate::journal::codec::{put_bytes, put_u64};
-use crate::journal::{DamagedRow, State};
+use crate::journal::key::{self, Kind};
+use crate::journal::{
+    CallRecord, DamagedRow, Idempotency, JournalError, KeyedRecord, ListEntry, OpenCall, Query, State,
+};
+use crate::store::{Store, Table, Write};
 
 impl StoreJournal {
     pub(super) async fn accept_call(
@@ -16,39 +28,38 @@ impl StoreJournal {
     ) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
         let function = call.function_id();
-        let _files = self.files.read().await;
-        let mut ops = Vec::new();
-        let input = self.place(Write::New, id, input, &mut ops).await?;
-        ops.extend([
+        let mut changes = Changes::default();
+        let input = self.place(Write::New, id, input, &mut changes).await?;
+        changes.ops.extend([
             put(Table::Calls, id.to_vec(), self.call_row(call)),
             put(Table::CallInputs, id.to_vec(), encode_one(&input)),
             put(Table::JournalIndex, key::open_call(call.id), open_row(call)),
             put(Table::JournalIndex, [key::of_function(&function, Kind::Call).as_slice(), id].concat(), Vec::new()),
         ]);
         if let Some(parent) = call.parent {
-            ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
+            changes.ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
         }
-        ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
-        self.write_between(Write::New, ACCEPT, ops).await
+        changes.ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
+        self.commit(Write::New, ACCEPT, changes).await
     }
 
     pub(super) async fn save_call(&self, call: &CallRecord, output: Option<Payload>) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
-        let mut ops = vec![put(Table::Calls, id.to_vec(), self.call_row(call))];
-        let _files = self.files.read().await;
+        let mut changes = Changes::default();
+        changes.ops.push(put(Table::Calls, id.to_vec(), self.call_row(call)));
         if let Some(output) = output {
-            let output = self.place(Write::Essential, id, output, &mut ops).await?;
-            ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
+            let output = self.place(Write::Essential, id, output, &mut changes).await?;
+            changes.ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
         }
         if call.state == State::Waiting {
-            ops.push(put(Table::JournalIndex, key::open_call(call.id), open_row(call)));
+            changes.ops.push(put(Table::JournalIndex, key::open_call(call.id), open_row(call)));
         }
         if call.state.is_terminal() {
             let at = call.ended_ms.unwrap_or(call.accepted_ms);
-            ops.push(delete(Table::JournalIndex, key::open_call(call.id)));
-            ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
+            changes.ops.push(delete(Table::JournalIndex, key::open_call(call.id)));
+            changes.ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
         }
-        self.write_between(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, ops).await
+        self.commit(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, changes).await
     }
 
     /// Returns the row of a call, with this host as the holder of its lease.
@@ -58,7 +69,7 @@ impl StoreJournal {
     }
 
     pub(super) async fn call(&self, id: CallId) -> Result<Option<CallRecord>, JournalError> {
-        self.read(move |_, store| store.get(Table::Calls, id.as_bytes())?.map(|found| record(&found)).transpose()).await
+        self.read(move |_, store| visible_call(store, id)).await
     }
 
     pub(super) async fn call_payload(&self, table: Table, id: CallId) -> Result<Option<Payload>, JournalError> {
@@ -116,17 +127,26 @@ impl StoreJournal {
             let mut listed = Vec::new();
             for (id, kind) in ids {
                 match kind {
-                    Kind::Call => {
-                        let found = store.get(Table::Calls, &id)?;
-                        listed.extend(found.map(|found| record(&found).map(ListEntry::Call)).transpose()?);
-                    }
-                    Kind::Map => listed.extend(super::maps::map(store, MapId::from_bytes(id))?.map(ListEntry::Map)),
+                    Kind::Call => listed.extend(visible_call(store, CallId::from_bytes(id))?.map(ListEntry::Call)),
+                    Kind::Map => listed.extend(visible_map(store, MapId::from_bytes(id))?.map(ListEntry::Map)),
                 }
             }
             Ok((listed, next))
         })
         .await
     }
+}
+
+/// Returns the record of a call.
+pub(super) fn call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
+    store.get(Table::Calls, id.as_bytes())?.map(|found| record(&found)).transpose()
+}
+
+/// Returns the record of a call that is not about to be deleted.
+fn visible_call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
+    let Some(call) = call(store, id)? else { return Ok(None) };
+    let is_deleted = call.state.is_terminal() && is_expiring(store, Kind::Call, *id.as_bytes())?;
+    Ok((!is_deleted).then_some(call))
 }
 
 /// Adds the ids of the newest of one kind that a query wants, one more than it wants.

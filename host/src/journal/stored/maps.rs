@@ -1,10 +1,20 @@
 //! Maps: a header, a progress, chunks of inputs with their leases, segments of outcomes.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use super::*;
+use super::expiry::is_expiring;
+use super::files::{Changes, INLINE_BYTES_MAX};
+use super::{ACCEPT, APPEND, CLOSE, LEASE, SETTLE, StoreJournal, delete, keyed, put, record, row, rows};
+use crate::call::Payload;
+use crate::ids::MapId;
+use crate::journal::key::{self, Kind};
 use crate::journal::record::Entry;
-use crate::journal::{DamagedRow, EntryKind, OutcomeCounts, chunk, segment};
+use crate::journal::{
+    Chunk, ChunkUpdate, DamagedRow, EntryKind, Idempotency, JournalError, Lease, MapHeader, MapProgress, MapRecord,
+    OutcomeCounts, Outcomes, PayloadPlace, PendingChunk, StoredPayload, chunk, segment,
+};
+use crate::store::{Store, Table, Write};
 
 /// Bytes of outcomes of one chunk that are in memory at a time.
 const READ_BYTES_MAX: usize = 2 << 20;
@@ -43,23 +53,23 @@ impl StoreJournal {
         inputs: Vec<Payload>,
         is_leased: bool,
     ) -> Result<Vec<PendingChunk>, JournalError> {
-        let mut ops = vec![put(Table::Maps, key::map_header(header.id), row(header))];
+        let mut changes = Changes::default();
+        changes.ops.push(put(Table::Maps, key::map_header(header.id), row(header)));
         let mut pending = Vec::new();
         let mut first = first;
-        let _files = self.files.read().await;
         let mut stored = Vec::with_capacity(inputs.len());
         for input in inputs {
-            stored.push(self.place(Write::New, header.id.as_bytes(), input, &mut ops).await?);
+            stored.push(self.place(Write::New, header.id.as_bytes(), input, &mut changes).await?);
         }
         for inputs in chunk::split(stored) {
             let len = u32::try_from(inputs.len()).expect("a chunk is short");
             let lease = Lease { is_leased, len, ..Lease::default() }.held_by(self.holder());
-            ops.push(put(Table::MapInputs, key::chunk(header.id, first), chunk::encode(&inputs)));
-            ops.push(put(Table::MapPending, key::chunk(header.id, first), lease.encode()));
+            changes.ops.push(put(Table::MapInputs, key::chunk(header.id, first), chunk::encode(&inputs)));
+            changes.ops.push(put(Table::MapPending, key::chunk(header.id, first), lease.encode()));
             pending.push(PendingChunk { first, lease });
             first += u64::from(len);
         }
-        self.write_between(Write::New, APPEND, ops).await?;
+        self.commit(Write::New, APPEND, changes).await?;
         Ok(pending)
     }
 
@@ -122,39 +132,41 @@ impl StoreJournal {
         chunks: Vec<ChunkUpdate>,
     ) -> Result<(), JournalError> {
         let map = header.id;
-        let mut ops = vec![put(Table::Maps, key::map_progress(map), row(progress))];
-        let _files = self.files.read().await;
+        let mut changes = Changes::default();
+        changes.ops.push(put(Table::Maps, key::map_progress(map), row(progress)));
         for mut settled in chunks {
             for entry in &mut settled.entries {
                 if let EntryKind::Done(stored) = &mut entry.kind
                     && let PayloadPlace::Inline(data) = &stored.at
-                    && data.len() > files::INLINE_BYTES_MAX
+                    && data.len() > INLINE_BYTES_MAX
                 {
                     let payload = Payload { content_type: stored.content_type.clone(), data: data.clone() };
-                    *stored = self.place(Write::Essential, map.as_bytes(), payload, &mut ops).await?;
+                    *stored = self.place(Write::Essential, map.as_bytes(), payload, &mut changes).await?;
                 }
             }
             let number = match settled.replaces {
                 Some(last) => {
-                    ops.extend((1..=last).map(|n| delete(Table::MapResults, key::segment(map, settled.first, n))));
+                    changes
+                        .ops
+                        .extend((1..=last).map(|n| delete(Table::MapResults, key::segment(map, settled.first, n))));
                     key::WHOLE_SEGMENT
                 }
                 None => settled.segment,
             };
             if !settled.entries.is_empty() {
                 let value = segment::encode(settled.first, &settled.entries);
-                ops.push(put(Table::MapResults, key::segment(map, settled.first, number), value));
+                changes.ops.push(put(Table::MapResults, key::segment(map, settled.first, number), value));
             }
             if settled.is_whole {
-                ops.push(delete(Table::MapPending, key::chunk(map, settled.first)));
+                changes.ops.push(delete(Table::MapPending, key::chunk(map, settled.first)));
             }
         }
         if let Some(at) = progress.ended_ms {
-            ops.push(delete(Table::JournalIndex, key::open_map(map)));
+            changes.ops.push(delete(Table::JournalIndex, key::open_map(map)));
             let ended = key::ended(&header.app, at, Kind::Map, *map.as_bytes());
-            ops.push(put(Table::JournalIndex, ended, Vec::new()));
+            changes.ops.push(put(Table::JournalIndex, ended, Vec::new()));
         }
-        self.write_between(Write::Essential, SETTLE, ops).await
+        self.commit(Write::Essential, SETTLE, changes).await
     }
 
     pub(super) async fn reset_failures(
@@ -165,8 +177,13 @@ impl StoreJournal {
     ) -> Result<(), JournalError> {
         let MapRecord { header, progress } = after;
         let map = header.id;
+        // From what is read to what is committed, the map is not marked as expiring.
+        let _expiry = self.expiry.lock().await;
         let mut ops = self
             .read(move |_, store| {
+                if visible_map(store, map)?.is_none() {
+                    return Err(JournalError::Expired);
+                }
                 let mut ops = Vec::new();
                 each_segment(store, map, first, |number, entries| {
                     let kept: Vec<Entry> =
@@ -195,7 +212,7 @@ impl StoreJournal {
     }
 
     pub(super) async fn map(&self, id: MapId) -> Result<Option<MapRecord>, JournalError> {
-        self.read(move |_, store| map(store, id)).await
+        self.read(move |_, store| visible_map(store, id)).await
     }
 
     pub(super) async fn open_maps(&self, after: Option<MapId>, limit: usize) -> Result<Vec<MapRecord>, JournalError> {
@@ -307,7 +324,19 @@ fn strip(entry: &mut Entry) {
     }
 }
 
-pub(super) fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
+/// Returns the header of a map.
+pub(super) fn header(store: &Store, id: MapId) -> Result<Option<MapHeader>, JournalError> {
+    store.get(Table::Maps, &key::map_header(id))?.map(|found| record(&found)).transpose()
+}
+
+/// Returns a map that is not about to be deleted.
+pub(super) fn visible_map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
+    let Some(map) = map(store, id)? else { return Ok(None) };
+    let is_deleted = map.progress.ended_ms.is_some() && is_expiring(store, Kind::Map, *id.as_bytes())?;
+    Ok((!is_deleted).then_some(map))
+}
+
+fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
     // Both rows in one read, so that they fit each other.
     let mut found = rows(store, Table::Maps, id.as_bytes(), None, 2)?.into_iter();
     let (Some((_, header)), progress) = (found.next(), found.next()) else { return Ok(None) };

@@ -217,7 +217,10 @@ impl Durable {
             after.progress.ended_ms = None;
             after.header.is_cancelled = false;
             after.header.is_closed = true;
-            self.journal.reset_failures(record, &after, outcomes.first).await?;
+            match self.journal.reset_failures(record, &after, outcomes.first).await {
+                Err(JournalError::Expired) => return Err(DurableError::UnknownMap { id }),
+                result => result?,
+            }
             *record = after;
         }
         Ok(())
