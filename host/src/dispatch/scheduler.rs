@@ -19,10 +19,12 @@ use self::kept::Kept;
 use self::schedules::{Change, Command};
 pub use self::schedules::{ScheduleError, Schedules};
 use super::agenda::{Agenda, Changes, NotNow, Scheduled};
-use super::dispatcher::{Call, Dispatcher};
+use super::call::{Call, Origin};
+use super::dispatcher::Dispatcher;
+use super::runner::Runner;
 use super::runs::{Outcome, Run, Why};
 use crate::app::timetable::Timetable;
-use crate::call::Payload;
+use crate::call::{Payload, Principal};
 use crate::codes::Code;
 use crate::ids::{AppName, CallId, FunctionId, Version};
 use crate::inference::Priority;
@@ -57,7 +59,7 @@ impl Scheduler {
         let (commands, queue) = mpsc::channel(COMMANDS_WAITING_MAX);
         let schedules = Schedules::new(commands.clone(), kept.clone());
         let driver = Driver {
-            dispatcher,
+            runner: dispatcher.runner().clone(),
             kept,
             commands,
             agenda,
@@ -93,7 +95,7 @@ impl Drop for Scheduler {
 
 /// What the task owns.
 struct Driver {
-    dispatcher: Arc<Dispatcher>,
+    runner: Arc<Runner>,
     kept: Kept,
     /// For the runs, to say that they have ended.
     commands: mpsc::Sender<Command>,
@@ -190,7 +192,7 @@ impl Driver {
 
     /// Tells the agenda what is deployed, if that has changed.
     fn see_deployed(&mut self) {
-        let programs = self.dispatcher.programs();
+        let programs = self.runner.apps.list();
         let version = |program: &Arc<Program>| (program.name().clone(), program.version().clone());
         let deployed: Vec<_> = programs.iter().map(version).collect();
         if deployed == self.deployed {
@@ -219,7 +221,7 @@ impl Driver {
             match &run.outcome {
                 Outcome::Running => {
                     let call = CallId::generate();
-                    let program = self.dispatcher.program(function.app.as_str());
+                    let program = self.runner.apps.get(function.app.as_str());
                     run.call = Some(call);
                     run.version = program.as_ref().map(|program| program.version().clone());
                     begins.push((function.clone(), run.clone(), call, program));
@@ -246,16 +248,18 @@ impl Driver {
 
     /// Begins a run that is on record: the one place from which a scheduled function is called.
     fn begin(&mut self, function: FunctionId, run: Run, id: CallId, program: Option<Arc<Program>>) {
-        let (dispatcher, commands) = (self.dispatcher.clone(), self.commands.clone());
+        let (runner, commands) = (self.runner.clone(), self.commands.clone());
         self.under_way += 1;
         tokio::spawn(async move {
-            let position = program.as_ref().and_then(|program| program.find(function.function.as_str()));
-            let outcome = match program.zip(position) {
-                Some((program, position)) => {
+            let scheduled = program.as_ref().and_then(|program| program.find(function.function.as_str()));
+            let outcome = match scheduled {
+                Some(scheduled) => {
                     let input = Payload::json("{}");
-                    let call = Call { id, priority: Priority::Normal, ..Call::new(program, position, input) };
+                    let principal = Principal::Schedule(function.clone());
+                    let origin = Origin { priority: Priority::Normal, ..Origin::outside(principal) };
+                    let call = Call { id, function: scheduled, input, origin, siblings: None };
                     // In a task of its own: a panic there must not leave the run without an end.
-                    match tokio::spawn(async move { dispatcher.call(call).await.result }).await {
+                    match tokio::spawn(async move { runner.call(call).await.result }).await {
                         Ok(Ok(_)) => Outcome::Done,
                         Ok(Err(failure)) => failed(failure.code.code()),
                         Err(_) => failed(Code::Unavailable),

@@ -1,10 +1,23 @@
 //! Single durable calls: `spawn`, `get`, `cancel`.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use super::*;
-use crate::dispatch::dispatcher::{Attempted, Call, panicked};
+use super::core::{Core, Options, depth_below};
+use super::error::DurableError;
+use super::idempotency::fingerprint;
+use super::lines::Lines;
+use crate::call::{Failure, FailureCode, Payload, Priority};
+use crate::clock::unix_ms;
+use crate::dispatch::apps::find_function;
+use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::dispatch::retry;
+use crate::ids::{CallId, FunctionId};
+use crate::journal::{CallRecord, Idempotency, KeyedRecord, Kind, OpenCall, State};
+use crate::sandbox::FunctionRef;
 use crate::{failpoint, tasks};
 
 /// How long a call that found no slot waits before it asks again.
@@ -44,19 +57,33 @@ impl Active {
     }
 }
 
+/// The durable calls of a host.
+pub struct Calls {
+    core: Arc<Core>,
+    lines: Mutex<Lines>,
+    /// Calls that somebody is about to change: the one task that runs it, or cancels it.
+    active: DashMap<CallId, Arc<Active>>,
+    /// Whoever waits for a call to end.
+    waiting: DashMap<CallId, Arc<Notify>>,
+    /// Notified when a call may begin, or begins later.
+    work: Notify,
+    /// Panics of the host's over each call that has not ended.
+    panics: DashMap<CallId, u32>,
+}
+
 /// The right to change a call, and its place among its function's if it has one. Both are given back when this is dropped.
 struct Held {
-    durable: Arc<Durable>,
+    calls: Arc<Calls>,
     id: CallId,
     function: Option<FunctionId>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let active = self.durable.active.remove(&self.id);
+        let active = self.calls.active.remove(&self.id);
         if let Some(function) = &self.function {
-            let mut lines = self.durable.lines();
-            // What waited on its behalf may notice a moment later.
+            let mut lines = self.calls.lines();
+            // EntryKind waited on its behalf may notice a moment later.
             let is_given = active.is_some_and(|(_, active)| {
                 let mut place = active.place();
                 place.is_over = true;
@@ -64,36 +91,71 @@ impl Drop for Held {
             });
             if !is_given {
                 lines.end(function);
-                self.durable.work.notify_one();
+                self.calls.work.notify_one();
             }
         }
     }
 }
 
-impl Durable {
+impl Calls {
+    pub fn new(core: Arc<Core>) -> Self {
+        Self {
+            core,
+            lines: Mutex::default(),
+            active: DashMap::new(),
+            waiting: DashMap::new(),
+            work: Notify::new(),
+            panics: DashMap::new(),
+        }
+    }
+
+    /// Queues calls that an earlier host has accepted.
+    pub fn recover(&self, open: Vec<OpenCall>) {
+        let mut lines = self.lines();
+        for call in open {
+            self.core.open.recover(&call.function.app, Kind::Call);
+            match call.next_ms {
+                Some(at_ms) => lines.push_later(call.function, call.priority, call.id, at_ms),
+                None => lines.push(&call.function, call.priority, call.id),
+            }
+        }
+    }
+
+    /// Returns how many calls wait to begin.
+    pub fn waiting(&self) -> usize {
+        self.lines().waiting()
+    }
+
+    /// Wakes the pump, so that it ends if the host stops.
+    pub fn stop(&self) {
+        self.work.notify_one();
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps a call and begins it as soon as there is room. Returns once it is on disk; a second request with the same key returns
     /// the same call.
     pub async fn spawn(
         self: &Arc<Self>,
-        program: &Arc<Program>,
-        function: usize,
+        function: &FunctionRef,
         input: Payload,
         options: Options,
     ) -> Result<CallRecord, DurableError> {
         let depth = depth_below(options.parent)?;
-        self.check(program, function, &input)?;
-        let spec = &program.functions()[function];
-        let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        check(function, &input)?;
+        let id = function.id();
         let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);
         let found = async |keyed: KeyedRecord| self.record(CallId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
-            let mut opened = self.open(&id.app, Kind::Call)?;
+            let reservation = self.core.open.reserve(&id.app, Kind::Call)?;
             let mut record = CallRecord {
                 id: CallId::generate(),
                 app: id.app.clone(),
                 function: id.function.clone(),
                 state: State::Accepted,
-                principal: Default::default(),
+                principal: options.principal,
                 priority: options.priority,
                 accepted_ms: unix_ms(),
                 ended_ms: None,
@@ -110,24 +172,24 @@ impl Durable {
                 receipt: Default::default(),
             };
             // One that begins at once is leased with the same write.
-            let takes_work = !self.is_stopped() && !self.dispatcher.is_closed();
-            let begins = takes_work && self.lines().begin(&id, calls_max(program, function));
+            let takes_work = !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed();
+            let begins = takes_work && self.lines().begin(&id, function.limits.map_concurrency());
             let held = begins.then(|| {
                 self.active.insert(record.id, Active::of(&id));
-                Held { durable: self.clone(), id: record.id, function: Some(id.clone()) }
+                Held { calls: self.clone(), id: record.id, function: Some(id.clone()) }
             });
             if begins {
                 record.state = State::Leased;
                 record.attempts = 1;
-                record.version = Some(program.version().clone());
+                record.version = Some(function.version().clone());
             }
-            self.journal.accept_call(&record, input.clone(), idempotency.as_ref()).await?;
-            opened.is_kept = true;
+            self.core.journal.accept_call(&record, input.clone(), idempotency.as_ref()).await?;
+            reservation.keep();
             match held {
                 Some(held) => {
                     let (this, leased) = (self.clone(), record.clone());
                     let (function, priority, id) = (id.clone(), leased.priority, leased.id);
-                    self.task(async move {
+                    self.core.lifecycle.spawn(async move {
                         let run = this.clone().run(leased, Some(input), held);
                         this.clone().guarded(function, priority, id, run).await;
                     });
@@ -139,7 +201,8 @@ impl Durable {
             }
             Ok(record)
         };
-        self.keyed(&id, options.key.as_deref(), fingerprint, found, make).await
+        let Core { journal, idempotency, .. } = &*self.core;
+        idempotency.once(&**journal, &id, options.key.as_deref(), fingerprint, found, make).await
     }
 
     /// Returns a call, once it has ended or after `wait`.
@@ -147,7 +210,7 @@ impl Durable {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
             let ended = self.waiting.entry(id).or_default().clone();
-            let ended = Waiter { durable: self, id, ended: Some(ended) };
+            let ended = Waiter { calls: self, id, ended: Some(ended) };
             let notified = ended.ended.as_ref().map(|ended| ended.notified());
             let mut notified = std::pin::pin!(notified.expect("it is there until it is dropped"));
             notified.as_mut().enable();
@@ -159,17 +222,17 @@ impl Durable {
     }
 
     async fn record(&self, id: CallId) -> Result<CallRecord, DurableError> {
-        self.journal.call(id).await?.ok_or(DurableError::UnknownCall { id })
+        self.core.journal.call(id).await?.ok_or(DurableError::UnknownCall { id })
     }
 
     /// Returns the output of a call that is done.
     pub async fn output(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
-        Ok(self.journal.call_output(id).await?)
+        Ok(self.core.journal.call_output(id).await?)
     }
 
     /// Returns the input of a call.
     pub async fn input(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
-        Ok(self.journal.call_input(id).await?)
+        Ok(self.core.journal.call_input(id).await?)
     }
 
     /// Cancels a call wherever it is, and nothing else.
@@ -182,7 +245,7 @@ impl Durable {
                 }
                 dashmap::Entry::Vacant(vacant) => {
                     vacant.insert(Arc::default());
-                    Some(Held { durable: self.clone(), id, function: None })
+                    Some(Held { calls: self.clone(), id, function: None })
                 }
             };
             if held.is_none() {
@@ -199,7 +262,7 @@ impl Durable {
             }
             let next_ms = record.next_ms;
             end(&mut record, State::Cancelled, Some(cancelled()));
-            self.journal.save_call(&record, None).await?;
+            self.core.journal.save_call(&record, None).await?;
             if let Some(at_ms) = next_ms {
                 self.lines().forget_later(id, at_ms);
             }
@@ -210,19 +273,14 @@ impl Durable {
 
     /// Begins calls as there is room for them.
     pub(super) async fn pump(self: &Arc<Self>) {
-        let mut deployed = self.dispatcher.deployed();
-        // What would find no slot is not leased on the way down.
-        while !self.is_stopped() && !self.dispatcher.is_closed() {
+        let mut deployed = self.core.runner.apps.changes();
+        // EntryKind would find no slot is not leased on the way down.
+        while !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed() {
             let now = unix_ms();
-            let next = self.lines().next(now, |function| {
-                let program = self.dispatcher.program(function.app.as_str())?;
-                // A function that is gone is run to its failure.
-                let max = program.find(function.function.as_str()).map_or(1, |position| calls_max(&program, position));
-                Some(max)
-            });
+            let next = self.lines().next(now, |function| self.core.calls_max(function));
             if let Some((function, priority, id)) = next {
                 let this = self.clone();
-                self.task(async move {
+                self.core.lifecycle.spawn(async move {
                     let run = this.clone().begin(function.clone(), priority, id);
                     this.clone().guarded(function, priority, id, run).await;
                 });
@@ -245,7 +303,7 @@ impl Durable {
         id: CallId,
         run: impl Future<Output = ()> + Send,
     ) {
-        let Err(panic) = tasks::caught(self.dispatcher.pacing.task(priority, run)).await else { return };
+        let Err(panic) = tasks::caught(self.core.runner.throttle().task(priority, run)).await else { return };
         let failure = panicked(id, &panic);
         let panics = {
             let mut panics = self.panics.entry(id).or_default();
@@ -265,7 +323,7 @@ impl Durable {
         let mut record = self.record(id).await?;
         if !record.state.is_terminal() {
             end(&mut record, State::Dead, Some(failure));
-            self.journal.save_call(&record, None).await?;
+            self.core.journal.save_call(&record, None).await?;
             self.ended(&record);
         }
         Ok(())
@@ -289,8 +347,8 @@ impl Durable {
             self.work.notify_one();
             return;
         }
-        let held = Held { durable: self.clone(), id, function: Some(function.clone()) };
-        let mut record = match self.journal.call(id).await {
+        let held = Held { calls: self.clone(), id, function: Some(function.clone()) };
+        let mut record = match self.core.journal.call(id).await {
             Ok(Some(record)) if !record.state.is_terminal() => record,
             // It was cancelled while it waited, or has been deleted.
             Ok(_) => return,
@@ -302,7 +360,7 @@ impl Durable {
                 return;
             }
         };
-        if self.dispatcher.is_closed() {
+        if self.core.runner.is_closed() {
             return;
         }
         // The last attempt was under way when the host died.
@@ -310,8 +368,8 @@ impl Durable {
         record.state = State::Leased;
         record.attempts += 1;
         record.next_ms = None;
-        record.version = self.dispatcher.program(function.app.as_str()).map(|program| program.version().clone());
-        if self.written(|| self.journal.save_call(&record, None)).await.is_some() {
+        record.version = self.core.runner.apps.get(function.app.as_str()).map(|program| program.version().clone());
+        if self.core.lifecycle.written(|| self.core.journal.save_call(&record, None)).await.is_some() {
             self.clone().run(record, None, held).await;
         }
     }
@@ -325,7 +383,7 @@ impl Durable {
         let attempted = tokio::select! {
             biased;
             () = active.cancel.notified() => None,
-            () = self.is_cut_off() => return,
+            () = self.core.lifecycle.is_cut_off() => return,
             attempted = attempt => Some(attempted),
         };
         failpoint::panic_at("durable.ended");
@@ -339,7 +397,7 @@ impl Durable {
                 end(&mut record, State::Done, None);
             }
             // The host ends; the next one goes on.
-            Some(_) if self.dispatcher.is_closed() => return,
+            Some(_) if self.core.runner.is_closed() => return,
             Some(Ok(Attempted::NoSlot(_))) => {
                 // It did not begin, so it is as it was before.
                 record.attempts -= 1;
@@ -349,7 +407,7 @@ impl Durable {
             }
             Some(Err(failure)) => end(&mut record, State::Failed, Some(failure)),
             Some(Ok(Attempted::Ended(Err(failure)))) => {
-                let policy = self.dispatcher.retries(&function);
+                let policy = self.core.runner.apps.retries(&function);
                 match retry::delay(&failure, record.attempts_charged(), &policy, rand::random()) {
                     Some(delay) => {
                         record.note_failed(now, failure);
@@ -365,7 +423,7 @@ impl Durable {
                 }
             }
         }
-        if self.written(|| self.journal.save_call(&record, output.clone())).await.is_none() {
+        if self.core.lifecycle.written(|| self.core.journal.save_call(&record, output.clone())).await.is_none() {
             return;
         }
         // Let go of first: whoever begins it again must find it free.
@@ -379,17 +437,17 @@ impl Durable {
     }
 
     async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Result<Attempted, Failure> {
-        if self.dispatcher.is_closed() {
+        if self.core.runner.is_closed() {
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
         }
-        let Some(program) = self.dispatcher.program(record.app.as_str()) else {
+        let Some(program) = self.core.runner.apps.get(record.app.as_str()) else {
             let message = format!("`{}` is not deployed", record.app);
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
         };
-        let function = Dispatcher::find(&program, record.function.as_str())?;
+        let function = find_function(&program, record.function.as_str())?;
         let input = match input {
             Some(input) => input,
-            None => match self.journal.call_input(record.id).await {
+            None => match self.core.journal.call_input(record.id).await {
                 Ok(Some(input)) => input,
                 Ok(None) => return Err(Failure::new(FailureCode::InvalidInput, "the input of the call is gone")),
                 Err(error) => {
@@ -399,36 +457,71 @@ impl Durable {
                 }
             },
         };
-        let call = Call {
-            id: record.id,
+        check(&function, &input)?;
+        let origin = Origin {
             depth: record.depth,
             priority: record.priority,
-            ..Call::new(program, function, input)
+            is_durable: true,
+            ..Origin::outside(record.principal.clone())
         };
-        check(&call)?;
-        let _live = self.dispatcher.enter_call(&call);
-        Ok(self.dispatcher.attempt(&call, record.attempts, &mut record.receipt).await)
+        let call = Call { id: record.id, function, input, origin, siblings: None };
+        let _live = self.core.runner.enter(&call);
+        Ok(self.core.runner.attempt(&call, record.attempts, &mut record.receipt).await)
+    }
+
+    /// While a call waits for another, its place among its function's is another's: a function that waits for itself would
+    /// otherwise hold every place that what it waits for needs.
+    pub(super) fn give_place_back(&self, call: CallId) -> Option<impl Drop> {
+        let active = self.active.get(&call)?.clone();
+        let function = active.function.clone()?;
+        let mut lines = self.lines();
+        let mut place = active.place();
+        if place.is_over {
+            return None;
+        }
+        if place.waiting == 0 {
+            lines.end(&function);
+            self.work.notify_one();
+        }
+        place.waiting += 1;
+        drop(place);
+        drop(lines);
+        Some(PlaceGiven { calls: self, active, function })
     }
 
     /// Tells whoever waits that a call has ended, and writes why it failed into the app's log.
     fn ended(&self, record: &CallRecord) {
-        self.closed(&record.app, Kind::Call);
+        self.core.open.release(&record.app, Kind::Call);
         self.panics.remove(&record.id);
         if let Some((_, waiting)) = self.waiting.remove(&record.id) {
             waiting.notify_waiters();
         }
         let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) else { return };
-        if let Some(program) = self.dispatcher.program(record.app.as_str())
-            && let Some(function) = program.find(record.function.as_str())
-        {
-            self.dispatcher.tell(record.id, &program, function, failure);
+        self.core.log_failure(record.id, &record.function_id(), failure);
+    }
+}
+
+/// A place that is taken again when this is dropped.
+struct PlaceGiven<'a> {
+    calls: &'a Calls,
+    active: Arc<Active>,
+    function: FunctionId,
+}
+
+impl Drop for PlaceGiven<'_> {
+    fn drop(&mut self) {
+        let mut lines = self.calls.lines();
+        let mut place = self.active.place();
+        place.waiting -= 1;
+        if place.waiting == 0 && !place.is_over {
+            lines.go_on(&self.function);
         }
     }
 }
 
 /// Forgets who waits for a call, once nobody does.
 struct Waiter<'a> {
-    durable: &'a Durable,
+    calls: &'a Calls,
     id: CallId,
     ended: Option<Arc<Notify>>,
 }
@@ -436,13 +529,8 @@ struct Waiter<'a> {
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.ended = None;
-        self.durable.waiting.remove_if(&self.id, |_, ended| Arc::strong_count(ended) == 1);
+        self.calls.waiting.remove_if(&self.id, |_, ended| Arc::strong_count(ended) == 1);
     }
-}
-
-/// Calls of a function that are under way at a time.
-pub(super) fn calls_max(program: &Program, function: usize) -> usize {
-    program.functions()[function].limits.map_concurrency()
 }
 
 fn end(record: &mut CallRecord, state: State, failure: Option<Failure>) {

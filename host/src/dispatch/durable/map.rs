@@ -5,18 +5,30 @@
 
 mod requests;
 
-use tokio::sync::broadcast;
-use tokio::task::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use dashmap::DashMap;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::core::{Core, Options, depth_below};
+use super::error::DurableError;
+use super::idempotency::fingerprint;
+use super::lifecycle::STORE_RETRY_WAIT;
 use super::window::{Leased, Window};
-use super::*;
-use crate::call::{CallResult, Receipt};
-use crate::dispatch::dispatcher::{Attempted, Call};
-use crate::dispatch::durable::calls::calls_max;
+use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt};
+use crate::clock::unix_ms;
+use crate::dispatch::apps::find_function;
+use crate::dispatch::call::{Attempted, Call, Origin, check};
 use crate::dispatch::retry;
-use crate::journal::{Chunk, ChunkUpdate, Entry, EntryKind, PendingChunk, StoredPayload};
+use crate::ids::{FunctionId, MapId};
+use crate::journal::{
+    Chunk, ChunkUpdate, Entry, EntryKind, Idempotency, JournalError, KeyedRecord, Kind, MapHeader, MapProgress,
+    MapRecord, PendingChunk, StoredPayload,
+};
 use crate::limits::MAP_INPUTS_MAX;
-use crate::sandbox::Siblings;
+use crate::sandbox::{FunctionRef, Siblings};
 use crate::{failpoint, tasks};
 
 /// Chunks that are read and leased at a time.
@@ -31,9 +43,18 @@ const SLOT_WAIT: Duration = Duration::from_millis(50);
 /// Wait after a panic of a runner, or of a map's own tasks.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
+/// The durable maps of a host.
+pub struct Maps {
+    pub(super) core: Arc<Core>,
+    /// Maps that have not ended.
+    live: DashMap<MapId, Arc<LiveMap>>,
+    /// Held while a map that has ended is begun anew.
+    retrying: tokio::sync::Mutex<()>,
+}
+
 /// A map that has not ended.
 pub struct LiveMap {
-    durable: Arc<Durable>,
+    core: Arc<Core>,
     id: MapId,
     function: FunctionId,
     /// Its calls under way, so that those that ask a model form batches.
@@ -48,7 +69,7 @@ pub struct LiveMap {
     room: Notify,
     /// The latest outcomes, as they are written.
     batches: broadcast::Sender<Arc<Vec<Entry>>>,
-    /// What is on disk.
+    /// EntryKind is on disk.
     progress: watch::Sender<MapRecord>,
 }
 
@@ -144,24 +165,24 @@ impl LiveMap {
 
     /// Puts what is on disk in the place of what is in memory. Returns whether the map goes on.
     async fn reload(&self) -> bool {
-        while !self.durable.is_stopped() {
+        while !self.core.lifecycle.is_stopped() {
             // Inputs that are accepted meanwhile are either read here, or come after.
             let _header = self.header.lock().await;
-            match self.durable.journal.map(self.id).await {
+            match self.core.journal.map(self.id).await {
                 Ok(Some(record)) => {
                     let has_ended = record.progress.ended_ms.is_some();
                     if has_ended && self.state().progress.ended_ms.is_none() {
-                        self.durable.closed(&self.function.app, Kind::Map);
+                        self.core.open.release(&self.function.app, Kind::Map);
                     }
                     let mut state = self.state();
-                    *state = State::of(record, self.durable.is_stopped());
+                    *state = State::of(record, self.core.lifecycle.is_stopped());
                     self.publish(&state);
                     return !has_ended;
                 }
                 Ok(None) => return false,
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "a map cannot be read");
-                    tokio::time::sleep(FULL_WAIT).await;
+                    tokio::time::sleep(STORE_RETRY_WAIT).await;
                 }
             }
         }
@@ -179,7 +200,7 @@ impl LiveMap {
     }
 
     async fn start_runners(self: &Arc<Self>, runners: &mut JoinSet<()>) {
-        let mut deployed = self.durable.dispatcher.deployed();
+        let mut deployed = self.core.runner.apps.changes();
         let mut ended = self.progress.subscribe();
         loop {
             let (is_over, is_stopped) = {
@@ -198,21 +219,14 @@ impl LiveMap {
                 Ok(has_loaded) => (has_loaded, None),
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "inputs of a map cannot be read");
-                    (false, Some(FULL_WAIT))
+                    (false, Some(STORE_RETRY_WAIT))
                 }
             };
             while runners.try_join_next().is_some() {}
             let now = unix_ms();
-            let program = self.durable.dispatcher.program(self.function.app.as_str());
             let (start, next_ms) = {
                 let mut state = self.state();
-                let position = program.as_ref().and_then(|program| program.find(self.function.function.as_str()));
-                let max = match (&program, position) {
-                    (None, _) => 0,
-                    (Some(program), Some(position)) => calls_max(program, position),
-                    // A function that is gone is run to its failure.
-                    (Some(_), None) => 1,
-                };
+                let max = self.core.calls_max(&self.function).unwrap_or(0);
                 let start = state.window.ready(now).min(max.saturating_sub(state.runners));
                 state.runners += start;
                 (start, state.window.next_ms())
@@ -223,7 +237,7 @@ impl LiveMap {
                     let map = &place.0;
                     let priority = map.state().header.priority;
                     let run = async {
-                        let runner = map.durable.dispatcher.pacing.task(priority, map.clone().runner());
+                        let runner = map.core.runner.throttle().task(priority, map.clone().runner());
                         if let Err(panic) = tasks::caught(runner).await {
                             tracing::error!(map = %map.id, panic, "the host met a bug of its own while it ran a map");
                             // The input is the next again, and may meet the same bug.
@@ -232,7 +246,7 @@ impl LiveMap {
                     };
                     tokio::select! {
                         () = run => {}
-                        () = map.durable.is_cut_off() => {}
+                        () = map.core.lifecycle.is_cut_off() => {}
                     }
                 });
             }
@@ -260,7 +274,7 @@ impl LiveMap {
             }
             (state.loaded, state.header.accepted)
         };
-        let journal = &self.durable.journal;
+        let journal = &self.core.journal;
         let found = journal.pending(self.id, after, LOAD_LEN).await?;
         if found.is_empty() {
             let mut state = self.state();
@@ -275,7 +289,7 @@ impl LiveMap {
         }
         let leases: Vec<PendingChunk> =
             found.iter().map(|pending| PendingChunk { first: pending.first, lease: pending.lease.taken() }).collect();
-        if self.durable.written(|| journal.lease(self.id, &leases)).await.is_none() {
+        if self.core.lifecycle.written(|| journal.lease(self.id, &leases)).await.is_none() {
             return Ok(false);
         }
         for (PendingChunk { first, lease }, chunk) in leases.into_iter().zip(chunks) {
@@ -300,12 +314,12 @@ impl LiveMap {
                 Ok(Attempted::Ended(result)) => result,
                 Ok(Attempted::NoSlot(_)) => {
                     drop(begun);
-                    if self.durable.dispatcher.is_closed() {
+                    if self.core.runner.is_closed() {
                         self.stop();
                         continue;
                     }
                     // Runners begin again when the app is back.
-                    if self.durable.dispatcher.program(self.function.app.as_str()).is_none() {
+                    if self.core.runner.apps.get(self.function.app.as_str()).is_none() {
                         break;
                     }
                     tokio::time::sleep(SLOT_WAIT).await;
@@ -313,7 +327,7 @@ impl LiveMap {
                 }
                 Err(failure) => Err(failure),
             };
-            if result.is_err() && self.durable.dispatcher.is_closed() {
+            if result.is_err() && self.core.runner.is_closed() {
                 // The host ends; the next one goes on.
                 self.stop();
                 continue;
@@ -345,25 +359,25 @@ impl LiveMap {
         attempt: u32,
         receipt: &mut Receipt,
     ) -> Result<Attempted, Failure> {
-        let dispatcher = &self.durable.dispatcher;
-        if dispatcher.is_closed() {
+        let runner = &self.core.runner;
+        if runner.is_closed() {
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
         }
-        let Some(program) = dispatcher.program(self.function.app.as_str()) else {
+        let Some(program) = runner.apps.get(self.function.app.as_str()) else {
             let message = format!("`{}` is not deployed", self.function.app);
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
         };
-        let function = Dispatcher::find(&program, self.function.function.as_str())?;
-        let (depth, priority) = {
-            let state = self.state();
-            (state.header.depth, state.header.priority)
+        let function = find_function(&program, self.function.function.as_str())?;
+        let origin = {
+            let MapHeader { principal, depth, priority, .. } = &self.state().header;
+            Origin { depth: *depth, priority: *priority, is_durable: true, ..Origin::outside(principal.clone()) }
         };
         let siblings = Some(self.siblings.clone());
-        let call = Call { id: self.id.call(index), depth, priority, siblings, ..Call::new(program, function, input) };
-        check(&call)?;
+        check(&function, &input)?;
+        let call = Call { id: self.id.call(index), function, input, origin, siblings };
         let _running = self.siblings.run();
-        let _live = dispatcher.enter_call(&call);
-        Ok(dispatcher.attempt(&call, attempt, receipt).await)
+        let _live = runner.enter(&call);
+        Ok(runner.attempt(&call, attempt, receipt).await)
     }
 
     /// Decides what came of an attempt and hands it to the writer.
@@ -372,7 +386,7 @@ impl LiveMap {
         let kind = match result {
             Ok(payload) => EntryKind::Done(StoredPayload::inline(payload)),
             Err(failure) => {
-                let policy = self.durable.dispatcher.retries(&self.function);
+                let policy = self.core.runner.apps.retries(&self.function);
                 match retry::delay(&failure, failed + 1, &policy, rand::random()) {
                     Some(delay) => {
                         let next_ms = unix_ms() + delay.as_millis() as u64;
@@ -407,14 +421,14 @@ impl LiveMap {
         let mut has_runners = true;
         loop {
             while let Some((entries, header, progress, settled)) = self.batch(has_runners) {
-                let durable = &self.durable;
+                let core = &self.core;
                 failpoint::panic_at("map.settle");
                 // A cancel comes before the end or finds the map ended, not between the disk and the memory of it.
                 let _header = match progress.ended_ms {
                     Some(_) => Some(self.header.lock().await),
                     None => None,
                 };
-                let written = durable.written(|| durable.journal.settle(&header, &progress, settled.clone())).await;
+                let written = core.lifecycle.written(|| core.journal.settle(&header, &progress, settled.clone())).await;
                 if written.is_none() {
                     return Ok(());
                 }
@@ -481,7 +495,7 @@ impl LiveMap {
             }
             state.progress = progress;
             if state.progress.ended_ms.is_some() {
-                self.durable.closed(&self.function.app, Kind::Map);
+                self.core.open.release(&self.function.app, Kind::Map);
             }
             self.publish(&state);
         }
@@ -491,12 +505,8 @@ impl LiveMap {
             EntryKind::Failed(failure) | EntryKind::Dead(failure) => Some((entry.index, failure)),
             _ => None,
         });
-        if let Some(program) = self.durable.dispatcher.program(self.function.app.as_str())
-            && let Some(function) = program.find(self.function.function.as_str())
-        {
-            for (index, failure) in failed {
-                self.durable.dispatcher.tell(self.id.call(index), &program, function, failure);
-            }
+        for (index, failure) in failed {
+            self.core.log_failure(self.id.call(index), &self.function, failure);
         }
     }
 }

@@ -1,28 +1,42 @@
-//! What callers ask of durable maps: to make one, to give it inputs, to close, cancel and begin it anew.
+//! EntryKind callers ask of durable maps: to make one, to give it inputs, to close, cancel and begin it anew.
 
 use super::*;
-use crate::dispatch::dispatcher::shutting_down;
+use crate::dispatch::call::shutting_down;
 
-impl Durable {
+impl Maps {
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core, live: DashMap::new(), retrying: tokio::sync::Mutex::default() }
+    }
+
+    /// Returns how many maps have not ended.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Begins nothing more.
+    pub fn stop(&self) {
+        for map in &self.live {
+            map.stop();
+        }
+    }
+
     /// Makes a map. Its inputs come with `append`.
     pub async fn create_map(
         self: &Arc<Self>,
-        program: &Arc<Program>,
-        function: usize,
+        function: &FunctionRef,
         options: Options,
     ) -> Result<MapRecord, DurableError> {
         let depth = depth_below(options.parent)?;
-        self.check(program, function, &Payload::json(""))?;
-        let spec = &program.functions()[function];
-        let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        check(function, &Payload::json(""))?;
+        let id = function.id();
         let found = async |keyed: KeyedRecord| self.map(MapId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
-            let mut opened = self.open(&id.app, Kind::Map)?;
+            let reservation = self.core.open.reserve(&id.app, Kind::Map)?;
             let header = MapHeader {
                 id: MapId::generate(),
                 app: id.app.clone(),
                 function: id.function.clone(),
-                principal: Default::default(),
+                principal: options.principal,
                 priority: options.priority,
                 created_ms: unix_ms(),
                 accepted: 0,
@@ -32,19 +46,20 @@ impl Durable {
                 depth,
                 idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
             };
-            self.journal.create_map(&header, idempotency.as_ref()).await?;
-            opened.is_kept = true;
+            self.core.journal.create_map(&header, idempotency.as_ref()).await?;
+            reservation.keep();
             let record = MapRecord { header, progress: MapProgress::default() };
             self.take_up(record.clone());
             Ok(record)
         };
-        self.keyed(&id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
+        let Core { journal, idempotency, .. } = &*self.core;
+        idempotency.once(&**journal, &id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
     }
 
     /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from` they come
     /// behind what is there, whoever else appends. Returns how many inputs the map has.
     pub async fn append(&self, id: MapId, from: Option<u64>, inputs: Vec<Payload>) -> Result<u64, DurableError> {
-        // What is sent again is answered again, though the map takes nothing new.
+        // EntryKind is sent again is answered again, though the map takes nothing new.
         if let Some(from) = from {
             let accepted = self.map(id).await?.header.accepted;
             if from.saturating_add(inputs.len() as u64) <= accepted {
@@ -52,7 +67,7 @@ impl Durable {
                 return Ok(accepted);
             }
         }
-        let map = self.live(id).await?;
+        let map = self.open_map(id).await?;
         let _header = map.header.lock().await;
         let mut header = map.open_header()?;
         let accepted = header.accepted;
@@ -70,12 +85,12 @@ impl Durable {
         if header.accepted > MAP_INPUTS_MAX {
             return Err(DurableError::Closed { id, why: "has as many inputs as a map can have" });
         }
-        // What can run at once is leased with the same write and not read again.
+        // EntryKind can run at once is leased with the same write and not read again.
         let runs = {
             let state = map.state();
             !state.is_stopped && !state.has_more && state.window.wants_more()
         };
-        let pending = self.journal.append(&header, accepted, new.clone(), runs).await?;
+        let pending = self.core.journal.append(&header, accepted, new.clone(), runs).await?;
         {
             let mut state = map.state();
             state.header = header.clone();
@@ -99,10 +114,10 @@ impl Durable {
     async fn compare(&self, id: MapId, from: u64, inputs: &[Payload]) -> Result<(), DurableError> {
         let mut sent = inputs.iter().zip(from..).peekable();
         while let Some((_, index)) = sent.peek().copied() {
-            let Some((first, kept)) = self.journal.inputs(id, index).await? else { return Ok(()) };
+            let Some((first, kept)) = self.core.journal.inputs(id, index).await? else { return Ok(()) };
             for kept in kept.into_iter().skip((index - first) as usize) {
                 let Some((sent, index)) = sent.next() else { return Ok(()) };
-                if self.journal.payload(kept).await? != *sent {
+                if self.core.journal.payload(kept).await? != *sent {
                     return Err(DurableError::Differs { id, index });
                 }
             }
@@ -116,10 +131,10 @@ impl Durable {
         if record.header.is_closed || record.header.is_cancelled {
             return Ok(record);
         }
-        let map = self.live(id).await?;
+        let map = self.open_map(id).await?;
         let _header = map.header.lock().await;
         let header = MapHeader { is_closed: true, ..map.open_header()? };
-        self.journal.save_map(&header).await?;
+        self.core.journal.save_map(&header).await?;
         {
             let mut state = map.state();
             state.header = header;
@@ -132,7 +147,7 @@ impl Durable {
 
     /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
     pub(in crate::dispatch::durable) async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        let Some(map) = self.maps.get(&id).map(|map| map.clone()) else {
+        let Some(map) = self.live.get(&id).map(|map| map.clone()) else {
             let record = self.map(id).await?;
             let is_over = record.progress.ended_ms.is_some() || record.header.is_cancelled;
             return if is_over { Ok(record) } else { Err(shutting_down().into()) };
@@ -147,7 +162,7 @@ impl Durable {
                 // Its tasks end a moment after it.
                 return self.map(id).await;
             }
-            self.journal.save_map(&header).await?;
+            self.core.journal.save_map(&header).await?;
             let mut state = map.state();
             state.header = header;
             map.publish(&state);
@@ -159,14 +174,14 @@ impl Durable {
         drop(map);
         tokio::select! {
             _ = progress.wait_for(|record| record.progress.ended_ms.is_some()) => {}
-            () = self.dispatcher.closing() => {}
+            () = self.core.runner.closing() => {}
         }
         self.map(id).await
     }
 
     /// Returns a map as it is on disk.
     pub async fn map(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        self.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
+        self.core.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
     }
 
     /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were cancelled. Returns
@@ -177,12 +192,12 @@ impl Durable {
         let mut record = self.map(id).await?;
         // Its tasks end a moment after the map has.
         for _ in 0..100 {
-            if record.progress.ended_ms.is_none() || !self.maps.contains_key(&id) {
+            if record.progress.ended_ms.is_none() || !self.live.contains_key(&id) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        if record.progress.ended_ms.is_none() || self.maps.contains_key(&id) {
+        if record.progress.ended_ms.is_none() || self.live.contains_key(&id) {
             return Err(DurableError::NotEnded { id });
         }
         let cancelled = record.cancelled();
@@ -190,11 +205,12 @@ impl Durable {
         if again == 0 {
             return Ok(0);
         }
-        let mut opened = self.open(&record.header.app, Kind::Map)?;
+        let app = record.header.app.clone();
+        let reservation = self.core.open.reserve(&app, Kind::Map)?;
         let reset = self.reset_failures(&mut record).await;
-        // What was taken back is open, whatever became of the rest.
+        // EntryKind was taken back is open, whatever became of the rest.
         if record.progress.ended_ms.is_none() {
-            opened.is_kept = true;
+            reservation.keep();
             self.take_up(record);
         }
         reset.map(|()| again)
@@ -203,7 +219,7 @@ impl Durable {
     async fn reset_failures(&self, record: &mut MapRecord) -> Result<(), DurableError> {
         let id = record.header.id;
         let mut index = 0;
-        while let Some(outcomes) = self.journal.outcomes(id, index).await? {
+        while let Some(outcomes) = self.core.journal.outcomes(id, index).await? {
             index = outcomes.first + outcomes.len;
             let counts = outcomes.counts;
             let is_whole = counts.done + counts.failed + counts.dead == outcomes.len;
@@ -217,7 +233,7 @@ impl Durable {
             after.progress.ended_ms = None;
             after.header.is_cancelled = false;
             after.header.is_closed = true;
-            match self.journal.reset_failures(record, &after, outcomes.first).await {
+            match self.core.journal.reset_failures(record, &after, outcomes.first).await {
                 Err(JournalError::Expired) => return Err(DurableError::UnknownMap { id }),
                 result => result?,
             }
@@ -227,8 +243,8 @@ impl Durable {
     }
 
     /// Returns a map that has not ended, or says why there is none.
-    async fn live(&self, id: MapId) -> Result<Arc<LiveMap>, DurableError> {
-        if let Some(map) = self.maps.get(&id) {
+    async fn open_map(&self, id: MapId) -> Result<Arc<LiveMap>, DurableError> {
+        if let Some(map) = self.live.get(&id) {
             return Ok(map.clone());
         }
         match self.map(id).await?.header {
@@ -240,15 +256,15 @@ impl Durable {
 
     /// Returns what a map's outcomes can be followed by, if it has not ended.
     pub(in crate::dispatch::durable) fn live_map(&self, id: MapId) -> Option<Arc<LiveMap>> {
-        self.maps.get(&id).map(|map| map.clone())
+        self.live.get(&id).map(|map| map.clone())
     }
 
     /// Starts the tasks of a map that has not ended.
     pub(in crate::dispatch::durable) fn take_up(self: &Arc<Self>, record: MapRecord) {
         let header = &record.header;
-        let state = State::of(record.clone(), self.is_stopped());
+        let state = State::of(record.clone(), self.core.lifecycle.is_stopped());
         let map = Arc::new(LiveMap {
-            durable: self.clone(),
+            core: self.core.clone(),
             id: header.id,
             function: header.function_id(),
             siblings: Arc::default(),
@@ -260,14 +276,15 @@ impl Durable {
             batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
             progress: watch::Sender::new(record),
         });
-        self.maps.insert(map.id, map.clone());
-        self.task(async move {
+        self.live.insert(map.id, map.clone());
+        let this = self.clone();
+        self.core.lifecycle.spawn(async move {
             map.run_to_its_end().await;
             // A host on its way down runs nothing more, and still accepts inputs, which the next one runs.
             if map.state().progress.ended_ms.is_none() {
-                map.durable.is_ending().await;
+                map.core.lifecycle.stopped().await;
             }
-            map.durable.maps.remove(&map.id);
+            this.live.remove(&map.id);
         });
     }
 }
