@@ -6,7 +6,6 @@
 //! timeout; a call tree of the allowed depth always finishes, whatever else holds slots (`admission`).
 
 mod admission;
-mod agenda;
 mod dispatcher;
 mod durable;
 mod functions;
@@ -16,18 +15,15 @@ mod ledger;
 mod map;
 mod pacing;
 mod retry;
-mod runs;
-mod scheduler;
+mod schedule;
 mod suggest;
 mod turnstile;
 mod web;
 
-pub use agenda::View as ScheduleView;
 pub use dispatcher::{Call, Dispatcher, Finished, LiveCall};
 pub use durable::{Durable, DurableError, Options, Results, ResultsOrder, Retention};
 pub use map::Map;
-pub use runs::Run as ScheduledRun;
-pub use scheduler::{ScheduleError, Scheduler, Schedules};
+pub use schedule::{ScheduleError, ScheduleView, Scheduler, Schedules};
 pub use suggest::closest;
 pub use web::{Serving, WebCall};
 

@@ -10,6 +10,7 @@ mod chunk;
 mod codec;
 mod key;
 mod record;
+mod schedule;
 mod segment;
 mod stored;
 
@@ -21,6 +22,9 @@ pub use codec::Damaged;
 pub use key::Kind;
 pub use record::{
     CallRecord, Entry, FailedAttempt, MapHeader, MapProgress, MapRecord, MapState, State, Stored, StoredAt, What,
+};
+pub use schedule::{
+    DueTimes, HISTORY_LEN, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, SkipReason, StoredSchedule,
 };
 pub use stored::StoreJournal;
 
@@ -87,6 +91,8 @@ pub struct OpenCall {
     pub priority: Priority,
     /// When its next attempt begins, in milliseconds since 1970.
     pub next_ms: Option<u64>,
+    /// As in `CallRecord::run`.
+    pub run: Option<u64>,
 }
 
 /// A chunk of which some input has no outcome.
@@ -133,7 +139,8 @@ pub trait Journal: Send + Sync {
         idempotency: Option<&'a Idempotency>,
     ) -> Answer<'a, ()>;
 
-    /// Writes where a call stands; with its output once it is done. A state that is terminal closes the call.
+    /// Writes where a call stands; with its output once it is done. A state that is terminal closes the call, and ends
+    /// the scheduled run that it is.
     fn save_call<'a>(&'a self, record: &'a CallRecord, output: Option<Payload>) -> Answer<'a, ()>;
 
     fn call(&self, id: CallId) -> Answer<'_, Option<CallRecord>>;
@@ -156,6 +163,15 @@ pub trait Journal: Send + Sync {
 
     /// Returns calls and maps, newest first. Reads no more rows than asked for; the second is where to go on, if there is more.
     fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, Option<[u8; 16]>)>;
+
+    /// Writes one step of the schedules. Deletes runs that are older than `HISTORY_LEN`.
+    fn advance_schedules<'a>(&'a self, step: &'a ScheduleStep) -> Answer<'a, ()>;
+
+    /// Returns all schedules. Once, at start.
+    fn schedules(&self) -> Answer<'_, Vec<StoredSchedule>>;
+
+    /// Returns the latest runs of a function, newest first.
+    fn schedule_runs<'a>(&'a self, function: &'a FunctionId) -> Answer<'a, Vec<ScheduledRun>>;
 
     /// Keeps a new map.
     fn create_map<'a>(&'a self, header: &'a MapHeader, idempotency: Option<&'a Idempotency>) -> Answer<'a, ()>;

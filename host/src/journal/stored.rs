@@ -6,6 +6,7 @@ mod files;
 mod maps;
 #[cfg(test)]
 mod rows;
+mod schedules;
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::key::{self, Kind};
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
     Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query,
-    Settled, Stored, StoredAt,
+    ScheduleStep, ScheduledRun, Settled, Stored, StoredAt, StoredSchedule,
 };
 use crate::call::Payload;
 use crate::failpoint;
@@ -28,6 +29,7 @@ use crate::tasks::blocking;
 
 /// The fail points around each kind of step.
 const ACCEPT: [&str; 2] = ["journal.accept.before", "journal.accept.after"];
+const ADVANCE: [&str; 2] = ["journal.advance.before", "journal.advance.after"];
 const APPEND: [&str; 2] = ["journal.append.before", "journal.append.after"];
 const CLOSE: [&str; 2] = ["journal.close.before", "journal.close.after"];
 const LEASE: [&str; 2] = ["journal.lease.before", "journal.lease.after"];
@@ -166,6 +168,18 @@ impl Journal for StoreJournal {
 
     fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, Option<[u8; 16]>)> {
         Box::pin(self.list(query))
+    }
+
+    fn advance_schedules<'a>(&'a self, step: &'a ScheduleStep) -> Answer<'a, ()> {
+        Box::pin(self.advance_schedules(step))
+    }
+
+    fn schedules(&self) -> Answer<'_, Vec<StoredSchedule>> {
+        Box::pin(self.schedules())
+    }
+
+    fn schedule_runs<'a>(&'a self, function: &'a FunctionId) -> Answer<'a, Vec<ScheduledRun>> {
+        Box::pin(self.schedule_runs(function))
     }
 
     fn create_map<'a>(&'a self, header: &'a MapHeader, idempotency: Option<&'a Idempotency>) -> Answer<'a, ()> {

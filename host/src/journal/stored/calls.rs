@@ -5,7 +5,8 @@ use crate::ids::FunctionName;
 use crate::inference::Priority;
 use crate::journal::chunk::{decode_one, encode_one};
 use crate::journal::codec::{put_bytes, put_u64};
-use crate::journal::{Damaged, State};
+use crate::journal::{Damaged, ScheduledRun, State};
+use crate::store::Decide;
 
 impl StoreJournal {
     pub(super) async fn accept_call(
@@ -14,11 +15,23 @@ impl StoreJournal {
         input: Payload,
         idempotency: Option<&Idempotency>,
     ) -> Result<(), JournalError> {
-        let id = call.id.as_bytes();
-        let function = call.function_id();
         let _files = self.files.read().await;
         let mut ops = Vec::new();
-        let input = self.place(Write::New, id, input, &mut ops).await?;
+        self.accept_with(call, input, idempotency, &mut ops).await?;
+        self.write_between(Write::New, ACCEPT, ops).await
+    }
+
+    /// Adds what keeps a new call. Called with `files` held.
+    pub(super) async fn accept_with(
+        &self,
+        call: &CallRecord,
+        input: Payload,
+        idempotency: Option<&Idempotency>,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), JournalError> {
+        let id = call.id.as_bytes();
+        let function = call.function_id();
+        let input = self.place(Write::New, id, input, ops).await?;
         ops.extend([
             put(Table::Calls, id.to_vec(), row(call)),
             put(Table::CallInputs, id.to_vec(), encode_one(&input)),
@@ -29,24 +42,16 @@ impl StoreJournal {
             ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
         }
         ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
-        self.write_between(Write::New, ACCEPT, ops).await
+        Ok(())
     }
 
     pub(super) async fn save_call(&self, call: &CallRecord, output: Option<Payload>) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
-        let mut ops = vec![put(Table::Calls, id.to_vec(), row(call))];
+        let mut ops = save_ops(call);
         let _files = self.files.read().await;
         if let Some(output) = output {
             let output = self.place(Write::Essential, id, output, &mut ops).await?;
             ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
-        }
-        if call.state == State::Waiting {
-            ops.push(put(Table::JournalIndex, key::open_call(call.id), open_row(call)));
-        }
-        if call.state.is_terminal() {
-            let at = call.ended_ms.unwrap_or(call.accepted_ms);
-            ops.push(delete(Table::JournalIndex, key::open_call(call.id)));
-            ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
         }
         self.write_between(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, ops).await
     }
@@ -123,6 +128,33 @@ impl StoreJournal {
     }
 }
 
+/// Returns what writes the state of a call, without its output.
+pub(super) fn save_ops(call: &CallRecord) -> Vec<Op> {
+    let id = call.id.as_bytes();
+    let mut ops = vec![put(Table::Calls, id.to_vec(), row(call))];
+    if call.state == State::Waiting {
+        ops.push(put(Table::JournalIndex, key::open_call(call.id), open_row(call)));
+    }
+    if call.state.is_terminal() {
+        let at = call.ended_ms.unwrap_or(call.accepted_ms);
+        ops.push(delete(Table::JournalIndex, key::open_call(call.id)));
+        ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
+        ops.extend(call.run.map(|number| end_run(call, number)));
+    }
+    ops
+}
+
+/// Ends the run that an ended call is, in the history. One that the history has forgotten does not come back.
+fn end_run(call: &CallRecord, number: u64) -> Op {
+    let key = key::schedule_run(&call.function_id(), number);
+    let call = call.clone();
+    let decide = Decide::new(size_of::<CallRecord>(), move |present| {
+        let mut run: ScheduledRun = serde_json::from_slice(present?).ok()?;
+        run.end(&call).then(|| row(&run).into())
+    });
+    Op::Update { table: Table::Schedules, key, decide }
+}
+
 /// Adds the ids of the newest of one kind that a query wants, one more than it wants.
 fn latest(store: &Store, query: &Query, kind: Kind, ids: &mut Vec<([u8; 16], Kind)>) -> Result<(), JournalError> {
     let limit = query.limit.saturating_add(1);
@@ -168,6 +200,9 @@ fn open_row(call: &CallRecord) -> Vec<u8> {
     put_bytes(&mut row, call.function.as_str().as_bytes());
     row.push(Priority::ALL.iter().position(|priority| *priority == call.priority).unwrap_or_default() as u8);
     put_u64(&mut row, call.next_ms.unwrap_or_default());
+    if let Some(number) = call.run {
+        put_u64(&mut row, number);
+    }
     row
 }
 
@@ -179,5 +214,6 @@ fn read_open(found: &[u8], row: Vec<u8>) -> Result<OpenCall, JournalError> {
     let function = FunctionName::new(&reader.text()?).map_err(named)?;
     let priority = *Priority::ALL.get(usize::from(reader.byte()?)).ok_or(Damaged("an unknown priority"))?;
     let next_ms = Some(reader.u64()?).filter(|next_ms| *next_ms > 0);
-    Ok(OpenCall { id: CallId::from_bytes(id), function: FunctionId { app, function }, priority, next_ms })
+    let run = if reader.is_empty() { None } else { Some(reader.u64()?) };
+    Ok(OpenCall { id: CallId::from_bytes(id), function: FunctionId { app, function }, priority, next_ms, run })
 }
