@@ -116,7 +116,7 @@ impl Map {
 
 struct Bench {
     served: Listening,
-    function: usize,
+    function: FunctionRef,
     address: SocketAddr,
     /// Rounds of `spin` that take `COMPUTES`.
     rounds: u64,
@@ -129,7 +129,7 @@ impl Bench {
         let served = served.listen().await;
         let address = served.running.address;
         let input = Payload::json(ROUNDS_TO_CALIBRATE.to_string());
-        let call = Call::new(served.program.clone(), function, input);
+        let call = Call::new(function.clone(), input, Principal::Operator);
         let finished = served.running.host.dispatcher.call(call).await;
         finished.result.expect("the call is good");
         let rounds = ROUNDS_TO_CALIBRATE * COMPUTES.as_micros() as u64 / finished.receipt.cpu_us.max(1);
@@ -154,7 +154,7 @@ impl Bench {
 
     /// A task, as each request is, waited for by a thread that is not the runtime's.
     fn direct(&self, runtime: &Runtime) {
-        let call = Call::new(self.served.program.clone(), self.function, Payload::json("1"));
+        let call = Call::new(self.function.clone(), Payload::json("1"), Principal::Operator);
         let dispatcher = self.served.running.host.dispatcher.clone();
         let finished = runtime.block_on(runtime.spawn(async move { dispatcher.call(call).await }));
         finished.expect("no call panics").result.expect("the call is good");
@@ -164,7 +164,7 @@ impl Bench {
     fn map(&self, runtime: &Runtime, side: Beside) -> Map {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let dispatcher = &self.served.running.host.dispatcher;
-        let mut map = dispatcher.map(self.served.program.clone(), self.function, Order::Completion, side.priority);
+        let mut map = dispatcher.map(self.function.clone(), Order::Completion, side.priority, Principal::Operator);
         let (stopped, counted) = (stop.clone(), done.clone());
         let task = runtime.spawn(async move {
             let input = Payload::json(side.rounds.to_string());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bireme::call::{Payload, Priority};
+use bireme::call::{Payload, Principal, Priority};
+use bireme::dispatch::FunctionRef;
 use bireme::sandbox::{MapRun, Order};
 use bireme_benches::bare::Bare;
 use bireme_benches::figures::{self, Samples};
@@ -91,7 +92,7 @@ impl Way {
 struct Bench {
     served: Served,
     bare: Bare,
-    function: usize,
+    function: FunctionRef,
     threads: usize,
 }
 
@@ -121,7 +122,7 @@ impl Bench {
     /// Pushes whenever there is room, takes whatever is due, as the command line does.
     async fn map(&self, order: Order, inputs: u64) -> u64 {
         let mut map =
-            self.served.host.dispatcher.map(self.served.program.clone(), self.function, order, Priority::Normal);
+            self.served.host.dispatcher.map(self.function.clone(), order, Priority::Normal, Principal::Operator);
         let mut inputs = (0..inputs).map(|n| Payload::json(n.to_string()));
         let mut offered = VecDeque::new();
         let mut sum = 0;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bireme::app::{ComponentBytes, DescribedApp, build};
-use bireme::call::Payload;
+use bireme::call::{Payload, Principal};
 use bireme::config::{Config, Directories};
-use bireme::dispatch::{Call, Dispatcher};
+use bireme::dispatch::{Call, FunctionRef, find_function};
 use bireme::http::Ingress;
 use bireme::ids::AppName;
 use bireme::inference::WorkerProgram;
@@ -81,12 +81,12 @@ impl Served {
 
     /// Returns a call from outside.
     pub fn call(&self, function: &str, input: &'static str) -> Call {
-        Call::new(self.program.clone(), self.find(function), Payload::json(input))
+        Call::new(self.find(function), Payload::json(input), Principal::Operator)
     }
 
-    /// Returns the position of a function that is there.
-    pub fn find(&self, function: &str) -> usize {
-        Dispatcher::find(&self.program, function).expect("the guest has the function")
+    /// Returns a function that is there.
+    pub fn find(&self, function: &str) -> FunctionRef {
+        find_function(&self.program, function).expect("the guest has the function")
     }
 }
 

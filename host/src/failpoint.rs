@@ -58,15 +58,11 @@ pub const FAIL_POINTS: &[&str] = &[
 pub const PANIC_POINTS: &[&str] = &[
     // A request that was read, on its way to a function or the control API.
     "http.route",
-    // A call that waits for nothing yet; that has a slot; whose guest has ended.
+    // A call that waits for nothing yet.
     "call.begin",
-    "call.slot",
-    "call.ended",
-    // A web call that has a slot; whose guest has ended.
-    "web.slot",
-    "web.ended",
-    // A group of a batched function that has a slot.
-    "group.slot",
+    // An attempt that has a slot; whose guest has ended.
+    "attempt.begin",
+    "attempt.end",
     // A durable call that is leased; whose attempt has ended and is not written.
     "durable.leased",
     "durable.ended",

@@ -19,9 +19,9 @@ use super::given::Given;
 use super::log::StderrLog;
 use super::remote::{Address, HostMap};
 use super::{Global, output, target};
-use crate::call::{Failure, Payload, Priority};
+use crate::call::{Failure, Payload, Principal, Priority};
 use crate::codes::Code;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::find_function;
 use crate::sandbox::log::Level;
 use crate::sandbox::{MapOutcome, MapRun, Order};
 use crate::server::Host;
@@ -103,9 +103,9 @@ impl MapCommand {
         let bar = progress(self.quiet);
         log.above(&bar);
         let program = host.load(&app, &host.config.grants).await.map_err(|error| Exit::from(error).about(file))?;
-        let function = Dispatcher::find(&program, name)?;
+        let function = find_function(&program, name)?;
         let order = if self.unordered { Order::Completion } else { Order::Input };
-        let map = host.dispatcher.map(program, function, order, Priority::Normal);
+        let map = host.dispatcher.map(function, order, Priority::Normal, Principal::Operator);
 
         let mut writer =
             Writer { envelope: self.unordered || global.json, keep_going: self.keep_going, done: 0, failed: 0 };

@@ -14,9 +14,9 @@ use super::input::{self, InputFile};
 use super::log::StderrLog;
 use super::{Global, output, target};
 use crate::app::metadata::{FunctionInfo, Metadata};
-use crate::call::{FailureCode, Receipt};
+use crate::call::{FailureCode, Principal, Receipt};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher};
+use crate::dispatch::{Call, find_function};
 use crate::ids::CallId;
 use crate::sandbox::log::Level;
 use crate::server::Host;
@@ -61,8 +61,7 @@ impl Run {
         let program = host.loader.giving(config.provisions).program(&app, &config.grants).await;
         let program = program.map_err(|error| Exit::from(error).about(file))?;
         host.dispatcher.deploy(program.clone());
-        let position = Dispatcher::find(&program, name)?;
-        let call = Call::new(program, position, input);
+        let call = Call::new(find_function(&program, name)?, input, Principal::Operator);
         // Before the function does anything that shows.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let finished = tokio::select! {

@@ -1,4 +1,4 @@
-//! Who gets a slot, who waits, who is refused. A plain decider.
+//! Admission: a slot for a call, a place in the queue, or a refusal. A plain decider.
 //!
 //! A parent keeps its slot while it waits for its children, so slots are kept back for the deeper levels: a call at depth
 //! `d` is admitted only while it leaves one slot for each level below it. Then some call can always go on: at the deepest
@@ -11,13 +11,13 @@
 //! caller holds, until the caller's deadline ends both.
 //!
 //! Who is next: the deepest first, then by priority, but a priority that was passed over `PASSES_MAX` times has a turn; within
-//! one, by the running time of the apps (`line`). A call that finds a slot free takes it and is charged to nobody.
+//! one, by the running time of the apps (`fair_queue`). A call that finds a slot free takes it and is charged to nobody.
 
-mod line;
+mod fair_queue;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use self::line::Line;
+use self::fair_queue::FairQueue;
 use crate::call::Priority;
 use crate::ids::{AppName, FunctionId, FunctionName};
 use crate::limits::DEPTH_MAX;
@@ -70,6 +70,8 @@ pub struct Request {
     pub app: AppName,
     /// The function, if it limits its calls at a time.
     pub limited: Option<Limited>,
+    /// Whether it is never refused and not counted among the calls that may wait: durable work, whose owner bounds it.
+    pub is_durable: bool,
 }
 
 /// The slots and the lines in front of them.
@@ -81,8 +83,10 @@ pub struct Admission {
     low_max: usize,
     low_used: usize,
     waiting_max: usize,
+    /// Of calls that are not durable.
     waiting: [usize; PRIORITIES],
-    lines: [[Line; PRIORITIES]; LEVELS],
+    durable_waiting: HashSet<Ticket>,
+    lines: [[FairQueue; PRIORITIES]; LEVELS],
     /// Times that each line was passed over by a more urgent one since its last turn.
     passes: [[u32; PRIORITIES]; LEVELS],
     /// Functions with a limit that run or wait.
@@ -109,6 +113,7 @@ impl Admission {
             low_used: 0,
             waiting_max,
             waiting: Default::default(),
+            durable_waiting: HashSet::new(),
             lines: Default::default(),
             passes: Default::default(),
             gates: HashMap::new(),
@@ -119,7 +124,7 @@ impl Admission {
     /// A call comes.
     pub fn request(&mut self, request: &Request) -> Decision {
         let gate_has_room = self.enter_gate(request);
-        let Request { depth, priority, app, .. } = request;
+        let Request { depth, priority, app, is_durable, .. } = request;
         let function = request.function();
         // Without a limit nothing waits here while there is room.
         let is_behind = function.is_some() && self.line(*depth, *priority).holds(app, function);
@@ -128,16 +133,20 @@ impl Admission {
             return Decision::Run(Grant { charged_us: None });
         }
         // The line is for calls from outside. A child's parent is inside already and waits with a slot in its hand.
-        let waiting = self.waiting();
+        let waiting = self.waiting.iter().sum();
         let low_waiting_max = (self.waiting_max / LOW_WAITING).max(1);
         let is_over_share = *priority == Priority::Low && self.waiting[Priority::Low as usize] >= low_waiting_max;
-        if *depth == 0 && (waiting >= self.waiting_max || is_over_share) {
+        if *depth == 0 && !is_durable && (waiting >= self.waiting_max || is_over_share) {
             self.forget(app, function);
             return Decision::Refuse { waiting };
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.waiting[*priority as usize] += 1;
+        if *is_durable {
+            self.durable_waiting.insert(ticket);
+        } else {
+            self.waiting[*priority as usize] += 1;
+        }
         if let Some(gate) = self.gate(app, function) {
             gate.waiting += 1;
         }
@@ -167,7 +176,7 @@ impl Admission {
         for depth in (0..=DEPTH_MAX).rev() {
             while let Some(priority) = self.turn(depth) {
                 let taken = self.line(depth, priority).take().expect("a line that has a turn has a call that could go");
-                self.waiting[priority as usize] -= 1;
+                self.waits_no_more(priority, taken.ticket);
                 if let Some(gate) = self.gate(&taken.app, taken.function.as_ref()) {
                     gate.waiting -= 1;
                 }
@@ -185,7 +194,7 @@ impl Admission {
         if !self.line(*depth, *priority).remove(ticket, app, function) {
             return false;
         }
-        self.waiting[*priority as usize] -= 1;
+        self.waits_no_more(*priority, ticket);
         if let Some(gate) = self.gate(app, function) {
             gate.waiting -= 1;
             self.forget(app, function);
@@ -193,14 +202,20 @@ impl Admission {
         true
     }
 
-    /// Returns how many wait.
+    /// Counts the calls that wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.iter().sum()
+        self.waiting.iter().sum::<usize>() + self.durable_waiting.len()
     }
 
-    /// Returns how many slots are taken.
+    /// Counts the slots in use.
     pub fn slots_used(&self) -> usize {
         self.slots_used
+    }
+
+    fn waits_no_more(&mut self, priority: Priority, ticket: Ticket) {
+        if !self.durable_waiting.remove(&ticket) {
+            self.waiting[priority as usize] -= 1;
+        }
     }
 
     /// Returns the priority whose turn it is at a depth, if any can go.
@@ -264,7 +279,7 @@ impl Admission {
         self.gates.get_mut(&FunctionId { app: app.clone(), function })
     }
 
-    fn line(&mut self, depth: u32, priority: Priority) -> &mut Line {
+    fn line(&mut self, depth: u32, priority: Priority) -> &mut FairQueue {
         &mut self.lines[depth as usize][priority as usize]
     }
 

@@ -1,101 +1,117 @@
-//! What `dispatch` is to guests: the other side of `bireme:host/functions`.
+//! Calls, maps and durable work that guests ask for: the other side of `bireme:host/functions`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use super::dispatcher::{Call, Dispatcher};
-use super::durable::Guests;
-use super::map::{Map, Origin};
+use super::apps::find_function;
+use super::call::{Call, Origin};
+use super::durable::{Durable, Guests};
+use super::map::Map;
+use super::runner::Runner;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::ids::CallId;
 use crate::limits;
-use crate::sandbox::{self, BoxFuture, Functions, Order, RunningCall, SpawnedMap};
+use crate::sandbox::{BoxFuture, CallContext, Functions, MapRun, Order, SpawnedMap};
 
-impl Functions for Dispatcher {
-    fn call<'a>(&'a self, caller: &'a RunningCall, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult> {
-        Box::pin(async move {
-            let depth = child_depth(caller)?;
-            let function = Self::find(&caller.program, function)?;
-            let program = caller.program.clone();
-            let call = Call {
-                depth,
-                deadline_max: Some(caller.deadline),
-                priority: caller.priority(),
-                spawner: Some(caller.spawner()),
-                ..Call::new(program, function, input)
-            };
-            Dispatcher::call(self, call).await.result
-        })
-    }
-
-    fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn sandbox::MapRun>, Failure> {
-        let depth = child_depth(caller)?;
-        let function = Self::find(&caller.program, function)?;
-        // Behind the app's single calls, for which somebody waits.
-        let priority = caller.priority().max(Priority::Normal);
-        let (deadline_max, spawner) = (Some(caller.deadline), Some(caller.spawner()));
-        let origin = Origin { depth, deadline_max, priority, spawner };
-        Ok(Box::new(Map::new(self.this(), caller.program.clone(), function, order, origin)))
-    }
-
-    fn spawn<'a>(
-        &'a self,
-        caller: &'a RunningCall,
-        function: &'a str,
-        input: Payload,
-    ) -> BoxFuture<'a, Result<CallId, Failure>> {
-        Box::pin(async move { self.kept()?.spawn_for(caller, function, input).await })
-    }
-
-    fn get<'a>(
-        &'a self,
-        caller: &'a RunningCall,
-        call: &'a str,
-        wait: Duration,
-    ) -> BoxFuture<'a, Result<Option<CallResult>, Failure>> {
-        Box::pin(async move { self.kept()?.get_for(caller, call, wait).await })
-    }
-
-    fn cancel<'a>(&'a self, caller: &'a RunningCall, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>> {
-        Box::pin(async move { self.kept()?.cancel_for(caller, call).await })
-    }
-
-    fn spawn_map<'a>(
-        &'a self,
-        caller: &'a RunningCall,
-        function: &'a str,
-    ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>> {
-        Box::pin(async move { self.kept()?.spawn_map_for(caller, function).await })
-    }
-
-    fn open_map<'a>(
-        &'a self,
-        caller: &'a RunningCall,
-        map: &'a str,
-    ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>> {
-        Box::pin(async move { self.kept()?.open_map_for(caller, map).await })
-    }
+/// The functions that a guest reaches: those of its own app.
+pub(super) struct GuestFunctions {
+    runner: Arc<Runner>,
+    /// Plugged in once, on a host that keeps calls.
+    durable: OnceLock<Weak<Durable>>,
 }
 
-impl Dispatcher {
-    /// Returns what keeps calls, on a host that does.
-    fn kept(&self) -> Result<Arc<Guests>, Failure> {
-        let durable = self.durable.get().and_then(std::sync::Weak::upgrade).filter(|durable| !durable.is_stopped());
+impl GuestFunctions {
+    pub fn new(runner: Arc<Runner>) -> Self {
+        Self { runner, durable: OnceLock::new() }
+    }
+
+    /// Plugs durable calls in. Once; a second one is ignored.
+    pub fn plug_durable(&self, durable: Weak<Durable>) {
+        let _ = self.durable.set(durable);
+    }
+
+    /// Returns the guests' side of durable calls, on a host that keeps them.
+    fn durable(&self) -> Result<Arc<Guests>, Failure> {
+        let durable = self.durable.get().and_then(Weak::upgrade).filter(|durable| !durable.is_stopped());
         durable
             .map(|durable| durable.guests())
             .ok_or_else(|| Failure::new(FailureCode::Unavailable, "spawn needs a host that keeps calls: bireme serve"))
     }
 }
 
-fn child_depth(caller: &RunningCall) -> Result<u32, Failure> {
+impl Functions for GuestFunctions {
+    fn call<'a>(&'a self, caller: &'a CallContext, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult> {
+        Box::pin(async move {
+            let origin = child_origin(caller, caller.priority)?;
+            let function = find_function(caller.function.program(), function)?;
+            let call = Call { id: CallId::generate(), function, input, origin, siblings: None };
+            self.runner.call(call).await.result
+        })
+    }
+
+    fn map(&self, caller: &CallContext, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure> {
+        // Behind the app's single calls, whose callers wait.
+        let origin = child_origin(caller, caller.priority.max(Priority::Normal))?;
+        let function = find_function(caller.function.program(), function)?;
+        Ok(Box::new(Map::new(self.runner.clone(), function, order, origin)))
+    }
+
+    fn spawn<'a>(
+        &'a self,
+        caller: &'a CallContext,
+        function: &'a str,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<CallId, Failure>> {
+        Box::pin(async move { self.durable()?.spawn_for(caller, function, input).await })
+    }
+
+    fn get<'a>(
+        &'a self,
+        caller: &'a CallContext,
+        call: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Option<CallResult>, Failure>> {
+        Box::pin(async move { self.durable()?.get_for(caller, call, wait).await })
+    }
+
+    fn cancel<'a>(&'a self, caller: &'a CallContext, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>> {
+        Box::pin(async move { self.durable()?.cancel_for(caller, call).await })
+    }
+
+    fn spawn_map<'a>(
+        &'a self,
+        caller: &'a CallContext,
+        function: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>> {
+        Box::pin(async move { self.durable()?.spawn_map_for(caller, function).await })
+    }
+
+    fn open_map<'a>(
+        &'a self,
+        caller: &'a CallContext,
+        map: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>> {
+        Box::pin(async move { self.durable()?.open_map_for(caller, map).await })
+    }
+}
+
+/// Returns the origin of calls that `caller` makes, or refuses a depth over the limit.
+fn child_origin(caller: &CallContext, priority: Priority) -> Result<Origin, Failure> {
     if caller.depth >= limits::DEPTH_MAX {
         let message = format!(
             "function `{}` is nested {} deep already; calls nest at most {} deep",
-            caller.spec().name,
+            caller.function.name,
             caller.depth + 1,
             limits::DEPTH_MAX + 1
         );
         return Err(Failure::new(FailureCode::DepthExceeded, message));
     }
-    Ok(caller.depth + 1)
+    Ok(Origin {
+        principal: caller.principal.clone(),
+        depth: caller.depth + 1,
+        deadline_max: Some(caller.deadline),
+        priority,
+        spawner: Some(caller.spawner),
+        is_durable: false,
+    })
 }

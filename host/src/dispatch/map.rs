@@ -11,12 +11,13 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::dispatcher::{Call, Dispatcher};
+use super::call::{Call, Origin};
 use super::ledger::{Ledger, MemoryLedger};
-use crate::call::{Failure, FailureCode, Payload, Priority};
+use super::runner::Runner;
+use crate::call::{Failure, FailureCode, Payload};
 use crate::ids::CallId;
 use crate::limits::TICK;
-use crate::sandbox::{MapOutcome, MapRun, Order, Program, Siblings};
+use crate::sandbox::{FunctionRef, MapOutcome, MapRun, Order, Siblings};
 
 /// An open map.
 pub struct Map {
@@ -24,20 +25,9 @@ pub struct Map {
     runners: JoinSet<()>,
 }
 
-/// On whose behalf a map is: what its calls inherit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Origin {
-    pub depth: u32,
-    pub deadline_max: Option<Instant>,
-    pub priority: Priority,
-    /// The call that what they spawn is a child of.
-    pub spawner: Option<CallId>,
-}
-
 struct Shared {
-    dispatcher: Arc<Dispatcher>,
-    program: Arc<Program>,
-    function: usize,
+    runner: Arc<Runner>,
+    function: FunctionRef,
     origin: Origin,
     siblings: Arc<Siblings>,
     state: Mutex<State>,
@@ -54,17 +44,10 @@ struct State {
 }
 
 impl Map {
-    pub(super) fn new(
-        dispatcher: Arc<Dispatcher>,
-        program: Arc<Program>,
-        function: usize,
-        order: Order,
-        origin: Origin,
-    ) -> Self {
+    pub(super) fn new(runner: Arc<Runner>, function: FunctionRef, order: Order, origin: Origin) -> Self {
         let state = State { ledger: Box::new(MemoryLedger::new(order)), runners: 0, starting: 0, finished: false };
         let shared = Shared {
-            dispatcher,
-            program,
+            runner,
             function,
             origin,
             siblings: Arc::default(),
@@ -88,8 +71,8 @@ impl Map {
         for _ in 0..start {
             let shared = self.shared.clone();
             self.runners.spawn(async move {
-                let (pacing, priority) = (&shared.dispatcher.pacing, shared.origin.priority);
-                pacing.task(priority, shared.run()).await;
+                let (throttle, priority) = (shared.runner.throttle(), shared.origin.priority);
+                throttle.task(priority, shared.run()).await;
             });
         }
     }
@@ -98,7 +81,7 @@ impl Map {
 impl Shared {
     /// How many of its calls the map starts at a time: no more than may run, for a call that waits is one whose time runs.
     fn concurrency(&self) -> usize {
-        self.program.functions()[self.function].limits.map_concurrency()
+        self.function.limits.map_concurrency()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -122,14 +105,13 @@ impl Shared {
             let Some((index, input)) = leased else { break };
             let _running = self.siblings.run();
             let call = Call {
-                depth: self.origin.depth,
-                deadline_max: self.origin.deadline_max,
-                priority: self.origin.priority,
+                id: CallId::generate(),
+                function: self.function.clone(),
+                input,
+                origin: self.origin.clone(),
                 siblings: Some(self.siblings.clone()),
-                spawner: self.origin.spawner,
-                ..Call::new(self.program.clone(), self.function, input)
             };
-            let finished = self.dispatcher.call(call).await;
+            let finished = self.runner.call(call).await;
             self.lock().ledger.complete(MapOutcome { index, result: finished.result, receipt: finished.receipt });
             self.progress.notify_one();
             // Tiny calls never wait, and would keep the thread until the inputs run out.

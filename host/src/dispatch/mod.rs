@@ -1,30 +1,40 @@
-//! The only way to run anything: admission, retries, maps. Deciders are plain values; drivers beside them act.
+//! Calls: admission, attempts, retries, batches, maps, durable calls, schedules. Guests run in no other way. Deciders are
+//! plain values; drivers beside them act.
 //!
 //! Not here: HTTP, the command line, what a guest can see (`sandbox`).
 //!
-//! Invariants: a call, or a group of calls of a batched function, holds a slot while an attempt runs and at no other time; every wait is bounded by the call's
-//! timeout; a call tree of the allowed depth always finishes, whatever else holds slots (`admission`).
+//! From the bottom up: `executor` makes one attempt, `batching` lets calls share one, `runner` chooses between the two and
+//! retries, `map`, `durable` and `schedule` run many calls, `dispatcher` is the front.
+//!
+//! Invariants: a call, or a group of calls of a batched function, holds a slot while an attempt runs and at no other time;
+//! the wait for a slot is bounded by the function's timeout, or the call is on disk; a call tree of the allowed depth always
+//! finishes, whatever else holds slots (`admission`).
 
 mod admission;
+mod apps;
+mod batching;
+mod call;
 mod dispatcher;
 mod durable;
+mod executor;
 mod functions;
-mod grouping;
-mod groups;
 mod ledger;
+mod live_calls;
+mod low_priority_gate;
 mod map;
-mod pacing;
+mod poll_throttle;
 mod retry;
+mod runner;
 mod schedule;
+mod slots;
 mod suggest;
-mod turnstile;
-mod web;
 
-pub use dispatcher::{Call, Dispatcher, Finished, LiveCall};
+pub use apps::find_function;
+pub use call::{Call, Finished, LiveCall, WebCall};
+pub use dispatcher::{Dispatcher, Serving};
 pub use durable::{Durable, DurableError, Options, Results, ResultsOrder, Retention};
 pub use map::Map;
 pub use schedule::{ScheduleError, ScheduleView, Scheduler, Schedules};
 pub use suggest::closest;
-pub use web::{Serving, WebCall};
 
-pub use crate::sandbox::{Answer, AnswerBody, Exchange, Program};
+pub use crate::sandbox::{Answer, AnswerBody, Exchange, FunctionRef, Program};

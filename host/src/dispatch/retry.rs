@@ -1,4 +1,4 @@
-//! Whether a failed attempt is followed by another, and when. A plain decider.
+//! Retries: the verdict on a failed attempt. A plain decider.
 //!
 //! Half of each wait is jitter, so that many calls that failed together do not come back together.
 
@@ -6,6 +6,26 @@ use std::time::Duration;
 
 use crate::call::Failure;
 use crate::limits::RetryPolicy;
+
+/// Verdict on a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Another attempt begins after this wait.
+    Retry(Duration),
+    /// No attempt could succeed.
+    Failed,
+    /// Another attempt might succeed, and none is left.
+    Dead,
+}
+
+/// Decides after `failed` attempts that failed, this one included; `jitter` is drawn from 0 to 1.
+pub fn verdict(failure: &Failure, failed: u32, policy: &RetryPolicy, jitter: f64) -> Verdict {
+    match delay(failure, failed, policy, jitter) {
+        Some(delay) => Verdict::Retry(delay),
+        None if failure.code.is_retryable() => Verdict::Dead,
+        None => Verdict::Failed,
+    }
+}
 
 /// Returns the wait before the next attempt, or none if there is no next. `attempt` is the one that failed, from 1;
 /// `jitter` is drawn from 0 to 1.

@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::routes::{Answer, json_body, media_type, payload, receipt_header};
 use crate::call::Payload;
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Durable, LiveCall, Options, Program};
+use crate::dispatch::{Dispatcher, Durable, FunctionRef, LiveCall, Options};
 use crate::ids::{AppName, CallId, FunctionName};
 use crate::journal::{CallRecord, Kind, Listed, MapState, Query, State};
 
@@ -30,11 +30,9 @@ pub async fn spawn(
     durable: &Arc<Durable>,
     bodies: &RequestBodies,
     closing: &watch::Receiver<bool>,
-    program: Arc<Program>,
-    function: usize,
+    function: FunctionRef,
     request: Request<Incoming>,
 ) -> Answer {
-    let spec = &program.functions()[function];
     let mut options = Options { key: key(request.headers())?, ..Options::default() };
     let mut waits = None;
     for (name, value) in pairs(request.uri().query().unwrap_or_default(), &["priority", "wait"])? {
@@ -44,13 +42,12 @@ pub async fn spawn(
         }
     }
     let waits = wait(request.headers(), waits.as_deref())?;
-    let content_type = media_type(request.headers(), spec.takes_bytes)?;
-    let body = bodies.read(request, spec.limits.input_bytes_max, "the function's input limit").await?;
+    let content_type = media_type(request.headers(), function.takes_bytes)?;
+    let body = bodies.read(request, function.limits.input_bytes_max, "the function's input limit").await?;
     let input = Payload { content_type, data: body.bytes.clone() };
     let this = durable.clone();
     // In a task of its own: a client that goes away leaves either a call or none.
-    let mut record =
-        crate::tasks::to_the_end(async move { this.spawn(&program, function, input, options).await }).await?;
+    let mut record = crate::tasks::to_the_end(async move { this.spawn(&function, input, options).await }).await?;
     drop(body);
     if let Some(waits) = waits {
         // A host that ends answers as if the time were over: the call is accepted, and the next host goes on with it.

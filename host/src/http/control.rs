@@ -21,7 +21,7 @@ use crate::app::ComponentBytes;
 use crate::app::capabilities::{self, Capability};
 use crate::codes::Code;
 use crate::deploy::{Accept, Deploy, DeployError, Deployed, Deployments, LoadError, RollbackError, State, Status};
-use crate::dispatch::{Dispatcher, Program, closest};
+use crate::dispatch::{FunctionRef, closest, find_function};
 use crate::limits;
 use crate::tasks::to_the_end;
 
@@ -59,12 +59,12 @@ impl Control {
             (["apps", app, "rollback"], &Method::POST) => self.rollback(app, &request).await,
             (["apps", _, "rollback"], _) => Err(Problem::method("POST")),
             (["apps", app, "functions", function, "calls"], &Method::POST) => {
-                let (program, function) = self.function(app, function)?;
-                calls::spawn(&self.backend.durable, &self.bodies, &self.closing, program, function, request).await
+                let function = self.function(app, function)?;
+                calls::spawn(&self.backend.durable, &self.bodies, &self.closing, function, request).await
             }
             (["apps", app, "functions", function, "maps"], &Method::POST) => {
-                let (program, function) = self.function(app, function)?;
-                self.maps.create(program, function, request).await
+                let function = self.function(app, function)?;
+                self.maps.create(function, request).await
             }
             (["apps", _, "functions", _, "calls" | "maps"], _) => Err(Problem::method("POST")),
             (["calls"], &Method::GET | &Method::HEAD) => {
@@ -95,10 +95,9 @@ impl Control {
     }
 
     /// Returns a function of a deployed app.
-    fn function(&self, app: &str, function: &str) -> Result<(Arc<Program>, usize), Problem> {
+    fn function(&self, app: &str, function: &str) -> Result<FunctionRef, Problem> {
         let program = self.backend.dispatcher.program(app).ok_or_else(|| self.absent(app))?;
-        let function = Dispatcher::find(&program, function)?;
-        Ok((program, function))
+        Ok(find_function(&program, function)?)
     }
 
     /// Every app and its state.

@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::routes::{Answer, get, json_body};
 use super::upload::{Feeds, Upload, bad_input};
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Durable, DurableError, Options, Program, Results, ResultsOrder};
+use crate::dispatch::{Dispatcher, Durable, DurableError, FunctionRef, Options, Results, ResultsOrder, find_function};
 use crate::ids::MapId;
 use crate::journal::{Entry, MapRecord, What};
 use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX};
@@ -38,7 +38,7 @@ pub struct Maps {
 
 impl Maps {
     /// Makes a map. With a body its lines are the inputs, and the outcomes stream back while they come.
-    pub async fn create(&self, program: Arc<Program>, function: usize, request: Request<Incoming>) -> Answer {
+    pub async fn create(&self, function: FunctionRef, request: Request<Incoming>) -> Answer {
         let mut options = Options { key: key(request.headers())?, ..Options::default() };
         let mut order = ResultsOrder::Input;
         for (name, value) in pairs(request.uri().query().unwrap_or_default(), &["priority", "order"])? {
@@ -50,7 +50,7 @@ impl Maps {
         let is_stream = !hyper::body::Body::is_end_stream(request.body());
         refuse_encoding(request.headers())?;
         let upload = if is_stream {
-            let takes_bytes = program.functions()[function].takes_bytes;
+            let takes_bytes = function.takes_bytes;
             Some(Upload::begin(request.into_body(), self.bodies.room(), takes_bytes).await?)
         } else {
             None
@@ -58,7 +58,7 @@ impl Maps {
         let (durable, closing, feeds) = (self.durable.clone(), self.closing.clone(), self.feeds.clone());
         // In a task of its own: a client that goes away leaves no map without its inputs.
         let made = crate::tasks::to_the_end(async move {
-            let record = durable.create_map(&program, function, options).await?;
+            let record = durable.create_map(&function, options).await?;
             let Some(upload) = upload else { return Ok::<_, DurableError>((record, None)) };
             let id = record.header.id;
             let feeding = feeds.begin(id);
@@ -183,8 +183,7 @@ impl Maps {
                 format!("`{}` is not deployed now; deploy it before the map gets more inputs", record.header.app);
             Problem::new(Code::UnknownApp, detail)
         })?;
-        let function = Dispatcher::find(&program, record.header.function.as_str())?;
-        Ok(program.functions()[function].takes_bytes)
+        Ok(find_function(&program, record.header.function.as_str())?.takes_bytes)
     }
 
     async fn results(&self, id: MapId, request: &Request<Incoming>) -> Answer {

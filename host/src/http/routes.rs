@@ -14,9 +14,9 @@ use super::openai::OpenAi;
 use super::problem::Problem;
 use super::web;
 use super::{Backend, LastCall};
-use crate::call::{JSON, Payload, Receipt};
+use crate::call::{JSON, Payload, Principal, Receipt};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher, Durable, Program};
+use crate::dispatch::{Call, Dispatcher, Durable, FunctionRef, find_function};
 use crate::failpoint;
 use crate::ids::{CallId, Version};
 use crate::inference::Inference;
@@ -88,31 +88,31 @@ impl Routes {
         let dispatcher = &self.dispatcher;
         let program = dispatcher.program(app).ok_or_else(|| self.control.absent(app))?;
         let name = request.uri().path().trim_matches('/')[app.len()..].trim_start_matches('/').to_owned();
-        let is_function = |position: &usize| program.functions()[*position].route.is_none();
-        let named = program.find(&name).filter(is_function);
+        let named = program.find(&name).filter(|function| function.route.is_none());
         match named {
-            Some(function) if request.method() == Method::POST => self.call(program, function, request).await,
+            Some(function) if request.method() == Method::POST => self.call(function, request).await,
             _ if program.routes().next().is_some() => web::answer(dispatcher, program, &name, request).await,
             Some(_) => Err(Problem::method("POST")),
             None if name.is_empty() || name.contains('/') => {
                 let detail = format!("nothing at `{}`; functions are at /APP/FUNCTION", request.uri().path());
                 Err(Problem::not_found(detail))
             }
-            None => Err(Dispatcher::find(&program, &name).map(|_| ()).expect_err("nothing has the name").into()),
+            None => Err(find_function(&program, &name).map(|_| ()).expect_err("nothing has the name").into()),
         }
     }
 
-    async fn call(&self, program: Arc<Program>, function: usize, request: Request<Incoming>) -> Answer {
-        let spec = &program.functions()[function];
-        let bytes_max = spec.limits.input_bytes_max;
-        let content_type = media_type(request.headers(), spec.takes_bytes)?;
+    async fn call(&self, function: FunctionRef, request: Request<Incoming>) -> Answer {
+        let bytes_max = function.limits.input_bytes_max;
+        let content_type = media_type(request.headers(), function.takes_bytes)?;
         let body = self.bodies.read(request, bytes_max, "the function's input limit").await?;
         let input = Payload { content_type, data: body.bytes.clone() };
         if let Some(last) = &self.last_call {
-            last.keep(spec.name.clone(), input.clone());
+            last.keep(function.name.clone(), input.clone());
         }
-        let version = program.version().clone();
-        let finished = self.dispatcher.call(Call::new(program, function, input)).await;
+        let version = function.version().clone();
+        // Until there is access control, the callers of functions act for the operator.
+        let call = Call::new(function, input, Principal::Operator);
+        let finished = self.dispatcher.call(call).await;
 
         let mut response = match finished.result {
             Ok(output) => payload(output),

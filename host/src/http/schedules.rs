@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::routes::{Answer, json_body};
 use crate::app::timetable::Timetable;
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, ScheduleError, ScheduleView, Schedules};
+use crate::dispatch::{ScheduleError, ScheduleView, Schedules, find_function};
 use crate::ids::FunctionId;
 
 /// Answers a request; `path` is what follows `/api/v1/schedules`.
@@ -70,8 +70,7 @@ async fn scheduled(schedules: &Schedules, function: &FunctionId) -> Result<Sched
 /// Returns the function of a live app.
 fn find(control: &Control, app: &str, function: &str) -> Result<FunctionId, Problem> {
     let program = control.backend.dispatcher.program(app).ok_or_else(|| control.absent(app))?;
-    let position = Dispatcher::find(&program, function)?;
-    Ok(FunctionId { app: program.name().clone(), function: program.functions()[position].name.clone() })
+    Ok(find_function(&program, function)?.id())
 }
 
 fn view(view: &ScheduleView) -> Value {

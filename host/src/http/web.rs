@@ -13,8 +13,9 @@ use super::problem::Problem;
 use super::routes::{Answer, stamp};
 use super::web_body::WebBody;
 use crate::app::route::{self, Routed};
+use crate::call::Principal;
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Exchange, Program, WebCall};
+use crate::dispatch::{Dispatcher, Exchange, FunctionRef, Program, WebCall};
 
 /// Answers with the web function whose route fits; `name` is what follows the app, as a function would be called.
 pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, request: Request<Incoming>) -> Answer {
@@ -39,7 +40,8 @@ pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, 
     let (body, fault) = WebBody::new(body);
     let (exchange, answer) = Exchange::new(Request::from_parts(head, body));
     let version = program.version().clone();
-    let (id, serving) = dispatcher.serve(WebCall { program, function, exchange });
+    let principal = Principal::App(program.name().clone());
+    let (id, serving) = dispatcher.serve(WebCall { function, exchange, principal });
 
     let begun = Answering::new((id, serving), answer, has_body).begin().await;
     // A guest whose request broke off could do nothing else than fail.
@@ -69,9 +71,9 @@ fn with_slash(uri: &Uri) -> Response<ResponseBody> {
 }
 
 /// Says why no web function answers.
-fn unanswered(program: &Program, name: &str, request: &Request<Incoming>, routed: Routed<usize>) -> Problem {
-    let named = program.find(name).map(|position| &program.functions()[position]);
-    match (named.map(|function| function.route.as_ref()), routed) {
+fn unanswered(program: &Arc<Program>, name: &str, request: &Request<Incoming>, routed: Routed<FunctionRef>) -> Problem {
+    let named = program.find(name);
+    match (named.as_ref().map(|function| function.route.as_ref()), routed) {
         (Some(None), Routed::OtherMethods(methods)) => Problem::method(format!("{}, POST", methods.join(", "))),
         (Some(None), _) => Problem::method("POST"),
         // Somebody calls it as a function.

@@ -5,10 +5,9 @@
 use jiff::Timestamp;
 
 use super::boundary::Import;
-use super::running::RunningCall;
+use super::call_context::CallContext;
 use super::tokens::Spent;
 use crate::call::InferenceReceipt;
-use crate::ids::FunctionId;
 use crate::inference::{Caller, Classified, Description, Embedded, Inference, InferenceError, Inferred, Scored};
 
 /// Why a request has no answer.
@@ -50,37 +49,33 @@ impl Answer for Description {
     }
 }
 
-impl RunningCall {
+impl CallContext {
     /// Refuses a model that the call may not use.
     pub(super) fn check_model(&self, model: &str) -> Result<(), Refused> {
-        if self.spec().models.iter().any(|may| may == model) {
+        if self.function.models.iter().any(|may| may == model) {
             return Ok(());
         }
         let model = model.to_owned();
-        Err(if self.program.metadata().is_stock() {
-            Refused::NotGranted { app: self.program.name().to_string(), model }
+        Err(if self.function.program().metadata().is_stock() {
+            Refused::NotGranted { app: self.function.app().to_string(), model }
         } else {
-            Refused::NotDeclared { function: self.spec().name.to_string(), model }
+            Refused::NotDeclared { function: self.function.name.to_string(), model }
         })
     }
 
     /// Refuses a call whose function has used up its tokens.
     fn check_tokens(&self) -> Result<(), Spent> {
-        let limits = &self.spec().limits;
+        let limits = &self.function.limits;
         if let Some(max) = limits.tokens_max {
             let used = self.tokens_used();
             if used >= max {
-                return Err(Spent::Call { function: self.function_id(), used, max });
+                return Err(Spent::Call { function: self.function.id(), used, max });
             }
         }
         match limits.tokens_per_day_max {
-            Some(max) => self.services.tokens.check(&self.function_id(), max, Timestamp::now()),
+            Some(max) => self.services.tokens.check(&self.function.id(), max, Timestamp::now()),
             None => Ok(()),
         }
-    }
-
-    fn function_id(&self) -> FunctionId {
-        FunctionId { app: self.program.name().clone(), function: self.spec().name.clone() }
     }
 
     /// Makes one request to `model`, on the call's behalf.
@@ -96,18 +91,14 @@ impl RunningCall {
         self.check_model(model)?;
         self.check_tokens()?;
         let (_asking, following) = self.ask();
-        let caller = Caller {
-            tenant: self.program.name().into(),
-            priority: self.priority(),
-            deadline: self.deadline,
-            following,
-        };
+        let caller =
+            Caller { tenant: self.function.app().into(), priority: self.priority, deadline: self.deadline, following };
         let answer = request(&self.services.inference, caller);
         let answer = self.boundary.cross_async(Import::Inference, answer).await?;
         if let Some(receipt) = answer.receipt() {
             self.add_inference(receipt);
-            if self.spec().limits.tokens_per_day_max.is_some() {
-                self.services.tokens.add(&self.function_id(), receipt.tokens, Timestamp::now());
+            if self.function.limits.tokens_per_day_max.is_some() {
+                self.services.tokens.add(&self.function.id(), receipt.tokens, Timestamp::now());
             }
         }
         Ok(answer)

@@ -7,13 +7,13 @@ use rand::TryRng;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
 use super::boundary::Import;
-use super::running::RunningCall;
+use super::call_context::CallContext;
 
 /// What a guest's clocks can tell apart. Coarser clocks make timing attacks on neighbours harder.
 const RESOLUTION: Duration = Duration::from_micros(1);
 
 /// The clocks of one call.
-pub struct BoundaryClock(pub Arc<RunningCall>);
+pub struct BoundaryClock(pub Arc<CallContext>);
 
 impl HostWallClock for BoundaryClock {
     fn resolution(&self) -> Duration {
@@ -43,7 +43,7 @@ impl HostMonotonicClock for BoundaryClock {
 }
 
 /// The operating system's generator, reseeded by `rand`'s own rules; shared by a thread, so that a call seeds nothing.
-pub struct BoundaryRandom(pub Arc<RunningCall>);
+pub struct BoundaryRandom(pub Arc<CallContext>);
 
 impl TryRng for BoundaryRandom {
     type Error = std::convert::Infallible;

@@ -8,17 +8,17 @@ use futures_util::FutureExt;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Store, UpdateDeadline};
 
+use super::call_context::CallContext;
 use super::engine::{EngineConfig, PoolMode, TickingEngine};
 use super::imports;
 use super::limiter::LimitExceeded;
 use super::meter::{CpuTime, metered};
 use super::missing;
 use super::program::{Program, ProgramError};
-use super::running::RunningCall;
 use super::state::CallState;
 use super::trap;
 use crate::app::metadata::Metadata;
-use crate::call::{CallResult, Failure, FailureCode, HostCalls, InferenceReceipt, Payload, micros};
+use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, micros};
 use crate::ids::Version;
 use crate::limits::Ceilings;
 use crate::outbound::Grants;
@@ -39,16 +39,11 @@ pub enum SandboxError {
     Describe(String),
 }
 
-/// How one attempt ended and what it took.
+/// Result of one attempt and its cost as far as the sandbox measures it: no wall clock, no wait for a slot.
 #[derive(Debug)]
 pub struct Attempt<T = Payload> {
     pub result: Result<T, Failure>,
-    pub instantiate_us: u64,
-    pub cpu_us: u64,
-    pub memory_peak_bytes: u64,
-    pub host_calls: HostCalls,
-    pub log_dropped_bytes: u64,
-    pub inference: InferenceReceipt,
+    pub receipt: Receipt,
 }
 
 /// What an attempt took, as far as it is measured from outside.
@@ -60,18 +55,19 @@ pub(super) struct Took {
 
 impl<T> Attempt<T> {
     /// Closes the call's log and takes the figures down.
-    pub(super) fn new(call: &RunningCall, store: &Store<CallState>, took: &Took, result: Result<T, Failure>) -> Self {
+    pub(super) fn new(call: &CallContext, store: &Store<CallState>, took: &Took, result: Result<T, Failure>) -> Self {
         let result = result.map_err(|failure| without_secrets(call, failure));
         call.log.finish();
-        Self {
-            result,
+        let receipt = Receipt {
             instantiate_us: micros(took.instantiate),
             cpu_us: micros(took.cpu.total),
             memory_peak_bytes: store.data().limiter.peak,
             host_calls: call.boundary.crossings(),
             log_dropped_bytes: call.log.dropped_bytes(),
-            inference: std::mem::take(&mut *call.inference.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
-        }
+            inference: call.take_inference(),
+            ..Receipt::default()
+        };
+        Self { result, receipt }
     }
 }
 
@@ -117,16 +113,17 @@ impl Sandbox {
     }
 
     /// Runs one attempt in a fresh instance. Dropping the future ends the guest and frees its slot.
-    pub async fn invoke(&self, call: &Arc<RunningCall>, input: Payload) -> Attempt {
+    pub async fn invoke(&self, call: &Arc<CallContext>, input: Payload) -> Attempt {
         let mut store = self.store(call);
         let mut took = Took::default();
         let guest = async {
             let begun = Instant::now();
-            let app = call.program.functions_pre.as_ref().expect("a program of functions exports their handler");
+            let app =
+                call.function.program().functions_pre.as_ref().expect("a program of functions exports their handler");
             let app = app.instantiate_async(&mut store).await;
             took.instantiate = begun.elapsed();
             let app = app?;
-            let name = call.spec().name.as_str();
+            let name = call.function.name.as_str();
             metered(app.bireme_host_handler().call_invoke(&mut store, name, &input.into()), &mut took.cpu).await
         };
         let result = match to_its_end(call, guest).await {
@@ -138,10 +135,10 @@ impl Sandbox {
     }
 
     /// Returns a store for one attempt, bounded as its function is.
-    pub(super) fn store(&self, call: &Arc<RunningCall>) -> Store<CallState> {
+    pub(super) fn store(&self, call: &Arc<CallContext>) -> Store<CallState> {
         let mut store = Store::new(&self.ticking.engine, CallState::new(call.clone()));
         store.limiter(|state| &mut state.limiter);
-        let out_bytes = call.spec().limits.output_bytes_max.max(call.spec().limits.input_bytes_max) + LIFT_SLACK;
+        let out_bytes = call.function.limits.output_bytes_max.max(call.function.limits.input_bytes_max) + LIFT_SLACK;
         store.set_hostcall_fuel(usize::try_from(out_bytes).unwrap_or(usize::MAX));
         end_at(&mut store, call.deadline);
         store
@@ -161,7 +158,7 @@ impl Sandbox {
 
 /// Runs a guest until it returns, traps, meets its deadline, or a host function panics under it.
 pub(super) async fn to_its_end<T>(
-    call: &RunningCall,
+    call: &CallContext,
     guest: impl Future<Output = wasmtime::Result<T>>,
 ) -> Result<T, Failure> {
     // A panic in a host function costs this call, not the process; the store is not used again.
@@ -184,15 +181,14 @@ pub(super) fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
 }
 
 /// Adds why the host refused a request, which the guest itself was told by a code alone.
-fn with_denial(call: &RunningCall, mut failure: Failure) -> Failure {
-    let denial = call.denial.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    failure.causes.extend(denial);
+fn with_denial(call: &CallContext, mut failure: Failure) -> Failure {
+    failure.causes.extend(call.take_denial());
     failure
 }
 
 /// Takes the values of the function's secrets out of its words: a URL in an error may hold one.
-fn without_secrets(call: &RunningCall, mut failure: Failure) -> Failure {
-    if let Some(secrets) = &call.spec().secrets {
+fn without_secrets(call: &CallContext, mut failure: Failure) -> Failure {
+    if let Some(secrets) = &call.function.secrets {
         redact(&mut failure, secrets);
     }
     failure
@@ -205,12 +201,12 @@ pub fn redact(failure: &mut Failure, secrets: &DeclaredSecrets) {
     }
 }
 
-fn check_output(call: &RunningCall, output: Payload) -> CallResult {
-    let limit = call.spec().limits.output_bytes_max;
+fn check_output(call: &CallContext, output: Payload) -> CallResult {
+    let limit = call.function.limits.output_bytes_max;
     if output.data.len() as u64 > limit {
         let message = format!(
             "function `{}` returned {} bytes, over its output limit of {limit}; return less, or in parts",
-            call.spec().name,
+            call.function.name,
             output.data.len()
         );
         return Err(Failure::new(FailureCode::OutputTooLarge, message));

@@ -13,6 +13,7 @@
 mod asking;
 mod bindings;
 mod boundary;
+mod call_context;
 mod clock;
 mod describe;
 mod engine;
@@ -25,19 +26,18 @@ pub mod log;
 mod meter;
 mod missing;
 mod program;
-mod running;
 mod serve;
 mod services;
 mod state;
 mod tokens;
 mod trap;
 
+pub use call_context::{CallContext, CallUsage, Siblings};
 pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
 pub use exchange::{Answer, AnswerBody, Exchange};
 pub use invoke::{Attempt, Sandbox, SandboxError, redact};
 pub use missing::MissingImport;
-pub use program::{Function, Program, ProgramError};
-pub use running::{RunningCall, Siblings};
+pub use program::{Function, FunctionRef, Program, ProgramError};
 pub use services::{
     BoxFuture, Functions, MapOutcome, MapRun, Order, OutcomeReader, Services, SpawnedMap, SpawnedProgress,
 };

@@ -1,6 +1,8 @@
-//! An app ready to be called: compiled, linked, its limits and grants resolved.
+//! Apps ready to be called: compiled, linked, their limits and grants resolved; and references to their functions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker};
@@ -11,7 +13,7 @@ use super::missing::{self, MissingImport};
 use super::state::CallState;
 use crate::app::metadata::{FunctionInfo, Metadata, MetadataError};
 use crate::app::route::Route;
-use crate::ids::{AppName, FunctionName, Version};
+use crate::ids::{AppName, FunctionId, FunctionName, Version};
 use crate::limits::{Ceilings, FunctionLimits};
 use crate::outbound::{Grants, Policy, PolicyError};
 use crate::provisions::{DeclaredSecrets, Provisions};
@@ -30,6 +32,51 @@ pub struct Function {
     pub secrets: Option<Arc<DeclaredSecrets>>,
     /// What it answers over HTTP; a function without a route is called by its name.
     pub route: Option<Route>,
+}
+
+/// A function of one version of an app. Clones share the program.
+#[derive(Clone)]
+pub struct FunctionRef {
+    program: Arc<Program>,
+    index: usize,
+}
+
+impl FunctionRef {
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    pub fn app(&self) -> &AppName {
+        self.program.name()
+    }
+
+    pub fn version(&self) -> &Version {
+        self.program.version()
+    }
+
+    /// Returns its name and that of its app.
+    pub fn id(&self) -> FunctionId {
+        FunctionId { app: self.app().clone(), function: self.name.clone() }
+    }
+
+    /// Whether both are the same function of the same program, not merely of the same name.
+    pub fn is_same(&self, other: &FunctionRef) -> bool {
+        Arc::ptr_eq(&self.program, &other.program) && self.index == other.index
+    }
+}
+
+impl Deref for FunctionRef {
+    type Target = Function;
+
+    fn deref(&self) -> &Function {
+        &self.program.functions[self.index]
+    }
+}
+
+impl fmt::Debug for FunctionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.id(), self.version())
+    }
 }
 
 /// One version of an app. Immutable; shared by its calls.
@@ -129,9 +176,10 @@ impl Program {
         &self.functions
     }
 
-    /// Returns the web functions' positions and routes.
-    pub fn routes(&self) -> impl Iterator<Item = (usize, &Route)> {
-        self.functions.iter().enumerate().filter_map(|(i, function)| Some((i, function.route.as_ref()?)))
+    /// Returns the web functions with their routes.
+    pub fn routes(self: &Arc<Self>) -> impl Iterator<Item = (FunctionRef, &Route)> {
+        let web = self.functions.iter().enumerate().filter_map(|(i, function)| Some((i, function.route.as_ref()?)));
+        web.map(|(index, route)| (FunctionRef { program: self.clone(), index }, route))
     }
 
     /// Returns the configuration values that the operator gave.
@@ -139,9 +187,10 @@ impl Program {
         &self.values
     }
 
-    /// Returns the position of the function of that name.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name).copied()
+    /// Returns the function of that name.
+    pub fn find(self: &Arc<Self>, name: &str) -> Option<FunctionRef> {
+        let index = self.by_name.get(name).copied()?;
+        Some(FunctionRef { program: self.clone(), index })
     }
 }
 

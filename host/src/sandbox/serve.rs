@@ -7,21 +7,22 @@ use std::time::Instant;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
+use super::call_context::CallContext;
 use super::exchange::Exchange;
 use super::invoke::{Attempt, Sandbox, Took, to_its_end};
 use super::meter::metered;
-use super::running::RunningCall;
 use crate::call::{Failure, FailureCode};
 
 impl Sandbox {
     /// Runs one web request. The answer leaves while the guest runs; the attempt ends when the guest does. Dropping the future
     /// ends the guest and frees its slot.
-    pub async fn serve(&self, call: &Arc<RunningCall>, exchange: Exchange) -> Attempt<()> {
+    pub async fn serve(&self, call: &Arc<CallContext>, exchange: Exchange) -> Attempt<()> {
         let mut store = self.store(call);
         let mut took = Took::default();
         let answered = Arc::new(AtomicBool::new(false));
         let guest = async {
-            let web = call.program.web_pre.as_ref().expect("a program of web functions exports their handler");
+            let web =
+                call.function.program().web_pre.as_ref().expect("a program of web functions exports their handler");
             let begun = Instant::now();
             let web = web.instantiate_async(&mut store).await;
             took.instantiate = begun.elapsed();
@@ -40,7 +41,7 @@ impl Sandbox {
             if answered.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let message = format!("function `{}` ended without an answer; it must set a response", call.spec().name);
+            let message = format!("function `{}` ended without an answer; it must set a response", call.function.name);
             Err(Failure::new(FailureCode::Crashed, message))
         });
         Attempt::new(call, &store, &took, result)

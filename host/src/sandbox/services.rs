@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::running::RunningCall;
+use super::call_context::CallContext;
 use super::tokens::TokensToday;
 use crate::call::{CallResult, Failure, Payload};
 use crate::ids::{CallId, MapId};
@@ -33,15 +33,15 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Calls of other functions. Implemented by `dispatch`, which stands above this module and is plugged in at start.
 pub trait Functions: Send + Sync {
     /// Runs one function for `caller` and waits. May be called any number of times; dropping the future cancels the call.
-    fn call<'a>(&'a self, caller: &'a RunningCall, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult>;
+    fn call<'a>(&'a self, caller: &'a CallContext, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult>;
 
     /// Opens a map for `caller`. Does not block.
-    fn map(&self, caller: &RunningCall, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure>;
+    fn map(&self, caller: &CallContext, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure>;
 
     /// Keeps a call that outlives `caller`. Returns once it is on disk; dropping the future does not take it back.
     fn spawn<'a>(
         &'a self,
-        caller: &'a RunningCall,
+        caller: &'a CallContext,
         function: &'a str,
         input: Payload,
     ) -> BoxFuture<'a, Result<CallId, Failure>>;
@@ -49,25 +49,25 @@ pub trait Functions: Send + Sync {
     /// Returns what became of a kept call of the caller's app, once it has ended or after `wait`.
     fn get<'a>(
         &'a self,
-        caller: &'a RunningCall,
+        caller: &'a CallContext,
         call: &'a str,
         wait: Duration,
     ) -> BoxFuture<'a, Result<Option<CallResult>, Failure>>;
 
     /// Cancels a kept call of the caller's app and what it spawned; returns whether it is cancelled.
-    fn cancel<'a>(&'a self, caller: &'a RunningCall, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;
+    fn cancel<'a>(&'a self, caller: &'a CallContext, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>>;
 
     /// Makes a map that outlives `caller`. Returns once it is on disk.
     fn spawn_map<'a>(
         &'a self,
-        caller: &'a RunningCall,
+        caller: &'a CallContext,
         function: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>;
 
     /// Finds a kept map of the caller's app.
     fn open_map<'a>(
         &'a self,
-        caller: &'a RunningCall,
+        caller: &'a CallContext,
         map: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>;
 }

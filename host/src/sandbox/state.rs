@@ -5,16 +5,16 @@ use std::sync::Arc;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::call_context::CallContext;
 use super::clock::{BoundaryClock, BoundaryRandom};
 use super::imports::http::OutboundHooks;
 use super::limiter::MemoryLimiter;
 use super::log::{LogStream, Source};
-use super::running::RunningCall;
 use crate::limits;
 
 /// The data of one store.
 pub struct CallState {
-    pub call: Arc<RunningCall>,
+    pub call: Arc<CallContext>,
     pub limiter: MemoryLimiter,
     pub table: ResourceTable,
     wasi: WasiCtx,
@@ -23,10 +23,10 @@ pub struct CallState {
 }
 
 impl CallState {
-    pub fn new(call: Arc<RunningCall>) -> Self {
+    pub fn new(call: Arc<CallContext>) -> Self {
         // No preopened directory, no argument, no environment but the declared secrets; stdin is closed.
         let mut wasi = WasiCtx::builder();
-        if let Some(secrets) = &call.spec().secrets {
+        if let Some(secrets) = &call.function.secrets {
             for (name, secret) in secrets.variables() {
                 wasi.env(name, secret.expose());
             }
@@ -48,7 +48,7 @@ impl CallState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::RESOURCES_MAX);
         Self {
-            limiter: MemoryLimiter::new(call.spec().limits.memory_bytes_max),
+            limiter: MemoryLimiter::new(call.function.limits.memory_bytes_max),
             hooks: OutboundHooks { call: call.clone() },
             call,
             table,

@@ -3,8 +3,8 @@
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::call_context::CallContext;
 use super::limiter::LimitExceeded;
-use super::running::RunningCall;
 use crate::call::{Failure, FailureCode};
 use crate::limits;
 
@@ -14,26 +14,26 @@ const FRAMES_MAX: usize = 5;
 const FRAME_CHARS_MAX: usize = 512;
 
 /// Returns the failure of a call whose deadline passed.
-pub fn timeout(call: &RunningCall) -> Failure {
-    let timeout = call.spec().limits.timeout;
+pub fn timeout(call: &CallContext) -> Failure {
+    let timeout = call.function.limits.timeout;
     let granted = call.deadline.saturating_duration_since(call.started);
     if granted < timeout {
         let message = format!(
             "function `{}` was cut off after {granted:?}, when its caller's own timeout passed; raise the caller's `timeout`",
-            call.spec().name
+            call.function.name
         );
         return Failure::new(FailureCode::Timeout, message);
     }
     let message = format!(
         "function `{}` did not finish within its timeout of {timeout:?}; raise `timeout` or give it less to do",
-        call.spec().name
+        call.function.name
     );
     Failure::new(FailureCode::Timeout, message)
 }
 
 /// Returns the failure of a call that ended in `error`.
-pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
-    let name = &call.spec().name;
+pub fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
+    let name = &call.function.name;
     if let Some(limit) = error.downcast_ref::<LimitExceeded>() {
         return match limit {
             LimitExceeded::Deadline => timeout(call),
@@ -68,7 +68,7 @@ pub fn failure(call: &RunningCall, error: &wasmtime::Error) -> Failure {
         // wasmtime has no type for this one; the wording is pinned by a test through a real guest.
         let message = format!(
             "function `{name}` passed more than its output limit of {} MiB out of the sandbox at once",
-            call.spec().limits.output_bytes_max >> 20
+            call.function.limits.output_bytes_max >> 20
         );
         return Failure::new(FailureCode::OutputTooLarge, message);
     }

@@ -207,19 +207,25 @@ fn a_guest_that_drops_its_outparam_and_goes_on_is_told_as_a_failure() {
 /// free for the next, and the log has the call.
 #[test]
 fn a_panic_at_any_stage_of_a_call_costs_that_call_alone() {
-    for point in PANIC_POINTS {
+    let workloads = |point: &'static str| match point.split_once('.').unwrap().0 {
+        "http" | "call" => vec!["call"],
+        "attempt" => vec!["call", "web", "group", "durable", "map"],
+        own => vec![own],
+    };
+    let cases = PANIC_POINTS.iter().flat_map(|point| workloads(point).into_iter().map(move |work| (*point, work)));
+    for (point, work) in cases {
         let data = fresh_data();
         let mut command =
             command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0", "--secret", "API_KEY=k"]);
         command.args([Guest::Hello, Guest::Hostile, Guest::Authored].map(guest));
         command.env("BIREME_PANIC_POINT", format!("{point}@1"));
         let mut server = Server::spawn(command, data.path()).unwrap_or_else(|output| panic!("{output:#?}"));
-        let call = match point.split_once('.').unwrap().0 {
-            "http" | "call" => {
+        let call = match work {
+            "call" => {
                 check_problem(&server.post("/authored/nap_alone", r#"{"ms":0}"#), 503, "unavailable");
                 let again = server.post("/authored/nap_alone", r#"{"ms":0}"#);
                 assert_eq!(again.body, "0", "{point}: its place is free again: {again:#?}");
-                *point != "http.route"
+                point != "http.route"
             }
             "web" => {
                 check_problem(&server.get("/hostile/whoami"), 503, "unavailable");

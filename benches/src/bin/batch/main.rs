@@ -79,7 +79,11 @@ pub async fn serve(models: &std::path::Path, limits: BatchLimits) -> Served {
 /// Calls a guest that embeds one text; returns what that took.
 pub async fn call(served: &Served, program: &Arc<Program>, text: &str) -> Duration {
     let input = format!("[\"{text}\"]");
-    let call = Call::new(program.clone(), served.find("embed_texts"), Payload::json(input));
+    let call = Call::new(
+        find_function(program, "embed_texts").expect("it is there"),
+        Payload::json(input),
+        Principal::Operator,
+    );
     let start = Instant::now();
     let finished = served.host.dispatcher.call(call).await;
     finished.result.expect("the call is good");

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bireme::call::{Payload, Priority};
+use bireme::call::{Payload, Principal, Priority};
 use bireme::config::{Config, Directories};
 use bireme::dispatch::{Durable, Options, ResultsOrder, Retention};
 use bireme::sandbox::MapRun;
@@ -47,16 +47,13 @@ async fn accept() {
         let started = Instant::now();
         let tasks: Vec<_> = (0..clients)
             .map(|_| {
-                let (durable, program) = (served.host.durable.clone(), served.program.clone());
+                let durable = served.host.durable.clone();
                 let function = served.find("square");
                 tokio::spawn(async move {
                     let mut samples = Samples::default();
                     for _ in 0..each {
                         let started = Instant::now();
-                        durable
-                            .spawn(&program, function, Payload::json("7"), Options::default())
-                            .await
-                            .expect("accepted");
+                        durable.spawn(&function, Payload::json("7"), Options::default()).await.expect("accepted");
                         samples.push_us(started.elapsed());
                     }
                     samples
@@ -106,10 +103,10 @@ async fn waiting(rows: usize) {
 async fn fill(durable: &Arc<Durable>, served: &Served, rows: usize) {
     let tasks: Vec<_> = (0..FILLERS)
         .map(|_| {
-            let (durable, program, function) = (durable.clone(), served.program.clone(), served.find("square"));
+            let (durable, function) = (durable.clone(), served.find("square"));
             tokio::spawn(async move {
                 for _ in 0..rows / FILLERS {
-                    durable.spawn(&program, function, Payload::json("7"), Options::default()).await.expect("accepted");
+                    durable.spawn(&function, Payload::json("7"), Options::default()).await.expect("accepted");
                 }
             })
         })
@@ -172,7 +169,7 @@ const BUSY: &str = "1000000";
 async fn in_memory(input: &'static str, count: usize) -> Duration {
     let served = Served::start(BENCH_GUEST).await;
     let (function, order) = (served.find(FUNCTION), bireme::sandbox::Order::Input);
-    let mut map = served.host.dispatcher.map(served.program.clone(), function, order, Priority::Normal);
+    let mut map = served.host.dispatcher.map(function, order, Priority::Normal, Principal::Operator);
     let started = Instant::now();
     let mut pending: std::collections::VecDeque<Payload> = (0..count).map(|_| Payload::json(input)).collect();
     let mut taken = 0;
@@ -195,7 +192,7 @@ async fn durable(input: &'static str, count: usize) -> Duration {
     let durable = served.host.durable.clone();
     durable.start(Retention::default()).await.expect("an empty journal");
     let started = Instant::now();
-    let map = durable.create_map(&served.program, served.find(FUNCTION), Options::default()).await.expect("a map");
+    let map = durable.create_map(&served.find(FUNCTION), Options::default()).await.expect("a map");
     let id = map.header.id;
     let mut results = durable.results(id, 0, ResultsOrder::Input, true).await.expect("its results");
     let append = async {

@@ -26,8 +26,10 @@ use super::exit::Exit;
 use super::log::StderrLog;
 use super::serve::StopSignals;
 use super::{Global, output, serve, target};
+use crate::call::Principal;
 use crate::codes::Code;
 use crate::config::ConfigError;
+use crate::dispatch::{Call, find_function};
 use crate::http::Ingress;
 use crate::limits::DRAIN_DEFAULT;
 use crate::outbound::Grants;
@@ -299,9 +301,9 @@ async fn call(
     function: &str,
     input: &impl serde::Serialize,
 ) -> Result<crate::dispatch::Finished, Exit> {
-    let position = crate::dispatch::Dispatcher::find(program, function)?;
+    let function = find_function(program, function)?;
     let input = crate::call::Payload::json(serde_json::to_vec(input).expect("inputs have string keys only"));
-    let call = crate::dispatch::Call::new(program.clone(), position, input);
+    let call = Call::new(function, input, Principal::Operator);
     Ok(host.dispatcher.call(call).await)
 }
 

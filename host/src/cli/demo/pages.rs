@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::Progress;
 use super::report::Report;
-use crate::call::{Payload, Priority};
+use crate::call::{Payload, Principal, Priority};
 use crate::cli::exit::Exit;
 use crate::cli::log::StderrLog;
 use crate::codes::Code;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::find_function;
 use crate::sandbox::{MapRun, Order, Program};
 use crate::server::Host;
 
@@ -54,8 +54,8 @@ pub async fn scrape(
     let started = Instant::now();
     let mut progress = Progress::new(urls.len() as u64, "pages");
     log.above(&progress.bar);
-    let function = Dispatcher::find(program, "scrape")?;
-    let mut map = host.dispatcher.map(program.clone(), function, Order::Completion, Priority::Normal);
+    let function = find_function(program, "scrape")?;
+    let mut map = host.dispatcher.map(function, Order::Completion, Priority::Normal, Principal::Operator);
 
     let mut seen: HashSet<String> = urls.iter().cloned().collect();
     // By index, to name the page that failed.

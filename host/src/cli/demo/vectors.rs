@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 use super::pages::Located;
 use super::progress::Progress;
 use super::report::Report;
-use crate::call::{Payload, Priority};
+use crate::call::{Payload, Principal, Priority};
 use crate::cli::exit::Exit;
 use crate::cli::log::StderrLog;
 use crate::codes::Code;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::find_function;
 use crate::ids::CallId;
 use crate::sandbox::{MapOutcome, MapRun, Order, Program};
 use crate::server::Host;
@@ -133,8 +133,8 @@ async fn map_all(
     mut inputs: impl Iterator<Item = String>,
     mut take: impl FnMut(MapOutcome) -> Result<(), Exit>,
 ) -> Result<(), Exit> {
-    let function = Dispatcher::find(program, function)?;
-    let mut map = host.dispatcher.map(program.clone(), function, Order::Input, Priority::Normal);
+    let function = find_function(program, function)?;
+    let mut map = host.dispatcher.map(function, Order::Input, Priority::Normal, Principal::Operator);
     let mut waiting: VecDeque<Payload> = VecDeque::new();
     let mut has_ended = false;
     loop {

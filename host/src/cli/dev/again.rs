@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::call::{Payload, Receipt};
+use crate::call::{Payload, Principal, Receipt};
 use crate::cli::exit::Exit;
 use crate::cli::output;
-use crate::dispatch::{Call, Dispatcher};
+use crate::dispatch::{Call, Dispatcher, find_function};
 use crate::http::LastCall;
 use crate::ids::FunctionName;
 use crate::sandbox::Program;
@@ -31,14 +31,13 @@ impl Again {
             })?
         } else {
             let (name, input) = typed.split_once(char::is_whitespace).unwrap_or((typed, "{}"));
-            let position = Dispatcher::find(program, name)?;
-            (program.functions()[position].name.clone(), Payload::json(input.trim().to_owned()))
+            (find_function(program, name)?.name.clone(), Payload::json(input.trim().to_owned()))
         };
         // By name: the last version may have had it elsewhere, or not at all.
-        let position = Dispatcher::find(program, function.as_str())?;
+        let called = find_function(program, function.as_str())?;
         self.last.keep(function.clone(), input.clone());
 
-        let call = Call::new(program.clone(), position, input);
+        let call = Call::new(called, input, Principal::Operator);
         let (dispatcher, version) = (dispatcher.clone(), program.version().clone());
         self.calls.retain(|call| !call.is_finished());
         self.calls.push(tokio::spawn(async move {

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::line::QUANTUM_US;
+use super::fair_queue::QUANTUM_US;
 use super::*;
 
 fn app(name: &str) -> AppName {
@@ -8,7 +8,7 @@ fn app(name: &str) -> AppName {
 }
 
 fn call(depth: u32) -> Request {
-    Request { depth, priority: Priority::Normal, app: app("a"), limited: None }
+    Request { depth, priority: Priority::Normal, app: app("a"), limited: None, is_durable: false }
 }
 
 fn limited(depth: u32, function: &str, calls_max: u32) -> Request {
@@ -49,7 +49,7 @@ impl Admission {
             && self.low_used == 0
             && self.waiting() == 0
             && self.gates.is_empty()
-            && self.lines.iter().flatten().all(Line::is_empty)
+            && self.lines.iter().flatten().all(FairQueue::is_empty)
     }
 
     /// Whether a call waits that could go.
@@ -257,7 +257,7 @@ proptest! {
         };
         let request = |app: AppName, depth: u32, priority: Priority| {
             let limited = limits[depth as usize].map(|calls_max| Limited { function: FunctionName::new(&format!("f{depth}")).unwrap(), calls_max });
-            Request { depth, priority, app, limited }
+            Request { depth, priority, app, limited, is_durable: false }
         };
         for width in widths.iter().take(10) {
             let root = request(app(["a", "b"][seed.below(2)]), 0, Priority::ALL[seed.below(3)]);
@@ -322,14 +322,14 @@ proptest! {
                 0..50 => {
                     let functions = [None, Some(("f", 1)), Some(("g", 3))];
                     let limited = functions[seed.below(3)].map(|(name, calls_max)| Limited { function: FunctionName::new(name).unwrap(), calls_max });
-                    let request = Request { depth: [0, 0, 0, 1, 2, 3][seed.below(6)], priority: Priority::ALL[seed.below(3)], app: app(["a", "b", "c"][seed.below(3)]), limited };
+                    let request = Request { depth: [0, 0, 0, 1, 2, 3][seed.below(6)], priority: Priority::ALL[seed.below(3)], app: app(["a", "b", "c"][seed.below(3)]), limited, is_durable: seed.below(4) == 0 };
                     match admission.request(&request) {
                         Decision::Run(grant) => {
                             prop_assert!(!waiting.iter().any(|(other, _)| *other == request), "it overtook one of its own");
                             running.push((request, grant));
                         }
                         Decision::Wait(ticket) => waiting.push((request, ticket)),
-                        Decision::Refuse { .. } => prop_assert!(request.depth == 0),
+                        Decision::Refuse { .. } => prop_assert!(request.depth == 0 && !request.is_durable),
                     }
                     Vec::new()
                 }

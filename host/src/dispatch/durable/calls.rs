@@ -6,17 +6,18 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::sync::{Notify, mpsc};
 
-use super::core::{Core, Options, calls_max, depth_below};
+use super::core::{Core, Options, depth_below};
 use super::error::DurableError;
 use super::idempotency::fingerprint;
 use super::lines::Lines;
-use crate::call::{Failure, FailureCode, Payload, Priority};
+use crate::call::{Failure, FailureCode, Payload, Principal, Priority};
 use crate::clock::unix_ms;
-use crate::dispatch::dispatcher::{Attempted, Call, Dispatcher, check, panicked};
+use crate::dispatch::apps::find_function;
+use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::dispatch::retry;
 use crate::ids::{CallId, FunctionId};
 use crate::journal::{CallRecord, Idempotency, Keyed, Kind, OpenCall, State};
-use crate::sandbox::Program;
+use crate::sandbox::FunctionRef;
 use crate::{failpoint, tasks};
 
 /// How long a call that found no slot waits before it asks again.
@@ -141,15 +142,13 @@ impl Calls {
     /// the same call.
     pub async fn spawn(
         self: &Arc<Self>,
-        program: &Arc<Program>,
-        function: usize,
+        function: &FunctionRef,
         input: Payload,
         options: Options,
     ) -> Result<CallRecord, DurableError> {
         let depth = depth_below(options.parent)?;
-        self.core.check(program, function, &input)?;
-        let spec = &program.functions()[function];
-        let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        check(function, &input)?;
+        let id = function.id();
         let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);
         let found = async |keyed: Keyed| self.record(CallId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
@@ -162,8 +161,8 @@ impl Calls {
                 ..CallRecord::new(&id, unix_ms())
             };
             // One that begins at once is leased with the same write.
-            let takes_work = !self.core.lifecycle.is_stopped() && !self.core.dispatcher.is_closed();
-            let begins = takes_work && self.lines().begin(&id, calls_max(program, function));
+            let takes_work = !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed();
+            let begins = takes_work && self.lines().begin(&id, function.limits.map_concurrency());
             let held = begins.then(|| {
                 self.active.insert(record.id, Active::of(&id));
                 Held { calls: self.clone(), id: record.id, function: Some(id.clone()) }
@@ -171,7 +170,7 @@ impl Calls {
             if begins {
                 record.state = State::Leased;
                 record.attempts = 1;
-                record.version = Some(program.version().clone());
+                record.version = Some(function.version().clone());
             }
             self.core.journal.accept_call(&record, input.clone(), idempotency.as_ref()).await?;
             reservation.keep();
@@ -281,9 +280,9 @@ impl Calls {
 
     /// Begins calls as there is room for them.
     pub(super) async fn pump(self: &Arc<Self>) {
-        let mut deployed = self.core.dispatcher.deployed();
+        let mut deployed = self.core.runner.apps.changes();
         // What would find no slot is not leased on the way down.
-        while !self.core.lifecycle.is_stopped() && !self.core.dispatcher.is_closed() {
+        while !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed() {
             let now = unix_ms();
             let next = self.lines().next(now, |function| self.core.calls_max(function));
             if let Some((function, priority, id)) = next {
@@ -311,7 +310,7 @@ impl Calls {
         id: CallId,
         run: impl Future<Output = ()> + Send,
     ) {
-        let Err(panic) = tasks::caught(self.core.dispatcher.pacing.task(priority, run)).await else { return };
+        let Err(panic) = tasks::caught(self.core.runner.throttle().task(priority, run)).await else { return };
         let failure = panicked(id, &panic);
         let panics = {
             let mut panics = self.panics.entry(id).or_default();
@@ -370,7 +369,7 @@ impl Calls {
                 return;
             }
         };
-        if self.core.dispatcher.is_closed() {
+        if self.core.runner.is_closed() {
             return;
         }
         // The last attempt was under way when the host died.
@@ -378,7 +377,7 @@ impl Calls {
         record.state = State::Leased;
         record.attempts += 1;
         record.next_ms = None;
-        record.version = self.core.dispatcher.program(function.app.as_str()).map(|program| program.version().clone());
+        record.version = self.core.runner.apps.get(function.app.as_str()).map(|program| program.version().clone());
         if self.core.lifecycle.written(|| self.core.journal.save_call(&record, None)).await.is_some() {
             self.clone().run(record, None, held).await;
         }
@@ -397,7 +396,7 @@ impl Calls {
             attempted = attempt => Some(attempted),
         };
         failpoint::panic_at("durable.ended");
-        let is_closing = self.core.dispatcher.is_closed();
+        let is_closing = self.core.runner.is_closed();
         let now = unix_ms();
         let mut output = None;
         let mut again = None;
@@ -418,7 +417,7 @@ impl Calls {
             }
             Some(Err(failure)) => end(&mut record, State::Failed, Some(failure)),
             Some(Ok(Attempted::Ended(Err(failure)))) => {
-                let policy = self.core.dispatcher.retries(&function);
+                let policy = self.core.runner.apps.retries(&function);
                 match retry::delay(&failure, record.attempts_charged(), &policy, rand::random()) {
                     Some(delay) if !is_closing => {
                         record.note_failed(now, failure);
@@ -448,10 +447,10 @@ impl Calls {
     }
 
     async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Result<Attempted, Failure> {
-        if self.core.dispatcher.is_closed() {
+        if self.core.runner.is_closed() {
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
         }
-        let Some(program) = self.core.dispatcher.program(record.app.as_str()) else {
+        let Some(program) = self.core.runner.apps.get(record.app.as_str()) else {
             let message = format!("`{}` is not deployed", record.app);
             if record.run.is_some() {
                 // A stopped app makes up for nothing when it is started again.
@@ -459,7 +458,7 @@ impl Calls {
             }
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
         };
-        let function = Dispatcher::find(&program, record.function.as_str())?;
+        let function = find_function(&program, record.function.as_str())?;
         let input = match input {
             Some(input) => input,
             None => match self.core.journal.call_input(record.id).await {
@@ -472,15 +471,13 @@ impl Calls {
                 }
             },
         };
-        let call = Call {
-            id: record.id,
-            depth: record.depth,
-            priority: record.priority,
-            ..Call::new(program, function, input)
-        };
-        check(&call)?;
-        let _live = self.core.dispatcher.enter_call(&call);
-        Ok(self.core.dispatcher.attempt(&call, record.attempts, &mut record.receipt).await)
+        check(&function, &input)?;
+        let principal = Principal::default();
+        let origin =
+            Origin { depth: record.depth, priority: record.priority, is_durable: true, ..Origin::outside(principal) };
+        let call = Call { id: record.id, function, input, origin, siblings: None };
+        let _live = self.core.runner.enter(&call);
+        Ok(self.core.runner.attempt(&call, record.attempts, &mut record.receipt).await)
     }
 
     /// While a call waits for another, its place among its function's is another's: a function that waits for itself would

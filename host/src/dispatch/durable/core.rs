@@ -6,17 +6,16 @@ use super::idempotency::IdempotencyGate;
 use super::lifecycle::Lifecycle;
 use super::open_counts::OpenCounts;
 use super::spawn_gate::SpawnGate;
-use crate::call::{Failure, FailureCode, Payload, Priority};
-use crate::dispatch::dispatcher::{self, Call, Dispatcher};
+use crate::call::{Failure, FailureCode, Principal, Priority};
+use crate::dispatch::runner::Runner;
 use crate::ids::{CallId, FunctionId};
 use crate::journal::Journal;
 use crate::limits::DEPTH_MAX;
-use crate::sandbox::Program;
 
 /// See the module.
 pub struct Core {
     /// Makes the attempts.
-    pub dispatcher: Arc<Dispatcher>,
+    pub runner: Arc<Runner>,
     pub journal: Arc<dyn Journal>,
     pub lifecycle: Lifecycle,
     pub open: OpenCounts,
@@ -30,14 +29,15 @@ pub struct Options {
     pub priority: Priority,
     /// Idempotency key: a second request with the same key returns the call or map of the first.
     pub key: Option<String>,
+    pub principal: Principal,
     /// The spawning call and its depth.
     pub parent: Option<(CallId, u32)>,
 }
 
 impl Core {
-    pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
+    pub fn new(runner: Arc<Runner>, journal: Arc<dyn Journal>) -> Arc<Self> {
         Arc::new(Self {
-            dispatcher,
+            runner,
             journal,
             lifecycle: Lifecycle::default(),
             open: OpenCounts::default(),
@@ -46,31 +46,19 @@ impl Core {
         })
     }
 
-    /// Refuses an input that the function could not take.
-    pub fn check(&self, program: &Arc<Program>, function: usize, input: &Payload) -> Result<(), Failure> {
-        dispatcher::check(&Call::new(program.clone(), function, input.clone()))
-    }
-
     /// Returns how many calls of a function may run at a time, as its live version says; `None` while the app is not deployed.
     pub fn calls_max(&self, function: &FunctionId) -> Option<usize> {
-        let program = self.dispatcher.program(function.app.as_str())?;
+        let program = self.runner.apps.get(function.app.as_str())?;
         // A call of a function that is gone runs to its failure.
-        Some(program.find(function.function.as_str()).map_or(1, |position| calls_max(&program, position)))
+        Some(program.find(function.function.as_str()).map_or(1, |function| function.limits.map_concurrency()))
     }
 
     /// Writes a failure into the app's log, if the app is deployed.
     pub fn log_failure(&self, call: CallId, function: &FunctionId, failure: &Failure) {
-        if let Some(program) = self.dispatcher.program(function.app.as_str())
-            && let Some(position) = program.find(function.function.as_str())
-        {
-            self.dispatcher.tell(call, &program, position, failure);
+        if let Some(function) = self.runner.apps.function(function) {
+            self.runner.log_failure(call, &function, failure);
         }
     }
-}
-
-/// Returns how many calls of a function may run at a time.
-pub fn calls_max(program: &Program, function: usize) -> usize {
-    program.functions()[function].limits.map_concurrency()
 }
 
 /// Returns the depth of a child of `parent`, or refuses it.

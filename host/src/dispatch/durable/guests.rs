@@ -15,11 +15,11 @@ use super::error::DurableError;
 use super::map::Maps;
 use super::results::{Results, ResultsOrder};
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
-use crate::dispatch::dispatcher::Dispatcher;
+use crate::dispatch::apps::find_function;
 use crate::ids::{CallId, MapId};
 use crate::journal::{Entry, JournalError, MapRecord, MapState, State, What};
 use crate::limits::OUTCOMES_BYTES_MAX;
-use crate::sandbox::{BoxFuture, MapOutcome, Order, OutcomeReader, RunningCall, SpawnedMap, SpawnedProgress};
+use crate::sandbox::{BoxFuture, CallContext, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
 
 /// See the module.
 pub struct Guests {
@@ -33,15 +33,14 @@ impl Guests {
     /// Keeps a call of the caller's app.
     pub(in crate::dispatch) async fn spawn_for(
         self: &Arc<Self>,
-        caller: &RunningCall,
+        caller: &CallContext,
         function: &str,
         input: Payload,
     ) -> Result<CallId, Failure> {
-        let program = caller.program.clone();
-        let function = Dispatcher::find(&program, function)?;
+        let function = find_function(caller.function.program(), function)?;
         let (this, options) = (self.clone(), options(caller));
-        let (parent, is_indirect) = (caller.spawner(), caller.spawner() != caller.id);
-        let made = async move { this.calls.spawn(&program, function, input, options).await.map(|record| record.id) };
+        let (parent, is_indirect) = (caller.spawner, caller.spawner != caller.id);
+        let made = async move { this.calls.spawn(&function, input, options).await.map(|record| record.id) };
         let this = self.clone();
         self.spawning(made, move |id| async move {
             // Calls that its parent made in memory may run on for a moment after the parent was cancelled.
@@ -56,16 +55,16 @@ impl Guests {
     /// Returns what became of a call of the caller's app, once it has ended or after `wait`.
     pub(in crate::dispatch) async fn get_for(
         &self,
-        caller: &RunningCall,
+        caller: &CallContext,
         id: &str,
         wait: Duration,
     ) -> Result<Option<CallResult>, Failure> {
         let id = self.own_call(caller, id).await?;
         let left = caller.deadline.saturating_duration_since(Instant::now());
-        let place = (!wait.is_zero()).then(|| self.calls.give_place_back(caller.spawner()));
+        let place = (!wait.is_zero()).then(|| self.calls.give_place_back(caller.spawner));
         let record = tokio::select! {
             record = self.calls.get(id, wait.min(left)) => record.map_err(failure)?,
-            () = self.core.dispatcher.closing() => return Err(closing()),
+            () = self.core.runner.closing() => return Err(closing()),
         };
         drop(place);
         if !record.state.is_terminal() {
@@ -84,7 +83,7 @@ impl Guests {
     /// Cancels a call of the caller's app and what it spawned; returns whether it is cancelled.
     pub(in crate::dispatch) async fn cancel_for(
         self: &Arc<Self>,
-        caller: &RunningCall,
+        caller: &CallContext,
         id: &str,
     ) -> Result<bool, Failure> {
         let id = self.own_call(caller, id).await?;
@@ -96,16 +95,15 @@ impl Guests {
     /// Makes a map of a function of the caller's app.
     pub(in crate::dispatch) async fn spawn_map_for(
         self: &Arc<Self>,
-        caller: &RunningCall,
+        caller: &CallContext,
         function: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
-        let program = caller.program.clone();
-        let function = Dispatcher::find(&program, function)?;
+        let function = find_function(caller.function.program(), function)?;
         let (this, options) = (self.clone(), options(caller));
-        let (parent, is_indirect) = (caller.spawner(), caller.spawner() != caller.id);
+        let (parent, is_indirect) = (caller.spawner, caller.spawner != caller.id);
         let runtime = tokio::runtime::Handle::current();
         let made = async move {
-            let id = this.maps.create_map(&program, function, options).await?.header.id;
+            let id = this.maps.create_map(&function, options).await?.header.id;
             // Made here, so that it is closed even if nobody waits for it any more.
             Ok(GuestMap { guests: this, id, spawner: parent, started: Some(runtime) })
         };
@@ -122,13 +120,13 @@ impl Guests {
     /// Finds a map of the caller's app.
     pub(in crate::dispatch) async fn open_map_for(
         self: &Arc<Self>,
-        caller: &RunningCall,
+        caller: &CallContext,
         id: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let id = id.parse::<MapId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
         match self.maps.map(id).await {
-            Ok(record) if record.header.app == *caller.program.name() => {
-                let map = GuestMap { guests: self.clone(), id, spawner: caller.spawner(), started: None };
+            Ok(record) if record.header.app == *caller.function.app() => {
+                let map = GuestMap { guests: self.clone(), id, spawner: caller.spawner, started: None };
                 Ok(Box::new(map))
             }
             Ok(_) => Err(failure(DurableError::UnknownMap { id })),
@@ -137,10 +135,10 @@ impl Guests {
     }
 
     /// Returns the id of a call if it is one of the caller's app. Another app's is as unknown as one that never was.
-    async fn own_call(&self, caller: &RunningCall, id: &str) -> Result<CallId, Failure> {
+    async fn own_call(&self, caller: &CallContext, id: &str) -> Result<CallId, Failure> {
         let id = id.parse::<CallId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
         match self.calls.get(id, Duration::ZERO).await {
-            Ok(record) if record.app == *caller.program.name() => Ok(id),
+            Ok(record) if record.app == *caller.function.app() => Ok(id),
             Ok(_) => Err(failure(DurableError::UnknownCall { id })),
             Err(error) => Err(failure(error)),
         }
@@ -286,7 +284,7 @@ impl OutcomeReader for GuestReader {
                 let place = self.guests.calls.give_place_back(self.spawner);
                 let entries = tokio::select! {
                     entries = self.results.next() => entries.map_err(failure)?,
-                    () = self.guests.core.dispatcher.closing() => return Err(closing()),
+                    () = self.guests.core.runner.closing() => return Err(closing()),
                 };
                 drop(place);
                 if entries.is_empty() {
@@ -316,9 +314,9 @@ async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
 }
 
 /// What a caller's children are kept with. Nobody waits for them as for the call itself.
-fn options(caller: &RunningCall) -> Options {
-    let priority = caller.priority().max(Priority::Normal);
-    Options { priority, key: None, parent: Some((caller.spawner(), caller.depth)) }
+fn options(caller: &CallContext) -> Options {
+    let priority = caller.priority.max(Priority::Normal);
+    Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }
 }
 
 fn progress(record: &MapRecord) -> SpawnedProgress {

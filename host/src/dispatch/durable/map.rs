@@ -12,14 +12,15 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::core::{Core, Options, calls_max, depth_below};
+use super::core::{Core, Options, depth_below};
 use super::error::DurableError;
 use super::idempotency::fingerprint;
 use super::lifecycle::STORE_RETRY_WAIT;
 use super::window::{Leased, Window};
-use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt};
+use crate::call::{CallResult, Failure, FailureCode, Payload, Principal, Receipt};
 use crate::clock::unix_ms;
-use crate::dispatch::dispatcher::{Attempted, Call, Dispatcher, check};
+use crate::dispatch::apps::find_function;
+use crate::dispatch::call::{Attempted, Call, Origin, check};
 use crate::dispatch::retry;
 use crate::ids::{FunctionId, MapId};
 use crate::journal::{
@@ -27,7 +28,7 @@ use crate::journal::{
     What,
 };
 use crate::limits::MAP_INPUTS_MAX;
-use crate::sandbox::{Program, Siblings};
+use crate::sandbox::{FunctionRef, Siblings};
 use crate::{failpoint, tasks};
 
 /// Chunks that are read and leased at a time.
@@ -199,7 +200,7 @@ impl LiveMap {
     }
 
     async fn start_runners(self: &Arc<Self>, runners: &mut JoinSet<()>) {
-        let mut deployed = self.core.dispatcher.deployed();
+        let mut deployed = self.core.runner.apps.changes();
         let mut ended = self.progress.subscribe();
         loop {
             let (is_over, is_stopped) = {
@@ -223,16 +224,9 @@ impl LiveMap {
             };
             while runners.try_join_next().is_some() {}
             let now = unix_ms();
-            let program = self.core.dispatcher.program(self.function.app.as_str());
             let (start, next_ms) = {
                 let mut state = self.state();
-                let position = program.as_ref().and_then(|program| program.find(self.function.function.as_str()));
-                let max = match (&program, position) {
-                    (None, _) => 0,
-                    (Some(program), Some(position)) => calls_max(program, position),
-                    // A function that is gone is run to its failure.
-                    (Some(_), None) => 1,
-                };
+                let max = self.core.calls_max(&self.function).unwrap_or(0);
                 let start = state.window.ready(now).min(max.saturating_sub(state.runners));
                 state.runners += start;
                 (start, state.window.next_ms())
@@ -243,7 +237,7 @@ impl LiveMap {
                     let map = &place.0;
                     let priority = map.state().header.priority;
                     let run = async {
-                        let runner = map.core.dispatcher.pacing.task(priority, map.clone().runner());
+                        let runner = map.core.runner.throttle().task(priority, map.clone().runner());
                         if let Err(panic) = tasks::caught(runner).await {
                             tracing::error!(map = %map.id, panic, "the host met a bug of its own while it ran a map");
                             // The input is the next again, and may meet the same bug.
@@ -320,12 +314,12 @@ impl LiveMap {
                 Ok(Attempted::Ended(result)) => result,
                 Ok(Attempted::NoSlot(_)) => {
                     drop(begun);
-                    if self.core.dispatcher.is_closed() {
+                    if self.core.runner.is_closed() {
                         self.stop();
                         continue;
                     }
                     // Runners begin again when the app is back.
-                    if self.core.dispatcher.program(self.function.app.as_str()).is_none() {
+                    if self.core.runner.apps.get(self.function.app.as_str()).is_none() {
                         break;
                     }
                     tokio::time::sleep(SLOT_WAIT).await;
@@ -333,7 +327,7 @@ impl LiveMap {
                 }
                 Err(failure) => Err(failure),
             };
-            if result.is_err() && self.core.dispatcher.is_closed() {
+            if result.is_err() && self.core.runner.is_closed() {
                 // The host ends; the next one goes on.
                 self.stop();
                 continue;
@@ -365,25 +359,26 @@ impl LiveMap {
         attempt: u32,
         receipt: &mut Receipt,
     ) -> Result<Attempted, Failure> {
-        let dispatcher = &self.core.dispatcher;
-        if dispatcher.is_closed() {
+        let runner = &self.core.runner;
+        if runner.is_closed() {
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
         }
-        let Some(program) = dispatcher.program(self.function.app.as_str()) else {
+        let Some(program) = runner.apps.get(self.function.app.as_str()) else {
             let message = format!("`{}` is not deployed", self.function.app);
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
         };
-        let function = Dispatcher::find(&program, self.function.function.as_str())?;
+        let function = find_function(&program, self.function.function.as_str())?;
         let (depth, priority) = {
             let state = self.state();
             (state.header.depth, state.header.priority)
         };
         let siblings = Some(self.siblings.clone());
-        let call = Call { id: self.id.call(index), depth, priority, siblings, ..Call::new(program, function, input) };
-        check(&call)?;
+        check(&function, &input)?;
+        let origin = Origin { depth, priority, is_durable: true, ..Origin::outside(Principal::default()) };
+        let call = Call { id: self.id.call(index), function, input, origin, siblings };
         let _running = self.siblings.run();
-        let _live = dispatcher.enter_call(&call);
-        Ok(dispatcher.attempt(&call, attempt, receipt).await)
+        let _live = runner.enter(&call);
+        Ok(runner.attempt(&call, attempt, receipt).await)
     }
 
     /// Decides what came of an attempt and hands it to the writer.
@@ -392,7 +387,7 @@ impl LiveMap {
         let what = match result {
             Ok(payload) => What::Done(Stored::inline(payload)),
             Err(failure) => {
-                let policy = self.core.dispatcher.retries(&self.function);
+                let policy = self.core.runner.apps.retries(&self.function);
                 match retry::delay(&failure, failed + 1, &policy, rand::random()) {
                     Some(delay) => {
                         let next_ms = unix_ms() + delay.as_millis() as u64;
@@ -511,12 +506,8 @@ impl LiveMap {
             What::Failed(failure) | What::Dead(failure) => Some((entry.index, failure)),
             _ => None,
         });
-        if let Some(program) = self.core.dispatcher.program(self.function.app.as_str())
-            && let Some(function) = program.find(self.function.function.as_str())
-        {
-            for (index, failure) in failed {
-                self.core.dispatcher.tell(self.id.call(index), &program, function, failure);
-            }
+        for (index, failure) in failed {
+            self.core.log_failure(self.id.call(index), &self.function, failure);
         }
     }
 }

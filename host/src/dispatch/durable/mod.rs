@@ -40,7 +40,7 @@ use super::dispatcher::Dispatcher;
 use crate::call::Payload;
 use crate::ids::{CallId, MapId};
 use crate::journal::{CallRecord, Entry, Journal, JournalError, Kind, Listed, MapHeader, MapRecord, Query, Stored};
-use crate::sandbox::Program;
+use crate::sandbox::FunctionRef;
 
 /// Open calls and maps that are read at a time when a host starts.
 const RECOVERY_LEN: usize = 4_096;
@@ -58,7 +58,7 @@ pub struct Durable {
 impl Durable {
     /// Plugs itself into the dispatcher. Nothing runs before `start`.
     pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
-        let core = Core::new(dispatcher.clone(), journal);
+        let core = Core::new(dispatcher.runner().clone(), journal);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
         let runs = Runs::new(core.clone(), calls.clone());
         let descendants = Descendants { core: core.clone(), calls: calls.clone(), maps: maps.clone() };
@@ -158,12 +158,11 @@ impl Durable {
     /// returns the same call.
     pub async fn spawn(
         &self,
-        program: &Arc<Program>,
-        function: usize,
+        function: &FunctionRef,
         input: Payload,
         options: Options,
     ) -> Result<CallRecord, DurableError> {
-        self.calls.spawn(program, function, input, options).await
+        self.calls.spawn(function, input, options).await
     }
 
     /// Returns a call, once it has ended or after `wait`.
@@ -203,13 +202,8 @@ impl Durable {
 /// Maps.
 impl Durable {
     /// Makes a map. Its inputs come with `append`.
-    pub async fn create_map(
-        &self,
-        program: &Arc<Program>,
-        function: usize,
-        options: Options,
-    ) -> Result<MapRecord, DurableError> {
-        self.maps.create_map(program, function, options).await
+    pub async fn create_map(&self, function: &FunctionRef, options: Options) -> Result<MapRecord, DurableError> {
+        self.maps.create_map(function, options).await
     }
 
     /// Keeps inputs, of which the first is input `from`; see `Maps::append`.

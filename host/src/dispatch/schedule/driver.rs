@@ -17,6 +17,7 @@ use crate::call::{Payload, Priority};
 use crate::clock::unix_ms;
 use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::durable::Durable;
+use crate::dispatch::runner::Runner;
 use crate::ids::{AppName, CallId, FunctionId, Version};
 use crate::journal::{CallRecord, JournalError, RunOutcome, ScheduleStep, ScheduledRun, SkipReason, State};
 use crate::sandbox::Program;
@@ -48,7 +49,7 @@ impl Scheduler {
         let schedules = Schedules::new(commands, durable.journal().clone());
         let ended = durable.runs().ends();
         let driver = Driver {
-            dispatcher,
+            runner: dispatcher.runner().clone(),
             durable,
             planner,
             interrupted,
@@ -78,7 +79,7 @@ impl Drop for Scheduler {
 
 /// State of the task.
 struct Driver {
-    dispatcher: Arc<Dispatcher>,
+    runner: Arc<Runner>,
     durable: Arc<Durable>,
     planner: Planner,
     /// Calls of interrupted runs, ended but not written yet.
@@ -176,7 +177,7 @@ impl Driver {
 
     /// Tells the planner which functions are scheduled, if the deployed apps have changed.
     fn update_deployed(&mut self) {
-        let programs = self.dispatcher.programs();
+        let programs = self.runner.apps.list();
         let version = |program: &Arc<Program>| (program.name().clone(), program.version().clone());
         let deployed: Vec<_> = programs.iter().map(version).collect();
         if deployed == self.deployed {
@@ -238,7 +239,7 @@ impl Driver {
             state: State::Leased,
             priority: Priority::Normal,
             attempts: 1,
-            version: self.dispatcher.program(function.app.as_str()).map(|program| program.version().clone()),
+            version: self.runner.apps.get(function.app.as_str()).map(|program| program.version().clone()),
             run: Some(run.number),
             ..CallRecord::new(function, unix_ms())
         };

@@ -8,12 +8,12 @@ type Answer<T> = wasmtime::Result<Result<T, config::Error>>;
 
 impl config::Host for CallState {
     async fn get(&mut self, key: String) -> Answer<Option<String>> {
-        let values = self.call.program.values();
+        let values = self.call.function.program().values();
         Ok(Ok(self.call.boundary.cross(Import::Config, || values.get(&key).map(ToString::to_string))))
     }
 
     async fn get_all(&mut self) -> Answer<Vec<(String, String)>> {
-        let values = self.call.program.values().iter();
+        let values = self.call.function.program().values().iter();
         let all = || values.map(|(key, value)| (key.clone(), value.to_string())).collect();
         Ok(Ok(self.call.boundary.cross(Import::Config, all)))
     }

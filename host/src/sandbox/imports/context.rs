@@ -13,9 +13,9 @@ impl context::Host for CallState {
     async fn current(&mut self) -> wasmtime::Result<context::CallInfo> {
         let call = &self.call;
         Ok(context::CallInfo {
-            app: call.program.name().to_string(),
-            function: call.spec().name.to_string(),
-            version: call.program.version().to_string(),
+            app: call.function.app().to_string(),
+            function: call.function.name.to_string(),
+            version: call.function.version().to_string(),
             call_id: call.id.to_string(),
             attempt: call.attempt,
         })

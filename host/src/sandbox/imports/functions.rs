@@ -10,14 +10,14 @@ use super::spawned;
 use crate::call::{Failure, FailureCode, Payload};
 use crate::sandbox::bindings::{functions, types};
 use crate::sandbox::boundary::Import;
-use crate::sandbox::running::RunningCall;
+use crate::sandbox::call_context::CallContext;
 use crate::sandbox::services::{Functions, MapRun, Order};
 use crate::sandbox::state::CallState;
 
 /// A map that a guest holds.
 pub struct OpenMap {
     run: Box<dyn MapRun>,
-    call: Arc<RunningCall>,
+    call: Arc<CallContext>,
 }
 
 impl Drop for OpenMap {
@@ -26,7 +26,7 @@ impl Drop for OpenMap {
     }
 }
 
-pub(super) fn other_side(call: &RunningCall) -> Result<Arc<dyn Functions>, Failure> {
+pub(super) fn other_side(call: &CallContext) -> Result<Arc<dyn Functions>, Failure> {
     call.services.functions().ok_or_else(|| Failure::new(FailureCode::Cancelled, "the host is shutting down"))
 }
 

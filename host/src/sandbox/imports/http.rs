@@ -1,6 +1,6 @@
 //! `wasi:http/outgoing-handler`: requests to what was declared and granted, through `outbound`.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use http_body_util::BodyExt;
@@ -8,15 +8,15 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::outbound::{OutboundError, Phase, Timeouts};
 use crate::sandbox::boundary::Import;
+use crate::sandbox::call_context::CallContext;
 use crate::sandbox::log::Level;
-use crate::sandbox::running::RunningCall;
 
 /// Bytes of a request's body that wait in the host until the connection takes them.
 const OUTGOING_CHUNK_BYTES: usize = 16 << 10;
 
 /// Sends a guest's requests.
 pub struct OutboundHooks {
-    pub call: Arc<RunningCall>,
+    pub call: Arc<CallContext>,
 }
 
 type Done = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -52,7 +52,7 @@ impl WasiHttpHooks for OutboundHooks {
 }
 
 async fn send(
-    call: &RunningCall,
+    call: &CallContext,
     request: http::Request<WasiBody>,
     options: Option<RequestOptions>,
 ) -> Result<http::Response<crate::outbound::OutboundBody>, OutboundError> {
@@ -65,17 +65,17 @@ async fn send(
         first_byte: options.first_byte_timeout.unwrap_or(defaults.first_byte).min(remaining),
         between_bytes: options.between_bytes_timeout.unwrap_or(defaults.between_bytes).min(remaining),
     };
-    let app = call.program.name().as_str();
-    call.services.outbound.send(app, &call.spec().outbound, &call.budget, request, timeouts).await
+    let app = call.function.app().as_str();
+    call.services.outbound.send(app, &call.function.outbound, &call.budget, request, timeouts).await
 }
 
 /// Keeps the words of a refusal for the call's failure: `wasi:http` has only a code for them.
-fn refusal(call: &RunningCall, error: &OutboundError) -> Error {
+fn refusal(call: &CallContext, error: &OutboundError) -> Error {
     let wasi = to_wasi(error);
     if matches!(wasi, Error::HttpRequestDenied | Error::DestinationIpProhibited) {
         let message = error.to_string();
         call.log.log(Level::Warn, &message, &[]);
-        *call.denial.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+        call.note_denial(message);
     }
     wasi
 }

@@ -54,7 +54,7 @@ impl CallState {
 
 impl store::Host for CallState {
     async fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
-        match self.call.services.key_value.bucket(self.call.program.name(), &identifier) {
+        match self.call.services.key_value.bucket(self.call.function.app(), &identifier) {
             Ok(bucket) => Ok(Ok(self.table.push(bucket)?)),
             Err(error) => answer(Err(error)),
         }

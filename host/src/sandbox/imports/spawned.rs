@@ -9,14 +9,14 @@ use crate::call::{CallResult, Failure, FailureCode, Payload};
 use crate::limits::{MAPS_PER_CALL_MAX, SPAWNS_PER_CALL_MAX};
 use crate::sandbox::bindings::{functions, types};
 use crate::sandbox::boundary::Import;
-use crate::sandbox::running::RunningCall;
+use crate::sandbox::call_context::CallContext;
 use crate::sandbox::services::{BoxFuture, Functions, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
 use crate::sandbox::state::CallState;
 
 /// A map on disk that a guest holds.
 pub struct OpenSpawnedMap {
     map: Box<dyn SpawnedMap>,
-    call: Arc<RunningCall>,
+    call: Arc<CallContext>,
 }
 
 impl Drop for OpenSpawnedMap {
@@ -28,7 +28,7 @@ impl Drop for OpenSpawnedMap {
 /// A reader of outcomes that a guest holds.
 pub struct OpenReader {
     reader: Box<dyn OutcomeReader>,
-    call: Arc<RunningCall>,
+    call: Arc<CallContext>,
 }
 
 impl Drop for OpenReader {
@@ -38,7 +38,7 @@ impl Drop for OpenReader {
 }
 
 /// Counts one more call or map that `call` spawns, or refuses it.
-pub(super) fn count(call: &RunningCall) -> Result<(), Failure> {
+pub(super) fn count(call: &CallContext) -> Result<(), Failure> {
     if call.spawn() {
         return Ok(());
     }
@@ -62,7 +62,7 @@ impl CallState {
     /// Holds the map that `find` returns, if the call may hold one more.
     async fn hold_map(
         &mut self,
-        find: impl for<'a> FnOnce(&'a dyn Functions, &'a RunningCall) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>,
+        find: impl for<'a> FnOnce(&'a dyn Functions, &'a CallContext) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>,
     ) -> wasmtime::Result<Result<Resource<OpenSpawnedMap>, types::Failure>> {
         let call = self.call.clone();
         if !call.open_map() {
@@ -93,7 +93,7 @@ impl CallState {
 }
 
 /// One of a call's open maps, given back unless it is kept.
-struct Place<'a>(Option<&'a RunningCall>);
+struct Place<'a>(Option<&'a CallContext>);
 
 impl Place<'_> {
     fn keep(mut self) {

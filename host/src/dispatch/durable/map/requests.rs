@@ -1,7 +1,7 @@
 //! What callers ask of durable maps: to make one, to give it inputs, to close, cancel and begin it anew.
 
 use super::*;
-use crate::dispatch::dispatcher::shutting_down;
+use crate::dispatch::call::shutting_down;
 
 impl Maps {
     pub fn new(core: Arc<Core>) -> Self {
@@ -23,14 +23,12 @@ impl Maps {
     /// Makes a map. Its inputs come with `append`.
     pub async fn create_map(
         self: &Arc<Self>,
-        program: &Arc<Program>,
-        function: usize,
+        function: &FunctionRef,
         options: Options,
     ) -> Result<MapRecord, DurableError> {
         let depth = depth_below(options.parent)?;
-        self.core.check(program, function, &Payload::json(""))?;
-        let spec = &program.functions()[function];
-        let id = FunctionId { app: program.name().clone(), function: spec.name.clone() };
+        check(function, &Payload::json(""))?;
+        let id = function.id();
         let found = async |keyed: Keyed| self.map(MapId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
             let reservation = self.core.open.reserve(&id.app, Kind::Map)?;
@@ -175,7 +173,7 @@ impl Maps {
         drop(map);
         tokio::select! {
             _ = progress.wait_for(|record| record.progress.ended_ms.is_some()) => {}
-            () = self.core.dispatcher.closing() => {}
+            () = self.core.runner.closing() => {}
         }
         self.map(id).await
     }

@@ -1,30 +1,29 @@
-//! What a group cost, divided among its inputs so that their shares are what was measured.
+//! Cost of a batch, divided among its inputs; the shares add up to it.
 
 use crate::call::{HostCalls, InferenceReceipt, Receipt};
-use crate::sandbox::Attempt;
 
-/// Returns the share of input `i` of `len`. What does not divide goes to the first ones. Each has the run's whole wall clock and
-/// peak of memory, which it would have had by itself.
-pub fn of<T>(ended: &Attempt<T>, i: usize, len: usize, wall_us: u64) -> Receipt {
+/// Returns the share of input `i` of `len`. Remainders go to the first inputs. Each has the attempt's whole wall clock
+/// and peak of memory, which it would have had by itself.
+pub fn of(whole: &Receipt, i: usize, len: usize, wall_us: u64) -> Receipt {
     let (i, len) = (i as u64, len as u64);
     let part = |total: u64| total / len + u64::from(i < total % len);
     let mut host_calls = HostCalls::default();
     let mut shares = host_calls.kinds_mut();
-    for (share, (_, whole)) in shares.iter_mut().zip(ended.host_calls.kinds()) {
-        share.count = part(whole.count);
-        share.wall_us = part(whole.wall_us);
+    for (share, (_, kind)) in shares.iter_mut().zip(whole.host_calls.kinds()) {
+        share.count = part(kind.count);
+        share.wall_us = part(kind.wall_us);
     }
-    let inference = &ended.inference;
+    let inference = &whole.inference;
     Receipt {
         attempts: 1,
         queue_us: 0,
         wall_us,
-        instantiate_us: part(ended.instantiate_us),
-        cpu_us: part(ended.cpu_us),
+        instantiate_us: part(whole.instantiate_us),
+        cpu_us: part(whole.cpu_us),
         group_inputs: len,
-        memory_peak_bytes: ended.memory_peak_bytes,
+        memory_peak_bytes: whole.memory_peak_bytes,
         host_calls,
-        log_dropped_bytes: part(ended.log_dropped_bytes),
+        log_dropped_bytes: part(whole.log_dropped_bytes),
         inference: InferenceReceipt {
             requests: part(inference.requests),
             tokens: part(inference.tokens),
@@ -50,7 +49,7 @@ mod tests {
             let [instantiate_us, cpu_us, log_dropped_bytes, count, http_us, requests, tokens, wait_us, batch_rows, batches, device_us, peak] = figures;
             let inference = InferenceReceipt { requests, tokens, wait_us, batch_rows, batches, device_us, device: Some("cpu".to_owned()) };
             let host_calls = HostCalls { http: HostCallsOfKind { count, wall_us: http_us }, ..HostCalls::default() };
-            let whole = Attempt { result: Ok(()), instantiate_us, cpu_us, memory_peak_bytes: peak, host_calls, log_dropped_bytes, inference };
+            let whole = Receipt { instantiate_us, cpu_us, memory_peak_bytes: peak, host_calls, log_dropped_bytes, inference, ..Receipt::default() };
             let mut sum = Receipt::default();
             for i in 0..len {
                 let share = of(&whole, i, len, 7);

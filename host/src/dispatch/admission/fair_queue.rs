@@ -21,7 +21,7 @@ const NEWEST: u64 = 4;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct FairQueue {
     apps: HashMap<AppName, App>,
     /// The apps that have a call which could go now.
     turns: BTreeMap<Turn, AppName>,
@@ -66,7 +66,7 @@ pub(super) struct Taken {
     pub charged_us: u64,
 }
 
-impl Line {
+impl FairQueue {
     /// Whether a call waits that could go now.
     pub fn is_ready(&self) -> bool {
         !self.turns.is_empty()

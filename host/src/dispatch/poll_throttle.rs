@@ -1,4 +1,4 @@
-//! Keeps batch work from the threads that others need: polls its tasks through a turnstile.
+//! Poll throttle: polls the tasks of batch work through a gate, so that other work finds a free thread.
 //!
 //! For tasks of the runtime alone, never for a future inside one: what has been let in must be polled soon, or it keeps a
 //! place that it does not use.
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::turnstile::{TaskId, Turnstile};
+use super::low_priority_gate::{LowPriorityGate, TaskId};
 use crate::call::{Priority, micros};
 
 /// A poll of this length is one of a guest that computes. Before the next one the runtime looks at its sockets and timers, which
@@ -19,28 +19,28 @@ const LONG_POLL: Duration = Duration::from_micros(200);
 /// How exactly it is noted when others were active.
 const NOTED_EVERY_US: u64 = 1_000;
 
-/// The turnstile and who was active when.
-pub struct Pacing {
-    turnstile: Mutex<Turnstile<Waker>>,
+/// The gate, and the time of the last activity that was not batch work.
+pub struct PollThrottle {
+    gate: Mutex<LowPriorityGate<Waker>>,
     since: Instant,
     /// Microseconds from `since` to the last poll of what is not batch work; 0 before the first one.
     active_us: AtomicU64,
 }
 
-impl Pacing {
+impl PollThrottle {
     /// For a runtime with so many threads.
     pub fn new(threads: usize) -> Self {
-        Self { turnstile: Mutex::new(Turnstile::new(threads)), since: Instant::now(), active_us: AtomicU64::new(0) }
+        Self { gate: Mutex::new(LowPriorityGate::new(threads)), since: Instant::now(), active_us: AtomicU64::new(0) }
     }
 
-    /// Polls a task's future: batch work through the turnstile, all other as it is.
+    /// Polls a task's future: batch work through the gate, all other as it is.
     pub async fn task<T>(&self, priority: Priority, future: impl Future<Output = T>) -> T {
         if priority != Priority::Low {
             return future.await;
         }
         let mut future = pin!(future);
         let task = self.lock().name();
-        let place = Place { pacing: self, task };
+        let place = Place { throttle: self, task };
         let mut owes_yield = false;
         poll_fn(|context| {
             if std::mem::take(&mut owes_yield) {
@@ -63,7 +63,7 @@ impl Pacing {
 
     /// Polls a call's future and notes that somebody who is not batch work is active, unless `is_waiting` says at the start of
     /// a poll that it only collects what batch-like work of its own has done.
-    pub async fn noted<T>(
+    pub async fn track_activity<T>(
         &self,
         priority: Priority,
         is_waiting: impl Fn() -> bool,
@@ -104,22 +104,22 @@ impl Pacing {
         micros(self.since.elapsed()) + NOTED_EVERY_US
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turnstile<Waker>> {
-        self.turnstile.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LowPriorityGate<Waker>> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A task's place, wherever it stands. Dropped with the task.
 struct Place<'a> {
-    pacing: &'a Pacing,
+    throttle: &'a PollThrottle,
     task: TaskId,
 }
 
 impl Place<'_> {
     /// Lets the next ones in; after a long poll, once the runtime has looked at everything else.
     fn leave(&self, is_long: bool) {
-        let idle = self.pacing.idle();
-        let woken = self.pacing.lock().leave(self.task, idle);
+        let idle = self.throttle.idle();
+        let woken = self.throttle.lock().leave(self.task, idle);
         for waker in woken {
             if is_long { defer(&waker) } else { waker.wake() }
         }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     /// Yields so many times, and counts how many others do at the same time.
-    async fn work(pacing: Arc<Pacing>, steps: usize, inside: Arc<AtomicUsize>, most: Arc<AtomicUsize>) {
+    async fn work(throttle: Arc<PollThrottle>, steps: usize, inside: Arc<AtomicUsize>, most: Arc<AtomicUsize>) {
         let mut left = steps;
         let steps = poll_fn(|context| {
             most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -163,16 +163,16 @@ mod tests {
             context.waker().wake_by_ref();
             Poll::Pending
         });
-        pacing.task(Priority::Low, steps).await;
+        throttle.task(Priority::Low, steps).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_more_are_polled_than_may_be_and_all_end() {
-        let pacing = Arc::new(Pacing::new(2));
+        let throttle = Arc::new(PollThrottle::new(2));
         let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut tasks = JoinSet::new();
         for _ in 0..64 {
-            tasks.spawn(work(pacing.clone(), 200, inside.clone(), most.clone()));
+            tasks.spawn(work(throttle.clone(), 200, inside.clone(), most.clone()));
         }
         tasks.join_all().await;
         assert!(most.load(Ordering::SeqCst) <= 2, "{most:?}");
@@ -180,14 +180,14 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn tasks_that_are_cancelled_anywhere_hold_nobody_up() {
-        let pacing = Arc::new(Pacing::new(1));
+        let throttle = Arc::new(PollThrottle::new(1));
         let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         for round in 0..50 {
             let mut cancelled = JoinSet::new();
             let mut kept = JoinSet::new();
             for _ in 0..8 {
-                cancelled.spawn(work(pacing.clone(), usize::MAX, inside.clone(), most.clone()));
-                kept.spawn(work(pacing.clone(), 20, inside.clone(), most.clone()));
+                cancelled.spawn(work(throttle.clone(), usize::MAX, inside.clone(), most.clone()));
+                kept.spawn(work(throttle.clone(), 20, inside.clone(), most.clone()));
             }
             for _ in 0..round {
                 tokio::task::yield_now().await;
@@ -199,21 +199,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_panics_gives_its_place_back() {
-        let pacing = Arc::new(Pacing::new(1));
-        let panics = pacing.clone();
+        let throttle = Arc::new(PollThrottle::new(1));
+        let panics = throttle.clone();
         let panicked = tokio::spawn(async move { panics.task(Priority::Low, async { panic!("no more oars") }).await });
         assert!(panicked.await.unwrap_err().is_panic());
-        assert_eq!(pacing.task(Priority::Low, async { 7 }).await, 7);
+        assert_eq!(throttle.task(Priority::Low, async { 7 }).await, 7);
     }
 
     #[test]
     fn what_is_not_batch_work_counts_as_active() {
-        let pacing = Pacing::new(2);
+        let throttle = PollThrottle::new(2);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(pacing.noted(Priority::Low, || false, async {}));
-        runtime.block_on(pacing.noted(Priority::High, || true, async {}));
-        assert_eq!(pacing.idle(), Duration::MAX);
-        runtime.block_on(pacing.noted(Priority::Normal, || false, async {}));
-        assert!(pacing.idle() < Duration::MAX);
+        runtime.block_on(throttle.track_activity(Priority::Low, || false, async {}));
+        runtime.block_on(throttle.track_activity(Priority::High, || true, async {}));
+        assert_eq!(throttle.idle(), Duration::MAX);
+        runtime.block_on(throttle.track_activity(Priority::Normal, || false, async {}));
+        assert!(throttle.idle() < Duration::MAX);
     }
 }

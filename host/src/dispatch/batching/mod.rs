@@ -1,11 +1,12 @@
-//! Calls of batched functions: they meet in groups, and each group runs in one sandbox.
+//! Batching: calls of batched functions meet in groups, and each group runs in one sandbox.
 //!
-//! Drives `grouping`. A call waits in its attempt for the answer to its input; the group is led by a task of its own, so that no
+//! Drives `policy`. A call waits in its attempt for the answer to its input; the group is led by a task of its own, so that no
 //! call that is dropped takes others with it. The task ends early when nobody waits for it any more.
 //!
 //! Invariants: a group that runs holds one slot and one place of `concurrency`, at its calls' depth; what it cost is divided among
 //! the calls that it began with; a lone input runs as any function's does.
 
+mod policy;
 mod share;
 mod wire;
 
@@ -19,30 +20,32 @@ use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout_at;
 
-use super::dispatcher::{Attempted, Call, Dispatcher, earlier, no_slot, panicked, request};
-use super::grouping::{GroupId, Grouping, Joined, Left, MemberId, Next, after_failure};
-use crate::call::{CallResult, Failure, FailureCode, Receipt, micros};
-use crate::failpoint;
-use crate::inference::Priority;
+use self::policy::{GroupId, Grouping, Joined, Left, MemberId, Next, after_failure};
+use super::call::{Attempted, Call, Origin, panicked, shutting_down};
+use super::executor::{AttemptSpec, Executor, no_slot};
+use crate::call::{CallResult, Failure, FailureCode, Principal, Priority, Receipt, micros};
+use crate::ids::FunctionName;
 use crate::limits::{GROUP_CHECK_BYTES_MAX, GroupLimits, WAITING_CALLS_MAX};
-use crate::sandbox::{Function, RunningCall, redact};
+use crate::sandbox::{FunctionRef, redact};
 use crate::tasks;
 
-/// The calls that may meet: of one function of one version, as urgent as each other, equally deep (admission keeps slots back for
-/// each depth).
+/// Key of calls that may share a batch: one function of one version, one priority, one depth (admission keeps slots back
+/// for each), and one way to wait for a slot.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     /// Address of the program. It is not used again while calls wait under it, for each holds the program.
     program: usize,
-    function: usize,
+    function: FunctionName,
     priority: Priority,
     depth: u32,
+    is_durable: bool,
 }
 
 impl Key {
     fn new(call: &Call) -> Self {
-        let program = Arc::as_ptr(&call.program).addr();
-        Self { program, function: call.function, priority: call.priority, depth: call.depth }
+        let Origin { priority, depth, is_durable, .. } = call.origin;
+        let program = Arc::as_ptr(call.function.program()).addr();
+        Self { program, function: call.function.name.clone(), priority, depth, is_durable }
     }
 }
 
@@ -73,8 +76,9 @@ impl Member {
     }
 }
 
-/// The groups that form.
-pub(super) struct Groups {
+/// Batches that form and run.
+pub(super) struct Batching {
+    executor: Arc<Executor>,
     state: Mutex<State>,
     /// Places for calls that wait.
     places: Arc<Semaphore>,
@@ -95,13 +99,12 @@ impl State {
     }
 }
 
-impl Default for Groups {
-    fn default() -> Self {
-        Self { state: Mutex::default(), places: Arc::new(Semaphore::new(WAITING_CALLS_MAX)) }
+impl Batching {
+    pub fn new(executor: Arc<Executor>) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(WAITING_CALLS_MAX));
+        Arc::new(Self { executor, state: Mutex::default(), places })
     }
-}
 
-impl Groups {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,13 +125,13 @@ impl Groups {
 
 /// Takes a call out of the group that it waits in, when dropped.
 struct Leaving<'a> {
-    groups: &'a Groups,
+    batching: &'a Batching,
     member: MemberId,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        let mut state = self.groups.lock();
+        let mut state = self.batching.lock();
         match state.grouping.leave(self.member) {
             Left::TooLate => return,
             Left::OthersWait => {}
@@ -139,22 +142,30 @@ impl Drop for Leaving<'_> {
     }
 }
 
-impl Dispatcher {
-    /// Makes one attempt at a call of a batched function: waits for company, for a slot and for the answer to its own input.
-    pub(super) async fn attempt_in_group(
-        &self,
+impl Batching {
+    /// Makes one attempt at a call of a batched function: waits for company, for a slot and for the answer to its own
+    /// input.
+    pub async fn attempt(
+        self: &Arc<Self>,
         call: &Call,
         attempt: u32,
         limits: &GroupLimits,
         receipt: &mut Receipt,
     ) -> Attempted {
-        let spec = call.spec();
+        let spec = &call.function;
         let (name, input) = (spec.name.clone(), call.input.clone());
         let checked = inline_if(input.data.len(), move || wire::check(name.as_str(), &input)).await;
         if let Err(failure) = checked {
             return Attempted::Ended(Err(failure));
         }
-        let Ok(place) = self.groups.places.clone().try_acquire_owned() else {
+        let place = match call.origin.is_durable {
+            true => tokio::select! {
+                place = self.places.clone().acquire_owned() => place.ok(),
+                () = self.executor.slots.closing() => return Attempted::NoSlot(shutting_down()),
+            },
+            false => self.places.clone().try_acquire_owned().ok(),
+        };
+        let Some(place) = place else {
             let message = format!("{WAITING_CALLS_MAX} calls wait in groups already, as many as may; try again later");
             return Attempted::NoSlot(Failure::new(FailureCode::Overloaded, message));
         };
@@ -171,8 +182,8 @@ impl Dispatcher {
             reply,
         };
         let member = self.join(member, limits, spec.limits.input_bytes_max);
-        let _leaving = Leaving { groups: &self.groups, member };
-        let answer = match call.deadline_max {
+        let _leaving = Leaving { batching: self, member };
+        let answer = match call.origin.deadline_max {
             Some(deadline) => timeout_at(deadline.into(), answer).await,
             None => Ok(answer.await),
         };
@@ -188,7 +199,7 @@ impl Dispatcher {
                 let waited = since.elapsed();
                 if runs == 0 {
                     receipt.queue_us += micros(waited);
-                    return Attempted::NoSlot(Failure::new(FailureCode::Overloaded, no_slot(spec, waited)));
+                    return Attempted::NoSlot(no_slot(spec, waited));
                 }
                 receipt.wall_us += micros(waited);
                 let message = format!(
@@ -201,8 +212,8 @@ impl Dispatcher {
     }
 
     /// Takes a call into a group; what leaves now is led by its task.
-    fn join(&self, member: Member, limits: &GroupLimits, bytes_max: u64) -> MemberId {
-        let mut state = self.groups.lock();
+    fn join(self: &Arc<Self>, member: Member, limits: &GroupLimits, bytes_max: u64) -> MemberId {
+        let mut state = self.lock();
         let id = MemberId(state.members_joined);
         state.members_joined += 1;
         // In a group there is one byte more, before each input.
@@ -213,7 +224,7 @@ impl Dispatcher {
         if let Some((group, due)) = opened {
             let (leaving, left) = oneshot::channel();
             state.leaving.insert(group, leaving);
-            tokio::spawn(lead(self.this(), group, due, left));
+            tokio::spawn(lead(self.clone(), group, due, left));
         }
         for departure in departed {
             let members = state.take(&departure.members);
@@ -227,32 +238,32 @@ impl Dispatcher {
 }
 
 /// Waits until the group leaves, and runs it.
-async fn lead(dispatcher: Arc<Dispatcher>, group: GroupId, due: Instant, mut left: oneshot::Receiver<Vec<Member>>) {
+async fn lead(batching: Arc<Batching>, group: GroupId, due: Instant, mut left: oneshot::Receiver<Vec<Member>>) {
     let left_early = tokio::select! {
         biased;
         members = &mut left => Some(members.ok()),
         () = tokio::time::sleep_until(due.into()) => None,
         // Calls from outside join it no more, and wait for nothing.
-        () = dispatcher.closing() => None,
+        () = batching.executor.slots.closing() => None,
     };
     let members = match left_early {
         Some(members) => members,
-        None => match dispatcher.groups.expire(group, due) {
+        None => match batching.expire(group, due) {
             Some(members) => Some(members),
             // It was filled, or left by all, in the moment of its time.
             None => left.await.ok(),
         },
     };
     if let Some(members) = members {
-        run(dispatcher, members).await;
+        run(batching.executor.clone(), members).await;
     }
 }
 
 /// Runs a group to its end, in parts if it must be.
-fn run(dispatcher: Arc<Dispatcher>, members: Vec<Member>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn run(executor: Arc<Executor>, members: Vec<Member>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        let Some((members, failure)) = run_once(&dispatcher, members).await else { return };
-        let next = if dispatcher.is_closed() { Next::Fail } else { after_failure(failure.code, members.len()) };
+        let Some((members, failure)) = run_once(&executor, members).await else { return };
+        let next = if executor.slots.is_closed() { Next::Fail } else { after_failure(failure.code, members.len()) };
         let part_len = match next {
             Next::Fail => {
                 members.into_iter().for_each(|member| member.answer(Attempted::Ended(Err(failure.clone()))));
@@ -261,12 +272,12 @@ fn run(dispatcher: Arc<Dispatcher>, members: Vec<Member>) -> Pin<Box<dyn Future<
             Next::Halves => members.len().div_ceil(2),
             Next::Singles => 1,
         };
-        let function = &members[0].call.spec().name;
+        let function = &members[0].call.function.name;
         tracing::info!(%function, inputs = members.len(), part_len, failure = %failure, "a group failed and is run again in parts");
         let mut members = members.into_iter();
         let parts = std::iter::from_fn(|| {
             let part: Vec<Member> = members.by_ref().take(part_len).collect();
-            (!part.is_empty()).then(|| run(dispatcher.clone(), part))
+            (!part.is_empty()).then(|| run(executor.clone(), part))
         });
         let parts: Vec<_> = parts.collect();
         join_all(parts).await;
@@ -274,38 +285,33 @@ fn run(dispatcher: Arc<Dispatcher>, members: Vec<Member>) -> Pin<Box<dyn Future<
 }
 
 /// Runs a group once and answers it. Gives it back where it failed as a whole.
-async fn run_once(dispatcher: &Dispatcher, mut members: Vec<Member>) -> Option<(Vec<Member>, Failure)> {
+async fn run_once(executor: &Executor, mut members: Vec<Member>) -> Option<(Vec<Member>, Failure)> {
     members.retain(Member::is_awaited);
-    let Call { program, function, depth, priority, .. } = members.first()?.call.clone();
-    let spec = &program.functions()[function];
-    let queued = Instant::now();
-    let request = request(&program, spec, depth, priority);
-    let wait_until = earlier(queued + spec.limits.timeout, most_patient(&members));
+    let Call { function, origin, .. } = members.first()?.call.clone();
     let slot = tokio::select! {
-        slot = timeout_at(wait_until.into(), dispatcher.slot(request)) => slot,
+        slot = executor.slot(&function, &origin, latest_deadline(&members)) => slot,
         () = abandoned(&mut members) => return None,
     };
     let slot = match slot {
-        Ok(Ok(slot)) => slot,
-        refused => {
-            let overloaded = |_| Failure::new(FailureCode::Overloaded, no_slot(spec, queued.elapsed()));
-            let failure = refused.map_or_else(overloaded, |refused| refused.err().expect("a slot was matched above"));
+        Ok(slot) => slot,
+        Err(failure) => {
             members.into_iter().for_each(|member| member.answer(Attempted::NoSlot(failure.clone())));
             return None;
         }
     };
-    failpoint::panic_at("group.slot");
     // Some have left while it waited.
     members.retain(Member::is_awaited);
-    let first = &members.first()?.call;
     let started = Instant::now();
-    let deadline = earlier(started + spec.limits.timeout, most_patient(&members));
+    // Neither siblings nor a spawner: the map's other calls ask no model, for they are in batches, too.
+    let origin = Origin {
+        principal: common_principal(&members),
+        deadline_max: latest_deadline(&members),
+        spawner: None,
+        ..members.first()?.call.origin.clone()
+    };
     let attempt = members.iter().map(|member| member.attempt).max().unwrap_or(1);
-    let (log, services) = (dispatcher.log.clone(), dispatcher.services.clone());
-    let running =
-        RunningCall::new(first.id, program.clone(), function, attempt, depth, started, deadline, log, services);
-    // No siblings: the map's other calls ask no model, for they are in groups, too.
-    let running = Arc::new(running.among(None, priority));
+    let spec =
+        AttemptSpec { id: members.first()?.call.id, function: &function, origin: &origin, attempt, siblings: None };
     let len = members.len();
     let input = match members.as_slice() {
         [one] => one.call.input.clone(),
@@ -316,18 +322,16 @@ async fn run_once(dispatcher: &Dispatcher, mut members: Vec<Member>) -> Option<(
         member.runs.fetch_add(1, Ordering::Relaxed);
         member.receipt.queue_us += micros(started - member.since);
     }
-    let invoked = dispatcher.sandbox.invoke(&running, input);
     let ended = tokio::select! {
-        ended = dispatcher.pacing.noted(priority, || running.has_open_maps(), invoked) => ended,
+        ended = executor.run(slot, spec, started, input) => ended,
         () = abandoned(&mut members) => return None,
     };
-    drop(slot);
     let (now, wall_us) = (Instant::now(), micros(started.elapsed()));
     for (i, member) in members.iter_mut().enumerate() {
-        member.receipt.add(&share::of(&ended, i, len, wall_us));
+        member.receipt.add(&share::of(&ended.receipt, i, len, wall_us));
         member.since = now;
     }
-    match results(spec, ended.result, len).await {
+    match results(&function, ended.result, len).await {
         Ok(results) => {
             for (member, result) in members.into_iter().zip(results) {
                 member.answer(Attempted::Ended(result));
@@ -338,8 +342,18 @@ async fn run_once(dispatcher: &Dispatcher, mut members: Vec<Member>) -> Option<(
     }
 }
 
+/// Returns the principal of all members; the app where they differ, so that none acts with the rights of another.
+fn common_principal(members: &[Member]) -> Principal {
+    let mut origins = members.iter().map(|member| &member.call.origin);
+    let first = &origins.next().expect("a group has a member").principal;
+    match origins.all(|origin| origin.principal == *first) {
+        true => first.clone(),
+        false => Principal::App(members[0].call.function.app().clone()),
+    }
+}
+
 /// Takes apart what a run gave: a result for each input, or one failure for all.
-async fn results(spec: &Function, result: CallResult, len: usize) -> Result<Vec<CallResult>, Failure> {
+async fn results(spec: &FunctionRef, result: CallResult, len: usize) -> Result<Vec<CallResult>, Failure> {
     let answer = match result {
         Ok(output) if len == 1 => return Ok(vec![Ok(output)]),
         result => result?,
@@ -361,8 +375,8 @@ async fn inline_if<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + S
 }
 
 /// The latest deadline, unless one has none.
-fn most_patient(members: &[Member]) -> Option<Instant> {
-    let deadlines: Option<Vec<Instant>> = members.iter().map(|member| member.call.deadline_max).collect();
+fn latest_deadline(members: &[Member]) -> Option<Instant> {
+    let deadlines: Option<Vec<Instant>> = members.iter().map(|member| member.call.origin.deadline_max).collect();
     deadlines?.into_iter().max()
 }
 

@@ -1,4 +1,4 @@
-//! How many tasks of batch work are polled at a time. A plain decider.
+//! Low-priority gate: a bound on the tasks of batch work that are polled at a time. A plain decider.
 //!
 //! A guest that computes is polled for a tick at a time, and a map has dozens of them: in the runtime's own queue, first in,
 //! first out, everybody else would wait behind all. So they wait here, in their order, and as many are polled as the runtime
@@ -18,7 +18,7 @@ pub struct TaskId(u64);
 
 /// The tasks that are polled, and those that wait for it. `W` is what wakes one.
 #[derive(Debug)]
-pub struct Turnstile<W> {
+pub struct LowPriorityGate<W> {
     threads: usize,
     /// Those that may be polled: they are, or have been told and come.
     inside: HashSet<TaskId>,
@@ -29,7 +29,7 @@ pub struct Turnstile<W> {
     next: u64,
 }
 
-impl<W> Turnstile<W> {
+impl<W> LowPriorityGate<W> {
     pub fn new(threads: usize) -> Self {
         Self {
             threads: threads.max(1),
@@ -98,66 +98,66 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(1);
     const ACTIVE: Duration = Duration::ZERO;
 
-    fn tasks<const N: usize>(turnstile: &mut Turnstile<usize>) -> [TaskId; N] {
-        std::array::from_fn(|_| turnstile.name())
+    fn tasks<const N: usize>(gate: &mut LowPriorityGate<usize>) -> [TaskId; N] {
+        std::array::from_fn(|_| gate.name())
     }
 
     #[test]
     fn as_many_are_polled_as_there_are_threads_and_the_others_in_their_order() {
-        let mut turnstile = Turnstile::new(2);
-        let [a, b, c, d] = tasks(&mut turnstile);
-        assert!(turnstile.enter(a, IDLE, || 0));
-        assert!(turnstile.enter(b, IDLE, || 1));
-        assert!(!turnstile.enter(c, IDLE, || 2));
-        assert!(!turnstile.enter(d, IDLE, || 3));
-        assert_eq!(turnstile.leave(b, IDLE), [2]);
+        let mut gate = LowPriorityGate::new(2);
+        let [a, b, c, d] = tasks(&mut gate);
+        assert!(gate.enter(a, IDLE, || 0));
+        assert!(gate.enter(b, IDLE, || 1));
+        assert!(!gate.enter(c, IDLE, || 2));
+        assert!(!gate.enter(d, IDLE, || 3));
+        assert_eq!(gate.leave(b, IDLE), [2]);
         // It has been told, and may be polled whenever it comes.
-        assert!(turnstile.enter(c, IDLE, || 2));
-        assert!(!turnstile.enter(b, IDLE, || 1));
-        assert_eq!(turnstile.leave(a, IDLE), [3]);
-        assert_eq!(turnstile.leave(d, IDLE), [1]);
+        assert!(gate.enter(c, IDLE, || 2));
+        assert!(!gate.enter(b, IDLE, || 1));
+        assert_eq!(gate.leave(a, IDLE), [3]);
+        assert_eq!(gate.leave(d, IDLE), [1]);
     }
 
     #[test]
     fn a_thread_is_kept_free_while_others_are_active() {
-        let mut turnstile = Turnstile::new(2);
-        let [a, b, c] = tasks(&mut turnstile);
-        assert!(turnstile.enter(a, ACTIVE, || 0));
-        assert!(!turnstile.enter(b, ACTIVE, || 1));
-        assert!(!turnstile.enter(c, ACTIVE, || 2));
-        assert_eq!(turnstile.leave(a, ACTIVE), [1]);
-        assert_eq!(turnstile.leave(b, IDLE), [2]);
+        let mut gate = LowPriorityGate::new(2);
+        let [a, b, c] = tasks(&mut gate);
+        assert!(gate.enter(a, ACTIVE, || 0));
+        assert!(!gate.enter(b, ACTIVE, || 1));
+        assert!(!gate.enter(c, ACTIVE, || 2));
+        assert_eq!(gate.leave(a, ACTIVE), [1]);
+        assert_eq!(gate.leave(b, IDLE), [2]);
         // Both threads again.
-        assert!(turnstile.enter(a, IDLE, || 0));
-        assert_eq!(turnstile.leave(c, ACTIVE), [0; 0]);
+        assert!(gate.enter(a, IDLE, || 0));
+        assert_eq!(gate.leave(c, ACTIVE), [0; 0]);
         // What is being polled when others come is not cut off.
-        assert!(turnstile.enter(a, ACTIVE, || 0));
+        assert!(gate.enter(a, ACTIVE, || 0));
     }
 
     #[test]
     fn one_is_polled_on_a_single_thread() {
-        let mut turnstile = Turnstile::new(1);
-        let [a, b] = tasks(&mut turnstile);
-        assert!(turnstile.enter(a, ACTIVE, || 0));
-        assert!(!turnstile.enter(b, ACTIVE, || 1));
-        assert_eq!(turnstile.leave(a, ACTIVE), [1]);
+        let mut gate = LowPriorityGate::new(1);
+        let [a, b] = tasks(&mut gate);
+        assert!(gate.enter(a, ACTIVE, || 0));
+        assert!(!gate.enter(b, ACTIVE, || 1));
+        assert_eq!(gate.leave(a, ACTIVE), [1]);
     }
 
     #[test]
     fn a_task_that_is_dropped_after_it_was_told_lets_the_next_one_in() {
-        let mut turnstile = Turnstile::new(1);
-        let [a, b, c, d] = tasks(&mut turnstile);
-        assert!(turnstile.enter(a, IDLE, || 0));
+        let mut gate = LowPriorityGate::new(1);
+        let [a, b, c, d] = tasks(&mut gate);
+        assert!(gate.enter(a, IDLE, || 0));
         for (task, wake) in [(b, 1), (c, 2), (d, 3)] {
-            assert!(!turnstile.enter(task, IDLE, || wake));
+            assert!(!gate.enter(task, IDLE, || wake));
         }
-        assert_eq!(turnstile.leave(c, IDLE), [0; 0]);
-        assert_eq!(turnstile.leave(a, IDLE), [1]);
-        assert_eq!(turnstile.leave(b, IDLE), [3]);
+        assert_eq!(gate.leave(c, IDLE), [0; 0]);
+        assert_eq!(gate.leave(a, IDLE), [1]);
+        assert_eq!(gate.leave(b, IDLE), [3]);
         // The newest waker of a task that waits is the one that counts.
-        assert!(!turnstile.enter(a, IDLE, || 0));
-        assert!(!turnstile.enter(a, IDLE, || 9));
-        assert_eq!(turnstile.leave(d, IDLE), [9]);
+        assert!(!gate.enter(a, IDLE, || 0));
+        assert!(!gate.enter(a, IDLE, || 9));
+        assert_eq!(gate.leave(d, IDLE), [9]);
     }
 
     proptest! {
@@ -165,26 +165,26 @@ mod tests {
         /// and nothing is left behind.
         #[test]
         fn nobody_waits_while_nobody_is_polled(threads in 1usize..5, steps in proptest::collection::vec((0usize..8, any::<bool>(), any::<bool>()), 1..200)) {
-            let mut turnstile = Turnstile::new(threads);
-            let names: [TaskId; 8] = tasks(&mut turnstile);
+            let mut gate = LowPriorityGate::new(threads);
+            let names: [TaskId; 8] = tasks(&mut gate);
             let mut waiting: Vec<usize> = Vec::new();
             for (task, is_active, leaves) in steps {
                 let idle = if is_active { ACTIVE } else { IDLE };
                 if leaves {
                     waiting.retain(|other| *other != task);
-                    for woken in turnstile.leave(names[task], idle) {
+                    for woken in gate.leave(names[task], idle) {
                         prop_assert_eq!(waiting.remove(0), woken);
                     }
-                } else if !turnstile.enter(names[task], idle, || task) && !waiting.contains(&task) {
+                } else if !gate.enter(names[task], idle, || task) && !waiting.contains(&task) {
                     waiting.push(task);
                 }
-                prop_assert!(turnstile.inside.len() <= threads);
-                prop_assert!(waiting.is_empty() || !turnstile.inside.is_empty());
+                prop_assert!(gate.inside.len() <= threads);
+                prop_assert!(waiting.is_empty() || !gate.inside.is_empty());
             }
             for task in names {
-                turnstile.leave(task, IDLE);
+                gate.leave(task, IDLE);
             }
-            prop_assert!(turnstile.inside.is_empty() && turnstile.waiting.is_empty() && turnstile.places.is_empty());
+            prop_assert!(gate.inside.is_empty() && gate.waiting.is_empty() && gate.places.is_empty());
         }
     }
 }

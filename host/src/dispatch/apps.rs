@@ -1,0 +1,77 @@
+//! Deployed apps: one program for each name, and a signal when one comes or goes.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use tokio::sync::watch;
+
+use super::suggest::closest;
+use crate::call::{Failure, FailureCode};
+use crate::ids::{AppName, FunctionId, NAME_LEN_MAX};
+use crate::limits::RetryPolicy;
+use crate::sandbox::{FunctionRef, Program};
+
+/// The programs that can be called.
+pub(super) struct Apps {
+    programs: DashMap<AppName, Arc<Program>>,
+    changes: watch::Sender<()>,
+}
+
+impl Apps {
+    pub fn new() -> Self {
+        Self { programs: DashMap::new(), changes: watch::Sender::new(()) }
+    }
+
+    /// Makes a program callable under its name; calls that run keep the version they began with.
+    pub fn deploy(&self, program: Arc<Program>) {
+        self.programs.insert(program.name().clone(), program);
+        self.changes.send_replace(());
+    }
+
+    /// Takes an app away; its calls under way go on.
+    pub fn retire(&self, name: &str) {
+        self.programs.remove(name);
+        self.changes.send_replace(());
+    }
+
+    /// Returns the receiver of a signal for each app that comes or goes.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    pub fn get(&self, name: &str) -> Option<Arc<Program>> {
+        self.programs.get(name).map(|program| program.clone())
+    }
+
+    /// Returns all programs, by name.
+    pub fn list(&self) -> Vec<Arc<Program>> {
+        let mut programs: Vec<_> = self.programs.iter().map(|entry| entry.value().clone()).collect();
+        programs.sort_by(|a, b| a.name().cmp(b.name()));
+        programs
+    }
+
+    /// Returns a function of a live version.
+    pub fn function(&self, id: &FunctionId) -> Option<FunctionRef> {
+        self.get(id.app.as_str())?.find(id.function.as_str())
+    }
+
+    /// Returns the retry policy of a function's live version.
+    pub fn retries(&self, id: &FunctionId) -> RetryPolicy {
+        self.function(id).map(|function| function.limits.retries).unwrap_or_default()
+    }
+}
+
+/// Returns a function of a program, or a failure that names the nearest one.
+pub fn find_function(program: &Arc<Program>, name: &str) -> Result<FunctionRef, Failure> {
+    program.find(name).ok_or_else(|| {
+        let names: Vec<&str> = program.functions().iter().map(|f| f.name.as_str()).collect();
+        // Guests choose the name; it goes into the message.
+        let shown: String = name.chars().take(NAME_LEN_MAX).collect();
+        let hint = match closest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it has {}", names.join(", ")),
+        };
+        let message = format!("`{}` has no function `{shown}`; {hint}", program.name());
+        Failure::new(FailureCode::UnknownFunction, message)
+    })
+}

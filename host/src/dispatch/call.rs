@@ -1,0 +1,122 @@
+//! Calls as they are asked for, and their ends.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::call::{Failure, FailureCode, Payload, Principal, Priority, Receipt};
+use crate::ids::{CallId, FunctionId};
+use crate::sandbox::{Exchange, FunctionRef, Siblings};
+
+/// Origin of a call: properties that its children inherit.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub principal: Principal,
+    /// 0 from outside; a child is one deeper than its parent.
+    pub depth: u32,
+    /// The parent's deadline: no child outlives it.
+    pub deadline_max: Option<Instant>,
+    /// Order where there is not room for all: for a slot, a thread, and, among the app's own requests, a model.
+    pub priority: Priority,
+    /// Parent recorded for calls that this one spawns; `None` means the call itself.
+    pub spawner: Option<CallId>,
+    /// Whether the journal has it: its attempts wait for a slot without a time limit and are never refused one, because
+    /// the disk bounds their number.
+    pub is_durable: bool,
+}
+
+impl Origin {
+    /// A call from outside whose caller waits for it.
+    pub fn outside(principal: Principal) -> Self {
+        let (depth, deadline_max, spawner) = (0, None, None);
+        Self { principal, depth, deadline_max, priority: Priority::High, spawner, is_durable: false }
+    }
+}
+
+/// A call to run.
+#[derive(Clone)]
+pub struct Call {
+    /// The same for each attempt.
+    pub id: CallId,
+    pub function: FunctionRef,
+    pub input: Payload,
+    pub origin: Origin,
+    /// The other calls of its map, if it is one of a map's.
+    pub siblings: Option<Arc<Siblings>>,
+}
+
+impl Call {
+    /// A call from outside whose caller waits for it.
+    pub fn new(function: FunctionRef, input: Payload, principal: Principal) -> Self {
+        Self { id: CallId::generate(), function, input, origin: Origin::outside(principal), siblings: None }
+    }
+}
+
+/// A web request to run.
+pub struct WebCall {
+    /// A function with a route.
+    pub function: FunctionRef,
+    pub exchange: Exchange,
+    pub principal: Principal,
+}
+
+/// End of one attempt.
+pub(super) enum Attempted<T = Payload> {
+    Ended(Result<T, Failure>),
+    /// It did not begin: no slot became free in time, or the host takes no more.
+    NoSlot(Failure),
+}
+
+/// End of a call.
+#[derive(Debug)]
+pub struct Finished<T = Payload> {
+    pub id: CallId,
+    pub result: Result<T, Failure>,
+    pub receipt: Receipt,
+}
+
+impl<T> Finished<T> {
+    pub(super) fn failed(id: CallId, failure: Failure) -> Self {
+        Self { id, result: Err(failure), receipt: Receipt::default() }
+    }
+}
+
+/// A call that has not ended.
+#[derive(Clone, Debug)]
+pub struct LiveCall {
+    pub function: FunctionId,
+    pub depth: u32,
+    pub since: Instant,
+}
+
+/// Refuses an input that no attempt could take.
+pub(super) fn check(function: &FunctionRef, input: &Payload) -> Result<(), Failure> {
+    if let Some(route) = &function.route {
+        let message = format!(
+            "`{}` is a web function: it answers `{route}` over HTTP, and cannot be called by its name",
+            function.name
+        );
+        return Err(Failure::new(FailureCode::UnknownFunction, message));
+    }
+    let (input_bytes, bytes_max) = (input.data.len() as u64, function.limits.input_bytes_max);
+    if input_bytes > bytes_max {
+        let message = format!("the input of `{}` is {input_bytes} bytes, over its limit of {bytes_max}", function.name);
+        return Err(Failure::new(FailureCode::InputTooLarge, message));
+    }
+    Ok(())
+}
+
+/// Failure of a call that comes while the host shuts down.
+pub(super) fn shutting_down() -> Failure {
+    Failure::new(FailureCode::Unavailable, "the host is shutting down")
+}
+
+/// Puts a panic of the host on record, and returns the failure that the caller gets.
+pub(super) fn panicked(call: CallId, panic: &str) -> Failure {
+    tracing::error!(%call, panic, "the host met a bug of its own while it ran a call");
+    Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
+}
+
+/// Returns the earlier of a deadline and the parent's, if there is one.
+pub(super) fn earlier(own: Instant, max: Option<Instant>) -> Instant {
+    max.map_or(own, |max| own.min(max))
+}
