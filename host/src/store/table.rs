@@ -13,7 +13,7 @@ pub enum Table {
     KeyValue,
     /// What was deployed, stopped and rolled back (`deploy`).
     Deployments,
-    /// Where each schedule stands, and its latest runs (`dispatch`).
+    /// Schedules (`journal`): the state of each, and its latest runs.
     Schedules,
     /// Durable calls (`journal`): what each is and where it stands.
     Calls,

@@ -472,7 +472,7 @@ impl Calls {
             },
         };
         check(&function, &input)?;
-        let principal = Principal::default();
+        let principal = record.run.map_or_else(Principal::default, |_| Principal::Schedule(record.function_id()));
         let origin =
             Origin { depth: record.depth, priority: record.priority, is_durable: true, ..Origin::outside(principal) };
         let call = Call { id: record.id, function, input, origin, siblings: None };
