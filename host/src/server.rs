@@ -25,7 +25,7 @@ use crate::logs::Logs;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::log::LogSink;
 use crate::sandbox::{Program, Sandbox, SandboxError, Services};
-use crate::store::{StoreDir, StoreError};
+use crate::store::StoreDir;
 
 /// A host that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +42,7 @@ pub enum ServerError {
 #[non_exhaustive]
 pub enum StartError {
     #[error(transparent)]
-    Schedules(#[from] StoreError),
-    #[error(transparent)]
-    Durable(#[from] JournalError),
+    Journal(#[from] JournalError),
 }
 
 /// Every part of a host.
@@ -102,7 +100,7 @@ impl Host {
         let address = ingress.address();
         self.own_listeners.insert(address);
         let (calls, maps) = self.durable.start(retention).await?;
-        let scheduler = Scheduler::start(self.dispatcher.clone(), self.store.clone()).await?;
+        let scheduler = Scheduler::start(self.dispatcher.clone(), self.durable.clone()).await?;
         let backend = Backend {
             dispatcher: self.dispatcher.clone(),
             durable: self.durable.clone(),
@@ -196,7 +194,6 @@ impl RunningHost {
         host.dispatcher.close();
         serving.stop(end.cut).await;
         host.drain(end.cut).await;
-        // Together: a scheduled call that does not end must not use up the time of durable outcomes.
-        tokio::join!(timeout_at(end.all, scheduler.finish()), host.finish(end.all)).0.unwrap_or_default();
+        host.finish(end.all).await;
     }
 }

@@ -1,10 +1,10 @@
 //! Single durable calls: `spawn`, `get`, `cancel`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::core::{Core, Options, depth_below};
 use super::error::DurableError;
@@ -69,10 +69,12 @@ pub struct Calls {
     work: Notify,
     /// Panics of the host's over each call that has not ended.
     panics: DashMap<CallId, u32>,
+    /// Receives the calls of scheduled runs as they end.
+    run_ends: OnceLock<mpsc::UnboundedSender<CallRecord>>,
 }
 
 /// The right to change a call, and its place among its function's if it has one. Both are given back when this is dropped.
-struct Held {
+pub(super) struct Held {
     calls: Arc<Calls>,
     id: CallId,
     function: Option<FunctionId>,
@@ -106,6 +108,7 @@ impl Calls {
             waiting: DashMap::new(),
             work: Notify::new(),
             panics: DashMap::new(),
+            run_ends: OnceLock::new(),
         }
     }
 
@@ -151,25 +154,12 @@ impl Calls {
         let make = async |idempotency: Option<Idempotency>| {
             let reservation = self.core.open.reserve(&id.app, Kind::Call)?;
             let mut record = CallRecord {
-                id: CallId::generate(),
-                app: id.app.clone(),
-                function: id.function.clone(),
-                state: State::Accepted,
                 principal: options.principal,
                 priority: options.priority,
-                accepted_ms: unix_ms(),
-                ended_ms: None,
-                lease: None,
-                attempts: 0,
-                lost: 0,
-                next_ms: None,
-                version: None,
-                failure: None,
-                failed_attempts: Default::default(),
                 parent: options.parent.map(|(parent, _)| parent),
                 depth,
                 idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
-                receipt: Default::default(),
+                ..CallRecord::new(&id, unix_ms())
             };
             // One that begins at once is leased with the same write.
             let takes_work = !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed();
@@ -186,14 +176,7 @@ impl Calls {
             self.core.journal.accept_call(&record, input.clone(), idempotency.as_ref()).await?;
             reservation.keep();
             match held {
-                Some(held) => {
-                    let (this, leased) = (self.clone(), record.clone());
-                    let (function, priority, id) = (id.clone(), leased.priority, leased.id);
-                    self.core.lifecycle.spawn(async move {
-                        let run = this.clone().run(leased, Some(input), held);
-                        this.clone().guarded(function, priority, id, run).await;
-                    });
-                }
+                Some(held) => self.begin_leased(record.clone(), input, held),
                 None => {
                     self.lines().push(&id, record.priority, record.id);
                     self.work.notify_one();
@@ -203,6 +186,31 @@ impl Calls {
         };
         let Core { journal, idempotency, .. } = &*self.core;
         idempotency.once(&**journal, &id, options.key.as_deref(), fingerprint, found, make).await
+    }
+
+    /// Claims a new call that begins as soon as it is on disk, whether its function has a place for it or not.
+    pub(super) fn claim(self: &Arc<Self>, call: &CallRecord) -> Held {
+        let function = call.function_id();
+        self.lines().go_on(&function);
+        self.active.insert(call.id, Active::of(&function));
+        Held { calls: self.clone(), id: call.id, function: Some(function) }
+    }
+
+    /// Runs the first attempt at a call that was accepted with a lease.
+    pub(super) fn begin_leased(self: &Arc<Self>, call: CallRecord, input: Payload, held: Held) {
+        let this = self.clone();
+        let (function, priority, id) = (call.function_id(), call.priority, call.id);
+        self.core.lifecycle.spawn(async move {
+            let run = this.clone().run(call, Some(input), held);
+            this.clone().guarded(function, priority, id, run).await;
+        });
+    }
+
+    /// Returns the calls of scheduled runs as they end.
+    pub(super) fn run_ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = self.run_ends.set(sender);
+        receiver
     }
 
     /// Returns a call, once it has ended or after `wait`.
@@ -310,23 +318,25 @@ impl Calls {
             *panics += 1;
             *panics
         };
-        // One that panics again and again would repeat what it does to others for ever.
-        if panics >= PANICS_MAX && self.give_up(id, failure).await.is_ok() {
+        if self.give_up(id, failure, panics).await.unwrap_or_default() {
             return;
         }
         self.lines().push_later(function, priority, id, unix_ms() + (PANIC_WAIT_MS << panics.min(PANICS_MAX)));
         self.work.notify_one();
     }
 
-    /// Ends a call that is not under way as dead.
-    async fn give_up(self: &Arc<Self>, id: CallId, failure: Failure) -> Result<(), DurableError> {
+    /// Ends a call after a panic as dead, unless it is to be tried again. Returns whether it has ended.
+    async fn give_up(self: &Arc<Self>, id: CallId, failure: Failure, panics: u32) -> Result<bool, DurableError> {
         let mut record = self.record(id).await?;
-        if !record.state.is_terminal() {
+        // A call that panics again and again would repeat for ever what it does to others. A scheduled run ends at once.
+        let is_last = panics >= PANICS_MAX || record.run.is_some();
+        if is_last && !record.state.is_terminal() {
             end(&mut record, State::Dead, Some(failure));
-            self.core.journal.save_call(&record, None).await?;
-            self.ended(&record);
+            if self.core.lifecycle.written(|| self.core.journal.save_call(&record, None)).await.is_some() {
+                self.ended(&record);
+            }
         }
-        Ok(())
+        Ok(is_last)
     }
 
     /// Reads a call that waited, leases it and runs an attempt.
@@ -387,6 +397,7 @@ impl Calls {
             attempted = attempt => Some(attempted),
         };
         failpoint::panic_at("durable.ended");
+        let is_closing = self.core.runner.is_closed();
         let now = unix_ms();
         let mut output = None;
         let mut again = None;
@@ -396,8 +407,8 @@ impl Calls {
                 output = Some(payload);
                 end(&mut record, State::Done, None);
             }
-            // The host ends; the next one goes on.
-            Some(_) if self.core.runner.is_closed() => return,
+            // The host ends, and the next one makes the attempt again; a scheduled run that has failed is over.
+            Some(ref attempted) if is_closing && !(record.run.is_some() && has_ended(attempted)) => return,
             Some(Ok(Attempted::NoSlot(_))) => {
                 // It did not begin, so it is as it was before.
                 record.attempts -= 1;
@@ -409,13 +420,13 @@ impl Calls {
             Some(Ok(Attempted::Ended(Err(failure)))) => {
                 let policy = self.core.runner.apps.retries(&function);
                 match retry::delay(&failure, record.attempts_charged(), &policy, rand::random()) {
-                    Some(delay) => {
+                    Some(delay) if !is_closing => {
                         record.note_failed(now, failure);
                         record.state = State::Waiting;
                         record.next_ms = Some(now + delay.as_millis() as u64);
                         again = record.next_ms;
                     }
-                    None => {
+                    _ => {
                         let state = if failure.code.is_retryable() { State::Dead } else { State::Failed };
                         record.note_failed(now, failure.clone());
                         end(&mut record, state, Some(failure));
@@ -442,6 +453,10 @@ impl Calls {
         }
         let Some(program) = self.core.runner.apps.get(record.app.as_str()) else {
             let message = format!("`{}` is not deployed", record.app);
+            if record.run.is_some() {
+                // A stopped app makes up for nothing when it is started again.
+                return Err(Failure::new(FailureCode::UnknownFunction, message));
+            }
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
         };
         let function = find_function(&program, record.function.as_str())?;
@@ -490,11 +505,15 @@ impl Calls {
     }
 
     /// Tells whoever waits that a call has ended, and writes why it failed into the app's log.
-    fn ended(&self, record: &CallRecord) {
+    pub(super) fn ended(&self, record: &CallRecord) {
         self.core.open.release(&record.app, Kind::Call);
         self.panics.remove(&record.id);
         if let Some((_, waiting)) = self.waiting.remove(&record.id) {
             waiting.notify_waiters();
+        }
+        if let Some(ends) = self.run_ends.get().filter(|_| record.run.is_some()) {
+            // A scheduler that is gone begins nothing any more.
+            let _ = ends.send(record.clone());
         }
         let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) else { return };
         self.core.log_failure(record.id, &record.function_id(), failure);
@@ -533,7 +552,11 @@ impl Drop for Waiter<'_> {
     }
 }
 
-fn end(record: &mut CallRecord, state: State, failure: Option<Failure>) {
+fn has_ended(attempted: &Result<Attempted, Failure>) -> bool {
+    matches!(attempted, Ok(Attempted::Ended(_)))
+}
+
+pub(super) fn end(record: &mut CallRecord, state: State, failure: Option<Failure>) {
     record.state = state;
     record.failure = failure;
     record.next_ms = None;

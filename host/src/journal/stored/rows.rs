@@ -89,6 +89,7 @@ fn call() -> CallRecord {
         failed_attempts: [FailedAttempt { attempt: 2, at_ms: 1_500, failure: failure() }].into(),
         parent: Some(parent_id()),
         depth: 2,
+        run: None,
         idempotency_key: Some("key".to_owned()),
         receipt: receipt(),
     }
@@ -203,7 +204,13 @@ async fn a_call_that_is_open_is_on_disk_as_it_was() {
 
     assert_eq!(read.call(call_id()).await.unwrap(), Some(call.clone()));
     assert_eq!(read.call_payload(Table::CallInputs, call_id()).await.unwrap(), Some(text("an input")));
-    let open = OpenCall { id: call_id(), function: call.function_id(), priority: Priority::Low, next_ms: Some(3_000) };
+    let open = OpenCall {
+        id: call_id(),
+        function: call.function_id(),
+        priority: Priority::Low,
+        next_ms: Some(3_000),
+        run: None,
+    };
     assert_eq!(read.open_calls(None, 10).await.unwrap(), [open]);
     let keyed = KeyedRecord { kind: Kind::Call, id: *call_id().as_bytes(), fingerprint: [b'f'; 32] };
     assert_eq!(read.keyed(&call.function_id(), "key").await.unwrap(), Some(keyed));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::StoreJournal;
 use super::files::INLINE_BYTES_MAX;
 use crate::call::{Failure, FailureCode, Payload, Principal, Receipt};
-use crate::ids::{AppName, CallId, MapId};
+use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::journal::{
     CallRecord, ChunkUpdate, Entry, EntryKind, Idempotency, Journal, JournalError, Lease, LeaseHolder, MapHeader,
     MapProgress, MapRecord, PendingChunk, Query, State, StoredPayload, key,
@@ -16,27 +16,8 @@ use crate::store::sim_disk::Disk;
 use crate::store::{Op, StoreDir, Table, Write, snapshot};
 
 fn call(state: State) -> CallRecord {
-    CallRecord {
-        id: CallId::generate(),
-        app: "app".parse().unwrap(),
-        function: "function".parse().unwrap(),
-        state,
-        principal: Principal::default(),
-        priority: Default::default(),
-        accepted_ms: 1_000,
-        ended_ms: None,
-        lease: None,
-        attempts: 1,
-        lost: 0,
-        next_ms: None,
-        version: None,
-        failure: None,
-        failed_attempts: Default::default(),
-        parent: None,
-        depth: 0,
-        idempotency_key: None,
-        receipt: Default::default(),
-    }
+    let function = FunctionId { app: app(), function: "function".parse().unwrap() };
+    CallRecord { state, attempts: 1, ..CallRecord::new(&function, 1_000) }
 }
 
 fn header() -> MapHeader {
