@@ -29,7 +29,7 @@ pub use record::{
 pub use schedule::{
     DueTimes, HISTORY_LEN, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, SkipReason, StoredSchedule,
 };
-pub use stored::StoreJournal;
+pub use stored::{StoreJournal, peek_quarantine};
 
 use crate::call::Payload;
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};

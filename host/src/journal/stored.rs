@@ -6,6 +6,8 @@ mod files;
 mod maps;
 mod quarantine;
 #[cfg(test)]
+mod quarantine_tests;
+#[cfg(test)]
 mod rows;
 mod schedules;
 #[cfg(test)]
@@ -31,6 +33,8 @@ use crate::failpoint;
 use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
 use crate::store::{Entry as Row, Op, Store, StoreDir, Table, Write};
 use crate::tasks::blocking;
+
+pub use self::quarantine::peek_quarantine;
 
 /// The fail points around each kind of step.
 const ACCEPT: [&str; 2] = ["journal.accept.before", "journal.accept.after"];

@@ -36,6 +36,7 @@ mod onnx;
 mod openai;
 mod parity;
 mod python;
+mod quarantine;
 mod run;
 mod schedules;
 mod site;

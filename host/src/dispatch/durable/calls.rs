@@ -15,8 +15,8 @@ use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
 use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::dispatch::retry;
-use crate::ids::{CallId, FunctionId};
-use crate::journal::{CallRecord, Idempotency, KeyedRecord, Kind, OpenCall, State};
+use crate::ids::{AppName, CallId, FunctionId};
+use crate::journal::{CallRecord, Idempotency, JournalError, KeyedRecord, Kind, OpenCall, State};
 use crate::sandbox::FunctionRef;
 use crate::{failpoint, tasks};
 
@@ -362,6 +362,7 @@ impl Calls {
             Ok(Some(record)) if !record.state.is_terminal() => record,
             // It was cancelled while it waited, or has been deleted.
             Ok(_) => return,
+            Err(JournalError::Quarantined { .. }) => return self.quarantined(id, &function.app),
             Err(error) => {
                 tracing::error!(call = %id, error = &error as &dyn std::error::Error, "a call cannot be read");
                 drop(held);
@@ -435,6 +436,10 @@ impl Calls {
             }
         }
         if self.core.lifecycle.written(|| self.core.journal.save_call(&record, output.clone())).await.is_none() {
+            // An attempt may have found that its input cannot be read.
+            if matches!(self.core.journal.call(record.id).await, Err(JournalError::Quarantined { .. })) {
+                self.quarantined(record.id, &record.app);
+            }
             return;
         }
         // Let go of first: whoever begins it again must find it free.
@@ -444,6 +449,15 @@ impl Calls {
         } else if let Some(at_ms) = again {
             self.lines().push_later(function, record.priority, record.id, at_ms);
             self.work.notify_one();
+        }
+    }
+
+    /// Counts a call in quarantine no more, and wakes whoever waits for it.
+    fn quarantined(&self, id: CallId, app: &AppName) {
+        self.core.open.release(app, Kind::Call);
+        self.panics.remove(&id);
+        if let Some((_, waiting)) = self.waiting.remove(&id) {
+            waiting.notify_waiters();
         }
     }
 

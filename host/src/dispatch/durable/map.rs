@@ -217,6 +217,11 @@ impl LiveMap {
             }
             let (has_loaded, again) = match self.load().await {
                 Ok(has_loaded) => (has_loaded, None),
+                Err(JournalError::Quarantined { .. }) => {
+                    self.core.open.release(&self.function.app, Kind::Map);
+                    self.stop();
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "inputs of a map cannot be read");
                     (false, Some(STORE_RETRY_WAIT))

@@ -1,5 +1,7 @@
 //! Setting aside of rows that cannot be read, their export, and their removal.
 
+use std::path::Path;
+
 use super::{StoreJournal, delete, put};
 use crate::clock::unix_ms;
 use crate::ids::{CallId, MapId};
@@ -7,7 +9,7 @@ use crate::journal::key::{self, Kind};
 use crate::journal::quarantine::QuarantinedRow;
 use crate::journal::{DamagedRow, JournalError, Owner};
 use crate::limits::JOURNAL_STEP_ROWS_MAX;
-use crate::store::{Entry as Row, Store, Table, Write};
+use crate::store::{self, Entry as Row, Store, Table, Write};
 
 const SET_ASIDE: [&str; 2] = ["journal.quarantine.before", "journal.quarantine.after"];
 
@@ -116,6 +118,11 @@ impl StoreJournal {
         self.quarantine.load(&[]);
         Ok(())
     }
+}
+
+/// Returns the rows in quarantine of a directory that no host has, without changing anything.
+pub fn peek_quarantine(dir: &Path) -> Result<Vec<QuarantinedRow>, JournalError> {
+    decode_all(store::peek(&dir.join("store.redb"), Table::Quarantine)?)
 }
 
 fn decode_all(entries: Vec<Row>) -> Result<Vec<QuarantinedRow>, JournalError> {
