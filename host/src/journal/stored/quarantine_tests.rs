@@ -110,8 +110,10 @@ async fn flip(dir: &StoreDir, table: Table, key: &[u8]) -> Vec<u8> {
 async fn damage(which: usize) {
     let path = tempfile::tempdir().unwrap();
     let dir = Arc::new(StoreDir::new(path.path()));
-    let journal = StoreJournal::new(dir.clone());
-    let (victim, healthy) = (fill(&journal, "victim").await, fill(&journal, "healthy").await);
+    let (victim, healthy) = {
+        let journal = StoreJournal::new(dir.clone());
+        (fill(&journal, "victim").await, fill(&journal, "healthy").await)
+    };
     let (table, key) = rows_of(&victim).swap_remove(which);
     let flipped = flip(&dir, table, &key).await;
     let owner: [u8; 16] = key[..16].try_into().unwrap();
