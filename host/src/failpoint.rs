@@ -40,6 +40,8 @@ pub const FAIL_POINTS: &[&str] = &[
     // Around each kind of step that a durable call or map takes.
     "journal.accept.before",
     "journal.accept.after",
+    "journal.advance.before",
+    "journal.advance.after",
     "journal.append.before",
     "journal.append.after",
     "journal.close.before",
@@ -48,6 +50,10 @@ pub const FAIL_POINTS: &[&str] = &[
     "journal.lease.after",
     "journal.settle.before",
     "journal.settle.after",
+    "journal.quarantine.before",
+    "journal.quarantine.after",
+    "journal.expiring.before",
+    "journal.expiring.after",
     "journal.expire.before",
     "journal.expire.after",
 ];

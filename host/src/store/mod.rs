@@ -25,9 +25,9 @@ mod files;
 mod format;
 mod lock;
 mod medium;
-#[cfg(test)]
-pub(crate) mod power;
 mod read;
+#[cfg(test)]
+pub(crate) mod sim_disk;
 #[cfg(test)]
 pub(crate) mod snapshot;
 mod table;
