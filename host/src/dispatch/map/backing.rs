@@ -1,19 +1,21 @@
-//! Backing of a map: where inputs come from and outcomes go. Memory is one (`memory`), the journal the other (`durable::map`).
+//! Backing of a map: where inputs come from and outcomes go. Memory is one (`memory`), the journal the other
+//! (`durable::map`).
 
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
-use super::window::{Body, Input, Window};
+use super::window::{Input, Window};
 use crate::call::{CallResult, Payload, Receipt};
 use crate::ids::CallId;
 
-/// What the engine asks of a backing. It is part of the engine's state, so a method that takes `self` runs under its lock.
+/// What the engine asks of a backing. It is part of the engine's state, so a method that takes `self` runs under its
+/// lock.
 pub trait Backing: Sized + Send + 'static {
     /// An input as it waits.
-    type Body: Body;
+    type Body: Send;
 
-    /// Whether an input outlives the host. Then one whose attempt the host's end prevents or cuts short is put back; otherwise it ends
-    /// with that failure.
+    /// Whether an input outlives the host. Then one whose attempt the host's end prevents or cuts short is put back;
+    /// otherwise it ends with that failure.
     const IS_DURABLE: bool;
 
     /// Returns the time against which retries are due, in milliseconds.
@@ -25,7 +27,8 @@ pub trait Backing: Sized + Send + 'static {
     /// Lets nothing more begin. Called when the host ends.
     fn stop(&mut self);
 
-    /// Whether more inputs should be loaded; the engine then wakes the backing's driver. Asked after each input that began.
+    /// Whether more inputs should be loaded; the engine then wakes the backing's driver. Asked after each input that
+    /// began.
     fn wants_more(&self, window: &Window<Self::Body>) -> bool;
 
     /// Takes the payload of an input for an attempt, or reads it. An input that cannot be read now is put back.
@@ -37,7 +40,8 @@ pub trait Backing: Sized + Send + 'static {
     /// Returns the payload after the attempt: the input is as it was.
     fn return_payload(body: &mut Self::Body, payload: Payload);
 
-    /// Takes what an attempt came to, without the lock. The input stays leased until the backing ends it or queues its retry.
+    /// Takes what an attempt came to, without the lock. The input stays leased until the backing ends it or queues its
+    /// retry.
     fn settle(engine: &Engine<Self>, ended: Ended<Self::Body>);
 }
 

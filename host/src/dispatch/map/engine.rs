@@ -1,11 +1,13 @@
-//! Engine of all maps: runners that lease inputs from the window, make an attempt at each, and settle it with the backing.
+//! Engine of all maps: runners that lease inputs from the window, make an attempt at each, and settle it with the
+//! backing.
 //!
-//! A map has one window and as many runners as its function allows, each a task. A runner ends when there is nothing to lease, so
-//! an idle map holds no task and no timer; [`Runners::start`] starts them again, called by the map's driver: the reader of
-//! a map in memory, a task of its own where inputs come from the journal. Dropping [`Runners`] aborts the calls.
+//! A map has one window and as many runners as its function allows, each a task. A runner ends when there is nothing to
+//! lease, so an idle map holds no task and no timer; [`Runners::start`] starts them again, called by the map's driver:
+//! the reader of a map in memory, a task of its own where inputs come from the journal. Dropping [`Runners`] aborts the
+//! calls.
 //!
-//! Invariants: an input that was leased is settled, or is back in the window when its runner ends, by whatever; a panic costs one
-//! attempt at most; an input that could not begin is not charged for it.
+//! Invariants: an input that was leased is settled, or is back in the window when its runner ends, by whatever; a panic
+//! costs one attempt at most; an input that could not begin is not charged for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,13 +59,11 @@ pub struct State<B: Backing> {
     pub window: Window<B::Body>,
     pub backing: B,
     runners: usize,
-    /// Runners that were spawned and have not leased yet: each will take one input.
-    starting: usize,
 }
 
 impl<B: Backing> State<B> {
     pub fn new(window: Window<B::Body>, backing: B) -> Self {
-        Self { window, backing, runners: 0, starting: 0 }
+        Self { window, backing, runners: 0 }
     }
 
     /// Whether nothing runs and nothing is going to, until there are more inputs or more room.
@@ -147,9 +147,9 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Runs inputs one after the other until none can begin.
-    async fn run(&self, place: &mut Place<B>) {
+    async fn run(&self) {
         let mut yielded = Instant::now();
-        while let Some(input) = self.lease(place) {
+        while let Some(input) = self.lease() {
             let mut lease = Lease { engine: self, input: Some(input), call: None };
             failpoint::panic_at("map.leased");
             let begun = self.attempt(&mut lease).await;
@@ -169,21 +169,13 @@ impl<B: Backing> Engine<B> {
         }
     }
 
-    /// Takes the next input, or leaves.
-    fn lease(&self, place: &mut Place<B>) -> Option<Input<B::Body>> {
+    fn lease(&self) -> Option<Input<B::Body>> {
         let mut state = self.lock();
-        let State { window, backing, starting, runners } = &mut *state;
-        *starting -= usize::from(std::mem::take(&mut place.is_starting));
+        let State { window, backing, .. } = &mut *state;
         let input = if backing.is_open() { window.lease(|| backing.now_ms()) } else { None };
-        match &input {
-            // Counted down under the same lock, so that `start` never counts on one that is leaving.
-            None => {
-                *runners -= 1;
-                place.has_left = true;
-            }
-            // Before the inputs run out, so that runners need not wait for more.
-            Some(_) if backing.wants_more(window) => self.wake.notify_one(),
-            Some(_) => {}
+        // Before the inputs run out, so that runners need not wait for more.
+        if input.is_some() && backing.wants_more(window) {
+            self.wake.notify_one();
         }
         input
     }
@@ -252,22 +244,21 @@ impl<B: Backing> Runners<B> {
         while self.tasks.try_join_next().is_some() {}
         let start = {
             let mut state = self.engine.lock();
-            let State { window, backing, starting, runners } = &mut *state;
-            let unattended = window.startable(|| backing.now_ms()).saturating_sub(*starting);
-            let start = if unattended == 0 || !backing.is_open() {
-                0
-            } else {
-                unattended.min(self.engine.concurrency().saturating_sub(*runners))
+            let State { window, backing, runners } = &mut *state;
+            let startable = if backing.is_open() { window.startable(|| backing.now_ms()) } else { 0 };
+            // A runner that has no input yet will take one.
+            let start = match (window.running() + startable).saturating_sub(*runners).min(startable) {
+                0 => 0,
+                unattended => unattended.min(self.engine.concurrency().saturating_sub(*runners)),
             };
             *runners += start;
-            *starting += start;
             start
         };
         for _ in 0..start {
-            let mut place = Place { engine: self.engine.clone(), is_starting: true, has_left: false };
+            let place = Place(self.engine.clone());
             self.tasks.spawn(async move {
-                let engine = place.engine.clone();
-                let run = engine.runner.throttle().task(engine.origin.priority, engine.run(&mut place));
+                let engine = &place.0;
+                let run = engine.runner.throttle().task(engine.origin.priority, engine.run());
                 if let Err(panic) = tasks::caught(run).await {
                     tracing::error!(panic, "the host met a bug of its own while it ran a map");
                     tokio::time::sleep(PANIC_WAIT).await;
@@ -288,21 +279,13 @@ impl<B: Backing> Runners<B> {
 }
 
 /// A runner's place among those of its map.
-struct Place<B: Backing> {
-    engine: Arc<Engine<B>>,
-    is_starting: bool,
-    has_left: bool,
-}
+struct Place<B: Backing>(Arc<Engine<B>>);
 
 impl<B: Backing> Drop for Place<B> {
     fn drop(&mut self) {
-        if !self.has_left {
-            let mut state = self.engine.lock();
-            state.runners -= 1;
-            state.starting -= usize::from(self.is_starting);
-        }
-        // There may be inputs that came after the runner looked, or nothing to wait for any more.
-        self.engine.wake.notify_one();
+        self.0.lock().runners -= 1;
+        // Inputs may have come after the runner looked, or there is nothing to wait for any more.
+        self.0.wake.notify_one();
     }
 }
 
