@@ -14,7 +14,7 @@ use crate::call::{Failure, Receipt, micros};
 use crate::failpoint;
 use crate::ids::CallId;
 use crate::limits::LOG_LINE_BYTES_MAX;
-use crate::sandbox::log::{self, LogSink, printable_within};
+use crate::logs::{self, LogSink, printable_within};
 use crate::sandbox::{FunctionRef, Sandbox, Services};
 use crate::tasks;
 
@@ -112,7 +112,7 @@ impl Runner {
     async fn serve_once(&self, id: CallId, call: WebCall) -> Finished<()> {
         let WebCall { function, exchange, principal } = call;
         let origin = Origin::outside(principal);
-        let _live = self.live.enter(id, function.id(), origin.depth);
+        let _live = self.live.enter(id, function.id(), &origin);
         let mut receipt = Receipt::default();
         let spec = AttemptSpec { id, function: &function, origin: &origin, attempt: 1, siblings: None };
         let result = match self.executor.attempt(spec, exchange, &mut receipt).await {
@@ -133,17 +133,17 @@ impl Runner {
 
     /// Lists a call among those under way until the answer is dropped.
     pub(super) fn enter(&self, call: &Call) -> Entered<'_> {
-        self.live.enter(call.id, call.function.id(), call.origin.depth)
+        self.live.enter(call.id, call.function.id(), &call.origin)
     }
 
     /// Writes a call's failure into its app's log, for readers other than the caller.
     pub(super) fn log_failure(&self, call: CallId, function: &FunctionRef, failure: &Failure) {
-        self.executor.log.line(&log::Line {
+        self.executor.log.line(&logs::LogLine {
             call,
             function: &function.id(),
             version: function.version(),
-            source: log::Source::System,
-            level: log::Level::Error,
+            source: logs::Source::System,
+            level: logs::Level::Error,
             message: &printable_within(&format!("failed [{}]: {failure}", failure.code), LOG_LINE_BYTES_MAX).0,
             fields: &[],
         });

@@ -1,12 +1,12 @@
-//! Knows the models on this machine's disk.
+//! The catalogue of models on this machine's disk.
 //!
 //! A model is a directory with `config.json`, `model.safetensors` and `tokenizer.json`; `sentence_bert_config.json` and
-//! `1_Pooling/config.json` refine what it says of itself. Or it is a directory with `model.onnx`, which only a worker reads.
+//! `1_Pooling/config.json` refine the description. Or it is a directory with `model.onnx`, which only a worker reads.
 //!
 //! Not here: fetching (`pull`), loading onto a device (`worker`).
 //!
-//! Invariants: a name is 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-` and starts with a letter or digit, so that no name leaves
-//! the models' directory; a model under a built-in name has the built-in's exact files.
+//! Invariants: a name is 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-` and starts with a letter or digit, so that no name
+//! leaves the models' directory; a model under a built-in name has the built-in's exact files.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,14 +14,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::known::{KNOWN_MODELS, KnownModel};
+use super::builtin_models::{BUILTIN_MODELS, BuiltinModel};
 use super::serving::SERVING_FILE;
 use super::staging::{self, Staging, StagingError, WriteError};
 
-/// The files without which a directory is no model.
+/// The files that every model has.
 const REQUIRED: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
-/// The files that are taken along where they exist.
-/// `modules.json` among them, because a model that goes on after the pooling is told by it.
+/// The files that are copied if they exist; `modules.json` reveals a model with layers after the pooling.
 const OPTIONAL: [&str; 4] = ["sentence_bert_config.json", "modules.json", "1_Pooling/config.json", SERVING_FILE];
 /// The file of an ONNX model.
 const ONNX: &str = "model.onnx";
@@ -37,11 +36,11 @@ pub struct InstalledModel {
     pub path: PathBuf,
     /// The length of all its files.
     pub bytes: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: ModelKind,
 }
 
-/// What a model's files say that it is.
+/// The kind of a model, by its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelKind {
     /// A transformer over tokens.
@@ -53,11 +52,11 @@ pub enum ModelKind {
         /// The most tokens of one input.
         max_tokens: u32,
     },
-    /// A graph over named tensors. Which ones shows when it is loaded.
+    /// A graph over named tensors, which are known once it is loaded.
     Onnx,
 }
 
-/// Everything there is to say about the models' directory.
+/// A listing of the models' directory.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The models that can be loaded, by name.
@@ -65,10 +64,10 @@ pub struct Listing {
     /// Directories that are no models, by name, with the reason.
     pub broken: Vec<(String, CatalogueError)>,
     /// Built-in models that are not installed.
-    pub available: Vec<&'static KnownModel>,
+    pub available: Vec<&'static BuiltinModel>,
 }
 
-/// Why the catalogue cannot do what was asked.
+/// An error of the catalogue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatalogueError {
@@ -93,12 +92,12 @@ pub enum CatalogueError {
     MissingFile {
         /// The directory.
         dir: PathBuf,
-        /// What it lacks.
+        /// The missing file.
         file: &'static str,
     },
     /// A file is not the built-in model's.
     #[error("`{}` is not the file that `{name}` is known by (sha256 {actual}); add the model under another name", path.display())]
-    NotTheKnown {
+    BuiltinMismatch {
         /// The built-in name.
         name: String,
         /// The file.
@@ -106,12 +105,12 @@ pub enum CatalogueError {
         /// Its SHA-256.
         actual: String,
     },
-    /// A configuration file does not say what it must.
+    /// A configuration file lacks a key or has a wrong value.
     #[error("`{}` does not describe a model: {reason}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A file or directory cannot be read.
@@ -127,21 +126,21 @@ pub enum CatalogueError {
     Staging(#[from] StagingError),
 }
 
-/// The models under one directory. It keeps nothing: each question looks at the disk.
+/// The models under one directory. It caches nothing: each query reads the disk.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     models_dir: PathBuf,
-    known: &'static [KnownModel],
+    known: &'static [BuiltinModel],
 }
 
 impl Catalogue {
     /// Creates the catalogue of `models_dir`, which need not exist yet.
     pub fn new(models_dir: impl Into<PathBuf>) -> Self {
-        Self::with(models_dir, KNOWN_MODELS)
+        Self::with(models_dir, BUILTIN_MODELS)
     }
 
     /// Creates a catalogue with other built-in models.
-    pub fn with(models_dir: impl Into<PathBuf>, known: &'static [KnownModel]) -> Self {
+    pub fn with(models_dir: impl Into<PathBuf>, known: &'static [BuiltinModel]) -> Self {
         Self { models_dir: models_dir.into(), known }
     }
 
@@ -151,11 +150,11 @@ impl Catalogue {
     }
 
     /// Returns the built-in model of this name.
-    pub fn known(&self, name: &str) -> Option<&'static KnownModel> {
+    pub fn known(&self, name: &str) -> Option<&'static BuiltinModel> {
         self.known.iter().find(|known| known.name == name)
     }
 
-    /// Describes what is installed, what is broken and what could be pulled.
+    /// Lists installed and broken models, and those that could be pulled.
     pub fn list(&self) -> Result<Listing, CatalogueError> {
         let mut listing = Listing::default();
         for name in self.names()? {
@@ -164,7 +163,7 @@ impl Catalogue {
                 Err(error) => listing.broken.push((name, error)),
             }
         }
-        let is_there = |known: &&KnownModel| listing.installed.iter().any(|m| m.name == known.name);
+        let is_there = |known: &&BuiltinModel| listing.installed.iter().any(|m| m.name == known.name);
         listing.available = self.known.iter().filter(|known| !is_there(known)).collect();
         Ok(listing)
     }
@@ -179,7 +178,8 @@ impl Catalogue {
         describe(name, &dir)
     }
 
-    /// Copies the model at `source`, a directory or an ONNX file, under `name`, in place of one that has this name already.
+    /// Copies the model at `source`, a directory or an ONNX file, under `name`, in place of one that has this name
+    /// already.
     pub fn add(&self, name: &str, source: &Path) -> Result<InstalledModel, CatalogueError> {
         check_name(name)?;
         let known = self.known(name);
@@ -192,7 +192,7 @@ impl Catalogue {
                 WriteError::Staging(error) => error.into(),
             })?;
             if known.is_some() && pinned.is_none_or(|pinned| pinned.sha256 != written.sha256) {
-                return Err(CatalogueError::NotTheKnown { name: name.into(), path, actual: written.sha256 });
+                return Err(CatalogueError::BuiltinMismatch { name: name.into(), path, actual: written.sha256 });
             }
         }
         if let Some(missing) = known.iter().flat_map(|known| known.files).find(|file| !staging.has(file.path)) {
@@ -202,7 +202,7 @@ impl Catalogue {
         describe(name, &path)
     }
 
-    /// Removes a model; a worker that has it open keeps it until it lets go.
+    /// Removes a model; a worker that has it open keeps its files until it closes them.
     pub fn remove(&self, name: &str) -> Result<(), CatalogueError> {
         check_name(name)?;
         if !self.models_dir.join(name).is_dir() {
@@ -260,7 +260,7 @@ struct SentenceConfig {
     max_seq_length: Option<u32>,
 }
 
-/// Whether a directory holds an ONNX model. One that has weights beside it is an encoder that was exported as well.
+/// Whether a directory holds an ONNX model. With weights beside it, it is an encoder with an ONNX export.
 fn is_onnx(dir: &Path) -> bool {
     dir.join(ONNX).is_file() && !dir.join("model.safetensors").is_file()
 }
@@ -385,7 +385,7 @@ mod tests {
         assert!(!added.path.join("README.md").exists());
         let listing = catalogue.list().expect("readable");
         assert_eq!(listing.installed, [catalogue.get("mine-1.0").expect("there")]);
-        assert_eq!(listing.available.len(), KNOWN_MODELS.len());
+        assert_eq!(listing.available.len(), BUILTIN_MODELS.len());
         catalogue.remove("mine-1.0").expect("removed");
         assert!(catalogue.list().expect("readable").installed.is_empty());
         assert!(matches!(catalogue.remove("mine-1.0"), Err(CatalogueError::UnknownModel { .. })));
@@ -426,7 +426,7 @@ mod tests {
         let both = catalogue.add("both", &source).expect("added");
         assert!(matches!(both.kind, ModelKind::Encoder { .. }) && !both.path.join("model.onnx").exists());
         let refused = catalogue.add("silero-vad", &file);
-        assert!(matches!(refused, Err(CatalogueError::NotTheKnown { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(CatalogueError::BuiltinMismatch { .. })), "{refused:?}");
     }
 
     #[test]
@@ -445,7 +445,7 @@ mod tests {
     fn a_built_in_name_is_kept_for_the_built_in_files() {
         let (_home, catalogue, source) = catalogue();
         let refused = catalogue.add("all-minilm-l6-v2", &source);
-        assert!(matches!(refused, Err(CatalogueError::NotTheKnown { .. })));
+        assert!(matches!(refused, Err(CatalogueError::BuiltinMismatch { .. })));
         assert!(catalogue.list().expect("readable").installed.is_empty());
     }
 

@@ -1,7 +1,8 @@
-//! A CUDA device: half precision, whole batches, captured graphs for small ones, and halves of a batch that does not fit.
+//! A CUDA device: half precision, whole batches, captured graphs for small ones, and halves of a batch that does not
+//! fit.
 //!
-//! Limits: [`GRAPHS_MAX`] graphs, which share the activations of [`LANE`]; of larger batches nothing is
-//! kept but what the device's allocator keeps.
+//! Limits: [`GRAPHS_MAX`] graphs, which share the activations of [`LANE`]; larger batches leave nothing but memory in
+//! the device's allocator.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,27 +13,24 @@ use bireme_kernels::cuda::device::{
 use bireme_kernels::cuda::{DType, LaunchError};
 use bireme_kernels::{Sequences, ShapeError};
 
-use super::bert::{Activations, Bert};
-use super::config::ModelConfig;
-use super::encoder::LoadError;
-use super::ops::{Ops, Steps};
-use super::weights::Weights;
+use super::error::RunError;
+use super::ops::{Executor, Network, Ops, Steps, TokenBatch};
 
-/// How weights and activations are stored. Sums are f32.
+/// Storage of weights and activations. Sums are f32.
 const STORAGE: DType = DType::F16;
 
 /// Batches up to here are launched as graphs: their kernels run for less time than the processor takes to launch them.
 const LANE: BatchShape = BatchShape { tokens: 512, sequences: 32, length_max: 512 };
 const GRAPHS_MAX: usize = 128;
 
-/// A model on a CUDA device.
-pub(super) struct OnCuda {
+/// A network on a CUDA device.
+pub(super) struct CudaExecutor<N> {
     // Before the device, to which they give their memory back.
     graphs: Graphs,
     /// The memory of small batches.
     lane: Option<Lane>,
     staging: Staging,
-    pub(super) bert: Bert<Cuda>,
+    network: N,
     cuda: Cuda,
 }
 
@@ -89,14 +87,14 @@ impl Ops for Cuda {
     }
 }
 
-/// A batch on its way through the layers: every step is queued, none is waited for.
-struct Queued<'a> {
+/// A batch on its way through the layers: steps are queued without waiting.
+struct QueuedBatch<'a> {
     device: &'a Device,
     batch: Batch<'a>,
     out: &'a Tensor,
 }
 
-impl Steps<Cuda> for Queued<'_> {
+impl Steps<Cuda> for QueuedBatch<'_> {
     fn embed(&mut self, layer: &Embedding, out: &mut Tensor) -> Result<(), DeviceError> {
         layer.run(&self.batch, out)
     }
@@ -118,11 +116,11 @@ impl Steps<Cuda> for Queued<'_> {
     }
 }
 
-/// The shape that a small batch is rounded up to, so that few graphs serve many: with tokens of nobody, and texts without
-/// tokens.
+/// Returns the shape that a small batch is padded to, so that few graphs serve many batches: with tokens beyond the
+/// last text, and empty texts.
 fn small(sequences: Sequences<'_>) -> Option<BatchShape> {
     let texts = sequences.len().next_power_of_two();
-    // An empty text's first token must exist.
+    // The first token of an empty text must exist.
     let used = sequences.tokens() + usize::from(texts > sequences.len());
     let shape = BatchShape {
         tokens: used.next_multiple_of(BatchShape::TOKENS_STEP),
@@ -135,39 +133,41 @@ fn small(sequences: Sequences<'_>) -> Option<BatchShape> {
 /// The memory that a batch passes through on the device.
 struct Lane {
     inputs: Inputs,
-    activations: Activations<Tensor>,
+    /// In the order of [`Network::widths`].
+    buffers: Vec<Tensor>,
     out: Tensor,
 }
 
 impl Lane {
-    fn new(device: &Device, bert: &Bert<Cuda>, shape: BatchShape) -> Result<Self, DeviceError> {
+    fn new(device: &Device, network: &impl Network<Cuda>, shape: BatchShape) -> Result<Self, DeviceError> {
+        let buffers = network.widths().into_iter().map(|width| device.tensor(STORAGE, shape.tokens * width));
         Ok(Self {
             inputs: Inputs::new(device, shape)?,
-            activations: bert.widths().try_map(|width| device.tensor(STORAGE, shape.tokens * width))?,
-            out: device.tensor(DType::F32, shape.sequences * bert.hidden)?,
+            buffers: buffers.collect::<Result<_, _>>()?,
+            out: device.tensor(DType::F32, shape.sequences * network.output_width())?,
         })
     }
 
     /// Queues the batch that `inputs` holds.
-    fn queue(&mut self, device: &Device, bert: &Bert<Cuda>) -> Result<(), DeviceError> {
+    fn queue(&mut self, device: &Device, network: &impl Network<Cuda>) -> Result<(), DeviceError> {
         let batch = self.inputs.batch()?;
-        bert.run(&mut Queued { device, batch, out: &self.out }, &mut self.activations)
+        network.forward(&mut QueuedBatch { device, batch, out: &self.out }, &mut self.buffers)
     }
 }
 
 /// Graphs of small batches, all over one lane.
 #[derive(Default)]
 struct Graphs {
-    shapes: HashMap<BatchShape, Seen>,
+    shapes: HashMap<BatchShape, ShapeGraph>,
     order: VecDeque<BatchShape>,
 }
 
-/// What became of a shape.
-enum Seen {
-    /// It ran once: all that it takes is loaded, and it may well come again.
+/// The graph of a shape, once it was seen.
+enum ShapeGraph {
+    /// It ran once: its kernels are loaded, and it is likely to come again.
     Once,
     Captured(Graph),
-    /// It could not be captured; launched step by step it runs.
+    /// It cannot be captured; its steps are launched one by one.
     Never,
 }
 
@@ -188,7 +188,7 @@ impl Staging {
         Ok(Self { inputs, inputs_len: len, out, out_len: len, start: Event::new(device)?, end: Event::new(device)? })
     }
 
-    /// Makes room. Pinning costs as much as a batch, so it happens a few times in a life.
+    /// Grows the memory. Pinning costs as much as a batch, so it happens only a few times.
     fn reserve(&mut self, device: &Device, inputs: usize, out: usize) -> Result<(), DeviceError> {
         for (pinned, has, wanted) in
             [(&mut self.inputs, &mut self.inputs_len, inputs), (&mut self.out, &mut self.out_len, out)]
@@ -203,18 +203,22 @@ impl Staging {
     }
 }
 
-impl OnCuda {
-    pub(super) fn load(config: &ModelConfig, weights: &mut Weights, device: &Device) -> Result<Self, LoadError> {
-        let cuda = Cuda(device.clone());
-        let bert = Bert::load(&cuda, config, weights)?;
-        Ok(Self { graphs: Graphs::default(), lane: None, staging: Staging::new(device)?, bert, cuda })
+impl<N: Network<Cuda>> Executor for CudaExecutor<N> {
+    fn run(&mut self, batch: TokenBatch<'_>, out: &mut [f32]) -> Result<u64, RunError> {
+        Ok(self.run_in_parts(batch.ids, batch.sequences, out)?)
+    }
+}
+
+impl<N: Network<Cuda>> CudaExecutor<N> {
+    pub(super) fn new(network: N, cuda: Cuda) -> Result<Self, DeviceError> {
+        Ok(Self { graphs: Graphs::default(), lane: None, staging: Staging::new(&cuda.0)?, network, cuda })
     }
 
-    /// Fills `out`, `[texts, hidden]`; returns the device's nanoseconds.
+    /// Runs a batch; returns the device's nanoseconds.
     ///
-    /// A batch that the memory does not hold is run again without what graphs keep, then in two halves, and each of those
-    /// again, down to one text.
-    pub(super) fn run(&mut self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32]) -> Result<u64, DeviceError> {
+    /// A batch that does not fit the memory runs again without the memory of the graphs, then in two halves, and each
+    /// of those again, down to one text.
+    fn run_in_parts(&mut self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32]) -> Result<u64, DeviceError> {
         if sequences.is_empty() {
             return Ok(0);
         }
@@ -230,12 +234,12 @@ impl OnCuda {
         }
         tracing::debug!(texts = sequences.len(), tokens = ids.len(), "no memory for the batch: it runs in halves");
         let half = half(sequences);
-        let (before, after) = out.split_at_mut(half * self.bert.hidden);
+        let (before, after) = out.split_at_mut(half * self.network.output_width());
         let mut nanoseconds = 0;
         for (group, out) in [(0..half, before), (half..sequences.len(), after)] {
             let mut offsets = Vec::new();
             let (tokens, sequences) = sequences.group(group, &mut offsets);
-            nanoseconds += self.run(&ids[tokens], sequences, out)?;
+            nanoseconds += self.run_in_parts(&ids[tokens], sequences, out)?;
         }
         Ok(nanoseconds)
     }
@@ -249,24 +253,24 @@ impl OnCuda {
         small: Option<BatchShape>,
     ) -> Result<u64, DeviceError> {
         let shape = small.unwrap_or_else(|| BatchShape::of(sequences));
-        let Self { graphs, lane, staging, bert, cuda: Cuda(device) } = self;
-        // After an error something may still be queued, which may read what is written below.
+        let Self { graphs, lane, staging, network, cuda: Cuda(device) } = self;
+        // After an error, queued work may still read the memory that is written below.
         device.synchronize()?;
         staging.reserve(device, shape.inputs_len(), out.len())?;
         let mut own;
         let lane = match (small, lane) {
             (Some(_), Some(lane)) => lane,
-            (Some(_), none) => none.insert(Lane::new(device, bert, LANE)?),
+            (Some(_), none) => none.insert(Lane::new(device, network, LANE)?),
             (None, _) => {
-                own = Lane::new(device, bert, shape)?;
+                own = Lane::new(device, network, shape)?;
                 &mut own
             }
         };
-        lane.inputs.load(device, &mut staging.inputs, ids, sequences, bert.vocabulary, shape)?;
+        lane.inputs.load(device, &mut staging.inputs, ids, sequences, network.vocabulary(), shape)?;
         staging.start.record()?;
         match small {
-            Some(shape) => graphs.run(device, bert, lane, shape)?,
-            None => lane.queue(device, bert)?,
+            Some(shape) => graphs.run(device, network, lane, shape)?,
+            None => lane.queue(device, network)?,
         }
         staging.end.record()?;
         device.copy_out(&lane.out, &mut staging.out, out.len())?;
@@ -276,7 +280,7 @@ impl OnCuda {
     }
 }
 
-/// The text at which a batch is cut, so that both sides have about as many tokens.
+/// Returns the text at which a batch is cut, so that both halves have about as many tokens.
 fn half(sequences: Sequences<'_>) -> usize {
     let middle = sequences.tokens() / 2;
     sequences.ranges().position(|range| range.end > middle).unwrap_or(0).clamp(1, sequences.len() - 1)
@@ -287,12 +291,12 @@ impl Graphs {
     fn run(
         &mut self,
         device: &Device,
-        bert: &Bert<Cuda>,
+        network: &impl Network<Cuda>,
         lane: &mut Lane,
         shape: BatchShape,
     ) -> Result<(), DeviceError> {
         let Some(seen) = self.shapes.get_mut(&shape) else {
-            lane.queue(device, bert)?;
+            lane.queue(device, network)?;
             if self.order.len() == GRAPHS_MAX
                 && let Some(oldest) = self.order.pop_front()
             {
@@ -300,22 +304,22 @@ impl Graphs {
                 self.shapes.remove(&oldest);
             }
             self.order.push_back(shape);
-            self.shapes.insert(shape, Seen::Once);
+            self.shapes.insert(shape, ShapeGraph::Once);
             return Ok(());
         };
-        if matches!(seen, Seen::Once) {
-            *seen = match device.capture(|| lane.queue(device, bert)) {
-                Ok(graph) => Seen::Captured(graph),
+        if matches!(seen, ShapeGraph::Once) {
+            *seen = match device.capture(|| lane.queue(device, network)) {
+                Ok(graph) => ShapeGraph::Captured(graph),
                 Err(error) if error.is_sticky() => return Err(error),
                 Err(error) => {
                     tracing::warn!(?shape, "batches of this shape run without a graph: {error}");
-                    Seen::Never
+                    ShapeGraph::Never
                 }
             };
         }
         match seen {
-            Seen::Captured(graph) => graph.launch(),
-            _ => lane.queue(device, bert),
+            ShapeGraph::Captured(graph) => graph.launch(),
+            _ => lane.queue(device, network),
         }
     }
 }
@@ -333,7 +337,7 @@ mod tests {
         };
         assert_eq!(shape(&[1]), Some((16, 1, 64)));
         assert_eq!(shape(&[16]), Some((16, 1, 64)));
-        // A text of no tokens has to start somewhere.
+        // An empty text has a start, too.
         assert_eq!(shape(&[16, 16, 16]), Some((64, 4, 64)));
         assert_eq!(shape(&[512]), Some((512, 1, 512)));
         assert_eq!(shape(&[513]), None);

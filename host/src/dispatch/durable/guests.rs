@@ -19,7 +19,7 @@ use crate::dispatch::apps::find_function;
 use crate::ids::{CallId, MapId};
 use crate::journal::{Entry, EntryKind, JournalError, MapRecord, MapState, State};
 use crate::limits::OUTCOMES_BYTES_MAX;
-use crate::sandbox::{BoxFuture, CallContext, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
+use crate::sandbox::{BoxFuture, CallIdentity, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
 
 /// See the module.
 pub struct Guests {
@@ -33,7 +33,7 @@ impl Guests {
     /// Keeps a call of the caller's app.
     pub(in crate::dispatch) async fn spawn_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         function: &str,
         input: Payload,
     ) -> Result<CallId, Failure> {
@@ -55,13 +55,13 @@ impl Guests {
     /// Returns what became of a call of the caller's app, once it has ended or after `wait`.
     pub(in crate::dispatch) async fn get_for(
         &self,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
         wait: Duration,
     ) -> Result<Option<CallResult>, Failure> {
         let id = self.own_call(caller, id).await?;
         let left = caller.deadline.saturating_duration_since(Instant::now());
-        let place = (!wait.is_zero()).then(|| self.calls.give_place_back(caller.spawner));
+        let place = (!wait.is_zero()).then(|| self.calls.parent_waits(caller.spawner));
         let record = tokio::select! {
             record = self.calls.get(id, wait.min(left)) => record.map_err(failure)?,
             () = self.core.runner.closing() => return Err(closing()),
@@ -83,7 +83,7 @@ impl Guests {
     /// Cancels a call of the caller's app and what it spawned; returns whether it is cancelled.
     pub(in crate::dispatch) async fn cancel_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
     ) -> Result<bool, Failure> {
         let id = self.own_call(caller, id).await?;
@@ -95,7 +95,7 @@ impl Guests {
     /// Makes a map of a function of the caller's app.
     pub(in crate::dispatch) async fn spawn_map_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         function: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let function = find_function(caller.function.program(), function)?;
@@ -120,7 +120,7 @@ impl Guests {
     /// Finds a map of the caller's app.
     pub(in crate::dispatch) async fn open_map_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let id = id.parse::<MapId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
@@ -135,7 +135,7 @@ impl Guests {
     }
 
     /// Returns the id of a call if it is one of the caller's app. Another app's is as unknown as one that never was.
-    async fn own_call(&self, caller: &CallContext, id: &str) -> Result<CallId, Failure> {
+    async fn own_call(&self, caller: &CallIdentity, id: &str) -> Result<CallId, Failure> {
         let id = id.parse::<CallId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
         match self.calls.get(id, Duration::ZERO).await {
             Ok(record) if record.app == *caller.function.app() => Ok(id),
@@ -163,7 +163,7 @@ impl Guests {
         waits.await.map_err(|_| closing())?.map_err(failure)
     }
 
-    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. EntryKind comes `then` may cancel,
+    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. The work in `then` may cancel,
     /// so nothing is held any more.
     async fn spawning<T: Send + 'static, F>(
         self: &Arc<Self>,
@@ -281,7 +281,7 @@ impl OutcomeReader for GuestReader {
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<MapOutcome>, Failure>> {
         Box::pin(async move {
             while self.entries.is_empty() {
-                let place = self.guests.calls.give_place_back(self.spawner);
+                let place = self.guests.calls.parent_waits(self.spawner);
                 let entries = tokio::select! {
                     entries = self.results.next() => entries.map_err(failure)?,
                     () = self.guests.core.runner.closing() => return Err(closing()),
@@ -313,8 +313,8 @@ async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
     }
 }
 
-/// EntryKind a caller's children are kept with. Nobody waits for them as for the call itself.
-fn options(caller: &CallContext) -> Options {
+/// Options of a caller's children. No client waits for them, so their priority is never high.
+fn options(caller: &CallIdentity) -> Options {
     let priority = caller.priority.max(Priority::Normal);
     Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }
 }
@@ -336,7 +336,7 @@ fn closing() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host is shutting down")
 }
 
-/// EntryKind a guest is told. It never holds a path of the host.
+/// Failure that a guest gets. It never holds a path of the host.
 fn failure(error: DurableError) -> Failure {
     let (code, message) = match error {
         DurableError::Refused(failure) => return failure,

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::calls::{Calls, end};
+use super::call_outcome::end;
+use super::calls::Calls;
 use super::core::Core;
 use crate::call::{Failure, FailureCode};
+use crate::clock::unix_ms;
 use crate::ids::CallId;
 use crate::journal::{CallRecord, JournalError, Kind, OpenCall, ScheduleStep, State};
 
@@ -45,7 +47,7 @@ impl Runs {
             let Some(mut call) = self.core.journal.call(id).await? else { continue };
             call.lost += u32::from(call.state == State::Leased);
             let message = "the host ended before this run of its schedule did";
-            end(&mut call, State::Dead, Some(Failure::new(FailureCode::Unavailable, message)));
+            end(&mut call, State::Dead, Some(Failure::new(FailureCode::Unavailable, message)), unix_ms());
             calls.push(call);
         }
         Ok(calls)
@@ -53,20 +55,20 @@ impl Runs {
 
     /// Returns the calls of runs as they end, once that is on disk. As many wait there as runs are under way, at most.
     pub fn ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
-        self.calls.run_ends()
+        self.calls.driver.run_ends()
     }
 
     /// Writes one step of the schedules, then begins its runs.
     pub async fn advance(&self, step: &ScheduleStep) -> Result<(), JournalError> {
         // Claimed first, so that a run can be cancelled from the moment at which it can be found.
-        let claims: Vec<_> = step.begun.iter().map(|(call, _)| self.calls.claim(call)).collect();
+        let claims: Vec<_> = step.begun.iter().map(|(call, _)| self.calls.driver.claim(call)).collect();
         self.core.journal.advance_schedules(step).await?;
         for call in &step.interrupted {
-            self.calls.ended(call);
+            self.calls.driver.ended(call);
         }
         for ((call, input), claim) in step.begun.iter().zip(claims) {
             self.core.open.recover(&call.app, Kind::Call);
-            self.calls.begin_leased(call.clone(), input.clone(), claim);
+            self.calls.driver.begin_leased(claim, call.clone(), input.clone());
         }
         Ok(())
     }

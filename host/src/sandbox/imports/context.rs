@@ -1,10 +1,10 @@
-//! `bireme:host/context`: who the call is, and its log.
+//! `bireme:host/context`: the call's identity, its remaining time, its log.
 
 use std::time::Instant;
 
+use crate::logs::Level;
 use crate::sandbox::bindings::{context, types};
 use crate::sandbox::boundary::Import;
-use crate::sandbox::log::Level;
 use crate::sandbox::state::CallState;
 
 impl types::Host for CallState {}

@@ -189,7 +189,10 @@ async fn a_database_that_has_a_newer_format_or_is_none_is_refused_with_what_to_d
     let refused = StoreDir::simulated(&disk).err().unwrap();
     assert!(matches!(refused, StoreError::NewerFormat { found: 7, known: 3, .. }), "{refused:?}");
     let text = refused.to_string();
-    assert!(text.contains("format 7") && text.contains("up to 3") && text.contains("does not go back to an older bireme"), "{text}");
+    assert!(
+        text.contains("format 7") && text.contains("up to 3") && text.contains("does not go back to an older bireme"),
+        "{text}"
+    );
     disk.edit_database(|db| crate::store::format::set_number(db, 3));
     holds(&StoreDir::simulated(&disk).unwrap(), &[0]);
 
