@@ -219,6 +219,11 @@ impl CallQueue {
         (!has_waiting && places < calls_max).then(|| self.lease(call, lane))
     }
 
+    /// Leases a call that is about to be accepted, whether there is a place or not.
+    pub fn claim(&mut self, call: CallId, lane: LaneKey) -> Lease {
+        self.lease(call, lane)
+    }
+
     /// Leases the next call to begin: functions take turns, urgent calls first, then the oldest. `calls_max` returns how many
     /// calls of a function may run at a time, or `None` if none can.
     pub fn next(&mut self, now_ms: u64, calls_max: impl Fn(&FunctionId) -> Option<usize>) -> Option<Lease> {
@@ -509,12 +514,14 @@ impl CallQueue {
         self.retries.abort_scan();
     }
 
-    /// Takes in a page as it was read. Returns the next page if a scan goes on.
+    /// Takes in a page as it was read. Runs of schedules are passed over: those of this host stay in memory until they end,
+    /// and the schedules take up the others. Returns the next page if a scan goes on.
     pub fn page_read(&mut self, rows: Vec<OpenCall>, now_ms: u64) -> Option<PageRequest> {
         let PageRead { after, arrivals } = self.page.take()?;
         let until = if rows.len() < self.bounds.page { None } else { rows.last().map(|row| row.id) };
         let mut ready = BTreeMap::new();
-        let rows = rows.into_iter().map(|OpenCall { id, function, priority, next_ms }| {
+        let rows = rows.into_iter().filter(|row| row.run.is_none());
+        let rows = rows.map(|OpenCall { id, function, priority, next_ms, .. }| {
             let key = next_ms.filter(|at_ms| *at_ms > now_ms).map(|at_ms| (at_ms, id));
             (id, LaneKey { function, priority }, key)
         });
