@@ -50,6 +50,8 @@ pub const FAIL_POINTS: &[&str] = &[
     "journal.lease.after",
     "journal.settle.before",
     "journal.settle.after",
+    "journal.expiring.before",
+    "journal.expiring.after",
     "journal.expire.before",
     "journal.expire.after",
 ];

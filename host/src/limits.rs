@@ -302,6 +302,11 @@ impl Default for BatchLimits {
     }
 }
 
+/// Rows that one step of retention deletes in its commit.
+pub const JOURNAL_STEP_ROWS_MAX: usize = 256;
+/// Files that one step of retention removes.
+pub const JOURNAL_STEP_FILES_MAX: usize = 64;
+
 // A full map must be able to wait whole, or its own size would refuse it.
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
 // New work stops while there is room for the results of what runs.

@@ -17,7 +17,7 @@ use crate::call::Payload;
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, FunctionRef, LiveCall, Options};
 use crate::ids::{AppName, CallId, FunctionName};
-use crate::journal::{CallRecord, Kind, Listed, MapState, Query, State};
+use crate::journal::{CallRecord, Kind, ListEntry, MapState, Query, State};
 
 /// Rows of a list, unless the client asks for another number.
 const LIST_LEN: usize = 50;
@@ -233,11 +233,11 @@ pub async fn list(durable: &Durable, dispatcher: &Dispatcher, query: &str) -> An
         let (listed, more) = durable.list(list.query.clone()).await?;
         for listed in listed {
             let (is_wanted, id) = match &listed {
-                Listed::Call(record) => {
+                ListEntry::Call(record) => {
                     let state = record.state;
                     (list.wants(Kind::Call, state.as_str(), !state.is_terminal()), *record.id.as_bytes())
                 }
-                Listed::Map(record) => {
+                ListEntry::Map(record) => {
                     let state = record.state();
                     let is_live = matches!(state, MapState::Open | MapState::Running);
                     (list.wants(Kind::Map, state.as_str(), is_live), *record.header.id.as_bytes())
@@ -245,8 +245,8 @@ pub async fn list(durable: &Durable, dispatcher: &Dispatcher, query: &str) -> An
             };
             if is_wanted && calls.len() < list.limit {
                 calls.push(match &listed {
-                    Listed::Call(record) => call(record),
-                    Listed::Map(record) => map(record),
+                    ListEntry::Call(record) => call(record),
+                    ListEntry::Map(record) => map(record),
                 });
             } else if is_wanted {
                 break;

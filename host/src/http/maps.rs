@@ -19,7 +19,7 @@ use super::upload::{Feeds, Upload, bad_input};
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, DurableError, FunctionRef, Options, Results, ResultsOrder, find_function};
 use crate::ids::MapId;
-use crate::journal::{Entry, MapRecord, What};
+use crate::journal::{Entry, EntryKind, MapRecord};
 use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX};
 
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
@@ -211,19 +211,19 @@ impl Maps {
 /// Writes one outcome as a line, its end left out.
 async fn write(durable: &Durable, text: &mut Vec<u8>, entry: &Entry) -> Result<(), DurableError> {
     use std::io::Write;
-    let Entry { index, attempt, what, receipt } = entry;
+    let Entry { index, attempt, kind, receipt } = entry;
     let io = "writing to memory";
     let receipt = serde_json::to_string(receipt).expect("string keys only");
-    match what {
-        What::Done(stored) => {
+    match kind {
+        EntryKind::Done(stored) => {
             let output = durable::output(&durable.payload(stored.clone()).await?);
             write!(text, "{{\"index\":{index},\"state\":\"done\",\"attempt\":{attempt},\"output\":").expect(io);
             // Between tokens a line end is a space like any other; within them JSON has none.
             text.extend(output.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
             write!(text, ",\"receipt\":{receipt}}}").expect(io);
         }
-        What::Failed(failure) | What::Dead(failure) | What::Retry { failure, .. } => {
-            let state = if matches!(what, What::Dead(_)) { "dead" } else { "failed" };
+        EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => {
+            let state = if matches!(kind, EntryKind::Dead(_)) { "dead" } else { "failed" };
             let error = error(failure);
             write!(
                 text,

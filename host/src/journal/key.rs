@@ -84,6 +84,22 @@ pub fn ended_of(app: &AppName) -> Vec<u8> {
     [b"e", app.as_str().as_bytes(), b"\0"].concat()
 }
 
+/// Marks of calls and maps that are being deleted.
+pub const EXPIRING: &[u8] = b"x";
+
+pub fn expiring(kind: Kind, id: [u8; 16]) -> Vec<u8> {
+    [EXPIRING, kind.tag(), &id].concat()
+}
+
+/// Returns what the mark of such a key is on.
+pub fn expiring_kind(key: &[u8]) -> Option<Kind> {
+    match key.get(1)? {
+        b'c' => Some(Kind::Call),
+        b'm' => Some(Kind::Map),
+        _ => None,
+    }
+}
+
 /// What a call has spawned.
 pub fn child(parent: CallId, kind: Kind, id: [u8; 16]) -> Vec<u8> {
     [children(parent).as_slice(), kind.tag(), &id].concat()
@@ -137,6 +153,11 @@ pub fn read_schedule(key: &[u8]) -> Option<(FunctionId, Option<u64>)> {
         number => Some(u64::from_be_bytes(number.try_into().ok()?)),
     };
     Some((FunctionId { app, function }, number))
+}
+
+/// Returns the digest that the key of a reference ends with.
+pub fn digest_of(key: &[u8]) -> Option<[u8; 32]> {
+    key.get(key.len().checked_sub(32)?..)?.try_into().ok()
 }
 
 /// Returns the last 16 bytes of a key, the id that most end with.

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Failure, Payload, Receipt};
+use super::lease::LeaseHolder;
+use crate::call::{Failure, Payload, Principal, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
 use crate::inference::Priority;
 
@@ -14,14 +15,14 @@ const ATTEMPTS_KEPT: usize = 10;
 
 /// A payload as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredPayload {
     pub content_type: String,
-    pub at: StoredAt,
+    pub at: PayloadPlace,
 }
 
 /// Where the bytes of a payload are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoredAt {
+pub enum PayloadPlace {
     Inline(Bytes),
     /// In a file that is named by its SHA-256.
     File {
@@ -30,26 +31,26 @@ pub enum StoredAt {
     },
 }
 
-impl Stored {
+impl StoredPayload {
     /// A payload whose bytes lie beside everything else.
     pub fn inline(payload: Payload) -> Self {
-        Self { content_type: payload.content_type, at: StoredAt::Inline(payload.data) }
+        Self { content_type: payload.content_type, at: PayloadPlace::Inline(payload.data) }
     }
 
     /// Returns what it takes in a row.
     pub fn row_bytes(&self) -> usize {
         self.content_type.len()
             + match &self.at {
-                StoredAt::Inline(data) => data.len(),
-                StoredAt::File { .. } => 40,
+                PayloadPlace::Inline(data) => data.len(),
+                PayloadPlace::File { .. } => 40,
             }
     }
 
     /// Returns the digest of its file, if it has one.
     pub fn digest(&self) -> Option<[u8; 32]> {
         match &self.at {
-            StoredAt::Inline(_) => None,
-            StoredAt::File { digest, .. } => Some(*digest),
+            PayloadPlace::Inline(_) => None,
+            PayloadPlace::File { digest, .. } => Some(*digest),
         }
     }
 }
@@ -113,12 +114,18 @@ pub struct CallRecord {
     pub app: AppName,
     pub function: FunctionName,
     pub state: State,
+    /// Party on whose behalf it runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub principal: Principal,
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: Priority,
     /// Times are milliseconds since 1970.
     pub accepted_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
+    /// Host that runs an attempt, of a leased call. The journal fills it in; none if that host was of format 1 or 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseHolder>,
     /// Attempts begun.
     #[serde(default)]
     pub attempts: u32,
@@ -155,15 +162,17 @@ pub struct CallRecord {
 
 impl CallRecord {
     /// A new call from outside, accepted and not begun.
-    pub fn new(function: &FunctionId, accepted_ms: u64) -> Self {
+    pub fn new(function: &FunctionId, principal: Principal, accepted_ms: u64) -> Self {
         Self {
             id: CallId::generate(),
             app: function.app.clone(),
             function: function.function.clone(),
             state: State::Accepted,
+            principal,
             priority: Priority::default(),
             accepted_ms,
             ended_ms: None,
+            lease: None,
             attempts: 0,
             lost: 0,
             next_ms: None,
@@ -202,6 +211,9 @@ pub struct MapHeader {
     pub id: MapId,
     pub app: AppName,
     pub function: FunctionName,
+    /// Party on whose behalf its calls run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub principal: Principal,
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: Priority,
     pub created_ms: u64,
@@ -306,14 +318,14 @@ pub struct Entry {
     pub index: u64,
     /// The attempt, from 1, those included that ended with a host.
     pub attempt: u32,
-    pub what: What,
+    pub kind: EntryKind,
     /// What the attempt cost.
     pub receipt: Receipt,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
-    Done(Stored),
+pub enum EntryKind {
+    Done(StoredPayload),
     /// No attempt could mend it.
     Failed(Failure),
     /// No retry is left.
@@ -329,19 +341,21 @@ pub enum What {
 impl Entry {
     /// Whether it ends the input.
     pub fn is_outcome(&self) -> bool {
-        !matches!(self.what, What::Retry { .. })
+        !matches!(self.kind, EntryKind::Retry { .. })
     }
 
     /// Whether it ends the input without a result.
     pub fn is_failure(&self) -> bool {
-        matches!(self.what, What::Failed(_) | What::Dead(_))
+        matches!(self.kind, EntryKind::Failed(_) | EntryKind::Dead(_))
     }
 
     /// Returns about what it takes in a row.
     pub fn row_bytes(&self) -> usize {
-        32 + match &self.what {
-            What::Done(stored) => stored.row_bytes(),
-            What::Failed(failure) | What::Dead(failure) | What::Retry { failure, .. } => failure.bytes() as usize,
+        32 + match &self.kind {
+            EntryKind::Done(stored) => stored.row_bytes(),
+            EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => {
+                failure.bytes() as usize
+            }
         }
     }
 }

@@ -7,23 +7,26 @@ mod maps;
 #[cfg(test)]
 mod rows;
 mod schedules;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::files::{Changes, FileClaims};
 use super::codec::Reader;
 use super::key::{self, Kind};
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
-    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query,
-    ScheduleStep, ScheduledRun, Settled, Stored, StoredAt, StoredSchedule,
+    Answer, Chunk, ChunkUpdate, Idempotency, Journal, JournalError, KeyedRecord, LeaseHolder, ListEntry, OpenCall,
+    Outcomes, PendingChunk, Query, ScheduleStep, ScheduledRun, StoredPayload, StoredSchedule,
 };
 use crate::call::Payload;
 use crate::failpoint;
-use crate::ids::{AppName, CallId, FunctionId, MapId};
+use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
 use crate::store::{Entry as Row, Op, Store, StoreDir, Table, Write};
 use crate::tasks::blocking;
 
@@ -34,19 +37,34 @@ const APPEND: [&str; 2] = ["journal.append.before", "journal.append.after"];
 const CLOSE: [&str; 2] = ["journal.close.before", "journal.close.after"];
 const LEASE: [&str; 2] = ["journal.lease.before", "journal.lease.after"];
 const SETTLE: [&str; 2] = ["journal.settle.before", "journal.settle.after"];
-const EXPIRE: [&str; 2] = ["journal.expire.before", "journal.expire.after"];
 
 /// The journal of a data directory.
 #[derive(Clone)]
 pub struct StoreJournal {
     dir: Arc<StoreDir>,
-    /// Shared from the writing of a file to the commit of its reference; held alone while files are removed.
-    files: Arc<tokio::sync::RwLock<()>>,
+    claims: Arc<FileClaims>,
+    /// Held while ended maps are marked as expiring, and while one begins to run again.
+    expiry: Arc<tokio::sync::Mutex<()>>,
+    /// Set once the journal was taken up.
+    holder: Arc<OnceLock<LeaseHolder>>,
 }
 
 impl StoreJournal {
     pub fn new(dir: Arc<StoreDir>) -> Self {
-        Self { dir, files: Arc::default() }
+        Self { dir, claims: Arc::default(), expiry: Arc::default(), holder: Arc::default() }
+    }
+
+    async fn take_up(&self) -> Result<LeaseHolder, JournalError> {
+        if let Some(holder) = self.holder.get() {
+            return Ok(*holder);
+        }
+        let holder = LeaseHolder { owner: HostId::generate(), epoch: self.dir.store()?.raise_epoch().await? };
+        Ok(*self.holder.get_or_init(|| holder))
+    }
+
+    /// Returns the holder of the leases that are written now.
+    fn holder(&self) -> Option<LeaseHolder> {
+        self.holder.get().copied()
     }
 
     /// Writes between two points at which a test can have the process killed.
@@ -58,12 +76,19 @@ impl StoreJournal {
     ) -> Result<(), JournalError> {
         failpoint::hit(before);
         let store = self.dir.store()?;
+        let epoch = self.holder().map(|holder| holder.epoch);
         match write {
-            Write::New => store.write(ops).await?,
-            Write::Essential => store.submit(write, ops).await?,
+            Write::New => store.write_in(epoch, ops).await?,
+            Write::Essential => store.submit_in(epoch, write, ops).await?,
         }
         failpoint::hit(after);
         Ok(())
+    }
+
+    /// Commits changes, with which the claims on their files end.
+    async fn commit(&self, write: Write, points: [&'static str; 2], changes: Changes) -> Result<(), JournalError> {
+        let Changes { ops, claims: _claims } = changes;
+        self.write_between(write, points, ops).await
     }
 
     /// Reads off the runtime's threads: a row may have to come from disk.
@@ -115,15 +140,19 @@ fn keyed(function: &FunctionId, idempotency: &Idempotency, kind: Kind, id: &[u8;
     put(Table::JournalIndex, key::idempotency(function, &idempotency.key), value)
 }
 
-fn read_keyed(row: Vec<u8>) -> Result<Keyed, JournalError> {
+fn read_keyed(row: Vec<u8>) -> Result<KeyedRecord, JournalError> {
     let mut reader = Reader::new(row);
     let kind = if reader.byte()? == 0 { Kind::Call } else { Kind::Map };
     let id = reader.take(16)?.as_ref().try_into().expect("it took as many");
     let fingerprint = reader.take(32)?.as_ref().try_into().expect("it took as many");
-    Ok(Keyed { kind, id, fingerprint })
+    Ok(KeyedRecord { kind, id, fingerprint })
 }
 
 impl Journal for StoreJournal {
+    fn take_up(&self) -> Answer<'_, LeaseHolder> {
+        Box::pin(self.take_up())
+    }
+
     fn accept_call<'a>(
         &'a self,
         record: &'a CallRecord,
@@ -153,7 +182,7 @@ impl Journal for StoreJournal {
         Box::pin(self.open_calls(after, limit))
     }
 
-    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<Keyed>> {
+    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<KeyedRecord>> {
         Box::pin(self.keyed(function, key))
     }
 
@@ -166,7 +195,7 @@ impl Journal for StoreJournal {
         Box::pin(self.children(parent, after, limit))
     }
 
-    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, Option<[u8; 16]>)> {
+    fn list(&self, query: Query) -> Answer<'_, (Vec<ListEntry>, Option<[u8; 16]>)> {
         Box::pin(self.list(query))
     }
 
@@ -196,11 +225,11 @@ impl Journal for StoreJournal {
         first: u64,
         inputs: Vec<Payload>,
         is_leased: bool,
-    ) -> Answer<'a, Vec<Pending>> {
+    ) -> Answer<'a, Vec<PendingChunk>> {
         Box::pin(self.append(header, first, inputs, is_leased))
     }
 
-    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<Pending>> {
+    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<PendingChunk>> {
         Box::pin(self.pending(map, after, limit))
     }
 
@@ -208,11 +237,16 @@ impl Journal for StoreJournal {
         Box::pin(self.chunk(map, first))
     }
 
-    fn lease<'a>(&'a self, map: MapId, chunks: &'a [Pending]) -> Answer<'a, ()> {
+    fn lease<'a>(&'a self, map: MapId, chunks: &'a [PendingChunk]) -> Answer<'a, ()> {
         Box::pin(self.lease(map, chunks))
     }
 
-    fn settle<'a>(&'a self, header: &'a MapHeader, progress: &'a MapProgress, chunks: Vec<Settled>) -> Answer<'a, ()> {
+    fn settle<'a>(
+        &'a self,
+        header: &'a MapHeader,
+        progress: &'a MapProgress,
+        chunks: Vec<ChunkUpdate>,
+    ) -> Answer<'a, ()> {
         Box::pin(self.settle(header, progress, chunks))
     }
 
@@ -224,7 +258,7 @@ impl Journal for StoreJournal {
         Box::pin(self.open_maps(after, limit))
     }
 
-    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<Stored>)>> {
+    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<StoredPayload>)>> {
         Box::pin(self.inputs(map, index))
     }
 
@@ -240,7 +274,7 @@ impl Journal for StoreJournal {
         Box::pin(self.reset_failures(before, after, first))
     }
 
-    fn payload(&self, stored: Stored) -> Answer<'_, Payload> {
+    fn payload(&self, stored: StoredPayload) -> Answer<'_, Payload> {
         Box::pin(self.payload(stored))
     }
 
@@ -248,8 +282,8 @@ impl Journal for StoreJournal {
         Box::pin(self.expire(app, until_ms))
     }
 
-    fn sweep_files(&self) -> Answer<'_, ()> {
-        Box::pin(self.sweep_files())
+    fn sweep(&self) -> Answer<'_, ()> {
+        Box::pin(self.sweep())
     }
 
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>> {

@@ -10,13 +10,13 @@ use super::core::{Core, Options, depth_below};
 use super::error::DurableError;
 use super::idempotency::fingerprint;
 use super::lines::Lines;
-use crate::call::{Failure, FailureCode, Payload, Principal, Priority};
+use crate::call::{Failure, FailureCode, Payload, Priority};
 use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
 use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::dispatch::retry;
 use crate::ids::{CallId, FunctionId};
-use crate::journal::{CallRecord, Idempotency, Keyed, Kind, OpenCall, State};
+use crate::journal::{CallRecord, Idempotency, KeyedRecord, Kind, OpenCall, State};
 use crate::sandbox::FunctionRef;
 use crate::{failpoint, tasks};
 
@@ -85,7 +85,7 @@ impl Drop for Held {
         let active = self.calls.active.remove(&self.id);
         if let Some(function) = &self.function {
             let mut lines = self.calls.lines();
-            // What waited on its behalf may notice a moment later.
+            // EntryKind waited on its behalf may notice a moment later.
             let is_given = active.is_some_and(|(_, active)| {
                 let mut place = active.place();
                 place.is_over = true;
@@ -150,7 +150,7 @@ impl Calls {
         check(function, &input)?;
         let id = function.id();
         let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);
-        let found = async |keyed: Keyed| self.record(CallId::from_bytes(keyed.id)).await;
+        let found = async |keyed: KeyedRecord| self.record(CallId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
             let reservation = self.core.open.reserve(&id.app, Kind::Call)?;
             let mut record = CallRecord {
@@ -158,7 +158,7 @@ impl Calls {
                 parent: options.parent.map(|(parent, _)| parent),
                 depth,
                 idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
-                ..CallRecord::new(&id, unix_ms())
+                ..CallRecord::new(&id, options.principal, unix_ms())
             };
             // One that begins at once is leased with the same write.
             let takes_work = !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed();
@@ -281,7 +281,7 @@ impl Calls {
     /// Begins calls as there is room for them.
     pub(super) async fn pump(self: &Arc<Self>) {
         let mut deployed = self.core.runner.apps.changes();
-        // What would find no slot is not leased on the way down.
+        // EntryKind would find no slot is not leased on the way down.
         while !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed() {
             let now = unix_ms();
             let next = self.lines().next(now, |function| self.core.calls_max(function));
@@ -472,9 +472,12 @@ impl Calls {
             },
         };
         check(&function, &input)?;
-        let principal = record.run.map_or_else(Principal::default, |_| Principal::Schedule(record.function_id()));
-        let origin =
-            Origin { depth: record.depth, priority: record.priority, is_durable: true, ..Origin::outside(principal) };
+        let origin = Origin {
+            depth: record.depth,
+            priority: record.priority,
+            is_durable: true,
+            ..Origin::outside(record.principal.clone())
+        };
         let call = Call { id: record.id, function, input, origin, siblings: None };
         let _live = self.core.runner.enter(&call);
         Ok(self.core.runner.attempt(&call, record.attempts, &mut record.receipt).await)

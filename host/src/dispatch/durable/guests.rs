@@ -17,7 +17,7 @@ use super::results::{Results, ResultsOrder};
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::dispatch::apps::find_function;
 use crate::ids::{CallId, MapId};
-use crate::journal::{Entry, JournalError, MapRecord, MapState, State, What};
+use crate::journal::{Entry, EntryKind, JournalError, MapRecord, MapState, State};
 use crate::limits::OUTCOMES_BYTES_MAX;
 use crate::sandbox::{BoxFuture, CallContext, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
 
@@ -163,7 +163,7 @@ impl Guests {
         waits.await.map_err(|_| closing())?.map_err(failure)
     }
 
-    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. What comes `then` may cancel,
+    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. EntryKind comes `then` may cancel,
     /// so nothing is held any more.
     async fn spawning<T: Send + 'static, F>(
         self: &Arc<Self>,
@@ -307,13 +307,13 @@ impl OutcomeReader for GuestReader {
 
 /// Returns what an input came to.
 async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
-    match entry.what {
-        What::Done(stored) => maps.payload(stored).await.map(Ok).map_err(failure),
-        What::Failed(failure) | What::Dead(failure) | What::Retry { failure, .. } => Ok(Err(failure)),
+    match entry.kind {
+        EntryKind::Done(stored) => maps.payload(stored).await.map(Ok).map_err(failure),
+        EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => Ok(Err(failure)),
     }
 }
 
-/// What a caller's children are kept with. Nobody waits for them as for the call itself.
+/// EntryKind a caller's children are kept with. Nobody waits for them as for the call itself.
 fn options(caller: &CallContext) -> Options {
     let priority = caller.priority.max(Priority::Normal);
     Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }
@@ -336,7 +336,7 @@ fn closing() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host is shutting down")
 }
 
-/// What a guest is told. It never holds a path of the host.
+/// EntryKind a guest is told. It never holds a path of the host.
 fn failure(error: DurableError) -> Failure {
     let (code, message) = match error {
         DurableError::Refused(failure) => return failure,

@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::error::DurableError;
 use crate::ids::FunctionId;
-use crate::journal::{Idempotency, Journal, Keyed};
+use crate::journal::{Idempotency, Journal, KeyedRecord};
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 
 type Name = (FunctionId, String);
@@ -29,7 +29,7 @@ impl IdempotencyGate {
         function: &FunctionId,
         key: Option<&str>,
         fingerprint: [u8; 32],
-        find: impl AsyncFnOnce(Keyed) -> Result<T, DurableError>,
+        find: impl AsyncFnOnce(KeyedRecord) -> Result<T, DurableError>,
         make: impl AsyncFnOnce(Option<Idempotency>) -> Result<T, DurableError>,
     ) -> Result<T, DurableError> {
         let Some(key) = key else { return make(None).await };

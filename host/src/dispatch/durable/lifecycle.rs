@@ -90,7 +90,7 @@ impl Lifecycle {
         loop {
             match write().await {
                 Ok(value) => return Some(value),
-                Err(JournalError::Store(error @ StoreError::Poisoned { .. })) => {
+                Err(error @ (JournalError::Store(StoreError::Poisoned { .. }) | JournalError::Fenced { .. })) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "the journal cannot be written");
                     return None;
                 }

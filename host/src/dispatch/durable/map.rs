@@ -17,15 +17,15 @@ use super::error::DurableError;
 use super::idempotency::fingerprint;
 use super::lifecycle::STORE_RETRY_WAIT;
 use super::window::{Leased, Window};
-use crate::call::{CallResult, Failure, FailureCode, Payload, Principal, Receipt};
+use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt};
 use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
 use crate::dispatch::call::{Attempted, Call, Origin, check};
 use crate::dispatch::retry;
 use crate::ids::{FunctionId, MapId};
 use crate::journal::{
-    Chunk, Entry, Idempotency, JournalError, Keyed, Kind, MapHeader, MapProgress, MapRecord, Pending, Settled, Stored,
-    What,
+    Chunk, ChunkUpdate, Entry, EntryKind, Idempotency, JournalError, KeyedRecord, Kind, MapHeader, MapProgress,
+    MapRecord, PendingChunk, StoredPayload,
 };
 use crate::limits::MAP_INPUTS_MAX;
 use crate::sandbox::{FunctionRef, Siblings};
@@ -69,7 +69,7 @@ pub struct LiveMap {
     room: Notify,
     /// The latest outcomes, as they are written.
     batches: broadcast::Sender<Arc<Vec<Entry>>>,
-    /// What is on disk.
+    /// EntryKind is on disk.
     progress: watch::Sender<MapRecord>,
 }
 
@@ -287,12 +287,12 @@ impl LiveMap {
         for pending in &found {
             chunks.push(journal.chunk(self.id, pending.first).await?);
         }
-        let leases: Vec<Pending> =
-            found.iter().map(|pending| Pending { first: pending.first, lease: pending.lease.taken() }).collect();
+        let leases: Vec<PendingChunk> =
+            found.iter().map(|pending| PendingChunk { first: pending.first, lease: pending.lease.taken() }).collect();
         if self.core.lifecycle.written(|| journal.lease(self.id, &leases)).await.is_none() {
             return Ok(false);
         }
-        for (Pending { first, lease }, chunk) in leases.into_iter().zip(chunks) {
+        for (PendingChunk { first, lease }, chunk) in leases.into_iter().zip(chunks) {
             let mut state = self.state();
             if let Some(chunk) = chunk.filter(|_| !state.window.contains(first)) {
                 state.window.load(chunk, lease.lost);
@@ -368,13 +368,12 @@ impl LiveMap {
             return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
         };
         let function = find_function(&program, self.function.function.as_str())?;
-        let (depth, priority) = {
-            let state = self.state();
-            (state.header.depth, state.header.priority)
+        let origin = {
+            let MapHeader { principal, depth, priority, .. } = &self.state().header;
+            Origin { depth: *depth, priority: *priority, is_durable: true, ..Origin::outside(principal.clone()) }
         };
         let siblings = Some(self.siblings.clone());
         check(&function, &input)?;
-        let origin = Origin { depth, priority, is_durable: true, ..Origin::outside(Principal::default()) };
         let call = Call { id: self.id.call(index), function, input, origin, siblings };
         let _running = self.siblings.run();
         let _live = runner.enter(&call);
@@ -384,21 +383,21 @@ impl LiveMap {
     /// Decides what came of an attempt and hands it to the writer.
     fn ended(&self, index: u64, attempt: u32, failed: u32, result: CallResult, receipt: Receipt) {
         let mut state = self.state();
-        let what = match result {
-            Ok(payload) => What::Done(Stored::inline(payload)),
+        let kind = match result {
+            Ok(payload) => EntryKind::Done(StoredPayload::inline(payload)),
             Err(failure) => {
                 let policy = self.core.runner.apps.retries(&self.function);
                 match retry::delay(&failure, failed + 1, &policy, rand::random()) {
                     Some(delay) => {
                         let next_ms = unix_ms() + delay.as_millis() as u64;
-                        What::Retry { failed: failed + 1, next_ms, failure }
+                        EntryKind::Retry { failed: failed + 1, next_ms, failure }
                     }
-                    None if failure.code.is_retryable() => What::Dead(failure),
-                    None => What::Failed(failure),
+                    None if failure.code.is_retryable() => EntryKind::Dead(failure),
+                    None => EntryKind::Failed(failure),
                 }
             }
         };
-        let entry = Entry { index, attempt, what, receipt };
+        let entry = Entry { index, attempt, kind, receipt };
         state.buffer_bytes += entry.row_bytes();
         state.buffer.push(entry);
         if state.buffer.len() == 1 {
@@ -450,7 +449,7 @@ impl LiveMap {
     }
 
     /// Takes what is to be written next, if anything is.
-    fn batch(&self, has_runners: bool) -> Option<(Vec<Entry>, MapHeader, MapProgress, Vec<Settled>)> {
+    fn batch(&self, has_runners: bool) -> Option<(Vec<Entry>, MapHeader, MapProgress, Vec<ChunkUpdate>)> {
         let mut state = self.state();
         let mut bytes = 0;
         let len = state.buffer.iter().take_while(|entry| {
@@ -463,11 +462,11 @@ impl LiveMap {
         state.buffer_bytes -= entries.iter().map(Entry::row_bytes).sum::<usize>();
         let mut progress = state.progress.clone();
         for entry in &entries {
-            match entry.what {
-                What::Done(_) => progress.done += 1,
-                What::Failed(_) => progress.failed += 1,
-                What::Dead(_) => progress.dead += 1,
-                What::Retry { .. } => progress.retried += 1,
+            match entry.kind {
+                EntryKind::Done(_) => progress.done += 1,
+                EntryKind::Failed(_) => progress.failed += 1,
+                EntryKind::Dead(_) => progress.dead += 1,
+                EntryKind::Retry { .. } => progress.retried += 1,
             }
             progress.receipt.add(&entry.receipt);
         }
@@ -490,7 +489,7 @@ impl LiveMap {
         {
             let mut state = self.state();
             for entry in entries.iter() {
-                if let What::Retry { failed, next_ms, .. } = entry.what {
+                if let EntryKind::Retry { failed, next_ms, .. } = entry.kind {
                     state.window.retry(entry.index, failed, next_ms);
                 }
             }
@@ -502,8 +501,8 @@ impl LiveMap {
         }
         self.room.notify_waiters();
         self.run.notify_one();
-        let failed = entries.iter().filter_map(|entry| match &entry.what {
-            What::Failed(failure) | What::Dead(failure) => Some((entry.index, failure)),
+        let failed = entries.iter().filter_map(|entry| match &entry.kind {
+            EntryKind::Failed(failure) | EntryKind::Dead(failure) => Some((entry.index, failure)),
             _ => None,
         });
         for (index, failure) in failed {

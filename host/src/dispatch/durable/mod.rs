@@ -39,7 +39,9 @@ use self::runs::Runs;
 use super::dispatcher::Dispatcher;
 use crate::call::Payload;
 use crate::ids::{CallId, MapId};
-use crate::journal::{CallRecord, Entry, Journal, JournalError, Kind, Listed, MapHeader, MapRecord, Query, Stored};
+use crate::journal::{
+    CallRecord, Entry, Journal, JournalError, Kind, ListEntry, MapHeader, MapRecord, Query, StoredPayload,
+};
 use crate::sandbox::FunctionRef;
 
 /// Open calls and maps that are read at a time when a host starts.
@@ -72,6 +74,7 @@ impl Durable {
     /// Resumes the calls and maps that an earlier host left open, and begins; deletes ended ones as `retention` says.
     /// Returns how many calls and maps were resumed.
     pub async fn start(&self, retention: Retention) -> Result<(usize, usize), JournalError> {
+        self.core.journal.take_up().await?;
         let calls = self.recover_calls().await?;
         self.core.lifecycle.start();
         let maps = self.recover_maps().await?;
@@ -142,7 +145,7 @@ impl Durable {
     }
 
     /// Returns calls and maps, newest first, and where to go on.
-    pub async fn list(&self, query: Query) -> Result<(Vec<Listed>, Option<[u8; 16]>), DurableError> {
+    pub async fn list(&self, query: Query) -> Result<(Vec<ListEntry>, Option<[u8; 16]>), DurableError> {
         Ok(self.core.journal.list(query).await?)
     }
 
@@ -253,7 +256,7 @@ impl Durable {
     }
 
     /// Returns the bytes of an output.
-    pub async fn payload(&self, stored: Stored) -> Result<Payload, DurableError> {
+    pub async fn payload(&self, stored: StoredPayload) -> Result<Payload, DurableError> {
         self.maps.payload(stored).await
     }
 }

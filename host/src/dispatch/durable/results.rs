@@ -9,7 +9,7 @@ use super::error::DurableError;
 use super::map::Maps;
 use crate::call::Payload;
 use crate::ids::MapId;
-use crate::journal::{Entry, MapRecord, Stored};
+use crate::journal::{Entry, MapRecord, StoredPayload};
 
 /// The order in which outcomes come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Results {
     batches: Option<broadcast::Receiver<Arc<Vec<Entry>>>>,
     progress: Option<watch::Receiver<MapRecord>>,
     seen: Bits,
-    /// What is on disk must be read, from the start if some batches were missed.
+    /// EntryKind is on disk must be read, from the start if some batches were missed.
     is_behind: bool,
 }
 
@@ -77,7 +77,7 @@ impl Maps {
     }
 
     /// Returns the bytes of an output.
-    pub async fn payload(&self, stored: Stored) -> Result<Payload, DurableError> {
+    pub async fn payload(&self, stored: StoredPayload) -> Result<Payload, DurableError> {
         Ok(self.core.journal.payload(stored).await?)
     }
 }
@@ -105,7 +105,7 @@ impl Results {
             };
             let Some(outcomes) = self.core.journal.outcomes(self.id, self.index).await? else {
                 if ended || !self.follows || !self.wait().await {
-                    // What was appended before it ended is found now.
+                    // EntryKind was appended before it ended is found now.
                     if self.core.journal.outcomes(self.id, self.index).await?.is_some() {
                         continue;
                     }
@@ -123,7 +123,7 @@ impl Results {
                 taken.push(entry);
             }
             if ended || !self.follows {
-                // What has no outcome will have none, or is not waited for.
+                // EntryKind has no outcome will have none, or is not waited for.
                 self.index = outcomes.until;
             }
             if !taken.is_empty() {

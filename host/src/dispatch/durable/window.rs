@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
 use crate::call::Payload;
-use crate::journal::{Chunk, Entry, Settled, What};
+use crate::journal::{Chunk, ChunkUpdate, Entry, EntryKind};
 
 /// Inputs that can begin at once, under which another chunk is wanted.
 const READY_LOW: usize = 1_024;
@@ -81,8 +81,8 @@ impl Window {
         let mut later = HashMap::new();
         for entry in entries {
             let Some(slot) = loaded.inputs.get_mut((entry.index - first) as usize) else { continue };
-            match &entry.what {
-                What::Retry { failed, next_ms, .. } => {
+            match &entry.kind {
+                EntryKind::Retry { failed, next_ms, .. } => {
                     loaded.failed.insert(entry.index, *failed);
                     later.insert(entry.index, *next_ms);
                 }
@@ -146,7 +146,7 @@ impl Window {
     }
 
     /// Returns what to write for these outcomes and retries, and forgets the chunks that they make whole.
-    pub fn settle(&mut self, entries: Vec<Entry>) -> Vec<Settled> {
+    pub fn settle(&mut self, entries: Vec<Entry>) -> Vec<ChunkUpdate> {
         let mut by_chunk: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
         for entry in entries {
             if let Some((first, _)) = self.chunks.range(..=entry.index).next_back() {
@@ -156,7 +156,7 @@ impl Window {
         by_chunk.into_iter().filter_map(|(first, entries)| self.settle_chunk(first, entries)).collect()
     }
 
-    fn settle_chunk(&mut self, first: u64, entries: Vec<Entry>) -> Option<Settled> {
+    fn settle_chunk(&mut self, first: u64, entries: Vec<Entry>) -> Option<ChunkUpdate> {
         let chunk = self.chunks.get_mut(&first)?;
         let outcomes = entries.iter().filter(|entry| entry.is_outcome());
         let mut settled = 0;
@@ -172,16 +172,16 @@ impl Window {
         chunk.segments += 1;
         let segment = chunk.segments;
         if !is_whole {
-            return Some(Settled { first, entries, segment, replaces: None, is_whole });
+            return Some(ChunkUpdate { first, entries, segment, replaces: None, is_whole });
         }
         let chunk = self.chunks.remove(&first)?;
         self.bytes -= chunk.bytes;
         Some(match chunk.written {
             Some(mut all) => {
                 all.sort_unstable_by_key(|entry| entry.index);
-                Settled { first, entries: all, segment, replaces: Some(segment - 1), is_whole }
+                ChunkUpdate { first, entries: all, segment, replaces: Some(segment - 1), is_whole }
             }
-            None => Settled { first, entries, segment, replaces: None, is_whole },
+            None => ChunkUpdate { first, entries, segment, replaces: None, is_whole },
         })
     }
 
@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
     use crate::call::{Failure, FailureCode, Receipt};
-    use crate::journal::Stored;
+    use crate::journal::StoredPayload;
 
     fn chunk(first: u64, len: u64) -> Chunk {
         let inputs = (first..first + len).map(|index| Payload::json(index.to_string())).collect();
@@ -223,12 +223,17 @@ mod tests {
 
     fn done(index: u64, bytes: usize) -> Entry {
         let output = Payload::json(vec![b'1'; bytes]);
-        Entry { index, attempt: 1, what: What::Done(Stored::inline(output)), receipt: Receipt::default() }
+        Entry { index, attempt: 1, kind: EntryKind::Done(StoredPayload::inline(output)), receipt: Receipt::default() }
     }
 
     fn retry(index: u64, failed: u32, next_ms: u64) -> Entry {
         let failure = Failure::new(FailureCode::Failed, "no");
-        Entry { index, attempt: failed, what: What::Retry { failed, next_ms, failure }, receipt: Receipt::default() }
+        Entry {
+            index,
+            attempt: failed,
+            kind: EntryKind::Retry { failed, next_ms, failure },
+            receipt: Receipt::default(),
+        }
     }
 
     #[test]

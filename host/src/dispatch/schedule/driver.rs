@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::control::{Change, Command, ScheduleError, Schedules};
 use super::planner::{Planner, RunRefusal, ScheduledFunction};
 use crate::app::timetable::Timetable;
-use crate::call::{Payload, Priority};
+use crate::call::{Payload, Principal, Priority};
 use crate::clock::unix_ms;
 use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::durable::Durable;
@@ -239,7 +239,7 @@ impl Driver {
             attempts: 1,
             version: self.runner.apps.get(function.app.as_str()).map(|program| program.version().clone()),
             run: Some(run.number),
-            ..CallRecord::new(function, unix_ms())
+            ..CallRecord::new(function, Principal::Schedule(function.clone()), unix_ms())
         };
         (run.call, run.version) = (Some(call.id), call.version.clone());
         Some(call)

@@ -1,12 +1,23 @@
 //! Calls: a row for what each is, one for its input, one for its output, and what finds it.
 
-use super::*;
+use std::ops::Bound;
+
+use super::expiry::is_expiring;
+use super::files::Changes;
+use super::maps::visible_map;
+use super::{ACCEPT, LEASE, SETTLE, StoreJournal, delete, keyed, put, read_keyed, record, row, rows};
+use crate::call::Payload;
 use crate::ids::FunctionName;
+use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::inference::Priority;
 use crate::journal::chunk::{decode_one, encode_one};
+use crate::journal::codec::Reader;
 use crate::journal::codec::{put_bytes, put_u64};
-use crate::journal::{Damaged, ScheduledRun, State};
-use crate::store::Decide;
+use crate::journal::key::{self, Kind};
+use crate::journal::{
+    CallRecord, DamagedRow, Idempotency, JournalError, KeyedRecord, ListEntry, OpenCall, Query, ScheduledRun, State,
+};
+use crate::store::{Decide, Op, Store, Table, Write};
 
 impl StoreJournal {
     pub(super) async fn accept_call(
@@ -15,49 +26,70 @@ impl StoreJournal {
         input: Payload,
         idempotency: Option<&Idempotency>,
     ) -> Result<(), JournalError> {
-        let _files = self.files.read().await;
-        let mut ops = Vec::new();
-        self.accept_with(call, input, idempotency, &mut ops).await?;
-        self.write_between(Write::New, ACCEPT, ops).await
+        let mut changes = Changes::default();
+        self.accept_with(call, input, idempotency, &mut changes).await?;
+        self.commit(Write::New, ACCEPT, changes).await
     }
 
-    /// Adds what keeps a new call. Called with `files` held.
+    /// Adds a new call to `changes`.
     pub(super) async fn accept_with(
         &self,
         call: &CallRecord,
         input: Payload,
         idempotency: Option<&Idempotency>,
-        ops: &mut Vec<Op>,
+        changes: &mut Changes,
     ) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
         let function = call.function_id();
-        let input = self.place(Write::New, id, input, ops).await?;
-        ops.extend([
-            put(Table::Calls, id.to_vec(), row(call)),
+        let input = self.place(Write::New, id, input, changes).await?;
+        changes.ops.extend([
+            put(Table::Calls, id.to_vec(), self.call_row(call)),
             put(Table::CallInputs, id.to_vec(), encode_one(&input)),
             put(Table::JournalIndex, key::open_call(call.id), open_row(call)),
             put(Table::JournalIndex, [key::of_function(&function, Kind::Call).as_slice(), id].concat(), Vec::new()),
         ]);
         if let Some(parent) = call.parent {
-            ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
+            changes.ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
         }
-        ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
+        changes.ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
         Ok(())
     }
 
     pub(super) async fn save_call(&self, call: &CallRecord, output: Option<Payload>) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
-        let mut ops = save_ops(call);
-        let _files = self.files.read().await;
+        let mut changes = Changes::default();
+        changes.ops.extend(self.save_ops(call));
         if let Some(output) = output {
-            let output = self.place(Write::Essential, id, output, &mut ops).await?;
-            ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
+            let output = self.place(Write::Essential, id, output, &mut changes).await?;
+            changes.ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
         }
-        self.write_between(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, ops).await
+        self.commit(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, changes).await
+    }
+
+    /// Returns what writes the state of a call, without its output.
+    pub(super) fn save_ops(&self, call: &CallRecord) -> Vec<Op> {
+        let id = call.id.as_bytes();
+        let mut ops = vec![put(Table::Calls, id.to_vec(), self.call_row(call))];
+        if call.state == State::Waiting {
+            ops.push(put(Table::JournalIndex, key::open_call(call.id), open_row(call)));
+        }
+        if call.state.is_terminal() {
+            let at = call.ended_ms.unwrap_or(call.accepted_ms);
+            ops.push(delete(Table::JournalIndex, key::open_call(call.id)));
+            ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
+            ops.extend(call.run.map(|number| end_run(call, number)));
+        }
+        ops
+    }
+
+    /// Returns the row of a call, with this host as the holder of its lease.
+    fn call_row(&self, call: &CallRecord) -> Vec<u8> {
+        let lease = self.holder().filter(|_| call.state == State::Leased);
+        if lease == call.lease { row(call) } else { row(&CallRecord { lease, ..call.clone() }) }
     }
 
     pub(super) async fn call(&self, id: CallId) -> Result<Option<CallRecord>, JournalError> {
-        self.read(move |_, store| store.get(Table::Calls, id.as_bytes())?.map(|found| record(&found)).transpose()).await
+        self.read(move |_, store| visible_call(store, id)).await
     }
 
     pub(super) async fn call_payload(&self, table: Table, id: CallId) -> Result<Option<Payload>, JournalError> {
@@ -78,7 +110,7 @@ impl StoreJournal {
         .await
     }
 
-    pub(super) async fn keyed(&self, function: &FunctionId, name: &str) -> Result<Option<Keyed>, JournalError> {
+    pub(super) async fn keyed(&self, function: &FunctionId, name: &str) -> Result<Option<KeyedRecord>, JournalError> {
         let at = key::idempotency(function, name);
         self.read(move |_, store| store.get(Table::JournalIndex, &at)?.map(read_keyed).transpose()).await
     }
@@ -102,7 +134,7 @@ impl StoreJournal {
         .await
     }
 
-    pub(super) async fn list(&self, query: Query) -> Result<(Vec<Listed>, Option<[u8; 16]>), JournalError> {
+    pub(super) async fn list(&self, query: Query) -> Result<(Vec<ListEntry>, Option<[u8; 16]>), JournalError> {
         self.read(move |_, store| {
             let mut ids = Vec::new();
             for kind in [Kind::Call, Kind::Map] {
@@ -115,33 +147,14 @@ impl StoreJournal {
             let mut listed = Vec::new();
             for (id, kind) in ids {
                 match kind {
-                    Kind::Call => {
-                        let found = store.get(Table::Calls, &id)?;
-                        listed.extend(found.map(|found| record(&found).map(Listed::Call)).transpose()?);
-                    }
-                    Kind::Map => listed.extend(super::maps::map(store, MapId::from_bytes(id))?.map(Listed::Map)),
+                    Kind::Call => listed.extend(visible_call(store, CallId::from_bytes(id))?.map(ListEntry::Call)),
+                    Kind::Map => listed.extend(visible_map(store, MapId::from_bytes(id))?.map(ListEntry::Map)),
                 }
             }
             Ok((listed, next))
         })
         .await
     }
-}
-
-/// Returns what writes the state of a call, without its output.
-pub(super) fn save_ops(call: &CallRecord) -> Vec<Op> {
-    let id = call.id.as_bytes();
-    let mut ops = vec![put(Table::Calls, id.to_vec(), row(call))];
-    if call.state == State::Waiting {
-        ops.push(put(Table::JournalIndex, key::open_call(call.id), open_row(call)));
-    }
-    if call.state.is_terminal() {
-        let at = call.ended_ms.unwrap_or(call.accepted_ms);
-        ops.push(delete(Table::JournalIndex, key::open_call(call.id)));
-        ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
-        ops.extend(call.run.map(|number| end_run(call, number)));
-    }
-    ops
 }
 
 /// Ends the run that an ended call is, in the history. One that the history has forgotten does not come back.
@@ -153,6 +166,18 @@ fn end_run(call: &CallRecord, number: u64) -> Op {
         run.end(&call).then(|| row(&run).into())
     });
     Op::Update { table: Table::Schedules, key, decide }
+}
+
+/// Returns the record of a call.
+pub(super) fn call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
+    store.get(Table::Calls, id.as_bytes())?.map(|found| record(&found)).transpose()
+}
+
+/// Returns the record of a call that is not about to be deleted.
+fn visible_call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
+    let Some(call) = call(store, id)? else { return Ok(None) };
+    let is_deleted = call.state.is_terminal() && is_expiring(store, Kind::Call, *id.as_bytes())?;
+    Ok((!is_deleted).then_some(call))
 }
 
 /// Adds the ids of the newest of one kind that a query wants, one more than it wants.
@@ -207,12 +232,12 @@ fn open_row(call: &CallRecord) -> Vec<u8> {
 }
 
 fn read_open(found: &[u8], row: Vec<u8>) -> Result<OpenCall, JournalError> {
-    let id = key::id_of(found).ok_or(Damaged("an open call has no id"))?;
+    let id = key::id_of(found).ok_or(DamagedRow("an open call has no id"))?;
     let mut reader = Reader::new(row);
-    let named = |_| Damaged("an open call has no function");
+    let named = |_| DamagedRow("an open call has no function");
     let app = AppName::new(&reader.text()?).map_err(named)?;
     let function = FunctionName::new(&reader.text()?).map_err(named)?;
-    let priority = *Priority::ALL.get(usize::from(reader.byte()?)).ok_or(Damaged("an unknown priority"))?;
+    let priority = *Priority::ALL.get(usize::from(reader.byte()?)).ok_or(DamagedRow("an unknown priority"))?;
     let next_ms = Some(reader.u64()?).filter(|next_ms| *next_ms > 0);
     let run = if reader.is_empty() { None } else { Some(reader.u64()?) };
     Ok(OpenCall { id: CallId::from_bytes(id), function: FunctionId { app, function }, priority, next_ms, run })

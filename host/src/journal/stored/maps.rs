@@ -1,10 +1,20 @@
 //! Maps: a header, a progress, chunks of inputs with their leases, segments of outcomes.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use super::*;
+use super::expiry::is_expiring;
+use super::files::{Changes, INLINE_BYTES_MAX};
+use super::{ACCEPT, APPEND, CLOSE, LEASE, SETTLE, StoreJournal, delete, keyed, put, record, row, rows};
+use crate::call::Payload;
+use crate::ids::MapId;
+use crate::journal::key::{self, Kind};
 use crate::journal::record::Entry;
-use crate::journal::{Damaged, OutcomeCounts, What, chunk, segment};
+use crate::journal::{
+    Chunk, ChunkUpdate, DamagedRow, EntryKind, Idempotency, JournalError, Lease, MapHeader, MapProgress, MapRecord,
+    OutcomeCounts, Outcomes, PayloadPlace, PendingChunk, StoredPayload, chunk, segment,
+};
+use crate::store::{Store, Table, Write};
 
 /// Bytes of outcomes of one chunk that are in memory at a time.
 const READ_BYTES_MAX: usize = 2 << 20;
@@ -42,24 +52,24 @@ impl StoreJournal {
         first: u64,
         inputs: Vec<Payload>,
         is_leased: bool,
-    ) -> Result<Vec<Pending>, JournalError> {
-        let mut ops = vec![put(Table::Maps, key::map_header(header.id), row(header))];
+    ) -> Result<Vec<PendingChunk>, JournalError> {
+        let mut changes = Changes::default();
+        changes.ops.push(put(Table::Maps, key::map_header(header.id), row(header)));
         let mut pending = Vec::new();
         let mut first = first;
-        let _files = self.files.read().await;
         let mut stored = Vec::with_capacity(inputs.len());
         for input in inputs {
-            stored.push(self.place(Write::New, header.id.as_bytes(), input, &mut ops).await?);
+            stored.push(self.place(Write::New, header.id.as_bytes(), input, &mut changes).await?);
         }
         for inputs in chunk::split(stored) {
             let len = u32::try_from(inputs.len()).expect("a chunk is short");
-            let lease = Lease { is_leased, lost: 0, len };
-            ops.push(put(Table::MapInputs, key::chunk(header.id, first), chunk::encode(&inputs)));
-            ops.push(put(Table::MapPending, key::chunk(header.id, first), lease.encode()));
-            pending.push(Pending { first, lease });
+            let lease = Lease { is_leased, len, ..Lease::default() }.held_by(self.holder());
+            changes.ops.push(put(Table::MapInputs, key::chunk(header.id, first), chunk::encode(&inputs)));
+            changes.ops.push(put(Table::MapPending, key::chunk(header.id, first), lease.encode()));
+            pending.push(PendingChunk { first, lease });
             first += u64::from(len);
         }
-        self.write_between(Write::New, APPEND, ops).await?;
+        self.commit(Write::New, APPEND, changes).await?;
         Ok(pending)
     }
 
@@ -68,13 +78,13 @@ impl StoreJournal {
         map: MapId,
         after: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<Pending>, JournalError> {
+    ) -> Result<Vec<PendingChunk>, JournalError> {
         self.read(move |_, store| {
             let after = after.map(|first| key::chunk(map, first));
             let mut pending = Vec::new();
             for (found, lease) in rows(store, Table::MapPending, map.as_bytes(), after.as_deref(), limit)? {
-                let first = key::chunk_first(&found).ok_or(Damaged("a lease has no chunk"))?;
-                pending.push(Pending { first, lease: Lease::decode(lease)? });
+                let first = key::chunk_first(&found).ok_or(DamagedRow("a lease has no chunk"))?;
+                pending.push(PendingChunk { first, lease: Lease::decode(lease)? });
             }
             Ok(pending)
         })
@@ -107,9 +117,11 @@ impl StoreJournal {
         Ok(Some(chunk))
     }
 
-    pub(super) async fn lease(&self, map: MapId, chunks: &[Pending]) -> Result<(), JournalError> {
-        let ops =
-            chunks.iter().map(|pending| put(Table::MapPending, key::chunk(map, pending.first), pending.lease.encode()));
+    pub(super) async fn lease(&self, map: MapId, chunks: &[PendingChunk]) -> Result<(), JournalError> {
+        let ops = chunks.iter().map(|pending| {
+            let lease = pending.lease.held_by(self.holder());
+            put(Table::MapPending, key::chunk(map, pending.first), lease.encode())
+        });
         self.write_between(Write::Essential, LEASE, ops.collect()).await
     }
 
@@ -117,42 +129,44 @@ impl StoreJournal {
         &self,
         header: &MapHeader,
         progress: &MapProgress,
-        chunks: Vec<Settled>,
+        chunks: Vec<ChunkUpdate>,
     ) -> Result<(), JournalError> {
         let map = header.id;
-        let mut ops = vec![put(Table::Maps, key::map_progress(map), row(progress))];
-        let _files = self.files.read().await;
+        let mut changes = Changes::default();
+        changes.ops.push(put(Table::Maps, key::map_progress(map), row(progress)));
         for mut settled in chunks {
             for entry in &mut settled.entries {
-                if let What::Done(stored) = &mut entry.what
-                    && let StoredAt::Inline(data) = &stored.at
-                    && data.len() > files::INLINE_BYTES_MAX
+                if let EntryKind::Done(stored) = &mut entry.kind
+                    && let PayloadPlace::Inline(data) = &stored.at
+                    && data.len() > INLINE_BYTES_MAX
                 {
                     let payload = Payload { content_type: stored.content_type.clone(), data: data.clone() };
-                    *stored = self.place(Write::Essential, map.as_bytes(), payload, &mut ops).await?;
+                    *stored = self.place(Write::Essential, map.as_bytes(), payload, &mut changes).await?;
                 }
             }
             let number = match settled.replaces {
                 Some(last) => {
-                    ops.extend((1..=last).map(|n| delete(Table::MapResults, key::segment(map, settled.first, n))));
+                    changes
+                        .ops
+                        .extend((1..=last).map(|n| delete(Table::MapResults, key::segment(map, settled.first, n))));
                     key::WHOLE_SEGMENT
                 }
                 None => settled.segment,
             };
             if !settled.entries.is_empty() {
                 let value = segment::encode(settled.first, &settled.entries);
-                ops.push(put(Table::MapResults, key::segment(map, settled.first, number), value));
+                changes.ops.push(put(Table::MapResults, key::segment(map, settled.first, number), value));
             }
             if settled.is_whole {
-                ops.push(delete(Table::MapPending, key::chunk(map, settled.first)));
+                changes.ops.push(delete(Table::MapPending, key::chunk(map, settled.first)));
             }
         }
         if let Some(at) = progress.ended_ms {
-            ops.push(delete(Table::JournalIndex, key::open_map(map)));
+            changes.ops.push(delete(Table::JournalIndex, key::open_map(map)));
             let ended = key::ended(&header.app, at, Kind::Map, *map.as_bytes());
-            ops.push(put(Table::JournalIndex, ended, Vec::new()));
+            changes.ops.push(put(Table::JournalIndex, ended, Vec::new()));
         }
-        self.write_between(Write::Essential, SETTLE, ops).await
+        self.commit(Write::Essential, SETTLE, changes).await
     }
 
     pub(super) async fn reset_failures(
@@ -163,12 +177,17 @@ impl StoreJournal {
     ) -> Result<(), JournalError> {
         let MapRecord { header, progress } = after;
         let map = header.id;
+        // From what is read to what is committed, the map is not marked as expiring.
+        let _expiry = self.expiry.lock().await;
         let mut ops = self
             .read(move |_, store| {
+                if visible_map(store, map)?.is_none() {
+                    return Err(JournalError::Expired);
+                }
                 let mut ops = Vec::new();
                 each_segment(store, map, first, |number, entries| {
                     let kept: Vec<Entry> =
-                        entries.iter().filter(|entry| matches!(entry.what, What::Done(_))).cloned().collect();
+                        entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Done(_))).cloned().collect();
                     let at = key::segment(map, first, number);
                     if kept.is_empty() {
                         ops.push(delete(Table::MapResults, at));
@@ -178,7 +197,7 @@ impl StoreJournal {
                 })?;
                 let inputs = store.get(Table::MapInputs, &key::chunk(map, first))?.unwrap_or_default();
                 let len = u32::try_from(chunk::len(&inputs)?).unwrap_or(u32::MAX);
-                let lease = Lease { is_leased: false, lost: 0, len };
+                let lease = Lease { len, ..Lease::default() };
                 ops.push(put(Table::MapPending, key::chunk(map, first), lease.encode()));
                 Ok(ops)
             })
@@ -193,7 +212,7 @@ impl StoreJournal {
     }
 
     pub(super) async fn map(&self, id: MapId) -> Result<Option<MapRecord>, JournalError> {
-        self.read(move |_, store| map(store, id)).await
+        self.read(move |_, store| visible_map(store, id)).await
     }
 
     pub(super) async fn open_maps(&self, after: Option<MapId>, limit: usize) -> Result<Vec<MapRecord>, JournalError> {
@@ -209,7 +228,11 @@ impl StoreJournal {
         .await
     }
 
-    pub(super) async fn inputs(&self, map: MapId, index: u64) -> Result<Option<(u64, Vec<Stored>)>, JournalError> {
+    pub(super) async fn inputs(
+        &self,
+        map: MapId,
+        index: u64,
+    ) -> Result<Option<(u64, Vec<StoredPayload>)>, JournalError> {
         self.read(move |_, store| {
             let Some((first, inputs)) = chunk_of(store, map, index)? else { return Ok(None) };
             let inputs = chunk::decode(inputs)?;
@@ -238,11 +261,11 @@ impl StoreJournal {
             let (mut by_index, mut bytes) = (BTreeMap::new(), 0);
             each_segment(store, map, first, |_, entries| {
                 for entry in entries {
-                    match entry.what {
-                        What::Done(_) => outcomes.counts.done += 1,
-                        What::Failed(_) => outcomes.counts.failed += 1,
-                        What::Dead(_) => outcomes.counts.dead += 1,
-                        What::Retry { .. } => continue,
+                    match entry.kind {
+                        EntryKind::Done(_) => outcomes.counts.done += 1,
+                        EntryKind::Failed(_) => outcomes.counts.failed += 1,
+                        EntryKind::Dead(_) => outcomes.counts.dead += 1,
+                        EntryKind::Retry { .. } => continue,
                     }
                     if entry.index >= index && entry.index < outcomes.until {
                         bytes += entry.row_bytes();
@@ -284,7 +307,7 @@ fn each_segment(
         let found = rows(store, Table::MapResults, &prefix, after.as_deref(), SEGMENTS_LEN)?;
         let is_last = found.len() < SEGMENTS_LEN;
         for (key, value) in found {
-            let number = key::segment_number(&key).ok_or(Damaged("a segment has no number"))?;
+            let number = key::segment_number(&key).ok_or(DamagedRow("a segment has no number"))?;
             take(number, segment::decode(first, value)?);
             after = Some(key);
         }
@@ -296,12 +319,24 @@ fn each_segment(
 
 /// Empties an output that only has to be known of.
 fn strip(entry: &mut Entry) {
-    if let What::Done(stored) = &mut entry.what {
-        stored.at = StoredAt::Inline(bytes::Bytes::new());
+    if let EntryKind::Done(stored) = &mut entry.kind {
+        stored.at = PayloadPlace::Inline(bytes::Bytes::new());
     }
 }
 
-pub(super) fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
+/// Returns the header of a map.
+pub(super) fn header(store: &Store, id: MapId) -> Result<Option<MapHeader>, JournalError> {
+    store.get(Table::Maps, &key::map_header(id))?.map(|found| record(&found)).transpose()
+}
+
+/// Returns a map that is not about to be deleted.
+pub(super) fn visible_map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
+    let Some(map) = map(store, id)? else { return Ok(None) };
+    let is_deleted = map.progress.ended_ms.is_some() && is_expiring(store, Kind::Map, *id.as_bytes())?;
+    Ok((!is_deleted).then_some(map))
+}
+
+fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
     // Both rows in one read, so that they fit each other.
     let mut found = rows(store, Table::Maps, id.as_bytes(), None, 2)?.into_iter();
     let (Some((_, header)), progress) = (found.next(), found.next()) else { return Ok(None) };

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use serde::de::DeserializeOwned;
 
-use super::calls::save_ops;
+use super::files::Changes;
 use super::{ADVANCE, StoreJournal, delete, put, row};
 use crate::ids::FunctionId;
 use crate::journal::{
@@ -24,12 +24,12 @@ impl StoreJournal {
             ops.extend(old.map(|old| delete(TABLE, key::schedule_run(function, old))));
         }
         ops.extend(step.states.iter().map(|(function, state)| put(TABLE, key::schedule(function), row(state))));
-        ops.extend(step.interrupted.iter().flat_map(save_ops));
-        let _files = self.files.read().await;
+        ops.extend(step.interrupted.iter().flat_map(|call| self.save_ops(call)));
+        let mut changes = Changes { ops, ..Changes::default() };
         for (call, input) in &step.begun {
-            self.accept_with(call, input.clone(), None, &mut ops).await?;
+            self.accept_with(call, input.clone(), None, &mut changes).await?;
         }
-        self.write_between(Write::New, ADVANCE, ops).await
+        self.commit(Write::New, ADVANCE, changes).await
     }
 
     pub(super) async fn schedules(&self) -> Result<Vec<StoredSchedule>, JournalError> {
@@ -57,7 +57,7 @@ impl StoreJournal {
         });
         let schedules = schedules.collect();
         if !stale.is_empty() {
-            self.dir.store()?.write(stale).await?;
+            self.write_between(Write::New, ADVANCE, stale).await?;
         }
         Ok(schedules)
     }
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
-    use crate::call::{Failure, FailureCode, Payload, Priority};
+    use crate::call::{Failure, FailureCode, Payload, Principal, Priority};
     use crate::ids::{CallId, Version};
     use crate::journal::{CallRecord, DueTimes, SkipReason, State};
     use crate::store::{StoreDir, snapshot};
@@ -136,8 +136,15 @@ mod tests {
     fn call(number: u64) -> CallRecord {
         let id = CallId::from_bytes(*b"the id of a call");
         let priority = Priority::Normal;
-        let run = Some(number);
-        CallRecord { id, state: State::Leased, priority, attempts: 1, run, ..CallRecord::new(&function("full"), 1_000) }
+        let (run, principal) = (Some(number), Principal::Schedule(function("full")));
+        CallRecord {
+            id,
+            state: State::Leased,
+            priority,
+            attempts: 1,
+            run,
+            ..CallRecord::new(&function("full"), principal, 1_000)
+        }
     }
 
     /// A step that begins run `number`.
@@ -254,7 +261,7 @@ mod tests {
                 "call":"74686520-6964-206f-6620-612063616c6c","version":null,"outcome":"running"}|
             [calls]
             the id of a call → {"id":"74686520-6964-206f-6620-612063616c6c","app":"app","function":"full",|
-                "state":"leased","accepted_ms":1000,"attempts":1,"run":3,"receipt":{"attempts":0,"queue_us":0,|
+                "state":"leased","principal":"schedule:app::full","accepted_ms":1000,"attempts":1,"run":3,"receipt":{"attempts":0,"queue_us":0,|
                 "wall_us":0,"instantiate_us":0,"cpu_us":0,"memory_peak_bytes":0,"log_dropped_bytes":0}}|
             [call-inputs]
             the id of a call → \x01\x00\x02{}|

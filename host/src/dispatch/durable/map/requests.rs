@@ -1,4 +1,4 @@
-//! What callers ask of durable maps: to make one, to give it inputs, to close, cancel and begin it anew.
+//! EntryKind callers ask of durable maps: to make one, to give it inputs, to close, cancel and begin it anew.
 
 use super::*;
 use crate::dispatch::call::shutting_down;
@@ -29,13 +29,14 @@ impl Maps {
         let depth = depth_below(options.parent)?;
         check(function, &Payload::json(""))?;
         let id = function.id();
-        let found = async |keyed: Keyed| self.map(MapId::from_bytes(keyed.id)).await;
+        let found = async |keyed: KeyedRecord| self.map(MapId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
             let reservation = self.core.open.reserve(&id.app, Kind::Map)?;
             let header = MapHeader {
                 id: MapId::generate(),
                 app: id.app.clone(),
                 function: id.function.clone(),
+                principal: options.principal,
                 priority: options.priority,
                 created_ms: unix_ms(),
                 accepted: 0,
@@ -58,7 +59,7 @@ impl Maps {
     /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from` they come
     /// behind what is there, whoever else appends. Returns how many inputs the map has.
     pub async fn append(&self, id: MapId, from: Option<u64>, inputs: Vec<Payload>) -> Result<u64, DurableError> {
-        // What is sent again is answered again, though the map takes nothing new.
+        // EntryKind is sent again is answered again, though the map takes nothing new.
         if let Some(from) = from {
             let accepted = self.map(id).await?.header.accepted;
             if from.saturating_add(inputs.len() as u64) <= accepted {
@@ -84,7 +85,7 @@ impl Maps {
         if header.accepted > MAP_INPUTS_MAX {
             return Err(DurableError::Closed { id, why: "has as many inputs as a map can have" });
         }
-        // What can run at once is leased with the same write and not read again.
+        // EntryKind can run at once is leased with the same write and not read again.
         let runs = {
             let state = map.state();
             !state.is_stopped && !state.has_more && state.window.wants_more()
@@ -95,7 +96,7 @@ impl Maps {
             state.header = header.clone();
             if runs {
                 let mut new = new.into_iter();
-                for Pending { first, lease } in pending {
+                for PendingChunk { first, lease } in pending {
                     let inputs = new.by_ref().take(lease.len as usize).collect();
                     state.window.load(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }, 0);
                     state.loaded = Some(first);
@@ -207,7 +208,7 @@ impl Maps {
         let app = record.header.app.clone();
         let reservation = self.core.open.reserve(&app, Kind::Map)?;
         let reset = self.reset_failures(&mut record).await;
-        // What was taken back is open, whatever became of the rest.
+        // EntryKind was taken back is open, whatever became of the rest.
         if record.progress.ended_ms.is_none() {
             reservation.keep();
             self.take_up(record);
@@ -232,7 +233,10 @@ impl Maps {
             after.progress.ended_ms = None;
             after.header.is_cancelled = false;
             after.header.is_closed = true;
-            self.core.journal.reset_failures(record, &after, outcomes.first).await?;
+            match self.core.journal.reset_failures(record, &after, outcomes.first).await {
+                Err(JournalError::Expired) => return Err(DurableError::UnknownMap { id }),
+                result => result?,
+            }
             *record = after;
         }
         Ok(())

@@ -1,5 +1,6 @@
 use super::*;
 use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule};
+use crate::call::Principal;
 use crate::ids::{AppName, FunctionName};
 use crate::journal::{DueTimes, ScheduleState, State};
 
@@ -21,7 +22,12 @@ pub fn scheduled(name: &str, schedule: &Schedule) -> ScheduledFunction {
 
 /// Call of a run that is done.
 pub fn done(name: &str, number: u64) -> CallRecord {
-    CallRecord { state: State::Done, ended_ms: Some(1), run: Some(number), ..CallRecord::new(&id(name), 0) }
+    CallRecord {
+        state: State::Done,
+        ended_ms: Some(1),
+        run: Some(number),
+        ..CallRecord::new(&id(name), Principal::default(), 0)
+    }
 }
 
 fn time(text: &str) -> Timestamp {
