@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::StoreJournal;
 use super::files::INLINE_BYTES_MAX;
 use crate::call::{Failure, FailureCode, Payload, Principal, Receipt};
-use crate::ids::{AppName, CallId, MapId};
+use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::journal::{
     CallRecord, ChunkUpdate, Entry, EntryKind, Idempotency, Journal, JournalError, Lease, LeaseHolder, MapHeader,
     MapProgress, MapRecord, PendingChunk, Query, State, StoredPayload, key,
