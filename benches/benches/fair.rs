@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bireme::call::{Payload, Priority};
+use bireme::call::{Payload, Principal, Priority};
 use bireme::dispatch::Call;
-use bireme::sandbox::{MapRun, Order};
+use bireme::sandbox::{FunctionRef, MapRun, Order};
 use bireme_benches::figures::{self, Samples};
 use bireme_benches::guest::{self, Listening, Served};
 use tokio::runtime::Runtime;

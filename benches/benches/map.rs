@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bireme::call::{Payload, Principal, Priority};
-use bireme::dispatch::FunctionRef;
+use bireme::sandbox::FunctionRef;
 use bireme::sandbox::{MapRun, Order};
 use bireme_benches::bare::Bare;
 use bireme_benches::figures::{self, Samples};

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bireme::app::{ComponentBytes, DescribedApp, build};
 use bireme::call::{Payload, Principal};
 use bireme::config::{Config, Directories};
-use bireme::dispatch::{Call, FunctionRef, find_function};
+use bireme::dispatch::{Call, find_function};
 use bireme::http::Ingress;
 use bireme::ids::AppName;
 use bireme::inference::WorkerProgram;
+use bireme::logs::NoLog;
+use bireme::sandbox::FunctionRef;
 use bireme::sandbox::Program;
-use bireme::sandbox::log::NoLog;
 use bireme::server::{Host, ListenSettings, RunningHost};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -67,7 +68,8 @@ impl Served {
     /// Listens for HTTP on a free port.
     pub async fn listen(self) -> Listening {
         let ingress = Ingress::bind(([127, 0, 0, 1], 0).into()).await.expect("a port is free");
-        let running = self.host.start(ingress, ListenSettings::default()).await.expect("a new directory can be used");
+        let open = self.host.open(ListenSettings::default()).await.expect("a new directory can be opened");
+        let running = open.start(ingress).await.expect("a new directory can be used");
         Listening { running, program: self.program, _data: self._data }
     }
 

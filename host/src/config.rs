@@ -1,4 +1,4 @@
-//! Where things are and how the host is set up: what was typed, validated once, then immutable.
+//! Configuration of a host: the command line, validated once, then immutable. It holds the settings of each part.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,24 +21,25 @@ pub enum ConfigError {
     #[error(transparent)]
     Provision(#[from] ProvisionError),
     #[error(
-        "`{listen}` is reachable from other machines, and this version has no access control; listen on 127.0.0.1 behind a proxy that has"
+        "`{listen}` is reachable from other machines, and this version has no access control; \
+         listen on 127.0.0.1 behind a proxy that has"
     )]
     NotLoopback { listen: SocketAddr },
 }
 
-/// The directories of one install.
+/// Directories of one installation.
 #[derive(Clone, Debug)]
 pub struct Directories {
-    /// What must not be lost: the database.
+    /// Database, components and logs. Must be kept.
     pub data: PathBuf,
     /// Models, one directory each.
     pub models: PathBuf,
-    /// Compiled components; can be removed at any time.
+    /// Compiled components: a cache.
     pub artifacts: PathBuf,
 }
 
 impl Directories {
-    /// `--data DIR` holds everything; without it the XDG base directories are used.
+    /// Returns directories under `data`, else the XDG base directories.
     pub fn resolve(data: Option<&Path>) -> Result<Self, ConfigError> {
         if let Some(data) = data {
             return Ok(Self { data: data.to_owned(), models: data.join("models"), artifacts: data.join("artifacts") });
@@ -52,7 +53,7 @@ impl Directories {
     }
 }
 
-/// Everything that building a host needs.
+/// Input of `Host::build`.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub directories: Directories,
@@ -64,12 +65,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The host's defaults over these directories and grants.
+    /// Returns the defaults with these directories and grants.
     pub fn new(directories: Directories, grants: &[String]) -> Result<Self, ConfigError> {
         let inference = InferenceConfig {
             models_dir: directories.models.clone(),
             worker: WorkerProgram::this_binary(),
-            // What needs no look at the machine; commands that run models set what was asked for.
+            // Needs no probe of the machine; commands that run models set their own.
             device: DeviceChoice::Named(DeviceName::Cpu),
             batch_limits: BatchLimits::default(),
             model_memory_max: None,
@@ -86,7 +87,7 @@ impl Config {
     }
 }
 
-/// Refuses addresses that other machines reach.
+/// Rejects addresses other than loopback: there is no access control.
 pub fn check_listen(listen: SocketAddr) -> Result<SocketAddr, ConfigError> {
     if listen.ip().is_loopback() { Ok(listen) } else { Err(ConfigError::NotLoopback { listen }) }
 }

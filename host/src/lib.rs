@@ -1,22 +1,25 @@
 //! Bireme: a function host.
 //!
-//! Lightweight functions run as WebAssembly components, a fresh sandbox for each call; the heavy arithmetic runs in native
-//! worker processes; the interface in `wit/` joins the two. `ARCHITECTURE.md` has the map.
+//! Functions run as WebAssembly components, each call in a fresh sandbox; inference runs in native worker processes;
+//! the interface in `wit/` joins the two. `ARCHITECTURE.md` has the map.
 //!
-//! Modules are listed from the top down: each may use those below it, none above it (`tests/it/layers.rs` holds the order).
+//! Modules are listed from the top down: each uses modules below it, never above it (`tests/it/layers.rs` checks).
 
 pub mod cli;
 pub mod server;
+
+pub mod config;
 
 pub mod http;
 
 pub mod deploy;
 pub mod dispatch;
-pub mod logs;
 
 pub mod journal;
 
 pub mod sandbox;
+
+pub mod logs;
 
 pub mod inference;
 pub mod worker;
@@ -28,9 +31,9 @@ pub mod store;
 pub mod app;
 
 pub mod call;
-pub mod config;
 pub mod devices;
 pub mod provisions;
+pub mod wire;
 
 pub mod clock;
 pub mod descriptors;

@@ -19,6 +19,10 @@ pub const MAP_WINDOW: usize = 4_096;
 /// Bytes of inputs that a map keeps in memory, and of outcomes: those that were not taken together with those that calls
 /// under way are expected to give, as large as the largest so far.
 pub const MAP_BYTES_MAX: u64 = 64 * MIB;
+/// Bytes of inputs and outcomes that all maps of a host keep in memory. Beside it each map has one input and one outcome, or one
+/// chunk of the journal, so none waits for another for ever. Eight maps at their own bound, or a thousand at half a mebibyte, which
+/// is eight times what small inputs need to keep a map's runners busy.
+pub const MAPS_BYTES_MAX: u64 = 512 * MIB;
 /// Bytes of the message and causes of a failure that a guest returned; the rest is cut.
 pub const FAILURE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a media type that a guest gave; a longer one is none.
@@ -35,6 +39,16 @@ pub const OUTCOMES_BYTES_MAX: u64 = 4 * MIB;
 
 /// Durable calls of one app that have not ended.
 pub const OPEN_CALLS_PER_APP_MAX: usize = 1_000_000;
+/// Ready durable calls in memory, by id alone; the others are read from the journal when these have begun.
+pub const READY_CALLS_MAX: usize = 4_096;
+/// Of those, ready calls of one function and priority.
+pub const READY_LANE_MAX: usize = 256;
+/// Ready calls that each function and priority may have in memory, also over `READY_CALLS_MAX`.
+pub const READY_LANE_MIN: usize = 8;
+/// Durable calls in memory that wait for the time of their next attempt: the soonest.
+pub const RETRY_CALLS_MAX: usize = 16_384;
+/// Open calls that are read from the journal at a time.
+pub const OPEN_CALLS_PAGE_LEN: usize = 4_096;
 /// Durable maps of one app that have not ended.
 pub const OPEN_MAPS_PER_APP_MAX: usize = 1_000;
 /// Bytes of a client's idempotency key.
@@ -307,6 +321,11 @@ pub const JOURNAL_STEP_ROWS_MAX: usize = 256;
 /// Files that one step of retention removes.
 pub const JOURNAL_STEP_FILES_MAX: usize = 64;
 
+// A lane is refilled once it is half empty, so that one page read serves many calls.
+const _: () = assert!(READY_LANE_MIN < READY_LANE_MAX && READY_LANE_MAX < READY_CALLS_MAX);
+
+// A map at its own bound leaves room for others.
+const _: () = assert!(2 * MAP_BYTES_MAX < MAPS_BYTES_MAX);
 // A full map must be able to wait whole, or its own size would refuse it.
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
 // New work stops while there is room for the results of what runs.

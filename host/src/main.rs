@@ -1,4 +1,4 @@
-//! The `bireme` binary: everything is in the library's `cli`.
+//! The `bireme` binary: runs the library's `cli`.
 
 fn main() -> std::process::ExitCode {
     bireme::cli::main()

@@ -1,13 +1,19 @@
-//! Builds every part of a host from its configuration, starts them in order, and ends them within one deadline.
+//! Start and shutdown of a host: builds the parts from the configuration, starts them in order, ends them by one
+//! deadline.
 //!
-//! `Host::start` is the only way to listen: a host that listens runs what its control API accepts.
+//! The only way to listen is `Host::open`, then `OpenHost::start`; the only end of a host that listens is
+//! `RunningHost::shut_down`. So whatever can fail at start fails before the port accepts, and no control API accepts
+//! durable work that would not run.
 //!
 //! Not here: HTTP (`http`), the command line (`cli`).
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
 use crate::app::artifact::{ArtifactCache, ArtifactError};
@@ -15,19 +21,19 @@ use crate::app::metadata::Metadata;
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::config::Config;
 use crate::deploy::{Deployments, LoadError, Loader};
+use crate::devices::DeviceRefused;
 use crate::dispatch::{Dispatcher, Durable, Retention, Scheduler};
 use crate::http::{Backend, Ingress, LastCall, Serving};
 use crate::inference::Inference;
 use crate::journal::{JournalError, StoreJournal};
 use crate::kv::KeyValue;
 use crate::limits::{DRAIN_DEFAULT, FLUSH_TIMEOUT_MAX};
-use crate::logs::Logs;
+use crate::logs::{LogSink, Logs};
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
-use crate::sandbox::log::LogSink;
 use crate::sandbox::{Program, Sandbox, SandboxError, Services};
-use crate::store::StoreDir;
+use crate::store::{StoreDir, StoreError};
 
-/// A host that cannot be set up.
+/// A host whose parts cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -37,7 +43,20 @@ pub enum ServerError {
     Artifact(#[from] ArtifactError),
 }
 
-/// A host that cannot take up what its data directory holds.
+/// A host that cannot use its device or its data directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    #[error(transparent)]
+    Device(#[from] DeviceRefused),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log files, or the signal of the file size limit.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A host that cannot resume the durable work in its data directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -51,7 +70,7 @@ pub struct Host {
     pub sandbox: Arc<Sandbox>,
     pub inference: Arc<Inference>,
     pub store: Arc<StoreDir>,
-    /// Where this host listens: no guest reaches that, whatever was granted.
+    /// Listeners of this host: no guest reaches them, whatever is granted.
     pub own_listeners: OwnListeners,
     pub dispatcher: Arc<Dispatcher>,
     pub durable: Arc<Durable>,
@@ -61,7 +80,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Builds the parts. Must run within a tokio runtime; binds nothing and starts no worker yet.
+    /// Builds the parts. Must run within a tokio runtime; binds nothing and starts no worker.
     pub fn build(config: Config, log: Arc<dyn LogSink>) -> Result<Self, ServerError> {
         let sandbox = Arc::new(Sandbox::new(&config.engine)?);
         let artifacts = ArtifactCache::open(&config.directories.artifacts)?;
@@ -81,7 +100,19 @@ impl Host {
         Ok(Self { config, sandbox, inference, store, own_listeners, dispatcher, durable, loader, deployments, logs })
     }
 
-    /// Returns what a component says of itself; one that only answers HTTP is named by `stem`, its file's.
+    /// Opens the device and the data directory of a host that will listen.
+    pub async fn open(self, settings: ListenSettings) -> Result<OpenHost, OpenError> {
+        self.inference.check_device().await?;
+        ignore_file_size_signal()?;
+        self.store.open_now()?;
+        if settings.serves_deployments {
+            self.logs.keep_in(&self.config.directories.data)?;
+            self.deployments.restore().await?;
+        }
+        Ok(OpenHost { host: self, settings })
+    }
+
+    /// Returns a component's metadata. An app without a name (web functions only) is named by `stem`, its file's.
     pub async fn describe(&self, component: &ComponentBytes, stem: Option<&str>) -> Result<Metadata, LoadError> {
         self.loader.describe(component, stem).await
     }
@@ -93,29 +124,7 @@ impl Host {
         Ok(program)
     }
 
-    /// Starts to listen. Calls, maps and schedules of an earlier host go on first, so that nothing is accepted which
-    /// will not run.
-    pub async fn start(self, ingress: Ingress, settings: ListenSettings) -> Result<RunningHost, StartError> {
-        let ListenSettings { retention, takes_deployments, last_call } = settings;
-        let address = ingress.address();
-        self.own_listeners.insert(address);
-        let (calls, maps) = self.durable.start(retention).await?;
-        let scheduler = Scheduler::start(self.dispatcher.clone(), self.durable.clone()).await?;
-        let backend = Backend {
-            dispatcher: self.dispatcher.clone(),
-            durable: self.durable.clone(),
-            logs: self.logs.clone(),
-            devices: self.inference.clone(),
-            inference: self.inference.clone(),
-            deployments: takes_deployments.then(|| self.deployments.clone()),
-            schedules: scheduler.schedules(),
-            last_call,
-        };
-        let serving = Serving::start(ingress, backend);
-        Ok(RunningHost { host: self, address, resumed: Resumed { calls, maps }, scheduler, serving })
-    }
-
-    /// Ends a host that does not listen: lets calls under way finish, within `DRAIN_DEFAULT`.
+    /// Ends a host that does not listen: calls under way may finish within `DRAIN_DEFAULT`.
     pub async fn shut_down(&self) {
         self.dispatcher.close();
         let end = Deadlines::of(DRAIN_DEFAULT);
@@ -131,12 +140,12 @@ impl Host {
         self.durable.cut_off();
     }
 
-    /// Waits until outcomes of ended calls are on disk, and ends the worker.
+    /// Waits for durable outcomes to reach the disk, then ends the worker.
     async fn finish(&self, deadline: Instant) {
         if timeout_at(deadline, self.durable.shut_down()).await.is_err() {
             tracing::warn!("outcomes of durable calls were not written in time; the next host runs these calls again");
         }
-        // One that does not end in time sees the end of its input with this process.
+        // A worker that does not end in time ends with this process, which closes its input.
         let _ = timeout_at(deadline, self.inference.shut_down()).await;
     }
 }
@@ -145,13 +154,50 @@ impl Host {
 #[derive(Default)]
 pub struct ListenSettings {
     pub retention: Retention,
-    /// Whether apps can be deployed over HTTP; else all come from the command line.
-    pub takes_deployments: bool,
-    /// Where calls of functions are noted, if the last one is to be made again.
+    /// Restores the apps and log lines of the data directory, and accepts deployments over HTTP. Without it, all apps
+    /// come from the command line.
+    pub serves_deployments: bool,
+    /// Records the last call of a function, to repeat it.
     pub last_call: Option<Arc<LastCall>>,
 }
 
-/// Durable work of an earlier host that goes on.
+/// A host whose data directory is open. It does not listen yet, so more apps can be loaded first.
+pub struct OpenHost {
+    pub host: Host,
+    settings: ListenSettings,
+}
+
+impl OpenHost {
+    /// Resumes durable calls, maps and schedules, then accepts connections.
+    pub async fn start(self, ingress: Ingress) -> Result<RunningHost, StartError> {
+        let Self { host, settings } = self;
+        let address = ingress.address();
+        host.own_listeners.insert(address);
+        let (calls, maps) = host.durable.start(settings.retention).await?;
+        let scheduler = Scheduler::start(host.dispatcher.clone(), host.durable.clone()).await?;
+        let backend = Backend {
+            dispatcher: host.dispatcher.clone(),
+            durable: host.durable.clone(),
+            logs: host.logs.clone(),
+            devices: host.inference.clone(),
+            inference: host.inference.clone(),
+            deployments: settings.serves_deployments.then(|| host.deployments.clone()),
+            schedules: scheduler.schedules(),
+            last_call: settings.last_call,
+        };
+        let serving = Serving::start(ingress, backend);
+        Ok(RunningHost { host, address, resumed: Resumed { calls, maps }, scheduler, serving })
+    }
+}
+
+/// Turns a write over the file size limit (RLIMIT_FSIZE) into an error like a full disk: the default action of SIGXFSZ
+/// ends the process.
+fn ignore_file_size_signal() -> io::Result<()> {
+    // The handler stays installed for the process's lifetime; the receiver is not needed.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
+}
+
+/// Durable calls and maps resumed at start.
 #[derive(Clone, Copy, Debug)]
 pub struct Resumed {
     pub calls: usize,
@@ -169,7 +215,7 @@ pub struct RunningHost {
 
 /// One deadline for all parts of a shutdown.
 struct Deadlines {
-    /// End of calls under way; the time behind it is for their outcomes to reach the disk.
+    /// Calls under way end here; the rest of the time is for their outcomes to reach the disk.
     cut: Instant,
     all: Instant,
 }
@@ -182,15 +228,14 @@ impl Deadlines {
 }
 
 impl RunningHost {
-    /// Ends the host within `drain`. Requests that wait (for a slot, for a durable call) end at once; calls under way
-    /// may finish; durable ones that do not are run again by the next host.
+    /// Ends the host within `drain`. Waiting requests (for a slot, for a durable call) end at once; calls under way may
+    /// finish; durable ones that do not finish run again on the next host.
     pub async fn shut_down(self, drain: Duration) {
         let Self { host, scheduler, serving, .. } = self;
         let end = Deadlines::of(drain);
-        // First, so that no run is recorded as begun which gets no slot. It answers at once unless the disk stands
-        // still.
+        // First, so that no run is recorded as started and then gets no slot. Immediate unless the disk stalls.
         let _ = timeout_at(Instant::now() + drain / 8, scheduler.stop()).await;
-        // Before the connections are drained, so that nothing new begins meanwhile.
+        // Before connections drain: nothing new starts meanwhile.
         host.dispatcher.close();
         serving.stop(end.cut).await;
         host.drain(end.cut).await;

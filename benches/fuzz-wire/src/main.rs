@@ -5,10 +5,10 @@
 //! sanitizer adds is in `benches/fuzz-wire.sh`. Not here: the transport, which needs a process at its other end.
 
 #[expect(dead_code, unused_imports, reason = "the wire's own source, of which its readers are used here")]
-#[path = "../../../host/src/inference/wire/mod.rs"]
+#[path = "../../../host/src/wire/mod.rs"]
 mod wire;
 // What the wire's own tests use.
-#[path = "../../../host/src/inference/wire/samples.rs"]
+#[path = "../../../host/src/wire/samples.rs"]
 mod samples;
 
 use wire::{Datatype, FailureKind, Frame, HEADER_BYTES, Header, MAGIC, ModelId, Signature, Tensor, TensorSpec};

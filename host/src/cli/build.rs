@@ -1,14 +1,15 @@
-//! `bireme build`: a crate becomes a component that carries its own description.
+//! `bireme build`: compiles a crate to a component with embedded metadata.
 
 use clap::Args;
 use serde_json::json;
 
 use super::exit::Exit;
-use super::{Global, inspect, output, target};
-use crate::sandbox::log::NoLog;
+use super::global::Global;
+use super::{inspect, output, target};
+use crate::logs::NoLog;
 use crate::server::Host;
 
-/// Build an app: prints the component's path, size, functions and what it may do.
+/// Build an app: prints the component's path, size, functions and capabilities.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme build examples/hello")]
 pub struct Build {

@@ -1,11 +1,12 @@
-//! `bireme classify`: how much texts are of each label, straight from the batcher.
+//! `bireme classify`: label scores of texts, without an app.
 
 use clap::Args;
 use serde::{Serialize, Serializer};
 
 use super::exit::Exit;
+use super::global::Global;
 use super::model::OnModel;
-use super::{Global, output};
+use super::output;
 use crate::inference::{Inputs, Overflow};
 
 /// Classify texts: one JSON object a line, from each label to its score.
@@ -26,9 +27,9 @@ impl Classify {
         });
         let classified = classified.await?;
         let labels = &classified.labels;
-        let texts = classified.scores.chunks(labels.len()).map(|scores| Labelled { labels, scores });
+        let texts = classified.scores.chunks(labels.len()).map(|scores| LabelScores { labels, scores });
         if global.json {
-            output::line(&to_json(&ClassifiedTexts { classified: texts.collect() }));
+            output::line(&to_json(&Classification { classified: texts.collect() }));
         } else {
             texts.for_each(|text| output::line(&to_json(&text)));
         }
@@ -37,17 +38,17 @@ impl Classify {
 }
 
 #[derive(Serialize)]
-struct ClassifiedTexts<'a> {
-    classified: Vec<Labelled<'a>>,
+struct Classification<'a> {
+    classified: Vec<LabelScores<'a>>,
 }
 
-/// The scores of one text; not by way of a `Value`, which prints each as a double.
-struct Labelled<'a> {
+/// Scores of one text. Not a `Value`, which would print each `f32` as a double.
+struct LabelScores<'a> {
     labels: &'a [String],
     scores: &'a [f32],
 }
 
-impl Serialize for Labelled<'_> {
+impl Serialize for LabelScores<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.labels.iter().zip(self.scores))
     }

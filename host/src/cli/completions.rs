@@ -1,10 +1,10 @@
-//! `bireme completions`: what a shell needs to complete this command line.
+//! `bireme completions`: completion scripts for shells.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::exit::Exit;
-use super::{Cli, output};
+use super::output;
 
 /// Print a shell's completions, for the place where it looks for them.
 #[derive(Args)]
@@ -16,28 +16,29 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(self) -> Result<(), Exit> {
-        output::line(script(self.shell).trim_end());
+    pub fn run(self, mut command: Command) -> Result<(), Exit> {
+        output::line(script(self.shell, &mut command).trim_end());
         Ok(())
     }
 }
 
-fn script(shell: Shell) -> String {
+fn script(shell: Shell, command: &mut Command) -> String {
     let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "bireme", &mut bytes);
+    clap_complete::generate(shell, command, "bireme", &mut bytes);
     String::from_utf8(bytes).expect("names and help are UTF-8")
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
+    use clap::{CommandFactory, ValueEnum};
 
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn every_shell_learns_the_commands() {
         for shell in Shell::value_variants() {
-            let script = script(*shell);
+            let script = script(*shell, &mut Cli::command());
             for command in ["inspect", "doctor", "--template"] {
                 let word = command.trim_start_matches('-');
                 assert!(script.contains(word), "{shell} lacks {command}");
@@ -49,7 +50,7 @@ mod tests {
     fn shells_that_are_here_can_read_theirs() {
         for (shell, program) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
             let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), script(shell)).unwrap();
+            std::fs::write(file.path(), script(shell, &mut Cli::command())).unwrap();
             let Ok(read) = std::process::Command::new(program).arg("-n").arg(file.path()).output() else { continue };
             assert!(read.status.success(), "{program}: {}", String::from_utf8_lossy(&read.stderr));
         }

@@ -1,4 +1,4 @@
-//! Where inference runs, as a flag that every command with inference has.
+//! `--device`: the device that runs models.
 
 use clap::Args;
 
@@ -6,8 +6,8 @@ use crate::devices::DeviceChoice;
 
 #[derive(Args, Clone, Copy, Debug)]
 pub struct OnDevice {
-    /// Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can be used and else the CPU. A device that is named
-    /// is used or refused, never replaced. `bireme doctor` lists them.
+    /// Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can be used and else the CPU. A device
+    /// that is named is used or refused, never replaced. `bireme doctor` lists them.
     #[arg(long, value_name = "DEVICE", env = "BIREME_DEVICE", default_value_t)]
     pub device: DeviceChoice,
 }

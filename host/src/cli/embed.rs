@@ -1,11 +1,12 @@
-//! `bireme embed`: vectors of texts, straight from the batcher.
+//! `bireme embed`: embeddings of texts, without an app.
 
 use clap::Args;
 use serde::Serialize;
 
 use super::exit::Exit;
+use super::global::Global;
 use super::model::OnModel;
-use super::{Global, output};
+use super::output;
 use crate::inference::{Inputs, Overflow};
 
 /// Embed texts with an installed model: one JSON array of numbers a line.
@@ -25,7 +26,7 @@ impl Embed {
             inference.embed(model, texts, Overflow::Truncate, caller).await
         });
         let embedded = embedded.await?;
-        // Not by way of a `Value`: that prints each number as a double, with digits that mean nothing.
+        // Not a `Value`, which would print each `f32` as a double, with meaningless digits.
         let vectors: Vec<&[f32]> = embedded.values.chunks(embedded.dimension as usize).collect();
         if global.json {
             output::line(&to_json(&Embeddings { embeddings: &vectors }));

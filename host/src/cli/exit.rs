@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well: one message, one code, one exit status.
+//! Failure of a command: one message, one code, one exit status.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -10,22 +10,22 @@ use crate::config::ConfigError;
 use crate::inference::InferenceError;
 use crate::inference::catalogue::CatalogueError;
 use crate::inference::pull::PullError;
+use crate::logs::printable;
 use crate::sandbox::SandboxError;
-use crate::sandbox::log::printable;
 
-/// The end of a command that failed.
+/// Error that ends a command.
 #[derive(Debug)]
 pub struct Exit {
     pub code: Code,
     pub message: String,
     pub causes: Vec<String>,
-    /// What to do next.
+    /// Next step for the user.
     pub hint: Option<String>,
-    /// Whether the command itself was asked for JSON, besides the flag in front of it.
+    /// `--json` was typed behind the target, where only the command sees it.
     pub is_json: bool,
-    /// Whether records went to stdout before: the error is none of them and goes to stderr, in JSON too.
+    /// Records are on stdout already, so the error goes to stderr in JSON too.
     pub is_after_records: bool,
-    /// What stands beside `error` in the JSON.
+    /// Another member of the JSON object beside `error`.
     pub beside: Option<Box<(&'static str, serde_json::Value)>>,
 }
 
@@ -42,7 +42,7 @@ impl Exit {
         }
     }
 
-    /// A command, or its input, that is not as it should be.
+    /// Error in the command line or its input.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Code::Usage, message)
     }
@@ -52,11 +52,11 @@ impl Exit {
         self
     }
 
-    /// Says what happened and returns the process's status.
+    /// Prints the error and returns the process's exit status.
     pub fn report(self, json: bool) -> ExitCode {
         let status = ExitCode::from(self.code.exit_status());
         if !json && !self.is_json {
-            self.tell();
+            self.print();
         } else if self.is_after_records {
             output::note(&self.into_document());
         } else {
@@ -65,12 +65,11 @@ impl Exit {
         status
     }
 
-    /// Says on stderr what happened to a part of a command that goes on.
+    /// Prints the error to stderr while the command goes on.
     pub fn note(self, json: bool) {
-        if json { output::note(&self.into_document()) } else { self.tell() }
+        if json { output::note(&self.into_document()) } else { self.print() }
     }
 
-    /// Returns it as JSON.
     fn into_document(self) -> String {
         let mut error = serde_json::json!({ "code": self.code, "message": self.message });
         if !self.causes.is_empty() {
@@ -86,9 +85,9 @@ impl Exit {
         document.to_string()
     }
 
-    /// Says what happened, for people.
-    pub fn tell(&self) {
-        // Guests and files have a part in these texts; a terminal must not obey it.
+    /// Prints the error to stderr as text.
+    pub fn print(&self) {
+        // Guests and files wrote parts of these texts: escape control characters for the terminal.
         let note = |text: String| text.lines().for_each(|line| output::note(&printable(line)));
         note(format!("error[{}]: {}", self.code, self.message));
         self.causes.iter().for_each(|cause| note(format!("  caused by: {cause}")));
@@ -98,7 +97,7 @@ impl Exit {
         }
     }
 
-    /// Names the app that it is about, unless the message does.
+    /// Prefixes the message with the app, unless it names the app already.
     pub fn about(mut self, app: &str) -> Self {
         if !self.message.contains(&format!("`{app}`")) {
             self.message = format!("`{app}`: {}", self.message);
@@ -117,7 +116,7 @@ impl Exit {
         let mut source = error.source();
         while let Some(cause) = source {
             let text = cause.to_string();
-            // `transparent` and `{0}` errors repeat what was said.
+            // `transparent` and `{0}` errors repeat their source's text.
             if !exit.message.contains(&text) {
                 exit.causes.push(text);
             }
@@ -127,7 +126,7 @@ impl Exit {
     }
 }
 
-/// Says what the parser of the command line has to say: help, or an error with our code in its own layout.
+/// Prints the outcome of a failed parse: help, or clap's error with our code in it.
 pub fn report_usage(error: &clap::Error) -> ExitCode {
     let text = error.render();
     if !error.use_stderr() {
@@ -135,7 +134,7 @@ pub fn report_usage(error: &clap::Error) -> ExitCode {
         output::line(text.trim_end());
         return ExitCode::SUCCESS;
     }
-    // What was typed cannot be parsed, so the flag is looked for by hand.
+    // The command line did not parse, so look for the flag itself.
     if std::env::args_os().any(|argument| argument == "--json") {
         let text = text.to_string();
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -202,6 +201,17 @@ impl From<crate::server::ServerError> for Exit {
             E::Artifact(_) => {
                 Self::of_error(Code::Io, &error).hint("give a directory that can be written with --data DIR")
             }
+        }
+    }
+}
+
+impl From<crate::server::OpenError> for Exit {
+    fn from(error: crate::server::OpenError) -> Self {
+        use crate::server::OpenError as E;
+        match error {
+            E::Device(refused) => refused.into(),
+            E::Store(error) => error.into(),
+            E::Io(error) => error.into(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `bireme explain`: what an error code means, what causes it, what to do.
+//! `bireme explain`: the page of an error code.
 
 use std::fmt::Write;
 
@@ -6,7 +6,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::{Global, output, table};
+use super::global::Global;
+use super::{output, table};
 use crate::codes::Code;
 use crate::dispatch::closest;
 
@@ -37,7 +38,7 @@ impl Explain {
     }
 }
 
-/// Reads a code as it was typed, or as it stands in a pasted `error[CODE]: …`.
+/// Finds a code as typed, or in a pasted `error[CODE]: …`.
 fn find(text: &str) -> Result<Code, Exit> {
     let pasted = text.split_once("error[").and_then(|(_, rest)| rest.split_once(']')).map(|(code, _)| code);
     let name = pasted.unwrap_or(text).trim().to_lowercase().replace(['_', ' '], "-");
@@ -50,7 +51,7 @@ fn find(text: &str) -> Result<Code, Exit> {
     })
 }
 
-/// Returns the page under a heading that says where the code shows.
+/// Returns the page with its exit and HTTP status.
 fn page(code: Code) -> String {
     let mut text = format!("{code}: {}\n", code.title());
     let _ = write!(text, "exit status {}", code.exit_status());
@@ -127,8 +128,10 @@ mod tests {
 
     #[test]
     fn the_page_of_all_codes_is_up_to_date() {
-        let mut text = "# Errors\n\nEvery error of a command and of the API has one of these codes. Programs match on it; it keeps its meaning.\n\
-            `bireme explain CODE` prints the same. Written by `UPDATE_EXPECT=1 cargo test -p bireme --lib explain` from\n\
+        let mut text = "# Errors\n\nEvery error of a command and of the API has one of these codes. \
+            Programs match on it; it keeps its meaning.\n\
+            `bireme explain CODE` prints the same. \
+            Written by `UPDATE_EXPECT=1 cargo test -p bireme --lib explain` from\n\
             `host/src/codes/`.\n\n| code | exit | HTTP | is |\n|---|---|---|---|\n"
             .to_owned();
         for code in Code::ALL {

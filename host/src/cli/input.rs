@@ -1,32 +1,34 @@
-//! The input of a call as it was typed: JSON, or one `--name value` for each parameter, converted by the schema.
+//! Input of a call from the command line: JSON, or one `--name value` for each parameter, converted by the schema.
 
 mod file;
+mod invalid;
 
 use serde_json::{Map, Value};
 
 pub use self::file::InputFile;
+pub use self::invalid::schema_hint;
+use super::app_settings::AppSettings;
 use super::exit::Exit;
-use super::given::Given;
-use super::shape;
+use super::schema_text;
 use crate::app::metadata::FunctionInfo;
 use crate::call::Payload;
-use crate::codes::Code;
 use crate::devices::DeviceChoice;
 use crate::dispatch::closest;
 
-/// Flags of the command itself that may stand behind the target.
+/// Flags of the command itself that were typed behind the target.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Trailing {
+pub struct TrailingFlags {
     pub receipt: bool,
     pub json: bool,
-    pub given: Given,
+    pub settings: AppSettings,
     pub file: InputFile,
     pub device: Option<DeviceChoice>,
 }
 
-/// Reads everything behind `APP::FUNCTION`, and what `front` names. Names of parameters win over the command's own flags.
-pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Result<(Payload, Trailing), Exit> {
-    let mut trailing = Trailing { file: front.clone(), ..Trailing::default() };
+/// Parses the words behind `APP::FUNCTION`; `front` has the file flags in front of it. A parameter's name wins over a
+/// flag of the command.
+pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Result<(Payload, TrailingFlags), Exit> {
+    let mut trailing = TrailingFlags { file: front.clone(), ..TrailingFlags::default() };
     let mut json = None;
     let mut fields = Map::new();
     let mut words = words.iter();
@@ -35,13 +37,13 @@ pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Res
             if word == "--" {
                 continue;
             }
-            // No JSON begins with it.
+            // JSON never starts with `@`.
             if let Some(path) = word.strip_prefix('@') {
                 trailing.file.path = Some(path.to_owned());
                 continue;
             }
             if json.replace(word).is_some() {
-                return Err(wrong(function, format!("a second input `{word}`; a call takes one JSON value")));
+                return Err(invalid::error(function, format!("a second input `{word}`; a call takes one JSON value")));
             }
             continue;
         };
@@ -51,15 +53,18 @@ pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Res
         };
         let name = name.replace('-', "_");
         if let Some(field) = field(function, &name) {
-            let schema = shape::resolve(field, &function.input);
+            let schema = schema_text::resolve(field, &function.input);
             let value = match inline {
                 Some(value) => value,
                 // `--flag` alone is true.
-                None if shape::types(schema) == ["boolean"] => "true".to_owned(),
-                None => words.next().cloned().ok_or_else(|| wrong(function, format!("`--{name}` needs a value")))?,
+                None if schema_text::types(schema) == ["boolean"] => "true".to_owned(),
+                None => words
+                    .next()
+                    .cloned()
+                    .ok_or_else(|| invalid::error(function, format!("`--{name}` needs a value")))?,
             };
             if fields.insert(name.clone(), convert(function, &name, schema, &value)?).is_some() {
-                return Err(wrong(function, format!("`--{name}` is given twice")));
+                return Err(invalid::error(function, format!("`--{name}` is given twice")));
             }
             continue;
         }
@@ -68,14 +73,14 @@ pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Res
             ("json", None) => trailing.json = true,
             _ => {
                 let value = || inline.or_else(|| words.next().cloned());
-                let value = || value().ok_or_else(|| wrong(function, format!("`--{name}` needs a value")));
+                let value = || value().ok_or_else(|| invalid::error(function, format!("`--{name}` needs a value")));
                 let is_ours = match name.as_str() {
                     "device" => {
                         trailing.device = Some(value()?.parse().map_err(|error| Exit::usage(format!("{error}")))?);
                         true
                     }
                     "input" | "content_type" => trailing.file.take(&name, value)?,
-                    _ => trailing.given.take(&name, value)?,
+                    _ => trailing.settings.take(&name, value)?,
                 };
                 if !is_ours {
                     return Err(unknown(function, &name));
@@ -85,26 +90,26 @@ pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Res
     }
     if let Some(path) = &trailing.file.path {
         if json.is_some() || !fields.is_empty() {
-            return Err(wrong(function, "give the input as a file or as arguments, not both"));
+            return Err(invalid::error(function, "give the input as a file or as arguments, not both"));
         }
         let payload = file::read(function, path, trailing.file.content_type.clone())?;
         return Ok((payload, trailing));
     }
     if function.takes_bytes() {
         let ways = "give a file with `@FILE` or `--input FILE`, or `--input -` for standard input";
-        return Err(wrong(function, format!("`{}` takes bytes: {ways}", function.name)));
+        return Err(invalid::error(function, format!("`{}` takes bytes: {ways}", function.name)));
     }
     let input = match (json, fields.is_empty()) {
-        (Some(text), true) => parse(function, text)?,
+        (Some(text), true) => invalid::parse_json(function, text)?,
         (Some(_), false) => {
-            return Err(wrong(function, "give the input as JSON or as `--name value`, not both"));
+            return Err(invalid::error(function, "give the input as JSON or as `--name value`, not both"));
         }
         (None, true) if !required(function).is_empty() => {
-            return Err(wrong(function, format!("`{}` needs an input", function.name)));
+            return Err(invalid::error(function, format!("`{}` needs an input", function.name)));
         }
         (None, _) => {
             if let Some(missing) = required(function).into_iter().find(|name| !fields.contains_key(*name)) {
-                return Err(wrong(function, format!("`--{missing}` is missing")));
+                return Err(invalid::error(function, format!("`--{missing}` is missing")));
             }
             Value::Object(fields)
         }
@@ -112,12 +117,12 @@ pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Res
     Ok((Payload::json(input.to_string()), trailing))
 }
 
-/// The schemas of the fields that flags can name: the parameters, or the fields of a single parameter that is an object.
+/// Returns the schemas that flags can name: the parameters, or the fields of a single object parameter.
 fn fields(function: &FunctionInfo) -> Option<(&Map<String, Value>, &Value)> {
     let input = &function.input;
     let properties = input.get("properties")?.as_object()?;
     if let [only] = function.parameters.as_slice() {
-        let inner = shape::resolve(properties.get(only)?, input);
+        let inner = schema_text::resolve(properties.get(only)?, input);
         if let Some(inner_properties) = inner.get("properties").and_then(Value::as_object) {
             return Some((inner_properties, inner));
         }
@@ -130,23 +135,16 @@ fn field<'a>(function: &'a FunctionInfo, name: &str) -> Option<&'a Value> {
 }
 
 fn required(function: &FunctionInfo) -> Vec<&str> {
-    fields(function).map(|(_, schema)| shape::required(schema)).unwrap_or_default()
-}
-
-fn parse(function: &FunctionInfo, text: &str) -> Result<Value, Exit> {
-    serde_json::from_str(text).map_err(|error| {
-        let exit = wrong(function, format!("the input is not JSON: {error}"));
-        // The commonest slip: a bare word where JSON wants a string in quotes.
-        if text.starts_with(['{', '[', '"']) { exit } else { exit.hint(format!("a string is written '\"{text}\"'")) }
-    })
+    fields(function).map(|(_, schema)| schema_text::required(schema)).unwrap_or_default()
 }
 
 fn convert(function: &FunctionInfo, name: &str, schema: &Value, text: &str) -> Result<Value, Exit> {
     let types: Vec<&str> = match schema.get("anyOf").and_then(Value::as_array) {
-        Some(options) => {
-            options.iter().flat_map(|option| shape::types(shape::resolve(option, &function.input))).collect()
-        }
-        None => shape::types(schema),
+        Some(options) => options
+            .iter()
+            .flat_map(|option| schema_text::types(schema_text::resolve(option, &function.input)))
+            .collect(),
+        None => schema_text::types(schema),
     };
     let is_text = types.contains(&"string") || schema.get("enum").is_some();
     let parsed = serde_json::from_str::<Value>(text).ok();
@@ -165,7 +163,7 @@ fn convert(function: &FunctionInfo, name: &str, schema: &Value, text: &str) -> R
         Some(value) if fits(&value) => Ok(value),
         Some(value) if types.is_empty() && !is_text => Ok(value),
         _ if is_text || types.is_empty() => Ok(Value::String(text.to_owned())),
-        _ => Err(wrong(function, format!("`--{name}`: expected {}, found `{text}`", types.join(" or ")))),
+        _ => Err(invalid::error(function, format!("`--{name}`: expected {}, found `{text}`", types.join(" or ")))),
     }
 }
 
@@ -176,16 +174,7 @@ fn unknown(function: &FunctionInfo, name: &str) -> Exit {
         Some(near) => format!("`{}` has no parameter `{name}`; did you mean `{near}`?", function.name),
         None => format!("`{}` has no parameter `{name}`", function.name),
     };
-    wrong(function, message)
-}
-
-fn wrong(function: &FunctionInfo, message: impl Into<String>) -> Exit {
-    Exit::new(Code::InvalidInput, message).hint(shape_hint(function))
-}
-
-/// Says what the function takes.
-pub fn shape_hint(function: &FunctionInfo) -> String {
-    format!("`{}` takes {}", function.name, shape::of_input(function))
+    invalid::error(function, message)
 }
 
 #[cfg(test)]
@@ -250,8 +239,11 @@ mod tests {
             .map(String::from)
             .to_vec();
         let (_, trailing) = read(&function(), &InputFile::default(), &words).unwrap();
-        let given = Given { grants: vec!["site=http://127.0.0.1:1".into()], ..Given::default() };
+        let settings = AppSettings { grants: vec!["site=http://127.0.0.1:1".into()], ..AppSettings::default() };
         let device = Some("cpu".parse().unwrap());
-        assert_eq!(trailing, Trailing { receipt: true, json: false, given, file: InputFile::default(), device });
+        assert_eq!(
+            trailing,
+            TrailingFlags { receipt: true, json: false, settings, file: InputFile::default(), device }
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `bireme inspect`: what an app is and may do, read from its metadata.
+//! `bireme inspect`: functions, limits and capabilities of an app, read from its metadata.
 
 use std::time::Duration;
 
@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::Exit;
-use super::{Global, output, shape, table, target};
+use super::global::Global;
+use super::{output, schema_text, table, target};
 use crate::app::DescribedApp;
 use crate::app::metadata::{FunctionInfo, Missed, Overlap, Schedule};
 use crate::app::timetable::Timetable;
 use crate::ids::AppName;
 use crate::limits::{Ceilings, RetryPolicy};
-use crate::sandbox::log::{NoLog, printable};
+use crate::logs::{NoLog, printable};
 use crate::server::Host;
 
 /// Show an app's functions, schemas, limits and capabilities, without running it.
@@ -29,7 +30,7 @@ impl Inspect {
         let located = target::locate(&self.app).await?;
         let app = match located.described() {
             Some((_, app)) => app,
-            // Only a component that does not carry its description needs an engine.
+            // Only a component without metadata needs an engine.
             None => {
                 let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
                 located.announce_compile(&host).await;
@@ -78,7 +79,7 @@ pub fn describe(app: &DescribedApp) -> String {
     for function in &app.metadata.functions {
         text += &format!("\n\n{}", describe_function(&info.name, function));
     }
-    // What the app says of itself is printed, not obeyed by the terminal.
+    // Metadata are text of the app: escape control characters.
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
@@ -92,8 +93,8 @@ fn describe_function(app: &AppName, function: &FunctionInfo) -> String {
         rows.push(vec!["  answers".to_owned(), route.endpoint("", app)]);
     }
     rows.extend([
-        vec!["  takes".to_owned(), shape::of_input(function)],
-        vec!["  gives".to_owned(), shape::of_output(function)],
+        vec!["  takes".to_owned(), schema_text::of_input(function)],
+        vec!["  gives".to_owned(), schema_text::of_output(function)],
     ]);
     if let Ok(limits) = function.limits(&Ceilings::default()) {
         let mut parts = vec![
@@ -113,7 +114,7 @@ fn describe_function(app: &AppName, function: &FunctionInfo) -> String {
     }
     let attributes = &function.attributes;
     if let Some(schedule) = &attributes.schedule {
-        rows.push(vec!["  runs".to_owned(), runs(schedule)]);
+        rows.push(vec!["  runs".to_owned(), schedule_text(schedule)]);
     }
     let mut may = Vec::new();
     if !attributes.outbound.is_empty() {
@@ -131,8 +132,8 @@ fn describe_function(app: &AppName, function: &FunctionInfo) -> String {
     text + "\n" + &table::plain(rows)
 }
 
-/// Says when the host calls it by itself, when that is next, and what it does where that cannot be.
-fn runs(schedule: &Schedule) -> String {
+/// Describes a schedule: times, next time, missed and overlapping runs.
+fn schedule_text(schedule: &Schedule) -> String {
     let now = Timestamp::now();
     let next = Timetable::parse(schedule).ok().and_then(|table| Some(table.written(table.next_after(now, now)?)));
     let mut text = match (schedule, next) {

@@ -1,31 +1,31 @@
-//! Guests' log lines on a terminal: stderr, above a progress bar if there is one. `telemetry` writes them.
+//! Log lines of guests on stderr, above a progress bar if there is one. `telemetry` writes them.
 
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
-use crate::sandbox::log::{Level, Line, LogSink, Source};
+use crate::logs::{Level, Line, LogSink, Source};
 use crate::telemetry;
 
-/// Prints lines of at least one level. Dropping it waits for those that are queued, unless stderr's reader stalls.
+/// Prints lines of at least a level. Drop waits for queued lines, unless the reader of stderr stalls.
 pub struct StderrLog {
     least: Level,
-    /// Whether failures of calls are told, and each line's version; a command that runs one call says both itself.
+    /// Prints failures of calls, and each line's version. A command that runs one call reports both itself.
     is_of_server: bool,
 }
 
 impl StderrLog {
-    /// Prints what guests write.
+    /// Prints lines of guests.
     pub fn new(least: Level) -> Arc<Self> {
         Arc::new(Self { least, is_of_server: false })
     }
 
-    /// Prints what guests write and which version of them, and why their calls failed.
+    /// Prints lines of guests with their version, and failures of their calls.
     pub fn of_server(least: Level) -> Arc<Self> {
         Arc::new(Self { least, is_of_server: true })
     }
 
-    /// Keeps lines from tearing a progress bar, from now on this one.
+    /// Prints above this progress bar from now on.
     pub fn above(&self, bar: &ProgressBar) {
         let bar = bar.clone();
         telemetry::write_around(Box::new(move |write| bar.suspend(write)));
@@ -39,7 +39,7 @@ impl LogSink for StderrLog {
         }
         let mut text = line.function.to_string();
         if self.is_of_server {
-            // Versions come and go while it runs.
+            // Several versions run over the life of a server.
             text += &format!("@{}", line.version);
         }
         text += &match line.source {

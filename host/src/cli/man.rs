@@ -1,13 +1,14 @@
-//! `bireme man`: the manual, as pages for `man`.
+//! `bireme man`: manual pages.
 
 use std::path::PathBuf;
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 use serde_json::json;
 
 use super::exit::Exit;
-use super::{Cli, Global, output};
+use super::global::Global;
+use super::output;
 
 /// Write the manual pages: one for each command into DIR, or the page of `bireme` itself to stdout.
 #[derive(Args)]
@@ -18,10 +19,10 @@ pub struct Manual {
 }
 
 impl Manual {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
-        let mut pages = pages();
+    pub fn run(self, global: &Global, root: Command) -> Result<(), Exit> {
+        let mut pages = pages(root);
         let Some(dir) = self.dir else {
-            // The first is the whole command line's.
+            // The first page is that of `bireme`.
             let (_, text) = pages.swap_remove(0);
             output::line(text.trim_end());
             return Ok(());
@@ -40,10 +41,9 @@ impl Manual {
     }
 }
 
-/// Returns every page by its file's name; commands that help does not list have none.
-fn pages() -> Vec<(String, String)> {
-    let mut root = Cli::command();
-    // Gives each command its full name and the options that hold for all.
+/// Returns each page with its file name, `bireme` first. Hidden commands have none.
+fn pages(mut root: Command) -> Vec<(String, String)> {
+    // Sets full names and adds global options.
     root.build();
     let mut pages = Vec::new();
     add(&root, &mut pages);
@@ -62,11 +62,14 @@ fn add(command: &Command, pages: &mut Vec<(String, String)>) {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn every_listed_command_has_a_page_and_no_page_names_another() {
-        let pages = pages();
+        let pages = pages(Cli::command());
         let page = |name: &str| pages.iter().find(|(page, _)| page == name).map(|(_, text)| text.as_str());
         for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             let name = format!("bireme-{}.1", command.get_name());

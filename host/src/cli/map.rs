@@ -1,7 +1,5 @@
 //! `bireme map`: one function over many inputs, JSON Lines in and out, in bounded memory.
 
-pub(super) mod inputs;
-
 use std::collections::VecDeque;
 use std::io::Write;
 use std::time::Duration;
@@ -12,21 +10,22 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::inputs::{Inputs, Lines};
+use super::app_settings::AppSettings;
 use super::device::OnDevice;
 use super::exit::Exit;
-use super::given::Given;
+use super::global::Global;
 use super::log::StderrLog;
+use super::map_inputs::{self, Inputs, LineFormat};
 use super::remote::{Address, HostMap};
-use super::{Global, output, target};
+use super::{function_lookup, output, target};
 use crate::call::{Failure, Payload, Principal, Priority};
 use crate::codes::Code;
 use crate::dispatch::find_function;
-use crate::sandbox::log::Level;
+use crate::logs::Level;
 use crate::sandbox::{MapOutcome, MapRun, Order};
 use crate::server::Host;
 
-/// Outcomes that are taken at a time.
+/// Outcomes taken at a time.
 const TAKE_MAX: usize = 1_024;
 
 /// Call one function for every line of the inputs, many at a time: JSON Lines in, JSON Lines out.
@@ -34,48 +33,51 @@ const TAKE_MAX: usize = 1_024;
 /// In input order, each line of output is the result for the same line of input. With --unordered or --json, lines are
 /// {"index": N, "output": …} or {"index": N, "error": {…}}. Blank lines are skipped and not counted.
 ///
-/// With --host the map is durable: inputs and results are on the host's disk, Ctrl-C leaves it running, --resume goes on with it.
+/// With --host the map is durable: inputs and results are on the host's disk, Ctrl-C leaves it running, --resume
+/// attaches again.
 ///
-/// A function that takes bytes gets each line as it stands, or with --files the file that it names. A result that is bytes is
-/// {"content_type": …, "base64": …}.
+/// A function that takes bytes gets each line as raw bytes, or with --files the contents of the file at that path. A
+/// result of bytes is printed as {"content_type": …, "base64": …}.
 #[derive(Args)]
 #[command(after_help = "Example:\n  printf '\"Ada\"\\n\"Grace\"\\n' | bireme map examples/hello::greet --inputs -")]
 pub struct MapCommand {
-    /// The function, as APP::FUNCTION: APP is a crate's directory or a `.wasm` file, or on a host the name of a deployed app.
+    /// The function, as APP::FUNCTION: APP is a crate's directory or a `.wasm` file, or on a host the name of a
+    /// deployed app.
     #[arg(required_unless_present_any = ["resume", "retry_failed"])]
     target: Option<String>,
     /// File of JSON Lines, or `-` for standard input.
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     inputs: String,
-    /// Take each line of the inputs for the path of a file, and what is in that for the input.
+    /// Read each line as the path of a file that holds the input.
     #[arg(long)]
     files: bool,
-    /// Print results as they complete. Faster to the first line; needs no memory for results that wait for their turn.
+    /// Print results in the order of completion. The first line is out sooner, and no memory holds results until their
+    /// turn.
     #[arg(long)]
     unordered: bool,
-    /// Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit code is 1 in the end.
+    /// Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit code is 1.
     #[arg(long)]
     keep_going: bool,
     /// Run it on this host, which keeps inputs and results on disk: the map goes on when this command or the host ends.
     #[arg(long, value_name = "URL", help_heading = "On a host")]
     host: Option<String>,
-    /// Send the inputs, print the map's id and leave. On the host of BIREME_HOST, unless --host names one.
+    /// Send the inputs, print the map's id and exit. Uses the host of BIREME_HOST unless --host names one.
     #[arg(long, help_heading = "On a host")]
     detach: bool,
-    /// Go on with a map: send the inputs that it does not have, print all results.
+    /// Resume a map: send the inputs that it does not have yet, print all results.
     #[arg(long, value_name = "ID", conflicts_with = "target", help_heading = "On a host")]
     resume: Option<String>,
-    /// Run the inputs of a map again that failed or were cancelled, and print all results.
+    /// Run the failed and cancelled inputs of a map again, and print all results.
     #[arg(long, value_name = "ID", conflicts_with_all = ["target", "resume"], help_heading = "On a host")]
     retry_failed: Option<String>,
-    /// Cancel the map on Ctrl-C, which otherwise goes on.
+    /// Cancel the map on Ctrl-C. Without it, the map goes on.
     #[arg(long, help_heading = "On a host")]
     cancel_on_interrupt: bool,
-    /// Which of the app's calls go first: high, normal or low.
+    /// Priority among the app's calls: high, normal or low.
     #[arg(long, value_name = "PRIORITY", value_parser = ["high", "normal", "low"], help_heading = "On a host")]
     priority: Option<String>,
     #[command(flatten)]
-    given: Given,
+    settings: AppSettings,
     #[command(flatten)]
     on: OnDevice,
     /// Show neither progress nor the functions' logs.
@@ -91,14 +93,14 @@ impl MapCommand {
         let target = self.target.as_deref().unwrap_or_default();
         let (app, name) = target::split(target)?;
         let log = StderrLog::new(if self.quiet { Level::Error } else { Level::Info });
-        let mut config = self.given.config(global)?;
+        let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
         let host = Host::build(config, log.clone())?;
         host.inference.check_device().await?;
         let (file, app) = (app, target::resolve(app, &host).await?);
-        let function = super::run::by_name(&app.metadata, name, None)?;
-        let lines = Lines { are_paths: self.files, are_bytes: function.takes_bytes() };
-        let chunks = inputs::open(&self.inputs, lines)?;
+        let function = function_lookup::find(&app.metadata, name, None)?;
+        let lines = LineFormat { are_paths: self.files, are_bytes: function.takes_bytes() };
+        let chunks = map_inputs::open(&self.inputs, lines)?;
 
         let bar = progress(self.quiet);
         log.above(&bar);
@@ -109,12 +111,12 @@ impl MapCommand {
 
         let mut writer =
             Writer { envelope: self.unordered || global.json, keep_going: self.keep_going, done: 0, failed: 0 };
-        // Before the first result is out: whoever has seen one may interrupt.
+        // Before the first result is printed, after which a reader may interrupt.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let drive = drive(map, chunks, &mut writer, &bar);
         let ended = tokio::select! {
             ended = drive => ended,
-            _ = interrupt.recv() => Err(Stop::Interrupted),
+            _ = interrupt.recv() => Err(EarlyEnd::Interrupted),
         };
         bar.finish_and_clear();
         host.inference.shut_down().await;
@@ -128,13 +130,13 @@ impl MapCommand {
                 Ok(())
             }
             Ok(()) => Err(after_records(Exit::new(Code::MapFailed, summary))),
-            // Whoever read our output has enough.
-            Err(Stop::ReaderGone) => Ok(()),
-            Err(Stop::Io(error)) => Err(error.into()),
-            Err(Stop::Interrupted) => {
+            // The reader of standard output has closed it.
+            Err(EarlyEnd::ReaderGone) => Ok(()),
+            Err(EarlyEnd::Io(error)) => Err(error.into()),
+            Err(EarlyEnd::Interrupted) => {
                 Err(after_records(Exit::new(Code::Interrupted, format!("interrupted; {summary}"))))
             }
-            Err(Stop::Failed { index, failure }) => {
+            Err(EarlyEnd::Failed { index, failure }) => {
                 let mut exit = Exit::from(failure);
                 exit.message = format!("input {index}: {}", exit.message);
                 Err(after_records(exit.hint("--keep-going goes on after a failed input")))
@@ -145,7 +147,7 @@ impl MapCommand {
 
 impl MapCommand {
     async fn on_host(self, global: &Global) -> Result<(), Exit> {
-        if self.given != Given::default() {
+        if self.settings != AppSettings::default() {
             return Err(Exit::usage("grants, secrets and configuration are given to an app or its host, not to a map"));
         }
         let map = HostMap {
@@ -161,9 +163,9 @@ impl MapCommand {
             is_quiet: self.quiet,
         };
         let client = map.client()?;
-        let open = |are_bytes| inputs::open(&self.inputs, Lines { are_paths: self.files, are_bytes });
+        let open = |are_bytes| map_inputs::open(&self.inputs, LineFormat { are_paths: self.files, are_bytes });
         let (document, chunks) = match map.find(&client).await? {
-            // One that is closed has all its inputs.
+            // A closed map has all its inputs.
             Some(document) if document["closed"] == true => (document, None),
             Some(document) => {
                 let are_bytes = HostMap::takes_bytes(&client, &document).await?;
@@ -185,28 +187,33 @@ fn after_records(exit: Exit) -> Exit {
     Exit { is_after_records: true, ..exit }
 }
 
-/// Why a map ended early.
-enum Stop {
+/// Early end of a map.
+enum EarlyEnd {
     Interrupted,
     ReaderGone,
     Io(std::io::Error),
     Failed { index: u64, failure: Failure },
 }
 
-impl From<std::io::Error> for Stop {
+impl From<std::io::Error> for EarlyEnd {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::BrokenPipe { Stop::ReaderGone } else { Stop::Io(error) }
+        if error.kind() == std::io::ErrorKind::BrokenPipe { EarlyEnd::ReaderGone } else { EarlyEnd::Io(error) }
     }
 }
 
-/// Moves inputs in and outcomes out until both have ended.
-async fn drive(mut map: impl MapRun, mut chunks: Inputs, writer: &mut Writer, bar: &ProgressBar) -> Result<(), Stop> {
+/// Pushes inputs and prints outcomes until both have ended.
+async fn drive(
+    mut map: impl MapRun,
+    mut chunks: Inputs,
+    writer: &mut Writer,
+    bar: &ProgressBar,
+) -> Result<(), EarlyEnd> {
     let mut pending: VecDeque<Payload> = VecDeque::new();
     let mut pushed: u64 = 0;
     let mut inputs_end = false;
     loop {
         if !pending.is_empty() {
-            pushed += map.push(&mut pending).map_err(|failure| Stop::Failed { index: pushed, failure })? as u64;
+            pushed += map.push(&mut pending).map_err(|failure| EarlyEnd::Failed { index: pushed, failure })? as u64;
         }
         if inputs_end && pending.is_empty() {
             map.finish();
@@ -219,7 +226,7 @@ async fn drive(mut map: impl MapRun, mut chunks: Inputs, writer: &mut Writer, ba
                 chunk = chunks.recv() => {
                     match chunk {
                         Some(Ok(chunk)) => pending.extend(chunk),
-                        Some(Err(error)) => return Err(Stop::Io(error)),
+                        Some(Err(error)) => return Err(EarlyEnd::Io(error)),
                         None => inputs_end = true,
                     }
                     continue;
@@ -242,7 +249,7 @@ async fn drive(mut map: impl MapRun, mut chunks: Inputs, writer: &mut Writer, ba
     }
 }
 
-/// Prints outcomes.
+/// Printer of outcomes.
 struct Writer {
     envelope: bool,
     keep_going: bool,
@@ -251,12 +258,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, outcomes: Vec<MapOutcome>) -> Result<(), Stop> {
+    fn write(&mut self, outcomes: Vec<MapOutcome>) -> Result<(), EarlyEnd> {
         let mut lines = Vec::new();
         let mut stop = None;
         for outcome in outcomes {
             let index = outcome.index;
-            // A result that is no JSON would break the line that it stands in.
+            // A result that is not JSON would corrupt its line.
             match outcome.result.as_ref().map_err(Clone::clone).and_then(output::json) {
                 Ok(result) => {
                     self.done += 1;
@@ -265,7 +272,7 @@ impl Writer {
                 Err(failure) => {
                     self.failed += 1;
                     if !self.keep_going {
-                        stop = Some(Stop::Failed { index, failure });
+                        stop = Some(EarlyEnd::Failed { index, failure });
                         break;
                     }
                     let mut error = json!({ "code": failure.code, "message": failure.message });
@@ -288,11 +295,11 @@ impl Writer {
         stop.map_or(Ok(()), Err)
     }
 
-    fn line(&self, lines: &mut Vec<u8>, index: u64, result: &RawValue) -> Result<(), Stop> {
+    fn line(&self, lines: &mut Vec<u8>, index: u64, result: &RawValue) -> Result<(), EarlyEnd> {
         if self.envelope {
             write!(lines, "{{\"index\":{index},\"output\":")?;
         }
-        // Between tokens a line end is a space like any other; within them JSON has none.
+        // A line end between JSON tokens is white space; inside tokens JSON has none.
         lines.extend(result.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
         lines.extend_from_slice(if self.envelope { b"}\n" } else { b"\n" });
         Ok(())

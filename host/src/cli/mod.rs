@@ -1,17 +1,19 @@
-//! The command line: one file for each command. The only place that prints or exits.
+//! The command line: one file for each command, listed here. The only module that prints or exits.
 //!
-//! Results go to stdout, everything else to stderr; `--json` is for programs. Exit codes are part of the interface:
+//! Results go to stdout, everything else to stderr; `--json` is for programs. Shared arguments and helpers are files
+//! beside the commands, so no command names this one. Exit codes are part of the interface:
 //!
 //! | code | means |
 //! |---|---|
 //! | 0 | done |
 //! | 1 | the function failed, or something went wrong |
-//! | 2 | the command or its input is not as it should be |
+//! | 2 | wrong command line or input |
 //! | 4 | no such app, function or model |
-//! | 5 | a deadline passed |
-//! | 69 | the host, a model or its source is not available |
-//! | 130 | interrupted by Ctrl-C |
+//! | 5 | deadline passed |
+//! | 69 | the host, a model or its source is unavailable |
+//! | 130 | interrupted (Ctrl-C) |
 
+mod app_settings;
 mod build;
 mod classify;
 mod completions;
@@ -22,36 +24,39 @@ mod doctor;
 mod embed;
 mod exit;
 mod explain;
-mod given;
+mod fairness_args;
+mod function_lookup;
+mod global;
 mod input;
 mod inspect;
-mod keep;
+mod listen;
 mod log;
 mod man;
 mod map;
+mod map_inputs;
 mod model;
 mod models;
 mod new;
 mod output;
+mod receipt_text;
 mod remote;
 mod rerank;
+mod retention;
 mod run;
+mod schema_text;
 mod sdk;
 mod serve;
-mod shape;
-mod sharing;
+mod signals;
 mod table;
 mod target;
 mod worker;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::exit::Exit;
-use crate::config::{Config, Directories};
-use crate::tasks::blocking;
+use self::global::Global;
 
 /// Sandboxed functions above, native inference below, one ship.
 #[derive(Parser)]
@@ -60,26 +65,14 @@ use crate::tasks::blocking;
     version,
     max_term_width = 100,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong command or input, 4 no such app, function or model, 5 deadline passed, 69 not available, 130 interrupted."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong command or input, \
+                  4 no such app, function or model, 5 deadline passed, 69 not available, 130 interrupted."
 )]
 struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Args, Clone)]
-struct Global {
-    /// Keep everything (database, models, compiled code) under DIR rather than in the home directory.
-    #[arg(long, global = true, value_name = "DIR", env = "BIREME_DATA")]
-    data: Option<PathBuf>,
-    /// Print JSON for programs instead of text for people.
-    #[arg(long, global = true)]
-    json: bool,
-    /// Say more about what the host does.
-    #[arg(long, short, global = true)]
-    verbose: bool,
 }
 
 #[derive(Subcommand)]
@@ -101,7 +94,7 @@ enum Command {
     Get(remote::Get),
     Cancel(remote::Cancel),
     Ps(remote::Ps),
-    Results(remote::ResultsCommand),
+    Results(remote::Results),
     Export(remote::Export),
     Logs(remote::Logs),
     Schedule(remote::Schedule),
@@ -116,7 +109,7 @@ enum Command {
     Man(man::Manual),
 }
 
-/// Runs what was typed.
+/// Runs the command line of this process and returns its exit status.
 pub fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     if words.next().as_deref() == Some("worker") {
@@ -155,15 +148,15 @@ pub fn main() -> ExitCode {
         Command::Rerank(command) => with_runtime(command.run(&global)),
         Command::Classify(command) => with_runtime(command.run(&global)),
         Command::Demo(command) => with_runtime(command.run(&global)),
-        // Its table says what is wrong; an error would say it twice.
+        // The table lists every problem; an error on top would repeat it.
         Command::Doctor(command) => {
             return command.run(&global).unwrap_or_else(|exit| exit.report(global.json));
         }
         Command::Explain(command) => command.run(&global),
-        Command::Completions(command) => command.run(),
-        Command::Man(command) => command.run(&global),
+        Command::Completions(command) => command.run(Cli::command()),
+        Command::Man(command) => command.run(&global, Cli::command()),
     };
-    // An error is the last word, and no line is lost with the process.
+    // Queued log lines first: the error is the last line, and the end of the process loses none.
     crate::telemetry::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -172,23 +165,13 @@ pub fn main() -> ExitCode {
 }
 
 fn with_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
-    // Shells give 1,024, and a host may need a descriptor for each connection.
+    // Shells set 1,024; a host may need one descriptor for each connection.
     crate::descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
-    // A thread that still reads standard input would otherwise keep the process until the next line.
+    // Does not wait for a thread blocked on standard input.
     runtime.shutdown_background();
     result
-}
-
-impl Global {
-    fn directories(&self) -> Result<Directories, Exit> {
-        Ok(Directories::resolve(self.data.as_deref())?)
-    }
-
-    fn config(&self, grants: &[String]) -> Result<Config, Exit> {
-        Ok(Config::new(self.directories()?, grants)?)
-    }
 }
 
 #[cfg(test)]

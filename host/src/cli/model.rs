@@ -1,17 +1,17 @@
-//! One request to one model, straight from the command line.
+//! One request to one model, without an app.
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Global;
 use super::device::OnDevice;
 use super::exit::Exit;
+use super::global::Global;
 use crate::codes::Code;
 use crate::inference::{Caller, Inference, InferenceConfig, InferenceError, Tenant};
 
-/// Loading a large model from a cold disk counts too.
+/// Includes loading a large model from a cold disk.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Args)]
@@ -22,13 +22,13 @@ pub struct OnModel {
 }
 
 impl OnModel {
-    /// Asks the model, and ends its worker.
+    /// Sends the request, then ends the worker.
     pub async fn ask<T>(
         &self,
         global: &Global,
         ask: impl AsyncFnOnce(&Inference, &str, &Caller) -> Result<T, InferenceError>,
     ) -> Result<T, Exit> {
-        // Before a worker is there to be ended.
+        // Before a worker runs that must be ended.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let inference = Inference::new(InferenceConfig { device: self.on.device, ..global.config(&[])?.inference });
         inference.check_device().await?;

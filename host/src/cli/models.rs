@@ -1,4 +1,4 @@
-//! `bireme models`: what is on disk, and how more of it gets there.
+//! `bireme models`: installed models, download, import and removal.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::exit::Exit;
-use super::{Global, output, table};
+use super::global::Global;
+use super::{output, table};
 use crate::inference::catalogue::{Catalogue, InstalledModel, ModelKind};
 use crate::inference::pull::{self, PullProgress, Sources};
 
@@ -70,7 +71,7 @@ impl Models {
     }
 }
 
-/// Fetches a known model, with a progress bar.
+/// Fetches a built-in model, with a progress bar.
 pub fn pull_model(catalogue: &Catalogue, name: &str, model_dir: Option<PathBuf>) -> Result<InstalledModel, Exit> {
     let sources = Sources { directory: model_dir, ..Sources::from_env() };
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -91,7 +92,7 @@ struct Bar {
 impl PullProgress for Bar {
     fn source(&mut self, name: &str) {
         self.bar.set_message(format!("{} from {name}", self.name));
-        // A bar is silent where stderr is no terminal; what is happening must show there too.
+        // Without a terminal the bar is hidden, so print a line.
         if self.bar.is_hidden() {
             output::note(&format!("fetching {} from {name}", self.name));
         }

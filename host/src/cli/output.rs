@@ -1,4 +1,4 @@
-//! Printing: results to stdout, all else to stderr. A reader that went away is no error.
+//! Printing: results to stdout, everything else to stderr. A closed pipe is not an error.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -7,9 +7,9 @@ use base64::Engine;
 use serde_json::value::RawValue;
 
 use crate::call::{Failure, FailureCode, Payload};
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
-/// Writes one line to stdout. A broken pipe ends the process quietly, as it does with other tools.
+/// Writes one line to stdout. A broken pipe ends the process silently, as in other Unix tools.
 pub fn line(text: &str) {
     let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
@@ -18,7 +18,7 @@ pub fn line(text: &str) {
     }
 }
 
-/// Writes a result as it is, and a line end.
+/// Writes a result and a line end.
 pub fn bytes_and_newline(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(bytes).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
@@ -27,7 +27,7 @@ pub fn bytes_and_newline(bytes: &[u8]) {
     }
 }
 
-/// Writes a result: JSON with a line end behind it, bytes as they are.
+/// Writes a result: JSON with a line end, bytes without.
 pub fn result(payload: &Payload) {
     if payload.is_json() {
         return bytes_and_newline(&payload.data);
@@ -42,7 +42,7 @@ pub fn result(payload: &Payload) {
     }
 }
 
-/// Returns a result as JSON: unparsed if it is JSON, else an object with its media type and its bytes in Base64.
+/// Returns a result as JSON: its own text if it is JSON, else an object of media type and Base64.
 pub fn json(payload: &Payload) -> Result<Cow<'_, RawValue>, Failure> {
     if !payload.is_json() {
         let base64 = base64::engine::general_purpose::STANDARD.encode(&payload.data);
@@ -60,7 +60,7 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Ends the process because stdout takes no more.
+/// Ends the process after a failed write to stdout.
 fn leave(error: &io::Error) -> ! {
     if error.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
@@ -69,7 +69,7 @@ fn leave(error: &io::Error) -> ! {
     std::process::exit(1);
 }
 
-/// Returns `bytes` in the unit that suits them.
+/// Formats a size in its largest unit.
 pub fn bytes(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
@@ -79,7 +79,7 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Returns microseconds in the unit that suits them.
+/// Formats microseconds in their largest unit.
 pub fn micros(micros: u64) -> String {
     match micros {
         0..1_000 => format!("{micros} µs"),
@@ -88,12 +88,12 @@ pub fn micros(micros: u64) -> String {
     }
 }
 
-/// Returns a number of things: `1 call`, `12,345 calls`.
-pub fn counted(count: usize, what: &str) -> String {
-    format!("{} {what}{}", self::count(count as u64), if count == 1 { "" } else { "s" })
+/// Formats a count with its noun: `1 call`, `12,345 calls`.
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{} {noun}{}", self::count(count as u64), if count == 1 { "" } else { "s" })
 }
 
-/// Returns a count with thin groups: 12,345.
+/// Formats a count in groups of three digits: `12,345`.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::new();

@@ -1,11 +1,12 @@
-//! `bireme rerank`: how well texts answer a question, straight from the batcher.
+//! `bireme rerank`: relevance of texts to a question, without an app.
 
 use clap::Args;
 use serde::Serialize;
 
 use super::exit::Exit;
+use super::global::Global;
 use super::model::OnModel;
-use super::{Global, output};
+use super::output;
 use crate::inference::{Overflow, sigmoid};
 
 /// Order texts by how well they answer a question: the best first, one a line, behind its score from 0 to 1.
@@ -22,12 +23,12 @@ pub struct Rerank {
 }
 
 #[derive(Serialize)]
-struct Reranked {
-    results: Vec<Ranked>,
+struct Ranking {
+    results: Vec<RankedText>,
 }
 
 #[derive(Serialize)]
-struct Ranked {
+struct RankedText {
     index: usize,
     score: f32,
 }
@@ -41,12 +42,12 @@ impl Rerank {
         let scores = scored.await?.scores;
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-        let results: Vec<Ranked> =
-            order.into_iter().map(|index| Ranked { index, score: sigmoid(scores[index]) }).collect();
+        let results: Vec<RankedText> =
+            order.into_iter().map(|index| RankedText { index, score: sigmoid(scores[index]) }).collect();
         if global.json {
-            output::line(&serde_json::to_string(&Reranked { results }).expect("string keys and numbers"));
+            output::line(&serde_json::to_string(&Ranking { results }).expect("string keys and numbers"));
         } else {
-            for Ranked { index, score } in results {
+            for RankedText { index, score } in results {
                 output::line(&format!("{score:.4}  {}", self.documents[index]));
             }
         }

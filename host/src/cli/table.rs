@@ -1,8 +1,8 @@
-//! Tables for people.
+//! Tables as plain text.
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-/// A table without frames: two columns or more, aligned.
+/// Returns rows with aligned columns, without borders.
 pub fn plain(rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);

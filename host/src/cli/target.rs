@@ -1,4 +1,4 @@
-//! What `APP` and `APP::FUNCTION` mean: a crate directory or a `.wasm` file, built and described as far as needed.
+//! Targets `APP` and `APP::FUNCTION`: a crate directory or a `.wasm` file, built and described as needed.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,13 @@ use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp, build};
 use crate::codes::Code;
 use crate::server::Host;
+use crate::tasks::blocking;
 
-/// Bytes of a component from which on its compilation takes long enough to be announced (about a second).
+/// Smallest component whose compilation is announced: it takes about a second.
 const ANNOUNCED_BYTES_MIN: usize = 2 << 20;
 
-/// A component on disk; a fresh one does not carry its description yet.
-pub struct Located {
+/// A component on disk. A freshly built one has no metadata yet.
+pub struct AppFile {
     pub path: PathBuf,
     component: ComponentBytes,
     metadata: Option<Metadata>,
@@ -27,8 +28,8 @@ pub fn split(target: &str) -> Result<(&str, &str), Exit> {
     }
 }
 
-/// Finds `app`, building it if it is a crate directory.
-pub async fn locate(app: &str) -> Result<Located, Exit> {
+/// Opens `app`; builds it if it is a crate directory.
+pub async fn locate(app: &str) -> Result<AppFile, Exit> {
     let path = Path::new(app);
     if path.is_dir() {
         return built(path).await;
@@ -44,36 +45,36 @@ pub async fn locate(app: &str) -> Result<Located, Exit> {
         Err(MetadataError::Missing) => None,
         Err(error) => return Err(Exit::from(error).about(app)),
     };
-    Ok(Located { path: path.to_owned(), component, metadata })
+    Ok(AppFile { path: path.to_owned(), component, metadata })
 }
 
-/// Takes in what cargo built, with the description that an earlier look at it left.
-pub fn of_cargo(cargo: &Path) -> Result<Located, Exit> {
+/// Opens a component that cargo built, with the metadata of an earlier run if the component is unchanged.
+pub fn of_cargo(cargo: &Path) -> Result<AppFile, Exit> {
     let component = ComponentBytes::read(cargo)?;
     let path = cargo.with_extension("bireme.wasm");
-    // An unchanged component was described before: what follows its bytes in our file is the description.
+    // The `.bireme.wasm` file is the component's bytes followed by its metadata.
     if let Ok(kept) = ComponentBytes::read(&path)
         && Metadata::strip(&kept.bytes) == &*component.bytes
         && let Ok(metadata) = Metadata::read(&kept.bytes)
     {
-        return Ok(Located { path, component: kept, metadata: Some(metadata) });
+        return Ok(AppFile { path, component: kept, metadata: Some(metadata) });
     }
-    Ok(Located { path, component, metadata: None })
+    Ok(AppFile { path, component, metadata: None })
 }
 
-async fn built(dir: &Path) -> Result<Located, Exit> {
+async fn built(dir: &Path) -> Result<AppFile, Exit> {
     let dir = dir.to_owned();
-    of_cargo(&super::blocking(move || build::build(&dir)).await?)
+    of_cargo(&blocking(move || build::build(&dir)).await?)
 }
 
-impl Located {
-    /// Returns the app and its description if that is there, so that nothing need run to have it.
+impl AppFile {
+    /// Returns the app if its metadata are there, so that nothing needs to run.
     pub fn described(&self) -> Option<(PathBuf, DescribedApp)> {
         let metadata = self.metadata.clone()?;
         Some((self.path.clone(), DescribedApp { component: self.component.clone(), metadata }))
     }
 
-    /// Says so on stderr, if the component is yet to be compiled and that takes a while.
+    /// Prints a note to stderr if compilation will take a while.
     pub async fn announce_compile(&self, host: &Host) {
         let bytes = self.component.bytes.len();
         if bytes >= ANNOUNCED_BYTES_MIN && !host.loader.is_compiled(&self.component).await {
@@ -81,7 +82,7 @@ impl Located {
         }
     }
 
-    /// Returns the app and its description. One that was missing is made, and kept beside what cargo built.
+    /// Returns the app. Missing metadata are produced by running the component, and saved beside cargo's output.
     pub async fn describe(self, host: &Host) -> Result<(PathBuf, DescribedApp), Exit> {
         if let Some(app) = self.described() {
             return Ok(app);
@@ -96,7 +97,7 @@ impl Located {
         if self.path.to_string_lossy().ends_with(".bireme.wasm") {
             let folder = self.path.parent().unwrap_or(Path::new("."));
             let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-            // As readable as what cargo writes, less the umask.
+            // Permissions as of cargo's own output: 0666 less the umask.
             let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
             std::fs::write(file.path(), &component.bytes)?;
             file.persist(&self.path).map_err(|error| error.error)?;
@@ -105,7 +106,7 @@ impl Located {
     }
 }
 
-/// Finds, builds and describes `app` in one go.
+/// Opens, builds and describes `app`.
 pub async fn resolve(app: &str, host: &Host) -> Result<DescribedApp, Exit> {
     let located = locate(app).await?;
     located.announce_compile(host).await;

@@ -1,4 +1,4 @@
-//! `bireme worker`: what a host starts for itself. It is no command of anybody's: neither help nor completions know it.
+//! `bireme worker`: the worker process, started by a host. Not a user command: hidden from help and completions.
 
 use std::process::ExitCode;
 
@@ -7,16 +7,15 @@ use super::output;
 use crate::devices::DeviceName;
 use crate::worker;
 
-/// What a worker is started for.
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
-    /// Answer inference on standard input, until that ends.
+    /// Serve inference on standard input until it ends.
     Infer(DeviceName),
-    /// Look at the devices and print one line.
+    /// Probe the devices and print one JSON line.
     Probe,
 }
 
-/// Does what the words behind `worker` say.
+/// Runs the task in the words behind `worker`.
 pub fn run(words: impl Iterator<Item = String>) -> ExitCode {
     crate::telemetry::init(false);
     let done = parse(words).and_then(|task| match task {

@@ -11,8 +11,9 @@ use crate::call::{Failure, FailureCode, Payload, Receipt, micros};
 use crate::failpoint;
 use crate::ids::CallId;
 use crate::limits::WAITING_CALLS_MAX;
+use crate::logs::LogSink;
 use crate::outbound::CallBudget;
-use crate::sandbox::log::{CallLog, LogSink};
+use crate::sandbox::CallLog;
 use crate::sandbox::{self, CallContext, CallUsage, Exchange, FunctionRef, Sandbox, Services, Siblings};
 
 /// The sandbox, the slots in front of it, and the services that a guest reaches.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::apps::find_function;
 use super::call::{Call, Origin};
 use super::durable::{Durable, Guests};
-use super::map::Map;
+use super::map::{Map, MapMemory, Target};
 use super::runner::Runner;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::ids::CallId;
@@ -16,13 +16,14 @@ use crate::sandbox::{BoxFuture, CallContext, Functions, MapRun, Order, SpawnedMa
 /// The functions that a guest reaches: those of its own app.
 pub(super) struct GuestFunctions {
     runner: Arc<Runner>,
+    map_memory: MapMemory,
     /// Plugged in once, on a host that keeps calls.
     durable: OnceLock<Weak<Durable>>,
 }
 
 impl GuestFunctions {
-    pub fn new(runner: Arc<Runner>) -> Self {
-        Self { runner, durable: OnceLock::new() }
+    pub fn new(runner: Arc<Runner>, map_memory: MapMemory) -> Self {
+        Self { runner, map_memory, durable: OnceLock::new() }
     }
 
     /// Plugs durable calls in. Once; a second one is ignored.
@@ -53,7 +54,7 @@ impl Functions for GuestFunctions {
         // Behind the app's single calls, whose callers wait.
         let origin = child_origin(caller, caller.priority.max(Priority::Normal))?;
         let function = find_function(caller.function.program(), function)?;
-        Ok(Box::new(Map::new(self.runner.clone(), function, order, origin)))
+        Ok(Box::new(Map::new(self.runner.clone(), &self.map_memory, Target::Version(function), order, origin)))
     }
 
     fn spawn<'a>(

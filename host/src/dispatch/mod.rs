@@ -18,7 +18,6 @@ mod dispatcher;
 mod durable;
 mod executor;
 mod functions;
-mod ledger;
 mod live_calls;
 mod low_priority_gate;
 mod map;
@@ -36,5 +35,3 @@ pub use durable::{Durable, DurableError, Options, Results, ResultsOrder, Retenti
 pub use map::Map;
 pub use schedule::{ScheduleError, ScheduleView, Scheduler, Schedules};
 pub use suggest::closest;
-
-pub use crate::sandbox::{Answer, AnswerBody, Exchange, FunctionRef, Program};

@@ -14,7 +14,7 @@ use crate::call::{Failure, Receipt, micros};
 use crate::failpoint;
 use crate::ids::CallId;
 use crate::limits::LOG_LINE_BYTES_MAX;
-use crate::sandbox::log::{self, LogSink, printable_within};
+use crate::logs::{self, LogSink, printable_within};
 use crate::sandbox::{FunctionRef, Sandbox, Services};
 use crate::tasks;
 
@@ -138,12 +138,12 @@ impl Runner {
 
     /// Writes a call's failure into its app's log, for readers other than the caller.
     pub(super) fn log_failure(&self, call: CallId, function: &FunctionRef, failure: &Failure) {
-        self.executor.log.line(&log::Line {
+        self.executor.log.line(&logs::Line {
             call,
             function: &function.id(),
             version: function.version(),
-            source: log::Source::System,
-            level: log::Level::Error,
+            source: logs::Source::System,
+            level: logs::Level::Error,
             message: &printable_within(&format!("failed [{}]: {failure}", failure.code), LOG_LINE_BYTES_MAX).0,
             fields: &[],
         });

@@ -1,4 +1,4 @@
-//! Accepts connections, bounds them, and ends them gracefully.
+//! Listener and server: accepts connections, bounds them, shuts them down gracefully.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,14 +14,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::Backend;
-use super::connections::{Answering, Connections, Flushed};
+use super::activity::TrackedBody;
+use super::backend::Backend;
+use super::connections::{Connections, evicted_response};
 use super::routes::Routes;
-use super::stall::StallGuard;
+use super::write_timeout::ConnectionStream;
 use crate::{descriptors, limits};
 
-/// Rest after `accept` failed for want of descriptors or memory.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// Pause after `accept` failed for lack of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound listener.
 pub struct Ingress {
@@ -37,38 +38,38 @@ impl Ingress {
         Ok(Self { listener, address })
     }
 
-    /// Returns where it listens; the port is a real one even if 0 was asked for.
+    /// Returns the bound address, with the real port where 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// A server under way. Dropping it stops it.
+/// A running server. Dropping it stops it.
 pub struct Serving {
     stop: oneshot::Sender<Instant>,
     task: JoinHandle<()>,
 }
 
 impl Serving {
-    /// Starts to accept connections.
+    /// Starts accepting connections.
     pub fn start(ingress: Ingress, backend: Backend) -> Self {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(ingress, backend, async {
-            // Dropped without a word, it cuts all connections.
+            // Without a deadline, as on drop, all connections are cut.
             stopped.await.unwrap_or_else(|_| Instant::now())
         }));
         Self { stop, task }
     }
 
-    /// Takes no more connections and waits for requests under way, until `deadline`.
+    /// Stops accepting and waits for requests under way, until `deadline`.
     pub async fn stop(self, deadline: Instant) {
         let _ = self.stop.send(deadline);
         let _ = self.task.await;
     }
 }
 
-/// Serves until `stop` is done, then lets requests under way finish until the time that it gives. Dropping the future
-/// cuts all connections.
+/// Serves until `stop` yields a deadline, then lets requests under way finish until then. Dropping the future cuts all
+/// connections.
 async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = Instant>) {
     let graceful = GracefulShutdown::new();
     let (closing, closed) = watch::channel(false);
@@ -86,7 +87,7 @@ async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = In
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_REST).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
@@ -99,20 +100,20 @@ async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = In
             connections.refuse(stream);
             continue;
         }
-        // Answers are small and single; waiting to fill a packet only delays them.
+        // Responses are small and single; Nagle's algorithm only delays them.
         let _ = stream.set_nodelay(true);
         let routes = routes.clone();
         let activity = connections.activity();
-        let stream = Flushed::new(StallGuard::new(stream, limits::HTTP_STALL_TIMEOUT), activity.clone());
+        let stream = ConnectionStream::new(stream, limits::HTTP_STALL_TIMEOUT, activity.clone());
         let stream = TokioIo::new(stream);
         let service = service_fn({
             let activity = activity.clone();
             move |request| {
-                let (routes, begun) = (routes.clone(), activity.begin());
+                let (routes, active) = (routes.clone(), activity.begin());
                 async move {
-                    Ok::<_, Infallible>(match begun {
-                        Some(begun) => Answering::new(routes.answer(request).await, begun),
-                        None => Answering::given_up(),
+                    Ok::<_, Infallible>(match active {
+                        Some(active) => TrackedBody::new(routes.answer(request).await, Some(active)),
+                        None => evicted_response(),
                     })
                 }
             }
@@ -125,10 +126,10 @@ async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = In
         });
     };
     drop(ingress.listener);
-    // Requests that wait, and answers without an end of their own, end now.
+    // Long polls and endless streams end now.
     let _ = closing.send(true);
     if timeout_at(deadline, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections did not end in time and are cut off");
     }
-    // What is left is aborted with the set, and its calls with it.
+    // The rest is aborted with the set, and its calls with it.
 }

@@ -1,23 +1,23 @@
-//! `/metrics`: what the devices have done, in Prometheus' text format 0.0.4.
+//! Metrics of devices and durable calls, `/metrics`, in Prometheus' text format 0.0.4.
 //!
-//! Names are by Prometheus' conventions: base units, `_total` for what only grows since the host started.
+//! Names follow Prometheus' conventions: base units, `_total` for counters since the host started.
 //!
-//! Not here: what is counted and when (`inference`). No label has values that a client chooses.
+//! Not here: the counting (`inference`). Invariant: no label has values that a client chooses.
 
 use std::fmt::Write;
 
 use http::{HeaderValue, Response, header};
 
-use super::body::{ResponseBody, whole};
+use super::respond::{ResponseBody, full_body};
 use crate::inference::DeviceStats;
 
 /// Returns the metrics.
-pub fn answer(stats: &DeviceStats, (waiting, maps): (usize, usize)) -> Response<ResponseBody> {
+pub fn response(stats: &DeviceStats, (waiting, maps): (usize, usize)) -> Response<ResponseBody> {
     let mut text = exposition(stats);
     text.gauge("bireme_durable_calls_waiting", "Durable calls that have not begun, or wait for another attempt")
         .sample(&[], waiting);
     text.gauge("bireme_durable_maps_open", "Durable maps that have not ended").sample(&[], maps);
-    let mut response = Response::new(whole(text.text));
+    let mut response = Response::new(full_body(text.text));
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
@@ -68,7 +68,7 @@ fn exposition(stats: &DeviceStats) -> Exposition {
     text
 }
 
-/// The text so far, and the metric that samples are added to.
+/// Text so far, and the metric family that samples are added to.
 #[derive(Default)]
 struct Exposition {
     text: String,
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::inference::ModelStats;
 
-    /// Reads an exposition as strictly as its grammar is: samples by name and labels.
+    /// Parses an exposition strictly by its grammar: samples by name and labels.
     fn parse(text: &str) -> BTreeMap<String, f64> {
         let (mut samples, mut families) = (BTreeMap::new(), Vec::new());
         let is_name = |name: &str| {

@@ -1,16 +1,16 @@
-//! Errors as RFC 9457 problem documents. The statuses are those of the codes.
+//! Errors as RFC 9457 problem documents, with the status of their code.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use super::body::{ResponseBody, whole};
+use super::respond::{ResponseBody, full_body};
 use crate::call::Failure;
 use crate::codes::Code;
 
-/// Seconds after which an overloaded host may be asked again.
+/// Seconds until an overloaded host may be tried again.
 pub(super) const RETRY_AFTER_SECONDS: &str = "1";
 
-/// Seconds after which a host with a full disk may be asked again: somebody has to make room first.
+/// Seconds until a host with a full disk may be tried again: an operator has to make room first.
 const RETRY_AFTER_FULL_SECONDS: &str = "30";
 
 /// An error on its way to a client.
@@ -21,31 +21,39 @@ pub struct Problem {
     pub detail: String,
     pub causes: Vec<String>,
     pub allow: Option<Box<str>>,
-    /// A member of its own in the document. Few have one, so it is kept out of line.
+    /// Extension member of the document. Few problems have one, so it is boxed.
     pub member: Option<Box<(&'static str, serde_json::Value)>>,
 }
 
 impl Problem {
-    /// An error of this code, with the code's status.
+    /// Makes a problem with the code's status.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        // A code that only commands give is a slip of ours where a client can see it.
+        // Only codes of the command line have no status; one of them here is a bug, and answered 500.
         let status = code.http_status().and_then(|status| StatusCode::from_u16(status).ok());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { status, code, detail: detail.into(), causes: Vec::new(), allow: None, member: None }
+    }
+
+    /// Makes a problem of an error, with the errors behind it as its causes.
+    pub fn with_causes(code: Code, error: impl Into<anyhow::Error>) -> Self {
+        let error = error.into();
+        let detail = error.to_string();
+        let causes = error.chain().skip(1).map(ToString::to_string).filter(|cause| *cause != detail).collect();
+        Self { causes, ..Self::new(code, detail) }
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Code::NotFound, detail)
     }
 
-    /// `allow`: the methods, as the header of that name lists them.
+    /// 405 with the `Allow` header.
     pub fn method(allow: impl Into<String>) -> Self {
         let allow = allow.into();
         let detail = format!("this path takes {allow}");
         Self { allow: Some(allow.into()), ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
-    /// Returns the response, of type `application/problem+json`.
+    /// Converts to a response of type `application/problem+json`.
     pub fn into_response(self) -> Response<ResponseBody> {
         let mut body = json!({
             "type": "about:blank",
@@ -63,7 +71,7 @@ impl Problem {
         if let Some((name, value)) = self.member.map(|member| *member) {
             body[name] = value;
         }
-        let mut response = Response::new(whole(body.to_string()));
+        let mut response = Response::new(full_body(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

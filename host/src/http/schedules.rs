@@ -1,41 +1,38 @@
-//! `/api/v1/schedules`: when functions run by themselves, what became of their runs, and what an operator does about it.
+//! `/api/v1/schedules`: timetables of scheduled functions, their runs, and the operator's pause, resume and run.
 
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::control::{Control, pairs};
+use super::apps::Apps;
+use super::handler::{HandlerResult, is_read};
 use super::problem::Problem;
-use super::routes::{Answer, json_body};
+use super::query;
+use super::respond::json_response;
 use crate::app::timetable::Timetable;
-use crate::codes::Code;
-use crate::dispatch::{ScheduleError, ScheduleView, Schedules, find_function};
+use crate::dispatch::{ScheduleError, ScheduleView, Schedules};
 use crate::ids::FunctionId;
 
-/// Answers a request; `path` is what follows `/api/v1/schedules`.
-pub async fn answer<B>(control: &Control, path: &[&str], request: &Request<B>) -> Answer {
-    let schedules = &control.backend.schedules;
+/// Answers a request; `path` is the rest after `/api/v1/schedules`.
+pub async fn route<B>(schedules: &Schedules, apps: &Apps, path: &[&str], request: &Request<B>) -> HandlerResult {
     let method = request.method();
-    let is_read = matches!(*method, Method::GET | Method::HEAD);
     match path {
-        [] | [_, _] if !is_read => Err(Problem::method("GET, HEAD")),
+        [] | [_, _] if !is_read(method) => Err(Problem::method("GET, HEAD")),
         [_, _, "pause" | "resume" | "run"] if *method != Method::POST => Err(Problem::method("POST")),
-        [] => list(schedules, request.uri().query().unwrap_or_default()).await,
-        [app, function] => {
-            let function = find(control, app, function)?;
-            one(schedules, &function).await
-        }
-        [app, function, what @ ("pause" | "resume")] => {
-            let function = find(control, app, function)?;
-            match *what {
+        [] => list(schedules, query::parse_one(request.uri(), "app")?).await,
+        [app, function] => get_one(schedules, &find(apps, app, function)?).await,
+        [app, function, action @ ("pause" | "resume")] => {
+            let function = find(apps, app, function)?;
+            match *action {
                 "pause" => schedules.pause(function.clone()).await?,
                 _ => schedules.resume(function.clone()).await?,
             }
-            Ok(json_body(&view(&scheduled(schedules, &function).await?)))
+            Ok(json_response(&document(&view_of(schedules, &function).await?)))
         }
         [app, function, "run"] => {
-            let function = find(control, app, function)?;
+            let function = find(apps, app, function)?;
             let call = schedules.run_now(function.clone()).await?;
-            let mut response = json_body(&json!({ "app": function.app, "function": function.function, "call": call }));
+            let run = json!({ "app": function.app, "function": function.function, "call": call });
+            let mut response = json_response(&run);
             *response.status_mut() = StatusCode::ACCEPTED;
             Ok(response)
         }
@@ -49,31 +46,30 @@ pub async fn answer<B>(control: &Control, path: &[&str], request: &Request<B>) -
     }
 }
 
-async fn list(schedules: &Schedules, query: &str) -> Answer {
-    let app = pairs(query, &["app"])?.pop().map(|(_, app)| app);
+async fn list(schedules: &Schedules, app: Option<String>) -> HandlerResult {
     let views = schedules.views().await?;
     let of_app = views.iter().filter(|view| app.as_ref().is_none_or(|app| view.function.app.as_str() == app));
-    Ok(json_body(&json!({ "schedules": of_app.map(view).collect::<Vec<_>>() })))
+    Ok(json_response(&json!({ "schedules": of_app.map(document).collect::<Vec<_>>() })))
 }
 
-async fn one(schedules: &Schedules, function: &FunctionId) -> Answer {
-    let mut document = view(&scheduled(schedules, function).await?);
-    document["history"] = json!(schedules.history(function).await?);
-    Ok(json_body(&document))
+async fn get_one(schedules: &Schedules, function: &FunctionId) -> HandlerResult {
+    let mut value = document(&view_of(schedules, function).await?);
+    value["history"] = json!(schedules.history(function).await?);
+    Ok(json_response(&value))
 }
 
-async fn scheduled(schedules: &Schedules, function: &FunctionId) -> Result<ScheduleView, ScheduleError> {
+async fn view_of(schedules: &Schedules, function: &FunctionId) -> Result<ScheduleView, ScheduleError> {
     let view = schedules.views().await?.into_iter().find(|view| view.function == *function);
     view.ok_or_else(|| ScheduleError::NotScheduled { function: function.clone() })
 }
 
-/// Returns the function of a live app.
-fn find(control: &Control, app: &str, function: &str) -> Result<FunctionId, Problem> {
-    let program = control.backend.dispatcher.program(app).ok_or_else(|| control.absent(app))?;
-    Ok(find_function(&program, function)?.id())
+/// Returns a function of a live app.
+fn find(apps: &Apps, app: &str, function: &str) -> Result<FunctionId, Problem> {
+    Ok(apps.function(app, function)?.id())
 }
 
-fn view(view: &ScheduleView) -> Value {
+/// Document of a scheduled function.
+fn document(view: &ScheduleView) -> Value {
     let state = &view.state;
     let next = state.next.filter(|_| !state.is_paused);
     json!({
@@ -87,16 +83,4 @@ fn view(view: &ScheduleView) -> Value {
         "waiting": state.waiting.is_some(),
         "last": view.last,
     })
-}
-
-impl From<ScheduleError> for Problem {
-    fn from(error: ScheduleError) -> Self {
-        let code = match &error {
-            ScheduleError::NotScheduled { .. } => Code::NotScheduled,
-            ScheduleError::Running { .. } => Code::AlreadyRunning,
-            ScheduleError::Ending => Code::Unavailable,
-            ScheduleError::Journal(_) => Code::Store,
-        };
-        Self::new(code, error.to_string())
-    }
 }

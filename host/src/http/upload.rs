@@ -1,6 +1,6 @@
-//! A stream of a map's inputs: lines are kept as inputs while they come, and the map is closed at their end.
+//! Upload of a map's inputs as a stream: lines are accepted as they come, and the map is closed at their end.
 //!
-//! Invariants: bytes that wait to be written take room of the request bodies' budget; each byte is scanned once; a
+//! Invariants: bytes that wait to be written are charged to the budget of request bodies; each byte is scanned once; a
 //! stream that breaks by its client's fault closes its map, which ends with the inputs that it has.
 
 use std::sync::Arc;
@@ -13,81 +13,83 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::body::{Pace, Room, unreadable};
-use super::durable;
+use super::map_inputs::{bad_input, parse_input};
 use super::problem::Problem;
+use super::request_body::{MinDataRate, Reservation, unreadable};
 use crate::call::Payload;
 use crate::codes::Code;
 use crate::dispatch::Durable;
 use crate::ids::MapId;
 use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_UPLOAD_IDLE};
 
-/// Inputs of a stream that one write takes.
+/// Inputs of a stream in one write, at most.
 const APPEND_LEN_MAX: usize = 4_096;
 const APPEND_BYTES_MAX: usize = 4 << 20;
-/// Pause of a stream after which the inputs that came are written.
+/// Pause of a stream after which the inputs so far are written.
 const APPEND_PAUSE: Duration = Duration::from_millis(5);
-/// Wait for the first input before the map is made without it.
+/// Wait for the first input before the map is created without it.
 const FIRST_INPUT_WAIT: Duration = Duration::from_secs(1);
 
-/// A body of lines, its first input read.
+/// Upload whose first input was read.
 pub struct Upload {
-    lines: Lines,
+    lines: LineReader,
     takes_bytes: bool,
-    /// Inputs that are not written.
+    /// Inputs to be written.
     inputs: Vec<Payload>,
     bytes: usize,
-    /// Inputs that are written.
+    /// Inputs written.
     accepted: u64,
 }
 
 impl Upload {
-    /// Reads the first input, so that a body that is no JSON Lines makes no map. A client that sends none within
-    /// `FIRST_INPUT_WAIT` may be waiting for the answer's head, and gets a map.
-    pub async fn begin(body: Incoming, room: Room, takes_bytes: bool) -> Result<Self, Problem> {
-        let lines = Lines::new(body, room);
+    /// Reads the first input, so that a body that is not JSON Lines creates no map. A client that sends none within
+    /// `FIRST_INPUT_WAIT` may be waiting for the response's head, and gets a map.
+    pub async fn begin(body: Incoming, reservation: Reservation, takes_bytes: bool) -> Result<Self, Problem> {
+        let lines = LineReader::new(body, reservation);
         let mut upload = Self { lines, takes_bytes, inputs: Vec::new(), bytes: 0, accepted: 0 };
-        timeout(FIRST_INPUT_WAIT, upload.first()).await.unwrap_or(Ok(()))?;
+        timeout(FIRST_INPUT_WAIT, upload.read_first()).await.unwrap_or(Ok(()))?;
         Ok(upload)
     }
 
-    async fn first(&mut self) -> Result<(), Problem> {
+    async fn read_first(&mut self) -> Result<(), Problem> {
         while self.inputs.is_empty() {
             match self.lines.next(false).await? {
-                Next::Line(line) => self.take(&line)?,
-                Next::End => break,
-                Next::Pause => {}
+                LineEvent::Line(line) => self.push(&line)?,
+                LineEvent::End => break,
+                LineEvent::Pause => {}
             }
         }
         Ok(())
     }
 
-    /// Keeps the inputs, and closes the map at their end, or where the stream breaks, unless another stream feeds it, too.
-    /// A host that ends or cannot write leaves the map open, so that the client can go on.
+    /// Appends the inputs to the map, and closes it at their end, or where the stream breaks unless another upload
+    /// feeds it. A host that shuts down or cannot write leaves the map open, so that the client can resume.
     pub async fn run(
         mut self,
         durable: &Arc<Durable>,
         id: MapId,
-        feeding: &Feeding,
+        guard: &UploadGuard,
         mut closing: watch::Receiver<bool>,
     ) -> Result<(), Problem> {
         let ended = self.read(durable, id, &mut closing).await;
-        // Inputs before a fault are as good as any.
+        // Inputs before a fault are accepted.
         let appended = self.append(durable, id).await;
         match ended.and_then(|()| appended.clone()) {
             Ok(()) => {
                 durable.close_map(id).await?;
                 Ok(())
             }
-            Err(Broken::Client(code, detail)) if appended.is_ok() && feeding.is_alone() => {
+            Err(UploadError::Client(code, detail)) if appended.is_ok() && guard.is_alone() => {
                 let accepted = self.accepted;
                 durable.close_map(id).await?;
                 let detail = format!("{detail}; the map is closed, and ends with the {accepted} inputs before");
                 Err(Problem::new(code, detail))
             }
-            // What the map itself refuses is no reason to go on.
-            Err(Broken::Host(code @ (Code::MapClosed | Code::InputDiffers), detail)) => Err(Problem::new(code, detail)),
-            Err(Broken::Client(code, detail) | Broken::Host(code, detail)) => {
+            // A map that refuses inputs will refuse them again.
+            Err(UploadError::Host(code @ (Code::MapClosed | Code::InputDiffers), detail)) => {
+                Err(Problem::new(code, detail))
+            }
+            Err(UploadError::Client(code, detail) | UploadError::Host(code, detail)) => {
                 let from = self.accepted;
                 let detail = format!("{detail}; the map is open, go on with POST /api/v1/maps/{id}/inputs?from={from}");
                 Err(Problem::new(code, detail))
@@ -100,20 +102,20 @@ impl Upload {
         durable: &Arc<Durable>,
         id: MapId,
         closing: &mut watch::Receiver<bool>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), UploadError> {
         loop {
-            // Only a wait for the client is broken off: a write goes to its end.
+            // Only the wait for the client is cancelled; a write completes.
             let next = tokio::select! {
                 biased;
                 _ = closing.wait_for(|closing| *closing) => {
-                    return Err(Broken::Host(Code::Unavailable, SHUTTING_DOWN.to_owned()));
+                    return Err(UploadError::Host(Code::Unavailable, SHUTTING_DOWN.to_owned()));
                 }
                 next = self.lines.next(!self.inputs.is_empty()) => next?,
             };
             match next {
-                Next::Line(line) => self.take(&line)?,
-                Next::End => return Ok(()),
-                Next::Pause => self.append(durable, id).await?,
+                LineEvent::Line(line) => self.push(&line)?,
+                LineEvent::End => return Ok(()),
+                LineEvent::Pause => self.append(durable, id).await?,
             }
             if self.inputs.len() >= APPEND_LEN_MAX || self.bytes >= APPEND_BYTES_MAX {
                 self.append(durable, id).await?;
@@ -121,79 +123,79 @@ impl Upload {
         }
     }
 
-    fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
+    fn push(&mut self, line: &[u8]) -> Result<(), Problem> {
         let text = line.trim_ascii();
         if !text.is_empty() {
             let index = self.accepted + self.inputs.len() as u64;
-            let input = durable::input(text, self.takes_bytes).map_err(|why| bad_input(index, &why))?;
+            let input = parse_input(text, self.takes_bytes).map_err(|reason| bad_input(index, &reason))?;
             self.inputs.push(input);
         }
         self.bytes += line.len();
         Ok(())
     }
 
-    async fn append(&mut self, durable: &Arc<Durable>, id: MapId) -> Result<(), Broken> {
+    async fn append(&mut self, durable: &Arc<Durable>, id: MapId) -> Result<(), UploadError> {
         if !self.inputs.is_empty() {
             let inputs = std::mem::take(&mut self.inputs);
             let until = self.accepted + inputs.len() as u64;
-            // A map that was found by its key may have more already.
+            // A map found by its idempotency key may have more already.
             let appended = durable.append(id, Some(self.accepted), inputs).await;
             appended.map_err(|error| {
                 let Problem { code, detail, .. } = error.into();
-                Broken::Host(code, detail)
+                UploadError::Host(code, detail)
             })?;
             self.accepted = until;
         }
-        self.lines.room.give_back(std::mem::take(&mut self.bytes));
+        self.lines.reservation.shrink(std::mem::take(&mut self.bytes));
         Ok(())
     }
 }
 
-/// The streams that feed each map: one that is sent again, with its key, may meet the one that it replaces.
+/// Uploads under way of each map: one that is sent again, with its key, may meet the stale one that it replaces.
 #[derive(Clone, Default)]
-pub struct Feeds(Arc<DashMap<MapId, usize>>);
+pub struct ActiveUploads(Arc<DashMap<MapId, usize>>);
 
-impl Feeds {
-    /// Counts a stream of a map until the result is dropped.
-    pub fn begin(&self, map: MapId) -> Feeding {
+impl ActiveUploads {
+    /// Counts an upload of a map until the guard is dropped.
+    pub fn begin(&self, map: MapId) -> UploadGuard {
         *self.0.entry(map).or_default() += 1;
-        Feeding { feeds: self.clone(), map }
+        UploadGuard { uploads: self.clone(), map }
     }
 }
 
-/// One stream of a map.
-pub struct Feeding {
-    feeds: Feeds,
+/// Guard of one upload under way.
+pub struct UploadGuard {
+    uploads: ActiveUploads,
     map: MapId,
 }
 
-impl Feeding {
+impl UploadGuard {
     fn is_alone(&self) -> bool {
-        self.feeds.0.get(&self.map).is_none_or(|streams| *streams <= 1)
+        self.uploads.0.get(&self.map).is_none_or(|count| *count <= 1)
     }
 }
 
-impl Drop for Feeding {
+impl Drop for UploadGuard {
     fn drop(&mut self) {
-        self.feeds.0.remove_if_mut(&self.map, |_, streams| {
-            *streams -= 1;
-            *streams == 0
+        self.uploads.0.remove_if_mut(&self.map, |_, count| {
+            *count -= 1;
+            *count == 0
         });
     }
 }
 
 const SHUTTING_DOWN: &str = "the host is shutting down";
 
-/// Why a stream ended early.
+/// Failure of an upload, by the side at fault.
 #[derive(Clone)]
-enum Broken {
-    /// By its client, or by what it sent.
+enum UploadError {
+    /// The client stopped, or sent something invalid.
     Client(Code, String),
-    /// By the host: its disk, its end, a map that takes no more.
+    /// The host: its disk, its shutdown, a map that takes no more inputs.
     Host(Code, String),
 }
 
-impl From<Problem> for Broken {
+impl From<Problem> for UploadError {
     fn from(problem: Problem) -> Self {
         match problem.code {
             Code::Overloaded => Self::Host(problem.code, problem.detail),
@@ -202,65 +204,61 @@ impl From<Problem> for Broken {
     }
 }
 
-/// An input that cannot be read.
-pub fn bad_input(index: u64, why: &str) -> Problem {
-    Problem::new(Code::InvalidInput, format!("input {index} {why}; nothing of this request from there on was accepted"))
-}
-
-enum Next {
-    /// With its end. Its room is the reader's to give back.
+/// Event of a body of lines.
+enum LineEvent {
+    /// A line with its end. The caller shrinks the reservation by it.
     Line(Bytes),
-    /// Nothing comes at the moment.
+    /// No bytes at the moment.
     Pause,
     End,
 }
 
-/// The lines of a body.
-struct Lines {
+/// Reader of a body's lines.
+struct LineReader {
     body: Incoming,
-    room: Room,
-    /// Bytes that came and were not taken.
+    reservation: Reservation,
+    /// Bytes received and not yet returned.
     buffer: BytesMut,
-    /// Of those, bytes without a line end.
+    /// Prefix of `buffer` without a line end.
     scanned: usize,
-    /// Of the line that has begun.
-    pace: Pace,
+    /// Data rate within a line; between lines a client may pause.
+    rate: MinDataRate,
     is_over: bool,
 }
 
-impl Lines {
-    fn new(body: Incoming, room: Room) -> Self {
-        Self { body, room, buffer: BytesMut::new(), scanned: 0, pace: Pace::begin(), is_over: false }
+impl LineReader {
+    fn new(body: Incoming, reservation: Reservation) -> Self {
+        Self { body, reservation, buffer: BytesMut::new(), scanned: 0, rate: MinDataRate::begin(), is_over: false }
     }
 
-    /// Waits for the next line. `Pause` only where the reader `has_inputs` to write meanwhile.
-    async fn next(&mut self, has_inputs: bool) -> Result<Next, Problem> {
+    /// Waits for the next line. Returns `Pause` only if the caller `has_inputs` to write meanwhile.
+    async fn next(&mut self, has_inputs: bool) -> Result<LineEvent, Problem> {
         loop {
             if let Some(line) = next_line(&mut self.buffer, &mut self.scanned) {
-                return Ok(Next::Line(line));
+                return Ok(LineEvent::Line(line));
             }
             if self.is_over {
                 let rest = self.buffer.copy_to_bytes(self.buffer.len());
                 self.scanned = 0;
-                return Ok(if rest.is_empty() { Next::End } else { Next::Line(rest) });
+                return Ok(if rest.is_empty() { LineEvent::End } else { LineEvent::Line(rest) });
             }
             if self.buffer.len() as u64 > MAP_INPUTS_BODY_BYTES_MAX {
                 let detail = format!("a line is over {MAP_INPUTS_BODY_BYTES_MAX} bytes; is this JSON Lines?");
                 return Err(Problem::new(Code::InputTooLarge, detail));
             }
             let part = match (has_inputs, self.buffer.is_empty()) {
-                (false, false) => self.pace.next(&mut self.body).await?,
+                (false, false) => self.rate.next(&mut self.body).await?,
                 (has_inputs, is_between_lines) => {
-                    let patience = if has_inputs { APPEND_PAUSE } else { MAP_UPLOAD_IDLE };
-                    // Nothing is held for a client that pauses between two lines.
+                    let wait = if has_inputs { APPEND_PAUSE } else { MAP_UPLOAD_IDLE };
+                    // A client that pauses between two lines holds no memory.
                     if is_between_lines {
-                        self.pace = Pace::begin();
+                        self.rate = MinDataRate::begin();
                     }
-                    match timeout(patience, self.body.frame()).await {
+                    match timeout(wait, self.body.frame()).await {
                         Ok(None) => None,
                         Ok(Some(Err(error))) => return Err(unreadable(&error)),
                         Ok(Some(Ok(frame))) => Some(frame.into_data().unwrap_or_default()),
-                        Err(_) if has_inputs => return Ok(Next::Pause),
+                        Err(_) if has_inputs => return Ok(LineEvent::Pause),
                         Err(_) => {
                             let detail = format!("no input came for {MAP_UPLOAD_IDLE:?}");
                             return Err(Problem::new(Code::BodyTimeout, detail));
@@ -271,7 +269,7 @@ impl Lines {
             match part {
                 None => self.is_over = true,
                 Some(part) => {
-                    self.room.take(part.len())?;
+                    self.reservation.grow(part.len())?;
                     self.buffer.extend_from_slice(&part);
                 }
             }
@@ -279,7 +277,7 @@ impl Lines {
     }
 }
 
-/// Takes the first line out of `buffer`, of which `scanned` bytes are known to hold no line end.
+/// Takes the first line out of `buffer`, whose first `scanned` bytes hold no line end.
 fn next_line(buffer: &mut BytesMut, scanned: &mut usize) -> Option<Bytes> {
     match memchr::memchr(b'\n', &buffer[*scanned..]) {
         Some(end) => {

@@ -1,4 +1,4 @@
-//! Web functions: which of an app answers a request, and the request as its guest sees it.
+//! Web functions: route to the function, and the request as its guest sees it.
 
 use std::sync::Arc;
 
@@ -7,18 +7,24 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::answering::{Answering, Begun};
-use super::body::{ResponseBody, whole};
+use super::guest_response::{GuestResponse, ResponseStart};
+use super::handler::{HandlerResult, is_read};
 use super::problem::Problem;
-use super::routes::{Answer, stamp};
+use super::respond::{ResponseBody, full_body, set_call_headers};
 use super::web_body::WebBody;
 use crate::app::route::{self, Routed};
 use crate::call::Principal;
 use crate::codes::Code;
-use crate::dispatch::{Dispatcher, Exchange, FunctionRef, Program, WebCall};
+use crate::dispatch::{Dispatcher, WebCall};
+use crate::sandbox::{Exchange, FunctionRef, Program};
 
-/// Answers with the web function whose route fits; `name` is what follows the app, as a function would be called.
-pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, request: Request<Incoming>) -> Answer {
+/// Answers with the web function whose route matches; `name` is the path after the app, as a function would be called.
+pub async fn answer(
+    dispatcher: &Dispatcher,
+    program: Arc<Program>,
+    name: &str,
+    request: Request<Incoming>,
+) -> HandlerResult {
     let prefix = format!("/{}", program.name());
     let Some(path) = request.uri().path().strip_prefix(&prefix) else {
         return Err(Problem::not_found(format!("nothing at `{}`", request.uri().path())));
@@ -28,55 +34,57 @@ pub async fn answer(dispatcher: &Dispatcher, program: Arc<Program>, name: &str, 
         Problem::new(Code::BadPath, detail)
     })?;
     let function = match route::find(program.routes(), request.method().as_str(), &segments) {
-        // Links of a page without the slash would lead out of the app.
-        Routed::To(_) if path.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD) => {
-            return Ok(with_slash(request.uri()));
+        // Relative links of a page without the slash would lead out of the app.
+        Routed::To(_) if path.is_empty() && is_read(request.method()) => {
+            return Ok(redirect_to_slash(request.uri()));
         }
         Routed::To(function) => function,
-        routed => return Err(unanswered(&program, name, &request, routed)),
+        routed => return Err(no_route(&program, name, &request, routed)),
     };
     let has_body = request.method() != Method::HEAD;
-    let (head, body) = below(&prefix, request).into_parts();
+    let (head, body) = strip_prefix(&prefix, request).into_parts();
     let (body, fault) = WebBody::new(body);
     let (exchange, answer) = Exchange::new(Request::from_parts(head, body));
     let version = program.version().clone();
     let principal = Principal::App(program.name().clone());
     let (id, serving) = dispatcher.serve(WebCall { function, exchange, principal });
 
-    let begun = Answering::new((id, serving), answer, has_body).begin().await;
-    // A guest whose request broke off could do nothing else than fail.
-    let fault = if begun.is_failure() { fault.take() } else { None };
-    let (mut response, receipt) = match (begun, fault) {
-        (begun, Some(problem)) => (problem.into_response(), begun.receipt()),
-        (Begun::Failed { failure, receipt }, _) => (Problem::from(failure).into_response(), receipt),
-        (Begun::Streaming { head, body }, _) if has_body => (Response::from_parts(head, body.boxed_unsync()), None),
-        // Nothing more is wanted of the guest.
-        (Begun::Streaming { head, .. }, _) => (Response::from_parts(head, whole("")), None),
-        (Begun::Whole { head, body, receipt }, _) => {
+    let start = GuestResponse::new((id, serving), answer, has_body).begin().await;
+    // A guest fails over a request that broke off; the client's fault is the cause.
+    let fault = if start.is_failure() { fault.take() } else { None };
+    let (mut response, receipt) = match (start, fault) {
+        (start, Some(problem)) => (problem.into_response(), start.receipt()),
+        (ResponseStart::Failed { failure, receipt }, _) => (Problem::from(failure).into_response(), receipt),
+        (ResponseStart::Streaming { head, body }, _) if has_body => {
+            (Response::from_parts(head, body.boxed_unsync()), None)
+        }
+        // `HEAD` needs the head only; dropping the body ends the guest.
+        (ResponseStart::Streaming { head, .. }, _) => (Response::from_parts(head, full_body("")), None),
+        (ResponseStart::Complete { head, body, receipt }, _) => {
             let body = if has_body { body.into_iter().flatten().collect::<Vec<u8>>() } else { Vec::new() };
-            (Response::from_parts(head, whole(body)), Some(receipt))
+            (Response::from_parts(head, full_body(body)), Some(receipt))
         }
     };
-    stamp(response.headers_mut(), id, &version, receipt.as_ref());
+    set_call_headers(response.headers_mut(), id, &version, receipt.as_ref());
     Ok(response)
 }
 
-fn with_slash(uri: &Uri) -> Response<ResponseBody> {
+fn redirect_to_slash(uri: &Uri) -> Response<ResponseBody> {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut response = Response::new(whole(""));
+    let mut response = Response::new(full_body(""));
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     let location = format!("{}/{query}", uri.path());
     response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&location).expect("it was a request's"));
     response
 }
 
-/// Says why no web function answers.
-fn unanswered(program: &Arc<Program>, name: &str, request: &Request<Incoming>, routed: Routed<FunctionRef>) -> Problem {
+/// Problem of a request that no web function's route matches.
+fn no_route(program: &Arc<Program>, name: &str, request: &Request<Incoming>, routed: Routed<FunctionRef>) -> Problem {
     let named = program.find(name);
     match (named.as_ref().map(|function| function.route.as_ref()), routed) {
         (Some(None), Routed::OtherMethods(methods)) => Problem::method(format!("{}, POST", methods.join(", "))),
         (Some(None), _) => Problem::method("POST"),
-        // Somebody calls it as a function.
+        // Called as a function by mistake.
         (Some(Some(route)), _) if *request.method() == Method::POST => {
             let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("HOST");
             let curl = route.curl(&format!("http://{host}"), program.name());
@@ -88,8 +96,8 @@ fn unanswered(program: &Arc<Program>, name: &str, request: &Request<Incoming>, r
     }
 }
 
-/// Returns the request as the guest sees it: below the app's prefix, which a header tells.
-fn below(prefix: &str, request: Request<Incoming>) -> Request<Incoming> {
+/// Returns the request as the guest sees it: without the app's prefix, which `x-forwarded-prefix` has.
+fn strip_prefix(prefix: &str, request: Request<Incoming>) -> Request<Incoming> {
     let (mut head, body) = request.into_parts();
     let whole = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = whole.strip_prefix(prefix).unwrap_or(whole);
@@ -100,7 +108,7 @@ fn below(prefix: &str, request: Request<Incoming>) -> Request<Incoming> {
     Request::from_parts(head, body)
 }
 
-/// Takes out what belongs to the connection: what `connection` names, too.
+/// Removes hop-by-hop headers, those that `connection` names included.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)

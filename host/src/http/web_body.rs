@@ -1,5 +1,6 @@
-//! A request's body on its way to a web function: one that stands still ends, and a fault of the client's is kept, so
-//! that the client is told of it rather than of the guest's failure over it.
+//! Request body on its way to a web function: a stall timeout, no empty parts, and a record of the client's fault.
+//!
+//! The fault is what the client is told, rather than the guest's failure over it.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -10,24 +11,24 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::{Sleep, sleep};
 
-use super::body::{stalled, unreadable};
 use super::problem::Problem;
+use super::request_body::{stalled, unreadable};
 use crate::limits::HTTP_BODY_STALL_TIMEOUT;
 
-/// The client's side of a body.
+/// Body as a guest reads it. wasmtime's adapter would spin on empty parts, so there are none.
 pub struct WebBody<B> {
     body: B,
-    /// Runs while the guest waits for the next part.
+    /// Timer while the guest waits for the next part.
     stall: Option<Pin<Box<Sleep>>>,
     fault: Fault,
 }
 
-/// The client's fault, if there is one.
+/// Problem of a body that ended by the client's fault.
 #[derive(Clone, Default)]
 pub struct Fault(Arc<Mutex<Option<Problem>>>);
 
 impl Fault {
-    /// Takes the problem out.
+    /// Takes the problem, if there is one.
     pub fn take(&self) -> Option<Problem> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -39,7 +40,7 @@ impl Fault {
     }
 }
 
-/// Why a body ended early.
+/// Error of a body that the client cut off or stalled.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ClientFault(String);
@@ -64,11 +65,12 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
         let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+        while let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
             // An empty part is no progress.
-            if !matches!(&frame, Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty)) {
-                this.stall = None;
+            if matches!(&frame, Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty)) {
+                continue;
             }
+            this.stall = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(|error| this.fault.set(unreadable(&error)))));
         }
         let stall = this.stall.get_or_insert_with(|| Box::pin(sleep(HTTP_BODY_STALL_TIMEOUT)));
@@ -83,6 +85,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use futures_util::stream;
     use http_body_util::{BodyExt, StreamBody};
 
@@ -97,5 +101,16 @@ mod tests {
         assert!(fault.take().is_none());
         assert!(body.frame().await.is_some_and(|frame| frame.is_err()));
         assert_eq!(fault.take().map(|problem| problem.code), Some(Code::BodyUnreadable));
+    }
+
+    #[tokio::test]
+    async fn empty_parts_of_a_request_never_reach_a_guest() {
+        let parts = ["", "a", "", "", "b", ""].map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from(part))));
+        let (mut body, _fault) = WebBody::new(StreamBody::new(stream::iter(parts)));
+        let mut read = Vec::new();
+        while let Some(frame) = body.frame().await {
+            read.push(frame.unwrap().into_data().unwrap());
+        }
+        assert_eq!(read, ["a", "b"]);
     }
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::known::{KNOWN_MODELS, KnownModel};
+use super::builtin_models::{BUILTIN_MODELS, BuiltinModel};
 use super::serving::SERVING_FILE;
 use super::staging::{self, Staging, StagingError, WriteError};
 
@@ -65,7 +65,7 @@ pub struct Listing {
     /// Directories that are no models, by name, with the reason.
     pub broken: Vec<(String, CatalogueError)>,
     /// Built-in models that are not installed.
-    pub available: Vec<&'static KnownModel>,
+    pub available: Vec<&'static BuiltinModel>,
 }
 
 /// Why the catalogue cannot do what was asked.
@@ -98,7 +98,7 @@ pub enum CatalogueError {
     },
     /// A file is not the built-in model's.
     #[error("`{}` is not the file that `{name}` is known by (sha256 {actual}); add the model under another name", path.display())]
-    NotTheKnown {
+    BuiltinMismatch {
         /// The built-in name.
         name: String,
         /// The file.
@@ -131,17 +131,17 @@ pub enum CatalogueError {
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     models_dir: PathBuf,
-    known: &'static [KnownModel],
+    known: &'static [BuiltinModel],
 }
 
 impl Catalogue {
     /// Creates the catalogue of `models_dir`, which need not exist yet.
     pub fn new(models_dir: impl Into<PathBuf>) -> Self {
-        Self::with(models_dir, KNOWN_MODELS)
+        Self::with(models_dir, BUILTIN_MODELS)
     }
 
     /// Creates a catalogue with other built-in models.
-    pub fn with(models_dir: impl Into<PathBuf>, known: &'static [KnownModel]) -> Self {
+    pub fn with(models_dir: impl Into<PathBuf>, known: &'static [BuiltinModel]) -> Self {
         Self { models_dir: models_dir.into(), known }
     }
 
@@ -151,7 +151,7 @@ impl Catalogue {
     }
 
     /// Returns the built-in model of this name.
-    pub fn known(&self, name: &str) -> Option<&'static KnownModel> {
+    pub fn known(&self, name: &str) -> Option<&'static BuiltinModel> {
         self.known.iter().find(|known| known.name == name)
     }
 
@@ -164,7 +164,7 @@ impl Catalogue {
                 Err(error) => listing.broken.push((name, error)),
             }
         }
-        let is_there = |known: &&KnownModel| listing.installed.iter().any(|m| m.name == known.name);
+        let is_there = |known: &&BuiltinModel| listing.installed.iter().any(|m| m.name == known.name);
         listing.available = self.known.iter().filter(|known| !is_there(known)).collect();
         Ok(listing)
     }
@@ -192,7 +192,7 @@ impl Catalogue {
                 WriteError::Staging(error) => error.into(),
             })?;
             if known.is_some() && pinned.is_none_or(|pinned| pinned.sha256 != written.sha256) {
-                return Err(CatalogueError::NotTheKnown { name: name.into(), path, actual: written.sha256 });
+                return Err(CatalogueError::BuiltinMismatch { name: name.into(), path, actual: written.sha256 });
             }
         }
         if let Some(missing) = known.iter().flat_map(|known| known.files).find(|file| !staging.has(file.path)) {
@@ -385,7 +385,7 @@ mod tests {
         assert!(!added.path.join("README.md").exists());
         let listing = catalogue.list().expect("readable");
         assert_eq!(listing.installed, [catalogue.get("mine-1.0").expect("there")]);
-        assert_eq!(listing.available.len(), KNOWN_MODELS.len());
+        assert_eq!(listing.available.len(), BUILTIN_MODELS.len());
         catalogue.remove("mine-1.0").expect("removed");
         assert!(catalogue.list().expect("readable").installed.is_empty());
         assert!(matches!(catalogue.remove("mine-1.0"), Err(CatalogueError::UnknownModel { .. })));
@@ -426,7 +426,7 @@ mod tests {
         let both = catalogue.add("both", &source).expect("added");
         assert!(matches!(both.kind, ModelKind::Encoder { .. }) && !both.path.join("model.onnx").exists());
         let refused = catalogue.add("silero-vad", &file);
-        assert!(matches!(refused, Err(CatalogueError::NotTheKnown { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(CatalogueError::BuiltinMismatch { .. })), "{refused:?}");
     }
 
     #[test]
@@ -445,7 +445,7 @@ mod tests {
     fn a_built_in_name_is_kept_for_the_built_in_files() {
         let (_home, catalogue, source) = catalogue();
         let refused = catalogue.add("all-minilm-l6-v2", &source);
-        assert!(matches!(refused, Err(CatalogueError::NotTheKnown { .. })));
+        assert!(matches!(refused, Err(CatalogueError::BuiltinMismatch { .. })));
         assert!(catalogue.list().expect("readable").installed.is_empty());
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 
-use super::device::{self, WorkerProgram};
+use super::worker_pool::{self, WorkerProgram};
 use crate::devices::{Chosen, DeviceChoice, DeviceRefused, Obstacle, Probe};
 
 /// A driver that wakes every device of a large machine takes a few seconds.
@@ -69,7 +69,7 @@ async fn probe_within(program: &WorkerProgram, timeout: Duration) -> Probe {
 }
 
 async fn ask(program: &WorkerProgram) -> Result<Probe, String> {
-    let mut command = device::command(program);
+    let mut command = worker_pool::command(program);
     command.arg("--probe").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| format!("the probe does not start: {error}"))?;
     let stdout = child.stdout.take().expect("it was piped");

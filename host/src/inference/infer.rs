@@ -1,9 +1,9 @@
 //! Named tensors: to models that take them, and to encoders, which take them as what `tensors` says.
 
-use super::device::{Output, Wanted, Work};
 use super::tensors::{self, EncoderRequest};
-use super::wire::{BODY_BYTES_MAX, TENSORS_MAX, Tensor};
+use super::worker_pool::{Output, OutputKind, Work};
 use super::{Caller, Encoding, Inference, InferenceError, Inferred, Inputs, Model, Overflow};
+use crate::wire::{BODY_BYTES_MAX, TENSORS_MAX, Tensor};
 
 /// Bytes of the tensors of one request: a frame holds it, with some room for its names.
 const REQUEST_BYTES_MAX: usize = (BODY_BYTES_MAX / 2) as usize;
@@ -59,13 +59,13 @@ impl Inference {
             }
         };
         let rows = cu_seqlens.len() - 1;
-        let signature = self.device.signature(model.id, caller).await?;
+        let signature = self.workers.signature(model.id, caller).await?;
         if rows == 0 {
             let tensors = tensors::encoder_outputs(&signature, 0, Vec::new());
             return Ok(Inferred { tensors, receipt: Default::default() });
         }
         let work = Work::Rows { ids, cu_seqlens, first_segments };
-        let (_, values, receipt) = self.device.rows(model.id, work, Wanted::Anything, caller).await?;
+        let (_, values, receipt) = self.workers.rows(model.id, work, OutputKind::Anything, caller).await?;
         Ok(Inferred { tensors: tensors::encoder_outputs(&signature, rows, values), receipt })
     }
 
@@ -75,7 +75,7 @@ impl Inference {
         tensors: Vec<Tensor>,
         caller: &Caller,
     ) -> Result<Inferred, InferenceError> {
-        match self.device.run(model.id, Work::Tensors(tensors), Wanted::Tensors, caller).await? {
+        match self.workers.run(model.id, Work::Tensors(tensors), OutputKind::Tensors, caller).await? {
             (Output::Tensors(tensors), receipt) => Ok(Inferred { tensors, receipt }),
             // A model whose files were exchanged for another kind's.
             (Output::Rows { .. }, _) => {

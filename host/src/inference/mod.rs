@@ -6,11 +6,10 @@
 //! one or more batches, and comes back with its share of what they cost.
 
 pub mod batcher;
+mod builtin_models;
 pub mod catalogue;
-mod device;
 pub mod devices;
 mod infer;
-mod known;
 pub mod pull;
 mod request;
 mod score;
@@ -18,7 +17,7 @@ pub mod serving;
 mod staging;
 pub mod tensors;
 pub mod tokenizer;
-pub mod wire;
+mod worker_pool;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -32,18 +31,18 @@ use crate::call::InferenceReceipt;
 use crate::codes::Code;
 use crate::devices::{DeviceChoice, DeviceRefused, Report, ReportSource};
 use crate::limits::BatchLimits;
+use crate::wire::{ModelId, Signature, Tensor};
 pub use batcher::WEIGHT_MAX;
 use catalogue::{Catalogue, CatalogueError, ModelKind};
-pub use device::{BatchRecord, DeviceStats, ModelStats, Outcome, WorkerProgram};
-use device::{Device, ModelConfig, ModelSource, StateConfig, Wanted, Work};
 use devices::Devices;
-pub use request::{Caller, Inputs, Priority, Tenant};
+pub use request::{Caller, Inputs, Tenant};
 use score::Labels;
 pub use score::{Classified, Scored, sigmoid};
 use serving::Serving;
 pub use tokenizer::Overflow;
 use tokenizer::{Tokenizer, TokenizerError};
-use wire::{ModelId, Signature, Tensor};
+pub use worker_pool::{BatchRecord, DeviceStats, ModelStats, Outcome, WorkerProgram};
+use worker_pool::{ModelConfig, ModelSource, OutputKind, PoolConfig, Work, WorkerPool};
 
 /// Texts of more bytes than this together are tokenised off the caller's thread.
 const TOKENIZE_INLINE_BYTES_MAX: usize = 4 << 10;
@@ -145,7 +144,7 @@ pub struct InferenceConfig {
 pub struct Inference {
     catalogue: Catalogue,
     devices: Arc<Devices>,
-    device: Device,
+    workers: WorkerPool,
     models: DashMap<String, Arc<Model>>,
     /// One permit for each core: tokenising on blocking threads must not crowd out the guests.
     tokenizing: Arc<Semaphore>,
@@ -173,10 +172,10 @@ impl Inference {
     /// Sets up; starts no worker before the first request. Must be called within a tokio runtime.
     pub fn new(config: InferenceConfig) -> Self {
         let devices = Arc::new(Devices::new(config.worker.clone(), config.device));
-        let state = StateConfig { seats: 1, memory_max: config.model_memory_max, weights: config.weights };
+        let pool = PoolConfig { workers: 1, memory_max: config.model_memory_max, weights: config.weights };
         Self {
             catalogue: Catalogue::new(&config.models_dir),
-            device: Device::new(config.worker, devices.clone(), state),
+            workers: WorkerPool::new(config.worker, devices.clone(), pool),
             devices,
             models: DashMap::new(),
             opening: tokio::sync::Mutex::new(()),
@@ -198,16 +197,16 @@ impl Inference {
         self.within(caller, async {
             let model = self.model(name).await?;
             if inputs.is_empty() {
-                let signature = self.device.signature(model.id, caller).await?;
+                let signature = self.workers.signature(model.id, caller).await?;
                 let Signature::Vector { dimension } = signature else {
                     return Err(InferenceError::BadInput { reason: format!("`{name}` is no embedding model") });
                 };
                 return Ok(Embedded { dimension, values: Vec::new(), receipt: InferenceReceipt::default() });
             }
-            self.device.check_room(model.id, inputs.len())?;
+            self.workers.check_room(model.id, inputs.len())?;
             let (ids, cu_seqlens) = self.tokenize(&model, inputs, overflow).await?;
             let work = Work::Rows { ids, cu_seqlens, first_segments: Vec::new() };
-            let (dimension, values, receipt) = self.device.rows(model.id, work, Wanted::Vectors, caller).await?;
+            let (dimension, values, receipt) = self.workers.rows(model.id, work, OutputKind::Vectors, caller).await?;
             Ok(Embedded { dimension, values, receipt })
         })
         .await
@@ -217,8 +216,8 @@ impl Inference {
     pub async fn describe(&self, name: &str, caller: &Caller) -> Result<Description, InferenceError> {
         self.within(caller, async {
             let model = self.model(name).await?;
-            let signature = self.device.signature(model.id, caller).await?;
-            Ok(Description { name: name.to_owned(), signature, device: self.device.name().unwrap_or_default() })
+            let signature = self.workers.signature(model.id, caller).await?;
+            Ok(Description { name: name.to_owned(), signature, device: self.workers.name().unwrap_or_default() })
         })
         .await
     }
@@ -248,12 +247,12 @@ impl Inference {
 
     /// Returns what the device has done so far.
     pub fn stats(&self) -> DeviceStats {
-        self.device.stats()
+        self.workers.stats()
     }
 
     /// Returns the last batches, newest first.
     pub fn batches(&self) -> Vec<BatchRecord> {
-        self.device.batches()
+        self.workers.batches()
     }
 
     /// Takes another device than the configuration says, for workers that start from now on.
@@ -268,7 +267,7 @@ impl Inference {
 
     /// Ends the worker. Requests that wait fail.
     pub async fn shut_down(&self) {
-        self.device.shut_down().await;
+        self.workers.shut_down().await;
     }
 
     /// Returns the token ids of all texts and where each begins.
@@ -316,7 +315,7 @@ impl Inference {
         }
         let model = if self.noop_model && name == NOOP_MODEL {
             let config = self.model_config(name, ModelSource::Noop, 0, &Serving::default());
-            let id = self.device.register(config);
+            let id = self.workers.register(config);
             Arc::new(Model { id, encoding: Encoding::Length, labels: Labels::default() })
         } else {
             let unavailable = |reason: String| InferenceError::Unavailable { model: name.to_owned(), reason };
@@ -342,7 +341,7 @@ impl Inference {
             };
             let serving = Serving::load(&dir).map_err(|error| unavailable(error.to_string()))?;
             let config = self.model_config(name, ModelSource::Directory(dir), bytes, &serving);
-            let id = self.device.register(config);
+            let id = self.workers.register(config);
             Arc::new(Model { id, encoding, labels })
         };
         self.models.insert(name.to_owned(), model.clone());
@@ -359,7 +358,7 @@ impl ReportSource for Inference {
     fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send + '_>> {
         Box::pin(async {
             let (asked, probe) = (self.devices.choice(), self.devices.probe().await.clone());
-            Report { asked, chosen: asked.resolve(&probe), probe, worker: self.device.live().into_iter().next() }
+            Report { asked, chosen: asked.resolve(&probe), probe, worker: self.workers.live().into_iter().next() }
         })
     }
 }

@@ -4,7 +4,7 @@
 //! registry that the machine's own Python tools are set up for. It does not matter which one answers: every file is
 //! checked against its pinned length and SHA-256 while it is written.
 //!
-//! Not here: the list of models (`known`), putting a directory in place (`staging`).
+//! Not here: the list of models (`builtin_models`), putting a directory in place (`staging`).
 //!
 //! Invariants: a model appears only when all its files are right; a failure of one source leads to the next, a failure of
 //! this machine's disk ends the pull.
@@ -21,8 +21,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
+use super::builtin_models::{BuiltinFile, BuiltinModel};
 use super::catalogue::{Catalogue, CatalogueError, InstalledModel};
-use super::known::{KnownFile, KnownModel};
 use super::staging::{Staging, StagingError, WriteError, sha256_of};
 
 pub use self::hub::Hub;
@@ -195,7 +195,7 @@ pub fn pull(
 }
 
 /// Whether every file of an installed model is the pinned one.
-fn is_whole(installed: &InstalledModel, model: &KnownModel) -> bool {
+fn is_whole(installed: &InstalledModel, model: &BuiltinModel) -> bool {
     model.files.iter().all(|file| sha256_of(&installed.path.join(file.path)).is_ok_and(|sha256| sha256 == file.sha256))
 }
 
@@ -208,7 +208,7 @@ enum Source<'a> {
 }
 
 impl Sources {
-    fn list(&self, model: &KnownModel) -> Vec<Source<'_>> {
+    fn list(&self, model: &BuiltinModel) -> Vec<Source<'_>> {
         if let Some(directory) = &self.directory {
             return vec![Source::Directory(directory)];
         }
@@ -239,7 +239,7 @@ impl Source<'_> {
 
 /// One model on its way into one staging directory.
 struct Fetch<'a> {
-    model: &'static KnownModel,
+    model: &'static BuiltinModel,
     staging: Staging,
     progress: &'a mut dyn PullProgress,
     done: u64,
@@ -248,14 +248,17 @@ struct Fetch<'a> {
 impl<'a> Fetch<'a> {
     fn begin(
         catalogue: &Catalogue,
-        model: &'static KnownModel,
+        model: &'static BuiltinModel,
         progress: &'a mut dyn PullProgress,
     ) -> Result<Self, StagingError> {
         Ok(Self { model, staging: Staging::begin(catalogue.models_dir())?, progress, done: 0 })
     }
 
     /// Writes every file of the model from what `open` returns for it.
-    fn all<R: Read>(&mut self, mut open: impl FnMut(&KnownFile) -> Result<R, SourceError>) -> Result<(), SourceError> {
+    fn all<R: Read>(
+        &mut self,
+        mut open: impl FnMut(&BuiltinFile) -> Result<R, SourceError>,
+    ) -> Result<(), SourceError> {
         self.model.files.iter().try_for_each(|file| {
             let reader = open(file)?;
             self.file(file, reader)
@@ -263,7 +266,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// Writes one file and checks it. A byte more than expected is read, to tell a longer file from the right one.
-    fn file(&mut self, file: &'static KnownFile, reader: impl Read) -> Result<(), SourceError> {
+    fn file(&mut self, file: &'static BuiltinFile, reader: impl Read) -> Result<(), SourceError> {
         let (progress, total) = (&mut *self.progress, self.model.bytes());
         let done = &mut self.done;
         let written = self.staging.write(file.path, reader, file.bytes + 1, &mut |bytes| {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use crate::call::Priority;
+use crate::call::Priority;
 use crate::ids::AppName;
 
 /// Whose share of a device a request is charged to: an app, or a way in from outside.

@@ -8,10 +8,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::catalogue::{CatalogueError, read_json};
-use super::device::{Wanted, Work};
-use super::wire::{ModelId, Signature};
+use super::worker_pool::{OutputKind, Work};
 use super::{Caller, Encoding, Inference, InferenceError, Inputs, Overflow, ROW_BYTES, append, misfit};
 use crate::call::InferenceReceipt;
+use crate::wire::{ModelId, Signature};
 
 /// For each text how well it answers the question, and what that cost.
 #[derive(Debug)]
@@ -52,13 +52,13 @@ impl Inference {
             if documents.is_empty() {
                 return Ok(Scored { scores: Vec::new(), receipt: InferenceReceipt::default() });
             }
-            self.device.check_room(model.id, documents.len())?;
+            self.workers.check_room(model.id, documents.len())?;
             // The question is copied for each.
             let rows = documents.len() * (ROW_BYTES + query.len().min(ROW_BYTES * 64));
             let bytes = rows + documents.iter().map(String::len).sum::<usize>();
             let encoding = model.clone();
             let work = self.encode(bytes, move || encoding.encoding.encode_pairs(&query, &documents, overflow)).await?;
-            let (_, scores, receipt) = self.device.rows(model.id, work, Wanted::Scores, caller).await?;
+            let (_, scores, receipt) = self.workers.rows(model.id, work, OutputKind::Scores, caller).await?;
             Ok(Scored { scores, receipt })
         })
         .await
@@ -80,10 +80,10 @@ impl Inference {
             if inputs.is_empty() {
                 return Ok(Classified { labels, scores: Vec::new(), receipt: InferenceReceipt::default() });
             }
-            self.device.check_room(model.id, inputs.len())?;
+            self.workers.check_room(model.id, inputs.len())?;
             let (ids, cu_seqlens) = self.tokenize(&model, inputs, overflow).await?;
             let work = Work::Rows { ids, cu_seqlens, first_segments: Vec::new() };
-            let (_, mut scores, receipt) = self.device.rows(model.id, work, Wanted::Scores, caller).await?;
+            let (_, mut scores, receipt) = self.workers.rows(model.id, work, OutputKind::Scores, caller).await?;
             if count == 1 || model.labels.several {
                 scores.iter_mut().for_each(|score| *score = sigmoid(*score));
             } else {
@@ -96,7 +96,7 @@ impl Inference {
 
     /// Returns how many labels a model scores, or what it is instead, before anything is tokenised for it.
     async fn labels(&self, name: &str, id: ModelId, caller: &Caller) -> Result<usize, InferenceError> {
-        let (is, instead) = match self.device.signature(id, caller).await? {
+        let (is, instead) = match self.workers.signature(id, caller).await? {
             Signature::Scores { labels } => return Ok(labels as usize),
             Signature::Vector { .. } => ("an embedding model, which gives vectors", "`embed`"),
             Signature::Tensors { .. } => ("a model of named tensors", "`infer`"),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::ITEMS_MAX;
 use crate::limits::BatchLimits;
+use crate::wire::ITEMS_MAX;
 
 /// The file's name.
 pub const SERVING_FILE: &str = "serving.json";

@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 
-use super::wire::{Datatype, Signature, Tensor, TensorSpec};
+use crate::wire::{Datatype, Signature, Tensor, TensorSpec};
 
 /// The input of texts.
 pub const TEXT: &str = "text";

@@ -31,9 +31,8 @@ pub use schedule::{
 };
 pub use stored::StoreJournal;
 
-use crate::call::Payload;
+use crate::call::{Payload, Priority};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
-use crate::inference::Priority;
 use crate::store::StoreError;
 
 /// A future of a journal.
@@ -124,7 +123,7 @@ pub struct PendingChunk {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     pub first: u64,
-    pub inputs: Vec<Payload>,
+    pub inputs: Vec<StoredPayload>,
     /// Outcomes and retries so far, oldest first.
     pub entries: Vec<Entry>,
     /// The outputs were too large to be read; those in `entries` are empty.

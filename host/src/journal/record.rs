@@ -6,9 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::lease::LeaseHolder;
-use crate::call::{Failure, Payload, Principal, Receipt};
+use crate::call::{Failure, Payload, Principal, Priority, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
-use crate::inference::Priority;
 
 /// Failed attempts of a call that are kept, the latest.
 const ATTEMPTS_KEPT: usize = 10;

@@ -1,12 +1,14 @@
 //! The latest log lines of each app, for whoever asks: by filter, and as they come.
 //!
-//! Not here: what a line is and how a call's log is bounded (`sandbox::log`).
+//! Not here: how a call's log is bounded (`sandbox::log`).
 //!
 //! Invariants: each app keeps its own newest `APP_BYTES_MAX`, so a flood of one loses nothing of another; who follows sees
 //! each line once, in order, and is told how many were lost if it reads too slowly.
 
 mod disk;
 mod follow;
+mod line;
+mod printable;
 mod query;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,14 +20,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, FunctionName, Version};
-use crate::sandbox::log::{Line, LogSink};
 
 use self::disk::{LogFiles, Writer};
 use self::follow::Followers;
 
 pub use self::follow::{Follow, Followed};
+pub use self::line::{Level, Line, LogSink, NoLog, Source};
+pub use self::printable::{printable, printable_within};
 pub use self::query::Query;
-pub use crate::sandbox::log::{Level, Source};
 
 /// What is kept of one app.
 const APP_BYTES_MAX: usize = 4 << 20;
@@ -181,7 +183,6 @@ mod tests {
     use super::*;
     use crate::ids::FunctionId;
     use crate::limits::{LOG_FOLLOWER_BYTES_MAX, LOG_FOLLOWERS_BYTES_MAX};
-    use crate::sandbox::log::NoLog;
 
     fn write(logs: &Logs, app: &str, message: &str) {
         let function = FunctionId { app: AppName::new(app).unwrap(), function: FunctionName::new("f").unwrap() };

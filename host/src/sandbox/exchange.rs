@@ -34,14 +34,19 @@ pub struct Answer(oneshot::Receiver<Head>);
 pub struct AnswerBody(HyperOutgoingBody);
 
 impl Exchange {
-    /// Makes both sides of one exchange. The request has a `host`, and a path as the guest shall see it.
+    /// Makes both sides of one exchange. The request has a `host`, a path as the guest sees it, and a body without empty
+    /// parts, on which wasmtime's adapter would spin.
     pub fn new<B>(request: http::Request<B>) -> (Self, Answer)
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: StdError,
     {
         let (head, answer) = oneshot::channel();
-        let request = request.map(|body| RequestBody(body).boxed_unsync());
+        let cut_off = |error: B::Error| {
+            tracing::debug!(%error, "a request's body broke off");
+            Error::HttpRequestBodySize(None)
+        };
+        let request = request.map(|body| body.map_err(cut_off).boxed_unsync());
         (Self { request, head }, Answer(answer))
     }
 }
@@ -81,65 +86,6 @@ impl Body for AnswerBody {
     }
 }
 
-/// A request's body as a guest reads it: without empty parts, which wasmtime's adapter would spin on.
-struct RequestBody<B>(B);
-
-impl<B> Body for RequestBody<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: StdError,
-{
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        loop {
-            return Poll::Ready(match ready!(Pin::new(&mut self.0).poll_frame(context)) {
-                Some(Ok(frame)) if is_empty(&frame) => continue,
-                Some(Ok(frame)) => Some(Ok(frame)),
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "a request's body broke off");
-                    Some(Err(Error::HttpRequestBodySize(None)))
-                }
-                None => None,
-            });
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-}
-
 fn is_empty(frame: &Frame<Bytes>) -> bool {
     frame.data_ref().is_some_and(Bytes::is_empty)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::convert::Infallible;
-
-    use super::*;
-
-    struct Parts(VecDeque<&'static str>);
-
-    impl Body for Parts {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(Bytes::from(part)))))
-        }
-    }
-
-    #[tokio::test]
-    async fn empty_parts_of_a_request_never_reach_a_guest() {
-        let mut body = RequestBody(Parts(["", "a", "", "", "b", ""].into()));
-        let mut parts = Vec::new();
-        while let Some(frame) = body.frame().await {
-            parts.push(frame.unwrap().into_data().unwrap());
-        }
-        assert_eq!(parts, ["a", "b"]);
-    }
 }

@@ -14,6 +14,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::ids::{CallId, FunctionId, Version};
 use crate::limits::LOG_LINE_BYTES_MAX;
+use crate::logs::{Level, Line, LogSink, Source, printable, printable_within};
 use crate::provisions::DeclaredSecrets;
 
 /// Longest line of stdout or stderr; a longer one is cut into several.
@@ -27,67 +28,6 @@ const FIELD_OVERHEAD_BYTES: usize = 64;
 const CONTROL_BYTES: u64 = 6;
 /// What one write may carry.
 const WRITE_BYTES_MAX: usize = 64 << 10;
-
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    Trace,
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
-impl Level {
-    /// Returns the level's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Trace => "trace",
-            Level::Debug => "debug",
-            Level::Info => "info",
-            Level::Warn => "warn",
-            Level::Error => "error",
-        }
-    }
-}
-
-/// Where a line came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// `log::info!` and its like.
-    Log,
-    Stdout,
-    Stderr,
-    /// The host: why the call failed.
-    System,
-}
-
-/// One line, as it goes to a sink.
-#[derive(Debug)]
-pub struct Line<'a> {
-    pub call: CallId,
-    pub function: &'a FunctionId,
-    /// Of the app that wrote it.
-    pub version: &'a Version,
-    pub source: Source,
-    pub level: Level,
-    pub message: &'a str,
-    pub fields: &'a [(String, String)],
-}
-
-/// Takes lines. Called on the guest's thread for each line; must not block for long.
-pub trait LogSink: Send + Sync {
-    fn line(&self, line: &Line<'_>);
-}
-
-/// Drops every line.
-pub struct NoLog;
-
-impl LogSink for NoLog {
-    fn line(&self, _: &Line<'_>) {}
-}
 
 /// The log of one call.
 pub struct CallLog {
@@ -259,30 +199,6 @@ fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
     tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
     let excess = tail.len().saturating_sub(TAIL_BYTES);
     tail.drain(..excess);
-}
-
-/// Makes control characters visible, so that a guest's text cannot move the reader's cursor or forge a line.
-pub fn printable(text: &str) -> String {
-    printable_within(text, usize::MAX).0
-}
-
-/// Makes the beginning of a text printable, in at most `bytes_max` bytes. The second is how many bytes of `text` were
-/// cut.
-pub fn printable_within(text: &str, bytes_max: usize) -> (String, usize) {
-    let mut out = String::with_capacity(text.len().min(bytes_max));
-    for (at, c) in text.char_indices() {
-        let is_escaped = c.is_control() && c != '\t';
-        let len = if is_escaped { c.escape_default().len() } else { c.len_utf8() };
-        if len > bytes_max - out.len() {
-            return (out, text.len() - at);
-        }
-        if is_escaped {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    (out, 0)
 }
 
 /// A guest's stdout or stderr.

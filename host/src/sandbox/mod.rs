@@ -22,7 +22,7 @@ mod imports;
 mod incremental;
 mod invoke;
 mod limiter;
-pub mod log;
+mod log;
 mod meter;
 mod missing;
 mod program;
@@ -36,6 +36,7 @@ pub use call_context::{CallContext, CallUsage, Siblings};
 pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
 pub use exchange::{Answer, AnswerBody, Exchange};
 pub use invoke::{Attempt, Sandbox, SandboxError, redact};
+pub use log::CallLog;
 pub use missing::MissingImport;
 pub use program::{Function, FunctionRef, Program, ProgramError};
 pub use services::{

@@ -9,8 +9,9 @@ use super::call_context::CallContext;
 use super::clock::{BoundaryClock, BoundaryRandom};
 use super::imports::http::OutboundHooks;
 use super::limiter::MemoryLimiter;
-use super::log::{LogStream, Source};
+use super::log::LogStream;
 use crate::limits;
+use crate::logs::Source;
 
 /// The data of one store.
 pub struct CallState {

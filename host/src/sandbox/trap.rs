@@ -94,7 +94,7 @@ fn place(error: &wasmtime::Error) -> Option<String> {
     // Recursion is one name, many times.
     own.dedup();
     own.truncate(FRAMES_MAX);
-    (!own.is_empty()).then(|| super::log::printable(&format!("in `{}`", own.join("`, called by `"))))
+    (!own.is_empty()).then(|| crate::logs::printable(&format!("in `{}`", own.join("`, called by `"))))
 }
 
 fn demangled(name: &str) -> String {
@@ -119,7 +119,7 @@ fn panic_message(stderr: &str) -> Option<String> {
     // The column helps nobody who reads one line.
     let place = place.rsplit_once(':').map_or(place, |(file_and_line, _)| file_and_line);
     let message = rest.lines().take_while(|line| !line.starts_with("note: run with")).collect::<Vec<_>>().join(" ");
-    Some(super::log::printable(&format!("{} ({place})", message.trim())))
+    Some(crate::logs::printable(&format!("{} ({place})", message.trim())))
 }
 
 #[cfg(test)]

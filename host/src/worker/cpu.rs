@@ -5,28 +5,28 @@
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
-use bireme_kernels::cpu::{Activation, Attention, Embedding, LayerNorm, Linear, Pooling, Team, Threads};
+use bireme_kernels::cpu::{Activation, Attention, Embedding, LayerNorm, Linear, Parallelism, Pooling, Threads};
 use bireme_kernels::{Sequences, ShapeError};
 
-use super::bert::{Activations, Bert};
-use super::config::ModelConfig;
-use super::encoder::LoadError;
-use super::ops::{Ops, Steps};
-use super::weights::Weights;
+use super::error::RunError;
+use super::ops::{Executor, Network, Ops, Steps, TokenBatch};
+use super::timing::nanoseconds_since;
 
 /// The tokens that one thread takes through all layers at once. Fewer read the weights too often, more leave the caches.
 const GROUP_TOKENS: usize = 256;
 
-/// A model on the CPU.
-pub(super) struct OnCpu {
-    pub(super) bert: Bert<Cpu>,
+/// A network on the CPU.
+pub(super) struct CpuExecutor<N> {
+    network: N,
     threads: Threads,
     /// One for each thread.
     scratches: Vec<Mutex<Scratch>>,
 }
 
-type Scratch = Activations<Vec<f32>>;
+/// The buffers of a pass, in the order of [`Network::widths`].
+type Scratch = Vec<Vec<f32>>;
 
 /// The layers of the CPU.
 pub(super) struct Cpu;
@@ -74,7 +74,7 @@ struct Group<'a> {
     ids: &'a [u32],
     sequences: Sequences<'a>,
     out: &'a mut [f32],
-    team: Team,
+    parallelism: Parallelism,
 }
 
 impl Group<'_> {
@@ -90,22 +90,22 @@ impl Group<'_> {
 
 impl Steps<Cpu> for Group<'_> {
     fn embed(&mut self, layer: &Embedding, out: &mut Vec<f32>) -> Result<(), ShapeError> {
-        layer.run(self.ids, self.sequences, self.rows(out, layer.width()), self.team)
+        layer.run(self.ids, self.sequences, self.rows(out, layer.width()), self.parallelism)
     }
 
     fn linear(&mut self, layer: &Linear, x: &Vec<f32>, out: &mut Vec<f32>) -> Result<(), ShapeError> {
         let x = &x[..self.ids.len() * layer.inputs()];
-        layer.run(x, self.rows(out, layer.outputs()), self.team)
+        layer.run(x, self.rows(out, layer.outputs()), self.parallelism)
     }
 
     fn attention(&mut self, layer: &Attention, qkv: &Vec<f32>, out: &mut Vec<f32>) -> Result<(), ShapeError> {
         let qkv = &qkv[..self.ids.len() * layer.inputs()];
-        layer.run(qkv, self.sequences, self.rows(out, layer.outputs()), self.team)
+        layer.run(qkv, self.sequences, self.rows(out, layer.outputs()), self.parallelism)
     }
 
     fn add_norm(&mut self, layer: &LayerNorm, x: &mut Vec<f32>, residual: &Vec<f32>) -> Result<(), ShapeError> {
         let len = self.ids.len() * layer.width();
-        layer.add_residual(&mut x[..len], &residual[..len], self.team)
+        layer.add_residual(&mut x[..len], &residual[..len], self.parallelism)
     }
 
     fn pool(&mut self, method: Pooling, is_normalised: bool, width: usize, rows: &Vec<f32>) -> Result<(), ShapeError> {
@@ -113,40 +113,37 @@ impl Steps<Cpu> for Group<'_> {
     }
 }
 
-impl OnCpu {
-    pub(super) fn load(config: &ModelConfig, weights: &mut Weights, threads: usize) -> Result<Self, LoadError> {
-        let threads = Threads::new(threads)?;
-        let bert = Bert::load(&Cpu, config, weights)?;
-        let empty = || Activations {
-            rows: Vec::new(),
-            qkv: Vec::new(),
-            context: Vec::new(),
-            branch: Vec::new(),
-            intermediate: Vec::new(),
-        };
-        let scratches = (0..threads.count()).map(|_| Mutex::new(empty())).collect();
-        Ok(Self { bert, threads, scratches })
+impl<N: Network<Cpu>> CpuExecutor<N> {
+    pub(super) fn new(network: N, threads: Threads) -> Self {
+        let buffers = network.widths().len();
+        let scratches = (0..threads.count()).map(|_| Mutex::new(vec![Vec::new(); buffers])).collect();
+        Self { network, threads, scratches }
     }
+}
 
-    pub(super) fn threads(&self) -> usize {
-        self.threads.count()
-    }
-
-    /// Fills `out`, `[texts, hidden]`, from a batch that the vocabulary has rows for.
-    ///
+impl<N: Network<Cpu> + Sync> Executor for CpuExecutor<N> {
     /// Blocks for as long as the arithmetic takes: some 90 to 95 µs a token and thread for MiniLM.
-    pub(super) fn run(&mut self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32]) -> Result<(), ShapeError> {
+    fn run(&mut self, batch: TokenBatch<'_>, out: &mut [f32]) -> Result<u64, RunError> {
+        let started = Instant::now();
+        self.run_on_threads(batch, out)?;
+        Ok(nanoseconds_since(started))
+    }
+}
+
+impl<N: Network<Cpu> + Sync> CpuExecutor<N> {
+    fn run_on_threads(&mut self, batch: TokenBatch<'_>, out: &mut [f32]) -> Result<(), ShapeError> {
+        let TokenBatch { ids, sequences } = batch;
         let groups = groups(sequences);
-        let Self { bert, threads, scratches } = self;
+        let Self { network, threads, scratches } = self;
         if threads.count() == 1 || groups.len() >= 2 * threads.count() {
-            return run_groups(bert, threads, scratches, groups, ids, sequences, out);
+            return run_groups(network, threads, scratches, groups, batch, out);
         }
         // Too few groups to keep the threads busy: they share each step instead.
         let scratch = scratches[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-        if ids.len() * bert.token_flop < Team::SHARE_FLOP_MIN {
-            bert.run(&mut Group { ids, sequences, out, team: Team::ALONE }, scratch)
+        if ids.len() * network.token_flop() < Parallelism::SHARE_FLOP_MIN {
+            network.forward(&mut Group { ids, sequences, out, parallelism: Parallelism::SINGLE }, scratch)
         } else {
-            threads.install(|team| bert.run(&mut Group { ids, sequences, out, team }, scratch))
+            threads.install(|parallelism| network.forward(&mut Group { ids, sequences, out, parallelism }, scratch))
         }
     }
 }
@@ -169,36 +166,36 @@ fn groups(sequences: Sequences<'_>) -> Vec<Range<usize>> {
 }
 
 /// Runs the groups, each on one thread, as threads become free.
-fn run_groups(
-    bert: &Bert<Cpu>,
+fn run_groups<N: Network<Cpu> + Sync>(
+    network: &N,
     threads: &Threads,
     scratches: &[Mutex<Scratch>],
     groups: Vec<Range<usize>>,
-    ids: &[u32],
-    sequences: Sequences<'_>,
+    batch: TokenBatch<'_>,
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
+    let TokenBatch { ids, sequences } = batch;
     let mut rest = out;
     let jobs: Vec<_> = groups
         .into_iter()
         .map(|group| {
-            let (out, after) = std::mem::take(&mut rest).split_at_mut(group.len() * bert.hidden);
+            let (out, after) = std::mem::take(&mut rest).split_at_mut(group.len() * network.output_width());
             rest = after;
             (group, out)
         })
         .collect();
     let jobs = Mutex::new(jobs.into_iter());
     let failure = Mutex::new(None);
-    threads.install(|team| {
-        team.for_each(scratches.len(), |index| {
+    threads.install(|parallelism| {
+        parallelism.for_each(scratches.len(), |index| {
             let mut scratch = scratches[index].lock().unwrap_or_else(PoisonError::into_inner);
             let mut offsets = Vec::new();
             loop {
                 let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((group, out)) = job else { break };
                 let (tokens, sequences) = sequences.group(group, &mut offsets);
-                let mut group = Group { ids: &ids[tokens], sequences, out, team: Team::ALONE };
-                if let Err(error) = bert.run(&mut group, &mut scratch) {
+                let mut group = Group { ids: &ids[tokens], sequences, out, parallelism: Parallelism::SINGLE };
+                if let Err(error) = network.forward(&mut group, &mut scratch) {
                     *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
             }

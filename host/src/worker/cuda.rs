@@ -12,11 +12,8 @@ use bireme_kernels::cuda::device::{
 use bireme_kernels::cuda::{DType, LaunchError};
 use bireme_kernels::{Sequences, ShapeError};
 
-use super::bert::{Activations, Bert};
-use super::config::ModelConfig;
-use super::encoder::LoadError;
-use super::ops::{Ops, Steps};
-use super::weights::Weights;
+use super::error::RunError;
+use super::ops::{Executor, Network, Ops, Steps, TokenBatch};
 
 /// How weights and activations are stored. Sums are f32.
 const STORAGE: DType = DType::F16;
@@ -25,14 +22,14 @@ const STORAGE: DType = DType::F16;
 const LANE: BatchShape = BatchShape { tokens: 512, sequences: 32, length_max: 512 };
 const GRAPHS_MAX: usize = 128;
 
-/// A model on a CUDA device.
-pub(super) struct OnCuda {
+/// A network on a CUDA device.
+pub(super) struct CudaExecutor<N> {
     // Before the device, to which they give their memory back.
     graphs: Graphs,
     /// The memory of small batches.
     lane: Option<Lane>,
     staging: Staging,
-    pub(super) bert: Bert<Cuda>,
+    network: N,
     cuda: Cuda,
 }
 
@@ -135,23 +132,25 @@ fn small(sequences: Sequences<'_>) -> Option<BatchShape> {
 /// The memory that a batch passes through on the device.
 struct Lane {
     inputs: Inputs,
-    activations: Activations<Tensor>,
+    /// In the order of [`Network::widths`].
+    buffers: Vec<Tensor>,
     out: Tensor,
 }
 
 impl Lane {
-    fn new(device: &Device, bert: &Bert<Cuda>, shape: BatchShape) -> Result<Self, DeviceError> {
+    fn new(device: &Device, network: &impl Network<Cuda>, shape: BatchShape) -> Result<Self, DeviceError> {
+        let buffers = network.widths().into_iter().map(|width| device.tensor(STORAGE, shape.tokens * width));
         Ok(Self {
             inputs: Inputs::new(device, shape)?,
-            activations: bert.widths().try_map(|width| device.tensor(STORAGE, shape.tokens * width))?,
-            out: device.tensor(DType::F32, shape.sequences * bert.hidden)?,
+            buffers: buffers.collect::<Result<_, _>>()?,
+            out: device.tensor(DType::F32, shape.sequences * network.output_width())?,
         })
     }
 
     /// Queues the batch that `inputs` holds.
-    fn queue(&mut self, device: &Device, bert: &Bert<Cuda>) -> Result<(), DeviceError> {
+    fn queue(&mut self, device: &Device, network: &impl Network<Cuda>) -> Result<(), DeviceError> {
         let batch = self.inputs.batch()?;
-        bert.run(&mut Queued { device, batch, out: &self.out }, &mut self.activations)
+        network.forward(&mut Queued { device, batch, out: &self.out }, &mut self.buffers)
     }
 }
 
@@ -203,18 +202,22 @@ impl Staging {
     }
 }
 
-impl OnCuda {
-    pub(super) fn load(config: &ModelConfig, weights: &mut Weights, device: &Device) -> Result<Self, LoadError> {
-        let cuda = Cuda(device.clone());
-        let bert = Bert::load(&cuda, config, weights)?;
-        Ok(Self { graphs: Graphs::default(), lane: None, staging: Staging::new(device)?, bert, cuda })
+impl<N: Network<Cuda>> Executor for CudaExecutor<N> {
+    fn run(&mut self, batch: TokenBatch<'_>, out: &mut [f32]) -> Result<u64, RunError> {
+        Ok(self.run_in_parts(batch.ids, batch.sequences, out)?)
+    }
+}
+
+impl<N: Network<Cuda>> CudaExecutor<N> {
+    pub(super) fn new(network: N, cuda: Cuda) -> Result<Self, DeviceError> {
+        Ok(Self { graphs: Graphs::default(), lane: None, staging: Staging::new(&cuda.0)?, network, cuda })
     }
 
-    /// Fills `out`, `[texts, hidden]`; returns the device's nanoseconds.
+    /// Runs a batch; returns the device's nanoseconds.
     ///
-    /// A batch that the memory does not hold is run again without what graphs keep, then in two halves, and each of those
-    /// again, down to one text.
-    pub(super) fn run(&mut self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32]) -> Result<u64, DeviceError> {
+    /// A batch that does not fit the memory runs again without the memory of the graphs, then in two halves, and each of
+    /// those again, down to one text.
+    fn run_in_parts(&mut self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32]) -> Result<u64, DeviceError> {
         if sequences.is_empty() {
             return Ok(0);
         }
@@ -230,12 +233,12 @@ impl OnCuda {
         }
         tracing::debug!(texts = sequences.len(), tokens = ids.len(), "no memory for the batch: it runs in halves");
         let half = half(sequences);
-        let (before, after) = out.split_at_mut(half * self.bert.hidden);
+        let (before, after) = out.split_at_mut(half * self.network.output_width());
         let mut nanoseconds = 0;
         for (group, out) in [(0..half, before), (half..sequences.len(), after)] {
             let mut offsets = Vec::new();
             let (tokens, sequences) = sequences.group(group, &mut offsets);
-            nanoseconds += self.run(&ids[tokens], sequences, out)?;
+            nanoseconds += self.run_in_parts(&ids[tokens], sequences, out)?;
         }
         Ok(nanoseconds)
     }
@@ -249,24 +252,24 @@ impl OnCuda {
         small: Option<BatchShape>,
     ) -> Result<u64, DeviceError> {
         let shape = small.unwrap_or_else(|| BatchShape::of(sequences));
-        let Self { graphs, lane, staging, bert, cuda: Cuda(device) } = self;
+        let Self { graphs, lane, staging, network, cuda: Cuda(device) } = self;
         // After an error something may still be queued, which may read what is written below.
         device.synchronize()?;
         staging.reserve(device, shape.inputs_len(), out.len())?;
         let mut own;
         let lane = match (small, lane) {
             (Some(_), Some(lane)) => lane,
-            (Some(_), none) => none.insert(Lane::new(device, bert, LANE)?),
+            (Some(_), none) => none.insert(Lane::new(device, network, LANE)?),
             (None, _) => {
-                own = Lane::new(device, bert, shape)?;
+                own = Lane::new(device, network, shape)?;
                 &mut own
             }
         };
-        lane.inputs.load(device, &mut staging.inputs, ids, sequences, bert.vocabulary, shape)?;
+        lane.inputs.load(device, &mut staging.inputs, ids, sequences, network.vocabulary(), shape)?;
         staging.start.record()?;
         match small {
-            Some(shape) => graphs.run(device, bert, lane, shape)?,
-            None => lane.queue(device, bert)?,
+            Some(shape) => graphs.run(device, network, lane, shape)?,
+            None => lane.queue(device, network)?,
         }
         staging.end.record()?;
         device.copy_out(&lane.out, &mut staging.out, out.len())?;
@@ -287,12 +290,12 @@ impl Graphs {
     fn run(
         &mut self,
         device: &Device,
-        bert: &Bert<Cuda>,
+        network: &impl Network<Cuda>,
         lane: &mut Lane,
         shape: BatchShape,
     ) -> Result<(), DeviceError> {
         let Some(seen) = self.shapes.get_mut(&shape) else {
-            lane.queue(device, bert)?;
+            lane.queue(device, network)?;
             if self.order.len() == GRAPHS_MAX
                 && let Some(oldest) = self.order.pop_front()
             {
@@ -304,7 +307,7 @@ impl Graphs {
             return Ok(());
         };
         if matches!(seen, Seen::Once) {
-            *seen = match device.capture(|| lane.queue(device, bert)) {
+            *seen = match device.capture(|| lane.queue(device, network)) {
                 Ok(graph) => Seen::Captured(graph),
                 Err(error) if error.is_sticky() => return Err(error),
                 Err(error) => {
@@ -315,7 +318,7 @@ impl Graphs {
         }
         match seen {
             Seen::Captured(graph) => graph.launch(),
-            _ => lane.queue(device, bert),
+            _ => lane.queue(device, network),
         }
     }
 }

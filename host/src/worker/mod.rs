@@ -5,74 +5,65 @@
 //!
 //! Limits: `BIREME_WORKER_THREADS` threads for the arithmetic, by default one for each core.
 
-mod beat;
-mod bert;
-pub mod config;
 pub mod confine;
-mod conversation;
+mod connection;
 mod cpu;
 mod cuda;
+pub mod device;
 pub mod encoder;
-mod head;
+mod error;
+mod families;
+pub mod family;
+mod heartbeat;
+pub mod model_dir;
 mod models;
 pub mod onnx;
 mod ops;
-pub mod place;
+mod pooling;
 pub mod probe;
+mod timing;
 pub mod weights;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use bireme_kernels::cuda::device::DeviceError;
-
-use self::beat::Beat;
 use self::confine::Confinement;
-use self::conversation::Conversation;
+use self::connection::Connection;
+pub use self::error::WorkerError;
+use self::heartbeat::Heartbeat;
 pub use self::models::Worker;
-use crate::inference::wire::Frame;
+use crate::wire::Frame;
 
 /// Answers the host on standard input, which is one end of a socket pair, until it hangs up.
 ///
 /// # Errors
-/// Only what ends the worker: a broken conversation, or a device that has lost its context. Nothing is answered then, so
+/// Only what ends the worker: a broken connection, or a device that has lost its context. Nothing is answered then, so
 /// the host tries the batch again with the next worker.
 pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
     // Before there are threads: each of them is confined from its start.
     Confinement::of(device).apply();
     let mut worker = Worker::new(device);
-    converse(|_, frame| worker.answer(frame))
+    serve(|_, frame| worker.answer(frame))
 }
 
 /// Hands each frame of the host on standard input, and its job, to `answer`, and sends back what that makes of it.
 ///
 /// # Errors
-/// Those of `answer`, and a broken conversation.
-pub fn converse(mut answer: impl FnMut(u64, Frame) -> Result<Frame, WorkerError>) -> Result<(), WorkerError> {
+/// Those of `answer`, and a broken connection.
+pub fn serve(mut answer: impl FnMut(u64, Frame) -> Result<Frame, WorkerError>) -> Result<(), WorkerError> {
     // Fires when the thread that started us ends, too, so the end of input stays the rule.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
-    let mut conversation = Conversation::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?));
-    let mut beat = None;
-    while let Some((job, frame)) = conversation.next()? {
-        if beat.is_none()
-            && let Some(memory) = conversation.memory()
+    let mut connection = Connection::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?));
+    let mut heartbeat = None;
+    while let Some((job, frame)) = connection.next()? {
+        if heartbeat.is_none()
+            && let Some(memory) = connection.memory()
         {
-            beat = Some(Beat::start(memory.clone())?);
+            heartbeat = Some(Heartbeat::start(memory.clone())?);
         }
         let reply = answer(job, frame)?;
-        conversation.reply(job, &reply)?;
+        connection.reply(job, &reply)?;
     }
     Ok(())
-}
-
-/// Why a worker ends.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorkerError {
-    #[error("the conversation with the host broke")]
-    Conversation(#[from] io::Error),
-    /// Every later call would fail the same way; the next worker has a context of its own.
-    #[error("the device is lost")]
-    DeviceLost(#[source] DeviceError),
 }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
-use super::WorkerError;
-use super::encoder::{Encoder, LoadError, RunError};
+use super::device::{DeviceOpenError, WorkerDevice};
+use super::encoder::Encoder;
+use super::error::{LoadError, RunError, WorkerError};
+use super::family::ModelOutput;
 use super::onnx::{self, OnnxModel};
-use super::place::{Place, PlaceError};
-use crate::inference::wire::{self, FailureKind, Frame, ModelId, NOOP_PATH, Signature, Tensor};
+use crate::wire::{self, FailureKind, Frame, ModelId, NOOP_PATH, Signature, Tensor};
 
 /// Dimension of the no-op model's vectors: a text's first token, how many it has, and zeros, so that a test can tell which
 /// text an answer is of.
@@ -17,9 +18,9 @@ const NOOP_DIMENSION: u32 = 4;
 /// The models of one worker.
 pub struct Worker {
     /// The CUDA device that is wanted, else the CPU.
-    device: Option<u32>,
+    ordinal: Option<u32>,
     /// Opened with the first load: until then there is nobody to tell what goes wrong.
-    place: Option<Place>,
+    device: Option<WorkerDevice>,
     models: HashMap<ModelId, Model>,
     /// Batches in a row that the device failed, for a reason that is no lost context.
     device_errors: u32,
@@ -36,8 +37,8 @@ enum Model {
 
 impl Worker {
     /// `device`: the CUDA device that is wanted, else the CPU.
-    pub fn new(device: Option<u32>) -> Self {
-        Self { device, place: None, models: HashMap::new(), device_errors: 0 }
+    pub fn new(ordinal: Option<u32>) -> Self {
+        Self { ordinal, device: None, models: HashMap::new(), device_errors: 0 }
     }
 
     /// Does what the host asks.
@@ -58,15 +59,15 @@ impl Worker {
     }
 
     fn load(&mut self, id: ModelId, path: &str) -> Result<Frame, WorkerError> {
-        let place = match self.open()? {
-            Ok(place) => place,
+        let device = match self.open()? {
+            Ok(device) => device,
             Err(refused) => return Ok(refused),
         };
-        let before = place.memory_in_use();
+        let before = device.memory_in_use();
         let (model, signature) = if path == NOOP_PATH {
             (Model::Noop, Signature::Vector { dimension: NOOP_DIMENSION })
         } else if onnx::is_model(Path::new(path)) {
-            match OnnxModel::load(Path::new(path), place.threads()) {
+            match OnnxModel::load(Path::new(path), device.threads()) {
                 Ok(model) => {
                     let signature = model.signature();
                     (Model::Onnx(Box::new(model)), signature)
@@ -74,13 +75,11 @@ impl Worker {
                 Err(error) => return Ok(failed(FailureKind::Load, &format!("{:#}", anyhow::Error::from(error)))),
             }
         } else {
-            match place.load(Path::new(path)) {
+            match device.load(Path::new(path)) {
                 Ok(encoder) => {
-                    let width = encoder.dimension() as u32;
-                    let signature = if encoder.is_classifier() {
-                        Signature::Scores { labels: width }
-                    } else {
-                        Signature::Vector { dimension: width }
+                    let signature = match encoder.output() {
+                        ModelOutput::Vector { dimension } => Signature::Vector { dimension: dimension as u32 },
+                        ModelOutput::Scores { labels } => Signature::Scores { labels: labels as u32 },
                     };
                     (Model::Encoder(Box::new(encoder)), signature)
                 }
@@ -93,46 +92,46 @@ impl Worker {
         };
         let memory = match &model {
             Model::Noop => 0,
-            Model::Onnx(model) => place.on_cpu(model.memory()),
-            Model::Encoder(encoder) => encoder.memory().unwrap_or(place.memory_in_use().saturating_sub(before)),
+            Model::Onnx(model) => device.on_cpu(model.memory()),
+            Model::Encoder(encoder) => encoder.memory().unwrap_or(device.memory_in_use().saturating_sub(before)),
         };
-        let device = if matches!(model, Model::Onnx(_)) { "cpu".to_owned() } else { place.name() };
+        let device = if matches!(model, Model::Onnx(_)) { "cpu".to_owned() } else { device.name() };
         self.models.insert(id, model);
         Ok(Frame::Loaded { model: id, signature, memory, device })
     }
 
     /// Opens the device where that is still to be done; one that could not be opened may be free by now.
-    fn open(&mut self) -> Result<Result<&Place, Frame>, WorkerError> {
-        let place = match (&mut self.place, self.device) {
-            (Some(place), _) => &*place,
-            (none, None) => none.insert(Place::cpu()),
-            (none, Some(ordinal)) => match Place::cuda(ordinal) {
-                Ok(place) => none.insert(place),
-                Err(PlaceError::Device(error)) if error.is_sticky() => return Err(WorkerError::DeviceLost(error)),
+    fn open(&mut self) -> Result<Result<&WorkerDevice, Frame>, WorkerError> {
+        let device = match (&mut self.device, self.ordinal) {
+            (Some(device), _) => &*device,
+            (none, None) => none.insert(WorkerDevice::cpu()),
+            (none, Some(ordinal)) => match WorkerDevice::cuda(ordinal) {
+                Ok(device) => none.insert(device),
+                Err(DeviceOpenError::Device(error)) if error.is_sticky() => return Err(WorkerError::DeviceLost(error)),
                 Err(error) => {
                     let reason = format!("cuda:{ordinal} cannot be used: {:#}", anyhow::Error::from(error));
                     return Ok(Err(failed(FailureKind::Load, &reason)));
                 }
             },
         };
-        Ok(Ok(place))
+        Ok(Ok(device))
     }
 
     /// Computes something, for a host that doubts it.
     fn check(&mut self) -> Result<Frame, WorkerError> {
-        let place = match self.open()? {
-            Ok(place) => place,
+        let device = match self.open()? {
+            Ok(device) => device,
             Err(refused) => return Ok(refused),
         };
-        match place.check() {
-            Ok(()) => Ok(Frame::Checked { in_use: place.memory_in_use() }),
+        match device.check() {
+            Ok(()) => Ok(Frame::Checked { in_use: device.memory_in_use() }),
             Err(error) => Err(WorkerError::DeviceLost(error)),
         }
     }
 
     fn unload(&mut self, id: ModelId) -> Result<Frame, WorkerError> {
         self.models.remove(&id);
-        match self.place.as_ref().map_or(Ok(0), Place::trim) {
+        match self.device.as_ref().map_or(Ok(0), WorkerDevice::trim) {
             Ok(in_use) => Ok(Frame::Unloaded { model: id, in_use }),
             Err(error) => Err(WorkerError::DeviceLost(error)),
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bireme::inference::WorkerProgram;
-use bireme::inference::wire::{FailureKind, Frame, HEADER_BYTES, MAGIC};
+use bireme::wire::{FailureKind, Frame, HEADER_BYTES, MAGIC};
 use bireme::worker::{self, Worker, WorkerError};
 use rustix::process::{Signal, getpid, kill_process};
 use tempfile::TempDir;
@@ -177,7 +177,7 @@ fn the_worker() {
         let nothing = Frame::Check;
         let _ = misbehave(fault, 0, nothing);
     }
-    let ended = worker::converse(|job, frame| {
+    let ended = worker::serve(|job, frame| {
         let stage = match &frame {
             Frame::Load { .. } => Stage::Load,
             Frame::Check => Stage::Check,

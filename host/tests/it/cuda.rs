@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use bireme::inference::wire::{FailureKind, Frame, HEADER_BYTES, Header, ModelId, Signature};
+use bireme::wire::{FailureKind, Frame, HEADER_BYTES, Header, ModelId, Signature};
 use bireme::worker::encoder::Encoder;
 
 use crate::encoder::batch;

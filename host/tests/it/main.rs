@@ -30,15 +30,18 @@ mod listening;
 mod loading;
 mod map;
 mod models;
+mod modules;
 mod new;
 mod oip;
 mod onnx;
 mod openai;
 mod parity;
+mod prose;
 mod python;
 mod run;
 mod schedules;
 mod site;
+mod sources;
 mod spawning;
 mod store;
 #[path = "../../../kernels/tests/support/stub_driver.rs"]

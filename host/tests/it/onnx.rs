@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 use std::path::PathBuf;
 
-use bireme::inference::wire::{Datatype, Signature, Tensor, TensorSpec};
+use bireme::wire::{Datatype, Signature, Tensor, TensorSpec};
 use bireme::worker::onnx::OnnxModel;
 use serde_json::{Value, json};
 

@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::buffer::Buffer;
 use super::isa::{Isa, Kernel};
+use super::parallelism::Parallelism;
 use super::simd::Simd;
 use super::softmax;
-use super::team::Team;
 use super::tile::{self, Rows, TILE_ROWS_MAX, panel_width};
 use crate::{Sequences, ShapeError};
 
@@ -73,21 +73,27 @@ impl Attention {
     }
 
     /// Writes `[tokens, hidden]` from `[tokens, qkv_width]`.
-    pub fn run(&self, qkv: &[f32], sequences: Sequences<'_>, out: &mut [f32], team: Team) -> Result<(), ShapeError> {
+    pub fn run(
+        &self,
+        qkv: &[f32],
+        sequences: Sequences<'_>,
+        out: &mut [f32],
+        parallelism: Parallelism,
+    ) -> Result<(), ShapeError> {
         ShapeError::check_len("qkv", qkv.len(), sequences.tokens() * self.qkv_width())?;
         ShapeError::check_len("out", out.len(), sequences.tokens() * self.hidden())?;
-        self.run_on(Isa::detect(), qkv, sequences, out, team);
+        self.run_on(Isa::detect(), qkv, sequences, out, parallelism);
         Ok(())
     }
 
-    fn run_on(&self, isa: Isa, qkv: &[f32], sequences: Sequences<'_>, out: &mut [f32], team: Team) {
+    fn run_on(&self, isa: Isa, qkv: &[f32], sequences: Sequences<'_>, out: &mut [f32], parallelism: Parallelism) {
         let (hidden, stride) = (self.hidden(), self.qkv_width());
         // A part takes some queries for all heads. It lays out the keys and values again, which costs it one part in as
         // many as it has queries, and in return its outputs are whole rows.
         let flop = |range: &Range<usize>| 4 * range.len() * range.len() * hidden;
-        let team = team.for_flop(sequences.ranges().map(|range| flop(&range)).sum());
-        let parts_max = (2 * team.size()).div_ceil(sequences.len().max(1)).min(team.size());
-        let parts = |range: &Range<usize>| (flop(range) / Team::SHARE_FLOP_MIN).clamp(1, parts_max);
+        let parallelism = parallelism.for_flop(sequences.ranges().map(|range| flop(&range)).sum());
+        let parts_max = (2 * parallelism.threads()).div_ceil(sequences.len().max(1)).min(parallelism.threads());
+        let parts = |range: &Range<usize>| (flop(range) / Parallelism::SHARE_FLOP_MIN).clamp(1, parts_max);
         let mut rest = out;
         let jobs = sequences.ranges().flat_map(|range| {
             let (out, after) = std::mem::take(&mut rest).split_at_mut(range.len() * hidden);
@@ -98,7 +104,7 @@ impl Attention {
         });
         let count = sequences.ranges().map(|range| range.len().div_ceil(range.len().div_ceil(parts(&range)))).sum();
         let jobs = Mutex::new(jobs);
-        team.for_each(count, |_| {
+        parallelism.for_each(count, |_| {
             let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
             let (qkv, first, out) = next.expect("there is a job for each part");
             let queries = first..first + out.len() / hidden;
@@ -193,7 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::naive;
-    use super::super::team::Threads;
+    use super::super::parallelism::Threads;
     use super::*;
 
     fn check(lengths: &[usize], attention: Attention, seed: u64) {
@@ -211,10 +217,12 @@ mod tests {
         let expected = naive::attention(&qkv, sequences, heads, kv_heads, depth, is_causal);
         for isa in Isa::available() {
             let mut alone = vec![f32::NAN; expected.len()];
-            attention.run_on(isa, &qkv, sequences, &mut alone, Team::ALONE);
+            attention.run_on(isa, &qkv, sequences, &mut alone, Parallelism::SINGLE);
             naive::assert_close(&alone, &expected, 2e-5);
             let mut shared = vec![f32::NAN; expected.len()];
-            Threads::new(3).unwrap().install(|team| attention.run_on(isa, &qkv, sequences, &mut shared, team));
+            Threads::new(3)
+                .unwrap()
+                .install(|parallelism| attention.run_on(isa, &qkv, sequences, &mut shared, parallelism));
             naive::assert_close(&shared, &expected, 2e-5);
         }
     }
@@ -247,7 +255,7 @@ mod tests {
         let attention = Attention::new(4, 2).unwrap();
         let mut out = [0.0; 4];
         let qkv = [9.0, 9.0, 9.0, 9.0, 8.0, 8.0, 8.0, 8.0, 1.0, 2.0, 3.0, 4.0];
-        attention.run(&qkv, Sequences::new(&[0, 1]).unwrap(), &mut out, Team::ALONE).unwrap();
+        attention.run(&qkv, Sequences::new(&[0, 1]).unwrap(), &mut out, Parallelism::SINGLE).unwrap();
         assert_eq!(out, [1.0, 2.0, 3.0, 4.0]);
     }
 
@@ -258,7 +266,7 @@ mod tests {
         assert_eq!(
             Attention::new(4, 2)
                 .unwrap()
-                .run(&[0.0; 12], Sequences::new(&[0, 2]).unwrap(), &mut [0.0; 8], Team::ALONE)
+                .run(&[0.0; 12], Sequences::new(&[0, 2]).unwrap(), &mut [0.0; 8], Parallelism::SINGLE)
                 .unwrap_err(),
             ShapeError::Length { operand: "qkv", actual: 12, expected: 24 }
         );

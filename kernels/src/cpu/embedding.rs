@@ -2,8 +2,8 @@
 
 use super::isa::{Isa, Kernel};
 use super::layer_norm::LayerNorm;
+use super::parallelism::Parallelism;
 use super::simd::Simd;
-use super::team::Team;
 use crate::{Sequences, ShapeError, Vocabulary};
 
 /// The tables of words and positions, and the normalisation of their sum.
@@ -39,14 +39,20 @@ impl Embedding {
     }
 
     /// Writes `[tokens, width]`: for each id its word plus its position in its sequence, normalised.
-    pub fn run(&self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32], team: Team) -> Result<(), ShapeError> {
+    pub fn run(
+        &self,
+        ids: &[u32],
+        sequences: Sequences<'_>,
+        out: &mut [f32],
+        parallelism: Parallelism,
+    ) -> Result<(), ShapeError> {
         self.vocabulary().check(ids, sequences)?;
         ShapeError::check_len("out", out.len(), ids.len() * self.width())?;
-        self.run_on(Isa::detect(), ids, sequences, out, team);
+        self.run_on(Isa::detect(), ids, sequences, out, parallelism);
         Ok(())
     }
 
-    fn run_on(&self, isa: Isa, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32], team: Team) {
+    fn run_on(&self, isa: Isa, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32], parallelism: Parallelism) {
         let width = self.width();
         // Sequences are few; cutting between them keeps a position a plain count.
         let mut rest = out;
@@ -54,7 +60,7 @@ impl Embedding {
             let (rows, after) = std::mem::take(&mut rest).split_at_mut(range.len() * width);
             rest = after;
             let (ids, first_segment) = (&ids[range], sequences.first_segment(index));
-            team.for_rows(rows, width, ROW_FLOP * width, |first, rows| {
+            parallelism.for_rows(rows, width, ROW_FLOP * width, |first, rows| {
                 isa.run(Rows { embedding: self, ids: &ids[first..], first, first_segment, rows });
             });
         }
@@ -108,7 +114,7 @@ impl Kernel for Rows<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::naive;
-    use super::super::team::Threads;
+    use super::super::parallelism::Threads;
     use super::*;
 
     const WIDTH: usize = 37;
@@ -147,7 +153,9 @@ mod tests {
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let mut out = vec![f32::NAN; ids.len() * WIDTH];
-                Threads::new(threads).unwrap().install(|team| embedding.run_on(isa, &ids, sequences, &mut out, team));
+                Threads::new(threads)
+                    .unwrap()
+                    .install(|parallelism| embedding.run_on(isa, &ids, sequences, &mut out, parallelism));
                 naive::assert_close(&out, &expected, 2e-5);
             }
         }
@@ -155,7 +163,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_writes_nothing() {
-        embedding(3, 4).run(&[], Sequences::new(&[0]).unwrap(), &mut [], Team::ALONE).unwrap();
+        embedding(3, 4).run(&[], Sequences::new(&[0]).unwrap(), &mut [], Parallelism::SINGLE).unwrap();
     }
 
     #[test]
@@ -163,7 +171,7 @@ mod tests {
         let embedding = embedding(3, 4);
         let run = |ids: &[u32], cu_seqlens: &[u32]| {
             let mut out = vec![0.0; ids.len() * WIDTH];
-            embedding.run(ids, Sequences::new(cu_seqlens).unwrap(), &mut out, Team::ALONE).unwrap_err()
+            embedding.run(ids, Sequences::new(cu_seqlens).unwrap(), &mut out, Parallelism::SINGLE).unwrap_err()
         };
         assert_eq!(run(&[0, 3], &[0, 2]), ShapeError::Id { index: 1, id: 3, vocabulary: 3 });
         assert_eq!(run(&[0; 6], &[0, 1, 6]), ShapeError::TooLong { index: 1, length: 5, length_max: 4 });

@@ -4,17 +4,17 @@
 //! within 2e-7 · max(|x|, 1): what rounding costs the products around it too.
 
 use super::isa::{Isa, Kernel};
+use super::parallelism::Parallelism;
 use super::simd::Simd;
-use super::team::Team;
 use crate::ShapeError;
 
 /// Replaces `[rows, width]` by `gelu(x + bias)`, for a bias of `[width]`.
-pub fn bias_gelu(x: &mut [f32], bias: &[f32], team: Team) -> Result<(), ShapeError> {
+pub fn bias_gelu(x: &mut [f32], bias: &[f32], parallelism: Parallelism) -> Result<(), ShapeError> {
     ShapeError::check_size("bias", bias.len())?;
     ShapeError::check_len("x", x.len(), x.len() / bias.len() * bias.len())?;
     /// As for a layer norm.
     const ROW_FLOP: usize = 50;
-    team.for_rows(x, bias.len(), ROW_FLOP * bias.len(), |_, x| Isa::detect().run(BiasGelu { x, bias }));
+    parallelism.for_rows(x, bias.len(), ROW_FLOP * bias.len(), |_, x| Isa::detect().run(BiasGelu { x, bias }));
     Ok(())
 }
 
@@ -82,11 +82,11 @@ mod tests {
     #[test]
     fn a_bias_is_added_to_each_row() {
         let mut x = [1.0, -2.0, 0.5, 3.0];
-        bias_gelu(&mut x, &[0.5, 1.0], Team::ALONE).unwrap();
+        bias_gelu(&mut x, &[0.5, 1.0], Parallelism::SINGLE).unwrap();
         let expected = [1.5, -1.0, 1.0, 4.0].map(naive::gelu);
         naive::assert_close(&x, &expected, 1e-6);
         assert_eq!(
-            bias_gelu(&mut x, &[0.5; 3], Team::ALONE).unwrap_err(),
+            bias_gelu(&mut x, &[0.5; 3], Parallelism::SINGLE).unwrap_err(),
             ShapeError::Length { operand: "x", actual: 4, expected: 3 }
         );
     }

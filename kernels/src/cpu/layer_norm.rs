@@ -1,8 +1,8 @@
 //! Layer normalisation: each row to mean 0 and variance 1, then scaled and shifted.
 
 use super::isa::{Isa, Kernel};
+use super::parallelism::Parallelism;
 use super::simd::Simd;
-use super::team::Team;
 use crate::ShapeError;
 
 /// A normalisation's scale and shift.
@@ -27,16 +27,16 @@ impl LayerNorm {
     }
 
     /// Replaces `x` by the normalisation of `x + residual`, row by row.
-    pub fn add_residual(&self, x: &mut [f32], residual: &[f32], team: Team) -> Result<(), ShapeError> {
+    pub fn add_residual(&self, x: &mut [f32], residual: &[f32], parallelism: Parallelism) -> Result<(), ShapeError> {
         let width = self.width();
         ShapeError::check_len("x", x.len(), x.len() / width * width)?;
         ShapeError::check_len("residual", residual.len(), x.len())?;
-        self.add_residual_on(Isa::detect(), x, residual, team);
+        self.add_residual_on(Isa::detect(), x, residual, parallelism);
         Ok(())
     }
 
-    fn add_residual_on(&self, isa: Isa, x: &mut [f32], residual: &[f32], team: Team) {
-        team.for_rows(x, self.width(), ROW_FLOP * self.width(), |first, x| {
+    fn add_residual_on(&self, isa: Isa, x: &mut [f32], residual: &[f32], parallelism: Parallelism) {
+        parallelism.for_rows(x, self.width(), ROW_FLOP * self.width(), |first, x| {
             let residual = &residual[first * self.width()..][..x.len()];
             isa.run(AddResidual { norm: self, x, residual });
         });
@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::naive;
-    use super::super::team::Threads;
+    use super::super::parallelism::Threads;
     use super::*;
 
     fn check(rows: usize, width: usize, offset: f32, seed: u64) {
@@ -111,7 +111,9 @@ mod tests {
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let mut actual = x.clone();
-                Threads::new(threads).unwrap().install(|team| norm.add_residual_on(isa, &mut actual, &residual, team));
+                Threads::new(threads)
+                    .unwrap()
+                    .install(|parallelism| norm.add_residual_on(isa, &mut actual, &residual, parallelism));
                 naive::assert_close(&actual, &expected, 2e-5 * f64::from(1.0 + offset.abs()));
             }
         }
@@ -134,7 +136,7 @@ mod tests {
     fn a_constant_row_becomes_the_bias() {
         let norm = LayerNorm::new(vec![2.0; 24], vec![0.5; 24], 1e-12).unwrap();
         let mut x = [3.0; 24];
-        norm.add_residual(&mut x, &[1.0; 24], Team::ALONE).unwrap();
+        norm.add_residual(&mut x, &[1.0; 24], Parallelism::SINGLE).unwrap();
         assert_eq!(x, [0.5; 24]);
     }
 
@@ -142,7 +144,7 @@ mod tests {
     fn a_residual_of_another_shape_is_refused() {
         let norm = LayerNorm::new(vec![1.0; 4], vec![0.0; 4], 1e-12).unwrap();
         assert_eq!(
-            norm.add_residual(&mut [1.0; 8], &[1.0; 4], Team::ALONE).unwrap_err(),
+            norm.add_residual(&mut [1.0; 8], &[1.0; 4], Parallelism::SINGLE).unwrap_err(),
             ShapeError::Length { operand: "residual", actual: 4, expected: 8 }
         );
     }

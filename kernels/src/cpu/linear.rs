@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::buffer::Buffer;
 use super::gelu::gelu;
 use super::isa::{Isa, Kernel};
+use super::parallelism::Parallelism;
 use super::simd::Simd;
-use super::team::Team;
 use super::tile::{self, Rows, TILE_LEN_MAX, TILE_ROWS_MAX, panel_width};
 use crate::ShapeError;
 
@@ -62,16 +62,16 @@ impl Linear {
     }
 
     /// Computes `[rows, outputs]` from `[rows, inputs]`.
-    pub fn run(&self, x: &[f32], out: &mut [f32], team: Team) -> Result<(), ShapeError> {
+    pub fn run(&self, x: &[f32], out: &mut [f32], parallelism: Parallelism) -> Result<(), ShapeError> {
         let rows = x.len() / self.inputs;
         ShapeError::check_len("x", x.len(), rows * self.inputs)?;
         ShapeError::check_len("out", out.len(), rows * self.outputs)?;
 
         let panels = self.outputs.div_ceil(tile::PANEL_VECTORS * self.isa.width());
         let flop = 2 * rows * self.inputs * self.outputs;
-        let grid = Grid::new(rows, panels, self.inputs, flop, team.for_flop(flop));
+        let grid = Grid::new(rows, panels, self.inputs, flop, parallelism.for_flop(flop));
         let out = Output { start: out.as_mut_ptr(), len: out.len() };
-        team.for_each(grid.parts(), |part| {
+        parallelism.for_each(grid.parts(), |part| {
             let (rows, panels) = grid.part(part);
             self.isa.run(Part { linear: self, x, out: &out, rows, panels });
         });
@@ -95,9 +95,13 @@ impl Grid {
     /// The operations of a part that is worth taking: some 16 µs. Small parts even out what other processes take.
     const PART_FLOP: usize = 4_000_000;
 
-    fn new(rows: usize, panels: usize, inputs: usize, flop: usize, team: Team) -> Self {
+    fn new(rows: usize, panels: usize, inputs: usize, flop: usize, parallelism: Parallelism) -> Self {
         let row_parts = rows.div_ceil((Self::ROWS_LEN_MAX / inputs).next_multiple_of(TILE_ROWS_MAX)).max(1);
-        let parts = if team.size() == 1 { 1 } else { (flop / Self::PART_FLOP).next_multiple_of(team.size()) };
+        let parts = if parallelism.threads() == 1 {
+            1
+        } else {
+            (flop / Self::PART_FLOP).next_multiple_of(parallelism.threads())
+        };
         Self { rows, row_parts, panels, panel_parts: parts.div_ceil(row_parts).clamp(1, panels) }
     }
 
@@ -193,7 +197,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::naive;
-    use super::super::team::Threads;
+    use super::super::parallelism::Threads;
     use super::*;
 
     fn check(rows: usize, inputs: usize, outputs: usize, activation: Activation, seed: u64) {
@@ -203,10 +207,10 @@ mod tests {
         for isa in Isa::available() {
             let linear = Linear::for_isa(isa, &weight, bias.clone(), inputs, activation).unwrap();
             let mut alone = vec![f32::NAN; rows * outputs];
-            linear.run(&x, &mut alone, Team::ALONE).unwrap();
+            linear.run(&x, &mut alone, Parallelism::SINGLE).unwrap();
             naive::assert_close(&alone, &expected, 1e-6 * inputs as f64);
             let mut shared = vec![f32::NAN; rows * outputs];
-            Threads::new(3).unwrap().install(|team| linear.run(&x, &mut shared, team)).unwrap();
+            Threads::new(3).unwrap().install(|parallelism| linear.run(&x, &mut shared, parallelism)).unwrap();
             assert_eq!(alone, shared, "a thread count changed the result on {}", isa.name());
         }
     }
@@ -234,11 +238,11 @@ mod tests {
         let linear = Linear::new(&[1.0; 6], vec![0.0; 2], 3, Activation::Identity).unwrap();
         let mut out = [7.0; 4];
         assert_eq!(
-            linear.run(&[1.0; 5], &mut out, Team::ALONE).unwrap_err(),
+            linear.run(&[1.0; 5], &mut out, Parallelism::SINGLE).unwrap_err(),
             ShapeError::Length { operand: "x", actual: 5, expected: 3 }
         );
         assert_eq!(
-            linear.run(&[1.0; 9], &mut out, Team::ALONE).unwrap_err(),
+            linear.run(&[1.0; 9], &mut out, Parallelism::SINGLE).unwrap_err(),
             ShapeError::Length { operand: "out", actual: 4, expected: 6 }
         );
         assert_eq!(out, [7.0; 4]);

@@ -1,8 +1,8 @@
 //! Root-mean-square normalisation, as decoders have it: each row over its root mean square, then scaled.
 
 use super::isa::{Isa, Kernel};
+use super::parallelism::Parallelism;
 use super::simd::Simd;
-use super::team::Team;
 use crate::ShapeError;
 
 /// A normalisation's scale.
@@ -25,21 +25,27 @@ impl RmsNorm {
     }
 
     /// Adds `x` to `residual`, which lives on as the next layer's, and writes the normalisation of the sum to `out`.
-    pub fn add_residual(&self, x: &[f32], residual: &mut [f32], out: &mut [f32], team: Team) -> Result<(), ShapeError> {
+    pub fn add_residual(
+        &self,
+        x: &[f32],
+        residual: &mut [f32],
+        out: &mut [f32],
+        parallelism: Parallelism,
+    ) -> Result<(), ShapeError> {
         ShapeError::check_len("x", x.len(), residual.len())?;
         self.check(residual, out)?;
-        team.for_rows(residual, self.width(), ROW_FLOP * self.width(), |first, residual| {
+        parallelism.for_rows(residual, self.width(), ROW_FLOP * self.width(), |first, residual| {
             let x = &x[first * self.width()..][..residual.len()];
             residual.iter_mut().zip(x).for_each(|(residual, x)| *residual += x);
         });
-        self.run_on(Isa::detect(), residual, out, team);
+        self.run_on(Isa::detect(), residual, out, parallelism);
         Ok(())
     }
 
     /// Writes the normalisation of `x` to `out`.
-    pub fn run(&self, x: &[f32], out: &mut [f32], team: Team) -> Result<(), ShapeError> {
+    pub fn run(&self, x: &[f32], out: &mut [f32], parallelism: Parallelism) -> Result<(), ShapeError> {
         self.check(x, out)?;
-        self.run_on(Isa::detect(), x, out, team);
+        self.run_on(Isa::detect(), x, out, parallelism);
         Ok(())
     }
 
@@ -48,8 +54,8 @@ impl RmsNorm {
         ShapeError::check_len("out", out.len(), x.len())
     }
 
-    fn run_on(&self, isa: Isa, x: &[f32], out: &mut [f32], team: Team) {
-        team.for_rows(out, self.width(), ROW_FLOP * self.width(), |first, out| {
+    fn run_on(&self, isa: Isa, x: &[f32], out: &mut [f32], parallelism: Parallelism) {
+        parallelism.for_rows(out, self.width(), ROW_FLOP * self.width(), |first, out| {
             let x = &x[first * self.width()..][..out.len()];
             isa.run(Rows { norm: self, x, out });
         });
@@ -90,7 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::naive;
-    use super::super::team::Threads;
+    use super::super::parallelism::Threads;
     use super::*;
 
     fn check(rows: usize, width: usize, seed: u64) {
@@ -101,7 +107,7 @@ mod tests {
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let mut actual = vec![f32::NAN; x.len()];
-                Threads::new(threads).unwrap().install(|team| norm.run_on(isa, &x, &mut actual, team));
+                Threads::new(threads).unwrap().install(|parallelism| norm.run_on(isa, &x, &mut actual, parallelism));
                 naive::assert_close(&actual, &expected, 2e-6);
             }
         }
@@ -124,7 +130,7 @@ mod tests {
     fn the_residual_is_the_sum_and_the_output_its_normalisation() {
         let norm = RmsNorm::new(vec![1.0, 2.0], 0.0).unwrap();
         let (mut residual, mut out) = ([1.0, 0.0], [0.0; 2]);
-        norm.add_residual(&[2.0, 3.0], &mut residual, &mut out, Team::ALONE).unwrap();
+        norm.add_residual(&[2.0, 3.0], &mut residual, &mut out, Parallelism::SINGLE).unwrap();
         assert_eq!(residual, [3.0, 3.0]);
         assert_eq!(out, [1.0, 2.0]);
     }
@@ -132,7 +138,7 @@ mod tests {
     #[test]
     fn a_row_of_zeros_stays_zeros() {
         let mut out = [7.0; 3];
-        RmsNorm::new(vec![1.0; 3], 1e-6).unwrap().run(&[0.0; 3], &mut out, Team::ALONE).unwrap();
+        RmsNorm::new(vec![1.0; 3], 1e-6).unwrap().run(&[0.0; 3], &mut out, Parallelism::SINGLE).unwrap();
         assert_eq!(out, [0.0; 3]);
     }
 
@@ -141,7 +147,7 @@ mod tests {
         let norm = RmsNorm::new(vec![1.0; 3], 1e-6).unwrap();
         let (mut residual, mut out) = ([1.0; 3], [7.0; 6]);
         assert_eq!(
-            norm.add_residual(&[1.0; 3], &mut residual, &mut out, Team::ALONE).unwrap_err(),
+            norm.add_residual(&[1.0; 3], &mut residual, &mut out, Parallelism::SINGLE).unwrap_err(),
             ShapeError::Length { operand: "out", actual: 6, expected: 3 }
         );
         assert_eq!((residual, out), ([1.0; 3], [7.0; 6]));

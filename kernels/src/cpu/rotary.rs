@@ -2,7 +2,7 @@
 //!
 //! A pair is `(x[i], x[i + depth/2])`, as Hugging Face's Llama lays them out, and its angle `position · base^(−2i/depth)`.
 
-use super::team::Team;
+use super::parallelism::Parallelism;
 use crate::ShapeError;
 
 /// The cosines and sines of every position, computed once in f64: at a few thousand radians an f32 angle is off by 1e-4.
@@ -43,7 +43,7 @@ impl Rotary {
         stride: usize,
         heads: usize,
         positions: &[u32],
-        team: Team,
+        parallelism: Parallelism,
     ) -> Result<(), ShapeError> {
         ShapeError::check_size("stride", stride)?;
         ShapeError::check_len("x", x.len(), positions.len() * stride)?;
@@ -55,7 +55,7 @@ impl Rotary {
         if let Some(index) = positions.iter().position(|&position| position as usize >= length_max) {
             return Err(ShapeError::Position { index, position: positions[index], positions: length_max });
         }
-        team.for_rows(x, stride, 6 * heads * self.depth, |first, rows| {
+        parallelism.for_rows(x, stride, 6 * heads * self.depth, |first, rows| {
             for (row, &position) in rows.chunks_exact_mut(stride).zip(&positions[first..]) {
                 let angle = position as usize * half;
                 let (cosines, sines) = (&self.cosines[angle..][..half], &self.sines[angle..][..half]);
@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::naive;
-    use super::super::team::Threads;
+    use super::super::parallelism::Threads;
     use super::*;
 
     fn check(tokens: usize, heads: usize, rest: usize, half: usize, seed: u64) {
@@ -88,7 +88,7 @@ mod tests {
         for threads in [1, 3] {
             let mut actual = x.clone();
             let threads = Threads::new(threads).unwrap();
-            threads.install(|team| rotary.run(&mut actual, stride, heads, &positions, team)).unwrap();
+            threads.install(|parallelism| rotary.run(&mut actual, stride, heads, &positions, parallelism)).unwrap();
             naive::assert_close(&actual, &expected, 4e-7);
         }
     }
@@ -114,11 +114,11 @@ mod tests {
         );
         let rotary = Rotary::new(4, 2, 10_000.0).unwrap();
         assert_eq!(
-            rotary.run(&mut [0.0; 8], 4, 1, &[0, 2], Team::ALONE).unwrap_err(),
+            rotary.run(&mut [0.0; 8], 4, 1, &[0, 2], Parallelism::SINGLE).unwrap_err(),
             ShapeError::Position { index: 1, position: 2, positions: 2 }
         );
         assert_eq!(
-            rotary.run(&mut [0.0; 8], 4, 2, &[0, 1], Team::ALONE).unwrap_err(),
+            rotary.run(&mut [0.0; 8], 4, 2, &[0, 1], Parallelism::SINGLE).unwrap_err(),
             ShapeError::Length { operand: "stride", actual: 4, expected: 8 }
         );
     }

@@ -1,24 +1,24 @@
 //! The gate of a decoder's feed-forward layer: `silu(gate) · up`, where `silu(x) = x / (1 + exp(−x))`.
 
 use super::isa::{Isa, Kernel};
+use super::parallelism::Parallelism;
 use super::simd::Simd;
 use super::softmax::exp_of_negative;
-use super::team::Team;
 use crate::ShapeError;
 
 /// Writes `[rows, width]` from `[rows, 2 · width]`: in each row the gates, then the values that they let through.
-pub fn silu_gate(x: &[f32], width: usize, out: &mut [f32], team: Team) -> Result<(), ShapeError> {
+pub fn silu_gate(x: &[f32], width: usize, out: &mut [f32], parallelism: Parallelism) -> Result<(), ShapeError> {
     ShapeError::check_size("width", width)?;
     ShapeError::check_len("out", out.len(), out.len() / width * width)?;
     ShapeError::check_len("x", x.len(), 2 * out.len())?;
-    run_on(Isa::detect(), x, width, out, team);
+    run_on(Isa::detect(), x, width, out, parallelism);
     Ok(())
 }
 
-fn run_on(isa: Isa, x: &[f32], width: usize, out: &mut [f32], team: Team) {
+fn run_on(isa: Isa, x: &[f32], width: usize, out: &mut [f32], parallelism: Parallelism) {
     /// As for a layer norm.
     const ROW_FLOP: usize = 50;
-    team.for_rows(out, width, ROW_FLOP * width, |first, out| {
+    parallelism.for_rows(out, width, ROW_FLOP * width, |first, out| {
         isa.run(Gates { x: &x[2 * first * width..][..2 * out.len()], width, out });
     });
 }
@@ -57,7 +57,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::naive;
-    use super::super::team::Threads;
+    use super::super::parallelism::Threads;
     use super::*;
 
     fn check(rows: usize, width: usize, seed: u64) {
@@ -66,7 +66,7 @@ mod tests {
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let mut out = vec![f32::NAN; rows * width];
-                Threads::new(threads).unwrap().install(|team| run_on(isa, &x, width, &mut out, team));
+                Threads::new(threads).unwrap().install(|parallelism| run_on(isa, &x, width, &mut out, parallelism));
                 naive::assert_close(&out, &expected, 1e-6);
             }
         }
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_gate_far_from_zero_is_open_or_shut() {
         let mut out = [7.0; 3];
-        silu_gate(&[100.0, -100.0, 0.0, 2.0, 2.0, 2.0], 3, &mut out, Team::ALONE).unwrap();
+        silu_gate(&[100.0, -100.0, 0.0, 2.0, 2.0, 2.0], 3, &mut out, Parallelism::SINGLE).unwrap();
         assert_eq!(out[0], 200.0);
         assert!(out[1].abs() < 1e-35 && out[2] == 0.0, "{out:?}");
     }
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn wrong_shapes_are_refused() {
         assert_eq!(
-            silu_gate(&[0.0; 6], 2, &mut [0.0; 4], Team::ALONE).unwrap_err(),
+            silu_gate(&[0.0; 6], 2, &mut [0.0; 4], Parallelism::SINGLE).unwrap_err(),
             ShapeError::Length { operand: "x", actual: 6, expected: 8 }
         );
     }

@@ -2,22 +2,22 @@
 
 use super::gelu::polynomial;
 use super::isa::{Isa, Kernel};
+use super::parallelism::Parallelism;
 use super::simd::Simd;
-use super::team::Team;
 use crate::ShapeError;
 
 /// Replaces each value of each row by `exp(scale · (x − max))` over the row's sum of these.
-pub fn softmax(x: &mut [f32], width: usize, scale: f32, team: Team) -> Result<(), ShapeError> {
+pub fn softmax(x: &mut [f32], width: usize, scale: f32, parallelism: Parallelism) -> Result<(), ShapeError> {
     ShapeError::check_size("width", width)?;
     ShapeError::check_len("x", x.len(), x.len() / width * width)?;
-    run_on(Isa::detect(), x, width, scale, team);
+    run_on(Isa::detect(), x, width, scale, parallelism);
     Ok(())
 }
 
-fn run_on(isa: Isa, x: &mut [f32], width: usize, scale: f32, team: Team) {
+fn run_on(isa: Isa, x: &mut [f32], width: usize, scale: f32, parallelism: Parallelism) {
     /// As for a layer norm.
     const ROW_FLOP: usize = 50;
-    team.for_rows(x, width, ROW_FLOP * width, |_, x| isa.run(Rows { x, width, scale }));
+    parallelism.for_rows(x, width, ROW_FLOP * width, |_, x| isa.run(Rows { x, width, scale }));
 }
 
 struct Rows<'a> {
@@ -100,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::naive;
-    use super::super::team::Threads;
+    use super::super::parallelism::Threads;
     use super::*;
 
     proptest! {
@@ -112,7 +112,7 @@ mod tests {
             for isa in Isa::available() {
                 for threads in [1, 3] {
                     let mut actual = x.clone();
-                    Threads::new(threads).unwrap().install(|team| run_on(isa, &mut actual, width, scale, team));
+                    Threads::new(threads).unwrap().install(|parallelism| run_on(isa, &mut actual, width, scale, parallelism));
                     naive::assert_close(&actual, &expected, 1e-6);
                 }
             }

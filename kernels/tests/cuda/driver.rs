@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use bireme_kernels::cpu::{self, Activation, Team};
+use bireme_kernels::cpu::{self, Activation, Parallelism};
 use bireme_kernels::cuda::DType;
 use bireme_kernels::cuda::device::{Device, DeviceError, DeviceOptions, Linear};
 
@@ -212,7 +212,7 @@ fn cublaslt() {
                 let (weight, bias) = (random.values(dtype, outputs * inputs, 0.2), random.values(dtype, outputs, 1.0));
                 let mut expected = vec![0.0; rows * outputs];
                 let twin = cpu::Linear::new(&weight, bias.clone(), inputs, activation).unwrap();
-                twin.run(&x, &mut expected, Team::ALONE).unwrap();
+                twin.run(&x, &mut expected, Parallelism::SINGLE).unwrap();
                 let linear = Linear::new(&device, dtype, &weight, &bias, inputs, activation).unwrap();
                 let (x, out) = (device.upload(dtype, &x).unwrap(), device.tensor(dtype, rows * outputs).unwrap());
                 linear.run(&x, rows, &out).unwrap();

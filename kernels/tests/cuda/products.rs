@@ -6,7 +6,7 @@
 //! values up to 2 by them: 2 · 2^-11 for f16, 2 · 2^-8 for bf16.
 
 use bireme_kernels::Sequences;
-use bireme_kernels::cpu::{self, Activation, Team};
+use bireme_kernels::cpu::{self, Activation, Parallelism};
 use bireme_kernels::cuda::{Attention, DType, Gemm, Launch, Module, TensorCores};
 
 use crate::cases::{Random, cases, cumulative};
@@ -28,7 +28,7 @@ fn multiply(
     let bias = if has_bias { random.values(dtype, outputs, 1.0) } else { vec![0.0; outputs] };
     let mut expected = vec![0.0; rows * outputs];
     let twin = cpu::Linear::new(&weight, bias.clone(), inputs, activation).unwrap();
-    twin.run(&a, &mut expected, Team::ALONE).unwrap();
+    twin.run(&a, &mut expected, Parallelism::SINGLE).unwrap();
     let steps = if tensor_cores == TensorCores::Used { 4.0 } else { 2.0 };
     let mut memory = Memory::default();
     let out = memory.room(dtype, expected.len());
@@ -174,7 +174,7 @@ fn run_twin(
     } else {
         cpu::Attention::grouped(heads, kv_heads, depth)
     };
-    twin.unwrap().run(values, sequences, out, Team::ALONE).unwrap();
+    twin.unwrap().run(values, sequences, out, Parallelism::SINGLE).unwrap();
 }
 
 /// A case of attention over up to three sequences.

@@ -4,7 +4,7 @@
 //! off by at most n · 2^-24 on each side; normalisation and softmax keep the relative error of their sums, some 2e-6.
 //! Each kernel rounds to its storage once, which `checks` allows for; inputs are exact in their storage.
 
-use bireme_kernels::cpu::{self, Team};
+use bireme_kernels::cpu::{self, Parallelism};
 use bireme_kernels::cuda::{
     AddLayerNorm, AddRmsNorm, Attention, BiasGelu, Convert, DType, Embedding, Pooling, Rotary, SiluGate, Softmax,
 };
@@ -35,7 +35,7 @@ fn embedding() {
         let norm = cpu::LayerNorm::new(weight.clone(), bias.clone(), 1e-5).unwrap();
         let twin = cpu::Embedding::new(words.clone(), &places, &vec![0.0; width], norm).unwrap();
         let mut expected = vec![0.0; ids.len() * width];
-        twin.run(&ids, sequences, &mut expected, Team::ALONE).unwrap();
+        twin.run(&ids, sequences, &mut expected, Parallelism::SINGLE).unwrap();
 
         let mut memory = Memory::default();
         let out = memory.room(dtype, expected.len());
@@ -70,7 +70,7 @@ fn add_layer_norm() {
         let mut expected = x.clone();
         let norm = cpu::LayerNorm::new(weight.clone(), bias.clone(), 1e-5).unwrap();
         let added = if has_residual { residual.clone() } else { vec![0.0; x.len()] };
-        norm.add_residual(&mut expected, &added, Team::ALONE).unwrap();
+        norm.add_residual(&mut expected, &added, Parallelism::SINGLE).unwrap();
 
         // In place, as an encoder runs it.
         let mut memory = Memory::default();
@@ -114,9 +114,9 @@ fn add_rms_norm() {
         let mut expected = vec![0.0; x.len()];
         let norm = cpu::RmsNorm::new(weight, 1e-5).unwrap();
         if has_x {
-            norm.add_residual(&x, &mut residual, &mut expected, Team::ALONE).unwrap();
+            norm.add_residual(&x, &mut residual, &mut expected, Parallelism::SINGLE).unwrap();
         } else {
-            norm.run(&residual, &mut expected, Team::ALONE).unwrap();
+            norm.run(&residual, &mut expected, Parallelism::SINGLE).unwrap();
         }
         Case {
             name: format!("{rows} × {width}, x {has_x}"),
@@ -135,7 +135,7 @@ fn softmax() {
         let scale = random.pick(&[0.125, 1.0, 3.0]);
         let values = random.values(dtype, rows * width, 5.0);
         let mut expected = values.clone();
-        cpu::softmax(&mut expected, width, scale, Team::ALONE).unwrap();
+        cpu::softmax(&mut expected, width, scale, Parallelism::SINGLE).unwrap();
         let mut memory = Memory::default();
         let x = memory.put(dtype, &values);
         Case {
@@ -154,7 +154,7 @@ fn bias_gelu() {
         let (rows, width) = (random.pick(&[0, 1, 9, 33]), random.pick(&WIDTHS));
         let (values, bias) = (random.values(dtype, rows * width, 4.0), random.values(dtype, width, 1.0));
         let mut expected = values.clone();
-        cpu::bias_gelu(&mut expected, &bias, Team::ALONE).unwrap();
+        cpu::bias_gelu(&mut expected, &bias, Parallelism::SINGLE).unwrap();
         let mut memory = Memory::default();
         let x = memory.put(dtype, &values);
         Case {
@@ -173,7 +173,7 @@ fn silu_gate() {
         let (rows, width) = (random.pick(&[0, 1, 9, 33]), random.pick(&WIDTHS));
         let values = random.values(dtype, rows * 2 * width, 8.0);
         let mut expected = vec![0.0; rows * width];
-        cpu::silu_gate(&values, width, &mut expected, Team::ALONE).unwrap();
+        cpu::silu_gate(&values, width, &mut expected, Parallelism::SINGLE).unwrap();
         let mut memory = Memory::default();
         let out = memory.room(dtype, expected.len());
         Case {
@@ -196,7 +196,7 @@ fn rotary() {
         let values = random.values(dtype, tokens * stride, 2.0);
         let twin = cpu::Rotary::new(depth, 4096, 10_000.0).unwrap();
         let mut expected = values.clone();
-        twin.run(&mut expected, stride, heads, &positions, Team::ALONE).unwrap();
+        twin.run(&mut expected, stride, heads, &positions, Parallelism::SINGLE).unwrap();
         let mut memory = Memory::default();
         let x = memory.put(dtype, &values);
         let op = Rotary {

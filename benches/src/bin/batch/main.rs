@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bireme::call::Payload;
+use bireme::call::{Payload, Principal};
 use bireme::config::Config;
-use bireme::dispatch::Call;
+use bireme::dispatch::{Call, find_function};
 use bireme::limits::BatchLimits;
 use bireme::sandbox::Program;
 use bireme_benches::figures::{self, Samples};

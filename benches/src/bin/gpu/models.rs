@@ -151,10 +151,19 @@ fn sweep(
     Ok(())
 }
 
+/// `config.json` of a BERT, as far as its products tell.
+#[derive(serde::Deserialize)]
+struct Shape {
+    num_hidden_layers: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+}
+
 /// The operations of a token's products: two for each weight of the layers. Attention's own are left out, as is usual.
 fn flop_per_token(dir: &Path) -> Result<f64, Failure> {
-    let config = bireme::worker::config::ModelConfig::load(dir)?;
-    Ok(2.0 * (config.layers * config.hidden * (4 * config.hidden + 2 * config.intermediate)) as f64)
+    let shape: Shape = serde_json::from_str(&std::fs::read_to_string(dir.join("config.json"))?)?;
+    let Shape { num_hidden_layers: layers, hidden_size: hidden, intermediate_size: intermediate } = shape;
+    Ok(2.0 * (layers * hidden * (4 * hidden + 2 * intermediate)) as f64)
 }
 
 fn packed(texts: &[Vec<u32>]) -> (Vec<u32>, Vec<u32>) {

@@ -1,23 +1,23 @@
-//! Finds the Rust documentation on this machine, a site of some thousand real pages that needs no network.
+//! Rust documentation on this machine: some thousand real pages without a network.
 //!
 //! Not here: serving it (`site`).
 //!
-//! Invariant: pages are paths relative to the root, with `/`, sorted; the print versions that repeat a whole book in one
-//! page and the pages for errors are left out.
+//! Invariant: pages are sorted paths relative to the root, with `/`. Print versions (a whole book in one page) and
+//! error pages are left out.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, io};
 
-/// The books that are read unless others are asked for: small enough for a first try, real enough to search.
+/// Default books: small enough for a first try, real enough to search.
 pub const USUAL_BOOKS: [&str; 3] = ["book", "reference", "cargo"];
-/// The word for every page there is.
+/// Name of the set of all pages.
 pub const ALL: &str = "all";
-/// Pages that hold nothing of their own.
+/// Pages without content of their own.
 const LEFT_OUT: [&str; 3] = ["print.html", "404.html", "toc.html"];
 
-/// Why there is no documentation to read.
+/// Missing documentation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocsError {
@@ -35,7 +35,7 @@ pub enum DocsError {
     NotAdded {
         /// The command to type.
         command: String,
-        /// What rustup says.
+        /// The last line of rustup's error.
         message: String,
     },
     /// There is no book of this name.
@@ -63,13 +63,12 @@ pub struct Docs {
 }
 
 impl Docs {
-    /// Finds the documentation of the toolchain in use, and has rustup add it where it is missing. May take as long as
-    /// the download of 20 MB; blocks.
+    /// Finds the documentation of the current toolchain; if it is missing, rustup adds it, a download of 20 MB. Blocks.
     pub fn find() -> Result<Self, DocsError> {
         Self::find_with(&Tools { path: None })
     }
 
-    /// Returns the command that adds the documentation, where it is missing. Adds nothing.
+    /// Returns the command that would add missing documentation; `None` if it is there.
     pub fn command_to_add() -> Result<Option<String>, DocsError> {
         let sysroot = Tools { path: None }.sysroot()?;
         Ok(match Self::of(&sysroot) {
@@ -95,12 +94,12 @@ impl Docs {
         root.join("index.html").is_file().then_some(Self { root })
     }
 
-    /// Returns the directory that holds the pages.
+    /// Returns the root directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Returns the pages of `books`, the directories of the documentation; `all` means every page.
+    /// Returns the pages of `books` (directories below the root); `all` means every page.
     pub fn pages(&self, books: &[&str]) -> Result<Vec<String>, DocsError> {
         let mut pages = Vec::new();
         if books.contains(&ALL) {
@@ -132,7 +131,7 @@ impl Docs {
         Ok(books)
     }
 
-    /// Adds the pages at and below `dir`. Links are not followed, so that the walk ends.
+    /// Adds the pages under `dir`. Links are not followed: they could form a loop.
     fn collect(&self, dir: &Path, pages: &mut Vec<String>) -> Result<(), DocsError> {
         for entry in fs::read_dir(dir).map_err(unreadable(dir))? {
             let entry = entry.map_err(unreadable(dir))?;
@@ -157,13 +156,13 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> DocsError + use<'_> {
     |source| DocsError::Unreadable { path: path.to_owned(), source }
 }
 
-/// The programs of a Rust installation; `path` replaces the PATH that they are looked up in.
+/// Programs of a Rust installation; `path` replaces PATH in tests.
 struct Tools {
     path: Option<OsString>,
 }
 
 impl Tools {
-    /// Returns the directory of the toolchain in use.
+    /// Returns the directory of the current toolchain.
     fn sysroot(&self) -> Result<PathBuf, DocsError> {
         let printed = self.command("rustc").args(["--print", "sysroot"]).output();
         let printed = printed.ok().filter(|output| output.status.success());
@@ -198,8 +197,8 @@ impl Tools {
     }
 }
 
-/// The command that adds the documentation to the toolchain in `sysroot`. It names the toolchain, because rustup's own
-/// choice may be another one, which it may not be allowed to install (RUSTUP_AUTO_INSTALL=0).
+/// Returns the command that adds the documentation to the toolchain in `sysroot`. It names the toolchain, because
+/// rustup's default may be another one, which RUSTUP_AUTO_INSTALL=0 forbids to install.
 fn add_command(sysroot: &Path) -> Vec<String> {
     let mut words = ["rustup", "component", "add", "rust-docs"].map(str::to_owned).to_vec();
     let is_managed = sysroot.parent().is_some_and(|parent| parent.ends_with("toolchains"));

@@ -1,4 +1,4 @@
-//! Maps `scrape` over the pages: one fresh sandbox for each.
+//! Scraping stage: maps `scrape` over the pages, one sandbox for each.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::dispatch::find_function;
 use crate::sandbox::{MapRun, Order, Program};
 use crate::server::Host;
 
-/// Outcomes that are taken at a time.
+/// Outcomes taken at a time.
 const TAKE_MAX: usize = 256;
 
-/// One passage and where it stands, as `store` of docs-search takes it.
+/// A passage and its page, as in the input of `store`.
 #[derive(Debug, Clone, Serialize)]
-pub struct Located {
+pub struct LocatedPassage {
     pub url: String,
     pub title: String,
     pub passage: Passage,
@@ -34,15 +34,15 @@ pub struct Passage {
     pub text: String,
 }
 
-/// What `scrape` gives.
+/// Output of `scrape`.
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-enum Scraped {
+enum ScrapeOutput {
     Page { url: String, title: String, links: Vec<String>, passages: Vec<Passage> },
     Skipped(BTreeMap<String, serde_json::Value>),
 }
 
-/// Scrapes `urls`, and with `follow` the pages that they link to, up to that many.
+/// Scrapes `urls`; with `follow`, also linked pages, up to that many in all.
 pub async fn scrape(
     host: &Host,
     program: &Arc<Program>,
@@ -50,7 +50,7 @@ pub async fn scrape(
     follow: Option<usize>,
     log: &StderrLog,
     report: &mut Report,
-) -> Result<Vec<Located>, Exit> {
+) -> Result<Vec<LocatedPassage>, Exit> {
     let started = Instant::now();
     let mut progress = Progress::new(urls.len() as u64, "pages");
     log.above(&progress.bar);
@@ -73,23 +73,23 @@ pub async fn scrape(
             report.sandboxes += u64::from(outcome.receipt.attempts);
             let url = &all[outcome.index as usize];
             let scraped = match outcome.result {
-                Ok(payload) => serde_json::from_slice::<Scraped>(&payload.data).map_err(|error| error.to_string()),
+                Ok(payload) => serde_json::from_slice::<ScrapeOutput>(&payload.data).map_err(|error| error.to_string()),
                 Err(failure) => Err(failure.to_string()),
             };
             match scraped {
-                Ok(Scraped::Page { url, title, links, passages }) => {
+                Ok(ScrapeOutput::Page { url, title, links, passages }) => {
                     report.pages += 1;
                     if let Some(most) = follow {
                         let room = most.saturating_sub(all.len());
                         all.extend(links.into_iter().filter(|link| seen.insert(link.clone())).take(room));
                     }
-                    located.extend(passages.into_iter().map(|passage| Located {
+                    located.extend(passages.into_iter().map(|passage| LocatedPassage {
                         url: url.clone(),
                         title: title.clone(),
                         passage,
                     }));
                 }
-                Ok(Scraped::Skipped(fields)) => *report.skipped.entry(reason(&fields)).or_default() += 1,
+                Ok(ScrapeOutput::Skipped(fields)) => *report.skipped.entry(reason(&fields)).or_default() += 1,
                 Err(why) => report.failed.push((url.clone(), why)),
             }
         }
@@ -105,7 +105,7 @@ pub async fn scrape(
     Ok(located)
 }
 
-/// The word for why something was skipped: the field `reason` of docs-search.
+/// Returns why a page was skipped: the field `reason` of `scrape`.
 fn reason(fields: &BTreeMap<String, serde_json::Value>) -> String {
     fields.get("reason").and_then(serde_json::Value::as_str).unwrap_or("other").to_owned()
 }

@@ -1,4 +1,4 @@
-//! A progress bar for one stage, and a line a while where stderr is no terminal.
+//! Progress bar of one stage, or a line every 5 s if stderr is not a terminal.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::output;
 
-/// Between two lines where no bar can be drawn.
+/// Time between two lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 pub struct Progress {
@@ -16,7 +16,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `total` 0 means that it is not known yet.
+    /// A `total` of 0 means unknown.
     pub fn new(total: u64, unit: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         let template =

@@ -1,4 +1,4 @@
-//! Asks the running host over HTTP, as any client would.
+//! Search stage: questions to the running host over HTTP, as any client sends them.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
-/// What is asked of the Rust documentation.
+/// Questions for the Rust documentation.
 const QUESTIONS: [&str; 3] = [
     "How can several threads share and change the same data safely?",
     "What happens to a value when its owner goes out of scope?",
     "How do I use a local copy of a dependency instead of the published one?",
 ];
-/// What is asked of anything else.
+/// Questions for any other site.
 const QUESTIONS_ELSEWHERE: [&str; 3] = ["What is this about?", "How do I install it?", "How do I get help?"];
-/// Hits of one question.
+/// Hits per question.
 const HITS: u32 = 3;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -28,7 +28,7 @@ pub struct Answer {
     pub hits: Vec<Hit>,
 }
 
-/// What `search` of docs-search gives.
+/// Output of `search`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Hit {
     pub url: String,
@@ -49,7 +49,7 @@ impl Answer {
     }
 }
 
-/// Asks `questions`, or the usual ones if there are none.
+/// Asks `questions`, or the default ones if there are none.
 pub async fn ask(address: SocketAddr, questions: &[String], is_rust: bool) -> Result<Vec<Answer>, Exit> {
     let usual = if is_rust { QUESTIONS } else { QUESTIONS_ELSEWHERE };
     let questions: Vec<String> =

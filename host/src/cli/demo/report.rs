@@ -1,20 +1,19 @@
-//! What the demo did, as a table and as JSON.
+//! Counts and times of a demo, as a table and as JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::app::MODEL;
 use super::questions::Answer;
-use super::rate;
 use crate::call::InferenceReceipt;
 use crate::cli::{output, table};
 use crate::server::Host;
 
-/// Failed pages that are named in the table.
+/// Failed pages shown in the table.
 const FAILED_SHOWN: usize = 5;
 
-/// Everything that was counted.
 #[derive(Default)]
 pub struct Report {
     pub app_bytes: u64,
@@ -42,7 +41,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Takes in what is known only at the end.
+    /// Adds the figures that are known only at the end.
     pub fn finish(&mut self, host: &Host, total: Duration) {
         let stats = host.inference.stats();
         self.batches = stats.batches;
@@ -67,7 +66,7 @@ impl Report {
         let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
         let mut rows = vec![
             ("app", format!("{} component, built in {}", output::bytes(self.app_bytes), seconds(self.build))),
-            ("model", format!("{} on {}, ready in {}", super::MODEL, self.device, seconds(self.fetch))),
+            ("model", format!("{} on {}, ready in {}", MODEL, self.device, seconds(self.fetch))),
             (
                 "pages",
                 format!(
@@ -153,7 +152,12 @@ impl Report {
     }
 }
 
-/// Largest resident memory of a process, as the kernel counts it.
+/// Returns `count` per second.
+fn rate(count: u64, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64().max(1e-9)
+}
+
+/// Returns a process's peak resident memory, as counted by the kernel.
 fn peak_bytes(process: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,12 +1,12 @@
-//! Serves a directory over HTTP on loopback, so that a demo has a site to read that is always there.
+//! Static file server on loopback: the demo's site to scrape.
 //!
-//! Not here: which directory (`docs`). This is no web server for others: it refuses to listen beyond loopback.
+//! Not here: the directory (`docs`). Listens on loopback only.
 //!
-//! Invariants: no file outside the root is served, whatever the path says and wherever links lead; a file is read in
-//! pieces, so that slow readers cost no memory.
+//! Invariants: no file outside the root is served, whatever the path or links say (path traversal); files are read in
+//! pieces, so slow readers cost no memory.
 //!
-//! Limits: 256 connections, more wait in the kernel's queue; 10 s for a request's head, and idle between two requests;
-//! 5 s to finish when stopped.
+//! Limits: 256 connections, more wait in the kernel's queue; 10 s for a request's head and for keep-alive; 5 s to
+//! finish when stopped.
 
 mod file;
 
@@ -28,15 +28,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use self::file::{FileBody, Found, find};
+use self::file::{FileBody, Target, find};
 
 const CONNECTIONS_MAX: usize = 256;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
-/// The pause after a failed accept, which mostly means that file descriptors have run out.
+/// Pause after a failed accept, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Why a directory cannot be served.
+/// A directory that cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SiteError {
@@ -62,7 +62,7 @@ pub enum SiteError {
     },
 }
 
-/// A directory that is being served; dropping it stops at once.
+/// A running server; drop stops it at once.
 #[derive(Debug)]
 pub struct Site {
     address: SocketAddr,
@@ -107,7 +107,7 @@ impl Site {
         self.address
     }
 
-    /// Stops accepting, lets requests under way finish for up to 5 s, and returns when all is closed.
+    /// Graceful shutdown: stops accepting, waits up to 5 s for requests under way.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let _ = (&mut self.task).await;
@@ -137,14 +137,14 @@ async fn accept(listener: tokio::net::TcpListener, root: Arc<Path>, mut stopping
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // A head and a body in two packets would wait 40 ms for each other. What fails here fails again when written to.
+        // Nagle's algorithm would delay the body by 40 ms. An error here shows again at the first write.
         let _ = stream.set_nodelay(true);
         let root = Arc::clone(&root);
         let service = service_fn(move |request| {
             let root = Arc::clone(&root);
             async move { Ok::<_, io::Error>(answer(&root, &request).await) }
         });
-        // Without the timer the time for the head would not be kept.
+        // The header timeout needs a timer.
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME_MAX)
@@ -153,7 +153,7 @@ async fn accept(listener: tokio::net::TcpListener, root: Arc<Path>, mut stopping
         tasks.spawn(async move {
             let _slot = slot;
             let mut connection = pin!(connection);
-            // A reader that went away is no fault of the site.
+            // A closed connection is not an error of the site.
             tokio::select! {
                 _ = connection.as_mut() => return,
                 () = is_true(&mut stopping) => {}
@@ -163,7 +163,7 @@ async fn accept(listener: tokio::net::TcpListener, root: Arc<Path>, mut stopping
         });
     }
     drop(listener);
-    // What is not finished by then is aborted with the set.
+    // Dropping the set aborts unfinished connections.
     let all = async { while tasks.join_next().await.is_some() {} };
     let _ = timeout(STOP_TIME_MAX, all).await;
 }
@@ -184,7 +184,7 @@ async fn answer(root: &Arc<Path>, request: &Request<Incoming>) -> Response<FileB
     let (root, wanted) = (Arc::clone(root), path.to_owned());
     let found = tokio::task::spawn_blocking(move || find(&root, &wanted)).await;
     match found {
-        Ok(Ok(Found::File { body, kind })) => {
+        Ok(Ok(Target::File { body, kind })) => {
             let length = body.size_hint().lower();
             let body = match *request.method() {
                 Method::HEAD => FileBody::empty(),
@@ -197,9 +197,8 @@ async fn answer(root: &Arc<Path>, request: &Request<Incoming>) -> Response<FileB
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             response
         }
-        Ok(Ok(Found::Directory)) => {
-            // Relative links on the index page need the slash. The path came out of a URI, so it fits in a header; one
-            // leading slash, so that it cannot name another host.
+        Ok(Ok(Target::Directory)) => {
+            // Relative links on the index page need the trailing slash. One leading slash: two would name another host.
             let mut response = status(StatusCode::MOVED_PERMANENTLY);
             let location = format!("/{}/", path.trim_start_matches('/'));
             match HeaderValue::try_from(location) {

@@ -1,4 +1,5 @@
-//! Maps `embed` over chunks of passages and `store` over segments of what came back, then commits the index.
+//! Embedding and storage stages: maps `embed` over chunks of passages and `store` over segments, then commits the
+//! index.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::pages::Located;
+use super::app;
+use super::pages::LocatedPassage;
 use super::progress::Progress;
 use super::report::Report;
 use crate::call::{Payload, Principal, Priority};
@@ -19,20 +21,20 @@ use crate::ids::CallId;
 use crate::sandbox::{MapOutcome, MapRun, Order, Program};
 use crate::server::Host;
 
-/// Texts of one call.
+/// Texts per call.
 const CHUNK_LEN: usize = 32;
-/// Passages of one segment; what docs-search takes at most.
+/// Passages per segment: the limit of docs-search.
 const SEGMENT_LEN: usize = 512;
-/// Outcomes that are taken at a time.
+/// Outcomes taken at a time.
 const TAKE_MAX: usize = 64;
 
-/// One segment, as `store` of docs-search takes it.
+/// Input of `store`.
 #[derive(Serialize)]
 pub struct Segment {
     generation: String,
     number: u32,
-    passages: Vec<Located>,
-    /// Vectors as the guest printed them: they pass through the host unparsed.
+    passages: Vec<LocatedPassage>,
+    /// Vectors in the guest's own JSON, unparsed.
     vectors: Vec<Box<RawValue>>,
 }
 
@@ -40,7 +42,7 @@ pub struct Segment {
 pub async fn embed(
     host: &Host,
     program: &Arc<Program>,
-    passages: Vec<Located>,
+    passages: Vec<LocatedPassage>,
     log: &StderrLog,
     report: &mut Report,
 ) -> Result<Vec<Segment>, Exit> {
@@ -78,7 +80,7 @@ pub async fn embed(
     let mut segments = Vec::new();
     let (mut passages, mut vectors) = (passages.into_iter(), vectors.into_iter());
     for number in 0.. {
-        let part: Vec<Located> = passages.by_ref().take(SEGMENT_LEN).collect();
+        let part: Vec<LocatedPassage> = passages.by_ref().take(SEGMENT_LEN).collect();
         if part.is_empty() {
             break;
         }
@@ -88,7 +90,7 @@ pub async fn embed(
     Ok(segments)
 }
 
-/// Stores all segments, then makes them the index that is searched.
+/// Stores all segments, then commits them as the searched index.
 pub async fn store(
     host: &Host,
     program: &Arc<Program>,
@@ -102,7 +104,7 @@ pub async fn store(
     let mut progress = Progress::new(total, "segments");
     log.above(&progress.bar);
     let mut done = 0;
-    // Straight to text: by way of a `Value` every number would be parsed and printed again.
+    // Direct to text: a `Value` would parse and print every number again.
     let inputs = segments.into_iter().map(|segment| {
         let segment = serde_json::to_string(&segment).expect("segments have string keys only");
         format!("{{\"segment\":{segment}}}")
@@ -116,16 +118,16 @@ pub async fn store(
     })
     .await?;
     let manifest = serde_json::json!({
-        "manifest": { "generation": generation, "segments": total, "passages": report.passages, "model": super::MODEL },
+        "manifest": { "generation": generation, "segments": total, "passages": report.passages, "model": app::MODEL },
     });
-    let committed = super::call(host, program, "commit", &manifest).await?;
+    let committed = app::call(host, program, "commit", &manifest).await?;
     report.sandboxes += u64::from(committed.receipt.attempts);
     committed.result?;
     report.store = started.elapsed();
     Ok(())
 }
 
-/// Maps a function over `inputs` in order and hands each outcome to `take`, whose error ends the map.
+/// Maps a function over `inputs` in order and passes each outcome to `take`, whose error ends the map.
 async fn map_all(
     host: &Host,
     program: &Arc<Program>,
@@ -138,7 +140,7 @@ async fn map_all(
     let mut waiting: VecDeque<Payload> = VecDeque::new();
     let mut has_ended = false;
     loop {
-        // As many as the map has room for; what does not fit waits for the next round.
+        // As many as fit; the rest waits for the next round.
         while !has_ended {
             if waiting.is_empty() {
                 match inputs.next() {

@@ -1,4 +1,4 @@
-//! What is typed while the loop runs: a letter and Enter.
+//! Keys of the dev loop: a letter and Enter.
 
 use tokio::sync::mpsc;
 
@@ -6,19 +6,19 @@ use tokio::sync::mpsc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
     Rebuild,
-    /// Calls the last input again, or this one: a function and, behind it, its input.
+    /// Repeats the last call, or calls `FUNCTION INPUT`.
     Call(String),
     Test,
     Quit,
 }
 
-/// Said once the loop listens.
+/// Help line, printed once the host listens.
 pub const HELP: &str = "r builds again, c calls the last input again (or: c FUNCTION INPUT), t runs the tests, q quits";
 
-/// Commands as they come.
+/// Keys in the order typed.
 pub struct Keys(mpsc::Receiver<Key>);
 
-/// Starts to read standard input, on a thread: reading it cannot be cancelled.
+/// Reads standard input on a thread: a blocking read cannot be cancelled.
 pub fn read() -> Keys {
     let (keys, receiver) = mpsc::channel(1);
     let reading = std::thread::Builder::new().name("keys".into()).spawn(move || {
@@ -48,7 +48,7 @@ fn parse(line: &str) -> Option<Key> {
 }
 
 impl Keys {
-    /// Waits for the next command; for ever once standard input has ended, as it has where there is no terminal.
+    /// Waits for the next key; never returns once standard input has ended (no terminal).
     pub async fn next(&mut self) -> Key {
         match self.0.recv().await {
             Some(key) => key,

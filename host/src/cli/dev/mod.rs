@@ -1,10 +1,10 @@
-//! `bireme dev`: the edit loop. Save, and the answer is there.
+//! `bireme dev`: live reload. Each save is built and swapped in.
 //!
-//! One task decides what happens next (build, serve, cancel); cargo runs on a thread of its own, and changes and keys come in over
-//! channels. The last good version serves until the next one is ready, and a build is cancelled by a newer save.
+//! One task decides the next step (build, serve, cancel); cargo runs on its own thread; file changes and keys arrive
+//! over channels. The last good version serves until the next one is ready, and a newer save cancels a build.
 
-mod again;
 mod keys;
+mod repeat_call;
 mod watch;
 
 use std::net::SocketAddr;
@@ -15,27 +15,29 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
-use self::again::Again;
 use self::keys::{Key, Keys};
+use self::repeat_call::RepeatCall;
 use self::watch::Watch;
+use super::app_settings::AppSettings;
 use super::device::OnDevice;
 use super::exit::Exit;
-use super::given::Given;
+use super::global::Global;
 use super::log::StderrLog;
-use super::serve::StopSignals;
-use super::{Global, output, serve, target};
+use super::signals::StopSignals;
+use super::{listen, output, target};
 use crate::app::build::{BuildError, Building, Canceller, Profile, Toolchain};
 use crate::call::micros;
 use crate::config::check_listen;
 use crate::limits::DRAIN_DEFAULT;
+use crate::logs::Level;
 use crate::sandbox::Program;
-use crate::sandbox::log::Level;
 use crate::server::{Host, ListenSettings};
+use crate::tasks::blocking;
 
 /// Serve an app while it is edited: every save is built and swapped in between two requests.
 ///
-/// The last good version answers until then; the header `bireme-version` says which one did. Type r to build again, c to call
-/// the last input again, t to run the app's own tests, q to quit, each with Enter.
+/// The last good version answers until then; the header `bireme-version` names it. Type r to build again, c to repeat
+/// the last call, t to run the app's own tests, q to quit, each with Enter.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme dev examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
@@ -47,49 +49,44 @@ pub struct Dev {
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
     listen: SocketAddr,
     #[command(flatten)]
-    given: Given,
+    settings: AppSettings,
     #[command(flatten)]
     on: OnDevice,
 }
 
-/// What wakes the loop.
+/// Wake-up of the loop.
 enum Event {
     Changed,
     Key(Key),
     Stop,
 }
 
-/// How a build ended.
-enum Ended {
+enum BuildOutcome {
     Built(PathBuf),
     Failed(BuildError),
-    /// By a newer save, or at the end.
+    /// By a newer save, a key or a stop signal.
     Cancelled(Event),
 }
 
 impl Dev {
     pub async fn run(self, global: &Global) -> Result<(), Exit> {
-        let listen = check_listen(self.listen)?;
+        let address = check_listen(self.listen)?;
         if !self.app.join("Cargo.toml").is_file() {
             return Err(BuildError::NoCrate { dir: self.app }.into());
         }
-        let mut config = self.given.config(global)?;
+        let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
-        // Each save makes other code: what is compiled here is not worth keeping.
+        // Every save compiles other code, so the cache is not worth keeping.
         let artifacts = tempfile::tempdir()?;
         config.directories.artifacts = artifacts.path().to_owned();
         config.engine.is_incremental = true;
-        let host = Host::build(config, StderrLog::of_server(Level::Info))?;
-        host.inference.check_device().await?;
-        serve::take_file_size_signal()?;
-        host.store.open_now()?;
+        let mut repeat = RepeatCall::default();
+        let settings = ListenSettings { last_call: Some(repeat.last.clone()), ..ListenSettings::default() };
+        let open = Host::build(config, StderrLog::of_server(Level::Info))?.open(settings).await?;
         let mut inputs =
             Inputs { watch: Watch::start(&self.app)?, keys: keys::read(), signals: StopSignals::listen()? };
 
-        let ingress = serve::bind(listen).await?;
-        let mut again = Again::default();
-        let settings = ListenSettings { last_call: Some(again.last.clone()), ..ListenSettings::default() };
-        let running = host.start(ingress, settings).await?;
+        let running = open.start(listen::bind(address).await?).await?;
         let (host, address) = (&running.host, running.address);
         if global.json {
             output::line(&json!({ "listening": address.to_string() }).to_string());
@@ -110,7 +107,7 @@ impl Dev {
                 Event::Key(Key::Call(typed)) => {
                     match &session.live {
                         Some(program) => {
-                            again.call(&host.dispatcher, program, &typed).unwrap_or_else(|exit| exit.tell());
+                            repeat.call(&host.dispatcher, program, &typed).unwrap_or_else(|exit| exit.print());
                         }
                         None => output::note("nothing is built yet"),
                     }
@@ -123,7 +120,7 @@ impl Dev {
                 Event::Changed => session.turn(host, &mut inputs).await,
             };
         }
-        drop(again);
+        drop(repeat);
         running.shut_down(DRAIN_DEFAULT).await;
         Ok(())
     }
@@ -134,56 +131,56 @@ struct Session {
     app: PathBuf,
     address: SocketAddr,
     is_json: bool,
-    /// Found once; anew after a failure, which may have been its own.
+    /// Cached; looked up again after a failed build, which the toolchain may have caused.
     toolchain: Option<Toolchain>,
     /// The last good version.
     live: Option<Arc<Program>>,
 }
 
 impl Session {
-    /// Builds what was saved and puts it in the place of what is live. Returns what comes next.
+    /// Builds the saved crate and swaps it in. Returns the next event.
     async fn turn(&mut self, host: &Host, inputs: &mut Inputs) -> Event {
         inputs.watch.settle().await;
         let started = Instant::now();
         match self.build(inputs).await {
-            Ended::Cancelled(event) => return event,
-            Ended::Failed(error) => self.tell_failure(error.into()),
-            Ended::Built(component) => {
+            BuildOutcome::Cancelled(event) => return event,
+            BuildOutcome::Failed(error) => self.report_failure(error.into()),
+            BuildOutcome::Built(component) => {
                 let built = started.elapsed();
                 match swap(host, &component, self.live.as_ref()).await {
                     Ok(program) => self.announce(program, built, started.elapsed() - built),
-                    Err(exit) => self.tell_failure(exit),
+                    Err(exit) => self.report_failure(exit),
                 }
             }
         }
         inputs.next().await
     }
 
-    /// Runs cargo until it ends or something makes its work worthless.
-    async fn build(&mut self, inputs: &mut Inputs) -> Ended {
+    /// Runs cargo until it ends or an event cancels it.
+    async fn build(&mut self, inputs: &mut Inputs) -> BuildOutcome {
         let (dir, toolchain) = (self.app.clone(), self.toolchain.take());
-        let started = super::blocking(move || {
+        let started = blocking(move || {
             let toolchain = toolchain.map_or_else(|| Toolchain::of(&dir), Ok)?;
             Ok((Building::start(&toolchain, &dir, Profile::Edit)?, toolchain))
         });
         let (building, toolchain) = match started.await {
             Ok(started) => started,
-            Err(error) => return Ended::Failed(error),
+            Err(error) => return BuildOutcome::Failed(error),
         };
         let cancel = CancelOnDrop(building.canceller());
-        let mut finished = std::pin::pin!(super::blocking(move || building.finish()));
+        let mut finished = std::pin::pin!(blocking(move || building.finish()));
         loop {
             let event = tokio::select! {
                 ended = &mut finished => return match ended {
                     Ok(component) => {
                         self.toolchain = Some(toolchain);
-                        Ended::Built(component)
+                        BuildOutcome::Built(component)
                     }
-                    Err(error) => Ended::Failed(error),
+                    Err(error) => BuildOutcome::Failed(error),
                 },
                 event = inputs.next() => event,
             };
-            // A call does not make the build worthless, and waits for its end.
+            // A call does not cancel the build.
             if let Event::Key(Key::Call(_)) = event {
                 output::note("a build is under way; type c again once it is done");
                 continue;
@@ -191,16 +188,16 @@ impl Session {
             self.toolchain = Some(toolchain);
             drop(cancel);
             let _ = finished.await;
-            return Ended::Cancelled(event);
+            return BuildOutcome::Cancelled(event);
         }
     }
 
-    /// Runs the app's own tests; their words go to the terminal.
+    /// Runs the app's tests, with their output on the terminal.
     async fn test(&self, signals: &mut StopSignals) {
         let app = self.app.clone();
-        let cargo = match super::blocking(move || Toolchain::of(&app).map(|toolchain| toolchain.cargo(&app))).await {
+        let cargo = match blocking(move || Toolchain::of(&app).map(|toolchain| toolchain.cargo(&app))).await {
             Ok(cargo) => cargo,
-            Err(error) => return Exit::from(error).tell(),
+            Err(error) => return Exit::from(error).print(),
         };
         let run = tokio::process::Command::from(cargo).arg("test").kill_on_drop(true).status();
         tokio::select! {
@@ -213,8 +210,8 @@ impl Session {
         }
     }
 
-    fn tell_failure(&self, exit: Exit) {
-        exit.tell();
+    fn report_failure(&self, exit: Exit) {
+        exit.print();
         let version = self.live.as_ref().map(|program| program.version());
         if self.is_json {
             let error = json!({ "code": exit.code, "message": exit.message });
@@ -255,7 +252,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Everything that wakes the loop.
+/// Sources of events.
 struct Inputs {
     watch: Watch,
     keys: Keys,
@@ -272,7 +269,7 @@ impl Inputs {
     }
 }
 
-/// Describes and compiles the component and puts it in the place of the last one.
+/// Describes, compiles and loads the component in place of the live one.
 async fn swap(host: &Host, component: &Path, live: Option<&Arc<Program>>) -> Result<Arc<Program>, Exit> {
     let (_, app) = target::of_cargo(component)?.describe(host).await?;
     let program = host.load(&app, &host.config.grants).await?;

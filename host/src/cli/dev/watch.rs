@@ -1,4 +1,4 @@
-//! Tells when a crate's files change; its own outputs and editors' temporary files are none of them.
+//! File watcher of a crate. Ignores build outputs and editors' temporary files.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
-/// Some editors save by moving the old file away and the new one in, and tools write many files: what comes within this time
-/// is one change. A longer wait would be felt with each save; what comes later cancels the build that was begun too early.
+/// Debounce: some editors save by two renames, and tools write many files. A longer wait would delay every save; a
+/// later change cancels the build that started too early.
 const SETTLE: Duration = Duration::from_millis(8);
 
 /// A watched crate.
@@ -20,12 +20,12 @@ pub struct Watch {
     dir: PathBuf,
     changes: mpsc::Receiver<()>,
     watcher: RecommendedWatcher,
-    /// The folders that are watched, and which ones they were: a folder may be deleted and come back.
+    /// Watched folders by inode, since a folder may be deleted and created again.
     folders: BTreeMap<PathBuf, u64>,
 }
 
 impl Watch {
-    /// Watches the crate in `dir`: what lies in it, and its folders but for hidden ones and `target`.
+    /// Watches the crate in `dir`: its files, and its folders except hidden ones and `target`.
     pub fn start(dir: &Path) -> Result<Self, Exit> {
         let dir = dir.canonicalize()?;
         let (sender, changes) = mpsc::channel(1);
@@ -33,11 +33,11 @@ impl Watch {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let is_change = match event {
                 Ok(event) => is_write(event.kind) && event.paths.iter().any(|path| is_source(&root, path)),
-                // Events were lost; better one build too many.
+                // Events were lost: one build too many is better than one too few.
                 Err(_) => true,
             };
             if is_change {
-                // A full channel holds a change already.
+                // A full channel already holds a change.
                 let _ = sender.try_send(());
             }
         });
@@ -48,7 +48,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Watches the folders that are new.
+    /// Watches new folders.
     fn follow_folders(&mut self) -> Result<(), Exit> {
         let now = folders(&self.dir)?;
         for (folder, inode) in &now {
@@ -67,7 +67,7 @@ impl Watch {
         }
     }
 
-    /// Waits until no change follows another within `SETTLE`, and forgets them.
+    /// Discards changes until none arrives within `SETTLE`.
     pub async fn settle(&mut self) {
         while tokio::time::timeout(SETTLE, self.changed()).await.is_ok() {}
         if let Err(exit) = self.follow_folders() {
@@ -95,7 +95,7 @@ fn folders(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, u64>> {
     Ok(folders)
 }
 
-/// Whether something is now other than it was, and whole: a file is created empty and written in parts, and then closed.
+/// Whether a file is changed and complete: files are created empty, written in parts, then closed.
 fn is_write(kind: EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
     match kind {
@@ -107,7 +107,7 @@ fn is_write(kind: EventKind) -> bool {
     }
 }
 
-/// Whether a build could read the path: not below `target` or a hidden folder, no editor's backup, swap file or lock.
+/// Whether a build may read the path: not under `target` or a hidden folder, not an editor's backup, swap or lock file.
 fn is_source(root: &Path, path: &Path) -> bool {
     let Ok(inside) = path.strip_prefix(root) else { return false };
     let mut parts = inside.components().map(|part| part.as_os_str().to_string_lossy());

@@ -16,7 +16,8 @@ use serde_json::json;
 use self::check::{Check, Status};
 use super::device::OnDevice;
 use super::exit::Exit;
-use super::{Global, output, table};
+use super::global::Global;
+use super::{output, table};
 use crate::devices::Report;
 
 /// Check this machine: toolchain, models, devices, kernel limits; says what is missing and the command that mends it.

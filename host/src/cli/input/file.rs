@@ -1,4 +1,4 @@
-//! An input that is a file: JSON, or bytes for a function that takes them.
+//! Input of a call from a file or standard input: JSON, or bytes for a function that takes bytes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,30 +6,30 @@ use std::io::{self, Read};
 use bytes::Bytes;
 use clap::Args;
 
-use super::{parse, wrong};
+use super::invalid;
 use crate::app::metadata::FunctionInfo;
 use crate::call::Payload;
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
-/// Largest file that is read; a function's own limit (8 MiB by default) is checked by the call itself.
+/// Largest file that is read; the call itself checks the function's own limit (8 MiB by default).
 const FILE_BYTES_MAX: u64 = 64 << 20;
-/// Media type of bytes of which nothing more is known.
+/// Default media type of bytes.
 const OCTET_STREAM: &str = "application/octet-stream";
 
-/// The flags for it.
+/// Flags that name the file and its media type.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputFile {
     /// Read the input from FILE (`-` for standard input): JSON, or the bytes as they are if the function takes bytes.
     #[arg(long = "input", value_name = "FILE")]
     pub path: Option<String>,
-    /// Say what the bytes are. The default is application/octet-stream.
+    /// Media type of the bytes. The default is application/octet-stream.
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
 }
 
 impl InputFile {
-    /// Takes in a flag that stands behind the target; returns whether it is one of these.
+    /// Reads a flag behind the target; returns whether it is one of these.
     pub fn take(&mut self, name: &str, value: impl FnOnce() -> Result<String, Exit>) -> Result<bool, Exit> {
         match name {
             "input" => self.path = Some(value()?),
@@ -40,7 +40,7 @@ impl InputFile {
     }
 }
 
-/// Reads the payload in a file.
+/// Reads the file at `path`, or standard input for `-`.
 pub fn read(function: &FunctionInfo, path: &str, content_type: Option<String>) -> Result<Payload, Exit> {
     let read = |reader: &mut dyn Read| {
         let mut bytes = Vec::new();
@@ -51,13 +51,14 @@ pub fn read(function: &FunctionInfo, path: &str, content_type: Option<String>) -
     let bytes =
         bytes.map_err(|error| Exit::new(Code::InputsUnreadable, format!("cannot read the input `{path}`: {error}")))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(wrong(function, format!("the input `{path}` is over {} MiB", FILE_BYTES_MAX >> 20)));
+        return Err(invalid::error(function, format!("the input `{path}` is over {} MiB", FILE_BYTES_MAX >> 20)));
     }
     if function.takes_bytes() {
         let content_type = content_type.unwrap_or_else(|| OCTET_STREAM.to_owned());
         return Ok(Payload { content_type, data: Bytes::from(bytes) });
     }
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|error| wrong(function, format!("the input `{path}` is not JSON: it is not UTF-8 ({error})")))?;
-    Ok(Payload::json(parse(function, text)?.to_string()))
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        invalid::error(function, format!("the input `{path}` is not JSON: it is not UTF-8 ({error})"))
+    })?;
+    Ok(Payload::json(invalid::parse_json(function, text)?.to_string()))
 }

@@ -1,6 +1,6 @@
-//! `bireme new`: an app that builds and passes its own test.
+//! `bireme new`: a new app from a template, with its own passing test.
 //!
-//! Not here: the SDK that it builds with (`sdk`).
+//! Not here: the SDK (`sdk`).
 
 mod name;
 mod template;
@@ -14,8 +14,9 @@ use serde_json::json;
 
 use self::template::Template;
 use super::exit::Exit;
+use super::global::Global;
+use super::output;
 use super::sdk::Sdk;
-use super::{Global, output};
 use crate::codes::Code;
 use crate::ids::AppName;
 
@@ -23,9 +24,9 @@ use crate::ids::AppName;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme new pages --template scrape\n  bireme new .")]
 pub struct New {
-    /// Where it goes: a directory that is empty or does not exist yet.
+    /// Directory of the app: empty, or not existing yet.
     dir: PathBuf,
-    /// What it starts from.
+    /// Template of the app.
     #[arg(long, value_enum, default_value_t = Template::Transform, value_name = "TEMPLATE")]
     template: Template,
     /// The app's name, if not the directory's.
@@ -38,7 +39,7 @@ impl New {
         let name = self.app_name()?;
         check_empty(&self.dir)?;
         let unpacked = Sdk::embedded().unpack(&global.directories()?.data.join("sdk"))?;
-        // Absolute and plain, because the app is built from other directories than this one.
+        // Absolute: the app is built from any directory.
         let sdk = fs::canonicalize(unpacked)?;
         let manifest = template::manifest(name.as_str(), self.template, &sdk).ok_or_else(|| {
             let message = format!("`{}` is not UTF-8, as a manifest must be", sdk.display());
@@ -86,9 +87,9 @@ impl New {
         if json {
             let template = clap::ValueEnum::to_possible_value(&self.template);
             let template = template.map(|value| value.get_name().to_owned());
-            output::line(
-                &json!({ "name": name, "path": self.dir.display().to_string(), "template": template, "sdk": sdk, "next": next }).to_string(),
-            );
+            let path = self.dir.display().to_string();
+            let document = json!({ "name": name, "path": path, "template": template, "sdk": sdk, "next": next });
+            output::line(&document.to_string());
             return;
         }
         output::line(&format!("created {name} in {}", self.dir.display()));
@@ -99,9 +100,9 @@ impl New {
     }
 }
 
-/// Returns the name of a directory that need not exist.
+/// Returns the last component of a directory that may not exist.
 fn last_part(dir: &Path) -> Result<String, Exit> {
-    // `.` and `..` have a name once they are resolved.
+    // Resolves `.` and `..`.
     let whole = match fs::canonicalize(dir) {
         Ok(whole) => whole,
         Err(_) => std::path::absolute(dir)?,
@@ -115,7 +116,7 @@ fn last_part(dir: &Path) -> Result<String, Exit> {
     }
 }
 
-/// Refuses a directory that holds something. A fresh repository counts as empty.
+/// Rejects a directory with entries other than `.git`.
 fn check_empty(dir: &Path) -> Result<(), Exit> {
     let unreadable = |error: io::Error| {
         let message = format!("`{}` is no directory for an app: {error}", dir.display());
@@ -132,7 +133,9 @@ fn check_empty(dir: &Path) -> Result<(), Exit> {
             continue;
         }
         let message = format!("`{}` is not empty: it holds `{}`", dir.display(), found.to_string_lossy());
-        let hint = "give a directory that is empty or does not exist yet; a crate that is there already becomes an app with `crate-type = [\"cdylib\"]` and bireme-sdk, as in the manifest of a new one";
+        let hint = "give a directory that is empty or does not exist yet; \
+                    a crate that is there already becomes an app with `crate-type = [\"cdylib\"]` and bireme-sdk, \
+                    as in the manifest of a new one";
         return Err(Exit::usage(message).hint(hint));
     }
     Ok(())
@@ -147,7 +150,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Exit> {
     written.map_err(|error| Exit::new(Code::Io, format!("cannot write `{}`: {error}", path.display())))
 }
 
-/// Returns a path as a shell takes it, and never as an option.
+/// Quotes a path for a shell, and keeps it from being read as an option.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let text = if text.starts_with('-') { format!("./{text}") } else { text };

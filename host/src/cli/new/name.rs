@@ -1,9 +1,9 @@
-//! The name of a new app: an app's, a crate's and a path's at the same time.
+//! Name of a new app: must be valid as an app, a crate and a URL path.
 
 use crate::deploy::RESERVED_NAMES;
 use crate::ids::{AppName, NameError};
 
-/// A name that a new app cannot have.
+/// An invalid name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AppCrateError {
@@ -25,7 +25,7 @@ const KEYWORDS: &[&str] = &[
     "move", "mut", "override", "priv", "pub", "ref", "return", "self", "Self", "static", "struct", "super", "trait",
     "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
-/// Crates that the compiler or every app brings along, by the names that code uses.
+/// Crates of the compiler and dependencies of every app, as spelt in code.
 const CRATES: &[&str] =
     &["alloc", "bireme_sdk", "bireme_sdk_macros", "core", "proc_macro", "schemars", "serde", "std", "test"];
 
@@ -49,7 +49,7 @@ pub fn check(name: &str) -> Result<AppName, AppCrateError> {
     Ok(app)
 }
 
-/// Returns a name near to `text` that passes, if there is one.
+/// Returns a valid name similar to `text`, if there is one.
 pub fn near(text: &str) -> Option<String> {
     let mut name = String::new();
     for c in text.chars().flat_map(char::to_lowercase) {

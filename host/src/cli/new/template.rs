@@ -1,4 +1,4 @@
-//! What a new app starts from: one source file each, with a test that passes, and the call to try first.
+//! Templates of a new app: one source file each, with a passing test and a first call to try.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub enum Template {
     Embed,
 }
 
-/// What an app of any template depends on: derives name `schemars` and `serde` themselves. Sorted, as in a lock file.
+/// Dependencies of every template: derives name `schemars` and `serde` directly. Sorted, as in a lock file.
 pub const DEPENDENCIES: [&str; 3] = ["bireme-sdk", "schemars", "serde"];
 
 impl Template {
@@ -39,7 +39,7 @@ impl Template {
         }
     }
 
-    /// Returns the first call, after `bireme run DIR`; a web function is asked for its route instead.
+    /// Returns the first call, to append to `bireme run DIR`; `None` for web functions.
     pub fn first_call(self) -> Option<&'static str> {
         Some(match self {
             Self::Scrape => "::title --url https://example.com/",
@@ -49,7 +49,7 @@ impl Template {
         })
     }
 
-    /// Returns what must be there before the first call.
+    /// Returns the command needed before the first call.
     pub fn preparation(self) -> Option<&'static str> {
         (self == Self::Embed).then_some("bireme models pull all-minilm-l6-v2")
     }
@@ -57,7 +57,7 @@ impl Template {
 
 /// Returns an app's manifest. `sdk` is the unpacked workspace.
 pub fn manifest(name: &str, template: Template, sdk: &Path) -> Option<String> {
-    // A TOML string escapes as a JSON string does; DEL alone may not stand in it unescaped.
+    // TOML strings escape like JSON strings, except that DEL must be escaped too.
     let path = sdk.join("guest-sdk").to_str()?.to_owned();
     let path = serde_json::Value::from(path).to_string().replace('\u{7f}', "\\u007f");
     let (description, version) = (template.description(), env!("CARGO_PKG_RUST_VERSION"));

@@ -1,13 +1,16 @@
-//! `bireme apps`, `history`, `rollback`, `stop`: what runs on a host, and which version.
+//! `bireme apps`, `history`, `rollback`, `stop`: apps of a host and their versions.
 
 use clap::Args;
 use serde_json::Value;
 
+use super::address::Address;
 use super::client::Client;
-use super::{Address, time};
+use super::paths;
+use super::time;
 use crate::cli::exit::Exit;
-use crate::cli::{Global, output, table};
-use crate::sandbox::log::printable;
+use crate::cli::global::Global;
+use crate::cli::{output, table};
+use crate::logs::printable;
 
 /// List the apps of a host.
 #[derive(Args)]
@@ -88,7 +91,7 @@ impl Apps {
 impl History {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
-        let answer = client.send("GET", &path(&self.app, "/history")?, &[])?;
+        let answer = client.send("GET", &paths::app(&self.app, "/history")?, &[])?;
         if global.json {
             output::line(&answer.to_string());
             return Ok(());
@@ -112,7 +115,7 @@ impl Rollback {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let query: Vec<(&str, String)> = self.to.into_iter().map(|to| ("to", to)).collect();
-        let answer = client.send("POST", &path(&self.app, "/rollback")?, &query)?;
+        let answer = client.send("POST", &paths::app(&self.app, "/rollback")?, &query)?;
         if global.json {
             output::line(&answer.to_string());
             return Ok(());
@@ -129,7 +132,7 @@ impl Rollback {
 impl Stop {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
-        let answer = client.send("DELETE", &path(&self.app, "")?, &[])?;
+        let answer = client.send("DELETE", &paths::app(&self.app, "")?, &[])?;
         if global.json {
             output::line(&answer.to_string());
             return Ok(());
@@ -141,12 +144,6 @@ impl Stop {
         ));
         Ok(())
     }
-}
-
-/// Returns the path of an app, whose name must be one.
-pub fn path(app: &str, rest: &str) -> Result<String, Exit> {
-    let app = crate::ids::AppName::new(app).map_err(|error| Exit::usage(error.to_string()))?;
-    Ok(format!("/api/v1/apps/{app}{rest}"))
 }
 
 fn rows(value: &Value) -> Vec<Value> {

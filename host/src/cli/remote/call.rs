@@ -3,14 +3,15 @@
 use clap::Args;
 use serde_json::json;
 
-use super::Address;
+use super::address::Address;
 use super::client::{self, Client};
 use crate::call::{Payload, Receipt};
+use crate::cli::app_settings::AppSettings;
 use crate::cli::exit::Exit;
-use crate::cli::given::Given;
+use crate::cli::global::Global;
 use crate::cli::input::{self, InputFile};
-use crate::cli::{Global, output, run, target};
-use crate::sandbox::log::printable;
+use crate::cli::{function_lookup, output, receipt_text, target};
+use crate::logs::printable;
 
 /// Call a function on a host: the result to stdout. Its log is on the host: `bireme logs`.
 #[derive(Args)]
@@ -37,9 +38,9 @@ impl Call {
         let client = Client::new(&self.address)?;
         let (app, name) = target::split(&self.target)?;
         let metadata = client.metadata(app)?;
-        let function = run::by_name(&metadata, name, Some(client.base()))?;
+        let function = function_lookup::find(&metadata, name, Some(client.base()))?;
         let (input, trailing) = input::read(function, &self.file, &self.input)?;
-        if trailing.given != Given::default() {
+        if trailing.settings != AppSettings::default() {
             return Err(Exit::usage(
                 "grants, secrets and configuration are given to an app or its host, not to a call",
             ));
@@ -54,7 +55,7 @@ impl Call {
         if !json && (self.receipt || trailing.receipt) {
             let id = |value: &Option<String>| printable(value.as_deref().unwrap_or("?"));
             output::note(&format!("call {} of version {}", id(&call), id(&version)));
-            receipt.iter().for_each(|receipt| output::note(&run::receipt(receipt)));
+            receipt.iter().for_each(|receipt| output::note(&receipt_text::table_of(receipt)));
         }
         let beside = json!({ "call": call, "version": version, "receipt": receipt });
         if !response.status().is_success() {
@@ -71,7 +72,7 @@ impl Call {
         if json {
             let result = output::json(&payload)?;
             let beside = beside.to_string();
-            // The result passes as it is: numbers keep their digits.
+            // Raw JSON text of the result: numbers keep their digits.
             output::line(&format!("{{\"result\":{result},{}", &beside[1..]));
         } else {
             output::result(&payload);

@@ -5,20 +5,25 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::address::Address;
 use super::client::{self, Client};
-use super::{Address, time};
+use super::paths;
+use super::reconnect::Reconnect;
+use super::time;
 use crate::call::{Failure, Receipt};
+use crate::cli::app_settings::AppSettings;
 use crate::cli::exit::Exit;
-use crate::cli::given::Given;
+use crate::cli::global::Global;
 use crate::cli::input::{self, InputFile};
-use crate::cli::{Global, output, run, table, target};
+use crate::cli::{function_lookup, output, receipt_text, table, target};
 use crate::codes::Code;
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
-/// What one request waits for at most; longer waits are several.
+/// Longest wait of one request (long polling).
 const WAIT_STEP: Duration = Duration::from_secs(30);
 
-/// Hand a call to a host and return at once: its id to stdout. The host keeps it until it has ended, whatever happens to either.
+/// Start a durable call on a host and return at once, with its id on stdout. The call outlives this command and a
+/// restart of the host.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme spawn hello::greet '{\"name\": \"Ada\"}'\n  bireme get $(bireme spawn hello::add --a 1 --b 2) --wait"
@@ -26,10 +31,10 @@ const WAIT_STEP: Duration = Duration::from_secs(30);
 pub struct Spawn {
     #[command(flatten)]
     address: Address,
-    /// Which of the app's calls go first: high, normal or low.
+    /// Priority among the app's calls: high, normal or low.
     #[arg(long, value_name = "PRIORITY", value_parser = ["high", "normal", "low"])]
     priority: Option<String>,
-    /// A name for this request: sent twice with the same one, it is one call.
+    /// Idempotency key: requests with the same key start one call.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[command(flatten)]
@@ -41,7 +46,7 @@ pub struct Spawn {
     input: Vec<String>,
 }
 
-/// Print the result of a spawned call, or where it stands; of a map, where it stands.
+/// Print the result of a spawned call, or its state; of a map, its state.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme get 0199c0de-0000-7000-8000-000000000000 --wait\n  bireme get ID --wait 10"
@@ -51,7 +56,7 @@ pub struct Get {
     address: Address,
     /// The id that `bireme spawn` or `bireme map` printed.
     id: String,
-    /// Wait until it has ended, or for so many seconds.
+    /// Wait until it has ended, or at most SECONDS.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "inf")]
     wait: Option<f64>,
     /// Print what the call cost, to stderr (with --json, in the result).
@@ -59,7 +64,7 @@ pub struct Get {
     receipt: bool,
 }
 
-/// Cancel a call or a map wherever it is, and what it has spawned. One that has ended stays as it was.
+/// Cancel calls or maps, and everything that they spawned. One that has ended stays as it was.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme cancel 0199c0de-0000-7000-8000-000000000000")]
 pub struct Cancel {
@@ -70,7 +75,7 @@ pub struct Cancel {
     ids: Vec<String>,
 }
 
-/// List durable calls and maps, newest first: what runs, what waits, what has ended, and what it cost.
+/// List durable calls and maps, newest first, with state and cost.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme ps\n  bireme ps --app hello --state live\n  bireme ps --function hello::greet --state dead"
@@ -78,22 +83,23 @@ pub struct Cancel {
 pub struct Ps {
     #[command(flatten)]
     address: Address,
-    /// Those of one app.
+    /// Only of one app.
     #[arg(long)]
     app: Option<String>,
-    /// Those of one function, as APP::FUNCTION.
+    /// Only of one function, as APP::FUNCTION.
     #[arg(long, value_name = "APP::FUNCTION")]
     function: Option<String>,
-    /// Those in one state: live (not ended), accepted, leased, waiting, done, failed, dead, cancelled; of maps also open, running.
+    /// Only in one state: live (not ended), accepted, leased, waiting, done, failed, dead, cancelled; for maps also
+    /// open, running.
     #[arg(long)]
     state: Option<String>,
-    /// Calls or maps alone.
+    /// Only calls, or only maps.
     #[arg(long, value_parser = ["call", "map"])]
     kind: Option<String>,
-    /// As many as these at most.
+    /// At most N.
     #[arg(long, short = 'n', default_value = "20", value_name = "N")]
     limit: usize,
-    /// Those before this one.
+    /// Only older than this one.
     #[arg(long, value_name = "ID")]
     before: Option<String>,
 }
@@ -103,11 +109,12 @@ impl Spawn {
         let client = Client::new(&self.address)?;
         let (app, name) = target::split(&self.target)?;
         let metadata = client.metadata(app)?;
-        let function = run::by_name(&metadata, name, Some(client.base()))?;
+        let function = function_lookup::find(&metadata, name, Some(client.base()))?;
         let (input, trailing) = input::read(function, &self.file, &self.input)?;
-        if trailing.given != Given::default() || trailing.receipt {
+        if trailing.settings != AppSettings::default() || trailing.receipt {
             return Err(Exit::usage(
-                "a spawned call takes no grants, secrets, configuration or --receipt; `bireme get ID --receipt` prints what it cost",
+                "a spawned call takes no grants, secrets, configuration or --receipt; \
+                 `bireme get ID --receipt` prints what it cost",
             ));
         }
         let query: Vec<_> = self.priority.iter().map(|priority| ("priority", priority.clone())).collect();
@@ -127,7 +134,7 @@ impl Spawn {
     }
 }
 
-/// Whether a call or map has ended.
+/// Whether a call or a map has ended.
 fn is_terminal(call: &Value) -> bool {
     !matches!(call["state"].as_str(), Some("accepted" | "leased" | "waiting" | "open" | "running"))
 }
@@ -143,19 +150,19 @@ impl Get {
             Some(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
             None => Duration::ZERO,
         };
-        let mut patience = super::Patience::default();
+        let mut reconnect = Reconnect::default();
         let call = loop {
             let left = wait.saturating_sub(started.elapsed());
             let step = left.min(WAIT_STEP).as_secs_f64();
-            let answer = match of_either(&client, "GET", &self.id, &[("wait", step.to_string())]) {
-                // A host that is restarted goes on with the call, so its caller goes on waiting.
+            let answer = match send_to_either(&client, "GET", &self.id, &[("wait", step.to_string())]) {
+                // A restarted host resumes the call, so keep waiting.
                 Err(exit) if exit.code == Code::NoHost && !left.is_zero() => {
-                    patience.wait(exit)?;
+                    reconnect.wait(exit)?;
                     continue;
                 }
                 answer => answer?,
             };
-            // The host waits for calls; maps are asked again.
+            // The host long-polls calls; maps are polled.
             let is_over = if answer["kind"] == "map" { left.is_zero() } else { left <= WAIT_STEP };
             if is_terminal(&answer) || is_over {
                 break answer;
@@ -171,7 +178,7 @@ impl Get {
         }
         if self.receipt && !global.json {
             let receipt: Option<Receipt> = serde_json::from_value(call["receipt"].clone()).ok();
-            receipt.iter().for_each(|receipt| output::note(&run::receipt(receipt)));
+            receipt.iter().for_each(|receipt| output::note(&receipt_text::table_of(receipt)));
         }
         if call["kind"] == "map" {
             return Ok(());
@@ -190,29 +197,25 @@ impl Get {
                 Err(exit.hint(format!("its log: bireme logs {app} --call {}", printable(&self.id))))
             }
             _ => {
-                let exit = Exit::new(Code::Timeout, format!("it has not ended: {}", standing(&call)));
+                let exit = Exit::new(Code::Timeout, format!("it has not ended: {}", state_text(&call)));
                 Err(exit.hint(format!("bireme get {} --wait", printable(&self.id))))
             }
         }
     }
 }
 
-/// Asks for a call of that id, else for a map.
-pub fn of_either(client: &Client, method: &str, id: &str, query: client::Query<'_>) -> Result<Value, Exit> {
-    let path = |kind: &str| {
-        let is_id = id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') && !id.is_empty();
-        if is_id { Ok(format!("/api/v1/{kind}/{id}")) } else { Err(Exit::usage(format!("`{id}` is no id"))) }
-    };
-    match client.send(method, &path("calls")?, query) {
+/// Sends a request to the call of that id, else to the map.
+fn send_to_either(client: &Client, method: &str, id: &str, query: client::Query<'_>) -> Result<Value, Exit> {
+    match client.send(method, &paths::call(id)?, query) {
         Err(exit) if exit.code == Code::UnknownCall => client
-            .send(method, &path("maps")?, &[])
+            .send(method, &paths::map(id, "")?, &[])
             .map_err(|map| if map.code == Code::UnknownMap { exit } else { map }),
         answer => answer,
     }
 }
 
-/// Where a call stands, in words.
-fn standing(call: &Value) -> String {
+/// Returns the state of a call in words.
+fn state_text(call: &Value) -> String {
     let attempts = call["attempts"].as_u64().unwrap_or(0);
     match call["state"].as_str().unwrap_or("?") {
         "accepted" => "accepted, not begun".to_owned(),
@@ -228,7 +231,7 @@ fn standing(call: &Value) -> String {
     }
 }
 
-/// How far a map has come, in one line.
+/// Returns the progress of a map in one line.
 pub fn map_line(map: &Value) -> String {
     let counts = &map["counts"];
     let count = |name: &str| counts[name].as_u64().unwrap_or(0);
@@ -251,7 +254,7 @@ impl Cancel {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         for id in &self.ids {
-            let ended = of_either(&client, "DELETE", id, &[])?;
+            let ended = send_to_either(&client, "DELETE", id, &[])?;
             if global.json {
                 output::line(&ended.to_string());
             } else if ended["kind"] == "map" {
@@ -272,14 +275,14 @@ impl Ps {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let mut query = vec![("limit", self.limit.to_string())];
-        let given = [
+        let filters = [
             ("app", self.app),
             ("function", self.function),
             ("state", self.state),
             ("kind", self.kind),
             ("before", self.before),
         ];
-        query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        query.extend(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let answer = client.send("GET", "/api/v1/calls", &query)?;
         if global.json {
             output::line(&answer.to_string());
@@ -330,7 +333,7 @@ impl Ps {
     }
 }
 
-/// A failed input as `bireme map` prints it.
+/// Returns a failed input as `bireme map` prints it.
 pub fn failed_line(line: &Value) -> Value {
     let mut error = line["error"].clone();
     error["index"] = line["index"].clone();

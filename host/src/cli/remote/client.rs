@@ -1,4 +1,4 @@
-//! The control API of a host, from outside.
+//! HTTP client of the control API.
 
 use std::io::Read;
 use std::time::Duration;
@@ -7,25 +7,26 @@ use serde_json::Value;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
-use super::Address;
+use super::address::Address;
+use super::paths;
 use crate::app::metadata::Metadata;
 use crate::call::Payload;
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
-/// The longest wait for a connection.
+/// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer that is read as a whole: the largest output of a function, and room for a problem document.
+/// Largest response read into memory: the largest output of a function, and room for a problem document.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
-/// One host. Its calls block.
+/// Blocking client of one host.
 #[derive(Clone)]
 pub struct Client {
     base: String,
     agent: Agent,
 }
 
-/// A query in the order in which it was made.
+/// Query parameters, in order.
 pub type Query<'a> = &'a [(&'a str, String)];
 
 impl Client {
@@ -43,7 +44,7 @@ impl Client {
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .user_agent(concat!("bireme/", env!("CARGO_PKG_VERSION")));
-        // The address is the user's own; a proxy is for what lies behind it.
+        // A proxy cannot reach this machine's loopback.
         if url.host_str().is_some_and(is_loopback) {
             config = config.proxy(None);
         }
@@ -54,20 +55,18 @@ impl Client {
         &self.base
     }
 
-    /// Sends a request without a body; returns its answer, of which errors are none.
+    /// Sends a request without a body; a non-2xx status becomes an `Err`.
     pub fn send(&self, method: &str, path: &str, query: Query<'_>) -> Result<Value, Exit> {
         let request = self.request(method, path, query).body(()).map_err(|error| self.malformed(&error))?;
         json(self.answer(self.agent.run(request))?)
     }
 
-    /// Sends a body; returns the answer whatever its status.
+    /// Sends a POST with a body; any status is `Ok`.
     pub fn post(&self, path: &str, query: Query<'_>, kind: &str, body: &[u8]) -> Result<Response<Body>, Exit> {
-        let request = self.request("POST", path, query).header("content-type", kind);
-        let request = request.body(body).map_err(|error| self.malformed(&error))?;
-        self.agent.run(request).map_err(|error| self.unreachable(&error))
+        self.post_with(path, query, &[], kind, body)
     }
 
-    /// Sends a body with headers of its own; returns the answer whatever its status.
+    /// Sends a POST with a body and more headers; any status is `Ok`.
     pub fn post_with(
         &self,
         path: &str,
@@ -84,15 +83,15 @@ impl Client {
         self.agent.run(request).map_err(|error| self.unreachable(&error))
     }
 
-    /// Returns what a deployed app says of itself.
+    /// Fetches the metadata of a deployed app.
     pub fn metadata(&self, app: &str) -> Result<Metadata, Exit> {
-        let mut about = self.send("GET", &super::apps::path(app, "")?, &[])?;
+        let mut about = self.send("GET", &paths::app(app, "")?, &[])?;
         serde_json::from_value(about["metadata"].take()).map_err(|error| {
             Exit::new(Code::BadOutput, format!("the host's description of `{app}` cannot be read ({error})"))
         })
     }
 
-    /// Returns what is at a path, as it is.
+    /// Fetches raw bytes and their media type.
     pub fn bytes_of(&self, path: &str) -> Result<Payload, Exit> {
         let request = self.request("GET", path, &[]).body(()).map_err(|error| self.malformed(&error))?;
         let response = self.answer(self.agent.run(request))?;
@@ -101,7 +100,7 @@ impl Client {
         Ok(Payload { content_type, data: bytes(response)?.into() })
     }
 
-    /// Opens a stream of lines.
+    /// Opens a streamed response.
     pub fn stream(&self, path: &str, query: Query<'_>) -> Result<impl Read + use<>, Exit> {
         let request = self.request("GET", path, query).body(()).map_err(|error| self.malformed(&error))?;
         let response = self.answer(self.agent.run(request))?;
@@ -132,7 +131,7 @@ impl Client {
     }
 }
 
-/// Reads an answer of JSON.
+/// Reads a JSON response.
 pub fn json(response: Response<Body>) -> Result<Value, Exit> {
     let bytes = bytes(response)?;
     serde_json::from_slice(&bytes).map_err(|error| {
@@ -143,14 +142,14 @@ pub fn json(response: Response<Body>) -> Result<Value, Exit> {
     })
 }
 
-/// Reads an answer as it is.
+/// Reads a response as bytes.
 pub fn bytes(response: Response<Body>) -> Result<Vec<u8>, Exit> {
     let mut body = response.into_body();
     let read = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
     read.map_err(|error| Exit::new(Code::NoHost, format!("the host's answer broke off: {error}")))
 }
 
-/// Reads a problem document, or says what came in its place.
+/// Reads a problem document (RFC 9457); any other body means that no bireme host answers.
 pub fn problem(response: Response<Body>) -> Exit {
     let status = response.status();
     let bytes = match bytes(response) {

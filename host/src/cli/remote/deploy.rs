@@ -1,22 +1,24 @@
-//! `bireme deploy`: a new version of an app, on a host.
+//! `bireme deploy`: a new version of an app on a host.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
 use serde_json::Value;
 
-use super::Address;
+use super::address::Address;
 use super::client::{self, Client};
 use crate::cli::exit::Exit;
-use crate::cli::{Global, blocking, output, target};
+use crate::cli::global::Global;
+use crate::cli::{output, target};
 use crate::codes::Code;
-use crate::sandbox::log::{NoLog, printable};
+use crate::logs::{NoLog, printable};
 use crate::server::Host;
+use crate::tasks::blocking;
 
 /// Deploy an app to a host: build it, send it, swap it in between two requests.
 ///
-/// What the new version may do and the one before could not is shown, and must be accepted. Calls under way finish on the version
-/// that they began with. The host keeps the versions before; `bireme rollback` returns to one.
+/// Capabilities that the version before did not have are shown and must be accepted. Calls under way finish on the
+/// version that they began with. The host keeps earlier versions; `bireme rollback` returns to one.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme deploy examples/hello\n  bireme deploy . --accept -m 'reads the new feed'")]
 pub struct Deploy {
@@ -24,12 +26,12 @@ pub struct Deploy {
     app: String,
     #[command(flatten)]
     address: Address,
-    /// Accept whatever the version newly declares, without a question.
+    /// Accept all new capabilities without asking.
     #[arg(long)]
     accept: bool,
-    /// Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a private ORIGIN. Or a model, where the
-    /// app is a component that can declare none: model:NAME. Kept for later versions until other grants are given; `--grant ''`
-    /// takes them all back.
+    /// Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a private ORIGIN. Or a model,
+    /// where the app is a component that can declare none: model:NAME. Kept for later versions until other grants are
+    /// given; `--grant ''` takes them all back.
     #[arg(long = "grant", value_name = "GRANT")]
     grants: Vec<String>,
     /// What changed, for the history.
@@ -71,11 +73,11 @@ impl Deploy {
                 let code = document["code"].as_str().and_then(Code::find).unwrap_or(Code::NotAccepted);
                 return Err(Exit::new(code, detail));
             }
-            if json || !asks(client, &added) {
+            if json || !confirm(client, &added) {
                 let exit = Exit::new(Code::NotAccepted, detail);
                 return Err(exit.hint("if it should be able to do that, deploy it with --accept"));
             }
-            // What was shown is what is accepted, and nothing that came up since.
+            // Accept exactly the capabilities that were shown, not ones added since.
             query.extend(added.into_iter().map(|capability| ("accept", capability)));
             response = client.post("/api/v1/apps", &query, "application/wasm", component)?;
         }
@@ -117,8 +119,8 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Shows what is new and asks, where somebody is there to answer.
-fn asks(client: &Client, added: &[String]) -> bool {
+/// Shows new capabilities and asks, if a terminal is there to answer.
+fn confirm(client: &Client, added: &[String]) -> bool {
     output::note(&format!("on {}, this version may newly use", client.base()));
     added.iter().for_each(|capability| output::note(&format!("  + {}", printable(capability))));
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {

@@ -1,4 +1,4 @@
-//! `bireme export`: the outcomes of a map, or all calls and maps, for analysts: JSON Lines or Parquet.
+//! `bireme export`: outcomes of a map, or all calls and maps, as JSON Lines or Parquet.
 
 mod parquet;
 
@@ -9,20 +9,22 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use self::parquet::ParquetFile;
-use super::Address;
+use self::parquet::{Column, ParquetFile};
+use super::address::Address;
 use super::client::Client;
+use super::paths;
 use crate::cli::exit::Exit;
-use crate::cli::{Global, output};
+use crate::cli::global::Global;
+use crate::cli::output;
 use crate::codes::Code;
 
-/// Calls of one page of a list.
+/// Calls per page.
 const PAGE_LEN: usize = 1_000;
 
 /// Write the outcomes of a map, or without an id all durable calls and maps, to a file for analysis.
 ///
-/// Of a map: index, state, attempt, output (JSON text), error_code, error_message and what the attempt cost, one row for each outcome
-/// that there is. Of calls and maps: id, kind, function, state, times, attempts, failure and cost.
+/// Of a map: index, state, attempt, output (JSON text), error_code, error_message and what the attempt cost, one row
+/// for each outcome that there is. Of calls and maps: id, kind, function, state, times, attempts, failure and cost.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme export ID -o outcomes.parquet\n  bireme export ID | jq .output\n  bireme export -o calls.parquet"
@@ -45,9 +47,6 @@ enum Format {
     Jsonl,
     Parquet,
 }
-
-/// A column: its name, and whether it is a number.
-pub type Column = (&'static str, bool);
 
 const COSTS: [Column; 5] =
     [("queue_us", true), ("wall_us", true), ("instantiate_us", true), ("cpu_us", true), ("memory_peak_bytes", true)];
@@ -74,7 +73,7 @@ const CALL: [Column; 10] = [
     ("error_message", false),
 ];
 
-/// Where rows go.
+/// Destination of rows.
 enum Sink {
     Lines(Box<dyn Write>),
     Parquet(Box<ParquetFile>),
@@ -119,7 +118,7 @@ impl Export {
         });
         let format = self.format.or(by_name).unwrap_or(Format::Jsonl);
         let columns: &[Column] = if self.id.is_some() { &OUTCOME } else { &CALL };
-        // Written beside and renamed: a file of that name is always a whole one.
+        // Written to a temporary file and renamed, so the target is never partial.
         let partial = self.output.as_ref().map(|path| path.with_added_extension("partial"));
         let mut sink = Sink::open(partial.as_deref(), format, [columns, &COSTS].concat())?;
         let rows = match &self.id {
@@ -128,7 +127,7 @@ impl Export {
         };
         let rows = match rows.and_then(|rows| sink.finish().map(|()| rows)) {
             Ok(rows) => rows,
-            // Whoever read our output has enough.
+            // The reader of standard output has closed it.
             Err(exit) if exit.code == Code::Io && exit.message.contains("roken pipe") => return Ok(()),
             Err(exit) => {
                 if let Some(partial) = &partial {
@@ -152,7 +151,7 @@ impl Export {
 
 /// Writes the outcomes of a map.
 fn outcomes(client: &Client, id: &str, sink: &mut Sink) -> Result<u64, Exit> {
-    let stream = client.stream(&super::map::path(id, "/results")?, &[])?;
+    let stream = client.stream(&paths::map(id, "/results")?, &[])?;
     let mut rows = 0;
     let mut is_whole = false;
     for line in BufReader::with_capacity(1 << 18, stream).lines() {

@@ -1,24 +1,26 @@
-//! `bireme logs`: what functions on a host wrote, and why their calls failed.
+//! `bireme logs`: log lines of functions on a host, and failures of their calls.
 
 use std::io::{BufRead, BufReader};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::address::Address;
 use super::client::Client;
-use super::{Address, time};
+use super::time;
 use crate::cli::exit::Exit;
-use crate::cli::{Global, output};
+use crate::cli::global::Global;
+use crate::cli::output;
 use crate::codes::Code;
 use crate::ids::AppName;
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
-/// Lines that are shown where nothing says how many.
+/// Default number of lines.
 const TAIL: usize = 100;
 
-/// Show what functions wrote, and why their calls failed: the latest lines, or all as they come.
+/// Show the log lines of functions and the failures of their calls: the latest, or all as they arrive.
 ///
-/// A host keeps the newest 4 MiB of each app, over restarts, too.
+/// A host keeps the newest 4 MiB of each app, across restarts.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme logs hello -f\n  bireme logs hello --function greet --level warn --since 10m\n  bireme logs --call 0197c0de --timestamps"
@@ -28,25 +30,25 @@ pub struct Logs {
     app: Option<String>,
     #[command(flatten)]
     address: Address,
-    /// Go on with the lines that come, until Ctrl-C.
+    /// Print new lines until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
     /// Only of this function.
     #[arg(long)]
     function: Option<String>,
-    /// Only of this call; the first digits of its id will do.
+    /// Only of this call; a prefix of its id is enough.
     #[arg(long, alias = "function-call", value_name = "ID")]
     call: Option<String>,
-    /// Only of this version; its first digits will do.
+    /// Only of this version; a prefix is enough.
     #[arg(long)]
     version: Option<String>,
-    /// Only from there.
+    /// Only from this source.
     #[arg(long, short, value_enum)]
-    source: Option<From>,
+    source: Option<LogSource>,
     /// Only of at least this level.
     #[arg(long, value_enum)]
-    level: Option<Least>,
-    /// Only with this text in the message or a field, in any case.
+    level: Option<MinLevel>,
+    /// Only with this text in the message or a field, ignoring case.
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     /// Only from this time on: `10m` (ago), `2h`, or a time like 2026-01-31T09:00:00Z.
@@ -63,9 +65,8 @@ pub struct Logs {
     timestamps: bool,
 }
 
-/// Where lines come from.
 #[derive(Clone, Copy, ValueEnum)]
-enum From {
+enum LogSource {
     /// `log::info!` and its like.
     Log,
     Stdout,
@@ -74,9 +75,8 @@ enum From {
     System,
 }
 
-/// How much a line matters.
 #[derive(Clone, Copy, ValueEnum)]
-enum Least {
+enum MinLevel {
     Trace,
     Debug,
     Info,
@@ -88,7 +88,7 @@ impl Logs {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let lines = client.stream("/api/v1/logs", &self.query()?)?;
-        // Ctrl-C ends the process, which is what is wanted: nothing is held here.
+        // Ctrl-C ends the process; there is nothing to clean up.
         for line in BufReader::new(lines).lines() {
             let line =
                 line.map_err(|error| Exit::new(Code::NoHost, format!("the host's answer broke off: {error}")))?;
@@ -117,8 +117,8 @@ impl Logs {
         add("search", self.search.clone());
         add("source", self.source.as_ref().map(word));
         add("level", self.level.as_ref().map(word));
-        let since = self.since.as_deref().map(|text| time::read("--since", text)).transpose()?;
-        let until = self.until.as_deref().map(|text| time::read("--until", text)).transpose()?;
+        let since = self.since.as_deref().map(|text| time::parse("--since", text)).transpose()?;
+        let until = self.until.as_deref().map(|text| time::parse("--until", text)).transpose()?;
         let tail = self.tail.or_else(|| (since.is_none() && until.is_none()).then_some(TAIL));
         add("since_ms", since.map(|ms| ms.to_string()));
         add("until_ms", until.map(|ms| ms.to_string()));
@@ -151,7 +151,7 @@ impl Logs {
     }
 }
 
-/// Digits of a call's id that tell it from others of the same minutes: its first 12 are the time to the millisecond.
+/// Digits of a call id that are shown: the first 12 are its time in milliseconds, the rest tell calls apart.
 const CALL_LEN: usize = 18;
 
 fn word<T: ValueEnum>(value: &T) -> String {

@@ -1,16 +1,18 @@
-//! `bireme schedule`: what a host calls by itself, what became of it, and what an operator does about it.
+//! `bireme schedule`: scheduled functions of a host, their runs, pause and resume.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::address::Address;
 use super::client::Client;
-use super::{Address, time};
+use super::time;
 use crate::cli::exit::Exit;
-use crate::cli::{Global, output, table, target};
+use crate::cli::global::Global;
+use crate::cli::{output, table, target};
 use crate::ids::{AppName, FunctionName};
-use crate::sandbox::log::printable;
+use crate::logs::printable;
 
-/// Show what a host calls by itself and what became of it; pause, resume, or run it ahead of its time.
+/// Show the scheduled functions of a host and their runs; pause, resume, or run one at once.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme schedule list\n  bireme schedule history reports::weekly\n  bireme schedule pause reports::weekly"
@@ -30,27 +32,26 @@ enum ScheduleCommand {
         #[command(flatten)]
         address: Address,
     },
-    /// Call a function by itself no more, until it is resumed. Over restarts of the host and new versions, too.
+    /// Pause a schedule until it is resumed. Survives restarts of the host and new versions of the app.
     ///
-    /// A run under way goes on. What is due meanwhile is never made up for.
+    /// A run under way goes on. Times missed while paused are not made up for.
     #[command(after_help = "Example:\n  bireme schedule pause reports::weekly")]
-    Pause(Of),
-    /// Go on with the next time that a paused function is due.
+    Pause(FunctionArgs),
+    /// Resume a paused schedule, from its next time on.
     #[command(after_help = "Example:\n  bireme schedule resume reports::weekly")]
-    Resume(Of),
-    /// Run a scheduled function at once, paused or not. When it is due next stays as it is.
+    Resume(FunctionArgs),
+    /// Run a scheduled function at once, paused or not. Its next time stays the same.
     ///
-    /// Says which call it is and does not wait for its end: `bireme schedule history` and `bireme logs` have that.
+    /// Prints the id of the call without waiting for its end, which `bireme schedule history` and `bireme logs` show.
     #[command(after_help = "Example:\n  bireme schedule run-now reports::weekly")]
-    RunNow(Of),
+    RunNow(FunctionArgs),
     /// Show the last 100 runs of a function, newest first.
     #[command(after_help = "Example:\n  bireme schedule history reports::weekly")]
-    History(Of),
+    History(FunctionArgs),
 }
 
-/// Which function, on which host.
 #[derive(Args)]
-struct Of {
+struct FunctionArgs {
     /// The function, as APP::FUNCTION; APP is the name of a deployed app.
     #[arg(value_name = "APP::FUNCTION")]
     target: String,
@@ -62,22 +63,24 @@ impl Schedule {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         match self.command {
             ScheduleCommand::List { app, address } => list(&address, app, global),
-            ScheduleCommand::Pause(of) => of.change("pause", global, |of, _| format!("{of} is paused")),
-            ScheduleCommand::Resume(of) => of.change("resume", global, |of, answer| {
+            ScheduleCommand::Pause(function) => {
+                function.change("pause", global, |target, _| format!("{target} is paused"))
+            }
+            ScheduleCommand::Resume(function) => function.change("resume", global, |target, answer| {
                 let next = answer["next_ms"].as_u64().map(time::until).unwrap_or_else(|| "never".to_owned());
-                format!("{of} goes on: next {next}")
+                format!("{target} goes on: next {next}")
             }),
-            ScheduleCommand::RunNow(of) => of.change("run", global, |of, answer| {
+            ScheduleCommand::RunNow(function) => function.change("run", global, |target, answer| {
                 let call = text(&answer["call"]);
-                let (app, _) = of.split_once("::").unwrap_or((of, ""));
-                format!("{of} runs as call {call}; its log: bireme logs {app} --call {call}")
+                let (app, _) = target.split_once("::").unwrap_or((target, ""));
+                format!("{target} runs as call {call}; its log: bireme logs {app} --call {call}")
             }),
-            ScheduleCommand::History(of) => of.history(global),
+            ScheduleCommand::History(function) => function.history(global),
         }
     }
 }
 
-impl Of {
+impl FunctionArgs {
     fn path(&self, rest: &str) -> Result<String, Exit> {
         let (app, function) = target::split(&self.target)?;
         let app = AppName::new(app).map_err(|error| Exit::usage(error.to_string()))?;
@@ -85,10 +88,10 @@ impl Of {
         Ok(format!("/api/v1/schedules/{app}/{function}{rest}"))
     }
 
-    fn change(self, what: &str, global: &Global, say: impl FnOnce(&str, &Value) -> String) -> Result<(), Exit> {
-        let path = self.path(&format!("/{what}"))?;
+    fn change(self, action: &str, global: &Global, text: impl FnOnce(&str, &Value) -> String) -> Result<(), Exit> {
+        let path = self.path(&format!("/{action}"))?;
         let answer = Client::new(&self.address)?.send("POST", &path, &[])?;
-        output::line(&if global.json { answer.to_string() } else { say(&self.target, &answer) });
+        output::line(&if global.json { answer.to_string() } else { text(&self.target, &answer) });
         Ok(())
     }
 
@@ -160,7 +163,7 @@ fn row(schedule: &Value) -> Vec<String> {
     ]
 }
 
-/// Says what became of a run.
+/// Returns the outcome of a run in words.
 fn outcome(run: &Value) -> String {
     let times = run["times"].as_u64().unwrap_or(1);
     match run["outcome"].as_str() {

@@ -1,12 +1,12 @@
-//! Times as people write and read them.
+//! Times for people: parsing of `--since`, formatting in the local zone.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::exit::Exit;
 
-/// Reads `10m` (that long ago) or an RFC 3339 time; returns milliseconds since 1970.
-pub fn read(flag: &str, text: &str) -> Result<u64, Exit> {
+/// Parses `10m` (that long ago) or an RFC 3339 time; returns milliseconds since 1970.
+pub fn parse(flag: &str, text: &str) -> Result<u64, Exit> {
     let ago = || text.parse::<SignedDuration>().ok().filter(|ago| !ago.is_negative());
     let time = match text.parse::<Timestamp>() {
         Ok(time) => Some(time),
@@ -17,18 +17,18 @@ pub fn read(flag: &str, text: &str) -> Result<u64, Exit> {
     })
 }
 
-/// Returns a time in the machine's zone, to the millisecond.
+/// Formats a time in the local zone, to the millisecond.
 pub fn exact(at_ms: u64) -> String {
     let zoned = timestamp(at_ms).to_zoned(TimeZone::system());
     zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
-/// Returns a time in the machine's zone, to the second, as people write it.
+/// Formats a time in the local zone, to the second.
 pub fn local(at_ms: u64) -> String {
     timestamp(at_ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
-/// Returns a time to come, and how far off it is.
+/// Formats a future time and the wait for it.
 pub fn until(at_ms: u64) -> String {
     let seconds = timestamp(at_ms).duration_since(Timestamp::now()).as_secs().max(0);
     let off = match seconds {
@@ -40,7 +40,7 @@ pub fn until(at_ms: u64) -> String {
     format!("{} (in {off})", local(at_ms))
 }
 
-/// Returns how long ago a time is, in its largest unit.
+/// Formats the age of a past time, in its largest unit.
 pub fn ago(at_ms: u64) -> String {
     let seconds = Timestamp::now().duration_since(timestamp(at_ms)).as_secs().max(0);
     match seconds {
@@ -61,12 +61,12 @@ mod tests {
 
     #[test]
     fn a_time_is_a_moment_or_a_while_ago() {
-        assert_eq!(read("--since", "1970-01-01T00:00:01Z").unwrap(), 1_000);
+        assert_eq!(parse("--since", "1970-01-01T00:00:01Z").unwrap(), 1_000);
         let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
-        let ago = now - read("--since", "10m").unwrap();
+        let ago = now - parse("--since", "10m").unwrap();
         assert!((599_000..=600_000).contains(&ago), "{ago}");
         for bad in ["", "soon", "-5m", "99999999999h"] {
-            assert!(read("--since", bad).unwrap_err().message.contains("no time"), "{bad}");
+            assert!(parse("--since", bad).unwrap_err().message.contains("no time"), "{bad}");
         }
     }
 

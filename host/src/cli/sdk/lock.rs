@@ -1,10 +1,10 @@
-//! The lock file of a new app: of what the examples are tested with, as much as the app needs.
+//! Lock file of a new app: the subset of the examples' lock file that the app needs.
 //!
-//! So a new app builds with versions that are known to work, and asks no index when they are in cargo's cache.
+//! A new app builds with tested versions, and offline if they are in cargo's cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A parsed `Cargo.lock`. Cargo writes it itself, so its shape is regular: blocks, one value a line.
+/// A parsed `Cargo.lock`. Cargo's own format is regular: blocks, one value per line.
 pub struct Lock {
     head: &'static str,
     packages: Vec<Package>,
@@ -28,8 +28,8 @@ impl Lock {
         Self { head, packages }
     }
 
-    /// Returns the lock file of the package `name` that depends on `dependencies`; none where the name, or one that it
-    /// leads to, stands for several packages or for none.
+    /// Returns the lock file of the package `name` with these direct dependencies; `None` if a name is missing or
+    /// ambiguous.
     pub fn of_package(&self, name: &str, dependencies: &[&'static str]) -> Option<String> {
         let mut wanted = BTreeSet::new();
         let mut next = dependencies.to_vec();
@@ -42,7 +42,7 @@ impl Lock {
         if wanted.iter().any(|(known, _)| *known == name) {
             return None;
         }
-        // A dependency is written with its version where the file has several of its name, and only there.
+        // Cargo adds the version to a dependency only if the file has several packages of that name.
         let mut versions = BTreeMap::<&str, u32>::new();
         for (name, _) in &wanted {
             *versions.entry(name).or_default() += 1;

@@ -1,15 +1,14 @@
-//! The root manifest of the unpacked SDK: as much of the workspace's own as the SDK's crates inherit.
+//! Root manifest of the unpacked SDK: the parts of this workspace's manifest that the SDK's crates inherit.
 //!
-//! It goes by lines, which the workspace's manifest keeps to: one dependency a line, one section a head. A test fails where
-//! it no longer does.
+//! Parsed by lines: the workspace's manifest has one dependency per line, and a test fails otherwise.
 
 use std::collections::BTreeSet;
 
-/// The sections that are taken whole.
+/// Sections copied whole.
 const WHOLE: [&str; 3] = ["[workspace.package]", "[workspace.lints.rust]", "[workspace.lints.clippy]"];
 const DEPENDENCIES: &str = "[workspace.dependencies]";
 
-/// Returns a manifest in which every `workspace = true` of `members` resolves.
+/// Returns a manifest that resolves every `workspace = true` of `members`.
 pub fn of_workspace(root: &str, members: &[&str]) -> String {
     let wanted: BTreeSet<&str> = members.iter().flat_map(|member| inherited(member)).collect();
     let mut text = String::from(
@@ -37,7 +36,7 @@ pub fn of_workspace(root: &str, members: &[&str]) -> String {
     text
 }
 
-/// Returns the dependencies that a member takes from its workspace.
+/// Returns the keys that a member inherits from its workspace.
 fn inherited(member: &str) -> impl Iterator<Item = &str> {
     member
         .lines()
@@ -45,7 +44,7 @@ fn inherited(member: &str) -> impl Iterator<Item = &str> {
         .filter_map(|line| key(line)?.split('.').next())
 }
 
-/// Returns what stands before `=`.
+/// Returns the key of a `key = value` line.
 fn key(line: &str) -> Option<&str> {
     let (key, _) = line.split_once('=')?;
     (!key.starts_with('#')).then(|| key.trim())

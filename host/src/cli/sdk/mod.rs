@@ -1,12 +1,12 @@
-//! The SDK and the contract that this binary carries, unpacked for apps to build with.
+//! SDK and WIT files embedded in this binary, unpacked for apps to build with.
 //!
-//! An app names the unpacked folder by path. Each content has a folder of its own, `<data>/sdk/<version>-<hash>`, so that a
-//! newer binary never changes what an older app builds with.
+//! Apps depend on the unpacked folder by path. The folder is content-addressed, `<data>/sdk/<version>-<hash>`, so a
+//! newer binary never changes the SDK of an older app.
 //!
-//! Invariants: a folder appears whole, by a rename; one that does not hold exactly the binary's files (a crash, an edit) is
-//! replaced before it is used. The files are compared themselves, which takes 2 ms and trusts no stamp.
+//! Invariants: a folder appears atomically, by a rename; a folder that differs from the binary's files (crash, edit) is
+//! replaced before use. The comparison reads all files (2 ms) and trusts no time stamp.
 //!
-//! Not here: what an app looks like (`new`).
+//! Not here: templates of apps (`new`).
 
 mod lock;
 mod manifest;
@@ -20,12 +20,12 @@ use sha2::{Digest, Sha256};
 
 pub use self::lock::Lock;
 
-// FILES, ROOT_MANIFEST and EXAMPLES_LOCK: what the build script found in the source tree.
+// FILES, ROOT_MANIFEST and EXAMPLES_LOCK, written by the build script.
 include!(concat!(env!("OUT_DIR"), "/sdk_files.rs"));
 
-/// The SDK as this binary has it.
+/// Files of the SDK.
 pub struct Sdk {
-    /// Paths with `/`, sorted, and contents; the root manifest among them.
+    /// Sorted paths with `/`, and contents, including the root manifest.
     files: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -38,7 +38,7 @@ pub struct SdkError {
 }
 
 impl Sdk {
-    /// Returns the SDK that is in this binary.
+    /// Returns the SDK of this binary.
     pub fn embedded() -> Self {
         let mut files: Vec<_> = FILES.iter().map(|(path, bytes)| (*path, bytes.to_vec())).collect();
         let members: Vec<&str> = FILES
@@ -52,12 +52,12 @@ impl Sdk {
         Self { files }
     }
 
-    /// Returns the versions that the SDK is tested with.
+    /// Returns the lock file that the SDK is tested with.
     pub fn lock() -> Lock {
         Lock::parse(EXAMPLES_LOCK)
     }
 
-    /// Unpacks the SDK below `sdk_dir` unless it is there, and returns the workspace's folder.
+    /// Unpacks the SDK under `sdk_dir` if needed; returns the folder of its workspace.
     pub fn unpack(&self, sdk_dir: &Path) -> Result<PathBuf, SdkError> {
         let folder = sdk_dir.join(self.folder_name());
         match self.unpack_to(sdk_dir, &folder) {
@@ -67,9 +67,9 @@ impl Sdk {
     }
 
     fn unpack_to(&self, sdk_dir: &Path, folder: &Path) -> io::Result<()> {
-        // The data directory may come to be here, and what else will lie in it is nobody else's to read.
+        // This may create the data directory, whose later contents are private.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(sdk_dir)?;
-        // Two commands at a time would take each other's folder away. The lock goes with the file.
+        // Concurrent commands would replace each other's folder. The lock ends with the file handle.
         let lock = File::create(sdk_dir.join("lock"))?;
         lock.lock()?;
         if self.is_at(folder) {
@@ -82,7 +82,7 @@ impl Sdk {
             fs::create_dir_all(file.parent().unwrap_or(&new))?;
             fs::write(&file, bytes)?;
         }
-        // Whatever stood there goes with the temporary folder.
+        // The old folder is deleted with the temporary one.
         match fs::rename(folder, fresh.path().join("old")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => fs::rename(&new, folder),

@@ -7,6 +7,7 @@ use super::lifecycle::Lifecycle;
 use super::open_counts::OpenCounts;
 use super::spawn_gate::SpawnGate;
 use crate::call::{Failure, FailureCode, Principal, Priority};
+use crate::dispatch::map::MapMemory;
 use crate::dispatch::runner::Runner;
 use crate::ids::{CallId, FunctionId};
 use crate::journal::Journal;
@@ -16,6 +17,8 @@ use crate::limits::DEPTH_MAX;
 pub struct Core {
     /// Makes the attempts.
     pub runner: Arc<Runner>,
+    /// Memory budget that maps in memory draw on as well.
+    pub map_memory: MapMemory,
     pub journal: Arc<dyn Journal>,
     pub lifecycle: Lifecycle,
     pub open: OpenCounts,
@@ -35,9 +38,10 @@ pub struct Options {
 }
 
 impl Core {
-    pub fn new(runner: Arc<Runner>, journal: Arc<dyn Journal>) -> Arc<Self> {
+    pub fn new(runner: Arc<Runner>, map_memory: MapMemory, journal: Arc<dyn Journal>) -> Arc<Self> {
         Arc::new(Self {
             runner,
+            map_memory,
             journal,
             lifecycle: Lifecycle::default(),
             open: OpenCounts::default(),

@@ -13,7 +13,7 @@ use crate::journal::{CallRecord, Kind, MapRecord, MapState, State};
 /// Children that are read at a time, and chunks.
 const CHILDREN_LEN: usize = 256;
 
-/// EntryKind was cancelled.
+/// A cancelled call or map.
 enum Parent {
     Call(CallId),
     Map(MapId),
@@ -49,7 +49,7 @@ impl Descendants {
     async fn cancel_below(&self, parent: Parent) -> Result<(), DurableError> {
         let mut parents = vec![parent];
         while let Some(parent) = parents.pop() {
-            // EntryKind the parent was about to spawn is on disk, and it begins nothing more.
+            // Spawns of the parent that were under way are on disk, and it begins nothing more.
             self.core.spawns.settled().await;
             let calls = match parent {
                 Parent::Call(id) => vec![id],
@@ -73,7 +73,7 @@ impl Descendants {
                     Kind::Call => {
                         let child = CallId::from_bytes(*child);
                         match self.calls.cancel_one(child).await {
-                            // EntryKind it spawned goes on if it had ended: nobody cancelled it.
+                            // Its children go on if it had ended: nobody cancelled it.
                             Ok(record) if record.state == State::Cancelled => parents.push(Parent::Call(child)),
                             Ok(_) | Err(DurableError::UnknownCall { .. }) => {}
                             Err(error) => return Err(error),

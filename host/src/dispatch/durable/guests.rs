@@ -61,7 +61,7 @@ impl Guests {
     ) -> Result<Option<CallResult>, Failure> {
         let id = self.own_call(caller, id).await?;
         let left = caller.deadline.saturating_duration_since(Instant::now());
-        let place = (!wait.is_zero()).then(|| self.calls.give_place_back(caller.spawner));
+        let place = (!wait.is_zero()).then(|| self.calls.parent_waits(caller.spawner));
         let record = tokio::select! {
             record = self.calls.get(id, wait.min(left)) => record.map_err(failure)?,
             () = self.core.runner.closing() => return Err(closing()),
@@ -163,7 +163,7 @@ impl Guests {
         waits.await.map_err(|_| closing())?.map_err(failure)
     }
 
-    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. EntryKind comes `then` may cancel,
+    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. The work in `then` may cancel,
     /// so nothing is held any more.
     async fn spawning<T: Send + 'static, F>(
         self: &Arc<Self>,
@@ -281,7 +281,7 @@ impl OutcomeReader for GuestReader {
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<MapOutcome>, Failure>> {
         Box::pin(async move {
             while self.entries.is_empty() {
-                let place = self.guests.calls.give_place_back(self.spawner);
+                let place = self.guests.calls.parent_waits(self.spawner);
                 let entries = tokio::select! {
                     entries = self.results.next() => entries.map_err(failure)?,
                     () = self.guests.core.runner.closing() => return Err(closing()),
@@ -313,7 +313,7 @@ async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
     }
 }
 
-/// EntryKind a caller's children are kept with. Nobody waits for them as for the call itself.
+/// Options of a caller's children. Nobody waits for them as for the call itself.
 fn options(caller: &CallContext) -> Options {
     let priority = caller.priority.max(Priority::Normal);
     Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }
@@ -336,7 +336,7 @@ fn closing() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host is shutting down")
 }
 
-/// EntryKind a guest is told. It never holds a path of the host.
+/// Failure that a guest gets. It never holds a path of the host.
 fn failure(error: DurableError) -> Failure {
     let (code, message) = match error {
         DurableError::Refused(failure) => return failure,

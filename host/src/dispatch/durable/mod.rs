@@ -1,11 +1,16 @@
 //! Durable calls and maps: accepted once they are on disk, run until they have ended, also over restarts of the host.
 //!
-//! `lines` and `window` decide which call or input runs next; `calls` and `map` drive them. Each attempt is the dispatcher's,
-//! like that of any other call; between attempts a call is no more than an entry in a queue.
+//! `call_queue` decides which call runs next, and `call_driver` acts on it; a map is the engine of `dispatch::map` over the
+//! journal. The runner makes each attempt, like that of any other call; between attempts a call is no more than an entry in a
+//! queue.
 //!
 //! Invariants: no attempt begins before its lease is on disk; nobody sees an outcome before it is on disk; of several ends of
 //! one call the first that is written holds.
 
+mod call_driver;
+mod call_outcome;
+mod call_queue;
+mod call_waiters;
 mod calls;
 mod core;
 mod descendants;
@@ -13,14 +18,12 @@ mod error;
 mod guests;
 mod idempotency;
 mod lifecycle;
-mod lines;
 mod map;
 mod open_counts;
 mod results;
 mod retention;
 mod runs;
 mod spawn_gate;
-mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,10 +45,11 @@ use crate::ids::{CallId, MapId};
 use crate::journal::{
     CallRecord, Entry, Journal, JournalError, Kind, ListEntry, MapHeader, MapRecord, Query, StoredPayload,
 };
+use crate::limits::OPEN_CALLS_PAGE_LEN;
 use crate::sandbox::FunctionRef;
 
-/// Open calls and maps that are read at a time when a host starts.
-const RECOVERY_LEN: usize = 4_096;
+/// Open maps that are read at a time when a host starts.
+const MAPS_PAGE_LEN: usize = 4_096;
 
 /// The durable calls and maps of one host.
 pub struct Durable {
@@ -60,9 +64,9 @@ pub struct Durable {
 impl Durable {
     /// Plugs itself into the dispatcher. Nothing runs before `start`.
     pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
-        let core = Core::new(dispatcher.runner().clone(), journal);
+        let core = Core::new(dispatcher.runner().clone(), dispatcher.map_memory().clone(), journal);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
-        let runs = Runs::new(core.clone(), calls.clone());
+        let runs = Runs::new(core.clone(), calls.driver().clone());
         let descendants = Descendants { core: core.clone(), calls: calls.clone(), maps: maps.clone() };
         let guests =
             Guests { core: core.clone(), calls: calls.clone(), maps: maps.clone(), descendants: descendants.clone() };
@@ -78,8 +82,7 @@ impl Durable {
         let calls = self.recover_calls().await?;
         self.core.lifecycle.start();
         let maps = self.recover_maps().await?;
-        let running = self.calls.clone();
-        self.core.lifecycle.spawn(async move { running.pump().await });
+        self.calls.start();
         let sweeper = Sweeper { core: self.core.clone(), retention };
         self.core.lifecycle.spawn(sweeper.run());
         Ok((calls, maps))
@@ -88,7 +91,7 @@ impl Durable {
     async fn recover_calls(&self) -> Result<usize, JournalError> {
         let (mut count, mut after) = (0, None);
         loop {
-            let open = self.core.journal.open_calls(after, RECOVERY_LEN).await?;
+            let open = self.core.journal.open_calls(after, OPEN_CALLS_PAGE_LEN).await?;
             let Some(last) = open.last() else { return Ok(count) };
             after = Some(last.id);
             let open = self.runs.recover(open);
@@ -100,7 +103,7 @@ impl Durable {
     async fn recover_maps(&self) -> Result<usize, JournalError> {
         let (mut count, mut after) = (0, None);
         loop {
-            let open = self.core.journal.open_maps(after, RECOVERY_LEN).await?;
+            let open = self.core.journal.open_maps(after, MAPS_PAGE_LEN).await?;
             let Some(last) = open.last() else { return Ok(count) };
             after = Some(last.header.id);
             count += open.len();

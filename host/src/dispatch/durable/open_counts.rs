@@ -62,6 +62,11 @@ impl OpenCounts {
         }
     }
 
+    /// Returns how many calls are open, over all apps.
+    pub fn calls(&self) -> usize {
+        self.lock().values().map(|counts| counts.calls).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<AppName, Counts>> {
         self.by_app.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,6 +128,7 @@ mod tests {
         assert!(counts.lock().is_empty());
         counts.reserve(&app, Kind::Call).unwrap().keep();
         counts.recover(&app, Kind::Map);
+        assert_eq!(counts.calls(), 1);
         counts.release(&app, Kind::Call);
         counts.release(&app, Kind::Map);
         counts.release(&app, Kind::Map);

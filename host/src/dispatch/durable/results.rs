@@ -32,7 +32,7 @@ pub struct Results {
     batches: Option<broadcast::Receiver<Arc<Vec<Entry>>>>,
     progress: Option<watch::Receiver<MapRecord>>,
     seen: Bits,
-    /// EntryKind is on disk must be read, from the start if some batches were missed.
+    /// Outcomes on disk have to be read, from the start if some batches were missed.
     is_behind: bool,
 }
 
@@ -47,7 +47,7 @@ impl Maps {
     ) -> Result<Results, DurableError> {
         self.map(id).await?;
         // Subscribed before anything is read, so that nothing falls between.
-        let (batches, progress) = self.live_map(id).map(|map| map.subscribe()).unzip();
+        let (batches, progress) = self.subscribe(id).unzip();
         Ok(Results {
             core: self.core.clone(),
             id,
@@ -105,7 +105,7 @@ impl Results {
             };
             let Some(outcomes) = self.core.journal.outcomes(self.id, self.index).await? else {
                 if ended || !self.follows || !self.wait().await {
-                    // EntryKind was appended before it ended is found now.
+                    // Outcomes written before the end are found now.
                     if self.core.journal.outcomes(self.id, self.index).await?.is_some() {
                         continue;
                     }
@@ -123,7 +123,7 @@ impl Results {
                 taken.push(entry);
             }
             if ended || !self.follows {
-                // EntryKind has no outcome will have none, or is not waited for.
+                // An input without an outcome will have none, or is not waited for.
                 self.index = outcomes.until;
             }
             if !taken.is_empty() {

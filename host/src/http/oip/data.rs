@@ -1,12 +1,12 @@
-//! Tensors' elements as JSON, and back.
+//! Elements of tensors as JSON, parsed and written.
 //!
-//! Read is what the protocol allows: an array of all elements in row-major order, or arrays in arrays of exactly the
-//! tensor's shape. Integers must fit their type and are not rounded; both kinds of numbers are taken for floating point,
-//! if they fit. BYTES are strings. FP16 and BF16 have no JSON, neither here nor in Triton; nor have numbers that are not
-//! finite, and bytes that are no UTF-8. Written is the flat array, each number as its shortest text.
+//! Parsing accepts what the protocol allows: a flat array of all elements in row-major order, or nested arrays of
+//! exactly the tensor's shape. Integers must fit their type and are not rounded; floating point takes integers as well,
+//! if they fit. BYTES are strings. FP16 and BF16 have no JSON, here as in Triton; nor have non-finite numbers, and
+//! bytes that are not UTF-8. Writing gives the flat array, each number as its shortest text.
 //!
-//! Limits: an element takes two bytes of JSON at least and eight bytes of data at most, and no room is made before the
-//! JSON is long enough for the shape, so a tensor takes at most four times what its JSON takes.
+//! Limits: an element takes at least two bytes of JSON and at most eight bytes of data, and nothing is allocated before
+//! the JSON is long enough for the shape, so a tensor takes at most four times the bytes of its JSON.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 
-use crate::inference::wire::{Datatype, Tensor};
+use crate::wire::{Datatype, Tensor};
 
 /// JSON that is not a tensor's elements.
 #[derive(Debug, thiserror::Error)]
@@ -32,19 +32,19 @@ pub enum DataError {
     },
 }
 
-/// Reads the elements of a tensor.
+/// Parses the elements of a tensor.
 pub fn read(json: &RawValue, datatype: Datatype, shape: &[u64]) -> Result<Bytes, DataError> {
     if matches!(datatype, Datatype::Fp16 | Datatype::Bf16) {
         return Err(DataError::BinaryOnly { datatype });
     }
     let json = json.get();
     let count = shape.iter().try_fold(1u64, |product, &length| product.checked_mul(length));
-    // Brackets around them, and a comma between each two.
+    // Two brackets, and a comma between each two elements.
     let fits = |count: &usize| *count <= json.len().saturating_sub(1) / 2;
     let count = count.and_then(|count| usize::try_from(count).ok()).filter(fits).ok_or(DataError::TooFew)?;
     let room = match datatype.size() {
         Some(size) => count * size,
-        // A length of four bytes for two quotes and a comma.
+        // A length prefix of four bytes replaces two quotes and a comma.
         None => json.len() + count,
     };
     let mut elements = Elements { datatype, shape, left: count, form: None, data: Vec::with_capacity(room) };
@@ -57,15 +57,15 @@ pub fn read(json: &RawValue, datatype: Datatype, shape: &[u64]) -> Result<Bytes,
     Ok(elements.data.into())
 }
 
-/// A tensor's elements, to be written.
-pub struct Elementwise<'a>(pub &'a Tensor);
+/// Elements of a tensor, serialised as JSON.
+pub struct JsonElements<'a>(pub &'a Tensor);
 
-/// What is read so far.
+/// Elements parsed so far.
 struct Elements<'a> {
     datatype: Datatype,
     shape: &'a [u64],
     left: usize,
-    /// None until the first element or inner array says it.
+    /// None until the first element or inner array shows it.
     form: Option<Form>,
     data: Vec<u8>,
 }
@@ -113,7 +113,7 @@ impl<'de> Visitor<'de> for Level<'_, '_> {
             length += 1;
         }
         let shape = elements.shape;
-        // A flat array is counted by its elements.
+        // `place` counts the elements of a flat array.
         if elements.form == Some(Form::Nested) && length != shape[depth] {
             let expected = shape[depth];
             return Err(A::Error::custom(format_args!("an array of {length}, where shape {shape:?} has {expected}")));
@@ -158,7 +158,7 @@ impl<'de> Visitor<'de> for Level<'_, '_> {
 }
 
 impl Elements<'_> {
-    /// Takes the place of one more element, which stands within `depth` arrays.
+    /// Counts one more element, nested in `depth` arrays.
     fn place<E: serde::de::Error>(&mut self, depth: usize) -> Result<(), E> {
         if depth == 0 {
             return Err(E::custom("`data` is an array"));
@@ -205,7 +205,7 @@ impl Elements<'_> {
     }
 }
 
-impl Serialize for Elementwise<'_> {
+impl Serialize for JsonElements<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(tensor) = self;
         macro_rules! sequence {
@@ -262,12 +262,12 @@ mod tests {
         Tensor { name: "x".into(), datatype, shape: shape.to_vec(), data }
     }
 
-    /// Reads, holds the tensor against its own check, and writes it again.
+    /// Parses a tensor, checks it, and writes it again.
     #[track_caller]
     fn check(json: &str, datatype: Datatype, shape: &[u64], written: &str) {
         let tensor = tensor(datatype, shape, read(&raw(json), datatype, shape).unwrap());
         tensor.check().unwrap();
-        assert_eq!(serde_json::to_string(&Elementwise(&tensor)).unwrap(), written);
+        assert_eq!(serde_json::to_string(&JsonElements(&tensor)).unwrap(), written);
     }
 
     #[track_caller]
@@ -340,7 +340,7 @@ mod tests {
     fn no_more_room_is_taken_than_four_times_the_json() {
         for (json, datatype) in [("[0,0,0,0]", Datatype::Fp64), (r#"["","","",""]"#, Datatype::Bytes)] {
             let data = read(&raw(json), datatype, &[4]).unwrap();
-            // Whoever has the bytes alone gets the vector itself back.
+            // The only owner of the bytes gets the vector itself back.
             let data: Vec<u8> = data.into();
             assert!(data.capacity() <= 4 * json.len(), "{} for {}", data.capacity(), json.len());
         }
@@ -350,7 +350,7 @@ mod tests {
     fn what_has_no_json_is_not_written() {
         let check = |datatype, shape: &[u64], data: &[u8], message: &str| {
             let tensor = tensor(datatype, shape, Bytes::copy_from_slice(data));
-            let error = serde_json::to_vec(&Elementwise(&tensor)).unwrap_err().to_string();
+            let error = serde_json::to_vec(&JsonElements(&tensor)).unwrap_err().to_string();
             assert!(error.contains(message), "no `{message}` in `{error}`");
         };
         check(Datatype::Fp32, &[1], &f32::NAN.to_le_bytes(), "`x` has a number that is not finite");
@@ -364,7 +364,7 @@ mod tests {
         fn every_float_survives(numbers in prop::collection::vec(prop::num::f32::NORMAL | prop::num::f32::SUBNORMAL | prop::num::f32::ZERO, 0..20)) {
             let data: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
             let written = tensor(Datatype::Fp32, &[numbers.len() as u64], data.clone().into());
-            let json = serde_json::to_string(&Elementwise(&written)).unwrap();
+            let json = serde_json::to_string(&JsonElements(&written)).unwrap();
             prop_assert_eq!(read(&raw(&json), Datatype::Fp32, &written.shape).unwrap(), data);
         }
 

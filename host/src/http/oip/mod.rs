@@ -1,15 +1,15 @@
-//! `/v2`: models by the Open Inference Protocol over HTTP, as KServe and Triton speak it, with Triton's binary tensors.
+//! Open Inference Protocol over HTTP, `/v2`, as KServe and Triton speak it, with Triton's binary tensors.
 //!
-//! What is answered follows the protocol's `inference_rest.md` and, of Triton's extensions, `extension_binary_data.md`,
-//! `extension_schedule_policy.md`, `extension_model_configuration.md` and the index of `extension_model_repository.md`. Where
-//! they leave room: a model has one version, `1`; one that is installed is ready, since a request loads it; a lower
-//! `priority` than 2 of Triton's levels is `low`; a `timeout` is at most `TENSORS_TIMEOUT_MAX`. Errors are `{"error": …}` with
-//! the status that the same error has elsewhere on this host.
+//! Follows the protocol's `inference_rest.md` and, of Triton's extensions, `extension_binary_data.md`,
+//! `extension_schedule_policy.md`, `extension_model_configuration.md` and the index of `extension_model_repository.md`.
+//! Choices where they leave room: a model has one version, `1`; an installed model is ready, since a request loads it;
+//! Triton's priority levels from 3 on are `low`; a `timeout` is at most `TENSORS_TIMEOUT_MAX`. Errors are `{"error":
+//! …}` with the status that the same error has elsewhere on this host.
 //!
-//! Not here: what models make of tensors (`inference`), encoders as models of tensors (`inference::tensors`).
+//! Not here: inference itself (`inference`), encoders as models of tensors (`inference::tensors`).
 //!
-//! Limits: `TENSORS_BODY_BYTES_MAX` for a body. Bodies and answers over `INLINE_BYTES_MAX` are taken apart and written on a
-//! blocking thread.
+//! Limits: `TENSORS_BODY_BYTES_MAX` for a body. Bodies and responses over `INLINE_BYTES_MAX` are parsed and written on
+//! a blocking thread.
 
 mod data;
 mod request;
@@ -24,30 +24,29 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::request::{InferRequest, RequestError};
-use self::response::{ResponseError, Written};
-use super::body::{RequestBodies, ResponseBody, whole};
+use self::response::{EncodedResponse, MODEL_VERSION, ResponseError};
+use super::handler::{HandlerResult, is_read, read_only};
 use super::problem::Problem;
-use super::routes::{Answer, get, json_body, receipt_header};
+use super::request_body::RequestBodies;
+use super::respond::{OCTET_STREAM, ResponseBody, full_body, json_response, set_receipt};
 use crate::call::{JSON, Receipt, micros};
 use crate::codes::Code;
 use crate::inference::catalogue::Listing;
-use crate::inference::wire::{Datatype, Signature, TensorSpec};
 use crate::inference::{Caller, Description, Inference, InferenceError, Tenant, tensors};
 use crate::limits;
 use crate::tasks::blocking;
+use crate::wire::{Datatype, Signature, TensorSpec};
 
-/// The one version of every model.
-const VERSION: &str = "1";
-/// Of a request's body, how much is JSON; of an answer's too.
+/// Header with the length of the JSON at the start of a request's or response's body.
 const HEADER_LENGTH: &str = "inference-header-content-length";
-/// What is taken apart or written on a thread of the runtime, at most: about a millisecond's work.
+/// Bytes that a thread of the runtime parses or writes at most: about a millisecond's work.
 const INLINE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a body that says what of the index is wanted.
+/// Bytes of the body of an index request.
 const INDEX_BODY_BYTES_MAX: u64 = 4 << 10;
-/// Bytes of an error's text: it may quote what was sent.
+/// Bytes of an error's text, which may quote the request.
 const ERROR_BYTES_MAX: usize = 2 << 10;
 
-/// The protocol over one host's models.
+/// Protocol over one host's models.
 pub struct Oip {
     inference: Arc<Inference>,
     bodies: Arc<RequestBodies>,
@@ -58,47 +57,49 @@ impl Oip {
         Self { inference, bodies }
     }
 
-    /// Answers a request; `path` is what follows `/v2`.
-    pub async fn answer(&self, path: &[&str], request: Request<Incoming>) -> Response<ResponseBody> {
-        self.route(path, request).await.unwrap_or_else(error)
+    /// Answers a request; `path` is the rest after `/v2`.
+    pub async fn route(&self, path: &[&str], request: Request<Incoming>) -> Response<ResponseBody> {
+        self.try_route(path, request).await.unwrap_or_else(error_response)
     }
 
-    async fn route(&self, path: &[&str], request: Request<Incoming>) -> Answer {
+    async fn try_route(&self, path: &[&str], request: Request<Incoming>) -> HandlerResult {
         let (model, rest) = match path {
-            [] => return get(&request, || Ok(json_body(&server()))),
-            ["health", "live"] => return get(&request, || Ok(json_body(&json!({ "live": true })))),
-            ["health", "ready"] => return get(&request, || Ok(json_body(&json!({ "live": true, "ready": true })))),
+            [] => return read_only(&request, || Ok(json_response(&server_metadata()))),
+            ["health", "live"] => return read_only(&request, || Ok(json_response(&json!({ "live": true })))),
+            ["health", "ready"] => {
+                return read_only(&request, || Ok(json_response(&json!({ "live": true, "ready": true }))));
+            }
             ["repository", "index"] => return self.index(request).await,
-            ["models", model, "versions", VERSION, rest @ ..] => (*model, rest),
+            ["models", model, "versions", MODEL_VERSION, rest @ ..] => (*model, rest),
             ["models", model, "versions", version, ..] => {
-                let detail = format!("model `{model}` has no version `{version}`; there is `{VERSION}`");
+                let detail = format!("model `{model}` has no version `{version}`; there is `{MODEL_VERSION}`");
                 return Err(Problem::new(Code::UnknownModel, detail));
             }
             ["models", model, rest @ ..] => (*model, rest),
-            _ => return Err(nothing(&request)),
+            _ => return Err(unknown_path(&request)),
         };
-        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_get = is_read(request.method());
         match rest {
             ["infer"] if request.method() == Method::POST => self.infer(model, request).await,
             ["infer"] => Err(Problem::method("POST")),
             [] | ["config" | "ready"] if !is_get => Err(Problem::method("GET, HEAD")),
             ["ready"] => self.ready(model).await,
-            [] => Ok(json_body(&metadata(&self.describe(model).await?))),
-            ["config"] => Ok(json_body(&config(&self.describe(model).await?))),
-            _ => Err(nothing(&request)),
+            [] => Ok(json_response(&metadata(&self.describe(model).await?))),
+            ["config"] => Ok(json_response(&config(&self.describe(model).await?))),
+            _ => Err(unknown_path(&request)),
         }
     }
 
-    /// Says whether a model can be asked: then it is on disk, and the first request loads it.
-    async fn ready(&self, model: &str) -> Answer {
+    /// Answers whether a model is ready: it is once it is on disk, since the first request loads it.
+    async fn ready(&self, model: &str) -> HandlerResult {
         let listing = self.listing().await?;
         if listing.installed.iter().any(|installed| installed.name == model) {
-            return Ok(json_body(&json!({ "name": model, "ready": true })));
+            return Ok(json_response(&json!({ "name": model, "ready": true })));
         }
-        Err(failed(InferenceError::UnknownModel { model: model.to_owned() }))
+        Err(model_problem(InferenceError::UnknownModel { model: model.to_owned() }))
     }
 
-    async fn index(&self, request: Request<Incoming>) -> Answer {
+    async fn index(&self, request: Request<Incoming>) -> HandlerResult {
         #[derive(Default, Deserialize)]
         struct Index {
             ready: Option<bool>,
@@ -119,10 +120,10 @@ impl Oip {
         let ready = listing
             .installed
             .iter()
-            .map(|model| json!({ "name": model.name, "version": VERSION, "state": "READY", "reason": "" }));
+            .map(|model| json!({ "name": model.name, "version": MODEL_VERSION, "state": "READY", "reason": "" }));
         let mut models: Vec<Value> = ready.collect();
         if index.ready != Some(true) {
-            // Why has paths of this host in it.
+            // The catalogue's own reason has paths of this host in it.
             let reason = "its files cannot be used; see `bireme models list` on the host";
             let broken = listing
                 .broken
@@ -130,13 +131,13 @@ impl Oip {
                 .map(|(name, _)| json!({ "name": name, "state": "UNAVAILABLE", "reason": reason }));
             models.extend(broken);
         }
-        Ok(json_body(&Value::from(models)))
+        Ok(json_response(&Value::from(models)))
     }
 
     async fn listing(&self) -> Result<Listing, Problem> {
         let catalogue = self.inference.catalogue().clone();
         blocking(move || catalogue.list()).await.map_err(|error| {
-            // It names a directory of this host.
+            // The error names a directory of this host.
             tracing::warn!(%error, "cannot list the models");
             Problem::new(Code::Io, "the models on this host's disk cannot be listed; its log says why")
         })
@@ -144,39 +145,40 @@ impl Oip {
 
     async fn describe(&self, model: &str) -> Result<Description, Problem> {
         let caller = Caller::new(tenant(), Instant::now() + limits::INFERENCE_TIMEOUT);
-        self.inference.describe(model, &caller).await.map_err(failed)
+        self.inference.describe(model, &caller).await.map_err(model_problem)
     }
 
-    async fn infer(&self, model: &str, request: Request<Incoming>) -> Answer {
+    async fn infer(&self, model: &str, request: Request<Incoming>) -> HandlerResult {
         let began = Instant::now();
         let header_length = header_length(request.headers())?;
-        let held =
+        let buffered =
             self.bodies.read(request, limits::TENSORS_BODY_BYTES_MAX, "the limit of an inference request").await?;
-        let body = held.bytes.clone();
-        let mut request = off(body.len(), move || request::parse(&body, header_length)).await?;
+        let body = buffered.bytes.clone();
+        let mut request = off_runtime(body.len(), move || request::parse(&body, header_length)).await?;
 
         let timeout = request.timeout.unwrap_or(limits::INFERENCE_TIMEOUT).min(limits::TENSORS_TIMEOUT_MAX);
         let caller = Caller { priority: request.priority, ..Caller::new(tenant(), began + timeout) };
         if !request.outputs.is_empty() {
-            // Before the model runs for nothing. It is loaded now or then.
-            check_outputs(&self.inference.describe(model, &caller).await.map_err(failed)?, &request)?;
+            // Checked before the model runs in vain; loading it now costs the same as later.
+            check_outputs(&self.inference.describe(model, &caller).await.map_err(model_problem)?, &request)?;
         }
         let inputs = std::mem::take(&mut request.inputs);
-        let inferred = self.inference.infer(model, inputs, &caller).await.map_err(failed)?;
-        drop(held);
+        let inferred = self.inference.infer(model, inputs, &caller).await.map_err(model_problem)?;
+        drop(buffered);
 
         let receipt = Receipt { inference: inferred.receipt, ..Receipt::default() };
         let (name, tensors) = (model.to_owned(), inferred.tensors);
         let bytes = tensors.iter().map(|tensor| tensor.data.len()).sum();
-        let Written { body, header_length } = off(bytes, move || response::write(&name, &request, &tensors)).await?;
-        let mut response = Response::new(whole(body));
+        let EncodedResponse { body, header_length } =
+            off_runtime(bytes, move || response::write(&name, &request, &tensors)).await?;
+        let mut response = Response::new(full_body(body));
         let headers = response.headers_mut();
-        let content_type = if header_length.is_some() { "application/octet-stream" } else { JSON };
+        let content_type = if header_length.is_some() { OCTET_STREAM } else { JSON };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(length) = header_length {
             headers.insert(HEADER_LENGTH, length.into());
         }
-        headers.insert("bireme-receipt", receipt_header(&Receipt { wall_us: micros(began.elapsed()), ..receipt }));
+        set_receipt(headers, &Receipt { wall_us: micros(began.elapsed()), ..receipt });
         Ok(response)
     }
 }
@@ -185,8 +187,8 @@ fn tenant() -> Tenant {
     Tenant::way_in("api")
 }
 
-/// Does work on that many bytes where it holds nobody up.
-async fn off<T, E>(bytes: usize, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Problem>
+/// Runs work on this many bytes inline up to `INLINE_BYTES_MAX`, else on a blocking thread.
+async fn off_runtime<T, E>(bytes: usize, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Problem>
 where
     T: Send + 'static,
     E: Send + 'static,
@@ -195,8 +197,8 @@ where
     Ok(if bytes <= INLINE_BYTES_MAX { work() } else { blocking(work).await }?)
 }
 
-/// What the server says of itself.
-fn server() -> Value {
+/// Metadata of the server.
+fn server_metadata() -> Value {
     json!({
         "name": "bireme",
         "version": env!("CARGO_PKG_VERSION"),
@@ -213,15 +215,15 @@ fn metadata(description: &Description) -> Value {
     };
     json!({
         "name": description.name,
-        "versions": [VERSION],
+        "versions": [MODEL_VERSION],
         "platform": platform(&description.signature),
         "inputs": list(&inputs),
         "outputs": list(&outputs),
     })
 }
 
-/// The parts of Triton's model configuration that say what a request looks like. The shapes are whole: a batch is not
-/// apart from them, which there is said by a `max_batch_size` of 0.
+/// Inputs and outputs as Triton's model configuration has them. A `max_batch_size` of 0 says that shapes include the
+/// batch dimension.
 fn config(description: &Description) -> Value {
     let (inputs, outputs) = tensors::specs(&description.signature);
     let is_encoder = description.signature.width().is_some();
@@ -252,8 +254,8 @@ fn platform(signature: &Signature) -> &'static str {
 
 fn check_outputs(description: &Description, request: &InferRequest) -> Result<(), Problem> {
     let (_, outputs) = tensors::specs(&description.signature);
-    let is_there = |name: &str| outputs.iter().any(|output| output.name == name);
-    match request.outputs.iter().find(|wanted| !is_there(&wanted.name)) {
+    let exists = |name: &str| outputs.iter().any(|output| output.name == name);
+    match request.outputs.iter().find(|wanted| !exists(&wanted.name)) {
         None => Ok(()),
         Some(wanted) => {
             let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
@@ -263,7 +265,7 @@ fn check_outputs(description: &Description, request: &InferRequest) -> Result<()
     }
 }
 
-/// Returns how much of the body is JSON, if the request says so.
+/// Returns the length of the body's JSON, if the request declares it.
 fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
     let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
@@ -271,7 +273,7 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
     length.map(Some).ok_or_else(|| invalid(format!("`{HEADER_LENGTH}` is no number of bytes")))
 }
 
-fn nothing(request: &Request<Incoming>) -> Problem {
+fn unknown_path(request: &Request<Incoming>) -> Problem {
     let detail =
         format!("no `{}` here; there are /v2/health, /v2/models/MODEL and /v2/repository/index", request.uri().path());
     Problem::not_found(detail)
@@ -281,16 +283,16 @@ fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidInput, detail)
 }
 
-fn failed(error: InferenceError) -> Problem {
+fn model_problem(error: InferenceError) -> Problem {
     Problem::new(error.code(), error.public_message())
 }
 
-/// Returns an error as the protocol has it. The statuses and the other headers are those of problem documents.
-fn error(problem: Problem) -> Response<ResponseBody> {
+/// Converts a problem to the protocol's error, with the problem's status and headers.
+fn error_response(problem: Problem) -> Response<ResponseBody> {
     let mut detail = problem.detail.clone();
     detail.truncate(detail.floor_char_boundary(ERROR_BYTES_MAX));
     let mut response = problem.into_response();
-    *response.body_mut() = whole(json!({ "error": detail }).to_string());
+    *response.body_mut() = full_body(json!({ "error": detail }).to_string());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
 }

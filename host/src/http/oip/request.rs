@@ -1,11 +1,11 @@
-//! A body of `infer`, taken apart: JSON, and behind it the binary data of the inputs that say so.
+//! Request of `infer`: JSON, followed by the binary data of the inputs that declare some.
 //!
-//! The JSON is the Open Inference Protocol's `inference_request`; `binary_data_size`, `binary_data` and `binary_data_output`
-//! are those of Triton's binary tensor data extension, `priority` and `timeout` those of its schedule policy extension. Other
-//! parameters are for models that know them, and ours know none; but those that would change what the answer means or where
-//! it goes (sequences, shared memory, classification) are refused.
+//! The JSON is the Open Inference Protocol's `inference_request`; `binary_data_size`, `binary_data` and
+//! `binary_data_output` are those of Triton's binary tensor data extension, `priority` and `timeout` those of its
+//! schedule policy extension. Unknown parameters are ignored, as models define their own; those that would change the
+//! meaning or the destination of the response (sequences, shared memory, classification) are refused.
 //!
-//! Not here: elements as JSON (`data`), what a model makes of its inputs.
+//! Not here: elements as JSON (`data`), inference itself.
 //!
 //! Limits: `TENSORS_MAX` inputs and outputs, `RANK_MAX` dimensions. Binary data is shared with the body, not copied.
 
@@ -19,32 +19,32 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::data::{self, DataError};
-use crate::inference::Priority;
-use crate::inference::wire::{Datatype, RANK_MAX, TENSORS_MAX, Tensor, TensorError};
+use crate::call::Priority;
+use crate::wire::{Datatype, RANK_MAX, TENSORS_MAX, Tensor, TensorError};
 
-/// What is asked of a model.
+/// Inference request to one model.
 #[derive(Debug)]
 pub struct InferRequest {
-    /// Comes back in the answer.
+    /// Echoed in the response.
     pub id: Option<String>,
     pub inputs: Vec<Tensor>,
-    /// Empty: all that there are.
+    /// Empty for all outputs.
     pub outputs: Vec<RequestedOutput>,
     /// Whether outputs that are not in `outputs` are binary.
     pub is_binary: bool,
     pub priority: Priority,
-    /// None: the default.
+    /// None for the default.
     pub timeout: Option<Duration>,
 }
 
-/// An output that is wanted.
+/// Output that the request names.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RequestedOutput {
     pub name: String,
     pub is_binary: bool,
 }
 
-/// A body that is no request.
+/// Body that is not a valid request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -81,7 +81,7 @@ pub enum RequestError {
     Unsupported { what: &'static str, parameter: &'static str },
 }
 
-/// Takes a body apart; the first `header_length` bytes are its JSON, or all.
+/// Parses a body; the first `header_length` bytes are its JSON, or all.
 pub fn parse(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, RequestError> {
     let length = header_length.unwrap_or(body.len());
     let json = body.get(..length).ok_or(RequestError::HeaderLength { length, body: body.len() })?;
@@ -89,7 +89,7 @@ pub fn parse(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest,
     let parameters = request.parameters.unwrap_or_default();
     refuse(parameters.sequence_id.is_some(), "sequences of requests", "sequence_id")?;
 
-    let mut binary = Binary { body, at: length, is_there: header_length.is_some() };
+    let mut binary = Binary { body, at: length, is_declared: header_length.is_some() };
     let inputs = request.inputs.0.into_iter().map(|input| input.tensor(&mut binary)).collect::<Result<_, _>>()?;
     if binary.at < body.len() {
         return Err(RequestError::LeftOver { left: body.len() - binary.at });
@@ -125,8 +125,8 @@ struct Request<'a> {
     id: Option<String>,
     parameters: Option<RequestParameters>,
     #[serde(borrow)]
-    inputs: AtMost<Input<'a>, TENSORS_MAX>,
-    outputs: Option<AtMost<Output, TENSORS_MAX>>,
+    inputs: BoundedVec<Input<'a>, TENSORS_MAX>,
+    outputs: Option<BoundedVec<Output, TENSORS_MAX>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -141,7 +141,7 @@ struct RequestParameters {
 #[derive(Deserialize)]
 struct Input<'a> {
     name: String,
-    shape: AtMost<u64, RANK_MAX>,
+    shape: BoundedVec<u64, RANK_MAX>,
     datatype: String,
     parameters: Option<InputParameters>,
     #[serde(borrow)]
@@ -167,17 +167,17 @@ struct OutputParameters {
     shared_memory_region: Option<IgnoredAny>,
 }
 
-/// What follows the JSON.
+/// Bytes after the JSON.
 struct Binary<'a> {
     body: &'a Bytes,
-    /// Where the next input's data begins.
+    /// Offset of the next input's data.
     at: usize,
-    is_there: bool,
+    is_declared: bool,
 }
 
 impl Input<'_> {
     fn tensor(self, binary: &mut Binary<'_>) -> Result<Tensor, RequestError> {
-        let Self { name, shape: AtMost(shape), datatype, parameters, data } = self;
+        let Self { name, shape: BoundedVec(shape), datatype, parameters, data } = self;
         let parameters = parameters.unwrap_or_default();
         refuse(parameters.shared_memory_region.is_some(), "shared memory", "shared_memory_region")?;
         let Some(datatype) = Datatype::parse(&datatype) else {
@@ -188,7 +188,7 @@ impl Input<'_> {
                 Ok(data) => data,
                 Err(source) => return Err(RequestError::Data { name, source }),
             },
-            (None, Some(_)) if !binary.is_there => return Err(RequestError::NoHeaderLength { name }),
+            (None, Some(_)) if !binary.is_declared => return Err(RequestError::NoHeaderLength { name }),
             (None, Some(asked)) => {
                 let left = binary.body.len() - binary.at;
                 let Some(asked) = usize::try_from(asked).ok().filter(|&asked| asked <= left) else {
@@ -207,21 +207,21 @@ impl Input<'_> {
     }
 }
 
-/// An array of so many elements at most: one more is refused before it is read.
-struct AtMost<T, const MAX: usize>(Vec<T>);
+/// Array of at most `MAX` elements: one more is refused before it is parsed.
+struct BoundedVec<T, const MAX: usize>(Vec<T>);
 
-impl<T, const MAX: usize> Default for AtMost<T, MAX> {
+impl<T, const MAX: usize> Default for BoundedVec<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for AtMost<T, MAX> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedVec<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Elements<T, const MAX: usize>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
-            type Value = AtMost<T, MAX>;
+            type Value = BoundedVec<T, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "an array of at most {MAX} elements")
@@ -232,11 +232,11 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for AtMost<T, 
                 while elements.len() < MAX {
                     match array.next_element()? {
                         Some(element) => elements.push(element),
-                        None => return Ok(AtMost(elements)),
+                        None => return Ok(BoundedVec(elements)),
                     }
                 }
                 match array.next_element::<IgnoredAny>()? {
-                    None => Ok(AtMost(elements)),
+                    None => Ok(BoundedVec(elements)),
                     Some(_) => Err(A::Error::custom(format_args!("an array of more than {MAX} elements"))),
                 }
             }

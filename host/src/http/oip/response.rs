@@ -1,20 +1,23 @@
-//! An answer of `infer`: JSON, and behind it the binary data of the outputs that were wanted so.
+//! Response of `infer`: JSON, followed by the data of the outputs that the request wants as binary.
 
 use serde::{Serialize, Serializer};
 
-use super::VERSION;
-use super::data::Elementwise;
+use super::data::JsonElements;
 use super::request::InferRequest;
-use crate::inference::wire::{Datatype, Tensor};
+use crate::wire::{Datatype, Tensor};
 
-/// A body, and how much of it is JSON where that is not all.
+/// Version of every model: there is one.
+pub const MODEL_VERSION: &str = "1";
+
+/// Body of a response.
 #[derive(Debug)]
-pub struct Written {
+pub struct EncodedResponse {
     pub body: Vec<u8>,
+    /// Length of the JSON, where binary data follows it.
     pub header_length: Option<usize>,
 }
 
-/// Outputs that cannot be written as they were wanted.
+/// Outputs that cannot be written as requested.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
@@ -27,8 +30,8 @@ pub enum ResponseError {
     },
 }
 
-/// Writes what a model gave in answer to `request`.
-pub fn write(model: &str, request: &InferRequest, tensors: &[Tensor]) -> Result<Written, ResponseError> {
+/// Writes the outputs of a model, as `request` wants them.
+pub fn write(model: &str, request: &InferRequest, tensors: &[Tensor]) -> Result<EncodedResponse, ResponseError> {
     let outputs: Vec<(&Tensor, bool)> = if request.outputs.is_empty() {
         tensors.iter().map(|tensor| (tensor, request.is_binary)).collect()
     } else {
@@ -42,7 +45,7 @@ pub fn write(model: &str, request: &InferRequest, tensors: &[Tensor]) -> Result<
     let is_mixed = outputs.iter().any(|(_, is_binary)| *is_binary);
     let response = Response {
         model_name: model,
-        model_version: VERSION,
+        model_version: MODEL_VERSION,
         id: request.id.as_deref(),
         outputs: outputs.iter().map(|&(tensor, is_binary)| Output::new(tensor, is_binary)).collect(),
     };
@@ -51,7 +54,7 @@ pub fn write(model: &str, request: &InferRequest, tensors: &[Tensor]) -> Result<
     for (tensor, _) in outputs.iter().filter(|(_, is_binary)| *is_binary) {
         body.extend_from_slice(&tensor.data);
     }
-    Ok(Written { body, header_length })
+    Ok(EncodedResponse { body, header_length })
 }
 
 #[derive(Serialize)]
@@ -72,7 +75,7 @@ struct Output<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<Parameters>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Elementwise<'a>>,
+    data: Option<JsonElements<'a>>,
 }
 
 #[derive(Serialize)]
@@ -87,7 +90,7 @@ impl<'a> Output<'a> {
             datatype: tensor.datatype,
             shape: &tensor.shape,
             parameters: is_binary.then_some(Parameters { binary_data_size: tensor.data.len() }),
-            data: (!is_binary).then_some(Elementwise(tensor)),
+            data: (!is_binary).then_some(JsonElements(tensor)),
         }
     }
 }
@@ -116,13 +119,13 @@ mod tests {
         ]
     }
 
-    fn respond(request: &str) -> Result<Written, ResponseError> {
+    fn respond(request: &str) -> Result<EncodedResponse, ResponseError> {
         write("m", &request::parse(&Bytes::copy_from_slice(request.as_bytes()), None).unwrap(), &tensors())
     }
 
     #[track_caller]
     fn check(request: &str, json: &str, binary: &[u8]) {
-        let Written { body, header_length } = respond(request).unwrap();
+        let EncodedResponse { body, header_length } = respond(request).unwrap();
         let (head, rest) = body.split_at(header_length.unwrap_or(body.len()));
         assert_eq!((std::str::from_utf8(head).unwrap(), rest), (json, binary));
     }

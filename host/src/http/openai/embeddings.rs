@@ -1,4 +1,4 @@
-//! `POST /v1/embeddings`.
+//! Embeddings of texts or tokens, `POST /v1/embeddings`.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use hyper::body::Incoming;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::endpoint::{Endpoint, EndpointResult, INPUTS_MAX, Usage, respond, set_inference_receipt};
 use super::error::ApiError;
-use super::{Answer, INPUTS_MAX, OpenAi, Usage, json, stamp, usage};
 use crate::inference::{Inputs, Overflow};
 
 #[derive(Deserialize)]
-struct Asked {
+struct Parameters {
     model: String,
     input: Input,
     #[serde(default)]
     encoding_format: Option<Format>,
     dimensions: Option<usize>,
-    /// An extension: the end of what is too long is left out, rather than the request refused.
+    /// Extension: true truncates inputs that are too long; else the request is refused.
     truncate: Option<bool>,
 }
 
@@ -29,7 +29,7 @@ struct Asked {
 enum Format {
     #[default]
     Float,
-    /// The numbers' bytes, little-endian.
+    /// Bytes of the numbers, little-endian.
     Base64,
 }
 
@@ -41,7 +41,7 @@ struct Embeddings {
     usage: Usage,
 }
 
-/// Vectors, one after the other.
+/// Vectors, concatenated.
 struct Vectors {
     values: Vec<f32>,
     dimension: usize,
@@ -58,42 +58,41 @@ struct Item<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Vector<'a> {
-    /// Not by way of doubles: those would print digits that mean nothing.
+    /// Not as doubles, which would print digits without meaning.
     Float(&'a [f32]),
     Base64(String),
 }
 
-impl OpenAi {
-    pub(super) async fn embeddings(&self, request: Request<Incoming>) -> Answer {
-        let (asked, caller, _held): (Asked, _, _) = self.read(request).await?;
-        let inputs = asked.input.0;
-        if inputs.is_empty() {
-            return Err(ApiError::invalid("`input` is empty", Some("input")));
-        }
-        let overflow = if asked.truncate == Some(true) { Overflow::Truncate } else { Overflow::Reject };
-        let embedded = self.inference.embed(&asked.model, inputs, overflow, &caller).await;
-        let embedded = embedded.map_err(|error| ApiError::of_model(error, "input"))?;
-
-        let whole = embedded.dimension as usize;
-        let dimension = asked.dimensions.unwrap_or(whole);
-        if !(1..=whole).contains(&dimension) {
-            let message = format!("`dimensions` is {dimension}; the vectors of `{}` have {whole}", asked.model);
-            return Err(ApiError::invalid(message, Some("dimensions")));
-        }
-        let values = shortened(embedded.values, whole, dimension);
-        let format = asked.encoding_format.unwrap_or_default();
-        let about_bytes = values.len() * if matches!(format, Format::Float) { 13 } else { 6 };
-        let data = Vectors { values, dimension, format };
-        let usage = usage(&embedded.receipt);
-        let answer = Embeddings { object: "list", data, model: asked.model, usage };
-        let mut response = json(answer, about_bytes).await;
-        stamp(&mut response, embedded.receipt);
-        Ok(response)
+/// Answers a request.
+pub async fn create(endpoint: &Endpoint, request: Request<Incoming>) -> EndpointResult {
+    let (parsed, caller, _body): (Parameters, _, _) = endpoint.read(request).await?;
+    let inputs = parsed.input.0;
+    if inputs.is_empty() {
+        return Err(ApiError::invalid("`input` is empty", Some("input")));
     }
+    let overflow = if parsed.truncate == Some(true) { Overflow::Truncate } else { Overflow::Reject };
+    let embedded = endpoint.inference.embed(&parsed.model, inputs, overflow, &caller).await;
+    let embedded = embedded.map_err(|error| ApiError::of_model(error, "input"))?;
+
+    let whole = embedded.dimension as usize;
+    let dimension = parsed.dimensions.unwrap_or(whole);
+    if !(1..=whole).contains(&dimension) {
+        let message = format!("`dimensions` is {dimension}; the vectors of `{}` have {whole}", parsed.model);
+        return Err(ApiError::invalid(message, Some("dimensions")));
+    }
+    let values = truncated(embedded.values, whole, dimension);
+    let format = parsed.encoding_format.unwrap_or_default();
+    let about_bytes = values.len() * if matches!(format, Format::Float) { 13 } else { 6 };
+    let data = Vectors { values, dimension, format };
+    let usage = Usage::from(&embedded.receipt);
+    let answer = Embeddings { object: "list", data, model: parsed.model, usage };
+    let mut response = respond(answer, about_bytes).await;
+    set_inference_receipt(&mut response, embedded.receipt);
+    Ok(response)
 }
 
-/// Cuts vectors, and makes them of length 1 again.
-fn shortened(values: Vec<f32>, whole: usize, dimension: usize) -> Vec<f32> {
+/// Truncates vectors and normalises them to length 1.
+fn truncated(values: Vec<f32>, whole: usize, dimension: usize) -> Vec<f32> {
     if dimension == whole {
         return values;
     }
@@ -101,7 +100,7 @@ fn shortened(values: Vec<f32>, whole: usize, dimension: usize) -> Vec<f32> {
     for vector in values.chunks_exact(whole) {
         let vector = &vector[..dimension];
         let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-        // One that has nothing in these dimensions stays as it is.
+        // A zero vector stays as it is.
         let length = if length > 0.0 { length } else { 1.0 };
         short.extend(vector.iter().map(|value| (f64::from(*value) / length) as f32));
     }
@@ -114,7 +113,7 @@ impl Serialize for Vectors {
         serializer.collect_seq(vectors.map(|(index, vector)| {
             let embedding = match self.format {
                 Format::Float => Vector::Float(vector),
-                // The host is little-endian, as `inference::wire` asserts.
+                // The host is little-endian, as `wire` asserts.
                 Format::Base64 => Vector::Base64(STANDARD.encode(bytemuck::cast_slice::<f32, u8>(vector))),
             };
             Item { object: "embedding", index, embedding }
@@ -122,7 +121,7 @@ impl Serialize for Vectors {
     }
 }
 
-/// A text, a list of texts, the tokens of a text, or a list of those.
+/// Input in one of four shapes: a text, a list of texts, a list of tokens, or a list of such lists.
 struct Input(Inputs);
 
 impl<'de> Deserialize<'de> for Input {
@@ -151,13 +150,13 @@ impl<'de> Visitor<'de> for InputVisitor {
         Ok(Input(match first {
             Element::Text(first) => Inputs::Texts(rest(first, items, INPUTS_MAX)?),
             Element::Row(first) => Inputs::Tokens(rest(first, items, INPUTS_MAX)?),
-            // A text's tokens; how many a model takes is its own to say.
+            // Tokens of one text; the model bounds their number.
             Element::Token(first) => Inputs::Tokens(vec![rest(first, items, usize::MAX)?]),
         }))
     }
 }
 
-/// Reads the elements behind the first, which are all alike.
+/// Parses the elements after the first, which are of its type.
 fn rest<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(first: T, mut items: A, max: usize) -> Result<Vec<T>, A::Error> {
     let mut all = vec![first];
     while let Some(next) = items.next_element()? {
@@ -169,7 +168,7 @@ fn rest<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(first: T, mut items: A, max
     Ok(all)
 }
 
-/// What a list begins with.
+/// First element of a list.
 enum Element {
     Text(String),
     Token(u32),
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortened_vector_has_length_1_again() {
-        assert_eq!(shortened(vec![3.0, 4.0, 12.0, 0.0, 0.0, 1.0], 3, 2), [0.6, 0.8, 0.0, 0.0]);
+    fn a_truncated_vector_has_length_1_again() {
+        assert_eq!(truncated(vec![3.0, 4.0, 12.0, 0.0, 0.0, 1.0], 3, 2), [0.6, 0.8, 0.0, 0.0]);
     }
 }

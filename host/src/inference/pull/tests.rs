@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 use super::*;
+use crate::inference::builtin_models::BuiltinWheel;
 use crate::inference::catalogue::ModelKind;
-use crate::inference::known::KnownWheel;
 
 const CONFIG: &str = r#"{"architectures":["BertModel"],"hidden_size":8,"max_position_embeddings":512}"#;
 const FILES: [(&str, &str); 4] = [
@@ -25,29 +25,29 @@ const FILES: [(&str, &str); 4] = [
     ("1_Pooling/config.json", "{ }"),
 ];
 
-static TINY: [KnownModel; 1] = [KnownModel {
+static TINY: [BuiltinModel; 1] = [BuiltinModel {
     name: "tiny",
     summary: "for tests",
     files: &[
-        KnownFile {
+        BuiltinFile {
             path: "config.json",
             wheel_path: None,
             bytes: 77,
             sha256: "d86f36d917bcf6d248991aa03e7fa7159980422719db8d738298b65db020247e",
         },
-        KnownFile {
+        BuiltinFile {
             path: "model.safetensors",
             wheel_path: None,
             bytes: 7,
             sha256: "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c",
         },
-        KnownFile {
+        BuiltinFile {
             path: "tokenizer.json",
             wheel_path: None,
             bytes: 2,
             sha256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
         },
-        KnownFile {
+        BuiltinFile {
             path: "1_Pooling/config.json",
             wheel_path: None,
             bytes: 3,
@@ -55,7 +55,7 @@ static TINY: [KnownModel; 1] = [KnownModel {
         },
     ],
     hub_repository: Some("bireme/tiny"),
-    wheel: KnownWheel { package: "tiny-model", version: "1.0", folder: "tiny_model/model" },
+    wheel: BuiltinWheel { package: "tiny-model", version: "1.0", folder: "tiny_model/model" },
 }];
 
 /// How the hub on loopback treats one file.

@@ -92,29 +92,23 @@ impl StoreJournal {
     }
 
     pub(super) async fn chunk(&self, map: MapId, first: u64) -> Result<Option<Chunk>, JournalError> {
-        let read = self
-            .read(move |_, store| {
-                let Some(inputs) = store.get(Table::MapInputs, &key::chunk(map, first))? else { return Ok(None) };
-                let mut chunk =
-                    Chunk { first, inputs: Vec::new(), entries: Vec::new(), is_stripped: false, segments: 0 };
-                let mut bytes = 0;
-                each_segment(store, map, first, |number, entries| {
-                    chunk.segments = chunk.segments.max(number);
-                    bytes += entries.iter().map(Entry::row_bytes).sum::<usize>();
-                    chunk.entries.extend(entries);
-                    if bytes > READ_BYTES_MAX || chunk.is_stripped {
-                        chunk.is_stripped = true;
-                        chunk.entries.iter_mut().for_each(strip);
-                    }
-                })?;
-                Ok(Some((chunk, chunk::decode(inputs)?)))
-            })
-            .await?;
-        let Some((mut chunk, stored)) = read else { return Ok(None) };
-        for input in stored {
-            chunk.inputs.push(self.payload(input).await?);
-        }
-        Ok(Some(chunk))
+        self.read(move |_, store| {
+            let Some(inputs) = store.get(Table::MapInputs, &key::chunk(map, first))? else { return Ok(None) };
+            let inputs = chunk::decode(inputs)?;
+            let mut chunk = Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 };
+            let mut bytes = 0;
+            each_segment(store, map, first, |number, entries| {
+                chunk.segments = chunk.segments.max(number);
+                bytes += entries.iter().map(Entry::row_bytes).sum::<usize>();
+                chunk.entries.extend(entries);
+                if bytes > READ_BYTES_MAX || chunk.is_stripped {
+                    chunk.is_stripped = true;
+                    chunk.entries.iter_mut().for_each(strip);
+                }
+            })?;
+            Ok(Some(chunk))
+        })
+        .await
     }
 
     pub(super) async fn lease(&self, map: MapId, chunks: &[PendingChunk]) -> Result<(), JournalError> {

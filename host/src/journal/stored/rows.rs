@@ -9,9 +9,8 @@ use tempfile::TempDir;
 
 use super::files::INLINE_BYTES_MAX;
 use super::*;
-use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Receipt};
+use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Priority, Receipt};
 use crate::ids::Version;
-use crate::inference::Priority;
 use crate::journal::{Entry, EntryKind, FailedAttempt, Lease, PayloadPlace, State};
 use crate::store::snapshot;
 
@@ -359,8 +358,13 @@ async fn a_map_that_is_open_is_on_disk_as_it_was() {
     assert_eq!((listed, next), (vec![ListEntry::Map(map)], None));
     let leased = PendingChunk { first: 0, lease: Lease { is_leased: true, lost: 0, len: 5, holder: None } };
     assert_eq!(read.pending(map_id(), None, 10).await.unwrap(), [leased, lost]);
-    let chunk = Chunk { first: 0, inputs, entries: entries_in_files(), is_stripped: false, segments: 1 };
-    assert_eq!(read.chunk(map_id(), 0).await.unwrap(), Some(chunk));
+    let chunk = read.chunk(map_id(), 0).await.unwrap().unwrap();
+    for (stored, input) in chunk.inputs.iter().zip(&inputs) {
+        assert_eq!(read.payload(stored.clone()).await.unwrap(), *input);
+    }
+    let found =
+        Chunk { inputs: chunk.inputs.clone(), first: 0, entries: entries_in_files(), is_stripped: false, segments: 1 };
+    assert_eq!((chunk.inputs.len(), chunk), (inputs.len(), found));
     let output = read.payload(match &entries_in_files()[4].kind {
         EntryKind::Done(stored) => stored.clone(),
         other => panic!("{other:?}"),

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use crate::logs::Level;
 use crate::sandbox::bindings::{context, types};
 use crate::sandbox::boundary::Import;
-use crate::sandbox::log::Level;
 use crate::sandbox::state::CallState;
 
 impl types::Host for CallState {}

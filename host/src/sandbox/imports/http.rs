@@ -6,10 +6,10 @@ use std::time::Instant;
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use crate::logs::Level;
 use crate::outbound::{OutboundError, Phase, Timeouts};
 use crate::sandbox::boundary::Import;
 use crate::sandbox::call_context::CallContext;
-use crate::sandbox::log::Level;
 
 /// Bytes of a request's body that wait in the host until the connection takes them.
 const OUTGOING_CHUNK_BYTES: usize = 16 << 10;

@@ -1,10 +1,10 @@
 //! `bireme:host/inference`: requests to the native workers.
 
-use crate::inference::wire::{Datatype, Tensor};
 use crate::inference::{InferenceError, Inputs, Overflow};
 use crate::sandbox::asking::Refused;
 use crate::sandbox::bindings::inference;
 use crate::sandbox::state::CallState;
+use crate::wire::{Datatype, Tensor};
 
 type Answer<T> = wasmtime::Result<Result<T, inference::InferenceError>>;
 

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use wasmtime::component::Resource;
 
 use crate::inference::InferenceError;
-use crate::inference::wire::{self, Datatype};
 use crate::sandbox::asking::Refused;
 use crate::sandbox::bindings::nn::errors::ErrorCode;
 use crate::sandbox::bindings::nn::tensor::TensorType;
 use crate::sandbox::bindings::nn::{errors, graph, inference, tensor};
 use crate::sandbox::state::CallState;
+use crate::wire::{self, Datatype};
 
 /// A tensor that a guest has.
 #[derive(Debug)]

@@ -91,7 +91,7 @@ pub(super) fn are_close(split: &[Vec<Value>], singles: &[&Vec<Value>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::wire::Datatype;
+    use crate::wire::Datatype;
 
     fn port(dims: &[Dim]) -> Port {
         Port { name: "x".into(), datatype: Datatype::Fp32, dims: dims.to_vec() }

@@ -18,7 +18,7 @@ use tract_onnx::pb::{tensor_proto::DataLocation, type_proto};
 use tract_onnx::prelude::{DatumType, Framework as _, InferenceModel, InferenceModelExt as _};
 
 use super::values;
-use crate::inference::wire::{Datatype, NAME_BYTES_MAX, RANK_MAX, TENSORS_MAX, TensorSpec};
+use crate::wire::{Datatype, NAME_BYTES_MAX, RANK_MAX, TENSORS_MAX, TensorSpec};
 
 /// Longest file: a protobuf cannot be longer.
 pub const FILE_BYTES_MAX: u64 = 2 << 30;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::file::{Dim, Port};
-use crate::inference::wire::{Datatype, Tensor, TensorError, TensorSpec};
+use crate::wire::{Datatype, Tensor, TensorError, TensorSpec};
 
 /// Tensors that are no inputs of the model.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

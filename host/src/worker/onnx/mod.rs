@@ -36,7 +36,7 @@ use tract_onnx::prelude::{IntoTensor as _, Tensor as Value};
 use self::batching::{Batching, Trust, pieces};
 use self::file::{Port, read};
 use self::plans::{Plan, Plans};
-use crate::inference::wire::{BODY_BYTES_MAX, Signature, Tensor};
+use crate::wire::{BODY_BYTES_MAX, Signature, Tensor};
 
 pub use self::file::FileError;
 pub use self::inputs::InputError;

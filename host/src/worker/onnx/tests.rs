@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::inference::wire::{Datatype, TensorSpec};
+use crate::wire::{Datatype, TensorSpec};
 
 // ---- The parts of an ONNX file that the tests need: (field << 3 | wire type), then the value ----
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tract_onnx::prelude::{DatumType, Tensor as Value};
 
-use crate::inference::wire::{Datatype, Tensor};
+use crate::wire::{Datatype, Tensor};
 
 /// The engine's type for one of the wire's; strings and BF16 have none here.
 pub(super) fn datum_of(datatype: Datatype) -> Option<DatumType> {

@@ -14,59 +14,62 @@ use super::DeviceError;
 use super::context::{Device, Inner};
 use super::error::OUT_OF_MEMORY;
 use super::event::Event;
-use super::ledger::{Ledger, Take};
+use super::size_class_allocator::{Placement, SizeClassAllocator};
 use crate::ShapeError;
 use crate::cuda::{DType, LaunchError, Values};
 
 /// The memory of one device: the driver's own calls cost tens of microseconds and wait for the device, so pieces are kept.
 pub(super) struct Memory {
-    ledger: RefCell<Ledger>,
+    allocator: RefCell<SizeClassAllocator>,
 }
 
 impl Memory {
     pub fn new(budget: usize) -> Self {
-        Self { ledger: RefCell::new(Ledger::new(budget)) }
+        Self { allocator: RefCell::new(SizeClassAllocator::new(budget)) }
     }
 
     /// Returns a piece of at least `bytes`: its address and size.
     pub fn take(&self, bytes: usize) -> Result<(u64, usize), DeviceError> {
-        let mut ledger = self.ledger.borrow_mut();
-        let full =
-            |ledger: &Ledger| DeviceError::OutOfMemory { bytes, in_use: ledger.in_use(), budget: ledger.budget() };
-        let (piece, release) = match ledger.take(bytes) {
-            Take::Reuse { address, bytes } => return Ok((address, bytes)),
-            Take::Full => return Err(full(&ledger)),
-            Take::Allocate { bytes, release } => (bytes, release),
+        let mut allocator = self.allocator.borrow_mut();
+        let full = |allocator: &SizeClassAllocator| DeviceError::OutOfMemory {
+            bytes,
+            in_use: allocator.in_use(),
+            budget: allocator.budget(),
         };
-        free_all(ledger.release(release))?;
+        let (piece, release) = match allocator.take(bytes) {
+            Placement::Reuse { address, bytes } => return Ok((address, bytes)),
+            Placement::Full => return Err(full(&allocator)),
+            Placement::Allocate { bytes, release } => (bytes, release),
+        };
+        free_all(allocator.release(release))?;
         // SAFETY: the piece is freed once, by `release` or on drop.
         let mut allocated = unsafe { result::malloc_sync(piece) };
         if allocated.as_ref().is_err_and(|error| error.0 == OUT_OF_MEMORY) {
             // Others took what the budget counted on: whatever is kept may make room.
-            free_all(ledger.release(usize::MAX))?;
+            free_all(allocator.release(usize::MAX))?;
             // SAFETY: as above.
             allocated = unsafe { result::malloc_sync(piece) };
         }
         let address = match allocated {
             Ok(address) => address,
-            Err(error) if error.0 == OUT_OF_MEMORY => return Err(full(&ledger)),
+            Err(error) if error.0 == OUT_OF_MEMORY => return Err(full(&allocator)),
             Err(error) => return Err(DeviceError::driver("cuMemAlloc")(error)),
         };
-        ledger.add(piece);
+        allocator.add(piece);
         Ok((address, piece))
     }
 
     pub fn give(&self, address: u64, bytes: usize) {
-        self.ledger.borrow_mut().give(address, bytes);
+        self.allocator.borrow_mut().give(address, bytes);
     }
 
     pub fn usage(&self) -> (usize, usize) {
-        let ledger = self.ledger.borrow();
-        (ledger.in_use(), ledger.free_bytes())
+        let allocator = self.allocator.borrow();
+        (allocator.in_use(), allocator.free_bytes())
     }
 
     pub fn trim(&self) -> Result<(), DeviceError> {
-        free_all(self.ledger.borrow_mut().release(usize::MAX))
+        free_all(self.allocator.borrow_mut().release(usize::MAX))
     }
 }
 
@@ -79,7 +82,7 @@ impl Drop for Memory {
 
 fn free_all(addresses: Vec<u64>) -> Result<(), DeviceError> {
     for address in addresses {
-        // SAFETY: the ledger names a piece once, and no value has it any more; the driver waits for work that does.
+        // SAFETY: the allocator names a piece once, and no value has it any more; the driver waits for work that does.
         unsafe { result::free_sync(address) }.map_err(DeviceError::driver("cuMemFree"))?;
     }
     Ok(())

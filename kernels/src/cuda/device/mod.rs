@@ -16,8 +16,8 @@ mod error;
 mod event;
 mod graph;
 mod layers;
-mod ledger;
 mod memory;
+mod size_class_allocator;
 
 pub use batch::{Batch, BatchShape, Inputs};
 pub use context::{COMPUTE_CAPABILITY_MIN, Device, DeviceInfo, DeviceOptions};

@@ -1,7 +1,6 @@
-//! Finds the file that a URL's path means, and reads it in pieces.
+//! Files of the site: lookup by URL path, body in pieces.
 //!
-//! Invariants: a path leads to a plain file under the root or nowhere; what is read ahead of the reader is one piece of
-//! 64 KiB.
+//! Invariants: a path names a plain file under the root or nothing; at most one piece of 64 KiB is read ahead.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,14 +14,14 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 const PIECE_BYTES: usize = 64 << 10;
 
-/// What a path leads to.
-pub(super) enum Found {
+/// Target of a path.
+pub(super) enum Target {
     File { body: FileBody, kind: &'static str },
     Directory,
 }
 
-/// Opens what `path` leads to, if it lies under `root`, which is canonical. Everything else is "not found".
-pub(super) fn find(root: &Path, path: &str) -> io::Result<Found> {
+/// Opens the target of `path` if it is under `root`, which is canonical. Everything else is "not found".
+pub(super) fn find(root: &Path, path: &str) -> io::Result<Target> {
     let not_found = || io::Error::from(io::ErrorKind::NotFound);
     let relative = relative(path).ok_or_else(not_found)?;
     let hidden = |error: io::Error| match error.kind() {
@@ -32,7 +31,7 @@ pub(super) fn find(root: &Path, path: &str) -> io::Result<Found> {
     let mut target = root.join(relative).canonicalize().map_err(hidden)?;
     if target.is_dir() && target.starts_with(root) {
         if !path.ends_with('/') {
-            return Ok(Found::Directory);
+            return Ok(Target::Directory);
         }
         target = target.join("index.html").canonicalize()?;
     }
@@ -41,10 +40,10 @@ pub(super) fn find(root: &Path, path: &str) -> io::Result<Found> {
     }
     let body = FileBody::open(&target)?;
     let kind = content_type(&target);
-    Ok(Found::File { body, kind })
+    Ok(Target::File { body, kind })
 }
 
-/// The path below the root that a URL's path means; `None` where a segment is not a plain name.
+/// Returns the path relative to the root; `None` if a segment is not a plain name.
 fn relative(path: &str) -> Option<PathBuf> {
     let decoded = percent_decode(path)?;
     let mut relative = PathBuf::new();

@@ -1,4 +1,4 @@
-//! Rows into a Parquet file: each column is a 64-bit integer or UTF-8 text, and may be absent from a row.
+//! Parquet writer: columns are optional 64-bit integers or optional UTF-8 text.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -11,15 +11,17 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::Value;
 
-use super::Column;
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
-/// Rows of one row group, and bytes of text after which one ends early.
+/// A column: its name, and whether it is a number.
+pub type Column = (&'static str, bool);
+
+/// Rows per row group, and bytes of text that end one early.
 const GROUP_LEN: usize = 65_536;
 const GROUP_BYTES: usize = 32 << 20;
 
-/// A file that is being written.
+/// A file under construction.
 pub struct ParquetFile {
     writer: SerializedFileWriter<File>,
     columns: Vec<Values>,
@@ -28,7 +30,7 @@ pub struct ParquetFile {
     bytes: usize,
 }
 
-/// The values of one column in this row group, and for each row whether it has one.
+/// Values of one column in the current row group, with a definition level per row (0 means absent).
 enum Values {
     Numbers(Vec<i64>, Vec<i16>),
     Texts(Vec<ByteArray>, Vec<i16>),
@@ -58,7 +60,7 @@ impl ParquetFile {
         Ok(Self { writer, columns, names, len: 0, bytes: 0 })
     }
 
-    /// Adds a row: an object with the columns by their names.
+    /// Adds a row: an object by column names.
     pub fn row(&mut self, row: &Value) -> Result<(), Exit> {
         for (name, column) in self.names.iter().zip(&mut self.columns) {
             match column {
@@ -79,7 +81,7 @@ impl ParquetFile {
         if self.len >= GROUP_LEN || self.bytes >= GROUP_BYTES { self.group() } else { Ok(()) }
     }
 
-    /// Writes what has gathered as one row group.
+    /// Writes the buffered rows as one row group.
     fn group(&mut self) -> Result<(), Exit> {
         if self.len == 0 {
             return Ok(());
@@ -106,7 +108,7 @@ impl ParquetFile {
         Ok(())
     }
 
-    /// Writes the rest and the file's footer.
+    /// Writes the remaining rows and the footer.
     pub fn finish(mut self) -> Result<(), Exit> {
         self.group()?;
         self.writer.close().map_err(failed)?;

@@ -1,7 +1,31 @@
-//! EntryKind callers ask of durable maps: to make one, to give it inputs, to close, cancel and begin it anew.
+//! Requests on durable maps: create, append, close, cancel, retry failed inputs.
 
-use super::*;
-use crate::dispatch::call::shutting_down;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use super::live::{LiveMap, Subscription};
+use crate::call::Payload;
+use crate::clock::unix_ms;
+use crate::dispatch::call::{check, shutting_down};
+use crate::dispatch::durable::core::{Core, Options, depth_below};
+use crate::dispatch::durable::error::DurableError;
+use crate::dispatch::durable::idempotency::fingerprint;
+use crate::dispatch::map::State;
+use crate::ids::MapId;
+use crate::journal::{Idempotency, JournalError, KeyedRecord, Kind, MapHeader, MapProgress, MapRecord};
+use crate::limits::MAP_INPUTS_MAX;
+use crate::sandbox::FunctionRef;
+
+/// The durable maps of a host.
+pub struct Maps {
+    pub core: Arc<Core>,
+    /// Maps that have not ended.
+    live: DashMap<MapId, Arc<LiveMap>>,
+    /// Held while a map that has ended is reopened.
+    retrying: tokio::sync::Mutex<()>,
+}
 
 impl Maps {
     pub fn new(core: Arc<Core>) -> Self {
@@ -59,7 +83,7 @@ impl Maps {
     /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from` they come
     /// behind what is there, whoever else appends. Returns how many inputs the map has.
     pub async fn append(&self, id: MapId, from: Option<u64>, inputs: Vec<Payload>) -> Result<u64, DurableError> {
-        // EntryKind is sent again is answered again, though the map takes nothing new.
+        // A repeated request gets its answer again, also when the map takes nothing new.
         if let Some(from) = from {
             let accepted = self.map(id).await?.header.accepted;
             if from.saturating_add(inputs.len() as u64) <= accepted {
@@ -68,7 +92,7 @@ impl Maps {
             }
         }
         let map = self.open_map(id).await?;
-        let _header = map.header.lock().await;
+        let _header = map.header_lock.lock().await;
         let mut header = map.open_header()?;
         let accepted = header.accepted;
         let from = from.unwrap_or(accepted);
@@ -85,29 +109,21 @@ impl Maps {
         if header.accepted > MAP_INPUTS_MAX {
             return Err(DurableError::Closed { id, why: "has as many inputs as a map can have" });
         }
-        // EntryKind can run at once is leased with the same write and not read again.
-        let runs = {
-            let state = map.state();
-            !state.is_stopped && !state.has_more && state.window.wants_more()
+        // Inputs that can run at once are leased with the same write and not read again.
+        let reserved = {
+            let state = map.engine.lock();
+            state.backing.reserve_new(&state.window, &new)
         };
-        let pending = self.core.journal.append(&header, accepted, new.clone(), runs).await?;
-        {
-            let mut state = map.state();
-            state.header = header.clone();
-            if runs {
-                let mut new = new.into_iter();
-                for PendingChunk { first, lease } in pending {
-                    let inputs = new.by_ref().take(lease.len as usize).collect();
-                    state.window.load(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }, 0);
-                    state.loaded = Some(first);
-                }
-            } else {
-                state.has_more = true;
+        let pending = self.core.journal.append(&header, accepted, new.clone(), reserved.is_some()).await?;
+        let accepted = header.accepted;
+        map.change(|State { window, backing, .. }| {
+            backing.header = header;
+            match reserved {
+                Some(reserved) => backing.load_new(window, pending, new, reserved),
+                None => backing.set_has_more(true),
             }
-            map.publish(&state);
-        }
-        map.run.notify_one();
-        Ok(header.accepted)
+        });
+        Ok(accepted)
     }
 
     /// Refuses inputs that are not those that the map has at their place.
@@ -132,45 +148,33 @@ impl Maps {
             return Ok(record);
         }
         let map = self.open_map(id).await?;
-        let _header = map.header.lock().await;
+        let _header = map.header_lock.lock().await;
         let header = MapHeader { is_closed: true, ..map.open_header()? };
         self.core.journal.save_map(&header).await?;
-        {
-            let mut state = map.state();
-            state.header = header;
-            map.publish(&state);
-        }
-        map.write.notify_one();
+        map.set_header(header);
         drop(_header);
         self.map(id).await
     }
 
     /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
-    pub(in crate::dispatch::durable) async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
+    pub async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
         let Some(map) = self.live.get(&id).map(|map| map.clone()) else {
             let record = self.map(id).await?;
             let is_over = record.progress.ended_ms.is_some() || record.header.is_cancelled;
             return if is_over { Ok(record) } else { Err(shutting_down().into()) };
         };
         {
-            let _header = map.header.lock().await;
-            let (header, is_ended) = {
-                let state = map.state();
-                (MapHeader { is_cancelled: true, ..state.header.clone() }, state.progress.ended_ms.is_some())
-            };
-            if is_ended {
+            let _header = map.header_lock.lock().await;
+            if map.is_ended() {
                 // Its tasks end a moment after it.
                 return self.map(id).await;
             }
+            let header = MapHeader { is_cancelled: true, ..map.header() };
             self.core.journal.save_map(&header).await?;
-            let mut state = map.state();
-            state.header = header;
-            map.publish(&state);
+            map.set_header(header);
         }
-        map.run.notify_one();
-        map.write.notify_one();
         // Calls under way end before the counts are final; those of a host that ends, with the next one.
-        let mut progress = map.progress.subscribe();
+        let (_, mut progress) = map.subscribe();
         drop(map);
         tokio::select! {
             _ = progress.wait_for(|record| record.progress.ended_ms.is_some()) => {}
@@ -208,7 +212,7 @@ impl Maps {
         let app = record.header.app.clone();
         let reservation = self.core.open.reserve(&app, Kind::Map)?;
         let reset = self.reset_failures(&mut record).await;
-        // EntryKind was taken back is open, whatever became of the rest.
+        // The map is open again for the inputs that were reset, also when the rest failed.
         if record.progress.ended_ms.is_none() {
             reservation.keep();
             self.take_up(record);
@@ -254,34 +258,20 @@ impl Maps {
         }
     }
 
-    /// Returns what a map's outcomes can be followed by, if it has not ended.
-    pub(in crate::dispatch::durable) fn live_map(&self, id: MapId) -> Option<Arc<LiveMap>> {
-        self.live.get(&id).map(|map| map.clone())
+    /// Returns a place to follow a map's outcomes from, if it has not ended.
+    pub fn subscribe(&self, id: MapId) -> Option<Subscription> {
+        self.live.get(&id).map(|map| map.subscribe())
     }
 
     /// Starts the tasks of a map that has not ended.
-    pub(in crate::dispatch::durable) fn take_up(self: &Arc<Self>, record: MapRecord) {
-        let header = &record.header;
-        let state = State::of(record.clone(), self.core.lifecycle.is_stopped());
-        let map = Arc::new(LiveMap {
-            core: self.core.clone(),
-            id: header.id,
-            function: header.function_id(),
-            siblings: Arc::default(),
-            header: tokio::sync::Mutex::default(),
-            state: Mutex::new(state),
-            run: Notify::new(),
-            write: Notify::new(),
-            room: Notify::new(),
-            batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
-            progress: watch::Sender::new(record),
-        });
+    pub fn take_up(self: &Arc<Self>, record: MapRecord) {
+        let map = LiveMap::new(&self.core, record);
         self.live.insert(map.id, map.clone());
         let this = self.clone();
         self.core.lifecycle.spawn(async move {
             map.run_to_its_end().await;
             // A host on its way down runs nothing more, and still accepts inputs, which the next one runs.
-            if map.state().progress.ended_ms.is_none() {
+            if !map.is_ended() {
                 map.core.lifecycle.stopped().await;
             }
             this.live.remove(&map.id);

@@ -1,0 +1,68 @@
+//! Settings of apps (grants, secrets, configuration values), as flags that several commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::global::Global;
+use crate::config::{Config, ConfigError};
+use crate::provisions::{ProvisionError, Provisions};
+
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppSettings {
+    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN. Or a
+    /// model to components that can declare none: model:NAME.
+    #[arg(long = "grant", value_name = "GRANT")]
+    pub grants: Vec<String>,
+    /// Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from this environment
+    /// (other users of this machine can see command lines). With APP: in front, to that app alone.
+    #[arg(long = "secret", value_name = "SECRET")]
+    pub secrets: Vec<String>,
+    /// Give the secrets of a file of NAME=VALUE lines (.env).
+    #[arg(long = "secrets", value_name = "FILE")]
+    pub secret_files: Vec<PathBuf>,
+    /// Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one.
+    #[arg(long = "config", value_name = "VALUE")]
+    pub values: Vec<String>,
+}
+
+impl AppSettings {
+    /// Returns the host's configuration with these settings.
+    pub fn config(&self, global: &Global) -> Result<Config, Exit> {
+        let mut config = global.config(&self.grants)?;
+        config.provisions = self.provisions().map_err(ConfigError::from)?;
+        Ok(config)
+    }
+
+    /// Returns these settings followed by `more`.
+    pub fn and(&self, more: &Self) -> Self {
+        Self {
+            grants: [&*self.grants, &more.grants].concat(),
+            secrets: [&*self.secrets, &more.secrets].concat(),
+            secret_files: [&*self.secret_files, &more.secret_files].concat(),
+            values: [&*self.values, &more.values].concat(),
+        }
+    }
+
+    /// Reads a flag behind the target; returns whether it is one of these settings.
+    pub fn take(&mut self, name: &str, value: impl FnOnce() -> Result<String, Exit>) -> Result<bool, Exit> {
+        match name {
+            "grant" => self.grants.push(value()?),
+            "secret" => self.secrets.push(value()?),
+            "secrets" => self.secret_files.push(value()?.into()),
+            "config" => self.values.push(value()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Reads files first, so that flags win.
+    fn provisions(&self) -> Result<Provisions, ProvisionError> {
+        let mut provisions = Provisions::default();
+        self.secret_files.iter().try_for_each(|file| provisions.add_secrets_file(file))?;
+        self.secrets.iter().try_for_each(|secret| provisions.add_secret(secret, |name| std::env::var_os(name)))?;
+        self.values.iter().try_for_each(|value| provisions.add_value(value))?;
+        Ok(provisions)
+    }
+}

@@ -1,0 +1,29 @@
+//! Lookup of an app's function by name, with a suggestion for a misspelt one.
+
+use super::exit::Exit;
+use crate::app::metadata::{FunctionInfo, Metadata};
+use crate::codes::Code;
+use crate::dispatch::closest;
+
+/// Finds a function that can be called by name; `base` is the URL of the host that it runs on, if any.
+pub fn find<'a>(metadata: &'a Metadata, name: &str, base: Option<&str>) -> Result<&'a FunctionInfo, Exit> {
+    let function = metadata.function(name).ok_or_else(|| unknown(metadata, name))?;
+    let Some(route) = &function.attributes.route else {
+        return Ok(function);
+    };
+    let message =
+        format!("`{name}` is a web function: it answers `{route}` over HTTP and has neither input nor result");
+    let curl = route.curl(base.unwrap_or("http://127.0.0.1:8080"), &metadata.app.name);
+    let first = if base.is_none() { "serve the app with `bireme serve APP`, then" } else { "ask for it with" };
+    Err(Exit::new(Code::WebFunction, message).hint(format!("{first} `{curl}`")))
+}
+
+fn unknown(metadata: &Metadata, name: &str) -> Exit {
+    let names: Vec<&str> = metadata.functions.iter().map(|function| function.name.as_str()).collect();
+    let app = &metadata.app.name;
+    let message = match closest(name, names.iter().copied()) {
+        Some(near) => format!("`{app}` has no function `{name}`; did you mean `{near}`?"),
+        None => format!("`{app}` has no function `{name}`"),
+    };
+    Exit::new(Code::UnknownFunction, message).hint(format!("it has {}", names.join(", ")))
+}

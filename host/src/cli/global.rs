@@ -1,0 +1,33 @@
+//! Options that every command takes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::Exit;
+use crate::config::{Config, Directories};
+
+#[derive(Args, Clone)]
+pub struct Global {
+    /// Keep everything (database, models, compiled code) under DIR rather than in the home directory.
+    #[arg(long, global = true, value_name = "DIR", env = "BIREME_DATA")]
+    data: Option<PathBuf>,
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more about what the host does.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+impl Global {
+    /// Returns the directories of this install.
+    pub fn directories(&self) -> Result<Directories, Exit> {
+        Ok(Directories::resolve(self.data.as_deref())?)
+    }
+
+    /// Returns the default configuration with these outbound grants.
+    pub fn config(&self, grants: &[String]) -> Result<Config, Exit> {
+        Ok(Config::new(self.directories()?, grants)?)
+    }
+}

@@ -1,0 +1,148 @@
+//! Inputs of a map, read line by line in chunks.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
+use tokio::sync::mpsc;
+
+use crate::call::Payload;
+use crate::cli::exit::Exit;
+use crate::codes::Code;
+
+/// Lines per chunk.
+const CHUNK_LINES: usize = 256;
+/// Bytes that end a chunk early.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Longest line or file; the call itself checks the function's own limit (8 MiB by default).
+const INPUT_BYTES_MAX: u64 = 64 << 20;
+/// Chunks in the queue between the reader and the map.
+const CHUNKS_WAITING: usize = 2;
+
+/// Format of a line.
+#[derive(Clone, Copy, Debug)]
+pub struct LineFormat {
+    /// Paths of files that hold the inputs.
+    pub are_paths: bool,
+    /// Raw bytes rather than JSON.
+    pub are_bytes: bool,
+}
+
+/// Receiver of chunks.
+pub struct Inputs {
+    first: Option<io::Result<Vec<Payload>>>,
+    rest: mpsc::Receiver<io::Result<Vec<Payload>>>,
+}
+
+impl Inputs {
+    /// Waits for the first chunk, so that unreadable inputs fail before a map is created for them.
+    pub async fn begin(&mut self) -> io::Result<()> {
+        self.first = self.rest.recv().await.transpose()?.map(Ok);
+        Ok(())
+    }
+
+    /// Waits for the next chunk; `None` at the end. Cancel safe.
+    pub async fn recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
+        match self.first.take() {
+            Some(first) => Some(first),
+            None => self.rest.recv().await,
+        }
+    }
+
+    /// Blocking `recv`.
+    pub fn blocking_recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
+        self.first.take().or_else(|| self.rest.blocking_recv())
+    }
+
+    /// Whether no chunk is ready.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+}
+
+/// Starts a thread that reads lines: a blocking read of standard input cannot be cancelled.
+pub fn open(inputs: &str, lines: LineFormat) -> Result<Inputs, Exit> {
+    let reader: Box<dyn Read + Send> = if inputs == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(inputs).map_err(|error| {
+            Exit::new(Code::InputsUnreadable, format!("cannot open the inputs `{inputs}`: {error}"))
+        })?)
+    };
+    let reader = BufReader::with_capacity(1 << 16, reader);
+    let (chunks, rest) = mpsc::channel(CHUNKS_WAITING);
+    std::thread::Builder::new().name("inputs".into()).spawn(move || read_lines(reader, lines, &chunks))?;
+    Ok(Inputs { first: None, rest })
+}
+
+fn read_lines<R: Read>(mut reader: BufReader<R>, lines: LineFormat, chunks: &mpsc::Sender<io::Result<Vec<Payload>>>) {
+    loop {
+        match read_chunk(&mut reader, lines) {
+            Ok(chunk) if chunk.is_empty() => return,
+            Ok(chunk) => {
+                if chunks.blocking_send(Ok(chunk)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                let _ = chunks.blocking_send(Err(error));
+                return;
+            }
+        }
+    }
+}
+
+/// Reads one line, and more while they are buffered; empty at the end. So a slow producer gets each result at once, and
+/// a fast one is read in large chunks.
+fn read_chunk<R: Read>(reader: &mut BufReader<R>, lines: LineFormat) -> io::Result<Vec<Payload>> {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    loop {
+        let mut line = Vec::new();
+        if reader.by_ref().take(INPUT_BYTES_MAX + 1).read_until(b'\n', &mut line)? == 0 {
+            return Ok(chunk);
+        }
+        if line.len() as u64 > INPUT_BYTES_MAX {
+            let message = format!("a line of the inputs is over {} MiB; is this JSON Lines?", INPUT_BYTES_MAX >> 20);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let is_blank = line.trim_ascii().is_empty();
+        if !is_blank {
+            let input = lines.payload(line)?;
+            bytes += input.data.len();
+            chunk.push(input);
+        }
+        let is_full = chunk.len() >= CHUNK_LINES || bytes >= CHUNK_BYTES;
+        if !chunk.is_empty() && (is_full || !reader.buffer().contains(&b'\n')) {
+            return Ok(chunk);
+        }
+    }
+}
+
+impl LineFormat {
+    fn payload(self, mut line: Vec<u8>) -> io::Result<Payload> {
+        if self.are_paths {
+            let path = String::from_utf8_lossy(line.trim_ascii()).into_owned();
+            let bytes = read_file(&path)
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot read the input `{path}`: {error}")))?;
+            return Ok(match self.are_bytes {
+                true => Payload { content_type: "application/octet-stream".to_owned(), data: bytes.into() },
+                false => Payload::json(bytes),
+            });
+        }
+        if self.are_bytes {
+            let end = line.strip_suffix(b"\n").unwrap_or(&line);
+            let end = end.strip_suffix(b"\r").unwrap_or(end).len();
+            line.truncate(end);
+            return Ok(Payload { content_type: "text/plain".to_owned(), data: line.into() });
+        }
+        Ok(Payload::json(line.trim_ascii().to_vec()))
+    }
+}
+
+fn read_file(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > INPUT_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("over {} MiB", INPUT_BYTES_MAX >> 20)));
+    }
+    Ok(bytes)
+}

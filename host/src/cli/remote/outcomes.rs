@@ -1,0 +1,190 @@
+//! Outcomes of a map from a host: a stream of JSON lines, printed as results or as lines with their index.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use indicatif::ProgressBar;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::calls::failed_line;
+use super::client::Client;
+use super::paths;
+use super::reconnect::Reconnect;
+use crate::call::Failure;
+use crate::cli::exit::Exit;
+use crate::codes::Code;
+
+/// One line of the stream.
+#[derive(Deserialize)]
+struct OutcomeLine<'a> {
+    index: Option<u64>,
+    #[serde(borrow)]
+    output: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    summary: Option<&'a RawValue>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeOrder {
+    Input,
+    Completion,
+}
+
+impl OutcomeOrder {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Completion => "completion",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct PrintOptions {
+    pub order: OutcomeOrder,
+    /// Prints the host's line with index and state instead of the bare result.
+    pub is_envelope: bool,
+    /// Prints failed inputs as lines instead of stopping at the first.
+    pub keeps_going: bool,
+    /// Waits for outcomes that are not there yet.
+    pub follows: bool,
+    pub only_failed: bool,
+}
+
+/// Prints each outcome once.
+pub struct OutcomePrinter {
+    options: PrintOptions,
+    /// Next index in input order, where a new connection resumes.
+    next: u64,
+    /// Indexes already printed in completion order.
+    seen: HashSet<u64>,
+    failed: Option<Exit>,
+}
+
+impl OutcomePrinter {
+    pub fn new(options: PrintOptions) -> Self {
+        Self { options, next: 0, seen: HashSet::new(), failed: None }
+    }
+
+    /// Prints outcomes until the map has ended, over as many connections as it takes. Returns the final state of the
+    /// map; `None` if standard output is closed or `stop` is set.
+    pub fn print(
+        &mut self,
+        client: &Client,
+        id: &str,
+        bar: &ProgressBar,
+        accepted: &AtomicU64,
+        stop: &AtomicBool,
+    ) -> Result<Option<Value>, Exit> {
+        let mut reconnect = Reconnect::default();
+        let mut counted = 0;
+        loop {
+            let mut query = vec![("order", self.options.order.as_str().to_owned()), ("from", self.next.to_string())];
+            if self.options.follows {
+                query.push(("follow", "true".to_owned()));
+            }
+            if self.options.only_failed {
+                query.push(("failed", "true".to_owned()));
+            }
+            let stream = match client.stream(&paths::map(id, "/results")?, &query) {
+                Ok(stream) => stream,
+                Err(exit) if exit.code == Code::NoHost && !stop.load(Ordering::Relaxed) => {
+                    reconnect.wait(exit)?;
+                    continue;
+                }
+                Err(exit) => return Err(exit),
+            };
+            reconnect = Reconnect::default();
+            let mut reader = BufReader::with_capacity(1 << 18, stream);
+            let mut out = Vec::new();
+            let mut text = Vec::new();
+            loop {
+                text.clear();
+                // A broken connection is opened again, from `next`.
+                if stop.load(Ordering::Relaxed) || !matches!(reader.read_until(b'\n', &mut text), Ok(1..)) {
+                    break;
+                }
+                let Ok(line) = serde_json::from_slice::<OutcomeLine<'_>>(&text) else { break };
+                if let Some(summary) = line.summary {
+                    if !write(&mut out)? {
+                        return Ok(None);
+                    }
+                    return Ok(serde_json::from_str(summary.get()).ok());
+                }
+                self.outcome(&line, &text, &mut out)?;
+                counted += 1;
+                if reader.buffer().is_empty() || out.len() > 1 << 16 {
+                    if !write(&mut out)? {
+                        return Ok(None);
+                    }
+                    bar.set_position(counted);
+                    bar.set_length(accepted.load(Ordering::Relaxed));
+                }
+                if let Some(exit) = self.failed.take() {
+                    write(&mut out)?;
+                    return Err(exit);
+                }
+            }
+            if !write(&mut out)? || stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            reconnect.wait(Exit::new(Code::NoHost, "the host's answer broke off"))?;
+        }
+    }
+
+    /// Appends one outcome to `out`; sets `failed` for the first failure without `keeps_going`.
+    fn outcome(&mut self, line: &OutcomeLine<'_>, text: &[u8], out: &mut Vec<u8>) -> Result<(), Exit> {
+        let Some(index) = line.index else {
+            let error: Value = line.error.and_then(|error| serde_json::from_str(error.get()).ok()).unwrap_or_default();
+            let code = error["code"].as_str().and_then(Code::find).unwrap_or(Code::NoHost);
+            return Err(Exit::new(code, error["message"].as_str().unwrap_or("the host's answer cannot be read")));
+        };
+        if self.options.order == OutcomeOrder::Completion {
+            if !self.seen.insert(index) {
+                return Ok(());
+            }
+        } else {
+            self.next = index + 1;
+        }
+        match line.output {
+            _ if self.options.is_envelope => out.extend_from_slice(text),
+            Some(output) => {
+                out.extend_from_slice(output.get().as_bytes());
+                out.push(b'\n');
+            }
+            None => {
+                let value: Value = serde_json::from_slice(text).unwrap_or_default();
+                if !self.options.keeps_going {
+                    let failure = serde_json::from_value::<Failure>(value["error"].clone());
+                    let exit = failure.map_or_else(|_| Exit::new(Code::Failed, "it failed"), Exit::from);
+                    let message = format!("input {index}: {}", exit.message);
+                    self.failed = Some(
+                        Exit { message, is_after_records: true, ..exit }
+                            .hint("--keep-going prints what comes after a failed input; the map itself goes on"),
+                    );
+                    return Ok(());
+                }
+                out.extend_from_slice(failed_line(&value).to_string().as_bytes());
+                out.push(b'\n');
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes to standard output; returns false if the reader has closed it.
+fn write(out: &mut Vec<u8>) -> Result<bool, Exit> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(out).and_then(|()| stdout.flush());
+    out.clear();
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,28 @@
+//! Paths of the control API, with checked names and ids.
+
+use crate::cli::exit::Exit;
+use crate::ids::AppName;
+
+/// Returns the path of an app, followed by `rest`.
+pub fn app(name: &str, rest: &str) -> Result<String, Exit> {
+    let name = AppName::new(name).map_err(|error| Exit::usage(error.to_string()))?;
+    Ok(format!("/api/v1/apps/{name}{rest}"))
+}
+
+/// Returns the path of a map, followed by `rest`.
+pub fn map(id: &str, rest: &str) -> Result<String, Exit> {
+    if is_id(id) {
+        Ok(format!("/api/v1/maps/{id}{rest}"))
+    } else {
+        Err(Exit::usage(format!("`{id}` is no id of a map")))
+    }
+}
+
+/// Returns the path of a durable call.
+pub fn call(id: &str) -> Result<String, Exit> {
+    if is_id(id) { Ok(format!("/api/v1/calls/{id}")) } else { Err(Exit::usage(format!("`{id}` is no id"))) }
+}
+
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}

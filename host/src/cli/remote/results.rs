@@ -1,0 +1,73 @@
+//! `bireme results`: results of a map on a host.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use clap::Args;
+use indicatif::ProgressBar;
+
+use super::address::Address;
+use super::calls::map_line;
+use super::client::Client;
+use super::outcomes::{OutcomeOrder, OutcomePrinter, PrintOptions};
+use super::paths;
+use crate::cli::exit::Exit;
+use crate::cli::global::Global;
+use crate::cli::output;
+use crate::codes::Code;
+
+/// Print the results of a map on a host, in the order of its inputs, while it runs or after it has ended.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  bireme results ID --index 41\n  bireme results ID --failed --json\n  bireme results ID --follow > results.jsonl"
+)]
+pub struct Results {
+    #[command(flatten)]
+    address: Address,
+    /// The id that `bireme map` printed.
+    id: String,
+    /// Only the result of input N, from 0.
+    #[arg(long, value_name = "N", conflicts_with_all = ["failed", "follow", "unordered"])]
+    index: Option<u64>,
+    /// Only failed inputs, with their errors.
+    #[arg(long)]
+    failed: bool,
+    /// Wait for results that are not there yet.
+    #[arg(long)]
+    follow: bool,
+    /// In the order of completion.
+    #[arg(long)]
+    unordered: bool,
+}
+
+impl Results {
+    pub fn run(self, global: &Global) -> Result<(), Exit> {
+        let client = Client::new(&self.address)?;
+        if let Some(index) = self.index {
+            let result = client.send("GET", &paths::map(&self.id, &format!("/results/{index}"))?, &[])?;
+            if result["state"] == "pending" {
+                let exit = Exit::new(Code::Timeout, format!("input {index} has no result yet"));
+                return Err(exit.hint(format!("bireme results {} --follow", self.id)));
+            }
+            if global.json || !result["error"].is_null() {
+                output::line(&result.to_string());
+            } else {
+                output::line(&result["output"].to_string());
+            }
+            return Ok(());
+        }
+        let order = if self.unordered { OutcomeOrder::Completion } else { OutcomeOrder::Input };
+        let mut printer = OutcomePrinter::new(PrintOptions {
+            order,
+            is_envelope: global.json || self.unordered || self.failed,
+            keeps_going: true,
+            follows: self.follow,
+            only_failed: self.failed,
+        });
+        let (accepted, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let summary = printer.print(&client, &self.id, &ProgressBar::hidden(), &accepted, &stop)?;
+        if let Some(summary) = summary {
+            output::note(&map_line(&summary));
+        }
+        Ok(())
+    }
+}

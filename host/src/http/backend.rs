@@ -1,0 +1,26 @@
+//! Parts of the host that the paths lead to.
+
+use std::sync::Arc;
+
+use super::last_call::LastCall;
+use crate::deploy::Deployments;
+use crate::devices::ReportSource;
+use crate::dispatch::{Dispatcher, Durable, Schedules};
+use crate::inference::Inference;
+use crate::logs::Logs;
+
+/// Parts of one host, as its server is given them.
+#[derive(Clone)]
+pub struct Backend {
+    pub dispatcher: Arc<Dispatcher>,
+    pub durable: Arc<Durable>,
+    pub logs: Arc<Logs>,
+    pub devices: Arc<dyn ReportSource>,
+    /// Models for clients that call them without a function between.
+    pub inference: Arc<Inference>,
+    /// None on a host whose apps come from elsewhere (`bireme dev`).
+    pub deployments: Option<Arc<Deployments>>,
+    pub schedules: Schedules,
+    /// Records function calls, where `bireme dev` repeats the last one.
+    pub last_call: Option<Arc<LastCall>>,
+}

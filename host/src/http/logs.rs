@@ -1,0 +1,98 @@
+//! `GET /api/v1/logs`: log lines of apps as JSON Lines, stored ones and, with `follow`, new ones.
+
+use futures_util::{Stream, StreamExt, stream};
+use http::Uri;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::handler::HandlerResult;
+use super::problem::Problem;
+use super::query::{self, bad_query};
+use super::respond::{json_lines, json_lines_stream};
+use crate::ids::AppName;
+use crate::logs::{Follow, Followed, Logs, Query, Record};
+
+const PARAMETERS: [&str; 11] =
+    ["app", "function", "call", "version", "source", "level", "search", "since_ms", "until_ms", "tail", "follow"];
+
+/// Answers with the log lines that match the query.
+pub fn read(logs: &Logs, uri: &Uri, closing: &watch::Receiver<bool>) -> HandlerResult {
+    let (query, follows) = parse(uri.query().unwrap_or_default())?;
+    if !follows {
+        return Ok(json_lines(write_lines(logs.read(&query).iter().map(AsRef::as_ref))));
+    }
+    let (stored, follow) = logs.follow(query);
+    let stored = stream::iter([write_lines(stored.iter().map(AsRef::as_ref))]);
+    Ok(json_lines_stream(stored.chain(new_lines(follow, closing.clone())).map(Into::into)))
+}
+
+/// Returns new lines as they come, until the host shuts down.
+fn new_lines(follow: Follow, closing: watch::Receiver<bool>) -> impl Stream<Item = String> + Send {
+    stream::unfold((follow, closing), |(mut follow, mut closing)| async move {
+        let followed = tokio::select! {
+            followed = follow.next() => followed?,
+            _ = closing.wait_for(|closing| *closing) => return None,
+        };
+        let text = match followed {
+            Followed::Line(line) => write_lines([line.as_ref()].into_iter()),
+            Followed::Lost(lost) => format!("{}\n", serde_json::json!({ "lost": lost })),
+        };
+        Some((text, (follow, closing)))
+    })
+}
+
+fn write_lines<'a>(lines: impl Iterator<Item = &'a Record>) -> String {
+    let mut text = String::new();
+    for line in lines {
+        text += &serde_json::to_string(line).expect("records have string keys only");
+        text.push('\n');
+    }
+    text
+}
+
+fn parse(text: &str) -> Result<(Query, bool), Problem> {
+    let mut query = Query::default();
+    let mut follows = false;
+    for (name, value) in query::parse_text(text, &PARAMETERS)? {
+        match name.as_str() {
+            "app" => query.app = Some(AppName::new(&value).map_err(|error| bad_query(error.to_string()))?),
+            "function" => query.function = Some(value),
+            "call" => query.call = Some(value),
+            "version" => query.version = Some(value),
+            "search" => query.search = Some(value),
+            "source" => query.source = Some(keyword(&name, &value, "log, stdout, stderr or system")?),
+            "level" => query.level = Some(keyword(&name, &value, "trace, debug, info, warn or error")?),
+            "since_ms" => query.since_ms = Some(query::number(&format!("`{name}`"), &value)?),
+            "until_ms" => query.until_ms = Some(query::number(&format!("`{name}`"), &value)?),
+            "tail" => query.tail = Some(query::number(&format!("`{name}`"), &value)?),
+            _ => follows = query::flag(&value),
+        }
+    }
+    Ok((query, follows))
+}
+
+fn keyword<T: DeserializeOwned>(name: &str, value: &str, expected: &str) -> Result<T, Problem> {
+    serde_json::from_value(Value::String(value.to_owned()))
+        .map_err(|_| bad_query(format!("`{name}` is {expected}, not `{value}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::{Level, Source};
+
+    #[test]
+    fn a_query_reads_or_names_what_is_wrong() {
+        let (query, follows) = parse("app=hello&level=warn&source=stderr&search=a+b&tail=5&follow").unwrap();
+        assert_eq!(query.app.unwrap().as_str(), "hello");
+        assert_eq!((query.level, query.source), (Some(Level::Warn), Some(Source::Stderr)));
+        assert_eq!((query.search.as_deref(), query.tail, follows), (Some("a b"), Some(5), true));
+
+        let wrong = |text: &str| parse(text).unwrap_err().detail;
+        assert_eq!(wrong("serach=x"), "no query parameter `serach` here; did you mean `search`?");
+        assert_eq!(wrong("level=loud"), "`level` is trace, debug, info, warn or error, not `loud`");
+        assert_eq!(wrong("tail=-1"), "`tail` is a whole number, not `-1`");
+        assert!(wrong("app=a/b").contains("`a/b`"));
+    }
+}

@@ -1,0 +1,322 @@
+//! The worker process, the socket to it and the memory shared with it.
+//!
+//! Up to two frames are out at a time. Task the socket does not take at once waits in an outbox that a task empties, so that
+//! nobody waits for a worker that does not read; in order, whoever sends.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use super::WorkerProgram;
+use crate::devices::DeviceName;
+use crate::wire::memory::{Direction, INLINE_BYTES_MAX, Memory};
+use crate::wire::{Frame, HEADER_BYTES, Header, mark_placed};
+
+/// How long a worker that was hung up on may take to end.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a worker that owes an answer is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// Looks in a row that find no sign of life before it counts as stopped: 1.5 s, in which a worker counts 15 times. Looks, not
+/// time: a host that slept itself begins anew.
+const LOOKS_MAX: u32 = 6;
+
+/// Task a worker gets of the host's environment. Nothing else: that holds the secrets of the apps, and a driver is a large
+/// program of somebody else's.
+const ENVIRONMENT: [&str; 9] = [
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "BIREME_WORKER_THREADS",
+    "BIREME_CUDA_MEMORY",
+    // Where the loader finds `libcuda.so.1` and cuBLASLt.
+    "LD_LIBRARY_PATH",
+    // Which devices there are, and in which order.
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    // Where the driver keeps what it compiled, by default below the home directory: without it each start compiles anew.
+    "CUDA_CACHE_PATH",
+    "HOME",
+];
+
+/// The sending side of a running worker.
+pub(super) struct Worker {
+    link: Arc<Link>,
+    pid: u32,
+    ended: watch::Receiver<bool>,
+}
+
+/// The receiving side; owns the process.
+pub(super) struct Replies {
+    link: Arc<Link>,
+    child: Child,
+    ended: watch::Sender<bool>,
+    /// Replies that came, and so the number of the next.
+    number: u64,
+}
+
+struct Link {
+    stream: UnixStream,
+    memory: Memory,
+    outbox: Mutex<Outbox>,
+}
+
+#[derive(Default)]
+struct Outbox {
+    /// Frames that were sent, and so the number of the next.
+    number: u64,
+    /// Task the socket had no room for.
+    waiting: Vec<u8>,
+    /// Set once the memory is on its way: it goes with the first bytes of all.
+    is_memory_sent: bool,
+}
+
+impl Worker {
+    /// Starts the process. Must run within a tokio runtime.
+    pub fn start(program: &WorkerProgram, device: DeviceName) -> io::Result<(Worker, Replies)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut command = command(program);
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+        // The CPU is what a worker takes by itself.
+        if device != DeviceName::Cpu {
+            command.arg("--device").arg(device.to_string());
+        }
+        let child = command.spawn()?;
+        let pid = child.id().ok_or_else(|| io::Error::other("the worker ended at once"))?;
+        let stream = UnixStream::from_std(ours)?;
+        let link = Arc::new(Link { stream, memory: Memory::create()?, outbox: Mutex::default() });
+        let (ended, has_ended) = watch::channel(false);
+        Ok((Worker { link: link.clone(), pid, ended: has_ended }, Replies { link, child, ended, number: 0 }))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends one frame, at once as far as the socket takes it. A broken socket shows on the receiving side.
+    pub fn send(&self, frame: &[u8]) {
+        let mut outbox = self.link.outbox();
+        let number = outbox.number;
+        outbox.number += 1;
+        let (header, body) = frame.split_first_chunk::<HEADER_BYTES>().expect("a frame has a header");
+        let mut placed = *header;
+        // Without room in the memory (the machine is out of it) the socket takes longer.
+        let is_placed =
+            body.len() > INLINE_BYTES_MAX && self.link.memory.write(Direction::ToWorker, number, body).is_ok();
+        if is_placed {
+            mark_placed(&mut placed);
+        }
+        let bytes = if is_placed { &placed[..] } else { frame };
+        if !outbox.waiting.is_empty() {
+            outbox.waiting.extend_from_slice(bytes);
+            return;
+        }
+        let sent = self.link.try_send(bytes, &mut outbox.is_memory_sent);
+        if sent < bytes.len() {
+            outbox.waiting.extend_from_slice(&bytes[sent..]);
+            drop(outbox);
+            let link = self.link.clone();
+            tokio::spawn(async move { link.drain().await });
+        }
+    }
+
+    /// Tells the worker to end: it sees the end of its input.
+    pub fn hang_up(&self) {
+        self.link.shut_down();
+    }
+
+    /// Waits until the process is gone.
+    pub async fn closed(&self) {
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+}
+
+/// Task a process that may load a driver is started by, in an environment of its own.
+pub(in crate::inference) fn command(program: &WorkerProgram) -> Command {
+    let mut command = Command::new(&program.program);
+    command
+        .args(&program.args)
+        // Its own group: Ctrl-C in a terminal reaches the host, which then hangs up in its own time.
+        .process_group(0)
+        .env_clear()
+        .kill_on_drop(true);
+    for key in ENVIRONMENT {
+        if let Some(value) = std::env::var_os(key) {
+            command.env(key, value);
+        }
+    }
+    command
+}
+
+impl Link {
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what the socket takes now.
+    fn try_send(&self, bytes: &[u8], is_memory_sent: &mut bool) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let written = if *is_memory_sent {
+                self.stream.try_write(&bytes[sent..])
+            } else {
+                self.stream.try_io(tokio::io::Interest::WRITABLE, || self.send_with_memory(bytes))
+            };
+            match written {
+                Ok(written) => {
+                    *is_memory_sent = true;
+                    sent += written;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return sent,
+                // The receiving side says what is wrong.
+                Err(_) => return bytes.len(),
+            }
+        }
+        sent
+    }
+
+    fn send_with_memory(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let files = [self.memory.as_fd()];
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(rustix::net::sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
+    }
+
+    /// Writes what waits, as the socket takes it.
+    async fn drain(&self) {
+        loop {
+            if self.stream.writable().await.is_err() {
+                return;
+            }
+            let mut outbox = self.outbox();
+            let Outbox { waiting, is_memory_sent, .. } = &mut *outbox;
+            let sent = self.try_send(waiting, is_memory_sent);
+            waiting.drain(..sent);
+            if outbox.waiting.is_empty() {
+                outbox.waiting = Vec::new();
+                return;
+            }
+        }
+    }
+
+    fn shut_down(&self) {
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+    }
+}
+
+impl Replies {
+    /// Hands every reply to `take` until that returns false, the worker ends, or does not answer by the time that `due` says.
+    /// Then ends the process and says why.
+    pub async fn run(
+        mut self,
+        mut take: impl FnMut(Header, Frame) -> bool,
+        due: impl Fn() -> Option<Instant>,
+    ) -> String {
+        let reason = loop {
+            match self.next(&due).await {
+                Ok((header, frame)) => {
+                    if !take(header, frame) {
+                        let _ = self.child.start_kill();
+                        break "it broke the protocol".to_owned();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break "it hung up".to_owned(),
+                Err(error) => {
+                    // Neither will end by itself, and its batch waits.
+                    if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::InvalidData) {
+                        let _ = self.child.start_kill();
+                    }
+                    break error.to_string();
+                }
+            }
+        };
+        // A worker that lives sees the end of its input now.
+        self.link.shut_down();
+        let status = match tokio::time::timeout(EXIT_TIMEOUT, self.child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                let _ = self.child.start_kill();
+                self.child.wait().await
+            }
+        };
+        let _ = self.ended.send(true);
+        match status {
+            Ok(status) if !status.success() => format!("{reason} ({status})"),
+            _ => reason,
+        }
+    }
+
+    async fn next(&mut self, due: &impl Fn() -> Option<Instant>) -> io::Result<(Header, Frame)> {
+        let link = self.link.clone();
+        tokio::select! {
+            biased;
+            frame = self.frame() => frame,
+            error = link.overdue(due) => Err(error),
+        }
+    }
+
+    async fn frame(&mut self) -> io::Result<(Header, Frame)> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let mut header = [0; HEADER_BYTES];
+        self.link.read_exact(&mut header).await?;
+        let header = Header::parse(&header).map_err(invalid)?;
+        let mut body = vec![0; header.body_bytes];
+        if header.is_placed {
+            self.link.memory.read(Direction::ToHost, self.number, &mut body)?;
+        } else {
+            self.link.read_exact(&mut body).await?;
+        }
+        self.number += 1;
+        let frame = Frame::decode(header.kind, &body).map_err(invalid)?;
+        Ok((header, frame))
+    }
+}
+
+impl Link {
+    /// Returns once an answer is overdue, or the worker shows no sign of life while it owes one.
+    async fn overdue(&self, due: &impl Fn() -> Option<Instant>) -> io::Error {
+        let (mut last, mut looks) = (0, 0);
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            // An idle worker is silent, and that is well.
+            let Some(due) = due() else {
+                looks = 0;
+                continue;
+            };
+            if Instant::now() > due {
+                return io::Error::new(io::ErrorKind::TimedOut, "it gave no answer in the time that it may take");
+            }
+            let beats = self.memory.heartbeat().unwrap_or(last);
+            // Before the first it is being started, which a busy machine may take its time for.
+            looks = if beats == last && beats > 0 { looks + 1 } else { 0 };
+            last = beats;
+            if looks == LOOKS_MAX {
+                let silent = WATCH_EVERY * LOOKS_MAX;
+                return io::Error::new(io::ErrorKind::TimedOut, format!("it showed no sign of life for {silent:?}"));
+            }
+        }
+    }
+
+    async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.stream.try_read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => buffer = &mut buffer[read..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.readable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Task a host's workers did: counts, and the last batches one by one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::inference::batcher::LimitReason;
+use crate::inference::request::Tenant;
+
+/// Batches that are record.
+const BATCHES_KEPT: usize = 256;
+
+/// Counts since the host started.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DeviceStats {
+    /// `cpu` or `cuda:N`, once a model was loaded; the first worker's.
+    pub device: Option<String>,
+    pub worker_pid: Option<u32>,
+    pub worker_starts: u64,
+    /// Workers that ended by themselves or were ended because they hung.
+    pub worker_deaths: u64,
+    pub batches: u64,
+    pub rows: u64,
+    pub tokens: u64,
+    pub device_us: u64,
+    pub cut_drained: u64,
+    pub cut_rows: u64,
+    pub cut_tokens: u64,
+    pub cut_enough: u64,
+    pub cut_delay: u64,
+    pub cut_retry: u64,
+    /// Batches that failed or were lost, each time.
+    pub batches_failed: u64,
+    /// Requests that were refused because the queue was full.
+    pub refused: u64,
+    /// Requests that were dropped because they could not be answered in time.
+    pub expired: u64,
+    /// Requests that ended a worker by themselves, and were rejected for it.
+    pub rejected: u64,
+    pub loads: u64,
+    pub unloads: u64,
+    pub checks: u64,
+    /// Bytes that the host holds for requests now.
+    pub queue_bytes: usize,
+    pub models: Vec<ModelStats>,
+}
+
+/// A model now.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelStats {
+    pub name: String,
+    pub waiting_rows: usize,
+    /// Workers that hold it.
+    pub loaded: usize,
+    /// Bytes that it takes in each.
+    pub memory_bytes: u64,
+    pub keep: bool,
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Done,
+    /// The worker refused it or its device failed.
+    Failed,
+    /// The worker died with it.
+    Lost,
+}
+
+/// One batch that ran.
+#[derive(Clone, Debug, Serialize)]
+pub struct BatchRecord {
+    /// Counts batches from the host's start.
+    pub id: u64,
+    pub model: Arc<str>,
+    pub device: Option<Arc<str>>,
+    pub worker_pid: Option<u32>,
+    pub outcome: Outcome,
+    pub requests: usize,
+    /// Apps and ways in that share it.
+    pub tenants: Vec<Tenant>,
+    pub rows: usize,
+    pub tokens: usize,
+    /// Why it was not larger.
+    pub cut: LimitReason,
+    /// Times that it was tried before.
+    pub losses: u32,
+    /// How long its oldest request waited.
+    pub wait_us: u64,
+    /// From its sending, or the end of the one before it, to its answer.
+    pub wall_us: u64,
+    /// Task the device measured.
+    pub device_us: u64,
+    /// When it ended, since 1970.
+    pub ended_ms: u64,
+}
+
+#[derive(Default)]
+pub(super) struct History {
+    pub stats: DeviceStats,
+    batches: VecDeque<BatchRecord>,
+}
+
+impl History {
+    pub fn add(&mut self, record: BatchRecord) {
+        let stats = &mut self.stats;
+        match record.outcome {
+            Outcome::Done => {
+                stats.batches += 1;
+                stats.rows += record.rows as u64;
+                stats.tokens += record.tokens as u64;
+                stats.device_us = stats.device_us.saturating_add(record.device_us);
+                match record.cut {
+                    LimitReason::Drained => stats.cut_drained += 1,
+                    LimitReason::Rows => stats.cut_rows += 1,
+                    LimitReason::Tokens => stats.cut_tokens += 1,
+                    LimitReason::Enough => stats.cut_enough += 1,
+                    LimitReason::Delay => stats.cut_delay += 1,
+                    LimitReason::Retry => stats.cut_retry += 1,
+                }
+            }
+            Outcome::Failed | Outcome::Lost => stats.batches_failed += 1,
+        }
+        if self.batches.len() == BATCHES_KEPT {
+            self.batches.pop_front();
+        }
+        self.batches.push_back(record);
+    }
+
+    /// Returns the last batches, newest first.
+    pub fn batches(&self) -> Vec<BatchRecord> {
+        self.batches.iter().rev().cloned().collect()
+    }
+}
+
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,25 @@
+//! Escapes control characters, so that text of guests and files is safe on a terminal.
+
+/// Makes control characters visible, so that a guest's text cannot move the reader's cursor or forge a line.
+pub fn printable(text: &str) -> String {
+    printable_within(text, usize::MAX).0
+}
+
+/// Makes the beginning of a text printable, in at most `bytes_max` bytes. The second is how many bytes of `text` were
+/// cut.
+pub fn printable_within(text: &str, bytes_max: usize) -> (String, usize) {
+    let mut out = String::with_capacity(text.len().min(bytes_max));
+    for (at, c) in text.char_indices() {
+        let is_escaped = c.is_control() && c != '\t';
+        let len = if is_escaped { c.escape_default().len() } else { c.len_utf8() };
+        if len > bytes_max - out.len() {
+            return (out, text.len() - at);
+        }
+        if is_escaped {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    (out, 0)
+}

@@ -1,0 +1,516 @@
+//! The bodies of frames.
+
+use bytes::Bytes;
+
+use super::{
+    Datatype, FailureKind, HEADER_BYTES, ITEMS_MAX, MAGIC, ModelId, NAME_BYTES_MAX, RANK_MAX, TENSORS_MAX, Tensor,
+    TensorSpec, WireError,
+};
+
+const LOAD: u32 = 1;
+const LOADED: u32 = 2;
+const BATCH: u32 = 3;
+const VECTORS: u32 = 4;
+const FAILED: u32 = 5;
+const UNLOAD: u32 = 6;
+const UNLOADED: u32 = 7;
+const INFER: u32 = 8;
+const INFERRED: u32 = 9;
+const CHECK: u32 = 10;
+const CHECKED: u32 = 11;
+
+const VECTOR: u32 = 1;
+const SCORES: u32 = 2;
+const TENSORS: u32 = 3;
+
+/// Bytes of a message.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+/// What a model makes of what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// Of token ids a vector of length 1.
+    Vector { dimension: u32 },
+    /// Of token ids a score for each label.
+    Scores { labels: u32 },
+    /// Of named tensors others.
+    Tensors { inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec> },
+}
+
+impl Signature {
+    /// The values of one row's result, if rows are what it takes.
+    pub fn width(&self) -> Option<u32> {
+        match self {
+            Self::Vector { dimension: width } | Self::Scores { labels: width } => Some(*width),
+            Self::Tensors { .. } => None,
+        }
+    }
+}
+
+/// A frame's body.
+#[derive(Debug, PartialEq)]
+pub enum Frame {
+    Load {
+        model: ModelId,
+        path: String,
+    },
+    Loaded {
+        model: ModelId,
+        signature: Signature,
+        /// Bytes of the device that the model takes.
+        memory: u64,
+        device: String,
+    },
+    Unload {
+        model: ModelId,
+    },
+    Unloaded {
+        model: ModelId,
+        in_use: u64,
+    },
+    /// `first_segments` is empty, or for each row the tokens of its first segment.
+    Batch {
+        model: ModelId,
+        cu_seqlens: Vec<u32>,
+        first_segments: Vec<u32>,
+        ids: Vec<u32>,
+    },
+    Vectors {
+        model: ModelId,
+        rows: u32,
+        dimension: u32,
+        /// [`checksum`] of the batch that these are of.
+        checksum: u32,
+        device_ns: u64,
+        values: Vec<f32>,
+    },
+    /// Requests that run together where the model can, each with its tensors.
+    Infer {
+        model: ModelId,
+        items: Vec<Vec<Tensor>>,
+    },
+    /// For each item its tensors, or why it has none.
+    Inferred {
+        model: ModelId,
+        device_ns: u64,
+        items: Vec<Result<Vec<Tensor>, String>>,
+    },
+    /// Compute something on the device and look at the result.
+    Check,
+    Checked {
+        in_use: u64,
+    },
+    Failed {
+        kind: FailureKind,
+        message: String,
+    },
+}
+
+impl Frame {
+    fn kind(&self) -> u32 {
+        match self {
+            Frame::Load { .. } => LOAD,
+            Frame::Loaded { .. } => LOADED,
+            Frame::Batch { .. } => BATCH,
+            Frame::Vectors { .. } => VECTORS,
+            Frame::Failed { .. } => FAILED,
+            Frame::Unload { .. } => UNLOAD,
+            Frame::Unloaded { .. } => UNLOADED,
+            Frame::Infer { .. } => INFER,
+            Frame::Inferred { .. } => INFERRED,
+            Frame::Check => CHECK,
+            Frame::Checked { .. } => CHECKED,
+        }
+    }
+
+    /// Appends the whole frame to `out`.
+    pub fn encode(&self, job: u64, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_BYTES]);
+        match self {
+            Frame::Load { model, path } => {
+                word(out, model.0);
+                text(out, path);
+            }
+            Frame::Unload { model } => word(out, model.0),
+            Frame::Unloaded { model, in_use } => {
+                word(out, model.0);
+                long(out, *in_use);
+            }
+            Frame::Loaded { model, signature, memory, device } => {
+                word(out, model.0);
+                let (output, dimension) = match signature {
+                    Signature::Vector { dimension } => (VECTOR, *dimension),
+                    Signature::Scores { labels } => (SCORES, *labels),
+                    Signature::Tensors { .. } => (TENSORS, 0),
+                };
+                word(out, output);
+                word(out, dimension);
+                long(out, *memory);
+                text(out, device);
+                let (inputs, outputs) = match signature {
+                    Signature::Tensors { inputs, outputs } => (inputs.as_slice(), outputs.as_slice()),
+                    _ => Default::default(),
+                };
+                for specs in [inputs, outputs] {
+                    count(out, specs.len());
+                    for spec in specs {
+                        text(out, &spec.name);
+                        word(out, spec.datatype as u32);
+                        count(out, spec.shape.len());
+                        out.extend_from_slice(bytemuck::cast_slice(&spec.shape));
+                    }
+                }
+            }
+            Frame::Batch { model, cu_seqlens, first_segments, ids } => {
+                word(out, model.0);
+                count(out, cu_seqlens.len().saturating_sub(1));
+                word(out, u32::from(!first_segments.is_empty()));
+                out.extend_from_slice(bytemuck::cast_slice(cu_seqlens));
+                out.extend_from_slice(bytemuck::cast_slice(first_segments));
+                out.extend_from_slice(bytemuck::cast_slice(ids));
+            }
+            Frame::Vectors { model, rows, dimension, checksum, device_ns, values } => {
+                word(out, model.0);
+                word(out, *rows);
+                word(out, *dimension);
+                word(out, *checksum);
+                long(out, *device_ns);
+                out.extend_from_slice(bytemuck::cast_slice(values));
+            }
+            Frame::Infer { model, items } => {
+                word(out, model.0);
+                count(out, items.len());
+                items.iter().for_each(|item| tensors(out, item));
+            }
+            Frame::Inferred { model, device_ns, items } => {
+                word(out, model.0);
+                count(out, items.len());
+                long(out, *device_ns);
+                for item in items {
+                    match item {
+                        Ok(item) => {
+                            word(out, 0);
+                            tensors(out, item);
+                        }
+                        Err(message) => {
+                            word(out, 1);
+                            text(out, cut(message));
+                        }
+                    }
+                }
+            }
+            Frame::Check => {}
+            Frame::Checked { in_use } => long(out, *in_use),
+            Frame::Failed { kind, message } => {
+                word(out, *kind as u32);
+                text(out, cut(message));
+            }
+        }
+        let body = (out.len() - start - HEADER_BYTES) as u64;
+        let header = &mut out[start..start + HEADER_BYTES];
+        header[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        header[4..8].copy_from_slice(&self.kind().to_le_bytes());
+        header[8..16].copy_from_slice(&job.to_le_bytes());
+        header[16..24].copy_from_slice(&body.to_le_bytes());
+    }
+
+    /// Reads a body.
+    pub fn decode(kind: u32, body: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader { rest: body };
+        let frame = match kind {
+            LOAD => Frame::Load { model: ModelId(reader.word()?), path: reader.text()? },
+            LOADED => {
+                let model = ModelId(reader.word()?);
+                let (output, dimension) = (reader.word()?, reader.word()?);
+                let (memory, device) = (reader.long()?, reader.text()?);
+                let (inputs, outputs) = (reader.specs()?, reader.specs()?);
+                let is_rows = inputs.is_empty() && outputs.is_empty();
+                let signature = match (output, dimension) {
+                    (VECTOR, 1..) if is_rows => Signature::Vector { dimension },
+                    (SCORES, 1..) if is_rows => Signature::Scores { labels: dimension },
+                    (TENSORS, 0) => Signature::Tensors { inputs, outputs },
+                    _ => return Err(WireError::Body { what: "an unknown kind of output" }),
+                };
+                Frame::Loaded { model, signature, memory, device }
+            }
+            UNLOAD => Frame::Unload { model: ModelId(reader.word()?) },
+            UNLOADED => Frame::Unloaded { model: ModelId(reader.word()?), in_use: reader.long()? },
+            BATCH => {
+                let model = ModelId(reader.word()?);
+                let rows = match reader.word()? as usize {
+                    0 => return Err(WireError::Body { what: "a batch of no rows" }),
+                    rows => rows,
+                };
+                let pairs = match reader.word()? {
+                    pairs @ (0 | 1) => pairs as usize,
+                    _ => return Err(WireError::Body { what: "pairs that are neither there nor not" }),
+                };
+                let cu_seqlens: Vec<u32> =
+                    reader.array(rows.checked_add(1).ok_or(WireError::Body { what: "rows" })?)?;
+                let rising = cu_seqlens.first() == Some(&0) && cu_seqlens.windows(2).all(|pair| pair[0] < pair[1]);
+                if !rising {
+                    return Err(WireError::Body { what: "the cumulative lengths do not rise from 0" });
+                }
+                let total = *cu_seqlens.last().expect("at least one, by the count") as usize;
+                let first_segments = reader.array(rows * pairs)?;
+                Frame::Batch { model, ids: reader.array(total)?, first_segments, cu_seqlens }
+            }
+            VECTORS => {
+                let model = ModelId(reader.word()?);
+                let (rows, dimension) = (reader.word()?, reader.word()?);
+                let (checksum, device_ns) = (reader.word()?, reader.long()?);
+                let count =
+                    (rows as usize).checked_mul(dimension as usize).ok_or(WireError::Body { what: "values" })?;
+                Frame::Vectors { model, rows, dimension, checksum, device_ns, values: reader.array(count)? }
+            }
+            INFER => {
+                let model = ModelId(reader.word()?);
+                let items = reader.items()?;
+                Frame::Infer { model, items: (0..items).map(|_| reader.tensors()).collect::<Result<_, _>>()? }
+            }
+            INFERRED => {
+                let model = ModelId(reader.word()?);
+                let (items, device_ns) = (reader.items()?, reader.long()?);
+                let item = |_| match reader.word()? {
+                    0 => reader.tensors().map(Ok),
+                    1 => reader.message().map(Err),
+                    _ => Err(WireError::Body { what: "an item that is neither there nor not" }),
+                };
+                let items = (0..items).map(item).collect::<Result<_, _>>()?;
+                Frame::Inferred { model, device_ns, items }
+            }
+            CHECK => Frame::Check,
+            CHECKED => Frame::Checked { in_use: reader.long()? },
+            FAILED => {
+                let kind = match reader.word()? {
+                    1 => FailureKind::Load,
+                    2 => FailureKind::BadBatch,
+                    3 => FailureKind::OutOfMemory,
+                    4 => FailureKind::Device,
+                    _ => {
+                        return Err(WireError::Body { what: "an unknown kind of failure" });
+                    }
+                };
+                Frame::Failed { kind, message: reader.message()? }
+            }
+            found => return Err(WireError::Kind { found }),
+        };
+        if reader.rest.is_empty() { Ok(frame) } else { Err(WireError::Body { what: "bytes after its end" }) }
+    }
+}
+
+/// Tells batches apart: a worker sends back what it makes of the batch that it ran, so that an answer to another one is seen.
+/// A guard against mix-ups, not against a worker that lies.
+pub fn checksum(cu_seqlens: &[u32], ids: &[u32]) -> u32 {
+    // FNV-1a, a word at a time, with its 64-bit prime.
+    let step = |hash: u64, &word: &u32| (hash ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
+    let hash = ids.iter().fold(cu_seqlens.iter().fold(0xcbf2_9ce4_8422_2325, step), step);
+    (hash ^ (hash >> 32)) as u32
+}
+
+fn word(out: &mut Vec<u8>, value: u32) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn long(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn count(out: &mut Vec<u8>, count: usize) {
+    word(out, u32::try_from(count).expect("whatever is sent is bounded far below"));
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    count(out, text.len());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn cut(message: &str) -> &str {
+    &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
+}
+
+fn tensors(out: &mut Vec<u8>, tensors: &[Tensor]) {
+    count(out, tensors.len());
+    for tensor in tensors {
+        text(out, &tensor.name);
+        word(out, tensor.datatype as u32);
+        count(out, tensor.shape.len());
+        out.extend_from_slice(bytemuck::cast_slice(&tensor.shape));
+        long(out, tensor.data.len() as u64);
+        out.extend_from_slice(&tensor.data);
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], WireError> {
+        let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(WireError::Body { what: "too short" })?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn word(&mut self) -> Result<u32, WireError> {
+        Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
+    }
+
+    fn long(&mut self) -> Result<u64, WireError> {
+        Ok(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
+    }
+
+    /// Copies `count` numbers out. Nothing is allocated before the bytes are known to be there.
+    fn array<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(&mut self, count: usize) -> Result<Vec<T>, WireError> {
+        let bytes = count.checked_mul(size_of::<T>()).ok_or(WireError::Body { what: "too many numbers" })?;
+        Ok(bytemuck::pod_collect_to_vec(self.take(bytes)?))
+    }
+
+    fn text(&mut self) -> Result<String, WireError> {
+        let bytes = self.word()? as usize;
+        let text = self.take(bytes)?;
+        String::from_utf8(text.to_vec()).map_err(|_| WireError::Body { what: "text that is not UTF-8" })
+    }
+
+    /// Reads what a worker has to say to users: nobody reads more than a page.
+    fn message(&mut self) -> Result<String, WireError> {
+        let message = self.text()?;
+        if message.len() > MESSAGE_BYTES_MAX {
+            return Err(WireError::Body { what: "a message that is too long" });
+        }
+        Ok(message)
+    }
+
+    fn items(&mut self) -> Result<usize, WireError> {
+        match self.word()? as usize {
+            items if items > ITEMS_MAX => Err(WireError::Body { what: "too many items" }),
+            items => Ok(items),
+        }
+    }
+
+    fn count(&mut self) -> Result<usize, WireError> {
+        match self.word()? as usize {
+            count if count > TENSORS_MAX => Err(WireError::Body { what: "too many tensors" }),
+            count => Ok(count),
+        }
+    }
+
+    fn specs(&mut self) -> Result<Vec<TensorSpec>, WireError> {
+        let count = self.count()?;
+        (0..count)
+            .map(|_| {
+                let (name, datatype, rank) = self.head()?;
+                Ok(TensorSpec { name, datatype, shape: self.array(rank)? })
+            })
+            .collect()
+    }
+
+    /// Reads tensors whose data is as long as their shapes say.
+    fn tensors(&mut self) -> Result<Vec<Tensor>, WireError> {
+        let count = self.count()?;
+        (0..count)
+            .map(|_| {
+                let (name, datatype, rank) = self.head()?;
+                let shape = self.array(rank)?;
+                let bytes = usize::try_from(self.long()?).map_err(|_| WireError::Body { what: "a tensor's length" })?;
+                let tensor = Tensor { name, datatype, shape, data: Bytes::copy_from_slice(self.take(bytes)?) };
+                tensor.check().map_err(|_| WireError::Body { what: "a tensor that is not as long as its shape" })?;
+                Ok(tensor)
+            })
+            .collect()
+    }
+
+    fn head(&mut self) -> Result<(String, Datatype, usize), WireError> {
+        let name = self.text()?;
+        if name.len() > NAME_BYTES_MAX {
+            return Err(WireError::Body { what: "a tensor's name" });
+        }
+        let datatype = Datatype::of(self.word()?).ok_or(WireError::Body { what: "an unknown datatype" })?;
+        match self.word()? as usize {
+            rank if rank > RANK_MAX => Err(WireError::Body { what: "too many dimensions" }),
+            rank => Ok((name, datatype, rank)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples::frames;
+    use super::*;
+    use crate::wire::Header;
+
+    fn parts(bytes: &[u8]) -> (Header, &[u8]) {
+        let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
+        (Header::parse(header).unwrap(), body)
+    }
+
+    #[test]
+    fn a_checksum_tells_batches_apart() {
+        let one = checksum(&[0, 2, 3], &[7, 8, 9]);
+        for (cu_seqlens, ids) in [([0, 1, 3], [7, 8, 9]), ([0, 2, 3], [8, 7, 9]), ([0, 2, 3], [7, 8, 10])] {
+            assert_ne!(checksum(&cu_seqlens, &ids), one);
+        }
+    }
+
+    #[test]
+    fn every_frame_survives_the_wire() {
+        for frame in frames() {
+            let mut bytes = Vec::new();
+            frame.encode(42, &mut bytes);
+            let (header, body) = parts(&bytes);
+            assert_eq!((header.job, header.body_bytes), (42, body.len()));
+            assert_eq!(Frame::decode(header.kind, body).unwrap(), frame);
+        }
+    }
+
+    #[test]
+    fn a_body_cut_anywhere_or_followed_by_more_is_refused() {
+        for frame in frames() {
+            let mut bytes = Vec::new();
+            frame.encode(0, &mut bytes);
+            let (header, body) = parts(&bytes);
+            for len in 0..body.len() {
+                Frame::decode(header.kind, &body[..len]).unwrap_err();
+            }
+            Frame::decode(header.kind, &[body, &[0]].concat()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn counts_beyond_the_limits_are_refused_before_anything_is_read() {
+        let refused = |kind, words: &[u32]| Frame::decode(kind, bytemuck::cast_slice(words)).unwrap_err().to_string();
+        assert!(refused(INFER, &[1, 4_097]).ends_with("too many items"));
+        assert!(refused(INFER, &[1, 1, 257]).ends_with("too many tensors"));
+        assert!(refused(INFER, &[1, 1, 1, 0, 12, 17]).ends_with("too many dimensions"));
+        assert!(refused(INFER, &[1, 1, 1, 0, 15, 1]).ends_with("an unknown datatype"));
+        assert!(refused(INFER, &[1, 1, 1, 0, 12, 1, 2, 0, 4, 0, 0]).ends_with("not as long as its shape"));
+        assert!(refused(LOADED, &[1, VECTOR, 0, 0, 0, 0, 0, 0]).ends_with("an unknown kind of output"));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bodies_never_panic_nor_allocate_beyond_themselves(kind in 0u32..13, body in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = Frame::decode(kind, &body);
+        }
+
+        /// A good frame with one byte changed is refused or is another good frame.
+        #[test]
+        fn a_changed_byte_never_panics(which in 0usize..14, at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = Vec::new();
+            frames()[which].encode(0, &mut bytes);
+            let (header, body) = bytes.split_at_mut(HEADER_BYTES);
+            if !body.is_empty() {
+                body[at.index(body.len())] = byte;
+            }
+            let kind = Header::parse(header.first_chunk().unwrap()).unwrap().kind;
+            if let Ok(frame) = Frame::decode(kind, body) {
+                let mut again = Vec::new();
+                frame.encode(0, &mut again);
+                prop_assert_eq!(&again[HEADER_BYTES..], &body[..]);
+            }
+        }
+    }
+}

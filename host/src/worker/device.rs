@@ -1,0 +1,126 @@
+//! The device that a worker owns.
+//!
+//! Not here: which one it should be (that is decided before, and never changes while the worker lives).
+
+use std::path::Path;
+
+use bireme_kernels::cuda::device::{Device, DeviceError, DeviceOptions};
+
+use super::encoder::Encoder;
+use super::error::LoadError;
+
+/// A device, opened.
+#[derive(Debug)]
+pub enum WorkerDevice {
+    Cpu { threads: usize },
+    Cuda(Device),
+}
+
+/// A device cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceOpenError {
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error("`BIREME_CUDA_MEMORY` is `{value}`, expected a number of bytes")]
+    Memory { value: String },
+}
+
+impl WorkerDevice {
+    /// The CPU, with as many threads as `BIREME_WORKER_THREADS` says, else as it has cores.
+    pub fn cpu() -> Self {
+        let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
+        Self::Cpu { threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)) }
+    }
+
+    /// Opens a CUDA device and runs a kernel on it: one that cannot compute is not ready, whatever it says of itself.
+    ///
+    /// `BIREME_CUDA_MEMORY` bounds its memory, in bytes; by default nine tenths of what is free are its own.
+    pub fn cuda(ordinal: u32) -> Result<Self, DeviceOpenError> {
+        let budget = match std::env::var("BIREME_CUDA_MEMORY") {
+            Err(_) => None,
+            Ok(value) => Some(value.parse().map_err(|_| DeviceOpenError::Memory { value })?),
+        };
+        let device = Device::open(DeviceOptions { ordinal, budget, use_cublaslt: true })?;
+        device.self_check()?;
+        let info = device.info();
+        let (major, minor) = info.compute_capability;
+        match (info.cublaslt, &info.cublaslt_error) {
+            (Some(version), _) => tracing::info!(name = info.name, major, minor, version, "CUDA device with cuBLASLt"),
+            (None, Some(error)) => {
+                tracing::warn!(
+                    name = info.name,
+                    major,
+                    minor,
+                    "cuBLASLt does not start, so products are our own: {error}"
+                );
+            }
+            (None, None) => tracing::info!(name = info.name, major, minor, "CUDA device; products are our own"),
+        }
+        Ok(Self::Cuda(device))
+    }
+
+    /// `cpu` or `cuda:N`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu { .. } => "cpu".to_owned(),
+            Self::Cuda(device) => format!("cuda:{}", device.info().ordinal),
+        }
+    }
+
+    pub(super) fn load(&self, dir: &Path) -> Result<Encoder, LoadError> {
+        match self {
+            Self::Cpu { threads } => Encoder::load(dir, *threads),
+            Self::Cuda(device) => Encoder::load_on(dir, device),
+        }
+    }
+
+    /// Bytes of the device that this worker holds; 0 on the CPU, where a model knows its own.
+    pub(super) fn memory_in_use(&self) -> u64 {
+        match self {
+            Self::Cpu { .. } => 0,
+            Self::Cuda(device) => {
+                let (in_use, kept) = device.memory_use();
+                (in_use + kept) as u64
+            }
+        }
+    }
+
+    /// Threads for what runs on the CPU whatever the device is.
+    pub(super) fn threads(&self) -> usize {
+        match self {
+            Self::Cpu { threads } => *threads,
+            // The rest of this worker waits meanwhile.
+            Self::Cuda(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// Of so many bytes in the machine's memory, those that count as this device's.
+    pub(super) fn on_cpu(&self, bytes: u64) -> u64 {
+        match self {
+            Self::Cpu { .. } => bytes,
+            Self::Cuda(_) => 0,
+        }
+    }
+
+    /// Runs a kernel and looks at its result. A CPU that runs this worker computes.
+    pub(super) fn check(&self) -> Result<(), DeviceError> {
+        match self {
+            Self::Cpu { .. } => Ok(()),
+            Self::Cuda(device) => device.self_check(),
+        }
+    }
+
+    /// Gives memory of what was unloaded back; returns the bytes of the device that are still in use.
+    pub(super) fn trim(&self) -> Result<u64, DeviceError> {
+        match self {
+            Self::Cpu { .. } => Ok(0),
+            Self::Cuda(device) => {
+                device.synchronize()?;
+                device.trim()?;
+                let (in_use, kept) = device.memory_use();
+                Ok((in_use + kept) as u64)
+            }
+        }
+    }
+}
