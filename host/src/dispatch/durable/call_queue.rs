@@ -17,7 +17,7 @@
 //!
 //! Invariants: a call has at most one owner; a call that has not ended is in memory or found by a page that is still to be
 //! read; calls of a function that run and do not wait for other calls are at most as many as its limit, but for those that
-//! resume after a wait; memory is bounded by `Bounds`, the calls that run or pause, and the pages.
+//! resume after a wait and runs of its schedule; memory is bounded by `Bounds`, the calls that run or pause, and the pages.
 //!
 //! Reading is not atomic with what happens meanwhile, so a page may show a call that has ended, or whose retry is later by
 //! now. Whoever owns a call reads its record first, and finds that.
