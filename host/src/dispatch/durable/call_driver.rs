@@ -69,11 +69,10 @@ impl CallDriver {
         Some(self.own(&mut state, lease))
     }
 
-    /// Claims a call that begins as soon as it is accepted, whether its function has a place for it or not.
-    pub fn claim(self: &Arc<Self>, record: &CallRecord) -> OwnedCall {
-        let lane = LaneKey { function: record.function_id(), priority: record.priority };
+    /// Claims a scheduled run, whether its function has a place for it or not.
+    pub fn begin_run(self: &Arc<Self>, call: CallId, lane: LaneKey) -> OwnedCall {
         let mut state = self.state();
-        let lease = state.queue.claim(record.id, lane);
+        let lease = state.queue.claim(call, lane);
         self.own(&mut state, lease)
     }
 

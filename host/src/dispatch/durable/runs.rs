@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::call_outcome::end;
-use super::calls::Calls;
+use super::call_driver::{CallDriver, OwnedCall};
+use super::call_outcome::{Outcome, settle};
+use super::call_queue::{AttemptEnd, LaneKey};
 use super::core::Core;
 use crate::call::{Failure, FailureCode};
 use crate::clock::unix_ms;
@@ -48,7 +49,8 @@ impl Runs {
             let Some(mut call) = self.core.journal.call(id).await? else { continue };
             call.lost += u32::from(call.state == State::Leased);
             let message = "the host ended before this run of its schedule did";
-            end(&mut call, State::Dead, Some(Failure::new(FailureCode::Unavailable, message)), unix_ms());
+            let outcome = Outcome::GivenUp(Failure::new(FailureCode::Unavailable, message));
+            settle(&mut call, outcome, unix_ms(), &RetryPolicy::default(), 0.0);
             calls.push(call);
         }
         Ok(calls)
@@ -56,16 +58,21 @@ impl Runs {
 
     /// Returns the calls of runs as they end, once that is on disk. At most as many wait there as runs are under way.
     pub fn ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
-        self.calls.driver.run_ends()
+        self.driver.run_ends()
     }
 
     /// Writes one step of the schedules, then begins its runs.
     pub async fn advance(&self, step: &ScheduleStep) -> Result<(), JournalError> {
-        // Claimed first, so that a run can be cancelled from the moment at which it can be found.
-        let claims: Vec<_> = step.begun.iter().map(|(call, _)| self.calls.driver.claim(call)).collect();
-        self.core.journal.advance_schedules(step).await?;
-        for call in &step.interrupted {
-            self.calls.driver.ended(call);
+        // Owned first, so that a run can be cancelled as soon as it can be found.
+        let own = |call: &CallRecord| {
+            self.driver.begin_run(call.id, LaneKey { function: call.function_id(), priority: call.priority })
+        };
+        let mut owned: Vec<OwnedCall> = step.begun.iter().map(|(call, _)| own(call)).collect();
+        if let Err(error) = self.core.journal.advance_schedules(step).await {
+            for owned in &mut owned {
+                owned.release(AttemptEnd::Ended);
+            }
+            return Err(error);
         }
         for call in &step.interrupted {
             self.driver.ended(call);
@@ -77,7 +84,7 @@ impl Runs {
         }
         for ((call, input), owned) in step.begun.iter().zip(owned) {
             self.core.open.recover(&call.app, Kind::Call);
-            self.calls.driver.begin_leased(claim, call.clone(), input.clone());
+            self.driver.begin_leased(owned, call.clone(), input.clone());
         }
         Ok(())
     }
