@@ -1,5 +1,5 @@
-//! Driver of durable calls: does what `call_queue` decides. One task reads pages and begins calls; each call that runs has a
-//! task that leases it, makes an attempt and writes the outcome.
+//! Driver of durable calls: acts on the decisions of `call_queue`. One task reads pages and begins calls; each call
+//! that runs has a task that leases it, makes an attempt and writes the outcome.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -100,7 +100,8 @@ impl CallDriver {
         self.work.notify_one();
     }
 
-    /// A call waits for other calls until the result is dropped; its place is free meanwhile. `None` if it does not run.
+    /// A call waits for other calls until the result is dropped; its place is free meanwhile. `None` if it does not
+    /// run.
     pub fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
         let run = self.state().queue.parent_waits(call)?;
         self.work.notify_one();
@@ -373,8 +374,8 @@ fn unavailable() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
 }
 
-/// Ownership of a call. If it is dropped before its release, the call is looked at again after a moment: a task that was
-/// dropped cannot say what it had written.
+/// Ownership of a call. If it is dropped before its release, the call is looked at again after a moment: a task that
+/// was dropped cannot say what it had written.
 pub struct OwnedCall {
     driver: Arc<CallDriver>,
     lease: Lease,
