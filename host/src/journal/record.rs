@@ -161,7 +161,7 @@ pub struct CallRecord {
 
 impl CallRecord {
     /// A new call from outside, accepted and not begun.
-    pub fn new(function: &FunctionId, accepted_ms: u64) -> Self {
+    pub fn new(function: &FunctionId, principal: Principal, accepted_ms: u64) -> Self {
         Self {
             id: CallId::generate(),
             app: function.app.clone(),

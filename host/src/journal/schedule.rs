@@ -3,6 +3,7 @@
 //! Times are kept to the millisecond.
 
 use jiff::Timestamp;
+use jiff::fmt::serde::timestamp::millisecond;
 use serde::{Deserialize, Serialize};
 
 use super::record::{CallRecord, State};
@@ -20,13 +21,13 @@ pub struct ScheduleState {
     /// Timetable that the times below belong to, without its policies.
     pub timetable: Schedule,
     /// Origin of a period.
-    #[serde(rename = "start_ms", with = "ms")]
+    #[serde(rename = "start_ms", with = "millisecond::required")]
     pub start: Timestamp,
     /// Everything due until here is dealt with.
-    #[serde(rename = "through_ms", with = "ms")]
+    #[serde(rename = "through_ms", with = "millisecond::required")]
     pub through: Timestamp,
     /// First due time after `through`.
-    #[serde(rename = "next_ms", with = "ms_or_none")]
+    #[serde(rename = "next_ms", with = "millisecond::optional")]
     pub next: Option<Timestamp>,
     pub is_paused: bool,
     /// Its app is stopped, or the function is scheduled no more.
@@ -46,10 +47,10 @@ pub struct ScheduleState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DueTimes {
     /// The first of them.
-    #[serde(rename = "from_ms", with = "ms")]
+    #[serde(rename = "from_ms", with = "millisecond::required")]
     pub from: Timestamp,
     /// The last of them.
-    #[serde(rename = "due_ms", with = "ms")]
+    #[serde(rename = "due_ms", with = "millisecond::required")]
     pub due: Timestamp,
     pub times: u64,
     /// Interruptions of such a run in a row, each by the end of a host.
@@ -81,9 +82,9 @@ pub struct ScheduledRun {
     /// `None` for a run by hand.
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     pub owed: Option<DueTimes>,
-    #[serde(rename = "started_ms", with = "ms_or_none")]
+    #[serde(rename = "started_ms", with = "millisecond::optional")]
     pub started: Option<Timestamp>,
-    #[serde(rename = "ended_ms", with = "ms_or_none")]
+    #[serde(rename = "ended_ms", with = "millisecond::optional")]
     pub ended: Option<Timestamp>,
     /// The durable call that it is.
     pub call: Option<CallId>,
@@ -168,33 +169,5 @@ pub struct ScheduleStep {
 impl ScheduleStep {
     pub fn is_empty(&self) -> bool {
         self.states.is_empty() && self.runs.is_empty() && self.begun.is_empty() && self.interrupted.is_empty()
-    }
-}
-
-/// Times as milliseconds since 1970.
-mod ms {
-    use jiff::Timestamp;
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(time.as_millisecond())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        Timestamp::from_millisecond(i64::deserialize(deserializer)?).map_err(de::Error::custom)
-    }
-}
-
-mod ms_or_none {
-    use jiff::Timestamp;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-    pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-        time.map(Timestamp::as_millisecond).serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-        let ms = Option::<i64>::deserialize(deserializer)?;
-        ms.map(Timestamp::from_millisecond).transpose().map_err(de::Error::custom)
     }
 }

@@ -72,12 +72,13 @@ pub fn end(record: &mut CallRecord, state: State, failure: Option<Failure>, now_
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Principal;
     use crate::ids::{AppName, FunctionId, FunctionName};
 
     /// A call in its attempt number `attempts`, `lost` of which ended with their host.
     fn leased(attempts: u32, lost: u32) -> CallRecord {
         let function = FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new("f").unwrap() };
-        CallRecord { state: State::Leased, attempts, lost, ..CallRecord::new(&function, 1) }
+        CallRecord { state: State::Leased, attempts, lost, ..CallRecord::new(&function, Principal::default(), 1) }
     }
 
     fn failed(code: FailureCode) -> Outcome {

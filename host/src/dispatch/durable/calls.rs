@@ -21,13 +21,18 @@ use crate::sandbox::FunctionRef;
 /// The durable calls of a host.
 pub struct Calls {
     core: Arc<Core>,
-    pub(super) driver: Arc<CallDriver>,
+    driver: Arc<CallDriver>,
 }
 
 impl Calls {
     pub fn new(core: Arc<Core>) -> Self {
         let driver = CallDriver::new(core.clone());
         Self { core, driver }
+    }
+
+    /// Returns the driver of the calls.
+    pub fn driver(&self) -> &Arc<CallDriver> {
+        &self.driver
     }
 
     /// Queues calls that an earlier host has accepted.
@@ -69,12 +74,11 @@ impl Calls {
         let find = async |keyed: KeyedRecord| self.record(CallId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
             let record = CallRecord {
-                principal: options.principal,
                 priority: options.priority,
                 parent: options.parent.map(|(parent, _)| parent),
                 depth,
                 idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
-                ..CallRecord::new(&id, unix_ms())
+                ..CallRecord::new(&id, options.principal, unix_ms())
             };
             self.accept(function, record, input, idempotency).await
         };

@@ -66,7 +66,7 @@ impl Durable {
     pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
         let core = Core::new(dispatcher.runner().clone(), dispatcher.map_memory().clone(), journal);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
-        let runs = Runs::new(core.clone(), calls.clone());
+        let runs = Runs::new(core.clone(), calls.driver().clone());
         let descendants = Descendants { core: core.clone(), calls: calls.clone(), maps: maps.clone() };
         let guests =
             Guests { core: core.clone(), calls: calls.clone(), maps: maps.clone(), descendants: descendants.clone() };

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::control::{Change, Command, ScheduleError, Schedules};
-use super::planner::{Changes, Planner, RunRefusal, ScheduledFunction};
+use super::planner::{Planner, RunRefusal, ScheduledFunction};
 use crate::app::timetable::Timetable;
 use crate::call::{Payload, Principal, Priority};
 use crate::clock::unix_ms;
@@ -19,7 +19,7 @@ use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::durable::Durable;
 use crate::dispatch::runner::Runner;
 use crate::ids::{AppName, CallId, FunctionId, Version};
-use crate::journal::{CallRecord, JournalError, RunOutcome, ScheduleStep, ScheduledRun, SkipReason, State};
+use crate::journal::{CallRecord, JournalError, RunOutcome, ScheduledRun, SkipReason, State};
 use crate::sandbox::Program;
 
 /// Interval at which it looks at the clock and at the deployed apps: the clock may be set, and the machine may sleep.
@@ -197,24 +197,22 @@ impl Driver {
 
     /// Writes the changes of the planner and begins the runs among them: one commit. Returns the calls of these runs.
     async fn advance(&mut self) -> Result<Vec<CallRecord>, JournalError> {
-        let Changes { states, mut runs } = self.planner.take_changes();
-        let begun: Vec<CallRecord> =
-            runs.iter_mut().filter_map(|(function, run)| self.prepare(function, run)).collect();
-        let input = |call: CallRecord| (call, Payload::json("{}"));
-        let calls = begun.iter().cloned().map(input).collect();
-        let step = ScheduleStep { states, runs, begun: calls, interrupted: self.interrupted.clone() };
+        let mut step = self.planner.take_changes();
+        step.interrupted.clone_from(&self.interrupted);
+        let calls = step.runs.iter_mut().filter_map(|(function, run)| self.prepare(function, run));
+        step.begun = calls.map(|call| (call, Payload::json("{}"))).collect();
         if step.is_empty() {
-            return Ok(begun);
+            return Ok(Vec::new());
         }
         match self.durable.runs().advance(&step).await {
             Ok(()) => {
                 self.interrupted.clear();
-                Ok(begun)
+                Ok(step.begun.into_iter().map(|(call, _)| call).collect())
             }
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
                 tracing::error!(error = cause, "scheduled calls cannot be put on record and are not made");
-                self.planner.revert(Changes { states: step.states, runs: step.runs });
+                self.planner.revert(step);
                 self.quiet_until = Some(Instant::now() + WRITE_RETRY_WAIT);
                 Err(error)
             }
@@ -242,7 +240,7 @@ impl Driver {
             attempts: 1,
             version: self.runner.apps.get(function.app.as_str()).map(|program| program.version().clone()),
             run: Some(run.number),
-            ..CallRecord::new(function, unix_ms())
+            ..CallRecord::new(function, Principal::Schedule(function.clone()), unix_ms())
         };
         (run.call, run.version) = (Some(call.id), call.version.clone());
         Some(call)

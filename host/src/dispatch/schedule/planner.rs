@@ -21,7 +21,7 @@ pub use self::function::{RunRefusal, ScheduleView};
 use crate::app::metadata::Schedule;
 use crate::app::timetable::Timetable;
 use crate::ids::FunctionId;
-use crate::journal::{CallRecord, RunOutcome, ScheduleState, ScheduledRun, StoredSchedule};
+use crate::journal::{CallRecord, RunOutcome, ScheduleStep, ScheduledRun, StoredSchedule};
 
 /// A scheduled function of a deployed app.
 #[derive(Clone, Debug)]
@@ -29,13 +29,6 @@ pub struct ScheduledFunction {
     pub function: FunctionId,
     pub schedule: Schedule,
     pub timetable: Timetable,
-}
-
-/// Changes to be written. Runs whose outcome is `Running` begin once that is done.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    pub states: Vec<(FunctionId, ScheduleState)>,
-    pub runs: Vec<(FunctionId, ScheduledRun)>,
 }
 
 /// Scheduled functions, their next due times, and the times that are still to be dealt with.
@@ -128,16 +121,17 @@ impl Planner {
         entry.zip(call.run).is_some_and(|(entry, number)| entry.end(number, call))
     }
 
-    /// Takes the changes since the last time.
-    pub fn take_changes(&mut self) -> Changes {
+    /// Takes the changes since the last time. Runs whose outcome is `Running` begin once they are written.
+    pub fn take_changes(&mut self) -> ScheduleStep {
         let changed = std::mem::take(&mut self.changed);
         let state = |function: FunctionId| Some((function.clone(), self.entries.get(&function)?.state().clone()));
-        Changes { states: changed.into_iter().filter_map(state).collect(), runs: std::mem::take(&mut self.runs) }
+        let states = changed.into_iter().filter_map(state).collect();
+        ScheduleStep { states, runs: std::mem::take(&mut self.runs), ..ScheduleStep::default() }
     }
 
     /// Takes changes back that could not be written: their runs have not begun and count as missed; all else is written
     /// with the next changes.
-    pub fn revert(&mut self, changes: Changes) {
+    pub fn revert(&mut self, changes: ScheduleStep) {
         self.changed.extend(changes.states.into_iter().map(|(function, _)| function));
         for (function, run) in changes.runs {
             if run.outcome == RunOutcome::Running {

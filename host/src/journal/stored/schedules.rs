@@ -59,7 +59,7 @@ impl StoreJournal {
         });
         let schedules = schedules.collect();
         if !stale.is_empty() {
-            self.dir.store()?.write(stale).await?;
+            self.write_between(Write::New, ADVANCE, stale).await?;
         }
         Ok(schedules)
     }
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
     use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
-    use crate::call::{Failure, FailureCode, Payload, Priority};
+    use crate::call::{Failure, FailureCode, Payload, Principal, Priority};
     use crate::ids::{CallId, Version};
     use crate::journal::{CallRecord, DueTimes, SkipReason, State};
     use crate::store::{StoreDir, snapshot};
@@ -137,8 +137,15 @@ mod tests {
     fn call(number: u64) -> CallRecord {
         let id = CallId::from_bytes(*b"the id of a call");
         let priority = Priority::Normal;
-        let run = Some(number);
-        CallRecord { id, state: State::Leased, priority, attempts: 1, run, ..CallRecord::new(&function("full"), 1_000) }
+        let (run, principal) = (Some(number), Principal::Schedule(function("full")));
+        CallRecord {
+            id,
+            state: State::Leased,
+            priority,
+            attempts: 1,
+            run,
+            ..CallRecord::new(&function("full"), principal, 1_000)
+        }
     }
 
     /// A step that begins run `number`.
@@ -255,7 +262,7 @@ mod tests {
                 "call":"74686520-6964-206f-6620-612063616c6c","version":null,"outcome":"running"}|
             [calls]
             the id of a call → {"id":"74686520-6964-206f-6620-612063616c6c","app":"app","function":"full",|
-                "state":"leased","accepted_ms":1000,"attempts":1,"run":3,"receipt":{"attempts":0,"queue_us":0,|
+                "state":"leased","principal":"schedule:app::full","accepted_ms":1000,"attempts":1,"run":3,"receipt":{"attempts":0,"queue_us":0,|
                 "wall_us":0,"instantiate_us":0,"cpu_us":0,"memory_peak_bytes":0,"log_dropped_bytes":0}}|
             [call-inputs]
             the id of a call → \x01\x00\x02{}|

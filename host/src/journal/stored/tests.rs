@@ -17,7 +17,7 @@ use crate::store::{Op, StoreDir, Table, Write, snapshot};
 
 pub(super) fn call(state: State) -> CallRecord {
     let function = FunctionId { app: app(), function: "function".parse().unwrap() };
-    CallRecord { state, attempts: 1, ..CallRecord::new(&function, 1_000) }
+    CallRecord { state, attempts: 1, ..CallRecord::new(&function, Default::default(), 1_000) }
 }
 
 pub(super) fn header() -> MapHeader {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+use super::Planner;
 use super::tests::{cron, done, every, id, scheduled};
-use super::{Changes, Planner};
 use crate::app::metadata::{Missed, Overlap, Schedule};
 use crate::app::timetable::Timetable;
-use crate::journal::{RunOutcome, ScheduleState, ScheduledRun, StoredSchedule};
+use crate::journal::{RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, StoredSchedule};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -109,7 +109,7 @@ impl World {
     }
 
     fn write(&mut self) {
-        let Changes { states, runs } = self.planner.take_changes();
+        let ScheduleStep { states, runs, .. } = self.planner.take_changes();
         self.state = states.into_iter().map(|(_, state)| state).next_back().or(self.state.take());
         for (_, run) in runs {
             if run.outcome == RunOutcome::Running {

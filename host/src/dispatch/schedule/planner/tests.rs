@@ -1,7 +1,8 @@
 use super::*;
 use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule};
+use crate::call::Principal;
 use crate::ids::{AppName, FunctionName};
-use crate::journal::{DueTimes, State};
+use crate::journal::{DueTimes, ScheduleState, State};
 
 pub fn id(name: &str) -> FunctionId {
     FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new(name).unwrap() }
@@ -21,7 +22,12 @@ pub fn scheduled(name: &str, schedule: &Schedule) -> ScheduledFunction {
 
 /// Call of a run that is done.
 pub fn done(name: &str, number: u64) -> CallRecord {
-    CallRecord { state: State::Done, ended_ms: Some(1), run: Some(number), ..CallRecord::new(&id(name), 0) }
+    CallRecord {
+        state: State::Done,
+        ended_ms: Some(1),
+        run: Some(number),
+        ..CallRecord::new(&id(name), Principal::default(), 0)
+    }
 }
 
 fn time(text: &str) -> Timestamp {
@@ -57,7 +63,7 @@ impl Deck {
 
     /// Puts on the disk what has changed; returns the runs among it, as text.
     fn keep(&mut self) -> Vec<String> {
-        let Changes { states, runs } = self.planner.take_changes();
+        let ScheduleStep { states, runs, .. } = self.planner.take_changes();
         self.states.extend(states);
         let said = runs.iter().map(|(function, run)| said(function, run)).collect();
         self.runs.extend(runs.into_iter().map(|(function, run)| ((function, run.number), run)));
