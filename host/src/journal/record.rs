@@ -167,7 +167,7 @@ impl CallRecord {
             app: function.app.clone(),
             function: function.function.clone(),
             state: State::Accepted,
-            principal: Principal::default(),
+            principal,
             priority: Priority::default(),
             accepted_ms,
             ended_ms: None,
