@@ -20,7 +20,8 @@ pub enum Outcome {
     GivenUp(Failure),
 }
 
-/// Brings the record of a leased call up to date. Returns its output, if it has one; `next_ms` is set if it begins again.
+/// Brings the record of a leased call up to date. Returns its output, if it has one; `next_ms` is set if it begins
+/// again.
 pub fn settle(
     record: &mut CallRecord,
     outcome: Outcome,

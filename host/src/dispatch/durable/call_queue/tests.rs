@@ -91,34 +91,15 @@ fn a_parent_that_waits_lends_its_place_and_resumes_without_one() {
 }
 
 #[test]
-fn a_claimed_call_needs_no_place_and_holds_one() {
+fn a_scheduled_run_needs_no_place_and_holds_one() {
     let mut queue = queue(SMALL);
     let first = queue.begin(id(1), lane("f", Priority::Normal), 1).unwrap();
-    let second = queue.claim(id(2), lane("f", Priority::Normal));
+    let second = queue.begin_run(id(2), lane("f", Priority::Normal));
     queue.accepted(open(3, "f", Priority::Normal));
     queue.attempt_ended(&first, AttemptEnd::Ended);
     assert_eq!(queue.next(0, |_| Some(1)), None);
     queue.attempt_ended(&second, AttemptEnd::Ended);
     assert_eq!(drain(&mut queue, 0), [id(3)]);
-}
-
-#[test]
-fn a_page_passes_over_runs_of_schedules() {
-    let mut queue = queue(SMALL);
-    let mut rows: BTreeMap<_, _> = (0..9).map(|n| open(n, "f", Priority::Normal)).map(|row| (row.id, row)).collect();
-    rows.values().for_each(|row| queue.accepted(row.clone()));
-    rows.insert(id(99), OpenCall { run: Some(1), ..open(99, "f", Priority::Normal) });
-    let mut begun = Vec::new();
-    loop {
-        refill(&mut queue, &rows, 0);
-        let calls = drain(&mut queue, 0);
-        if calls.is_empty() {
-            break;
-        }
-        begun.extend(calls);
-    }
-    assert_eq!(begun, (0..9).map(id).collect::<Vec<_>>());
-    assert!(is_empty(&queue));
 }
 
 #[test]
@@ -194,7 +175,10 @@ fn refill(queue: &mut CallQueue, rows: &BTreeMap<CallId, OpenCall>, now_ms: u64)
 
 fn read(rows: &BTreeMap<CallId, OpenCall>, PageRequest { after, limit }: PageRequest) -> Vec<OpenCall> {
     let from = after.map_or(Unbounded, Excluded);
-    rows.range((from, Unbounded)).take(limit).map(|(_, row)| row.clone()).collect()
+    let page: Vec<_> = rows.range((from, Unbounded)).take(limit).map(|(_, row)| row.clone()).collect();
+    // A page may be short though more calls follow.
+    let len = page.len().div_ceil(1 + usize::from(limit % 2));
+    page.into_iter().take(len).collect()
 }
 
 #[test]
