@@ -32,7 +32,6 @@ const PENDING: &[&str] = &[
     "host/src/dispatch/batching",
     "host/src/dispatch/agenda",
     "host/src/dispatch/durable",
-    "host/src/dispatch/durable/map",
     "host/src/dispatch/scheduler",
     "host/src/inference",
     "host/src/inference/batcher",
