@@ -19,8 +19,9 @@ pub const MAP_WINDOW: usize = 4_096;
 /// Bytes of inputs that a map keeps in memory, and of outcomes: unread ones, plus an estimate for running calls (each
 /// as large as the largest so far).
 pub const MAP_BYTES_MAX: u64 = 64 * MIB;
-/// Bytes of inputs and outcomes of all maps of a host. Beside it each map has one input and one outcome, or one chunk of
-/// the journal, so no map blocks another. Enough for eight maps at their own bound, or a thousand at half a mebibyte.
+/// Bytes of inputs and outcomes of all maps of a host. Beside it each map has one input and one outcome, or one chunk
+/// of the journal, so no map blocks another. Enough for eight maps at their own bound, or a thousand at half a
+/// mebibyte.
 pub const MAPS_BYTES_MAX: u64 = 512 * MIB;
 /// Bytes of message and causes of a guest's failure; the rest is cut.
 pub const FAILURE_BYTES_MAX: usize = 64 << 10;

@@ -87,10 +87,10 @@ pub async fn send_outcomes(
 
 /// Writes one outcome as a line, without its line end.
 pub async fn write_outcome(durable: &Durable, text: &mut Vec<u8>, entry: &Entry) -> Result<(), DurableError> {
-    let Entry { index, attempt, what, receipt } = entry;
+    let Entry { index, attempt, kind, receipt } = entry;
     let infallible = "writing to memory";
     let receipt = serde_json::to_string(receipt).expect("string keys only");
-    match what {
+    match kind {
         EntryKind::Done(stored) => {
             let output = output(&durable.payload(stored.clone()).await?);
             write!(text, "{{\"index\":{index},\"state\":\"done\",\"attempt\":{attempt},\"output\":").expect(infallible);
@@ -99,7 +99,7 @@ pub async fn write_outcome(durable: &Durable, text: &mut Vec<u8>, entry: &Entry)
             write!(text, ",\"receipt\":{receipt}}}").expect(infallible);
         }
         EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => {
-            let state = if matches!(what, EntryKind::Dead(_)) { "dead" } else { "failed" };
+            let state = if matches!(kind, EntryKind::Dead(_)) { "dead" } else { "failed" };
             let error = failure_document(failure);
             write!(
                 text,

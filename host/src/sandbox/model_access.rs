@@ -8,7 +8,9 @@ use super::boundary::Import;
 use super::call_context::CallContext;
 use super::tokens::TokenBudgetError;
 use crate::call::InferenceReceipt;
-use crate::inference::{Caller, Classified, Description, Embedded, Inference, InferenceError, Inferred, Scored};
+use crate::inference::{
+    Caller, Description, Embeddings, Inference, InferenceError, LabelScores, RelevanceScores, TensorOutputs,
+};
 
 /// Reason why a request has no response.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,7 @@ macro_rules! responses {
     )*};
 }
 
-responses! { Embedded Scored Classified Inferred }
+responses! { Embeddings RelevanceScores LabelScores TensorOutputs }
 
 impl ModelResponse for Description {
     /// `None`: describing a loaded model is free.

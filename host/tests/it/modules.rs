@@ -18,19 +18,20 @@ use crate::support::crate_dir;
 /// circle.
 const PENDING: &[(&str, &str)] = &[
     ("dispatch", "dispatcher, durable, functions"),
-    ("inference", "device, devices"),
-    ("worker", "bert, cpu, cuda, encoder, head"),
+    ("dispatch/map", "backing, engine"),
+    ("inference", "devices, worker_pool"),
+    ("journal", "codec, lease, record"),
 ];
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
 const PENDING_PARENTS: &[&str] = &[
     "dispatch/admission",
     "dispatch/agenda",
-    "dispatch/durable",
+    "dispatch/durable/call_queue",
     "inference",
     "inference/batcher",
-    "inference/device",
-    "inference/device/state",
+    "inference/worker_pool",
+    "inference/worker_pool/state",
     "worker/onnx",
 ];
 

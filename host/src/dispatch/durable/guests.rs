@@ -313,7 +313,7 @@ async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
     }
 }
 
-/// Options of a caller's children. Nobody waits for them as for the call itself.
+/// Options of a caller's children. No client waits for them, so their priority is never high.
 fn options(caller: &CallIdentity) -> Options {
     let priority = caller.priority.max(Priority::Normal);
     Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }

@@ -456,8 +456,9 @@ impl Traffic {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Whatever comes in whatever order (also cancels, panics, failed writes, pages that are out of date, a clock that goes
-    /// back): each call has one owner at a time and one end, places are given back, and nothing is lost or left behind.
+    /// Whatever comes in whatever order (also cancels, panics, failed writes, pages that are out of date, a clock that
+    /// goes back): each call has one owner at a time and one end, places are given back, and nothing is lost or left
+    /// behind.
     #[test]
     fn each_call_ends_once(steps in proptest::collection::vec((0_u8..30, 0_usize..4_096, 0_u64..40), 1..600)) {
         let mut traffic = Traffic::new();
