@@ -2,10 +2,10 @@
 //! task that leases it, makes an attempt and writes the outcome.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::call_outcome::{Outcome, settle};
 use super::call_queue::{AttemptEnd, CallQueue, CancelAction, LaneKey, Lease, OwnerAction, PageRequest};
@@ -17,7 +17,7 @@ use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
 use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::ids::CallId;
-use crate::journal::{CallRecord, Kind, OpenCall, State};
+use crate::journal::{CallRecord, JournalError, Kind, OpenCall, State};
 use crate::{failpoint, tasks};
 
 /// Wait before a call is begun again whose record or input could not be read.
@@ -32,6 +32,8 @@ pub struct CallDriver {
     /// Notified when a call may begin, or begins later.
     work: Notify,
     pub waiters: CallWaiters,
+    /// Receives the calls of scheduled runs as they end.
+    run_ends: OnceLock<mpsc::UnboundedSender<CallRecord>>,
 }
 
 #[derive(Default)]
@@ -43,7 +45,13 @@ struct DriverState {
 
 impl CallDriver {
     pub fn new(core: Arc<Core>) -> Arc<Self> {
-        Arc::new(Self { core, state: Mutex::default(), work: Notify::new(), waiters: CallWaiters::default() })
+        Arc::new(Self {
+            core,
+            state: Mutex::default(),
+            work: Notify::new(),
+            waiters: CallWaiters::default(),
+            run_ends: OnceLock::new(),
+        })
     }
 
     /// Queues calls that are on disk and not begun, or wait for a retry.
@@ -59,6 +67,21 @@ impl CallDriver {
         let mut state = self.state();
         let lease = state.queue.begin(call, lane, calls_max)?;
         Some(self.own(&mut state, lease))
+    }
+
+    /// Claims a call that begins as soon as it is accepted, whether its function has a place for it or not.
+    pub fn claim(self: &Arc<Self>, record: &CallRecord) -> OwnedCall {
+        let lane = LaneKey { function: record.function_id(), priority: record.priority };
+        let mut state = self.state();
+        let lease = state.queue.claim(record.id, lane);
+        self.own(&mut state, lease)
+    }
+
+    /// Returns the calls of scheduled runs as they end. Once.
+    pub fn run_ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = self.run_ends.set(sender);
+        receiver
     }
 
     /// Runs the first attempt at a call that was accepted with a lease.
@@ -102,6 +125,10 @@ impl CallDriver {
     /// Gives back the count of a call whose end is on disk, and writes why it failed into the app's log.
     pub fn ended(&self, record: &CallRecord) {
         self.core.open.release(&record.app, Kind::Call);
+        if let Some(ends) = self.run_ends.get().filter(|_| record.run.is_some()) {
+            // A scheduler that is gone begins nothing any more.
+            let _ = ends.send(record.clone());
+        }
         if let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) {
             self.core.log_failure(record.id, &record.function_id(), failure);
         }
@@ -176,7 +203,7 @@ impl CallDriver {
             Ok(end) => (end, None),
             Err(panic) => {
                 let failure = panicked(owned.lease.call, &panic);
-                (AttemptEnd::Panicked { now_ms: unix_ms() }, Some(failure))
+                (self.panicked(owned.lease.call, &failure).await, Some(failure))
             }
         };
         loop {
@@ -186,6 +213,14 @@ impl CallDriver {
                 OwnerAction::WriteDead => Outcome::GivenUp(failure.clone().unwrap_or_else(unavailable)),
             };
             end = self.end(owned.lease.call, outcome).await;
+        }
+    }
+
+    /// Decides about a call over which the host panicked. A scheduled run ends at once.
+    async fn panicked(&self, call: CallId, failure: &Failure) -> AttemptEnd {
+        match self.read(call).await {
+            Ok(record) if record.run.is_some() => self.settle(record, Outcome::GivenUp(failure.clone())).await,
+            _ => AttemptEnd::Panicked { now_ms: unix_ms() },
         }
     }
 
@@ -206,8 +241,13 @@ impl CallDriver {
             outcome = attempt => outcome,
         };
         failpoint::panic_at("durable.ended");
-        // On the way down a failure may be the host's: the next one makes the attempt again.
-        if self.core.runner.is_closed() && !matches!(outcome, Outcome::Ended(Ok(_)) | Outcome::Cancelled) {
+        let is_final = match outcome {
+            Outcome::Ended(Ok(_)) | Outcome::Cancelled => true,
+            Outcome::Ended(Err(_)) => record.run.is_some(),
+            _ => false,
+        };
+        // On the way down a failure may be the host's: the next one makes the attempt again, but for a scheduled run.
+        if self.core.runner.is_closed() && !is_final {
             return AttemptEnd::Abandoned;
         }
         self.settle(record, outcome).await
@@ -218,7 +258,7 @@ impl CallDriver {
         let now_ms = unix_ms();
         let mut record = self.read(call).await?;
         if let Some(at_ms) = record.next_ms.filter(|at_ms| *at_ms > now_ms && record.state == State::Waiting) {
-            return Err(AttemptEnd::Retry { at_ms });
+            return Err(begin_again(&record, at_ms));
         }
         if self.core.runner.is_closed() {
             return Err(AttemptEnd::Abandoned);
@@ -237,7 +277,8 @@ impl CallDriver {
     async fn read(&self, call: CallId) -> Result<CallRecord, AttemptEnd> {
         match self.core.journal.call(call).await {
             Ok(Some(record)) if !record.state.is_terminal() => Ok(record),
-            Ok(_) => Err(AttemptEnd::Ended),
+            // In quarantine it is as good as gone; the journal has said why.
+            Ok(_) | Err(JournalError::Quarantined { .. }) => Err(AttemptEnd::Ended),
             Err(error) => {
                 tracing::error!(%call, error = &error as &dyn std::error::Error, "a call cannot be read");
                 Err(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS })
@@ -247,8 +288,14 @@ impl CallDriver {
 
     async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Outcome {
         let runner = &self.core.runner;
-        let Some(program) = runner.apps.get(record.app.as_str()) else {
-            return Outcome::NotBegun { again_ms: unix_ms() };
+        let program = match runner.apps.get(record.app.as_str()) {
+            Some(program) => program,
+            // A stopped app makes up for no run of its schedules when it is started again.
+            None if record.run.is_some() => {
+                let message = format!("`{}` is not deployed", record.app);
+                return Outcome::Refused(Failure::new(FailureCode::UnknownFunction, message));
+            }
+            None => return Outcome::NotBegun { again_ms: unix_ms() },
         };
         let function = match find_function(&program, record.function.as_str()) {
             Ok(function) => function,
@@ -291,14 +338,17 @@ impl CallDriver {
 
     /// Writes the outcome of an attempt.
     async fn settle(&self, mut record: CallRecord, outcome: Outcome) -> AttemptEnd {
-        let policy = self.core.runner.apps.retries(&record.function_id());
+        let mut policy = self.core.runner.apps.retries(&record.function_id());
+        if self.core.runner.is_closed() {
+            policy.retries_max = 0;
+        }
         let output = settle(&mut record, outcome, unix_ms(), &policy, rand::random());
         let save = || self.core.journal.save_call(&record, output.clone());
         if self.core.lifecycle.written(save).await.is_none() {
             return AttemptEnd::Abandoned;
         }
         match record.next_ms {
-            Some(at_ms) => AttemptEnd::Retry { at_ms },
+            Some(at_ms) => begin_again(&record, at_ms),
             None => {
                 self.ended(&record);
                 AttemptEnd::Ended
@@ -308,6 +358,14 @@ impl CallDriver {
 
     fn state(&self) -> MutexGuard<'_, DriverState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A run of a schedule stays in memory: in the journal its schedule would take it up.
+fn begin_again(record: &CallRecord, at_ms: u64) -> AttemptEnd {
+    match record.run {
+        Some(_) => AttemptEnd::Paused { at_ms },
+        None => AttemptEnd::Retry { at_ms },
     }
 }
 

@@ -17,7 +17,7 @@
 //!
 //! Invariants: a call has at most one owner; a call that has not ended is in memory or found by a page that is still to be
 //! read; calls of a function that run and do not wait for other calls are at most as many as its limit, but for those that
-//! resume after a wait; memory is bounded by `Bounds`, the calls that run or pause, and the pages.
+//! resume after a wait and runs of its schedule; memory is bounded by `Bounds`, the calls that run or pause, and the pages.
 //!
 //! Reading is not atomic with what happens meanwhile, so a page may show a call that has ended, or whose retry is later by
 //! now. Whoever owns a call reads its record first, and finds that.
@@ -217,6 +217,11 @@ impl CallQueue {
         let (has_waiting, places) =
             self.functions.get(&lane.function).map_or((false, 0), |queue| (queue.has_waiting(), queue.places));
         (!has_waiting && places < calls_max).then(|| self.lease(call, lane))
+    }
+
+    /// Leases a call that is about to be accepted, whether there is a place or not.
+    pub fn claim(&mut self, call: CallId, lane: LaneKey) -> Lease {
+        self.lease(call, lane)
     }
 
     /// Leases the next call to begin: functions take turns, urgent calls first, then the oldest. `calls_max` returns how many
@@ -509,12 +514,14 @@ impl CallQueue {
         self.retries.abort_scan();
     }
 
-    /// Takes in a page as it was read. Returns the next page if a scan goes on.
+    /// Takes in a page as it was read. Runs of schedules are passed over: those of this host stay in memory until they end,
+    /// and the schedules take up the others. Returns the next page if a scan goes on.
     pub fn page_read(&mut self, rows: Vec<OpenCall>, now_ms: u64) -> Option<PageRequest> {
         let PageRead { after, arrivals } = self.page.take()?;
         let until = if rows.len() < self.bounds.page { None } else { rows.last().map(|row| row.id) };
         let mut ready = BTreeMap::new();
-        let rows = rows.into_iter().map(|OpenCall { id, function, priority, next_ms }| {
+        let rows = rows.into_iter().filter(|row| row.run.is_none());
+        let rows = rows.map(|OpenCall { id, function, priority, next_ms, .. }| {
             let key = next_ms.filter(|at_ms| *at_ms > now_ms).map(|at_ms| (at_ms, id));
             (id, LaneKey { function, priority }, key)
         });

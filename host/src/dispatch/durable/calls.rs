@@ -10,7 +10,7 @@ use super::call_queue::{AttemptEnd, LaneKey};
 use super::core::{Core, Options, depth_below};
 use super::error::DurableError;
 use super::idempotency::fingerprint;
-use crate::call::{Payload, Receipt};
+use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::dispatch::call::check;
 use crate::ids::CallId;
@@ -21,7 +21,7 @@ use crate::sandbox::FunctionRef;
 /// The durable calls of a host.
 pub struct Calls {
     core: Arc<Core>,
-    driver: Arc<CallDriver>,
+    pub(super) driver: Arc<CallDriver>,
 }
 
 impl Calls {
@@ -69,25 +69,12 @@ impl Calls {
         let find = async |keyed: KeyedRecord| self.record(CallId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
             let record = CallRecord {
-                id: CallId::generate(),
-                app: id.app.clone(),
-                function: id.function.clone(),
-                state: State::Accepted,
                 principal: options.principal,
                 priority: options.priority,
-                accepted_ms: unix_ms(),
-                ended_ms: None,
-                lease: None,
-                attempts: 0,
-                lost: 0,
-                next_ms: None,
-                version: None,
-                failure: None,
-                failed_attempts: Default::default(),
                 parent: options.parent.map(|(parent, _)| parent),
                 depth,
                 idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
-                receipt: Receipt::default(),
+                ..CallRecord::new(&id, unix_ms())
             };
             self.accept(function, record, input, idempotency).await
         };
@@ -124,7 +111,13 @@ impl Calls {
             Some(owned) => self.driver.begin_leased(owned, record.clone(), input),
             None => {
                 let CallRecord { id, priority, .. } = record;
-                self.driver.accepted([OpenCall { id, function: record.function_id(), priority, next_ms: None }]);
+                self.driver.accepted([OpenCall {
+                    id,
+                    function: record.function_id(),
+                    priority,
+                    next_ms: None,
+                    run: None,
+                }]);
             }
         }
         Ok(record)

@@ -84,7 +84,8 @@ impl Lifecycle {
         }
     }
 
-    /// Repeats a write until it succeeds. `None` if the store has failed for good, or the host stops first.
+    /// Repeats a write until it succeeds. `None` if the store has failed for good, the call or map is in quarantine, or the host
+    /// stops first.
     pub async fn written<'a, T>(&self, write: impl Fn() -> Answer<'a, T>) -> Option<T> {
         let mut is_reported = false;
         loop {
@@ -94,6 +95,8 @@ impl Lifecycle {
                     tracing::error!(error = &error as &dyn std::error::Error, "the journal cannot be written");
                     return None;
                 }
+                // The journal has said why.
+                Err(JournalError::Quarantined { .. }) => return None,
                 Err(error) => {
                     if !std::mem::replace(&mut is_reported, true) {
                         tracing::error!(

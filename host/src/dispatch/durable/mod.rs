@@ -22,6 +22,7 @@ mod map;
 mod open_counts;
 mod results;
 mod retention;
+mod runs;
 mod spawn_gate;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use self::map::Maps;
 pub use self::results::{Results, ResultsOrder};
 pub use self::retention::Retention;
 use self::retention::Sweeper;
+use self::runs::Runs;
 use super::dispatcher::Dispatcher;
 use crate::call::Payload;
 use crate::ids::{CallId, MapId};
@@ -54,6 +56,7 @@ pub struct Durable {
     core: Arc<Core>,
     calls: Arc<Calls>,
     maps: Arc<Maps>,
+    runs: Runs,
     descendants: Descendants,
     guests: Arc<Guests>,
 }
@@ -63,10 +66,11 @@ impl Durable {
     pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
         let core = Core::new(dispatcher.runner().clone(), dispatcher.map_memory().clone(), journal);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
+        let runs = Runs::new(core.clone(), calls.driver().clone());
         let descendants = Descendants { core: core.clone(), calls: calls.clone(), maps: maps.clone() };
         let guests =
             Guests { core: core.clone(), calls: calls.clone(), maps: maps.clone(), descendants: descendants.clone() };
-        let durable = Arc::new(Self { core, calls, maps, descendants, guests: Arc::new(guests) });
+        let durable = Arc::new(Self { core, calls, maps, runs, descendants, guests: Arc::new(guests) });
         dispatcher.plug_durable(Arc::downgrade(&durable));
         durable
     }
@@ -90,6 +94,7 @@ impl Durable {
             let open = self.core.journal.open_calls(after, OPEN_CALLS_PAGE_LEN).await?;
             let Some(last) = open.last() else { return Ok(count) };
             after = Some(last.id);
+            let open = self.runs.recover(open);
             count += open.len();
             self.calls.recover(open);
         }
@@ -184,6 +189,19 @@ impl Durable {
     /// Returns the output of a call that is done.
     pub async fn output(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
         self.calls.output(id).await
+    }
+}
+
+/// Runs of schedules.
+impl Durable {
+    /// Returns the journal, in which the schedules are.
+    pub(super) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.core.journal
+    }
+
+    /// Returns the runs; see `Runs`.
+    pub(super) fn runs(&self) -> &Runs {
+        &self.runs
     }
 }
 

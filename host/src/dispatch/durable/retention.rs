@@ -45,7 +45,7 @@ pub struct Sweeper {
 impl Sweeper {
     /// Sweeps every minute until the host stops.
     pub async fn run(self) {
-        if let Err(error) = self.core.journal.sweep_files().await {
+        if let Err(error) = self.core.journal.sweep().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "unreferenced files could not be removed");
         }
         loop {

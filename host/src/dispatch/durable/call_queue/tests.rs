@@ -22,7 +22,7 @@ fn id(n: u64) -> CallId {
 }
 
 fn open(n: u64, name: &str, priority: Priority) -> OpenCall {
-    OpenCall { id: id(n), function: function(name), priority, next_ms: None }
+    OpenCall { id: id(n), function: function(name), priority, next_ms: None, run: None }
 }
 
 fn queue(bounds: Bounds) -> CallQueue {
@@ -87,6 +87,37 @@ fn a_parent_that_waits_lends_its_place_and_resumes_without_one() {
     assert_eq!(queue.next(0, |_| Some(1)), None);
     queue.attempt_ended(&next, AttemptEnd::Ended);
     assert_eq!(drain(&mut queue, 0).len(), 1);
+    assert!(is_empty(&queue));
+}
+
+#[test]
+fn a_claimed_call_needs_no_place_and_holds_one() {
+    let mut queue = queue(SMALL);
+    let first = queue.begin(id(1), lane("f", Priority::Normal), 1).unwrap();
+    let second = queue.claim(id(2), lane("f", Priority::Normal));
+    queue.accepted(open(3, "f", Priority::Normal));
+    queue.attempt_ended(&first, AttemptEnd::Ended);
+    assert_eq!(queue.next(0, |_| Some(1)), None);
+    queue.attempt_ended(&second, AttemptEnd::Ended);
+    assert_eq!(drain(&mut queue, 0), [id(3)]);
+}
+
+#[test]
+fn a_page_passes_over_runs_of_schedules() {
+    let mut queue = queue(SMALL);
+    let mut rows: BTreeMap<_, _> = (0..9).map(|n| open(n, "f", Priority::Normal)).map(|row| (row.id, row)).collect();
+    rows.values().for_each(|row| queue.accepted(row.clone()));
+    rows.insert(id(99), OpenCall { run: Some(1), ..open(99, "f", Priority::Normal) });
+    let mut begun = Vec::new();
+    loop {
+        refill(&mut queue, &rows, 0);
+        let calls = drain(&mut queue, 0);
+        if calls.is_empty() {
+            break;
+        }
+        begun.extend(calls);
+    }
+    assert_eq!(begun, (0..9).map(id).collect::<Vec<_>>());
     assert!(is_empty(&queue));
 }
 
