@@ -18,7 +18,6 @@ use crate::support::crate_dir;
 /// circle.
 const PENDING: &[(&str, &str)] = &[
     ("dispatch", "dispatcher, durable, functions"),
-    ("dispatch/map", "backing, engine"),
     ("inference", "devices, worker_pool"),
     ("journal", "codec, lease, record"),
 ];

@@ -32,8 +32,6 @@ const PENDING: &[&str] = &[
     "host/src/dispatch/batching",
     "host/src/dispatch/durable",
     "host/src/dispatch/durable/call_queue",
-    "host/src/dispatch/durable/map",
-    "host/src/dispatch/map",
     "host/src/dispatch/scheduler",
     "host/src/journal",
     "host/src/journal/stored",
