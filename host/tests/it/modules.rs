@@ -19,21 +19,11 @@ use crate::support::crate_dir;
 const PENDING: &[(&str, &str)] = &[
     ("dispatch", "dispatcher, durable, functions"),
     ("dispatch/map", "backing, engine"),
-    ("inference", "devices, worker_pool"),
     ("journal", "codec, lease, record"),
 ];
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
-const PENDING_PARENTS: &[&str] = &[
-    "dispatch/admission",
-    "dispatch/agenda",
-    "dispatch/durable/call_queue",
-    "inference",
-    "inference/batcher",
-    "inference/worker_pool",
-    "inference/worker_pool/state",
-    "worker/onnx",
-];
+const PENDING_PARENTS: &[&str] = &["dispatch/admission", "dispatch/agenda", "dispatch/durable/call_queue"];
 
 /// The parent's own file, as a node of its directory.
 const PARENT: &str = "mod";
