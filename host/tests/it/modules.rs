@@ -16,23 +16,10 @@ use crate::support::crate_dir;
 
 /// Directories with circles that are still to be taken apart, and the files of the circles. An entry goes with its last
 /// circle.
-const PENDING: &[(&str, &str)] = &[
-    ("dispatch", "dispatcher, durable, functions"),
-    ("inference", "devices, worker_pool"),
-    ("journal", "codec, lease, record"),
-];
+const PENDING: &[(&str, &str)] = &[("dispatch", "dispatcher, durable, functions"), ("journal", "codec, lease, record")];
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
-const PENDING_PARENTS: &[&str] = &[
-    "dispatch/admission",
-    "dispatch/agenda",
-    "dispatch/durable/call_queue",
-    "inference",
-    "inference/batcher",
-    "inference/worker_pool",
-    "inference/worker_pool/state",
-    "worker/onnx",
-];
+const PENDING_PARENTS: &[&str] = &["dispatch/admission", "dispatch/agenda", "dispatch/durable/call_queue"];
 
 /// The parent's own file, as a node of its directory.
 const PARENT: &str = "mod";

@@ -69,7 +69,8 @@ fn a_damaged_row_of_any_kind_stops_no_start_and_can_be_taken_out() {
     assert_eq!(server.stop(), 0);
     let ends_with = |byte: u8| move |key: &[u8]| key.last() == Some(&byte);
     let any = |_: &[u8]| true;
-    let damages: [(&str, Box<dyn Fn(&[u8]) -> bool>); 9] = [
+    type IsRow = Box<dyn Fn(&[u8]) -> bool>;
+    let damages: [(&str, IsRow); 9] = [
         ("calls", Box::new(any)),
         ("call-inputs", Box::new(any)),
         ("call-outputs", Box::new(any)),

@@ -428,7 +428,7 @@ pub struct CancelClaim<'a> {
 
 impl CancelClaim<'_> {
     /// The call has ended, on disk.
-    pub fn is_written(mut self) {
+    pub fn release_ended(mut self) {
         self.is_written = true;
     }
 }

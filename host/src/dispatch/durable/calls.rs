@@ -168,7 +168,7 @@ impl Calls {
                     self.core.journal.save_call(&record, None).await?;
                     self.driver.ended(&record);
                 }
-                claim.is_written();
+                claim.release_ended();
                 return Ok(record);
             }
             // Its owner writes the end, unless the host stops.

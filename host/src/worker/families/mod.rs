@@ -38,10 +38,13 @@ pub(super) enum Target<'a> {
     Cuda(&'a Device),
 }
 
+/// Loads the model in a directory for a device.
+type Load = fn(&ModelDir, Target<'_>) -> Result<Box<dyn LoadedModel>, LoadError>;
+
 /// One family, with its types erased.
 struct Row {
     model_types: &'static [&'static str],
-    load: fn(&ModelDir, Target<'_>) -> Result<Box<dyn LoadedModel>, LoadError>,
+    load: Load,
 }
 
 impl Row {

@@ -177,7 +177,7 @@ fn read(rows: &BTreeMap<CallId, OpenCall>, PageRequest { after, limit }: PageReq
     let from = after.map_or(Unbounded, Excluded);
     let page: Vec<_> = rows.range((from, Unbounded)).take(limit).map(|(_, row)| row.clone()).collect();
     // A page may be short though more calls follow.
-    let len = page.len().div_ceil(1 + usize::from(limit % 2));
+    let len = page.len().div_ceil(1 + limit % 2);
     page.into_iter().take(len).collect()
 }
 
@@ -290,7 +290,7 @@ impl Traffic {
     fn accept(&mut self, pick: usize) {
         let call = self.make(pick);
         self.rows.insert(call.id, call.clone());
-        if pick % 4 == 0 { self.accepting.push(call) } else { self.queue.accepted(call) }
+        if pick.is_multiple_of(4) { self.accepting.push(call) } else { self.queue.accepted(call) }
     }
 
     fn begin(&mut self, pick: usize) {
@@ -355,7 +355,7 @@ impl Traffic {
             self.end(lease.call);
         }
         if self.queue.attempt_ended(&lease, end) != OwnerAction::Release {
-            let is_written = pick % 2 == 0;
+            let is_written = pick.is_multiple_of(2);
             let end = if is_written { AttemptEnd::Ended } else { AttemptEnd::Paused { at_ms } };
             if is_written {
                 self.end(lease.call);
@@ -379,7 +379,7 @@ impl Traffic {
             return;
         }
         let call = self.cancelling.swap_remove(pick % self.cancelling.len());
-        if self.rows.contains_key(&call) && pick % 3 == 0 {
+        if self.rows.contains_key(&call) && pick.is_multiple_of(3) {
             return self.queue.cancel_failed(call, self.now_ms + 5);
         }
         if self.rows.contains_key(&call) {
@@ -406,7 +406,7 @@ impl Traffic {
     /// Asks for a page, reads it or takes it in: three moments, between which anything may happen.
     fn page(&mut self, pick: usize) {
         if let Some(rows) = self.page.take() {
-            if pick % 8 == 0 {
+            if pick.is_multiple_of(8) {
                 return self.queue.page_failed();
             }
             self.request = self.queue.page_read(rows, self.now_ms);
@@ -425,7 +425,7 @@ impl Traffic {
                 let call = self.accepting.swap_remove(pick % self.accepting.len());
                 self.queue.accepted(call);
             }
-            7..11 => drop(self.next(pick % 4 > 0)),
+            7..11 => drop(self.next(!pick.is_multiple_of(4))),
             11..15 => self.attempt_ends(pick, time),
             15 => self.cancel(pick),
             16 => self.cancel_ends(pick),
