@@ -1,4 +1,4 @@
-//! Where each sequence of a packed batch begins and ends.
+//! Packed batches: the begin and end of each sequence.
 
 use std::ops::Range;
 
@@ -36,7 +36,7 @@ impl<'a> Sequences<'a> {
         Ok(Self { cu_seqlens, first_segments: &[] })
     }
 
-    /// The same sequences, of each of which so many tokens are its first segment, and the others its second: a question
+    /// The same sequences with two segments each: `lengths` tokens of the first, the others of the second: a question
     /// and the text beside it. An empty slice means that no sequence has a second one.
     pub fn with_first_segments(self, first_segments: &'a [u32]) -> Result<Self, ShapeError> {
         if first_segments.is_empty() {
@@ -57,8 +57,8 @@ impl<'a> Sequences<'a> {
         self.first_segments.get(index).map_or(length, |&first| first as usize)
     }
 
-    /// Some of the sequences by themselves: the range of their tokens, and their lengths from 0 on, for which `offsets` is
-    /// the room.
+    /// Some of the sequences by themselves: the range of their tokens, and their lengths from 0 on, for which `offsets`
+    /// is the room.
     pub fn group(self, group: Range<usize>, offsets: &'a mut Vec<u32>) -> (Range<usize>, Sequences<'a>) {
         let cu_seqlens = &self.cu_seqlens[group.start..=group.end];
         let start = cu_seqlens[0];

@@ -1,4 +1,4 @@
-//! What an op says when its operands do not fit together.
+//! The error of an op whose operands do not fit together.
 
 /// Operands that do not fit together: a bug in the caller, or a model file that lies about itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

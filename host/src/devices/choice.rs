@@ -1,13 +1,14 @@
-//! Which device is asked for, and which one that comes to on a machine.
+//! The choice of a device: a name or `auto`, and the device of the machine that it resolves to.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Obstacle, Probe};
+use super::obstacle::Obstacle;
+use super::probe::Probe;
 
-/// What an operator asks for.
+/// The device that an operator asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The first GPU that can be used, else the CPU.
@@ -24,15 +25,15 @@ pub enum DeviceName {
     Cuda(u32),
 }
 
-/// What a choice comes to.
+/// The device that a choice resolved to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chosen {
+pub struct ChosenDevice {
     pub device: DeviceName,
-    /// Why the CPU is used where a GPU was looked for.
+    /// The reason why the CPU is used in place of a GPU.
     pub obstacle: Option<Obstacle>,
 }
 
-/// A device that was named and cannot be used. There is no other in its place: whoever names one counts on it.
+/// A device that was named and cannot be used. It is never replaced: its user counts on it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{device}` cannot be used: {obstacle}")]
 pub struct DeviceRefused {
@@ -48,18 +49,18 @@ pub struct BadDevice {
 }
 
 impl DeviceChoice {
-    /// Whether a probe has a say in what it comes to.
+    /// Whether the device depends on a probe.
     pub fn needs_probe(self) -> bool {
         self != Self::Named(DeviceName::Cpu)
     }
 
-    /// Decides. The probe of a choice that needs none may be empty.
-    pub fn resolve(self, probe: &Probe) -> Result<Chosen, DeviceRefused> {
+    /// Picks the device. The probe may be empty for a choice that needs none.
+    pub fn resolve(self, probe: &Probe) -> Result<ChosenDevice, DeviceRefused> {
         match self {
-            Self::Named(DeviceName::Cpu) => Ok(Chosen { device: DeviceName::Cpu, obstacle: None }),
+            Self::Named(DeviceName::Cpu) => Ok(ChosenDevice { device: DeviceName::Cpu, obstacle: None }),
             Self::Auto => Ok(match probe.usable() {
-                Some(gpu) => Chosen { device: DeviceName::Cuda(gpu.ordinal), obstacle: None },
-                None => Chosen { device: DeviceName::Cpu, obstacle: Some(why_none(probe)) },
+                Some(gpu) => ChosenDevice { device: DeviceName::Cuda(gpu.ordinal), obstacle: None },
+                None => ChosenDevice { device: DeviceName::Cpu, obstacle: Some(why_none(probe)) },
             }),
             Self::Named(device @ DeviceName::Cuda(ordinal)) => {
                 let gpu = probe.gpus.iter().find(|gpu| gpu.ordinal == ordinal);
@@ -69,7 +70,7 @@ impl DeviceChoice {
                     None => Some(Obstacle::NoSuchDevice { ordinal, count: probe.gpus.len() as u32 }),
                 };
                 match obstacle {
-                    None => Ok(Chosen { device, obstacle: None }),
+                    None => Ok(ChosenDevice { device, obstacle: None }),
                     Some(obstacle) => Err(DeviceRefused { device, obstacle }),
                 }
             }
@@ -77,7 +78,7 @@ impl DeviceChoice {
     }
 }
 
-/// Why no GPU is used: the machine's reason, or that of its first GPU.
+/// The reason why no GPU is used: the machine's, or that of its first GPU.
 fn why_none(probe: &Probe) -> Obstacle {
     let of_gpus = || probe.gpus.iter().find_map(|gpu| gpu.obstacle.clone());
     probe.obstacle.clone().or_else(of_gpus).unwrap_or(Obstacle::NoDevice)
@@ -134,8 +135,8 @@ impl Serialize for DeviceChoice {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::gpu;
-    use super::super::{CudaVersion, Gpu};
+    use super::super::probe::{Gpu, gpu};
+    use super::super::version::CudaVersion;
     use super::*;
 
     #[test]

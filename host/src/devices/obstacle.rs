@@ -1,14 +1,15 @@
-//! Why a GPU is not used, and what to do about it.
+//! Reasons why a GPU is not used, and the way out of each.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::CudaVersion;
+use super::version::CudaVersion;
 
-/// The oldest driver whose CUDA takes our kernels, and its own number. The kernels decide; `worker::probe` holds this to them.
+/// The CUDA version of the oldest driver that runs our kernels, and that driver's own number. A test in `worker::probe`
+/// compares both with the kernels.
 pub(crate) const DRIVER_MIN: (CudaVersion, u32) = (CudaVersion(12_000), 525);
-/// The lowest compute capability that has kernels, likewise.
+/// The lowest compute capability with kernels, compared there too.
 pub(crate) const CAPABILITY_MIN: (u32, u32) = (7, 5);
 
 /// A reason. Its name in JSON is stable; programs match on it.
@@ -21,13 +22,13 @@ pub enum Obstacle {
     DriverTooOld {
         version: CudaVersion,
     },
-    /// The driver lacks a function that is needed.
+    /// The driver lacks a required function.
     MissingFunction {
         function: String,
     },
-    /// There is a driver and nothing that it drives.
+    /// The driver finds no device.
     NoDevice,
-    /// There are devices, and this one is none of them.
+    /// The ordinal is not one of the devices.
     NoSuchDevice {
         ordinal: u32,
         count: u32,
@@ -41,7 +42,7 @@ pub enum Obstacle {
         code: u32,
         name: Option<String>,
     },
-    /// Looking failed: the process that looked crashed, hung or said what cannot be read.
+    /// The probe process crashed, hung, or gave an unreadable answer.
     ProbeFailed {
         cause: String,
     },
@@ -62,33 +63,50 @@ impl Obstacle {
         }
     }
 
-    /// Whether there is no GPU at all, as on most machines, rather than one that fails.
+    /// Whether there is no GPU at all, as on most machines, rather than a broken one.
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::NoDriver | Self::NoDevice)
     }
 
-    /// Returns what to do.
+    /// Returns the way out.
     pub fn next_step(&self) -> String {
         const UPDATE: &str =
             "install a newer driver from your distribution or nvidia.com/drivers, then restart the machine";
-        match self {
-            Self::NoDriver => "install NVIDIA's driver, or in a container give it the GPU (docker run --gpus all); if `libcuda.so.1` lies in an unusual place, name it in LD_LIBRARY_PATH".to_owned(),
-            Self::DriverTooOld { .. } | Self::MissingFunction { .. } => UPDATE.to_owned(),
-            Self::NoDevice => "look at `nvidia-smi -L` and at CUDA_VISIBLE_DEVICES; a container has to be given the GPU (docker run --gpus all)".to_owned(),
-            Self::NoSuchDevice { .. } => "name one of those, or `auto`; CUDA_VISIBLE_DEVICES hides and renumbers devices".to_owned(),
-            Self::Capability { .. } => "use a GPU of the Turing generation (2018) or later, or `cpu`".to_owned(),
-            Self::Refused { code, .. } => match code {
-                2 => "free memory of the GPU: `nvidia-smi` lists the processes that hold it".to_owned(),
-                46 => "another process has the GPU for itself: `nvidia-smi` lists it; `nvidia-smi -c 0` lets several share".to_owned(),
-                803 => "the driver's kernel module and its library are of different versions: restart the machine".to_owned(),
-                804 => "take the directory of CUDA's `compat` libraries out of LD_LIBRARY_PATH: this GPU does not run with them".to_owned(),
-                _ => "see whether `nvidia-smi` runs and what `dmesg` says of the GPU; `sudo modprobe nvidia_uvm` or a restart often mends it".to_owned(),
-            },
-            Self::ProbeFailed { .. } => "see whether `nvidia-smi` runs; `--device cpu` leaves the GPU alone".to_owned(),
-        }
+        let step = match self {
+            Self::NoDriver => {
+                "install NVIDIA's driver, or in a container give it the GPU (docker run --gpus all); if `libcuda.so.1` \
+                 lies in an unusual place, name it in LD_LIBRARY_PATH"
+            }
+            Self::DriverTooOld { .. } | Self::MissingFunction { .. } => UPDATE,
+            Self::NoDevice => {
+                "look at `nvidia-smi -L` and at CUDA_VISIBLE_DEVICES; a container has to be given the GPU (docker run \
+                 --gpus all)"
+            }
+            Self::NoSuchDevice { .. } => {
+                "name one of those, or `auto`; CUDA_VISIBLE_DEVICES hides and renumbers devices"
+            }
+            Self::Capability { .. } => "use a GPU of the Turing generation (2018) or later, or `cpu`",
+            Self::Refused { code: 2, .. } => "free memory of the GPU: `nvidia-smi` lists the processes that hold it",
+            Self::Refused { code: 46, .. } => {
+                "another process has the GPU for itself: `nvidia-smi` lists it; `nvidia-smi -c 0` lets several share"
+            }
+            Self::Refused { code: 803, .. } => {
+                "the driver's kernel module and its library are of different versions: restart the machine"
+            }
+            Self::Refused { code: 804, .. } => {
+                "take the directory of CUDA's `compat` libraries out of LD_LIBRARY_PATH: this GPU does not run with \
+                 them"
+            }
+            Self::Refused { .. } => {
+                "see whether `nvidia-smi` runs and what `dmesg` says of the GPU; `sudo modprobe nvidia_uvm` or a \
+                 restart often mends it"
+            }
+            Self::ProbeFailed { .. } => "see whether `nvidia-smi` runs; `--device cpu` leaves the GPU alone",
+        };
+        step.to_owned()
     }
 
-    /// Every text in it that came from elsewhere.
+    /// Every text in it that the driver or the probe wrote.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         let [first, second] = match self {
             Self::MissingFunction { function } => [Some(function), None],

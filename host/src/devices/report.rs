@@ -1,24 +1,27 @@
-//! What an operator is told: the devices of a machine, the one in use, and why it is not another.
+//! The device report for operators: the devices of a machine, the one in use, and the reason if it is another than
+//! asked.
 
 use std::pin::Pin;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Chosen, DeviceChoice, DeviceRefused, Gpu, Obstacle, Probe};
+use super::choice::{ChosenDevice, DeviceChoice, DeviceRefused};
+use super::obstacle::Obstacle;
+use super::probe::{Gpu, Probe};
 
-/// Who can tell. `http` asks; `inference` knows.
+/// The source of reports: `inference`, for `http`.
 pub trait ReportSource: Send + Sync {
-    /// The first call of a host may look at the machine, in a process of its own.
+    /// The first call of a host may probe the machine, in a process of its own.
     fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send + '_>>;
 }
 
-/// Everything known about the devices.
+/// All that is known about the devices.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub asked: DeviceChoice,
     pub probe: Probe,
-    pub chosen: Result<Chosen, DeviceRefused>,
+    pub chosen: Result<ChosenDevice, DeviceRefused>,
     /// None where no worker runs.
     pub worker: Option<LiveWorker>,
 }
@@ -27,7 +30,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LiveWorker {
     pub pid: u32,
-    /// What it says that it computes on; none before its first model.
+    /// The device that it named; none before its first model.
     pub device: Option<String>,
     /// The models that it holds.
     pub models: Vec<String>,
@@ -41,11 +44,11 @@ impl Report {
             Err(refused) => (None, Some(&refused.obstacle)),
         };
         let mut devices = vec![json!({ "device": "cpu", "is_usable": true })];
-        devices.extend(self.probe.gpus.iter().map(of_gpu));
+        devices.extend(self.probe.gpus.iter().map(gpu_json));
         json!({
             "asked": self.asked,
             "used": used,
-            "obstacle": obstacle.map(of_obstacle),
+            "obstacle": obstacle.map(obstacle_json),
             "devices": devices,
             "driver": self.probe.driver.map(|version| version.to_string()),
             "cublaslt": self.probe.cublaslt,
@@ -54,7 +57,7 @@ impl Report {
     }
 }
 
-fn of_gpu(gpu: &Gpu) -> Value {
+fn gpu_json(gpu: &Gpu) -> Value {
     let (major, minor) = gpu.compute_capability;
     json!({
         "device": format!("cuda:{}", gpu.ordinal),
@@ -64,10 +67,10 @@ fn of_gpu(gpu: &Gpu) -> Value {
         "memory_bytes": gpu.memory_bytes,
         "memory_free_bytes": gpu.memory_free_bytes,
         "is_usable": gpu.obstacle.is_none(),
-        "obstacle": gpu.obstacle.as_ref().map(of_obstacle),
+        "obstacle": gpu.obstacle.as_ref().map(obstacle_json),
     })
 }
 
-fn of_obstacle(obstacle: &Obstacle) -> Value {
+fn obstacle_json(obstacle: &Obstacle) -> Value {
     json!({ "reason": obstacle.reason(), "detail": obstacle.to_string(), "fix": obstacle.next_step() })
 }

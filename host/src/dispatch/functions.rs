@@ -11,7 +11,7 @@ use super::runner::Runner;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::ids::CallId;
 use crate::limits;
-use crate::sandbox::{BoxFuture, CallContext, Functions, MapRun, Order, SpawnedMap};
+use crate::sandbox::{BoxFuture, CallIdentity, Functions, MapRun, Order, SpawnedMap};
 
 /// The functions that a guest reaches: those of its own app.
 pub(super) struct GuestFunctions {
@@ -41,7 +41,7 @@ impl GuestFunctions {
 }
 
 impl Functions for GuestFunctions {
-    fn call<'a>(&'a self, caller: &'a CallContext, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult> {
+    fn call<'a>(&'a self, caller: &'a CallIdentity, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult> {
         Box::pin(async move {
             let origin = child_origin(caller, caller.priority)?;
             let function = find_function(caller.function.program(), function)?;
@@ -50,7 +50,7 @@ impl Functions for GuestFunctions {
         })
     }
 
-    fn map(&self, caller: &CallContext, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure> {
+    fn map(&self, caller: &CallIdentity, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure> {
         // Behind the app's single calls, whose callers wait.
         let origin = child_origin(caller, caller.priority.max(Priority::Normal))?;
         let function = find_function(caller.function.program(), function)?;
@@ -59,7 +59,7 @@ impl Functions for GuestFunctions {
 
     fn spawn<'a>(
         &'a self,
-        caller: &'a CallContext,
+        caller: &'a CallIdentity,
         function: &'a str,
         input: Payload,
     ) -> BoxFuture<'a, Result<CallId, Failure>> {
@@ -68,20 +68,20 @@ impl Functions for GuestFunctions {
 
     fn get<'a>(
         &'a self,
-        caller: &'a CallContext,
+        caller: &'a CallIdentity,
         call: &'a str,
         wait: Duration,
     ) -> BoxFuture<'a, Result<Option<CallResult>, Failure>> {
         Box::pin(async move { self.durable()?.get_for(caller, call, wait).await })
     }
 
-    fn cancel<'a>(&'a self, caller: &'a CallContext, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>> {
+    fn cancel<'a>(&'a self, caller: &'a CallIdentity, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>> {
         Box::pin(async move { self.durable()?.cancel_for(caller, call).await })
     }
 
     fn spawn_map<'a>(
         &'a self,
-        caller: &'a CallContext,
+        caller: &'a CallIdentity,
         function: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>> {
         Box::pin(async move { self.durable()?.spawn_map_for(caller, function).await })
@@ -89,7 +89,7 @@ impl Functions for GuestFunctions {
 
     fn open_map<'a>(
         &'a self,
-        caller: &'a CallContext,
+        caller: &'a CallIdentity,
         map: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>> {
         Box::pin(async move { self.durable()?.open_map_for(caller, map).await })
@@ -97,7 +97,7 @@ impl Functions for GuestFunctions {
 }
 
 /// Returns the origin of calls that `caller` makes, or refuses a depth over the limit.
-fn child_origin(caller: &CallContext, priority: Priority) -> Result<Origin, Failure> {
+fn child_origin(caller: &CallIdentity, priority: Priority) -> Result<Origin, Failure> {
     if caller.depth >= limits::DEPTH_MAX {
         let message = format!(
             "function `{}` is nested {} deep already; calls nest at most {} deep",

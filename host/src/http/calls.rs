@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::query::{self, bad_query};
 use super::request_body::RequestBodies;
 use super::respond::{json_response, payload_response, set_receipt};
-use crate::call::Payload;
+use crate::call::{Payload, Principal};
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, Options};
 use crate::ids::{AppName, CallId, FunctionName, NameError};
@@ -40,7 +40,8 @@ pub struct Calls {
 impl Calls {
     /// Spawns a call; with a preferred wait the response has its outcome, if it ends in time.
     pub async fn spawn(&self, function: FunctionRef, request: Request<Incoming>) -> HandlerResult {
-        let mut options = Options { key: idempotency_key(request.headers())?, ..Options::default() };
+        let mut options =
+            Options { key: idempotency_key(request.headers())?, principal: Principal::Operator, ..Options::default() };
         let mut wait = None;
         for (name, value) in query::parse(request.uri(), &["priority", "wait"])? {
             match name.as_str() {

@@ -1,15 +1,15 @@
-//! Lists the models that Bireme can fetch by name.
+//! Built-in models: those that Bireme can pull by name.
 //!
-//! Not here: what is installed (`catalogue`), how it is fetched (`pull`).
+//! Not here: the installed models (`catalogue`), pulling (`pull`).
 //!
-//! Invariant: every file is pinned by length and SHA-256, so that it does not matter which source it comes from.
+//! Invariant: every file is pinned by length and SHA-256, so that any source will do.
 
 /// A model with its pinned files and the places that have them.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltinModel {
     /// The name that functions use.
     pub name: &'static str,
-    /// One line about what it is good for.
+    /// Its purpose, in one line.
     pub summary: &'static str,
     /// All files of the model.
     pub files: &'static [BuiltinFile],

@@ -1,12 +1,12 @@
-//! Knows the models on this machine's disk.
+//! The catalogue of models on this machine's disk.
 //!
 //! A model is a directory with `config.json`, `model.safetensors` and `tokenizer.json`; `sentence_bert_config.json` and
-//! `1_Pooling/config.json` refine what it says of itself. Or it is a directory with `model.onnx`, which only a worker reads.
+//! `1_Pooling/config.json` refine the description. Or it is a directory with `model.onnx`, which only a worker reads.
 //!
 //! Not here: fetching (`pull`), loading onto a device (`worker`).
 //!
-//! Invariants: a name is 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-` and starts with a letter or digit, so that no name leaves
-//! the models' directory; a model under a built-in name has the built-in's exact files.
+//! Invariants: a name is 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-` and starts with a letter or digit, so that no name
+//! leaves the models' directory; a model under a built-in name has the built-in's exact files.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,10 +18,9 @@ use super::builtin_models::{BUILTIN_MODELS, BuiltinModel};
 use super::serving::SERVING_FILE;
 use super::staging::{self, Staging, StagingError, WriteError};
 
-/// The files without which a directory is no model.
+/// The files that every model has.
 const REQUIRED: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
-/// The files that are taken along where they exist.
-/// `modules.json` among them, because a model that goes on after the pooling is told by it.
+/// The files that are copied if they exist; `modules.json` reveals a model with layers after the pooling.
 const OPTIONAL: [&str; 4] = ["sentence_bert_config.json", "modules.json", "1_Pooling/config.json", SERVING_FILE];
 /// The file of an ONNX model.
 const ONNX: &str = "model.onnx";
@@ -37,11 +36,11 @@ pub struct InstalledModel {
     pub path: PathBuf,
     /// The length of all its files.
     pub bytes: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: ModelKind,
 }
 
-/// What a model's files say that it is.
+/// The kind of a model, by its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelKind {
     /// A transformer over tokens.
@@ -53,11 +52,11 @@ pub enum ModelKind {
         /// The most tokens of one input.
         max_tokens: u32,
     },
-    /// A graph over named tensors. Which ones shows when it is loaded.
+    /// A graph over named tensors, which are known once it is loaded.
     Onnx,
 }
 
-/// Everything there is to say about the models' directory.
+/// A listing of the models' directory.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The models that can be loaded, by name.
@@ -68,7 +67,7 @@ pub struct Listing {
     pub available: Vec<&'static BuiltinModel>,
 }
 
-/// Why the catalogue cannot do what was asked.
+/// An error of the catalogue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatalogueError {
@@ -93,7 +92,7 @@ pub enum CatalogueError {
     MissingFile {
         /// The directory.
         dir: PathBuf,
-        /// What it lacks.
+        /// The missing file.
         file: &'static str,
     },
     /// A file is not the built-in model's.
@@ -106,12 +105,12 @@ pub enum CatalogueError {
         /// Its SHA-256.
         actual: String,
     },
-    /// A configuration file does not say what it must.
+    /// A configuration file lacks a key or has a wrong value.
     #[error("`{}` does not describe a model: {reason}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A file or directory cannot be read.
@@ -127,7 +126,7 @@ pub enum CatalogueError {
     Staging(#[from] StagingError),
 }
 
-/// The models under one directory. It keeps nothing: each question looks at the disk.
+/// The models under one directory. It caches nothing: each query reads the disk.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     models_dir: PathBuf,
@@ -155,7 +154,7 @@ impl Catalogue {
         self.known.iter().find(|known| known.name == name)
     }
 
-    /// Describes what is installed, what is broken and what could be pulled.
+    /// Lists installed and broken models, and those that could be pulled.
     pub fn list(&self) -> Result<Listing, CatalogueError> {
         let mut listing = Listing::default();
         for name in self.names()? {
@@ -179,7 +178,8 @@ impl Catalogue {
         describe(name, &dir)
     }
 
-    /// Copies the model at `source`, a directory or an ONNX file, under `name`, in place of one that has this name already.
+    /// Copies the model at `source`, a directory or an ONNX file, under `name`, in place of one that has this name
+    /// already.
     pub fn add(&self, name: &str, source: &Path) -> Result<InstalledModel, CatalogueError> {
         check_name(name)?;
         let known = self.known(name);
@@ -202,7 +202,7 @@ impl Catalogue {
         describe(name, &path)
     }
 
-    /// Removes a model; a worker that has it open keeps it until it lets go.
+    /// Removes a model; a worker that has it open keeps its files until it closes them.
     pub fn remove(&self, name: &str) -> Result<(), CatalogueError> {
         check_name(name)?;
         if !self.models_dir.join(name).is_dir() {
@@ -260,7 +260,7 @@ struct SentenceConfig {
     max_seq_length: Option<u32>,
 }
 
-/// Whether a directory holds an ONNX model. One that has weights beside it is an encoder that was exported as well.
+/// Whether a directory holds an ONNX model. With weights beside it, it is an encoder with an ONNX export.
 fn is_onnx(dir: &Path) -> bool {
     dir.join(ONNX).is_file() && !dir.join("model.safetensors").is_file()
 }

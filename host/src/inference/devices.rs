@@ -1,9 +1,9 @@
-//! Looks at the machine's devices, and decides which one the worker gets.
+//! Devices of the machine: probed once, in a process of its own, to choose the worker's.
 //!
 //! Not here: reasons and names (`crate::devices`), calls into a driver (`worker`).
 //!
-//! A driver can crash its process or never return, so one that is not the host looks: `bireme worker --probe`, once, when
-//! the choice needs it. Limits: [`PROBE_TIMEOUT`], [`PROBE_BYTES_MAX`] of answer.
+//! A driver can crash its process or never return, so the probe is a process of its own, `bireme worker --probe`,
+//! started once and only if the choice needs it. Limits: [`PROBE_TIMEOUT`], [`PROBE_BYTES_MAX`] of answer.
 
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 
-use super::worker_pool::{self, WorkerProgram};
-use crate::devices::{Chosen, DeviceChoice, DeviceRefused, Obstacle, Probe};
+use super::worker_program::WorkerProgram;
+use crate::devices::{ChosenDevice, DeviceChoice, DeviceRefused, Obstacle, Probe};
 
 /// A driver that wakes every device of a large machine takes a few seconds.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,19 +41,19 @@ impl Devices {
         *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = choice;
     }
 
-    /// Returns what the machine has, looking at it the first time.
+    /// Returns the probe of the machine, made the first time.
     pub async fn probe(&self) -> &Probe {
         self.probe.get_or_init(|| probe(&self.program)).await
     }
 
     /// Returns the device for the next worker.
-    pub async fn chosen(&self) -> Result<Chosen, DeviceRefused> {
+    pub async fn chosen(&self) -> Result<ChosenDevice, DeviceRefused> {
         let choice = self.choice();
         if choice.needs_probe() { choice.resolve(self.probe().await) } else { choice.resolve(&Probe::default()) }
     }
 }
 
-/// Looks at the machine now. What goes wrong is the probe's obstacle.
+/// Probes the machine now. An error becomes the obstacle of the probe.
 pub async fn probe(program: &WorkerProgram) -> Probe {
     probe_within(program, PROBE_TIMEOUT).await
 }
@@ -69,7 +69,7 @@ async fn probe_within(program: &WorkerProgram, timeout: Duration) -> Probe {
 }
 
 async fn ask(program: &WorkerProgram) -> Result<Probe, String> {
-    let mut command = worker_pool::command(program);
+    let mut command = program.command();
     command.arg("--probe").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| format!("the probe does not start: {error}"))?;
     let stdout = child.stdout.take().expect("it was piped");

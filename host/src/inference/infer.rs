@@ -1,8 +1,12 @@
-//! Named tensors: to models that take them, and to encoders, which take them as what `tensors` says.
+//! Inference over named tensors: on models that take them, and on encoders by the conversion of `tensors`.
 
+use super::encoding::Encoding;
+use super::error::InferenceError;
+use super::request::{Caller, Inputs};
+use super::service::{Inference, Model, TensorOutputs};
 use super::tensors::{self, EncoderRequest};
+use super::tokenizer::Overflow;
 use super::worker_pool::{Output, OutputKind, Work};
-use super::{Caller, Encoding, Inference, InferenceError, Inferred, Inputs, Model, Overflow};
 use crate::wire::{BODY_BYTES_MAX, TENSORS_MAX, Tensor};
 
 /// Bytes of the tensors of one request: a frame holds it, with some room for its names.
@@ -10,7 +14,12 @@ const REQUEST_BYTES_MAX: usize = (BODY_BYTES_MAX / 2) as usize;
 
 impl Inference {
     /// Runs a model over named tensors. Dropping the future takes the request out of the queue.
-    pub async fn infer(&self, name: &str, tensors: Vec<Tensor>, caller: &Caller) -> Result<Inferred, InferenceError> {
+    pub async fn infer(
+        &self,
+        name: &str,
+        tensors: Vec<Tensor>,
+        caller: &Caller,
+    ) -> Result<TensorOutputs, InferenceError> {
         if tensors.len() > TENSORS_MAX {
             let reason = format!("{} tensors in one request, over the limit of {TENSORS_MAX}", tensors.len());
             return Err(InferenceError::BadInput { reason });
@@ -38,7 +47,7 @@ impl Inference {
         model: &std::sync::Arc<Model>,
         tensors: &[Tensor],
         caller: &Caller,
-    ) -> Result<Inferred, InferenceError> {
+    ) -> Result<TensorOutputs, InferenceError> {
         let (ids, cu_seqlens, first_segments) = match tensors::encoder_inputs(tensors).map_err(bad_input)? {
             EncoderRequest::Texts(texts) => {
                 self.check_rows(texts.len())?;
@@ -62,11 +71,11 @@ impl Inference {
         let signature = self.workers.signature(model.id, caller).await?;
         if rows == 0 {
             let tensors = tensors::encoder_outputs(&signature, 0, Vec::new());
-            return Ok(Inferred { tensors, receipt: Default::default() });
+            return Ok(TensorOutputs { tensors, receipt: Default::default() });
         }
         let work = Work::Rows { ids, cu_seqlens, first_segments };
         let (_, values, receipt) = self.workers.rows(model.id, work, OutputKind::Anything, caller).await?;
-        Ok(Inferred { tensors: tensors::encoder_outputs(&signature, rows, values), receipt })
+        Ok(TensorOutputs { tensors: tensors::encoder_outputs(&signature, rows, values), receipt })
     }
 
     async fn infer_tensors(
@@ -74,10 +83,10 @@ impl Inference {
         model: &Model,
         tensors: Vec<Tensor>,
         caller: &Caller,
-    ) -> Result<Inferred, InferenceError> {
+    ) -> Result<TensorOutputs, InferenceError> {
         match self.workers.run(model.id, Work::Tensors(tensors), OutputKind::Tensors, caller).await? {
-            (Output::Tensors(tensors), receipt) => Ok(Inferred { tensors, receipt }),
-            // A model whose files were exchanged for another kind's.
+            (Output::Tensors(tensors), receipt) => Ok(TensorOutputs { tensors, receipt }),
+            // Its files were replaced by those of a model of another kind.
             (Output::Rows { .. }, _) => {
                 Err(InferenceError::BadInput { reason: "the model takes texts now; try again".to_owned() })
             }

@@ -1,4 +1,4 @@
-//! Who asks for what.
+//! Requests: the caller, its tenant, and the inputs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Instant;
 use crate::call::Priority;
 use crate::ids::AppName;
 
-/// Whose share of a device a request is charged to: an app, or a way in from outside.
+/// A tenant, whose share of a device a request is charged to: an app, or an API for outside clients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct Tenant(Arc<str>);
 
 impl Tenant {
-    /// A way in that is no app; `@` keeps its name apart from theirs.
+    /// Returns the tenant of an API; `@` keeps its name apart from those of apps.
     pub fn way_in(name: &str) -> Self {
         Self(format!("@{name}").into())
     }
@@ -35,20 +35,20 @@ impl fmt::Display for Tenant {
     }
 }
 
-/// On whose behalf a request is made.
+/// The caller of a request.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub tenant: Tenant,
-    /// Which of the tenant's own requests go first. Between tenants it changes nothing.
+    /// Order among the tenant's own requests. Between tenants it changes nothing.
     pub priority: Priority,
-    /// What cannot be answered by then is not begun.
+    /// A request that cannot be answered by then is not begun.
     pub deadline: Instant,
-    /// Requests that will follow at once, where that is known: of a map, the calls that have not ended.
+    /// Number of requests that will follow at once, if known: of a map, its open calls.
     pub following: Option<usize>,
 }
 
 impl Caller {
-    /// A caller that nothing is known of but its name.
+    /// Returns a caller with defaults for all but its tenant and deadline.
     pub fn new(tenant: Tenant, deadline: Instant) -> Self {
         Self { tenant, deadline, priority: Priority::default(), following: None }
     }

@@ -1,38 +1,35 @@
-//! Scores: how well texts answer a question, and which labels a text has.
+//! Scores: the relevance of texts to a question, and the labels of a text.
 //!
-//! Not here: vectors and tensors (`inference`), how a score looks to a client (`http`, `cli`).
+//! Not here: vectors and tensors (`inference`), the form of a score for clients (`http`, `cli`).
 
-use std::collections::HashMap;
-use std::path::Path;
-
-use serde::Deserialize;
-
-use super::catalogue::{CatalogueError, read_json};
+use super::error::InferenceError;
+use super::request::{Caller, Inputs};
+use super::service::{Inference, ROW_BYTES};
+use super::tokenizer::Overflow;
 use super::worker_pool::{OutputKind, Work};
-use super::{Caller, Encoding, Inference, InferenceError, Inputs, Overflow, ROW_BYTES, append, misfit};
 use crate::call::InferenceReceipt;
 use crate::wire::{ModelId, Signature};
 
-/// For each text how well it answers the question, and what that cost.
+/// The relevance of each text to the question, and the cost.
 #[derive(Debug)]
-pub struct Scored {
-    /// As the model gives them, in no range: higher is better. Their sigmoid is what such models are trained to make 0 or 1.
+pub struct RelevanceScores {
+    /// Raw scores of the model, in no range: higher is better. Models are trained so that their sigmoid is near 0 or 1.
     pub scores: Vec<f32>,
     pub receipt: InferenceReceipt,
 }
 
-/// For each text a score of each label, and what that cost.
+/// A score of each label for each text, and the cost.
 #[derive(Debug)]
-pub struct Classified {
+pub struct LabelScores {
     pub labels: Vec<String>,
-    /// Those of the first text, then those of the second. Of a text they add up to 1, unless it may have several labels, or
-    /// the model knows one alone: then each is by itself between 0 and 1.
+    /// Those of the first text, then those of the second. Of a text they add up to 1, unless it may have several
+    /// labels, or the model knows one alone: then each is by itself between 0 and 1.
     pub scores: Vec<f32>,
     pub receipt: InferenceReceipt,
 }
 
 impl Inference {
-    /// Scores each text by how well it answers a question. Dropping the future takes the request out of the queue.
+    /// Scores each text by its relevance to a question. Dropping the future takes the request out of the queue.
     pub async fn rerank(
         &self,
         name: &str,
@@ -40,7 +37,7 @@ impl Inference {
         documents: Vec<String>,
         overflow: Overflow,
         caller: &Caller,
-    ) -> Result<Scored, InferenceError> {
+    ) -> Result<RelevanceScores, InferenceError> {
         self.check_rows(documents.len())?;
         self.within(caller, async {
             let model = self.model(name).await?;
@@ -50,35 +47,35 @@ impl Inference {
                 return Err(InferenceError::BadInput { reason });
             }
             if documents.is_empty() {
-                return Ok(Scored { scores: Vec::new(), receipt: InferenceReceipt::default() });
+                return Ok(RelevanceScores { scores: Vec::new(), receipt: InferenceReceipt::default() });
             }
             self.workers.check_room(model.id, documents.len())?;
-            // The question is copied for each.
+            // The question is copied for each text.
             let rows = documents.len() * (ROW_BYTES + query.len().min(ROW_BYTES * 64));
             let bytes = rows + documents.iter().map(String::len).sum::<usize>();
             let encoding = model.clone();
             let work = self.encode(bytes, move || encoding.encoding.encode_pairs(&query, &documents, overflow)).await?;
             let (_, scores, receipt) = self.workers.rows(model.id, work, OutputKind::Scores, caller).await?;
-            Ok(Scored { scores, receipt })
+            Ok(RelevanceScores { scores, receipt })
         })
         .await
     }
 
-    /// Says how much each text is of each label. Dropping the future takes the request out of the queue.
+    /// Scores each label for each text. Dropping the future takes the request out of the queue.
     pub async fn classify(
         &self,
         name: &str,
         inputs: Inputs,
         overflow: Overflow,
         caller: &Caller,
-    ) -> Result<Classified, InferenceError> {
+    ) -> Result<LabelScores, InferenceError> {
         self.check_rows(inputs.len())?;
         self.within(caller, async {
             let model = self.model(name).await?;
             let count = self.labels(name, model.id, caller).await?;
             let labels = model.labels.names(count);
             if inputs.is_empty() {
-                return Ok(Classified { labels, scores: Vec::new(), receipt: InferenceReceipt::default() });
+                return Ok(LabelScores { labels, scores: Vec::new(), receipt: InferenceReceipt::default() });
             }
             self.workers.check_room(model.id, inputs.len())?;
             let (ids, cu_seqlens) = self.tokenize(&model, inputs, overflow).await?;
@@ -89,12 +86,13 @@ impl Inference {
             } else {
                 scores.chunks_mut(count).for_each(softmax);
             }
-            Ok(Classified { labels, scores, receipt })
+            Ok(LabelScores { labels, scores, receipt })
         })
         .await
     }
 
-    /// Returns how many labels a model scores, or what it is instead, before anything is tokenised for it.
+    /// Returns the number of labels that a model scores; refuses a model of another kind before anything is tokenised
+    /// for it.
     async fn labels(&self, name: &str, id: ModelId, caller: &Caller) -> Result<usize, InferenceError> {
         let (is, instead) = match self.workers.signature(id, caller).await? {
             Signature::Scores { labels } => return Ok(labels as usize),
@@ -103,58 +101,6 @@ impl Inference {
         };
         let reason = format!("`{name}` is {is} and no scores; use {instead}, or another model");
         Err(InferenceError::BadInput { reason })
-    }
-}
-
-impl Encoding {
-    fn encode_pairs(&self, query: &str, documents: &[String], overflow: Overflow) -> Result<Work, InferenceError> {
-        let Encoding::Tokens(tokenizer) = self else {
-            return Err(InferenceError::BadInput { reason: "the model has no tokenizer".to_owned() });
-        };
-        let question = tokenizer.question(query).map_err(|error| misfit("the query".to_owned(), error))?;
-        let (mut ids, mut cu_seqlens) = (Vec::new(), vec![0]);
-        let mut first_segments = Vec::with_capacity(documents.len());
-        for (i, document) in documents.iter().enumerate() {
-            let encoded = question.encode(document, overflow);
-            let (row, first) = encoded.map_err(|error| misfit(format!("document {i}"), error))?;
-            append(&mut ids, &mut cu_seqlens, row)?;
-            first_segments.push(first);
-        }
-        Ok(Work::Rows { ids, cu_seqlens, first_segments })
-    }
-}
-
-/// What a model's `config.json` says of its labels. Models of another kind have something there too, which means nothing.
-#[derive(Debug, Default)]
-pub(super) struct Labels {
-    names: HashMap<usize, String>,
-    /// A text may have several of them.
-    several: bool,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    id2label: Option<serde_json::Map<String, serde_json::Value>>,
-    problem_type: Option<String>,
-}
-
-impl Labels {
-    pub fn load(dir: &Path) -> Result<Self, CatalogueError> {
-        let Config { id2label, problem_type } = read_json(&dir.join("config.json"))?;
-        let name = |(index, name): (String, serde_json::Value)| {
-            let name = match name {
-                serde_json::Value::String(name) => name,
-                other => other.to_string(),
-            };
-            Some((index.parse().ok()?, name))
-        };
-        let names = id2label.unwrap_or_default().into_iter().filter_map(name).collect();
-        Ok(Self { names, several: problem_type.as_deref() == Some("multi_label_classification") })
-    }
-
-    /// Returns the names in order; one that the file does not name has the name that Transformers gives it.
-    fn names(&self, count: usize) -> Vec<String> {
-        (0..count).map(|i| self.names.get(&i).cloned().unwrap_or_else(|| format!("LABEL_{i}"))).collect()
     }
 }
 
@@ -174,26 +120,6 @@ fn softmax(scores: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn labels(config: &str) -> Labels {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("config.json"), config).unwrap();
-        Labels::load(dir.path()).unwrap()
-    }
-
-    #[test]
-    fn labels_stand_in_the_order_of_their_numbers() {
-        let labels = labels(r#"{ "id2label": { "10": "ten", "2": 7, "1": "one", "x": "no", "-1": "no" } }"#);
-        assert_eq!(labels.names(3), ["LABEL_0", "one", "7"]);
-        assert_eq!(labels.names(11)[10], "ten");
-        assert!(!labels.several);
-    }
-
-    #[test]
-    fn a_config_without_labels_has_those_of_transformers() {
-        assert_eq!(labels("{}").names(2), ["LABEL_0", "LABEL_1"]);
-        assert!(labels(r#"{ "problem_type": "multi_label_classification" }"#).several);
-    }
 
     #[test]
     fn probabilities_are_such_for_any_score() {

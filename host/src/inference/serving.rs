@@ -1,4 +1,4 @@
-//! How a model is served, where that differs from the host's defaults: `serving.json` in its directory.
+//! Serving settings of one model, over the host's defaults: `serving.json` in its directory.
 //!
 //! The names are Triton's. A host reads the file when the model is first asked for something.
 
@@ -17,10 +17,10 @@ pub const SERVING_FILE: &str = "serving.json";
 
 /// The longest file that is read.
 const BYTES_MAX: u64 = 64 << 10;
-/// The longest wait for company.
+/// The longest wait of a partial batch.
 const DELAY_MAX: Duration = Duration::from_secs(10);
 
-/// What differs.
+/// The settings that differ from the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serving {
@@ -36,7 +36,7 @@ pub struct Serving {
     /// Rows that wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_queue_size: Option<usize>,
-    /// How long a batch that is not full waits for company, in microseconds.
+    /// How long a partial batch waits for more requests, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_queue_delay_us: Option<u64>,
 }
@@ -54,7 +54,7 @@ pub enum ServingError {
 }
 
 impl Serving {
-    /// Reads the file of a model's directory; without one nothing differs.
+    /// Reads the file in a model's directory; without one, the defaults hold.
     pub fn load(dir: &Path) -> Result<Self, ServingError> {
         let path = dir.join(SERVING_FILE);
         let mut bytes = Vec::new();

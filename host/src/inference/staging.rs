@@ -1,10 +1,11 @@
-//! Builds a model's directory out of sight and puts it in place in one step.
+//! Staging of a model's directory: built out of sight, put in place in one step.
 //!
-//! Not here: where the files come from (`pull`), what is in place already (`catalogue`).
+//! Not here: the sources of files (`pull`), the installed models (`catalogue`).
 //!
 //! Invariants: a directory under the models' directory whose name does not start with a dot is whole; a file is hashed
-//! while it is written and on the disk before the directory appears; two writers of one model do not meet, and the later
-//! one replaces the earlier without a gap; what an interrupted writer left behind goes when the next one starts.
+//! while it is written and on the disk before the directory appears; two writers of one model do not meet, and the
+//! later one replaces the earlier without a gap; the leftovers of an interrupted writer are removed when the next one
+//! starts.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -29,23 +30,23 @@ pub struct Staging {
     _in_use: File,
 }
 
-/// What was written.
+/// Length and hash of a written file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenFile {
     /// The file's length.
     pub bytes: u64,
     /// Its SHA-256 in lower-case hexadecimal digits.
     pub sha256: String,
 }
 
-/// Why a model's directory cannot be built on this machine, whatever the source.
+/// A model's directory cannot be built on this machine, from any source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StagingError {
     /// The directory, or something in it, cannot be written.
     #[error("`{}` cannot be written: {source}; choose another directory with `--models-dir`", path.display())]
     Unwritable {
-        /// What was written to.
+        /// The file or directory.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
@@ -53,12 +54,12 @@ pub enum StagingError {
     /// The file system is full.
     #[error("no space is left for `{}`; free some, or choose another directory with `--models-dir`", path.display())]
     DiskFull {
-        /// What was written to.
+        /// The file or directory.
         path: PathBuf,
     },
 }
 
-/// Why one file was not written.
+/// A file was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The source broke off after some bytes.
@@ -77,7 +78,7 @@ pub enum WriteError {
 impl Staging {
     /// Starts a directory, after removing those that interrupted writers left behind.
     pub fn begin(models_dir: &Path) -> Result<Self, StagingError> {
-        // The data directory may come to be here, and what else will lie in it is nobody else's to read.
+        // The data directory may be created here, and its other contents are private.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(models_dir).map_err(at(models_dir))?;
         let _lock = lock(models_dir)?;
         remove_left_behind(models_dir);
@@ -103,7 +104,7 @@ impl Staging {
         mut source: impl Read,
         limit_bytes: u64,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Written, WriteError> {
+    ) -> Result<WrittenFile, WriteError> {
         let target = self.root().join(path);
         let parent = target.parent().expect("a file has a parent");
         fs::create_dir_all(parent).map_err(at(parent))?;
@@ -127,7 +128,7 @@ impl Staging {
             progress(read as u64);
         }
         file.sync_all().map_err(at(&target))?;
-        Ok(Written { bytes, sha256: hex(&hash.finalize()) })
+        Ok(WrittenFile { bytes, sha256: hex(&hash.finalize()) })
     }
 
     /// Says whether a file has been written.
@@ -145,8 +146,8 @@ impl Staging {
         Ok(target)
     }
 
-    /// Moves the directory to `target`, and what was there into the staging. A reader finds the one or the other at any
-    /// time, and keeps the files that it has open.
+    /// Swaps the directory with `target`. A reader finds the one or the other at any time, and keeps the files that it
+    /// has open.
     fn swap_in(&self, target: &Path) -> io::Result<()> {
         let root = self.root();
         match renameat_with(CWD, &root, CWD, target, RenameFlags::EXCHANGE) {
@@ -197,8 +198,8 @@ fn lock(models_dir: &Path) -> Result<File, StagingError> {
     Ok(file)
 }
 
-/// Called with the lock held, so that no directory is seen between its creation and its own lock. What cannot be removed
-/// now is tried again the next time.
+/// Called with the lock held, so that no directory is seen between its creation and its own lock. Leftovers that cannot
+/// be removed now are tried again the next time.
 fn remove_left_behind(models_dir: &Path) {
     let entries = fs::read_dir(models_dir).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {

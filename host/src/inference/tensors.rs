@@ -1,14 +1,14 @@
-//! Encoders as models of named tensors: what their inputs and outputs are called, and the way between those and rows.
+//! Encoders as models of named tensors: the names of inputs and outputs, and the conversion between tensors and rows.
 //!
 //! Inputs are either `text`, BYTES of shape `[n]`, or `input_ids`, INT64 of shape `[n, t]`, with `attention_mask` and
-//! `token_type_ids` of the same shape where they are wanted, as the tokenizers of the usual libraries give them. Ids are
-//! taken as they are: the special tokens are among them, and nothing is cut. The output is `embedding`, FP32 of shape
-//! `[n, dimension]`, or `logits`, FP32 of shape `[n, labels]`.
+//! `token_type_ids` of the same shape where they are wanted, as the tokenizers of the usual libraries give them. Ids
+//! are taken as they are: the special tokens are among them, and nothing is cut. The output is `embedding`, FP32 of
+//! shape `[n, dimension]`, or `logits`, FP32 of shape `[n, labels]`.
 //!
 //! Not here: tokenising, limits of rows and tokens, vocabularies (the callers); how tensors travel (`http`, `wire`).
 //!
-//! Invariants: a row has at least one token, and a mask only takes tokens from the end of a row, since there is no padding
-//! below; no more memory is taken than the tensors themselves have, but for 24 bytes a text.
+//! Invariants: a row has at least one token, and a mask only takes tokens from the end of a row, since there is no
+//! padding below; no more memory is taken than the tensors themselves have, but for 24 bytes a text.
 
 use bytes::Bytes;
 
@@ -18,16 +18,16 @@ use crate::wire::{Datatype, Signature, Tensor, TensorSpec};
 pub const TEXT: &str = "text";
 /// The input of token ids.
 pub const INPUT_IDS: &str = "input_ids";
-/// Of each id, whether it counts.
+/// The mask: 1 for each id that counts.
 pub const ATTENTION_MASK: &str = "attention_mask";
-/// Of each id, to which of two texts it belongs.
+/// The segment of each id: the text, of two, that it belongs to.
 pub const TOKEN_TYPE_IDS: &str = "token_type_ids";
 /// The output of models that make vectors.
 pub const EMBEDDING: &str = "embedding";
 /// The output of models that make scores.
 pub const LOGITS: &str = "logits";
 
-/// What an encoder is asked.
+/// A request to an encoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EncoderRequest {
     Texts(Vec<String>),
@@ -35,12 +35,12 @@ pub enum EncoderRequest {
     Rows {
         ids: Vec<u32>,
         cu_seqlens: Vec<u32>,
-        /// Of each row the tokens of its first text; empty where no row has a second one.
+        /// Tokens of the first text of each row; empty if no row has a second one.
         first_segments: Vec<u32>,
     },
 }
 
-/// Tensors that are no inputs of an encoder.
+/// Tensors that are not inputs of an encoder.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncoderInputError {
@@ -80,7 +80,7 @@ pub enum EncoderInputError {
     Tokens,
 }
 
-/// Returns what the tensors ask of an encoder.
+/// Returns the request that the tensors make of an encoder.
 pub fn encoder_inputs(tensors: &[Tensor]) -> Result<EncoderRequest, EncoderInputError> {
     let (mut text, mut ids, mut mask, mut types) = (None, None, None, None);
     for tensor in tensors {
@@ -103,7 +103,8 @@ pub fn encoder_inputs(tensors: &[Tensor]) -> Result<EncoderRequest, EncoderInput
     }
 }
 
-/// Returns an encoder's answer as tensors: `values` are those of `rows` rows, concatenated. A model of tensors has no rows.
+/// Returns an encoder's answer as tensors: `values` are those of `rows` rows, concatenated. A model of tensors has no
+/// rows.
 pub fn encoder_outputs(signature: &Signature, rows: usize, values: Vec<f32>) -> Vec<Tensor> {
     let (name, width) = match signature {
         Signature::Vector { dimension } => (EMBEDDING, *dimension),
@@ -294,7 +295,7 @@ mod tests {
         check(std::slice::from_ref(&ids), &[101, 7, 102, 101, 102, 0], &[0, 3, 6], &[]);
         let mask = int64(ATTENTION_MASK, &[2, 3], &[1, 1, 1, 1, 1, 0]);
         check(&[mask.clone(), ids.clone()], &[101, 7, 102, 101, 102], &[0, 3, 5], &[]);
-        // What stands under the padding does not matter.
+        // Ids under the padding do not matter.
         let types = int64(TOKEN_TYPE_IDS, &[2, 3], &[0, 0, 1, 0, 0, 1]);
         check(&[ids.clone(), mask.clone(), types], &[101, 7, 102, 101, 102], &[0, 3, 5], &[2, 2]);
         let none = int64(TOKEN_TYPE_IDS, &[2, 3], &[0; 6]);

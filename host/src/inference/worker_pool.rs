@@ -1,69 +1,37 @@
-//! The workers of a host, and the queue in front of them.
+//! The worker pool of a host: worker processes behind one queue, and the driver that acts on its decisions.
 //!
-//! Not here: what a batch holds (`batcher`), how frames look (`wire`), how the process starts (`process`), what is decided
-//! (`state`).
+//! Not here: batches (`batcher`), frames (`wire`), the process and its socket (`process`), the decisions (`state`).
 //!
-//! The caller that finds a worker free sends its batch itself, on its own thread; whoever receives a reply sends the
-//! next. So a request costs no hop through a task of ours.
+//! A caller that finds a worker free sends its batch on its own thread, and the receiver of a reply sends the next one:
+//! a request costs no hop through another task.
 //!
-//! Invariants: at most two frames are out to a worker, the second only behind a batch and only a full batch; a request is
-//! answered once; a batch whose worker died runs once more as it was, then in halves, and the request that ends workers by
-//! itself is rejected; a caller that goes away takes its request out of the queue.
+//! Invariants: at most two frames are out to a worker, the second only behind a batch and only a full batch; a request
+//! is answered once; a batch whose worker died runs once more as it was, then in halves, and the request that ends
+//! workers by itself is rejected; a caller that goes away takes its request out of the queue.
 
 mod process;
 mod state;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use self::process::Worker;
 use self::state::{Action, PoolState};
-use super::InferenceError;
 use super::batcher::RequestId;
 use super::devices::Devices;
+use super::error::InferenceError;
 use super::request::Caller;
+use super::worker_program::WorkerProgram;
 use crate::call::InferenceReceipt;
 use crate::devices::LiveWorker;
 use crate::wire::{Frame, Header, ModelId, Signature};
 
-pub(super) use self::process::command;
-pub(super) use self::state::{Answer, ModelConfig, Output, OutputKind, PoolConfig, Work};
+pub(super) use self::state::{Answer, ModelConfig, ModelSource, Output, OutputKind, PoolConfig, Work};
 pub use self::state::{BatchRecord, DeviceStats, ModelStats, Outcome};
 
-/// Failures of a batch after which it is tried again as it was.
-const LOSSES_MAX: u32 = 1;
-/// Deaths in a row, without one answer between them, before what waits is failed rather than tried again.
-const STARTS_MAX: u32 = 3;
-/// Wait before the second start in a row, and its growth.
-const RESTART_DELAY: Duration = Duration::from_millis(100);
-/// A worker that answers nothing for this long is taken for hung and killed.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// Task runs as the worker.
-#[derive(Clone, Debug)]
-pub struct WorkerProgram {
-    pub program: PathBuf,
-    pub args: Vec<String>,
-}
-
-impl WorkerProgram {
-    /// This same binary, started as `bireme worker`. The link in `/proc` still leads to it after the file was replaced.
-    pub fn this_binary() -> Self {
-        Self { program: "/proc/self/exe".into(), args: vec!["worker".into()] }
-    }
-}
-
-/// Where a model comes from.
-#[derive(Clone, Debug)]
-pub(super) enum ModelSource {
-    Directory(PathBuf),
-    Noop,
-}
-
-/// The workers, shared by all models. Dropping it ends them.
+/// The workers, shared by all models. Dropping the pool ends them.
 pub(super) struct WorkerPool {
     shared: Arc<Shared>,
 }
@@ -84,7 +52,7 @@ impl WorkerPool {
         self.shared.lock().register(config)
     }
 
-    /// Refuses a request of so many rows that the queue has no room for, before it costs anything.
+    /// Refuses a request that the queue has no room for, before it is tokenised.
     pub fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
         self.shared.lock().check_room(model, rows)
     }
@@ -109,7 +77,7 @@ impl WorkerPool {
         Ok(Pending { answer, _cancel: CancelOnDrop { shared: &self.shared, request } })
     }
 
-    /// Runs rows of tokens; returns the values of each row, one after the other, and how many each has.
+    /// Runs rows of tokens; returns the width of a row, and the rows one after another.
     pub async fn rows(
         &self,
         model: ModelId,
@@ -119,14 +87,14 @@ impl WorkerPool {
     ) -> Result<(u32, Vec<f32>, InferenceReceipt), InferenceError> {
         match self.run(model, work, output_kind, caller).await? {
             (Output::Rows { width, values }, receipt) => Ok((width, values, receipt)),
-            // A model whose files were exchanged for another kind's.
+            // Its files were replaced by those of a model of another kind.
             (Output::Tensors(_), _) => {
                 Err(InferenceError::BadInput { reason: "the model takes tensors now; try again".to_owned() })
             }
         }
     }
 
-    /// Returns what a model is, loading it the first time.
+    /// Returns the signature of a model, which is loaded the first time.
     pub async fn signature(&self, model: ModelId, caller: &Caller) -> Result<Signature, InferenceError> {
         let pending = {
             let state = self.shared.lock();
@@ -139,7 +107,7 @@ impl WorkerPool {
         Ok(self.shared.lock().signature(model).expect("it was just loaded"))
     }
 
-    /// Returns what computes: `cpu` or `cuda:N`, once a model was loaded.
+    /// Returns the device, `cpu` or `cuda:N`, once a model was loaded.
     pub fn name(&self) -> Option<String> {
         self.shared.lock().device()
     }
@@ -158,7 +126,7 @@ impl WorkerPool {
         self.shared.lock().live()
     }
 
-    /// Ends the workers and fails what waits.
+    /// Ends the workers and fails waiting requests.
     pub async fn shut_down(&self) {
         let workers = self.shared.lock().close();
         workers.iter().for_each(|worker| worker.hang_up());
@@ -174,7 +142,7 @@ impl Drop for WorkerPool {
     }
 }
 
-/// A request that was taken in. Dropping it cancels it.
+/// An accepted request. Dropping it cancels it.
 struct Pending<'a> {
     answer: oneshot::Receiver<Answer>,
     _cancel: CancelOnDrop<'a>,
@@ -203,7 +171,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what the state wants done: sends frames, starts workers, comes back later.
+    /// Carries out the actions of the state: sends frames, starts workers, sets timers.
     fn drive(self: &Arc<Self>, state: &mut PoolState<Worker>) {
         loop {
             match state.step(Instant::now()) {
@@ -245,7 +213,7 @@ impl Shared {
             Some(obstacle) if obstacle.is_absence() => {
                 tracing::info!(device = %chosen.device, %obstacle, "a worker starts")
             }
-            // Slower than its owner expects: not only for those who ask.
+            // Slower than the owner expects, so worth a warning.
             Some(obstacle) => {
                 tracing::warn!(device = %chosen.device, %obstacle, "a GPU is not used; see `bireme doctor`")
             }
@@ -256,13 +224,13 @@ impl Shared {
         match started {
             Ok((worker, replies)) => {
                 let pid = worker.pid();
-                // None: the device was closed meanwhile, and dropping `replies` ends the process.
+                // None: the pool was closed meanwhile, and dropping `replies` ends the process.
                 let Some(generation) = state.started(slot, worker, pid) else {
                     return;
                 };
                 self.drive(&mut state);
                 drop(state);
-                // Weak, so that dropping the device closes the socket, which ends the worker and then this task.
+                // Weak, so that dropping the pool closes the socket, which ends the worker and then this task.
                 let shared = Arc::downgrade(self);
                 tokio::spawn(async move {
                     let connection = shared.clone();
@@ -273,7 +241,7 @@ impl Shared {
                         let due = || connection.upgrade().and_then(|shared| shared.lock().due(slot));
                         replies.run(take, due).await
                     });
-                    // Whatever happens in there, the worker is given up and another takes its place.
+                    // A panic in the task loses the worker like any other end, and another one starts.
                     let ended = run.await.unwrap_or_else(|_| "what it answered broke our bookkeeping".to_owned());
                     if let Some(shared) = shared.upgrade() {
                         shared.on_lost(slot, generation, &ended);

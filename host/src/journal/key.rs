@@ -67,7 +67,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn tag(self) -> &'static [u8] {
+    pub(super) fn tag(self) -> &'static [u8] {
         match self {
             Kind::Call => b"c",
             Kind::Map => b"m",
@@ -133,6 +133,11 @@ pub fn files_of(owner: &[u8; 16]) -> Vec<u8> {
     [b"R", owner.as_slice()].concat()
 }
 
+/// Returns the digest that the key of a reference ends with.
+pub fn digest_of(key: &[u8]) -> Option<[u8; 32]> {
+    key.get(key.len().checked_sub(32)?..)?.try_into().ok()
+}
+
 /// State of a function's schedule. Its runs follow, in their order.
 pub fn schedule(function: &FunctionId) -> Vec<u8> {
     // Names hold no NUL, so that none begins another.
@@ -153,11 +158,6 @@ pub fn read_schedule(key: &[u8]) -> Option<(FunctionId, Option<u64>)> {
         number => Some(u64::from_be_bytes(number.try_into().ok()?)),
     };
     Some((FunctionId { app, function }, number))
-}
-
-/// Returns the digest that the key of a reference ends with.
-pub fn digest_of(key: &[u8]) -> Option<[u8; 32]> {
-    key.get(key.len().checked_sub(32)?..)?.try_into().ok()
 }
 
 /// Returns the last 16 bytes of a key, the id that most end with.

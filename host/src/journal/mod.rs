@@ -10,18 +10,18 @@ mod chunk;
 mod codec;
 mod key;
 mod lease;
+mod quarantine;
 mod record;
 mod schedule;
 mod segment;
 mod stored;
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 pub use chunk::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX};
-pub use codec::DamagedRow;
 pub use key::Kind;
 pub use lease::{Lease, LeaseHolder};
+pub use quarantine::{DamagedRow, Owner, QuarantinedRow, hex};
 pub use record::{
     CallRecord, Entry, EntryKind, FailedAttempt, MapHeader, MapProgress, MapRecord, MapState, PayloadPlace, State,
     StoredPayload,
@@ -29,7 +29,7 @@ pub use record::{
 pub use schedule::{
     DueTimes, HISTORY_LEN, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, SkipReason, StoredSchedule,
 };
-pub use stored::StoreJournal;
+pub use stored::{StoreJournal, peek_quarantine};
 
 use crate::call::{Payload, Priority};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
@@ -50,10 +50,11 @@ pub enum JournalError {
     /// Nothing was written.
     #[error("it ended longer ago than it is kept, and has been deleted")]
     Expired,
+    /// Row that could not be set aside either.
     #[error(transparent)]
-    Damaged(#[from] DamagedRow),
-    #[error("a record of the journal cannot be read; it was written by another version, or is damaged")]
-    Record { source: Arc<serde_json::Error> },
+    Damaged(Box<DamagedRow>),
+    #[error("{owner} is in quarantine: a row of it cannot be read; `bireme doctor` shows it")]
+    Quarantined { owner: Owner },
 }
 
 impl From<StoreError> for JournalError {
@@ -255,6 +256,9 @@ pub trait Journal: Send + Sync {
 
     /// Finishes deletions that a host did not come to the end of. Once, at start.
     fn sweep(&self) -> Answer<'_, ()>;
+
+    /// Returns how many rows are in quarantine: they cannot be read, and neither they nor their calls and maps are used.
+    fn quarantined(&self) -> usize;
 
     /// Returns the apps that something has ended of.
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>>;

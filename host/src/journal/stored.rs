@@ -4,6 +4,9 @@ mod calls;
 mod expiry;
 mod files;
 mod maps;
+mod quarantine;
+#[cfg(test)]
+mod quarantine_tests;
 #[cfg(test)]
 mod rows;
 mod schedules;
@@ -17,18 +20,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::files::{Changes, FileClaims};
-use super::codec::Reader;
+use super::codec::{CodecError, Reader};
 use super::key::{self, Kind};
+use super::quarantine::Quarantine;
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
-    Answer, Chunk, ChunkUpdate, Idempotency, Journal, JournalError, KeyedRecord, LeaseHolder, ListEntry, OpenCall,
-    Outcomes, PendingChunk, Query, ScheduleStep, ScheduledRun, StoredPayload, StoredSchedule,
+    Answer, Chunk, ChunkUpdate, DamagedRow, Idempotency, Journal, JournalError, KeyedRecord, LeaseHolder, ListEntry,
+    OpenCall, Outcomes, PendingChunk, Query, ScheduleStep, ScheduledRun, StoredPayload, StoredSchedule,
 };
 use crate::call::Payload;
 use crate::failpoint;
 use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
 use crate::store::{Entry as Row, Op, Store, StoreDir, Table, Write};
 use crate::tasks::blocking;
+
+pub use self::quarantine::peek_quarantine;
 
 /// The fail points around each kind of step.
 const ACCEPT: [&str; 2] = ["journal.accept.before", "journal.accept.after"];
@@ -47,17 +53,19 @@ pub struct StoreJournal {
     expiry: Arc<tokio::sync::Mutex<()>>,
     /// Set once the journal was taken up.
     holder: Arc<OnceLock<LeaseHolder>>,
+    quarantine: Arc<Quarantine>,
 }
 
 impl StoreJournal {
     pub fn new(dir: Arc<StoreDir>) -> Self {
-        Self { dir, claims: Arc::default(), expiry: Arc::default(), holder: Arc::default() }
+        Self { dir, claims: Arc::default(), expiry: Arc::default(), holder: Arc::default(), quarantine: Arc::default() }
     }
 
     async fn take_up(&self) -> Result<LeaseHolder, JournalError> {
         if let Some(holder) = self.holder.get() {
             return Ok(*holder);
         }
+        self.load_quarantine().await?;
         let holder = LeaseHolder { owner: HostId::generate(), epoch: self.dir.store()?.raise_epoch().await? };
         Ok(*self.holder.get_or_init(|| holder))
     }
@@ -101,8 +109,16 @@ impl StoreJournal {
     }
 }
 
-fn record<T: DeserializeOwned>(row: &[u8]) -> Result<T, JournalError> {
-    serde_json::from_slice(row).map_err(|source| JournalError::Record { source: Arc::new(source) })
+/// Reads a row, or says which one cannot be read.
+fn parsed<T, E: std::fmt::Display>(table: Table, key: &[u8], read: Result<T, E>) -> Result<T, JournalError> {
+    read.map_err(|error| {
+        JournalError::Damaged(Box::new(DamagedRow { table, key: key.to_vec(), reason: error.to_string() }))
+    })
+}
+
+/// Reads a record, or says which one cannot be read.
+fn record<T: DeserializeOwned>(table: Table, key: &[u8], row: &[u8]) -> Result<T, JournalError> {
+    parsed(table, key, serde_json::from_slice(row))
 }
 
 fn row<T: Serialize>(record: &T) -> Vec<u8> {
@@ -140,7 +156,7 @@ fn keyed(function: &FunctionId, idempotency: &Idempotency, kind: Kind, id: &[u8;
     put(Table::JournalIndex, key::idempotency(function, &idempotency.key), value)
 }
 
-fn read_keyed(row: Vec<u8>) -> Result<KeyedRecord, JournalError> {
+fn read_keyed(row: Vec<u8>) -> Result<KeyedRecord, CodecError> {
     let mut reader = Reader::new(row);
     let kind = if reader.byte()? == 0 { Kind::Call } else { Kind::Map };
     let id = reader.take(16)?.as_ref().try_into().expect("it took as many");
@@ -284,6 +300,10 @@ impl Journal for StoreJournal {
 
     fn sweep(&self) -> Answer<'_, ()> {
         Box::pin(self.sweep())
+    }
+
+    fn quarantined(&self) -> usize {
+        self.quarantine.rows()
     }
 
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>> {

@@ -25,6 +25,7 @@ mod files;
 mod format;
 mod lock;
 mod medium;
+mod peek;
 mod read;
 #[cfg(test)]
 pub(crate) mod sim_disk;
@@ -52,6 +53,7 @@ use file::{DatabaseFile, Health};
 pub use files::Files;
 pub use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
+pub use peek::peek;
 pub use table::{Decide, Entry, Op, Table};
 pub use writer::Write;
 use writer::{Queued, write_loop};

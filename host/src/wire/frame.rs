@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{
-    Datatype, FailureKind, HEADER_BYTES, ITEMS_MAX, MAGIC, ModelId, NAME_BYTES_MAX, RANK_MAX, TENSORS_MAX, Tensor,
-    TensorSpec, WireError,
-};
+use super::header::{FailureKind, HEADER_BYTES, ITEMS_MAX, MAGIC, ModelId, TENSORS_MAX, WireError};
+use super::tensor::{Datatype, NAME_BYTES_MAX, RANK_MAX, Tensor, TensorSpec};
+
+/// The path that stands for the built-in no-op model.
+pub const NOOP_PATH: &str = "bireme:noop";
 
 const LOAD: u32 = 1;
 const LOADED: u32 = 2;
@@ -23,22 +24,22 @@ const VECTOR: u32 = 1;
 const SCORES: u32 = 2;
 const TENSORS: u32 = 3;
 
-/// Bytes of a message.
+/// Longest message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
 
-/// What a model makes of what.
+/// The inputs and the output of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
-    /// Of token ids a vector of length 1.
+    /// Token ids to a vector of length 1.
     Vector { dimension: u32 },
-    /// Of token ids a score for each label.
+    /// Token ids to a score for each label.
     Scores { labels: u32 },
-    /// Of named tensors others.
+    /// Named tensors to named tensors.
     Tensors { inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec> },
 }
 
 impl Signature {
-    /// The values of one row's result, if rows are what it takes.
+    /// Returns the values in one row's result; none for a model of tensors.
     pub fn width(&self) -> Option<u32> {
         match self {
             Self::Vector { dimension: width } | Self::Scores { labels: width } => Some(*width),
@@ -79,7 +80,7 @@ pub enum Frame {
         model: ModelId,
         rows: u32,
         dimension: u32,
-        /// [`checksum`] of the batch that these are of.
+        /// [`checksum`] of the batch.
         checksum: u32,
         device_ns: u64,
         values: Vec<f32>,
@@ -89,7 +90,7 @@ pub enum Frame {
         model: ModelId,
         items: Vec<Vec<Tensor>>,
     },
-    /// For each item its tensors, or why it has none.
+    /// For each item its tensors, or the error.
     Inferred {
         model: ModelId,
         device_ns: u64,
@@ -300,8 +301,8 @@ impl Frame {
     }
 }
 
-/// Tells batches apart: a worker sends back what it makes of the batch that it ran, so that an answer to another one is seen.
-/// A guard against mix-ups, not against a worker that lies.
+/// Returns a checksum of a batch. A worker sends back that of the batch it ran, so that the answer to another one is
+/// detected. A guard against mix-ups, not against a malicious worker.
 pub fn checksum(cu_seqlens: &[u32], ids: &[u32]) -> u32 {
     // FNV-1a, a word at a time, with its 64-bit prime.
     let step = |hash: u64, &word: &u32| (hash ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
@@ -373,7 +374,7 @@ impl<'a> Reader<'a> {
         String::from_utf8(text.to_vec()).map_err(|_| WireError::Body { what: "text that is not UTF-8" })
     }
 
-    /// Reads what a worker has to say to users: nobody reads more than a page.
+    /// Reads a message for users, of a page at most.
     fn message(&mut self) -> Result<String, WireError> {
         let message = self.text()?;
         if message.len() > MESSAGE_BYTES_MAX {

@@ -1,17 +1,17 @@
-//! The memory that a host shares with one worker: bodies too large for the socket, and the worker's sign of life.
+//! The memory that a host shares with one worker: bodies too large for the socket, and the worker's heartbeat.
 //!
-//! It is an anonymous file that the host makes, seals against any change of its size, and hands over with its first frame.
-//! Both sides read and write it by `pread` and `pwrite`, never through a mapping: what the other side does meanwhile can
-//! change the bytes that are copied, but not those that were checked.
+//! It is an anonymous file that the host makes, seals against any change of its size, and hands over with its first
+//! frame. Both sides read and write it by `pread` and `pwrite`, never through a mapping: the other side can change
+//! bytes before they are copied, but not after they were checked.
 //!
 //! ```text
-//! beat        counter u64, in a page of its own
+//! heartbeat   counter u64, in a page of its own
 //! to worker   2 slots of BODY_BYTES_MAX
 //! to host     2 slots of BODY_BYTES_MAX
 //! ```
 //!
-//! A frame's body lies in the slot of its number in its direction, modulo 2: no third one is sent before the first of two
-//! was answered. Pages exist once they are touched; those of a large body are given back after it was read.
+//! A frame's body lies in the slot of its number in its direction, modulo 2: no third one is sent before the first of
+//! two was answered. Pages exist once they are touched; those of a large body are given back after it was read.
 
 use std::fs::File;
 use std::io;
@@ -20,9 +20,9 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 
-use super::BODY_BYTES_MAX;
+use super::header::BODY_BYTES_MAX;
 
-/// Bodies of more bytes go through the memory.
+/// Longest body that goes through the socket.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;
 
 const PAGE: u64 = 4_096;
@@ -31,7 +31,7 @@ const LENGTH: u64 = PAGE + 2 * SLOTS * BODY_BYTES_MAX;
 /// The pages of bodies up to this length stay, for the next one.
 const KEPT_BYTES: u64 = 2 << 20;
 
-/// Which way a body goes.
+/// The direction of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     ToWorker,
@@ -45,7 +45,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Makes one.
+    /// Creates the memory.
     pub fn create() -> io::Result<Self> {
         let file = rustix::fs::memfd_create("bireme-worker", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&file, LENGTH)?;
@@ -53,7 +53,7 @@ impl Memory {
         Ok(Self { file: file.into() })
     }
 
-    /// Takes in one that the other side made.
+    /// Takes in the memory that the other side created.
     pub fn receive(file: OwnedFd) -> io::Result<Self> {
         let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(|_| invalid("the shared memory has no seals"))?;
@@ -83,7 +83,7 @@ impl Memory {
         }
         self.file.read_exact_at(to, at)?;
         if length > KEPT_BYTES {
-            // What cannot be given back stays until the worker ends.
+            // Pages that cannot be given back stay until the worker ends.
             let _ = rustix::fs::fallocate(
                 &self.file,
                 FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
@@ -94,12 +94,12 @@ impl Memory {
         Ok(())
     }
 
-    /// Shows a sign of life.
+    /// Writes the heartbeat.
     pub fn write_heartbeat(&self, count: u64) -> io::Result<()> {
         self.file.write_all_at(&count.to_le_bytes(), 0)
     }
 
-    /// Returns the last sign of life; 0 before the first.
+    /// Returns the last heartbeat; 0 before the first.
     pub fn heartbeat(&self) -> io::Result<u64> {
         let mut count = [0; 8];
         self.file.read_exact_at(&mut count, 0)?;

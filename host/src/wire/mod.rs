@@ -1,20 +1,21 @@
-//! The frames between the host and a worker: plain data, checked on both sides.
+//! Wire format between the host and a worker: frames of plain data, checked on both sides.
 //!
 //! The host sends frames, up to two ahead of their answers; the worker answers each with one, in order. Numbers are
 //! little-endian, as on every machine that this runs on.
 //!
 //! ```text
-//! header   magic u32 | kind u32 | job u64 | body length u64, whose highest bit says that the body is in the shared memory
+//! header   magic u32 | kind u32 | job u64 | body length u64 (highest bit: in the shared memory)
 //! text     length u32 | UTF-8
 //! tensor   name text | datatype u32 | rank u32 | dimensions u64 × rank | length u64 | data
 //! spec     name text | datatype u32 | rank u32 | dimensions i64 × rank
 //!
 //! Load     model u32 | path text
-//! Loaded   model u32 | output u32 | dimension u32 | memory u64 | device text | inputs u32 | spec … | outputs u32 | spec …
+//! Loaded   model u32 | output u32 | dimension u32 | memory u64 | device text
+//!          | inputs u32 | spec … | outputs u32 | spec …
 //! Unload   model u32
 //! Unloaded model u32 | device bytes still in use u64
-//! Batch    model u32 | rows u32 | pairs u32 | cumulative lengths u32 × (rows + 1) | first segments u32 × (rows · pairs)
-//!          | token ids u32 × total
+//! Batch    model u32 | rows u32 | pairs u32 | cumulative lengths u32 × (rows + 1)
+//!          | first segments u32 × (rows · pairs) | token ids u32 × total
 //! Vectors  model u32 | rows u32 | dimension u32 | checksum of the batch u32 | device ns u64 | f32 × rows × dimension
 //! Infer    model u32 | items u32 | (tensors u32 | tensor …) …
 //! Inferred model u32 | items u32 | device ns u64 | (0 u32 | tensors u32 | tensor …, or 1 u32 | message text) …
@@ -23,131 +24,21 @@
 //! Failed   kind u32 | message text
 //! ```
 //!
-//! Invariants: a frame that is cut off, too long, of another version or inconsistent is an error, and the side that finds
-//! it hangs up. Limits: `BODY_BYTES_MAX`, `ITEMS_MAX`, `TENSORS_MAX`.
+//! Invariants: a frame that is cut off, too long, of another version or inconsistent is an error, and the side that
+//! finds it hangs up. Limits: `BODY_BYTES_MAX`, `ITEMS_MAX`, `TENSORS_MAX`.
 
 mod frame;
+mod header;
 pub mod memory;
 #[cfg(test)]
 mod samples;
 mod tensor;
 
-use std::fmt;
-
-pub use self::frame::{Frame, Signature, checksum};
+pub use self::frame::{Frame, NOOP_PATH, Signature, checksum};
+pub use self::header::{
+    BODY_BYTES_MAX, FailureKind, HEADER_BYTES, Header, ITEMS_MAX, MAGIC, ModelId, TENSORS_MAX, WireError, mark_placed,
+};
 pub use self::tensor::{Datatype, NAME_BYTES_MAX, RANK_MAX, Tensor, TensorError, TensorSpec};
-
-/// Begins each frame; the last byte is the version.
-pub const MAGIC: u32 = u32::from_le_bytes(*b"BRM\x03");
-/// Bytes of a header.
-pub const HEADER_BYTES: usize = 24;
-/// Longest body.
-pub const BODY_BYTES_MAX: u64 = 256 << 20;
-
-/// The path that stands for the built-in no-op model.
-pub const NOOP_PATH: &str = "bireme:noop";
-
-/// Requests of one `Infer`.
-pub const ITEMS_MAX: usize = 4_096;
-/// Tensors of one request.
-pub const TENSORS_MAX: usize = 256;
-
-/// A model of the host, by the number that it has there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ModelId(pub u32);
-
-/// The head of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    pub kind: u32,
-    /// Chosen by the host; the reply carries it back.
-    pub job: u64,
-    pub body_bytes: usize,
-    /// The body is in the shared memory, not behind the header.
-    pub is_placed: bool,
-}
-
-/// Of a body's length: it is in the shared memory.
-const PLACED: u64 = 1 << 63;
-
-/// Why a worker could not do what it was asked, and lives on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum FailureKind {
-    /// The model's files cannot be used.
-    Load = 1,
-    /// The batch does not fit the model.
-    BadBatch = 2,
-    /// The device has no room for the batch or the model.
-    OutOfMemory = 3,
-    /// The device failed, for a reason that is no lost context and no fault of the batch.
-    Device = 4,
-}
-
-/// A frame that cannot be read.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WireError {
-    #[error("the frame begins with {found:#010x}, not {MAGIC:#010x}: not a worker of this version")]
-    Magic { found: u32 },
-    #[error("the frame's body is {bytes} bytes, over the limit of {BODY_BYTES_MAX}")]
-    TooLong { bytes: u64 },
-    #[error("the frame is of an unknown kind {found}")]
-    Kind { found: u32 },
-    #[error("the frame's body is cut off or inconsistent: {what}")]
-    Body { what: &'static str },
-}
-
-impl Header {
-    pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, WireError> {
-        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        if u32_at(0) != MAGIC {
-            return Err(WireError::Magic { found: u32_at(0) });
-        }
-        let (body_bytes, is_placed) = (u64_at(16) & !PLACED, u64_at(16) & PLACED != 0);
-        if body_bytes > BODY_BYTES_MAX {
-            return Err(WireError::TooLong { bytes: body_bytes });
-        }
-        Ok(Self { kind: u32_at(4), job: u64_at(8), body_bytes: body_bytes as usize, is_placed })
-    }
-}
-
-/// Marks a whole frame's header: its body is in the shared memory.
-pub fn mark_placed(header: &mut [u8; HEADER_BYTES]) {
-    header[23] |= 0x80;
-}
-
-impl fmt::Display for ModelId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 #[cfg(target_endian = "big")]
 compile_error!("the wire copies numbers as they lie in memory and is little-endian");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_foreign_header_is_refused() {
-        assert_eq!(Header::parse(&[0; HEADER_BYTES]), Err(WireError::Magic { found: 0 }));
-        let mut long = [0; HEADER_BYTES];
-        long[..4].copy_from_slice(&MAGIC.to_le_bytes());
-        long[16..].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(Header::parse(&long), Err(WireError::TooLong { bytes: u64::MAX >> 1 }));
-    }
-
-    #[test]
-    fn a_mark_says_where_the_body_is() {
-        let mut frame = Vec::new();
-        Frame::Check.encode(7, &mut frame);
-        let header: &mut [u8; HEADER_BYTES] = frame.first_chunk_mut().unwrap();
-        assert!(!Header::parse(header).unwrap().is_placed);
-        mark_placed(header);
-        let placed = Header::parse(header).unwrap();
-        assert_eq!((placed.is_placed, placed.body_bytes, placed.job), (true, 0, 7));
-    }
-}

@@ -1,7 +1,8 @@
 //! Named tensors: plain data between guests, clients, the host and its workers.
 //!
-//! Elements are little-endian and in row-major order. [`Datatype::Bytes`] holds elements of any length, each with its length
-//! before it as a `u32`; that and the names are the Open Inference Protocol's, so one layout serves every interface.
+//! Elements are little-endian and in row-major order. [`Datatype::Bytes`] holds elements of any length, each with its
+//! length before it as a `u32`; that and the names are the Open Inference Protocol's, so one layout serves every
+//! interface.
 
 use std::fmt;
 
@@ -106,7 +107,7 @@ pub struct Tensor {
     pub data: Bytes,
 }
 
-/// What a model says of one of its inputs or outputs; -1 is a dimension of any length.
+/// The declaration of an input or output; -1 is a dimension of any length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
     pub name: String,
@@ -136,12 +137,12 @@ impl Tensor {
         self.shape.iter().try_fold(1u64, |product, &length| product.checked_mul(length))
     }
 
-    /// Returns what it weighs.
+    /// Returns its size in bytes, with shape and name.
     pub fn bytes(&self) -> usize {
         self.name.len() + self.data.len() + self.shape.len() * 8
     }
 
-    /// Refuses one whose data is not what its shape and type say.
+    /// Refuses data that does not match shape and type.
     pub fn check(&self) -> Result<(), TensorError> {
         if self.name.len() > NAME_BYTES_MAX {
             return Err(TensorError::Name { bytes: self.name.len() });
@@ -170,7 +171,7 @@ impl Tensor {
     }
 }
 
-/// Takes `u32` lengths and bytes in turn apart. Data that is cut off ends with none, and may be asked no further.
+/// Splits data into its elements, each behind a `u32` length. Data that is cut off ends with `None`.
 fn elements_of(mut data: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     let mut is_cut = false;
     std::iter::from_fn(move || {

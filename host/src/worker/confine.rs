@@ -1,15 +1,15 @@
-//! What a worker may do besides computing: nothing.
+//! Confinement of a worker: it may compute, and nothing else.
 //!
-//! A worker reads model files that others made, with libraries that others wrote. One that is taken over shall find no
-//! network, no file to write and no program to start. Set before the first thread, since Landlock holds for the thread that asks
+//! A worker reads untrusted model files with third-party libraries. One that is taken over shall find no network, no
+//! file to write and no program to start. Applied before the first thread, since Landlock holds for the calling thread
 //! and those it starts.
 //!
-//! On the CPU: no file is written (Landlock), no socket made, no other program started or signalled, no tracing, no mount, no
-//! `io_uring`, no kernel module (seccomp); no core dump, 1,024 files. A CUDA driver writes caches and devices, and starts a helper where its devices are
-//! missing: there only sockets of the network, tracing and the kernel's interfaces are taken away, and a worker that is taken
-//! over can do what the user can.
+//! On the CPU: no file is written (Landlock), no socket made, no other program started or signalled, no tracing, no
+//! mount, no `io_uring`, no kernel module (seccomp); no core dump, 1,024 files. A CUDA driver writes caches and
+//! devices, and starts a helper where its devices are missing: there only sockets of the network, tracing and the
+//! kernel's interfaces are taken away, and a worker that is taken over can do what the user can.
 //!
-//! What a kernel does not offer is left out: this is a second wall, not the only one. Memory and processes have no limit
+//! Mechanisms that a kernel lacks are left out: this is a second line of defence. Memory and processes have no limit
 //! here: `RLIMIT_NPROC` counts a user's processes and not ours, and a model is as large as it is.
 
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ const NEVER: [i64; 30] = [
 /// Calls that a worker on the CPU does not make.
 const NEVER_ON_CPU: [i64; 4] = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_socket, libc::SYS_kill];
 
-/// How far a worker is shut in.
+/// The strictness of a confinement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confinement {
     Cpu,
@@ -70,12 +70,12 @@ pub enum Confinement {
 }
 
 impl Confinement {
-    /// That of a worker on this CUDA device, else the CPU.
+    /// Returns the confinement for a worker on this CUDA device, else the CPU.
     pub fn of(device: Option<u32>) -> Self {
         if device.is_some() { Self::Cuda } else { Self::Cpu }
     }
 
-    /// Shuts the calling thread in, and all that it will start. There is no way back.
+    /// Confines the calling thread and all that it starts, for good.
     pub fn apply(self) {
         let limit = |max| Rlimit { current: Some(max), maximum: Some(max) };
         let mut missing = Vec::new();

@@ -13,13 +13,13 @@ use crate::wire::{Frame, HEADER_BYTES, Header, mark_placed};
 pub(super) struct Connection {
     stream: UnixStream,
     memory: Option<Arc<Memory>>,
-    /// Frames that came, and so the number of the next in either direction.
+    /// Frames received, which is the number of the next one in both directions.
     number: u64,
     body: Vec<u8>,
     out: Vec<u8>,
 }
 
-/// A buffer that grew beyond this is let go after its frame.
+/// A buffer that grew beyond this is shrunk after its frame.
 const KEPT_BYTES: usize = 4 << 20;
 
 impl Connection {

@@ -14,7 +14,7 @@ use super::error::RunError;
 use super::ops::{Executor, Network, Ops, Steps, TokenBatch};
 use super::timing::nanoseconds_since;
 
-/// The tokens that one thread takes through all layers at once. Fewer read the weights too often, more leave the caches.
+/// Tokens that one thread takes through all layers at once. Fewer read the weights too often, more leave the caches.
 const GROUP_TOKENS: usize = 256;
 
 /// A network on the CPU.
@@ -36,7 +36,7 @@ impl Ops for Cpu {
     type LayerNorm = LayerNorm;
     type Linear = Linear;
     type Attention = Attention;
-    /// Only grows; what it holds is left from before.
+    /// Only grows; keeps old values until a step overwrites them.
     type Buffer = Vec<f32>;
     type Error = ShapeError;
 

@@ -1,7 +1,8 @@
-//! A CUDA device: half precision, whole batches, captured graphs for small ones, and halves of a batch that does not fit.
+//! A CUDA device: half precision, whole batches, captured graphs for small ones, and halves of a batch that does not
+//! fit.
 //!
-//! Limits: [`GRAPHS_MAX`] graphs, which share the activations of [`LANE`]; of larger batches nothing is
-//! kept but what the device's allocator keeps.
+//! Limits: [`GRAPHS_MAX`] graphs, which share the activations of [`LANE`]; larger batches leave nothing but memory in
+//! the device's allocator.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,7 +16,7 @@ use bireme_kernels::{Sequences, ShapeError};
 use super::error::RunError;
 use super::ops::{Executor, Network, Ops, Steps, TokenBatch};
 
-/// How weights and activations are stored. Sums are f32.
+/// Storage of weights and activations. Sums are f32.
 const STORAGE: DType = DType::F16;
 
 /// Batches up to here are launched as graphs: their kernels run for less time than the processor takes to launch them.
@@ -86,14 +87,14 @@ impl Ops for Cuda {
     }
 }
 
-/// A batch on its way through the layers: every step is queued, none is waited for.
-struct Queued<'a> {
+/// A batch on its way through the layers: steps are queued without waiting.
+struct QueuedBatch<'a> {
     device: &'a Device,
     batch: Batch<'a>,
     out: &'a Tensor,
 }
 
-impl Steps<Cuda> for Queued<'_> {
+impl Steps<Cuda> for QueuedBatch<'_> {
     fn embed(&mut self, layer: &Embedding, out: &mut Tensor) -> Result<(), DeviceError> {
         layer.run(&self.batch, out)
     }
@@ -115,11 +116,11 @@ impl Steps<Cuda> for Queued<'_> {
     }
 }
 
-/// The shape that a small batch is rounded up to, so that few graphs serve many: with tokens of nobody, and texts without
-/// tokens.
+/// Returns the shape that a small batch is padded to, so that few graphs serve many batches: with tokens beyond the
+/// last text, and empty texts.
 fn small(sequences: Sequences<'_>) -> Option<BatchShape> {
     let texts = sequences.len().next_power_of_two();
-    // An empty text's first token must exist.
+    // The first token of an empty text must exist.
     let used = sequences.tokens() + usize::from(texts > sequences.len());
     let shape = BatchShape {
         tokens: used.next_multiple_of(BatchShape::TOKENS_STEP),
@@ -150,23 +151,23 @@ impl Lane {
     /// Queues the batch that `inputs` holds.
     fn queue(&mut self, device: &Device, network: &impl Network<Cuda>) -> Result<(), DeviceError> {
         let batch = self.inputs.batch()?;
-        network.forward(&mut Queued { device, batch, out: &self.out }, &mut self.buffers)
+        network.forward(&mut QueuedBatch { device, batch, out: &self.out }, &mut self.buffers)
     }
 }
 
 /// Graphs of small batches, all over one lane.
 #[derive(Default)]
 struct Graphs {
-    shapes: HashMap<BatchShape, Seen>,
+    shapes: HashMap<BatchShape, ShapeGraph>,
     order: VecDeque<BatchShape>,
 }
 
-/// What became of a shape.
-enum Seen {
-    /// It ran once: all that it takes is loaded, and it may well come again.
+/// The graph of a shape, once it was seen.
+enum ShapeGraph {
+    /// It ran once: its kernels are loaded, and it is likely to come again.
     Once,
     Captured(Graph),
-    /// It could not be captured; launched step by step it runs.
+    /// It cannot be captured; its steps are launched one by one.
     Never,
 }
 
@@ -187,7 +188,7 @@ impl Staging {
         Ok(Self { inputs, inputs_len: len, out, out_len: len, start: Event::new(device)?, end: Event::new(device)? })
     }
 
-    /// Makes room. Pinning costs as much as a batch, so it happens a few times in a life.
+    /// Grows the memory. Pinning costs as much as a batch, so it happens only a few times.
     fn reserve(&mut self, device: &Device, inputs: usize, out: usize) -> Result<(), DeviceError> {
         for (pinned, has, wanted) in
             [(&mut self.inputs, &mut self.inputs_len, inputs), (&mut self.out, &mut self.out_len, out)]
@@ -215,8 +216,8 @@ impl<N: Network<Cuda>> CudaExecutor<N> {
 
     /// Runs a batch; returns the device's nanoseconds.
     ///
-    /// A batch that does not fit the memory runs again without the memory of the graphs, then in two halves, and each of
-    /// those again, down to one text.
+    /// A batch that does not fit the memory runs again without the memory of the graphs, then in two halves, and each
+    /// of those again, down to one text.
     fn run_in_parts(&mut self, ids: &[u32], sequences: Sequences<'_>, out: &mut [f32]) -> Result<u64, DeviceError> {
         if sequences.is_empty() {
             return Ok(0);
@@ -253,7 +254,7 @@ impl<N: Network<Cuda>> CudaExecutor<N> {
     ) -> Result<u64, DeviceError> {
         let shape = small.unwrap_or_else(|| BatchShape::of(sequences));
         let Self { graphs, lane, staging, network, cuda: Cuda(device) } = self;
-        // After an error something may still be queued, which may read what is written below.
+        // After an error, queued work may still read the memory that is written below.
         device.synchronize()?;
         staging.reserve(device, shape.inputs_len(), out.len())?;
         let mut own;
@@ -279,7 +280,7 @@ impl<N: Network<Cuda>> CudaExecutor<N> {
     }
 }
 
-/// The text at which a batch is cut, so that both sides have about as many tokens.
+/// Returns the text at which a batch is cut, so that both halves have about as many tokens.
 fn half(sequences: Sequences<'_>) -> usize {
     let middle = sequences.tokens() / 2;
     sequences.ranges().position(|range| range.end > middle).unwrap_or(0).clamp(1, sequences.len() - 1)
@@ -303,21 +304,21 @@ impl Graphs {
                 self.shapes.remove(&oldest);
             }
             self.order.push_back(shape);
-            self.shapes.insert(shape, Seen::Once);
+            self.shapes.insert(shape, ShapeGraph::Once);
             return Ok(());
         };
-        if matches!(seen, Seen::Once) {
+        if matches!(seen, ShapeGraph::Once) {
             *seen = match device.capture(|| lane.queue(device, network)) {
-                Ok(graph) => Seen::Captured(graph),
+                Ok(graph) => ShapeGraph::Captured(graph),
                 Err(error) if error.is_sticky() => return Err(error),
                 Err(error) => {
                     tracing::warn!(?shape, "batches of this shape run without a graph: {error}");
-                    Seen::Never
+                    ShapeGraph::Never
                 }
             };
         }
         match seen {
-            Seen::Captured(graph) => graph.launch(),
+            ShapeGraph::Captured(graph) => graph.launch(),
             _ => lane.queue(device, network),
         }
     }
@@ -336,7 +337,7 @@ mod tests {
         };
         assert_eq!(shape(&[1]), Some((16, 1, 64)));
         assert_eq!(shape(&[16]), Some((16, 1, 64)));
-        // A text of no tokens has to start somewhere.
+        // An empty text has a start, too.
         assert_eq!(shape(&[16, 16, 16]), Some((64, 4, 64)));
         assert_eq!(shape(&[512]), Some((512, 1, 512)));
         assert_eq!(shape(&[513]), None);

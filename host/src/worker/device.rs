@@ -1,6 +1,6 @@
 //! The device that a worker owns.
 //!
-//! Not here: which one it should be (that is decided before, and never changes while the worker lives).
+//! Not here: the choice of the device, which the host makes before the worker starts.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use bireme_kernels::cuda::device::{Device, DeviceError, DeviceOptions};
 use super::encoder::Encoder;
 use super::error::LoadError;
 
-/// A device, opened.
+/// An open device.
 #[derive(Debug)]
 pub enum WorkerDevice {
     Cpu { threads: usize },
@@ -27,15 +27,15 @@ pub enum DeviceOpenError {
 }
 
 impl WorkerDevice {
-    /// The CPU, with as many threads as `BIREME_WORKER_THREADS` says, else as it has cores.
+    /// The CPU, with `BIREME_WORKER_THREADS` threads; by default one for each core.
     pub fn cpu() -> Self {
         let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
         Self::Cpu { threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)) }
     }
 
-    /// Opens a CUDA device and runs a kernel on it: one that cannot compute is not ready, whatever it says of itself.
+    /// Opens a CUDA device and checks the result of a kernel: a device may open and still not compute.
     ///
-    /// `BIREME_CUDA_MEMORY` bounds its memory, in bytes; by default nine tenths of what is free are its own.
+    /// `BIREME_CUDA_MEMORY` bounds its memory, in bytes; the default is nine tenths of the free memory.
     pub fn cuda(ordinal: u32) -> Result<Self, DeviceOpenError> {
         let budget = match std::env::var("BIREME_CUDA_MEMORY") {
             Err(_) => None,
@@ -60,7 +60,7 @@ impl WorkerDevice {
         Ok(Self::Cuda(device))
     }
 
-    /// `cpu` or `cuda:N`.
+    /// Returns `cpu` or `cuda:N`.
     pub fn name(&self) -> String {
         match self {
             Self::Cpu { .. } => "cpu".to_owned(),
@@ -75,7 +75,7 @@ impl WorkerDevice {
         }
     }
 
-    /// Bytes of the device that this worker holds; 0 on the CPU, where a model knows its own.
+    /// Returns the bytes of the device that this worker holds; 0 on the CPU, where each model counts its own.
     pub(super) fn memory_in_use(&self) -> u64 {
         match self {
             Self::Cpu { .. } => 0,
@@ -86,7 +86,7 @@ impl WorkerDevice {
         }
     }
 
-    /// Threads for what runs on the CPU whatever the device is.
+    /// Returns the number of threads for models that run on the CPU beside any device.
     pub(super) fn threads(&self) -> usize {
         match self {
             Self::Cpu { threads } => *threads,
@@ -95,7 +95,7 @@ impl WorkerDevice {
         }
     }
 
-    /// Of so many bytes in the machine's memory, those that count as this device's.
+    /// Returns the part of `bytes` of the machine's memory that counts as this device's.
     pub(super) fn on_cpu(&self, bytes: u64) -> u64 {
         match self {
             Self::Cpu { .. } => bytes,
@@ -103,7 +103,7 @@ impl WorkerDevice {
         }
     }
 
-    /// Runs a kernel and looks at its result. A CPU that runs this worker computes.
+    /// Checks the result of a kernel. A CPU that runs the worker needs no check.
     pub(super) fn check(&self) -> Result<(), DeviceError> {
         match self {
             Self::Cpu { .. } => Ok(()),
@@ -111,7 +111,7 @@ impl WorkerDevice {
         }
     }
 
-    /// Gives memory of what was unloaded back; returns the bytes of the device that are still in use.
+    /// Frees the memory of unloaded models; returns the bytes of the device that are still in use.
     pub(super) fn trim(&self) -> Result<u64, DeviceError> {
         match self {
             Self::Cpu { .. } => Ok(0),

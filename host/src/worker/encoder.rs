@@ -3,9 +3,9 @@
 //! Not here: text (`inference::tokenizer`), which requests share a batch (`inference::batcher`), the process around it,
 //! and the arithmetic (`families`, over `cpu` and `cuda`).
 //!
-//! Invariants: on the CPU a text's result does not depend on the texts beside it, their order, or the number of threads, and
-//! on a GPU not beyond the rounding of half precision; a batch that is refused leaves the model as it was; a result is
-//! finite.
+//! Invariants: on the CPU a text's result does not depend on the texts beside it, their order, or the number of
+//! threads, and on a GPU not beyond the rounding of half precision; a batch that is refused leaves the model as it was;
+//! a result is finite.
 
 use std::fmt;
 use std::path::Path;
@@ -69,14 +69,14 @@ impl Encoder {
         self.cpu_threads.unwrap_or(1)
     }
 
-    /// Replaces `out` by `[texts, dimension]`: text `i` has the ids from `cu_seqlens[i]` to `cu_seqlens[i + 1]`. Returns
-    /// the nanoseconds of the device.
+    /// Replaces `out` by `[texts, dimension]`: text `i` has the ids from `cu_seqlens[i]` to `cu_seqlens[i + 1]`.
+    /// Returns the nanoseconds of the device.
     pub fn run(&mut self, ids: &[u32], cu_seqlens: &[u32], out: &mut Vec<f32>) -> Result<u64, RunError> {
         self.run_pairs(ids, cu_seqlens, &[], out)
     }
 
-    /// The same for pairs: of text `i` the first `first_segments[i]` tokens are a question, the others the text to score
-    /// against it. Empty, if no text is a pair.
+    /// The same for pairs: of text `i` the first `first_segments[i]` tokens are a question, the others the text to
+    /// score against it. Empty, if no text is a pair.
     pub fn run_pairs(
         &mut self,
         ids: &[u32],

@@ -3,9 +3,9 @@
 //! A family says which models it takes, reads their description and their tensors, and builds the model that the worker
 //! runs. It is written once for all devices; the registry (`families`) pairs it with each of them.
 //!
-//! Two parts of a model are kept apart. The [`Network`] has weights only: a device may run it in parts, repeat it or replay
-//! a recording of it. The [`LoadedModel`] has everything that one batch leaves for the next, such as the sequences of a
-//! generation and their pages of a cache, and hears of each batch exactly once.
+//! Two parts of a model are kept apart. The [`Network`] has weights only: a device may run it in parts, repeat it or
+//! replay a recording of it. The [`LoadedModel`] has everything that one batch leaves for the next, such as the
+//! sequences of a generation and their pages of a cache, and hears of each batch exactly once.
 
 use bireme_kernels::Vocabulary;
 
@@ -69,7 +69,8 @@ pub(super) trait LoadedModel {
     /// Bytes that weights and state take where the device is the CPU; other devices count their memory themselves.
     fn memory_bytes(&self) -> u64;
 
-    /// Runs a batch: replaces `out` by the result of each sequence, one after another. Returns the device's nanoseconds.
+    /// Runs a batch: replaces `out` by the result of each sequence, one after another. Returns the device's
+    /// nanoseconds.
     ///
     /// A batch that fails leaves the state as it was.
     fn step(&mut self, batch: TokenBatch<'_>, out: &mut Vec<f32>) -> Result<u64, RunError>;

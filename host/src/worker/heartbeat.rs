@@ -1,7 +1,7 @@
-//! The worker's sign of life: a thread that counts in the shared memory, whatever the others do.
+//! The worker's heartbeat: a thread that counts in the shared memory, independent of the arithmetic.
 //!
-//! A process that is stopped, or that the machine has no time for, does not count; the host looks at it while an answer is
-//! due. It says nothing of the arithmetic, which has its own time limit.
+//! A stopped or starved process does not count; the host looks while an answer is due. The arithmetic has a time limit
+//! of its own.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::wire::memory::Memory;
 
-/// How often it counts. The host waits for many of these.
+/// Interval between counts. The host waits for many of them.
 const EVERY: Duration = Duration::from_millis(100);
 
 pub(super) struct Heartbeat {
@@ -24,7 +24,7 @@ impl Heartbeat {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new().name("heartbeat".into()).spawn(move || {
             let mut count = 1;
-            // Memory that cannot be written is a host that takes us for dead, which is as good as the truth.
+            // If the memory cannot be written, the host sees no heartbeat and ends the worker, which is right.
             while memory.write_heartbeat(count).is_ok() && stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout)
             {
                 count += 1;

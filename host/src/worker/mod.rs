@@ -1,7 +1,8 @@
-//! What runs inside a worker process: loads models, answers batches. Knows the wire, the kernels and tract, nothing else.
+//! The worker process: loads models and answers batches. It knows the wire, the kernels and tract, nothing else of the
+//! host.
 //!
-//! Single-threaded but for the arithmetic and the sign of life: one frame in, one frame out. The process ends when its input
-//! does (the host hung up or died); the kernel's parent-death signal is a second net under that.
+//! Single-threaded but for the arithmetic and the heartbeat: one frame in, one frame out. The process ends when its
+//! input does (the host hung up or died); the kernel's parent-death signal is a second net under that.
 //!
 //! Limits: `BIREME_WORKER_THREADS` threads for the arithmetic, by default one for each core.
 
@@ -38,8 +39,8 @@ use crate::wire::Frame;
 /// Answers the host on standard input, which is one end of a socket pair, until it hangs up.
 ///
 /// # Errors
-/// Only what ends the worker: a broken connection, or a device that has lost its context. Nothing is answered then, so
-/// the host tries the batch again with the next worker.
+/// Only errors that end the worker: a broken connection, or a device that has lost its context. Nothing is answered
+/// then, so the host tries the batch again with the next worker.
 pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
     // Before there are threads: each of them is confined from its start.
     Confinement::of(device).apply();
@@ -47,12 +48,12 @@ pub fn run(device: Option<u32>) -> Result<(), WorkerError> {
     serve(|_, frame| worker.answer(frame))
 }
 
-/// Hands each frame of the host on standard input, and its job, to `answer`, and sends back what that makes of it.
+/// Hands each frame of the host on standard input, and its job, to `answer`, and sends the frame that it returns.
 ///
 /// # Errors
 /// Those of `answer`, and a broken connection.
 pub fn serve(mut answer: impl FnMut(u64, Frame) -> Result<Frame, WorkerError>) -> Result<(), WorkerError> {
-    // Fires when the thread that started us ends, too, so the end of input stays the rule.
+    // The signal also fires when the thread that started the worker ends, so the end of input stays the rule.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     let mut connection = Connection::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?));
     let mut heartbeat = None;

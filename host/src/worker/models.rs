@@ -1,4 +1,4 @@
-//! The models of one worker, and what it answers.
+//! The models of one worker, and its answer to each frame.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,22 +11,22 @@ use super::family::ModelOutput;
 use super::onnx::{self, OnnxModel};
 use crate::wire::{self, FailureKind, Frame, ModelId, NOOP_PATH, Signature, Tensor};
 
-/// Dimension of the no-op model's vectors: a text's first token, how many it has, and zeros, so that a test can tell which
-/// text an answer is of.
+/// Dimension of the no-op model's vectors: a text's first token, its number of tokens, and zeros, so that a test can
+/// match an answer to its text.
 const NOOP_DIMENSION: u32 = 4;
 
 /// The models of one worker.
 pub struct Worker {
-    /// The CUDA device that is wanted, else the CPU.
+    /// The CUDA device to open; none for the CPU.
     ordinal: Option<u32>,
-    /// Opened with the first load: until then there is nobody to tell what goes wrong.
+    /// Opened with the first load, whose answer reports a failure.
     device: Option<WorkerDevice>,
     models: HashMap<ModelId, Model>,
-    /// Batches in a row that the device failed, for a reason that is no lost context.
+    /// Batches in a row that the device failed without losing its context.
     device_errors: u32,
 }
 
-/// Batches that a device may fail in a row before it is taken for lost, whatever it says.
+/// Failed batches in a row after which a device counts as lost, even with a context.
 const DEVICE_ERRORS_MAX: u32 = 3;
 
 enum Model {
@@ -41,7 +41,7 @@ impl Worker {
         Self { ordinal, device: None, models: HashMap::new(), device_errors: 0 }
     }
 
-    /// Does what the host asks.
+    /// Answers a frame of the host.
     ///
     /// # Errors
     /// A device that has lost its context.
@@ -100,7 +100,7 @@ impl Worker {
         Ok(Frame::Loaded { model: id, signature, memory, device })
     }
 
-    /// Opens the device where that is still to be done; one that could not be opened may be free by now.
+    /// Opens the device unless it is open; one that could not be opened before is tried again.
     fn open(&mut self) -> Result<Result<&WorkerDevice, Frame>, WorkerError> {
         let device = match (&mut self.device, self.ordinal) {
             (Some(device), _) => &*device,
@@ -117,7 +117,7 @@ impl Worker {
         Ok(Ok(device))
     }
 
-    /// Computes something, for a host that doubts it.
+    /// Runs a check of the device, for a host that has seen it fail.
     fn check(&mut self) -> Result<Frame, WorkerError> {
         let device = match self.open()? {
             Ok(device) => device,

@@ -1,10 +1,10 @@
-//! Looks at the devices for the host, which does not load a driver itself: `bireme worker --probe`.
+//! The device probe, `bireme worker --probe`: the host itself loads no driver.
 
 use bireme_kernels::cuda::probe;
 
 use crate::devices::{CudaVersion, Gpu, Library, Obstacle, Probe};
 
-/// Looks. The driver may end this process instead.
+/// Probes the devices. The driver may crash this process instead.
 pub fn run() -> Probe {
     // A driver that hangs must not outlive a host that gave up.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));

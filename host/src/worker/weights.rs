@@ -1,7 +1,7 @@
 //! The tensors of a model file, checked one by one.
 //!
-//! The file is read with plain reads and not mapped into memory: every tensor is copied anyway, into the layout that the
-//! kernels want, and a mapped file that someone shortens kills the process where a read returns an error.
+//! The file is read with plain reads and not mapped into memory: every tensor is copied anyway, into the layout that
+//! the kernels want, and a mapped file that someone shortens kills the process where a read returns an error.
 //!
 //! Limits: a header of 16 MiB. Nothing is allocated for a tensor before the file is known to hold all of it.
 
@@ -51,11 +51,11 @@ const HEADER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The length field before the header.
 const HEADER_START: u64 = 8;
 
-/// What one read takes: small enough for the second-level cache, large enough that a system call costs nothing.
+/// Bytes of one read: small enough for the second-level cache, large enough to hide the system call.
 const READ_BYTES: usize = 256 * 1024;
 
 impl Weights {
-    /// Bytes of all tensors as f32, which is what they become on the CPU.
+    /// Returns the bytes of all tensors as f32, their type on the CPU.
     pub fn bytes(&self) -> u64 {
         let values = |info: &safetensors::tensor::TensorInfo| info.shape.iter().map(|&n| n as u64).product::<u64>();
         self.header.tensors().values().map(|info| values(info) * 4).sum()
@@ -92,7 +92,7 @@ impl Weights {
         Ok(Self { file, path, header, data_start, prefix: "" })
     }
 
-    /// Looks for names with `prefix` from now on, if the file has such a one for `tensor`.
+    /// Puts `prefix` before all names from now on, if the file has `tensor` under it.
     pub fn prefer_prefix(&mut self, prefix: &'static str, tensor: &str) {
         if self.header.info(&format!("{prefix}{tensor}")).is_some() {
             self.prefix = prefix;
@@ -104,7 +104,7 @@ impl Weights {
         self.read_tensor(format!("{}{name}", self.prefix), shape)
     }
 
-    /// The same for a tensor whose name never has the prefix.
+    /// The same for a tensor whose name is without the prefix.
     pub fn tensor_beside(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         self.read_tensor(name.to_owned(), shape)
     }
@@ -151,12 +151,12 @@ impl Weights {
     }
 }
 
-/// The exact value of a half-precision number.
+/// Returns the exact value of a half-precision number.
 fn f32_from_f16(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let (exponent, mantissa) = (u32::from(bits >> 10) & 0x1f, u32::from(bits & 0x3ff));
     match exponent {
-        // Subnormal: so many times 2^-24, which f32 holds as a normal number.
+        // Subnormal: `mantissa` times 2^-24, a normal number in f32.
         0 => f32::from_bits(sign | (mantissa as f32 * f32::from_bits(0x3380_0000)).to_bits()),
         0x1f => f32::from_bits(sign | 0x7f80_0000 | mantissa << 13),
         _ => f32::from_bits(sign | (exponent + 112) << 23 | mantissa << 13),

@@ -25,7 +25,7 @@ const ORDER: &[&str] = &[
     "app",
     "call",
     "devices",
-    "provisions",
+    "settings",
     "wire",
     "clock",
     "descriptors",
@@ -51,7 +51,7 @@ const NARROW: &[(&str, &str, &[&str], &str)] = &[
     (
         "http",
         "sandbox",
-        &["Answer", "AnswerBody", "Exchange", "FunctionRef", "Program"],
+        &["Exchange", "FunctionRef", "GuestBody", "Program", "ResponseReceiver"],
         "it passes these on; `dispatch` is the only way to run them",
     ),
     ("dispatch", "store", &["StoreError"], "`journal` keeps what it runs"),

@@ -17,26 +17,20 @@ use crate::support::crate_dir;
 /// Directories with circles that are still to be taken apart, and the files of the circles. An entry goes with its last
 /// circle.
 const PENDING: &[(&str, &str)] = &[
-    ("app", "metadata, timetable"),
     ("dispatch", "dispatcher, durable, functions"),
-    ("inference", "device, devices"),
-    ("outbound", "entry, grants, policy"),
-    ("sandbox", "asking, bindings, call_context, clock, imports, missing, program, services, state"),
-    ("sandbox/imports", "functions, spawned"),
-    ("worker", "bert, cpu, cuda, encoder, head"),
+    ("inference", "devices, worker_pool"),
+    ("journal", "codec, lease, record"),
 ];
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
 const PENDING_PARENTS: &[&str] = &[
-    "app/build",
     "dispatch/admission",
     "dispatch/agenda",
-    "dispatch/durable",
+    "dispatch/durable/call_queue",
     "inference",
     "inference/batcher",
-    "inference/device",
-    "inference/device/state",
-    "logs",
+    "inference/worker_pool",
+    "inference/worker_pool/state",
     "worker/onnx",
 ];
 

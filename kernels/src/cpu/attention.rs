@@ -1,5 +1,5 @@
-//! Multi-head self-attention over packed sequences: a token sees every token of its own sequence, or with causal attention
-//! those up to itself, and no other. Several heads of queries may share one of keys and values.
+//! Multi-head self-attention over packed sequences: a token sees every token of its own sequence, or with causal
+//! attention those up to itself, and no other. Several heads of queries may share one of keys and values.
 //!
 //! Scores exist for a few queries at a time, never for a whole sequence: beside the keys and values of one head, the
 //! scratch of a thread is `tile rows · length` values.
@@ -46,7 +46,8 @@ impl Attention {
         self.heads * self.depth
     }
 
-    /// Takes a decoder's shape: `kv_heads` divide `heads`, and each serves that many heads of queries beside each other.
+    /// Takes a decoder's shape: `kv_heads` divide `heads`, and each serves that many heads of queries beside each
+    /// other.
     pub fn causal(heads: usize, kv_heads: usize, depth: usize) -> Result<Self, ShapeError> {
         Ok(Self { is_causal: true, ..Self::grouped(heads, kv_heads, depth)? })
     }
@@ -163,7 +164,7 @@ impl Kernel for Part<'_> {
             for start in queries.clone().step_by(S::TILE_ROWS) {
                 let count = S::TILE_ROWS.min(queries.end - start);
                 let rows = Rows { values: &qkv[start * stride + column..], stride, depth };
-                // What any query of the tile sees.
+                // The keys that any query of the tile sees.
                 let end = if is_causal { start + count } else { length };
                 for (panel, first) in keys.chunks_exact(depth * width).zip((0..end).step_by(width)) {
                     tile::multiply::<S, false>(simd, count, rows, panel, &mut scores[first..], scores_stride);

@@ -19,7 +19,7 @@ impl Buffer {
         Self { lines: vec![Line([0.0; LINE_LEN]); len.div_ceil(LINE_LEN)] }
     }
 
-    /// Grows to at least `len` values; what is there stays.
+    /// Grows to at least `len` values; old values stay.
     pub(crate) fn reserve(&mut self, len: usize) {
         let lines = len.div_ceil(LINE_LEN);
         if lines > self.lines.len() {

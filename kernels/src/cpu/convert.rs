@@ -39,7 +39,7 @@ half!(bf16);
 mod tests {
     use super::*;
 
-    /// The nearest of all finite halves, the even one of two: what the crate must agree with.
+    /// Returns the nearest of all finite halves, the even one of two: the crate must agree.
     fn nearest(value: f32, all: impl Fn(u16) -> f64) -> u16 {
         let distance = |bits: u16| (all(bits) - f64::from(value)).abs();
         (0..=u16::MAX)

@@ -17,8 +17,8 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Takes tables of `[vocabulary, width]`, `[positions, width]` and `[types, width]`: a sequence's first segment is of
-    /// the first type, its second of the second.
+    /// Takes tables of `[vocabulary, width]`, `[positions, width]` and `[types, width]`: a sequence's first segment is
+    /// of the first type, its second of the second.
     pub fn new(words: Vec<f32>, positions: &[f32], types: &[f32], norm: LayerNorm) -> Result<Self, ShapeError> {
         let width = norm.width();
         ShapeError::check_size("vocabulary", words.len())?;
@@ -32,7 +32,7 @@ impl Embedding {
         self.norm.width()
     }
 
-    /// What the tables have rows for.
+    /// Returns the words, positions and types that the tables have rows for.
     pub fn vocabulary(&self) -> Vocabulary {
         let (words, places) = (self.words.len() / self.width(), self.places.len() / self.width());
         Vocabulary { words, positions: self.positions, types: places / self.positions }

@@ -1,4 +1,4 @@
-//! Which instruction set the ops run on.
+//! Instruction sets, detected at run time.
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::LazyLock;

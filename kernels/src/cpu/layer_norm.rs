@@ -69,7 +69,7 @@ impl LayerNorm {
     }
 }
 
-/// What a value costs against an operation of a product, which runs many a cycle.
+/// Cost of a value relative to an operation of a product, many of which run in a cycle.
 const ROW_FLOP: usize = 50;
 
 struct AddResidual<'a> {

@@ -10,7 +10,7 @@ use super::simd::Simd;
 use super::tile::{self, Rows, TILE_LEN_MAX, TILE_ROWS_MAX, panel_width};
 use crate::ShapeError;
 
-/// What happens to each output of a [`Linear`].
+/// The function applied to each output of a [`Linear`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     Identity,
@@ -79,8 +79,8 @@ impl Linear {
     }
 }
 
-/// How a product is cut into parts: by rows, so that a part's inputs stay in the second-level cache while every panel
-/// passes over them, and by panels, so that every thread has something to do.
+/// The parts of a product: cut by rows, so that a part's inputs stay in the second-level cache while every panel passes
+/// over them, and by panels, so that every thread has something to do.
 struct Grid {
     rows: usize,
     row_parts: usize,

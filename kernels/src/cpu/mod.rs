@@ -1,10 +1,10 @@
 //! The ops on the CPU, in f32: the embedded default device, and the reference for every other.
 //!
 //! An op is a value that holds its weights in the layout it reads them in, made once when a model is loaded. Its `run`
-//! takes a [`Parallelism`]: how many threads may share this piece of work. Vectors are AVX-512, AVX2 or plain arrays, chosen by
-//! the machine when the op is made ([`Isa`]), so one binary runs everywhere.
+//! takes a [`Parallelism`]: the number of threads that may share this piece of work. Vectors are AVX-512, AVX2 or plain
+//! arrays, chosen by the machine when the op is made ([`Isa`]), so one binary runs everywhere.
 //!
-//! Limits: sizes are whatever fits in memory; a piece of work under [`Parallelism::SHARE_FLOP_MIN`] is never split.
+//! Limits: sizes are bounded by memory alone; a piece of work under [`Parallelism::SHARE_FLOP_MIN`] is never split.
 
 mod attention;
 mod buffer;

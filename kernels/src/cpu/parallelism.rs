@@ -1,4 +1,4 @@
-//! The threads that share one piece of work.
+//! Parallelism of one piece of work: the threads that share it.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::thread_pool::ThreadPool;
 
-/// A worker's threads: as many as were asked for, started once. The thread that has work to share is one of them.
+/// The threads of a worker, started once. The thread that shares its work is one of them.
 pub struct Threads {
-    /// None for one thread.
+    /// None for a single thread.
     pool: Option<Arc<ThreadPool>>,
 }
 
-/// How many threads may share a piece of work. Only [`Threads::install`] makes one of more than one.
+/// The number of threads that may share a piece of work. Only [`Threads::install`] gives more than one.
 #[derive(Debug, Clone, Copy)]
 pub struct Parallelism {
     threads: usize,
@@ -31,7 +31,7 @@ pub enum ThreadsError {
     Start { count: usize, source: io::Error },
 }
 
-/// More than any machine that this was tried on; a typing error should not start a million threads.
+/// More than any tested machine has; a typing error should not start a million threads.
 const THREADS_MAX: usize = 1024;
 
 impl Threads {
@@ -53,10 +53,10 @@ impl Threads {
         self.pool.as_ref().map_or(1, |pool| pool.helpers() + 1)
     }
 
-    /// Calls `work` with the parallelism of all threads, which stay awake until it returns.
+    /// Calls `work` with all threads, which stay awake until it returns.
     pub fn install<R>(&self, work: impl FnOnce(Parallelism) -> R) -> R {
-        struct Installed(Option<Arc<ThreadPool>>);
-        impl Drop for Installed {
+        struct PoolGuard(Option<Arc<ThreadPool>>);
+        impl Drop for PoolGuard {
             fn drop(&mut self) {
                 POOL.set(self.0.take());
             }
@@ -64,7 +64,7 @@ impl Threads {
         let Some(pool) = &self.pool else {
             return work(Parallelism::SINGLE);
         };
-        let _installed = Installed(POOL.replace(Some(Arc::clone(pool))));
+        let _guard = PoolGuard(POOL.replace(Some(Arc::clone(pool))));
         let _session = pool.session();
         work(Parallelism { threads: self.count() })
     }
@@ -93,7 +93,7 @@ impl Parallelism {
         self.threads
     }
 
-    /// Calls `work` for each part of `0..parts`, and returns when all are done. Parts are taken in order by whoever is free.
+    /// Calls `work` for each part of `0..parts`, and returns when all are done. Free threads take parts in order.
     pub fn for_each(self, parts: usize, work: impl Fn(usize) + Sync) {
         let pool = if self.threads == 1 || parts <= 1 { None } else { POOL.with_borrow(Option::clone) };
         match pool {
@@ -102,8 +102,8 @@ impl Parallelism {
         }
     }
 
-    /// Cuts `rows` of `width` values into runs for the parallelism and calls `work` with each and the index of its first row.
-    /// `row_flop` is what one row costs; too little work stays in one run.
+    /// Cuts `rows` of `width` values into a run for each thread and calls `work` with each and the index of its first
+    /// row. `row_flop` is the cost of a row; too little work stays in one run.
     pub(crate) fn for_rows(
         self,
         rows: &mut [f32],
@@ -124,7 +124,7 @@ impl Parallelism {
         });
     }
 
-    /// The parallelism for a piece of work of so many operations: this one, or one thread if the piece is small.
+    /// Returns the parallelism for a piece of work of `flop` operations: this one, or one thread if the piece is small.
     pub(crate) fn for_flop(self, flop: usize) -> Self {
         if flop < Self::SHARE_FLOP_MIN { Self::SINGLE } else { self }
     }

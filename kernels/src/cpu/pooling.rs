@@ -2,7 +2,7 @@
 
 use crate::{Sequences, ShapeError};
 
-/// How a sequence's rows become one vector.
+/// Pooling: the method that makes one vector of a sequence's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// The mean of all tokens.

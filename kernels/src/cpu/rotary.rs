@@ -1,11 +1,13 @@
 //! Rotary positions: pairs of a head's values turned by an angle that grows with the token's position.
 //!
-//! A pair is `(x[i], x[i + depth/2])`, as Hugging Face's Llama lays them out, and its angle `position · base^(−2i/depth)`.
+//! A pair is `(x[i], x[i + depth/2])`, as Hugging Face's Llama lays them out, and its angle `position ·
+//! base^(−2i/depth)`.
 
 use super::parallelism::Parallelism;
 use crate::ShapeError;
 
-/// The cosines and sines of every position, computed once in f64: at a few thousand radians an f32 angle is off by 1e-4.
+/// The cosines and sines of every position, computed once in f64: at a few thousand radians an f32 angle is off by
+/// 1e-4.
 #[derive(Debug)]
 pub struct Rotary {
     cosines: Vec<f32>,
@@ -14,7 +16,8 @@ pub struct Rotary {
 }
 
 impl Rotary {
-    /// Takes the depth of a head, the number of positions, and the base of the angles (10,000 unless a model says other).
+    /// Takes the depth of a head, the number of positions, and the base of the angles (10,000 unless a model says
+    /// other).
     pub fn new(depth: usize, positions: usize, base: f64) -> Result<Self, ShapeError> {
         ShapeError::check_size("depth", depth)?;
         ShapeError::check_size("positions", positions)?;

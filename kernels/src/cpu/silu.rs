@@ -43,7 +43,7 @@ impl Kernel for Gates<'_> {
     }
 }
 
-/// With an exponential of what is never positive, so that none overflows: `x / (1 + e)` above 0, `x · e / (1 + e)` below.
+/// The exponent is never positive, so the exponential cannot overflow: `x / (1 + e)` above 0, `x · e / (1 + e)` below.
 #[inline(always)]
 fn silu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     let zero = simd.splat(0.0);

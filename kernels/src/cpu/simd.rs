@@ -79,7 +79,7 @@ pub(crate) trait Simd: Copy {
 /// The widest vector of any set, for buffers on the stack.
 pub(crate) const LANES_MAX: usize = 16;
 
-/// Plain arrays, for machines without AVX2: the compiler turns them into what the target always has (SSE2, NEON).
+/// Plain arrays, for machines without AVX2: the compiler turns them into the baseline of the target (SSE2, NEON).
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 

@@ -1,11 +1,12 @@
-//! Threads that run the parts of one job after another, with as little between two jobs as possible.
+//! A thread pool for the parts of one short job after another, with minimal latency between two jobs.
 //!
 //! A batch goes through some forty jobs of 50 to 500 µs. Waking a sleeping thread for each of them costs as much as it
-//! saves, so helpers stay awake between the jobs of a session ([`ThreadPool::session`]) and for a moment after it, then sleep. A
-//! helper that comes late, because the machine had other work for its core, finds fewer parts left or none; nobody waits
-//! for it to come.
+//! saves, so helpers stay awake between the jobs of a session ([`ThreadPool::session`]) and for a moment after it, then
+//! sleep. A helper that comes late, because its core was busy, finds fewer parts left or none; the job does not wait
+//! for it.
 //!
-//! Invariants: a part of a job runs exactly once; when `ThreadPool::run` returns or unwinds, no helper is inside the job.
+//! Invariants: a part of a job runs exactly once; when `ThreadPool::run` returns or unwinds, no helper is inside the
+//! job.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -17,11 +18,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Some threads; the caller's own is not among them, but works along.
+/// The helper threads; the caller's own thread works along.
 pub(super) struct ThreadPool {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
-    /// Held by the thread whose job it is.
+    /// Held by the thread that runs a job.
     caller: Mutex<()>,
 }
 
@@ -29,11 +30,11 @@ struct Shared {
     /// The number of the job, whether it is open to helpers, and how many are inside (see [`State`]).
     state: AtomicU64,
     job: UnsafeCell<Job>,
-    /// The next part that nobody has taken.
+    /// The next free part.
     next: AtomicUsize,
-    /// What a helper's part panicked with.
+    /// The payload of a helper's panic.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    /// More jobs are to be expected at once.
+    /// Further jobs follow at once.
     in_session: AtomicBool,
     is_closing: AtomicBool,
     sleeping: AtomicUsize,
@@ -49,8 +50,8 @@ struct Job {
 }
 
 #[expect(unsafe_code, reason = "the job lives on its caller's stack")]
-// SAFETY: `job` is written only by the thread inside `ThreadPool::run`, of which `ThreadPool::caller` admits one, and only while no helper
-// is inside; helpers read it only inside (see `Shared::enter`). What it points to is `Sync`.
+// SAFETY: `job` is written only by the thread inside `ThreadPool::run`, of which `ThreadPool::caller` admits one, and
+// only while no helper is inside; helpers read it only inside (see `Shared::enter`). What it points to is `Sync`.
 unsafe impl Sync for Shared {}
 
 #[expect(unsafe_code, reason = "see the impl of `Sync`")]
@@ -70,18 +71,19 @@ impl State {
     }
 }
 
-/// How long a helper looks for the next job of a session before it sleeps: longer than the steps that one thread does alone.
+/// Time that a helper looks for the next job of a session before it sleeps: longer than the steps that one thread does
+/// alone.
 const AWAKE: Duration = Duration::from_micros(200);
 
-/// How long it looks on when a session has ended. Under load the next batch is there by then, and threads that never slept
+/// Time that it looks on after a session. Under load the next batch comes within it, and threads that did not sleep
 /// need no scheduler to find them a core.
 const LINGER: Duration = Duration::from_micros(50);
 
-/// Looks at the state before the core is offered to others: some 10 µs.
+/// Looks at the state before the thread yields: some 10 µs.
 const LOOKS: u32 = 512;
 
 impl ThreadPool {
-    /// Starts so many helpers.
+    /// Starts the helpers.
     pub(super) fn start(helpers: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared::new());
         let mut pool = Self { shared, helpers: Vec::with_capacity(helpers), caller: Mutex::new(()) };
@@ -125,7 +127,7 @@ impl ThreadPool {
     }
 }
 
-/// While it lives, helpers that are without work look for more instead of going to sleep.
+/// While it lives, idle helpers look for work instead of sleeping.
 pub(super) struct Session(Arc<Shared>);
 
 impl Drop for Session {
@@ -148,7 +150,7 @@ impl Drop for ThreadPool {
         self.shared.is_closing.store(true, Ordering::SeqCst);
         self.shared.wake();
         for helper in self.helpers.drain(..) {
-            // A helper catches what its parts panic with, so there is nothing to pass on.
+            // A helper catches the panics of its parts, so there is nothing to pass on.
             let _ = helper.join();
         }
     }
@@ -169,11 +171,11 @@ impl Shared {
         }
     }
 
-    /// Lets helpers into a new job. Nobody is inside the last one: `close` saw to that.
+    /// Lets helpers into a new job. No helper is inside the last one, by `close`.
     #[expect(unsafe_code, reason = "the job lives on its caller's stack")]
     fn open(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
-        // SAFETY: the lifetime is forgotten, not outlived: `ThreadPool::run` closes the job before its borrow of `work` ends,
-        // by a guard, so also when it unwinds.
+        // SAFETY: the lifetime is forgotten, not outlived: `ThreadPool::run` closes the job before its borrow of `work`
+        // ends, by a guard, so also when it unwinds.
         let work = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(work) };
         // SAFETY: the job is closed and empty, and there is one opener (see the impl of `Sync`).
         unsafe { *self.job.get() = Job { work, parts } };
@@ -188,11 +190,11 @@ impl Shared {
         }
     }
 
-    /// Lets nobody in any more, and waits until those inside have left.
+    /// Closes the job and waits until all helpers have left it.
     fn close(&self) {
         self.state.fetch_and(!State::OPEN, Ordering::Relaxed);
         let mut looks = 0_u32;
-        // `Acquire`: what the helpers wrote is there when they have left.
+        // `Acquire`: makes the writes of the helpers visible once they have left.
         while self.state.load(Ordering::Acquire) & State::HELPERS != 0 {
             looks += 1;
             pause(looks);
@@ -230,7 +232,7 @@ impl Shared {
         }
     }
 
-    /// The life of a helper.
+    /// The loop of a helper.
     #[expect(unsafe_code, reason = "the job lives on its caller's stack")]
     fn help(&self) {
         let mut last_job = 0;
@@ -252,7 +254,7 @@ impl Shared {
         }
     }
 
-    /// Returns when there may be a job other than `last_job`: soon while a session lasts, or after sleep.
+    /// Returns when there may be a job other than `last_job`: soon while a session lasts, else after sleep.
     fn rest(&self, last_job: u64) {
         let is_new = || {
             let state = self.state.load(Ordering::SeqCst);
@@ -278,13 +280,13 @@ impl Shared {
     }
 
     fn wake(&self) {
-        // Whoever is between its last look and its sleep holds the lock.
+        // A helper between its last look and its sleep holds the lock.
         drop(lock(&self.sleep));
         self.wake.notify_all();
     }
 }
 
-/// Waits a moment; after many looks, by letting others have the core, which may be what we wait for.
+/// Waits a moment; after many looks by yielding the core, which the awaited thread may need.
 fn pause(looks: u32) {
     if looks < LOOKS { hint::spin_loop() } else { thread::yield_now() }
 }
@@ -358,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_any_part_reaches_the_caller_and_the_crew_goes_on() {
+    fn a_panic_of_any_part_reaches_the_caller_and_the_pool_goes_on() {
         let pool = ThreadPool::start(2).unwrap();
         for bad in 0..32 {
             let inside = AtomicUsize::new(0);

@@ -30,13 +30,14 @@ pub(crate) struct Rows<'a> {
     pub(crate) depth: usize,
 }
 
-/// `out[row][column] = Σ_k rows[row][k] · panel[k][column]` for up to `S::TILE_ROWS` rows, which stand `out_stride` apart.
+/// `out[row][column] = Σ_k rows[row][k] · panel[k][column]` for up to `S::TILE_ROWS` rows, which stand `out_stride`
+/// apart.
 ///
 /// The sum runs over `k` in order, in one accumulator a value: a row's result does not depend on its neighbours.
 ///
-/// With `AHEAD`, the panel after this one is brought closer meanwhile. A model's weights do not stay in any cache between
-/// two batches, and the machine's own prefetching ends at each page: without it, a text of 32 tokens takes 1.25 times as
-/// long, and one of 16 tokens 1.35 times.
+/// With `AHEAD`, the panel after this one is brought closer meanwhile. A model's weights do not stay in any cache
+/// between two batches, and the machine's own prefetching ends at each page: without it, a text of 32 tokens takes 1.25
+/// times as long, and one of 16 tokens 1.35 times.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the inner loop cannot pay for bounds checks: they are made here, once a tile")]
 pub(crate) fn multiply<S: Simd, const AHEAD: bool>(
@@ -77,8 +78,8 @@ pub(crate) fn multiply<S: Simd, const AHEAD: bool>(
 /// The loop itself, for a number of rows that the compiler knows, so that all sums stay in registers.
 ///
 /// # Safety
-/// `values` is readable for `ROWS` rows of `depth` values that are `stride` apart, `panel` for `depth` rows of a panel's
-/// width, and `out` writable for `ROWS` rows of a panel's width that are `out_stride` apart.
+/// `values` is readable for `ROWS` rows of `depth` values that are `stride` apart, `panel` for `depth` rows of a
+/// panel's width, and `out` writable for `ROWS` rows of a panel's width that are `out_stride` apart.
 #[inline(always)]
 #[expect(unsafe_code, reason = "see `multiply`")]
 unsafe fn multiply_rows<S: Simd, const ROWS: usize, const AHEAD: bool>(

@@ -80,7 +80,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn prefetch(self, from: *const f32) {
-        // SAFETY: the token; a hint never faults, whatever the address.
+        // SAFETY: the token; a hint never faults, at any address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
@@ -142,7 +142,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn prefetch(self, from: *const f32) {
-        // SAFETY: the token; a hint never faults, whatever the address.
+        // SAFETY: the token; a hint never faults, at any address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 

@@ -1,4 +1,4 @@
-//! The product of our own, for machines without cuBLASLt.
+//! The matrix product of our own kernels, for machines without cuBLASLt.
 
 use super::launch::{GRID_X_MAX, GRID_YZ_MAX, blocks, size};
 use super::{DType, Kernel, Launch, LaunchError, TensorCores, Values};
@@ -26,8 +26,8 @@ impl Gemm {
         self.launch_on(TensorCores::Unused)
     }
 
-    /// The launch for a device with these tensor cores. They take halves, if `inputs` is a multiple of 8: rows of whole 16
-    /// bytes.
+    /// The launch for a device with these tensor cores. They take halves, if `inputs` is a multiple of 8: rows of whole
+    /// 16 bytes.
     pub fn launch_on(&self, tensor_cores: TensorCores) -> Result<Launch, LaunchError> {
         let Self { a, weight, bias, out, inputs, activation } = *self;
         let dtype = a.dtype;
@@ -73,6 +73,6 @@ impl Gemm {
     }
 }
 
-/// Fewer large tiles than this leave multiprocessors idle, so small ones are made instead, four for each: an A100 has 108
-/// multiprocessors, an H100 132.
+/// Fewer large tiles than this leave multiprocessors idle, so small ones are made instead, four for each: an A100 has
+/// 108 multiprocessors, an H100 132.
 const WAVE_BLOCKS: usize = 128;

@@ -13,7 +13,7 @@ pub struct Kernel {
     module: Module,
 }
 
-/// What a kernel is launched with. A grid of 0 blocks is an empty batch: there is nothing to launch.
+/// The parameters of a launch. A grid of 0 blocks is an empty batch: there is nothing to launch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch {
     pub kernel: Kernel,
@@ -36,7 +36,8 @@ pub enum Argument {
     F32(f32),
 }
 
-/// An op that cannot be launched: a bug in the caller, a model beyond what the kernels do, or a batch that is too large.
+/// An op that cannot be launched: a bug in the caller, a model beyond the limits of the kernels, or a batch that is too
+/// large.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {

@@ -38,7 +38,7 @@ pub enum TensorCores {
 }
 
 impl TensorCores {
-    /// What a device of this compute capability can do.
+    /// Returns the abilities of a device of this compute capability.
     ///
     /// ```
     /// use bireme_kernels::cuda::TensorCores;

@@ -53,5 +53,5 @@ impl Pooling {
     }
 }
 
-/// What the kernel itself has of shared memory: a square for each warp.
+/// Shared memory of the kernel: a square for each warp.
 const RESERVED_BYTES: usize = 128;

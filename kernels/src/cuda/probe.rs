@@ -1,8 +1,9 @@
-//! What a machine has of CUDA, and why a device cannot be used: plain data, found without a panic.
+//! The CUDA probe: driver, libraries and devices of a machine, and the reasons why a device cannot be used; it never
+//! panics.
 //!
-//! `cudarc` panics at the first call of a function that the driver lacks, and takes a result's code for one that it knows.
-//! So functions are looked up here by their names, and codes are numbers. For worker processes alone all the same: a
-//! driver may end the process, or never return.
+//! `cudarc` panics at the first call of a function that the driver lacks, and takes a result's code for one that it
+//! knows. So functions are looked up here by their names, and codes are numbers. For worker processes alone all the
+//! same: a driver may end the process, or never return.
 //!
 //! A context is made on each device that looks usable, which takes some 100 ms: one that is broken, or taken by another
 //! process alone, shows nowhere else, and the free memory neither.
@@ -21,8 +22,8 @@ pub const DRIVER_VERSION_MIN: u32 = 12_000;
 /// Devices that are looked at; no machine has as many.
 const DEVICES_MAX: c_int = 64;
 
-/// Every function of the driver that `device` calls: a worker that met a missing one in the middle of its work would end.
-/// Not here: `cuEventElapsedTime`, for which `device` knows both names.
+/// Every function of the driver that `device` calls: a worker that met a missing one in the middle of its work would
+/// end. Not here: `cuEventElapsedTime`, for which `device` knows both names.
 const REQUIRED: [&CStr; 36] = [
     c"cuInit",
     c"cuDriverGetVersion",
@@ -62,7 +63,7 @@ const REQUIRED: [&CStr; 36] = [
     c"cuGetErrorString",
 ];
 
-/// What was found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Probe {
     /// The version of CUDA that the driver is for: 12040 is 12.4.
@@ -134,7 +135,7 @@ fn look(probe: &mut Probe) -> Result<(), Obstacle> {
     let driver = Driver::load()?;
     let version = driver.version()?;
     probe.driver = Some(version);
-    // Not started: what an old driver makes of the rest is no matter.
+    // Not started: the results of an old driver do not matter.
     if version < DRIVER_VERSION_MIN {
         return Err(Obstacle::DriverTooOld { version });
     }
@@ -309,7 +310,7 @@ impl Driver {
         let name = self.find::<unsafe extern "C" fn(c_uint, *mut *const c_char) -> c_uint>(c"cuGetErrorName");
         let name = name.ok().and_then(|function| {
             let mut name = std::ptr::null();
-            // SAFETY: the pointer is to a pointer that lives; what it is set to is the driver's own text, or null.
+            // SAFETY: the pointer is to a pointer that lives; the driver sets it to its own text, or null.
             unsafe {
                 function(code, &raw mut name);
                 if name.is_null() { None } else { Some(text(CStr::from_ptr(name))) }
@@ -332,7 +333,7 @@ fn cublaslt() -> Option<Library> {
     Some(Library { version, path: path_of("libcublasLt.so") })
 }
 
-/// Where a library that is loaded was found.
+/// Returns the path of a loaded library.
 fn path_of(file: &str) -> Option<String> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
     let paths = maps.lines().filter_map(|line| line.find('/').map(|start| &line[start..]));

@@ -5,7 +5,7 @@ use std::fmt;
 use super::LaunchError;
 use crate::ShapeError;
 
-/// How a value is stored. Arithmetic is in f32 whatever the storage.
+/// The storage of a value. Arithmetic is in f32 for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DType {
     F32,
@@ -34,7 +34,7 @@ impl DType {
         }
     }
 
-    /// How many values a thread loads at once: 16 bytes of them.
+    /// Number of values that a thread loads at once, 16 bytes.
     pub(crate) const fn pack(self) -> usize {
         16 / self.size()
     }
@@ -48,7 +48,7 @@ impl fmt::Display for DType {
 
 /// A run of values on a device.
 ///
-/// It neither owns nor borrows the memory: whoever launches keeps it alive until the stream has passed the launch.
+/// It neither owns nor borrows the memory: the launching code keeps it alive until the stream has passed the launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Values {
     /// The device address of the first value.
@@ -69,7 +69,7 @@ impl Values {
         Ok(ShapeError::check_len(operand, self.len, len)?)
     }
 
-    /// Refuses what arithmetic has no kernels for.
+    /// Refuses types without kernels.
     pub(crate) fn check_storage(self, operand: &'static str) -> Result<(), LaunchError> {
         match self.dtype {
             DType::F32 | DType::F16 | DType::Bf16 => Ok(()),

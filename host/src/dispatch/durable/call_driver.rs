@@ -1,5 +1,5 @@
-//! Driver of durable calls: does what `call_queue` decides. One task reads pages and begins calls; each call that runs has a
-//! task that leases it, makes an attempt and writes the outcome.
+//! Driver of durable calls: acts on the decisions of `call_queue`. One task reads pages and begins calls; each call
+//! that runs has a task that leases it, makes an attempt and writes the outcome.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,7 +17,7 @@ use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
 use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::ids::CallId;
-use crate::journal::{CallRecord, Kind, OpenCall, State};
+use crate::journal::{CallRecord, JournalError, Kind, OpenCall, State};
 use crate::{failpoint, tasks};
 
 /// Wait before a call is begun again whose record or input could not be read.
@@ -45,8 +45,13 @@ struct DriverState {
 
 impl CallDriver {
     pub fn new(core: Arc<Core>) -> Arc<Self> {
-        let (work, waiters, run_ends) = (Notify::new(), CallWaiters::default(), OnceLock::new());
-        Arc::new(Self { core, state: Mutex::default(), work, waiters, run_ends })
+        Arc::new(Self {
+            core,
+            state: Mutex::default(),
+            work: Notify::new(),
+            waiters: CallWaiters::default(),
+            run_ends: OnceLock::new(),
+        })
     }
 
     /// Queues calls that are on disk and not begun, or wait for a retry.
@@ -71,7 +76,7 @@ impl CallDriver {
         self.own(&mut state, lease)
     }
 
-    /// Returns the calls of scheduled runs as they end, once that is on disk. Once.
+    /// Returns the calls of scheduled runs as they end. Once.
     pub fn run_ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let _ = self.run_ends.set(sender);
@@ -94,7 +99,8 @@ impl CallDriver {
         self.work.notify_one();
     }
 
-    /// A call waits for other calls until the result is dropped; its place is free meanwhile. `None` if it does not run.
+    /// A call waits for other calls until the result is dropped; its place is free meanwhile. `None` if it does not
+    /// run.
     pub fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
         let run = self.state().queue.parent_waits(call)?;
         self.work.notify_one();
@@ -197,12 +203,7 @@ impl CallDriver {
             Ok(end) => (end, None),
             Err(panic) => {
                 let failure = panicked(owned.lease.call, &panic);
-                let end = match self.read(owned.lease.call).await {
-                    // A scheduled run is over; any other call is begun again.
-                    Ok(run) if run.run.is_some() => self.settle(run, Outcome::GivenUp(failure.clone())).await,
-                    _ => AttemptEnd::Panicked { now_ms: unix_ms() },
-                };
-                (end, Some(failure))
+                (self.panicked(&owned.lease, &failure).await, Some(failure))
             }
         };
         loop {
@@ -211,14 +212,22 @@ impl CallDriver {
                 OwnerAction::WriteCancelled => Outcome::Cancelled,
                 OwnerAction::WriteDead => Outcome::GivenUp(failure.clone().unwrap_or_else(unavailable)),
             };
-            end = self.end(owned.lease.call, outcome).await;
+            end = self.end(&owned.lease, outcome).await;
+        }
+    }
+
+    /// Decides about a call over which the host panicked. A scheduled run ends at once.
+    async fn panicked(&self, lease: &Lease, failure: &Failure) -> AttemptEnd {
+        match self.read(lease).await {
+            Ok(record) if record.run.is_some() => self.settle(record, Outcome::GivenUp(failure.clone())).await,
+            _ => AttemptEnd::Panicked { now_ms: unix_ms() },
         }
     }
 
     async fn lease_and_attempt(&self, owned: &OwnedCall, leased: Option<(CallRecord, Payload)>) -> AttemptEnd {
         let (mut record, input) = match leased {
             Some((record, input)) => (record, Some(input)),
-            None => match self.lease(owned.lease.call).await {
+            None => match self.lease(&owned.lease).await {
                 Ok(record) => (record, None),
                 Err(end) => return end,
             },
@@ -229,25 +238,28 @@ impl CallDriver {
             biased;
             () = owned.stop.notified() => Outcome::Cancelled,
             () = self.core.lifecycle.is_cut_off() => return AttemptEnd::Abandoned,
-            outcome = attempt => outcome,
+            outcome = attempt => match outcome {
+                Ok(outcome) => outcome,
+                Err(end) => return end,
+            },
         };
         failpoint::panic_at("durable.ended");
-        // On the way down a failure may be the host's: the next one makes the attempt again, but of a scheduled run.
-        let is_over = match &outcome {
-            Outcome::Ended(result) => result.is_ok() || record.run.is_some(),
-            Outcome::Cancelled => true,
+        let is_final = match outcome {
+            Outcome::Ended(Ok(_)) | Outcome::Cancelled => true,
+            Outcome::Ended(Err(_)) => record.run.is_some(),
             _ => false,
         };
-        if self.core.runner.is_closed() && !is_over {
+        // On the way down a failure may be the host's: the next one makes the attempt again, but for a scheduled run.
+        if self.core.runner.is_closed() && !is_final {
             return AttemptEnd::Abandoned;
         }
         self.settle(record, outcome).await
     }
 
     /// Reads a call and writes that an attempt begins.
-    async fn lease(&self, call: CallId) -> Result<CallRecord, AttemptEnd> {
+    async fn lease(&self, lease: &Lease) -> Result<CallRecord, AttemptEnd> {
         let now_ms = unix_ms();
-        let mut record = self.read(call).await?;
+        let mut record = self.read(lease).await?;
         if let Some(at_ms) = record.next_ms.filter(|at_ms| *at_ms > now_ms && record.state == State::Waiting) {
             return Err(AttemptEnd::Retry { at_ms });
         }
@@ -265,30 +277,41 @@ impl CallDriver {
     }
 
     /// Reads a call that has not ended.
-    async fn read(&self, call: CallId) -> Result<CallRecord, AttemptEnd> {
-        match self.core.journal.call(call).await {
+    async fn read(&self, lease: &Lease) -> Result<CallRecord, AttemptEnd> {
+        match self.core.journal.call(lease.call).await {
             Ok(Some(record)) if !record.state.is_terminal() => Ok(record),
             Ok(_) => Err(AttemptEnd::Ended),
+            // It is not open any more; the journal has said why.
+            Err(JournalError::Quarantined { .. }) => {
+                self.core.open.release(&lease.lane.function.app, Kind::Call);
+                Err(AttemptEnd::Ended)
+            }
             Err(error) => {
-                tracing::error!(%call, error = &error as &dyn std::error::Error, "a call cannot be read");
+                tracing::error!(
+                    call = %lease.call,
+                    error = &error as &dyn std::error::Error,
+                    "a call cannot be read"
+                );
                 Err(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS })
             }
         }
     }
 
-    async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Outcome {
+    /// Makes the attempt, if it can begin.
+    async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Result<Outcome, AttemptEnd> {
         let runner = &self.core.runner;
-        let Some(program) = runner.apps.get(record.app.as_str()) else {
-            if record.run.is_some() {
-                // A stopped app makes up for nothing when it is started again.
+        let program = match runner.apps.get(record.app.as_str()) {
+            Some(program) => program,
+            // A stopped app makes up for no run of its schedules when it is started again.
+            None if record.run.is_some() => {
                 let message = format!("`{}` is not deployed", record.app);
-                return Outcome::Refused(Failure::new(FailureCode::UnknownFunction, message));
+                return Ok(Outcome::Refused(Failure::new(FailureCode::UnknownFunction, message)));
             }
-            return Outcome::NotBegun { again_ms: unix_ms() };
+            None => return Ok(Outcome::NotBegun { again_ms: unix_ms() }),
         };
         let function = match find_function(&program, record.function.as_str()) {
             Ok(function) => function,
-            Err(failure) => return Outcome::Refused(failure),
+            Err(failure) => return Ok(Outcome::Refused(failure)),
         };
         let input = match input {
             Some(input) => Ok(Some(input)),
@@ -297,29 +320,33 @@ impl CallDriver {
         let input = match input {
             Ok(Some(input)) => input,
             Ok(None) => {
-                return Outcome::Refused(Failure::new(FailureCode::InvalidInput, "the input of the call is gone"));
+                return Ok(Outcome::Refused(Failure::new(FailureCode::InvalidInput, "the input of the call is gone")));
+            }
+            // The next look at the call finds it gone.
+            Err(JournalError::Quarantined { .. }) => {
+                return Err(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS });
             }
             Err(error) => {
                 tracing::error!(call = %record.id, error = &error as &dyn std::error::Error, "an input cannot be read");
-                return Outcome::NotBegun { again_ms: unix_ms() + READ_WAIT_MS };
+                return Ok(Outcome::NotBegun { again_ms: unix_ms() + READ_WAIT_MS });
             }
         };
         if let Err(failure) = check(&function, &input) {
-            return Outcome::Refused(failure);
+            return Ok(Outcome::Refused(failure));
         }
         let CallRecord { depth, priority, .. } = *record;
         let origin = Origin { depth, priority, is_durable: true, ..Origin::outside(record.principal.clone()) };
         let call = Call { id: record.id, function, input, origin, siblings: None };
         let _live = runner.enter(&call);
-        match runner.attempt(&call, record.attempts, &mut record.receipt).await {
+        Ok(match runner.attempt(&call, record.attempts, &mut record.receipt).await {
             Attempted::Ended(result) => Outcome::Ended(result),
             Attempted::NoSlot(_) => Outcome::NotBegun { again_ms: unix_ms() },
-        }
+        })
     }
 
     /// Ends a call without an attempt.
-    async fn end(&self, call: CallId, outcome: Outcome) -> AttemptEnd {
-        match self.read(call).await {
+    async fn end(&self, lease: &Lease, outcome: Outcome) -> AttemptEnd {
+        match self.read(lease).await {
             Ok(record) => self.settle(record, outcome).await,
             Err(end) => end,
         }
@@ -355,8 +382,8 @@ fn unavailable() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
 }
 
-/// Ownership of a call. If it is dropped before its release, the call is looked at again after a moment: a task that was
-/// dropped cannot say what it had written.
+/// Ownership of a call. If it is dropped before its release, the call is looked at again after a moment: a task that
+/// was dropped cannot say what it had written.
 pub struct OwnedCall {
     driver: Arc<CallDriver>,
     lease: Lease,

@@ -20,7 +20,8 @@ pub enum Outcome {
     GivenUp(Failure),
 }
 
-/// Brings the record of a leased call up to date. Returns its output, if it has one; `next_ms` is set if it begins again.
+/// Brings the record of a leased call up to date. Returns its output, if it has one; `next_ms` is set if it begins
+/// again.
 pub fn settle(
     record: &mut CallRecord,
     outcome: Outcome,
@@ -60,7 +61,8 @@ fn wait(record: &mut CallRecord, again_ms: u64) {
     record.next_ms = Some(again_ms);
 }
 
-fn end(record: &mut CallRecord, state: State, failure: Option<Failure>, now_ms: u64) {
+/// Ends a call.
+pub fn end(record: &mut CallRecord, state: State, failure: Option<Failure>, now_ms: u64) {
     record.state = state;
     record.failure = failure;
     record.next_ms = None;

@@ -58,8 +58,8 @@ impl Calls {
         self.core.open.calls().saturating_sub(self.driver.owned())
     }
 
-    /// Keeps a call and begins it as soon as there is a place. Returns once it is on disk; a second request with the same
-    /// key returns the same call.
+    /// Keeps a call and begins it as soon as there is a place. Returns once it is on disk; a second request with the
+    /// same key returns the same call.
     pub async fn spawn(
         &self,
         function: &FunctionRef,

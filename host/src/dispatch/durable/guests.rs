@@ -19,7 +19,7 @@ use crate::dispatch::apps::find_function;
 use crate::ids::{CallId, MapId};
 use crate::journal::{Entry, EntryKind, JournalError, MapRecord, MapState, State};
 use crate::limits::OUTCOMES_BYTES_MAX;
-use crate::sandbox::{BoxFuture, CallContext, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
+use crate::sandbox::{BoxFuture, CallIdentity, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
 
 /// See the module.
 pub struct Guests {
@@ -33,7 +33,7 @@ impl Guests {
     /// Keeps a call of the caller's app.
     pub(in crate::dispatch) async fn spawn_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         function: &str,
         input: Payload,
     ) -> Result<CallId, Failure> {
@@ -52,10 +52,10 @@ impl Guests {
         .await
     }
 
-    /// Returns what became of a call of the caller's app, once it has ended or after `wait`.
+    /// Returns the result of a call of the caller's app, once it has ended; none if it has not after `wait`.
     pub(in crate::dispatch) async fn get_for(
         &self,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
         wait: Duration,
     ) -> Result<Option<CallResult>, Failure> {
@@ -80,10 +80,10 @@ impl Guests {
         }
     }
 
-    /// Cancels a call of the caller's app and what it spawned; returns whether it is cancelled.
+    /// Cancels a call of the caller's app and its descendants; returns whether it is cancelled.
     pub(in crate::dispatch) async fn cancel_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
     ) -> Result<bool, Failure> {
         let id = self.own_call(caller, id).await?;
@@ -95,7 +95,7 @@ impl Guests {
     /// Makes a map of a function of the caller's app.
     pub(in crate::dispatch) async fn spawn_map_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         function: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let function = find_function(caller.function.program(), function)?;
@@ -120,7 +120,7 @@ impl Guests {
     /// Finds a map of the caller's app.
     pub(in crate::dispatch) async fn open_map_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let id = id.parse::<MapId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
@@ -135,7 +135,7 @@ impl Guests {
     }
 
     /// Returns the id of a call if it is one of the caller's app. Another app's is as unknown as one that never was.
-    async fn own_call(&self, caller: &CallContext, id: &str) -> Result<CallId, Failure> {
+    async fn own_call(&self, caller: &CallIdentity, id: &str) -> Result<CallId, Failure> {
         let id = id.parse::<CallId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
         match self.calls.get(id, Duration::ZERO).await {
             Ok(record) if record.app == *caller.function.app() => Ok(id),
@@ -163,8 +163,8 @@ impl Guests {
         waits.await.map_err(|_| closing())?.map_err(failure)
     }
 
-    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. The work in `then` may cancel,
-    /// so nothing is held any more.
+    /// As `detached`, for a spawn: a cancel of the parent waits until the child is on disk. `then` may cancel, so it
+    /// runs after the permit is given back.
     async fn spawning<T: Send + 'static, F>(
         self: &Arc<Self>,
         made: impl Future<Output = Result<T, DurableError>> + Send + 'static,
@@ -187,7 +187,7 @@ impl Guests {
 struct GuestMap {
     guests: Arc<Guests>,
     id: MapId,
-    /// Whose place is given back while it waits.
+    /// Call that lends its place while the guest waits for outcomes.
     spawner: CallId,
     /// Of the one that started it, which closes it.
     started: Option<tokio::runtime::Handle>,
@@ -227,7 +227,7 @@ impl SpawnedMap for GuestMap {
 
     fn outcome(&self, index: u64) -> BoxFuture<'_, Result<Option<CallResult>, Failure>> {
         Box::pin(async move {
-            // Read first: what was cancelled then has no outcome later.
+            // Read first: an input that was cancelled by then has no outcome later.
             let record = self.guests.maps.map(self.id).await.map_err(failure)?;
             match self.guests.maps.outcome(self.id, index).await.map_err(failure)? {
                 Some(entry) => Ok(Some(result(&self.guests.maps, entry).await?)),
@@ -305,7 +305,7 @@ impl OutcomeReader for GuestReader {
     }
 }
 
-/// Returns what an input came to.
+/// Returns the result of an input.
 async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
     match entry.kind {
         EntryKind::Done(stored) => maps.payload(stored).await.map(Ok).map_err(failure),
@@ -313,8 +313,8 @@ async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
     }
 }
 
-/// Options of a caller's children. Nobody waits for them as for the call itself.
-fn options(caller: &CallContext) -> Options {
+/// Options of a caller's children. No client waits for them, so their priority is never high.
+fn options(caller: &CallIdentity) -> Options {
     let priority = caller.priority.max(Priority::Normal);
     Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }
 }

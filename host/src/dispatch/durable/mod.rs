@@ -1,11 +1,11 @@
 //! Durable calls and maps: accepted once they are on disk, run until they have ended, also over restarts of the host.
 //!
 //! `call_queue` decides which call runs next, and `call_driver` acts on it; a map is the engine of `dispatch::map` over the
-//! journal. The runner makes each attempt, like that of any other call; between attempts a call is no more than an entry in a
-//! queue.
+//! journal. The runner makes each attempt, like that of any other call; between attempts a call is no more than an
+//! entry in a queue.
 //!
-//! Invariants: no attempt begins before its lease is on disk; nobody sees an outcome before it is on disk; of several ends of
-//! one call the first that is written holds.
+//! Invariants: no attempt begins before its lease is on disk; nobody sees an outcome before it is on disk; of several
+//! ends of one call the first that is written holds.
 
 mod call_driver;
 mod call_outcome;
@@ -160,8 +160,8 @@ impl Durable {
 
 /// Calls.
 impl Durable {
-    /// Keeps a call and begins it as soon as there is room. Returns once it is on disk; a second request with the same key
-    /// returns the same call.
+    /// Keeps a call and begins it as soon as there is room. Returns once it is on disk; a second request with the same
+    /// key returns the same call.
     pub async fn spawn(
         &self,
         function: &FunctionRef,
@@ -176,7 +176,8 @@ impl Durable {
         self.calls.get(id, wait).await
     }
 
-    /// Cancels a call wherever it is, and its descendants. Returns how it ended: one that had ended before stays as it was.
+    /// Cancels a call wherever it is, and its descendants. Returns how it ended: one that had ended before stays as it
+    /// was.
     pub async fn cancel(&self, id: CallId) -> Result<CallRecord, DurableError> {
         self.descendants.cancel_call(id).await
     }

@@ -1,9 +1,9 @@
 //! Memory budget of all maps of a host, whether their inputs come from memory or from the journal.
 //!
-//! A [`Reservation`] is the part of the budget that one owner holds, and returns what it holds when it is dropped. The budget
-//! refuses, it does not wait: a refused map goes on when its own inputs end, or when [`MapMemory::freed`] resolves.
-//! The owner decides what passes regardless; `window` lets one input and one outcome of each map pass, so no set of maps
-//! can block itself.
+//! A [`Reservation`] is the part of the budget that one owner holds, and returns what it holds when it is dropped. The
+//! budget refuses, it does not wait: a refused map goes on when its own inputs end, or when [`MapMemory::freed`]
+//! resolves. The owner decides what passes regardless; `window` lets one input and one outcome of each map pass, so no
+//! set of maps can block itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -160,8 +160,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is reserved, refused and dropped: usage is the sum of the reservations, and requests that may be refused
-        /// never take it over the budget.
+        /// Whatever is reserved, refused and dropped: usage is the sum of the reservations, and requests that may be
+        /// refused never take it over the budget.
         #[test]
         fn usage_is_the_sum_of_the_reservations(steps in proptest::collection::vec((0_usize..4, 0_u64..60), 0..100)) {
             let memory = MapMemory::new(100);

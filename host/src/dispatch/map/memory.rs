@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::backing::{Backing, Ended, Unreadable};
 use super::budget::MapMemory;
-use super::engine::{Engine, Runners, State, Target};
-use super::window::{Bounds, Input, Window};
+use super::engine::{Backing, Ended, Engine, State, Target, Unreadable};
+use super::runners::Runners;
+use super::window::{Input, Window};
 use crate::call::{Failure, FailureCode, Payload, Receipt, micros};
 use crate::dispatch::call::Origin;
 use crate::dispatch::runner::Runner;
@@ -130,7 +130,7 @@ impl MemoryBacking {
     }
 
     fn window(memory: &MapMemory) -> Window<Payload> {
-        Window::new(memory, Bounds { outcome_bytes_max: MAP_BYTES_MAX, reserves_outcomes: true })
+        Window::new(memory, MAP_BYTES_MAX, true)
     }
 
     /// Takes inputs from the front of `inputs` as far as there is room; returns how many.
@@ -138,7 +138,9 @@ impl MemoryBacking {
         let mut count = 0;
         while self.held() < MAP_WINDOW as u64 && (window.waiting_bytes() < MAP_BYTES_MAX || window.ready() == 0) {
             let Some(body) = inputs.pop_front() else { break };
-            if let Err(input) = window.offer(Input { index: self.accepted, body, attempts: 0, failed: 0 }) {
+            let (index, bytes) = (self.accepted, body.bytes());
+            let input = Input { index, body, waiting_bytes: bytes, running_bytes: bytes, attempts: 0, failed: 0 };
+            if let Err(input) = window.offer(input) {
                 inputs.push_front(input.body);
                 break;
             }

@@ -1,72 +1,51 @@
-//! Window of a map: the inputs in memory (ready, running, waiting for a retry), and the bytes of them and of their outcomes.
+//! Window of a map: the inputs in memory (ready, running, waiting for a retry), and the bytes of them and of their
+//! outcomes.
 //!
-//! Pure: the engine drives it. An input is a value that moves: [`Window::lease`] hands it out, and it comes back through
-//! [`Window::retry`] or [`Window::put_back`], or ends in [`Window::end`].
+//! Pure: the engine drives it. An input is a value that moves: [`Window::lease`] hands it out, and it comes back
+//! through [`Window::retry`] or [`Window::put_back`], or ends in [`Window::end`].
 //!
-//! Invariants: an input is in one place at a time; the two reservations are the sums of what is held; the oldest input without
-//! an outcome can begin as soon as the outcomes before it are taken, whatever the map and others hold. So a map that yields
-//! in the order of its inputs cannot block itself: an input that ran before keeps the room of its outcome, and goes first.
+//! Invariants: an input is in one place at a time; the two reservations are the sums of what is held; the oldest input
+//! without an outcome can begin as soon as the outcomes before it are taken, whatever the map and others hold. So a map
+//! that yields in the order of its inputs cannot block itself: an input that ran before keeps the room of its outcome,
+//! and goes first.
 
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::budget::{MapMemory, Reservation};
-use crate::call::Payload;
 
 /// Expected bytes of an outcome, until one was larger.
 const OUTCOME_BYTES_FIRST: u64 = 16 << 10;
-
-/// Input of a map as its backing keeps it.
-pub trait Body: Send + 'static {
-    /// Bytes in memory while the input waits.
-    fn waiting_bytes(&self) -> u64;
-
-    /// Bytes in memory while it runs; no fewer.
-    fn running_bytes(&self) -> u64;
-}
-
-impl Body for Payload {
-    fn waiting_bytes(&self) -> u64 {
-        self.bytes()
-    }
-
-    fn running_bytes(&self) -> u64 {
-        self.bytes()
-    }
-}
 
 /// One input, and the attempts at it so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input<B> {
     pub index: u64,
+    /// The input as its backing keeps it.
     pub body: B,
+    /// Bytes in memory while it waits, and while it runs; the second no fewer.
+    pub waiting_bytes: u64,
+    pub running_bytes: u64,
     /// Attempts that began, those included that ended with a host.
     pub attempts: u32,
     /// Attempts that failed, which count against the retries.
     pub failed: u32,
 }
 
-/// Bounds of one map. Its budget holds beside them.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Bytes of outcomes that stop further inputs from beginning.
-    pub outcome_bytes_max: u64,
-    /// Whether an outcome has its room from the first attempt on, as large as the largest so far. Else only outcomes that are
-    /// there count: they leave by themselves, whatever a reader does.
-    pub reserves_outcomes: bool,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Window<B> {
-    bounds: Bounds,
+    /// Bytes of outcomes that stop further inputs from beginning.
+    outcome_bytes_max: u64,
+    /// Whether an outcome has its room from the first attempt on, as large as the largest so far. Else only outcomes
+    /// that are there count: they leave by themselves, whatever a reader does.
+    reserves_outcomes: bool,
     /// Ready for the first time.
     fresh: VecDeque<Input<B>>,
     /// Ready again: put back, or due for a retry.
     again: VecDeque<Input<B>>,
-    /// Waiting for a retry.
-    later: BinaryHeap<Later<B>>,
-    running: u64,
+    /// Waiting for a retry, by time in milliseconds and index.
+    later: BTreeMap<(u64, u64), Input<B>>,
+    running: usize,
     /// Bytes of the inputs that do not run.
     waiting_bytes: u64,
     /// Bytes of all inputs.
@@ -77,46 +56,14 @@ pub struct Window<B> {
     outcome_bytes_largest: u64,
 }
 
-/// An input that waits for a retry; the earliest is the greatest.
-#[derive(Debug)]
-struct Later<B> {
-    at_ms: u64,
-    input: Input<B>,
-}
-
-impl<B> Later<B> {
-    fn key(&self) -> (u64, u64) {
-        (self.at_ms, self.input.index)
-    }
-}
-
-impl<B> PartialEq for Later<B> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl<B> Eq for Later<B> {}
-
-impl<B> PartialOrd for Later<B> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<B> Ord for Later<B> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.key().cmp(&self.key())
-    }
-}
-
-impl<B: Body> Window<B> {
-    pub fn new(memory: &MapMemory, bounds: Bounds) -> Self {
+impl<B> Window<B> {
+    pub fn new(memory: &MapMemory, outcome_bytes_max: u64, reserves_outcomes: bool) -> Self {
         Self {
-            bounds,
+            outcome_bytes_max,
+            reserves_outcomes,
             fresh: VecDeque::new(),
             again: VecDeque::new(),
-            later: BinaryHeap::new(),
+            later: BTreeMap::new(),
             running: 0,
             waiting_bytes: 0,
             inputs: memory.reservation(),
@@ -128,15 +75,14 @@ impl<B: Body> Window<B> {
 
     /// Takes an input in if the budget has room for it, or if the map has no other; otherwise returns it.
     pub fn offer(&mut self, input: Input<B>) -> Result<(), Input<B>> {
-        let bytes = input.body.waiting_bytes();
-        let total = self.inputs.bytes() + bytes;
+        let total = self.inputs.bytes() + input.waiting_bytes;
         if !self.inputs.try_set(total) {
             if !self.is_empty() {
                 return Err(input);
             }
             self.inputs.set(total);
         }
-        self.waiting_bytes += bytes;
+        self.waiting_bytes += input.waiting_bytes;
         self.fresh.push_back(input);
         Ok(())
     }
@@ -145,9 +91,9 @@ impl<B: Body> Window<B> {
     pub fn load(&mut self, inputs: impl IntoIterator<Item = (Input<B>, Option<u64>)>, mut reserved: Reservation) {
         let mut bytes = 0;
         for (input, at_ms) in inputs {
-            bytes += input.body.waiting_bytes();
+            bytes += input.waiting_bytes;
             match at_ms {
-                Some(at_ms) => self.later.push(Later { at_ms, input }),
+                Some(at_ms) => drop(self.later.insert((at_ms, input.index), input)),
                 None => self.fresh.push_back(input),
             }
         }
@@ -156,18 +102,18 @@ impl<B: Body> Window<B> {
         self.inputs.merge(reserved);
     }
 
-    /// Hands out the next input to run, if one is ready and its outcome has room. The clock is read if some input waits.
+    /// Hands out the next input to run, if one is ready and its outcome has room. The clock is read if some input
+    /// waits.
     pub fn lease(&mut self, now_ms: impl FnOnce() -> u64) -> Option<Input<B>> {
         self.wake(now_ms);
         let is_again = !self.again.is_empty();
-        if !(is_again && self.bounds.reserves_outcomes) && self.room() == 0 {
+        if !(is_again && self.reserves_outcomes) && self.room() == 0 {
             return None;
         }
         let queue = if is_again { &mut self.again } else { &mut self.fresh };
-        let body = &queue.front()?.body;
-        let (waiting, running) = (body.waiting_bytes(), body.running_bytes());
+        let Input { waiting_bytes, running_bytes, .. } = *queue.front()?;
         // One input of each map may run, whatever others hold.
-        let total = self.inputs.bytes() + (running - waiting);
+        let total = self.inputs.bytes() + (running_bytes - waiting_bytes);
         if !self.inputs.try_set(total) {
             if self.running > 0 {
                 return None;
@@ -175,7 +121,7 @@ impl<B: Body> Window<B> {
             self.inputs.set(total);
         }
         let input = queue.pop_front();
-        self.waiting_bytes -= waiting;
+        self.waiting_bytes -= waiting_bytes;
         self.running += 1;
         self.outcomes.set(self.expected());
         input
@@ -190,20 +136,19 @@ impl<B: Body> Window<B> {
     /// A running input has failed, and begins again at `at_ms`.
     pub fn retry(&mut self, input: Input<B>, at_ms: u64) {
         self.stops_running(&input);
-        self.later.push(Later { at_ms, input });
+        self.later.insert((at_ms, input.index), input);
     }
 
     fn stops_running(&mut self, input: &Input<B>) {
-        let waiting = input.body.waiting_bytes();
         self.running -= 1;
-        self.waiting_bytes += waiting;
-        self.inputs.set(self.inputs.bytes() - (input.body.running_bytes() - waiting));
+        self.waiting_bytes += input.waiting_bytes;
+        self.inputs.set(self.inputs.bytes() - (input.running_bytes - input.waiting_bytes));
     }
 
     /// A running input has its outcome, which is held until [`Window::take`].
     pub fn end(&mut self, input: &Input<B>, outcome_bytes: u64) {
         self.running -= 1;
-        self.inputs.set(self.inputs.bytes() - input.body.running_bytes());
+        self.inputs.set(self.inputs.bytes() - input.running_bytes);
         self.outcome_bytes += outcome_bytes;
         self.outcome_bytes_largest = self.outcome_bytes_largest.max(outcome_bytes);
         self.outcomes.set(self.expected());
@@ -221,15 +166,15 @@ impl<B: Body> Window<B> {
         self.outcomes.set(self.expected());
     }
 
-    /// Returns inputs that could begin now.
+    /// Returns inputs that could begin now; none if and only if [`Window::lease`] has none.
     pub fn startable(&mut self, now_ms: impl FnOnce() -> u64) -> usize {
         self.wake(now_ms);
-        let room = usize::try_from(self.room()).unwrap_or(usize::MAX);
-        if self.bounds.reserves_outcomes {
-            self.again.len() + self.fresh.len().min(room)
-        } else {
-            self.ready().min(room)
+        let Some(next) = self.again.front().or(self.fresh.front()) else { return 0 };
+        if self.running > 0 && next.running_bytes - next.waiting_bytes > self.inputs.memory().left() {
+            return 0;
         }
+        let room = usize::try_from(self.room()).unwrap_or(usize::MAX);
+        if self.reserves_outcomes { self.again.len() + self.fresh.len().min(room) } else { self.ready().min(room) }
     }
 
     /// Returns inputs that are ready.
@@ -239,26 +184,29 @@ impl<B: Body> Window<B> {
 
     /// Returns when the next of the inputs that wait for a retry may begin.
     pub fn next_ms(&self) -> Option<u64> {
-        self.later.peek().map(|later| later.at_ms)
+        self.later.first_key_value().map(|((at_ms, _), _)| *at_ms)
     }
 
     /// Takes an input that waits for a retry, which it will not have; it ends through [`Window::end`].
     pub fn give_up(&mut self) -> Option<Input<B>> {
-        let input = self.later.pop()?.input;
-        let waiting = input.body.waiting_bytes();
-        self.waiting_bytes -= waiting;
+        let (_, input) = self.later.pop_first()?;
+        self.waiting_bytes -= input.waiting_bytes;
         self.running += 1;
-        self.inputs.set(self.inputs.bytes() + (input.body.running_bytes() - waiting));
+        self.inputs.set(self.inputs.bytes() + (input.running_bytes - input.waiting_bytes));
         Some(input)
     }
 
     /// Returns all inputs: ready, running and waiting.
     pub fn len(&self) -> usize {
-        self.ready() + self.later.len() + self.running as usize
+        self.ready() + self.later.len() + self.running
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    pub fn running(&self) -> usize {
+        self.running
     }
 
     /// Returns the bytes of inputs that do not run.
@@ -270,8 +218,8 @@ impl<B: Body> Window<B> {
     fn room(&self) -> u64 {
         let expected = self.expected();
         let at_least = u64::from(self.running == 0 && self.outcome_bytes == 0);
-        let room = self.bounds.outcome_bytes_max.saturating_sub(expected).min(self.outcomes.memory().left());
-        match self.bounds.reserves_outcomes {
+        let room = self.outcome_bytes_max.saturating_sub(expected).min(self.outcomes.memory().left());
+        match self.reserves_outcomes {
             true => (room / self.outcome_bytes_largest).max(at_least),
             false if room > 0 => u64::MAX,
             false => at_least,
@@ -280,13 +228,13 @@ impl<B: Body> Window<B> {
 
     /// Returns the bytes of outcomes, those included that have their room in advance.
     fn expected(&self) -> u64 {
-        let each = if self.bounds.reserves_outcomes { self.outcome_bytes_largest } else { 0 };
+        let each = if self.reserves_outcomes { self.outcome_bytes_largest } else { 0 };
         self.outcome_bytes + self.begun() * each
     }
 
     /// Returns inputs that began and have no outcome.
     fn begun(&self) -> u64 {
-        self.running + (self.again.len() + self.later.len()) as u64
+        (self.running + self.again.len() + self.later.len()) as u64
     }
 
     fn wake(&mut self, now_ms: impl FnOnce() -> u64) {
@@ -294,47 +242,28 @@ impl<B: Body> Window<B> {
             return;
         }
         let now_ms = now_ms();
-        while self.later.peek().is_some_and(|later| later.at_ms <= now_ms) {
-            self.again.extend(self.later.pop().map(|later| later.input));
+        while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now_ms) {
+            self.again.push_back(entry.remove());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
     use proptest::test_runner::TestCaseError;
 
     use super::*;
 
-    /// A body that is larger while it runs.
-    #[derive(Clone, Debug, PartialEq)]
-    struct Growing(u64, u64);
-
-    impl Body for Growing {
-        fn waiting_bytes(&self) -> u64 {
-            self.0
-        }
-
-        fn running_bytes(&self) -> u64 {
-            self.0 + self.1
-        }
-    }
-
-    fn input(index: u64, waiting: u64, more: u64) -> Input<Growing> {
-        Input { index, body: Growing(waiting, more), attempts: 0, failed: 0 }
-    }
-
-    fn window(memory: &MapMemory, outcome_bytes_max: u64, reserves_outcomes: bool) -> Window<Growing> {
-        Window::new(memory, Bounds { outcome_bytes_max, reserves_outcomes })
+    fn input(index: u64, waiting_bytes: u64, more: u64) -> Input<()> {
+        let running_bytes = waiting_bytes + more;
+        Input { index, body: (), waiting_bytes, running_bytes, attempts: 0, failed: 0 }
     }
 
     #[test]
     fn large_outcomes_stop_the_leasing_until_they_are_taken() {
         let memory = MapMemory::new(u64::MAX);
-        let mut window = window(&memory, 1 << 20, true);
+        let mut window = Window::new(&memory, 1 << 20, true);
         (0..3).for_each(|index| window.offer(input(index, 1, 0)).unwrap());
         let first = window.lease(|| 0).unwrap();
         window.end(&first, 1 << 20);
@@ -347,7 +276,7 @@ mod tests {
     #[test]
     fn a_retry_waits_for_its_time_and_what_did_not_begin_is_the_next() {
         let memory = MapMemory::new(1 << 30);
-        let mut window = window(&memory, 1 << 20, true);
+        let mut window = Window::new(&memory, 1 << 20, true);
         (0..3).for_each(|index| window.offer(input(index, 1, 0)).unwrap());
         let (first, second) = (window.lease(|| 0).unwrap(), window.lease(|| 0).unwrap());
         window.retry(Input { attempts: 1, failed: 1, ..first }, 70);
@@ -364,7 +293,7 @@ mod tests {
         let memory = MapMemory::new(100);
         let mut others = memory.reservation();
         others.set(95);
-        let mut window = window(&memory, 1 << 20, false);
+        let mut window = Window::new(&memory, 1 << 20, false);
         window.offer(input(0, 10, 30)).unwrap();
         assert_eq!(window.offer(input(1, 10, 30)), Err(input(1, 10, 30)));
         let first = window.lease(|| 0).unwrap();
@@ -379,18 +308,18 @@ mod tests {
 
     /// A map with a reader, driven by a test.
     struct Driven {
-        window: Window<Growing>,
+        window: Window<()>,
         /// Whether outcomes leave in the order of the inputs.
         is_ordered: bool,
         offered: u64,
-        running: Vec<(Input<Growing>, u64)>,
+        running: Vec<(Input<()>, u64)>,
         outcomes: BTreeMap<u64, u64>,
         taken: Vec<u64>,
     }
 
     impl Driven {
         fn new(memory: &MapMemory, reserves_outcomes: bool, is_ordered: bool) -> Self {
-            let window = window(memory, 200_000, reserves_outcomes);
+            let window = Window::new(memory, 200_000, reserves_outcomes);
             // What is not reserved leaves by itself, in any order.
             let is_ordered = is_ordered && reserves_outcomes;
             Self { window, is_ordered, offered: 0, running: vec![], outcomes: BTreeMap::new(), taken: vec![] }
@@ -405,7 +334,10 @@ mod tests {
         }
 
         fn lease(&mut self, now: u64) -> Result<bool, TestCaseError> {
-            let Some(input) = self.window.lease(|| now) else { return Ok(false) };
+            let is_startable = self.window.startable(|| now) > 0;
+            let leased = self.window.lease(|| now);
+            prop_assert_eq!(leased.is_some(), is_startable);
+            let Some(input) = leased else { return Ok(false) };
             prop_assert!(u64::from(input.failed) <= now, "a retry was early");
             self.running.push((input, now));
             Ok(true)
@@ -428,7 +360,7 @@ mod tests {
 
         fn check(&self, memory: &MapMemory, others: &Reservation) -> Result<(), TestCaseError> {
             let Self { window, running, outcomes, .. } = self;
-            let held: u64 = running.iter().map(|(input, _)| input.body.running_bytes()).sum();
+            let held: u64 = running.iter().map(|(input, _)| input.running_bytes).sum();
             prop_assert_eq!(window.inputs.bytes(), window.waiting_bytes() + held);
             prop_assert_eq!(window.outcome_bytes, outcomes.values().sum::<u64>());
             prop_assert_eq!(window.outcomes.bytes(), window.expected());
@@ -439,8 +371,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever arrives, fails, is put back, ends and is taken, with a budget that others use as well: each input ends once,
-        /// no retry is early, all bytes are accounted for, and with others at their worst the map still comes to its end.
+        /// Whatever arrives, fails, is put back, ends and is taken, with a budget that others use as well: each input
+        /// ends once, no retry is early, all bytes are accounted for, and with others at their worst the map still
+        /// comes to its end.
         #[test]
         fn each_input_ends_once_in_bounded_memory(
             steps in proptest::collection::vec((0_u8..7, 0_u64..1_000), 1..300),

@@ -235,6 +235,7 @@ impl Driver {
         }
         let call = CallRecord {
             state: State::Leased,
+            principal: Principal::Schedule(function.clone()),
             priority: Priority::Normal,
             attempts: 1,
             version: self.runner.apps.get(function.app.as_str()).map(|program| program.version().clone()),

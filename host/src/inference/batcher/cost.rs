@@ -1,17 +1,17 @@
-//! What batches of a model cost, learnt from those that ran: a fixed part and a part for each token.
+//! The cost of a model's batches, learnt from those that ran: a fixed part, and a part for each token.
 //!
-//! A batch is worth making larger only while the fixed part weighs in it. On a GPU that goes on to thousands of tokens; on a
-//! CPU a few hundred are as good as any number, and a shorter batch lets the next request have its turn sooner.
+//! A batch is worth making larger only while the fixed part weighs in it. On a GPU that goes on to thousands of tokens;
+//! on a CPU a few hundred are as good as any number, and a shorter batch lets the next request have its turn sooner.
 
 use std::time::Duration;
 
-/// Share of what was learnt that stays with each batch.
+/// Weight that older batches keep with each new one.
 const MEMORY: f64 = 0.98;
-/// Sizes have to differ by so much of their mean, for the two parts to be told apart.
+/// Variation of sizes, relative to their mean, from which on the two parts can be told apart.
 const SPREAD_MIN: f64 = 0.05;
-/// Batches before anybody is given up by what they took.
+/// Batches before a request is dropped by their cost.
 const BATCHES_MIN: u64 = 16;
-/// No batch is cut below so many tokens for its cost: what is measured there is noise.
+/// No batch is made smaller than this for its cost: measurements below are noise.
 const TOKENS_MIN: usize = 64;
 
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Cost {
     y: f64,
     xx: f64,
     xy: f64,
-    /// The fixed part and that of a token, in nanoseconds, as they were known last.
+    /// The fixed part and that of a token, in nanoseconds, as last fitted.
     line: Option<(f64, f64)>,
     /// The cheapest token seen lately.
     cheapest: Option<f64>,
@@ -50,9 +50,9 @@ impl Cost {
         self.cheapest = Some(self.cheapest.map_or(sample, |cheapest| sample.min(cheapest * 0.98 + sample * 0.02)));
     }
 
-    /// Returns the least that a batch of so many tokens can be hoped to take: half of what its tokens alone took lately, for
-    /// whoever is given up by this is given up for good. Zero while little is known: the first batches are slow, and the
-    /// smallest are mostly their fixed part.
+    /// Returns a lower bound on the time of a batch: half of the recent time of its tokens alone, because a request
+    /// dropped by it is lost for good. Zero while little is known: the first batches are slow, and the smallest are
+    /// mostly their fixed part.
     pub fn at_least(&self, tokens: usize) -> Duration {
         match (self.line, self.cheapest) {
             (Some((_, slope)), Some(cheapest)) if self.batches >= BATCHES_MIN => {
@@ -62,7 +62,7 @@ impl Cost {
         }
     }
 
-    /// Returns what a batch of so many tokens is expected to take; none before the first.
+    /// Returns the expected time of a batch; none before the first.
     pub fn expected(&self, tokens: usize) -> Option<Duration> {
         let ns = match self.line {
             Some((fixed, slope)) => fixed + slope * tokens as f64,
@@ -72,7 +72,7 @@ impl Cost {
         Some(Duration::from_nanos(ns as u64))
     }
 
-    /// Returns the tokens from which on the fixed part is at most `loss` of a batch; none where that is not known.
+    /// Returns the tokens from which on the fixed part is at most `loss` of a batch; none if unknown.
     pub fn worthwhile(&self, loss: f64) -> Option<usize> {
         let (fixed, slope) = self.line?;
         if slope <= 0.0 {

@@ -1,4 +1,4 @@
-//! The queue of one model: how much waits, and how large a batch of it is.
+//! A model queue: the amount that waits for one model, and the size of its batches.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ pub(super) struct ModelQueue {
     pub limits: BatchLimits,
     pub waiting_rows: usize,
     pub waiting_tokens: usize,
-    /// What the latest arrival said of those behind it.
+    /// Number of requests that follow, as the latest arrival announced.
     pub following: Option<usize>,
     pub cost: Cost,
-    /// Tokens of a batch, below the limit after the device had no room.
+    /// Maximum of tokens in a batch, below the configured limit after a batch did not fit the device.
     pub tokens_max: usize,
 }
 
@@ -26,17 +26,17 @@ impl ModelQueue {
         self.waiting_rows >= self.limits.max_batch_size || self.waiting_tokens >= tokens_max
     }
 
-    /// Tokens of a batch, at which its fixed part is at most `loss` of it.
+    /// Returns the tokens from which on the fixed part is at most `loss` of a batch.
     pub fn tokens_worthwhile(&self, loss: f64) -> usize {
         self.cost.worthwhile(loss).map_or(self.tokens_max, |tokens| tokens.min(self.tokens_max))
     }
 
-    /// Whether a batch of it is held back for what may yet come.
+    /// Whether a partial batch waits for more requests.
     pub fn waits_for_company(&self, tokens_max: usize) -> bool {
         self.limits.max_queue_delay > Duration::ZERO && !self.is_full(tokens_max) && self.following != Some(0)
     }
 
-    /// When one that came at that time has waited long enough for company; none: at once.
+    /// Returns the time at which a request has waited long enough for others; none: it need not wait.
     pub fn ripe_at(&self, arrived: Instant) -> Option<Instant> {
         self.waits_for_company(self.tokens_max).then(|| arrived + self.limits.max_queue_delay)
     }

@@ -1,12 +1,12 @@
-//! What is known of each request that waits or runs.
+//! The requests that wait or run, by id.
 
 use std::time::Instant;
 
-use super::TenantId;
+use super::tenant::TenantId;
 use crate::call::Priority;
 use crate::wire::ModelId;
 
-/// One request of a caller: a place, and which of its tenants in turn.
+/// Id of a request: a slot, and the generation of its occupant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId {
     index: u32,
@@ -14,7 +14,7 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// The place, which another request takes once this one is gone.
+    /// Returns the slot, which another request takes once this one is gone.
     pub fn index(self) -> usize {
         self.index as usize
     }

@@ -1,20 +1,44 @@
-//! Whose turn it is, and what goes into its batch.
+//! Selection: the tenant and model of the next batch, and the requests that fill it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
+use super::batch::{Batch, LimitReason};
+use super::queue::{Batcher, LOSS_CONTENDED};
+use super::tenant::TenantId;
 use super::tenant_queue::Candidate;
-use super::{Batch, Batcher, LOSS_CONTENDED, LimitReason, Next, Priority, TOKEN_COST, TenantId, Turn};
+use crate::call::Priority;
 use crate::wire::ModelId;
 
 /// Share of a batch's time that its fixed part may be where one tenant has the device to itself.
 const LOSS_ALONE: f64 = 0.03;
-/// Tenants compete for so long after a second one waited.
+/// Tenants count as competing for this long after two of them waited.
 const CONTENDED_FOR: Duration = Duration::from_secs(10);
 
+/// The next thing to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A batch of this model.
+    Batch {
+        model: ModelId,
+        of: Turn,
+    },
+    /// No batch before this time, at which a partial batch has waited long enough.
+    Wait(Instant),
+    Nothing,
+}
+
+/// The source of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Retry,
+    Tenant(TenantId),
+}
+
 impl Batcher {
-    /// Says what is to run, of the models that `among` names; it is told whether a batch of them would be full.
+    /// Returns what runs next, of the models that `among` accepts; it is told whether a batch of the model would be
+    /// full.
     pub fn next(&mut self, now: Instant, among: impl Fn(ModelId, bool) -> bool) -> Next {
         let retry = self.retries.first(&self.requests, |model| among(model, false));
         if let Some((model, false)) = retry {
@@ -68,7 +92,7 @@ impl Batcher {
         }
     }
 
-    /// Takes the batch that [`next`](Self::next) named; none, if all that was in it is gone.
+    /// Takes the batch that [`next`](Self::next) named; none if all its requests are gone.
     pub fn take(&mut self, now: Instant, model: ModelId, of: Turn) -> Option<Batch> {
         match of {
             Turn::Retry => self.retries.take(model, &self.requests),
@@ -101,14 +125,12 @@ impl Batcher {
             let tenant = &mut self.tenants[id.0 as usize];
             let tenant_queue = self.tenant_queues.get_mut(&(id, model)).expect("it has sub_requests");
             let oldest_first = tenant.is_oldest_first();
-            // The first always goes: it was made to fit, but for a single row over the tokens.
+            // The first always fits, but for a single row that is longer than a batch.
             let room = (!batch.sub_requests.is_empty())
                 .then(|| (rows_max - batch.rows, tokens_max.saturating_sub(batch.tokens)));
             match tenant_queue.take(oldest_first, room, &self.requests) {
                 Candidate::SubRequest(sub_request) => {
-                    tenant.turns = tenant.turns.wrapping_add(1);
-                    tenant.served =
-                        tenant.served.saturating_add(sub_request.tokens as u64 * TOKEN_COST / u64::from(tenant.weight));
+                    tenant.charge(sub_request.tokens);
                     let served = tenant.served;
                     let has_more = tenant_queue.len() > 0;
                     let entry =
@@ -124,7 +146,7 @@ impl Batcher {
                     }
                 }
                 Candidate::NoFit { is_patient: true } => batch.cut = no_room,
-                // It was passed often enough: the batch ends here, so that it goes first soon.
+                // It was passed often enough: the batch ends here, so that it soon goes first.
                 Candidate::NoFit { is_patient: false } => {
                     batch.cut = no_room;
                     break;
@@ -138,7 +160,7 @@ impl Batcher {
         (!batch.sub_requests.is_empty()).then_some(batch)
     }
 
-    /// Drops requests at the head of their tenant_queues that cannot be answered in time any more.
+    /// Drops requests at the head of a queue that can no longer meet their deadline.
     fn drop_late(&mut self, now: Instant) {
         let mut late = Vec::new();
         for (&(_, model), tenant_queue) in &mut self.tenant_queues {
@@ -154,7 +176,7 @@ impl Batcher {
         }
     }
 
-    /// The share of a batch's time that its fixed part may be now.
+    /// Returns the share of a batch's time that its fixed part may be now.
     fn loss(&self, now: Instant) -> f64 {
         let is_contended = self.contended.is_some_and(|at| now.saturating_duration_since(at) < CONTENDED_FOR);
         if is_contended { LOSS_CONTENDED } else { LOSS_ALONE }

@@ -1,21 +1,25 @@
-//! The waiting sub_requests of one tenant for one model, by priority.
+//! A tenant queue: the waiting sub-requests of one tenant for one model, by priority.
 //!
-//! A cancelled request's sub_requests stay where they are and are passed over, so that cancelling costs the same however long
-//! the line is; a line that holds more of them than of others is swept.
+//! Sub-requests of a cancelled request stay in place and are skipped, so that cancelling takes constant time; a queue
+//! that holds more of them than of live ones is swept.
 
 use std::collections::VecDeque;
 
+use super::batch::SubRequest;
 use super::requests::{RequestEntry, RequestId, Requests};
-use super::{LOOKAHEAD, SKIPS_MAX, SubRequest};
 use crate::call::Priority;
 
-/// Dead sub_requests that a line may always hold.
+/// Times that shorter requests may pass one that does not fit.
+pub(super) const SKIPS_MAX: u8 = 4;
+/// Requests of one queue that are looked at for one that fits.
+const LOOKAHEAD: usize = 16;
+/// Cancelled sub-requests that a queue may always hold.
 const DEAD_MAX: usize = 64;
 
 #[derive(Default)]
 pub(super) struct TenantQueue {
     lines: [VecDeque<SubRequest>; 3],
-    /// Pieces of requests that live.
+    /// Sub-requests that were not cancelled.
     live: usize,
     /// Their rows.
     rows: usize,
@@ -23,7 +27,7 @@ pub(super) struct TenantQueue {
 
 pub(super) enum Candidate {
     SubRequest(SubRequest),
-    /// Nothing fits; whether shorter ones of others may still pass the first.
+    /// None fits; `is_patient` if shorter ones of other tenants may still pass the first.
     NoFit {
         is_patient: bool,
     },
@@ -45,7 +49,7 @@ impl TenantQueue {
         self.rows
     }
 
-    /// Takes in that so many sub_requests of a request, which the requests no longer has, are dead.
+    /// Counts sub-requests of a request that was removed as cancelled.
     pub fn forget(&mut self, sub_requests: usize, rows: usize, requests: &Requests) {
         self.live -= sub_requests;
         self.rows -= rows;
@@ -58,7 +62,7 @@ impl TenantQueue {
         }
     }
 
-    /// Returns the line whose turn it is, its dead sub_requests swept off the front.
+    /// Returns the priority that goes next, after removing cancelled sub-requests from the front of each.
     fn line(&mut self, oldest_first: bool, requests: &Requests) -> Option<usize> {
         let mut chosen: Option<(usize, u64)> = None;
         for (index, line) in self.lines.iter_mut().enumerate() {
@@ -73,15 +77,15 @@ impl TenantQueue {
         chosen.map(|(index, _)| index)
     }
 
-    /// Returns the request whose turn it is.
+    /// Returns the request that goes next.
     pub fn head<'a>(&mut self, oldest_first: bool, requests: &'a Requests) -> Option<(Priority, &'a RequestEntry)> {
         let line = self.line(oldest_first, requests)?;
         let entry = self.lines[line].front().and_then(|sub_request| requests.get(sub_request.request))?;
         Some((Priority::ALL[line], entry))
     }
 
-    /// Takes the sub_request whose turn it is, or a shorter one behind it that fits `room`, rows and tokens; without that, the
-    /// first as it is.
+    /// Takes the next sub-request, or a shorter one behind it that fits `room`, rows and tokens; without `room`, the
+    /// first one.
     pub fn take(&mut self, oldest_first: bool, room: Option<(usize, usize)>, requests: &Requests) -> Candidate {
         let Some(line) = self.line(oldest_first, requests) else { return Candidate::Nothing };
         let line = &mut self.lines[line];
@@ -109,7 +113,7 @@ impl TenantQueue {
         }
     }
 
-    /// Adds the requests at the front of each line that `is_late` says are so.
+    /// Adds the requests at the front of each priority for which `is_late` holds.
     pub fn late(&self, requests: &Requests, late: &mut Vec<RequestId>, is_late: impl Fn(&RequestEntry, usize) -> bool) {
         for line in &self.lines {
             for sub_request in line {

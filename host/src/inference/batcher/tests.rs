@@ -1,12 +1,19 @@
 //! Schedules by hand, and a hundred thousand at random under simulated time.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::queue::SHARE;
+use super::tenant::TOKEN_COST;
+use super::tenant_queue::{SKIPS_MAX, TenantQueue};
 use super::*;
+use crate::call::Priority;
+use crate::limits::BatchLimits;
+use crate::wire::ModelId;
 
 fn limits(rows: usize, tokens: usize, queue: usize) -> BatchLimits {
     BatchLimits {
@@ -457,8 +464,8 @@ impl Schedule {
     }
 }
 
-/// Each request leaves once; rows and tokens hold; whoever was idle waits for no more batches than tenants waited; a batch
-/// is there whenever something waits; nothing is left over.
+/// Each request leaves once; rows and tokens hold; a tenant that was idle waits for no more batches than there were
+/// waiting tenants; a batch is there whenever something waits; nothing is left over.
 #[test]
 fn a_hundred_thousand_random_schedules() {
     let mut batches = 0;

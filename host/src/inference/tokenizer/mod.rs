@@ -1,11 +1,12 @@
-//! Turns text into the token ids of a BERT-family model.
+//! The tokenizer: text to the token ids of a model with WordPiece and BERT's rules.
 //!
-//! Not here: two texts at once (`pair`), which texts share a batch (`batcher`), and the arithmetic (`worker`).
+//! Not here: two texts at once (`pair`), batches (`batcher`), and the arithmetic (`worker`).
 //!
-//! Invariants: ids are those of the whole text cut to [`Tokenizer::max_tokens`], special tokens included; the padding and
-//! truncation that `tokenizer.json` asks for are ignored, for batches have no padding and the model's limit is elsewhere.
+//! Invariants: ids are those of the whole text cut to [`Tokenizer::max_tokens`], special tokens included; the padding
+//! and truncation that `tokenizer.json` asks for are ignored, for batches have no padding and the model's limit is
+//! elsewhere.
 //!
-//! Limits: `tokenizer.json` up to 64 MiB. Of a text, some [`BYTES_TOKEN_MAX`] bytes a token are looked at (see [`Excerpt`]).
+//! Limits: `tokenizer.json` up to 64 MiB. Of a text, some [`BYTES_TOKEN_MAX`] bytes a token are read (see [`Excerpt`]).
 
 mod pair;
 
@@ -24,11 +25,11 @@ pub struct Tokenizer {
     max_tokens: usize,
     /// The tokens of a text when the special ones are taken off.
     text_tokens_max: usize,
-    /// Words longer than this are one unknown token, whatever they are; none if words may contain added tokens.
+    /// Words longer than this become one unknown token; none if words may contain added tokens.
     word_chars_max: usize,
 }
 
-/// What becomes of an input that is longer than the model takes.
+/// The treatment of an input that is longer than the model takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// Its end is left out.
@@ -66,10 +67,10 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The tokens of a text when neither the model's limit nor the directory's is lower.
 const MAX_TOKENS_DEFAULT: usize = 512;
 
-/// What is looked at first, for each token that may come out: English has 4 to 5 bytes a token.
+/// Bytes of text that are tokenised first for each possible token: English has 4 to 5 bytes a token.
 const BYTES_TOKEN_FIRST: usize = 8;
 
-/// What is looked at at most, for each token that may come out.
+/// Bytes of text that are tokenised at most for each possible token.
 const BYTES_TOKEN_MAX: usize = 1024;
 
 impl Tokenizer {
@@ -100,8 +101,8 @@ impl Tokenizer {
         self.max_tokens
     }
 
-    /// Returns the ids of a text, cut to [`max_tokens`](Self::max_tokens) where it may be. An empty text has its special
-    /// tokens.
+    /// Returns the ids of a text, cut to [`max_tokens`](Self::max_tokens) where it may be. An empty text has its
+    /// special tokens.
     pub fn encode(&self, text: &str, overflow: Overflow) -> Result<Vec<u32>, TokenizerError> {
         let mut encoding = self.words(text)?;
         self.check_length(encoding.len(), overflow)?;
@@ -179,14 +180,15 @@ impl Tokenizer {
     }
 }
 
-/// The start of a long text, without what cannot change its tokens.
+/// The start of a long text, without the parts that cannot change its tokens.
 ///
 /// A model takes 256 or 512 tokens, so 8 MiB of text must not cost 8 MiB of work. BERT splits a text at blanks and
-/// punctuation and looks at each word alone, so the first words of a text are the first words of any longer one: an excerpt
-/// that gives enough tokens before its last word decides the result. Some text gives few tokens a byte. Runs of blanks
-/// become one blank, and runs of ASCII letters and digits are cut one past the length from which on WordPiece calls a
-/// word unknown: both give the same tokens. What remains is text made of characters that vanish (combining marks, control
-/// characters) or of unbroken foreign words of a KiB: it alone is cut at the limit of [`BYTES_TOKEN_MAX`] instead.
+/// punctuation and looks at each word alone, so the first words of a text are the first words of any longer one: an
+/// excerpt that gives enough tokens before its last word decides the result. Some text gives few tokens a byte. Runs of
+/// blanks become one blank, and runs of ASCII letters and digits are cut one past the length from which on WordPiece
+/// calls a word unknown: both give the same tokens. The rest is text made of characters that vanish (combining marks,
+/// control characters) or of unbroken foreign words of a KiB: it alone is cut at the limit of [`BYTES_TOKEN_MAX`]
+/// instead.
 struct Excerpt<'a> {
     rest: std::str::Chars<'a>,
     text: String,
@@ -201,7 +203,7 @@ impl<'a> Excerpt<'a> {
         Self { rest: text.chars(), text: String::new(), word_chars_max, run: 0, is_blank: false }
     }
 
-    /// Grows the excerpt to so many bytes; true if that is all there is.
+    /// Grows the excerpt to `bytes` bytes; true if that is the whole text.
     fn extend(&mut self, bytes: usize) -> bool {
         while self.text.len() < bytes {
             let Some(character) = self.rest.next() else {

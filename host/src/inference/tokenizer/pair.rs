@@ -1,14 +1,14 @@
 //! A question and a text as one sequence of tokens, for models that read both at once.
 //!
-//! Invariant: the ids are those of Transformers, cut by its `longest_first`. Where both alone are more than the model takes,
-//! each gets half and the text the odd token: which of them is longer is not looked at, and by the library not reliably.
+//! Invariant: the ids are those of Transformers, cut by its `longest_first`. If each alone exceeds the model, each gets
+//! half and the text the odd token: their lengths are not compared, and by the library not reliably.
 
 use tokenizers::utils::truncation::{TruncationParams, TruncationStrategy, truncate_encodings};
 use tokenizers::{Encoding, PostProcessor, TruncationDirection};
 
 use super::{Overflow, Tokenizer, TokenizerError};
 
-/// A question that texts are held against; it is tokenised once.
+/// A question that texts are scored against; it is tokenised once.
 pub struct Question<'a> {
     tokenizer: &'a Tokenizer,
     encoding: Encoding,
@@ -17,7 +17,7 @@ pub struct Question<'a> {
 }
 
 impl Tokenizer {
-    /// Takes a question, to hold texts against it.
+    /// Tokenises a question, to score texts against it.
     pub fn question(&self, question: &str) -> Result<Question<'_>, TokenizerError> {
         let special = self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
         // One token of each, or there is nothing to compare.
@@ -42,7 +42,7 @@ impl Question<'_> {
             let special = tokenizer.max_tokens - tokens_max;
             return Err(TokenizerError::TooLong { tokens: tokens + special, max_tokens: tokenizer.max_tokens });
         }
-        // How much more there is depends on how far was looked; that it is too long does not.
+        // The reported length depends on the excerpt; that it is too long does not.
         text.truncate(tokens_max + 1, 0, TruncationDirection::Right);
         let params = TruncationParams {
             direction: TruncationDirection::Right,
@@ -69,7 +69,7 @@ mod tests {
     use super::super::tests::{load, tokenizer_json};
     use super::*;
 
-    /// What the library gives for whole texts.
+    /// Returns the library's result for whole texts.
     fn whole(tokenizer: &Tokenizer, question: &str, text: &str, max_length: usize) -> (Vec<u32>, u32) {
         let mut inner = tokenizer.inner.clone();
         let strategy = TruncationStrategy::LongestFirst;

@@ -1,7 +1,7 @@
 //! The worker process, the socket to it and the memory shared with it.
 //!
-//! Up to two frames are out at a time. Task the socket does not take at once waits in an outbox that a task empties, so that
-//! nobody waits for a worker that does not read; in order, whoever sends.
+//! Up to two frames are out at a time. Bytes that the socket does not take at once wait in an outbox that a task
+//! empties, so that no sender waits for a worker that does not read; frames keep their order.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -12,38 +12,21 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::watch;
 
-use super::WorkerProgram;
 use crate::devices::DeviceName;
+use crate::inference::worker_program::WorkerProgram;
 use crate::wire::memory::{Direction, INLINE_BYTES_MAX, Memory};
 use crate::wire::{Frame, HEADER_BYTES, Header, mark_placed};
 
-/// How long a worker that was hung up on may take to end.
+/// Time for a worker to end after the host hung up.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a worker that owes an answer is looked at.
+/// Interval between looks at a worker that owes an answer.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
-/// Looks in a row that find no sign of life before it counts as stopped: 1.5 s, in which a worker counts 15 times. Looks, not
-/// time: a host that slept itself begins anew.
+/// Looks in a row without a heartbeat before a worker counts as stopped: 1.5 s, or 15 heartbeats. Counted in looks, not
+/// in time: a host that was suspended itself starts anew.
 const LOOKS_MAX: u32 = 6;
-
-/// Task a worker gets of the host's environment. Nothing else: that holds the secrets of the apps, and a driver is a large
-/// program of somebody else's.
-const ENVIRONMENT: [&str; 9] = [
-    "RUST_LOG",
-    "RUST_BACKTRACE",
-    "BIREME_WORKER_THREADS",
-    "BIREME_CUDA_MEMORY",
-    // Where the loader finds `libcuda.so.1` and cuBLASLt.
-    "LD_LIBRARY_PATH",
-    // Which devices there are, and in which order.
-    "CUDA_VISIBLE_DEVICES",
-    "CUDA_DEVICE_ORDER",
-    // Where the driver keeps what it compiled, by default below the home directory: without it each start compiles anew.
-    "CUDA_CACHE_PATH",
-    "HOME",
-];
 
 /// The sending side of a running worker.
 pub(super) struct Worker {
@@ -71,7 +54,7 @@ struct Link {
 struct Outbox {
     /// Frames that were sent, and so the number of the next.
     number: u64,
-    /// Task the socket had no room for.
+    /// Bytes that the socket had no room for.
     waiting: Vec<u8>,
     /// Set once the memory is on its way: it goes with the first bytes of all.
     is_memory_sent: bool,
@@ -82,9 +65,9 @@ impl Worker {
     pub fn start(program: &WorkerProgram, device: DeviceName) -> io::Result<(Worker, Replies)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let mut command = command(program);
+        let mut command = program.command();
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
-        // The CPU is what a worker takes by itself.
+        // The CPU is the default of the worker.
         if device != DeviceName::Cpu {
             command.arg("--device").arg(device.to_string());
         }
@@ -138,29 +121,12 @@ impl Worker {
     }
 }
 
-/// Task a process that may load a driver is started by, in an environment of its own.
-pub(in crate::inference) fn command(program: &WorkerProgram) -> Command {
-    let mut command = Command::new(&program.program);
-    command
-        .args(&program.args)
-        // Its own group: Ctrl-C in a terminal reaches the host, which then hangs up in its own time.
-        .process_group(0)
-        .env_clear()
-        .kill_on_drop(true);
-    for key in ENVIRONMENT {
-        if let Some(value) = std::env::var_os(key) {
-            command.env(key, value);
-        }
-    }
-    command
-}
-
 impl Link {
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what the socket takes now.
+    /// Writes as much as the socket takes now.
     fn try_send(&self, bytes: &[u8], is_memory_sent: &mut bool) -> usize {
         let mut sent = 0;
         while sent < bytes.len() {
@@ -176,7 +142,7 @@ impl Link {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return sent,
-                // The receiving side says what is wrong.
+                // The receiving side reports the error.
                 Err(_) => return bytes.len(),
             }
         }
@@ -216,8 +182,8 @@ impl Link {
 }
 
 impl Replies {
-    /// Hands every reply to `take` until that returns false, the worker ends, or does not answer by the time that `due` says.
-    /// Then ends the process and says why.
+    /// Hands every reply to `take` until that returns false, the worker ends, or it misses the time that `due` returns.
+    /// Then ends the process and returns the reason.
     pub async fn run(
         mut self,
         mut take: impl FnMut(Header, Frame) -> bool,
@@ -233,7 +199,7 @@ impl Replies {
                 }
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break "it hung up".to_owned(),
                 Err(error) => {
-                    // Neither will end by itself, and its batch waits.
+                    // Neither ends by itself, and its batch waits.
                     if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::InvalidData) {
                         let _ = self.child.start_kill();
                     }
@@ -284,12 +250,12 @@ impl Replies {
 }
 
 impl Link {
-    /// Returns once an answer is overdue, or the worker shows no sign of life while it owes one.
+    /// Returns once an answer is overdue, or the heartbeat stops while one is.
     async fn overdue(&self, due: &impl Fn() -> Option<Instant>) -> io::Error {
         let (mut last, mut looks) = (0, 0);
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
-            // An idle worker is silent, and that is well.
+            // An idle worker may be silent.
             let Some(due) = due() else {
                 looks = 0;
                 continue;
@@ -298,7 +264,7 @@ impl Link {
                 return io::Error::new(io::ErrorKind::TimedOut, "it gave no answer in the time that it may take");
             }
             let beats = self.memory.heartbeat().unwrap_or(last);
-            // Before the first it is being started, which a busy machine may take its time for.
+            // Before the first heartbeat it is being started, which takes long on a busy machine.
             looks = if beats == last && beats > 0 { looks + 1 } else { 0 };
             last = beats;
             if looks == LOOKS_MAX {

@@ -14,8 +14,8 @@ use super::files::unreference;
 use super::maps::header;
 use super::{StoreJournal, delete, put, rows};
 use crate::ids::{AppName, CallId, FunctionId, MapId};
-use crate::journal::JournalError;
 use crate::journal::key::{self, Kind};
+use crate::journal::{JournalError, Owner};
 use crate::limits::{JOURNAL_STEP_FILES_MAX, JOURNAL_STEP_ROWS_MAX};
 use crate::store::{Op, Store, Table, Write};
 
@@ -58,22 +58,31 @@ impl StoreJournal {
         let start = key::ended_of(app);
         // From what is read to what is committed, no map begins to run again.
         let _expiry = self.expiry.lock().await;
-        let ops = self
+        let (ops, damaged) = self
             .read(move |_, store| {
                 let end = [start.as_slice(), &until_ms.to_be_bytes()].concat();
                 let between = (Bound::Included(start.as_slice()), Bound::Excluded(end.as_slice()));
-                let mut ops = Vec::new();
+                let (mut ops, mut damaged) = (Vec::new(), Vec::new());
                 for (found, _) in store.range(Table::JournalIndex, between, JOURNAL_STEP_ROWS_MAX, false)? {
                     let kind = if found.get(start.len() + 8) == Some(&b'm') { Kind::Map } else { Kind::Call };
                     if let Some(id) = key::id_of(&found) {
-                        ops.push(put(Table::JournalIndex, key::expiring(kind, id), Vec::new()));
-                        ops.extend(delete_idempotency(store, kind, id)?);
+                        match delete_idempotency(store, kind, id) {
+                            Ok(op) => {
+                                ops.extend(op);
+                                ops.push(put(Table::JournalIndex, key::expiring(kind, id), Vec::new()));
+                            }
+                            Err(JournalError::Damaged(row)) => damaged.push((Owner { kind, id }, *row)),
+                            Err(error) => return Err(error),
+                        }
                     }
                     ops.push(delete(Table::JournalIndex, found));
                 }
-                Ok(ops)
+                Ok((ops, damaged))
             })
             .await?;
+        for (owner, row) in damaged {
+            self.set_aside(Some(owner), row).await?;
+        }
         let is_any = !ops.is_empty();
         if is_any {
             self.write_between(Write::Essential, MARK, ops).await?;
@@ -120,6 +129,14 @@ fn delete_idempotency(store: &Store, kind: Kind, id: [u8; 16]) -> Result<Option<
         },
     };
     Ok(name.map(|name| delete(Table::JournalIndex, key::idempotency(&function, &name))))
+}
+
+/// Passes over a record that cannot be read: what is left of it in the index leads nowhere.
+fn readable<T>(record: Result<Option<T>, JournalError>) -> Result<Option<T>, JournalError> {
+    match record {
+        Err(JournalError::Damaged(_)) => Ok(None),
+        record => record,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,16 +209,16 @@ impl Step {
 
     fn delete_call(&mut self, store: &Store, id: CallId) -> Result<(), JournalError> {
         let bytes = id.as_bytes();
-        let Some(call) = call(store, id)? else { return Ok(()) };
         let tables = [Table::Calls, Table::CallInputs, Table::CallOutputs];
         self.ops.extend(tables.map(|table| delete(table, bytes.to_vec())));
+        let Some(call) = readable(call(store, id))? else { return Ok(()) };
         self.delete_index(Kind::Call, *bytes, &call.function_id(), call.parent);
         Ok(())
     }
 
     fn delete_map(&mut self, store: &Store, id: MapId) -> Result<(), JournalError> {
-        let Some(header) = header(store, id)? else { return Ok(()) };
         self.ops.extend([key::map_header(id), key::map_progress(id)].map(|key| delete(Table::Maps, key)));
+        let Some(header) = readable(header(store, id))? else { return Ok(()) };
         self.delete_index(Kind::Map, *id.as_bytes(), &header.function_id(), header.parent);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use serde::de::DeserializeOwned;
 
 use super::files::Changes;
-use super::{ADVANCE, StoreJournal, delete, put, row};
+use super::{ADVANCE, StoreJournal, delete, put, record, row};
 use crate::ids::FunctionId;
 use crate::journal::{
     HISTORY_LEN, JournalError, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, StoredSchedule, key,
@@ -38,9 +38,11 @@ impl StoreJournal {
         let mut runs: BTreeMap<FunctionId, Vec<ScheduledRun>> = BTreeMap::new();
         for (key, value) in entries {
             match key::read_schedule(&key) {
-                Some((function, None)) => states.extend(read(&key, &value).map(|state| (function, state))),
+                Some((function, None)) => {
+                    states.extend(self.read_row(&key, &value).await?.map(|state| (function, state)))
+                }
                 Some((function, Some(_))) => {
-                    runs.entry(function).or_default().extend(read::<ScheduledRun>(&key, &value));
+                    runs.entry(function).or_default().extend(self.read_row(&key, &value).await?)
                 }
                 None => tracing::warn!(?key, "a row of the schedules has a key of an unknown form and is left alone"),
             }
@@ -67,20 +69,19 @@ impl StoreJournal {
         self.read(move |_, store| {
             let between = (Bound::Excluded(first.as_slice()), Bound::Included(last.as_slice()));
             let runs = store.range(TABLE, between, HISTORY_LEN as usize, true)?;
-            Ok(runs.iter().filter_map(|(key, value)| read(key, value)).collect())
+            // What cannot be read is set aside at the next start.
+            Ok(runs.iter().filter_map(|(key, value)| record(TABLE, key, value).ok()).collect())
         })
         .await
     }
-}
 
-/// Reads a row, or logs that it cannot be read: one schedule must not keep the others from running.
-fn read<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Option<T> {
-    let read = serde_json::from_slice(value);
-    read.inspect_err(|error| {
-        let key = String::from_utf8_lossy(key);
-        tracing::warn!(%key, %error, "a row of the schedules cannot be read and is left alone");
-    })
-    .ok()
+    /// Reads a row, or sets it aside: one schedule must not keep the others from running.
+    async fn read_row<T: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Result<Option<T>, JournalError> {
+        match record(TABLE, key, value) {
+            Err(JournalError::Damaged(row)) => self.set_aside(None, *row).await.map(|()| None),
+            read => read.map(Some),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,12 +15,12 @@ use crate::limits::JOURNAL_STEP_FILES_MAX;
 use crate::store::sim_disk::Disk;
 use crate::store::{Op, StoreDir, Table, Write, snapshot};
 
-fn call(state: State) -> CallRecord {
-    let function = FunctionId { app: "app".parse().unwrap(), function: "function".parse().unwrap() };
+pub(super) fn call(state: State) -> CallRecord {
+    let function = FunctionId { app: app(), function: "function".parse().unwrap() };
     CallRecord { state, attempts: 1, ..CallRecord::new(&function, Principal::default(), 1_000) }
 }
 
-fn header() -> MapHeader {
+pub(super) fn header() -> MapHeader {
     MapHeader {
         id: MapId::generate(),
         app: "app".parse().unwrap(),
@@ -131,7 +131,7 @@ const CHUNK: u64 = 4;
 const CHUNKS: u64 = 3;
 
 /// A map that has ended, of several chunks, in each of which the first input failed.
-async fn ended_map(journal: &StoreJournal) -> MapRecord {
+pub(super) async fn ended_map(journal: &StoreJournal) -> MapRecord {
     let mut header = header();
     journal.create_map(&header, None).await.unwrap();
     let progress = MapProgress { done: 9, failed: 3, ended_ms: Some(ENDED_MS), ..MapProgress::default() };

@@ -1,7 +1,8 @@
 //! BERT: encoders of Transformers' class `BertModel`, and rerankers and classifiers built on it.
 //!
-//! A model is its description (`config.json` and the pooling beside it), the names of its tensors, its layers, and for a
-//! classifier a head, which runs on the CPU whatever the device: one row a text, less than a thousandth of the layers.
+//! A model is its description (`config.json` and the pooling beside it), the names of its tensors, its layers, and for
+//! a classifier a head, which runs on the CPU whatever the device: one row a text, less than a thousandth of the
+//! layers.
 
 use std::time::Instant;
 
@@ -135,8 +136,8 @@ impl BertConfig {
         Ok(config)
     }
 
-    /// Refuses sizes that no model has, before anything is allocated or multiplied by them. The weights bound them again:
-    /// the file must hold every tensor in full.
+    /// Refuses sizes that no model has, before anything is allocated or multiplied by them. The weights bound them
+    /// again: the file must hold every tensor in full.
     fn check_sizes(&self, dir: &ModelDir) -> Result<(), ConfigError> {
         let sizes = [
             ("vocab_size", self.words, 1 << 22),

@@ -1,20 +1,22 @@
-//! Which dimension of a model's inputs and outputs is the batch, and how its items share a run.
+//! Batching: the batch dimension of a model's inputs and outputs, and the runs that items share.
 
 use tract_onnx::prelude::Tensor as Value;
 use tract_onnx::tract_core::internal::Approximation;
 
-use super::TOGETHER_MAX;
 use super::file::{Dim, Port};
 
-/// Where items are put side by side.
+/// Items in one run: more gain little, and each number of items that is a power of two can have a plan of its own.
+pub const TOGETHER_MAX: usize = 16;
+
+/// The batch dimensions of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Batching {
-    /// For each input the dimension; an input without one is the same for all items of a run.
+    /// Dimension of each input; an input without one must be equal for all items of a run.
     pub inputs: Vec<Option<usize>>,
     pub outputs: Vec<usize>,
 }
 
-/// Whether items run together.
+/// The decision whether items run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
     Unproven,
@@ -23,9 +25,9 @@ pub(super) enum Trust {
 }
 
 impl Batching {
-    /// Reads the batch dimension off the names: one that is called so and is in each output; or, where no name tells, the
-    /// first dimension, if it is free in all inputs and outputs. A free dimension of another name may be a time, and rows of
-    /// one text are not to meet those of another.
+    /// Finds the batch dimension: one with a name for it that is in each output; without such a name the first
+    /// dimension, if it is free in all inputs and outputs. A free dimension of another name may be time, and the rows
+    /// of one text must not mix with those of another.
     pub fn of(inputs: &[Port], outputs: &[Port]) -> Option<Self> {
         let names = inputs.iter().flat_map(|port| &port.dims).filter_map(Dim::name).filter(|name| is_batch(name));
         for name in names {
@@ -46,7 +48,7 @@ impl Batching {
         is_possible.then(|| Self { inputs: vec![Some(0); inputs.len()], outputs: vec![0; outputs.len()] })
     }
 
-    /// Takes the outputs of a run of `items` equal items apart.
+    /// Splits the outputs of a run of `items` equal items.
     pub fn split(&self, outputs: &[Value], items: usize) -> Result<Vec<Vec<Value>>, String> {
         let part = |item: usize| {
             let outputs = outputs.iter().zip(&self.outputs).map(|(value, &axis)| {
@@ -63,13 +65,13 @@ impl Batching {
     }
 }
 
-/// Whether this is what exporters call the dimension of independent items.
+/// Whether exporters give this name to the dimension of independent items.
 fn is_batch(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.starts_with("batch") || matches!(name.as_str(), "n" | "b" | "bs")
 }
 
-/// The sizes of the runs of so many items: powers of two, so that plans are few, and enough of them for the threads.
+/// Returns the sizes of the runs: powers of two, so that plans are few, and enough of them for the threads.
 pub(super) fn pieces(items: usize, threads: usize) -> Vec<usize> {
     let most = items.div_ceil(threads.max(1)).min(TOGETHER_MAX);
     let mut rest = items;
@@ -82,7 +84,7 @@ pub(super) fn pieces(items: usize, threads: usize) -> Vec<usize> {
     sizes
 }
 
-/// Whether the results of one run are those of the single ones.
+/// Whether the results of a shared run equal those of single runs.
 pub(super) fn are_close(split: &[Vec<Value>], singles: &[&Vec<Value>]) -> bool {
     let mut pairs = split.iter().flatten().zip(singles.iter().copied().flatten());
     pairs.all(|(one, other)| one.shape() == other.shape() && one.close_enough(other, Approximation::Close).is_ok())

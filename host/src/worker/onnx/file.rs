@@ -1,9 +1,9 @@
-//! Reads a model's file, which anybody may have written.
+//! The file of a model, read as untrusted input.
 //!
-//! Limits: [`FILE_BYTES_MAX`] bytes, [`NODES_MAX`] nodes with those of inner graphs, the wire's numbers of inputs, outputs and
-//! dimensions; a name of a dimension is short, since the engine reads it as an expression, by recursion; a constant that is
-//! spelt as a shape has at most [`FILLED_MAX`] elements. Weights lie in the file itself: one that names other files is
-//! refused, so no path leads anywhere.
+//! Limits: [`FILE_BYTES_MAX`] bytes, [`NODES_MAX`] nodes with those of inner graphs, the wire's limits of inputs,
+//! outputs and dimensions; the name of a dimension is short, since the engine parses it as an expression, by recursion;
+//! a constant given as a shape has at most [`FILLED_MAX`] elements. Weights lie in the file itself: references to other
+//! files are refused, so no path can escape.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -56,7 +56,7 @@ pub enum FileError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Dim {
     Fixed(u64),
-    /// Of the same length wherever it has this name.
+    /// Of equal length under the same name.
     Named(String),
     Free,
 }
@@ -125,7 +125,7 @@ pub(super) fn read(path: &Path) -> Result<OnnxFile, FileError> {
 }
 
 fn parse(engine: &Onnx, model: &tract_onnx::pb::ModelProto) -> Result<InferenceModel, FileError> {
-    // Without a directory there is none that data could be read from.
+    // Without a directory, no external data can be read.
     let parsed = engine.parse(model, None).map_err(|error| FileError::Graph { reason: format!("{error:#}") })?;
     match parsed.unresolved_inputs.first() {
         None => Ok(parsed.model),
@@ -133,7 +133,7 @@ fn parse(engine: &Onnx, model: &tract_onnx::pb::ModelProto) -> Result<InferenceM
     }
 }
 
-/// What the file says of its outputs, or what follows from its nodes.
+/// Returns the outputs as the file declares them, or as its nodes imply.
 fn outputs(graph: &GraphProto, parsed: &InferenceModel) -> Result<Vec<Port>, FileError> {
     let mut analysed = None;
     let mut ports = Vec::new();
@@ -143,7 +143,7 @@ fn outputs(graph: &GraphProto, parsed: &InferenceModel) -> Result<Vec<Port>, Fil
             Err(error) => {
                 let model = analysed.get_or_insert_with(|| {
                     let mut model = parsed.clone();
-                    // What it could not find out is missed below.
+                    // A missing type is reported below.
                     let _ = model.analyse(true);
                     model
                 });
@@ -207,7 +207,7 @@ fn refused(what: &'static str, name: &str, problem: &str) -> FileError {
     FileError::Refused { what, name, problem: problem.to_owned() }
 }
 
-/// Looks at everything that the engine would look at.
+/// Checks everything that the engine would read.
 struct Walk {
     nodes: usize,
     weights: u64,

@@ -1,11 +1,11 @@
-//! Holds what a request brings against what the model takes.
+//! Inputs of a request, checked against those of the model.
 
 use std::collections::HashMap;
 
 use super::file::{Dim, Port};
 use crate::wire::{Datatype, Tensor, TensorError, TensorSpec};
 
-/// Tensors that are no inputs of the model.
+/// Tensors that are not the inputs of the model.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InputError {

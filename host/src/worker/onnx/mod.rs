@@ -1,29 +1,31 @@
-//! Runs ONNX models on the CPU, over named tensors.
+//! ONNX models on the CPU, over named tensors.
 //!
-//! Not here: which requests meet in one `Infer` (`inference::batcher`), the process around it. The arithmetic is tract's.
+//! Not here: the requests that share an `Infer` (`inference::batcher`), the process around it. The arithmetic is
+//! tract's.
 //!
 //! A graph whose free dimensions can stay symbols has one plan for all shapes; another has a plan for each set of input
-//! shapes, of which the latest [`PLANS_MAX`] are kept. A plan may hold the weights once more, in the order its products want.
+//! shapes, of which the latest [`PLANS_MAX`] are kept. A plan may hold the weights once more, in the order its products
+//! want.
 //!
-//! Items of equal shapes run as one where the file says which dimension is the batch. That is believed only after the first
-//! such run: it is compared with the single ones, and where the numbers differ or nothing is gained, items stay apart.
+//! Items of equal shapes share a run if the file names a batch dimension. The name is trusted only after the first
+//! shared run: if its numbers differ from single runs or nothing is gained, items stay apart.
 //!
-//! Invariants: a file is data from outside, so whatever tract makes of it, a panic included, is an error of this model or this
-//! item; an item's result does not depend on the items beside it beyond the rounding of `f32`; there is no state between
-//! items, so a model that has one takes it as an input and gives it as an output.
+//! Invariants: a file is untrusted data, so any failure of tract on it, a panic included, is an error of this model or
+//! this item; an item's result does not depend on the items beside it beyond the rounding of `f32`; there is no state
+//! between items, so a model that has one takes it as an input and gives it as an output.
 //!
-//! Limits: those of `file`; at most [`TOGETHER_MAX`] items in one run; results of one `Infer` fit one frame. What these do not
-//! bound is memory that a graph asks for by what it computes: then the worker dies, which the host sees.
+//! Limits: those of `file`; at most [`TOGETHER_MAX`] items in one run; results of one `Infer` fit one frame. Memory
+//! that a graph allocates while it computes is not bounded: then the worker dies, and the host restarts it.
 
 mod batching;
 mod file;
 mod inputs;
+mod panic_message;
 mod plans;
 #[cfg(test)]
 mod tests;
 mod values;
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -35,18 +37,18 @@ use tract_onnx::prelude::{IntoTensor as _, Tensor as Value};
 
 use self::batching::{Batching, Trust, pieces};
 use self::file::{Port, read};
+use self::panic_message::panic_message;
 use self::plans::{Plan, Plans};
 use crate::wire::{BODY_BYTES_MAX, Signature, Tensor};
 
+pub use self::batching::TOGETHER_MAX;
 pub use self::file::FileError;
 pub use self::inputs::InputError;
 pub use self::plans::PLANS_MAX;
 
 /// The file that makes a directory an ONNX model.
 pub const FILE: &str = "model.onnx";
-/// Items in one run: more gain little, and each number of items that is a power of two can have a plan of its own.
-pub const TOGETHER_MAX: usize = 16;
-/// What a frame takes beside the tensors' data.
+/// Bytes of a frame beside the tensors' data.
 const FRAME_BYTES: u64 = 1 << 20;
 
 /// A loaded model.
@@ -72,12 +74,12 @@ pub enum OnnxError {
     Panicked { reason: String },
 }
 
-/// Whether a directory holds an ONNX model. One that has weights beside it is an encoder that was exported as well.
+/// Whether a directory holds an ONNX model. With weights beside it, it is an encoder with an ONNX export.
 pub(super) fn is_model(dir: &Path) -> bool {
     dir.join(FILE).is_file() && !dir.join("model.safetensors").is_file()
 }
 
-/// One run: the items that it is for, and what it takes.
+/// One run: its items, its plan and the values that it takes.
 struct Run {
     items: Vec<usize>,
     plan: Plan,
@@ -87,7 +89,7 @@ struct Run {
 type Outcome = Result<Vec<Value>, String>;
 
 impl OnnxModel {
-    /// Loads the model in `dir`, to run on so many threads.
+    /// Loads the model in `dir`, to run on this many threads.
     pub fn load(dir: &Path, threads: usize) -> Result<Self, OnnxError> {
         let load = || {
             let file = read(&dir.join(FILE))?;
@@ -99,7 +101,7 @@ impl OnnxModel {
         };
         // Nothing that the closure could leave half done outlives it.
         catch_unwind(AssertUnwindSafe(load))
-            .unwrap_or_else(|panic| Err(OnnxError::Panicked { reason: said(panic.as_ref()) }))
+            .unwrap_or_else(|panic| Err(OnnxError::Panicked { reason: panic_message(panic.as_ref()) }))
     }
 
     pub fn signature(&self) -> Signature {
@@ -154,7 +156,7 @@ impl OnnxModel {
         let mut known: HashMap<(Vec<&[u64]>, Vec<&Bytes>), usize> = HashMap::new();
         for (position, (_, item)) in checked.iter().enumerate() {
             let shapes = item.iter().map(|tensor| tensor.shape.as_slice()).collect();
-            // What has no batch dimension is one for all.
+            // An input without a batch dimension is shared by all items.
             let common = item.iter().zip(&batching.inputs).filter(|(_, axis)| axis.is_none());
             let key = (shapes, common.map(|(tensor, _)| &tensor.data).collect());
             let group = *known.entry(key).or_insert_with(|| {
@@ -197,7 +199,8 @@ impl OnnxModel {
         }
     }
 
-    /// Runs items one by one and as one, and takes in what that shows. Returns the results of the single runs.
+    /// Runs items one by one and as one, and decides whether they may share runs. Returns the results of the single
+    /// runs.
     fn prove(&mut self, checked: &[(usize, Vec<&Tensor>)], piece: &[usize]) -> Vec<Outcome> {
         let mut apart_ns = 0;
         let outcomes: Vec<Outcome> = piece
@@ -211,7 +214,7 @@ impl OnnxModel {
             })
             .collect();
         let Some(batching) = self.batching.clone() else { return outcomes };
-        // Equal items would hide it if they were mixed.
+        // Equal items would not show a mix-up.
         let is_telling = piece.iter().any(|&other| checked[other].1 != checked[piece[0]].1);
         let singles: Option<Vec<&Vec<Value>>> = outcomes.iter().map(|outcome| outcome.as_ref().ok()).collect();
         let (true, Some(singles)) = (is_telling, singles) else { return outcomes };
@@ -292,11 +295,5 @@ fn run(plan: &Plan, values: Vec<Value>) -> Outcome {
         let outputs = plan.run(values.into_iter().map(Into::into).collect()).map_err(|error| format!("{error:#}"))?;
         Ok(outputs.into_iter().map(|output| output.into_tensor()).collect())
     }));
-    outcome.unwrap_or_else(|panic| Err(format!("the engine stopped with `{}`", said(panic.as_ref()))))
-}
-
-/// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
+    outcome.unwrap_or_else(|panic| Err(format!("the engine stopped with `{}`", panic_message(panic.as_ref()))))
 }

@@ -11,9 +11,10 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_hir::ops::unimpl::UnimplementedOp;
 
 use super::file::{Dim, Port};
-use super::{said, values};
+use super::panic_message::panic_message;
+use super::values;
 
-/// Plans of one model for shapes of their own; the least lately used one goes.
+/// Plans of one model for single shapes; the least recently used one is dropped.
 pub const PLANS_MAX: usize = 8;
 /// Bytes of one value inside a graph whose shapes are known.
 const VALUE_BYTES_MAX: usize = 2 << 30;
@@ -24,14 +25,14 @@ type Shapes = Vec<TVec<usize>>;
 pub(super) struct Plans {
     graph: InferenceModel,
     for_all: Option<Plan>,
-    /// The latest first.
+    /// Most recently used first.
     by_shapes: VecDeque<(Shapes, Plan)>,
 }
 
 impl Plans {
     /// Makes the plan for all shapes if there can be one; a graph without free dimensions must have it.
     pub fn new(graph: InferenceModel, inputs: &[Port]) -> Result<Self, String> {
-        // What no shape of inputs would mend.
+        // An error that no shape of inputs would avoid.
         graph.eval_order().map_err(|error| format!("{error:#}"))?;
         if let Some(node) = graph.nodes().iter().find(|node| node.op_is::<UnimplementedOp>()) {
             return Err(format!("node `{}`: the engine has no operator `{}`", node.name, node.op.name()));
@@ -57,7 +58,9 @@ impl Plans {
                 let plan = catch_unwind(AssertUnwindSafe(|| optimised(graph)));
                 (
                     shapes,
-                    plan.unwrap_or_else(|panic| Err(format!("the engine stopped with `{}`", said(panic.as_ref()))))?,
+                    plan.unwrap_or_else(|panic| {
+                        Err(format!("the engine stopped with `{}`", panic_message(panic.as_ref())))
+                    })?,
                 )
             }
         };

@@ -1,4 +1,4 @@
-//! Between the wire's tensors and the engine's.
+//! Conversions between the wire's tensors and the engine's.
 
 use bytes::Bytes;
 use tract_onnx::prelude::{DatumType, Tensor as Value};
@@ -24,7 +24,7 @@ pub(super) fn datum_of(datatype: Datatype) -> Option<DatumType> {
     })
 }
 
-/// The wire's type for one of the engine's. Its shapes are numbers of type INT64 to everybody else.
+/// The wire's type for one of the engine's. Its type for shapes is INT64 outside the engine.
 pub(super) fn datatype_of(datum: DatumType) -> Option<Datatype> {
     if datum == DatumType::TDim {
         return Some(Datatype::Int64);

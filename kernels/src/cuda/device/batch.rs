@@ -1,4 +1,4 @@
-//! A batch on the device: what the kernels follow, which is checked before it is there.
+//! A batch on the device: the ids and offsets that kernels follow, checked before they are copied.
 
 use super::DeviceError;
 use super::context::Device;
@@ -8,8 +8,8 @@ use crate::{Sequences, ShapeError, Vocabulary};
 
 /// A batch's shape as kernels see it: batches of one shape differ in what memory holds, not in what is launched.
 ///
-/// It may be larger than the batch: tokens beyond the last sequence are computed for nobody, and sequences beyond it have no
-/// tokens.
+/// It may be larger than the batch: tokens beyond the last sequence are computed and unused, and sequences beyond it
+/// have no tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BatchShape {
     /// A multiple of [`Self::TOKENS_STEP`].
@@ -20,7 +20,7 @@ pub struct BatchShape {
 }
 
 impl BatchShape {
-    /// What a batch's tokens are rounded up to: products like it, and so the cumulative lengths are aligned.
+    /// Multiple to which a batch's tokens are rounded up: products run faster, and the cumulative lengths are aligned.
     pub const TOKENS_STEP: usize = 16;
 
     /// The smallest shape that holds these sequences.
@@ -34,7 +34,8 @@ impl BatchShape {
         2 * self.tokens + self.sequences + 1
     }
 
-    /// Refuses a shape that does not hold the sequences. A sequence without tokens starts at a token that must be there.
+    /// Refuses a shape that does not hold the sequences. A sequence without tokens starts at a token that must be
+    /// there.
     fn check(self, sequences: Sequences<'_>) -> Result<(), ShapeError> {
         let least = Self::of(sequences);
         let is_padded = self.sequences > sequences.len();
@@ -57,7 +58,8 @@ impl BatchShape {
     }
 }
 
-/// Memory on the device for the inputs of a batch. Kernels follow what stands in it, so only checked batches come there.
+/// Memory on the device for the inputs of a batch. Kernels follow what stands in it, so only checked batches come
+/// there.
 #[derive(Debug)]
 pub struct Inputs {
     tensor: Tensor,
@@ -71,7 +73,8 @@ impl Inputs {
         Ok(Self { tensor: device.tensor(DType::U32, shape.inputs_len())?, loaded: None })
     }
 
-    /// Checks a batch, lays it out in `staging`, and queues its copy. `staging` is free again after the next `synchronize`.
+    /// Checks a batch, lays it out in `staging`, and queues its copy. `staging` is free again after the next
+    /// `synchronize`.
     pub fn load(
         &mut self,
         device: &Device,
@@ -118,7 +121,7 @@ impl Batch<'_> {
         device.part(self.inputs, 2 * self.shape.tokens, self.shape.sequences + 1)
     }
 
-    /// What its ids and places were checked against.
+    /// The vocabulary that its ids and places were checked against.
     pub(super) fn vocabulary(&self) -> Vocabulary {
         self.vocabulary
     }

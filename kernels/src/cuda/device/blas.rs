@@ -67,9 +67,9 @@ impl Blas {
         unsafe { sys::cublasLtGetVersion() }
     }
 
-    /// True for a product that the library fuses as a whole. Its GELU is the one by `tanh`, which differs from the one by
-    /// `erf` by up to 4.8e-4 (near |x| = 2.7): taken for halves, whose rounding is of that order where activations are
-    /// large, and not for f32.
+    /// True for a product that the library fuses as a whole. Its GELU is the one by `tanh`, which differs from the one
+    /// by `erf` by up to 4.8e-4 (near |x| = 2.7): taken for halves, whose rounding is of that order where activations
+    /// are large, and not for f32.
     pub fn takes(gemm: &Gemm) -> bool {
         gemm.activation == Activation::Identity || (gemm.bias.is_some() && gemm.a.dtype != DType::F32)
     }
@@ -99,9 +99,9 @@ impl Blas {
         };
         let (alpha, beta) = (1.0_f32, 0.0_f32);
         let bias = gemm.bias.map_or(0, |bias| bias.address);
-        // SAFETY: the descriptors live in the plan; their sizes are those of the operands, which `Gemm::launch` checked;
-        // the memory is given out again only to later work of the same stream. `alpha` and `beta` are read before the
-        // call returns (pointer mode is the host's, the default).
+        // SAFETY: the descriptors live in the plan; their sizes are those of the operands, which `Gemm::launch`
+        // checked; the memory is given out again only to later work of the same stream. `alpha` and `beta` are read
+        // before the call returns (pointer mode is the host's, the default).
         unsafe {
             if epilogue != Epilogue::None {
                 let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
@@ -165,7 +165,7 @@ impl Plan {
         let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
         let product = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)
             .map_err(DeviceError::blas("cublasLtMatmulDescCreate"))?;
-        // From here on dropping it destroys what was made.
+        // From here on, dropping it destroys the handle.
         let null = std::ptr::null_mut();
         let mut plan =
             Self { product, weight: null, a: null, out: null, algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] } };
@@ -178,7 +178,8 @@ impl Plan {
             Epilogue::BiasGelu => Fused::CUBLASLT_EPILOGUE_GELU_BIAS,
         };
         let preference = Preference::new()?;
-        // SAFETY: all descriptors were made above, and the attributes have the types that the library's manual gives them.
+        // SAFETY: all descriptors were made above, and the attributes have the types that the library's manual gives
+        // them.
         unsafe {
             set(product, Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
             set(product, Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &AS_IT_IS)?;
@@ -193,7 +194,7 @@ impl Plan {
                 preference.0,
             ) {
                 Ok(chosen) => plan.algorithm = chosen.algo,
-                // It chooses without touching the device, so whatever holds it back, the kernel does it.
+                // It chooses without touching the device, so on any error our own kernel does the product.
                 Err(_) => return Ok(None),
             }
         }
@@ -215,7 +216,7 @@ impl Drop for Plan {
     }
 }
 
-/// What the library may use for a product: so much workspace.
+/// Workspace that the library may use for a product.
 struct Preference(sys::cublasLtMatmulPreference_t);
 
 impl Preference {

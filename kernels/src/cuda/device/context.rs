@@ -1,7 +1,7 @@
 //! One device's context, stream and kernels.
 //!
-//! Everything goes to one stream, in order: memory that is given back may be given out again at once, for whatever still
-//! reads it runs before whatever writes it next. The types are bound to their thread (`Rc`), as a context is.
+//! Everything goes to one stream, in order: freed memory may be reused at once, because work that still reads it runs
+//! before work that writes it next. The types are bound to their thread (`Rc`), as a context is.
 #![expect(unsafe_code, reason = "calls into the driver")]
 
 use std::cell::{Cell, RefCell};
@@ -38,7 +38,7 @@ pub(super) struct Inner {
     pub(super) captured: RefCell<Option<Vec<Rc<Piece>>>>,
 }
 
-/// What a device says of itself.
+/// The properties of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceInfo {
     pub ordinal: u32,
@@ -53,11 +53,11 @@ pub struct DeviceInfo {
     pub cublaslt_error: Option<String>,
 }
 
-/// How a device is to be opened.
+/// Options for opening a device.
 #[derive(Debug, Clone, Copy)]
 pub struct DeviceOptions {
     pub ordinal: u32,
-    /// The most memory to take. None: nine tenths of what is free when it is opened.
+    /// The most memory to take. None: nine tenths of the free memory when it is opened.
     pub budget: Option<usize>,
     /// Whether matrix products may go to cuBLASLt. Without it they go to the kernels.
     pub use_cublaslt: bool,
@@ -83,7 +83,7 @@ impl Device {
         result::init().map_err(DeviceError::driver("cuInit"))?;
         let device = result::device::get(ordinal as i32).map_err(DeviceError::driver("cuDeviceGet"))?;
         let attribute = |attribute| {
-            // SAFETY: `device` is what the driver just gave.
+            // SAFETY: the driver just returned `device`.
             unsafe { result::device::get_attribute(device, attribute) }
                 .map(|value| value as u32)
                 .map_err(DeviceError::driver("cuDeviceGetAttribute"))
@@ -141,12 +141,12 @@ impl Device {
         &self.inner.info
     }
 
-    /// Bytes of device memory: in use by what is loaded and running, and kept to be used again.
+    /// Returns the bytes of device memory in use, and those kept for reuse.
     pub fn memory_use(&self) -> (usize, usize) {
         self.inner.memory.usage()
     }
 
-    /// Gives memory that nobody uses back to the driver.
+    /// Returns unused memory to the driver.
     pub fn trim(&self) -> Result<(), DeviceError> {
         self.inner.memory.trim()
     }
@@ -158,12 +158,12 @@ impl Device {
         Ok(())
     }
 
-    /// Queues a kernel. What fails while it runs shows at a later call.
+    /// Queues a kernel. A failure while it runs shows at a later call.
     ///
     /// Not public: the ops beside this file make launches only from tensors that are alive.
     pub(super) fn launch(&self, launch: Result<Launch, LaunchError>) -> Result<(), DeviceError> {
-        // SAFETY: its addresses are those of tensors of this device (`Device::part`), whose memory is given only to later work
-        // of the same stream, and what kernels follow in them was checked (`Inputs::load`).
+        // SAFETY: its addresses are those of tensors of this device (`Device::part`), whose memory is given only to
+        // later work of the same stream, and what kernels follow in them was checked (`Inputs::load`).
         unsafe { self.launch_at(&launch?) }
     }
 
@@ -176,7 +176,8 @@ impl Device {
             return Ok(());
         }
         let function = self.function(launch.kernel)?;
-        // The driver reads as many bytes of each as the kernel's parameter has: the low ones, on a little-endian machine.
+        // The driver reads as many bytes of each as the kernel's parameter has: the low ones, on a little-endian
+        // machine.
         let mut values: Vec<u64> = launch
             .arguments
             .iter()
@@ -190,9 +191,9 @@ impl Device {
         let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
         let [x, y, z] = launch.grid;
         self.inner.is_idle.set(false);
-        // SAFETY: the function is of a module that lives as long as the device; the arguments are as many and as wide as
-        // its signature says (`launch` of each op, which the tests run against the kernels' own source), and are copied
-        // before the call returns; the memory is the caller's promise.
+        // SAFETY: the function is of a module that lives as long as the device; the arguments are as many and as wide
+        // as its signature says (`launch` of each op, which the tests run against the kernels' own source), and are
+        // copied before the call returns; the memory is the caller's promise.
         unsafe {
             result::launch_kernel(
                 function,
@@ -235,7 +236,7 @@ struct Context {
 
 impl Context {
     fn retain(device: sys::CUdevice) -> Result<Self, DeviceError> {
-        // SAFETY: `device` is what the driver gave; the context is released once, on drop.
+        // SAFETY: the driver returned `device`; the context is released once, on drop.
         let raw =
             unsafe { result::primary_ctx::retain(device) }.map_err(DeviceError::driver("cuDevicePrimaryCtxRetain"))?;
         let context = Self { device };

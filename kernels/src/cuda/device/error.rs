@@ -1,4 +1,4 @@
-//! What a device can answer instead of doing what it was told.
+//! Errors of a device.
 
 use cudarc::cublaslt::result::CublasError;
 use cudarc::driver::{DriverError, sys::CUresult};
@@ -6,7 +6,7 @@ use cudarc::driver::{DriverError, sys::CUresult};
 use crate::ShapeError;
 use crate::cuda::{DType, LaunchError};
 
-/// A device did not do what it was told.
+/// A call to a device failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
@@ -41,7 +41,7 @@ pub enum DeviceError {
     #[error("a capture takes no copies and no captures within it")]
     InCapture,
 
-    /// The device computes, but not what it should.
+    /// The device computes wrong results.
     #[error(
         "value {index} of the self-check is {actual}, expected {expected}: the device does not compute what it should"
     )]
@@ -51,8 +51,8 @@ pub enum DeviceError {
 impl DeviceError {
     /// True if the context is lost: every later call fails with the same code, and only a new process can go on.
     ///
-    /// The codes whose description in the CUDA driver API (`CUresult`) says that the process must be started anew, or that
-    /// the device has failed as a whole.
+    /// The codes whose description in the CUDA driver API (`CUresult`) says that the process must be started anew, or
+    /// that the device has failed as a whole.
     pub fn is_sticky(&self) -> bool {
         const ECC_UNCORRECTABLE: u32 = 214;
         const CONTAINED: u32 = 226;

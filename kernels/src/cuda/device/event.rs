@@ -10,7 +10,7 @@ use cudarc::driver::sys;
 use super::DeviceError;
 use super::context::{Device, Inner};
 
-/// A mark that the device passes once what was queued before it is done.
+/// A mark that the device passes once all work queued before it is done.
 pub struct Event {
     device: Rc<Inner>,
     raw: sys::CUevent,
@@ -48,7 +48,8 @@ impl Event {
 
 type ElapsedTime = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
 
-/// The driver's function. The bindings of CUDA 13 know it by its second name alone, which drivers before 570 do not have.
+/// The driver's function. The bindings of CUDA 13 know it by its second name alone, which drivers before 570 do not
+/// have.
 fn elapsed_time() -> ElapsedTime {
     static FOUND: OnceLock<ElapsedTime> = OnceLock::new();
     *FOUND.get_or_init(|| {

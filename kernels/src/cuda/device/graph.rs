@@ -18,8 +18,9 @@ pub struct Graph {
 }
 
 impl Device {
-    /// Captures what `work` queues, without running it. `work` may neither wait, nor copy, nor take memory from the driver:
-    /// all that it needs is there beforehand, kernels and products too, which an earlier run of the same work sees to.
+    /// Captures what `work` queues, without running it. `work` may neither wait, nor copy, nor take memory from the
+    /// driver: all that it needs is there beforehand, kernels and products too, which an earlier run of the same work
+    /// sees to.
     pub fn capture(&self, work: impl FnOnce() -> Result<(), DeviceError>) -> Result<Graph, DeviceError> {
         if self.is_capturing() {
             return Err(DeviceError::InCapture);
@@ -34,7 +35,7 @@ impl Device {
         let (captured, keeps) = capture.end();
         done?;
         let graph = captured?;
-        // SAFETY: the graph is what the driver just gave.
+        // SAFETY: the driver just returned the graph.
         let raw = unsafe { result::graph::instantiate(graph.0, sys::CUgraphInstantiate_flags(0)) }
             .map_err(DeviceError::driver("cuGraphInstantiate"))?;
         Ok(Graph { device: self.inner.clone(), raw, _keeps: keeps })
@@ -45,7 +46,7 @@ impl Device {
     }
 }
 
-/// A capture under way. Dropped by a panic of what is captured, it is ended and thrown away.
+/// A capture under way. If the captured code panics, dropping it ends and discards the capture.
 struct Capture<'a> {
     device: &'a Device,
     was_idle: bool,
@@ -59,7 +60,7 @@ impl Capture<'_> {
     }
 
     fn stop(&self) -> Result<Captured, DeviceError> {
-        // What was captured is not queued.
+        // Captured work is not queued.
         self.device.inner.is_idle.set(self.was_idle);
         // SAFETY: begun by `capture`. A capture that was spoiled gives a null graph and an error.
         unsafe { result::stream::end_capture(self.device.inner.stream.raw) }
@@ -82,7 +83,7 @@ struct Captured(sys::CUgraph);
 impl Drop for Captured {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: given by the driver, destroyed once; what was made of it stands by itself.
+            // SAFETY: the driver returned it, it is destroyed once, and the executable graph does not need it.
             let _ = unsafe { result::graph::destroy(self.0) };
         }
     }

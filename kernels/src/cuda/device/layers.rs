@@ -155,7 +155,8 @@ impl Device {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) => {
-                    // Its status says little; if the context is lost, the driver says so. A capture cannot be waited for.
+                    // Its status says little; if the context is lost, the driver says so. A capture cannot be waited
+                    // for.
                     if !self.is_capturing() {
                         self.synchronize()?;
                     }
@@ -166,7 +167,8 @@ impl Device {
         self.launch(Ok(launch))
     }
 
-    /// Queues attention of every token over its own sequence: `[tokens, heads · depth]` from `[tokens, 3 · heads · depth]`.
+    /// Queues attention of every token over its own sequence: `[tokens, heads · depth]` from `[tokens, 3 · heads ·
+    /// depth]`.
     pub fn attention(
         &self,
         qkv: &Tensor,
@@ -214,7 +216,7 @@ impl Device {
         self.launch(op.launch())
     }
 
-    /// Runs a kernel and looks at what it computed: a device that answers may still be broken.
+    /// Runs a kernel and checks its result: a device that answers may still be broken.
     pub fn self_check(&self) -> Result<(), DeviceError> {
         const WIDTH: usize = 64;
         let values: Vec<f32> = (0..4 * WIDTH).map(|index| (index % 7) as f32 - 3.0).collect();

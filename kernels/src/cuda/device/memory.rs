@@ -18,7 +18,8 @@ use super::size_class_allocator::{Placement, SizeClassAllocator};
 use crate::ShapeError;
 use crate::cuda::{DType, LaunchError, Values};
 
-/// The memory of one device: the driver's own calls cost tens of microseconds and wait for the device, so pieces are kept.
+/// The memory of one device: the driver's own calls cost tens of microseconds and wait for the device, so pieces are
+/// kept.
 pub(super) struct Memory {
     allocator: RefCell<SizeClassAllocator>,
 }
@@ -45,7 +46,7 @@ impl Memory {
         // SAFETY: the piece is freed once, by `release` or on drop.
         let mut allocated = unsafe { result::malloc_sync(piece) };
         if allocated.as_ref().is_err_and(|error| error.0 == OUT_OF_MEMORY) {
-            // Others took what the budget counted on: whatever is kept may make room.
+            // Other processes took memory that the budget counted on: releasing free pieces may make room.
             free_all(allocator.release(usize::MAX))?;
             // SAFETY: as above.
             allocated = unsafe { result::malloc_sync(piece) };
@@ -121,7 +122,7 @@ impl Tensor {
         self.len == 0
     }
 
-    /// Where the values are. Kept by nobody: for launches whose caller keeps the tensor.
+    /// Returns the address of the values, for launches whose caller keeps the tensor alive.
     pub fn address(&self) -> u64 {
         self.piece.address
     }
@@ -138,7 +139,7 @@ impl Device {
         self.part(tensor, 0, tensor.len)
     }
 
-    /// `len` values from `start` on. What is named within a capture belongs to the graph from then on, too.
+    /// `len` values from `start` on. Memory that is named within a capture belongs to the graph from then on, too.
     pub(super) fn part(&self, tensor: &Tensor, start: usize, len: usize) -> Result<Values, DeviceError> {
         if !Rc::ptr_eq(&tensor.piece.device, &self.inner) {
             return Err(DeviceError::OtherDevice);
@@ -161,7 +162,7 @@ impl fmt::Debug for Tensor {
     }
 }
 
-/// Memory of the host that the device reads and writes by itself, beside what the processor does.
+/// Pinned memory of the host, which the device reads and writes while the processor runs.
 pub struct Pinned {
     device: Rc<Inner>,
     start: *mut u8,
@@ -175,8 +176,8 @@ impl Pinned {
     /// If it has fewer, or if work is queued that was not waited for: a copy of this memory may be among it.
     pub fn read<T: Pod>(&self, len: usize) -> &[T] {
         assert!(self.device.is_idle.get(), "pinned memory is read after `synchronize`");
-        // SAFETY: nothing is queued, so the device neither reads nor writes it while the slice lives: what would queue a
-        // copy into it borrows it alone.
+        // SAFETY: nothing is queued, so the device neither reads nor writes it while the slice lives: what would queue
+        // a copy into it borrows it alone.
         unsafe { self.slice(len) }
     }
 
@@ -191,7 +192,7 @@ impl Pinned {
     /// The device writes none of it while the slice lives.
     unsafe fn slice<T: Pod>(&self, len: usize) -> &[T] {
         assert!(size_of::<T>().checked_mul(len).is_some_and(|bytes| bytes <= self.bytes), "within what was pinned");
-        // SAFETY: so many bytes are there, page-aligned and set to zero when they were pinned, and any bytes are a `Pod`.
+        // SAFETY: the bytes are there, page-aligned and set to zero when they were pinned, and any bytes are a `Pod`.
         unsafe { std::slice::from_raw_parts(self.start.cast(), len) }
     }
 
@@ -218,7 +219,7 @@ impl Drop for Pinned {
 const UPLOAD_BYTES: usize = 4 << 20;
 
 impl Device {
-    /// Memory for `len` values, which hold whatever was there before.
+    /// Returns memory for `len` uninitialised values.
     pub fn tensor(&self, dtype: DType, len: usize) -> Result<Tensor, DeviceError> {
         let too_large = DeviceError::OutOfMemory { bytes: usize::MAX, in_use: 0, budget: self.inner.info.memory_bytes };
         let bytes = len.checked_mul(dtype.size()).ok_or(too_large)?;
@@ -233,7 +234,7 @@ impl Device {
         // SAFETY: freed once, on drop.
         let start =
             unsafe { result::malloc_host(bytes, 0) }.map_err(DeviceError::driver("cuMemHostAlloc"))?.cast::<u8>();
-        // SAFETY: so many bytes were just given.
+        // SAFETY: these bytes were just allocated.
         unsafe { start.write_bytes(0, bytes) };
         Ok(Pinned { device: self.inner.clone(), start, bytes })
     }
@@ -244,8 +245,8 @@ impl Device {
         let bytes = len * to.dtype.size();
         self.check_copy(from)?;
         self.inner.is_idle.set(false);
-        // SAFETY: both hold so many bytes. Pinned memory is neither written nor freed before the queue is empty, and the
-        // tensor's goes to nobody but later work of the queue.
+        // SAFETY: both hold these bytes. Pinned memory is neither written nor freed before the queue is empty, and the
+        // tensor's is reused only by later work of the queue.
         unsafe { result::memcpy_htod_async(to.address, from.slice::<u8>(bytes), self.inner.stream.raw) }
             .map_err(DeviceError::driver("cuMemcpyHtoDAsync"))
     }
@@ -305,8 +306,8 @@ impl Device {
             }
             let bytes = part.len() * dtype.size();
             let offset = (index * chunk * dtype.size()) as u64;
-            // SAFETY: the tensor holds all chunks; a half is written again only after its event, and freed after the queue
-            // is empty.
+            // SAFETY: the tensor holds all chunks; a half is written again only after its event, and freed after the
+            // queue is empty.
             unsafe {
                 result::memcpy_htod_async(
                     tensor.piece.address + offset,
@@ -334,7 +335,7 @@ impl Device {
         })
     }
 
-    /// What the driver says of the device's memory: free bytes, and all.
+    /// Returns the driver's counts of the device's memory: free bytes, and all.
     pub fn driver_memory(&self) -> Result<(usize, usize), DeviceError> {
         result::mem_get_info().map_err(DeviceError::driver("cuMemGetInfo"))
     }

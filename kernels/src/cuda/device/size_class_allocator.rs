@@ -1,6 +1,6 @@
-//! Which pieces of device memory are free, and what a new one would take. Decides; `memory` acts.
+//! A size-class allocator for device memory: free pieces by size, under a budget. Decides; `memory` acts.
 //!
-//! Invariants: what is in use and what is kept free never exceed the budget together; a piece is given out once.
+//! Invariants: pieces in use and free pieces together never exceed the budget; a piece is given out once.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,19 @@ pub(super) struct SizeClassAllocator {
     free: BTreeMap<usize, Vec<u64>>,
 }
 
-/// How a piece of memory is to be had.
+/// The way to a piece of memory.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Placement {
     /// A free piece, with its size.
     Reuse { address: u64, bytes: usize },
-    /// A new piece of this size; `SizeClassAllocator::add` when it is there. Free pieces of `release` bytes must go first.
+    /// A new piece of this size; `SizeClassAllocator::add` when it is there. Free pieces of `release` bytes must go
+    /// first.
     Allocate { bytes: usize, release: usize },
-    /// More than the budget has, whatever is released.
+    /// More than the budget, even if all free pieces are released.
     Full,
 }
 
-/// What a driver aligns to, and the least that a piece is.
+/// Alignment of a driver, and the smallest piece.
 const PIECE_BYTES_MIN: usize = 512;
 
 /// Sizes between a power of two and the next, so that a piece wastes an eighth at most.
@@ -53,19 +54,19 @@ impl SizeClassAllocator {
         Placement::Allocate { bytes, release: (self.in_use + self.free_bytes + bytes).saturating_sub(self.budget) }
     }
 
-    /// Notes a new piece, given out.
+    /// Records a new piece that is in use.
     pub fn add(&mut self, bytes: usize) {
         self.in_use += bytes;
     }
 
-    /// Takes a piece back, to give it out again.
+    /// Takes a piece back for reuse.
     pub fn give(&mut self, address: u64, bytes: usize) {
         self.in_use -= bytes;
         self.free_bytes += bytes;
         self.free.entry(bytes).or_default().push(address);
     }
 
-    /// Forgets free pieces of at least `bytes` together, the largest first, and names them.
+    /// Removes free pieces of at least `bytes` together, the largest first, and returns their addresses.
     pub fn release(&mut self, bytes: usize) -> Vec<u64> {
         let (mut released, mut addresses) = (0, Vec::new());
         while released < bytes
@@ -95,13 +96,13 @@ impl SizeClassAllocator {
         self.in_use
     }
 
-    /// What the device has given and nobody uses.
+    /// Returns the bytes of free pieces.
     pub fn free_bytes(&self) -> usize {
         self.free_bytes
     }
 }
 
-/// The size of the piece that holds so many bytes; none if there is no such number.
+/// Returns the size class that holds `bytes`; none on overflow.
 fn piece(bytes: usize) -> Option<usize> {
     let step = (bytes.max(1).checked_next_power_of_two()? / (2 * STEPS)).max(PIECE_BYTES_MIN);
     bytes.max(1).checked_next_multiple_of(step)

@@ -1,7 +1,7 @@
 //! Calls that wait for the time of their next attempt. Only the soonest are in memory.
 //!
-//! The journal's open calls are in the order of their ids, so finding the soonest of those that are not in memory takes a
-//! scan over all of them. One scan fills the memory, so scans are as rare as the bound is large.
+//! The journal's open calls are in the order of their ids, so finding the soonest of those that are not in memory takes
+//! a scan over all of them. One scan fills the memory, so scans are as rare as the bound is large.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Backing of a map in the journal: open chunks, outcomes that are not written yet, and what the journal has of the map.
+//! Backing of a map in the journal: open chunks, outcomes that are not written yet, and what the journal has of the
+//! map.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use super::chunks::Chunks;
 use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::dispatch::durable::core::Core;
-use crate::dispatch::map::{Backing, Body, Bounds, Ended, Engine, Input, Reservation, State, Unreadable, Window};
+use crate::dispatch::map::{Backing, Ended, Engine, Input, Reservation, State, Unreadable, Window};
 use crate::journal::{
     Chunk, ChunkUpdate, Entry, EntryKind, MapHeader, MapProgress, MapRecord, PayloadPlace, PendingChunk, StoredPayload,
 };
@@ -22,21 +23,6 @@ const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of outcomes that one write takes.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// A large input stays in its file until it runs.
-impl Body for StoredPayload {
-    fn waiting_bytes(&self) -> u64 {
-        self.row_bytes() as u64
-    }
-
-    fn running_bytes(&self) -> u64 {
-        let file_bytes = match &self.at {
-            PayloadPlace::Inline(_) => 0,
-            PayloadPlace::File { bytes, .. } => *bytes,
-        };
-        self.row_bytes() as u64 + file_bytes
-    }
-}
-
 /// See the module.
 pub struct JournalBacking {
     core: Arc<Core>,
@@ -47,9 +33,9 @@ pub struct JournalBacking {
     /// Bytes that `chunks` holds.
     written: Reservation,
     /// First input of the last chunk that was loaded or passed over.
-    loaded: Option<u64>,
+    pub loaded: Option<u64>,
     /// Whether there may be pending chunks behind that one.
-    has_more: bool,
+    pub has_more: bool,
     unwritten: Vec<Unwritten>,
     /// Nothing new begins, and the tasks end.
     pub is_stopped: bool,
@@ -77,7 +63,6 @@ impl JournalBacking {
     /// Returns the state of a map that is read from the journal, with nothing loaded.
     pub fn state(core: &Arc<Core>, MapRecord { header, progress }: MapRecord) -> State<Self> {
         let memory = &core.map_memory;
-        let bounds = Bounds { outcome_bytes_max: UNWRITTEN_BYTES_MAX, reserves_outcomes: false };
         let backing = Self {
             core: core.clone(),
             // A map that was just made has nothing on disk.
@@ -91,7 +76,7 @@ impl JournalBacking {
             is_stopped: core.lifecycle.is_stopped(),
             is_broken: false,
         };
-        State::new(Window::new(memory, bounds), backing)
+        State::new(Window::new(memory, UNWRITTEN_BYTES_MAX, false), backing)
     }
 
     pub fn record(&self) -> MapRecord {
@@ -101,16 +86,6 @@ impl JournalBacking {
     /// Whether calls under way are of no use any more.
     pub fn is_over(&self) -> bool {
         self.header.is_cancelled || self.is_broken || self.progress.ended_ms.is_some()
-    }
-
-    /// Returns the first input of the last chunk that was loaded.
-    pub fn loaded(&self) -> Option<u64> {
-        self.loaded
-    }
-
-    /// Inputs were accepted behind those that are loaded.
-    pub fn set_has_more(&mut self, has_more: bool) {
-        self.has_more = has_more;
     }
 
     /// Returns room for new inputs that begin at once, if none are on disk before them and the budget has room.
@@ -131,41 +106,35 @@ impl JournalBacking {
         inputs: Vec<Payload>,
         reserved: Reservation,
     ) {
-        let (mut loaded, mut inputs) = (Vec::new(), inputs.into_iter().map(StoredPayload::inline));
-        for PendingChunk { first, lease } in pending {
-            let inputs = inputs.by_ref().take(lease.len as usize).collect();
-            let chunk = Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 };
-            loaded.extend(self.open_chunk(chunk, 0));
-            self.loaded = Some(first);
-        }
-        window.load(loaded, reserved);
+        let mut inputs = inputs.into_iter().map(StoredPayload::inline);
+        let chunks = pending.into_iter().map(|pending| {
+            let inputs = inputs.by_ref().take(pending.lease.len as usize).collect();
+            let first = pending.first;
+            (pending, Some(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }))
+        });
+        self.load(window, chunks, reserved);
     }
 
-    /// Takes in chunks that were found in the journal, and leased since.
-    pub fn load_found(
+    /// Takes in chunks that are leased.
+    pub fn load(
         &mut self,
         window: &mut Window<StoredPayload>,
-        found: impl Iterator<Item = (PendingChunk, Option<Chunk>)>,
+        leased: impl Iterator<Item = (PendingChunk, Option<Chunk>)>,
         reserved: Reservation,
     ) {
         let mut loaded = Vec::new();
-        for (PendingChunk { first, lease }, chunk) in found {
+        for (PendingChunk { first, lease, .. }, chunk) in leased {
             if let Some(chunk) = chunk.filter(|_| !self.chunks.contains(first)) {
-                loaded.extend(self.open_chunk(chunk, lease.lost));
+                loaded.extend(self.chunks.open(chunk, lease.lost, unix_ms()));
             }
             self.loaded = Some(first);
         }
+        self.written.set(self.chunks.written_bytes() as u64);
         window.load(loaded, reserved);
     }
 
-    fn open_chunk(&mut self, chunk: Chunk, lost: u32) -> Vec<(Input<StoredPayload>, Option<u64>)> {
-        let inputs = self.chunks.open(chunk, lost, unix_ms());
-        self.written.set(self.chunks.written_bytes() as u64);
-        inputs
-    }
-
-    /// Takes what is to be written next, if anything is. The map ends with the last outcome, or when it is cancelled and nothing
-    /// runs.
+    /// Takes what is to be written next, if anything is. The map ends with the last outcome, or when it is cancelled
+    /// and nothing runs.
     pub fn batch(&mut self, has_runners: bool) -> Option<Batch> {
         let mut bytes = 0;
         let fits = |unwritten: &&Unwritten| {

@@ -1,12 +1,12 @@
 //! Chunks of a durable map that are open: what to write of each as its inputs end. Pure.
 //!
-//! Each batch of outcomes is a segment of its chunk. A chunk whose outcomes are few bytes is written again as one segment when
-//! all of its inputs have ended.
+//! Each batch of outcomes is a segment of its chunk. A chunk whose outcomes are few bytes is written again as one
+//! segment when all of its inputs have ended.
 
 use std::collections::BTreeMap;
 
 use crate::dispatch::map::Input;
-use crate::journal::{Chunk, ChunkUpdate, Entry, EntryKind, StoredPayload};
+use crate::journal::{Chunk, ChunkUpdate, Entry, EntryKind, PayloadPlace, StoredPayload};
 
 /// Bytes of outcomes up to which a chunk is written again as one segment.
 const WHOLE_BYTES_MAX: usize = 256 << 10;
@@ -39,13 +39,13 @@ impl Chunks {
         self.written_bytes
     }
 
-    /// Opens a chunk whose lease was lost `lost` times. Returns its inputs without an outcome, with the time of those that wait
-    /// for a retry.
+    /// Opens a chunk whose lease was lost `lost` times. Returns its inputs without an outcome, with the time of those
+    /// that wait for a retry.
     pub fn open(&mut self, chunk: Chunk, lost: u32, now_ms: u64) -> Vec<(Input<StoredPayload>, Option<u64>)> {
         let Chunk { first, inputs, entries, is_stripped, segments } = chunk;
         let mut open = OpenChunk { unsettled: inputs.len(), segments, written: Some(Vec::new()), written_bytes: 0 };
-        let new = |(index, body)| Some((Input { index, body, attempts: lost, failed: 0 }, None));
-        let mut inputs: Vec<_> = (first..).zip(inputs).map(new).collect();
+        let mut inputs: Vec<_> =
+            (first..).zip(inputs).map(|(index, body)| Some((input(index, body, lost), None))).collect();
         for entry in entries {
             let Some(slot) = inputs.get_mut((entry.index - first) as usize) else { continue };
             match (&entry.kind, &mut *slot) {
@@ -72,8 +72,8 @@ impl Chunks {
         inputs.into_iter().flatten().collect()
     }
 
-    /// Returns what to write for these outcomes and retries, and closes the chunks that they make whole. At most one outcome of an
-    /// input comes here.
+    /// Returns what to write for these outcomes and retries, and closes the chunks that they make whole. At most one
+    /// outcome of an input comes here.
     pub fn settle(&mut self, entries: &[Entry]) -> Vec<ChunkUpdate> {
         let mut by_chunk: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
         for entry in entries {
@@ -123,6 +123,16 @@ impl OpenChunk {
     fn forget(&mut self) {
         (self.written, self.written_bytes) = (None, 0);
     }
+}
+
+/// Returns an input whose chunk was lost `lost` times. A large one stays in its file until it runs.
+fn input(index: u64, body: StoredPayload, lost: u32) -> Input<StoredPayload> {
+    let waiting_bytes = body.row_bytes() as u64;
+    let file_bytes = match &body.at {
+        PayloadPlace::Inline(_) => 0,
+        PayloadPlace::File { bytes, .. } => *bytes,
+    };
+    Input { index, body, waiting_bytes, running_bytes: waiting_bytes + file_bytes, attempts: lost, failed: 0 }
 }
 
 #[cfg(test)]
@@ -184,7 +194,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever batches the inputs of some chunks end in: each outcome is written, and each chunk becomes whole once.
+        /// Whatever batches the inputs of some chunks end in: each outcome is written, and each chunk becomes whole
+        /// once.
         #[test]
         fn each_outcome_is_written_and_each_chunk_is_whole_once(
             lens in proptest::collection::vec(1_u64..20, 1..6),

@@ -1,8 +1,8 @@
-//! A durable map that has not ended: inputs go to disk as they come, run over a window of them, and their outcomes go back to disk in
-//! batches.
+//! A durable map that has not ended: inputs go to disk as they come, run over a window of them, and their outcomes go
+//! back to disk in batches.
 //!
-//! It has two tasks. One loads chunks and starts runners; the other writes outcomes. While a write is on its way to the disk the next
-//! batch gathers, so batches are as large as the disk is slow.
+//! It has two tasks. One loads chunks and starts runners; the other writes outcomes. While a write is on its way to the
+//! disk the next batch gathers, so batches are as large as the disk is slow.
 //!
 //! Invariants: a chunk is leased on disk before its inputs run; an outcome is shown once it is on disk.
 
@@ -148,6 +148,7 @@ impl LiveMap {
         while !self.core.lifecycle.is_stopped() {
             match self.try_reload().await {
                 Ok(goes_on) => return goes_on,
+                Err(JournalError::Quarantined { .. }) => return false,
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "a map cannot be read");
                     tokio::time::sleep(STORE_RETRY_WAIT).await;
@@ -169,8 +170,8 @@ impl LiveMap {
         Ok(!has_ended)
     }
 
-    /// Loads chunks and runs their inputs, until the map is cancelled, stopped or has ended, or the host cuts its calls off. Returns
-    /// once no runner is left.
+    /// Loads chunks and runs their inputs, until the map is cancelled, stopped or has ended, or the host cuts its calls
+    /// off. Returns once no runner is left.
     async fn run(self: Arc<Self>) -> Result<(), String> {
         let mut runners = Runners::new(self.engine.clone());
         let ended = tasks::caught(async {
@@ -202,10 +203,7 @@ impl LiveMap {
             // Listens before it asks, so that no wake-up is lost.
             let mut freed = pin!(self.core.map_memory.freed());
             freed.as_mut().enable();
-            let loaded = self.load().await.unwrap_or_else(|error| {
-                tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "inputs of a map cannot be read");
-                Loaded::Failed
-            });
+            let loaded = self.load().await.unwrap_or_else(|error| self.load_failed(&error));
             runners.start();
             let (is_refused, has_failed) = match loaded {
                 Loaded::Some => continue,
@@ -223,6 +221,16 @@ impl LiveMap {
         }
     }
 
+    fn load_failed(&self, error: &JournalError) -> Loaded {
+        if let JournalError::Quarantined { .. } = error {
+            self.core.open.release(&self.function.app, Kind::Map);
+            self.stop();
+            return Loaded::Some;
+        }
+        tracing::error!(map = %self.id, error = error as &dyn std::error::Error, "inputs of a map cannot be read");
+        Loaded::Failed
+    }
+
     /// Reads and leases chunks if more are wanted, the app is deployed and the budget has room.
     async fn load(&self) -> Result<Loaded, JournalError> {
         if self.core.calls_max(&self.function).is_none() {
@@ -234,7 +242,7 @@ impl LiveMap {
                 return Ok(Loaded::Nothing);
             }
             let Some((len, reserved)) = self.reserve(state.window.is_empty()) else { return Ok(Loaded::Refused) };
-            (state.backing.loaded(), state.backing.header.accepted, len, reserved)
+            (state.backing.loaded, state.backing.header.accepted, len, reserved)
         };
         let journal = &self.core.journal;
         let found = journal.pending(self.id, after, len).await?;
@@ -242,7 +250,7 @@ impl LiveMap {
             let mut state = self.engine.lock();
             // Something may have been appended since it was read.
             let has_more = state.backing.header.accepted != accepted;
-            state.backing.set_has_more(has_more);
+            state.backing.has_more = has_more;
             return Ok(if has_more { Loaded::Some } else { Loaded::Nothing });
         }
         // Read before they are leased: an attempt that cannot begin is none.
@@ -257,11 +265,12 @@ impl LiveMap {
         }
         let mut state = self.engine.lock();
         let State { window, backing, .. } = &mut *state;
-        backing.load_found(window, leases.into_iter().zip(chunks), reserved);
+        backing.load(window, leases.into_iter().zip(chunks), reserved);
         Ok(Loaded::Some)
     }
 
-    /// Reserves memory for chunks, and returns how many it is for. Whatever others hold, a map that has no input may have one chunk.
+    /// Reserves memory for chunks, and returns how many it is for. Whatever others hold, a map that has no input may
+    /// have one chunk.
     fn reserve(&self, is_empty: bool) -> Option<(usize, Reservation)> {
         let memory = &self.core.map_memory;
         let mut reserved = memory.reservation();

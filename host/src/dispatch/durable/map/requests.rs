@@ -80,8 +80,8 @@ impl Maps {
         idempotency.once(&**journal, &id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
     }
 
-    /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from` they come
-    /// behind what is there, whoever else appends. Returns how many inputs the map has.
+    /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from`
+    /// they come behind what is there, whoever else appends. Returns how many inputs the map has.
     pub async fn append(&self, id: MapId, from: Option<u64>, inputs: Vec<Payload>) -> Result<u64, DurableError> {
         // A repeated request gets its answer again, also when the map takes nothing new.
         if let Some(from) = from {
@@ -120,7 +120,7 @@ impl Maps {
             backing.header = header;
             match reserved {
                 Some(reserved) => backing.load_new(window, pending, new, reserved),
-                None => backing.set_has_more(true),
+                None => backing.has_more = true,
             }
         });
         Ok(accepted)
@@ -188,8 +188,8 @@ impl Maps {
         self.core.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
     }
 
-    /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were cancelled. Returns
-    /// how many there are.
+    /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were
+    /// cancelled. Returns how many there are.
     pub async fn retry_failed(self: &Arc<Self>, id: MapId) -> Result<u64, DurableError> {
         // One at a time: a map is taken up once.
         let _retrying = self.retrying.lock().await;

@@ -1,20 +1,26 @@
-//! Task fails, who is to blame, and what is tried again.
+//! Failures: a batch is tried again, then halved until the faulty request stands alone; a worker is restarted.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::slot::{SentFrame, Task};
-use super::{CLOSING, Link, Outcome, PoolState, Work};
-use crate::inference::InferenceError;
+use super::history::Outcome;
+use super::pool::{CLOSING, PoolState};
+use super::slot::{Link, SentFrame, Task};
+use super::work::Work;
 use crate::inference::batcher::Batch;
-use crate::inference::worker_pool::{LOSSES_MAX, STARTS_MAX};
+use crate::inference::error::InferenceError;
 use crate::wire::{FailureKind, ModelId};
 
+/// Failures of a batch after which it is tried again as it was.
+const LOSSES_MAX: u32 = 1;
+/// Deaths in a row, without one answer between them, before waiting requests fail rather than wait for the next worker.
+pub(super) const STARTS_MAX: u32 = 3;
+
 impl<W> PoolState<W> {
-    /// Takes in a batch that the worker refused, or its device failed, and the worker lives on.
+    /// Takes in a batch that the worker refused or its device failed; the worker lives on.
     pub(super) fn batch_failed(&mut self, index: usize, mut batch: Batch, kind: FailureKind, message: &str) {
         if kind == FailureKind::Device {
-            // SentFrame of rotation until it has computed something right: a device that fails fast would get the most work.
+            // Out of rotation until it has passed a check: a device that fails fast would get the most work.
             self.slots[index].is_doubted = true;
         }
         if kind == FailureKind::OutOfMemory {
@@ -25,7 +31,7 @@ impl<W> PoolState<W> {
             self.split_rows(&mut batch);
         }
         match (batch.sub_requests.as_slice(), kind) {
-            // A device may have failed for a reason of its own: once more.
+            // The fault may be the device's: once more.
             (_, FailureKind::Device) if batch.losses <= LOSSES_MAX => self.batcher.requeue(batch),
             ([sub_request], FailureKind::OutOfMemory | FailureKind::Device) => {
                 let error = self.model(batch.model).unavailable(message);
@@ -34,12 +40,12 @@ impl<W> PoolState<W> {
             ([sub_request], _) => {
                 self.finish(sub_request.request, Err(InferenceError::BadInput { reason: message.to_owned() }));
             }
-            // One of them is to blame; the halves will show which.
+            // One request is at fault; the halves will show which.
             _ => self.batcher.requeue_halves(batch),
         }
     }
 
-    /// Cuts the one sub_request of a batch in two.
+    /// Splits the only sub-request of a batch in two.
     fn split_rows(&self, batch: &mut Batch) {
         let [sub_request] = batch.sub_requests.as_slice() else { return };
         let Some(Work::Rows { cu_seqlens, .. }) = self.request(sub_request.request).map(|request| &request.work) else {
@@ -54,7 +60,7 @@ impl<W> PoolState<W> {
         batch.sub_requests = vec![part(start..middle), part(middle..end)];
     }
 
-    /// Takes in a worker that could not be started.
+    /// Takes in a failed start.
     pub fn start_failed(&mut self, index: usize, reason: &str) {
         if self.is_closed {
             return;
@@ -62,7 +68,7 @@ impl<W> PoolState<W> {
         let slot = &mut self.slots[index];
         slot.link = Link::Down;
         slot.starts += 1;
-        // Others may serve what waits.
+        // Other workers may serve the waiting requests.
         if self.slots.iter().all(|slot| matches!(slot.link, Link::Down)) {
             self.slots[index].starts = 0;
             self.fail_all(reason);
@@ -84,7 +90,7 @@ impl<W> PoolState<W> {
         self.history.stats.worker_deaths += 1;
         let begun = self.slots[index].front_since;
         let mut sent = std::mem::take(&mut self.slots[index].sent);
-        // Only the first is to blame: the worker had not looked at what came behind it.
+        // Only the first can be at fault: the worker had not begun the second.
         let first = sent.pop_front();
         for out in sent.into_iter().rev() {
             if let Task::Batch(batch) = out.what {
@@ -107,7 +113,7 @@ impl<W> PoolState<W> {
         true
     }
 
-    /// Once more as it was; then in halves, until the request that ends workers stands alone.
+    /// Puts a lost batch back: once as it was, then in halves, until the request that kills workers stands alone.
     fn batch_lost(&mut self, now: Instant, index: usize, begun: Instant, mut batch: Batch) {
         self.observe(now, index, begun, &batch, Outcome::Lost, 0);
         batch.losses += 1;
@@ -125,7 +131,7 @@ impl<W> PoolState<W> {
         }
     }
 
-    /// Fails everything. Returns the workers, to be hung up on.
+    /// Fails all requests. Returns the workers, which the driver hangs up on.
     pub fn close(&mut self) -> Vec<Arc<W>> {
         self.is_closed = true;
         let mut workers = Vec::new();
@@ -147,7 +153,7 @@ impl<W> PoolState<W> {
         }
     }
 
-    /// Answers what waits for a model.
+    /// Fails the waiting requests of a model.
     pub(super) fn fail_model(&mut self, model: ModelId, reason: &str) {
         for id in self.batcher.waiting_of(model) {
             let error = self.model(model).unavailable(reason);

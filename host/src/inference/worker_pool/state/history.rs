@@ -1,4 +1,4 @@
-//! Task a host's workers did: counts, and the last batches one by one.
+//! History of the workers: counters, and records of the last batches.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::inference::batcher::LimitReason;
 use crate::inference::request::Tenant;
 
-/// Batches that are record.
+/// Batches that are on record.
 const BATCHES_KEPT: usize = 256;
 
 /// Counts since the host started.
@@ -19,7 +19,7 @@ pub struct DeviceStats {
     pub device: Option<String>,
     pub worker_pid: Option<u32>,
     pub worker_starts: u64,
-    /// Workers that ended by themselves or were ended because they hung.
+    /// Workers that crashed or were killed because they hung.
     pub worker_deaths: u64,
     pub batches: u64,
     pub rows: u64,
@@ -35,31 +35,31 @@ pub struct DeviceStats {
     pub batches_failed: u64,
     /// Requests that were refused because the queue was full.
     pub refused: u64,
-    /// Requests that were dropped because they could not be answered in time.
+    /// Requests dropped because they could not meet their deadline.
     pub expired: u64,
-    /// Requests that ended a worker by themselves, and were rejected for it.
+    /// Requests rejected because they killed workers.
     pub rejected: u64,
     pub loads: u64,
     pub unloads: u64,
     pub checks: u64,
-    /// Bytes that the host holds for requests now.
+    /// Bytes held for requests now.
     pub queue_bytes: usize,
     pub models: Vec<ModelStats>,
 }
 
-/// A model now.
+/// The present state of a model.
 #[derive(Clone, Debug, Serialize)]
 pub struct ModelStats {
     pub name: String,
     pub waiting_rows: usize,
     /// Workers that hold it.
     pub loaded: usize,
-    /// Bytes that it takes in each.
+    /// Bytes that it takes in each of them.
     pub memory_bytes: u64,
     pub keep: bool,
 }
 
-/// How a batch ended.
+/// The end of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -80,21 +80,21 @@ pub struct BatchRecord {
     pub worker_pid: Option<u32>,
     pub outcome: Outcome,
     pub requests: usize,
-    /// Apps and ways in that share it.
+    /// Tenants that share it.
     pub tenants: Vec<Tenant>,
     pub rows: usize,
     pub tokens: usize,
-    /// Why it was not larger.
+    /// The limit that ended its filling.
     pub cut: LimitReason,
     /// Times that it was tried before.
     pub losses: u32,
-    /// How long its oldest request waited.
+    /// Wait of its oldest request.
     pub wait_us: u64,
     /// From its sending, or the end of the one before it, to its answer.
     pub wall_us: u64,
-    /// Task the device measured.
+    /// Time that the device measured.
     pub device_us: u64,
-    /// When it ended, since 1970.
+    /// Time of its end, in milliseconds since 1970.
     pub ended_ms: u64,
 }
 

@@ -1,4 +1,4 @@
-//! One worker's place: the link to it, what it holds, what it was sent.
+//! A worker slot: the link to one worker, its loaded models, and the frames it was sent.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,37 +11,37 @@ pub(super) enum Link<W> {
     Down,
     Starting,
     Up(Arc<W>),
-    /// The host is on its way down.
+    /// The host is shutting down.
     Closed,
 }
 
 pub(super) struct WorkerSlot<W> {
     pub link: Link<W>,
-    /// Counts the workers that sat here, to tell a reply of an earlier one.
+    /// Number of the worker in this slot, to detect replies of an earlier one.
     pub generation: u64,
     pub pid: Option<u32>,
     /// `cpu` or `cuda:N`, once a model was loaded: the worker's own device.
     pub device: Option<Arc<str>>,
-    /// Bytes of models that this worker's device has shown not to have.
+    /// Bytes of models that did not fit the device.
     pub memory_shown: Option<u64>,
-    /// When it loaded a model last.
+    /// Time of the last load.
     pub loaded_at: Option<Instant>,
-    pub loaded: HashMap<ModelId, Loaded>,
-    /// Task was sent and not answered, oldest first: at most two.
+    pub loaded: HashMap<ModelId, ResidentModel>,
+    /// Frames without an answer, oldest first: at most two.
     pub sent: VecDeque<SentFrame>,
-    /// Since when the worker is at the first of these.
+    /// Time at which the worker began the first of these.
     pub front_since: Instant,
     /// Starts since the last answer.
     pub starts: u32,
-    /// Its device failed: it gets no batch before it has computed something right.
+    /// Its device failed: it gets no batch before it has passed a check.
     pub is_doubted: bool,
 }
 
-pub(super) struct Loaded {
+pub(super) struct ResidentModel {
     pub memory: u64,
-    /// Task computes it: an ONNX model runs on the CPU whatever the worker's own device is.
+    /// Device of the model: an ONNX model runs on the CPU even if the worker's device is a GPU.
     pub device: Arc<str>,
-    /// When it was used last, by the state's count.
+    /// Last use, by the pool's clock.
     pub used: u64,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct SentFrame {
     pub job: u64,
     pub what: Task,
     pub sent: Instant,
-    /// Task the answer to a batch of rows must carry.
+    /// Checksum that the answer to a batch of rows must carry.
     pub checksum: u32,
 }
 
@@ -77,8 +77,15 @@ impl<W> WorkerSlot<W> {
         }
     }
 
-    /// Bytes of the models that it holds.
+    /// Bytes of its loaded models.
     pub fn memory(&self) -> u64 {
         self.loaded.values().fold(0, |sum, loaded| sum.saturating_add(loaded.memory))
     }
+}
+
+/// The next frame for a worker, if there is one.
+pub(super) enum NextFrame {
+    Frame,
+    Wait(Instant),
+    Nothing,
 }

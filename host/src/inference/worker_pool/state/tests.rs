@@ -1,13 +1,19 @@
-//! The device's decisions, without a process: the test plays the worker.
+//! The pool's decisions without a process: the test plays the worker.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use tokio::sync::oneshot;
 
+use super::failures::STARTS_MAX;
+use super::room::SWAP_PATIENCE;
 use super::*;
-use crate::inference::worker_pool::{ModelSource, STARTS_MAX};
+use crate::inference::batcher::RequestId;
+use crate::inference::error::InferenceError;
+use crate::inference::request::{Caller, Tenant};
 use crate::limits::BatchLimits;
-use crate::wire::{self, FailureKind, HEADER_BYTES, Header, ModelId};
+use crate::wire::{self, FailureKind, Frame, HEADER_BYTES, Header, ModelId, Signature};
 
 type Receiver = oneshot::Receiver<Answer>;
 
@@ -327,7 +333,7 @@ fn batches_are_smaller_after_the_device_had_no_room() {
     let (_, mut first) = bench.submit(1, &[8, 8, 8, 8]).unwrap();
     let (_, mut second) = bench.submit(2, &[8, 8, 8, 8]).unwrap();
     bench.answer();
-    // One request's sub_request of 32 tokens has no room: it runs in two, and from then on sub_requests have 16 tokens.
+    // A sub-request of 32 tokens does not fit: it runs in two, and from then on sub-requests have 16 tokens.
     bench.reply(Frame::Failed { kind: FailureKind::OutOfMemory, message: "no room".into() });
     let (_, mut third) = bench.submit(3, &[8, 8, 8, 8]).unwrap();
     while bench.answer() {}
@@ -415,7 +421,7 @@ fn a_full_batch_is_sent_ahead_and_a_small_one_waits_for_company() {
     assert_eq!(bench.sent.len(), 1);
     let _full = bench.submit(5, &[1]).unwrap();
     assert_eq!(bench.sent.len(), 2);
-    // Task was behind the batch that ended the worker is not to blame.
+    // What was behind the batch that ended the worker is not to blame.
     bench.die();
     while bench.answer() {}
     let cuts: Vec<_> = bench.state.batches().iter().map(|batch| (batch.requests, batch.losses)).collect();

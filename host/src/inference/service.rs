@@ -1,0 +1,292 @@
+//! Inference for one host: its models, opened on their first request, and the workers that run them.
+//!
+//! A request is tokenised on the caller's thread (long ones on a blocking thread), joins the queue, rides in one or
+//! more batches, and comes back with its share of their cost.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use tokio::sync::Semaphore;
+
+use super::catalogue::{Catalogue, CatalogueError, ModelKind};
+use super::devices::Devices;
+use super::encoding::Encoding;
+use super::error::InferenceError;
+use super::labels::Labels;
+use super::request::{Caller, Inputs};
+use super::serving::Serving;
+use super::tokenizer::{Overflow, Tokenizer};
+use super::worker_pool::{
+    BatchRecord, DeviceStats, ModelConfig, ModelSource, OutputKind, PoolConfig, Work, WorkerPool,
+};
+use super::worker_program::WorkerProgram;
+use crate::call::InferenceReceipt;
+use crate::devices::{DeviceChoice, DeviceRefused, Report, ReportSource};
+use crate::limits::BatchLimits;
+use crate::wire::{ModelId, Signature, Tensor};
+
+/// Texts of more bytes than this together are tokenised off the caller's thread.
+const TOKENIZE_INLINE_BYTES_MAX: usize = 4 << 10;
+/// Cost of a row besides its text, in bytes of text.
+pub(super) const ROW_BYTES: usize = 64;
+
+/// The no-op model: returns a text's first token and length at no cost, to measure the round trip to a worker and to
+/// match answers to texts. Only if the configuration enables it.
+pub const NOOP_MODEL: &str = "bireme-noop";
+
+/// Vectors of one dimension, concatenated, and their cost.
+#[derive(Debug)]
+pub struct Embeddings {
+    pub dimension: u32,
+    pub values: Vec<f32>,
+    pub receipt: InferenceReceipt,
+}
+
+/// Named tensors of a model, and their cost.
+#[derive(Debug)]
+pub struct TensorOutputs {
+    pub tensors: Vec<Tensor>,
+    pub receipt: InferenceReceipt,
+}
+
+/// The description of a model.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub name: String,
+    pub signature: Signature,
+    /// The device that holds it: `cpu` or `cuda:N`.
+    pub device: String,
+}
+
+/// The configuration of inference.
+#[derive(Clone, Debug)]
+pub struct InferenceConfig {
+    pub models_dir: PathBuf,
+    pub worker: WorkerProgram,
+    pub device: DeviceChoice,
+    pub batch_limits: BatchLimits,
+    /// Bytes of models that a worker may hold; none: half of the machine's memory on the CPU, all that fits on a GPU.
+    pub model_memory_max: Option<u64>,
+    /// Shares of tenants beside others, by name; 1 for those that are not named.
+    pub weights: HashMap<String, u32>,
+    /// Whether `NOOP_MODEL` can be called.
+    pub noop_model: bool,
+}
+
+/// All models of one host.
+pub struct Inference {
+    catalogue: Catalogue,
+    devices: Arc<Devices>,
+    pub(super) workers: WorkerPool,
+    models: DashMap<String, Arc<Model>>,
+    /// One permit for each core: tokenising on blocking threads must not starve the guests.
+    tokenizing: Arc<Semaphore>,
+    /// Held while a model's files are opened, so that a burst of first requests opens them once.
+    opening: tokio::sync::Mutex<()>,
+    pub(super) batch_limits: BatchLimits,
+    noop_model: bool,
+}
+
+pub(super) struct Model {
+    pub(super) id: ModelId,
+    pub(super) encoding: Encoding,
+    pub(super) labels: Labels,
+}
+
+impl Inference {
+    /// Creates the service; starts no worker before the first request. Must be called within a tokio runtime.
+    pub fn new(config: InferenceConfig) -> Self {
+        let devices = Arc::new(Devices::new(config.worker.clone(), config.device));
+        let pool = PoolConfig { workers: 1, memory_max: config.model_memory_max, weights: config.weights };
+        Self {
+            catalogue: Catalogue::new(&config.models_dir),
+            workers: WorkerPool::new(config.worker, devices.clone(), pool),
+            devices,
+            models: DashMap::new(),
+            opening: tokio::sync::Mutex::new(()),
+            tokenizing: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+            batch_limits: config.batch_limits,
+            noop_model: config.noop_model,
+        }
+    }
+
+    /// Embeds each input. Dropping the future takes the request out of the queue.
+    pub async fn embed(
+        &self,
+        name: &str,
+        inputs: Inputs,
+        overflow: Overflow,
+        caller: &Caller,
+    ) -> Result<Embeddings, InferenceError> {
+        self.check_rows(inputs.len())?;
+        self.within(caller, async {
+            let model = self.model(name).await?;
+            if inputs.is_empty() {
+                let signature = self.workers.signature(model.id, caller).await?;
+                let Signature::Vector { dimension } = signature else {
+                    return Err(InferenceError::BadInput { reason: format!("`{name}` is no embedding model") });
+                };
+                return Ok(Embeddings { dimension, values: Vec::new(), receipt: InferenceReceipt::default() });
+            }
+            self.workers.check_room(model.id, inputs.len())?;
+            let (ids, cu_seqlens) = self.tokenize(&model, inputs, overflow).await?;
+            let work = Work::Rows { ids, cu_seqlens, first_segments: Vec::new() };
+            let (dimension, values, receipt) = self.workers.rows(model.id, work, OutputKind::Vectors, caller).await?;
+            Ok(Embeddings { dimension, values, receipt })
+        })
+        .await
+    }
+
+    /// Describes a model, which is loaded if needed.
+    pub async fn describe(&self, name: &str, caller: &Caller) -> Result<Description, InferenceError> {
+        self.within(caller, async {
+            let model = self.model(name).await?;
+            let signature = self.workers.signature(model.id, caller).await?;
+            Ok(Description { name: name.to_owned(), signature, device: self.workers.name().unwrap_or_default() })
+        })
+        .await
+    }
+
+    /// Bounds an answer by the caller's deadline.
+    pub(super) async fn within<T>(
+        &self,
+        caller: &Caller,
+        answer: impl Future<Output = Result<T, InferenceError>>,
+    ) -> Result<T, InferenceError> {
+        tokio::time::timeout_at(caller.deadline.into(), answer).await.unwrap_or(Err(InferenceError::Deadline))
+    }
+
+    pub(super) fn check_rows(&self, rows: usize) -> Result<(), InferenceError> {
+        let limit = self.batch_limits.max_request_rows;
+        if rows <= limit {
+            return Ok(());
+        }
+        let reason = format!("{rows} texts in one request, over the limit of {limit}");
+        Err(InferenceError::BadInput { reason })
+    }
+
+    /// Returns the models on disk.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Returns the counters of the workers.
+    pub fn stats(&self) -> DeviceStats {
+        self.workers.stats()
+    }
+
+    /// Returns the last batches, newest first.
+    pub fn batches(&self) -> Vec<BatchRecord> {
+        self.workers.batches()
+    }
+
+    /// Changes the configured device, for workers that start from now on.
+    pub fn choose(&self, device: DeviceChoice) {
+        self.devices.choose(device);
+    }
+
+    /// Refuses a GPU that was named and cannot be used. `auto` is resolved with the first request.
+    pub async fn check_device(&self) -> Result<(), DeviceRefused> {
+        if self.devices.choice() == DeviceChoice::Auto { Ok(()) } else { self.devices.chosen().await.map(drop) }
+    }
+
+    /// Ends the worker. Requests that wait fail.
+    pub async fn shut_down(&self) {
+        self.workers.shut_down().await;
+    }
+
+    /// Returns the token ids of all texts and where each begins.
+    pub(super) async fn tokenize(
+        &self,
+        model: &Arc<Model>,
+        inputs: Inputs,
+        overflow: Overflow,
+    ) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
+        let bytes = inputs.len() * ROW_BYTES
+            + match &inputs {
+                Inputs::Texts(texts) => texts.iter().map(String::len).sum::<usize>(),
+                Inputs::Tokens(texts) => texts.iter().map(Vec::len).sum(),
+            };
+        let model = model.clone();
+        self.encode(bytes, move || model.encoding.encode_all(&inputs, overflow)).await
+    }
+
+    /// Tokenises inline below `TOKENIZE_INLINE_BYTES_MAX`, else on a blocking thread.
+    pub(super) async fn encode<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T, InferenceError> + Send + 'static,
+    ) -> Result<T, InferenceError> {
+        if bytes <= TOKENIZE_INLINE_BYTES_MAX {
+            return work();
+        }
+        let permit = self.tokenizing.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let tokenized = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        tokenized.await.unwrap_or_else(|_| {
+            Err(InferenceError::BadInput { reason: "the tokenizer crashed on this text".to_owned() })
+        })
+    }
+
+    pub(super) async fn model(&self, name: &str) -> Result<Arc<Model>, InferenceError> {
+        if let Some(model) = self.models.get(name) {
+            return Ok(model.clone());
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(model) = self.models.get(name) {
+            return Ok(model.clone());
+        }
+        let model = if self.noop_model && name == NOOP_MODEL {
+            let config = self.model_config(name, ModelSource::Noop, 0, &Serving::default());
+            let id = self.workers.register(config);
+            Arc::new(Model { id, encoding: Encoding::Length, labels: Labels::default() })
+        } else {
+            let unavailable = |reason: String| InferenceError::Unavailable { model: name.to_owned(), reason };
+            let installed = self.catalogue.get(name).map_err(|error| match error {
+                CatalogueError::UnknownModel { .. } | CatalogueError::Name { .. } => {
+                    InferenceError::UnknownModel { model: name.to_owned() }
+                }
+                other => unavailable(other.to_string()),
+            })?;
+            let (dir, bytes) = (installed.path, installed.bytes);
+            let (encoding, labels) = if installed.kind == ModelKind::Onnx {
+                (Encoding::None, Labels::default())
+            } else {
+                let files = tokio::task::spawn_blocking({
+                    let dir = dir.clone();
+                    move || (Tokenizer::load(&dir), Labels::load(&dir))
+                });
+                let (tokenizer, labels) =
+                    files.await.map_err(|_| unavailable("its tokenizer crashed while loading".to_owned()))?;
+                let tokenizer = tokenizer.map_err(|error| unavailable(error.to_string()))?;
+                let labels = labels.map_err(|error| unavailable(error.to_string()))?;
+                (Encoding::Tokens(Box::new(tokenizer)), labels)
+            };
+            let serving = Serving::load(&dir).map_err(|error| unavailable(error.to_string()))?;
+            let config = self.model_config(name, ModelSource::Directory(dir), bytes, &serving);
+            let id = self.workers.register(config);
+            Arc::new(Model { id, encoding, labels })
+        };
+        self.models.insert(name.to_owned(), model.clone());
+        Ok(model)
+    }
+
+    fn model_config(&self, name: &str, source: ModelSource, memory: u64, serving: &Serving) -> ModelConfig {
+        let limits = serving.limits(&self.batch_limits);
+        ModelConfig { name: name.into(), source, limits, memory, keep: serving.keep }
+    }
+}
+
+impl ReportSource for Inference {
+    fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send + '_>> {
+        Box::pin(async {
+            let (asked, probe) = (self.devices.choice(), self.devices.probe().await.clone());
+            Report { asked, chosen: asked.resolve(&probe), probe, worker: self.workers.live().into_iter().next() }
+        })
+    }
+}
