@@ -318,7 +318,8 @@ fn what_was_left_open_reaches_its_end_with_the_right_results() {
     }
 
     wait_until("everything has ended", || {
-        server.get("/api/v1/calls?state=live").json()["calls"].as_array().unwrap().is_empty()
+        let live = server.get("/api/v1/calls?state=live").json();
+        live["calls"].as_array().unwrap().iter().all(is_scheduled)
     });
     for row in rows(&expected) {
         match is_map(row) {
@@ -471,6 +472,11 @@ fn apps_and_their_schedules_go_on_where_they_were() {
     assert_eq!(ok(server.post("/hello/greet", r#"{"name":"Ada"}"#)), "hello, Ada");
 }
 
+/// Whether a call is a run of a schedule: these begin with the host, and the fixture has none.
+fn is_scheduled(call: &Value) -> bool {
+    call["run"].is_u64()
+}
+
 fn now_ms() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u64::try_from(now.as_millis()).unwrap()
@@ -488,7 +494,8 @@ fn a_call_whose_acceptance_was_not_told_is_found_by_its_key() {
     let unanswered = spawn("double", "unanswered", r#"{"n":8}"#);
     let answered = spawn("double_behind", "answered", r#"{"gate":"later","n":3}"#);
     let listed = server.get("/api/v1/calls").json();
-    assert_eq!(listed["calls"].as_array().unwrap().len(), 2, "{listed}");
+    let spawned = listed["calls"].as_array().unwrap().iter().filter(|call| !is_scheduled(call));
+    assert_eq!(spawned.count(), 2, "{listed}");
     call(&server, "open_gate", &json!({ "gate": "later" }));
     for (row, output) in [(unanswered, 16), (answered, 6)] {
         wait_until("it is done", || server.get(&path(&row)).json()["state"] == "done");

@@ -239,7 +239,11 @@ fn a_host_killed_around_a_run_leaves_exactly_the_runs_that_its_schedule_promises
             assert!(calls.as_array().unwrap().iter().all(|call| call["attempts"] == 1), "{case}\n{calls:#}");
             let call = deck.server.get(&format!("/api/v1/calls/{}", runs[0]["call"].as_str().unwrap())).json();
             let state = if outcome == "done" { "done" } else { "dead" };
-            assert_eq!((&call["state"], call["function"].as_str()), (&json!(state), Some("looks_around")), "{call:#}");
+            assert_eq!(
+                (&call["state"], call["function"].as_str()),
+                (&json!(state), Some("clock::looks_around")),
+                "{call:#}"
+            );
         }
     }
 }

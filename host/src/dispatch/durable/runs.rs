@@ -1,7 +1,7 @@
-//! Runs of schedules: durable calls of which the schedule, not recovery, decides what follows when the host ends.
+//! Runs of schedules: durable calls that recovery leaves to their schedules.
 //!
-//! Invariants: a run begins in the commit that advances its schedule, and ends in the commit that ends its call. A run does
-//! not queue behind other calls of its function; its schedule bounds how many there are.
+//! Invariants: a run begins in the commit that advances its schedule, and ends in the commit that ends its call. A run
+//! does not queue behind other calls of its function; its schedule bounds how many there are.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

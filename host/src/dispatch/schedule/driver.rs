@@ -36,9 +36,9 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Starts to call the scheduled functions of `dispatcher`, now and after later deployments. Schedules go on where the
-    /// last host left them; runs that it interrupted are ended, and made up for where the schedule says so. Called once
-    /// `durable` has started.
+    /// Starts to call the scheduled functions of `dispatcher`, now and after later deployments. Schedules go on where
+    /// the last host left them; runs that its end interrupted are ended, and made up for where the schedule says so.
+    /// Called once `durable` has started.
     pub async fn start(dispatcher: Arc<Dispatcher>, durable: Arc<Durable>) -> Result<Self, JournalError> {
         let mut planner = Planner::default();
         for schedule in durable.journal().schedules().await? {

@@ -2,9 +2,9 @@
 //!
 //! A plain value, without clock, task or disk: a driver polls it, writes its changes, then begins the runs among them.
 //!
-//! Invariants: each due time is dealt with once, also over restarts: it is run, or the history says why not, or the schedule
-//! was paused. At each poll at most one run of a function begins for all times that passed since the last. Under
-//! `Overlap::Skip` and `Overlap::Queue` no two runs of a function overlap.
+//! Invariants: each due time is dealt with once, also over restarts: it is run, or the history says why not, or the
+//! schedule was paused. At each poll at most one run of a function begins for all times that passed since the last.
+//! Under `Overlap::Skip` and `Overlap::Queue` no two runs of a function overlap.
 
 mod function;
 #[cfg(test)]

@@ -262,8 +262,9 @@ mod tests {
                 "call":"74686520-6964-206f-6620-612063616c6c","version":null,"outcome":"running"}|
             [calls]
             the id of a call → {"id":"74686520-6964-206f-6620-612063616c6c","app":"app","function":"full",|
-                "state":"leased","principal":"schedule:app::full","accepted_ms":1000,"attempts":1,"run":3,"receipt":{"attempts":0,"queue_us":0,|
-                "wall_us":0,"instantiate_us":0,"cpu_us":0,"memory_peak_bytes":0,"log_dropped_bytes":0}}|
+                "state":"leased","principal":"schedule:app::full","accepted_ms":1000,"attempts":1,"run":3,|
+                "receipt":{"attempts":0,"queue_us":0,"wall_us":0,"instantiate_us":0,"cpu_us":0,|
+                "memory_peak_bytes":0,"log_dropped_bytes":0}}|
             [call-inputs]
             the id of a call → \x01\x00\x02{}|
             [journal-index]

@@ -12,8 +12,8 @@ use crate::journal::{CallRecord, DueTimes, RunOutcome, ScheduleState, ScheduledR
 
 /// Delay after which a run counts as missed.
 pub const LATE_MAX: Duration = Duration::from_secs(60);
-/// Limit for a clock that is set back without making times due again. One that is set back further was wrong before, and
-/// its new time is taken as it is.
+/// Limit for a clock that is set back without making times due again. One that is set back further was wrong before,
+/// and its new time is taken as it is.
 pub const BACK_MAX: SignedDuration = SignedDuration::from_hours(3);
 /// Missed times that are counted one by one.
 pub const TIMES_COUNTED_MAX: u64 = 1_000;
