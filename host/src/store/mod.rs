@@ -187,6 +187,11 @@ impl Store {
         self.send(epoch, write, ops, room)
     }
 
+    /// Leaves the file as it opens at once, though the process ends without closing it.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        self.send(None, Write::Essential, Vec::new(), None).await
+    }
+
     /// Waits until the store has stopped for good, and says why. A host must stop then, and tell its operator.
     pub async fn failed(&self) -> StoreError {
         failure(self.file.watch()).await

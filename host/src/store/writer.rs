@@ -143,6 +143,10 @@ fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<QueuedWrite>) {
         WriteFailure::Exhausted(error) | WriteFailure::Poisoned(error) => error,
     });
     failpoint::hit("store.commit.after");
+    // A write of nothing asks for a checkpoint.
+    if result.is_ok() && group.iter().any(|queued| queued.ops.is_empty()) {
+        checkpoint(file);
+    }
     group.into_iter().for_each(|queued| queued.answer(result.clone()));
 }
 
