@@ -147,6 +147,8 @@ impl Host {
         }
         // A worker that does not end in time ends with this process, which closes its input.
         let _ = timeout_at(deadline, self.inference.shut_down()).await;
+        // The process ends without closing the database; without a checkpoint the next host would read all of it first.
+        let _ = timeout_at(deadline, self.store.checkpoint()).await;
     }
 }
 

@@ -12,11 +12,13 @@ use super::respond::{ResponseBody, full_body};
 use crate::inference::DeviceStats;
 
 /// Returns the metrics.
-pub fn response(stats: &DeviceStats, (waiting, maps): (usize, usize)) -> Response<ResponseBody> {
+pub fn response(stats: &DeviceStats, (waiting, maps): (usize, usize), quarantined: usize) -> Response<ResponseBody> {
     let mut text = exposition(stats);
     text.gauge("bireme_durable_calls_waiting", "Durable calls that have not begun, or wait for another attempt")
         .sample(&[], waiting);
     text.gauge("bireme_durable_maps_open", "Durable maps that have not ended").sample(&[], maps);
+    text.gauge("bireme_quarantined_rows", "Rows that cannot be read; their calls and maps are neither run nor shown")
+        .sample(&[], quarantined);
     let mut response = Response::new(full_body(text.text));
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

@@ -77,7 +77,10 @@ impl Routes {
         match segments.as_slice() {
             ["healthz" | "readyz"] => read_only(&request, || Ok(text_response("ok\n"))),
             [""] => read_only(&request, || Ok(json_response(&self.apps.list()))),
-            ["metrics"] => read_only(&request, || Ok(metrics::response(&self.inference.stats(), self.durable.load()))),
+            ["metrics"] => read_only(&request, || {
+                let (stats, durable) = (self.inference.stats(), &self.durable);
+                Ok(metrics::response(&stats, durable.load(), durable.quarantined()))
+            }),
             ["v1", rest @ ..] => Ok(self.openai.route(rest, request).await),
             ["api", "v1", rest @ ..] => self.control.route(rest, request).await,
             ["v2", rest @ ..] => Ok(self.oip.route(rest, request).await),

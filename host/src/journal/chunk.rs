@@ -1,7 +1,7 @@
 //! Chunk: consecutive inputs of a map, in one row.
 
 use super::codec::{CodecError, Reader, put_bytes, put_stored, put_u64};
-use super::record::StoredPayload;
+use super::payload::StoredPayload;
 
 /// Inputs of one chunk.
 pub const CHUNK_LEN_MAX: usize = 1_024;

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::record::{PayloadPlace, StoredPayload};
+use super::payload::{PayloadPlace, StoredPayload};
 use crate::call::JSON;
 
 /// Reason why a row cannot be read.

@@ -1,15 +1,17 @@
-//! What was accepted is kept: durable calls and maps, their inputs and outcomes, on disk.
+//! Journal: durable calls and maps, their inputs and outcomes, and schedules, on disk.
 //!
-//! Not here: who runs when (`dispatch::durable`). The trait is what a second place to keep them would serve; it asks for no
-//! transaction over more than one of its methods, and no answer takes longer the more has happened.
+//! Not here: who runs when (`dispatch::durable`). The trait is what a second place to keep them would serve; it asks
+//! for no transaction over more than one of its methods, and no answer takes longer the more has happened.
 //!
-//! Invariants: a method that changes something returns after fsync; all that one method changes is there or none of it; what
-//! ended stays as it ended (`dispatch::durable` lets only one outcome through, and `retry_failed` is the one that takes some back).
+//! Invariants: a method that changes something returns after fsync; all that one method changes is there or none of it;
+//! what ended stays as it ended (`dispatch::durable` lets only one outcome through, and `retry_failed` is the one that
+//! takes some back).
 
 mod chunk;
 mod codec;
 mod key;
 mod lease;
+mod payload;
 mod quarantine;
 mod record;
 mod schedule;
@@ -21,11 +23,9 @@ use std::pin::Pin;
 pub use chunk::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX};
 pub use key::Kind;
 pub use lease::{Lease, LeaseHolder};
+pub use payload::{PayloadPlace, StoredPayload};
 pub use quarantine::{DamagedRow, Owner, QuarantinedRow, hex};
-pub use record::{
-    CallRecord, Entry, EntryKind, FailedAttempt, MapHeader, MapProgress, MapRecord, MapState, PayloadPlace, State,
-    StoredPayload,
-};
+pub use record::{CallRecord, Entry, EntryKind, FailedAttempt, MapHeader, MapProgress, MapRecord, MapState, State};
 pub use schedule::{
     DueTimes, HISTORY_LEN, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, SkipReason, StoredSchedule,
 };
@@ -149,8 +149,8 @@ pub struct ChunkUpdate {
 
 /// Keeps calls and maps.
 pub trait Journal: Send + Sync {
-    /// Takes the journal up for this host, before it leases anything: writes of every host before it are refused from then on
-    /// ([`JournalError::Fenced`]). Asked again, answers the same.
+    /// Takes the journal up for this host, before it leases anything: writes of every host before it are refused from
+    /// then on ([`JournalError::Fenced`]). Asked again, answers the same.
     fn take_up(&self) -> Answer<'_, LeaseHolder>;
 
     /// Keeps a new call with its input.
@@ -183,7 +183,8 @@ pub trait Journal: Send + Sync {
         limit: usize,
     ) -> Answer<'_, Vec<(Kind, [u8; 16])>>;
 
-    /// Returns calls and maps, newest first. Reads no more rows than asked for; the second is where to go on, if there is more.
+    /// Returns calls and maps, newest first. Reads no more rows than asked for; the second is where to go on, if there
+    /// is more.
     fn list(&self, query: Query) -> Answer<'_, (Vec<ListEntry>, Option<[u8; 16]>)>;
 
     /// Writes one step of the schedules. Deletes runs that are older than `HISTORY_LEN`.
@@ -201,8 +202,8 @@ pub trait Journal: Send + Sync {
     /// Writes a map's header.
     fn save_map<'a>(&'a self, header: &'a MapHeader) -> Answer<'a, ()>;
 
-    /// Keeps inputs from index `first` on, and the header that counts them; those of `leased` chunks begin at once. Returns the
-    /// chunks that they make.
+    /// Keeps inputs from index `first` on, and the header that counts them; those of `leased` chunks begin at once.
+    /// Returns the chunks that they make.
     fn append<'a>(
         &'a self,
         header: &'a MapHeader,
@@ -239,25 +240,27 @@ pub trait Journal: Send + Sync {
     /// Returns one input of a map.
     fn map_input(&self, map: MapId, index: u64) -> Answer<'_, Option<Payload>>;
 
-    /// Returns what is known of the chunk that `index` is in, with its outcomes from `index` on as far as they are not too large
-    /// together.
+    /// Returns what is known of the chunk that `index` is in, with its outcomes from `index` on as far as they are not
+    /// too large together.
     fn outcomes(&self, map: MapId, index: u64) -> Answer<'_, Option<Outcomes>>;
 
-    /// Takes the failures of the chunk at `first` back, so that its inputs run again. Refused ([`JournalError::Expired`]) for a
-    /// map that is deleted, or about to be.
+    /// Takes the failures of the chunk at `first` back, so that its inputs run again. Refused
+    /// ([`JournalError::Expired`]) for a map that is deleted, or about to be.
     fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, first: u64) -> Answer<'a, ()>;
 
     /// Returns the bytes of a payload, wherever they are.
     fn payload(&self, stored: StoredPayload) -> Answer<'_, Payload>;
 
-    /// Takes a step in the deletion of what has ended before `until_ms`: marks some of it, which is answered for as if it was
-    /// deleted from then on, or deletes a bounded number of rows and files of what is marked. Returns whether there may be more.
+    /// Takes a step in the deletion of what has ended before `until_ms`: marks some of it, which is answered for as if
+    /// it was deleted from then on, or deletes a bounded number of rows and files of what is marked. Returns whether
+    /// there may be more.
     fn expire<'a>(&'a self, app: &'a AppName, until_ms: u64) -> Answer<'a, bool>;
 
     /// Finishes deletions that a host did not come to the end of. Once, at start.
     fn sweep(&self) -> Answer<'_, ()>;
 
-    /// Returns how many rows are in quarantine: they cannot be read, and neither they nor their calls and maps are used.
+    /// Returns how many rows are in quarantine: they cannot be read, and neither they nor their calls and maps are
+    /// used.
     fn quarantined(&self) -> usize;
 
     /// Returns the apps that something has ended of.

@@ -1,7 +1,8 @@
 //! Quarantine: rows that cannot be read, set aside with the calls and maps that they belong to.
 //!
-//! A damaged row never keeps a host from starting. It moves to a table of its own, with its place, the reason and the time; its call
-//! or map is neither run nor shown from then on, and its other rows stay where they are until `bireme doctor --repair`.
+//! A damaged row never keeps a host from starting. It moves to a table of its own, with its place, the reason and the
+//! time; its call or map is neither run nor shown from then on, and its other rows stay where they are until `bireme
+//! doctor --repair`.
 
 use std::collections::HashMap;
 use std::fmt;

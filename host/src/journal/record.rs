@@ -1,58 +1,16 @@
-//! What the journal keeps of a call and of a map.
+//! Records of calls and maps, as the journal keeps them.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::lease::LeaseHolder;
-use crate::call::{Failure, Payload, Principal, Priority, Receipt};
+use super::payload::StoredPayload;
+use crate::call::{Failure, Principal, Priority, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
 
 /// Failed attempts of a call that are kept, the latest.
 const ATTEMPTS_KEPT: usize = 10;
-
-/// A payload as the journal has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredPayload {
-    pub content_type: String,
-    pub at: PayloadPlace,
-}
-
-/// Where the bytes of a payload are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PayloadPlace {
-    Inline(Bytes),
-    /// In a file that is named by its SHA-256.
-    File {
-        digest: [u8; 32],
-        bytes: u64,
-    },
-}
-
-impl StoredPayload {
-    /// A payload whose bytes lie beside everything else.
-    pub fn inline(payload: Payload) -> Self {
-        Self { content_type: payload.content_type, at: PayloadPlace::Inline(payload.data) }
-    }
-
-    /// Returns what it takes in a row.
-    pub fn row_bytes(&self) -> usize {
-        self.content_type.len()
-            + match &self.at {
-                PayloadPlace::Inline(data) => data.len(),
-                PayloadPlace::File { .. } => 40,
-            }
-    }
-
-    /// Returns the digest of its file, if it has one.
-    pub fn digest(&self) -> Option<[u8; 32]> {
-        match &self.at {
-            PayloadPlace::Inline(_) => None,
-            PayloadPlace::File { digest, .. } => Some(*digest),
-        }
-    }
-}
 
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +107,8 @@ pub struct CallRecord {
     /// 0 from outside; a spawned call is one deeper than the one that spawned it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub depth: u32,
-    /// Number of the scheduled run that this call is. If the host ends first, the schedule decides whether it runs again.
+    /// Number of the scheduled run that this call is. If the host ends first, the schedule decides whether it runs
+    /// again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

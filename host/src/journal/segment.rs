@@ -1,6 +1,7 @@
 //! Segment: the outcomes and retries of some inputs of one chunk, in one row.
 //!
-//! Each batch of outcomes is a segment of its chunk; when the chunk is whole and small, one segment takes the place of all.
+//! Each batch of outcomes is a segment of its chunk; when the chunk is whole and small, one segment takes the place of
+//! all.
 
 use super::chunk::put_json;
 use super::codec::{CodecError, Reader, put_stored, put_u64};
@@ -112,7 +113,7 @@ fn receipt(reader: &mut Reader) -> Result<Receipt, CodecError> {
 mod tests {
     use super::*;
     use crate::call::{FailureCode, Payload};
-    use crate::journal::record::StoredPayload;
+    use crate::journal::payload::StoredPayload;
 
     #[test]
     fn entries_are_read_as_they_were_written() {

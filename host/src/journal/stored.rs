@@ -1,12 +1,15 @@
 //! The journal on `store`.
 
 mod calls;
+mod claims;
 mod expiry;
 mod files;
 mod maps;
+mod peek;
 mod quarantine;
 #[cfg(test)]
 mod quarantine_tests;
+mod records;
 #[cfg(test)]
 mod rows;
 mod schedules;
@@ -19,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::files::{Changes, FileClaims};
+use self::claims::{Changes, FileClaims};
 use super::codec::{CodecError, Reader};
 use super::key::{self, Kind};
 use super::quarantine::Quarantine;
@@ -34,7 +37,7 @@ use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
 use crate::store::{Entry as Row, Op, Store, StoreDir, Table, Write};
 use crate::tasks::blocking;
 
-pub use self::quarantine::peek_quarantine;
+pub use self::peek::peek_quarantine;
 
 /// The fail points around each kind of step.
 const ACCEPT: [&str; 2] = ["journal.accept.before", "journal.accept.after"];

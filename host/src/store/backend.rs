@@ -59,12 +59,12 @@ impl Faults {
 
 /// A file with a memory for its faults, and with fail points around what changes it.
 #[derive(Debug)]
-pub struct Watched {
+pub struct WatchedFile {
     file: Box<dyn StorageBackend>,
     faults: Arc<Faults>,
 }
 
-impl Watched {
+impl WatchedFile {
     pub fn new(file: Box<dyn StorageBackend>, faults: Arc<Faults>) -> Self {
         Self { file, faults }
     }
@@ -74,7 +74,7 @@ impl Watched {
     }
 }
 
-impl StorageBackend for Watched {
+impl StorageBackend for WatchedFile {
     fn len(&self) -> io::Result<u64> {
         self.noting(self.file.len(), |_| Fault::Broken)
     }

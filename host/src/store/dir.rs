@@ -88,6 +88,14 @@ impl StoreDir {
         Ok(self.open.get().expect("set under the lock"))
     }
 
+    /// Leaves the database, if it is open, as it opens at once.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        match self.open.get() {
+            Some(opened) => opened.store.checkpoint().await,
+            None => Ok(()),
+        }
+    }
+
     /// Waits until the database has stopped for good, and says why: a host must stop then.
     pub async fn failed(&self) -> StoreError {
         failure(self.health.subscribe()).await

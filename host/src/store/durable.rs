@@ -1,5 +1,5 @@
-//! What outlasts a power cut, and whom it lets read: a file's name is on disk only once its directory was synced, and
-//! all that is made here is its owner's alone.
+//! Durable file operations with private modes: a file's name is on disk only once its directory was synced, and the
+//! group and others may read nothing that is made here.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;

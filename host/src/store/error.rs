@@ -1,4 +1,4 @@
-//! What a store can fail with, and which code that is.
+//! Errors of the store, and their codes.
 
 use std::fmt;
 use std::io;
@@ -33,7 +33,7 @@ pub enum StoreError {
     #[error("the database could not commit")]
     Commit { source: Arc<redb::Error> },
     /// Nothing of the write was kept. The store goes on by itself once there is room.
-    #[error("{}", FullText(*free_mib))]
+    #[error("{}", FullMessage(*free_mib))]
     Full { free_mib: Option<u64> },
     /// Nothing of the write was kept. The process or the machine has no descriptors or memory left for now.
     #[error(
@@ -69,9 +69,10 @@ pub(super) fn hex(digest: &[u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-struct FullText(Option<u64>);
+/// Message of a full disk.
+struct FullMessage(Option<u64>);
 
-impl fmt::Display for FullText {
+impl fmt::Display for FullMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(free_mib) => write!(

@@ -1,8 +1,8 @@
 //! The open database and what becomes of it when its file fails.
 //!
 //! After any I/O error redb refuses everything until the file is opened again. Whether that is right depends on what
-//! failed: a full disk hurts one transaction, and the file is opened again at once; a failed fsync or a broken disk is the
-//! end, since nobody can say any more what is on it.
+//! failed: a full disk hurts one transaction, and the file is opened again at once; a failed fsync or a broken disk is
+//! the end, since nobody can say any more what is on it.
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use redb::{Builder, Database, DatabaseError, StorageError};
 use tokio::sync::watch;
 
-use super::backend::{Fault, Faults, Watched};
+use super::backend::{Fault, Faults, WatchedFile};
 use super::durable::is_exhausted;
 use super::error::StoreError;
 use super::format;
@@ -52,7 +52,7 @@ struct Opened {
 }
 
 /// How a piece of work on the database ended badly.
-pub(super) enum Failed {
+pub(super) enum WriteFailure {
     /// The file has no room. Nothing was kept.
     NoRoom,
     /// By itself: nothing was kept, the file is well.
@@ -95,8 +95,9 @@ impl DatabaseFile {
         self.health.subscribe()
     }
 
-    /// Runs a transaction, and judges what failed. A transaction that fails for lack of room leaves the file open again.
-    pub(super) fn write(&self, work: impl Fn(&Database) -> Result<(), redb::Error>) -> Result<(), Failed> {
+    /// Runs a transaction, and judges what failed. A transaction that fails for lack of room leaves the file open
+    /// again.
+    pub(super) fn write(&self, work: impl Fn(&Database) -> Result<(), redb::Error>) -> Result<(), WriteFailure> {
         for _ in 0..2 {
             let opened = self.open.read().unwrap_or_else(PoisonError::into_inner);
             let generation = opened.generation;
@@ -113,23 +114,23 @@ impl DatabaseFile {
             let fault = self.faults.take();
             drop(opened);
             return match (fault, error) {
-                (Fault::Sync | Fault::Broken, error) => Err(Failed::Poisoned(self.poison(error))),
+                (Fault::Sync | Fault::Broken, error) => Err(WriteFailure::Poisoned(self.poison(error))),
                 (Fault::NoRoom, _) => {
                     // Where that fails too, the next to come tries again.
-                    if let Err(Failed::Poisoned(error)) = self.reopen(generation) {
-                        return Err(Failed::Poisoned(error));
+                    if let Err(WriteFailure::Poisoned(error)) = self.reopen(generation) {
+                        return Err(WriteFailure::Poisoned(error));
                     }
-                    Err(Failed::NoRoom)
+                    Err(WriteFailure::NoRoom)
                 }
                 // A reader met the failure first, and took the note of it.
                 (Fault::None, redb::Error::PreviousIo) => {
                     self.reopen(generation)?;
                     continue;
                 }
-                (Fault::None, error) => Err(Failed::Refused(Arc::new(error))),
+                (Fault::None, error) => Err(WriteFailure::Refused(Arc::new(error))),
             };
         }
-        Err(Failed::NoRoom)
+        Err(WriteFailure::NoRoom)
     }
 
     /// Reads, once more where the file was opened again meanwhile.
@@ -151,10 +152,10 @@ impl DatabaseFile {
     }
 
     /// Opens the file again, unless that was done since `generation` or the store has stopped.
-    fn reopen(&self, generation: u64) -> Result<(), Failed> {
+    fn reopen(&self, generation: u64) -> Result<(), WriteFailure> {
         let mut opened = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = self.poisoned() {
-            return Err(Failed::Poisoned(error));
+            return Err(WriteFailure::Poisoned(error));
         }
         if opened.generation != generation {
             return Ok(());
@@ -168,11 +169,11 @@ impl DatabaseFile {
                 opened.generation += 1;
                 Ok(())
             }
-            (Fault::NoRoom, _) => Err(Failed::NoRoom),
+            (Fault::NoRoom, _) => Err(WriteFailure::NoRoom),
             // Who comes next tries again.
-            (_, Err(error @ StoreError::Exhausted { .. })) => Err(Failed::Exhausted(error)),
-            (_, Err(StoreError::Open { source, .. })) => Err(Failed::Poisoned(self.poisoned_by(Some(source)))),
-            (_, Ok(None) | Err(_)) => Err(Failed::Poisoned(self.poisoned_by(None))),
+            (_, Err(error @ StoreError::Exhausted { .. })) => Err(WriteFailure::Exhausted(error)),
+            (_, Err(StoreError::Open { source, .. })) => Err(WriteFailure::Poisoned(self.poisoned_by(Some(source)))),
+            (_, Ok(None) | Err(_)) => Err(WriteFailure::Poisoned(self.poisoned_by(None))),
         }
     }
 
@@ -186,12 +187,12 @@ impl DatabaseFile {
     }
 }
 
-impl From<Failed> for StoreError {
-    fn from(failed: Failed) -> Self {
+impl From<WriteFailure> for StoreError {
+    fn from(failed: WriteFailure) -> Self {
         match failed {
-            Failed::NoRoom => Self::Full { free_mib: None },
-            Failed::Refused(source) => Self::Commit { source },
-            Failed::Exhausted(error) | Failed::Poisoned(error) => error,
+            WriteFailure::NoRoom => Self::Full { free_mib: None },
+            WriteFailure::Refused(source) => Self::Commit { source },
+            WriteFailure::Exhausted(error) | WriteFailure::Poisoned(error) => error,
         }
     }
 }
@@ -212,7 +213,7 @@ fn open(medium: &dyn Medium, faults: &Arc<Faults>) -> Result<Option<Database>, S
     let Some(file) = opened? else {
         return Ok(None);
     };
-    match builder().create_with_backend(Watched::new(file, faults.clone())) {
+    match builder().create_with_backend(WatchedFile::new(file, faults.clone())) {
         Ok(db) => Ok(Some(db)),
         // That is how redb says that the first bytes are another program's.
         Err(DatabaseError::Storage(StorageError::Io(error))) if error.kind() == std::io::ErrorKind::InvalidData => {
@@ -222,12 +223,13 @@ fn open(medium: &dyn Medium, faults: &Arc<Faults>) -> Result<Option<Database>, S
     }
 }
 
-/// Makes a database beside and puts it in its place once it is whole: redb itself cannot open a file whose making was cut off.
+/// Makes a database beside and puts it in its place once it is whole: redb itself cannot open a file whose making was
+/// cut off.
 fn create(medium: &dyn Medium, faults: &Arc<Faults>) -> Result<Database, StoreError> {
     let failed = |source: redb::Error| StoreError::Open { path: medium.path().to_owned(), source: Arc::new(source) };
     let file = medium.create().map_err(|error| failed(error.into()))?;
     let db = builder()
-        .create_with_backend(Watched::new(file, faults.clone()))
+        .create_with_backend(WatchedFile::new(file, faults.clone()))
         .map_err(|error: DatabaseError| failed(error.into()))?;
     format::prepare(&db, medium.path())?;
     db.close().map_err(|error| failed(error.into()))?;

@@ -1,8 +1,9 @@
-//! Large values in files of their own, each under the digest of its contents: `results/ab/abcdef…` of the data directory.
+//! Large values in files of their own, each under the digest of its contents: `results/ab/abcdef…` of the data
+//! directory.
 //!
-//! Invariants: `put` returns once the file and its name are on disk; a file under a digest is whole (written beside, synced,
-//! renamed); what `get` returns is what the digest says. A crash may leave a file that nobody refers to, never the reverse,
-//! if a reference is committed after `put` and deleted before `remove`.
+//! Invariants: `put` returns once the file and its name are on disk; a file under a digest is whole (written beside,
+//! synced, renamed); what `get` returns is what the digest says. A crash may leave a file that nobody refers to, never
+//! the reverse, if a reference is committed after `put` and deleted before `remove`.
 //!
 //! Not here: who refers to a file, and when the last reference goes.
 
@@ -52,7 +53,8 @@ impl Files {
         Sha256::digest(bytes).into()
     }
 
-    /// Keeps `bytes` under their digest and returns once they are on disk. Keeping the same bytes again changes nothing. Blocks.
+    /// Keeps `bytes` under their digest and returns once they are on disk. Keeping the same bytes again changes
+    /// nothing. Blocks.
     pub fn put(&self, write: Write, digest: &[u8; 32], bytes: &[u8]) -> Result<(), StoreError> {
         if let Some(poisoned) = self.health.borrow().clone() {
             return Err(poisoned);
@@ -91,7 +93,8 @@ impl Files {
         if Self::digest(&bytes) == *digest { Ok(bytes) } else { Err(StoreError::FileChanged { digest: *digest }) }
     }
 
-    /// Removes the file of `digest`; one that is not there is no error. After a power cut it may be there again. Blocks.
+    /// Removes the file of `digest`; one that is not there is no error. After a power cut it may be there again.
+    /// Blocks.
     pub fn remove(&self, digest: &[u8; 32]) -> Result<(), StoreError> {
         failpoint::hit("files.remove.before");
         match self.tree.remove(&path(digest)) {
@@ -136,8 +139,8 @@ impl Files {
         Ok(())
     }
 
-    /// Syncs the names that lead to `path`. Whether those above were synced before is not remembered, so all are: a file is
-    /// large, and syncing a directory that has not changed is cheap.
+    /// Syncs the names that lead to `path`. Whether those above were synced before is not remembered, so all are: a
+    /// file is large, and syncing a directory that has not changed is cheap.
     fn sync_dirs(&self, path: &Path, digest: &[u8; 32]) -> Result<(), StoreError> {
         [parent(path), Path::new(ROOT), Path::new("")].into_iter().try_for_each(|dir| self.sync(dir, digest))
     }

@@ -1,4 +1,4 @@
-//! Where a database lies: a file, or in tests a simulated one.
+//! Medium of a database: a file, or in tests a simulated one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -4,16 +4,18 @@
 //! - What was answered with `Ok` is on disk: the answer comes after fsync, never before. Of one write all changes are
 //!   applied or none.
 //! - An update sees every write before it and none after it: what it decides replaces exactly what it saw.
-//! - Writes are applied in the order in which `submit` was called: what is committed is a prefix of what was submitted, less
-//!   what was answered with an error. `write` submits once there is room for it, in the order of those who wait for room.
+//! - Writes are applied in the order in which `submit` was called: what is committed is a prefix of what was submitted,
+//!   less what was answered with an error. `write` submits once there is room for it, in the order of those who wait
+//!   for room.
 //! - A write of an epoch is refused (`Fenced`) if a later one was raised before it: epochs are compared in the order in
 //!   which writes are applied. Between processes the lock of the directory is what keeps two from writing.
-//! - A full disk costs the writes that met it (`Full`) and nothing else; the store goes on by itself once there is room.
-//! - An fsync that failed is never tried again, because the kernel may have dropped what it could not write: the store is
-//!   `Poisoned` from then on, and [`Store::failed`] tells whoever must stop the process.
+//! - A full disk costs the writes that met it (`Full`) and nothing else; the store goes on by itself once there is
+//!   room.
+//! - An fsync that failed is never tried again, because the kernel may have dropped what it could not write: the store
+//!   is `Poisoned` from then on, and [`Store::failed`] tells whoever must stop the process.
 //!
-//! Limits: `WRITES_WAITING_BYTES_MAX` of writes wait, each counted as `WRITE_BYTES_MIN` at least; one commit takes as many
-//! as fit `COMMIT_BYTES_MAX`. Under `STORE_FREE_BYTES_MIN` of free disk no new work is written, under
+//! Limits: `WRITES_WAITING_BYTES_MAX` of writes wait, each counted as `WRITE_BYTES_MIN` at least; one commit takes as
+//! many as fit `COMMIT_BYTES_MAX`. Under `STORE_FREE_BYTES_MIN` of free disk no new work is written, under
 //! `STORE_RESERVE_BYTES_MIN` nothing at all.
 
 mod backend;
@@ -54,9 +56,9 @@ pub use files::Files;
 pub use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
 pub use peek::peek;
-pub use table::{Decide, Entry, Op, Table};
+pub use table::{Decision, Entry, Op, Table};
 pub use writer::Write;
-use writer::{Queued, write_loop};
+use writer::{QueuedWrite, write_loop};
 
 const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a small write counts for, so that at most 1,024 wait.
@@ -66,7 +68,7 @@ const EPOCH: &[u8] = b"epoch";
 /// An open database. Dropping it finishes the writes that were submitted.
 pub struct Store {
     file: Arc<DatabaseFile>,
-    queue: Option<mpsc::Sender<Queued>>,
+    queue: Option<mpsc::Sender<QueuedWrite>>,
     room: Arc<Semaphore>,
     /// The highest epoch that was raised here, whose writes and those without an epoch are taken.
     epoch: Arc<AtomicU64>,
@@ -75,12 +77,12 @@ pub struct Store {
 
 /// The answer to a write, once it is on disk. Dropping it does not cancel the write.
 #[must_use = "a write may fail"]
-pub struct Submitted {
+pub struct PendingWrite {
     answer: oneshot::Receiver<Result<(), StoreError>>,
     file: Arc<DatabaseFile>,
 }
 
-impl Future for Submitted {
+impl Future for PendingWrite {
     type Output = Result<(), StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -112,8 +114,8 @@ impl Store {
         Ok(Self { file, queue: Some(queue), room, epoch, writer: Some(writer) })
     }
 
-    /// Applies all of `ops`, or none, and returns once they are on disk. Waits for room among the waiting writes; from then
-    /// on, cancelling the future does not cancel the write.
+    /// Applies all of `ops`, or none, and returns once they are on disk. Waits for room among the waiting writes; from
+    /// then on, cancelling the future does not cancel the write.
     pub async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
         self.write_in(None, ops).await
     }
@@ -124,7 +126,8 @@ impl Store {
         self.send(epoch, Write::New, ops, Some(room)).await
     }
 
-    /// Raises the epoch of the database by one, on disk, and returns it: writes of earlier epochs are refused from then on.
+    /// Raises the epoch of the database by one, on disk, and returns it: writes of earlier epochs are refused from then
+    /// on.
     pub async fn raise_epoch(&self) -> Result<u64, StoreError> {
         let latest = self.epoch.clone();
         self.update(Table::Host, EPOCH.to_vec(), 0, move |present| {
@@ -143,7 +146,7 @@ impl Store {
     }
 
     /// Replaces the value of `key` by what `decide` makes of the present one, and returns its answer once that is on
-    /// disk. `decide` runs as [`Decide`] says and holds `bytes` of memory; a value of `None` leaves the key as it is.
+    /// disk. `decide` runs as [`Decision`] says and holds `bytes` of memory; a value of `None` leaves the key as it is.
     /// Waits as `write` does.
     pub async fn update<T: Send + 'static>(
         &self,
@@ -153,7 +156,7 @@ impl Store {
         decide: impl Fn(Option<&[u8]>) -> (Option<Bytes>, T) + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
         let answer = Arc::new(Mutex::new(None));
-        let decide = Decide::new(bytes, {
+        let decide = Decision::new(bytes, {
             let answer = answer.clone();
             move |present| {
                 let (value, decided) = decide(present);
@@ -166,22 +169,27 @@ impl Store {
         Ok(decided.expect("a write that was committed was decided"))
     }
 
-    /// Takes `ops` in, before anything that is submitted later. New work is refused (`Busy`) where too much waits; essential
-    /// writes are taken beyond that bound, since the work behind them is bounded by itself.
-    pub fn submit(&self, write: Write, ops: Vec<Op>) -> Submitted {
+    /// Takes `ops` in, before anything that is submitted later. New work is refused (`Busy`) where too much waits;
+    /// essential writes are taken beyond that bound, since the work behind them is bounded by itself.
+    pub fn submit(&self, write: Write, ops: Vec<Op>) -> PendingWrite {
         self.submit_in(None, write, ops)
     }
 
     /// Submits as `submit` does, unless a later epoch was raised.
-    pub fn submit_in(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>) -> Submitted {
+    pub fn submit_in(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>) -> PendingWrite {
         let room = self.room.clone().try_acquire_many_owned(cost(&ops)).ok();
         if room.is_none() && write == Write::New {
             let waiting_bytes = WRITES_WAITING_BYTES_MAX - self.room.available_permits();
             let (done, answer) = oneshot::channel();
             let _ = done.send(Err(StoreError::Busy { waiting_mib: (waiting_bytes >> 20) as u64 }));
-            return Submitted { answer, file: self.file.clone() };
+            return PendingWrite { answer, file: self.file.clone() };
         }
         self.send(epoch, write, ops, room)
+    }
+
+    /// Leaves the file as it opens at once, though the process ends without closing it.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        self.send(None, Write::Essential, Vec::new(), None).await
     }
 
     /// Waits until the store has stopped for good, and says why. A host must stop then, and tell its operator.
@@ -189,12 +197,12 @@ impl Store {
         failure(self.file.watch()).await
     }
 
-    fn send(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>, room: Option<OwnedSemaphorePermit>) -> Submitted {
+    fn send(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>, room: Option<OwnedSemaphorePermit>) -> PendingWrite {
         let (done, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("only drop takes the sender");
         // A writer that panicked takes no more, and drops the sender of the answer.
-        let _ = queue.send(Queued { epoch, write, ops, room, done });
-        Submitted { answer, file: self.file.clone() }
+        let _ = queue.send(QueuedWrite { epoch, write, ops, room, done });
+        PendingWrite { answer, file: self.file.clone() }
     }
 }
 

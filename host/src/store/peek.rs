@@ -8,8 +8,8 @@ use redb::{Builder, ReadableDatabase, ReadableTable, TableError};
 use super::error::StoreError;
 use super::table::{Entry, Table};
 
-/// Returns all rows of a table; none where there is no database, or one of a format without that table. A file whose last host was
-/// killed while it wrote is refused ([`StoreError::Open`]).
+/// Returns all rows of a table; none where there is no database, or one of a format without that table. A file whose
+/// last host was killed while it wrote is refused ([`StoreError::Open`]).
 pub fn peek(path: &Path, table: Table) -> Result<Vec<Entry>, StoreError> {
     if !path.exists() {
         return Ok(Vec::new());

@@ -46,7 +46,8 @@ impl Store {
         self.range(table, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)
     }
 
-    /// Returns up to `limit` keys with `prefix`, in order, those behind `after` if it is given. Reads no more than these.
+    /// Returns up to `limit` keys with `prefix`, in order, those behind `after` if it is given. Reads no more than
+    /// these.
     pub fn keys(
         &self,
         table: Table,
@@ -68,8 +69,8 @@ impl Store {
         })
     }
 
-    /// Returns up to `limit` entries between two keys, in order or, with `reverse`, from the last one on. Reads no more than
-    /// these. Bounds that hold nothing between them give none.
+    /// Returns up to `limit` entries between two keys, in order or, with `reverse`, from the last one on. Reads no more
+    /// than these. Bounds that hold nothing between them give none.
     pub fn range(
         &self,
         table: Table,

@@ -1,4 +1,4 @@
-//! What the database holds: tables of byte strings, and the changes to them.
+//! Tables of the database: ordered byte strings to byte strings, and the changes to them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ pub enum Op {
     Update {
         table: Table,
         key: Vec<u8>,
-        decide: Decide,
+        decide: Decision,
     },
 }
 
@@ -106,14 +106,14 @@ pub enum Op {
 /// it sees and what it decides. Called again where the transaction is: the last call counts. It must not block or
 /// panic.
 #[derive(Clone)]
-pub struct Decide {
+pub struct Decision {
     decide: Arc<NewValue>,
     bytes: usize,
 }
 
 type NewValue = dyn Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync;
 
-impl Decide {
+impl Decision {
     /// `bytes`: memory that `decide` holds, which counts like the value of a put.
     pub fn new(bytes: usize, decide: impl Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync + 'static) -> Self {
         Self { decide: Arc::new(decide), bytes }
@@ -124,9 +124,9 @@ impl Decide {
     }
 }
 
-impl fmt::Debug for Decide {
+impl fmt::Debug for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decide").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Decision").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 

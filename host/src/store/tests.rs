@@ -62,7 +62,7 @@ async fn writes_are_applied_in_the_order_of_submit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("store.redb")).unwrap();
     for round in 0..20 {
-        let writes: Vec<Submitted> = (0..50)
+        let writes: Vec<PendingWrite> = (0..50)
             .map(|i| {
                 let write = if i % 3 == 0 { Write::Essential } else { Write::New };
                 store.submit(write, vec![put("last", &format!("{round}/{i}")), put(&format!("{round}/{i}"), "")])

@@ -8,7 +8,7 @@ use redb::{Database, Durability, ReadableTable};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::error::StoreError;
-use super::file::{DatabaseFile, Failed};
+use super::file::{DatabaseFile, WriteFailure};
 use super::table::{Op, Table};
 use crate::failpoint;
 use crate::limits::{STORE_FREE_BYTES_MIN, STORE_RESERVE_BYTES_MIN};
@@ -36,7 +36,7 @@ impl Write {
 }
 
 /// A write that waits for its commit.
-pub(super) struct Queued {
+pub(super) struct QueuedWrite {
     /// The epoch of its host; none for what no host has to itself.
     pub(super) epoch: Option<u64>,
     pub(super) write: Write,
@@ -46,7 +46,7 @@ pub(super) struct Queued {
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
-impl Queued {
+impl QueuedWrite {
     pub(super) fn bytes(&self) -> usize {
         self.ops.iter().map(Op::bytes).sum()
     }
@@ -70,7 +70,7 @@ impl Drop for PoisonOnPanic<'_> {
 }
 
 /// Commits what comes, in its order, until every sender is gone.
-pub(super) fn write_loop(file: &DatabaseFile, latest_epoch: &AtomicU64, queue: &Receiver<Queued>) {
+pub(super) fn write_loop(file: &DatabaseFile, latest_epoch: &AtomicU64, queue: &Receiver<QueuedWrite>) {
     let _guard = PoisonOnPanic(file);
     // Opening the file may have repaired it.
     let mut is_checkpointed = false;
@@ -99,8 +99,9 @@ pub(super) fn write_loop(file: &DatabaseFile, latest_epoch: &AtomicU64, queue: &
     }
 }
 
-/// Commits the state of redb's page allocator, with which the file opens at once after the process was killed; without it redb
-/// reads all of the file first. Twice the fsyncs of a plain commit, so not with each (`docs/decisions/quick-repair.md`).
+/// Commits the state of redb's page allocator, with which the file opens at once after the process was killed; without
+/// it redb reads all of the file first. Twice the fsyncs of a plain commit, so not with each
+/// (`docs/decisions/quick-repair.md`).
 fn checkpoint(file: &DatabaseFile) {
     if file.poisoned().is_some() || !Write::Essential.has_room(file.free_bytes()) {
         return;
@@ -114,12 +115,12 @@ fn checkpoint(file: &DatabaseFile) {
     });
 }
 
-fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<Queued>) {
+fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<QueuedWrite>) {
     if let Some(poisoned) = file.poisoned() {
         return group.into_iter().for_each(|queued| queued.answer(Err(poisoned.clone())));
     }
     let free_bytes = file.free_bytes();
-    let refusal = |queued: &Queued| match queued.epoch {
+    let refusal = |queued: &QueuedWrite| match queued.epoch {
         Some(epoch) if epoch < latest => Some(StoreError::Fenced { epoch, latest }),
         _ if !queued.write.has_room(free_bytes) => Some(StoreError::Full { free_mib: Some(free_bytes >> 20) }),
         _ => None,
@@ -137,17 +138,21 @@ fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<Queued>) {
     }
     failpoint::hit("store.commit.before");
     let result = file.write(|db| commit(db, &group)).map_err(|failed| match failed {
-        Failed::NoRoom => StoreError::Full { free_mib: None },
-        Failed::Refused(source) => StoreError::Commit { source },
-        Failed::Exhausted(error) | Failed::Poisoned(error) => error,
+        WriteFailure::NoRoom => StoreError::Full { free_mib: None },
+        WriteFailure::Refused(source) => StoreError::Commit { source },
+        WriteFailure::Exhausted(error) | WriteFailure::Poisoned(error) => error,
     });
     failpoint::hit("store.commit.after");
+    // A write of nothing asks for a checkpoint.
+    if result.is_ok() && group.iter().any(|queued| queued.ops.is_empty()) {
+        checkpoint(file);
+    }
     group.into_iter().for_each(|queued| queued.answer(result.clone()));
 }
 
 /// Applies the group in one transaction. A group that changes nothing (updates that decided so) needs no commit: what
 /// they saw is on disk since an earlier one.
-fn commit(db: &Database, group: &[Queued]) -> Result<(), redb::Error> {
+fn commit(db: &Database, group: &[QueuedWrite]) -> Result<(), redb::Error> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     let mut is_changed = false;

@@ -1,4 +1,4 @@
-//! What models run on: the GPUs, why one is not used, and what `--device` comes to.
+//! Devices for models: the GPUs, why one is not used, and the choice that `--device` makes.
 
 use super::check::Check;
 use crate::cli::exit::Exit;

@@ -1,4 +1,4 @@
-//! What running functions takes: directories, the kernel's ways and its limits.
+//! Machine checks for running functions: directories, kernel features and limits.
 
 use std::path::Path;
 

@@ -1,6 +1,8 @@
-//! `bireme doctor`: checks of this machine, each with the command that mends what is wrong. Changes nothing without `--repair`.
+//! `bireme doctor`: checks of this machine, each with the command that mends what is wrong. Changes nothing without
+//! `--repair`.
 //!
-//! Each area is one file: `toolchain` (building apps), `models`, `devices`, `machine` (running them), `journal` (what is on disk).
+//! Each area is one file: `toolchain` (building apps), `models`, `devices`, `machine` (running them), `journal` (what
+//! is on disk).
 
 mod check;
 mod devices;
@@ -31,8 +33,8 @@ pub struct Doctor {
     #[command(flatten)]
     on: OnDevice,
 
-    /// Write the rows in quarantine (calls and maps of which a row cannot be read) to DIR, then remove them. Stop the host
-    /// first.
+    /// Write the rows in quarantine (calls and maps of which a row cannot be read) to DIR, then remove them. Stop the
+    /// host first.
     #[arg(long, requires = "export")]
     repair: bool,
 

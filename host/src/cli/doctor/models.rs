@@ -1,4 +1,4 @@
-//! What using models takes: some that are installed, or a way to fetch them.
+//! Model checks: installed models, or a way to fetch them.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

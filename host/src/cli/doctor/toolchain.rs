@@ -1,4 +1,4 @@
-//! What building an app takes: Rust with the guests' target, and a C compiler that links its build scripts.
+//! Toolchain checks for building an app: Rust with the guests' target, and a C compiler that links its build scripts.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

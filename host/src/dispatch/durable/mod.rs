@@ -156,6 +156,11 @@ impl Durable {
     pub fn load(&self) -> (usize, usize) {
         (self.calls.waiting(), self.maps.len())
     }
+
+    /// Returns how many rows of the journal are in quarantine.
+    pub fn quarantined(&self) -> usize {
+        self.core.journal.quarantined()
+    }
 }
 
 /// Calls.

@@ -2,10 +2,9 @@
 
 use std::ops::Bound;
 
-use super::expiry::is_expiring;
-use super::files::Changes;
-use super::maps::visible_map;
-use super::{ACCEPT, LEASE, SETTLE, StoreJournal, delete, keyed, parsed, put, read_keyed, record, row, rows};
+use super::claims::Changes;
+use super::records::{call, visible_call, visible_map};
+use super::{ACCEPT, LEASE, SETTLE, StoreJournal, delete, keyed, parsed, put, read_keyed, row, rows};
 use crate::call::{Payload, Priority};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
 use crate::journal::chunk::{decode_one, encode_one};
@@ -14,7 +13,7 @@ use crate::journal::key::{self, Kind};
 use crate::journal::{
     CallRecord, Idempotency, JournalError, KeyedRecord, ListEntry, OpenCall, Owner, Query, ScheduledRun, State,
 };
-use crate::store::{Decide, Op, Store, Table, Write};
+use crate::store::{Decision, Op, Store, Table, Write};
 
 impl StoreJournal {
     pub(super) async fn accept_call(
@@ -205,24 +204,11 @@ fn entry(store: &Store, Owner { kind, id }: Owner) -> Result<Option<ListEntry>, 
     })
 }
 
-/// Returns the record of a call.
-pub(super) fn call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
-    let found = store.get(Table::Calls, id.as_bytes())?;
-    found.map(|row| record(Table::Calls, id.as_bytes(), &row)).transpose()
-}
-
-/// Returns the record of a call that is not about to be deleted.
-fn visible_call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
-    let Some(call) = call(store, id)? else { return Ok(None) };
-    let is_deleted = call.state.is_terminal() && is_expiring(store, Kind::Call, *id.as_bytes())?;
-    Ok((!is_deleted).then_some(call))
-}
-
 /// Ends the run that an ended call is, in the history. One that the history has forgotten does not come back.
 fn end_run(call: &CallRecord, number: u64) -> Op {
     let key = key::schedule_run(&call.function_id(), number);
     let call = call.clone();
-    let decide = Decide::new(size_of::<CallRecord>(), move |present| {
+    let decide = Decision::new(size_of::<CallRecord>(), move |present| {
         let mut run: ScheduledRun = serde_json::from_slice(present?).ok()?;
         run.end(&call).then(|| row(&run).into())
     });

@@ -1,17 +1,16 @@
 //! Retention: a call or map that ended long enough ago is marked as expiring, and then deleted in small steps.
 //!
-//! - One that is expiring is answered for as if it was deleted, and stays so: the mark is on disk before anything goes, and a host
-//!   that died in between leaves what the next one finishes.
-//! - A map expires or runs again, never both: its mark and `reset_failures` exclude each other (`expiry`), and each looks first for
-//!   what the other has done.
-//! - One step deletes at most [`JOURNAL_STEP_ROWS_MAX`] rows in its commit and [`JOURNAL_STEP_FILES_MAX`] files after it, and
-//!   holds no lock meanwhile.
+//! - One that is expiring is answered for as if it was deleted, and stays so: the mark is on disk before anything goes,
+//!   and a host that died in between leaves what the next one finishes.
+//! - A map expires or runs again, never both: its mark and `reset_failures` exclude each other (`expiry`), and each
+//!   looks first for what the other has done.
+//! - One step deletes at most [`JOURNAL_STEP_ROWS_MAX`] rows in its commit and [`JOURNAL_STEP_FILES_MAX`] files after
+//!   it, and holds no lock meanwhile.
 
 use std::ops::Bound;
 
-use super::calls::call;
 use super::files::unreference;
-use super::maps::header;
+use super::records::{call, header};
 use super::{StoreJournal, delete, put, rows};
 use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::journal::key::{self, Kind};
@@ -43,7 +42,8 @@ impl StoreJournal {
         .await
     }
 
-    /// Deletes a step of what is expiring; if nothing is, marks what has ended before `until_ms`. Returns whether it did either.
+    /// Deletes a step of what is expiring; if nothing is, marks what has ended before `until_ms`. Returns whether it
+    /// did either.
     pub(super) async fn expire(&self, app: &AppName, until_ms: u64) -> Result<bool, JournalError> {
         Ok(self.delete_step().await? || self.mark_expiring(app, until_ms).await?)
     }
@@ -109,11 +109,6 @@ impl StoreJournal {
         }
         Ok(is_any)
     }
-}
-
-/// Whether a call or map that is marked is answered for as if it was deleted.
-pub(super) fn is_expiring(store: &Store, kind: Kind, id: [u8; 16]) -> Result<bool, JournalError> {
-    Ok(store.contains(Table::JournalIndex, &key::expiring(kind, id))?)
 }
 
 /// Frees the idempotency key of what is marked with the same commit: a later request may have it.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::expiry::is_expiring;
-use super::files::{Changes, INLINE_BYTES_MAX};
-use super::{ACCEPT, APPEND, CLOSE, LEASE, SETTLE, StoreJournal, delete, keyed, parsed, put, record, row, rows};
+use super::claims::Changes;
+use super::files::INLINE_BYTES_MAX;
+use super::records::{map, visible_map};
+use super::{ACCEPT, APPEND, CLOSE, LEASE, SETTLE, StoreJournal, delete, keyed, parsed, put, row, rows};
 use crate::call::Payload;
 use crate::ids::MapId;
 use crate::journal::key::{self, Kind};
@@ -338,28 +339,6 @@ fn strip(entry: &mut Entry) {
     if let EntryKind::Done(stored) = &mut entry.kind {
         stored.at = PayloadPlace::Inline(bytes::Bytes::new());
     }
-}
-
-/// Returns the header of a map.
-pub(super) fn header(store: &Store, id: MapId) -> Result<Option<MapHeader>, JournalError> {
-    let at = key::map_header(id);
-    store.get(Table::Maps, &at)?.map(|row| record(Table::Maps, &at, &row)).transpose()
-}
-
-/// Returns a map that is not about to be deleted.
-pub(super) fn visible_map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
-    let Some(map) = map(store, id)? else { return Ok(None) };
-    let is_deleted = map.progress.ended_ms.is_some() && is_expiring(store, Kind::Map, *id.as_bytes())?;
-    Ok((!is_deleted).then_some(map))
-}
-
-fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
-    // Both rows in one read, so that they fit each other.
-    let mut found = rows(store, Table::Maps, id.as_bytes(), None, 2)?.into_iter();
-    let (Some((at, header)), progress) = (found.next(), found.next()) else { return Ok(None) };
-    let header: MapHeader = record(Table::Maps, &at, &header)?;
-    let progress = progress.map(|(at, row)| record::<MapProgress>(Table::Maps, &at, &row)).transpose()?;
-    Ok(Some(MapRecord { header, progress: progress.unwrap_or_default() }))
 }
 
 fn of(id: MapId) -> Owner {

@@ -1,7 +1,6 @@
 //! Setting aside of rows that cannot be read, their export, and their removal.
 
-use std::path::Path;
-
+use super::peek::decode_all;
 use super::{StoreJournal, delete, put};
 use crate::clock::unix_ms;
 use crate::ids::{CallId, MapId};
@@ -9,7 +8,7 @@ use crate::journal::key::{self, Kind};
 use crate::journal::quarantine::QuarantinedRow;
 use crate::journal::{DamagedRow, JournalError, Owner};
 use crate::limits::JOURNAL_STEP_ROWS_MAX;
-use crate::store::{self, Entry as Row, Store, Table, Write};
+use crate::store::{Entry as Row, Store, Table, Write};
 
 const SET_ASIDE: [&str; 2] = ["journal.quarantine.before", "journal.quarantine.after"];
 
@@ -80,8 +79,8 @@ impl StoreJournal {
         decode_all(self.dir.store()?.entries(Table::Quarantine)?)
     }
 
-    /// Hands every row in quarantine to `take`, and those that the same call or map still has elsewhere, a step at a time. For use
-    /// without a host.
+    /// Hands every row in quarantine to `take`, and those that the same call or map still has elsewhere, a step at a
+    /// time. For use without a host.
     pub fn export_quarantine<E: From<JournalError>>(
         &self,
         mut take: impl FnMut(&QuarantinedRow) -> Result<(), E>,
@@ -120,21 +119,6 @@ impl StoreJournal {
     }
 }
 
-/// Returns the rows in quarantine of a directory that no host has, without changing anything.
-pub fn peek_quarantine(dir: &Path) -> Result<Vec<QuarantinedRow>, JournalError> {
-    decode_all(store::peek(&dir.join("store.redb"), Table::Quarantine)?)
-}
-
-fn decode_all(entries: Vec<Row>) -> Result<Vec<QuarantinedRow>, JournalError> {
-    let decode = |(key, value): Row| {
-        QuarantinedRow::decode(&key, value).map_err(|error| {
-            let damaged = DamagedRow { table: Table::Quarantine, key, reason: error.to_string() };
-            JournalError::Damaged(Box::new(damaged))
-        })
-    };
-    entries.into_iter().map(decode).collect()
-}
-
 /// Returns the owners among rows, each with its first row.
 fn owners(rows: &[QuarantinedRow]) -> Vec<(Owner, &QuarantinedRow)> {
     let mut owners: Vec<(Owner, &QuarantinedRow)> = Vec::new();
@@ -146,8 +130,8 @@ fn owners(rows: &[QuarantinedRow]) -> Vec<(Owner, &QuarantinedRow)> {
     owners
 }
 
-/// Hands each row of a call or map to `take`, those of the index included: its record may be what cannot be read, so the index
-/// is read whole.
+/// Hands each row of a call or map to `take`, those of the index included: its record may be what cannot be read, so
+/// the index is read whole.
 fn each_row_of<E: From<JournalError>>(
     store: &Store,
     owner: Owner,
@@ -187,7 +171,8 @@ fn each_row<E: From<JournalError>>(
     }
 }
 
-/// Whether a row of the index leads to, or from, a call or map. Ids are 122 random bits, so none stands elsewhere by chance.
+/// Whether a row of the index leads to, or from, a call or map. Ids are 122 random bits, so none stands elsewhere by
+/// chance.
 fn belongs_to((key, row): &Row, id: &[u8; 16]) -> bool {
     let begins = |from: usize| key.get(from..from + 16) == Some(id);
     key.ends_with(id) || row.get(1..17) == Some(id) || (matches!(key.first(), Some(b'c' | b'R')) && begins(1))

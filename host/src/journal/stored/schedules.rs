@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use serde::de::DeserializeOwned;
 
-use super::files::Changes;
+use super::claims::Changes;
 use super::{ADVANCE, StoreJournal, delete, put, record, row};
 use crate::ids::FunctionId;
 use crate::journal::{

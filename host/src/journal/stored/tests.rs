@@ -164,7 +164,8 @@ fn app() -> AppName {
     "app".parse().unwrap()
 }
 
-/// Every interleaving of a retry's steps (three chunks) with retention's: `before` are its steps ahead of each of the retry's.
+/// Every interleaving of a retry's steps (three chunks) with retention's: `before` are its steps ahead of each of the
+/// retry's.
 async fn interleave(before: [usize; 3]) {
     let path = tempfile::tempdir().unwrap();
     let dir = Arc::new(StoreDir::new(path.path()));

@@ -1,4 +1,4 @@
-//! What is on a disk after a power cut.
+//! Image of a disk after a power cut.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

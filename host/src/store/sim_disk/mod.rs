@@ -1,8 +1,8 @@
 //! Simulated disk that loses, reorders and tears unsynced writes, for tests of everything that is kept on one.
 //!
-//! The model is harsher than a file system that journals: a write may be lost though a later one was kept, a write may be cut
-//! off at any byte, sector or page, and a file's name, its directory's name and its contents are each kept or lost by
-//! themselves. A rename is kept whole or not at all.
+//! The model is harsher than a file system that journals: a write may be lost though a later one was kept, a write may
+//! be cut off at any byte, sector or page, and a file's name, its directory's name and its contents are each kept or
+//! lost by themselves. A rename is kept whole or not at all.
 
 mod faults;
 mod image;
@@ -199,7 +199,7 @@ impl Disk {
     /// Changes what is in the database behind the store's back.
     fn edit_database(&self, edit: impl FnOnce(&redb::Database)) {
         let file = Medium::open(self).unwrap().unwrap();
-        let watched = super::backend::Watched::new(file, Arc::default());
+        let watched = super::backend::WatchedFile::new(file, Arc::default());
         edit(&redb::Database::builder().create_with_backend(watched).unwrap());
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::*;
-use crate::store::{Decide, Op, StoreDir, StoreError, Submitted, Table, Write};
+use crate::store::{Decision, Op, PendingWrite, StoreDir, StoreError, Table, Write};
 
 /// What the database must hold.
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -27,7 +27,7 @@ fn random_ops(random: &mut Random) -> Vec<Op> {
             }
             let byte = random.next() as u8;
             if random.one_in(4) {
-                let decide = Decide::new(0, move |present| changed(present, byte));
+                let decide = Decision::new(0, move |present| changed(present, byte));
                 return Op::Update { table: Table::KeyValue, key, decide };
             }
             Op::Put { table: Table::KeyValue, key, value: vec![byte; random.below(3_000) as usize] }
@@ -139,7 +139,7 @@ async fn write_until_the_end(
         // One at a time replays from the seed; several meet in a commit as the writer takes them.
         let count = if random.one_in(2) { 1 } else { 1 + random.below(8) };
         batch.extend((0..count).map(|_| random_ops(random)));
-        let submitted: Vec<Submitted> = batch.iter().map(|ops| store.submit(Write::New, ops.clone())).collect();
+        let submitted: Vec<PendingWrite> = batch.iter().map(|ops| store.submit(Write::New, ops.clone())).collect();
         for (ops, submitted) in batch.into_iter().zip(submitted) {
             match submitted.await {
                 Ok(()) if !under_way.is_empty() => return Err("a write was kept, and one before it was not".to_owned()),
