@@ -39,6 +39,8 @@ pub const FAIL_POINTS: &[&str] = &[
     // Around each kind of step of a durable call or map.
     "journal.accept.before",
     "journal.accept.after",
+    "journal.advance.before",
+    "journal.advance.after",
     "journal.append.before",
     "journal.append.after",
     "journal.close.before",
@@ -47,6 +49,10 @@ pub const FAIL_POINTS: &[&str] = &[
     "journal.lease.after",
     "journal.settle.before",
     "journal.settle.after",
+    "journal.quarantine.before",
+    "journal.quarantine.after",
+    "journal.expiring.before",
+    "journal.expiring.after",
     "journal.expire.before",
     "journal.expire.after",
 ];

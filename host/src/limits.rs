@@ -321,6 +321,11 @@ const _: () = assert!(READY_LANE_MIN < READY_LANE_MAX && READY_LANE_MAX < READY_
 
 // A map at its own bound leaves room for others.
 const _: () = assert!(2 * MAP_BYTES_MAX < MAPS_BYTES_MAX);
+/// Rows that one step of retention deletes in its commit.
+pub const JOURNAL_STEP_ROWS_MAX: usize = 256;
+/// Files that one step of retention removes.
+pub const JOURNAL_STEP_FILES_MAX: usize = 64;
+
 // A full map fits the queue whole, or its own size would refuse it.
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
 // New work stops while there is still room for results of running work.

@@ -220,8 +220,7 @@ impl From<crate::server::StartError> for Exit {
     fn from(error: crate::server::StartError) -> Self {
         use crate::server::StartError as E;
         match error {
-            E::Schedules(error) => error.into(),
-            E::Durable(error) => error.into(),
+            E::Journal(error) => error.into(),
         }
     }
 }

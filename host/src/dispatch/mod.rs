@@ -4,14 +4,13 @@
 //! Not here: HTTP, the command line, what a guest can see (`sandbox`).
 //!
 //! From the bottom up: `executor` makes one attempt, `batching` lets calls share one, `runner` chooses between the two and
-//! retries, `map`, `durable` and `scheduler` run many calls, `dispatcher` is the front.
+//! retries, `map`, `durable` and `schedule` run many calls, `dispatcher` is the front.
 //!
 //! Invariants: a call, or a group of calls of a batched function, holds a slot while an attempt runs and at no other time;
 //! the wait for a slot is bounded by the function's timeout, or the call is on disk; a call tree of the allowed depth always
 //! finishes, whatever else holds slots (`admission`).
 
 mod admission;
-mod agenda;
 mod apps;
 mod batching;
 mod call;
@@ -25,17 +24,14 @@ mod map;
 mod poll_throttle;
 mod retry;
 mod runner;
-mod runs;
-mod scheduler;
+mod schedule;
 mod slots;
 mod suggest;
 
-pub use agenda::View as ScheduleView;
 pub use apps::find_function;
 pub use call::{Call, Finished, LiveCall, WebCall};
 pub use dispatcher::{Dispatcher, Serving};
 pub use durable::{Durable, DurableError, Options, Results, ResultsOrder, Retention};
 pub use map::Map;
-pub use runs::Run as ScheduledRun;
-pub use scheduler::{ScheduleError, Scheduler, Schedules};
+pub use schedule::{ScheduleError, ScheduleView, Scheduler, Schedules};
 pub use suggest::closest;

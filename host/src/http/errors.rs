@@ -66,7 +66,7 @@ impl From<ScheduleError> for Problem {
             ScheduleError::NotScheduled { .. } => Code::NotScheduled,
             ScheduleError::Running { .. } => Code::AlreadyRunning,
             ScheduleError::Ending => Code::Unavailable,
-            ScheduleError::Store(_) => Code::Store,
+            ScheduleError::Journal(_) => Code::Store,
         };
         Self::new(code, error.to_string())
     }

@@ -1,6 +1,6 @@
 //! Chunk: consecutive inputs of a map, in one row.
 
-use super::codec::{DamagedRow, Reader, put_bytes, put_stored, put_u64};
+use super::codec::{CodecError, Reader, put_bytes, put_stored, put_u64};
 use super::record::StoredPayload;
 
 /// Inputs of one chunk.
@@ -21,7 +21,7 @@ pub fn encode(inputs: &[StoredPayload]) -> Vec<u8> {
 }
 
 /// Reads the inputs of a row.
-pub fn decode(row: Vec<u8>) -> Result<Vec<StoredPayload>, DamagedRow> {
+pub fn decode(row: Vec<u8>) -> Result<Vec<StoredPayload>, CodecError> {
     let mut reader = Reader::new(row);
     let len = header(&mut reader)?;
     // A length is believed as far as inputs follow.
@@ -29,18 +29,18 @@ pub fn decode(row: Vec<u8>) -> Result<Vec<StoredPayload>, DamagedRow> {
     for _ in 0..len {
         inputs.push(reader.stored()?);
     }
-    if reader.is_empty() { Ok(inputs) } else { Err(DamagedRow("a chunk is followed by more")) }
+    if reader.is_empty() { Ok(inputs) } else { Err(CodecError("a chunk is followed by more")) }
 }
 
-fn header(reader: &mut Reader) -> Result<usize, DamagedRow> {
+fn header(reader: &mut Reader) -> Result<usize, CodecError> {
     if reader.byte()? != FORMAT {
-        return Err(DamagedRow("a chunk is of an unknown format"));
+        return Err(CodecError("a chunk is of an unknown format"));
     }
-    usize::try_from(reader.u64()?).map_err(|_| DamagedRow("a chunk is too long"))
+    usize::try_from(reader.u64()?).map_err(|_| CodecError("a chunk is too long"))
 }
 
 /// Reads how many inputs a row has, without reading them.
-pub fn len(row: &[u8]) -> Result<usize, DamagedRow> {
+pub fn len(row: &[u8]) -> Result<usize, CodecError> {
     header(&mut Reader::new(row[..row.len().min(16)].to_vec()))
 }
 
@@ -70,10 +70,10 @@ pub fn encode_one(stored: &StoredPayload) -> Vec<u8> {
 }
 
 /// Reads such a row.
-pub fn decode_one(row: Vec<u8>) -> Result<StoredPayload, DamagedRow> {
+pub fn decode_one(row: Vec<u8>) -> Result<StoredPayload, CodecError> {
     let mut reader = Reader::new(row);
     if reader.byte()? != FORMAT {
-        return Err(DamagedRow("a payload is of an unknown format"));
+        return Err(CodecError("a payload is of an unknown format"));
     }
     reader.stored()
 }

@@ -1,16 +1,16 @@
-//! Bytes of chunks and segments: varints (LEB128) and lengths before bytes.
+//! Codec of chunks and segments: varints (LEB128), and lengths before bytes.
 //!
-//! Whatever is read may have been damaged; a reader never trusts a length further than the bytes that are there.
+//! A row may be damaged, so a reader never trusts a length further than the bytes that are there.
 
 use bytes::Bytes;
 
 use super::record::{PayloadPlace, StoredPayload};
 use crate::call::JSON;
 
-/// A row that is not as it was written.
+/// Reason why a row cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a row of the journal is damaged: {0}")]
-pub struct DamagedRow(pub &'static str);
+#[error("{0}")]
+pub struct CodecError(pub &'static str);
 
 const JSON_INLINE: u8 = 0;
 const INLINE: u8 = 1;
@@ -63,11 +63,16 @@ impl Reader {
         self.row.is_empty()
     }
 
-    pub fn byte(&mut self) -> Result<u8, DamagedRow> {
+    /// Returns all that is left.
+    pub fn rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.row)
+    }
+
+    pub fn byte(&mut self) -> Result<u8, CodecError> {
         Ok(self.take(1)?[0])
     }
 
-    pub fn u64(&mut self) -> Result<u64, DamagedRow> {
+    pub fn u64(&mut self) -> Result<u64, CodecError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -80,40 +85,40 @@ impl Reader {
                 return Ok(value);
             }
         }
-        Err(DamagedRow("a number is longer than 64 bits"))
+        Err(CodecError("a number is longer than 64 bits"))
     }
 
-    pub fn u32(&mut self) -> Result<u32, DamagedRow> {
-        u32::try_from(self.u64()?).map_err(|_| DamagedRow("a number is longer than 32 bits"))
+    pub fn u32(&mut self) -> Result<u32, CodecError> {
+        u32::try_from(self.u64()?).map_err(|_| CodecError("a number is longer than 32 bits"))
     }
 
-    pub fn take(&mut self, len: usize) -> Result<Bytes, DamagedRow> {
+    pub fn take(&mut self, len: usize) -> Result<Bytes, CodecError> {
         if len > self.row.len() {
-            return Err(DamagedRow("it ends early"));
+            return Err(CodecError("it ends early"));
         }
         Ok(self.row.split_to(len))
     }
 
-    pub fn bytes(&mut self) -> Result<Bytes, DamagedRow> {
-        let len = usize::try_from(self.u64()?).map_err(|_| DamagedRow("a length is too long"))?;
+    pub fn bytes(&mut self) -> Result<Bytes, CodecError> {
+        let len = usize::try_from(self.u64()?).map_err(|_| CodecError("a length is too long"))?;
         self.take(len)
     }
 
-    pub fn text(&mut self) -> Result<String, DamagedRow> {
+    pub fn text(&mut self) -> Result<String, CodecError> {
         let bytes = self.bytes()?;
-        std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| DamagedRow("a text is not UTF-8"))
+        std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| CodecError("a text is not UTF-8"))
     }
 
-    pub fn stored(&mut self) -> Result<StoredPayload, DamagedRow> {
+    pub fn stored(&mut self) -> Result<StoredPayload, CodecError> {
         match self.byte()? {
             JSON_INLINE => Ok(StoredPayload { content_type: JSON.to_owned(), at: PayloadPlace::Inline(self.bytes()?) }),
             INLINE => Ok(StoredPayload { content_type: self.text()?, at: PayloadPlace::Inline(self.bytes()?) }),
             IN_FILE => {
                 let content_type = self.text()?;
-                let digest = self.take(32)?.as_ref().try_into().map_err(|_| DamagedRow("a digest is short"))?;
+                let digest = self.take(32)?.as_ref().try_into().map_err(|_| CodecError("a digest is short"))?;
                 Ok(StoredPayload { content_type, at: PayloadPlace::File { digest, bytes: self.u64()? } })
             }
-            _ => Err(DamagedRow("an unknown kind of payload")),
+            _ => Err(CodecError("an unknown kind of payload")),
         }
     }
 }

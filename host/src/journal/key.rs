@@ -67,7 +67,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn tag(self) -> &'static [u8] {
+    pub(super) fn tag(self) -> &'static [u8] {
         match self {
             Kind::Call => b"c",
             Kind::Map => b"m",
@@ -82,6 +82,22 @@ pub fn ended(app: &AppName, at_ms: u64, kind: Kind, id: [u8; 16]) -> Vec<u8> {
 
 pub fn ended_of(app: &AppName) -> Vec<u8> {
     [b"e", app.as_str().as_bytes(), b"\0"].concat()
+}
+
+/// Marks of calls and maps that are being deleted.
+pub const EXPIRING: &[u8] = b"x";
+
+pub fn expiring(kind: Kind, id: [u8; 16]) -> Vec<u8> {
+    [EXPIRING, kind.tag(), &id].concat()
+}
+
+/// Returns what the mark of such a key is on.
+pub fn expiring_kind(key: &[u8]) -> Option<Kind> {
+    match key.get(1)? {
+        b'c' => Some(Kind::Call),
+        b'm' => Some(Kind::Map),
+        _ => None,
+    }
 }
 
 /// What a call has spawned.
@@ -117,6 +133,33 @@ pub fn files_of(owner: &[u8; 16]) -> Vec<u8> {
     [b"R", owner.as_slice()].concat()
 }
 
+/// Returns the digest that the key of a reference ends with.
+pub fn digest_of(key: &[u8]) -> Option<[u8; 32]> {
+    key.get(key.len().checked_sub(32)?..)?.try_into().ok()
+}
+
+/// State of a function's schedule. Its runs follow, in their order.
+pub fn schedule(function: &FunctionId) -> Vec<u8> {
+    // Names hold no NUL, so that none begins another.
+    [function.app.as_str().as_bytes(), b"\0", function.function.as_str().as_bytes(), b"\0"].concat()
+}
+
+pub fn schedule_run(function: &FunctionId, number: u64) -> Vec<u8> {
+    [schedule(function).as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// Returns the function of a schedule's row and, of a run, its number.
+pub fn read_schedule(key: &[u8]) -> Option<(FunctionId, Option<u64>)> {
+    let mut parts = key.splitn(3, |byte| *byte == 0);
+    let mut name = || std::str::from_utf8(parts.next()?).ok();
+    let (app, function) = (name()?.parse().ok()?, name()?.parse().ok()?);
+    let number = match parts.next()? {
+        [] => None,
+        number => Some(u64::from_be_bytes(number.try_into().ok()?)),
+    };
+    Some((FunctionId { app, function }, number))
+}
+
 /// Returns the last 16 bytes of a key, the id that most end with.
 pub fn id_of(key: &[u8]) -> Option<[u8; 16]> {
     key.get(key.len().checked_sub(16)?..)?.try_into().ok()
@@ -147,5 +190,20 @@ mod tests {
         assert!(low < high && high < after(map.as_bytes()));
         assert_eq!(chunk_first(&high), Some(u64::MAX));
         assert_eq!(segment_number(&segment(map, 3, 9)), Some(9));
+    }
+
+    #[test]
+    fn runs_of_one_function_are_in_order_and_apart_from_those_of_others() {
+        let id = |function: &str| FunctionId { app: "a".parse().unwrap(), function: function.parse().unwrap() };
+        let (f, fg) = (id("f"), id("fg"));
+        let mut keys =
+            [schedule_run(&fg, 1), schedule_run(&f, 256), schedule(&fg), schedule_run(&f, 255), schedule(&f)];
+        keys.sort();
+        let sorted = [schedule(&f), schedule_run(&f, 255), schedule_run(&f, 256), schedule(&fg), schedule_run(&fg, 1)];
+        assert_eq!(keys, sorted);
+        assert_eq!(read_schedule(&schedule_run(&f, 256)), Some((f.clone(), Some(256))));
+        assert_eq!(read_schedule(&schedule(&f)), Some((f, None)));
+        assert_eq!(read_schedule(b"a\0f"), None);
+        assert_eq!(read_schedule(b"a\0f\x00123"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{DamagedRow, Reader, put_u64};
+use super::codec::{CodecError, Reader, put_u64};
 use crate::ids::HostId;
 
 /// Layout of a lease without a holder, as formats 1 and 2 of the data directory have it.
@@ -42,19 +42,19 @@ impl Lease {
         row
     }
 
-    pub fn decode(row: Vec<u8>) -> Result<Self, DamagedRow> {
+    pub fn decode(row: Vec<u8>) -> Result<Self, CodecError> {
         let mut reader = Reader::new(row);
         let has_holder = match reader.byte()? {
             PLAIN => false,
             WITH_HOLDER => true,
-            _ => return Err(DamagedRow("a lease is of an unknown format")),
+            _ => return Err(CodecError("a lease is of an unknown format")),
         };
         let mut lease = Self { is_leased: reader.byte()? != 0, lost: reader.u32()?, len: reader.u32()?, holder: None };
         if has_holder {
-            let owner = reader.take(16)?.as_ref().try_into().map_err(|_| DamagedRow("the id of a host is short"))?;
+            let owner = reader.take(16)?.as_ref().try_into().map_err(|_| CodecError("the id of a host is short"))?;
             lease.holder = Some(LeaseHolder { owner: HostId::from_bytes(owner), epoch: reader.u64()? });
         }
-        if reader.is_empty() { Ok(lease) } else { Err(DamagedRow("a lease is followed by more")) }
+        if reader.is_empty() { Ok(lease) } else { Err(CodecError("a lease is followed by more")) }
     }
 
     /// Returns it as it is once it is leased by a host that has just found it: a lease from before has been lost.

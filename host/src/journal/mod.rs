@@ -10,22 +10,26 @@ mod chunk;
 mod codec;
 mod key;
 mod lease;
+mod quarantine;
 mod record;
+mod schedule;
 mod segment;
 mod stored;
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 pub use chunk::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX};
-pub use codec::DamagedRow;
 pub use key::Kind;
 pub use lease::{Lease, LeaseHolder};
+pub use quarantine::{DamagedRow, Owner, QuarantinedRow, hex};
 pub use record::{
     CallRecord, Entry, EntryKind, FailedAttempt, MapHeader, MapProgress, MapRecord, MapState, PayloadPlace, State,
     StoredPayload,
 };
-pub use stored::StoreJournal;
+pub use schedule::{
+    DueTimes, HISTORY_LEN, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, SkipReason, StoredSchedule,
+};
+pub use stored::{StoreJournal, peek_quarantine};
 
 use crate::call::{Payload, Priority};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
@@ -43,10 +47,14 @@ pub enum JournalError {
     /// Nothing of the write was kept, and no write of this host will be.
     #[error("another host has taken up the journal since (epoch {latest}, this one has {epoch}); stop this host")]
     Fenced { epoch: u64, latest: u64 },
+    /// Nothing was written.
+    #[error("it ended longer ago than it is kept, and has been deleted")]
+    Expired,
+    /// Row that could not be set aside either.
     #[error(transparent)]
-    Damaged(#[from] DamagedRow),
-    #[error("a record of the journal cannot be read; it was written by another version, or is damaged")]
-    Record { source: Arc<serde_json::Error> },
+    Damaged(Box<DamagedRow>),
+    #[error("{owner} is in quarantine: a row of it cannot be read; `bireme doctor` shows it")]
+    Quarantined { owner: Owner },
 }
 
 impl From<StoreError> for JournalError {
@@ -101,6 +109,8 @@ pub struct OpenCall {
     pub priority: Priority,
     /// When its next attempt begins, in milliseconds since 1970.
     pub next_ms: Option<u64>,
+    /// As in `CallRecord::run`.
+    pub run: Option<u64>,
 }
 
 /// A chunk of which some input has no outcome.
@@ -151,7 +161,8 @@ pub trait Journal: Send + Sync {
         idempotency: Option<&'a Idempotency>,
     ) -> Answer<'a, ()>;
 
-    /// Writes where a call stands; with its output once it is done. A state that is terminal closes the call.
+    /// Writes where a call stands; with its output once it is done. A state that is terminal closes the call, and ends
+    /// the scheduled run that it is.
     fn save_call<'a>(&'a self, record: &'a CallRecord, output: Option<Payload>) -> Answer<'a, ()>;
 
     fn call(&self, id: CallId) -> Answer<'_, Option<CallRecord>>;
@@ -174,6 +185,15 @@ pub trait Journal: Send + Sync {
 
     /// Returns calls and maps, newest first. Reads no more rows than asked for; the second is where to go on, if there is more.
     fn list(&self, query: Query) -> Answer<'_, (Vec<ListEntry>, Option<[u8; 16]>)>;
+
+    /// Writes one step of the schedules. Deletes runs that are older than `HISTORY_LEN`.
+    fn advance_schedules<'a>(&'a self, step: &'a ScheduleStep) -> Answer<'a, ()>;
+
+    /// Returns all schedules. Once, at start.
+    fn schedules(&self) -> Answer<'_, Vec<StoredSchedule>>;
+
+    /// Returns the latest runs of a function, newest first.
+    fn schedule_runs<'a>(&'a self, function: &'a FunctionId) -> Answer<'a, Vec<ScheduledRun>>;
 
     /// Keeps a new map.
     fn create_map<'a>(&'a self, header: &'a MapHeader, idempotency: Option<&'a Idempotency>) -> Answer<'a, ()>;
@@ -223,17 +243,22 @@ pub trait Journal: Send + Sync {
     /// together.
     fn outcomes(&self, map: MapId, index: u64) -> Answer<'_, Option<Outcomes>>;
 
-    /// Takes the failures of the chunk at `first` back, so that its inputs run again.
+    /// Takes the failures of the chunk at `first` back, so that its inputs run again. Refused ([`JournalError::Expired`]) for a
+    /// map that is deleted, or about to be.
     fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, first: u64) -> Answer<'a, ()>;
 
     /// Returns the bytes of a payload, wherever they are.
     fn payload(&self, stored: StoredPayload) -> Answer<'_, Payload>;
 
-    /// Deletes what has ended before `until_ms`, a bounded number of rows at a time; returns whether there may be more.
+    /// Takes a step in the deletion of what has ended before `until_ms`: marks some of it, which is answered for as if it was
+    /// deleted from then on, or deletes a bounded number of rows and files of what is marked. Returns whether there may be more.
     fn expire<'a>(&'a self, app: &'a AppName, until_ms: u64) -> Answer<'a, bool>;
 
-    /// Removes what a host that died has left beside the journal. Once, at start.
-    fn sweep_files(&self) -> Answer<'_, ()>;
+    /// Finishes deletions that a host did not come to the end of. Once, at start.
+    fn sweep(&self) -> Answer<'_, ()>;
+
+    /// Returns how many rows are in quarantine: they cannot be read, and neither they nor their calls and maps are used.
+    fn quarantined(&self) -> usize;
 
     /// Returns the apps that something has ended of.
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>>;

@@ -149,6 +149,9 @@ pub struct CallRecord {
     /// 0 from outside; a spawned call is one deeper than the one that spawned it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub depth: u32,
+    /// Number of the scheduled run that this call is. If the host ends first, the schedule decides whether it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
     /// Sums over the attempts that ended.
@@ -157,6 +160,32 @@ pub struct CallRecord {
 }
 
 impl CallRecord {
+    /// A new call from outside, accepted and not begun.
+    pub fn new(function: &FunctionId, principal: Principal, accepted_ms: u64) -> Self {
+        Self {
+            id: CallId::generate(),
+            app: function.app.clone(),
+            function: function.function.clone(),
+            state: State::Accepted,
+            principal,
+            priority: Priority::default(),
+            accepted_ms,
+            ended_ms: None,
+            lease: None,
+            attempts: 0,
+            lost: 0,
+            next_ms: None,
+            version: None,
+            failure: None,
+            failed_attempts: VecDeque::new(),
+            parent: None,
+            depth: 0,
+            run: None,
+            idempotency_key: None,
+            receipt: Receipt::default(),
+        }
+    }
+
     pub fn function_id(&self) -> FunctionId {
         FunctionId { app: self.app.clone(), function: self.function.clone() }
     }

@@ -3,7 +3,7 @@
 //! Each batch of outcomes is a segment of its chunk; when the chunk is whole and small, one segment takes the place of all.
 
 use super::chunk::put_json;
-use super::codec::{DamagedRow, Reader, put_stored, put_u64};
+use super::codec::{CodecError, Reader, put_stored, put_u64};
 use super::record::{Entry, EntryKind};
 use crate::call::{Failure, Receipt};
 
@@ -51,30 +51,30 @@ pub fn encode(first: u64, entries: &[Entry]) -> Vec<u8> {
 }
 
 /// Reads the entries of a row.
-pub fn decode(first: u64, row: Vec<u8>) -> Result<Vec<Entry>, DamagedRow> {
+pub fn decode(first: u64, row: Vec<u8>) -> Result<Vec<Entry>, CodecError> {
     let mut reader = Reader::new(row);
     if reader.byte()? != FORMAT {
-        return Err(DamagedRow("a segment is of an unknown format"));
+        return Err(CodecError("a segment is of an unknown format"));
     }
     let len = reader.u64()?;
     let mut entries = Vec::new();
     for _ in 0..len {
-        let index = first.checked_add(reader.u64()?).ok_or(DamagedRow("an index is too large"))?;
+        let index = first.checked_add(reader.u64()?).ok_or(CodecError("an index is too large"))?;
         let attempt = reader.u32()?;
         let kind = match reader.byte()? {
             DONE => EntryKind::Done(reader.stored()?),
             FAILED => EntryKind::Failed(failure(&mut reader)?),
             DEAD => EntryKind::Dead(failure(&mut reader)?),
             RETRY => EntryKind::Retry { failed: reader.u32()?, next_ms: reader.u64()?, failure: failure(&mut reader)? },
-            _ => return Err(DamagedRow("an unknown kind of outcome")),
+            _ => return Err(CodecError("an unknown kind of outcome")),
         };
         entries.push(Entry { index, attempt, kind, receipt: receipt(&mut reader)? });
     }
-    if reader.is_empty() { Ok(entries) } else { Err(DamagedRow("a segment is followed by more")) }
+    if reader.is_empty() { Ok(entries) } else { Err(CodecError("a segment is followed by more")) }
 }
 
-fn failure(reader: &mut Reader) -> Result<Failure, DamagedRow> {
-    serde_json::from_slice(&reader.bytes()?).map_err(|_| DamagedRow("a failure cannot be read"))
+fn failure(reader: &mut Reader) -> Result<Failure, CodecError> {
+    serde_json::from_slice(&reader.bytes()?).map_err(|_| CodecError("a failure cannot be read"))
 }
 
 /// Most receipts are a few small numbers.
@@ -92,7 +92,7 @@ fn put_receipt(row: &mut Vec<u8>, receipt: &Receipt) {
     }
 }
 
-fn receipt(reader: &mut Reader) -> Result<Receipt, DamagedRow> {
+fn receipt(reader: &mut Reader) -> Result<Receipt, CodecError> {
     match reader.byte()? {
         PLAIN_RECEIPT => Ok(Receipt {
             attempts: reader.u32()?,
@@ -103,8 +103,8 @@ fn receipt(reader: &mut Reader) -> Result<Receipt, DamagedRow> {
             memory_peak_bytes: reader.u64()?,
             ..Receipt::default()
         }),
-        WHOLE_RECEIPT => serde_json::from_slice(&reader.bytes()?).map_err(|_| DamagedRow("a receipt cannot be read")),
-        _ => Err(DamagedRow("a receipt is of an unknown format")),
+        WHOLE_RECEIPT => serde_json::from_slice(&reader.bytes()?).map_err(|_| CodecError("a receipt cannot be read")),
+        _ => Err(CodecError("a receipt is of an unknown format")),
     }
 }
 

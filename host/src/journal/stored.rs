@@ -4,8 +4,12 @@ mod calls;
 mod expiry;
 mod files;
 mod maps;
+mod quarantine;
+#[cfg(test)]
+mod quarantine_tests;
 #[cfg(test)]
 mod rows;
+mod schedules;
 #[cfg(test)]
 mod tests;
 
@@ -15,12 +19,14 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::Reader;
+use self::files::{Changes, FileClaims};
+use super::codec::{CodecError, Reader};
 use super::key::{self, Kind};
+use super::quarantine::Quarantine;
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
-    Answer, Chunk, ChunkUpdate, Idempotency, Journal, JournalError, KeyedRecord, Lease, LeaseHolder, ListEntry,
-    OpenCall, Outcomes, PayloadPlace, PendingChunk, Query, StoredPayload,
+    Answer, Chunk, ChunkUpdate, DamagedRow, Idempotency, Journal, JournalError, KeyedRecord, LeaseHolder, ListEntry,
+    OpenCall, Outcomes, PendingChunk, Query, ScheduleStep, ScheduledRun, StoredPayload, StoredSchedule,
 };
 use crate::call::Payload;
 use crate::failpoint;
@@ -28,33 +34,38 @@ use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
 use crate::store::{Entry as Row, Op, Store, StoreDir, Table, Write};
 use crate::tasks::blocking;
 
+pub use self::quarantine::peek_quarantine;
+
 /// The fail points around each kind of step.
 const ACCEPT: [&str; 2] = ["journal.accept.before", "journal.accept.after"];
+const ADVANCE: [&str; 2] = ["journal.advance.before", "journal.advance.after"];
 const APPEND: [&str; 2] = ["journal.append.before", "journal.append.after"];
 const CLOSE: [&str; 2] = ["journal.close.before", "journal.close.after"];
 const LEASE: [&str; 2] = ["journal.lease.before", "journal.lease.after"];
 const SETTLE: [&str; 2] = ["journal.settle.before", "journal.settle.after"];
-const EXPIRE: [&str; 2] = ["journal.expire.before", "journal.expire.after"];
 
 /// The journal of a data directory.
 #[derive(Clone)]
 pub struct StoreJournal {
     dir: Arc<StoreDir>,
-    /// Shared from the writing of a file to the commit of its reference; held alone while files are removed.
-    files: Arc<tokio::sync::RwLock<()>>,
+    claims: Arc<FileClaims>,
+    /// Held while ended maps are marked as expiring, and while one begins to run again.
+    expiry: Arc<tokio::sync::Mutex<()>>,
     /// Set once the journal was taken up.
     holder: Arc<OnceLock<LeaseHolder>>,
+    quarantine: Arc<Quarantine>,
 }
 
 impl StoreJournal {
     pub fn new(dir: Arc<StoreDir>) -> Self {
-        Self { dir, files: Arc::default(), holder: Arc::default() }
+        Self { dir, claims: Arc::default(), expiry: Arc::default(), holder: Arc::default(), quarantine: Arc::default() }
     }
 
     async fn take_up(&self) -> Result<LeaseHolder, JournalError> {
         if let Some(holder) = self.holder.get() {
             return Ok(*holder);
         }
+        self.load_quarantine().await?;
         let holder = LeaseHolder { owner: HostId::generate(), epoch: self.dir.store()?.raise_epoch().await? };
         Ok(*self.holder.get_or_init(|| holder))
     }
@@ -82,6 +93,12 @@ impl StoreJournal {
         Ok(())
     }
 
+    /// Commits changes, with which the claims on their files end.
+    async fn commit(&self, write: Write, points: [&'static str; 2], changes: Changes) -> Result<(), JournalError> {
+        let Changes { ops, claims: _claims } = changes;
+        self.write_between(write, points, ops).await
+    }
+
     /// Reads off the runtime's threads: a row may have to come from disk.
     async fn read<T: Send + 'static>(
         &self,
@@ -92,8 +109,16 @@ impl StoreJournal {
     }
 }
 
-fn record<T: DeserializeOwned>(row: &[u8]) -> Result<T, JournalError> {
-    serde_json::from_slice(row).map_err(|source| JournalError::Record { source: Arc::new(source) })
+/// Reads a row, or says which one cannot be read.
+fn parsed<T, E: std::fmt::Display>(table: Table, key: &[u8], read: Result<T, E>) -> Result<T, JournalError> {
+    read.map_err(|error| {
+        JournalError::Damaged(Box::new(DamagedRow { table, key: key.to_vec(), reason: error.to_string() }))
+    })
+}
+
+/// Reads a record, or says which one cannot be read.
+fn record<T: DeserializeOwned>(table: Table, key: &[u8], row: &[u8]) -> Result<T, JournalError> {
+    parsed(table, key, serde_json::from_slice(row))
 }
 
 fn row<T: Serialize>(record: &T) -> Vec<u8> {
@@ -131,7 +156,7 @@ fn keyed(function: &FunctionId, idempotency: &Idempotency, kind: Kind, id: &[u8;
     put(Table::JournalIndex, key::idempotency(function, &idempotency.key), value)
 }
 
-fn read_keyed(row: Vec<u8>) -> Result<KeyedRecord, JournalError> {
+fn read_keyed(row: Vec<u8>) -> Result<KeyedRecord, CodecError> {
     let mut reader = Reader::new(row);
     let kind = if reader.byte()? == 0 { Kind::Call } else { Kind::Map };
     let id = reader.take(16)?.as_ref().try_into().expect("it took as many");
@@ -188,6 +213,18 @@ impl Journal for StoreJournal {
 
     fn list(&self, query: Query) -> Answer<'_, (Vec<ListEntry>, Option<[u8; 16]>)> {
         Box::pin(self.list(query))
+    }
+
+    fn advance_schedules<'a>(&'a self, step: &'a ScheduleStep) -> Answer<'a, ()> {
+        Box::pin(self.advance_schedules(step))
+    }
+
+    fn schedules(&self) -> Answer<'_, Vec<StoredSchedule>> {
+        Box::pin(self.schedules())
+    }
+
+    fn schedule_runs<'a>(&'a self, function: &'a FunctionId) -> Answer<'a, Vec<ScheduledRun>> {
+        Box::pin(self.schedule_runs(function))
     }
 
     fn create_map<'a>(&'a self, header: &'a MapHeader, idempotency: Option<&'a Idempotency>) -> Answer<'a, ()> {
@@ -261,8 +298,12 @@ impl Journal for StoreJournal {
         Box::pin(self.expire(app, until_ms))
     }
 
-    fn sweep_files(&self) -> Answer<'_, ()> {
-        Box::pin(self.sweep_files())
+    fn sweep(&self) -> Answer<'_, ()> {
+        Box::pin(self.sweep())
+    }
+
+    fn quarantined(&self) -> usize {
+        self.quarantine.rows()
     }
 
     fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>> {

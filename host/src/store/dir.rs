@@ -43,7 +43,7 @@ impl StoreDir {
 
     /// The data on a simulated disk, opened.
     #[cfg(test)]
-    pub(crate) fn simulated(disk: &super::power::Disk) -> Result<Self, StoreError> {
+    pub(crate) fn simulated(disk: &super::sim_disk::Disk) -> Result<Self, StoreError> {
         let dir = Self::new(Path::new(""));
         let disk = Arc::new(disk.clone());
         let store = Store::open_on(disk.clone(), dir.health.clone())?;

@@ -18,8 +18,8 @@ pub enum StoreError {
     #[error("the database `{}` is damaged; restore it from a copy, or give another directory with --data DIR", path.display())]
     Damaged { path: PathBuf },
     #[error(
-        "the database `{}` has format {found}, and this bireme knows formats up to {known}; use the newer bireme that wrote \
-         it, or give another directory with --data DIR",
+        "the database `{}` has format {found}, and this bireme knows formats up to {known}; a directory does not go back to \
+         an older bireme: use the newer one that wrote it, restore a copy from before, or give another with --data DIR",
         path.display()
     )]
     NewerFormat { path: PathBuf, found: u32, known: u32 },

@@ -47,29 +47,39 @@ impl Files {
         Ok(Self { tree, health, dir: dir.to_owned(), next: AtomicU64::new(0) })
     }
 
-    /// Keeps `bytes` and returns their digest once they are on disk. Keeping the same bytes again changes nothing. Blocks.
-    pub fn put(&self, write: Write, bytes: &[u8]) -> Result<[u8; 32], StoreError> {
-        let digest: [u8; 32] = Sha256::digest(bytes).into();
+    /// Returns the digest that `bytes` are kept under.
+    pub fn digest(bytes: &[u8]) -> [u8; 32] {
+        Sha256::digest(bytes).into()
+    }
+
+    /// Keeps `bytes` under their digest and returns once they are on disk. Keeping the same bytes again changes nothing. Blocks.
+    pub fn put(&self, write: Write, digest: &[u8; 32], bytes: &[u8]) -> Result<(), StoreError> {
         if let Some(poisoned) = self.health.borrow().clone() {
             return Err(poisoned);
         }
-        let path = path(&digest);
+        let path = path(digest);
         // A file that is there may have been written by somebody who was cut off before its name was on disk.
         if self.tree.read(&path).is_ok_and(|there| there == bytes) {
-            self.sync(&path, &digest)?;
-            return self.sync_dirs(&path, &digest).map(|()| digest);
+            self.sync(&path, digest)?;
+            return self.sync_dirs(&path, digest);
         }
         let free_bytes = self.tree.free_bytes().unwrap_or(u64::MAX);
         if !write.has_room(free_bytes.saturating_sub(bytes.len() as u64)) {
             return Err(StoreError::Full { free_mib: Some(free_bytes >> 20) });
         }
         let unfinished = Path::new(UNFINISHED).join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        let result = self.write(&unfinished, &path, bytes, &digest);
+        let result = self.write(&unfinished, &path, bytes, digest);
         if result.is_err() {
             // It takes room that is needed. What stays is removed at the next start.
             let _ = self.tree.remove(&unfinished);
         }
-        result.map(|()| digest)
+        result
+    }
+
+    #[cfg(test)]
+    pub(crate) fn keep(&self, write: Write, bytes: &[u8]) -> Result<[u8; 32], StoreError> {
+        let digest = Self::digest(bytes);
+        self.put(write, &digest, bytes).map(|()| digest)
     }
 
     /// Reads the file of `digest`, and checks it. Blocks.
@@ -78,8 +88,7 @@ impl Files {
             io::ErrorKind::NotFound => StoreError::FileMissing { digest: *digest },
             _ => self.failed(error, digest),
         })?;
-        let found: [u8; 32] = Sha256::digest(&bytes).into();
-        if found == *digest { Ok(bytes) } else { Err(StoreError::FileChanged { digest: *digest }) }
+        if Self::digest(&bytes) == *digest { Ok(bytes) } else { Err(StoreError::FileChanged { digest: *digest }) }
     }
 
     /// Removes the file of `digest`; one that is not there is no error. After a power cut it may be there again. Blocks.
@@ -191,9 +200,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path());
         let large = vec![7; 300 << 10];
-        let digest = files.put(Write::New, &large).unwrap();
-        assert_eq!(files.put(Write::New, &large).unwrap(), digest);
-        let other = files.put(Write::Essential, b"other").unwrap();
+        let digest = files.keep(Write::New, &large).unwrap();
+        assert_eq!(files.keep(Write::New, &large).unwrap(), digest);
+        let other = files.keep(Write::Essential, b"other").unwrap();
         assert_eq!(files.get(&digest).unwrap(), large);
         let mut digests = files.digests().unwrap();
         digests.sort();
@@ -205,7 +214,7 @@ mod tests {
         assert!(path.ends_with(format!("results/{}/{}", &hex(&digest)[..2], hex(&digest))));
         fs::write(&path, &large[1..]).unwrap();
         assert!(matches!(files.get(&digest), Err(StoreError::FileChanged { .. })));
-        files.put(Write::New, &large).unwrap();
+        files.keep(Write::New, &large).unwrap();
         assert_eq!(files.get(&digest).unwrap(), large, "keeping it again mends it");
 
         files.remove(&digest).unwrap();
@@ -265,11 +274,11 @@ mod tests {
             let tree = Arc::new(tree);
             let health = watch::Sender::new(None);
             let files = Files::open(tree.clone(), dir.path(), health.clone()).unwrap();
-            let refused = files.put(Write::Essential, b"x").unwrap_err();
+            let refused = files.keep(Write::Essential, b"x").unwrap_err();
             assert!(matches!(refused, StoreError::Exhausted { .. }), "{syncs}: {refused}");
             assert!(health.borrow().is_none());
             tree.syncs_left.store(1_000, Ordering::Relaxed);
-            let digest = files.put(Write::Essential, b"x").unwrap();
+            let digest = files.keep(Write::Essential, b"x").unwrap();
             assert_eq!(files.get(&digest).unwrap(), b"x");
         }
     }
@@ -277,7 +286,7 @@ mod tests {
     #[test]
     fn what_a_crash_left_unfinished_goes_at_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
-        files(dir.path()).put(Write::New, b"x").unwrap();
+        files(dir.path()).keep(Write::New, b"x").unwrap();
         let left = dir.path().join(UNFINISHED).join("5");
         fs::write(&left, b"half").unwrap();
         let files = files(dir.path());

@@ -25,9 +25,10 @@ mod files;
 mod format;
 mod lock;
 mod medium;
-#[cfg(test)]
-pub(crate) mod power;
+mod peek;
 mod read;
+#[cfg(test)]
+pub(crate) mod sim_disk;
 #[cfg(test)]
 pub(crate) mod snapshot;
 mod table;
@@ -52,6 +53,7 @@ use file::{DatabaseFile, Health};
 pub use files::Files;
 pub use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
+pub use peek::peek;
 pub use table::{Decide, Entry, Op, Table};
 pub use writer::Write;
 use writer::{Queued, write_loop};

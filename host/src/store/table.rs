@@ -13,10 +13,12 @@ pub enum Table {
     KeyValue,
     /// What was deployed, stopped and rolled back (`deploy`).
     Deployments,
-    /// Where each schedule stands, and its latest runs (`dispatch`).
+    /// Schedules (`journal`): the state of each, and its latest runs.
     Schedules,
     /// Facts of the directory as a whole: the epoch (`Store::raise_epoch`).
     Host,
+    /// Rows of other tables that cannot be read (`journal::quarantine`).
+    Quarantine,
     /// Durable calls (`journal`): what each is and where it stands.
     Calls,
     /// Their inputs.
@@ -36,11 +38,12 @@ pub enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 12] = [
+    pub(super) const ALL: [Table; 13] = [
         Table::KeyValue,
         Table::Deployments,
         Table::Schedules,
         Table::Host,
+        Table::Quarantine,
         Table::Calls,
         Table::CallInputs,
         Table::CallOutputs,
@@ -51,12 +54,13 @@ impl Table {
         Table::MapResults,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Table::KeyValue => "key-value",
             Table::Deployments => "deployments",
             Table::Schedules => "schedules",
             Table::Host => "host",
+            Table::Quarantine => "quarantine",
             Table::Calls => "calls",
             Table::CallInputs => "call-inputs",
             Table::CallOutputs => "call-outputs",

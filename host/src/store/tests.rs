@@ -1,4 +1,6 @@
 use std::ops::Bound;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::*;
 
@@ -165,4 +167,37 @@ async fn an_update_that_decides_for_nothing_changes_nothing_and_answers() {
     let (looked, added) = tokio::join!(store.update(Table::KeyValue, b"a".to_vec(), 0, look), add_one(&store, "a"));
     assert_eq!((looked.unwrap(), added), (Some(b"1".to_vec()), 2));
     assert_eq!(store.entries(Table::KeyValue).unwrap(), [(b"a".to_vec(), b"2".to_vec())]);
+}
+
+/// Whether redb has to read all of the file at `path` before it opens it.
+fn needs_repair(path: &Path) -> bool {
+    let is_repaired = Arc::new(AtomicBool::new(false));
+    let mut builder = redb::Database::builder();
+    builder.set_repair_callback({
+        let is_repaired = is_repaired.clone();
+        move |_| is_repaired.store(true, Ordering::Relaxed)
+    });
+    // A copy that was made in the middle of a write may be beyond repair.
+    builder.open(path).is_err() || is_repaired.load(Ordering::Relaxed)
+}
+
+/// A copy of the file is what a killed process leaves.
+#[tokio::test]
+async fn a_store_at_rest_leaves_a_file_that_opens_without_a_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("store.redb"), dir.path().join("copy.redb"));
+    let store = Store::open(&path).unwrap();
+    for round in 0..3 {
+        store.write(vec![put(&format!("{round}"), "1")]).await.unwrap();
+        for attempt in 0.. {
+            std::fs::copy(&path, &copy).unwrap();
+            if !needs_repair(&copy) {
+                break;
+            }
+            assert!(attempt < 600, "no checkpoint was written");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let copied = Store::open(&copy).unwrap();
+        assert_eq!(copied.keys(Table::KeyValue, b"", None, 10).unwrap().len(), round + 1);
+    }
 }

@@ -1,7 +1,8 @@
 //! The one writer: it takes what waits, commits it as one transaction, and answers all of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use redb::{Database, Durability, ReadableTable};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -13,6 +14,8 @@ use crate::failpoint;
 use crate::limits::{STORE_FREE_BYTES_MIN, STORE_RESERVE_BYTES_MIN};
 
 const COMMIT_BYTES_MAX: usize = 32 << 20;
+/// Rest after the last commit, after which a checkpoint is written.
+const CHECKPOINT_REST: Duration = Duration::from_millis(250);
 
 /// How much of the disk a write may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,21 @@ impl Drop for PoisonOnPanic<'_> {
 /// Commits what comes, in its order, until every sender is gone.
 pub(super) fn write_loop(file: &DatabaseFile, latest_epoch: &AtomicU64, queue: &Receiver<Queued>) {
     let _guard = PoisonOnPanic(file);
-    while let Ok(first) = queue.recv() {
+    // Opening the file may have repaired it.
+    let mut is_checkpointed = false;
+    loop {
+        let first = match is_checkpointed {
+            true => queue.recv().ok(),
+            false => match queue.recv_timeout(CHECKPOINT_REST) {
+                Err(RecvTimeoutError::Timeout) => {
+                    checkpoint(file);
+                    is_checkpointed = true;
+                    continue;
+                }
+                first => first.ok(),
+            },
+        };
+        let Some(first) = first else { return };
         let mut bytes = first.bytes();
         let mut group = vec![first];
         while bytes < COMMIT_BYTES_MAX {
@@ -78,7 +95,23 @@ pub(super) fn write_loop(file: &DatabaseFile, latest_epoch: &AtomicU64, queue: &
             group.push(next);
         }
         commit_group(file, latest_epoch.load(Ordering::Relaxed), group);
+        is_checkpointed = false;
     }
+}
+
+/// Commits the state of redb's page allocator, with which the file opens at once after the process was killed; without it redb
+/// reads all of the file first. Twice the fsyncs of a plain commit, so not with each (`docs/decisions/quick-repair.md`).
+fn checkpoint(file: &DatabaseFile) {
+    if file.poisoned().is_some() || !Write::Essential.has_room(file.free_bytes()) {
+        return;
+    }
+    // One that fails costs nobody's write; what is wrong with the file stops the store as ever.
+    let _ = file.write(|db| {
+        let mut transaction = db.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_quick_repair(true);
+        Ok(transaction.commit()?)
+    });
 }
 
 fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<Queued>) {

@@ -711,13 +711,18 @@ fn help_of_doctor() {
                                      be used and else the CPU. A device that is named is used or refused, never
                                      replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
                   --json             Print JSON for programs instead of text for people
+                  --repair           Write the rows in quarantine (calls and maps of which a row cannot be read)
+                                     to DIR, then remove them. Stop the host first
+                  --export <DIR>     Directory for the rows that `--repair` removes: `quarantine.jsonl`, a row a
+                                     line
               -v, --verbose          Say more about what the host does
               -h, --help             Print help
 
             Exits with 0 unless something is missing that functions need to be built or run, then with 1.
 
-            Example:
+            Examples:
               bireme doctor --json
+              bireme doctor --repair --export /tmp/rows
         "#]],
     );
 }

@@ -246,6 +246,31 @@ fn what_was_accepted_outlives_its_host() {
     assert_eq!(deck.of_call(&last)["attempts"], 1);
 }
 
+#[test]
+fn more_calls_than_the_queue_holds_run_once_each_in_their_order() {
+    let mut deck = Deck::start();
+    let path = "/api/v1/apps/authored/functions/nap_alone/calls";
+    let spawn = |deck: &Deck| deck.request("POST", path, "", "0").json()["id"].as_str().unwrap().to_owned();
+    let waiting = |deck: &Deck| deck.server.get("/api/v1/calls").json()["waiting"].clone();
+    let running = deck.spawn("nap_alone", "600000");
+    deck.wait_for(&running, "leased");
+    // 256 of a function wait in memory, the others on disk alone.
+    let mut ids: Vec<String> = (0..400).map(|_| spawn(&deck)).collect();
+    assert_eq!(waiting(&deck), 400);
+    assert_eq!(deck.text(&["cancel", &ids.pop().unwrap()]), "cancelled");
+    assert_eq!(deck.text(&["cancel", &ids.remove(0)]), "cancelled");
+    deck.kill();
+    deck.restart();
+    wait_until("it to begin again", || deck.of_call(&running)["attempts"] == 2);
+    ids.push(spawn(&deck));
+    assert_eq!(waiting(&deck), 399);
+    assert_eq!(deck.text(&["cancel", &running]), "cancelled");
+    wait_until("all to end", || deck.is_idle());
+    let calls: Vec<Value> = ids.iter().map(|id| deck.of_call(id)).collect();
+    assert!(calls.iter().all(|call| call["state"] == "done" && call["attempts"] == 1), "{calls:?}");
+    assert!(calls.iter().map(|call| call["ended_ms"].as_u64().unwrap()).is_sorted());
+}
+
 fn squares(n: u64) -> String {
     (0..n).map(|n| format!("{{\"n\":{n},\"bad\":0}}\n")).collect()
 }

@@ -38,6 +38,7 @@ mod openai;
 mod parity;
 mod prose;
 mod python;
+mod quarantine;
 mod run;
 mod schedules;
 mod site;

@@ -1,4 +1,4 @@
-//! What a host calls by itself: paused, resumed, run ahead of its time, and over the ends of the host.
+//! Schedules: paused, resumed, run by hand, and over every way in which a host may end.
 
 use std::fs;
 
@@ -59,14 +59,21 @@ impl Deck {
 
 /// Writes the hostile guest as an app of another name, with these schedules in its description.
 fn clock(dir: &TempDir, schedules: &[(&str, Value)]) -> String {
+    clock_with(dir, schedules, 0)
+}
+
+/// The same, with retries.
+fn clock_with(dir: &TempDir, schedules: &[(&str, Value)], retries: u32) -> String {
     let bytes = fs::read(guest(Guest::Hostile)).unwrap();
     let mut metadata = Metadata::read(&bytes).unwrap();
     metadata.app.name = bireme::ids::AppName::new("clock").unwrap();
     for (name, schedule) in schedules {
         let function = metadata.functions.iter_mut().find(|function| function.name.as_str() == *name).unwrap();
         function.attributes.schedule = Some(serde_json::from_value::<Schedule>(schedule.clone()).unwrap());
-        // Longer than any test.
+        // Longer than any test, and so is the wait between two attempts.
         function.attributes.timeout_ms = Some(600_000);
+        let retries = json!({ "max": retries, "initial_ms": 600_000, "max_delay_ms": 600_000 });
+        function.attributes.retries = serde_json::from_value(retries).unwrap();
     }
     file(dir, "clock.wasm", &metadata.attach(Metadata::strip(&bytes)))
 }
@@ -172,4 +179,137 @@ fn what_has_no_schedule_is_told_apart_from_what_is_not_there() {
     assert_eq!(get("?ap=clock").json()["code"], "bad-query");
     let run = deck.server.post("/api/v1/schedules/clock/exits/run", "");
     assert_eq!((run.status, run.json()["call"].is_string()), (202, true));
+}
+
+/// A host that serves `clock` and is killed at a fail point: `NAME@N`. Returns once it is dead.
+fn killed_at(data: &TempDir, component: &str, point: &str) {
+    let mut command = command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0", component]);
+    command.env("BIREME_FAIL_POINT", point);
+    // It may die before it listens.
+    if let Ok(mut server) = Server::spawn(command, data.path()) {
+        server.process.wait();
+    }
+}
+
+/// Serves `clock` over what a dead host has left, until some run is done.
+fn next_host(data: TempDir, component: &str) -> Deck {
+    let server = Server::try_start(data.path(), &[], &[component]).unwrap_or_else(|output| panic!("{output:#?}"));
+    let deck = Deck { data, server };
+    let first = deck.history("looks_around").len();
+    wait_until("another run is done", || {
+        let history = deck.history("looks_around");
+        history.len() > first.max(1) && history[0]["outcome"] == "done"
+    });
+    deck
+}
+
+/// The runs of a history by number, without those that were skipped.
+fn runs(history: &[Value]) -> Vec<&Value> {
+    let mut runs: Vec<&Value> = history.iter().filter(|run| run["outcome"] != "skipped").collect();
+    runs.sort_by_key(|run| run["number"].as_u64());
+    runs
+}
+
+#[test]
+fn a_host_killed_around_a_run_leaves_exactly_the_runs_that_its_schedule_promises() {
+    // On disk and not begun; over in the guest, and not on disk; on disk.
+    let points = [
+        ("journal.advance.after@2", "interrupted"),
+        ("journal.settle.before@1", "interrupted"),
+        ("journal.settle.after@1", "done"),
+    ];
+    for missed in ["skip", "run_once"] {
+        for (point, outcome) in points {
+            let data = fresh_data();
+            let component = clock(&data, &[("looks_around", json!({ "period_ms": 1_000, "missed": missed }))]);
+            killed_at(&data, &component, point);
+            let deck = next_host(data, &component);
+            let history = deck.history("looks_around");
+            let runs = runs(&history);
+            let case = format!("{missed}, {point}: {history:#?}");
+            assert_eq!((&runs[0]["number"], &runs[0]["outcome"]), (&json!(1), &json!(outcome)), "{case}");
+            let is_again = |run: &&&Value| run["from_ms"].as_u64() <= runs[0]["due_ms"].as_u64();
+            let made_up = u64::from(missed == "run_once" && outcome == "interrupted");
+            assert_eq!(runs[1..].iter().filter(is_again).count() as u64, made_up, "{case}");
+            if made_up == 1 {
+                assert_eq!(runs[1]["interruptions"], 1, "{case}");
+            }
+            // Each run is one call, and each call one attempt.
+            let calls = deck.server.get("/api/v1/calls?app=clock").json()["calls"].clone();
+            assert!(calls.as_array().unwrap().iter().all(|call| call["attempts"] == 1), "{case}\n{calls:#}");
+            let call = deck.server.get(&format!("/api/v1/calls/{}", runs[0]["call"].as_str().unwrap())).json();
+            let state = if outcome == "done" { "done" } else { "dead" };
+            assert_eq!((&call["state"], call["function"].as_str()), (&json!(state), Some("looks_around")), "{call:#}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_ends_its_host_each_time_is_made_up_for_three_times() {
+    let data = fresh_data();
+    let component = clock(&data, &[("looks_around", json!({ "period_ms": 1_000, "missed": "run_once" }))]);
+    killed_at(&data, &component, "journal.advance.after@2");
+    for _ in 0..3 {
+        // Its first commit ends the run before and begins the one that makes up for it.
+        killed_at(&data, &component, "journal.advance.after@1");
+    }
+    let deck = next_host(data, &component);
+    let history = deck.history("looks_around");
+    let runs = runs(&history);
+    let interruptions: Vec<&Value> = runs[..4].iter().map(|run| &run["interruptions"]).collect();
+    assert_eq!(interruptions, [0, 1, 2, 3], "{history:#?}");
+    assert!(runs[..4].iter().all(|run| run["outcome"] == "interrupted"), "{history:#?}");
+    assert!(runs[4]["from_ms"].as_u64() > runs[3]["due_ms"].as_u64(), "{history:#?}");
+}
+
+#[test]
+fn a_run_is_a_call_that_can_be_found_and_cancelled() {
+    let deck = Deck::start(&[("spin", yearly("skip"))]);
+    let call = deck.schedule(&["run-now", "clock::spin"])["call"].as_str().unwrap().to_owned();
+    let listed = deck.bireme(&["--json", "ps", "--function", "clock::spin"]).stdout;
+    assert!(listed.contains(&call), "{listed}");
+    assert_eq!(deck.bireme(&["cancel", &call]).status, 0);
+    let history = deck.history("spin");
+    assert_eq!((&history[0]["outcome"], &history[0]["code"]), (&json!("failed"), &json!("cancelled")), "{history:?}");
+    // The schedule knows that it has ended.
+    wait_until("it may run again", || deck.bireme(&["schedule", "run-now", "clock::spin"]).status == 0);
+}
+
+#[test]
+fn a_run_cut_off_between_two_attempts_is_interrupted_and_its_history_outlives_its_call() {
+    let data = fresh_data();
+    let component = clock_with(&data, &[("exits", yearly("skip"))], 1);
+    let mut deck = Deck { server: Server::start_over(data.path(), &[]), data };
+    assert_eq!(deck.bireme(&["deploy", &component, "--accept"]).status, 0);
+    let call = deck.schedule(&["run-now", "clock::exits"])["call"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/calls/{call}");
+    wait_until("it waits for its second attempt", || deck.server.get(&path).json()["state"] == "waiting");
+    assert_eq!(deck.history("exits")[0]["outcome"], "running");
+    deck.crash();
+    assert_eq!(deck.history("exits")[0]["outcome"], "interrupted");
+    let ended = deck.server.get(&path).json();
+    assert_eq!((&ended["state"], &ended["attempts"]), (&json!("dead"), &json!(1)), "{ended:#}");
+
+    assert_eq!(deck.server.stop(), 0);
+    let more = ["--keep", "0s"];
+    deck.server = Server::try_start(deck.data.path(), &[], &more).unwrap_or_else(|output| panic!("{output:#?}"));
+    wait_until("the call is deleted", || deck.server.get(&path).status == 404);
+    let history = deck.history("exits");
+    assert_eq!((history.len(), &history[0]["call"]), (1, &json!(call)), "{history:?}");
+}
+
+#[test]
+fn a_panic_of_the_host_over_a_run_ends_it() {
+    let data = fresh_data();
+    let component = clock_with(&data, &[("looks_around", yearly("run_once"))], 1);
+    let mut command = command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0", &component]);
+    command.env("BIREME_PANIC_POINT", "durable.leased@1");
+    let server = Server::spawn(command, data.path()).unwrap_or_else(|output| panic!("{output:#?}"));
+    let deck = Deck { data, server };
+    deck.schedule(&["run-now", "clock::looks_around"]);
+    wait_until("it has ended", || deck.history("looks_around")[0]["code"] == "unavailable");
+    // Once, though it has retries left, and the next run is free.
+    deck.schedule(&["run-now", "clock::looks_around"]);
+    wait_until("the next is done", || deck.history("looks_around")[0]["outcome"] == "done");
+    assert_eq!(deck.history("looks_around").len(), 2);
 }

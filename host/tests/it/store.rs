@@ -76,7 +76,7 @@ fn an_app_that_is_deployed_anew_counts_on_from_what_the_old_one_kept() {
 fn a_server_killed_while_it_opens_its_database_finds_everything_at_the_next_start() {
     let mut killed = Vec::new();
     for point in FAIL_POINTS.iter().filter(|point| point.starts_with("store.")) {
-        for (data, is_new) in [(data_of_format(1), false), (fresh_data(), true)] {
+        for (data, is_new) in [(data_of_format(1), false), (data_of_format(2), false), (fresh_data(), true)] {
             let mut command = command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0"]);
             command.env("BIREME_FAIL_POINT", format!("{point}@1"));
             // Not every point lies on the way to both.

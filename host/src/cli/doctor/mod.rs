@@ -1,13 +1,15 @@
-//! `bireme doctor`: what this machine lacks, and the command that mends it. It changes nothing.
+//! `bireme doctor`: checks of this machine, each with the command that mends what is wrong. Changes nothing without `--repair`.
 //!
-//! Each area is one file: `toolchain` (building apps), `models`, `devices`, `machine` (running them).
+//! Each area is one file: `toolchain` (building apps), `models`, `devices`, `machine` (running them), `journal` (what is on disk).
 
 mod check;
 mod devices;
+mod journal;
 mod machine;
 mod models;
 mod toolchain;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -23,21 +25,35 @@ use crate::devices::Report;
 /// Check this machine: toolchain, models, devices, kernel limits; says what is missing and the command that mends it.
 #[derive(Args)]
 #[command(
-    after_help = "Exits with 0 unless something is missing that functions need to be built or run, then with 1.\n\nExample:\n  bireme doctor --json"
+    after_help = "Exits with 0 unless something is missing that functions need to be built or run, then with 1.\n\nExamples:\n  bireme doctor --json\n  bireme doctor --repair --export /tmp/rows"
 )]
 pub struct Doctor {
     #[command(flatten)]
     on: OnDevice,
+
+    /// Write the rows in quarantine (calls and maps of which a row cannot be read) to DIR, then remove them. Stop the host
+    /// first.
+    #[arg(long, requires = "export")]
+    repair: bool,
+
+    /// Directory for the rows that `--repair` removes: `quarantine.jsonl`, a row a line.
+    #[arg(long, value_name = "DIR", requires = "repair")]
+    export: Option<PathBuf>,
 }
 
 impl Doctor {
     pub fn run(self, global: &Global) -> Result<ExitCode, Exit> {
         let directories = global.directories()?;
+        if let Some(export) = self.export.filter(|_| self.repair) {
+            journal::repair(&directories.data, &export, global.json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut checks = toolchain::checks();
         checks.extend(models::checks(&directories.models));
         let report = devices::report(self.on.device)?;
         checks.extend(devices::checks(&report));
         checks.extend(machine::checks(&directories));
+        checks.extend(journal::check(&directories.data));
         output::line(&if global.json { to_json(&checks, &report) } else { to_text(&checks) });
         Ok(ExitCode::from(u8::from(is_unfit(&checks))))
     }

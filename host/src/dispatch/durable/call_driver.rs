@@ -1,11 +1,11 @@
-//! Driver of durable calls: does what `call_queue` decides. One task reads pages and begins calls; each call that runs has a
-//! task that leases it, makes an attempt and writes the outcome.
+//! Driver of durable calls: acts on the decisions of `call_queue`. One task reads pages and begins calls; each call
+//! that runs has a task that leases it, makes an attempt and writes the outcome.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::call_outcome::{Outcome, settle};
 use super::call_queue::{AttemptEnd, CallQueue, CancelAction, LaneKey, Lease, OwnerAction, PageRequest};
@@ -17,7 +17,7 @@ use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
 use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::ids::CallId;
-use crate::journal::{CallRecord, Kind, OpenCall, State};
+use crate::journal::{CallRecord, JournalError, Kind, OpenCall, State};
 use crate::{failpoint, tasks};
 
 /// Wait before a call is begun again whose record or input could not be read.
@@ -32,6 +32,8 @@ pub struct CallDriver {
     /// Notified when a call may begin, or begins later.
     work: Notify,
     pub waiters: CallWaiters,
+    /// Receives the calls of scheduled runs as they end.
+    run_ends: OnceLock<mpsc::UnboundedSender<CallRecord>>,
 }
 
 #[derive(Default)]
@@ -43,7 +45,13 @@ struct DriverState {
 
 impl CallDriver {
     pub fn new(core: Arc<Core>) -> Arc<Self> {
-        Arc::new(Self { core, state: Mutex::default(), work: Notify::new(), waiters: CallWaiters::default() })
+        Arc::new(Self {
+            core,
+            state: Mutex::default(),
+            work: Notify::new(),
+            waiters: CallWaiters::default(),
+            run_ends: OnceLock::new(),
+        })
     }
 
     /// Queues calls that are on disk and not begun, or wait for a retry.
@@ -59,6 +67,20 @@ impl CallDriver {
         let mut state = self.state();
         let lease = state.queue.begin(call, lane, calls_max)?;
         Some(self.own(&mut state, lease))
+    }
+
+    /// Claims a scheduled run, whatever waits and runs of its function.
+    pub fn begin_run(self: &Arc<Self>, call: CallId, lane: LaneKey) -> OwnedCall {
+        let mut state = self.state();
+        let lease = state.queue.begin_run(call, lane);
+        self.own(&mut state, lease)
+    }
+
+    /// Returns the calls of scheduled runs as they end. Once.
+    pub fn run_ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = self.run_ends.set(sender);
+        receiver
     }
 
     /// Runs the first attempt at a call that was accepted with a lease.
@@ -77,7 +99,8 @@ impl CallDriver {
         self.work.notify_one();
     }
 
-    /// A call waits for other calls until the result is dropped; its place is free meanwhile. `None` if it does not run.
+    /// A call waits for other calls until the result is dropped; its place is free meanwhile. `None` if it does not
+    /// run.
     pub fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
         let run = self.state().queue.parent_waits(call)?;
         self.work.notify_one();
@@ -102,6 +125,10 @@ impl CallDriver {
     /// Gives back the count of a call whose end is on disk, and writes why it failed into the app's log.
     pub fn ended(&self, record: &CallRecord) {
         self.core.open.release(&record.app, Kind::Call);
+        if let Some(ends) = self.run_ends.get().filter(|_| record.run.is_some()) {
+            // A scheduler that is gone begins nothing any more.
+            let _ = ends.send(record.clone());
+        }
         if let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) {
             self.core.log_failure(record.id, &record.function_id(), failure);
         }
@@ -176,7 +203,7 @@ impl CallDriver {
             Ok(end) => (end, None),
             Err(panic) => {
                 let failure = panicked(owned.lease.call, &panic);
-                (AttemptEnd::Panicked { now_ms: unix_ms() }, Some(failure))
+                (self.panicked(&owned.lease, &failure).await, Some(failure))
             }
         };
         loop {
@@ -185,14 +212,22 @@ impl CallDriver {
                 OwnerAction::WriteCancelled => Outcome::Cancelled,
                 OwnerAction::WriteDead => Outcome::GivenUp(failure.clone().unwrap_or_else(unavailable)),
             };
-            end = self.end(owned.lease.call, outcome).await;
+            end = self.end(&owned.lease, outcome).await;
+        }
+    }
+
+    /// Decides about a call over which the host panicked. A scheduled run ends at once.
+    async fn panicked(&self, lease: &Lease, failure: &Failure) -> AttemptEnd {
+        match self.read(lease).await {
+            Ok(record) if record.run.is_some() => self.settle(record, Outcome::GivenUp(failure.clone())).await,
+            _ => AttemptEnd::Panicked { now_ms: unix_ms() },
         }
     }
 
     async fn lease_and_attempt(&self, owned: &OwnedCall, leased: Option<(CallRecord, Payload)>) -> AttemptEnd {
         let (mut record, input) = match leased {
             Some((record, input)) => (record, Some(input)),
-            None => match self.lease(owned.lease.call).await {
+            None => match self.lease(&owned.lease).await {
                 Ok(record) => (record, None),
                 Err(end) => return end,
             },
@@ -203,20 +238,28 @@ impl CallDriver {
             biased;
             () = owned.stop.notified() => Outcome::Cancelled,
             () = self.core.lifecycle.is_cut_off() => return AttemptEnd::Abandoned,
-            outcome = attempt => outcome,
+            outcome = attempt => match outcome {
+                Ok(outcome) => outcome,
+                Err(end) => return end,
+            },
         };
         failpoint::panic_at("durable.ended");
-        // On the way down a failure may be the host's: the next one makes the attempt again.
-        if self.core.runner.is_closed() && !matches!(outcome, Outcome::Ended(Ok(_)) | Outcome::Cancelled) {
+        let is_final = match outcome {
+            Outcome::Ended(Ok(_)) | Outcome::Cancelled => true,
+            Outcome::Ended(Err(_)) => record.run.is_some(),
+            _ => false,
+        };
+        // On the way down a failure may be the host's: the next one makes the attempt again, but for a scheduled run.
+        if self.core.runner.is_closed() && !is_final {
             return AttemptEnd::Abandoned;
         }
         self.settle(record, outcome).await
     }
 
     /// Reads a call and writes that an attempt begins.
-    async fn lease(&self, call: CallId) -> Result<CallRecord, AttemptEnd> {
+    async fn lease(&self, lease: &Lease) -> Result<CallRecord, AttemptEnd> {
         let now_ms = unix_ms();
-        let mut record = self.read(call).await?;
+        let mut record = self.read(lease).await?;
         if let Some(at_ms) = record.next_ms.filter(|at_ms| *at_ms > now_ms && record.state == State::Waiting) {
             return Err(AttemptEnd::Retry { at_ms });
         }
@@ -234,25 +277,41 @@ impl CallDriver {
     }
 
     /// Reads a call that has not ended.
-    async fn read(&self, call: CallId) -> Result<CallRecord, AttemptEnd> {
-        match self.core.journal.call(call).await {
+    async fn read(&self, lease: &Lease) -> Result<CallRecord, AttemptEnd> {
+        match self.core.journal.call(lease.call).await {
             Ok(Some(record)) if !record.state.is_terminal() => Ok(record),
             Ok(_) => Err(AttemptEnd::Ended),
+            // It is not open any more; the journal has said why.
+            Err(JournalError::Quarantined { .. }) => {
+                self.core.open.release(&lease.lane.function.app, Kind::Call);
+                Err(AttemptEnd::Ended)
+            }
             Err(error) => {
-                tracing::error!(%call, error = &error as &dyn std::error::Error, "a call cannot be read");
+                tracing::error!(
+                    call = %lease.call,
+                    error = &error as &dyn std::error::Error,
+                    "a call cannot be read"
+                );
                 Err(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS })
             }
         }
     }
 
-    async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Outcome {
+    /// Makes the attempt, if it can begin.
+    async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Result<Outcome, AttemptEnd> {
         let runner = &self.core.runner;
-        let Some(program) = runner.apps.get(record.app.as_str()) else {
-            return Outcome::NotBegun { again_ms: unix_ms() };
+        let program = match runner.apps.get(record.app.as_str()) {
+            Some(program) => program,
+            // A stopped app makes up for no run of its schedules when it is started again.
+            None if record.run.is_some() => {
+                let message = format!("`{}` is not deployed", record.app);
+                return Ok(Outcome::Refused(Failure::new(FailureCode::UnknownFunction, message)));
+            }
+            None => return Ok(Outcome::NotBegun { again_ms: unix_ms() }),
         };
         let function = match find_function(&program, record.function.as_str()) {
             Ok(function) => function,
-            Err(failure) => return Outcome::Refused(failure),
+            Err(failure) => return Ok(Outcome::Refused(failure)),
         };
         let input = match input {
             Some(input) => Ok(Some(input)),
@@ -261,29 +320,33 @@ impl CallDriver {
         let input = match input {
             Ok(Some(input)) => input,
             Ok(None) => {
-                return Outcome::Refused(Failure::new(FailureCode::InvalidInput, "the input of the call is gone"));
+                return Ok(Outcome::Refused(Failure::new(FailureCode::InvalidInput, "the input of the call is gone")));
+            }
+            // The next look at the call finds it gone.
+            Err(JournalError::Quarantined { .. }) => {
+                return Err(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS });
             }
             Err(error) => {
                 tracing::error!(call = %record.id, error = &error as &dyn std::error::Error, "an input cannot be read");
-                return Outcome::NotBegun { again_ms: unix_ms() + READ_WAIT_MS };
+                return Ok(Outcome::NotBegun { again_ms: unix_ms() + READ_WAIT_MS });
             }
         };
         if let Err(failure) = check(&function, &input) {
-            return Outcome::Refused(failure);
+            return Ok(Outcome::Refused(failure));
         }
         let CallRecord { depth, priority, .. } = *record;
         let origin = Origin { depth, priority, is_durable: true, ..Origin::outside(record.principal.clone()) };
         let call = Call { id: record.id, function, input, origin, siblings: None };
         let _live = runner.enter(&call);
-        match runner.attempt(&call, record.attempts, &mut record.receipt).await {
+        Ok(match runner.attempt(&call, record.attempts, &mut record.receipt).await {
             Attempted::Ended(result) => Outcome::Ended(result),
             Attempted::NoSlot(_) => Outcome::NotBegun { again_ms: unix_ms() },
-        }
+        })
     }
 
     /// Ends a call without an attempt.
-    async fn end(&self, call: CallId, outcome: Outcome) -> AttemptEnd {
-        match self.read(call).await {
+    async fn end(&self, lease: &Lease, outcome: Outcome) -> AttemptEnd {
+        match self.read(lease).await {
             Ok(record) => self.settle(record, outcome).await,
             Err(end) => end,
         }
@@ -291,7 +354,11 @@ impl CallDriver {
 
     /// Writes the outcome of an attempt.
     async fn settle(&self, mut record: CallRecord, outcome: Outcome) -> AttemptEnd {
-        let policy = self.core.runner.apps.retries(&record.function_id());
+        let mut policy = self.core.runner.apps.retries(&record.function_id());
+        if record.run.is_some() && self.core.runner.is_closed() {
+            // Nobody makes the next attempt of a scheduled run.
+            policy.retries_max = 0;
+        }
         let output = settle(&mut record, outcome, unix_ms(), &policy, rand::random());
         let save = || self.core.journal.save_call(&record, output.clone());
         if self.core.lifecycle.written(save).await.is_none() {
@@ -315,8 +382,8 @@ fn unavailable() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
 }
 
-/// Ownership of a call. If it is dropped before its release, the call is looked at again after a moment: a task that was
-/// dropped cannot say what it had written.
+/// Ownership of a call. If it is dropped before its release, the call is looked at again after a moment: a task that
+/// was dropped cannot say what it had written.
 pub struct OwnedCall {
     driver: Arc<CallDriver>,
     lease: Lease,

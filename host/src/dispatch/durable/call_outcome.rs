@@ -20,7 +20,8 @@ pub enum Outcome {
     GivenUp(Failure),
 }
 
-/// Brings the record of a leased call up to date. Returns its output, if it has one; `next_ms` is set if it begins again.
+/// Brings the record of a leased call up to date. Returns its output, if it has one; `next_ms` is set if it begins
+/// again.
 pub fn settle(
     record: &mut CallRecord,
     outcome: Outcome,
@@ -60,7 +61,8 @@ fn wait(record: &mut CallRecord, again_ms: u64) {
     record.next_ms = Some(again_ms);
 }
 
-fn end(record: &mut CallRecord, state: State, failure: Option<Failure>, now_ms: u64) {
+/// Ends a call.
+pub fn end(record: &mut CallRecord, state: State, failure: Option<Failure>, now_ms: u64) {
     record.state = state;
     record.failure = failure;
     record.next_ms = None;
@@ -70,32 +72,13 @@ fn end(record: &mut CallRecord, state: State, failure: Option<Failure>, now_ms: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::{Principal, Priority, Receipt};
-    use crate::ids::{AppName, CallId, FunctionName};
+    use crate::call::Principal;
+    use crate::ids::{AppName, FunctionId, FunctionName};
 
     /// A call in its attempt number `attempts`, `lost` of which ended with their host.
     fn leased(attempts: u32, lost: u32) -> CallRecord {
-        CallRecord {
-            id: CallId::from_bytes([1; 16]),
-            app: AppName::new("a").unwrap(),
-            function: FunctionName::new("f").unwrap(),
-            state: State::Leased,
-            principal: Principal::default(),
-            priority: Priority::default(),
-            accepted_ms: 1,
-            ended_ms: None,
-            lease: None,
-            attempts,
-            lost,
-            next_ms: None,
-            version: None,
-            failure: None,
-            failed_attempts: Default::default(),
-            parent: None,
-            depth: 0,
-            idempotency_key: None,
-            receipt: Receipt::default(),
-        }
+        let function = FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new("f").unwrap() };
+        CallRecord { state: State::Leased, attempts, lost, ..CallRecord::new(&function, Principal::default(), 1) }
     }
 
     fn failed(code: FailureCode) -> Outcome {

@@ -1,4 +1,5 @@
-//! Durable calls that have not ended: which begins next, who owns one, and which are in memory. A plain decider.
+//! Queue of the durable calls that have not ended: their states, owners and turns, and the part in memory. A plain
+//! decider.
 //!
 //! States of a call:
 //!
@@ -12,15 +13,15 @@
 //! ```
 //!
 //! `Running` and `Cancelling` have one owner, the only one that writes the call. A call in no state here is in the journal
-//! only: of the ready calls of a function and priority the newest, of the retries the latest. They are read back in pages of
-//! the journal's open calls when few are left in memory.
+//! only: of the ready calls of a function and priority the newest, of the retries the latest. They are read back in
+//! pages of the journal's open calls when few are left in memory.
 //!
-//! Invariants: a call has at most one owner; a call that has not ended is in memory or found by a page that is still to be
-//! read; calls of a function that run and do not wait for other calls are at most as many as its limit, but for those that
-//! resume after a wait; memory is bounded by `Bounds`, the calls that run or pause, and the pages.
+//! Invariants: a call has at most one owner; a call that has not ended is in memory or found by a page that is still to
+//! be read; calls of a function that run and do not wait for other calls are at most as many as its limit, but for
+//! those that resume after a wait and runs of its schedule; memory is bounded by `Bounds`, the calls that run or pause, and the pages.
 //!
-//! Reading is not atomic with what happens meanwhile, so a page may show a call that has ended, or whose retry is later by
-//! now. Whoever owns a call reads its record first, and finds that.
+//! A page is read without a lock, so it may show a call that has ended, or whose retry is later by now. An owner reads
+//! the record of its call first, and finds that.
 
 mod lane;
 mod retries;
@@ -219,8 +220,13 @@ impl CallQueue {
         (!has_waiting && places < calls_max).then(|| self.lease(call, lane))
     }
 
-    /// Leases the next call to begin: functions take turns, urgent calls first, then the oldest. `calls_max` returns how many
-    /// calls of a function may run at a time, or `None` if none can.
+    /// Leases a scheduled run that is about to be accepted, whatever waits and runs: its schedule bounds how many there are.
+    pub fn begin_run(&mut self, call: CallId, lane: LaneKey) -> Lease {
+        self.lease(call, lane)
+    }
+
+    /// Leases the next call to begin: functions take turns, urgent calls first, then the oldest. `calls_max` returns
+    /// how many calls of a function may run at a time, or `None` if none can.
     pub fn next(&mut self, now_ms: u64, calls_max: impl Fn(&FunctionId) -> Option<usize>) -> Option<Lease> {
         self.wake_due(now_ms);
         let has_room = |(function, queue): (&FunctionId, &FunctionQueue)| {
@@ -352,7 +358,8 @@ impl CallQueue {
 
 /// Owners.
 impl CallQueue {
-    /// The owner of a call is done with an attempt. Returns what it does next; unless that is `Release`, it remains the owner.
+    /// The owner of a call is done with an attempt. Returns what it does next; unless that is `Release`, it remains the
+    /// owner.
     pub fn attempt_ended(&mut self, lease: &Lease, end: AttemptEnd) -> OwnerAction {
         let Lease { call, lane, run } = lease;
         let Some(Call { state: CallState::Running { run: running, waits, is_cancelled }, .. }) = self.calls.get(call)
@@ -391,8 +398,8 @@ impl CallQueue {
         OwnerAction::Release
     }
 
-    /// A running call waits for another: its place is free meanwhile, or a function that waits for itself would hold every
-    /// place that the awaited calls need. Returns the number to resume with; `None` if the call does not run.
+    /// A running call waits for another: its place is free meanwhile, or a function that waits for itself would hold
+    /// every place that the awaited calls need. Returns the number to resume with; `None` if the call does not run.
     pub fn parent_waits(&mut self, call: CallId) -> Option<u64> {
         let Some(Call { lane: Some(lane), state: CallState::Running { run, waits, .. } }) = self.calls.get_mut(&call)
         else {
@@ -495,7 +502,8 @@ impl CallQueue {
         PageRequest { after, limit: self.bounds.page }
     }
 
-    /// Returns, of each lane that has few calls in memory and more in the journal, the id before the first of the latter.
+    /// Returns, of each lane that has few calls in memory and more in the journal, the id before the first of the
+    /// latter.
     fn hungry_lanes(&self) -> impl Iterator<Item = CallId> {
         let Bounds { ready, lane, lane_min, .. } = self.bounds;
         let low = if self.ready + lane / 2 <= ready { lane / 2 } else { lane_min / 2 };
@@ -509,12 +517,13 @@ impl CallQueue {
         self.retries.abort_scan();
     }
 
-    /// Takes in a page as it was read. Returns the next page if a scan goes on.
+    /// Takes in a page as it was read.
     pub fn page_read(&mut self, rows: Vec<OpenCall>, now_ms: u64) -> Option<PageRequest> {
         let PageRead { after, arrivals } = self.page.take()?;
-        let until = if rows.len() < self.bounds.page { None } else { rows.last().map(|row| row.id) };
+        // A page may have fewer calls than it could: damaged rows are left out.
+        let until = rows.last().map(|row| row.id);
         let mut ready = BTreeMap::new();
-        let rows = rows.into_iter().map(|OpenCall { id, function, priority, next_ms }| {
+        let rows = rows.into_iter().map(|OpenCall { id, function, priority, next_ms, .. }| {
             let key = next_ms.filter(|at_ms| *at_ms > now_ms).map(|at_ms| (at_ms, id));
             (id, LaneKey { function, priority }, key)
         });

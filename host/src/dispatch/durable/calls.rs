@@ -10,7 +10,7 @@ use super::call_queue::{AttemptEnd, LaneKey};
 use super::core::{Core, Options, depth_below};
 use super::error::DurableError;
 use super::idempotency::fingerprint;
-use crate::call::{Payload, Receipt};
+use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::dispatch::call::check;
 use crate::ids::CallId;
@@ -28,6 +28,11 @@ impl Calls {
     pub fn new(core: Arc<Core>) -> Self {
         let driver = CallDriver::new(core.clone());
         Self { core, driver }
+    }
+
+    /// Returns the driver of the calls.
+    pub fn driver(&self) -> &Arc<CallDriver> {
+        &self.driver
     }
 
     /// Queues calls that an earlier host has accepted.
@@ -53,8 +58,8 @@ impl Calls {
         self.core.open.calls().saturating_sub(self.driver.owned())
     }
 
-    /// Keeps a call and begins it as soon as there is a place. Returns once it is on disk; a second request with the same
-    /// key returns the same call.
+    /// Keeps a call and begins it as soon as there is a place. Returns once it is on disk; a second request with the
+    /// same key returns the same call.
     pub async fn spawn(
         &self,
         function: &FunctionRef,
@@ -69,25 +74,11 @@ impl Calls {
         let find = async |keyed: KeyedRecord| self.record(CallId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
             let record = CallRecord {
-                id: CallId::generate(),
-                app: id.app.clone(),
-                function: id.function.clone(),
-                state: State::Accepted,
-                principal: options.principal,
                 priority: options.priority,
-                accepted_ms: unix_ms(),
-                ended_ms: None,
-                lease: None,
-                attempts: 0,
-                lost: 0,
-                next_ms: None,
-                version: None,
-                failure: None,
-                failed_attempts: Default::default(),
                 parent: options.parent.map(|(parent, _)| parent),
                 depth,
                 idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
-                receipt: Receipt::default(),
+                ..CallRecord::new(&id, options.principal, unix_ms())
             };
             self.accept(function, record, input, idempotency).await
         };
@@ -124,7 +115,13 @@ impl Calls {
             Some(owned) => self.driver.begin_leased(owned, record.clone(), input),
             None => {
                 let CallRecord { id, priority, .. } = record;
-                self.driver.accepted([OpenCall { id, function: record.function_id(), priority, next_ms: None }]);
+                self.driver.accepted([OpenCall {
+                    id,
+                    function: record.function_id(),
+                    priority,
+                    next_ms: None,
+                    run: None,
+                }]);
             }
         }
         Ok(record)

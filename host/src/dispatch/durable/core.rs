@@ -50,7 +50,8 @@ impl Core {
         })
     }
 
-    /// Returns how many calls of a function may run at a time, as its live version says; `None` while the app is not deployed.
+    /// Returns how many calls of a function may run at a time, as its live version says; `None` while the app is not
+    /// deployed.
     pub fn calls_max(&self, function: &FunctionId) -> Option<usize> {
         let program = self.runner.apps.get(function.app.as_str())?;
         // A call of a function that is gone runs to its failure.

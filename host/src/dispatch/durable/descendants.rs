@@ -28,7 +28,8 @@ pub struct Descendants {
 }
 
 impl Descendants {
-    /// Cancels a call wherever it is, and what it has spawned. Returns how it ended: one that had ended before stays as it was.
+    /// Cancels a call in whatever state, and its descendants. Returns its record: a call that had ended stays as it
+    /// was.
     pub async fn cancel_call(&self, id: CallId) -> Result<CallRecord, DurableError> {
         let record = self.calls.cancel_one(id).await?;
         if record.state == State::Cancelled {
@@ -37,7 +38,7 @@ impl Descendants {
         Ok(record)
     }
 
-    /// Cancels what has not ended of a map, and what that has spawned. One that has ended stays as it was.
+    /// Cancels the open inputs of a map, and their descendants. A map that has ended stays as it was.
     pub async fn cancel_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
         let record = self.maps.cancel_map_one(id).await?;
         if record.state() == MapState::Cancelled {
@@ -95,8 +96,8 @@ impl Descendants {
         }
     }
 
-    /// Returns the calls of a cancelled map that may have begun and have no outcome. Chunks are leased in order, so these are among
-    /// the first that are not whole.
+    /// Returns the calls of a cancelled map that may have begun and have no outcome. Chunks are leased in order, so
+    /// these are among the first that are not whole.
     async fn begun_and_lost(&self, map: MapId) -> Result<Vec<CallId>, DurableError> {
         let (mut calls, mut after) = (Vec::new(), None);
         loop {

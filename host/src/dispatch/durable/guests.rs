@@ -52,7 +52,7 @@ impl Guests {
         .await
     }
 
-    /// Returns what became of a call of the caller's app, once it has ended or after `wait`.
+    /// Returns the result of a call of the caller's app, once it has ended; none if it has not after `wait`.
     pub(in crate::dispatch) async fn get_for(
         &self,
         caller: &CallIdentity,
@@ -80,7 +80,7 @@ impl Guests {
         }
     }
 
-    /// Cancels a call of the caller's app and what it spawned; returns whether it is cancelled.
+    /// Cancels a call of the caller's app and its descendants; returns whether it is cancelled.
     pub(in crate::dispatch) async fn cancel_for(
         self: &Arc<Self>,
         caller: &CallIdentity,
@@ -163,8 +163,8 @@ impl Guests {
         waits.await.map_err(|_| closing())?.map_err(failure)
     }
 
-    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. The work in `then` may cancel,
-    /// so nothing is held any more.
+    /// As `detached`, for a spawn: a cancel of the parent waits until the child is on disk. `then` may cancel, so it
+    /// runs after the permit is given back.
     async fn spawning<T: Send + 'static, F>(
         self: &Arc<Self>,
         made: impl Future<Output = Result<T, DurableError>> + Send + 'static,
@@ -187,7 +187,7 @@ impl Guests {
 struct GuestMap {
     guests: Arc<Guests>,
     id: MapId,
-    /// Whose place is given back while it waits.
+    /// Call that lends its place while the guest waits for outcomes.
     spawner: CallId,
     /// Of the one that started it, which closes it.
     started: Option<tokio::runtime::Handle>,
@@ -227,7 +227,7 @@ impl SpawnedMap for GuestMap {
 
     fn outcome(&self, index: u64) -> BoxFuture<'_, Result<Option<CallResult>, Failure>> {
         Box::pin(async move {
-            // Read first: what was cancelled then has no outcome later.
+            // Read first: an input that was cancelled by then has no outcome later.
             let record = self.guests.maps.map(self.id).await.map_err(failure)?;
             match self.guests.maps.outcome(self.id, index).await.map_err(failure)? {
                 Some(entry) => Ok(Some(result(&self.guests.maps, entry).await?)),
@@ -305,7 +305,7 @@ impl OutcomeReader for GuestReader {
     }
 }
 
-/// Returns what an input came to.
+/// Returns the result of an input.
 async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
     match entry.kind {
         EntryKind::Done(stored) => maps.payload(stored).await.map(Ok).map_err(failure),

@@ -1,5 +1,5 @@
-//! Idempotency keys: two requests with one key and one function have their turns one after the other, so the second finds
-//! the call or map of the first.
+//! Idempotency keys: two requests with one key and one function have their turns one after the other, so the second
+//! finds the call or map of the first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

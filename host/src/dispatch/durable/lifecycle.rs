@@ -1,4 +1,5 @@
-//! Lifecycle of a host's durable work: started, stopping, cut off; its tasks, and writes that are tried until they succeed.
+//! Lifecycle of a host's durable work: started, stopping, cut off; its tasks, and writes that are tried until they
+//! succeed.
 //!
 //! Invariants: a task that was spawned is joined by `shut_down`; a stop and a cut-off are final.
 
@@ -11,7 +12,8 @@ use tokio::task::JoinSet;
 use crate::journal::{Answer, JournalError};
 use crate::store::StoreError;
 
-/// Wait before a failed read or write of the journal is tried again: a full disk gets room, a process its file handles back.
+/// Wait before a failed read or write of the journal is tried again: a full disk gets room, a process its file handles
+/// back.
 pub const STORE_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -84,7 +86,8 @@ impl Lifecycle {
         }
     }
 
-    /// Repeats a write until it succeeds. `None` if the store has failed for good, or the host stops first.
+    /// Repeats a write until it succeeds. `None` if the store has failed for good, the call or map is in quarantine, or
+    /// the host stops first.
     pub async fn written<'a, T>(&self, write: impl Fn() -> Answer<'a, T>) -> Option<T> {
         let mut is_reported = false;
         loop {
@@ -94,6 +97,8 @@ impl Lifecycle {
                     tracing::error!(error = &error as &dyn std::error::Error, "the journal cannot be written");
                     return None;
                 }
+                // The journal has said why.
+                Err(JournalError::Quarantined { .. }) => return None,
                 Err(error) => {
                     if !std::mem::replace(&mut is_reported, true) {
                         tracing::error!(

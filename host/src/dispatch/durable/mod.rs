@@ -1,11 +1,11 @@
 //! Durable calls and maps: accepted once they are on disk, run until they have ended, also over restarts of the host.
 //!
 //! `call_queue` decides which call runs next, and `call_driver` acts on it; a map is the engine of `dispatch::map` over the
-//! journal. The runner makes each attempt, like that of any other call; between attempts a call is no more than an entry in a
-//! queue.
+//! journal. The runner makes each attempt, like that of any other call; between attempts a call is no more than an
+//! entry in a queue.
 //!
-//! Invariants: no attempt begins before its lease is on disk; nobody sees an outcome before it is on disk; of several ends of
-//! one call the first that is written holds.
+//! Invariants: no attempt begins before its lease is on disk; nobody sees an outcome before it is on disk; of several
+//! ends of one call the first that is written holds.
 
 mod call_driver;
 mod call_outcome;
@@ -22,6 +22,7 @@ mod map;
 mod open_counts;
 mod results;
 mod retention;
+mod runs;
 mod spawn_gate;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use self::map::Maps;
 pub use self::results::{Results, ResultsOrder};
 pub use self::retention::Retention;
 use self::retention::Sweeper;
+use self::runs::Runs;
 use super::dispatcher::Dispatcher;
 use crate::call::Payload;
 use crate::ids::{CallId, MapId};
@@ -54,6 +56,7 @@ pub struct Durable {
     core: Arc<Core>,
     calls: Arc<Calls>,
     maps: Arc<Maps>,
+    runs: Runs,
     descendants: Descendants,
     guests: Arc<Guests>,
 }
@@ -63,10 +66,11 @@ impl Durable {
     pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
         let core = Core::new(dispatcher.runner().clone(), dispatcher.map_memory().clone(), journal);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
+        let runs = Runs::new(core.clone(), calls.driver().clone());
         let descendants = Descendants { core: core.clone(), calls: calls.clone(), maps: maps.clone() };
         let guests =
             Guests { core: core.clone(), calls: calls.clone(), maps: maps.clone(), descendants: descendants.clone() };
-        let durable = Arc::new(Self { core, calls, maps, descendants, guests: Arc::new(guests) });
+        let durable = Arc::new(Self { core, calls, maps, runs, descendants, guests: Arc::new(guests) });
         dispatcher.plug_durable(Arc::downgrade(&durable));
         durable
     }
@@ -90,6 +94,7 @@ impl Durable {
             let open = self.core.journal.open_calls(after, OPEN_CALLS_PAGE_LEN).await?;
             let Some(last) = open.last() else { return Ok(count) };
             after = Some(last.id);
+            let open = self.runs.recover(open);
             count += open.len();
             self.calls.recover(open);
         }
@@ -155,8 +160,8 @@ impl Durable {
 
 /// Calls.
 impl Durable {
-    /// Keeps a call and begins it as soon as there is room. Returns once it is on disk; a second request with the same key
-    /// returns the same call.
+    /// Keeps a call and begins it as soon as there is room. Returns once it is on disk; a second request with the same
+    /// key returns the same call.
     pub async fn spawn(
         &self,
         function: &FunctionRef,
@@ -171,7 +176,8 @@ impl Durable {
         self.calls.get(id, wait).await
     }
 
-    /// Cancels a call wherever it is, and its descendants. Returns how it ended: one that had ended before stays as it was.
+    /// Cancels a call wherever it is, and its descendants. Returns how it ended: one that had ended before stays as it
+    /// was.
     pub async fn cancel(&self, id: CallId) -> Result<CallRecord, DurableError> {
         self.descendants.cancel_call(id).await
     }
@@ -184,6 +190,19 @@ impl Durable {
     /// Returns the output of a call that is done.
     pub async fn output(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
         self.calls.output(id).await
+    }
+}
+
+/// Runs of schedules.
+impl Durable {
+    /// Returns the journal, in which the schedules are.
+    pub(super) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.core.journal
+    }
+
+    /// Returns the runs; see `Runs`.
+    pub(super) fn runs(&self) -> &Runs {
+        &self.runs
     }
 }
 

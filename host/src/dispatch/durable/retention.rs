@@ -29,7 +29,8 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Returns the time before which calls and maps of an app must have ended to be deleted, in milliseconds since 1970.
+    /// Returns the time before which calls and maps of an app must have ended to be deleted, in milliseconds since
+    /// 1970.
     fn cutoff_ms(&self, app: &AppName, now_ms: u64) -> u64 {
         let keep = self.by_app.get(app).copied().unwrap_or(self.keep);
         now_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX))
@@ -45,7 +46,7 @@ pub struct Sweeper {
 impl Sweeper {
     /// Sweeps every minute until the host stops.
     pub async fn run(self) {
-        if let Err(error) = self.core.journal.sweep_files().await {
+        if let Err(error) = self.core.journal.sweep().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "unreferenced files could not be removed");
         }
         loop {

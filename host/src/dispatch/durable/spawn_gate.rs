@@ -1,4 +1,5 @@
-//! Spawn gate: a cancelled parent's children are looked for only once every spawn under way is on disk, so none is missed.
+//! Spawn gate: a cancelled parent's children are looked for only once every spawn under way is on disk, so none is
+//! missed.
 
 use std::sync::Arc;
 

@@ -1,10 +1,6 @@
-//! Engine of all maps: runners that lease inputs from the window, make an attempt at each, and settle it with the
-//! backing.
+//! Engine of all maps: leases inputs from the window, makes an attempt at each, and settles it with the backing.
 //!
-//! A map has one window and as many runners as its function allows, each a task. A runner ends when there is nothing to
-//! lease, so an idle map holds no task and no timer; [`Runners::start`] starts them again, called by the map's driver:
-//! the reader of a map in memory, a task of its own where inputs come from the journal. Dropping [`Runners`] aborts the
-//! calls.
+//! Not here: the tasks that do so (`runners`). The backing is a trait: memory is one, the journal the other.
 //!
 //! Invariants: an input that was leased is settled, or is back in the window when its runner ends, by whatever; a panic
 //! costs one attempt at most; an input that could not begin is not charged for it.
@@ -13,22 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
-use super::backing::{Backing, Ended};
 use super::window::{Input, Window};
-use crate::call::{Failure, Receipt};
+use crate::call::{CallResult, Failure, Payload, Receipt};
 use crate::dispatch::apps::find_function;
 use crate::dispatch::call::{Attempted, Call, Origin, check};
 use crate::dispatch::retry::{Verdict, verdict};
 use crate::dispatch::runner::Runner;
+use crate::failpoint;
 use crate::ids::{CallId, FunctionId, MapId};
 use crate::limits::{RetryPolicy, TICK};
 use crate::sandbox::{FunctionRef, Siblings};
-use crate::{failpoint, tasks};
 
-/// Wait of a runner after a panic. The input is the next again, and may meet the same bug.
-const PANIC_WAIT: Duration = Duration::from_secs(1);
 /// Wait of a runner whose input could not be read.
 const READ_WAIT: Duration = Duration::from_secs(1);
 
@@ -36,7 +28,7 @@ const READ_WAIT: Duration = Duration::from_secs(1);
 pub struct Engine<B: Backing> {
     pub runner: Arc<Runner>,
     target: Target,
-    origin: Origin,
+    pub origin: Origin,
     /// Its calls under way, so that their requests to a model form batches.
     siblings: Arc<Siblings>,
     state: Mutex<State<B>>,
@@ -44,6 +36,58 @@ pub struct Engine<B: Backing> {
     pub wake: Notify,
     /// Notified by a backing when it has outcomes to write.
     pub settled: Notify,
+}
+
+/// Backing of a map: source of its inputs, destination of its outcomes. It is part of the engine's state, so a method
+/// that takes `self` runs under the engine's lock.
+pub trait Backing: Sized + Send + 'static {
+    /// An input as it waits.
+    type Body: Send;
+
+    /// Whether an input outlives the host. Then one whose attempt the host's end prevents or cuts short is put back;
+    /// otherwise it ends with that failure.
+    const IS_DURABLE: bool;
+
+    /// Returns the time against which retries are due, in milliseconds.
+    fn now_ms(&self) -> u64;
+
+    /// Whether inputs may begin. Asked before each one.
+    fn is_open(&self) -> bool;
+
+    /// Lets nothing more begin. Called when the host ends.
+    fn stop(&mut self);
+
+    /// Whether more inputs should be loaded; the engine then wakes the backing's driver. Asked after each input that
+    /// began.
+    fn wants_more(&self, window: &Window<Self::Body>) -> bool;
+
+    /// Takes the payload of an input for an attempt, or reads it. An input that cannot be read now is put back.
+    fn take_payload(
+        engine: &Engine<Self>,
+        body: &mut Self::Body,
+    ) -> impl Future<Output = Result<Payload, Unreadable>> + Send;
+
+    /// Returns the payload after the attempt: the input is as it was.
+    fn return_payload(body: &mut Self::Body, payload: Payload);
+
+    /// Takes what an attempt came to, without the lock. The input stays leased until the backing ends it or queues its
+    /// retry.
+    fn settle(engine: &Engine<Self>, ended: Ended<Self::Body>);
+}
+
+/// An input that cannot be read now. The backing has logged why.
+pub struct Unreadable;
+
+/// An attempt that has ended.
+pub struct Ended<B> {
+    pub input: Input<B>,
+    pub call: CallId,
+    pub began: Instant,
+    pub result: CallResult,
+    /// Cost of this attempt alone.
+    pub receipt: Receipt,
+    /// Wait before the next attempt; none if `result` is the outcome.
+    pub retry: Option<Duration>,
 }
 
 /// Function of a map.
@@ -58,7 +102,8 @@ pub enum Target {
 pub struct State<B: Backing> {
     pub window: Window<B::Body>,
     pub backing: B,
-    runners: usize,
+    /// Runners that have not left.
+    pub runners: usize,
 }
 
 impl<B: Backing> State<B> {
@@ -91,8 +136,8 @@ impl<B: Backing> Engine<B> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until runners may have to be started: a runner has left, inputs came, or a retry is due. Call
-    /// [`Runners::start`] first, or a retry that is due makes it return at once.
+    /// Waits until runners may have to be started: a runner has left, inputs came, or a retry is due. Start them
+    /// first, or a retry that is due makes it return at once.
     pub async fn changed(&self) {
         let wait_ms = {
             let state = self.lock();
@@ -123,7 +168,7 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Returns how many inputs run at a time: no more than may run, for a call that waits is one whose time runs.
-    fn concurrency(&self) -> usize {
+    pub fn concurrency(&self) -> usize {
         match self.function() {
             Some(Ok(function)) => function.limits.map_concurrency(),
             // An input of a function that is gone runs to its failure.
@@ -147,7 +192,7 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Runs inputs one after the other until none can begin.
-    async fn run(&self) {
+    pub async fn run(&self) {
         let mut yielded = Instant::now();
         while let Some(input) = self.lease() {
             let mut lease = Lease { engine: self, input: Some(input), call: None };
@@ -225,67 +270,6 @@ impl<B: Backing> Engine<B> {
         let Verdict::Retry(delay) = verdict(failure, failed, &self.retries(), rand::random()) else { return None };
         let is_late = self.origin.deadline_max.is_some_and(|max| Instant::now() + delay >= max);
         (!is_late).then_some(delay)
-    }
-}
-
-/// Runners of one map. Dropping it aborts them, and with them their calls.
-pub struct Runners<B: Backing> {
-    engine: Arc<Engine<B>>,
-    tasks: JoinSet<()>,
-}
-
-impl<B: Backing> Runners<B> {
-    pub fn new(engine: Arc<Engine<B>>) -> Self {
-        Self { engine, tasks: JoinSet::new() }
-    }
-
-    /// Starts runners for the inputs that can begin.
-    pub fn start(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
-        let start = {
-            let mut state = self.engine.lock();
-            let State { window, backing, runners } = &mut *state;
-            let startable = if backing.is_open() { window.startable(|| backing.now_ms()) } else { 0 };
-            // A runner that has no input yet will take one.
-            let start = match (window.running() + startable).saturating_sub(*runners).min(startable) {
-                0 => 0,
-                unattended => unattended.min(self.engine.concurrency().saturating_sub(*runners)),
-            };
-            *runners += start;
-            start
-        };
-        for _ in 0..start {
-            let place = Place(self.engine.clone());
-            self.tasks.spawn(async move {
-                let engine = &place.0;
-                let run = engine.runner.throttle().task(engine.origin.priority, engine.run());
-                if let Err(panic) = tasks::caught(run).await {
-                    tracing::error!(panic, "the host met a bug of its own while it ran a map");
-                    tokio::time::sleep(PANIC_WAIT).await;
-                }
-            });
-        }
-    }
-
-    /// Waits until all runners have left.
-    pub async fn join(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
-    }
-
-    /// Aborts all runners, and waits until their calls are gone.
-    pub async fn abort(&mut self) {
-        self.tasks.shutdown().await;
-    }
-}
-
-/// A runner's place among those of its map.
-struct Place<B: Backing>(Arc<Engine<B>>);
-
-impl<B: Backing> Drop for Place<B> {
-    fn drop(&mut self) {
-        self.0.lock().runners -= 1;
-        // Inputs may have come after the runner looked, or there is nothing to wait for any more.
-        self.0.wake.notify_one();
     }
 }
 

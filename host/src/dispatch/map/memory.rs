@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::backing::{Backing, Ended, Unreadable};
 use super::budget::MapMemory;
-use super::engine::{Engine, Runners, State, Target};
+use super::engine::{Backing, Ended, Engine, State, Target, Unreadable};
+use super::runners::Runners;
 use super::window::{Input, Window};
 use crate::call::{Failure, FailureCode, Payload, Receipt, micros};
 use crate::dispatch::call::Origin;

@@ -1,11 +1,20 @@
 //! Calls: a row for what each is, one for its input, one for its output, and what finds it.
 
-use super::*;
-use crate::call::Priority;
-use crate::ids::FunctionName;
+use std::ops::Bound;
+
+use super::expiry::is_expiring;
+use super::files::Changes;
+use super::maps::visible_map;
+use super::{ACCEPT, LEASE, SETTLE, StoreJournal, delete, keyed, parsed, put, read_keyed, record, row, rows};
+use crate::call::{Payload, Priority};
+use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
 use crate::journal::chunk::{decode_one, encode_one};
-use crate::journal::codec::{put_bytes, put_u64};
-use crate::journal::{DamagedRow, State};
+use crate::journal::codec::{CodecError, Reader, put_bytes, put_u64};
+use crate::journal::key::{self, Kind};
+use crate::journal::{
+    CallRecord, Idempotency, JournalError, KeyedRecord, ListEntry, OpenCall, Owner, Query, ScheduledRun, State,
+};
+use crate::store::{Decide, Op, Store, Table, Write};
 
 impl StoreJournal {
     pub(super) async fn accept_call(
@@ -14,32 +23,50 @@ impl StoreJournal {
         input: Payload,
         idempotency: Option<&Idempotency>,
     ) -> Result<(), JournalError> {
+        let mut changes = Changes::default();
+        self.accept_with(call, input, idempotency, &mut changes).await?;
+        self.commit(Write::New, ACCEPT, changes).await
+    }
+
+    /// Adds what keeps a new call.
+    pub(super) async fn accept_with(
+        &self,
+        call: &CallRecord,
+        input: Payload,
+        idempotency: Option<&Idempotency>,
+        changes: &mut Changes,
+    ) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
         let function = call.function_id();
-        let _files = self.files.read().await;
-        let mut ops = Vec::new();
-        let input = self.place(Write::New, id, input, &mut ops).await?;
-        ops.extend([
+        let input = self.place(Write::New, id, input, changes).await?;
+        changes.ops.extend([
             put(Table::Calls, id.to_vec(), self.call_row(call)),
             put(Table::CallInputs, id.to_vec(), encode_one(&input)),
             put(Table::JournalIndex, key::open_call(call.id), open_row(call)),
             put(Table::JournalIndex, [key::of_function(&function, Kind::Call).as_slice(), id].concat(), Vec::new()),
         ]);
         if let Some(parent) = call.parent {
-            ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
+            changes.ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
         }
-        ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
-        self.write_between(Write::New, ACCEPT, ops).await
+        changes.ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
+        Ok(())
     }
 
     pub(super) async fn save_call(&self, call: &CallRecord, output: Option<Payload>) -> Result<(), JournalError> {
+        self.refuse_quarantined(of(call.id))?;
+        let id = call.id.as_bytes();
+        let mut changes = Changes { ops: self.save_ops(call), ..Changes::default() };
+        if let Some(output) = output {
+            let output = self.place(Write::Essential, id, output, &mut changes).await?;
+            changes.ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
+        }
+        self.commit(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, changes).await
+    }
+
+    /// Returns what writes the state of a call, without its output.
+    pub(super) fn save_ops(&self, call: &CallRecord) -> Vec<Op> {
         let id = call.id.as_bytes();
         let mut ops = vec![put(Table::Calls, id.to_vec(), self.call_row(call))];
-        let _files = self.files.read().await;
-        if let Some(output) = output {
-            let output = self.place(Write::Essential, id, output, &mut ops).await?;
-            ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
-        }
         if call.state == State::Waiting {
             ops.push(put(Table::JournalIndex, key::open_call(call.id), open_row(call)));
         }
@@ -47,8 +74,9 @@ impl StoreJournal {
             let at = call.ended_ms.unwrap_or(call.accepted_ms);
             ops.push(delete(Table::JournalIndex, key::open_call(call.id)));
             ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
+            ops.extend(call.run.map(|number| end_run(call, number)));
         }
-        self.write_between(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, ops).await
+        ops
     }
 
     /// Returns the row of a call, with this host as the holder of its lease.
@@ -58,30 +86,61 @@ impl StoreJournal {
     }
 
     pub(super) async fn call(&self, id: CallId) -> Result<Option<CallRecord>, JournalError> {
-        self.read(move |_, store| store.get(Table::Calls, id.as_bytes())?.map(|found| record(&found)).transpose()).await
+        self.read_of(of(id), move |_, store| visible_call(store, id)).await
     }
 
     pub(super) async fn call_payload(&self, table: Table, id: CallId) -> Result<Option<Payload>, JournalError> {
-        let stored =
-            self.read(move |_, store| Ok(store.get(table, id.as_bytes())?.map(decode_one).transpose()?)).await?;
-        match stored {
+        let stored = self.read_of(of(id), move |_, store| {
+            let found = store.get(table, id.as_bytes())?;
+            found.map(|row| parsed(table, id.as_bytes(), decode_one(row))).transpose()
+        });
+        match stored.await? {
             Some(stored) => self.payload(stored).await.map(Some),
             None => Ok(None),
         }
     }
 
     pub(super) async fn open_calls(&self, after: Option<CallId>, limit: usize) -> Result<Vec<OpenCall>, JournalError> {
-        self.read(move |_, store| {
-            let after = after.map(key::open_call);
-            let found = rows(store, Table::JournalIndex, key::OPEN_CALLS, after.as_deref(), limit)?;
-            found.into_iter().map(|(found, row)| read_open(&found, row)).collect()
-        })
-        .await
+        let mut after = after.map(key::open_call);
+        // A page of which no call can be read is not the end.
+        loop {
+            let (open, damaged, last) = self
+                .read(move |_, store| {
+                    let found = rows(store, Table::JournalIndex, key::OPEN_CALLS, after.as_deref(), limit)?;
+                    let last = found.last().map(|(found, _)| found.clone());
+                    let (mut open, mut damaged) = (Vec::new(), Vec::new());
+                    for (found, row) in found {
+                        let Some(id) = key::id_of(&found).map(CallId::from_bytes) else { continue };
+                        match read_open(id, row).or_else(|error| open_of_record(store, id, &error)) {
+                            Ok(call) => open.push(call),
+                            Err(JournalError::Damaged(row)) => damaged.push((id, *row)),
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    Ok((open, damaged, last))
+                })
+                .await?;
+            for (id, row) in damaged {
+                self.set_aside(Some(of(id)), row).await?;
+            }
+            if !open.is_empty() || last.is_none() {
+                return Ok(open);
+            }
+            after = last;
+        }
     }
 
     pub(super) async fn keyed(&self, function: &FunctionId, name: &str) -> Result<Option<KeyedRecord>, JournalError> {
         let at = key::idempotency(function, name);
-        self.read(move |_, store| store.get(Table::JournalIndex, &at)?.map(read_keyed).transpose()).await
+        let read = self.read(move |_, store| {
+            let found = store.get(Table::JournalIndex, &at)?;
+            found.map(|row| parsed(Table::JournalIndex, &at, read_keyed(row))).transpose()
+        });
+        match read.await {
+            // The key is as if it was never used.
+            Err(JournalError::Damaged(row)) => self.set_aside(None, *row).await.map(|()| None),
+            result => result,
+        }
     }
 
     pub(super) async fn children(
@@ -104,29 +163,70 @@ impl StoreJournal {
     }
 
     pub(super) async fn list(&self, query: Query) -> Result<(Vec<ListEntry>, Option<[u8; 16]>), JournalError> {
-        self.read(move |_, store| {
-            let mut ids = Vec::new();
-            for kind in [Kind::Call, Kind::Map] {
-                latest(store, &query, kind, &mut ids)?;
-            }
-            ids.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
-            let more = ids.len() > query.limit;
-            ids.truncate(query.limit);
-            let next = if more { ids.last().map(|(id, _)| *id) } else { None };
-            let mut listed = Vec::new();
-            for (id, kind) in ids {
-                match kind {
-                    Kind::Call => {
-                        let found = store.get(Table::Calls, &id)?;
-                        listed.extend(found.map(|found| record(&found).map(ListEntry::Call)).transpose()?);
-                    }
-                    Kind::Map => listed.extend(super::maps::map(store, MapId::from_bytes(id))?.map(ListEntry::Map)),
+        let quarantine = self.quarantine.clone();
+        let (listed, damaged, next) = self
+            .read(move |_, store| {
+                let mut ids = Vec::new();
+                for kind in [Kind::Call, Kind::Map] {
+                    latest(store, &query, kind, &mut ids)?;
                 }
-            }
-            Ok((listed, next))
-        })
-        .await
+                ids.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+                let more = ids.len() > query.limit;
+                ids.truncate(query.limit);
+                let next = if more { ids.last().map(|(id, _)| *id) } else { None };
+                let (mut listed, mut damaged) = (Vec::new(), Vec::new());
+                let owners = ids.into_iter().map(|(id, kind)| Owner { kind, id });
+                for owner in owners.filter(|owner| !quarantine.contains(*owner)) {
+                    match entry(store, owner) {
+                        Ok(entry) => listed.extend(entry),
+                        Err(JournalError::Damaged(row)) => damaged.push((owner, *row)),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok((listed, damaged, next))
+            })
+            .await?;
+        for (owner, row) in damaged {
+            self.set_aside(Some(owner), row).await?;
+        }
+        Ok((listed, next))
     }
+}
+
+fn of(id: CallId) -> Owner {
+    Owner { kind: Kind::Call, id: *id.as_bytes() }
+}
+
+/// Returns what a list shows of a call or map.
+fn entry(store: &Store, Owner { kind, id }: Owner) -> Result<Option<ListEntry>, JournalError> {
+    Ok(match kind {
+        Kind::Call => visible_call(store, CallId::from_bytes(id))?.map(ListEntry::Call),
+        Kind::Map => visible_map(store, MapId::from_bytes(id))?.map(ListEntry::Map),
+    })
+}
+
+/// Returns the record of a call.
+pub(super) fn call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
+    let found = store.get(Table::Calls, id.as_bytes())?;
+    found.map(|row| record(Table::Calls, id.as_bytes(), &row)).transpose()
+}
+
+/// Returns the record of a call that is not about to be deleted.
+fn visible_call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
+    let Some(call) = call(store, id)? else { return Ok(None) };
+    let is_deleted = call.state.is_terminal() && is_expiring(store, Kind::Call, *id.as_bytes())?;
+    Ok((!is_deleted).then_some(call))
+}
+
+/// Ends the run that an ended call is, in the history. One that the history has forgotten does not come back.
+fn end_run(call: &CallRecord, number: u64) -> Op {
+    let key = key::schedule_run(&call.function_id(), number);
+    let call = call.clone();
+    let decide = Decide::new(size_of::<CallRecord>(), move |present| {
+        let mut run: ScheduledRun = serde_json::from_slice(present?).ok()?;
+        run.end(&call).then(|| row(&run).into())
+    });
+    Op::Update { table: Table::Schedules, key, decide }
 }
 
 /// Adds the ids of the newest of one kind that a query wants, one more than it wants.
@@ -174,16 +274,33 @@ fn open_row(call: &CallRecord) -> Vec<u8> {
     put_bytes(&mut row, call.function.as_str().as_bytes());
     row.push(Priority::ALL.iter().position(|priority| *priority == call.priority).unwrap_or_default() as u8);
     put_u64(&mut row, call.next_ms.unwrap_or_default());
+    if let Some(number) = call.run {
+        put_u64(&mut row, number);
+    }
     row
 }
 
-fn read_open(found: &[u8], row: Vec<u8>) -> Result<OpenCall, JournalError> {
-    let id = key::id_of(found).ok_or(DamagedRow("an open call has no id"))?;
+fn read_open(id: CallId, row: Vec<u8>) -> Result<OpenCall, CodecError> {
     let mut reader = Reader::new(row);
-    let named = |_| DamagedRow("an open call has no function");
+    let named = |_| CodecError("an open call has no function");
     let app = AppName::new(&reader.text()?).map_err(named)?;
     let function = FunctionName::new(&reader.text()?).map_err(named)?;
-    let priority = *Priority::ALL.get(usize::from(reader.byte()?)).ok_or(DamagedRow("an unknown priority"))?;
+    let priority = *Priority::ALL.get(usize::from(reader.byte()?)).ok_or(CodecError("an unknown priority"))?;
     let next_ms = Some(reader.u64()?).filter(|next_ms| *next_ms > 0);
-    Ok(OpenCall { id: CallId::from_bytes(id), function: FunctionId { app, function }, priority, next_ms })
+    let run = if reader.is_empty() { None } else { Some(reader.u64()?) };
+    Ok(OpenCall { id, function: FunctionId { app, function }, priority, next_ms, run })
+}
+
+/// Returns from its record what the index cannot tell of an open call; the index is damaged alone then.
+fn open_of_record(store: &Store, id: CallId, error: &CodecError) -> Result<OpenCall, JournalError> {
+    match call(store, id)? {
+        Some(call) => Ok(OpenCall {
+            id,
+            function: call.function_id(),
+            priority: call.priority,
+            next_ms: call.next_ms,
+            run: call.run,
+        }),
+        None => parsed(Table::JournalIndex, &key::open_call(id), Err(error)),
+    }
 }

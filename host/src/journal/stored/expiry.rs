@@ -1,11 +1,27 @@
-//! Retention: what has ended is deleted in small steps, the oldest first.
+//! Retention: a call or map that ended long enough ago is marked as expiring, and then deleted in small steps.
+//!
+//! - One that is expiring is answered for as if it was deleted, and stays so: the mark is on disk before anything goes, and a host
+//!   that died in between leaves what the next one finishes.
+//! - A map expires or runs again, never both: its mark and `reset_failures` exclude each other (`expiry`), and each looks first for
+//!   what the other has done.
+//! - One step deletes at most [`JOURNAL_STEP_ROWS_MAX`] rows in its commit and [`JOURNAL_STEP_FILES_MAX`] files after it, and
+//!   holds no lock meanwhile.
 
-use super::files::forget;
-use super::maps::map;
-use super::*;
+use std::ops::Bound;
 
-/// Calls that one step deletes, and rows of a map.
-const STEP_ROWS: usize = 256;
+use super::calls::call;
+use super::files::unreference;
+use super::maps::header;
+use super::{StoreJournal, delete, put, rows};
+use crate::ids::{AppName, CallId, FunctionId, MapId};
+use crate::journal::key::{self, Kind};
+use crate::journal::{JournalError, Owner};
+use crate::limits::{JOURNAL_STEP_FILES_MAX, JOURNAL_STEP_ROWS_MAX};
+use crate::store::{Op, Store, Table, Write};
+
+/// The fail points around each kind of step.
+const MARK: [&str; 2] = ["journal.expiring.before", "journal.expiring.after"];
+const EXPIRE: [&str; 2] = ["journal.expire.before", "journal.expire.after"];
 
 impl StoreJournal {
     pub(super) async fn apps_with_ended(&self) -> Result<Vec<AppName>, JournalError> {
@@ -27,74 +43,189 @@ impl StoreJournal {
         .await
     }
 
+    /// Deletes a step of what is expiring; if nothing is, marks what has ended before `until_ms`. Returns whether it did either.
     pub(super) async fn expire(&self, app: &AppName, until_ms: u64) -> Result<bool, JournalError> {
-        let app = app.clone();
-        let (ops, digests, more) = self
+        Ok(self.delete_step().await? || self.mark_expiring(app, until_ms).await?)
+    }
+
+    /// Finishes what a host that died has left: what was expiring, and files without a row.
+    pub(super) async fn sweep(&self) -> Result<(), JournalError> {
+        while self.delete_step().await? {}
+        self.sweep_files().await
+    }
+
+    async fn mark_expiring(&self, app: &AppName, until_ms: u64) -> Result<bool, JournalError> {
+        let start = key::ended_of(app);
+        // From what is read to what is committed, no map begins to run again.
+        let _expiry = self.expiry.lock().await;
+        let (ops, damaged) = self
             .read(move |_, store| {
-                let start = key::ended_of(&app);
                 let end = [start.as_slice(), &until_ms.to_be_bytes()].concat();
                 let between = (Bound::Included(start.as_slice()), Bound::Excluded(end.as_slice()));
-                let found = store.range(Table::JournalIndex, between, STEP_ROWS, false)?;
-                let more = found.len() == STEP_ROWS;
-                let (mut ops, mut digests) = (Vec::new(), Vec::new());
-                for (found, _) in found {
-                    let Some(id) = key::id_of(&found) else { continue };
-                    let is_map = found.get(start.len() + 8) == Some(&b'm');
-                    let is_gone = if is_map {
-                        delete_map(store, MapId::from_bytes(id), &mut ops)?
-                    } else {
-                        delete_call(store, CallId::from_bytes(id), &mut ops)?;
-                        true
-                    };
-                    if !is_gone {
-                        return Ok((ops, digests, true));
+                let (mut ops, mut damaged) = (Vec::new(), Vec::new());
+                for (found, _) in store.range(Table::JournalIndex, between, JOURNAL_STEP_ROWS_MAX, false)? {
+                    let kind = if found.get(start.len() + 8) == Some(&b'm') { Kind::Map } else { Kind::Call };
+                    if let Some(id) = key::id_of(&found) {
+                        match delete_idempotency(store, kind, id) {
+                            Ok(op) => {
+                                ops.extend(op);
+                                ops.push(put(Table::JournalIndex, key::expiring(kind, id), Vec::new()));
+                            }
+                            Err(JournalError::Damaged(row)) => damaged.push((Owner { kind, id }, *row)),
+                            Err(error) => return Err(error),
+                        }
                     }
-                    digests.extend(forget(store, &id, &mut ops)?);
                     ops.push(delete(Table::JournalIndex, found));
                 }
-                Ok((ops, digests, more))
+                Ok((ops, damaged))
             })
             .await?;
-        if !ops.is_empty() {
-            let _alone = self.files.write().await;
+        for (owner, row) in damaged {
+            self.set_aside(Some(owner), row).await?;
+        }
+        let is_any = !ops.is_empty();
+        if is_any {
+            self.write_between(Write::Essential, MARK, ops).await?;
+        }
+        Ok(is_any)
+    }
+
+    async fn delete_step(&self) -> Result<bool, JournalError> {
+        let Step { ops, digests } = self
+            .read(|_, store| {
+                let mut step = Step::default();
+                for (found, _) in rows(store, Table::JournalIndex, key::EXPIRING, None, JOURNAL_STEP_ROWS_MAX)? {
+                    if step.delete_owner(store, &found)? == Progress::StepIsFull {
+                        break;
+                    }
+                }
+                Ok(step)
+            })
+            .await?;
+        let is_any = !ops.is_empty();
+        if is_any {
             self.write_between(Write::Essential, EXPIRE, ops).await?;
             self.remove_files(digests).await?;
         }
-        Ok(more)
+        Ok(is_any)
     }
 }
 
-fn delete_call(store: &Store, id: CallId, ops: &mut Vec<Op>) -> Result<(), JournalError> {
-    let bytes = id.as_bytes();
-    let Some(found) = store.get(Table::Calls, bytes)? else { return Ok(()) };
-    let call: CallRecord = record(&found)?;
-    let function = call.function_id();
-    ops.extend([Table::Calls, Table::CallInputs, Table::CallOutputs].map(|table| delete(table, bytes.to_vec())));
-    let mut index = vec![[key::of_function(&function, Kind::Call).as_slice(), bytes].concat()];
-    index.extend(call.parent.map(|parent| key::child(parent, Kind::Call, *bytes)));
-    index.extend(call.idempotency_key.map(|name| key::idempotency(&function, &name)));
-    let children = rows(store, Table::JournalIndex, &key::children(id), None, usize::MAX)?;
-    index.extend(children.into_iter().map(|(child, _)| child));
-    ops.extend(index.into_iter().map(|key| delete(Table::JournalIndex, key)));
-    Ok(())
+/// Whether a call or map that is marked is answered for as if it was deleted.
+pub(super) fn is_expiring(store: &Store, kind: Kind, id: [u8; 16]) -> Result<bool, JournalError> {
+    Ok(store.contains(Table::JournalIndex, &key::expiring(kind, id))?)
 }
 
-/// Deletes some of a map; returns whether that was the last of it.
-fn delete_map(store: &Store, id: MapId, ops: &mut Vec<Op>) -> Result<bool, JournalError> {
-    for table in [Table::MapResults, Table::MapPending, Table::MapInputs] {
-        let found = store.keys(table, id.as_bytes(), None, STEP_ROWS)?;
-        let is_full = found.len() == STEP_ROWS;
-        ops.extend(found.into_iter().map(|key| delete(table, key)));
-        if is_full {
-            return Ok(false);
+/// Frees the idempotency key of what is marked with the same commit: a later request may have it.
+fn delete_idempotency(store: &Store, kind: Kind, id: [u8; 16]) -> Result<Option<Op>, JournalError> {
+    let (function, name) = match kind {
+        Kind::Call => match call(store, CallId::from_bytes(id))? {
+            Some(call) => (call.function_id(), call.idempotency_key),
+            None => return Ok(None),
+        },
+        Kind::Map => match header(store, MapId::from_bytes(id))? {
+            Some(header) => (header.function_id(), header.idempotency_key),
+            None => return Ok(None),
+        },
+    };
+    Ok(name.map(|name| delete(Table::JournalIndex, key::idempotency(&function, &name))))
+}
+
+/// Passes over a record that cannot be read: what is left of it in the index leads nowhere.
+fn readable<T>(record: Result<Option<T>, JournalError>) -> Result<Option<T>, JournalError> {
+    match record {
+        Err(JournalError::Damaged(_)) => Ok(None),
+        record => record,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    OwnerIsGone,
+    StepIsFull,
+}
+
+/// Changes of one step, and the files that may go after its commit.
+#[derive(Default)]
+struct Step {
+    ops: Vec<Op>,
+    digests: Vec<[u8; 32]>,
+}
+
+impl Step {
+    fn rows_left(&self) -> usize {
+        JOURNAL_STEP_ROWS_MAX.saturating_sub(self.ops.len())
+    }
+
+    /// Deletes as much as fits of the call or map of a mark; the mark goes last, with the record.
+    fn delete_owner(&mut self, store: &Store, mark: &[u8]) -> Result<Progress, JournalError> {
+        let owner = key::expiring_kind(mark).zip(key::id_of(mark));
+        if let Some((kind, id)) = owner {
+            let is_emptied = match kind {
+                Kind::Call => self.delete_children(store, CallId::from_bytes(id))?,
+                Kind::Map => self.delete_chunks(store, MapId::from_bytes(id))?,
+            };
+            if !is_emptied || !self.delete_files(store, &id)? {
+                return Ok(Progress::StepIsFull);
+            }
+            match kind {
+                Kind::Call => self.delete_call(store, CallId::from_bytes(id))?,
+                Kind::Map => self.delete_map(store, MapId::from_bytes(id))?,
+            }
         }
+        self.ops.push(delete(Table::JournalIndex, mark.to_vec()));
+        Ok(if self.rows_left() == 0 { Progress::StepIsFull } else { Progress::OwnerIsGone })
     }
-    let Some(MapRecord { header, .. }) = map(store, id)? else { return Ok(true) };
-    let function = header.function_id();
-    let mut index = vec![[key::of_function(&function, Kind::Map).as_slice(), id.as_bytes()].concat()];
-    index.extend(header.parent.map(|parent| key::child(parent, Kind::Map, *id.as_bytes())));
-    index.extend(header.idempotency_key.map(|name| key::idempotency(&function, &name)));
-    ops.extend(index.into_iter().map(|key| delete(Table::JournalIndex, key)));
-    ops.extend([key::map_header(id), key::map_progress(id)].map(|key| delete(Table::Maps, key)));
-    Ok(true)
+
+    /// Deletes keys that begin with `prefix`; returns whether those were all.
+    fn delete_rows(&mut self, store: &Store, table: Table, prefix: &[u8]) -> Result<bool, JournalError> {
+        let limit = self.rows_left();
+        let found = store.keys(table, prefix, None, limit)?;
+        let is_all = found.len() < limit;
+        self.ops.extend(found.into_iter().map(|key| delete(table, key)));
+        Ok(is_all)
+    }
+
+    fn delete_children(&mut self, store: &Store, id: CallId) -> Result<bool, JournalError> {
+        self.delete_rows(store, Table::JournalIndex, &key::children(id))
+    }
+
+    fn delete_chunks(&mut self, store: &Store, id: MapId) -> Result<bool, JournalError> {
+        for table in [Table::MapResults, Table::MapPending, Table::MapInputs] {
+            if !self.delete_rows(store, table, id.as_bytes())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn delete_files(&mut self, store: &Store, owner: &[u8; 16]) -> Result<bool, JournalError> {
+        // Each reference is two rows.
+        let limit = (self.rows_left() / 2).min(JOURNAL_STEP_FILES_MAX - self.digests.len());
+        let (digests, is_all) = unreference(store, owner, limit, &mut self.ops)?;
+        self.digests.extend(digests);
+        Ok(is_all)
+    }
+
+    fn delete_call(&mut self, store: &Store, id: CallId) -> Result<(), JournalError> {
+        let bytes = id.as_bytes();
+        let tables = [Table::Calls, Table::CallInputs, Table::CallOutputs];
+        self.ops.extend(tables.map(|table| delete(table, bytes.to_vec())));
+        let Some(call) = readable(call(store, id))? else { return Ok(()) };
+        self.delete_index(Kind::Call, *bytes, &call.function_id(), call.parent);
+        Ok(())
+    }
+
+    fn delete_map(&mut self, store: &Store, id: MapId) -> Result<(), JournalError> {
+        self.ops.extend([key::map_header(id), key::map_progress(id)].map(|key| delete(Table::Maps, key)));
+        let Some(header) = readable(header(store, id))? else { return Ok(()) };
+        self.delete_index(Kind::Map, *id.as_bytes(), &header.function_id(), header.parent);
+        Ok(())
+    }
+
+    fn delete_index(&mut self, kind: Kind, id: [u8; 16], function: &FunctionId, parent: Option<CallId>) {
+        let of_function = [key::of_function(function, kind).as_slice(), &id].concat();
+        self.ops.push(delete(Table::JournalIndex, of_function));
+        self.ops.extend(parent.map(|parent| delete(Table::JournalIndex, key::child(parent, kind, id))));
+    }
 }

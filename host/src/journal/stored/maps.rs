@@ -1,10 +1,20 @@
 //! Maps: a header, a progress, chunks of inputs with their leases, segments of outcomes.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use super::*;
+use super::expiry::is_expiring;
+use super::files::{Changes, INLINE_BYTES_MAX};
+use super::{ACCEPT, APPEND, CLOSE, LEASE, SETTLE, StoreJournal, delete, keyed, parsed, put, record, row, rows};
+use crate::call::Payload;
+use crate::ids::MapId;
+use crate::journal::key::{self, Kind};
 use crate::journal::record::Entry;
-use crate::journal::{DamagedRow, EntryKind, OutcomeCounts, chunk, segment};
+use crate::journal::{
+    Chunk, ChunkUpdate, EntryKind, Idempotency, JournalError, Lease, MapHeader, MapProgress, MapRecord, OutcomeCounts,
+    Outcomes, Owner, PayloadPlace, PendingChunk, StoredPayload, chunk, segment,
+};
+use crate::store::{Store, Table, Write};
 
 /// Bytes of outcomes of one chunk that are in memory at a time.
 const READ_BYTES_MAX: usize = 2 << 20;
@@ -32,6 +42,7 @@ impl StoreJournal {
     }
 
     pub(super) async fn save_map(&self, header: &MapHeader) -> Result<(), JournalError> {
+        self.refuse_quarantined(of(header.id))?;
         self.write_between(Write::Essential, CLOSE, vec![put(Table::Maps, key::map_header(header.id), row(header))])
             .await
     }
@@ -43,23 +54,24 @@ impl StoreJournal {
         inputs: Vec<Payload>,
         is_leased: bool,
     ) -> Result<Vec<PendingChunk>, JournalError> {
-        let mut ops = vec![put(Table::Maps, key::map_header(header.id), row(header))];
+        self.refuse_quarantined(of(header.id))?;
+        let mut changes = Changes::default();
+        changes.ops.push(put(Table::Maps, key::map_header(header.id), row(header)));
         let mut pending = Vec::new();
         let mut first = first;
-        let _files = self.files.read().await;
         let mut stored = Vec::with_capacity(inputs.len());
         for input in inputs {
-            stored.push(self.place(Write::New, header.id.as_bytes(), input, &mut ops).await?);
+            stored.push(self.place(Write::New, header.id.as_bytes(), input, &mut changes).await?);
         }
         for inputs in chunk::split(stored) {
             let len = u32::try_from(inputs.len()).expect("a chunk is short");
             let lease = Lease { is_leased, len, ..Lease::default() }.held_by(self.holder());
-            ops.push(put(Table::MapInputs, key::chunk(header.id, first), chunk::encode(&inputs)));
-            ops.push(put(Table::MapPending, key::chunk(header.id, first), lease.encode()));
+            changes.ops.push(put(Table::MapInputs, key::chunk(header.id, first), chunk::encode(&inputs)));
+            changes.ops.push(put(Table::MapPending, key::chunk(header.id, first), lease.encode()));
             pending.push(PendingChunk { first, lease });
             first += u64::from(len);
         }
-        self.write_between(Write::New, APPEND, ops).await?;
+        self.commit(Write::New, APPEND, changes).await?;
         Ok(pending)
     }
 
@@ -69,12 +81,12 @@ impl StoreJournal {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<PendingChunk>, JournalError> {
-        self.read(move |_, store| {
+        self.read_of(of(map), move |_, store| {
             let after = after.map(|first| key::chunk(map, first));
             let mut pending = Vec::new();
             for (found, lease) in rows(store, Table::MapPending, map.as_bytes(), after.as_deref(), limit)? {
-                let first = key::chunk_first(&found).ok_or(DamagedRow("a lease has no chunk"))?;
-                pending.push(PendingChunk { first, lease: Lease::decode(lease)? });
+                let Some(first) = key::chunk_first(&found) else { continue };
+                pending.push(PendingChunk { first, lease: parsed(Table::MapPending, &found, Lease::decode(lease))? });
             }
             Ok(pending)
         })
@@ -82,9 +94,10 @@ impl StoreJournal {
     }
 
     pub(super) async fn chunk(&self, map: MapId, first: u64) -> Result<Option<Chunk>, JournalError> {
-        self.read(move |_, store| {
-            let Some(inputs) = store.get(Table::MapInputs, &key::chunk(map, first))? else { return Ok(None) };
-            let inputs = chunk::decode(inputs)?;
+        self.read_of(of(map), move |_, store| {
+            let at = key::chunk(map, first);
+            let Some(inputs) = store.get(Table::MapInputs, &at)? else { return Ok(None) };
+            let inputs = parsed(Table::MapInputs, &at, chunk::decode(inputs))?;
             let mut chunk = Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 };
             let mut bytes = 0;
             each_segment(store, map, first, |number, entries| {
@@ -102,6 +115,7 @@ impl StoreJournal {
     }
 
     pub(super) async fn lease(&self, map: MapId, chunks: &[PendingChunk]) -> Result<(), JournalError> {
+        self.refuse_quarantined(of(map))?;
         let ops = chunks.iter().map(|pending| {
             let lease = pending.lease.held_by(self.holder());
             put(Table::MapPending, key::chunk(map, pending.first), lease.encode())
@@ -115,40 +129,43 @@ impl StoreJournal {
         progress: &MapProgress,
         chunks: Vec<ChunkUpdate>,
     ) -> Result<(), JournalError> {
+        self.refuse_quarantined(of(header.id))?;
         let map = header.id;
-        let mut ops = vec![put(Table::Maps, key::map_progress(map), row(progress))];
-        let _files = self.files.read().await;
+        let mut changes = Changes::default();
+        changes.ops.push(put(Table::Maps, key::map_progress(map), row(progress)));
         for mut settled in chunks {
             for entry in &mut settled.entries {
                 if let EntryKind::Done(stored) = &mut entry.kind
                     && let PayloadPlace::Inline(data) = &stored.at
-                    && data.len() > files::INLINE_BYTES_MAX
+                    && data.len() > INLINE_BYTES_MAX
                 {
                     let payload = Payload { content_type: stored.content_type.clone(), data: data.clone() };
-                    *stored = self.place(Write::Essential, map.as_bytes(), payload, &mut ops).await?;
+                    *stored = self.place(Write::Essential, map.as_bytes(), payload, &mut changes).await?;
                 }
             }
             let number = match settled.replaces {
                 Some(last) => {
-                    ops.extend((1..=last).map(|n| delete(Table::MapResults, key::segment(map, settled.first, n))));
+                    changes
+                        .ops
+                        .extend((1..=last).map(|n| delete(Table::MapResults, key::segment(map, settled.first, n))));
                     key::WHOLE_SEGMENT
                 }
                 None => settled.segment,
             };
             if !settled.entries.is_empty() {
                 let value = segment::encode(settled.first, &settled.entries);
-                ops.push(put(Table::MapResults, key::segment(map, settled.first, number), value));
+                changes.ops.push(put(Table::MapResults, key::segment(map, settled.first, number), value));
             }
             if settled.is_whole {
-                ops.push(delete(Table::MapPending, key::chunk(map, settled.first)));
+                changes.ops.push(delete(Table::MapPending, key::chunk(map, settled.first)));
             }
         }
         if let Some(at) = progress.ended_ms {
-            ops.push(delete(Table::JournalIndex, key::open_map(map)));
+            changes.ops.push(delete(Table::JournalIndex, key::open_map(map)));
             let ended = key::ended(&header.app, at, Kind::Map, *map.as_bytes());
-            ops.push(put(Table::JournalIndex, ended, Vec::new()));
+            changes.ops.push(put(Table::JournalIndex, ended, Vec::new()));
         }
-        self.write_between(Write::Essential, SETTLE, ops).await
+        self.commit(Write::Essential, SETTLE, changes).await
     }
 
     pub(super) async fn reset_failures(
@@ -159,8 +176,13 @@ impl StoreJournal {
     ) -> Result<(), JournalError> {
         let MapRecord { header, progress } = after;
         let map = header.id;
+        // From what is read to what is committed, the map is not marked as expiring.
+        let _expiry = self.expiry.lock().await;
         let mut ops = self
-            .read(move |_, store| {
+            .read_of(of(map), move |_, store| {
+                if visible_map(store, map)?.is_none() {
+                    return Err(JournalError::Expired);
+                }
                 let mut ops = Vec::new();
                 each_segment(store, map, first, |number, entries| {
                     let kept: Vec<Entry> =
@@ -172,8 +194,9 @@ impl StoreJournal {
                         ops.push(put(Table::MapResults, at, segment::encode(first, &kept)));
                     }
                 })?;
-                let inputs = store.get(Table::MapInputs, &key::chunk(map, first))?.unwrap_or_default();
-                let len = u32::try_from(chunk::len(&inputs)?).unwrap_or(u32::MAX);
+                let at = key::chunk(map, first);
+                let inputs = store.get(Table::MapInputs, &at)?.unwrap_or_default();
+                let len = u32::try_from(parsed(Table::MapInputs, &at, chunk::len(&inputs))?).unwrap_or(u32::MAX);
                 let lease = Lease { len, ..Lease::default() };
                 ops.push(put(Table::MapPending, key::chunk(map, first), lease.encode()));
                 Ok(ops)
@@ -189,20 +212,36 @@ impl StoreJournal {
     }
 
     pub(super) async fn map(&self, id: MapId) -> Result<Option<MapRecord>, JournalError> {
-        self.read(move |_, store| map(store, id)).await
+        self.read_of(of(id), move |_, store| visible_map(store, id)).await
     }
 
     pub(super) async fn open_maps(&self, after: Option<MapId>, limit: usize) -> Result<Vec<MapRecord>, JournalError> {
-        self.read(move |_, store| {
-            let after = after.map(key::open_map);
-            let mut maps = Vec::new();
-            for (found, _) in rows(store, Table::JournalIndex, key::OPEN_MAPS, after.as_deref(), limit)? {
-                let Some(id) = key::id_of(&found) else { continue };
-                maps.extend(map(store, MapId::from_bytes(id))?);
+        let mut after = after.map(key::open_map);
+        // A page of which no map can be read is not the end.
+        loop {
+            let (maps, damaged, last) = self
+                .read(move |_, store| {
+                    let found = rows(store, Table::JournalIndex, key::OPEN_MAPS, after.as_deref(), limit)?;
+                    let last = found.last().map(|(found, _)| found.clone());
+                    let (mut maps, mut damaged) = (Vec::new(), Vec::new());
+                    for id in found.iter().filter_map(|(found, _)| key::id_of(found)).map(MapId::from_bytes) {
+                        match map(store, id) {
+                            Ok(map) => maps.extend(map),
+                            Err(JournalError::Damaged(row)) => damaged.push((id, *row)),
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    Ok((maps, damaged, last))
+                })
+                .await?;
+            for (id, row) in damaged {
+                self.set_aside(Some(of(id)), row).await?;
             }
-            Ok(maps)
-        })
-        .await
+            if !maps.is_empty() || last.is_none() {
+                return Ok(maps);
+            }
+            after = last;
+        }
     }
 
     pub(super) async fn inputs(
@@ -210,9 +249,9 @@ impl StoreJournal {
         map: MapId,
         index: u64,
     ) -> Result<Option<(u64, Vec<StoredPayload>)>, JournalError> {
-        self.read(move |_, store| {
+        self.read_of(of(map), move |_, store| {
             let Some((first, inputs)) = chunk_of(store, map, index)? else { return Ok(None) };
-            let inputs = chunk::decode(inputs)?;
+            let inputs = parsed(Table::MapInputs, &key::chunk(map, first), chunk::decode(inputs))?;
             Ok((index - first < inputs.len() as u64).then_some((first, inputs)))
         })
         .await
@@ -227,9 +266,9 @@ impl StoreJournal {
     }
 
     pub(super) async fn outcomes(&self, map: MapId, index: u64) -> Result<Option<Outcomes>, JournalError> {
-        self.read(move |_, store| {
+        self.read_of(of(map), move |_, store| {
             let Some((first, inputs)) = chunk_of(store, map, index)? else { return Ok(None) };
-            let len = chunk::len(&inputs)? as u64;
+            let len = parsed(Table::MapInputs, &key::chunk(map, first), chunk::len(&inputs))? as u64;
             if index >= first + len {
                 return Ok(None);
             }
@@ -284,8 +323,8 @@ fn each_segment(
         let found = rows(store, Table::MapResults, &prefix, after.as_deref(), SEGMENTS_LEN)?;
         let is_last = found.len() < SEGMENTS_LEN;
         for (key, value) in found {
-            let number = key::segment_number(&key).ok_or(DamagedRow("a segment has no number"))?;
-            take(number, segment::decode(first, value)?);
+            let number = key::segment_number(&key).unwrap_or_default();
+            take(number, parsed(Table::MapResults, &key, segment::decode(first, value))?);
             after = Some(key);
         }
         if is_last {
@@ -301,11 +340,28 @@ fn strip(entry: &mut Entry) {
     }
 }
 
-pub(super) fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
+/// Returns the header of a map.
+pub(super) fn header(store: &Store, id: MapId) -> Result<Option<MapHeader>, JournalError> {
+    let at = key::map_header(id);
+    store.get(Table::Maps, &at)?.map(|row| record(Table::Maps, &at, &row)).transpose()
+}
+
+/// Returns a map that is not about to be deleted.
+pub(super) fn visible_map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
+    let Some(map) = map(store, id)? else { return Ok(None) };
+    let is_deleted = map.progress.ended_ms.is_some() && is_expiring(store, Kind::Map, *id.as_bytes())?;
+    Ok((!is_deleted).then_some(map))
+}
+
+fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
     // Both rows in one read, so that they fit each other.
     let mut found = rows(store, Table::Maps, id.as_bytes(), None, 2)?.into_iter();
-    let (Some((_, header)), progress) = (found.next(), found.next()) else { return Ok(None) };
-    let header: MapHeader = record(&header)?;
-    let progress: MapProgress = progress.map(|(_, row)| record(&row)).transpose()?.unwrap_or_default();
-    Ok(Some(MapRecord { header, progress }))
+    let (Some((at, header)), progress) = (found.next(), found.next()) else { return Ok(None) };
+    let header: MapHeader = record(Table::Maps, &at, &header)?;
+    let progress = progress.map(|(at, row)| record::<MapProgress>(Table::Maps, &at, &row)).transpose()?;
+    Ok(Some(MapRecord { header, progress: progress.unwrap_or_default() }))
+}
+
+fn of(id: MapId) -> Owner {
+    Owner { kind: Kind::Map, id: *id.as_bytes() }
 }

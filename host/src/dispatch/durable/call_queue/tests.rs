@@ -22,7 +22,7 @@ fn id(n: u64) -> CallId {
 }
 
 fn open(n: u64, name: &str, priority: Priority) -> OpenCall {
-    OpenCall { id: id(n), function: function(name), priority, next_ms: None }
+    OpenCall { id: id(n), function: function(name), priority, next_ms: None, run: None }
 }
 
 fn queue(bounds: Bounds) -> CallQueue {
@@ -88,6 +88,18 @@ fn a_parent_that_waits_lends_its_place_and_resumes_without_one() {
     queue.attempt_ended(&next, AttemptEnd::Ended);
     assert_eq!(drain(&mut queue, 0).len(), 1);
     assert!(is_empty(&queue));
+}
+
+#[test]
+fn a_scheduled_run_needs_no_place_and_holds_one() {
+    let mut queue = queue(SMALL);
+    let first = queue.begin(id(1), lane("f", Priority::Normal), 1).unwrap();
+    let second = queue.begin_run(id(2), lane("f", Priority::Normal));
+    queue.accepted(open(3, "f", Priority::Normal));
+    queue.attempt_ended(&first, AttemptEnd::Ended);
+    assert_eq!(queue.next(0, |_| Some(1)), None);
+    queue.attempt_ended(&second, AttemptEnd::Ended);
+    assert_eq!(drain(&mut queue, 0), [id(3)]);
 }
 
 #[test]
@@ -163,7 +175,10 @@ fn refill(queue: &mut CallQueue, rows: &BTreeMap<CallId, OpenCall>, now_ms: u64)
 
 fn read(rows: &BTreeMap<CallId, OpenCall>, PageRequest { after, limit }: PageRequest) -> Vec<OpenCall> {
     let from = after.map_or(Unbounded, Excluded);
-    rows.range((from, Unbounded)).take(limit).map(|(_, row)| row.clone()).collect()
+    let page: Vec<_> = rows.range((from, Unbounded)).take(limit).map(|(_, row)| row.clone()).collect();
+    // A page may be short though more calls follow.
+    let len = page.len().div_ceil(1 + usize::from(limit % 2));
+    page.into_iter().take(len).collect()
 }
 
 #[test]

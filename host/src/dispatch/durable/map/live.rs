@@ -148,6 +148,7 @@ impl LiveMap {
         while !self.core.lifecycle.is_stopped() {
             match self.try_reload().await {
                 Ok(goes_on) => return goes_on,
+                Err(JournalError::Quarantined { .. }) => return false,
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "a map cannot be read");
                     tokio::time::sleep(STORE_RETRY_WAIT).await;
@@ -202,11 +203,7 @@ impl LiveMap {
             // Listens before it asks, so that no wake-up is lost.
             let mut freed = pin!(self.core.map_memory.freed());
             freed.as_mut().enable();
-            let loaded = self.load().await.unwrap_or_else(|error| {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(map = %self.id, error, "inputs of a map cannot be read");
-                Loaded::Failed
-            });
+            let loaded = self.load().await.unwrap_or_else(|error| self.load_failed(&error));
             runners.start();
             let (is_refused, has_failed) = match loaded {
                 Loaded::Some => continue,
@@ -222,6 +219,16 @@ impl LiveMap {
                 () = tokio::time::sleep(STORE_RETRY_WAIT), if has_failed => {}
             }
         }
+    }
+
+    fn load_failed(&self, error: &JournalError) -> Loaded {
+        if let JournalError::Quarantined { .. } = error {
+            self.core.open.release(&self.function.app, Kind::Map);
+            self.stop();
+            return Loaded::Some;
+        }
+        tracing::error!(map = %self.id, error = error as &dyn std::error::Error, "inputs of a map cannot be read");
+        Loaded::Failed
     }
 
     /// Reads and leases chunks if more are wanted, the app is deployed and the budget has room.

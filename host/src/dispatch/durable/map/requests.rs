@@ -14,7 +14,7 @@ use crate::dispatch::durable::error::DurableError;
 use crate::dispatch::durable::idempotency::fingerprint;
 use crate::dispatch::map::State;
 use crate::ids::MapId;
-use crate::journal::{Idempotency, KeyedRecord, Kind, MapHeader, MapProgress, MapRecord};
+use crate::journal::{Idempotency, JournalError, KeyedRecord, Kind, MapHeader, MapProgress, MapRecord};
 use crate::limits::MAP_INPUTS_MAX;
 use crate::sandbox::FunctionRef;
 
@@ -237,7 +237,10 @@ impl Maps {
             after.progress.ended_ms = None;
             after.header.is_cancelled = false;
             after.header.is_closed = true;
-            self.core.journal.reset_failures(record, &after, outcomes.first).await?;
+            match self.core.journal.reset_failures(record, &after, outcomes.first).await {
+                Err(JournalError::Expired) => return Err(DurableError::UnknownMap { id }),
+                result => result?,
+            }
             *record = after;
         }
         Ok(())

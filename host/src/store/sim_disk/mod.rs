@@ -1,4 +1,4 @@
-//! A simulated disk that loses, reorders and tears what was not synced, for tests of whatever keeps something.
+//! Simulated disk that loses, reorders and tears unsynced writes, for tests of everything that is kept on one.
 //!
 //! The model is harsher than a file system that journals: a write may be lost though a later one was kept, a write may be cut
 //! off at any byte, sector or page, and a file's name, its directory's name and its contents are each kept or lost by
@@ -11,7 +11,7 @@ mod tests;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use redb::StorageBackend;
 
@@ -26,7 +26,24 @@ const NEW_DATABASE: &str = "store.redb.new";
 
 /// A disk with a directory on it. Clones are the same disk.
 #[derive(Clone, Debug)]
-pub(crate) struct Disk(Arc<Mutex<State>>);
+pub(crate) struct Disk {
+    state: Arc<Mutex<State>>,
+    removals: Arc<RemovalGate>,
+}
+
+/// Gate before each removal of a file, for a disk that takes its time over it.
+#[derive(Debug, Default)]
+struct RemovalGate {
+    state: Mutex<Removals>,
+    opened: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Removals {
+    is_closed: bool,
+    waiting: usize,
+    done: u64,
+}
 
 #[derive(Debug)]
 struct State {
@@ -98,7 +115,7 @@ fn parent(path: &Path) -> &Path {
 impl Disk {
     /// An empty disk.
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             random: Random::new(seed),
             files: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -113,7 +130,8 @@ impl Disk {
             free_bytes: u64::MAX,
             sync_fails_at: None,
             syncs_lie: false,
-        })))
+        };
+        Self { state: Arc::new(Mutex::new(state)), removals: Arc::default() }
     }
 
     /// A disk that says it synced and did not: what no software can survive, and every checker must notice.
@@ -124,7 +142,7 @@ impl Disk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no operation of the disk panics")
+        self.state.lock().expect("no operation of the disk panics")
     }
 
     /// Returns the operations until now that changed something.
@@ -159,6 +177,18 @@ impl Disk {
     pub(crate) fn fill_in(&self, nth: u64, full: Full) {
         let mut state = self.state();
         state.fills_at = Some((state.ops + nth, full));
+    }
+
+    /// Lets removals of files wait from now on, or go on.
+    pub(crate) fn hold_removals(&self, is_held: bool) {
+        self.removals.state.lock().expect("nothing panics with it").is_closed = is_held;
+        self.removals.opened.notify_all();
+    }
+
+    /// Returns the removals of files that wait, and those that were made.
+    pub(crate) fn removals(&self) -> (usize, u64) {
+        let removals = self.removals.state.lock().expect("nothing panics with it");
+        (removals.waiting, removals.done)
     }
 
     /// Whether the power is on.
@@ -426,6 +456,13 @@ impl Tree for Disk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut removals = self.removals.state.lock().expect("nothing panics with it");
+        removals.waiting += 1;
+        let gate = self.removals.opened.wait_while(removals, |removals| removals.is_closed);
+        removals = gate.expect("nothing panics with it");
+        removals.waiting -= 1;
+        removals.done += 1;
+        drop(removals);
         let mut state = self.state();
         state.file(path)?;
         state.change_name(NameOp::Remove(path.to_owned()))

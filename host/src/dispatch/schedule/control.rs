@@ -1,42 +1,42 @@
-//! What the rest of the host can ask and tell of the schedules.
+//! Control of the schedules: commands of the control API to the driver, and their errors.
+
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::agenda::View;
-use super::super::runs::Run;
-use super::kept::Kept;
+use super::planner::ScheduleView;
 use crate::ids::{CallId, FunctionId};
-use crate::store::StoreError;
+use crate::journal::{Journal, JournalError, ScheduledRun};
 
-/// The schedules of a host. Each method waits until what it did is on disk.
+/// Handle to the schedules of a host. Each change is on disk when its method returns.
 #[derive(Clone)]
 pub struct Schedules {
     commands: mpsc::Sender<Command>,
-    kept: Kept,
+    journal: Arc<dyn Journal>,
 }
 
-/// Why nothing was done.
+/// A command that was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
     #[error("`{function}` has no schedule; give it one with `#[function(schedule = …)]`")]
     NotScheduled { function: FunctionId },
     #[error(
-        "a run of `{function}` goes on, and its schedule does not allow two at a time; wait for its end, or declare `overlap = \"allow\"`"
+        "a run of `{function}` goes on, and its schedule does not allow two at a time; wait for its end, \
+         or declare `overlap = \"allow\"`"
     )]
     Running { function: FunctionId },
     #[error("the host is shutting down")]
     Ending,
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Journal(#[from] JournalError),
 }
 
+/// Command to the driver.
 pub(super) enum Command {
-    Views { reply: oneshot::Sender<Vec<View>> },
+    Views { reply: oneshot::Sender<Vec<ScheduleView>> },
     Change { change: Change, function: FunctionId, reply: oneshot::Sender<Result<Option<CallId>, ScheduleError>> },
-    Ended { function: FunctionId, run: Run },
     Stop { done: oneshot::Sender<()> },
-    Finish { done: oneshot::Sender<()> },
 }
 
 #[derive(Clone, Copy)]
@@ -47,31 +47,31 @@ pub(super) enum Change {
 }
 
 impl Schedules {
-    pub(super) fn new(commands: mpsc::Sender<Command>, kept: Kept) -> Self {
-        Self { commands, kept }
+    pub(super) fn new(commands: mpsc::Sender<Command>, journal: Arc<dyn Journal>) -> Self {
+        Self { commands, journal }
     }
 
-    /// Returns the schedules of all functions that are deployed now, by name.
-    pub async fn views(&self) -> Result<Vec<View>, ScheduleError> {
+    /// Returns the schedules of all deployed functions, by name.
+    pub async fn views(&self) -> Result<Vec<ScheduleView>, ScheduleError> {
         self.send(|reply| Command::Views { reply }).await.ok_or(ScheduleError::Ending)
     }
 
-    /// Returns the kept runs of a function, newest first.
-    pub async fn history(&self, function: &FunctionId) -> Result<Vec<Run>, ScheduleError> {
-        Ok(self.kept.history(function).await?)
+    /// Returns the latest runs of a function, newest first.
+    pub async fn history(&self, function: &FunctionId) -> Result<Vec<ScheduledRun>, ScheduleError> {
+        Ok(self.journal.schedule_runs(function).await?)
     }
 
-    /// Begins no more runs of a function, but by hand. What is due meanwhile is not made up for.
+    /// Begins no more runs of a function, except by hand. Times that are due meanwhile are not made up for.
     pub async fn pause(&self, function: FunctionId) -> Result<(), ScheduleError> {
         self.change(Change::Pause, function).await.map(drop)
     }
 
-    /// Goes on with the next time that is due.
+    /// Resumes with the next due time.
     pub async fn resume(&self, function: FunctionId) -> Result<(), ScheduleError> {
         self.change(Change::Resume, function).await.map(drop)
     }
 
-    /// Runs a function at once; its times stay as they are.
+    /// Runs a function at once; its due times stay as they are.
     pub async fn run_now(&self, function: FunctionId) -> Result<CallId, ScheduleError> {
         self.change(Change::Run, function).await?.ok_or(ScheduleError::Ending)
     }
@@ -81,7 +81,7 @@ impl Schedules {
         changed.unwrap_or(Err(ScheduleError::Ending))
     }
 
-    /// Sends a command and waits for its answer; none, if the scheduler has ended.
+    /// Sends a command and waits for its reply; `None` if the scheduler has ended.
     pub(super) async fn send<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.ok()?;

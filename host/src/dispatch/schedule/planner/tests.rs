@@ -1,7 +1,8 @@
-use super::super::runs::{Outcome, Owed};
 use super::*;
 use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule};
+use crate::call::Principal;
 use crate::ids::{AppName, FunctionName};
+use crate::journal::{DueTimes, ScheduleState, State};
 
 pub fn id(name: &str) -> FunctionId {
     FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new(name).unwrap() }
@@ -15,8 +16,18 @@ pub fn cron(cron: &str, missed: Missed, overlap: Overlap) -> Schedule {
     Schedule::Cron(CronSchedule { cron: cron.into(), tz: "Europe/Stockholm".into(), missed, overlap })
 }
 
-pub fn scheduled(name: &str, schedule: &Schedule) -> Scheduled {
-    Scheduled { function: id(name), schedule: schedule.clone(), timetable: Timetable::parse(schedule).unwrap() }
+pub fn scheduled(name: &str, schedule: &Schedule) -> ScheduledFunction {
+    ScheduledFunction { function: id(name), schedule: schedule.clone(), timetable: Timetable::parse(schedule).unwrap() }
+}
+
+/// Call of a run that is done.
+pub fn done(name: &str, number: u64) -> CallRecord {
+    CallRecord {
+        state: State::Done,
+        ended_ms: Some(1),
+        run: Some(number),
+        ..CallRecord::new(&id(name), Principal::default(), 0)
+    }
 }
 
 fn time(text: &str) -> Timestamp {
@@ -26,16 +37,16 @@ fn time(text: &str) -> Timestamp {
 
 /// A host over a disk that keeps what it is told.
 struct Deck {
-    agenda: Agenda,
+    planner: Planner,
     schedules: Vec<(&'static str, Schedule)>,
-    states: BTreeMap<FunctionId, State>,
-    runs: BTreeMap<(FunctionId, u64), Run>,
+    states: BTreeMap<FunctionId, ScheduleState>,
+    runs: BTreeMap<(FunctionId, u64), ScheduledRun>,
 }
 
 impl Deck {
     fn start(at: &str, schedules: &[(&'static str, Schedule)]) -> Self {
         let mut deck = Self {
-            agenda: Agenda::default(),
+            planner: Planner::default(),
             schedules: schedules.to_vec(),
             states: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -46,13 +57,13 @@ impl Deck {
 
     fn update(&mut self, at: &str) {
         let scheduled = self.schedules.iter().map(|(name, schedule)| scheduled(name, schedule)).collect();
-        self.agenda.update(time(at), scheduled);
+        self.planner.update(time(at), scheduled);
         self.keep();
     }
 
     /// Puts on the disk what has changed; returns the runs among it, as text.
     fn keep(&mut self) -> Vec<String> {
-        let Changes { states, runs } = self.agenda.take_changes();
+        let ScheduleStep { states, runs, .. } = self.planner.take_changes();
         self.states.extend(states);
         let said = runs.iter().map(|(function, run)| said(function, run)).collect();
         self.runs.extend(runs.into_iter().map(|(function, run)| ((function, run.number), run)));
@@ -60,44 +71,51 @@ impl Deck {
     }
 
     fn poll(&mut self, at: &str) -> Vec<String> {
-        self.agenda.poll(time(at));
+        self.planner.poll(time(at));
         self.keep()
     }
 
     /// Ends the last run of `f`.
     fn end(&mut self) {
-        let running = self.runs.values().rev().find(|run| run.outcome == Outcome::Running).unwrap().clone();
-        self.agenda.ended(&id("f"), Run { outcome: Outcome::Done, ..running });
-        self.keep();
+        let running = self.runs.values().rev().find(|run| run.outcome == RunOutcome::Running).unwrap().clone();
+        self.finish("f", running.number);
+    }
+
+    /// Ends a run: the journal writes its end, and tells the planner.
+    fn finish(&mut self, name: &str, number: u64) {
+        let call = done(name, number);
+        assert!(self.runs.get_mut(&(id(name), number)).unwrap().end(&call));
+        self.planner.end(&call);
     }
 
     /// The host ends without a word, and another starts over its disk. Returns what it says of runs before.
     fn restart(&mut self, at: &str) -> Vec<String> {
-        self.agenda = Agenda::default();
+        self.planner = Planner::default();
         for (function, state) in &self.states {
             let runs = self.runs.iter().filter(|((of, _), _)| of == function).map(|(_, run)| run);
-            let unfinished = runs.clone().filter(|run| run.outcome == Outcome::Running).cloned().collect();
-            self.agenda.restore(function.clone(), state.clone(), runs.clone().next_back().cloned(), unfinished);
+            let unfinished = runs.clone().filter(|run| run.outcome == RunOutcome::Running).cloned().collect();
+            let (function, state, last) = (function.clone(), state.clone(), runs.clone().next_back().cloned());
+            self.planner.restore(StoredSchedule { function, state, last, unfinished });
         }
         let scheduled = self.schedules.iter().map(|(name, schedule)| scheduled(name, schedule)).collect();
-        self.agenda.update(time(at), scheduled);
+        self.planner.update(time(at), scheduled);
         self.keep()
     }
 
     fn next(&self) -> String {
-        self.agenda.next().map(|next| next.to_string().replace("2026-05-04T", "")).unwrap_or_default()
+        self.planner.next().map(|next| next.to_string().replace("2026-05-04T", "")).unwrap_or_default()
     }
 }
 
-fn said(function: &FunctionId, run: &Run) -> String {
+fn said(function: &FunctionId, run: &ScheduledRun) -> String {
     let what = match &run.outcome {
-        Outcome::Skipped { why } => format!("{why:?}"),
+        RunOutcome::Skipped { reason } => format!("{reason:?}"),
         other => format!("{other:?}"),
     };
     let of = match &run.owed {
         None => "by hand".to_owned(),
-        Some(Owed { due, times: 1, .. }) => due.to_string(),
-        Some(Owed { from, due, times, .. }) => format!("{from} to {due}, {times} times"),
+        Some(DueTimes { due, times: 1, .. }) => due.to_string(),
+        Some(DueTimes { from, due, times, .. }) => format!("{from} to {due}, {times} times"),
     };
     format!("{} {what} {of}", function.function).replace("2026-05-04T", "")
 }
@@ -126,7 +144,7 @@ fn a_run_that_meets_the_one_before_it_is_skipped_and_so_told_once() {
     deck.end();
     assert_eq!(deck.poll("12:00:40"), ["f Running 12:00:40Z"]);
     // A run that was begun by hand counts, and none can be begun beside another.
-    assert_eq!(deck.agenda.run_now(time("12:00:41"), &id("f")), Err(NotNow::Running));
+    assert_eq!(deck.planner.run_now(time("12:00:41"), &id("f")), Err(RunRefusal::Running));
 }
 
 #[test]
@@ -172,8 +190,7 @@ fn a_restart_goes_on_where_the_host_ended() {
     let mut deck = Deck::start("12:00:07", &[("f", once), ("g", every(600, Missed::Skip, Overlap::Skip))]);
     assert!(deck.restart("12:05:00").is_empty());
     assert_eq!(deck.poll("12:10:07"), ["f Running 12:10:07Z", "g Running 12:10:07Z"]);
-    deck.agenda.ended(&id("g"), Run { outcome: Outcome::Done, ..deck.runs[&(id("g"), 1)].clone() });
-    deck.keep();
+    deck.finish("g", 1);
     assert_eq!(deck.restart("12:41:00"), ["f Interrupted 12:10:07Z"]);
     assert_eq!(
         deck.poll("12:41:00"),
@@ -195,14 +212,14 @@ fn an_interrupted_run_is_made_up_for_a_few_times_and_only_where_that_is_asked_fo
 
     let mut deck = Deck::start("12:00:00", &[("f", every(600, Missed::RunOnce, Overlap::Skip))]);
     assert_eq!(deck.poll("12:10:00"), ["f Running 12:10:00Z"]);
-    for _ in 0..entry::INTERRUPTIONS_MAX {
+    for _ in 0..function::INTERRUPTIONS_MAX {
         assert_eq!(deck.restart("12:10:01"), ["f Interrupted 12:10:00Z"]);
         assert_eq!(deck.poll("12:10:01"), ["f Running 12:10:00Z"]);
     }
     assert_eq!(deck.restart("12:10:02"), ["f Interrupted 12:10:00Z"]);
     assert_eq!(deck.poll("12:10:02"), NONE);
     // What was begun by hand is nobody's time.
-    deck.agenda.run_now(time("12:10:03"), &id("f")).unwrap();
+    deck.planner.run_now(time("12:10:03"), &id("f")).unwrap();
     assert_eq!(deck.keep(), ["f Running by hand"]);
     assert_eq!(deck.restart("12:10:04"), ["f Interrupted by hand"]);
     assert_eq!(deck.poll("12:10:04"), NONE);
@@ -226,27 +243,27 @@ fn what_waited_when_the_host_ended_was_missed() {
 #[test]
 fn what_is_missed_while_paused_is_never_made_up_for() {
     let mut deck = Deck::start("12:00:00", &[("f", every(600, Missed::RunOnce, Overlap::Skip))]);
-    assert!(deck.agenda.pause(&id("f")));
+    assert!(deck.planner.pause(&id("f")));
     deck.keep();
     assert_eq!(deck.poll("12:10:00"), NONE);
     assert!(deck.restart("12:45:00").is_empty());
     assert_eq!(deck.poll("12:45:00"), NONE);
     // By hand it runs all the same.
-    assert_eq!(deck.agenda.run_now(time("12:45:01"), &id("f")), Ok(1));
+    assert_eq!(deck.planner.run_now(time("12:45:01"), &id("f")), Ok(1));
     deck.keep();
     deck.end();
-    assert!(deck.agenda.resume(time("12:55:00"), &id("f")));
+    assert!(deck.planner.resume(time("12:55:00"), &id("f")));
     assert_eq!(deck.keep(), NONE);
     assert_eq!(deck.poll("12:55:00"), NONE);
     assert_eq!(deck.poll("13:00:00"), ["f Running 13:00:00Z"]);
-    assert!(!deck.agenda.pause(&id("other")));
-    assert_eq!(deck.agenda.run_now(time("13:00:00"), &id("other")), Err(NotNow::NotScheduled));
+    assert!(!deck.planner.pause(&id("other")));
+    assert_eq!(deck.planner.run_now(time("13:00:00"), &id("other")), Err(RunRefusal::NotScheduled));
 }
 
 #[test]
 fn a_run_by_hand_moves_no_time() {
     let mut deck = Deck::start("12:00:00", &[("f", every(600, Missed::Skip, Overlap::Skip))]);
-    assert_eq!(deck.agenda.run_now(time("12:09:00"), &id("f")), Ok(1));
+    assert_eq!(deck.planner.run_now(time("12:09:00"), &id("f")), Ok(1));
     assert_eq!(deck.keep(), ["f Running by hand"]);
     assert_eq!(deck.next(), "12:10:00Z");
     assert_eq!(deck.poll("12:10:00"), ["f Overlap 12:10:00Z"]);
@@ -274,7 +291,7 @@ fn a_stopped_app_owes_nothing_when_it_is_started_again() {
     assert_eq!(deck.poll("12:10:00"), ["f Running 12:10:00Z"]);
     assert_eq!(deck.poll("12:20:00"), NONE);
     deck.schedules.clear();
-    deck.agenda.update(time("12:21:00"), Vec::new());
+    deck.planner.update(time("12:21:00"), Vec::new());
     assert_eq!(deck.keep(), ["f Stopped 12:20:00Z"]);
     assert_eq!((deck.next(), deck.poll("12:30:00")), (String::new(), Vec::new()));
     assert_eq!(deck.restart("12:31:00"), ["f Interrupted 12:10:00Z"]);
@@ -312,10 +329,10 @@ fn a_clock_that_is_set_makes_no_storm() {
 fn what_cannot_be_put_on_record_is_owed() {
     for (missed, expected) in [(Missed::Skip, "f Missed 12:10:00Z"), (Missed::RunOnce, "f Running 12:10:00Z")] {
         let mut deck = Deck::start("12:00:00", &[("f", every(600, missed, Overlap::Skip))]);
-        deck.agenda.poll(time("12:10:00"));
-        let changes = deck.agenda.take_changes();
-        assert_eq!(changes.runs[0].1.outcome, Outcome::Running);
-        deck.agenda.unkept(changes);
+        deck.planner.poll(time("12:10:00"));
+        let changes = deck.planner.take_changes();
+        assert_eq!(changes.runs[0].1.outcome, RunOutcome::Running);
+        deck.planner.revert(changes);
         assert_eq!(deck.poll("12:10:10"), [expected]);
     }
 }
@@ -327,15 +344,15 @@ fn due(pattern: &str, from: &str, to: &str) -> Vec<String> {
     let mut due = Vec::new();
     while now < end {
         now = now.checked_add(jiff::SignedDuration::from_secs(30)).unwrap();
-        deck.agenda.poll(now);
-        for (_, run) in deck.agenda.take_changes().runs {
-            if run.outcome == Outcome::Done {
+        deck.planner.poll(now);
+        for (_, run) in deck.planner.take_changes().runs {
+            if run.outcome == RunOutcome::Done {
                 continue;
             }
-            assert_eq!(run.outcome, Outcome::Running);
+            assert_eq!(run.outcome, RunOutcome::Running);
             let zoned = run.owed.as_ref().unwrap().due.in_tz("Europe/Stockholm").unwrap();
             due.push(zoned.strftime("%m-%d %H:%M %Z").to_string());
-            deck.agenda.ended(&id("f"), Run { outcome: Outcome::Done, ..run });
+            deck.planner.end(&done("f", run.number));
         }
     }
     due

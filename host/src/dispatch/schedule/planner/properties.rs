@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::super::runs::{HISTORY_LEN, Outcome, Run, State};
-use super::tests::{cron, every, id, scheduled};
-use super::{Agenda, Changes};
+use super::Planner;
+use super::tests::{cron, done, every, id, scheduled};
 use crate::app::metadata::{Missed, Overlap, Schedule};
 use crate::app::timetable::Timetable;
+use crate::journal::{RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, StoredSchedule};
 
 #[derive(Clone, Debug)]
 enum Event {
-    /// Time passes, or the machine sleeps; then the agenda is looked at.
+    /// Time passes, or the machine sleeps; then the planner is looked at.
     Pass {
         seconds: i64,
     },
@@ -69,13 +69,13 @@ fn schedule() -> impl Strategy<Value = Schedule> {
 struct World {
     schedule: Schedule,
     now: Timestamp,
-    /// The latest time at which the agenda was looked at.
+    /// The latest time at which the planner was looked at.
     high: Timestamp,
     start: Timestamp,
-    agenda: Agenda,
-    state: Option<State>,
+    planner: Planner,
+    state: Option<ScheduleState>,
     /// Every run of all, those that a history would have forgotten, too.
-    runs: BTreeMap<u64, Run>,
+    runs: BTreeMap<u64, ScheduledRun>,
     going_on: Vec<u64>,
     /// From and to when it was paused.
     pauses: Vec<(Timestamp, Option<Timestamp>)>,
@@ -92,14 +92,14 @@ impl World {
             now,
             high: now,
             start: now,
-            agenda: Agenda::default(),
+            planner: Planner::default(),
             state: None,
             runs: BTreeMap::new(),
             going_on: Vec::new(),
             pauses: Vec::new(),
             made_up: 0,
         };
-        world.agenda.update(now, vec![scheduled("f", &world.schedule)]);
+        world.planner.update(now, vec![scheduled("f", &world.schedule)]);
         world.write();
         world
     }
@@ -109,10 +109,10 @@ impl World {
     }
 
     fn write(&mut self) {
-        let Changes { states, runs } = self.agenda.take_changes();
+        let ScheduleStep { states, runs, .. } = self.planner.take_changes();
         self.state = states.into_iter().map(|(_, state)| state).next_back().or(self.state.take());
         for (_, run) in runs {
-            if run.outcome == Outcome::Running {
+            if run.outcome == RunOutcome::Running {
                 self.going_on.push(run.number);
             }
             self.runs.insert(run.number, run);
@@ -123,7 +123,7 @@ impl World {
 
     fn look(&mut self) {
         self.high = self.high.max(self.now);
-        self.agenda.poll(self.now);
+        self.planner.poll(self.now);
         self.write();
     }
 
@@ -136,16 +136,16 @@ impl World {
             self.look();
         }
         self.pass(down_seconds);
-        self.agenda = Agenda::default();
+        self.planner = Planner::default();
         let state = self.state.clone().unwrap();
         let owed_before = state.interrupted.as_ref().map_or(0, |owed| owed.times);
         let going_on = std::mem::take(&mut self.going_on);
         let unfinished = going_on.iter().map(|number| self.runs[number].clone()).collect();
         let last = self.runs.last_key_value().map(|(_, run)| run.clone());
-        self.agenda.restore(id("f"), state, last, unfinished);
-        self.agenda.update(self.now, vec![scheduled("f", &self.schedule)]);
+        self.planner.restore(StoredSchedule { function: id("f"), state, last, unfinished });
+        self.planner.update(self.now, vec![scheduled("f", &self.schedule)]);
         self.write();
-        assert!(going_on.iter().all(|number| self.runs[number].outcome == Outcome::Interrupted));
+        assert!(going_on.iter().all(|number| self.runs[number].outcome == RunOutcome::Interrupted));
         if self.schedule.missed() == Missed::RunOnce {
             self.made_up +=
                 self.state.as_ref().unwrap().interrupted.as_ref().map_or(0, |owed| owed.times) - owed_before;
@@ -169,44 +169,44 @@ impl World {
             Event::End => {
                 if !self.going_on.is_empty() {
                     let number = self.going_on.remove(0);
-                    let run = Run { outcome: Outcome::Done, ended: Some(self.now), ..self.runs[&number].clone() };
-                    self.runs.insert(number, run.clone());
-                    self.agenda.ended(&id("f"), run);
+                    let call = done("f", number);
+                    assert!(self.runs.get_mut(&number).unwrap().end(&call));
+                    self.planner.end(&call);
                     self.write();
                     self.look();
                 }
             }
             Event::RunNow => {
-                let next = self.agenda.next();
-                let _ = self.agenda.run_now(self.now, &id("f"));
-                assert_eq!(self.agenda.next(), next);
+                let next = self.planner.next();
+                let _ = self.planner.run_now(self.now, &id("f"));
+                assert_eq!(self.planner.next(), next);
                 self.write();
             }
             Event::Pause if !self.is_paused() && self.now >= self.high => {
                 self.look();
                 let interrupted = self.state.as_ref().unwrap().interrupted.clone();
                 assert_eq!(interrupted, None, "a look leaves nothing to make up for");
-                assert!(self.agenda.pause(&id("f")));
+                assert!(self.planner.pause(&id("f")));
                 self.write();
                 self.pauses.push((self.now, None));
             }
             Event::Pause => {}
             Event::Resume => {
                 if self.is_paused() {
-                    assert!(self.agenda.resume(self.now, &id("f")));
+                    assert!(self.planner.resume(self.now, &id("f")));
                     self.write();
                     self.pauses.last_mut().unwrap().1 = Some(self.now);
                 }
             }
             Event::DiskFull => {
                 self.high = self.high.max(self.now);
-                self.agenda.poll(self.now);
-                let changes = self.agenda.take_changes();
-                self.agenda.unkept(changes);
+                self.planner.poll(self.now);
+                let changes = self.planner.take_changes();
+                self.planner.revert(changes);
             }
             Event::Restart { down_seconds } => self.restart(down_seconds),
             Event::RestartUnwritten { down_seconds } => {
-                self.agenda.poll(self.now);
+                self.planner.poll(self.now);
                 self.restart(down_seconds);
             }
         }
@@ -224,11 +224,11 @@ impl World {
     fn check(&self) {
         let state = self.state.as_ref().unwrap();
         let recorded: u64 = self.runs.values().filter_map(|run| run.owed.as_ref()).map(|owed| owed.times).sum();
-        let kept = [&state.waiting, &state.left, &state.interrupted].into_iter().flatten();
+        let kept = [&state.waiting, &state.missed, &state.interrupted].into_iter().flatten();
         let waiting: u64 = kept.map(|owed| owed.times).sum();
         assert_eq!(recorded + waiting - self.made_up, self.due(), "{:#?}\n{state:#?}", self.runs);
         assert!(self.runs.keys().all(|number| *number <= state.runs));
-        if let Some(next) = self.agenda.next() {
+        if let Some(next) = self.planner.next() {
             assert!(next > self.now);
         }
     }
@@ -251,41 +251,22 @@ proptest! {
     /// A clock that is set at will begins no more runs than it is looked at.
     #[test]
     fn no_clock_makes_a_storm(schedule in schedule(), clocks in proptest::collection::vec(0..4_000_000_000i64, 1..40)) {
-        let mut agenda = Agenda::default();
-        agenda.update(Timestamp::from_second(1_774_000_000).unwrap(), vec![scheduled("f", &schedule)]);
+        let mut planner = Planner::default();
+        planner.update(Timestamp::from_second(1_774_000_000).unwrap(), vec![scheduled("f", &schedule)]);
         for seconds in clocks {
             let now = Timestamp::from_second(seconds).unwrap();
-            agenda.poll(now);
-            let runs = agenda.take_changes().runs;
-            let begun: Vec<Run> = runs.into_iter().map(|(_, run)| run).filter(|run| run.outcome == Outcome::Running).collect();
+            planner.poll(now);
+            let runs = planner.take_changes().runs;
+            let begun: Vec<ScheduledRun> = runs.into_iter().map(|(_, run)| run).filter(|run| run.outcome == RunOutcome::Running).collect();
             // One that waited, and one that is due.
             prop_assert!(begun.len() <= 2, "{begun:?}");
             for run in begun {
-                agenda.ended(&id("f"), Run { outcome: Outcome::Done, ..run });
+                planner.end(&done("f", run.number));
             }
-            agenda.take_changes();
+            planner.take_changes();
             // It is never left waiting for a time that is far off.
             let far = now.checked_add(SignedDuration::from_hours(30)).unwrap();
-            prop_assert!(agenda.next().unwrap() <= far, "{now} {:?}", agenda.next());
+            prop_assert!(planner.next().unwrap() <= far, "{now} {:?}", planner.next());
         }
     }
-}
-
-#[test]
-fn what_the_history_has_forgotten_is_not_written_again() {
-    let mut agenda = Agenda::default();
-    let start: Timestamp = "2026-05-04T12:00:00Z".parse().unwrap();
-    agenda.update(start, vec![scheduled("f", &every(1, Missed::Skip, Overlap::Allow))]);
-    let mut begun = Vec::new();
-    for second in 1..=i64::try_from(HISTORY_LEN).unwrap() {
-        agenda.poll(start.checked_add(SignedDuration::from_secs(second)).unwrap());
-        begun.extend(agenda.take_changes().runs);
-    }
-    // One more, which is skipped: as many go on as may.
-    agenda.poll(start.checked_add(SignedDuration::from_secs(101)).unwrap());
-    assert_eq!(agenda.take_changes().runs[0].1.number, HISTORY_LEN + 1);
-    agenda.ended(&id("f"), begun[0].1.clone());
-    assert_eq!(agenda.take_changes().runs, []);
-    agenda.ended(&id("f"), begun[1].1.clone());
-    assert_eq!(agenda.take_changes().runs.len(), 1);
 }

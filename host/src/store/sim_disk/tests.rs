@@ -58,7 +58,7 @@ fn apply(model: &mut Model, ops: &[Op]) {
 /// A file, and the row that refers to it.
 fn file_row(dir: &StoreDir, random: &mut Random) -> Result<Vec<Op>, StoreError> {
     let bytes = vec![random.below(8) as u8; 1 + random.below(20_000) as usize];
-    let digest = dir.files()?.put(Write::New, &bytes)?;
+    let digest = dir.files()?.keep(Write::New, &bytes)?;
     let key = [b"file".as_slice(), &digest].concat();
     Ok(vec![Op::Put { table: Table::KeyValue, key, value: digest.to_vec() }])
 }
@@ -159,7 +159,7 @@ async fn write_until_the_end(
 }
 
 fn seeds() -> u64 {
-    std::env::var("BIREME_POWER_SEEDS").map_or(50, |seeds| seeds.parse().expect("BIREME_POWER_SEEDS is a number"))
+    std::env::var("BIREME_SIM_DISK_SEEDS").map_or(50, |seeds| seeds.parse().expect("BIREME_SIM_DISK_SEEDS is a number"))
 }
 
 #[expect(clippy::print_stderr, reason = "the figures of a long run are what it is run for")]

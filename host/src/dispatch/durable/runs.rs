@@ -1,0 +1,95 @@
+//! Runs of schedules: durable calls of which the schedule, not recovery, decides what follows when the host ends.
+//!
+//! Invariants: a run begins in the commit that advances its schedule, and ends in the commit that ends its call. A run does
+//! not queue behind other calls of its function; its schedule bounds how many there are.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::call_driver::{CallDriver, OwnedCall};
+use super::call_outcome::{Outcome, settle};
+use super::call_queue::{AttemptEnd, LaneKey};
+use super::core::Core;
+use crate::call::{Failure, FailureCode};
+use crate::clock::unix_ms;
+use crate::ids::CallId;
+use crate::journal::{CallRecord, JournalError, Kind, OpenCall, ScheduleStep, State};
+use crate::limits::RetryPolicy;
+
+/// See the module.
+pub struct Runs {
+    core: Arc<Core>,
+    driver: Arc<CallDriver>,
+    /// Runs that the end of the last host interrupted, owned until their end is on disk: nothing else may begin them.
+    interrupted: Mutex<Vec<(CallId, OwnedCall)>>,
+}
+
+impl Runs {
+    pub fn new(core: Arc<Core>, driver: Arc<CallDriver>) -> Self {
+        Self { core, driver, interrupted: Mutex::default() }
+    }
+
+    /// Takes the runs out of the calls that an earlier host left open, and returns the others.
+    pub fn recover(&self, open: Vec<OpenCall>) -> Vec<OpenCall> {
+        let (runs, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|call| call.run.is_some());
+        for OpenCall { id, function, priority, .. } in runs {
+            self.core.open.recover(&function.app, Kind::Call);
+            let owned = self.driver.begin_run(id, LaneKey { function, priority });
+            self.lock().push((id, owned));
+        }
+        others
+    }
+
+    /// Returns the calls of interrupted runs, ended but not written: the first step of the schedules writes them.
+    pub async fn interrupted(&self) -> Result<Vec<CallRecord>, JournalError> {
+        let ids: Vec<CallId> = self.lock().iter().map(|(id, _)| *id).collect();
+        let mut calls = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(mut call) = self.core.journal.call(id).await? else { continue };
+            call.lost += u32::from(call.state == State::Leased);
+            let message = "the host ended before this run of its schedule did";
+            let outcome = Outcome::GivenUp(Failure::new(FailureCode::Unavailable, message));
+            settle(&mut call, outcome, unix_ms(), &RetryPolicy::default(), 0.0);
+            calls.push(call);
+        }
+        Ok(calls)
+    }
+
+    /// Returns the calls of runs as they end, once that is on disk. At most as many wait there as runs are under way.
+    pub fn ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
+        self.driver.run_ends()
+    }
+
+    /// Writes one step of the schedules, then begins its runs.
+    pub async fn advance(&self, step: &ScheduleStep) -> Result<(), JournalError> {
+        // Owned first, so that a run can be cancelled as soon as it can be found.
+        let own = |call: &CallRecord| {
+            self.driver.begin_run(call.id, LaneKey { function: call.function_id(), priority: call.priority })
+        };
+        let mut owned: Vec<OwnedCall> = step.begun.iter().map(|(call, _)| own(call)).collect();
+        if let Err(error) = self.core.journal.advance_schedules(step).await {
+            for owned in &mut owned {
+                owned.release(AttemptEnd::Ended);
+            }
+            return Err(error);
+        }
+        for call in &step.interrupted {
+            self.driver.ended(call);
+        }
+        if !step.interrupted.is_empty() {
+            for (_, mut owned) in std::mem::take(&mut *self.lock()) {
+                owned.release(AttemptEnd::Ended);
+            }
+        }
+        for ((call, input), owned) in step.begun.iter().zip(owned) {
+            self.core.open.recover(&call.app, Kind::Call);
+            self.driver.begin_leased(owned, call.clone(), input.clone());
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(CallId, OwnedCall)>> {
+        self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
