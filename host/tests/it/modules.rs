@@ -19,7 +19,7 @@ use crate::support::crate_dir;
 const PENDING: &[(&str, &str)] = &[("dispatch", "dispatcher, durable, functions"), ("journal", "codec, lease, record")];
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
-const PENDING_PARENTS: &[&str] = &["dispatch/admission", "dispatch/agenda", "dispatch/durable/call_queue"];
+const PENDING_PARENTS: &[&str] = &["dispatch/admission", "dispatch/durable/call_queue", "journal/stored"];
 
 /// The parent's own file, as a node of its directory.
 const PARENT: &str = "mod";
