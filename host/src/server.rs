@@ -92,7 +92,7 @@ impl Host {
         let services = Arc::new(Services::new(inference.clone(), key_value, outbound));
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone());
-        let durable = Durable::new(dispatcher.clone(), Arc::new(StoreJournal::new(store.clone())));
+        let durable = dispatcher.durable(Arc::new(StoreJournal::new(store.clone())));
         let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.settings.clone()));
         let grants = config.grants.clone();
         let deployments = Deployments::new(loader.clone(), dispatcher.clone(), store.clone(), grants);

@@ -18,6 +18,7 @@ mod fair_queue;
 use std::collections::{HashMap, HashSet};
 
 use self::fair_queue::FairQueue;
+pub use self::fair_queue::Ticket;
 use crate::call::Priority;
 use crate::ids::{AppName, FunctionId, FunctionName};
 use crate::limits::DEPTH_MAX;
@@ -31,10 +32,6 @@ const PASSES_MAX: u32 = 15;
 const LOW_SLOTS: (usize, usize) = (3, 4);
 /// Of the calls that may wait, those that may be batch work: one in two.
 const LOW_WAITING: usize = 2;
-
-/// One waiting call. Later ones are greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(u64);
 
 /// A slot that a call has. It goes back through `release`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

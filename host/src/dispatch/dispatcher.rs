@@ -1,7 +1,7 @@
 //! Dispatcher: the front of this module for HTTP, the command line and deployments.
 
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::call::{Call, Finished, LiveCall, Origin, WebCall};
 use super::durable::Durable;
@@ -10,6 +10,7 @@ use super::map::{Map, MapMemory, Target};
 use super::runner::Runner;
 use crate::call::{Principal, Priority};
 use crate::ids::CallId;
+use crate::journal::Journal;
 use crate::limits::MAPS_BYTES_MAX;
 use crate::logs::LogSink;
 use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, Services};
@@ -35,9 +36,11 @@ impl Dispatcher {
         Arc::new(Self { runner, functions, map_memory })
     }
 
-    /// Plugs durable calls in. Once; a second one is ignored.
-    pub(super) fn plug_durable(&self, durable: Weak<Durable>) {
-        self.functions.plug_durable(durable);
+    /// Builds the durable calls and maps over a journal, and lets guests reach them. Once.
+    pub fn durable(&self, journal: Arc<dyn Journal>) -> Arc<Durable> {
+        let durable = Durable::new(self.runner.clone(), self.map_memory.clone(), journal);
+        self.functions.plug_durable(Arc::downgrade(&durable));
+        durable
     }
 
     pub(super) fn runner(&self) -> &Arc<Runner> {
@@ -45,9 +48,6 @@ impl Dispatcher {
     }
 
     /// Returns the memory budget of all maps of the host.
-    pub(super) fn map_memory(&self) -> &MapMemory {
-        &self.map_memory
-    }
 
     /// Makes a program callable under its name; calls that run keep the version they began with.
     pub fn deploy(&self, program: Arc<Program>) {

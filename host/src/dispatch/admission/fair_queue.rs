@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::Ticket;
 use crate::ids::{AppName, FunctionName};
 
 /// Microseconds of running time that an app may use in a round: long enough for some tiny calls in a row, and no longer
@@ -18,6 +17,10 @@ use crate::ids::{AppName, FunctionName};
 pub(super) const QUANTUM_US: u64 = 1_000;
 /// What the newest call counts in the expectation of the next one's time: one part in so many.
 const NEWEST: u64 = 4;
+
+/// One waiting call. Later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub(super) u64);
 
 /// See the module.
 #[derive(Debug, Default)]

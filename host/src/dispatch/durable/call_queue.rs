@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use self::lane::Lane;
+pub use self::lane::LaneKey;
 use self::retries::{Retries, RetryKey};
 use crate::call::Priority;
 use crate::ids::{CallId, FunctionId};
@@ -66,13 +67,6 @@ impl Default for Bounds {
             page: OPEN_CALLS_PAGE_LEN,
         }
     }
-}
-
-/// Function and priority of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaneKey {
-    pub function: FunctionId,
-    pub priority: Priority,
 }
 
 /// Ownership of a call that runs. Goes back through `CallQueue::attempt_ended`.

@@ -39,7 +39,8 @@ pub use self::results::{Results, ResultsOrder};
 pub use self::retention::Retention;
 use self::retention::Sweeper;
 use self::runs::Runs;
-use super::dispatcher::Dispatcher;
+use super::map::MapMemory;
+use super::runner::Runner;
 use crate::call::Payload;
 use crate::ids::{CallId, MapId};
 use crate::journal::{
@@ -62,17 +63,15 @@ pub struct Durable {
 }
 
 impl Durable {
-    /// Plugs itself into the dispatcher. Nothing runs before `start`.
-    pub fn new(dispatcher: Arc<Dispatcher>, journal: Arc<dyn Journal>) -> Arc<Self> {
-        let core = Core::new(dispatcher.runner().clone(), dispatcher.map_memory().clone(), journal);
+    /// Nothing runs before `start`.
+    pub(super) fn new(runner: Arc<Runner>, map_memory: MapMemory, journal: Arc<dyn Journal>) -> Arc<Self> {
+        let core = Core::new(runner, map_memory, journal);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
         let runs = Runs::new(core.clone(), calls.driver().clone());
         let descendants = Descendants { core: core.clone(), calls: calls.clone(), maps: maps.clone() };
         let guests =
             Guests { core: core.clone(), calls: calls.clone(), maps: maps.clone(), descendants: descendants.clone() };
-        let durable = Arc::new(Self { core, calls, maps, runs, descendants, guests: Arc::new(guests) });
-        dispatcher.plug_durable(Arc::downgrade(&durable));
-        durable
+        Arc::new(Self { core, calls, maps, runs, descendants, guests: Arc::new(guests) })
     }
 
     /// Resumes the calls and maps that an earlier host left open, and begins; deletes ended ones as `retention` says.

@@ -2,7 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::ids::CallId;
+use crate::call::Priority;
+use crate::ids::{CallId, FunctionId};
+
+/// Function and priority of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneKey {
+    pub function: FunctionId,
+    pub priority: Priority,
+}
 
 /// See the module.
 #[derive(Debug, Default)]

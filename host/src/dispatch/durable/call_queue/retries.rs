@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::LaneKey;
+use super::lane::LaneKey;
 use crate::ids::CallId;
 
 /// Time of a call's next attempt, in milliseconds since 1970, and the call.
