@@ -71,8 +71,8 @@ impl Bare {
     }
 }
 
-/// Links what is no part of WASI. Not `define_unknown_imports_as_traps`: that takes an interface of another patch version
-/// for an unknown one, and puts a trap before the true one.
+/// Links what is no part of WASI. Not `define_unknown_imports_as_traps`: that takes an interface of another patch
+/// version for an unknown one, and puts a trap before the true one.
 fn trap_imports_of_ours(linker: &mut Linker<State>, component: &Component) -> wasmtime::Result<()> {
     let engine = linker.engine().clone();
     let component = component.component_type();

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-/// Returns whether figures are wanted: `cargo bench` says so. `cargo test` runs each bench once, to see that it works, and
-/// with `--profile-time` a profiler watches criterion's part.
+/// Returns whether figures are wanted: `cargo bench` says so. `cargo test` runs each bench once, to see that it
+/// works, and with `--profile-time` a profiler watches criterion's part.
 pub fn is_measured() -> bool {
     let has = |flag| std::env::args().any(|argument| argument == flag);
     has("--bench") && !has("--profile-time")

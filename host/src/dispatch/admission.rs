@@ -1,17 +1,18 @@
 //! Admission: a slot for a call, a place in the queue, or a refusal. A plain decider.
 //!
-//! A parent keeps its slot while it waits for its children, so slots are kept back for the deeper levels: a call at depth
-//! `d` is admitted only while it leaves one slot for each level below it. Then some call can always go on: at the deepest
-//! level that waits, the calls at or above it never hold the slots that were kept back for the next one. Batch work has a
-//! share of the slots and no more, and the same holds within that share.
+//! A parent keeps its slot while it waits for its children, so slots are kept back for the deeper levels: a call at
+//! depth `d` is admitted only while it leaves one slot for each level below it. Then some call can always go on: at
+//! the deepest level that waits, the calls at or above it never hold the slots that were kept back for the next one.
+//! Batch work has a share of the slots and no more, and the same holds within that share.
 //!
-//! A function may limit its own calls at a time. A call gets its slot and its place among those in one step or waits with
-//! neither, so that the limits of functions that do not call themselves, in a circle or directly, add no deadlock: whoever
-//! holds a place also holds a slot, and waits only for functions further down. In a circle a call waits for a place that its
-//! caller holds, until the caller's deadline ends both.
+//! A function may limit its own calls at a time. A call gets its slot and its place among those in one step or waits
+//! with neither, so that the limits of functions that do not call themselves, in a circle or directly, add no
+//! deadlock: whoever holds a place also holds a slot, and waits only for functions further down. In a circle a call
+//! waits for a place that its caller holds, until the caller's deadline ends both.
 //!
-//! Who is next: the deepest first, then by priority, but a priority that was passed over `PASSES_MAX` times has a turn; within
-//! one, by the running time of the apps (`fair_queue`). A call that finds a slot free takes it and is charged to nobody.
+//! Who is next: the deepest first, then by priority, but a priority that was passed over `PASSES_MAX` times has a
+//! turn; within one, by the running time of the apps (`fair_queue`). A call that finds a slot free takes it and is
+//! charged to nobody.
 
 mod fair_queue;
 

@@ -1,15 +1,16 @@
 //! Low-priority gate: a bound on the tasks of batch work that are polled at a time. A plain decider.
 //!
-//! A guest that computes is polled for a tick at a time, and a map has dozens of them: in the runtime's own queue, first in,
-//! first out, everybody else would wait behind all. So they wait here, in their order, and as many are polled as the runtime
-//! has threads; one fewer while others are active, so that there is a thread that is free, which also keeps an eye on the
-//! sockets. One is always polled, so nobody starves, and whoever leaves lets the next ones in: there is no timer.
+//! A guest that computes is polled for a tick at a time, and a map has dozens of them: in the runtime's own queue,
+//! first in, first out, everybody else would wait behind all. So they wait here, in their order, and as many are
+//! polled as the runtime has threads; one fewer while others are active, so that there is a thread that is free,
+//! which also keeps an eye on the sockets. One is always polled, so nobody starves, and whoever leaves lets the next
+//! ones in: there is no timer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-/// Others count as active for so long after they were last polled. Longer: more of their calls find a free thread. Shorter:
-/// batch work has all threads again sooner.
+/// Others count as active for so long after they were last polled. Longer: more of their calls find a free thread.
+/// Shorter: batch work has all threads again sooner.
 const ACTIVE_FOR: Duration = Duration::from_millis(50);
 
 /// A task of batch work.
@@ -46,8 +47,8 @@ impl<W> LowPriorityGate<W> {
         TaskId(self.next)
     }
 
-    /// A task is about to be polled; `idle` is how long ago others were last active. Returns whether it may; if not, it waits in
-    /// line, and `wake` is returned by a later `leave`.
+    /// A task is about to be polled; `idle` is how long ago others were last active. Returns whether it may; if not,
+    /// it waits in line, and `wake` is returned by a later `leave`.
     pub fn enter(&mut self, task: TaskId, idle: Duration, wake: impl FnOnce() -> W) -> bool {
         if self.inside.contains(&task) {
             return true;
@@ -161,8 +162,8 @@ mod tests {
     }
 
     proptest! {
-        /// Tasks come, are polled, and are dropped at any time: never more than allowed, all that wait are told in the end,
-        /// and nothing is left behind.
+        /// Tasks come, are polled, and are dropped at any time: never more than allowed, all that wait are told in
+        /// the end, and nothing is left behind.
         #[test]
         fn nobody_waits_while_nobody_is_polled(threads in 1usize..5, steps in proptest::collection::vec((0usize..8, any::<bool>(), any::<bool>()), 1..200)) {
             let mut gate = LowPriorityGate::new(threads);

@@ -1,7 +1,7 @@
 //! Poll throttle: polls the tasks of batch work through a gate, so that other work finds a free thread.
 //!
-//! For tasks of the runtime alone, never for a future inside one: what has been let in must be polled soon, or it keeps a
-//! place that it does not use.
+//! For tasks of the runtime alone, never for a future inside one: what has been let in must be polled soon, or it
+//! keeps a place that it does not use.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use super::low_priority_gate::{LowPriorityGate, TaskId};
 use crate::call::{Priority, micros};
 
-/// A poll of this length is one of a guest that computes. Before the next one the runtime looks at its sockets and timers, which
-/// it otherwise does every 61 polls.
+/// A poll of this length is one of a guest that computes. Before the next one the runtime looks at its sockets and
+/// timers, which it otherwise does every 61 polls.
 const LONG_POLL: Duration = Duration::from_micros(200);
 /// How exactly it is noted when others were active.
 const NOTED_EVERY_US: u64 = 1_000;
@@ -61,8 +61,8 @@ impl PollThrottle {
         .await
     }
 
-    /// Polls a call's future and notes that somebody who is not batch work is active, unless `is_waiting` says at the start of
-    /// a poll that it only collects what batch-like work of its own has done.
+    /// Polls a call's future and notes that somebody who is not batch work is active, unless `is_waiting` says at the
+    /// start of a poll that it only collects what batch-like work of its own has done.
     pub async fn track_activity<T>(
         &self,
         priority: Priority,
@@ -132,7 +132,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Wakes once the thread has run what it has, and looked at its sockets and timers; at once where that is not the runtime's.
+/// Wakes once the thread has run what it has, and looked at its sockets and timers; at once where that is not the
+/// runtime's.
 fn defer(waker: &Waker) {
     let mut context = Context::from_waker(waker);
     if pin!(tokio::task::yield_now()).poll(&mut context).is_ready() {

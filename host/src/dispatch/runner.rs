@@ -86,8 +86,8 @@ impl Runner {
         Finished { id, result, receipt }
     }
 
-    /// Makes one attempt at a call that was checked and entered, and adds its cost to `receipt`, whose wall clock is that
-    /// of the attempts alone. A panic of the host costs this attempt, and gives back its slot.
+    /// Makes one attempt at a call that was checked and entered, and adds its cost to `receipt`, whose wall clock is
+    /// that of the attempts alone. A panic of the host costs this attempt, and gives back its slot.
     pub(super) async fn attempt(&self, call: &Call, attempt: u32, receipt: &mut Receipt) -> Attempted {
         let attempted = tasks::caught(self.attempt_unguarded(call, attempt, receipt)).await;
         attempted.unwrap_or_else(|panic| Attempted::Ended(Err(panicked(call.id, &panic))))

@@ -113,8 +113,8 @@ fn a_worker_that_stands_still_is_found_and_its_batch_runs_with_the_next() {
             println!("{fault:?}: found and answered by the next worker in {:?}", begun.elapsed());
             good(host).await;
         }
-        // The first by its missing sign of life, where it gave one before; the other by the time that a batch may take. The clock
-        // says which, so that is printed and not asserted.
+        // The first by its missing sign of life, where it gave one before; the other by the time that a batch may
+        // take. The clock says which, so that is printed and not asserted.
     });
 }
 

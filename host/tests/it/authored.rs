@@ -1,4 +1,4 @@
-//! What an author declares, as the host keeps it.
+//! An author's declarations, as the host keeps them.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Batched functions: called with single inputs, run on groups.
 //!
-//! Groups are made to be full, so that their sizes do not depend on who is fast; a group that was not would wait for 10 s.
+//! Groups are made to be full, so that their sizes do not depend on who is fast; a group that was not would wait for
+//! 10 s.
 
 use serde_json::{Value, json};
 

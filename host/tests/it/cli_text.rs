@@ -1,4 +1,4 @@
-//! What the command line says, word for word. `UPDATE_EXPECT=1 cargo test -p bireme --test it cli_text`
+//! Text of the command line, word for word. `UPDATE_EXPECT=1 cargo test -p bireme --test it cli_text`
 //! writes it anew.
 
 use expect_test::{Expect, expect};

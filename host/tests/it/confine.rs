@@ -1,4 +1,4 @@
-//! What a worker that is shut in cannot do, tried in a process of its own.
+//! Confinement of a worker, tried in a process of its own.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,5 @@
-//! The worker on a CUDA device, which here is the stub driver: the real binary, the real frames, the kernels on the CPU.
+//! The worker on a CUDA device, which here is the stub driver: the real binary, the real frames, the kernels on the
+//! CPU.
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;

@@ -1,4 +1,4 @@
-//! Which device is used and why not another, as users meet it: the real binary, over the stub driver.
+//! Choice of a device and the reasons against others, as users meet them: the real binary, over the stub driver.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,5 @@
-//! The examples on real input: a file of airports that a Python package carries, feeds of real sites that a crate carries.
+//! The examples on real input: a file of airports that a Python package carries, feeds of real sites that a crate
+//! carries.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 use crate::site::{Site, Told};
 use crate::support::{Guest, command, crate_dir, finish, finish_with, fresh_data, function, kept, locked};
 
-/// The file of airports: 3,376 of the United States and its territories, from `vega_datasets` (BSD; its data: public domain).
+/// The file of airports: 3,376 of the United States and its territories, from `vega_datasets` (BSD; its data: public
+/// domain).
 fn airports() -> PathBuf {
     let wheels = kept().join("vega");
     let file = wheels.join("vega_datasets/_data/airports.csv");

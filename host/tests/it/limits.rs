@@ -31,7 +31,8 @@ const CASES: &[Case] = &[
     Case { function: "exits", input: "{}", exit: 1, status: 502, code: "crashed", words: &["`exits` ended the process", "return a failure"], cause: NO_CAUSE },
     // Over the limit, within what may leave the sandbox at once.
     Case { function: "big_output", input: r#"{"bytes":8388700}"#, exit: 1, status: 502, code: "output-too-large", words: &["`big_output` returned 8388702 bytes", "limit of 8388608"], cause: NO_CAUSE },
-    // Over that too: wasmtime ends the copy with an error that only its wording tells from others, which this case pins.
+    // Over that too: wasmtime ends the copy with an error that only its wording tells from others, which this case
+    // pins.
     Case { function: "big_output", input: r#"{"bytes":20000000}"#, exit: 1, status: 502, code: "output-too-large", words: &["`big_output`", "output limit of 8 MiB"], cause: NO_CAUSE },
     Case { function: "nest", input: r#"{"depth":4}"#, exit: 1, status: 508, code: "depth-exceeded", words: &["`nest`", "at most 4 deep"], cause: NO_CAUSE },
     Case { function: "call_unknown", input: "{}", exit: 4, status: 404, code: "unknown-function", words: &["`no_such_function`"], cause: NO_CAUSE },
@@ -201,8 +202,8 @@ fn a_flood_of_log_is_cut_at_the_limit_and_the_rest_counted() {
     assert!(bytes < 2 << 20, "{bytes} bytes of stderr");
     let dropped = output.json()["receipt"]["log_dropped_bytes"].as_u64().unwrap();
     assert!(dropped > 4 << 20, "{dropped}");
-    // Lines also wait in a bounded queue for whoever reads stderr. If that was full, the line that tells of the limit may be
-    // among those that were left out, and that is told instead.
+    // Lines also wait in a bounded queue for whoever reads stderr. If that was full, the line that tells of the limit
+    // may be among those that were left out, and that is told instead.
     let said = format!("the log limit of 1048576 bytes was reached; {dropped} bytes were dropped");
     let stderr = &output.stderr;
     assert!(stderr.contains(&said) || stderr.contains("log lines were dropped"), "nothing says what is missing");

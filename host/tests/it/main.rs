@@ -1,7 +1,7 @@
 //! The binary as its users meet it: real components, real sockets, real workers.
 //!
-//! No test needs the network but for the model that `support::model_dir` fetches once, and none depends on the clock or on
-//! another.
+//! No test needs the network but for the model that `support::model_dir` fetches once, and none depends on the clock
+//! or on another.
 
 mod authored;
 mod batched;

@@ -1,8 +1,8 @@
 //! `bireme new`, through the binary: what it writes builds, runs and passes its own tests.
 //!
-//! All apps share one target directory, one data directory (the SDK's path is part of what cargo remembers) and stand within
-//! this repository's own workspace, as an app may in somebody else's. The first run compiles the SDK's dependencies twice,
-//! for wasm and for the tests: a minute and a half on two slow cores; later ones take seconds.
+//! All apps share one target directory, one data directory (the SDK's path is part of what cargo remembers) and stand
+//! within this repository's own workspace, as an app may in somebody else's. The first run compiles the SDK's
+//! dependencies twice, for wasm and for the tests: a minute and a half on two slow cores; later ones take seconds.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

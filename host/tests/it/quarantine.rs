@@ -1,4 +1,5 @@
-//! A data directory of which one row is damaged: the host starts, everything else goes on, and `doctor` shows and exports the row.
+//! A data directory of which one row is damaged: the host starts, everything else goes on, and `doctor` shows and
+//! exports the row.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -13,7 +13,8 @@ pub fn code_of(text: &str) -> String {
     let mut code = String::new();
     for line in text.lines() {
         let line = line.split("//").next().unwrap_or_default();
-        // Every other piece between quotes is a string; that a quote may be escaped does not matter to a search for paths.
+        // Every other piece between quotes is a string; that a quote may be escaped does not matter to a search for
+        // paths.
         for (index, piece) in line.split('"').enumerate() {
             if index > 0 {
                 code.push('"');

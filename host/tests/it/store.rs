@@ -108,7 +108,8 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     assert_eq!(fs::read_to_string(data.path().join("store.redb")).unwrap(), "my diary");
 }
 
-/// A limit on the file's size stands for a full disk: both fail the write, and this one needs no file system of its own.
+/// A limit on the file's size stands for a full disk: both fail the write, and this one needs no file system of its
+/// own.
 #[test]
 fn a_host_whose_disk_is_full_refuses_new_work_and_goes_on_once_there_is_room() {
     let data = data_of_format(2);

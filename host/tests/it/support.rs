@@ -61,8 +61,8 @@ pub fn guest(guest: Guest) -> &'static str {
     built(guest)["path"].as_str().unwrap()
 }
 
-/// Returns what `bireme build --json` said of a guest. Builds all guests at the first call, so that no test after it waits
-/// for cargo.
+/// Returns what `bireme build --json` said of a guest. Builds all guests at the first call, so that no test after it
+/// waits for cargo.
 pub fn built(guest: Guest) -> &'static Value {
     static GUESTS: OnceLock<Vec<Value>> = OnceLock::new();
     let guests = GUESTS.get_or_init(|| {

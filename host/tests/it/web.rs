@@ -168,8 +168,8 @@ fn bodies_stream_both_ways_at_once() {
     let head =
         "POST /stock_wasi/echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
-    // 64 MiB pass through a guest whose own memory is limited to 128 and a host that keeps some KiB of them; and the answer
-    // begins while the request is still being sent, or both sides would wait for ever.
+    // 64 MiB pass through a guest whose own memory is limited to 128 and a host that keeps some KiB of them; and the
+    // answer begins while the request is still being sent, or both sides would wait for ever.
     let part = vec![b'e'; 1 << 20];
     let mut writer = stream.try_clone().unwrap();
     let sent = std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! The batcher with a real model on this machine's device: what batching brings and costs, how a quiet app fares beside one
-//! that floods, what a waiting request weighs, how a full queue refuses.
+//! The batcher with a real model on this machine's device: what batching brings and costs, how a quiet app fares
+//! beside one that floods, what a waiting request weighs, how a full queue refuses.
 //!
 //! `bireme-batch MODELS [ROUNDS]`, where MODELS holds all-minilm-l6-v2. `benches/compare/batch.sh` sets that up.
 //!

@@ -1,4 +1,4 @@
-//! What a request that waits weighs, and how a full queue refuses and recovers.
+//! Memory of a waiting request, and the recovery of a full queue.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! Durable calls in figures: how long it takes until one is accepted, what one that waits weighs, how soon a host with a million of
-//! them has begun again, how fast a map goes on one thread and on two.
+//! Durable calls in figures: how long it takes until one is accepted, what one that waits weighs, how soon a host
+//! with a million of them has begun again, how fast a map goes on one thread and on two.
 //!
-//! `bireme-durable [ROWS]`: 1,000,000 rows unless another number is given. Prints lines `FIGURE name value` and `RATIO name value`.
+//! `bireme-durable [ROWS]`: 1,000,000 rows unless another number is given. Prints lines `FIGURE name value` and
+//! `RATIO name value`.
 
 use std::path::Path;
 use std::process::ExitCode;

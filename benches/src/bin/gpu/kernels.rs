@@ -80,7 +80,8 @@ fn memory_bound(bench: &Bench, device: &Device) -> Result<(), Failure> {
 
 #[expect(unsafe_code, reason = "ops without a layer are launched by their addresses")]
 fn queue(device: &Device, launch: &Launch) -> Result<(), DeviceError> {
-    // SAFETY: the callers make launches of whole tensors, which live until after the last `synchronize` of `Bench::time`.
+    // SAFETY: the callers make launches of whole tensors, which live until after the last `synchronize` of
+    // `Bench::time`.
     unsafe { device.launch_at(launch) }
 }
 

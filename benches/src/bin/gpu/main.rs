@@ -1,10 +1,10 @@
-//! What a CUDA device does with our kernels and models: right, and how fast.
+//! A CUDA device with our kernels and models: correctness and speed.
 //!
 //!     bireme-gpu [--device N] [--model DIR]... [--shape minilm|bge-base|bge-large]... [--texts FILE]
 //!                [--seconds S] [--peak-tflops T] [--peak-gbps G] [--parity only]
 //!
-//! Prints lines for people, then `FIGURE name value` and `RATIO name value`. Ends with status 1 if a model's vectors are
-//! not those of the CPU. `benches/gpu.sh` runs it beside the others; it needs nothing but the driver.
+//! Prints lines for people, then `FIGURE name value` and `RATIO name value`. Ends with status 1 if a model's vectors
+//! are not those of the CPU. `benches/gpu.sh` runs it beside the others; it needs nothing but the driver.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -110,8 +110,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Times queued work on the device: the median over rounds, each between two marks around so many repeats that it lasts
-    /// for a millisecond at least.
+    /// Times queued work on the device: the median over rounds, each between two marks around so many repeats that it
+    /// lasts for a millisecond at least.
     fn time(
         &self,
         device: &Device,

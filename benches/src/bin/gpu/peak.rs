@@ -1,4 +1,4 @@
-//! What a device could do at most.
+//! Peak figures of a device.
 
 use std::fmt;
 

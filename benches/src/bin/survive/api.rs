@@ -84,7 +84,8 @@ impl Api {
         Ok(Reply { status, body })
     }
 
-    /// Sends a request until there is an answer that stands: what was lost with a host, and what a full host refuses, is sent again.
+    /// Sends a request until there is an answer that stands: what was lost with a host, and what a full host refuses,
+    /// is sent again.
     pub fn insist(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Reply {
         let begin = Instant::now();
         loop {

@@ -1,4 +1,5 @@
-//! Compares what the host has in the end with what the client wrote down. A plain value: lines and rows in, violations out.
+//! Compares what the host has in the end with what the client wrote down. A plain value: lines and rows in,
+//! violations out.
 //!
 //! - I1: every acknowledged input reaches a terminal state, the one that its function gives it.
 //! - I2: exactly one result for each (map, index), and one that was read never changes.

@@ -1,5 +1,5 @@
-//! The client: makes maps and calls, appends, closes, cancels, reads, and writes down each acknowledgement before its next step.
-//! What was not acknowledged it asks for again, with the same key or the same index.
+//! The client: makes maps and calls, appends, closes, cancels, reads, and writes down each acknowledgement before its
+//! next step. What was not acknowledged it asks for again, with the same key or the same index.
 
 use std::collections::HashSet;
 use std::io;

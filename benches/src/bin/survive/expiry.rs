@@ -1,4 +1,4 @@
-//! What has ended is deleted, over kills while that goes on: nothing else appears, and in the end nothing is left.
+//! Retention over kills: ended calls and maps are deleted, nothing else appears, and in the end nothing is left.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! What the host has in the end, read over its API.
+//! State of the host in the end, read over its API.
 
 use std::collections::BTreeMap;
 

@@ -145,7 +145,8 @@ fn wait_for_rest(api: &Api) -> bool {
 }
 
 impl Killer<'_> {
-    /// Has a host die while it makes its data directory, at a point that is passed once; the next one must do with what is there.
+    /// Has a host die while it makes its data directory, at a point that is passed once; the next one must do with
+    /// what is there.
     fn create(&mut self, point: &str) -> io::Result<()> {
         if let Some(host) = self.start(Some(&format!("{point}@1")))? {
             // It was not passed.

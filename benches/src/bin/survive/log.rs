@@ -1,4 +1,4 @@
-//! What the client writes down: every acknowledgement, with fsync before its next step.
+//! The client's log: every acknowledgement, with fsync before its next step.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

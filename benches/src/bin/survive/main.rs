@@ -1,5 +1,5 @@
-//! Kills the host, again and again, while a client works with its durable calls and maps, and compares what is there in the end
-//! with what the client was told. `benches/survive.sh` builds and runs it.
+//! Kills the host, again and again, while a client works with its durable calls and maps, and compares what is there
+//! in the end with what the client was told. `benches/survive.sh` builds and runs it.
 //!
 //! This binary is also the host, and the host's worker: with `serve` or `worker` as its first argument it is `bireme`.
 

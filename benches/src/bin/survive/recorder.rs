@@ -1,4 +1,5 @@
-//! A server that the guests tell each attempt to, so that executions are counted where nobody forgets them. It outlives every host.
+//! A server that the guests tell each attempt to, so that executions are counted where nobody forgets them. It
+//! outlives every host.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -1,12 +1,14 @@
-//! The calls of one depth and priority that wait: deficit round robin between apps, first in, first out within each function.
+//! The calls of one depth and priority that wait: deficit round robin between apps, first in, first out within each
+//! function.
 //!
-//! An app has its turns until the running time of its calls has used up the quantum of the round; then it waits for the next
-//! round. What a call takes is known only when it ends, so an app is charged what its calls took lately when one of them
-//! begins, and the difference afterwards: an app whose calls took longer than expected sits out as many rounds.
+//! An app has its turns until the running time of its calls has used up the quantum of the round; then it waits for
+//! the next round. What a call takes is known only when it ends, so an app is charged what its calls took lately when
+//! one of them begins, and the difference afterwards: an app whose calls took longer than expected sits out as many
+//! rounds.
 //!
-//! Rounds in which nobody could have a turn are never walked through: an account is the running time of an app since the
-//! first round, which round that is in follows from it, and the app in the lowest round is next. Each operation costs a
-//! search among the apps that wait, and one among the calls of a function.
+//! Rounds in which nobody could have a turn are never walked through: an account is the running time of an app since
+//! the first round, which round that is in follows from it, and the app in the lowest round is next. Each operation
+//! costs a search among the apps that wait, and one among the calls of a function.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

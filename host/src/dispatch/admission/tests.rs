@@ -240,8 +240,8 @@ impl Seed {
 }
 
 proptest! {
-    /// Trees of calls of any shape within the depth, of several apps and priorities, over as few slots as there are levels, with
-    /// limits for the functions of some levels: all of them finish, and no limit is exceeded.
+    /// Trees of calls of any shape within the depth, of several apps and priorities, over as few slots as there are
+    /// levels, with limits for the functions of some levels: all of them finish, and no limit is exceeded.
     #[test]
     fn no_shape_of_calls_deadlocks(slots in 1usize..12, widths in proptest::collection::vec(0u32..4, 1..60), limits in proptest::array::uniform4(proptest::option::of(1u32..3)), seed in any::<u64>()) {
         let mut admission = Admission::new(slots, usize::MAX);
@@ -307,8 +307,8 @@ proptest! {
         prop_assert!(admission.is_empty(), "{:?}", admission);
     }
 
-    /// Calls come, end, give up before and after their turn: those of a function go in their order, no call waits that could go,
-    /// no bound is exceeded, and in the end nothing is left.
+    /// Calls come, end, give up before and after their turn: those of a function go in their order, no call waits
+    /// that could go, no bound is exceeded, and in the end nothing is left.
     #[test]
     fn random_traffic_keeps_the_order_and_leaves_nothing(slots in 4usize..20, steps in proptest::collection::vec((0usize..100, any::<u64>()), 1..400)) {
         let mut admission = Admission::new(slots, 60);

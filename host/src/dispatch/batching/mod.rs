@@ -1,10 +1,10 @@
 //! Batching: calls of batched functions meet in groups, and each group runs in one sandbox.
 //!
-//! Drives `policy`. A call waits in its attempt for the answer to its input; the group is led by a task of its own, so that no
-//! call that is dropped takes others with it. The task ends early when nobody waits for it any more.
+//! Drives `policy`. A call waits in its attempt for the answer to its input; the group is led by a task of its own,
+//! so that no call that is dropped takes others with it. The task ends early when nobody waits for it any more.
 //!
-//! Invariants: a group that runs holds one slot and one place of `concurrency`, at its calls' depth; what it cost is divided among
-//! the calls that it began with; a lone input runs as any function's does.
+//! Invariants: a group that runs holds one slot and one place of `concurrency`, at its calls' depth; what it cost is
+//! divided among the calls that it began with; a lone input runs as any function's does.
 
 mod policy;
 mod share;
@@ -29,8 +29,8 @@ use crate::limits::{GROUP_CHECK_BYTES_MAX, GroupLimits, WAITING_CALLS_MAX};
 use crate::sandbox::{FunctionRef, redact};
 use crate::tasks;
 
-/// Key of calls that may share a batch: one function of one version, one priority, one depth (admission keeps slots back
-/// for each), and one way to wait for a slot.
+/// Key of calls that may share a batch: one function of one version, one priority, one depth (admission keeps slots
+/// back for each), and one way to wait for a slot.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     /// Address of the program. It is not used again while calls wait under it, for each holds the program.

@@ -1,8 +1,8 @@
-//! When inputs that wait for each other leave as a group, and what becomes of a group that failed. A plain decider.
+//! Batching policy: the time at which inputs leave as a group, and the retry of a failed group. A plain decider.
 //!
-//! Invariants: an input is in exactly one group; a group never holds more than its function's `max_size`, nor more bytes than the
-//! bound unless it is one input; it leaves at `wait` after its first input at the latest; inputs of one key leave in the order in
-//! which they came. The driver is `groups`.
+//! Invariants: an input is in exactly one group; a group never holds more than its function's `max_size`, nor more
+//! bytes than the bound unless it is one input; it leaves at `wait` after its first input at the latest; inputs of
+//! one key leave in the order in which they came. The driver is `groups`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -154,8 +154,8 @@ pub enum Next {
     Singles,
 }
 
-/// Decides what a group of `len` does after `code`, so that an input that makes others fail fails alone. What no other run can mend
-/// ends it, and so does what has nothing to do with its inputs.
+/// Decides what a group of `len` does after `code`, so that an input that makes others fail fails alone. What no
+/// other run can mend ends it, and so does what has nothing to do with its inputs.
 pub fn after_failure(code: FailureCode, len: usize) -> Next {
     match code {
         _ if len < 2 => Next::Fail,

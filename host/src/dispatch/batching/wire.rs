@@ -1,7 +1,7 @@
 //! A group as a guest sees it: one JSON array of the inputs as they were sent, and its answer, one for each input.
 //!
-//! `docs/metadata.md` is the contract. Inputs are checked before they join, so none can break out of its place; the answer is
-//! hostile until `answers` has read it.
+//! `docs/metadata.md` is the contract. Inputs are checked before they join, so none can break out of its place; the
+//! answer is hostile until `answers` has read it.
 
 use std::fmt;
 

@@ -12,13 +12,14 @@
 //!            Cancelling ──► ended
 //! ```
 //!
-//! `Running` and `Cancelling` have one owner, the only one that writes the call. A call in no state here is in the journal
-//! only: of the ready calls of a function and priority the newest, of the retries the latest. They are read back in
-//! pages of the journal's open calls when few are left in memory.
+//! `Running` and `Cancelling` have one owner, the only one that writes the call. A call in no state here is in the
+//! journal only: of the ready calls of a function and priority the newest, of the retries the latest. They are read
+//! back in pages of the journal's open calls when few are left in memory.
 //!
-//! Invariants: a call has at most one owner; a call that has not ended is in memory or found by a page that is still to
-//! be read; calls of a function that run and do not wait for other calls are at most as many as its limit, but for
-//! those that resume after a wait and runs of its schedule; memory is bounded by `Bounds`, the calls that run or pause, and the pages.
+//! Invariants: a call has at most one owner; a call that has not ended is in memory or found by a page that is still
+//! to be read; calls of a function that run and do not wait for other calls are at most as many as its limit, but for
+//! those that resume after a wait and runs of its schedule; memory is bounded by `Bounds`, the calls that run or
+//! pause, and the pages.
 //!
 //! A page is read without a lock, so it may show a call that has ended, or whose retry is later by now. An owner reads
 //! the record of its call first, and finds that.
@@ -214,7 +215,8 @@ impl CallQueue {
         (!has_waiting && places < calls_max).then(|| self.lease(call, lane))
     }
 
-    /// Leases a scheduled run that is about to be accepted, whatever waits and runs: its schedule bounds how many there are.
+    /// Leases a scheduled run that is about to be accepted, whatever waits and runs: its schedule bounds how many
+    /// there are.
     pub fn begin_run(&mut self, call: CallId, lane: LaneKey) -> Lease {
         self.lease(call, lane)
     }

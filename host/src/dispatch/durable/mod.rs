@@ -1,8 +1,8 @@
 //! Durable calls and maps: accepted once they are on disk, run until they have ended, also over restarts of the host.
 //!
-//! `call_queue` decides which call runs next, and `call_driver` acts on it; a map is the engine of `dispatch::map` over the
-//! journal. The runner makes each attempt, like that of any other call; between attempts a call is no more than an
-//! entry in a queue.
+//! `call_queue` decides which call runs next, and `call_driver` acts on it; a map is the engine of `dispatch::map`
+//! over the journal. The runner makes each attempt, like that of any other call; between attempts a call is no more
+//! than an entry in a queue.
 //!
 //! Invariants: no attempt begins before its lease is on disk; nobody sees an outcome before it is on disk; of several
 //! ends of one call the first that is written holds.

@@ -1,4 +1,4 @@
-//! What the log says must be.
+//! State that the log demands.
 
 use super::*;
 use crate::function::Function;

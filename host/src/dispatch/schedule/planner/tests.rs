@@ -374,8 +374,8 @@ fn a_day_of_23_or_25_hours_has_each_of_its_hours_once() {
 fn a_time_of_day_that_is_skipped_is_due_when_the_clocks_have_gone_and_one_that_comes_twice_is_due_once() {
     assert_eq!(due("30 2 * * *", SPRING.0, SPRING.1), ["03-29 03:00 CEST"]);
     assert_eq!(due("30 2 * * *", AUTUMN.0, AUTUMN.1), ["10-25 02:30 CEST"]);
-    // That is so of one time of day. For croner a list of them is a pattern that follows the clock: what the clock skips is
-    // never due, and what comes twice is due twice.
+    // That is so of one time of day. For croner a list of them is a pattern that follows the clock: what the clock
+    // skips is never due, and what comes twice is due twice.
     assert_eq!(due("0,30 2 * * *", SPRING.0, SPRING.1), Vec::<String>::new());
     assert_eq!(due("30 2,3 * * *", SPRING.0, SPRING.1), ["03-29 03:30 CEST"]);
     let twice = ["10-25 02:00 CEST", "10-25 02:30 CEST", "10-25 02:00 CET", "10-25 02:30 CET"];

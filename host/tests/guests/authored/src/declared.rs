@@ -1,4 +1,4 @@
-//! What a function declares of itself.
+//! A function's declarations.
 
 use bireme_sdk::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What durable calls are tried with.
+//! Functions for tests of durable calls.
 
 use std::time::Duration;
 

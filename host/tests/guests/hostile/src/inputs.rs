@@ -1,4 +1,4 @@
-//! How a function can fail, and inputs that do not fit.
+//! Failures of a function, and inputs that do not fit.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a function can do to others through the host.
+//! Harm that a function can try to do to others through the host.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! What a function can do to its own sandbox.
+//! Harm that a function can try to do to its own sandbox.
 
 use std::hint::black_box;
 use std::time::Duration;

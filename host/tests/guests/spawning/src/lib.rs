@@ -91,7 +91,8 @@ fn cancel_map(map: String) -> Result<u64> {
     Ok(MapHandle::<u64>::open(map)?.cancel()?.cancelled)
 }
 
-/// Reads a map in both orders: results in order, with what failed as the name of its failure, and the positions as they completed.
+/// Reads a map in both orders: results in order, with what failed as the name of its failure, and the positions as
+/// they completed.
 #[function(timeout = "120s")]
 fn read(map: String) -> Result<(Vec<Doubled>, Vec<u64>)> {
     let map = MapHandle::<u64>::open(map)?;
