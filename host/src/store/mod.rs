@@ -27,6 +27,7 @@ mod files;
 mod format;
 mod lock;
 mod medium;
+mod overlay;
 mod peek;
 mod read;
 #[cfg(test)]

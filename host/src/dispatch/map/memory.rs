@@ -353,10 +353,8 @@ mod tests {
     fn attempts_add_up_to_one_receipt_and_the_last_failure_is_the_outcome_when_the_host_ends() {
         let mut map = Driven::new(&budget(), Order::Input);
         map.accept(&mut inputs(2, 1));
-        for _ in 0..2 {
-            let input = map.lease().unwrap();
-            map.end(input, failed(), Some(Duration::from_millis(20)));
-        }
+        let both = [map.lease().unwrap(), map.lease().unwrap()];
+        both.into_iter().for_each(|input| map.end(input, failed(), Some(Duration::from_millis(20))));
         let again = map.lease().unwrap();
         assert_eq!((again.index, again.attempts, again.failed), (0, 1, 1));
         map.end(again, output(1), None);
@@ -389,7 +387,7 @@ mod tests {
         // Beside the budget each map has one input, and the room of one outcome.
         let pass = input_bytes as u64 + (64 << 10);
         assert!(used_max <= (16 << 20) + 40 * pass, "{used_max}");
-        assert!(used_max >= 16 << 20, "the budget was never full");
+        assert!(used_max + 2 * input_bytes as u64 > 16 << 20, "the budget was never full: {used_max}");
         drop(maps);
         assert_eq!(memory.used(), 0);
     }

@@ -189,7 +189,11 @@ impl<B> Window<B> {
 
     /// Takes an input that waits for a retry, which it will not have; it ends through [`Window::end`].
     pub fn give_up(&mut self) -> Option<Input<B>> {
-        let (_, input) = self.later.pop_first()?;
+        let input = match self.later.pop_first() {
+            Some((_, input)) => input,
+            // Its time has come, and no runner has taken it.
+            None => self.again.remove(self.again.iter().position(|input| input.failed > 0)?)?,
+        };
         self.waiting_bytes -= input.waiting_bytes;
         self.running += 1;
         self.inputs.set(self.inputs.bytes() + (input.running_bytes - input.waiting_bytes));
