@@ -38,10 +38,12 @@ pub(super) enum Target<'a> {
     Cuda(&'a Device),
 }
 
+type Loader = fn(&ModelDir, Target<'_>) -> Result<Box<dyn LoadedModel>, LoadError>;
+
 /// One family, with its types erased.
 struct Row {
     model_types: &'static [&'static str],
-    load: fn(&ModelDir, Target<'_>) -> Result<Box<dyn LoadedModel>, LoadError>,
+    load: Loader,
 }
 
 impl Row {
