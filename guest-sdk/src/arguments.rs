@@ -1,10 +1,10 @@
 //! A call's input, taken apart into the function's arguments.
 //!
-//! The input is one JSON object keyed by parameter. A function of one parameter also takes the bare value; an object whose
-//! only key is the parameter's name is always the named form. `docs/metadata.md` is the contract.
+//! The input is one JSON object keyed by parameter. A function of one parameter also takes the bare value; an object
+//! whose only key is the parameter's name is always the named form. `docs/metadata.md` is the contract.
 //!
-//! Each argument is read straight from its own slice of the input, so that nothing is held as a tree of values, and an error
-//! says which parameter it is in, and where.
+//! Each argument is read straight from its own slice of the input, so that nothing is held as a tree of values, and an
+//! error says which parameter it is in, and where.
 
 mod absent;
 pub(crate) mod misfit;
@@ -20,7 +20,7 @@ pub(crate) use self::absent::Absent;
 pub use self::writer::ArgumentsWriter;
 use crate::failure::{Code, Failure, Result};
 
-/// The arguments of one call, not yet decoded.
+/// Arguments of one call, not yet decoded.
 #[derive(Debug)]
 pub struct Arguments<'a> {
     parameters: &'static [&'static str],
@@ -141,7 +141,7 @@ fn missing(name: &str, parameters: &[&str]) -> Failure {
     invalid(format!("missing parameter `{name}`; the function takes {}", list(parameters)))
 }
 
-/// Says which names are none, and which one was probably meant.
+/// Names the unknown keys, with a suggestion for a misspelt parameter.
 fn unknown(names: &[&str], parameters: &[&str]) -> String {
     let meant = match names {
         [name] => misfit::meant(name, parameters),
@@ -179,7 +179,7 @@ fn kind(raw: &RawValue) -> &'static str {
     }
 }
 
-/// The entries of an object, values unread.
+/// Entries of an object, values unread.
 struct Keys<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Keys<'de> {

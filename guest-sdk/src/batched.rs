@@ -1,7 +1,7 @@
-//! A function that runs on groups of single inputs.
+//! Batched functions: runs on groups of single inputs.
 //!
-//! The host sends a group as one JSON array of the inputs, each as its caller sent it, and takes one answer for each: its output or
-//! its failure. `docs/metadata.md` is the contract. A lone input comes as any function's input does.
+//! The host sends a group as one JSON array of the inputs, each as its caller sent it, and takes one result for each:
+//! its output or its failure. `docs/metadata.md` is the contract. A lone input comes like any function's input.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,13 +12,14 @@ use crate::arguments::Arguments;
 use crate::failure::{Code, Failure, Result};
 use crate::payload::{Output, Payload, essence, json_of};
 
-/// The media type of a group, and of the answers to it.
+/// Media type of a group, and of its results.
 const GROUP: &str = "application/vnd.bireme.batch+json";
 
-/// What one input or one output of a batched function can be: a type with `Serialize`, `Deserialize` and `JsonSchema`.
+/// Input or output type of a batched function: `Serialize`, `Deserialize` and `JsonSchema`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be one input or one output of a batched function",
-    note = "a group travels as one JSON array, so `Bytes` cannot be batched; take a type with `#[derive(Serialize, Deserialize, JsonSchema)]`"
+    note = "a group travels as one JSON array, so `Bytes` cannot be batched; take a type with `#[derive(Serialize, \
+        Deserialize, JsonSchema)]`"
 )]
 pub trait Item: Serialize + DeserializeOwned + JsonSchema {}
 
@@ -27,7 +28,7 @@ impl<T: Serialize + DeserializeOwned + JsonSchema> Item for T {}
 /// Runs `function` on a group, or on one input as a group of one.
 ///
 /// # Errors
-/// What fails the whole group, or the one input.
+/// The failure of the whole group, or of the one input.
 pub fn run<I: Item, O: Item>(
     input: Payload,
     parameters: &'static [&'static str],
@@ -41,7 +42,7 @@ pub fn run<I: Item, O: Item>(
     }
     let inputs: Vec<&RawValue> = serde_json::from_slice(&input.data).map_err(|error| not_a_group(&error))?;
     let mut fitting = Vec::with_capacity(inputs.len());
-    // What does not fit fails alone, and the function never sees it.
+    // A misfit fails alone, and the function never sees it.
     let misfits: Vec<Option<Failure>> = inputs
         .iter()
         .map(|raw| match Arguments::read(raw.get().as_bytes(), parameters).and_then(|mut one| one.take(0)) {
@@ -68,7 +69,7 @@ pub fn run<I: Item, O: Item>(
     Ok(answers.finish())
 }
 
-/// Compiled once for all types.
+/// Not generic, so that it is compiled once for all types.
 fn not_a_group(error: &serde_json::Error) -> Failure {
     Failure::new(Code::InvalidInput, format!("the group of inputs is no JSON array: {error}"))
 }
@@ -79,11 +80,12 @@ fn check_count(outputs: usize, inputs: usize) -> Result<()> {
 
 fn count(outputs: usize, inputs: usize) -> Failure {
     Failure::terminal(format!(
-        "the function returned {outputs} outputs for a group of {inputs} inputs; a batched function returns one for each, in their order"
+        "the function returned {outputs} outputs for a group of {inputs} inputs; a batched function returns one for \
+         each, in their order"
     ))
 }
 
-/// The answers to a group, written one after another.
+/// Results of a group, written one after another.
 #[derive(Default)]
 struct Answers(Vec<u8>);
 
@@ -129,7 +131,7 @@ mod tests {
     use super::*;
     use crate::prelude::*;
 
-    /// Gives each number the size of its group.
+    /// Returns each number with the size of its group.
     #[function(batched(max_size = 4, wait = "10ms"))]
     fn sizes(numbers: Vec<u32>) -> Vec<(u32, usize)> {
         let len = numbers.len();

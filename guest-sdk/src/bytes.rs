@@ -1,14 +1,14 @@
-//! Raw bytes in and out of a function, with what they are.
+//! Raw bytes in and out of a function, with their media type.
 
 use std::ops::Deref;
 
-/// Media type of bytes of which nothing more is known.
+/// Media type of bytes of unknown kind.
 const OCTET_STREAM: &str = "application/octet-stream";
 
 /// Bytes and their media type: a function's only parameter, or its result, that is not JSON.
 ///
-/// Such a function takes a request's body as it is, of any content type but JSON; `bireme run app::function @photo.png` gives it a
-/// file. What it returns is the response's body, or goes to standard output as it is.
+/// Such a function takes a request's body as it is, of any content type but JSON; `bireme run app::function @photo.png`
+/// gives it a file. What it returns is the response's body, or goes to standard output as it is.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -33,7 +33,7 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// Bytes of this media type.
+    /// Bytes of a media type.
     ///
     /// ```
     /// let page = bireme_sdk::Bytes::new("text/html; charset=utf-8", "<h1>hello</h1>");
@@ -43,7 +43,7 @@ impl Bytes {
         Self { content_type: content_type.into(), data: data.into() }
     }
 
-    /// Their media type, as the caller gave it. Without one it is `application/octet-stream`.
+    /// Media type as the caller gave it; `application/octet-stream` if it gave none.
     ///
     /// ```
     /// assert_eq!(bireme_sdk::Bytes::from(vec![1, 2]).content_type(), "application/octet-stream");
@@ -52,7 +52,7 @@ impl Bytes {
         if self.content_type.is_empty() { OCTET_STREAM } else { &self.content_type }
     }
 
-    /// Gives the bytes away.
+    /// Returns the bytes.
     ///
     /// ```
     /// assert_eq!(bireme_sdk::Bytes::from("a").into_vec(), [b'a']);

@@ -1,7 +1,7 @@
-//! Configuration values that the operator gives: `--config depth=2`, or `--config app:depth=2` for one app of several.
+//! Configuration values that the operator sets: `--config depth=2`, or `--config app:depth=2` for one app of several.
 //!
-//! A value is text. It is read as the type that is asked for: text as it stands (a `String`, the variant of an enum), anything else
-//! as JSON (`2`, `true`, `["a"]`).
+//! A value is text, decoded as the requested type: text as it stands (a `String`, the variant of an enum), anything
+//! else as JSON (`2`, `true`, `["a"]`).
 
 use serde::de::value::{Error as TextError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use crate::arguments::misfit;
 use crate::host;
 
-/// Why there is no such value.
+/// Reason why a value cannot be had.
 ///
 /// ```
 /// use bireme_sdk::config;
@@ -20,25 +20,25 @@ use crate::host;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nobody gave it.
+    /// The operator set no such value.
     #[error("no configuration value `{key}`; the operator gives it with `--config {key}=VALUE`")]
     Missing { key: String },
-    /// It is not what was asked for.
+    /// The value is not of the requested type.
     #[error("the configuration value `{key}` does not fit: {reason}")]
     Misfit { key: String, reason: String },
-    /// The host could not look it up, in its own words.
+    /// The host could not look it up; `reason` is its message.
     #[error("the host cannot look up the configuration value `{key}`: {reason}")]
     Unavailable { key: String, reason: String },
 }
 
 impl Error {
-    /// Whether it stays the same however often it is tried.
+    /// Whether a retry cannot help.
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::Unavailable { .. })
     }
 }
 
-/// Returns a value that must be there.
+/// Returns a required value.
 ///
 /// ```
 /// use bireme_sdk::{config, testing};
@@ -60,7 +60,7 @@ pub fn get<T: DeserializeOwned>(key: &str) -> Result<T, Error> {
     find(key)?.ok_or_else(|| Error::Missing { key: key.to_owned() })
 }
 
-/// Returns a value if it is there.
+/// Returns an optional value.
 ///
 /// ```
 /// use bireme_sdk::{config, testing};
@@ -83,7 +83,7 @@ pub fn find<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Error> {
     };
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     serde_path_to_error::deserialize(&mut deserializer).map(Some).map_err(|json| {
-        // Text that is no JSON at all was meant as text.
+        // Text that is not JSON at all was meant as text.
         let reason = if json.inner().is_data() { misfit::message("$", &json) } else { error.to_string() };
         Error::Misfit { key: key.to_owned(), reason }
     })

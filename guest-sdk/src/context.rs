@@ -1,10 +1,10 @@
-//! What the running call knows about itself.
+//! Context of the running call: its identity, its remaining time.
 
 use std::time::Duration;
 
 use crate::host;
 
-/// The identity of a call.
+/// Identity of a call.
 ///
 /// ```
 /// use bireme_sdk::context::{self, Call};

@@ -1,7 +1,7 @@
-//! One function of an app: what the macro knows of it, and the way to run it.
+//! Entries: the functions of an app, with their attributes and the code that runs them.
 //!
-//! Entries are collected by `inventory` when the app is linked, so that nothing has to be listed. An instance runs one call, so
-//! a name is found by walking them.
+//! Entries are collected by `inventory` when the app is linked, so nothing has to be listed. An instance runs one call,
+//! so a linear search finds a name.
 
 use serde::Serialize;
 
@@ -20,10 +20,10 @@ pub struct App {
     pub description: &'static str,
 }
 
-/// What the author declared; `None` leaves it to the host.
+/// Attributes that the author declared; `None` means the host's default.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Attributes {
-    /// Only of a web function: what it answers.
+    /// Route of a web function.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub struct Attributes {
     pub secrets: &'static [&'static str],
 }
 
-/// How a failed call is tried again.
+/// Retries of a failed call.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(untagged)]
 pub enum Retries {
@@ -64,16 +64,16 @@ pub enum Retries {
     },
 }
 
-/// How single inputs meet in groups.
+/// Groups of single inputs.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Batched {
     /// Inputs of one group.
     pub max_size: u32,
-    /// How long the first input of a group waits for others.
+    /// Longest wait of a group's first input for others, in milliseconds.
     pub wait_ms: u64,
 }
 
-/// When the host calls the function by itself.
+/// Times at which the host calls the function by itself.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(untagged)]
 pub enum Schedule {
@@ -99,7 +99,7 @@ pub enum Schedule {
 pub struct Entry {
     pub app: App,
     pub name: &'static str,
-    /// File and line, for a message about two functions of one name.
+    /// File and line, for an error about a repeated name.
     pub source: &'static str,
     pub doc: &'static str,
     pub parameters: &'static [&'static str],
@@ -111,7 +111,7 @@ pub struct Entry {
 
 inventory::collect!(Entry);
 
-/// Every function of the app, by name and then by place.
+/// Returns every function of the app, by name and then by source.
 pub fn all() -> Vec<&'static Entry> {
     let mut entries: Vec<&Entry> = inventory::iter::<Entry>.into_iter().collect();
     entries.sort_unstable_by_key(|entry| (entry.name, entry.source));
@@ -121,7 +121,7 @@ pub fn all() -> Vec<&'static Entry> {
 /// Finds one function.
 ///
 /// # Errors
-/// [`Code::UnknownFunction`]: none or more than one has that name.
+/// [`Code::UnknownFunction`]: no function has that name, or several have.
 pub fn find(name: &str) -> Result<&'static Entry> {
     let mut named = inventory::iter::<Entry>.into_iter().filter(|entry| entry.name == name);
     match (named.next(), named.next()) {
@@ -137,14 +137,14 @@ pub fn find(name: &str) -> Result<&'static Entry> {
     }
 }
 
-/// Says that two functions have one name.
+/// Formats the error about two functions of one name.
 pub fn duplicate(name: &str, one: &str, other: &str) -> String {
     format!("two functions are named `{name}`: at {one} and at {other}; rename one")
 }
 
-/// A `Result` whose type arguments the macro cannot read off.
+/// A `Result` whose type arguments the macro cannot see.
 pub trait Fallible {
-    /// What it holds.
+    /// The type of its value.
     type Value;
 }
 

@@ -1,4 +1,4 @@
-//! Why a call has no result.
+//! Failures: kinds, messages and causes of calls without a result.
 
 use std::error::Error;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The result of a function, or of a call of one.
+/// Result of a function, or of a call of one.
 ///
 /// ```
 /// use bireme_sdk::{Failure, Result};
@@ -18,12 +18,11 @@ use serde::{Deserialize, Serialize};
 /// ```
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// The most causes that are kept of an error's chain.
+/// Causes kept of an error's chain.
 const CAUSES_MAX: usize = 16;
 
-/// What kind of failure it is. [`Failed`](Code::Failed), [`Terminal`](Code::Terminal),
-/// [`InvalidInput`](Code::InvalidInput) and [`UnknownFunction`](Code::UnknownFunction) come from the function, the others from
-/// the host.
+/// Kind of a failure. [`Failed`](Code::Failed), [`Terminal`](Code::Terminal), [`InvalidInput`](Code::InvalidInput) and
+/// [`UnknownFunction`](Code::UnknownFunction) come from the function, the others from the host.
 ///
 /// ```
 /// use bireme_sdk::{Code, Failure};
@@ -36,13 +35,13 @@ const CAUSES_MAX: usize = 16;
 pub enum Code {
     /// The function returned an error; another attempt may succeed.
     Failed,
-    /// The function returned an error that no further attempt can mend; never retried.
+    /// The function returned an error that no further attempt can fix; never retried.
     Terminal,
     /// The input does not fit the function's parameters; never retried.
     InvalidInput,
     /// The app has no function of that name; never retried.
     UnknownFunction,
-    /// The call's deadline passed, whatever it was doing.
+    /// The call's deadline passed.
     Timeout,
     /// The function asked for more memory than its limit.
     MemoryLimit,
@@ -56,7 +55,7 @@ pub enum Code {
     Overloaded,
     /// The call would nest deeper than the host allows.
     DepthExceeded,
-    /// The caller, or the host on its way down, gave the call up.
+    /// The caller gave the call up, or the host shut down.
     Cancelled,
     /// The host could not do its part.
     Unavailable,
@@ -82,11 +81,11 @@ impl fmt::Display for Code {
     }
 }
 
-/// A call's failure: a code for programs, a sentence for people, and what led to it.
+/// A call's failure: a code for programs, a sentence for people, and its causes.
 ///
-/// Every [`std::error::Error`] turns into one with `?`, its chain of sources kept as causes. The errors of this SDK that no
-/// further attempt can mend (a host that is not granted, a model that is not declared) become [`Code::Terminal`], everything
-/// else [`Code::Failed`]. That is why `Failure` is itself no `std::error::Error`.
+/// Every [`std::error::Error`] turns into one with `?`, its chain of sources kept as causes. The errors of this SDK
+/// that no further attempt can fix (a host that is not granted, a model that is not declared) become
+/// [`Code::Terminal`], everything else [`Code::Failed`]. That is why `Failure` is itself no `std::error::Error`.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -101,11 +100,11 @@ impl fmt::Display for Code {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
-    /// What kind of failure it is.
+    /// Kind of the failure.
     pub code: Code,
-    /// One sentence: what happened, to what, and the way out.
+    /// One sentence: the event, its object, and the remedy.
     pub message: String,
-    /// What led to it, outermost first, without `message` itself.
+    /// Causes, outermost first, without `message` itself.
     pub causes: Vec<String>,
 }
 
@@ -115,7 +114,7 @@ impl Failure {
         Self { code, message: message.to_string(), causes: Vec::new() }
     }
 
-    /// A failure that another attempt may mend.
+    /// A failure that another attempt may fix.
     ///
     /// ```
     /// let failure = bireme_sdk::Failure::failed("the feed has no entries yet");
@@ -125,7 +124,7 @@ impl Failure {
         Self::new(Code::Failed, message)
     }
 
-    /// A failure that no further attempt can mend; the host does not retry it.
+    /// A failure that no further attempt can fix; the host does not retry it.
     ///
     /// ```
     /// let failure = bireme_sdk::Failure::terminal("`gopher:` is not a scheme that can be fetched");
@@ -135,7 +134,7 @@ impl Failure {
         Self::new(Code::Terminal, message)
     }
 
-    /// Puts a sentence in front; the message so far becomes the first cause.
+    /// Prepends a sentence; the message so far becomes the first cause.
     ///
     /// ```
     /// let failure = bireme_sdk::Failure::failed("connection refused").context("cannot load the feed");
@@ -148,7 +147,7 @@ impl Failure {
         self
     }
 
-    /// Adds what led to it.
+    /// Adds a cause.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.causes.push(cause.to_string());
@@ -176,7 +175,7 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// Whether the error, or one that led to it, is one of this SDK's that stays the same however often it is tried.
+/// Whether the error, or one in its chain of sources, is a terminal one of this SDK.
 fn is_terminal(error: &(dyn Error + 'static)) -> bool {
     chain(Some(error)).any(|error| {
         error.downcast_ref::<crate::http::Error>().is_some_and(crate::http::Error::is_terminal)
@@ -187,7 +186,7 @@ fn is_terminal(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
-/// The error and what led to it, one source after another.
+/// The error and its sources, outermost first.
 fn chain<'a>(first: Option<&'a (dyn Error + 'static)>) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = first;
     std::iter::from_fn(move || {
@@ -212,13 +211,13 @@ fn chain<'a>(first: Option<&'a (dyn Error + 'static)>) -> impl Iterator<Item = &
 /// assert_eq!(first("x").unwrap_err().to_string(), "`x` is not a count: invalid digit found in string");
 /// ```
 pub trait Context<T> {
-    /// Puts a sentence in front of the failure.
+    /// Prepends a sentence to the failure.
     ///
     /// # Errors
     /// The failure, with the sentence.
     fn context(self, message: impl fmt::Display) -> Result<T>;
 
-    /// Puts a sentence in front of the failure, built only when there is one.
+    /// Prepends a sentence to the failure; the closure runs only if there is one.
     ///
     /// # Errors
     /// The failure, with the sentence.
@@ -245,7 +244,7 @@ impl<T> Context<T> for Option<T> {
     }
 }
 
-/// Returns from the function with a failure that another attempt may mend. Takes what `format!` takes.
+/// Returns from the function with a failure that another attempt may fix. Takes the arguments of `format!`.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;

@@ -1,7 +1,7 @@
 //! HTTP requests through the host.
 //!
-//! Every request, each redirect included, passes the host's check: only what the function declares in `outbound` and the
-//! operator grants is reached. Without a [`timeout`](Request::timeout) the call's own deadline is the only one.
+//! Every request, each redirect included, passes the host's check: only what the function declares in `outbound` and
+//! the operator grants is reached. Without a [`timeout`](Request::timeout) the call's own deadline is the only one.
 //!
 //! ```
 //! use bireme_sdk::prelude::*;
@@ -13,7 +13,9 @@
 //! }
 //!
 //! fn main() -> Result<()> {
-//!     let _http = bireme_sdk::testing::with_http(|request| Ok(http::Response::new(200, format!("you asked for {}", request.url()))));
+//!     let _http = bireme_sdk::testing::with_http(|request| {
+//!         Ok(http::Response::new(200, format!("you asked for {}", request.url())))
+//!     });
 //!     assert_eq!(title("https://example.com/".to_owned())?, "you asked for https://example.com/");
 //!     Ok(())
 //! }
@@ -31,7 +33,7 @@ pub use self::request::{Request, delete, get, head, patch, post, put, request};
 pub use self::response::{Headers, Response};
 pub use self::url::Url;
 
-/// The most bytes of a response's body, unless the request says otherwise.
+/// Bytes of the largest response body, unless the request sets another limit.
 ///
 /// ```
 /// use bireme_sdk::http;
@@ -40,7 +42,7 @@ pub use self::url::Url;
 /// assert_eq!(small.method(), "GET");
 /// ```
 pub const BODY_BYTES_MAX: usize = 8 << 20;
-/// The most redirects that a `GET` or `HEAD` follows, unless the request says otherwise.
+/// Redirects that a `GET` or `HEAD` follows, unless the request sets another limit.
 ///
 /// ```
 /// use bireme_sdk::http;

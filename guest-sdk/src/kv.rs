@@ -1,7 +1,7 @@
 //! The app's key-value data, kept by the host between calls.
 //!
-//! A bucket is opened by name and belongs to the app. A write is seen by every later read; there are no transactions over
-//! several keys, so write what points at other keys last.
+//! A bucket is opened by name and belongs to the app. A write is seen by every later read; there are no transactions
+//! over several keys, so write what points at other keys last.
 //!
 //! Calls run at the same time, so a value that is read, changed and [`set`](Bucket::set) can overwrite what another
 //! call wrote in between. Three methods cannot: [`increment`](Bucket::increment) for counters,
@@ -35,7 +35,7 @@ pub(crate) use self::atomics::number;
 use crate::failure::Result;
 use crate::host;
 
-/// What went wrong with the data, and with which key.
+/// Error of the key-value data, with bucket and key.
 ///
 /// ```
 /// use bireme_sdk::kv;
@@ -47,14 +47,14 @@ use crate::host;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The host would not open the bucket.
+    /// The host did not open the bucket.
     #[error("cannot open bucket `{bucket}`")]
     Open {
         bucket: String,
         #[source]
         fault: Fault,
     },
-    /// The host would not do its part with a key.
+    /// The host failed on a key.
     #[error("cannot {action} key `{key}` of bucket `{bucket}`")]
     Key {
         action: &'static str,
@@ -63,14 +63,14 @@ pub enum Error {
         #[source]
         fault: Fault,
     },
-    /// The host would not list the keys.
+    /// The host did not list the keys.
     #[error("cannot list the keys of bucket `{bucket}`")]
     List {
         bucket: String,
         #[source]
         fault: Fault,
     },
-    /// The value is not what was asked for, or cannot be written.
+    /// The value is not of the requested type, or cannot be encoded.
     #[error("the value of key `{key}` in bucket `{bucket}` is no such JSON")]
     Json {
         bucket: String,
@@ -78,12 +78,12 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// The value is no number that [`increment`](Bucket::increment) could add to. It was left as it is.
+    /// The value is not a number that [`increment`](Bucket::increment) could add to. It is unchanged.
     #[error(
         "the value of key `{key}` in bucket `{bucket}` is no whole number in decimal text, so nothing was added to it"
     )]
     NotANumber { bucket: String, key: String },
-    /// The sum does not fit 64 bits. The value was left as it is.
+    /// The sum does not fit 64 bits. The value is unchanged.
     #[error("key `{key}` of bucket `{bucket}` holds {value}, and that plus {delta} does not fit 64 bits")]
     Overflow { bucket: String, key: String, value: i128, delta: i64 },
 }
@@ -98,7 +98,7 @@ pub enum Fault {
     /// The app may not use the bucket.
     #[error("this app may not use it")]
     Denied,
-    /// Anything else, in the host's words.
+    /// Any other reason, in the host's words.
     #[error("{0}")]
     Other(String),
     /// A native test used a bucket without a fake.
@@ -107,7 +107,7 @@ pub enum Fault {
 }
 
 impl Error {
-    /// Whether it stays the same however often it is tried.
+    /// Whether a retry cannot help.
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::Open { fault, .. } | Self::Key { fault, .. } | Self::List { fault, .. } => {
@@ -168,7 +168,7 @@ impl Bucket {
         &self.name
     }
 
-    /// Reads a value; none where the key does not exist.
+    /// Reads a value; `None` if the key does not exist.
     ///
     /// # Errors
     /// [`Error::Key`].
@@ -176,7 +176,7 @@ impl Bucket {
         self.bucket.get(key).map_err(|fault| self.key("read", key, fault))
     }
 
-    /// Writes a value over whatever the key held.
+    /// Writes a value, replacing an earlier one.
     ///
     /// # Errors
     /// [`Error::Key`].
@@ -184,7 +184,7 @@ impl Bucket {
         self.bucket.set(key, value.as_ref()).map_err(|fault| self.key("write", key, fault))
     }
 
-    /// Reads a value that was written by [`set_json`](Self::set_json).
+    /// Reads a value written by [`set_json`](Self::set_json); `None` if the key does not exist.
     ///
     /// # Errors
     /// [`Error::Key`], [`Error::Json`].
@@ -204,7 +204,7 @@ impl Bucket {
         self.set(key, json)
     }
 
-    /// Removes a key; nothing happens where it does not exist.
+    /// Removes a key; an absent one is not an error.
     ///
     /// # Errors
     /// [`Error::Key`].
@@ -220,7 +220,7 @@ impl Bucket {
         self.bucket.exists(key).map_err(|fault| self.key("look up", key, fault))
     }
 
-    /// Lists the keys, page by page, in no particular order. The first error ends it.
+    /// Lists the keys, page by page, in no particular order. Ends at the first error.
     pub fn keys(&self) -> Keys<'_> {
         Keys { bucket: self, page: VecDeque::new(), next: Next::First }
     }

@@ -1,4 +1,4 @@
-//! What the author of a Bireme function writes against. This page is a tutorial; each item's own page has the details.
+//! SDK for authors of Bireme functions. This page is a tutorial; each item's own page has the details.
 //!
 //! # A first function
 //!
@@ -26,15 +26,15 @@
 //! cargo test                                                 # the crate's own tests, natively
 //! ```
 //!
-//! An app is a crate of type `cdylib` with this SDK, and `serde` and `schemars` for its own types (their derives name those
-//! crates). Functions are found when the app is linked; nothing is listed. [`function`] has every attribute: limits, retries,
-//! what the function may reach, when it runs by itself.
+//! An app is a crate of type `cdylib` with this SDK, and `serde` and `schemars` for its own types (their derives name
+//! those crates). Functions are found when the app is linked; nothing is listed. [`function`] has every attribute:
+//! limits, retries, what the function may reach, when it runs by itself.
 //!
 //! # Inputs, results, failures
 //!
-//! Parameters and results are any types of serde with a schema; they travel as JSON. [`Bytes`] travel as they are. An error
-//! of any kind becomes a [`Failure`] through `?`; [`Context`] says what it was about, and [`Failure::terminal`] that no other
-//! attempt can mend it.
+//! Parameters and results are any types of serde with a schema; they travel as JSON. [`Bytes`] travel as they are. An
+//! error of any kind becomes a [`Failure`] through `?`; [`Context`] adds a sentence to it, and [`Failure::terminal`]
+//! makes one that is never retried.
 //!
 //! ```
 //! use bireme_sdk::prelude::*;
@@ -64,9 +64,9 @@
 //!
 //! # Many calls
 //!
-//! `map` calls a function once for each input, many at a time, in bounded memory: the inputs may be an iterator without end.
-//! Results come in the order of the inputs, or as they are ready ([`Map::unordered`]); a failure ends the map, or is kept
-//! ([`Map::keep_going`]).
+//! `map` calls a function once for each input, many at a time, in bounded memory: the inputs may be an iterator without
+//! end. Results come in the order of the inputs, or as they are ready ([`Map::unordered`]); a failure ends the map, or
+//! is kept ([`Map::keep_going`]).
 //!
 //! ```
 //! use bireme_sdk::prelude::*;
@@ -99,8 +99,8 @@
 //!
 //! # Over HTTP, out and in
 //!
-//! [`http`] sends requests to the origins that a function declares; the operator grants what a `$name` stands for. [`mod@web`]
-//! answers them.
+//! [`http`] sends requests to the origins that a function declares; the operator grants what a `$name` stands for.
+//! [`mod@web`] answers them.
 //!
 //! ```standalone_crate
 //! use bireme_sdk::prelude::*;
@@ -157,8 +157,8 @@
 //!
 //! # Tests
 //!
-//! The same crate is tested natively with `cargo test`: calls and maps run in process, and [`testing`] has what stands in for
-//! the rest of the host.
+//! The same crate is tested natively with `cargo test`: calls and maps run in process, and [`testing`] has what stands
+//! in for the rest of the host.
 //!
 //! # On a host
 //!
@@ -239,7 +239,7 @@ pub mod prelude {
     };
 }
 
-/// What the macro's code leans on; no part of the interface.
+/// Support for the macros' code; no part of the interface.
 #[doc(hidden)]
 pub mod __private {
     pub use inventory;

@@ -9,8 +9,9 @@
 //! log::warn!(url, status = status; "slow answer after {} ms", 1_200);
 //! ```
 //!
-//! Fields stand behind the message, as `name = value`, where they can also be named in it; or in front of it, ended by `;`, where a
-//! name that is in scope stands for itself. Values are written with `Display`. The host keeps 1 MiB for each call by default, and counts what it drops beyond.
+//! Fields stand behind the message, as `name = value`, where they can also be named in it; or in front of it, ended by
+//! `;`, where a name that is in scope stands for itself. Values are written with `Display`. The host keeps 1 MiB for
+//! each call by default, and counts dropped bytes.
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ pub use crate::{
     __log_debug as debug, __log_error as error, __log_info as info, __log_trace as trace, __log_warn as warn,
 };
 
-/// How much a line matters.
+/// Severity of a line.
 ///
 /// ```
 /// use bireme_sdk::log::Level;
@@ -31,17 +32,17 @@ pub use crate::{
 pub enum Level {
     /// Every step.
     Trace,
-    /// What helps while writing a function.
+    /// Aids for development.
     Debug,
-    /// What an operator wants to see.
+    /// News for an operator.
     Info,
-    /// What is odd but was dealt with.
+    /// Oddities that were dealt with.
     Warn,
-    /// What went wrong.
+    /// Errors.
     Error,
 }
 
-/// Writes one line; what the macros come down to.
+/// Writes one line; expansion of the macros.
 ///
 /// ```
 /// use bireme_sdk::log::{Level, write};

@@ -1,8 +1,8 @@
-//! Many calls of one function, as an iterator over their results.
+//! Maps: many calls of one function, as an iterator over their results.
 //!
-//! Inputs are drawn from an iterator and handed to the host as it takes them, results are drawn from the host as the author
-//! asks for them, so a map of a million inputs needs no more memory than one of a thousand. Nothing happens before the first
-//! result is asked for. Dropping the iterator cancels what has not finished.
+//! Inputs are drawn from an iterator as the host takes them, and results from the host as the author reads them, so a
+//! map of a million inputs needs no more memory than one of a thousand. Nothing happens before the first result is
+//! read. Dropping the iterator cancels unfinished calls.
 
 mod flow;
 
@@ -13,7 +13,7 @@ use crate::failure::{Failure, Result};
 use crate::host::Order;
 use crate::payload::{Output, Payload};
 
-/// The most failures that [`KeepGoing`] keeps; further ones are only counted.
+/// Failures that [`KeepGoing`] keeps; further ones are only counted.
 ///
 /// ```
 /// // Those beyond are counted: `KeepGoing::failures_count`.
@@ -21,7 +21,7 @@ use crate::payload::{Output, Payload};
 /// ```
 pub const FAILURES_LEN_MAX: usize = 10_000;
 
-/// The results of a map, in the order of the inputs. The first failure ends it and cancels the rest.
+/// Results of a map, in the order of the inputs. The first failure ends it and cancels the rest.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -47,7 +47,7 @@ pub const FAILURES_LEN_MAX: usize = 10_000;
 #[must_use = "a map begins when its first result is asked for"]
 pub struct Map<'inputs, T>(Flow<'inputs, T>);
 
-/// The results of a map as they complete, each with the position of its input. The first failure ends it.
+/// Results of a map as they complete, each with the position of its input. The first failure ends it.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -67,7 +67,7 @@ pub struct Map<'inputs, T>(Flow<'inputs, T>);
 #[must_use = "a map begins when its first result is asked for"]
 pub struct Unordered<'inputs, T>(Flow<'inputs, T>);
 
-/// The successes of a map; its failures are kept aside.
+/// Successes of a map; its failures are kept aside.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -88,7 +88,7 @@ pub struct KeepGoing<'inputs, T> {
     failures_count: u64,
 }
 
-/// Maps `function` over inputs. What the macro's `map` comes down to.
+/// Maps `function` over inputs; expansion of the macro's `map`.
 pub fn map<'inputs, T, I>(function: &'static str, inputs: I) -> Map<'inputs, T>
 where
     I: Iterator<Item = Result<Payload>> + 'inputs,
@@ -103,7 +103,7 @@ impl<'inputs, T> Map<'inputs, T> {
         Unordered(self.0)
     }
 
-    /// Waits for all calls and drops their results; the first failure cancels the rest. What `for_each` comes down to.
+    /// Waits for all calls and drops their results; the first failure cancels the rest. Expansion of `for_each`.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -145,17 +145,17 @@ impl<'inputs, T> Unordered<'inputs, T> {
 }
 
 impl<T> KeepGoing<'_, T> {
-    /// The failures so far with the positions of their inputs; at most [`FAILURES_LEN_MAX`] of them.
+    /// Returns the failures so far, with the positions of their inputs; at most [`FAILURES_LEN_MAX`].
     pub fn failures(&self) -> &[(u64, Failure)] {
         &self.failures
     }
 
-    /// How many inputs have failed so far.
+    /// Returns the number of failed inputs so far.
     pub fn failures_count(&self) -> u64 {
         self.failures_count
     }
 
-    /// Gives the failures away.
+    /// Returns the kept failures.
     pub fn into_failures(self) -> Vec<(u64, Failure)> {
         self.failures
     }

@@ -1,7 +1,7 @@
-//! The document that describes an app without running it. `docs/metadata.md` fixes its shape.
+//! Metadata document of an app, written without running it. `docs/metadata.md` fixes its shape.
 //!
-//! It is written in a sandbox whose imports all trap, so nothing here may touch a clock, the environment or a randomly seeded
-//! map: entries are sorted and every map is ordered.
+//! `describe` runs in a sandbox whose imports all trap, so nothing here may touch a clock, the environment or a
+//! randomly seeded map: entries are sorted and every map is ordered.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -18,7 +18,7 @@ struct Document {
     format: u32,
     app: Option<App>,
     functions: Vec<Function>,
-    /// What makes the app unfit to be deployed. A document with errors lists no functions.
+    /// Mistakes that make the app unfit for deployment. A document with errors lists no functions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<String>,
 }
@@ -35,7 +35,7 @@ struct Function {
 
 /// Writes the document of the app that is linked with this SDK.
 ///
-/// Two functions of one name, or functions of several crates, are told in `errors`, which a host refuses.
+/// Repeated function names, and functions of several crates, are listed in `errors`, which a host refuses.
 ///
 /// ```standalone_crate
 /// use bireme_sdk::prelude::*;
@@ -57,7 +57,7 @@ pub fn describe() -> String {
     serde_json::to_string(&document).expect("the document holds only strings, numbers and maps keyed by strings")
 }
 
-/// What both kinds of functions have.
+/// Fields that both kinds of functions share.
 struct Described {
     app: App,
     source: &'static str,
@@ -68,7 +68,7 @@ struct Described {
     schemas: fn() -> Schemas,
 }
 
-/// Takes the common fields of an entry of either kind.
+/// Copies the common fields of an entry of either kind.
 macro_rules! described {
     ($entry:expr) => {
         Described {

@@ -1,6 +1,6 @@
 //! Inference on the host's native workers.
 //!
-//! Requests of many calls meet in the host's batcher, so one call may send few texts at a time and the device still runs full
+//! The host batches requests of many calls, so one call may send few texts at a time and the device still runs full
 //! batches. The function must list the model: `#[function(models = ["all-minilm-l6-v2"])]`.
 
 mod error;
@@ -58,8 +58,8 @@ impl Model {
         &self.name
     }
 
-    /// Whether texts that are longer than the model takes are cut to its maximum number of tokens, as they are by default, or
-    /// refused with [`Error::BadInput`].
+    /// Whether texts longer than the model's limit are cut to its maximum number of tokens, the default, or refused
+    /// with [`Error::BadInput`].
     ///
     /// ```
     /// use bireme_sdk::model::model;
@@ -100,8 +100,8 @@ impl Model {
         Ok(Embeddings { dimension, values })
     }
 
-    /// Scores each document for the query, in their order: higher is a better answer. The scores are the model's own and
-    /// compare with nothing but each other; [`rank`](Self::rank) sorts by them.
+    /// Scores each document for the query, in their order: higher is better. The scores are the model's own and compare
+    /// only with each other; [`rank`](Self::rank) sorts by them.
     ///
     /// # Errors
     /// See [`Error`].
@@ -116,7 +116,7 @@ impl Model {
         Ok(scores)
     }
 
-    /// Sorts the documents by how well they answer the query, the best first; equal ones stay in their order.
+    /// Sorts the documents by relevance to the query, best first; ties keep their order.
     ///
     /// # Errors
     /// See [`Error`].
@@ -179,7 +179,7 @@ impl Model {
         host::infer(&self.name, inputs).map(Tensors::from)
     }
 
-    /// An answer that does not fit its question: the host is at fault.
+    /// A response that does not match its request: the host is at fault.
     fn misfit(&self, reason: String) -> Error {
         Error::Unavailable { model: self.name.clone(), reason }
     }

@@ -1,4 +1,4 @@
-//! From a call's payload to what a function takes, and from what it gives back to a payload: JSON or raw bytes.
+//! Payloads of calls, decoded to parameters and encoded from results: JSON or raw bytes.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,19 +11,20 @@ use crate::failure::{Code, Failure, Result};
 pub use crate::host::Payload;
 use crate::schemas::SchemasBuilder;
 
-/// The media type of JSON.
+/// Media type of JSON.
 pub const JSON: &str = "application/json";
 
-/// What a function can have as its only parameter: a type with `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
+/// Type of a function's only parameter: `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a function's parameter",
-    note = "a parameter is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts have them, too"
+    note = "a parameter is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose \
+        parts have them, too"
 )]
 pub trait Input: Sized {
-    /// Reads it from a call's input.
+    /// Decodes it from a call's input.
     #[doc(hidden)]
     fn read(payload: Payload, parameters: &'static [&'static str]) -> Result<Self>;
-    /// Writes it as a call's input.
+    /// Encodes it as a call's input.
     #[doc(hidden)]
     fn write(&self, parameter: &'static str) -> Result<Payload>;
     /// Adds its schema.
@@ -31,19 +32,20 @@ pub trait Input: Sized {
     fn describe(parameter: &'static str, schemas: &mut SchemasBuilder);
 }
 
-/// What a function can return: a type with `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
+/// Result type of a function: `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a function's result",
-    note = "a result is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts have them, too"
+    note = "a result is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts \
+        have them, too"
 )]
 pub trait Output: Sized {
-    /// Writes it as a call's result.
+    /// Encodes it as a call's result.
     #[doc(hidden)]
     fn write(self) -> Result<Payload>;
-    /// Reads it from the result of `function`.
+    /// Decodes it from the result of `function`.
     #[doc(hidden)]
     fn read(function: &str, payload: Payload) -> Result<Self>;
-    /// Its schema.
+    /// Returns its schema.
     #[doc(hidden)]
     fn schema() -> Value;
 }
@@ -70,7 +72,8 @@ impl Input for Bytes {
             return Err(Failure::new(
                 Code::InvalidInput,
                 format!(
-                    "the input is `{JSON}`, and this function takes raw bytes; send a file with its own content type, or as `application/octet-stream`"
+                    "the input is `{JSON}`, and this function takes raw bytes; send a file with its own content \
+                     type, or as `application/octet-stream`"
                 ),
             ));
         }
@@ -117,7 +120,7 @@ impl Output for Bytes {
     }
 }
 
-/// Compiled once for all types.
+/// Not generic, so that it is compiled once for all types.
 fn unwritable(error: &serde_json::Error) -> Failure {
     Failure::terminal(format!("the result cannot be written as JSON: {error}"))
 }
@@ -126,7 +129,7 @@ fn bytes_schema() -> Value {
     json!({ "type": "string", "format": "binary", "contentMediaType": "application/octet-stream" })
 }
 
-/// Returns an input that is JSON. No content type counts as JSON.
+/// Returns an input as JSON. A missing content type counts as JSON.
 ///
 /// # Errors
 /// [`Code::InvalidInput`].

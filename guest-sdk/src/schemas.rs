@@ -12,7 +12,7 @@ use crate::arguments::Absent;
 pub struct Schemas {
     /// An object with one property for each parameter.
     pub input: Value,
-    /// The result.
+    /// Schema of the result.
     pub output: Value,
 }
 
@@ -26,18 +26,18 @@ pub struct SchemasBuilder {
 }
 
 impl SchemasBuilder {
-    /// Begins with no parameters.
+    /// Starts without parameters.
     #[expect(clippy::new_without_default, reason = "only the macro's code begins one")]
     pub fn new() -> Self {
         Self { generator: settings().into_generator(), properties: Map::new(), required: Vec::new(), whole: None }
     }
 
-    /// Adds a parameter. It is required unless its type accepts being absent, which only an `Option` does.
+    /// Adds a parameter, required unless its type is an `Option`.
     pub fn parameter<T: JsonSchema + DeserializeOwned>(&mut self, name: &str) {
         self.parameter_unless::<T>(name, T::deserialize(Absent).is_ok());
     }
 
-    /// Adds a parameter that is required unless it is optional.
+    /// Adds a parameter, required unless it is optional.
     pub fn parameter_unless<T: JsonSchema>(&mut self, name: &str, is_optional: bool) {
         self.properties.insert(name.to_owned(), self.generator.subschema_for::<T>().to_value());
         if !is_optional {
@@ -45,7 +45,7 @@ impl SchemasBuilder {
         }
     }
 
-    /// Says that the whole input is of this schema.
+    /// Sets the schema of the whole input.
     pub fn whole(&mut self, schema: Value) {
         self.whole = Some(schema);
     }
@@ -68,12 +68,12 @@ impl SchemasBuilder {
     }
 }
 
-/// The schema of a result.
+/// Returns the schema of a result.
 pub fn of_output<T: JsonSchema>() -> Value {
     settings().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// Without `$schema`: the document has one draft for all.
+/// Without `$schema`: one draft holds for the whole document.
 fn settings() -> SchemaSettings {
     SchemaSettings::draft2020_12().with(|settings| settings.meta_schema = None)
 }

@@ -1,8 +1,8 @@
-//! Secrets that the function declares and the operator gives.
+//! Secrets that the function declares and the operator sets.
 
 use crate::host;
 
-/// A secret that the function does not see.
+/// A secret that is not set for the function.
 ///
 /// ```
 /// let error = bireme_sdk::secret("NO_SUCH_KEY").unwrap_err();
@@ -15,7 +15,7 @@ pub struct SecretError {
     pub name: String,
 }
 
-/// Returns a secret. It is the environment variable of that name, which stands there only for functions that declare it.
+/// Returns a secret: the environment variable of that name, set only for functions that declare it.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! One call that outlives the function that spawned it.
+//! Spawned calls, which outlive the function that spawned them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,10 +8,10 @@ use crate::failure::Result;
 use crate::host;
 use crate::payload::{Output, Payload};
 
-/// A call that the host keeps on its disk: it outlives the call that spawned it and a restart of the host. Its result is read
-/// here, or anywhere in the app by its id.
+/// A durable call, kept on the host's disk: it outlives the call that spawned it and a restart of the host. Its result
+/// is read here, or anywhere in the app by its id.
 ///
-/// The host runs it at least once, and once more if it dies meanwhile. A function that is tried again spawns again, too. Cancelling
+/// The host runs it at least once, and again if it crashes meanwhile. A retried function spawns again, too. Cancelling
 /// the call that spawned it cancels it; the end of that call does not.
 ///
 /// ```
@@ -48,7 +48,7 @@ pub struct Spawned<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// Spawns a call of `function`. What the macro's `spawn` comes down to.
+/// Spawns a call of `function`; expansion of the macro's `spawn`.
 ///
 /// # Errors
 /// The host's failure.
@@ -57,8 +57,8 @@ pub fn spawn<T>(function: &str, input: &Payload) -> Result<Spawned<T>> {
 }
 
 impl<T> Spawned<T> {
-    /// The call of that id, whose result is a `T`. Asks nothing of the host yet: an id that is no call of this app is told by the
-    /// first [`get`](Self::get).
+    /// Opens a call by its id, with a result of type `T`. Sends nothing to the host yet: the first [`get`](Self::get)
+    /// reports an unknown id.
     ///
     /// ```
     /// use std::time::Duration;
@@ -72,7 +72,7 @@ impl<T> Spawned<T> {
         Self { id: id.into(), of: PhantomData }
     }
 
-    /// What finds it again: unique on its host, sortable by time.
+    /// Returns the id: unique on its host, sortable by time.
     ///
     /// ```
     /// let call = bireme_sdk::Spawned::<u32>::open("0199c0de-0000-7000-8000-000000000000");
@@ -82,7 +82,7 @@ impl<T> Spawned<T> {
         &self.id
     }
 
-    /// Cancels it and what it spawned; returns whether it is cancelled. One that had ended before stays as it was.
+    /// Cancels the call and its descendants; returns whether it is cancelled. An ended call stays as it was.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -107,7 +107,7 @@ impl<T> Spawned<T> {
 }
 
 impl<T: Output> Spawned<T> {
-    /// Returns the result once there is one, or nothing after `timeout`.
+    /// Returns the result once there is one, or `None` after `timeout`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -133,7 +133,7 @@ impl<T: Output> Spawned<T> {
         ended.map(|result| T::read(&format!("call {}", self.id), result?)).transpose()
     }
 
-    /// Waits for the result, as long as the running call may.
+    /// Waits for the result, until the running call's own deadline.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;

@@ -1,7 +1,7 @@
-//! A map that outlives the function that spawned it.
+//! Spawned maps, which outlive the function that spawned them.
 //!
-//! Unlike [`Map`](crate::Map), it is not lazy: its inputs are on the host's disk when `spawn_map` returns, and its results are
-//! addressed by the position of their input.
+//! Unlike [`Map`](crate::Map), a spawned map is not lazy: its inputs are on the host's disk when `spawn_map` returns,
+//! and its results are addressed by the position of their input.
 
 mod read;
 
@@ -13,16 +13,16 @@ use crate::failure::Result;
 use crate::host::{self, Order};
 use crate::payload::{Output, Payload};
 
-/// The most inputs that are sent to the host's disk at a time.
+/// Inputs sent to the host at a time.
 const PUSH_LEN_MAX: usize = 1_024;
-/// Inputs are sent early when they reach this size together.
+/// Bytes of inputs at which they are sent early.
 const PUSH_BYTES_MAX: usize = 1 << 20;
 
-/// A map that the host keeps on its disk: it outlives the call that spawned it and a restart of the host. Its results are read
-/// here, or anywhere in the app by its id, as often as is wanted.
+/// A map that the host keeps on its disk: it outlives the call that spawned it and a restart of the host. Its results
+/// are read here, or anywhere in the app by its id, as often as is wanted.
 ///
-/// Each input runs at least once; its outcome is recorded once. Cancelling the call that spawned the map cancels it; the end of
-/// that call does not.
+/// Each input runs at least once; its outcome is recorded once. Cancelling the call that spawned the map cancels it;
+/// the end of that call does not.
 ///
 /// ```
 /// use bireme_sdk::MapHandle;
@@ -58,7 +58,7 @@ pub struct MapHandle<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// How far a map has come.
+/// Progress of a map.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -78,22 +78,22 @@ pub struct MapHandle<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Inputs that it has.
+    /// Inputs of the map.
     pub inputs: u64,
-    /// Of those, the ones with a result.
+    /// Inputs with a result.
     pub done: u64,
-    /// Those that failed, every attempt.
+    /// Inputs that failed, after every attempt.
     pub failed: u64,
-    /// Those that were cancelled before they had ended.
+    /// Inputs cancelled before they ended.
     pub cancelled: u64,
-    /// No more inputs will come.
+    /// Whether the inputs are complete.
     pub is_closed: bool,
-    /// Nothing more will happen.
+    /// Whether every input has ended.
     pub is_ended: bool,
 }
 
 impl Progress {
-    /// Inputs that wait or run.
+    /// Returns the number of inputs that wait or run.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -111,7 +111,7 @@ impl Progress {
     }
 }
 
-/// Spawns a map of `function` over inputs. What the macro's `spawn_map` comes down to.
+/// Spawns a map of `function` over inputs; expansion of the macro's `spawn_map`.
 ///
 /// # Errors
 /// The host's failure, or that of an input that cannot be sent; the map is cancelled then.
@@ -120,7 +120,7 @@ pub fn spawn_map<T>(function: &str, inputs: impl Iterator<Item = Result<Payload>
     match push_all(&map, inputs) {
         Ok(()) => Ok(MapHandle { id: map.id(), map, of: PhantomData }),
         Err(failure) => {
-            // The failure that led here is the one to tell.
+            // The first failure is the one to report.
             let _ = map.cancel();
             Err(failure)
         }
@@ -146,7 +146,7 @@ fn push_all(map: &host::SpawnedMap, inputs: impl Iterator<Item = Result<Payload>
 }
 
 impl<T> MapHandle<T> {
-    /// The map of that id, whose results are `T`s.
+    /// Opens a map by its id, with results of type `T`.
     ///
     /// ```
     /// use bireme_sdk::{Code, MapHandle};
@@ -162,12 +162,12 @@ impl<T> MapHandle<T> {
         Ok(Self { id: map.id(), map, of: PhantomData })
     }
 
-    /// What finds it again: unique on its host, sortable by time.
+    /// Returns the id: unique on its host, sortable by time.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Returns how many inputs it has. One that is still given inputs elsewhere may have more later.
+    /// Returns the number of inputs, which may still grow if they are added elsewhere.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -189,7 +189,7 @@ impl<T> MapHandle<T> {
         Ok(self.progress()?.inputs)
     }
 
-    /// Returns whether it has no inputs.
+    /// Whether it has no inputs.
     ///
     /// # Errors
     /// The host's failure.
@@ -197,7 +197,7 @@ impl<T> MapHandle<T> {
         Ok(self.len()? == 0)
     }
 
-    /// Returns how far it has come.
+    /// Returns its progress.
     ///
     /// # Errors
     /// The host's failure.
@@ -205,8 +205,8 @@ impl<T> MapHandle<T> {
         self.map.progress()
     }
 
-    /// Waits until every input has its outcome, as long as the running call may, and returns what that came to. Failures are only
-    /// counted.
+    /// Waits until every input has its outcome, until the running call's own deadline, and returns the final progress.
+    /// Failures are only counted.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -232,7 +232,7 @@ impl<T> MapHandle<T> {
         self.progress()
     }
 
-    /// Cancels what has not ended, and what that spawned. Results that are there stay.
+    /// Cancels unfinished inputs and their descendants. Existing results stay.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -256,17 +256,18 @@ impl<T> MapHandle<T> {
 }
 
 impl<T: Output> MapHandle<T> {
-    /// Returns the result of one input; none while it has none.
+    /// Returns the result of one input; `None` while it has none.
     ///
     /// # Errors
-    /// The failure of that input's call, or the host's. An input that was cancelled fails as
-    /// [`Code::Cancelled`](crate::Code::Cancelled); one that the map does not have, as [`Code::Terminal`](crate::Code::Terminal).
+    /// The failure of that input's call, or the host's. A cancelled input fails as
+    /// [`Code::Cancelled`](crate::Code::Cancelled), an input that the map does not have as
+    /// [`Code::Terminal`](crate::Code::Terminal).
     pub fn get(&self, index: u64) -> Result<Option<T>> {
         self.map.outcome(index)?.map(|result| T::read(&self.id, result?)).transpose()
     }
 
-    /// Returns every result in the order of the inputs, and waits for those that are not there yet. A failure does not end it.
-    /// An input that was cancelled fails as [`Code::Cancelled`](crate::Code::Cancelled).
+    /// Returns every result in the order of the inputs, waiting for those to come. A failure does not end it. A
+    /// cancelled input fails as [`Code::Cancelled`](crate::Code::Cancelled).
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -288,8 +289,8 @@ impl<T: Output> MapHandle<T> {
         Results::new(&self.map, &self.id)
     }
 
-    /// Returns every outcome once, as they complete, each with the position of its input: first those that are there. Inputs that
-    /// were cancelled have none.
+    /// Returns every outcome once, in the order of completion, each with the position of its input: first the existing
+    /// ones. Cancelled inputs have none.
     ///
     /// # Errors
     /// The host's failure.

@@ -1,9 +1,8 @@
 //! Fakes for an author's native tests.
 //!
-//! Off wasm there is no host: `call` and `map` run in process, and HTTP, models and key-value data fail by name unless this
-//! thread has a fake for them; there are no configuration values but those given here, and secrets come from here or from the
-//! test's own environment. Each function here puts one in place and returns a guard; dropping the guard brings back what
-//! was there before.
+//! Off wasm there is no host: `call` and `map` run in process. HTTP, models and key-value data need a fake on this
+//! thread, and fail by name without one; configuration values come from here, secrets from here or from the test's own
+//! environment. Each function here installs a fake and returns a guard; dropping the guard restores the earlier one.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,7 +16,7 @@ use crate::host::native::{Embed, FAKES, Fakes, Infer, Rerank};
 use crate::http::{Error, Request, Response};
 use crate::model::{self, Tensor};
 
-/// Keeps a fake in place until it is dropped. It belongs to its thread.
+/// Keeps a fake installed until it is dropped. Belongs to its thread.
 ///
 /// ```
 /// use bireme_sdk::{kv, testing};
@@ -49,7 +48,7 @@ impl Drop for Guard {
     }
 }
 
-/// Answers this thread's HTTP requests. Redirects are followed as on a host, each hop asking again.
+/// Answers this thread's HTTP requests. Redirects are followed as on a host, with a request for each hop.
 ///
 /// ```
 /// use bireme_sdk::{http, testing};
@@ -66,7 +65,7 @@ pub fn with_http(answer: impl Fn(&Request) -> Result<Response, Error> + 'static)
     Guard::new(move |fakes| fakes.http = before)
 }
 
-/// Stands in for one model on this thread.
+/// Fakes one embedding model on this thread.
 ///
 /// ```
 /// use bireme_sdk::{model::model, testing};
@@ -88,7 +87,7 @@ pub fn with_model(name: impl Into<String>, dimension: usize, embed: impl Fn(&str
     put(name.into(), (dimension, checked), |fakes| &mut fakes.models)
 }
 
-/// Stands in for one reranker on this thread: scores a document for a query.
+/// Fakes one reranker on this thread: scores a document for a query.
 ///
 /// ```
 /// use bireme_sdk::{model::model, testing};
@@ -102,7 +101,7 @@ pub fn with_reranker(name: impl Into<String>, rerank: impl Fn(&str, &str) -> f32
     put(name.into(), rerank, |fakes| &mut fakes.rerankers)
 }
 
-/// Stands in for one classifier on this thread: gives a text one score for each label.
+/// Fakes one classifier on this thread: gives a text one score for each label.
 ///
 /// ```
 /// use bireme_sdk::{model::model, testing};
@@ -130,7 +129,7 @@ pub fn with_classifier(
     put(name.into(), (labels, checked), |fakes| &mut fakes.classifiers)
 }
 
-/// Stands in for one model of named tensors on this thread.
+/// Fakes one model of named tensors on this thread.
 ///
 /// ```
 /// use bireme_sdk::{Tensor, model::model, testing};
@@ -150,7 +149,7 @@ pub fn with_infer(
     put(name.into(), infer, |fakes| &mut fakes.inferrers)
 }
 
-/// Puts a fake in its place until the guard goes.
+/// Installs a fake until the guard is dropped.
 fn put<T: 'static>(name: String, fake: T, of: fn(&mut Fakes) -> &mut BTreeMap<String, T>) -> Guard {
     let before = FAKES.with_borrow_mut(|fakes| of(fakes).insert(name.clone(), fake));
     Guard::new(move |fakes| {
@@ -161,7 +160,7 @@ fn put<T: 'static>(name: String, fake: T, of: fn(&mut Fakes) -> &mut BTreeMap<St
     })
 }
 
-/// Gives this thread key-value buckets in memory; all are empty at first, and any name can be opened.
+/// Fakes key-value buckets in memory on this thread; all are empty at first, and any name can be opened.
 ///
 /// ```
 /// use bireme_sdk::{kv, testing};
@@ -176,7 +175,7 @@ pub fn with_kv() -> Guard {
     Guard::new(move |fakes| fakes.kv = before)
 }
 
-/// Gives configuration values on this thread, beside those that are there.
+/// Adds configuration values on this thread.
 ///
 /// ```
 /// use bireme_sdk::{config, testing};
@@ -194,7 +193,7 @@ pub fn with_config<K: Into<String>, V: Into<String>>(values: impl IntoIterator<I
     Guard::new(move |fakes| fakes.config = before)
 }
 
-/// Gives one secret on this thread.
+/// Sets one secret on this thread.
 ///
 /// ```
 /// use bireme_sdk::{secret, testing};
@@ -214,7 +213,7 @@ pub fn with_secret(name: impl Into<String>, value: impl Into<String>) -> Guard {
     })
 }
 
-/// Runs `work` and returns what it logged on this thread.
+/// Runs `work`, and returns its result and the lines that it logged on this thread.
 ///
 /// ```
 /// use bireme_sdk::{log, testing};

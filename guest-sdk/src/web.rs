@@ -35,16 +35,17 @@
 //! }
 //! ```
 //!
-//! A parameter whose name stands in the route comes from the path. Of the others, [`Json`], [`Form`], [`Bytes`] and [`Body`] take
-//! the body, [`Request`] takes everything, and any other type is a parameter of the query by its name: a number, a text, a
-//! `bool`, an enum of plain variants, an `Option` of one (nothing or an empty text is none) or a `Vec` of them (given again and
-//! again). What does not fit is answered with status 400 and says which parameter, what was expected and what was found.
+//! A parameter whose name stands in the route comes from the path. Of the others, [`Json`], [`Form`], [`Bytes`] and
+//! [`Body`] take the body, [`Request`] takes everything, and any other type is a parameter of the query by its name: a
+//! number, a text, a `bool`, an enum of plain variants, an `Option` of one (nothing or an empty text is none) or a
+//! `Vec` of them (repeated values). A misfit is answered with status 400, and names the parameter, the expected type
+//! and the found value.
 //!
-//! Whatever implements [`Respond`] can be returned, and a `Result` of it: an error becomes a [`Problem`], a document that
-//! programs can read (RFC 9457).
+//! Whatever implements [`Respond`] can be returned, and a `Result` of it: an error becomes a [`Problem`], a document
+//! that programs can read (RFC 9457).
 //!
-//! On a host the app's routes lie below `/{app}`. Handlers see the path without it; [`Request::url`] puts it back, and links
-//! relative to the page work as they are.
+//! On a host the app's routes lie below `/{app}`. Handlers see the path without it; [`Request::url`] puts it back, and
+//! links relative to the page work as they are.
 
 mod body;
 mod entry;
@@ -75,7 +76,7 @@ pub(crate) use self::entry::{Entry, all};
 pub(crate) use self::response::Content;
 pub(crate) use self::server::answer;
 
-/// What the macro's code leans on.
+/// Support for the macros' code.
 #[doc(hidden)]
 pub mod private {
     pub use super::entry::{Entry, SERVER};

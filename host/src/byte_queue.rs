@@ -1,30 +1,32 @@
-//! A queue bounded in bytes, between producers that never wait and one consumer thread.
+//! Queue bounded in bytes, between producers that never wait and one consumer thread.
 //!
 //! Invariants: all waiting items together take at most `bytes_max`; one source takes at most as many bytes as stay
 //! free, so a flood of one source leaves room for the others; an item that does not fit is counted as dropped.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Items by source, oldest first.
+use parking_lot::{Condvar, Mutex};
+
+/// Items of several sources, oldest first.
 pub struct ByteQueue<T> {
     bytes_max: usize,
-    state: Mutex<State<T>>,
-    /// Notified when an item was added, or the queue was closed.
+    state: Mutex<QueueState<T>>,
+    /// Notified when an item is added, or the queue is closed.
     filled: Condvar,
     /// Notified when the consumer is done with an item.
     consumed: Condvar,
 }
 
-struct State<T> {
+struct QueueState<T> {
     items: VecDeque<Item<T>>,
-    /// Bytes by source; a source without an item has no entry.
+    /// Bytes by source; a source without items has no entry.
     sources: HashMap<Arc<str>, usize>,
     bytes: usize,
-    /// The item that the consumer works on: it still takes its room.
-    in_hand: Option<Charge>,
-    dropped: Dropped,
+    /// The item that the consumer works on, which still counts.
+    in_use: Option<Charge>,
+    dropped: DropCount,
     is_closed: bool,
     is_consumer_waiting: bool,
 }
@@ -39,21 +41,22 @@ struct Item<T> {
     value: T,
 }
 
-/// Items that found no room.
+/// Count of dropped items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
+pub struct DropCount {
     pub items: u64,
     pub bytes: u64,
 }
 
 impl<T> ByteQueue<T> {
+    /// Makes a queue of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        let state = State {
+        let state = QueueState {
             items: VecDeque::new(),
             sources: HashMap::new(),
             bytes: 0,
-            in_hand: None,
-            dropped: Dropped::default(),
+            in_use: None,
+            dropped: DropCount::default(),
             is_closed: false,
             is_consumer_waiting: false,
         };
@@ -62,7 +65,7 @@ impl<T> ByteQueue<T> {
 
     /// Adds an item of `bytes` bytes unless its source or the queue is full. Never waits.
     pub fn offer(&self, source: &str, bytes: usize, value: T) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let free = self.bytes_max - state.bytes;
         let (source, used) = match state.sources.get_key_value(source) {
             Some((source, used)) => (source.clone(), *used),
@@ -84,10 +87,10 @@ impl<T> ByteQueue<T> {
         true
     }
 
-    /// Takes the next item; blocks until there is one. `None` once the queue is closed and empty. The item before it
-    /// gives its room back.
+    /// Takes the next item, blocking until there is one; `None` once the queue is closed and empty. Frees the bytes of
+    /// the item before it.
     pub fn take(&self) -> Option<T> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if let Some(value) = self.next(&mut state) {
                 return Some(value);
@@ -96,18 +99,18 @@ impl<T> ByteQueue<T> {
                 return None;
             }
             state.is_consumer_waiting = true;
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.filled.wait(&mut state);
             state.is_consumer_waiting = false;
         }
     }
 
-    /// Takes the next item if there is one, as `take` does.
+    /// Takes the next item if there is one, like `take`.
     pub fn try_take(&self) -> Option<T> {
-        self.next(&mut self.lock())
+        self.next(&mut self.state.lock())
     }
 
-    fn next(&self, state: &mut State<T>) -> Option<T> {
-        if let Some(Charge { source, bytes }) = state.in_hand.take() {
+    fn next(&self, state: &mut QueueState<T>) -> Option<T> {
+        if let Some(Charge { source, bytes }) = state.in_use.take() {
             state.bytes -= bytes;
             if let Some(used) = state.sources.get_mut(&source) {
                 *used -= bytes;
@@ -118,30 +121,27 @@ impl<T> ByteQueue<T> {
             self.consumed.notify_all();
         }
         let Item { charge, value } = state.items.pop_front()?;
-        state.in_hand = Some(charge);
+        state.in_use = Some(charge);
         Some(value)
     }
 
-    /// Returns what was dropped since the last time.
-    pub fn take_dropped(&self) -> Dropped {
-        std::mem::take(&mut self.lock().dropped)
+    /// Returns the count of items dropped since the last call.
+    pub fn take_dropped(&self) -> DropCount {
+        std::mem::take(&mut self.state.lock().dropped)
     }
 
-    /// Takes no more items. The consumer still gets those that wait.
+    /// Refuses further items. The consumer still gets the waiting ones.
     pub fn close(&self) {
-        self.lock().is_closed = true;
+        self.state.lock().is_closed = true;
         self.filled.notify_all();
     }
 
-    /// Blocks until the consumer is done with every item, or for `patience`; returns whether it is done.
+    /// Blocks until the consumer is done with every item, at most `patience`; returns whether it is done.
     pub fn flush(&self, patience: Duration) -> bool {
-        let is_busy = |state: &mut State<T>| !state.items.is_empty() || state.in_hand.is_some();
-        let waited = self.consumed.wait_timeout_while(self.lock(), patience, is_busy);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let is_busy = |state: &mut QueueState<T>| !state.items.is_empty() || state.in_use.is_some();
+        let mut state = self.state.lock();
+        self.consumed.wait_while_for(&mut state, is_busy, patience);
+        !is_busy(&mut state)
     }
 }
 
@@ -158,8 +158,8 @@ mod tests {
         queue.close();
         assert!(!queue.offer("a", 1, 3));
         assert_eq!([queue.take(), queue.take(), queue.take()], [Some(1), Some(2), None]);
-        assert_eq!(queue.take_dropped(), Dropped { items: 1, bytes: 1 });
-        assert_eq!(queue.take_dropped(), Dropped::default());
+        assert_eq!(queue.take_dropped(), DropCount { items: 1, bytes: 1 });
+        assert_eq!(queue.take_dropped(), DropCount::default());
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_in_hand_takes_its_room_until_the_next_one_is_taken() {
+    fn an_item_in_use_takes_its_room_until_the_next_one_is_taken() {
         let queue = ByteQueue::new(10);
         assert!(queue.offer("a", 5, 1));
         assert_eq!(queue.take(), Some(1));
@@ -199,18 +199,18 @@ mod tests {
                     3 => drop(queue.try_take()),
                     _ => drop(queue.offer(["a", "b", "c"][source as usize], bytes, ())),
                 }
-                let state = queue.lock();
+                let state = queue.state.lock();
                 let waiting: usize = state.items.iter().map(|item| item.charge.bytes).sum();
-                let in_hand = state.in_hand.as_ref().map_or(0, |charge| charge.bytes);
-                prop_assert_eq!(state.bytes, waiting + in_hand);
+                let in_use = state.in_use.as_ref().map_or(0, |charge| charge.bytes);
+                prop_assert_eq!(state.bytes, waiting + in_use);
                 prop_assert_eq!(state.bytes, state.sources.values().sum::<usize>());
                 prop_assert!(state.bytes <= 100);
                 drop(state);
             }
             queue.close();
             while queue.take().is_some() {}
-            prop_assert_eq!(queue.lock().bytes, 0);
-            prop_assert!(queue.lock().sources.is_empty());
+            prop_assert_eq!(queue.state.lock().bytes, 0);
+            prop_assert!(queue.state.lock().sources.is_empty());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a call takes and gives: payload, failure, receipt. Plain data, shared by everything that carries calls.
+//! Data of a call: payload, failure, receipt. Shared by every module that carries calls.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,10 +14,10 @@ mod priority;
 pub use principal::{BadPrincipal, Principal};
 pub use priority::{Priority, UnknownPriority};
 
-/// Media type of JSON, the encoding of inputs and outputs unless a function says otherwise.
+/// Media type of JSON, the default encoding of inputs and outputs.
 pub const JSON: &str = "application/json";
 
-/// Bytes and what they are.
+/// Bytes with their media type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
     /// Media type of `data`.
@@ -26,24 +26,24 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Returns what it weighs, its media type included.
+    /// Returns the bytes of data and media type.
     pub fn bytes(&self) -> u64 {
         (self.content_type.len() + self.data.len()) as u64
     }
 
-    /// Whether it is said to be JSON; saying nothing counts.
+    /// Whether the media type is JSON or absent.
     pub fn is_json(&self) -> bool {
         let essence = self.content_type.split(';').next().unwrap_or_default().trim();
         essence.is_empty() || essence.eq_ignore_ascii_case(JSON)
     }
 
-    /// Wraps JSON text. Does not check it: the function's decoder does, and names the place.
+    /// Wraps JSON text. Unchecked: the function's decoder checks it, and names the position.
     pub fn json(data: impl Into<Bytes>) -> Self {
         Self { content_type: JSON.to_owned(), data: data.into() }
     }
 }
 
-/// Why a call has no result. The same set as `failure-code` in `wit/types.wit`, which documents each.
+/// Kind of a failure. The same set as `failure-code` in `wit/types.wit`, which documents each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureCode {
@@ -80,7 +80,7 @@ impl FailureCode {
         Self::Unavailable,
     ];
 
-    /// Returns the code of the error that it is to a user.
+    /// Returns the error code for users.
     pub fn code(self) -> Code {
         match self {
             Self::Failed => Code::Failed,
@@ -104,10 +104,10 @@ impl FailureCode {
         self.code().as_str()
     }
 
-    /// Whether another attempt could end otherwise.
+    /// Whether another attempt could succeed.
     ///
-    /// A crash or a passed deadline may come from what the function met (a slow site, a large page that is gone next
-    /// time), so they count; what the input or the declaration alone decides does not.
+    /// A crash or a missed deadline may be due to circumstances (a slow site, a large page that is gone next time), so
+    /// both count; a failure that the input or the declaration alone decides does not.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Failed | Self::Timeout | Self::Crashed | Self::Unavailable)
     }
@@ -119,23 +119,23 @@ impl fmt::Display for FailureCode {
     }
 }
 
-/// A call's failure. What a caller sees: it never holds a host path, a secret or a backtrace.
+/// A call's failure, as its caller sees it: without host paths, secrets and backtraces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub code: FailureCode,
     pub message: String,
-    /// What led to it, outermost first.
+    /// Causes, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
 }
 
 impl Failure {
-    /// Returns what it weighs.
+    /// Returns the bytes of message and causes.
     pub fn bytes(&self) -> u64 {
         (self.message.len() + self.causes.iter().map(String::len).sum::<usize>()) as u64
     }
 
-    /// Cuts the message and the causes to `bytes_max` together. Guests write them, and callers keep them.
+    /// Cuts message and causes to `bytes_max` together: guests write them, and callers keep them.
     pub fn truncate(&mut self, bytes_max: usize) {
         let mut room = bytes_max;
         let texts = std::iter::once(&mut self.message).chain(&mut self.causes);
@@ -147,7 +147,7 @@ impl Failure {
         self.causes.retain(|cause| !cause.is_empty());
     }
 
-    /// A failure without causes.
+    /// Makes a failure without causes.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), causes: Vec::new() }
     }
@@ -162,26 +162,26 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What a call gave.
+/// Result of a call.
 pub type CallResult = Result<Payload, Failure>;
 
-/// What a call cost; `docs/receipts.md` has each field. Sums over the attempts, wall clock unless named otherwise.
+/// Costs of a call; `docs/receipts.md` explains each field. Sums over the attempts, wall clock unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Receipt {
     pub attempts: u32,
-    /// Waiting for a slot.
+    /// Wait for a slot.
     pub queue_us: u64,
     /// From the start of the first attempt to the result, backoff included.
     pub wall_us: u64,
-    /// Making the instances.
+    /// Instantiation.
     pub instantiate_us: u64,
     /// CPU time: the guest's own instructions and the host calls' synchronous parts.
     pub cpu_us: u64,
-    /// Inputs of the groups that it ran in, itself included; only of a batched function.
+    /// Inputs of the groups that it ran in, its own included; of a batched function only.
     #[serde(skip_serializing_if = "is_zero")]
     pub group_inputs: u64,
-    /// Largest linear memory of any attempt.
+    /// Largest memory of any attempt: linear memories, tables, and bytes held by the host.
     pub memory_peak_bytes: u64,
     #[serde(skip_serializing_if = "HostCalls::is_empty")]
     pub host_calls: HostCalls,
@@ -192,7 +192,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Adds what another call or attempt cost.
+    /// Adds the costs of another call or attempt.
     pub fn add(&mut self, other: &Receipt) {
         self.attempts = self.attempts.saturating_add(other.attempts);
         self.queue_us += other.queue_us;
@@ -207,7 +207,7 @@ impl Receipt {
     }
 }
 
-/// The host calls of a receipt, by what they are for.
+/// Host calls of a receipt, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HostCalls {
@@ -301,14 +301,14 @@ impl HostCallsOfKind {
 pub struct InferenceReceipt {
     pub requests: u64,
     pub tokens: u64,
-    /// Waiting in the batcher.
+    /// Wait in the batcher.
     pub wait_us: u64,
-    /// Rows of the batches that this call's requests rode in.
+    /// Rows of the batches with this call's requests.
     pub batch_rows: u64,
     pub batches: u64,
     /// This call's share of the device's time, by tokens.
     pub device_us: u64,
-    /// What ran them: `cpu` or `cuda:N`.
+    /// Device of the requests: `cpu` or `cuda:N`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
 }

@@ -1,8 +1,8 @@
-//! The time of day, as records keep it.
+//! Wall-clock time of records.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Returns milliseconds since 1970; 0 on a clock that is set before it.
+/// Returns milliseconds since 1970; 0 if the clock is set before that.
 pub fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -7,8 +7,8 @@ use crate::devices::{DeviceChoice, DeviceName};
 use crate::inference::{InferenceConfig, WorkerProgram};
 use crate::limits::BatchLimits;
 use crate::outbound::{Grants, PolicyError};
-use crate::provisions::{ProvisionError, Provisions};
 use crate::sandbox::EngineConfig;
+use crate::settings::{Settings, SettingsError};
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum ConfigError {
     #[error("a grant cannot be used")]
     Grant(#[from] PolicyError),
     #[error(transparent)]
-    Provision(#[from] ProvisionError),
+    Settings(#[from] SettingsError),
     #[error(
         "`{listen}` is reachable from other machines, and this version has no access control; \
          listen on 127.0.0.1 behind a proxy that has"
@@ -59,7 +59,7 @@ pub struct Config {
     pub directories: Directories,
     pub grants: Grants,
     /// Secrets and configuration values for the apps.
-    pub provisions: Provisions,
+    pub settings: Settings,
     pub engine: EngineConfig,
     pub inference: InferenceConfig,
 }
@@ -80,7 +80,7 @@ impl Config {
         Ok(Self {
             directories,
             grants: Grants::parse(grants)?,
-            provisions: Provisions::default(),
+            settings: Settings::default(),
             engine: EngineConfig::default(),
             inference,
         })

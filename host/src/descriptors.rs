@@ -1,4 +1,4 @@
-//! The process's limit of open files: sockets, files and pipes together.
+//! Limit of open files of the process: sockets, files and pipes together.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -15,7 +15,7 @@ pub fn raise_limit() {
     }
 }
 
-/// Returns how many files this process may have open; none is no limit.
+/// Returns the limit of open files; `None` is no limit.
 pub fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }

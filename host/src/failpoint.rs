@@ -1,35 +1,34 @@
-//! Places at which a test can have the process killed, or a task panic, to see what that leaves behind.
+//! Fail points: named places where a test kills the process, or makes a task panic, to examine the aftermath.
 //!
-//! With `BIREME_FAIL_POINT=NAME@N` the process sends itself SIGKILL when it passes the point `NAME` for the `N`th time,
-//! counted from 1; with `BIREME_PANIC_POINT=NAME@N` the task that passes it panics. Builds without `debug_assertions`
-//! have none of it.
+//! With `BIREME_FAIL_POINT=NAME@N` the process sends itself SIGKILL at its `N`th pass of the point `NAME`, counted from
+//! 1; with `BIREME_PANIC_POINT=NAME@N` the passing task panics. Builds without `debug_assertions` contain none of it.
 
 #[cfg(debug_assertions)]
 use std::sync::OnceLock;
 #[cfg(debug_assertions)]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Every point, so that a test can walk them all.
+/// Every fail point, so that a test can try them all.
 pub const FAIL_POINTS: &[&str] = &[
-    // Around each system call that changes the database's file.
+    // Around each system call that changes the database file.
     "store.write.before",
     "store.write.after",
     "store.set-len.before",
     "store.set-len.after",
     "store.sync.before",
     "store.sync.after",
-    // Around a transaction; after it and before anybody is told of it.
+    // Around a transaction; `after` is before its waiters are told.
     "store.commit.before",
     "store.commit.after",
-    // A file of an older format becomes one of the present format.
+    // During the migration of an older file format.
     "store.migrate.before",
     "store.migrate.tables",
     "store.migrate.number",
     "store.migrate.after",
-    // A new database is put in its place.
+    // Around the rename of a new database into place.
     "store.publish.before",
     "store.publish.after",
-    // A file of its own for a large value: written beside, synced, renamed, its directory synced.
+    // During the write of a large value's own file: temporary file, sync, rename, sync of the directory.
     "files.write.before",
     "files.write.after",
     "files.sync.after",
@@ -37,7 +36,7 @@ pub const FAIL_POINTS: &[&str] = &[
     "files.sync-dir.after",
     "files.remove.before",
     "files.remove.after",
-    // Around each kind of step that a durable call or map takes.
+    // Around each kind of step of a durable call or map.
     "journal.accept.before",
     "journal.accept.after",
     "journal.append.before",
@@ -52,34 +51,34 @@ pub const FAIL_POINTS: &[&str] = &[
     "journal.expire.after",
 ];
 
-/// Every point at which a task can panic: one at each stage of a call.
+/// Every panic point: one at each stage of a call.
 pub const PANIC_POINTS: &[&str] = &[
     // A request that was read, on its way to a function or the control API.
     "http.route",
-    // A call that waits for nothing yet.
+    // A call before admission.
     "call.begin",
-    // An attempt that has a slot; whose guest has ended.
+    // An attempt with a slot; after its guest has ended.
     "attempt.begin",
     "attempt.end",
-    // A durable call that is leased; whose attempt has ended and is not written.
+    // A leased durable call; one whose attempt has ended, before that is written.
     "durable.leased",
     "durable.ended",
-    // An input of a durable map that a runner has; outcomes that are about to be written.
+    // A leased input of a durable map; outcomes about to be written.
     "map.leased",
     "map.settle",
 ];
 
-/// What the environment asks for.
+/// A point that the environment names, and the number of its passes that are still harmless.
 #[cfg(debug_assertions)]
-struct Armed {
+struct ArmedPoint {
     name: &'static str,
-    /// Passes until the process ends, that one included.
+    /// Passes until the fatal one, that one included.
     left: AtomicU64,
 }
 
 #[cfg(debug_assertions)]
-impl Armed {
-    /// Reads `NAME@N`, a name among `points`. A test that misspells one would prove nothing, so that is a panic.
+impl ArmedPoint {
+    /// Parses `NAME@N`, with a name among `points`. Panics on any other text: a test with a typo would prove nothing.
     fn parse(text: &str, points: &'static [&'static str]) -> Self {
         let (name, nth) = text.rsplit_once('@').expect("a fail point is NAME@N");
         let name = points.iter().find(|point| **point == name).expect("the environment names a fail point");
@@ -88,28 +87,31 @@ impl Armed {
         Self { name, left: AtomicU64::new(nth) }
     }
 
-    /// Reads a variable of the environment.
-    fn read(variable: &str, points: &'static [&'static str]) -> Option<Self> {
-        std::env::var(variable).ok().map(|text| Self::parse(&text, points))
-    }
-
-    /// Counts a pass of its point; true for the one to die at.
+    /// Counts one pass; true for the fatal one.
     fn is_due(&self) -> bool {
-        // Behind the last one it wraps, and would take 2^64 passes to come round.
+        // Past zero the counter wraps, and would take 2^64 passes to come round.
         self.left.fetch_sub(1, Ordering::Relaxed) == 1
     }
 }
 
-/// Passes the point `name`, which must be one of [`FAIL_POINTS`].
+/// Counts a pass of the point `name` among `points`; true if the environment's `variable` makes this pass fatal.
+#[cfg(debug_assertions)]
+fn is_armed(
+    armed: &OnceLock<Option<ArmedPoint>>,
+    variable: &str,
+    points: &'static [&'static str],
+    name: &'static str,
+) -> bool {
+    assert!(points.contains(&name), "`{name}` is not a listed point");
+    let armed = armed.get_or_init(|| std::env::var(variable).ok().map(|text| ArmedPoint::parse(&text, points)));
+    armed.as_ref().is_some_and(|armed| armed.name == name && armed.is_due())
+}
+
+/// Kills the process if the point `name`, one of [`FAIL_POINTS`], is armed.
 #[cfg(debug_assertions)]
 pub fn hit(name: &'static str) {
-    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
-    assert!(FAIL_POINTS.contains(&name), "`{name}` is not in FAIL_POINTS");
-    let armed = ARMED.get_or_init(|| Armed::read("BIREME_FAIL_POINT", FAIL_POINTS));
-    if let Some(armed) = armed
-        && armed.name == name
-        && armed.is_due()
-    {
+    static ARMED: OnceLock<Option<ArmedPoint>> = OnceLock::new();
+    if is_armed(&ARMED, "BIREME_FAIL_POINT", FAIL_POINTS, name) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         // The signal may reach another thread first; this one must do nothing more.
         loop {
@@ -118,26 +120,21 @@ pub fn hit(name: &'static str) {
     }
 }
 
-/// Passes the point `name`, of which this build knows nothing.
-#[cfg(not(debug_assertions))]
-#[inline(always)]
-pub fn hit(_name: &'static str) {}
-
-/// Passes the point `name`, which must be one of [`PANIC_POINTS`].
+/// Panics if the point `name`, one of [`PANIC_POINTS`], is armed.
 #[cfg(debug_assertions)]
 pub fn panic_at(name: &'static str) {
-    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
-    assert!(PANIC_POINTS.contains(&name), "`{name}` is not in PANIC_POINTS");
-    let armed = ARMED.get_or_init(|| Armed::read("BIREME_PANIC_POINT", PANIC_POINTS));
-    if let Some(armed) = armed
-        && armed.name == name
-        && armed.is_due()
-    {
+    static ARMED: OnceLock<Option<ArmedPoint>> = OnceLock::new();
+    if is_armed(&ARMED, "BIREME_PANIC_POINT", PANIC_POINTS, name) {
         panic!("panic point `{name}`");
     }
 }
 
-/// Passes the point `name`, of which this build knows nothing.
+/// Does nothing in this build.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn hit(_name: &'static str) {}
+
+/// Does nothing in this build.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub fn panic_at(_name: &'static str) {}
@@ -151,7 +148,7 @@ mod tests {
     #[cfg(debug_assertions)]
     #[test]
     fn the_nth_pass_is_the_one() {
-        let armed = Armed::parse("store.sync.before@3", FAIL_POINTS);
+        let armed = ArmedPoint::parse("store.sync.before@3", FAIL_POINTS);
         assert_eq!(armed.name, "store.sync.before");
         assert_eq!([(); 5].map(|()| armed.is_due()), [false, false, true, false, false]);
     }
@@ -166,7 +163,7 @@ mod tests {
 
     #[cfg(debug_assertions)]
     #[test]
-    #[should_panic(expected = "is not in FAIL_POINTS")]
+    #[should_panic(expected = "is not a listed point")]
     fn a_point_that_is_not_listed_is_a_mistake() {
         hit("store.no-such-point");
     }
@@ -175,6 +172,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "names a fail point")]
     fn a_misspelt_name_does_not_pass_silently() {
-        Armed::parse("store.sink.before@1", FAIL_POINTS);
+        ArmedPoint::parse("store.sink.before@1", FAIL_POINTS);
     }
 }

@@ -183,6 +183,11 @@ id! {
     MapId
 }
 
+id! {
+    /// One incarnation of a host, from its start to its end (UUID version 7).
+    HostId
+}
+
 impl MapId {
     /// Returns the id of the call of one input: the same for every attempt, before a restart and after it.
     pub fn call(&self, index: u64) -> CallId {

@@ -32,7 +32,7 @@ pub mod app;
 
 pub mod call;
 pub mod devices;
-pub mod provisions;
+pub mod settings;
 pub mod wire;
 
 pub mod clock;

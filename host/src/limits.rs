@@ -1,4 +1,4 @@
-//! Every bound of the host: its name, its unit, its default, in one place.
+//! Bounds of the host: name, unit and default of each, in one place.
 //!
 //! A function's attributes choose within the ceilings given here. Full is a normal answer everywhere: a typed failure
 //! with a hint, never a longer queue.
@@ -8,70 +8,84 @@ use std::time::Duration;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Epoch tick: how often a running guest looks at its deadline and lets others run.
+/// Epoch tick: interval at which a running guest checks its deadline and yields its thread.
 pub const TICK: Duration = Duration::from_millis(1);
 
-/// Nesting of calls through the host: a top-level call has depth 0, so four levels fit.
+/// Nesting depth of calls through the host: a top-level call has depth 0, so four levels fit.
 pub const DEPTH_MAX: u32 = 3;
 
 /// Inputs that an ordered map reads ahead of its oldest unfinished one.
 pub const MAP_WINDOW: usize = 4_096;
-/// Bytes of inputs that a map keeps in memory, and of outcomes: those that were not taken together with those that calls
-/// under way are expected to give, as large as the largest so far.
+/// Bytes of inputs that a map keeps in memory, and of outcomes: unread ones, plus an estimate for running calls (each
+/// as large as the largest so far).
 pub const MAP_BYTES_MAX: u64 = 64 * MIB;
-/// Bytes of the message and causes of a failure that a guest returned; the rest is cut.
+/// Bytes of inputs and outcomes of all maps of a host. Beside it each map has one input and one outcome, or one chunk
+/// of the journal, so no map blocks another. Enough for eight maps at their own bound, or a thousand at half a
+/// mebibyte.
+pub const MAPS_BYTES_MAX: u64 = 512 * MIB;
+/// Bytes of message and causes of a guest's failure; the rest is cut.
 pub const FAILURE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a media type that a guest gave; a longer one is none.
+/// Bytes of a guest's content type; longer ones are replaced by `application/octet-stream`.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
-/// Calls of one map that run at a time, where the host has slots for them.
+/// Concurrent calls of one map, if the host has slots for them.
 pub const MAP_CONCURRENCY: usize = 64;
-/// Maps that one call may hold open at a time, and readers of outcomes of maps on disk.
+/// Maps that one call may hold open, and readers of durable maps' outcomes.
 pub const MAPS_PER_CALL_MAX: usize = 8;
-/// Durable calls and maps that one attempt of a call may spawn.
+/// Durable calls and maps that one attempt may spawn.
 pub const SPAWNS_PER_CALL_MAX: usize = 10_000;
-/// Bytes of outcomes that a guest is given at once, after the first.
+/// Bytes of outcomes handed to a guest at once, after the first.
 pub const OUTCOMES_BYTES_MAX: u64 = 4 * MIB;
 
-/// Durable calls of one app that have not ended.
+/// Unfinished durable calls of one app.
 pub const OPEN_CALLS_PER_APP_MAX: usize = 1_000_000;
-/// Durable maps of one app that have not ended.
+/// Ready durable calls in memory, by id alone; the others are read from the journal when these have begun.
+pub const READY_CALLS_MAX: usize = 4_096;
+/// Of those, ready calls of one function and priority.
+pub const READY_LANE_MAX: usize = 256;
+/// Ready calls that each function and priority may have in memory, also over `READY_CALLS_MAX`.
+pub const READY_LANE_MIN: usize = 8;
+/// Durable calls in memory that wait for the time of their next attempt: the soonest.
+pub const RETRY_CALLS_MAX: usize = 16_384;
+/// Open calls that are read from the journal at a time.
+pub const OPEN_CALLS_PAGE_LEN: usize = 4_096;
+/// Unfinished durable maps of one app.
 pub const OPEN_MAPS_PER_APP_MAX: usize = 1_000;
 /// Bytes of a client's idempotency key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-/// Bytes of one request with inputs of a map, and of one line of a stream of them.
+/// Bytes of one request with inputs of a map, and of one line in a stream of inputs.
 pub const MAP_INPUTS_BODY_BYTES_MAX: u64 = 64 * MIB;
 /// Inputs of one such request.
 pub const MAP_INPUTS_REQUEST_MAX: usize = 65_536;
-/// How long a stream of a map's inputs may pause.
+/// Longest pause in a stream of a map's inputs.
 pub const MAP_UPLOAD_IDLE: Duration = Duration::from_secs(600);
 /// Inputs of one durable map.
 pub const MAP_INPUTS_MAX: u64 = 1_000_000_000;
 
-/// Inputs of one group of a batched function, and how long its first one may wait for others.
+/// Inputs of one group of a batched function, and the longest wait of its first input for others.
 pub const GROUP_SIZE_CEILING: u32 = 1_000;
 pub const GROUP_WAIT_CEILING: Duration = Duration::from_secs(10);
-/// Bytes of an input or of a group's answer that are checked on the thread that has them; larger ones go to another.
+/// Bytes of an input or a group's result that are checked on the current thread; larger ones move to another.
 pub const GROUP_CHECK_BYTES_MAX: usize = 256 << 10;
 
-/// Calls that wait for a slot, over all apps; the same bound holds for calls that wait in groups.
+/// Calls waiting for a slot, over all apps; the same bound holds for calls waiting in groups.
 pub const WAITING_CALLS_MAX: usize = 16_384;
 
 /// Instances (slots of the pool), unless the kernel's mapping limit allows fewer.
 pub const INSTANCES_DEFAULT: u32 = 1_000;
-/// Mappings that one instance takes (measured: about 6), with slack for its stack and code.
+/// Memory mappings of one instance (measured: about 6), with slack for its stack and code.
 pub const MAPPINGS_PER_INSTANCE: u64 = 8;
-/// Mappings left to the rest of the process.
+/// Memory mappings reserved for the rest of the process.
 pub const MAPPINGS_RESERVED: u64 = 8_192;
 
-/// Core instances of one component: its modules, wit-component's shims, and what linkers of other languages add
+/// Core instances of one component: its modules, wit-component's shims, and those that linkers of other languages add
 /// (Python: 14). They are heap memory, 1 MiB for all of a component, and take no mapping.
 pub const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 32;
-/// Linear memories of one component. `MAPPINGS_PER_INSTANCE` counts on one.
+/// Linear memories of one component. `MAPPINGS_PER_INSTANCE` assumes one.
 pub const MEMORIES_PER_COMPONENT_MAX: u32 = 1;
 /// Tables of one component.
 pub const TABLES_PER_COMPONENT_MAX: u32 = 4;
-/// Elements of one table of an instance.
+/// Elements of one table.
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Live resources (streams, requests, pollables, maps) of one instance.
 pub const RESOURCES_MAX: usize = 1_024;
@@ -86,112 +100,111 @@ pub const KV_VALUE_BYTES_MAX: usize = 8 << 20;
 /// Keys that one `list-keys` returns.
 pub const KV_LIST_KEYS_MAX: usize = 1_000;
 
-/// Free bytes of the data directory's disk below which no new work is kept.
+/// Free bytes on the data directory's disk below which new work is refused.
 pub const STORE_FREE_BYTES_MIN: u64 = 64 * MIB;
-/// Free bytes below which the results of running work are not kept either.
+/// Free bytes below which results of running work are refused too.
 pub const STORE_RESERVE_BYTES_MIN: u64 = 16 * MIB;
 
-/// Bytes of one line of a log, with its fields; the rest is cut.
+/// Bytes of one log line with its fields; the rest is cut.
 pub const LOG_LINE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of log lines that wait for standard error.
+/// Bytes of log lines queued for standard error.
 pub const STDERR_BYTES_MAX: usize = 4 << 20;
-/// Bytes of log lines that wait for their files.
+/// Bytes of log lines queued for their files.
 pub const LOG_FILES_WAITING_BYTES_MAX: usize = 8 << 20;
-/// Bytes of log lines that wait for one follower (`bireme logs -f`), and for all followers together.
+/// Bytes of log lines queued for one follower (`bireme logs -f`), and for all followers together.
 pub const LOG_FOLLOWER_BYTES_MAX: usize = 1 << 20;
 pub const LOG_FOLLOWERS_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of one secret's value.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a file of secrets.
+/// Bytes of a secrets file.
 pub const SECRETS_FILE_BYTES_MAX: u64 = MIB;
-/// Secrets that one function can declare.
+/// Secrets that one function may declare.
 pub const SECRETS_PER_FUNCTION_MAX: usize = 64;
-/// Bytes of a configuration value's key.
+/// Bytes of a configuration key.
 pub const CONFIG_KEY_BYTES_MAX: usize = 256;
 /// Bytes of a configuration value.
 pub const CONFIG_VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes that the host holds for inference requests that wait or run, with room for their results, all models together.
+/// Bytes of waiting and running inference requests, with room for their results, all models together.
 pub const INFERENCE_BYTES_MAX: usize = 1 << 30;
 
-/// Largest component that the host compiles.
+/// Bytes of the largest component.
 pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
-/// Largest metadata document.
+/// Bytes of the largest metadata document.
 pub const METADATA_BYTES_MAX: usize = 4 << 20;
-/// Deadline of `describe`, which only builds a document.
+/// Deadline of `describe`.
 pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Memory and tables of the instance that runs `describe`.
+/// Bytes of memory and tables for `describe`.
 pub const DESCRIBE_MEMORY_BYTES_MAX: u64 = 256 * MIB;
 
-/// Time that an HTTP client may take to send its request line and headers; also the idle time of a kept-alive connection.
+/// Deadline for a client's request line and headers; also the idle time of a kept-alive connection.
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that an HTTP client's body may come slower than the minimum rate.
+/// Time for which a client's body may be slower than the minimum rate.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The minimum rate of a body, in bytes per second.
+/// Minimum rate of a body, in bytes per second.
 pub const HTTP_BODY_BYTES_PER_SECOND_MIN: u64 = 64 * KIB;
-/// Time that a body may stand still.
+/// Longest pause in a body.
 pub const HTTP_BODY_STALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that an HTTP client may take to read the next part of its answer.
+/// Deadline for a client to read the next part of its response.
 pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of all request bodies that the host holds, each from its arrival to the end of its call.
+/// Bytes of all request bodies in memory, each from its arrival to the end of its call.
 pub const HTTP_BODIES_BYTES_MAX: usize = 512 << 20;
 /// Bytes of a request to a model.
 pub const INFERENCE_BODY_BYTES_MAX: u64 = 16 * MIB;
-/// Time that a model has for an answer to a client that asks it without a function between.
+/// Deadline of a client's direct request to a model.
 pub const INFERENCE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of the body of a request with tensors.
+/// Bytes of a request body with tensors.
 pub const TENSORS_BODY_BYTES_MAX: u64 = 64 * MIB;
-/// Longest deadline that such a request can give itself.
+/// Longest deadline that such a request may set.
 pub const TENSORS_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
-/// Bytes of a web function's answer that are kept before its head leaves, as long as the function does not wait.
+/// Bytes of a web function's response held back before its head is sent, as long as the function does not wait.
 pub const WEB_HEAD_BYTES_MAX: usize = 64 << 10;
-/// Open HTTP connections, where the limit of open files leaves as many.
+/// Open HTTP connections, if the limit of open files leaves as many.
 pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
-/// Descriptors left to all but HTTP connections: 1,024 outbound connections, the threads that read and write files of
-/// the store, a log file for each app, the workers' sockets and memory. Where that is more than half of the limit, half
-/// of it.
+/// Descriptors reserved for everything but HTTP connections: 1,024 outbound connections, the store's reader and writer
+/// threads, a log file for each app, the workers' sockets and memory. At most half of the limit.
 pub const DESCRIPTORS_RESERVED: usize = 2_048;
 
-/// Time that a host takes to end once it is told to, all parts together: below Docker's 10 s.
+/// Total time for the host's shutdown: below Docker's 10 s.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(8);
-/// The most of that time that is kept for outcomes of durable calls to reach the disk.
+/// Part of that time reserved for writing outcomes of durable calls.
 pub const FLUSH_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 
-/// Returns how many HTTP connections may be open under a limit of open files; none is no limit.
+/// Returns the number of HTTP connections under a limit of open files; `None` is no limit.
 pub fn http_connections_max(descriptors_max: Option<u64>) -> usize {
     let descriptors_max = descriptors_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
     let left = descriptors_max - DESCRIPTORS_RESERVED.min(descriptors_max / 2);
     left.clamp(1, HTTP_CONNECTIONS_MAX)
 }
 
-/// What one function may take, after its attributes met the host's defaults and ceilings.
+/// Limits of one function: its attributes, over the host's defaults and within the ceilings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FunctionLimits {
-    /// Sum of the instance's linear memories.
+    /// Bytes of the instance's linear memories and tables, and of what the host holds for it.
     pub memory_bytes_max: u64,
-    /// Wall clock of one attempt, whatever it is doing.
+    /// Wall-clock time of one attempt, waits included.
     pub timeout: Duration,
     pub retries: RetryPolicy,
-    /// Calls of the function at a time on this host; none: as many as there are slots.
+    /// Concurrent calls of the function on this host; `None` for as many as there are slots.
     pub concurrency_max: Option<u32>,
-    /// How its calls meet in groups; none: each runs by itself.
+    /// Groups of its inputs; `None` if each call runs by itself.
     pub group: Option<GroupLimits>,
-    /// Tokens that models take for one attempt.
+    /// Model tokens of one attempt.
     pub tokens_max: Option<u64>,
-    /// Tokens that models take for the function on this host, in one day of UTC.
+    /// Model tokens of the function on this host, for one day of UTC.
     pub tokens_per_day_max: Option<u64>,
     pub input_bytes_max: u64,
     pub output_bytes_max: u64,
-    /// Kept log (lines, stdout and stderr together).
+    /// Bytes of log (lines, stdout and stderr together).
     pub log_bytes_max: u64,
-    /// Outbound connections at a time.
+    /// Concurrent outbound connections.
     pub connections_max: usize,
 }
 
 impl FunctionLimits {
-    /// Calls that a map starts at a time: no more than may run, for a call that waits is one whose time runs. Those of a batched
-    /// function fill as many groups.
+    /// Returns the number of calls that a map starts at a time: no more than may run, because a waiting call's timeout
+    /// runs. For a batched function, enough calls to fill as many groups.
     pub fn map_concurrency(&self) -> usize {
         let (size_max, groups) = self
             .group
@@ -218,36 +231,37 @@ impl Default for FunctionLimits {
     }
 }
 
-/// When a group of a batched function's inputs is whole. Its bytes are bounded by `input_bytes_max`, as those of one input are.
+/// Conditions under which a group of inputs is complete. Its bytes are bounded by `input_bytes_max`, like a single
+/// input's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupLimits {
-    /// Inputs.
+    /// Inputs of a group.
     pub size_max: usize,
-    /// From the first input on.
+    /// Longest wait, from the group's first input.
     pub wait: Duration,
 }
 
-/// How a failed call is tried again.
+/// Retries of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPolicy {
     /// Attempts after the first.
     pub retries_max: u32,
-    /// The wait before the second attempt.
+    /// Delay before the second attempt.
     pub initial: Duration,
-    /// Its factor from one wait to the next, at least 1.
+    /// Factor from one delay to the next, at least 1.
     pub backoff: f64,
-    /// The longest wait.
+    /// Longest delay.
     pub delay_max: Duration,
 }
 
 impl Default for RetryPolicy {
-    /// No retry. The spacing is Modal's default.
+    /// No retry. The delays are Modal's defaults.
     fn default() -> Self {
         Self { retries_max: 0, initial: Duration::from_secs(1), backoff: 2.0, delay_max: Duration::from_secs(60) }
     }
 }
 
-/// The most that a function's attributes can ask for.
+/// Upper bounds of a function's attributes.
 #[derive(Clone, Debug)]
 pub struct Ceilings {
     pub memory_bytes_max: u64,
@@ -282,9 +296,9 @@ pub struct BatchLimits {
     pub max_batch_size: usize,
     /// Tokens of one batch.
     pub max_batch_tokens: usize,
-    /// Rows that wait.
+    /// Waiting rows.
     pub max_queue_size: usize,
-    /// How long a batch that is not full may wait for company.
+    /// How long a partial batch waits for more requests.
     pub max_queue_delay: Duration,
     /// Texts of one request.
     pub max_request_rows: usize,
@@ -302,9 +316,14 @@ impl Default for BatchLimits {
     }
 }
 
-// A full map must be able to wait whole, or its own size would refuse it.
+// A lane is refilled once it is half empty, so that one page read serves many calls.
+const _: () = assert!(READY_LANE_MIN < READY_LANE_MAX && READY_LANE_MAX < READY_CALLS_MAX);
+
+// A map at its own bound leaves room for others.
+const _: () = assert!(2 * MAP_BYTES_MAX < MAPS_BYTES_MAX);
+// A full map fits the queue whole, or its own size would refuse it.
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);
-// New work stops while there is room for the results of what runs.
+// New work stops while there is still room for results of running work.
 const _: () = assert!(STORE_RESERVE_BYTES_MIN < STORE_FREE_BYTES_MIN);
 // One map alone cannot take every slot.
 const _: () = assert!(MAP_CONCURRENCY < INSTANCES_DEFAULT as usize);

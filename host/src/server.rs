@@ -95,7 +95,7 @@ impl Host {
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone());
         let durable = Durable::new(dispatcher.clone(), Arc::new(StoreJournal::new(store.clone())));
-        let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.provisions.clone()));
+        let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.settings.clone()));
         let grants = config.grants.clone();
         let deployments = Deployments::new(loader.clone(), dispatcher.clone(), store.clone(), grants);
         let deployments = Arc::new(deployments);

@@ -1,5 +1,4 @@
-//! Work that is handed to the runtime and waited for, whose panic goes on in the task that waits; and the end of a
-//! panic.
+//! Tasks whose panics continue in the task that waits for them, and a guard that ends a panic.
 
 use std::panic::AssertUnwindSafe;
 
@@ -8,18 +7,18 @@ use tokio::task::JoinHandle;
 
 use crate::telemetry::panic_message;
 
-/// Runs a future; a panic in it becomes its message. All that the future held is dropped by then.
+/// Runs a future; a panic in it becomes an error with its message. Everything the future held is dropped by then.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| panic_message(&*panic).to_owned())
 }
 
-/// Runs work that blocks for long (cargo, Cranelift, a disk) off the runtime's threads. Dropping the future does not end the
+/// Runs long blocking work (cargo, Cranelift, a disk) off the runtime's threads. Dropping the future does not end the
 /// work.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     joined(tokio::task::spawn_blocking(work)).await
 }
 
-/// Runs work to its end, even if nobody waits for it any more.
+/// Runs work to completion, even if the returned future is dropped.
 pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     joined(tokio::spawn(work)).await
 }

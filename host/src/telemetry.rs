@@ -1,53 +1,54 @@
-//! The host's own log, and the one writer of standard error for it and for guests' lines.
+//! The host's own log, and the single writer of standard error, for it and for guests' lines.
 //!
-//! A thread of its own writes: a reader of standard error that stalls (a pipe, a paused terminal) must not stop the
+//! A dedicated thread writes: a stalled reader of standard error (a pipe, a paused terminal) must not block the
 //! runtime's threads. The queue is bounded in bytes (`STDERR_BYTES_MAX`), with a share for the host and for each app;
-//! lines that do not fit are counted, and the count is written once there is room.
+//! dropped lines are counted, and the count is written once there is room.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 
-use crate::byte_queue::{ByteQueue, Dropped};
+use crate::byte_queue::{ByteQueue, DropCount};
 use crate::limits::{LOG_LINE_BYTES_MAX, STDERR_BYTES_MAX};
 
-/// Source of the host's own lines. No app has this name: names are not empty.
+/// Queue source of the host's own lines. No app has this name: names are not empty.
 const HOST: &str = "";
-/// How long the end of the process waits for a reader that takes nothing.
+/// Longest wait of the exiting process for a stalled reader.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes of a line besides the text of a guest: its function and version, its separators, the note that it was cut.
+/// Bytes of a line besides the guest's text: function and version, separators, the note of a cut.
 const PREFIX_BYTES_MAX: usize = 4 << 10;
-/// Room that a line takes in the queue besides its text.
+/// Bytes of the queue that a line takes besides its text.
 const LINE_OVERHEAD_BYTES: usize = 64;
 
 static STDERR: LazyLock<Stderr> = LazyLock::new(Stderr::start);
 
-/// Runs a write with a progress bar out of the way.
-pub type Around = Box<dyn Fn(&mut dyn FnMut()) + Send>;
+/// Wrapper of a write that moves a progress bar out of its way.
+pub type WriteWrapper = Box<dyn Fn(&mut dyn FnMut()) + Send>;
 
 struct Stderr {
     lines: ByteQueue<Vec<u8>>,
-    around: Mutex<Option<Around>>,
-    /// Whether a flush was given up.
+    wrapper: Mutex<Option<WriteWrapper>>,
+    /// Whether a flush has timed out.
     has_stalled: AtomicBool,
 }
 
 impl Stderr {
     fn start() -> Self {
-        // Without a thread there is no log; all else goes on.
+        // Without the thread there is no log; everything else goes on.
         let _ = std::thread::Builder::new().name("log".into()).spawn(|| STDERR.write_all());
-        Self { lines: ByteQueue::new(STDERR_BYTES_MAX), around: Mutex::new(None), has_stalled: AtomicBool::new(false) }
+        Self { lines: ByteQueue::new(STDERR_BYTES_MAX), wrapper: Mutex::new(None), has_stalled: AtomicBool::new(false) }
     }
 
     fn write_all(&self) {
         while let Some(line) = self.lines.take() {
             self.write(&line);
-            let Dropped { items, bytes } = self.lines.take_dropped();
+            let DropCount { items, bytes } = self.lines.take_dropped();
             if items > 0 {
                 let text = format!(
                     "{items} log lines ({bytes} bytes) were dropped: they came faster than standard error took them\n"
@@ -58,16 +59,16 @@ impl Stderr {
     }
 
     fn write(&self, line: &[u8]) {
-        // A reader that went away is no error.
+        // A closed standard error is not an error of ours.
         let mut write = || drop(io::stderr().lock().write_all(line));
-        match &*self.around.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(around) => around(&mut write),
+        match &*self.wrapper.lock() {
+            Some(wrapper) => wrapper(&mut write),
             None => write(),
         }
     }
 }
 
-/// Queues one line for standard error, without its end, for the app that wrote it. Never waits.
+/// Queues one line of an app for standard error, without its line break. Never waits.
 pub fn app_line(app: &str, line: String) {
     queue(app, line.into_bytes());
 }
@@ -80,20 +81,20 @@ fn queue(source: &str, mut line: Vec<u8>) {
     STDERR.lines.offer(source, line.len() + LINE_OVERHEAD_BYTES, line);
 }
 
-/// Wraps each write from now on, in the place of the wrapper before.
-pub fn write_around(around: Around) {
-    *STDERR.around.lock().unwrap_or_else(PoisonError::into_inner) = Some(around);
+/// Wraps every later write; replaces an earlier wrapper.
+pub fn set_write_wrapper(wrapper: WriteWrapper) {
+    *STDERR.wrapper.lock() = Some(wrapper);
 }
 
-/// Waits until standard error has taken all queued lines, for `FLUSH_PATIENCE` at most, and once for a reader that
-/// stalls.
+/// Waits until standard error has taken all queued lines, at most `FLUSH_PATIENCE`; no longer waits for a reader that
+/// has stalled once.
 pub fn flush() {
     if !STDERR.has_stalled.load(Ordering::Relaxed) && !STDERR.lines.flush(FLUSH_PATIENCE) {
         STDERR.has_stalled.store(true, Ordering::Relaxed);
     }
 }
 
-/// One event of `tracing`, written as a whole.
+/// Writer of one `tracing` event, as a whole.
 struct EventWriter;
 
 impl Write for EventWriter {
@@ -108,7 +109,7 @@ impl Write for EventWriter {
 }
 
 /// Sets up the log of this process: to standard error, filtered by `RUST_LOG` (warnings by default, `verbose` adds the
-/// rest). Once; later calls do nothing.
+/// rest). Later calls do nothing.
 pub fn init(verbose: bool) {
     let default = if verbose { "bireme=debug,warn" } else { "bireme=warn,error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
@@ -118,7 +119,7 @@ pub fn init(verbose: bool) {
     }
 }
 
-/// Sends panics of all threads but the main one to the log. Nothing else runs on that one, so its hook may block.
+/// Sends panics of all threads but the main one to the log. The main thread runs nothing else, so its hook may block.
 fn log_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -133,7 +134,7 @@ fn log_panics() {
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic_message(panic.payload());
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
-    // Symbols cost hundreds of MiB for good, so only where `RUST_BACKTRACE` asks for them.
+    // Symbols cost hundreds of MiB for good, so they are loaded only if `RUST_BACKTRACE` asks for them.
     let backtrace = Backtrace::capture();
     match backtrace.status() {
         BacktraceStatus::Captured => tracing::error!(location, message, "a task panicked\n{backtrace}"),

@@ -1,4 +1,4 @@
-//! What stands in the parentheses of `#[function(…)]`.
+//! Arguments of `#[function(…)]`.
 
 mod batched;
 mod checks;
@@ -35,10 +35,10 @@ const KNOWN: [&str; 11] = [
 const CONCURRENCY_MAX: u32 = 1_000;
 const TOKENS_MAX: u64 = 1_000_000_000_000;
 
-/// The attributes that were given, checked.
+/// The given attributes, checked.
 #[derive(Debug, Default)]
 pub struct Attributes {
-    /// Only of a web function.
+    /// Route of a web function.
     pub route: Option<String>,
     pub timeout_ms: Option<u64>,
     pub memory_bytes: Option<u64>,
@@ -60,7 +60,7 @@ impl Parse for Attributes {
 }
 
 impl Attributes {
-    /// Reads what stands between the commas.
+    /// Parses the comma-separated arguments.
     pub fn read(metas: impl IntoIterator<Item = Meta>) -> syn::Result<Self> {
         let mut attributes = Self::default();
         let mut seen: Vec<Ident> = Vec::new();
@@ -127,7 +127,7 @@ fn known() -> String {
     list(&KNOWN)
 }
 
-/// ``did you mean `…`? ``, or nothing.
+/// Returns ``did you mean `…`? ``, or an empty text.
 fn meant(typed: &str, known: &[&str]) -> String {
     suggestion::nearest(typed, known).map(|word| format!("did you mean `{word}`? ")).unwrap_or_default()
 }

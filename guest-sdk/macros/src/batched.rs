@@ -1,4 +1,4 @@
-//! A function that is called with single inputs and runs on groups: from its own signature to that of one call.
+//! Batched functions: from their own signature to that of a single call.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -10,16 +10,16 @@ use crate::signature::{Parameter, Returned, Signature, returned};
 
 const SHAPES: &str = "`Vec<Out>`, `Vec<Result<Out>>`, `Result<Vec<Out>>` or `Result<Vec<Result<Out>>>`";
 
-/// What a batched function is to the host.
+/// A batched function as the host sees it.
 pub struct Single {
-    /// As if it took one input and gave one output.
+    /// Signature with one input and one output.
     pub signature: Signature,
-    /// Runs it on a group.
+    /// Code that runs it on a group.
     pub run: TokenStream,
 }
 
 impl Single {
-    /// Reads the shape of a batched function, or says what is wrong with it.
+    /// Parses the shape of a batched function, or lists its mistakes.
     pub fn read(function: &ItemFn, attributes: &Attributes, signature: Signature) -> syn::Result<Self> {
         let mut errors: Vec<Error> = Vec::new();
         if let (Some(batched), Some(_)) = (&attributes.batched, &attributes.schedule) {
@@ -71,13 +71,13 @@ impl Single {
     }
 }
 
-/// What a batched function returns.
+/// Result type of a batched function.
 struct Outputs {
-    /// One output.
+    /// Type of one output.
     of: Type,
-    /// The whole group can fail.
+    /// Whether the whole group can fail.
     is_fallible: bool,
-    /// One input can fail.
+    /// Whether single inputs can fail.
     is_each_fallible: bool,
 }
 
@@ -95,7 +95,7 @@ impl Outputs {
     }
 }
 
-/// Writes the body that turns a payload into a payload.
+/// Writes the body that turns an input payload into an output payload.
 fn run(function: &ItemFn, parameter: &str, input: &Type, output: &Outputs) -> TokenStream {
     let ident = &function.sig.ident;
     let (of, parameter) = (&output.of, parameter.strip_prefix("r#").unwrap_or(parameter));
@@ -116,7 +116,7 @@ fn run(function: &ItemFn, parameter: &str, input: &Type, output: &Outputs) -> To
     }
 }
 
-/// The type in `NAME<…>`, by the last part of a path: names are all that a macro sees.
+/// Returns the type in `NAME<…>`, by the last part of a path: a macro sees names only.
 fn item(of: &Type, name: &str) -> Option<Type> {
     let Type::Path(path) = of else { return None };
     let last = path.path.segments.last().filter(|segment| segment.ident == name)?;

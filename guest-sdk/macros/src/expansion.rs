@@ -1,4 +1,4 @@
-//! The code beside an author's function: its entry in the app, and `call` and `map`.
+//! Code beside an author's function: its entry in the app, `call` and `map`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -10,7 +10,7 @@ use crate::attributes::{Attributes, Retries, Times};
 use crate::batched::Single;
 use crate::signature::{Parameter, Returned, Signature};
 
-/// Writes everything that stands beside the function, or says why it cannot be batched.
+/// Writes all code beside the function, or the errors of a batched one.
 pub fn expand(function: &ItemFn, attributes: &Attributes, signature: Signature) -> syn::Result<TokenStream> {
     let (signature, run) = if attributes.batched.is_some() {
         let single = Single::read(function, attributes, signature)?;
@@ -24,7 +24,7 @@ pub fn expand(function: &ItemFn, attributes: &Attributes, signature: Signature) 
     Ok(quote! { #entry #callers })
 }
 
-/// The type that the function's result holds.
+/// Returns the type of the function's value.
 fn output(signature: &Signature) -> TokenStream {
     match &signature.returned {
         Returned::Value(of) => quote!(#of),
@@ -105,7 +105,7 @@ pub fn declared(attributes: &Attributes) -> TokenStream {
     }
 }
 
-/// Writes the body that turns a payload into a payload.
+/// Writes the body that turns an input payload into an output payload.
 fn run(function: &ItemFn, signature: &Signature) -> TokenStream {
     let ident = &function.sig.ident;
     let (names, types) = parameters(signature);
@@ -140,7 +140,7 @@ fn run(function: &ItemFn, signature: &Signature) -> TokenStream {
     }
 }
 
-/// The parameters' names, as callers write them, and their types.
+/// Returns the parameters' names, as callers write them, and their types.
 fn parameters(signature: &Signature) -> (Vec<String>, Vec<&Type>) {
     signature.parameters.iter().map(|parameter| (parameter.name.unraw().to_string(), &parameter.of)).unzip()
 }
@@ -249,25 +249,30 @@ fn callers(function: &ItemFn, signature: &Signature) -> TokenStream {
     }
 }
 
-/// `map`, `starmap` and `for_each`, and `spawn_map` and `spawn_starmap`, which are kept on disk. As with Modal, `map` takes one iterator for each parameter and `starmap` one of tuples.
+/// `map`, `starmap` and `for_each`, and the durable `spawn_map` and `spawn_starmap`. As with Modal, `map` takes one
+/// iterator for each parameter and `starmap` one of tuples.
 fn maps(name: &str, output: &TokenStream, returned: Span, idents: &[&Ident], types: &[&Type]) -> TokenStream {
     let map_doc = match idents {
         [] | [_] => {
             format!("Calls `{name}` once for each input, each in a fresh sandbox; the results are an iterator.")
         }
         _ => format!(
-            "Calls `{name}` once for each step of its inputs, one iterator for each parameter, until one ends; the results are an iterator."
+            "Calls `{name}` once for each step of its inputs, one iterator for each parameter, until one ends; the \
+             results are an iterator."
         ),
     };
     let starmap_doc = format!("Calls `{name}` once for each tuple of its parameters; the results are an iterator.");
     let for_each_doc = format!(
-        "Calls `{name}` once for each input as [`map`](Self::map) does, and waits for all of them; the first failure cancels the rest."
+        "Calls `{name}` once for each input as [`map`](Self::map) does, and waits for all of them; the first failure \
+         cancels the rest."
     );
     let spawn_map_doc = format!(
-        "Has the host keep a map of `{name}` over the inputs of [`map`](Self::map), and returns once they are on disk; it outlives the call that spawned it."
+        "Has the host keep a map of `{name}` over the inputs of [`map`](Self::map), and returns once they are on \
+         disk; it outlives the call that spawned it."
     );
     let spawn_starmap_doc = format!(
-        "Has the host keep a map of `{name}` over tuples of its parameters, and returns once they are on disk; it outlives the call that spawned it."
+        "Has the host keep a map of `{name}` over tuples of its parameters, and returns once they are on disk; it \
+         outlives the call that spawned it."
     );
     let generics: Vec<_> = (0..idents.len().max(1)).map(|i| format_ident!("__Inputs{i}")).collect();
     let arguments: Vec<_> = match idents {

@@ -1,4 +1,4 @@
-//! What a function takes and returns, and the shapes that cannot cross to the host.
+//! Signatures of functions, and the types that cannot cross to the host.
 
 use proc_macro2::Span;
 use syn::punctuated::Punctuated;
@@ -14,23 +14,23 @@ pub struct Parameter {
     pub of: Type,
 }
 
-/// What the function returns.
+/// Result type of a function.
 pub enum Returned {
     /// Any type that is not a `Result`.
     Value(Box<Type>),
-    /// A `Result`: the whole of it, and what it holds where that can be read off.
+    /// A `Result`: the whole type, and that of its value where the macro can see it.
     Result { whole: Box<Type>, held: Option<Box<Type>> },
 }
 
 impl Returned {
-    /// The type as it stands.
+    /// Returns the type as it stands.
     pub fn whole(&self) -> &Type {
         match self {
             Self::Value(of) | Self::Result { whole: of, .. } => of,
         }
     }
 
-    /// Where the type stands, for an error about it.
+    /// Returns the span of the type, for errors about it.
     pub fn span(&self) -> Span {
         match self {
             Self::Value(of) | Self::Result { held: Some(of), .. } | Self::Result { whole: of, held: None } => of.span(),
@@ -46,12 +46,12 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Reads the signature, or says everything that is wrong with it.
+    /// Parses the signature, or lists every mistake in it.
     pub fn read(function: &ItemFn) -> syn::Result<Self> {
         Self::read_as(function, true)
     }
 
-    /// Reads the signature of a web function, whose result goes to a client and may borrow what is `'static`.
+    /// Parses the signature of a web function, whose result goes to a client and may borrow `'static` data.
     pub fn read_of_web(function: &ItemFn) -> syn::Result<Self> {
         Self::read_as(function, false)
     }
@@ -104,7 +104,9 @@ impl Signature {
 fn parameter(argument: &FnArg, errors: &mut Vec<Error>) -> Option<Parameter> {
     let argument = match argument {
         FnArg::Receiver(receiver) => {
-            errors.push(Error::new_spanned(receiver, "a function has no `self`: a call begins in a fresh sandbox and everything it needs is in its parameters"));
+            let reason = "a function has no `self`: a call begins in a fresh sandbox and everything it needs is in its \
+                              parameters";
+            errors.push(Error::new_spanned(receiver, reason));
             return None;
         }
         FnArg::Typed(argument) => argument,
@@ -146,7 +148,7 @@ fn check_owned(of: &Type, what: &'static str, errors: &mut Vec<Error>) {
     Borrows { what, errors }.visit_type(of);
 }
 
-/// Takes any type whose last name is `Result` for one, as every macro must: names are all it sees.
+/// Takes a type whose last name is `Result` for one, as every macro must: it sees names only.
 pub fn returned(of: &Type) -> Returned {
     let Type::Path(path) = of else {
         return Returned::Value(Box::new(of.clone()));

@@ -1,6 +1,6 @@
-//! The word that was probably meant.
+//! Suggestions for misspelt words.
 
-/// The most edits between what was typed and what is suggested.
+/// Most edits between the typed word and a suggestion.
 const DISTANCE_MAX: usize = 3;
 
 /// Returns the known word nearest to `typed`, if one is near.

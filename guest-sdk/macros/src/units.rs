@@ -1,6 +1,6 @@
-//! Times and sizes as an author writes them: `"10s"`, `"64MiB"`.
+//! Durations and sizes, as authors write them: `"10s"`, `"64MiB"`.
 
-/// A unit's suffix and how many of the base unit it is.
+/// A unit's suffix, and its factor to the base unit.
 type Unit = (&'static str, u64);
 
 const TIME_MS: [Unit; 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
@@ -15,31 +15,31 @@ const RETRY_DELAY_MS_MAX: u64 = 3_600_000;
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
-/// Reads a timeout; the error is a sentence for the author.
+/// Parses a timeout; the error is a sentence for the author.
 pub fn timeout_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"10s\"")?;
     within(text, value, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, "a timeout goes from 1ms to 24h")
 }
 
-/// Reads the time between two calls of a schedule; the error is a sentence for the author.
+/// Parses the period of a schedule; the error is a sentence for the author.
 pub fn period_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"15m\"")?;
     within(text, value, PERIOD_MS_MIN, PERIOD_MS_MAX, "a period goes from 1s to 720h")
 }
 
-/// Reads a wait before another attempt; the error is a sentence for the author.
+/// Parses the delay before another attempt; the error is a sentence for the author.
 pub fn retry_delay_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"1s\"")?;
     within(text, value, 0, RETRY_DELAY_MS_MAX, "a delay goes from 0s to 1h")
 }
 
-/// Reads how long a group may wait for company; the error is a sentence for the author.
+/// Parses the wait of a batch's first input; the error is a sentence for the author.
 pub fn batch_wait_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"10ms\"")?;
     within(text, value, 0, BATCH_WAIT_MS_MAX, "a group waits from 0ms to 10s")
 }
 
-/// Reads a memory limit; the error is a sentence for the author.
+/// Parses a memory limit; the error is a sentence for the author.
 pub fn memory_bytes(text: &str) -> Result<u64, String> {
     let value = read(text, &SIZE_BYTES, "a size such as \"64MiB\"")?;
     within(text, value, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX, "a memory limit goes from 1MiB to 4GiB")

@@ -8,14 +8,14 @@ use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, ItemFn, Lit, LitStr, Meta, Token, Type};
+use syn::{Error, Expr, ExprLit, ItemFn, Lit, LitStr, Meta, Token, Type, TypePath};
 
 use self::route::Route;
 use crate::attributes::Attributes;
 use crate::expansion;
 use crate::signature::Signature;
 
-/// What stands in the parentheses: a route, and the attributes of any function but those that make no sense here.
+/// Arguments of `#[web]`: a route, and the attributes that web functions share with others.
 pub struct WebAttributes {
     attributes: Attributes,
     literal: LitStr,
@@ -85,14 +85,17 @@ fn combined(errors: Vec<Error>) -> Option<Error> {
     })
 }
 
-/// Writes the entry that stands beside the function.
+/// Writes the entry beside the function.
 pub fn expand(function: &ItemFn, web: &WebAttributes, signature: &Signature) -> TokenStream {
     let ident = &function.sig.ident;
     let (name, doc) = (ident.unraw().to_string(), &signature.doc);
     let parameters = &signature.parameters;
     let names: Vec<String> = parameters.iter().map(|parameter| parameter.name.unraw().to_string()).collect();
-    // Whoever takes the whole request may read the path's parts there.
-    let is_whole = |of: &Type| matches!(of, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Request"));
+    // A parameter of the whole request gives access to the path's parts as well.
+    let is_whole = |of: &Type| {
+        let last = |path: &TypePath| path.path.segments.last().is_some_and(|last| last.ident == "Request");
+        matches!(of, Type::Path(path) if last(path))
+    };
     let takes_whole = parameters.iter().any(|parameter| is_whole(&parameter.of));
     let missing = web.route.parameters.iter().filter(|wanted| !takes_whole && !names.contains(wanted)).map(|wanted| {
         let message =

@@ -1,14 +1,14 @@
-//! What stands for an argument that was left out.
+//! Stand-in for an argument that was left out.
 
 use std::fmt;
 
 use serde::de::{Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// The value of an argument that was left out: nothing for an `Option`, an error for everything else.
+/// Value of an argument that was left out: `None` for an `Option`, an error for any other type.
 pub(crate) struct Absent;
 
-/// Why [`Absent`] does not fit.
+/// Error of a type that does not accept [`Absent`].
 #[derive(Debug, thiserror::Error)]
 #[error("the value is missing")]
 pub(crate) struct Missing;

@@ -1,10 +1,10 @@
-//! What is said of JSON that does not fit: where, what was expected, what was found, what was probably meant.
+//! Messages for JSON that does not fit: position, expected type, found value, probable meaning.
 //!
-//! serde has it as text alone, in words of Rust; here it becomes words of JSON: `$.links[3]: expected a string, found 7`.
+//! serde's errors are text in terms of Rust; here they become terms of JSON: `$.links[3]: expected a string, found 7`.
 
 use serde_path_to_error::{Error, Segment};
 
-/// Longer names are not compared: the cost grows with the product of both lengths.
+/// Longest name that is compared: the cost grows with the product of both lengths.
 const NAME_LEN_MAX: usize = 64;
 
 /// Returns `PATH: REASON`, the path below `root`.
@@ -28,7 +28,7 @@ fn is_plain(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// Says it without the position, which the path already tells.
+/// Returns the message without serde's line and column, which the path replaces.
 pub fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
@@ -81,7 +81,7 @@ fn found_value(found: &str) -> String {
     found.strip_prefix("string ").unwrap_or(found).to_owned()
 }
 
-/// ``, did you mean `…` `` or nothing.
+/// Returns ``, did you mean `…` ``, or an empty text.
 pub fn meant(typed: &str, known: &[&str]) -> String {
     if typed.len() > NAME_LEN_MAX {
         return String::new();

@@ -1,4 +1,4 @@
-//! An input in the making, on the caller's side.
+//! Writer of inputs, on the caller's side.
 
 use serde::Serialize;
 

@@ -1,7 +1,7 @@
-//! The one seam to the host.
+//! Host interface of the SDK, the only one.
 //!
-//! `wasm` crosses to the imports of `wit/`; `native` stands in for them where there is no host, in the author's own tests:
-//! calls run in process, and HTTP, models and key-value data come from a fake or fail by name. Both offer the same functions,
+//! `wasm` crosses to the imports of `wit/`; `native` replaces them in the author's own tests: calls run in process, and
+//! HTTP, models and key-value data come from a fake, or fail and name the missing one. Both offer the same functions,
 //! so everything above is written once.
 
 #[cfg(target_arch = "wasm32")]
@@ -37,7 +37,7 @@ pub(crate) use self::native_spawn::{OutcomeReader, SpawnedMap, cancel, get, spaw
 use crate::failure::Result;
 use crate::kv;
 
-/// The order in which a map yields.
+/// Order of a map's results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     /// The order of the inputs.
@@ -46,15 +46,15 @@ pub(crate) enum Order {
     Completion,
 }
 
-/// A swap that did not come about.
+/// Error of a swap.
 #[derive(Debug)]
 pub(crate) enum SwapError {
-    /// The key holds something else by now.
+    /// The key holds another value.
     Lost(Cas),
     Fault(kv::Fault),
 }
 
-/// What became of one input.
+/// Outcome of one input.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub index: u64,

@@ -1,7 +1,7 @@
-//! What stands in for the host in the author's native tests.
+//! Stand-in for the host in the author's native tests.
 //!
-//! Calls and maps run in process, each through its JSON as on a host. HTTP, models and key-value data come from the fakes of
-//! this thread (`testing`), and fail by name without one.
+//! Calls and maps run in process, each through its JSON as on a host. HTTP, models and key-value data come from the
+//! fakes of this thread (`testing`); without one they fail, naming the fake.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,21 +17,21 @@ use crate::log::Level;
 use crate::model::Tensor;
 use crate::{entry, kv, model};
 
-/// The most inputs that a map takes before it yields; small, so that tests meet a map that is full.
+/// Inputs that a map takes before it yields; few, so that tests meet a full map.
 const MAP_LEN_MAX: usize = 16;
-/// The deepest nesting of calls, as on a host.
+/// Deepest nesting of calls, as on a host.
 const DEPTH_MAX: usize = 4;
-/// Keys of one page of a listing; small, so that tests meet a second page.
+/// Keys of one page of a listing; few, so that tests meet a second page.
 const KEYS_LEN_MAX: usize = 100;
 
-/// Bytes and what they are.
+/// Bytes with their media type.
 #[derive(Debug, Clone)]
 pub struct Payload {
     pub content_type: String,
     pub data: Vec<u8>,
 }
 
-/// A server; a native test asks its routes in process.
+/// No server: a native test calls its routes in process.
 pub type Serve = ();
 pub const SERVE: Serve = ();
 
@@ -41,10 +41,10 @@ pub(crate) type Rerank = Rc<dyn Fn(&str, &str) -> f32>;
 pub(crate) type Infer = Rc<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>, model::Error>>;
 pub(crate) type Buckets = Rc<RefCell<BTreeMap<String, BTreeMap<String, Vec<u8>>>>>;
 
-/// One line of a log: its level, its message and its fields.
+/// One log line: level, message, fields.
 pub type LogLine = (Level, String, Vec<(String, String)>);
 
-/// The fakes of this thread and the calls that it is in.
+/// Fakes of this thread, and the calls that it is in.
 #[derive(Default)]
 pub(crate) struct Fakes {
     pub http: Option<Http>,
@@ -68,7 +68,7 @@ fn with<T>(read: impl FnOnce(&mut Fakes) -> T) -> T {
     FAKES.with_borrow_mut(read)
 }
 
-/// A call that this thread is in, until it is dropped: it is left even if it panics.
+/// A call that this thread is in, until it is dropped, by a panic too.
 pub(super) struct InCall(&'static entry::Entry);
 
 impl InCall {
@@ -87,7 +87,7 @@ pub(crate) fn call(function: &str, input: &Payload) -> Result<Payload> {
     enter(function)?.run(input)
 }
 
-/// Enters a call, unless it would be too deep.
+/// Enters a call, unless it is nested too deep.
 pub(super) fn enter(function: &str) -> Result<InCall> {
     let entry = entry::find(function)?;
     with(|fakes| {
@@ -113,7 +113,7 @@ fn outside() -> Call {
     }
 }
 
-/// A map that runs in process, one call for each outcome that is asked for.
+/// A map in process: makes one call for each outcome read.
 #[derive(Debug)]
 pub(crate) struct MapRun {
     function: String,
@@ -156,7 +156,7 @@ pub(crate) fn send(request: &Request, _: &Url) -> Result<Response, http::Error> 
     Ok(response)
 }
 
-/// The fake of that name, or the error that says how to make one.
+/// Returns the fake of that name, or an error that explains how to make one.
 fn fake<T: Clone>(model: &str, what: &'static str, of: impl Fn(&Fakes) -> Option<&T>) -> Result<T, model::Error> {
     with(|fakes| of(fakes).cloned()).ok_or_else(|| model::Error::NoFake { model: model.to_owned(), what })
 }
@@ -276,7 +276,7 @@ pub(crate) fn config(key: &str) -> Result<Option<String>, String> {
     Ok(with(|fakes| fakes.config.get(key).cloned()))
 }
 
-/// A fake, or a variable of the test's own environment.
+/// Returns a fake, or a variable of the test's own environment.
 pub(crate) fn secret(name: &str) -> Option<String> {
     with(|fakes| fakes.secrets.get(name).cloned()).or_else(|| std::env::var(name).ok())
 }
@@ -289,10 +289,10 @@ pub(crate) fn remaining() -> Duration {
     Duration::MAX
 }
 
-/// A test does not wait.
+/// Does nothing: a test does not wait.
 pub(crate) fn sleep(_: Duration) {}
 
-/// Kept where a test asks for it, else written to stderr, where the test harness captures it.
+/// Collects the line if a test asks for it, else writes it to stderr, which the test harness captures.
 #[expect(clippy::print_stderr, reason = "a native test has no other log")]
 pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
     let is_kept =

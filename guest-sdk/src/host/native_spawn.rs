@@ -1,5 +1,5 @@
-//! Spawned calls and maps in the author's native tests: they run at once, in process, and their results stay until the test's
-//! thread ends.
+//! Spawned calls and maps in the author's native tests: they run at once, in process, and their results stay until the
+//! test's thread ends.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -13,7 +13,7 @@ thread_local! {
     static KEPT: RefCell<Kept> = RefCell::default();
 }
 
-/// What was spawned on this thread.
+/// Calls and maps spawned on this thread.
 #[derive(Debug, Default)]
 struct Kept {
     calls: Vec<Result<Payload>>,
@@ -27,7 +27,7 @@ struct Map {
     is_cancelled: bool,
 }
 
-/// Looks like an id of a host, so that what checks its shape is content.
+/// Makes an id of the host's format, which some code checks.
 fn id(kind: u8, index: usize) -> String {
     format!("0199c0de-0000-7000-8{kind:03x}-{index:012x}")
 }
@@ -54,7 +54,7 @@ pub(crate) fn get(call: &str, _: Duration) -> Result<Option<Result<Payload>>> {
     KEPT.with_borrow(|kept| Ok(Some(kept.calls[index(CALL, "call", call, kept.calls.len())?].clone())))
 }
 
-/// Everything has ended by now.
+/// Returns false: everything has ended by now.
 pub(crate) fn cancel(call: &str) -> Result<bool> {
     KEPT.with_borrow(|kept| index(CALL, "call", call, kept.calls.len()).map(|_| false))
 }
@@ -62,7 +62,7 @@ pub(crate) fn cancel(call: &str) -> Result<bool> {
 /// A map whose inputs run as they are pushed.
 #[derive(Debug)]
 pub(crate) struct SpawnedMap {
-    /// Of the one that started it.
+    /// Function of the map, if it was started here.
     function: Option<String>,
     index: usize,
 }
@@ -70,7 +70,7 @@ pub(crate) struct SpawnedMap {
 impl SpawnedMap {
     pub fn start(function: &str) -> Result<Self> {
         entry::find(function)?;
-        // A host refuses a map of calls that would be too deep when it is made.
+        // A host refuses a map of too deeply nested calls at its creation.
         drop(native::enter(function)?);
         let index = KEPT.with_borrow_mut(|kept| {
             kept.maps.push(Map::default());
@@ -94,7 +94,7 @@ impl SpawnedMap {
 
     pub fn push(&self, inputs: &[Payload]) -> Result<u64> {
         for input in inputs {
-            // Nothing is borrowed while it runs: it may spawn as well.
+            // Nothing is borrowed while the call runs: it may spawn as well.
             let function = self.function.as_deref().unwrap_or_default();
             let outcome = native::enter(function).and_then(|entered| entered.run(input));
             self.with(|map| map.outcomes.push(outcome));
@@ -136,7 +136,7 @@ impl SpawnedMap {
     }
 }
 
-/// Outcomes that a function reads.
+/// Reader of outcomes.
 #[derive(Debug)]
 pub(crate) struct OutcomeReader {
     map: usize,

@@ -1,4 +1,4 @@
-//! The imports and exports of `wit/`, in the SDK's own words.
+//! Imports and exports of `wit/`, converted to the SDK's types.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) mod bindings {
 
 pub use wit::types::Payload;
 
-/// The app's exports.
+/// Exports of the app.
 struct App;
 
 #[allow(unsafe_code, reason = "generated")]
@@ -41,8 +41,8 @@ impl bindings::exports::bireme::host::handler::Guest for App {
 }
 
 impl bindings::exports::wasi::http::incoming_handler::Guest for App {
-    /// Only web functions bring the server along. A host calls this for their routes alone; for any other caller there is no
-    /// answer.
+    /// The server is linked in by web functions alone. A host calls this for their routes only; any other caller gets
+    /// no response.
     fn handle(request: IncomingRequest, answer: ResponseOutparam) {
         if let Some(entry) = inventory::iter::<web::Entry>.into_iter().next() {
             (entry.server.serve)(request, answer);
@@ -201,7 +201,7 @@ impl From<Failure> for wit::types::Failure {
     }
 }
 
-/// One line for each code, read in both directions.
+/// Conversions in both directions, one name for each code.
 macro_rules! codes {
     ($($code:ident)*) => {
         impl From<wit::types::FailureCode> for Code {

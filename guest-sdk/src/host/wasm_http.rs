@@ -1,6 +1,7 @@
 //! One HTTP request over `wasi:http`.
 //!
-//! Resources are dropped in the order that `wasi:http` demands: the stream before its body, the body before its response.
+//! Resources are dropped in the order that `wasi:http` demands: the stream before its body, the body before its
+//! response.
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use super::wasm::bindings::wasi::io::poll::{self, Pollable};
 use super::wasm::bindings::wasi::io::streams::StreamError;
 use crate::http::{Error, Request, Response, Url};
 
-/// The most bytes that are read at a time.
+/// Bytes read at a time.
 const READ_BYTES_MAX: u64 = 64 * 1024;
 
-/// Sends one request and reads its response to the end; redirects are the caller's.
+/// Sends one request and reads its response to the end; the caller follows redirects.
 pub(crate) fn send(request: &Request, url: &Url) -> Result<Response, Error> {
     let exchange = Exchange {
         request,
@@ -48,7 +49,7 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// One request on its way, which names its URL in every error.
+/// One request under way, which names its URL in every error.
 struct Exchange<'a> {
     request: &'a Request,
     timer: Option<Pollable>,
@@ -77,7 +78,7 @@ impl Exchange<'_> {
         Ok(outgoing)
     }
 
-    /// The host may not know every option; the timer holds in any case.
+    /// The host may ignore some options; the timer holds in any case.
     fn options(&self) -> RequestOptions {
         let options = RequestOptions::new();
         if let Some(timeout) = self.request.timeout.map(nanoseconds) {
@@ -88,7 +89,7 @@ impl Exchange<'_> {
         options
     }
 
-    /// Sends the body, as fast as the other side takes it.
+    /// Sends the body, as fast as the peer takes it.
     fn write(&self, body: OutgoingBody) -> Result<(), Error> {
         let stream = body.write().map_err(|()| self.protocol("the body was taken before"))?;
         let mut rest = self.request.body.as_slice();
@@ -111,7 +112,7 @@ impl Exchange<'_> {
                 Ok(_) if is_flushed => break,
                 Ok(0) => self.wait(&stream.subscribe())?,
                 Ok(_) => {}
-                // The other side answered without reading all of it; the answer says why.
+                // The peer answered without reading all of it; the response explains why.
                 Err(StreamError::Closed) => return Ok(()),
                 Err(StreamError::LastOperationFailed(error)) => {
                     return Err(self.stream_error(&error));

@@ -1,4 +1,4 @@
-//! Requests to models, in the SDK's own words.
+//! Requests to models, converted to the SDK's types.
 
 use super::wasm::bindings::bireme::host::inference as wit;
 use crate::model::{Datatype, Error, Tensor};
@@ -20,7 +20,7 @@ pub(crate) fn classify(model: &str, texts: &[String], truncates: bool) -> Result
 pub(crate) fn infer(model: &str, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
     let inputs: Vec<wit::Tensor> = inputs.iter().cloned().map(Into::into).collect();
     let outputs = wit::infer(model, &inputs).map_err(|refused| error(model, refused))?;
-    // A host that answers what cannot be is held to it here, so that every `Tensor` is whole.
+    // Checks the host's own output, so that every `Tensor` is valid.
     let whole =
         |tensor: wit::Tensor| Tensor::from_bytes(tensor.name, tensor.datatype.into(), tensor.shape, tensor.data);
     Ok(outputs.into_iter().map(whole).collect::<Result<_, _>>()?)
@@ -52,7 +52,7 @@ impl From<Tensor> for wit::Tensor {
     }
 }
 
-/// One line for each type, read in both directions.
+/// Conversions in both directions, one name for each type.
 macro_rules! datatypes {
     ($($datatype:ident)*) => {
         impl From<wit::Datatype> for Datatype {

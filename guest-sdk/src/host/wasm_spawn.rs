@@ -1,4 +1,4 @@
-//! Calls and maps that the host keeps.
+//! Durable calls and maps.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) fn cancel(call: &str) -> Result<bool> {
     wit::cancel(call).map_err(Failure::from_wit)
 }
 
-/// A map that the host keeps.
+/// A durable map.
 #[derive(Debug)]
 pub(crate) struct SpawnedMap(wit::SpawnedMap);
 
@@ -73,7 +73,7 @@ fn progress(of: wit::MapProgress) -> Progress {
     Progress { inputs, done, failed, cancelled, is_closed, is_ended }
 }
 
-/// Outcomes that a function reads.
+/// Reader of outcomes.
 #[derive(Debug)]
 pub(crate) struct OutcomeReader(wit::OutcomeReader);
 

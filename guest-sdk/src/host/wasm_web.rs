@@ -16,7 +16,7 @@ use crate::web::{self, Body, Content, Problem, Request, Respond, Response};
 /// Serves one request.
 pub type Serve = fn(IncomingRequest, ResponseOutparam);
 
-/// The server, which only web functions name.
+/// The server; only web functions name it.
 pub const SERVE: Serve = serve;
 
 fn serve(incoming: IncomingRequest, answer: ResponseOutparam) {
@@ -59,7 +59,7 @@ fn body(incoming: &IncomingRequest) -> Body {
     }
 }
 
-/// Reads a body as it comes.
+/// Reader of a streamed body.
 struct Reader {
     stream: InputStream,
     _body: IncomingBody,
@@ -81,7 +81,7 @@ impl Read for Reader {
     }
 }
 
-/// Sends the head, then the body as it comes.
+/// Sends the head, then streams the body.
 fn send(response: Response, answer: ResponseOutparam, is_head: bool) -> Result<()> {
     let (outgoing, content) = match outgoing(response) {
         Ok(outgoing) => outgoing,
@@ -98,7 +98,7 @@ fn send(response: Response, answer: ResponseOutparam, is_head: bool) -> Result<(
     let stream = body.write().map_err(|()| crate::Failure::failed("the answer's body was taken before"))?;
     ResponseOutparam::set(answer, Ok(outgoing));
     let mut writer = Writer(stream);
-    // A body that is not finished is one that was given up, so a stream that fails is never taken for a whole one.
+    // An unfinished body counts as aborted, so a failed stream is never taken for a complete one.
     match content {
         Content::Whole(bytes) => writer.write_all(&bytes)?,
         Content::Stream(stream) => stream.write_to(&mut writer)?,
@@ -117,7 +117,7 @@ fn outgoing(response: Response) -> Result<(OutgoingResponse, Content), String> {
     Ok((outgoing, response.content))
 }
 
-/// Writes a body as fast as the client takes it.
+/// Writer of a body, as fast as the client takes it.
 struct Writer(OutputStream);
 
 impl Write for Writer {
@@ -136,7 +136,7 @@ impl Write for Writer {
         }
     }
 
-    /// Every part is on its way at once.
+    /// Every part has left already.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,11 +1,11 @@
-//! Bodies that came compressed.
+//! Decompression of response bodies.
 
 #[cfg(any(feature = "gzip", feature = "brotli"))]
 use std::io::Read;
 
 use super::{Error, Response};
 
-/// What a request says that it takes, unless the author says otherwise.
+/// Default `accept-encoding` of a request.
 pub const ACCEPT: Option<&str> = match (cfg!(feature = "gzip"), cfg!(feature = "brotli")) {
     (true, true) => Some("gzip, br"),
     (true, false) => Some("gzip"),
@@ -13,7 +13,8 @@ pub const ACCEPT: Option<&str> = match (cfg!(feature = "gzip"), cfg!(feature = "
     (false, false) => None,
 };
 
-/// Decodes the body if it is compressed in a way that this build knows, to at most `limit` bytes. Any other body stays as it is.
+/// Decodes a body compressed in a way that this build supports, to at most `limit` bytes. Any other body stays as it
+/// is.
 #[cfg_attr(not(any(feature = "gzip", feature = "brotli")), expect(unused_variables, reason = "nothing is decoded"))]
 pub fn decode(response: Response, limit: usize) -> Result<Response, Error> {
     let encoding = response.headers.get("content-encoding").unwrap_or_default().trim().to_ascii_lowercase();
@@ -43,7 +44,7 @@ fn read(
         return Err(Error::BodyTooLarge { url: response.url, limit_bytes: limit as u64 });
     }
     response.body = decoded;
-    // Both speak of what came over the wire.
+    // Both describe the compressed body.
     response.headers.remove("content-encoding");
     response.headers.remove("content-length");
     Ok(response)

@@ -1,6 +1,6 @@
-//! Why a request has no usable response.
+//! Errors of HTTP requests.
 
-/// Why a request has no usable response. Every message names the URL.
+/// Reason why a request has no usable response. Every message names the URL.
 ///
 /// ```
 /// use bireme_sdk::{http, testing};
@@ -12,36 +12,37 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL, the method or a header is not one.
+    /// The URL, the method or a header is malformed.
     #[error("cannot ask for `{url}`: {reason}")]
     InvalidRequest { url: String, reason: String },
-    /// The request's body or query cannot be written in its format.
+    /// The request's body or query cannot be encoded.
     #[error("the {part} for `{url}` cannot be written: {reason}")]
     Encode { url: String, part: &'static str, reason: String },
-    /// The host does not let this function go there.
+    /// The host does not permit the URL.
     #[error(
-        "the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and private addresses and `$names` must be granted by the operator"
+        "the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and \
+         private addresses and `$names` must be granted by the operator"
     )]
     Denied { url: String },
-    /// The name has no address.
+    /// The host name does not resolve.
     #[error("no address found for the host of `{url}`: {reason}")]
     Dns { url: String, reason: String },
-    /// No connection.
+    /// The connection failed.
     #[error("cannot connect to `{url}`: {reason}")]
     Connect { url: String, reason: String },
-    /// No trusted connection.
+    /// The TLS handshake failed.
     #[error("no TLS session with `{url}`: {reason}")]
     Tls { url: String, reason: String },
-    /// It took longer than the request, or the host, allows.
+    /// The request, or the host, timed out.
     #[error("`{url}` took too long: {reason}")]
     Timeout { url: String, reason: String },
     /// The body is larger than the request allows.
     #[error("the body of `{url}` is larger than {limit_bytes} bytes; `body_bytes_max` raises that")]
     BodyTooLarge { url: String, limit_bytes: u64 },
-    /// The redirects do not end.
+    /// Too many redirects.
     #[error("`{url}` redirects again after {limit} redirects; `redirects` raises that")]
     TooManyRedirects { url: String, limit: u32 },
-    /// The call has as many connections as the host allows.
+    /// The call's connections are all in use.
     #[error("no connection left for `{url}`: this call has as many as the host allows")]
     ConnectionLimit { url: String },
     /// The exchange broke off or is not HTTP.
@@ -57,7 +58,7 @@ pub enum Error {
         #[source]
         source: std::string::FromUtf8Error,
     },
-    /// The body is not the JSON that was asked for.
+    /// The body is not the requested JSON.
     #[error("the body of `{url}` is not the expected JSON: {reason}")]
     Json { url: String, reason: String },
     /// The body cannot be decompressed.
@@ -69,8 +70,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it stays the same however often it is tried: what the request itself or the host's rules forbid, and the
-    /// statuses 4xx apart from 408, 425 and 429.
+    /// Whether a retry cannot help: the request itself or the host's rules forbid it, or the status is 4xx other than
+    /// 408, 425 and 429.
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::InvalidRequest { .. }

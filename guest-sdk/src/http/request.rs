@@ -1,4 +1,4 @@
-//! A request in the making.
+//! Builder of requests.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,7 @@ use super::retry::Retries;
 use super::{BODY_BYTES_MAX, Error, REDIRECTS_MAX, Response, Url, encoding};
 use crate::host;
 
-/// A request in the making; [`send`](Request::send) sends it.
+/// A request to build; [`send`](Request::send) sends it.
 ///
 /// ```
 /// use bireme_sdk::{http, testing};
@@ -30,7 +30,7 @@ pub struct Request {
     pub(crate) body_bytes_max: usize,
     redirects: u32,
     retries: Retries,
-    /// What went wrong while it was put together, told by `send`.
+    /// First error of the builder, reported by `send`.
     error: Option<Error>,
 }
 
@@ -121,22 +121,22 @@ pub fn request(method: impl Into<String>, url: impl Into<String>) -> Request {
 }
 
 impl Request {
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &str {
         &self.method
     }
 
-    /// The URL.
+    /// Returns the URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The body so far.
+    /// Returns the body so far.
     pub fn body_bytes(&self) -> &[u8] {
         &self.body
     }
 
-    /// The first value of a header so far.
+    /// Returns the first value of a header so far.
     pub fn header_value(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
@@ -153,7 +153,7 @@ impl Request {
         self
     }
 
-    /// Sets the body to JSON, and the `content-type` unless there is one.
+    /// Sets the body to JSON, and a missing `content-type`.
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => self.body = body,
@@ -162,7 +162,7 @@ impl Request {
         self.content_type("application/json")
     }
 
-    /// Sets the body to the fields of a form, and the `content-type` unless there is one.
+    /// Sets the body to form fields, and a missing `content-type`.
     ///
     /// ```
     /// use bireme_sdk::{http, testing};
@@ -213,10 +213,10 @@ impl Request {
         self.header("authorization", format!("Bearer {token}"))
     }
 
-    /// Sends it again, up to so many times, after an answer of 408, 425, 429, 500, 502, 503 or 504, no connection, or a broken one.
-    /// Only methods that are idempotent are repeated (`GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS`); see
-    /// [`retry_any_method`](Self::retry_any_method). It waits as long as `retry-after` says, else 250 ms, doubled each time, up to
-    /// 10 s, less up to half; never beyond the call's own time.
+    /// Retries the request up to `retries` times after a status of 408, 425, 429, 500, 502, 503 or 504, and after a
+    /// failed or broken connection. Only idempotent methods are retried (`GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS`);
+    /// see [`retry_any_method`](Self::retry_any_method). The delay follows `retry-after`, or else is 250 ms, doubled
+    /// each time, up to 10 s, less up to half as jitter; it never exceeds the call's own time.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -236,7 +236,7 @@ impl Request {
         self
     }
 
-    /// Repeats the request whatever its method is: for a `POST` that does the same when it arrives twice.
+    /// Retries the request whatever its method: for a `POST` that is safe to repeat.
     ///
     /// ```
     /// use bireme_sdk::http;
@@ -257,7 +257,7 @@ impl Request {
         self.error = Some(Error::Encode { url: self.url.clone(), part, reason: error.to_string() });
     }
 
-    /// Limits the time from sending to the last byte of the body; each redirect begins anew.
+    /// Limits the time from sending to the last byte of the body; restarts at each redirect.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -269,16 +269,16 @@ impl Request {
         self
     }
 
-    /// Limits how many redirects are followed: 5 by default for `GET` and `HEAD`, none for the others. With 0 the redirect
-    /// itself is the response. A 303 goes on as `GET`; so does a 301 or 302 of a `POST`. `authorization` and `cookie` are not
-    /// sent to another origin.
+    /// Limits the redirects: 5 by default for `GET` and `HEAD`, 0 for others. With 0 the redirect itself is the
+    /// response. A 303 becomes a `GET`; so does a 301 or 302 of a `POST`. `authorization` and `cookie` are not sent to
+    /// another origin.
     pub fn redirects(mut self, redirects: u32) -> Self {
         self.redirects = redirects;
         self
     }
 
-    /// Sends it and reads the response to its end. Any status is a response. Compressed bodies are asked for and decoded (gzip; Brotli
-    /// with the SDK's feature `brotli`), unless the author set `accept-encoding`.
+    /// Sends the request and reads the response to its end. Any status is a response. Compressed bodies are requested
+    /// and decoded (gzip; Brotli with the SDK's feature `brotli`), unless the author set `accept-encoding`.
     ///
     /// # Errors
     /// See [`Error`].
@@ -305,7 +305,7 @@ impl Request {
         self.send_once()
     }
 
-    /// The same request, to be sent.
+    /// Copies the request for one attempt.
     fn copy(&self) -> Self {
         Self {
             method: self.method.clone(),
@@ -317,7 +317,7 @@ impl Request {
         }
     }
 
-    /// Sends it and follows its redirects.
+    /// Sends the request and follows redirects.
     fn send_once(mut self) -> Result<Response, Error> {
         let mut url: Url = self.url.parse()?;
         let limit = self.redirects;
@@ -360,7 +360,7 @@ impl Request {
     }
 }
 
-/// From 0 to 1, so that many calls that were refused together do not come back together.
+/// Returns a number from 0 to 1, so that calls refused together do not retry together.
 fn jitter() -> f64 {
     (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
 }

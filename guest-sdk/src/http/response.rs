@@ -1,11 +1,11 @@
-//! A response, read to its end.
+//! Responses, read to their end.
 
 use serde::de::DeserializeOwned;
 
 use super::Error;
 use crate::arguments::misfit;
 
-/// The headers of a response in the order of their arrival.
+/// Headers of a response in the order of their arrival.
 ///
 /// ```
 /// use bireme_sdk::http::Response;
@@ -17,19 +17,19 @@ use crate::arguments::misfit;
 pub struct Headers(Vec<(String, Vec<u8>)>);
 
 impl Headers {
-    /// The first value of a header; names are compared without regard to case. None where it is not UTF-8.
+    /// Returns the first value of a header; names are case-insensitive. `None` if it is not UTF-8.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
-    /// Takes every value of a header away.
+    /// Removes every value of a header.
     pub(super) fn remove(&mut self, name: &str) {
         self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
-    /// Every name and value.
+    /// Returns every name with its value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
@@ -52,7 +52,7 @@ impl From<Vec<(String, Vec<u8>)>> for Headers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Response {
-    /// The URL that answered: the last one, where redirects were followed.
+    /// Final URL, after redirects.
     pub url: String,
     /// The status.
     pub status: u16,
@@ -63,7 +63,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// A response as a fake gives it in a test; the request's URL is filled in by [`send`](super::Request::send).
+    /// Makes a response, for a fake in a test; [`send`](super::Request::send) fills in the request's URL.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { url: String::new(), status, headers: Headers::default(), body: body.into() }
     }
@@ -80,7 +80,7 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// Whether the status is 400 to 499: the request was wrong.
+    /// Whether the status is 400 to 499.
     ///
     /// ```
     /// assert!(bireme_sdk::http::Response::new(404, "").is_client_error());
@@ -89,7 +89,7 @@ impl Response {
         (400..500).contains(&self.status)
     }
 
-    /// Whether the status is 500 to 599: the server could not.
+    /// Whether the status is 500 to 599.
     ///
     /// ```
     /// assert!(bireme_sdk::http::Response::new(503, "").is_server_error());
@@ -98,7 +98,7 @@ impl Response {
         (500..600).contains(&self.status)
     }
 
-    /// Turns a status outside of 200 to 299 into an error. Most 4xx are terminal, so that they are not tried again.
+    /// Turns a status outside of 200 to 299 into an error. Most 4xx are terminal, so that they are not retried.
     ///
     /// # Errors
     /// [`Error::Status`].
@@ -114,7 +114,7 @@ impl Response {
         if self.is_success() { Ok(self) } else { Err(Error::Status { url: self.url, status: self.status }) }
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     ///
     /// # Errors
     /// [`Error::Text`]: it is not UTF-8.
@@ -123,17 +123,19 @@ impl Response {
         String::from_utf8(self.body).map_err(|source| Error::Text { url, source })
     }
 
-    /// The body as JSON.
+    /// Decodes the body as JSON.
     ///
     /// # Errors
-    /// [`Error::Json`], with the path of what does not fit.
+    /// [`Error::Json`], with the path of the misfit.
     ///
     /// ```
     /// use bireme_sdk::http::Response;
     ///
     /// assert_eq!(Response::new(200, "[1, 2]").json::<Vec<u8>>()?, [1, 2]);
-    /// let error = Response::new(200, r#"{"id": [1, "2"]}"#).json::<std::collections::BTreeMap<String, Vec<u8>>>().unwrap_err();
-    /// assert!(error.to_string().ends_with("is not the expected JSON: $.id[1]: expected an integer (`u8`), found \"2\""));
+    /// let error = Response::new(200, r#"{"id": [1, "2"]}"#)
+    ///     .json::<std::collections::BTreeMap<String, Vec<u8>>>()
+    ///     .unwrap_err();
+    /// assert!(error.to_string().ends_with("expected JSON: $.id[1]: expected an integer (`u8`), found \"2\""));
     /// # Ok::<(), bireme_sdk::http::Error>(())
     /// ```
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {

@@ -1,25 +1,25 @@
-//! Whether a request is sent again, and when. A plain decider.
+//! Retry decision of a request, with its delay. A plain decider.
 
 use std::time::{Duration, SystemTime};
 
 use super::{Error, Response};
 
-/// The wait before the second attempt; each further one is twice as long.
+/// Delay before the second attempt; doubles each time.
 const DELAY_INITIAL: Duration = Duration::from_millis(250);
-/// The longest wait that is chosen here; a server may ask for more.
+/// Longest delay of our own; a server may ask for more.
 const DELAY_MAX: Duration = Duration::from_secs(10);
 
-/// What was asked for with [`retries`](super::Request::retries).
+/// Settings of [`retries`](super::Request::retries).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retries {
     pub max: u32,
-    /// Whether methods that are not idempotent are repeated, too.
+    /// Whether non-idempotent methods are retried, too.
     pub any_method: bool,
 }
 
 impl Retries {
-    /// Returns the wait before the next attempt, or none if this outcome stands. `attempt` is the one that ended, from 1;
-    /// `remaining` is the call's time; `jitter` is drawn from 0 to 1 and takes up to half of a wait that is chosen here.
+    /// Returns the delay before the next attempt, or `None` if this outcome stands. `attempt` is the one that ended,
+    /// counted from 1; `remaining` is the call's time; `jitter`, from 0 to 1, takes up to half of a delay of our own.
     pub fn delay(
         self,
         method: &str,
@@ -44,12 +44,12 @@ impl Retries {
         };
         let chosen = DELAY_INITIAL.saturating_mul(2_u32.saturating_pow(attempt - 1)).min(DELAY_MAX);
         let delay = asked.unwrap_or_else(|| chosen.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0)));
-        // With nothing left to send it in, waiting would only turn this outcome into a passed deadline.
+        // Without time left for another attempt, a delay would only turn this outcome into a missed deadline.
         (delay < remaining).then_some(delay)
     }
 }
 
-/// Seconds, or a date.
+/// Parses seconds, or a date.
 fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     match text.parse::<u64>() {

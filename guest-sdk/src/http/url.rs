@@ -1,6 +1,6 @@
-//! An absolute `http` or `https` URL, and how a reference resolves against it.
+//! URLs: absolute `http` and `https` ones, and resolution of references.
 //!
-//! What it takes from RFC 3986: the parts, resolution of references, removal of dot segments. It does not decode or encode
+//! Implements of RFC 3986: the parts, resolution of references, removal of dot segments. Does not decode or encode
 //! anything; non-ASCII host names must come as punycode.
 
 use std::fmt;
@@ -20,7 +20,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url {
     is_https: bool,
-    /// Host and perhaps port, in lower case; no user information.
+    /// Host with optional port, in lower case; no user information.
     authority: String,
     /// Begins with `/`.
     path: String,
@@ -29,27 +29,27 @@ pub struct Url {
 }
 
 impl Url {
-    /// `https` or `http`.
+    /// Returns `https` or `http`.
     pub fn scheme(&self) -> &'static str {
         if self.is_https { "https" } else { "http" }
     }
 
-    /// Host and perhaps port.
+    /// Returns host and optional port.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The path; at least `/`.
+    /// Returns the path; at least `/`.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// What follows `#`.
+    /// Returns the part after `#`.
     pub fn fragment(&self) -> Option<&str> {
         self.fragment.as_deref()
     }
 
-    /// Path and query, as they stand in a request.
+    /// Returns path and query, as in a request.
     pub fn path_with_query(&self) -> String {
         match &self.query {
             Some(query) => format!("{}?{query}", self.path),
@@ -57,22 +57,22 @@ impl Url {
         }
     }
 
-    /// Scheme and authority.
+    /// Returns scheme and authority.
     pub fn origin(&self) -> String {
         format!("{}://{}", self.scheme(), self.authority)
     }
 
-    /// The same URL without what follows `#`.
+    /// Removes the part after `#`.
     #[must_use]
     pub fn without_fragment(mut self) -> Self {
         self.fragment = None;
         self
     }
 
-    /// Resolves a reference as it stands in a page or in a `location` header.
+    /// Resolves a reference from a page or a `location` header.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`](super::Error::InvalidRequest): it leads to no `http` or `https` URL.
+    /// [`Error::InvalidRequest`](super::Error::InvalidRequest): the result is no `http` or `https` URL.
     pub fn join(&self, reference: &str) -> Result<Self, super::Error> {
         let reference = reference.trim_ascii();
         if scheme_of(reference).is_some() {

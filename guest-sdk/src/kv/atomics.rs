@@ -1,4 +1,4 @@
-//! Changes of one key that lose no other's.
+//! Atomic changes of one key, which lose no concurrent change.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,13 +7,13 @@ use super::{Bucket, Error, Fault};
 use crate::failure::Result;
 use crate::host::{Cas, SwapError};
 
-/// Longest text that is read as a number, as on a host.
+/// Bytes of the longest text that is read as a number, as on a host.
 const NUMBER_LEN_MAX: usize = 40;
 
 /// A value, and the handle that swaps it.
 type Seen = (Cas, Option<Vec<u8>>);
 
-/// The end of a compare-and-swap.
+/// Outcome of a compare-and-swap.
 ///
 /// ```
 /// use bireme_sdk::kv::{self, Swap};
@@ -30,11 +30,11 @@ type Seen = (Cas, Option<Vec<u8>>);
 #[must_use = "a swap may be lost"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Swap<T = Vec<u8>> {
-    /// The key held what was expected, and holds the new value now.
+    /// The key held the expected value, and holds the new one now.
     Done,
-    /// The key holds something else, and nothing was written.
+    /// The key holds another value, and nothing was written.
     Lost {
-        /// Its value; none where it does not exist.
+        /// The present value; `None` if the key does not exist.
         current: Option<T>,
     },
 }
@@ -73,13 +73,13 @@ impl Bucket {
         self.bucket.increment(key, delta).map_err(|fault| self.not_added(key, delta, fault))
     }
 
-    /// Writes `new` if the key holds `expected`, atomically; `None` expects that it does not exist.
+    /// Writes `new` if the key holds `expected`, atomically; `None` expects an absent key.
     ///
-    /// Values are compared, not versions: one that was changed and changed back is as expected. For a change that
-    /// depends on the value there is, [`update`](Self::update) has the loop.
+    /// Values are compared, not versions: a value that was changed and changed back is the expected one. For a change
+    /// that depends on the present value, [`update`](Self::update) has the loop.
     ///
     /// # Errors
-    /// [`Error::Key`]. To lose is no error: see [`Swap::Lost`].
+    /// [`Error::Key`]. Losing is not an error: see [`Swap::Lost`].
     pub fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: impl AsRef<[u8]>) -> Result<Swap, Error> {
         let (cas, current) = self.read(key)?;
         if current.as_deref() != expected {
@@ -123,12 +123,11 @@ impl Bucket {
         }
     }
 
-    /// Replaces a value by what `change` makes of it, atomically, and returns the new one.
+    /// Replaces a value by the result of `change`, atomically, and returns the new one.
     ///
-    /// Where another call writes the key in between, `change` is asked again with what is there now, until one of its
-    /// values is written or the call's timeout ends it; so it should be quick, and leave this key alone. Each turn has
-    /// a winner: of
-    /// `n` calls that update a key at the same time, the last is done after `n` turns. For counters,
+    /// If another call writes the key in between, `change` runs again on the newer value, until one of its results is
+    /// written or the call's timeout ends it; so it should be quick, and leave this key alone. Each turn has a winner:
+    /// of `n` calls that update a key at the same time, the last is done after `n` turns. For counters,
     /// [`increment`](Self::increment) needs one.
     ///
     /// ```
@@ -199,7 +198,7 @@ impl Bucket {
         self.bucket.cas(key).and_then(read).map_err(|fault| self.key("read", key, fault))
     }
 
-    /// Swaps; where that is lost, reads the newer value.
+    /// Swaps; after a lost swap, reads the newer value.
     fn swap(&self, key: &str, cas: Cas, value: &[u8]) -> Result<Option<Seen>, Error> {
         match cas.swap(value) {
             Ok(()) => Ok(None),
@@ -215,8 +214,8 @@ impl Bucket {
         json.map(|json| serde_json::from_slice(&json)).transpose().map_err(|source| self.json(key, source))
     }
 
-    /// The interface has one error for every reason, so the value tells which it was. It may have changed since: then
-    /// the host's own words stay.
+    /// Finds the reason of a failed increment in the value, since the interface has one error for all. If the value has
+    /// changed since, the host's own message stays.
     fn not_added(&self, key: &str, delta: i64, fault: Fault) -> Error {
         let (bucket, name) = (self.name.clone(), key.to_owned());
         match self.bucket.get(key) {
@@ -232,7 +231,7 @@ impl Bucket {
     }
 }
 
-/// Reads decimal text.
+/// Parses decimal text.
 pub(crate) fn number(text: &[u8]) -> Option<i128> {
     if text.len() > NUMBER_LEN_MAX {
         return None;

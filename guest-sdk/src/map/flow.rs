@@ -1,7 +1,7 @@
-//! The way of inputs to the host and of outcomes back.
+//! Flow of inputs to the host and of outcomes back.
 //!
-//! Invariants: inputs are handed over in order and once; `finish` is said once; after the end nothing is asked of the host. At
-//! most 64 inputs and 64 outcomes are held here; whatever else is under way is the host's.
+//! Invariants: inputs are handed over in order and once; `finish` is called once; after the end nothing is asked of the
+//! host. At most 64 inputs and 64 outcomes are held here; the host holds the rest.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -10,23 +10,23 @@ use crate::failure::{Code, Failure, Result};
 use crate::host::{MapRun, Order, Outcome};
 use crate::payload::{Output, Payload};
 
-/// The most inputs that are drawn before they are offered to the host.
+/// Inputs drawn before they are offered to the host.
 pub(super) const OFFER_LEN_MAX: usize = 64;
-/// Inputs are offered early when they reach this size together.
+/// Bytes of inputs at which they are offered early.
 const OFFER_BYTES_MAX: usize = 1 << 20;
-/// The most outcomes that are drawn from the host at a time.
+/// Outcomes fetched from the host at a time.
 const OUTCOMES_LEN_MAX: u32 = 64;
 /// Moves inputs to the host and outcomes back.
 pub(super) struct Flow<'inputs, T> {
     function: &'static str,
     pub(super) order: Order,
-    /// Gone once exhausted.
+    /// `None` once exhausted.
     inputs: Option<Box<dyn Iterator<Item = Result<Payload>> + 'inputs>>,
-    /// How many inputs were drawn so far.
+    /// Number of inputs drawn so far.
     drawn: u64,
-    /// Drawn, not yet taken by the host.
+    /// Inputs drawn, and not yet taken by the host.
     offer: Vec<Payload>,
-    /// Yielded by the host, not yet asked for.
+    /// Outcomes fetched from the host, and not yet read.
     outcomes: VecDeque<Outcome>,
     run: Run,
     of: PhantomData<fn() -> T>,
@@ -35,13 +35,13 @@ pub(super) struct Flow<'inputs, T> {
 enum Run {
     NotStarted,
     Running(MapRun),
-    /// Everything was pushed and said so.
+    /// Every input was pushed, and the end declared.
     Finished(MapRun),
     Ended,
 }
 
 impl<'inputs, T> Flow<'inputs, T> {
-    /// A map that has not begun.
+    /// Makes a map that has not started.
     pub(super) fn new(function: &'static str, inputs: impl Iterator<Item = Result<Payload>> + 'inputs) -> Self {
         Self {
             function,
@@ -55,7 +55,7 @@ impl<'inputs, T> Flow<'inputs, T> {
         }
     }
 
-    /// Gives everything back; the host cancels what runs.
+    /// Drops everything; the host cancels running calls.
     fn end(&mut self) {
         self.run = Run::Ended;
         self.inputs = None;
@@ -63,8 +63,8 @@ impl<'inputs, T> Flow<'inputs, T> {
         self.outcomes = VecDeque::new();
     }
 
-    /// Draws inputs until there is something to offer. An iterator that says how many follow is drawn from in batches; one that
-    /// may have to wait for its next input (another map, say) is not kept waiting for.
+    /// Draws inputs until there is something to offer. Draws in batches from an iterator with a size hint; others may
+    /// block (another map, say), and are drawn from one at a time.
     fn draw(&mut self) -> Result<()> {
         let Some(inputs) = &mut self.inputs else {
             return Ok(());
@@ -143,7 +143,7 @@ impl<'inputs, T> Flow<'inputs, T> {
 }
 
 impl<T: Output> Flow<'_, T> {
-    /// The next outcome; after a failure of the map itself, none.
+    /// Returns the next outcome; `None` after a failure of the map itself.
     pub(super) fn next(&mut self) -> Option<(u64, Result<T>)> {
         match self.outcome() {
             Ok(Some(Outcome { index, result })) => {
@@ -161,7 +161,7 @@ impl<T: Output> Flow<'_, T> {
         }
     }
 
-    /// The next outcome; after any failure, none.
+    /// Returns the next outcome; `None` after any failure.
     pub(super) fn next_or_end(&mut self) -> Option<(u64, Result<T>)> {
         let (index, result) = self.next()?;
         if result.is_err() {

@@ -1,8 +1,8 @@
-//! Why a model gave no answer.
+//! Errors of inference.
 
 use super::tensor::TensorError;
 
-/// Why a model gave no answer.
+/// Reason why a model gave no result.
 ///
 /// ```
 /// use bireme_sdk::model::model;
@@ -33,10 +33,10 @@ pub enum Error {
     /// The worker died twice with this request in its batch.
     #[error("the worker of model `{model}` died twice on this request")]
     DeviceLost { model: String },
-    /// The function's tokens are spent.
+    /// The function's token budget is used up.
     #[error("no more tokens for model `{model}`: {reason}")]
     BudgetExceeded { model: String, reason: String },
-    /// The host could not start or feed the worker.
+    /// The host could not start or reach the worker.
     #[error("the worker of model `{model}` is not available: {reason}")]
     Unavailable { model: String, reason: String },
     /// A native test used a model without a fake.
@@ -44,13 +44,13 @@ pub enum Error {
         "there is no host in a native test, so no model `{model}`; give one with `bireme_sdk::testing::with_{what}`"
     )]
     NoFake { model: String, what: &'static str },
-    /// A tensor that cannot be, or is not what was asked for.
+    /// An impossible tensor, or one of another type than requested.
     #[error(transparent)]
     Tensor(#[from] TensorError),
 }
 
 impl Error {
-    /// Whether it stays the same however often it is tried.
+    /// Whether a retry cannot help.
     pub fn is_terminal(&self) -> bool {
         matches!(
             self,

@@ -1,9 +1,9 @@
-//! What rerankers and classifiers return.
+//! Results of rerankers and classifiers.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One document in the order of their scores.
+/// One document of a ranking.
 ///
 /// ```
 /// use bireme_sdk::{model::model, testing};
@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
-    /// Its position among the documents that were given.
+    /// Its position among the given documents.
     pub index: usize,
     pub score: f32,
 }
 
-/// What a classifier makes of texts: the same labels for all, and each text's scores.
+/// Result of a classifier: the same labels for all texts, and each text's scores.
 ///
 /// ```
 /// use bireme_sdk::Classes;
@@ -38,7 +38,7 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// How many texts there are.
+    /// Returns the number of texts.
     pub fn len(&self) -> usize {
         self.scores.len().checked_div(self.labels.len()).unwrap_or(0)
     }
@@ -48,17 +48,17 @@ impl Classes {
         self.len() == 0
     }
 
-    /// The scores of one text, one for each label.
+    /// Returns the scores of one text, one for each label.
     pub fn get(&self, index: usize) -> Option<&[f32]> {
         self.iter().nth(index)
     }
 
-    /// The scores in the order of the texts.
+    /// Returns the scores in the order of the texts.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.scores.chunks_exact(self.labels.len().max(1))
     }
 
-    /// Each text's likeliest label and its score.
+    /// Returns each text's likeliest label with its score.
     pub fn best(&self) -> impl Iterator<Item = (&str, f32)> {
         self.iter().filter_map(|scores| {
             let best = scores.iter().zip(&self.labels).max_by(|(one, _), (other, _)| one.total_cmp(other));

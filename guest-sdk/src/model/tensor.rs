@@ -1,6 +1,6 @@
-//! Named tensors: what `infer` takes and gives.
+//! Named tensors: inputs and outputs of `infer`.
 //!
-//! Invariant: a tensor's data is what its shape and type say, whoever made it.
+//! Invariant: a tensor's data always matches its shape and type.
 
 use std::ops::Deref;
 
@@ -45,7 +45,7 @@ impl Datatype {
     }
 }
 
-/// A tensor that cannot be, or is not what was asked for.
+/// An impossible tensor, or one of another type than requested.
 ///
 /// ```
 /// use bireme_sdk::model::Tensor;
@@ -56,19 +56,19 @@ impl Datatype {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TensorError {
-    /// There are more or fewer elements than the shape says.
+    /// The number of elements differs from that of the shape.
     #[error("tensor `{name}` of shape {shape:?} and type {datatype:?} takes {expected} elements, not {found}")]
     Elements { name: String, shape: Vec<u64>, datatype: Datatype, expected: u64, found: u64 },
-    /// The shape makes more elements than there can be.
+    /// The shape has more elements than memory can hold.
     #[error("tensor `{name}` of shape {shape:?} has more elements than can be counted")]
     Shape { name: String, shape: Vec<u64> },
-    /// The data end within an element.
+    /// The data ends within an element.
     #[error("the data of tensor `{name}` end within an element of type {datatype:?}")]
     Cut { name: String, datatype: Datatype },
-    /// Its elements were asked for as another type.
+    /// The elements are of another type than requested.
     #[error("tensor `{name}` has elements of type {datatype:?}, not {asked:?}")]
     Type { name: String, datatype: Datatype, asked: Datatype },
-    /// The model gave no tensor of that name.
+    /// The model returned no tensor of that name.
     #[error("there is no tensor `{name}`; there are {there:?}")]
     Missing { name: String, there: Vec<String> },
 }
@@ -77,7 +77,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// A Rust type that a tensor's elements can be: `f32`, `f64`, `bool` and the integers of 8 to 64 bits.
+/// Element type of a tensor: `f32`, `f64`, `bool`, or an integer of 8 to 64 bits.
 ///
 /// ```
 /// use bireme_sdk::model::{Datatype, Element};
@@ -85,7 +85,7 @@ mod sealed {
 /// assert_eq!((f32::DATATYPE, u8::DATATYPE), (Datatype::Fp32, Datatype::Uint8));
 /// ```
 pub trait Element: Copy + sealed::Sealed {
-    /// What it is called.
+    /// The element type's name in the protocol.
     const DATATYPE: Datatype;
     #[doc(hidden)]
     fn write(self, to: &mut Vec<u8>);
@@ -129,7 +129,7 @@ impl Element for bool {
     }
 }
 
-/// A tensor with the name that the model gives it.
+/// A tensor with the model's name for it.
 ///
 /// ```
 /// use bireme_sdk::model::Tensor;
@@ -155,10 +155,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of these values, in row-major order.
+    /// Makes a tensor of these values, in row-major order.
     ///
     /// # Errors
-    /// When the shape takes another number of values.
+    /// The shape has another number of values.
     pub fn new<T: Element>(name: impl Into<String>, shape: &[usize], values: &[T]) -> Result<Self, TensorError> {
         let mut data = Vec::with_capacity(size_of_val(values));
         values.iter().for_each(|value| value.write(&mut data));
@@ -184,11 +184,11 @@ impl Tensor {
         Self { name: name.into(), datatype: Datatype::Bytes, shape: vec![elements.len() as u64], data }
     }
 
-    /// A tensor of any type from its bytes: elements little-endian and in row-major order, those of [`Datatype::Bytes`] each
-    /// with its length before it as a `u32`.
+    /// Makes a tensor of any type from bytes: elements little-endian and in row-major order, those of
+    /// [`Datatype::Bytes`] each with its length before it as a `u32`.
     ///
     /// # Errors
-    /// When the data is not what the shape and the type say.
+    /// The data does not match shape and type.
     pub fn from_bytes(
         name: impl Into<String>,
         datatype: Datatype,
@@ -211,30 +211,30 @@ impl Tensor {
         }
     }
 
-    /// The name that the model gives it.
+    /// Returns the model's name for it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The type of its elements.
+    /// Returns the type of its elements.
     pub fn datatype(&self) -> Datatype {
         self.datatype
     }
 
-    /// The lengths of its dimensions, the outermost first; none for a single value.
+    /// Returns the lengths of its dimensions, outermost first; empty for a scalar.
     pub fn shape(&self) -> &[u64] {
         &self.shape
     }
 
-    /// Its elements as bytes.
+    /// Returns its elements as bytes.
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
-    /// Its elements, in row-major order.
+    /// Returns its elements, in row-major order.
     ///
     /// # Errors
-    /// When they are of another type.
+    /// They are of another type.
     pub fn values<T: Element>(&self) -> Result<Vec<T>, TensorError> {
         if self.datatype != T::DATATYPE {
             let (name, datatype) = (self.name.clone(), self.datatype);
@@ -243,10 +243,10 @@ impl Tensor {
         Ok(self.data.chunks_exact(size_of::<T>()).map(T::read).collect())
     }
 
-    /// The elements of a tensor of [`Datatype::Bytes`].
+    /// Returns the elements of a tensor of [`Datatype::Bytes`].
     ///
     /// # Errors
-    /// When they are of another type.
+    /// They are of another type.
     pub fn byte_elements(&self) -> Result<Vec<&[u8]>, TensorError> {
         if self.datatype != Datatype::Bytes {
             let (name, datatype) = (self.name.clone(), self.datatype);
@@ -261,7 +261,7 @@ impl Tensor {
     }
 }
 
-/// Takes `u32` lengths and bytes in turn apart.
+/// Splits alternating `u32` lengths and bytes.
 fn split(mut data: &[u8]) -> Option<Vec<&[u8]>> {
     let mut elements = Vec::new();
     while !data.is_empty() {
@@ -273,7 +273,7 @@ fn split(mut data: &[u8]) -> Option<Vec<&[u8]>> {
     Some(elements)
 }
 
-/// The tensors that a model gave, in its own order.
+/// Tensors returned by a model, in its own order.
 ///
 /// ```
 /// use bireme_sdk::model::{Tensor, Tensors};
@@ -287,10 +287,10 @@ fn split(mut data: &[u8]) -> Option<Vec<&[u8]>> {
 pub struct Tensors(Vec<Tensor>);
 
 impl Tensors {
-    /// The tensor of that name.
+    /// Returns the tensor `name`.
     ///
     /// # Errors
-    /// When there is none.
+    /// The model returned none of that name.
     pub fn get(&self, name: &str) -> Result<&Tensor, TensorError> {
         self.0.iter().find(|tensor| tensor.name == name).ok_or_else(|| TensorError::Missing {
             name: name.to_owned(),
@@ -298,7 +298,7 @@ impl Tensors {
         })
     }
 
-    /// Gives the tensors away.
+    /// Returns the tensors.
     pub fn into_inner(self) -> Vec<Tensor> {
         self.0
     }

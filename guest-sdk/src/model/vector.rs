@@ -1,4 +1,4 @@
-//! What an embedding model returns.
+//! Embeddings, the results of embedding models.
 
 use std::ops::Deref;
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub struct Vector(Vec<f32>);
 
 impl Vector {
-    /// The dot product: for vectors of unit length, the cosine of their angle.
+    /// Returns the dot product: for vectors of unit length, the cosine of their angle.
     ///
     /// # Panics
     /// When the lengths differ: the vectors are of different models.
@@ -28,7 +28,7 @@ impl Vector {
         self.iter().zip(other).map(|(a, b)| a * b).sum()
     }
 
-    /// Gives the values away.
+    /// Returns the values.
     pub fn into_inner(self) -> Vec<f32> {
         self.0
     }
@@ -66,7 +66,7 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// How many vectors there are.
+    /// Returns the number of vectors.
     pub fn len(&self) -> usize {
         self.values.len().checked_div(self.dimension).unwrap_or(0)
     }
@@ -76,12 +76,12 @@ impl Embeddings {
         self.values.is_empty()
     }
 
-    /// The vector at `index`.
+    /// Returns the vector at `index`.
     pub fn get(&self, index: usize) -> Option<&[f32]> {
         self.iter().nth(index)
     }
 
-    /// The vectors in the order of their texts.
+    /// Returns the vectors in the order of their texts.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.values.chunks_exact(self.dimension.max(1))
     }

@@ -1,4 +1,4 @@
-//! The outcomes of a spawned map, as iterators.
+//! Iterators over the outcomes of a spawned map.
 
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
@@ -8,23 +8,24 @@ use crate::failure::{Code, Failure, Result};
 use crate::host::{self, Order, Outcome};
 use crate::payload::{Output, Payload};
 
-/// The most outcomes that are drawn from the host at a time.
+/// Outcomes fetched from the host at a time.
 pub(super) const OUTCOMES_LEN_MAX: u32 = 256;
 
-/// Every result of a spawned map, in the order of its inputs; what [`MapHandle::iter`](crate::MapHandle::iter) returns.
+/// Every result of a spawned map, in the order of its inputs; returned by [`MapHandle::iter`](crate::MapHandle::iter).
 #[derive(Debug)]
 pub struct Results<'map, T> {
     reader: Reader<'map>,
-    /// The position of the next result.
+    /// Position of the next result.
     index: u64,
-    /// Read ahead of its turn: what lies between was cancelled.
+    /// Read ahead of its turn: the inputs in between were cancelled.
     ahead: Option<Outcome>,
-    /// How many inputs there are; known once all outcomes were read.
+    /// Number of inputs; known once all outcomes were read.
     len: Option<u64>,
     of: PhantomData<fn() -> T>,
 }
 
-/// Every outcome of a spawned map as it completes; what [`MapHandle::as_completed`](crate::MapHandle::as_completed) returns.
+/// Every outcome of a spawned map in the order of completion; returned by
+/// [`MapHandle::as_completed`](crate::MapHandle::as_completed).
 #[derive(Debug)]
 pub struct Completed<'map, T> {
     reader: Reader<'map>,
@@ -46,7 +47,7 @@ impl<'map> Reader<'map> {
         Ok(Self { map, id, reader, outcomes: VecDeque::new(), is_over: false })
     }
 
-    /// The next outcome; none after the last, and after a failure to read.
+    /// Returns the next outcome; `None` after the last, and after a failure to read.
     fn next(&mut self) -> Result<Option<Outcome>> {
         if self.outcomes.is_empty() && !self.is_over {
             match self.reader.next(OUTCOMES_LEN_MAX) {
@@ -72,7 +73,7 @@ impl<'map, T> Results<'map, T> {
         Ok(Self { reader, index: 0, ahead: None, len: None, of: PhantomData })
     }
 
-    /// The outcome at the next position; none behind the last.
+    /// Returns the outcome at the next position; `None` after the last.
     fn outcome(&mut self) -> Result<Option<Result<Payload>>> {
         if self.ahead.is_none() && self.len.is_none() {
             self.ahead = self.reader.next()?;
@@ -121,7 +122,7 @@ impl<T: Output> Iterator for Completed<'_, T> {
     fn next(&mut self) -> Option<(u64, Result<T>)> {
         match self.reader.next() {
             Ok(outcome) => outcome.map(|Outcome { index, result }| (index, self.reader.read(result))),
-            // It is of no input; no input has this position.
+            // No input has this position.
             Err(failure) => Some((u64::MAX, Err(failure))),
         }
     }

@@ -1,11 +1,11 @@
-//! A request to the app's own web functions, in process.
+//! Requests to the app's own web functions, in process.
 
 use serde::Serialize;
 
 use crate::http::{Headers, Response};
 use crate::web::{self, Body, Problem, Request, Respond};
 
-/// A request to the app's own web functions, in the making.
+/// A request to the app's own web functions, to build.
 ///
 /// ```
 /// // No web function of this test is there.
@@ -21,7 +21,7 @@ pub struct WebRequest {
     body: Vec<u8>,
 }
 
-/// Asks one of the app's web functions, as a client asks it on a host: by method, and by path and query.
+/// Makes a request to one of the app's web functions, as a client does on a host: by method, and by path and query.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -70,8 +70,8 @@ impl WebRequest {
         self.header("content-type", "application/x-www-form-urlencoded").body(fields.into())
     }
 
-    /// Answers it, and reads a stream to its end. A stream that fails on the way is answered with its problem, where a host
-    /// cuts the connection.
+    /// Answers it, and reads a stream to its end. A stream that fails midway becomes a problem document here, where a
+    /// host cuts the connection.
     pub fn send(self) -> Response {
         let is_head = self.method == "HEAD";
         let request = Request::new(self.method, &self.path, Headers::from(self.headers), Body::of(self.body));

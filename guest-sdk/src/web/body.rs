@@ -1,19 +1,19 @@
-//! The body of a request, as it comes.
+//! Body of a request, streamed.
 
 use std::fmt;
 use std::io::{self, Read};
 
 use super::Problem;
 
-/// The most that [`Json`](super::Json), [`Form`](super::Form) and [`Bytes`](super::Bytes) read: 8 MiB. A larger body is refused
-/// with status 413; [`Body`] has no limit of its own.
+/// Bytes that [`Json`](super::Json), [`Form`](super::Form) and [`Bytes`](super::Bytes) read: 8 MiB. A larger body is
+/// refused with status 413; [`Body`] has no limit of its own.
 ///
 /// ```
 /// assert_eq!(bireme_sdk::web::BODY_BYTES_MAX, 8 << 20);
 /// ```
 pub const BODY_BYTES_MAX: usize = 8 << 20;
 
-/// The body of a request, read as it comes: a large one never has to fit into memory.
+/// Body of a request, streamed: a large one never has to fit into memory.
 ///
 /// ```
 /// use std::io::{BufRead, BufReader};
@@ -43,7 +43,7 @@ impl Body {
         Self::new(io::Cursor::new(bytes))
     }
 
-    /// Reads all of it, if it is not too much.
+    /// Reads all of it, within the limit.
     pub(crate) fn read_whole(self) -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::new();
         let read = self.0.take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);

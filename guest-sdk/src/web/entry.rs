@@ -1,4 +1,4 @@
-//! One web function of an app: what the macro knows of it, and the way to run it.
+//! Entries: the web functions of an app, with their attributes and the code that runs them.
 
 use super::route::Route;
 use super::{Request, Response};
@@ -11,26 +11,26 @@ use crate::schemas::Schemas;
 pub struct Entry {
     pub app: App,
     pub name: &'static str,
-    /// File and line, for a message about two of one name or route.
+    /// File and line, for an error about a repeated name or route.
     pub source: &'static str,
     pub doc: &'static str,
     pub parameters: &'static [&'static str],
     pub attributes: Attributes,
-    /// Takes the parameters out of a request, calls the function, makes its result an answer.
+    /// Decodes the parameters of a request, calls the function, turns its result into a response.
     pub run: fn(&mut Request) -> Response,
     pub schemas: fn() -> Schemas,
     pub server: Server,
 }
 
-/// What is done with all of them. Only web functions name it, so that an app without any carries none of it.
+/// Server of all web functions. Only they name it, so that an app without any does not carry it.
 #[derive(Debug, Clone, Copy)]
 pub struct Server {
     pub serve: Serve,
-    /// Says which of them answer the same requests.
+    /// Lists routes that answer the same requests.
     pub conflicts: fn(&[&'static Entry]) -> Vec<String>,
 }
 
-/// The one server that there is.
+/// The only server.
 pub const SERVER: Server = Server { serve: SERVE, conflicts };
 
 inventory::collect!(Entry);
@@ -41,7 +41,7 @@ impl Entry {
     }
 }
 
-/// Every web function of the app, by name and then by place.
+/// Returns every web function of the app, by name and then by source.
 pub fn all() -> Vec<&'static Entry> {
     let mut entries: Vec<&Entry> = inventory::iter::<Entry>.into_iter().collect();
     entries.sort_unstable_by_key(|entry| (entry.name, entry.source));

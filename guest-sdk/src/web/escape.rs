@@ -1,8 +1,8 @@
-//! Text within HTML.
+//! HTML escaping.
 
 use std::borrow::Cow;
 
-/// Makes a text fit for HTML, between tags and within quoted attributes.
+/// Escapes a text for HTML, between tags and within quoted attributes.
 ///
 /// ```
 /// use bireme_sdk::web::escape;

@@ -1,11 +1,11 @@
-//! Names and values, as queries and forms write them.
+//! Form encoding: names and values, as in queries and forms.
 
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 
 use super::value::{Misfit, Texts};
 
-/// Every value of one name.
+/// Returns every value of one name.
 pub fn values_of(text: &str, name: &str) -> Vec<String> {
     let pairs = form_urlencoded::parse(text.as_bytes());
     pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect()

@@ -1,4 +1,4 @@
-//! Where each of a handler's parameters comes from.
+//! Parameters of web functions, by their source in the request.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -8,27 +8,28 @@ use super::{Body, Problem, Request, form};
 use crate::Bytes;
 use crate::schemas::SchemasBuilder;
 
-/// A type that a web function can take. Any that serde reads from one text, and [`Json`], [`Form`], [`Bytes`], [`Body`] and
-/// [`Request`].
+/// Parameter type of a web function: any that serde reads from one text, and [`Json`], [`Form`], [`Bytes`], [`Body`]
+/// and [`Request`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a web function",
-    note = "a parameter of the path or the query implements `Deserialize` and `JsonSchema`; the body is taken as `web::Json<T>`, `web::Form<T>`, `web::Bytes` or `web::Body`, and everything as `web::Request`"
+    note = "a parameter of the path or the query implements `Deserialize` and `JsonSchema`; the body is taken as \
+        `web::Json<T>`, `web::Form<T>`, `web::Bytes` or `web::Body`, and everything as `web::Request`"
 )]
 pub trait Parameter: Sized {
-    /// Where it comes from.
+    /// Its source in the request.
     #[doc(hidden)]
     const SOURCE: Source;
 
-    /// Takes it out of the request.
+    /// Decodes it from the request.
     #[doc(hidden)]
     fn take(name: &str, request: &mut Request) -> Result<Self, Problem>;
 
-    /// Says what it takes.
+    /// Adds its schema.
     #[doc(hidden)]
     fn describe(name: &str, schemas: &mut SchemasBuilder);
 }
 
-/// Where a parameter comes from.
+/// Source of a parameter in a request.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -40,19 +41,19 @@ pub enum Source {
     Whole,
 }
 
-/// Used by the macro: a part of the path is a text.
+/// For the macro: a path parameter must be a text.
 #[doc(hidden)]
 pub const fn check_path(source: Source) {
     assert!(matches!(source, Source::Text), "the route gives this name a part of the path, which is no body");
 }
 
-/// Used by the macro: a `GET` has no body.
+/// For the macro: a `GET` has no body.
 #[doc(hidden)]
 pub const fn check_body(source: Source) {
     assert!(!matches!(source, Source::Body), "a `GET` has no body; use another method, or take `web::Request`");
 }
 
-/// Used by the macro: the body can be read once.
+/// For the macro: the body can be read once.
 #[doc(hidden)]
 pub const fn check_reads(sources: &[Source]) {
     let (mut i, mut reads) = (0, 0);
@@ -83,7 +84,7 @@ fn invalid(of: &str, name: &str, misfit: &Misfit) -> Problem {
     Problem::new(400, format!("parameter `{name}` of the {of}: {misfit}")).with_code("invalid-input")
 }
 
-/// A body of JSON, or an answer of it.
+/// A JSON body, of a request or of a response.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -125,7 +126,7 @@ impl<T: DeserializeOwned + JsonSchema> Parameter for Json<T> {
     }
 }
 
-/// The fields of a form that was posted, as browsers do.
+/// Fields of a posted form, as browsers encode them.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -196,7 +197,7 @@ impl Parameter for Request {
     fn describe(_: &str, _: &mut SchemasBuilder) {}
 }
 
-/// Reads the body, if it is of one of these media types. A body without a type is taken at its reader's word.
+/// Reads the body, if it is of one of these media types. A body without a type is accepted as any.
 fn whole_of(request: &mut Request, media_types: &[&str]) -> Result<Vec<u8>, Problem> {
     let said = request.header("content-type").unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

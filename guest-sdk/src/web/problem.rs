@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Response;
 use crate::failure::{Code, Failure};
 
-/// An error that a client is told: a status, a code for programs, a sentence for people.
+/// An error for a client: a status, a code for programs, a sentence for people.
 ///
 /// Every error and every [`Failure`] turns into one with `?`, so a handler that chooses a status of its own returns
 /// `Result<_, Problem>`.
@@ -41,7 +41,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of a status from 400 to 599; any other is taken for 500.
+    /// A problem with a status from 400 to 599; any other becomes 500.
     pub fn new(status: u16, detail: impl Into<String>) -> Self {
         let status = if (400..600).contains(&status) { status } else { 500 };
         let title = title(status);
@@ -49,7 +49,7 @@ impl Problem {
         Self { kind: "about:blank", title, status, code, detail: detail.into(), causes: Vec::new() }
     }
 
-    /// Sets the code that programs match on; without one it is made of the status.
+    /// Sets the code that programs match on; by default it follows from the status.
     ///
     /// ```
     /// let problem = bireme_sdk::web::Problem::new(409, "the name is taken").with_code("name-taken");
@@ -61,12 +61,12 @@ impl Problem {
         self
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The sentence for people.
+    /// Returns the sentence for people.
     pub fn detail(&self) -> &str {
         &self.detail
     }

@@ -1,9 +1,9 @@
-//! A request as a handler sees it.
+//! Requests, as handlers see them.
 
 use super::{Body, form};
 use crate::http::Headers;
 
-/// The whole request, for a handler that wants more than typed parameters: the method, any header, a body that it reads
+/// The whole request, for a handler that needs more than typed parameters: the method, any header, a body that it reads
 /// itself.
 ///
 /// ```
@@ -27,7 +27,7 @@ pub struct Request {
     pub(super) body: Option<Body>,
 }
 
-/// Everything but the body.
+/// A request without its body.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub method: String,
@@ -45,53 +45,53 @@ impl Request {
         Self { head: Head { method, path, query, headers, parameters: Vec::new() }, body: Some(body) }
     }
 
-    /// The method, in capitals.
+    /// Returns the method, in capitals.
     pub fn method(&self) -> &str {
         &self.head.method
     }
 
-    /// The path below the app, as it was sent: escapes are not decoded.
+    /// Returns the path below the app, as it was sent: escapes are not decoded.
     pub fn path(&self) -> &str {
         &self.head.path
     }
 
-    /// The query without its question mark, as it was sent; empty without one.
+    /// Returns the query without its question mark, as it was sent; empty without one.
     pub fn query(&self) -> &str {
         &self.head.query
     }
 
-    /// The first value of a name in the query, decoded.
+    /// Returns the first value of a name in the query, decoded.
     pub fn query_value(&self, name: &str) -> Option<String> {
         form::values_of(&self.head.query, name).into_iter().next()
     }
 
-    /// What the path gave the route's `{name}`, decoded.
+    /// Returns the value of the route's `{name}`, decoded.
     pub fn path_value(&self, name: &str) -> Option<&str> {
         self.head.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The first value of a header; none where it is not UTF-8.
+    /// Returns the first value of a header; `None` if it is not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.get(name)
     }
 
-    /// Every header.
+    /// Returns every header.
     pub fn headers(&self) -> &Headers {
         &self.head.headers
     }
 
-    /// The URL's path of a route of this app, as a browser asks for it: on a host, apps lie below `/{app}`.
+    /// Returns the URL path of a route of this app, as a browser requests it: on a host, apps lie below `/{app}`.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", prefix(&self.head.headers))
     }
 
-    /// The body, to be read as it comes.
+    /// Returns the body, to be streamed.
     pub fn into_body(self) -> Body {
         self.body.unwrap_or_else(|| Body::of(Vec::new()))
     }
 }
 
-/// Where the app lies on its host.
+/// Returns the app's path prefix on its host.
 pub(super) fn prefix(headers: &Headers) -> &str {
     headers.get("x-forwarded-prefix").unwrap_or_default().trim_end_matches('/')
 }

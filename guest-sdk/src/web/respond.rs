@@ -1,4 +1,4 @@
-//! What a web function can return.
+//! Result types of web functions.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -7,16 +7,17 @@ use serde_json::{Value, json};
 use super::{Json, Problem, Response, Stream};
 use crate::{Bytes, schemas};
 
-/// A type that a web function can return.
+/// Result type of a web function.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the answer of a web function",
-    note = "return `web::Html<String>`, `web::Json<T>`, `String`, `web::Bytes`, `web::Response`, `web::Redirect`, `web::Stream`, or a `Result` of one"
+    note = "return `web::Html<String>`, `web::Json<T>`, `String`, `web::Bytes`, `web::Response`, `web::Redirect`, \
+        `web::Stream`, or a `Result` of one"
 )]
 pub trait Respond {
-    /// Makes the answer.
+    /// Returns the response.
     fn respond(self) -> Response;
 
-    /// Describes the answer's body as JSON Schema; a body of another type by its media type.
+    /// Describes the response's body as JSON Schema; a body of another type by its media type.
     #[doc(hidden)]
     fn schema() -> Value {
         Value::Bool(true)
@@ -27,7 +28,7 @@ fn of_type(media_type: &str) -> Value {
     json!({ "type": "string", "contentMediaType": media_type })
 }
 
-/// A page.
+/// An HTML page.
 ///
 /// ```
 /// use bireme_sdk::web::{Html, Respond};
@@ -134,7 +135,7 @@ impl<T: Respond, E: Into<Problem>> Respond for Result<T, E> {
     }
 }
 
-/// Sends the client elsewhere. A path that begins with `/` is one of this app, wherever the app lies on its host.
+/// Redirects the client. A path that begins with `/` is one of this app, wherever its host mounts it.
 ///
 /// ```
 /// use bireme_sdk::web::{Redirect, Respond};
@@ -149,17 +150,17 @@ pub struct Redirect {
 }
 
 impl Redirect {
-    /// To a page that is asked for with `GET`, as after a form was posted (303).
+    /// Redirects to a page to request with `GET`, as after a posted form (303).
     pub fn to(location: impl Into<String>) -> Self {
         Self { status: 303, location: location.into() }
     }
 
-    /// To where the same request is answered this time (307).
+    /// Redirects the same request, this time only (307).
     pub fn temporary(location: impl Into<String>) -> Self {
         Self { status: 307, location: location.into() }
     }
 
-    /// To where the same request is answered from now on (308).
+    /// Redirects the same request, permanently (308).
     pub fn permanent(location: impl Into<String>) -> Self {
         Self { status: 308, location: location.into() }
     }

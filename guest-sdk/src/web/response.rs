@@ -1,11 +1,11 @@
-//! An answer in the making.
+//! Builder of responses.
 
 use std::fmt;
 
 use super::Stream;
 use crate::http::Headers;
 
-/// An answer: a status, headers, a body.
+/// A response: status, headers, body.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -36,7 +36,7 @@ pub(crate) enum Content {
 }
 
 impl Response {
-    /// An answer without headers and body.
+    /// Makes a response without headers and body.
     pub fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), content: Content::Whole(Vec::new()) }
     }
@@ -55,14 +55,14 @@ impl Response {
         self
     }
 
-    /// Sets a body that is sent as it comes.
+    /// Sets a streamed body.
     #[must_use]
     pub fn stream(mut self, stream: Stream) -> Self {
         self.content = Content::Stream(stream);
         self
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -76,7 +76,7 @@ impl Response {
         if self.has_header(name) { self } else { self.header(name, value) }
     }
 
-    /// Puts the app's place on its host in front of a `location` within the app.
+    /// Prefixes a `location` within the app with the app's path on its host.
     pub(super) fn below(mut self, prefix: &str) -> Self {
         for (name, value) in &mut self.headers {
             if name.eq_ignore_ascii_case("location") && value.starts_with(b"/") && !value.starts_with(b"//") {
@@ -86,7 +86,7 @@ impl Response {
         self
     }
 
-    /// Reads the answer to its end, as a client does.
+    /// Reads the response to its end, as a client does.
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "for tests"))]
     pub(crate) fn collect(self, is_head: bool) -> crate::Result<crate::http::Response> {
         let mut body = match self.content {

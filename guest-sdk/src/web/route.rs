@@ -1,15 +1,15 @@
-//! Which route fits a path. The syntax is fixed by `docs/metadata.md`; the macro has checked it, and a host reads the same.
+//! Route matching. `docs/metadata.md` fixes the syntax, which the macro has checked and a host implements as well.
 
 use std::cmp::Ordering;
 
-/// A route, taken apart.
+/// A parsed route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route<'a> {
     pub method: &'a str,
     segments: Vec<Segment<'a>>,
 }
 
-/// From the most particular kind to the least.
+/// One segment of a pattern, from the most specific kind to the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Segment<'a> {
     Literal(&'a str),
@@ -17,7 +17,7 @@ enum Segment<'a> {
     Rest(&'a str),
 }
 
-/// What a path gave the parameters in it.
+/// Values of the parameters in a path.
 pub type Values = Vec<(String, String)>;
 
 impl<'a> Route<'a> {
@@ -34,7 +34,7 @@ impl<'a> Route<'a> {
         self.method == "*" || self.method == method || (self.method == "GET" && method == "HEAD")
     }
 
-    /// Returns the parameters in the path, if it fits.
+    /// Returns the parameters in the path, if it matches.
     pub fn fit(&self, path: &[String]) -> Option<Values> {
         let mut values = Values::new();
         for (i, segment) in self.segments.iter().enumerate() {
@@ -53,14 +53,14 @@ impl<'a> Route<'a> {
         (path.len() == self.segments.len()).then_some(values)
     }
 
-    /// Orders routes that fit one path: the one that answers first.
+    /// Orders routes that match one path, by precedence.
     pub fn more_particular(&self, other: &Self, method: &str) -> Ordering {
         let kinds = |route: &Self| route.segments.iter().map(Segment::rank).collect::<Vec<_>>();
         let is_other = |route: &Self| route.method != method;
         kinds(self).cmp(&kinds(other)).then(is_other(self).cmp(&is_other(other)))
     }
 
-    /// Whether neither could be preferred to the other.
+    /// Whether neither route takes precedence over the other.
     pub fn conflicts(&self, other: &Self) -> bool {
         let same = |(a, b): (&Segment<'_>, &Segment<'_>)| match (a, b) {
             (Segment::Literal(a), Segment::Literal(b)) => a == b,
@@ -82,7 +82,7 @@ impl Segment<'_> {
     }
 }
 
-/// Splits a path as it stands in a request and decodes each segment; none where an escape is none, or not of UTF-8.
+/// Splits the path of a request into decoded segments; `None` for a malformed escape, or bytes that are not UTF-8.
 pub fn segments(path: &str) -> Option<Vec<String>> {
     path.strip_prefix('/').unwrap_or(path).split('/').map(decode).collect()
 }
@@ -113,7 +113,7 @@ mod tests {
         fitting.min_by(|(a, _), (b, _)| a.more_particular(b, method)).map(|(_, text)| text)
     }
 
-    // The host has the same table (`app/route.rs`): both sides find the same route.
+    // The host has the same table (`app/route.rs`), so that both find the same route.
     #[test]
     fn the_most_particular_route_answers() {
         let routes = [

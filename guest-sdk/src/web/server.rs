@@ -1,4 +1,4 @@
-//! From a request to the web function that answers it.
+//! Dispatch of a request to its web function.
 
 use super::entry::{self, Entry};
 use super::request::prefix;
@@ -6,7 +6,7 @@ use super::response::Content;
 use super::route::{Values, segments};
 use super::{Problem, Request, Response};
 
-/// Answers one request with the app's own routes. The body of an answer to `HEAD` is not for the client.
+/// Answers one request with the app's own routes. The body of a response to `HEAD` is not for the client.
 pub fn answer(mut request: Request) -> Response {
     let prefix = prefix(request.headers()).to_owned();
     let response = match find(request.method(), request.path()) {
@@ -42,7 +42,7 @@ fn find(method: &str, path: &str) -> Result<(&'static Entry, Values), Response> 
     })
 }
 
-/// Adds what follows from the content.
+/// Adds headers that follow from the content.
 fn finish(response: Response) -> Response {
     let has_body = !matches!(response.status, 204 | 304);
     match &response.content {

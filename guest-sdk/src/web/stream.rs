@@ -1,4 +1,4 @@
-//! A body that is sent as it comes.
+//! Streamed bodies of responses.
 
 use std::io::Write;
 
@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use crate::failure::Result;
 
-/// An answer that is sent as it comes: each part leaves at once, and a client that reads slowly makes the function wait.
+/// A streamed body: each part leaves at once, and a slow client makes the function wait (back-pressure).
 ///
-/// An error after the first part cannot be told any more; it is logged, and the connection is cut off.
+/// An error after the first part cannot reach the client; it is logged, and the connection is cut off.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;
@@ -30,7 +30,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A body of parts. The iterator is asked for the next when the one before is on its way.
+    /// Streams parts. The iterator is polled for the next one when the one before is on its way.
     pub fn of<I>(content_type: impl Into<String>, parts: I) -> Self
     where
         I: IntoIterator<Item: AsRef<[u8]>> + 'static,
@@ -43,7 +43,7 @@ impl Stream {
         })
     }
 
-    /// A body of JSON Lines: one value on each.
+    /// Streams JSON Lines, one value on each.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;
@@ -72,7 +72,7 @@ impl Stream {
         })
     }
 
-    /// A body that a closure writes. Each `write` is a part.
+    /// Streams the output of a closure. Each `write` is a part.
     ///
     /// ```
     /// use bireme_sdk::prelude::*;

@@ -1,20 +1,20 @@
-//! Decodes what stands in a path, a query or a form: texts, in the types that a function's parameters have.
+//! Deserialiser of texts in a path, a query or a form, to the types of a function's parameters.
 
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 
-/// Every value that one name was given, in order.
+/// All values of one name, in order.
 #[derive(Debug, Clone, Copy)]
 pub struct Texts<'a>(pub &'a [String]);
 
 /// A text that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Misfit {
-    /// Nothing was given.
+    /// No value was given.
     Missing,
-    /// What was expected, and the text that was found.
+    /// The expected type, and the text found instead.
     Unlike { expected: String, found: Option<String> },
 }
 
@@ -35,7 +35,7 @@ impl Misfit {
         Self::Unlike { expected: expected.into(), found: None }
     }
 
-    /// Adds the text, where only the type's own code knew that it does not fit.
+    /// Adds the found text to an error of the type's own code.
     pub fn found(self, text: &str) -> Self {
         match self {
             Self::Unlike { expected, found: None } => {
@@ -46,7 +46,7 @@ impl Misfit {
     }
 }
 
-/// What is shown of a text that does not fit.
+/// Characters of a misfit that are shown.
 const FOUND_CHARS_MAX: usize = 80;
 
 impl de::Error for Misfit {
@@ -153,12 +153,12 @@ impl<'de> Deserializer<'de> for Texts<'_> {
         self.deserialize_str(visitor)
     }
 
-    /// What tells nothing of the type it wants gets the text.
+    /// A type that accepts anything gets the text.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         self.deserialize_str(visitor)
     }
 
-    /// An empty field of a form stands for nothing.
+    /// An empty form field is `None`.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         match self.0 {
             [] => visitor.visit_none(),

@@ -1,8 +1,9 @@
-//! Compiled components on disk: Cranelift runs once for each component and engine, later starts load its output.
+//! Cache of compiled components on disk: Cranelift runs once for each component and engine, later starts load its
+//! output.
 //!
 //! Invariant: native code is loaded only if this install wrote it. Each file carries an HMAC-SHA256 under a key that is
 //! created with the cache (mode 0600); the tag is checked on the very bytes that are then loaded, so nothing can be
-//! swapped in between. A file that fails any check is treated as absent and written anew.
+//! swapped in between. A file that fails a check is treated as absent and written anew.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,13 +14,13 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
-use super::ComponentBytes;
+use super::component::ComponentBytes;
 use super::metadata::Metadata;
 
 /// A component ready to be linked.
 pub type Compiled = Component;
 
-/// The tag in front of each file.
+/// Bytes of the tag in front of each file.
 const TAG_BYTES: usize = 32;
 
 /// A directory of compiled components.
@@ -28,7 +29,7 @@ pub struct ArtifactCache {
     key: [u8; 32],
 }
 
-/// A component that cannot be compiled or kept.
+/// A component that does not compile, or a cache that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArtifactError {
@@ -39,11 +40,11 @@ pub enum ArtifactError {
 }
 
 impl ArtifactCache {
-    /// Opens the cache in `dir`, creating it and its key where they are missing.
+    /// Opens the cache in `dir`, creating it and its key if missing. An error if others can write to it.
     pub fn open(dir: &Path) -> Result<Self, ArtifactError> {
         let prepare = || -> io::Result<Self> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            // Where a link leads is what counts, and stays what was checked.
+            // The target of a link is what was checked, and stays it.
             let dir = fs::canonicalize(dir)?;
             check_owner(&dir)?;
             let key = read_or_create_key(&dir.join("key"))?;
@@ -52,10 +53,10 @@ impl ArtifactCache {
         prepare().map_err(|source| ArtifactError::Directory { dir: dir.to_owned(), source })
     }
 
-    /// Returns the component ready to run: from the cache, else compiled and kept. Blocks for as long as Cranelift takes
-    /// (about a second for 2 MB).
+    /// Returns the compiled component, from the cache or from Cranelift. Blocks for as long as that takes (about a
+    /// second for 2 MB).
     pub fn load(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> Result<Component, ArtifactError> {
-        // The description does not change the code: a component is compiled once, before and after it is described.
+        // Without the description, which does not change the code: one compilation, before and after `describe`.
         let code = Metadata::strip(&component.bytes);
         let path = self.path(engine, code);
         if let Some(loaded) = self.load_kept(engine, &path) {
@@ -71,8 +72,7 @@ impl ArtifactCache {
         unsafe { Component::deserialize(engine, &native) }.map_err(ArtifactError::Compile)
     }
 
-    /// Whether there is code of this component, as far as its name tells. Blocks for as long as hashing the component
-    /// takes.
+    /// Whether the cache has a file for this component, not yet verified. Blocks while it hashes the component.
     pub fn has(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> bool {
         self.path(engine, Metadata::strip(&component.bytes)).is_file()
     }
@@ -81,7 +81,8 @@ impl ArtifactCache {
         let bytes = fs::read(path).ok()?;
         let (tag, native) = bytes.split_at_checked(TAG_BYTES)?;
         if self.mac(path, native).verify_slice(tag).is_err() {
-            tracing::warn!(path = %path.display(), "a compiled component was not written by this install; compiling it again");
+            let path = path.display();
+            tracing::warn!(%path, "a compiled component was not written by this install; compiling it again");
             return None;
         }
         // SAFETY: the tag, computed under a key that only this install has, covers these very bytes and their name, so
@@ -99,7 +100,7 @@ impl ArtifactCache {
         Ok(())
     }
 
-    /// The tag binds the file's name too, so that one app's code cannot stand in for another's.
+    /// The tag covers the file's name too, so that one app's code cannot stand in for another's.
     fn mac(&self, path: &Path, native: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         mac.update(path.file_name().unwrap_or_default().as_encoded_bytes());
@@ -117,7 +118,7 @@ impl ArtifactCache {
     }
 }
 
-/// Refuses a place that somebody else could write to: what lies there is loaded as native code.
+/// Refuses a path that others can write to: its contents are loaded as native code.
 fn check_owner(path: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(path)?;
     let ours = metadata.uid() == rustix::process::geteuid().as_raw();
@@ -133,7 +134,7 @@ fn check_owner(path: &Path) -> io::Result<()> {
 
 fn read_or_create_key(path: &Path) -> io::Result<[u8; 32]> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    // Two processes may start at once: the one that finds the key there reads what the other kept.
+    // Two processes may start at once: the one that finds the key reads the other's.
     for _ in 0..2 {
         match fs::read(path) {
             Ok(bytes) => {
@@ -148,7 +149,7 @@ fn read_or_create_key(path: &Path) -> io::Result<[u8; 32]> {
         }
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
-        // Created with mode 0600, under a name of its own.
+        // Created with mode 0600, under a temporary name.
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&key)?;
         match file.persist_noclobber(path) {
@@ -208,7 +209,7 @@ mod tests {
         fs::write(&other, &good).unwrap();
         assert!(cache.load_kept(&engine, &other).is_none());
 
-        // And the app still starts.
+        // The app still starts.
         cache.load(&engine, &component()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), good);
     }

@@ -1,4 +1,4 @@
-//! What an app may do beyond computing, as its functions declare it, and how two versions differ in it.
+//! Capabilities of an app beyond computing, as its functions declare them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
 
-/// The kinds of things that a function declares.
+/// Kind of a declared capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// An origin that it reaches over HTTP, or a `$name` for one.
+    /// An origin to reach over HTTP, or a `$name` for one.
     Outbound,
-    /// A model that it runs inference on.
+    /// A model for inference.
     Model,
-    /// A secret that it reads.
+    /// A secret to read.
     Secret,
 }
 
@@ -31,7 +31,7 @@ impl Kind {
     }
 }
 
-/// One thing that an app may do. As text: `outbound:https://api.example.com`, `model:all-minilm-l6-v2`.
+/// One capability. As text: `outbound:https://api.example.com`, `model:all-minilm-l6-v2`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Capability {
@@ -39,14 +39,14 @@ pub struct Capability {
     pub name: String,
 }
 
-/// A text that is no capability.
+/// Text that is not a capability.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is no capability; one is `outbound:ORIGIN`, `model:NAME` or `secret:NAME`")]
 pub struct CapabilityError {
     text: String,
 }
 
-/// Returns what an app declares, all its functions together: they call each other, so one's reach is another's.
+/// Returns the capabilities of all functions together: they call each other, so one's reach is another's.
 pub fn of(metadata: &Metadata) -> BTreeSet<Capability> {
     let mut all = BTreeSet::new();
     for function in &metadata.functions {

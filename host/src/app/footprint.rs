@@ -1,10 +1,9 @@
-//! Core instances, memories and tables of a component, counted in its sections, before Cranelift sees it.
+//! Footprint of a component in the instance pool: core instances, memories and tables, counted before compilation.
 //!
-//! Not here: whether the component is valid, and what the pool holds (`sandbox`).
+//! Not here: validity of the component, size of the pool (`sandbox`).
 //!
-//! Invariant: no count is above what the engine itself counts, so that a component which would run is never refused
-//! here. A module or component that comes from outside counts as an instance of nothing, and the engine's own check
-//! stays behind this one.
+//! Invariant: no count exceeds the engine's own, so a component that would run is never refused here. An imported
+//! module or component counts as nothing, and the engine's own check stays behind this one.
 
 use std::fmt;
 
@@ -15,7 +14,7 @@ use wasmparser::{
 
 use crate::limits;
 
-/// Places in the pool that one instance of a component takes.
+/// Pool places that one instance of a component takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     pub core_instances: u64,
@@ -23,14 +22,14 @@ pub struct Footprint {
     pub tables: u64,
 }
 
-/// What one instance may take.
+/// Pool places of one slot.
 const MAX: Footprint = Footprint {
     core_instances: limits::CORE_INSTANCES_PER_COMPONENT_MAX as u64,
     memories: limits::MEMORIES_PER_COMPONENT_MAX as u64,
     tables: limits::TABLES_PER_COMPONENT_MAX as u64,
 };
 
-/// A component that takes more places than an instance has.
+/// A component with a larger footprint than a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the component takes {footprint}, over the limit of {MAX}; join its core modules (`wasm-merge`), or compose it of \
@@ -41,7 +40,7 @@ pub struct FootprintError {
 }
 
 impl Footprint {
-    /// Counts a component; one that cannot be parsed counts as far as it can be, and is left to the compiler to refuse.
+    /// Counts a component. Counts an unparsable one up to the error, which is the compiler's to report.
     pub fn of(component: &[u8]) -> Self {
         let mut outer: Vec<Scope> = Vec::new();
         let mut scope = Scope::default();
@@ -64,7 +63,7 @@ impl Footprint {
         outer.into_iter().next().unwrap_or(scope).footprint
     }
 
-    /// Refuses what no instance has room for.
+    /// Refuses a footprint larger than a slot.
     pub fn check(self) -> Result<(), FootprintError> {
         let fits =
             self.core_instances <= MAX.core_instances && self.memories <= MAX.memories && self.tables <= MAX.tables;
@@ -72,7 +71,7 @@ impl Footprint {
     }
 
     fn add(&mut self, other: Self) {
-        // Instances of instances multiply: sixty levels of two are more than a number holds.
+        // Instances of instances multiply: sixty levels of two overflow 64 bits.
         self.core_instances = self.core_instances.saturating_add(other.core_instances);
         self.memories = self.memories.saturating_add(other.memories);
         self.tables = self.tables.saturating_add(other.tables);
@@ -90,13 +89,13 @@ impl fmt::Display for Footprint {
     }
 }
 
-/// A module or component whose sections are read.
+/// A module or component whose sections are being read.
 #[derive(Default)]
 struct Scope {
     is_module: bool,
-    /// What an instance of it takes.
+    /// Places of one instance of it.
     footprint: Footprint,
-    /// By index, what an instance of each takes; none where that comes from outside.
+    /// Footprints by index; `None` for an imported one.
     modules: Vec<Option<Footprint>>,
     components: Vec<Option<Footprint>>,
 }
@@ -154,7 +153,7 @@ impl Scope {
             ComponentAlias::Outer { kind, count, index } => {
                 let from = match count {
                     0 => Some(&*self),
-                    // 1 is the component around this one.
+                    // 1 is the enclosing component.
                     _ => outer.len().checked_sub(count as usize).and_then(|at| outer.get(at)),
                 };
                 match kind {

@@ -1,6 +1,7 @@
-//! The route of a web function: `GET /pages/{id}`. `docs/metadata.md` fixes the syntax; the SDK reads the same one.
+//! Routes of web functions: `GET /pages/{id}`. `docs/metadata.md` fixes the syntax, which the SDK implements as well.
 //!
-//! Invariant: of the routes that fit a path, one is the most particular, so what answers does not depend on their order.
+//! Invariant: among the routes that match a path, one is the most specific, so the result does not depend on their
+//! order.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,34 +11,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::AppName;
 
-/// Methods that a route can name; `*` stands for all.
+/// Methods of a route; `*` stands for all.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "*"];
 /// Segments of one route.
 const SEGMENTS_MAX: usize = 32;
 /// Bytes of one route.
 const BYTES_MAX: usize = 1_024;
 
-/// A method and a pattern of paths.
+/// A method and a path pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Route {
     text: String,
-    /// Position in `METHODS`.
+    /// Index into `METHODS`.
     method: usize,
     segments: Vec<Segment>,
 }
 
-/// One part of a pattern, from the most particular kind to the least.
+/// One segment of a pattern, from the most specific kind to the least.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Literal(String),
-    /// `{name}`: one segment that is not empty.
+    /// `{name}`: one non-empty segment.
     One(String),
-    /// `{*name}`, at the end: whatever is left, nothing included.
+    /// `{*name}`, at the end: the rest of the path, possibly empty.
     Rest(String),
 }
 
-/// A string that is no route.
+/// Text that is not a route.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{route}` is no route: {reason}")]
 pub struct RouteError {
@@ -46,7 +47,7 @@ pub struct RouteError {
 }
 
 impl Route {
-    /// Takes every request.
+    /// Returns the route of every request.
     pub fn everything() -> Self {
         Self {
             text: "* /{*path}".to_owned(),
@@ -55,23 +56,23 @@ impl Route {
         }
     }
 
-    /// Returns the method that it names; `*` for all.
+    /// Returns the method; `*` for all.
     pub fn method(&self) -> &'static str {
         METHODS[self.method]
     }
 
-    /// Returns the pattern, with its leading slash.
+    /// Returns the path pattern, with its leading slash.
     pub fn path(&self) -> &str {
         self.text.split_once(' ').map_or("/", |(_, path)| path)
     }
 
-    /// Returns what it answers on a host, as `GET http://localhost:8080/app/search`.
+    /// Returns method and URL on a host, as `GET http://localhost:8080/app/search`.
     pub fn endpoint(&self, base: &str, app: &AppName) -> String {
         let method = if self.method() == "*" { "ANY" } else { self.method() };
         format!("{method} {base}/{app}{}", self.path())
     }
 
-    /// Returns the command that asks for it on a host.
+    /// Returns a curl command that requests the route on a host.
     pub fn curl(&self, base: &str, app: &AppName) -> String {
         let method = match self.method() {
             "GET" | "*" => String::new(),
@@ -81,12 +82,12 @@ impl Route {
         format!("curl {method}'{base}/{app}{}'", self.path())
     }
 
-    /// Whether it takes requests of that method. `HEAD` is answered from `GET`.
+    /// Whether the route accepts `method`. `GET` routes accept `HEAD`.
     pub fn takes(&self, method: &str) -> bool {
         matches!((self.method(), method), ("*", _) | ("GET", "HEAD")) || self.method() == method
     }
 
-    /// Whether it fits a path, which is given segment by segment and decoded.
+    /// Whether the pattern matches a path, given as decoded segments.
     pub fn fits(&self, path: &[String]) -> bool {
         for (i, segment) in self.segments.iter().enumerate() {
             match (segment, path.get(i)) {
@@ -99,14 +100,15 @@ impl Route {
         path.len() == self.segments.len()
     }
 
-    /// Orders routes that fit one path: the more particular one first, an explicit method before `HEAD` from `GET` and `*`.
+    /// Orders routes that match one path: more specific pattern first, then explicit method before `HEAD` from `GET`
+    /// and `*`.
     pub fn more_particular(&self, other: &Self, method: &str) -> Ordering {
         let kinds = |route: &Self| route.segments.iter().map(Segment::rank).collect::<Vec<_>>();
         let exact = |route: &Self| route.method() != method;
         kinds(self).cmp(&kinds(other)).then(exact(self).cmp(&exact(other))).then(self.method.cmp(&other.method))
     }
 
-    /// Whether both would fit the same paths and take the same method, so that neither could be preferred.
+    /// Whether both routes match the same paths and methods, so that neither could take precedence.
     pub fn conflicts(&self, other: &Self) -> bool {
         let same = |(a, b): (&Segment, &Segment)| match (a, b) {
             (Segment::Literal(a), Segment::Literal(b)) => a == b,
@@ -195,18 +197,18 @@ impl fmt::Display for Route {
     }
 }
 
-/// What answers a request.
+/// Result of a route lookup.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Routed<T> {
-    /// This one.
+pub enum RouteMatch<T> {
+    /// The route of the request.
     To(T),
-    /// Nothing of this method; these methods are answered.
+    /// No route of this method at the path; these methods have one.
     OtherMethods(Vec<&'static str>),
     Nowhere,
 }
 
-/// Finds what answers `method` at a path, which is given segment by segment and decoded.
-pub fn find<'a, T>(routes: impl IntoIterator<Item = (T, &'a Route)>, method: &str, path: &[String]) -> Routed<T> {
+/// Finds the most specific route for `method` and a path, given as decoded segments.
+pub fn find<'a, T>(routes: impl IntoIterator<Item = (T, &'a Route)>, method: &str, path: &[String]) -> RouteMatch<T> {
     let mut best: Option<(T, &Route)> = None;
     let mut others = Vec::new();
     for (to, route) in routes.into_iter().filter(|(_, route)| route.fits(path)) {
@@ -220,14 +222,14 @@ pub fn find<'a, T>(routes: impl IntoIterator<Item = (T, &'a Route)>, method: &st
     others.sort_unstable();
     others.dedup();
     match best {
-        Some((to, _)) => Routed::To(to),
-        None if others.is_empty() => Routed::Nowhere,
-        None => Routed::OtherMethods(others),
+        Some((to, _)) => RouteMatch::To(to),
+        None if others.is_empty() => RouteMatch::Nowhere,
+        None => RouteMatch::OtherMethods(others),
     }
 }
 
-/// Splits a path as it stands in a request, `/a%20b/c`, and decodes each segment; none where an escape is none or what it
-/// stands for is no UTF-8.
+/// Splits the path of a request, `/a%20b/c`, into decoded segments; `None` for a malformed escape, or bytes that are
+/// not UTF-8.
 pub fn segments(path: &str) -> Option<Vec<String>> {
     path.strip_prefix('/').unwrap_or(path).split('/').map(decode).collect()
 }
@@ -251,16 +253,16 @@ fn decode(segment: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Returns the route that answers, as a host finds it.
+    /// Looks a route up as the host does.
     fn answer<'a>(routes: &[&'a str], method: &str, path: &str) -> Option<&'a str> {
         let read: Vec<(&str, Route)> = routes.iter().map(|text| (*text, text.parse().unwrap())).collect();
         match find(read.iter().map(|(text, route)| (*text, route)), method, &segments(path)?) {
-            Routed::To(text) => Some(text),
-            Routed::OtherMethods(_) | Routed::Nowhere => None,
+            RouteMatch::To(text) => Some(text),
+            RouteMatch::OtherMethods(_) | RouteMatch::Nowhere => None,
         }
     }
 
-    // The SDK has the same table (`web/route.rs`): both sides find the same route.
+    // The SDK has the same table (`web/route.rs`), so that both find the same route.
     #[test]
     fn the_most_particular_route_answers() {
         let routes = [
@@ -297,9 +299,9 @@ mod tests {
         let routes: [Route; 3] = ["GET /a", "POST /{x}", "PUT /b"].map(|text| text.parse().unwrap());
         let find =
             |method: &str, path: &str| find(routes.iter().map(|route| ((), route)), method, &segments(path).unwrap());
-        assert_eq!(find("DELETE", "/a"), Routed::OtherMethods(vec!["GET", "HEAD", "POST"]));
-        assert_eq!(find("DELETE", "/a/"), Routed::Nowhere);
-        assert_eq!(find("HEAD", "/a"), Routed::To(()));
+        assert_eq!(find("DELETE", "/a"), RouteMatch::OtherMethods(vec!["GET", "HEAD", "POST"]));
+        assert_eq!(find("DELETE", "/a/"), RouteMatch::Nowhere);
+        assert_eq!(find("HEAD", "/a"), RouteMatch::To(()));
     }
 
     #[test]

@@ -1,10 +1,9 @@
-//! When a scheduled function is due.
+//! Timetable of a schedule: due times of its runs.
 //!
 //! Not here: running anything (`dispatch::scheduler`).
 //!
-//! On the day on which the clocks go forward, a time of day that is skipped is due when they have gone; on the day on which they
-//! go back, one that comes twice is due once. That holds for patterns of one minute and one hour; others follow the clock
-//! (`docs/schedules.md`).
+//! Daylight saving: a skipped time of day is due right after the gap, a repeated one is due once. That holds for
+//! patterns of one minute and one hour; others follow the clock (`docs/schedules.md`).
 
 use std::time::Duration;
 
@@ -13,15 +12,15 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::metadata::{CronSchedule, Schedule};
+use super::schedule::{CronSchedule, Schedule};
 
-/// The shortest and the longest time between two calls of a period.
+/// Shortest and longest period, in milliseconds.
 const PERIOD_MS: std::ops::RangeInclusive<u64> = 1_000..=30 * 24 * 3_600_000;
 
-/// Where the latest of many times is looked for.
+/// Time before now that is searched for the latest of many due times.
 const RECENT: Duration = Duration::from_secs(3_600);
 
-/// A schedule, read.
+/// A parsed schedule.
 #[derive(Clone, Debug)]
 pub enum Timetable {
     Cron { pattern: Box<Cron>, zone: TimeZone },
@@ -29,7 +28,7 @@ pub enum Timetable {
 }
 
 impl Timetable {
-    /// Reads a schedule. The error is a sentence about it.
+    /// Parses a schedule. The error is one sentence, for the author.
     pub fn parse(schedule: &Schedule) -> Result<Self, String> {
         match schedule {
             Schedule::Cron(CronSchedule { cron, tz, .. }) => {
@@ -38,7 +37,7 @@ impl Timetable {
                     parser.parse(cron).map_err(|error| format!("`{cron}` is no pattern of five fields: {error}"))?;
                 let zone = TimeZone::get(tz).map_err(|_| format!("there is no time zone `{tz}`"))?;
                 let table = Self::Cron { pattern: Box::new(pattern), zone };
-                // `0 0 31 2 *` is a pattern, and no day.
+                // `0 0 31 2 *` is a valid pattern without a day.
                 match table.next_after(Timestamp::now(), Timestamp::now()) {
                     Some(_) => Ok(table),
                     None => Err(format!("`{cron}` is never due")),
@@ -51,7 +50,7 @@ impl Timetable {
         }
     }
 
-    /// Returns when it is due next, after `now`. A period is counted from `start`.
+    /// Returns the first due time after `now`. A period counts from `start`.
     pub fn next_after(&self, now: Timestamp, start: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Cron { pattern, zone } => {
@@ -67,7 +66,8 @@ impl Timetable {
         }
     }
 
-    /// Returns the latest time from `first`, which is one, until `now`, and how many there are, counted up to `count_max`.
+    /// Returns the latest due time between `first`, itself one, and `now`, and the number of due times, at most
+    /// `count_max`.
     pub fn until(&self, first: Timestamp, now: Timestamp, count_max: u64) -> (Timestamp, u64) {
         match self {
             Self::Cron { .. } => {
@@ -77,7 +77,7 @@ impl Timetable {
                 if count < count_max {
                     return (last, count);
                 }
-                // What lies between is too much to count; the latest is still looked for.
+                // Too many in between to count; the latest is still searched for.
                 let recent = now.checked_sub(RECENT).ok().map(|recent| recent.max(last));
                 let times = std::iter::successors(recent, |time| self.next_after(*time, first));
                 (times.skip(1).take_while(|time| *time <= now).last().unwrap_or(last), count)
@@ -92,13 +92,13 @@ impl Timetable {
         }
     }
 
-    /// Says in words when it is due, as behind `runs`.
+    /// Returns the times in words, to follow `runs`.
     pub fn words(&self) -> String {
         match self {
             Self::Cron { pattern, zone } => {
                 let said = pattern.describe();
                 let said = said.trim_end_matches('.');
-                // "At every 15 minutes" is how croner begins.
+                // croner's descriptions begin with "At every 15 minutes".
                 let said = said.strip_prefix("At ").filter(|said| said.starts_with("every")).unwrap_or(said);
                 let mut letters = said.chars();
                 let first = letters.next().map(|letter| letter.to_ascii_lowercase());
@@ -111,7 +111,7 @@ impl Timetable {
         }
     }
 
-    /// Returns a time as people in the schedule's zone write it.
+    /// Formats a time in the schedule's zone.
     pub fn written(&self, time: Timestamp) -> String {
         let zone = match self {
             Self::Cron { zone, .. } => zone.clone(),
@@ -124,7 +124,7 @@ impl Timetable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::metadata::PeriodSchedule;
+    use crate::app::schedule::PeriodSchedule;
 
     fn cron(cron: &str, tz: &str) -> Result<Timetable, String> {
         let (missed, overlap) = Default::default();
@@ -136,7 +136,7 @@ mod tests {
         Timetable::parse(&Schedule::Period(PeriodSchedule { period_ms, missed, overlap }))
     }
 
-    /// The times that follow `from`, in the schedule's zone.
+    /// Due times after `from`, in the schedule's zone.
     fn times(table: &Timetable, from: &str, count: usize) -> Vec<String> {
         let start: Timestamp = from.parse().unwrap();
         let times = std::iter::successors(Some(start), |time| table.next_after(*time, start));
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(check("2026-11-24T12:00:07Z"), "2026-11-24 12:15:07 UTC");
         assert_eq!(check("2026-11-24T12:15:07Z"), "2026-11-24 12:30:07 UTC");
         assert_eq!(check("2026-11-24T14:50:00Z"), "2026-11-24 15:00:07 UTC");
-        // A clock that was set back.
+        // After the clock was set back.
         assert_eq!(check("2026-11-24T11:00:00Z"), "2026-11-24 12:15:07 UTC");
     }
 

@@ -1,32 +1,32 @@
-//! How urgent a call is, and the requests for inference that it makes.
+//! Priority of a call, and of its requests for inference.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Who goes first where there is not room for all. The first is the most urgent.
+/// Order of precedence under load, most urgent first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Somebody waits for the answer.
+    /// Interactive: a client waits for the result.
     High,
     #[default]
     Normal,
-    /// Batch work: done whenever there is room.
+    /// Batch work, done whenever there is room.
     Low,
 }
 
-/// A word that is no priority.
+/// Text that is not a priority.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is no priority; there are high, normal and low")]
 pub struct UnknownPriority(String);
 
 impl Priority {
-    /// The most urgent first.
+    /// All priorities, most urgent first.
     pub const ALL: [Priority; 3] = [Self::High, Self::Normal, Self::Low];
 
-    /// Returns its name, as it is written everywhere.
+    /// Returns the name used in every interface.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::High => "high",

@@ -7,7 +7,7 @@ use clap::Args;
 use super::exit::Exit;
 use super::global::Global;
 use crate::config::{Config, ConfigError};
-use crate::provisions::{ProvisionError, Provisions};
+use crate::settings::{Settings, SettingsError};
 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppSettings {
@@ -31,7 +31,7 @@ impl AppSettings {
     /// Returns the host's configuration with these settings.
     pub fn config(&self, global: &Global) -> Result<Config, Exit> {
         let mut config = global.config(&self.grants)?;
-        config.provisions = self.provisions().map_err(ConfigError::from)?;
+        config.settings = self.settings().map_err(ConfigError::from)?;
         Ok(config)
     }
 
@@ -58,11 +58,11 @@ impl AppSettings {
     }
 
     /// Reads files first, so that flags win.
-    fn provisions(&self) -> Result<Provisions, ProvisionError> {
-        let mut provisions = Provisions::default();
-        self.secret_files.iter().try_for_each(|file| provisions.add_secrets_file(file))?;
-        self.secrets.iter().try_for_each(|secret| provisions.add_secret(secret, |name| std::env::var_os(name)))?;
-        self.values.iter().try_for_each(|value| provisions.add_value(value))?;
-        Ok(provisions)
+    fn settings(&self) -> Result<Settings, SettingsError> {
+        let mut settings = Settings::default();
+        self.secret_files.iter().try_for_each(|file| settings.add_secrets_file(file))?;
+        self.secrets.iter().try_for_each(|secret| settings.add_secret(secret, |name| std::env::var_os(name)))?;
+        self.values.iter().try_for_each(|value| settings.add_value(value))?;
+        Ok(settings)
     }
 }

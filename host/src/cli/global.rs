@@ -15,7 +15,7 @@ pub struct Global {
     /// Print JSON for programs instead of text for people.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Log more of what the host does.
+    /// Say more about what the host does.
     #[arg(long, short, global = true)]
     pub verbose: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
-use crate::logs::{Level, Line, LogSink, Source};
+use crate::logs::{Level, LogLine, LogSink, Source};
 use crate::telemetry;
 
 /// Prints lines of at least a level. Drop waits for queued lines, unless the reader of stderr stalls.
@@ -28,12 +28,12 @@ impl StderrLog {
     /// Prints above this progress bar from now on.
     pub fn above(&self, bar: &ProgressBar) {
         let bar = bar.clone();
-        telemetry::write_around(Box::new(move |write| bar.suspend(write)));
+        telemetry::set_write_wrapper(Box::new(move |write| bar.suspend(write)));
     }
 }
 
 impl LogSink for StderrLog {
-    fn line(&self, line: &Line<'_>) {
+    fn line(&self, line: &LogLine<'_>) {
         if line.level < self.least || (line.source == Source::System && !self.is_of_server) {
             return;
         }

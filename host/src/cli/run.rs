@@ -58,7 +58,7 @@ impl Run {
         trailing.device.into_iter().for_each(|device| host.inference.choose(device));
         host.inference.check_device().await.map_err(|refused| Exit { is_json: json, ..refused.into() })?;
         let config = self.settings.and(&trailing.settings).config(global)?;
-        let program = host.loader.giving(config.provisions).program(&app, &config.grants).await;
+        let program = host.loader.with_settings(config.settings).program(&app, &config.grants).await;
         let program = program.map_err(|error| Exit::from(error).about(file))?;
         host.dispatcher.deploy(program.clone());
         let call = Call::new(find_function(&program, name)?, input, Principal::Operator);

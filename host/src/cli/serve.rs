@@ -26,8 +26,8 @@ use crate::store::StoreError;
 /// or SIGTERM, after calls under way.
 ///
 /// Restores the apps deployed here (`bireme deploy`). Apps on the command line are served too, or in place of the
-/// deployed app of the same name, until the host ends. An app that fails to load is reported on stderr and left out; the
-/// host ends only if all of them fail.
+/// deployed app of the same name, until the host ends. An app that fails to load is reported on stderr and left out;
+/// the host ends only if all of them fail.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme serve examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"

@@ -1,7 +1,7 @@
-//! Every error code that a command or the API can give, with the page that explains it. Plain data, below everything.
+//! Error codes of commands and of the API, each with a page that explains it. Plain data, below everything.
 //!
-//! An error carries a [`Code`], so none can be written that has no entry here. A code, once released, keeps its meaning:
-//! programs match on it.
+//! Every error carries a [`Code`], so none can lack an entry here. A released code keeps its meaning: programs match on
+//! it.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 /// Declares the codes, by name, each with its page `pages/NAME.txt`.
 macro_rules! codes {
     ($($variant:ident = $name:literal, exit $exit:literal $(, http $http:literal)?: $title:literal;)+) => {
-        /// A stable name of what went wrong.
+        /// Stable name of an error.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $(#[doc = $title] $variant,)+
@@ -20,11 +20,11 @@ macro_rules! codes {
             /// Every code, by name.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            fn entry(self) -> &'static Entry {
+            fn info(self) -> &'static CodeInfo {
                 match self {
                     $(Self::$variant => {
                         const HTTP: &[u16] = &[$($http)?];
-                        &Entry {
+                        &CodeInfo {
                             name: $name,
                             title: $title,
                             exit_status: $exit,
@@ -38,7 +38,7 @@ macro_rules! codes {
     };
 }
 
-struct Entry {
+struct CodeInfo {
     name: &'static str,
     title: &'static str,
     exit_status: u8,
@@ -48,7 +48,7 @@ struct Entry {
 }
 
 codes! {
-    AlreadyRunning = "already-running", exit 1, http 409: "a run of the schedule goes on, and it allows no second";
+    AlreadyRunning = "already-running", exit 1, http 409: "the function is running already, and its schedule forbids overlap";
     AppStopped = "app-stopped", exit 1, http 409: "the app is stopped already";
     BadApp = "bad-app", exit 2, http 400: "the app asks for what this host does not give";
     BadComponent = "bad-component", exit 2, http 400: "the file is no component that this host can run";
@@ -63,7 +63,7 @@ codes! {
     BodyUnreadable = "body-unreadable", exit 1, http 400: "the request's body broke off or is malformed";
     BuildFailed = "build-failed", exit 1: "cargo could not build the app";
     Cancelled = "cancelled", exit 69, http 503: "the call was given up before it ended";
-    CannotListen = "cannot-listen", exit 1: "the address to listen on cannot be had";
+    CannotListen = "cannot-listen", exit 1: "the address to listen on is not available";
     CannotWatch = "cannot-watch", exit 1: "the app's directory cannot be watched";
     Config = "config", exit 2, http 400: "a setting or a grant cannot be used";
     Crashed = "crashed", exit 1, http 502: "the function panicked or trapped";
@@ -95,7 +95,7 @@ codes! {
     NoRollback = "no-rollback", exit 1, http 409: "the app has no earlier version to go back to";
     NoSdk = "no-sdk", exit 1: "the app cannot find `bireme-sdk`";
     NoTarget = "no-target", exit 1: "Rust's target for guests is missing and could not be added";
-    NotAccepted = "not-accepted", exit 1, http 409: "the version may do more than the one before, which nobody accepted";
+    NotAccepted = "not-accepted", exit 1, http 409: "the version declares capabilities that were not accepted";
     NotForWasm = "not-for-wasm", exit 1: "a dependency does not build for WebAssembly";
     NotFound = "not-found", exit 4, http 404: "nothing is served at this path";
     NotScheduled = "not-scheduled", exit 4, http 404: "the function has no schedule";
@@ -122,39 +122,39 @@ codes! {
 }
 
 impl Code {
-    /// Returns the code's name, as it stands in messages and documents.
+    /// Returns the code's name in messages and documents.
     pub fn as_str(self) -> &'static str {
-        self.entry().name
+        self.info().name
     }
 
-    /// Returns what it means in one line, in lower case and without a full stop.
+    /// Returns its meaning in one line, in lower case and without a full stop.
     pub fn title(self) -> &'static str {
-        self.entry().title
+        self.info().title
     }
 
-    /// Returns the status that a command ends with.
+    /// Returns the exit status of a command with this error.
     pub fn exit_status(self) -> u8 {
-        self.entry().exit_status
+        self.info().exit_status
     }
 
-    /// Returns the HTTP status, if the API gives this code.
+    /// Returns the HTTP status, if the API uses this code.
     pub fn http_status(self) -> Option<u16> {
-        self.entry().http_statuses.first().copied()
+        self.info().http_statuses.first().copied()
     }
 
-    /// Returns the page: what it means, what causes it, what to do.
+    /// Returns the page: meaning, causes, remedies.
     pub fn page(self) -> &'static str {
-        self.entry().page
+        self.info().page
     }
 
-    /// Returns the code of that name.
+    /// Returns the code `name`.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == name)
     }
 
-    /// Whether the page says more than the message and its hint do.
+    /// Whether the page adds to the message and its hint.
     pub fn has_more_to_say(self) -> bool {
-        // The first two are the function's own words; the others speak for themselves.
+        // The first two are the function's own words; the others explain themselves.
         !matches!(self, Self::Failed | Self::Terminal | Self::Interrupted | Self::MapFailed | Self::Usage)
     }
 }

@@ -1,6 +1,7 @@
-//! Deployed components on disk, each under its own digest.
+//! Deployed components on disk, named by their digests.
 //!
-//! Invariants: a file that is there is whole (written beside, synced, renamed); what is read is what its name says.
+//! Invariants: a file is complete (written under a temporary name, synced, renamed); a file that is read matches its
+//! digest.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -16,7 +17,7 @@ pub struct ComponentFiles {
     dir: PathBuf,
 }
 
-/// A component that cannot be kept or read back.
+/// A component that cannot be stored or read back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilesError {
@@ -29,18 +30,18 @@ pub enum FilesError {
 }
 
 impl ComponentFiles {
-    /// The files in `apps` of a data directory, created with the first one.
+    /// Uses the directory `apps` of a data directory, created with the first component.
     pub fn new(data: &Path) -> Self {
         Self { dir: data.join("apps") }
     }
 
-    /// Keeps a component and returns once it is on disk. Blocks.
+    /// Stores a component, and returns once it is on disk. Blocks.
     pub fn keep(&self, component: &ComponentBytes) -> Result<(), FilesError> {
         let keep = || -> io::Result<()> {
             let path = self.path(&hex(&component.digest));
-            // A component may hold what its author would not publish.
+            // Mode 0700: a component may hold what its author would not publish.
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-            // A file of that name is whole; writing it again would only risk it.
+            // An intact file is left alone: writing it again would only risk it.
             if path.is_file() && fs::read(&path).is_ok_and(|bytes| bytes == *component.bytes) {
                 return Ok(());
             }
@@ -53,14 +54,14 @@ impl ComponentFiles {
         keep().map_err(|source| FilesError::Keep { dir: self.dir.clone(), source })
     }
 
-    /// Reads a component back and checks it against its digest. Blocks.
+    /// Reads a component back and verifies its digest. Blocks.
     pub fn read(&self, digest: &str) -> Result<ComponentBytes, FilesError> {
         let path = self.path(digest);
         let component = ComponentBytes::read(&path)?;
         if hex(&component.digest) != digest { Err(FilesError::Changed { path }) } else { Ok(component) }
     }
 
-    /// Removes components that no record names. What cannot be removed is left for the next time. Blocks.
+    /// Removes components whose digests are not in `kept`. A failed removal is left for the next sweep. Blocks.
     pub fn sweep(&self, kept: &HashSet<String>) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
@@ -76,7 +77,7 @@ impl ComponentFiles {
     }
 }
 
-/// Returns a digest in hex.
+/// Formats a digest in hex.
 pub fn hex(digest: &[u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

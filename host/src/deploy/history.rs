@@ -1,16 +1,16 @@
-//! The records of one app: what is live, what to go back to. Plain data, no disk.
+//! History of one app: the live version, and targets of a rollback. Plain data, no disk.
 
 use super::record::Record;
 use crate::ids::Version;
 
-/// Records kept for each app; older ones, and the components that only they name, are removed.
+/// Records kept for each app; older ones, and components named by them alone, are removed.
 pub const RECORDS_MAX: usize = 50;
 
 /// An app's records, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct History(Vec<Record>);
 
-/// Why there is nothing to go back to.
+/// A rollback without a target.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RollbackError {
     #[error("there is no earlier version")]
@@ -29,11 +29,12 @@ impl History {
         self.0.iter().rev()
     }
 
+    /// Returns the newest record.
     pub fn last(&self) -> Option<&Record> {
         self.0.last()
     }
 
-    /// Returns the record whose version runs.
+    /// Returns the record of the live version.
     pub fn live(&self) -> Option<&Record> {
         self.last().filter(|record| record.is_live())
     }
@@ -43,14 +44,14 @@ impl History {
         self.last().map_or(1, |last| last.number + 1)
     }
 
-    /// Adds a record; returns the one that is no longer kept.
+    /// Adds a record; returns the one that it displaces.
     pub fn push(&mut self, record: Record) -> Option<Record> {
         self.0.push(record);
         (self.0.len() > RECORDS_MAX).then(|| self.0.remove(0))
     }
 
-    /// Returns what to go back to: the version that begins with `to`, or the one that was live before this one (of a stopped
-    /// app, the last that ran).
+    /// Returns the target of a rollback: the version with the prefix `to`, or the one that was live before (of a
+    /// stopped app, the last that ran).
     pub fn rollback(&self, to: Option<&str>) -> Result<&Record, RollbackError> {
         let ran = || self.newest_first().filter(|record| record.is_live());
         let live = self.live().map(|record| &record.version);
@@ -128,9 +129,9 @@ mod tests {
         assert_eq!(to(&[(Deploy, "a")]), Err(RollbackError::NoEarlier));
         assert_eq!(to(&[(Deploy, "a"), (Deploy, "b")]), Ok(version("a")));
         assert_eq!(to(&[(Deploy, "a"), (Deploy, "b"), (Deploy, "b")]), Ok(version("a")));
-        // Twice back is forward again.
+        // A second rollback is the way forward again.
         assert_eq!(to(&[(Deploy, "a"), (Deploy, "b"), (Rollback, "a")]), Ok(version("b")));
-        // What was stopped runs again.
+        // A stopped app runs again.
         assert_eq!(to(&[(Deploy, "a"), (Deploy, "b"), (Stop, "b")]), Ok(version("b")));
     }
 

@@ -1,4 +1,4 @@
-//! From a component's bytes to a program that can be called: described, compiled, linked.
+//! Loader of apps: describes, compiles and links a component to a program.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::ids::{AppName, NameError};
 use crate::outbound::Grants;
-use crate::provisions::Provisions;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
+use crate::settings::Settings;
 use crate::tasks::blocking;
 
-/// First path segments that are the host's own, now or as its design has it.
+/// First path segments that the host uses itself, now or by design.
 pub const RESERVED_NAMES: [&str; 7] = ["api", "v1", "v2", "ui", "healthz", "readyz", "metrics"];
 
-/// An app that cannot be made ready.
+/// An app that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -30,36 +30,39 @@ pub enum LoadError {
     #[error(transparent)]
     Program(#[from] ProgramError),
     #[error(
-        "the component says nothing of itself, so its file's name is the app's, and `{stem}` cannot be that; rename the file"
+        "the component says nothing of itself, so its file's name is the app's, and `{stem}` cannot be that; rename \
+         the file"
     )]
     StockName { stem: String, source: NameError },
     #[error(
-        "the component says nothing of itself, and nothing else names the app; `bireme deploy FILE` names it by its file"
+        "the component says nothing of itself, and nothing else names the app; `bireme deploy FILE` names it by its \
+         file"
     )]
     NoName,
     #[error("an app cannot be named `{name}`: the host uses that path itself; rename the crate")]
     ReservedName { name: AppName },
 }
 
-/// Makes apps ready.
+/// Loader of one host.
 pub struct Loader {
     sandbox: Arc<Sandbox>,
     artifacts: Arc<ArtifactCache>,
-    provisions: Provisions,
+    settings: Settings,
 }
 
 impl Loader {
-    pub fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, provisions: Provisions) -> Self {
-        Self { sandbox, artifacts: Arc::new(artifacts), provisions }
+    /// Makes a loader that gives apps these settings.
+    pub fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, settings: Settings) -> Self {
+        Self { sandbox, artifacts: Arc::new(artifacts), settings }
     }
 
-    /// Returns one that gives apps something else.
-    pub fn giving(&self, provisions: Provisions) -> Self {
-        Self { sandbox: self.sandbox.clone(), artifacts: self.artifacts.clone(), provisions }
+    /// Returns a loader with other settings.
+    pub fn with_settings(&self, settings: Settings) -> Self {
+        Self { sandbox: self.sandbox.clone(), artifacts: self.artifacts.clone(), settings }
     }
 
-    /// Returns what a component says of itself: its metadata section, else what its `describe` returns. One that says nothing
-    /// and answers HTTP is an app of the name `stem`, its file's.
+    /// Returns a component's metadata: its section, or else the result of its `describe`. A stock component is an app
+    /// named `stem`, after its file.
     pub async fn describe(&self, component: &ComponentBytes, stem: Option<&str>) -> Result<Metadata, LoadError> {
         match Metadata::read(&component.bytes) {
             Ok(metadata) => return Ok(metadata),
@@ -83,21 +86,21 @@ impl Loader {
         }
         let compiled = self.compile(&app.component).await?;
         let (version, metadata) = (app.component.version(), app.metadata.clone());
-        let program = self.sandbox.program(&compiled, version, metadata, grants, &self.provisions)?;
+        let program = self.sandbox.program(&compiled, version, metadata, grants, &self.settings)?;
         Ok(Arc::new(program))
     }
 
-    /// Whether a component was compiled before, so that making it ready takes no time.
+    /// Whether a component is in the compile cache, so that loading it is quick.
     pub async fn is_compiled(&self, component: &ComponentBytes) -> bool {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
         blocking(move || artifacts.has(&engine, &component)).await
     }
 
-    /// Takes as long as Cranelift does, once for each component, on a thread of its own.
+    /// Compiles on a thread of its own, once for each component.
     async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, LoadError> {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
         blocking(move || {
-            // The engine would refuse it as well, after half a minute of Cranelift for a component of 20 MB.
+            // The engine would refuse it as well, but only after half a minute of Cranelift for a component of 20 MB.
             Footprint::of(&component.bytes).check()?;
             Ok(artifacts.load(&engine, &component)?)
         })

@@ -1,13 +1,13 @@
-//! Apps on a running host: deployed, replaced, rolled back, stopped, and there again after a restart.
+//! Deployments of a running host: apps deployed, replaced, rolled back, stopped, and restored after a restart.
 //!
-//! Not here: HTTP (`http::control`), how a call runs (`dispatch`).
+//! Not here: HTTP (`http::control`), runs of calls (`dispatch`).
 //!
 //! Invariants:
-//! - What `deploy`, `rollback` and `stop` have answered is on disk. The component is synced before the record that names it,
+//! - An answered `deploy`, `rollback` or `stop` is on disk. The component is synced before the record that names it,
 //!   and the record before a call reaches the new version.
-//! - Changes are made one at a time; calls under way keep the version they began with.
-//! - Nothing that a version newly declares is live before it was accepted.
-//! - An app that cannot be restored costs itself, not the host, and stays in the history.
+//! - Changes are made one at a time; running calls keep the version that they began with.
+//! - A version's new capabilities are accepted before it is live.
+//! - An app that cannot be restored stays in the history, and does not stop the host.
 
 mod files;
 mod history;
@@ -15,7 +15,9 @@ mod loader;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use self::files::{ComponentFiles, hex};
 use self::history::History;
@@ -38,7 +40,7 @@ pub use record::{Action, Record};
 /// Bytes of a deployment's message.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
-/// A change that was not made.
+/// A change that was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeployError {
@@ -68,93 +70,94 @@ fn list(capabilities: &[Capability]) -> String {
     capabilities.iter().map(Capability::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What is to be deployed.
-pub struct Deploy {
+/// Request to deploy a component.
+pub struct DeployRequest {
     pub component: ComponentBytes,
-    pub accept: Accept,
-    /// Replaces what was granted to the app before; `None` keeps it.
+    pub accept: AcceptedCapabilities,
+    /// Replaces the app's grants; `None` keeps them.
     pub grants: Option<Vec<String>>,
     pub message: Option<String>,
-    /// Checks everything and changes nothing.
+    /// Runs every check, and changes nothing.
     pub is_dry_run: bool,
 }
 
-/// Which newly declared capabilities the operator has accepted.
+/// New capabilities that the operator accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accept {
+pub enum AcceptedCapabilities {
     All,
-    These(BTreeSet<Capability>),
+    Listed(BTreeSet<Capability>),
 }
 
-/// What a change came to.
+/// Result of a change.
 #[derive(Debug)]
-pub struct Deployed {
+pub struct DeployOutcome {
     pub app: AppName,
     pub version: Version,
-    /// What was live before.
+    /// The version that was live before.
     pub previous: Option<Version>,
     pub added: Vec<Capability>,
     pub removed: Vec<Capability>,
-    /// False where this very version was live already, with the same grants, and where nothing was to be changed.
+    /// False for a dry run, and if the same version was live already with the same grants.
     pub is_changed: bool,
     pub metadata: Metadata,
 }
 
-/// An app as it stands.
+/// Status of one app.
 #[derive(Clone, Debug)]
 pub struct Status {
     pub app: AppName,
     pub state: State,
     pub version: Version,
-    /// The last record; none for an app that was given when the host started.
+    /// The last record; `None` for an app given on the command line.
     pub record: Option<Record>,
 }
 
 impl Status {
-    /// The status of an app that was given when the host started.
+    /// Returns the status of an app given on the command line.
     pub fn given(program: &Program) -> Self {
         let (app, version) = (program.name().clone(), program.version().clone());
         Self { app, state: State::Live, version, record: None }
     }
 }
 
-/// Whether an app can be called.
+/// Availability of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     Live,
     Stopped,
-    /// It was live when the host ended and cannot be made ready now.
+    /// Was live at the end of the last run, and cannot be loaded now.
     Failed {
         reason: String,
     },
 }
 
-/// The apps of one host.
+/// Deployed apps of one host.
 pub struct Deployments {
     loader: Arc<Loader>,
     dispatcher: Arc<Dispatcher>,
     store: Arc<StoreDir>,
     files: ComponentFiles,
-    /// What is granted to every app.
+    /// Grants of every app.
     grants: Grants,
-    apps: Mutex<BTreeMap<AppName, Entry>>,
+    apps: Mutex<BTreeMap<AppName, DeployedApp>>,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Entry {
+struct DeployedApp {
     history: History,
     failed: Option<String>,
 }
 
 impl Deployments {
+    /// Makes the deployments of a host; `restore` loads earlier ones.
     pub fn new(loader: Arc<Loader>, dispatcher: Arc<Dispatcher>, store: Arc<StoreDir>, grants: Grants) -> Self {
         let files = ComponentFiles::new(store.path());
         let (apps, one_at_a_time) = Default::default();
         Self { loader, dispatcher, store, files, grants, apps, one_at_a_time }
     }
 
-    /// Reads what was deployed and makes callable what was live. An app that fails is told in its `Status`.
+    /// Restores the deployed apps: makes the live ones callable. A failed one shows in its `Status`.
     pub async fn restore(&self) -> Result<(), StoreError> {
         let _one = self.one_at_a_time.lock().await;
         let mut records: BTreeMap<AppName, Vec<Record>> = BTreeMap::new();
@@ -165,9 +168,9 @@ impl Deployments {
             }
         }
         for (app, records) in records {
-            let mut entry = Entry { history: records.into_iter().collect(), failed: None };
+            let mut entry = DeployedApp { history: records.into_iter().collect(), failed: None };
             if let Some(live) = entry.history.live() {
-                match self.ready(live).await {
+                match self.load_version(live).await {
                     Ok((program, _)) => self.dispatcher.deploy(program),
                     Err(error) => {
                         let reason = format!("{:#}", anyhow::Error::from(error));
@@ -176,22 +179,22 @@ impl Deployments {
                     }
                 }
             }
-            self.lock().insert(app, entry);
+            self.apps.lock().insert(app, entry);
         }
         Ok(())
     }
 
-    /// Deploys a component: describes, compiles and links it, asks for what it newly declares, keeps it, swaps it in.
-    pub async fn deploy(&self, deploy: Deploy) -> Result<Deployed, DeployError> {
-        if let Some(bytes) = deploy.message.as_ref().map(String::len).filter(|bytes| *bytes > MESSAGE_BYTES_MAX) {
+    /// Deploys a component: describes, compiles and links it, checks its new capabilities, stores it, makes it live.
+    pub async fn deploy(&self, request: DeployRequest) -> Result<DeployOutcome, DeployError> {
+        if let Some(bytes) = request.message.as_ref().map(String::len).filter(|bytes| *bytes > MESSAGE_BYTES_MAX) {
             return Err(DeployError::Message { bytes });
         }
         let _one = self.one_at_a_time.lock().await;
-        let app = self.described(deploy.component).await?;
+        let app = self.with_metadata(request.component).await?;
         let name = app.metadata.app.name.clone();
         let version = app.component.version();
         let live = self.dispatcher.program(name.as_str());
-        let last = self.lock().get(&name).and_then(|entry| entry.history.last().cloned());
+        let last = self.apps.lock().get(&name).and_then(|entry| entry.history.last().cloned());
 
         let declared = capabilities::of(&app.metadata);
         let before = match (&live, &last) {
@@ -201,20 +204,20 @@ impl Deployments {
         };
         let added: Vec<Capability> = declared.difference(&before).cloned().collect();
         let removed: Vec<Capability> = before.difference(&declared).cloned().collect();
-        let is_accepted = match &deploy.accept {
-            Accept::All => true,
-            Accept::These(these) => added.iter().all(|capability| these.contains(capability)),
+        let is_accepted = match &request.accept {
+            AcceptedCapabilities::All => true,
+            AcceptedCapabilities::Listed(listed) => added.iter().all(|capability| listed.contains(capability)),
         };
-        if !is_accepted && !deploy.is_dry_run {
+        if !is_accepted && !request.is_dry_run {
             return Err(DeployError::NotAccepted { app: name, version, added });
         }
 
         let kept = last.as_ref().map(|record| record.grants.clone()).unwrap_or_default();
-        let grants = deploy.grants.unwrap_or_else(|| kept.clone());
-        let program = self.loader.program(&app, &self.grants.and(&grants)?).await?;
+        let grants = request.grants.unwrap_or_else(|| kept.clone());
+        let program = self.loader.program(&app, &self.grants.with(&grants)?).await?;
         let previous = live.map(|program| program.version().clone());
         let is_same = previous.as_ref() == Some(&version) && last.is_some_and(|last| last.is_live()) && grants == kept;
-        let is_changed = !is_same && !deploy.is_dry_run;
+        let is_changed = !is_same && !request.is_dry_run;
         let metadata = app.metadata.clone();
         if is_changed {
             let record = Record {
@@ -228,7 +231,7 @@ impl Deployments {
                 grants,
                 capabilities: declared.into_iter().collect(),
                 added: added.clone(),
-                message: deploy.message,
+                message: request.message,
             };
             let (files, component) = (self.files.clone(), app.component);
             blocking(move || files.keep(&component)).await?;
@@ -236,21 +239,20 @@ impl Deployments {
             self.dispatcher.deploy(program);
             self.sweep().await;
         }
-        Ok(Deployed { app: name, version, previous, added, removed, is_changed, metadata })
+        Ok(DeployOutcome { app: name, version, previous, added, removed, is_changed, metadata })
     }
 
-    /// Makes an earlier version live again, with the grants that it had: the one before this one, or that which begins with
-    /// `to`.
-    pub async fn rollback(&self, app: &str, to: Option<&str>) -> Result<Deployed, DeployError> {
+    /// Makes an earlier version live again, with its grants of then: the previous one, or the one with the prefix `to`.
+    pub async fn rollback(&self, app: &str, to: Option<&str>) -> Result<DeployOutcome, DeployError> {
         let _one = self.one_at_a_time.lock().await;
         let (name, target) = {
-            let apps = self.lock();
+            let apps = self.apps.lock();
             let (name, entry) = find(&apps, app)?;
             let target = entry.history.rollback(to);
             let target = target.map_err(|source| DeployError::Rollback { app: name.clone(), source })?;
             (name.clone(), target.clone())
         };
-        let (program, metadata) = self.ready(&target).await?;
+        let (program, metadata) = self.load_version(&target).await?;
         let live = self.dispatcher.program(app);
         let before = live.as_ref().map(|program| capabilities::of(program.metadata())).unwrap_or_default();
         let declared = capabilities::of(&metadata);
@@ -264,7 +266,7 @@ impl Deployments {
         let (version, added) = (record.version.clone(), record.added.clone());
         self.record(&name, record).await?;
         self.dispatcher.deploy(program);
-        Ok(Deployed {
+        Ok(DeployOutcome {
             app: name,
             version,
             previous: live.map(|program| program.version().clone()),
@@ -275,14 +277,14 @@ impl Deployments {
         })
     }
 
-    /// Takes an app away; calls under way end as they will. Its versions are kept. Returns the version that was live.
+    /// Stops an app; running calls end as they will, and its versions stay on disk. Returns the version that was live.
     pub async fn stop(&self, app: &str) -> Result<Version, DeployError> {
         let _one = self.one_at_a_time.lock().await;
         let last = {
-            let apps = self.lock();
+            let apps = self.apps.lock();
             match find(&apps, app) {
                 Ok((name, entry)) => entry.history.last().map(|last| (name.clone(), last.clone())),
-                // Given when the host started: there is nothing on disk to change.
+                // Given on the command line, so there is no record to change.
                 Err(error) => match self.dispatcher.program(app) {
                     Some(program) => {
                         self.dispatcher.retire(app);
@@ -305,14 +307,14 @@ impl Deployments {
 
     /// Returns an app's records, newest first.
     pub fn history(&self, app: &str) -> Result<Vec<Record>, DeployError> {
-        let apps = self.lock();
+        let apps = self.apps.lock();
         let (_, entry) = find(&apps, app)?;
         Ok(entry.history.newest_first().cloned().collect())
     }
 
-    /// Returns the state of an app that was deployed here.
+    /// Returns the state of an app that was deployed here; `None` for any other.
     pub fn state(&self, app: &str) -> Option<State> {
-        let apps = self.lock();
+        let apps = self.apps.lock();
         let (_, entry) = find(&apps, app).ok()?;
         Some(match &entry.failed {
             _ if self.dispatcher.program(app).is_some() => State::Live,
@@ -321,10 +323,10 @@ impl Deployments {
         })
     }
 
-    /// Returns every app, by name.
+    /// Returns the status of every app, by name.
     pub fn apps(&self) -> Vec<Status> {
         let mut all: BTreeMap<AppName, Status> = BTreeMap::new();
-        for (app, entry) in self.lock().iter() {
+        for (app, entry) in self.apps.lock().iter() {
             let Some(record) = entry.history.last().cloned() else { continue };
             let state = match &entry.failed {
                 Some(reason) => State::Failed { reason: reason.clone() },
@@ -342,17 +344,17 @@ impl Deployments {
         all.into_values().collect()
     }
 
-    /// Reads a component back and makes it ready, within its record's grants.
-    async fn ready(&self, record: &Record) -> Result<(Arc<Program>, Metadata), DeployError> {
+    /// Loads the version of a record, within its grants.
+    async fn load_version(&self, record: &Record) -> Result<(Arc<Program>, Metadata), DeployError> {
         let (files, digest) = (self.files.clone(), record.digest.clone());
         let component = blocking(move || files.read(&digest)).await?;
-        let app = self.described(component).await?;
-        let program = self.loader.program(&app, &self.grants.and(&record.grants)?).await?;
+        let app = self.with_metadata(component).await?;
+        let program = self.loader.program(&app, &self.grants.with(&record.grants)?).await?;
         Ok((program, app.metadata))
     }
 
-    /// Returns the component with its description, which it gets where it lacks one.
-    async fn described(&self, component: ComponentBytes) -> Result<DescribedApp, DeployError> {
+    /// Returns the component with its metadata section, which is added if missing.
+    async fn with_metadata(&self, component: ComponentBytes) -> Result<DescribedApp, DeployError> {
         match Metadata::read(&component.bytes) {
             Ok(metadata) => Ok(DescribedApp { component, metadata }),
             Err(MetadataError::Missing) => {
@@ -364,9 +366,9 @@ impl Deployments {
         }
     }
 
-    /// Numbers a record and writes it; one that is no longer kept goes in the same transaction.
+    /// Numbers and writes a record; a displaced one is deleted in the same transaction.
     async fn record(&self, app: &AppName, mut record: Record) -> Result<(), StoreError> {
-        let mut history = self.lock().get(app).map(|entry| entry.history.clone()).unwrap_or_default();
+        let mut history = self.apps.lock().get(app).map(|entry| entry.history.clone()).unwrap_or_default();
         record.number = history.next_number();
         let value = serde_json::to_vec(&record).expect("records have string keys only");
         let mut ops = vec![Op::Put { table: Table::Deployments, key: record::key(app, record.number), value }];
@@ -374,25 +376,24 @@ impl Deployments {
             ops.push(Op::Delete { table: Table::Deployments, key: record::key(app, old.number) });
         }
         self.store.store()?.write(ops).await?;
-        self.lock().insert(app.clone(), Entry { history, failed: None });
+        self.apps.lock().insert(app.clone(), DeployedApp { history, failed: None });
         Ok(())
     }
 
-    /// Removes components that no record names any more.
+    /// Removes components that no record names.
     async fn sweep(&self) {
         let kept: HashSet<String> = {
-            let apps = self.lock();
+            let apps = self.apps.lock();
             apps.values().flat_map(|entry| entry.history.newest_first()).map(|record| record.digest.clone()).collect()
         };
         let files = self.files.clone();
         blocking(move || files.sweep(&kept)).await;
     }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, Entry>> {
-        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn find<'a>(apps: &'a BTreeMap<AppName, Entry>, app: &str) -> Result<(&'a AppName, &'a Entry), DeployError> {
+fn find<'a>(
+    apps: &'a BTreeMap<AppName, DeployedApp>,
+    app: &str,
+) -> Result<(&'a AppName, &'a DeployedApp), DeployError> {
     apps.get_key_value(app).ok_or_else(|| DeployError::UnknownApp { app: app.chars().take(80).collect() })
 }

@@ -1,13 +1,13 @@
-//! What the database keeps of each change to an app: one record for each deployment, rollback and stop.
+//! Records of changes to apps, one for each deployment, rollback and stop.
 //!
-//! The last record of an app says what is live; nothing else has to be kept in step with it.
+//! The last record of an app alone says what is live; nothing else has to agree with it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::app::capabilities::Capability;
 use crate::ids::{AppName, FunctionName, Version};
 
-/// What was done.
+/// Kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -17,6 +17,7 @@ pub enum Action {
 }
 
 impl Action {
+    /// Returns the name in the API and on disk.
     pub fn as_str(self) -> &'static str {
         match self {
             Action::Deploy => "deploy",
@@ -29,25 +30,25 @@ impl Action {
 /// One change to an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// 1 for an app's first.
+    /// Counted from 1 for each app.
     pub number: u64,
     pub action: Action,
-    /// The version that is live from then on, or that was until then (`Stop`).
+    /// The version that is live from then on; for `Stop`, the one that was live until then.
     pub version: Version,
     /// SHA-256 of the component file, in hex.
     pub digest: String,
     /// Milliseconds since 1970.
     pub at_ms: u64,
-    /// Of the component file.
+    /// Bytes of the component file.
     pub bytes: u64,
     pub functions: Vec<FunctionName>,
-    /// What the operator permitted this app beyond the host's own grants.
+    /// The app's own grants, beyond those of the host.
     #[serde(default)]
     pub grants: Vec<String>,
-    /// Everything that the app declares.
+    /// Capabilities that the app declares.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
-    /// Those of them that the version before did not declare, and that were accepted.
+    /// Capabilities among them that were new, and accepted.
     #[serde(default)]
     pub added: Vec<Capability>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,24 +56,24 @@ pub struct Record {
 }
 
 impl Record {
-    /// Returns whether the app runs after this record.
+    /// Whether the app is live after this record.
     pub fn is_live(&self) -> bool {
         self.action != Action::Stop
     }
 }
 
-/// Returns the key of an app's record; records of one app are in order and next to each other.
+/// Returns the key of a record; the keys of one app are adjacent and in order.
 pub fn key(app: &AppName, number: u64) -> Vec<u8> {
-    // Names hold no NUL, so no app's keys begin with another's.
+    // Names hold no NUL, so no app's prefix begins another's key.
     [prefix(app).as_slice(), &number.to_be_bytes()].concat()
 }
 
-/// Returns what the keys of an app's records begin with.
+/// Returns the prefix of the keys of an app.
 pub fn prefix(app: &AppName) -> Vec<u8> {
     [app.as_str().as_bytes(), b"\0"].concat()
 }
 
-/// Returns the app that a key belongs to.
+/// Returns the app of a key.
 pub fn app_of(key: &[u8]) -> Option<AppName> {
     let name = key.split(|byte| *byte == 0).next()?;
     AppName::new(std::str::from_utf8(name).ok()?).ok()
@@ -110,7 +111,7 @@ mod tests {
         }
     }
 
-    /// What these snapshots show is in the data directories of users (`docs/decisions/store-format.md`).
+    /// Pins the on-disk format, which users' data directories hold (`docs/decisions/store-format.md`).
     #[test]
     fn a_record_is_on_disk_as_it_was() {
         let check = |record: Record, expected: Expect| {

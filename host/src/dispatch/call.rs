@@ -84,6 +84,7 @@ impl<T> Finished<T> {
 #[derive(Clone, Debug)]
 pub struct LiveCall {
     pub function: FunctionId,
+    pub principal: Principal,
     pub depth: u32,
     pub since: Instant,
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Weak};
 use super::call::{Call, Finished, LiveCall, Origin, WebCall};
 use super::durable::Durable;
 use super::functions::GuestFunctions;
-use super::map::Map;
+use super::map::{Map, MapMemory, Target};
 use super::runner::Runner;
 use crate::call::{Principal, Priority};
 use crate::ids::CallId;
+use crate::limits::MAPS_BYTES_MAX;
 use crate::logs::LogSink;
 use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, Services};
 
@@ -20,16 +21,18 @@ pub type Serving = Pin<Box<dyn Future<Output = Finished<()>> + Send>>;
 pub struct Dispatcher {
     runner: Arc<Runner>,
     functions: Arc<GuestFunctions>,
+    map_memory: MapMemory,
 }
 
 impl Dispatcher {
     /// Builds it and plugs it into `services` as the guests' way to call functions.
     pub fn new(sandbox: Arc<Sandbox>, services: Arc<Services>, log: Arc<dyn LogSink>) -> Arc<Self> {
         let runner = Runner::new(sandbox, services.clone(), log);
-        let functions = Arc::new(GuestFunctions::new(runner.clone()));
+        let map_memory = MapMemory::new(MAPS_BYTES_MAX);
+        let functions = Arc::new(GuestFunctions::new(runner.clone(), map_memory.clone()));
         let plug: Arc<dyn Functions> = functions.clone();
         services.plug_functions(Arc::downgrade(&plug));
-        Arc::new(Self { runner, functions })
+        Arc::new(Self { runner, functions, map_memory })
     }
 
     /// Plugs durable calls in. Once; a second one is ignored.
@@ -39,6 +42,11 @@ impl Dispatcher {
 
     pub(super) fn runner(&self) -> &Arc<Runner> {
         &self.runner
+    }
+
+    /// Returns the memory budget of all maps of the host.
+    pub(super) fn map_memory(&self) -> &MapMemory {
+        &self.map_memory
     }
 
     /// Makes a program callable under its name; calls that run keep the version they began with.
@@ -80,7 +88,7 @@ impl Dispatcher {
     /// Opens a map from outside.
     pub fn map(&self, function: FunctionRef, order: Order, priority: Priority, principal: Principal) -> Map {
         let origin = Origin { priority, ..Origin::outside(principal) };
-        Map::new(self.runner.clone(), function, order, origin)
+        Map::new(self.runner.clone(), &self.map_memory, Target::Version(function), order, origin)
     }
 
     /// Takes no more calls from outside; those that wait for a slot, a batch or another attempt end.

@@ -14,7 +14,7 @@ use crate::limits::WAITING_CALLS_MAX;
 use crate::logs::LogSink;
 use crate::outbound::CallBudget;
 use crate::sandbox::CallLog;
-use crate::sandbox::{self, CallContext, CallUsage, Exchange, FunctionRef, Sandbox, Services, Siblings};
+use crate::sandbox::{self, CallContext, CallIdentity, CallUsage, Exchange, FunctionRef, Sandbox, Services, Siblings};
 
 /// The sandbox, the slots in front of it, and the services that a guest reaches.
 pub(super) struct Executor {
@@ -126,7 +126,7 @@ impl Executor {
         let AttemptSpec { id, function, origin, attempt, siblings } = spec;
         let (limits, secrets) = (&function.limits, function.secrets.clone());
         let (version, sink) = (function.version().clone(), self.log.clone());
-        let context = Arc::new(CallContext {
+        let identity = CallIdentity {
             id,
             function: function.clone(),
             principal: origin.principal.clone(),
@@ -136,6 +136,9 @@ impl Executor {
             deadline: earlier(started + limits.timeout, origin.deadline_max),
             priority: origin.priority,
             spawner: origin.spawner.unwrap_or(id),
+        };
+        let context = Arc::new(CallContext {
+            identity,
             siblings,
             log: Arc::new(CallLog::new(id, function.id(), version, sink, limits.log_bytes_max, secrets)),
             services: self.services.clone(),

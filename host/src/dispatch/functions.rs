@@ -5,24 +5,25 @@ use std::time::Duration;
 
 use super::apps::find_function;
 use super::call::{Call, Origin};
-use super::durable::Durable;
-use super::map::Map;
+use super::durable::{Durable, Guests};
+use super::map::{Map, MapMemory, Target};
 use super::runner::Runner;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::ids::CallId;
 use crate::limits;
-use crate::sandbox::{BoxFuture, CallContext, Functions, MapRun, Order, SpawnedMap};
+use crate::sandbox::{BoxFuture, CallIdentity, Functions, MapRun, Order, SpawnedMap};
 
 /// The functions that a guest reaches: those of its own app.
 pub(super) struct GuestFunctions {
     runner: Arc<Runner>,
+    map_memory: MapMemory,
     /// Plugged in once, on a host that keeps calls.
     durable: OnceLock<Weak<Durable>>,
 }
 
 impl GuestFunctions {
-    pub fn new(runner: Arc<Runner>) -> Self {
-        Self { runner, durable: OnceLock::new() }
+    pub fn new(runner: Arc<Runner>, map_memory: MapMemory) -> Self {
+        Self { runner, map_memory, durable: OnceLock::new() }
     }
 
     /// Plugs durable calls in. Once; a second one is ignored.
@@ -30,16 +31,17 @@ impl GuestFunctions {
         let _ = self.durable.set(durable);
     }
 
-    /// Returns the durable calls, on a host that keeps them.
-    fn durable(&self) -> Result<Arc<Durable>, Failure> {
+    /// Returns the guests' side of durable calls, on a host that keeps them.
+    fn durable(&self) -> Result<Arc<Guests>, Failure> {
         let durable = self.durable.get().and_then(Weak::upgrade).filter(|durable| !durable.is_stopped());
         durable
+            .map(|durable| durable.guests())
             .ok_or_else(|| Failure::new(FailureCode::Unavailable, "spawn needs a host that keeps calls: bireme serve"))
     }
 }
 
 impl Functions for GuestFunctions {
-    fn call<'a>(&'a self, caller: &'a CallContext, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult> {
+    fn call<'a>(&'a self, caller: &'a CallIdentity, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult> {
         Box::pin(async move {
             let origin = child_origin(caller, caller.priority)?;
             let function = find_function(caller.function.program(), function)?;
@@ -48,16 +50,16 @@ impl Functions for GuestFunctions {
         })
     }
 
-    fn map(&self, caller: &CallContext, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure> {
+    fn map(&self, caller: &CallIdentity, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure> {
         // Behind the app's single calls, whose callers wait.
         let origin = child_origin(caller, caller.priority.max(Priority::Normal))?;
         let function = find_function(caller.function.program(), function)?;
-        Ok(Box::new(Map::new(self.runner.clone(), function, order, origin)))
+        Ok(Box::new(Map::new(self.runner.clone(), &self.map_memory, Target::Version(function), order, origin)))
     }
 
     fn spawn<'a>(
         &'a self,
-        caller: &'a CallContext,
+        caller: &'a CallIdentity,
         function: &'a str,
         input: Payload,
     ) -> BoxFuture<'a, Result<CallId, Failure>> {
@@ -66,20 +68,20 @@ impl Functions for GuestFunctions {
 
     fn get<'a>(
         &'a self,
-        caller: &'a CallContext,
+        caller: &'a CallIdentity,
         call: &'a str,
         wait: Duration,
     ) -> BoxFuture<'a, Result<Option<CallResult>, Failure>> {
         Box::pin(async move { self.durable()?.get_for(caller, call, wait).await })
     }
 
-    fn cancel<'a>(&'a self, caller: &'a CallContext, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>> {
+    fn cancel<'a>(&'a self, caller: &'a CallIdentity, call: &'a str) -> BoxFuture<'a, Result<bool, Failure>> {
         Box::pin(async move { self.durable()?.cancel_for(caller, call).await })
     }
 
     fn spawn_map<'a>(
         &'a self,
-        caller: &'a CallContext,
+        caller: &'a CallIdentity,
         function: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>> {
         Box::pin(async move { self.durable()?.spawn_map_for(caller, function).await })
@@ -87,7 +89,7 @@ impl Functions for GuestFunctions {
 
     fn open_map<'a>(
         &'a self,
-        caller: &'a CallContext,
+        caller: &'a CallIdentity,
         map: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>> {
         Box::pin(async move { self.durable()?.open_map_for(caller, map).await })
@@ -95,7 +97,7 @@ impl Functions for GuestFunctions {
 }
 
 /// Returns the origin of calls that `caller` makes, or refuses a depth over the limit.
-fn child_origin(caller: &CallContext, priority: Priority) -> Result<Origin, Failure> {
+fn child_origin(caller: &CallIdentity, priority: Priority) -> Result<Origin, Failure> {
     if caller.depth >= limits::DEPTH_MAX {
         let message = format!(
             "function `{}` is nested {} deep already; calls nest at most {} deep",

@@ -6,7 +6,7 @@ use std::time::Instant;
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use super::call::LiveCall;
+use super::call::{LiveCall, Origin};
 use crate::ids::{CallId, FunctionId};
 
 /// The calls that have begun and not ended.
@@ -21,8 +21,9 @@ pub(super) struct LiveCalls {
 
 impl LiveCalls {
     /// Lists a call until the answer is dropped.
-    pub fn enter(&self, id: CallId, function: FunctionId, depth: u32) -> Entered<'_> {
-        self.calls.insert(id, LiveCall { function, depth, since: Instant::now() });
+    pub fn enter(&self, id: CallId, function: FunctionId, origin: &Origin) -> Entered<'_> {
+        let (principal, depth) = (origin.principal.clone(), origin.depth);
+        self.calls.insert(id, LiveCall { function, principal, depth, since: Instant::now() });
         Entered { live: self, id }
     }
 

@@ -19,7 +19,6 @@ mod dispatcher;
 mod durable;
 mod executor;
 mod functions;
-mod ledger;
 mod live_calls;
 mod low_priority_gate;
 mod map;

@@ -112,7 +112,7 @@ impl Runner {
     async fn serve_once(&self, id: CallId, call: WebCall) -> Finished<()> {
         let WebCall { function, exchange, principal } = call;
         let origin = Origin::outside(principal);
-        let _live = self.live.enter(id, function.id(), origin.depth);
+        let _live = self.live.enter(id, function.id(), &origin);
         let mut receipt = Receipt::default();
         let spec = AttemptSpec { id, function: &function, origin: &origin, attempt: 1, siblings: None };
         let result = match self.executor.attempt(spec, exchange, &mut receipt).await {
@@ -133,12 +133,12 @@ impl Runner {
 
     /// Lists a call among those under way until the answer is dropped.
     pub(super) fn enter(&self, call: &Call) -> Entered<'_> {
-        self.live.enter(call.id, call.function.id(), call.origin.depth)
+        self.live.enter(call.id, call.function.id(), &call.origin)
     }
 
     /// Writes a call's failure into its app's log, for readers other than the caller.
     pub(super) fn log_failure(&self, call: CallId, function: &FunctionRef, failure: &Failure) {
-        self.executor.log.line(&logs::Line {
+        self.executor.log.line(&logs::LogLine {
             call,
             function: &function.id(),
             version: function.version(),

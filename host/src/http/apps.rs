@@ -16,7 +16,7 @@ use crate::app::ComponentBytes;
 use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::FunctionInfo;
 use crate::codes::Code;
-use crate::deploy::{Accept, Deploy, DeployError, Deployed, Deployments, State, Status};
+use crate::deploy::{AcceptedCapabilities, DeployError, DeployOutcome, DeployRequest, Deployments, State, Status};
 use crate::dispatch::{Dispatcher, closest, find_function};
 use crate::limits;
 use crate::sandbox::FunctionRef;
@@ -121,7 +121,7 @@ impl Apps {
         let component = ComponentBytes::new(body.bytes.to_vec()).map_err(DeployError::from)?;
         drop(body);
         let DeployQuery { accept, grants, message, is_dry_run } = query;
-        let deploy = Deploy { component, accept, grants, message, is_dry_run };
+        let deploy = DeployRequest { component, accept, grants, message, is_dry_run };
         // Detached: a client that disconnects must not leave a change half made.
         let deployed = to_the_end(async move { deployments.deploy(deploy).await }).await?;
         let mut response = json_response(&deployment_document(&deployed));
@@ -155,7 +155,7 @@ impl Apps {
 
 /// Query of a deployment.
 struct DeployQuery {
-    accept: Accept,
+    accept: AcceptedCapabilities,
     grants: Option<Vec<String>>,
     message: Option<String>,
     is_dry_run: bool,
@@ -164,7 +164,7 @@ struct DeployQuery {
 impl DeployQuery {
     fn parse(uri: &Uri) -> Result<Self, Problem> {
         let mut capabilities = BTreeSet::new();
-        let mut parsed = Self { accept: Accept::All, grants: None, message: None, is_dry_run: false };
+        let mut parsed = Self { accept: AcceptedCapabilities::All, grants: None, message: None, is_dry_run: false };
         let mut accepts_all = false;
         for (name, value) in query::parse(uri, &["accept", "grant", "message", "dry_run"])? {
             match name.as_str() {
@@ -181,14 +181,14 @@ impl DeployQuery {
             }
         }
         if !accepts_all {
-            parsed.accept = Accept::These(capabilities);
+            parsed.accept = AcceptedCapabilities::Listed(capabilities);
         }
         Ok(parsed)
     }
 }
 
 /// Document of a deployment or a rollback.
-fn deployment_document(deployed: &Deployed) -> Value {
+fn deployment_document(deployed: &DeployOutcome) -> Value {
     let app = &deployed.app;
     let routes: Vec<String> = deployed.metadata.functions.iter().map(|function| function.endpoint("", app)).collect();
     json!({

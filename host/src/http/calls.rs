@@ -15,11 +15,11 @@ use super::problem::Problem;
 use super::query::{self, bad_query};
 use super::request_body::RequestBodies;
 use super::respond::{json_response, payload_response, set_receipt};
-use crate::call::Payload;
+use crate::call::{Payload, Principal};
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, Options};
 use crate::ids::{AppName, CallId, FunctionName, NameError};
-use crate::journal::{CallRecord, Kind, Listed, MapState, Query, State};
+use crate::journal::{CallRecord, Kind, ListEntry, MapState, Query, State};
 use crate::sandbox::FunctionRef;
 use crate::tasks::to_the_end;
 
@@ -40,7 +40,8 @@ pub struct Calls {
 impl Calls {
     /// Spawns a call; with a preferred wait the response has its outcome, if it ends in time.
     pub async fn spawn(&self, function: FunctionRef, request: Request<Incoming>) -> HandlerResult {
-        let mut options = Options { key: idempotency_key(request.headers())?, ..Options::default() };
+        let mut options =
+            Options { key: idempotency_key(request.headers())?, principal: Principal::Operator, ..Options::default() };
         let mut wait = None;
         for (name, value) in query::parse(request.uri(), &["priority", "wait"])? {
             match name.as_str() {
@@ -168,11 +169,11 @@ impl Calls {
             let (listed, more) = self.durable.list(list.query.clone()).await?;
             for listed in listed {
                 let (is_match, id) = match &listed {
-                    Listed::Call(record) => {
+                    ListEntry::Call(record) => {
                         let state = record.state;
                         (list.matches(Kind::Call, state.as_str(), !state.is_terminal()), *record.id.as_bytes())
                     }
-                    Listed::Map(record) => {
+                    ListEntry::Map(record) => {
                         let state = record.state();
                         let is_live = matches!(state, MapState::Open | MapState::Running);
                         (list.matches(Kind::Map, state.as_str(), is_live), *record.header.id.as_bytes())
@@ -180,8 +181,8 @@ impl Calls {
                 };
                 if is_match && calls.len() < list.limit {
                     calls.push(match &listed {
-                        Listed::Call(record) => call_document(record),
-                        Listed::Map(record) => map_document(record),
+                        ListEntry::Call(record) => call_document(record),
+                        ListEntry::Map(record) => map_document(record),
                     });
                 } else if is_match {
                     break;

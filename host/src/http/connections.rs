@@ -66,7 +66,7 @@ impl Connections {
         true
     }
 
-    /// Runs a connection, for which there is room.
+    /// Runs a connection in the room that `make_room` made.
     pub fn spawn(&mut self, activity: Arc<Activity>, connection: impl Future<Output = ()> + Send + 'static) {
         let task = self.tasks.spawn(connection);
         self.open.insert(task.id(), (activity, task));

@@ -15,6 +15,8 @@ pub fn call_document(record: &CallRecord) -> Value {
     let mut value = json!(record);
     value["kind"] = json!("call");
     value["function"] = json!(record.function_id().to_string());
+    // Records leave defaults out.
+    value["principal"] = json!(record.principal);
     value["priority"] = json!(record.priority);
     value
 }
@@ -28,6 +30,7 @@ pub fn map_document(record: &MapRecord) -> Value {
         "app": header.app,
         "function": header.function_id().to_string(),
         "state": record.state(),
+        "principal": header.principal,
         "priority": header.priority,
         "created_ms": header.created_ms,
         "ended_ms": progress.ended_ms,
@@ -51,6 +54,7 @@ pub fn live_call_document(id: CallId, call: &LiveCall) -> Value {
     json!({
         "id": id,
         "function": call.function.to_string(),
+        "principal": call.principal,
         "depth": call.depth,
         "since_ms": u64::try_from(call.since.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
@@ -91,5 +95,22 @@ mod tests {
             assert_eq!(output_value(&Payload::json(text.to_owned())), Value::from(text));
         }
         assert_eq!(output_value(&Payload::json("[1]")), json!([1]));
+    }
+
+    #[test]
+    fn a_call_shows_its_principal_and_priority_though_its_record_leaves_defaults_out() {
+        let document = |principal: Value| {
+            let id = "01a20e64-a124-707d-9175-a92a41304ffb";
+            let mut record = json!({
+                "id": id, "app": "blog", "function": "refresh", "state": "accepted", "accepted_ms": 1,
+            });
+            if !principal.is_null() {
+                record["principal"] = principal;
+            }
+            call_document(&serde_json::from_value(record).unwrap())
+        };
+        assert_eq!(document(Value::Null)["principal"], "operator");
+        assert_eq!(document(Value::Null)["priority"], "normal");
+        assert_eq!(document(json!("app:blog"))["principal"], "app:blog");
     }
 }

@@ -24,7 +24,7 @@ use crate::call::{Failure, FailureCode, Receipt};
 use crate::dispatch::{Finished, Serving};
 use crate::ids::CallId;
 use crate::limits::WEB_HEAD_BYTES_MAX;
-use crate::sandbox::{Answer, AnswerBody};
+use crate::sandbox::{GuestBody, ResponseReceiver};
 
 /// Yields of a guest, at ticks of `limits::TICK`, before the head is sent without the rest.
 const YIELDS_MAX: u32 = 8;
@@ -65,8 +65,8 @@ pub struct GuestResponse {
     call: CallId,
     serving: Option<Serving>,
     finished: Option<Finished<()>>,
-    answer: Answer,
-    body: Option<AnswerBody>,
+    answer: ResponseReceiver,
+    body: Option<GuestBody>,
     /// Parts of the body that were read and not sent.
     buffered: VecDeque<Bytes>,
     buffered_bytes: usize,
@@ -80,7 +80,7 @@ pub struct GuestResponse {
 
 impl GuestResponse {
     /// `has_body` is false for `HEAD`, whose response has none.
-    pub fn new((call, serving): (CallId, Serving), answer: Answer, has_body: bool) -> Self {
+    pub fn new((call, serving): (CallId, Serving), answer: ResponseReceiver, has_body: bool) -> Self {
         Self {
             call,
             serving: Some(serving),

@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::query::{self, bad_query};
 use super::respond::{json_lines, json_lines_stream};
 use crate::ids::AppName;
-use crate::logs::{Follow, Followed, Logs, Query, Record};
+use crate::logs::{FollowItem, Follower, LogRecord, Logs, Query};
 
 const PARAMETERS: [&str; 11] =
     ["app", "function", "call", "version", "source", "level", "search", "since_ms", "until_ms", "tail", "follow"];
@@ -28,21 +28,21 @@ pub fn read(logs: &Logs, uri: &Uri, closing: &watch::Receiver<bool>) -> HandlerR
 }
 
 /// Returns new lines as they come, until the host shuts down.
-fn new_lines(follow: Follow, closing: watch::Receiver<bool>) -> impl Stream<Item = String> + Send {
+fn new_lines(follow: Follower, closing: watch::Receiver<bool>) -> impl Stream<Item = String> + Send {
     stream::unfold((follow, closing), |(mut follow, mut closing)| async move {
         let followed = tokio::select! {
             followed = follow.next() => followed?,
             _ = closing.wait_for(|closing| *closing) => return None,
         };
         let text = match followed {
-            Followed::Line(line) => write_lines([line.as_ref()].into_iter()),
-            Followed::Lost(lost) => format!("{}\n", serde_json::json!({ "lost": lost })),
+            FollowItem::Line(line) => write_lines([line.as_ref()].into_iter()),
+            FollowItem::Lost(lost) => format!("{}\n", serde_json::json!({ "lost": lost })),
         };
         Some((text, (follow, closing)))
     })
 }
 
-fn write_lines<'a>(lines: impl Iterator<Item = &'a Record>) -> String {
+fn write_lines<'a>(lines: impl Iterator<Item = &'a LogRecord>) -> String {
     let mut text = String::new();
     for line in lines {
         text += &serde_json::to_string(line).expect("records have string keys only");

@@ -13,7 +13,7 @@ use super::documents::{failure_document, map_document, output};
 use super::problem::Problem;
 use super::respond::{ResponseBody, json_lines_stream};
 use crate::dispatch::{Durable, DurableError, Results};
-use crate::journal::{Entry, What};
+use crate::journal::{Entry, EntryKind};
 
 /// Chunks of lines that wait for the client to read them.
 const CHUNKS_WAITING: usize = 4;
@@ -87,19 +87,19 @@ pub async fn send_outcomes(
 
 /// Writes one outcome as a line, without its line end.
 pub async fn write_outcome(durable: &Durable, text: &mut Vec<u8>, entry: &Entry) -> Result<(), DurableError> {
-    let Entry { index, attempt, what, receipt } = entry;
+    let Entry { index, attempt, kind, receipt } = entry;
     let infallible = "writing to memory";
     let receipt = serde_json::to_string(receipt).expect("string keys only");
-    match what {
-        What::Done(stored) => {
+    match kind {
+        EntryKind::Done(stored) => {
             let output = output(&durable.payload(stored.clone()).await?);
             write!(text, "{{\"index\":{index},\"state\":\"done\",\"attempt\":{attempt},\"output\":").expect(infallible);
             // JSON has line ends between tokens only, where a space does as well.
             text.extend(output.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
             write!(text, ",\"receipt\":{receipt}}}").expect(infallible);
         }
-        What::Failed(failure) | What::Dead(failure) | What::Retry { failure, .. } => {
-            let state = if matches!(what, What::Dead(_)) { "dead" } else { "failed" };
+        EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => {
+            let state = if matches!(kind, EntryKind::Dead(_)) { "dead" } else { "failed" };
             let error = failure_document(failure);
             write!(
                 text,

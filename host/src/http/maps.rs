@@ -17,6 +17,7 @@ use super::query::{self, bad_query};
 use super::request_body::RequestBodies;
 use super::respond::{json_response, json_text_response};
 use super::upload::{ActiveUploads, Upload};
+use crate::call::Principal;
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, DurableError, Options, ResultsOrder, find_function};
 use crate::ids::MapId;
@@ -37,7 +38,8 @@ pub struct Maps {
 impl Maps {
     /// Creates a map. With a body its lines are the inputs, and the outcomes stream back while they come.
     pub async fn create(&self, function: FunctionRef, request: Request<Incoming>) -> HandlerResult {
-        let mut options = Options { key: idempotency_key(request.headers())?, ..Options::default() };
+        let mut options =
+            Options { key: idempotency_key(request.headers())?, principal: Principal::Operator, ..Options::default() };
         let mut order = ResultsOrder::Input;
         for (name, value) in query::parse(request.uri(), &["priority", "order"])? {
             match name.as_str() {

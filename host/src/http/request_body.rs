@@ -1,6 +1,6 @@
 //! Request bodies, read whole within bounds of bytes and time.
 //!
-//! Invariants: bytes are charged to one host-wide budget as they arrive, whatever length was declared; a body that
+//! Invariants: bytes are charged to one host-wide budget as they arrive, not by the declared length; a body that
 //! stalls, or is slower than the minimum data rate, ends with 408.
 
 use std::error::Error;
@@ -125,7 +125,7 @@ impl Reservation {
         self.trim();
     }
 
-    /// Returns what was reserved ahead.
+    /// Returns the permits reserved ahead of use.
     fn trim(&mut self) {
         if let Some(permit) = &mut self.permit {
             drop(permit.split(permit.num_permits().saturating_sub(self.used)));

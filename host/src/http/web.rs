@@ -12,7 +12,7 @@ use super::handler::{HandlerResult, is_read};
 use super::problem::Problem;
 use super::respond::{ResponseBody, full_body, set_call_headers};
 use super::web_body::WebBody;
-use crate::app::route::{self, Routed};
+use crate::app::route::{self, RouteMatch};
 use crate::call::Principal;
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, WebCall};
@@ -35,10 +35,10 @@ pub async fn answer(
     })?;
     let function = match route::find(program.routes(), request.method().as_str(), &segments) {
         // Relative links of a page without the slash would lead out of the app.
-        Routed::To(_) if path.is_empty() && is_read(request.method()) => {
+        RouteMatch::To(_) if path.is_empty() && is_read(request.method()) => {
             return Ok(redirect_to_slash(request.uri()));
         }
-        Routed::To(function) => function,
+        RouteMatch::To(function) => function,
         routed => return Err(no_route(&program, name, &request, routed)),
     };
     let has_body = request.method() != Method::HEAD;
@@ -79,10 +79,15 @@ fn redirect_to_slash(uri: &Uri) -> Response<ResponseBody> {
 }
 
 /// Problem of a request that no web function's route matches.
-fn no_route(program: &Arc<Program>, name: &str, request: &Request<Incoming>, routed: Routed<FunctionRef>) -> Problem {
+fn no_route(
+    program: &Arc<Program>,
+    name: &str,
+    request: &Request<Incoming>,
+    routed: RouteMatch<FunctionRef>,
+) -> Problem {
     let named = program.find(name);
     match (named.as_ref().map(|function| function.route.as_ref()), routed) {
-        (Some(None), Routed::OtherMethods(methods)) => Problem::method(format!("{}, POST", methods.join(", "))),
+        (Some(None), RouteMatch::OtherMethods(methods)) => Problem::method(format!("{}, POST", methods.join(", "))),
         (Some(None), _) => Problem::method("POST"),
         // Called as a function by mistake.
         (Some(Some(route)), _) if *request.method() == Method::POST => {
@@ -91,7 +96,7 @@ fn no_route(program: &Arc<Program>, name: &str, request: &Request<Incoming>, rou
             let detail = format!("`{name}` is a web function, which is called by its route: {curl}");
             Problem::new(Code::WebFunction, detail)
         }
-        (_, Routed::OtherMethods(methods)) => Problem::method(methods.join(", ")),
+        (_, RouteMatch::OtherMethods(methods)) => Problem::method(methods.join(", ")),
         _ => Problem::not_found(format!("nothing of `{}` is at `{}`", program.name(), request.uri().path())),
     }
 }

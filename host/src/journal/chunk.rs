@@ -1,7 +1,7 @@
-//! A chunk: consecutive inputs of a map, in one row. And its lease, in another.
+//! Chunk: consecutive inputs of a map, in one row.
 
-use super::codec::{Damaged, Reader, put_bytes, put_stored, put_u64};
-use super::record::Stored;
+use super::codec::{DamagedRow, Reader, put_bytes, put_stored, put_u64};
+use super::record::StoredPayload;
 
 /// Inputs of one chunk.
 pub const CHUNK_LEN_MAX: usize = 1_024;
@@ -11,7 +11,7 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 const FORMAT: u8 = 1;
 
 /// Writes inputs as a row.
-pub fn encode(inputs: &[Stored]) -> Vec<u8> {
+pub fn encode(inputs: &[StoredPayload]) -> Vec<u8> {
     let bytes: usize = inputs.iter().map(|input| input.row_bytes() + 8).sum();
     let mut row = Vec::with_capacity(bytes + 8);
     row.push(FORMAT);
@@ -21,7 +21,7 @@ pub fn encode(inputs: &[Stored]) -> Vec<u8> {
 }
 
 /// Reads the inputs of a row.
-pub fn decode(row: Vec<u8>) -> Result<Vec<Stored>, Damaged> {
+pub fn decode(row: Vec<u8>) -> Result<Vec<StoredPayload>, DamagedRow> {
     let mut reader = Reader::new(row);
     let len = header(&mut reader)?;
     // A length is believed as far as inputs follow.
@@ -29,56 +29,24 @@ pub fn decode(row: Vec<u8>) -> Result<Vec<Stored>, Damaged> {
     for _ in 0..len {
         inputs.push(reader.stored()?);
     }
-    if reader.is_empty() { Ok(inputs) } else { Err(Damaged("a chunk is followed by more")) }
+    if reader.is_empty() { Ok(inputs) } else { Err(DamagedRow("a chunk is followed by more")) }
 }
 
-fn header(reader: &mut Reader) -> Result<usize, Damaged> {
+fn header(reader: &mut Reader) -> Result<usize, DamagedRow> {
     if reader.byte()? != FORMAT {
-        return Err(Damaged("a chunk is of an unknown format"));
+        return Err(DamagedRow("a chunk is of an unknown format"));
     }
-    usize::try_from(reader.u64()?).map_err(|_| Damaged("a chunk is too long"))
+    usize::try_from(reader.u64()?).map_err(|_| DamagedRow("a chunk is too long"))
 }
 
 /// Reads how many inputs a row has, without reading them.
-pub fn len(row: &[u8]) -> Result<usize, Damaged> {
+pub fn len(row: &[u8]) -> Result<usize, DamagedRow> {
     header(&mut Reader::new(row[..row.len().min(16)].to_vec()))
 }
 
-/// What is known of a chunk of which some input has no outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lease {
-    /// Its inputs may have begun.
-    pub is_leased: bool,
-    /// Times that the host died while it was leased.
-    pub lost: u32,
-    pub len: u32,
-}
-
-impl Lease {
-    pub fn encode(self) -> Vec<u8> {
-        let mut row = vec![FORMAT, u8::from(self.is_leased)];
-        put_u64(&mut row, u64::from(self.lost));
-        put_u64(&mut row, u64::from(self.len));
-        row
-    }
-
-    pub fn decode(row: Vec<u8>) -> Result<Self, Damaged> {
-        let mut reader = Reader::new(row);
-        if reader.byte()? != FORMAT {
-            return Err(Damaged("a lease is of an unknown format"));
-        }
-        Ok(Self { is_leased: reader.byte()? != 0, lost: reader.u32()?, len: reader.u32()? })
-    }
-
-    /// Returns it as it is once it is leased by a host that has just found it: a lease from before has been lost.
-    pub fn taken(self) -> Self {
-        Self { is_leased: true, lost: self.lost + u32::from(self.is_leased), ..self }
-    }
-}
-
 /// Splits inputs into chunks, in order. No chunk is empty.
-pub fn split(inputs: Vec<Stored>) -> Vec<Vec<Stored>> {
-    let mut chunks: Vec<Vec<Stored>> = Vec::new();
+pub fn split(inputs: Vec<StoredPayload>) -> Vec<Vec<StoredPayload>> {
+    let mut chunks: Vec<Vec<StoredPayload>> = Vec::new();
     let mut bytes = 0;
     for input in inputs {
         let is_full = chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_LEN_MAX || bytes >= CHUNK_BYTES_MAX);
@@ -95,17 +63,17 @@ pub fn split(inputs: Vec<Stored>) -> Vec<Vec<Stored>> {
 }
 
 /// Writes one input or output that stands in a row of its own.
-pub fn encode_one(stored: &Stored) -> Vec<u8> {
+pub fn encode_one(stored: &StoredPayload) -> Vec<u8> {
     let mut row = vec![FORMAT];
     put_stored(&mut row, stored);
     row
 }
 
 /// Reads such a row.
-pub fn decode_one(row: Vec<u8>) -> Result<Stored, Damaged> {
+pub fn decode_one(row: Vec<u8>) -> Result<StoredPayload, DamagedRow> {
     let mut reader = Reader::new(row);
     if reader.byte()? != FORMAT {
-        return Err(Damaged("a payload is of an unknown format"));
+        return Err(DamagedRow("a payload is of an unknown format"));
     }
     reader.stored()
 }
@@ -120,8 +88,8 @@ mod tests {
     use super::*;
     use crate::call::Payload;
 
-    fn input(bytes: usize) -> Stored {
-        Stored::inline(Payload::json(vec![b'1'; bytes]))
+    fn input(bytes: usize) -> StoredPayload {
+        StoredPayload::inline(Payload::json(vec![b'1'; bytes]))
     }
 
     #[test]
@@ -135,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_read_as_it_was_written_and_a_damaged_one_is_refused() {
-        let inputs = vec![input(3), Stored { content_type: "text/plain".to_owned(), ..input(0) }];
+        let inputs = vec![input(3), StoredPayload { content_type: "text/plain".to_owned(), ..input(0) }];
         let row = encode(&inputs);
         assert_eq!(len(&row), Ok(2));
         assert_eq!(decode(row.clone()), Ok(inputs));
@@ -143,13 +111,5 @@ mod tests {
             assert!(decode(row[..cut].to_vec()).is_err(), "{cut}");
         }
         assert!(decode([row, vec![0]].concat()).is_err());
-    }
-
-    #[test]
-    fn a_lease_that_is_found_has_been_lost() {
-        let lease = Lease { is_leased: false, lost: 0, len: 7 };
-        let lease = lease.taken();
-        assert_eq!(lease, Lease { is_leased: true, lost: 0, len: 7 });
-        assert_eq!(Lease::decode(lease.taken().encode()), Ok(Lease { is_leased: true, lost: 1, len: 7 }));
     }
 }

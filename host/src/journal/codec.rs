@@ -4,13 +4,13 @@
 
 use bytes::Bytes;
 
-use super::record::{Stored, StoredAt};
+use super::record::{PayloadPlace, StoredPayload};
 use crate::call::JSON;
 
 /// A row that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a row of the journal is damaged: {0}")]
-pub struct Damaged(pub &'static str);
+pub struct DamagedRow(pub &'static str);
 
 const JSON_INLINE: u8 = 0;
 const INLINE: u8 = 1;
@@ -29,18 +29,18 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-pub fn put_stored(out: &mut Vec<u8>, stored: &Stored) {
+pub fn put_stored(out: &mut Vec<u8>, stored: &StoredPayload) {
     match &stored.at {
-        StoredAt::Inline(data) if stored.content_type == JSON => {
+        PayloadPlace::Inline(data) if stored.content_type == JSON => {
             out.push(JSON_INLINE);
             put_bytes(out, data);
         }
-        StoredAt::Inline(data) => {
+        PayloadPlace::Inline(data) => {
             out.push(INLINE);
             put_bytes(out, stored.content_type.as_bytes());
             put_bytes(out, data);
         }
-        StoredAt::File { digest, bytes } => {
+        PayloadPlace::File { digest, bytes } => {
             out.push(IN_FILE);
             put_bytes(out, stored.content_type.as_bytes());
             out.extend_from_slice(digest);
@@ -63,11 +63,11 @@ impl Reader {
         self.row.is_empty()
     }
 
-    pub fn byte(&mut self) -> Result<u8, Damaged> {
+    pub fn byte(&mut self) -> Result<u8, DamagedRow> {
         Ok(self.take(1)?[0])
     }
 
-    pub fn u64(&mut self) -> Result<u64, Damaged> {
+    pub fn u64(&mut self) -> Result<u64, DamagedRow> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -80,40 +80,40 @@ impl Reader {
                 return Ok(value);
             }
         }
-        Err(Damaged("a number is longer than 64 bits"))
+        Err(DamagedRow("a number is longer than 64 bits"))
     }
 
-    pub fn u32(&mut self) -> Result<u32, Damaged> {
-        u32::try_from(self.u64()?).map_err(|_| Damaged("a number is longer than 32 bits"))
+    pub fn u32(&mut self) -> Result<u32, DamagedRow> {
+        u32::try_from(self.u64()?).map_err(|_| DamagedRow("a number is longer than 32 bits"))
     }
 
-    pub fn take(&mut self, len: usize) -> Result<Bytes, Damaged> {
+    pub fn take(&mut self, len: usize) -> Result<Bytes, DamagedRow> {
         if len > self.row.len() {
-            return Err(Damaged("it ends early"));
+            return Err(DamagedRow("it ends early"));
         }
         Ok(self.row.split_to(len))
     }
 
-    pub fn bytes(&mut self) -> Result<Bytes, Damaged> {
-        let len = usize::try_from(self.u64()?).map_err(|_| Damaged("a length is too long"))?;
+    pub fn bytes(&mut self) -> Result<Bytes, DamagedRow> {
+        let len = usize::try_from(self.u64()?).map_err(|_| DamagedRow("a length is too long"))?;
         self.take(len)
     }
 
-    pub fn text(&mut self) -> Result<String, Damaged> {
+    pub fn text(&mut self) -> Result<String, DamagedRow> {
         let bytes = self.bytes()?;
-        std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| Damaged("a text is not UTF-8"))
+        std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| DamagedRow("a text is not UTF-8"))
     }
 
-    pub fn stored(&mut self) -> Result<Stored, Damaged> {
+    pub fn stored(&mut self) -> Result<StoredPayload, DamagedRow> {
         match self.byte()? {
-            JSON_INLINE => Ok(Stored { content_type: JSON.to_owned(), at: StoredAt::Inline(self.bytes()?) }),
-            INLINE => Ok(Stored { content_type: self.text()?, at: StoredAt::Inline(self.bytes()?) }),
+            JSON_INLINE => Ok(StoredPayload { content_type: JSON.to_owned(), at: PayloadPlace::Inline(self.bytes()?) }),
+            INLINE => Ok(StoredPayload { content_type: self.text()?, at: PayloadPlace::Inline(self.bytes()?) }),
             IN_FILE => {
                 let content_type = self.text()?;
-                let digest = self.take(32)?.as_ref().try_into().map_err(|_| Damaged("a digest is short"))?;
-                Ok(Stored { content_type, at: StoredAt::File { digest, bytes: self.u64()? } })
+                let digest = self.take(32)?.as_ref().try_into().map_err(|_| DamagedRow("a digest is short"))?;
+                Ok(StoredPayload { content_type, at: PayloadPlace::File { digest, bytes: self.u64()? } })
             }
-            _ => Err(Damaged("an unknown kind of payload")),
+            _ => Err(DamagedRow("an unknown kind of payload")),
         }
     }
 }
@@ -128,9 +128,9 @@ mod tests {
         #[test]
         fn what_was_written_is_read(numbers in proptest::collection::vec(any::<u64>(), 0..50), text in ".{0,40}", data in proptest::collection::vec(any::<u8>(), 0..40)) {
             let stored = [
-                Stored { content_type: JSON.to_owned(), at: StoredAt::Inline(data.clone().into()) },
-                Stored { content_type: text.clone(), at: StoredAt::Inline(data.clone().into()) },
-                Stored { content_type: text, at: StoredAt::File { digest: [7; 32], bytes: 1 << 40 } },
+                StoredPayload { content_type: JSON.to_owned(), at: PayloadPlace::Inline(data.clone().into()) },
+                StoredPayload { content_type: text.clone(), at: PayloadPlace::Inline(data.clone().into()) },
+                StoredPayload { content_type: text, at: PayloadPlace::File { digest: [7; 32], bytes: 1 << 40 } },
             ];
             let mut row = Vec::new();
             numbers.iter().for_each(|number| put_u64(&mut row, *number));

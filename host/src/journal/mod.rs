@@ -9,6 +9,7 @@
 mod chunk;
 mod codec;
 mod key;
+mod lease;
 mod record;
 mod segment;
 mod stored;
@@ -16,11 +17,13 @@ mod stored;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use chunk::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX, Lease};
-pub use codec::Damaged;
+pub use chunk::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX};
+pub use codec::DamagedRow;
 pub use key::Kind;
+pub use lease::{Lease, LeaseHolder};
 pub use record::{
-    CallRecord, Entry, FailedAttempt, MapHeader, MapProgress, MapRecord, MapState, State, Stored, StoredAt, What,
+    CallRecord, Entry, EntryKind, FailedAttempt, MapHeader, MapProgress, MapRecord, MapState, PayloadPlace, State,
+    StoredPayload,
 };
 pub use stored::StoreJournal;
 
@@ -36,11 +39,23 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + 
 #[non_exhaustive]
 pub enum JournalError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+    /// Nothing of the write was kept, and no write of this host will be.
+    #[error("another host has taken up the journal since (epoch {latest}, this one has {epoch}); stop this host")]
+    Fenced { epoch: u64, latest: u64 },
     #[error(transparent)]
-    Damaged(#[from] Damaged),
+    Damaged(#[from] DamagedRow),
     #[error("a record of the journal cannot be read; it was written by another version, or is damaged")]
     Record { source: Arc<serde_json::Error> },
+}
+
+impl From<StoreError> for JournalError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fenced { epoch, latest } => Self::Fenced { epoch, latest },
+            error => Self::Store(error),
+        }
+    }
 }
 
 /// What a request said of itself, so that it can be sent twice.
@@ -53,7 +68,7 @@ pub struct Idempotency {
 
 /// What was made by the request that first had a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keyed {
+pub struct KeyedRecord {
     pub kind: Kind,
     pub id: [u8; 16],
     pub fingerprint: [u8; 32],
@@ -61,7 +76,7 @@ pub struct Keyed {
 
 /// A call or map that a list has.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Listed {
+pub enum ListEntry {
     Call(CallRecord),
     Map(MapRecord),
 }
@@ -90,7 +105,7 @@ pub struct OpenCall {
 
 /// A chunk of which some input has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingChunk {
     pub first: u64,
     pub lease: Lease,
 }
@@ -99,7 +114,7 @@ pub struct Pending {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     pub first: u64,
-    pub inputs: Vec<Payload>,
+    pub inputs: Vec<StoredPayload>,
     /// Outcomes and retries so far, oldest first.
     pub entries: Vec<Entry>,
     /// The outputs were too large to be read; those in `entries` are empty.
@@ -110,7 +125,7 @@ pub struct Chunk {
 
 /// What is written of one chunk's outcomes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settled {
+pub struct ChunkUpdate {
     pub first: u64,
     /// New ones; or all of the chunk, if `replaces`.
     pub entries: Vec<Entry>,
@@ -124,6 +139,10 @@ pub struct Settled {
 
 /// Keeps calls and maps.
 pub trait Journal: Send + Sync {
+    /// Takes the journal up for this host, before it leases anything: writes of every host before it are refused from then on
+    /// ([`JournalError::Fenced`]). Asked again, answers the same.
+    fn take_up(&self) -> Answer<'_, LeaseHolder>;
+
     /// Keeps a new call with its input.
     fn accept_call<'a>(
         &'a self,
@@ -143,7 +162,7 @@ pub trait Journal: Send + Sync {
     fn open_calls(&self, after: Option<CallId>, limit: usize) -> Answer<'_, Vec<OpenCall>>;
 
     /// Returns what was made with an idempotency key.
-    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<Keyed>>;
+    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<KeyedRecord>>;
 
     /// Returns what a call has spawned, those behind `after`.
     fn children(
@@ -154,7 +173,7 @@ pub trait Journal: Send + Sync {
     ) -> Answer<'_, Vec<(Kind, [u8; 16])>>;
 
     /// Returns calls and maps, newest first. Reads no more rows than asked for; the second is where to go on, if there is more.
-    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, Option<[u8; 16]>)>;
+    fn list(&self, query: Query) -> Answer<'_, (Vec<ListEntry>, Option<[u8; 16]>)>;
 
     /// Keeps a new map.
     fn create_map<'a>(&'a self, header: &'a MapHeader, idempotency: Option<&'a Idempotency>) -> Answer<'a, ()>;
@@ -170,19 +189,24 @@ pub trait Journal: Send + Sync {
         first: u64,
         inputs: Vec<Payload>,
         is_leased: bool,
-    ) -> Answer<'a, Vec<Pending>>;
+    ) -> Answer<'a, Vec<PendingChunk>>;
 
     /// Returns chunks that are not whole, those behind the one at `after`.
-    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<Pending>>;
+    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<PendingChunk>>;
 
     /// Returns the pending chunk that begins at `first`.
     fn chunk(&self, map: MapId, first: u64) -> Answer<'_, Option<Chunk>>;
 
     /// Writes that the inputs of these chunks may begin.
-    fn lease<'a>(&'a self, map: MapId, chunks: &'a [Pending]) -> Answer<'a, ()>;
+    fn lease<'a>(&'a self, map: MapId, chunks: &'a [PendingChunk]) -> Answer<'a, ()>;
 
     /// Writes outcomes and retries, and the progress that counts them.
-    fn settle<'a>(&'a self, header: &'a MapHeader, progress: &'a MapProgress, chunks: Vec<Settled>) -> Answer<'a, ()>;
+    fn settle<'a>(
+        &'a self,
+        header: &'a MapHeader,
+        progress: &'a MapProgress,
+        chunks: Vec<ChunkUpdate>,
+    ) -> Answer<'a, ()>;
 
     fn map(&self, id: MapId) -> Answer<'_, Option<MapRecord>>;
 
@@ -190,7 +214,7 @@ pub trait Journal: Send + Sync {
     fn open_maps(&self, after: Option<MapId>, limit: usize) -> Answer<'_, Vec<MapRecord>>;
 
     /// Returns the inputs of the chunk that `index` is in, and where that begins.
-    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<Stored>)>>;
+    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<StoredPayload>)>>;
 
     /// Returns one input of a map.
     fn map_input(&self, map: MapId, index: u64) -> Answer<'_, Option<Payload>>;
@@ -203,7 +227,7 @@ pub trait Journal: Send + Sync {
     fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, first: u64) -> Answer<'a, ()>;
 
     /// Returns the bytes of a payload, wherever they are.
-    fn payload(&self, stored: Stored) -> Answer<'_, Payload>;
+    fn payload(&self, stored: StoredPayload) -> Answer<'_, Payload>;
 
     /// Deletes what has ended before `until_ms`, a bounded number of rows at a time; returns whether there may be more.
     fn expire<'a>(&'a self, app: &'a AppName, until_ms: u64) -> Answer<'a, bool>;

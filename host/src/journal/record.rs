@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Failure, Payload, Priority, Receipt};
+use super::lease::LeaseHolder;
+use crate::call::{Failure, Payload, Principal, Priority, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
 
 /// Failed attempts of a call that are kept, the latest.
@@ -13,14 +14,14 @@ const ATTEMPTS_KEPT: usize = 10;
 
 /// A payload as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredPayload {
     pub content_type: String,
-    pub at: StoredAt,
+    pub at: PayloadPlace,
 }
 
 /// Where the bytes of a payload are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoredAt {
+pub enum PayloadPlace {
     Inline(Bytes),
     /// In a file that is named by its SHA-256.
     File {
@@ -29,26 +30,26 @@ pub enum StoredAt {
     },
 }
 
-impl Stored {
+impl StoredPayload {
     /// A payload whose bytes lie beside everything else.
     pub fn inline(payload: Payload) -> Self {
-        Self { content_type: payload.content_type, at: StoredAt::Inline(payload.data) }
+        Self { content_type: payload.content_type, at: PayloadPlace::Inline(payload.data) }
     }
 
     /// Returns what it takes in a row.
     pub fn row_bytes(&self) -> usize {
         self.content_type.len()
             + match &self.at {
-                StoredAt::Inline(data) => data.len(),
-                StoredAt::File { .. } => 40,
+                PayloadPlace::Inline(data) => data.len(),
+                PayloadPlace::File { .. } => 40,
             }
     }
 
     /// Returns the digest of its file, if it has one.
     pub fn digest(&self) -> Option<[u8; 32]> {
         match &self.at {
-            StoredAt::Inline(_) => None,
-            StoredAt::File { digest, .. } => Some(*digest),
+            PayloadPlace::Inline(_) => None,
+            PayloadPlace::File { digest, .. } => Some(*digest),
         }
     }
 }
@@ -112,12 +113,18 @@ pub struct CallRecord {
     pub app: AppName,
     pub function: FunctionName,
     pub state: State,
+    /// Party on whose behalf it runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub principal: Principal,
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: Priority,
     /// Times are milliseconds since 1970.
     pub accepted_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
+    /// Host that runs an attempt, of a leased call. The journal fills it in; none if that host was of format 1 or 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseHolder>,
     /// Attempts begun.
     #[serde(default)]
     pub attempts: u32,
@@ -174,6 +181,9 @@ pub struct MapHeader {
     pub id: MapId,
     pub app: AppName,
     pub function: FunctionName,
+    /// Party on whose behalf its calls run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub principal: Principal,
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: Priority,
     pub created_ms: u64,
@@ -278,14 +288,14 @@ pub struct Entry {
     pub index: u64,
     /// The attempt, from 1, those included that ended with a host.
     pub attempt: u32,
-    pub what: What,
+    pub kind: EntryKind,
     /// What the attempt cost.
     pub receipt: Receipt,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
-    Done(Stored),
+pub enum EntryKind {
+    Done(StoredPayload),
     /// No attempt could mend it.
     Failed(Failure),
     /// No retry is left.
@@ -301,19 +311,21 @@ pub enum What {
 impl Entry {
     /// Whether it ends the input.
     pub fn is_outcome(&self) -> bool {
-        !matches!(self.what, What::Retry { .. })
+        !matches!(self.kind, EntryKind::Retry { .. })
     }
 
     /// Whether it ends the input without a result.
     pub fn is_failure(&self) -> bool {
-        matches!(self.what, What::Failed(_) | What::Dead(_))
+        matches!(self.kind, EntryKind::Failed(_) | EntryKind::Dead(_))
     }
 
     /// Returns about what it takes in a row.
     pub fn row_bytes(&self) -> usize {
-        32 + match &self.what {
-            What::Done(stored) => stored.row_bytes(),
-            What::Failed(failure) | What::Dead(failure) | What::Retry { failure, .. } => failure.bytes() as usize,
+        32 + match &self.kind {
+            EntryKind::Done(stored) => stored.row_bytes(),
+            EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => {
+                failure.bytes() as usize
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A segment: what became of some inputs of one chunk, in one row.
+//! Segment: the outcomes and retries of some inputs of one chunk, in one row.
 //!
 //! Each batch of outcomes is a segment of its chunk; when the chunk is whole and small, one segment takes the place of all.
 
 use super::chunk::put_json;
-use super::codec::{Damaged, Reader, put_stored, put_u64};
-use super::record::{Entry, What};
+use super::codec::{DamagedRow, Reader, put_stored, put_u64};
+use super::record::{Entry, EntryKind};
 use crate::call::{Failure, Receipt};
 
 const FORMAT: u8 = 1;
@@ -25,20 +25,20 @@ pub fn encode(first: u64, entries: &[Entry]) -> Vec<u8> {
     for entry in entries {
         put_u64(&mut row, entry.index - first);
         put_u64(&mut row, u64::from(entry.attempt));
-        match &entry.what {
-            What::Done(stored) => {
+        match &entry.kind {
+            EntryKind::Done(stored) => {
                 row.push(DONE);
                 put_stored(&mut row, stored);
             }
-            What::Failed(failure) => {
+            EntryKind::Failed(failure) => {
                 row.push(FAILED);
                 put_json(&mut row, failure);
             }
-            What::Dead(failure) => {
+            EntryKind::Dead(failure) => {
                 row.push(DEAD);
                 put_json(&mut row, failure);
             }
-            What::Retry { failed, next_ms, failure } => {
+            EntryKind::Retry { failed, next_ms, failure } => {
                 row.push(RETRY);
                 put_u64(&mut row, u64::from(*failed));
                 put_u64(&mut row, *next_ms);
@@ -51,30 +51,30 @@ pub fn encode(first: u64, entries: &[Entry]) -> Vec<u8> {
 }
 
 /// Reads the entries of a row.
-pub fn decode(first: u64, row: Vec<u8>) -> Result<Vec<Entry>, Damaged> {
+pub fn decode(first: u64, row: Vec<u8>) -> Result<Vec<Entry>, DamagedRow> {
     let mut reader = Reader::new(row);
     if reader.byte()? != FORMAT {
-        return Err(Damaged("a segment is of an unknown format"));
+        return Err(DamagedRow("a segment is of an unknown format"));
     }
     let len = reader.u64()?;
     let mut entries = Vec::new();
     for _ in 0..len {
-        let index = first.checked_add(reader.u64()?).ok_or(Damaged("an index is too large"))?;
+        let index = first.checked_add(reader.u64()?).ok_or(DamagedRow("an index is too large"))?;
         let attempt = reader.u32()?;
-        let what = match reader.byte()? {
-            DONE => What::Done(reader.stored()?),
-            FAILED => What::Failed(failure(&mut reader)?),
-            DEAD => What::Dead(failure(&mut reader)?),
-            RETRY => What::Retry { failed: reader.u32()?, next_ms: reader.u64()?, failure: failure(&mut reader)? },
-            _ => return Err(Damaged("an unknown kind of outcome")),
+        let kind = match reader.byte()? {
+            DONE => EntryKind::Done(reader.stored()?),
+            FAILED => EntryKind::Failed(failure(&mut reader)?),
+            DEAD => EntryKind::Dead(failure(&mut reader)?),
+            RETRY => EntryKind::Retry { failed: reader.u32()?, next_ms: reader.u64()?, failure: failure(&mut reader)? },
+            _ => return Err(DamagedRow("an unknown kind of outcome")),
         };
-        entries.push(Entry { index, attempt, what, receipt: receipt(&mut reader)? });
+        entries.push(Entry { index, attempt, kind, receipt: receipt(&mut reader)? });
     }
-    if reader.is_empty() { Ok(entries) } else { Err(Damaged("a segment is followed by more")) }
+    if reader.is_empty() { Ok(entries) } else { Err(DamagedRow("a segment is followed by more")) }
 }
 
-fn failure(reader: &mut Reader) -> Result<Failure, Damaged> {
-    serde_json::from_slice(&reader.bytes()?).map_err(|_| Damaged("a failure cannot be read"))
+fn failure(reader: &mut Reader) -> Result<Failure, DamagedRow> {
+    serde_json::from_slice(&reader.bytes()?).map_err(|_| DamagedRow("a failure cannot be read"))
 }
 
 /// Most receipts are a few small numbers.
@@ -92,7 +92,7 @@ fn put_receipt(row: &mut Vec<u8>, receipt: &Receipt) {
     }
 }
 
-fn receipt(reader: &mut Reader) -> Result<Receipt, Damaged> {
+fn receipt(reader: &mut Reader) -> Result<Receipt, DamagedRow> {
     match reader.byte()? {
         PLAIN_RECEIPT => Ok(Receipt {
             attempts: reader.u32()?,
@@ -103,8 +103,8 @@ fn receipt(reader: &mut Reader) -> Result<Receipt, Damaged> {
             memory_peak_bytes: reader.u64()?,
             ..Receipt::default()
         }),
-        WHOLE_RECEIPT => serde_json::from_slice(&reader.bytes()?).map_err(|_| Damaged("a receipt cannot be read")),
-        _ => Err(Damaged("a receipt is of an unknown format")),
+        WHOLE_RECEIPT => serde_json::from_slice(&reader.bytes()?).map_err(|_| DamagedRow("a receipt cannot be read")),
+        _ => Err(DamagedRow("a receipt is of an unknown format")),
     }
 }
 
@@ -112,7 +112,7 @@ fn receipt(reader: &mut Reader) -> Result<Receipt, Damaged> {
 mod tests {
     use super::*;
     use crate::call::{FailureCode, Payload};
-    use crate::journal::record::Stored;
+    use crate::journal::record::StoredPayload;
 
     #[test]
     fn entries_are_read_as_they_were_written() {
@@ -120,18 +120,18 @@ mod tests {
         let mut whole = Receipt { attempts: 2, cpu_us: 1 << 40, ..Receipt::default() };
         whole.host_calls.http.count = 3;
         let plain = Receipt { attempts: 1, memory_peak_bytes: 1 << 20, ..Receipt::default() };
-        let what = [
-            What::Done(Stored::inline(Payload::json("1"))),
-            What::Failed(failure.clone()),
-            What::Dead(failure.clone()),
-            What::Retry { failed: 3, next_ms: u64::MAX, failure },
+        let kind = [
+            EntryKind::Done(StoredPayload::inline(Payload::json("1"))),
+            EntryKind::Failed(failure.clone()),
+            EntryKind::Dead(failure.clone()),
+            EntryKind::Retry { failed: 3, next_ms: u64::MAX, failure },
         ];
         let entries: Vec<Entry> = (1_000..)
-            .zip(what)
-            .map(|(index, what)| Entry {
+            .zip(kind)
+            .map(|(index, kind)| Entry {
                 index,
                 attempt: 7,
-                what,
+                kind,
                 receipt: if index % 2 == 0 { plain.clone() } else { whole.clone() },
             })
             .collect();
@@ -156,7 +156,7 @@ mod tests {
         let entry = |index| Entry {
             index,
             attempt: 1,
-            what: What::Done(Stored::inline(Payload::json("12345678"))),
+            kind: EntryKind::Done(StoredPayload::inline(Payload::json("12345678"))),
             receipt: receipt.clone(),
         };
         let entries: Vec<_> = (0..1_000).map(entry).collect();

@@ -6,9 +6,11 @@ mod files;
 mod maps;
 #[cfg(test)]
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,12 +19,12 @@ use super::codec::Reader;
 use super::key::{self, Kind};
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
-    Answer, Chunk, Idempotency, Journal, JournalError, Keyed, Lease, Listed, OpenCall, Outcomes, Pending, Query,
-    Settled, Stored, StoredAt,
+    Answer, Chunk, ChunkUpdate, Idempotency, Journal, JournalError, KeyedRecord, Lease, LeaseHolder, ListEntry,
+    OpenCall, Outcomes, PayloadPlace, PendingChunk, Query, StoredPayload,
 };
 use crate::call::Payload;
 use crate::failpoint;
-use crate::ids::{AppName, CallId, FunctionId, MapId};
+use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
 use crate::store::{Entry as Row, Op, Store, StoreDir, Table, Write};
 use crate::tasks::blocking;
 
@@ -40,11 +42,26 @@ pub struct StoreJournal {
     dir: Arc<StoreDir>,
     /// Shared from the writing of a file to the commit of its reference; held alone while files are removed.
     files: Arc<tokio::sync::RwLock<()>>,
+    /// Set once the journal was taken up.
+    holder: Arc<OnceLock<LeaseHolder>>,
 }
 
 impl StoreJournal {
     pub fn new(dir: Arc<StoreDir>) -> Self {
-        Self { dir, files: Arc::default() }
+        Self { dir, files: Arc::default(), holder: Arc::default() }
+    }
+
+    async fn take_up(&self) -> Result<LeaseHolder, JournalError> {
+        if let Some(holder) = self.holder.get() {
+            return Ok(*holder);
+        }
+        let holder = LeaseHolder { owner: HostId::generate(), epoch: self.dir.store()?.raise_epoch().await? };
+        Ok(*self.holder.get_or_init(|| holder))
+    }
+
+    /// Returns the holder of the leases that are written now.
+    fn holder(&self) -> Option<LeaseHolder> {
+        self.holder.get().copied()
     }
 
     /// Writes between two points at which a test can have the process killed.
@@ -56,9 +73,10 @@ impl StoreJournal {
     ) -> Result<(), JournalError> {
         failpoint::hit(before);
         let store = self.dir.store()?;
+        let epoch = self.holder().map(|holder| holder.epoch);
         match write {
-            Write::New => store.write(ops).await?,
-            Write::Essential => store.submit(write, ops).await?,
+            Write::New => store.write_in(epoch, ops).await?,
+            Write::Essential => store.submit_in(epoch, write, ops).await?,
         }
         failpoint::hit(after);
         Ok(())
@@ -113,15 +131,19 @@ fn keyed(function: &FunctionId, idempotency: &Idempotency, kind: Kind, id: &[u8;
     put(Table::JournalIndex, key::idempotency(function, &idempotency.key), value)
 }
 
-fn read_keyed(row: Vec<u8>) -> Result<Keyed, JournalError> {
+fn read_keyed(row: Vec<u8>) -> Result<KeyedRecord, JournalError> {
     let mut reader = Reader::new(row);
     let kind = if reader.byte()? == 0 { Kind::Call } else { Kind::Map };
     let id = reader.take(16)?.as_ref().try_into().expect("it took as many");
     let fingerprint = reader.take(32)?.as_ref().try_into().expect("it took as many");
-    Ok(Keyed { kind, id, fingerprint })
+    Ok(KeyedRecord { kind, id, fingerprint })
 }
 
 impl Journal for StoreJournal {
+    fn take_up(&self) -> Answer<'_, LeaseHolder> {
+        Box::pin(self.take_up())
+    }
+
     fn accept_call<'a>(
         &'a self,
         record: &'a CallRecord,
@@ -151,7 +173,7 @@ impl Journal for StoreJournal {
         Box::pin(self.open_calls(after, limit))
     }
 
-    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<Keyed>> {
+    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<KeyedRecord>> {
         Box::pin(self.keyed(function, key))
     }
 
@@ -164,7 +186,7 @@ impl Journal for StoreJournal {
         Box::pin(self.children(parent, after, limit))
     }
 
-    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, Option<[u8; 16]>)> {
+    fn list(&self, query: Query) -> Answer<'_, (Vec<ListEntry>, Option<[u8; 16]>)> {
         Box::pin(self.list(query))
     }
 
@@ -182,11 +204,11 @@ impl Journal for StoreJournal {
         first: u64,
         inputs: Vec<Payload>,
         is_leased: bool,
-    ) -> Answer<'a, Vec<Pending>> {
+    ) -> Answer<'a, Vec<PendingChunk>> {
         Box::pin(self.append(header, first, inputs, is_leased))
     }
 
-    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<Pending>> {
+    fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<PendingChunk>> {
         Box::pin(self.pending(map, after, limit))
     }
 
@@ -194,11 +216,16 @@ impl Journal for StoreJournal {
         Box::pin(self.chunk(map, first))
     }
 
-    fn lease<'a>(&'a self, map: MapId, chunks: &'a [Pending]) -> Answer<'a, ()> {
+    fn lease<'a>(&'a self, map: MapId, chunks: &'a [PendingChunk]) -> Answer<'a, ()> {
         Box::pin(self.lease(map, chunks))
     }
 
-    fn settle<'a>(&'a self, header: &'a MapHeader, progress: &'a MapProgress, chunks: Vec<Settled>) -> Answer<'a, ()> {
+    fn settle<'a>(
+        &'a self,
+        header: &'a MapHeader,
+        progress: &'a MapProgress,
+        chunks: Vec<ChunkUpdate>,
+    ) -> Answer<'a, ()> {
         Box::pin(self.settle(header, progress, chunks))
     }
 
@@ -210,7 +237,7 @@ impl Journal for StoreJournal {
         Box::pin(self.open_maps(after, limit))
     }
 
-    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<Stored>)>> {
+    fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<StoredPayload>)>> {
         Box::pin(self.inputs(map, index))
     }
 
@@ -226,7 +253,7 @@ impl Journal for StoreJournal {
         Box::pin(self.reset_failures(before, after, first))
     }
 
-    fn payload(&self, stored: Stored) -> Answer<'_, Payload> {
+    fn payload(&self, stored: StoredPayload) -> Answer<'_, Payload> {
         Box::pin(self.payload(stored))
     }
 

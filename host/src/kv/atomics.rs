@@ -1,47 +1,47 @@
-//! Changes that depend on the value they replace: `increment` and compare-and-swap.
+//! Read-modify-write operations: `increment` and compare-and-swap.
 //!
-//! The store's writer decides each in its transaction, after every earlier write: nothing falls between what is
-//! compared and what is written, no lock is held while the disk works, and those that wait together share a commit.
+//! The store's writer decides each inside its transaction, after every earlier write: nothing falls between the
+//! comparison and the write, no lock is held during disk I/O, and operations that wait together share a commit.
 //!
-//! Numbers are decimal text (`-7`, `42`): `get` reads them, they are JSON, and a count that an app wrote by `set` goes
-//! on.
+//! Numbers are decimal text (`-7`, `42`): `get` reads them, they are JSON, and a count that an app wrote with `set` can
+//! be incremented.
 
 use std::fmt::Display;
 
 use bytes::Bytes;
 
-use super::{Bucket, KeyValue, KeyValueError, check_value, excerpt};
+use super::bucket::{Bucket, KeyValue, KeyValueError, check_value, excerpt};
 use crate::store::Table;
 
-/// Longest text that is read as a number, in bytes: every 128-bit integer fits.
+/// Bytes of the longest text that is read as a number: every 128-bit integer fits.
 const NUMBER_LEN_MAX: usize = 40;
 
-/// An integer that `increment` adds and returns.
+/// An integer type of `increment`.
 pub trait Number: Copy + Display + Into<i128> + TryFrom<i128> + Send + Sync + 'static {}
 
 impl Number for i64 {}
 impl Number for u64 {}
 
-/// A key's value at one moment, which a swap compares with. Values are compared, not versions: one that was changed and
-/// changed back counts as unchanged.
+/// A key's value at one moment, for `swap` to compare with. Compares values, not versions: a value that was changed and
+/// changed back counts as unchanged (ABA).
 #[derive(Debug)]
 pub struct Cas {
-    /// The name of the key, for errors.
+    /// The key's name, for errors.
     name: String,
-    /// In the store.
+    /// The key in the store.
     key: Vec<u8>,
     current: Option<Bytes>,
 }
 
-/// The end of a swap.
+/// Outcome of a swap.
 #[derive(Debug)]
 pub enum Swap {
     Done,
-    /// Another write came first. Holds the value that is there now.
+    /// Another write came first. Holds the present value.
     Lost(Cas),
 }
 
-/// What was decided for an increment.
+/// Outcome of an increment, as the writer decided it.
 enum Sum<N> {
     Written(N),
     NotANumber,
@@ -54,16 +54,16 @@ impl Cas {
         self.current.as_deref()
     }
 
-    /// Returns the memory that it holds.
+    /// Returns the bytes of memory that it holds.
     pub fn bytes(&self) -> usize {
         self.name.len() + self.key.len() + self.current.as_ref().map_or(0, Bytes::len)
     }
 }
 
 impl KeyValue {
-    /// Adds `delta` to the number under `key`, 0 where there is none, and returns the sum once it is on disk.
+    /// Adds `delta` to the number at `key` (0 if absent), and returns the sum once it is on disk.
     ///
-    /// A value that is no number, or a sum that does not fit `N`, is an error and changes nothing.
+    /// A value that is not a number, and a sum that does not fit `N`, are errors and change nothing.
     pub async fn increment<N: Number>(&self, bucket: &Bucket, key: &str, delta: N) -> Result<N, KeyValueError> {
         let add = move |present: Option<&[u8]>| match sum(present, delta) {
             Sum::Written(sum) => (Some(sum.to_string().into()), Sum::Written(sum)),
@@ -84,7 +84,7 @@ impl KeyValue {
         Ok(Cas { name, key, current })
     }
 
-    /// Writes `value` if the key still holds what `cas` saw, and returns once that is on disk.
+    /// Writes `value` if the key still has the value in `cas`, and returns once that is on disk.
     pub async fn swap(&self, cas: Cas, value: Vec<u8>) -> Result<Swap, KeyValueError> {
         check_value(&cas.name, &value)?;
         let Cas { name, key, current } = cas;
@@ -96,8 +96,7 @@ impl KeyValue {
         if self.store()?.update(Table::KeyValue, key.clone(), bytes, compare).await? {
             return Ok(Swap::Done);
         }
-        // What won is on disk by now. A value copied by the writer would be held by every loser that waits for its
-        // turn.
+        // The winner's value is on disk by now. A copy made by the writer would be held for every waiting loser.
         let current = self.store()?.get(Table::KeyValue, &key)?.map(Bytes::from);
         Ok(Swap::Lost(Cas { name, key, current }))
     }
@@ -178,7 +177,7 @@ mod tests {
             assert!(error.to_string().contains(&format!("`n` holds {value}")), "{error}");
             assert_eq!(text(&kv, &bucket, "n").as_deref(), Some(value));
         }
-        // The unsigned one goes further up, and not below zero.
+        // `u64` reaches higher, and not below zero.
         kv.set(&bucket, "n", max.into()).await.unwrap();
         assert_eq!(kv.increment(&bucket, "n", 1_u64).await.unwrap(), 1 << 63);
         kv.set(&bucket, "n", b"-3".to_vec()).await.unwrap();
@@ -196,7 +195,7 @@ mod tests {
         assert_eq!(text(&kv, &bucket, "k").as_deref(), Some("one"));
         assert!(matches!(kv.swap(newer, b"two".to_vec()).await, Ok(Swap::Done)));
 
-        // A delete is a change, too, and an empty value is not the lack of one.
+        // A delete counts as a change, and an empty value differs from an absent one.
         let before = kv.cas(&bucket, "k").unwrap();
         kv.delete(&bucket, "k").await.unwrap();
         let Ok(Swap::Lost(gone)) = kv.swap(before, vec![]).await else { panic!("it was deleted") };
@@ -216,8 +215,7 @@ mod tests {
         assert!(!kv.exists(&bucket, "k").unwrap());
     }
 
-    /// Each writer swaps until it wins; nothing of any is lost, though sets and deletes of another key ride in the same
-    /// commits.
+    /// Each writer swaps until it wins; no change is lost, though sets and deletes of another key share the commits.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn swaps_and_increments_of_many_tasks_all_count() {
         let (_dir, kv, bucket) = open();
@@ -252,7 +250,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the plain rule, in 128 bits.
+        /// Checked against plain 128-bit arithmetic.
         #[test]
         fn a_sum_is_exact_or_refused(value in any::<i128>(), small in any::<i64>(), delta in any::<i64>()) {
             for value in [value, small.into()] {

@@ -1,8 +1,8 @@
-//! Log lines on disk, so that a restart does not forget them: for each app the segment that is written and the one before it.
+//! Log lines on disk, so that a restart forgets nothing: for each app the current segment and the one before it.
 //!
 //! Invariants: at most `2 * SEGMENT_BYTES_MAX` and one line for each app; a guest never waits for the disk (the queue
-//! is bounded in bytes, and lines that do not fit are counted and dropped from the disk alone); lines that cannot be
-//! read back are passed over. Lines are not synced: a power cut may cost the last ones.
+//! is bounded in bytes, and lines that do not fit are counted and dropped from the disk alone); unreadable lines are
+//! skipped. Lines are not synced: a power cut may cost the last ones.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::Record;
-use crate::byte_queue::{ByteQueue, Dropped};
+use super::record::LogRecord;
+use crate::byte_queue::{ByteQueue, DropCount};
 use crate::ids::AppName;
 use crate::limits::LOG_FILES_WAITING_BYTES_MAX;
 
@@ -28,15 +28,15 @@ pub struct LogFiles {
 }
 
 impl LogFiles {
-    /// The directory `logs` of a data directory, created where it is missing and closed to others.
+    /// Opens the directory `logs` of a data directory, created with mode 0700 if missing.
     pub fn open(data: &Path) -> io::Result<Self> {
         let dir = data.join("logs");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         Ok(Self { dir })
     }
 
-    /// Reads every line that is kept, oldest first for each app. Blocks.
-    pub fn read(&self) -> io::Result<Vec<Record>> {
+    /// Reads every line on disk, oldest first within each app. Blocks.
+    pub fn read(&self) -> io::Result<Vec<LogRecord>> {
         let mut records = Vec::new();
         let names = fs::read_dir(&self.dir)?.flatten().map(|entry| entry.file_name());
         let mut apps: Vec<AppName> =
@@ -45,9 +45,9 @@ impl LogFiles {
         for app in apps {
             for path in [self.before(&app), self.current(&app)] {
                 let Ok(file) = File::open(path) else { continue };
-                // Whoever made it larger is not followed.
+                // A file that something else made larger is read only so far.
                 let lines = BufReader::new(file.take(2 * SEGMENT_BYTES_MAX)).split(b'\n').map_while(Result::ok);
-                let read = lines.filter_map(|line| serde_json::from_slice::<Record>(&line).ok());
+                let read = lines.filter_map(|line| serde_json::from_slice::<LogRecord>(&line).ok());
                 records.extend(read.filter(|record| record.app == app));
             }
         }
@@ -58,7 +58,7 @@ impl LogFiles {
         self.dir.join(format!("{app}.ndjson"))
     }
 
-    /// No app's current segment has this name: a dot is in none.
+    /// Cannot collide with another app's current segment: app names hold no dot.
     fn before(&self, app: &AppName) -> PathBuf {
         self.dir.join(format!("{app}.before.ndjson"))
     }
@@ -75,13 +75,14 @@ struct Segment {
     bytes: u64,
 }
 
-/// Writes lines from a thread of its own. Dropping it writes what waits.
+/// Thread that writes lines. Dropping it writes the waiting ones first.
 pub struct Writer {
-    lines: Arc<ByteQueue<Arc<Record>>>,
+    lines: Arc<ByteQueue<Arc<LogRecord>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
+    /// Starts the thread.
     pub fn start(files: LogFiles) -> io::Result<Self> {
         let lines = Arc::new(ByteQueue::new(LOG_FILES_WAITING_BYTES_MAX));
         let queue = lines.clone();
@@ -89,10 +90,10 @@ impl Writer {
         Ok(Self { lines, thread: Some(thread) })
     }
 
-    /// Offers a line; does not wait.
-    pub fn line(&self, line: Arc<Record>) {
+    /// Queues a line. Does not wait.
+    pub fn line(&self, line: Arc<LogRecord>) {
         let bytes = line.bytes();
-        // A refusal is counted there.
+        // The queue counts a refusal.
         self.lines.offer(line.app.clone().as_str(), bytes, line);
     }
 }
@@ -106,10 +107,10 @@ impl Drop for Writer {
     }
 }
 
-fn write(files: &LogFiles, queue: &ByteQueue<Arc<Record>>) {
+fn write(files: &LogFiles, queue: &ByteQueue<Arc<LogRecord>>) {
     let mut open: BTreeMap<AppName, Segment> = BTreeMap::new();
     while let Some(first) = queue.take() {
-        // One flush for all that waits.
+        // One flush for all waiting lines.
         let waiting = std::iter::from_fn(|| queue.try_take()).take(FLUSH_LINES_MAX);
         for line in std::iter::once(first).chain(waiting) {
             if let Err(error) = put(files, &mut open, &line) {
@@ -118,7 +119,7 @@ fn write(files: &LogFiles, queue: &ByteQueue<Arc<Record>>) {
             }
         }
         open.retain(|_, segment| segment.file.flush().is_ok());
-        let Dropped { items, bytes } = queue.take_dropped();
+        let DropCount { items, bytes } = queue.take_dropped();
         if items > 0 {
             tracing::warn!(
                 lines = items,
@@ -129,7 +130,7 @@ fn write(files: &LogFiles, queue: &ByteQueue<Arc<Record>>) {
     }
 }
 
-fn put(files: &LogFiles, open: &mut BTreeMap<AppName, Segment>, line: &Record) -> io::Result<()> {
+fn put(files: &LogFiles, open: &mut BTreeMap<AppName, Segment>, line: &LogRecord) -> io::Result<()> {
     let app = &line.app;
     if !open.contains_key(app) {
         open.insert(app.clone(), files.append(app)?);
@@ -155,8 +156,8 @@ mod tests {
     use crate::ids::{CallId, FunctionName, Version};
     use crate::logs::{Level, Source};
 
-    fn record(app: &str, message: &str) -> Arc<Record> {
-        Arc::new(Record {
+    fn record(app: &str, message: &str) -> Arc<LogRecord> {
+        Arc::new(LogRecord {
             number: 1,
             at_ms: 1,
             app: AppName::new(app).unwrap(),
@@ -205,11 +206,11 @@ mod tests {
         assert!(files.read().unwrap().len() > 40);
     }
 
-    /// What this snapshot shows is in the data directories of users (`docs/decisions/store-format.md`).
+    /// Pins the on-disk format, which users' data directories hold (`docs/decisions/store-format.md`).
     #[test]
     fn a_line_is_on_disk_as_it_was() {
         let call = CallId::from_bytes(*b"the id of a call");
-        let line = Record { call, ..Arc::into_inner(record("app", "a message")).unwrap() };
+        let line = LogRecord { call, ..Arc::into_inner(record("app", "a message")).unwrap() };
         let text = serde_json::to_string_pretty(&line).unwrap();
         expect![[r#"
             {
@@ -227,10 +228,10 @@ mod tests {
               }
             }"#]]
         .assert_eq(&text);
-        let read: Record = serde_json::from_str(&text).unwrap();
+        let read: LogRecord = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string_pretty(&read).unwrap(), text);
-        let bare = serde_json::to_value(Record { fields: vec![], ..line }).unwrap();
-        assert!(serde_json::from_value::<Record>(bare).unwrap().fields.is_empty());
+        let bare = serde_json::to_value(LogRecord { fields: vec![], ..line }).unwrap();
+        assert!(serde_json::from_value::<LogRecord>(bare).unwrap().fields.is_empty());
         let levels = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
         expect![[r#"["trace","debug","info","warn","error"]"#]].assert_eq(&serde_json::to_string(&levels).unwrap());
         let sources = [Source::Log, Source::Stdout, Source::Stderr, Source::System];

@@ -1,36 +1,39 @@
-//! Lines as they come, for one reader: a queue bounded in bytes that the writers of lines never wait for.
+//! Live log lines for one reader: a queue bounded in bytes, for which writers of lines never wait.
 //!
-//! Invariants: a reader sees each wanted line once, in order, or the number of those that it missed at their place; one
-//! queue holds at most `LOG_FOLLOWER_BYTES_MAX`, all together at most `LOG_FOLLOWERS_BYTES_MAX`.
+//! Invariants: a reader gets each matching line once, in order, or in its place the number of lines lost; one queue
+//! holds at most `LOG_FOLLOWER_BYTES_MAX`, all together at most `LOG_FOLLOWERS_BYTES_MAX`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Query, Record};
+use super::query::Query;
+use super::record::LogRecord;
 use crate::limits::{LOG_FOLLOWER_BYTES_MAX, LOG_FOLLOWERS_BYTES_MAX};
 
 /// The followers of one host.
 #[derive(Default)]
 pub(super) struct Followers {
     queues: Vec<Weak<Queue>>,
-    /// Bytes of all queues.
+    /// Bytes in all queues.
     bytes: Arc<AtomicUsize>,
 }
 
 impl Followers {
-    pub fn add(&mut self, query: Query) -> Follow {
+    /// Adds a follower of lines that match `query`.
+    pub fn add(&mut self, query: Query) -> Follower {
         self.queues.retain(|queue| queue.strong_count() > 0);
         let queue =
             Arc::new(Queue { query, state: Mutex::default(), filled: Notify::new(), bytes_of_all: self.bytes.clone() });
         self.queues.push(Arc::downgrade(&queue));
-        Follow { queue }
+        Follower { queue }
     }
 
-    /// Passes a line on.
-    pub fn send(&mut self, record: &Arc<Record>) {
+    /// Offers a line to every follower.
+    pub fn send(&mut self, record: &Arc<LogRecord>) {
         self.queues.retain(|queue| {
             let Some(queue) = queue.upgrade() else { return false };
             queue.offer(record);
@@ -47,10 +50,10 @@ impl Followers {
 }
 
 impl Drop for Followers {
-    /// Ends the followers once they have read what waits.
+    /// Ends each follower once it has read its waiting lines.
     fn drop(&mut self) {
         for queue in self.queues.iter().filter_map(Weak::upgrade) {
-            queue.lock().is_closed = true;
+            queue.state.lock().is_closed = true;
             queue.filled.notify_one();
         }
     }
@@ -58,26 +61,26 @@ impl Drop for Followers {
 
 struct Queue {
     query: Query,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     filled: Notify,
     bytes_of_all: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
-struct State {
-    lines: VecDeque<Arc<Record>>,
+struct QueueState {
+    lines: VecDeque<Arc<LogRecord>>,
     bytes: usize,
-    /// Lines that came after those in the queue and found no room. Until the reader knows of them none is added.
+    /// Lines that found no room behind those in the queue. No line is added until the reader has this number.
     lost: u64,
     is_closed: bool,
 }
 
 impl Queue {
-    fn offer(&self, record: &Arc<Record>) {
-        if !self.query.wants(record) {
+    fn offer(&self, record: &Arc<LogRecord>) {
+        if !self.query.matches(record) {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let bytes = record.bytes();
         let has_room = state.lost == 0 && state.bytes + bytes <= LOG_FOLLOWER_BYTES_MAX && self.take_room(bytes);
         if has_room {
@@ -94,45 +97,41 @@ impl Queue {
         let add = |all: usize| Some(all + bytes).filter(|all| *all <= LOG_FOLLOWERS_BYTES_MAX);
         self.bytes_of_all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        let bytes = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).bytes;
+        let bytes = self.state.get_mut().bytes;
         self.bytes_of_all.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 /// The reader's side. Dropping it ends the queue.
-pub struct Follow {
+pub struct Follower {
     queue: Arc<Queue>,
 }
 
-/// An item that a follower reads.
+/// An item for a follower.
 #[derive(Debug)]
-pub enum Followed {
-    Line(Arc<Record>),
-    /// Wanted lines that were lost because they were read too slowly.
+pub enum FollowItem {
+    Line(Arc<LogRecord>),
+    /// Number of matching lines lost because the follower reads too slowly.
     Lost(u64),
 }
 
-impl Follow {
-    /// Waits for the next wanted line; `None` once the host ends. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Followed> {
+impl Follower {
+    /// Waits for the next item; `None` once the host ends. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<FollowItem> {
         loop {
             {
-                let mut state = self.queue.lock();
+                let mut state = self.queue.state.lock();
                 if let Some(line) = state.lines.pop_front() {
                     state.bytes -= line.bytes();
                     self.queue.bytes_of_all.fetch_sub(line.bytes(), Ordering::Relaxed);
-                    return Some(Followed::Line(line));
+                    return Some(FollowItem::Line(line));
                 }
                 if state.lost > 0 {
-                    return Some(Followed::Lost(std::mem::take(&mut state.lost)));
+                    return Some(FollowItem::Lost(std::mem::take(&mut state.lost)));
                 }
                 if state.is_closed {
                     return None;

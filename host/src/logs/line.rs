@@ -1,8 +1,8 @@
-//! One log line as plain data, and the sink that takes lines.
+//! Log lines as plain data, and their sinks.
 
 use crate::ids::{CallId, FunctionId, Version};
 
-/// How much a line matters.
+/// Severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -26,24 +26,24 @@ impl Level {
     }
 }
 
-/// Where a line came from.
+/// Origin of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// `log::info!` and its like.
+    /// `log::info!` and its siblings.
     Log,
     Stdout,
     Stderr,
-    /// The host: why the call failed.
+    /// The host itself: the failure of the call.
     System,
 }
 
-/// One line, as it goes to a sink.
+/// One line on its way to a sink.
 #[derive(Debug)]
-pub struct Line<'a> {
+pub struct LogLine<'a> {
     pub call: CallId,
     pub function: &'a FunctionId,
-    /// Of the app that wrote it.
+    /// Version of the app that wrote it.
     pub version: &'a Version,
     pub source: Source,
     pub level: Level,
@@ -51,14 +51,14 @@ pub struct Line<'a> {
     pub fields: &'a [(String, String)],
 }
 
-/// Takes lines. Called on the guest's thread for each line; must not block for long.
+/// Receiver of lines. `line` is called on the guest's thread for each of them and must not block for long.
 pub trait LogSink: Send + Sync {
-    fn line(&self, line: &Line<'_>);
+    fn line(&self, line: &LogLine<'_>);
 }
 
-/// Drops every line.
+/// A sink that drops every line.
 pub struct NoLog;
 
 impl LogSink for NoLog {
-    fn line(&self, _: &Line<'_>) {}
+    fn line(&self, _: &LogLine<'_>) {}
 }

@@ -1,11 +1,11 @@
-//! Escapes control characters, so that text of guests and files is safe on a terminal.
+//! Escaping of control characters, so that text of guests and files is safe on a terminal.
 
-/// Makes control characters visible, so that a guest's text cannot move the reader's cursor or forge a line.
+/// Escapes control characters, so that a guest's text cannot move the reader's cursor or forge a line.
 pub fn printable(text: &str) -> String {
     printable_within(text, usize::MAX).0
 }
 
-/// Makes the beginning of a text printable, in at most `bytes_max` bytes. The second is how many bytes of `text` were
+/// Returns the printable start of a text, in at most `bytes_max` bytes, and the number of bytes of `text` that were
 /// cut.
 pub fn printable_within(text: &str, bytes_max: usize) -> (String, usize) {
     let mut out = String::with_capacity(text.len().min(bytes_max));

@@ -1,33 +1,34 @@
-//! Which lines are wanted.
+//! Filter of log lines.
 
-use super::{Level, Record, Source};
+use super::line::{Level, Source};
+use super::record::LogRecord;
 use crate::ids::AppName;
 
-/// A filter; absent parts let everything pass.
+/// A filter; an absent field lets every line pass.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     pub app: Option<AppName>,
     pub function: Option<String>,
-    /// A call's id, or the beginning of one.
+    /// A call's id, or a prefix of one.
     pub call: Option<String>,
-    /// A version, or the beginning of one.
+    /// A version, or a prefix of one.
     pub version: Option<String>,
     pub source: Option<Source>,
-    /// The least level.
+    /// Minimum level.
     pub level: Option<Level>,
-    /// A text that the message or a field's value holds, in any case.
+    /// Text within the message or a field's value; case-insensitive.
     pub search: Option<String>,
     /// Milliseconds since 1970, inclusive.
     pub since_ms: Option<u64>,
     /// Milliseconds since 1970, exclusive.
     pub until_ms: Option<u64>,
-    /// Of the kept lines, the last so many.
+    /// Number of newest matching lines to read.
     pub tail: Option<usize>,
 }
 
 impl Query {
-    /// Returns whether the line passes; `tail` is no matter of one line.
-    pub fn wants(&self, line: &Record) -> bool {
+    /// Whether the line passes; ignores `tail`.
+    pub fn matches(&self, line: &LogRecord) -> bool {
         let begins =
             |wanted: &Option<String>, text: &str| wanted.as_ref().is_none_or(|wanted| text.starts_with(wanted));
         self.app.as_ref().is_none_or(|app| *app == line.app)
@@ -42,7 +43,7 @@ impl Query {
     }
 }
 
-fn holds(line: &Record, text: &str) -> bool {
+fn holds(line: &LogRecord, text: &str) -> bool {
     let text = text.to_lowercase();
     let mut texts = std::iter::once(&line.message).chain(line.fields.iter().map(|(_, value)| value));
     texts.any(|within| within.to_lowercase().contains(&text))
@@ -55,7 +56,7 @@ mod tests {
 
     #[test]
     fn each_part_narrows() {
-        let line = Record {
+        let line = LogRecord {
             number: 1,
             at_ms: 1_000,
             app: AppName::new("shop").unwrap(),
@@ -78,7 +79,7 @@ mod tests {
             Query { search: text("oar"), ..Query::default() },
         ];
         for query in passing {
-            assert!(query.wants(&line), "{query:?}");
+            assert!(query.matches(&line), "{query:?}");
         }
         let narrower = [
             Query { app: AppName::new("sho").ok(), ..Query::default() },
@@ -92,7 +93,7 @@ mod tests {
             Query { until_ms: Some(1_000), ..Query::default() },
         ];
         for query in narrower {
-            assert!(!query.wants(&line), "{query:?}");
+            assert!(!query.matches(&line), "{query:?}");
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Says of an IP address whether it belongs to the public internet.
+//! Classification of IP addresses: public internet, or a special block.
 //!
 //! The tables are the IANA special-purpose registries for IPv4 and IPv6 plus multicast. They are stricter than the
 //! registries in one respect: an anycast service inside a special block (`192.0.0.9`, `2001:1::1`) counts as special,
 //! because no web server lives there.
 //!
-//! Not here: what a function may do about it (`policy`), which address a name has (`connector`).
+//! Not here: permissions (`policy`), addresses of a name (`connector`).
 //!
-//! Invariants: an address that carries an IPv4 address inside (mapped, NAT64) is judged by that one; every IPv6
-//! address outside `2000::/3` that is not such a carrier is special, listed or not.
+//! Invariants: an address that carries an IPv4 address inside (mapped, NAT64) is judged by that one; every IPv6 address
+//! outside `2000::/3` that is not such a carrier is special, listed or not.
 //!
 //! Limit: a NAT64 gateway under a prefix of its own, other than `64:ff9b::/96`, cannot be recognised from an address.
 
@@ -15,16 +15,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// Where packets to an address end up.
+/// Destination of packets to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// A host of the public internet.
     Public,
-    /// Some other place, with the registry's word for it.
+    /// A special block, by the registry's name for it.
     Special(&'static str),
 }
 
-/// Returns where packets to `address` end up.
+/// Returns the destination of packets to `address`.
 ///
 /// ```
 /// use bireme::outbound::address::{Reach, reach};
@@ -39,8 +39,7 @@ pub fn reach(address: IpAddr) -> Reach {
     }
 }
 
-/// Returns the address that packets to `address` reach in the end: the IPv4 address inside a mapped or NAT64 one,
-/// otherwise `address` itself.
+/// Returns the effective address: the IPv4 address inside a mapped or NAT64 one, otherwise `address` itself.
 pub fn inner(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

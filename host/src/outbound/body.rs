@@ -1,8 +1,8 @@
-//! Hands a response's body to a function piece by piece.
+//! Body of a response, read by a function in pieces.
 //!
-//! Invariants: no more than the limit is ever handed out; empty pieces are dropped; the time between pieces runs only
-//! while somebody waits for one; the connection goes back to the pool when the body was read to the end and is closed
-//! when the body is dropped before that.
+//! Invariants: at most `body_bytes_max` bytes are handed out; empty pieces are dropped; the timeout between pieces runs
+//! only while a reader waits; the connection returns to the pool once the body was read to the end, and is closed when
+//! the body is dropped before that.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -34,7 +34,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Ends the exchange after a response that was read to its end.
+    /// Ends the exchange after a response that was read to the end.
     fn finish(self) {
         drop(self.call_share);
         if self.is_kept_open && self.upload.is_complete() && !self.connection.sender.is_closed() {
@@ -43,7 +43,7 @@ impl Lease {
     }
 }
 
-/// The body of a response, at most `OutboundLimits::body_bytes_max` long.
+/// Body of a response, at most `OutboundLimits::body_bytes_max` bytes long.
 pub struct OutboundBody {
     incoming: Incoming,
     origin: Origin,
@@ -53,11 +53,12 @@ pub struct OutboundBody {
     /// Runs while `is_waiting`; the first wait makes it.
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
-    /// `None` once the body has ended, well or badly.
+    /// `None` once the body has ended, with or without an error.
     lease: Option<Lease>,
 }
 
 impl OutboundBody {
+    /// Makes a body of at most `limit_bytes`. An error if its declared length is over that.
     pub(super) fn new(
         incoming: Incoming,
         origin: Origin,
@@ -94,13 +95,13 @@ impl OutboundBody {
         OutboundError::BodyTooLarge { origin: self.origin.clone(), limit_bytes: self.limit_bytes }
     }
 
-    /// Ends the body with an error and closes the connection. What failed in the upload explains it best.
+    /// Ends the body with an error and closes the connection. A failed upload is the better explanation.
     fn fail(&mut self, error: OutboundError) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
         let failure = self.lease.take().and_then(|lease| lease.upload.take_failure());
         Poll::Ready(Some(Err(failure.unwrap_or(error))))
     }
 
-    /// Returns whether the wait for the next piece has been too long.
+    /// Ready once the wait for the next piece has exceeded its timeout.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.between_bytes)));
         if !self.is_waiting {

@@ -1,11 +1,11 @@
-//! Opens the connections of functions: the security boundary between a permit and a socket.
+//! Connector of functions' requests: the security boundary between a permit and a socket.
 //!
-//! A name is resolved once, every address is checked, and what is connected to is one of the checked addresses; the
-//! name itself lives on only in SNI and `Host`. So an answer that changes between check and use cannot matter, and an
-//! answer that mixes public and private addresses is refused whole.
+//! A name is resolved once, every address is checked, and the connection goes to one of the checked addresses; the name
+//! itself lives on only in SNI and `Host`. So a DNS answer that changes after the check (rebinding) has no effect, and
+//! an answer that mixes public and private addresses is refused whole.
 //!
-//! Not here: who may go where (`policy`), reuse (`pool`). Proxy variables of the environment are never consulted:
-//! a proxy would resolve names again, out of sight.
+//! Not here: permissions (`policy`), reuse (`pool`). Proxy variables of the environment are never consulted: a proxy
+//! would resolve names again, out of sight.
 //!
 //! Limits: 16 addresses a name, tried in the resolver's order; each has a fair share of the time left, at least 2 s.
 
@@ -28,20 +28,20 @@ use super::limits::OutboundLimits;
 use super::listeners::OwnListeners;
 use super::origin::{Host, Scheme};
 use super::policy::Permit;
-use super::resolver::Resolve;
+use super::resolver::Resolver;
 use super::task::Task;
 use super::tls::{NoRoots, Tls};
 use super::upload::Upload;
 
-/// The most addresses of one name that are tried.
+/// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// The least time that one address gets while others wait.
+/// Shortest time for one address while others wait.
 const SHARE_MIN: Duration = Duration::from_secs(2);
 
-/// Opens connections.
+/// Connector of one host.
 pub(super) struct Connector {
-    resolver: Arc<dyn Resolve>,
+    resolver: Arc<dyn Resolver>,
     own: OwnListeners,
     tls: Tls,
     http: http1::Builder,
@@ -57,7 +57,8 @@ pub(super) struct Connection {
 }
 
 impl Connector {
-    pub(super) fn new(limits: &OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolve>, tls: Tls) -> Self {
+    /// Makes the connector of a host.
+    pub(super) fn new(limits: &OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolver>, tls: Tls) -> Self {
         let mut http = http1::Builder::new();
         http.max_headers(limits.headers_max)
             .max_header_size(limits.head_bytes_max)
@@ -150,7 +151,7 @@ impl Connector {
     {
         let (sender, connection) = self.http.handshake(TokioIo::new(stream)).await?;
         let driver = Task::spawn(async move {
-            // The error reaches whoever waits for a response or reads its body.
+            // The error reaches the reader of the response or of its body.
             let _ = connection.await;
         });
         Ok((sender, driver))

@@ -1,4 +1,4 @@
-//! Says why a function's request came to nothing.
+//! Errors of outbound requests.
 //!
 //! Messages are for the function's author and for the operator. They name origins, which the function knows already,
 //! and never the private address behind a name; the variants hold it for the log.
@@ -35,10 +35,10 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What a function declared, for the end of a message.
-struct Declared<'a>(&'a [String]);
+/// Formats the declared origins for the end of a message.
+struct DeclaredOrigins<'a>(&'a [String]);
 
-impl fmt::Display for Declared<'_> {
+impl fmt::Display for DeclaredOrigins<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("the function declares no outbound origin");
@@ -52,20 +52,23 @@ impl fmt::Display for Declared<'_> {
     }
 }
 
-/// Why a request failed.
+/// Error of an outbound request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboundError {
-    /// The request's URL names no origin. The author mends the URL.
+    /// The request's URL names no origin. The author corrects the URL.
     #[error("the request's URL is refused: {source}")]
     Url {
-        /// What is wrong with it.
+        /// The reason.
         source: OriginError,
     },
     /// The function does not declare this origin. The author adds it to `outbound`.
-    #[error("`{origin}` is not declared: {}; add it to `outbound` in the function's attributes", Declared(.declared))]
+    #[error(
+        "`{origin}` is not declared: {}; add it to `outbound` in the function's attributes",
+        DeclaredOrigins(.declared)
+    )]
     NotDeclared {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// The function's own list.
         declared: Vec<String>,
@@ -73,7 +76,7 @@ pub enum OutboundError {
     /// The function declares this origin, the operator has not granted it. The operator adds the grant.
     #[error("`{origin}` is declared but not granted; start the host with `--grant {grant}`")]
     NotGranted {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// The value of the `--grant` flag that permits it.
         grant: String,
@@ -81,7 +84,7 @@ pub enum OutboundError {
     /// The origin is not on the public internet. The operator adds the grant, where one can help.
     #[error("`{origin}` leads to a {network} address, which is not public; {}", advice(.grant))]
     NotPublic {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// One address that it has. Not part of the message.
         address: IpAddr,
@@ -95,7 +98,7 @@ pub enum OutboundError {
         "`{origin}` is a listener of this host, which no function can reach; call functions through the sdk instead"
     )]
     OwnListener {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
     },
     /// The method would turn the connection into a tunnel.
@@ -115,7 +118,7 @@ pub enum OutboundError {
     /// The name has no address, or the resolver failed. Worth a retry.
     #[error("the host name of `{origin}` does not resolve: {source}")]
     Resolve {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// The resolver's reason.
         source: std::io::Error,
@@ -123,7 +126,7 @@ pub enum OutboundError {
     /// No address accepted the connection. Worth a retry.
     #[error("`{origin}` cannot be connected to: {source}")]
     Connect {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
         /// The reason of the last address tried.
         source: std::io::Error,
@@ -131,9 +134,9 @@ pub enum OutboundError {
     /// The server's certificate or protocol was refused.
     #[error("`{origin}` failed the TLS handshake: {source}")]
     Tls {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
-        /// What rustls says.
+        /// rustls's reason.
         source: std::io::Error,
     },
     /// This machine has no trusted root certificates. The operator installs them.
@@ -142,17 +145,17 @@ pub enum OutboundError {
          `ca-certificates`, or set SSL_CERT_FILE to a bundle"
     )]
     NoRoots {
-        /// Where the request wanted to go.
+        /// Target of the request.
         origin: Origin,
     },
-    /// The server was too slow.
+    /// The server exceeded a timeout.
     #[error("`{origin}` {phase} within {}", millis(.limit))]
     Timeout {
-        /// Where the request went.
+        /// Target of the request.
         origin: Origin,
-        /// What was waited for.
+        /// The wait that timed out.
         phase: Phase,
-        /// How long.
+        /// The timeout.
         limit: Duration,
     },
     /// Every connection of the host is in use. Worth a retry after a pause.
@@ -164,7 +167,7 @@ pub enum OutboundError {
     /// The response's head is over the limits.
     #[error("`{origin}` sent a response head over {headers_max} headers or {bytes_max} bytes")]
     HeadTooLarge {
-        /// Where the request went.
+        /// Target of the request.
         origin: Origin,
         /// The most headers accepted.
         headers_max: usize,
@@ -174,7 +177,7 @@ pub enum OutboundError {
     /// The response's body is over the limit. The operator raises it, or the author asks for less.
     #[error("`{origin}` sent a body over the limit of {limit_bytes} bytes; ask for a part of it with a `range` header")]
     BodyTooLarge {
-        /// Where the request went.
+        /// Target of the request.
         origin: Origin,
         /// The limit.
         limit_bytes: u64,
@@ -182,9 +185,9 @@ pub enum OutboundError {
     /// The server closed the connection early or spoke no HTTP/1.1.
     #[error("the exchange with `{origin}` broke: {source}")]
     Protocol {
-        /// Where the request went.
+        /// Target of the request.
         origin: Origin,
-        /// What the protocol layer says.
+        /// The protocol layer's reason.
         source: BoxError,
     },
     /// The function's own request body failed.

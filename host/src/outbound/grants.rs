@@ -1,15 +1,14 @@
-//! Holds what the operator lets functions reach beyond the public internet, and the models that components may use which
-//! cannot declare any.
+//! Grants of the operator: origins beyond the public internet, and models for stock components.
 //!
-//! Not here: what a function declares (`entry`), the join of both (`policy`).
+//! Not here: declarations of functions (`declaration`), the join of both (`policy`).
 //!
-//! Invariant: a grant is one exact origin, never a wildcard, and never an address that stands for no one machine.
+//! Invariant: a grant is one exact origin, never a wildcard, and never an address that stands for no single machine.
 
 use super::address::{Reach, reach};
 use super::origin::{Host, Origin};
-use super::policy::{PolicyError, check_len};
+use super::policy_error::{PolicyError, check_len, check_name};
 
-/// What the operator grants: values of the `--grant` flag, parsed.
+/// Parsed values of the `--grant` flag.
 #[derive(Clone, Debug, Default)]
 pub struct Grants {
     named: Vec<(Box<str>, Origin)>,
@@ -33,17 +32,17 @@ impl Grants {
             match value.split_once('=') {
                 // The `=` of a query belongs to a malformed origin, which has its own message.
                 Some((name, origin)) if !name.contains("://") => {
-                    let name = name_of(name.strip_prefix('$').unwrap_or(name))?;
-                    grants.named.push((name, granted(value, origin)?));
+                    let name = check_name(name.strip_prefix('$').unwrap_or(name))?;
+                    grants.named.push((name, parse_grant(value, origin)?));
                 }
-                _ => grants.literal.push(granted(value, value)?),
+                _ => grants.literal.push(parse_grant(value, value)?),
             }
         }
         Ok(grants)
     }
 
     /// Returns these grants and those of `values`.
-    pub fn and(&self, values: &[String]) -> Result<Self, PolicyError> {
+    pub fn with(&self, values: &[String]) -> Result<Self, PolicyError> {
         let mut all = self.clone();
         let more = Self::parse(values)?;
         all.named.extend(more.named);
@@ -52,13 +51,12 @@ impl Grants {
         Ok(all)
     }
 
-    /// Returns the models that a component may use which says nothing of itself. For what declares its models this changes
-    /// nothing.
+    /// Returns the models for stock components, which cannot declare any. Others declare their own.
     pub fn models(&self) -> &[String] {
         &self.models
     }
 
-    /// Returns whether `origin` may have private addresses.
+    /// Whether `origin` may have private addresses.
     pub(super) fn holds(&self, origin: &Origin) -> bool {
         self.literal.contains(origin)
     }
@@ -69,7 +67,7 @@ impl Grants {
     }
 }
 
-fn granted(grant: &str, origin: &str) -> Result<Origin, PolicyError> {
+fn parse_grant(grant: &str, origin: &str) -> Result<Origin, PolicyError> {
     let origin = Origin::parse(origin).map_err(|source| PolicyError::Grant { grant: grant.into(), source })?;
     match origin.host() {
         Host::Address(address) => match reach(*address) {
@@ -82,16 +80,7 @@ fn granted(grant: &str, origin: &str) -> Result<Origin, PolicyError> {
     }
 }
 
-/// Whether addresses of this kind stand for no one machine, so that no grant can mean them.
+/// Whether addresses of this block stand for no single machine, so that no grant can mean them.
 pub(super) fn is_nowhere(network: &str) -> bool {
     matches!(network, "unspecified" | "multicast" | "broadcast")
-}
-
-/// Returns the name of a `$name` or of its grant.
-pub(super) fn name_of(text: &str) -> Result<Box<str>, PolicyError> {
-    let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if text.is_empty() || text.len() > 64 || !text.bytes().all(is_name_byte) {
-        return Err(PolicyError::Name { name: text.into() });
-    }
-    Ok(text.into())
 }

@@ -1,18 +1,18 @@
-//! Chooses which idle connection serves a request, and which one has to go.
+//! Idle connections: choice of the one to reuse, and of the one to close.
 //!
-//! A plain value: the time goes in, connections come out. The newest connection of a key is taken first, since it is
-//! the least likely to have been closed by its server.
+//! A plain value: the time goes in, connections come out. The newest connection of a key is taken first, because its
+//! server is the least likely to have closed it.
 //!
-//! Invariants: no key holds more than `per_key_max`, all together no more than `total_max`; nothing older than `age_max`
-//! is taken.
+//! Invariants: no key holds more than `per_key_max`, all together no more than `total_max`; nothing older than
+//! `age_max` is taken.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// Idle connections of type `C`, kept under keys of type `K`.
+/// Idle connections of type `C`, by keys of type `K`.
 #[derive(Debug)]
-pub(super) struct Idle<K, C> {
+pub(super) struct IdleConnections<K, C> {
     /// Oldest first under each key; no key is empty.
     by_key: HashMap<K, VecDeque<(Instant, C)>>,
     len: usize,
@@ -21,12 +21,13 @@ pub(super) struct Idle<K, C> {
     age_max: Duration,
 }
 
-impl<K: Clone + Eq + Hash, C> Idle<K, C> {
+impl<K: Clone + Eq + Hash, C> IdleConnections<K, C> {
+    /// Makes an empty set with these bounds.
     pub(super) fn new(per_key_max: usize, total_max: usize, age_max: Duration) -> Self {
         Self { by_key: HashMap::new(), len: 0, per_key_max, total_max, age_max }
     }
 
-    /// Keeps `connection` and returns the one that gives way to it, which may be itself.
+    /// Keeps `connection`, and returns the one displaced by it, possibly itself.
     pub(super) fn put(&mut self, key: K, connection: C, now: Instant) -> Option<C> {
         if self.per_key_max == 0 || self.total_max == 0 {
             return Some(connection);
@@ -48,7 +49,7 @@ impl<K: Clone + Eq + Hash, C> Idle<K, C> {
         let queue = self.by_key.get_mut(key)?;
         let (since, _) = queue.back()?;
         if *since + self.age_max <= now {
-            // So are all the older ones; `expire` collects them.
+            // So are the older ones; `expire` removes them.
             return None;
         }
         let (_, connection) = queue.pop_back()?;
@@ -66,7 +67,7 @@ impl<K: Clone + Eq + Hash, C> Idle<K, C> {
         self.pop_oldest(&key)
     }
 
-    /// Takes all connections that are too old at `now`.
+    /// Removes and returns connections older than `age_max` at `now`.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<C> {
         let mut expired = Vec::new();
         for queue in self.by_key.values_mut() {
@@ -79,7 +80,7 @@ impl<K: Clone + Eq + Hash, C> Idle<K, C> {
         expired
     }
 
-    /// Returns when `expire` next has something to do.
+    /// Returns the time at which `expire` next has something to remove.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         let fronts = self.by_key.values().filter_map(VecDeque::front);
         fronts.map(|(since, _)| *since + self.age_max).min()
@@ -104,8 +105,8 @@ mod tests {
 
     const AGE: Duration = Duration::from_secs(30);
 
-    fn idle() -> (Idle<&'static str, u32>, Instant) {
-        (Idle::new(2, 3, AGE), Instant::now())
+    fn idle() -> (IdleConnections<&'static str, u32>, Instant) {
+        (IdleConnections::new(2, 3, AGE), Instant::now())
     }
 
     #[test]
@@ -150,16 +151,16 @@ mod tests {
     #[test]
     fn bounds_of_zero_keep_nothing() {
         let now = Instant::now();
-        assert_eq!(Idle::new(0, 9, AGE).put("a", 1, now), Some(1));
-        assert_eq!(Idle::new(9, 0, AGE).put("a", 1, now), Some(1));
+        assert_eq!(IdleConnections::new(0, 9, AGE).put("a", 1, now), Some(1));
+        assert_eq!(IdleConnections::new(9, 0, AGE).put("a", 1, now), Some(1));
     }
 
     proptest! {
-        /// Each step is a key, what is done with it, and how many seconds pass.
+        /// Each step is a key, an operation, and the seconds that pass.
         #[test]
         fn no_bound_is_ever_passed(steps in prop::collection::vec((0..4u8, 0..4u8, 0..20u64), 0..200)) {
             let mut now = Instant::now();
-            let mut idle = Idle::new(2, 3, AGE);
+            let mut idle = IdleConnections::new(2, 3, AGE);
             let mut kept = 0;
             for (key, step, seconds) in steps {
                 now += Duration::from_secs(seconds);

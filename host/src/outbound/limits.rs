@@ -1,31 +1,31 @@
-//! Bounds what outbound requests may use.
+//! Limits of outbound requests.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The longest that any of a request's timeouts can be. A function's own number may be as large as the type.
+/// Upper bound of every timeout of a request. A function may ask for any number.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The host's limits for all functions together.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboundLimits {
-    /// The most bytes of one response body. 64 MiB.
+    /// Bytes of one response body. 64 MiB.
     pub body_bytes_max: u64,
-    /// The most headers of one response. 100.
+    /// Headers of one response. 100.
     pub headers_max: usize,
-    /// The most bytes of one response's head. 64 KiB; at least 8 KiB, because the read buffer has this size.
+    /// Bytes of one response's head. 64 KiB; at least 8 KiB, the size of the read buffer.
     pub head_bytes_max: usize,
-    /// The longest that name resolution, TCP and TLS may take together. 5 s.
+    /// Time for name resolution, TCP and TLS together. 5 s.
     pub connect_max: Duration,
-    /// The most connections of the host, idle ones among them. 1,024.
+    /// Connections of the host, idle ones included. 1,024.
     pub connections_max: usize,
-    /// The most idle connections of one app to one origin. 16.
+    /// Idle connections of one app to one origin. 16.
     pub idle_per_origin_max: usize,
-    /// The most idle connections in all. 256.
+    /// Idle connections in all. 256.
     pub idle_total_max: usize,
-    /// The longest that a connection stays idle. 30 s.
+    /// Idle time of a connection. 30 s.
     pub idle_max: Duration,
 }
 
@@ -44,14 +44,14 @@ impl Default for OutboundLimits {
     }
 }
 
-/// How long one request waits for what.
+/// Timeouts of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For name resolution, TCP and TLS together; the host's `connect_max` bounds it further.
     pub connect: Duration,
     /// From the start of the request, its body included, until the response's head.
     pub first_byte: Duration,
-    /// Between two pieces of the response's body, as long as somebody reads.
+    /// Between two pieces of the response's body, while a reader waits.
     pub between_bytes: Duration,
 }
 
@@ -67,7 +67,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// Returns the timeouts within what clocks and the host allow.
+    /// Returns the timeouts, bounded by the host's limits and by `TIMEOUT_MAX`.
     pub(super) fn within(self, limits: &OutboundLimits) -> Self {
         Self {
             connect: self.connect.min(limits.connect_max).min(TIMEOUT_MAX),
@@ -77,7 +77,7 @@ impl Timeouts {
     }
 }
 
-/// The connections that one call may hold at once, 16 by default; clones share them.
+/// Concurrent connections of one call, 16 by default; clones share them.
 ///
 /// A request over the budget waits, without a timeout of its own, until another of the same call ends or the call's
 /// deadline drops it: the call competes with itself alone.

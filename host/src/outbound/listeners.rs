@@ -1,6 +1,6 @@
-//! Knows the sockets that this host itself listens on, so that no function reaches them.
+//! Listeners of the host itself, which no function may reach.
 //!
-//! Not here: what else a function may not reach (`policy`).
+//! Not here: other unreachable addresses (`policy`).
 //!
 //! Invariants: a listener on a concrete address is found under the wildcard, IPv4-mapped and NAT64 spellings of it; a
 //! listener on a wildcard address is found under every address of this machine.
@@ -9,13 +9,15 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use super::address;
 
-/// The host's own listening addresses; clones share one set.
+/// Listening addresses of the host; clones share one set.
 ///
-/// The server inserts each listener before it accepts and removes it after it closed.
+/// The server inserts each listener before it accepts, and removes it after it closed.
 #[derive(Clone, Debug, Default)]
 pub struct OwnListeners {
     set: Arc<RwLock<HashSet<SocketAddr>>>,
@@ -29,28 +31,28 @@ impl OwnListeners {
 
     /// Adds a bound address.
     pub fn insert(&self, listener: SocketAddr) {
-        self.set.write().unwrap_or_else(PoisonError::into_inner).insert(listener);
+        self.set.write().insert(listener);
     }
 
-    /// Removes an address that is no longer listened on.
+    /// Removes the address of a closed listener.
     pub fn remove(&self, listener: &SocketAddr) {
-        self.set.write().unwrap_or_else(PoisonError::into_inner).remove(listener);
+        self.set.write().remove(listener);
     }
 
-    /// Returns whether a connection to `target` would end at one of the listeners.
+    /// Whether a connection to `target` would end at one of the listeners.
     pub fn contains(&self, target: SocketAddr) -> bool {
-        let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
+        let set = self.set.read();
         let ip = address::inner(target.ip());
         set.iter().any(|listener| listener.port() == target.port() && meets(address::inner(listener.ip()), ip))
     }
 }
 
-/// Whether a packet to `target` arrives at a socket bound to `listener`, the ports being equal.
+/// Whether a packet to `target` arrives at a socket bound to `listener`, given equal ports.
 fn meets(listener: IpAddr, target: IpAddr) -> bool {
     listener == target || target.is_unspecified() && is_local(listener) || listener.is_unspecified() && is_local(target)
 }
 
-/// Whether `ip` is an address of this machine. Only such an address can be bound to, and binding a datagram socket
+/// Whether `ip` is an address of this machine: only such an address can be bound to, and binding a datagram socket
 /// sends nothing.
 fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()

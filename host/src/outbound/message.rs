@@ -1,7 +1,7 @@
-//! Turns a function's request into one that may travel, and a server's response into one that may be read.
+//! Requests made fit to send, and responses made fit to read.
 //!
-//! Invariants: `Host` comes from the permitted origin alone; the framing headers come from the connection alone; what
-//! belongs to one hop (RFC 9110, 7.6.1) passes in neither direction.
+//! Invariants: `Host` comes from the permitted origin alone; the framing headers come from the connection alone;
+//! hop-by-hop headers (RFC 9110, 7.6.1) pass in neither direction.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -12,7 +12,7 @@ use super::error::{BoxError, OutboundError};
 use super::policy::Permit;
 use super::upload::Upload;
 
-/// The headers that describe a connection rather than a message.
+/// Headers that describe a connection rather than a message.
 const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -26,15 +26,15 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// A request ready for a connection, and a second copy where sending it twice is harmless.
-pub(super) struct Outgoing {
+/// A request ready for a connection, with a copy if it is safe to send twice.
+pub(super) struct PreparedRequest {
     pub(super) request: Request<Upload>,
-    /// Holds a request without a body whose method is idempotent (RFC 9110, 9.2.2).
-    pub(super) again: Option<Request<Upload>>,
+    /// A copy for a retry; only of a request without a body and with an idempotent method (RFC 9110, 9.2.2).
+    pub(super) retry_copy: Option<Request<Upload>>,
 }
 
-/// Makes a function's request ready.
-pub(super) fn outgoing<B>(request: Request<B>, permit: &Permit) -> Result<Outgoing, OutboundError>
+/// Prepares a function's request: checks its length, and replaces the headers of the connection.
+pub(super) fn prepare_request<B>(request: Request<B>, permit: &Permit) -> Result<PreparedRequest, OutboundError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
@@ -51,11 +51,11 @@ where
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let is_harmless = upload.is_end_stream() && parts.method.is_idempotent();
-    let again = is_harmless.then(|| Request::from_parts(parts.clone(), Upload::empty()));
-    Ok(Outgoing { request: Request::from_parts(parts, upload), again })
+    let retry_copy = is_harmless.then(|| Request::from_parts(parts.clone(), Upload::empty()));
+    Ok(PreparedRequest { request: Request::from_parts(parts, upload), retry_copy })
 }
 
-/// Removes from a response what describes the connection, and returns whether the server keeps that open.
+/// Removes the connection's headers from a response, and returns whether the server keeps the connection open.
 pub(super) fn strip_response(response: &mut http::response::Parts) -> bool {
     let is_close = response
         .headers
@@ -80,13 +80,13 @@ where
             Err(OutboundError::RequestLength { declared: declared.to_string(), actual })
         }
         (_, Some(0)) => Ok(Upload::empty()),
-        // A body of unknown length makes no sense to most servers here, and the connection would leave it out.
+        // Most servers reject a body of unknown length here, and the connection would leave it out.
         (None, None) if *method == Method::GET || *method == Method::HEAD => Ok(Upload::empty()),
         (declared, exact) => Ok(Upload::new(body, declared.or(exact))),
     }
 }
 
-/// The value of `content-length`: absent, or one number however often it is repeated.
+/// Returns `content-length`: `None` if absent, the number if all its values agree.
 fn declared_length(headers: &HeaderMap, actual: u64) -> Result<Option<u64>, OutboundError> {
     let mut declared = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
@@ -117,7 +117,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The origin-form of `uri`, as HTTP/1.1 wants it on the request line.
+/// Returns the origin-form of `uri`, for the request line of HTTP/1.1.
 fn path_of(uri: &Uri) -> Uri {
     let path = uri.path_and_query().cloned();
     path.map_or_else(|| Uri::from_static("/"), Uri::from)
@@ -135,16 +135,16 @@ mod tests {
         policy.check(uri).expect("public")
     }
 
-    fn check<B>(request: http::request::Builder, body: B) -> Result<Outgoing, OutboundError>
+    fn check<B>(request: http::request::Builder, body: B) -> Result<PreparedRequest, OutboundError>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let request = request.body(body).expect("a request");
         let permit = permit(request.uri());
-        outgoing(request, &permit)
+        prepare_request(request, &permit)
     }
 
-    /// A body whose length nobody knows in advance.
+    /// A body of unknown length.
     fn unknown() -> impl Body<Data = Bytes, Error = BoxError> + Send + 'static {
         StreamBody::new(futures_util::stream::empty())
     }
@@ -178,7 +178,7 @@ mod tests {
         let kept = |method: &str, body: &'static str| {
             let request = Request::builder().method(method).uri("http://a.example");
             let out = check(request, Full::new(Bytes::from_static(body.as_bytes())));
-            out.expect("possible").again.is_some()
+            out.expect("possible").retry_copy.is_some()
         };
         assert!(kept("GET", "") && kept("DELETE", "") && kept("OPTIONS", ""));
         assert!(!kept("POST", "") && !kept("PUT", "x"));

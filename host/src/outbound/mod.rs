@@ -1,10 +1,10 @@
-//! Sends HTTP requests on behalf of functions: their only way to the network.
+//! Outbound HTTP: the functions' only way to the network.
 //!
 //! Each request passes the function's [`Policy`], then a connector that resolves once and checks every address, then
 //! HTTP/1.1. Redirects are returned, never followed: the function's next request is checked like its first. Responses
 //! are never decompressed here.
 //!
-//! Not here: the import that functions call (`sandbox::imports`), requests of the host itself (model downloads).
+//! Not here: the import that functions call (`sandbox::outgoing_http`), requests of the host itself (model downloads).
 //!
 //! Invariants: no byte goes to an address that the policy did not permit; the host's own listeners are never reached;
 //! proxy variables of the environment have no effect; every wait has a timeout, except that for the call's own budget,
@@ -15,7 +15,7 @@
 pub mod address;
 mod body;
 mod connector;
-mod entry;
+mod declaration;
 mod error;
 mod grants;
 mod idle;
@@ -24,6 +24,7 @@ mod listeners;
 mod message;
 mod origin;
 mod policy;
+mod policy_error;
 mod pool;
 mod resolver;
 mod task;
@@ -46,38 +47,39 @@ pub use self::grants::Grants;
 pub use self::limits::{CallBudget, OutboundLimits, Timeouts};
 pub use self::listeners::OwnListeners;
 pub use self::origin::{Host, Origin, OriginError, Scheme};
-pub use self::policy::{ENTRIES_MAX, Permit, Policy, PolicyError, Scope};
-pub use self::resolver::{Lookup, Resolve, SystemResolver};
+pub use self::policy::{Permit, Policy, Scope};
+pub use self::policy_error::{ENTRIES_MAX, PolicyError};
+pub use self::resolver::{Lookup, Resolver, SystemResolver};
 pub use self::tls::Roots;
 
 use self::body::Lease;
 use self::connector::{Connection, Connector};
-use self::message::Outgoing;
+use self::message::PreparedRequest;
 use self::pool::{Pool, PoolKey};
 use self::task::Task;
 use self::tls::Tls;
 use self::upload::Upload;
 
-/// The longest that a pooled connection may take to show that it is ready; a live one is so at once.
+/// Longest wait for a pooled connection to report ready; a live one does so at once.
 const READY_MAX: Duration = Duration::from_secs(1);
 
-/// The functions' HTTP client, one for the host; clones share its connections.
+/// HTTP client of all functions of a host; clones share its connections.
 ///
-/// Sockets live on the runtime that [`Outbound::new`] was called in, wherever a call is polled.
+/// Sockets live on the runtime in which [`Outbound::new`] was called, wherever a call is polled.
 #[derive(Clone)]
 pub struct Outbound {
-    shared: Arc<Shared>,
+    state: Arc<ClientState>,
 }
 
-struct Shared {
+struct ClientState {
     limits: OutboundLimits,
     connector: Arc<Connector>,
     pool: Arc<Pool>,
     runtime: Handle,
 }
 
-/// How one attempt on one connection failed.
-struct Failed {
+/// Failure of one attempt on one connection.
+struct SendFailure {
     error: OutboundError,
     /// The request, if none of it was sent.
     unsent: Option<Box<Request<Upload>>>,
@@ -100,10 +102,10 @@ impl Outbound {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub fn with(limits: OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolve>, roots: Roots) -> Self {
+    pub fn with(limits: OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolver>, roots: Roots) -> Self {
         let runtime = Handle::current();
         Self {
-            shared: Arc::new(Shared {
+            state: Arc::new(ClientState {
                 limits,
                 connector: Arc::new(Connector::new(&limits, own, resolver, Tls::new(roots))),
                 pool: Arc::new(Pool::new(&limits, runtime.clone())),
@@ -112,11 +114,11 @@ impl Outbound {
         }
     }
 
-    /// Sends `request` for a call of `app` and returns the response's head, its body to be read from it.
+    /// Sends `request` for a call of `app`, and returns the response with its body still to be read.
     ///
-    /// First it waits for one of the call's own connections (`budget`); the call's deadline bounds that wait. A
-    /// request whose pooled connection turns out dead goes once more on a fresh one, provided that none of it was sent
-    /// or that it has no body and an idempotent method. Dropping the future or the body closes the connection.
+    /// First it waits for one of the call's own connections (`budget`), bounded by the call's deadline. A request on a
+    /// dead pooled connection is sent once more on a fresh one, if none of it was sent, or if it has no body and an
+    /// idempotent method. Dropping the future or the body closes the connection.
     pub async fn send<B>(
         &self,
         app: &str,
@@ -129,34 +131,34 @@ impl Outbound {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let permit = policy.check(request.uri())?;
-        let Outgoing { request, again } = message::outgoing(request, &permit)?;
-        let timeouts = timeouts.within(&self.shared.limits);
+        let PreparedRequest { request, retry_copy } = message::prepare_request(request, &permit)?;
+        let timeouts = timeouts.within(&self.state.limits);
         let call_share = budget.acquire().await;
         let key = PoolKey::new(app, &permit);
 
         let mut request = request;
         if let Some(connection) = self.pooled(&key, &permit).await? {
             let failed = match self.exchange(connection, request, &permit, timeouts).await {
-                Ok(answer) => return self.respond(answer, key, call_share, &permit, timeouts),
+                Ok(head) => return self.respond(head, key, call_share, &permit, timeouts),
                 Err(failed) => failed,
             };
-            request = match (failed.unsent, again) {
+            request = match (failed.unsent, retry_copy) {
                 (Some(unsent), _) => *unsent,
-                (None, Some(again)) if failed.is_cut_off => again,
+                (None, Some(retry_copy)) if failed.is_cut_off => retry_copy,
                 _ => return Err(failed.error),
             };
         }
         let connection = self.connect(&permit, timeouts.connect).await?;
         match self.exchange(connection, request, &permit, timeouts).await {
-            Ok(answer) => self.respond(answer, key, call_share, &permit, timeouts),
+            Ok(head) => self.respond(head, key, call_share, &permit, timeouts),
             Err(failed) => Err(failed.error),
         }
     }
 
     /// Returns a live idle connection, if there is one.
     async fn pooled(&self, key: &PoolKey, permit: &Permit) -> Result<Option<Connection>, OutboundError> {
-        while let Some(mut connection) = self.shared.pool.take(key) {
-            self.shared.connector.check_own(permit, connection.peer)?;
+        while let Some(mut connection) = self.state.pool.take(key) {
+            self.state.connector.check_own(permit, connection.peer)?;
             if let Ok(Ok(())) = timeout(READY_MAX, connection.sender.ready()).await {
                 return Ok(Some(connection));
             }
@@ -165,11 +167,11 @@ impl Outbound {
     }
 
     async fn connect(&self, permit: &Permit, limit: Duration) -> Result<Connection, OutboundError> {
-        let host_share = self.shared.pool.host_share()?;
-        let connector = Arc::clone(&self.shared.connector);
+        let host_share = self.state.pool.host_share()?;
+        let connector = Arc::clone(&self.state.connector);
         let owned = permit.clone();
         let opening = async move { connector.connect(&owned, limit, host_share).await };
-        let opened = Task::spawn_on(&self.shared.runtime, opening).join().await;
+        let opened = Task::spawn_on(&self.state.runtime, opening).join().await;
         opened.unwrap_or_else(|| {
             Err(OutboundError::Connect {
                 origin: permit.origin().clone(),
@@ -185,24 +187,24 @@ impl Outbound {
         request: Request<Upload>,
         permit: &Permit,
         timeouts: Timeouts,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<ResponseHead, SendFailure> {
         let upload = request.body().state();
         let deadline = Instant::now() + timeouts.first_byte;
         let sent = timeout_at(deadline, connection.sender.try_send_request(request)).await;
         match sent {
-            Ok(Ok(response)) => Ok(Answer { response, connection, upload }),
+            Ok(Ok(response)) => Ok(ResponseHead { response, connection, upload }),
             Ok(Err(mut failed)) => {
                 let unsent = failed.take_message().map(Box::new);
                 let error = failed.into_error();
                 let is_cut_off = error.is_incomplete_message() || error.is_closed() || is_reset(&error);
                 let explained = upload.take_failure();
-                Err(Failed {
+                Err(SendFailure {
                     unsent,
                     is_cut_off: is_cut_off && explained.is_none(),
                     error: explained.unwrap_or_else(|| self.explain(error, permit)),
                 })
             }
-            Err(_) => Err(Failed {
+            Err(_) => Err(SendFailure {
                 error: OutboundError::Timeout {
                     origin: permit.origin().clone(),
                     phase: Phase::FirstByte,
@@ -216,26 +218,26 @@ impl Outbound {
 
     fn respond(
         &self,
-        answer: Answer,
+        head: ResponseHead,
         key: PoolKey,
         call_share: tokio::sync::OwnedSemaphorePermit,
         permit: &Permit,
         timeouts: Timeouts,
     ) -> Result<Response<OutboundBody>, OutboundError> {
         let origin = permit.origin().clone();
-        let (mut parts, incoming) = answer.response.into_parts();
+        let (mut parts, incoming) = head.response.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(OutboundError::Protocol { origin, source: "the server switched protocols unasked".into() });
         }
         let lease = Lease {
             is_kept_open: message::strip_response(&mut parts),
-            connection: answer.connection,
+            connection: head.connection,
             key,
-            pool: Arc::clone(&self.shared.pool),
-            upload: answer.upload,
+            pool: Arc::clone(&self.state.pool),
+            upload: head.upload,
             call_share,
         };
-        let limit_bytes = self.shared.limits.body_bytes_max;
+        let limit_bytes = self.state.limits.body_bytes_max;
         let body = OutboundBody::new(incoming, origin, limit_bytes, timeouts.between_bytes, lease)?;
         Ok(Response::from_parts(parts, body))
     }
@@ -245,22 +247,22 @@ impl Outbound {
         if error.is_parse_too_large() {
             return OutboundError::HeadTooLarge {
                 origin,
-                headers_max: self.shared.limits.headers_max,
-                bytes_max: self.shared.limits.head_bytes_max,
+                headers_max: self.state.limits.headers_max,
+                bytes_max: self.state.limits.head_bytes_max,
             };
         }
         OutboundError::Protocol { origin, source: error.into() }
     }
 }
 
-/// A response's head and what belongs to it.
-struct Answer {
+/// A response's head, with the connection of its body.
+struct ResponseHead {
     response: Response<hyper::body::Incoming>,
     connection: Connection,
     upload: Arc<upload::UploadState>,
 }
 
-/// Whether the peer closed the connection hard, as a server does that gave up an idle one with a request under way.
+/// Whether the peer reset the connection, as servers do when a request meets the end of an idle one.
 fn is_reset(error: &hyper::Error) -> bool {
     use std::error::Error;
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset};

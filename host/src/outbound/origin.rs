@@ -1,9 +1,9 @@
-//! Names one place on the web: scheme, host, port.
+//! Origins: scheme, host and port of a URL.
 //!
 //! The parser is the WHATWG one of crate `url`, so every spelling of an address (`2130706433`, `0x7f.1`, full-width
-//! digits) is the same address here, and what is compared is what is connected to.
+//! digits) is the same address here, and the compared address is the one connected to.
 //!
-//! Not here: who may reach an origin (`policy`), where it leads (`connector`).
+//! Not here: permissions (`policy`), addresses of a name (`connector`).
 //!
 //! Invariants: host names are lower-case ASCII without a trailing dot; an IPv4-mapped IPv6 address is held as IPv4;
 //! two origins are equal exactly when scheme, host and port are.
@@ -80,20 +80,20 @@ pub struct Origin {
     port: u16,
 }
 
-/// Why a text is not an origin.
+/// Reason why a text is not an origin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
     /// There is no scheme, so nothing says which protocol to speak.
     #[error("`{text}` has no scheme; write `https://{text}` or `http://{text}`")]
     NoScheme {
-        /// What was parsed.
+        /// The parsed text.
         text: String,
     },
     /// The URL parser refused the text.
     #[error("`{text}` is not a URL")]
     Syntax {
-        /// What was parsed.
+        /// The parsed text.
         text: String,
         /// The parser's reason.
         source: url::ParseError,
@@ -101,7 +101,7 @@ pub enum OriginError {
     /// The scheme is none that a function can speak.
     #[error("`{text}` has the scheme `{scheme}`; only http and https are possible")]
     Scheme {
-        /// What was parsed.
+        /// The parsed text.
         text: String,
         /// The scheme found.
         scheme: String,
@@ -109,13 +109,13 @@ pub enum OriginError {
     /// The text holds a user name or a password.
     #[error("the URL of `{host}` holds a user name or password; send an `authorization` header instead")]
     Userinfo {
-        /// The host, without what is secret.
+        /// The host, without the secret part.
         host: String,
     },
     /// The text goes on after the port.
     #[error("`{text}` holds more than an origin; leave it at `{origin}`")]
     Trailing {
-        /// What was parsed.
+        /// The parsed text.
         text: String,
         /// The part that counts.
         origin: String,

@@ -1,19 +1,20 @@
-//! Decides which origins one function may send requests to.
+//! Policy of one function: the origins to which it may send requests.
 //!
-//! A function declares, the operator grants, and only what is both is reachable. What is declared by its public name is
-//! granted by default; what lies in a private range and what hides behind a `$name` never is.
+//! A function declares, the operator grants, and an origin needs both. Declared public names are granted by default;
+//! private addresses and origins behind a `$name` never are.
 //!
 //! | declared | means | private addresses |
 //! |---|---|---|
 //! | `https://api.example.com`, `http://host:port` | exactly that origin | with `--grant ORIGIN` |
 //! | `https://*.example.com` | one or more labels before `.example.com` | with `--grant ORIGIN`, one origin at a time |
 //! | `*` | any public origin | never |
-//! | `$site` | whatever `--grant site=ORIGIN` says | yes |
+//! | `$site` | the origins of `--grant site=ORIGIN` | yes |
 //!
 //! Not here: the addresses behind a name (`connector` checks each one against the permit), the host's own listeners
 //! (`listeners`).
 //!
-//! Invariants: a policy never changes; without a permit nothing is resolved or connected to; hosts match label by label.
+//! Invariants: a policy never changes; without a permit nothing is resolved or connected to; hosts match label by
+//! label.
 //!
 //! Limits: 256 declared entries a function, 256 grants.
 
@@ -21,71 +22,13 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::address::{Reach, reach};
-use super::entry::Entry;
+use super::declaration::DeclaredOrigin;
 use super::error::OutboundError;
 use super::grants::{Grants, is_nowhere};
-use super::origin::{Host, Origin, OriginError};
+use super::origin::{Host, Origin};
+use super::policy_error::{PolicyError, check_len};
 
-/// The most entries in one list, declared or granted.
-pub const ENTRIES_MAX: usize = 256;
-
-/// Why a declared entry or a grant cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PolicyError {
-    /// A declared entry is malformed. The author mends it.
-    #[error("the outbound entry `{entry}` is not possible: {source}")]
-    Declared {
-        /// The entry.
-        entry: String,
-        /// What is wrong with it.
-        source: OriginError,
-    },
-    /// A wildcard stands elsewhere than in the first label, or before a bare suffix.
-    #[error("the outbound entry `{entry}` has its wildcard in the wrong place; write `https://*.example.com` or `*`")]
-    Wildcard {
-        /// The entry.
-        entry: String,
-    },
-    /// A grant's value is malformed. The operator mends it.
-    #[error("the grant `{grant}` is not possible: {source}")]
-    Grant {
-        /// The grant.
-        grant: String,
-        /// What is wrong with it.
-        source: OriginError,
-    },
-    /// A grant names an address that stands for no one place.
-    #[error("the grant `{grant}` leads to a {network} address; name the one address meant, such as 127.0.0.1")]
-    GrantAddress {
-        /// The grant.
-        grant: String,
-        /// The registry's word for it.
-        network: &'static str,
-    },
-    /// A grant of a model names none.
-    #[error("the grant `{grant}` names no model; write `model:NAME`, such as `model:all-minilm-l6-v2`")]
-    GrantModel {
-        /// The grant.
-        grant: String,
-    },
-    /// A name is not made of letters, digits, `-` and `_`.
-    #[error("`{name}` cannot name a grant; use 1 to 64 letters, digits, `-` or `_`")]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// A list is too long.
-    #[error(
-        "{len} outbound entries or grants are over the limit of {ENTRIES_MAX}; use a wildcard such as `https://*.example.com`"
-    )]
-    TooMany {
-        /// The entries given.
-        len: usize,
-    },
-}
-
-/// What one function may reach, computed once from its declaration and the operator's grants.
+/// Origins within one function's reach, computed once from its declaration and the operator's grants.
 ///
 /// ```
 /// use bireme::outbound::{Grants, Policy};
@@ -98,12 +41,12 @@ pub enum PolicyError {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Policy {
-    entries: Vec<Entry>,
+    entries: Vec<DeclaredOrigin>,
     grants: Grants,
     declared: Vec<String>,
 }
 
-/// The leave to reach one origin. Only a policy makes one.
+/// Permission to reach one origin. Only a policy makes one.
 #[derive(Clone, Debug)]
 pub struct Permit {
     origin: Origin,
@@ -118,7 +61,7 @@ pub enum Scope {
         /// Whether the function names the origin, rather than declaring `*`.
         named: bool,
     },
-    /// Those that stand for one machine, private or not.
+    /// Those of a single machine, private or not.
     Granted,
 }
 
@@ -127,13 +70,13 @@ impl Policy {
     pub fn new(declared: &[String], grants: &Grants) -> Result<Self, PolicyError> {
         check_len(declared)?;
         Ok(Self {
-            entries: declared.iter().map(|text| Entry::parse(text)).collect::<Result<_, _>>()?,
+            entries: declared.iter().map(|text| DeclaredOrigin::parse(text)).collect::<Result<_, _>>()?,
             grants: grants.clone(),
             declared: declared.to_vec(),
         })
     }
 
-    /// Returns the permit for a request to `uri`, or why there is none.
+    /// Returns the permit for a request to `uri`, or the reason of its refusal.
     pub fn check(&self, uri: &http::Uri) -> Result<Permit, OutboundError> {
         let origin = Origin::of_uri(uri).map_err(|source| OutboundError::Url { source })?;
         let scope = self.scope(&origin)?;
@@ -150,8 +93,8 @@ impl Policy {
         let mut ungranted = None;
         for entry in &self.entries {
             match entry {
-                Entry::AnyPublic => is_any_public = true,
-                Entry::Named(name) => {
+                DeclaredOrigin::AnyPublic => is_any_public = true,
+                DeclaredOrigin::Named(name) => {
                     let mut origins = self.grants.origins_of(name).peekable();
                     if origins.peek().is_none() {
                         ungranted = ungranted.or(Some(name));
@@ -175,10 +118,10 @@ impl Policy {
         })
     }
 
-    /// The declared entries, each `$name` with what it stands for.
+    /// Returns the declared entries, each `$name` with its granted origins.
     fn described(&self) -> Vec<String> {
-        let described = |(text, entry): (&String, &Entry)| match entry {
-            Entry::Named(name) => {
+        let described = |(text, entry): (&String, &DeclaredOrigin)| match entry {
+            DeclaredOrigin::Named(name) => {
                 let origins: Vec<_> = self.grants.origins_of(name).map(Origin::to_string).collect();
                 format!("{text} = {}", origins.join(" or "))
             }
@@ -199,8 +142,7 @@ impl Permit {
         self.scope
     }
 
-    /// Returns an error unless the origin may be connected to at `address`. The connector asks this of every address
-    /// that a name resolves to.
+    /// Refuses an `address` that the origin must not have. The connector checks every address of a name.
     pub fn check_address(&self, address: IpAddr) -> Result<(), OutboundError> {
         let Reach::Special(network) = reach(address) else {
             return Ok(());
@@ -220,16 +162,9 @@ impl fmt::Display for Permit {
     }
 }
 
-/// Returns an error if a list has too many entries.
-pub(super) fn check_len(list: &[String]) -> Result<(), PolicyError> {
-    if list.len() > ENTRIES_MAX {
-        return Err(PolicyError::TooMany { len: list.len() });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::policy_error::ENTRIES_MAX;
     use super::*;
 
     fn strings(list: &[&str]) -> Vec<String> {

@@ -1,28 +1,29 @@
-//! Keeps idle connections open between requests, and counts all that are open.
+//! Pool of idle connections, and count of all open ones.
 //!
-//! Not here: which idle connection goes first (`idle`), opening one (`connector`).
+//! Not here: the choice among idle connections (`idle`), opening one (`connector`).
 //!
 //! Invariants: a connection serves one app, one origin and one scope of addresses; it is idle only after its response
 //! was read to the end and its request sent to the end; an idle one never makes a request wait, because the oldest is
 //! closed when the host's connections run out.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connector::Connection;
 use super::error::OutboundError;
-use super::idle::Idle;
+use super::idle::IdleConnections;
 use super::limits::OutboundLimits;
 use super::origin::Origin;
 use super::policy::{Permit, Scope};
 use super::task::Task;
 
-/// Whom a connection may serve.
+/// Key of a connection: the requests that it may serve.
 ///
-/// The scope is part of it so that a connection to a private address ends its use with the grant.
+/// With the scope, so that a connection to a private address is not reused after its grant is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {
     app: Arc<str>,
@@ -31,30 +32,32 @@ pub(super) struct PoolKey {
 }
 
 impl PoolKey {
+    /// Makes the key of a connection for `app` under a permit.
     pub(super) fn new(app: &str, permit: &Permit) -> Self {
         Self { app: app.into(), origin: permit.origin().clone(), scope: permit.scope() }
     }
 }
 
-/// The idle connections of the host.
+/// Idle connections of the host.
 pub(super) struct Pool {
-    inner: Mutex<Inner>,
+    idle_set: Mutex<IdleSet>,
     connections: Arc<Semaphore>,
     connections_max: usize,
     runtime: Handle,
 }
 
-struct Inner {
-    idle: Idle<PoolKey, Connection>,
-    /// Closes what was idle too long; runs only while something is idle.
+struct IdleSet {
+    idle: IdleConnections<PoolKey, Connection>,
+    /// Closes expired connections; runs only while some are idle.
     sweeper: Option<Task<()>>,
 }
 
 impl Pool {
+    /// Makes an empty pool.
     pub(super) fn new(limits: &OutboundLimits, runtime: Handle) -> Self {
         Self {
-            inner: Mutex::new(Inner {
-                idle: Idle::new(limits.idle_per_origin_max, limits.idle_total_max, limits.idle_max),
+            idle_set: Mutex::new(IdleSet {
+                idle: IdleConnections::new(limits.idle_per_origin_max, limits.idle_total_max, limits.idle_max),
                 sweeper: None,
             }),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
@@ -65,36 +68,32 @@ impl Pool {
 
     /// Returns an idle connection for `key`.
     pub(super) fn take(&self, key: &PoolKey) -> Option<Connection> {
-        self.lock().idle.take(key, Instant::now())
+        self.idle_set.lock().idle.take(key, Instant::now())
     }
 
     /// Keeps a connection for the next request with `key`.
     pub(super) fn put(self: &Arc<Self>, key: PoolKey, connection: Connection) {
-        let mut inner = self.lock();
-        let displaced = inner.idle.put(key, connection, Instant::now());
-        if inner.sweeper.is_none() && inner.idle.next_expiry().is_some() {
+        let mut idle_set = self.idle_set.lock();
+        let displaced = idle_set.idle.put(key, connection, Instant::now());
+        if idle_set.sweeper.is_none() && idle_set.idle.next_expiry().is_some() {
             let sweep = sweep(Arc::downgrade(self));
-            inner.sweeper = Some(Task::spawn_on(&self.runtime, sweep));
+            idle_set.sweeper = Some(Task::spawn_on(&self.runtime, sweep));
         }
-        drop(inner);
+        drop(idle_set);
         drop(displaced);
     }
 
-    /// Takes a share of the host's connections, at the expense of the oldest idle one if need be.
+    /// Takes one of the host's connections, closing the oldest idle one if none is free.
     pub(super) fn host_share(&self) -> Result<OwnedSemaphorePermit, OutboundError> {
         loop {
             if let Ok(share) = Arc::clone(&self.connections).try_acquire_owned() {
                 return Ok(share);
             }
-            let evicted = self.lock().idle.evict_oldest();
+            let evicted = self.idle_set.lock().idle.evict_oldest();
             if evicted.is_none() {
                 return Err(OutboundError::HostConnections { limit: self.connections_max });
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,12 +103,12 @@ async fn sweep(pool: Weak<Pool>) {
             return;
         };
         let (expired, next) = {
-            let mut inner = strong.lock();
-            let expired = inner.idle.expire(Instant::now());
-            let next = inner.idle.next_expiry();
+            let mut idle_set = strong.idle_set.lock();
+            let expired = idle_set.idle.expire(Instant::now());
+            let next = idle_set.idle.next_expiry();
             if next.is_none() {
-                // This drops the sweeper's own handle; the abort that follows finds nothing left to do.
-                inner.sweeper = None;
+                // This drops the sweeper's own handle; the abort that follows has no effect any more.
+                idle_set.sweeper = None;
             }
             (expired, next)
         };

@@ -1,4 +1,4 @@
-//! Ties a spawned task to its owner.
+//! Tasks with an owner: aborted when it drops them, and joined with their panics.
 
 use std::future::Future;
 
@@ -10,17 +10,17 @@ use tokio::task::JoinHandle;
 pub(super) struct Task<T>(JoinHandle<T>);
 
 impl<T: Send + 'static> Task<T> {
-    /// Spawns on the runtime at hand.
+    /// Spawns on the current runtime.
     pub(super) fn spawn(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self(tokio::spawn(future))
     }
 
-    /// Spawns on `runtime`, whichever thread this is.
+    /// Spawns on `runtime`, from any thread.
     pub(super) fn spawn_on(runtime: &Handle, future: impl Future<Output = T> + Send + 'static) -> Self {
         Self(runtime.spawn(future))
     }
 
-    /// Waits for the task; a panic inside goes on here. Returns `None` when the runtime shuts down.
+    /// Waits for the task and resumes its panic. Returns `None` if the runtime shuts down.
     pub(super) async fn join(mut self) -> Option<T> {
         match (&mut self.0).await {
             Ok(value) => Some(value),

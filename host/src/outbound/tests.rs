@@ -1,4 +1,4 @@
-//! Sends real requests to servers on loopback.
+//! Real requests to servers on loopback.
 
 use std::future::Future;
 use std::io;
@@ -16,11 +16,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::*;
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
-/// Long enough that only a real hang reaches it.
+/// Reached only by a real hang.
 const HANG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(30);
 
-/// A server on loopback that counts what reaches it.
+/// A server on loopback that counts its requests.
 struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -49,7 +49,7 @@ impl Server {
         Self { address, connections, requests, _task: task }
     }
 
-    /// Gives the same answer to every request.
+    /// Sends the same response to every request.
     async fn answering(answer: impl Into<String>) -> Self {
         let answer = answer.into();
         Self::start(move |mut stream, _, list| {
@@ -99,14 +99,14 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     }
 }
 
-/// A resolver that gives its answers one after the other and then the last for ever.
+/// A resolver with scripted answers; repeats the last one for ever.
 #[derive(Default)]
 struct Scripted {
     answers: Vec<Vec<SocketAddr>>,
     asked: AtomicUsize,
 }
 
-impl Resolve for Scripted {
+impl Resolver for Scripted {
     fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Lookup<'a> {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.answers.get(turn).or(self.answers.last()).cloned();
@@ -460,7 +460,7 @@ async fn no_spelling_of_loopback_gets_through_without_a_grant() {
         "localhost",
         "LOCALHOST.",
     ] {
-        // What the type for URIs cannot hold cannot be asked for.
+        // Not every host fits the type for URIs.
         let Ok(uri) = format!("http://{host}:{port}/").parse::<http::Uri>() else {
             continue;
         };
@@ -535,7 +535,7 @@ async fn a_name_is_resolved_once_for_each_connection() {
     let outbound = Outbound::with(
         OutboundLimits::default(),
         OwnListeners::new(),
-        Arc::clone(&resolver) as Arc<dyn Resolve>,
+        Arc::clone(&resolver) as Arc<dyn Resolver>,
         Roots::System,
     );
     let client = Client::with(outbound, policy(&["http://a.example"], &["http://a.example"]));
@@ -548,7 +548,7 @@ async fn a_name_is_resolved_once_for_each_connection() {
 
 #[tokio::test]
 async fn the_next_address_is_tried_when_one_refuses() {
-    // Bound but not listening: nobody else gets the port, and it refuses.
+    // Bound but not listening: the port is taken, and it refuses connections.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let refusing = socket.local_addr().expect("bound");

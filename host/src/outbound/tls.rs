@@ -1,4 +1,4 @@
-//! Holds the TLS settings that all outbound connections share.
+//! TLS settings of all outbound connections.
 //!
 //! Invariants: certificates are always verified, against the system's roots; ALPN offers `http/1.1` alone; the roots
 //! are read once, by the first connection that needs them.
@@ -10,16 +10,16 @@ use std::sync::Arc;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
-/// Where the trusted certificates come from.
+/// Source of trusted certificates.
 #[derive(Clone, Debug)]
 pub enum Roots {
-    /// The operating system's store, or what SSL_CERT_FILE and SSL_CERT_DIR name.
+    /// The operating system's store, or that of SSL_CERT_FILE and SSL_CERT_DIR.
     System,
     /// These and no others.
     Fixed(Arc<RootCertStore>),
 }
 
-/// There is no root certificate to trust.
+/// No trusted root certificate was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NoRoots;
 
@@ -31,11 +31,12 @@ pub(super) struct Tls {
 }
 
 impl Tls {
+    /// Makes settings for these roots, which are read at the first use.
     pub(super) fn new(roots: Roots) -> Self {
         Self { roots, config: OnceCell::new() }
     }
 
-    /// Returns the settings. A failure is not kept: the next connection looks again, so that installing certificates
+    /// Returns the settings. A failure is not cached: the next connection tries again, so that installing certificates
     /// needs no restart.
     pub(super) async fn config(&self) -> Result<Arc<ClientConfig>, NoRoots> {
         self.config

@@ -1,21 +1,22 @@
-//! Carries a request's body from a function to the connection.
+//! Request body on its way from a function to the connection.
 //!
 //! Invariants: the body is as long as its `content-length` says, or the exchange fails; empty pieces are dropped, since
 //! each would be a chunk on the wire or a turn of the loop for nothing; trailers are dropped.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use parking_lot::Mutex;
 
 use super::error::{BoxError, OutboundError};
 
-/// The body of a request on its way out.
+/// Body of an outgoing request.
 pub(super) struct Upload {
     /// `None` once everything is sent.
     body: Option<UnsyncBoxBody<Bytes, BoxError>>,
@@ -24,7 +25,7 @@ pub(super) struct Upload {
     state: Arc<UploadState>,
 }
 
-/// What the two ends of an exchange share about the upload.
+/// State of an upload, shared by both ends of the exchange.
 #[derive(Debug, Default)]
 pub(super) struct UploadState {
     is_complete: AtomicBool,
@@ -32,31 +33,31 @@ pub(super) struct UploadState {
 }
 
 impl UploadState {
-    /// Returns whether the whole body went to the connection, so that another request can follow on it.
+    /// Whether the whole body went to the connection, so that another request can follow on it.
     pub(super) fn is_complete(&self) -> bool {
         self.is_complete.load(Ordering::Acquire)
     }
 
-    /// Takes the reason why the upload failed, if it did. It explains whatever the connection reports afterwards.
+    /// Takes the failure of the upload, if it failed. It explains later errors of the connection.
     pub(super) fn take_failure(&self) -> Option<OutboundError> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.failure.lock().take()
     }
 }
 
 /// Stands in for an error that waits in the [`UploadState`].
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body failed")]
-struct Failed;
+struct UploadError;
 
 impl Upload {
-    /// Returns an upload of nothing.
+    /// Returns an empty upload.
     pub(super) fn empty() -> Self {
         let state = Arc::new(UploadState::default());
         state.is_complete.store(true, Ordering::Release);
         Self { body: None, declared: None, sent: 0, state }
     }
 
-    /// Returns an upload of `body`, which has exactly `declared` bytes where that is known.
+    /// Returns an upload of `body`, of exactly `declared` bytes if given.
     pub(super) fn new<B>(body: B, declared: Option<u64>) -> Self
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -64,15 +65,15 @@ impl Upload {
         Self { body: Some(body.map_err(Into::into).boxed_unsync()), declared, sent: 0, state: Arc::default() }
     }
 
-    /// Returns what the other end watches.
+    /// Returns the shared state.
     pub(super) fn state(&self) -> Arc<UploadState> {
         Arc::clone(&self.state)
     }
 
     fn fail(&mut self, error: OutboundError) -> BoxError {
         self.body = None;
-        *self.state.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        Failed.into()
+        *self.state.failure.lock() = Some(error);
+        UploadError.into()
     }
 
     fn wrong_length(&mut self) -> BoxError {
@@ -109,7 +110,7 @@ impl Body for Upload {
                         Some(declared) if this.sent > declared => {
                             return Poll::Ready(Some(Err(this.wrong_length())));
                         }
-                        // The connection stops asking here, because it counts as well.
+                        // The connection counts as well, and stops polling here.
                         Some(declared) if this.sent == declared => this.complete(),
                         _ => {}
                     }

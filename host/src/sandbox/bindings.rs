@@ -1,4 +1,4 @@
-//! The host's side of `wit/`, generated.
+//! Rust types and traits generated from `wit/`, and conversions to the host's own types.
 
 wasmtime::component::bindgen!({
     path: "../wit",
@@ -11,32 +11,13 @@ wasmtime::component::bindgen!({
         "wasi:http": wasmtime_wasi_http::p2::bindings::http,
         "wasi:keyvalue/store@0.2.0-draft2.bucket": crate::kv::Bucket,
         "wasi:keyvalue/atomics@0.2.0-draft2.cas": crate::kv::Cas,
-        "bireme:host/functions.map-run": super::imports::functions::OpenMap,
-        "bireme:host/functions.spawned-map": super::imports::spawned::OpenSpawnedMap,
-        "bireme:host/functions.outcome-reader": super::imports::spawned::OpenReader,
+        "bireme:host/functions.map-run": super::function_access::OpenMap,
+        "bireme:host/functions.spawned-map": super::function_access::OpenSpawnedMap,
+        "bireme:host/functions.outcome-reader": super::function_access::OpenReader,
     },
 });
 
-/// `wasi:nn`, for components that were written for it.
-pub mod nn {
-    use crate::sandbox::imports::nn;
-
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "bireme:host/nn",
-        imports: { default: async | trappable },
-        with: {
-            "wasi:nn/tensor.tensor": nn::Tensor,
-            "wasi:nn/graph.graph": nn::Graph,
-            "wasi:nn/inference.graph-execution-context": nn::ExecutionContext,
-            "wasi:nn/errors.error": nn::Error,
-        },
-    });
-
-    pub use self::wasi::nn::{errors, graph, inference, tensor};
-}
-
-/// The older draft of `wasi:keyvalue`, for components that were built for it.
+/// The older draft of `wasi:keyvalue`, for components built against it.
 pub mod keyvalue_draft {
     wasmtime::component::bindgen!({
         path: "../wit",
@@ -77,7 +58,7 @@ impl From<Failure> for types::Failure {
 }
 
 impl From<types::Failure> for Failure {
-    /// What a guest returned. Its code is taken at its word: a parent hands on its child's failure, a timeout included.
+    /// Takes the guest's code at its word: a parent hands on its child's failure, a timeout included.
     fn from(failure: types::Failure) -> Self {
         let code = match failure.code {
             types::FailureCode::Failed => FailureCode::Failed,
@@ -102,7 +83,7 @@ impl From<types::Failure> for Failure {
 
 impl From<Payload> for types::Payload {
     fn from(payload: Payload) -> Self {
-        // Results that nobody else holds (all but those kept for a client) hand over their buffer without a copy.
+        // A payload with one owner (all but results kept for a client) hands over its buffer without a copy.
         Self { content_type: payload.content_type, data: payload.data.into() }
     }
 }

@@ -1,15 +1,16 @@
-//! The one point that every impure import passes: HTTP, inference, other functions, key-value, configuration, clocks, random.
+//! The boundary: the one point that every impure import passes (HTTP, inference, other functions, key-value,
+//! configuration, clocks, random numbers).
 //!
-//! It counts, and times what may take long. It is also where a recorder belongs: whoever can see each crossing and its result
-//! can replay a call without network or GPU. Two sources of change pass elsewhere, in wasmtime's own code: the seed of
-//! `wasi:random/insecure-seed`, drawn with each store, and when a timer's pollable is ready.
+//! It counts crossings, and times those that may take long. A recorder for replay belongs here: it would see each
+//! crossing and its result. Two sources of change bypass it, in wasmtime's own code: the seed of
+//! `wasi:random/insecure-seed`, drawn with each store, and the time at which a timer's pollable becomes ready.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::call::{HostCalls, HostCallsOfKind};
 
-/// What is crossed for.
+/// The kind of import that crosses the boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Import {
     Clock,
@@ -21,38 +22,38 @@ pub enum Import {
     Random,
 }
 
-/// The boundary of one call.
+/// The boundary of one call: crossings and their time, by kind of import.
 #[derive(Debug, Default)]
 pub struct Boundary {
-    clock: Kind,
-    config: Kind,
-    functions: Kind,
-    http: Kind,
-    inference: Kind,
-    key_value: Kind,
-    random: Kind,
+    clock: ImportCounter,
+    config: ImportCounter,
+    functions: ImportCounter,
+    http: ImportCounter,
+    inference: ImportCounter,
+    key_value: ImportCounter,
+    random: ImportCounter,
 }
 
 #[derive(Debug, Default)]
-struct Kind {
+struct ImportCounter {
     crossings: AtomicU64,
     nanos: AtomicU64,
 }
 
 impl Boundary {
-    /// Crosses for something that answers at once.
+    /// Crosses for a result that is there at once.
     pub fn cross<T>(&self, import: Import, answer: impl FnOnce() -> T) -> T {
         let _crossing = self.enter(import);
         answer()
     }
 
-    /// Crosses for something that takes time. Dropping the future gives the crossing up.
+    /// Crosses for a result that takes time. Dropping the future ends the crossing.
     pub async fn cross_async<T>(&self, import: Import, answer: impl Future<Output = T>) -> T {
         let _crossing = self.enter(import);
         answer.await
     }
 
-    /// Returns how often the call crossed so far, and what that took.
+    /// Returns the crossings so far: their count, and for slow kinds their wall time in µs.
     pub fn crossings(&self) -> HostCalls {
         HostCalls {
             clock: self.clock.sum(),
@@ -77,13 +78,13 @@ impl Boundary {
             Import::Random => &self.random,
         };
         kind.crossings.fetch_add(1, Ordering::Relaxed);
-        // Reading a clock to time the reading of a clock would double it.
+        // Timing a clock read would double its cost.
         let since = (!matches!(import, Import::Clock | Import::Config | Import::Random)).then(Instant::now);
         Crossing { kind, since }
     }
 }
 
-impl Kind {
+impl ImportCounter {
     fn sum(&self) -> HostCallsOfKind {
         HostCallsOfKind {
             count: self.crossings.load(Ordering::Relaxed),
@@ -92,9 +93,9 @@ impl Kind {
     }
 }
 
-/// A crossing under way; timed until it ends or is given up.
+/// A crossing under way; timed until it is dropped.
 struct Crossing<'a> {
-    kind: &'a Kind,
+    kind: &'a ImportCounter,
     since: Option<Instant>,
 }
 
@@ -118,7 +119,7 @@ mod tests {
         let pause = std::time::Duration::from_millis(2);
         runtime.block_on(boundary.cross_async(Import::Http, async { tokio::time::sleep(pause).await }));
         boundary.cross(Import::Clock, || std::thread::sleep(pause));
-        // Given up after it began.
+        // Dropped while under way.
         let given_up = boundary.cross_async(Import::Inference, std::future::pending::<()>());
         runtime.block_on(async { assert!(tokio::time::timeout(pause, given_up).await.is_err()) });
 

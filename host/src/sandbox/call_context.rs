@@ -1,34 +1,23 @@
-//! Context of one attempt: identity, limits and counters that its imports and its log share.
+//! Context of one attempt: identity, services, log and counters, shared by its imports.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::boundary::Boundary;
+use super::call_identity::CallIdentity;
 use super::log::CallLog;
-use super::program::FunctionRef;
 use super::services::Services;
-use crate::call::{InferenceReceipt, Principal, Priority};
-use crate::ids::CallId;
+use crate::call::InferenceReceipt;
 use crate::limits::{MAPS_PER_CALL_MAX, SPAWNS_PER_CALL_MAX};
 use crate::outbound::CallBudget;
 
-/// One attempt. Shared by the store and by tasks that run on the call's behalf; dropped with the last of them.
+/// Context of one attempt. Shared by the store and by tasks that run on the call's behalf; dropped with the last of
+/// them.
 pub struct CallContext {
-    pub id: CallId,
-    pub function: FunctionRef,
-    /// Inherited by the calls and maps that it makes.
-    pub principal: Principal,
-    /// 1 for the first.
-    pub attempt: u32,
-    /// 0 for a call from outside.
-    pub depth: u32,
-    pub started: Instant,
-    pub deadline: Instant,
-    /// Order of the app's requests for inference; children are as urgent.
-    pub priority: Priority,
-    /// Parent of the calls and maps that it spawns: itself, or the call from outside that it is part of.
-    pub spawner: CallId,
+    pub identity: CallIdentity,
     /// The other calls of its map, if it is one of a map's.
     pub siblings: Option<Arc<Siblings>>,
     pub log: Arc<CallLog>,
@@ -36,6 +25,14 @@ pub struct CallContext {
     pub boundary: Boundary,
     pub budget: CallBudget,
     pub usage: CallUsage,
+}
+
+impl Deref for CallContext {
+    type Target = CallIdentity;
+
+    fn deref(&self) -> &CallIdentity {
+        &self.identity
+    }
 }
 
 /// Counters of one attempt.
@@ -46,7 +43,7 @@ pub struct CallUsage {
     denial: Mutex<Option<String>>,
     maps_open: AtomicUsize,
     readers_open: AtomicUsize,
-    /// Calls and maps that it has spawned.
+    /// Calls and maps spawned so far.
     spawned: AtomicUsize,
 }
 
@@ -54,107 +51,108 @@ pub struct CallUsage {
 #[derive(Debug, Default)]
 pub struct Siblings {
     running: AtomicUsize,
-    asking: AtomicUsize,
+    awaiting_model: AtomicUsize,
 }
 
 impl Siblings {
-    /// Counts one in until the result is dropped.
+    /// Counts one running call until the result is dropped.
     pub fn run(&self) -> impl Drop {
-        Counted::new(&self.running)
+        CountGuard::new(&self.running)
     }
 
-    fn ask(&self) -> (Counted<'_>, usize) {
-        let counted = Counted::new(&self.asking);
-        let asking = self.asking.load(Ordering::Relaxed);
-        (counted, self.running.load(Ordering::Relaxed).saturating_sub(asking))
+    fn await_model(&self) -> (CountGuard<'_>, usize) {
+        let guard = CountGuard::new(&self.awaiting_model);
+        let awaiting = self.awaiting_model.load(Ordering::Relaxed);
+        (guard, self.running.load(Ordering::Relaxed).saturating_sub(awaiting))
     }
 }
 
-pub(super) struct Counted<'a>(&'a AtomicUsize);
+/// One unit of a count, given back on drop.
+pub(super) struct CountGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Counted<'a> {
+impl<'a> CountGuard<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for CountGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl CallContext {
-    /// Counts it as waiting for a model until the first result is dropped. The second is the number of siblings that
-    /// may ask as well, if it has siblings.
-    pub(super) fn ask(&self) -> (Option<Counted<'_>>, Option<usize>) {
+    /// Counts the call as waiting for a model until the guard is dropped. Also returns the number of siblings that may
+    /// yet wait, if the call has siblings.
+    pub(super) fn await_model(&self) -> (Option<CountGuard<'_>>, Option<usize>) {
         match &self.siblings {
             Some(siblings) => {
-                let (counted, following) = siblings.ask();
-                (Some(counted), Some(following))
+                let (guard, following) = siblings.await_model();
+                (Some(guard), Some(following))
             }
             None => (None, None),
         }
     }
 
-    /// Adds one request's share to the call's receipt.
+    /// Adds one request's costs to the call's receipt.
     pub(super) fn add_inference(&self, share: &InferenceReceipt) {
-        self.usage.inference.lock().unwrap_or_else(PoisonError::into_inner).add(share);
+        self.usage.inference.lock().add(share);
     }
 
     /// Takes the inference part of the receipt.
     pub(super) fn take_inference(&self) -> InferenceReceipt {
-        std::mem::take(&mut *self.usage.inference.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.usage.inference.lock())
     }
 
-    /// Notes why a request was refused.
+    /// Keeps the reason of a refused request.
     pub(super) fn note_denial(&self, message: String) {
-        *self.usage.denial.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+        *self.usage.denial.lock() = Some(message);
     }
 
     /// Takes the reason of the last refusal.
     pub(super) fn take_denial(&self) -> Option<String> {
-        self.usage.denial.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.usage.denial.lock().take()
     }
 
-    /// Returns the tokens that models took for this attempt so far.
+    /// Returns the model tokens of this attempt so far.
     pub(super) fn tokens_used(&self) -> u64 {
-        self.usage.inference.lock().unwrap_or_else(PoisonError::into_inner).tokens
+        self.usage.inference.lock().tokens
     }
 
-    /// Takes one of the call's open maps, unless all are open.
+    /// Counts one more open map; false if the call holds its maximum.
     pub(super) fn open_map(&self) -> bool {
         count_below(&self.usage.maps_open, MAPS_PER_CALL_MAX)
     }
 
-    /// Takes one of the readers of outcomes that the call may have, unless all are open.
+    /// Counts one more open reader of outcomes; false if the call holds its maximum.
     pub(super) fn open_reader(&self) -> bool {
         count_below(&self.usage.readers_open, MAPS_PER_CALL_MAX)
     }
 
-    /// Gives one back.
+    /// Uncounts an open reader.
     pub(super) fn close_reader(&self) {
         self.usage.readers_open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Takes one of the calls and maps that it may spawn, unless there are none left.
+    /// Counts one more spawned call or map; false if the call has spawned its maximum.
     pub(super) fn spawn(&self) -> bool {
         count_below(&self.usage.spawned, SPAWNS_PER_CALL_MAX)
     }
 
-    /// Whether it has maps open.
+    /// Whether the call has open maps.
     pub fn has_open_maps(&self) -> bool {
         self.usage.maps_open.load(Ordering::Relaxed) > 0
     }
 
-    /// Gives one back.
+    /// Uncounts an open map.
     pub(super) fn close_map(&self) {
         self.usage.maps_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Counts one more, unless there are `max`.
+/// Increments `count`, unless it is `max` already.
 fn count_below(count: &AtomicUsize, max: usize) -> bool {
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1)).is_ok()
 }

@@ -1,4 +1,4 @@
-//! Clocks and random numbers, through the boundary.
+//! Clocks and random numbers of a guest, through the boundary.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,7 +9,7 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 use super::boundary::Import;
 use super::call_context::CallContext;
 
-/// What a guest's clocks can tell apart. Coarser clocks make timing attacks on neighbours harder.
+/// Resolution of a guest's clocks. Coarser clocks make timing attacks on neighbours harder.
 const RESOLUTION: Duration = Duration::from_micros(1);
 
 /// The clocks of one call.
@@ -35,14 +35,14 @@ impl HostMonotonicClock for BoundaryClock {
 
     fn now(&self) -> u64 {
         self.0.boundary.cross(Import::Clock, || {
-            // Since the call began, so that a guest learns nothing of the host's uptime.
+            // Counted from the start of the call, which hides the host's uptime from the guest.
             let micros = Instant::now().saturating_duration_since(self.0.started).as_micros();
             u64::try_from(micros).unwrap_or(u64::MAX) * 1_000
         })
     }
 }
 
-/// The operating system's generator, reseeded by `rand`'s own rules; shared by a thread, so that a call seeds nothing.
+/// A cryptographic generator seeded by the operating system, one per thread, so that a call seeds nothing.
 pub struct BoundaryRandom(pub Arc<CallContext>);
 
 impl TryRng for BoundaryRandom {

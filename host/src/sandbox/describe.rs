@@ -1,29 +1,28 @@
-//! One run of a component's `describe`, whose result depends on nothing but the code.
+//! One run of a component's `describe`, deterministic: the result depends on the code alone.
 //!
-//! Language runtimes read their environment and the time, and seed their generators, when they are first entered. So
-//! there is an environment, which is empty, a clock, which counts how often it was read, and a generator, whose numbers
-//! are the same in each run. Every other import is a trap.
+//! Language runtimes read their environment and the time, and seed their generators, when first entered. They get an
+//! empty environment, a clock that counts its reads, and a generator with a fixed seed. Every other import traps.
 
 use std::time::Instant;
 
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker, LinkerInstance, Val};
 
-use super::invoke::{LIFT_SLACK, Sandbox, SandboxError, end_at};
+use super::invoke::{LIFT_SLACK, Sandbox, SandboxError, set_deadline};
 use super::limiter::MemoryLimiter;
-use super::missing;
+use super::link_errors;
 use crate::app::metadata::Metadata;
 use crate::limits;
 
-/// Between two reads of a clock, so that a loop that waits for it to move ends.
+/// Advance of the clock at each read, so that a loop which waits for the clock ends.
 const CLOCK_STEP_NS: u64 = 1_000;
 
-/// The data of the store.
+/// The store's data.
 struct DescribeState {
     limiter: MemoryLimiter,
-    /// Since the start of the run, and of the era: it begins on 1 January 1970.
+    /// Nanoseconds since the start of the run, which is also the Unix epoch.
     clock_ns: u64,
-    /// Of SplitMix64.
+    /// State of SplitMix64.
     random: u64,
 }
 
@@ -43,7 +42,7 @@ impl DescribeState {
 
 type Define = fn(&mut LinkerInstance<'_, DescribeState>) -> wasmtime::Result<()>;
 
-/// Interfaces that are there; those of another patch version, too.
+/// Interfaces on offer; other patch versions link too.
 const INTERFACES: [(&str, Define); 5] = [
     ("wasi:cli/environment@0.2.12", environment),
     ("wasi:clocks/monotonic-clock@0.2.12", monotonic_clock),
@@ -53,7 +52,8 @@ const INTERFACES: [(&str, Define); 5] = [
 ];
 
 impl Sandbox {
-    /// Runs a component's `describe`.
+    /// Runs a component's `describe` and parses its document. Bounded by `DESCRIBE_TIMEOUT` and
+    /// `DESCRIBE_MEMORY_BYTES_MAX`.
     pub async fn describe(&self, component: &Component) -> Result<Metadata, SandboxError> {
         let describe = |error: wasmtime::Error| SandboxError::Describe(format!("{error:#}"));
 
@@ -64,9 +64,9 @@ impl Sandbox {
         let mut store = Store::new(self.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits::METADATA_BYTES_MAX + LIFT_SLACK as usize);
-        end_at(&mut store, Instant::now() + limits::DESCRIBE_TIMEOUT);
+        set_deadline(&mut store, Instant::now() + limits::DESCRIBE_TIMEOUT);
         let instance = linker.instantiate_async(&mut store, component).await.map_err(describe)?;
-        let interface = instance.get_export_index(&mut store, None, missing::METADATA);
+        let interface = instance.get_export_index(&mut store, None, link_errors::METADATA);
         let export =
             interface.and_then(|interface| instance.get_export_index(&mut store, Some(&interface), "describe"));
         let export = export.ok_or(SandboxError::NoDescribe)?;
@@ -80,8 +80,9 @@ impl Sandbox {
 fn add_to_linker(linker: &mut Linker<DescribeState>, component: &Component) -> wasmtime::Result<()> {
     let of = component.component_type();
     for (name, _) in of.imports(component.engine()) {
-        // Under the component's own version: the traps below take every name that is not there to the letter.
-        if let Some((_, define)) = INTERFACES.iter().find(|(interface, _)| missing::is_compatible(name, interface)) {
+        // Under the component's own version: the traps below cover every name that is not defined exactly.
+        if let Some((_, define)) = INTERFACES.iter().find(|(interface, _)| link_errors::is_compatible(name, interface))
+        {
             define(&mut linker.instance(name)?)?;
         }
     }
@@ -94,7 +95,7 @@ fn environment(interface: &mut LinkerInstance<'_, DescribeState>) -> wasmtime::R
     interface.func_wrap("initial-cwd", |_, (): ()| Ok((None::<String>,)))
 }
 
-/// Waiting for a time to come is a trap, as it is not there.
+/// Defines the reads only: a wait for a later time traps.
 fn monotonic_clock(interface: &mut LinkerInstance<'_, DescribeState>) -> wasmtime::Result<()> {
     interface.func_wrap("now", |mut store, (): ()| Ok((store.data_mut().read_clock(),)))?;
     interface.func_wrap("resolution", |_, (): ()| Ok((CLOCK_STEP_NS,)))

@@ -1,4 +1,4 @@
-//! The engine and its pool: which WebAssembly is accepted, how instances are allocated, and the tick.
+//! The WebAssembly engine: accepted proposals, the instance pool, and the epoch tick.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,23 +6,23 @@ use std::thread::JoinHandle;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use super::incremental::FunctionCache;
+use super::compile_cache::FunctionCache;
 use crate::limits::{self, Ceilings};
 
-/// Part of each memory that stays mapped between calls. Measured: 9 µs for a fresh call against 19 without; costs at most
-/// this much resident memory for each slot that was ever used.
+/// Bytes of each memory that stay mapped between calls. Measured: 9 µs for a fresh call against 19 without; costs at
+/// most this much resident memory for each slot that was ever used.
 const MEMORY_KEEP_RESIDENT: usize = 1 << 20;
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 
-/// What the pool is to hold.
+/// Configuration of the engine and its pool.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Instances at a time. Lowered to what the kernel's mapping limit carries.
+    /// Instances at a time. Lowered to the number that the kernel's mapping limit carries.
     pub instances_max: u32,
     pub ceilings: Ceilings,
-    /// Whether freed memories are reset by scanning their page tables (Linux 6.7) rather than by unmapping.
+    /// Whether freed memories are reset by a page-table scan (Linux 6.7) rather than by unmapping.
     pub pagemap_scan: bool,
-    /// Whether compiled functions are kept in memory, so that the next version of an app is compiled where it differs.
+    /// Whether compiled functions are cached in memory, so that a new version of an app compiles only its changes.
     pub is_incremental: bool,
 }
 
@@ -37,16 +37,16 @@ impl Default for EngineConfig {
     }
 }
 
-/// How freed memories are reset.
+/// Reset of freed memories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolMode {
-    /// The kernel reports which pages were touched; only those are reset.
+    /// The kernel reports the touched pages; only those are reset.
     PagemapScan,
-    /// The memory is unmapped: about twice the cost of a call, and two threads wait for each other. Older kernels.
+    /// The memory is unmapped: about twice the cost of a call, with contention between threads. For older kernels.
     Decommit,
 }
 
-/// An engine whose epoch advances while it lives.
+/// An engine, and the thread that advances its epoch every `TICK` until it is dropped.
 pub struct TickingEngine {
     pub engine: Engine,
     pub instances_max: u32,
@@ -56,6 +56,7 @@ pub struct TickingEngine {
 }
 
 impl TickingEngine {
+    /// Makes an engine and starts its ticker. An error if the machine cannot hold the pool.
     pub fn new(config: &EngineConfig) -> wasmtime::Result<Self> {
         let instances_max = instances_carried(config.instances_max, mappings_max());
         let pool_mode =
@@ -95,7 +96,7 @@ fn engine_config(instances_max: u32, pool_mode: PoolMode, ceilings: &Ceilings) -
     use limits::{CORE_INSTANCES_PER_COMPONENT_MAX, MEMORIES_PER_COMPONENT_MAX, TABLES_PER_COMPONENT_MAX};
 
     let mut pool = PoolingAllocationConfig::new();
-    // A slot has room for the largest component, so that a call that was given one is never refused by the pool.
+    // A slot has room for the largest component, so the pool never refuses a call that holds a slot.
     let of_all = |per_component: u32| instances_max.saturating_mul(per_component);
     pool.total_component_instances(instances_max)
         .total_core_instances(of_all(CORE_INSTANCES_PER_COMPONENT_MAX))
@@ -109,7 +110,7 @@ fn engine_config(instances_max: u32, pool_mode: PoolMode, ceilings: &Ceilings) -
         .table_elements(limits::TABLE_ELEMENTS_MAX)
         .max_memory_size(usize::try_from(ceilings.memory_bytes_max).unwrap_or(usize::MAX));
     if pool_mode == PoolMode::PagemapScan {
-        // Keeping memory resident without the scan is a memset for each call, slower than unmapping.
+        // Without the scan, resident memory costs a memset for each call, more than unmapping.
         pool.pagemap_scan(Enabled::Auto)
             .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
             .table_keep_resident(TABLE_KEEP_RESIDENT);
@@ -120,7 +121,7 @@ fn engine_config(instances_max: u32, pool_mode: PoolMode, ceilings: &Ceilings) -
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
-        // Component-model async is where several advisories of 48.0.8 live, and no 0.2 guest needs it.
+        // Several advisories of 48.0.8 are about component-model async, and no WASI 0.2 guest needs it.
         .concurrency_support(false)
         // Compiled in and switched off here: builds without the features have host-abort advisories of their own.
         .wasm_gc(false)
@@ -134,28 +135,29 @@ fn engine_config(instances_max: u32, pool_mode: PoolMode, ceilings: &Ceilings) -
     config
 }
 
-/// Returns how many instances the mapping limit carries: memory is not the bound, `vm.max_map_count` is.
+/// Returns the number of instances that the mapping limit carries: `vm.max_map_count` is the bound, not memory.
 fn instances_carried(wanted: u32, mappings_max: Option<u64>) -> u32 {
     let Some(mappings_max) = mappings_max else {
         return wanted;
     };
     let carried = mappings_max.saturating_sub(limits::MAPPINGS_RESERVED) / limits::MAPPINGS_PER_INSTANCE;
-    // Below the nesting depth no call tree could finish, so a tiny limit does not lower it further.
+    // Fewer instances than nesting levels could not finish one call tree, so a tiny limit stops here.
     let least = limits::DEPTH_MAX + 1;
     wanted.min(u32::try_from(carried).unwrap_or(u32::MAX)).max(least)
 }
 
-/// Returns how many mappings that many instances take, with the rest of the process.
+/// Returns the mappings that `instances` take together with the rest of the process.
 pub fn mappings_for(instances: u32) -> u64 {
     u64::from(instances) * limits::MAPPINGS_PER_INSTANCE + limits::MAPPINGS_RESERVED
 }
 
-/// Returns the kernel's limit of mappings for one process, where it has one.
+/// Returns the kernel's limit of mappings for one process, if it has one.
 pub fn mappings_max() -> Option<u64> {
     std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }
 
-/// `PAGEMAP_SCAN` came with Linux 6.7; wasmtime's `Auto` probes it again and falls back by itself.
+/// Whether the kernel is at least Linux 6.7, which introduced `PAGEMAP_SCAN`. wasmtime's `Auto` probes again and falls
+/// back.
 fn kernel_has_pagemap_scan() -> bool {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();

@@ -1,9 +1,9 @@
-//! One HTTP exchange on its way through a guest: the request in, the answer out, both as streams.
+//! One HTTP exchange with a guest: the request in, the response out, both streamed.
 //!
-//! Not here: which requests reach a guest and what a client is told when there is no answer (`http`).
+//! Not here: which requests reach a guest, and the client's answer when a guest gives none (`http`).
 //!
-//! Limits: of a request's body one part is in memory at a time; of an answer's body, what the hooks in `imports::http` let a
-//! guest write ahead.
+//! Limits: one frame of a request's body is in memory at a time; of a response's body, the bytes that the hooks in
+//! `outgoing_http` let a guest write ahead.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -17,26 +17,26 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// Why a body ended before its end.
+/// Error of a body that broke off.
 type BodyError = Box<dyn StdError + Send + Sync>;
-pub(super) type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
+pub(super) type ResponseHead = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
-/// The guest's side: a request, and where the answer goes.
+/// The guest's side: the request, and a sender for the response.
 pub struct Exchange {
     pub(super) request: http::Request<WasiBody>,
-    pub(super) head: oneshot::Sender<Head>,
+    pub(super) head: oneshot::Sender<ResponseHead>,
 }
 
-/// The client's side.
-pub struct Answer(oneshot::Receiver<Head>);
+/// The client's side: the response to come.
+pub struct ResponseReceiver(oneshot::Receiver<ResponseHead>);
 
-/// The body of an answer. Ends early, without an error, if the guest does; whoever reads it asks how the call ended.
-pub struct AnswerBody(HyperOutgoingBody);
+/// Body of a guest's response. Ends early, without an error, if the guest does; the call's result tells the two apart.
+pub struct GuestBody(HyperOutgoingBody);
 
 impl Exchange {
-    /// Makes both sides of one exchange. The request has a `host`, a path as the guest sees it, and a body without empty
-    /// parts, on which wasmtime's adapter would spin.
-    pub fn new<B>(request: http::Request<B>) -> (Self, Answer)
+    /// Makes both sides of one exchange. The request has a `host`, a path as the guest sees it, and a body without
+    /// empty parts, on which wasmtime's adapter would spin.
+    pub fn new<B>(request: http::Request<B>) -> (Self, ResponseReceiver)
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: StdError,
@@ -47,30 +47,30 @@ impl Exchange {
             Error::HttpRequestBodySize(None)
         };
         let request = request.map(|body| body.map_err(cut_off).boxed_unsync());
-        (Self { request, head }, Answer(answer))
+        (Self { request, head }, ResponseReceiver(answer))
     }
 }
 
-impl Answer {
-    /// Waits for the head. None once the guest has ended without one; an error is the guest's own word for it.
-    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<http::Response<AnswerBody>, String>>> {
-        // A guest that drops its `response-outparam` goes on, and this is polled again.
+impl ResponseReceiver {
+    /// Waits for the response's head. `None` if the guest ended without one; the error is the guest's own, as text.
+    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<http::Response<GuestBody>, String>>> {
+        // A guest that drops its `response-outparam` may go on running, and this is polled again.
         if self.0.is_terminated() {
             return Poll::Ready(None);
         }
         let head = ready!(Pin::new(&mut self.0).poll(context));
         Poll::Ready(head.ok().map(|head| match head {
-            Ok(response) => Ok(response.map(AnswerBody)),
+            Ok(response) => Ok(response.map(GuestBody)),
             Err(code) => Err(format!("{code:?}")),
         }))
     }
 }
 
-impl Body for AnswerBody {
+impl Body for GuestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    /// Yields parts that are not empty, and trailers.
+    /// Yields non-empty frames, and trailers.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

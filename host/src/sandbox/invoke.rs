@@ -1,4 +1,4 @@
-//! The sandbox itself: makes programs ready, runs one attempt of a call.
+//! The sandbox itself: makes programs of apps, and runs one attempt of a call.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use super::call_context::CallContext;
 use super::engine::{EngineConfig, PoolMode, TickingEngine};
 use super::imports;
 use super::limiter::LimitExceeded;
+use super::link_errors;
+use super::linked_code::LinkedCode;
 use super::meter::{CpuTime, metered};
-use super::missing;
 use super::program::{Program, ProgramError};
 use super::state::CallState;
 use super::trap;
@@ -22,12 +23,12 @@ use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, micros};
 use crate::ids::Version;
 use crate::limits::Ceilings;
 use crate::outbound::Grants;
-use crate::provisions::{DeclaredSecrets, Provisions};
+use crate::settings::{DeclaredSecrets, Settings};
 
-/// Room for the shape of a result around its bytes, when guest data is copied out.
+/// Bytes allowed for the shape of a result around its data, when guest data is copied out.
 pub(super) const LIFT_SLACK: u64 = 64 << 10;
 
-/// A sandbox that cannot be set up, or a component that cannot describe itself.
+/// A sandbox that cannot be set up, or a component whose description fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SandboxError {
@@ -46,21 +47,26 @@ pub struct Attempt<T = Payload> {
     pub receipt: Receipt,
 }
 
-/// What an attempt took, as far as it is measured from outside.
+/// Times of an attempt that the sandbox measures.
 #[derive(Default)]
-pub(super) struct Took {
+pub(super) struct AttemptTimes {
     pub instantiate: Duration,
     pub cpu: CpuTime,
 }
 
 impl<T> Attempt<T> {
-    /// Closes the call's log and takes the figures down.
-    pub(super) fn new(call: &CallContext, store: &Store<CallState>, took: &Took, result: Result<T, Failure>) -> Self {
-        let result = result.map_err(|failure| without_secrets(call, failure));
+    /// Closes the call's log and collects its figures.
+    pub(super) fn new(
+        call: &CallContext,
+        store: &Store<CallState>,
+        times: &AttemptTimes,
+        result: Result<T, Failure>,
+    ) -> Self {
+        let result = result.map_err(|failure| redact_secrets(call, failure));
         call.log.finish();
         let receipt = Receipt {
-            instantiate_us: micros(took.instantiate),
-            cpu_us: micros(took.cpu.total),
+            instantiate_us: micros(times.instantiate),
+            cpu_us: micros(times.cpu.total),
             memory_peak_bytes: store.data().limiter.peak,
             host_calls: call.boundary.crossings(),
             log_dropped_bytes: call.log.dropped_bytes(),
@@ -71,7 +77,7 @@ impl<T> Attempt<T> {
     }
 }
 
-/// The engine, its pool, and the linked host interface.
+/// The engine, its pool, and the linked interfaces of the host.
 pub struct Sandbox {
     ticking: TickingEngine,
     linker: Linker<CallState>,
@@ -79,6 +85,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
+    /// Makes a sandbox: the engine, its pool, and every linked interface.
     pub fn new(config: &EngineConfig) -> Result<Self, SandboxError> {
         let ticking = TickingEngine::new(config).map_err(SandboxError::Engine)?;
         let mut linker = Linker::new(&ticking.engine);
@@ -86,61 +93,61 @@ impl Sandbox {
         Ok(Self { ticking, linker, ceilings: config.ceilings.clone() })
     }
 
+    /// Returns the engine, for compilation.
     pub fn engine(&self) -> &wasmtime::Engine {
         &self.ticking.engine
     }
 
-    /// Returns how many instances can exist at a time.
+    /// Returns the number of concurrent instances.
     pub fn instances_max(&self) -> u32 {
         self.ticking.instances_max
     }
 
-    /// Returns how freed memories are reset.
+    /// Returns the pool's way to reset memories.
     pub fn pool_mode(&self) -> PoolMode {
         self.ticking.pool_mode
     }
 
-    /// Makes an app ready to be called.
+    /// Makes a program of an app: links it, and resolves its limits, grants and secrets.
     pub fn program(
         &self,
         component: &Component,
         version: Version,
         metadata: Metadata,
         grants: &Grants,
-        provisions: &Provisions,
+        settings: &Settings,
     ) -> Result<Program, ProgramError> {
-        Program::new(&self.linker, component, version, metadata, grants, provisions, &self.ceilings)
+        let code = LinkedCode::link(&self.linker, component, &metadata)?;
+        Program::new(version, metadata, code, grants, settings, &self.ceilings)
     }
 
     /// Runs one attempt in a fresh instance. Dropping the future ends the guest and frees its slot.
     pub async fn invoke(&self, call: &Arc<CallContext>, input: Payload) -> Attempt {
         let mut store = self.store(call);
-        let mut took = Took::default();
+        let mut times = AttemptTimes::default();
         let guest = async {
             let begun = Instant::now();
-            let app =
-                call.function.program().functions_pre.as_ref().expect("a program of functions exports their handler");
-            let app = app.instantiate_async(&mut store).await;
-            took.instantiate = begun.elapsed();
+            let app = LinkedCode::functions_of(call.function.program()).instantiate_async(&mut store).await;
+            times.instantiate = begun.elapsed();
             let app = app?;
             let name = call.function.name.as_str();
-            metered(app.bireme_host_handler().call_invoke(&mut store, name, &input.into()), &mut took.cpu).await
+            metered(app.bireme_host_handler().call_invoke(&mut store, name, &input.into()), &mut times.cpu).await
         };
-        let result = match to_its_end(call, guest).await {
+        let result = match run_to_end(call, guest).await {
             Err(failure) => Err(failure),
-            Ok(Err(failure)) => Err(with_denial(call, failure.into())),
+            Ok(Err(failure)) => Err(add_denial(call, failure.into())),
             Ok(Ok(output)) => check_output(call, output.into()),
         };
-        Attempt::new(call, &store, &took, result)
+        Attempt::new(call, &store, &times, result)
     }
 
-    /// Returns a store for one attempt, bounded as its function is.
+    /// Returns a store for one attempt, with its function's limits.
     pub(super) fn store(&self, call: &Arc<CallContext>) -> Store<CallState> {
         let mut store = Store::new(&self.ticking.engine, CallState::new(call.clone()));
         store.limiter(|state| &mut state.limiter);
         let out_bytes = call.function.limits.output_bytes_max.max(call.function.limits.input_bytes_max) + LIFT_SLACK;
         store.set_hostcall_fuel(usize::try_from(out_bytes).unwrap_or(usize::MAX));
-        end_at(&mut store, call.deadline);
+        set_deadline(&mut store, call.deadline);
         store
     }
 
@@ -149,19 +156,19 @@ impl Sandbox {
         &self.linker
     }
 
-    /// Whether a component answers HTTP by itself: it says nothing of itself, and exports `wasi:http/incoming-handler`.
+    /// Whether a component is a stock one: without metadata, and with an export of `wasi:http/incoming-handler`.
     pub fn is_stock(&self, component: &Component) -> bool {
-        let exports = missing::exports(component);
+        let exports = link_errors::exports(component);
         !exports.metadata && exports.web_handler
     }
 }
 
-/// Runs a guest until it returns, traps, meets its deadline, or a host function panics under it.
-pub(super) async fn to_its_end<T>(
+/// Runs a guest until it returns, traps, or meets its deadline, or a host function panics under it.
+pub(super) async fn run_to_end<T>(
     call: &CallContext,
     guest: impl Future<Output = wasmtime::Result<T>>,
 ) -> Result<T, Failure> {
-    // A panic in a host function costs this call, not the process; the store is not used again.
+    // A panic in a host function costs this call, not the process; its store is not used again.
     let guest = AssertUnwindSafe(guest).catch_unwind();
     match tokio::time::timeout_at(call.deadline.into(), guest).await {
         Err(_) => Err(trap::timeout(call)),
@@ -172,29 +179,29 @@ pub(super) async fn to_its_end<T>(
     }
 }
 
-/// Makes the guest look at its deadline, and let others on its thread run, at every tick.
-pub(super) fn end_at<T>(store: &mut Store<T>, deadline: Instant) {
+/// Makes the guest check its deadline and yield its thread at every tick.
+pub(super) fn set_deadline<T>(store: &mut Store<T>, deadline: Instant) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
         if Instant::now() >= deadline { Err(LimitExceeded::Deadline.into()) } else { Ok(UpdateDeadline::Yield(1)) }
     });
 }
 
-/// Adds why the host refused a request, which the guest itself was told by a code alone.
-fn with_denial(call: &CallContext, mut failure: Failure) -> Failure {
+/// Adds the reason of a refused request, which the guest itself saw as a bare code.
+fn add_denial(call: &CallContext, mut failure: Failure) -> Failure {
     failure.causes.extend(call.take_denial());
     failure
 }
 
-/// Takes the values of the function's secrets out of its words: a URL in an error may hold one.
-fn without_secrets(call: &CallContext, mut failure: Failure) -> Failure {
+/// Redacts the function's secrets in a failure: a URL in an error may hold one.
+fn redact_secrets(call: &CallContext, mut failure: Failure) -> Failure {
     if let Some(secrets) = &call.function.secrets {
         redact(&mut failure, secrets);
     }
     failure
 }
 
-/// Takes the values of secrets out of a failure's words.
+/// Redacts secrets in the texts of a failure.
 pub fn redact(failure: &mut Failure, secrets: &DeclaredSecrets) {
     for text in std::iter::once(&mut failure.message).chain(&mut failure.causes) {
         *text = secrets.redact(text).into_owned();

@@ -1,10 +1,10 @@
-//! The memory limit of one call.
+//! Memory limit of one call.
 
 use wasmtime::ResourceLimiter;
 
 use crate::limits::TABLE_ELEMENTS_MAX;
 
-/// What stopped the guest. Travels inside the trap's error, so that the cause is known and not guessed.
+/// The limit that stopped a guest. Travels inside the trap's error, so that the cause is known and not guessed.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitExceeded {
     #[error("asked for {asked} bytes of memory, over the limit of {limit}")]
@@ -15,26 +15,27 @@ pub enum LimitExceeded {
     Deadline,
 }
 
-/// Counts the linear memories and the tables of one instance, and what the host holds for it, together.
+/// Sum of one instance's linear memories, its tables, and the bytes that the host holds for it.
 #[derive(Debug)]
 pub struct MemoryLimiter {
     limit: u64,
     allocated: u64,
-    /// The most that it came to.
+    /// Largest sum so far, in bytes.
     pub peak: u64,
 }
 
 impl MemoryLimiter {
+    /// Makes a limiter of `limit` bytes.
     pub fn new(limit: u64) -> Self {
         Self { limit, allocated: 0, peak: 0 }
     }
 
-    /// Counts bytes that the host holds on the guest's behalf.
+    /// Counts bytes that the host holds on the guest's behalf; an error if they are over the limit.
     pub fn hold(&mut self, bytes: usize) -> wasmtime::Result<()> {
         self.grow(0, bytes).map(drop)
     }
 
-    /// Counts them no longer.
+    /// Uncounts bytes that `hold` counted.
     pub fn release(&mut self, bytes: usize) {
         self.allocated = self.allocated.saturating_sub(bytes as u64);
     }
@@ -42,7 +43,7 @@ impl MemoryLimiter {
     fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
         let asked = self.allocated + desired.saturating_sub(current) as u64;
         if asked > self.limit {
-            // An error rather than `false`: a guest would turn a refused growth into an abort without a reason.
+            // An error rather than `false`, which a guest would turn into an abort without a reason.
             return Err(LimitExceeded::Memory { asked, limit: self.limit }.into());
         }
         self.allocated = asked;
@@ -51,7 +52,7 @@ impl MemoryLimiter {
     }
 }
 
-/// What an element of a table takes.
+/// Bytes of one table element on the host.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
 impl ResourceLimiter for MemoryLimiter {
@@ -63,7 +64,7 @@ impl ResourceLimiter for MemoryLimiter {
         if desired > TABLE_ELEMENTS_MAX {
             return Err(LimitExceeded::Table { asked: desired }.into());
         }
-        // A table is memory of the host's, too.
+        // Tables are host memory, so they count as well.
         self.grow(current * TABLE_ELEMENT_BYTES, desired * TABLE_ELEMENT_BYTES)
     }
 }

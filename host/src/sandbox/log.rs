@@ -1,35 +1,35 @@
-//! A call's log: structured lines, stdout and stderr, bounded.
+//! Log of one call: structured lines, stdout and stderr, bounded.
 //!
-//! Invariants: at most the function's log limit is passed on, then bytes are counted and dropped; a line has at most
-//! `LOG_LINE_BYTES_MAX`; control characters never reach a terminal; the values of the function's secrets are taken out where a
-//! line holds one as it stands; an empty write costs nothing (GHSA-5m8g-xhq4-4h93 is why guests get this stream and not
-//! wasmtime's own adapter).
+//! Invariants: lines beyond the function's log limit are counted and dropped; a line has at most `LOG_LINE_BYTES_MAX`;
+//! control characters never reach a terminal; verbatim values of the function's secrets are redacted; an empty write
+//! costs nothing (GHSA-5m8g-xhq4-4h93, the reason for a stream of our own instead of wasmtime's adapter).
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::ids::{CallId, FunctionId, Version};
 use crate::limits::LOG_LINE_BYTES_MAX;
-use crate::logs::{Level, Line, LogSink, Source, printable, printable_within};
-use crate::provisions::DeclaredSecrets;
+use crate::logs::{Level, LogLine, LogSink, Source, printable, printable_within};
+use crate::settings::DeclaredSecrets;
 
-/// Longest line of stdout or stderr; a longer one is cut into several.
+/// Bytes of one line of stdout or stderr; a longer line is split.
 const LINE_BYTES_MAX: usize = 8 << 10;
-/// The end of stderr that is kept for the message of a crash.
+/// Bytes of stderr kept for a crash message.
 const TAIL_BYTES: usize = 2 << 10;
-/// What a line costs of the limit besides its bytes, and a field: an empty one is printed, too.
+/// Cost of a line besides its bytes, and of a field: an empty line is printed as well.
 const LINE_OVERHEAD_BYTES: usize = 64;
 const FIELD_OVERHEAD_BYTES: usize = 64;
 /// Cost of a control character, which is printed as `\u{1b}`.
 const CONTROL_BYTES: u64 = 6;
-/// What one write may carry.
+/// Bytes that one write may carry.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// The log of one call.
+/// Log of one call.
 pub struct CallLog {
     call: CallId,
     function: FunctionId,
@@ -37,20 +37,21 @@ pub struct CallLog {
     sink: Arc<dyn LogSink>,
     bytes_max: u64,
     secrets: Option<Arc<DeclaredSecrets>>,
-    state: Mutex<State>,
+    state: Mutex<LogState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     kept_bytes: u64,
     dropped_bytes: u64,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// The last bytes of stderr, in order.
+    /// The newest bytes of stderr, in order.
     tail: Vec<u8>,
 }
 
 impl CallLog {
+    /// Makes the log of one call, of at most `bytes_max` bytes.
     pub fn new(
         call: CallId,
         function: FunctionId,
@@ -62,18 +63,18 @@ impl CallLog {
         Self { call, function, version, sink, bytes_max, secrets, state: Mutex::default() }
     }
 
-    /// Writes one structured line, cut to `LOG_LINE_BYTES_MAX`.
+    /// Logs one structured line, cut to `LOG_LINE_BYTES_MAX`.
     pub fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
         let of_field = |(key, value): &(String, String)| FIELD_OVERHEAD_BYTES + key.len() + value.len();
         let whole_bytes = LINE_OVERHEAD_BYTES + message.len() + fields.iter().map(of_field).sum::<usize>();
-        // A log that is used up costs no formatting.
-        if !self.take(0, LINE_OVERHEAD_BYTES, whole_bytes) {
+        // Over the limit, a line costs no formatting.
+        if !self.take_room(0, LINE_OVERHEAD_BYTES, whole_bytes) {
             return;
         }
         let mut room = LOG_LINE_BYTES_MAX;
         let mut cut_bytes = 0;
         let mut print = |text: &str, cut_bytes: &mut usize| {
-            // Redacted before it is cut, which could leave a part of a secret.
+            // Redaction comes before the cut, which could leave a part of a secret.
             let (printed, cut) = printable_within(&self.redact(text), room);
             room -= printed.len();
             *cut_bytes += cut;
@@ -91,11 +92,11 @@ impl CallLog {
             bytes += FIELD_OVERHEAD_BYTES + key.len() + value.len();
             printed.push((key, value));
         }
-        if !self.take(bytes, bytes, whole_bytes) {
+        if !self.take_room(bytes, bytes, whole_bytes) {
             return;
         }
         if cut_bytes > 0 {
-            self.lock().dropped_bytes += cut_bytes as u64;
+            self.state.lock().dropped_bytes += cut_bytes as u64;
             message += &format!("… ({cut_bytes} bytes more were cut)");
         }
         self.emit(Source::Log, level, &message, &printed);
@@ -103,18 +104,18 @@ impl CallLog {
 
     /// Returns the bytes dropped so far.
     pub fn dropped_bytes(&self) -> u64 {
-        self.lock().dropped_bytes
+        self.state.lock().dropped_bytes
     }
 
-    /// Returns the end of stderr as text, for the message of a crash.
+    /// Returns the end of stderr as text, for a crash message.
     pub fn stderr_tail(&self) -> String {
-        String::from_utf8_lossy(&self.lock().tail).into_owned()
+        String::from_utf8_lossy(&self.state.lock().tail).into_owned()
     }
 
-    /// Passes on lines that the guest did not end.
+    /// Emits unterminated lines, and the number of dropped bytes. For the end of the call.
     pub fn finish(&self) {
         let (stdout, stderr, dropped) = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             (std::mem::take(&mut state.stdout), std::mem::take(&mut state.stderr), state.dropped_bytes)
         };
         for (source, rest) in [(Source::Stdout, stdout), (Source::Stderr, stderr)] {
@@ -132,9 +133,9 @@ impl CallLog {
     fn write(&self, source: Source, bytes: &[u8]) {
         let mut lines = Vec::new();
         {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if source == Source::Stderr {
-                keep_tail(&mut state.tail, bytes);
+                append_tail(&mut state.tail, bytes);
             }
             for (i, &byte) in bytes.iter().enumerate() {
                 let ends_line = byte == b'\n';
@@ -163,15 +164,15 @@ impl CallLog {
         }
     }
 
-    /// Passes on one line of stdout or stderr.
+    /// Emits one line of stdout or stderr.
     fn print(&self, source: Source, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
         self.emit(source, Level::Info, &printable(&self.redact(&text)), &[]);
     }
 
-    /// Takes `bytes` if there is room for `needed_bytes`, else counts a line of `whole_bytes` as dropped.
-    fn take(&self, bytes: usize, needed_bytes: usize, whole_bytes: usize) -> bool {
-        let mut state = self.lock();
+    /// Takes `bytes` of the limit if `needed_bytes` are left, else counts a line of `whole_bytes` as dropped.
+    fn take_room(&self, bytes: usize, needed_bytes: usize, whole_bytes: usize) -> bool {
+        let mut state = self.state.lock();
         if state.kept_bytes + needed_bytes as u64 > self.bytes_max {
             state.dropped_bytes += whole_bytes as u64;
             return false;
@@ -184,24 +185,20 @@ impl CallLog {
         self.secrets.as_ref().map_or(Cow::Borrowed(text), |secrets| secrets.redact(text))
     }
 
-    /// Passes on a line that is printable.
+    /// Hands a printable line to the sink.
     fn emit(&self, source: Source, level: Level, message: &str, fields: &[(String, String)]) {
         let (function, version) = (&self.function, &self.version);
-        self.sink.line(&Line { call: self.call, function, version, source, level, message, fields });
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sink.line(&LogLine { call: self.call, function, version, source, level, message, fields });
     }
 }
 
-fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
+fn append_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
     tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
     let excess = tail.len().saturating_sub(TAIL_BYTES);
     tail.drain(..excess);
 }
 
-/// A guest's stdout or stderr.
+/// Stdout or stderr of a guest.
 #[derive(Clone)]
 pub struct LogStream {
     pub log: Arc<CallLog>,
@@ -216,7 +213,7 @@ impl IsTerminal for LogStream {
 
 impl StdoutStream for LogStream {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 asks for this one, and it is not linked.
+        // Only WASI 0.3 calls this, and it is not linked.
         Box::new(tokio::io::sink())
     }
 
@@ -251,20 +248,20 @@ impl OutputStream for LogStream {
 mod tests {
     use super::*;
     use crate::ids::{AppName, FunctionName};
-    use crate::provisions::Secret;
+    use crate::settings::Secret;
 
     #[derive(Default)]
-    struct Kept(Mutex<Vec<String>>);
+    struct RecordedLines(Mutex<Vec<String>>);
 
-    impl LogSink for Kept {
-        fn line(&self, line: &Line<'_>) {
+    impl LogSink for RecordedLines {
+        fn line(&self, line: &LogLine<'_>) {
             let fields: String = line.fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();
-            self.0.lock().unwrap().push(format!("{:?} {}{fields}", line.source, line.message));
+            self.0.lock().push(format!("{:?} {}{fields}", line.source, line.message));
         }
     }
 
-    fn log(bytes_max: u64) -> (Arc<CallLog>, Arc<Kept>) {
-        let kept = Arc::new(Kept::default());
+    fn log(bytes_max: u64) -> (Arc<CallLog>, Arc<RecordedLines>) {
+        let kept = Arc::new(RecordedLines::default());
         let function = FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new("f").unwrap() };
         let version = Version::of_digest(&[0; 32]);
         let secrets = DeclaredSecrets::new(vec![("KEY".to_owned(), Secret::new("hunter2".to_owned()))]);
@@ -280,7 +277,7 @@ mod tests {
             stream.write(Bytes::from(part)).unwrap();
         }
         log.finish();
-        assert_eq!(*kept.0.lock().unwrap(), ["Stdout one", "Stdout two", "Stdout th\\u{1b}[2Jree"]);
+        assert_eq!(*kept.0.lock(), ["Stdout one", "Stdout two", "Stdout th\\u{1b}[2Jree"]);
     }
 
     #[test]
@@ -289,7 +286,7 @@ mod tests {
         log.write(Source::Stderr, b"key=hun");
         log.write(Source::Stderr, b"ter2\n");
         log.log(Level::Info, "with hunter2", &[("key".to_owned(), "hunter2".to_owned())]);
-        assert_eq!(*kept.0.lock().unwrap(), ["Stderr key=***", "Log with *** key=***"]);
+        assert_eq!(*kept.0.lock(), ["Stderr key=***", "Log with *** key=***"]);
     }
 
     #[test]
@@ -300,7 +297,7 @@ mod tests {
         }
         log.log(Level::Info, "late", &[]);
         log.finish();
-        let lines = kept.0.lock().unwrap();
+        let lines = kept.0.lock();
         assert_eq!(lines[0], format!("Stderr {}", "x".repeat(100)));
         assert_eq!(log.dropped_bytes(), 1_000_000 - 100 + 4 + LINE_OVERHEAD_BYTES as u64);
         assert!(lines[1].contains("bytes were dropped"), "{}", lines[1]);
@@ -312,10 +309,10 @@ mod tests {
         let (log, kept) = log(1 << 20);
         let fields = [("key".to_owned(), "v".repeat(1_000)), ("more".to_owned(), "w".to_owned())];
         log.log(Level::Info, &"\u{1b}".repeat(20_000), &fields);
-        let lines = kept.0.lock().unwrap();
+        let lines = kept.0.lock();
         assert!(lines[0].len() < LOG_LINE_BYTES_MAX + 200, "{}", lines[0].len());
         assert!(lines[0].contains("bytes more were cut)"), "{}", &lines[0][LOG_LINE_BYTES_MAX..]);
-        // The message takes all the room of its fields.
+        // The message leaves no room for the fields.
         let printed = LOG_LINE_BYTES_MAX / 6;
         assert_eq!(log.dropped_bytes(), (20_000 - printed + "key".len() + 1_000 + "more".len() + "w".len()) as u64);
     }
@@ -325,7 +322,7 @@ mod tests {
         let (log, kept) = log(1 << 20);
         log.log(Level::Info, "", &vec![("k".to_owned(), "v".to_owned()); 10_000]);
         let fields = LOG_LINE_BYTES_MAX / (FIELD_OVERHEAD_BYTES + 2);
-        let lines = kept.0.lock().unwrap();
+        let lines = kept.0.lock();
         assert!(lines[0].matches(" k=v").count().abs_diff(fields) <= 1, "{}", lines[0].matches(" k=v").count());
         assert!(log.dropped_bytes().abs_diff(2 * (10_000 - fields) as u64) <= 4, "{}", log.dropped_bytes());
     }
@@ -337,7 +334,7 @@ mod tests {
             log.log(Level::Info, "", &[]);
             log.write(Source::Stdout, b"\n");
         }
-        assert_eq!(kept.0.lock().unwrap().len(), 1_000 / LINE_OVERHEAD_BYTES);
+        assert_eq!(kept.0.lock().len(), 1_000 / LINE_OVERHEAD_BYTES);
     }
 
     #[test]
@@ -345,7 +342,7 @@ mod tests {
         let (log, kept) = log(1 << 20);
         log.write(Source::Stdout, &vec![b'y'; LINE_BYTES_MAX * 2 + 1]);
         log.finish();
-        let lengths: Vec<usize> = kept.0.lock().unwrap().iter().map(|line| line.len() - "Stdout ".len()).collect();
+        let lengths: Vec<usize> = kept.0.lock().iter().map(|line| line.len() - "Stdout ".len()).collect();
         assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX, 1]);
     }
 }

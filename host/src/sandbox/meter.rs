@@ -1,26 +1,26 @@
-//! How long a guest computes: the time that its future takes of a thread's CPU.
+//! CPU time of a guest: the time its future takes on a thread.
 //!
-//! The clock of a thread's CPU time is a system call (370 ns here, twice for each poll), the monotonic one is not (22 ns),
-//! and most calls are one poll of some microseconds. So the monotonic clock measures until a poll takes longer than
-//! `EXACT_ABOVE`; the polls after it are measured by CPU time. What can be counted too much is the time that the thread was
-//! descheduled within one long poll; a guest that computes for long is polled anew at each tick.
+//! The clock of a thread's CPU time is a system call (370 ns here, twice for each poll), the monotonic clock is not (22
+//! ns), and most calls are one poll of some microseconds. So the monotonic clock measures until a poll takes longer
+//! than `EXACT_ABOVE`; later polls are measured by CPU time. Overcounted is at most the time for which the thread was
+//! descheduled within one long poll; a guest that computes for long is polled again at each tick.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A poll of this length was long enough to be preempted, and makes the system calls cheap beside it.
+/// A poll of this length may have been preempted, and makes the system calls cheap by comparison.
 const EXACT_ABOVE: Duration = Duration::from_micros(100);
 
-/// What a future took so far. Whole after each poll, so that a future that is dropped leaves its share.
+/// CPU time of a future. Complete after each poll, so a dropped future leaves its share.
 #[derive(Debug, Default)]
 pub struct CpuTime {
     pub total: Duration,
     is_exact: bool,
 }
 
-/// Runs `future` and adds what its polls take to `cpu`.
+/// Runs `future` and adds the time of its polls to `cpu`.
 pub async fn metered<T>(future: impl Future<Output = T>, cpu: &mut CpuTime) -> T {
     let mut future = pin!(future);
     std::future::poll_fn(|context| {
@@ -56,7 +56,7 @@ mod tests {
         let mut polls = 0;
         let future = std::future::poll_fn(|context| {
             polls += 1;
-            // Asleep, a thread computes nothing.
+            // A sleeping thread uses no CPU time.
             std::thread::sleep(if polls == 1 { EXACT_ABOVE * 2 } else { Duration::from_millis(50) });
             context.waker().wake_by_ref();
             if polls == 3 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
@@ -64,7 +64,7 @@ mod tests {
         runtime.block_on(metered(future, &mut cpu));
         assert!(cpu.is_exact);
         assert!(cpu.total >= EXACT_ABOVE * 2, "the first poll is measured by the wall clock: {cpu:?}");
-        // Two sleeps of 50 ms are no CPU time, however late the first poll came back.
+        // Two sleeps of 50 ms are no CPU time, however late the first poll returned.
         let mut slept = CpuTime { is_exact: true, ..CpuTime::default() };
         runtime.block_on(metered(async { std::thread::sleep(Duration::from_millis(100)) }, &mut slept));
         assert!(slept.total < Duration::from_millis(100), "{slept:?}");

@@ -1,36 +1,32 @@
-//! Apps ready to be called: compiled, linked, their limits and grants resolved; and references to their functions.
+//! Programs: apps with limits, grants and secrets resolved and code linked; and references to their functions.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use wasmtime::component::{Component, Linker};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-
-use super::bindings::AppPre;
-use super::missing::{self, MissingImport};
-use super::state::CallState;
+use super::link_errors::MissingImport;
 use crate::app::metadata::{FunctionInfo, Metadata, MetadataError};
 use crate::app::route::Route;
 use crate::ids::{AppName, FunctionId, FunctionName, Version};
 use crate::limits::{Ceilings, FunctionLimits};
 use crate::outbound::{Grants, Policy, PolicyError};
-use crate::provisions::{DeclaredSecrets, Provisions};
+use crate::settings::{DeclaredSecrets, Settings};
 
-/// One function, ready to be called.
+/// One callable function.
 pub struct Function {
     pub name: FunctionName,
     pub limits: FunctionLimits,
     /// Whether its input is raw bytes rather than JSON.
     pub takes_bytes: bool,
-    /// What it may reach over HTTP.
+    /// Origins within its reach over HTTP.
     pub outbound: Policy,
     /// Models that it may use.
     pub models: Vec<String>,
-    /// The secrets that it declares, if any.
+    /// Its secrets; `None` if it declares none.
     pub secrets: Option<Arc<DeclaredSecrets>>,
-    /// What it answers over HTTP; a function without a route is called by its name.
+    /// Route of a web function; a function without one is called by its name.
     pub route: Option<Route>,
 }
 
@@ -42,19 +38,22 @@ pub struct FunctionRef {
 }
 
 impl FunctionRef {
+    /// Returns the program of the function.
     pub fn program(&self) -> &Arc<Program> {
         &self.program
     }
 
+    /// Returns the name of its app.
     pub fn app(&self) -> &AppName {
         self.program.name()
     }
 
+    /// Returns its app's version.
     pub fn version(&self) -> &Version {
         self.program.version()
     }
 
-    /// Returns its name and that of its app.
+    /// Returns the ids of app and function.
     pub fn id(&self) -> FunctionId {
         FunctionId { app: self.app().clone(), function: self.name.clone() }
     }
@@ -79,21 +78,22 @@ impl fmt::Debug for FunctionRef {
     }
 }
 
+/// Linked code, made by `linked_code`. Opaque here: the type of a store's data names the call, and the call its
+/// program.
+pub(super) type Code = Box<dyn Any + Send + Sync>;
+
 /// One version of an app. Immutable; shared by its calls.
 pub struct Program {
     metadata: Metadata,
     version: Version,
     functions: Vec<Function>,
     by_name: HashMap<FunctionName, usize>,
-    /// Configuration.
+    /// Configuration values.
     values: BTreeMap<String, Arc<str>>,
-    /// Runs functions. There if the app has one.
-    pub(super) functions_pre: Option<AppPre<CallState>>,
-    /// Runs web functions. There if the app has one.
-    pub(super) web_pre: Option<ProxyPre<CallState>>,
+    code: Code,
 }
 
-/// An app that cannot be made ready.
+/// An app that cannot become a program.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramError {
@@ -108,34 +108,23 @@ pub enum ProgramError {
     #[error("function `{function}` of `{app}` declares an outbound address that cannot be used")]
     Outbound { app: AppName, function: FunctionName, source: PolicyError },
     #[error(
-        "function `{function}` of `{app}` declares the secret `{secret}`, which is not given; give it with `--secret {secret}=VALUE`, with `--secret {secret}` (from the host's environment) or in a file with `--secrets FILE`"
+        "function `{function}` of `{app}` declares the secret `{secret}`, which is not given; give it with `--secret \
+         {secret}=VALUE`, with `--secret {secret}` (from the host's environment) or in a file with `--secrets FILE`"
     )]
     Secret { app: AppName, function: FunctionName, secret: String },
 }
 
 impl Program {
+    /// Resolves limits, grants and secrets of every function.
     pub(super) fn new(
-        linker: &Linker<CallState>,
-        component: &Component,
         version: Version,
         metadata: Metadata,
+        code: Code,
         grants: &Grants,
-        provisions: &Provisions,
+        settings: &Settings,
         ceilings: &Ceilings,
     ) -> Result<Self, ProgramError> {
         let app = &metadata.app.name;
-        let pre =
-            linker.instantiate_pre(component).map_err(|error| match missing::find(component, linker, &error) {
-                Some(missing) => ProgramError::Import { app: app.clone(), missing },
-                None => ProgramError::Link { app: app.clone(), reason: format!("{error:#}") },
-            })?;
-        let has = |web: bool| metadata.functions.iter().any(|function| function.attributes.route.is_some() == web);
-        let lacks = |what, export| ProgramError::Export { app: app.clone(), what, export };
-        let functions_pre = has(false).then(|| AppPre::new(pre.clone())).transpose();
-        let functions_pre = functions_pre.map_err(|_| lacks("functions", missing::HANDLER))?;
-        let web_pre = has(true).then(|| ProxyPre::new(pre)).transpose();
-        let web_pre = web_pre.map_err(|_| lacks("web functions", missing::WEB_HANDLER))?;
-
         let mut functions = Vec::with_capacity(metadata.functions.len());
         for info in &metadata.functions {
             let outbound = Policy::new(&info.attributes.outbound, grants).map_err(|source| ProgramError::Outbound {
@@ -148,25 +137,33 @@ impl Program {
                 limits: info.limits(ceilings)?,
                 takes_bytes: info.takes_bytes(),
                 outbound,
-                // What cannot declare anything gets what the operator grants, and nothing without.
+                // A stock component cannot declare models, so it gets those of the operator's grants.
                 models: if metadata.is_stock() { grants.models().to_vec() } else { info.attributes.models.clone() },
-                secrets: secrets(app, info, provisions)?,
+                secrets: secrets(app, info, settings)?,
                 route: info.attributes.route.clone(),
             });
         }
         let by_name = functions.iter().enumerate().map(|(i, function)| (function.name.clone(), i)).collect();
-        let values = provisions.values(&metadata.app.name);
-        Ok(Self { metadata, version, functions, by_name, values, functions_pre, web_pre })
+        let values = settings.values(&metadata.app.name);
+        Ok(Self { metadata, version, functions, by_name, values, code })
     }
 
+    /// Returns the linked code, for `linked_code`.
+    pub(super) fn code(&self) -> &Code {
+        &self.code
+    }
+
+    /// Returns the app's name.
     pub fn name(&self) -> &AppName {
         &self.metadata.app.name
     }
 
+    /// Returns the app's version.
     pub fn version(&self) -> &Version {
         &self.version
     }
 
+    /// Returns the app's metadata.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
@@ -182,29 +179,29 @@ impl Program {
         web.map(|(index, route)| (FunctionRef { program: self.clone(), index }, route))
     }
 
-    /// Returns the configuration values that the operator gave.
+    /// Returns the app's configuration values.
     pub fn values(&self) -> &BTreeMap<String, Arc<str>> {
         &self.values
     }
 
-    /// Returns the function of that name.
+    /// Returns the function `name`.
     pub fn find(self: &Arc<Self>, name: &str) -> Option<FunctionRef> {
         let index = self.by_name.get(name).copied()?;
         Some(FunctionRef { program: self.clone(), index })
     }
 }
 
-/// Returns the declared secrets with their values.
+/// Returns the declared secrets with the operator's values; an error for a missing one.
 fn secrets(
     app: &AppName,
     function: &FunctionInfo,
-    provisions: &Provisions,
+    settings: &Settings,
 ) -> Result<Option<Arc<DeclaredSecrets>>, ProgramError> {
     let declared = &function.attributes.secrets;
     if declared.is_empty() {
         return Ok(None);
     }
-    let given = declared.iter().map(|name| match provisions.secret(app, name) {
+    let given = declared.iter().map(|name| match settings.secret(app, name) {
         Some(secret) => Ok((name.clone(), secret.clone())),
         None => {
             let (app, function, secret) = (app.clone(), function.name.clone(), name.clone());

@@ -9,41 +9,40 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::call_context::CallContext;
 use super::exchange::Exchange;
-use super::invoke::{Attempt, Sandbox, Took, to_its_end};
+use super::invoke::{Attempt, AttemptTimes, Sandbox, run_to_end};
+use super::linked_code::LinkedCode;
 use super::meter::metered;
 use crate::call::{Failure, FailureCode};
 
 impl Sandbox {
-    /// Runs one web request. The answer leaves while the guest runs; the attempt ends when the guest does. Dropping the future
-    /// ends the guest and frees its slot.
+    /// Runs one web request. The response leaves while the guest runs; the attempt ends with the guest. Dropping the
+    /// future ends the guest and frees its slot.
     pub async fn serve(&self, call: &Arc<CallContext>, exchange: Exchange) -> Attempt<()> {
         let mut store = self.store(call);
-        let mut took = Took::default();
+        let mut times = AttemptTimes::default();
         let answered = Arc::new(AtomicBool::new(false));
         let guest = async {
-            let web =
-                call.function.program().web_pre.as_ref().expect("a program of web functions exports their handler");
             let begun = Instant::now();
-            let web = web.instantiate_async(&mut store).await;
-            took.instantiate = begun.elapsed();
+            let web = LinkedCode::web_of(call.function.program()).instantiate_async(&mut store).await;
+            times.instantiate = begun.elapsed();
             let web = web?;
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(Scheme::Http, exchange.request)?;
             let (head, flag) = (exchange.head, answered.clone());
             let answer = http.new_response_outparam_from_callback(move |response| {
                 flag.store(true, Ordering::Relaxed);
-                // A client that is gone misses nothing.
+                // The client may be gone.
                 let _ = head.send(response);
             })?;
-            metered(web.wasi_http_incoming_handler().call_handle(&mut store, request, answer), &mut took.cpu).await
+            metered(web.wasi_http_incoming_handler().call_handle(&mut store, request, answer), &mut times.cpu).await
         };
-        let result = to_its_end(call, guest).await.and_then(|()| {
+        let result = run_to_end(call, guest).await.and_then(|()| {
             if answered.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let message = format!("function `{}` ended without an answer; it must set a response", call.function.name);
             Err(Failure::new(FailureCode::Crashed, message))
         });
-        Attempt::new(call, &store, &took, result)
+        Attempt::new(call, &store, &times, result)
     }
 }

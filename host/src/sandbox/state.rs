@@ -1,4 +1,4 @@
-//! What a store holds while its call runs.
+//! Data of a call's store.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::call_context::CallContext;
 use super::clock::{BoundaryClock, BoundaryRandom};
-use super::imports::http::OutboundHooks;
 use super::limiter::MemoryLimiter;
 use super::log::LogStream;
+use super::outgoing_http::OutboundHooks;
 use crate::limits;
 use crate::logs::Source;
 
-/// The data of one store.
+/// Data of one store.
 pub struct CallState {
     pub call: Arc<CallContext>,
     pub limiter: MemoryLimiter,
@@ -24,6 +24,7 @@ pub struct CallState {
 }
 
 impl CallState {
+    /// Makes a store's data, within the limits of the call's function.
     pub fn new(call: Arc<CallContext>) -> Self {
         // No preopened directory, no argument, no environment but the declared secrets; stdin is closed.
         let mut wasi = WasiCtx::builder();

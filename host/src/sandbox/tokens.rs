@@ -1,61 +1,63 @@
-//! Tokens that functions have used of their budgets.
+//! Token budgets of functions, by day.
 //!
-//! Not here: where a request is refused and charged (`asking`).
+//! Not here: the refusal and the charge of a request (`model_access`).
 //!
-//! Invariants: a day is one of UTC; an entry is dropped when another function is charged on a later day. Counters are of this
-//! process: a host that is started anew counts from there. A request is charged once it is answered, so those under way at
-//! the same time may go over a budget together.
+//! Invariants: a day is one of UTC; an entry is dropped when another function is charged on a later day. Counters live
+//! in this process: a restarted host counts from zero. A request is charged after its response, so concurrent requests
+//! may exceed a budget together.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::ids::FunctionId;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// What functions with a budget a day have used today.
+/// Tokens used today, by function; only of functions with a daily budget.
 #[derive(Debug, Default)]
-pub struct TokensToday(Mutex<HashMap<FunctionId, Used>>);
+pub struct DailyTokens(Mutex<HashMap<FunctionId, TokenUse>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Used {
+struct TokenUse {
     day: i64,
     tokens: u64,
 }
 
 /// A budget without tokens left.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Spent {
+pub enum TokenBudgetError {
     #[error(
-        "function `{function}` has used {used} tokens in this call, and its `tokens` are {max}; another call has as many again"
+        "function `{function}` has used {used} tokens in this call, and its `tokens` are {max}; another call has as \
+         many again"
     )]
     Call { function: FunctionId, used: u64, max: u64 },
     #[error(
-        "function `{function}` has used {used} tokens today, and its `tokens_per_day` are {max}; it has more from {anew}"
+        "function `{function}` has used {used} tokens today, and its `tokens_per_day` are {max}; it has more from \
+         {anew}"
     )]
     Day { function: FunctionId, used: u64, max: u64, anew: Timestamp },
 }
 
-impl TokensToday {
-    /// Refuses a function that has used up its day.
-    pub fn check(&self, function: &FunctionId, max: u64, now: Timestamp) -> Result<(), Spent> {
-        let used = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(function).copied();
+impl DailyTokens {
+    /// Refuses a function that has used up its `max` tokens of the day.
+    pub fn check(&self, function: &FunctionId, max: u64, now: Timestamp) -> Result<(), TokenBudgetError> {
+        let used = self.0.lock().get(function).copied();
         let today = day(now);
         match used {
             Some(used) if used.day == today && used.tokens >= max => {
                 let anew = Timestamp::from_second((today + 1) * SECONDS_PER_DAY).unwrap_or(Timestamp::MAX);
-                Err(Spent::Day { function: function.clone(), used: used.tokens, max, anew })
+                Err(TokenBudgetError::Day { function: function.clone(), used: used.tokens, max, anew })
             }
             _ => Ok(()),
         }
     }
 
-    /// Counts what a function used.
+    /// Adds tokens to the function's use of the day.
     pub fn add(&self, function: &FunctionId, tokens: u64, now: Timestamp) {
         let today = day(now);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if let Some(used) = all.get_mut(function)
             && used.day == today
         {
@@ -63,7 +65,7 @@ impl TokensToday {
             return;
         }
         all.retain(|_, used| used.day == today);
-        all.insert(function.clone(), Used { day: today, tokens });
+        all.insert(function.clone(), TokenUse { day: today, tokens });
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_day_that_is_used_up_ends_at_midnight() {
-        let (tokens, f) = (TokensToday::default(), function("f"));
+        let (tokens, f) = (DailyTokens::default(), function("f"));
         let evening = at("2026-03-01T23:59:59Z");
         tokens.add(&f, 60, evening);
         assert_eq!(tokens.check(&f, 100, evening), Ok(()));
@@ -102,11 +104,11 @@ mod tests {
 
     #[test]
     fn yesterday_is_forgotten() {
-        let tokens = TokensToday::default();
+        let tokens = DailyTokens::default();
         tokens.add(&function("f"), 1, at("2026-03-01T12:00:00Z"));
         tokens.add(&function("g"), 1, at("2026-03-02T12:00:00Z"));
-        assert_eq!(tokens.0.lock().unwrap().len(), 1);
-        // Days are counted the same way before 1970, which a wrong clock may say.
+        assert_eq!(tokens.0.lock().len(), 1);
+        // Days count the same way before 1970, as a wrong clock may report.
         tokens.add(&function("g"), u64::MAX, at("1969-12-31T12:00:00Z"));
         let spent = tokens.check(&function("g"), 1, at("1969-12-31T13:00:00Z")).unwrap_err();
         assert!(spent.to_string().ends_with("1970-01-01T00:00:00Z"), "{spent}");

@@ -1,4 +1,4 @@
-//! From what wasmtime reports to a failure that names its cause.
+//! Failures from traps: wasmtime's errors, translated to causes that a function's author can act on.
 
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -8,9 +8,9 @@ use super::limiter::LimitExceeded;
 use crate::call::{Failure, FailureCode};
 use crate::limits;
 
-/// Functions that a crash names.
+/// Stack frames named in a crash.
 const FRAMES_MAX: usize = 5;
-/// Of one function's name; guests choose it.
+/// Characters of one function's name, which guests choose.
 const FRAME_CHARS_MAX: usize = 512;
 
 /// Returns the failure of a call whose deadline passed.
@@ -19,7 +19,8 @@ pub fn timeout(call: &CallContext) -> Failure {
     let granted = call.deadline.saturating_duration_since(call.started);
     if granted < timeout {
         let message = format!(
-            "function `{}` was cut off after {granted:?}, when its caller's own timeout passed; raise the caller's `timeout`",
+            "function `{}` was cut off after {granted:?}, when its caller's own timeout passed; raise the caller's \
+             `timeout`",
             call.function.name
         );
         return Failure::new(FailureCode::Timeout, message);
@@ -39,7 +40,8 @@ pub fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
             LimitExceeded::Deadline => timeout(call),
             LimitExceeded::Memory { asked, limit } => {
                 let message = format!(
-                    "function `{name}` asked for {} MiB of memory, over its limit of {} MiB; raise `memory` in its attributes",
+                    "function `{name}` asked for {} MiB of memory, over its limit of {} MiB; raise `memory` in its \
+                     attributes",
                     asked.div_ceil(1 << 20),
                     limit >> 20
                 );
@@ -57,15 +59,15 @@ pub fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
         return Failure::new(FailureCode::Crashed, format!("function `{name}` panicked: {panic}"));
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
-        // Recursion without end shows as an access out of bounds (the guest's own stack lies in its memory), so no
-        // more than the trap itself can be said, and where it was.
+        // Endless recursion shows as an access out of bounds (the guest's own stack lies in its memory), so only the
+        // trap and its place are known.
         let mut failure = Failure::new(FailureCode::Crashed, format!("function `{name}` crashed: {trap}"));
-        failure.causes.extend(place(error));
+        failure.causes.extend(stack_names(error));
         return failure;
     }
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls has been exhausted") {
-        // wasmtime has no type for this one; the wording is pinned by a test through a real guest.
+        // wasmtime has no type for this error; a test through a real guest pins its wording.
         let message = format!(
             "function `{name}` passed more than its output limit of {} MiB out of the sandbox at once",
             call.function.limits.output_bytes_max >> 20
@@ -86,12 +88,12 @@ pub fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
     Failure::new(FailureCode::Crashed, format!("function `{name}` crashed"))
 }
 
-/// Names the guest's innermost functions, if the component kept its names.
-fn place(error: &wasmtime::Error) -> Option<String> {
+/// Names the guest's innermost functions, if the component has a name section.
+fn stack_names(error: &wasmtime::Error) -> Option<String> {
     let backtrace = error.downcast_ref::<WasmBacktrace>()?;
     let names = backtrace.frames().iter().filter_map(|frame| frame.func_name()).map(demangled);
     let mut own: Vec<String> = names.filter(|name| !is_runtime(name)).collect();
-    // Recursion is one name, many times.
+    // Recursion repeats one name.
     own.dedup();
     own.truncate(FRAMES_MAX);
     (!own.is_empty()).then(|| crate::logs::printable(&format!("in `{}`", own.join("`, called by `"))))
@@ -99,11 +101,11 @@ fn place(error: &wasmtime::Error) -> Option<String> {
 
 fn demangled(name: &str) -> String {
     let name: String = name.chars().take(FRAME_CHARS_MAX).collect();
-    // Without the hash at its end.
+    // Without the hash suffix.
     format!("{:#}", rustc_demangle::demangle(&name))
 }
 
-/// Whether a function is of the language or the SDK rather than of the app.
+/// Whether a function belongs to the language or the SDK rather than the app.
 fn is_runtime(name: &str) -> bool {
     let name = name.trim_start_matches('<');
     ["core::", "std::", "alloc::", "bireme_sdk::", "wit_bindgen::", "rust_", "__", "_start", "cabi_", "bireme:"]
@@ -116,7 +118,7 @@ fn panic_message(stderr: &str) -> Option<String> {
     let (_, panic) = stderr.rsplit_once("panicked at ")?;
     let (place, rest) = panic.split_once('\n')?;
     let place = place.trim_end_matches(':');
-    // The column helps nobody who reads one line.
+    // Without the column, which one line has no use for.
     let place = place.rsplit_once(':').map_or(place, |(file_and_line, _)| file_and_line);
     let message = rest.lines().take_while(|line| !line.starts_with("note: run with")).collect::<Vec<_>>().join(" ");
     Some(crate::logs::printable(&format!("{} ({place})", message.trim())))

@@ -44,6 +44,9 @@ pub enum StoreError {
     /// Nothing of the write was kept: too much waits already.
     #[error("the database has too many writes waiting ({waiting_mib} MiB); try again")]
     Busy { waiting_mib: u64 },
+    /// Nothing of the write was kept: a later host has raised the epoch.
+    #[error("the database has epoch {latest}, and this write is of epoch {epoch}")]
+    Fenced { epoch: u64, latest: u64 },
     #[error(
         "the file of {} is missing; it was removed by somebody else, or the data directory is a part of another",
         hex(digest)

@@ -101,6 +101,7 @@ mod tests {
             calls
             deployments
             format
+            host
             journal-index
             key-value
             map-inputs

@@ -6,6 +6,8 @@
 //! - An update sees every write before it and none after it: what it decides replaces exactly what it saw.
 //! - Writes are applied in the order in which `submit` was called: what is committed is a prefix of what was submitted, less
 //!   what was answered with an error. `write` submits once there is room for it, in the order of those who wait for room.
+//! - A write of an epoch is refused (`Fenced`) if a later one was raised before it: epochs are compared in the order in
+//!   which writes are applied. Between processes the lock of the directory is what keeps two from writing.
 //! - A full disk costs the writes that met it (`Full`) and nothing else; the store goes on by itself once there is room.
 //! - An fsync that failed is never tried again, because the kernel may have dropped what it could not write: the store is
 //!   `Poisoned` from then on, and [`Store::failed`] tells whoever must stop the process.
@@ -36,6 +38,7 @@ mod writer;
 
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -56,12 +59,15 @@ use writer::{Queued, write_loop};
 const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a small write counts for, so that at most 1,024 wait.
 const WRITE_BYTES_MIN: usize = 64 << 10;
+const EPOCH: &[u8] = b"epoch";
 
 /// An open database. Dropping it finishes the writes that were submitted.
 pub struct Store {
     file: Arc<DatabaseFile>,
     queue: Option<mpsc::Sender<Queued>>,
     room: Arc<Semaphore>,
+    /// The highest epoch that was raised here, whose writes and those without an epoch are taken.
+    epoch: Arc<AtomicU64>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -92,22 +98,46 @@ impl Store {
         let path = medium.path().to_owned();
         let file = Arc::new(DatabaseFile::open(medium, health)?);
         let (queue, waiting) = mpsc::channel();
+        let epoch = Arc::<AtomicU64>::default();
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn({
-                let file = file.clone();
-                move || write_loop(&file, &waiting)
+                let (file, epoch) = (file.clone(), epoch.clone());
+                move || write_loop(&file, &epoch, &waiting)
             })
             .map_err(|source| StoreError::Directory { dir: path, source: Arc::new(source) })?;
         let room = Arc::new(Semaphore::new(WRITES_WAITING_BYTES_MAX));
-        Ok(Self { file, queue: Some(queue), room, writer: Some(writer) })
+        Ok(Self { file, queue: Some(queue), room, epoch, writer: Some(writer) })
     }
 
     /// Applies all of `ops`, or none, and returns once they are on disk. Waits for room among the waiting writes; from then
     /// on, cancelling the future does not cancel the write.
     pub async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+        self.write_in(None, ops).await
+    }
+
+    /// Writes as `write` does, unless a later epoch was raised.
+    pub async fn write_in(&self, epoch: Option<u64>, ops: Vec<Op>) -> Result<(), StoreError> {
         let room = self.room.clone().acquire_many_owned(cost(&ops)).await.expect("nobody closes it");
-        self.send(Write::New, ops, Some(room)).await
+        self.send(epoch, Write::New, ops, Some(room)).await
+    }
+
+    /// Raises the epoch of the database by one, on disk, and returns it: writes of earlier epochs are refused from then on.
+    pub async fn raise_epoch(&self) -> Result<u64, StoreError> {
+        let latest = self.epoch.clone();
+        self.update(Table::Host, EPOCH.to_vec(), 0, move |present| {
+            let last = match present.map(<[u8; 8]>::try_from) {
+                Some(Ok(last)) => u64::from_be_bytes(last),
+                // More than a count of starts can be, if the row is damaged.
+                Some(Err(_)) => crate::clock::unix_ms(),
+                None => 0,
+            };
+            let epoch = last.saturating_add(1);
+            // On the writer's thread, so no write after this one is taken for an earlier epoch.
+            latest.store(epoch, Ordering::Relaxed);
+            (Some(epoch.to_be_bytes().to_vec().into()), epoch)
+        })
+        .await
     }
 
     /// Replaces the value of `key` by what `decide` makes of the present one, and returns its answer once that is on
@@ -137,6 +167,11 @@ impl Store {
     /// Takes `ops` in, before anything that is submitted later. New work is refused (`Busy`) where too much waits; essential
     /// writes are taken beyond that bound, since the work behind them is bounded by itself.
     pub fn submit(&self, write: Write, ops: Vec<Op>) -> Submitted {
+        self.submit_in(None, write, ops)
+    }
+
+    /// Submits as `submit` does, unless a later epoch was raised.
+    pub fn submit_in(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>) -> Submitted {
         let room = self.room.clone().try_acquire_many_owned(cost(&ops)).ok();
         if room.is_none() && write == Write::New {
             let waiting_bytes = WRITES_WAITING_BYTES_MAX - self.room.available_permits();
@@ -144,7 +179,7 @@ impl Store {
             let _ = done.send(Err(StoreError::Busy { waiting_mib: (waiting_bytes >> 20) as u64 }));
             return Submitted { answer, file: self.file.clone() };
         }
-        self.send(write, ops, room)
+        self.send(epoch, write, ops, room)
     }
 
     /// Waits until the store has stopped for good, and says why. A host must stop then, and tell its operator.
@@ -152,11 +187,11 @@ impl Store {
         failure(self.file.watch()).await
     }
 
-    fn send(&self, write: Write, ops: Vec<Op>, room: Option<OwnedSemaphorePermit>) -> Submitted {
+    fn send(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>, room: Option<OwnedSemaphorePermit>) -> Submitted {
         let (done, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("only drop takes the sender");
         // A writer that panicked takes no more, and drops the sender of the answer.
-        let _ = queue.send(Queued { write, ops, room, done });
+        let _ = queue.send(Queued { epoch, write, ops, room, done });
         Submitted { answer, file: self.file.clone() }
     }
 }

@@ -15,6 +15,8 @@ pub enum Table {
     Deployments,
     /// Where each schedule stands, and its latest runs (`dispatch`).
     Schedules,
+    /// Facts of the directory as a whole: the epoch (`Store::raise_epoch`).
+    Host,
     /// Durable calls (`journal`): what each is and where it stands.
     Calls,
     /// Their inputs.
@@ -34,10 +36,11 @@ pub enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 11] = [
+    pub(super) const ALL: [Table; 12] = [
         Table::KeyValue,
         Table::Deployments,
         Table::Schedules,
+        Table::Host,
         Table::Calls,
         Table::CallInputs,
         Table::CallOutputs,
@@ -53,6 +56,7 @@ impl Table {
             Table::KeyValue => "key-value",
             Table::Deployments => "deployments",
             Table::Schedules => "schedules",
+            Table::Host => "host",
             Table::Calls => "calls",
             Table::CallInputs => "call-inputs",
             Table::CallOutputs => "call-outputs",

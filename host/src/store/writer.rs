@@ -1,5 +1,6 @@
 //! The one writer: it takes what waits, commits it as one transaction, and answers all of it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
 use redb::{Database, Durability, ReadableTable};
@@ -33,6 +34,8 @@ impl Write {
 
 /// A write that waits for its commit.
 pub(super) struct Queued {
+    /// The epoch of its host; none for what no host has to itself.
+    pub(super) epoch: Option<u64>,
     pub(super) write: Write,
     pub(super) ops: Vec<Op>,
     /// Room among the waiting writes, given back once this one is answered.
@@ -64,7 +67,7 @@ impl Drop for PoisonOnPanic<'_> {
 }
 
 /// Commits what comes, in its order, until every sender is gone.
-pub(super) fn write_loop(file: &DatabaseFile, queue: &Receiver<Queued>) {
+pub(super) fn write_loop(file: &DatabaseFile, latest_epoch: &AtomicU64, queue: &Receiver<Queued>) {
     let _guard = PoisonOnPanic(file);
     while let Ok(first) = queue.recv() {
         let mut bytes = first.bytes();
@@ -74,19 +77,28 @@ pub(super) fn write_loop(file: &DatabaseFile, queue: &Receiver<Queued>) {
             bytes += next.bytes();
             group.push(next);
         }
-        commit_group(file, group);
+        commit_group(file, latest_epoch.load(Ordering::Relaxed), group);
     }
 }
 
-fn commit_group(file: &DatabaseFile, group: Vec<Queued>) {
+fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<Queued>) {
     if let Some(poisoned) = file.poisoned() {
         return group.into_iter().for_each(|queued| queued.answer(Err(poisoned.clone())));
     }
     let free_bytes = file.free_bytes();
-    let (group, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(|queued| queued.write.has_room(free_bytes));
-    for queued in refused {
-        queued.answer(Err(StoreError::Full { free_mib: Some(free_bytes >> 20) }));
+    let refusal = |queued: &Queued| match queued.epoch {
+        Some(epoch) if epoch < latest => Some(StoreError::Fenced { epoch, latest }),
+        _ if !queued.write.has_room(free_bytes) => Some(StoreError::Full { free_mib: Some(free_bytes >> 20) }),
+        _ => None,
+    };
+    let mut taken = Vec::with_capacity(group.len());
+    for queued in group {
+        match refusal(&queued) {
+            Some(error) => queued.answer(Err(error)),
+            None => taken.push(queued),
+        }
     }
+    let group = taken;
     if group.is_empty() {
         return;
     }

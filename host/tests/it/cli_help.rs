@@ -11,9 +11,9 @@ fn help_of_deploy() {
         expect![[r#"
             Deploy an app to a host: build it, send it, swap it in between two requests.
 
-            What the new version may do and the one before could not is shown, and must be accepted. Calls under
-            way finish on the version that they began with. The host keeps the versions before; `bireme
-            rollback` returns to one.
+            Capabilities that the version before did not have are shown and must be accepted. Calls under way
+            finish on the version that they began with. The host keeps earlier versions; `bireme rollback`
+            returns to one.
 
             Usage: bireme deploy [OPTIONS] <APP>
 
@@ -35,7 +35,7 @@ fn help_of_deploy() {
                       [default: http://127.0.0.1:8080]
 
                   --accept
-                      Accept whatever the version newly declares, without a question
+                      Accept all new capabilities without asking
 
                   --json
                       Print JSON for programs instead of text for people
@@ -190,7 +190,7 @@ fn help_of_call() {
                   --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
                                          as they are if the function takes bytes
               -v, --verbose              Say more about what the host does
-                  --content-type <TYPE>  Say what the bytes are. The default is application/octet-stream
+                  --content-type <TYPE>  Media type of the bytes. The default is application/octet-stream
               -h, --help                 Print help
 
             Examples:
@@ -205,9 +205,9 @@ fn help_of_logs() {
     check_help(
         &["logs"],
         expect![[r#"
-            Show what functions wrote, and why their calls failed: the latest lines, or all as they come.
+            Show the log lines of functions and the failures of their calls: the latest, or all as they arrive.
 
-            A host keeps the newest 4 MiB of each app, over restarts, too.
+            A host keeps the newest 4 MiB of each app, across restarts.
 
             Usage: bireme logs [OPTIONS] [APP]
 
@@ -229,7 +229,7 @@ fn help_of_logs() {
                       [default: http://127.0.0.1:8080]
 
               -f, --follow
-                      Go on with the lines that come, until Ctrl-C
+                      Print new lines until Ctrl-C
 
                   --json
                       Print JSON for programs instead of text for people
@@ -241,13 +241,13 @@ fn help_of_logs() {
                       Say more about what the host does
 
                   --call <ID>
-                      Only of this call; the first digits of its id will do
+                      Only of this call; a prefix of its id is enough
 
                   --version <VERSION>
-                      Only of this version; its first digits will do
+                      Only of this version; a prefix is enough
 
               -s, --source <SOURCE>
-                      Only from there
+                      Only from this source
 
                       Possible values:
                       - log:    `log::info!` and its like
@@ -261,7 +261,7 @@ fn help_of_logs() {
                       [possible values: trace, debug, info, warn, error]
 
                   --search <TEXT>
-                      Only with this text in the message or a field, in any case
+                      Only with this text in the message or a field, ignoring case
 
                   --since <TIME>
                       Only from this time on: `10m` (ago), `2h`, or a time like 2026-01-31T09:00:00Z
@@ -343,29 +343,29 @@ fn help_of_rerank() {
     check_help(
         &["rerank"],
         expect![[r#"
-        Order texts by how well they answer a question: the best first, one a line, behind its score from 0
-        to 1
+            Order texts by how well they answer a question: the best first, one a line, behind its score from 0
+            to 1
 
-        Usage: bireme rerank [OPTIONS] <MODEL> <QUERY> <DOCUMENTS>...
+            Usage: bireme rerank [OPTIONS] <MODEL> <QUERY> <DOCUMENTS>...
 
-        Arguments:
-          <MODEL>
-          <QUERY>
-          <DOCUMENTS>...
+            Arguments:
+              <MODEL>
+              <QUERY>
+              <DOCUMENTS>...
 
-        Options:
-              --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                 the home directory [env: BIREME_DATA=]
-              --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
-                                 be used and else the CPU. A device that is named is used or refused, never
-                                 replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
-              --json             Print JSON for programs instead of text for people
-          -v, --verbose          Say more about what the host does
-          -h, --help             Print help
+            Options:
+                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                     the home directory [env: BIREME_DATA=]
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
+                                     be used and else the CPU. A device that is named is used or refused, never
+                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+                  --json             Print JSON for programs instead of text for people
+              -v, --verbose          Say more about what the host does
+              -h, --help             Print help
 
-        Example:
-          bireme rerank my-reranker "what is a trait?" "Traits are like interfaces." "Cargo builds."
-    "#]],
+            Example:
+              bireme rerank my-reranker "what is a trait?" "Traits are like interfaces." "Cargo builds."
+        "#]],
     );
 }
 
@@ -374,27 +374,27 @@ fn help_of_classify() {
     check_help(
         &["classify"],
         expect![[r#"
-        Classify texts: one JSON object a line, from each label to its score
+            Classify texts: one JSON object a line, from each label to its score
 
-        Usage: bireme classify [OPTIONS] <MODEL> <TEXTS>...
+            Usage: bireme classify [OPTIONS] <MODEL> <TEXTS>...
 
-        Arguments:
-          <MODEL>
-          <TEXTS>...
+            Arguments:
+              <MODEL>
+              <TEXTS>...
 
-        Options:
-              --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                 the home directory [env: BIREME_DATA=]
-              --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
-                                 be used and else the CPU. A device that is named is used or refused, never
-                                 replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
-              --json             Print JSON for programs instead of text for people
-          -v, --verbose          Say more about what the host does
-          -h, --help             Print help
+            Options:
+                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
+                                     the home directory [env: BIREME_DATA=]
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
+                                     be used and else the CPU. A device that is named is used or refused, never
+                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+                  --json             Print JSON for programs instead of text for people
+              -v, --verbose          Say more about what the host does
+              -h, --help             Print help
 
-        Example:
-          bireme classify my-classifier --json -- "a text" "another"
-    "#]],
+            Example:
+              bireme classify my-classifier --json -- "a text" "another"
+        "#]],
     );
 }
 
@@ -403,31 +403,31 @@ fn help_of_schedule() {
     check_help(
         &["schedule"],
         expect![[r#"
-        Show what a host calls by itself and what became of it; pause, resume, or run it ahead of its time
+            Show the scheduled functions of a host and their runs; pause, resume, or run one at once
 
-        Usage: bireme schedule [OPTIONS] <COMMAND>
+            Usage: bireme schedule [OPTIONS] <COMMAND>
 
-        Commands:
-          list     List the scheduled functions: when each is due, when it is next, how its last run ended
-          pause    Call a function by itself no more, until it is resumed. Over restarts of the host and new
-                   versions, too
-          resume   Go on with the next time that a paused function is due
-          run-now  Run a scheduled function at once, paused or not. When it is due next stays as it is
-          history  Show the last 100 runs of a function, newest first
-          help     Print this message or the help of the given subcommand(s)
+            Commands:
+              list     List the scheduled functions: when each is due, when it is next, how its last run ended
+              pause    Pause a schedule until it is resumed. Survives restarts of the host and new versions of
+                       the app
+              resume   Resume a paused schedule, from its next time on
+              run-now  Run a scheduled function at once, paused or not. Its next time stays the same
+              history  Show the last 100 runs of a function, newest first
+              help     Print this message or the help of the given subcommand(s)
 
-        Options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
-          -h, --help        Print help
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
 
-        Examples:
-          bireme schedule list
-          bireme schedule history reports::weekly
-          bireme schedule pause reports::weekly
-    "#]],
+            Examples:
+              bireme schedule list
+              bireme schedule history reports::weekly
+              bireme schedule pause reports::weekly
+        "#]],
     );
 }
 
@@ -436,25 +436,25 @@ fn help_of_schedule_list() {
     check_help(
         &["schedule", "list"],
         expect![[r#"
-        List the scheduled functions: when each is due, when it is next, how its last run ended
+            List the scheduled functions: when each is due, when it is next, how its last run ended
 
-        Usage: bireme schedule list [OPTIONS] [APP]
+            Usage: bireme schedule list [OPTIONS] [APP]
 
-        Arguments:
-          [APP]  The name of a deployed app; without it, all apps
+            Arguments:
+              [APP]  The name of a deployed app; without it, all apps
 
-        Options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
-          -h, --help        Print help
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
 
-        Examples:
-          bireme schedule list
-          bireme schedule list reports --json
-    "#]],
+            Examples:
+              bireme schedule list
+              bireme schedule list reports --json
+        "#]],
     );
 }
 
@@ -463,42 +463,41 @@ fn help_of_schedule_pause() {
     check_help(
         &["schedule", "pause"],
         expect![[r#"
-        Call a function by itself no more, until it is resumed. Over restarts of the host and new versions,
-        too.
+            Pause a schedule until it is resumed. Survives restarts of the host and new versions of the app.
 
-        A run under way goes on. What is due meanwhile is never made up for.
+            A run under way goes on. Times missed while paused are not made up for.
 
-        Usage: bireme schedule pause [OPTIONS] <APP::FUNCTION>
+            Usage: bireme schedule pause [OPTIONS] <APP::FUNCTION>
 
-        Arguments:
-          <APP::FUNCTION>
-                  The function, as APP::FUNCTION; APP is the name of a deployed app
+            Arguments:
+              <APP::FUNCTION>
+                      The function, as APP::FUNCTION; APP is the name of a deployed app
 
-        Options:
-              --data <DIR>
-                  Keep everything (database, models, compiled code) under DIR rather than in the home
-                  directory
+            Options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
 
-                  [env: BIREME_DATA=]
+                      [env: BIREME_DATA=]
 
-              --host <URL>
-                  The host's address
+                  --host <URL>
+                      The host's address
 
-                  [env: BIREME_HOST=]
-                  [default: http://127.0.0.1:8080]
+                      [env: BIREME_HOST=]
+                      [default: http://127.0.0.1:8080]
 
-              --json
-                  Print JSON for programs instead of text for people
+                  --json
+                      Print JSON for programs instead of text for people
 
-          -v, --verbose
-                  Say more about what the host does
+              -v, --verbose
+                      Say more about what the host does
 
-          -h, --help
-                  Print help (see a summary with '-h')
+              -h, --help
+                      Print help (see a summary with '-h')
 
-        Example:
-          bireme schedule pause reports::weekly
-    "#]],
+            Example:
+              bireme schedule pause reports::weekly
+        "#]],
     );
 }
 
@@ -507,41 +506,41 @@ fn help_of_schedule_run_now() {
     check_help(
         &["schedule", "run-now"],
         expect![[r#"
-        Run a scheduled function at once, paused or not. When it is due next stays as it is.
+            Run a scheduled function at once, paused or not. Its next time stays the same.
 
-        Says which call it is and does not wait for its end: `bireme schedule history` and `bireme logs`
-        have that.
+            Prints the id of the call without waiting for its end, which `bireme schedule history` and `bireme
+            logs` show.
 
-        Usage: bireme schedule run-now [OPTIONS] <APP::FUNCTION>
+            Usage: bireme schedule run-now [OPTIONS] <APP::FUNCTION>
 
-        Arguments:
-          <APP::FUNCTION>
-                  The function, as APP::FUNCTION; APP is the name of a deployed app
+            Arguments:
+              <APP::FUNCTION>
+                      The function, as APP::FUNCTION; APP is the name of a deployed app
 
-        Options:
-              --data <DIR>
-                  Keep everything (database, models, compiled code) under DIR rather than in the home
-                  directory
+            Options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
 
-                  [env: BIREME_DATA=]
+                      [env: BIREME_DATA=]
 
-              --host <URL>
-                  The host's address
+                  --host <URL>
+                      The host's address
 
-                  [env: BIREME_HOST=]
-                  [default: http://127.0.0.1:8080]
+                      [env: BIREME_HOST=]
+                      [default: http://127.0.0.1:8080]
 
-              --json
-                  Print JSON for programs instead of text for people
+                  --json
+                      Print JSON for programs instead of text for people
 
-          -v, --verbose
-                  Say more about what the host does
+              -v, --verbose
+                      Say more about what the host does
 
-          -h, --help
-                  Print help (see a summary with '-h')
+              -h, --help
+                      Print help (see a summary with '-h')
 
-        Example:
-          bireme schedule run-now reports::weekly
-    "#]],
+            Example:
+              bireme schedule run-now reports::weekly
+        "#]],
     );
 }

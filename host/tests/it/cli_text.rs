@@ -29,7 +29,7 @@ fn help_of_bireme() {
 
             Commands:
               new          Write a new app that builds and passes its own test
-              build        Build an app: prints the component's path, size, functions and what it may do
+              build        Build an app: prints the component's path, size, functions and capabilities
               inspect      Show an app's functions, schemas, limits and capabilities, without running it
               run          Call one function once: the result to stdout, logs to stderr
               map          Call one function for every line of the inputs, many at a time: JSON Lines in, JSON
@@ -46,21 +46,20 @@ fn help_of_bireme() {
               stop         Take an app off a host. Calls under way finish; its versions and its data are kept
               call         Call a function on a host: the result to stdout. Its log is on the host: `bireme
                            logs`
-              spawn        Hand a call to a host and return at once: its id to stdout. The host keeps it until
-                           it has ended, whatever happens to either
-              get          Print the result of a spawned call, or where it stands; of a map, where it stands
-              cancel       Cancel a call or a map wherever it is, and what it has spawned. One that has ended
-                           stays as it was
-              ps           List durable calls and maps, newest first: what runs, what waits, what has ended, and
-                           what it cost
+              spawn        Start a durable call on a host and return at once, with its id on stdout. The call
+                           outlives this command and a restart of the host
+              get          Print the result of a spawned call, or its state; of a map, its state
+              cancel       Cancel calls or maps, and everything that they spawned. One that has ended stays as
+                           it was
+              ps           List durable calls and maps, newest first, with state and cost
               results      Print the results of a map on a host, in the order of its inputs, while it runs or
                            after it has ended
               export       Write the outcomes of a map, or without an id all durable calls and maps, to a file
                            for analysis
-              logs         Show what functions wrote, and why their calls failed: the latest lines, or all as
-                           they come
-              schedule     Show what a host calls by itself and what became of it; pause, resume, or run it
-                           ahead of its time
+              logs         Show the log lines of functions and the failures of their calls: the latest, or all
+                           as they arrive
+              schedule     Show the scheduled functions of a host and their runs; pause, resume, or run one at
+                           once
               models       List, fetch, add and remove models
               embed        Embed texts with an installed model: one JSON array of numbers a line
               rerank       Order texts by how well they answer a question: the best first, one a line, behind
@@ -96,23 +95,23 @@ fn help_of_build() {
     check_help(
         &["build"],
         expect![[r#"
-        Build an app: prints the component's path, size, functions and what it may do
+            Build an app: prints the component's path, size, functions and capabilities
 
-        Usage: bireme build [OPTIONS] <APP>
+            Usage: bireme build [OPTIONS] <APP>
 
-        Arguments:
-          <APP>  The crate's directory
+            Arguments:
+              <APP>  The crate's directory
 
-        Options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
-          -h, --help        Print help
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
 
-        Example:
-          bireme build examples/hello
-    "#]],
+            Example:
+              bireme build examples/hello
+        "#]],
     );
 }
 
@@ -121,23 +120,23 @@ fn help_of_inspect() {
     check_help(
         &["inspect"],
         expect![[r#"
-        Show an app's functions, schemas, limits and capabilities, without running it
+            Show an app's functions, schemas, limits and capabilities, without running it
 
-        Usage: bireme inspect [OPTIONS] <APP>
+            Usage: bireme inspect [OPTIONS] <APP>
 
-        Arguments:
-          <APP>  A crate's directory or a `.wasm` file
+            Arguments:
+              <APP>  A crate's directory or a `.wasm` file
 
-        Options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
-          -h, --help        Print help
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
 
-        Example:
-          bireme inspect examples/hello --json
-    "#]],
+            Example:
+              bireme inspect examples/hello --json
+        "#]],
     );
 }
 
@@ -175,7 +174,7 @@ fn help_of_run() {
                   --receipt              Print what the call cost, to stderr (with --json, in the result)
                   --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
                                          as they are if the function takes bytes
-                  --content-type <TYPE>  Say what the bytes are. The default is application/octet-stream
+                  --content-type <TYPE>  Media type of the bytes. The default is application/octet-stream
               -h, --help                 Print help
 
             Examples:
@@ -197,10 +196,10 @@ fn help_of_map() {
             and not counted.
 
             With --host the map is durable: inputs and results are on the host's disk, Ctrl-C leaves it running,
-            --resume goes on with it.
+            --resume attaches again.
 
-            A function that takes bytes gets each line as it stands, or with --files the file that it names. A
-            result that is bytes is {"content_type": …, "base64": …}.
+            A function that takes bytes gets each line as raw bytes, or with --files the contents of the file at
+            that path. A result of bytes is printed as {"content_type": …, "base64": …}.
 
             Usage: bireme map [OPTIONS] [TARGET]
 
@@ -222,21 +221,21 @@ fn help_of_map() {
                       [default: -]
 
                   --files
-                      Take each line of the inputs for the path of a file, and what is in that for the input
+                      Read each line as the path of a file that holds the input
 
                   --json
                       Print JSON for programs instead of text for people
 
                   --unordered
-                      Print results as they complete. Faster to the first line; needs no memory for results that
-                      wait for their turn
+                      Print results in the order of completion. The first line is out sooner, and no memory
+                      holds results until their turn
 
               -v, --verbose
                       Say more about what the host does
 
                   --keep-going
                       Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit
-                      code is 1 in the end
+                      code is 1
 
                   --grant <GRANT>
                       Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
@@ -273,20 +272,20 @@ fn help_of_map() {
                       command or the host ends
 
                   --detach
-                      Send the inputs, print the map's id and leave. On the host of BIREME_HOST, unless --host
+                      Send the inputs, print the map's id and exit. Uses the host of BIREME_HOST unless --host
                       names one
 
                   --resume <ID>
-                      Go on with a map: send the inputs that it does not have, print all results
+                      Resume a map: send the inputs that it does not have yet, print all results
 
                   --retry-failed <ID>
-                      Run the inputs of a map again that failed or were cancelled, and print all results
+                      Run the failed and cancelled inputs of a map again, and print all results
 
                   --cancel-on-interrupt
-                      Cancel the map on Ctrl-C, which otherwise goes on
+                      Cancel the map on Ctrl-C. Without it, the map goes on
 
                   --priority <PRIORITY>
-                      Which of the app's calls go first: high, normal or low
+                      Priority among the app's calls: high, normal or low
 
                       [possible values: high, normal, low]
 
@@ -304,9 +303,9 @@ fn help_of_serve() {
             Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below
             /APP. Ends on Ctrl-C or SIGTERM, after calls under way.
 
-            Apps that were deployed here (`bireme deploy`) are there again; those named on the command line are
-            served besides, or in their place, until the host ends. One that cannot be loaded is reported on
-            stderr and left out; the host ends only if none can be.
+            Restores the apps deployed here (`bireme deploy`). Apps on the command line are served too, or in
+            place of the deployed app of the same name, until the host ends. An app that fails to load is
+            reported on stderr and left out; the host ends only if all of them fail.
 
             Usage: bireme serve [OPTIONS] [APPS]...
 
@@ -358,25 +357,25 @@ fn help_of_serve() {
                       [default: auto]
 
                   --model-memory <SIZE>
-                      Keep at most SIZE of models loaded, such as 4GiB; those used least lately leave first. By
-                      default half of the machine's memory on the CPU, and on a GPU what it takes
+                      Keep at most SIZE of models loaded, such as 4GiB; the least recently used are unloaded
+                      first. Default: half of the machine's memory on the CPU; on a GPU, what fits
 
                       [env: BIREME_MODEL_MEMORY=]
 
                   --weight <APP=N>
-                      Where apps compete for the device, give APP the share of N others. Can be given for each
+                      Give APP the share of N others where apps compete for the device. Can be given for each
                       app
 
                   --keep <[APP=]TIME>
-                      How long durable calls and maps are kept after they have ended: 90s, 30m, 12h, 7d. With
-                      APP= in front, those of that app
+                      Retention of durable calls and maps after their end: 90s, 30m, 12h, 7d. With APP= in
+                      front, of that app
 
                       [env: BIREME_KEEP=]
 
                   --drain <TIME>
-                      How long the host takes to end after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under
-                      way finish. Keep it below the time after which a supervisor kills (Docker: 10 s,
-                      Kubernetes: 30 s, systemd: 90 s)
+                      Time to drain after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under way finish. Keep
+                      it below the time after which a supervisor kills (Docker: 10 s, Kubernetes: 30 s, systemd:
+                      90 s)
 
                       [env: BIREME_DRAIN=]
                       [default: 8s]
@@ -429,17 +428,17 @@ fn help_of_models_list() {
     check_help(
         &["models", "list"],
         expect![[r#"
-        Show the models that are installed and those that can be pulled
+            Show the models that are installed and those that can be pulled
 
-        Usage: bireme models list [OPTIONS]
+            Usage: bireme models list [OPTIONS]
 
-        Options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
-          -h, --help        Print help
-    "#]],
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
+        "#]],
     );
 }
 
@@ -588,7 +587,7 @@ fn help_of_new() {
 
             Arguments:
               <DIR>
-                      Where it goes: a directory that is empty or does not exist yet
+                      Directory of the app: empty, or not existing yet
 
             Options:
                   --data <DIR>
@@ -598,7 +597,7 @@ fn help_of_new() {
                       [env: BIREME_DATA=]
 
                   --template <TEMPLATE>
-                      What it starts from
+                      Template of the app
 
                       Possible values:
                       - scrape:    Fetch pages over HTTP, from the origins that are declared
@@ -634,9 +633,8 @@ fn help_of_dev() {
         expect![[r#"
             Serve an app while it is edited: every save is built and swapped in between two requests.
 
-            The last good version answers until then; the header `bireme-version` says which one did. Type r to
-            build again, c to call the last input again, t to run the app's own tests, q to quit, each with
-            Enter.
+            The last good version answers until then; the header `bireme-version` names it. Type r to build
+            again, c to repeat the last call, t to run the app's own tests, q to quit, each with Enter.
 
             Usage: bireme dev [OPTIONS] <APP>
 
@@ -729,27 +727,27 @@ fn help_of_completions() {
     check_help(
         &["completions"],
         expect![[r#"
-        Print a shell's completions, for the place where it looks for them
+            Print a shell's completions, for the place where it looks for them
 
-        Usage: bireme completions [OPTIONS] <SHELL>
+            Usage: bireme completions [OPTIONS] <SHELL>
 
-        Arguments:
-          <SHELL>  [possible values: bash, elvish, fish, powershell, zsh]
+            Arguments:
+              <SHELL>  [possible values: bash, elvish, fish, powershell, zsh]
 
-        Options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
-          -h, --help        Print help
+            Options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
+              -h, --help        Print help
 
-        Install:
-          bash        bireme completions bash > ~/.local/share/bash-completion/completions/bireme
-          zsh         bireme completions zsh > "${fpath[1]}/_bireme"
-          fish        bireme completions fish > ~/.config/fish/completions/bireme.fish
-          powershell  bireme completions powershell >> $PROFILE
-          elvish      bireme completions elvish >> ~/.config/elvish/rc.elv
-    "#]],
+            Install:
+              bash        bireme completions bash > ~/.local/share/bash-completion/completions/bireme
+              zsh         bireme completions zsh > "${fpath[1]}/_bireme"
+              fish        bireme completions fish > ~/.config/fish/completions/bireme.fish
+              powershell  bireme completions powershell >> $PROFILE
+              elvish      bireme completions elvish >> ~/.config/elvish/rc.elv
+        "#]],
     );
 }
 

@@ -132,6 +132,17 @@ fn a_spawned_call_is_tried_again_and_says_what_became_of_each_attempt() {
 }
 
 #[test]
+fn calls_and_maps_of_the_control_api_have_the_operator_as_their_principal() {
+    let deck = Deck::start();
+    let (call, map) = (deck.spawn("flaky", "0"), deck.detached("slow_square", "1\n2\n"));
+    assert_eq!(deck.of_call(&call)["principal"], "operator");
+    assert_eq!(deck.of_map(&map)["principal"], "operator");
+    let list = deck.server.get("/api/v1/calls").json();
+    let principals: Vec<&Value> = list["calls"].as_array().unwrap().iter().map(|call| &call["principal"]).collect();
+    assert_eq!(principals, ["operator", "operator"]);
+}
+
+#[test]
 fn a_request_that_is_sent_twice_with_one_key_is_one_call() {
     let deck = Deck::start();
     let key = "idempotency-key: \"k-1\"\r\ncontent-type: application/json\r\n";

@@ -209,7 +209,7 @@ fn a_guest_that_drops_its_outparam_and_goes_on_is_told_as_a_failure() {
 fn a_panic_at_any_stage_of_a_call_costs_that_call_alone() {
     let workloads = |point: &'static str| match point.split_once('.').unwrap().0 {
         "http" | "call" => vec!["call"],
-        "attempt" => vec!["call", "web", "group", "durable", "map"],
+        "attempt" => vec!["call", "web", "group"],
         own => vec![own],
     };
     let cases = PANIC_POINTS.iter().flat_map(|point| workloads(point).into_iter().map(move |work| (*point, work)));

@@ -25,7 +25,7 @@ const ORDER: &[&str] = &[
     "app",
     "call",
     "devices",
-    "provisions",
+    "settings",
     "wire",
     "clock",
     "descriptors",
@@ -50,7 +50,7 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 const NARROW: &[(&str, &str, &[&str], &str)] = &[(
     "http",
     "sandbox",
-    &["Answer", "AnswerBody", "Exchange", "FunctionRef", "Program"],
+    &["Exchange", "FunctionRef", "GuestBody", "Program", "ResponseReceiver"],
     "it passes these on; `dispatch` is the only way to run them",
 )];
 

@@ -17,32 +17,21 @@ use crate::support::crate_dir;
 /// Directories with circles that are still to be taken apart, and the files of the circles. An entry goes with its last
 /// circle.
 const PENDING: &[(&str, &str)] = &[
-    ("app", "metadata, timetable"),
-    ("cli", "map, remote"),
-    ("cli/remote", "apps, client"),
     ("dispatch", "dispatcher, durable, functions"),
-    ("inference", "device, devices"),
-    ("outbound", "entry, grants, policy"),
-    ("sandbox", "asking, bindings, call_context, clock, imports, missing, program, services, state"),
-    ("sandbox/imports", "functions, spawned"),
-    ("worker", "bert, cpu, cuda, encoder, head"),
+    ("dispatch/map", "backing, engine"),
+    ("inference", "devices, worker_pool"),
+    ("journal", "codec, lease, record"),
 ];
 
 /// Directories whose children still name items of the parent that names them. An entry goes once none does.
 const PENDING_PARENTS: &[&str] = &[
-    "app/build",
-    "cli",
-    "cli/demo",
-    "cli/input",
-    "cli/remote/export",
     "dispatch/admission",
     "dispatch/agenda",
-    "dispatch/durable",
+    "dispatch/durable/call_queue",
     "inference",
     "inference/batcher",
-    "inference/device",
-    "inference/device/state",
-    "logs",
+    "inference/worker_pool",
+    "inference/worker_pool/state",
     "worker/onnx",
 ];
 

@@ -196,6 +196,7 @@ fn a_client_that_leaves_ends_its_web_call_and_one_that_does_not_read_makes_it_wa
     let mut first = [0; 1 << 16];
     stream.read_exact(&mut first).unwrap();
     wait_until("the call runs", || calls()[0]["function"] == "stock_wasi::web");
+    assert_eq!(calls()[0]["principal"], "app:stock_wasi");
     // It would write for ever; the kernel's buffers and some KiB are all that it gets rid of.
     let peak = crate::support::peak_bytes(server.process.pid());
     stream.shutdown(Shutdown::Both).unwrap();

@@ -13,19 +13,19 @@ const KNOWN: [&str; 2] = ["max_size", "wait"];
 const EXAMPLE: &str = "batched(max_size = 64, wait = \"10ms\")";
 const SIZE_MAX: u32 = 1_000;
 
-/// How single inputs meet in groups.
+/// Groups of single inputs.
 #[derive(Debug, Clone, Copy)]
 pub struct Batched {
     /// Inputs of one group.
     pub max_size: u32,
-    /// How long the first input of a group waits for others.
+    /// Longest wait of a group's first input for others, in milliseconds.
     pub wait_ms: u64,
-    /// Where the attribute stands, for an error about what does not go with it.
+    /// Span of the attribute, for errors about conflicting attributes.
     pub span: Span,
 }
 
 impl Batched {
-    /// Reads both parts; there is no default for either.
+    /// Parses both parts; neither has a default.
     pub fn read(meta: &Meta) -> syn::Result<Self> {
         let Meta::List(arguments) = meta else {
             return Err(Error::new(meta.span(), format!("`batched` needs `max_size` and `wait`: `{EXAMPLE}`")));

@@ -1,9 +1,10 @@
-//! What the names in lists must be. Each error is a sentence for the author.
+//! Checks of the names in lists. Each error is a sentence for the author.
 
 /// Longest name of a secret, in bytes.
 const SECRET_LEN_MAX: usize = 128;
 
-/// An origin (`https://api.example.com`, `http://localhost:8000`) or the name of one that the operator grants (`$site`).
+/// Checks an origin (`https://api.example.com`, `http://localhost:8000`), or the name of one that the operator grants
+/// (`$site`).
 pub fn origin(text: &str) -> Result<(), String> {
     if let Some(name) = text.strip_prefix('$') {
         let is_name =
@@ -30,7 +31,7 @@ pub fn origin(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The name of a model.
+/// Checks the name of a model.
 pub fn model(text: &str) -> Result<(), String> {
     let is_name = !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
@@ -41,13 +42,14 @@ pub fn model(text: &str) -> Result<(), String> {
     }
 }
 
-/// The name of a secret, which is that of its environment variable.
+/// Checks the name of a secret, and so of an environment variable.
 pub fn secret(text: &str) -> Result<(), String> {
     let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && text.bytes().next().is_some_and(|first| !first.is_ascii_digit());
     if !is_name {
         return Err(format!(
-            "`{text}` is not a secret's name: letters, digits and `_`, no digit first, as an environment variable has it"
+            "`{text}` is not a secret's name: letters, digits and `_`, no digit first, as an environment variable \
+             has it"
         ));
     }
     if text.len() > SECRET_LEN_MAX {

@@ -1,4 +1,4 @@
-//! `retries = 2` and `retries(max = 2, …)`.
+//! Retries: `retries = 2` and `retries(max = 2, …)`.
 
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -14,17 +14,17 @@ const MAX_MAX: u32 = 100;
 const BACKOFF_MIN: f64 = 1.0;
 const BACKOFF_MAX: f64 = 10.0;
 
-/// How a failed call is tried again.
+/// Retries of a failed call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Retries {
-    /// So many further attempts, as the host spaces them.
+    /// Number of further attempts, with the host's delays.
     Count(u32),
-    /// With a spacing of their own; what is absent is the host's default.
+    /// Retries with their own delays; an absent one is the host's default.
     Spaced { max: u32, backoff: Option<f64>, initial_ms: Option<u64>, max_delay_ms: Option<u64> },
 }
 
 impl Retries {
-    /// Reads either form.
+    /// Parses either form.
     pub fn read(meta: &Meta) -> syn::Result<Self> {
         let Meta::List(arguments) = meta else {
             return whole_number(meta, "2", 0, MAX_MAX).map(Self::Count);

@@ -1,7 +1,7 @@
-//! `schedule = cron("0 6 * * MON", tz = "Europe/Stockholm")` and `schedule = period("15m")`, each perhaps with
-//! `missed = "run_once"` and `overlap = "allow"`.
+//! Schedules: `cron("0 6 * * MON", tz = "Europe/Stockholm")` and `period("15m")`, each optionally with `missed =
+//! "run_once"` and `overlap = "allow"`.
 //!
-//! What can be seen without a calendar or a table of time zones is checked here; the host checks the rest.
+//! Checked here: everything that needs no calendar and no time zones. The host checks the rest.
 
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprCall, LitStr, Meta};
@@ -15,30 +15,30 @@ const CRON_EXAMPLE: &str = "\"0 6 * * MON\"";
 
 const PARTS_OF_CRON: [&str; 3] = ["tz", "missed", "overlap"];
 const PARTS_OF_PERIOD: [&str; 2] = ["missed", "overlap"];
-/// What may become of a run that was missed. The first is what the host does by itself.
+/// Policies for a missed run. The first is the host's default.
 const MISSED: [&str; 2] = ["skip", "run_once"];
-/// What may become of a run that is due while the one before it goes on. The first is what the host does by itself.
+/// Policies for a run that is due while the previous one is still running. The first is the host's default.
 const OVERLAP: [&str; 3] = ["skip", "allow", "queue"];
 
-/// When the host calls the function by itself, and what it does where that cannot be.
+/// Times of the runs, with their policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     pub times: Times,
-    /// None: as the host does by itself.
+    /// `None` for the host's default.
     pub missed: Option<&'static str>,
     pub overlap: Option<&'static str>,
 }
 
-/// When a function is due.
+/// Due times of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Times {
-    /// At the times of a cron pattern of five fields, in a time zone of the IANA database.
+    /// A cron pattern of five fields, in a time zone of the IANA database.
     Cron { cron: String, tz: String },
-    /// Again and again.
+    /// A fixed period.
     Period { period_ms: u64 },
 }
 
-/// One field of a pattern: its name, its range, the names that stand for numbers.
+/// One field of a pattern: its name, its range, and names for its numbers.
 struct Field {
     name: &'static str,
     min: u32,
@@ -58,7 +58,7 @@ const FIELDS: [Field; 5] = [
 ];
 
 impl Schedule {
-    /// Reads either form.
+    /// Parses either form.
     pub fn read(meta: &Meta) -> syn::Result<Self> {
         let expression = value(meta, EXAMPLE)?;
         let wrong = || Error::new(expression.span(), format!("expected `{EXAMPLE}` or `period(\"15m\")`"));
@@ -95,7 +95,7 @@ impl Schedule {
     }
 }
 
-/// What stands behind the pattern or the period.
+/// Arguments after the pattern or the period.
 #[derive(Default)]
 struct Parts {
     tz: Option<String>,
@@ -104,7 +104,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// `of`: the word in front of the parentheses, which takes the parts `known`.
+    /// Parses the arguments of `of(…)`, whose names are `known`.
     fn read<'a>(of: &str, known: &[&str], arguments: impl Iterator<Item = &'a Expr>) -> syn::Result<Self> {
         let mut parts = Self::default();
         let mut seen: Vec<String> = Vec::new();
@@ -148,7 +148,7 @@ impl Parts {
     }
 }
 
-/// Reads one of the words that a part takes; none, if it is what the host does by itself.
+/// Parses one policy; `None` for the host's default.
 fn word(part: &str, expression: &Expr, known: &[&'static str]) -> syn::Result<Option<&'static str>> {
     let literal = string(expression, &format!("\"{}\"", known[1]))?;
     let typed = literal.value();
@@ -181,9 +181,9 @@ fn check_pattern(literal: &LitStr) -> syn::Result<()> {
 }
 
 impl Field {
-    /// One item of the field's list: `*`, `3`, `1-5`, each perhaps with `/2` behind it.
+    /// Checks one item of the field's list: `*`, `3`, `1-5`, each optionally followed by `/2`.
     fn check(&self, item: &str) -> Result<(), String> {
-        // The last day, the nearest weekday, the nth day of the week: for the host to read.
+        // The last day, the nearest weekday, the nth day of the week: left to the host.
         if item.contains(['L', 'l', 'W', 'w', '#']) && !self.names.contains(&item.to_ascii_uppercase().as_str()) {
             return Ok(());
         }

@@ -121,7 +121,7 @@ fn a_schedule_says_what_becomes_of_runs_that_were_missed_or_meet() {
     let cron = r#"cron("0 6 * * *", tz = "UTC", missed = "run_once", overlap = "allow")"#;
     assert_eq!(policies(cron), (Some("run_once"), Some("allow")));
     assert_eq!(policies(r#"period("15m", overlap = "queue")"#), (None, Some("queue")));
-    // What is so by itself is not written, and hosts of before can read the rest.
+    // Defaults are not written, so that older hosts can read the rest.
     assert_eq!(policies(r#"period("15m", missed = "skip", overlap = "skip")"#), (None, None));
     let wrong = |text: &str| errors(&format!("schedule = {text}"));
     assert_eq!(

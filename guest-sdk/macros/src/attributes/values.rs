@@ -1,4 +1,4 @@
-//! The values that attributes have: literals, with their place for an error.
+//! Values of attributes: literals, with their spans for errors.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, Lit, LitInt, LitStr, Meta};
 
-/// The value in `name = value`.
+/// Returns the value in `name = value`.
 pub fn value<'a>(meta: &'a Meta, example: &str) -> syn::Result<&'a Expr> {
     match meta {
         Meta::NameValue(pair) => Ok(&pair.value),
@@ -17,7 +17,7 @@ pub fn value<'a>(meta: &'a Meta, example: &str) -> syn::Result<&'a Expr> {
     }
 }
 
-/// A string literal.
+/// Returns a string literal.
 pub fn string<'a>(expression: &'a Expr, example: &str) -> syn::Result<&'a LitStr> {
     match expression {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text),
@@ -25,13 +25,13 @@ pub fn string<'a>(expression: &'a Expr, example: &str) -> syn::Result<&'a LitStr
     }
 }
 
-/// A number with a unit, as a string literal.
+/// Parses a number with a unit, as a string literal.
 pub fn unit(meta: &Meta, example: &str, read: fn(&str) -> Result<u64, String>) -> syn::Result<u64> {
     let text = string(value(meta, example)?, example)?;
     read(&text.value()).map_err(|message| Error::new(text.span(), message))
 }
 
-/// A whole number between two bounds.
+/// Parses a whole number between two bounds.
 pub fn whole_number<T: FromStr<Err: Display> + PartialOrd + Display>(
     meta: &Meta,
     example: &str,
@@ -46,7 +46,7 @@ pub fn whole_number<T: FromStr<Err: Display> + PartialOrd + Display>(
     within(number, &name, min, max)
 }
 
-/// A number, whole or not, between two bounds.
+/// Parses a number, whole or not, between two bounds.
 pub fn number(meta: &Meta, example: &str, min: f64, max: f64) -> syn::Result<f64> {
     let expression = value(meta, example)?;
     let parsed = match expression {
@@ -73,7 +73,7 @@ fn within<T: FromStr<Err: Display> + PartialOrd + Display>(
     }
 }
 
-/// A list of string literals, each checked, none twice.
+/// Parses a list of string literals, each checked, none repeated.
 pub fn string_list(meta: &Meta, example: &str, check: fn(&str) -> Result<(), String>) -> syn::Result<Vec<String>> {
     let expression = value(meta, example)?;
     let Expr::Array(array) = expression else {

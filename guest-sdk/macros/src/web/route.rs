@@ -1,19 +1,19 @@
-//! The route, as an author writes it. `docs/metadata.md` fixes the syntax.
+//! Routes, as authors write them. `docs/metadata.md` fixes the syntax.
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "*"];
 const SEGMENTS_MAX: usize = 32;
 const BYTES_MAX: usize = 1_024;
 
-/// A route that was checked.
+/// A checked route.
 #[derive(Debug)]
 pub struct Route {
     pub method: String,
-    /// The names between braces.
+    /// Names between braces.
     pub parameters: Vec<String>,
 }
 
 impl Route {
-    /// Reads a route; the error is a sentence for the author.
+    /// Parses a route; the error is a sentence for the author.
     pub fn read(text: &str) -> Result<Self, String> {
         let wrong = |reason: &str| format!("`{text}` is no route: {reason}");
         if text.len() > BYTES_MAX {

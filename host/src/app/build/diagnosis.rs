@@ -1,19 +1,20 @@
-//! What cargo's words mean, where they are known to puzzle.
+//! Hints for cargo errors that users commonly misread.
 //!
-//! Cargo's and the compiler's own words went to the user already; this finds the one thing that they do not say: that the
-//! crate which failed is not for WebAssembly, or that what is missing is ours.
+//! The user has seen the output of cargo and the compiler already; a hint adds what they leave out: that the failed
+//! crate does not support WebAssembly, or that the missing part is ours.
 
-use super::BuildError;
+use super::error::BuildError;
 
-/// Crates that do not build for wasm, and what there is instead.
-const INSTEAD: &[(&[&str], &str)] = &[
+/// Crates that do not build for wasm, with alternatives.
+const ALTERNATIVES: &[(&[&str], &str)] = &[
     (
         &["mio", "socket2", "reqwest", "hyper-util", "curl-sys", "async-io", "polling"],
         "a function has no sockets: send requests with `bireme_sdk::http`",
     ),
     (
         &["tokio"],
-        "a function has no sockets or threads: send requests with `bireme_sdk::http`, or give tokio only the features `sync`, `macros`, `io-util`, `rt` and `time`",
+        "a function has no sockets or threads: send requests with `bireme_sdk::http`, or give tokio only the \
+         features `sync`, `macros`, `io-util`, `rt` and `time`",
     ),
     (
         &["openssl-sys", "native-tls", "security-framework", "rustls-native-certs"],
@@ -36,7 +37,7 @@ const INSTEAD: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Finds a cause in what cargo wrote to stderr, without its colours. `own` is the name of the app's package.
+/// Finds a known cause in cargo's stderr, given without colours. `own` is the name of the app's package.
 pub fn diagnose(stderr: &str, own: &str) -> Option<BuildError> {
     let has = |words: &str| stderr.contains(words);
     if has("failed to load manifest for dependency `bireme-sdk`")
@@ -57,20 +58,20 @@ pub fn diagnose(stderr: &str, own: &str) -> Option<BuildError> {
         return Some(BuildError::NoSdk);
     }
     let failed = failed_crate(stderr)?;
-    let instead = instead_of(failed);
-    // A crate with a path is the author's own; its mistakes are what the compiler says that they are.
+    let instead = alternative(failed);
+    // A path dependency is the author's own, and the compiler explains its errors.
     if failed == own || (instead.is_none() && is_of_a_path(stderr, failed)) {
         return None;
     }
     Some(BuildError::NotForWasm { name: failed.to_owned(), instead })
 }
 
-/// Returns what to use in the place of a crate that is known not to build.
-fn instead_of(name: &str) -> Option<&'static str> {
-    INSTEAD.iter().find(|(names, _)| names.contains(&name)).map(|(_, instead)| *instead)
+/// Returns the alternative to a crate that is known not to build.
+fn alternative(name: &str) -> Option<&'static str> {
+    ALTERNATIVES.iter().find(|(names, _)| names.contains(&name)).map(|(_, instead)| *instead)
 }
 
-/// Returns the first crate that failed, by its build script or in the compiler.
+/// Returns the first crate that failed, in its build script or in the compiler.
 fn failed_crate(stderr: &str) -> Option<&str> {
     stderr.lines().find_map(|line| {
         let line = line.strip_prefix("error: ")?;
@@ -81,7 +82,7 @@ fn failed_crate(stderr: &str) -> Option<&str> {
     })
 }
 
-/// Whether cargo named a directory behind the crate: `Compiling helper v0.1.0 (/home/ada/helper)`.
+/// Whether cargo printed a directory after the crate: `Compiling helper v0.1.0 (/home/ada/helper)`.
 fn is_of_a_path(stderr: &str, name: &str) -> bool {
     let compiling = format!("Compiling {name} v");
     stderr.lines().any(|line| line.trim_start().starts_with(&compiling) && line.ends_with(')') && line.contains(" ("))
@@ -92,7 +93,7 @@ fn line_with(text: &str, words: &[&str]) -> Option<String> {
     Some(line.trim().trim_start_matches("error: ").to_owned())
 }
 
-/// Takes the colours out of a terminal's text.
+/// Removes terminal colours from a text.
 pub fn without_colours(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn no_crate_stands_twice() {
-        let mut names: Vec<&str> = INSTEAD.iter().flat_map(|(names, _)| *names).copied().collect();
+        let mut names: Vec<&str> = ALTERNATIVES.iter().flat_map(|(names, _)| *names).copied().collect();
         let all = names.len();
         names.sort_unstable();
         names.dedup();

@@ -1,23 +1,23 @@
-//! The Rust that builds an app: where it is, whether it has the guests' target.
+//! Rust toolchain of an app: its programs, and its target for guests.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{BuildError, TARGET};
+use super::error::{BuildError, TARGET};
 
-/// A toolchain that has the guests' target.
+/// A toolchain with the guests' target.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
-    /// Its programs, past rustup's, which would look for them at each start.
+    /// Directory of its programs; bypasses rustup's proxies, which would search for it at each start.
     bin: Option<PathBuf>,
 }
 
 impl Toolchain {
-    /// Finds the one that holds in `dir`, and adds the target where it is missing. Explicit, because rustup's own auto-install
-    /// may be switched off, and then a missing target only shows as "can't find crate for `core`".
+    /// Finds the toolchain in effect in `dir`, and adds the target if missing. Explicit, because rustup's own
+    /// auto-install may be off, and then a missing target only shows as "can't find crate for `core`".
     pub fn of(dir: &Path) -> Result<Self, BuildError> {
-        let (sysroot, has_target) = look(dir)?;
+        let (sysroot, has_target) = probe(dir)?;
         if !has_target {
             add_target(dir)?;
         }
@@ -26,11 +26,11 @@ impl Toolchain {
         Ok(Self { bin: is_whole.then_some(bin) })
     }
 
-    /// Returns cargo as the user would type it in `dir`. What an outer cargo says to the programs that it runs (`cargo run`, a
-    /// test) is not for the guest's build, and flags for this machine's code are wrong for wasm; the user's own settings pass.
+    /// Returns cargo as the user would run it in `dir`. Variables of an outer cargo (`cargo run`, a test) are removed,
+    /// and so are flags for this machine's code, which are wrong for wasm; the user's own settings pass.
     pub fn cargo(&self, dir: &Path) -> Command {
-        const OUTER: [&str; 5] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_CFG_"];
-        const OUTER_WHOLE: [&str; 5] =
+        const OUTER_PREFIXES: [&str; 5] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_CFG_"];
+        const OUTER_NAMES: [&str; 5] =
             ["CARGO", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"];
         let mut command = match &self.bin {
             Some(bin) => {
@@ -43,11 +43,11 @@ impl Toolchain {
         command.current_dir(dir);
         for (key, _) in std::env::vars_os() {
             let name = key.to_string_lossy();
-            if OUTER_WHOLE.contains(&&*name) || OUTER.iter().any(|prefix| name.starts_with(prefix)) {
+            if OUTER_NAMES.contains(&&*name) || OUTER_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(&key);
             }
         }
-        // A test, or a user with one cache for all apps, can choose where guests are built.
+        // Build directory of guests, for tests and for users with one cache for all apps.
         if let Some(target) = std::env::var_os("BIREME_GUEST_TARGET_DIR") {
             command.env("CARGO_TARGET_DIR", target);
         }
@@ -58,12 +58,12 @@ impl Toolchain {
 fn path_with(bin: &Path) -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::iter::once(bin.to_owned()).chain(std::env::split_paths(&path));
-    // A directory that cannot stand in a path is one that no path leads to.
+    // A directory that cannot be part of PATH cannot be found through it.
     std::env::join_paths(dirs).unwrap_or(path)
 }
 
-/// Returns where the toolchain of `dir` is, and whether it has the guests' target.
-fn look(dir: &Path) -> Result<(PathBuf, bool), BuildError> {
+/// Returns the sysroot of the toolchain in effect in `dir`, and whether it has the guests' target.
+fn probe(dir: &Path) -> Result<(PathBuf, bool), BuildError> {
     let output = Command::new("rustc")
         .current_dir(dir)
         .args(["--print", "sysroot", "--print", "target-libdir", "--target", TARGET])
@@ -75,12 +75,12 @@ fn look(dir: &Path) -> Result<(PathBuf, bool), BuildError> {
     Ok((sysroot, output.status.success() && libdir.is_some_and(|libdir| libdir.is_dir())))
 }
 
-/// Returns whether the toolchain of `dir` has the guests' target.
+/// Whether the toolchain in effect in `dir` has the guests' target.
 pub fn has_target(dir: &Path) -> Result<bool, BuildError> {
-    Ok(look(dir)?.1)
+    Ok(probe(dir)?.1)
 }
 
-/// Returns whether the C compiler is there that Rust links build scripts and macros with.
+/// Whether `cc` is installed, with which Rust links build scripts and macros.
 pub fn has_linker() -> bool {
     Command::new("cc").arg("--version").output().is_ok()
 }

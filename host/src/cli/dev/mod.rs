@@ -25,7 +25,7 @@ use super::global::Global;
 use super::log::StderrLog;
 use super::signals::StopSignals;
 use super::{listen, output, target};
-use crate::app::build::{BuildError, Building, Canceller, Profile, Toolchain};
+use crate::app::build::{Build, BuildError, Canceller, Profile, Toolchain};
 use crate::call::micros;
 use crate::config::check_listen;
 use crate::limits::DRAIN_DEFAULT;
@@ -161,7 +161,7 @@ impl Session {
         let (dir, toolchain) = (self.app.clone(), self.toolchain.take());
         let started = blocking(move || {
             let toolchain = toolchain.map_or_else(|| Toolchain::of(&dir), Ok)?;
-            Ok((Building::start(&toolchain, &dir, Profile::Edit)?, toolchain))
+            Ok((Build::start(&toolchain, &dir, Profile::Edit)?, toolchain))
         });
         let (building, toolchain) = match started.await {
             Ok(started) => started,

@@ -1,81 +1,62 @@
 //! Single durable calls: `spawn`, `get`, `cancel`.
 
-use tokio::sync::Notify;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::*;
-use crate::dispatch::apps::find_function;
-use crate::dispatch::call::{Attempted, Call, Origin, panicked};
-use crate::dispatch::retry;
-use crate::{failpoint, tasks};
+use super::call_driver::CallDriver;
+use super::call_outcome::{Outcome, settle};
+use super::call_queue::{AttemptEnd, LaneKey};
+use super::core::{Core, Options, depth_below};
+use super::error::DurableError;
+use super::idempotency::fingerprint;
+use crate::call::{Payload, Receipt};
+use crate::clock::unix_ms;
+use crate::dispatch::call::check;
+use crate::ids::CallId;
+use crate::journal::{CallRecord, Idempotency, KeyedRecord, Kind, OpenCall, State};
+use crate::limits::RetryPolicy;
+use crate::sandbox::FunctionRef;
 
-/// How long a call that found no slot waits before it asks again.
-const SLOT_WAIT_MS: u64 = 100;
-/// How long one that could not be read waits.
-const READ_WAIT_MS: u64 = 1_000;
-/// Wait before a call is begun again over which the host panicked; doubles each time.
-const PANIC_WAIT_MS: u64 = 500;
-/// Panics over one call after which it is dead.
-const PANICS_MAX: u32 = 5;
-
-/// A call that is being run, or cancelled.
-#[derive(Default)]
-pub(super) struct Active {
-    cancel: Notify,
-    /// Of one that is run.
-    pub(super) function: Option<FunctionId>,
-    place: Mutex<Place>,
+/// The durable calls of a host.
+pub struct Calls {
+    core: Arc<Core>,
+    driver: Arc<CallDriver>,
 }
 
-/// A call's place among its function's. Locked after `lines`.
-#[derive(Default)]
-pub(super) struct Place {
-    /// How much of the call waits for other calls; the place is another's meanwhile.
-    pub(super) waiting: usize,
-    /// The call does not run any more.
-    pub(super) is_over: bool,
-}
-
-impl Active {
-    fn of(function: &FunctionId) -> Arc<Self> {
-        Arc::new(Self { function: Some(function.clone()), ..Self::default() })
+impl Calls {
+    pub fn new(core: Arc<Core>) -> Self {
+        let driver = CallDriver::new(core.clone());
+        Self { core, driver }
     }
 
-    pub(super) fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The right to change a call, and its place among its function's if it has one. Both are given back when this is dropped.
-struct Held {
-    durable: Arc<Durable>,
-    id: CallId,
-    function: Option<FunctionId>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let active = self.durable.active.remove(&self.id);
-        if let Some(function) = &self.function {
-            let mut lines = self.durable.lines();
-            // What waited on its behalf may notice a moment later.
-            let is_given = active.is_some_and(|(_, active)| {
-                let mut place = active.place();
-                place.is_over = true;
-                place.waiting > 0
-            });
-            if !is_given {
-                lines.end(function);
-                self.durable.work.notify_one();
-            }
+    /// Queues calls that an earlier host has accepted.
+    pub fn recover(&self, open: Vec<OpenCall>) {
+        for call in &open {
+            self.core.open.recover(&call.function.app, Kind::Call);
         }
+        self.driver.accepted(open);
     }
-}
 
-impl Durable {
-    /// Keeps a call and begins it as soon as there is room. Returns once it is on disk; a second request with the same key returns
-    /// the same call.
+    /// Begins calls until the host stops.
+    pub fn start(&self) {
+        self.core.lifecycle.spawn(self.driver.clone().run());
+    }
+
+    /// Begins nothing more, once the lifecycle is stopped.
+    pub fn stop(&self) {
+        self.driver.stop();
+    }
+
+    /// Returns how many calls wait to begin.
+    pub fn waiting(&self) -> usize {
+        self.core.open.calls().saturating_sub(self.driver.owned())
+    }
+
+    /// Keeps a call and begins it as soon as there is a place. Returns once it is on disk; a second request with the same
+    /// key returns the same call.
     pub async fn spawn(
-        self: &Arc<Self>,
+        &self,
         function: &FunctionRef,
         input: Payload,
         options: Options,
@@ -84,17 +65,19 @@ impl Durable {
         check(function, &input)?;
         let id = function.id();
         let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);
-        let found = async |keyed: Keyed| self.record(CallId::from_bytes(keyed.id)).await;
+        let key = options.key.clone();
+        let find = async |keyed: KeyedRecord| self.record(CallId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
-            let mut opened = self.open(&id.app, Kind::Call)?;
-            let mut record = CallRecord {
+            let record = CallRecord {
                 id: CallId::generate(),
                 app: id.app.clone(),
                 function: id.function.clone(),
                 state: State::Accepted,
+                principal: options.principal,
                 priority: options.priority,
                 accepted_ms: unix_ms(),
                 ended_ms: None,
+                lease: None,
                 attempts: 0,
                 lost: 0,
                 next_ms: None,
@@ -104,343 +87,104 @@ impl Durable {
                 parent: options.parent.map(|(parent, _)| parent),
                 depth,
                 idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
-                receipt: Default::default(),
+                receipt: Receipt::default(),
             };
-            // One that begins at once is leased with the same write.
-            let takes_work = !self.is_stopped() && !self.runner.is_closed();
-            let begins = takes_work && self.lines().begin(&id, function.limits.map_concurrency());
-            let held = begins.then(|| {
-                self.active.insert(record.id, Active::of(&id));
-                Held { durable: self.clone(), id: record.id, function: Some(id.clone()) }
-            });
-            if begins {
-                record.state = State::Leased;
-                record.attempts = 1;
-                record.version = Some(function.version().clone());
-            }
-            self.journal.accept_call(&record, input.clone(), idempotency.as_ref()).await?;
-            opened.is_kept = true;
-            match held {
-                Some(held) => {
-                    let (this, leased) = (self.clone(), record.clone());
-                    let (function, priority, id) = (id.clone(), leased.priority, leased.id);
-                    self.task(async move {
-                        let run = this.clone().run(leased, Some(input), held);
-                        this.clone().guarded(function, priority, id, run).await;
-                    });
-                }
-                None => {
-                    self.lines().push(&id, record.priority, record.id);
-                    self.work.notify_one();
-                }
-            }
-            Ok(record)
+            self.accept(function, record, input, idempotency).await
         };
-        self.keyed(&id, options.key.as_deref(), fingerprint, found, make).await
+        let Core { journal, idempotency, .. } = &*self.core;
+        idempotency.once(&**journal, &id, key.as_deref(), fingerprint, find, make).await
+    }
+
+    /// Writes a new call. One that begins at once is leased with the same write.
+    async fn accept(
+        &self,
+        function: &FunctionRef,
+        mut record: CallRecord,
+        input: Payload,
+        idempotency: Option<Idempotency>,
+    ) -> Result<CallRecord, DurableError> {
+        let reservation = self.core.open.reserve(function.app(), Kind::Call)?;
+        let takes_work = !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed();
+        let lane = LaneKey { function: record.function_id(), priority: record.priority };
+        let calls_max = if takes_work { function.limits.map_concurrency() } else { 0 };
+        let mut owned = self.driver.begin(record.id, lane, calls_max);
+        if owned.is_some() {
+            record.state = State::Leased;
+            record.attempts = 1;
+            record.version = Some(function.version().clone());
+        }
+        if let Err(error) = self.core.journal.accept_call(&record, input.clone(), idempotency.as_ref()).await {
+            if let Some(owned) = &mut owned {
+                owned.release(AttemptEnd::Ended);
+            }
+            return Err(error.into());
+        }
+        reservation.keep();
+        match owned {
+            Some(owned) => self.driver.begin_leased(owned, record.clone(), input),
+            None => {
+                let CallRecord { id, priority, .. } = record;
+                self.driver.accepted([OpenCall { id, function: record.function_id(), priority, next_ms: None }]);
+            }
+        }
+        Ok(record)
     }
 
     /// Returns a call, once it has ended or after `wait`.
     pub async fn get(&self, id: CallId, wait: Duration) -> Result<CallRecord, DurableError> {
         let deadline = tokio::time::Instant::now() + wait;
+        let waiter = self.driver.waiters.watch(id);
         loop {
-            let ended = self.waiting.entry(id).or_default().clone();
-            let ended = Waiter { durable: self, id, ended: Some(ended) };
-            let notified = ended.ended.as_ref().map(|ended| ended.notified());
-            let mut notified = std::pin::pin!(notified.expect("it is there until it is dropped"));
-            notified.as_mut().enable();
+            let mut released = pin!(waiter.released());
+            released.as_mut().enable();
             let record = self.record(id).await?;
-            if record.state.is_terminal() || tokio::time::timeout_at(deadline, notified).await.is_err() {
+            if record.state.is_terminal() || tokio::time::timeout_at(deadline, released).await.is_err() {
                 return Ok(record);
             }
         }
     }
 
     async fn record(&self, id: CallId) -> Result<CallRecord, DurableError> {
-        self.journal.call(id).await?.ok_or(DurableError::UnknownCall { id })
+        self.core.journal.call(id).await?.ok_or(DurableError::UnknownCall { id })
     }
 
     /// Returns the output of a call that is done.
     pub async fn output(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
-        Ok(self.journal.call_output(id).await?)
+        Ok(self.core.journal.call_output(id).await?)
     }
 
     /// Returns the input of a call.
     pub async fn input(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
-        Ok(self.journal.call_input(id).await?)
+        Ok(self.core.journal.call_input(id).await?)
     }
 
-    /// Cancels a call wherever it is, and nothing else.
-    pub(super) async fn cancel_one(self: &Arc<Self>, id: CallId) -> Result<CallRecord, DurableError> {
+    /// Cancels a call in whatever state, and nothing else. Returns how it ended.
+    pub async fn cancel_one(&self, id: CallId) -> Result<CallRecord, DurableError> {
+        let waiter = self.driver.waiters.watch(id);
         loop {
-            let held = match self.active.entry(id) {
-                dashmap::Entry::Occupied(active) => {
-                    active.get().cancel.notify_one();
-                    None
+            let mut released = pin!(waiter.released());
+            released.as_mut().enable();
+            if let Some(claim) = self.driver.cancel(id) {
+                let mut record = self.record(id).await?;
+                if !record.state.is_terminal() {
+                    settle(&mut record, Outcome::Cancelled, unix_ms(), &RetryPolicy::default(), 0.0);
+                    self.core.journal.save_call(&record, None).await?;
+                    self.driver.ended(&record);
                 }
-                dashmap::Entry::Vacant(vacant) => {
-                    vacant.insert(Arc::default());
-                    Some(Held { durable: self.clone(), id, function: None })
-                }
-            };
-            if held.is_none() {
-                // Whoever runs it writes how it ended. It may have been about to wait for another attempt.
-                let record = self.get(id, Duration::from_millis(20)).await?;
-                if record.state.is_terminal() {
-                    return Ok(record);
-                }
-                continue;
+                claim.is_written();
+                return Ok(record);
             }
-            let mut record = self.record(id).await?;
+            // Its owner writes the end, unless the host stops.
+            released.await;
+            let record = self.record(id).await?;
             if record.state.is_terminal() {
                 return Ok(record);
             }
-            let next_ms = record.next_ms;
-            end(&mut record, State::Cancelled, Some(cancelled()));
-            self.journal.save_call(&record, None).await?;
-            if let Some(at_ms) = next_ms {
-                self.lines().forget_later(id, at_ms);
-            }
-            self.ended(&record);
-            return Ok(record);
         }
     }
 
-    /// Begins calls as there is room for them.
-    pub(super) async fn pump(self: &Arc<Self>) {
-        let mut deployed = self.runner.apps.changes();
-        // What would find no slot is not leased on the way down.
-        while !self.is_stopped() && !self.runner.is_closed() {
-            let now = unix_ms();
-            let next = self.lines().next(now, |function| {
-                let program = self.runner.apps.get(function.app.as_str())?;
-                // A function that is gone is run to its failure.
-                Some(program.find(function.function.as_str()).map_or(1, |function| function.limits.map_concurrency()))
-            });
-            if let Some((function, priority, id)) = next {
-                let this = self.clone();
-                self.task(async move {
-                    let run = this.clone().begin(function.clone(), priority, id);
-                    this.clone().guarded(function, priority, id, run).await;
-                });
-                continue;
-            }
-            let until = self.lines().next_ms().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now)));
-            tokio::select! {
-                () = self.work.notified() => {}
-                _ = deployed.changed() => {}
-                () = tokio::time::sleep(until.unwrap_or(Duration::from_secs(3_600))) => {}
-            }
-        }
+    /// A call waits for other calls until the result is dropped; see `CallQueue::parent_waits`.
+    pub fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
+        self.driver.parent_waits(call)
     }
-
-    /// Runs a call's task. After a panic, which gave the call and its place back, the call is begun again.
-    async fn guarded(
-        self: Arc<Self>,
-        function: FunctionId,
-        priority: Priority,
-        id: CallId,
-        run: impl Future<Output = ()> + Send,
-    ) {
-        let Err(panic) = tasks::caught(self.runner.throttle().task(priority, run)).await else { return };
-        let failure = panicked(id, &panic);
-        let panics = {
-            let mut panics = self.panics.entry(id).or_default();
-            *panics += 1;
-            *panics
-        };
-        // One that panics again and again would repeat what it does to others for ever.
-        if panics >= PANICS_MAX && self.give_up(id, failure).await.is_ok() {
-            return;
-        }
-        self.lines().push_later(function, priority, id, unix_ms() + (PANIC_WAIT_MS << panics.min(PANICS_MAX)));
-        self.work.notify_one();
-    }
-
-    /// Ends a call that is not under way as dead.
-    async fn give_up(self: &Arc<Self>, id: CallId, failure: Failure) -> Result<(), DurableError> {
-        let mut record = self.record(id).await?;
-        if !record.state.is_terminal() {
-            end(&mut record, State::Dead, Some(failure));
-            self.journal.save_call(&record, None).await?;
-            self.ended(&record);
-        }
-        Ok(())
-    }
-
-    /// Reads a call that waited, leases it and runs an attempt.
-    async fn begin(self: Arc<Self>, function: FunctionId, priority: Priority, id: CallId) {
-        let is_claimed = match self.active.entry(id) {
-            dashmap::Entry::Occupied(_) => false,
-            dashmap::Entry::Vacant(vacant) => {
-                vacant.insert(Active::of(&function));
-                true
-            }
-        };
-        if !is_claimed {
-            // Somebody tries to cancel it, and may not come to that.
-            let mut lines = self.lines();
-            lines.end(&function);
-            lines.push_later(function, priority, id, unix_ms() + SLOT_WAIT_MS);
-            drop(lines);
-            self.work.notify_one();
-            return;
-        }
-        let held = Held { durable: self.clone(), id, function: Some(function.clone()) };
-        let mut record = match self.journal.call(id).await {
-            Ok(Some(record)) if !record.state.is_terminal() => record,
-            // It was cancelled while it waited, or has been deleted.
-            Ok(_) => return,
-            Err(error) => {
-                tracing::error!(call = %id, error = &error as &dyn std::error::Error, "a call cannot be read");
-                drop(held);
-                self.lines().push_later(function, priority, id, unix_ms() + READ_WAIT_MS);
-                self.work.notify_one();
-                return;
-            }
-        };
-        if self.runner.is_closed() {
-            return;
-        }
-        // The last attempt was under way when the host died.
-        record.lost += u32::from(record.state == State::Leased);
-        record.state = State::Leased;
-        record.attempts += 1;
-        record.next_ms = None;
-        record.version = self.runner.apps.get(function.app.as_str()).map(|program| program.version().clone());
-        if self.written(|| self.journal.save_call(&record, None)).await.is_some() {
-            self.clone().run(record, None, held).await;
-        }
-    }
-
-    /// Runs one attempt at a call that is held and leased, and writes what came of it.
-    async fn run(self: Arc<Self>, mut record: CallRecord, input: Option<Payload>, held: Held) {
-        failpoint::panic_at("durable.leased");
-        let function = record.function_id();
-        let active = self.active.get(&record.id).map(|active| active.clone()).unwrap_or_default();
-        let attempt = self.attempt(&mut record, input);
-        let attempted = tokio::select! {
-            biased;
-            () = active.cancel.notified() => None,
-            () = self.is_cut_off() => return,
-            attempted = attempt => Some(attempted),
-        };
-        failpoint::panic_at("durable.ended");
-        let now = unix_ms();
-        let mut output = None;
-        let mut again = None;
-        match attempted {
-            None => end(&mut record, State::Cancelled, Some(cancelled())),
-            Some(Ok(Attempted::Ended(Ok(payload)))) => {
-                output = Some(payload);
-                end(&mut record, State::Done, None);
-            }
-            // The host ends; the next one goes on.
-            Some(_) if self.runner.is_closed() => return,
-            Some(Ok(Attempted::NoSlot(_))) => {
-                // It did not begin, so it is as it was before.
-                record.attempts -= 1;
-                record.state = State::Waiting;
-                record.next_ms = Some(now + SLOT_WAIT_MS);
-                again = record.next_ms;
-            }
-            Some(Err(failure)) => end(&mut record, State::Failed, Some(failure)),
-            Some(Ok(Attempted::Ended(Err(failure)))) => {
-                let policy = self.runner.apps.retries(&function);
-                match retry::delay(&failure, record.attempts_charged(), &policy, rand::random()) {
-                    Some(delay) => {
-                        record.note_failed(now, failure);
-                        record.state = State::Waiting;
-                        record.next_ms = Some(now + delay.as_millis() as u64);
-                        again = record.next_ms;
-                    }
-                    None => {
-                        let state = if failure.code.is_retryable() { State::Dead } else { State::Failed };
-                        record.note_failed(now, failure.clone());
-                        end(&mut record, state, Some(failure));
-                    }
-                }
-            }
-        }
-        if self.written(|| self.journal.save_call(&record, output.clone())).await.is_none() {
-            return;
-        }
-        // Let go of first: whoever begins it again must find it free.
-        drop(held);
-        if record.state.is_terminal() {
-            self.ended(&record);
-        } else if let Some(at_ms) = again {
-            self.lines().push_later(function, record.priority, record.id, at_ms);
-            self.work.notify_one();
-        }
-    }
-
-    async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Result<Attempted, Failure> {
-        if self.runner.is_closed() {
-            return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, "the host is shutting down")));
-        }
-        let Some(program) = self.runner.apps.get(record.app.as_str()) else {
-            let message = format!("`{}` is not deployed", record.app);
-            return Ok(Attempted::NoSlot(Failure::new(FailureCode::Unavailable, message)));
-        };
-        let function = find_function(&program, record.function.as_str())?;
-        let input = match input {
-            Some(input) => input,
-            None => match self.journal.call_input(record.id).await {
-                Ok(Some(input)) => input,
-                Ok(None) => return Err(Failure::new(FailureCode::InvalidInput, "the input of the call is gone")),
-                Err(error) => {
-                    tracing::error!(call = %record.id, error = &error as &dyn std::error::Error, "an input cannot be read");
-                    let failure = Failure::new(FailureCode::Unavailable, "its input cannot be read now");
-                    return Ok(Attempted::NoSlot(failure));
-                }
-            },
-        };
-        check(&function, &input)?;
-        let principal = Principal::default();
-        let origin =
-            Origin { depth: record.depth, priority: record.priority, is_durable: true, ..Origin::outside(principal) };
-        let call = Call { id: record.id, function, input, origin, siblings: None };
-        let _live = self.runner.enter(&call);
-        Ok(self.runner.attempt(&call, record.attempts, &mut record.receipt).await)
-    }
-
-    /// Tells whoever waits that a call has ended, and writes why it failed into the app's log.
-    fn ended(&self, record: &CallRecord) {
-        self.closed(&record.app, Kind::Call);
-        self.panics.remove(&record.id);
-        if let Some((_, waiting)) = self.waiting.remove(&record.id) {
-            waiting.notify_waiters();
-        }
-        let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) else { return };
-        if let Some(program) = self.runner.apps.get(record.app.as_str())
-            && let Some(function) = program.find(record.function.as_str())
-        {
-            self.runner.log_failure(record.id, &function, failure);
-        }
-    }
-}
-
-/// Forgets who waits for a call, once nobody does.
-struct Waiter<'a> {
-    durable: &'a Durable,
-    id: CallId,
-    ended: Option<Arc<Notify>>,
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.ended = None;
-        self.durable.waiting.remove_if(&self.id, |_, ended| Arc::strong_count(ended) == 1);
-    }
-}
-
-fn end(record: &mut CallRecord, state: State, failure: Option<Failure>) {
-    record.state = state;
-    record.failure = failure;
-    record.next_ms = None;
-    record.ended_ms = Some(unix_ms());
-}
-
-fn cancelled() -> Failure {
-    Failure::new(FailureCode::Cancelled, "it was cancelled")
 }

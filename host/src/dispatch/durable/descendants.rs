@@ -1,20 +1,36 @@
-//! What a cancelled call or map has spawned is cancelled, too, and what that has spawned.
+//! Cancellation of a call or map together with its descendants: the calls and maps that it spawned, at any depth.
 
-use super::*;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::calls::Calls;
+use super::core::Core;
+use super::error::DurableError;
+use super::map::Maps;
+use crate::ids::{CallId, MapId};
+use crate::journal::{CallRecord, Kind, MapRecord, MapState, State};
 
 /// Children that are read at a time, and chunks.
 const CHILDREN_LEN: usize = 256;
 
-/// What was cancelled.
+/// A cancelled call or map.
 enum Parent {
     Call(CallId),
     Map(MapId),
 }
 
-impl Durable {
+/// See the module.
+#[derive(Clone)]
+pub struct Descendants {
+    pub core: Arc<Core>,
+    pub calls: Arc<Calls>,
+    pub maps: Arc<Maps>,
+}
+
+impl Descendants {
     /// Cancels a call wherever it is, and what it has spawned. Returns how it ended: one that had ended before stays as it was.
-    pub async fn cancel(self: &Arc<Self>, id: CallId) -> Result<CallRecord, DurableError> {
-        let record = self.cancel_one(id).await?;
+    pub async fn cancel_call(&self, id: CallId) -> Result<CallRecord, DurableError> {
+        let record = self.calls.cancel_one(id).await?;
         if record.state == State::Cancelled {
             self.cancel_below(Parent::Call(id)).await?;
         }
@@ -22,19 +38,19 @@ impl Durable {
     }
 
     /// Cancels what has not ended of a map, and what that has spawned. One that has ended stays as it was.
-    pub async fn cancel_map(self: &Arc<Self>, id: MapId) -> Result<MapRecord, DurableError> {
-        let record = self.cancel_map_one(id).await?;
+    pub async fn cancel_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+        let record = self.maps.cancel_map_one(id).await?;
         if record.state() == MapState::Cancelled {
             self.cancel_below(Parent::Map(id)).await?;
         }
         Ok(record)
     }
 
-    async fn cancel_below(self: &Arc<Self>, parent: Parent) -> Result<(), DurableError> {
+    async fn cancel_below(&self, parent: Parent) -> Result<(), DurableError> {
         let mut parents = vec![parent];
         while let Some(parent) = parents.pop() {
-            // What the parent was about to spawn is on disk, and it begins nothing more.
-            drop(self.spawning.write().await);
+            // Spawns of the parent that were under way are on disk, and it begins nothing more.
+            self.core.spawns.settled().await;
             let calls = match parent {
                 Parent::Call(id) => vec![id],
                 Parent::Map(id) => self.begun_and_lost(id).await?,
@@ -47,17 +63,17 @@ impl Durable {
     }
 
     /// Cancels the children of one call, and adds those that may have children to `parents`.
-    async fn cancel_children(self: &Arc<Self>, parent: CallId, parents: &mut Vec<Parent>) -> Result<(), DurableError> {
+    async fn cancel_children(&self, parent: CallId, parents: &mut Vec<Parent>) -> Result<(), DurableError> {
         let mut after = None;
         loop {
-            let children = self.journal.children(parent, after, CHILDREN_LEN).await?;
+            let children = self.core.journal.children(parent, after, CHILDREN_LEN).await?;
             after = children.last().copied();
             for (kind, child) in &children {
                 match kind {
                     Kind::Call => {
                         let child = CallId::from_bytes(*child);
-                        match self.cancel_one(child).await {
-                            // What it spawned goes on if it had ended: nobody cancelled it.
+                        match self.calls.cancel_one(child).await {
+                            // Its children go on if it had ended: nobody cancelled it.
                             Ok(record) if record.state == State::Cancelled => parents.push(Parent::Call(child)),
                             Ok(_) | Err(DurableError::UnknownCall { .. }) => {}
                             Err(error) => return Err(error),
@@ -65,7 +81,7 @@ impl Durable {
                     }
                     Kind::Map => {
                         let child = MapId::from_bytes(*child);
-                        match self.cancel_map_one(child).await {
+                        match self.maps.cancel_map_one(child).await {
                             Ok(record) if record.state() == MapState::Cancelled => parents.push(Parent::Map(child)),
                             Ok(_) | Err(DurableError::UnknownMap { .. }) => {}
                             Err(error) => return Err(error),
@@ -84,14 +100,14 @@ impl Durable {
     async fn begun_and_lost(&self, map: MapId) -> Result<Vec<CallId>, DurableError> {
         let (mut calls, mut after) = (Vec::new(), None);
         loop {
-            let chunks = self.journal.pending(map, after, CHILDREN_LEN).await?;
+            let chunks = self.core.journal.pending(map, after, CHILDREN_LEN).await?;
             let Some(last) = chunks.last() else { return Ok(calls) };
             after = Some(last.first);
             let mut has_leased = false;
             for chunk in chunks.iter().filter(|chunk| chunk.lease.is_leased) {
                 has_leased = true;
-                let outcomes = self.journal.outcomes(map, chunk.first).await?;
-                let ended: std::collections::HashSet<u64> =
+                let outcomes = self.core.journal.outcomes(map, chunk.first).await?;
+                let ended: HashSet<u64> =
                     outcomes.iter().flat_map(|outcomes| &outcomes.entries).map(|entry| entry.index).collect();
                 let indices = chunk.first..chunk.first + u64::from(chunk.lease.len);
                 calls.extend(indices.filter(|index| !ended.contains(index)).map(|index| map.call(index)));

@@ -1,37 +1,51 @@
-//! What guests do with durable calls and maps: those of their own app, on behalf of a call that may end at any moment.
+//! Durable calls and maps for guests: those of their own app, on behalf of a call that may end at any moment.
 //!
-//! What writes runs in a task of its own, so that a call that ends between takes nothing back halfway.
+//! A write runs in a task of its own, so that a caller that ends meanwhile undoes nothing halfway.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::results::Results;
-use super::*;
-use crate::call::CallResult;
+use super::calls::Calls;
+use super::core::{Core, Options};
+use super::descendants::Descendants;
+use super::error::DurableError;
+use super::map::Maps;
+use super::results::{Results, ResultsOrder};
+use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::dispatch::apps::find_function;
-use crate::journal::{Entry, What};
+use crate::ids::{CallId, MapId};
+use crate::journal::{Entry, EntryKind, JournalError, MapRecord, MapState, State};
 use crate::limits::OUTCOMES_BYTES_MAX;
-use crate::sandbox::{BoxFuture, CallContext, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
+use crate::sandbox::{BoxFuture, CallIdentity, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
 
-impl Durable {
+/// See the module.
+pub struct Guests {
+    pub core: Arc<Core>,
+    pub calls: Arc<Calls>,
+    pub maps: Arc<Maps>,
+    pub descendants: Descendants,
+}
+
+impl Guests {
     /// Keeps a call of the caller's app.
     pub(in crate::dispatch) async fn spawn_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         function: &str,
         input: Payload,
     ) -> Result<CallId, Failure> {
         let function = find_function(caller.function.program(), function)?;
         let (this, options) = (self.clone(), options(caller));
         let (parent, is_indirect) = (caller.spawner, caller.spawner != caller.id);
-        let made = async move { this.spawn(&function, input, options).await.map(|record| record.id) };
+        let made = async move { this.calls.spawn(&function, input, options).await.map(|record| record.id) };
         let this = self.clone();
         self.spawning(made, move |id| async move {
             // Calls that its parent made in memory may run on for a moment after the parent was cancelled.
             if is_indirect && this.is_cancelled(parent).await? {
-                this.cancel(id).await?;
+                this.descendants.cancel_call(id).await?;
             }
             Ok(id)
         })
@@ -41,16 +55,16 @@ impl Durable {
     /// Returns what became of a call of the caller's app, once it has ended or after `wait`.
     pub(in crate::dispatch) async fn get_for(
         &self,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
         wait: Duration,
     ) -> Result<Option<CallResult>, Failure> {
         let id = self.own_call(caller, id).await?;
         let left = caller.deadline.saturating_duration_since(Instant::now());
-        let place = (!wait.is_zero()).then(|| self.give_place_back(caller.spawner));
+        let place = (!wait.is_zero()).then(|| self.calls.parent_waits(caller.spawner));
         let record = tokio::select! {
-            record = self.get(id, wait.min(left)) => record.map_err(failure)?,
-            () = self.runner.closing() => return Err(closing()),
+            record = self.calls.get(id, wait.min(left)) => record.map_err(failure)?,
+            () = self.core.runner.closing() => return Err(closing()),
         };
         drop(place);
         if !record.state.is_terminal() {
@@ -60,7 +74,7 @@ impl Durable {
             let unknown = || Failure::new(FailureCode::Unavailable, format!("call `{id}` failed"));
             return Ok(Some(Err(record.failure.unwrap_or_else(unknown))));
         }
-        match self.output(id).await.map_err(failure)? {
+        match self.calls.output(id).await.map_err(failure)? {
             Some(output) => Ok(Some(Ok(output))),
             None => Err(failure(DurableError::UnknownCall { id })),
         }
@@ -69,19 +83,19 @@ impl Durable {
     /// Cancels a call of the caller's app and what it spawned; returns whether it is cancelled.
     pub(in crate::dispatch) async fn cancel_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
     ) -> Result<bool, Failure> {
         let id = self.own_call(caller, id).await?;
         let this = self.clone();
-        let record = self.detached(async move { this.cancel(id).await }).await?;
+        let record = self.detached(async move { this.descendants.cancel_call(id).await }).await?;
         Ok(record.state == State::Cancelled)
     }
 
     /// Makes a map of a function of the caller's app.
     pub(in crate::dispatch) async fn spawn_map_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         function: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let function = find_function(caller.function.program(), function)?;
@@ -89,14 +103,14 @@ impl Durable {
         let (parent, is_indirect) = (caller.spawner, caller.spawner != caller.id);
         let runtime = tokio::runtime::Handle::current();
         let made = async move {
-            let id = this.create_map(&function, options).await?.header.id;
+            let id = this.maps.create_map(&function, options).await?.header.id;
             // Made here, so that it is closed even if nobody waits for it any more.
-            Ok(GuestMap { durable: this, id, spawner: parent, started: Some(runtime) })
+            Ok(GuestMap { guests: this, id, spawner: parent, started: Some(runtime) })
         };
         let this = self.clone();
         let map = self.spawning(made, move |map: GuestMap| async move {
             if is_indirect && this.is_cancelled(parent).await? {
-                this.cancel_map(map.id).await?;
+                this.descendants.cancel_map(map.id).await?;
             }
             Ok(map)
         });
@@ -106,13 +120,13 @@ impl Durable {
     /// Finds a map of the caller's app.
     pub(in crate::dispatch) async fn open_map_for(
         self: &Arc<Self>,
-        caller: &CallContext,
+        caller: &CallIdentity,
         id: &str,
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let id = id.parse::<MapId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
-        match self.map(id).await {
+        match self.maps.map(id).await {
             Ok(record) if record.header.app == *caller.function.app() => {
-                let map = GuestMap { durable: self.clone(), id, spawner: caller.spawner, started: None };
+                let map = GuestMap { guests: self.clone(), id, spawner: caller.spawner, started: None };
                 Ok(Box::new(map))
             }
             Ok(_) => Err(failure(DurableError::UnknownMap { id })),
@@ -121,9 +135,9 @@ impl Durable {
     }
 
     /// Returns the id of a call if it is one of the caller's app. Another app's is as unknown as one that never was.
-    async fn own_call(&self, caller: &CallContext, id: &str) -> Result<CallId, Failure> {
+    async fn own_call(&self, caller: &CallIdentity, id: &str) -> Result<CallId, Failure> {
         let id = id.parse::<CallId>().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))?;
-        match self.get(id, Duration::ZERO).await {
+        match self.calls.get(id, Duration::ZERO).await {
             Ok(record) if record.app == *caller.function.app() => Ok(id),
             Ok(_) => Err(failure(DurableError::UnknownCall { id })),
             Err(error) => Err(failure(error)),
@@ -131,7 +145,7 @@ impl Durable {
     }
 
     async fn is_cancelled(&self, call: CallId) -> Result<bool, DurableError> {
-        Ok(self.journal.call(call).await?.is_some_and(|record| record.state == State::Cancelled))
+        Ok(self.core.journal.call(call).await?.is_some_and(|record| record.state == State::Cancelled))
     }
 
     /// Does something to its end, even if nobody waits for that.
@@ -139,17 +153,17 @@ impl Durable {
         self: &Arc<Self>,
         work: impl Future<Output = Result<T, DurableError>> + Send + 'static,
     ) -> Result<T, Failure> {
-        if self.is_stopped() {
+        if self.core.lifecycle.is_stopped() {
             return Err(closing());
         }
         let (done, waits) = oneshot::channel();
-        self.task(async move {
+        self.core.lifecycle.spawn(async move {
             let _ = done.send(work.await);
         });
         waits.await.map_err(|_| closing())?.map_err(failure)
     }
 
-    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. What comes `then` may cancel,
+    /// As `detached`, for what becomes a child: whoever cancels its parent waits until it is made. The work in `then` may cancel,
     /// so nothing is held any more.
     async fn spawning<T: Send + 'static, F>(
         self: &Arc<Self>,
@@ -159,57 +173,19 @@ impl Durable {
     where
         F: Future<Output = Result<T, DurableError>> + Send + 'static,
     {
-        let spawning = self.spawning.clone().read_owned().await;
+        let permit = self.core.spawns.enter().await;
         self.detached(async move {
             let made = made.await;
-            drop(spawning);
+            drop(permit);
             then(made?).await
         })
         .await
-    }
-
-    /// While a call waits for another, its place among its function's is another's: a function that waits for itself would
-    /// otherwise hold every place that what it waits for needs.
-    pub(super) fn give_place_back(&self, call: CallId) -> Option<impl Drop> {
-        let active = self.active.get(&call)?.clone();
-        let function = active.function.clone()?;
-        let mut lines = self.lines();
-        let mut place = active.place();
-        if place.is_over {
-            return None;
-        }
-        if place.waiting == 0 {
-            lines.end(&function);
-            self.work.notify_one();
-        }
-        place.waiting += 1;
-        drop(place);
-        drop(lines);
-        Some(PlaceGiven { durable: self, active, function })
-    }
-}
-
-/// A place that is taken again when this is dropped.
-struct PlaceGiven<'a> {
-    durable: &'a Durable,
-    active: Arc<Active>,
-    function: FunctionId,
-}
-
-impl Drop for PlaceGiven<'_> {
-    fn drop(&mut self) {
-        let mut lines = self.durable.lines();
-        let mut place = self.active.place();
-        place.waiting -= 1;
-        if place.waiting == 0 && !place.is_over {
-            lines.go_on(&self.function);
-        }
     }
 }
 
 /// A map that a guest holds.
 struct GuestMap {
-    durable: Arc<Durable>,
+    guests: Arc<Guests>,
     id: MapId,
     /// Whose place is given back while it waits.
     spawner: CallId,
@@ -220,10 +196,10 @@ struct GuestMap {
 impl Drop for GuestMap {
     fn drop(&mut self) {
         let Some(runtime) = &self.started else { return };
-        let (durable, id) = (self.durable.clone(), self.id);
+        let (maps, id) = (self.guests.maps.clone(), self.id);
         let _runtime = runtime.enter();
-        self.durable.task(async move {
-            if let Err(error) = durable.close_map(id).await {
+        self.guests.core.lifecycle.spawn(async move {
+            if let Err(error) = maps.close_map(id).await {
                 tracing::warn!(map = %id, error = &error as &dyn std::error::Error, "a map whose caller has ended cannot be closed");
             }
         });
@@ -236,25 +212,25 @@ impl SpawnedMap for GuestMap {
     }
 
     fn push(&self, inputs: Vec<Payload>) -> BoxFuture<'_, Result<u64, Failure>> {
-        let (durable, id) = (self.durable.clone(), self.id);
-        Box::pin(self.durable.detached(async move { durable.append(id, None, inputs).await }))
+        let (guests, id) = (self.guests.clone(), self.id);
+        Box::pin(self.guests.detached(async move { guests.maps.append(id, None, inputs).await }))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Failure>> {
-        let (durable, id) = (self.durable.clone(), self.id);
-        Box::pin(self.durable.detached(async move { durable.close_map(id).await.map(drop) }))
+        let (guests, id) = (self.guests.clone(), self.id);
+        Box::pin(self.guests.detached(async move { guests.maps.close_map(id).await.map(drop) }))
     }
 
     fn progress(&self) -> BoxFuture<'_, Result<SpawnedProgress, Failure>> {
-        Box::pin(async move { self.durable.map(self.id).await.map(|record| progress(&record)).map_err(failure) })
+        Box::pin(async move { self.guests.maps.map(self.id).await.map(|record| progress(&record)).map_err(failure) })
     }
 
     fn outcome(&self, index: u64) -> BoxFuture<'_, Result<Option<CallResult>, Failure>> {
         Box::pin(async move {
             // Read first: what was cancelled then has no outcome later.
-            let record = self.durable.map(self.id).await.map_err(failure)?;
-            match self.durable.outcome(self.id, index).await.map_err(failure)? {
-                Some(entry) => Ok(Some(result(&self.durable, entry).await?)),
+            let record = self.guests.maps.map(self.id).await.map_err(failure)?;
+            match self.guests.maps.outcome(self.id, index).await.map_err(failure)? {
+                Some(entry) => Ok(Some(result(&self.guests.maps, entry).await?)),
                 None if record.state() == MapState::Cancelled && record.progress.ended_ms.is_some() => {
                     let message = format!("input {index} of map `{}` was cancelled", self.id);
                     Ok(Some(Err(Failure::new(FailureCode::Cancelled, message))))
@@ -270,9 +246,9 @@ impl SpawnedMap for GuestMap {
             Order::Completion => ResultsOrder::Completion,
         };
         Box::pin(async move {
-            let results = self.durable.results(self.id, start, order, true).await.map_err(failure)?;
+            let results = self.guests.maps.results(self.id, start, order, true).await.map_err(failure)?;
             let reader = GuestReader {
-                durable: self.durable.clone(),
+                guests: self.guests.clone(),
                 spawner: self.spawner,
                 results,
                 entries: VecDeque::new(),
@@ -283,14 +259,17 @@ impl SpawnedMap for GuestMap {
     }
 
     fn cancel(&self) -> BoxFuture<'_, Result<SpawnedProgress, Failure>> {
-        let (durable, id) = (self.durable.clone(), self.id);
-        Box::pin(self.durable.detached(async move { durable.cancel_map(id).await.map(|record| progress(&record)) }))
+        let (guests, id) = (self.guests.clone(), self.id);
+        Box::pin(
+            self.guests
+                .detached(async move { guests.descendants.cancel_map(id).await.map(|record| progress(&record)) }),
+        )
     }
 }
 
 /// Outcomes that a guest reads.
 struct GuestReader {
-    durable: Arc<Durable>,
+    guests: Arc<Guests>,
     spawner: CallId,
     results: Results,
     /// Read, and not yet taken.
@@ -302,10 +281,10 @@ impl OutcomeReader for GuestReader {
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<MapOutcome>, Failure>> {
         Box::pin(async move {
             while self.entries.is_empty() {
-                let place = self.durable.give_place_back(self.spawner);
+                let place = self.guests.calls.parent_waits(self.spawner);
                 let entries = tokio::select! {
                     entries = self.results.next() => entries.map_err(failure)?,
-                    () = self.durable.runner.closing() => return Err(closing()),
+                    () = self.guests.core.runner.closing() => return Err(closing()),
                 };
                 drop(place);
                 if entries.is_empty() {
@@ -317,7 +296,7 @@ impl OutcomeReader for GuestReader {
             while outcomes.len() < max && bytes < OUTCOMES_BYTES_MAX {
                 let Some(entry) = self.entries.pop_front() else { break };
                 let (index, receipt) = (entry.index, entry.receipt.clone());
-                let result = result(&self.durable, entry).await?;
+                let result = result(&self.guests.maps, entry).await?;
                 bytes += result.as_ref().map_or_else(Failure::bytes, Payload::bytes);
                 outcomes.push(MapOutcome { index, result, receipt });
             }
@@ -327,15 +306,15 @@ impl OutcomeReader for GuestReader {
 }
 
 /// Returns what an input came to.
-async fn result(durable: &Durable, entry: Entry) -> Result<CallResult, Failure> {
-    match entry.what {
-        What::Done(stored) => durable.payload(stored).await.map(Ok).map_err(failure),
-        What::Failed(failure) | What::Dead(failure) | What::Retry { failure, .. } => Ok(Err(failure)),
+async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
+    match entry.kind {
+        EntryKind::Done(stored) => maps.payload(stored).await.map(Ok).map_err(failure),
+        EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => Ok(Err(failure)),
     }
 }
 
-/// What a caller's children are kept with. Nobody waits for them as for the call itself.
-fn options(caller: &CallContext) -> Options {
+/// Options of a caller's children. No client waits for them, so their priority is never high.
+fn options(caller: &CallIdentity) -> Options {
     let priority = caller.priority.max(Priority::Normal);
     Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }
 }
@@ -357,7 +336,7 @@ fn closing() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host is shutting down")
 }
 
-/// What a guest is told. It never holds a path of the host.
+/// Failure that a guest gets. It never holds a path of the host.
 fn failure(error: DurableError) -> Failure {
     let (code, message) = match error {
         DurableError::Refused(failure) => return failure,

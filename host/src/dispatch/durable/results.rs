@@ -1,9 +1,15 @@
 //! The outcomes of a map, read from the journal and, while it runs, as they are written.
 
-use tokio::sync::broadcast;
+use std::sync::Arc;
 
-use super::*;
-use crate::journal::Entry;
+use tokio::sync::{broadcast, watch};
+
+use super::core::Core;
+use super::error::DurableError;
+use super::map::Maps;
+use crate::call::Payload;
+use crate::ids::MapId;
+use crate::journal::{Entry, MapRecord, StoredPayload};
 
 /// The order in which outcomes come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +23,7 @@ pub enum ResultsOrder {
 
 /// Outcomes of one map, each once.
 pub struct Results {
-    durable: Arc<Durable>,
+    core: Arc<Core>,
     id: MapId,
     order: ResultsOrder,
     /// Whether outcomes that are not there yet are waited for.
@@ -26,14 +32,14 @@ pub struct Results {
     batches: Option<broadcast::Receiver<Arc<Vec<Entry>>>>,
     progress: Option<watch::Receiver<MapRecord>>,
     seen: Bits,
-    /// What is on disk must be read, from the start if some batches were missed.
+    /// Outcomes on disk have to be read, from the start if some batches were missed.
     is_behind: bool,
 }
 
-impl Durable {
+impl Maps {
     /// Returns the outcomes of a map from input `from` on.
     pub async fn results(
-        self: &Arc<Self>,
+        &self,
         id: MapId,
         from: u64,
         order: ResultsOrder,
@@ -41,9 +47,9 @@ impl Durable {
     ) -> Result<Results, DurableError> {
         self.map(id).await?;
         // Subscribed before anything is read, so that nothing falls between.
-        let (batches, progress) = self.live_map(id).map(|map| map.subscribe()).unzip();
+        let (batches, progress) = self.subscribe(id).unzip();
         Ok(Results {
-            durable: self.clone(),
+            core: self.core.clone(),
             id,
             order,
             follows,
@@ -61,18 +67,18 @@ impl Durable {
         if index >= accepted {
             return Err(DurableError::NoInput { id, index, accepted });
         }
-        let outcomes = self.journal.outcomes(id, index).await?;
+        let outcomes = self.core.journal.outcomes(id, index).await?;
         Ok(outcomes.and_then(|outcomes| outcomes.entries.into_iter().find(|entry| entry.index == index)))
     }
 
     /// Returns one input of a map.
     pub async fn map_input(&self, id: MapId, index: u64) -> Result<Option<Payload>, DurableError> {
-        Ok(self.journal.map_input(id, index).await?)
+        Ok(self.core.journal.map_input(id, index).await?)
     }
 
     /// Returns the bytes of an output.
-    pub async fn payload(&self, stored: crate::journal::Stored) -> Result<Payload, DurableError> {
-        Ok(self.journal.payload(stored).await?)
+    pub async fn payload(&self, stored: StoredPayload) -> Result<Payload, DurableError> {
+        Ok(self.core.journal.payload(stored).await?)
     }
 }
 
@@ -97,10 +103,10 @@ impl Results {
                 Some(progress) => progress.borrow_and_update().progress.ended_ms.is_some(),
                 None => true,
             };
-            let Some(outcomes) = self.durable.journal.outcomes(self.id, self.index).await? else {
+            let Some(outcomes) = self.core.journal.outcomes(self.id, self.index).await? else {
                 if ended || !self.follows || !self.wait().await {
-                    // What was appended before it ended is found now.
-                    if self.durable.journal.outcomes(self.id, self.index).await?.is_some() {
+                    // Outcomes written before the end are found now.
+                    if self.core.journal.outcomes(self.id, self.index).await?.is_some() {
                         continue;
                     }
                     return Ok(Vec::new());
@@ -117,7 +123,7 @@ impl Results {
                 taken.push(entry);
             }
             if ended || !self.follows {
-                // What has no outcome will have none, or is not waited for.
+                // An input without an outcome will have none, or is not waited for.
                 self.index = outcomes.until;
             }
             if !taken.is_empty() {
@@ -140,7 +146,7 @@ impl Results {
     async fn next_completed(&mut self) -> Result<Vec<Entry>, DurableError> {
         loop {
             if self.is_behind {
-                match self.durable.journal.outcomes(self.id, self.index).await? {
+                match self.core.journal.outcomes(self.id, self.index).await? {
                     Some(outcomes) => {
                         self.index = outcomes.until;
                         let fresh = self.fresh(outcomes.entries);

@@ -1,10 +1,15 @@
-//! How long what has ended is kept, and its deletion in small steps beside everything else.
+//! Retention: how long ended calls and maps are kept, and their deletion in small steps beside everything else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::*;
+use super::core::Core;
+use crate::clock::unix_ms;
+use crate::ids::AppName;
+use crate::journal::JournalError;
 
-/// How often it is looked for what is old enough.
+/// Pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Pause between two steps, so that deleting takes a small part of the writer's time.
 const STEP_PAUSE: Duration = Duration::from_millis(20);
@@ -24,40 +29,60 @@ impl Default for Retention {
 }
 
 impl Retention {
-    fn of(&self, app: &AppName) -> Duration {
-        self.by_app.get(app).copied().unwrap_or(self.keep)
+    /// Returns the time before which calls and maps of an app must have ended to be deleted, in milliseconds since 1970.
+    fn cutoff_ms(&self, app: &AppName, now_ms: u64) -> u64 {
+        let keep = self.by_app.get(app).copied().unwrap_or(self.keep);
+        now_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
-impl Durable {
-    pub(super) async fn sweep(self: &Arc<Self>, retention: Retention) {
-        let mut stopped = self.stopped.subscribe();
-        if let Err(error) = self.journal.sweep_files().await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "files that nothing refers to could not be removed"
-            );
+/// Deletes ended calls and maps once they are older than the retention allows.
+pub struct Sweeper {
+    pub core: Arc<Core>,
+    pub retention: Retention,
+}
+
+impl Sweeper {
+    /// Sweeps every minute until the host stops.
+    pub async fn run(self) {
+        if let Err(error) = self.core.journal.sweep_files().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "unreferenced files could not be removed");
         }
         loop {
-            if let Err(error) = self.sweep_once(&retention).await {
-                // A full disk or a damaged row; what is old stays a while longer.
+            if let Err(error) = self.sweep().await {
+                // A full disk or a damaged row; old rows stay a while longer.
                 tracing::warn!(error = &error as &dyn std::error::Error, "old calls and maps could not be deleted");
             }
             tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = self.core.lifecycle.stopped() => return,
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
             }
         }
     }
 
-    async fn sweep_once(&self, retention: &Retention) -> Result<(), JournalError> {
-        for app in self.journal.apps_with_ended().await? {
-            let keep = u64::try_from(retention.of(&app).as_millis()).unwrap_or(u64::MAX);
-            let until_ms = unix_ms().saturating_sub(keep);
-            while !self.is_stopped() && self.journal.expire(&app, until_ms).await? {
+    async fn sweep(&self) -> Result<(), JournalError> {
+        let Core { journal, lifecycle, .. } = &*self.core;
+        for app in journal.apps_with_ended().await? {
+            let until_ms = self.retention.cutoff_ms(&app, unix_ms());
+            while !lifecycle.is_stopped() && journal.expire(&app, until_ms).await? {
                 tokio::time::sleep(STEP_PAUSE).await;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_can_have_a_retention_of_its_own_and_forever_is_one() {
+        let [short, forever, other] = ["short", "forever", "other"].map(|name| AppName::new(name).unwrap());
+        let by_app = BTreeMap::from([(short.clone(), Duration::from_secs(1)), (forever.clone(), Duration::MAX)]);
+        let retention = Retention { keep: Duration::from_secs(10), by_app };
+        assert_eq!(retention.cutoff_ms(&short, 20_000), 19_000);
+        assert_eq!(retention.cutoff_ms(&forever, 20_000), 0);
+        assert_eq!(retention.cutoff_ms(&other, 20_000), 10_000);
     }
 }

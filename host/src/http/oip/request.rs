@@ -427,7 +427,7 @@ mod tests {
             prop_assert!(parse(&bytes.clone().into(), Some(json.len())).is_ok());
             let at = at % bytes.len();
             bytes[at] = byte;
-            // Whatever is still a request has only tensors that agree with themselves.
+            // A body that still parses has only consistent tensors.
             if let Ok(request) = parse(&bytes.clone().into(), Some(json.len())) {
                 for input in &request.inputs {
                     prop_assert_eq!(input.check(), Ok(()));

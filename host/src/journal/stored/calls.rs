@@ -5,7 +5,7 @@ use crate::call::Priority;
 use crate::ids::FunctionName;
 use crate::journal::chunk::{decode_one, encode_one};
 use crate::journal::codec::{put_bytes, put_u64};
-use crate::journal::{Damaged, State};
+use crate::journal::{DamagedRow, State};
 
 impl StoreJournal {
     pub(super) async fn accept_call(
@@ -20,7 +20,7 @@ impl StoreJournal {
         let mut ops = Vec::new();
         let input = self.place(Write::New, id, input, &mut ops).await?;
         ops.extend([
-            put(Table::Calls, id.to_vec(), row(call)),
+            put(Table::Calls, id.to_vec(), self.call_row(call)),
             put(Table::CallInputs, id.to_vec(), encode_one(&input)),
             put(Table::JournalIndex, key::open_call(call.id), open_row(call)),
             put(Table::JournalIndex, [key::of_function(&function, Kind::Call).as_slice(), id].concat(), Vec::new()),
@@ -34,7 +34,7 @@ impl StoreJournal {
 
     pub(super) async fn save_call(&self, call: &CallRecord, output: Option<Payload>) -> Result<(), JournalError> {
         let id = call.id.as_bytes();
-        let mut ops = vec![put(Table::Calls, id.to_vec(), row(call))];
+        let mut ops = vec![put(Table::Calls, id.to_vec(), self.call_row(call))];
         let _files = self.files.read().await;
         if let Some(output) = output {
             let output = self.place(Write::Essential, id, output, &mut ops).await?;
@@ -49,6 +49,12 @@ impl StoreJournal {
             ops.push(put(Table::JournalIndex, key::ended(&call.app, at, Kind::Call, *id), Vec::new()));
         }
         self.write_between(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, ops).await
+    }
+
+    /// Returns the row of a call, with this host as the holder of its lease.
+    fn call_row(&self, call: &CallRecord) -> Vec<u8> {
+        let lease = self.holder().filter(|_| call.state == State::Leased);
+        if lease == call.lease { row(call) } else { row(&CallRecord { lease, ..call.clone() }) }
     }
 
     pub(super) async fn call(&self, id: CallId) -> Result<Option<CallRecord>, JournalError> {
@@ -73,7 +79,7 @@ impl StoreJournal {
         .await
     }
 
-    pub(super) async fn keyed(&self, function: &FunctionId, name: &str) -> Result<Option<Keyed>, JournalError> {
+    pub(super) async fn keyed(&self, function: &FunctionId, name: &str) -> Result<Option<KeyedRecord>, JournalError> {
         let at = key::idempotency(function, name);
         self.read(move |_, store| store.get(Table::JournalIndex, &at)?.map(read_keyed).transpose()).await
     }
@@ -97,7 +103,7 @@ impl StoreJournal {
         .await
     }
 
-    pub(super) async fn list(&self, query: Query) -> Result<(Vec<Listed>, Option<[u8; 16]>), JournalError> {
+    pub(super) async fn list(&self, query: Query) -> Result<(Vec<ListEntry>, Option<[u8; 16]>), JournalError> {
         self.read(move |_, store| {
             let mut ids = Vec::new();
             for kind in [Kind::Call, Kind::Map] {
@@ -112,9 +118,9 @@ impl StoreJournal {
                 match kind {
                     Kind::Call => {
                         let found = store.get(Table::Calls, &id)?;
-                        listed.extend(found.map(|found| record(&found).map(Listed::Call)).transpose()?);
+                        listed.extend(found.map(|found| record(&found).map(ListEntry::Call)).transpose()?);
                     }
-                    Kind::Map => listed.extend(super::maps::map(store, MapId::from_bytes(id))?.map(Listed::Map)),
+                    Kind::Map => listed.extend(super::maps::map(store, MapId::from_bytes(id))?.map(ListEntry::Map)),
                 }
             }
             Ok((listed, next))
@@ -172,12 +178,12 @@ fn open_row(call: &CallRecord) -> Vec<u8> {
 }
 
 fn read_open(found: &[u8], row: Vec<u8>) -> Result<OpenCall, JournalError> {
-    let id = key::id_of(found).ok_or(Damaged("an open call has no id"))?;
+    let id = key::id_of(found).ok_or(DamagedRow("an open call has no id"))?;
     let mut reader = Reader::new(row);
-    let named = |_| Damaged("an open call has no function");
+    let named = |_| DamagedRow("an open call has no function");
     let app = AppName::new(&reader.text()?).map_err(named)?;
     let function = FunctionName::new(&reader.text()?).map_err(named)?;
-    let priority = *Priority::ALL.get(usize::from(reader.byte()?)).ok_or(Damaged("an unknown priority"))?;
+    let priority = *Priority::ALL.get(usize::from(reader.byte()?)).ok_or(DamagedRow("an unknown priority"))?;
     let next_ms = Some(reader.u64()?).filter(|next_ms| *next_ms > 0);
     Ok(OpenCall { id: CallId::from_bytes(id), function: FunctionId { app, function }, priority, next_ms })
 }

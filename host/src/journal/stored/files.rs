@@ -18,9 +18,9 @@ impl StoreJournal {
         owner: &[u8; 16],
         payload: Payload,
         ops: &mut Vec<Op>,
-    ) -> Result<Stored, JournalError> {
+    ) -> Result<StoredPayload, JournalError> {
         if payload.data.len() <= INLINE_BYTES_MAX {
-            return Ok(Stored::inline(payload));
+            return Ok(StoredPayload::inline(payload));
         }
         let Payload { content_type, data } = payload;
         let bytes = data.len() as u64;
@@ -28,14 +28,14 @@ impl StoreJournal {
         let digest = blocking(move || this.dir.files()?.put(write, &data)).await?;
         ops.push(put(Table::JournalIndex, key::file(&digest, owner), Vec::new()));
         ops.push(put(Table::JournalIndex, key::file_of(owner, &digest), Vec::new()));
-        Ok(Stored { content_type, at: StoredAt::File { digest, bytes } })
+        Ok(StoredPayload { content_type, at: PayloadPlace::File { digest, bytes } })
     }
 
-    pub(super) async fn payload(&self, stored: Stored) -> Result<Payload, JournalError> {
+    pub(super) async fn payload(&self, stored: StoredPayload) -> Result<Payload, JournalError> {
         let content_type = stored.content_type;
         match stored.at {
-            StoredAt::Inline(data) => Ok(Payload { content_type, data }),
-            StoredAt::File { digest, .. } => {
+            PayloadPlace::Inline(data) => Ok(Payload { content_type, data }),
+            PayloadPlace::File { digest, .. } => {
                 let this = self.clone();
                 let data = blocking(move || this.dir.files()?.get(&digest)).await?;
                 Ok(Payload { content_type, data: data.into() })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::journal::record::Entry;
-use crate::journal::{Damaged, OutcomeCounts, What, chunk, segment};
+use crate::journal::{DamagedRow, EntryKind, OutcomeCounts, chunk, segment};
 
 /// Bytes of outcomes of one chunk that are in memory at a time.
 const READ_BYTES_MAX: usize = 2 << 20;
@@ -42,7 +42,7 @@ impl StoreJournal {
         first: u64,
         inputs: Vec<Payload>,
         is_leased: bool,
-    ) -> Result<Vec<Pending>, JournalError> {
+    ) -> Result<Vec<PendingChunk>, JournalError> {
         let mut ops = vec![put(Table::Maps, key::map_header(header.id), row(header))];
         let mut pending = Vec::new();
         let mut first = first;
@@ -53,10 +53,10 @@ impl StoreJournal {
         }
         for inputs in chunk::split(stored) {
             let len = u32::try_from(inputs.len()).expect("a chunk is short");
-            let lease = Lease { is_leased, lost: 0, len };
+            let lease = Lease { is_leased, len, ..Lease::default() }.held_by(self.holder());
             ops.push(put(Table::MapInputs, key::chunk(header.id, first), chunk::encode(&inputs)));
             ops.push(put(Table::MapPending, key::chunk(header.id, first), lease.encode()));
-            pending.push(Pending { first, lease });
+            pending.push(PendingChunk { first, lease });
             first += u64::from(len);
         }
         self.write_between(Write::New, APPEND, ops).await?;
@@ -68,13 +68,13 @@ impl StoreJournal {
         map: MapId,
         after: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<Pending>, JournalError> {
+    ) -> Result<Vec<PendingChunk>, JournalError> {
         self.read(move |_, store| {
             let after = after.map(|first| key::chunk(map, first));
             let mut pending = Vec::new();
             for (found, lease) in rows(store, Table::MapPending, map.as_bytes(), after.as_deref(), limit)? {
-                let first = key::chunk_first(&found).ok_or(Damaged("a lease has no chunk"))?;
-                pending.push(Pending { first, lease: Lease::decode(lease)? });
+                let first = key::chunk_first(&found).ok_or(DamagedRow("a lease has no chunk"))?;
+                pending.push(PendingChunk { first, lease: Lease::decode(lease)? });
             }
             Ok(pending)
         })
@@ -82,34 +82,30 @@ impl StoreJournal {
     }
 
     pub(super) async fn chunk(&self, map: MapId, first: u64) -> Result<Option<Chunk>, JournalError> {
-        let read = self
-            .read(move |_, store| {
-                let Some(inputs) = store.get(Table::MapInputs, &key::chunk(map, first))? else { return Ok(None) };
-                let mut chunk =
-                    Chunk { first, inputs: Vec::new(), entries: Vec::new(), is_stripped: false, segments: 0 };
-                let mut bytes = 0;
-                each_segment(store, map, first, |number, entries| {
-                    chunk.segments = chunk.segments.max(number);
-                    bytes += entries.iter().map(Entry::row_bytes).sum::<usize>();
-                    chunk.entries.extend(entries);
-                    if bytes > READ_BYTES_MAX || chunk.is_stripped {
-                        chunk.is_stripped = true;
-                        chunk.entries.iter_mut().for_each(strip);
-                    }
-                })?;
-                Ok(Some((chunk, chunk::decode(inputs)?)))
-            })
-            .await?;
-        let Some((mut chunk, stored)) = read else { return Ok(None) };
-        for input in stored {
-            chunk.inputs.push(self.payload(input).await?);
-        }
-        Ok(Some(chunk))
+        self.read(move |_, store| {
+            let Some(inputs) = store.get(Table::MapInputs, &key::chunk(map, first))? else { return Ok(None) };
+            let inputs = chunk::decode(inputs)?;
+            let mut chunk = Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 };
+            let mut bytes = 0;
+            each_segment(store, map, first, |number, entries| {
+                chunk.segments = chunk.segments.max(number);
+                bytes += entries.iter().map(Entry::row_bytes).sum::<usize>();
+                chunk.entries.extend(entries);
+                if bytes > READ_BYTES_MAX || chunk.is_stripped {
+                    chunk.is_stripped = true;
+                    chunk.entries.iter_mut().for_each(strip);
+                }
+            })?;
+            Ok(Some(chunk))
+        })
+        .await
     }
 
-    pub(super) async fn lease(&self, map: MapId, chunks: &[Pending]) -> Result<(), JournalError> {
-        let ops =
-            chunks.iter().map(|pending| put(Table::MapPending, key::chunk(map, pending.first), pending.lease.encode()));
+    pub(super) async fn lease(&self, map: MapId, chunks: &[PendingChunk]) -> Result<(), JournalError> {
+        let ops = chunks.iter().map(|pending| {
+            let lease = pending.lease.held_by(self.holder());
+            put(Table::MapPending, key::chunk(map, pending.first), lease.encode())
+        });
         self.write_between(Write::Essential, LEASE, ops.collect()).await
     }
 
@@ -117,15 +113,15 @@ impl StoreJournal {
         &self,
         header: &MapHeader,
         progress: &MapProgress,
-        chunks: Vec<Settled>,
+        chunks: Vec<ChunkUpdate>,
     ) -> Result<(), JournalError> {
         let map = header.id;
         let mut ops = vec![put(Table::Maps, key::map_progress(map), row(progress))];
         let _files = self.files.read().await;
         for mut settled in chunks {
             for entry in &mut settled.entries {
-                if let What::Done(stored) = &mut entry.what
-                    && let StoredAt::Inline(data) = &stored.at
+                if let EntryKind::Done(stored) = &mut entry.kind
+                    && let PayloadPlace::Inline(data) = &stored.at
                     && data.len() > files::INLINE_BYTES_MAX
                 {
                     let payload = Payload { content_type: stored.content_type.clone(), data: data.clone() };
@@ -168,7 +164,7 @@ impl StoreJournal {
                 let mut ops = Vec::new();
                 each_segment(store, map, first, |number, entries| {
                     let kept: Vec<Entry> =
-                        entries.iter().filter(|entry| matches!(entry.what, What::Done(_))).cloned().collect();
+                        entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Done(_))).cloned().collect();
                     let at = key::segment(map, first, number);
                     if kept.is_empty() {
                         ops.push(delete(Table::MapResults, at));
@@ -178,7 +174,7 @@ impl StoreJournal {
                 })?;
                 let inputs = store.get(Table::MapInputs, &key::chunk(map, first))?.unwrap_or_default();
                 let len = u32::try_from(chunk::len(&inputs)?).unwrap_or(u32::MAX);
-                let lease = Lease { is_leased: false, lost: 0, len };
+                let lease = Lease { len, ..Lease::default() };
                 ops.push(put(Table::MapPending, key::chunk(map, first), lease.encode()));
                 Ok(ops)
             })
@@ -209,7 +205,11 @@ impl StoreJournal {
         .await
     }
 
-    pub(super) async fn inputs(&self, map: MapId, index: u64) -> Result<Option<(u64, Vec<Stored>)>, JournalError> {
+    pub(super) async fn inputs(
+        &self,
+        map: MapId,
+        index: u64,
+    ) -> Result<Option<(u64, Vec<StoredPayload>)>, JournalError> {
         self.read(move |_, store| {
             let Some((first, inputs)) = chunk_of(store, map, index)? else { return Ok(None) };
             let inputs = chunk::decode(inputs)?;
@@ -238,11 +238,11 @@ impl StoreJournal {
             let (mut by_index, mut bytes) = (BTreeMap::new(), 0);
             each_segment(store, map, first, |_, entries| {
                 for entry in entries {
-                    match entry.what {
-                        What::Done(_) => outcomes.counts.done += 1,
-                        What::Failed(_) => outcomes.counts.failed += 1,
-                        What::Dead(_) => outcomes.counts.dead += 1,
-                        What::Retry { .. } => continue,
+                    match entry.kind {
+                        EntryKind::Done(_) => outcomes.counts.done += 1,
+                        EntryKind::Failed(_) => outcomes.counts.failed += 1,
+                        EntryKind::Dead(_) => outcomes.counts.dead += 1,
+                        EntryKind::Retry { .. } => continue,
                     }
                     if entry.index >= index && entry.index < outcomes.until {
                         bytes += entry.row_bytes();
@@ -284,7 +284,7 @@ fn each_segment(
         let found = rows(store, Table::MapResults, &prefix, after.as_deref(), SEGMENTS_LEN)?;
         let is_last = found.len() < SEGMENTS_LEN;
         for (key, value) in found {
-            let number = key::segment_number(&key).ok_or(Damaged("a segment has no number"))?;
+            let number = key::segment_number(&key).ok_or(DamagedRow("a segment has no number"))?;
             take(number, segment::decode(first, value)?);
             after = Some(key);
         }
@@ -296,8 +296,8 @@ fn each_segment(
 
 /// Empties an output that only has to be known of.
 fn strip(entry: &mut Entry) {
-    if let What::Done(stored) = &mut entry.what {
-        stored.at = StoredAt::Inline(bytes::Bytes::new());
+    if let EntryKind::Done(stored) = &mut entry.kind {
+        stored.at = PayloadPlace::Inline(bytes::Bytes::new());
     }
 }
 

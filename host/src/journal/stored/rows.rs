@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 use super::files::INLINE_BYTES_MAX;
 use super::*;
-use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Priority, Receipt};
+use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Priority, Receipt};
 use crate::ids::Version;
-use crate::journal::{Entry, FailedAttempt, State, What};
+use crate::journal::{Entry, EntryKind, FailedAttempt, State};
 use crate::store::snapshot;
 
 const FILE_LEN: usize = INLINE_BYTES_MAX + 1;
@@ -75,9 +75,11 @@ fn call() -> CallRecord {
         app: "app".parse().unwrap(),
         function: "function".parse().unwrap(),
         state: State::Waiting,
+        principal: Principal::Operator,
         priority: Priority::Low,
         accepted_ms: 1_000,
         ended_ms: Some(2_000),
+        lease: None,
         attempts: 3,
         lost: 1,
         next_ms: Some(3_000),
@@ -96,6 +98,7 @@ fn header() -> MapHeader {
         id: map_id(),
         app: "app".parse().unwrap(),
         function: "function".parse().unwrap(),
+        principal: Principal::Operator,
         priority: Priority::High,
         created_ms: 1_000,
         accepted: 6,
@@ -126,26 +129,26 @@ fn large(byte: u8) -> Payload {
 fn entries() -> Vec<Entry> {
     let plain = Receipt { attempts: 1, queue_us: 2, wall_us: 3, instantiate_us: 4, cpu_us: 5, ..Receipt::default() };
     let plain = Receipt { memory_peak_bytes: 1 << 20, ..plain };
-    let what = [
-        What::Done(Stored::inline(Payload::json("16"))),
-        What::Failed(failure()),
-        What::Dead(failure()),
-        What::Retry { failed: 2, next_ms: 5_000, failure: failure() },
-        What::Done(Stored::inline(large(b'2'))),
+    let kind = [
+        EntryKind::Done(StoredPayload::inline(Payload::json("16"))),
+        EntryKind::Failed(failure()),
+        EntryKind::Dead(failure()),
+        EntryKind::Retry { failed: 2, next_ms: 5_000, failure: failure() },
+        EntryKind::Done(StoredPayload::inline(large(b'2'))),
     ];
-    let entry = |(index, what)| {
+    let entry = |(index, kind)| {
         let receipt = if index == 0 { receipt() } else { plain.clone() };
-        Entry { index, attempt: 3, what, receipt }
+        Entry { index, attempt: 3, kind, receipt }
     };
-    (0..).zip(what).map(entry).collect()
+    (0..).zip(kind).map(entry).collect()
 }
 
 /// Entries as they are read: large outputs are in files.
 fn entries_in_files() -> Vec<Entry> {
     let mut entries = entries();
     let digest = Sha256::digest(vec![b'2'; FILE_LEN]).into();
-    let at = StoredAt::File { digest, bytes: FILE_LEN as u64 };
-    entries[4].what = What::Done(Stored { content_type: "application/json".to_owned(), at });
+    let at = PayloadPlace::File { digest, bytes: FILE_LEN as u64 };
+    entries[4].kind = EntryKind::Done(StoredPayload { content_type: "application/json".to_owned(), at });
     entries
 }
 
@@ -201,12 +204,12 @@ async fn a_call_that_is_open_is_on_disk_as_it_was() {
     assert_eq!(read.call_payload(Table::CallInputs, call_id()).await.unwrap(), Some(text("an input")));
     let open = OpenCall { id: call_id(), function: call.function_id(), priority: Priority::Low, next_ms: Some(3_000) };
     assert_eq!(read.open_calls(None, 10).await.unwrap(), [open]);
-    let keyed = Keyed { kind: Kind::Call, id: *call_id().as_bytes(), fingerprint: [b'f'; 32] };
+    let keyed = KeyedRecord { kind: Kind::Call, id: *call_id().as_bytes(), fingerprint: [b'f'; 32] };
     assert_eq!(read.keyed(&call.function_id(), "key").await.unwrap(), Some(keyed));
     assert_eq!(read.children(parent_id(), None, 10).await.unwrap(), [(Kind::Call, *call_id().as_bytes())]);
     let (app, function) = (Some(call.app.clone()), Some(call.function.clone()));
     let (listed, next) = read.list(Query { app, function, before: None, limit: 10 }).await.unwrap();
-    assert_eq!((listed, next), (vec![Listed::Call(call)], None));
+    assert_eq!((listed, next), (vec![ListEntry::Call(call)], None));
 }
 
 #[tokio::test]
@@ -275,9 +278,9 @@ async fn a_map_that_is_open_is_on_disk_as_it_was() {
     let inputs = vec![Payload::json("1"), text("two"), large(b'1'), Payload::json("4"), Payload::json("5")];
     journal.append(&header, 0, inputs.clone(), true).await.unwrap();
     journal.append(&header, 5, vec![Payload::json("6")], false).await.unwrap();
-    let lost = Pending { first: 5, lease: Lease { is_leased: true, lost: 2, len: 1 } };
+    let lost = PendingChunk { first: 5, lease: Lease { is_leased: true, lost: 2, len: 1, holder: None } };
     journal.lease(map_id(), &[lost]).await.unwrap();
-    let settled = Settled { first: 0, entries: entries(), segment: 1, ..Settled::default() };
+    let settled = ChunkUpdate { first: 0, entries: entries(), segment: 1, ..ChunkUpdate::default() };
     journal.settle(&header, &progress, vec![settled]).await.unwrap();
     let (_dir, read) = check(
         &dir,
@@ -340,18 +343,23 @@ async fn a_map_that_is_open_is_on_disk_as_it_was() {
     let map = MapRecord { header: header.clone(), progress };
     assert_eq!(read.map(map_id()).await.unwrap(), Some(map.clone()));
     assert_eq!(read.open_maps(None, 10).await.unwrap(), std::slice::from_ref(&map));
-    let keyed = Keyed { kind: Kind::Map, id: *map_id().as_bytes(), fingerprint: [b'f'; 32] };
+    let keyed = KeyedRecord { kind: Kind::Map, id: *map_id().as_bytes(), fingerprint: [b'f'; 32] };
     assert_eq!(read.keyed(&header.function_id(), "key").await.unwrap(), Some(keyed));
     assert_eq!(read.children(parent_id(), None, 10).await.unwrap(), [(Kind::Map, *map_id().as_bytes())]);
     let (app, function) = (Some(header.app.clone()), Some(header.function.clone()));
     let (listed, next) = read.list(Query { app, function, before: None, limit: 10 }).await.unwrap();
-    assert_eq!((listed, next), (vec![Listed::Map(map)], None));
-    let leased = Pending { first: 0, lease: Lease { is_leased: true, lost: 0, len: 5 } };
+    assert_eq!((listed, next), (vec![ListEntry::Map(map)], None));
+    let leased = PendingChunk { first: 0, lease: Lease { is_leased: true, lost: 0, len: 5, holder: None } };
     assert_eq!(read.pending(map_id(), None, 10).await.unwrap(), [leased, lost]);
-    let chunk = Chunk { first: 0, inputs, entries: entries_in_files(), is_stripped: false, segments: 1 };
-    assert_eq!(read.chunk(map_id(), 0).await.unwrap(), Some(chunk));
-    let output = read.payload(match &entries_in_files()[4].what {
-        What::Done(stored) => stored.clone(),
+    let chunk = read.chunk(map_id(), 0).await.unwrap().unwrap();
+    for (stored, input) in chunk.inputs.iter().zip(&inputs) {
+        assert_eq!(read.payload(stored.clone()).await.unwrap(), *input);
+    }
+    let found =
+        Chunk { inputs: chunk.inputs.clone(), first: 0, entries: entries_in_files(), is_stripped: false, segments: 1 };
+    assert_eq!((chunk.inputs.len(), chunk), (inputs.len(), found));
+    let output = read.payload(match &entries_in_files()[4].kind {
+        EntryKind::Done(stored) => stored.clone(),
         other => panic!("{other:?}"),
     });
     assert_eq!(output.await.unwrap(), large(b'2'));
@@ -364,9 +372,10 @@ async fn a_map_that_has_ended_is_on_disk_as_it_was() {
     journal.create_map(&header, None).await.unwrap();
     journal.append(&header, 0, vec![Payload::json("1"), Payload::json("2")], true).await.unwrap();
     let done: Vec<Entry> = entries_in_files().into_iter().filter(|entry| entry.index % 4 == 0).collect();
-    let settled = |segment, entries: &[Entry]| Settled { segment, entries: entries.to_vec(), ..Settled::default() };
+    let settled =
+        |segment, entries: &[Entry]| ChunkUpdate { segment, entries: entries.to_vec(), ..ChunkUpdate::default() };
     journal.settle(&header, &progress(None), vec![settled(1, &done[..1])]).await.unwrap();
-    let whole = Settled { replaces: Some(1), is_whole: true, ..settled(0, &done) };
+    let whole = ChunkUpdate { replaces: Some(1), is_whole: true, ..settled(0, &done) };
     journal.settle(&header, &progress(Some(2_000)), vec![whole]).await.unwrap();
     let (_dir, read) = check(
         &dir,

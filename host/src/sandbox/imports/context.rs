@@ -1,4 +1,4 @@
-//! `bireme:host/context`: who the call is, and its log.
+//! `bireme:host/context`: the call's identity, its remaining time, its log.
 
 use std::time::Instant;
 

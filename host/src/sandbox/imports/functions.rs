@@ -1,39 +1,17 @@
 //! `bireme:host/functions`: calls and maps of the app's own functions.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::Resource;
 
 use super::spawned;
-use crate::call::{Failure, FailureCode, Payload};
+use crate::call::Payload;
 use crate::sandbox::bindings::{functions, types};
 use crate::sandbox::boundary::Import;
-use crate::sandbox::call_context::CallContext;
-use crate::sandbox::services::{Functions, MapRun, Order};
+use crate::sandbox::function_access::{self, MapPermit, OpenMap};
+use crate::sandbox::services::Order;
 use crate::sandbox::state::CallState;
-
-/// A map that a guest holds.
-pub struct OpenMap {
-    run: Box<dyn MapRun>,
-    call: Arc<CallContext>,
-}
-
-impl Drop for OpenMap {
-    fn drop(&mut self) {
-        self.call.close_map();
-    }
-}
-
-pub(super) fn other_side(call: &CallContext) -> Result<Arc<dyn Functions>, Failure> {
-    call.services.functions().ok_or_else(|| Failure::new(FailureCode::Cancelled, "the host is shutting down"))
-}
-
-pub(super) fn too_many_maps() -> Failure {
-    let message = format!("a call may hold {} maps open; drop one first", crate::limits::MAPS_PER_CALL_MAX);
-    Failure::new(FailureCode::Overloaded, message)
-}
 
 impl functions::Host for CallState {
     async fn call(
@@ -42,7 +20,7 @@ impl functions::Host for CallState {
         input: types::Payload,
     ) -> wasmtime::Result<Result<types::Payload, types::Failure>> {
         let call = self.call.clone();
-        let functions = match other_side(&call) {
+        let functions = match function_access::functions(&call) {
             Ok(functions) => functions,
             Err(failure) => return Ok(Err(failure.into())),
         };
@@ -57,8 +35,8 @@ impl functions::Host for CallState {
     ) -> wasmtime::Result<Result<String, types::Failure>> {
         let call = self.call.clone();
         let spawned = call.boundary.cross_async(Import::Function, async {
-            spawned::count(&call)?;
-            other_side(&call)?.spawn(&call, &function, input.into()).await
+            function_access::count_spawn(&call)?;
+            function_access::functions(&call)?.spawn(&call, &function, input.into()).await
         });
         Ok(spawned.await.map(|id| id.to_string()).map_err(Into::into))
     }
@@ -70,15 +48,17 @@ impl functions::Host for CallState {
     ) -> wasmtime::Result<Result<Option<Result<types::Payload, types::Failure>>, types::Failure>> {
         let call = self.call.clone();
         let wait = Duration::from_millis(wait_ms);
-        let answer =
-            call.boundary.cross_async(Import::Function, async { other_side(&call)?.get(&call, &call_id, wait).await });
+        let answer = call.boundary.cross_async(Import::Function, async {
+            function_access::functions(&call)?.get(&call, &call_id, wait).await
+        });
         Ok(answer.await.map(spawned::outcome).map_err(Into::into))
     }
 
     async fn cancel(&mut self, call_id: String) -> wasmtime::Result<Result<bool, types::Failure>> {
         let call = self.call.clone();
-        let answer =
-            call.boundary.cross_async(Import::Function, async { other_side(&call)?.cancel(&call, &call_id).await });
+        let answer = call
+            .boundary
+            .cross_async(Import::Function, async { function_access::functions(&call)?.cancel(&call, &call_id).await });
         Ok(answer.await.map_err(Into::into))
     }
 }
@@ -94,16 +74,15 @@ impl functions::HostMapRun for CallState {
             functions::Order::Completion => Order::Completion,
         };
         let call = self.call.clone();
-        if !call.open_map() {
-            return Ok(Err(too_many_maps().into()));
-        }
-        let opened = call.boundary.cross(Import::Function, || other_side(&call)?.map(&call, &function, order));
-        match opened {
-            Ok(run) => Ok(Ok(self.table.push(OpenMap { run, call })?)),
-            Err(failure) => {
-                call.close_map();
-                Ok(Err(failure.into()))
-            }
+        let permit = match MapPermit::acquire(&call) {
+            Ok(permit) => permit,
+            Err(failure) => return Ok(Err(failure.into())),
+        };
+        let started =
+            call.boundary.cross(Import::Function, || function_access::functions(&call)?.map(&call, &function, order));
+        match started {
+            Ok(run) => Ok(Ok(self.table.push(OpenMap { run, _permit: permit })?)),
+            Err(failure) => Ok(Err(failure.into())),
         }
     }
 

@@ -1,12 +1,12 @@
 //! `bireme:host/inference`: requests to the native workers.
 
 use crate::inference::{InferenceError, Inputs, Overflow};
-use crate::sandbox::asking::Refused;
 use crate::sandbox::bindings::inference;
+use crate::sandbox::model_access::ModelError;
 use crate::sandbox::state::CallState;
 use crate::wire::{Datatype, Tensor};
 
-type Answer<T> = wasmtime::Result<Result<T, inference::InferenceError>>;
+type HostResult<T> = wasmtime::Result<Result<T, inference::InferenceError>>;
 
 impl inference::Host for CallState {
     async fn embed(
@@ -14,7 +14,7 @@ impl inference::Host for CallState {
         model: String,
         texts: Vec<String>,
         overflow: inference::Overflow,
-    ) -> Answer<inference::Embeddings> {
+    ) -> HostResult<inference::Embeddings> {
         let name = &model;
         let answer = self.call.request(name, async |inference, caller| {
             inference.embed(name, Inputs::Texts(texts), overflow.into(), &caller).await
@@ -31,7 +31,7 @@ impl inference::Host for CallState {
         query: String,
         documents: Vec<String>,
         overflow: inference::Overflow,
-    ) -> Answer<Vec<f32>> {
+    ) -> HostResult<Vec<f32>> {
         let name = &model;
         let answer = self.call.request(name, async |inference, caller| {
             inference.rerank(name, query, documents, overflow.into(), &caller).await
@@ -44,7 +44,7 @@ impl inference::Host for CallState {
         model: String,
         texts: Vec<String>,
         overflow: inference::Overflow,
-    ) -> Answer<inference::Classes> {
+    ) -> HostResult<inference::Classes> {
         let name = &model;
         let answer = self.call.request(name, async |inference, caller| {
             inference.classify(name, Inputs::Texts(texts), overflow.into(), &caller).await
@@ -54,7 +54,7 @@ impl inference::Host for CallState {
         Ok(classes.map_err(error))
     }
 
-    async fn infer(&mut self, model: String, inputs: Vec<inference::Tensor>) -> Answer<Vec<inference::Tensor>> {
+    async fn infer(&mut self, model: String, inputs: Vec<inference::Tensor>) -> HostResult<Vec<inference::Tensor>> {
         let name = &model;
         let tensors = inputs.into_iter().map(Into::into).collect();
         let answer = self.call.request(name, async |inference, caller| inference.infer(name, tensors, &caller).await);
@@ -63,12 +63,12 @@ impl inference::Host for CallState {
     }
 }
 
-fn error(refused: Refused) -> inference::InferenceError {
+fn error(refused: ModelError) -> inference::InferenceError {
     use inference::InferenceError as E;
     match refused {
-        Refused::NotDeclared { model, .. } | Refused::NotGranted { model, .. } => E::NotDeclared(model),
-        Refused::Spent(spent) => E::BudgetExceeded(spent.to_string()),
-        Refused::Inference(error) => match error {
+        ModelError::NotDeclared { model, .. } | ModelError::NotGranted { model, .. } => E::NotDeclared(model),
+        ModelError::Budget(error) => E::BudgetExceeded(error.to_string()),
+        ModelError::Inference(error) => match error {
             InferenceError::UnknownModel { model } => E::UnknownModel(model),
             InferenceError::BadInput { reason } => E::BadInput(reason),
             InferenceError::TooLong { .. } => E::BadInput(error.to_string()),
@@ -90,7 +90,7 @@ impl From<inference::Overflow> for Overflow {
 }
 
 impl From<inference::Tensor> for Tensor {
-    /// Unchecked: `Inference` does that with every tensor it gets.
+    /// Unchecked: `Inference` checks every tensor that it gets.
     fn from(tensor: inference::Tensor) -> Self {
         let (datatype, data) = (tensor.datatype.into(), tensor.data.into());
         Self { name: tensor.name, datatype, shape: tensor.shape, data }
@@ -104,7 +104,7 @@ impl From<Tensor> for inference::Tensor {
     }
 }
 
-/// One line for each type, read in both directions.
+/// Conversions in both directions, one name for each type.
 macro_rules! datatypes {
     ($($datatype:ident)*) => {
         impl From<inference::Datatype> for Datatype {

@@ -13,14 +13,14 @@ use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
 use crate::store::StoreError;
 
-type Answer<T> = wasmtime::Result<Result<T, store::Error>>;
+type HostResult<T> = wasmtime::Result<Result<T, store::Error>>;
 
-/// Returns the reason that a guest is given.
+/// Returns the text of an error for the guest: without paths, which are for the log.
 pub(super) fn reason(error: &KeyValueError) -> String {
     let KeyValueError::Store(store) = error else {
         return error.to_string();
     };
-    // The guest learns that it failed; where the host keeps its files is the operator's to know.
+    // The guest learns of the failure, the operator of the files.
     tracing::error!(error = %format!("{store:#}"), "key-value store");
     match store {
         StoreError::InUse { holder, .. } => format!("the host's data directory is in use by process {holder}"),
@@ -34,12 +34,12 @@ fn refused(error: &KeyValueError) -> store::Error {
     store::Error::Other(reason(error))
 }
 
-fn answer<T>(result: Result<T, KeyValueError>) -> Answer<T> {
+fn answer<T>(result: Result<T, KeyValueError>) -> HostResult<T> {
     Ok(result.map_err(|error| refused(&error)))
 }
 
 impl CallState {
-    /// Puts a handle into the table, within the function's memory.
+    /// Puts a handle into the table; its bytes count against the function's memory.
     fn hold_cas(&mut self, cas: Cas) -> wasmtime::Result<Resource<Cas>> {
         self.limiter.hold(cas.bytes())?;
         Ok(self.table.push(cas)?)
@@ -53,7 +53,7 @@ impl CallState {
 }
 
 impl store::Host for CallState {
-    async fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
+    async fn open(&mut self, identifier: String) -> HostResult<Resource<Bucket>> {
         match self.call.services.key_value.bucket(self.call.function.app(), &identifier) {
             Ok(bucket) => Ok(Ok(self.table.push(bucket)?)),
             Err(error) => answer(Err(error)),
@@ -62,30 +62,30 @@ impl store::Host for CallState {
 }
 
 impl store::HostBucket for CallState {
-    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
+    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<Option<Vec<u8>>> {
         let bucket = self.table.get(&bucket)?;
         answer(self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.get(bucket, &key)))
     }
 
-    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
+    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> HostResult<()> {
         let bucket = self.table.get(&bucket)?;
         let call = &self.call;
         answer(call.boundary.cross_async(Import::KeyValue, call.services.key_value.set(bucket, &key, value)).await)
     }
 
-    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<()> {
+    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<()> {
         let bucket = self.table.get(&bucket)?;
         let call = &self.call;
         answer(call.boundary.cross_async(Import::KeyValue, call.services.key_value.delete(bucket, &key)).await)
     }
 
-    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<bool> {
+    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<bool> {
         let bucket = self.table.get(&bucket)?;
         answer(self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.exists(bucket, &key)))
     }
 
-    /// The cursor is the last key of the page before, so it holds for as long as the guest likes, in another call too.
-    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> Answer<store::KeyResponse> {
+    /// The cursor is the last key of the page before, so it stays valid, in another call too.
+    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> HostResult<store::KeyResponse> {
         let bucket = self.table.get(&bucket)?;
         let list = || self.call.services.key_value.keys_after(bucket, cursor.as_deref());
         let keys = self.call.boundary.cross(Import::KeyValue, list);
@@ -102,7 +102,7 @@ impl store::HostBucket for CallState {
 }
 
 impl atomics::Host for CallState {
-    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Answer<i64> {
+    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> HostResult<i64> {
         let bucket = self.table.get(&bucket)?;
         let call = &self.call;
         let increment = call.services.key_value.increment(bucket, &key, delta);
@@ -122,7 +122,7 @@ impl atomics::Host for CallState {
 }
 
 impl atomics::HostCas for CallState {
-    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Resource<Cas>> {
+    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<Resource<Cas>> {
         let bucket = self.table.get(&bucket)?;
         let cas = self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.cas(bucket, &key));
         match cas {
@@ -131,8 +131,8 @@ impl atomics::HostCas for CallState {
         }
     }
 
-    /// Read when the handle was made, and what its swap compares with.
-    async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
+    /// The value at the time of the handle's creation, which `swap` compares with.
+    async fn current(&mut self, cas: Resource<Cas>) -> HostResult<Option<Vec<u8>>> {
         let cas = self.table.get(&cas)?;
         Ok(Ok(self.call.boundary.cross(Import::KeyValue, || cas.current().map(<[u8]>::to_vec))))
     }

@@ -1,7 +1,7 @@
-//! `wasi:keyvalue@0.2.0-draft`: the same buckets by the words of the older draft.
+//! `wasi:keyvalue@0.2.0-draft`: the same buckets, through the older draft.
 //!
-//! It differs in three ways: cursors are numbers, which hold for their bucket alone; `increment` is unsigned, over the
-//! same numbers; there is no compare-and-swap.
+//! It differs in three ways: cursors are numbers, valid for their bucket alone; `increment` is unsigned, over the same
+//! numbers; there is no compare-and-swap.
 
 use wasmtime::component::Resource;
 
@@ -12,13 +12,13 @@ use crate::sandbox::bindings::keyvalue_draft::{atomics, store};
 use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
 
-type Answer<T> = wasmtime::Result<Result<T, store::Error>>;
+type HostResult<T> = wasmtime::Result<Result<T, store::Error>>;
 
-fn answer<T>(result: Result<T, KeyValueError>) -> Answer<T> {
+fn answer<T>(result: Result<T, KeyValueError>) -> HostResult<T> {
     Ok(result.map_err(|error| store::Error::Other(reason(&error))))
 }
 
-/// Both drafts have the same errors.
+/// Converts between the drafts, which have the same errors.
 fn same<T>(result: Result<T, newer::Error>) -> Result<T, store::Error> {
     result.map_err(|error| match error {
         newer::Error::NoSuchStore => store::Error::NoSuchStore,
@@ -28,29 +28,29 @@ fn same<T>(result: Result<T, newer::Error>) -> Result<T, store::Error> {
 }
 
 impl store::Host for CallState {
-    async fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
+    async fn open(&mut self, identifier: String) -> HostResult<Resource<Bucket>> {
         newer::Host::open(self, identifier).await.map(same)
     }
 }
 
 impl store::HostBucket for CallState {
-    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
+    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<Option<Vec<u8>>> {
         newer::HostBucket::get(self, bucket, key).await.map(same)
     }
 
-    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
+    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> HostResult<()> {
         newer::HostBucket::set(self, bucket, key, value).await.map(same)
     }
 
-    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<()> {
+    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<()> {
         newer::HostBucket::delete(self, bucket, key).await.map(same)
     }
 
-    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<bool> {
+    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<bool> {
         newer::HostBucket::exists(self, bucket, key).await.map(same)
     }
 
-    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Answer<store::KeyResponse> {
+    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> HostResult<store::KeyResponse> {
         let bucket = self.table.get_mut(&bucket)?;
         let keys = self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.keys(bucket, cursor));
         answer(keys.map(|keys| store::KeyResponse { keys: keys.keys, cursor: keys.cursor }))
@@ -62,7 +62,7 @@ impl store::HostBucket for CallState {
 }
 
 impl atomics::Host for CallState {
-    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: u64) -> Answer<u64> {
+    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: u64) -> HostResult<u64> {
         let bucket = self.table.get(&bucket)?;
         let call = &self.call;
         let increment = call.services.key_value.increment(bucket, &key, delta);

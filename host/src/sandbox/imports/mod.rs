@@ -1,9 +1,8 @@
-//! The host's side of every import, one file for each interface.
+//! The host's side of every import, one file for each interface; outgoing HTTP is `outgoing_http`.
 
 pub mod config;
 pub mod context;
 pub mod functions;
-pub mod http;
 pub mod inference;
 pub mod keyvalue;
 pub mod keyvalue_draft;
@@ -15,8 +14,8 @@ use wasmtime::component::{HasSelf, Linker};
 use super::bindings;
 use super::state::CallState;
 
-/// Links everything that a component may import. File system and sockets are there because language runtimes import
-/// them; without a preopened directory and with every socket call denied they reach nothing.
+/// Links every interface of the host. File system and sockets are there because language runtimes import them; without
+/// a preopened directory and with every socket call denied they reach nothing.
 pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
@@ -28,10 +27,10 @@ pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     bindings::keyvalue::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::keyvalue_draft::atomics::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::keyvalue_draft::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    bindings::nn::errors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    bindings::nn::graph::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    bindings::nn::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    bindings::nn::tensor::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    nn::bindings::errors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    nn::bindings::graph::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    nn::bindings::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    nn::bindings::tensor::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     Ok(())
 }

@@ -1,22 +1,41 @@
-//! `wasi:nn`: what was written for it runs unchanged. A graph is a model of the host, by its name.
+//! `wasi:nn`: components written for it run unchanged. A graph is a model of the host, by name.
 //!
-//! Not here: models as bytes. What a host runs is installed by its operator, so `load` is refused.
+//! Not here: models as bytes. The operator installs models, so `load` is refused.
 //!
-//! Invariant: a tensor's bytes count against the function's memory for as long as the guest has it. What a guest makes is
-//! checked when it is computed with, for a constructor has no way to refuse. Of the types, `U8` stands for `UINT8` and `BOOL`, which both are bytes.
+//! Invariant: a tensor's bytes count against the function's memory for as long as the guest has it. A tensor is checked
+//! when it is computed with, because a constructor cannot refuse. `U8` stands for both `UINT8` and `BOOL`, which are
+//! bytes.
 
 use bytes::Bytes;
 use wasmtime::component::Resource;
 
 use crate::inference::InferenceError;
-use crate::sandbox::asking::Refused;
-use crate::sandbox::bindings::nn::errors::ErrorCode;
-use crate::sandbox::bindings::nn::tensor::TensorType;
-use crate::sandbox::bindings::nn::{errors, graph, inference, tensor};
+use crate::sandbox::model_access::ModelError;
 use crate::sandbox::state::CallState;
 use crate::wire::{self, Datatype};
 
-/// A tensor that a guest has.
+use self::bindings::errors::ErrorCode;
+use self::bindings::tensor::TensorType;
+use self::bindings::{errors, graph, inference, tensor};
+
+/// Rust types and traits generated from the WIT of `wasi:nn`. In this file because its resources are.
+pub mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "bireme:host/nn",
+        imports: { default: async | trappable },
+        with: {
+            "wasi:nn/tensor.tensor": crate::sandbox::imports::nn::Tensor,
+            "wasi:nn/graph.graph": crate::sandbox::imports::nn::Graph,
+            "wasi:nn/inference.graph-execution-context": crate::sandbox::imports::nn::ExecutionContext,
+            "wasi:nn/errors.error": crate::sandbox::imports::nn::Error,
+        },
+    });
+
+    pub use self::wasi::nn::{errors, graph, inference, tensor};
+}
+
+/// A guest's tensor.
 #[derive(Debug)]
 pub struct Tensor {
     dimensions: Vec<u32>,
@@ -24,19 +43,19 @@ pub struct Tensor {
     data: Bytes,
 }
 
-/// A model that a guest may use.
+/// A model that the guest may use.
 #[derive(Debug)]
 pub struct Graph {
     model: String,
 }
 
-/// A way to run it; as the model has no state, no more than its name.
+/// A context to run a model in: its name alone, since models have no state.
 #[derive(Debug)]
 pub struct ExecutionContext {
     model: String,
 }
 
-/// Why something was refused.
+/// An error with its code and text.
 #[derive(Debug)]
 pub struct Error {
     code: ErrorCode,
@@ -44,19 +63,19 @@ pub struct Error {
 }
 
 impl Tensor {
-    /// What the host holds for it.
+    /// Returns the memory that the host holds for it.
     fn bytes(&self) -> usize {
         self.data.len() + self.dimensions.len() * size_of::<u32>()
     }
 }
 
-/// Bytes of an error's text: it may quote what the guest gave.
+/// Bytes of an error's text, which may quote the guest's input.
 const ERROR_BYTES_MAX: usize = 2 << 10;
 
-type Answer<T> = wasmtime::Result<Result<T, Resource<Error>>>;
+type HostResult<T> = wasmtime::Result<Result<T, Resource<Error>>>;
 
 impl CallState {
-    fn answer<T>(&mut self, result: Result<T, Error>) -> Answer<T> {
+    fn answer<T>(&mut self, result: Result<T, Error>) -> HostResult<T> {
         Ok(match result {
             Ok(answer) => Ok(answer),
             Err(mut error) => {
@@ -67,7 +86,7 @@ impl CallState {
         })
     }
 
-    /// Puts a tensor into the table, within the function's memory.
+    /// Puts a tensor into the table; its bytes count against the function's memory.
     fn hold(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<Tensor>> {
         self.limiter.hold(tensor.bytes())?;
         Ok(self.table.push(tensor)?)
@@ -110,13 +129,13 @@ impl graph::Host for CallState {
         _builder: Vec<Vec<u8>>,
         _encoding: graph::GraphEncoding,
         _target: graph::ExecutionTarget,
-    ) -> Answer<Resource<Graph>> {
+    ) -> HostResult<Resource<Graph>> {
         let data = "this host takes no models from components; its operator installs them, with `bireme models`: \
                     name one with `load-by-name`";
         self.answer(Err(Error { code: ErrorCode::UnsupportedOperation, data: data.to_owned() }))
     }
 
-    async fn load_by_name(&mut self, name: String) -> Answer<Resource<Graph>> {
+    async fn load_by_name(&mut self, name: String) -> HostResult<Resource<Graph>> {
         let model = &name;
         let described =
             self.call.request(model, async |inference, caller| inference.describe(model, &caller).await).await;
@@ -128,7 +147,7 @@ impl graph::Host for CallState {
 }
 
 impl graph::HostGraph for CallState {
-    async fn init_execution_context(&mut self, graph: Resource<Graph>) -> Answer<Resource<ExecutionContext>> {
+    async fn init_execution_context(&mut self, graph: Resource<Graph>) -> HostResult<Resource<ExecutionContext>> {
         let model = self.table.get(&graph)?.model.clone();
         Ok(Ok(self.table.push(ExecutionContext { model })?))
     }
@@ -146,9 +165,9 @@ impl inference::HostGraphExecutionContext for CallState {
         &mut self,
         context: Resource<ExecutionContext>,
         inputs: Vec<inference::NamedTensor>,
-    ) -> Answer<Vec<inference::NamedTensor>> {
+    ) -> HostResult<Vec<inference::NamedTensor>> {
         let model = self.table.get(&context)?.model.clone();
-        // They are the context's now, and go whatever comes of it.
+        // The context owns the inputs now, so they are released whatever the result.
         let inputs: wasmtime::Result<Vec<wire::Tensor>> =
             inputs.into_iter().map(|(name, tensor)| Ok(self.release(tensor)?.named(name))).collect();
         let (inputs, name) = (inputs?, &model);
@@ -206,7 +225,7 @@ impl Tensor {
     }
 }
 
-/// Takes a model's output apart; not all that a model can give has a type here.
+/// Splits a model's output into name and tensor; an error for a type or shape that wasi:nn cannot express.
 fn unnamed(tensor: wire::Tensor) -> Result<(String, Tensor), Error> {
     let unsupported = |what: String| Error {
         code: ErrorCode::UnsupportedOperation,
@@ -228,11 +247,11 @@ fn unnamed(tensor: wire::Tensor) -> Result<(String, Tensor), Error> {
 }
 
 impl Error {
-    fn new(refused: Refused) -> Self {
+    fn new(refused: ModelError) -> Self {
         let code = match &refused {
-            Refused::NotDeclared { .. } | Refused::NotGranted { .. } => ErrorCode::Security,
-            Refused::Spent(_) => ErrorCode::RuntimeError,
-            Refused::Inference(error) => match error {
+            ModelError::NotDeclared { .. } | ModelError::NotGranted { .. } => ErrorCode::Security,
+            ModelError::Budget(_) => ErrorCode::RuntimeError,
+            ModelError::Inference(error) => match error {
                 InferenceError::UnknownModel { .. } => ErrorCode::NotFound,
                 InferenceError::BadInput { .. } | InferenceError::TooLong { .. } => ErrorCode::InvalidArgument,
                 InferenceError::Deadline => ErrorCode::Timeout,
@@ -242,7 +261,7 @@ impl Error {
             },
         };
         let data = match &refused {
-            Refused::Inference(error) => error.public_message(),
+            ModelError::Inference(error) => error.public_message(),
             other => other.to_string(),
         };
         Self { code, data }

@@ -1,54 +1,16 @@
-//! `bireme:host/functions`: maps that are kept on disk.
-
-use std::sync::Arc;
+//! `bireme:host/functions`: durable maps.
 
 use wasmtime::component::Resource;
 
-use super::functions::{other_side, too_many_maps};
-use crate::call::{CallResult, Failure, FailureCode, Payload};
-use crate::limits::{MAPS_PER_CALL_MAX, SPAWNS_PER_CALL_MAX};
+use crate::call::{CallResult, Failure, Payload};
 use crate::sandbox::bindings::{functions, types};
 use crate::sandbox::boundary::Import;
-use crate::sandbox::call_context::CallContext;
-use crate::sandbox::services::{BoxFuture, Functions, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
+use crate::sandbox::call_identity::CallIdentity;
+use crate::sandbox::function_access::{self, MapPermit, OpenReader, OpenSpawnedMap, ReaderPermit};
+use crate::sandbox::services::{BoxFuture, Functions, Order, SpawnedMap, SpawnedProgress};
 use crate::sandbox::state::CallState;
 
-/// A map on disk that a guest holds.
-pub struct OpenSpawnedMap {
-    map: Box<dyn SpawnedMap>,
-    call: Arc<CallContext>,
-}
-
-impl Drop for OpenSpawnedMap {
-    fn drop(&mut self) {
-        self.call.close_map();
-    }
-}
-
-/// A reader of outcomes that a guest holds.
-pub struct OpenReader {
-    reader: Box<dyn OutcomeReader>,
-    call: Arc<CallContext>,
-}
-
-impl Drop for OpenReader {
-    fn drop(&mut self) {
-        self.call.close_reader();
-    }
-}
-
-/// Counts one more call or map that `call` spawns, or refuses it.
-pub(super) fn count(call: &CallContext) -> Result<(), Failure> {
-    if call.spawn() {
-        return Ok(());
-    }
-    let message = format!(
-        "a call can spawn {SPAWNS_PER_CALL_MAX} calls and maps, and this one has; give a map its inputs instead (`spawn_map`)"
-    );
-    Err(Failure::new(FailureCode::Overloaded, message))
-}
-
-/// Returns the outcome of a call as guests have it.
+/// Converts the result of a call to the guests' types.
 pub(super) fn outcome(result: Option<CallResult>) -> Option<Result<types::Payload, types::Failure>> {
     result.map(|result| result.map(Into::into).map_err(Into::into))
 }
@@ -59,59 +21,44 @@ fn progress(of: SpawnedProgress) -> functions::MapProgress {
 }
 
 impl CallState {
-    /// Holds the map that `find` returns, if the call may hold one more.
+    /// Opens the map that `find` returns, unless the call holds its last permit.
     async fn hold_map(
         &mut self,
-        find: impl for<'a> FnOnce(&'a dyn Functions, &'a CallContext) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>,
+        find: impl for<'a> FnOnce(
+            &'a dyn Functions,
+            &'a CallIdentity,
+        ) -> BoxFuture<'a, Result<Box<dyn SpawnedMap>, Failure>>,
     ) -> wasmtime::Result<Result<Resource<OpenSpawnedMap>, types::Failure>> {
         let call = self.call.clone();
-        if !call.open_map() {
-            return Ok(Err(too_many_maps().into()));
-        }
-        // The place is given back if this is dropped while it waits.
-        let place = Place(Some(&call));
-        let found = call.boundary.cross_async(Import::Function, async { find(&*other_side(&call)?, &call).await });
+        // Given back if this future is dropped while it waits.
+        let permit = match MapPermit::acquire(&call) {
+            Ok(permit) => permit,
+            Err(failure) => return Ok(Err(failure.into())),
+        };
+        let found = call
+            .boundary
+            .cross_async(Import::Function, async { find(&*function_access::functions(&call)?, &call).await });
         match found.await {
-            Ok(map) => {
-                place.keep();
-                Ok(Ok(self.table.push(OpenSpawnedMap { map, call })?))
-            }
+            Ok(map) => Ok(Ok(self.table.push(OpenSpawnedMap { map, _permit: permit })?)),
             Err(failure) => Ok(Err(failure.into())),
         }
     }
 
-    /// Asks a map for something that takes time.
-    async fn ask<T>(
+    /// Makes one request to a map.
+    async fn request_of_map<T>(
         &mut self,
         map: &Resource<OpenSpawnedMap>,
-        ask: impl for<'a> FnOnce(&'a dyn SpawnedMap) -> BoxFuture<'a, Result<T, Failure>>,
+        request: impl for<'a> FnOnce(&'a dyn SpawnedMap) -> BoxFuture<'a, Result<T, Failure>>,
     ) -> wasmtime::Result<Result<T, types::Failure>> {
         let map = self.table.get(map)?;
-        let answer = map.call.boundary.cross_async(Import::Function, ask(&*map.map)).await;
+        let answer = self.call.boundary.cross_async(Import::Function, request(&*map.map)).await;
         Ok(answer.map_err(Into::into))
-    }
-}
-
-/// One of a call's open maps, given back unless it is kept.
-struct Place<'a>(Option<&'a CallContext>);
-
-impl Place<'_> {
-    fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if let Some(call) = self.0 {
-            call.close_map();
-        }
     }
 }
 
 impl functions::HostSpawnedMap for CallState {
     async fn start(&mut self, function: String) -> wasmtime::Result<Result<Resource<OpenSpawnedMap>, types::Failure>> {
-        if let Err(failure) = count(&self.call) {
+        if let Err(failure) = function_access::count_spawn(&self.call) {
             return Ok(Err(failure.into()));
         }
         self.hold_map(|functions, call| Box::pin(async move { functions.spawn_map(call, &function).await })).await
@@ -131,18 +78,18 @@ impl functions::HostSpawnedMap for CallState {
         inputs: Vec<types::Payload>,
     ) -> wasmtime::Result<Result<u64, types::Failure>> {
         let inputs: Vec<Payload> = inputs.into_iter().map(Into::into).collect();
-        self.ask(&map, |map| map.push(inputs)).await
+        self.request_of_map(&map, |map| map.push(inputs)).await
     }
 
     async fn close(&mut self, map: Resource<OpenSpawnedMap>) -> wasmtime::Result<Result<(), types::Failure>> {
-        self.ask(&map, |map| map.close()).await
+        self.request_of_map(&map, |map| map.close()).await
     }
 
     async fn progress(
         &mut self,
         map: Resource<OpenSpawnedMap>,
     ) -> wasmtime::Result<Result<functions::MapProgress, types::Failure>> {
-        Ok(self.ask(&map, |map| map.progress()).await?.map(progress))
+        Ok(self.request_of_map(&map, |map| map.progress()).await?.map(progress))
     }
 
     async fn outcome(
@@ -150,7 +97,7 @@ impl functions::HostSpawnedMap for CallState {
         map: Resource<OpenSpawnedMap>,
         index: u64,
     ) -> wasmtime::Result<Result<Option<Result<types::Payload, types::Failure>>, types::Failure>> {
-        Ok(self.ask(&map, |map| map.outcome(index)).await?.map(outcome))
+        Ok(self.request_of_map(&map, |map| map.outcome(index)).await?.map(outcome))
     }
 
     async fn outcomes(
@@ -163,23 +110,21 @@ impl functions::HostSpawnedMap for CallState {
             functions::Order::Input => Order::Input,
             functions::Order::Completion => Order::Completion,
         };
-        let reader = match self.ask(&map, |map| map.outcomes(order, start)).await? {
+        let reader = match self.request_of_map(&map, |map| map.outcomes(order, start)).await? {
             Ok(reader) => reader,
             Err(failure) => return Ok(Err(failure)),
         };
-        let call = self.call.clone();
-        if !call.open_reader() {
-            let message = format!("a call may read {MAPS_PER_CALL_MAX} maps at a time; drop a reader first");
-            return Ok(Err(Failure::new(FailureCode::Overloaded, message).into()));
+        match ReaderPermit::acquire(&self.call) {
+            Ok(permit) => Ok(Ok(self.table.push(OpenReader { reader, _permit: permit })?)),
+            Err(failure) => Ok(Err(failure.into())),
         }
-        Ok(Ok(self.table.push(OpenReader { reader, call })?))
     }
 
     async fn cancel(
         &mut self,
         map: Resource<OpenSpawnedMap>,
     ) -> wasmtime::Result<Result<functions::MapProgress, types::Failure>> {
-        Ok(self.ask(&map, |map| map.cancel()).await?.map(progress))
+        Ok(self.request_of_map(&map, |map| map.cancel()).await?.map(progress))
     }
 
     async fn drop(&mut self, map: Resource<OpenSpawnedMap>) -> wasmtime::Result<()> {

@@ -1,9 +1,49 @@
-//! What callers ask of durable maps: to make one, to give it inputs, to close, cancel and begin it anew.
+//! Requests on durable maps: create, append, close, cancel, retry failed inputs.
 
-use super::*;
-use crate::dispatch::call::shutting_down;
+use std::sync::Arc;
+use std::time::Duration;
 
-impl Durable {
+use dashmap::DashMap;
+
+use super::live::{LiveMap, Subscription};
+use crate::call::Payload;
+use crate::clock::unix_ms;
+use crate::dispatch::call::{check, shutting_down};
+use crate::dispatch::durable::core::{Core, Options, depth_below};
+use crate::dispatch::durable::error::DurableError;
+use crate::dispatch::durable::idempotency::fingerprint;
+use crate::dispatch::map::State;
+use crate::ids::MapId;
+use crate::journal::{Idempotency, KeyedRecord, Kind, MapHeader, MapProgress, MapRecord};
+use crate::limits::MAP_INPUTS_MAX;
+use crate::sandbox::FunctionRef;
+
+/// The durable maps of a host.
+pub struct Maps {
+    pub core: Arc<Core>,
+    /// Maps that have not ended.
+    live: DashMap<MapId, Arc<LiveMap>>,
+    /// Held while a map that has ended is reopened.
+    retrying: tokio::sync::Mutex<()>,
+}
+
+impl Maps {
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core, live: DashMap::new(), retrying: tokio::sync::Mutex::default() }
+    }
+
+    /// Returns how many maps have not ended.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Begins nothing more.
+    pub fn stop(&self) {
+        for map in &self.live {
+            map.stop();
+        }
+    }
+
     /// Makes a map. Its inputs come with `append`.
     pub async fn create_map(
         self: &Arc<Self>,
@@ -13,13 +53,14 @@ impl Durable {
         let depth = depth_below(options.parent)?;
         check(function, &Payload::json(""))?;
         let id = function.id();
-        let found = async |keyed: Keyed| self.map(MapId::from_bytes(keyed.id)).await;
+        let found = async |keyed: KeyedRecord| self.map(MapId::from_bytes(keyed.id)).await;
         let make = async |idempotency: Option<Idempotency>| {
-            let mut opened = self.open(&id.app, Kind::Map)?;
+            let reservation = self.core.open.reserve(&id.app, Kind::Map)?;
             let header = MapHeader {
                 id: MapId::generate(),
                 app: id.app.clone(),
                 function: id.function.clone(),
+                principal: options.principal,
                 priority: options.priority,
                 created_ms: unix_ms(),
                 accepted: 0,
@@ -29,19 +70,20 @@ impl Durable {
                 depth,
                 idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
             };
-            self.journal.create_map(&header, idempotency.as_ref()).await?;
-            opened.is_kept = true;
+            self.core.journal.create_map(&header, idempotency.as_ref()).await?;
+            reservation.keep();
             let record = MapRecord { header, progress: MapProgress::default() };
             self.take_up(record.clone());
             Ok(record)
         };
-        self.keyed(&id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
+        let Core { journal, idempotency, .. } = &*self.core;
+        idempotency.once(&**journal, &id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
     }
 
-    /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from` they come
-    /// behind what is there, whoever else appends. Returns how many inputs the map has.
+    /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from`
+    /// they come behind what is there, whoever else appends. Returns how many inputs the map has.
     pub async fn append(&self, id: MapId, from: Option<u64>, inputs: Vec<Payload>) -> Result<u64, DurableError> {
-        // What is sent again is answered again, though the map takes nothing new.
+        // A repeated request gets its answer again, also when the map takes nothing new.
         if let Some(from) = from {
             let accepted = self.map(id).await?.header.accepted;
             if from.saturating_add(inputs.len() as u64) <= accepted {
@@ -49,8 +91,8 @@ impl Durable {
                 return Ok(accepted);
             }
         }
-        let map = self.live(id).await?;
-        let _header = map.header.lock().await;
+        let map = self.open_map(id).await?;
+        let _header = map.header_lock.lock().await;
         let mut header = map.open_header()?;
         let accepted = header.accepted;
         let from = from.unwrap_or(accepted);
@@ -67,39 +109,31 @@ impl Durable {
         if header.accepted > MAP_INPUTS_MAX {
             return Err(DurableError::Closed { id, why: "has as many inputs as a map can have" });
         }
-        // What can run at once is leased with the same write and not read again.
-        let runs = {
-            let state = map.state();
-            !state.is_stopped && !state.has_more && state.window.wants_more()
+        // Inputs that can run at once are leased with the same write and not read again.
+        let reserved = {
+            let state = map.engine.lock();
+            state.backing.reserve_new(&state.window, &new)
         };
-        let pending = self.journal.append(&header, accepted, new.clone(), runs).await?;
-        {
-            let mut state = map.state();
-            state.header = header.clone();
-            if runs {
-                let mut new = new.into_iter();
-                for Pending { first, lease } in pending {
-                    let inputs = new.by_ref().take(lease.len as usize).collect();
-                    state.window.load(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }, 0);
-                    state.loaded = Some(first);
-                }
-            } else {
-                state.has_more = true;
+        let pending = self.core.journal.append(&header, accepted, new.clone(), reserved.is_some()).await?;
+        let accepted = header.accepted;
+        map.change(|State { window, backing, .. }| {
+            backing.header = header;
+            match reserved {
+                Some(reserved) => backing.load_new(window, pending, new, reserved),
+                None => backing.has_more = true,
             }
-            map.publish(&state);
-        }
-        map.run.notify_one();
-        Ok(header.accepted)
+        });
+        Ok(accepted)
     }
 
     /// Refuses inputs that are not those that the map has at their place.
     async fn compare(&self, id: MapId, from: u64, inputs: &[Payload]) -> Result<(), DurableError> {
         let mut sent = inputs.iter().zip(from..).peekable();
         while let Some((_, index)) = sent.peek().copied() {
-            let Some((first, kept)) = self.journal.inputs(id, index).await? else { return Ok(()) };
+            let Some((first, kept)) = self.core.journal.inputs(id, index).await? else { return Ok(()) };
             for kept in kept.into_iter().skip((index - first) as usize) {
                 let Some((sent, index)) = sent.next() else { return Ok(()) };
-                if self.journal.payload(kept).await? != *sent {
+                if self.core.journal.payload(kept).await? != *sent {
                     return Err(DurableError::Differs { id, index });
                 }
             }
@@ -113,73 +147,61 @@ impl Durable {
         if record.header.is_closed || record.header.is_cancelled {
             return Ok(record);
         }
-        let map = self.live(id).await?;
-        let _header = map.header.lock().await;
+        let map = self.open_map(id).await?;
+        let _header = map.header_lock.lock().await;
         let header = MapHeader { is_closed: true, ..map.open_header()? };
-        self.journal.save_map(&header).await?;
-        {
-            let mut state = map.state();
-            state.header = header;
-            map.publish(&state);
-        }
-        map.write.notify_one();
+        self.core.journal.save_map(&header).await?;
+        map.set_header(header);
         drop(_header);
         self.map(id).await
     }
 
     /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
-    pub(in crate::dispatch::durable) async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        let Some(map) = self.maps.get(&id).map(|map| map.clone()) else {
+    pub async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
+        let Some(map) = self.live.get(&id).map(|map| map.clone()) else {
             let record = self.map(id).await?;
             let is_over = record.progress.ended_ms.is_some() || record.header.is_cancelled;
             return if is_over { Ok(record) } else { Err(shutting_down().into()) };
         };
         {
-            let _header = map.header.lock().await;
-            let (header, is_ended) = {
-                let state = map.state();
-                (MapHeader { is_cancelled: true, ..state.header.clone() }, state.progress.ended_ms.is_some())
-            };
-            if is_ended {
+            let _header = map.header_lock.lock().await;
+            if map.is_ended() {
                 // Its tasks end a moment after it.
                 return self.map(id).await;
             }
-            self.journal.save_map(&header).await?;
-            let mut state = map.state();
-            state.header = header;
-            map.publish(&state);
+            let header = MapHeader { is_cancelled: true, ..map.header() };
+            self.core.journal.save_map(&header).await?;
+            map.set_header(header);
         }
-        map.run.notify_one();
-        map.write.notify_one();
         // Calls under way end before the counts are final; those of a host that ends, with the next one.
-        let mut progress = map.progress.subscribe();
+        let (_, mut progress) = map.subscribe();
         drop(map);
         tokio::select! {
             _ = progress.wait_for(|record| record.progress.ended_ms.is_some()) => {}
-            () = self.runner.closing() => {}
+            () = self.core.runner.closing() => {}
         }
         self.map(id).await
     }
 
     /// Returns a map as it is on disk.
     pub async fn map(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        self.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
+        self.core.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
     }
 
-    /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were cancelled. Returns
-    /// how many there are.
+    /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were
+    /// cancelled. Returns how many there are.
     pub async fn retry_failed(self: &Arc<Self>, id: MapId) -> Result<u64, DurableError> {
         // One at a time: a map is taken up once.
         let _retrying = self.retrying.lock().await;
         let mut record = self.map(id).await?;
         // Its tasks end a moment after the map has.
         for _ in 0..100 {
-            if record.progress.ended_ms.is_none() || !self.maps.contains_key(&id) {
+            if record.progress.ended_ms.is_none() || !self.live.contains_key(&id) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        if record.progress.ended_ms.is_none() || self.maps.contains_key(&id) {
+        if record.progress.ended_ms.is_none() || self.live.contains_key(&id) {
             return Err(DurableError::NotEnded { id });
         }
         let cancelled = record.cancelled();
@@ -187,11 +209,12 @@ impl Durable {
         if again == 0 {
             return Ok(0);
         }
-        let mut opened = self.open(&record.header.app, Kind::Map)?;
+        let app = record.header.app.clone();
+        let reservation = self.core.open.reserve(&app, Kind::Map)?;
         let reset = self.reset_failures(&mut record).await;
-        // What was taken back is open, whatever became of the rest.
+        // The map is open again for the inputs that were reset, also when the rest failed.
         if record.progress.ended_ms.is_none() {
-            opened.is_kept = true;
+            reservation.keep();
             self.take_up(record);
         }
         reset.map(|()| again)
@@ -200,7 +223,7 @@ impl Durable {
     async fn reset_failures(&self, record: &mut MapRecord) -> Result<(), DurableError> {
         let id = record.header.id;
         let mut index = 0;
-        while let Some(outcomes) = self.journal.outcomes(id, index).await? {
+        while let Some(outcomes) = self.core.journal.outcomes(id, index).await? {
             index = outcomes.first + outcomes.len;
             let counts = outcomes.counts;
             let is_whole = counts.done + counts.failed + counts.dead == outcomes.len;
@@ -214,15 +237,15 @@ impl Durable {
             after.progress.ended_ms = None;
             after.header.is_cancelled = false;
             after.header.is_closed = true;
-            self.journal.reset_failures(record, &after, outcomes.first).await?;
+            self.core.journal.reset_failures(record, &after, outcomes.first).await?;
             *record = after;
         }
         Ok(())
     }
 
     /// Returns a map that has not ended, or says why there is none.
-    async fn live(&self, id: MapId) -> Result<Arc<LiveMap>, DurableError> {
-        if let Some(map) = self.maps.get(&id) {
+    async fn open_map(&self, id: MapId) -> Result<Arc<LiveMap>, DurableError> {
+        if let Some(map) = self.live.get(&id) {
             return Ok(map.clone());
         }
         match self.map(id).await?.header {
@@ -232,36 +255,23 @@ impl Durable {
         }
     }
 
-    /// Returns what a map's outcomes can be followed by, if it has not ended.
-    pub(in crate::dispatch::durable) fn live_map(&self, id: MapId) -> Option<Arc<LiveMap>> {
-        self.maps.get(&id).map(|map| map.clone())
+    /// Returns a place to follow a map's outcomes from, if it has not ended.
+    pub fn subscribe(&self, id: MapId) -> Option<Subscription> {
+        self.live.get(&id).map(|map| map.subscribe())
     }
 
     /// Starts the tasks of a map that has not ended.
-    pub(in crate::dispatch::durable) fn take_up(self: &Arc<Self>, record: MapRecord) {
-        let header = &record.header;
-        let state = State::of(record.clone(), self.is_stopped());
-        let map = Arc::new(LiveMap {
-            durable: self.clone(),
-            id: header.id,
-            function: header.function_id(),
-            siblings: Arc::default(),
-            header: tokio::sync::Mutex::default(),
-            state: Mutex::new(state),
-            run: Notify::new(),
-            write: Notify::new(),
-            room: Notify::new(),
-            batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
-            progress: watch::Sender::new(record),
-        });
-        self.maps.insert(map.id, map.clone());
-        self.task(async move {
+    pub fn take_up(self: &Arc<Self>, record: MapRecord) {
+        let map = LiveMap::new(&self.core, record);
+        self.live.insert(map.id, map.clone());
+        let this = self.clone();
+        self.core.lifecycle.spawn(async move {
             map.run_to_its_end().await;
             // A host on its way down runs nothing more, and still accepts inputs, which the next one runs.
-            if map.state().progress.ended_ms.is_none() {
-                map.durable.is_ending().await;
+            if !map.is_ended() {
+                map.core.lifecycle.stopped().await;
             }
-            map.durable.maps.remove(&map.id);
+            this.live.remove(&map.id);
         });
     }
 }

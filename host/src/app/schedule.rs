@@ -1,8 +1,8 @@
-//! When the host calls a function by itself, as its author declared it.
+//! Schedule of a function, as its author declared it.
 
 use serde::{Deserialize, Serialize};
 
-/// When the host calls the function by itself.
+/// Times of the runs, with their policies.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
 pub enum Schedule {
@@ -10,12 +10,12 @@ pub enum Schedule {
     Period(PeriodSchedule),
 }
 
-/// At the times of a pattern of five fields.
+/// A cron pattern of five fields.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct CronSchedule {
     pub cron: String,
-    /// Name in the IANA database.
+    /// Time zone, by its name in the IANA database.
     pub tz: String,
     #[serde(default, skip_serializing_if = "is_default")]
     pub missed: Missed,
@@ -23,7 +23,7 @@ pub struct CronSchedule {
     pub overlap: Overlap,
 }
 
-/// Again and again, counted from when the host first saw it.
+/// A fixed period, counted from the host's first sight of the schedule.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct PeriodSchedule {
@@ -34,29 +34,30 @@ pub struct PeriodSchedule {
     pub overlap: Overlap,
 }
 
-/// What becomes of runs whose time passed while the host was down or asleep.
+/// Policy for runs that were due while the host was down or asleep.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
     #[default]
     Skip,
-    /// One run for all that were missed.
+    /// One run in place of all missed ones.
     RunOnce,
 }
 
-/// What becomes of a run that is due while the one before it goes on.
+/// Policy for a run that is due while the previous one is still running.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
     #[default]
     Skip,
-    /// It runs beside the other.
+    /// Both run.
     Allow,
-    /// One waits until the other has ended; more are skipped.
+    /// One run waits for the end of the previous one; further ones are skipped.
     Queue,
 }
 
 impl Schedule {
+    /// Returns the policy for missed runs.
     pub fn missed(&self) -> Missed {
         match self {
             Self::Cron(cron) => cron.missed,
@@ -64,6 +65,7 @@ impl Schedule {
         }
     }
 
+    /// Returns the policy for overlapping runs.
     pub fn overlap(&self) -> Overlap {
         match self {
             Self::Cron(cron) => cron.overlap,
@@ -71,7 +73,7 @@ impl Schedule {
         }
     }
 
-    /// Returns it without its policies: two that are equal so are due at the same times.
+    /// Returns the schedule without its policies: equal results mean equal times.
     pub fn times(&self) -> Self {
         let mut times = self.clone();
         match &mut times {

@@ -1,19 +1,17 @@
-//! Which import keeps a component from being linked, and the way out.
+//! Imports that keep a component from linking, each with a remedy.
 
 use wasmtime::component::types::Component as ComponentType;
 use wasmtime::component::{Component, Linker};
 
-use super::state::CallState;
-
-/// Exported by an app of functions.
+/// Export of an app with functions.
 pub const HANDLER: &str = "bireme:host/handler@0.1.0";
-/// Exported by an app that answers HTTP.
+/// Export of an app with web functions.
 pub const WEB_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
-/// Exported by an app that describes itself.
+/// Export of an app that describes itself.
 pub(super) const METADATA: &str = "bireme:host/metadata@0.1.0";
 
-/// The packages that are linked, and in which version. Others of the same minor version link, too. Of a package in
-/// several versions the newest stands first: errors name that one.
+/// Packages of the host, with their versions; other patch versions link too. The newest version of a package stands
+/// first, because errors name the first.
 const PACKAGES: [(&str, &str); 11] = [
     ("bireme:host", "0.1.0"),
     ("wasi:cli", "0.2.12"),
@@ -28,36 +26,38 @@ const PACKAGES: [(&str, &str); 11] = [
     ("wasi:sockets", "0.2.12"),
 ];
 
-/// An import that this host does not have.
+/// An import that this host lacks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MissingImport {
     #[error(
-        "it imports `{import}`, which this host does not offer (WASI 0.2, wasi:keyvalue, wasi:nn and bireme:host); build it without that, or compose it with a component that exports it (`wac plug`)"
+        "it imports `{import}`, which this host does not offer (WASI 0.2, wasi:keyvalue, wasi:nn and bireme:host); \
+         build it without that, or compose it with a component that exports it (`wac plug`)"
     )]
     Unknown { import: String },
     #[error(
-        "it imports `{import}`, and this host has {package} {has}; build it for WASI 0.2, for instance with `cargo build --target wasm32-wasip2`"
+        "it imports `{import}`, and this host has {package} {has}; build it for WASI 0.2, for instance with `cargo \
+         build --target wasm32-wasip2`"
     )]
     Version { import: String, package: String, has: &'static str },
 }
 
-/// What of ours a component exports.
+/// Exports of a component that the host knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exports {
     pub metadata: bool,
-    /// Of any patch version.
+    /// In any patch version.
     pub web_handler: bool,
 }
 
-/// Looks a component's exports up.
+/// Returns the known exports of a component.
 pub fn exports(component: &Component) -> Exports {
     let of = component.component_type();
     let any = |wanted: &str| names(&of, component, true).iter().any(|name| is_compatible(name, wanted));
     Exports { metadata: any(METADATA), web_handler: any(WEB_HANDLER) }
 }
 
-/// Returns the import that `error`, of linking the component, is about; none where it is about something else.
-pub fn find(component: &Component, linker: &Linker<CallState>, error: &wasmtime::Error) -> Option<MissingImport> {
+/// Returns the import named by `error`, a link error of `component`; `None` for an error about something else.
+pub fn find<T: 'static>(component: &Component, linker: &Linker<T>, error: &wasmtime::Error) -> Option<MissingImport> {
     let error = format!("{error:#}");
     let import = names(&component.component_type(), component, false)
         .into_iter()
@@ -85,12 +85,12 @@ fn names(of: &ComponentType, component: &Component, exported: bool) -> Vec<Strin
     }
 }
 
-/// Whether the host has an interface of exactly that name: one that is taken cannot be defined again.
-fn is_linked(linker: &Linker<CallState>, name: &str) -> bool {
+/// Whether the host defines an interface of exactly that name: a taken name cannot be defined again.
+fn is_linked<T: 'static>(linker: &Linker<T>, name: &str) -> bool {
     linker.clone().root().func_wrap(name, |_, (): ()| Ok(())).is_err()
 }
 
-/// Whether two interfaces are the same but for their patch versions.
+/// Whether two interface names differ at most in their patch versions.
 pub(super) fn is_compatible(one: &str, other: &str) -> bool {
     let minor = |name: &str| name.rsplit_once('.').map(|(minor, _)| minor.to_owned());
     minor(one) == minor(other)
@@ -105,7 +105,7 @@ mod tests {
         Sandbox::new(&EngineConfig { instances_max: 4, ..EngineConfig::default() }).unwrap()
     }
 
-    /// Links a component of these imports; returns what keeps it from it.
+    /// Links a component with these imports; returns the missing one.
     fn link(imports: &str) -> Result<(), Option<MissingImport>> {
         let sandbox = sandbox();
         let component = wat::parse_str(format!("(component {imports})")).unwrap();
@@ -165,7 +165,7 @@ mod tests {
         };
         assert_eq!(link(&atomics("0.2.0-draft", "u64")), Ok(()));
         assert_eq!(link(&atomics("0.2.0-draft2", "s64")), Ok(()));
-        // A draft is no patch version of another, and one asked by the other's types is not missing.
+        // A draft is not a patch version of another, and an import with the other draft's types is not a missing one.
         assert_eq!(link(&atomics("0.2.0-draft", "s64")), Err(None));
         let import = "wasi:keyvalue/store@0.2.0-draft3".to_owned();
         let missing = link(&format!(r#"(import "{import}" (instance (export "f" (func))))"#)).unwrap_err();

@@ -1,18 +1,18 @@
-//! `.env` files: a line is `NAME=VALUE`, perhaps with `export` in front; `#` begins a comment.
+//! Parser of `.env` files: lines of `NAME=VALUE`, optionally with `export` in front; `#` begins a comment.
 //!
-//! A value in single quotes stands as it is; in double quotes `\n`, `\t`, `\"` and `\\` are read. There are no references to
-//! other variables and no values over several lines. Our own because the crates for it put the line into their errors, and the
-//! line is the secret.
+//! A value in single quotes is verbatim; in double quotes `\n`, `\t`, `\"` and `\\` are escapes. References to other
+//! variables and multi-line values are not supported. Our own because the crates for it quote the line in their errors,
+//! and the line is the secret.
 
-/// A line that is none.
+/// A malformed line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LineError {
-    /// From 1.
+    /// Counted from 1.
     pub line: usize,
     pub reason: &'static str,
 }
 
-/// Returns line number, name and value of each entry.
+/// Returns the line number (from 1), name and value of each entry.
 pub fn parse(text: &str) -> impl Iterator<Item = Result<(usize, &str, String), LineError>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     text.lines().enumerate().filter_map(|(position, line)| {
@@ -37,7 +37,7 @@ fn entry(line: &str) -> Result<(&str, String), &'static str> {
             value.to_owned()
         }
         Some('"') => quoted(&value[1..])?,
-        // A `#` begins a comment only behind a space: `#` is a common character of secrets.
+        // A `#` begins a comment only after a space: it is a common character in secrets.
         _ => value.split_once(" #").map_or(value, |(value, _)| value).trim_end().to_owned(),
     };
     Ok((name.trim(), value))

@@ -1,34 +1,21 @@
-//! The metadata document of an app: what `describe` returns and the section `bireme:metadata` holds.
-//!
-//! Its shape is public (`docs/metadata.md`). A document is hostile until `Metadata::parse` has checked it.
-//!
-//! Invariants: function names are unique and valid; every attribute is one that this host honours and lies within its
-//! ceilings; a document of a newer format is refused.
-
-mod attributes;
-mod schedule;
+//! The document itself: parsed, checked, read from a component and attached to one.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasm_encoder::{ComponentSection, CustomSection, Encode};
 use wasmparser::{Parser, Payload as WasmPayload};
 
-pub use self::attributes::{Attributes, Batched, Retries, SpacedRetries};
-pub use self::schedule::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
-use super::route::Route;
+use super::attributes::Attributes;
+use super::error::{FORMAT, MetadataError, SECTION};
+use super::function::FunctionInfo;
+use crate::app::route::Route;
 use crate::ids::{AppName, FunctionName};
 use crate::limits::METADATA_BYTES_MAX;
 
-/// Name of the custom section.
-pub const SECTION: &str = "bireme:metadata";
-
-/// Newest format that this host reads.
-pub const FORMAT: u32 = 1;
-
-/// The one function of a component that says nothing of itself.
+/// Name of a stock component's only function.
 const STOCK_FUNCTION: &str = "web";
 
-/// Everything that is known of an app without running it.
+/// Everything known about an app without running it.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Metadata {
     pub format: u32,
@@ -46,64 +33,20 @@ pub struct AppInfo {
     pub description: String,
 }
 
-/// One function.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-pub struct FunctionInfo {
-    pub name: FunctionName,
-    #[serde(default)]
-    pub doc: String,
-    #[serde(default)]
-    pub parameters: Vec<String>,
-    pub input: Value,
-    pub output: Value,
-    #[serde(default)]
-    pub attributes: Attributes,
-}
-
-/// A document that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MetadataError {
-    #[error("the component cannot be parsed as WebAssembly; is the file cut off?")]
-    Component(#[from] wasmparser::BinaryReaderError),
-    #[error("the component carries no `{SECTION}` section; build it with `bireme build`")]
-    Missing,
-    #[error("the component carries {count} `{SECTION}` sections; one is allowed")]
-    Repeated { count: usize },
-    #[error("the metadata is {bytes} bytes, over the limit of {METADATA_BYTES_MAX}")]
-    TooLarge { bytes: usize },
-    #[error("the metadata is of format {found}, and this host reads up to {FORMAT}; update bireme")]
-    Newer { found: u32 },
-    #[error("the metadata is not the document that docs/metadata.md describes")]
-    Shape(#[source] serde_json::Error),
-    #[error("{reason}")]
-    App { reason: String },
-    #[error("two functions are named `{name}`")]
-    Duplicate { name: FunctionName },
-    #[error("the web functions `{one}` and `{other}` answer the same requests, `{route}`; change one of the routes")]
-    Routes { one: FunctionName, other: FunctionName, route: Route },
-    #[error("function `{function}` asks for {attribute} = {asked}, over this host's ceiling of {ceiling}")]
-    Ceiling { function: FunctionName, attribute: &'static str, asked: String, ceiling: String },
-    #[error("function `{function}` cannot have such {attribute}: {reason}")]
-    Attribute { function: FunctionName, attribute: &'static str, reason: String },
-    #[error("function `{function}` asks for {attribute} = 0")]
-    Zero { function: FunctionName, attribute: &'static str },
-}
-
 impl Metadata {
-    /// Parses and checks a document.
+    /// Parses and checks a document of at most `METADATA_BYTES_MAX` bytes.
     pub fn parse(json: &[u8]) -> Result<Self, MetadataError> {
         if json.len() > METADATA_BYTES_MAX {
             return Err(MetadataError::TooLarge { bytes: json.len() });
         }
         #[derive(Deserialize)]
-        struct Head {
+        struct DocumentHead {
             format: u32,
-            /// What the SDK found wrong with the app, and could only say here.
+            /// Mistakes that the SDK found in the app, and could report only here.
             #[serde(default)]
             errors: Vec<String>,
         }
-        let head: Head = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
+        let head: DocumentHead = serde_json::from_slice(json).map_err(MetadataError::Shape)?;
         if head.format > FORMAT {
             return Err(MetadataError::Newer { found: head.format });
         }
@@ -121,8 +64,8 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Describes a component that says nothing of itself and answers `wasi:http`: one web function for every request, with
-    /// the host's default limits and nothing to reach.
+    /// Describes a stock component, one without metadata that serves `wasi:http`: one web function for every request,
+    /// with the host's default limits and without capabilities.
     pub fn of_stock_component(name: AppName) -> Self {
         let function = FunctionInfo {
             name: FunctionName::new(STOCK_FUNCTION).expect("it is a name"),
@@ -136,7 +79,7 @@ impl Metadata {
         Self { format: FORMAT, app, functions: vec![function] }
     }
 
-    /// Whether this describes a component that says nothing of itself.
+    /// Whether this describes a stock component, one without metadata of its own.
     pub fn is_stock(&self) -> bool {
         *self == Self::of_stock_component(self.app.name.clone())
     }
@@ -154,13 +97,13 @@ impl Metadata {
         Ok(())
     }
 
-    /// Reads the document out of a component, running nothing.
+    /// Reads the document of a component without running it.
     pub fn read(component: &[u8]) -> Result<Self, MetadataError> {
         let mut found = Vec::new();
         let mut depth = 0u32;
         for payload in Parser::new(0).parse_all(component) {
             match payload? {
-                // Only the top level counts: what a nested module carries is the author's own.
+                // Only at the top level: sections of nested modules are the author's own.
                 WasmPayload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
                     found.push(section.data());
                 }
@@ -176,14 +119,14 @@ impl Metadata {
         }
     }
 
-    /// Returns `component` without the document that `attach` appended, if it ends with one.
+    /// Returns `component` without the section that `attach` appended, if it ends with one.
     pub fn strip(component: &[u8]) -> &[u8] {
         let mut depth = 0u32;
         for payload in Parser::new(0).parse_all(component) {
             match payload {
                 Ok(WasmPayload::CustomSection(section)) if depth == 0 && section.name() == SECTION => {
                     let contents = section.range();
-                    // In front of its contents a section has its id, 0, and its length as a LEB128 number.
+                    // A section starts with its id, 0, and its length in LEB128.
                     let mut length = Vec::new();
                     contents.len().encode(&mut length);
                     let start = contents.start.saturating_sub(1 + length.len());
@@ -210,19 +153,9 @@ impl Metadata {
         out
     }
 
-    /// Returns the function of that name.
+    /// Returns the function `name`.
     pub fn function(&self, name: &str) -> Option<&FunctionInfo> {
         self.functions.iter().find(|function| function.name.as_str() == name)
-    }
-}
-
-impl FunctionInfo {
-    /// Returns what it answers on a host at `base`, as `POST http://localhost:8080/app/function`.
-    pub fn endpoint(&self, base: &str, app: &AppName) -> String {
-        match &self.attributes.route {
-            Some(route) => route.endpoint(base, app),
-            None => format!("POST {base}/{app}/{}", self.name),
-        }
     }
 }
 
@@ -234,9 +167,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::app::metadata::{
+        Batching, CronSchedule, Missed, Overlap, PeriodSchedule, Retries, Schedule, SpacedRetries,
+    };
     use crate::limits::{Ceilings, FunctionLimits, RetryPolicy};
 
-    /// The smallest component: the header alone.
+    /// The smallest component: a header alone.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
     fn document(functions: &str) -> Result<Metadata, MetadataError> {
@@ -394,7 +330,7 @@ mod tests {
         assert!(matches!(check("{}", r#""schedule":"daily""#), Err(MetadataError::Shape(_))));
     }
 
-    /// What this snapshot shows is in the components of users, and in their data directories.
+    /// Pins the format of documents in users' components and data directories.
     #[test]
     fn a_document_is_written_as_it_was() {
         let function = |name: &str, attributes: Attributes| FunctionInfo {
@@ -437,7 +373,7 @@ mod tests {
             ),
             function(
                 "batched",
-                Attributes { batched: Some(Batched { max_size: 8, wait_ms: 10 }), ..Attributes::default() },
+                Attributes { batched: Some(Batching { max_size: 8, wait_ms: 10 }), ..Attributes::default() },
             ),
             function("web", Attributes { route: Some("GET /a/{b}/{*c}".parse().unwrap()), ..Attributes::default() }),
         ];

@@ -1,10 +1,10 @@
-//! A secret's value, and taking values out of texts.
+//! Secret values, and their redaction from texts.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// Shorter values are not taken out of texts: they would take ordinary words along.
+/// Bytes of the shortest value that is redacted: shorter ones would match ordinary words.
 const REDACTED_BYTES_MIN: usize = 4;
 
 /// A value that is never printed.
@@ -12,11 +12,12 @@ const REDACTED_BYTES_MIN: usize = 4;
 pub struct Secret(Arc<str>);
 
 impl Secret {
+    /// Makes a secret of a value.
     pub fn new(value: String) -> Self {
         Self(value.into())
     }
 
-    /// Returns the value, for the one who may have it.
+    /// Returns the value itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -28,12 +29,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The secrets that one function declares and the operator gave.
+/// The secrets that one function declares, with the operator's values.
 #[derive(Clone)]
 pub struct DeclaredSecrets {
     /// Names and values.
     variables: Vec<(String, Secret)>,
-    /// What is taken out of texts, the longest first: one value may begin another.
+    /// Texts to redact, longest first, because one value may begin another.
     redacted: Vec<Box<str>>,
 }
 
@@ -44,8 +45,9 @@ impl fmt::Debug for DeclaredSecrets {
 }
 
 impl DeclaredSecrets {
+    /// Makes the secrets of a function, from names and values.
     pub fn new(variables: Vec<(String, Secret)>) -> Self {
-        // A log is written by lines, so a value of several is met in parts.
+        // Logs are written line by line, so a multi-line value is redacted by line.
         let lines = variables.iter().flat_map(|(_, secret)| secret.expose().lines()).map(str::trim);
         let mut redacted: Vec<Box<str>> =
             lines.filter(|line| line.len() >= REDACTED_BYTES_MIN).map(Into::into).collect();
@@ -59,7 +61,8 @@ impl DeclaredSecrets {
         &self.variables
     }
 
-    /// Returns `text` with `***` for every value as it stands. One that the function encoded, cut or shortened is not found.
+    /// Returns `text` with `***` in place of every verbatim value. A value that was encoded, cut or shortened is not
+    /// found.
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         for value in &self.redacted {

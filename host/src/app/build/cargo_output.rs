@@ -1,4 +1,4 @@
-//! Cargo's standard error: passed on as it comes, colours and all, and its end kept to be looked at.
+//! Cargo's standard error: passed through with its colours, its end kept for the diagnosis.
 
 use std::io::{IsTerminal, Read, Write};
 use std::process::{ChildStderr, Command};
@@ -6,13 +6,13 @@ use std::thread::JoinHandle;
 
 use super::diagnosis::without_colours;
 
-/// What is kept: the errors stand at the end, and one compiler error takes some hundred bytes.
+/// Bytes kept: errors stand at the end, and one compiler error takes some hundred bytes.
 const KEPT_BYTES: usize = 256 << 10;
 
 /// A copy under way.
-pub struct Words(Option<JoinHandle<Vec<u8>>>);
+pub struct CargoOutput(Option<JoinHandle<Vec<u8>>>);
 
-/// Makes cargo write as it would to our own standard error: a pipe of ours would take colours and progress from it.
+/// Makes cargo print colours and progress, which it would not print to our pipe.
 pub fn colour(command: &mut Command) {
     if !std::io::stderr().is_terminal() {
         return;
@@ -27,13 +27,13 @@ pub fn colour(command: &mut Command) {
     set(command, "CARGO_TERM_PROGRESS_WIDTH", "80");
 }
 
-impl Words {
-    /// Starts to pass them on. Without a thread they are lost, and the build goes on.
-    pub fn pass_on(mut from: ChildStderr) -> Self {
+impl CargoOutput {
+    /// Starts the copy. If no thread starts, the output is lost and the build goes on.
+    pub fn copy(mut from: ChildStderr) -> Self {
         let copy = move || {
             let (mut kept, mut buffer) = (Vec::new(), [0; 8 << 10]);
             while let Ok(read @ 1..) = from.read(&mut buffer) {
-                // Nobody who reads standard error is no reason to stop the build.
+                // A closed standard error must not stop the build.
                 let mut stderr = std::io::stderr().lock();
                 let _ = stderr.write_all(&buffer[..read]).and_then(|()| stderr.flush());
                 kept.extend_from_slice(&buffer[..read]);
@@ -46,7 +46,7 @@ impl Words {
         Self(std::thread::Builder::new().name("cargo".into()).spawn(copy).ok())
     }
 
-    /// Returns their end, without colours, once cargo has said all.
+    /// Waits for the end of the output, and returns the kept part without colours.
     pub fn finish(self) -> String {
         let kept = self.0.and_then(|copy| copy.join().ok()).unwrap_or_default();
         without_colours(&String::from_utf8_lossy(&kept))

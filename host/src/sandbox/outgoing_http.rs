@@ -1,4 +1,4 @@
-//! `wasi:http/outgoing-handler`: requests to what was declared and granted, through `outbound`.
+//! `wasi:http/outgoing-handler`: requests to declared and granted origins, through `outbound`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,29 +6,29 @@ use std::time::Instant;
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::boundary::Import;
+use super::call_context::CallContext;
 use crate::logs::Level;
 use crate::outbound::{OutboundError, Phase, Timeouts};
-use crate::sandbox::boundary::Import;
-use crate::sandbox::call_context::CallContext;
 
-/// Bytes of a request's body that wait in the host until the connection takes them.
+/// Bytes of a request's body that wait in the host for the connection.
 const OUTGOING_CHUNK_BYTES: usize = 16 << 10;
 
-/// Sends a guest's requests.
+/// Hooks that send a guest's requests through `outbound`.
 pub struct OutboundHooks {
     pub call: Arc<CallContext>,
 }
 
-type Done = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type Answer = Result<(http::Response<WasiBody>, Done), Error>;
+type Completion = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type SendResult = Result<(http::Response<WasiBody>, Completion), Error>;
 
 impl WasiHttpHooks for OutboundHooks {
     fn set_host_header(&mut self) -> bool {
-        // `outbound` derives it from the URL that it checked.
+        // `outbound` derives the header from the URL that it checked.
         false
     }
 
-    /// A body that is written and not sent waits in the host's memory, outside of the guest's limit.
+    /// Bounds the written and unsent body, which is host memory outside the guest's limit.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         OUTGOING_CHUNK_BYTES
     }
@@ -37,16 +37,16 @@ impl WasiHttpHooks for OutboundHooks {
         &mut self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
-        _sent: Done,
-    ) -> Box<dyn Future<Output = Answer> + Send> {
+        _sent: Completion,
+    ) -> Box<dyn Future<Output = SendResult> + Send> {
         let call = self.call.clone();
         Box::new(async move {
             let send = send(&call, request, options);
             let response =
                 call.boundary.cross_async(Import::Http, send).await.map_err(|error| refusal(&call, &error))?;
             let response = response.map(|body| body.map_err(|error| to_wasi(&error)).boxed_unsync());
-            let done: Done = Box::new(async { Ok(()) });
-            Ok((response, done))
+            let completion: Completion = Box::new(async { Ok(()) });
+            Ok((response, completion))
         })
     }
 }
@@ -58,7 +58,7 @@ async fn send(
 ) -> Result<http::Response<crate::outbound::OutboundBody>, OutboundError> {
     let defaults = Timeouts::default();
     let options = options.unwrap_or_default();
-    // Nothing may wait longer than the call itself.
+    // No wait outlasts the call itself.
     let remaining = call.deadline.saturating_duration_since(Instant::now());
     let timeouts = Timeouts {
         connect: options.connect_timeout.unwrap_or(defaults.connect).min(remaining),
@@ -69,7 +69,7 @@ async fn send(
     call.services.outbound.send(app, &call.function.outbound, &call.budget, request, timeouts).await
 }
 
-/// Keeps the words of a refusal for the call's failure: `wasi:http` has only a code for them.
+/// Keeps a refusal's text for the call's failure: `wasi:http` has only a code for it.
 fn refusal(call: &CallContext, error: &OutboundError) -> Error {
     let wasi = to_wasi(error);
     if matches!(wasi, Error::HttpRequestDenied | Error::DestinationIpProhibited) {

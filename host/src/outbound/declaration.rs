@@ -1,31 +1,30 @@
-//! Holds one line of a function's `outbound` declaration.
+//! One entry of a function's `outbound` declaration.
 //!
-//! Not here: whether the line is granted (`policy`).
+//! Not here: grants of the entry (`policy`).
 //!
 //! Invariant: hosts match label by label, so `https://*.example.com` means neither `https://example.com` nor
 //! `https://evilexample.com`.
 
-use super::grants::name_of;
 use super::origin::{Host, Origin, Scheme};
-use super::policy::PolicyError;
+use super::policy_error::{PolicyError, check_name};
 
 /// One declared entry.
 #[derive(Clone, Debug)]
-pub(super) enum Entry {
+pub(super) enum DeclaredOrigin {
     Exact(Origin),
     Below { scheme: Scheme, suffix: Box<str>, port: u16 },
     AnyPublic,
     Named(Box<str>),
 }
 
-impl Entry {
-    /// Parses one declared line.
+impl DeclaredOrigin {
+    /// Parses one declared entry.
     pub(super) fn parse(text: &str) -> Result<Self, PolicyError> {
         if text == "*" {
             return Ok(Self::AnyPublic);
         }
         if let Some(name) = text.strip_prefix('$') {
-            return Ok(Self::Named(name_of(name)?));
+            return Ok(Self::Named(check_name(name)?));
         }
         let parse =
             |text: &str| Origin::parse(text).map_err(|source| PolicyError::Declared { entry: text.into(), source });
@@ -46,7 +45,7 @@ impl Entry {
         }
     }
 
-    /// Whether the entry names `origin`. `*` names no origin: it only leaves the public ones open.
+    /// Whether the entry names `origin`. `*` names no origin: it only opens the public ones.
     pub(super) fn names(&self, origin: &Origin) -> bool {
         match (self, origin.host()) {
             (Self::Exact(exact), _) => exact == origin,

@@ -1,0 +1,68 @@
+//! Errors of a build.
+
+use std::path::PathBuf;
+
+use crate::codes::Code;
+
+/// Rust target of every guest.
+pub const TARGET: &str = "wasm32-wasip2";
+
+/// Advice for a crate without a known alternative.
+const UNKNOWN_ALTERNATIVE: &str = "look for a crate that is all Rust and needs no operating system";
+
+/// A build that gave no component.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    #[error("`{}` is no crate: it has no Cargo.toml", dir.display())]
+    NoCrate { dir: PathBuf },
+    #[error("cannot run `{program}`; install Rust from https://rustup.rs")]
+    Program { program: &'static str, source: std::io::Error },
+    #[error("the target {TARGET} is missing and could not be added; run `rustup target add {TARGET}`: {reason}")]
+    Target { reason: String },
+    #[error("cargo could not build the app (its words are above)")]
+    Cargo,
+    #[error(
+        "cargo could not build the app, and no C compiler `cc` is installed, which Rust needs to link; on Debian or \
+         Ubuntu: `apt-get install build-essential`"
+    )]
+    NoLinker,
+    #[error("the dependency `{name}` does not build for {TARGET}; {}", instead.unwrap_or(UNKNOWN_ALTERNATIVE))]
+    NotForWasm { name: String, instead: Option<&'static str> },
+    #[error("the app does not find its SDK: the path of `bireme-sdk` in its Cargo.toml leads nowhere")]
+    SdkMoved,
+    #[error("the app uses `bireme_sdk` and does not depend on it")]
+    NoSdk,
+    #[error("this Rust is too old for the app: {reason}; run `rustup update`")]
+    OldToolchain { reason: String },
+    #[error(
+        "the crate in `{}` builds no component; its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`",
+        dir.display()
+    )]
+    NoComponent { dir: PathBuf },
+    #[error(
+        "the workspace of `{}` builds {} components ({names}); name one of their directories",
+        dir.display(), found.len(), names = names(found)
+    )]
+    Several { dir: PathBuf, found: Vec<PathBuf> },
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    let stems = paths.iter().filter_map(|path| path.file_stem()).map(|stem| stem.to_string_lossy());
+    stems.collect::<Vec<_>>().join(", ")
+}
+
+impl BuildError {
+    /// Returns the error code for users.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoCrate { .. } => Code::NoCrate,
+            Self::Program { .. } | Self::OldToolchain { .. } | Self::NoLinker => Code::Toolchain,
+            Self::Target { .. } => Code::NoTarget,
+            Self::Cargo => Code::BuildFailed,
+            Self::NotForWasm { .. } => Code::NotForWasm,
+            Self::SdkMoved | Self::NoSdk => Code::NoSdk,
+            Self::NoComponent { .. } | Self::Several { .. } => Code::NoComponent,
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Driver of durable calls: does what `call_queue` decides. One task reads pages and begins calls; each call that runs has a
+//! task that leases it, makes an attempt and writes the outcome.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::call_outcome::{Outcome, settle};
+use super::call_queue::{AttemptEnd, CallQueue, CancelAction, LaneKey, Lease, OwnerAction, PageRequest};
+use super::call_waiters::CallWaiters;
+use super::core::Core;
+use super::lifecycle::STORE_RETRY_WAIT;
+use crate::call::{Failure, FailureCode, Payload};
+use crate::clock::unix_ms;
+use crate::dispatch::apps::find_function;
+use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
+use crate::ids::CallId;
+use crate::journal::{CallRecord, Kind, OpenCall, State};
+use crate::{failpoint, tasks};
+
+/// Wait before a call is begun again whose record or input could not be read.
+const READ_WAIT_MS: u64 = 1_000;
+/// Longest sleep of the task that begins calls, if nothing is due.
+const IDLE_WAIT: Duration = Duration::from_secs(3_600);
+
+/// See the module.
+pub struct CallDriver {
+    core: Arc<Core>,
+    state: Mutex<DriverState>,
+    /// Notified when a call may begin, or begins later.
+    work: Notify,
+    pub waiters: CallWaiters,
+}
+
+#[derive(Default)]
+struct DriverState {
+    queue: CallQueue,
+    /// Stops the attempt of a call that has an owner.
+    stops: HashMap<CallId, Arc<Notify>>,
+}
+
+impl CallDriver {
+    pub fn new(core: Arc<Core>) -> Arc<Self> {
+        Arc::new(Self { core, state: Mutex::default(), work: Notify::new(), waiters: CallWaiters::default() })
+    }
+
+    /// Queues calls that are on disk and not begun, or wait for a retry.
+    pub fn accepted(&self, calls: impl IntoIterator<Item = OpenCall>) {
+        let mut state = self.state();
+        calls.into_iter().for_each(|call| state.queue.accepted(call));
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Claims a call that is about to be accepted, if it can begin at once.
+    pub fn begin(self: &Arc<Self>, call: CallId, lane: LaneKey, calls_max: usize) -> Option<OwnedCall> {
+        let mut state = self.state();
+        let lease = state.queue.begin(call, lane, calls_max)?;
+        Some(self.own(&mut state, lease))
+    }
+
+    /// Runs the first attempt at a call that was accepted with a lease.
+    pub fn begin_leased(self: &Arc<Self>, owned: OwnedCall, record: CallRecord, input: Payload) {
+        let this = self.clone();
+        self.core.lifecycle.spawn(async move { this.drive(owned, Some((record, input))).await });
+    }
+
+    /// Returns how many calls have an owner.
+    pub fn owned(&self) -> usize {
+        self.state().queue.owned()
+    }
+
+    /// Wakes the task that begins calls, which ends if the host stops.
+    pub fn stop(&self) {
+        self.work.notify_one();
+    }
+
+    /// A call waits for other calls until the result is dropped; its place is free meanwhile. `None` if it does not run.
+    pub fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
+        let run = self.state().queue.parent_waits(call)?;
+        self.work.notify_one();
+        Some(ParentWait { driver: self, call, run })
+    }
+
+    /// Cancels a call. Returns the claim of a call that had no owner; the owner of another one is told.
+    pub fn cancel(&self, call: CallId) -> Option<CancelClaim<'_>> {
+        let mut state = self.state();
+        match state.queue.cancel(call) {
+            CancelAction::Write => Some(CancelClaim { driver: self, call, is_written: false }),
+            CancelAction::Stop => {
+                if let Some(stop) = state.stops.get(&call) {
+                    stop.notify_one();
+                }
+                None
+            }
+            CancelAction::Wait => None,
+        }
+    }
+
+    /// Gives back the count of a call whose end is on disk, and writes why it failed into the app's log.
+    pub fn ended(&self, record: &CallRecord) {
+        self.core.open.release(&record.app, Kind::Call);
+        if let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) {
+            self.core.log_failure(record.id, &record.function_id(), failure);
+        }
+    }
+
+    /// Begins calls as there are places for them, until the host stops.
+    pub async fn run(self: Arc<Self>) {
+        let mut deployed = self.core.runner.apps.changes();
+        // A call that would find no slot is not leased on the way down.
+        while !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed() {
+            let now_ms = unix_ms();
+            if let Some(owned) = self.next(now_ms) {
+                let this = self.clone();
+                self.core.lifecycle.spawn(async move { this.drive(owned, None).await });
+                continue;
+            }
+            let (page, wake_ms) = {
+                let mut state = self.state();
+                (state.queue.page_to_read(), state.queue.wake_ms())
+            };
+            if let Some(page) = page {
+                let this = self.clone();
+                self.core.lifecycle.spawn(async move { this.read_pages(page).await });
+            }
+            let wait = wake_ms.map_or(IDLE_WAIT, |at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)));
+            tokio::select! {
+                () = self.work.notified() => {}
+                _ = deployed.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Reads a page of open calls, and further ones if the queue scans all.
+    async fn read_pages(&self, first: PageRequest) {
+        let mut next = Some(first);
+        while let Some(PageRequest { after, limit }) = next {
+            if self.core.lifecycle.is_stopped() {
+                return;
+            }
+            match self.core.journal.open_calls(after, limit).await {
+                Ok(calls) => next = self.state().queue.page_read(calls, unix_ms()),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "open calls cannot be read");
+                    tokio::time::sleep(STORE_RETRY_WAIT).await;
+                    self.state().queue.page_failed();
+                    break;
+                }
+            }
+        }
+        self.work.notify_one();
+    }
+
+    fn next(self: &Arc<Self>, now_ms: u64) -> Option<OwnedCall> {
+        let mut state = self.state();
+        let lease = state.queue.next(now_ms, |function| self.core.calls_max(function))?;
+        Some(self.own(&mut state, lease))
+    }
+
+    fn own(self: &Arc<Self>, state: &mut DriverState, lease: Lease) -> OwnedCall {
+        let stop = Arc::new(Notify::new());
+        state.stops.insert(lease.call, stop.clone());
+        OwnedCall { driver: self.clone(), lease, stop, is_released: false }
+    }
+
+    /// Makes one attempt at a call, and releases it.
+    async fn drive(self: Arc<Self>, mut owned: OwnedCall, leased: Option<(CallRecord, Payload)>) {
+        let LaneKey { priority, .. } = owned.lease.lane;
+        let attempt = self.lease_and_attempt(&owned, leased);
+        let caught = tasks::caught(self.core.runner.throttle().task(priority, attempt)).await;
+        let (mut end, failure) = match caught {
+            Ok(end) => (end, None),
+            Err(panic) => {
+                let failure = panicked(owned.lease.call, &panic);
+                (AttemptEnd::Panicked { now_ms: unix_ms() }, Some(failure))
+            }
+        };
+        loop {
+            let outcome = match owned.release(end) {
+                OwnerAction::Release => return,
+                OwnerAction::WriteCancelled => Outcome::Cancelled,
+                OwnerAction::WriteDead => Outcome::GivenUp(failure.clone().unwrap_or_else(unavailable)),
+            };
+            end = self.end(owned.lease.call, outcome).await;
+        }
+    }
+
+    async fn lease_and_attempt(&self, owned: &OwnedCall, leased: Option<(CallRecord, Payload)>) -> AttemptEnd {
+        let (mut record, input) = match leased {
+            Some((record, input)) => (record, Some(input)),
+            None => match self.lease(owned.lease.call).await {
+                Ok(record) => (record, None),
+                Err(end) => return end,
+            },
+        };
+        failpoint::panic_at("durable.leased");
+        let attempt = self.attempt(&mut record, input);
+        let outcome = tokio::select! {
+            biased;
+            () = owned.stop.notified() => Outcome::Cancelled,
+            () = self.core.lifecycle.is_cut_off() => return AttemptEnd::Abandoned,
+            outcome = attempt => outcome,
+        };
+        failpoint::panic_at("durable.ended");
+        // On the way down a failure may be the host's: the next one makes the attempt again.
+        if self.core.runner.is_closed() && !matches!(outcome, Outcome::Ended(Ok(_)) | Outcome::Cancelled) {
+            return AttemptEnd::Abandoned;
+        }
+        self.settle(record, outcome).await
+    }
+
+    /// Reads a call and writes that an attempt begins.
+    async fn lease(&self, call: CallId) -> Result<CallRecord, AttemptEnd> {
+        let now_ms = unix_ms();
+        let mut record = self.read(call).await?;
+        if let Some(at_ms) = record.next_ms.filter(|at_ms| *at_ms > now_ms && record.state == State::Waiting) {
+            return Err(AttemptEnd::Retry { at_ms });
+        }
+        if self.core.runner.is_closed() {
+            return Err(AttemptEnd::Abandoned);
+        }
+        // The last attempt was under way when its host died.
+        record.lost += u32::from(record.state == State::Leased);
+        record.state = State::Leased;
+        record.attempts += 1;
+        record.next_ms = None;
+        record.version = self.core.runner.apps.get(record.app.as_str()).map(|program| program.version().clone());
+        let written = self.core.lifecycle.written(|| self.core.journal.save_call(&record, None)).await;
+        written.map(|()| record).ok_or(AttemptEnd::Abandoned)
+    }
+
+    /// Reads a call that has not ended.
+    async fn read(&self, call: CallId) -> Result<CallRecord, AttemptEnd> {
+        match self.core.journal.call(call).await {
+            Ok(Some(record)) if !record.state.is_terminal() => Ok(record),
+            Ok(_) => Err(AttemptEnd::Ended),
+            Err(error) => {
+                tracing::error!(%call, error = &error as &dyn std::error::Error, "a call cannot be read");
+                Err(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS })
+            }
+        }
+    }
+
+    async fn attempt(&self, record: &mut CallRecord, input: Option<Payload>) -> Outcome {
+        let runner = &self.core.runner;
+        let Some(program) = runner.apps.get(record.app.as_str()) else {
+            return Outcome::NotBegun { again_ms: unix_ms() };
+        };
+        let function = match find_function(&program, record.function.as_str()) {
+            Ok(function) => function,
+            Err(failure) => return Outcome::Refused(failure),
+        };
+        let input = match input {
+            Some(input) => Ok(Some(input)),
+            None => self.core.journal.call_input(record.id).await,
+        };
+        let input = match input {
+            Ok(Some(input)) => input,
+            Ok(None) => {
+                return Outcome::Refused(Failure::new(FailureCode::InvalidInput, "the input of the call is gone"));
+            }
+            Err(error) => {
+                tracing::error!(call = %record.id, error = &error as &dyn std::error::Error, "an input cannot be read");
+                return Outcome::NotBegun { again_ms: unix_ms() + READ_WAIT_MS };
+            }
+        };
+        if let Err(failure) = check(&function, &input) {
+            return Outcome::Refused(failure);
+        }
+        let CallRecord { depth, priority, .. } = *record;
+        let origin = Origin { depth, priority, is_durable: true, ..Origin::outside(record.principal.clone()) };
+        let call = Call { id: record.id, function, input, origin, siblings: None };
+        let _live = runner.enter(&call);
+        match runner.attempt(&call, record.attempts, &mut record.receipt).await {
+            Attempted::Ended(result) => Outcome::Ended(result),
+            Attempted::NoSlot(_) => Outcome::NotBegun { again_ms: unix_ms() },
+        }
+    }
+
+    /// Ends a call without an attempt.
+    async fn end(&self, call: CallId, outcome: Outcome) -> AttemptEnd {
+        match self.read(call).await {
+            Ok(record) => self.settle(record, outcome).await,
+            Err(end) => end,
+        }
+    }
+
+    /// Writes the outcome of an attempt.
+    async fn settle(&self, mut record: CallRecord, outcome: Outcome) -> AttemptEnd {
+        let policy = self.core.runner.apps.retries(&record.function_id());
+        let output = settle(&mut record, outcome, unix_ms(), &policy, rand::random());
+        let save = || self.core.journal.save_call(&record, output.clone());
+        if self.core.lifecycle.written(save).await.is_none() {
+            return AttemptEnd::Abandoned;
+        }
+        match record.next_ms {
+            Some(at_ms) => AttemptEnd::Retry { at_ms },
+            None => {
+                self.ended(&record);
+                AttemptEnd::Ended
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, DriverState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unavailable() -> Failure {
+    Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
+}
+
+/// Ownership of a call. If it is dropped before its release, the call is looked at again after a moment: a task that was
+/// dropped cannot say what it had written.
+pub struct OwnedCall {
+    driver: Arc<CallDriver>,
+    lease: Lease,
+    stop: Arc<Notify>,
+    is_released: bool,
+}
+
+impl OwnedCall {
+    /// Tells the queue how an attempt ended. Unless the answer is `Release`, the call remains owned.
+    pub fn release(&mut self, end: AttemptEnd) -> OwnerAction {
+        let action = {
+            let mut state = self.driver.state();
+            let action = state.queue.attempt_ended(&self.lease, end);
+            if action == OwnerAction::Release {
+                state.stops.remove(&self.lease.call);
+            }
+            action
+        };
+        if action == OwnerAction::Release {
+            self.is_released = true;
+            self.driver.work.notify_one();
+            self.driver.waiters.wake(self.lease.call);
+        }
+        action
+    }
+}
+
+impl Drop for OwnedCall {
+    fn drop(&mut self) {
+        if !self.is_released {
+            self.release(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS });
+        }
+    }
+}
+
+/// Ownership of a call that is being cancelled. If it is dropped before the end is written, the call goes on.
+pub struct CancelClaim<'a> {
+    driver: &'a CallDriver,
+    call: CallId,
+    is_written: bool,
+}
+
+impl CancelClaim<'_> {
+    /// The call has ended, on disk.
+    pub fn is_written(mut self) {
+        self.is_written = true;
+    }
+}
+
+impl Drop for CancelClaim<'_> {
+    fn drop(&mut self) {
+        let mut state = self.driver.state();
+        match self.is_written {
+            true => state.queue.cancelled(self.call),
+            false => state.queue.cancel_failed(self.call, unix_ms() + READ_WAIT_MS),
+        }
+        drop(state);
+        self.driver.work.notify_one();
+        self.driver.waiters.wake(self.call);
+    }
+}
+
+/// Wait of a call for other calls; it resumes when this is dropped.
+struct ParentWait<'a> {
+    driver: &'a CallDriver,
+    call: CallId,
+    run: u64,
+}
+
+impl Drop for ParentWait<'_> {
+    fn drop(&mut self) {
+        self.driver.state().queue.parent_resumes(self.call, self.run);
+    }
+}

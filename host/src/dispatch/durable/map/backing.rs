@@ -1,0 +1,267 @@
+//! Backing of a map in the journal: open chunks, outcomes that are not written yet, and what the journal has of the
+//! map.
+
+use std::sync::Arc;
+
+use super::chunks::Chunks;
+use crate::call::Payload;
+use crate::clock::unix_ms;
+use crate::dispatch::durable::core::Core;
+use crate::dispatch::map::{Backing, Ended, Engine, Input, Reservation, State, Unreadable, Window};
+use crate::journal::{
+    Chunk, ChunkUpdate, Entry, EntryKind, MapHeader, MapProgress, MapRecord, PayloadPlace, PendingChunk, StoredPayload,
+};
+
+/// Inputs that can begin at once, under which more chunks are wanted.
+const READY_LOW: usize = 1_024;
+/// Inputs in memory, most of which wait for a retry, over which no further chunk is taken.
+const LOADED_MAX: usize = 65_536;
+/// Bytes of waiting inputs over which no further chunk is taken.
+const WAITING_BYTES_MAX: u64 = 32 << 20;
+/// Bytes of outcomes that stop the runners until some are written.
+const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
+/// Bytes of outcomes that one write takes.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// See the module.
+pub struct JournalBacking {
+    core: Arc<Core>,
+    pub header: MapHeader,
+    /// As it is on disk.
+    pub progress: MapProgress,
+    chunks: Chunks,
+    /// Bytes that `chunks` holds.
+    written: Reservation,
+    /// First input of the last chunk that was loaded or passed over.
+    pub loaded: Option<u64>,
+    /// Whether there may be pending chunks behind that one.
+    pub has_more: bool,
+    unwritten: Vec<Unwritten>,
+    /// Nothing new begins, and the tasks end.
+    pub is_stopped: bool,
+    /// A task panicked: runners end, and the map is read again.
+    pub is_broken: bool,
+}
+
+/// An outcome that is not on disk, or a retry with its input.
+struct Unwritten {
+    entry: Entry,
+    retry: Option<(Input<StoredPayload>, u64)>,
+}
+
+/// Outcomes that are written together.
+pub struct Batch {
+    pub entries: Vec<Entry>,
+    pub header: MapHeader,
+    pub progress: MapProgress,
+    pub chunks: Vec<ChunkUpdate>,
+    retries: Vec<(Input<StoredPayload>, u64)>,
+    bytes: u64,
+}
+
+impl JournalBacking {
+    /// Returns the state of a map that is read from the journal, with nothing loaded.
+    pub fn state(core: &Arc<Core>, MapRecord { header, progress }: MapRecord) -> State<Self> {
+        let memory = &core.map_memory;
+        let backing = Self {
+            core: core.clone(),
+            // A map that was just made has nothing on disk.
+            has_more: header.accepted > progress.settled(),
+            header,
+            progress,
+            chunks: Chunks::default(),
+            written: memory.reservation(),
+            loaded: None,
+            unwritten: Vec::new(),
+            is_stopped: core.lifecycle.is_stopped(),
+            is_broken: false,
+        };
+        State::new(Window::new(memory, UNWRITTEN_BYTES_MAX, false), backing)
+    }
+
+    pub fn record(&self) -> MapRecord {
+        MapRecord { header: self.header.clone(), progress: self.progress.clone() }
+    }
+
+    /// Whether calls under way are of no use any more.
+    pub fn is_over(&self) -> bool {
+        self.header.is_cancelled || self.is_broken || self.progress.ended_ms.is_some()
+    }
+
+    /// Returns room for new inputs that begin at once, if none are on disk before them and the budget has room.
+    pub fn reserve_new(&self, window: &Window<StoredPayload>, inputs: &[Payload]) -> Option<Reservation> {
+        if self.has_more || !self.is_open() || !has_room(window) {
+            return None;
+        }
+        let mut reserved = self.written.memory().reservation();
+        let bytes = inputs.iter().map(Payload::bytes).sum();
+        reserved.try_set(bytes).then_some(reserved)
+    }
+
+    /// Takes in new inputs that were leased as they were written.
+    pub fn load_new(
+        &mut self,
+        window: &mut Window<StoredPayload>,
+        pending: Vec<PendingChunk>,
+        inputs: Vec<Payload>,
+        reserved: Reservation,
+    ) {
+        let mut inputs = inputs.into_iter().map(StoredPayload::inline);
+        let chunks = pending.into_iter().map(|pending| {
+            let inputs = inputs.by_ref().take(pending.lease.len as usize).collect();
+            let first = pending.first;
+            (pending, Some(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }))
+        });
+        self.load(window, chunks, reserved);
+    }
+
+    /// Takes in chunks that are leased.
+    pub fn load(
+        &mut self,
+        window: &mut Window<StoredPayload>,
+        leased: impl Iterator<Item = (PendingChunk, Option<Chunk>)>,
+        reserved: Reservation,
+    ) {
+        let mut loaded = Vec::new();
+        for (PendingChunk { first, lease, .. }, chunk) in leased {
+            if let Some(chunk) = chunk.filter(|_| !self.chunks.contains(first)) {
+                loaded.extend(self.chunks.open(chunk, lease.lost, unix_ms()));
+            }
+            self.loaded = Some(first);
+        }
+        self.written.set(self.chunks.written_bytes() as u64);
+        window.load(loaded, reserved);
+    }
+
+    /// Takes what is to be written next, if anything is. The map ends with the last outcome, or when it is cancelled
+    /// and nothing runs.
+    pub fn batch(&mut self, has_runners: bool) -> Option<Batch> {
+        let mut bytes = 0;
+        let fits = |unwritten: &&Unwritten| {
+            let fits = bytes < BATCH_BYTES_MAX;
+            bytes += if fits { unwritten.entry.row_bytes() } else { 0 };
+            fits
+        };
+        let len = self.unwritten.iter().take_while(fits).count();
+        let (mut entries, mut retries) = (Vec::with_capacity(len), Vec::new());
+        for Unwritten { entry, retry } in self.unwritten.drain(..len) {
+            entries.push(entry);
+            retries.extend(retry);
+        }
+        let mut progress = self.progress.clone();
+        for entry in &entries {
+            match entry.kind {
+                EntryKind::Done(_) => progress.done += 1,
+                EntryKind::Failed(_) => progress.failed += 1,
+                EntryKind::Dead(_) => progress.dead += 1,
+                EntryKind::Retry { .. } => progress.retried += 1,
+            }
+            progress.receipt.add(&entry.receipt);
+        }
+        let header = self.header.clone();
+        let is_done = header.is_closed && progress.settled() == header.accepted;
+        let is_cancelled = header.is_cancelled && !has_runners && self.unwritten.is_empty();
+        if progress.ended_ms.is_none() && (is_done || is_cancelled) {
+            progress.ended_ms = Some(unix_ms());
+        } else if entries.is_empty() {
+            return None;
+        }
+        let chunks = self.chunks.settle(&entries);
+        self.written.set(self.chunks.written_bytes() as u64);
+        Some(Batch { entries, header, progress, chunks, retries, bytes: bytes as u64 })
+    }
+
+    /// A batch is on disk: its retries may begin, and its outcomes leave memory.
+    pub fn batch_written(&mut self, window: &mut Window<StoredPayload>, batch: Batch) {
+        let Batch { progress, retries, bytes, .. } = batch;
+        self.progress = progress;
+        window.take(bytes);
+        for (input, at_ms) in retries {
+            window.retry(input, at_ms);
+        }
+    }
+
+    /// Hands an outcome or a retry to the writer. Returns whether the writer has to be woken.
+    fn keep(&mut self, window: &mut Window<StoredPayload>, ended: Ended<StoredPayload>) -> bool {
+        let Ended { mut input, result, receipt, retry, .. } = ended;
+        input.attempts += 1;
+        let (kind, at_ms) = match (result, retry) {
+            (Ok(payload), _) => (EntryKind::Done(StoredPayload::inline(payload)), None),
+            (Err(failure), Some(delay)) => {
+                input.failed += 1;
+                let next_ms = unix_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+                (EntryKind::Retry { failed: input.failed, next_ms, failure }, Some(next_ms))
+            }
+            (Err(failure), None) if failure.code.is_retryable() => (EntryKind::Dead(failure), None),
+            (Err(failure), None) => (EntryKind::Failed(failure), None),
+        };
+        let entry = Entry { index: input.index, attempt: input.attempts, kind, receipt };
+        let bytes = entry.row_bytes() as u64;
+        let retry = match at_ms {
+            Some(at_ms) => {
+                window.hold(bytes);
+                Some((input, at_ms))
+            }
+            None => {
+                window.end(&input, bytes);
+                None
+            }
+        };
+        self.unwritten.push(Unwritten { entry, retry });
+        self.unwritten.len() == 1
+    }
+}
+
+/// Whether more inputs are wanted in memory.
+fn has_room(window: &Window<StoredPayload>) -> bool {
+    window.ready() < READY_LOW && window.len() < LOADED_MAX && window.waiting_bytes() < WAITING_BYTES_MAX
+}
+
+impl Backing for JournalBacking {
+    type Body = StoredPayload;
+
+    const IS_DURABLE: bool = true;
+
+    fn now_ms(&self) -> u64 {
+        unix_ms()
+    }
+
+    fn is_open(&self) -> bool {
+        !self.is_stopped && !self.is_broken && !self.header.is_cancelled
+    }
+
+    fn stop(&mut self) {
+        self.is_stopped = true;
+    }
+
+    fn wants_more(&self, window: &Window<StoredPayload>) -> bool {
+        self.has_more && has_room(window)
+    }
+
+    async fn take_payload(engine: &Engine<Self>, body: &mut StoredPayload) -> Result<Payload, Unreadable> {
+        if let PayloadPlace::Inline(data) = &body.at {
+            return Ok(Payload { content_type: body.content_type.clone(), data: data.clone() });
+        }
+        let (core, map) = {
+            let state = engine.lock();
+            (state.backing.core.clone(), state.backing.header.id)
+        };
+        core.journal.payload(body.clone()).await.map_err(|error| {
+            tracing::error!(%map, error = &error as &dyn std::error::Error, "an input of a map cannot be read");
+            Unreadable
+        })
+    }
+
+    fn return_payload(_: &mut StoredPayload, _: Payload) {}
+
+    fn settle(engine: &Engine<Self>, ended: Ended<StoredPayload>) {
+        let wakes = {
+            let mut state = engine.lock();
+            let State { window, backing, .. } = &mut *state;
+            backing.keep(window, ended)
+        };
+        if wakes {
+            engine.settled.notify_one();
+        }
+    }
+}
