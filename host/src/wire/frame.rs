@@ -128,40 +128,29 @@ impl Frame {
     pub fn encode(&self, job: u64, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_BYTES]);
+        self.encode_body(out);
+        let body = (out.len() - start - HEADER_BYTES) as u64;
+        let header = &mut out[start..start + HEADER_BYTES];
+        header[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        header[4..8].copy_from_slice(&self.kind().to_le_bytes());
+        header[8..16].copy_from_slice(&job.to_le_bytes());
+        header[16..24].copy_from_slice(&body.to_le_bytes());
+    }
+
+    fn encode_body(&self, out: &mut Vec<u8>) {
         match self {
             Frame::Load { model, path } => {
                 word(out, model.0);
                 text(out, path);
             }
+            Frame::Loaded { model, signature, memory, device } => {
+                word(out, model.0);
+                loaded(out, signature, *memory, device);
+            }
             Frame::Unload { model } => word(out, model.0),
             Frame::Unloaded { model, in_use } => {
                 word(out, model.0);
                 long(out, *in_use);
-            }
-            Frame::Loaded { model, signature, memory, device } => {
-                word(out, model.0);
-                let (output, dimension) = match signature {
-                    Signature::Vector { dimension } => (VECTOR, *dimension),
-                    Signature::Scores { labels } => (SCORES, *labels),
-                    Signature::Tensors { .. } => (TENSORS, 0),
-                };
-                word(out, output);
-                word(out, dimension);
-                long(out, *memory);
-                text(out, device);
-                let (inputs, outputs) = match signature {
-                    Signature::Tensors { inputs, outputs } => (inputs.as_slice(), outputs.as_slice()),
-                    _ => Default::default(),
-                };
-                for specs in [inputs, outputs] {
-                    count(out, specs.len());
-                    for spec in specs {
-                        text(out, &spec.name);
-                        word(out, spec.datatype as u32);
-                        count(out, spec.shape.len());
-                        out.extend_from_slice(bytemuck::cast_slice(&spec.shape));
-                    }
-                }
             }
             Frame::Batch { model, cu_seqlens, first_segments, ids } => {
                 word(out, model.0);
@@ -188,18 +177,7 @@ impl Frame {
                 word(out, model.0);
                 count(out, items.len());
                 long(out, *device_ns);
-                for item in items {
-                    match item {
-                        Ok(item) => {
-                            word(out, 0);
-                            tensors(out, item);
-                        }
-                        Err(message) => {
-                            word(out, 1);
-                            text(out, cut(message));
-                        }
-                    }
-                }
+                items.iter().for_each(|item| outcome(out, item));
             }
             Frame::Check => {}
             Frame::Checked { in_use } => long(out, *in_use),
@@ -208,93 +186,32 @@ impl Frame {
                 text(out, cut(message));
             }
         }
-        let body = (out.len() - start - HEADER_BYTES) as u64;
-        let header = &mut out[start..start + HEADER_BYTES];
-        header[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-        header[4..8].copy_from_slice(&self.kind().to_le_bytes());
-        header[8..16].copy_from_slice(&job.to_le_bytes());
-        header[16..24].copy_from_slice(&body.to_le_bytes());
     }
 
     /// Reads a body.
     pub fn decode(kind: u32, body: &[u8]) -> Result<Self, WireError> {
         let mut reader = Reader { rest: body };
         let frame = match kind {
-            LOAD => Frame::Load { model: ModelId(reader.word()?), path: reader.text()? },
-            LOADED => {
-                let model = ModelId(reader.word()?);
-                let (output, dimension) = (reader.word()?, reader.word()?);
-                let (memory, device) = (reader.long()?, reader.text()?);
-                let (inputs, outputs) = (reader.specs()?, reader.specs()?);
-                let is_rows = inputs.is_empty() && outputs.is_empty();
-                let signature = match (output, dimension) {
-                    (VECTOR, 1..) if is_rows => Signature::Vector { dimension },
-                    (SCORES, 1..) if is_rows => Signature::Scores { labels: dimension },
-                    (TENSORS, 0) => Signature::Tensors { inputs, outputs },
-                    _ => return Err(WireError::Body { what: "an unknown kind of output" }),
-                };
-                Frame::Loaded { model, signature, memory, device }
-            }
-            UNLOAD => Frame::Unload { model: ModelId(reader.word()?) },
-            UNLOADED => Frame::Unloaded { model: ModelId(reader.word()?), in_use: reader.long()? },
-            BATCH => {
-                let model = ModelId(reader.word()?);
-                let rows = match reader.word()? as usize {
-                    0 => return Err(WireError::Body { what: "a batch of no rows" }),
-                    rows => rows,
-                };
-                let pairs = match reader.word()? {
-                    pairs @ (0 | 1) => pairs as usize,
-                    _ => return Err(WireError::Body { what: "pairs that are neither there nor not" }),
-                };
-                let cu_seqlens: Vec<u32> =
-                    reader.array(rows.checked_add(1).ok_or(WireError::Body { what: "rows" })?)?;
-                let rising = cu_seqlens.first() == Some(&0) && cu_seqlens.windows(2).all(|pair| pair[0] < pair[1]);
-                if !rising {
-                    return Err(WireError::Body { what: "the cumulative lengths do not rise from 0" });
-                }
-                let total = *cu_seqlens.last().expect("at least one, by the count") as usize;
-                let first_segments = reader.array(rows * pairs)?;
-                Frame::Batch { model, ids: reader.array(total)?, first_segments, cu_seqlens }
-            }
-            VECTORS => {
-                let model = ModelId(reader.word()?);
-                let (rows, dimension) = (reader.word()?, reader.word()?);
-                let (checksum, device_ns) = (reader.word()?, reader.long()?);
-                let count =
-                    (rows as usize).checked_mul(dimension as usize).ok_or(WireError::Body { what: "values" })?;
-                Frame::Vectors { model, rows, dimension, checksum, device_ns, values: reader.array(count)? }
-            }
+            LOAD => Frame::Load { model: reader.model()?, path: reader.text()? },
+            LOADED => reader.loaded()?,
+            UNLOAD => Frame::Unload { model: reader.model()? },
+            UNLOADED => Frame::Unloaded { model: reader.model()?, in_use: reader.long()? },
+            BATCH => reader.batch()?,
+            VECTORS => reader.vectors()?,
             INFER => {
-                let model = ModelId(reader.word()?);
+                let model = reader.model()?;
                 let items = reader.items()?;
                 Frame::Infer { model, items: (0..items).map(|_| reader.tensors()).collect::<Result<_, _>>()? }
             }
             INFERRED => {
-                let model = ModelId(reader.word()?);
+                let model = reader.model()?;
                 let (items, device_ns) = (reader.items()?, reader.long()?);
-                let item = |_| match reader.word()? {
-                    0 => reader.tensors().map(Ok),
-                    1 => reader.message().map(Err),
-                    _ => Err(WireError::Body { what: "an item that is neither there nor not" }),
-                };
-                let items = (0..items).map(item).collect::<Result<_, _>>()?;
+                let items = (0..items).map(|_| reader.outcome()).collect::<Result<_, _>>()?;
                 Frame::Inferred { model, device_ns, items }
             }
             CHECK => Frame::Check,
             CHECKED => Frame::Checked { in_use: reader.long()? },
-            FAILED => {
-                let kind = match reader.word()? {
-                    1 => FailureKind::Load,
-                    2 => FailureKind::BadBatch,
-                    3 => FailureKind::OutOfMemory,
-                    4 => FailureKind::Device,
-                    _ => {
-                        return Err(WireError::Body { what: "an unknown kind of failure" });
-                    }
-                };
-                Frame::Failed { kind, message: reader.message()? }
-            }
+            FAILED => Frame::Failed { kind: reader.failure()?, message: reader.message()? },
             found => return Err(WireError::Kind { found }),
         };
         if reader.rest.is_empty() { Ok(frame) } else { Err(WireError::Body { what: "bytes after its end" }) }
@@ -343,6 +260,46 @@ fn tensors(out: &mut Vec<u8>, tensors: &[Tensor]) {
     }
 }
 
+/// Writes `Loaded` behind its model.
+fn loaded(out: &mut Vec<u8>, signature: &Signature, memory: u64, device: &str) {
+    let (output, dimension) = match signature {
+        Signature::Vector { dimension } => (VECTOR, *dimension),
+        Signature::Scores { labels } => (SCORES, *labels),
+        Signature::Tensors { .. } => (TENSORS, 0),
+    };
+    word(out, output);
+    word(out, dimension);
+    long(out, memory);
+    text(out, device);
+    let (inputs, outputs) = match signature {
+        Signature::Tensors { inputs, outputs } => (inputs.as_slice(), outputs.as_slice()),
+        _ => Default::default(),
+    };
+    for specs in [inputs, outputs] {
+        count(out, specs.len());
+        for spec in specs {
+            text(out, &spec.name);
+            word(out, spec.datatype as u32);
+            count(out, spec.shape.len());
+            out.extend_from_slice(bytemuck::cast_slice(&spec.shape));
+        }
+    }
+}
+
+/// Writes the tensors of an item, or its error.
+fn outcome(out: &mut Vec<u8>, item: &Result<Vec<Tensor>, String>) {
+    match item {
+        Ok(item) => {
+            word(out, 0);
+            tensors(out, item);
+        }
+        Err(message) => {
+            word(out, 1);
+            text(out, cut(message));
+        }
+    }
+}
+
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -381,6 +338,71 @@ impl<'a> Reader<'a> {
             return Err(WireError::Body { what: "a message that is too long" });
         }
         Ok(message)
+    }
+
+    fn model(&mut self) -> Result<ModelId, WireError> {
+        self.word().map(ModelId)
+    }
+
+    fn loaded(&mut self) -> Result<Frame, WireError> {
+        let model = self.model()?;
+        let (output, dimension) = (self.word()?, self.word()?);
+        let (memory, device) = (self.long()?, self.text()?);
+        let (inputs, outputs) = (self.specs()?, self.specs()?);
+        let is_rows = inputs.is_empty() && outputs.is_empty();
+        let signature = match (output, dimension) {
+            (VECTOR, 1..) if is_rows => Signature::Vector { dimension },
+            (SCORES, 1..) if is_rows => Signature::Scores { labels: dimension },
+            (TENSORS, 0) => Signature::Tensors { inputs, outputs },
+            _ => return Err(WireError::Body { what: "an unknown kind of output" }),
+        };
+        Ok(Frame::Loaded { model, signature, memory, device })
+    }
+
+    fn batch(&mut self) -> Result<Frame, WireError> {
+        let model = self.model()?;
+        let rows = match self.word()? as usize {
+            0 => return Err(WireError::Body { what: "a batch of no rows" }),
+            rows => rows,
+        };
+        let pairs = match self.word()? {
+            pairs @ (0 | 1) => pairs as usize,
+            _ => return Err(WireError::Body { what: "pairs that are neither there nor not" }),
+        };
+        let cu_seqlens: Vec<u32> = self.array(rows.checked_add(1).ok_or(WireError::Body { what: "rows" })?)?;
+        let rising = cu_seqlens.first() == Some(&0) && cu_seqlens.windows(2).all(|pair| pair[0] < pair[1]);
+        if !rising {
+            return Err(WireError::Body { what: "the cumulative lengths do not rise from 0" });
+        }
+        let total = *cu_seqlens.last().expect("at least one, by the count") as usize;
+        let first_segments = self.array(rows * pairs)?;
+        Ok(Frame::Batch { model, ids: self.array(total)?, first_segments, cu_seqlens })
+    }
+
+    fn vectors(&mut self) -> Result<Frame, WireError> {
+        let model = self.model()?;
+        let (rows, dimension) = (self.word()?, self.word()?);
+        let (checksum, device_ns) = (self.word()?, self.long()?);
+        let count = (rows as usize).checked_mul(dimension as usize).ok_or(WireError::Body { what: "values" })?;
+        Ok(Frame::Vectors { model, rows, dimension, checksum, device_ns, values: self.array(count)? })
+    }
+
+    fn outcome(&mut self) -> Result<Result<Vec<Tensor>, String>, WireError> {
+        match self.word()? {
+            0 => self.tensors().map(Ok),
+            1 => self.message().map(Err),
+            _ => Err(WireError::Body { what: "an item that is neither there nor not" }),
+        }
+    }
+
+    fn failure(&mut self) -> Result<FailureKind, WireError> {
+        match self.word()? {
+            1 => Ok(FailureKind::Load),
+            2 => Ok(FailureKind::BadBatch),
+            3 => Ok(FailureKind::OutOfMemory),
+            4 => Ok(FailureKind::Device),
+            _ => Err(WireError::Body { what: "an unknown kind of failure" }),
+        }
     }
 
     fn items(&mut self) -> Result<usize, WireError> {
@@ -438,6 +460,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
 
     use super::super::samples::frames;
     use super::*;
@@ -465,6 +488,15 @@ mod tests {
             assert_eq!((header.job, header.body_bytes), (42, body.len()));
             assert_eq!(Frame::decode(header.kind, body).unwrap(), frame);
         }
+    }
+
+    /// By a digest that was computed apart from this code, from the format in the module's docs.
+    #[test]
+    fn the_bytes_of_a_frame_stay_as_they_are() {
+        let mut bytes = Vec::new();
+        frames().iter().for_each(|frame| frame.encode(42, &mut bytes));
+        assert_eq!(bytes.len(), 864);
+        assert_eq!(Sha256::digest(&bytes)[..8], [0x79, 0x7f, 0xb8, 0x45, 0x11, 0x92, 0x0d, 0x34]);
     }
 
     #[test]

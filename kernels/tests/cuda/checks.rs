@@ -71,8 +71,8 @@ fn check_with(cases: &[Case], way: &str, run: &mut dyn FnMut(&Launch, &mut Memor
     }
 }
 
-/// The distance as a multiple of what is allowed: the arithmetic's tolerance, and half a step of the storage, to which a
-/// kernel rounds once. A step is 2^-10 of the value for f16 (at least 2^-24), 2^-7 for bf16.
+/// The distance as a multiple of what is allowed: the arithmetic's tolerance, and half a step of the storage, to which
+/// a kernel rounds once. A step is 2^-10 of the value for f16 (at least 2^-24), 2^-7 for bf16.
 fn error(actual: f32, expected: f32, dtype: DType, tolerance: f32) -> f32 {
     let step = match dtype {
         DType::F16 => (expected.abs() / 1024.0).max(1.0 / (1 << 24) as f32),

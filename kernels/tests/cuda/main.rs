@@ -1,8 +1,8 @@
 //! The CUDA kernels, run on the CPU: the same `.cu` sources, compiled by g++ over `kernels/cuda/shim/`, launched as the
 //! library would launch them, and compared with their CPU twins.
 //!
-//! Every case runs on a plain build with threads in ascending, descending and shuffled order, and on one with the address
-//! sanitizer. Not here: speed, and anything between a launch and a GPU.
+//! Every case runs on a plain build with threads in ascending, descending and shuffled order, and on one with the
+//! address sanitizer. Not here: speed, and anything between a launch and a GPU.
 
 mod build;
 mod cases;

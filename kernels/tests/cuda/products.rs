@@ -1,9 +1,9 @@
 //! Matrix products and attention against their CPU twins, on f32 units and on tensor cores, over random shapes.
 //!
-//! Tolerances: a product sums n products of values up to 1 in f32 on both sides, in another order: n · 2^-24 on each. The
-//! products of halves are exact in f32. Tensor cores cut the bits below those of a sum, where f32 units round: they get twice
-//! as much. Attention on tensor cores rounds its weights to the storage before it multiplies
-//! values up to 2 by them: 2 · 2^-11 for f16, 2 · 2^-8 for bf16.
+//! Tolerances: a product sums n products of values up to 1 in f32 on both sides, in another order: n · 2^-24 on each.
+//! The products of halves are exact in f32. Tensor cores cut the bits below those of a sum, where f32 units round: they
+//! get twice as much. Attention on tensor cores rounds its weights to the storage before it multiplies values up to 2
+//! by them: 2 · 2^-11 for f16, 2 · 2^-8 for bf16.
 
 use bireme_kernels::Sequences;
 use bireme_kernels::cpu::{self, Activation, Parallelism};
@@ -119,8 +119,8 @@ fn the_kernel_of_a_product_follows_from_the_device_the_type_and_the_shape() {
     assert_eq!(TensorCores::of((12, 0)), Used);
 }
 
-/// A case of attention over sequences of these lengths. Some may have no tokens, and the longest may be said to be longer
-/// than it is: a batch that is rounded up has both.
+/// A case of attention over sequences of these lengths. Some may have no tokens, and the longest may be said to be
+/// longer than it is: a batch that is rounded up has both.
 fn attend(
     dtype: DType,
     random: &mut Random,

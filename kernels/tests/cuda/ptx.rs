@@ -1,5 +1,6 @@
-//! The PTX in the tree names the sources in the tree, each module states its target, and `ptxas` has reported each kernel
-//! without spills. Not here: that the text is what NVRTC makes of the sources, which `kernels/cuda/build.py --check` says.
+//! The PTX in the tree names the sources in the tree, each module states its target, and `ptxas` has reported each
+//! kernel without spills. Not here: that the text is what NVRTC makes of the sources, which `kernels/cuda/build.py
+//! --check` says.
 
 use std::collections::BTreeSet;
 use std::fs;

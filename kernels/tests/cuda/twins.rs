@@ -1,8 +1,8 @@
 //! Each op but the products (`products`) against its CPU twin, over random shapes.
 //!
-//! Tolerances: both sides compute in f32, from the same values, in another order. A sum of n products of values up to 1 is
-//! off by at most n · 2^-24 on each side; normalisation and softmax keep the relative error of their sums, some 2e-6.
-//! Each kernel rounds to its storage once, which `checks` allows for; inputs are exact in their storage.
+//! Tolerances: both sides compute in f32, from the same values, in another order. A sum of n products of values up to 1
+//! is off by at most n · 2^-24 on each side; normalisation and softmax keep the relative error of their sums, some
+//! 2e-6. Each kernel rounds to its storage once, which `checks` allows for; inputs are exact in their storage.
 
 use bireme_kernels::cpu::{self, Parallelism};
 use bireme_kernels::cuda::{

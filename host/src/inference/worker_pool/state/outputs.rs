@@ -55,15 +55,7 @@ impl<W> PoolState<W> {
                         self.finish(sub_request.request, Err(InferenceError::BadInput { reason }));
                         continue;
                     }
-                    if request.values.is_empty() && request.rows_left == 0 {
-                        request.values = part.to_vec();
-                    } else {
-                        if request.values.is_empty() {
-                            request.values = vec![0.0; request.work.rows() * width as usize];
-                        }
-                        let at = sub_request.rows.start * width as usize;
-                        request.values[at..at + part.len()].copy_from_slice(part);
-                    }
+                    request.add_rows(sub_request.rows.start, width as usize, part);
                     if request.rows_left > 0 {
                         continue;
                     }

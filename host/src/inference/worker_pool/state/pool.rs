@@ -63,6 +63,21 @@ pub(super) struct Request {
     pub(super) done: AnswerSender,
 }
 
+impl Request {
+    /// Takes in the values of rows from `row` on.
+    pub(super) fn add_rows(&mut self, row: usize, width: usize, part: &[f32]) {
+        if self.values.is_empty() && self.rows_left == 0 {
+            self.values = part.to_vec();
+            return;
+        }
+        if self.values.is_empty() {
+            self.values = vec![0.0; self.work.rows() * width];
+        }
+        let at = row * width;
+        self.values[at..at + part.len()].copy_from_slice(part);
+    }
+}
+
 pub(crate) struct PoolState<W> {
     pub(super) config: PoolConfig,
     pub(super) models: Vec<Model>,
