@@ -47,8 +47,6 @@ impl Dispatcher {
         &self.runner
     }
 
-    /// Returns the memory budget of all maps of the host.
-
     /// Makes a program callable under its name; calls that run keep the version they began with.
     pub fn deploy(&self, program: Arc<Program>) {
         self.runner.apps.deploy(program);
