@@ -114,6 +114,11 @@ pub(super) fn shutting_down() -> Failure {
 /// Puts a panic of the host on record, and returns the failure that the caller gets.
 pub(super) fn panicked(call: CallId, panic: &str) -> Failure {
     tracing::error!(%call, panic, "the host met a bug of its own while it ran a call");
+    host_bug()
+}
+
+/// Failure of a call over which the host panicked.
+pub(super) fn host_bug() -> Failure {
     Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
 }
 

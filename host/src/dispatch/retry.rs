@@ -29,7 +29,7 @@ pub fn verdict(failure: &Failure, failed: u32, policy: &RetryPolicy, jitter: f64
 
 /// Returns the wait before the next attempt, or none if there is no next. `attempt` is the one that failed, from 1;
 /// `jitter` is drawn from 0 to 1.
-pub fn delay(failure: &Failure, attempt: u32, policy: &RetryPolicy, jitter: f64) -> Option<Duration> {
+fn delay(failure: &Failure, attempt: u32, policy: &RetryPolicy, jitter: f64) -> Option<Duration> {
     if attempt > policy.retries_max || !failure.code.is_retryable() {
         return None;
     }

@@ -15,7 +15,7 @@ use super::lifecycle::STORE_RETRY_WAIT;
 use crate::call::{Failure, FailureCode, Payload};
 use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
-use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
+use crate::dispatch::call::{Attempted, Call, Origin, check, host_bug, panicked};
 use crate::ids::CallId;
 use crate::journal::{CallRecord, JournalError, Kind, OpenCall, State};
 use crate::{failpoint, tasks};
@@ -126,7 +126,7 @@ impl CallDriver {
     pub fn ended(&self, record: &CallRecord) {
         self.core.open.release(&record.app, Kind::Call);
         if let Some(ends) = self.run_ends.get().filter(|_| record.run.is_some()) {
-            // A scheduler that is gone begins nothing any more.
+            // A receiver that is gone belongs to a scheduler that has ended.
             let _ = ends.send(record.clone());
         }
         if let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) {
@@ -210,7 +210,7 @@ impl CallDriver {
             let outcome = match owned.release(end) {
                 OwnerAction::Release => return,
                 OwnerAction::WriteCancelled => Outcome::Cancelled,
-                OwnerAction::WriteDead => Outcome::GivenUp(failure.clone().unwrap_or_else(unavailable)),
+                OwnerAction::WriteDead => Outcome::GivenUp(failure.clone().unwrap_or_else(host_bug)),
             };
             end = self.end(&owned.lease, outcome).await;
         }
@@ -356,7 +356,7 @@ impl CallDriver {
     async fn settle(&self, mut record: CallRecord, outcome: Outcome) -> AttemptEnd {
         let mut policy = self.core.runner.apps.retries(&record.function_id());
         if record.run.is_some() && self.core.runner.is_closed() {
-            // Nobody makes the next attempt of a scheduled run.
+            // The next host does not retry a scheduled run.
             policy.retries_max = 0;
         }
         let output = settle(&mut record, outcome, unix_ms(), &policy, rand::random());
@@ -376,10 +376,6 @@ impl CallDriver {
     fn state(&self) -> MutexGuard<'_, DriverState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn unavailable() -> Failure {
-    Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
 }
 
 /// Ownership of a call. If it is dropped before its release, the call is looked at again after a moment: a task that

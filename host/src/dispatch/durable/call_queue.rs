@@ -78,7 +78,7 @@ pub struct Lease {
     run: u64,
 }
 
-/// How a call's owner is done with it.
+/// End of an owner's work on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptEnd {
     /// Its end is on disk, or it has no record any more.
@@ -93,7 +93,7 @@ pub enum AttemptEnd {
     Abandoned,
 }
 
-/// What the owner does next.
+/// Next step of a call's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerAction {
     /// The call is not its own any more.
