@@ -1,12 +1,15 @@
 //! Plain wasmtime around the same component: a store, an instance, a call, and nothing that a host adds.
 //!
-//! The engine is the host's, so pool and code are the same. WASI is linked with its defaults; what else the component
-//! imports is a trap, for the functions that are measured call nothing of it.
+//! The engine is the host's, so pool and code are the same. WASI and `wasi:http` are linked with their defaults, but no
+//! request leaves; other imports are traps, for the measured functions call none of them.
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceTable, ResourceType};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -30,7 +33,30 @@ const EPOCHS: u64 = 1 << 40;
 
 struct State {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
     table: ResourceTable,
+    hooks: NoRequests,
+}
+
+struct NoRequests;
+
+type Completion = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl WasiHttpHooks for NoRequests {
+    fn send_request(
+        &mut self,
+        _request: http::Request<WasiBody>,
+        _options: Option<RequestOptions>,
+        _sent: Completion,
+    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Completion), Error>> + Send> {
+        Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
 }
 
 impl WasiView for State {
@@ -51,6 +77,7 @@ impl Bare {
         let component = Component::new(engine, component)?;
         let mut linker = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         trap_imports_of_ours(&mut linker, &component)?;
         let pre = BarePre::new(linker.instantiate_pre(&component)?)?;
         Ok(Self { engine: engine.clone(), pre })
@@ -58,7 +85,12 @@ impl Bare {
 
     /// Runs one function in a fresh instance and returns the bytes of its result.
     pub async fn call(&self, function: &str, input: &[u8]) -> wasmtime::Result<Vec<u8>> {
-        let state = State { wasi: WasiCtx::builder().build(), table: ResourceTable::new() };
+        let state = State {
+            wasi: WasiCtx::builder().build(),
+            http: WasiHttpCtx::new(),
+            table: ResourceTable::new(),
+            hooks: NoRequests,
+        };
         let mut store = Store::new(&self.engine, state);
         store.set_epoch_deadline(EPOCHS);
         let app = self.pre.instantiate_async(&mut store).await?;
