@@ -151,6 +151,11 @@ impl Failure {
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), causes: Vec::new() }
     }
+
+    /// Failure of a call over which the host panicked.
+    pub fn host_bug() -> Self {
+        Self::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
+    }
 }
 
 impl fmt::Display for Failure {

@@ -1,10 +1,11 @@
 //! Calls as they are asked for, and their ends.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::call::{Failure, FailureCode, Payload, Principal, Priority, Receipt};
 use crate::ids::{CallId, FunctionId};
+use crate::limits::DEPTH_MAX;
 use crate::sandbox::{Exchange, FunctionRef, Siblings};
 
 /// Origin of a call: properties that its children inherit.
@@ -29,6 +30,11 @@ impl Origin {
     pub fn outside(principal: Principal) -> Self {
         let (depth, deadline_max, spawner) = (0, None, None);
         Self { principal, depth, deadline_max, priority: Priority::High, spawner, is_durable: false }
+    }
+
+    /// Whether an attempt that begins after `delay` would begin at the deadline or later.
+    pub(super) fn is_late_after(&self, delay: Duration) -> bool {
+        self.deadline_max.is_some_and(|max| Instant::now() + delay >= max)
     }
 }
 
@@ -89,6 +95,15 @@ pub struct LiveCall {
     pub since: Instant,
 }
 
+/// Returns the depth of a call that a call of depth `depth` makes, or refuses it.
+pub(super) fn child_depth(depth: u32) -> Result<u32, Failure> {
+    if depth < DEPTH_MAX {
+        return Ok(depth + 1);
+    }
+    let message = format!("calls nest at most {} deep, and this one would be deeper", DEPTH_MAX + 1);
+    Err(Failure::new(FailureCode::DepthExceeded, message))
+}
+
 /// Refuses an input that no attempt could take.
 pub(super) fn check(function: &FunctionRef, input: &Payload) -> Result<(), Failure> {
     if let Some(route) = &function.route {
@@ -114,15 +129,22 @@ pub(super) fn shutting_down() -> Failure {
 /// Puts a panic of the host on record, and returns the failure that the caller gets.
 pub(super) fn panicked(call: CallId, panic: &str) -> Failure {
     tracing::error!(%call, panic, "the host met a bug of its own while it ran a call");
-    host_bug()
-}
-
-/// Failure of a call over which the host panicked.
-pub(super) fn host_bug() -> Failure {
-    Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
+    Failure::host_bug()
 }
 
 /// Returns the earlier of a deadline and the parent's, if there is one.
 pub(super) fn earlier(own: Instant, max: Option<Instant>) -> Instant {
     max.map_or(own, |max| own.min(max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_are_one_deeper_down_to_the_limit() {
+        assert_eq!(child_depth(0), Ok(1));
+        assert_eq!(child_depth(DEPTH_MAX - 1), Ok(DEPTH_MAX));
+        assert_eq!(child_depth(DEPTH_MAX).unwrap_err().code, FailureCode::DepthExceeded);
+    }
 }

@@ -4,13 +4,12 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use super::apps::find_function;
-use super::call::{Call, Origin};
+use super::call::{Call, Origin, child_depth};
 use super::durable::{Durable, Guests};
 use super::map::{Map, MapMemory, Target};
 use super::runner::Runner;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::ids::CallId;
-use crate::limits;
 use crate::sandbox::{BoxFuture, CallIdentity, Functions, MapRun, Order, SpawnedMap};
 
 /// The functions that a guest reaches: those of its own app.
@@ -98,18 +97,9 @@ impl Functions for GuestFunctions {
 
 /// Returns the origin of calls that `caller` makes, or refuses a depth over the limit.
 fn child_origin(caller: &CallIdentity, priority: Priority) -> Result<Origin, Failure> {
-    if caller.depth >= limits::DEPTH_MAX {
-        let message = format!(
-            "function `{}` is nested {} deep already; calls nest at most {} deep",
-            caller.function.name,
-            caller.depth + 1,
-            limits::DEPTH_MAX + 1
-        );
-        return Err(Failure::new(FailureCode::DepthExceeded, message));
-    }
     Ok(Origin {
         principal: caller.principal.clone(),
-        depth: caller.depth + 1,
+        depth: child_depth(caller.depth)?,
         deadline_max: Some(caller.deadline),
         priority,
         spawner: Some(caller.spawner),

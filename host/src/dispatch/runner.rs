@@ -66,7 +66,7 @@ impl Runner {
             }
             let verdict = retry::verdict(failure, attempt, &call.function.limits.retries, rand::random());
             let Verdict::Retry(delay) = verdict else { break result };
-            if call.origin.deadline_max.is_some_and(|max| Instant::now() + delay >= max) {
+            if call.origin.is_late_after(delay) {
                 break result;
             }
             let function = &call.function.name;

@@ -172,9 +172,7 @@ pub(super) async fn run_to_end<T>(
     let guest = AssertUnwindSafe(guest).catch_unwind();
     match tokio::time::timeout_at(call.deadline.into(), guest).await {
         Err(_) => Err(trap::timeout(call)),
-        Ok(Err(_panic)) => {
-            Err(Failure::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call"))
-        }
+        Ok(Err(_panic)) => Err(Failure::host_bug()),
         Ok(Ok(ended)) => ended.map_err(|error| trap::failure(call, &error)),
     }
 }

@@ -15,7 +15,7 @@ use super::lifecycle::STORE_RETRY_WAIT;
 use crate::call::{Failure, FailureCode, Payload};
 use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
-use crate::dispatch::call::{Attempted, Call, Origin, check, host_bug, panicked};
+use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::ids::CallId;
 use crate::journal::{CallRecord, JournalError, Kind, OpenCall, State};
 use crate::{failpoint, tasks};
@@ -210,7 +210,7 @@ impl CallDriver {
             let outcome = match owned.release(end) {
                 OwnerAction::Release => return,
                 OwnerAction::WriteCancelled => Outcome::Cancelled,
-                OwnerAction::WriteDead => Outcome::GivenUp(failure.clone().unwrap_or_else(host_bug)),
+                OwnerAction::WriteDead => Outcome::GivenUp(failure.clone().unwrap_or_else(Failure::host_bug)),
             };
             end = self.end(&owned.lease, outcome).await;
         }

@@ -484,18 +484,19 @@ impl CallQueue {
         if self.page.is_some() {
             return None;
         }
-        let after = if self.retries.is_hungry(self.bounds.retries / 2) {
+        if self.retries.is_hungry(self.bounds.retries / 2) {
             self.retries.begin_scan(self.bounds.retries - self.retries.len());
-            None
-        } else {
-            Some(self.hungry_lanes().min()?)
-        };
-        Some(self.request(after))
+            return Some(self.request(None, self.bounds.page));
+        }
+        let after = self.hungry_lanes().min()?;
+        // As long as the lanes have room, or most rows would be read once for each refill that they wait for.
+        let limit = self.hungry_lanes().count() * self.bounds.lane;
+        Some(self.request(Some(after), limit.min(self.bounds.page)))
     }
 
-    fn request(&mut self, after: Option<CallId>) -> PageRequest {
+    fn request(&mut self, after: Option<CallId>, limit: usize) -> PageRequest {
         self.page = Some(PageRead { after, arrivals: Vec::new() });
-        PageRequest { after, limit: self.bounds.page }
+        PageRequest { after, limit }
     }
 
     /// Returns, of each lane that has few calls in memory and more in the journal, the id before the first of the
@@ -539,7 +540,7 @@ impl CallQueue {
             return None;
         }
         match until {
-            Some(until) => Some(self.request(Some(until))),
+            Some(until) => Some(self.request(Some(until), self.bounds.page)),
             None => {
                 self.take_scanned();
                 None

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::call_driver::CallDriver;
 use super::call_outcome::{Outcome, settle};
 use super::call_queue::{AttemptEnd, LaneKey};
-use super::core::{Core, Options, depth_below};
+use super::core::{Core, Options};
 use super::error::DurableError;
 use super::idempotency::fingerprint;
 use crate::call::Payload;
@@ -66,7 +66,7 @@ impl Calls {
         input: Payload,
         options: Options,
     ) -> Result<CallRecord, DurableError> {
-        let depth = depth_below(options.parent)?;
+        let depth = options.depth()?;
         check(function, &input)?;
         let id = function.id();
         let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);

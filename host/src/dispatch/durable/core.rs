@@ -6,12 +6,12 @@ use super::idempotency::IdempotencyGate;
 use super::lifecycle::Lifecycle;
 use super::open_counts::OpenCounts;
 use super::spawn_gate::SpawnGate;
-use crate::call::{Failure, FailureCode, Principal, Priority};
+use crate::call::{Failure, Principal, Priority};
+use crate::dispatch::call::child_depth;
 use crate::dispatch::map::MapMemory;
 use crate::dispatch::runner::Runner;
 use crate::ids::{CallId, FunctionId};
 use crate::journal::Journal;
-use crate::limits::DEPTH_MAX;
 
 /// See the module.
 pub struct Core {
@@ -35,6 +35,13 @@ pub struct Options {
     pub principal: Principal,
     /// The spawning call and its depth.
     pub parent: Option<(CallId, u32)>,
+}
+
+impl Options {
+    /// Returns the depth of the call or map, or refuses it.
+    pub fn depth(&self) -> Result<u32, Failure> {
+        self.parent.map_or(Ok(0), |(_, depth)| child_depth(depth))
+    }
 }
 
 impl Core {
@@ -63,30 +70,5 @@ impl Core {
         if let Some(function) = self.runner.apps.function(function) {
             self.runner.log_failure(call, &function, failure);
         }
-    }
-}
-
-/// Returns the depth of a child of `parent`, or refuses it.
-pub fn depth_below(parent: Option<(CallId, u32)>) -> Result<u32, Failure> {
-    match parent {
-        None => Ok(0),
-        Some((_, depth)) if depth < DEPTH_MAX => Ok(depth + 1),
-        Some((_, depth)) => {
-            let message = format!("calls nest at most {} deep, and this one would be deeper", depth + 1);
-            Err(Failure::new(FailureCode::DepthExceeded, message))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn children_are_one_deeper_down_to_the_limit() {
-        let parent = CallId::from_bytes([1; 16]);
-        assert_eq!(depth_below(None).unwrap(), 0);
-        assert_eq!(depth_below(Some((parent, DEPTH_MAX - 1))).unwrap(), DEPTH_MAX);
-        assert_eq!(depth_below(Some((parent, DEPTH_MAX))).unwrap_err().code, FailureCode::DepthExceeded);
     }
 }

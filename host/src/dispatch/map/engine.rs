@@ -268,8 +268,7 @@ impl<B: Backing> Engine<B> {
     /// Returns the wait before the next attempt, if another may follow.
     fn retry(&self, failed: u32, failure: &Failure) -> Option<Duration> {
         let Verdict::Retry(delay) = verdict(failure, failed, &self.retries(), rand::random()) else { return None };
-        let is_late = self.origin.deadline_max.is_some_and(|max| Instant::now() + delay >= max);
-        (!is_late).then_some(delay)
+        (!self.origin.is_late_after(delay)).then_some(delay)
     }
 }
 

@@ -9,7 +9,7 @@ use super::live::{LiveMap, Subscription};
 use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::dispatch::call::{check, shutting_down};
-use crate::dispatch::durable::core::{Core, Options, depth_below};
+use crate::dispatch::durable::core::{Core, Options};
 use crate::dispatch::durable::error::DurableError;
 use crate::dispatch::durable::idempotency::fingerprint;
 use crate::dispatch::map::State;
@@ -50,7 +50,7 @@ impl Maps {
         function: &FunctionRef,
         options: Options,
     ) -> Result<MapRecord, DurableError> {
-        let depth = depth_below(options.parent)?;
+        let depth = options.depth()?;
         check(function, &Payload::json(""))?;
         let id = function.id();
         let found = async |keyed: KeyedRecord| self.map(MapId::from_bytes(keyed.id)).await;
