@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codes::Code;
@@ -44,7 +45,7 @@ impl Payload {
 }
 
 /// Kind of a failure. The same set as `failure-code` in `wit/types.wit`, which documents each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureCode {
     Failed,
@@ -120,7 +121,7 @@ impl fmt::Display for FailureCode {
 }
 
 /// A call's failure, as its caller sees it: without host paths, secrets and backtraces.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     pub code: FailureCode,
     pub message: String,
@@ -171,7 +172,7 @@ impl std::error::Error for Failure {}
 pub type CallResult = Result<Payload, Failure>;
 
 /// Costs of a call; `docs/receipts.md` explains each field. Sums over the attempts, wall clock unless stated otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Receipt {
     pub attempts: u32,
@@ -213,7 +214,7 @@ impl Receipt {
 }
 
 /// Host calls of a receipt, by kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HostCalls {
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
@@ -233,7 +234,7 @@ pub struct HostCalls {
 }
 
 /// Host calls of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HostCallsOfKind {
     pub count: u64,
@@ -301,7 +302,7 @@ impl HostCallsOfKind {
 }
 
 /// The inference part of a receipt: sums over the call's requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct InferenceReceipt {
     pub requests: u64,

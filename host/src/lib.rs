@@ -28,6 +28,7 @@ pub mod kv;
 pub mod outbound;
 pub mod store;
 
+pub mod api;
 pub mod app;
 
 pub mod call;

@@ -1,9 +1,10 @@
 //! Schedule of a function, as its author declared it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Times of the runs, with their policies.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(untagged)]
 pub enum Schedule {
     Cron(CronSchedule),
@@ -11,7 +12,7 @@ pub enum Schedule {
 }
 
 /// A cron pattern of five fields.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct CronSchedule {
     pub cron: String,
@@ -24,7 +25,7 @@ pub struct CronSchedule {
 }
 
 /// A fixed period, counted from the host's first sight of the schedule.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct PeriodSchedule {
     pub period_ms: u64,
@@ -35,7 +36,7 @@ pub struct PeriodSchedule {
 }
 
 /// Policy for runs that were due while the host was down or asleep.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
     #[default]
@@ -45,7 +46,7 @@ pub enum Missed {
 }
 
 /// Policy for a run that is due while the previous one is still running.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
     #[default]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::api;
 use crate::app::artifact::{ArtifactCache, ArtifactError, Compiled};
 use crate::app::footprint::{Footprint, FootprintError};
 use crate::app::metadata::{Metadata, MetadataError};
@@ -11,9 +12,6 @@ use crate::outbound::Grants;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
 use crate::settings::Settings;
 use crate::tasks::blocking;
-
-/// First path segments that the host uses itself, now or by design.
-pub const RESERVED_NAMES: [&str; 7] = ["api", "v1", "v2", "ui", "healthz", "readyz", "metrics"];
 
 /// An app that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +79,7 @@ impl Loader {
     /// Compiles and links an app, within `grants`. Makes nothing callable yet.
     pub async fn program(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, LoadError> {
         let name = &app.metadata.app.name;
-        if RESERVED_NAMES.contains(&name.as_str()) {
+        if api::reserved_names().contains(&name.as_str()) {
             return Err(LoadError::ReservedName { name: name.clone() });
         }
         let compiled = self.compile(&app.component).await?;

@@ -34,7 +34,7 @@ use crate::tasks::blocking;
 
 pub use files::FilesError;
 pub use history::RollbackError;
-pub use loader::{LoadError, Loader, RESERVED_NAMES};
+pub use loader::{LoadError, Loader};
 pub use record::{Action, Record};
 
 /// Bytes of a deployment's message.

@@ -3,21 +3,23 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use http::{Request, StatusCode, Uri};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
 
 use super::handler::HandlerResult;
 use super::problem::Problem;
-use super::query::{self, bad_query};
+use super::query::bad_query;
 use super::request_body::RequestBodies;
-use super::respond::json_response;
+use super::respond::{json_response, json_response_as};
+use super::router::Matched;
+use crate::api;
 use crate::app::ComponentBytes;
 use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::FunctionInfo;
 use crate::codes::Code;
-use crate::deploy::{AcceptedCapabilities, DeployError, DeployOutcome, DeployRequest, Deployments, State, Status};
+use crate::deploy::{AcceptedCapabilities, DeployError, DeployRequest, Deployments, State, Status};
 use crate::dispatch::{Dispatcher, closest, find_function};
+use crate::ids::AppName;
 use crate::limits;
 use crate::sandbox::FunctionRef;
 use crate::tasks::to_the_end;
@@ -37,55 +39,47 @@ impl Apps {
         Ok(find_function(&program, function)?)
     }
 
-    /// Returns the document of all apps, with their states.
-    pub fn list(&self) -> Value {
+    /// Returns all apps, with their states.
+    pub fn list(&self) -> api::AppList {
         let statuses = match &self.deployments {
             Some(deployments) => deployments.apps(),
             None => self.dispatcher.programs().iter().map(|program| Status::given(program)).collect(),
         };
-        let apps: Vec<Value> = statuses.iter().map(|status| self.status(status)).collect();
-        json!({ "apps": apps })
+        api::AppList { apps: statuses.into_iter().map(|status| self.app(status)).collect() }
     }
 
-    fn status(&self, status: &Status) -> Value {
-        let app = &status.app;
-        let mut value = json!({ "name": app, "version": status.version });
-        let state = match &status.state {
-            State::Live => "live",
-            State::Stopped => "stopped",
-            State::Failed { reason } => {
-                value["reason"] = json!(reason);
-                "failed"
-            }
+    fn app(&self, status: Status) -> api::App {
+        let (state, reason) = match status.state {
+            State::Live => (api::AppState::Live, None),
+            State::Stopped => (api::AppState::Stopped, None),
+            State::Failed { reason } => (api::AppState::Failed, Some(reason)),
         };
-        value["state"] = json!(state);
-        if let Some(record) = &status.record {
-            value["deployed_at_ms"] = json!(record.at_ms);
-            value["message"] = json!(record.message);
-            value["grants"] = json!(record.grants);
-        }
-        if let Some(program) = self.dispatcher.program(app.as_str()) {
-            let document = |function: &FunctionInfo| {
-                let route = function.endpoint("", program.name());
-                json!({ "name": function.name, "doc": function.doc, "route": route })
+        let functions = self.dispatcher.program(status.app.as_str()).map(|program| {
+            let function = |function: &FunctionInfo| api::AppFunction {
+                name: function.name.clone(),
+                doc: function.doc.clone(),
+                route: function.endpoint("", program.name()),
             };
-            let functions: Vec<Value> = program.metadata().functions.iter().map(document).collect();
-            value["functions"] = json!(functions);
-        }
-        value
+            program.metadata().functions.iter().map(function).collect()
+        });
+        let (created_ms, message, grants) = match status.record {
+            Some(record) => (Some(record.at_ms), record.message, Some(record.grants)),
+            None => (None, None, None),
+        };
+        let deployed_at_ms = created_ms;
+        let (name, version) = (status.app, status.version);
+        api::App { name, version, state, reason, created_ms, deployed_at_ms, message, grants, functions }
     }
 
-    pub fn describe(&self, app: &str) -> Result<Value, Problem> {
-        let Some(program) = self.dispatcher.program(app) else {
-            return Err(self.not_deployed(app));
-        };
+    pub fn describe(&self, app: &str) -> Result<api::AppDescription, Problem> {
+        let program = self.dispatcher.program(app).ok_or_else(|| self.not_deployed(app))?;
         let metadata = program.metadata();
-        Ok(json!({
-            "name": app,
-            "version": program.version(),
-            "capabilities": capabilities::of(metadata),
-            "metadata": metadata,
-        }))
+        Ok(api::AppDescription {
+            name: program.name().clone(),
+            version: program.version().clone(),
+            capabilities: capabilities::of(metadata).into_iter().collect(),
+            metadata: metadata.clone(),
+        })
     }
 
     /// Problem of an app that cannot be called, with its state or the nearest name.
@@ -111,12 +105,13 @@ impl Apps {
 
     pub fn history(&self, app: &str) -> HandlerResult {
         let records = self.deployments()?.history(app)?;
-        Ok(json_response(&json!({ "app": app, "records": records })))
+        let app = AppName::new(app).map_err(|error| bad_query(error.to_string()))?;
+        Ok(json_response(&api::AppHistory { app, records: records.iter().map(Into::into).collect() }))
     }
 
-    pub async fn deploy(&self, request: Request<Incoming>) -> HandlerResult {
+    pub async fn deploy(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
         let deployments = self.deployments()?.clone();
-        let query = DeployQuery::parse(request.uri())?;
+        let query = DeployQuery::parse(matched)?;
         let body = self.bodies.read(request, limits::COMPONENT_BYTES_MAX, "the limit of a component").await?;
         let component = ComponentBytes::new(body.bytes.to_vec()).map_err(DeployError::from)?;
         drop(body);
@@ -124,24 +119,22 @@ impl Apps {
         let deploy = DeployRequest { component, accept, grants, message, is_dry_run };
         // Detached: a client that disconnects must not leave a change half made.
         let deployed = to_the_end(async move { deployments.deploy(deploy).await }).await?;
-        let mut response = json_response(&deployment_document(&deployed));
-        if deployed.is_changed {
-            *response.status_mut() = StatusCode::CREATED;
-        }
-        Ok(response)
+        let status = if deployed.is_changed { StatusCode::CREATED } else { StatusCode::OK };
+        Ok(json_response_as(status, &api::Deployment::from(deployed)))
     }
 
-    pub async fn rollback(&self, app: &str, request: &Request<Incoming>) -> HandlerResult {
-        let (deployments, app) = (self.deployments()?.clone(), app.to_owned());
-        let to = query::parse_one(request.uri(), "to")?;
+    pub async fn rollback(&self, matched: &Matched) -> HandlerResult {
+        let (deployments, app) = (self.deployments()?.clone(), matched.path("app").to_owned());
+        let to = matched.parameter("to").map(str::to_owned);
         let deployed = to_the_end(async move { deployments.rollback(&app, to.as_deref()).await }).await?;
-        Ok(json_response(&deployment_document(&deployed)))
+        Ok(json_response(&api::Deployment::from(deployed)))
     }
 
     pub async fn stop(&self, app: &str) -> HandlerResult {
         let (deployments, name) = (self.deployments()?.clone(), app.to_owned());
-        let version = to_the_end(async move { deployments.stop(&name).await }).await?;
-        Ok(json_response(&json!({ "app": app, "stopped": version })))
+        let stopped = to_the_end(async move { deployments.stop(&name).await }).await?;
+        let app = AppName::new(app).map_err(|error| bad_query(error.to_string()))?;
+        Ok(json_response(&api::AppStopped { app, stopped }))
     }
 
     fn deployments(&self) -> Result<&Arc<Deployments>, Problem> {
@@ -162,12 +155,12 @@ struct DeployQuery {
 }
 
 impl DeployQuery {
-    fn parse(uri: &Uri) -> Result<Self, Problem> {
+    fn parse(matched: &Matched) -> Result<Self, Problem> {
         let mut capabilities = BTreeSet::new();
-        let mut parsed = Self { accept: AcceptedCapabilities::All, grants: None, message: None, is_dry_run: false };
         let mut accepts_all = false;
-        for (name, value) in query::parse(uri, &["accept", "grant", "message", "dry_run"])? {
-            match name.as_str() {
+        let mut grants: Option<Vec<String>> = None;
+        for (name, value) in matched.query() {
+            match name {
                 "accept" if value == "all" => accepts_all = true,
                 "accept" => {
                     let capability: Capability =
@@ -175,29 +168,15 @@ impl DeployQuery {
                     capabilities.insert(capability);
                 }
                 // `grant=` revokes all grants.
-                "grant" => parsed.grants.get_or_insert_default().extend((!value.is_empty()).then_some(value)),
-                "message" => parsed.message = Some(value),
-                _ => parsed.is_dry_run = query::flag(&value),
+                "grant" => grants.get_or_insert_default().extend((!value.is_empty()).then(|| value.to_owned())),
+                _ => {}
             }
         }
-        if !accepts_all {
-            parsed.accept = AcceptedCapabilities::Listed(capabilities);
-        }
-        Ok(parsed)
+        Ok(Self {
+            accept: if accepts_all { AcceptedCapabilities::All } else { AcceptedCapabilities::Listed(capabilities) },
+            grants,
+            message: matched.parameter("message").map(str::to_owned),
+            is_dry_run: matched.flag("dry_run"),
+        })
     }
-}
-
-/// Document of a deployment or a rollback.
-fn deployment_document(deployed: &DeployOutcome) -> Value {
-    let app = &deployed.app;
-    let routes: Vec<String> = deployed.metadata.functions.iter().map(|function| function.endpoint("", app)).collect();
-    json!({
-        "app": app,
-        "version": deployed.version,
-        "previous": deployed.previous,
-        "changed": deployed.is_changed,
-        "added": deployed.added,
-        "removed": deployed.removed,
-        "routes": routes,
-    })
 }

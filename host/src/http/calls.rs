@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::documents::{call_document, live_call_document, map_document, output_value};
+use super::documents::{live_call, output_value};
 use super::handler::HandlerResult;
 use super::headers::{idempotency_key, input_media_type, preferred_wait};
 use super::problem::Problem;
 use super::query::{self, bad_query};
 use super::request_body::RequestBodies;
-use super::respond::{json_response, payload_response, set_receipt};
+use super::respond::{json_response, json_response_as, payload_response, set_receipt};
+use super::router::Matched;
+use super::{ids, respond};
+use crate::api::{self, STATES};
 use crate::call::{Payload, Principal};
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, Options};
@@ -26,6 +28,8 @@ use crate::tasks::to_the_end;
 /// Rows of a list by default.
 const LIST_LEN: usize = 50;
 const LIST_LEN_MAX: usize = 1_000;
+/// Bytes of a list after which its page ends.
+const LIST_BYTES_MAX: usize = 1 << 20;
 /// Rows scanned for a list whose filter drops most of them.
 const SCAN_LEN_MAX: usize = 10_000;
 
@@ -39,17 +43,14 @@ pub struct Calls {
 
 impl Calls {
     /// Spawns a call; with a preferred wait the response has its outcome, if it ends in time.
-    pub async fn spawn(&self, function: FunctionRef, request: Request<Incoming>) -> HandlerResult {
-        let mut options =
-            Options { key: idempotency_key(request.headers())?, principal: Principal::Operator, ..Options::default() };
-        let mut wait = None;
-        for (name, value) in query::parse(request.uri(), &["priority", "wait"])? {
-            match name.as_str() {
-                "priority" => options.priority = query::priority(&value)?,
-                _ => wait = Some(value),
-            }
-        }
-        let wait = preferred_wait(request.headers(), wait.as_deref())?;
+    pub async fn spawn(&self, function: FunctionRef, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
+        let options = Options {
+            key: idempotency_key(request.headers())?,
+            priority: matched.priority()?,
+            principal: Principal::Operator,
+            ..Options::default()
+        };
+        let wait = preferred_wait(request.headers(), matched.parameter("wait"))?;
         let content_type = input_media_type(request.headers(), function.takes_bytes)?;
         let body = self.bodies.read(request, function.limits.input_bytes_max, "the function's input limit").await?;
         let input = Payload { content_type, data: body.bytes.clone() };
@@ -63,8 +64,8 @@ impl Calls {
                 record = waited?;
             }
         }
-        let mut response = json_response(&self.with_output(&record).await?);
-        *response.status_mut() = if record.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        let status = if record.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        let mut response = json_response_as(status, &self.with_output(&record).await?);
         let headers = response.headers_mut();
         let location = HeaderValue::from_str(&format!("/api/v1/calls/{}", record.id));
         headers.insert(header::LOCATION, location.expect("an id is ASCII"));
@@ -74,70 +75,62 @@ impl Calls {
         Ok(response)
     }
 
-    /// Answers below `/calls/{id}`.
-    pub async fn route(&self, id: &str, rest: &[&str], request: &Request<Incoming>) -> HandlerResult {
-        let id: CallId = query::id(id)?;
-        match (rest, request.method()) {
-            ([], &Method::GET | &Method::HEAD) => {
-                let record = self.awaited(id, request).await?;
-                Ok(json_response(&self.with_output(&record).await?))
-            }
-            ([], &Method::DELETE) => {
-                let durable = self.durable.clone();
-                // Detached: a cancellation must not stop between the disk and the memory.
-                let record = to_the_end(async move { durable.cancel(id).await }).await?;
-                Ok(json_response(&call_document(&record)))
-            }
-            ([], _) => Err(Problem::method("GET, HEAD, DELETE")),
-            (["result"], &Method::GET | &Method::HEAD) => self.get_result(id, request).await,
-            (["result"], _) => Err(Problem::method("GET, HEAD")),
-            (["input"], &Method::GET | &Method::HEAD) => {
-                self.durable.get(id, Duration::ZERO).await?;
-                let input = self.durable.input(id).await?;
-                let input = input.ok_or_else(|| Problem::not_found("the input of this call is gone"))?;
-                Ok(payload_response(input))
-            }
-            _ => Err(Problem::not_found("a call has its result and its input below it")),
-        }
+    /// Answers the state of a call, with its output.
+    pub async fn get(&self, matched: &Matched, headers: &HeaderMap) -> HandlerResult {
+        let record = self.awaited(matched, headers).await?;
+        Ok(json_response(&self.with_output(&record).await?))
     }
 
-    async fn get_result(&self, id: CallId, request: &Request<Incoming>) -> HandlerResult {
-        let record = self.awaited(id, request).await?;
+    pub async fn cancel(&self, matched: &Matched) -> HandlerResult {
+        let id = self.id(matched).await?;
+        let durable = self.durable.clone();
+        // Detached: a cancellation must not stop between the disk and the memory.
+        let record = to_the_end(async move { durable.cancel(id).await }).await?;
+        Ok(json_response(&api::Call::from(&record)))
+    }
+
+    pub async fn input(&self, matched: &Matched) -> HandlerResult {
+        let id = self.id(matched).await?;
+        self.durable.get(id, Duration::ZERO).await?;
+        let input = self.durable.input(id).await?;
+        Ok(payload_response(input.ok_or_else(|| Problem::not_found("the input of this call is gone"))?))
+    }
+
+    pub async fn result(&self, matched: &Matched, headers: &HeaderMap) -> HandlerResult {
+        let record = self.awaited(matched, headers).await?;
         if let Some(failure) = record.failure {
             return Err(failure.into());
         }
-        match self.durable.output(id).await?.filter(|_| record.state == State::Done) {
+        match self.durable.output(record.id).await?.filter(|_| record.state == State::Done) {
             Some(output) => {
                 let mut response = payload_response(output);
                 set_receipt(response.headers_mut(), &record.receipt);
                 Ok(response)
             }
-            None => {
-                let mut response = json_response(&call_document(&record));
-                *response.status_mut() = StatusCode::ACCEPTED;
-                Ok(response)
-            }
+            None => Ok(json_response_as(StatusCode::ACCEPTED, &api::Call::from(&record))),
         }
+    }
+
+    async fn id(&self, matched: &Matched) -> Result<CallId, Problem> {
+        ids::call(&self.durable, matched.path("id")).await
     }
 
     /// Returns a call's document with its output, if it has one.
-    async fn with_output(&self, record: &CallRecord) -> Result<Value, Problem> {
-        let mut value = call_document(record);
-        if record.state == State::Done
-            && let Some(output) = self.durable.output(record.id).await?
-        {
-            value["output"] = output_value(&output);
-        }
-        Ok(value)
+    async fn with_output(&self, record: &CallRecord) -> Result<api::Call, Problem> {
+        let output = match record.state {
+            State::Done => self.durable.output(record.id).await?,
+            _ => None,
+        };
+        Ok(api::Call { output: output.as_ref().map(output_value), ..record.into() })
     }
 
     /// Returns a call's record, after the wait that the client prefers.
-    async fn awaited(&self, id: CallId, request: &Request<Incoming>) -> Result<CallRecord, Problem> {
-        let wait = query::parse_one(request.uri(), "wait")?;
-        let wait = preferred_wait(request.headers(), wait.as_deref())?.filter(|wait| !wait.is_zero());
-        let Some(wait) = wait else {
-            return Ok(self.durable.get(id, Duration::ZERO).await?);
-        };
+    async fn awaited(&self, matched: &Matched, headers: &HeaderMap) -> Result<CallRecord, Problem> {
+        let id = self.id(matched).await?;
+        let wait = preferred_wait(headers, matched.parameter("wait"))?.unwrap_or_default();
+        if wait.is_zero() {
+            return Ok(self.durable.get(id, wait).await?);
+        }
         match self.unless_closing(self.durable.get(id, wait)).await {
             Some(record) => Ok(record?),
             None => {
@@ -158,15 +151,16 @@ impl Calls {
     }
 
     /// Lists calls and maps: `live` are those under way, `calls` those in the journal, newest first.
-    pub async fn list(&self, uri: &Uri) -> HandlerResult {
-        let mut list = ListQuery::parse(uri.query().unwrap_or_default())?;
+    pub async fn list(&self, matched: &Matched) -> HandlerResult {
+        let mut list = ListQuery::parse(matched)?;
         let mut calls = Vec::new();
-        let mut scanned = 0;
+        let (mut scanned, mut bytes) = (0, 0);
         let mut next = None;
         loop {
             list.query.limit = (list.limit - calls.len()).max(if list.state.is_some() { 256 } else { 1 });
             scanned += list.query.limit;
             let (listed, more) = self.durable.list(list.query.clone()).await?;
+            let is_full = |calls: &[_], bytes| calls.len() >= list.limit || bytes >= LIST_BYTES_MAX;
             for listed in listed {
                 let (is_match, id) = match &listed {
                     ListEntry::Call(record) => {
@@ -179,31 +173,34 @@ impl Calls {
                         (list.matches(Kind::Map, state.as_str(), is_live), *record.header.id.as_bytes())
                     }
                 };
-                if is_match && calls.len() < list.limit {
-                    calls.push(match &listed {
-                        ListEntry::Call(record) => call_document(record),
-                        ListEntry::Map(record) => map_document(record),
-                    });
-                } else if is_match {
+                if is_match && is_full(&calls, bytes) {
                     break;
+                }
+                if is_match {
+                    let entry = match &listed {
+                        ListEntry::Call(record) => api::CallOrMap::Call(Box::new(record.into())),
+                        ListEntry::Map(record) => api::CallOrMap::Map(Box::new(record.into())),
+                    };
+                    bytes += respond::json_bytes(&entry);
+                    calls.push(entry);
                 }
                 next = Some(id);
             }
             let Some(more) = more else {
-                if calls.len() < list.limit {
+                if !is_full(&calls, bytes) {
                     next = None;
                 }
                 break;
             };
-            if calls.len() >= list.limit || scanned >= SCAN_LEN_MAX {
+            if is_full(&calls, bytes) || scanned >= SCAN_LEN_MAX {
                 break;
             }
             list.query.before = Some(more);
         }
         let next = next.map(CallId::from_bytes);
-        let live: Vec<Value> = self.dispatcher.live().iter().map(|(id, call)| live_call_document(*id, call)).collect();
+        let live = self.dispatcher.live().iter().map(|(id, call)| live_call(*id, call)).collect();
         let (waiting, maps) = self.durable.load();
-        Ok(json_response(&json!({ "calls": calls, "next": next, "live": live, "waiting": waiting, "maps": maps })))
+        Ok(json_response(&api::CallList { calls, next, live, waiting, maps }))
     }
 }
 
@@ -217,32 +214,28 @@ struct ListQuery {
 }
 
 impl ListQuery {
-    fn parse(text: &str) -> Result<Self, Problem> {
+    fn parse(matched: &Matched) -> Result<Self, Problem> {
         let mut list = Self { limit: LIST_LEN, ..Self::default() };
-        for (name, value) in query::parse_text(text, &["app", "function", "state", "kind", "limit", "before"])? {
+        for (name, value) in matched.query() {
             let bad_name = |error: NameError| bad_query(error.to_string());
-            match name.as_str() {
-                "app" => list.query.app = Some(AppName::new(&value).map_err(bad_name)?),
+            match name {
+                "app" => list.query.app = Some(AppName::new(value).map_err(bad_name)?),
                 "function" => {
                     let (app, function) = match value.split_once("::") {
                         Some((app, function)) => (Some(AppName::new(app).map_err(bad_name)?), function),
-                        None => (None, value.as_str()),
+                        None => (None, value),
                     };
                     list.query.app = app.or(list.query.app);
                     list.query.function = Some(FunctionName::new(function).map_err(bad_name)?);
                 }
                 "state" => {
-                    let states = State::ALL.iter().map(|state| state.as_str());
-                    let mut states: Vec<&str> =
-                        states.chain(MapState::ALL.iter().map(|state| state.as_str())).collect();
-                    states.push("live");
-                    if !states.contains(&value.as_str()) {
-                        return Err(bad_query(format!("`state` is one of {}, not `{value}`", states.join(", "))));
+                    if !STATES.contains(&value) {
+                        return Err(bad_query(format!("`state` is one of {}, not `{value}`", STATES.join(", "))));
                     }
-                    list.state = Some(value);
+                    list.state = Some(value.to_owned());
                 }
                 "kind" => {
-                    list.kind = Some(match value.as_str() {
+                    list.kind = Some(match value {
                         "call" => Kind::Call,
                         "map" => Kind::Map,
                         _ => return Err(bad_query(format!("`kind` is call or map, not `{value}`"))),
@@ -254,7 +247,7 @@ impl ListQuery {
                         limit.ok_or_else(|| bad_query(format!("`limit` is 1 to {LIST_LEN_MAX}, not `{value}`")))?;
                 }
                 _ => {
-                    let id: CallId = query::id(&value)?;
+                    let id: CallId = query::id(value)?;
                     list.query.before = Some(*id.as_bytes());
                 }
             }
@@ -274,15 +267,32 @@ impl ListQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::router::{self, Target};
+
+    fn parse(query: &str) -> Result<ListQuery, Problem> {
+        let uri = format!("/api/v1/calls?{query}").parse().unwrap();
+        match router::find(&http::Method::GET, &uri)? {
+            Target::Operation(matched) => ListQuery::parse(&matched),
+            _ => panic!("it is a route"),
+        }
+    }
 
     #[test]
     fn a_list_names_what_it_cannot_read() {
-        let wrong = |text: &str| ListQuery::parse(text).err().map(|problem| problem.detail).unwrap_or_default();
+        let wrong = |text: &str| parse(text).err().map(|problem| problem.detail).unwrap_or_default();
         assert!(wrong("state=odd").contains("`odd`"));
         assert!(wrong("limit=0").contains("1 to 1000"));
         assert!(wrong("function=f").contains("APP::FUNCTION"));
         assert!(wrong("before=x").contains("no id"));
-        let list = ListQuery::parse("function=a::f&state=live").unwrap();
+        let list = parse("function=a::f&state=live").unwrap();
         assert!(list.matches(Kind::Call, "leased", true) && !list.matches(Kind::Call, "done", false));
+    }
+
+    #[test]
+    fn states_in_the_table_are_those_of_the_records() {
+        let states = State::ALL.iter().map(|state| state.as_str());
+        let states: std::collections::BTreeSet<_> =
+            states.chain(MapState::ALL.iter().map(|state| state.as_str())).chain(["live"]).collect();
+        assert_eq!(states, STATES.iter().copied().collect());
     }
 }

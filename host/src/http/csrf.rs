@@ -5,10 +5,8 @@
 use http::{HeaderValue, Request, header};
 
 use super::problem::Problem;
+use super::router;
 use crate::codes::Code;
-
-/// First segments of the operator's paths: list of apps, metrics, control API, models.
-const OPERATOR_PATHS: [&str; 5] = ["", "metrics", "api", "v1", "v2"];
 
 /// Rejects requests whose `Host` is missing, repeated or not loopback (DNS rebinding).
 pub fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
@@ -46,8 +44,7 @@ pub fn check_csrf<B>(request: &Request<B>) -> Result<(), Problem> {
         return Err(Problem::new(Code::ForeignOrigin, detail));
     }
     let is_page = headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != b"none");
-    let first = request.uri().path().trim_matches('/').split('/').next().unwrap_or_default();
-    if is_page && OPERATOR_PATHS.contains(&first) {
+    if is_page && router::is_operators(request.uri().path()) {
         let detail = "pages cannot use the list of apps, the control API, the models or the metrics";
         return Err(Problem::new(Code::ForeignOrigin, detail));
     }

@@ -1,63 +1,364 @@
-//! JSON documents of calls, maps, outputs and failures, as clients of the control API see them.
+//! Documents of the control API, from the records of the host.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::call::{Failure, Payload};
-use crate::dispatch::LiveCall;
+use crate::api;
+use crate::call::Payload;
+use crate::deploy::{Action, DeployOutcome, Record};
+use crate::devices::{Gpu, Obstacle, Report};
+use crate::dispatch::{LiveCall, ScheduleView};
 use crate::ids::CallId;
-use crate::journal::{CallRecord, MapRecord};
+use crate::inference::{BatchRecord, DeviceStats, LimitReason, Outcome};
+use crate::journal::{CallRecord, FailedAttempt, MapRecord, MapState, RunOutcome, ScheduledRun, SkipReason, State};
+use crate::logs::{Level, LogRecord, Source};
 
-/// Document of a durable call, without its output.
-pub fn call_document(record: &CallRecord) -> Value {
-    let mut value = json!(record);
-    value["kind"] = json!("call");
-    value["function"] = json!(record.function_id().to_string());
-    // Records leave defaults out.
-    value["principal"] = json!(record.principal);
-    value["priority"] = json!(record.priority);
-    value
+impl From<&CallRecord> for api::Call {
+    /// Without the output.
+    fn from(record: &CallRecord) -> Self {
+        let CallRecord { accepted_ms, .. } = *record;
+        Self {
+            id: record.id,
+            kind: api::CallKind::Call,
+            app: record.app.clone(),
+            function: record.function_id().to_string(),
+            state: record.state.into(),
+            principal: record.principal.clone(),
+            priority: record.priority,
+            created_ms: accepted_ms,
+            accepted_ms,
+            ended_ms: record.ended_ms,
+            attempts: record.attempts,
+            lost: record.lost,
+            next_ms: record.next_ms,
+            version: record.version.clone(),
+            failure: record.failure.clone(),
+            failed_attempts: record.failed_attempts.iter().map(Into::into).collect(),
+            parent: record.parent,
+            depth: record.depth,
+            run: record.run,
+            idempotency_key: record.idempotency_key.clone(),
+            receipt: record.receipt.clone(),
+            output: None,
+        }
+    }
 }
 
-/// Document of a durable map.
-pub fn map_document(record: &MapRecord) -> Value {
-    let MapRecord { header, progress } = record;
-    json!({
-        "kind": "map",
-        "id": header.id,
-        "app": header.app,
-        "function": header.function_id().to_string(),
-        "state": record.state(),
-        "principal": header.principal,
-        "priority": header.priority,
-        "created_ms": header.created_ms,
-        "ended_ms": progress.ended_ms,
-        "closed": header.is_closed,
-        "counts": {
-            "accepted": header.accepted,
-            "done": progress.done,
-            "failed": progress.failed,
-            "dead": progress.dead,
-            "cancelled": record.cancelled(),
-            "retried": progress.retried,
-        },
-        "parent": header.parent,
-        "idempotency_key": header.idempotency_key,
-        "receipt": progress.receipt,
-    })
+impl From<State> for api::CallState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Accepted => Self::Accepted,
+            State::Leased => Self::Leased,
+            State::Waiting => Self::Waiting,
+            State::Done => Self::Done,
+            State::Failed => Self::Failed,
+            State::Dead => Self::Dead,
+            State::Cancelled => Self::Cancelled,
+        }
+    }
 }
 
-/// Document of a call under way.
-pub fn live_call_document(id: CallId, call: &LiveCall) -> Value {
-    json!({
-        "id": id,
-        "function": call.function.to_string(),
-        "principal": call.principal,
-        "depth": call.depth,
-        "since_ms": u64::try_from(call.since.elapsed().as_millis()).unwrap_or(u64::MAX),
-    })
+impl From<&FailedAttempt> for api::FailedAttempt {
+    fn from(failed: &FailedAttempt) -> Self {
+        let FailedAttempt { attempt, at_ms, ref failure } = *failed;
+        Self { attempt, ended_ms: at_ms, at_ms, failure: failure.clone() }
+    }
+}
+
+impl From<&MapRecord> for api::Map {
+    fn from(record: &MapRecord) -> Self {
+        let MapRecord { header, progress } = record;
+        Self {
+            id: header.id,
+            kind: api::MapKind::Map,
+            app: header.app.clone(),
+            function: header.function_id().to_string(),
+            state: record.state().into(),
+            principal: header.principal.clone(),
+            priority: header.priority,
+            created_ms: header.created_ms,
+            ended_ms: progress.ended_ms,
+            closed: header.is_closed,
+            counts: api::MapCounts {
+                accepted: header.accepted,
+                done: progress.done,
+                failed: progress.failed,
+                dead: progress.dead,
+                cancelled: record.cancelled(),
+                retried: progress.retried,
+            },
+            parent: header.parent,
+            idempotency_key: header.idempotency_key.clone(),
+            receipt: progress.receipt.clone(),
+        }
+    }
+}
+
+impl From<MapState> for api::MapState {
+    fn from(state: MapState) -> Self {
+        match state {
+            MapState::Open => Self::Open,
+            MapState::Running => Self::Running,
+            MapState::Done => Self::Done,
+            MapState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// Returns the document of a call under way.
+pub fn live_call(id: CallId, call: &LiveCall) -> api::LiveCall {
+    api::LiveCall {
+        id,
+        function: call.function.to_string(),
+        principal: call.principal.clone(),
+        depth: call.depth,
+        since_ms: u64::try_from(call.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+impl From<&Record> for api::DeploymentRecord {
+    fn from(record: &Record) -> Self {
+        Self {
+            number: record.number,
+            action: match record.action {
+                Action::Deploy => api::DeploymentAction::Deploy,
+                Action::Rollback => api::DeploymentAction::Rollback,
+                Action::Stop => api::DeploymentAction::Stop,
+            },
+            version: record.version.clone(),
+            digest: record.digest.clone(),
+            created_ms: record.at_ms,
+            at_ms: record.at_ms,
+            bytes: record.bytes,
+            functions: record.functions.clone(),
+            grants: record.grants.clone(),
+            capabilities: record.capabilities.clone(),
+            added: record.added.clone(),
+            message: record.message.clone(),
+        }
+    }
+}
+
+impl From<DeployOutcome> for api::Deployment {
+    fn from(outcome: DeployOutcome) -> Self {
+        let functions = outcome.metadata.functions.iter();
+        let routes = functions.map(|function| function.endpoint("", &outcome.app)).collect();
+        Self {
+            app: outcome.app,
+            version: outcome.version,
+            previous: outcome.previous,
+            changed: outcome.is_changed,
+            added: outcome.added,
+            removed: outcome.removed,
+            routes,
+        }
+    }
+}
+
+impl From<&ScheduleView> for api::Schedule {
+    /// Without the history.
+    fn from(view: &ScheduleView) -> Self {
+        let ScheduleView { function, schedule, state, running, last } = view;
+        let next = state.next.filter(|_| !state.is_paused);
+        Self {
+            app: function.app.clone(),
+            function: function.function.clone(),
+            schedule: schedule.clone(),
+            words: crate::app::timetable::Timetable::parse(schedule).map(|timetable| timetable.words()).ok(),
+            paused: state.is_paused,
+            next_ms: next.map(jiff::Timestamp::as_millisecond),
+            running: *running,
+            waiting: state.waiting.is_some(),
+            last: last.as_ref().map(Into::into),
+            history: None,
+        }
+    }
+}
+
+impl From<&ScheduledRun> for api::ScheduleRun {
+    fn from(run: &ScheduledRun) -> Self {
+        let (outcome, code, why) = match &run.outcome {
+            RunOutcome::Running => (api::RunOutcome::Running, None, None),
+            RunOutcome::Done => (api::RunOutcome::Done, None, None),
+            RunOutcome::Failed { code } => (api::RunOutcome::Failed, Some(code.clone()), None),
+            RunOutcome::Interrupted => (api::RunOutcome::Interrupted, None, None),
+            RunOutcome::Skipped { reason } => (api::RunOutcome::Skipped, None, Some((*reason).into())),
+        };
+        let owed = run.owed.as_ref();
+        Self {
+            number: run.number,
+            from_ms: owed.map(|owed| owed.from.as_millisecond()),
+            due_ms: owed.map(|owed| owed.due.as_millisecond()),
+            times: owed.map(|owed| owed.times),
+            interruptions: owed.map(|owed| owed.interruptions),
+            started_ms: run.started.map(jiff::Timestamp::as_millisecond),
+            ended_ms: run.ended.map(jiff::Timestamp::as_millisecond),
+            call: run.call,
+            version: run.version.clone(),
+            outcome,
+            code,
+            why,
+        }
+    }
+}
+
+impl From<SkipReason> for api::SkipReason {
+    fn from(reason: SkipReason) -> Self {
+        match reason {
+            SkipReason::Missed => Self::Missed,
+            SkipReason::Overlap => Self::Overlap,
+            SkipReason::Paused => Self::Paused,
+            SkipReason::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<&LogRecord> for api::LogEntry {
+    fn from(record: &LogRecord) -> Self {
+        Self {
+            number: record.number,
+            created_ms: record.at_ms,
+            at_ms: record.at_ms,
+            app: record.app.clone(),
+            function: record.function.clone(),
+            version: record.version.clone(),
+            call: record.call,
+            source: match record.source {
+                Source::Log => api::LogSource::Log,
+                Source::Stdout => api::LogSource::Stdout,
+                Source::Stderr => api::LogSource::Stderr,
+                Source::System => api::LogSource::System,
+            },
+            level: match record.level {
+                Level::Trace => api::LogLevel::Trace,
+                Level::Debug => api::LogLevel::Debug,
+                Level::Info => api::LogLevel::Info,
+                Level::Warn => api::LogLevel::Warn,
+                Level::Error => api::LogLevel::Error,
+            },
+            message: record.message.clone(),
+            fields: record.fields.iter().cloned().collect(),
+        }
+    }
+}
+
+impl From<&Report> for api::DeviceReport {
+    fn from(report: &Report) -> Self {
+        let (used, obstacle) = match &report.chosen {
+            Ok(chosen) => (Some(chosen.device.to_string()), chosen.obstacle.as_ref()),
+            Err(refused) => (None, Some(&refused.obstacle)),
+        };
+        let cpu = api::Device { device: "cpu".to_owned(), is_usable: true, ..api::Device::default() };
+        let library = report.probe.cublaslt.as_ref();
+        Self {
+            asked: report.asked.to_string(),
+            used,
+            obstacle: obstacle.map(Into::into),
+            devices: std::iter::once(cpu).chain(report.probe.gpus.iter().map(Into::into)).collect(),
+            driver: report.probe.driver.map(|version| version.to_string()),
+            cublaslt: library
+                .map(|library| api::DeviceLibrary { version: library.version.clone(), path: library.path.clone() }),
+            worker: report.worker.as_ref().map(|worker| api::DeviceWorker {
+                pid: worker.pid,
+                device: worker.device.clone(),
+                models: worker.models.clone(),
+            }),
+        }
+    }
+}
+
+impl From<&Gpu> for api::Device {
+    fn from(gpu: &Gpu) -> Self {
+        let (major, minor) = gpu.compute_capability;
+        Self {
+            device: format!("cuda:{}", gpu.ordinal),
+            name: Some(gpu.name.clone()),
+            uuid: gpu.uuid.clone(),
+            compute_capability: Some(format!("{major}.{minor}")),
+            memory_bytes: Some(gpu.memory_bytes),
+            memory_free_bytes: gpu.memory_free_bytes,
+            is_usable: gpu.obstacle.is_none(),
+            obstacle: gpu.obstacle.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&Obstacle> for api::DeviceObstacle {
+    fn from(obstacle: &Obstacle) -> Self {
+        Self { reason: obstacle.reason().to_owned(), detail: obstacle.to_string(), fix: obstacle.next_step() }
+    }
+}
+
+impl From<BatchRecord> for api::Batch {
+    fn from(record: BatchRecord) -> Self {
+        Self {
+            id: record.id,
+            model: record.model.to_string(),
+            device: record.device.map(|device| device.to_string()),
+            worker_pid: record.worker_pid,
+            outcome: match record.outcome {
+                Outcome::Done => api::BatchOutcome::Done,
+                Outcome::Failed => api::BatchOutcome::Failed,
+                Outcome::Lost => api::BatchOutcome::Lost,
+            },
+            requests: record.requests,
+            tenants: record.tenants.iter().map(ToString::to_string).collect(),
+            rows: record.rows,
+            tokens: record.tokens,
+            cut: match record.cut {
+                LimitReason::Drained => api::BatchCut::Drained,
+                LimitReason::Rows => api::BatchCut::Rows,
+                LimitReason::Tokens => api::BatchCut::Tokens,
+                LimitReason::Enough => api::BatchCut::Enough,
+                LimitReason::Delay => api::BatchCut::Delay,
+                LimitReason::Retry => api::BatchCut::Retry,
+            },
+            losses: record.losses,
+            wait_us: record.wait_us,
+            wall_us: record.wall_us,
+            device_us: record.device_us,
+            ended_ms: record.ended_ms,
+        }
+    }
+}
+
+impl From<DeviceStats> for api::BatchTotals {
+    fn from(stats: DeviceStats) -> Self {
+        let models = stats.models.into_iter().map(|model| api::ModelTotals {
+            name: model.name,
+            waiting_rows: model.waiting_rows,
+            loaded: model.loaded,
+            memory_bytes: model.memory_bytes,
+            keep: model.keep,
+        });
+        Self {
+            device: stats.device,
+            worker_pid: stats.worker_pid,
+            worker_starts: stats.worker_starts,
+            worker_deaths: stats.worker_deaths,
+            batches: stats.batches,
+            rows: stats.rows,
+            tokens: stats.tokens,
+            device_us: stats.device_us,
+            cut_drained: stats.cut_drained,
+            cut_rows: stats.cut_rows,
+            cut_tokens: stats.cut_tokens,
+            cut_enough: stats.cut_enough,
+            cut_delay: stats.cut_delay,
+            cut_retry: stats.cut_retry,
+            batches_failed: stats.batches_failed,
+            refused: stats.refused,
+            expired: stats.expired,
+            rejected: stats.rejected,
+            loads: stats.loads,
+            unloads: stats.unloads,
+            checks: stats.checks,
+            queue_bytes: stats.queue_bytes,
+            models: models.collect(),
+        }
+    }
 }
 
 /// Output as JSON text: JSON unchanged, else an object with the media type and the bytes in Base64.
@@ -73,15 +374,6 @@ pub fn output(payload: &Payload) -> Box<RawValue> {
 pub fn output_value(payload: &Payload) -> Value {
     let raw = output(payload);
     serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::from(raw.get()))
-}
-
-/// Document of a failure.
-pub fn failure_document(failure: &Failure) -> Value {
-    let mut error = json!({ "code": failure.code, "message": failure.message });
-    if !failure.causes.is_empty() {
-        error["causes"] = json!(failure.causes);
-    }
-    error
 }
 
 #[cfg(test)]
@@ -107,10 +399,15 @@ mod tests {
             if !principal.is_null() {
                 record["principal"] = principal;
             }
-            call_document(&serde_json::from_value(record).unwrap())
+            let record: CallRecord = serde_json::from_value(record).unwrap();
+            json!(api::Call::from(&record))
         };
         assert_eq!(document(Value::Null)["principal"], "operator");
         assert_eq!(document(Value::Null)["priority"], "normal");
         assert_eq!(document(json!("app:blog"))["principal"], "app:blog");
+        assert_eq!(
+            (document(Value::Null)["created_ms"].as_u64(), document(Value::Null)["accepted_ms"].as_u64()),
+            (Some(1), Some(1))
+        );
     }
 }

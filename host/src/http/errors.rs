@@ -1,8 +1,6 @@
 //! Problems of the errors that deployments, durable calls, maps and schedules give: one code for each variant.
 
-use serde_json::json;
-
-use super::problem::Problem;
+use super::problem::{Member, Problem};
 use crate::app::artifact::ArtifactError;
 use crate::codes::Code;
 use crate::deploy::{DeployError, LoadError, RollbackError};
@@ -29,7 +27,9 @@ impl From<DeployError> for Problem {
             DeployError::Store(error) => error.code(),
         };
         let member = match &error {
-            DeployError::NotAccepted { added, .. } => Some(("added", json!(added))),
+            DeployError::NotAccepted { added, .. } => {
+                Some(Member::Added(added.iter().map(ToString::to_string).collect()))
+            }
             _ => None,
         };
         Self { member: member.map(Box::new), ..Self::with_causes(code, error) }
@@ -53,7 +53,7 @@ impl From<DurableError> for Problem {
             DurableError::NotEnded { .. } => Code::MapNotEnded,
         };
         let member = match &error {
-            DurableError::Gap { accepted, .. } => Some(("accepted", json!(accepted))),
+            DurableError::Gap { accepted, .. } => Some(Member::Accepted(*accepted)),
             _ => None,
         };
         Self { member: member.map(Box::new), ..Self::with_causes(code, error) }

@@ -1,17 +1,12 @@
-//! Handlers of requests: their result, and the guard of those that only read.
+//! Handlers of requests: their result, and the methods that only read.
 
-use http::{Method, Request, Response};
+use http::{Method, Response};
 
 use super::problem::Problem;
 use super::respond::ResponseBody;
 
 /// Result of a handler. A problem becomes a response at the top, in `routes`.
 pub type HandlerResult = Result<Response<ResponseBody>, Problem>;
-
-/// Runs a handler for `GET` and `HEAD`; other methods get 405.
-pub fn read_only<B>(request: &Request<B>, handler: impl FnOnce() -> HandlerResult) -> HandlerResult {
-    if is_read(request.method()) { handler() } else { Err(Problem::method("GET, HEAD")) }
-}
 
 /// Whether a method only reads.
 pub fn is_read(method: &Method) -> bool {

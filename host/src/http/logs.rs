@@ -1,7 +1,7 @@
 //! `GET /api/v1/logs`: log lines of apps as JSON Lines, stored ones and, with `follow`, new ones.
 
 use futures_util::{Stream, StreamExt, stream};
-use http::Uri;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -10,16 +10,15 @@ use super::handler::HandlerResult;
 use super::problem::Problem;
 use super::query::{self, bad_query};
 use super::respond::{json_lines, json_lines_stream};
+use super::router::Matched;
+use crate::api;
 use crate::ids::AppName;
 use crate::logs::{FollowItem, Follower, LogRecord, Logs, Query};
 
-const PARAMETERS: [&str; 11] =
-    ["app", "function", "call", "version", "source", "level", "search", "since_ms", "until_ms", "tail", "follow"];
-
 /// Answers with the log lines that match the query.
-pub fn read(logs: &Logs, uri: &Uri, closing: &watch::Receiver<bool>) -> HandlerResult {
-    let (query, follows) = parse(uri.query().unwrap_or_default())?;
-    if !follows {
+pub fn read(logs: &Logs, matched: &Matched, closing: &watch::Receiver<bool>) -> HandlerResult {
+    let query = parse(matched)?;
+    if !matched.flag("follow") {
         return Ok(json_lines(write_lines(logs.read(&query).iter().map(AsRef::as_ref))));
     }
     let (stored, follow) = logs.follow(query);
@@ -36,40 +35,40 @@ fn new_lines(follow: Follower, closing: watch::Receiver<bool>) -> impl Stream<It
         };
         let text = match followed {
             FollowItem::Line(line) => write_lines([line.as_ref()].into_iter()),
-            FollowItem::Lost(lost) => format!("{}\n", serde_json::json!({ "lost": lost })),
+            FollowItem::Lost(lost) => line(&api::LogLost { lost }),
         };
         Some((text, (follow, closing)))
     })
 }
 
 fn write_lines<'a>(lines: impl Iterator<Item = &'a LogRecord>) -> String {
-    let mut text = String::new();
-    for line in lines {
-        text += &serde_json::to_string(line).expect("records have string keys only");
-        text.push('\n');
-    }
+    lines.map(|record| line(&api::LogEntry::from(record))).collect()
+}
+
+fn line(document: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(document).expect("documents have string keys only");
+    text.push('\n');
     text
 }
 
-fn parse(text: &str) -> Result<(Query, bool), Problem> {
+fn parse(matched: &Matched) -> Result<Query, Problem> {
     let mut query = Query::default();
-    let mut follows = false;
-    for (name, value) in query::parse_text(text, &PARAMETERS)? {
-        match name.as_str() {
-            "app" => query.app = Some(AppName::new(&value).map_err(|error| bad_query(error.to_string()))?),
-            "function" => query.function = Some(value),
-            "call" => query.call = Some(value),
-            "version" => query.version = Some(value),
-            "search" => query.search = Some(value),
-            "source" => query.source = Some(keyword(&name, &value, "log, stdout, stderr or system")?),
-            "level" => query.level = Some(keyword(&name, &value, "trace, debug, info, warn or error")?),
-            "since_ms" => query.since_ms = Some(query::number(&format!("`{name}`"), &value)?),
-            "until_ms" => query.until_ms = Some(query::number(&format!("`{name}`"), &value)?),
-            "tail" => query.tail = Some(query::number(&format!("`{name}`"), &value)?),
-            _ => follows = query::flag(&value),
+    for (name, value) in matched.query() {
+        match name {
+            "app" => query.app = Some(AppName::new(value).map_err(|error| bad_query(error.to_string()))?),
+            "function" => query.function = Some(value.to_owned()),
+            "call" => query.call = Some(value.to_owned()),
+            "version" => query.version = Some(value.to_owned()),
+            "search" => query.search = Some(value.to_owned()),
+            "source" => query.source = Some(keyword(name, value, "log, stdout, stderr or system")?),
+            "level" => query.level = Some(keyword(name, value, "trace, debug, info, warn or error")?),
+            "since_ms" => query.since_ms = Some(query::number(name, value)?),
+            "until_ms" => query.until_ms = Some(query::number(name, value)?),
+            "tail" => query.tail = Some(query::number(name, value)?),
+            _ => {}
         }
     }
-    Ok((query, follows))
+    Ok(query)
 }
 
 fn keyword<T: DeserializeOwned>(name: &str, value: &str, expected: &str) -> Result<T, Problem> {
@@ -80,16 +79,27 @@ fn keyword<T: DeserializeOwned>(name: &str, value: &str, expected: &str) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::router::{self, Target};
     use crate::logs::{Level, Source};
+
+    fn matched(query: &str) -> Result<Matched, Problem> {
+        let uri = format!("/api/v1/logs?{query}").parse().unwrap();
+        match router::find(&http::Method::GET, &uri)? {
+            Target::Operation(matched) => Ok(matched),
+            _ => panic!("it is a route"),
+        }
+    }
 
     #[test]
     fn a_query_reads_or_names_what_is_wrong() {
-        let (query, follows) = parse("app=hello&level=warn&source=stderr&search=a+b&tail=5&follow").unwrap();
+        let matched_all = matched("app=hello&level=warn&source=stderr&search=a+b&tail=5&follow").unwrap();
+        let query = parse(&matched_all).unwrap();
         assert_eq!(query.app.unwrap().as_str(), "hello");
         assert_eq!((query.level, query.source), (Some(Level::Warn), Some(Source::Stderr)));
-        assert_eq!((query.search.as_deref(), query.tail, follows), (Some("a b"), Some(5), true));
+        assert_eq!((query.search.as_deref(), query.tail), (Some("a b"), Some(5)));
+        assert!(matched_all.flag("follow"));
 
-        let wrong = |text: &str| parse(text).unwrap_err().detail;
+        let wrong = |text: &str| matched(text).and_then(|matched| parse(&matched)).unwrap_err().detail;
         assert_eq!(wrong("serach=x"), "no query parameter `serach` here; did you mean `search`?");
         assert_eq!(wrong("level=loud"), "`level` is trace, debug, info, warn or error, not `loud`");
         assert_eq!(wrong("tail=-1"), "`tail` is a whole number, not `-1`");

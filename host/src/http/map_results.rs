@@ -1,17 +1,18 @@
 //! Outcomes of a map as JSON Lines: one line for each, and the stream of them.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 
-use super::documents::{failure_document, map_document, output};
+use super::documents::output;
 use super::problem::Problem;
 use super::respond::{ResponseBody, json_lines_stream};
+use crate::api;
 use crate::dispatch::{Durable, DurableError, Results};
 use crate::journal::{Entry, EntryKind};
 
@@ -33,8 +34,10 @@ pub fn line_channel() -> (LineSender, Response<ResponseBody>) {
 
 impl LineSender {
     /// Sends a line. A client that is gone needs none.
-    pub async fn send(&self, line: &Value) {
-        let _ = self.send_chunk(format!("{line}\n")).await;
+    pub async fn send(&self, line: &api::MapStreamLine) {
+        let mut text = Vec::new();
+        write_line(&mut text, line);
+        let _ = self.send_chunk(text).await;
     }
 
     async fn send_chunk(&self, lines: impl Into<Bytes>) -> Result<(), mpsc::error::SendError<Bytes>> {
@@ -61,57 +64,71 @@ pub async fn send_outcomes(
             Ok(entries) if entries.is_empty() => break,
             Ok(entries) => {
                 for entry in entries.iter().filter(|entry| !only_failed || entry.is_failure()) {
-                    if let Err(error) = write_outcome(&durable, &mut chunk, entry).await {
+                    match outcome(&durable, entry).await {
+                        Ok(outcome) => write_line(&mut chunk, &outcome),
                         // An output that cannot be read does not hold up the others.
-                        let mut line = problem_line(&error.into());
-                        line["failed_index"] = json!(entry.index);
-                        chunk.extend_from_slice(line.to_string().as_bytes());
+                        Err(error) => write_line(&mut chunk, &failure_line(&error.into(), Some(entry.index))),
                     }
-                    chunk.push(b'\n');
                     // An entry is small until its output is read from its file.
                     if chunk.len() >= CHUNK_BYTES && lines.send_chunk(std::mem::take(&mut chunk)).await.is_err() {
                         return;
                     }
                 }
             }
-            Err(error) => return lines.send(&problem_line(&error.into())).await,
+            Err(error) => return lines.send(&failure_line(&error.into(), None)).await,
         }
         if !chunk.is_empty() && lines.send_chunk(chunk).await.is_err() {
             return;
         }
     }
     if let Ok(record) = durable.map(results.map()).await {
-        lines.send(&json!({ "summary": map_document(&record) })).await;
+        lines.send(&api::MapStreamLine::Ended { summary: Box::new((&record).into()) }).await;
     }
 }
 
-/// Writes one outcome as a line, without its line end.
-pub async fn write_outcome(durable: &Durable, text: &mut Vec<u8>, entry: &Entry) -> Result<(), DurableError> {
-    let Entry { index, attempt, kind, receipt } = entry;
-    let infallible = "writing to memory";
-    let receipt = serde_json::to_string(receipt).expect("string keys only");
-    match kind {
+/// Returns an outcome, its output as the JSON text that it is.
+pub async fn outcome(durable: &Durable, entry: &Entry) -> Result<api::MapOutcome<Box<RawValue>>, DurableError> {
+    let (state, output, error) = match &entry.kind {
         EntryKind::Done(stored) => {
-            let output = output(&durable.payload(stored.clone()).await?);
-            write!(text, "{{\"index\":{index},\"state\":\"done\",\"attempt\":{attempt},\"output\":").expect(infallible);
-            // JSON has line ends between tokens only, where a space does as well.
-            text.extend(output.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
-            write!(text, ",\"receipt\":{receipt}}}").expect(infallible);
+            (api::MapOutcomeState::Done, Some(output(&durable.payload(stored.clone()).await?)), None)
         }
-        EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => {
-            let state = if matches!(kind, EntryKind::Dead(_)) { "dead" } else { "failed" };
-            let error = failure_document(failure);
-            write!(
-                text,
-                "{{\"index\":{index},\"state\":\"{state}\",\"attempt\":{attempt},\"error\":{error},\"receipt\":{receipt}}}"
-            )
-            .expect(infallible);
+        EntryKind::Dead(failure) => (api::MapOutcomeState::Dead, None, Some(failure.clone())),
+        EntryKind::Failed(failure) | EntryKind::Retry { failure, .. } => {
+            (api::MapOutcomeState::Failed, None, Some(failure.clone()))
         }
-    }
-    Ok(())
+    };
+    let (attempt, receipt) = (Some(entry.attempt), Some(entry.receipt.clone()));
+    Ok(api::MapOutcome { index: entry.index, state, attempt, output, error, receipt })
 }
 
-/// Returns the line of an error within a stream.
-pub fn problem_line(problem: &Problem) -> Value {
-    json!({ "error": { "code": problem.code, "message": problem.detail } })
+/// Writes a document as a line.
+fn write_line(text: &mut Vec<u8>, document: &impl Serialize) {
+    let start = text.len();
+    serde_json::to_writer(&mut *text, document).expect("documents have string keys only");
+    // An output's own JSON has line ends between tokens only, where a space does as well.
+    text[start..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    text.push(b'\n');
+}
+
+/// Returns the line of an error within a stream; `failed_index` is the input that it is about.
+pub fn failure_line(problem: &Problem, failed_index: Option<u64>) -> api::MapStreamLine {
+    let error = api::MapFailureError { code: problem.code.as_str().to_owned(), message: problem.detail.clone() };
+    api::MapStreamLine::Failed(api::MapFailure { error, failed_index })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_output_over_several_lines_is_one_line_of_the_stream() {
+        let output = serde_json::from_str::<Box<RawValue>>("{\n  \"a\": \"b\\n\"\r\n}").unwrap();
+        let mut text = Vec::new();
+        write_line(&mut text, &json!({ "output": output }));
+        assert_eq!(text.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count(), 1);
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(value["output"]["a"], "b\n");
+    }
 }

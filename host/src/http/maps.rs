@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
-use serde_json::json;
 use tokio::sync::watch;
 
-use super::documents::{map_document, output_value};
-use super::handler::{HandlerResult, read_only};
-use super::headers::{idempotency_key, refuse_encoding};
+use super::documents::output_value;
+use super::handler::HandlerResult;
+use super::headers::{idempotency_key, preferred_wait, refuse_encoding};
+use super::ids;
 use super::map_inputs::{bad_input, parse_input};
-use super::map_results::{line_channel, problem_line, send_outcomes, write_outcome};
+use super::map_results::{failure_line, line_channel, outcome, send_outcomes};
 use super::problem::Problem;
 use super::query::{self, bad_query};
 use super::request_body::RequestBodies;
-use super::respond::{json_response, json_text_response};
+use super::respond::{json_response, json_response_as};
+use super::router::Matched;
 use super::upload::{ActiveUploads, Upload};
+use crate::api::{self, Operation};
 use crate::call::Principal;
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, DurableError, Options, ResultsOrder, find_function};
@@ -37,16 +39,14 @@ pub struct Maps {
 
 impl Maps {
     /// Creates a map. With a body its lines are the inputs, and the outcomes stream back while they come.
-    pub async fn create(&self, function: FunctionRef, request: Request<Incoming>) -> HandlerResult {
-        let mut options =
-            Options { key: idempotency_key(request.headers())?, principal: Principal::Operator, ..Options::default() };
-        let mut order = ResultsOrder::Input;
-        for (name, value) in query::parse(request.uri(), &["priority", "order"])? {
-            match name.as_str() {
-                "priority" => options.priority = query::priority(&value)?,
-                _ => order = parse_order(&value)?,
-            }
-        }
+    pub async fn create(&self, function: FunctionRef, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
+        let options = Options {
+            key: idempotency_key(request.headers())?,
+            priority: matched.priority()?,
+            principal: Principal::Operator,
+            ..Options::default()
+        };
+        let order = order(matched)?;
         let is_stream = !hyper::body::Body::is_end_stream(request.body());
         refuse_encoding(request.headers())?;
         let upload = if is_stream {
@@ -62,12 +62,12 @@ impl Maps {
             let id = record.header.id;
             let guard = uploads.begin(id);
             let (lines, response) = line_channel();
-            lines.send(&json!({ "map": map_document(&record) })).await;
+            lines.send(&api::MapStreamLine::Created { map: Box::new((&record).into()) }).await;
             let (uploading, errors, is_closing) = (durable.clone(), lines.clone(), closing.clone());
             // Runs detached: accepted inputs stay valid if the client disconnects.
             tokio::spawn(async move {
                 if let Err(problem) = upload.run(&uploading, id, &guard, is_closing).await {
-                    errors.send(&problem_line(&problem)).await;
+                    errors.send(&failure_line(&problem, None)).await;
                 }
             });
             let results = durable.results(id, 0, order, true).await?;
@@ -75,7 +75,7 @@ impl Maps {
             Ok((record, Some(response)))
         });
         let (record, streamed) = created.await?;
-        let mut response = streamed.unwrap_or_else(|| json_response(&map_document(&record)));
+        let mut response = streamed.unwrap_or_else(|| json_response(&api::Map::from(&record)));
         *response.status_mut() = StatusCode::CREATED;
         let location = format!("/api/v1/maps/{}", record.header.id);
         let location = HeaderValue::from_str(&location).expect("an id is ASCII");
@@ -83,72 +83,65 @@ impl Maps {
         Ok(response)
     }
 
-    /// Answers below `/maps/{id}`.
-    pub async fn route(&self, id: &str, rest: &[&str], request: Request<Incoming>) -> HandlerResult {
-        let id: MapId = query::id(id)?;
-        match (rest, request.method()) {
-            ([], &Method::GET | &Method::HEAD) => Ok(json_response(&map_document(&self.durable.map(id).await?))),
-            ([], &Method::DELETE) => {
-                let durable = self.durable.clone();
-                // Detached: a cancellation must not stop between the disk and the memory.
-                let record = to_the_end(async move { durable.cancel_map(id).await }).await?;
-                Ok(json_response(&map_document(&record)))
-            }
-            ([], _) => Err(Problem::method("GET, HEAD, DELETE")),
-            (["inputs"], &Method::POST) => self.append(id, request).await,
-            (["inputs"], _) => Err(Problem::method("POST")),
-            (["inputs", index], &Method::GET | &Method::HEAD) => {
-                self.get_input(id, query::number("an index", index)?).await
-            }
-            (["close"], &Method::POST) => {
-                let durable = self.durable.clone();
-                let closed = to_the_end(async move { durable.close_map(id).await }).await?;
-                Ok(json_response(&map_document(&closed)))
-            }
-            (["retry-failed"], &Method::POST) => {
-                let durable = self.durable.clone();
+    /// Answers a request for one map.
+    pub async fn answer(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
+        let id = ids::map(&self.durable, matched.path("id")).await?;
+        let durable = self.durable.clone();
+        match matched.route.operation {
+            Operation::GetMap => self.get(id, matched, request.headers()).await,
+            // Detached, like the two below: a change must not stop between the disk and the memory.
+            Operation::CancelMap => Ok(map_response(&to_the_end(async move { durable.cancel_map(id).await }).await?)),
+            Operation::CloseMap => Ok(map_response(&to_the_end(async move { durable.close_map(id).await }).await?)),
+            Operation::RetryFailedInputs => {
                 let retried = to_the_end(async move { durable.retry_failed(id).await }).await?;
-                let record = self.durable.map(id).await?;
-                Ok(json_response(&json!({ "retried": retried, "map": map_document(&record) })))
+                let map = (&self.durable.map(id).await?).into();
+                Ok(json_response(&api::MapRetried { retried, map }))
             }
-            (["close" | "retry-failed"], _) => Err(Problem::method("POST")),
-            (["results"], &Method::GET | &Method::HEAD) => self.get_outcomes(id, &request).await,
-            (["results", index], &Method::GET | &Method::HEAD) => {
-                self.get_outcome(id, query::number("an index", index)?).await
-            }
-            (["results", ..], _) => read_only(&request, || Err(Problem::not_found("a result is at /results/INDEX"))),
-            _ => Err(Problem::not_found("a map has inputs, results, close and retry-failed below it")),
+            Operation::AppendInputs => self.append(id, matched, request).await,
+            Operation::GetMapInput => self.get_input(id, query::number("index", matched.path("index"))?).await,
+            Operation::GetMapResult => self.get_outcome(id, query::number("index", matched.path("index"))?).await,
+            _ => self.get_outcomes(id, matched).await,
         }
+    }
+
+    /// Answers the state of a map, after the wait for its end that the client prefers.
+    async fn get(&self, id: MapId, matched: &Matched, headers: &HeaderMap) -> HandlerResult {
+        let wait = preferred_wait(headers, matched.parameter("wait"))?.unwrap_or_default();
+        let mut closing = self.closing.clone();
+        let waited = tokio::select! {
+            biased;
+            record = self.durable.wait_for_map(id, wait) => Some(record),
+            _ = closing.wait_for(|closing| *closing) => None,
+        };
+        let record = match waited {
+            Some(record) => record?,
+            None => self.durable.map(id).await?,
+        };
+        Ok(map_response(&record))
     }
 
     async fn get_input(&self, id: MapId, index: u64) -> HandlerResult {
         let record = self.durable.map(id).await?;
         let input = self.durable.map_input(id, index).await?;
         let input = input.ok_or(DurableError::NoInput { id, index, accepted: record.header.accepted })?;
-        Ok(json_response(&json!({ "index": index, "call": id.call(index), "input": output_value(&input) })))
+        Ok(json_response(&api::MapInput { index, call: id.call(index), input: output_value(&input) }))
     }
 
     async fn get_outcome(&self, id: MapId, index: u64) -> HandlerResult {
         match self.durable.outcome(id, index).await? {
-            Some(entry) => {
-                let mut text = Vec::new();
-                write_outcome(&self.durable, &mut text, &entry).await?;
-                Ok(json_text_response(text))
-            }
+            Some(entry) => Ok(json_response(&outcome(&self.durable, &entry).await?)),
             None => {
-                let mut response = json_response(&json!({ "index": index, "state": "pending" }));
-                *response.status_mut() = StatusCode::ACCEPTED;
-                Ok(response)
+                let state = api::MapOutcomeState::Pending;
+                let pending: api::MapOutcome =
+                    api::MapOutcome { index, state, attempt: None, output: None, error: None, receipt: None };
+                Ok(json_response_as(StatusCode::ACCEPTED, &pending))
             }
         }
     }
 
-    async fn append(&self, id: MapId, request: Request<Incoming>) -> HandlerResult {
+    async fn append(&self, id: MapId, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
         let record = self.durable.map(id).await?;
-        let mut from = None;
-        for (_, value) in query::parse(request.uri(), &["from"])? {
-            from = Some(query::number("`from`", &value)?);
-        }
+        let from = matched.parameter("from").map(|from| query::number("from", from)).transpose()?;
         let takes_bytes = self.takes_bytes(&record)?;
         let body = self.bodies.read(request, MAP_INPUTS_BODY_BYTES_MAX, "the limit of inputs in one request").await?;
         let mut inputs = Vec::new();
@@ -167,7 +160,7 @@ impl Maps {
         let durable = self.durable.clone();
         let accepted = to_the_end(async move { durable.append(id, from, inputs).await }).await?;
         drop(body);
-        Ok(json_response(&json!({ "accepted": accepted })))
+        Ok(json_response(&api::InputsAccepted { accepted }))
     }
 
     fn takes_bytes(&self, record: &MapRecord) -> Result<bool, Problem> {
@@ -180,27 +173,24 @@ impl Maps {
         Ok(find_function(&program, record.header.function.as_str())?.takes_bytes)
     }
 
-    async fn get_outcomes(&self, id: MapId, request: &Request<Incoming>) -> HandlerResult {
-        let (mut from, mut order, mut follows, mut only_failed) = (0, ResultsOrder::Input, false, false);
-        for (name, value) in query::parse(request.uri(), &["from", "order", "follow", "failed"])? {
-            match name.as_str() {
-                "from" => from = query::number("`from`", &value)?,
-                "order" => order = parse_order(&value)?,
-                "follow" => follows = query::flag(&value),
-                _ => only_failed = query::flag(&value),
-            }
-        }
-        let results = self.durable.results(id, from, order, follows).await?;
+    async fn get_outcomes(&self, id: MapId, matched: &Matched) -> HandlerResult {
+        let from = matched.parameter("from").map_or(Ok(0), |from| query::number("from", from))?;
+        let results = self.durable.results(id, from, order(matched)?, matched.flag("follow")).await?;
         let (lines, response) = line_channel();
-        tokio::spawn(send_outcomes(self.durable.clone(), results, only_failed, lines, self.closing.clone()));
+        let closing = self.closing.clone();
+        tokio::spawn(send_outcomes(self.durable.clone(), results, matched.flag("failed"), lines, closing));
         Ok(response)
     }
 }
 
-fn parse_order(text: &str) -> Result<ResultsOrder, Problem> {
-    match text {
-        "input" => Ok(ResultsOrder::Input),
-        "completion" => Ok(ResultsOrder::Completion),
-        _ => Err(bad_query(format!("`order` is input or completion, not `{text}`"))),
+fn map_response(record: &MapRecord) -> http::Response<super::respond::ResponseBody> {
+    json_response(&api::Map::from(record))
+}
+
+fn order(matched: &Matched) -> Result<ResultsOrder, Problem> {
+    match matched.parameter("order") {
+        None | Some("input") => Ok(ResultsOrder::Input),
+        Some("completion") => Ok(ResultsOrder::Completion),
+        Some(text) => Err(bad_query(format!("`order` is input or completion, not `{text}`"))),
     }
 }

@@ -1,9 +1,9 @@
 //! Errors as RFC 9457 problem documents, with the status of their code.
 
 use http::{HeaderValue, Response, StatusCode, header};
-use serde_json::json;
 
 use super::respond::{ResponseBody, full_body};
+use crate::api;
 use crate::call::Failure;
 use crate::codes::Code;
 
@@ -21,8 +21,17 @@ pub struct Problem {
     pub detail: String,
     pub causes: Vec<String>,
     pub allow: Option<Box<str>>,
-    /// Extension member of the document. Few problems have one, so it is boxed.
-    pub member: Option<Box<(&'static str, serde_json::Value)>>,
+    /// Few problems have one, so it is boxed.
+    pub member: Option<Box<Member>>,
+}
+
+/// Extension member of a document.
+#[derive(Debug)]
+pub enum Member {
+    /// Capabilities that nobody accepted yet.
+    Added(Vec<String>),
+    /// Inputs that a map has.
+    Accepted(u64),
 }
 
 impl Problem {
@@ -55,23 +64,23 @@ impl Problem {
 
     /// Converts to a response of type `application/problem+json`.
     pub fn into_response(self) -> Response<ResponseBody> {
-        let mut body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("error"),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-        });
-        if self.code.has_more_to_say() {
-            body["explain"] = json!(format!("bireme explain {}", self.code));
+        let mut document = api::Problem {
+            kind: "about:blank".to_owned(),
+            title: self.status.canonical_reason().unwrap_or("error").to_owned(),
+            status: self.status.as_u16(),
+            code: self.code.as_str().to_owned(),
+            detail: self.detail,
+            explain: self.code.has_more_to_say().then(|| format!("bireme explain {}", self.code)),
+            causes: self.causes,
+            added: Vec::new(),
+            accepted: None,
+        };
+        match self.member.map(|member| *member) {
+            Some(Member::Added(added)) => document.added = added,
+            Some(Member::Accepted(accepted)) => document.accepted = Some(accepted),
+            None => {}
         }
-        if !self.causes.is_empty() {
-            body["causes"] = json!(self.causes);
-        }
-        if let Some((name, value)) = self.member.map(|member| *member) {
-            body[name] = value;
-        }
-        let mut response = Response::new(full_body(body.to_string()));
+        let mut response = Response::new(full_body(serde_json::to_vec(&document).expect("string keys only")));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -2,8 +2,6 @@
 
 use std::str::FromStr;
 
-use serde_json::json;
-
 use super::problem::Problem;
 use crate::call::Priority;
 use crate::codes::Code;
@@ -11,17 +9,14 @@ use crate::dispatch::closest;
 
 /// Parses the query of an URI, whose parameters are among `known`.
 pub fn parse(uri: &http::Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
-    parse_text(uri.query().unwrap_or_default(), known)
-}
-
-/// Parses the text of a query, whose parameters are among `known`.
-pub fn parse_text(query: &str, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
+    let query = uri.query().unwrap_or_default();
     let parameters: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     match parameters.iter().find(|(name, _)| !known.contains(&name.as_str())) {
         None => Ok(parameters),
         Some((name, _)) => {
             let hint = match closest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => "there is none".to_owned(),
                 None => format!("there are {}", known.join(", ")),
             };
             Err(bad_query(format!("no query parameter `{name}` here; {hint}")))
@@ -29,19 +24,14 @@ pub fn parse_text(query: &str, known: &[&str]) -> Result<Vec<(String, String)>, 
     }
 }
 
-/// Parses a query of at most this one parameter.
-pub fn parse_one(uri: &http::Uri, known: &str) -> Result<Option<String>, Problem> {
-    Ok(parse(uri, &[known])?.pop().map(|(_, value)| value))
-}
-
 /// Parses a flag: set unless its value is `false`.
 pub fn flag(value: &str) -> bool {
     value != "false"
 }
 
-/// Parses a whole number; `name` is the parameter as the error names it.
+/// Parses a whole number.
 pub fn number<T: FromStr>(name: &str, value: &str) -> Result<T, Problem> {
-    value.parse().map_err(|_| bad_query(format!("{name} is a whole number, not `{value}`")))
+    value.parse().map_err(|_| bad_query(format!("`{name}` is a whole number, not `{value}`")))
 }
 
 /// Parses an id out of a path or a query.
@@ -50,8 +40,7 @@ pub fn id<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Problem> 
 }
 
 pub fn priority(text: &str) -> Result<Priority, Problem> {
-    let found = Priority::ALL.into_iter().find(|priority| json!(priority) == text);
-    found.ok_or_else(|| bad_query(format!("`priority` is high, normal or low, not `{text}`")))
+    text.parse().map_err(|_| bad_query(format!("`priority` is high, normal or low, not `{text}`")))
 }
 
 /// A query that cannot be parsed.

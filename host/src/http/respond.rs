@@ -5,11 +5,11 @@ use std::error::Error;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::call::{JSON, Payload, Receipt};
 use crate::ids::{CallId, Version};
@@ -45,8 +45,20 @@ pub fn payload_response(payload: Payload) -> Response<ResponseBody> {
 }
 
 /// Returns a response of one JSON document.
-pub fn json_response(value: &Value) -> Response<ResponseBody> {
-    json_text_response(value.to_string())
+pub fn json_response(document: &impl Serialize) -> Response<ResponseBody> {
+    json_text_response(serde_json::to_vec(document).expect("documents have string keys only"))
+}
+
+/// Returns a response of one JSON document, with another status than 200.
+pub fn json_response_as(status: StatusCode, document: &impl Serialize) -> Response<ResponseBody> {
+    let mut response = json_response(document);
+    *response.status_mut() = status;
+    response
+}
+
+/// Returns the bytes that a document takes as JSON.
+pub fn json_bytes(document: &impl Serialize) -> usize {
+    serde_json::to_vec(document).expect("documents have string keys only").len()
 }
 
 /// Returns a response of JSON that is written already.

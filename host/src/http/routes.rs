@@ -8,51 +8,69 @@ use tokio::sync::watch;
 
 use super::apps::Apps;
 use super::backend::Backend;
-use super::control::Control;
+use super::calls::Calls;
 use super::csrf::{check_csrf, check_host};
-use super::handler::{HandlerResult, read_only};
+use super::handler::HandlerResult;
 use super::headers::input_media_type;
-use super::last_call::LastCall;
-use super::metrics;
-use super::oip::Oip;
+use super::maps::Maps;
+use super::oip::{self, Oip};
 use super::openai::OpenAi;
 use super::problem::Problem;
 use super::request_body::RequestBodies;
 use super::respond::{ResponseBody, json_response, payload_response, set_call_headers, text_response};
-use super::web;
+use super::router::{self, Matched, Target};
+use super::upload::ActiveUploads;
+use super::{logs, metrics, schedules, web};
+use crate::api::{self, ForeignApi, Operation, first_segment};
 use crate::call::{Payload, Principal};
 use crate::codes::Code;
-use crate::dispatch::{Call, Dispatcher, Durable, find_function};
+use crate::dispatch::{Call, find_function};
 use crate::failpoint;
-use crate::inference::Inference;
 use crate::sandbox::FunctionRef;
 use crate::tasks;
 
 /// Paths of one host.
 pub struct Routes {
-    dispatcher: Arc<Dispatcher>,
-    apps: Arc<Apps>,
-    control: Control,
-    inference: Arc<Inference>,
-    durable: Arc<Durable>,
+    backend: Backend,
+    apps: Apps,
+    calls: Calls,
+    maps: Maps,
     openai: OpenAi,
     oip: Oip,
     bodies: Arc<RequestBodies>,
-    last_call: Option<Arc<LastCall>>,
+    closing: watch::Receiver<bool>,
 }
 
 impl Routes {
     /// `closing` turns true when the server begins to shut down.
     pub fn new(backend: Backend, closing: watch::Receiver<bool>) -> Self {
         let bodies = Arc::new(RequestBodies::new());
-        let (dispatcher, last_call) = (backend.dispatcher.clone(), backend.last_call.clone());
-        let (inference, durable) = (backend.inference.clone(), backend.durable.clone());
-        let deployments = backend.deployments.clone();
-        let apps = Arc::new(Apps { dispatcher: dispatcher.clone(), deployments, bodies: bodies.clone() });
-        let openai = OpenAi::new(inference.clone(), bodies.clone());
-        let oip = Oip::new(inference.clone(), bodies.clone());
-        let control = Control::new(backend, apps.clone(), bodies.clone(), closing);
-        Self { dispatcher, last_call, apps, control, inference, durable, openai, oip, bodies }
+        let (dispatcher, durable) = (&backend.dispatcher, &backend.durable);
+        Self {
+            apps: Apps {
+                dispatcher: dispatcher.clone(),
+                deployments: backend.deployments.clone(),
+                bodies: bodies.clone(),
+            },
+            calls: Calls {
+                durable: durable.clone(),
+                dispatcher: dispatcher.clone(),
+                bodies: bodies.clone(),
+                closing: closing.clone(),
+            },
+            maps: Maps {
+                durable: durable.clone(),
+                dispatcher: dispatcher.clone(),
+                bodies: bodies.clone(),
+                uploads: ActiveUploads::default(),
+                closing: closing.clone(),
+            },
+            openai: OpenAi::new(backend.inference.clone(), bodies.clone()),
+            oip: Oip::new(backend.inference.clone(), bodies.clone()),
+            backend,
+            bodies,
+            closing,
+        }
     }
 
     /// Answers one request.
@@ -73,25 +91,77 @@ impl Routes {
     async fn route(&self, request: Request<Incoming>) -> HandlerResult {
         failpoint::panic_at("http.route");
         let path = request.uri().path().to_owned();
-        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-        match segments.as_slice() {
-            ["healthz" | "readyz"] => read_only(&request, || Ok(text_response("ok\n"))),
-            [""] => read_only(&request, || Ok(json_response(&self.apps.list()))),
-            ["metrics"] => read_only(&request, || {
-                let (stats, durable) = (self.inference.stats(), &self.durable);
+        match router::find(request.method(), request.uri())? {
+            Target::Operation(matched) => self.answer_operation(&matched, request).await,
+            Target::App => self.route_app(first_segment(&path), request).await,
+            Target::Nothing => match first_segment(&path) {
+                "v1" => Ok(OpenAi::unknown_path(&path)),
+                "v2" => Ok(oip::unknown_path(&path)),
+                _ => Err(unknown_path(&path)),
+            },
+            Target::Method { allow } => match first_segment(&path) {
+                "v1" => Ok(OpenAi::method(request.method(), allow)),
+                "v2" => Ok(oip::error_response(Problem::method(allow))),
+                _ => Err(Problem::method(allow)),
+            },
+        }
+    }
+
+    async fn answer_operation(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
+        let (apps, backend) = (&self.apps, &self.backend);
+        let function = || apps.function(matched.path("app"), matched.path("function"));
+        let operation = matched.route.operation;
+        match operation.foreign_api() {
+            Some(ForeignApi::OpenAi) => return Ok(self.openai.answer(matched, request).await),
+            Some(ForeignApi::OpenInference) => return Ok(self.oip.answer(matched, request).await),
+            None => {}
+        }
+        match operation {
+            Operation::Health | Operation::Ready => Ok(text_response("ok\n")),
+            Operation::Metrics => {
+                let (stats, durable) = (backend.inference.stats(), &backend.durable);
                 Ok(metrics::response(&stats, durable.load(), durable.quarantined()))
-            }),
-            ["v1", rest @ ..] => Ok(self.openai.route(rest, request).await),
-            ["api", "v1", rest @ ..] => self.control.route(rest, request).await,
-            ["v2", rest @ ..] => Ok(self.oip.route(rest, request).await),
-            [app, ..] => self.route_app(app, request).await,
-            [] => unreachable!("splitting yields one part at least"),
+            }
+            Operation::OpenApi => Ok(json_response(&api::openapi_document())),
+            Operation::ListAppsAtRoot | Operation::ListApps => Ok(json_response(&apps.list())),
+            Operation::DeployApp => apps.deploy(matched, request).await,
+            Operation::DescribeApp => Ok(json_response(&apps.describe(matched.path("app"))?)),
+            Operation::StopApp => apps.stop(matched.path("app")).await,
+            Operation::ListDeployments => apps.history(matched.path("app")),
+            Operation::RollBackApp => apps.rollback(matched).await,
+            Operation::SpawnCall => self.calls.spawn(function()?, matched, request).await,
+            Operation::ListCalls => self.calls.list(matched).await,
+            Operation::GetCall => self.calls.get(matched, request.headers()).await,
+            Operation::CancelCall => self.calls.cancel(matched).await,
+            Operation::GetCallResult => self.calls.result(matched, request.headers()).await,
+            Operation::GetCallInput => self.calls.input(matched).await,
+            Operation::CreateMap => self.maps.create(function()?, matched, request).await,
+            Operation::GetMap
+            | Operation::CancelMap
+            | Operation::AppendInputs
+            | Operation::GetMapInput
+            | Operation::CloseMap
+            | Operation::RetryFailedInputs
+            | Operation::ListMapResults
+            | Operation::GetMapResult => self.maps.answer(matched, request).await,
+            Operation::ListBatches => {
+                let batches = backend.inference.batches().into_iter().map(Into::into).collect();
+                Ok(json_response(&api::BatchList { batches, totals: backend.inference.stats().into() }))
+            }
+            Operation::GetDevices => Ok(json_response(&api::DeviceReport::from(&backend.devices.report().await))),
+            Operation::ReadLogs => logs::read(&backend.logs, matched, &self.closing),
+            Operation::ListSchedules => schedules::list(&backend.schedules, matched.parameter("app")).await,
+            Operation::GetSchedule | Operation::PauseSchedule | Operation::ResumeSchedule | Operation::RunSchedule => {
+                schedules::answer(&backend.schedules, apps, matched).await
+            }
+            // Answered above, and below an app's name.
+            _ => Err(unknown_path(request.uri().path())),
         }
     }
 
     /// Answers below `/{app}`: a function by its name, else a web function by its route.
     async fn route_app(&self, app: &str, request: Request<Incoming>) -> HandlerResult {
-        let dispatcher = &self.dispatcher;
+        let dispatcher = &self.backend.dispatcher;
         let program = dispatcher.program(app).ok_or_else(|| self.apps.not_deployed(app))?;
         let name = request.uri().path().trim_matches('/')[app.len()..].trim_start_matches('/').to_owned();
         let named = program.find(&name).filter(|function| function.route.is_none());
@@ -112,13 +182,13 @@ impl Routes {
         let content_type = input_media_type(request.headers(), function.takes_bytes)?;
         let body = self.bodies.read(request, bytes_max, "the function's input limit").await?;
         let input = Payload { content_type, data: body.bytes.clone() };
-        if let Some(last) = &self.last_call {
+        if let Some(last) = &self.backend.last_call {
             last.record(function.name.clone(), input.clone());
         }
         let version = function.version().clone();
         // Without access control, callers of functions act for the operator.
         let call = Call::new(function, input, Principal::Operator);
-        let finished = self.dispatcher.call(call).await;
+        let finished = self.backend.dispatcher.call(call).await;
 
         let mut response = match finished.result {
             Ok(output) => payload_response(output),
@@ -127,4 +197,8 @@ impl Routes {
         set_call_headers(response.headers_mut(), finished.id, &version, Some(&finished.receipt));
         Ok(response)
     }
+}
+
+fn unknown_path(path: &str) -> Problem {
+    Problem::not_found(format!("no `{path}` on this host; its paths are in /api/v1/openapi.json and docs/api.md"))
 }

@@ -21,7 +21,7 @@ pub mod tokenizer;
 mod worker_pool;
 mod worker_program;
 
-pub use self::batcher::WEIGHT_MAX;
+pub use self::batcher::{LimitReason, WEIGHT_MAX};
 pub use self::error::InferenceError;
 pub use self::request::{Caller, Inputs, Tenant};
 pub use self::score::{LabelScores, RelevanceScores, sigmoid};

@@ -1,12 +1,13 @@
 //! Attributes of a function, as its author declared them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::route::Route;
 use crate::app::schedule::Schedule;
 
 /// Attributes that the author declared. An absent one means the host's default.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Attributes {
     /// Requests of a web function; absent for other functions.
@@ -37,7 +38,7 @@ pub struct Attributes {
 }
 
 /// Retries of a failed call.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(untagged)]
 pub enum Retries {
     /// Number of further attempts, with the host's delays.
@@ -46,7 +47,7 @@ pub enum Retries {
 }
 
 /// Retries with their own delays.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct SpacedRetries {
     pub max: u32,
@@ -59,7 +60,7 @@ pub struct SpacedRetries {
 }
 
 /// Groups of single inputs.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Batching {
     /// Inputs of one group.

@@ -1,5 +1,6 @@
 //! The document itself: parsed, checked, read from a component and attached to one.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasm_encoder::{ComponentSection, CustomSection, Encode};
@@ -16,7 +17,7 @@ use crate::limits::METADATA_BYTES_MAX;
 const STOCK_FUNCTION: &str = "web";
 
 /// Everything known about an app without running it.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Metadata {
     pub format: u32,
     pub app: AppInfo,
@@ -24,7 +25,7 @@ pub struct Metadata {
 }
 
 /// The app itself.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct AppInfo {
     pub name: AppName,
     #[serde(default)]

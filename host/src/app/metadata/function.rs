@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use crate::limits::{Ceilings, FunctionLimits, GroupLimits, RetryPolicy, SECRETS_
 use crate::settings::is_secret_name;
 
 /// One function of an app.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct FunctionInfo {
     pub name: FunctionName,
     #[serde(default)]

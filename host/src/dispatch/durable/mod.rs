@@ -242,6 +242,16 @@ impl Durable {
         self.maps.map(id).await
     }
 
+    /// Returns a map, once it has ended or after `wait`.
+    pub async fn wait_for_map(&self, id: MapId, wait: Duration) -> Result<MapRecord, DurableError> {
+        if let Some((_, mut progress)) = self.maps.subscribe(id).filter(|_| !wait.is_zero()) {
+            let ended = progress.wait_for(|record| record.progress.ended_ms.is_some());
+            // What it has come to is on disk, in either case.
+            drop(tokio::time::timeout(wait, ended).await);
+        }
+        self.maps.map(id).await
+    }
+
     /// Returns one input of a map.
     pub async fn map_input(&self, id: MapId, index: u64) -> Result<Option<Payload>, DurableError> {
         self.maps.map_input(id, index).await

@@ -18,17 +18,19 @@ mod response;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::request::{InferRequest, RequestError};
 use self::response::{EncodedResponse, MODEL_VERSION, ResponseError};
-use super::handler::{HandlerResult, is_read, read_only};
+use super::handler::HandlerResult;
 use super::problem::Problem;
 use super::request_body::RequestBodies;
 use super::respond::{OCTET_STREAM, ResponseBody, full_body, json_response, set_receipt};
+use super::router::Matched;
+use crate::api::Operation;
 use crate::call::{JSON, Receipt, micros};
 use crate::codes::Code;
 use crate::inference::catalogue::Listing;
@@ -57,36 +59,27 @@ impl Oip {
         Self { inference, bodies }
     }
 
-    /// Answers a request; `path` is the rest after `/v2`.
-    pub async fn route(&self, path: &[&str], request: Request<Incoming>) -> Response<ResponseBody> {
-        self.try_route(path, request).await.unwrap_or_else(error_response)
+    /// Answers an operation of this API.
+    pub async fn answer(&self, matched: &Matched, request: Request<Incoming>) -> Response<ResponseBody> {
+        self.try_answer(matched, request).await.unwrap_or_else(error_response)
     }
 
-    async fn try_route(&self, path: &[&str], request: Request<Incoming>) -> HandlerResult {
-        let (model, rest) = match path {
-            [] => return read_only(&request, || Ok(json_response(&server_metadata()))),
-            ["health", "live"] => return read_only(&request, || Ok(json_response(&json!({ "live": true })))),
-            ["health", "ready"] => {
-                return read_only(&request, || Ok(json_response(&json!({ "live": true, "ready": true }))));
-            }
-            ["repository", "index"] => return self.index(request).await,
-            ["models", model, "versions", MODEL_VERSION, rest @ ..] => (*model, rest),
-            ["models", model, "versions", version, ..] => {
-                let detail = format!("model `{model}` has no version `{version}`; there is `{MODEL_VERSION}`");
-                return Err(Problem::new(Code::UnknownModel, detail));
-            }
-            ["models", model, rest @ ..] => (*model, rest),
-            _ => return Err(unknown_path(&request)),
-        };
-        let is_get = is_read(request.method());
-        match rest {
-            ["infer"] if request.method() == Method::POST => self.infer(model, request).await,
-            ["infer"] => Err(Problem::method("POST")),
-            [] | ["config" | "ready"] if !is_get => Err(Problem::method("GET, HEAD")),
-            ["ready"] => self.ready(model).await,
-            [] => Ok(json_response(&metadata(&self.describe(model).await?))),
-            ["config"] => Ok(json_response(&config(&self.describe(model).await?))),
-            _ => Err(unknown_path(&request)),
+    async fn try_answer(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
+        let (model, version) = (matched.path("model"), matched.path("version"));
+        if !version.is_empty() && version != MODEL_VERSION {
+            let detail = format!("model `{model}` has no version `{version}`; there is `{MODEL_VERSION}`");
+            return Err(Problem::new(Code::UnknownModel, detail));
+        }
+        match matched.route.operation {
+            Operation::GetServerLive => Ok(json_response(&json!({ "live": true }))),
+            Operation::GetServerReady => Ok(json_response(&json!({ "live": true, "ready": true }))),
+            Operation::ListRepository => self.list(false).await,
+            Operation::SearchRepository => self.search(request).await,
+            Operation::Infer => self.infer(model, request).await,
+            Operation::GetModelReady => self.ready(model).await,
+            Operation::DescribeModel => Ok(json_response(&metadata(&self.describe(model).await?))),
+            Operation::ConfigureModel => Ok(json_response(&config(&self.describe(model).await?))),
+            _ => Ok(json_response(&server_metadata())),
         }
     }
 
@@ -99,30 +92,27 @@ impl Oip {
         Err(model_problem(InferenceError::UnknownModel { model: model.to_owned() }))
     }
 
-    async fn index(&self, request: Request<Incoming>) -> HandlerResult {
+    async fn search(&self, request: Request<Incoming>) -> HandlerResult {
         #[derive(Default, Deserialize)]
         struct Index {
             ready: Option<bool>,
         }
-        let method = request.method().clone();
-        let index = match method {
-            Method::GET | Method::HEAD => Index::default(),
-            Method::POST => {
-                let body = self.bodies.read(request, INDEX_BODY_BYTES_MAX, "the limit of this request").await?;
-                // tritonclient sends no body at all.
-                let body = if body.bytes.is_empty() { b"{}" } else { &body.bytes[..] };
-                serde_json::from_slice(body)
-                    .map_err(|error| invalid(format!("the body is no index request: {error}")))?
-            }
-            _ => return Err(Problem::method("GET, HEAD, POST")),
-        };
+        let body = self.bodies.read(request, INDEX_BODY_BYTES_MAX, "the limit of this request").await?;
+        // tritonclient sends no body at all.
+        let body = if body.bytes.is_empty() { b"{}" } else { &body.bytes[..] };
+        let index: Index =
+            serde_json::from_slice(body).map_err(|error| invalid(format!("the body is no index request: {error}")))?;
+        self.list(index.ready == Some(true)).await
+    }
+
+    async fn list(&self, only_ready: bool) -> HandlerResult {
         let listing = self.listing().await?;
         let ready = listing
             .installed
             .iter()
             .map(|model| json!({ "name": model.name, "version": MODEL_VERSION, "state": "READY", "reason": "" }));
         let mut models: Vec<Value> = ready.collect();
-        if index.ready != Some(true) {
+        if !only_ready {
             // The catalogue's own reason has paths of this host in it.
             let reason = "its files cannot be used; see `bireme models list` on the host";
             let broken = listing
@@ -273,10 +263,10 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
     length.map(Some).ok_or_else(|| invalid(format!("`{HEADER_LENGTH}` is no number of bytes")))
 }
 
-fn unknown_path(request: &Request<Incoming>) -> Problem {
-    let detail =
-        format!("no `{}` here; there are /v2/health, /v2/models/MODEL and /v2/repository/index", request.uri().path());
-    Problem::not_found(detail)
+/// Refuses a path that this API does not have.
+pub fn unknown_path(path: &str) -> Response<ResponseBody> {
+    let detail = format!("no `{path}` here; there are /v2/health, /v2/models/MODEL and /v2/repository/index");
+    error_response(Problem::not_found(detail))
 }
 
 fn invalid(detail: impl Into<String>) -> Problem {
@@ -288,7 +278,7 @@ fn model_problem(error: InferenceError) -> Problem {
 }
 
 /// Converts a problem to the protocol's error, with the problem's status and headers.
-fn error_response(problem: Problem) -> Response<ResponseBody> {
+pub fn error_response(problem: Problem) -> Response<ResponseBody> {
     let mut detail = problem.detail.clone();
     detail.truncate(detail.floor_char_boundary(ERROR_BYTES_MAX));
     let mut response = problem.into_response();

@@ -15,7 +15,7 @@ pub struct ApiError {
     /// Name of the invalid field.
     param: Option<String>,
     code: Option<&'static str>,
-    allow: Option<&'static str>,
+    allow: Option<String>,
 }
 
 impl ApiError {
@@ -36,7 +36,7 @@ impl ApiError {
         Self::invalid(error.to_string(), param)
     }
 
-    pub fn method(method: &Method, allow: &'static str) -> Self {
+    pub fn method(method: &Method, allow: String) -> Self {
         let message = format!("this path takes {allow}, not {method}");
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message, Some("method_not_allowed")) }
     }
@@ -94,8 +94,8 @@ impl ApiError {
             // These clients retry by themselves, and a request that was too slow or ended a worker would be so again.
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(allow) = self.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
+            headers.insert(header::ALLOW, allow);
         }
         response
     }

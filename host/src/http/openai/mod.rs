@@ -21,9 +21,10 @@ use hyper::body::Incoming;
 
 use self::endpoint::Endpoint;
 use self::error::ApiError;
-use super::handler::is_read;
 use super::request_body::RequestBodies;
 use super::respond::ResponseBody;
+use super::router::Matched;
+use crate::api::Operation;
 use crate::inference::Inference;
 
 /// API over one host's models.
@@ -34,18 +35,25 @@ impl OpenAi {
         Self(Endpoint { inference, bodies })
     }
 
-    /// Answers a request; `path` is the rest after `/v1`.
-    pub async fn route(&self, path: &[&str], request: Request<Incoming>) -> Response<ResponseBody> {
-        let (endpoint, method) = (&self.0, request.method().clone());
-        let result = match path {
-            ["embeddings"] if method == Method::POST => embeddings::create(endpoint, request).await,
-            ["rerank"] if method == Method::POST => rerank::create(endpoint, request).await,
-            ["embeddings" | "rerank"] => Err(ApiError::method(&method, "POST")),
-            ["models"] if is_read(&method) => models::list(endpoint).await,
-            ["models", model] if is_read(&method) => models::get_one(endpoint, model).await,
-            ["models", ..] => Err(ApiError::method(&method, "GET, HEAD")),
-            _ => Err(ApiError::path(request.uri().path())),
+    /// Answers an operation of this API.
+    pub async fn answer(&self, matched: &Matched, request: Request<Incoming>) -> Response<ResponseBody> {
+        let endpoint = &self.0;
+        let result = match matched.route.operation {
+            Operation::CreateEmbeddings => embeddings::create(endpoint, request).await,
+            Operation::Rerank => rerank::create(endpoint, request).await,
+            Operation::GetModel => models::get_one(endpoint, matched.path("model")).await,
+            _ => models::list(endpoint).await,
         };
         result.unwrap_or_else(ApiError::into_response)
+    }
+
+    /// Refuses a path that this API does not have.
+    pub fn unknown_path(path: &str) -> Response<ResponseBody> {
+        ApiError::path(path).into_response()
+    }
+
+    /// Refuses a method that a path does not take.
+    pub fn method(method: &Method, allow: String) -> Response<ResponseBody> {
+        ApiError::method(method, allow).into_response()
     }
 }

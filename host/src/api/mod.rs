@@ -1,0 +1,41 @@
+//! Control API: the types of its requests, responses, events and errors, and the table of its routes.
+//!
+//! Plain data. `http` fills it from the host's records, the command line and tests read it, and the table becomes
+//! `docs/api.md` and the OpenAPI document. Records on disk are other types (`journal`, `deploy`): a name here may change
+//! while those stay.
+//!
+//! Times are milliseconds since 1970 and end in `_ms`. A field whose doc says "Deprecated" is an older name, answered
+//! for this version of the API.
+
+mod apps;
+mod batches;
+mod calls;
+mod devices;
+mod events;
+mod logs;
+mod maps;
+mod openapi;
+mod problem;
+mod route;
+mod routes;
+mod schedules;
+
+pub use apps::{
+    App, AppDescription, AppFunction, AppHistory, AppList, AppState, AppStopped, Deployment, DeploymentAction,
+    DeploymentRecord,
+};
+pub use batches::{Batch, BatchCut, BatchList, BatchOutcome, BatchTotals, ModelTotals};
+pub use calls::{Call, CallKind, CallList, CallOrMap, CallState, FailedAttempt, LiveCall};
+pub use devices::{Device, DeviceLibrary, DeviceObstacle, DeviceReport, DeviceWorker};
+pub use events::{AppChange, Event, EventsLost};
+pub use logs::{LogEntry, LogLevel, LogLost, LogSource, LogStreamLine};
+pub use maps::{
+    InputsAccepted, Map, MapCounts, MapFailure, MapFailureError, MapInput, MapKind, MapOutcome, MapOutcomeState,
+    MapRetried, MapState, MapStreamLine,
+};
+pub use openapi::document as openapi_document;
+pub use problem::Problem;
+pub use route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope};
+pub(crate) use routes::STATES;
+pub use routes::{ForeignApi, Operation, ROUTES, first_segment, reserved_names};
+pub use schedules::{RunOutcome, RunStarted, Schedule, ScheduleList, ScheduleRun, SkipReason};
