@@ -1,8 +1,8 @@
 //! Control API: the types of its requests, responses, events and errors, and the table of its routes.
 //!
 //! Plain data. `http` fills it from the host's records, the command line and tests read it, and the table becomes
-//! `docs/api.md` and the OpenAPI document. Records on disk are other types (`journal`, `deploy`): a name here may change
-//! while those stay.
+//! `docs/api.md` and the OpenAPI document. Records on disk are other types (`journal`, `deploy`): a name here may
+//! change while those stay.
 //!
 //! Times are milliseconds since 1970 and end in `_ms`. A field whose doc says "Deprecated" is an older name, answered
 //! for this version of the API.
@@ -15,6 +15,9 @@ mod events;
 mod logs;
 mod maps;
 mod openapi;
+#[cfg(test)]
+mod page;
+mod operation;
 mod problem;
 mod route;
 mod routes;
@@ -34,8 +37,9 @@ pub use maps::{
     MapRetried, MapState, MapStreamLine,
 };
 pub use openapi::document as openapi_document;
+pub use operation::{ForeignApi, Operation};
 pub use problem::Problem;
 pub use route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope};
 pub(crate) use routes::STATES;
-pub use routes::{ForeignApi, Operation, ROUTES, first_segment, reserved_names};
+pub use routes::{ROUTES, first_segment, reserved_names};
 pub use schedules::{RunOutcome, RunStarted, Schedule, ScheduleList, ScheduleRun, SkipReason};

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, ReplaceBoolSchemas};
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::operation::Operation;
 use super::problem::Problem;
 use super::route::{Content, Parameter, ParameterKind, ParameterPlace, Route};
-use super::routes::{Operation, ROUTES};
+use super::routes::ROUTES;
 use crate::codes::Code;
 
 /// Errors that each route may give: of the checks before it, its parameters, the store, and a bug of the host.
@@ -29,8 +31,16 @@ pub fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
+        // Some generators of clients take objects only.
+        settings.transforms.push(Box::new(ReplaceBoolSchemas::default()));
+        settings.transforms.push(Box::new(RecursiveTransform(join_words)));
     });
     let mut generator = settings.into_generator();
+    let problem = generator.subschema_for::<Problem>();
+    let problem = json!({
+        "description": "An error",
+        "content": { "application/problem+json": { "schema": problem } },
+    });
     let mut paths = Map::new();
     for route in ROUTES.iter() {
         let operation = operation(route, &mut generator);
@@ -47,8 +57,26 @@ pub fn document() -> Value {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "paths": paths,
-        "components": { "schemas": generator.take_definitions(true) },
+        "components": { "schemas": generator.take_definitions(true), "responses": { "Problem": problem } },
     })
+}
+
+/// Makes one `enum` of words that have a schema each, for their docs: generators make a type of each schema.
+fn join_words(schema: &mut Schema) {
+    let Some(Value::Array(choices)) = schema.get("oneOf") else { return };
+    let mut words = Vec::new();
+    for choice in choices {
+        match (choice.get("const"), choice.get("enum")) {
+            (Some(word @ Value::String(_)), None) => words.push(word.clone()),
+            (None, Some(Value::Array(several))) if several.iter().all(Value::is_string) => {
+                words.extend(several.iter().cloned());
+            }
+            _ => return,
+        }
+    }
+    schema.remove("oneOf");
+    schema.insert("type".to_owned(), "string".into());
+    schema.insert("enum".to_owned(), words.into());
 }
 
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
@@ -65,7 +93,12 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if let Some(request) = route.request {
         // A map may be created without inputs.
         let is_required = !matches!(request, Content::JsonLines(_) | Content::Payload);
-        operation["requestBody"] = json!({ "required": is_required, "content": content(request, generator) });
+        let content = match request {
+            // Bytes of another media type are taken as well; of several, generators of clients use one.
+            Content::Payload => json!({ "application/json": { "schema": {} } }),
+            other => content(other, generator),
+        };
+        operation["requestBody"] = json!({ "required": is_required, "content": content });
     }
     operation
 }
@@ -147,21 +180,21 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         let names: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
         let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
         let description = format!("{}: {}", title.unwrap_or("Error"), names.join(", "));
-        let content = match route.operation {
-            // Errors as that API defines them.
-            operation if operation.foreign_api().is_some() => json!({ "application/json": { "schema": {} } }),
-            _ => {
-                let schema = generator.subschema_for::<Problem>();
-                json!({ "application/problem+json": { "schema": schema } })
-            }
+        let response = match route.operation.foreign_api() {
+            // As that API defines its errors.
+            Some(_) => json!({ "description": description, "content": { "application/json": { "schema": {} } } }),
+            None => json!({ "$ref": "#/components/responses/Problem", "description": description }),
         };
-        responses.insert(status.to_string(), json!({ "description": description, "content": content }));
+        responses.insert(status.to_string(), response);
     }
     Value::Object(responses)
 }
 
 fn content(content: Content, generator: &mut SchemaGenerator) -> Value {
-    let schema = |schema: Schema| json!({ "schema": schema });
+    let schema = |schema: Schema| match schema.as_bool() {
+        Some(true) => json!({ "schema": {} }),
+        _ => json!({ "schema": schema }),
+    };
     match content {
         Content::Json(of) => json!({ content.media_type(): schema(of(generator)) }),
         // Each line is of the schema `x-line`; the whole is text.

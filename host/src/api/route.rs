@@ -3,7 +3,7 @@
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::routes::Operation;
+use super::operation::Operation;
 use crate::codes::Code;
 
 /// Route of the host.

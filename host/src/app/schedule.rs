@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Times of the runs, with their policies.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(untagged)]
+#[schemars(rename = "ScheduleAttribute")]
 pub enum Schedule {
     Cron(CronSchedule),
     Period(PeriodSchedule),

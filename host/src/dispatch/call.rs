@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::{Failure, FailureCode, Payload, Principal, Priority, Receipt};
-use crate::ids::{CallId, FunctionId};
+use crate::ids::{CallId, FunctionId, FunctionName};
 use crate::limits::DEPTH_MAX;
 use crate::sandbox::{Exchange, FunctionRef, Siblings};
 
@@ -95,12 +95,12 @@ pub struct LiveCall {
     pub since: Instant,
 }
 
-/// Returns the depth of a call that a call of depth `depth` makes, or refuses it.
-pub(super) fn child_depth(depth: u32) -> Result<u32, Failure> {
+/// Returns the depth of a call of `function` that a call of depth `depth` makes, or refuses it.
+pub(super) fn child_depth(function: &FunctionName, depth: u32) -> Result<u32, Failure> {
     if depth < DEPTH_MAX {
         return Ok(depth + 1);
     }
-    let message = format!("calls nest at most {} deep, and this one would be deeper", DEPTH_MAX + 1);
+    let message = format!("calls nest at most {} deep, and this call of `{function}` would be deeper", DEPTH_MAX + 1);
     Err(Failure::new(FailureCode::DepthExceeded, message))
 }
 
@@ -143,8 +143,9 @@ mod tests {
 
     #[test]
     fn children_are_one_deeper_down_to_the_limit() {
-        assert_eq!(child_depth(0), Ok(1));
-        assert_eq!(child_depth(DEPTH_MAX - 1), Ok(DEPTH_MAX));
-        assert_eq!(child_depth(DEPTH_MAX).unwrap_err().code, FailureCode::DepthExceeded);
+        let function = FunctionName::new("f").unwrap();
+        assert_eq!(child_depth(&function, 0), Ok(1));
+        assert_eq!(child_depth(&function, DEPTH_MAX - 1), Ok(DEPTH_MAX));
+        assert_eq!(child_depth(&function, DEPTH_MAX).unwrap_err().code, FailureCode::DepthExceeded);
     }
 }

@@ -10,7 +10,7 @@ use super::map::{Map, MapMemory, Target};
 use super::runner::Runner;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::ids::CallId;
-use crate::sandbox::{BoxFuture, CallIdentity, Functions, MapRun, Order, SpawnedMap};
+use crate::sandbox::{BoxFuture, CallIdentity, FunctionRef, Functions, MapRun, Order, SpawnedMap};
 
 /// The functions that a guest reaches: those of its own app.
 pub(super) struct GuestFunctions {
@@ -42,17 +42,17 @@ impl GuestFunctions {
 impl Functions for GuestFunctions {
     fn call<'a>(&'a self, caller: &'a CallIdentity, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult> {
         Box::pin(async move {
-            let origin = child_origin(caller, caller.priority)?;
             let function = find_function(caller.function.program(), function)?;
+            let origin = child_origin(caller, &function, caller.priority)?;
             let call = Call { id: CallId::generate(), function, input, origin, siblings: None };
             self.runner.call(call).await.result
         })
     }
 
     fn map(&self, caller: &CallIdentity, function: &str, order: Order) -> Result<Box<dyn MapRun>, Failure> {
-        // Behind the app's single calls, whose callers wait.
-        let origin = child_origin(caller, caller.priority.max(Priority::Normal))?;
         let function = find_function(caller.function.program(), function)?;
+        // Behind the app's single calls, whose callers wait.
+        let origin = child_origin(caller, &function, caller.priority.max(Priority::Normal))?;
         Ok(Box::new(Map::new(self.runner.clone(), &self.map_memory, Target::Version(function), order, origin)))
     }
 
@@ -95,11 +95,11 @@ impl Functions for GuestFunctions {
     }
 }
 
-/// Returns the origin of calls that `caller` makes, or refuses a depth over the limit.
-fn child_origin(caller: &CallIdentity, priority: Priority) -> Result<Origin, Failure> {
+/// Returns the origin of calls of `function` that `caller` makes, or refuses a depth over the limit.
+fn child_origin(caller: &CallIdentity, function: &FunctionRef, priority: Priority) -> Result<Origin, Failure> {
     Ok(Origin {
         principal: caller.principal.clone(),
-        depth: child_depth(caller.depth)?,
+        depth: child_depth(&function.name, caller.depth)?,
         deadline_max: Some(caller.deadline),
         priority,
         spawner: Some(caller.spawner),

@@ -35,7 +35,7 @@ pub fn full_body(bytes: impl Into<Bytes>) -> ResponseBody {
 
 /// Returns a response of plain text.
 pub fn text_response(text: &'static str) -> Response<ResponseBody> {
-    Response::new(full_body(text))
+    typed_response(HeaderValue::from_static("text/plain; charset=utf-8"), full_body(text))
 }
 
 /// Returns a response of a payload, with its media type.

@@ -3,6 +3,7 @@
 //! No test needs the network but for the model that `support::model_dir` fetches once, and none depends on the clock
 //! or on another.
 
+mod api;
 mod authored;
 mod batched;
 mod cli_help;

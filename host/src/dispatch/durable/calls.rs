@@ -66,7 +66,7 @@ impl Calls {
         input: Payload,
         options: Options,
     ) -> Result<CallRecord, DurableError> {
-        let depth = options.depth()?;
+        let depth = options.depth(&function.name)?;
         check(function, &input)?;
         let id = function.id();
         let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);

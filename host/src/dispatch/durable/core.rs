@@ -10,7 +10,7 @@ use crate::call::{Failure, Principal, Priority};
 use crate::dispatch::call::child_depth;
 use crate::dispatch::map::MapMemory;
 use crate::dispatch::runner::Runner;
-use crate::ids::{CallId, FunctionId};
+use crate::ids::{CallId, FunctionId, FunctionName};
 use crate::journal::Journal;
 
 /// See the module.
@@ -38,9 +38,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Returns the depth of the call or map, or refuses it.
-    pub fn depth(&self) -> Result<u32, Failure> {
-        self.parent.map_or(Ok(0), |(_, depth)| child_depth(depth))
+    /// Returns the depth of a call or map of `function`, or refuses it.
+    pub fn depth(&self, function: &FunctionName) -> Result<u32, Failure> {
+        self.parent.map_or(Ok(0), |(_, depth)| child_depth(function, depth))
     }
 }
 

@@ -50,7 +50,7 @@ impl Maps {
         function: &FunctionRef,
         options: Options,
     ) -> Result<MapRecord, DurableError> {
-        let depth = options.depth()?;
+        let depth = options.depth(&function.name)?;
         check(function, &Payload::json(""))?;
         let id = function.id();
         let found = async |keyed: KeyedRecord| self.map(MapId::from_bytes(keyed.id)).await;
