@@ -47,6 +47,9 @@ pub const READY_LANE_MAX: usize = 256;
 pub const READY_LANE_MIN: usize = 8;
 /// Durable calls in memory that wait for the time of their next attempt: the soonest.
 pub const RETRY_CALLS_MAX: usize = 16_384;
+/// Bytes of events that are kept for clients of the feed.
+pub const EVENTS_BYTES_MAX: usize = 8 << 20;
+
 /// Open calls that are read from the journal at a time.
 pub const OPEN_CALLS_PAGE_LEN: usize = 4_096;
 /// Unfinished durable maps of one app.

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::deploy::{Deployments, LoadError, Loader};
 use crate::devices::DeviceRefused;
 use crate::dispatch::{Dispatcher, Durable, Retention, Scheduler};
-use crate::http::{Backend, Ingress, LastCall, Serving};
+use crate::http::{Backend, Events, Ingress, LastCall, Serving};
 use crate::inference::Inference;
 use crate::journal::{JournalError, StoreJournal};
 use crate::kv::KeyValue;
@@ -77,6 +77,7 @@ pub struct Host {
     pub loader: Arc<Loader>,
     pub deployments: Arc<Deployments>,
     pub logs: Arc<Logs>,
+    pub events: Arc<Events>,
 }
 
 impl Host {
@@ -92,12 +93,27 @@ impl Host {
         let services = Arc::new(Services::new(inference.clone(), key_value, outbound));
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone());
-        let durable = dispatcher.durable(Arc::new(StoreJournal::new(store.clone())));
+        let events = Events::new();
+        let durable = dispatcher.durable(Arc::new(StoreJournal::observed(store.clone(), events.clone())));
         let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.settings.clone()));
         let grants = config.grants.clone();
         let deployments = Deployments::new(loader.clone(), dispatcher.clone(), store.clone(), grants);
         let deployments = Arc::new(deployments);
-        Ok(Self { config, sandbox, inference, store, own_listeners, dispatcher, durable, loader, deployments, logs })
+        let told = events.clone();
+        deployments.observe(Box::new(move |app, record| told.app_changed(app, record)));
+        Ok(Self {
+            config,
+            sandbox,
+            inference,
+            store,
+            own_listeners,
+            dispatcher,
+            durable,
+            loader,
+            deployments,
+            logs,
+            events,
+        })
     }
 
     /// Opens the device and the data directory of a host that will listen.
@@ -185,6 +201,7 @@ impl OpenHost {
             inference: host.inference.clone(),
             deployments: settings.serves_deployments.then(|| host.deployments.clone()),
             schedules: scheduler.schedules(),
+            events: host.events.clone(),
             last_call: settings.last_call,
         };
         let serving = Serving::start(ingress, backend);

@@ -15,9 +15,9 @@ mod events;
 mod logs;
 mod maps;
 mod openapi;
+mod operation;
 #[cfg(test)]
 mod page;
-mod operation;
 mod problem;
 mod route;
 mod routes;

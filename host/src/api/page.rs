@@ -8,7 +8,8 @@ use super::openapi::document;
 use super::route::{Content, Parameter, ParameterKind, ParameterPlace, Response};
 use super::routes::ROUTES;
 
-const BEGIN: &str = "<!-- Written by `UPDATE_EXPECT=1 cargo test -p bireme --lib api::page` from `host/src/api/routes.rs`. -->\n";
+const BEGIN: &str =
+    "<!-- Written by `UPDATE_EXPECT=1 cargo test -p bireme --lib api::page` from `host/src/api/routes.rs`. -->\n";
 const END: &str = "<!-- End of the table. -->\n";
 
 #[test]

@@ -327,7 +327,6 @@ fn observation() -> Vec<Route> {
                 query("follow", ParameterKind::Flag, "Go on with new lines, until the host ends"),
             ])
             .gives(200, "The lines", Content::json_lines::<LogStreamLine>()),
-        // EVENTS
         get(ReadEvents, "/api/v1/events", Scope::Read, "Changes of calls, maps, deployments, schedules, and log lines")
             .with(&[
                 list("kind", "Only events of this kind: call, map, app, schedule or log"),

@@ -15,7 +15,7 @@ mod loader;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -141,7 +141,11 @@ pub struct Deployments {
     grants: Grants,
     apps: Mutex<BTreeMap<AppName, DeployedApp>>,
     one_at_a_time: tokio::sync::Mutex<()>,
+    observer: OnceLock<Box<Observer>>,
 }
+
+/// Observer of changes to apps, each on disk.
+pub type Observer = dyn Fn(&AppName, &Record) + Send + Sync;
 
 #[derive(Default)]
 struct DeployedApp {
@@ -153,8 +157,8 @@ impl Deployments {
     /// Makes the deployments of a host; `restore` loads earlier ones.
     pub fn new(loader: Arc<Loader>, dispatcher: Arc<Dispatcher>, store: Arc<StoreDir>, grants: Grants) -> Self {
         let files = ComponentFiles::new(store.path());
-        let (apps, one_at_a_time) = Default::default();
-        Self { loader, dispatcher, store, files, grants, apps, one_at_a_time }
+        let (apps, one_at_a_time, observer) = Default::default();
+        Self { loader, dispatcher, store, files, grants, apps, one_at_a_time, observer }
     }
 
     /// Restores the deployed apps: makes the live ones callable. A failed one shows in its `Status`.
@@ -372,12 +376,20 @@ impl Deployments {
         record.number = history.next_number();
         let value = serde_json::to_vec(&record).expect("records have string keys only");
         let mut ops = vec![Op::Put { table: Table::Deployments, key: record::key(app, record.number), value }];
-        if let Some(old) = history.push(record) {
+        if let Some(old) = history.push(record.clone()) {
             ops.push(Op::Delete { table: Table::Deployments, key: record::key(app, old.number) });
         }
         self.store.store()?.write(ops).await?;
         self.apps.lock().insert(app.clone(), DeployedApp { history, failed: None });
+        if let Some(observer) = self.observer.get() {
+            observer(app, &record);
+        }
         Ok(())
+    }
+
+    /// Tells an observer of each change from now on. Once; a second one is ignored.
+    pub fn observe(&self, observer: Box<Observer>) {
+        let _ = self.observer.set(observer);
     }
 
     /// Removes components that no record names.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::events::Events;
 use super::last_call::LastCall;
 use crate::deploy::Deployments;
 use crate::devices::ReportSource;
@@ -21,6 +22,7 @@ pub struct Backend {
     /// None on a host whose apps come from elsewhere (`bireme dev`).
     pub deployments: Option<Arc<Deployments>>,
     pub schedules: Schedules,
+    pub events: Arc<Events>,
     /// Records function calls, where `bireme dev` repeats the last one.
     pub last_call: Option<Arc<LastCall>>,
 }

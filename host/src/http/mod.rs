@@ -19,6 +19,7 @@ mod connections;
 mod csrf;
 mod documents;
 mod errors;
+mod events;
 mod guest_response;
 mod handler;
 mod headers;
@@ -45,5 +46,6 @@ mod web_body;
 mod write_timeout;
 
 pub use backend::Backend;
+pub use events::Events;
 pub use ingress::{Ingress, Serving};
 pub use last_call::LastCall;

@@ -20,6 +20,7 @@ pub const OCTET_STREAM: &str = "application/octet-stream";
 /// Header with the receipt of a call, as JSON.
 pub const RECEIPT: HeaderName = HeaderName::from_static("bireme-receipt");
 
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// Reason for a body that ends early; the connection is closed for it.
@@ -75,6 +76,15 @@ pub fn json_lines(lines: String) -> Response<ResponseBody> {
 pub fn json_lines_stream(lines: impl Stream<Item = Bytes> + Send + 'static) -> Response<ResponseBody> {
     let frames = lines.map(|lines| Ok::<_, Infallible>(Frame::data(lines)));
     typed_response(NDJSON, StreamBody::new(frames).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// Returns a response of server-sent events.
+pub fn event_stream(events: impl Stream<Item = Bytes> + Send + 'static) -> Response<ResponseBody> {
+    let frames = events.map(|events| Ok::<_, Infallible>(Frame::data(events)));
+    let mut response =
+        typed_response(EVENT_STREAM, StreamBody::new(frames).map_err(|never| match never {}).boxed_unsync());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
 }
 
 fn typed_response(content_type: HeaderValue, body: ResponseBody) -> Response<ResponseBody> {

@@ -10,6 +10,7 @@ use super::apps::Apps;
 use super::backend::Backend;
 use super::calls::Calls;
 use super::csrf::{check_csrf, check_host};
+use super::events::Sources;
 use super::handler::HandlerResult;
 use super::headers::input_media_type;
 use super::maps::Maps;
@@ -149,6 +150,14 @@ impl Routes {
                 Ok(json_response(&api::BatchList { batches, totals: backend.inference.stats().into() }))
             }
             Operation::GetDevices => Ok(json_response(&api::DeviceReport::from(&backend.devices.report().await))),
+            Operation::ReadEvents => {
+                let sources = Sources {
+                    durable: backend.durable.clone(),
+                    schedules: backend.schedules.clone(),
+                    logs: backend.logs.clone(),
+                };
+                backend.events.read(sources, matched, request.headers(), self.closing.clone())
+            }
             Operation::ReadLogs => logs::read(&backend.logs, matched, &self.closing),
             Operation::ListSchedules => schedules::list(&backend.schedules, matched.parameter("app")).await,
             Operation::GetSchedule | Operation::PauseSchedule | Operation::ResumeSchedule | Operation::RunSchedule => {

@@ -167,6 +167,11 @@ pub struct ScheduleStep {
 }
 
 impl ScheduleStep {
+    /// Returns the functions with a new state or a run; some may come twice.
+    pub fn functions(&self) -> impl Iterator<Item = &FunctionId> {
+        self.states.iter().map(|(function, _)| function).chain(self.runs.iter().map(|(function, _)| function))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.states.is_empty() && self.runs.is_empty() && self.begun.is_empty() && self.interrupted.is_empty()
     }

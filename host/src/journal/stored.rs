@@ -29,7 +29,7 @@ use super::quarantine::Quarantine;
 use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
 use super::{
     Answer, Chunk, ChunkUpdate, DamagedRow, Idempotency, Journal, JournalError, KeyedRecord, LeaseHolder, ListEntry,
-    OpenCall, Outcomes, PendingChunk, Query, ScheduleStep, ScheduledRun, StoredPayload, StoredSchedule,
+    Observer, OpenCall, Outcomes, PendingChunk, Query, ScheduleStep, ScheduledRun, StoredPayload, StoredSchedule,
 };
 use crate::call::Payload;
 use crate::failpoint;
@@ -57,11 +57,30 @@ pub struct StoreJournal {
     /// Set once the journal was taken up.
     holder: Arc<OnceLock<LeaseHolder>>,
     quarantine: Arc<Quarantine>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl StoreJournal {
     pub fn new(dir: Arc<StoreDir>) -> Self {
-        Self { dir, claims: Arc::default(), expiry: Arc::default(), holder: Arc::default(), quarantine: Arc::default() }
+        Self {
+            dir,
+            claims: Arc::default(),
+            expiry: Arc::default(),
+            holder: Arc::default(),
+            quarantine: Arc::default(),
+            observer: None,
+        }
+    }
+
+    /// Makes a journal that tells an observer of its changes.
+    pub fn observed(dir: Arc<StoreDir>, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..Self::new(dir) }
+    }
+
+    fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.observer {
+            tell(&**observer);
+        }
     }
 
     async fn take_up(&self) -> Result<LeaseHolder, JournalError> {
@@ -178,11 +197,25 @@ impl Journal for StoreJournal {
         input: Payload,
         idempotency: Option<&'a Idempotency>,
     ) -> Answer<'a, ()> {
-        Box::pin(self.accept_call(record, input, idempotency))
+        Box::pin(async move {
+            self.accept_call(record, input, idempotency).await?;
+            self.observe(|observer| observer.call_changed(record));
+            Ok(())
+        })
     }
 
     fn save_call<'a>(&'a self, record: &'a CallRecord, output: Option<Payload>) -> Answer<'a, ()> {
-        Box::pin(self.save_call(record, output))
+        Box::pin(async move {
+            self.save_call(record, output).await?;
+            self.observe(|observer| {
+                observer.call_changed(record);
+                // The same commit ends the run.
+                if record.run.is_some() && record.state.is_terminal() {
+                    observer.schedule_changed(&record.function_id());
+                }
+            });
+            Ok(())
+        })
     }
 
     fn call(&self, id: CallId) -> Answer<'_, Option<CallRecord>> {
@@ -219,7 +252,15 @@ impl Journal for StoreJournal {
     }
 
     fn advance_schedules<'a>(&'a self, step: &'a ScheduleStep) -> Answer<'a, ()> {
-        Box::pin(self.advance_schedules(step))
+        Box::pin(async move {
+            self.advance_schedules(step).await?;
+            self.observe(|observer| {
+                step.begun.iter().for_each(|(call, _)| observer.call_changed(call));
+                step.interrupted.iter().for_each(|call| observer.call_changed(call));
+                step.functions().for_each(|function| observer.schedule_changed(function));
+            });
+            Ok(())
+        })
     }
 
     fn schedules(&self) -> Answer<'_, Vec<StoredSchedule>> {
@@ -231,11 +272,19 @@ impl Journal for StoreJournal {
     }
 
     fn create_map<'a>(&'a self, header: &'a MapHeader, idempotency: Option<&'a Idempotency>) -> Answer<'a, ()> {
-        Box::pin(self.create_map(header, idempotency))
+        Box::pin(async move {
+            self.create_map(header, idempotency).await?;
+            self.observe(|observer| observer.map_changed(header.id));
+            Ok(())
+        })
     }
 
     fn save_map<'a>(&'a self, header: &'a MapHeader) -> Answer<'a, ()> {
-        Box::pin(self.save_map(header))
+        Box::pin(async move {
+            self.save_map(header).await?;
+            self.observe(|observer| observer.map_changed(header.id));
+            Ok(())
+        })
     }
 
     fn append<'a>(
@@ -245,7 +294,11 @@ impl Journal for StoreJournal {
         inputs: Vec<Payload>,
         is_leased: bool,
     ) -> Answer<'a, Vec<PendingChunk>> {
-        Box::pin(self.append(header, first, inputs, is_leased))
+        Box::pin(async move {
+            let pending = self.append(header, first, inputs, is_leased).await?;
+            self.observe(|observer| observer.map_changed(header.id));
+            Ok(pending)
+        })
     }
 
     fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<PendingChunk>> {
@@ -266,7 +319,11 @@ impl Journal for StoreJournal {
         progress: &'a MapProgress,
         chunks: Vec<ChunkUpdate>,
     ) -> Answer<'a, ()> {
-        Box::pin(self.settle(header, progress, chunks))
+        Box::pin(async move {
+            self.settle(header, progress, chunks).await?;
+            self.observe(|observer| observer.map_changed(header.id));
+            Ok(())
+        })
     }
 
     fn map(&self, id: MapId) -> Answer<'_, Option<MapRecord>> {
@@ -290,7 +347,11 @@ impl Journal for StoreJournal {
     }
 
     fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, first: u64) -> Answer<'a, ()> {
-        Box::pin(self.reset_failures(before, after, first))
+        Box::pin(async move {
+            self.reset_failures(before, after, first).await?;
+            self.observe(|observer| observer.map_changed(after.header.id));
+            Ok(())
+        })
     }
 
     fn payload(&self, stored: StoredPayload) -> Answer<'_, Payload> {

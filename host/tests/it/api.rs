@@ -1,6 +1,8 @@
 //! The control API as its clients meet it: a generated client, schemathesis, and the examples of `docs/api.md`.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -164,4 +166,81 @@ fn a_request_waits_for_the_end_of_a_map() {
     server.post(&format!("{path}/close"), "");
     let ended = server.get(&format!("{path}?wait=60")).json();
     assert_eq!((&ended["state"], &ended["counts"]["done"]), (&Value::from("done"), &Value::from(2)));
+}
+
+/// A client of the feed: events as they come.
+struct Feed {
+    lines: std::io::Lines<BufReader<TcpStream>>,
+    last: String,
+}
+
+impl Feed {
+    fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        let last = last.map(|last| format!("last-event-id: {last}\r\n")).unwrap_or_default();
+        write!(stream, "GET /api/v1/events?{query} HTTP/1.1\r\nhost: localhost\r\n{last}\r\n").unwrap();
+        let mut feed = Self { lines: BufReader::new(stream).lines(), last: String::new() };
+        // The id of the feed's end comes at once.
+        while feed.last.is_empty() {
+            feed.line();
+        }
+        feed
+    }
+
+    fn line(&mut self) -> String {
+        let line = self.lines.next().expect("the feed goes on").unwrap();
+        if let Some(id) = line.strip_prefix("id: ") {
+            self.last = id.to_owned();
+        }
+        line
+    }
+
+    /// Reads events until one passes.
+    fn until(&mut self, passes: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = self.line();
+            if let Some(data) = line.strip_prefix("data: ") {
+                let event: Value = serde_json::from_str(data).unwrap();
+                if passes(&event) {
+                    return event;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_feed_tells_of_calls_maps_apps_and_logs_and_goes_on_where_a_client_left_it() {
+    let server = Server::start(&[]);
+    let mut feed = Feed::open(&server, "", None);
+    let component = fs::read(support::guest(Guest::Hello)).unwrap();
+    let head = format!(
+        "POST /api/v1/apps?accept=all HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: \
+         application/wasm\r\ncontent-length: {}\r\n\r\n",
+        component.len()
+    );
+    let deployed = support::exchange(server.address, &[head.as_bytes(), &component].concat());
+    assert_eq!(deployed.status, 201, "{deployed:#?}");
+    let app = feed.until(|event| event["kind"] == "app");
+    assert_eq!((&app["data"]["app"], &app["data"]["record"]["action"]), (&"hello".into(), &"deploy".into()));
+
+    let call = server.post("/api/v1/apps/hello/functions/whoami/calls?wait=30", "{}").json();
+    let of_call = |event: &Value| event["kind"] == "call" && event["data"]["id"] == call["id"];
+    assert_eq!(feed.until(of_call)["data"]["state"], "leased");
+    let left = feed.last.clone();
+    assert_eq!(feed.until(of_call)["data"]["state"], "done");
+    let map = server.post("/api/v1/apps/hello/functions/square/maps", "2\n3\n").body;
+    let map: Value = serde_json::from_str(map.lines().last().unwrap()).unwrap();
+    let ended = feed.until(|event| event["kind"] == "map" && event["data"]["state"] == "done");
+    assert_eq!((&ended["data"]["id"], &ended["data"]["counts"]["done"]), (&map["summary"]["id"], &2.into()));
+
+    // Behind the first event of the call come the same ones again, the log line among them.
+    let mut again = Feed::open(&server, "kind=call&kind=log&app=hello", Some(&left));
+    let line = again.until(|event| event["kind"] == "log");
+    assert_eq!((&line["data"]["message"], &line["data"]["call"]), (&"asked who I am".into(), &call["id"]));
+    let mut again = Feed::open(&server, "kind=call", Some(&left));
+    assert_eq!(again.until(|_| true)["data"]["state"], "done");
+    let lost = Feed::open(&server, "", Some("01a20e64-a124-707d-9175-a92a41304ffb-7")).until(|_| true);
+    assert_eq!(lost["kind"], "lost", "{lost}");
 }
