@@ -170,6 +170,7 @@
 //! bireme rollback words
 //! ```
 #![cfg_attr(target_arch = "wasm32", doc = "", doc = "[`testing`]: https://docs.rs/bireme-sdk")]
+#![deny(missing_docs)]
 
 // The macro's code says `::bireme_sdk`, in this crate's own tests too.
 extern crate self as bireme_sdk;

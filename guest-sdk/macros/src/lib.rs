@@ -4,6 +4,8 @@
 //! reported at its token, all of them in one compilation, and the author's function is kept as it stands so that one
 //! mistake does not cause others.
 
+#![deny(missing_docs)]
+
 mod attributes;
 mod batched;
 mod expansion;
