@@ -5,6 +5,7 @@
 //! mistake does not cause others.
 
 #![deny(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod attributes;
 mod batched;
