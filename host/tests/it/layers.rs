@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "kv",
     "outbound",
     "store",
+    "api",
     "app",
     "call",
     "devices",
