@@ -145,8 +145,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns true if a retry cannot help: the request itself or the host's rules forbid it, or the status is 4xx other than
-    /// 408, 425 and 429.
+    /// Returns true if a retry cannot help: the request itself or the host's rules forbid it, or the status is 4xx
+    /// other than 408, 425 and 429.
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::InvalidRequest { .. }
