@@ -8,11 +8,11 @@ use std::path::Path;
 use crate::support::crate_dir;
 
 /// Sources that are held to the rules, from the repository's root.
-const SOURCES: [&str; 8] =
-    ["host/src", "host/tests", "host/templates", "guest-sdk", "kernels", "benches", "examples", "wit"];
+const SOURCES: [&str; 9] =
+    ["host/src", "host/tests", "host/templates", "guest-sdk", "kernels", "benches", "examples", "fuzz", "wit"];
 
 /// Sources of which the docs of items are held to the rules, too.
-const SOURCES_WITH_ITEMS: [&str; 6] = ["host/templates", "guest-sdk", "kernels", "benches", "examples", "wit"];
+const SOURCES_WITH_ITEMS: [&str; 7] = ["host/templates", "guest-sdk", "kernels", "benches", "examples", "fuzz", "wit"];
 
 /// Texts that are held to the rules: directories with all below them, or single files.
 const TEXTS: [&str; 11] = [
