@@ -23,7 +23,7 @@ const CALLS_PER_SIDE: usize = 150;
 const PAUSE: Duration = Duration::from_millis(3);
 /// A map runs for so long before it is measured beside it.
 const WARM_UP: Duration = Duration::from_millis(200);
-/// What a call of the map that computes takes.
+/// Time of one call of the map that computes.
 const COMPUTES: Duration = Duration::from_millis(5);
 const ROUNDS_TO_CALIBRATE: u64 = 20_000_000;
 /// Outcomes taken at a time.

@@ -1,4 +1,4 @@
-//! How long accepting a call takes, fsync included, and how many are accepted a second, at 1, 32 and 1,000 clients.
+//! Time of accepting a call, fsync included, and calls accepted a second, at 1, 32 and 1,000 clients.
 //!
 //! A client writes the three rows of a small call, waits until they are on disk, and writes the next.
 
@@ -85,7 +85,7 @@ impl Bench {
     }
 }
 
-/// What accepting a call writes: its record, its input, and what finds it.
+/// Rows of an accepted call: its record, its input and its index.
 fn rows(client: u64, number: u64) -> Vec<Op> {
     // In the order of time, as ids are.
     let key = [number.to_be_bytes(), client.to_be_bytes()].concat();

@@ -22,17 +22,30 @@ use crate::host;
 pub enum Error {
     /// The operator set no such value.
     #[error("no configuration value `{key}`; the operator gives it with `--config {key}=VALUE`")]
-    Missing { key: String },
+    Missing {
+        /// Name of the value.
+        key: String,
+    },
     /// The value is not of the requested type.
     #[error("the configuration value `{key}` does not fit: {reason}")]
-    Misfit { key: String, reason: String },
-    /// The host could not look it up; `reason` is its message.
+    Misfit {
+        /// Name of the value.
+        key: String,
+        /// Place and reason of the misfit.
+        reason: String,
+    },
+    /// The host could not look the value up.
     #[error("the host cannot look up the configuration value `{key}`: {reason}")]
-    Unavailable { key: String, reason: String },
+    Unavailable {
+        /// Name of the value.
+        key: String,
+        /// Message of the host.
+        reason: String,
+    },
 }
 
 impl Error {
-    /// Whether a retry cannot help.
+    /// Returns true if a retry cannot help.
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::Unavailable { .. })
     }

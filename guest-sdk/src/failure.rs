@@ -154,7 +154,7 @@ impl Failure {
         self
     }
 
-    /// Whether the host never retries it.
+    /// Returns true if the host never retries the failure.
     pub fn is_terminal(&self) -> bool {
         matches!(self.code, Code::Terminal | Code::InvalidInput | Code::UnknownFunction)
     }
@@ -175,7 +175,7 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// Whether the error, or one in its chain of sources, is a terminal one of this SDK.
+/// Returns true if the error, or one in its chain of sources, is a terminal one of this SDK.
 fn is_terminal(error: &(dyn Error + 'static)) -> bool {
     chain(Some(error)).any(|error| {
         error.downcast_ref::<crate::http::Error>().is_some_and(crate::http::Error::is_terminal)

@@ -50,31 +50,42 @@ pub enum Error {
     /// The host did not open the bucket.
     #[error("cannot open bucket `{bucket}`")]
     Open {
+        /// Name of the bucket.
         bucket: String,
+        /// Reason of the host.
         #[source]
         fault: Fault,
     },
     /// The host failed on a key.
     #[error("cannot {action} key `{key}` of bucket `{bucket}`")]
     Key {
+        /// Operation that failed, as a verb: `read`, `write`, …
         action: &'static str,
+        /// Name of the bucket.
         bucket: String,
+        /// Key within the bucket.
         key: String,
+        /// Reason of the host.
         #[source]
         fault: Fault,
     },
     /// The host did not list the keys.
     #[error("cannot list the keys of bucket `{bucket}`")]
     List {
+        /// Name of the bucket.
         bucket: String,
+        /// Reason of the host.
         #[source]
         fault: Fault,
     },
     /// The value is not of the requested type, or cannot be encoded.
     #[error("the value of key `{key}` in bucket `{bucket}` is no such JSON")]
     Json {
+        /// Name of the bucket.
         bucket: String,
+        /// Key within the bucket.
         key: String,
+        /// Error of the JSON decoder or encoder.
         #[source]
         source: serde_json::Error,
     },
@@ -82,13 +93,35 @@ pub enum Error {
     #[error(
         "the value of key `{key}` in bucket `{bucket}` is no whole number in decimal text, so nothing was added to it"
     )]
-    NotANumber { bucket: String, key: String },
+    NotANumber {
+        /// Name of the bucket.
+        bucket: String,
+        /// Key within the bucket.
+        key: String,
+    },
     /// The sum does not fit 64 bits. The value is unchanged.
     #[error("key `{key}` of bucket `{bucket}` holds {value}, and that plus {delta} does not fit 64 bits")]
-    Overflow { bucket: String, key: String, value: i128, delta: i64 },
+    Overflow {
+        /// Name of the bucket.
+        bucket: String,
+        /// Key within the bucket.
+        key: String,
+        /// Number that the key holds.
+        value: i128,
+        /// Number to be added.
+        delta: i64,
+    },
 }
 
-/// The host's reason.
+/// Reason of the host; the source of an [`Error`].
+///
+/// ```
+/// use bireme_sdk::kv::{self, Error, Fault};
+///
+/// // No store stands in for the host's in this test.
+/// let error = kv::open("seen").and_then(|bucket| bucket.get("key")).unwrap_err();
+/// assert!(matches!(error, Error::Open { fault: Fault::NoFake, .. } | Error::Key { fault: Fault::NoFake, .. }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -107,7 +140,7 @@ pub enum Fault {
 }
 
 impl Error {
-    /// Whether a retry cannot help.
+    /// Returns true if a retry cannot help.
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::Open { fault, .. } | Self::Key { fault, .. } | Self::List { fault, .. } => {
@@ -212,7 +245,7 @@ impl Bucket {
         self.bucket.delete(key).map_err(|fault| self.key("delete", key, fault))
     }
 
-    /// Whether the key exists.
+    /// Returns true if the key exists.
     ///
     /// # Errors
     /// [`Error::Key`].

@@ -170,8 +170,11 @@
 //! bireme rollback words
 //! ```
 #![cfg_attr(target_arch = "wasm32", doc = "", doc = "[`testing`]: https://docs.rs/bireme-sdk")]
+#![deny(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 // The macro's code says `::bireme_sdk`, in this crate's own tests too.
+#[cfg(test)]
 extern crate self as bireme_sdk;
 
 mod arguments;

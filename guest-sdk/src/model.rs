@@ -58,7 +58,7 @@ impl Model {
         &self.name
     }
 
-    /// Whether texts longer than the model's limit are cut to its maximum number of tokens, the default, or refused
+    /// Cuts texts longer than the limit of the model to its maximum number of tokens (the default), or refuses them
     /// with [`Error::BadInput`].
     ///
     /// ```

@@ -15,6 +15,23 @@ use crate::schemas::SchemasBuilder;
 pub const JSON: &str = "application/json";
 
 /// Type of a function's only parameter: `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
+///
+/// ```
+/// use bireme_sdk::prelude::*;
+///
+/// #[derive(Serialize, Deserialize, JsonSchema)]
+/// struct Text {
+///     words: Vec<String>,
+/// }
+///
+/// #[function]
+/// fn join(text: Text) -> String {
+///     text.words.join(" ")
+/// }
+///
+/// assert_eq!(join::call(Text { words: vec!["two".to_owned(), "decks".to_owned()] })?, "two decks");
+/// # Ok::<(), Failure>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a function's parameter",
     note = "a parameter is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose \
@@ -33,6 +50,23 @@ pub trait Input: Sized {
 }
 
 /// Result type of a function: `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
+///
+/// ```
+/// use bireme_sdk::prelude::*;
+///
+/// #[derive(Serialize, Deserialize, JsonSchema)]
+/// struct Text {
+///     words: Vec<String>,
+/// }
+///
+/// #[function]
+/// fn split(text: String) -> Text {
+///     Text { words: text.split_whitespace().map(str::to_owned).collect() }
+/// }
+///
+/// assert_eq!(split::call("two decks".to_owned())?.words, ["two", "decks"]);
+/// # Ok::<(), Failure>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a function's result",
     note = "a result is `Bytes`, or a type with `#[derive(Serialize, Deserialize, JsonSchema)]`, all of whose parts \

@@ -86,9 +86,9 @@ pub struct Progress {
     pub failed: u64,
     /// Inputs cancelled before they ended.
     pub cancelled: u64,
-    /// Whether the inputs are complete.
+    /// End of the inputs: true once they are complete.
     pub is_closed: bool,
-    /// Whether every input has ended.
+    /// End of the map: true once every input has ended.
     pub is_ended: bool,
 }
 
@@ -189,7 +189,7 @@ impl<T> MapHandle<T> {
         Ok(self.progress()?.inputs)
     }
 
-    /// Whether it has no inputs.
+    /// Returns true if the map has no inputs.
     ///
     /// # Errors
     /// The host's failure.

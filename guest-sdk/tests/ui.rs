@@ -1,4 +1,4 @@
-//! What an author reads who made a mistake: the compiler's words, pinned. `TRYBUILD=overwrite cargo test -p bireme-sdk --test ui`
+//! Errors that an author reads: the compiler's words, pinned. `TRYBUILD=overwrite cargo test -p bireme-sdk --test ui`
 //! writes them anew.
 
 #[test]

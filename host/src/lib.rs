@@ -5,6 +5,8 @@
 //!
 //! Modules are listed from the top down: each uses modules below it, never above it (`tests/it/layers.rs` checks).
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod cli;
 pub mod server;
 

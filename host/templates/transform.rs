@@ -3,7 +3,7 @@
 
 use bireme_sdk::prelude::*;
 
-/// What there is to say about a text.
+/// Counts of the words of a text.
 #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Words {
     pub count: usize,

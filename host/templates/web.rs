@@ -1,5 +1,5 @@
-//! Answers HTTP requests: a page with a form, and the same as JSON. Try it, from this folder: `bireme serve .`, then open
-//! http://127.0.0.1:8080/APP/ in a browser (APP is this app's name), and `cargo test`.
+//! Answers HTTP requests: a page with a form, and the same as JSON. Try it, from this folder: `bireme serve .`, then
+//! open http://127.0.0.1:8080/APP/ in a browser (APP is this app's name), and `cargo test`.
 
 use bireme_sdk::prelude::*;
 use bireme_sdk::web::{Html, Json, escape};

@@ -8,6 +8,8 @@
 //! Invariants: an op checks every shape before it writes anything, so an error leaves the outputs as they were. A row's
 //! result does not depend on the rows beside it, nor on the number of threads.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod cpu;
 pub mod cuda;
 mod sequences;

@@ -1,4 +1,4 @@
-//! What `bireme-survive` runs: functions that tell each attempt to the tool, and then end as its checker expects.
+//! Functions of `bireme-survive`: they tell each attempt to the tool, and then end as its checker expects.
 
 use std::time::{Duration, Instant};
 

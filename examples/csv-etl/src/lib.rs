@@ -1,7 +1,7 @@
 //! Cleans a CSV file of airports and sums it up by state.
 //!
-//! `etl` takes the whole file as bytes, cuts it between lines and cleans the chunks in parallel, each in a sandbox of its own. A line
-//! that is wrong is told by its number and its reason; it stops nothing.
+//! `etl` takes the whole file as bytes, cuts it between lines and cleans the chunks in parallel, each in a sandbox of
+//! its own. A line that is wrong is told by its number and its reason; it stops nothing.
 //!
 //! ```sh
 //! bireme run examples/csv-etl::etl @airports.csv
@@ -37,7 +37,7 @@ pub struct Cleaned {
     pub rejected: Vec<Rejected>,
 }
 
-/// What the file holds.
+/// Contents of the file.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     pub airports: u64,

@@ -6,8 +6,8 @@
 //! | `{generation}/vectors/{segment}` | the packed vectors of a segment |
 //! | `{generation}/passages/{segment}/{block}` | 32 passages as JSON, read only for hits |
 //!
-//! A generation is the id of the call that built it, so that a later one sorts after an earlier one. A half-written generation is never
-//! searched, since no manifest names it; the next commit removes it.
+//! A generation is the id of the call that built it, so that a later one sorts after an earlier one. A half-written
+//! generation is never searched, since no manifest names it; the next commit removes it.
 
 use std::collections::btree_map::{BTreeMap, Entry};
 
@@ -21,10 +21,10 @@ const BUCKET: &str = "docs";
 const MANIFEST: &str = "manifest";
 /// Passages of one key: small enough to be read for one hit, large enough that there are not thousands of keys.
 const BLOCK_LEN: usize = 32;
-/// How often a search begins again because a commit took its index away.
+/// Tries of a search whose index a commit took away.
 const TRIES_MAX: usize = 3;
 
-/// What is searched.
+/// Index that is searched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     pub generation: String,
@@ -34,7 +34,7 @@ pub struct Manifest {
     pub model: String,
 }
 
-/// What `store` wrote.
+/// Rows that `store` wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stored {
     pub passages: u32,

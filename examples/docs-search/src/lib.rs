@@ -1,14 +1,14 @@
 //! Scrapes a documentation site, embeds its passages and searches them.
 //!
-//! `index` is the whole job: it maps `scrape` over the URLs and `embed` over the passages, each call in a sandbox of its own, and
-//! stores segment after segment; the batches for the model form in the host, whoever sends the texts. `search` reads what the last
-//! finished `index` committed.
+//! `index` is the whole job: it maps `scrape` over the URLs and `embed` over the passages, each call in a sandbox of
+//! its own, and stores segment after segment; the batches for the model form in the host, whoever sends the texts.
+//! `search` reads what the last finished `index` committed.
 //!
 //! `GET /` is the page with the search box, `GET /search?q=…` the same answer as JSON.
 //!
-//! `page` takes a document apart, `stub` tells what is no page, `passage` cuts; `segment` packs vectors, `catalog` keeps them in
-//! the key-value store, `ranking` finds the nearest; `pipeline` is the body of `index`; `html`
-//! writes the search page.
+//! `page` takes a document apart, `stub` tells what is no page, `passage` cuts; `segment` packs vectors, `catalog`
+//! keeps them in the key-value store, `ranking` finds the nearest; `pipeline` is the body of `index`; `html` writes the
+//! search page.
 
 mod catalog;
 mod html;
@@ -38,7 +38,7 @@ pub const MODEL: &str = "all-minilm-l6-v2";
 const HITS_LEN_DEFAULT: u32 = 10;
 const HITS_LEN_MAX: u32 = 100;
 
-/// What one URL gave.
+/// Result of one URL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Scraped {
@@ -127,7 +127,7 @@ pub fn search_page(q: Option<String>) -> Result<Response> {
     Ok(answer(200, html::page(&q, &note, &hits)))
 }
 
-/// What `search` finds, as JSON.
+/// Results of `search`, as JSON.
 #[web(route = "GET /search", timeout = "10s", models = ["all-minilm-l6-v2"])]
 pub fn search_json(q: String, limit: Option<u32>) -> Result<Json<Vec<Hit>>> {
     search(q, limit).map(Json)

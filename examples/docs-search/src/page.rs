@@ -1,7 +1,7 @@
 //! One HTML document taken apart: its title, its links, its passages.
 //!
-//! The text is that of the main part: rustdoc's `#main-content`, else `main` (mdBook), `article` or `body`, without navigation,
-//! buttons and scripts. The tree is walked without recursion, so that deep nesting costs no stack.
+//! The text is that of the main part: rustdoc's `#main-content`, else `main` (mdBook), `article` or `body`, without
+//! navigation, buttons and scripts. The tree is walked without recursion, so that deep nesting costs no stack.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::stub::{self, Reason};
 /// A page with something to read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Page {
-    /// Where it was found, after redirects, without a fragment.
+    /// Address after redirects, without a fragment.
     pub url: String,
     pub title: String,
     /// Pages of the same site, absolute, without fragments, each once, in the order of the page.

@@ -1,7 +1,7 @@
 //! A page's blocks, cut into passages of a size that a model reads well.
 //!
-//! A heading begins a passage. Below it, paragraphs are gathered until the next would make it too long; a paragraph that is too
-//! long by itself is cut at sentences, code at lines, and only what has neither at words.
+//! A heading begins a passage. Below it, paragraphs are gathered until the next would make it too long; a paragraph
+//! that is too long by itself is cut at sentences, code at lines, and only what has neither at words.
 
 use bireme_sdk::prelude::*;
 

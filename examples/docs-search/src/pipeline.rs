@@ -1,7 +1,7 @@
 //! The whole job: from URLs to an index that is searched.
 //!
-//! Both maps run at once: while pages are still being scraped, the passages of earlier ones are embedded. What waits here is
-//! bounded by what the host has in flight; finished segments leave at once.
+//! Both maps run at once: while pages are still being scraped, the passages of earlier ones are embedded. What waits
+//! here is bounded by what the host has in flight; finished segments leave at once.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,13 +15,13 @@ use crate::{MODEL, Scraped, commit, embed, scrape, store};
 /// Texts of one call of `embed`; the host makes larger batches of them.
 const TEXTS_LEN_MAX: usize = 32;
 
-/// What an `index` did.
+/// Counts of one `index`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     pub pages: u64,
     pub passages: u64,
     pub segments: u32,
-    /// How many URLs were no pages, by reason.
+    /// Number of URLs that were no pages, by reason.
     pub skipped: BTreeMap<String, u64>,
     /// URLs that could not be scraped, and why; the first 10,000 of them.
     pub failed: BTreeMap<String, String>,
@@ -96,7 +96,7 @@ fn url(urls: &[String], index: u64) -> String {
     usize::try_from(index).ok().and_then(|index| urls.get(index)).cloned().unwrap_or_default()
 }
 
-/// What the model reads: the passage below its headings, which often say what the passage takes for granted.
+/// Returns the text for the model: the passage below its headings, which often say what the passage takes for granted.
 fn text(located: &Located) -> String {
     format!("{}\n{}", located.passage.heading.join(" > "), located.passage.text)
 }

@@ -37,7 +37,7 @@ impl Hit {
     }
 }
 
-/// Where a passage lies in an index.
+/// Place of a passage in an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub segment: u32,

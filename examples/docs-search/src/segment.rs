@@ -1,7 +1,7 @@
 //! A part of an index: passages with their vectors, packed to be read fast.
 //!
-//! A vector is stored as signed bytes with one scale: 388 bytes instead of 1,536 for 384 dimensions. Dot products of such
-//! vectors are off by less than one in a hundred, which changes the order of near ties at most.
+//! A vector is stored as signed bytes with one scale: 388 bytes instead of 1,536 for 384 dimensions. Dot products of
+//! such vectors are off by less than one in a hundred, which changes the order of near ties at most.
 //!
 //! Packed form, little-endian: the magic `BSV1`, the count, the dimension (both `u32`), `count` scales (`f32`), then
 //! `count * dimension` bytes.
@@ -120,8 +120,8 @@ impl<'a> Packed<'a> {
 
 /// The dot product of signed bytes; 8,000 vectors of dimension 384 are 3 million multiplications.
 ///
-/// Eight sums side by side are what the compiler makes SIMD of: one `sum()` over the products stays scalar. `simd128` is asked for
-/// here alone, so the app needs no flags to build, and off wasm the same loop uses what the machine has.
+/// Eight sums side by side are what the compiler makes SIMD of: one `sum()` over the products stays scalar. `simd128`
+/// is asked for here alone, so the app needs no flags to build, and off wasm the same loop uses what the machine has.
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn dot(a: &[i8], b: &[u8]) -> i32 {
     let (a, a_rest) = a.as_chunks::<LANES>();

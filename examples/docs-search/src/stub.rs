@@ -1,17 +1,17 @@
-//! What answers like a page but has nothing of its own to read.
+//! Stubs: documents that answer like a page but have nothing of their own to read.
 
 use bireme_sdk::http::Url;
 use bireme_sdk::prelude::*;
 use scraper::{ElementRef, Html};
 
-/// How many of a page's first words may say that it was superseded.
+/// First words of a page that may say that it was superseded.
 const NOTICE_WORDS_MAX: usize = 60;
 
-/// What a page says, in lower case, that only points at a newer one.
+/// Texts, in lower case, of a page that only points at a newer one.
 const NOTICES: [&str; 4] =
     ["there is a new edition", "this is an old link", "is no longer distributed with", "this page has moved"];
 
-/// Why a document is no page.
+/// Reason why a document is no page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Reason {

@@ -1,8 +1,10 @@
 //! Fetches RSS and Atom feeds and says what is new in them.
 //!
 //! ```sh
-//! bireme run examples/feed-scraper::news --grant feeds=https://blog.rust-lang.org --urls '["https://blog.rust-lang.org/feed.xml"]'
-//! bireme serve examples/feed-scraper --grant feeds=https://blog.rust-lang.org --config 'feeds=["https://blog.rust-lang.org/feed.xml"]'
+//! bireme run examples/feed-scraper::news --grant feeds=https://blog.rust-lang.org \
+//!     --urls '["https://blog.rust-lang.org/feed.xml"]'
+//! bireme serve examples/feed-scraper --grant feeds=https://blog.rust-lang.org \
+//!     --config 'feeds=["https://blog.rust-lang.org/feed.xml"]'
 //! ```
 
 mod feed;
@@ -18,7 +20,7 @@ pub use crate::feed::{Feed, Item};
 /// Ids that are remembered of one feed, the newest; no feed lists more.
 const SEEN_LEN_MAX: usize = 1_000;
 
-/// What is new, and what could not be looked at.
+/// New entries, and the feeds that could not be read.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct News {
     /// Items that no earlier call saw, by feed in the order of the feeds.

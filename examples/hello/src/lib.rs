@@ -48,7 +48,7 @@ pub fn leaves(width: u32, depth: u32) -> Result<u64> {
     leaves::starmap((0..width).map(|_| (width, depth - 1))).sum()
 }
 
-/// What a call knows about itself.
+/// Identity of a call.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Identity {
     pub app: String,

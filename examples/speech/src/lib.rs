@@ -1,8 +1,8 @@
 //! Finds where somebody speaks in a recording.
 //!
-//! The model is silero-vad: it takes a piece of sound of 32 ms, with the 4 ms before it and what it remembers of all before, and says
-//! how likely somebody speaks in it. So one recording is one request after another; many recordings at once (`bireme map`) share
-//! the worker's batches.
+//! The model is silero-vad: it takes a piece of sound of 32 ms, with the 4 ms before it and what it remembers of all
+//! before, and says how likely somebody speaks in it. So one recording is one request after another; many recordings at
+//! once (`bireme map`) share the worker's batches.
 //!
 //! ```sh
 //! bireme models pull silero-vad

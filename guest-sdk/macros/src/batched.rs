@@ -75,9 +75,9 @@ impl Single {
 struct Outputs {
     /// Type of one output.
     of: Type,
-    /// Whether the whole group can fail.
+    /// Failure of the whole group: true if its function returns a `Result`.
     is_fallible: bool,
-    /// Whether single inputs can fail.
+    /// Failure of single inputs: true if their outputs are `Result`s.
     is_each_fallible: bool,
 }
 

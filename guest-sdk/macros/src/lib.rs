@@ -4,6 +4,9 @@
 //! reported at its token, all of them in one compilation, and the author's function is kept as it stands so that one
 //! mistake does not cause others.
 
+#![deny(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 mod attributes;
 mod batched;
 mod expansion;

@@ -27,7 +27,9 @@ const KEYS_LEN_MAX: usize = 100;
 /// Bytes with their media type.
 #[derive(Debug, Clone)]
 pub struct Payload {
+    /// Media type of the bytes.
     pub content_type: String,
+    /// Bytes as they travel.
     pub data: Vec<u8>,
 }
 

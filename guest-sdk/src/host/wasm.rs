@@ -16,6 +16,7 @@ pub(super) mod bindings {
     #![allow(
         unsafe_code,
         clippy::undocumented_unsafe_blocks,
+        missing_docs,
         clippy::allow_attributes_without_reason,
         clippy::all,
         reason = "generated"

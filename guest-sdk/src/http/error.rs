@@ -14,64 +14,139 @@
 pub enum Error {
     /// The URL, the method or a header is malformed.
     #[error("cannot ask for `{url}`: {reason}")]
-    InvalidRequest { url: String, reason: String },
+    InvalidRequest {
+        /// URL of the request.
+        url: String,
+        /// Reason in one clause.
+        reason: String,
+    },
     /// The request's body or query cannot be encoded.
     #[error("the {part} for `{url}` cannot be written: {reason}")]
-    Encode { url: String, part: &'static str, reason: String },
+    Encode {
+        /// URL of the request.
+        url: String,
+        /// Part of the request: `JSON`, `form` or `query`.
+        part: &'static str,
+        /// Reason in one clause.
+        reason: String,
+    },
     /// The host does not permit the URL.
     #[error(
         "the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and \
          private addresses and `$names` must be granted by the operator"
     )]
-    Denied { url: String },
+    Denied {
+        /// URL of the request.
+        url: String,
+    },
     /// The host name does not resolve.
     #[error("no address found for the host of `{url}`: {reason}")]
-    Dns { url: String, reason: String },
+    Dns {
+        /// URL of the request.
+        url: String,
+        /// Reason in one clause.
+        reason: String,
+    },
     /// The connection failed.
     #[error("cannot connect to `{url}`: {reason}")]
-    Connect { url: String, reason: String },
+    Connect {
+        /// URL of the request.
+        url: String,
+        /// Reason in one clause.
+        reason: String,
+    },
     /// The TLS handshake failed.
     #[error("no TLS session with `{url}`: {reason}")]
-    Tls { url: String, reason: String },
+    Tls {
+        /// URL of the request.
+        url: String,
+        /// Reason in one clause.
+        reason: String,
+    },
     /// The request, or the host, timed out.
     #[error("`{url}` took too long: {reason}")]
-    Timeout { url: String, reason: String },
+    Timeout {
+        /// URL of the request.
+        url: String,
+        /// Reason in one clause.
+        reason: String,
+    },
     /// The body is larger than the request allows.
     #[error("the body of `{url}` is larger than {limit_bytes} bytes; `body_bytes_max` raises that")]
-    BodyTooLarge { url: String, limit_bytes: u64 },
+    BodyTooLarge {
+        /// URL of the request.
+        url: String,
+        /// Limit on the body, in bytes.
+        limit_bytes: u64,
+    },
     /// Too many redirects.
     #[error("`{url}` redirects again after {limit} redirects; `redirects` raises that")]
-    TooManyRedirects { url: String, limit: u32 },
+    TooManyRedirects {
+        /// URL of the request.
+        url: String,
+        /// Limit on redirects.
+        limit: u32,
+    },
     /// The call's connections are all in use.
     #[error("no connection left for `{url}`: this call has as many as the host allows")]
-    ConnectionLimit { url: String },
+    ConnectionLimit {
+        /// URL of the request.
+        url: String,
+    },
     /// The exchange broke off or is not HTTP.
     #[error("the exchange with `{url}` failed: {reason}")]
-    Protocol { url: String, reason: String },
+    Protocol {
+        /// URL of the request.
+        url: String,
+        /// Reason in one clause.
+        reason: String,
+    },
     /// The status is not a success; see [`Response::error_for_status`](super::Response::error_for_status).
     #[error("`{url}` answered with status {status}")]
-    Status { url: String, status: u16 },
+    Status {
+        /// URL of the request.
+        url: String,
+        /// HTTP status of the response.
+        status: u16,
+    },
     /// The body is not UTF-8.
     #[error("the body of `{url}` is not UTF-8")]
     Text {
+        /// URL of the request.
         url: String,
+        /// Place of the first byte that is not UTF-8.
         #[source]
         source: std::string::FromUtf8Error,
     },
     /// The body is not the requested JSON.
     #[error("the body of `{url}` is not the expected JSON: {reason}")]
-    Json { url: String, reason: String },
+    Json {
+        /// URL of the request.
+        url: String,
+        /// Reason in one clause.
+        reason: String,
+    },
     /// The body cannot be decompressed.
     #[error("the body of `{url}` cannot be read as `{encoding}`: {reason}")]
-    Encoding { url: String, encoding: &'static str, reason: String },
+    Encoding {
+        /// URL of the request.
+        url: String,
+        /// Content encoding of the body: `gzip`, `br`, …
+        encoding: &'static str,
+        /// Reason in one clause.
+        reason: String,
+    },
     /// A native test sent a request without a fake.
     #[error("there is no host in a native test, so no `{url}`; answer it with `bireme_sdk::testing::with_http`")]
-    NoFake { url: String },
+    NoFake {
+        /// URL of the request.
+        url: String,
+    },
 }
 
 impl Error {
-    /// Whether a retry cannot help: the request itself or the host's rules forbid it, or the status is 4xx other than
-    /// 408, 425 and 429.
+    /// Returns true if a retry cannot help: the request itself or the host's rules forbid it, or the status is 4xx
+    /// other than 408, 425 and 429.
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::InvalidRequest { .. }

@@ -75,12 +75,12 @@ impl Response {
         self
     }
 
-    /// Whether the status is 200 to 299.
+    /// Returns true if the status is 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// Whether the status is 400 to 499.
+    /// Returns true if the status is 400 to 499.
     ///
     /// ```
     /// assert!(bireme_sdk::http::Response::new(404, "").is_client_error());
@@ -89,7 +89,7 @@ impl Response {
         (400..500).contains(&self.status)
     }
 
-    /// Whether the status is 500 to 599.
+    /// Returns true if the status is 500 to 599.
     ///
     /// ```
     /// assert!(bireme_sdk::http::Response::new(503, "").is_server_error());

@@ -13,7 +13,7 @@ const DELAY_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retries {
     pub max: u32,
-    /// Whether non-idempotent methods are retried, too.
+    /// Retries of non-idempotent methods, too.
     pub any_method: bool,
 }
 

@@ -40,7 +40,7 @@ pub enum Swap<T = Vec<u8>> {
 }
 
 impl<T> Swap<T> {
-    /// Whether the new value was written.
+    /// Returns true if the new value was written.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }

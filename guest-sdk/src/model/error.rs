@@ -17,40 +17,75 @@ pub enum Error {
     #[error(
         "the host has no model `{model}`; `bireme models` lists those it has, `bireme models pull {model}` fetches one"
     )]
-    Unknown { model: String },
+    Unknown {
+        /// Name of the model.
+        model: String,
+    },
     /// The function does not list the model.
     #[error("this function does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`")]
-    NotDeclared { model: String },
+    NotDeclared {
+        /// Name of the model.
+        model: String,
+    },
     /// The input does not fit the model.
     #[error("model `{model}` cannot take the input: {reason}")]
-    BadInput { model: String, reason: String },
+    BadInput {
+        /// Name of the model.
+        model: String,
+        /// Reason, in the words of the host.
+        reason: String,
+    },
     /// The model's queue is full.
     #[error("the queue of model `{model}` is full; try again later")]
-    Overloaded { model: String },
+    Overloaded {
+        /// Name of the model.
+        model: String,
+    },
     /// The call's deadline passed before the batch ran.
     #[error("the deadline passed before model `{model}` ran")]
-    Deadline { model: String },
+    Deadline {
+        /// Name of the model.
+        model: String,
+    },
     /// The worker died twice with this request in its batch.
     #[error("the worker of model `{model}` died twice on this request")]
-    DeviceLost { model: String },
+    DeviceLost {
+        /// Name of the model.
+        model: String,
+    },
     /// The function's token budget is used up.
     #[error("no more tokens for model `{model}`: {reason}")]
-    BudgetExceeded { model: String, reason: String },
+    BudgetExceeded {
+        /// Name of the model.
+        model: String,
+        /// Reason, in the words of the host.
+        reason: String,
+    },
     /// The host could not start or reach the worker.
     #[error("the worker of model `{model}` is not available: {reason}")]
-    Unavailable { model: String, reason: String },
+    Unavailable {
+        /// Name of the model.
+        model: String,
+        /// Reason, in the words of the host.
+        reason: String,
+    },
     /// A native test used a model without a fake.
     #[error(
         "there is no host in a native test, so no model `{model}`; give one with `bireme_sdk::testing::with_{what}`"
     )]
-    NoFake { model: String, what: &'static str },
+    NoFake {
+        /// Name of the model.
+        model: String,
+        /// Kind of the fake, as `testing` spells it: `model`, `reranker`, …
+        what: &'static str,
+    },
     /// An impossible tensor, or one of another type than requested.
     #[error(transparent)]
     Tensor(#[from] TensorError),
 }
 
 impl Error {
-    /// Whether a retry cannot help.
+    /// Returns true if a retry cannot help.
     pub fn is_terminal(&self) -> bool {
         matches!(
             self,

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
-    /// Its position among the given documents.
+    /// Position among the given documents, from 0.
     pub index: usize,
+    /// Relevance to the query, on the scale of the model; higher is better.
     pub score: f32,
 }
 
@@ -33,7 +34,7 @@ pub struct Ranked {
 pub struct Classes {
     /// The model's labels, in its own order.
     pub labels: Vec<String>,
-    /// Those of text `i` start at `i * labels.len()`.
+    /// Scores of all texts; those of text `i` start at `i * labels.len()`.
     pub scores: Vec<f32>,
 }
 
@@ -43,7 +44,7 @@ impl Classes {
         self.scores.len().checked_div(self.labels.len()).unwrap_or(0)
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no texts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -15,20 +15,33 @@ use std::ops::Deref;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Datatype {
+    /// Boolean, one byte each: 0 or 1.
     Bool,
+    /// Unsigned integer of 8 bits.
     Uint8,
+    /// Unsigned integer of 16 bits.
     Uint16,
+    /// Unsigned integer of 32 bits.
     Uint32,
+    /// Unsigned integer of 64 bits.
     Uint64,
+    /// Signed integer of 8 bits.
     Int8,
+    /// Signed integer of 16 bits.
     Int16,
+    /// Signed integer of 32 bits.
     Int32,
+    /// Signed integer of 64 bits.
     Int64,
+    /// IEEE 754 half precision, 16 bits.
     Fp16,
+    /// Brain floating point, 16 bits: the upper half of an [`Fp32`](Self::Fp32).
     Bf16,
+    /// IEEE 754 single precision, 32 bits.
     Fp32,
+    /// IEEE 754 double precision, 64 bits.
     Fp64,
-    /// Elements of any length.
+    /// Byte strings, each of its own length.
     Bytes,
 }
 
@@ -58,19 +71,52 @@ impl Datatype {
 pub enum TensorError {
     /// The number of elements differs from that of the shape.
     #[error("tensor `{name}` of shape {shape:?} and type {datatype:?} takes {expected} elements, not {found}")]
-    Elements { name: String, shape: Vec<u64>, datatype: Datatype, expected: u64, found: u64 },
+    Elements {
+        /// Name of the tensor.
+        name: String,
+        /// Lengths of its dimensions, outermost first.
+        shape: Vec<u64>,
+        /// Type of its elements.
+        datatype: Datatype,
+        /// Product of the shape.
+        expected: u64,
+        /// Elements in the data.
+        found: u64,
+    },
     /// The shape has more elements than memory can hold.
     #[error("tensor `{name}` of shape {shape:?} has more elements than can be counted")]
-    Shape { name: String, shape: Vec<u64> },
+    Shape {
+        /// Name of the tensor.
+        name: String,
+        /// Lengths of its dimensions, outermost first.
+        shape: Vec<u64>,
+    },
     /// The data ends within an element.
     #[error("the data of tensor `{name}` end within an element of type {datatype:?}")]
-    Cut { name: String, datatype: Datatype },
+    Cut {
+        /// Name of the tensor.
+        name: String,
+        /// Type of its elements.
+        datatype: Datatype,
+    },
     /// The elements are of another type than requested.
     #[error("tensor `{name}` has elements of type {datatype:?}, not {asked:?}")]
-    Type { name: String, datatype: Datatype, asked: Datatype },
+    Type {
+        /// Name of the tensor.
+        name: String,
+        /// Type of its elements.
+        datatype: Datatype,
+        /// Type that was requested.
+        asked: Datatype,
+    },
     /// The model returned no tensor of that name.
     #[error("there is no tensor `{name}`; there are {there:?}")]
-    Missing { name: String, there: Vec<String> },
+    Missing {
+        /// Name that was requested.
+        name: String,
+        /// Names of the tensors that the model returned.
+        there: Vec<String>,
+    },
 }
 
 mod sealed {
@@ -234,7 +280,7 @@ impl Tensor {
     /// Returns its elements, in row-major order.
     ///
     /// # Errors
-    /// They are of another type.
+    /// The elements are of another type.
     pub fn values<T: Element>(&self) -> Result<Vec<T>, TensorError> {
         if self.datatype != T::DATATYPE {
             let (name, datatype) = (self.name.clone(), self.datatype);
@@ -246,7 +292,7 @@ impl Tensor {
     /// Returns the elements of a tensor of [`Datatype::Bytes`].
     ///
     /// # Errors
-    /// They are of another type.
+    /// The elements are of another type.
     pub fn byte_elements(&self) -> Result<Vec<&[u8]>, TensorError> {
         if self.datatype != Datatype::Bytes {
             let (name, datatype) = (self.name.clone(), self.datatype);

@@ -71,7 +71,7 @@ impl Embeddings {
         self.values.len().checked_div(self.dimension).unwrap_or(0)
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no vectors.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }

@@ -9,22 +9,30 @@ use crate::schemas::Schemas;
 /// One web function. Its route stands in its attributes.
 #[derive(Debug)]
 pub struct Entry {
+    /// Crate of the function.
     pub app: App,
+    /// Name of the function.
     pub name: &'static str,
     /// File and line, for an error about a repeated name or route.
     pub source: &'static str,
+    /// Doc comment of the function; may be empty.
     pub doc: &'static str,
+    /// Names of the parameters, in order.
     pub parameters: &'static [&'static str],
+    /// Attributes of the function.
     pub attributes: Attributes,
     /// Decodes the parameters of a request, calls the function, turns its result into a response.
     pub run: fn(&mut Request) -> Response,
+    /// JSON Schemas of the parameters and of the result.
     pub schemas: fn() -> Schemas,
+    /// Server of the route.
     pub server: Server,
 }
 
 /// Server of all web functions. Only they name it, so that an app without any does not carry it.
 #[derive(Debug, Clone, Copy)]
 pub struct Server {
+    /// Handler of requests on a host; nothing in a native test.
     pub serve: Serve,
     /// Lists routes that answer the same requests.
     pub conflicts: fn(&[&'static Entry]) -> Vec<String>,

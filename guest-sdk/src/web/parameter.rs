@@ -16,15 +16,15 @@ use crate::schemas::SchemasBuilder;
         `web::Json<T>`, `web::Form<T>`, `web::Bytes` or `web::Body`, and everything as `web::Request`"
 )]
 pub trait Parameter: Sized {
-    /// Its source in the request.
+    /// Part of the request that holds the parameter.
     #[doc(hidden)]
     const SOURCE: Source;
 
-    /// Decodes it from the request.
+    /// Decodes the parameter from the request.
     #[doc(hidden)]
     fn take(name: &str, request: &mut Request) -> Result<Self, Problem>;
 
-    /// Adds its schema.
+    /// Adds the schema of the parameter.
     #[doc(hidden)]
     fn describe(name: &str, schemas: &mut SchemasBuilder);
 }

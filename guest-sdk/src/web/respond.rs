@@ -7,7 +7,21 @@ use serde_json::{Value, json};
 use super::{Json, Problem, Response, Stream};
 use crate::{Bytes, schemas};
 
-/// Result type of a web function.
+/// Result type of a web function: those of this module, or a type of the app.
+///
+/// ```
+/// use bireme_sdk::web::{Respond, Response};
+///
+/// struct Csv(Vec<String>);
+///
+/// impl Respond for Csv {
+///     fn respond(self) -> Response {
+///         Response::new(200).header("content-type", "text/csv").body(self.0.join("\n"))
+///     }
+/// }
+///
+/// assert_eq!(Csv(vec!["a,b".to_owned(), "1,2".to_owned()]).respond().status(), 200);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the answer of a web function",
     note = "return `web::Html<String>`, `web::Json<T>`, `String`, `web::Bytes`, `web::Response`, `web::Redirect`, \

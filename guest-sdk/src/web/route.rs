@@ -60,7 +60,7 @@ impl<'a> Route<'a> {
         kinds(self).cmp(&kinds(other)).then(is_other(self).cmp(&is_other(other)))
     }
 
-    /// Whether neither route takes precedence over the other.
+    /// Returns true if neither route takes precedence over the other.
     pub fn conflicts(&self, other: &Self) -> bool {
         let same = |(a, b): (&Segment<'_>, &Segment<'_>)| match (a, b) {
             (Segment::Literal(a), Segment::Literal(b)) => a == b,

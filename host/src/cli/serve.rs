@@ -35,7 +35,7 @@ use crate::store::StoreError;
 pub struct Serve {
     /// Crates' directories or `.wasm` files.
     apps: Vec<String>,
-    /// Where to listen; port 0 takes a free one. Loopback only: this version has no access control.
+    /// Address to listen on; port 0 takes a free one. Loopback only: this version has no access control.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
     listen: SocketAddr,
     #[command(flatten)]

@@ -50,7 +50,7 @@ fn help_of_deploy() {
                       Say more about what the host does
 
               -m, --message <TEXT>
-                      What changed, for the history
+                      Message for the history
 
                   --dry-run
                       Say what would change, and change nothing

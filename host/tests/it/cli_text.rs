@@ -321,7 +321,7 @@ fn help_of_serve() {
                       [env: BIREME_DATA=]
 
                   --listen <ADDR>
-                      Where to listen; port 0 takes a free one. Loopback only: this version has no access
+                      Address to listen on; port 0 takes a free one. Loopback only: this version has no access
                       control
 
                       [env: BIREME_LISTEN=]
@@ -563,7 +563,7 @@ fn help_of_demo() {
                   --max-pages <N>    Follow links to at most N pages of a site [default: 5000]
                   --question <TEXT>  Ask this rather than the usual three questions. Can be given several times
                   --model-dir <DIR>  Take the model's files from DIR rather than from the network
-                  --listen <ADDR>    Where to serve the search; 127.0.0.1:8080 or, if that is taken, a free port
+                  --listen <ADDR>    Address of the search; 127.0.0.1:8080 or, if that is taken, a free port
                   --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
                                      be used and else the CPU. A device that is named is used or refused, never
                                      replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
@@ -650,7 +650,7 @@ fn help_of_dev() {
                       [env: BIREME_DATA=]
 
                   --listen <ADDR>
-                      Where to listen; port 0 takes a free one
+                      Address to listen on; port 0 takes a free one
 
                       [env: BIREME_LISTEN=]
                       [default: 127.0.0.1:8080]

@@ -29,7 +29,7 @@ impl Module {
     }
 }
 
-/// Whether products of halves are made on a device's tensor cores, by the instructions that came with Ampere.
+/// Use of a device's tensor cores for products of halves, by the instructions that came with Ampere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TensorCores {
     /// On the units for f32, which every device has: also for tensor cores that lack those instructions, as Turing's.

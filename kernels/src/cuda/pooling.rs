@@ -14,7 +14,7 @@ pub struct Pooling {
     /// `[sequences + 1]`, from 0 to the number of tokens, as `Sequences` checks them.
     pub cu_seqlens: Values,
     pub width: usize,
-    /// Whether each vector is divided by its length.
+    /// Normalisation: each vector is divided by its length.
     pub is_normalised: bool,
     /// f32 `[sequences, width]`
     pub out: Values,

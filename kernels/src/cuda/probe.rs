@@ -71,7 +71,7 @@ pub struct Probe {
     /// Looked for only where a device can be used. Without it matrix products go to the kernels.
     pub cublaslt: Option<Library>,
     pub devices: Vec<ProbedDevice>,
-    /// Why there are no devices.
+    /// Reason why there are no devices.
     pub obstacle: Option<Obstacle>,
 }
 
@@ -97,7 +97,7 @@ pub struct ProbedDevice {
     pub obstacle: Option<Obstacle>,
 }
 
-/// Why a machine's devices, or one of them, cannot be used.
+/// Reason why a machine's devices, or one of them, cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     /// No `libcuda.so.1` can be loaded.

@@ -16,7 +16,7 @@ pub(crate) struct Case {
     pub(crate) memory: Memory,
     pub(crate) launch: Result<Launch, LaunchError>,
     pub(crate) outputs: Vec<(Values, Vec<f32>)>,
-    /// What f32 arithmetic in another order may be off by, relative to the larger of the value and 1.
+    /// Error of f32 arithmetic in another order, relative to the larger of the value and 1.
     pub(crate) tolerance: f32,
 }
 

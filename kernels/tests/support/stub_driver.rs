@@ -78,7 +78,7 @@ impl StubDriver {
         Self { dir }
     }
 
-    /// What `LD_LIBRARY_PATH` is to be.
+    /// Value for `LD_LIBRARY_PATH`.
     pub(crate) fn library_path(&self) -> &Path {
         &self.dir
     }

@@ -12,14 +12,14 @@ use crate::engine;
 /// An engine's process; it ends when this is dropped.
 pub struct Process {
     pub engine: String,
-    /// What the engine calls itself, with its version.
+    /// Name of the engine, with its version.
     pub name: String,
     child: Child,
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
-/// What a round took.
+/// Time of a round.
 #[derive(Debug, Clone, Copy)]
 pub struct Took {
     pub wall_s: f64,
@@ -30,7 +30,7 @@ pub struct Took {
 const REST: Duration = Duration::from_millis(20);
 
 impl Process {
-    /// Starts an engine on so many threads of the CPUs in a list such as `0-3`, and waits until it has loaded its model.
+    /// Starts an engine on `threads` threads of the CPUs in a list such as `0-3`; returns once it has its model.
     pub fn start(engine: &str, work: &Path, model: &Path, threads: usize, cpus: &str) -> Result<Self, Box<dyn Error>> {
         let mut command = Command::new("taskset");
         command.args(["-c", cpus]);

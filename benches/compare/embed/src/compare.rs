@@ -69,7 +69,7 @@ pub fn run(work: &Path, model: &Path, book: &Path, rounds: usize, rivals: &[&str
     Ok(())
 }
 
-/// What is timed in turns: groups of the same texts, each with ours first.
+/// Returns the entries timed in turns: groups of the same texts, each with ours first.
 fn groups(processes: &[Process], workloads: &[Workload]) -> Vec<Vec<Entry>> {
     let find = |name: &str| workloads.iter().position(|workload| workload.name == name).expect("a workload's own name");
     let entries = |name: &str, processes: &[usize]| -> Vec<Entry> {

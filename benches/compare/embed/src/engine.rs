@@ -1,4 +1,4 @@
-//! The process of one engine in Rust: embeds what it is told on standard input, and says what it took on standard output.
+//! The process of one engine in Rust: embeds as told on standard input, and answers with times on standard output.
 //!
 //! `ready NAME` comes first. `check WORKLOAD` is answered by the vectors of the workload's first batch as JSON, and
 //! `time WORKLOAD ROUND` by `WALL_NS CPU_NS`: the time between the ids in memory and the vectors in memory.
@@ -16,7 +16,7 @@ use crate::workload::{self, Ids};
 
 /// An engine with a model in it.
 pub trait Engine {
-    /// What the table calls it.
+    /// Name in the table.
     fn name(&self) -> String;
 
     /// The vectors of a batch, in order.

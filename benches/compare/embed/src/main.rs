@@ -1,7 +1,7 @@
 //! Bireme's encoder against others on the CPU, on the same weights and token ids, in turns. See `../embed.sh`.
 //!
-//! Each engine runs in a process of its own for each number of threads, pinned and loaded once, and embeds what it is told
-//! to. `compare-embed engine …` is such a process for the engines in Rust; those in Python are `../rival.py`.
+//! Each engine runs in a process of its own for each number of threads, pinned and loaded once, and embeds as told.
+//! `compare-embed engine …` is such a process for the engines in Rust; those in Python are `../rival.py`.
 
 mod child;
 mod compare;

@@ -1,10 +1,10 @@
-//! What people read.
+//! Report for people.
 
 use std::fs;
 
 use crate::workload::{self, Ids, Workload};
 
-/// What one engine did of one workload.
+/// Figures of one engine on one workload.
 pub struct Row {
     pub workload: String,
     pub engine: String,

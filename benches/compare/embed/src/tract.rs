@@ -1,7 +1,7 @@
 //! tract, used as it is fastest here: one text a run, and as many runs at a time as there are threads.
 //!
-//! Its own threads inside a matrix product are left off: for many short texts, whole texts side by side are faster. So a
-//! batch of one text runs on one thread.
+//! Its own threads inside a matrix product are left off: for many short texts, whole texts side by side are faster. So
+//! a batch of one text runs on one thread.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What is embedded: batches of token ids, each workload cut into rounds.
+//! Workloads: batches of token ids, each workload cut into rounds.
 
 use std::error::Error;
 use std::fs;
@@ -86,7 +86,7 @@ impl Workload {
     }
 }
 
-/// Where the engines find the workloads.
+/// Path of the workloads, for the engines.
 pub fn path(work: &Path) -> PathBuf {
     work.join("workloads.json")
 }

@@ -23,7 +23,7 @@ use self::weights::Shape;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// What was asked for.
+/// Options of the command line.
 struct Options {
     ordinal: u32,
     models: Vec<PathBuf>,
@@ -103,7 +103,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Failure> {
     Ok(options)
 }
 
-/// How measurements are taken.
+/// Settings of the measurements.
 struct Bench {
     seconds: f64,
     peak: Peak,

@@ -12,7 +12,7 @@ use crate::peak::percent;
 use crate::weights::Random;
 use crate::{Bench, Failure};
 
-/// What half precision may turn a vector by.
+/// Least cosine between a vector in half precision and its reference.
 const COSINE_MIN: f64 = 0.999;
 
 /// Texts as token ids.

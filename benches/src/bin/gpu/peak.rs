@@ -31,7 +31,7 @@ impl Peak {
         known.map_or(Self::default(), |&(_, tflops, gbps)| Self { tflops: Some(tflops), gbps: Some(gbps) })
     }
 
-    /// What was said by hand goes before what is known.
+    /// Replaces known peaks by those given by hand.
     pub fn or(self, tflops: Option<f64>, gbps: Option<f64>) -> Self {
         Self { tflops: tflops.or(self.tflops), gbps: gbps.or(self.gbps) }
     }

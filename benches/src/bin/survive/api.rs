@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ureq::Agent;
 
-/// How long a client goes on with a host that does not answer: far more than a restart takes.
+/// Time that a client goes on with a host that does not answer: far more than a restart takes.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long it waits before it tries again.
+/// Pause before the next try.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Where the host listens; none while it is down.
+/// Address of the host; none while it is down.
 pub type Address = Arc<Mutex<Option<SocketAddr>>>;
 
 /// An answer.

@@ -17,15 +17,15 @@ use super::{APP, Options};
 
 /// Clients at a time.
 const CLIENTS: u64 = 4;
-/// What a call is given before it is cancelled, at most.
+/// Longest time before a call is cancelled.
 const HEAD_START_US: u64 = 8_000;
-/// How long the host may take to be at rest: more than a cancelled call's next attempt is away.
+/// Time for the host to be at rest: more than a cancelled call's next attempt is away.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Calls that must go through afterwards, as many as run at a time.
 const AFTERWARDS: u64 = 64;
 
-/// Where a call is when it is cancelled, and the function that brings it there.
+/// Places of a call when it is cancelled, each with the function that brings it there.
 const PLACES: [(&str, &str); 6] = [
     ("queued behind another", "waits_alone"),
     ("computing", "spins"),

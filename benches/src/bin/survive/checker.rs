@@ -22,7 +22,7 @@ use super::found::{Found, FoundCall, FoundMap};
 use super::function::Outcome;
 use super::log::Line;
 
-/// What does not hold, and what was expected.
+/// Broken promise, with the expectation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub invariant: &'static str,
@@ -186,7 +186,7 @@ fn check_map(id: MapId, map: &Map, stored: &FoundMap, found: &Found, expected: &
     });
 }
 
-/// What is there, or ran, and nobody asked for.
+/// Finds calls and runs that nobody asked for.
 fn check_strangers(expected: &Expected, found: &Found, violations: &mut Violations) {
     let mut known: HashSet<String> = expected.calls.keys().map(CallId::to_string).collect();
     known.extend(expected.maps.keys().map(MapId::to_string));
@@ -201,7 +201,7 @@ fn check_strangers(expected: &Expected, found: &Found, violations: &mut Violatio
     }
 }
 
-/// Whether an outcome that was read may give way to another: only a failure that the client asked to run again.
+/// Returns true if an outcome that was read may give way to another: only a failure that the client asked to run again.
 fn may_change(outcome: &Outcome) -> bool {
     matches!(outcome.state.as_str(), "failed" | "dead")
 }

@@ -20,7 +20,7 @@ use super::log::{Line, Log};
 const APPEND_MAX: u64 = 24;
 /// Maps that take inputs at a time; they stay open over some kills.
 const OPEN_MAPS: usize = 3;
-/// How far back it looks for something to read or to cancel.
+/// Latest calls among which it picks one to read or to cancel.
 const RECENT: usize = 12;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -44,7 +44,7 @@ pub struct Client {
     maps: Vec<Map>,
     calls: Vec<CallId>,
     cancelled: HashSet<CallId>,
-    /// What was read and is in the log.
+    /// Inputs that were read and are in the log.
     seen: HashSet<(MapId, u64)>,
 }
 

@@ -12,7 +12,7 @@ use super::kills::{AT_RANDOM, Killer};
 pub const EXPIRY: [&str; 2] = ["journal.expire.before", "journal.expire.after"];
 /// Steps of the deletion before the one that kills, at most.
 const STEPS_MAX: u64 = 2;
-/// How long a host may take to come to its first steps, and to delete all.
+/// Time for a host to come to its first steps, and to delete all.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A short run has fewer steps than a fail point waits for.
 const STEP_PATIENCE: Duration = Duration::from_secs(3);

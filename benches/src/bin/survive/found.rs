@@ -16,10 +16,10 @@ const PAGE: usize = 1_000;
 pub struct Found {
     pub calls: BTreeMap<CallId, FoundCall>,
     pub maps: BTreeMap<MapId, FoundMap>,
-    /// What the list has: ids, and what it says of each.
+    /// Entries of the list, by their ids.
     pub listed: BTreeMap<String, Value>,
     pub executions: Executions,
-    /// What is under way, which should be nothing.
+    /// Number of calls under way, which should be 0.
     pub live: u64,
     pub waiting: u64,
     pub open_maps: u64,

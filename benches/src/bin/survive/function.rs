@@ -14,7 +14,7 @@ pub enum Function {
     Naps,
 }
 
-/// How a call or an input ended.
+/// End of a call or an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     pub state: String,
@@ -36,7 +36,7 @@ impl Outcome {
         Self { state, output: value["output"].as_u64() }
     }
 
-    /// Whether nothing more happens unless somebody asks for it.
+    /// Returns true if nothing more happens unless somebody asks for it.
     pub fn is_terminal(&self) -> bool {
         matches!(self.state.as_str(), "done" | "failed" | "dead" | "cancelled")
     }
@@ -69,7 +69,7 @@ impl Function {
         if self == Self::Hopeless { 1 } else { 3 }
     }
 
-    /// How it ends, however many hosts died under it.
+    /// Returns its end, however many hosts died under it.
     pub fn expected(self, n: u64) -> Outcome {
         match self {
             Self::Double => Outcome::done(n * 2),

@@ -67,7 +67,7 @@ impl Gate {
         state.ended <= round && !state.is_over
     }
 
-    /// How long the last round took.
+    /// Returns the time of the last round.
     pub fn round_took(&self) -> Duration {
         self.state().took
     }

@@ -16,11 +16,11 @@ use ureq::Agent;
 use super::api::Address;
 
 const SIGKILL: i32 = 9;
-/// How long a host may take to end by itself: more than its calls under way take.
+/// Time for a host to end by itself: more than its calls under way take.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// How a host is started.
+/// Settings of a start.
 pub struct Launch {
     /// The binary whose `serve` is the host.
     pub bireme: PathBuf,

@@ -21,11 +21,11 @@ use super::log::{Line, Log};
 use super::recorder::Recorder;
 use super::{Options, report};
 
-/// How long a host with a fail point goes on after the client's round, in which it may still come to it.
+/// Time that a host with a fail point goes on after the client's round, in which it may still come to it.
 const LINGER: Duration = Duration::from_millis(500);
 /// The time in which a kill falls before a round has been measured.
 const ROUND: Duration = Duration::from_millis(800);
-/// How long what is accepted may take to end once nobody kills any more, without any progress.
+/// Time without progress that accepted work may take to end once nobody kills any more.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -120,7 +120,7 @@ fn passes_max(point: &str) -> u64 {
     }
 }
 
-/// Whether a point is passed only while a data directory is made.
+/// Returns true if a point is passed only while a data directory is made.
 fn is_creating(point: &str) -> bool {
     point.starts_with("store.migrate.") || point.starts_with("store.publish.")
 }

@@ -55,7 +55,7 @@ pub enum Line {
         call: CallId,
         outcome: Outcome,
     },
-    /// What was read while it ran.
+    /// Result read while the map ran.
     SawResult {
         map: MapId,
         index: u64,

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long `/slow` takes.
+/// Time that `/slow` takes.
 const SLOW: Duration = Duration::from_secs(60);
 
 /// Attempts by call.

@@ -68,7 +68,7 @@ pub struct Demo {
     /// Take the model's files from DIR rather than from the network.
     #[arg(long, value_name = "DIR")]
     model_dir: Option<PathBuf>,
-    /// Where to serve the search; 127.0.0.1:8080 or, if that is taken, a free port.
+    /// Address of the search; 127.0.0.1:8080 or, if that is taken, a free port.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     #[command(flatten)]

@@ -45,7 +45,7 @@ use crate::tasks::blocking;
 pub struct Dev {
     /// The crate's directory.
     app: PathBuf,
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
     listen: SocketAddr,
     #[command(flatten)]

@@ -34,7 +34,7 @@ pub struct Deploy {
     /// given; `--grant ''` takes them all back.
     #[arg(long = "grant", value_name = "GRANT")]
     grants: Vec<String>,
-    /// What changed, for the history.
+    /// Message for the history.
     #[arg(long, short, value_name = "TEXT")]
     message: Option<String>,
     /// Say what would change, and change nothing.

@@ -67,7 +67,7 @@ impl Schedule {
                 function.change("pause", global, |target, _| format!("{target} is paused"))
             }
             ScheduleCommand::Resume(function) => function.change("resume", global, |target, answer| {
-                let next = answer["next_ms"].as_u64().map(time::until).unwrap_or_else(|| "never".to_owned());
+                let next = answer["next_ms"].as_u64().map_or_else(|| "never".to_owned(), time::until);
                 format!("{target} goes on: next {next}")
             }),
             ScheduleCommand::RunNow(function) => function.change("run", global, |target, answer| {

@@ -66,7 +66,7 @@ fn file_row(dir: &StoreDir, random: &mut Random) -> Result<Vec<Op>, StoreError> 
 /// Compares what is there with what was acknowledged, plus the first of `under_way`, in their order, and none in part.
 /// Returns what is there.
 fn check(dir: &StoreDir, acknowledged: &Model, under_way: &[Vec<Op>]) -> Result<Model, String> {
-    let store = dir.store().map_err(|error| format!("the database does not open: {error}: {:?}", error))?;
+    let store = dir.store().map_err(|error| format!("the database does not open: {error}: {error:?}"))?;
     let found: Model = store.entries(Table::KeyValue).map_err(|error| error.to_string())?.into_iter().collect();
     let mut expected = acknowledged.clone();
     let mut is_right = found == expected;

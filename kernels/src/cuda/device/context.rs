@@ -49,7 +49,7 @@ pub struct DeviceInfo {
     pub memory_bytes: usize,
     /// cuBLASLt's version, if the library was found and works: 120902 is 12.9.2.
     pub cublaslt: Option<usize>,
-    /// Why it is not used although it was found.
+    /// Error of cuBLASLt that was found and is not used.
     pub cublaslt_error: Option<String>,
 }
 
@@ -59,7 +59,7 @@ pub struct DeviceOptions {
     pub ordinal: u32,
     /// The most memory to take. None: nine tenths of the free memory when it is opened.
     pub budget: Option<usize>,
-    /// Whether matrix products may go to cuBLASLt. Without it they go to the kernels.
+    /// Permission of cuBLASLt for matrix products. Without it they go to the kernels.
     pub use_cublaslt: bool,
 }
 

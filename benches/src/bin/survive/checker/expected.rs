@@ -18,7 +18,7 @@ pub struct Call {
     /// Kills before it was first asked for.
     pub kills: u64,
     pub is_cancel_asked: bool,
-    /// What was read of it once it had ended, or acknowledged as its end.
+    /// Outcomes read once it had ended, or acknowledged as its end.
     pub seen: Vec<Outcome>,
 }
 

@@ -14,7 +14,9 @@ pub(super) const SWAP_PATIENCE: Duration = Duration::from_secs(1);
 /// Half of the machine's memory; the other half is for guests.
 fn cpu_memory() -> Option<u64> {
     let system = rustix::system::sysinfo();
-    (system.totalram as u64).checked_mul(u64::from(system.mem_unit)).map(|bytes| bytes / 2).filter(|bytes| *bytes > 0)
+    #[allow(trivial_numeric_casts, reason = "narrower on machines of 32 bits")]
+    let units = system.totalram as u64;
+    units.checked_mul(u64::from(system.mem_unit)).map(|bytes| bytes / 2).filter(|bytes| *bytes > 0)
 }
 
 impl<W> PoolState<W> {

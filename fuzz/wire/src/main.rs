@@ -1,8 +1,8 @@
 //! Reads broken frames as the host and the worker do: `fuzz-wire COUNT [SEED]`.
 //!
 //! Good frames of every kind are spliced, cut, stretched and changed, headers included, and read by `Header::parse` and
-//! `Frame::decode`. Each must be refused, or be a frame that is written again byte for byte; nothing may panic. What the
-//! sanitizer adds is in `benches/fuzz-wire.sh`. Not here: the transport, which needs a process at its other end.
+//! `Frame::decode`. Each must be refused, or be a frame that is written again byte for byte; nothing may panic. What
+//! the sanitizer adds is in `fuzz/wire.sh`. Not here: the transport, which needs a process at its other end.
 
 #[expect(dead_code, unused_imports, reason = "the wire's own source, of which its readers are used here")]
 #[path = "../../../host/src/wire/mod.rs"]
