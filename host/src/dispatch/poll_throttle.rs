@@ -6,12 +6,12 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::low_priority_gate::{LowPriorityGate, TaskId};
 use crate::call::{Priority, micros};
+use parking_lot::{Mutex, MutexGuard};
 
 /// A poll of this length is one of a guest that computes. Before the next one the runtime looks at its sockets and
 /// timers, which it otherwise does every 61 polls.
@@ -105,7 +105,7 @@ impl PollThrottle {
     }
 
     fn lock(&self) -> MutexGuard<'_, LowPriorityGate<Waker>> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gate.lock()
     }
 }
 

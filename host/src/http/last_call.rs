@@ -1,6 +1,6 @@
 //! Last call of a function over HTTP, which `bireme dev` repeats after a rebuild.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use crate::call::Payload;
 use crate::ids::FunctionName;
@@ -12,11 +12,11 @@ pub struct LastCall(Mutex<Option<(FunctionName, Payload)>>);
 impl LastCall {
     /// Replaces the recorded call.
     pub fn record(&self, function: FunctionName, input: Payload) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((function, input));
+        *self.0.lock() = Some((function, input));
     }
 
     /// Returns the recorded call.
     pub fn get(&self) -> Option<(FunctionName, Payload)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }

@@ -4,11 +4,12 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
+use parking_lot::Mutex;
 use tokio::time::{Sleep, sleep};
 
 use super::problem::Problem;
@@ -30,12 +31,12 @@ pub struct Fault(Arc<Mutex<Option<Problem>>>);
 impl Fault {
     /// Takes the problem, if there is one.
     pub fn take(&self) -> Option<Problem> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 
     fn set(&self, problem: Problem) -> ClientFault {
         let fault = ClientFault(problem.detail.clone());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+        *self.0.lock() = Some(problem);
         fault
     }
 }

@@ -6,9 +6,9 @@
 //! started once and only if the choice needs it. Limits: [`PROBE_TIMEOUT`], [`PROBE_BYTES_MAX`] of answer.
 
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 
@@ -33,12 +33,12 @@ impl Devices {
     }
 
     pub fn choice(&self) -> DeviceChoice {
-        *self.choice.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.choice.lock()
     }
 
     /// Changes the choice, for workers that start from now on.
     pub fn choose(&self, choice: DeviceChoice) {
-        *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = choice;
+        *self.choice.lock() = choice;
     }
 
     /// Returns the probe of the machine, made the first time.

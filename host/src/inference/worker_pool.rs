@@ -12,9 +12,10 @@
 mod process;
 mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use self::process::Worker;
@@ -168,7 +169,7 @@ impl Drop for CancelOnDrop<'_> {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, PoolState<Worker>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Carries out the actions of the state: sends frames, starts workers, sets timers.

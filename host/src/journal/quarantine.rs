@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{CodecError, Reader, put_bytes};
@@ -117,23 +117,23 @@ impl Quarantine {
     /// Puts the contents of the table in, by their keys.
     pub fn load(&self, keys: &[Vec<u8>]) {
         let owners = keys.iter().filter_map(|key| owner_of(key)).map(|owner| (owner, ())).collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Contents { owners, rows: keys.len() };
+        *self.0.write() = Contents { owners, rows: keys.len() };
     }
 
     pub fn add(&self, owner: Option<Owner>) {
-        let mut contents = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut contents = self.0.write();
         contents.owners.extend(owner.map(|owner| (owner, ())));
         contents.rows += 1;
     }
 
     pub fn contains(&self, owner: Owner) -> bool {
-        let contents = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let contents = self.0.read();
         !contents.owners.is_empty() && contents.owners.contains_key(&owner)
     }
 
     /// Returns how many rows are in quarantine.
     pub fn rows(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).rows
+        self.0.read().rows
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
 
 use crate::failpoint;
@@ -46,11 +47,11 @@ impl Fault {
 impl Faults {
     /// Returns the worst fault since the last call, and forgets it.
     pub fn take(&self) -> Fault {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock())
     }
 
     fn note(&self, fault: Fault) {
-        let mut worst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut worst = self.0.lock();
         if fault.rank() > worst.rank() {
             *worst = fault;
         }

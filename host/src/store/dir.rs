@@ -3,8 +3,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::file::Health;
@@ -75,7 +76,7 @@ impl StoreDir {
         if let Some(opened) = self.open.get() {
             return Ok(opened);
         }
-        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.opening.lock();
         if self.open.get().is_none() {
             let lock = DataLock::take(&self.path)?;
             close_to_others(&self.path)

@@ -6,8 +6,9 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use redb::{Builder, Database, DatabaseError, StorageError};
 use tokio::sync::watch;
 
@@ -99,7 +100,7 @@ impl DatabaseFile {
     /// again.
     pub(super) fn write(&self, work: impl Fn(&Database) -> Result<(), redb::Error>) -> Result<(), WriteFailure> {
         for _ in 0..2 {
-            let opened = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            let opened = self.open.read();
             let generation = opened.generation;
             let Some(db) = &opened.db else {
                 drop(opened);
@@ -136,7 +137,7 @@ impl DatabaseFile {
     /// Reads, once more where the file was opened again meanwhile.
     pub(super) fn read<T>(&self, work: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         for _ in 0..2 {
-            let opened = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            let opened = self.open.read();
             let generation = opened.generation;
             let result = opened.db.as_ref().map(&work);
             drop(opened);
@@ -153,7 +154,7 @@ impl DatabaseFile {
 
     /// Opens the file again, unless that was done since `generation` or the store has stopped.
     fn reopen(&self, generation: u64) -> Result<(), WriteFailure> {
-        let mut opened = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.open.write();
         if let Some(error) = self.poisoned() {
             return Err(WriteFailure::Poisoned(error));
         }

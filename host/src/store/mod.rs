@@ -43,11 +43,12 @@ mod writer;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use dir::StoreDir;
@@ -161,12 +162,12 @@ impl Store {
             let answer = answer.clone();
             move |present| {
                 let (value, decided) = decide(present);
-                *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(decided);
+                *answer.lock() = Some(decided);
                 value
             }
         });
         self.write(vec![Op::Update { table, key, decide }]).await?;
-        let decided = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let decided = answer.lock().take();
         Ok(decided.expect("a write that was committed was decided"))
     }
 

@@ -4,11 +4,11 @@
 //! MiniLM.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use bireme_kernels::cpu::{Activation, Attention, Embedding, LayerNorm, Linear, Parallelism, Pooling, Threads};
 use bireme_kernels::{Sequences, ShapeError};
+use parking_lot::Mutex;
 
 use super::error::RunError;
 use super::ops::{Executor, Network, Ops, Steps, TokenBatch};
@@ -139,7 +139,7 @@ impl<N: Network<Cpu> + Sync> CpuExecutor<N> {
             return run_groups(network, threads, scratches, groups, batch, out);
         }
         // Too few groups to keep the threads busy: they share each step instead.
-        let scratch = scratches[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        let scratch = scratches[0].get_mut();
         if ids.len() * network.token_flop() < Parallelism::SHARE_FLOP_MIN {
             network.forward(&mut Group { ids, sequences, out, parallelism: Parallelism::SINGLE }, scratch)
         } else {
@@ -188,20 +188,20 @@ fn run_groups<N: Network<Cpu> + Sync>(
     let failure = Mutex::new(None);
     threads.install(|parallelism| {
         parallelism.for_each(scratches.len(), |index| {
-            let mut scratch = scratches[index].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut scratch = scratches[index].lock();
             let mut offsets = Vec::new();
             loop {
-                let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let job = jobs.lock().next();
                 let Some((group, out)) = job else { break };
                 let (tokens, sequences) = sequences.group(group, &mut offsets);
                 let mut group = Group { ids: &ids[tokens], sequences, out, parallelism: Parallelism::SINGLE };
                 if let Err(error) = network.forward(&mut group, &mut scratch) {
-                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    *failure.lock() = Some(error);
                 }
             }
         });
     });
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    match failure.into_inner() {
         None => Ok(()),
         Some(error) => Err(error),
     }

@@ -2,9 +2,10 @@
 //! that runs has a task that leases it, makes an attempt and writes the outcome.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 
 use super::call_outcome::{Outcome, settle};
@@ -374,7 +375,7 @@ impl CallDriver {
     }
 
     fn state(&self) -> MutexGuard<'_, DriverState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,12 +1,12 @@
 //! Open calls and maps of each app: counted when accepted, released when they end, refused over a bound.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::DurableError;
 use crate::ids::AppName;
 use crate::journal::Kind;
 use crate::limits::{OPEN_CALLS_PER_APP_MAX, OPEN_MAPS_PER_APP_MAX};
+use parking_lot::{Mutex, MutexGuard};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl OpenCounts {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AppName, Counts>> {
-        self.by_app.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_app.lock()
     }
 }
 

@@ -3,8 +3,9 @@
 //! Invariants: a run begins in the commit that advances its schedule, and ends in the commit that ends its call. A run
 //! does not queue behind other calls of its function; its schedule bounds how many there are.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::call_driver::{CallDriver, OwnedCall};
@@ -90,6 +91,6 @@ impl Runs {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(CallId, OwnedCall)>> {
-        self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.interrupted.lock()
     }
 }

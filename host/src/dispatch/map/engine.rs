@@ -5,9 +5,10 @@
 //! Invariants: an input that was leased is settled, or is back in the window when its runner ends, by whatever; a panic
 //! costs one attempt at most; an input that could not begin is not charged for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::window::{Input, Window};
@@ -133,7 +134,7 @@ impl<B: Backing> Engine<B> {
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State<B>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Waits until runners may have to be started: a runner has left, inputs came, or a retry is due. Start them

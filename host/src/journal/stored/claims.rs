@@ -1,8 +1,9 @@
 //! Claims on the digests of files: a file is either about to be referred to, or about to be removed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::store::Op;
@@ -29,7 +30,7 @@ pub struct FileClaim {
 
 impl FileClaims {
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], ClaimKind>> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+        self.claims.lock()
     }
 
     /// Claims a digest for a reference that will be committed. Waits while its file is removed.
