@@ -41,5 +41,5 @@ pub use operation::{ForeignApi, Operation};
 pub use problem::Problem;
 pub use route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope};
 pub(crate) use routes::STATES;
-pub use routes::{ROUTES, first_segment, reserved_names};
+pub use routes::{RESERVED_NAMES, ROUTES, first_segment};
 pub use schedules::{RunOutcome, RunStarted, Schedule, ScheduleList, ScheduleRun, SkipReason};

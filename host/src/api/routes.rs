@@ -16,15 +16,15 @@ use crate::codes::Code;
 /// First segments of paths that are kept for later parts of the host.
 const RESERVED: [&str; 2] = ["mcp", "ui"];
 
-/// Returns the first segments of the host's own paths, sorted. No app has one of these names.
-pub fn reserved_names() -> Vec<&'static str> {
+/// First segments of the host's own paths, sorted. No app has one of these names.
+pub static RESERVED_NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
     let routes = ROUTES.iter().filter(|route| route.operation != Operation::CallFunction);
     let mut names: Vec<&str> = routes.map(|route| first_segment(route.path)).chain(RESERVED).collect();
     names.retain(|name| !name.is_empty());
     names.sort_unstable();
     names.dedup();
     names
-}
+});
 
 /// Returns the first segment of a path.
 pub fn first_segment(path: &str) -> &str {

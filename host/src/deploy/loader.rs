@@ -79,7 +79,7 @@ impl Loader {
     /// Compiles and links an app, within `grants`. Makes nothing callable yet.
     pub async fn program(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, LoadError> {
         let name = &app.metadata.app.name;
-        if api::reserved_names().contains(&name.as_str()) {
+        if api::RESERVED_NAMES.contains(&name.as_str()) {
             return Err(LoadError::ReservedName { name: name.clone() });
         }
         let compiled = self.compile(&app.component).await?;

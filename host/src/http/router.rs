@@ -7,7 +7,7 @@ use http::{Method, Uri};
 use super::handler::is_read;
 use super::problem::Problem;
 use super::query;
-use crate::api::{Operation, ROUTES, Route, first_segment, reserved_names};
+use crate::api::{Operation, RESERVED_NAMES, ROUTES, Route, first_segment};
 use crate::call::Priority;
 
 /// Routes by their paths; those of one path differ in their methods.
@@ -72,7 +72,7 @@ pub fn find(method: &Method, uri: &Uri) -> Result<Target, Problem> {
 /// Whether a path is the host's: no app has the name of its first segment.
 fn is_own(path: &str) -> bool {
     let first = first_segment(path);
-    first.is_empty() || reserved_names().contains(&first)
+    first.is_empty() || RESERVED_NAMES.contains(&first)
 }
 
 /// Whether a path is the operator's: one of the host's, other than its health.

@@ -1,6 +1,6 @@
 //! Name of a new app: must be valid as an app, a crate and a URL path.
 
-use crate::api::reserved_names;
+use crate::api::RESERVED_NAMES;
 use crate::ids::{AppName, NameError};
 
 /// An invalid name.
@@ -43,7 +43,7 @@ pub fn check(name: &str) -> Result<AppName, AppCrateError> {
     if is(CRATES, &name.replace('-', "_")) {
         return Err(AppCrateError::Dependency { name });
     }
-    if is(&reserved_names(), &name) {
+    if is(&RESERVED_NAMES, &name) {
         return Err(AppCrateError::Route { name });
     }
     Ok(app)
