@@ -1,11 +1,11 @@
 //! Control API: the types of its requests, responses, events and errors, and the table of its routes.
 //!
 //! Plain data. `http` fills it from the host's records, the command line and tests read it, and the table becomes
-//! `docs/api.md` and the OpenAPI document. Records on disk are other types (`journal`, `deploy`): a name here may change
-//! while those stay.
+//! `docs/api.md` and the OpenAPI document. Records on disk are other types (`journal`, `deploy`): a name here may
+//! change while those stay.
 //!
 //! Times are milliseconds since 1970 and end in `_ms`. A field whose doc says "Deprecated" is an older name, answered
-//! for this version of the API. Both names are optional to a reader, because hosts of other versions answer one of them.
+//! for this version of the API. Both names are optional to a reader: hosts of other versions answer one of them.
 
 mod apps;
 mod batches;

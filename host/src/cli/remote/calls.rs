@@ -206,8 +206,8 @@ fn is_terminal(entry: &CallOrMap) -> bool {
     }
 }
 
-/// Returns the id of the call or map that `id` names: the id itself or a prefix. The host looks for a prefix among calls
-/// or among maps; one that both have would name the call, so it is refused here.
+/// Returns the whole id of the call or map that `id` names. The host looks for a prefix among calls or among maps; one
+/// that both have is refused here, because it would name the call where the map is meant.
 fn whole_id(client: &Client, id: &str) -> Result<String, Exit> {
     if id.parse::<CallId>().is_ok() {
         return Ok(id.to_owned());
