@@ -85,8 +85,10 @@ pub struct DeploymentRecord {
     pub version: Version,
     /// SHA-256 of the component, in hex.
     pub digest: String,
+    #[serde(default)]
     pub created_ms: u64,
     /// Deprecated: `created_ms`.
+    #[serde(default)]
     #[schemars(extend("deprecated" = true))]
     pub at_ms: u64,
     /// Bytes of the component.

@@ -19,8 +19,10 @@ pub struct Call {
     pub state: CallState,
     pub principal: Principal,
     pub priority: Priority,
+    #[serde(default)]
     pub created_ms: u64,
     /// Deprecated: `created_ms`.
+    #[serde(default)]
     #[schemars(extend("deprecated" = true))]
     pub accepted_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,8 +103,10 @@ pub struct FailedAttempt {
     /// From 1.
     pub attempt: u32,
     /// Time of its end.
+    #[serde(default)]
     pub ended_ms: u64,
     /// Deprecated: `ended_ms`.
+    #[serde(default)]
     #[schemars(extend("deprecated" = true))]
     pub at_ms: u64,
     pub failure: Failure,

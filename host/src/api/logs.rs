@@ -12,8 +12,10 @@ use crate::ids::{AppName, CallId, FunctionName, Version};
 pub struct LogEntry {
     /// Counted over all lines of the host.
     pub number: u64,
+    #[serde(default)]
     pub created_ms: u64,
     /// Deprecated: `created_ms`.
+    #[serde(default)]
     #[schemars(extend("deprecated" = true))]
     pub at_ms: u64,
     pub app: AppName,

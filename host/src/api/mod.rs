@@ -5,7 +5,7 @@
 //! change while those stay.
 //!
 //! Times are milliseconds since 1970 and end in `_ms`. A field whose doc says "Deprecated" is an older name, answered
-//! for this version of the API.
+//! for this version of the API. Both names are optional to a reader: hosts of other versions answer one of them.
 
 mod apps;
 mod batches;
@@ -22,6 +22,7 @@ mod problem;
 mod route;
 mod routes;
 mod schedules;
+mod words;
 
 pub use apps::{
     App, AppDescription, AppFunction, AppHistory, AppList, AppState, AppStopped, Deployment, DeploymentAction,

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,6 +14,7 @@ use super::device::OnDevice;
 use super::exit::Exit;
 use super::global::Global;
 use super::log::StderrLog;
+use super::map_failure::failure_line;
 use super::map_inputs::{self, Inputs, LineFormat};
 use super::remote::{Address, HostMap};
 use super::{function_lookup, output, target};
@@ -64,10 +64,12 @@ pub struct MapCommand {
     /// Send the inputs, print the map's id and exit. Uses the host of BIREME_HOST unless --host names one.
     #[arg(long, help_heading = "On a host")]
     detach: bool,
-    /// Resume a map: send the inputs that it does not have yet, print all results.
+    /// Resume a map: send the inputs that it does not have yet, print all results. A unique prefix of the id, of at
+    /// least 8 digits, is enough.
     #[arg(long, value_name = "ID", conflicts_with = "target", help_heading = "On a host")]
     resume: Option<String>,
-    /// Run the failed and cancelled inputs of a map again, and print all results.
+    /// Run the failed and cancelled inputs of a map again, and print all results. A unique prefix of the id, of at
+    /// least 8 digits, is enough.
     #[arg(long, value_name = "ID", conflicts_with_all = ["target", "resume"], help_heading = "On a host")]
     retry_failed: Option<String>,
     /// Cancel the map on Ctrl-C. Without it, the map goes on.
@@ -166,7 +168,7 @@ impl MapCommand {
         let open = |are_bytes| map_inputs::open(&self.inputs, LineFormat { are_paths: self.files, are_bytes });
         let (document, chunks) = match map.find(&client).await? {
             // A closed map has all its inputs.
-            Some(document) if document["closed"] == true => (document, None),
+            Some(document) if document.closed => (document, None),
             Some(document) => {
                 let are_bytes = HostMap::takes_bytes(&client, &document).await?;
                 (document, Some(open(are_bytes)?))
@@ -275,17 +277,7 @@ impl Writer {
                         stop = Some(EarlyEnd::Failed { index, failure });
                         break;
                     }
-                    let mut error = json!({ "code": failure.code, "message": failure.message });
-                    if !failure.causes.is_empty() {
-                        error["causes"] = json!(failure.causes);
-                    }
-                    let line = if self.envelope {
-                        json!({ "index": index, "error": error })
-                    } else {
-                        error["index"] = json!(index);
-                        json!({ "error": error })
-                    };
-                    writeln!(lines, "{line}")?;
+                    writeln!(lines, "{}", failure_line(index, &failure, self.envelope))?;
                 }
             }
         }

@@ -33,6 +33,7 @@ mod listen;
 mod log;
 mod man;
 mod map;
+mod map_failure;
 mod map_inputs;
 mod model;
 mod models;

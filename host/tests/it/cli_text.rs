@@ -276,10 +276,12 @@ fn help_of_map() {
                       names one
 
                   --resume <ID>
-                      Resume a map: send the inputs that it does not have yet, print all results
+                      Resume a map: send the inputs that it does not have yet, print all results. A unique
+                      prefix of the id, of at least 8 digits, is enough
 
                   --retry-failed <ID>
-                      Run the failed and cancelled inputs of a map again, and print all results
+                      Run the failed and cancelled inputs of a map again, and print all results. A unique prefix
+                      of the id, of at least 8 digits, is enough
 
                   --cancel-on-interrupt
                       Cancel the map on Ctrl-C. Without it, the map goes on

@@ -108,7 +108,6 @@ fn gpus_are_shown_with_what_the_driver_says_of_them() {
             "memory_bytes": 67_108_864,
             "memory_free_bytes": 67_108_864,
             "is_usable": true,
-            "obstacle": null,
         })
     };
     let expected = json!({

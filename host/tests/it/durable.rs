@@ -332,6 +332,55 @@ fn an_attached_map_waits_for_its_host_to_come_back() {
 }
 
 #[test]
+fn a_wait_for_a_call_or_a_map_goes_on_with_the_next_host() {
+    let mut deck = Deck::start();
+    let address = deck.server.address.to_string();
+    let map = deck.detached("slow_square", &squares(1_500));
+    let call = deck.spawn("nap_alone", "1000");
+    let waits = [&map, &call].map(|id| {
+        let mut get = deck.command(&["get", id, "--wait"]);
+        get.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    wait_until("some results", || deck.of_map(&map)["counts"]["done"].as_u64().unwrap_or(0) > 100);
+    // In order, so that waits are answered before their end.
+    deck.server.process.signal(Signal::TERM);
+    deck.server.process.wait();
+    deck.server = serve(deck.data.path(), &["--listen", &address]);
+    let [of_map, of_call] = waits.map(|child| {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    });
+    assert!(of_map.starts_with("done: 1,500 of 1,500 done"), "{of_map}");
+    assert_eq!(of_call, "1000\n");
+}
+
+#[test]
+fn a_prefix_names_a_call_or_a_map_unless_both_have_it() {
+    let deck = Deck::start();
+    // The first digits are the time: of ids that are made one after the other, they are the same.
+    let both = (0..3).find_map(|_| {
+        let (call, map) = (deck.spawn("flaky", "0"), deck.detached("flaky", "0\n1\n"));
+        (call[..8] == map[..8]).then_some((call, map))
+    });
+    let (call, map) = both.expect("the first digits change once a minute");
+    let refused = deck.bireme(&["cancel", &call[..8]]);
+    assert_eq!(refused.status, 2, "{refused:#?}");
+    assert!(refused.stderr.contains(&call) && refused.stderr.contains(&map), "{refused:#?}");
+
+    let prefix = |id: &str| id[..id.len() - 1].to_owned();
+    assert_eq!(deck.text(&["get", &prefix(&call), "--wait"]), "1");
+    assert!(deck.text(&["get", &prefix(&map), "--wait"]).starts_with("done: 2 of 2 done"));
+    assert_eq!(deck.text(&["results", &prefix(&map)]), "1\n2");
+    assert_eq!(deck.text(&["results", &prefix(&map), "--index", "1"]), "2");
+    assert_eq!(deck.text(&["map", "--resume", &prefix(&map)]), "1\n2");
+    assert_eq!(deck.text(&["cancel", &prefix(&call)]), "it had ended before: done");
+    let unknown = deck.bireme(&["get", "0197c0de-0000"]);
+    assert_eq!(unknown.status, 4, "{unknown:#?}");
+    assert!(unknown.stderr.starts_with("error[unknown-call]"), "{unknown:#?}");
+}
+
+#[test]
 fn a_map_that_was_left_is_gone_on_with() {
     let deck = Deck::start();
     let inputs = file(&deck.data, "inputs.jsonl", squares(3_000).as_bytes());

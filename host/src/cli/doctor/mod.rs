@@ -22,6 +22,7 @@ use super::device::OnDevice;
 use super::exit::Exit;
 use super::global::Global;
 use super::{output, table};
+use crate::api::DeviceReport;
 use crate::devices::Report;
 
 /// Check this machine: toolchain, models, devices, kernel limits; says what is missing and the command that mends it.
@@ -67,7 +68,8 @@ fn is_unfit(checks: &[Check]) -> bool {
 
 fn to_json(checks: &[Check], report: &Report) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    json!({ "ok": !is_unfit(checks), "version": version, "checks": checks, "devices": report.to_json() }).to_string()
+    let devices = DeviceReport::from(report);
+    json!({ "ok": !is_unfit(checks), "version": version, "checks": checks, "devices": devices }).to_string()
 }
 
 fn to_text(checks: &[Check]) -> String {

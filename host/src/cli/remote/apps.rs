@@ -1,12 +1,12 @@
 //! `bireme apps`, `history`, `rollback`, `stop`: apps of a host and their versions.
 
 use clap::Args;
-use serde_json::Value;
 
 use super::address::Address;
-use super::client::Client;
+use super::client::{Answer, Client};
 use super::paths;
 use super::time;
+use crate::api::{App, AppHistory, AppList, AppState, AppStopped, Deployment, DeploymentAction, DeploymentRecord};
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::{output, table};
@@ -56,34 +56,18 @@ pub struct Stop {
 impl Apps {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
-        let answer = client.send("GET", "/api/v1/apps", &[])?;
+        let answer: Answer<AppList> = client.send("GET", "/api/v1/apps", &[])?;
         if global.json {
-            output::line(&answer.to_string());
+            output::line(&answer.text);
             return Ok(());
         }
-        let apps = rows(&answer["apps"]);
+        let apps = &answer.document.apps;
         if apps.is_empty() {
             output::note(&format!("no app is on {}; `bireme deploy APP` deploys one", client.base()));
             return Ok(());
         }
         let head = ["APP", "VERSION", "STATE", "FUNCTIONS", "DEPLOYED"].map(str::to_owned).to_vec();
-        let lines = apps.iter().map(|app| {
-            let functions = app["functions"].as_array().map(|functions| functions.len().to_string());
-            let deployed = app["deployed_at_ms"].as_u64().map(time::ago);
-            let state = match app["reason"].as_str() {
-                Some(reason) => format!("failed: {reason}"),
-                None => text(&app["state"]),
-            };
-            let given = || if app["state"] == "live" { "given at start" } else { "" }.to_owned();
-            vec![
-                text(&app["name"]),
-                text(&app["version"]),
-                state,
-                functions.unwrap_or_default(),
-                deployed.unwrap_or_else(given),
-            ]
-        });
-        show(head, lines);
+        show(head, apps.iter().map(app_row));
         Ok(())
     }
 }
@@ -91,22 +75,14 @@ impl Apps {
 impl History {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
-        let answer = client.send("GET", &paths::app(&self.app, "/history")?, &[])?;
+        let answer: Answer<AppHistory> = client.send("GET", &paths::app(&self.app, "/history")?, &[])?;
         if global.json {
-            output::line(&answer.to_string());
+            output::line(&answer.text);
             return Ok(());
         }
         let head = ["VERSION", "ACTION", "WHEN", "SIZE", "NEWLY MAY USE", "MESSAGE"].map(str::to_owned).to_vec();
-        let records = rows(&answer["records"]);
-        let lines = records.iter().enumerate().map(|(i, record)| {
-            let is_live = i == 0 && record["action"] != "stop";
-            let version = format!("{}{}", text(&record["version"]), if is_live { " (live)" } else { "" });
-            let added: Vec<String> = rows(&record["added"]).iter().map(text).collect();
-            let when = record["at_ms"].as_u64().map(time::ago).unwrap_or_default();
-            let size = record["bytes"].as_u64().map(output::bytes).unwrap_or_default();
-            vec![version, text(&record["action"]), when, size, added.join(", "), text(&record["message"])]
-        });
-        show(head, lines);
+        let records = answer.document.records.iter().enumerate();
+        show(head, records.map(|(i, record)| record_row(record, i == 0)));
         Ok(())
     }
 }
@@ -115,16 +91,14 @@ impl Rollback {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let query: Vec<(&str, String)> = self.to.into_iter().map(|to| ("to", to)).collect();
-        let answer = client.send("POST", &paths::app(&self.app, "/rollback")?, &query)?;
+        let answer: Answer<Deployment> = client.send("POST", &paths::app(&self.app, "/rollback")?, &query)?;
         if global.json {
-            output::line(&answer.to_string());
+            output::line(&answer.text);
             return Ok(());
         }
-        let before = match answer["previous"].as_str() {
-            Some(previous) => format!(" (before: {previous})"),
-            None => String::new(),
-        };
-        output::line(&format!("{} {} is live again on {}{before}", self.app, text(&answer["version"]), client.base()));
+        let Deployment { version, previous, .. } = answer.document;
+        let before = previous.map_or_else(String::new, |previous| format!(" (before: {previous})"));
+        output::line(&format!("{} {version} is live again on {}{before}", self.app, client.base()));
         Ok(())
     }
 }
@@ -132,27 +106,35 @@ impl Rollback {
 impl Stop {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
-        let answer = client.send("DELETE", &paths::app(&self.app, "")?, &[])?;
+        let answer: Answer<AppStopped> = client.send("DELETE", &paths::app(&self.app, "")?, &[])?;
         if global.json {
-            output::line(&answer.to_string());
+            output::line(&answer.text);
             return Ok(());
         }
-        output::line(&format!(
-            "{} is stopped; `bireme rollback {0}` starts {} again",
-            self.app,
-            text(&answer["stopped"])
-        ));
+        let version = answer.document.stopped;
+        output::line(&format!("{} is stopped; `bireme rollback {0}` starts {version} again", self.app));
         Ok(())
     }
 }
 
-fn rows(value: &Value) -> Vec<Value> {
-    value.as_array().cloned().unwrap_or_default()
+fn app_row(app: &App) -> Vec<String> {
+    let state = match &app.reason {
+        Some(reason) => format!("failed: {}", printable(reason)),
+        None => app.state.to_string(),
+    };
+    let functions = app.functions.as_ref().map(|functions| functions.len().to_string());
+    let given = || if app.state == AppState::Live { "given at start" } else { "" }.to_owned();
+    let deployed = app.created_ms.or(app.deployed_at_ms).map_or_else(given, time::ago);
+    vec![app.name.to_string(), app.version.to_string(), state, functions.unwrap_or_default(), deployed]
 }
 
-/// Returns a string of the answer, safe for a terminal.
-fn text(value: &Value) -> String {
-    printable(value.as_str().unwrap_or_default())
+fn record_row(record: &DeploymentRecord, is_newest: bool) -> Vec<String> {
+    let is_live = is_newest && record.action != DeploymentAction::Stop;
+    let version = format!("{}{}", record.version, if is_live { " (live)" } else { "" });
+    let when = time::ago(time::newer_or(record.created_ms, record.at_ms));
+    let added: Vec<String> = record.added.iter().map(|capability| printable(&capability.to_string())).collect();
+    let message = record.message.as_deref().map(printable).unwrap_or_default();
+    vec![version, record.action.to_string(), when, output::bytes(record.bytes), added.join(", "), message]
 }
 
 fn show(head: Vec<String>, lines: impl Iterator<Item = Vec<String>>) {

@@ -1,26 +1,29 @@
 //! `bireme spawn`, `get`, `cancel`, `ps`: durable calls on a host.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::address::Address;
-use super::client::{self, Client};
+use super::client::{self, Answer, Client};
 use super::paths;
 use super::reconnect::Reconnect;
 use super::time;
-use crate::call::{Failure, Receipt};
+use crate::api::{self, CallList, CallOrMap, CallState};
+use crate::call::Receipt;
 use crate::cli::app_settings::AppSettings;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::input::{self, InputFile};
 use crate::cli::{function_lookup, output, receipt_text, table, target};
 use crate::codes::Code;
+use crate::ids::CallId;
 use crate::logs::printable;
 
 /// Longest wait of one request (long polling).
 const WAIT_STEP: Duration = Duration::from_secs(30);
+/// Pause after an answer that came before the end of the wait: of a host that shuts down.
+const EARLY_ANSWER_PAUSE: Duration = Duration::from_millis(250);
 
 /// Start a durable call on a host and return at once, with its id on stdout. The call outlives this command and a
 /// restart of the host.
@@ -54,7 +57,7 @@ pub struct Spawn {
 pub struct Get {
     #[command(flatten)]
     address: Address,
-    /// The id that `bireme spawn` or `bireme map` printed.
+    /// The id that `bireme spawn` or `bireme map` printed; a unique prefix of at least 8 digits is enough.
     id: String,
     /// Wait until it has ended, or at most SECONDS.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "inf")]
@@ -70,7 +73,7 @@ pub struct Get {
 pub struct Cancel {
     #[command(flatten)]
     address: Address,
-    /// The id that `bireme spawn` or `bireme map` printed.
+    /// The id that `bireme spawn` or `bireme map` printed; a unique prefix of at least 8 digits is enough.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }
@@ -121,28 +124,17 @@ impl Spawn {
         let route = format!("/api/v1/apps/{app}/functions/{name}/calls");
         let headers: Vec<_> = self.idempotency_key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
         let response = client.post_with(&route, &query, &headers, &input.content_type, &input.data)?;
-        if !response.status().is_success() {
-            return Err(Exit { is_json: global.json || trailing.json, ..client::problem(response) });
-        }
-        let call = client::json(response)?;
-        if global.json || trailing.json {
-            output::line(&call.to_string());
-        } else {
-            output::line(call["id"].as_str().unwrap_or_default());
-        }
+        let is_json = global.json || trailing.json;
+        let call: Answer<api::Call> = client::answer(response).map_err(|exit| Exit { is_json, ..exit })?;
+        output::line(&if is_json { call.text } else { call.document.id.to_string() });
         Ok(())
     }
-}
-
-/// Whether a call or a map has ended.
-fn is_terminal(call: &Value) -> bool {
-    !matches!(call["state"].as_str(), Some("accepted" | "leased" | "waiting" | "open" | "running"))
 }
 
 impl Get {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let wait = match self.wait {
             Some(seconds) if seconds.is_nan() || seconds < 0.0 => {
                 return Err(Exit::usage("--wait takes a number of seconds, or nothing"));
@@ -150,122 +142,144 @@ impl Get {
             Some(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
             None => Duration::ZERO,
         };
+        let id = whole_id(&client, &self.id)?;
         let mut reconnect = Reconnect::default();
-        let call = loop {
-            let left = wait.saturating_sub(started.elapsed());
-            let step = left.min(WAIT_STEP).as_secs_f64();
-            let answer = match send_to_either(&client, "GET", &self.id, &[("wait", step.to_string())]) {
-                // A restarted host resumes the call, so keep waiting.
-                Err(exit) if exit.code == Code::NoHost && !left.is_zero() => {
+        let answer = loop {
+            let step = wait.saturating_sub(started.elapsed()).min(WAIT_STEP);
+            let asked = Instant::now();
+            let answer = match send_to_either(&client, "GET", &id, &[("wait", step.as_secs_f64().to_string())]) {
+                // The next host resumes the call, so keep waiting for it.
+                Err(exit) if matches!(exit.code, Code::NoHost | Code::Unavailable) && !step.is_zero() => {
                     reconnect.wait(exit)?;
                     continue;
                 }
                 answer => answer?,
             };
-            // The host long-polls calls; maps are polled.
-            let is_over = if answer["kind"] == "map" { left.is_zero() } else { left <= WAIT_STEP };
-            if is_terminal(&answer) || is_over {
+            reconnect = Reconnect::default();
+            if is_terminal(&answer.document) || started.elapsed() >= wait {
                 break answer;
             }
-            if answer["kind"] == "map" {
-                std::thread::sleep(Duration::from_millis(500));
+            if asked.elapsed() < step {
+                std::thread::sleep(EARLY_ANSWER_PAUSE);
+            }
+        };
+        let call = match answer.document {
+            CallOrMap::Call(call) => call,
+            CallOrMap::Map(map) => {
+                output::line(&if global.json { answer.text } else { map_line(&map) });
+                self.note_receipt(&map.receipt, global);
+                return Ok(());
             }
         };
         if global.json {
-            output::line(&call.to_string());
-        } else if call["kind"] == "map" {
-            output::line(&map_line(&call));
+            output::line(&answer.text);
         }
-        if self.receipt && !global.json {
-            let receipt: Option<Receipt> = serde_json::from_value(call["receipt"].clone()).ok();
-            receipt.iter().for_each(|receipt| output::note(&receipt_text::table_of(receipt)));
-        }
-        if call["kind"] == "map" {
-            return Ok(());
-        }
-        match call["state"].as_str() {
-            Some("done") if global.json => Ok(()),
-            Some("done") => {
-                let output = client.bytes_of(&format!("/api/v1/calls/{}/result", self.id))?;
-                output::result(&output);
+        self.note_receipt(&call.receipt, global);
+        match call.state {
+            CallState::Done if global.json => Ok(()),
+            CallState::Done => {
+                output::result(&client.bytes_of(&format!("/api/v1/calls/{id}/result"))?);
                 Ok(())
             }
-            Some("failed" | "dead" | "cancelled") => {
-                let failure: Result<Failure, _> = serde_json::from_value(call["failure"].clone());
-                let exit = failure.map_or_else(|_| Exit::new(Code::Failed, "the call failed"), Exit::from);
-                let app = call["app"].as_str().unwrap_or("APP");
-                Err(exit.hint(format!("its log: bireme logs {app} --call {}", printable(&self.id))))
+            CallState::Failed | CallState::Dead | CallState::Cancelled => {
+                let exit = call.failure.map_or_else(|| Exit::new(Code::Failed, "the call failed"), Exit::from);
+                Err(exit.hint(format!("its log: bireme logs {} --call {id}", call.app)))
             }
-            _ => {
+            CallState::Accepted | CallState::Leased | CallState::Waiting => {
                 let exit = Exit::new(Code::Timeout, format!("it has not ended: {}", state_text(&call)));
-                Err(exit.hint(format!("bireme get {} --wait", printable(&self.id))))
+                Err(exit.hint(format!("bireme get {id} --wait")))
             }
         }
+    }
+
+    fn note_receipt(&self, receipt: &Receipt, global: &Global) {
+        if self.receipt && !global.json {
+            output::note(&receipt_text::table_of(receipt));
+        }
+    }
+}
+
+fn is_terminal(entry: &CallOrMap) -> bool {
+    match entry {
+        CallOrMap::Call(call) => call.state.is_terminal(),
+        CallOrMap::Map(map) => map.state.is_terminal(),
+    }
+}
+
+/// Returns the whole id of the call or map that `id` names. The host looks for a prefix among calls or among maps; one
+/// that both have is refused here, because it would name the call where the map is meant.
+fn whole_id(client: &Client, id: &str) -> Result<String, Exit> {
+    if id.parse::<CallId>().is_ok() {
+        return Ok(id.to_owned());
+    }
+    let call = client.send::<api::Call>("GET", &paths::call(id)?, &[]).map(|call| call.document.id.to_string());
+    let map = client.send::<api::Map>("GET", &paths::map(id, "")?, &[]).map(|map| map.document.id.to_string());
+    match (call, map) {
+        (Ok(call), Ok(map)) => {
+            Err(Exit::usage(format!("call {call} and map {map} have an id that begins with `{id}`; give more of it")))
+        }
+        (Ok(found), Err(exit)) if exit.code == Code::UnknownMap => Ok(found),
+        (Err(exit), Ok(found)) if exit.code == Code::UnknownCall => Ok(found),
+        (Err(exit), Err(other)) if exit.code == Code::UnknownCall && other.code != Code::UnknownMap => Err(other),
+        (Err(exit), _) | (_, Err(exit)) => Err(exit),
     }
 }
 
 /// Sends a request to the call of that id, else to the map.
-fn send_to_either(client: &Client, method: &str, id: &str, query: client::Query<'_>) -> Result<Value, Exit> {
+fn send_to_either(
+    client: &Client,
+    method: &str,
+    id: &str,
+    query: client::Query<'_>,
+) -> Result<Answer<CallOrMap>, Exit> {
     match client.send(method, &paths::call(id)?, query) {
-        Err(exit) if exit.code == Code::UnknownCall => client
-            .send(method, &paths::map(id, "")?, &[])
-            .map_err(|map| if map.code == Code::UnknownMap { exit } else { map }),
-        answer => answer,
+        Err(exit) if exit.code == Code::UnknownCall => match client.send(method, &paths::map(id, "")?, query) {
+            Err(map) if map.code == Code::UnknownMap => Err(exit),
+            map => map.map(|map| map.map(|map| CallOrMap::Map(Box::new(map)))),
+        },
+        call => call.map(|call| call.map(|call| CallOrMap::Call(Box::new(call)))),
     }
 }
 
 /// Returns the state of a call in words.
-fn state_text(call: &Value) -> String {
-    let attempts = call["attempts"].as_u64().unwrap_or(0);
-    match call["state"].as_str().unwrap_or("?") {
-        "accepted" => "accepted, not begun".to_owned(),
-        "leased" => format!("attempt {attempts} runs"),
-        "waiting" => {
-            let next = call["next_ms"].as_u64().unwrap_or(0).saturating_sub(crate::clock::unix_ms());
-            let why = call["failed_attempts"].as_array().and_then(|attempts| attempts.last());
-            let why = why.and_then(|attempt| attempt["failure"]["message"].as_str()).map(printable);
-            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+fn state_text(call: &api::Call) -> String {
+    let attempts = call.attempts;
+    match call.state {
+        CallState::Accepted => "accepted, not begun".to_owned(),
+        CallState::Leased => format!("attempt {attempts} runs"),
+        CallState::Waiting => {
+            let next = call.next_ms.unwrap_or(0).saturating_sub(crate::clock::unix_ms());
+            let why = call.failed_attempts.last().map(|attempt| format!(": {}", printable(&attempt.failure.message)));
+            let why = why.unwrap_or_default();
             format!("{attempts} attempts failed, the next in {:.1} s{why}", next as f64 / 1e3)
         }
-        state => state.to_owned(),
+        state => state.to_string(),
     }
 }
 
 /// Returns the progress of a map in one line.
-pub fn map_line(map: &Value) -> String {
-    let counts = &map["counts"];
-    let count = |name: &str| counts[name].as_u64().unwrap_or(0);
-    let mut line = format!(
-        "{}: {} of {} done",
-        map["state"].as_str().unwrap_or("?"),
-        output::count(count("done")),
-        output::count(count("accepted"))
-    );
-    for name in ["failed", "dead", "cancelled", "retried"] {
-        if count(name) > 0 {
-            line += &format!(", {} {name}", output::count(count(name)));
+pub fn map_line(map: &api::Map) -> String {
+    let api::MapCounts { accepted, done, failed, dead, cancelled, retried } = map.counts;
+    let mut line = format!("{}: {} of {} done", map.state, output::count(done), output::count(accepted));
+    for (count, name) in [(failed, "failed"), (dead, "dead"), (cancelled, "cancelled"), (retried, "retried")] {
+        if count > 0 {
+            line += &format!(", {} {name}", output::count(count));
         }
     }
-    let receipt: Receipt = serde_json::from_value(map["receipt"].clone()).unwrap_or_default();
-    line + &format!("; cpu {}", output::micros(receipt.cpu_us))
+    line + &format!("; cpu {}", output::micros(map.receipt.cpu_us))
 }
 
 impl Cancel {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         for id in &self.ids {
-            let ended = send_to_either(&client, "DELETE", id, &[])?;
-            if global.json {
-                output::line(&ended.to_string());
-            } else if ended["kind"] == "map" {
-                output::line(&map_line(&ended));
-            } else {
-                let state = ended["state"].as_str().unwrap_or("?");
-                output::line(
-                    if state == "cancelled" { "cancelled".to_owned() } else { format!("it had ended before: {state}") }
-                        .as_str(),
-                );
-            }
+            let ended = send_to_either(&client, "DELETE", &whole_id(&client, id)?, &[])?;
+            output::line(&match ended.document {
+                _ if global.json => ended.text,
+                CallOrMap::Map(map) => map_line(&map),
+                CallOrMap::Call(call) if call.state == CallState::Cancelled => "cancelled".to_owned(),
+                CallOrMap::Call(call) => format!("it had ended before: {}", call.state),
+            });
         }
         Ok(())
     }
@@ -283,40 +297,22 @@ impl Ps {
             ("before", self.before),
         ];
         query.extend(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        let answer = client.send("GET", "/api/v1/calls", &query)?;
+        let answer: Answer<CallList> = client.send("GET", "/api/v1/calls", &query)?;
         if global.json {
-            output::line(&answer.to_string());
+            output::line(&answer.text);
             return Ok(());
         }
-        let calls = answer["calls"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let CallList { calls, next, .. } = answer.document;
         if calls.is_empty() {
             output::note("no durable call or map; `bireme spawn` and `bireme map --host URL` make some");
             return Ok(());
         }
         let mut rows = vec![["ID", "FUNCTION", "STATE", "ATTEMPTS", "CPU", "WALL", "MADE"].map(str::to_owned).to_vec()];
         let mut sum = Receipt::default();
-        for call in calls {
-            let receipt: Receipt = serde_json::from_value(call["receipt"].clone()).unwrap_or_default();
-            let made = call["accepted_ms"].as_u64().or(call["created_ms"].as_u64()).unwrap_or(0);
-            let attempts = match call["kind"].as_str() {
-                Some("map") => {
-                    let count = |name: &str| call["counts"][name].as_u64().unwrap_or(0);
-                    let settled = count("done") + count("failed") + count("dead") + count("cancelled");
-                    format!("{} of {}", output::count(settled), output::count(count("accepted")))
-                }
-                _ => call["attempts"].as_u64().unwrap_or(0).to_string(),
-            };
-            let text = |name: &str| printable(call[name].as_str().unwrap_or("?"));
-            rows.push(vec![
-                text("id"),
-                text("function"),
-                text("state"),
-                attempts,
-                output::micros(receipt.cpu_us),
-                output::micros(receipt.wall_us),
-                time::ago(made),
-            ]);
-            sum.add(&receipt);
+        for entry in &calls {
+            let (row, receipt) = row(entry);
+            rows.push(row);
+            sum.add(receipt);
         }
         output::line(&table::plain(rows));
         output::note(&format!(
@@ -326,16 +322,67 @@ impl Ps {
             output::micros(sum.wall_us),
             output::count(u64::from(sum.attempts))
         ));
-        if let Some(next) = answer["next"].as_str() {
-            output::note(&format!("more: bireme ps --before {}", printable(next)));
+        if let Some(next) = next {
+            output::note(&format!("more: bireme ps --before {next}"));
         }
         Ok(())
     }
 }
 
-/// Returns a failed input as `bireme map` prints it.
-pub fn failed_line(line: &Value) -> Value {
-    let mut error = line["error"].clone();
-    error["index"] = line["index"].clone();
-    json!({ "error": error })
+/// Returns the row of a call or map, and its receipt.
+fn row(entry: &CallOrMap) -> (Vec<String>, &Receipt) {
+    let (id, function, state, attempts, receipt, created_ms) = match entry {
+        CallOrMap::Call(call) => {
+            let created_ms = time::newer_or(call.created_ms, call.accepted_ms);
+            let (id, state, attempts) = (call.id.to_string(), call.state.to_string(), call.attempts.to_string());
+            (id, &call.function, state, attempts, &call.receipt, created_ms)
+        }
+        CallOrMap::Map(map) => {
+            let api::MapCounts { accepted, done, failed, dead, cancelled, .. } = map.counts;
+            let settled = done + failed + dead + cancelled;
+            let inputs = format!("{} of {}", output::count(settled), output::count(accepted));
+            (map.id.to_string(), &map.function, map.state.to_string(), inputs, &map.receipt, map.created_ms)
+        }
+    };
+    let (cpu, wall) = (output::micros(receipt.cpu_us), output::micros(receipt.wall_us));
+    (vec![id, printable(function), state, attempts, cpu, wall, time::ago(created_ms)], receipt)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn entry(document: Value) -> CallOrMap {
+        serde_json::from_value(document).unwrap()
+    }
+
+    #[test]
+    fn a_call_of_an_older_host_has_its_row() {
+        let accepted_ms = crate::clock::unix_ms() - 90_000;
+        let call = entry(json!({
+            "id": "0199c0de-0000-7000-8000-000000000000", "kind": "call", "app": "hello", "function": "hello::add",
+            "state": "waiting", "principal": "operator", "priority": "normal", "accepted_ms": accepted_ms,
+            "attempts": 2, "receipt": { "attempts": 2, "cpu_us": 7, "wall_us": 2_000 },
+        }));
+        let (row, receipt) = row(&call);
+        assert_eq!(row[1..], ["hello::add", "waiting", "2", "7 µs", "2.0 ms", "1 min ago"]);
+        assert_eq!(receipt.attempts, 2);
+        assert!(!is_terminal(&call));
+    }
+
+    #[test]
+    fn a_map_is_told_from_a_call_and_has_its_inputs_in_a_row() {
+        let map = entry(json!({
+            "id": "0199c0de-0000-7000-8000-000000000000", "kind": "map", "app": "hello", "function": "hello::add",
+            "state": "done", "principal": "operator", "priority": "normal", "created_ms": 1, "closed": true,
+            "counts": { "accepted": 1_200, "done": 1_000, "failed": 1, "dead": 0, "cancelled": 0, "retried": 3 },
+            "receipt": { "cpu_us": 7 },
+        }));
+        assert!(is_terminal(&map));
+        assert_eq!(row(&map).0[2..4], ["done", "1,001 of 1,200"]);
+        let CallOrMap::Map(map) = map else { panic!("it is a map") };
+        assert_eq!(map_line(&map), "done: 1,000 of 1,200 done, 1 failed, 3 retried; cpu 7 µs");
+    }
 }

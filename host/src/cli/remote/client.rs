@@ -3,12 +3,13 @@
 use std::io::Read;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
 use super::address::Address;
 use super::paths;
+use crate::api;
 use crate::app::metadata::Metadata;
 use crate::call::Payload;
 use crate::cli::exit::Exit;
@@ -24,6 +25,20 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 pub struct Client {
     base: String,
     agent: Agent,
+}
+
+/// Document of the host, with its JSON text for `--json`: the text also has what a newer host adds.
+pub struct Answer<T> {
+    /// One line.
+    pub text: String,
+    pub document: T,
+}
+
+impl<T> Answer<T> {
+    /// Converts the document, with the same text.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { text: self.text, document: convert(self.document) }
+    }
 }
 
 /// Query parameters, in order.
@@ -56,9 +71,9 @@ impl Client {
     }
 
     /// Sends a request without a body; a non-2xx status becomes an `Err`.
-    pub fn send(&self, method: &str, path: &str, query: Query<'_>) -> Result<Value, Exit> {
+    pub fn send<T: DeserializeOwned>(&self, method: &str, path: &str, query: Query<'_>) -> Result<Answer<T>, Exit> {
         let request = self.request(method, path, query).body(()).map_err(|error| self.malformed(&error))?;
-        json(self.answer(self.agent.run(request))?)
+        answer(self.agent.run(request).map_err(|error| self.unreachable(&error))?)
     }
 
     /// Sends a POST with a body; any status is `Ok`.
@@ -85,16 +100,14 @@ impl Client {
 
     /// Fetches the metadata of a deployed app.
     pub fn metadata(&self, app: &str) -> Result<Metadata, Exit> {
-        let mut about = self.send("GET", &paths::app(app, "")?, &[])?;
-        serde_json::from_value(about["metadata"].take()).map_err(|error| {
-            Exit::new(Code::BadOutput, format!("the host's description of `{app}` cannot be read ({error})"))
-        })
+        let description: Answer<api::AppDescription> = self.send("GET", &paths::app(app, "")?, &[])?;
+        Ok(description.document.metadata)
     }
 
     /// Fetches raw bytes and their media type.
     pub fn bytes_of(&self, path: &str) -> Result<Payload, Exit> {
         let request = self.request("GET", path, &[]).body(()).map_err(|error| self.malformed(&error))?;
-        let response = self.answer(self.agent.run(request))?;
+        let response = self.success(self.agent.run(request))?;
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
         Ok(Payload { content_type, data: bytes(response)?.into() })
@@ -103,7 +116,7 @@ impl Client {
     /// Opens a streamed response.
     pub fn stream(&self, path: &str, query: Query<'_>) -> Result<impl Read + use<>, Exit> {
         let request = self.request("GET", path, query).body(()).map_err(|error| self.malformed(&error))?;
-        let response = self.answer(self.agent.run(request))?;
+        let response = self.success(self.agent.run(request))?;
         Ok(response.into_body().into_reader())
     }
 
@@ -116,8 +129,8 @@ impl Client {
         Request::builder().method(method).uri(url)
     }
 
-    fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, Exit> {
-        let response = answer.map_err(|error| self.unreachable(&error))?;
+    fn success(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, Exit> {
+        let response = response.map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() { Ok(response) } else { Err(problem(response)) }
     }
 
@@ -131,15 +144,28 @@ impl Client {
     }
 }
 
-/// Reads a JSON response.
-pub fn json(response: Response<Body>) -> Result<Value, Exit> {
-    let bytes = bytes(response)?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Exit::new(
-            Code::BadOutput,
-            format!("the host's answer is not JSON ({error}); is it a bireme host of this version?"),
-        )
-    })
+/// Reads a response as a document; a non-2xx status becomes an `Err`.
+pub fn answer<T: DeserializeOwned>(response: Response<Body>) -> Result<Answer<T>, Exit> {
+    if !response.status().is_success() {
+        return Err(problem(response));
+    }
+    parse(bytes(response)?)
+}
+
+fn parse<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<Answer<T>, Exit> {
+    // An output has the line ends that its function wrote. They stand between tokens, where a space does as well.
+    text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    let document = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
+    let text = String::from_utf8(text).map_err(|error| unreadable(&error))?;
+    Ok(Answer { text, document })
+}
+
+/// Error of an answer that is no document of the control API.
+pub fn unreadable(error: &dyn std::error::Error) -> Exit {
+    Exit::new(
+        Code::BadOutput,
+        format!("the host's answer cannot be read ({error}); is it a bireme host of this version?"),
+    )
 }
 
 /// Reads a response as bytes.
@@ -149,26 +175,45 @@ pub fn bytes(response: Response<Body>) -> Result<Vec<u8>, Exit> {
     read.map_err(|error| Exit::new(Code::NoHost, format!("the host's answer broke off: {error}")))
 }
 
-/// Reads a problem document (RFC 9457); any other body means that no bireme host answers.
+/// Reads a problem document (RFC 9457) as the error of the command.
 pub fn problem(response: Response<Body>) -> Exit {
-    let status = response.status();
-    let bytes = match bytes(response) {
-        Ok(bytes) => bytes,
-        Err(exit) => return exit,
-    };
-    let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let code = document["code"].as_str().and_then(Code::find);
-    match (code, document["detail"].as_str()) {
-        (Some(code), Some(detail)) => {
-            let causes = document["causes"].as_array().into_iter().flatten();
-            let causes = causes.filter_map(Value::as_str).map(str::to_owned).collect();
-            Exit { causes, ..Exit::new(code, detail) }
-        }
-        _ => Exit::new(Code::NoHost, format!("what answers is no bireme host of this version: {status}")),
+    match problem_document(response) {
+        Ok((code, problem)) => Exit { causes: problem.causes, ..Exit::new(code, problem.detail) },
+        Err(exit) => exit,
     }
+}
+
+/// Reads a problem document and its code; any other body means that no bireme host answers.
+pub fn problem_document(response: Response<Body>) -> Result<(Code, api::Problem), Exit> {
+    let status = response.status();
+    let problem: Option<api::Problem> = serde_json::from_slice(&bytes(response)?).ok();
+    problem
+        .and_then(|problem| Some((Code::find(&problem.code)?, problem)))
+        .ok_or_else(|| Exit::new(Code::NoHost, format!("what answers is no bireme host of this version: {status}")))
 }
 
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_keeps_what_its_type_does_not_know_and_is_one_line() {
+        let answer: Answer<api::InputsAccepted> = parse(b"{\"accepted\": 3,\r\n \"newer\": [1]}".to_vec()).unwrap();
+        assert_eq!(answer.document.accepted, 3);
+        assert_eq!(answer.text, "{\"accepted\": 3,   \"newer\": [1]}");
+    }
+
+    #[test]
+    fn an_answer_of_something_else_says_so() {
+        for text in ["<html>", "[]", "{\"accepted\": -1}"] {
+            let exit = parse::<api::InputsAccepted>(text.into()).err().unwrap();
+            assert_eq!(exit.code, Code::BadOutput);
+            assert!(exit.message.ends_with("is it a bireme host of this version?"), "{}", exit.message);
+        }
+    }
 }

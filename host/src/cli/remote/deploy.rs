@@ -3,14 +3,13 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
-use serde_json::Value;
 
 use super::address::Address;
-use super::client::{self, Client};
+use super::client::{self, Answer, Client};
+use crate::api::Deployment;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::{output, target};
-use crate::codes::Code;
 use crate::logs::{NoLog, printable};
 use crate::server::Host;
 use crate::tasks::blocking;
@@ -66,57 +65,47 @@ impl Deploy {
         query.extend(self.dry_run.then(|| ("dry_run", "true".to_owned())));
         let mut response = client.post("/api/v1/apps", &query, "application/wasm", component)?;
         if response.status() == 409 {
-            let document = client::json(response)?;
-            let added = strings(&document["added"]);
-            let detail = document["detail"].as_str().unwrap_or_default();
-            if added.is_empty() {
-                let code = document["code"].as_str().and_then(Code::find).unwrap_or(Code::NotAccepted);
-                return Err(Exit::new(code, detail));
+            let (code, problem) = client::problem_document(response)?;
+            let exit = Exit { causes: problem.causes, ..Exit::new(code, problem.detail) };
+            if problem.added.is_empty() {
+                return Err(exit);
             }
-            if json || !confirm(client, &added) {
-                let exit = Exit::new(Code::NotAccepted, detail);
+            if json || !confirm(client, &problem.added) {
                 return Err(exit.hint("if it should be able to do that, deploy it with --accept"));
             }
             // Accept exactly the capabilities that were shown, not ones added since.
-            query.extend(added.into_iter().map(|capability| ("accept", capability)));
+            query.extend(problem.added.into_iter().map(|capability| ("accept", capability)));
             response = client.post("/api/v1/apps", &query, "application/wasm", component)?;
         }
-        if !response.status().is_success() {
-            return Err(client::problem(response));
-        }
-        let outcome = client::json(response)?;
-        output::line(&if json { outcome.to_string() } else { self.text(client, &outcome) });
+        let answer: Answer<Deployment> = client::answer(response)?;
+        output::line(&if json { answer.text } else { self.text(client, &answer.document) });
         Ok(())
     }
 
-    fn text(&self, client: &Client, outcome: &Value) -> String {
-        let name = |key: &str| outcome[key].as_str().unwrap_or_default().to_owned();
-        let (app, version, base) = (name("app"), name("version"), client.base());
-        let was = match outcome["previous"].as_str() {
+    fn text(&self, client: &Client, deployment: &Deployment) -> String {
+        let Deployment { app, version, previous, changed, added, removed, routes } = deployment;
+        let base = client.base();
+        let was = match previous {
             Some(previous) if previous != version => format!(" (before: {previous})"),
             _ => String::new(),
         };
-        let mut text = match (self.dry_run, outcome["changed"] == true) {
+        let mut text = match (self.dry_run, changed) {
             (true, _) => format!("{app} {version} would be deployed to {base}{was}"),
             (false, true) => format!("{app} {version} is live on {base}{was}"),
             (false, false) => format!("{app} {version} was live on {base} already; nothing changed"),
         };
-        for (sign, key) in [('+', "added"), ('-', "removed")] {
-            for capability in strings(&outcome[key]) {
+        for (sign, capabilities) in [('+', added), ('-', removed)] {
+            for capability in capabilities {
                 text += &format!("\n  {sign} {capability}");
             }
         }
-        for route in strings(&outcome["routes"]) {
+        for route in routes {
             if let Some((method, path)) = route.split_once(' ') {
                 text += &format!("\n  {method} {base}{path}");
             }
         }
         text.lines().map(printable).collect::<Vec<_>>().join("\n")
     }
-}
-
-fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// Shows new capabilities and asks, if a terminal is there to answer.

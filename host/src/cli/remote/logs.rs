@@ -3,11 +3,11 @@
 use std::io::{BufRead, BufReader};
 
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
 use super::address::Address;
-use super::client::Client;
+use super::client::{self, Client};
 use super::time;
+use crate::api;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::output;
@@ -95,7 +95,7 @@ impl Logs {
             if global.json {
                 output::line(&line);
             } else {
-                self.show(&serde_json::from_str(&line).unwrap_or_default());
+                self.show(&serde_json::from_str(&line).map_err(|error| client::unreadable(&error))?);
             }
         }
         if self.follow {
@@ -127,27 +127,31 @@ impl Logs {
         Ok(query)
     }
 
-    fn show(&self, line: &Value) {
-        if let Some(lost) = line["lost"].as_u64() {
-            output::note(&format!("{lost} lines were lost: they came faster than they were read"));
-            return;
+    fn show(&self, line: &api::LogStreamLine) {
+        match line {
+            api::LogStreamLine::Entry(entry) => output::line(&printable(&self.text(entry))),
+            api::LogStreamLine::Lost(api::LogLost { lost }) => {
+                output::note(&format!("{lost} lines were lost: they came faster than they were read"));
+            }
         }
-        let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
-        let mut shown = String::new();
+    }
+
+    fn text(&self, entry: &api::LogEntry) -> String {
+        let mut text = String::new();
         if self.timestamps {
-            shown += &format!("{} ", time::exact(line["at_ms"].as_u64().unwrap_or_default()));
+            text += &format!("{} ", time::exact(time::newer_or(entry.created_ms, entry.at_ms)));
         }
-        let call: String = text("call").chars().take(CALL_LEN).collect();
-        shown += &format!("{}::{} {} {call} ", text("app"), text("function"), text("version"));
-        shown += &match line["source"].as_str() {
-            Some("stdout" | "stderr") => format!("{}: ", text("source")),
-            _ => format!("{}: ", text("level")),
+        let call: String = entry.call.to_string().chars().take(CALL_LEN).collect();
+        text += &format!("{}::{} {} {call} ", entry.app, entry.function, entry.version);
+        text += &match entry.source {
+            api::LogSource::Stdout | api::LogSource::Stderr => format!("{}: ", entry.source),
+            api::LogSource::Log | api::LogSource::System => format!("{}: ", entry.level),
         };
-        shown += &text("message");
-        for (key, value) in line["fields"].as_object().into_iter().flatten() {
-            shown += &format!(" {key}={}", value.as_str().unwrap_or_default());
+        text += &entry.message;
+        for (key, value) in &entry.fields {
+            text += &format!(" {key}={value}");
         }
-        output::line(&printable(&shown));
+        text
     }
 }
 

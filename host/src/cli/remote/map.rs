@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use indicatif::ProgressBar;
-use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::address::Address;
 use super::calls::map_line;
-use super::client::{self, Client};
+use super::client::{self, Answer, Client};
 use super::outcomes::{OutcomeOrder, OutcomePrinter, PrintOptions};
 use super::paths;
 use super::upload::upload;
+use crate::api::{Map, MapRetried, MapState};
 use crate::app::metadata::FunctionInfo;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
@@ -44,13 +44,13 @@ impl HostMap {
 
     /// Finds the map to resume, and restarts its failed inputs with `retry_failed`. `None` means that a new map is
     /// wanted.
-    pub async fn find(&self, client: &Client) -> Result<Option<Value>, Exit> {
+    pub async fn find(&self, client: &Client) -> Result<Option<Map>, Exit> {
         let (client, resume, retry) = (client.clone(), self.resume.clone(), self.retry_failed.clone());
         blocking(move || match (resume, retry) {
-            (Some(id), _) => client.send("GET", &paths::map(&id, "")?, &[]).map(Some),
+            (Some(id), _) => Ok(Some(map_of(&client, &id)?.document)),
             (None, Some(id)) => {
-                let answer = client.send("POST", &paths::map(&id, "/retry-failed")?, &[])?;
-                Ok(Some(answer["map"].clone()))
+                let answer: Answer<MapRetried> = client.send("POST", &paths::map(&id, "/retry-failed")?, &[])?;
+                Ok(Some(answer.document.map))
             }
             (None, None) => Ok(None),
         })
@@ -68,14 +68,14 @@ impl HostMap {
     }
 
     /// Creates a map.
-    pub async fn create(&self, client: &Client) -> Result<Value, Exit> {
+    pub async fn create(&self, client: &Client) -> Result<Map, Exit> {
         let (client, (app, name)) = (client.clone(), self.split_target()?);
         let query: Vec<_> = self.priority.iter().map(|priority| ("priority", priority.clone())).collect();
         blocking(move || {
             // An empty body: inputs in it would be part of the map.
             let path = format!("/api/v1/apps/{app}/functions/{name}/maps");
             let response = client.post(&path, &query, "application/json", b"")?;
-            if response.status().is_success() { client::json(response) } else { Err(client::problem(response)) }
+            Ok(client::answer::<Map>(response)?.document)
         })
         .await
     }
@@ -89,11 +89,11 @@ impl HostMap {
     }
 
     /// Whether the inputs of the map's function are bytes.
-    pub async fn takes_bytes(client: &Client, map: &Value) -> Result<bool, Exit> {
+    pub async fn takes_bytes(client: &Client, map: &Map) -> Result<bool, Exit> {
         let client = client.clone();
-        let (app, function) = (text(map, "app"), text(map, "function"));
+        let (app, function) = (map.app.clone(), map.function.clone());
         blocking(move || {
-            let metadata = client.metadata(&app)?;
+            let metadata = client.metadata(app.as_str())?;
             let name = function.rsplit("::").next().unwrap_or_default();
             Ok(metadata.function(name).is_some_and(|function| function.takes_bytes()))
         })
@@ -105,13 +105,13 @@ impl HostMap {
         self,
         global: &Global,
         client: Client,
-        map: Value,
+        map: Map,
         inputs: Option<Inputs>,
         bar: ProgressBar,
     ) -> Result<(), Exit> {
-        let id = text(&map, "id");
+        let id = map.id.to_string();
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let accepted = Arc::new(AtomicU64::new(map["counts"]["accepted"].as_u64().unwrap_or(0)));
+        let accepted = Arc::new(AtomicU64::new(map.counts.accepted));
         let stop = Arc::new(AtomicBool::new(false));
         let upload = {
             let (client, id, accepted, stop) = (client.clone(), id.clone(), accepted.clone(), stop.clone());
@@ -136,7 +136,7 @@ impl HostMap {
                 }
             }
             bar.finish_and_clear();
-            output::line(&if json { map_of(&client, &id)?.to_string() } else { id });
+            output::line(&if json { map_of(&client, &id)?.text } else { id });
             return Ok(());
         }
         if !self.is_quiet {
@@ -173,10 +173,10 @@ impl HostMap {
             Ok(None) => return Ok(()),
             Err(exit) => return Err(self.failed(&client, &id, &accepted, exit).await),
         };
-        let counts = &summary["counts"];
-        let lost = ["failed", "dead", "cancelled"].iter().filter_map(|name| counts[name].as_u64()).sum::<u64>();
+        let counts = &summary.counts;
+        let lost = counts.failed + counts.dead + counts.cancelled;
         let line = map_line(&summary);
-        if summary["state"] == "cancelled" {
+        if summary.state == MapState::Cancelled {
             return Err(Exit { is_after_records: true, ..Exit::new(Code::Cancelled, line) });
         }
         if lost > 0 {
@@ -196,8 +196,8 @@ impl HostMap {
             let (client, id) = (client.clone(), id.to_owned());
             let cancelled = blocking(move || {
                 // The host may hold inputs whose response was lost.
-                let is_empty = map_of(&client, &id)?["counts"]["accepted"] == 0;
-                if is_empty { client.send("DELETE", &paths::map(&id, "")?, &[]).map(|_| true) } else { Ok(false) }
+                let is_empty = map_of(&client, &id)?.document.counts.accepted == 0;
+                if is_empty { cancel(&client, &id).map(|_| true) } else { Ok(false) }
             });
             if cancelled.await.unwrap_or(false) {
                 return exit;
@@ -209,8 +209,8 @@ impl HostMap {
     /// Returns a hint how to resume; with `cancels_on_interrupt`, cancels the map.
     async fn interrupted(&self, client: &Client, id: &str) -> Exit {
         if self.cancels_on_interrupt {
-            let (client, path) = (client.clone(), paths::map(id, "").unwrap_or_default());
-            let cancelled = blocking(move || client.send("DELETE", &path, &[])).await;
+            let (client, id_to_cancel) = (client.clone(), id.to_owned());
+            let cancelled = blocking(move || cancel(&client, &id_to_cancel)).await;
             let message = match cancelled {
                 Ok(map) => format!("interrupted; map {id} is cancelled ({})", map_line(&map)),
                 Err(exit) => format!("interrupted; map {id} could not be cancelled: {}", exit.message),
@@ -224,10 +224,10 @@ impl HostMap {
     }
 }
 
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
+fn map_of(client: &Client, id: &str) -> Result<Answer<Map>, Exit> {
+    client.send("GET", &paths::map(id, "")?, &[])
 }
 
-fn map_of(client: &Client, id: &str) -> Result<Value, Exit> {
-    client.send("GET", &paths::map(id, "")?, &[])
+fn cancel(client: &Client, id: &str) -> Result<Map, Exit> {
+    Ok(client.send("DELETE", &paths::map(id, "")?, &[])?.document)
 }

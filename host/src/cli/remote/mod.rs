@@ -9,6 +9,7 @@ mod deploy;
 mod export;
 mod logs;
 mod map;
+mod outcome_line;
 mod outcomes;
 mod paths;
 mod reconnect;

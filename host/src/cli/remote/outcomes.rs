@@ -5,29 +5,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use indicatif::ProgressBar;
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::calls::failed_line;
-use super::client::Client;
+use super::client::{self, Client};
+use super::outcome_line::OutcomeLine;
 use super::paths;
 use super::reconnect::Reconnect;
-use crate::call::Failure;
+use crate::api::Map;
+use crate::call::{Failure, FailureCode};
 use crate::cli::exit::Exit;
+use crate::cli::map_failure::failure_line;
 use crate::codes::Code;
-
-/// One line of the stream.
-#[derive(Deserialize)]
-struct OutcomeLine<'a> {
-    index: Option<u64>,
-    #[serde(borrow)]
-    output: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-    #[serde(borrow)]
-    summary: Option<&'a RawValue>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutcomeOrder {
@@ -80,7 +67,7 @@ impl OutcomePrinter {
         bar: &ProgressBar,
         accepted: &AtomicU64,
         stop: &AtomicBool,
-    ) -> Result<Option<Value>, Exit> {
+    ) -> Result<Option<Map>, Exit> {
         let mut reconnect = Reconnect::default();
         let mut counted = 0;
         loop {
@@ -110,11 +97,8 @@ impl OutcomePrinter {
                     break;
                 }
                 let Ok(line) = serde_json::from_slice::<OutcomeLine<'_>>(&text) else { break };
-                if let Some(summary) = line.summary {
-                    if !write(&mut out)? {
-                        return Ok(None);
-                    }
-                    return Ok(serde_json::from_str(summary.get()).ok());
+                if let Some(summary) = line.summary().map_err(|error| client::unreadable(&error))? {
+                    return Ok(write(&mut out)?.then_some(summary));
                 }
                 self.outcome(&line, &text, &mut out)?;
                 counted += 1;
@@ -140,9 +124,11 @@ impl OutcomePrinter {
     /// Appends one outcome to `out`; sets `failed` for the first failure without `keeps_going`.
     fn outcome(&mut self, line: &OutcomeLine<'_>, text: &[u8], out: &mut Vec<u8>) -> Result<(), Exit> {
         let Some(index) = line.index else {
-            let error: Value = line.error.and_then(|error| serde_json::from_str(error.get()).ok()).unwrap_or_default();
-            let code = error["code"].as_str().and_then(Code::find).unwrap_or(Code::NoHost);
-            return Err(Exit::new(code, error["message"].as_str().unwrap_or("the host's answer cannot be read")));
+            let error = line.stream_error().map_err(|error| client::unreadable(&error))?;
+            return Err(match error {
+                Some(error) => Exit::new(Code::find(&error.code).unwrap_or(Code::NoHost), error.message),
+                None => Exit::new(Code::NoHost, "the host's answer cannot be read"),
+            });
         };
         if self.options.order == OutcomeOrder::Completion {
             if !self.seen.insert(index) {
@@ -151,26 +137,26 @@ impl OutcomePrinter {
         } else {
             self.next = index + 1;
         }
-        match line.output {
+        match line.output() {
             _ if self.options.is_envelope => out.extend_from_slice(text),
             Some(output) => {
-                out.extend_from_slice(output.get().as_bytes());
+                out.extend_from_slice(output.as_bytes());
                 out.push(b'\n');
             }
             None => {
-                let value: Value = serde_json::from_slice(text).unwrap_or_default();
-                if !self.options.keeps_going {
-                    let failure = serde_json::from_value::<Failure>(value["error"].clone());
-                    let exit = failure.map_or_else(|_| Exit::new(Code::Failed, "it failed"), Exit::from);
-                    let message = format!("input {index}: {}", exit.message);
-                    self.failed = Some(
-                        Exit { message, is_after_records: true, ..exit }
-                            .hint("--keep-going prints what comes after a failed input; the map itself goes on"),
-                    );
+                let failure = line.failure().map_err(|error| client::unreadable(&error))?;
+                let failure = failure.unwrap_or_else(|| Failure::new(FailureCode::Failed, "it failed"));
+                if self.options.keeps_going {
+                    out.extend_from_slice(failure_line(index, &failure, false).as_bytes());
+                    out.push(b'\n');
                     return Ok(());
                 }
-                out.extend_from_slice(failed_line(&value).to_string().as_bytes());
-                out.push(b'\n');
+                let exit = Exit::from(failure);
+                let message = format!("input {index}: {}", exit.message);
+                self.failed = Some(
+                    Exit { message, is_after_records: true, ..exit }
+                        .hint("--keep-going prints what comes after a failed input; the map itself goes on"),
+                );
             }
         }
         Ok(())

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use clap::Args;
 use indicatif::ProgressBar;
+use serde_json::value::RawValue;
 
 use super::address::Address;
 use super::calls::map_line;
-use super::client::Client;
+use super::client::{Answer, Client};
 use super::outcomes::{OutcomeOrder, OutcomePrinter, PrintOptions};
 use super::paths;
+use crate::api::{MapOutcome, MapOutcomeState};
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::output;
@@ -23,7 +25,7 @@ use crate::codes::Code;
 pub struct Results {
     #[command(flatten)]
     address: Address,
-    /// The id that `bireme map` printed.
+    /// The id that `bireme map` printed; a unique prefix of at least 8 digits is enough.
     id: String,
     /// Only the result of input N, from 0.
     #[arg(long, value_name = "N", conflicts_with_all = ["failed", "follow", "unordered"])]
@@ -43,15 +45,18 @@ impl Results {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         if let Some(index) = self.index {
-            let result = client.send("GET", &paths::map(&self.id, &format!("/results/{index}"))?, &[])?;
-            if result["state"] == "pending" {
+            let path = paths::map(&self.id, &format!("/results/{index}"))?;
+            // The output as its own text: numbers keep their digits.
+            let answer: Answer<MapOutcome<Box<RawValue>>> = client.send("GET", &path, &[])?;
+            let outcome = answer.document;
+            if outcome.state == MapOutcomeState::Pending {
                 let exit = Exit::new(Code::Timeout, format!("input {index} has no result yet"));
                 return Err(exit.hint(format!("bireme results {} --follow", self.id)));
             }
-            if global.json || !result["error"].is_null() {
-                output::line(&result.to_string());
+            if global.json || outcome.error.is_some() {
+                output::line(&answer.text);
             } else {
-                output::line(&result["output"].to_string());
+                output::line(outcome.output.as_ref().map_or("null", |output| output.get()));
             }
             return Ok(());
         }

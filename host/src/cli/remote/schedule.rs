@@ -1,11 +1,12 @@
 //! `bireme schedule`: scheduled functions of a host, their runs, pause and resume.
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use super::address::Address;
-use super::client::Client;
+use super::client::{Answer, Client};
 use super::time;
+use crate::api::{self, RunOutcome, RunStarted, ScheduleList, ScheduleRun};
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::{output, table, target};
@@ -64,17 +65,19 @@ impl Schedule {
         match self.command {
             ScheduleCommand::List { app, address } => list(&address, app, global),
             ScheduleCommand::Pause(function) => {
-                function.change("pause", global, |target, _| format!("{target} is paused"))
+                function.change("pause", global, |target, _: &api::Schedule| format!("{target} is paused"))
             }
-            ScheduleCommand::Resume(function) => function.change("resume", global, |target, answer| {
-                let next = answer["next_ms"].as_u64().map_or_else(|| "never".to_owned(), time::until);
-                format!("{target} goes on: next {next}")
-            }),
-            ScheduleCommand::RunNow(function) => function.change("run", global, |target, answer| {
-                let call = text(&answer["call"]);
-                let (app, _) = target.split_once("::").unwrap_or((target, ""));
-                format!("{target} runs as call {call}; its log: bireme logs {app} --call {call}")
-            }),
+            ScheduleCommand::Resume(function) => {
+                function.change("resume", global, |target, schedule: &api::Schedule| {
+                    let next = schedule.next_ms.map_or_else(|| "never".to_owned(), time::until);
+                    format!("{target} goes on: next {next}")
+                })
+            }
+            ScheduleCommand::RunNow(function) => {
+                function.change("run", global, |target, RunStarted { app, call, .. }: &RunStarted| {
+                    format!("{target} runs as call {call}; its log: bireme logs {app} --call {call}")
+                })
+            }
             ScheduleCommand::History(function) => function.history(global),
         }
     }
@@ -88,34 +91,32 @@ impl FunctionArgs {
         Ok(format!("/api/v1/schedules/{app}/{function}{rest}"))
     }
 
-    fn change(self, action: &str, global: &Global, text: impl FnOnce(&str, &Value) -> String) -> Result<(), Exit> {
+    fn change<T: DeserializeOwned>(
+        self,
+        action: &str,
+        global: &Global,
+        text: impl FnOnce(&str, &T) -> String,
+    ) -> Result<(), Exit> {
         let path = self.path(&format!("/{action}"))?;
         let answer = Client::new(&self.address)?.send("POST", &path, &[])?;
-        output::line(&if global.json { answer.to_string() } else { text(&self.target, &answer) });
+        output::line(&if global.json { answer.text } else { text(&self.target, &answer.document) });
         Ok(())
     }
 
     fn history(self, global: &Global) -> Result<(), Exit> {
         let path = self.path("")?;
-        let answer = Client::new(&self.address)?.send("GET", &path, &[])?;
+        let answer: Answer<api::Schedule> = Client::new(&self.address)?.send("GET", &path, &[])?;
         if global.json {
-            output::line(&answer.to_string());
+            output::line(&answer.text);
             return Ok(());
         }
-        let runs = answer["history"].as_array().cloned().unwrap_or_default();
+        let runs = answer.document.history.unwrap_or_default();
         if runs.is_empty() {
             output::note(&format!("{} has not been due yet", self.target));
             return Ok(());
         }
         let head = ["DUE", "STARTED", "TOOK", "OUTCOME", "CALL"].map(str::to_owned).to_vec();
-        let rows = runs.iter().map(|run| {
-            let due = run["due_ms"].as_u64().map_or_else(|| "by hand".to_owned(), time::local);
-            let (started, ended) = (run["started_ms"].as_u64(), run["ended_ms"].as_u64());
-            let took = started.zip(ended).map(|(started, ended)| output::micros(ended.saturating_sub(started) * 1_000));
-            let started = started.map(time::local).unwrap_or_default();
-            vec![due, started, took.unwrap_or_default(), outcome(run), text(&run["call"])]
-        });
-        output::line(&table::plain(std::iter::once(head).chain(rows)));
+        output::line(&table::plain(std::iter::once(head).chain(runs.iter().map(run_row))));
         Ok(())
     }
 }
@@ -126,12 +127,12 @@ fn list(address: &Address, app: Option<String>, global: &Global) -> Result<(), E
         AppName::new(app).map_err(|error| Exit::usage(error.to_string()))?;
     }
     let query: Vec<(&str, String)> = app.into_iter().map(|app| ("app", app)).collect();
-    let answer = client.send("GET", "/api/v1/schedules", &query)?;
+    let answer: Answer<ScheduleList> = client.send("GET", "/api/v1/schedules", &query)?;
     if global.json {
-        output::line(&answer.to_string());
+        output::line(&answer.text);
         return Ok(());
     }
-    let schedules = answer["schedules"].as_array().cloned().unwrap_or_default();
+    let schedules = answer.document.schedules;
     if schedules.is_empty() {
         let of = query.first().map(|(_, app)| format!(" of {app}")).unwrap_or_default();
         output::note(&format!(
@@ -141,54 +142,64 @@ fn list(address: &Address, app: Option<String>, global: &Global) -> Result<(), E
         return Ok(());
     }
     let head = ["FUNCTION", "RUNS", "NEXT", "LAST"].map(str::to_owned).to_vec();
-    let rows = schedules.iter().map(row);
-    output::line(&table::plain(std::iter::once(head).chain(rows)));
+    output::line(&table::plain(std::iter::once(head).chain(schedules.iter().map(row))));
     Ok(())
 }
 
-fn row(schedule: &Value) -> Vec<String> {
-    let next = match schedule["next_ms"].as_u64() {
-        _ if schedule["paused"] == true => "paused".to_owned(),
+fn row(schedule: &api::Schedule) -> Vec<String> {
+    let next = match schedule.next_ms {
+        _ if schedule.paused => "paused".to_owned(),
         Some(next) => time::until(next),
         None => "never".to_owned(),
     };
-    let last = &schedule["last"];
-    let at = ["ended_ms", "started_ms", "due_ms"].iter().find_map(|key| last[*key].as_u64());
-    let last = at.map(|at| format!("{}, {}", outcome(last), time::ago(at)));
+    let last = schedule.last.as_ref().and_then(|run| {
+        let at = run.ended_ms.or(run.started_ms).or(run.due_ms)?;
+        Some(format!("{}, {}", outcome(run), time::ago(at)))
+    });
     vec![
-        format!("{}::{}", text(&schedule["app"]), text(&schedule["function"])),
-        text(&schedule["words"]),
+        format!("{}::{}", schedule.app, schedule.function),
+        schedule.words.as_deref().map(printable).unwrap_or_default(),
         next,
         last.unwrap_or_else(|| "not yet".to_owned()),
     ]
 }
 
-/// Returns the outcome of a run in words.
-fn outcome(run: &Value) -> String {
-    let times = run["times"].as_u64().unwrap_or(1);
-    match run["outcome"].as_str() {
-        Some("failed") => format!("failed [{}]", text(&run["code"])),
-        Some("skipped") if times > 1 => format!("skipped {} times: {}", output::count(times), text(&run["why"])),
-        Some("skipped") => format!("skipped: {}", text(&run["why"])),
-        _ if times > 1 => format!("{}, for {} times", text(&run["outcome"]), output::count(times)),
-        _ => text(&run["outcome"]),
-    }
+fn run_row(run: &ScheduleRun) -> Vec<String> {
+    let due = run.due_ms.map_or_else(|| "by hand".to_owned(), time::local);
+    let started = run.started_ms.map(time::local).unwrap_or_default();
+    let took = run.started_ms.zip(run.ended_ms).map(|(started, ended)| {
+        let ms = u64::try_from(ended.saturating_sub(started)).unwrap_or(0);
+        output::micros(ms.saturating_mul(1_000))
+    });
+    let call = run.call.map(|call| call.to_string()).unwrap_or_default();
+    vec![due, started, took.unwrap_or_default(), outcome(run), call]
 }
 
-/// Returns a string of the answer, safe for a terminal.
-fn text(value: &Value) -> String {
-    printable(value.as_str().unwrap_or_default())
+/// Returns the outcome of a run in words.
+fn outcome(run: &ScheduleRun) -> String {
+    let times = run.times.unwrap_or(1);
+    let reason = || run.why.map(|why| why.to_string()).unwrap_or_default();
+    match run.outcome {
+        RunOutcome::Failed => format!("failed [{}]", printable(run.code.as_deref().unwrap_or_default())),
+        RunOutcome::Skipped if times > 1 => format!("skipped {} times: {}", output::count(times), reason()),
+        RunOutcome::Skipped => format!("skipped: {}", reason()),
+        other if times > 1 => format!("{other}, for {} times", output::count(times)),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn an_outcome_is_told_with_what_it_stands_for() {
-        let check = |run: Value| outcome(&run);
+        let check = |mut run: Value| {
+            run["number"] = 1.into();
+            outcome(&serde_json::from_value(run).unwrap())
+        };
         assert_eq!(check(json!({ "outcome": "done" })), "done");
         assert_eq!(check(json!({ "outcome": "done", "times": 3 })), "done, for 3 times");
         assert_eq!(check(json!({ "outcome": "failed", "code": "timeout", "times": 1 })), "failed [timeout]");
@@ -199,8 +210,10 @@ mod tests {
 
     #[test]
     fn a_row_tells_a_pause_before_a_time() {
-        let schedule =
-            json!({ "app": "a", "function": "f", "words": "every 15m", "paused": true, "next_ms": null, "last": null });
-        assert_eq!(row(&schedule), ["a::f", "every 15m", "paused", "not yet"]);
+        let schedule = json!({
+            "app": "a", "function": "f", "schedule": { "period_ms": 900_000 }, "words": "every 15m", "paused": true,
+            "next_ms": null, "running": 0, "waiting": false, "last": null,
+        });
+        assert_eq!(row(&serde_json::from_value(schedule).unwrap()), ["a::f", "every 15m", "paused", "not yet"]);
     }
 }

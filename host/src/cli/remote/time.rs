@@ -18,30 +18,31 @@ pub fn parse(flag: &str, text: &str) -> Result<u64, Exit> {
 }
 
 /// Formats a time in the local zone, to the millisecond.
-pub fn exact(at_ms: u64) -> String {
+pub fn exact(at_ms: impl TryInto<i64>) -> String {
     let zoned = timestamp(at_ms).to_zoned(TimeZone::system());
     zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
 /// Formats a time in the local zone, to the second.
-pub fn local(at_ms: u64) -> String {
+pub fn local(at_ms: impl TryInto<i64>) -> String {
     timestamp(at_ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
 /// Formats a future time and the wait for it.
-pub fn until(at_ms: u64) -> String {
-    let seconds = timestamp(at_ms).duration_since(Timestamp::now()).as_secs().max(0);
+pub fn until(at_ms: impl TryInto<i64>) -> String {
+    let at = timestamp(at_ms);
+    let seconds = at.duration_since(Timestamp::now()).as_secs().max(0);
     let off = match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min", seconds / 60),
         3_600..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} days", seconds / 86_400),
     };
-    format!("{} (in {off})", local(at_ms))
+    format!("{} (in {off})", local(at.as_millisecond()))
 }
 
 /// Formats the age of a past time, in its largest unit.
-pub fn ago(at_ms: u64) -> String {
+pub fn ago(at_ms: impl TryInto<i64>) -> String {
     let seconds = Timestamp::now().duration_since(timestamp(at_ms)).as_secs().max(0);
     match seconds {
         0..60 => format!("{seconds} s ago"),
@@ -51,8 +52,13 @@ pub fn ago(at_ms: u64) -> String {
     }
 }
 
-fn timestamp(at_ms: u64) -> Timestamp {
-    i64::try_from(at_ms).ok().and_then(|at| Timestamp::from_millisecond(at).ok()).unwrap_or(Timestamp::MAX)
+fn timestamp(at_ms: impl TryInto<i64>) -> Timestamp {
+    at_ms.try_into().ok().and_then(|at| Timestamp::from_millisecond(at).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// Returns a time that has two names: the newer one, else the one that an older host answers.
+pub fn newer_or(newer_ms: u64, older_ms: u64) -> u64 {
+    if newer_ms > 0 { newer_ms } else { older_ms }
 }
 
 #[cfg(test)]

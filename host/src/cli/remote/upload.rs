@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
-use super::client::{self, Client};
+use super::client::{self, Answer, Client};
 use super::paths;
 use super::reconnect::Reconnect;
+use crate::api::{InputsAccepted, Map};
 use crate::call::Payload;
 use crate::cli::exit::Exit;
 use crate::cli::map_inputs::Inputs;
@@ -80,13 +81,10 @@ impl Upload<'_> {
         let path = paths::map(self.id, "/inputs")?;
         loop {
             let sent = self.client.post(&path, &[("from", from.to_string())], "application/x-ndjson", body);
-            let answer = sent.and_then(|response| match response.status().is_success() {
-                true => client::json(response),
-                false => Err(client::problem(response)),
-            });
+            let answer: Result<Answer<InputsAccepted>, Exit> = sent.and_then(client::answer);
             match answer {
                 Ok(answer) => {
-                    self.accepted.store(answer["accepted"].as_u64().unwrap_or(0), Ordering::Relaxed);
+                    self.accepted.store(answer.document.accepted, Ordering::Relaxed);
                     body.clear();
                     return Ok(());
                 }
@@ -102,7 +100,7 @@ impl Upload<'_> {
     fn close(&self) -> Result<(), Exit> {
         let mut reconnect = Reconnect::default();
         loop {
-            match self.client.send("POST", &paths::map(self.id, "/close")?, &[]) {
+            match self.client.send::<Map>("POST", &paths::map(self.id, "/close")?, &[]) {
                 Ok(_) => return Ok(()),
                 Err(exit) if exit.code == Code::NoHost && !self.is_stopped() => reconnect.wait(exit)?,
                 Err(exit) => return Err(exit),
