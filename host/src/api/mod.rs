@@ -37,5 +37,5 @@ pub use openapi::document as openapi_document;
 pub use problem::Problem;
 pub use route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope};
 pub(crate) use routes::STATES;
-pub use routes::{ForeignApi, Operation, ROUTES, first_segment, reserved_names};
+pub use routes::{ForeignApi, Operation, ROUTES, first_segment, host_paths, reserved_names};
 pub use schedules::{RunOutcome, RunStarted, Schedule, ScheduleList, ScheduleRun, SkipReason};

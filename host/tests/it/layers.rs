@@ -22,7 +22,9 @@ const ORDER: &[&str] = &[
     "kv",
     "outbound",
     "store",
+    "api",
     "app",
+    "metrics",
     "call",
     "devices",
     "settings",
@@ -60,6 +62,7 @@ const NARROW: &[(&str, &str, &[&str], &str)] = &[
 /// Words that belong to some modules alone.
 const OWNED: &[(&str, &[&str], &str)] = &[
     ("redb::", &["store"], "one module knows the database"),
+    ("prometheus_client::", &["metrics"], "one module knows the library of metrics"),
     ("println!", &["cli"], "one module prints"),
     ("process::exit", &["cli"], "one module exits"),
     ("hyper_util::server", &["http", "cli"], "one module serves (and the demo, its site)"),
