@@ -8,13 +8,12 @@ use std::array;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::families::{Families, Source};
 use super::histogram::{Histogram, Snapshot};
-use super::shards::Sharded;
+use super::shards::{Count, Shard, Sharded};
 use crate::call::{FailureCode, Receipt};
 use crate::ids::{AppName, FunctionName};
 use crate::limits::{METRICS_APPS_MAX, METRICS_FUNCTIONS_MAX};
@@ -55,9 +54,9 @@ pub struct FunctionCounters {
 
 #[derive(Debug, Default)]
 struct FunctionShard {
-    outcomes: [AtomicU64; OUTCOMES],
-    attempts: AtomicU64,
-    retries: AtomicU64,
+    outcomes: [Count; OUTCOMES],
+    attempts: Count,
+    retries: Count,
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +68,8 @@ struct AppCounters {
 struct AppShard {
     wall: Histogram,
     queue: Histogram,
-    refused: AtomicU64,
-    map_inputs: [AtomicU64; OUTCOMES],
+    refused: Count,
+    map_inputs: [Count; OUTCOMES],
 }
 
 impl CallCounters {
@@ -145,33 +144,32 @@ impl FunctionCounters {
 
     /// Counts an attempt that begins to run; its number is from 1.
     pub fn count_attempt(&self, attempt: u32) {
-        let shard = self.shards.local();
-        shard.attempts.fetch_add(1, Ordering::Relaxed);
+        let shard = Shard::here();
+        let counts = self.shards.at(shard);
+        counts.attempts.add(shard, 1);
         if attempt > 1 {
-            shard.retries.fetch_add(1, Ordering::Relaxed);
+            counts.retries.add(shard, 1);
         }
     }
 
     /// Counts a call that has ended, with its failure if it has one.
     pub fn count_end(&self, failure: Option<FailureCode>, receipt: &Receipt) {
-        self.shards.local().outcomes[outcome(failure)].fetch_add(1, Ordering::Relaxed);
-        let app = self.app.shards.local();
+        let shard = Shard::here();
+        self.shards.at(shard).outcomes[outcome(failure)].add(shard, 1);
+        let app = self.app.shards.at(shard);
         if receipt.attempts > 0 {
-            app.wall.observe_us(receipt.wall_us);
-            app.queue.observe_us(receipt.queue_us);
+            app.wall.observe_us(shard, receipt.wall_us);
+            app.queue.observe_us(shard, receipt.queue_us);
         } else if failure == Some(FailureCode::Overloaded) {
-            app.refused.fetch_add(1, Ordering::Relaxed);
+            app.refused.add(shard, 1);
         }
     }
 
     /// Counts an input of a map that has ended, and the call that it is.
     pub fn count_map_input(&self, failure: Option<FailureCode>, receipt: &Receipt) {
         self.count_end(failure, receipt);
-        self.app.shards.local().map_inputs[outcome(failure)].fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn sum(&self, count: impl Fn(&FunctionShard) -> &AtomicU64) -> u64 {
-        self.shards.iter().map(|shard| count(shard).load(Ordering::Relaxed)).sum()
+        let shard = Shard::here();
+        self.app.shards.at(shard).map_inputs[outcome(failure)].add(shard, 1);
     }
 }
 
@@ -215,10 +213,6 @@ fn outcomes(count: impl Fn(usize) -> u64) -> impl Iterator<Item = (&'static str,
 }
 
 impl AppCounters {
-    fn sum(&self, count: impl Fn(&AppShard) -> &AtomicU64) -> u64 {
-        self.shards.iter().map(|shard| count(shard).load(Ordering::Relaxed)).sum()
-    }
-
     fn histogram(&self, histogram: impl Fn(&AppShard) -> &Histogram) -> Snapshot {
         let mut sum = Snapshot::default();
         self.shards.iter().for_each(|shard| sum.add(&histogram(shard).snapshot()));
@@ -233,15 +227,15 @@ impl Source for CallCounters {
             "calls",
             "Calls that ended, by outcome: done or the code of the failure",
             functions.iter().flat_map(|(app, function, counters)| {
-                let counts = outcomes(|outcome| counters.sum(|shard| &shard.outcomes[outcome]));
+                let counts = outcomes(|outcome| counters.shards.sum(|shard| &shard.outcomes[outcome]));
                 counts.map(move |(outcome, count)| {
                     ([("app", app.as_str()), ("function", function.as_str()), ("outcome", outcome)], count)
                 })
             }),
         )?;
-        let by_function = |count: fn(&FunctionShard) -> &AtomicU64| {
+        let by_function = |count: fn(&FunctionShard) -> &Count| {
             functions.iter().map(move |(app, function, counters)| {
-                ([("app", app.as_str()), ("function", function.as_str())], counters.sum(count))
+                ([("app", app.as_str()), ("function", function.as_str())], counters.shards.sum(count))
             })
         };
         families.counters(
@@ -257,7 +251,7 @@ impl Source for CallCounters {
         families.counters(
             "calls_refused",
             "Calls that ended as overloaded before they got a slot",
-            apps.iter().map(|(app, counters)| ([("app", app.as_str())], counters.sum(|shard| &shard.refused))),
+            apps.iter().map(|(app, counters)| ([("app", app.as_str())], counters.shards.sum(|shard| &shard.refused))),
         )?;
         let by_app = |histogram: fn(&AppShard) -> &Histogram| {
             apps.iter().map(move |(app, counters)| ([("app", app.as_str())], counters.histogram(histogram)))
@@ -272,7 +266,7 @@ impl Source for CallCounters {
             "map_inputs",
             "Inputs of maps that ended, by outcome: done or the code of the failure",
             apps.iter().flat_map(|(app, counters)| {
-                let counts = outcomes(|outcome| counters.sum(|shard| &shard.map_inputs[outcome]));
+                let counts = outcomes(|outcome| counters.shards.sum(|shard| &shard.map_inputs[outcome]));
                 counts.map(move |(outcome, count)| ([("app", app.as_str()), ("outcome", outcome)], count))
             }),
         )
@@ -318,7 +312,7 @@ mod tests {
         assert_eq!(calls.deployed.lock().functions, 0);
         calls.retire("a");
         let again = calls.deploy(&name("a"), &functions(["f"]));
-        assert_eq!(again[0].sum(|shard| &shard.outcomes[DONE]), 0);
+        assert_eq!(again[0].shards.sum(|shard| &shard.outcomes[DONE]), 0);
     }
 
     #[test]
@@ -359,7 +353,7 @@ mod tests {
         let counters = FunctionCounters::default();
         drop(counters.begin());
         counters.begin().end(None, &Receipt::default());
-        let sum = |outcome: usize| counters.sum(|shard| &shard.outcomes[outcome]);
+        let sum = |outcome: usize| counters.shards.sum(|shard| &shard.outcomes[outcome]);
         assert_eq!((sum(DONE), sum(CANCELLED)), (1, 1));
     }
 }

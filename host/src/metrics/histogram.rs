@@ -1,9 +1,10 @@
-//! Histogram of durations, without a lock: one atomic for each bucket, and their sum.
+//! Histogram of durations, without a lock: a count for each bucket, and the sum of the durations.
 //!
 //! `prometheus_client`'s own histogram is behind a mutex, which all calls of an app would meet.
 
 use std::array;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::shards::{Count, Shard};
 
 /// Upper bounds of the buckets in microseconds; the last bucket has none. From a call of a tiny function to one that
 /// waits for other sites.
@@ -35,22 +36,22 @@ const BUCKETS: usize = BOUNDS_US.len() + 1;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
-    sum_us: AtomicU64,
+    buckets: [Count; BUCKETS],
+    sum_us: Count,
 }
 
 impl Histogram {
-    /// Counts one duration.
-    pub fn observe_us(&self, us: u64) {
+    /// Counts one duration, from the thread of `shard`.
+    pub fn observe_us(&self, shard: Shard, us: u64) {
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(us, Ordering::Relaxed);
+        self.buckets[bucket].add(shard, 1);
+        self.sum_us.add(shard, us);
     }
 
     /// Returns the counts of this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let buckets = array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed));
-        Snapshot { buckets, sum_us: self.sum_us.load(Ordering::Relaxed) }
+        let buckets = array::from_fn(|bucket| self.buckets[bucket].get());
+        Snapshot { buckets, sum_us: self.sum_us.get() }
     }
 }
 
@@ -94,7 +95,7 @@ mod tests {
     fn a_duration_counts_in_the_first_bucket_whose_bound_holds_it() {
         let histogram = Histogram::default();
         for us in [0, 25, 26, 1_000_000, 1_000_001, u64::from(u32::MAX)] {
-            histogram.observe_us(us);
+            histogram.observe_us(Shard::shared(), us);
         }
         let snapshot = histogram.snapshot();
         let counted: Vec<(f64, u64)> = snapshot.buckets().into_iter().filter(|(_, count)| *count > 0).collect();

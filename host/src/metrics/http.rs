@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::families::{Families, Source};
-use super::shards::Sharded;
+use super::shards::{Count, Shard, Sharded};
 
 /// Labels of status classes, from 1xx on.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -18,7 +18,7 @@ pub struct HttpCounters {
     connections: AtomicU64,
 }
 
-type RouteCounters = Sharded<[AtomicU64; CLASSES.len()]>;
+type RouteCounters = Sharded<[Count; CLASSES.len()]>;
 
 /// Route of a request, as a label. No path that a client chose is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,8 @@ impl HttpCounters {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
         // The table never changes, so this takes no lock.
         if let Some(counters) = self.routes.get(route.as_str()) {
-            counters.local()[class].fetch_add(1, Ordering::Relaxed);
+            let shard = Shard::here();
+            counters.at(shard)[class].add(shard, 1);
         }
     }
 
@@ -78,7 +79,7 @@ impl Drop for OpenConnection {
 impl Source for HttpCounters {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         let samples = self.routes.iter().flat_map(|(route, counters)| {
-            let count = |class: usize| counters.iter().map(|shard| shard[class].load(Ordering::Relaxed)).sum::<u64>();
+            let count = |class: usize| counters.sum(|counts| &counts[class]);
             let counts = (0..CLASSES.len()).map(move |class| (class, count(class))).filter(|(_, count)| *count > 0);
             counts.map(|(class, count)| ([("route", *route), ("status", CLASSES[class])], count))
         });

@@ -1,6 +1,6 @@
 //! Metrics of a host: counters that its parts add to, and their exposition in the two text formats of Prometheus.
 //!
-//! The counters are plain atomics behind typed handles, which the start-up code hands to each part; there is no global
+//! The counters are plain numbers behind typed handles, which the start-up code hands to each part; there is no global
 //! registry. Values that a part knows anyway (queue lengths, free disk) are read at each scrape: its [`Source`].
 //!
 //! Not here: the path `/metrics` (`http`). The only module that knows `prometheus_client`.

@@ -1,27 +1,27 @@
 //! Counters of the store's commits.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::families::{Families, Source};
 use super::histogram::Histogram;
+use super::shards::{Count, Shard};
 use crate::call::micros;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct StoreCounters {
     commits: Histogram,
-    commits_failed: AtomicU64,
+    commits_failed: Count,
 }
 
 impl StoreCounters {
     /// Counts a commit that ended after `elapsed`.
     pub fn count_commit(&self, elapsed: Duration, is_committed: bool) {
         if is_committed {
-            self.commits.observe_us(micros(elapsed));
+            self.commits.observe_us(Shard::shared(), micros(elapsed));
         } else {
-            self.commits_failed.fetch_add(1, Ordering::Relaxed);
+            self.commits_failed.add(Shard::shared(), 1);
         }
     }
 }
@@ -34,7 +34,7 @@ impl Source for StoreCounters {
             "Commits of the database, each of one or more writes",
             [([], commits.count())],
         )?;
-        let failed = self.commits_failed.load(Ordering::Relaxed);
+        let failed = self.commits_failed.get();
         families.counters("store_commits_failed", "Commits that failed, and their writes with them", [([], failed)])?;
         families.histograms("store_commit_duration_seconds", "Time of a commit, fsync included", [([], commits)])
     }
