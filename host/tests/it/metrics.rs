@@ -1,8 +1,9 @@
 //! `/metrics`: what an operator's Prometheus reads after calls of every kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
-use crate::support::{Guest, Server, fresh_data, wait_until};
+use crate::support::{Guest, Server, crate_dir, fresh_data, wait_until};
 
 /// Samples of the host, by name and labels.
 fn scrape(server: &Server) -> BTreeMap<String, f64> {
@@ -93,6 +94,28 @@ fn series_of_an_app_end_with_it() {
     let stop = "DELETE /api/v1/apps/hello HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     assert_eq!(server.exchange(stop).status, 200);
     assert!(!scrape(&server).keys().any(|name| name.contains("\"hello\"")));
+}
+
+#[test]
+fn the_documentation_has_every_name_with_its_type() {
+    let server = Server::start(&[Guest::Hello]);
+    // The first request is not counted before its response has begun.
+    server.get("/healthz");
+    let text = server.get("/metrics").body;
+    let typed = |line: &str| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        Some((name.to_owned(), kind.to_owned()))
+    };
+    let exposed: BTreeSet<_> = text.lines().filter_map(typed).collect();
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| `bireme_")?.split(" | ");
+        Some((format!("bireme_{}", cells.next()?.trim_end_matches('`')), cells.next()?.to_owned()))
+    };
+    let page = fs::read_to_string(crate_dir("../docs/metrics.md")).unwrap();
+    let documented: BTreeSet<_> = page.lines().filter_map(row).collect();
+    let of_models = ["bireme_model_waiting_rows", "bireme_model_workers", "bireme_model_memory_bytes"];
+    let without_models = documented.into_iter().filter(|(name, _)| !of_models.contains(&name.as_str())).collect();
+    assert_eq!(exposed, without_models);
 }
 
 #[test]
