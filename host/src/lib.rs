@@ -33,6 +33,8 @@ pub mod store;
 pub mod api;
 pub mod app;
 
+pub mod metrics;
+
 pub mod call;
 pub mod devices;
 pub mod settings;

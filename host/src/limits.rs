@@ -118,6 +118,10 @@ pub const LOG_FILES_WAITING_BYTES_MAX: usize = 8 << 20;
 pub const LOG_FOLLOWER_BYTES_MAX: usize = 1 << 20;
 pub const LOG_FOLLOWERS_BYTES_MAX: usize = 16 << 20;
 
+/// Apps and functions with series of their own in the metrics; the others share those of `other`.
+pub const METRICS_APPS_MAX: usize = 512;
+pub const METRICS_FUNCTIONS_MAX: usize = 4_096;
+
 /// Bytes of one secret's value.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a secrets file.

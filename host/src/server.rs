@@ -16,6 +16,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
+use crate::api;
 use crate::app::artifact::{ArtifactCache, ArtifactError};
 use crate::app::metadata::Metadata;
 use crate::app::{ComponentBytes, DescribedApp};
@@ -29,6 +30,7 @@ use crate::journal::{JournalError, StoreJournal};
 use crate::kv::KeyValue;
 use crate::limits::{DRAIN_DEFAULT, FLUSH_TIMEOUT_MAX};
 use crate::logs::{LogSink, Logs};
+use crate::metrics::Metrics;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::{Program, Sandbox, SandboxError, Services};
 use crate::store::{StoreDir, StoreError};
@@ -78,6 +80,7 @@ pub struct Host {
     pub deployments: Arc<Deployments>,
     pub logs: Arc<Logs>,
     pub events: Arc<Events>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Host {
@@ -86,13 +89,14 @@ impl Host {
         let sandbox = Arc::new(Sandbox::new(&config.engine)?);
         let artifacts = ArtifactCache::open(&config.directories.artifacts)?;
         let inference = Arc::new(Inference::new(config.inference.clone()));
-        let store = Arc::new(StoreDir::new(&config.directories.data));
+        let metrics = Metrics::new(api::host_paths());
+        let store = Arc::new(StoreDir::counted(&config.directories.data, metrics.store.clone()));
         let key_value = Arc::new(KeyValue::new(store.clone()));
         let own_listeners = OwnListeners::default();
         let outbound = Outbound::new(OutboundLimits::default(), own_listeners.clone());
         let services = Arc::new(Services::new(inference.clone(), key_value, outbound));
         let logs = Logs::new(log);
-        let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone());
+        let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone(), metrics.calls.clone());
         let events = Events::new();
         let durable = dispatcher.durable(Arc::new(StoreJournal::observed(store.clone(), events.clone())));
         let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.settings.clone()));
@@ -113,6 +117,7 @@ impl Host {
             deployments,
             logs,
             events,
+            metrics,
         })
     }
 
@@ -197,6 +202,8 @@ impl OpenHost {
             dispatcher: host.dispatcher.clone(),
             durable: host.durable.clone(),
             logs: host.logs.clone(),
+            metrics: host.metrics.clone(),
+            store: host.store.clone(),
             devices: host.inference.clone(),
             inference: host.inference.clone(),
             deployments: settings.serves_deployments.then(|| host.deployments.clone()),

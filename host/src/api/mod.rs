@@ -42,5 +42,5 @@ pub use operation::{ForeignApi, Operation};
 pub use problem::Problem;
 pub use route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope};
 pub(crate) use routes::STATES;
-pub use routes::{RESERVED_NAMES, ROUTES, first_segment};
+pub use routes::{RESERVED_NAMES, ROUTES, first_segment, host_paths};
 pub use schedules::{RunOutcome, RunStarted, Schedule, ScheduleList, ScheduleRun, SkipReason};

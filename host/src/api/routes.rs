@@ -18,13 +18,17 @@ const RESERVED: [&str; 2] = ["mcp", "ui"];
 
 /// First segments of the host's own paths, sorted. No app has one of these names.
 pub static RESERVED_NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
-    let routes = ROUTES.iter().filter(|route| route.operation != Operation::CallFunction);
-    let mut names: Vec<&str> = routes.map(|route| first_segment(route.path)).chain(RESERVED).collect();
+    let mut names: Vec<&str> = host_paths().map(first_segment).chain(RESERVED).collect();
     names.retain(|name| !name.is_empty());
     names.sort_unstable();
     names.dedup();
     names
 });
+
+/// Returns the path patterns of the host's own routes, one for each route.
+pub fn host_paths() -> impl Iterator<Item = &'static str> {
+    ROUTES.iter().filter(|route| route.operation != Operation::CallFunction).map(|route| route.path)
+}
 
 /// Returns the first segment of a path.
 pub fn first_segment(path: &str) -> &str {
@@ -66,7 +70,7 @@ fn meta() -> Vec<Route> {
         get(ListAppsAtRoot, "/", Scope::Read, "Apps of the host; as `/api/v1/apps`").json::<AppList>(),
         get(Metrics, "/metrics", Scope::Read, "Metrics in Prometheus' text format").gives(
             200,
-            "The metrics",
+            "The metrics; with `accept`, as OpenMetrics 1.0",
             Content::Text("text/plain; version=0.0.4; charset=utf-8"),
         ),
         get(OpenApi, "/api/v1/openapi.json", Scope::None, "OpenAPI 3.1 document of this table")

@@ -205,6 +205,11 @@ impl Admission {
         self.waiting.iter().sum::<usize>() + self.durable_waiting.len()
     }
 
+    /// Returns the number of slots.
+    pub fn slots_max(&self) -> usize {
+        self.slots_max
+    }
+
     /// Counts the slots in use.
     pub fn slots_used(&self) -> usize {
         self.slots_used

@@ -9,21 +9,32 @@ use super::suggest::closest;
 use crate::call::{Failure, FailureCode};
 use crate::ids::{AppName, FunctionId, NAME_LEN_MAX};
 use crate::limits::RetryPolicy;
+use crate::metrics::CallCounters;
 use crate::sandbox::{FunctionRef, Program};
 
 /// The programs that can be called.
 pub(super) struct Apps {
     programs: DashMap<AppName, Arc<Program>>,
     changes: watch::Sender<()>,
+    counters: Arc<CallCounters>,
 }
 
 impl Apps {
-    pub fn new() -> Self {
-        Self { programs: DashMap::new(), changes: watch::Sender::new(()) }
+    pub fn new(counters: Arc<CallCounters>) -> Self {
+        Self { programs: DashMap::new(), changes: watch::Sender::new(()), counters }
+    }
+
+    /// Returns the counters of calls.
+    pub fn counters(&self) -> &CallCounters {
+        &self.counters
     }
 
     /// Makes a program callable under its name; calls that run keep the version they began with.
     pub fn deploy(&self, program: Arc<Program>) {
+        let counters = self.counters.deploy(program.name(), program.functions().iter().map(|function| &function.name));
+        for (function, counters) in program.functions().iter().zip(counters) {
+            function.plug_counters(counters);
+        }
         self.programs.insert(program.name().clone(), program);
         self.changes.send_replace(());
     }
@@ -31,6 +42,7 @@ impl Apps {
     /// Takes an app away; its calls under way go on.
     pub fn retire(&self, name: &str) {
         self.programs.remove(name);
+        self.counters.retire(name);
         self.changes.send_replace(());
     }
 

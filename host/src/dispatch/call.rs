@@ -84,6 +84,10 @@ impl<T> Finished<T> {
     pub(super) fn failed(id: CallId, failure: Failure) -> Self {
         Self { id, result: Err(failure), receipt: Receipt::default() }
     }
+
+    pub(super) fn failure_code(&self) -> Option<FailureCode> {
+        self.result.as_ref().err().map(|failure| failure.code)
+    }
 }
 
 /// A call that has not ended.

@@ -13,6 +13,7 @@ use crate::ids::CallId;
 use crate::journal::Journal;
 use crate::limits::MAPS_BYTES_MAX;
 use crate::logs::LogSink;
+use crate::metrics::CallCounters;
 use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, Services};
 
 /// A web call under way. Dropping it ends the guest, wherever it is.
@@ -27,8 +28,13 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// Builds it and plugs it into `services` as the guests' way to call functions.
-    pub fn new(sandbox: Arc<Sandbox>, services: Arc<Services>, log: Arc<dyn LogSink>) -> Arc<Self> {
-        let runner = Runner::new(sandbox, services.clone(), log);
+    pub fn new(
+        sandbox: Arc<Sandbox>,
+        services: Arc<Services>,
+        log: Arc<dyn LogSink>,
+        counters: Arc<CallCounters>,
+    ) -> Arc<Self> {
+        let runner = Runner::new(sandbox, services.clone(), log, counters);
         let map_memory = MapMemory::new(MAPS_BYTES_MAX);
         let functions = Arc::new(GuestFunctions::new(runner.clone(), map_memory.clone()));
         let plug: Arc<dyn Functions> = functions.clone();
@@ -98,6 +104,11 @@ impl Dispatcher {
     pub async fn drain(&self) {
         self.close();
         self.runner.live.drain().await;
+    }
+
+    /// Returns the number of slots.
+    pub fn slots(&self) -> usize {
+        self.runner.slots()
     }
 
     /// Counts the slots in use, and the calls that wait for a slot or for others of their batch.

@@ -90,6 +90,7 @@ impl Executor {
         let started = Instant::now();
         receipt.queue_us += micros(started - queued);
         receipt.attempts += 1;
+        spec.function.counters().count_attempt(spec.attempt);
         let ended = self.run(slot, spec, started, work).await;
         receipt.wall_us += micros(started.elapsed());
         receipt.add(&ended.receipt);

@@ -15,6 +15,7 @@ use crate::failpoint;
 use crate::ids::CallId;
 use crate::limits::LOG_LINE_BYTES_MAX;
 use crate::logs::{self, LogSink, printable_within};
+use crate::metrics::CallCounters;
 use crate::sandbox::{FunctionRef, Sandbox, Services};
 use crate::tasks;
 
@@ -27,17 +28,25 @@ pub struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(sandbox: Arc<Sandbox>, services: Arc<Services>, log: Arc<dyn LogSink>) -> Arc<Self> {
+    pub(super) fn new(
+        sandbox: Arc<Sandbox>,
+        services: Arc<Services>,
+        log: Arc<dyn LogSink>,
+        counters: Arc<CallCounters>,
+    ) -> Arc<Self> {
         let executor = Arc::new(Executor::new(sandbox, services, log));
         let batching = Batching::new(executor.clone());
-        Arc::new(Self { executor, batching, apps: Apps::new(), live: LiveCalls::default() })
+        Arc::new(Self { executor, batching, apps: Apps::new(counters), live: LiveCalls::default() })
     }
 
     /// Runs one call to its end. Dropping the future cancels it, wherever it is.
     pub async fn call(&self, call: Call) -> Finished {
         let (id, function) = (call.id, call.function.clone());
+        let counted = function.counters().begin();
         let finished = tasks::caught(self.call_with_retries(call)).await;
-        finished.unwrap_or_else(|panic| self.end_in_panic(id, &function, &panic))
+        let finished = finished.unwrap_or_else(|panic| self.end_in_panic(id, &function, &panic));
+        counted.end(finished.failure_code(), &finished.receipt);
+        finished
     }
 
     async fn call_with_retries(&self, call: Call) -> Finished {
@@ -105,8 +114,11 @@ impl Runner {
     /// Runs a web call. A request that was sent in part cannot be sent again, so there are no retries.
     pub(super) async fn serve(&self, id: CallId, call: WebCall) -> Finished<()> {
         let function = call.function.clone();
+        let counted = function.counters().begin();
         let finished = tasks::caught(self.serve_once(id, call)).await;
-        finished.unwrap_or_else(|panic| self.end_in_panic(id, &function, &panic))
+        let finished = finished.unwrap_or_else(|panic| self.end_in_panic(id, &function, &panic));
+        counted.end(finished.failure_code(), &finished.receipt);
+        finished
     }
 
     async fn serve_once(&self, id: CallId, call: WebCall) -> Finished<()> {
@@ -167,6 +179,11 @@ impl Runner {
     /// Waits until the host is on its way down.
     pub(super) async fn closing(&self) {
         self.executor.slots.closing().await;
+    }
+
+    /// Returns the number of slots.
+    pub(super) fn slots(&self) -> usize {
+        self.executor.slots.total()
     }
 
     /// Counts the slots in use, and the calls that wait for a slot or for others of their batch.

@@ -13,6 +13,7 @@ use crate::call::{Failure, FailureCode, micros};
 
 /// The slots and the queue in front of them.
 pub(super) struct Slots {
+    total: usize,
     queue: Mutex<Queue>,
     /// Set by `close` under the lock of `queue`, once and for all.
     closed: AtomicBool,
@@ -28,8 +29,9 @@ struct Queue {
 impl Slots {
     pub fn new(slots_max: usize, waiting_max: usize) -> Self {
         let admission = Admission::new(slots_max, waiting_max);
+        let total = admission.slots_max();
         let queue = Mutex::new(Queue { admission, wakers: HashMap::new() });
-        Self { queue, closed: AtomicBool::new(false), closing: Notify::new() }
+        Self { total, queue, closed: AtomicBool::new(false), closing: Notify::new() }
     }
 
     /// Refuses calls from outside from now on, those that wait included.
@@ -53,6 +55,11 @@ impl Slots {
         if !self.is_closed() {
             closing.await;
         }
+    }
+
+    /// Returns the number of slots.
+    pub fn total(&self) -> usize {
+        self.total
     }
 
     /// Counts the slots in use and the calls that wait for one.

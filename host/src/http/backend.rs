@@ -9,6 +9,8 @@ use crate::devices::ReportSource;
 use crate::dispatch::{Dispatcher, Durable, Schedules};
 use crate::inference::Inference;
 use crate::logs::Logs;
+use crate::metrics::Metrics;
+use crate::store::StoreDir;
 
 /// Parts of one host, as its server is given them.
 #[derive(Clone)]
@@ -16,6 +18,9 @@ pub struct Backend {
     pub dispatcher: Arc<Dispatcher>,
     pub durable: Arc<Durable>,
     pub logs: Arc<Logs>,
+    pub metrics: Arc<Metrics>,
+    /// Its disk is in the metrics.
+    pub store: Arc<StoreDir>,
     pub devices: Arc<dyn ReportSource>,
     /// Models for clients that call them without a function between.
     pub inference: Arc<Inference>,

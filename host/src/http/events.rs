@@ -1,8 +1,9 @@
 //! `GET /api/v1/events`: one feed of changes as server-sent events, which a client can resume.
 //!
 //! Changes come from the journal and the deployments once they are on disk, and from the logs. While no client listens
-//! nothing is kept, and a change costs one look at a flag. A client that comes back within `LISTEN_AFTER` goes on behind
-//! its last event; later, or after more than `EVENTS_BYTES_MAX` of events, it gets a `lost` event in place of the gap.
+//! nothing is kept, and a change costs one look at a flag. A client that comes back within `LISTEN_AFTER` goes on
+//! behind its last event; later, or after more than `EVENTS_BYTES_MAX` of events, it gets a `lost` event in place of
+//! the gap.
 //!
 //! Invariants: kept events are bounded in bytes; nothing waits for a client.
 

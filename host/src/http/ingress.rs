@@ -73,6 +73,7 @@ impl Serving {
 async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = Instant>) {
     let graceful = GracefulShutdown::new();
     let (closing, closed) = watch::channel(false);
+    let counters = backend.metrics.http.clone();
     let routes = Arc::new(Routes::new(backend, closed));
     let mut connections = Connections::new(limits::http_connections_max(descriptors::limit()));
     let mut server = hyper::server::conn::http1::Builder::new();
@@ -119,7 +120,9 @@ async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = In
             }
         });
         let connection = graceful.watch(server.serve_connection(stream, service));
+        let open = counters.open_connection();
         connections.spawn(activity, async move {
+            let _open = open;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }

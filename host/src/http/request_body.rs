@@ -39,6 +39,11 @@ impl RequestBodies {
         Self { budget: Arc::new(Semaphore::new(limits::HTTP_BODIES_BYTES_MAX)) }
     }
 
+    /// Returns the bytes that are charged now.
+    pub fn held_bytes(&self) -> usize {
+        limits::HTTP_BODIES_BYTES_MAX - self.budget.available_permits()
+    }
+
     /// Returns an empty reservation for one body.
     pub fn reserve(&self) -> Reservation {
         Reservation { budget: self.budget.clone(), permit: None, used: 0 }
@@ -218,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_charged_for_its_bytes_until_it_is_dropped() {
         let bodies = RequestBodies::new();
-        let taken = |bodies: &RequestBodies| limits::HTTP_BODIES_BYTES_MAX - bodies.budget.available_permits();
+        let taken = RequestBodies::held_bytes;
         let held = read(&bodies, &[10, 0, 100_000]).await.unwrap_or_else(|code| panic!("{code}"));
         assert_eq!((held.bytes.len(), taken(&bodies)), (100_010, 100_010));
         let one = read(&bodies, &[5]).await.unwrap_or_else(|code| panic!("{code}"));

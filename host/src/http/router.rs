@@ -9,6 +9,7 @@ use super::problem::Problem;
 use super::query;
 use crate::api::{Operation, RESERVED_NAMES, ROUTES, Route, first_segment};
 use crate::call::Priority;
+use crate::metrics::RouteLabel;
 
 /// Routes by their paths; those of one path differ in their methods.
 static PATHS: LazyLock<matchit::Router<Vec<&'static Route>>> = LazyLock::new(|| {
@@ -38,6 +39,17 @@ pub enum Target {
     },
     /// A path below an app's name.
     App,
+}
+
+impl Target {
+    /// Returns the label that a request is counted by.
+    pub fn label(&self) -> RouteLabel {
+        match self {
+            Self::Operation(matched) => RouteLabel::Host(matched.route.path),
+            Self::App => RouteLabel::App,
+            Self::Nothing | Self::Method { .. } => RouteLabel::Unmatched,
+        }
+    }
 }
 
 /// An operation with the parameters of its request.

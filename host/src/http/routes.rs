@@ -27,6 +27,7 @@ use crate::call::{Payload, Principal};
 use crate::codes::Code;
 use crate::dispatch::{Call, find_function};
 use crate::failpoint;
+use crate::metrics::RouteLabel;
 use crate::sandbox::FunctionRef;
 use crate::tasks;
 
@@ -76,8 +77,9 @@ impl Routes {
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let mut label = RouteLabel::Unmatched;
         let result = match check_host(&request).and_then(|()| check_csrf(&request)) {
-            Ok(()) => tasks::caught(self.route(request)).await.unwrap_or_else(|panic| {
+            Ok(()) => tasks::caught(self.route(request, &mut label)).await.unwrap_or_else(|panic| {
                 tracing::error!(panic, "the host met a bug of its own while it answered a request");
                 Err(Problem::new(Code::Unavailable, "the host met a bug of its own while it answered this request"))
             }),
@@ -86,13 +88,16 @@ impl Routes {
         let mut response = result.unwrap_or_else(Problem::into_response);
         // The media type is the function's choice; browsers must not guess another.
         response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        self.backend.metrics.http.count_request(label, response.status().as_u16());
         response
     }
 
-    async fn route(&self, request: Request<Incoming>) -> HandlerResult {
+    async fn route(&self, request: Request<Incoming>, label: &mut RouteLabel) -> HandlerResult {
         failpoint::panic_at("http.route");
         let path = request.uri().path().to_owned();
-        match router::find(request.method(), request.uri())? {
+        let target = router::find(request.method(), request.uri())?;
+        *label = target.label();
+        match target {
             Target::Operation(matched) => self.answer_operation(&matched, request).await,
             Target::App => self.route_app(first_segment(&path), request).await,
             Target::Nothing => match first_segment(&path) {
@@ -119,10 +124,7 @@ impl Routes {
         }
         match operation {
             Operation::Health | Operation::Ready => Ok(text_response("ok\n")),
-            Operation::Metrics => {
-                let (stats, durable) = (backend.inference.stats(), &backend.durable);
-                Ok(metrics::response(&stats, durable.load(), durable.quarantined()))
-            }
+            Operation::Metrics => Ok(metrics::response(backend, &self.bodies, request.headers()).await),
             Operation::OpenApi => Ok(json_response(&api::openapi_document())),
             Operation::ListAppsAtRoot | Operation::ListApps => Ok(json_response(&apps.list())),
             Operation::DeployApp => apps.deploy(matched, request).await,

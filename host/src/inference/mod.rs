@@ -10,6 +10,7 @@ mod encoding;
 mod error;
 mod infer;
 mod labels;
+mod metrics;
 pub mod pull;
 mod request;
 mod score;

@@ -86,6 +86,11 @@ impl Logs {
         (Self::select(&recent, &query), recent.followers.add(query))
     }
 
+    /// Returns the bytes of the kept lines.
+    pub fn bytes(&self) -> usize {
+        self.recent.lock().apps.values().map(|app| app.bytes).sum()
+    }
+
     fn select(recent: &RecentLines, query: &Query) -> Vec<Arc<LogRecord>> {
         let apps = recent.apps.iter().filter(|(app, _)| query.app.as_ref().is_none_or(|wanted| wanted == *app));
         let mut found: Vec<Arc<LogRecord>> =

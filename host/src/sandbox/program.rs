@@ -4,13 +4,14 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::link_errors::MissingImport;
 use crate::app::metadata::{FunctionInfo, Metadata, MetadataError};
 use crate::app::route::Route;
 use crate::ids::{AppName, FunctionId, FunctionName, Version};
 use crate::limits::{Ceilings, FunctionLimits};
+use crate::metrics::FunctionCounters;
 use crate::outbound::{Grants, Policy, PolicyError};
 use crate::settings::{DeclaredSecrets, Settings};
 
@@ -28,6 +29,20 @@ pub struct Function {
     pub secrets: Option<Arc<DeclaredSecrets>>,
     /// Route of a web function; a function without one is called by its name.
     pub route: Option<Route>,
+    /// Set when the program is deployed.
+    counters: OnceLock<Arc<FunctionCounters>>,
+}
+
+impl Function {
+    /// Has calls counted from now on. Once; a second one is ignored.
+    pub fn plug_counters(&self, counters: Arc<FunctionCounters>) {
+        let _ = self.counters.set(counters);
+    }
+
+    /// Returns the counters of its calls; nobody reads those of a function that was never deployed.
+    pub fn counters(&self) -> &FunctionCounters {
+        self.counters.get_or_init(Arc::default)
+    }
 }
 
 /// A function of one version of an app. Clones share the program.
@@ -141,6 +156,7 @@ impl Program {
                 models: if metadata.is_stock() { grants.models().to_vec() } else { info.attributes.models.clone() },
                 secrets: secrets(app, info, settings)?,
                 route: info.attributes.route.clone(),
+                counters: OnceLock::new(),
             });
         }
         let by_name = functions.iter().enumerate().map(|(i, function)| (function.name.clone(), i)).collect();

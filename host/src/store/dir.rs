@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use super::file::Health;
 use super::tree::DiskTree;
 use super::{DataLock, DiskFile, Files, Store, StoreError, durable, failure};
+use crate::metrics::StoreCounters;
 
+const DATABASE_FILE: &str = "store.redb";
 /// Names in a data directory that are bireme's.
 const OURS: [&str; 9] =
     ["apps", "artifacts", "lock", "logs", "models", "results", "sdk", "store.redb", "store.redb.new"];
@@ -26,6 +28,16 @@ pub struct StoreDir {
     opening: Mutex<()>,
     /// Shared with the store, so that it can be watched before it is opened.
     health: Health,
+    counters: Arc<StoreCounters>,
+}
+
+/// Bytes on the disk of a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskUsage {
+    pub disk_bytes: u64,
+    /// Bytes that an ordinary user may still write.
+    pub free_bytes: u64,
+    pub database_bytes: u64,
 }
 
 struct Opened {
@@ -38,8 +50,13 @@ struct Opened {
 impl StoreDir {
     /// The data in `path`, which is created at the first use.
     pub fn new(path: &Path) -> Self {
+        Self::counted(path, Arc::default())
+    }
+
+    /// The data in `path`, as by `new`, whose commits are counted.
+    pub fn counted(path: &Path, counters: Arc<StoreCounters>) -> Self {
         let health = watch::Sender::new(None);
-        Self { path: path.to_owned(), open: OnceLock::new(), opening: Mutex::new(()), health }
+        Self { path: path.to_owned(), open: OnceLock::new(), opening: Mutex::new(()), health, counters }
     }
 
     /// The data on a simulated disk, opened.
@@ -47,7 +64,7 @@ impl StoreDir {
     pub(crate) fn simulated(disk: &super::sim_disk::Disk) -> Result<Self, StoreError> {
         let dir = Self::new(Path::new(""));
         let disk = Arc::new(disk.clone());
-        let store = Store::open_on(disk.clone(), dir.health.clone())?;
+        let store = Store::open_on(disk.clone(), dir.health.clone(), dir.counters.clone())?;
         let files = Files::open(disk, Path::new(""), dir.health.clone())?;
         let _ = dir.open.set(Opened { store, files, _lock: None });
         Ok(dir)
@@ -55,6 +72,13 @@ impl StoreDir {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns how full the disk is and how large the database. Blocks as long as the disk does.
+    pub fn disk_usage(&self) -> io::Result<DiskUsage> {
+        let database_bytes = fs::metadata(self.path.join(DATABASE_FILE))?.len();
+        let (disk_bytes, free_bytes) = durable::disk_bytes(&self.path)?;
+        Ok(DiskUsage { disk_bytes, free_bytes, database_bytes })
     }
 
     /// Opens the database now, so that a directory in use is found at start.
@@ -81,8 +105,8 @@ impl StoreDir {
             let lock = DataLock::take(&self.path)?;
             close_to_others(&self.path)
                 .map_err(|source| StoreError::Directory { dir: self.path.clone(), source: Arc::new(source) })?;
-            let file = Arc::new(DiskFile::new(&self.path.join("store.redb")));
-            let store = Store::open_on(file, self.health.clone())?;
+            let file = Arc::new(DiskFile::new(&self.path.join(DATABASE_FILE)));
+            let store = Store::open_on(file, self.health.clone(), self.counters.clone())?;
             let files = Files::open(Arc::new(DiskTree::new(&self.path)), &self.path, self.health.clone())?;
             let _ = self.open.set(Opened { store, files, _lock: Some(lock) });
         }

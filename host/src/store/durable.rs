@@ -112,8 +112,14 @@ fn tighten(metadata: &fs::Metadata, mode: u32, set: impl FnOnce(Permissions) -> 
 
 /// Returns the bytes that an ordinary user may still write to the disk with `path`.
 pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    disk_bytes(path).map(|(_, free)| free)
+}
+
+/// Returns the size of the disk with `path`, and the bytes that an ordinary user may still write to it.
+pub(super) fn disk_bytes(path: &Path) -> io::Result<(u64, u64)> {
     let disk = rustix::fs::statvfs(path)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Ok((bytes(disk.f_blocks), bytes(disk.f_bavail)))
 }
 
 #[cfg(test)]

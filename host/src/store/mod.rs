@@ -51,7 +51,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-pub use dir::StoreDir;
+pub use dir::{DiskUsage, StoreDir};
 pub use error::StoreError;
 use file::{DatabaseFile, Health};
 pub use files::Files;
@@ -61,6 +61,8 @@ pub use peek::peek;
 pub use table::{Decision, Entry, Op, Table};
 pub use writer::Write;
 use writer::{QueuedWrite, write_loop};
+
+use crate::metrics::StoreCounters;
 
 const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a small write counts for, so that at most 1,024 wait.
@@ -96,11 +98,15 @@ impl Future for PendingWrite {
 impl Store {
     /// Opens or creates the database file at `path`.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::open_on(Arc::new(DiskFile::new(path)), watch::Sender::new(None))
+        Self::open_on(Arc::new(DiskFile::new(path)), watch::Sender::new(None), Arc::default())
     }
 
     /// Opens or creates the database that lies on `medium`; `health` learns why it stopped for good.
-    pub(crate) fn open_on(medium: Arc<dyn Medium>, health: Health) -> Result<Self, StoreError> {
+    pub(crate) fn open_on(
+        medium: Arc<dyn Medium>,
+        health: Health,
+        counters: Arc<StoreCounters>,
+    ) -> Result<Self, StoreError> {
         let path = medium.path().to_owned();
         let file = Arc::new(DatabaseFile::open(medium, health)?);
         let (queue, waiting) = mpsc::channel();
@@ -109,7 +115,7 @@ impl Store {
             .name("store-writer".into())
             .spawn({
                 let (file, epoch) = (file.clone(), epoch.clone());
-                move || write_loop(&file, &epoch, &waiting)
+                move || write_loop(&file, &epoch, &waiting, &counters)
             })
             .map_err(|source| StoreError::Directory { dir: path, source: Arc::new(source) })?;
         let room = Arc::new(Semaphore::new(WRITES_WAITING_BYTES_MAX));

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadableTable};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -12,6 +12,7 @@ use super::file::{DatabaseFile, WriteFailure};
 use super::table::{Op, Table};
 use crate::failpoint;
 use crate::limits::{STORE_FREE_BYTES_MIN, STORE_RESERVE_BYTES_MIN};
+use crate::metrics::StoreCounters;
 
 const COMMIT_BYTES_MAX: usize = 32 << 20;
 /// Rest after the last commit, after which a checkpoint is written.
@@ -70,7 +71,12 @@ impl Drop for PoisonOnPanic<'_> {
 }
 
 /// Commits what comes, in its order, until every sender is gone.
-pub(super) fn write_loop(file: &DatabaseFile, latest_epoch: &AtomicU64, queue: &Receiver<QueuedWrite>) {
+pub(super) fn write_loop(
+    file: &DatabaseFile,
+    latest_epoch: &AtomicU64,
+    queue: &Receiver<QueuedWrite>,
+    counters: &StoreCounters,
+) {
     let _guard = PoisonOnPanic(file);
     // Opening the file may have repaired it.
     let mut is_checkpointed = false;
@@ -94,7 +100,7 @@ pub(super) fn write_loop(file: &DatabaseFile, latest_epoch: &AtomicU64, queue: &
             bytes += next.bytes();
             group.push(next);
         }
-        commit_group(file, latest_epoch.load(Ordering::Relaxed), group);
+        commit_group(file, latest_epoch.load(Ordering::Relaxed), group, counters);
         is_checkpointed = false;
     }
 }
@@ -115,7 +121,7 @@ fn checkpoint(file: &DatabaseFile) {
     });
 }
 
-fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<QueuedWrite>) {
+fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<QueuedWrite>, counters: &StoreCounters) {
     if let Some(poisoned) = file.poisoned() {
         return group.into_iter().for_each(|queued| queued.answer(Err(poisoned.clone())));
     }
@@ -137,11 +143,13 @@ fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<QueuedWrite>) {
         return;
     }
     failpoint::hit("store.commit.before");
+    let begun = Instant::now();
     let result = file.write(|db| commit(db, &group)).map_err(|failed| match failed {
         WriteFailure::NoRoom => StoreError::Full { free_mib: None },
         WriteFailure::Refused(source) => StoreError::Commit { source },
         WriteFailure::Exhausted(error) | WriteFailure::Poisoned(error) => error,
     });
+    counters.count_commit(begun.elapsed(), result.is_ok());
     failpoint::hit("store.commit.after");
     // A write of nothing asks for a checkpoint.
     if result.is_ok() && group.iter().any(|queued| queued.ops.is_empty()) {

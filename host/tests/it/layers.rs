@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "store",
     "api",
     "app",
+    "metrics",
     "call",
     "devices",
     "settings",
@@ -61,6 +62,7 @@ const NARROW: &[(&str, &str, &[&str], &str)] = &[
 /// Words that belong to some modules alone.
 const OWNED: &[(&str, &[&str], &str)] = &[
     ("redb::", &["store"], "one module knows the database"),
+    ("prometheus_client::", &["metrics"], "one module knows the library of metrics"),
     ("println!", &["cli"], "one module prints"),
     ("process::exit", &["cli"], "one module exits"),
     ("hyper_util::server", &["http", "cli"], "one module serves (and the demo, its site)"),

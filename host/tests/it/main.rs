@@ -30,6 +30,7 @@ mod limits;
 mod listening;
 mod loading;
 mod map;
+mod metrics;
 mod models;
 mod modules;
 mod new;

@@ -321,6 +321,7 @@ async fn run_once(executor: &Executor, mut members: Vec<Member>) -> Option<(Vec<
     for member in &mut members {
         member.place = None;
         member.runs.fetch_add(1, Ordering::Relaxed);
+        function.counters().count_attempt(member.attempt);
         member.receipt.queue_us += micros(started - member.since);
     }
     let ended = tokio::select! {

@@ -126,6 +126,7 @@ impl CallDriver {
     /// Gives back the count of a call whose end is on disk, and writes why it failed into the app's log.
     pub fn ended(&self, record: &CallRecord) {
         self.core.open.release(&record.app, Kind::Call);
+        self.core.count_end(record);
         if let Some(ends) = self.run_ends.get().filter(|_| record.run.is_some()) {
             // A receiver that is gone belongs to a scheduler that has ended.
             let _ = ends.send(record.clone());

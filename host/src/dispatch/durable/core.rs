@@ -11,7 +11,7 @@ use crate::dispatch::call::child_depth;
 use crate::dispatch::map::MapMemory;
 use crate::dispatch::runner::Runner;
 use crate::ids::{CallId, FunctionId, FunctionName};
-use crate::journal::Journal;
+use crate::journal::{CallRecord, Journal};
 
 /// See the module.
 pub struct Core {
@@ -63,6 +63,15 @@ impl Core {
         let program = self.runner.apps.get(function.app.as_str())?;
         // A call of a function that is gone runs to its failure.
         Some(program.find(function.function.as_str()).map_or(1, |function| function.limits.map_concurrency()))
+    }
+
+    /// Counts the end of a durable call.
+    pub fn count_end(&self, record: &CallRecord) {
+        let failure = record.failure.as_ref().map(|failure| failure.code);
+        match self.runner.apps.function(&record.function_id()) {
+            Some(function) => function.counters().count_end(failure, &record.receipt),
+            None => self.runner.apps.counters().other().count_end(failure, &record.receipt),
+        }
     }
 
     /// Writes a failure into the app's log, if the app is deployed.

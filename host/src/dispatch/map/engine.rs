@@ -262,6 +262,11 @@ impl<B: Backing> Engine<B> {
         }
         let retry =
             result.as_ref().err().filter(|_| may_retry).and_then(|failure| self.retry(input.failed + 1, failure));
+        if retry.is_none() {
+            let function = lease.call.as_ref().map(|call| call.function.counters());
+            let failure = result.as_ref().err().map(|failure| failure.code);
+            function.unwrap_or(self.runner.apps.counters().other()).count_map_input(failure, &receipt);
+        }
         lease.settle(|input| Ended { input, call: id, began, result, receipt, retry });
         Ok(())
     }

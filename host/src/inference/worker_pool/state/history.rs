@@ -19,6 +19,8 @@ pub struct DeviceStats {
     pub device: Option<String>,
     pub worker_pid: Option<u32>,
     pub worker_starts: u64,
+    /// Of the starts, those in place of a worker that had ended.
+    pub worker_restarts: u64,
     /// Workers that crashed or were killed because they hung.
     pub worker_deaths: u64,
     pub batches: u64,

@@ -17,11 +17,13 @@ impl<W> PoolState<W> {
         if self.is_closed {
             return None;
         }
+        let is_restart = slot.generation > 0;
         slot.generation += 1;
         slot.starts += 1;
         slot.pid = Some(pid);
         slot.link = Link::Up(Arc::new(worker));
         self.history.stats.worker_starts += 1;
+        self.history.stats.worker_restarts += u64::from(is_restart);
         Some(slot.generation)
     }
 
