@@ -171,12 +171,17 @@ from_error! {
     crate::app::ComponentError => BadComponent,
     crate::app::metadata::MetadataError => BadMetadata,
     SandboxError => Sandbox,
-    crate::journal::JournalError => Store,
     crate::worker::WorkerError => DeviceLost,
 }
 
 impl From<crate::store::StoreError> for Exit {
     fn from(error: crate::store::StoreError) -> Self {
+        Self::of_error(error.code(), &error)
+    }
+}
+
+impl From<crate::journal::JournalError> for Exit {
+    fn from(error: crate::journal::JournalError) -> Self {
         Self::of_error(error.code(), &error)
     }
 }
@@ -227,19 +232,7 @@ impl From<crate::server::StartError> for Exit {
 
 impl From<crate::deploy::LoadError> for Exit {
     fn from(error: crate::deploy::LoadError) -> Self {
-        use crate::deploy::LoadError as E;
-        let code = match &error {
-            E::Artifact(crate::app::artifact::ArtifactError::Compile(_)) => Code::BadComponent,
-            E::Sandbox(SandboxError::Engine(_)) => Code::Sandbox,
-            E::Footprint(_)
-            | E::Metadata(_)
-            | E::Program(_)
-            | E::Sandbox(_)
-            | E::ReservedName { .. }
-            | E::StockName { .. }
-            | E::NoName => Code::BadApp,
-            E::Artifact(_) => Code::Io,
-        };
+        let code = error.code();
         let exit = Self::of_error(code, &error);
         if code == Code::Io { exit.hint("give a directory that can be written with --data DIR") } else { exit }
     }

@@ -7,6 +7,7 @@ use crate::app::artifact::{ArtifactCache, ArtifactError, Compiled};
 use crate::app::footprint::{Footprint, FootprintError};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
+use crate::codes::Code;
 use crate::ids::{AppName, NameError};
 use crate::outbound::Grants;
 use crate::sandbox::{Program, ProgramError, Sandbox, SandboxError};
@@ -39,6 +40,24 @@ pub enum LoadError {
     NoName,
     #[error("an app cannot be named `{name}`: the host uses that path itself; rename the crate")]
     ReservedName { name: AppName },
+}
+
+impl LoadError {
+    /// Returns the error code for users.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Artifact(ArtifactError::Compile(_)) => Code::BadComponent,
+            Self::Artifact(_) => Code::Io,
+            Self::Sandbox(SandboxError::Engine(_)) => Code::Sandbox,
+            Self::Footprint(_)
+            | Self::Metadata(_)
+            | Self::Program(_)
+            | Self::Sandbox(_)
+            | Self::ReservedName { .. }
+            | Self::StockName { .. }
+            | Self::NoName => Code::BadApp,
+        }
+    }
 }
 
 /// Loader of one host.

@@ -25,6 +25,7 @@ use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, ComponentError, DescribedApp};
 use crate::clock::unix_ms;
+use crate::codes::Code;
 use crate::dispatch::Dispatcher;
 use crate::ids::{AppName, Version};
 use crate::outbound::{Grants, PolicyError};
@@ -64,6 +65,27 @@ pub enum DeployError {
     Files(#[from] FilesError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl DeployError {
+    /// Returns the error code for users.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Component(_) => Code::BadComponent,
+            // The engine of this host runs; it is the component that it cannot.
+            Self::Load(LoadError::Sandbox(_)) => Code::BadApp,
+            Self::Load(error) => error.code(),
+            Self::Files(_) => Code::Io,
+            Self::Grant(_) => Code::Config,
+            Self::Message { .. } | Self::Rollback { source: RollbackError::Ambiguous { .. }, .. } => Code::BadQuery,
+            Self::NotAccepted { .. } => Code::NotAccepted,
+            Self::UnknownApp { .. } => Code::UnknownApp,
+            Self::Stopped { .. } => Code::AppStopped,
+            Self::Rollback { source: RollbackError::Unknown { .. }, .. } => Code::UnknownVersion,
+            Self::Rollback { .. } => Code::NoRollback,
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 fn list(capabilities: &[Capability]) -> String {

@@ -34,6 +34,7 @@ pub use schedule::{
 pub use stored::{StoreJournal, peek_quarantine};
 
 use crate::call::{Payload, Priority};
+use crate::codes::Code;
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
 use crate::store::StoreError;
 
@@ -57,6 +58,16 @@ pub enum JournalError {
     Damaged(Box<DamagedRow>),
     #[error("{owner} is in quarantine: a row of it cannot be read; `bireme doctor` shows it")]
     Quarantined { owner: Owner },
+}
+
+impl JournalError {
+    /// Returns the error code for users.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Fenced { .. } | Self::Expired | Self::Damaged(_) | Self::Quarantined { .. } => Code::Store,
+        }
+    }
 }
 
 impl From<StoreError> for JournalError {

@@ -1,6 +1,7 @@
 //! Errors of durable calls and maps.
 
 use crate::call::Failure;
+use crate::codes::Code;
 use crate::ids::{AppName, CallId, MapId};
 use crate::journal::JournalError;
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
@@ -34,4 +35,23 @@ pub enum DurableError {
     NotEnded { id: MapId },
     #[error("map `{id}` has {accepted} inputs; there is no input {index}")]
     NoInput { id: MapId, index: u64, accepted: u64 },
+}
+
+impl DurableError {
+    /// Returns the error code for users.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Refused(failure) => failure.code.code(),
+            Self::Journal(error) => error.code(),
+            Self::UnknownCall { .. } => Code::UnknownCall,
+            Self::UnknownMap { .. } | Self::NoInput { .. } => Code::UnknownMap,
+            Self::KeyReused { .. } => Code::KeyReused,
+            Self::KeyLength { .. } => Code::BadQuery,
+            Self::TooMany { .. } => Code::Overloaded,
+            Self::Gap { .. } => Code::InputGap,
+            Self::Differs { .. } => Code::InputDiffers,
+            Self::Closed { .. } => Code::MapClosed,
+            Self::NotEnded { .. } => Code::MapNotEnded,
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::planner::ScheduleView;
+use crate::codes::Code;
 use crate::ids::{CallId, FunctionId};
 use crate::journal::{Journal, JournalError, ScheduledRun};
 
@@ -30,6 +31,18 @@ pub enum ScheduleError {
     Ending,
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl ScheduleError {
+    /// Returns the error code for users.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotScheduled { .. } => Code::NotScheduled,
+            Self::Running { .. } => Code::AlreadyRunning,
+            Self::Ending => Code::Unavailable,
+            Self::Journal(error) => error.code(),
+        }
+    }
 }
 
 /// Command to the driver.
