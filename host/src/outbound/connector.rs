@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{OutboundError, Phase};
 use super::limits::OutboundLimits;
@@ -29,7 +30,6 @@ use super::listeners::OwnListeners;
 use super::origin::{Host, Scheme};
 use super::policy::Permit;
 use super::resolver::Resolver;
-use super::task::Task;
 use super::tls::{NoRoots, Tls};
 use super::upload::Upload;
 
@@ -52,7 +52,7 @@ pub(super) struct Connection {
     pub(super) sender: SendRequest<Upload>,
     /// The address connected to.
     pub(super) peer: SocketAddr,
-    _driver: Task<()>,
+    _driver: AbortOnDropHandle<()>,
     _host_share: OwnedSemaphorePermit,
 }
 
@@ -145,16 +145,16 @@ impl Connector {
         TlsConnector::from(config).connect(name, stream).await.map_err(failed)
     }
 
-    async fn speak<S>(&self, stream: S) -> hyper::Result<(SendRequest<Upload>, Task<()>)>
+    async fn speak<S>(&self, stream: S) -> hyper::Result<(SendRequest<Upload>, AbortOnDropHandle<()>)>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (sender, connection) = self.http.handshake(TokioIo::new(stream)).await?;
-        let driver = Task::spawn(async move {
+        let driver = tokio::spawn(async move {
             // The error reaches the reader of the response or of its body.
             let _ = connection.await;
         });
-        Ok((sender, driver))
+        Ok((sender, AbortOnDropHandle::new(driver)))
     }
 }
 

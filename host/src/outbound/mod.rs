@@ -27,7 +27,6 @@ mod policy;
 mod policy_error;
 mod pool;
 mod resolver;
-mod task;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -40,6 +39,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tokio::runtime::Handle;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::body::OutboundBody;
 pub use self::error::{BoxError, OutboundError, Phase};
@@ -56,7 +56,6 @@ use self::body::Lease;
 use self::connector::{Connection, Connector};
 use self::message::PreparedRequest;
 use self::pool::{Pool, PoolKey};
-use self::task::Task;
 use self::tls::Tls;
 use self::upload::Upload;
 
@@ -171,13 +170,14 @@ impl Outbound {
         let connector = Arc::clone(&self.state.connector);
         let owned = permit.clone();
         let opening = async move { connector.connect(&owned, limit, host_share).await };
-        let opened = Task::spawn_on(&self.state.runtime, opening).join().await;
-        opened.unwrap_or_else(|| {
-            Err(OutboundError::Connect {
+        match AbortOnDropHandle::new(self.state.runtime.spawn(opening)).await {
+            Ok(opened) => opened,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(OutboundError::Connect {
                 origin: permit.origin().clone(),
                 source: std::io::Error::other("the host is shutting down"),
-            })
-        })
+            }),
+        }
     }
 
     /// Sends the request and waits for the response's head.

@@ -12,6 +12,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::connector::Connection;
 use super::error::OutboundError;
@@ -19,7 +20,6 @@ use super::idle::IdleConnections;
 use super::limits::OutboundLimits;
 use super::origin::Origin;
 use super::policy::{Permit, Scope};
-use super::task::Task;
 
 /// Key of a connection: the requests that it may serve.
 ///
@@ -49,7 +49,7 @@ pub(super) struct Pool {
 struct IdleSet {
     idle: IdleConnections<PoolKey, Connection>,
     /// Closes expired connections; runs only while some are idle.
-    sweeper: Option<Task<()>>,
+    sweeper: Option<AbortOnDropHandle<()>>,
 }
 
 impl Pool {
@@ -77,7 +77,7 @@ impl Pool {
         let displaced = idle_set.idle.put(key, connection, Instant::now());
         if idle_set.sweeper.is_none() && idle_set.idle.next_expiry().is_some() {
             let sweep = sweep(Arc::downgrade(self));
-            idle_set.sweeper = Some(Task::spawn_on(&self.runtime, sweep));
+            idle_set.sweeper = Some(AbortOnDropHandle::new(self.runtime.spawn(sweep)));
         }
         drop(idle_set);
         drop(displaced);

@@ -12,6 +12,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 
@@ -25,7 +26,7 @@ struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<String>>>,
-    _task: Task<()>,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Server {
@@ -40,12 +41,12 @@ impl Server {
         let connections = Arc::new(AtomicUsize::new(0));
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (counter, list) = (Arc::clone(&connections), Arc::clone(&requests));
-        let task = Task::spawn(async move {
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let number = counter.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(serve(stream, number, Arc::clone(&list)));
             }
-        });
+        }));
         Self { address, connections, requests, _task: task }
     }
 

@@ -157,7 +157,7 @@ impl<W> PoolState<W> {
     fn answer_expired(&mut self) {
         for id in self.batcher.take_expired() {
             self.history.stats.expired += 1;
-            if let Some(found) = self.requests.get_mut(id.index()).and_then(|place| place.take_if(|r| r.id == id)) {
+            if let Some(found) = self.requests.remove(id) {
                 let _ = found.done.send(Err(InferenceError::Deadline));
             }
         }

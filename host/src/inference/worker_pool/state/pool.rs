@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use slotmap::SecondaryMap;
 use tokio::sync::oneshot;
 
 use super::history::History;
@@ -51,7 +52,6 @@ pub(crate) struct PoolConfig {
 }
 
 pub(super) struct Request {
-    pub(super) id: RequestId,
     pub(super) tenant: TenantId,
     pub(super) work: Work,
     pub(super) output_kind: OutputKind,
@@ -85,7 +85,7 @@ pub(crate) struct PoolState<W> {
     pub(super) tenant_names: Vec<Tenant>,
     pub(super) batcher: Batcher,
     /// By the index of their id.
-    pub(super) requests: Vec<Option<Request>>,
+    pub(super) requests: SecondaryMap<RequestId, Request>,
     pub(super) slots: Vec<WorkerSlot<W>>,
     pub(super) is_closed: bool,
     pub(super) next_job: u64,
@@ -103,7 +103,7 @@ impl<W> PoolState<W> {
             tenants: HashMap::new(),
             tenant_names: Vec::new(),
             batcher: Batcher::new(INFERENCE_BYTES_MAX),
-            requests: Vec::new(),
+            requests: SecondaryMap::new(),
             slots: (0..config.workers.max(1)).map(|_| WorkerSlot::new()).collect(),
             is_closed: false,
             next_job: 0,
@@ -189,11 +189,8 @@ impl<W> PoolState<W> {
         let receipt = InferenceReceipt { requests: 1, tokens, ..Default::default() };
         let rows_left = lengths.len();
         let request =
-            Request { id, tenant, work, output_kind, values: Vec::new(), rows_left, submitted: now, receipt, done };
-        if self.requests.len() <= id.index() {
-            self.requests.resize_with(id.index() + 1, || None);
-        }
-        self.requests[id.index()] = Some(request);
+            Request { tenant, work, output_kind, values: Vec::new(), rows_left, submitted: now, receipt, done };
+        self.requests.insert(id, request);
         Ok(id)
     }
 
@@ -210,8 +207,7 @@ impl<W> PoolState<W> {
 
     /// Forgets a request whose caller is gone. A part that is with a worker already runs to its end and is dropped.
     pub fn cancel(&mut self, id: RequestId) {
-        if self.request(id).is_some() {
-            self.requests[id.index()] = None;
+        if self.requests.remove(id).is_some() {
             self.batcher.remove(id);
         }
     }
@@ -259,11 +255,11 @@ impl<W> PoolState<W> {
     }
 
     pub(super) fn request(&self, id: RequestId) -> Option<&Request> {
-        self.requests.get(id.index())?.as_ref().filter(|request| request.id == id)
+        self.requests.get(id)
     }
 
     pub(super) fn request_mut(&mut self, id: RequestId) -> Option<&mut Request> {
-        self.requests.get_mut(id.index())?.as_mut().filter(|request| request.id == id)
+        self.requests.get_mut(id)
     }
 
     pub(super) fn model(&self, model: ModelId) -> &Model {
@@ -276,9 +272,7 @@ impl<W> PoolState<W> {
 
     /// Answers a request, once; its other sub-requests leave the queue.
     pub(super) fn finish(&mut self, id: RequestId, answer: Answer) {
-        if self.request(id).is_some()
-            && let Some(found) = self.requests[id.index()].take()
-        {
+        if let Some(found) = self.requests.remove(id) {
             self.batcher.remove(id);
             // The caller may be gone by now.
             let _ = found.done.send(answer);

@@ -578,6 +578,6 @@ proptest! {
                 Err(other) => prop_assert!(false, "{other:?}"),
             }
         }
-        prop_assert!(bench.state.requests.iter().all(Option::is_none) && bench.state.batcher.is_empty());
+        prop_assert!(bench.state.requests.is_empty() && bench.state.batcher.is_empty());
     }
 }
