@@ -23,7 +23,7 @@ pub struct App {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("deprecated" = true))]
     pub deployed_at_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub message: Option<String>,
     /// Grants of the app itself, beyond those of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]

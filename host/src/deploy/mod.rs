@@ -261,8 +261,9 @@ impl Deployments {
             };
             let (files, component) = (self.files.clone(), app.component);
             blocking(move || files.keep(&component)).await?;
-            self.record(&name, record).await?;
+            let record = self.record(&name, record).await?;
             self.dispatcher.deploy(program);
+            self.tell(&name, &record);
             self.sweep().await;
         }
         Ok(DeployOutcome { app: name, version, previous, added, removed, is_changed, metadata })
@@ -290,8 +291,9 @@ impl Deployments {
             ..target
         };
         let (version, added) = (record.version.clone(), record.added.clone());
-        self.record(&name, record).await?;
+        let record = self.record(&name, record).await?;
         self.dispatcher.deploy(program);
+        self.tell(&name, &record);
         Ok(DeployOutcome {
             app: name,
             version,
@@ -326,8 +328,9 @@ impl Deployments {
         }
         let version = last.version.clone();
         let record = Record { action: Action::Stop, at_ms: unix_ms(), added: Vec::new(), message: None, ..last };
-        self.record(&name, record).await?;
+        let record = self.record(&name, record).await?;
         self.dispatcher.retire(app);
+        self.tell(&name, &record);
         Ok(version)
     }
 
@@ -392,8 +395,8 @@ impl Deployments {
         }
     }
 
-    /// Numbers and writes a record; a displaced one is deleted in the same transaction.
-    async fn record(&self, app: &AppName, mut record: Record) -> Result<(), StoreError> {
+    /// Numbers and writes a record, and returns it; a displaced one is deleted in the same transaction.
+    async fn record(&self, app: &AppName, mut record: Record) -> Result<Record, StoreError> {
         let mut history = self.apps.lock().get(app).map(|entry| entry.history.clone()).unwrap_or_default();
         record.number = history.next_number();
         let value = serde_json::to_vec(&record).expect("records have string keys only");
@@ -403,10 +406,14 @@ impl Deployments {
         }
         self.store.store()?.write(ops).await?;
         self.apps.lock().insert(app.clone(), DeployedApp { history, failed: None });
+        Ok(record)
+    }
+
+    /// Tells the observer of a change that is on disk and in effect.
+    fn tell(&self, app: &AppName, record: &Record) {
         if let Some(observer) = self.observer.get() {
-            observer(app, &record);
+            observer(app, record);
         }
-        Ok(())
     }
 
     /// Tells an observer of each change from now on. Once; a second one is ignored.

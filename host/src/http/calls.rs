@@ -192,7 +192,11 @@ impl Calls {
                 }
                 break;
             };
-            if is_full(&calls, bytes) || scanned >= SCAN_LEN_MAX {
+            if is_full(&calls, bytes) {
+                break;
+            }
+            if scanned >= SCAN_LEN_MAX {
+                next = Some(more);
                 break;
             }
             list.query.before = Some(more);

@@ -17,7 +17,7 @@ use futures_util::stream;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::handler::HandlerResult;
 use super::query::bad_query;
@@ -69,8 +69,25 @@ struct Feed {
 
 struct Kept {
     kind: &'static str,
-    app: AppName,
+    /// None of an event that concerns each app.
+    app: Option<AppName>,
+    /// Name in the stream.
+    name: &'static str,
     json: Arc<str>,
+}
+
+/// Task that gathers. If it ends by a panic or with the host, another may start.
+struct Gathering<'a> {
+    events: &'a Events,
+    has_ended: bool,
+}
+
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.events.feed.lock().gathers = false;
+        }
+    }
 }
 
 /// Sources of the events that a task gathers.
@@ -105,11 +122,25 @@ impl Events {
     }
 
     fn keep(&self, kind: &'static str, app: &AppName, event: &api::Event) {
-        let json: Arc<str> = serde_json::to_string(event).expect("documents have string keys only").into();
+        let json = serde_json::to_string(event).expect("documents have string keys only");
+        self.push(|_| Kept { kind, app: Some(app.clone()), name: kind, json: json.into() });
+    }
+
+    /// Keeps a gap in the log lines, for each client that wants any.
+    fn keep_loss_of_lines(&self) {
+        self.push(|number| {
+            let lost = api::EventsLost { next: self.id(number + 1) };
+            let json = serde_json::to_string(&api::Event::Lost(lost)).expect("documents have string keys only");
+            Kept { kind: "log", app: None, name: "lost", json: json.into() }
+        });
+    }
+
+    fn push(&self, event: impl FnOnce(u64) -> Kept) {
         {
             let mut feed = self.feed.lock();
-            feed.bytes += json.len();
-            feed.kept.push_back(Kept { kind, app: app.clone(), json });
+            let event = event(feed.first + feed.kept.len() as u64);
+            feed.bytes += event.json.len();
+            feed.kept.push_back(event);
             while feed.bytes > EVENTS_BYTES_MAX
                 && let Some(oldest) = feed.kept.pop_front()
             {
@@ -131,7 +162,7 @@ impl Events {
         let filter = Filter::parse(matched)?;
         let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let client = self.enter(last.as_deref());
-        self.start_gathering(sources);
+        self.start_gathering(sources, closing.clone());
         let state = (client, filter, closing, true);
         Ok(event_stream(stream::unfold(state, |(mut client, filter, mut closing, is_first)| async move {
             let mut text = String::new();
@@ -151,7 +182,8 @@ impl Events {
                 tokio::select! {
                     () = changed => {}
                     () = tokio::time::sleep_until(heartbeat) => {
-                        text.push_str(": heartbeat\n\n");
+                        // With the id, so that a client whose filter passes nothing keeps its place.
+                        text = format!(": heartbeat\nid: {}\n\n", client.id_before_next());
                         break;
                     }
                     _ = closing.wait_for(|closing| *closing) => return None,
@@ -183,31 +215,39 @@ impl Events {
     }
 
     /// Starts the task that gathers, unless it runs.
-    fn start_gathering(self: &Arc<Self>, sources: Sources) {
+    fn start_gathering(self: &Arc<Self>, sources: Sources, closing: watch::Receiver<bool>) {
         if !std::mem::replace(&mut self.feed.lock().gathers, true) {
             let follower = sources.logs.follow(Query { tail: Some(0), ..Query::default() }).1;
-            tokio::spawn(self.clone().gather(sources, follower));
+            tokio::spawn(self.clone().gather(sources, follower, closing));
         }
     }
 
     /// Makes events of changed maps and schedules and of log lines, until no client listens.
-    async fn gather(self: Arc<Self>, sources: Sources, mut follower: Follower) {
+    async fn gather(self: Arc<Self>, sources: Sources, mut follower: Follower, mut closing: watch::Receiver<bool>) {
+        let mut gathering = Gathering { events: &self, has_ended: false };
+        let mut tick = tokio::time::interval(COALESCE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let line = tokio::time::timeout(COALESCE, follower.next()).await;
-            match line {
-                Ok(Some(FollowItem::Line(line))) => {
-                    self.keep("log", &line.app, &api::Event::Log(Box::new(line.as_ref().into())));
+            tokio::select! {
+                // Lines that never pause do not hold up the rest.
+                biased;
+                _ = closing.wait_for(|closing| *closing) => return,
+                _ = tick.tick() => {}
+                item = follower.next() => {
+                    match item {
+                        Some(FollowItem::Line(line)) => {
+                            self.keep("log", &line.app, &api::Event::Log(Box::new(line.as_ref().into())));
+                        }
+                        Some(FollowItem::Lost(_)) => self.keep_loss_of_lines(),
+                        None => return,
+                    }
                     continue;
                 }
-                // The gap shows in the numbers of the lines.
-                Ok(Some(FollowItem::Lost(_))) => continue,
-                Ok(None) => tokio::time::sleep(COALESCE).await,
-                Err(_) => {}
             }
             let (maps, schedules) = {
                 let mut feed = self.feed.lock();
                 if !self.listens() {
-                    feed.gathers = false;
+                    (feed.gathers, gathering.has_ended) = (false, true);
                     return;
                 }
                 (std::mem::take(&mut feed.maps), std::mem::take(&mut feed.schedules))
@@ -281,7 +321,7 @@ impl Filter {
 
     fn passes(&self, event: &Kept) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&event.kind))
-            && self.app.as_ref().is_none_or(|app| *app == event.app)
+            && self.app.as_ref().is_none_or(|app| event.app.as_ref().is_none_or(|of| of == app))
     }
 }
 
@@ -315,7 +355,7 @@ impl Client {
             let event = &feed.kept[(self.next - feed.first) as usize];
             if filter.passes(event) {
                 let id = self.events.id(self.next);
-                text.push_str(&format!("id: {id}\nevent: {}\ndata: {}\n\n", event.kind, event.json));
+                text.push_str(&format!("id: {id}\nevent: {}\ndata: {}\n\n", event.name, event.json));
             }
             self.next += 1;
         }

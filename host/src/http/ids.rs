@@ -34,7 +34,7 @@ async fn find(durable: &Durable, kind: Kind, text: &str, error: IdError) -> Resu
     // One more than the last: the list begins before it.
     let before = u128::from_be_bytes(last).checked_add(1).map(u128::to_be_bytes);
     let mut query = Query { before, limit: 64, ..Query::default() };
-    let mut rows = 0;
+    let (mut rows, mut is_whole) = (0, false);
     'pages: while rows < ROWS_MAX {
         rows += query.limit;
         let (entries, more) = durable.list(query.clone()).await?;
@@ -44,13 +44,17 @@ async fn find(durable: &Durable, kind: Kind, text: &str, error: IdError) -> Resu
                 ListEntry::Map(record) => (Kind::Map, *record.header.id.as_bytes()),
             };
             if id < first {
+                is_whole = true;
                 break 'pages;
             }
             if entry_kind == kind {
                 found.push(id);
             }
         }
-        let Some(more) = more.filter(|more| *more >= first && found.len() < 2) else { break };
+        let Some(more) = more.filter(|more| *more >= first && found.len() < 2) else {
+            is_whole = true;
+            break;
+        };
         query.before = Some(more);
     }
     let (name, code) = match kind {
@@ -58,7 +62,11 @@ async fn find(durable: &Durable, kind: Kind, text: &str, error: IdError) -> Resu
         Kind::Map => ("map", Code::UnknownMap),
     };
     match found[..] {
-        [id] => Ok(id),
+        [id] if is_whole => Ok(id),
+        _ if !is_whole => {
+            let detail = format!("too many calls and maps have an id that begins with `{text}`; give more of it");
+            Err(bad_query(detail))
+        }
         [] => Err(Problem::new(code, format!("no {name} has an id that begins with `{text}`"))),
         _ => Err(bad_query(format!("several {name}s have an id that begins with `{text}`; give more of it"))),
     }

@@ -1,7 +1,8 @@
 //! Counts that many threads add to: each of the first threads has a shard of its own, and a scrape sums them up.
 //!
-//! A thread adds to its own shard by a load and a store, about 1 ns; an atomic addition takes some 10 ns, and some 50 ns
-//! where several threads write the same cache line. Threads beyond the shards share the last one, by atomic additions.
+//! A thread adds to its own shard by a load and a store, about 1 ns; an atomic addition takes some 10 ns, and some 50
+//! ns where several threads write the same cache line. Threads beyond the shards share the last one, by atomic
+//! additions.
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;

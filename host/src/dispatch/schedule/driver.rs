@@ -99,11 +99,13 @@ impl Driver {
                 Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default().min(POLL_INTERVAL)
             });
             tokio::select! {
+                // Ends first: a view that is asked for after a run has ended on disk shows its end.
+                biased;
+                Some(call) = ended.recv() => self.end(&call),
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command).await,
                     None => return,
                 },
-                Some(call) = ended.recv() => self.end(&call),
                 () = tokio::time::sleep(wait) => {}
             }
         }
