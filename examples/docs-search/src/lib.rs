@@ -1,7 +1,7 @@
 //! Scrapes a documentation site, embeds its passages and searches them.
 //!
 //! `index` is the whole job: it maps `scrape` over the URLs and `embed` over the passages, each call in a sandbox of
-//! its own, and stores segment after segment; the batches for the model form in the host, whoever sends the texts.
+//! its own, and stores segment after segment; the batches for the model form in the host, of the texts of all callers.
 //! `search` reads what the last finished `index` committed.
 //!
 //! `GET /` is the page with the search box, `GET /search?q=…` the same answer as JSON.

@@ -105,6 +105,6 @@ pub struct ModelTotals {
     pub loaded: usize,
     /// Bytes that it takes in each of them.
     pub memory_bytes: u64,
-    /// Whether it stays loaded without requests.
+    /// True if it stays loaded without requests.
     pub keep: bool,
 }

@@ -91,7 +91,7 @@ pub enum CallState {
 }
 
 impl CallState {
-    /// Whether the call has ended.
+    /// Returns true if the call has ended.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Dead | Self::Cancelled)
     }

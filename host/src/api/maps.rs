@@ -20,7 +20,7 @@ pub struct Map {
     pub priority: Priority,
     pub created_ms: u64,
     pub ended_ms: Option<u64>,
-    /// Whether no more inputs will come.
+    /// True once no more inputs are taken.
     pub closed: bool,
     pub counts: MapCounts,
     /// The call that spawned it.
@@ -52,7 +52,7 @@ pub enum MapState {
 }
 
 impl MapState {
-    /// Whether the map has ended.
+    /// Returns true if the map has ended.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Done | Self::Cancelled)
     }

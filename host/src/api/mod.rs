@@ -37,8 +37,8 @@ pub use maps::{
     InputsAccepted, Map, MapCounts, MapFailure, MapFailureError, MapInput, MapKind, MapOutcome, MapOutcomeState,
     MapRetried, MapState, MapStreamLine,
 };
-pub use openapi::document as openapi_document;
-pub use operation::{ForeignApi, Operation};
+pub use openapi::DOCUMENT as OPENAPI_DOCUMENT;
+pub use operation::Operation;
 pub use problem::Problem;
 pub use route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope};
 pub(crate) use routes::STATES;

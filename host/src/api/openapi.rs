@@ -1,6 +1,7 @@
 //! OpenAPI 3.1 document of the table of routes.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use http::StatusCode;
 use schemars::generate::SchemaSettings;
@@ -26,8 +27,11 @@ const COMMON: &[Code] = &[
     Code::Unavailable,
 ];
 
+/// The document as JSON text. The table never changes, so it is made once, at the first request for it.
+pub static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
+
 /// Returns the document.
-pub fn document() -> Value {
+pub(super) fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -180,10 +184,9 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         let names: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
         let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
         let description = format!("{}: {}", title.unwrap_or("Error"), names.join(", "));
-        let response = match route.operation.foreign_api() {
-            // As that API defines its errors.
-            Some(_) => json!({ "description": description, "content": { "application/json": { "schema": {} } } }),
-            None => json!({ "$ref": "#/components/responses/Problem", "description": description }),
+        let response = match route.operation.is_foreign() {
+            true => json!({ "description": description, "content": { "application/json": { "schema": {} } } }),
+            false => json!({ "$ref": "#/components/responses/Problem", "description": description }),
         };
         responses.insert(status.to_string(), response);
     }

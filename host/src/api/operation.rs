@@ -55,29 +55,24 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Returns the foreign API that the operation belongs to.
-    pub fn foreign_api(self) -> Option<ForeignApi> {
-        match self {
-            Self::ListModels | Self::GetModel | Self::CreateEmbeddings | Self::Rerank => Some(ForeignApi::OpenAi),
-            Self::GetServer
-            | Self::GetServerLive
-            | Self::GetServerReady
-            | Self::ListRepository
-            | Self::SearchRepository
-            | Self::DescribeModel
-            | Self::ConfigureModel
-            | Self::GetModelReady
-            | Self::Infer => Some(ForeignApi::OpenInference),
-            _ => None,
-        }
+    /// Returns true if others define the shapes and errors of the operation: OpenAI's API with the reranking of Cohere
+    /// and Jina, below `/v1`, and the Open Inference Protocol, below `/v2`.
+    pub fn is_foreign(self) -> bool {
+        matches!(
+            self,
+            Self::ListModels
+                | Self::GetModel
+                | Self::CreateEmbeddings
+                | Self::Rerank
+                | Self::GetServer
+                | Self::GetServerLive
+                | Self::GetServerReady
+                | Self::ListRepository
+                | Self::SearchRepository
+                | Self::DescribeModel
+                | Self::ConfigureModel
+                | Self::GetModelReady
+                | Self::Infer
+        )
     }
-}
-
-/// API whose shapes and errors others define.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForeignApi {
-    /// OpenAI's, below `/v1`, with the reranking of Cohere and Jina.
-    OpenAi,
-    /// Open Inference Protocol, below `/v2`.
-    OpenInference,
 }

@@ -143,7 +143,7 @@ pub struct Response {
 }
 
 impl Route {
-    /// Whether a response is sent as it comes.
+    /// Returns true if a response is a stream.
     pub fn streams(&self) -> bool {
         self.responses.iter().any(|response| matches!(response.content, Content::JsonLines(_) | Content::Events(_)))
     }

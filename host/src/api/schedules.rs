@@ -20,7 +20,7 @@ pub struct Schedule {
     pub next_ms: Option<i64>,
     /// Runs under way.
     pub running: usize,
-    /// Whether a run waits for the end of the one before it.
+    /// True while a run waits for the end of the one before it.
     pub waiting: bool,
     pub last: Option<ScheduleRun>,
     /// The last 100 runs, newest first. Not in lists.
@@ -45,7 +45,7 @@ pub struct ScheduleRun {
     /// Last of the times that it stands for; absent of a run by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<i64>,
-    /// How many times it stands for; absent of a run by hand.
+    /// Number of times that it stands for; absent of a run by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
     /// Interruptions of the run in a row, each by the end of a host.

@@ -122,17 +122,13 @@ impl Events {
     }
 
     fn keep(&self, kind: &'static str, app: &AppName, event: &api::Event) {
-        let json = serde_json::to_string(event).expect("documents have string keys only");
+        let json = json(event);
         self.push(|_| Kept { kind, app: Some(app.clone()), name: kind, json: json.into() });
     }
 
     /// Keeps a gap in the log lines, for each client that wants any.
     fn keep_loss_of_lines(&self) {
-        self.push(|number| {
-            let lost = api::EventsLost { next: self.id(number + 1) };
-            let json = serde_json::to_string(&api::Event::Lost(lost)).expect("documents have string keys only");
-            Kept { kind: "log", app: None, name: "lost", json: json.into() }
-        });
+        self.push(|number| Kept { kind: "log", app: None, name: "lost", json: self.lost(number + 1).into() });
     }
 
     fn push(&self, event: impl FnOnce(u64) -> Kept) {
@@ -270,10 +266,19 @@ impl Events {
         format!("{}-{number}", self.host)
     }
 
+    /// Returns the event of a gap before event `next`.
+    fn lost(&self, next: u64) -> String {
+        json(&api::Event::Lost(api::EventsLost { next: self.id(next) }))
+    }
+
     /// Returns the number in an id of this host.
     fn number(&self, id: &str) -> Option<u64> {
         id.strip_prefix(&self.host.to_string())?.strip_prefix('-')?.parse().ok()
     }
+}
+
+fn json(event: &api::Event) -> String {
+    serde_json::to_string(event).expect("documents have string keys only")
 }
 
 impl Observer for Events {
@@ -347,8 +352,7 @@ impl Client {
             (self.next, self.is_lost) = (feed.first, true);
         }
         if std::mem::take(&mut self.is_lost) {
-            let lost = api::EventsLost { next: self.events.id(self.next) };
-            let json = serde_json::to_string(&api::Event::Lost(lost)).expect("documents have string keys only");
+            let json = self.events.lost(self.next);
             text.push_str(&format!("id: {}\nevent: lost\ndata: {json}\n\n", self.id_before_next()));
         }
         while self.next < end && text.len() < CHUNK_BYTES {

@@ -18,11 +18,13 @@ use super::oip::{self, Oip};
 use super::openai::OpenAi;
 use super::problem::Problem;
 use super::request_body::RequestBodies;
-use super::respond::{ResponseBody, json_response, payload_response, set_call_headers, text_response};
+use super::respond::{
+    ResponseBody, json_response, json_text_response, payload_response, set_call_headers, text_response,
+};
 use super::router::{self, Matched, Target};
 use super::upload::ActiveUploads;
 use super::{logs, metrics, schedules, web};
-use crate::api::{self, ForeignApi, Operation, first_segment};
+use crate::api::{self, Operation, first_segment};
 use crate::call::{Payload, Principal};
 use crate::codes::Code;
 use crate::dispatch::{Call, find_function};
@@ -116,16 +118,10 @@ impl Routes {
     async fn answer_operation(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
         let (apps, backend) = (&self.apps, &self.backend);
         let function = || apps.function(matched.path("app"), matched.path("function"));
-        let operation = matched.route.operation;
-        match operation.foreign_api() {
-            Some(ForeignApi::OpenAi) => return Ok(self.openai.answer(matched, request).await),
-            Some(ForeignApi::OpenInference) => return Ok(self.oip.answer(matched, request).await),
-            None => {}
-        }
-        match operation {
+        match matched.route.operation {
             Operation::Health | Operation::Ready => Ok(text_response("ok\n")),
             Operation::Metrics => Ok(metrics::response(backend, &self.bodies, request.headers()).await),
-            Operation::OpenApi => Ok(json_response(&api::openapi_document())),
+            Operation::OpenApi => Ok(json_text_response(api::OPENAPI_DOCUMENT.as_str())),
             Operation::ListAppsAtRoot | Operation::ListApps => Ok(json_response(&apps.list())),
             Operation::DeployApp => apps.deploy(matched, request).await,
             Operation::DescribeApp => Ok(json_response(&apps.describe(matched.path("app"))?)),
@@ -165,8 +161,20 @@ impl Routes {
             Operation::GetSchedule | Operation::PauseSchedule | Operation::ResumeSchedule | Operation::RunSchedule => {
                 schedules::answer(&backend.schedules, apps, matched).await
             }
-            // Answered above, and below an app's name.
-            _ => Err(unknown_path(request.uri().path())),
+            Operation::ListModels | Operation::GetModel | Operation::CreateEmbeddings | Operation::Rerank => {
+                Ok(self.openai.answer(matched, request).await)
+            }
+            Operation::GetServer
+            | Operation::GetServerLive
+            | Operation::GetServerReady
+            | Operation::ListRepository
+            | Operation::SearchRepository
+            | Operation::DescribeModel
+            | Operation::ConfigureModel
+            | Operation::GetModelReady
+            | Operation::Infer => Ok(self.oip.answer(matched, request).await),
+            // Below an app's name, which is no route of the table.
+            Operation::CallFunction => Err(unknown_path(request.uri().path())),
         }
     }
 

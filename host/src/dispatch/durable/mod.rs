@@ -246,7 +246,7 @@ impl Durable {
     pub async fn wait_for_map(&self, id: MapId, wait: Duration) -> Result<MapRecord, DurableError> {
         if let Some((_, mut progress)) = self.maps.subscribe(id).filter(|_| !wait.is_zero()) {
             let ended = progress.wait_for(|record| record.progress.ended_ms.is_some());
-            // What it has come to is on disk, in either case.
+            // The state is read from disk below, ended or not.
             drop(tokio::time::timeout(wait, ended).await);
         }
         self.maps.map(id).await
