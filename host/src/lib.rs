@@ -14,10 +14,10 @@ pub mod config;
 
 pub mod http;
 
+pub mod store;
+
 pub mod deploy;
 pub mod dispatch;
-
-pub mod journal;
 
 pub mod sandbox;
 
@@ -28,7 +28,7 @@ pub mod worker;
 
 pub mod kv;
 pub mod outbound;
-pub mod store;
+pub mod storage;
 
 pub mod api;
 pub mod app;

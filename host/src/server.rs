@@ -26,13 +26,13 @@ use crate::devices::DeviceRefused;
 use crate::dispatch::{Dispatcher, Durable, Retention, Scheduler};
 use crate::http::{Backend, Events, Ingress, LastCall, Serving};
 use crate::inference::Inference;
-use crate::journal::{JournalError, StoreJournal};
 use crate::kv::KeyValue;
 use crate::limits::{DRAIN_DEFAULT, FLUSH_TIMEOUT_MAX};
 use crate::logs::{LogSink, Logs};
 use crate::metrics::Metrics;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::{Program, Sandbox, SandboxError, Services};
+use crate::storage::{StorageError, StoreJournal};
 use crate::store::{StoreDir, StoreError};
 
 /// A host whose parts cannot be built.
@@ -63,7 +63,7 @@ pub enum OpenError {
 #[non_exhaustive]
 pub enum StartError {
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(#[from] StorageError),
 }
 
 /// Every part of a host.

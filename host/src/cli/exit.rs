@@ -180,8 +180,8 @@ impl From<crate::store::StoreError> for Exit {
     }
 }
 
-impl From<crate::journal::JournalError> for Exit {
-    fn from(error: crate::journal::JournalError) -> Self {
+impl From<crate::storage::StorageError> for Exit {
+    fn from(error: crate::storage::StorageError) -> Self {
         Self::of_error(error.code(), &error)
     }
 }

@@ -10,11 +10,11 @@ use super::map::{Map, MapMemory, Target};
 use super::runner::Runner;
 use crate::call::{Principal, Priority};
 use crate::ids::CallId;
-use crate::journal::Journal;
 use crate::limits::MAPS_BYTES_MAX;
 use crate::logs::LogSink;
 use crate::metrics::CallCounters;
 use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, Services};
+use crate::storage::Journal;
 
 /// A web call under way. Dropping it ends the guest, wherever it is.
 pub type Serving = Pin<Box<dyn Future<Output = Finished<()>> + Send>>;

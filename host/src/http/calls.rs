@@ -21,8 +21,8 @@ use crate::call::{Payload, Principal};
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, Options};
 use crate::ids::{AppName, CallId, FunctionName, NameError};
-use crate::journal::{CallRecord, Kind, ListEntry, MapState, Query, State};
 use crate::sandbox::FunctionRef;
+use crate::storage::{CallRecord, Kind, ListEntry, MapState, Query, State};
 use crate::tasks::to_the_end;
 
 /// Rows of a list by default.

@@ -12,8 +12,8 @@ use crate::devices::{Gpu, Obstacle, Report};
 use crate::dispatch::{LiveCall, ScheduleView};
 use crate::ids::CallId;
 use crate::inference::{BatchRecord, DeviceStats, LimitReason, Outcome};
-use crate::journal::{CallRecord, FailedAttempt, MapRecord, MapState, RunOutcome, ScheduledRun, SkipReason, State};
 use crate::logs::{Level, LogRecord, Source};
+use crate::storage::{CallRecord, FailedAttempt, MapRecord, MapState, RunOutcome, ScheduledRun, SkipReason, State};
 
 impl From<&CallRecord> for api::Call {
     /// Without the output.

@@ -28,9 +28,9 @@ use crate::clock::unix_ms;
 use crate::deploy::Record;
 use crate::dispatch::{Durable, Schedules};
 use crate::ids::{AppName, FunctionId, HostId, MapId};
-use crate::journal::{CallRecord, Observer};
 use crate::limits::EVENTS_BYTES_MAX;
 use crate::logs::{FollowItem, Follower, Logs, Query};
+use crate::storage::{CallRecord, Observer};
 
 /// Time for which events are kept after the last client has left, so that it can come back.
 const LISTEN_AFTER: Duration = Duration::from_secs(60);

@@ -5,7 +5,7 @@ use super::query::bad_query;
 use crate::codes::Code;
 use crate::dispatch::Durable;
 use crate::ids::{CallId, IdError, MapId};
-use crate::journal::{Kind, ListEntry, Query};
+use crate::storage::{Kind, ListEntry, Query};
 
 /// Fewest digits of a prefix. Fewer name a span of time, and no call.
 const PREFIX_LEN_MIN: usize = 8;

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::respond::{ResponseBody, json_lines_stream};
 use crate::api;
 use crate::dispatch::{Durable, DurableError, Results};
-use crate::journal::{Entry, EntryKind};
+use crate::storage::{Entry, EntryKind};
 
 /// Chunks of lines that wait for the client to read them.
 const CHUNKS_WAITING: usize = 4;

@@ -23,9 +23,9 @@ use crate::call::Principal;
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, DurableError, Options, ResultsOrder, find_function};
 use crate::ids::MapId;
-use crate::journal::MapRecord;
 use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX};
 use crate::sandbox::FunctionRef;
+use crate::storage::MapRecord;
 use crate::tasks::to_the_end;
 
 /// Durable maps of one host.

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::check::Check;
 use crate::cli::exit::Exit;
 use crate::cli::output;
-use crate::journal::{JournalError, QuarantinedRow, StoreJournal, hex, peek_quarantine};
+use crate::storage::{QuarantinedRow, StorageError, StoreJournal, hex, peek_quarantine};
 use crate::store::{DataLock, StoreDir, StoreError};
 
 const NAME: &str = "journal";
@@ -25,11 +25,11 @@ pub fn check(data: &Path) -> Option<Check> {
     if !data.join("store.redb").exists() {
         return None;
     }
-    let found = DataLock::take(data).map_err(JournalError::from).and_then(|_lock| peek_quarantine(data));
+    let found = DataLock::take(data).map_err(StorageError::from).and_then(|_lock| peek_quarantine(data));
     Some(match found {
         Ok(rows) if rows.is_empty() => Check::ok(NAME, "every row that was read is whole"),
         Ok(rows) => Check::warning(NAME, summary(&rows), REPAIR),
-        Err(JournalError::Store(error @ StoreError::InUse { .. })) => {
+        Err(StorageError::Store(error @ StoreError::InUse { .. })) => {
             Check::ok(NAME, format!("{error}; its /metrics count rows in quarantine"))
         }
         Err(error) => {

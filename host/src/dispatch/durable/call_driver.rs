@@ -18,7 +18,7 @@ use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
 use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::ids::CallId;
-use crate::journal::{CallRecord, JournalError, Kind, OpenCall, State};
+use crate::storage::{CallRecord, Kind, OpenCall, State, StorageError};
 use crate::{failpoint, tasks};
 
 /// Wait before a call is begun again whose record or input could not be read.
@@ -284,7 +284,7 @@ impl CallDriver {
             Ok(Some(record)) if !record.state.is_terminal() => Ok(record),
             Ok(_) => Err(AttemptEnd::Ended),
             // It is not open any more; the journal has said why.
-            Err(JournalError::Quarantined { .. }) => {
+            Err(StorageError::Quarantined { .. }) => {
                 self.core.open.release(&lease.lane.function.app, Kind::Call);
                 Err(AttemptEnd::Ended)
             }
@@ -325,7 +325,7 @@ impl CallDriver {
                 return Ok(Outcome::Refused(Failure::new(FailureCode::InvalidInput, "the input of the call is gone")));
             }
             // The next look at the call finds it gone.
-            Err(JournalError::Quarantined { .. }) => {
+            Err(StorageError::Quarantined { .. }) => {
                 return Err(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS });
             }
             Err(error) => {

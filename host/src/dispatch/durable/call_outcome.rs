@@ -2,8 +2,8 @@
 
 use crate::call::{CallResult, Failure, FailureCode, Payload};
 use crate::dispatch::retry::{self, Verdict};
-use crate::journal::{CallRecord, State};
 use crate::limits::RetryPolicy;
+use crate::storage::{CallRecord, State};
 
 /// End of an attempt, or of a call without one.
 #[derive(Debug)]

@@ -37,8 +37,8 @@ pub use self::lane::LaneKey;
 use self::retries::{Retries, RetryKey};
 use crate::call::Priority;
 use crate::ids::{CallId, FunctionId};
-use crate::journal::OpenCall;
 use crate::limits::{OPEN_CALLS_PAGE_LEN, READY_CALLS_MAX, READY_LANE_MAX, READY_LANE_MIN, RETRY_CALLS_MAX};
+use crate::storage::OpenCall;
 
 /// Wait before a call is begun again over which the host panicked; doubles each time.
 const PANIC_WAIT_MS: u64 = 500;

@@ -14,9 +14,9 @@ use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::dispatch::call::check;
 use crate::ids::CallId;
-use crate::journal::{CallRecord, Idempotency, KeyedRecord, Kind, OpenCall, State};
 use crate::limits::RetryPolicy;
 use crate::sandbox::FunctionRef;
+use crate::storage::{CallRecord, Idempotency, KeyedRecord, Kind, OpenCall, State};
 
 /// The durable calls of a host.
 pub struct Calls {

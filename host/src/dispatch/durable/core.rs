@@ -11,7 +11,7 @@ use crate::dispatch::call::child_depth;
 use crate::dispatch::map::MapMemory;
 use crate::dispatch::runner::Runner;
 use crate::ids::{CallId, FunctionId, FunctionName};
-use crate::journal::{CallRecord, Journal};
+use crate::storage::{CallRecord, Journal};
 
 /// See the module.
 pub struct Core {

@@ -8,7 +8,7 @@ use super::core::Core;
 use super::error::DurableError;
 use super::map::Maps;
 use crate::ids::{CallId, MapId};
-use crate::journal::{CallRecord, Kind, MapRecord, MapState, State};
+use crate::storage::{CallRecord, Kind, MapRecord, MapState, State};
 
 /// Children that are read at a time, and chunks.
 const CHILDREN_LEN: usize = 256;

@@ -3,15 +3,15 @@
 use crate::call::Failure;
 use crate::codes::Code;
 use crate::ids::{AppName, CallId, MapId};
-use crate::journal::JournalError;
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::storage::StorageError;
 
 /// Refusal or failure of a request about a durable call or map.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DurableError {
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(#[from] StorageError),
     /// The function or its input is not as it should be.
     #[error(transparent)]
     Refused(#[from] Failure),

@@ -17,9 +17,9 @@ use super::results::{Results, ResultsOrder};
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::dispatch::apps::find_function;
 use crate::ids::{CallId, MapId};
-use crate::journal::{Entry, EntryKind, JournalError, MapRecord, MapState, State};
 use crate::limits::OUTCOMES_BYTES_MAX;
 use crate::sandbox::{BoxFuture, CallIdentity, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
+use crate::storage::{Entry, EntryKind, MapRecord, MapState, State, StorageError};
 
 /// See the module.
 pub struct Guests {
@@ -341,7 +341,7 @@ fn failure(error: DurableError) -> Failure {
     let (code, message) = match error {
         DurableError::Refused(failure) => return failure,
         DurableError::TooMany { .. } => (FailureCode::Overloaded, error.to_string()),
-        DurableError::Journal(JournalError::Store(store)) if store.is_full() => {
+        DurableError::Journal(StorageError::Store(store)) if store.is_full() => {
             (FailureCode::Unavailable, "the host's disk is full; try again later".to_owned())
         }
         DurableError::Journal(error) => {

@@ -10,8 +10,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::error::DurableError;
 use crate::ids::FunctionId;
-use crate::journal::{Idempotency, Journal, KeyedRecord};
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::storage::{Idempotency, Journal, KeyedRecord};
 
 type Name = (FunctionId, String);
 

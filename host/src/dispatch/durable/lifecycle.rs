@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::journal::{Answer, JournalError};
+use crate::storage::{Answer, StorageError};
 use crate::store::StoreError;
 
 /// Wait before a failed read or write of the journal is tried again: a full disk gets room, a process its file handles
@@ -93,12 +93,12 @@ impl Lifecycle {
         loop {
             match write().await {
                 Ok(value) => return Some(value),
-                Err(error @ (JournalError::Store(StoreError::Poisoned { .. }) | JournalError::Fenced { .. })) => {
+                Err(error @ (StorageError::Store(StoreError::Poisoned { .. }) | StorageError::Fenced { .. })) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "the journal cannot be written");
                     return None;
                 }
                 // The journal has said why.
-                Err(JournalError::Quarantined { .. }) => return None,
+                Err(StorageError::Quarantined { .. }) => return None,
                 Err(error) => {
                     if !std::mem::replace(&mut is_reported, true) {
                         tracing::error!(
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    fn full() -> JournalError {
+    fn full() -> StorageError {
         StoreError::Full { free_mib: Some(0) }.into()
     }
 

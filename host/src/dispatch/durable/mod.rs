@@ -43,11 +43,11 @@ use super::map::MapMemory;
 use super::runner::Runner;
 use crate::call::Payload;
 use crate::ids::{CallId, MapId};
-use crate::journal::{
-    CallRecord, Entry, Journal, JournalError, Kind, ListEntry, MapHeader, MapRecord, Query, StoredPayload,
-};
 use crate::limits::OPEN_CALLS_PAGE_LEN;
 use crate::sandbox::FunctionRef;
+use crate::storage::{
+    CallRecord, Entry, Journal, Kind, ListEntry, MapHeader, MapRecord, Query, StorageError, StoredPayload,
+};
 
 /// Open maps that are read at a time when a host starts.
 const MAPS_PAGE_LEN: usize = 4_096;
@@ -76,7 +76,7 @@ impl Durable {
 
     /// Resumes the calls and maps that an earlier host left open, and begins; deletes ended ones as `retention` says.
     /// Returns how many calls and maps were resumed.
-    pub async fn start(&self, retention: Retention) -> Result<(usize, usize), JournalError> {
+    pub async fn start(&self, retention: Retention) -> Result<(usize, usize), StorageError> {
         self.core.journal.take_up().await?;
         let calls = self.recover_calls().await?;
         self.core.lifecycle.start();
@@ -87,7 +87,7 @@ impl Durable {
         Ok((calls, maps))
     }
 
-    async fn recover_calls(&self) -> Result<usize, JournalError> {
+    async fn recover_calls(&self) -> Result<usize, StorageError> {
         let (mut count, mut after) = (0, None);
         loop {
             let open = self.core.journal.open_calls(after, OPEN_CALLS_PAGE_LEN).await?;
@@ -99,7 +99,7 @@ impl Durable {
         }
     }
 
-    async fn recover_maps(&self) -> Result<usize, JournalError> {
+    async fn recover_maps(&self) -> Result<usize, StorageError> {
         let (mut count, mut after) = (0, None);
         loop {
             let open = self.core.journal.open_maps(after, MAPS_PAGE_LEN).await?;
@@ -115,7 +115,7 @@ impl Durable {
     }
 
     /// Closes a map of a call that ended with the last host: nobody gives it more inputs.
-    async fn close_abandoned(&self, header: &mut MapHeader) -> Result<(), JournalError> {
+    async fn close_abandoned(&self, header: &mut MapHeader) -> Result<(), StorageError> {
         if header.parent.is_none() || header.is_closed || header.is_cancelled {
             return Ok(());
         }

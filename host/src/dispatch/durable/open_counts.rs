@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::error::DurableError;
 use crate::ids::AppName;
-use crate::journal::Kind;
 use crate::limits::{OPEN_CALLS_PER_APP_MAX, OPEN_MAPS_PER_APP_MAX};
+use crate::storage::Kind;
 use parking_lot::{Mutex, MutexGuard};
 
 /// See the module.

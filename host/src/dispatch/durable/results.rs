@@ -9,7 +9,7 @@ use super::error::DurableError;
 use super::map::Maps;
 use crate::call::Payload;
 use crate::ids::MapId;
-use crate::journal::{Entry, MapRecord, StoredPayload};
+use crate::storage::{Entry, MapRecord, StoredPayload};
 
 /// The order in which outcomes come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

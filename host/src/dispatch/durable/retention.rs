@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::core::Core;
 use crate::clock::unix_ms;
 use crate::ids::AppName;
-use crate::journal::JournalError;
+use crate::storage::StorageError;
 
 /// Pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ impl Sweeper {
         }
     }
 
-    async fn sweep(&self) -> Result<(), JournalError> {
+    async fn sweep(&self) -> Result<(), StorageError> {
         let Core { journal, lifecycle, .. } = &*self.core;
         for app in journal.apps_with_ended().await? {
             let until_ms = self.retention.cutoff_ms(&app, unix_ms());

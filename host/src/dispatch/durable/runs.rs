@@ -15,8 +15,8 @@ use super::core::Core;
 use crate::call::{Failure, FailureCode};
 use crate::clock::unix_ms;
 use crate::ids::CallId;
-use crate::journal::{CallRecord, JournalError, Kind, OpenCall, ScheduleStep, State};
 use crate::limits::RetryPolicy;
+use crate::storage::{CallRecord, Kind, OpenCall, ScheduleStep, State, StorageError};
 
 /// See the module.
 pub struct Runs {
@@ -43,7 +43,7 @@ impl Runs {
     }
 
     /// Returns the calls of interrupted runs, ended but not written: the first step of the schedules writes them.
-    pub async fn interrupted(&self) -> Result<Vec<CallRecord>, JournalError> {
+    pub async fn interrupted(&self) -> Result<Vec<CallRecord>, StorageError> {
         let ids: Vec<CallId> = self.lock().iter().map(|(id, _)| *id).collect();
         let mut calls = Vec::with_capacity(ids.len());
         for id in ids {
@@ -63,7 +63,7 @@ impl Runs {
     }
 
     /// Writes one step of the schedules, then begins its runs.
-    pub async fn advance(&self, step: &ScheduleStep) -> Result<(), JournalError> {
+    pub async fn advance(&self, step: &ScheduleStep) -> Result<(), StorageError> {
         // Owned first, so that a run can be cancelled as soon as it can be found.
         let own = |call: &CallRecord| {
             self.driver.begin_run(call.id, LaneKey { function: call.function_id(), priority: call.priority })

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::planner::ScheduleView;
 use crate::codes::Code;
 use crate::ids::{CallId, FunctionId};
-use crate::journal::{Journal, JournalError, ScheduledRun};
+use crate::storage::{Journal, ScheduledRun, StorageError};
 
 /// Handle to the schedules of a host. Each change is on disk when its method returns.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub enum ScheduleError {
     #[error("the host is shutting down")]
     Ending,
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(#[from] StorageError),
 }
 
 impl ScheduleError {

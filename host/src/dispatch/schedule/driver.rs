@@ -19,8 +19,8 @@ use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::durable::Durable;
 use crate::dispatch::runner::Runner;
 use crate::ids::{AppName, CallId, FunctionId, Version};
-use crate::journal::{CallRecord, JournalError, RunOutcome, ScheduledRun, SkipReason, State};
 use crate::sandbox::Program;
+use crate::storage::{CallRecord, RunOutcome, ScheduledRun, SkipReason, State, StorageError};
 
 /// Interval at which it looks at the clock and at the deployed apps: the clock may be set, and the machine may sleep.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -39,7 +39,7 @@ impl Scheduler {
     /// Starts to call the scheduled functions of `dispatcher`, now and after later deployments. Schedules go on where
     /// the last host left them; runs that its end interrupted are ended, and made up for where the schedule says so.
     /// Called once `durable` has started.
-    pub async fn start(dispatcher: Arc<Dispatcher>, durable: Arc<Durable>) -> Result<Self, JournalError> {
+    pub async fn start(dispatcher: Arc<Dispatcher>, durable: Arc<Durable>) -> Result<Self, StorageError> {
         let mut planner = Planner::default();
         for schedule in durable.journal().schedules().await? {
             planner.restore(schedule);
@@ -198,7 +198,7 @@ impl Driver {
     }
 
     /// Writes the changes of the planner and begins the runs among them: one commit. Returns the calls of these runs.
-    async fn advance(&mut self) -> Result<Vec<CallRecord>, JournalError> {
+    async fn advance(&mut self) -> Result<Vec<CallRecord>, StorageError> {
         let mut step = self.planner.take_changes();
         step.interrupted.clone_from(&self.interrupted);
         let calls = step.runs.iter_mut().filter_map(|(function, run)| self.prepare(function, run));

@@ -21,7 +21,7 @@ pub use self::function::{RunRefusal, ScheduleView};
 use crate::app::metadata::Schedule;
 use crate::app::timetable::Timetable;
 use crate::ids::FunctionId;
-use crate::journal::{CallRecord, RunOutcome, ScheduleStep, ScheduledRun, StoredSchedule};
+use crate::storage::{CallRecord, RunOutcome, ScheduleStep, ScheduledRun, StoredSchedule};
 
 /// A scheduled function of a deployed app.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::dispatch::durable::core::Core;
 use crate::dispatch::map::{Backing, Ended, Engine, Input, Reservation, State, Unreadable, Window};
-use crate::journal::{
+use crate::storage::{
     Chunk, ChunkUpdate, Entry, EntryKind, MapHeader, MapProgress, MapRecord, PayloadPlace, PendingChunk, StoredPayload,
 };
 

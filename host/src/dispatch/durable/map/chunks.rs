@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::dispatch::map::Input;
-use crate::journal::{Chunk, ChunkUpdate, Entry, EntryKind, PayloadPlace, StoredPayload};
+use crate::storage::{Chunk, ChunkUpdate, Entry, EntryKind, PayloadPlace, StoredPayload};
 
 /// Bytes of outcomes up to which a chunk is written again as one segment.
 const WHOLE_BYTES_MAX: usize = 256 << 10;

@@ -20,7 +20,7 @@ use crate::dispatch::durable::error::DurableError;
 use crate::dispatch::durable::lifecycle::STORE_RETRY_WAIT;
 use crate::dispatch::map::{Backing, Engine, Reservation, Runners, State, Target};
 use crate::ids::{FunctionId, MapId};
-use crate::journal::{CHUNK_BYTES_MAX, Entry, EntryKind, JournalError, Kind, MapHeader, MapRecord, PendingChunk};
+use crate::storage::{CHUNK_BYTES_MAX, Entry, EntryKind, Kind, MapHeader, MapRecord, PendingChunk, StorageError};
 use crate::{failpoint, tasks};
 
 /// Chunks that are read and leased at a time.
@@ -148,7 +148,7 @@ impl LiveMap {
         while !self.core.lifecycle.is_stopped() {
             match self.try_reload().await {
                 Ok(goes_on) => return goes_on,
-                Err(JournalError::Quarantined { .. }) => return false,
+                Err(StorageError::Quarantined { .. }) => return false,
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "a map cannot be read");
                     tokio::time::sleep(STORE_RETRY_WAIT).await;
@@ -158,7 +158,7 @@ impl LiveMap {
         false
     }
 
-    async fn try_reload(&self) -> Result<bool, JournalError> {
+    async fn try_reload(&self) -> Result<bool, StorageError> {
         // Inputs that are accepted meanwhile are either read here, or come after.
         let _header = self.header_lock.lock().await;
         let Some(record) = self.core.journal.map(self.id).await? else { return Ok(false) };
@@ -221,8 +221,8 @@ impl LiveMap {
         }
     }
 
-    fn load_failed(&self, error: &JournalError) -> Loaded {
-        if let JournalError::Quarantined { .. } = error {
+    fn load_failed(&self, error: &StorageError) -> Loaded {
+        if let StorageError::Quarantined { .. } = error {
             self.core.open.release(&self.function.app, Kind::Map);
             self.stop();
             return Loaded::Some;
@@ -232,7 +232,7 @@ impl LiveMap {
     }
 
     /// Reads and leases chunks if more are wanted, the app is deployed and the budget has room.
-    async fn load(&self) -> Result<Loaded, JournalError> {
+    async fn load(&self) -> Result<Loaded, StorageError> {
         if self.core.calls_max(&self.function).is_none() {
             return Ok(Loaded::Nothing);
         }

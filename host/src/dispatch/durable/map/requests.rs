@@ -14,9 +14,9 @@ use crate::dispatch::durable::error::DurableError;
 use crate::dispatch::durable::idempotency::fingerprint;
 use crate::dispatch::map::State;
 use crate::ids::MapId;
-use crate::journal::{Idempotency, JournalError, KeyedRecord, Kind, MapHeader, MapProgress, MapRecord};
 use crate::limits::MAP_INPUTS_MAX;
 use crate::sandbox::FunctionRef;
+use crate::storage::{Idempotency, KeyedRecord, Kind, MapHeader, MapProgress, MapRecord, StorageError};
 
 /// The durable maps of a host.
 pub struct Maps {
@@ -238,7 +238,7 @@ impl Maps {
             after.header.is_cancelled = false;
             after.header.is_closed = true;
             match self.core.journal.reset_failures(record, &after, outcomes.first).await {
-                Err(JournalError::Expired) => return Err(DurableError::UnknownMap { id }),
+                Err(StorageError::Expired) => return Err(DurableError::UnknownMap { id }),
                 result => result?,
             }
             *record = after;

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::app::metadata::{Missed, Overlap, Schedule};
 use crate::app::timetable::Timetable;
 use crate::ids::FunctionId;
-use crate::journal::{CallRecord, DueTimes, RunOutcome, ScheduleState, ScheduledRun, SkipReason};
+use crate::storage::{CallRecord, DueTimes, RunOutcome, ScheduleState, ScheduledRun, SkipReason};
 
 /// Delay after which a run counts as missed.
 pub const LATE_MAX: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use super::Planner;
 use super::tests::{cron, done, every, id, scheduled};
 use crate::app::metadata::{Missed, Overlap, Schedule};
 use crate::app::timetable::Timetable;
-use crate::journal::{RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, StoredSchedule};
+use crate::storage::{RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, StoredSchedule};
 
 #[derive(Clone, Debug)]
 enum Event {

@@ -2,7 +2,7 @@ use super::*;
 use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule};
 use crate::call::Principal;
 use crate::ids::{AppName, FunctionName};
-use crate::journal::{DueTimes, ScheduleState, State};
+use crate::storage::{DueTimes, ScheduleState, State};
 
 pub fn id(name: &str) -> FunctionId {
     FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new(name).unwrap() }

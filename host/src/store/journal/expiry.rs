@@ -13,8 +13,8 @@ use super::files::unreference;
 use super::records::{call, header};
 use super::{StoreJournal, delete, put, rows};
 use crate::ids::{AppName, CallId, FunctionId, MapId};
-use crate::journal::key::{self, Kind};
-use crate::journal::{JournalError, Owner};
+use crate::storage::key::{self, Kind};
+use crate::storage::{JournalError, Owner};
 use crate::limits::{JOURNAL_STEP_FILES_MAX, JOURNAL_STEP_ROWS_MAX};
 use crate::store::{Op, Store, Table, Write};
 

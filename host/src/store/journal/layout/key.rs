@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::ids::{AppName, CallId, FunctionId, MapId};
+use crate::storage::Kind;
 
 /// Segments of a chunk, from 1; 0 is the one that takes the place of all.
 pub const WHOLE_SEGMENT: u32 = 0;
@@ -56,28 +57,20 @@ pub fn of_function(function: &FunctionId, kind: Kind) -> Vec<u8> {
 
 pub fn of_app(app: &AppName, kind: Kind) -> Vec<u8> {
     // Names hold no NUL, so that none begins another.
-    [b"f", kind.tag(), app.as_str().as_bytes(), b"\0"].concat()
+    [b"f", tag(kind), app.as_str().as_bytes(), b"\0"].concat()
 }
 
-/// What an index leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    Call,
-    Map,
-}
-
-impl Kind {
-    pub(super) fn tag(self) -> &'static [u8] {
-        match self {
-            Kind::Call => b"c",
-            Kind::Map => b"m",
-        }
+/// Returns the byte of a kind in keys.
+pub fn tag(kind: Kind) -> &'static [u8] {
+    match kind {
+        Kind::Call => b"c",
+        Kind::Map => b"m",
     }
 }
 
 /// What has ended, by app and time: what retention deletes first comes first.
 pub fn ended(app: &AppName, at_ms: u64, kind: Kind, id: [u8; 16]) -> Vec<u8> {
-    [ended_of(app).as_slice(), &at_ms.to_be_bytes(), kind.tag(), &id].concat()
+    [ended_of(app).as_slice(), &at_ms.to_be_bytes(), tag(kind), &id].concat()
 }
 
 pub fn ended_of(app: &AppName) -> Vec<u8> {
@@ -88,7 +81,7 @@ pub fn ended_of(app: &AppName) -> Vec<u8> {
 pub const EXPIRING: &[u8] = b"x";
 
 pub fn expiring(kind: Kind, id: [u8; 16]) -> Vec<u8> {
-    [EXPIRING, kind.tag(), &id].concat()
+    [EXPIRING, tag(kind), &id].concat()
 }
 
 /// Returns what the mark of such a key is on.
@@ -102,7 +95,7 @@ pub fn expiring_kind(key: &[u8]) -> Option<Kind> {
 
 /// What a call has spawned.
 pub fn child(parent: CallId, kind: Kind, id: [u8; 16]) -> Vec<u8> {
-    [children(parent).as_slice(), kind.tag(), &id].concat()
+    [children(parent).as_slice(), tag(kind), &id].concat()
 }
 
 pub fn children(parent: CallId) -> Vec<u8> {

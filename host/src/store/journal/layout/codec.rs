@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::payload::{PayloadPlace, StoredPayload};
+use crate::storage::{PayloadPlace, StoredPayload};
 use crate::call::JSON;
 
 /// Reason why a row cannot be read.

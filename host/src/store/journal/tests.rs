@@ -7,7 +7,7 @@ use super::StoreJournal;
 use super::files::INLINE_BYTES_MAX;
 use crate::call::{Failure, FailureCode, Payload, Principal, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, MapId};
-use crate::journal::{
+use crate::storage::{
     CallRecord, ChunkUpdate, Entry, EntryKind, Idempotency, Journal, JournalError, Lease, LeaseHolder, MapHeader,
     MapProgress, MapRecord, PendingChunk, Query, State, StoredPayload, key,
 };

@@ -9,9 +9,9 @@ use super::records::{map, visible_map};
 use super::{ACCEPT, APPEND, CLOSE, LEASE, SETTLE, StoreJournal, delete, keyed, parsed, put, row, rows};
 use crate::call::Payload;
 use crate::ids::MapId;
-use crate::journal::key::{self, Kind};
-use crate::journal::record::Entry;
-use crate::journal::{
+use crate::storage::key::{self, Kind};
+use crate::storage::record::Entry;
+use crate::storage::{
     Chunk, ChunkUpdate, EntryKind, Idempotency, JournalError, Lease, MapHeader, MapProgress, MapRecord, OutcomeCounts,
     Outcomes, Owner, PayloadPlace, PendingChunk, StoredPayload, chunk, segment,
 };

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::journal::quarantine::QuarantinedRow;
-use crate::journal::{DamagedRow, JournalError};
+use crate::storage::quarantine::QuarantinedRow;
+use crate::storage::{DamagedRow, JournalError};
 use crate::store::{self, Entry as Row, Table};
 
 /// Returns the rows in quarantine of a directory that no host has, without changing anything.

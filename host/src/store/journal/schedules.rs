@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::claims::Changes;
 use super::{ADVANCE, StoreJournal, delete, put, record, row};
 use crate::ids::FunctionId;
-use crate::journal::{
+use crate::storage::{
     HISTORY_LEN, JournalError, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, StoredSchedule, key,
 };
 use crate::store::{Table, Write};
@@ -95,7 +95,7 @@ mod tests {
     use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
     use crate::call::{Failure, FailureCode, Payload, Principal, Priority};
     use crate::ids::{CallId, Version};
-    use crate::journal::{CallRecord, DueTimes, SkipReason, State};
+    use crate::storage::{CallRecord, DueTimes, SkipReason, State};
     use crate::store::{StoreDir, snapshot};
 
     fn journal() -> (tempfile::TempDir, StoreJournal) {

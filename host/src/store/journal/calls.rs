@@ -7,10 +7,10 @@ use super::records::{call, visible_call, visible_map};
 use super::{ACCEPT, LEASE, SETTLE, StoreJournal, delete, keyed, parsed, put, read_keyed, row, rows};
 use crate::call::{Payload, Priority};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
-use crate::journal::chunk::{decode_one, encode_one};
-use crate::journal::codec::{CodecError, Reader, put_bytes, put_u64};
-use crate::journal::key::{self, Kind};
-use crate::journal::{
+use crate::storage::chunk::{decode_one, encode_one};
+use crate::storage::codec::{CodecError, Reader, put_bytes, put_u64};
+use crate::storage::key::{self, Kind};
+use crate::storage::{
     CallRecord, Idempotency, JournalError, KeyedRecord, ListEntry, OpenCall, Owner, Query, ScheduledRun, State,
 };
 use crate::store::{Decision, Op, Store, Table, Write};

@@ -6,8 +6,8 @@ use super::StoreJournal;
 use super::tests::{call, ended_map, header};
 use crate::call::Payload;
 use crate::ids::{CallId, MapId};
-use crate::journal::key::{self, Kind};
-use crate::journal::{
+use crate::storage::key::{self, Kind};
+use crate::storage::{
     CallRecord, Idempotency, Journal, JournalError, ListEntry, Owner, QuarantinedRow, Query, State, peek_quarantine,
 };
 use crate::store::{Op, StoreDir, Table};

@@ -1,12 +1,7 @@
 //! Chunk: consecutive inputs of a map, in one row.
 
 use super::codec::{CodecError, Reader, put_bytes, put_stored, put_u64};
-use super::payload::StoredPayload;
-
-/// Inputs of one chunk.
-pub const CHUNK_LEN_MAX: usize = 1_024;
-/// Bytes of inputs after which a chunk takes no further one.
-pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+use crate::storage::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX, StoredPayload};
 
 const FORMAT: u8 = 1;
 

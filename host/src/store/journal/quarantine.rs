@@ -4,9 +4,9 @@ use super::peek::decode_all;
 use super::{StoreJournal, delete, put};
 use crate::clock::unix_ms;
 use crate::ids::{CallId, MapId};
-use crate::journal::key::{self, Kind};
-use crate::journal::quarantine::QuarantinedRow;
-use crate::journal::{DamagedRow, JournalError, Owner};
+use crate::storage::key::{self, Kind};
+use crate::storage::quarantine::QuarantinedRow;
+use crate::storage::{DamagedRow, JournalError, Owner};
 use crate::limits::JOURNAL_STEP_ROWS_MAX;
 use crate::store::{Entry as Row, Store, Table, Write};
 

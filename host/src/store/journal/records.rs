@@ -2,8 +2,8 @@
 
 use super::{record, rows};
 use crate::ids::{CallId, MapId};
-use crate::journal::key::{self, Kind};
-use crate::journal::{CallRecord, JournalError, MapHeader, MapProgress, MapRecord};
+use crate::storage::key::{self, Kind};
+use crate::storage::{CallRecord, JournalError, MapHeader, MapProgress, MapRecord};
 use crate::store::{Store, Table};
 
 /// Returns the record of a call.

@@ -11,7 +11,8 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{CodecError, Reader, put_bytes};
-use super::key::Kind;
+use super::key;
+use crate::storage::Kind;
 use crate::store::Table;
 
 /// Row that cannot be read.
@@ -65,7 +66,7 @@ impl QuarantinedRow {
     /// Returns its key and value in the table of the quarantine.
     pub(super) fn encode(&self) -> (Vec<u8>, Vec<u8>) {
         let (tag, id) = match self.owner {
-            Some(Owner { kind, id }) => (kind.tag()[0], id),
+            Some(Owner { kind, id }) => (key::tag(kind)[0], id),
             None => (NO_OWNER, [0; 16]),
         };
         let key = [&[tag], id.as_slice(), self.table.as_bytes(), b"\0", &self.key].concat();

@@ -11,7 +11,7 @@ use super::files::INLINE_BYTES_MAX;
 use super::*;
 use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Priority, Receipt};
 use crate::ids::Version;
-use crate::journal::{Entry, EntryKind, FailedAttempt, Lease, PayloadPlace, State};
+use crate::storage::{Entry, EntryKind, FailedAttempt, Lease, PayloadPlace, State};
 use crate::store::snapshot;
 
 const FILE_LEN: usize = INLINE_BYTES_MAX + 1;

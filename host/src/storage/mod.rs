@@ -1,0 +1,66 @@
+//! Storage: traits for everything that outlives a process, in types and errors of no engine.
+//!
+//! Each trait is a unit that one transaction covers: [`Journal`] with its [`Timetable`], [`Members`], [`Apps`],
+//! [`KeyValue`], [`Blobs`]. The engine of a data directory is `store`; `storage::memory`, for tests, delays, reorders
+//! and loses answers. Both pass `storage::conformance`, which a further engine runs unchanged.
+//!
+//! Invariants of each engine: a method that changes something returns once that is durable; all that one method changes
+//! is there, or none of it; a method whose answer was lost ([`ErrorKind::Unknown`]) may be called again with the same
+//! parameters, but for `KeyValue::{swap, increment}`; no answer takes longer the more has happened.
+
+mod apps;
+mod blobs;
+mod error;
+mod journal;
+mod key_value;
+mod lease;
+mod members;
+mod observer;
+mod payload;
+mod record;
+mod schedule;
+mod timetable;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use apps::{Action, AppRecord, Apps, Pushed};
+pub use blobs::Blobs;
+pub use error::{ErrorKind, StorageError};
+pub use journal::{
+    Accept, Accepted, Append, Appended, CallSettle, Chunk, ChunkUpdate, Claimed, ClaimedChunk, Counts, Idempotency,
+    Journal, KeyedRecord, LeaseToken, ListEntry, MapMark, MapSettle, MapSettled, NewRecord, OpenCall, OutcomeCounts,
+    Outcomes, ProgressDelta, Query, Settled,
+};
+pub use key_value::{Increment, Incremented, KeyValue, Place};
+pub use lease::{Lease, LeaseHolder, PendingChunk};
+pub use members::{Beat, Members};
+pub use observer::Observer;
+pub use payload::{PayloadPlace, StoredPayload};
+pub use record::{
+    CallRecord, Entry, EntryKind, FailedAttempt, Kind, MapHeader, MapProgress, MapRecord, MapState, State,
+};
+pub use schedule::{
+    DueTimes, HISTORY_LEN, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, SkipReason, StoredSchedule,
+};
+pub use timetable::Timetable;
+
+/// Inputs of one chunk.
+pub const CHUNK_LEN_MAX: usize = 1_024;
+/// Bytes of inputs after which a chunk takes no further one.
+pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// Future of an engine's answer.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
+
+/// Engine of one host, by trait.
+#[derive(Clone)]
+pub struct Storage {
+    pub members: Arc<dyn Members>,
+    pub journal: Arc<dyn Journal>,
+    pub timetable: Arc<dyn Timetable>,
+    pub apps: Arc<dyn Apps>,
+    pub key_value: Arc<dyn KeyValue>,
+    /// Components of apps.
+    pub blobs: Arc<dyn Blobs>,
+}
