@@ -18,13 +18,17 @@
 //! many as fit `COMMIT_BYTES_MAX`. Under `STORE_FREE_BYTES_MIN` of free disk no new work is written, under
 //! `STORE_RESERVE_BYTES_MIN` nothing at all.
 
+mod apps;
 mod backend;
+mod blobs;
 mod dir;
 mod durable;
 mod error;
 mod file;
 mod files;
 mod format;
+mod journal;
+mod key_value;
 mod lock;
 mod medium;
 mod overlay;
@@ -51,10 +55,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use apps::StoreApps;
+use blobs::ComponentFiles;
 pub use dir::{DiskUsage, StoreDir};
 pub use error::StoreError;
 use file::{DatabaseFile, Health};
 pub use files::Files;
+use key_value::StoreKeyValue;
 pub use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
 pub use peek::peek;
@@ -63,11 +70,28 @@ pub use writer::Write;
 use writer::{QueuedWrite, write_loop};
 
 use crate::metrics::StoreCounters;
+use crate::storage::{Observer, Storage};
 
 const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a small write counts for, so that at most 1,024 wait.
 const WRITE_BYTES_MIN: usize = 64 << 10;
 const EPOCH: &[u8] = b"epoch";
+
+/// Returns the engine of a data directory, which opens at its first use. `observer` is told of the journal's changes.
+pub fn engine(dir: Arc<StoreDir>, observer: Option<Arc<dyn Observer>>) -> Storage {
+    let journal = Arc::new(match observer {
+        Some(observer) => StoreJournal::observed(dir.clone(), observer),
+        None => StoreJournal::new(dir.clone()),
+    });
+    Storage {
+        members: journal.clone(),
+        timetable: journal.clone(),
+        journal,
+        apps: Arc::new(StoreApps::new(dir.clone())),
+        key_value: Arc::new(StoreKeyValue::new(dir.clone())),
+        blobs: Arc::new(ComponentFiles::new(dir.path())),
+    }
+}
 
 /// An open database. Dropping it finishes the writes that were submitted.
 pub struct Store {

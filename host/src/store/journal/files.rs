@@ -7,8 +7,8 @@
 use super::claims::Changes;
 use super::{StoreJournal, delete, put, rows};
 use crate::call::Payload;
-use crate::storage::{JournalError, PayloadPlace, StoredPayload, key};
 use crate::limits::JOURNAL_STEP_FILES_MAX;
+use crate::storage::{JournalError, PayloadPlace, StoredPayload, key};
 use crate::store::{Files, Op, Store, Table, Write};
 use crate::tasks::blocking;
 

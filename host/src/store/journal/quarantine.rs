@@ -4,10 +4,10 @@ use super::peek::decode_all;
 use super::{StoreJournal, delete, put};
 use crate::clock::unix_ms;
 use crate::ids::{CallId, MapId};
+use crate::limits::JOURNAL_STEP_ROWS_MAX;
 use crate::storage::key::{self, Kind};
 use crate::storage::quarantine::QuarantinedRow;
 use crate::storage::{DamagedRow, JournalError, Owner};
-use crate::limits::JOURNAL_STEP_ROWS_MAX;
 use crate::store::{Entry as Row, Store, Table, Write};
 
 const SET_ASIDE: [&str; 2] = ["journal.quarantine.before", "journal.quarantine.after"];

@@ -7,11 +7,11 @@ use super::StoreJournal;
 use super::files::INLINE_BYTES_MAX;
 use crate::call::{Failure, FailureCode, Payload, Principal, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, MapId};
+use crate::limits::JOURNAL_STEP_FILES_MAX;
 use crate::storage::{
     CallRecord, ChunkUpdate, Entry, EntryKind, Idempotency, Journal, JournalError, Lease, LeaseHolder, MapHeader,
     MapProgress, MapRecord, PendingChunk, Query, State, StoredPayload, key,
 };
-use crate::limits::JOURNAL_STEP_FILES_MAX;
 use crate::store::sim_disk::Disk;
 use crate::store::{Op, StoreDir, Table, Write, snapshot};
 
