@@ -19,6 +19,8 @@
 //! `STORE_RESERVE_BYTES_MIN` nothing at all.
 
 mod backend;
+#[cfg(test)]
+mod conformance;
 mod dir;
 mod durable;
 mod error;
