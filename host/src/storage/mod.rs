@@ -10,11 +10,15 @@
 
 mod apps;
 mod blobs;
+#[cfg(test)]
+pub(crate) mod conformance;
 mod error;
 mod journal;
 mod key_value;
 mod lease;
 mod members;
+#[cfg(test)]
+pub(crate) mod memory;
 mod observer;
 mod payload;
 mod record;

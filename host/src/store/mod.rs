@@ -21,6 +21,8 @@
 mod apps;
 mod backend;
 mod blobs;
+#[cfg(test)]
+mod conformance;
 mod dir;
 mod durable;
 mod error;

@@ -1,0 +1,56 @@
+//! Schedules of an engine in memory.
+
+use super::super::{HISTORY_LEN, RunOutcome, ScheduleStep, ScheduledRun, StorageError, StoredSchedule};
+use super::state::{StartNumber, State};
+use crate::ids::FunctionId;
+
+impl State {
+    pub fn schedules(&self) -> Vec<StoredSchedule> {
+        let stored = self.schedules.iter().map(|(function, state)| {
+            let runs = self.runs.get(function).into_iter().flat_map(|runs| runs.values());
+            // A number that is passed over leaves the run that it would have replaced.
+            let runs: Vec<_> = runs.filter(|run| run.number + HISTORY_LEN > state.runs).cloned().collect();
+            StoredSchedule {
+                function: function.clone(),
+                state: state.clone(),
+                last: runs.last().cloned(),
+                unfinished: runs.into_iter().filter(|run| run.outcome == RunOutcome::Running).collect(),
+            }
+        });
+        stored.collect()
+    }
+
+    pub fn advance(&mut self, me: StartNumber, step: &ScheduleStep) -> Result<(), StorageError> {
+        self.check(me)?;
+        // Without a lease, nothing may be half written.
+        if !step.begun.is_empty() {
+            self.holder(me)?;
+        }
+        for (function, run) in &step.runs {
+            let runs = self.runs.entry(function.clone()).or_default();
+            // One whose call has ended since it was written stays as it is.
+            let is_ended = |present: &ScheduledRun| present.outcome != RunOutcome::Running;
+            if run.outcome != RunOutcome::Running || !runs.get(&run.number).is_some_and(is_ended) {
+                runs.insert(run.number, run.clone());
+            }
+            if let Some(old) = run.number.checked_sub(HISTORY_LEN) {
+                runs.remove(&old);
+            }
+        }
+        self.schedules.extend(step.states.iter().cloned());
+        for call in &step.interrupted {
+            if self.calls.get(&call.id).is_some_and(|present| !present.record.state.is_terminal()) {
+                self.write_call(me, call.clone(), None)?;
+            }
+        }
+        for (call, input) in &step.begun {
+            self.add_call(me, call.clone(), input.clone())?;
+        }
+        Ok(())
+    }
+
+    pub fn runs(&self, function: &FunctionId) -> Vec<ScheduledRun> {
+        let runs = self.runs.get(function).into_iter().flat_map(|runs| runs.values().rev());
+        runs.take(HISTORY_LEN as usize).cloned().collect()
+    }
+}
