@@ -1,8 +1,9 @@
 //! Records of apps: a row for each change, the rows of one app adjacent and in order.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Op, StoreDir, StoreError, Table, View, Write};
+use super::{Op, StoreDir, StoreError, Table, View, ViewError, Write};
 use crate::ids::AppName;
 use crate::storage::{Answer, AppRecord, Apps, Pushed};
 use crate::tasks::blocking;
@@ -32,9 +33,10 @@ impl StoreApps {
         let value = serde_json::to_vec(record).expect("records have string keys only");
         let bytes = value.len();
         let (app, number, displaced) = (app.clone(), record.number, displaced.to_vec());
-        let decide = move |view: &View<'_>| {
-            let last = view.last_with_prefix(Table::Deployments, &prefix(&app))?;
-            let last = last.and_then(|(key, _)| number_of(&key)).unwrap_or_default();
+        let decide = move |view: &View<'_>| -> Result<_, ViewError> {
+            let (first, last) = (key(&app, 0), key(&app, u64::MAX));
+            let between = (Bound::Included(first.as_slice()), Bound::Included(last.as_slice()));
+            let last = view.last(Table::Deployments, between)?.and_then(|(key, _)| number_of(&key)).unwrap_or_default();
             if last.checked_add(1) != Some(number) {
                 return Ok((Vec::new(), Pushed::Conflict { last }));
             }
