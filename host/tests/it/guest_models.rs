@@ -58,7 +58,7 @@ fn texts_as_a_tensor_come_back_as_their_vectors() {
     let texts = ["the sea", "a mast and a keel"];
     let inferred = run(shared_data(), "infer_texts", &json!({ "texts": texts })).json();
     assert_eq!(inferred[0], json!([2, HIDDEN]));
-    check_near(&inferred[1], &json!(texts.map(|text| tiny::vector(text)).concat()));
+    check_near(&inferred[1], &json!(texts.map(tiny::vector).concat()));
     let vectors = run(shared_data(), "embed_whole", &json!({ "texts": texts })).json();
     texts.iter().enumerate().for_each(|(index, text)| check_near(&vectors[index], &json!(tiny::vector(text))));
 

@@ -50,7 +50,7 @@ fn demo_runs_what_it_accepts() {
     file(&docs, "index.html", page.as_bytes());
     let stderr = data.path().join("demo.log");
     let mut command = command(data.path(), &["--json", "demo", "--listen", "127.0.0.1:0", "--docs"]);
-    command.arg(docs.path());
+    command.arg(docs.path()).arg("--model-dir").arg(&model);
     command.env("BIREME_GUEST_TARGET_DIR", kept().join("guests"));
     let (mut demo, said) = locked("guests", || {
         let mut child =

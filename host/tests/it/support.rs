@@ -106,7 +106,7 @@ pub fn real_model(name: &str) -> Option<PathBuf> {
     let data = kept().join("data");
     let dir = data.join("models").join(name);
     if !dir.is_dir() && std::env::var_os("BIREME_TEST_MODELS").is_none_or(|value| value != "1") {
-        let megabytes = Catalogue::new(&data).known(name).unwrap().bytes() / 1_000_000;
+        let megabytes = (Catalogue::new(&data).known(name).unwrap().bytes() + 500_000) / 1_000_000;
         let said = format!("skipped: needs {name} ({megabytes} MB); BIREME_TEST_MODELS=1 pulls it\n");
         // Past the test harness, which shows nothing of a test that passes.
         let _ = std::io::stderr().write_all(said.as_bytes());

@@ -1,4 +1,5 @@
-//! A small random ONNX graph that tells files apart, spelt as protobuf by hand, and the same in the plainest arithmetic.
+//! A small random ONNX graph that tells files apart, spelt as protobuf by hand, and its scores in the plainest
+//! arithmetic.
 
 const INPUTS: usize = 2048;
 const KINDS: usize = 5;
