@@ -149,8 +149,8 @@ impl JournalBacking {
         window.load(loaded, reserved);
     }
 
-    /// Takes what is to be written next, if anything is. A write without outcomes ends the map: one that was closed after
-    /// its last outcome, or is cancelled and runs nothing any more.
+    /// Takes what is to be written next, if anything is. A write without outcomes ends the map: one that was closed
+    /// after its last outcome, or is cancelled and runs nothing any more.
     pub fn batch(&mut self, has_runners: bool) -> Option<Batch> {
         let mut bytes = 0;
         let fits = |unwritten: &&Unwritten| {

@@ -240,7 +240,8 @@ impl LiveMap {
             ErrorKind::Gone => {}
             ErrorKind::Fenced => self.core.lifecycle.fenced(error),
             _ => {
-                tracing::error!(map = %self.id, error = error as &dyn std::error::Error, "inputs of a map cannot be read");
+                let cause = error as &dyn std::error::Error;
+                tracing::error!(map = %self.id, error = cause, "inputs of a map cannot be read");
                 return Loaded::Failed;
             }
         }
