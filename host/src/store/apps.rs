@@ -38,7 +38,10 @@ impl StoreApps {
             let between = (Bound::Included(first.as_slice()), Bound::Included(last.as_slice()));
             let last = view.last(Table::Deployments, between)?.and_then(|(key, _)| number_of(&key)).unwrap_or_default();
             if last.checked_add(1) != Some(number) {
-                return Ok((Vec::new(), Pushed::Conflict { last }));
+                // The same record, pushed again, is there already.
+                let there = view.get(Table::Deployments, &key(&app, number))?;
+                let is_there = last == number && there.is_some_and(|there| *there == *value);
+                return Ok((Vec::new(), if is_there { Pushed::Kept } else { Pushed::Conflict { last } }));
             }
             let put = Op::Put { table: Table::Deployments, key: key(&app, number), value: value.clone() };
             let delete = |number: &u64| Op::Delete { table: Table::Deployments, key: key(&app, *number) };

@@ -70,9 +70,8 @@ use file::{DatabaseFile, Health};
 pub use files::Files;
 pub use journal::{Owner, Quarantined, QuarantinedRow, StoreJournal, peek_quarantine};
 use key_value::StoreKeyValue;
-pub use lock::DataLock;
+pub(crate) use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
-pub use peek::peek;
 pub use table::{Decision, Entry, Op, Table};
 pub use view::{RowBytes, View, ViewError};
 pub use writer::Write;
@@ -210,8 +209,8 @@ impl Store {
         Ok(decided.expect("a write that was committed was decided"))
     }
 
-    /// Decides changes within the transaction, applies all of them or none, and returns the answer of `decide` once that
-    /// is on disk. `decide` runs as [`Decider`] says and holds `bytes` of memory. New work waits as `write` does;
+    /// Decides changes within the transaction, applies all of them or none, and returns the answer of `decide` once
+    /// that is on disk. `decide` runs as [`Decider`] says and holds `bytes` of memory. New work waits as `write` does;
     /// essential work waits for no room. Refused if a later epoch than `epoch` was raised.
     pub async fn transact<T: Send + 'static>(
         &self,

@@ -1,7 +1,7 @@
 //! View of the writer's transaction: reads for deciders, and the application of changes.
 //!
-//! A table is opened at its first use and kept open for the whole group of writes: opening it for each change would cost
-//! more than the change.
+//! A table is opened at its first use and kept open for the whole group of writes: opening it for each change would
+//! cost more than the change.
 
 use std::cell::OnceCell;
 use std::ops::{Bound, Deref};

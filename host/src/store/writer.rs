@@ -159,8 +159,8 @@ fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<QueuedWrite>, count
     group.into_iter().for_each(|queued| queued.answer(result.clone()));
 }
 
-/// Applies the group in one transaction, in the order of its writes. A group that changes nothing (deciders that decided
-/// so) needs no commit: what they saw is on disk since an earlier one.
+/// Applies the group in one transaction, in the order of its writes. A group that changes nothing (deciders that
+/// decided so) needs no commit: what they saw is on disk since an earlier one.
 fn commit(db: &Database, group: &[QueuedWrite]) -> Result<(), redb::Error> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;

@@ -128,7 +128,7 @@ impl StoreJournal {
                         open_max,
                         counts: self.counts.clone(),
                     };
-                    (Accounted::Call(call), candidate)
+                    (Observed::Call(call), candidate)
                 }
                 NewRecord::Map(header) => {
                     let candidate = Candidate {
@@ -141,7 +141,7 @@ impl StoreJournal {
                         open_max,
                         counts: self.counts.clone(),
                     };
-                    (Accounted::Map(header.id), candidate)
+                    (Observed::Map(header.id), candidate)
                 }
             };
             let (decider, decided) = Decider::new(ops_bytes(&candidate.ops), candidate, decide);
@@ -160,14 +160,14 @@ impl StoreJournal {
                 Some(reservation) => {
                     reservation.keep();
                     self.observe(|observer| match &record {
-                        Accounted::Call(call) => observer.call_changed(call),
-                        Accounted::Map(id) => observer.map_changed(*id),
+                        Observed::Call(call) => observer.call_changed(call),
+                        Observed::Map(id) => observer.map_changed(*id),
                     });
                 }
                 None => unused.extend(claims),
             }
         }
-        self.remove_unused(unused).await?;
+        self.remove_unused(unused).await;
         Ok(answers)
     }
 
@@ -196,8 +196,8 @@ impl StoreJournal {
     }
 }
 
-/// What an observer is told of.
-enum Accounted {
+/// Record as an observer is told of it.
+enum Observed {
     Call(Box<CallRecord>),
     Map(MapId),
 }

@@ -142,7 +142,7 @@ impl StoreJournal {
             }
             Verdict::Gone => Err(JournalError::Expired),
         };
-        self.remove_unused(claims).await?;
+        self.remove_unused(claims).await;
         settled
     }
 

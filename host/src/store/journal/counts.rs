@@ -1,5 +1,5 @@
-//! Open calls and maps of each app, in memory: counted from the index when a host joins, reserved by an accept, released
-//! when one ends.
+//! Open calls and maps of each app, in memory: counted from the index when a host joins, reserved by an accept,
+//! released when one ends.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -73,14 +73,17 @@ impl StoreJournal {
     }
 
     /// Removes the files of a write that was refused, unless anything else refers to them.
-    pub(super) async fn remove_unused(&self, claims: Vec<FileClaim>) -> Result<(), JournalError> {
+    /// One that stays goes at the next start.
+    pub(super) async fn remove_unused(&self, claims: Vec<FileClaim>) {
         if claims.is_empty() {
-            return Ok(());
+            return;
         }
         let digests = claims.iter().map(FileClaim::digest).collect();
         // Whoever still has a claim keeps a file.
         drop(claims);
-        self.remove_files(digests).await
+        if let Err(error) = self.remove_files(digests).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the file of a refused write stays");
+        }
     }
 
     /// Removes files without a row: the host died between the two.

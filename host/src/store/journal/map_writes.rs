@@ -121,8 +121,8 @@ impl Settling {
 }
 
 impl SettlingChunk {
-    /// Whether its outcomes are there. A segment that takes the place of all may be there from before, as long as the
-    /// chunk is pending: some of its failures were taken back.
+    /// Returns whether its outcomes are there. A segment that takes the place of all may be there from before, as long
+    /// as the chunk is pending: some of its failures were taken back.
     fn is_written(&self, view: &View<'_>) -> Result<bool, ViewError> {
         let Some(segment) = &self.segment else { return Ok(false) };
         let is_whole = !self.is_replacement || !view.contains(Table::MapPending, &self.pending)?;
@@ -166,7 +166,7 @@ impl StoreJournal {
                 Ok(Appended::Kept { header, chunks: pending })
             }
             refused => {
-                self.remove_unused(claims).await?;
+                self.remove_unused(claims).await;
                 refused
             }
         }
@@ -273,7 +273,7 @@ impl StoreJournal {
         let verdict = self.decide_between(Write::Essential, SETTLE, bytes, settling, Settling::decide).await?;
         let verdict = self.damage_aside(of(map), verdict).await;
         if !verdict.as_ref().is_ok_and(|verdict| verdict.is_written) {
-            self.remove_unused(claims).await?;
+            self.remove_unused(claims).await;
         }
         let Verdict { settled, is_written, has_ended } = verdict?;
         if let MapSettled::Kept(record) = &settled

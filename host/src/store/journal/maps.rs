@@ -1,6 +1,6 @@
 //! Maps: a header, a progress, chunks of inputs with their leases, segments of outcomes. Their reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
 use super::error::JournalError;
@@ -97,14 +97,18 @@ impl StoreJournal {
             }
             let mut outcomes =
                 Outcomes { first, len, entries: Vec::new(), until: first + len, counts: OutcomeCounts::default() };
-            let (mut by_index, mut bytes) = (BTreeMap::new(), 0);
+            let (mut by_index, mut bytes, mut ended) = (BTreeMap::new(), 0, HashSet::new());
             each_segment(store, map, first, |_, entries| {
                 for entry in entries {
+                    // The first outcome of an input holds.
+                    if !entry.is_outcome() || !ended.insert(entry.index) {
+                        continue;
+                    }
                     match entry.kind {
                         EntryKind::Done(_) => outcomes.counts.done += 1,
                         EntryKind::Failed(_) => outcomes.counts.failed += 1,
                         EntryKind::Dead(_) => outcomes.counts.dead += 1,
-                        EntryKind::Retry { .. } => continue,
+                        EntryKind::Retry { .. } => {}
                     }
                     if entry.index >= index && entry.index < outcomes.until {
                         bytes += entry.row_bytes();

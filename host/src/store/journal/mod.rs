@@ -270,8 +270,8 @@ fn answer<'a, T>(work: impl Future<Output = Result<T, JournalError>> + Send + 'a
 }
 
 impl StoreJournal {
-    /// Boxes the answer of a write that goes on though its caller is dropped, as the store's part of it does: counts and
-    /// observers follow it.
+    /// Boxes the answer of a write that goes on though its caller is dropped, as the store's part of it does: counts
+    /// and observers follow it.
     fn whole<T: Send + 'static, W>(&self, write: impl FnOnce(Self) -> W) -> Answer<'static, T>
     where
         W: Future<Output = Result<T, JournalError>> + Send + 'static,

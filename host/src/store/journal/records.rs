@@ -75,7 +75,7 @@ pub fn map_within(view: &View<'_>, id: MapId) -> Result<Result<Option<MapRecord>
     Ok(read())
 }
 
-/// Whether a call or map that is marked is answered for as if it was deleted.
+/// Returns whether a call or map that is marked is answered for as if it was deleted.
 pub fn is_expiring(store: &Store, kind: Kind, id: [u8; 16]) -> Result<bool, JournalError> {
     Ok(store.contains(Table::JournalIndex, &key::expiring(kind, id))?)
 }

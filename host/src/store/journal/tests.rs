@@ -42,7 +42,7 @@ pub(super) fn header() -> MapHeader {
     }
 }
 
-/// What accepts a call.
+/// Request for a call, in any number.
 pub(super) fn new_call(record: &CallRecord, input: Payload, idempotency: Option<Idempotency>) -> Accept {
     let record = NewRecord::Call(Box::new(record.clone()), input);
     Accept { record, idempotency, parent_map: None, open_max: usize::MAX }
@@ -226,6 +226,13 @@ async fn a_claim_leases_the_next_attempt_once_and_counts_what_another_start_lost
     let (one, other) = tokio::join!(first.claim(record.id, None), first.claim(record.id, None));
     assert_eq!((one.unwrap(), other.unwrap()), (claimed.clone(), claimed.clone()));
     assert_eq!(first.call(record.id).await.unwrap(), Some(leased.clone()));
+
+    // A cancel that is submitted while the record is read.
+    let waiting = call(State::Accepted);
+    accept(&first, &waiting, json("1"), None).await;
+    let cancelled = CallRecord { state: State::Cancelled, ended_ms: Some(2_000), ..waiting.clone() };
+    let (claim, cancel) = tokio::join!(first.claim(waiting.id, None), save(&first, &cancelled, None));
+    assert_eq!((claim.unwrap(), cancel.unwrap()), (Claimed::Ended, Settled::Kept));
 
     let second = StoreJournal::new(dir);
     let next = second.join().await.unwrap();
