@@ -234,9 +234,19 @@ impl CallDriver {
     /// Decides about a call over which the host panicked. A scheduled run ends at once.
     async fn panicked(&self, lease: &Lease, failure: &Failure) -> AttemptEnd {
         match self.read(lease).await {
-            Ok(record) if record.run.is_some() => self.settle(record, None, Outcome::GivenUp(failure.clone())).await,
-            _ => AttemptEnd::Panicked { now_ms: self.core.now_ms() },
+            Ok(record) if record.run.is_some() => {
+                return self.settle(record, None, Outcome::GivenUp(failure.clone())).await;
+            }
+            // The lease is given back, so that the next attempt has a number of its own.
+            Ok(mut record) if record.state == State::Leased => {
+                (record.state, record.next_ms) = (State::Waiting, Some(self.core.now_ms()));
+                record.lost += 1;
+                let settle = CallSettle { record: Box::new(record), lease: None, output: None };
+                let _ = self.core.lifecycle.written(|| self.core.journal.settle(settle.clone())).await;
+            }
+            _ => {}
         }
+        AttemptEnd::Panicked { now_ms: self.core.now_ms() }
     }
 
     async fn lease_and_attempt(&self, owned: &OwnedCall, leased: Option<(CallRecord, Payload)>) -> AttemptEnd {
