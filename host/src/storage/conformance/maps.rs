@@ -135,7 +135,7 @@ pub(crate) async fn outcomes_are_counted_and_add_up(engine: &impl Engine) {
         let progress = &record.progress;
         (progress.done, progress.dead, progress.retried, progress.receipt.attempts, progress.receipt.wall_us)
     };
-    assert_eq!((counts(&first), counts(&second)), ((1, 0, 1, 2, 10), (1, 1, 1, 3, 20)));
+    assert_eq!((counts(&first), counts(&second)), ((1, 0, 1, 2, 20), (1, 1, 1, 3, 30)));
     assert_eq!(map_record(&storage, map).await, second);
     assert_eq!(second.state(), MapState::Open);
 }

@@ -95,11 +95,6 @@ impl Memory {
         self.0.note(format!("{name} was fenced"));
     }
 
-    /// Has other faults from now on.
-    pub fn set_faults(&self, faults: Faults) {
-        self.0.draws.lock().faults = faults;
-    }
-
     /// Returns the latest writes in the order in which they were applied, for the message of a test that failed.
     pub fn log(&self) -> String {
         self.0.log.lock().iter().fold(String::new(), |text, line| text + line + "\n")
