@@ -233,7 +233,7 @@ impl From<Version> for String {
 impl Version {
     /// Returns the version of the component with this digest.
     pub fn of_digest(digest: &[u8; 32]) -> Self {
-        Self(digest[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+        Self(hex::encode(&digest[..6]).into())
     }
 
     /// Returns it as text.

@@ -26,14 +26,14 @@ use crate::devices::DeviceRefused;
 use crate::dispatch::{Dispatcher, Durable, Retention, Scheduler};
 use crate::http::{Backend, Events, Ingress, LastCall, Serving};
 use crate::inference::Inference;
-use crate::kv::KeyValue;
+use crate::kv::Buckets;
 use crate::limits::{DRAIN_DEFAULT, FLUSH_TIMEOUT_MAX};
 use crate::logs::{LogSink, Logs};
 use crate::metrics::Metrics;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::{Program, Sandbox, SandboxError, Services};
-use crate::storage::{StorageError, StoreJournal};
-use crate::store::{StoreDir, StoreError};
+use crate::storage::{Observer, StorageError};
+use crate::store::{self, StoreDir};
 
 /// A host whose parts cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum OpenError {
     #[error(transparent)]
     Device(#[from] DeviceRefused),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Storage(#[from] StorageError),
     /// The log files, or the signal of the file size limit.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -91,17 +91,19 @@ impl Host {
         let inference = Arc::new(Inference::new(config.inference.clone()));
         let metrics = Metrics::new(api::host_paths());
         let store = Arc::new(StoreDir::counted(&config.directories.data, metrics.store.clone()));
-        let key_value = Arc::new(KeyValue::new(store.clone()));
+        let events = Events::new();
+        let observer: Arc<dyn Observer> = events.clone();
+        let storage = store::engine(store.clone(), Some(observer));
+        let key_value = Arc::new(Buckets::new(storage.key_value.clone()));
         let own_listeners = OwnListeners::default();
         let outbound = Outbound::new(OutboundLimits::default(), own_listeners.clone());
         let services = Arc::new(Services::new(inference.clone(), key_value, outbound));
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone(), metrics.calls.clone());
-        let events = Events::new();
-        let durable = dispatcher.durable(Arc::new(StoreJournal::observed(store.clone(), events.clone())));
+        let durable = dispatcher.durable(&storage);
         let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.settings.clone()));
         let grants = config.grants.clone();
-        let deployments = Deployments::new(loader.clone(), dispatcher.clone(), store.clone(), grants);
+        let deployments = Deployments::new(loader.clone(), dispatcher.clone(), &storage, grants);
         let deployments = Arc::new(deployments);
         let told = events.clone();
         deployments.observe(Box::new(move |app, record| told.app_changed(app, record)));

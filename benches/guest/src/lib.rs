@@ -1,7 +1,5 @@
 //! Functions that measure the way to a worker and back, with a model that computes nothing and with one that does.
 
-mod survive;
-
 use std::time::Instant;
 
 use bireme_sdk::prelude::*;

@@ -113,7 +113,7 @@ impl ArtifactCache {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let digest: String = Sha256::digest(code).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex::encode(Sha256::digest(code));
         self.dir.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
     }
 }

@@ -174,12 +174,6 @@ from_error! {
     crate::worker::WorkerError => DeviceLost,
 }
 
-impl From<crate::store::StoreError> for Exit {
-    fn from(error: crate::store::StoreError) -> Self {
-        Self::of_error(error.code(), &error)
-    }
-}
-
 impl From<crate::storage::StorageError> for Exit {
     fn from(error: crate::storage::StorageError) -> Self {
         Self::of_error(error.code(), &error)

@@ -20,7 +20,7 @@ use crate::config::check_listen;
 use crate::ids::AppName;
 use crate::logs::Level;
 use crate::server::{Host, ListenSettings, Resumed, RunningHost};
-use crate::store::StoreError;
+use crate::storage::StorageError;
 
 /// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. Ends on Ctrl-C
 /// or SIGTERM, after calls under way.
@@ -153,7 +153,7 @@ async fn load(path: &str, host: &Host, names: &mut HashSet<AppName>) -> Result<(
 }
 
 /// Returns the error of a host that stopped by itself, with the next step.
-fn store_failed(error: StoreError) -> Exit {
+fn store_failed(error: StorageError) -> Exit {
     output::note("the host stops: its database met an error of the disk");
     Exit::from(error).hint(
         "what was acknowledged before is kept; look for the disk's errors in the kernel's log (`dmesg`), \

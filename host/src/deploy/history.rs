@@ -1,7 +1,7 @@
 //! History of one app: the live version, and targets of a rollback. Plain data, no disk.
 
-use super::record::Record;
 use crate::ids::Version;
+use crate::storage::AppRecord as Record;
 
 /// Records kept for each app; older ones, and components named by them alone, are removed.
 pub const RECORDS_MAX: usize = 50;
@@ -93,8 +93,8 @@ fn versions<'a>(records: impl Iterator<Item = &'a Record>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Action;
     use super::*;
+    use crate::storage::Action;
 
     fn version(text: &str) -> Version {
         Version::try_from(format!("{text:0<12}")).unwrap()

@@ -9,17 +9,15 @@
 //! - A version's new capabilities are accepted before it is live.
 //! - An app that cannot be restored stays in the history, and does not stop the host.
 
-mod files;
 mod history;
 mod loader;
-mod record;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
-use self::files::{ComponentFiles, hex};
 use self::history::History;
 use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::{Metadata, MetadataError};
@@ -30,13 +28,12 @@ use crate::dispatch::Dispatcher;
 use crate::ids::{AppName, Version};
 use crate::outbound::{Grants, PolicyError};
 use crate::sandbox::Program;
-use crate::store::{Op, StoreDir, StoreError, Table};
-use crate::tasks::blocking;
+use crate::storage::{Apps, Blobs, Pushed, Storage, StorageError};
 
-pub use files::FilesError;
 pub use history::RollbackError;
 pub use loader::{LoadError, Loader};
-pub use record::{Action, Record};
+
+pub use crate::storage::{Action, AppRecord as Record};
 
 /// Bytes of a deployment's message.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -62,9 +59,11 @@ pub enum DeployError {
     #[error("`{app}` cannot go back")]
     Rollback { app: AppName, source: RollbackError },
     #[error(transparent)]
-    Files(#[from] FilesError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    Storage(#[from] StorageError),
+    #[error("the record names `{digest}`, which is no SHA-256; deploy the app again")]
+    Digest { digest: String },
+    #[error("another host has changed `{app}` meanwhile; look at its history, then deploy again")]
+    Conflict { app: AppName },
 }
 
 impl DeployError {
@@ -75,7 +74,6 @@ impl DeployError {
             // The engine of this host runs; it is the component that it cannot.
             Self::Load(LoadError::Sandbox(_)) => Code::BadApp,
             Self::Load(error) => error.code(),
-            Self::Files(_) => Code::Io,
             Self::Grant(_) => Code::Config,
             Self::Message { .. } | Self::Rollback { source: RollbackError::Ambiguous { .. }, .. } => Code::BadQuery,
             Self::NotAccepted { .. } => Code::NotAccepted,
@@ -83,7 +81,9 @@ impl DeployError {
             Self::Stopped { .. } => Code::AppStopped,
             Self::Rollback { source: RollbackError::Unknown { .. }, .. } => Code::UnknownVersion,
             Self::Rollback { .. } => Code::NoRollback,
-            Self::Store(error) => error.code(),
+            Self::Storage(error) => error.code(),
+            Self::Digest { .. } => Code::Store,
+            Self::Conflict { .. } => Code::Overloaded,
         }
     }
 }
@@ -157,8 +157,9 @@ pub enum State {
 pub struct Deployments {
     loader: Arc<Loader>,
     dispatcher: Arc<Dispatcher>,
-    store: Arc<StoreDir>,
-    files: ComponentFiles,
+    records: Arc<dyn Apps>,
+    /// Components, by digest.
+    components: Arc<dyn Blobs>,
     /// Grants of every app.
     grants: Grants,
     apps: Mutex<BTreeMap<AppName, DeployedApp>>,
@@ -177,21 +178,18 @@ struct DeployedApp {
 
 impl Deployments {
     /// Makes the deployments of a host; `restore` loads earlier ones.
-    pub fn new(loader: Arc<Loader>, dispatcher: Arc<Dispatcher>, store: Arc<StoreDir>, grants: Grants) -> Self {
-        let files = ComponentFiles::new(store.path());
+    pub fn new(loader: Arc<Loader>, dispatcher: Arc<Dispatcher>, storage: &Storage, grants: Grants) -> Self {
+        let (records, components) = (storage.apps.clone(), storage.blobs.clone());
         let (apps, one_at_a_time, observer) = Default::default();
-        Self { loader, dispatcher, store, files, grants, apps, one_at_a_time, observer }
+        Self { loader, dispatcher, records, components, grants, apps, one_at_a_time, observer }
     }
 
     /// Restores the deployed apps: makes the live ones callable. A failed one shows in its `Status`.
-    pub async fn restore(&self) -> Result<(), StoreError> {
+    pub async fn restore(&self) -> Result<(), StorageError> {
         let _one = self.one_at_a_time.lock().await;
         let mut records: BTreeMap<AppName, Vec<Record>> = BTreeMap::new();
-        for (key, value) in self.store.store()?.entries(Table::Deployments)? {
-            match (record::app_of(&key), serde_json::from_slice(&value)) {
-                (Some(app), Ok(record)) => records.entry(app).or_default().push(record),
-                (app, _) => tracing::warn!(?app, "a record of a deployment cannot be read and is passed over"),
-            }
+        for (app, record) in self.records.records().await? {
+            records.entry(app).or_default().push(record);
         }
         for (app, records) in records {
             let mut entry = DeployedApp { history: records.into_iter().collect(), failed: None };
@@ -250,7 +248,7 @@ impl Deployments {
                 number: 0,
                 action: Action::Deploy,
                 version: version.clone(),
-                digest: hex(&app.component.digest),
+                digest: hex::encode(app.component.digest),
                 at_ms: unix_ms(),
                 bytes: app.component.bytes.len() as u64,
                 functions: app.metadata.functions.iter().map(|function| function.name.clone()).collect(),
@@ -259,8 +257,8 @@ impl Deployments {
                 added: added.clone(),
                 message: request.message,
             };
-            let (files, component) = (self.files.clone(), app.component);
-            blocking(move || files.keep(&component)).await?;
+            let ComponentBytes { bytes, digest } = app.component;
+            self.components.put(&digest, Bytes::from_owner(bytes)).await?;
             let record = self.record(&name, record).await?;
             self.dispatcher.deploy(program);
             self.tell(&name, &record);
@@ -375,8 +373,8 @@ impl Deployments {
 
     /// Loads the version of a record, within its grants.
     async fn load_version(&self, record: &Record) -> Result<(Arc<Program>, Metadata), DeployError> {
-        let (files, digest) = (self.files.clone(), record.digest.clone());
-        let component = blocking(move || files.read(&digest)).await?;
+        let bytes = self.components.get(&digest(record)?).await?;
+        let component = ComponentBytes::new(bytes.into())?;
         let app = self.with_metadata(component).await?;
         let program = self.loader.program(&app, &self.grants.with(&record.grants)?).await?;
         Ok((program, app.metadata))
@@ -396,15 +394,13 @@ impl Deployments {
     }
 
     /// Numbers and writes a record, and returns it; a displaced one is deleted in the same transaction.
-    async fn record(&self, app: &AppName, mut record: Record) -> Result<Record, StoreError> {
+    async fn record(&self, app: &AppName, mut record: Record) -> Result<Record, DeployError> {
         let mut history = self.apps.lock().get(app).map(|entry| entry.history.clone()).unwrap_or_default();
         record.number = history.next_number();
-        let value = serde_json::to_vec(&record).expect("records have string keys only");
-        let mut ops = vec![Op::Put { table: Table::Deployments, key: record::key(app, record.number), value }];
-        if let Some(old) = history.push(record.clone()) {
-            ops.push(Op::Delete { table: Table::Deployments, key: record::key(app, old.number) });
+        let displaced: Vec<u64> = history.push(record.clone()).iter().map(|old| old.number).collect();
+        if let Pushed::Conflict { .. } = self.records.push(app, &record, &displaced).await? {
+            return Err(DeployError::Conflict { app: app.clone() });
         }
-        self.store.store()?.write(ops).await?;
         self.apps.lock().insert(app.clone(), DeployedApp { history, failed: None });
         Ok(record)
     }
@@ -423,13 +419,25 @@ impl Deployments {
 
     /// Removes components that no record names.
     async fn sweep(&self) {
-        let kept: HashSet<String> = {
+        let kept: HashSet<[u8; 32]> = {
             let apps = self.apps.lock();
-            apps.values().flat_map(|entry| entry.history.newest_first()).map(|record| record.digest.clone()).collect()
+            apps.values()
+                .flat_map(|entry| entry.history.newest_first())
+                .filter_map(|record| digest(record).ok())
+                .collect()
         };
-        let files = self.files.clone();
-        blocking(move || files.sweep(&kept)).await;
+        if let Err(error) = self.components.sweep(&kept).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "components without a record cannot be removed");
+        }
     }
+}
+
+/// Reads the digest of a record.
+fn digest(record: &Record) -> Result<[u8; 32], DeployError> {
+    let mut digest = [0; 32];
+    let malformed = |_| DeployError::Digest { digest: record.digest.chars().take(80).collect() };
+    hex::decode_to_slice(&record.digest, &mut digest).map_err(malformed)?;
+    Ok(digest)
 }
 
 fn find<'a>(

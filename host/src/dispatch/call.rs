@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::{Failure, FailureCode, Payload, Principal, Priority, Receipt};
-use crate::ids::{CallId, FunctionId, FunctionName};
+use crate::ids::{CallId, FunctionId, FunctionName, MapId};
 use crate::limits::DEPTH_MAX;
 use crate::sandbox::{Exchange, FunctionRef, Siblings};
 
@@ -20,6 +20,8 @@ pub struct Origin {
     pub priority: Priority,
     /// Parent recorded for calls that this one spawns; `None` means the call itself.
     pub spawner: Option<CallId>,
+    /// Durable map of which that parent is an input.
+    pub spawner_map: Option<MapId>,
     /// Whether the journal has it: its attempts wait for a slot without a time limit and are never refused one, because
     /// the disk bounds their number.
     pub is_durable: bool,
@@ -28,8 +30,15 @@ pub struct Origin {
 impl Origin {
     /// A call from outside whose caller waits for it.
     pub fn outside(principal: Principal) -> Self {
-        let (depth, deadline_max, spawner) = (0, None, None);
-        Self { principal, depth, deadline_max, priority: Priority::High, spawner, is_durable: false }
+        Self {
+            principal,
+            depth: 0,
+            deadline_max: None,
+            priority: Priority::High,
+            spawner: None,
+            spawner_map: None,
+            is_durable: false,
+        }
     }
 
     /// Whether an attempt that begins after `delay` would begin at the deadline or later.

@@ -14,7 +14,7 @@ use crate::limits::MAPS_BYTES_MAX;
 use crate::logs::LogSink;
 use crate::metrics::CallCounters;
 use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, Services};
-use crate::storage::Journal;
+use crate::storage::Storage;
 
 /// A web call under way. Dropping it ends the guest, wherever it is.
 pub type Serving = Pin<Box<dyn Future<Output = Finished<()>> + Send>>;
@@ -42,9 +42,9 @@ impl Dispatcher {
         Arc::new(Self { runner, functions, map_memory })
     }
 
-    /// Builds the durable calls and maps over a journal, and lets guests reach them. Once.
-    pub fn durable(&self, journal: Arc<dyn Journal>) -> Arc<Durable> {
-        let durable = Durable::new(self.runner.clone(), self.map_memory.clone(), journal);
+    /// Builds the durable calls and maps over an engine, and lets guests reach them. Once.
+    pub fn durable(&self, storage: &Storage) -> Arc<Durable> {
+        let durable = Durable::new(self.runner.clone(), self.map_memory.clone(), storage);
         self.functions.plug_durable(Arc::downgrade(&durable));
         durable
     }

@@ -137,6 +137,7 @@ impl Executor {
             deadline: earlier(started + limits.timeout, origin.deadline_max),
             priority: origin.priority,
             spawner: origin.spawner.unwrap_or(id),
+            spawner_map: origin.spawner_map,
         };
         let context = Arc::new(CallContext {
             identity,

@@ -103,6 +103,7 @@ fn child_origin(caller: &CallIdentity, function: &FunctionRef, priority: Priorit
         deadline_max: Some(caller.deadline),
         priority,
         spawner: Some(caller.spawner),
+        spawner_map: caller.spawner_map,
         is_durable: false,
     })
 }

@@ -2,12 +2,12 @@
 //!
 //! Changes come from the journal and the deployments once they are on disk, and from the logs. While no client listens
 //! nothing is kept, and a change costs one look at a flag. A client that comes back within `LISTEN_AFTER` goes on
-//! behind its last event; later, or after more than `EVENTS_BYTES_MAX` of events, it gets a `lost` event in place of
-//! the gap.
+//! behind its last event. Later, or if events left the ring (`event_ring`) that it would have got, it gets a `lost`
+//! event in place of the gap.
 //!
 //! Invariants: kept events are bounded in bytes; nothing waits for a client.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::event_ring::{EventRing, Kept};
 use super::handler::HandlerResult;
 use super::query::bad_query;
 use super::respond::event_stream;
@@ -56,24 +57,12 @@ pub struct Events {
 /// Events that are kept, and what is to become one.
 #[derive(Default)]
 struct Feed {
-    /// Number of the first event that is kept.
-    first: u64,
-    kept: VecDeque<Kept>,
-    bytes: usize,
+    ring: EventRing,
     clients: usize,
     /// Whether a task gathers maps, schedules and log lines.
     gathers: bool,
     maps: BTreeSet<MapId>,
     schedules: BTreeSet<FunctionId>,
-}
-
-struct Kept {
-    kind: &'static str,
-    /// None of an event that concerns each app.
-    app: Option<AppName>,
-    /// Name in the stream.
-    name: &'static str,
-    json: Arc<str>,
 }
 
 /// Task that gathers. If it ends by a panic or with the host, another may start.
@@ -134,15 +123,8 @@ impl Events {
     fn push(&self, event: impl FnOnce(u64) -> Kept) {
         {
             let mut feed = self.feed.lock();
-            let event = event(feed.first + feed.kept.len() as u64);
-            feed.bytes += event.json.len();
-            feed.kept.push_back(event);
-            while feed.bytes > EVENTS_BYTES_MAX
-                && let Some(oldest) = feed.kept.pop_front()
-            {
-                feed.bytes -= oldest.json.len();
-                feed.first += 1;
-            }
+            let event = event(feed.ring.end());
+            feed.ring.push(event, EVENTS_BYTES_MAX);
         }
         self.changed.notify_waiters();
     }
@@ -194,17 +176,16 @@ impl Events {
         let mut feed = self.feed.lock();
         if !self.listens() {
             // Changes were missed: no client goes on over this gap.
-            feed.first += feed.kept.len() as u64 + 1;
-            feed.kept.clear();
-            (feed.bytes, feed.maps, feed.schedules) = Default::default();
+            feed.ring.clear();
+            (feed.maps, feed.schedules) = Default::default();
         }
         self.listens_until_ms.store(u64::MAX, Ordering::Relaxed);
         feed.clients += 1;
-        let end = feed.first + feed.kept.len() as u64;
+        let (first, end) = (feed.ring.first(), feed.ring.end());
         let resumed = last.map(|last| self.number(last).map(|number| number + 1));
         let (next, is_lost) = match resumed {
             None => (end, false),
-            Some(Some(next)) if (feed.first..=end).contains(&next) => (next, false),
+            Some(Some(next)) if (first..=end).contains(&next) => (next, false),
             Some(_) => (end, true),
         };
         Client { events: self.clone(), next, is_lost }
@@ -325,7 +306,7 @@ impl Filter {
     }
 
     fn passes(&self, event: &Kept) -> bool {
-        (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+        (self.kinds.is_empty() || event.kind.is_empty() || self.kinds.contains(&event.kind))
             && self.app.as_ref().is_none_or(|app| event.app.as_ref().is_none_or(|of| of == app))
     }
 }
@@ -347,21 +328,23 @@ impl Client {
     /// Appends events that pass to `text`, up to `CHUNK_BYTES`.
     fn take(&mut self, filter: &Filter, text: &mut String) {
         let feed = self.events.feed.lock();
-        let end = feed.first + feed.kept.len() as u64;
-        if self.next < feed.first {
-            (self.next, self.is_lost) = (feed.first, true);
+        if self.next < feed.ring.first() {
+            (self.next, self.is_lost) = (feed.ring.first(), true);
         }
-        if std::mem::take(&mut self.is_lost) {
-            let json = self.events.lost(self.next);
-            text.push_str(&format!("id: {}\nevent: lost\ndata: {json}\n\n", self.id_before_next()));
-        }
-        while self.next < end && text.len() < CHUNK_BYTES {
-            let event = &feed.kept[(self.next - feed.first) as usize];
-            if filter.passes(event) {
-                let id = self.events.id(self.next);
-                text.push_str(&format!("id: {id}\nevent: {}\ndata: {}\n\n", event.name, event.json));
+        while text.len() < CHUNK_BYTES {
+            if std::mem::take(&mut self.is_lost) {
+                let json = self.events.lost(self.next);
+                text.push_str(&format!("id: {}\nevent: lost\ndata: {json}\n\n", self.id_before_next()));
             }
-            self.next += 1;
+            let Some((event, next)) = feed.ring.get(self.next) else { break };
+            if filter.passes(event) {
+                self.is_lost = event.has_left();
+                if !self.is_lost {
+                    let id = self.events.id(self.next);
+                    text.push_str(&format!("id: {id}\nevent: {}\ndata: {}\n\n", event.name, event.json));
+                }
+            }
+            self.next = next;
         }
     }
 }
@@ -442,7 +425,7 @@ mod tests {
         for _ in 0..(EVENTS_BYTES_MAX >> 20) + 3 {
             events.call_changed(&large);
         }
-        assert!(events.feed.lock().bytes <= EVENTS_BYTES_MAX);
+        assert!(events.feed.lock().ring.bytes() <= EVENTS_BYTES_MAX);
         let mut taken = Vec::new();
         loop {
             match take(&mut client, &all()) {

@@ -19,6 +19,7 @@ mod connections;
 mod csrf;
 mod documents;
 mod errors;
+mod event_ring;
 mod events;
 mod guest_response;
 mod handler;

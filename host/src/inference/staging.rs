@@ -128,7 +128,7 @@ impl Staging {
             progress(read as u64);
         }
         file.sync_all().map_err(at(&target))?;
-        Ok(WrittenFile { bytes, sha256: hex(&hash.finalize()) })
+        Ok(WrittenFile { bytes, sha256: hex::encode(hash.finalize()) })
     }
 
     /// Says whether a file has been written.
@@ -183,11 +183,7 @@ pub fn remove(models_dir: &Path, name: &str) -> Result<(), StagingError> {
 pub fn sha256_of(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut io::BufReader::with_capacity(PIECE_BYTES, File::open(path)?), &mut hash)?;
-    Ok(hex(&hash.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// Holds off other writers; the lock ends with the handle, even that of a killed process.

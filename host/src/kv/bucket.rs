@@ -3,27 +3,29 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::ids::AppName;
 use crate::limits::{KV_KEY_BYTES_MAX, KV_LIST_KEYS_MAX, KV_VALUE_BYTES_MAX};
-use crate::store::{Op, Store, StoreDir, StoreError, Table};
+use crate::storage::{KeyValue, Place, StorageError};
 
 /// Bytes of the longest bucket name.
 const BUCKET_LEN_MAX: usize = 64;
 /// Cursors that an open bucket remembers.
 const CURSORS_MAX: usize = 16;
 
-/// The key-value data of all apps.
-pub struct KeyValue {
-    dir: Arc<StoreDir>,
+/// Buckets of all apps.
+pub struct Buckets {
+    pub(super) engine: Arc<dyn KeyValue>,
 }
 
 /// A bucket of one app.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    /// `app \0 bucket \0`: names hold no NUL, so no prefix is the start of another.
-    prefix: Vec<u8>,
+    app: AppName,
+    name: String,
     /// Last keys of the pages listed so far, by cursor.
-    pages: VecDeque<(u64, Vec<u8>)>,
+    pages: VecDeque<(u64, String)>,
     next_cursor: u64,
 }
 
@@ -58,18 +60,13 @@ pub enum KeyValueError {
     #[error("`{key}` holds {value}, and that plus {delta} does not fit 64 bits, so nothing was added to it")]
     Overflow { key: String, value: i128, delta: i128 },
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Storage(#[from] StorageError),
 }
 
-impl KeyValue {
-    /// Uses the data directory `dir`, which need not exist yet.
-    pub fn new(dir: Arc<StoreDir>) -> Self {
-        Self { dir }
-    }
-
-    /// Returns the store, opened at the first use.
-    pub(super) fn store(&self) -> Result<&Store, StoreError> {
-        self.dir.store()
+impl Buckets {
+    /// Uses the key-value data of an engine.
+    pub fn new(engine: Arc<dyn KeyValue>) -> Self {
+        Self { engine }
     }
 
     /// Returns the bucket `name` of `app`. Buckets need no creation.
@@ -77,35 +74,32 @@ impl KeyValue {
         if name.is_empty() || name.len() > BUCKET_LEN_MAX || name.contains('\0') {
             return Err(KeyValueError::BucketName { name: name.chars().take(BUCKET_LEN_MAX).collect() });
         }
-        let prefix = [app.as_str().as_bytes(), b"\0", name.as_bytes(), b"\0"].concat();
-        Ok(Bucket { prefix, pages: VecDeque::new(), next_cursor: 1 })
+        Ok(Bucket { app: app.clone(), name: name.to_owned(), pages: VecDeque::new(), next_cursor: 1 })
     }
 
     /// Returns the value of `key`.
-    pub fn get(&self, bucket: &Bucket, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
-        Ok(self.store()?.get(Table::KeyValue, &bucket.key(key)?)?)
+    pub async fn get(&self, bucket: &Bucket, key: &str) -> Result<Option<Bytes>, KeyValueError> {
+        Ok(self.engine.get(bucket.place(key)?).await?)
     }
 
     /// Returns whether `key` has a value.
-    pub fn exists(&self, bucket: &Bucket, key: &str) -> Result<bool, KeyValueError> {
-        Ok(self.store()?.contains(Table::KeyValue, &bucket.key(key)?)?)
+    pub async fn exists(&self, bucket: &Bucket, key: &str) -> Result<bool, KeyValueError> {
+        Ok(self.engine.exists(bucket.place(key)?).await?)
     }
 
-    /// Sets `key`, and returns once that is on disk.
+    /// Sets `key`, and returns once that is durable.
     pub async fn set(&self, bucket: &Bucket, key: &str, value: Vec<u8>) -> Result<(), KeyValueError> {
         check_value(key, &value)?;
-        let op = Op::Put { table: Table::KeyValue, key: bucket.key(key)?, value };
-        Ok(self.store()?.write(vec![op]).await?)
+        Ok(self.engine.set(bucket.place(key)?, value.into()).await?)
     }
 
-    /// Removes `key`, and returns once that is on disk. An absent key is not an error.
+    /// Removes `key`, and returns once that is durable. An absent key is not an error.
     pub async fn delete(&self, bucket: &Bucket, key: &str) -> Result<(), KeyValueError> {
-        let op = Op::Delete { table: Table::KeyValue, key: bucket.key(key)? };
-        Ok(self.store()?.write(vec![op]).await?)
+        Ok(self.engine.delete(bucket.place(key)?).await?)
     }
 
     /// Returns the next page of keys, in byte order. Keys set or deleted meanwhile shift no others.
-    pub fn keys(&self, bucket: &mut Bucket, cursor: Option<u64>) -> Result<Keys, KeyValueError> {
+    pub async fn keys(&self, bucket: &mut Bucket, cursor: Option<u64>) -> Result<Keys, KeyValueError> {
         let after = match cursor {
             None => None,
             Some(cursor) => {
@@ -113,9 +107,9 @@ impl KeyValue {
                 Some(page.ok_or(KeyValueError::Cursor { cursor })?.1.clone())
             }
         };
-        let found = self.page(bucket, after.as_deref())?;
-        let cursor = match found.last() {
-            Some(last) if found.len() == KV_LIST_KEYS_MAX => {
+        let keys = self.page(bucket, after.as_deref()).await?;
+        let cursor = match keys.last() {
+            Some(last) if keys.len() == KV_LIST_KEYS_MAX => {
                 let cursor = bucket.next_cursor;
                 bucket.next_cursor += 1;
                 if bucket.pages.len() == CURSORS_MAX {
@@ -126,18 +120,20 @@ impl KeyValue {
             }
             _ => None,
         };
-        Ok(Keys { keys: found.iter().map(|key| bucket.name(key)).collect(), cursor })
+        Ok(Keys { keys, cursor })
     }
 
     /// Returns a page of the keys after `after`, which need not exist. A page of `KV_LIST_KEYS_MAX` keys may have a
     /// successor.
-    pub fn keys_after(&self, bucket: &Bucket, after: Option<&str>) -> Result<Vec<String>, KeyValueError> {
-        let after = after.map(|after| bucket.key(after)).transpose()?;
-        Ok(self.page(bucket, after.as_deref())?.iter().map(|key| bucket.name(key)).collect())
+    pub async fn keys_after(&self, bucket: &Bucket, after: Option<&str>) -> Result<Vec<String>, KeyValueError> {
+        if let Some(after) = after {
+            bucket.place(after)?;
+        }
+        self.page(bucket, after).await
     }
 
-    fn page(&self, bucket: &Bucket, after: Option<&[u8]>) -> Result<Vec<Vec<u8>>, KeyValueError> {
-        Ok(self.store()?.keys(Table::KeyValue, &bucket.prefix, after, KV_LIST_KEYS_MAX)?)
+    async fn page(&self, bucket: &Bucket, after: Option<&str>) -> Result<Vec<String>, KeyValueError> {
+        Ok(self.engine.keys(&bucket.app, &bucket.name, after, KV_LIST_KEYS_MAX).await?)
     }
 }
 
@@ -155,103 +151,69 @@ pub(super) fn excerpt(key: &str) -> String {
 }
 
 impl Bucket {
-    /// Returns the key in the store; an error over `KV_KEY_BYTES_MAX`.
-    pub(super) fn key(&self, key: &str) -> Result<Vec<u8>, KeyValueError> {
+    /// Returns the bucket without the pages that were listed.
+    pub(super) fn unlisted(&self) -> Self {
+        Self { app: self.app.clone(), name: self.name.clone(), pages: VecDeque::new(), next_cursor: 1 }
+    }
+
+    /// Returns the place of a key; an error over `KV_KEY_BYTES_MAX`.
+    pub(super) fn place<'a>(&'a self, key: &'a str) -> Result<Place<'a>, KeyValueError> {
         if key.len() > KV_KEY_BYTES_MAX {
             return Err(KeyValueError::KeyTooLong { len: key.len() });
         }
-        Ok([&self.prefix, key.as_bytes()].concat())
-    }
-
-    /// Returns the name of a key of this bucket.
-    fn name(&self, key: &[u8]) -> String {
-        String::from_utf8_lossy(&key[self.prefix.len()..]).into_owned()
+        Ok(Place { app: &self.app, bucket: &self.name, key })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
-
     use super::*;
-    use crate::store::snapshot;
+    use crate::storage::memory::Memory;
 
     #[tokio::test]
     async fn apps_and_buckets_do_not_see_each_other() {
-        let dir = tempfile::tempdir().unwrap();
-        let kv = KeyValue::new(Arc::new(StoreDir::new(dir.path())));
+        let kv = Buckets::new(Memory::new().host().key_value);
         let (a, b) = (AppName::new("a").unwrap(), AppName::new("ab").unwrap());
         let mine = kv.bucket(&a, "x").unwrap();
         kv.set(&mine, "k", b"1".to_vec()).await.unwrap();
         for mut other in [kv.bucket(&b, "x").unwrap(), kv.bucket(&a, "xk").unwrap(), kv.bucket(&a, "y").unwrap()] {
-            assert_eq!(kv.get(&other, "k").unwrap(), None);
-            assert_eq!(kv.keys(&mut other, None).unwrap(), Keys { keys: vec![], cursor: None });
+            assert_eq!(kv.get(&other, "k").await.unwrap(), None);
+            assert_eq!(kv.keys(&mut other, None).await.unwrap(), Keys { keys: vec![], cursor: None });
         }
-        assert_eq!(kv.get(&mine, "k").unwrap(), Some(b"1".to_vec()));
+        assert_eq!(kv.get(&mine, "k").await.unwrap(), Some(b"1"[..].into()));
         kv.delete(&mine, "k").await.unwrap();
-        assert!(!kv.exists(&mine, "k").unwrap());
+        assert!(!kv.exists(&mine, "k").await.unwrap());
     }
 
     #[tokio::test]
     async fn a_long_list_comes_in_pages() {
-        let dir = tempfile::tempdir().unwrap();
-        let kv = KeyValue::new(Arc::new(StoreDir::new(dir.path())));
+        let kv = Buckets::new(Memory::new().host().key_value);
         let mut bucket = kv.bucket(&AppName::new("a").unwrap(), "x").unwrap();
         let keys: Vec<String> = (0..KV_LIST_KEYS_MAX + 5).map(|i| format!("{i:06}")).collect();
         let writes = keys.iter().map(|key| kv.set(&bucket, key, vec![]));
         assert!(futures_util::future::join_all(writes).await.iter().all(Result::is_ok));
-        let first = kv.keys(&mut bucket, None).unwrap();
-        let second = kv.keys(&mut bucket, first.cursor).unwrap();
+        let first = kv.keys(&mut bucket, None).await.unwrap();
+        let second = kv.keys(&mut bucket, first.cursor).await.unwrap();
         assert_eq!([first.keys, second.keys].concat(), keys);
         assert_eq!(second.cursor, None);
-        assert!(matches!(kv.keys(&mut bucket, Some(u64::MAX)), Err(KeyValueError::Cursor { .. })));
+        assert!(matches!(kv.keys(&mut bucket, Some(u64::MAX)).await, Err(KeyValueError::Cursor { .. })));
 
-        let first = kv.keys_after(&bucket, None).unwrap();
-        let second = kv.keys_after(&bucket, first.last().map(String::as_str)).unwrap();
+        let first = kv.keys_after(&bucket, None).await.unwrap();
+        let second = kv.keys_after(&bucket, first.last().map(String::as_str)).await.unwrap();
         assert_eq!((first.len(), second.len()), (KV_LIST_KEYS_MAX, 5));
         assert_eq!([first, second].concat(), keys);
         // A deleted key is as good a start as any.
-        assert_eq!(kv.keys_after(&bucket, Some("001002x")).unwrap(), ["001003", "001004"]);
+        assert_eq!(kv.keys_after(&bucket, Some("001002x")).await.unwrap(), ["001003", "001004"]);
     }
 
-    #[test]
-    fn names_and_sizes_are_bounded() {
-        let dir = tempfile::tempdir().unwrap();
-        let kv = KeyValue::new(Arc::new(StoreDir::new(dir.path())));
+    #[tokio::test]
+    async fn names_and_sizes_are_bounded() {
+        let kv = Buckets::new(Memory::new().host().key_value);
         let app = AppName::new("a").unwrap();
         for bad in ["", "a\0b", &"x".repeat(65)] {
             assert!(kv.bucket(&app, bad).is_err());
         }
         let bucket = kv.bucket(&app, "x").unwrap();
-        assert!(matches!(kv.get(&bucket, &"k".repeat(1_025)), Err(KeyValueError::KeyTooLong { len: 1_025 })));
-    }
-
-    /// Pins the on-disk format, which users' data directories hold (`docs/decisions/store-format.md`).
-    #[tokio::test]
-    async fn values_are_on_disk_as_they_were() {
-        let open = || {
-            let dir = tempfile::tempdir().unwrap();
-            let kv = KeyValue::new(Arc::new(StoreDir::new(dir.path())));
-            (dir, kv)
-        };
-        let ((_one, written), (_other, read)) = (open(), open());
-        let app = AppName::new("app").unwrap();
-        let bucket = written.bucket(&app, "bucket").unwrap();
-        let values = [("", &b"empty"[..]), ("key", b"\0\xff"), ("k\u{e4}y\0/", b"")];
-        for (key, value) in values {
-            written.set(&bucket, key, value.to_vec()).await.unwrap();
-        }
-        let text = snapshot::dump(written.store().unwrap());
-        expect![[r#"
-            [key-value]
-            app\x00bucket\x00 → empty|
-            app\x00bucket\x00key → \x00\xff|
-            app\x00bucket\x00k\xc3\xa4y\x00/ → |
-        "#]]
-        .assert_eq(&text);
-        snapshot::fill(read.store().unwrap(), &text).await;
-        for (key, value) in values {
-            assert_eq!(read.get(&bucket, key).unwrap().as_deref(), Some(value), "{key}");
-        }
+        assert!(matches!(kv.get(&bucket, &"k".repeat(1_025)).await, Err(KeyValueError::KeyTooLong { len: 1_025 })));
     }
 }

@@ -1,12 +1,12 @@
-//! Guests' key-value data: buckets of an app, on `store`.
+//! Guests' key-value data: buckets of an app, on an engine of `storage`.
 //!
 //! Not here: the WIT interfaces (`sandbox::imports::keyvalue`).
 //!
 //! Invariants: an app reads and writes its own buckets only (its name is the first part of every key); a `set` that
-//! returned is on disk. The database opens at the first use, so an app without data needs no data directory.
+//! returned is durable.
 
 mod atomics;
 mod bucket;
 
 pub use self::atomics::{Cas, Number, Swap};
-pub use self::bucket::{Bucket, KeyValue, KeyValueError, Keys};
+pub use self::bucket::{Bucket, Buckets, KeyValueError, Keys};

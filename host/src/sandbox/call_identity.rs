@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::program::FunctionRef;
 use crate::call::{Principal, Priority};
-use crate::ids::CallId;
+use crate::ids::{CallId, MapId};
 
 /// Identity of one attempt, as `Functions` sees its caller. Plain data.
 #[derive(Clone, Debug)]
@@ -23,4 +23,6 @@ pub struct CallIdentity {
     pub priority: Priority,
     /// Parent recorded for calls and maps that it spawns: itself, or the call from outside that it is part of.
     pub spawner: CallId,
+    /// Durable map of which that parent is an input.
+    pub spawner_map: Option<MapId>,
 }

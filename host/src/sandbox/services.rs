@@ -9,7 +9,7 @@ use super::tokens::DailyTokens;
 use crate::call::{CallResult, Failure, Payload};
 use crate::ids::{CallId, MapId};
 use crate::inference::Inference;
-use crate::kv::KeyValue;
+use crate::kv::Buckets;
 use crate::outbound::Outbound;
 
 /// Order of a map's results.
@@ -127,7 +127,7 @@ pub trait MapRun: Send {
 /// Services within a call's reach.
 pub struct Services {
     pub inference: Arc<Inference>,
-    pub key_value: Arc<KeyValue>,
+    pub key_value: Arc<Buckets>,
     pub outbound: Outbound,
     pub(super) tokens: DailyTokens,
     functions: OnceLock<std::sync::Weak<dyn Functions>>,
@@ -135,7 +135,7 @@ pub struct Services {
 
 impl Services {
     /// Makes the services, without functions until `plug_functions`.
-    pub fn new(inference: Arc<Inference>, key_value: Arc<KeyValue>, outbound: Outbound) -> Self {
+    pub fn new(inference: Arc<Inference>, key_value: Arc<Buckets>, outbound: Outbound) -> Self {
         Self { inference, key_value, outbound, tokens: DailyTokens::default(), functions: OnceLock::new() }
     }
 

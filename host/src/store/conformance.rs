@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{StoreDir, open};
+use super::{StoreDir, engine};
 use crate::storage::Storage;
 use crate::storage::conformance::{self, Engine};
 
@@ -23,7 +23,7 @@ impl Directory {
     fn start(&self) -> Storage {
         let dir = Arc::new(StoreDir::new(self.path.path()));
         *self.open.lock() = Some(dir.clone());
-        open(dir)
+        engine(dir, None)
     }
 }
 
@@ -40,7 +40,7 @@ impl Engine for Directory {
 
     async fn overtake(&self, _earlier: &Storage) -> Storage {
         // A directory is locked against another process; within this one, both starts write through one store.
-        open(self.open.lock().clone().expect("the earlier start is open"))
+        engine(self.open.lock().clone().expect("the earlier start is open"), None)
     }
 }
 

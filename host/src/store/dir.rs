@@ -12,8 +12,9 @@ use super::file::Health;
 use super::tree::DiskTree;
 use super::{DataLock, DiskFile, Files, Store, StoreError, durable, failure};
 use crate::metrics::StoreCounters;
+use crate::storage::StorageError;
 
-const DATABASE_FILE: &str = "store.redb";
+pub(super) const DATABASE_FILE: &str = "store.redb";
 /// Names in a data directory that are bireme's.
 const OURS: [&str; 9] =
     ["apps", "artifacts", "lock", "logs", "models", "results", "sdk", "store.redb", "store.redb.new"];
@@ -82,17 +83,17 @@ impl StoreDir {
     }
 
     /// Opens the database now, so that a directory in use is found at start.
-    pub fn open_now(&self) -> Result<(), StoreError> {
-        self.store().map(drop)
+    pub fn open_now(&self) -> Result<(), StorageError> {
+        Ok(self.store().map(drop)?)
     }
 
     /// Returns the database, opening it where that has not been done.
-    pub fn store(&self) -> Result<&Store, StoreError> {
+    pub(crate) fn store(&self) -> Result<&Store, StoreError> {
         Ok(&self.opened()?.store)
     }
 
     /// Returns the files of large values, opening the database too.
-    pub fn files(&self) -> Result<&Files, StoreError> {
+    pub(crate) fn files(&self) -> Result<&Files, StoreError> {
         Ok(&self.opened()?.files)
     }
 
@@ -114,16 +115,16 @@ impl StoreDir {
     }
 
     /// Leaves the database, if it is open, as it opens at once.
-    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+    pub async fn checkpoint(&self) -> Result<(), StorageError> {
         match self.open.get() {
-            Some(opened) => opened.store.checkpoint().await,
+            Some(opened) => Ok(opened.store.checkpoint().await?),
             None => Ok(()),
         }
     }
 
     /// Waits until the database has stopped for good, and says why: a host must stop then.
-    pub async fn failed(&self) -> StoreError {
-        failure(self.health.subscribe()).await
+    pub async fn failed(&self) -> StorageError {
+        failure(self.health.subscribe()).await.into()
     }
 }
 

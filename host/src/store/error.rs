@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hex::encode as hex;
 use crate::codes::Code;
+use crate::storage::{ErrorKind, StorageError};
 
 /// A database that cannot serve.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,8 +46,8 @@ pub enum StoreError {
     /// Nothing of the write was kept: too much waits already.
     #[error("the database has too many writes waiting ({waiting_mib} MiB); try again")]
     Busy { waiting_mib: u64 },
-    /// Nothing of the write was kept: a later host has raised the epoch.
-    #[error("the database has epoch {latest}, and this write is of epoch {epoch}")]
+    /// Nothing of the write was kept, and no write of this host will be: a later one has raised the epoch.
+    #[error("another host has taken up the journal since (epoch {latest}, this one has {epoch}); stop this host")]
     Fenced { epoch: u64, latest: u64 },
     #[error(
         "the file of {} is missing; it was removed by somebody else, or the data directory is a part of another",
@@ -62,11 +64,6 @@ pub enum StoreError {
         path.display()
     )]
     Poisoned { path: PathBuf, source: Option<Arc<redb::Error>> },
-}
-
-/// Returns a digest in hex.
-pub(super) fn hex(digest: &[u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Message of a full disk.
@@ -99,6 +96,68 @@ impl StoreError {
             Self::Full { .. } => Code::DiskFull,
             Self::Busy { .. } | Self::Exhausted { .. } => Code::Overloaded,
             _ => Code::Store,
+        }
+    }
+}
+
+impl From<StoreError> for StorageError {
+    fn from(error: StoreError) -> Self {
+        let code = error.code();
+        let (kind, public) = match &error {
+            // Their messages name no path.
+            StoreError::Full { .. } | StoreError::Busy { .. } | StoreError::Exhausted { .. } => {
+                (ErrorKind::Full, Some(error.to_string()))
+            }
+            StoreError::InUse { holder, .. } => {
+                (ErrorKind::Refused, Some(format!("the host's data directory is in use by process {holder}")))
+            }
+            StoreError::Fenced { .. } => (ErrorKind::Fenced, None),
+            StoreError::Poisoned { .. } => (ErrorKind::Unknown, None),
+            StoreError::FileMissing { .. } => (ErrorKind::Gone, None),
+            _ => (ErrorKind::Refused, None),
+        };
+        let error = Self::new(kind, error).with_code(code);
+        match public {
+            Some(message) => error.with_public(&message),
+            None => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_a_kind_for_callers_a_code_for_users_and_no_path_for_guests() {
+        let dir = || PathBuf::from("/secret");
+        let exhausted = || Arc::new(io::Error::from(io::ErrorKind::OutOfMemory));
+        let cases = [
+            (StoreError::Full { free_mib: Some(7) }, ErrorKind::Full, Code::DiskFull, Some("7 MiB are free")),
+            (StoreError::Busy { waiting_mib: 64 }, ErrorKind::Full, Code::Overloaded, Some("64 MiB")),
+            (StoreError::Exhausted { source: exhausted() }, ErrorKind::Full, Code::Overloaded, Some("LimitNOFILE")),
+            (
+                StoreError::InUse { dir: dir(), holder: "17".to_owned() },
+                ErrorKind::Refused,
+                Code::Store,
+                Some("the host's data directory is in use by process 17"),
+            ),
+            (StoreError::Fenced { epoch: 1, latest: 2 }, ErrorKind::Fenced, Code::Store, None),
+            (StoreError::Poisoned { path: dir(), source: None }, ErrorKind::Unknown, Code::Store, None),
+            (StoreError::FileMissing { digest: [0; 32] }, ErrorKind::Gone, Code::Store, None),
+            (StoreError::FileChanged { digest: [0; 32] }, ErrorKind::Refused, Code::Store, None),
+            (StoreError::NotADatabase { path: dir() }, ErrorKind::Refused, Code::Store, None),
+        ];
+        for (error, kind, code, public) in cases {
+            let message = error.to_string();
+            let error = StorageError::from(error);
+            assert_eq!((error.kind(), error.code(), error.to_string()), (kind, code, message.clone()));
+            match (error.public(), public) {
+                (Some(shown), Some(part)) => {
+                    assert!(shown.contains(part) && !shown.contains("/secret"), "{message}: {shown}");
+                }
+                (shown, public) => assert_eq!(shown, public, "{message}"),
+            }
         }
     }
 }

@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 
 use super::backend::Fault;
 use super::durable::{SyncError, is_exhausted};
-use super::error::{StoreError, hex};
+use super::error::StoreError;
 use super::file::{Health, poison};
+use hex::encode as hex;
 use super::tree::Tree;
 use super::writer::Write;
 use crate::failpoint;

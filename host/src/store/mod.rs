@@ -3,7 +3,8 @@
 //! Invariants:
 //! - What was answered with `Ok` is on disk: the answer comes after fsync, never before. Of one write all changes are
 //!   applied or none.
-//! - An update sees every write before it and none after it: what it decides replaces exactly what it saw.
+//! - A decider sees every write before it and none after it, those of its own group included: what it changes is
+//!   exactly what it saw.
 //! - Writes are applied in the order in which `submit` was called: what is committed is a prefix of what was submitted,
 //!   less what was answered with an error. `write` submits once there is room for it, in the order of those who wait
 //!   for room.
@@ -18,15 +19,20 @@
 //! many as fit `COMMIT_BYTES_MAX`. Under `STORE_FREE_BYTES_MIN` of free disk no new work is written, under
 //! `STORE_RESERVE_BYTES_MIN` nothing at all.
 
+mod apps;
 mod backend;
+mod blobs;
 #[cfg(test)]
 mod conformance;
+mod decider;
 mod dir;
 mod durable;
 mod error;
 mod file;
 mod files;
 mod format;
+mod journal;
+mod key_value;
 mod lock;
 mod medium;
 mod overlay;
@@ -40,8 +46,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod view;
 mod writer;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,23 +61,46 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use apps::StoreApps;
+use blobs::ComponentFiles;
+pub use decider::{Changes, Decided, Decider};
 pub use dir::{DiskUsage, StoreDir};
 pub use error::StoreError;
 use file::{DatabaseFile, Health};
 pub use files::Files;
+use key_value::StoreKeyValue;
+pub use journal::{Owner, Quarantined, QuarantinedRow, StoreJournal, peek_quarantine};
 pub use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
 pub use peek::peek;
 pub use table::{Decision, Entry, Op, Table};
+pub use view::{RowBytes, View, ViewError};
 pub use writer::Write;
 use writer::{QueuedWrite, write_loop};
 
 use crate::metrics::StoreCounters;
+use crate::storage::{Observer, Storage};
 
 const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a small write counts for, so that at most 1,024 wait.
 const WRITE_BYTES_MIN: usize = 64 << 10;
 const EPOCH: &[u8] = b"epoch";
+
+/// Returns the engine of a data directory, which opens at its first use. `observer` is told of the journal's changes.
+pub fn engine(dir: Arc<StoreDir>, observer: Option<Arc<dyn Observer>>) -> Storage {
+    let journal = Arc::new(match observer {
+        Some(observer) => StoreJournal::observed(dir.clone(), observer),
+        None => StoreJournal::new(dir.clone()),
+    });
+    Storage {
+        members: journal.clone(),
+        timetable: journal.clone(),
+        journal,
+        apps: Arc::new(StoreApps::new(dir.clone())),
+        key_value: Arc::new(StoreKeyValue::new(dir.clone())),
+        blobs: Arc::new(ComponentFiles::new(dir.path())),
+    }
+}
 
 /// An open database. Dropping it finishes the writes that were submitted.
 pub struct Store {
@@ -177,6 +208,38 @@ impl Store {
         self.write(vec![Op::Update { table, key, decide }]).await?;
         let decided = answer.lock().take();
         Ok(decided.expect("a write that was committed was decided"))
+    }
+
+    /// Decides changes within the transaction, applies all of them or none, and returns the answer of `decide` once that
+    /// is on disk. `decide` runs as [`Decider`] says and holds `bytes` of memory. New work waits as `write` does;
+    /// essential work waits for no room. Refused if a later epoch than `epoch` was raised.
+    pub async fn transact<T: Send + 'static>(
+        &self,
+        epoch: Option<u64>,
+        write: Write,
+        bytes: usize,
+        decide: impl Fn(&View<'_>) -> Result<(Vec<Op>, T), ViewError> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let (decider, decided) = Decider::new(bytes, (), move |(), view| {
+            let (ops, answer) = decide(view)?;
+            Ok((vec![Cow::Owned(ops)], answer))
+        });
+        self.commit(epoch, write, vec![Op::Decide(decider)]).await?;
+        Ok(decided.take())
+    }
+
+    /// Applies all of `ops`, or none, and returns once they are on disk; waits and refuses as `transact`.
+    pub async fn commit(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>) -> Result<(), StoreError> {
+        match write {
+            Write::New => self.write_in(epoch, ops).await,
+            Write::Essential => self.submit_in(epoch, write, ops).await,
+        }
+    }
+
+    /// Refuses an epoch if a later one was raised.
+    pub fn check_epoch(&self, epoch: u64) -> Result<(), StoreError> {
+        let latest = self.epoch.load(Ordering::Relaxed);
+        if epoch < latest { Err(StoreError::Fenced { epoch, latest }) } else { Ok(()) }
     }
 
     /// Takes `ops` in, before anything that is submitted later. New work is refused (`Busy`) where too much waits;

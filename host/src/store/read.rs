@@ -95,7 +95,7 @@ impl Store {
 }
 
 /// Whether the end lies before the start, which redb has no answer for.
-fn is_empty(between: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+pub(super) fn is_empty(between: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
     match between {
         (Bound::Included(start), Bound::Included(end)) => start > end,
         (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => start >= end,

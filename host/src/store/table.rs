@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::TableDefinition;
 
+use super::decider::Decider;
+
 /// A table: ordered byte strings to byte strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -98,6 +100,8 @@ pub enum Op {
         key: Vec<u8>,
         decide: Decision,
     },
+    /// Changes decided from what the transaction has.
+    Decide(Decider),
 }
 
 /// Decides the new value of a key from its present one; `None` leaves the key as it is.
@@ -131,17 +135,12 @@ impl fmt::Debug for Decision {
 }
 
 impl Op {
-    pub(super) fn table(&self) -> Table {
-        match self {
-            Op::Put { table, .. } | Op::Delete { table, .. } | Op::Update { table, .. } => *table,
-        }
-    }
-
     pub(super) fn bytes(&self) -> usize {
         match self {
             Op::Put { key, value, .. } => key.len() + value.len(),
             Op::Delete { key, .. } => key.len(),
             Op::Update { key, decide, .. } => key.len() + decide.bytes,
+            Op::Decide(decider) => decider.bytes(),
         }
     }
 }

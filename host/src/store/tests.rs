@@ -201,3 +201,69 @@ async fn a_store_at_rest_leaves_a_file_that_opens_without_a_repair() {
         assert_eq!(copied.keys(Table::KeyValue, b"", None, 10).unwrap().len(), round + 1);
     }
 }
+
+fn sum_of(present: Option<&[u8]>) -> Vec<Op> {
+    vec![put("n", &(number(present) + 1).to_string())]
+}
+
+/// Decides over the rows of two tables, and reads rows that earlier writes of the same group have put and deleted.
+#[tokio::test]
+async fn a_decider_sees_every_earlier_write_of_its_own_group_and_none_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store.redb")).unwrap();
+    store.write(vec![put("gone", ""), put("n", "40")]).await.unwrap();
+    let seen = |view: &View<'_>| {
+        let other = view.contains(Table::Calls, b"key")?;
+        let between = (Bound::Included(&b"a"[..]), Bound::Excluded(&b"z"[..]));
+        let first = view.first(Table::KeyValue, between)?.map(|(key, _)| String::from_utf8(key.to_vec()).unwrap());
+        let last = view.last(Table::KeyValue, between)?.map(|(key, _)| String::from_utf8(key.to_vec()).unwrap());
+        let n = number(view.get(Table::KeyValue, b"n")?.as_deref());
+        Ok((sum_of(view.get(Table::KeyValue, b"n")?.as_deref()), (other, first, last, n)))
+    };
+    // As many groups as the writer makes of them: what each decider sees is the same.
+    let earlier = store.submit(
+        Write::New,
+        vec![
+            Op::Put { table: Table::Calls, key: b"key".to_vec(), value: vec![] },
+            Op::Delete { table: Table::KeyValue, key: b"gone".to_vec() },
+            put("n", "41"),
+        ],
+    );
+    let one = store.transact(None, Write::Essential, 0, seen);
+    let other = store.transact(None, Write::Essential, 0, seen);
+    let update = add_one(&store, "n");
+    let (one, other, sum) = tokio::join!(one, other, update);
+    earlier.await.unwrap();
+    let n = || Some("n".to_owned());
+    assert_eq!(one.unwrap(), (true, n(), n(), 41));
+    assert_eq!(other.unwrap(), (true, n(), n(), 42));
+    assert_eq!(sum, 44);
+
+    // Two deciders of one write.
+    let [(first, _), (second, answer)] = [(); 2].map(|()| {
+        Decider::new(0, (), |(), view| {
+            let n = number(view.get(Table::KeyValue, b"n")?.as_deref());
+            Ok((vec![Cow::Owned(sum_of(Some(n.to_string().as_bytes())))], n))
+        })
+    });
+    store.write(vec![Op::Decide(first), put("m", ""), Op::Decide(second)]).await.unwrap();
+    assert_eq!(answer.take(), 45);
+}
+
+#[tokio::test]
+async fn a_decider_of_an_earlier_epoch_is_not_asked_and_one_that_decides_for_nothing_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store.redb")).unwrap();
+    let epoch = store.raise_epoch().await.unwrap();
+    let put = |_: &View<'_>| Ok((vec![put("a", "1")], ()));
+    store.transact(Some(epoch), Write::New, 0, put).await.unwrap();
+    let look = |view: &View<'_>| Ok((Vec::new(), view.get(Table::KeyValue, b"a")?.map(|value| value.to_vec())));
+    assert_eq!(store.transact(Some(epoch), Write::New, 0, look).await.unwrap(), Some(b"1".to_vec()));
+    let latest = store.raise_epoch().await.unwrap();
+    let refused = store.transact(Some(epoch), Write::Essential, 0, move |_| -> Result<(Vec<Op>, ()), ViewError> {
+        panic!("it is asked")
+    });
+    let refused = refused.await;
+    assert!(matches!(refused, Err(StoreError::Fenced { latest: found, .. }) if found == latest), "{refused:?}");
+    assert_eq!(store.entries(Table::KeyValue).unwrap(), [(b"a".to_vec(), b"1".to_vec())]);
+}

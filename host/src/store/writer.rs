@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability, ReadableTable};
+use redb::{Database, Durability};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::error::StoreError;
 use super::file::{DatabaseFile, WriteFailure};
-use super::table::{Op, Table};
+use super::table::Op;
+use super::view::{View, ViewError};
 use crate::failpoint;
 use crate::limits::{STORE_FREE_BYTES_MIN, STORE_RESERVE_BYTES_MIN};
 use crate::metrics::StoreCounters;
@@ -158,33 +159,18 @@ fn commit_group(file: &DatabaseFile, latest: u64, group: Vec<QueuedWrite>, count
     group.into_iter().for_each(|queued| queued.answer(result.clone()));
 }
 
-/// Applies the group in one transaction. A group that changes nothing (updates that decided so) needs no commit: what
-/// they saw is on disk since an earlier one.
+/// Applies the group in one transaction, in the order of its writes. A group that changes nothing (deciders that decided
+/// so) needs no commit: what they saw is on disk since an earlier one.
 fn commit(db: &Database, group: &[QueuedWrite]) -> Result<(), redb::Error> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     let mut is_changed = false;
-    // A table at a time: opening one for each change would cost more than the change.
-    for table in Table::ALL {
-        let mut ops = group.iter().flat_map(|queued| &queued.ops).filter(|op| op.table() == table).peekable();
-        // Opening a table for writing touches its page; most groups are of few.
-        if ops.peek().is_none() {
-            continue;
-        }
-        let mut open = transaction.open_table(table.definition())?;
-        for op in ops {
-            match op {
-                Op::Put { key, value, .. } => drop(open.insert(key.as_slice(), value.as_slice())?),
-                Op::Delete { key, .. } => drop(open.remove(key.as_slice())?),
-                Op::Update { key, decide, .. } => {
-                    let value = decide.new_value(open.get(key.as_slice())?.as_ref().map(|present| present.value()));
-                    let Some(value) = value else { continue };
-                    drop(open.insert(key.as_slice(), &*value)?);
-                }
-            }
-            is_changed = true;
-        }
+    let mut view = View::new(&transaction);
+    for op in group.iter().flat_map(|queued| &queued.ops) {
+        is_changed |= view.apply(op).map_err(|ViewError(error)| error)?;
     }
+    // Its tables are closed before the transaction ends.
+    drop(view);
     match is_changed {
         true => transaction.commit()?,
         false => transaction.abort()?,

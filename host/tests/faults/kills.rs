@@ -96,9 +96,9 @@ fn the_workers_of_a_killed_host_end() {
     let mut longest = Duration::ZERO;
     for _ in 0..times {
         let data = tempfile::tempdir().unwrap();
-        crate::memory::write_model(data.path(), "tiny", &Tiny::new());
+        Tiny::new().install(&data.path().join("models/tiny"));
         let server = Server::try_start(data.path(), &[], &[]).unwrap();
-        let reply = server.post("/v1/embeddings", &json!({ "model": "tiny", "input": "w4 w5" }).to_string());
+        let reply = server.post("/v1/embeddings", &json!({ "model": "tiny", "input": "calm sea" }).to_string());
         assert_eq!(reply.status, 200, "{reply:#?}");
         let workers = children(server.process.pid());
         assert_eq!(workers.len(), 1);

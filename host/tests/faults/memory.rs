@@ -1,41 +1,18 @@
 //! Models that take turns in a place for one: what is unloaded is given back.
 
 use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use bireme::inference::{Caller, Inputs, Overflow, Tenant};
 use bireme::limits::BatchLimits;
-use serde_json::json;
 
 use crate::host::{count, with_host};
 use crate::support::PATIENCE;
-use crate::tiny::{HIDDEN, Tiny, VOCABULARY};
+use crate::tiny::{HIDDEN, Tiny};
 
 const MODELS: usize = 3;
 /// What a worker may have grown by after all rounds: a fraction of what the models together would take.
 const GROWTH_MAX: u64 = 8 << 20;
-
-/// Writes a model and a tokenizer of the words `w4`, `w5` and so on below a data directory.
-pub fn write_model(data: &Path, name: &str, tiny: &Tiny) {
-    let dir = data.join("models").join(name);
-    fs::create_dir_all(&dir).unwrap();
-    tiny.write(&dir, "bert.");
-    let mut vocabulary = json!({ "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3 });
-    (4..VOCABULARY).for_each(|id| vocabulary[format!("w{id}")] = json!(id));
-    let tokenizer = json!({
-        "version": "1.0",
-        "added_tokens": [],
-        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "lowercase": true },
-        "pre_tokenizer": { "type": "BertPreTokenizer" },
-        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
-        "model": {
-            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 20, "vocab": vocabulary,
-        },
-    });
-    fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-}
 
 /// Bytes of memory that a process has now.
 fn resident(pid: u32) -> u64 {
@@ -47,8 +24,8 @@ fn resident(pid: u32) -> u64 {
 #[test]
 fn models_that_take_turns_do_not_make_their_worker_grow() {
     let data = tempfile::tempdir().unwrap();
-    (0..MODELS).for_each(|model| write_model(data.path(), &format!("tiny-{model}"), &Tiny::new()));
     let models = data.path().join("models");
+    (0..MODELS).for_each(|model| Tiny::new().install(&models.join(format!("tiny-{model}"))));
     let bytes = fs::metadata(models.join("tiny-0/model.safetensors")).unwrap().len();
     with_host(BatchLimits::default(), Some(bytes * 3 / 2), &models, async |host| {
         let rounds = count(200, 2_000);

@@ -169,13 +169,13 @@ fn a_request_waits_for_the_end_of_a_map() {
 }
 
 /// A client of the feed: events as they come.
-struct Feed {
+pub(crate) struct Feed {
     lines: std::io::Lines<BufReader<TcpStream>>,
     last: String,
 }
 
 impl Feed {
-    fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
+    pub(crate) fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
         let last = last.map(|last| format!("last-event-id: {last}\r\n")).unwrap_or_default();
@@ -197,7 +197,7 @@ impl Feed {
     }
 
     /// Reads events until one passes.
-    fn until(&mut self, passes: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&mut self, passes: impl Fn(&Value) -> bool) -> Value {
         loop {
             let line = self.line();
             if let Some(data) = line.strip_prefix("data: ") {

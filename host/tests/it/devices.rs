@@ -1,14 +1,13 @@
 //! Choice of a device and the reasons against others, as users meet them: the real binary, over the stub driver.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::stub_driver::StubDriver;
-use crate::support::{self, Guest, MODEL, Output, Server, command, finish, function, shared_data};
-use crate::tiny::{HIDDEN, Tiny};
+use crate::support::{self, Guest, MODEL, Output, Server, command, finish, fresh_data, function, shared_data};
+use crate::tiny::HIDDEN;
 
 fn on(driver: &StubDriver, mut command: Command) -> Output {
     command.env("LD_LIBRARY_PATH", driver.library_path());
@@ -181,31 +180,9 @@ fn a_text_that_names_no_device_is_refused_from_the_command_line_and_the_environm
     assert!(output.stderr.contains(expected), "{}", output.stderr);
 }
 
-/// A data directory with the small model under the name that `docs-search` declares.
-fn data_with_tiny() -> tempfile::TempDir {
-    let data = tempfile::tempdir().unwrap();
-    let dir = data.path().join("models").join(MODEL);
-    fs::create_dir_all(&dir).unwrap();
-    symlink(shared_data().join("artifacts"), data.path().join("artifacts")).unwrap();
-    Tiny::new().write(&dir, "bert.");
-    let tokenizer = json!({
-        "version": "1.0",
-        "added_tokens": [],
-        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "lowercase": true },
-        "pre_tokenizer": { "type": "BertPreTokenizer" },
-        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
-        "model": {
-            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 20,
-            "vocab": { "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "oar": 4, "deck": 5 },
-        },
-    });
-    fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    data
-}
-
 #[test]
 fn a_host_shows_the_device_that_its_worker_runs_on_and_the_models_in_it() {
-    let (data, driver) = (data_with_tiny(), StubDriver::new(""));
+    let (data, driver) = (fresh_data(), StubDriver::new(""));
     let mut command = command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0"]);
     command.arg(support::guest(Guest::DocsSearch)).env("LD_LIBRARY_PATH", driver.library_path());
     let server = Server::spawn(command, data.path()).unwrap();
@@ -231,7 +208,7 @@ fn a_host_shows_the_device_that_its_worker_runs_on_and_the_models_in_it() {
 
 #[test]
 fn the_same_text_on_the_cpu_and_on_a_gpu_has_the_same_vector() {
-    let (data, driver) = (data_with_tiny(), StubDriver::new("devices = 2"));
+    let (data, driver) = (fresh_data(), StubDriver::new("devices = 2"));
     let embed = |device: &str| -> Vec<f32> {
         let words = ["embed", "--device", device, MODEL, "deck oar"];
         let output = on(&driver, command(data.path(), &words));
@@ -250,7 +227,7 @@ fn the_same_text_on_the_cpu_and_on_a_gpu_has_the_same_vector() {
 
 #[test]
 fn a_gpu_that_fails_is_warned_of_where_the_cpu_takes_its_work_and_a_missing_one_is_not() {
-    let data = data_with_tiny();
+    let data = fresh_data();
     let embed = |driver: &StubDriver| {
         let output = on(driver, command(data.path(), &["embed", MODEL, "oar"]));
         assert_eq!(output.status, 0, "{output:#?}");
@@ -264,7 +241,7 @@ fn a_gpu_that_fails_is_warned_of_where_the_cpu_takes_its_work_and_a_missing_one_
 
 #[test]
 fn a_worker_sees_the_devices_that_the_operator_left_visible_and_none_of_the_hosts_secrets() {
-    let (data, driver) = (data_with_tiny(), StubDriver::new(""));
+    let (data, driver) = (fresh_data(), StubDriver::new(""));
     let mut command = command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0"]);
     command.arg(support::guest(Guest::DocsSearch)).env("LD_LIBRARY_PATH", driver.library_path());
     command.env("CUDA_VISIBLE_DEVICES", "0").env("SOME_SECRET", "s");
@@ -281,7 +258,7 @@ fn a_worker_sees_the_devices_that_the_operator_left_visible_and_none_of_the_host
 #[test]
 fn a_gpu_that_loses_its_context_costs_a_worker_and_no_call() {
     // Each worker's second batch dies at its third launch.
-    let (data, driver) = (data_with_tiny(), StubDriver::new("fail = cuLaunchKernel 719 12"));
+    let (data, driver) = (fresh_data(), StubDriver::new("fail = cuLaunchKernel 719 12"));
     let mut command = command(data.path(), &["--json", "serve", "--device", "cuda:0", "--listen", "127.0.0.1:0"]);
     command.arg(support::guest(Guest::DocsSearch)).env("LD_LIBRARY_PATH", driver.library_path());
     let server = Server::spawn(command, data.path()).unwrap();

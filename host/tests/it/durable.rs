@@ -1,6 +1,7 @@
 //! Calls and maps that survive: accepted, run, retried, cancelled, resumed, over the death of a host.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -554,4 +555,20 @@ fn what_has_ended_is_kept_as_long_as_was_asked_for() {
     let refused = Server::try_start(fresh_data().path(), &[], &["--keep", "soon"]).err().unwrap();
     assert_eq!(refused.status, 2);
     assert!(fs::exists(deck.data.path().join("store.redb")).unwrap());
+}
+
+#[test]
+fn ps_lists_and_then_prints_each_change() {
+    let deck = Deck::start();
+    let before = deck.spawn("flaky", "0");
+    deck.wait_for(&before, "done");
+    let mut command = deck.command(&["--json", "ps", "--follow", "--kind", "call"]);
+    let mut follow = Process(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let lines = BufReader::new(follow.0.stdout.take().unwrap()).lines();
+    let mut entries = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let mut is_next =
+        |id: &str, state: &str| entries.next().is_some_and(|entry| entry["id"] == id && entry["state"] == state);
+    assert!(is_next(&before, "done"), "the list comes first");
+    let call = deck.spawn("flaky", "0");
+    assert!(is_next(&call, "leased") && is_next(&call, "done"));
 }

@@ -50,6 +50,36 @@ fn many_groups_on_many_threads_keep_their_order() {
 }
 
 #[test]
+fn a_text_has_the_same_vector_in_any_batch() {
+    let count = POSITIONS;
+    let text = |index: usize| (0..=index).map(move |token| ((index * 7 + token * 17) % VOCABULARY) as u32);
+    let mut encoder = Tiny::new().load("", 2).unwrap();
+    let mut run = |order: &[usize]| {
+        let (mut ids, mut cu_seqlens, mut vectors) = (Vec::new(), vec![0], Vec::new());
+        for &index in order {
+            ids.extend(text(index));
+            cu_seqlens.push(ids.len() as u32);
+        }
+        encoder.run(&ids, &cu_seqlens, &mut vectors).unwrap();
+        vectors
+    };
+    let alone: Vec<Vec<f32>> = (0..count).map(|index| run(&[index])).collect();
+    let orders: [Vec<usize>; 4] = [
+        (0..count).collect(),
+        (0..count).rev().collect(),
+        (0..count).map(|index| index * 11 % count).collect(),
+        // Long enough that each thread takes texts of its own.
+        (0..8 * count).map(|index| index * index % count).collect(),
+    ];
+    for order in orders {
+        for (&index, vector) in order.iter().zip(run(&order).chunks(HIDDEN)) {
+            let is_same = vector.iter().zip(&alone[index]).all(|(actual, expected)| (actual - expected).abs() < 1e-5);
+            assert!(is_same, "text {index} among {}: {vector:?} is not {:?}", order.len(), alone[index]);
+        }
+    }
+}
+
+#[test]
 fn a_batch_that_does_not_fit_is_refused_and_the_next_one_runs() {
     let mut encoder = Tiny::new().load("", 1).unwrap();
     assert_eq!((encoder.dimension(), encoder.max_positions(), encoder.threads()), (HIDDEN, POSITIONS, 1));
@@ -68,7 +98,7 @@ fn a_batch_that_does_not_fit_is_refused_and_the_next_one_runs() {
 #[test]
 fn a_missing_or_misshapen_tensor_is_named() {
     let mut tiny = Tiny::new();
-    tiny.0.remove("encoder.layer.1.output.dense.bias");
+    tiny.tensors.remove("encoder.layer.1.output.dense.bias");
     let error = tiny.load("bert.", 1).unwrap_err();
     assert!(error.to_string().starts_with("tensor `bert.encoder.layer.1.output.dense.bias` is missing in"), "{error}");
     tiny.add("encoder.layer.1.output.dense.bias", &[HIDDEN + 1]);
@@ -79,7 +109,7 @@ fn a_missing_or_misshapen_tensor_is_named() {
 #[test]
 fn weights_that_overflow_give_an_error_and_not_a_vector() {
     let mut tiny = Tiny::new();
-    let (_, values) = tiny.0.get_mut("encoder.layer.0.output.dense.weight").unwrap();
+    let (_, values) = tiny.tensors.get_mut("encoder.layer.0.output.dense.weight").unwrap();
     values.fill(3e38);
     let mut encoder = tiny.load("", 1).unwrap();
     let error = encoder.run(&[1, 2, 3], &[0, 1, 3], &mut Vec::new()).unwrap_err();
@@ -122,7 +152,7 @@ fn segments_that_do_not_fit_are_refused() {
 #[test]
 fn a_classifier_without_its_head_is_named() {
     let mut tiny = Tiny::classifier(2);
-    tiny.0.remove("classifier.weight");
+    tiny.tensors.remove("classifier.weight");
     let error = tiny.load("bert.", 1).unwrap_err();
     assert!(error.to_string().starts_with("tensor `classifier.weight` is missing in"), "{error}");
 }

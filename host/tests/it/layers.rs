@@ -12,16 +12,16 @@ const ORDER: &[&str] = &[
     "server",
     "config",
     "http",
+    "store",
     "deploy",
     "dispatch",
-    "journal",
     "sandbox",
     "logs",
     "inference",
     "worker",
     "kv",
     "outbound",
-    "store",
+    "storage",
     "api",
     "app",
     "metrics",
@@ -42,10 +42,12 @@ const ORDER: &[&str] = &[
 
 /// Edges that go down and are wrong all the same.
 const FORBIDDEN: &[(&str, &str, &str)] = &[
-    ("journal", "sandbox", "it keeps calls and runs none"),
+    ("store", "deploy", "it keeps records and decides nothing"),
+    ("store", "dispatch", "it keeps calls and runs none"),
+    ("store", "sandbox", "it keeps calls and runs none"),
     ("inference", "worker", "they share `wire` and nothing else"),
     ("inference", "outbound", "models are fetched by the host, not for a guest"),
-    ("outbound", "store", "it keeps nothing"),
+    ("outbound", "storage", "it keeps nothing"),
 ];
 
 /// Edges that go down to some names of a module and to no others.
@@ -56,7 +58,6 @@ const NARROW: &[(&str, &str, &[&str], &str)] = &[
         &["Exchange", "FunctionRef", "GuestBody", "Program", "ResponseReceiver"],
         "it passes these on; `dispatch` is the only way to run them",
     ),
-    ("dispatch", "store", &["StoreError"], "`journal` keeps what it runs"),
 ];
 
 /// Words that belong to some modules alone.

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Guest, Process, Server, command, exchange, file, fresh_data, kept, locked, model_dir, post, wait_until,
+    Guest, MODEL, Process, Server, command, data_with_model, exchange, file, kept, locked, post, real_model, wait_until,
 };
 
 /// Spawns a call and a map of two inputs, and wants both to end well.
@@ -42,13 +42,15 @@ fn serve_runs_what_it_accepts() {
 /// `dev` is asked in its own test, whose app is built there.
 #[test]
 fn demo_runs_what_it_accepts() {
-    let (data, docs) = (fresh_data(), tempfile::tempdir().unwrap());
+    // The demo holds the model's files against the built-in's.
+    let Some(model) = real_model(MODEL) else { return };
+    let (data, docs) = (data_with_model(MODEL, &model), tempfile::tempdir().unwrap());
     let page =
         "<html><head><title>Oars</title></head><body><h1>Oars</h1><p>A bireme has two decks of oars.</p></body></html>";
     file(&docs, "index.html", page.as_bytes());
     let stderr = data.path().join("demo.log");
     let mut command = command(data.path(), &["--json", "demo", "--listen", "127.0.0.1:0", "--docs"]);
-    command.arg(docs.path()).arg("--model-dir").arg(model_dir());
+    command.arg(docs.path()).arg("--model-dir").arg(&model);
     command.env("BIREME_GUEST_TARGET_DIR", kept().join("guests"));
     let (mut demo, said) = locked("guests", || {
         let mut child =

@@ -1,7 +1,9 @@
 //! The binary as its users meet it: real components, real sockets, real workers.
 //!
-//! No test needs the network but for the model that `support::model_dir` fetches once, and none depends on the clock
-//! or on another.
+//! No test needs a network, and none depends on the clock or on another. The model is a small random one (`tiny`),
+//! whose vectors plain arithmetic gives, too. A few tests are about others' files, and are skipped, which they say,
+//! where those cannot be had: models (`support::real_model`, pulled only where `BIREME_TEST_MODELS=1` asks for it) and
+//! packages of PyPI (`python`).
 
 mod api;
 mod authored;
@@ -51,5 +53,6 @@ mod store;
 mod stub_driver;
 mod support;
 mod tiny;
+mod tiny_onnx;
 mod web;
 mod worker;

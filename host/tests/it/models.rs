@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{self, Guest, MODEL, Server, bireme, finish, function, model_dir};
+use crate::support::{self, Guest, MODEL, Server, bireme, finish, function, shared_data};
+use crate::tiny::{self, HIDDEN, POSITIONS};
 
-/// Texts and vectors of an independent engine (see `parity`).
-fn reference() -> Vec<(String, Vec<f64>)> {
-    let path = support::crate_dir("tests/data/minilm-reference.json");
-    let reference: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let items = reference["items"].as_array().unwrap().iter();
-    items.map(|item| (item["text"].as_str().unwrap().to_owned(), vector(&item["vector"]))).collect()
+/// Texts that the command line and a guest may be given: one is empty, one begins with a dash, one is cut.
+fn texts() -> Vec<String> {
+    let whole = ["the sea is calm", "", "- calm sea", "a rose", "an unheard word", "wave"].map(str::to_owned);
+    whole.into_iter().chain(["sea storm ".repeat(POSITIONS)]).collect()
 }
 
 fn vector(value: &Value) -> Vec<f64> {
@@ -18,54 +17,45 @@ fn vector(value: &Value) -> Vec<f64> {
 }
 
 #[track_caller]
-fn check(actual: &Value, expected: &[f64]) {
-    let actual = vector(actual);
+fn check(actual: &Value, text: &str) {
+    let (actual, expected) = (vector(actual), tiny::vector(text));
     assert_eq!(actual.len(), expected.len());
     for (actual, expected) in actual.iter().zip(expected) {
-        assert!((actual - expected).abs() < 1e-5, "{actual} is not {expected}");
+        assert!((actual - expected).abs() < 1e-5, "{text}: {actual} is not {expected}");
     }
 }
 
 #[test]
-fn embed_gives_one_vector_for_each_text_as_another_engine_does() {
-    model_dir();
-    // A text that is empty or begins with a dash is as good as any.
-    let reference = reference();
+fn embed_gives_one_vector_for_each_text() {
+    let texts = texts();
     let mut arguments = vec!["--json", "embed", MODEL, "--"];
-    arguments.extend(reference.iter().take(6).map(|(text, _)| text.as_str()));
+    arguments.extend(texts.iter().map(String::as_str));
     let output = bireme(&arguments);
     assert_eq!(output.status, 0, "{output:#?}");
-    let embeddings = &output.json()["embeddings"];
-    assert_eq!(embeddings.as_array().unwrap().len(), 6);
-    for (index, (_, expected)) in reference.iter().take(6).enumerate() {
-        check(&embeddings[index], expected);
-    }
+    let output = output.json();
+    let embeddings = output["embeddings"].as_array().unwrap();
+    assert_eq!(embeddings.len(), texts.len());
+    embeddings.iter().zip(&texts).for_each(|(embedding, text)| check(embedding, text));
 }
 
 #[test]
 fn embed_prints_a_vector_a_line() {
-    model_dir();
-    let reference = reference();
-    let output = bireme(&["embed", MODEL, &reference[0].0, &reference[1].0]);
+    let output = bireme(&["embed", MODEL, "a calm sea", "storm"]);
     let lines: Vec<Value> = output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2, "{output:#?}");
-    check(&lines[0], &reference[0].1);
-    check(&lines[1], &reference[1].1);
+    check(&lines[0], "a calm sea");
+    check(&lines[1], "storm");
 }
 
 #[test]
 fn a_guest_gets_the_same_vectors_and_its_receipt_counts_them() {
-    model_dir();
-    let reference = reference();
+    let texts = texts();
     let server = Server::start(&[Guest::DocsSearch, Guest::Hostile]);
-    let texts: Vec<&str> = reference.iter().map(|(text, _)| text.as_str()).collect();
     let reply = server.post("/docs-search/embed", &json!({ "texts": texts }).to_string());
     assert_eq!(reply.status, 200, "{reply:#?}");
     let vectors = reply.json();
     assert_eq!(vectors.as_array().unwrap().len(), texts.len());
-    for (index, (_, expected)) in reference.iter().enumerate() {
-        check(&vectors[index], expected);
-    }
+    vectors.as_array().unwrap().iter().zip(&texts).for_each(|(vector, text)| check(vector, text));
     let receipt: Value = serde_json::from_str(reply.header("bireme-receipt").unwrap()).unwrap();
     let inference = &receipt["inference"];
     assert_eq!(inference["requests"], 1);
@@ -73,7 +63,7 @@ fn a_guest_gets_the_same_vectors_and_its_receipt_counts_them() {
     assert_eq!(inference["batch_rows"], texts.len());
 
     let reply = server.post("/hostile/embed_it", &json!({ "text": texts[0] }).to_string());
-    check(&reply.json(), &reference[0].1);
+    check(&reply.json(), &texts[0]);
 }
 
 #[test]
@@ -101,8 +91,7 @@ fn a_missing_model_exits_with_4_and_says_how_to_get_it() {
 
 #[test]
 fn a_model_is_added_listed_used_and_removed() {
-    let files = model_dir();
-    let data = tempfile::tempdir().unwrap();
+    let (files, data) = (shared_data().join("models").join(MODEL), tempfile::tempdir().unwrap());
     let run = |arguments: &[&str]| {
         let output = finish(support::command(data.path(), arguments));
         assert_eq!(output.status, 0, "{output:#?}");
@@ -114,12 +103,10 @@ fn a_model_is_added_listed_used_and_removed() {
 
     let added = run(&["--json", "models", "add", "mine", files.to_str().unwrap()]);
     assert_eq!(added["installed"]["name"], "mine");
-    assert_eq!(added["installed"]["dimension"], 384);
+    assert_eq!(added["installed"]["dimension"], HIDDEN);
     let listed = run(&["--json", "models", "list"]);
     assert_eq!(listed["installed"], json!([added["installed"]]));
-    let reference = reference();
-    let embedded = run(&["--json", "embed", "mine", "--", &reference[0].0]);
-    check(&embedded["embeddings"][0], &reference[0].1);
+    check(&run(&["--json", "embed", "mine", "a calm sea"])["embeddings"][0], "a calm sea");
 
     assert_eq!(run(&["--json", "models", "rm", "mine"]), json!({ "removed": "mine" }));
     assert_eq!(run(&["--json", "models"])["installed"], json!([]));

@@ -1,12 +1,12 @@
 //! `/v2`: the Open Inference Protocol as its clients meet it, NVIDIA's own among them.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::python::python_with;
-use crate::support::{self, MODEL, Reply, Server, model_dir};
+use crate::support::{self, MODEL, Reply, Server, data_with_model, real_model};
+use crate::tiny::{HIDDEN, ids};
 
 /// The client that is held against the host.
 const CLIENT: &str = "tritonclient[http]==2.73.0";
@@ -20,13 +20,13 @@ fn run(command: &mut Command) -> (bool, String) {
 #[test]
 #[expect(clippy::print_stderr, reason = "how near the vectors are is worth a line")]
 fn the_client_of_triton_gets_the_vectors_of_another_engine() {
-    let vocabulary = model_dir().join("tokenizer.json");
+    let Some(model) = real_model(MODEL) else { return };
     let Some(python) = python_with(CLIENT) else { return };
-    let data = support::crate_dir("tests/data");
-    let server = Server::start(&[]);
+    let (data, own) = (support::crate_dir("tests/data"), data_with_model(MODEL, &model));
+    let server = Server::start_over(own.path(), &[]);
     let mut command = Command::new(python);
     command.arg(data.join("triton_client.py")).arg(server.address.to_string()).arg(MODEL);
-    let (is_good, said) = run(command.args([&data.join("minilm-reference.json"), Path::new(&vocabulary)]));
+    let (is_good, said) = run(command.args([data.join("minilm-reference.json"), model.join("tokenizer.json")]));
     assert!(is_good, "{said}\n{}", server.stderr());
     assert!(said.contains("lowest cosine"), "{said}");
     eprintln!("{}", said.trim());
@@ -53,23 +53,23 @@ fn infer(server: &Server, headers: &str, body: &str) -> Reply {
 
 #[test]
 fn curl_is_client_enough() {
-    model_dir();
     let server = Server::start(&[]);
-    let text = r#"{"name":"text","shape":[1],"datatype":"BYTES","data":["This is an example sentence"]}"#;
+    let text = r#"{"name":"text","shape":[1],"datatype":"BYTES","data":["What is THIS sentence word"]}"#;
     let reply = infer(&server, "", &format!(r#"{{"id":"42","inputs":[{text}]}}"#));
     let answer = reply.json();
     assert_eq!((reply.status, &answer["id"], &answer["model_name"]), (200, &json!("42"), &json!(MODEL)), "{answer}");
     let output = &answer["outputs"][0];
     assert_eq!(
         (&output["name"], &output["shape"], &output["datatype"]),
-        (&json!("embedding"), &json!([1, 384]), &json!("FP32"))
+        (&json!("embedding"), &json!([1, HIDDEN]), &json!("FP32"))
     );
     let receipt: Value = serde_json::from_str(reply.header("bireme-receipt").unwrap()).unwrap();
     assert_eq!((&receipt["inference"]["tokens"], &receipt["attempts"]), (&json!(7), &json!(0)), "{receipt}");
     assert!(receipt["wall_us"].as_u64().unwrap() > 0);
 
     // The same as tokens gives the same vector to the last bit, and no number is longer than a float needs.
-    let ids = r#"{"name":"input_ids","shape":[1,7],"datatype":"INT64","data":[[101,2023,2003,2019,2742,6251,102]]}"#;
+    let ids = ids("what is this sentence word");
+    let ids = json!({ "name": "input_ids", "shape": [1, 7], "datatype": "INT64", "data": [ids] });
     let tokens = infer(&server, "", &format!(r#"{{"inputs":[{ids}]}}"#)).json();
     assert_eq!(tokens["outputs"][0]["data"], output["data"]);
     let longest = output["data"].as_array().unwrap().iter().map(|number| number.to_string().len()).max();
@@ -84,7 +84,6 @@ fn curl_is_client_enough() {
 
 #[test]
 fn what_is_hostile_or_wrong_gets_the_protocols_error_and_the_host_goes_on() {
-    model_dir();
     let server = Server::start(&[]);
     let good = r#"{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","data":["a"]}]}"#;
     for (headers, body, status, words) in [
@@ -98,8 +97,8 @@ fn what_is_hostile_or_wrong_gets_the_protocols_error_and_the_host_goes_on() {
             400,
             "input `text`",
         ),
-        ("", r#"{"inputs":[{"name":"input_ids","shape":[1,2],"datatype":"INT64","data":[101,4294967295]}]}"#, 400, ""),
-        ("", r#"{"inputs":[{"name":"input_ids","shape":[1,2],"datatype":"INT64","data":[101,99999]}]}"#, 400, ""),
+        ("", r#"{"inputs":[{"name":"input_ids","shape":[1,2],"datatype":"INT64","data":[2,4294967295]}]}"#, 400, ""),
+        ("", r#"{"inputs":[{"name":"input_ids","shape":[1,2],"datatype":"INT64","data":[2,99999]}]}"#, 400, ""),
         ("inference-header-content-length: 99999\r\n", good, 400, "99999 bytes"),
         ("inference-header-content-length: -1\r\n", good, 400, "no number of bytes"),
         ("inference-header-content-length: 99999999999999999999\r\n", good, 400, "no number of bytes"),

@@ -9,17 +9,19 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::python::python_with;
-use crate::support::{self, MODEL, Reply, Server, bireme, crate_dir, finish, fresh_data, model_dir};
-use crate::tiny::{Tiny, VOCABULARY};
+use crate::support::{
+    self, MODEL, Reply, Server, bireme, crate_dir, data_with_model, data_without_models, finish, real_model,
+};
+use crate::tiny::{Tiny, words};
 
 /// The client that is held against the host.
 const CLIENT: &str = "openai==3.57.0";
 
 #[test]
 fn openais_own_client_gets_what_the_reference_has() {
-    let model = model_dir();
+    let Some(model) = real_model(MODEL) else { return };
     let Some(python) = python_with(CLIENT) else { return };
-    let data = fresh_data();
+    let data = data_with_model(MODEL, &model);
     narrow(data.path(), &model);
     let server = Server::start_over(data.path(), &[]);
     let reference = crate_dir("tests/data/minilm-reference.json");
@@ -44,9 +46,7 @@ fn openais_own_client_gets_what_the_reference_has() {
 /// Adds the model a second time, as `narrow`: a queue of its own that takes one text.
 fn narrow(data: &Path, model: &Path) {
     let models = data.join("models");
-    fs::remove_file(&models).unwrap();
-    fs::create_dir_all(models.join("narrow")).unwrap();
-    symlink(model, models.join(MODEL)).unwrap();
+    fs::create_dir(models.join("narrow")).unwrap();
     for entry in fs::read_dir(model).unwrap() {
         let entry = entry.unwrap();
         symlink(entry.path(), models.join("narrow").join(entry.file_name())).unwrap();
@@ -89,7 +89,6 @@ fn what_is_no_request_is_refused_in_that_apis_words() {
 
 #[test]
 fn a_client_that_does_not_wait_is_told_so() {
-    model_dir();
     let server = Server::start(&[]);
     let body = format!(r#"{{"model":"{MODEL}","input":"a"}}"#);
     let head = "POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\nx-stainless-read-timeout: 0\r\n";
@@ -100,49 +99,29 @@ fn a_client_that_does_not_wait_is_told_so() {
 
 /// A data directory with a small model of so many labels under the name `tiny`.
 fn classifier(labels: usize, names: &Value) -> (TempDir, Tiny) {
-    let data = fresh_data();
+    let data = data_without_models();
     let files = TempDir::new().unwrap();
     let tiny = Tiny::classifier(labels);
-    tiny.write(files.path(), "bert.");
+    tiny.install(files.path());
     let path = files.path().join("config.json");
     let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     config["id2label"] = names.clone();
     fs::write(path, config.to_string()).unwrap();
-    fs::write(files.path().join("tokenizer.json"), tokenizer_json().to_string()).unwrap();
-    // Of its own, so that no other test meets it.
-    fs::remove_file(data.path().join("models")).unwrap();
     let added = finish(support::command(data.path(), &["models", "add", "tiny", files.path().to_str().unwrap()]));
     assert_eq!(added.status, 0, "{added:#?}");
     (data, tiny)
 }
 
-/// Words `w4`, `w5` and so on, each a token of that number.
-fn tokenizer_json() -> Value {
-    let mut vocabulary = json!({ "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3 });
-    (4..VOCABULARY).for_each(|id| vocabulary[format!("w{id}")] = json!(id));
-    json!({
-        "version": "1.0", "added_tokens": [], "truncation": null, "padding": null, "decoder": null,
-        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true },
-        "pre_tokenizer": { "type": "BertPreTokenizer" },
-        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
-        "model": {
-            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100, "vocab": vocabulary
-        }
-    })
-}
+/// A question.
+const QUERY: &[u32] = &[7, 8];
 
-/// How well a text answers the question `w7 w8`, in the plainest arithmetic.
+/// How well a text answers the question, in the plainest arithmetic.
 fn score(tiny: &Tiny, text: &[u32]) -> f64 {
-    let ids = [&[2, 7, 8, 3], text, &[3]].concat();
+    let ids = [&[2], QUERY, &[3], text, &[3]].concat();
     1.0 / (1.0 + (-tiny.scores(&ids, 4)[0]).exp())
 }
 
 const TEXTS: [&[u32]; 3] = [&[9], &[10, 11, 12], &[49, 4]];
-
-fn text(ids: &[u32]) -> String {
-    ids.iter().map(|id| format!("w{id}")).collect::<Vec<_>>().join(" ")
-}
 
 /// The places of the texts, the best first, and their scores.
 fn expected(tiny: &Tiny) -> Vec<(usize, f64)> {
@@ -166,9 +145,9 @@ fn texts_are_ordered_by_how_well_they_answer() {
     let (data, tiny) = classifier(1, &Value::Null);
     let server = Server::start_over(data.path(), &[]);
     let expected = expected(&tiny);
-    let documents = json!([text(TEXTS[0]), { "text": text(TEXTS[1]), "title": "x" }, text(TEXTS[2])]);
+    let documents = json!([words(TEXTS[0]), { "text": words(TEXTS[1]), "title": "x" }, words(TEXTS[2])]);
     let ask = |more: Value| {
-        let mut body = json!({ "model": "tiny", "query": "w7 w8", "documents": documents, "user": "x" });
+        let mut body = json!({ "model": "tiny", "query": words(QUERY), "documents": documents, "user": "x" });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         server.post("/v1/rerank", &body.to_string())
     };
@@ -184,21 +163,20 @@ fn texts_are_ordered_by_how_well_they_answer() {
 
     let answer = ask(json!({ "top_n": 1, "return_documents": true })).json();
     check_results(&answer["results"], "relevance_score", &expected[..1]);
-    assert_eq!(answer["results"][0]["document"]["text"], text(TEXTS[expected[0].0]));
+    assert_eq!(answer["results"][0]["document"]["text"], words(TEXTS[expected[0].0]));
 
     check_error(&ask(json!({ "top_n": 0 })), 400, Value::Null, "`top_n` is at least 1");
     check_error(&ask(json!({ "documents": [] })), 400, Value::Null, "1 to 2048");
-    let long = json!({ "documents": [text(&[5; 100])], "truncate": false });
-    check_error(&ask(long), 400, json!("context_length_exceeded"), "document 0 has 105 tokens");
-    assert_eq!(ask(json!({ "documents": [text(&[5; 100])] })).status, 200);
+    let long = json!({ "documents": [words(&[5; 60])], "truncate": false });
+    check_error(&ask(long), 400, json!("context_length_exceeded"), "document 0 has 65 tokens");
+    assert_eq!(ask(json!({ "documents": [words(&[5; 60])] })).status, 200);
     // And it gives no vectors.
-    let reply = server.post("/v1/embeddings", r#"{"model":"tiny","input":"w4"}"#);
+    let reply = server.post("/v1/embeddings", r#"{"model":"tiny","input":"sea"}"#);
     check_error(&reply, 400, Value::Null, "`tiny` is a reranker, which gives one score; use `rerank`");
 }
 
 #[test]
 fn a_model_without_scores_orders_nothing() {
-    model_dir();
     let server = Server::start(&[]);
     let body = json!({ "model": MODEL, "query": "a", "documents": ["b"] }).to_string();
     check_error(&server.post("/v1/rerank", &body), 400, Value::Null, "is an embedding model, which gives vectors");
@@ -214,12 +192,12 @@ fn run(data: &Path, arguments: &[&str]) -> support::Output {
 #[test]
 fn the_command_line_orders_texts_too() {
     let (data, tiny) = classifier(1, &Value::Null);
-    let texts = TEXTS.map(text);
+    let texts = TEXTS.map(words);
     let expected = expected(&tiny);
-    let output = run(data.path(), &["--json", "rerank", "tiny", "w7 w8", &texts[0], &texts[1], &texts[2]]);
+    let output = run(data.path(), &["--json", "rerank", "tiny", &words(QUERY), &texts[0], &texts[1], &texts[2]]);
     assert_eq!(output.status, 0, "{output:#?}");
     check_results(&output.json()["results"], "score", &expected);
-    let output = run(data.path(), &["rerank", "tiny", "w7 w8", &texts[0], &texts[1], &texts[2]]);
+    let output = run(data.path(), &["rerank", "tiny", &words(QUERY), &texts[0], &texts[1], &texts[2]]);
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{output:#?}");
     assert_eq!(lines[0], format!("{:.4}  {}", expected[0].1, texts[expected[0].0]));
@@ -228,7 +206,7 @@ fn the_command_line_orders_texts_too() {
 #[test]
 fn labels_are_named_and_add_up_to_one() {
     let (data, tiny) = classifier(3, &json!({ "0": "calm", "2": "angry" }));
-    let output = run(data.path(), &["--json", "classify", "tiny", "w9 w10", "w4"]);
+    let output = run(data.path(), &["--json", "classify", "tiny", &words(&[9, 10]), &words(&[4])]);
     assert_eq!(output.status, 0, "{output:#?}");
     let answer = output.json();
     for (index, ids) in [&[2, 9, 10, 3][..], &[2, 4, 3]].into_iter().enumerate() {
@@ -239,7 +217,7 @@ fn labels_are_named_and_add_up_to_one() {
             assert!((actual - score / sum).abs() < 1e-4, "{label}: {actual} is not {}", score / sum);
         }
     }
-    let output = run(data.path(), &["rerank", "tiny", "w9", "w4"]);
+    let output = run(data.path(), &["rerank", "tiny", "a", "sea"]);
     assert_eq!(output.status, 2, "{output:#?}");
     assert!(output.stderr.contains("`tiny` is a classifier with 3 labels; use `classify`"), "{output:#?}");
 }

@@ -8,14 +8,15 @@ use std::path::Path;
 use crate::support::crate_dir;
 
 /// Sources that are held to the rules, from the repository's root.
-const SOURCES: [&str; 9] =
-    ["host/src", "host/tests", "host/templates", "guest-sdk", "kernels", "benches", "examples", "fuzz", "wit"];
+const SOURCES: [&str; 10] =
+    ["host/src", "host/tests", "host/templates", "guest-sdk", "kernels", "benches", "tests", "examples", "fuzz", "wit"];
 
 /// Sources of which the docs of items are held to the rules, too.
-const SOURCES_WITH_ITEMS: [&str; 7] = ["host/templates", "guest-sdk", "kernels", "benches", "examples", "fuzz", "wit"];
+const SOURCES_WITH_ITEMS: [&str; 8] =
+    ["host/templates", "guest-sdk", "kernels", "benches", "tests", "examples", "fuzz", "wit"];
 
 /// Texts that are held to the rules: directories with all below them, or single files.
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 12] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -27,6 +28,7 @@ const TEXTS: [&str; 11] = [
     "host/src/codes/pages",
     "host/tests/fixtures/README.md",
     "kernels/cuda",
+    "tests/README.md",
 ];
 
 /// Texts that another test holds to their source.

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::api::Feed;
 use crate::support::{Guest, Output, Server, command, file, finish, fresh_data, guest, shared_data, wait_until};
 
 /// A host over a data directory that outlives it.
@@ -102,7 +103,11 @@ fn a_schedule_is_paused_resumed_and_run_by_hand_over_restarts() {
     assert!(listed.contains("at 00:00, on day 1, in January (Europe/Stockholm)"), "{listed}");
     assert!(listed.contains("days)") && listed.contains("not yet"), "{listed}");
 
+    let mut feed = Feed::open(&deck.server, "kind=schedule", None);
     assert_eq!(deck.schedule(&["pause", "clock::looks_around"])["paused"], true);
+    let paused = feed.until(|event| event["data"]["paused"] == true);
+    assert_eq!((&paused["kind"], &paused["data"]["function"]), (&json!("schedule"), &json!("clock::looks_around")));
+    drop(feed);
     wait_until("the last run has ended", || deck.schedule(&["list"])["schedules"][1]["running"] == 0);
     let history = deck.history("looks_around");
     // An ended run is put on record before the host ends.

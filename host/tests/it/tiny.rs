@@ -7,6 +7,7 @@ use std::path::Path;
 use bireme::worker::encoder::{Encoder, LoadError};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use serde_json::{Value, json};
 
 pub(crate) const VOCABULARY: usize = 50;
 pub(crate) const HIDDEN: usize = 64;
@@ -15,17 +16,57 @@ const INTERMEDIATE: usize = 72;
 pub(crate) const POSITIONS: usize = 40;
 const LAYERS: usize = 2;
 
-/// The tensors of a small random model, by name without a prefix.
-pub(crate) struct Tiny(pub(crate) HashMap<String, (Vec<usize>, Vec<f32>)>);
+/// First tokens of the vocabulary; the words are behind them.
+const SPECIAL: [&str; 4] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
+
+/// Words that have a token of their own.
+#[rustfmt::skip]
+const WORDS: [&str; VOCABULARY - SPECIAL.len()] = [
+    "a", "and", "at", "in", "is", "of", "on", "the", "this", "to", "what",
+    "anchor", "calm", "crew", "deck", "galley", "harbour", "keel", "mast", "oar", "port", "rope", "sail", "sea",
+    "storm", "wave", "wind", "cat", "couch", "pet", "sleeps", "sofa", "again", "interest", "rates", "rose",
+    "compilation", "crate", "rust", "unit", "example", "hello", "passage", "sentence", "warm", "word",
+];
+
+/// A small random model.
+pub(crate) struct Tiny {
+    /// Tensors by name without a prefix, each with its shape.
+    pub(crate) tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    layers: usize,
+    positions: usize,
+}
 
 impl Tiny {
     pub(crate) fn new() -> Self {
-        let mut tiny = Self(HashMap::new());
+        Self::sized(LAYERS, POSITIONS)
+    }
+
+    /// The same with more layers and longer texts, for a batch that takes a while.
+    pub(crate) fn slow() -> Self {
+        Self::sized(12, 512)
+    }
+
+    /// The same with vectors that are far apart for different words: no biases, and words that count more than their
+    /// places.
+    pub(crate) fn of_words() -> Self {
+        let mut tiny = Self::new();
+        for (name, (_, values)) in &mut tiny.tensors {
+            match &**name {
+                "embeddings.word_embeddings.weight" => values.iter_mut().for_each(|value| *value *= 10.0),
+                name if name.ends_with(".bias") => values.fill(0.0),
+                _ => {}
+            }
+        }
+        tiny
+    }
+
+    fn sized(layers: usize, positions: usize) -> Self {
+        let mut tiny = Self { tensors: HashMap::new(), layers, positions };
         tiny.add("embeddings.word_embeddings.weight", &[VOCABULARY, HIDDEN]);
-        tiny.add("embeddings.position_embeddings.weight", &[POSITIONS, HIDDEN]);
+        tiny.add("embeddings.position_embeddings.weight", &[positions, HIDDEN]);
         tiny.add("embeddings.token_type_embeddings.weight", &[2, HIDDEN]);
         tiny.add_pair("embeddings.LayerNorm", &[HIDDEN]);
-        for layer in 0..LAYERS {
+        for layer in 0..layers {
             let name = |part: &str| format!("encoder.layer.{layer}.{part}");
             for part in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
             {
@@ -62,12 +103,35 @@ impl Tiny {
             (state >> 8) as f32 / (1 << 24) as f32 - 0.5
         };
         let values = (0..shape.iter().product()).map(|_| value()).collect();
-        self.0.insert(name.to_owned(), (shape.to_vec(), values));
+        self.tensors.insert(name.to_owned(), (shape.to_vec(), values));
     }
 
+    /// Writes all files of a model that texts can be given to.
+    pub(crate) fn install(&self, dir: &Path) {
+        fs::create_dir_all(dir).unwrap();
+        self.write(dir, "bert.");
+        let words = SPECIAL.iter().chain(&WORDS).enumerate();
+        let vocabulary: Value = words.map(|(id, word)| ((*word).to_owned(), json!(id))).collect();
+        let tokenizer = json!({
+            "version": "1.0", "added_tokens": [], "truncation": null, "padding": null, "decoder": null,
+            "normalizer": {
+                "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+                "lowercase": true
+            },
+            "pre_tokenizer": { "type": "BertPreTokenizer" },
+            "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
+            "model": {
+                "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100, "vocab": vocabulary
+            }
+        });
+        fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    }
+
+    /// Writes the weights and their description.
     pub(crate) fn write(&self, dir: &Path, prefix: &str) {
         let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = self
-            .0
+            .tensors
             .iter()
             .map(|(name, (shape, values))| {
                 // The classifier stands beside the model.
@@ -82,13 +146,13 @@ impl Tiny {
         let views =
             bytes.iter().map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
         fs::write(dir.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
-        let mut config = serde_json::json!({
-            "model_type": "bert", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS,
-            "num_attention_heads": HEADS, "intermediate_size": INTERMEDIATE, "max_position_embeddings": POSITIONS,
+        let mut config = json!({
+            "model_type": "bert", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": self.layers,
+            "num_attention_heads": HEADS, "intermediate_size": INTERMEDIATE, "max_position_embeddings": self.positions,
         });
-        if let Some((shape, _)) = self.0.get("classifier.bias") {
-            config["architectures"] = serde_json::json!(["BertForSequenceClassification"]);
-            config["num_labels"] = serde_json::json!(shape[0]);
+        if let Some((shape, _)) = self.tensors.get("classifier.bias") {
+            config["architectures"] = json!(["BertForSequenceClassification"]);
+            config["num_labels"] = json!(shape[0]);
         }
         fs::write(dir.join("config.json"), config.to_string()).unwrap();
     }
@@ -100,7 +164,7 @@ impl Tiny {
     }
 
     fn values(&self, name: &str) -> Vec<f64> {
-        self.0[name].1.iter().map(|&value| value.into()).collect()
+        self.tensors[name].1.iter().map(|&value| value.into()).collect()
     }
 
     /// One text's vector, computed in the plainest way.
@@ -131,7 +195,7 @@ impl Tiny {
         let mut rows: Vec<Vec<f64>> =
             (0..ids.len()).map(|row| (0..HIDDEN).map(|column| sum(row, column)).collect()).collect();
         self.norm(&mut rows, "embeddings.LayerNorm");
-        for layer in 0..LAYERS {
+        for layer in 0..self.layers {
             let name = |part: &str| format!("encoder.layer.{layer}.{part}");
             let [q, k, v] =
                 ["query", "key", "value"].map(|part| self.linear(&rows, &name(&format!("attention.self.{part}"))));
@@ -177,6 +241,27 @@ impl Tiny {
             }
         }
     }
+}
+
+/// A text's vector by the model that the tests share (`of_words`), of as much of it as the model takes.
+pub(crate) fn vector(text: &str) -> Vec<f64> {
+    let mut ids = ids(text);
+    if ids.len() > POSITIONS {
+        ids.drain(POSITIONS - 1..ids.len() - 1);
+    }
+    Tiny::of_words().forward(&ids)
+}
+
+/// A text's tokens, for words in lower case with spaces between them.
+pub(crate) fn ids(text: &str) -> Vec<u32> {
+    let place = |word: &str| WORDS.iter().position(|known| *known == word).map(|place| place + SPECIAL.len());
+    let words = text.split_whitespace().map(|word| place(word).unwrap_or(1) as u32);
+    [2].into_iter().chain(words).chain([3]).collect()
+}
+
+/// The words of these tokens.
+pub(crate) fn words(ids: &[u32]) -> String {
+    ids.iter().map(|&id| WORDS[id as usize - SPECIAL.len()]).collect::<Vec<_>>().join(" ")
 }
 
 fn add(rows: &mut [Vec<f64>], others: &[Vec<f64>]) {

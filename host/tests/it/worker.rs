@@ -2,23 +2,26 @@
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::support::{self, Guest, Server, children, model_dir, signal_process, stat, wait_until};
+use crate::support::{self, Guest, MODEL, Server, children, data_without_models, signal_process, stat, wait_until};
+use crate::tiny::{HIDDEN, Tiny};
 
 /// Text enough for a batch that runs for a while.
 fn long_texts(count: usize) -> String {
-    let text = |index: usize| format!("passage {index}: ") + &"the galley has two decks of oars ".repeat(30);
+    let text = |index: usize| format!("passage {index}: ") + &"the galley has two decks of oars ".repeat(80);
     json!({ "texts": (0..count).map(text).collect::<Vec<_>>() }).to_string()
 }
 
 /// Starts a server whose worker runs and has the model.
-fn start() -> (Server, u32) {
-    model_dir();
-    let server = Server::start(&[Guest::DocsSearch]);
+fn start() -> (TempDir, Server, u32) {
+    let data = data_without_models();
+    Tiny::slow().install(&data.path().join("models").join(MODEL));
+    let server = Server::start_over(data.path(), &[Guest::DocsSearch]);
     let reply = server.post("/docs-search/embed", r#"{"texts":["warm"]}"#);
     assert_eq!(reply.status, 200, "{reply:#?}");
     let worker = worker(&server);
-    (server, worker)
+    (data, server, worker)
 }
 
 #[track_caller]
@@ -36,7 +39,7 @@ fn wait_until_busy(worker: u32, before: u64) {
 
 #[test]
 fn a_worker_that_is_killed_in_a_batch_costs_no_call() {
-    let (server, first) = start();
+    let (_data, server, first) = start();
     let before = stat(first).unwrap().cpu_ticks;
     let texts = long_texts(60);
     let (address, body) = (server.address, texts.clone());
@@ -48,7 +51,7 @@ fn a_worker_that_is_killed_in_a_batch_costs_no_call() {
     assert_eq!(reply.status, 200, "{reply:#?}");
     let vectors: Vec<Vec<f32>> = serde_json::from_str(&reply.body).unwrap();
     assert_eq!(vectors.len(), 60);
-    assert!(vectors.iter().all(|vector| vector.len() == 384));
+    assert!(vectors.iter().all(|vector| vector.len() == HIDDEN));
     // The batch ran again by itself: the function was not.
     let receipt: Value = serde_json::from_str(reply.header("bireme-receipt").unwrap()).unwrap();
     assert_eq!(receipt["attempts"], 1);
@@ -61,7 +64,7 @@ fn a_worker_that_is_killed_in_a_batch_costs_no_call() {
 
 #[test]
 fn a_worker_that_is_killed_at_rest_is_started_again_by_the_next_call() {
-    let (server, first) = start();
+    let (_data, server, first) = start();
     signal_process(first, Signal::KILL);
     wait_until("the worker is gone", || stat(first).is_none());
     let reply = server.post("/docs-search/embed", r#"{"texts":["again"]}"#);
@@ -71,14 +74,14 @@ fn a_worker_that_is_killed_at_rest_is_started_again_by_the_next_call() {
 
 #[test]
 fn a_worker_ends_with_a_host_that_is_killed() {
-    let (server, worker) = start();
+    let (_data, server, worker) = start();
     server.process.signal(Signal::KILL);
     wait_until("the worker is gone", || stat(worker).is_none());
 }
 
 #[test]
 fn a_worker_ends_with_a_host_that_is_killed_during_a_batch() {
-    let (server, worker) = start();
+    let (_data, server, worker) = start();
     let before = stat(worker).unwrap().cpu_ticks;
     let address = server.address;
     let call = std::thread::spawn(move || {
@@ -97,7 +100,7 @@ fn a_worker_ends_with_a_host_that_is_killed_during_a_batch() {
 
 #[test]
 fn a_worker_ends_with_a_host_that_stops() {
-    let (mut server, worker) = start();
+    let (_data, mut server, worker) = start();
     assert_eq!(server.stop(), 0);
     assert!(stat(worker).is_none());
 }

@@ -13,8 +13,7 @@ use serde_json::json;
 use super::check::Check;
 use crate::cli::exit::Exit;
 use crate::cli::output;
-use crate::storage::{QuarantinedRow, StorageError, StoreJournal, hex, peek_quarantine};
-use crate::store::{DataLock, StoreDir, StoreError};
+use crate::store::{self, Quarantined, QuarantinedRow, StoreDir, StoreJournal};
 
 const NAME: &str = "journal";
 const REPAIR: &str = "bireme doctor --repair --export DIR";
@@ -25,13 +24,10 @@ pub fn check(data: &Path) -> Option<Check> {
     if !data.join("store.redb").exists() {
         return None;
     }
-    let found = DataLock::take(data).map_err(StorageError::from).and_then(|_lock| peek_quarantine(data));
-    Some(match found {
-        Ok(rows) if rows.is_empty() => Check::ok(NAME, "every row that was read is whole"),
-        Ok(rows) => Check::warning(NAME, summary(&rows), REPAIR),
-        Err(StorageError::Store(error @ StoreError::InUse { .. })) => {
-            Check::ok(NAME, format!("{error}; its /metrics count rows in quarantine"))
-        }
+    Some(match store::peek_quarantine(data) {
+        Ok(Quarantined::Rows(rows)) if rows.is_empty() => Check::ok(NAME, "every row that was read is whole"),
+        Ok(Quarantined::Rows(rows)) => Check::warning(NAME, summary(&rows), REPAIR),
+        Ok(Quarantined::InUse(reason)) => Check::ok(NAME, format!("{reason}; its /metrics count rows in quarantine")),
         Err(error) => {
             let detail = match std::error::Error::source(&error) {
                 Some(cause) => format!("{error}: {cause}"),
@@ -95,7 +91,7 @@ fn line(row: &QuarantinedRow) -> serde_json::Value {
     json!({
         "owner": row.owner.map(|owner| owner.to_string()),
         "table": row.table,
-        "key": hex(&row.key),
+        "key": hex::encode(&row.key),
         "reason": row.reason,
         "at_ms": row.at_ms,
         "row": BASE64_STANDARD.encode(&row.row),

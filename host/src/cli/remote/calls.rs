@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::address::Address;
 use super::client::{self, Answer, Client};
+use super::events::{self, FeedItem};
 use super::paths;
 use super::reconnect::Reconnect;
 use super::time;
@@ -81,7 +82,7 @@ pub struct Cancel {
 /// List durable calls and maps, newest first, with state and cost.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  bireme ps\n  bireme ps --app hello --state live\n  bireme ps --function hello::greet --state dead"
+    after_help = "Examples:\n  bireme ps\n  bireme ps --app hello --state live\n  bireme ps --function hello::greet --state dead\n  bireme ps --follow --json | jq -c '[.id, .state]'"
 )]
 pub struct Ps {
     #[command(flatten)]
@@ -102,9 +103,12 @@ pub struct Ps {
     /// At most N.
     #[arg(long, short = 'n', default_value = "20", value_name = "N")]
     limit: usize,
-    /// Only older than this one.
+    /// Only older than this one; a unique prefix of at least 8 digits is enough.
     #[arg(long, value_name = "ID")]
     before: Option<String>,
+    /// Then print each change of a call or map as it happens, until Ctrl-C; with --json, an entry a line.
+    #[arg(long, short, conflicts_with = "before")]
+    follow: bool,
 }
 
 impl Spawn {
@@ -288,16 +292,10 @@ impl Cancel {
 impl Ps {
     pub fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
-        let mut query = vec![("limit", self.limit.to_string())];
-        let filters = [
-            ("app", self.app),
-            ("function", self.function),
-            ("state", self.state),
-            ("kind", self.kind),
-            ("before", self.before),
-        ];
-        query.extend(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        let answer: Answer<CallList> = client.send("GET", "/api/v1/calls", &query)?;
+        if self.follow {
+            return self.follow(&client, global.json);
+        }
+        let answer = self.list(&client)?;
         if global.json {
             output::line(&answer.text);
             return Ok(());
@@ -327,6 +325,79 @@ impl Ps {
         }
         Ok(())
     }
+}
+
+/// The list of `ps`, and its changes.
+impl Ps {
+    fn list(&self, client: &Client) -> Result<Answer<CallList>, Exit> {
+        let mut query = vec![("limit", self.limit.to_string())];
+        let before = self.before.as_deref().map(|before| whole_id(client, before)).transpose()?;
+        let filters = [
+            ("app", self.app.clone()),
+            ("function", self.function.clone()),
+            ("state", self.state.clone()),
+            ("kind", self.kind.clone()),
+            ("before", before),
+        ];
+        query.extend(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        client.send("GET", "/api/v1/calls", &query)
+    }
+
+    /// Prints the list, oldest first, then changes. Both come over the same filters; a change between the two comes
+    /// twice rather than never.
+    fn follow(&self, client: &Client, is_json: bool) -> Result<(), Exit> {
+        // The feed ends at an app; a function is one of an app's.
+        let app = self.app.as_deref().or(self.function.as_deref().and_then(|function| function.split("::").next()));
+        let mut query = vec![("kind", "call".to_owned()), ("kind", "map".to_owned())];
+        query.extend(app.map(|app| ("app", app.to_owned())));
+        let print = |entry: &CallOrMap| match is_json {
+            true => output::line(&serde_json::to_string(entry).expect("documents have string keys only")),
+            false => output::line(&change_line(entry)),
+        };
+        let print_list = || -> Result<bool, Exit> {
+            self.list(client)?.document.calls.iter().rev().for_each(print);
+            Ok(true)
+        };
+        let mut is_first = true;
+        events::follow(client, &query, |item| {
+            let entry = match item {
+                FeedItem::Opened if std::mem::take(&mut is_first) => return print_list(),
+                FeedItem::Opened => return Ok(true),
+                FeedItem::Event(event) => match *event {
+                    api::Event::Call(call) => CallOrMap::Call(call),
+                    api::Event::Map(map) => CallOrMap::Map(map),
+                    api::Event::Lost(_) => {
+                        output::note("changes were missed; this is the list as it is now");
+                        return print_list();
+                    }
+                    _ => return Ok(true),
+                },
+            };
+            if self.matches(&entry) {
+                print(&entry);
+            }
+            Ok(true)
+        })
+    }
+
+    /// Whether the list would have an entry.
+    fn matches(&self, entry: &CallOrMap) -> bool {
+        let (kind, function, state) = match entry {
+            CallOrMap::Call(call) => ("call", &call.function, call.state.to_string()),
+            CallOrMap::Map(map) => ("map", &map.function, map.state.to_string()),
+        };
+        let is_wanted = |wanted: &str| wanted == state || (wanted == "live" && !is_terminal(entry));
+        self.kind.as_deref().is_none_or(|wanted| wanted == kind)
+            && self.function.as_deref().is_none_or(|wanted| wanted == function)
+            && self.state.as_deref().is_none_or(is_wanted)
+    }
+}
+
+/// Returns a changed call or map in one line, in columns that most names fit.
+fn change_line(entry: &CallOrMap) -> String {
+    let (row, _) = row(entry);
+    let [id, function, state, attempts, cpu, wall, _] = row.as_slice() else { return row.join("  ") };
+    format!("{id}  {function:<28}  {state:<9}  {attempts:>12}  {cpu:>9}  {wall:>9}")
 }
 
 /// Returns the row of a call or map, and its receipt.

@@ -120,6 +120,17 @@ impl Client {
         Ok(response.into_body().into_reader())
     }
 
+    /// Opens a feed of events, behind the one with the id `last`.
+    pub fn feed(&self, path: &str, query: Query<'_>, last: Option<&str>) -> Result<impl Read + use<>, Exit> {
+        let mut request = self.request("GET", path, query);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let request = request.body(()).map_err(|error| self.malformed(&error))?;
+        let response = self.success(self.agent.run(request))?;
+        Ok(response.into_body().into_reader())
+    }
+
     fn request(&self, method: &str, path: &str, query: Query<'_>) -> ureq::http::request::Builder {
         let mut url = format!("{}{path}", self.base);
         if !query.is_empty() {

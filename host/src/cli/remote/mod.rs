@@ -6,6 +6,7 @@ mod call;
 mod calls;
 mod client;
 mod deploy;
+mod events;
 mod export;
 mod logs;
 mod map;

@@ -102,7 +102,7 @@ impl Sdk {
             hash.update(bytes);
         }
         let digest = hash.finalize();
-        let hash: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(&digest[..6]);
         format!("{}-{hash}", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -304,11 +304,13 @@ async fn run_once(executor: &Executor, mut members: Vec<Member>) -> Option<(Vec<
     members.retain(Member::is_awaited);
     let started = Instant::now();
     // Neither siblings nor a spawner: the map's other calls ask no model, for they are in batches, too.
+    let first = &members.first()?.call;
     let origin = Origin {
         principal: common_principal(&members),
         deadline_max: latest_deadline(&members),
         spawner: None,
-        ..members.first()?.call.origin.clone()
+        spawner_map: first.origin.spawner_map.filter(|_| first.origin.spawner.is_none()),
+        ..first.origin.clone()
     };
     let attempt = members.iter().map(|member| member.attempt).max().unwrap_or(1);
     let spec =

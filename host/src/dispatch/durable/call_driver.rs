@@ -14,11 +14,10 @@ use super::call_waiters::CallWaiters;
 use super::core::Core;
 use super::lifecycle::STORE_RETRY_WAIT;
 use crate::call::{Failure, FailureCode, Payload};
-use crate::clock::unix_ms;
 use crate::dispatch::apps::find_function;
 use crate::dispatch::call::{Attempted, Call, Origin, check, panicked};
 use crate::ids::CallId;
-use crate::storage::{CallRecord, Kind, OpenCall, State, StorageError};
+use crate::storage::{CallRecord, CallSettle, Claimed, ErrorKind, LeaseToken, OpenCall, Settled, State};
 use crate::{failpoint, tasks};
 
 /// Wait before a call is begun again whose record or input could not be read.
@@ -95,11 +94,6 @@ impl CallDriver {
         self.state().queue.owned()
     }
 
-    /// Wakes the task that begins calls, which ends if the host stops.
-    pub fn stop(&self) {
-        self.work.notify_one();
-    }
-
     /// A call waits for other calls until the result is dropped; its place is free meanwhile. `None` if it does not
     /// run.
     pub fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
@@ -123,17 +117,35 @@ impl CallDriver {
         }
     }
 
-    /// Gives back the count of a call whose end is on disk, and writes why it failed into the app's log.
+    /// Counts a call whose end is on disk, and writes why it failed into the app's log.
     pub fn ended(&self, record: &CallRecord) {
-        self.core.open.release(&record.app, Kind::Call);
         self.core.count_end(record);
+        self.run_ended(record);
+        if let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) {
+            self.core.log_failure(record.id, &record.function_id(), failure);
+        }
+    }
+
+    /// A call had ended as `kept` before it was `written`: by the same write, whose answer was lost, or by another
+    /// host, which has counted it.
+    pub fn had_ended(&self, kept: &CallRecord, written: &CallRecord) {
+        let end = |record: &CallRecord| (record.state, record.ended_ms, record.attempts);
+        match end(kept) == end(written) {
+            true => self.ended(kept),
+            false => self.run_ended(kept),
+        }
+    }
+
+    fn run_ended(&self, record: &CallRecord) {
         if let Some(ends) = self.run_ends.get().filter(|_| record.run.is_some()) {
             // A receiver that is gone belongs to a scheduler that has ended.
             let _ = ends.send(record.clone());
         }
-        if let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) {
-            self.core.log_failure(record.id, &record.function_id(), failure);
-        }
+    }
+
+    /// Returns the end of an attempt at a call that is looked at again after a moment.
+    pub fn paused(&self) -> AttemptEnd {
+        AttemptEnd::Paused { at_ms: self.core.now_ms() + READ_WAIT_MS }
     }
 
     /// Begins calls as there are places for them, until the host stops.
@@ -141,7 +153,7 @@ impl CallDriver {
         let mut deployed = self.core.runner.apps.changes();
         // A call that would find no slot is not leased on the way down.
         while !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed() {
-            let now_ms = unix_ms();
+            let now_ms = self.core.now_ms();
             if let Some(owned) = self.next(now_ms) {
                 let this = self.clone();
                 self.core.lifecycle.spawn(async move { this.drive(owned, None).await });
@@ -158,6 +170,7 @@ impl CallDriver {
             let wait = wake_ms.map_or(IDLE_WAIT, |at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)));
             tokio::select! {
                 () = self.work.notified() => {}
+                () = self.core.lifecycle.stopped() => return,
                 _ = deployed.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
@@ -171,8 +184,8 @@ impl CallDriver {
             if self.core.lifecycle.is_stopped() {
                 return;
             }
-            match self.core.journal.open_calls(after, limit).await {
-                Ok(calls) => next = self.state().queue.page_read(calls, unix_ms()),
+            match self.core.journal.held(after, limit).await {
+                Ok(calls) => next = self.state().queue.page_read(calls, self.core.now_ms()),
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "open calls cannot be read");
                     tokio::time::sleep(STORE_RETRY_WAIT).await;
@@ -221,8 +234,8 @@ impl CallDriver {
     /// Decides about a call over which the host panicked. A scheduled run ends at once.
     async fn panicked(&self, lease: &Lease, failure: &Failure) -> AttemptEnd {
         match self.read(lease).await {
-            Ok(record) if record.run.is_some() => self.settle(record, Outcome::GivenUp(failure.clone())).await,
-            _ => AttemptEnd::Panicked { now_ms: unix_ms() },
+            Ok(record) if record.run.is_some() => self.settle(record, None, Outcome::GivenUp(failure.clone())).await,
+            _ => AttemptEnd::Panicked { now_ms: self.core.now_ms() },
         }
     }
 
@@ -255,27 +268,24 @@ impl CallDriver {
         if self.core.runner.is_closed() && !is_final {
             return AttemptEnd::Abandoned;
         }
-        self.settle(record, outcome).await
+        let lease = self.core.lease(&record);
+        self.settle(record, lease, outcome).await
     }
 
-    /// Reads a call and writes that an attempt begins.
+    /// Leases the next attempt at a call.
     async fn lease(&self, lease: &Lease) -> Result<CallRecord, AttemptEnd> {
-        let now_ms = unix_ms();
-        let mut record = self.read(lease).await?;
-        if let Some(at_ms) = record.next_ms.filter(|at_ms| *at_ms > now_ms && record.state == State::Waiting) {
-            return Err(AttemptEnd::Retry { at_ms });
-        }
         if self.core.runner.is_closed() {
             return Err(AttemptEnd::Abandoned);
         }
-        // The last attempt was under way when its host died.
-        record.lost += u32::from(record.state == State::Leased);
-        record.state = State::Leased;
-        record.attempts += 1;
-        record.next_ms = None;
-        record.version = self.core.runner.apps.get(record.app.as_str()).map(|program| program.version().clone());
-        let written = self.core.lifecycle.written(|| self.core.journal.save_call(&record, None)).await;
-        written.map(|()| record).ok_or(AttemptEnd::Abandoned)
+        let program = self.core.runner.apps.get(lease.lane.function.app.as_str());
+        let version = program.map(|program| program.version().clone());
+        let claim = || self.core.journal.claim(lease.call, version.clone());
+        match self.core.lifecycle.written(claim).await {
+            Some(Claimed::Leased(record)) => Ok(*record),
+            Some(Claimed::Later { at_ms }) => Err(AttemptEnd::Retry { at_ms }),
+            Some(Claimed::Ended) => Err(AttemptEnd::Ended),
+            None => Err(AttemptEnd::Abandoned),
+        }
     }
 
     /// Reads a call that has not ended.
@@ -283,18 +293,15 @@ impl CallDriver {
         match self.core.journal.call(lease.call).await {
             Ok(Some(record)) if !record.state.is_terminal() => Ok(record),
             Ok(_) => Err(AttemptEnd::Ended),
-            // It is not open any more; the journal has said why.
-            Err(StorageError::Quarantined { .. }) => {
-                self.core.open.release(&lease.lane.function.app, Kind::Call);
-                Err(AttemptEnd::Ended)
-            }
+            // It is not open any more; the engine has said why.
+            Err(error) if error.kind() == ErrorKind::Gone => Err(AttemptEnd::Ended),
             Err(error) => {
                 tracing::error!(
                     call = %lease.call,
                     error = &error as &dyn std::error::Error,
                     "a call cannot be read"
                 );
-                Err(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS })
+                Err(self.paused())
             }
         }
     }
@@ -309,7 +316,7 @@ impl CallDriver {
                 let message = format!("`{}` is not deployed", record.app);
                 return Ok(Outcome::Refused(Failure::new(FailureCode::UnknownFunction, message)));
             }
-            None => return Ok(Outcome::NotBegun { again_ms: unix_ms() }),
+            None => return Ok(Outcome::NotBegun { again_ms: self.core.now_ms() }),
         };
         let function = match find_function(&program, record.function.as_str()) {
             Ok(function) => function,
@@ -325,12 +332,10 @@ impl CallDriver {
                 return Ok(Outcome::Refused(Failure::new(FailureCode::InvalidInput, "the input of the call is gone")));
             }
             // The next look at the call finds it gone.
-            Err(StorageError::Quarantined { .. }) => {
-                return Err(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS });
-            }
+            Err(error) if error.kind() == ErrorKind::Gone => return Err(self.paused()),
             Err(error) => {
                 tracing::error!(call = %record.id, error = &error as &dyn std::error::Error, "an input cannot be read");
-                return Ok(Outcome::NotBegun { again_ms: unix_ms() + READ_WAIT_MS });
+                return Ok(Outcome::NotBegun { again_ms: self.core.now_ms() + READ_WAIT_MS });
             }
         };
         if let Err(failure) = check(&function, &input) {
@@ -342,36 +347,42 @@ impl CallDriver {
         let _live = runner.enter(&call);
         Ok(match runner.attempt(&call, record.attempts, &mut record.receipt).await {
             Attempted::Ended(result) => Outcome::Ended(result),
-            Attempted::NoSlot(_) => Outcome::NotBegun { again_ms: unix_ms() },
+            Attempted::NoSlot(_) => Outcome::NotBegun { again_ms: self.core.now_ms() },
         })
     }
 
     /// Ends a call without an attempt.
     async fn end(&self, lease: &Lease, outcome: Outcome) -> AttemptEnd {
         match self.read(lease).await {
-            Ok(record) => self.settle(record, outcome).await,
+            Ok(record) => self.settle(record, None, outcome).await,
             Err(end) => end,
         }
     }
 
-    /// Writes the outcome of an attempt.
-    async fn settle(&self, mut record: CallRecord, outcome: Outcome) -> AttemptEnd {
+    /// Writes the outcome of an attempt that has this lease, or of none.
+    async fn settle(&self, mut record: CallRecord, lease: Option<LeaseToken>, outcome: Outcome) -> AttemptEnd {
         let mut policy = self.core.runner.apps.retries(&record.function_id());
         if record.run.is_some() && self.core.runner.is_closed() {
             // The next host does not retry a scheduled run.
             policy.retries_max = 0;
         }
-        let output = settle(&mut record, outcome, unix_ms(), &policy, rand::random());
-        let save = || self.core.journal.save_call(&record, output.clone());
-        if self.core.lifecycle.written(save).await.is_none() {
-            return AttemptEnd::Abandoned;
-        }
-        match record.next_ms {
-            Some(at_ms) => AttemptEnd::Retry { at_ms },
-            None => {
-                self.ended(&record);
+        let output = settle(&mut record, outcome, self.core.now_ms(), &policy, rand::random());
+        let settle = CallSettle { record: Box::new(record), lease, output };
+        match self.core.lifecycle.written(|| self.core.journal.settle(settle.clone())).await {
+            Some(Settled::Kept) => match settle.record.next_ms {
+                Some(at_ms) => AttemptEnd::Retry { at_ms },
+                None => {
+                    self.ended(&settle.record);
+                    AttemptEnd::Ended
+                }
+            },
+            Some(Settled::Ended(kept)) => {
+                self.had_ended(&kept, &settle.record);
                 AttemptEnd::Ended
             }
+            // Another host has the call, or the answer to the same write was lost: the next claim tells.
+            Some(Settled::Fenced) => self.paused(),
+            None => AttemptEnd::Abandoned,
         }
     }
 
@@ -412,7 +423,7 @@ impl OwnedCall {
 impl Drop for OwnedCall {
     fn drop(&mut self) {
         if !self.is_released {
-            self.release(AttemptEnd::Paused { at_ms: unix_ms() + READ_WAIT_MS });
+            self.release(self.driver.paused());
         }
     }
 }
@@ -436,7 +447,7 @@ impl Drop for CancelClaim<'_> {
         let mut state = self.driver.state();
         match self.is_written {
             true => state.queue.cancelled(self.call),
-            false => state.queue.cancel_failed(self.call, unix_ms() + READ_WAIT_MS),
+            false => state.queue.cancel_failed(self.call, self.driver.core.now_ms() + READ_WAIT_MS),
         }
         drop(state);
         self.driver.work.notify_one();

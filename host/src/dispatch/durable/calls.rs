@@ -4,19 +4,23 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::call_driver::CallDriver;
 use super::call_outcome::{Outcome, settle};
 use super::call_queue::{AttemptEnd, LaneKey};
 use super::core::{Core, Options};
 use super::error::DurableError;
-use super::idempotency::fingerprint;
+use super::idempotency::identity;
 use crate::call::Payload;
-use crate::clock::unix_ms;
 use crate::dispatch::call::check;
 use crate::ids::CallId;
-use crate::limits::RetryPolicy;
+use crate::limits::{OPEN_CALLS_PER_APP_MAX, RetryPolicy};
 use crate::sandbox::FunctionRef;
-use crate::storage::{CallRecord, Idempotency, KeyedRecord, Kind, OpenCall, State};
+use crate::storage::{Accept, CallRecord, CallSettle, NewRecord, OpenCall, Settled, State};
+
+/// Interval at which a waiter looks at its call again: the end of one that another host runs wakes nobody here.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The durable calls of a host.
 pub struct Calls {
@@ -35,27 +39,14 @@ impl Calls {
         &self.driver
     }
 
-    /// Queues calls that an earlier host has accepted.
-    pub fn recover(&self, open: Vec<OpenCall>) {
-        for call in &open {
-            self.core.open.recover(&call.function.app, Kind::Call);
-        }
-        self.driver.accepted(open);
-    }
-
     /// Begins calls until the host stops.
     pub fn start(&self) {
         self.core.lifecycle.spawn(self.driver.clone().run());
     }
 
-    /// Begins nothing more, once the lifecycle is stopped.
-    pub fn stop(&self) {
-        self.driver.stop();
-    }
-
-    /// Returns how many calls wait to begin.
+    /// Returns how many calls wait to begin. An estimate, for metrics.
     pub fn waiting(&self) -> usize {
-        self.core.open.calls().saturating_sub(self.driver.owned())
+        self.core.journal.open().calls.saturating_sub(self.driver.owned())
     }
 
     /// Keeps a call and begins it as soon as there is a place. Returns once it is on disk; a second request with the
@@ -68,76 +59,66 @@ impl Calls {
     ) -> Result<CallRecord, DurableError> {
         let depth = options.depth(&function.name)?;
         check(function, &input)?;
-        let id = function.id();
-        let fingerprint = fingerprint(&[b"call", input.content_type.as_bytes(), &input.data]);
-        let key = options.key.clone();
-        let find = async |keyed: KeyedRecord| self.record(CallId::from_bytes(keyed.id)).await;
-        let make = async |idempotency: Option<Idempotency>| {
-            let record = CallRecord {
-                priority: options.priority,
-                parent: options.parent.map(|(parent, _)| parent),
-                depth,
-                idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
-                ..CallRecord::new(&id, options.principal, unix_ms())
-            };
-            self.accept(function, record, input, idempotency).await
+        let request: [&[u8]; 3] = [b"call", input.content_type.as_bytes(), &input.data];
+        let idempotency = identity(options.key.as_deref(), &request)?;
+        let mut record = CallRecord {
+            priority: options.priority,
+            parent: options.parent.map(|(parent, _)| parent),
+            depth,
+            idempotency_key: options.key,
+            ..CallRecord::new(&function.id(), options.principal, self.core.now_ms())
         };
-        let Core { journal, idempotency, .. } = &*self.core;
-        idempotency.once(&**journal, &id, key.as_deref(), fingerprint, find, make).await
-    }
-
-    /// Writes a new call. One that begins at once is leased with the same write.
-    async fn accept(
-        &self,
-        function: &FunctionRef,
-        mut record: CallRecord,
-        input: Payload,
-        idempotency: Option<Idempotency>,
-    ) -> Result<CallRecord, DurableError> {
-        let reservation = self.core.open.reserve(function.app(), Kind::Call)?;
         let takes_work = !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed();
         let lane = LaneKey { function: record.function_id(), priority: record.priority };
         let calls_max = if takes_work { function.limits.map_concurrency() } else { 0 };
-        let mut owned = self.driver.begin(record.id, lane, calls_max);
+        let owned = self.driver.begin(record.id, lane, calls_max);
+        // One that begins at once is leased with the same write.
         if owned.is_some() {
             record.state = State::Leased;
             record.attempts = 1;
             record.version = Some(function.version().clone());
         }
-        if let Err(error) = self.core.journal.accept_call(&record, input.clone(), idempotency.as_ref()).await {
-            if let Some(owned) = &mut owned {
+        let accept = Accept {
+            record: NewRecord::Call(Box::new(record.clone()), input.clone()),
+            idempotency,
+            parent_map: options.parent_map,
+            open_max: OPEN_CALLS_PER_APP_MAX,
+        };
+        let accepted = self.core.accept(accept).await;
+        match (&accepted, owned) {
+            (Ok(None), Some(owned)) => self.driver.begin_leased(owned, record.clone(), input),
+            // If it was accepted, it is found when it is looked at again.
+            (Err(DurableError::Unanswered { .. }), Some(mut owned)) => {
+                owned.release(self.driver.paused());
+            }
+            (Ok(None) | Err(DurableError::Unanswered { .. }), None) => {
+                let (id, function, priority) = (record.id, record.function_id(), record.priority);
+                self.driver.accepted([OpenCall { id, function, priority, next_ms: None, run: None }]);
+            }
+            (Ok(Some(_)) | Err(_), Some(mut owned)) => {
                 owned.release(AttemptEnd::Ended);
             }
-            return Err(error.into());
+            (Ok(Some(_)) | Err(_), None) => {}
         }
-        reservation.keep();
-        match owned {
-            Some(owned) => self.driver.begin_leased(owned, record.clone(), input),
-            None => {
-                let CallRecord { id, priority, .. } = record;
-                self.driver.accepted([OpenCall {
-                    id,
-                    function: record.function_id(),
-                    priority,
-                    next_ms: None,
-                    run: None,
-                }]);
-            }
+        match accepted? {
+            None => Ok(record),
+            Some(first) => self.record(CallId::from_bytes(first.id)).await,
         }
-        Ok(record)
     }
 
     /// Returns a call, once it has ended or after `wait`.
     pub async fn get(&self, id: CallId, wait: Duration) -> Result<CallRecord, DurableError> {
-        let deadline = tokio::time::Instant::now() + wait;
+        let deadline = Instant::now() + wait;
         let waiter = self.driver.waiters.watch(id);
         loop {
             let mut released = pin!(waiter.released());
             released.as_mut().enable();
             let record = self.record(id).await?;
-            if record.state.is_terminal() || tokio::time::timeout_at(deadline, released).await.is_err() {
+            let now = Instant::now();
+            if record.state.is_terminal() || now >= deadline {
                 return Ok(record);
             }
+            let _ = timeout_at(deadline.min(now + LOOK_INTERVAL), released).await;
         }
     }
 
@@ -164,9 +145,16 @@ impl Calls {
             if let Some(claim) = self.driver.cancel(id) {
                 let mut record = self.record(id).await?;
                 if !record.state.is_terminal() {
-                    settle(&mut record, Outcome::Cancelled, unix_ms(), &RetryPolicy::default(), 0.0);
-                    self.core.journal.save_call(&record, None).await?;
-                    self.driver.ended(&record);
+                    settle(&mut record, Outcome::Cancelled, self.core.now_ms(), &RetryPolicy::default(), 0.0);
+                    let cancel = CallSettle { record: Box::new(record.clone()), lease: None, output: None };
+                    match self.core.lifecycle.answered(|| self.core.journal.settle(cancel.clone())).await? {
+                        Settled::Kept => self.driver.ended(&record),
+                        Settled::Ended(kept) => {
+                            self.driver.had_ended(&kept, &record);
+                            record = *kept;
+                        }
+                        Settled::Fenced => return Err(DurableError::RunsElsewhere { id }),
+                    }
                 }
                 claim.release_ended();
                 return Ok(record);

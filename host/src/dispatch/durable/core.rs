@@ -1,17 +1,18 @@
 //! Parts that durable calls and maps share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::idempotency::IdempotencyGate;
+use super::error::DurableError;
 use super::lifecycle::Lifecycle;
-use super::open_counts::OpenCounts;
-use super::spawn_gate::SpawnGate;
 use crate::call::{Failure, Principal, Priority};
 use crate::dispatch::call::child_depth;
 use crate::dispatch::map::MapMemory;
 use crate::dispatch::runner::Runner;
-use crate::ids::{CallId, FunctionId, FunctionName};
-use crate::storage::{CallRecord, Journal};
+use crate::ids::{CallId, FunctionId, FunctionName, MapId};
+use crate::storage::{
+    Accept, Accepted, CallRecord, ErrorKind, Journal, KeyedRecord, LeaseHolder, LeaseToken, Members, NewRecord,
+    Storage, StorageError, Timetable,
+};
 
 /// See the module.
 pub struct Core {
@@ -20,10 +21,11 @@ pub struct Core {
     /// Memory budget that maps in memory draw on as well.
     pub map_memory: MapMemory,
     pub journal: Arc<dyn Journal>,
+    pub timetable: Arc<dyn Timetable>,
+    pub members: Arc<dyn Members>,
+    /// Holder of the leases of this start; set before anything is leased.
+    holder: OnceLock<LeaseHolder>,
     pub lifecycle: Lifecycle,
-    pub open: OpenCounts,
-    pub idempotency: IdempotencyGate,
-    pub spawns: SpawnGate,
 }
 
 /// Settings of a new call or map, besides its function and input.
@@ -35,6 +37,8 @@ pub struct Options {
     pub principal: Principal,
     /// The spawning call and its depth.
     pub parent: Option<(CallId, u32)>,
+    /// Durable map of which the spawning call is an input.
+    pub parent_map: Option<MapId>,
 }
 
 impl Options {
@@ -45,16 +49,54 @@ impl Options {
 }
 
 impl Core {
-    pub fn new(runner: Arc<Runner>, map_memory: MapMemory, journal: Arc<dyn Journal>) -> Arc<Self> {
-        Arc::new(Self {
-            runner,
-            map_memory,
-            journal,
-            lifecycle: Lifecycle::default(),
-            open: OpenCounts::default(),
-            idempotency: IdempotencyGate::default(),
-            spawns: SpawnGate::default(),
-        })
+    pub fn new(runner: Arc<Runner>, map_memory: MapMemory, storage: &Storage) -> Arc<Self> {
+        let Storage { journal, timetable, members, .. } = storage.clone();
+        let (holder, lifecycle) = (OnceLock::new(), Lifecycle::default());
+        Arc::new(Self { runner, map_memory, journal, timetable, members, holder, lifecycle })
+    }
+
+    /// Joins the hosts of the engine. Once, before anything is leased.
+    pub async fn join(&self) -> Result<(), StorageError> {
+        let holder = self.lifecycle.answered(|| self.members.join()).await?;
+        self.holder.get_or_init(|| holder);
+        Ok(())
+    }
+
+    /// Returns the time of the engine, in milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.journal.now_ms()
+    }
+
+    /// Returns the lease of the attempt that a call is in.
+    pub fn lease(&self, record: &CallRecord) -> Option<LeaseToken> {
+        self.holder.get().map(|holder| LeaseToken { holder: *holder, attempt: record.attempts })
+    }
+
+    /// Keeps a new call or map. Returns the one of an earlier request with the same key, if there is one.
+    pub async fn accept(&self, new: Accept) -> Result<Option<KeyedRecord>, DurableError> {
+        let (app, what) = match &new.record {
+            NewRecord::Call(record, _) => (record.app.clone(), "call"),
+            NewRecord::Map(header) => (header.app.clone(), "map"),
+        };
+        let idempotency = new.idempotency.clone();
+        let mut accepted = match self.journal.accept(vec![new]).await {
+            Ok(accepted) => accepted,
+            Err(source) if source.kind() == ErrorKind::Unknown => {
+                return Err(DurableError::Unanswered { what, source });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match accepted.pop().expect("each new record has its answer") {
+            Accepted::New => Ok(None),
+            Accepted::Existing(keyed) => match idempotency {
+                Some(idempotency) if idempotency.fingerprint != keyed.fingerprint => {
+                    Err(DurableError::KeyReused { key: idempotency.key })
+                }
+                _ => Ok(Some(keyed)),
+            },
+            Accepted::TooMany { open } => Err(DurableError::TooMany { app, open, what }),
+            Accepted::ParentCancelled => Err(DurableError::ParentCancelled),
+        }
     }
 
     /// Returns how many calls of a function may run at a time, as its live version says; `None` while the app is not

@@ -1,4 +1,6 @@
 //! Cancellation of a call or map together with its descendants: the calls and maps that it spawned, at any depth.
+//!
+//! Children are looked for once the cancel of their parent is on disk: the engine accepts no further one from then on.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -50,8 +52,6 @@ impl Descendants {
     async fn cancel_below(&self, parent: Parent) -> Result<(), DurableError> {
         let mut parents = vec![parent];
         while let Some(parent) = parents.pop() {
-            // Spawns of the parent that were under way are on disk, and it begins nothing more.
-            self.core.spawns.settled().await;
             let calls = match parent {
                 Parent::Call(id) => vec![id],
                 Parent::Map(id) => self.begun_and_lost(id).await?,

@@ -23,8 +23,17 @@ pub enum DurableError {
     KeyReused { key: String },
     #[error("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes, not {bytes}")]
     KeyLength { bytes: usize },
-    #[error("`{app}` has {open} {what} that have not ended, as many as may; try again when some have")]
+    #[error("`{app}` has {open} durable {what}s that have not ended, as many as may; try again when some have")]
     TooMany { app: AppName, open: usize, what: &'static str },
+    #[error("the call that spawned it was cancelled")]
+    ParentCancelled,
+    #[error(
+        "the {what} may have been accepted, for the answer was lost; send the request again, under the same idempotency \
+         key or from the same input, and it counts once"
+    )]
+    Unanswered { what: &'static str, source: StorageError },
+    #[error("call `{id}` runs on another host; cancel it there")]
+    RunsElsewhere { id: CallId },
     #[error("map `{id}` has {accepted} inputs, so the next is input {accepted}, not {from}")]
     Gap { id: MapId, accepted: u64, from: u64 },
     #[error("input {index} of map `{id}` is another one; are these the inputs of another map?")]
@@ -48,6 +57,8 @@ impl DurableError {
             Self::KeyReused { .. } => Code::KeyReused,
             Self::KeyLength { .. } => Code::BadQuery,
             Self::TooMany { .. } => Code::Overloaded,
+            Self::ParentCancelled => Code::Cancelled,
+            Self::Unanswered { .. } | Self::RunsElsewhere { .. } => Code::Unavailable,
             Self::Gap { .. } => Code::InputGap,
             Self::Differs { .. } => Code::InputDiffers,
             Self::Closed { .. } => Code::MapClosed,

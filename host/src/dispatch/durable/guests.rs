@@ -19,7 +19,7 @@ use crate::dispatch::apps::find_function;
 use crate::ids::{CallId, MapId};
 use crate::limits::OUTCOMES_BYTES_MAX;
 use crate::sandbox::{BoxFuture, CallIdentity, MapOutcome, Order, OutcomeReader, SpawnedMap, SpawnedProgress};
-use crate::storage::{Entry, EntryKind, MapRecord, MapState, State, StorageError};
+use crate::storage::{Entry, EntryKind, MapRecord, MapState, State};
 
 /// See the module.
 pub struct Guests {
@@ -39,17 +39,7 @@ impl Guests {
     ) -> Result<CallId, Failure> {
         let function = find_function(caller.function.program(), function)?;
         let (this, options) = (self.clone(), options(caller));
-        let (parent, is_indirect) = (caller.spawner, caller.spawner != caller.id);
-        let made = async move { this.calls.spawn(&function, input, options).await.map(|record| record.id) };
-        let this = self.clone();
-        self.spawning(made, move |id| async move {
-            // Calls that its parent made in memory may run on for a moment after the parent was cancelled.
-            if is_indirect && this.is_cancelled(parent).await? {
-                this.descendants.cancel_call(id).await?;
-            }
-            Ok(id)
-        })
-        .await
+        self.detached(async move { this.calls.spawn(&function, input, options).await.map(|record| record.id) }).await
     }
 
     /// Returns the result of a call of the caller's app, once it has ended; none if it has not after `wait`.
@@ -100,21 +90,13 @@ impl Guests {
     ) -> Result<Box<dyn SpawnedMap>, Failure> {
         let function = find_function(caller.function.program(), function)?;
         let (this, options) = (self.clone(), options(caller));
-        let (parent, is_indirect) = (caller.spawner, caller.spawner != caller.id);
-        let runtime = tokio::runtime::Handle::current();
+        let (spawner, runtime) = (caller.spawner, tokio::runtime::Handle::current());
         let made = async move {
             let id = this.maps.create_map(&function, options).await?.header.id;
             // Made here, so that it is closed even if nobody waits for it any more.
-            Ok(GuestMap { guests: this, id, spawner: parent, started: Some(runtime) })
+            Ok(GuestMap { guests: this, id, spawner, started: Some(runtime) })
         };
-        let this = self.clone();
-        let map = self.spawning(made, move |map: GuestMap| async move {
-            if is_indirect && this.is_cancelled(parent).await? {
-                this.descendants.cancel_map(map.id).await?;
-            }
-            Ok(map)
-        });
-        Ok(Box::new(map.await?))
+        Ok(Box::new(self.detached(made).await?))
     }
 
     /// Finds a map of the caller's app.
@@ -144,10 +126,6 @@ impl Guests {
         }
     }
 
-    async fn is_cancelled(&self, call: CallId) -> Result<bool, DurableError> {
-        Ok(self.core.journal.call(call).await?.is_some_and(|record| record.state == State::Cancelled))
-    }
-
     /// Does something to its end, even if nobody waits for that.
     async fn detached<T: Send + 'static>(
         self: &Arc<Self>,
@@ -161,25 +139,6 @@ impl Guests {
             let _ = done.send(work.await);
         });
         waits.await.map_err(|_| closing())?.map_err(failure)
-    }
-
-    /// As `detached`, for a spawn: a cancel of the parent waits until the child is on disk. `then` may cancel, so it
-    /// runs after the permit is given back.
-    async fn spawning<T: Send + 'static, F>(
-        self: &Arc<Self>,
-        made: impl Future<Output = Result<T, DurableError>> + Send + 'static,
-        then: impl FnOnce(T) -> F + Send + 'static,
-    ) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<T, DurableError>> + Send + 'static,
-    {
-        let permit = self.core.spawns.enter().await;
-        self.detached(async move {
-            let made = made.await;
-            drop(permit);
-            then(made?).await
-        })
-        .await
     }
 }
 
@@ -316,7 +275,13 @@ async fn result(maps: &Maps, entry: Entry) -> Result<CallResult, Failure> {
 /// Options of a caller's children. No client waits for them, so their priority is never high.
 fn options(caller: &CallIdentity) -> Options {
     let priority = caller.priority.max(Priority::Normal);
-    Options { priority, key: None, principal: caller.principal.clone(), parent: Some((caller.spawner, caller.depth)) }
+    Options {
+        priority,
+        key: None,
+        principal: caller.principal.clone(),
+        parent: Some((caller.spawner, caller.depth)),
+        parent_map: caller.spawner_map,
+    }
 }
 
 fn progress(record: &MapRecord) -> SpawnedProgress {
@@ -341,12 +306,14 @@ fn failure(error: DurableError) -> Failure {
     let (code, message) = match error {
         DurableError::Refused(failure) => return failure,
         DurableError::TooMany { .. } => (FailureCode::Overloaded, error.to_string()),
-        DurableError::Journal(StorageError::Store(store)) if store.is_full() => {
-            (FailureCode::Unavailable, "the host's disk is full; try again later".to_owned())
+        DurableError::ParentCancelled => (FailureCode::Cancelled, error.to_string()),
+        DurableError::Unanswered { .. } | DurableError::RunsElsewhere { .. } => {
+            (FailureCode::Unavailable, error.to_string())
         }
         DurableError::Journal(error) => {
+            let message = error.public().unwrap_or("the host cannot read or write what it keeps").to_owned();
             tracing::error!(error = &error as &dyn std::error::Error, "the journal failed a guest");
-            (FailureCode::Unavailable, "the host cannot read or write what it keeps".to_owned())
+            (FailureCode::Unavailable, message)
         }
         // Asking again would be answered in the same way.
         error => (FailureCode::Terminal, error.to_string()),

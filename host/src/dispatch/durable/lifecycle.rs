@@ -1,5 +1,5 @@
-//! Lifecycle of a host's durable work: started, stopping, cut off; its tasks, and writes that are tried until they
-//! succeed.
+//! Lifecycle of a host's durable work: started, stopping, cut off; its tasks, its heartbeat, and requests to the engine
+//! that are repeated.
 //!
 //! Invariants: a task that was spawned is joined by `shut_down`; a stop and a cut-off are final.
 
@@ -9,17 +9,27 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::storage::{Answer, StorageError};
-use crate::store::StoreError;
+use crate::storage::{Answer, ErrorKind, Members, StorageError};
 
 /// Wait before a failed read or write of the journal is tried again: a full disk gets room, a process its file handles
 /// back.
 pub const STORE_RETRY_WAIT: Duration = Duration::from_secs(1);
+/// Interval of heartbeats. Short, for a host whose place was taken works in vain until the next one tells it; a beat is
+/// a small write at most.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Phase of a host's durable work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Running,
+    /// Nothing new begins.
+    Stopped,
+}
 
 /// See the module.
 pub struct Lifecycle {
-    /// Nothing new begins: before `start`, and once the host stops.
-    stopped: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     /// Attempts under way end without an outcome: the next host makes them again.
     cut_off: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
@@ -29,7 +39,7 @@ pub struct Lifecycle {
 impl Default for Lifecycle {
     fn default() -> Self {
         Self {
-            stopped: watch::Sender::new(true),
+            phase: watch::Sender::new(Phase::Starting),
             cut_off: watch::Sender::new(false),
             tasks: Mutex::default(),
             retry_wait: STORE_RETRY_WAIT,
@@ -39,12 +49,16 @@ impl Default for Lifecycle {
 
 impl Lifecycle {
     pub fn start(&self) {
-        self.stopped.send_replace(false);
+        self.phase.send_if_modified(|phase| {
+            let starts = *phase == Phase::Starting;
+            *phase = if starts { Phase::Running } else { *phase };
+            starts
+        });
     }
 
     /// Nothing new begins from now on.
     pub fn stop(&self) {
-        self.stopped.send_replace(true);
+        self.phase.send_replace(Phase::Stopped);
     }
 
     /// Ends the attempts under way. Their leases stay on disk, so the next host makes them again.
@@ -54,12 +68,12 @@ impl Lifecycle {
 
     /// Whether nothing new begins: not started yet, or stopped.
     pub fn is_stopped(&self) -> bool {
-        *self.stopped.borrow()
+        *self.phase.borrow() != Phase::Running
     }
 
-    /// Waits until nothing new begins.
+    /// Waits until the host stops.
     pub async fn stopped(&self) {
-        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+        let _ = self.phase.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
     }
 
     /// Waits until attempts are cut off.
@@ -86,33 +100,83 @@ impl Lifecycle {
         }
     }
 
-    /// Repeats a write until it succeeds. `None` if the store has failed for good, the call or map is in quarantine, or
-    /// the host stops first.
-    pub async fn written<'a, T>(&self, write: impl Fn() -> Answer<'a, T>) -> Option<T> {
-        let mut is_reported = false;
+    /// Sends heartbeats until the host stops.
+    pub async fn beat(&self, members: &dyn Members) {
         loop {
-            match write().await {
-                Ok(value) => return Some(value),
-                Err(error @ (StorageError::Store(StoreError::Poisoned { .. }) | StorageError::Fenced { .. })) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the journal cannot be written");
-                    return None;
-                }
-                // The journal has said why.
-                Err(StorageError::Quarantined { .. }) => return None,
+            tokio::select! {
+                () = self.stopped() => return,
+                () = tokio::time::sleep(HEARTBEAT) => {}
+            }
+            match members.beat().await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Fenced => return self.fenced(&error),
                 Err(error) => {
-                    if !std::mem::replace(&mut is_reported, true) {
-                        tracing::error!(
-                            error = &error as &dyn std::error::Error,
-                            "a write to the journal failed and is tried again; its data waits in memory"
-                        );
-                    }
-                    if self.is_stopped() {
-                        return None;
-                    }
-                    tokio::time::sleep(self.retry_wait).await;
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a heartbeat of this host got no answer");
                 }
             }
         }
+    }
+
+    /// Another start has taken this one's place: its leases are that one's, and nothing that it does counts any more.
+    pub fn fenced(&self, error: &StorageError) {
+        if self.phase.send_replace(Phase::Stopped) != Phase::Stopped {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "another host has taken the place of this one; its durable work ends here and goes on there"
+            );
+        }
+        self.cut_off();
+    }
+
+    /// Repeats a request to the engine while its answer is lost, until the host stops.
+    pub async fn answered<'a, T>(&self, request: impl Fn() -> Answer<'a, T>) -> Result<T, StorageError> {
+        loop {
+            match request().await {
+                Err(error) if error.kind() == ErrorKind::Unknown && !self.has_stopped() => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "an answer was lost; it is asked for again"
+                    );
+                    tokio::time::sleep(self.retry_wait).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Repeats a write until it succeeds. `None` if the call or map is gone, another host has taken the place of this
+    /// one, or the host stops first.
+    pub async fn written<'a, T>(&self, write: impl Fn() -> Answer<'a, T>) -> Option<T> {
+        let mut is_reported = false;
+        loop {
+            let error = match write().await {
+                Ok(value) => return Some(value),
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::Fenced => {
+                    self.fenced(&error);
+                    return None;
+                }
+                // The engine has said why.
+                ErrorKind::Gone => return None,
+                ErrorKind::Refused | ErrorKind::Full | ErrorKind::Unknown => {}
+            }
+            if !std::mem::replace(&mut is_reported, true) {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a write to the journal failed and is tried again; its data waits in memory"
+                );
+            }
+            if self.has_stopped() {
+                return None;
+            }
+            tokio::time::sleep(self.retry_wait).await;
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        *self.phase.borrow() == Phase::Stopped
     }
 
     fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
@@ -123,18 +187,31 @@ impl Lifecycle {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::storage::{Beat, LeaseHolder};
 
-    fn full() -> StorageError {
-        StoreError::Full { free_mib: Some(0) }.into()
+    /// Answers with these kinds of errors in turn, then with the number of the request.
+    fn failing(kinds: &[ErrorKind]) -> impl Fn() -> Answer<'static, usize> {
+        let (kinds, requests) = (kinds.to_vec(), AtomicUsize::new(0));
+        move || {
+            let number = requests.fetch_add(1, Ordering::Relaxed);
+            let error = kinds.get(number).map(|kind| StorageError::new(*kind, std::fmt::Error));
+            Box::pin(async move { error.map_or(Ok(number), Err) })
+        }
+    }
+
+    fn running() -> Lifecycle {
+        let lifecycle = Lifecycle::default();
+        lifecycle.start();
+        lifecycle
     }
 
     #[tokio::test]
     async fn a_join_waits_for_tasks_of_tasks() {
         let lifecycle = Arc::new(Lifecycle::default());
-        let ended = Arc::new(AtomicU32::new(0));
+        let ended = Arc::new(AtomicUsize::new(0));
         let (inner, count) = (lifecycle.clone(), ended.clone());
         lifecycle.spawn(async move {
             tokio::task::yield_now().await;
@@ -161,17 +238,58 @@ mod tests {
         lifecycle.is_cut_off().await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_failed_write_is_tried_again_until_it_succeeds_or_the_host_stops() {
-        let lifecycle = Lifecycle { retry_wait: Duration::ZERO, ..Lifecycle::default() };
-        lifecycle.start();
-        let tries = AtomicU32::new(0);
-        let write = || -> Answer<'_, u32> {
-            let number = tries.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async move { if number == 0 { Err(full()) } else { Ok(number) } })
-        };
-        assert_eq!(lifecycle.written(write).await, Some(1));
+        let lifecycle = running();
+        let fails = [ErrorKind::Full, ErrorKind::Unknown, ErrorKind::Refused];
+        assert_eq!(lifecycle.written(failing(&fails)).await, Some(3));
+        assert_eq!(lifecycle.written(failing(&[ErrorKind::Gone])).await, None);
+        assert!(!lifecycle.is_stopped());
         lifecycle.stop();
-        assert_eq!(lifecycle.written(|| Box::pin(async { Err::<(), _>(full()) })).await, None);
+        assert_eq!(lifecycle.written(failing(&[ErrorKind::Full])).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_lost_answer_is_asked_for_again_also_before_the_start() {
+        for lifecycle in [Lifecycle::default(), running()] {
+            assert_eq!(lifecycle.answered(failing(&[ErrorKind::Unknown; 2])).await.unwrap(), 2);
+            let full = lifecycle.answered(failing(&[ErrorKind::Full])).await;
+            assert_eq!(full.unwrap_err().kind(), ErrorKind::Full);
+            lifecycle.stop();
+            assert!(lifecycle.answered(failing(&[ErrorKind::Unknown])).await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_whose_place_was_taken_stops_and_cuts_its_attempts_off() {
+        let lifecycle = running();
+        assert_eq!(lifecycle.written(failing(&[ErrorKind::Fenced])).await, None);
+        assert!(lifecycle.is_stopped());
+        lifecycle.is_cut_off().await;
+        lifecycle.start();
+        assert!(lifecycle.is_stopped(), "a stop is final");
+    }
+
+    struct Beats(Box<dyn Fn() -> Answer<'static, usize> + Send + Sync>);
+
+    impl Members for Beats {
+        fn join(&self) -> Answer<'_, LeaseHolder> {
+            Box::pin(async { Err(StorageError::new(ErrorKind::Refused, std::fmt::Error)) })
+        }
+
+        fn beat(&self) -> Answer<'_, Beat> {
+            let beat = self.0();
+            Box::pin(async move { beat.await.map(|_| Beat { now_ms: 0 }) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_goes_on_after_a_lost_answer_and_ends_the_work_once_it_is_fenced() {
+        let lifecycle = running();
+        let began = tokio::time::Instant::now();
+        lifecycle.beat(&Beats(Box::new(failing(&[ErrorKind::Unknown, ErrorKind::Fenced])))).await;
+        assert_eq!(began.elapsed(), HEARTBEAT * 2);
+        lifecycle.is_cut_off().await;
+        assert!(lifecycle.is_stopped());
     }
 }

@@ -19,11 +19,9 @@ mod guests;
 mod idempotency;
 mod lifecycle;
 mod map;
-mod open_counts;
 mod results;
 mod retention;
 mod runs;
-mod spawn_gate;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +44,7 @@ use crate::ids::{CallId, MapId};
 use crate::limits::OPEN_CALLS_PAGE_LEN;
 use crate::sandbox::FunctionRef;
 use crate::storage::{
-    CallRecord, Entry, Journal, Kind, ListEntry, MapHeader, MapRecord, Query, StorageError, StoredPayload,
+    CallRecord, Entry, ListEntry, MapHeader, MapMark, MapRecord, Query, Storage, StorageError, StoredPayload, Timetable,
 };
 
 /// Open maps that are read at a time when a host starts.
@@ -64,8 +62,8 @@ pub struct Durable {
 
 impl Durable {
     /// Nothing runs before `start`.
-    pub(super) fn new(runner: Arc<Runner>, map_memory: MapMemory, journal: Arc<dyn Journal>) -> Arc<Self> {
-        let core = Core::new(runner, map_memory, journal);
+    pub(super) fn new(runner: Arc<Runner>, map_memory: MapMemory, storage: &Storage) -> Arc<Self> {
+        let core = Core::new(runner, map_memory, storage);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
         let runs = Runs::new(core.clone(), calls.driver().clone());
         let descendants = Descendants { core: core.clone(), calls: calls.clone(), maps: maps.clone() };
@@ -77,50 +75,48 @@ impl Durable {
     /// Resumes the calls and maps that an earlier host left open, and begins; deletes ended ones as `retention` says.
     /// Returns how many calls and maps were resumed.
     pub async fn start(&self, retention: Retention) -> Result<(usize, usize), StorageError> {
-        self.core.journal.take_up().await?;
+        self.core.join().await?;
         let calls = self.recover_calls().await?;
         self.core.lifecycle.start();
         let maps = self.recover_maps().await?;
         self.calls.start();
         let sweeper = Sweeper { core: self.core.clone(), retention };
         self.core.lifecycle.spawn(sweeper.run());
+        let core = self.core.clone();
+        self.core.lifecycle.spawn(async move { core.lifecycle.beat(&*core.members).await });
         Ok((calls, maps))
     }
 
     async fn recover_calls(&self) -> Result<usize, StorageError> {
         let (mut count, mut after) = (0, None);
         loop {
-            let open = self.core.journal.open_calls(after, OPEN_CALLS_PAGE_LEN).await?;
+            let page = || self.core.journal.held(after, OPEN_CALLS_PAGE_LEN);
+            let open = self.core.lifecycle.answered(page).await?;
             let Some(last) = open.last() else { return Ok(count) };
             after = Some(last.id);
             let open = self.runs.recover(open);
             count += open.len();
-            self.calls.recover(open);
+            self.calls.driver().accepted(open);
         }
     }
 
     async fn recover_maps(&self) -> Result<usize, StorageError> {
         let (mut count, mut after) = (0, None);
         loop {
-            let open = self.core.journal.open_maps(after, MAPS_PAGE_LEN).await?;
+            let page = || self.core.journal.held_maps(after, MAPS_PAGE_LEN);
+            let open = self.core.lifecycle.answered(page).await?;
             let Some(last) = open.last() else { return Ok(count) };
             after = Some(last.header.id);
             count += open.len();
             for mut record in open {
-                self.close_abandoned(&mut record.header).await?;
-                self.core.open.recover(&record.header.app, Kind::Map);
+                // A map of a call that ended with the last host: nobody gives it more inputs.
+                let MapHeader { id, is_closed, is_cancelled, parent, .. } = record.header;
+                if parent.is_some() && !is_closed && !is_cancelled {
+                    record = self.maps.mark(id, MapMark::Close).await?.unwrap_or(record);
+                }
                 self.maps.take_up(record);
             }
         }
-    }
-
-    /// Closes a map of a call that ended with the last host: nobody gives it more inputs.
-    async fn close_abandoned(&self, header: &mut MapHeader) -> Result<(), StorageError> {
-        if header.parent.is_none() || header.is_closed || header.is_cancelled {
-            return Ok(());
-        }
-        header.is_closed = true;
-        self.core.journal.save_map(header).await
     }
 
     /// Ends the attempts under way. Their leases stay on disk, so the next host makes them again.
@@ -131,7 +127,6 @@ impl Durable {
     /// Waits until nothing is under way that could still be written. Called once the dispatcher takes no more calls.
     pub async fn shut_down(&self) {
         self.core.lifecycle.stop();
-        self.calls.stop();
         self.maps.stop();
         self.core.lifecycle.join().await;
     }
@@ -151,9 +146,9 @@ impl Durable {
         Ok(self.core.journal.list(query).await?)
     }
 
-    /// Returns how many calls wait to begin, and how many maps have not ended.
+    /// Returns how many calls wait to begin, and how many maps have not ended. An estimate, for metrics.
     pub fn load(&self) -> (usize, usize) {
-        (self.calls.waiting(), self.maps.len())
+        (self.calls.waiting(), self.core.journal.open().maps)
     }
 
     /// Returns how many rows of the journal are in quarantine.
@@ -199,9 +194,13 @@ impl Durable {
 
 /// Runs of schedules.
 impl Durable {
-    /// Returns the journal, in which the schedules are.
-    pub(super) fn journal(&self) -> &Arc<dyn Journal> {
-        &self.core.journal
+    pub(super) fn timetable(&self) -> &Arc<dyn Timetable> {
+        &self.core.timetable
+    }
+
+    /// Returns the time of the engine, in milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.core.now_ms()
     }
 
     /// Returns the runs; see `Runs`.

@@ -160,6 +160,7 @@ impl Results {
             }
             let Some(batches) = self.batches.as_mut().filter(|_| self.follows) else { return Ok(Vec::new()) };
             match batches.recv().await {
+                Ok(batch) if batch.is_empty() => (self.index, self.is_behind) = (0, true),
                 Ok(batch) => {
                     let outcomes = batch.iter().filter(|entry| entry.is_outcome()).cloned().collect();
                     let fresh = self.fresh(outcomes);

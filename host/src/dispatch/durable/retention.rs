@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use crate::clock::unix_ms;
 use crate::ids::AppName;
 use crate::storage::StorageError;
 
@@ -64,7 +63,7 @@ impl Sweeper {
     async fn sweep(&self) -> Result<(), StorageError> {
         let Core { journal, lifecycle, .. } = &*self.core;
         for app in journal.apps_with_ended().await? {
-            let until_ms = self.retention.cutoff_ms(&app, unix_ms());
+            let until_ms = self.retention.cutoff_ms(&app, journal.now_ms());
             while !lifecycle.is_stopped() && journal.expire(&app, until_ms).await? {
                 tokio::time::sleep(STEP_PAUSE).await;
             }

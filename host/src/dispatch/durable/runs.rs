@@ -13,10 +13,9 @@ use super::call_outcome::{Outcome, settle};
 use super::call_queue::{AttemptEnd, LaneKey};
 use super::core::Core;
 use crate::call::{Failure, FailureCode};
-use crate::clock::unix_ms;
 use crate::ids::CallId;
 use crate::limits::RetryPolicy;
-use crate::storage::{CallRecord, Kind, OpenCall, ScheduleStep, State, StorageError};
+use crate::storage::{CallRecord, OpenCall, ScheduleStep, State, StorageError};
 
 /// See the module.
 pub struct Runs {
@@ -35,7 +34,6 @@ impl Runs {
     pub fn recover(&self, open: Vec<OpenCall>) -> Vec<OpenCall> {
         let (runs, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|call| call.run.is_some());
         for OpenCall { id, function, priority, .. } in runs {
-            self.core.open.recover(&function.app, Kind::Call);
             let owned = self.driver.begin_run(id, LaneKey { function, priority });
             self.lock().push((id, owned));
         }
@@ -51,7 +49,7 @@ impl Runs {
             call.lost += u32::from(call.state == State::Leased);
             let message = "the host ended before this run of its schedule did";
             let outcome = Outcome::GivenUp(Failure::new(FailureCode::Unavailable, message));
-            settle(&mut call, outcome, unix_ms(), &RetryPolicy::default(), 0.0);
+            settle(&mut call, outcome, self.core.now_ms(), &RetryPolicy::default(), 0.0);
             calls.push(call);
         }
         Ok(calls)
@@ -69,7 +67,7 @@ impl Runs {
             self.driver.begin_run(call.id, LaneKey { function: call.function_id(), priority: call.priority })
         };
         let mut owned: Vec<OwnedCall> = step.begun.iter().map(|(call, _)| own(call)).collect();
-        if let Err(error) = self.core.journal.advance_schedules(step).await {
+        if let Err(error) = self.core.lifecycle.answered(|| self.core.timetable.advance(step)).await {
             for owned in &mut owned {
                 owned.release(AttemptEnd::Ended);
             }
@@ -84,7 +82,6 @@ impl Runs {
             }
         }
         for ((call, input), owned) in step.begun.iter().zip(owned) {
-            self.core.open.recover(&call.app, Kind::Call);
             self.driver.begin_leased(owned, call.clone(), input.clone());
         }
         Ok(())

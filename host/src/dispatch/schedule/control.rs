@@ -7,13 +7,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::planner::ScheduleView;
 use crate::codes::Code;
 use crate::ids::{CallId, FunctionId};
-use crate::storage::{Journal, ScheduledRun, StorageError};
+use crate::storage::{ScheduledRun, StorageError, Timetable};
 
 /// Handle to the schedules of a host. Each change is on disk when its method returns.
 #[derive(Clone)]
 pub struct Schedules {
     commands: mpsc::Sender<Command>,
-    journal: Arc<dyn Journal>,
+    timetable: Arc<dyn Timetable>,
 }
 
 /// A command that was refused or failed.
@@ -60,8 +60,8 @@ pub(super) enum Change {
 }
 
 impl Schedules {
-    pub(super) fn new(commands: mpsc::Sender<Command>, journal: Arc<dyn Journal>) -> Self {
-        Self { commands, journal }
+    pub(super) fn new(commands: mpsc::Sender<Command>, timetable: Arc<dyn Timetable>) -> Self {
+        Self { commands, timetable }
     }
 
     /// Returns the schedules of all deployed functions, by name.
@@ -71,7 +71,7 @@ impl Schedules {
 
     /// Returns the latest runs of a function, newest first.
     pub async fn history(&self, function: &FunctionId) -> Result<Vec<ScheduledRun>, ScheduleError> {
-        Ok(self.journal.schedule_runs(function).await?)
+        Ok(self.timetable.runs(function).await?)
     }
 
     /// Begins no more runs of a function, except by hand. Times that are due meanwhile are not made up for.

@@ -14,7 +14,6 @@ use super::control::{Change, Command, ScheduleError, Schedules};
 use super::planner::{Planner, RunRefusal, ScheduledFunction};
 use crate::app::timetable::Timetable;
 use crate::call::{Payload, Principal, Priority};
-use crate::clock::unix_ms;
 use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::durable::Durable;
 use crate::dispatch::runner::Runner;
@@ -41,12 +40,12 @@ impl Scheduler {
     /// Called once `durable` has started.
     pub async fn start(dispatcher: Arc<Dispatcher>, durable: Arc<Durable>) -> Result<Self, StorageError> {
         let mut planner = Planner::default();
-        for schedule in durable.journal().schedules().await? {
+        for schedule in durable.timetable().schedules().await? {
             planner.restore(schedule);
         }
         let interrupted = durable.runs().interrupted().await?;
         let (commands, queue) = mpsc::channel(COMMANDS_WAITING_MAX);
-        let schedules = Schedules::new(commands, durable.journal().clone());
+        let schedules = Schedules::new(commands, durable.timetable().clone());
         let ended = durable.runs().ends();
         let driver = Driver {
             runner: dispatcher.runner().clone(),
@@ -96,7 +95,7 @@ impl Driver {
             self.poll().await;
             let next = self.planner.next().filter(|_| !self.is_quiet());
             let wait = next.map_or(POLL_INTERVAL, |next| {
-                Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default().min(POLL_INTERVAL)
+                Duration::try_from(next.duration_since(self.now())).unwrap_or_default().min(POLL_INTERVAL)
             });
             tokio::select! {
                 // Ends first: a view that is asked for after a run has ended on disk shows its end.
@@ -111,9 +110,16 @@ impl Driver {
         }
     }
 
+    /// Returns the time of the engine.
+    fn now(&self) -> Timestamp {
+        let now_ms = i64::try_from(self.durable.now_ms()).unwrap_or(i64::MAX);
+        // Timestamps end with the year 9999.
+        Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::MAX)
+    }
+
     /// Whether nothing is to begin now.
     fn is_quiet(&self) -> bool {
-        self.is_stopping || self.quiet_until.is_some_and(|until| Instant::now() < until)
+        self.is_stopping || self.durable.is_stopped() || self.quiet_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Begins what is due.
@@ -122,7 +128,7 @@ impl Driver {
             return;
         }
         self.update_deployed();
-        self.planner.poll(now());
+        self.planner.poll(self.now());
         // A failure is logged where it happens, and the next poll may do better.
         let _ = self.advance().await;
     }
@@ -165,8 +171,8 @@ impl Driver {
         let not_scheduled = || ScheduleError::NotScheduled { function: function.clone() };
         let number = match change {
             Change::Pause => self.planner.pause(&function).then_some(None).ok_or_else(not_scheduled)?,
-            Change::Resume => self.planner.resume(now(), &function).then_some(None).ok_or_else(not_scheduled)?,
-            Change::Run => match self.planner.run_now(now(), &function) {
+            Change::Resume => self.planner.resume(self.now(), &function).then_some(None).ok_or_else(not_scheduled)?,
+            Change::Run => match self.planner.run_now(self.now(), &function) {
                 Ok(number) => Some(number),
                 Err(RunRefusal::NotScheduled) => return Err(not_scheduled()),
                 Err(RunRefusal::Running) => return Err(ScheduleError::Running { function }),
@@ -194,7 +200,7 @@ impl Driver {
                 Some(ScheduledFunction { function, schedule, timetable })
             })
         });
-        self.planner.update(now(), scheduled.collect());
+        self.planner.update(self.now(), scheduled.collect());
     }
 
     /// Writes the changes of the planner and begins the runs among them: one commit. Returns the calls of these runs.
@@ -242,7 +248,7 @@ impl Driver {
             attempts: 1,
             version: self.runner.apps.get(function.app.as_str()).map(|program| program.version().clone()),
             run: Some(run.number),
-            ..CallRecord::new(function, Principal::Schedule(function.clone()), unix_ms())
+            ..CallRecord::new(function, Principal::Schedule(function.clone()), self.durable.now_ms())
         };
         (run.call, run.version) = (Some(call.id), call.version.clone());
         Some(call)
@@ -258,10 +264,4 @@ fn log_skipped(function: &FunctionId, run: &ScheduledRun, reason: SkipReason) {
         SkipReason::Stopped => "its app was stopped",
     };
     tracing::warn!(%function, due, times, "a scheduled call is skipped: {reason}");
-}
-
-/// Returns the time to the millisecond, as rows keep it.
-fn now() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }

@@ -11,23 +11,17 @@ use crate::limits::KV_LIST_KEYS_MAX;
 use crate::sandbox::bindings::keyvalue::{atomics, store};
 use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
-use crate::store::StoreError;
 
 type HostResult<T> = wasmtime::Result<Result<T, store::Error>>;
 
 /// Returns the text of an error for the guest: without paths, which are for the log.
 pub(super) fn reason(error: &KeyValueError) -> String {
-    let KeyValueError::Store(store) = error else {
+    let KeyValueError::Storage(storage) = error else {
         return error.to_string();
     };
     // The guest learns of the failure, the operator of the files.
-    tracing::error!(error = %format!("{store:#}"), "key-value store");
-    match store {
-        StoreError::InUse { holder, .. } => format!("the host's data directory is in use by process {holder}"),
-        // These name no path, and the guest can wait.
-        StoreError::Full { .. } | StoreError::Busy { .. } | StoreError::Exhausted { .. } => store.to_string(),
-        _ => "the host's store cannot be used; its log says why".to_owned(),
-    }
+    tracing::error!(error = %format!("{storage:#}"), "key-value store");
+    storage.public().unwrap_or("the host's store cannot be used; its log says why").to_owned()
 }
 
 fn refused(error: &KeyValueError) -> store::Error {
@@ -64,7 +58,9 @@ impl store::Host for CallState {
 impl store::HostBucket for CallState {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<Option<Vec<u8>>> {
         let bucket = self.table.get(&bucket)?;
-        answer(self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.get(bucket, &key)))
+        let call = &self.call;
+        let value = call.boundary.cross_async(Import::KeyValue, call.services.key_value.get(bucket, &key)).await;
+        answer(value.map(|value| value.map(Vec::from)))
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> HostResult<()> {
@@ -81,14 +77,16 @@ impl store::HostBucket for CallState {
 
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<bool> {
         let bucket = self.table.get(&bucket)?;
-        answer(self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.exists(bucket, &key)))
+        let call = &self.call;
+        answer(call.boundary.cross_async(Import::KeyValue, call.services.key_value.exists(bucket, &key)).await)
     }
 
     /// The cursor is the last key of the page before, so it stays valid, in another call too.
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> HostResult<store::KeyResponse> {
         let bucket = self.table.get(&bucket)?;
-        let list = || self.call.services.key_value.keys_after(bucket, cursor.as_deref());
-        let keys = self.call.boundary.cross(Import::KeyValue, list);
+        let call = &self.call;
+        let list = call.services.key_value.keys_after(bucket, cursor.as_deref());
+        let keys = call.boundary.cross_async(Import::KeyValue, list).await;
         answer(keys.map(|keys| {
             let cursor = keys.last().filter(|_| keys.len() == KV_LIST_KEYS_MAX).cloned();
             store::KeyResponse { keys, cursor }
@@ -124,7 +122,8 @@ impl atomics::Host for CallState {
 impl atomics::HostCas for CallState {
     async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<Resource<Cas>> {
         let bucket = self.table.get(&bucket)?;
-        let cas = self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.cas(bucket, &key));
+        let call = &self.call;
+        let cas = call.boundary.cross_async(Import::KeyValue, call.services.key_value.cas(bucket, &key)).await;
         match cas {
             Ok(cas) => Ok(Ok(self.hold_cas(cas)?)),
             Err(error) => answer(Err(error)),

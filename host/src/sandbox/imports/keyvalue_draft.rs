@@ -52,7 +52,9 @@ impl store::HostBucket for CallState {
 
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> HostResult<store::KeyResponse> {
         let bucket = self.table.get_mut(&bucket)?;
-        let keys = self.call.boundary.cross(Import::KeyValue, || self.call.services.key_value.keys(bucket, cursor));
+        let call = &self.call;
+        let list = call.services.key_value.keys(bucket, cursor);
+        let keys = call.boundary.cross_async(Import::KeyValue, list).await;
         answer(keys.map(|keys| store::KeyResponse { keys: keys.keys, cursor: keys.cursor }))
     }
 

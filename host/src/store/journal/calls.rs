@@ -1,65 +1,149 @@
 //! Calls: a row for what each is, one for its input, one for its output, and what finds it.
 
+use std::borrow::Cow;
 use std::ops::Bound;
 
-use super::claims::Changes;
-use super::records::{call, visible_call, visible_map};
-use super::{ACCEPT, LEASE, SETTLE, StoreJournal, delete, keyed, parsed, put, read_keyed, row, rows};
+use super::claims::Prepared;
+use super::error::JournalError;
+use super::layout::chunk::{decode_one, encode_one};
+use super::layout::codec::{CodecError, Reader, put_bytes, put_u64};
+use super::layout::key;
+use super::layout::quarantine::Owner;
+use super::records::{LeaseView, call, visible_call, visible_map};
+use super::{LEASE, SETTLE, StoreJournal, delete, ops_bytes, parsed, put, record, row, rows};
 use crate::call::{Payload, Priority};
-use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId};
-use crate::storage::chunk::{decode_one, encode_one};
-use crate::storage::codec::{CodecError, Reader, put_bytes, put_u64};
-use crate::storage::key::{self, Kind};
+use crate::clock::unix_ms;
+use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
 use crate::storage::{
-    CallRecord, Idempotency, JournalError, KeyedRecord, ListEntry, OpenCall, Owner, Query, ScheduledRun, State,
+    CallRecord, CallSettle, Claimed, Kind, LeaseToken, ListEntry, OpenCall, Query, ScheduledRun, Settled, State,
 };
-use crate::store::{Decision, Op, Store, Table, Write};
+use crate::store::{Decision, Op, Store, Table, View, ViewError, Write};
+
+/// Answer of a settle's decider.
+enum Verdict {
+    Kept,
+    /// The same settle was written before.
+    KeptBefore,
+    Fenced,
+    Ended(Vec<u8>),
+    Gone,
+}
+
+/// A call's new state, and the lease under which it is written.
+struct Settling {
+    key: Vec<u8>,
+    lease: Option<LeaseToken>,
+    /// The first puts the call's record.
+    ops: Vec<Op>,
+}
+
+impl Settling {
+    fn decide(&self, view: &View<'_>) -> Result<Result<Verdict, JournalError>, ViewError> {
+        let Some(present) = view.get(Table::Calls, &self.key)? else { return Ok(Ok(Verdict::Gone)) };
+        let LeaseView { state, attempts, lease } = match record(Table::Calls, &self.key, &present) {
+            Ok(view) => view,
+            Err(error) => return Ok(Err(error)),
+        };
+        let is_held = match self.lease {
+            Some(token) => state == State::Leased && lease == Some(token.holder) && attempts == token.attempt,
+            None => true,
+        };
+        Ok(Ok(match &self.ops[..] {
+            _ if state.is_terminal() => Verdict::Ended(present.to_vec()),
+            _ if is_held => Verdict::Kept,
+            // After an answer that was lost.
+            [Op::Put { value, .. }, ..] if *value == *present => Verdict::KeptBefore,
+            _ => Verdict::Fenced,
+        }))
+    }
+}
 
 impl StoreJournal {
-    pub(super) async fn accept_call(
-        &self,
-        call: &CallRecord,
-        input: Payload,
-        idempotency: Option<&Idempotency>,
-    ) -> Result<(), JournalError> {
-        let mut changes = Changes::default();
-        self.accept_with(call, input, idempotency, &mut changes).await?;
-        self.commit(Write::New, ACCEPT, changes).await
-    }
-
-    /// Adds what keeps a new call.
-    pub(super) async fn accept_with(
-        &self,
-        call: &CallRecord,
-        input: Payload,
-        idempotency: Option<&Idempotency>,
-        changes: &mut Changes,
-    ) -> Result<(), JournalError> {
-        let id = call.id.as_bytes();
-        let function = call.function_id();
-        let input = self.place(Write::New, id, input, changes).await?;
-        changes.ops.extend([
-            put(Table::Calls, id.to_vec(), self.call_row(call)),
-            put(Table::CallInputs, id.to_vec(), encode_one(&input)),
-            put(Table::JournalIndex, key::open_call(call.id), open_row(call)),
-            put(Table::JournalIndex, [key::of_function(&function, Kind::Call).as_slice(), id].concat(), Vec::new()),
-        ]);
-        if let Some(parent) = call.parent {
-            changes.ops.push(put(Table::JournalIndex, key::child(parent, Kind::Call, *id), Vec::new()));
+    pub(super) async fn claim(&self, id: CallId, version: Option<Version>) -> Result<Claimed, JournalError> {
+        let holder = self.take_up().await?;
+        loop {
+            let found = self.read_of(of(id), move |_, store| {
+                let row = store.get(Table::Calls, id.as_bytes())?;
+                row.map(|row| Ok((record::<CallRecord>(Table::Calls, id.as_bytes(), &row)?, row))).transpose()
+            });
+            let Some((mut call, present)) = found.await? else { return Ok(Claimed::Ended) };
+            match call.state {
+                _ if call.state.is_terminal() => return Ok(Claimed::Ended),
+                State::Waiting => {
+                    if let Some(at_ms) = call.next_ms.filter(|at_ms| *at_ms > unix_ms()) {
+                        return Ok(Claimed::Later { at_ms });
+                    }
+                }
+                // Claimed before, and the answer lost.
+                State::Leased if call.lease == Some(holder) => {
+                    self.check_epoch(holder)?;
+                    return Ok(Claimed::Leased(Box::new(call)));
+                }
+                // The last attempt was under way when its host died.
+                State::Leased => call.lost += 1,
+                _ => {}
+            }
+            call.state = State::Leased;
+            call.attempts += 1;
+            (call.lease, call.next_ms, call.version) = (Some(holder), None, version.clone());
+            let key = id.as_bytes().to_vec();
+            let ops = [put(Table::Calls, key.clone(), row(&call))];
+            let bytes = present.len() + ops_bytes(&ops);
+            let claimed = self.decide_between(Write::Essential, LEASE, bytes, (key, present, ops), |state, view| {
+                let (key, expected, ops) = state;
+                let is_as_read = view.get(Table::Calls, key)?.is_some_and(|present| *present == **expected);
+                Ok((if is_as_read { vec![Cow::Borrowed(&ops[..])] } else { Vec::new() }, is_as_read))
+            });
+            // Otherwise somebody cancelled it meanwhile, or has the lease.
+            if claimed.await? {
+                self.observe(|observer| observer.call_changed(&call));
+                return Ok(Claimed::Leased(Box::new(call)));
+            }
         }
-        changes.ops.extend(idempotency.map(|idempotency| keyed(&function, idempotency, Kind::Call, id)));
-        Ok(())
     }
 
-    pub(super) async fn save_call(&self, call: &CallRecord, output: Option<Payload>) -> Result<(), JournalError> {
-        self.refuse_quarantined(of(call.id))?;
+    pub(super) async fn settle(&self, settle: CallSettle) -> Result<Settled, JournalError> {
+        let CallSettle { record: call, lease, output } = settle;
+        let owner = of(call.id);
+        self.refuse_quarantined(owner)?;
         let id = call.id.as_bytes();
-        let mut changes = Changes { ops: self.save_ops(call), ..Changes::default() };
+        let mut prepared = Prepared { ops: self.save_ops(&call), ..Prepared::default() };
         if let Some(output) = output {
-            let output = self.place(Write::Essential, id, output, &mut changes).await?;
-            changes.ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
+            let output = self.place(Write::Essential, id, output, &mut prepared).await?;
+            prepared.ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
         }
-        self.commit(Write::Essential, if call.state == State::Leased { LEASE } else { SETTLE }, changes).await
+        let Prepared { ops, claims } = prepared;
+        let (bytes, settling) = (ops_bytes(&ops), Settling { key: id.to_vec(), lease, ops });
+        let verdict = self.decide_between(Write::Essential, SETTLE, bytes, settling, |settling, view| {
+            let verdict = settling.decide(view)?;
+            let is_kept = matches!(verdict, Ok(Verdict::Kept));
+            Ok((if is_kept { vec![Cow::Borrowed(&settling.ops[..])] } else { Vec::new() }, verdict))
+        });
+        let verdict = verdict.await?;
+        let settled = match self.damage_aside(owner, verdict).await? {
+            Verdict::Kept => {
+                if call.state.is_terminal() {
+                    self.counts.release(&call.app, Kind::Call);
+                }
+                self.observe(|observer| {
+                    observer.call_changed(&call);
+                    // The same commit ends the run.
+                    if call.run.is_some() && call.state.is_terminal() {
+                        observer.schedule_changed(&call.function_id());
+                    }
+                });
+                return Ok(Settled::Kept);
+            }
+            Verdict::KeptBefore => Ok(Settled::Kept),
+            Verdict::Fenced => Ok(Settled::Fenced),
+            Verdict::Ended(row) => {
+                let ended = record(Table::Calls, id, &row);
+                Ok(Settled::Ended(Box::new(self.damage_aside(owner, ended).await?)))
+            }
+            Verdict::Gone => Err(JournalError::Expired),
+        };
+        self.remove_unused(claims).await?;
+        settled
     }
 
     /// Returns what writes the state of a call, without its output.
@@ -79,7 +163,7 @@ impl StoreJournal {
     }
 
     /// Returns the row of a call, with this host as the holder of its lease.
-    fn call_row(&self, call: &CallRecord) -> Vec<u8> {
+    pub(super) fn call_row(&self, call: &CallRecord) -> Vec<u8> {
         let lease = self.holder().filter(|_| call.state == State::Leased);
         if lease == call.lease { row(call) } else { row(&CallRecord { lease, ..call.clone() }) }
     }
@@ -126,19 +210,6 @@ impl StoreJournal {
                 return Ok(open);
             }
             after = last;
-        }
-    }
-
-    pub(super) async fn keyed(&self, function: &FunctionId, name: &str) -> Result<Option<KeyedRecord>, JournalError> {
-        let at = key::idempotency(function, name);
-        let read = self.read(move |_, store| {
-            let found = store.get(Table::JournalIndex, &at)?;
-            found.map(|row| parsed(Table::JournalIndex, &at, read_keyed(row))).transpose()
-        });
-        match read.await {
-            // The key is as if it was never used.
-            Err(JournalError::Damaged(row)) => self.set_aside(None, *row).await.map(|()| None),
-            result => result,
         }
     }
 
@@ -253,8 +324,8 @@ fn latest(store: &Store, query: &Query, kind: Kind, ids: &mut Vec<([u8; 16], Kin
     }
 }
 
-/// What a host that starts must know of a call, without reading the call.
-fn open_row(call: &CallRecord) -> Vec<u8> {
+/// Returns what a host that starts must know of a call, without reading the call.
+pub(super) fn open_row(call: &CallRecord) -> Vec<u8> {
     let mut row = Vec::new();
     put_bytes(&mut row, call.app.as_str().as_bytes());
     put_bytes(&mut row, call.function.as_str().as_bytes());
@@ -275,6 +346,11 @@ fn read_open(id: CallId, row: Vec<u8>) -> Result<OpenCall, CodecError> {
     let next_ms = Some(reader.u64()?).filter(|next_ms| *next_ms > 0);
     let run = if reader.is_empty() { None } else { Some(reader.u64()?) };
     Ok(OpenCall { id, function: FunctionId { app, function }, priority, next_ms, run })
+}
+
+/// Returns the app of an open call, as `read_open` does, and nothing else.
+pub(super) fn read_open_app(row: Vec<u8>) -> Option<AppName> {
+    AppName::new(&Reader::new(row).text().ok()?).ok()
 }
 
 /// Returns from its record what the index cannot tell of an open call; the index is damaged alone then.

@@ -78,11 +78,17 @@ impl Drop for FileClaim {
     }
 }
 
-/// Changes of one write, with the claims on the files that they refer to: held until the write is committed.
+/// Changes prepared for one write, with the claims on the files that they refer to: held until the write is committed.
 #[derive(Default)]
-pub struct Changes {
+pub struct Prepared {
     pub ops: Vec<Op>,
     pub claims: Vec<FileClaim>,
+}
+
+impl FileClaim {
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
 }
 
 #[cfg(test)]

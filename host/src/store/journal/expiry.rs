@@ -9,13 +9,15 @@
 
 use std::ops::Bound;
 
+use super::error::JournalError;
 use super::files::unreference;
+use super::layout::key;
+use super::layout::quarantine::Owner;
 use super::records::{call, header};
 use super::{StoreJournal, delete, put, rows};
 use crate::ids::{AppName, CallId, FunctionId, MapId};
-use crate::storage::key::{self, Kind};
-use crate::storage::{JournalError, Owner};
 use crate::limits::{JOURNAL_STEP_FILES_MAX, JOURNAL_STEP_ROWS_MAX};
+use crate::storage::Kind;
 use crate::store::{Op, Store, Table, Write};
 
 /// The fail points around each kind of step.

@@ -4,11 +4,13 @@
 //! A file is written before the row that refers to it, and goes after the last such row. `FileClaims` keeps the two
 //! apart, digest by digest: no lock is held while a file is written or removed.
 
-use super::claims::Changes;
+use super::claims::{FileClaim, Prepared};
+use super::error::JournalError;
+use super::layout::key;
 use super::{StoreJournal, delete, put, rows};
 use crate::call::Payload;
-use crate::storage::{JournalError, PayloadPlace, StoredPayload, key};
 use crate::limits::JOURNAL_STEP_FILES_MAX;
+use crate::storage::{PayloadPlace, StoredPayload};
 use crate::store::{Files, Op, Store, Table, Write};
 use crate::tasks::blocking;
 
@@ -16,13 +18,13 @@ use crate::tasks::blocking;
 pub(super) const INLINE_BYTES_MAX: usize = 256 << 10;
 
 impl StoreJournal {
-    /// Puts a payload where it belongs, and adds the references that a file needs to `changes`.
+    /// Puts a payload where it belongs, and adds the references that a file needs to `prepared`.
     pub(super) async fn place(
         &self,
         write: Write,
         owner: &[u8; 16],
         payload: Payload,
-        changes: &mut Changes,
+        prepared: &mut Prepared,
     ) -> Result<StoredPayload, JournalError> {
         if payload.data.len() <= INLINE_BYTES_MAX {
             return Ok(StoredPayload::inline(payload));
@@ -37,9 +39,9 @@ impl StoreJournal {
         let claim = self.claims.write(digest).await;
         let this = self.clone();
         blocking(move || this.dir.files()?.put(write, &digest, &data)).await?;
-        changes.claims.push(claim);
-        changes.ops.push(put(Table::JournalIndex, key::file(&digest, owner), Vec::new()));
-        changes.ops.push(put(Table::JournalIndex, key::file_of(owner, &digest), Vec::new()));
+        prepared.claims.push(claim);
+        prepared.ops.push(put(Table::JournalIndex, key::file(&digest, owner), Vec::new()));
+        prepared.ops.push(put(Table::JournalIndex, key::file_of(owner, &digest), Vec::new()));
         Ok(StoredPayload { content_type, at: PayloadPlace::File { digest, bytes } })
     }
 
@@ -68,6 +70,17 @@ impl StoreJournal {
             Ok(())
         })
         .await
+    }
+
+    /// Removes the files of a write that was refused, unless anything else refers to them.
+    pub(super) async fn remove_unused(&self, claims: Vec<FileClaim>) -> Result<(), JournalError> {
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let digests = claims.iter().map(FileClaim::digest).collect();
+        // Whoever still has a claim keeps a file.
+        drop(claims);
+        self.remove_files(digests).await
     }
 
     /// Removes files without a row: the host died between the two.

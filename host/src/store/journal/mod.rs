@@ -1,9 +1,18 @@
-//! The journal on `store`.
+//! The journal of a data directory: durable calls, maps and schedules as rows of the store.
+//!
+//! Invariants: a row is encoded before the write that puts it, off the writer's thread; whatever a write depends on is
+//! looked at by a decider of the same transaction; counts and observers follow each commit, also where nobody waits for
+//! its answer.
 
+mod accept;
 mod calls;
 mod claims;
+mod counts;
+mod error;
 mod expiry;
 mod files;
+mod layout;
+mod map_writes;
 mod maps;
 mod peek;
 mod quarantine;
@@ -16,28 +25,38 @@ mod schedules;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
-use self::claims::{Changes, FileClaims};
-use super::codec::{CodecError, Reader};
-use super::key::{self, Kind};
-use super::quarantine::Quarantine;
-use super::record::{CallRecord, MapHeader, MapProgress, MapRecord};
-use super::{
-    Answer, Chunk, ChunkUpdate, DamagedRow, Idempotency, Journal, JournalError, KeyedRecord, LeaseHolder, ListEntry,
-    Observer, OpenCall, Outcomes, PendingChunk, Query, ScheduleStep, ScheduledRun, StoredPayload, StoredSchedule,
-};
+use self::calls::read_open_app;
+use self::claims::FileClaims;
+use self::counts::OpenCounts;
+use self::error::JournalError;
+use self::layout::codec::{CodecError, Reader};
+use self::layout::key;
+use self::layout::quarantine::{DamagedRow, Quarantine};
+use self::quarantine::app_of;
+use super::{Changes, Decider, Entry as Row, Op, Store, StoreDir, Table, View, ViewError, Write};
 use crate::call::Payload;
+use crate::clock::unix_ms;
 use crate::failpoint;
-use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
-use crate::store::{Entry as Row, Op, Store, StoreDir, Table, Write};
-use crate::tasks::blocking;
+use crate::ids::{AppName, CallId, FunctionId, HostId, MapId, Version};
+use crate::limits::OPEN_CALLS_PAGE_LEN;
+use crate::storage::{
+    Accept, Accepted, Answer, Append, Appended, Beat, CallRecord, CallSettle, Claimed, ClaimedChunk, Counts,
+    Idempotency, Journal, KeyedRecord, Kind, LeaseHolder, ListEntry, MapMark, MapRecord, MapSettle, MapSettled,
+    Members, Observer, OpenCall, Outcomes, PendingChunk, Query, ScheduleStep, ScheduledRun, Settled, StoredPayload,
+    StoredSchedule, Timetable,
+};
+use crate::tasks::{blocking, to_the_end};
 
-pub use self::peek::peek_quarantine;
+pub use self::layout::quarantine::{Owner, QuarantinedRow};
+pub use self::peek::{Quarantined, peek_quarantine};
 
 /// The fail points around each kind of step.
 const ACCEPT: [&str; 2] = ["journal.accept.before", "journal.accept.after"];
@@ -54,8 +73,9 @@ pub struct StoreJournal {
     claims: Arc<FileClaims>,
     /// Held while ended maps are marked as expiring, and while one begins to run again.
     expiry: Arc<tokio::sync::Mutex<()>>,
-    /// Set once the journal was taken up.
-    holder: Arc<OnceLock<LeaseHolder>>,
+    /// Set once the host has joined.
+    holder: Arc<OnceCell<LeaseHolder>>,
+    counts: Arc<OpenCounts>,
     quarantine: Arc<Quarantine>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -67,6 +87,7 @@ impl StoreJournal {
             claims: Arc::default(),
             expiry: Arc::default(),
             holder: Arc::default(),
+            counts: Arc::default(),
             quarantine: Arc::default(),
             observer: None,
         }
@@ -84,17 +105,31 @@ impl StoreJournal {
     }
 
     async fn take_up(&self) -> Result<LeaseHolder, JournalError> {
-        if let Some(holder) = self.holder.get() {
-            return Ok(*holder);
-        }
-        self.load_quarantine().await?;
-        let holder = LeaseHolder { owner: HostId::generate(), epoch: self.dir.store()?.raise_epoch().await? };
-        Ok(*self.holder.get_or_init(|| holder))
+        let join = async || {
+            self.load_quarantine().await?;
+            let epoch = self.dir.store()?.raise_epoch().await?;
+            // Nothing of an earlier start is written from here on.
+            self.counts.replace(self.read(|_, store| count_open(store)).await?);
+            Ok(LeaseHolder { owner: HostId::generate(), epoch })
+        };
+        self.holder.get_or_try_init(join).await.copied()
     }
 
     /// Returns the holder of the leases that are written now.
     fn holder(&self) -> Option<LeaseHolder> {
         self.holder.get().copied()
+    }
+
+    /// Refuses a holder whose place another has taken.
+    fn check_epoch(&self, holder: LeaseHolder) -> Result<(), JournalError> {
+        Ok(self.dir.store()?.check_epoch(holder.epoch)?)
+    }
+
+    async fn beat(&self) -> Result<Beat, JournalError> {
+        if let Some(holder) = self.holder() {
+            self.check_epoch(holder)?;
+        }
+        Ok(Beat { now_ms: unix_ms() })
     }
 
     /// Writes between two points at which a test can have the process killed.
@@ -105,20 +140,28 @@ impl StoreJournal {
         ops: Vec<Op>,
     ) -> Result<(), JournalError> {
         failpoint::hit(before);
-        let store = self.dir.store()?;
         let epoch = self.holder().map(|holder| holder.epoch);
-        match write {
-            Write::New => store.write_in(epoch, ops).await?,
-            Write::Essential => store.submit_in(epoch, write, ops).await?,
-        }
+        self.dir.store()?.commit(epoch, write, ops).await?;
         failpoint::hit(after);
         Ok(())
     }
 
-    /// Commits changes, with which the claims on their files end.
-    async fn commit(&self, write: Write, points: [&'static str; 2], changes: Changes) -> Result<(), JournalError> {
-        let Changes { ops, claims: _claims } = changes;
-        self.write_between(write, points, ops).await
+    /// Decides within the transaction, as a [`Decider`] does, and writes between two points.
+    async fn decide_between<S, T>(
+        &self,
+        write: Write,
+        points: [&'static str; 2],
+        bytes: usize,
+        state: S,
+        decide: impl for<'a> Fn(&'a S, &View<'_>) -> Result<(Changes<'a>, T), ViewError> + Send + Sync + 'static,
+    ) -> Result<T, JournalError>
+    where
+        S: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let (decider, decided) = Decider::new(bytes, state, decide);
+        self.write_between(write, points, vec![Op::Decide(decider)]).await?;
+        Ok(decided.take())
     }
 
     /// Reads off the runtime's threads: a row may have to come from disk.
@@ -155,6 +198,41 @@ fn delete(table: Table, key: Vec<u8>) -> Op {
     Op::Delete { table, key }
 }
 
+/// Returns the bytes that changes count for among the waiting writes.
+fn ops_bytes(ops: &[Op]) -> usize {
+    ops.iter().map(Op::bytes).sum()
+}
+
+/// Counts the open calls and maps of each app. One whose app cannot be told is set aside when it is taken up.
+fn count_open(store: &Store) -> Result<HashMap<AppName, Counts>, JournalError> {
+    let mut by_app: HashMap<AppName, Counts> = HashMap::new();
+    for (kind, prefix) in [(Kind::Call, key::OPEN_CALLS), (Kind::Map, key::OPEN_MAPS)] {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let found = rows(store, Table::JournalIndex, prefix, after.as_deref(), OPEN_CALLS_PAGE_LEN)?;
+            let Some((last, _)) = found.last() else { break };
+            after = Some(last.clone());
+            for (key, row) in found {
+                let app = match (kind, key::id_of(&key)) {
+                    (Kind::Call, Some(id)) => match read_open_app(row) {
+                        Some(app) => Some(app),
+                        None => app_of(store, Owner { kind, id })?,
+                    },
+                    (Kind::Map, Some(id)) => app_of(store, Owner { kind, id })?,
+                    (_, None) => None,
+                };
+                let Some(app) = app else { continue };
+                let counts = by_app.entry(app).or_default();
+                match kind {
+                    Kind::Call => counts.calls += 1,
+                    Kind::Map => counts.maps += 1,
+                }
+            }
+        }
+    }
+    Ok(by_app)
+}
+
 /// Returns rows whose keys begin with `prefix`, those behind `after`.
 fn rows(
     store: &Store,
@@ -186,56 +264,61 @@ fn read_keyed(row: Vec<u8>) -> Result<KeyedRecord, CodecError> {
     Ok(KeyedRecord { kind, id, fingerprint })
 }
 
+/// Boxes an answer.
+fn answer<'a, T>(work: impl Future<Output = Result<T, JournalError>> + Send + 'a) -> Answer<'a, T> {
+    Box::pin(async move { Ok(work.await?) })
+}
+
+impl StoreJournal {
+    /// Boxes the answer of a write that goes on though its caller is dropped, as the store's part of it does: counts and
+    /// observers follow it.
+    fn whole<T: Send + 'static, W>(&self, write: impl FnOnce(Self) -> W) -> Answer<'static, T>
+    where
+        W: Future<Output = Result<T, JournalError>> + Send + 'static,
+    {
+        answer(to_the_end(write(self.clone())))
+    }
+}
+
 impl Journal for StoreJournal {
-    fn take_up(&self) -> Answer<'_, LeaseHolder> {
-        Box::pin(self.take_up())
+    fn now_ms(&self) -> u64 {
+        unix_ms()
     }
 
-    fn accept_call<'a>(
-        &'a self,
-        record: &'a CallRecord,
-        input: Payload,
-        idempotency: Option<&'a Idempotency>,
-    ) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.accept_call(record, input, idempotency).await?;
-            self.observe(|observer| observer.call_changed(record));
-            Ok(())
-        })
+    fn accept(&self, new: Vec<Accept>) -> Answer<'_, Vec<Accepted>> {
+        self.whole(|this| async move { this.accept(new).await })
     }
 
-    fn save_call<'a>(&'a self, record: &'a CallRecord, output: Option<Payload>) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.save_call(record, output).await?;
-            self.observe(|observer| {
-                observer.call_changed(record);
-                // The same commit ends the run.
-                if record.run.is_some() && record.state.is_terminal() {
-                    observer.schedule_changed(&record.function_id());
-                }
-            });
-            Ok(())
-        })
+    fn claim(&self, call: CallId, version: Option<Version>) -> Answer<'_, Claimed> {
+        self.whole(move |this| async move { this.claim(call, version).await })
+    }
+
+    fn settle(&self, settle: CallSettle) -> Answer<'_, Settled> {
+        self.whole(|this| async move { this.settle(settle).await })
     }
 
     fn call(&self, id: CallId) -> Answer<'_, Option<CallRecord>> {
-        Box::pin(self.call(id))
+        answer(self.call(id))
     }
 
     fn call_input(&self, id: CallId) -> Answer<'_, Option<Payload>> {
-        Box::pin(self.call_payload(Table::CallInputs, id))
+        answer(self.call_payload(Table::CallInputs, id))
     }
 
     fn call_output(&self, id: CallId) -> Answer<'_, Option<Payload>> {
-        Box::pin(self.call_payload(Table::CallOutputs, id))
+        answer(self.call_payload(Table::CallOutputs, id))
     }
 
-    fn open_calls(&self, after: Option<CallId>, limit: usize) -> Answer<'_, Vec<OpenCall>> {
-        Box::pin(self.open_calls(after, limit))
+    fn held(&self, after: Option<CallId>, limit: usize) -> Answer<'_, Vec<OpenCall>> {
+        answer(self.open_calls(after, limit))
     }
 
-    fn keyed<'a>(&'a self, function: &'a FunctionId, key: &'a str) -> Answer<'a, Option<KeyedRecord>> {
-        Box::pin(self.keyed(function, key))
+    fn held_maps(&self, after: Option<MapId>, limit: usize) -> Answer<'_, Vec<MapRecord>> {
+        answer(self.open_maps(after, limit))
+    }
+
+    fn open(&self) -> Counts {
+        self.counts.total()
     }
 
     fn children(
@@ -244,133 +327,94 @@ impl Journal for StoreJournal {
         after: Option<(Kind, [u8; 16])>,
         limit: usize,
     ) -> Answer<'_, Vec<(Kind, [u8; 16])>> {
-        Box::pin(self.children(parent, after, limit))
+        answer(self.children(parent, after, limit))
     }
 
     fn list(&self, query: Query) -> Answer<'_, (Vec<ListEntry>, Option<[u8; 16]>)> {
-        Box::pin(self.list(query))
+        answer(self.list(query))
     }
 
-    fn advance_schedules<'a>(&'a self, step: &'a ScheduleStep) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.advance_schedules(step).await?;
-            self.observe(|observer| {
-                step.begun.iter().for_each(|(call, _)| observer.call_changed(call));
-                step.interrupted.iter().for_each(|call| observer.call_changed(call));
-                step.functions().for_each(|function| observer.schedule_changed(function));
-            });
-            Ok(())
-        })
+    fn append(&self, append: Append) -> Answer<'_, Appended> {
+        self.whole(|this| async move { this.append(append).await })
     }
 
-    fn schedules(&self) -> Answer<'_, Vec<StoredSchedule>> {
-        Box::pin(self.schedules())
-    }
-
-    fn schedule_runs<'a>(&'a self, function: &'a FunctionId) -> Answer<'a, Vec<ScheduledRun>> {
-        Box::pin(self.schedule_runs(function))
-    }
-
-    fn create_map<'a>(&'a self, header: &'a MapHeader, idempotency: Option<&'a Idempotency>) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.create_map(header, idempotency).await?;
-            self.observe(|observer| observer.map_changed(header.id));
-            Ok(())
-        })
-    }
-
-    fn save_map<'a>(&'a self, header: &'a MapHeader) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.save_map(header).await?;
-            self.observe(|observer| observer.map_changed(header.id));
-            Ok(())
-        })
-    }
-
-    fn append<'a>(
-        &'a self,
-        header: &'a MapHeader,
-        first: u64,
-        inputs: Vec<Payload>,
-        is_leased: bool,
-    ) -> Answer<'a, Vec<PendingChunk>> {
-        Box::pin(async move {
-            let pending = self.append(header, first, inputs, is_leased).await?;
-            self.observe(|observer| observer.map_changed(header.id));
-            Ok(pending)
-        })
+    fn mark(&self, map: MapId, mark: MapMark) -> Answer<'_, Option<MapRecord>> {
+        self.whole(move |this| async move { this.mark(map, mark).await })
     }
 
     fn pending(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<PendingChunk>> {
-        Box::pin(self.pending(map, after, limit))
+        answer(self.pending(map, after, limit))
     }
 
-    fn chunk(&self, map: MapId, first: u64) -> Answer<'_, Option<Chunk>> {
-        Box::pin(self.chunk(map, first))
+    fn claim_chunks(&self, map: MapId, after: Option<u64>, limit: usize) -> Answer<'_, Vec<ClaimedChunk>> {
+        answer(self.claim_chunks(map, after, limit))
     }
 
-    fn lease<'a>(&'a self, map: MapId, chunks: &'a [PendingChunk]) -> Answer<'a, ()> {
-        Box::pin(self.lease(map, chunks))
+    fn settle_map(&self, settle: MapSettle) -> Answer<'_, MapSettled> {
+        self.whole(|this| async move { this.settle_map(settle, unix_ms()).await })
     }
 
-    fn settle<'a>(
-        &'a self,
-        header: &'a MapHeader,
-        progress: &'a MapProgress,
-        chunks: Vec<ChunkUpdate>,
-    ) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.settle(header, progress, chunks).await?;
-            self.observe(|observer| observer.map_changed(header.id));
-            Ok(())
-        })
+    fn reset_failures(&self, map: MapId, first: u64) -> Answer<'_, MapRecord> {
+        self.whole(move |this| async move { this.reset_failures(map, first).await })
     }
 
     fn map(&self, id: MapId) -> Answer<'_, Option<MapRecord>> {
-        Box::pin(self.map(id))
-    }
-
-    fn open_maps(&self, after: Option<MapId>, limit: usize) -> Answer<'_, Vec<MapRecord>> {
-        Box::pin(self.open_maps(after, limit))
+        answer(self.map(id))
     }
 
     fn inputs(&self, map: MapId, index: u64) -> Answer<'_, Option<(u64, Vec<StoredPayload>)>> {
-        Box::pin(self.inputs(map, index))
+        answer(self.inputs(map, index))
     }
 
     fn map_input(&self, map: MapId, index: u64) -> Answer<'_, Option<Payload>> {
-        Box::pin(self.map_input(map, index))
+        answer(self.map_input(map, index))
     }
 
     fn outcomes(&self, map: MapId, index: u64) -> Answer<'_, Option<Outcomes>> {
-        Box::pin(self.outcomes(map, index))
-    }
-
-    fn reset_failures<'a>(&'a self, before: &'a MapRecord, after: &'a MapRecord, first: u64) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.reset_failures(before, after, first).await?;
-            self.observe(|observer| observer.map_changed(after.header.id));
-            Ok(())
-        })
+        answer(self.outcomes(map, index))
     }
 
     fn payload(&self, stored: StoredPayload) -> Answer<'_, Payload> {
-        Box::pin(self.payload(stored))
+        answer(self.payload(stored))
     }
 
     fn expire<'a>(&'a self, app: &'a AppName, until_ms: u64) -> Answer<'a, bool> {
-        Box::pin(self.expire(app, until_ms))
+        answer(self.expire(app, until_ms))
     }
 
     fn sweep(&self) -> Answer<'_, ()> {
-        Box::pin(self.sweep())
+        answer(self.sweep())
+    }
+
+    fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>> {
+        answer(self.apps_with_ended())
     }
 
     fn quarantined(&self) -> usize {
         self.quarantine.rows()
     }
+}
 
-    fn apps_with_ended(&self) -> Answer<'_, Vec<AppName>> {
-        Box::pin(self.apps_with_ended())
+impl Timetable for StoreJournal {
+    fn schedules(&self) -> Answer<'_, Vec<StoredSchedule>> {
+        answer(self.schedules())
+    }
+
+    fn advance<'a>(&'a self, step: &'a ScheduleStep) -> Answer<'a, ()> {
+        answer(self.advance(step))
+    }
+
+    fn runs<'a>(&'a self, function: &'a FunctionId) -> Answer<'a, Vec<ScheduledRun>> {
+        answer(self.runs(function))
+    }
+}
+
+impl Members for StoreJournal {
+    fn join(&self) -> Answer<'_, LeaseHolder> {
+        answer(self.take_up())
+    }
+
+    fn beat(&self) -> Answer<'_, Beat> {
+        answer(self.beat())
     }
 }

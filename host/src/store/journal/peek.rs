@@ -2,13 +2,36 @@
 
 use std::path::Path;
 
-use crate::storage::quarantine::QuarantinedRow;
-use crate::storage::{DamagedRow, JournalError};
-use crate::store::{self, Entry as Row, Table};
+use super::error::JournalError;
+use super::layout::quarantine::{DamagedRow, QuarantinedRow};
+use crate::storage::StorageError;
+use crate::store::dir::DATABASE_FILE;
+use crate::store::peek::peek;
+use crate::store::{DataLock, Entry as Row, StoreError, Table};
 
-/// Returns the rows in quarantine of a directory that no host has, without changing anything.
-pub fn peek_quarantine(dir: &Path) -> Result<Vec<QuarantinedRow>, JournalError> {
-    decode_all(store::peek(&dir.join("store.redb"), Table::Quarantine)?)
+/// Quarantine of a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Quarantined {
+    Rows(Vec<QuarantinedRow>),
+    /// A host has the directory; it looks after its quarantine itself.
+    InUse {
+        /// Id of its process.
+        process: String,
+    },
+}
+
+/// Returns the rows in quarantine of a directory, without changing anything in its database. Has the directory's lock
+/// meanwhile. One without a database has no rows.
+pub fn peek_quarantine(data: &Path) -> Result<Quarantined, StorageError> {
+    let path = data.join(DATABASE_FILE);
+    if !path.exists() {
+        return Ok(Quarantined::Rows(Vec::new()));
+    }
+    let _lock = match DataLock::take(data) {
+        Err(StoreError::InUse { holder, .. }) => return Ok(Quarantined::InUse { process: holder }),
+        lock => lock?,
+    };
+    Ok(Quarantined::Rows(decode_all(peek(&path, Table::Quarantine)?)?))
 }
 
 pub fn decode_all(entries: Vec<Row>) -> Result<Vec<QuarantinedRow>, JournalError> {

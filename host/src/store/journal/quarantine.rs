@@ -1,13 +1,18 @@
 //! Setting aside of rows that cannot be read, their export, and their removal.
 
+use std::borrow::Cow;
+
+use super::calls::read_open_app;
+use super::error::JournalError;
+use super::layout::key;
+use super::layout::quarantine::{DamagedRow, Owner, QuarantinedRow};
 use super::peek::decode_all;
+use super::records::{call, header};
 use super::{StoreJournal, delete, put};
 use crate::clock::unix_ms;
-use crate::ids::{CallId, MapId};
-use crate::storage::key::{self, Kind};
-use crate::storage::quarantine::QuarantinedRow;
-use crate::storage::{DamagedRow, JournalError, Owner};
+use crate::ids::{AppName, CallId, MapId};
 use crate::limits::JOURNAL_STEP_ROWS_MAX;
+use crate::storage::{Kind, StorageError};
 use crate::store::{Entry as Row, Store, Table, Write};
 
 const SET_ASIDE: [&str; 2] = ["journal.quarantine.before", "journal.quarantine.after"];
@@ -37,57 +42,82 @@ impl StoreJournal {
         read: impl FnOnce(&Self, &Store) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         self.refuse_quarantined(owner)?;
-        match self.read(read).await {
+        let read = self.read(read).await;
+        self.damage_aside(owner, read).await
+    }
+
+    /// Puts a call or map into quarantine if a row of it cannot be read.
+    pub(super) async fn damage_aside<T>(&self, owner: Owner, read: Result<T, JournalError>) -> Result<T, JournalError> {
+        match read {
             Err(JournalError::Damaged(damaged)) => {
                 self.set_aside(Some(owner), *damaged).await?;
                 Err(JournalError::Quarantined { owner })
             }
-            result => result,
+            read => read,
         }
     }
 
     /// Moves a row to the quarantine, and takes its owner from what a host finds when it starts.
     pub(super) async fn set_aside(&self, owner: Option<Owner>, damaged: DamagedRow) -> Result<(), JournalError> {
-        let DamagedRow { table, key, reason } = damaged.clone();
-        let row = self.read({
-            let key = key.clone();
-            move |_, store| Ok(store.get(table, &key)?)
+        let app = match owner {
+            Some(owner) => self.read(move |_, store| app_of(store, owner)).await?,
+            None => None,
+        };
+        let open = owner.map(|Owner { kind, id }| match kind {
+            Kind::Call => key::open_call(CallId::from_bytes(id)),
+            Kind::Map => key::open_map(MapId::from_bytes(id)),
         });
-        let row = row.await?.unwrap_or_default();
-        let aside =
-            QuarantinedRow { owner, table: table.name().to_owned(), key: key.clone(), at_ms: unix_ms(), reason, row };
-        let (aside_key, value) = aside.encode();
-        let mut ops = vec![put(Table::Quarantine, aside_key, value), delete(table, key)];
-        ops.extend(owner.map(|Owner { kind, id }| {
-            let open = match kind {
-                Kind::Call => key::open_call(CallId::from_bytes(id)),
-                Kind::Map => key::open_map(MapId::from_bytes(id)),
+        let state = (damaged.clone(), open, unix_ms());
+        let aside = self.decide_between(Write::Essential, SET_ASIDE, 0, state, move |(damaged, open, at_ms), view| {
+            let row = view.get(damaged.table, &damaged.key)?.map(|row| row.to_vec());
+            let is_there = row.is_some();
+            let aside = QuarantinedRow::of(owner, damaged, *at_ms, row.unwrap_or_default());
+            let (aside_key, value) = aside.encode();
+            // Another reader that met it was first.
+            if !is_there && view.contains(Table::Quarantine, &aside_key)? {
+                return Ok((Vec::new(), (false, false)));
+            }
+            let was_open = match open {
+                Some(open) => view.contains(Table::JournalIndex, open)?,
+                None => false,
             };
-            delete(Table::JournalIndex, open)
-        }));
-        self.write_between(Write::Essential, SET_ASIDE, ops).await?;
+            let mut ops = vec![put(Table::Quarantine, aside_key, value), delete(damaged.table, damaged.key.clone())];
+            ops.extend(open.clone().map(|open| delete(Table::JournalIndex, open)));
+            Ok((vec![Cow::Owned(ops)], (true, was_open)))
+        });
+        let (is_new, was_open) = aside.await?;
+        if is_new {
+            self.note_aside(owner, &damaged);
+        }
+        if let (Some(owner), Some(app), true) = (owner, app, was_open) {
+            self.counts.release(&app, owner.kind);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a row that was moved.
+    pub(super) fn note_aside(&self, owner: Option<Owner>, damaged: &DamagedRow) {
         self.quarantine.add(owner);
         match owner {
             Some(owner) => tracing::error!(%owner, error = %damaged, "set aside; it neither runs nor is shown"),
             None => tracing::error!(error = %damaged, "set aside"),
         }
-        Ok(())
     }
 
     /// Returns the rows in quarantine.
-    pub fn quarantined_rows(&self) -> Result<Vec<QuarantinedRow>, JournalError> {
-        decode_all(self.dir.store()?.entries(Table::Quarantine)?)
+    pub fn quarantined_rows(&self) -> Result<Vec<QuarantinedRow>, StorageError> {
+        Ok(decode_all(self.dir.store()?.entries(Table::Quarantine)?)?)
     }
 
     /// Hands every row in quarantine to `take`, and those that the same call or map still has elsewhere, a step at a
     /// time. For use without a host.
-    pub fn export_quarantine<E: From<JournalError>>(
+    pub fn export_quarantine<E: From<StorageError>>(
         &self,
         mut take: impl FnMut(&QuarantinedRow) -> Result<(), E>,
     ) -> Result<(), E> {
         let rows = self.quarantined_rows()?;
         rows.iter().try_for_each(&mut take)?;
-        let store = self.dir.store().map_err(JournalError::from)?;
+        let store = self.dir.store().map_err(StorageError::from)?;
         for (owner, first) in owners(&rows) {
             each_row_of(store, owner, |table, (key, row)| {
                 take(&QuarantinedRow { table: table.name().to_owned(), key, row, ..first.clone() })
@@ -97,14 +127,14 @@ impl StoreJournal {
     }
 
     /// Removes what is in quarantine, and all rows of the calls and maps there. For use without a host.
-    pub async fn clear_quarantine(&self) -> Result<(), JournalError> {
+    pub async fn clear_quarantine(&self) -> Result<(), StorageError> {
         let rows = self.quarantined_rows()?;
         let store = self.dir.store()?;
         for (owner, _) in owners(&rows) {
             let mut ops = Vec::new();
             each_row_of(store, owner, |table, (key, _)| {
                 ops.push(delete(table, key));
-                Ok::<(), JournalError>(())
+                Ok::<(), StorageError>(())
             })?;
             while !ops.is_empty() {
                 let step = ops.split_off(ops.len().saturating_sub(JOURNAL_STEP_ROWS_MAX));
@@ -116,6 +146,24 @@ impl StoreJournal {
         store.submit(Write::Essential, keys.into_iter().map(|key| delete(Table::Quarantine, key)).collect()).await?;
         self.quarantine.load(&[]);
         Ok(())
+    }
+}
+
+/// Returns the app of a call or map that is open, as far as it can be told: those are the ones that are counted.
+pub(super) fn app_of(store: &Store, Owner { kind, id }: Owner) -> Result<Option<AppName>, JournalError> {
+    let app = match kind {
+        Kind::Call => {
+            let row = store.get(Table::JournalIndex, &key::open_call(CallId::from_bytes(id)))?;
+            match row.and_then(read_open_app) {
+                Some(app) => Ok(Some(app)),
+                None => call(store, CallId::from_bytes(id)).map(|call| call.map(|call| call.app)),
+            }
+        }
+        Kind::Map => header(store, MapId::from_bytes(id)).map(|header| header.map(|header| header.app)),
+    };
+    match app {
+        Err(JournalError::Damaged(_)) => Ok(None),
+        app => app,
     }
 }
 
@@ -132,7 +180,7 @@ fn owners(rows: &[QuarantinedRow]) -> Vec<(Owner, &QuarantinedRow)> {
 
 /// Hands each row of a call or map to `take`, those of the index included: its record may be what cannot be read, so
 /// the index is read whole.
-fn each_row_of<E: From<JournalError>>(
+fn each_row_of<E: From<StorageError>>(
     store: &Store,
     owner: Owner,
     mut take: impl FnMut(Table, Row) -> Result<(), E>,
@@ -152,7 +200,7 @@ fn each_row_of<E: From<JournalError>>(
     })
 }
 
-fn each_row<E: From<JournalError>>(
+fn each_row<E: From<StorageError>>(
     store: &Store,
     table: Table,
     prefix: &[u8],
@@ -161,10 +209,10 @@ fn each_row<E: From<JournalError>>(
     let mut after: Option<Vec<u8>> = None;
     loop {
         let keys = store.keys(table, prefix, after.as_deref(), JOURNAL_STEP_ROWS_MAX);
-        let keys = keys.map_err(JournalError::from)?;
+        let keys = keys.map_err(StorageError::from)?;
         let Some(last) = keys.last().cloned() else { return Ok(()) };
         for key in keys {
-            let row = store.get(table, &key).map_err(JournalError::from)?;
+            let row = store.get(table, &key).map_err(StorageError::from)?;
             take((key, row.unwrap_or_default()))?;
         }
         after = Some(last);

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::StoreJournal;
-use super::tests::{call, ended_map, header};
+use super::error::JournalError;
+use super::layout::key;
+use super::maps::{of, read_chunk};
+use super::tests::{accept, append, call, create, ended_map, header, save};
+use super::{Owner, Quarantined, QuarantinedRow, StoreJournal, peek_quarantine};
 use crate::call::Payload;
 use crate::ids::{CallId, MapId};
-use crate::storage::key::{self, Kind};
-use crate::storage::{
-    CallRecord, Idempotency, Journal, JournalError, ListEntry, Owner, QuarantinedRow, Query, State, peek_quarantine,
-};
+use crate::storage::{Accepted, CallRecord, Counts, Idempotency, Journal, Kind, ListEntry, Query, State, StorageError};
 use crate::store::{Op, StoreDir, Table};
 
 /// Ids of what a directory holds twice: what a test damages, and what must not notice.
@@ -26,13 +26,14 @@ async fn fill(journal: &StoreJournal, name: &str) -> Ids {
     let mut open = call(State::Accepted);
     open.idempotency_key = Some(name.to_owned());
     let idempotency = Idempotency { key: name.to_owned(), fingerprint: [7; 32] };
-    journal.accept_call(&open, Payload::json("1"), Some(&idempotency)).await.unwrap();
-    let ended = CallRecord { state: State::Done, ended_ms: Some(2_000), ..call(State::Leased) };
-    journal.accept_call(&ended, Payload::json("1"), None).await.unwrap();
-    journal.save_call(&ended, Some(Payload::json("2"))).await.unwrap();
+    accept(journal, &open, Payload::json("1"), Some(idempotency)).await;
+    let leased = call(State::Leased);
+    accept(journal, &leased, Payload::json("1"), None).await;
+    let ended = CallRecord { state: State::Done, ended_ms: Some(2_000), ..leased };
+    save(journal, &ended, Some(Payload::json("2"))).await.unwrap();
     let open_map = header();
-    journal.create_map(&open_map, None).await.unwrap();
-    journal.append(&open_map, 0, vec![Payload::json("1")], true).await.unwrap();
+    create(journal, &open_map, None).await;
+    append(journal, open_map.id, 0, vec![Payload::json("1")], true).await.unwrap();
     let ended_map = ended_map(journal).await.header.id;
     Ids { open_call: open.id, ended_call: ended.id, open_map: open_map.id, ended_map }
 }
@@ -60,13 +61,13 @@ fn rows_of(ids: &Ids) -> Vec<(Table, Vec<u8>)> {
 async fn read_all(journal: &StoreJournal, ids: &Ids) -> Result<(), JournalError> {
     for id in [ids.open_call, ids.ended_call] {
         journal.call(id).await?;
-        Journal::call_input(journal, id).await?;
-        Journal::call_output(journal, id).await?;
+        journal.call_payload(Table::CallInputs, id).await?;
+        journal.call_payload(Table::CallOutputs, id).await?;
     }
     for id in [ids.open_map, ids.ended_map] {
         journal.map(id).await?;
         for pending in journal.pending(id, None, EVERYTHING).await? {
-            journal.chunk(id, pending.first).await?;
+            journal.read_of(of(id), move |_, store| read_chunk(store, id, pending.first)).await?;
         }
         for index in [0, 4, 8] {
             journal.inputs(id, index).await?;
@@ -126,7 +127,7 @@ async fn damage(which: usize) {
     let without = |ids: &[[u8; 16]]| !ids.contains(&owner);
 
     let journal = StoreJournal::new(dir.clone());
-    Journal::take_up(&journal).await.unwrap();
+    journal.take_up().await.unwrap();
     found(&journal).await;
     // What a start does not read, the first use does.
     while let Err(error) = read_all(&journal, &victim).await {
@@ -139,7 +140,7 @@ async fn damage(which: usize) {
 
     // The same for the next host, which is told of it by the table alone.
     for journal in [journal, StoreJournal::new(dir.clone())] {
-        Journal::take_up(&journal).await.unwrap();
+        journal.take_up().await.unwrap();
         let (listed, open) = found(&journal).await;
         assert!(without(&listed) && without(&open), "{table:?}");
         assert_eq!(listed.len(), 7, "{table:?}: the others are shown");
@@ -147,23 +148,26 @@ async fn damage(which: usize) {
         assert_eq!(others.count(), 3, "{table:?}");
         read_all(&journal, &healthy).await.unwrap();
         assert_eq!(journal.quarantined(), 1, "{table:?}: it is met once");
+        let is_open = |id: &[u8; 16]| usize::from(*id != owner);
+        let [calls, maps] = [victim.open_call.as_bytes(), victim.open_map.as_bytes()].map(|id| 1 + is_open(id));
+        assert_eq!(journal.open(), Counts { calls, maps }, "{table:?}");
         while journal.expire(&"app".parse().unwrap(), 1).await.unwrap() {}
     }
 
     // Nothing that is still in memory writes to it.
     let journal = StoreJournal::new(dir.clone());
-    Journal::take_up(&journal).await.unwrap();
+    journal.take_up().await.unwrap();
     let kind = if table.name().starts_with("call") { Kind::Call } else { Kind::Map };
     let refused = match kind {
         Kind::Call => {
-            journal.save_call(&CallRecord { id: CallId::from_bytes(owner), ..call(State::Leased) }, None).await
+            save(&journal, &CallRecord { id: CallId::from_bytes(owner), ..call(State::Done) }, None).await.map(drop)
         }
-        Kind::Map => journal.lease(MapId::from_bytes(owner), &[]).await,
+        Kind::Map => journal.claim_chunks(MapId::from_bytes(owner), None, 1).await.map(drop),
     };
     assert!(matches!(refused, Err(JournalError::Quarantined { .. })), "{table:?}");
 
     let mut exported = Vec::new();
-    let export = |row: &QuarantinedRow| -> Result<(), JournalError> {
+    let export = |row: &QuarantinedRow| -> Result<(), StorageError> {
         exported.push(row.clone());
         Ok(())
     };
@@ -178,8 +182,10 @@ async fn damage(which: usize) {
     let (listed, _) = found(&journal).await;
     assert_eq!((listed.len(), journal.quarantined()), (7, 0), "{table:?}");
     read_all(&journal, &healthy).await.unwrap();
+    let process = std::process::id().to_string();
+    assert_eq!(peek_quarantine(path.path()).unwrap(), Quarantined::InUse { process });
     drop((journal, dir));
-    assert_eq!(peek_quarantine(path.path()).unwrap(), []);
+    assert_eq!(peek_quarantine(path.path()).unwrap(), Quarantined::Rows(vec![]));
 }
 
 #[tokio::test]
@@ -196,13 +202,14 @@ async fn an_open_call_whose_index_alone_is_damaged_runs() {
     let dir = Arc::new(StoreDir::new(path.path()));
     let journal = StoreJournal::new(dir.clone());
     let mut waiting = call(State::Leased);
-    journal.accept_call(&waiting, Payload::json("1"), None).await.unwrap();
+    accept(&journal, &waiting, Payload::json("1"), None).await;
     waiting = CallRecord { state: State::Waiting, next_ms: Some(9_000), ..waiting };
-    journal.save_call(&waiting, None).await.unwrap();
+    save(&journal, &waiting, None).await.unwrap();
     let before = journal.open_calls(None, 9).await.unwrap();
     flip(&dir, Table::JournalIndex, &key::open_call(waiting.id)).await;
     assert_eq!(journal.open_calls(None, 9).await.unwrap(), before);
-    assert_eq!(journal.quarantined(), 0);
+    journal.take_up().await.unwrap();
+    assert_eq!((journal.quarantined(), journal.open().calls), (0, 1));
 }
 
 #[tokio::test]
@@ -215,7 +222,11 @@ async fn an_idempotency_key_whose_row_is_damaged_is_free_and_a_schedule_begins_a
     let store = dir.store().unwrap();
     let cut = |table: Table, key: Vec<u8>| Op::Put { table, key, value: b"{".to_vec() };
     store.write(vec![cut(Table::JournalIndex, key::idempotency(&function, "key"))]).await.unwrap();
-    assert_eq!(journal.keyed(&function, "key").await.unwrap(), None);
+    let idempotency = || Some(Idempotency { key: "key".to_owned(), fingerprint: [8; 32] });
+    let [first, second] = [(); 2].map(|()| call(State::Accepted));
+    assert_eq!(accept(&journal, &first, Payload::json("1"), idempotency()).await, Accepted::New);
+    let existing = accept(&journal, &second, Payload::json("1"), idempotency()).await;
+    assert!(matches!(existing, Accepted::Existing(keyed) if keyed.id == *first.id.as_bytes()), "{existing:?}");
     store.write(vec![cut(Table::Schedules, key::schedule(&function))]).await.unwrap();
     store.write(vec![cut(Table::Schedules, key::schedule_run(&function, 3))]).await.unwrap();
     assert_eq!(journal.schedules().await.unwrap().len(), 0);

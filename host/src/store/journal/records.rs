@@ -1,10 +1,30 @@
-//! Records of calls and maps, read from a store.
+//! Records of calls and maps, read from a store or within a decider.
 
+use serde::Deserialize;
+
+use super::error::JournalError;
+use super::layout::key;
 use super::{record, rows};
 use crate::ids::{CallId, MapId};
-use crate::storage::key::{self, Kind};
-use crate::storage::{CallRecord, JournalError, MapHeader, MapProgress, MapRecord};
-use crate::store::{Store, Table};
+use crate::storage::{CallRecord, Kind, LeaseHolder, MapHeader, MapProgress, MapRecord, State};
+use crate::store::{Store, Table, View, ViewError};
+
+/// Fields of a call's record by which a decider tells who may write it; the others are passed over.
+#[derive(Debug, Deserialize)]
+pub struct LeaseView {
+    pub state: State,
+    #[serde(default)]
+    pub attempts: u32,
+    #[serde(default)]
+    pub lease: Option<LeaseHolder>,
+}
+
+/// The flag of a map's header that a decider needs of a parent.
+#[derive(Debug, Deserialize)]
+pub struct CancelView {
+    #[serde(default)]
+    pub is_cancelled: bool,
+}
 
 /// Returns the record of a call.
 pub fn call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
@@ -40,6 +60,19 @@ pub fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> 
     let header: MapHeader = record(Table::Maps, &at, &header)?;
     let progress = progress.map(|(at, row)| record::<MapProgress>(Table::Maps, &at, &row)).transpose()?;
     Ok(Some(MapRecord { header, progress: progress.unwrap_or_default() }))
+}
+
+/// Returns a map as the transaction has it.
+pub fn map_within(view: &View<'_>, id: MapId) -> Result<Result<Option<MapRecord>, JournalError>, ViewError> {
+    let (header_at, progress_at) = (key::map_header(id), key::map_progress(id));
+    let (header, progress) = (view.get(Table::Maps, &header_at)?, view.get(Table::Maps, &progress_at)?);
+    let read = || -> Result<Option<MapRecord>, JournalError> {
+        let Some(header) = header else { return Ok(None) };
+        let header: MapHeader = record(Table::Maps, &header_at, &header)?;
+        let progress = progress.map(|row| record::<MapProgress>(Table::Maps, &progress_at, &row)).transpose()?;
+        Ok(Some(MapRecord { header, progress: progress.unwrap_or_default() }))
+    };
+    Ok(read())
 }
 
 /// Whether a call or map that is marked is answered for as if it was deleted.

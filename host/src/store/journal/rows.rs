@@ -8,10 +8,16 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::files::INLINE_BYTES_MAX;
+use super::layout::lease;
+use super::maps::read_chunk;
+use super::tests::{accept, append, create, save};
 use super::*;
 use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Priority, Receipt};
 use crate::ids::Version;
-use crate::storage::{Entry, EntryKind, FailedAttempt, Lease, PayloadPlace, State};
+use crate::storage::{
+    Chunk, ChunkUpdate, Entry, EntryKind, FailedAttempt, Lease, MapHeader, MapProgress, PayloadPlace, ProgressDelta,
+    State,
+};
 use crate::store::snapshot;
 
 const FILE_LEN: usize = INLINE_BYTES_MAX + 1;
@@ -115,6 +121,27 @@ fn progress(ended_ms: Option<u64>) -> MapProgress {
     MapProgress { done: 2, failed: 1, dead: 1, retried: 5, ended_ms, receipt: receipt() }
 }
 
+/// The header before inputs came and marks were set.
+fn new_header() -> MapHeader {
+    MapHeader { accepted: 0, is_closed: false, is_cancelled: false, ..header() }
+}
+
+/// Additions that make `progress` of nothing.
+fn delta() -> ProgressDelta {
+    ProgressDelta { done: 2, failed: 1, dead: 1, retried: 5, receipt: receipt() }
+}
+
+async fn settle(journal: &StoreJournal, delta: ProgressDelta, chunk: ChunkUpdate) {
+    let settle = MapSettle { map: map_id(), chunks: vec![chunk], delta, is_drained: false };
+    let settled = journal.settle_map(settle, 1_500).await.unwrap();
+    assert!(matches!(settled, MapSettled::Kept(_)), "{settled:?}");
+}
+
+fn keyed_record(journal: &StoreJournal, function: &FunctionId) -> KeyedRecord {
+    let row = journal.dir.store().unwrap().get(Table::JournalIndex, &key::idempotency(function, "key")).unwrap();
+    read_keyed(row.unwrap()).unwrap()
+}
+
 fn idempotency() -> Idempotency {
     Idempotency { key: "key".to_owned(), fingerprint: [b'f'; 32] }
 }
@@ -171,7 +198,7 @@ async fn check(dir: &TempDir, journal: &StoreJournal, expected: Expect) -> (Temp
 async fn a_call_that_is_open_is_on_disk_as_it_was() {
     let (dir, journal) = journal();
     let call = call();
-    journal.accept_call(&call, text("an input"), Some(&idempotency())).await.unwrap();
+    accept(&journal, &call, text("an input"), Some(idempotency())).await;
     let (_dir, read) = check(
         &dir,
         &journal,
@@ -212,7 +239,7 @@ async fn a_call_that_is_open_is_on_disk_as_it_was() {
     };
     assert_eq!(read.open_calls(None, 10).await.unwrap(), [open]);
     let keyed = KeyedRecord { kind: Kind::Call, id: *call_id().as_bytes(), fingerprint: [b'f'; 32] };
-    assert_eq!(read.keyed(&call.function_id(), "key").await.unwrap(), Some(keyed));
+    assert_eq!(keyed_record(&read, &call.function_id()), keyed);
     assert_eq!(read.children(parent_id(), None, 10).await.unwrap(), [(Kind::Call, *call_id().as_bytes())]);
     let (app, function) = (Some(call.app.clone()), Some(call.function.clone()));
     let (listed, next) = read.list(Query { app, function, before: None, limit: 10 }).await.unwrap();
@@ -238,9 +265,9 @@ async fn a_call_that_has_ended_is_on_disk_as_it_was() {
         receipt: Receipt::default(),
         ..call()
     };
-    journal.accept_call(&call, large(b'1'), None).await.unwrap();
+    accept(&journal, &call, large(b'1'), None).await;
     (call.state, call.ended_ms) = (State::Done, Some(2_000));
-    journal.save_call(&call, Some(Payload::json("42"))).await.unwrap();
+    save(&journal, &call, Some(Payload::json("42"))).await.unwrap();
     let (_dir, read) = check(
         &dir,
         &journal,
@@ -281,14 +308,18 @@ async fn a_call_that_has_ended_is_on_disk_as_it_was() {
 async fn a_map_that_is_open_is_on_disk_as_it_was() {
     let (dir, journal) = journal();
     let (header, progress) = (header(), progress(None));
-    journal.create_map(&header, Some(&idempotency())).await.unwrap();
+    create(&journal, &new_header(), Some(idempotency())).await;
     let inputs = vec![Payload::json("1"), text("two"), large(b'1'), Payload::json("4"), Payload::json("5")];
-    journal.append(&header, 0, inputs.clone(), true).await.unwrap();
-    journal.append(&header, 5, vec![Payload::json("6")], false).await.unwrap();
+    append(&journal, map_id(), 0, inputs.clone(), true).await.unwrap();
+    append(&journal, map_id(), 5, vec![Payload::json("6")], false).await.unwrap();
     let lost = PendingChunk { first: 5, lease: Lease { is_leased: true, lost: 2, len: 1, holder: None } };
-    journal.lease(map_id(), &[lost]).await.unwrap();
+    let leased = put(Table::MapPending, key::chunk(map_id(), 5), lease::encode(lost.lease));
+    journal.dir.store().unwrap().write(vec![leased]).await.unwrap();
     let settled = ChunkUpdate { first: 0, entries: entries(), segment: 1, ..ChunkUpdate::default() };
-    journal.settle(&header, &progress, vec![settled]).await.unwrap();
+    settle(&journal, delta(), settled).await;
+    journal.mark(map_id(), MapMark::Close).await.unwrap();
+    let marked = journal.mark(map_id(), MapMark::Cancel).await.unwrap().unwrap();
+    assert_eq!(marked.header, header);
     let (_dir, read) = check(
         &dir,
         &journal,
@@ -351,14 +382,14 @@ async fn a_map_that_is_open_is_on_disk_as_it_was() {
     assert_eq!(read.map(map_id()).await.unwrap(), Some(map.clone()));
     assert_eq!(read.open_maps(None, 10).await.unwrap(), std::slice::from_ref(&map));
     let keyed = KeyedRecord { kind: Kind::Map, id: *map_id().as_bytes(), fingerprint: [b'f'; 32] };
-    assert_eq!(read.keyed(&header.function_id(), "key").await.unwrap(), Some(keyed));
+    assert_eq!(keyed_record(&read, &header.function_id()), keyed);
     assert_eq!(read.children(parent_id(), None, 10).await.unwrap(), [(Kind::Map, *map_id().as_bytes())]);
     let (app, function) = (Some(header.app.clone()), Some(header.function.clone()));
     let (listed, next) = read.list(Query { app, function, before: None, limit: 10 }).await.unwrap();
     assert_eq!((listed, next), (vec![ListEntry::Map(map)], None));
     let leased = PendingChunk { first: 0, lease: Lease { is_leased: true, lost: 0, len: 5, holder: None } };
     assert_eq!(read.pending(map_id(), None, 10).await.unwrap(), [leased, lost]);
-    let chunk = read.chunk(map_id(), 0).await.unwrap().unwrap();
+    let chunk = read_chunk(read.dir.store().unwrap(), map_id(), 0).unwrap().unwrap();
     for (stored, input) in chunk.inputs.iter().zip(&inputs) {
         assert_eq!(read.payload(stored.clone()).await.unwrap(), *input);
     }
@@ -376,14 +407,19 @@ async fn a_map_that_is_open_is_on_disk_as_it_was() {
 async fn a_map_that_has_ended_is_on_disk_as_it_was() {
     let (dir, journal) = journal();
     let header = header();
-    journal.create_map(&header, None).await.unwrap();
-    journal.append(&header, 0, vec![Payload::json("1"), Payload::json("2")], true).await.unwrap();
+    create(&journal, &new_header(), None).await;
+    append(&journal, map_id(), 0, vec![Payload::json("1"), Payload::json("2")], true).await.unwrap();
+    // As if more inputs had come.
+    let marked = put(Table::Maps, key::map_header(map_id()), row(&header));
+    journal.dir.store().unwrap().write(vec![marked]).await.unwrap();
     let done: Vec<Entry> = entries_in_files().into_iter().filter(|entry| entry.index % 4 == 0).collect();
     let settled =
         |segment, entries: &[Entry]| ChunkUpdate { segment, entries: entries.to_vec(), ..ChunkUpdate::default() };
-    journal.settle(&header, &progress(None), vec![settled(1, &done[..1])]).await.unwrap();
+    settle(&journal, delta(), settled(1, &done[..1])).await;
     let whole = ChunkUpdate { replaces: Some(1), is_whole: true, ..settled(0, &done) };
-    journal.settle(&header, &progress(Some(2_000)), vec![whole]).await.unwrap();
+    let (delta, chunks) = (ProgressDelta::default(), vec![whole]);
+    let end = MapSettle { map: map_id(), chunks, delta, is_drained: true };
+    journal.settle_map(end, 2_000).await.unwrap();
     let (_dir, read) = check(
         &dir,
         &journal,
@@ -424,7 +460,7 @@ async fn a_map_that_has_ended_is_on_disk_as_it_was() {
     assert_eq!(read.map(map_id()).await.unwrap(), Some(map));
     assert_eq!(read.open_maps(None, 10).await.unwrap(), []);
     assert_eq!(read.pending(map_id(), None, 10).await.unwrap(), []);
-    assert_eq!(read.chunk(map_id(), 0).await.unwrap().unwrap().entries, done);
+    assert_eq!(read_chunk(read.dir.store().unwrap(), map_id(), 0).unwrap().unwrap().entries, done);
     assert_eq!(read.apps_with_ended().await.unwrap(), [header.app]);
 }
 

@@ -1,35 +1,131 @@
 //! Schedules: a row for the state of each, and one for each run of its history.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use serde::de::DeserializeOwned;
 
-use super::claims::Changes;
-use super::{ADVANCE, StoreJournal, delete, put, record, row};
+use super::claims::Prepared;
+use super::error::JournalError;
+use super::layout::key;
+use super::records::LeaseView;
+use super::{ADVANCE, StoreJournal, delete, ops_bytes, put, record, row};
 use crate::ids::FunctionId;
-use crate::storage::{
-    HISTORY_LEN, JournalError, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, StoredSchedule, key,
-};
-use crate::store::{Table, Write};
+use crate::storage::{HISTORY_LEN, Kind, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, StoredSchedule};
+use crate::store::{Changes, Op, Table, View, ViewError, Write};
 
 const TABLE: Table = Table::Schedules;
 
+/// Step, encoded. What a call depends on is beside its id.
+struct Advance {
+    /// Runs, of which one that begins has its call.
+    runs: Vec<(Option<[u8; 16]>, Vec<Op>)>,
+    states: Vec<Op>,
+    interrupted: Vec<([u8; 16], Vec<Op>)>,
+    begun: Vec<([u8; 16], Vec<Op>)>,
+}
+
+/// Parts of a step that were not written before.
+#[derive(Debug, Default)]
+struct Advanced {
+    interrupted: Vec<bool>,
+    begun: Vec<bool>,
+}
+
+impl Advance {
+    fn bytes(&self) -> usize {
+        let runs = self.runs.iter().map(|(_, ops)| ops);
+        let calls = self.interrupted.iter().chain(&self.begun).map(|(_, ops)| ops);
+        runs.chain(calls).chain([&self.states]).map(|ops| ops_bytes(ops)).sum()
+    }
+
+    /// A call that begins and is there already stays as it is, and its run with it: both may have ended since. A call
+    /// that has ended was not interrupted.
+    fn decide(&self, view: &View<'_>) -> Result<(Changes<'_>, Advanced), ViewError> {
+        let (mut changes, mut advanced): (Changes<'_>, _) = (Vec::new(), Advanced::default());
+        for (call, ops) in &self.runs {
+            let has_begun = match call {
+                Some(call) => view.contains(Table::Calls, call)?,
+                None => false,
+            };
+            if !has_begun {
+                changes.push(Cow::Borrowed(ops));
+            }
+        }
+        changes.push(Cow::Borrowed(&self.states));
+        for (call, ops) in &self.interrupted {
+            let is_open = view
+                .get(Table::Calls, call)?
+                .is_some_and(|row| serde_json::from_slice(&row).is_ok_and(|call: LeaseView| !call.state.is_terminal()));
+            if is_open {
+                changes.push(Cow::Borrowed(ops));
+            }
+            advanced.interrupted.push(is_open);
+        }
+        for (call, ops) in &self.begun {
+            let is_new = !view.contains(Table::Calls, call)?;
+            if is_new {
+                changes.push(Cow::Borrowed(ops));
+            }
+            advanced.begun.push(is_new);
+        }
+        Ok((changes, advanced))
+    }
+}
+
 impl StoreJournal {
-    pub(super) async fn advance_schedules(&self, step: &ScheduleStep) -> Result<(), JournalError> {
-        let mut ops = Vec::with_capacity(step.states.len() + 2 * step.runs.len() + 4 * step.begun.len());
-        for (function, run) in &step.runs {
-            ops.push(put(TABLE, key::schedule_run(function, run.number), row(run)));
+    pub(super) async fn advance(&self, step: &ScheduleStep) -> Result<(), JournalError> {
+        // A write of nothing would ask for a checkpoint.
+        if step.is_empty() {
+            return Ok(());
+        }
+        let begins = |run: &ScheduledRun| {
+            let call = run.call.filter(|_| run.outcome == RunOutcome::Running)?;
+            step.begun.iter().any(|(begun, _)| begun.id == call).then(|| *call.as_bytes())
+        };
+        let run_ops = |(function, run): &(FunctionId, ScheduledRun)| {
+            let mut ops = vec![put(TABLE, key::schedule_run(function, run.number), row(run))];
             let old = run.number.checked_sub(HISTORY_LEN);
             ops.extend(old.map(|old| delete(TABLE, key::schedule_run(function, old))));
-        }
-        ops.extend(step.states.iter().map(|(function, state)| put(TABLE, key::schedule(function), row(state))));
-        ops.extend(step.interrupted.iter().flat_map(|call| self.save_ops(call)));
-        let mut changes = Changes { ops, ..Changes::default() };
+            (begins(run), ops)
+        };
+        let mut advance = Advance {
+            runs: step.runs.iter().map(run_ops).collect(),
+            states: step
+                .states
+                .iter()
+                .map(|(function, state)| put(TABLE, key::schedule(function), row(state)))
+                .collect(),
+            interrupted: step.interrupted.iter().map(|call| (*call.id.as_bytes(), self.save_ops(call))).collect(),
+            begun: Vec::with_capacity(step.begun.len()),
+        };
+        let mut claims = Vec::new();
         for (call, input) in &step.begun {
-            self.accept_with(call, input.clone(), None, &mut changes).await?;
+            let mut prepared = Prepared::default();
+            self.call_ops(call, input.clone(), None, &mut prepared).await?;
+            advance.begun.push((*call.id.as_bytes(), prepared.ops));
+            claims.push(prepared.claims);
         }
-        self.commit(Write::New, ADVANCE, changes).await
+        let bytes = advance.bytes();
+        let advanced = self.decide_between(Write::New, ADVANCE, bytes, advance, Advance::decide).await?;
+        drop(claims);
+        for ((call, _), is_new) in step.begun.iter().zip(advanced.begun) {
+            if is_new {
+                self.counts.recover(&call.app, Kind::Call);
+            }
+        }
+        for (call, was_open) in step.interrupted.iter().zip(advanced.interrupted) {
+            if was_open {
+                self.counts.release(&call.app, Kind::Call);
+            }
+        }
+        self.observe(|observer| {
+            step.begun.iter().for_each(|(call, _)| observer.call_changed(call));
+            step.interrupted.iter().for_each(|call| observer.call_changed(call));
+            step.functions().for_each(|function| observer.schedule_changed(function));
+        });
+        Ok(())
     }
 
     pub(super) async fn schedules(&self) -> Result<Vec<StoredSchedule>, JournalError> {
@@ -64,7 +160,7 @@ impl StoreJournal {
         Ok(schedules)
     }
 
-    pub(super) async fn schedule_runs(&self, function: &FunctionId) -> Result<Vec<ScheduledRun>, JournalError> {
+    pub(super) async fn runs(&self, function: &FunctionId) -> Result<Vec<ScheduledRun>, JournalError> {
         let (first, last) = (key::schedule(function), key::schedule_run(function, u64::MAX));
         self.read(move |_, store| {
             let between = (Bound::Excluded(first.as_slice()), Bound::Included(last.as_slice()));
@@ -95,13 +191,19 @@ mod tests {
     use crate::app::metadata::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
     use crate::call::{Failure, FailureCode, Payload, Principal, Priority};
     use crate::ids::{CallId, Version};
-    use crate::storage::{CallRecord, DueTimes, SkipReason, State};
+    use crate::storage::{CallRecord, CallSettle, DueTimes, Settled, SkipReason, State};
     use crate::store::{StoreDir, snapshot};
 
     fn journal() -> (tempfile::TempDir, StoreJournal) {
         let dir = tempfile::tempdir().unwrap();
         let journal = StoreJournal::new(Arc::new(StoreDir::new(dir.path())));
         (dir, journal)
+    }
+
+    /// Ends an attempt at a call.
+    async fn end(journal: &StoreJournal, call: &CallRecord) {
+        let settle = CallSettle { record: Box::new(call.clone()), lease: None, output: None };
+        assert_eq!(journal.settle(settle).await.unwrap(), Settled::Kept);
     }
 
     fn function(name: &str) -> FunctionId {
@@ -172,10 +274,10 @@ mod tests {
                 runs: vec![(function.clone(), run(number, outcome))],
                 ..ScheduleStep::default()
             };
-            journal.advance_schedules(&step).await.unwrap();
+            journal.advance(&step).await.unwrap();
         }
         let numbers = |runs: Vec<ScheduledRun>| runs.iter().map(|run| run.number).collect::<Vec<_>>();
-        assert_eq!(numbers(journal.schedule_runs(&function).await.unwrap()), (151..=250).rev().collect::<Vec<_>>());
+        assert_eq!(numbers(journal.runs(&function).await.unwrap()), (151..=250).rev().collect::<Vec<_>>());
         let all = || journal.dir.store().unwrap().entries(TABLE).unwrap().len();
         assert_eq!(all(), 102);
         let loaded = journal.schedules().await.unwrap();
@@ -196,15 +298,15 @@ mod tests {
         ];
         for (state, code, outcome) in ends {
             let (_dir, journal) = journal();
-            journal.advance_schedules(&begin(1)).await.unwrap();
+            journal.advance(&begin(1)).await.unwrap();
             let call = CallRecord {
                 state,
                 ended_ms: Some(2_000),
                 failure: code.map(|code| Failure::new(code, "")),
                 ..call(1)
             };
-            journal.save_call(&call, None).await.unwrap();
-            let runs = journal.schedule_runs(&function("full")).await.unwrap();
+            end(&journal, &call).await;
+            let runs = journal.runs(&function("full")).await.unwrap();
             assert_eq!((&runs[0].outcome, runs[0].ended), (&outcome, Some(time(2_000))));
             assert!(journal.schedules().await.unwrap()[0].unfinished.is_empty());
             assert!(journal.open_calls(None, 9).await.unwrap().is_empty());
@@ -214,9 +316,9 @@ mod tests {
     #[tokio::test]
     async fn a_retry_leaves_its_run_under_way() {
         let (_dir, journal) = journal();
-        journal.advance_schedules(&begin(7)).await.unwrap();
+        journal.advance(&begin(7)).await.unwrap();
         let waiting = CallRecord { state: State::Waiting, next_ms: Some(9_000), ..call(7) };
-        journal.save_call(&waiting, None).await.unwrap();
+        end(&journal, &waiting).await;
         let open = journal.open_calls(None, 9).await.unwrap();
         assert_eq!((open[0].run, open[0].next_ms), (Some(7), Some(9_000)));
         assert_eq!(journal.schedules().await.unwrap()[0].unfinished[0].number, 7);
@@ -225,35 +327,55 @@ mod tests {
     #[tokio::test]
     async fn an_interrupted_run_and_its_call_end_together() {
         let (_dir, journal) = journal();
-        journal.advance_schedules(&begin(1)).await.unwrap();
+        journal.advance(&begin(1)).await.unwrap();
         let ended = CallRecord { state: State::Dead, ended_ms: Some(2_000), lost: 1, ..call(1) };
         let step = ScheduleStep {
             runs: vec![(function("full"), run(1, RunOutcome::Interrupted))],
             interrupted: vec![ended.clone()],
             ..ScheduleStep::default()
         };
-        journal.advance_schedules(&step).await.unwrap();
-        assert_eq!(journal.schedule_runs(&function("full")).await.unwrap()[0].outcome, RunOutcome::Interrupted);
+        journal.advance(&step).await.unwrap();
+        assert_eq!(journal.runs(&function("full")).await.unwrap()[0].outcome, RunOutcome::Interrupted);
         assert_eq!(journal.call(ended.id).await.unwrap(), Some(ended));
         assert!(journal.open_calls(None, 9).await.unwrap().is_empty());
     }
 
     #[tokio::test]
+    async fn a_step_that_is_written_again_changes_nothing_of_what_has_ended_since() {
+        let (_dir, journal) = journal();
+        let begin = begin(1);
+        journal.advance(&begin).await.unwrap();
+        journal.advance(&begin).await.unwrap();
+        assert_eq!(journal.counts.total().calls, 1);
+        let ended = CallRecord { state: State::Done, ended_ms: Some(2_000), ..call(1) };
+        end(&journal, &ended).await;
+        journal.advance(&begin).await.unwrap();
+        assert_eq!(journal.runs(&function("full")).await.unwrap()[0].outcome, RunOutcome::Done);
+        assert_eq!(journal.call(ended.id).await.unwrap(), Some(ended.clone()));
+        let interrupted = CallRecord { state: State::Dead, ..ended.clone() };
+        let step = ScheduleStep { interrupted: vec![interrupted], ..ScheduleStep::default() };
+        journal.advance(&step).await.unwrap();
+        assert_eq!(journal.call(ended.id).await.unwrap(), Some(ended), "it had ended by itself");
+        assert!(journal.open_calls(None, 9).await.unwrap().is_empty());
+        assert_eq!(journal.counts.total().calls, 0);
+    }
+
+    #[tokio::test]
     async fn a_run_that_the_history_has_forgotten_does_not_come_back() {
         let (_dir, journal) = journal();
-        journal.advance_schedules(&begin(1)).await.unwrap();
+        journal.advance(&begin(1)).await.unwrap();
         let newer = vec![(function("full"), run(1 + HISTORY_LEN, RunOutcome::Done))];
-        journal.advance_schedules(&ScheduleStep { runs: newer, ..ScheduleStep::default() }).await.unwrap();
+        journal.advance(&ScheduleStep { runs: newer, ..ScheduleStep::default() }).await.unwrap();
         let ended = CallRecord { state: State::Done, ended_ms: Some(2_000), ..call(1) };
-        journal.save_call(&ended, None).await.unwrap();
-        let runs = journal.schedule_runs(&function("full")).await.unwrap();
+        end(&journal, &ended).await;
+        let runs = journal.runs(&function("full")).await.unwrap();
         assert_eq!(runs.iter().map(|run| run.number).collect::<Vec<_>>(), [1 + HISTORY_LEN]);
     }
 
     #[tokio::test]
     async fn a_run_that_begins_is_on_disk_with_its_call() {
         let (_dir, journal) = journal();
-        journal.advance_schedules(&begin(3)).await.unwrap();
+        journal.advance(&begin(3)).await.unwrap();
         expect![[r#"
             [schedules]
             app\x00full\x00 → {"timetable":{"period_ms":1000},"start_ms":0,"through_ms":0,"next_ms":null,|
@@ -329,7 +451,7 @@ mod tests {
         let states = vec![(function("full"), full.clone()), (function("bare"), bare.clone())];
         let of_full = runs.iter().map(|run| (function("full"), run.clone())).collect();
         let step = ScheduleStep { states, runs: of_full, ..ScheduleStep::default() };
-        journal.advance_schedules(&step).await.unwrap();
+        journal.advance(&step).await.unwrap();
 
         let text = snapshot::dump(journal.dir.store().unwrap());
         expect![[r#"
@@ -378,6 +500,6 @@ mod tests {
             other.schedules().await.unwrap().into_iter().map(|schedule| schedule.state).collect();
         assert_eq!(states, [bare, full]);
         runs.reverse();
-        assert_eq!(other.schedule_runs(&function("full")).await.unwrap(), runs);
+        assert_eq!(other.runs(&function("full")).await.unwrap(), runs);
     }
 }

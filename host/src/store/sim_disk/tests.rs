@@ -1,11 +1,12 @@
 //! The store and its files under power cuts, against a model of what was acknowledged.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::*;
-use crate::store::{Decision, Op, PendingWrite, StoreDir, StoreError, Table, Write};
+use crate::store::{Decider, Decision, Op, PendingWrite, StoreDir, StoreError, Table, Write};
 
 /// What the database must hold.
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -17,20 +18,67 @@ struct Seen {
     files: u64,
 }
 
-/// A random write: some keys set, some deleted, some changed by what they hold.
-fn random_ops(random: &mut Random) -> Vec<Op> {
+/// A change, of the database and of the model.
+#[derive(Clone, Debug)]
+enum Change {
+    Put {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
+    Update {
+        key: Vec<u8>,
+        byte: u8,
+    },
+    /// The value of one key, if it has one, gets another, in the place of what is there.
+    Move {
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
+}
+
+impl Change {
+    fn op(&self) -> Op {
+        let table = Table::KeyValue;
+        match self.clone() {
+            Self::Put { key, value } => Op::Put { table, key, value },
+            Self::Delete { key } => Op::Delete { table, key },
+            Self::Update { key, byte } => {
+                let decide = Decision::new(0, move |present| changed(present, byte));
+                Op::Update { table, key, decide }
+            }
+            Self::Move { from, to } => {
+                let prepared = [Op::Delete { table, key: from.clone() }];
+                let (decider, _) = Decider::new(0, (prepared, from, to), |(prepared, from, to), view| {
+                    let Some(value) = view.get(Table::KeyValue, from)? else { return Ok((Vec::new(), ())) };
+                    let put = Op::Put { table: Table::KeyValue, key: to.clone(), value: value.to_vec() };
+                    Ok((vec![Cow::Borrowed(&prepared[..]), Cow::Owned(vec![put])], ()))
+                });
+                Op::Decide(decider)
+            }
+        }
+    }
+}
+
+/// A random write: some keys set, some deleted, some changed by what they hold, some moved.
+fn random_changes(random: &mut Random) -> Vec<Change> {
     (0..1 + random.below(5))
         .map(|_| {
-            let key = format!("k{:03}", random.below(200)).into_bytes();
+            let mut key = || format!("k{:03}", random.below(200)).into_bytes();
+            let (key, other) = (key(), key());
             if random.one_in(8) {
-                return Op::Delete { table: Table::KeyValue, key };
+                return Change::Delete { key };
+            }
+            if random.one_in(8) {
+                return Change::Move { from: key, to: other };
             }
             let byte = random.next() as u8;
             if random.one_in(4) {
-                let decide = Decision::new(0, move |present| changed(present, byte));
-                return Op::Update { table: Table::KeyValue, key, decide };
+                return Change::Update { key, byte };
             }
-            Op::Put { table: Table::KeyValue, key, value: vec![byte; random.below(3_000) as usize] }
+            Change::Put { key, value: vec![byte; random.below(3_000) as usize] }
         })
         .collect()
 }
@@ -41,14 +89,19 @@ fn changed(present: Option<&[u8]>, byte: u8) -> Option<Bytes> {
     Some([present, &[byte]].concat().into())
 }
 
-fn apply(model: &mut Model, ops: &[Op]) {
-    for op in ops {
-        match op {
-            Op::Put { key, value, .. } => drop(model.insert(key.clone(), value.clone())),
-            Op::Delete { key, .. } => drop(model.remove(key)),
-            Op::Update { key, decide, .. } => {
-                if let Some(value) = decide.new_value(model.get(key).map(Vec::as_slice)) {
+fn apply(model: &mut Model, changes: &[Change]) {
+    for change in changes {
+        match change {
+            Change::Put { key, value } => drop(model.insert(key.clone(), value.clone())),
+            Change::Delete { key } => drop(model.remove(key)),
+            Change::Update { key, byte } => {
+                if let Some(value) = changed(model.get(key).map(Vec::as_slice), *byte) {
                     model.insert(key.clone(), value.into());
+                }
+            }
+            Change::Move { from, to } => {
+                if let Some(value) = model.remove(from) {
+                    model.insert(to.clone(), value);
                 }
             }
         }
@@ -56,22 +109,22 @@ fn apply(model: &mut Model, ops: &[Op]) {
 }
 
 /// A file, and the row that refers to it.
-fn file_row(dir: &StoreDir, random: &mut Random) -> Result<Vec<Op>, StoreError> {
+fn file_row(dir: &StoreDir, random: &mut Random) -> Result<Vec<Change>, StoreError> {
     let bytes = vec![random.below(8) as u8; 1 + random.below(20_000) as usize];
     let digest = dir.files()?.keep(Write::New, &bytes)?;
     let key = [b"file".as_slice(), &digest].concat();
-    Ok(vec![Op::Put { table: Table::KeyValue, key, value: digest.to_vec() }])
+    Ok(vec![Change::Put { key, value: digest.to_vec() }])
 }
 
 /// Compares what is there with what was acknowledged, plus the first of `under_way`, in their order, and none in part.
 /// Returns what is there.
-fn check(dir: &StoreDir, acknowledged: &Model, under_way: &[Vec<Op>]) -> Result<Model, String> {
+fn check(dir: &StoreDir, acknowledged: &Model, under_way: &[Vec<Change>]) -> Result<Model, String> {
     let store = dir.store().map_err(|error| format!("the database does not open: {error}: {error:?}"))?;
     let found: Model = store.entries(Table::KeyValue).map_err(|error| error.to_string())?.into_iter().collect();
     let mut expected = acknowledged.clone();
     let mut is_right = found == expected;
-    for ops in under_way {
-        apply(&mut expected, ops);
+    for changes in under_way {
+        apply(&mut expected, changes);
         is_right |= found == expected;
     }
     if !is_right {
@@ -94,7 +147,7 @@ fn check(dir: &StoreDir, acknowledged: &Model, under_way: &[Vec<Op>]) -> Result<
 async fn run(disk: &Disk, seed: u64, seen: &mut Seen) -> Result<(), String> {
     let mut random = Random::new(seed ^ 0x5eed);
     let mut acknowledged = Model::new();
-    let mut under_way: Vec<Vec<Op>> = Vec::new();
+    let mut under_way: Vec<Vec<Change>> = Vec::new();
     for _ in 0..3 {
         let ops = [20, 100, 600][random.below(3) as usize];
         disk.cut_power_in(1 + random.below(ops));
@@ -123,7 +176,7 @@ async fn write_until_the_end(
     dir: &StoreDir,
     random: &mut Random,
     acknowledged: &mut Model,
-    under_way: &mut Vec<Vec<Op>>,
+    under_way: &mut Vec<Vec<Change>>,
     seen: &mut Seen,
 ) -> Result<(), String> {
     let store = dir.store().map_err(|error| error.to_string())?;
@@ -131,23 +184,25 @@ async fn write_until_the_end(
         let mut batch = Vec::new();
         if random.one_in(8) {
             match file_row(dir, random) {
-                Ok(ops) => batch.push(ops),
+                Ok(changes) => batch.push(changes),
                 Err(_) => return Ok(()),
             }
             seen.files += 1;
         }
         // One at a time replays from the seed; several meet in a commit as the writer takes them.
         let count = if random.one_in(2) { 1 } else { 1 + random.below(8) };
-        batch.extend((0..count).map(|_| random_ops(random)));
-        let submitted: Vec<PendingWrite> = batch.iter().map(|ops| store.submit(Write::New, ops.clone())).collect();
-        for (ops, submitted) in batch.into_iter().zip(submitted) {
+        batch.extend((0..count).map(|_| random_changes(random)));
+        let submit =
+            |changes: &Vec<Change>| store.submit(Write::New, changes.iter().map(Change::op).collect::<Vec<Op>>());
+        let submitted: Vec<PendingWrite> = batch.iter().map(submit).collect();
+        for (changes, submitted) in batch.into_iter().zip(submitted) {
             match submitted.await {
                 Ok(()) if !under_way.is_empty() => return Err("a write was kept, and one before it was not".to_owned()),
                 Ok(()) => {
-                    apply(acknowledged, &ops);
+                    apply(acknowledged, &changes);
                     seen.acknowledged += 1;
                 }
-                Err(StoreError::Poisoned { .. }) => under_way.push(ops),
+                Err(StoreError::Poisoned { .. }) => under_way.push(changes),
                 Err(error) => return Err(format!("a power cut is no `{error}`")),
             }
         }

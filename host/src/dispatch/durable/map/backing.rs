@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::chunks::Chunks;
 use crate::call::Payload;
-use crate::clock::unix_ms;
 use crate::dispatch::durable::core::Core;
 use crate::dispatch::map::{Backing, Ended, Engine, Input, Reservation, State, Unreadable, Window};
 use crate::storage::{
-    Chunk, ChunkUpdate, Entry, EntryKind, MapHeader, MapProgress, MapRecord, PayloadPlace, PendingChunk, StoredPayload,
+    Chunk, ClaimedChunk, Entry, EntryKind, MapHeader, MapProgress, MapRecord, MapSettle, PayloadPlace, PendingChunk,
+    ProgressDelta, StoredPayload,
 };
 
 /// Inputs that can begin at once, under which more chunks are wanted.
@@ -26,8 +26,9 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// See the module.
 pub struct JournalBacking {
     core: Arc<Core>,
+    /// As the latest answers of the journal have it.
     pub header: MapHeader,
-    /// As it is on disk.
+    /// As the last write of outcomes left it.
     pub progress: MapProgress,
     chunks: Chunks,
     /// Bytes that `chunks` holds.
@@ -52,9 +53,7 @@ struct Unwritten {
 /// Outcomes that are written together.
 pub struct Batch {
     pub entries: Vec<Entry>,
-    pub header: MapHeader,
-    pub progress: MapProgress,
-    pub chunks: Vec<ChunkUpdate>,
+    pub settle: MapSettle,
     retries: Vec<(Input<StoredPayload>, u64)>,
     bytes: u64,
 }
@@ -83,6 +82,14 @@ impl JournalBacking {
         MapRecord { header: self.header.clone(), progress: self.progress.clone() }
     }
 
+    /// Takes over a header. Answers may come in another order than the changes that they tell of.
+    pub fn follow(&mut self, header: &MapHeader) {
+        self.has_more |= header.accepted > self.header.accepted;
+        self.header.accepted = self.header.accepted.max(header.accepted);
+        self.header.is_closed |= header.is_closed;
+        self.header.is_cancelled |= header.is_cancelled;
+    }
+
     /// Whether calls under way are of no use any more.
     pub fn is_over(&self) -> bool {
         self.header.is_cancelled || self.is_broken || self.progress.ended_ms.is_some()
@@ -107,34 +114,37 @@ impl JournalBacking {
         reserved: Reservation,
     ) {
         let mut inputs = inputs.into_iter().map(StoredPayload::inline);
-        let chunks = pending.into_iter().map(|pending| {
-            let inputs = inputs.by_ref().take(pending.lease.len as usize).collect();
-            let first = pending.first;
-            (pending, Some(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 }))
+        let chunks = pending.into_iter().map(|PendingChunk { first, lease }| {
+            let inputs = inputs.by_ref().take(lease.len as usize).collect();
+            let chunk = Some(Chunk { first, inputs, entries: Vec::new(), is_stripped: false, segments: 0 });
+            ClaimedChunk { first, lease, chunk }
         });
         self.load(window, chunks, reserved);
     }
 
-    /// Takes in chunks that are leased.
+    /// Takes in chunks that are leased, in the order of their inputs. One that was taken in before is passed over.
     pub fn load(
         &mut self,
         window: &mut Window<StoredPayload>,
-        leased: impl Iterator<Item = (PendingChunk, Option<Chunk>)>,
+        leased: impl IntoIterator<Item = ClaimedChunk>,
         reserved: Reservation,
     ) {
         let mut loaded = Vec::new();
-        for (PendingChunk { first, lease, .. }, chunk) in leased {
-            if let Some(chunk) = chunk.filter(|_| !self.chunks.contains(first)) {
-                loaded.extend(self.chunks.open(chunk, lease.lost, unix_ms()));
+        for ClaimedChunk { first, lease, chunk } in leased {
+            if self.loaded.is_some_and(|last| first <= last) {
+                continue;
             }
             self.loaded = Some(first);
+            if let Some(chunk) = chunk {
+                loaded.extend(self.chunks.open(chunk, lease.lost, self.core.now_ms()));
+            }
         }
         self.written.set(self.chunks.written_bytes() as u64);
         window.load(loaded, reserved);
     }
 
-    /// Takes what is to be written next, if anything is. The map ends with the last outcome, or when it is cancelled
-    /// and nothing runs.
+    /// Takes what is to be written next, if anything is. A write without outcomes ends the map: one that was closed after
+    /// its last outcome, or is cancelled and runs nothing any more.
     pub fn batch(&mut self, has_runners: bool) -> Option<Batch> {
         let mut bytes = 0;
         let fits = |unwritten: &&Unwritten| {
@@ -148,33 +158,35 @@ impl JournalBacking {
             entries.push(entry);
             retries.extend(retry);
         }
-        let mut progress = self.progress.clone();
-        for entry in &entries {
-            match entry.kind {
-                EntryKind::Done(_) => progress.done += 1,
-                EntryKind::Failed(_) => progress.failed += 1,
-                EntryKind::Dead(_) => progress.dead += 1,
-                EntryKind::Retry { .. } => progress.retried += 1,
-            }
-            progress.receipt.add(&entry.receipt);
-        }
-        let header = self.header.clone();
+        let Self { header, progress, .. } = self;
+        let is_drained = !has_runners && self.unwritten.is_empty();
         let is_done = header.is_closed && progress.settled() == header.accepted;
-        let is_cancelled = header.is_cancelled && !has_runners && self.unwritten.is_empty();
-        if progress.ended_ms.is_none() && (is_done || is_cancelled) {
-            progress.ended_ms = Some(unix_ms());
-        } else if entries.is_empty() {
+        let ends = progress.ended_ms.is_none() && (is_done || header.is_cancelled && is_drained);
+        if entries.is_empty() && !ends {
             return None;
         }
+        let mut delta = ProgressDelta::default();
+        for entry in &entries {
+            match entry.kind {
+                EntryKind::Done(_) => delta.done += 1,
+                EntryKind::Failed(_) => delta.failed += 1,
+                EntryKind::Dead(_) => delta.dead += 1,
+                EntryKind::Retry { .. } => delta.retried += 1,
+            }
+            delta.receipt.add(&entry.receipt);
+        }
+        let map = header.id;
         let chunks = self.chunks.settle(&entries);
         self.written.set(self.chunks.written_bytes() as u64);
-        Some(Batch { entries, header, progress, chunks, retries, bytes: bytes as u64 })
+        let settle = MapSettle { map, chunks, delta, is_drained };
+        Some(Batch { entries, settle, retries, bytes: bytes as u64 })
     }
 
-    /// A batch is on disk: its retries may begin, and its outcomes leave memory.
-    pub fn batch_written(&mut self, window: &mut Window<StoredPayload>, batch: Batch) {
-        let Batch { progress, retries, bytes, .. } = batch;
-        self.progress = progress;
+    /// A batch is on disk, in the map as it is now: its retries may begin, and its outcomes leave memory.
+    pub fn batch_written(&mut self, window: &mut Window<StoredPayload>, batch: Batch, record: MapRecord) {
+        let Batch { retries, bytes, .. } = batch;
+        self.follow(&record.header);
+        self.progress = record.progress;
         window.take(bytes);
         for (input, at_ms) in retries {
             window.retry(input, at_ms);
@@ -189,7 +201,7 @@ impl JournalBacking {
             (Ok(payload), _) => (EntryKind::Done(StoredPayload::inline(payload)), None),
             (Err(failure), Some(delay)) => {
                 input.failed += 1;
-                let next_ms = unix_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+                let next_ms = self.core.now_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
                 (EntryKind::Retry { failed: input.failed, next_ms, failure }, Some(next_ms))
             }
             (Err(failure), None) if failure.code.is_retryable() => (EntryKind::Dead(failure), None),
@@ -223,7 +235,7 @@ impl Backing for JournalBacking {
     const IS_DURABLE: bool = true;
 
     fn now_ms(&self) -> u64 {
-        unix_ms()
+        self.core.now_ms()
     }
 
     fn is_open(&self) -> bool {

@@ -30,10 +30,6 @@ struct OpenChunk {
 }
 
 impl Chunks {
-    pub fn contains(&self, first: u64) -> bool {
-        self.open.contains_key(&first)
-    }
-
     /// Returns the bytes of outcomes that are kept for the segment of a whole chunk.
     pub fn written_bytes(&self) -> usize {
         self.written_bytes
@@ -170,7 +166,7 @@ mod tests {
         let whole = chunks.settle(&[done(10, 1)]);
         assert_eq!((whole[0].replaces, whole[0].is_whole), (Some(1), true));
         assert_eq!(whole[0].entries.iter().map(|entry| entry.index).collect::<Vec<_>>(), [10, 11]);
-        assert!(!chunks.contains(10));
+        assert!(chunks.open.is_empty());
 
         chunks.open(chunk(0, 2), 0, 0);
         chunks.settle(&[done(0, WHOLE_BYTES_MAX)]);

@@ -20,15 +20,15 @@ use crate::dispatch::durable::error::DurableError;
 use crate::dispatch::durable::lifecycle::STORE_RETRY_WAIT;
 use crate::dispatch::map::{Backing, Engine, Reservation, Runners, State, Target};
 use crate::ids::{FunctionId, MapId};
-use crate::storage::{CHUNK_BYTES_MAX, Entry, EntryKind, Kind, MapHeader, MapRecord, PendingChunk, StorageError};
+use crate::storage::{CHUNK_BYTES_MAX, Entry, EntryKind, ErrorKind, MapHeader, MapRecord, MapSettled, StorageError};
 use crate::{failpoint, tasks};
 
 /// Chunks that are read and leased at a time.
 const LOAD_LEN: usize = 4;
 /// Batches that a slow reader of outcomes may be behind before it reads from disk.
 const BATCHES_BEHIND_MAX: usize = 16;
-/// Wait after a panic of a map's own tasks.
-const PANIC_WAIT: Duration = Duration::from_secs(1);
+/// Wait before a map is read again whose own tasks were interrupted.
+const RELOAD_WAIT: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct LiveMap {
@@ -36,9 +36,9 @@ pub struct LiveMap {
     pub id: MapId,
     function: FunctionId,
     pub engine: Arc<Engine<JournalBacking>>,
-    /// Held while its header is written.
-    pub header_lock: tokio::sync::Mutex<()>,
-    /// The latest outcomes, as they are written.
+    /// Held by one append at a time: their chunks are taken in in their order.
+    pub appending: tokio::sync::Mutex<()>,
+    /// The latest outcomes, as they are written. An empty batch: some are on disk that were in no batch.
     batches: broadcast::Sender<Arc<Vec<Entry>>>,
     /// The map as it is on disk.
     progress: watch::Sender<MapRecord>,
@@ -46,6 +46,13 @@ pub struct LiveMap {
 
 /// A reader's place: outcomes as they are written, and the map as it is on disk.
 pub type Subscription = (broadcast::Receiver<Arc<Vec<Entry>>>, watch::Receiver<MapRecord>);
+
+/// Reason for which a map is read again.
+enum Interruption {
+    Panic(String),
+    /// Its outcomes were refused: another host has leased their inputs.
+    Fenced,
+}
 
 /// Result of a look for more inputs.
 enum Loaded {
@@ -63,14 +70,14 @@ impl LiveMap {
         let principal = record.header.principal.clone();
         let function = record.header.function_id();
         let target = Target::Deployed { function: function.clone(), map: id };
-        let origin = Origin { depth, priority, is_durable: true, ..Origin::outside(principal) };
+        let origin = Origin { depth, priority, spawner_map: Some(id), is_durable: true, ..Origin::outside(principal) };
         let state = JournalBacking::state(core, record.clone());
         Arc::new(Self {
             core: core.clone(),
             id,
             function,
             engine: Engine::new(core.runner.clone(), target, origin, state),
-            header_lock: tokio::sync::Mutex::default(),
+            appending: tokio::sync::Mutex::default(),
             batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
             progress: watch::Sender::new(record),
         })
@@ -86,18 +93,22 @@ impl LiveMap {
         Err(DurableError::Closed { id: self.id, why })
     }
 
-    pub fn header(&self) -> MapHeader {
-        self.engine.lock().backing.header.clone()
-    }
-
     pub fn is_ended(&self) -> bool {
         self.engine.lock().backing.progress.ended_ms.is_some()
     }
 
-    /// Takes over a header that was written, and wakes both tasks.
-    pub fn set_header(&self, header: MapHeader) {
-        self.change(|state| state.backing.header = header);
+    /// Takes over a header as the journal has it, and wakes both tasks.
+    pub fn follow(&self, header: &MapHeader) {
+        self.change(|state| state.backing.follow(header));
         self.engine.settled.notify_one();
+    }
+
+    /// The journal has this many inputs of the map.
+    pub fn found(&self, accepted: u64) {
+        self.change(|State { backing, .. }| {
+            backing.header.accepted = backing.header.accepted.max(accepted);
+            backing.has_more = true;
+        });
     }
 
     /// Changes the state, shows what is on disk of it, and wakes the runners.
@@ -120,21 +131,30 @@ impl LiveMap {
         (self.batches.subscribe(), self.progress.subscribe())
     }
 
-    /// Runs and writes until the map has ended, or the host. After a panic it goes on with what is on disk.
+    /// Runs and writes until the map has ended, or the host. After a panic, or if another host has leased inputs of the
+    /// map, it goes on with what is on disk.
     pub async fn run_to_its_end(self: &Arc<Self>) {
-        while let Err(panic) = self.run_and_write().await {
-            tracing::error!(map = %self.id, panic, "the host met a bug of its own while it ran a map");
-            tokio::time::sleep(PANIC_WAIT).await;
+        while let Err(interruption) = self.run_and_write().await {
+            match interruption {
+                Interruption::Panic(panic) => {
+                    tracing::error!(map = %self.id, panic, "the host met a bug of its own while it ran a map");
+                }
+                Interruption::Fenced => {
+                    tracing::warn!(map = %self.id, "another host has leased inputs of a map; it is read again");
+                }
+            }
+            tokio::time::sleep(RELOAD_WAIT).await;
             if !self.reload().await {
                 return;
             }
         }
     }
 
-    async fn run_and_write(self: &Arc<Self>) -> Result<(), String> {
+    async fn run_and_write(self: &Arc<Self>) -> Result<(), Interruption> {
         // The writer ends last: it writes what the runners have done.
         let mut runs = tokio::spawn(self.clone().run());
-        let ended = tasks::caught(self.write_all(&mut runs)).await.and_then(|ended| ended);
+        let ended = tasks::caught(self.write_all(&mut runs)).await;
+        let ended = ended.map_err(Interruption::Panic).flatten();
         if ended.is_err() && !runs.is_finished() {
             self.engine.lock().backing.is_broken = true;
             self.engine.wake.notify_one();
@@ -148,7 +168,7 @@ impl LiveMap {
         while !self.core.lifecycle.is_stopped() {
             match self.try_reload().await {
                 Ok(goes_on) => return goes_on,
-                Err(StorageError::Quarantined { .. }) => return false,
+                Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::Fenced) => return false,
                 Err(error) => {
                     tracing::error!(map = %self.id, error = &error as &dyn std::error::Error, "a map cannot be read");
                     tokio::time::sleep(STORE_RETRY_WAIT).await;
@@ -160,13 +180,15 @@ impl LiveMap {
 
     async fn try_reload(&self) -> Result<bool, StorageError> {
         // Inputs that are accepted meanwhile are either read here, or come after.
-        let _header = self.header_lock.lock().await;
+        let _appending = self.appending.lock().await;
         let Some(record) = self.core.journal.map(self.id).await? else { return Ok(false) };
         let has_ended = record.progress.ended_ms.is_some();
-        if has_ended && !self.is_ended() {
-            self.core.open.release(&self.function.app, Kind::Map);
-        }
-        self.change(|state| *state = JournalBacking::state(&self.core, record));
+        self.outcomes_missed();
+        self.change(|state| {
+            let before = std::mem::replace(state, JournalBacking::state(&self.core, record));
+            // It may have been closed or cancelled since it was read.
+            state.backing.follow(&before.backing.header);
+        });
         Ok(!has_ended)
     }
 
@@ -222,13 +244,16 @@ impl LiveMap {
     }
 
     fn load_failed(&self, error: &StorageError) -> Loaded {
-        if let StorageError::Quarantined { .. } = error {
-            self.core.open.release(&self.function.app, Kind::Map);
-            self.stop();
-            return Loaded::Some;
+        match error.kind() {
+            ErrorKind::Gone => {}
+            ErrorKind::Fenced => self.core.lifecycle.fenced(error),
+            _ => {
+                tracing::error!(map = %self.id, error = error as &dyn std::error::Error, "inputs of a map cannot be read");
+                return Loaded::Failed;
+            }
         }
-        tracing::error!(map = %self.id, error = error as &dyn std::error::Error, "inputs of a map cannot be read");
-        Loaded::Failed
+        self.stop();
+        Loaded::Some
     }
 
     /// Reads and leases chunks if more are wanted, the app is deployed and the budget has room.
@@ -244,28 +269,15 @@ impl LiveMap {
             let Some((len, reserved)) = self.reserve(state.window.is_empty()) else { return Ok(Loaded::Refused) };
             (state.backing.loaded, state.backing.header.accepted, len, reserved)
         };
-        let journal = &self.core.journal;
-        let found = journal.pending(self.id, after, len).await?;
-        if found.is_empty() {
-            let mut state = self.engine.lock();
-            // Something may have been appended since it was read.
-            let has_more = state.backing.header.accepted != accepted;
-            state.backing.has_more = has_more;
-            return Ok(if has_more { Loaded::Some } else { Loaded::Nothing });
-        }
-        // Read before they are leased: an attempt that cannot begin is none.
-        let mut chunks = Vec::with_capacity(found.len());
-        for pending in &found {
-            chunks.push(journal.chunk(self.id, pending.first).await?);
-        }
-        let leases: Vec<PendingChunk> =
-            found.iter().map(|pending| PendingChunk { first: pending.first, lease: pending.lease.taken() }).collect();
-        if self.core.lifecycle.written(|| journal.lease(self.id, &leases)).await.is_none() {
-            return Ok(Loaded::Nothing);
-        }
+        let leased = self.core.journal.claim_chunks(self.id, after, len).await?;
         let mut state = self.engine.lock();
         let State { window, backing, .. } = &mut *state;
-        backing.load(window, leases.into_iter().zip(chunks), reserved);
+        if leased.is_empty() {
+            // Something may have been appended since it was read.
+            backing.has_more = backing.header.accepted != accepted;
+            return Ok(if backing.has_more { Loaded::Some } else { Loaded::Nothing });
+        }
+        backing.load(window, leased, reserved);
         Ok(Loaded::Some)
     }
 
@@ -283,22 +295,23 @@ impl LiveMap {
     }
 
     /// Writes outcomes as they come, until the map has ended and `runs` with it, whose panic it returns.
-    async fn write_all(&self, runs: &mut JoinHandle<Result<(), String>>) -> Result<(), String> {
+    async fn write_all(&self, runs: &mut JoinHandle<Result<(), String>>) -> Result<(), Interruption> {
         let mut has_runners = true;
         loop {
-            while let Some(batch) = self.batch(has_runners) {
+            while let Some(mut batch) = self.batch(has_runners) {
                 let core = &self.core;
                 failpoint::panic_at("map.settle");
-                // A cancel comes before the end or finds the map ended, not between the disk and the memory of it.
-                let _header = match batch.progress.ended_ms {
-                    Some(_) => Some(self.header_lock.lock().await),
-                    None => None,
-                };
-                let settle = || core.journal.settle(&batch.header, &batch.progress, batch.chunks.clone());
-                if core.lifecycle.written(settle).await.is_none() {
-                    return Ok(());
+                match core.lifecycle.written(|| core.journal.settle_map(batch.settle.clone())).await {
+                    Some(MapSettled::Kept(record)) => self.batch_written(batch, *record),
+                    // By the same write, whose answer was lost; or without these outcomes, which are not to be shown.
+                    Some(MapSettled::Ended(record)) => {
+                        self.outcomes_missed();
+                        batch.entries.clear();
+                        self.batch_written(batch, *record);
+                    }
+                    Some(MapSettled::Fenced) => return Err(Interruption::Fenced),
+                    None => return Ok(()),
                 }
-                self.batch_written(batch);
             }
             if !has_runners {
                 return Ok(());
@@ -307,25 +320,29 @@ impl LiveMap {
                 () = self.engine.settled.notified() => {}
                 ended = &mut *runs => {
                     // Not joined where the runtime ends.
-                    ended.unwrap_or(Ok(()))?;
+                    ended.unwrap_or(Ok(())).map_err(Interruption::Panic)?;
                     has_runners = false;
                 }
             }
         }
     }
 
+    /// Lets readers look on disk for outcomes that were written, and are in no batch.
+    fn outcomes_missed(&self) {
+        let _ = self.batches.send(Arc::default());
+    }
+
     fn batch(&self, has_runners: bool) -> Option<Batch> {
         self.engine.lock().backing.batch(has_runners)
     }
 
-    fn batch_written(&self, mut batch: Batch) {
+    fn batch_written(&self, mut batch: Batch, record: MapRecord) {
         let entries = Arc::new(std::mem::take(&mut batch.entries));
-        // Sent before the end is shown: a reader that sees the end looks for no more. There may be no reader.
-        let _ = self.batches.send(entries.clone());
-        if batch.progress.ended_ms.is_some() {
-            self.core.open.release(&self.function.app, Kind::Map);
+        if !entries.is_empty() {
+            // Sent before the end is shown: a reader that sees the end looks for no more. There may be no reader.
+            let _ = self.batches.send(entries.clone());
         }
-        self.change(|State { window, backing, .. }| backing.batch_written(window, batch));
+        self.change(|State { window, backing, .. }| backing.batch_written(window, batch, record));
         for entry in entries.iter() {
             if let EntryKind::Failed(failure) | EntryKind::Dead(failure) = &entry.kind {
                 self.engine.log_failure(self.id.call(entry.index), failure);

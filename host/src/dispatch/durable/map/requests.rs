@@ -7,16 +7,21 @@ use dashmap::DashMap;
 
 use super::live::{LiveMap, Subscription};
 use crate::call::Payload;
-use crate::clock::unix_ms;
 use crate::dispatch::call::{check, shutting_down};
 use crate::dispatch::durable::core::{Core, Options};
 use crate::dispatch::durable::error::DurableError;
-use crate::dispatch::durable::idempotency::fingerprint;
+use crate::dispatch::durable::idempotency::identity;
+use crate::dispatch::durable::lifecycle::STORE_RETRY_WAIT;
 use crate::dispatch::map::State;
 use crate::ids::MapId;
-use crate::limits::MAP_INPUTS_MAX;
+use crate::limits::{MAP_INPUTS_MAX, OPEN_MAPS_PER_APP_MAX};
 use crate::sandbox::FunctionRef;
-use crate::storage::{Idempotency, KeyedRecord, Kind, MapHeader, MapProgress, MapRecord, StorageError};
+use crate::storage::{
+    Accept, Append, Appended, ErrorKind, MapHeader, MapMark, MapProgress, MapRecord, NewRecord, StorageError,
+};
+
+/// Looks for a map whose accept had no answer, after which it is taken to be none.
+const LOOKS_MAX: u32 = 3;
 
 /// The durable maps of a host.
 pub struct Maps {
@@ -30,11 +35,6 @@ pub struct Maps {
 impl Maps {
     pub fn new(core: Arc<Core>) -> Self {
         Self { core, live: DashMap::new(), retrying: tokio::sync::Mutex::default() }
-    }
-
-    /// Returns how many maps have not ended.
-    pub fn len(&self) -> usize {
-        self.live.len()
     }
 
     /// Begins nothing more.
@@ -52,78 +52,119 @@ impl Maps {
     ) -> Result<MapRecord, DurableError> {
         let depth = options.depth(&function.name)?;
         check(function, &Payload::json(""))?;
-        let id = function.id();
-        let found = async |keyed: KeyedRecord| self.map(MapId::from_bytes(keyed.id)).await;
-        let make = async |idempotency: Option<Idempotency>| {
-            let reservation = self.core.open.reserve(&id.app, Kind::Map)?;
-            let header = MapHeader {
-                id: MapId::generate(),
-                app: id.app.clone(),
-                function: id.function.clone(),
-                principal: options.principal,
-                priority: options.priority,
-                created_ms: unix_ms(),
-                accepted: 0,
-                is_closed: false,
-                is_cancelled: false,
-                parent: options.parent.map(|(parent, _)| parent),
-                depth,
-                idempotency_key: idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
-            };
-            self.core.journal.create_map(&header, idempotency.as_ref()).await?;
-            reservation.keep();
-            let record = MapRecord { header, progress: MapProgress::default() };
-            self.take_up(record.clone());
-            Ok(record)
+        let idempotency = identity(options.key.as_deref(), &[b"map"])?;
+        let header = MapHeader {
+            id: MapId::generate(),
+            app: function.app().clone(),
+            function: function.name.clone(),
+            principal: options.principal,
+            priority: options.priority,
+            created_ms: self.core.now_ms(),
+            accepted: 0,
+            is_closed: false,
+            is_cancelled: false,
+            parent: options.parent.map(|(parent, _)| parent),
+            depth,
+            idempotency_key: options.key,
         };
-        let Core { journal, idempotency, .. } = &*self.core;
-        idempotency.once(&**journal, &id, options.key.as_deref(), fingerprint(&[b"map"]), found, make).await
+        let accept = Accept {
+            record: NewRecord::Map(Box::new(header.clone())),
+            idempotency,
+            parent_map: options.parent_map,
+            open_max: OPEN_MAPS_PER_APP_MAX,
+        };
+        match self.core.accept(accept).await {
+            Ok(None) => {
+                let record = MapRecord { header, progress: MapProgress::default() };
+                self.take_up(record.clone());
+                Ok(record)
+            }
+            Ok(Some(first)) => self.map(MapId::from_bytes(first.id)).await,
+            Err(error) => {
+                if let DurableError::Unanswered { .. } = error {
+                    self.core.lifecycle.spawn(self.clone().look_for(header.id));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a map up that may have been accepted, once it is found.
+    async fn look_for(self: Arc<Self>, id: MapId) {
+        for _ in 0..LOOKS_MAX {
+            match self.core.lifecycle.answered(|| self.core.journal.map(id)).await {
+                Ok(Some(record)) => return self.take_up(record),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(map = %id, error = &error as &dyn std::error::Error, "a map cannot be read");
+                }
+            }
+            tokio::select! {
+                () = self.core.lifecycle.stopped() => return,
+                () = tokio::time::sleep(STORE_RETRY_WAIT) => {}
+            }
+        }
     }
 
     /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from`
     /// they come behind what is there, whoever else appends. Returns how many inputs the map has.
-    pub async fn append(&self, id: MapId, from: Option<u64>, inputs: Vec<Payload>) -> Result<u64, DurableError> {
+    pub async fn append(&self, id: MapId, from: Option<u64>, mut inputs: Vec<Payload>) -> Result<u64, DurableError> {
         // A repeated request gets its answer again, also when the map takes nothing new.
         if let Some(from) = from {
-            let accepted = self.map(id).await?.header.accepted;
-            if from.saturating_add(inputs.len() as u64) <= accepted {
+            let header = self.map(id).await?.header;
+            if from.saturating_add(inputs.len() as u64) <= header.accepted {
                 self.compare(id, from, &inputs).await?;
-                return Ok(accepted);
+                return Ok(header.accepted);
+            }
+            // An append whose answer was lost counts.
+            if let Some(map) = self.live.get(&id) {
+                map.follow(&header);
             }
         }
         let map = self.open_map(id).await?;
-        let _header = map.header_lock.lock().await;
-        let mut header = map.open_header()?;
-        let accepted = header.accepted;
-        let from = from.unwrap_or(accepted);
-        if from > accepted {
-            return Err(DurableError::Gap { id, accepted, from });
-        }
-        let known = usize::try_from(accepted - from).unwrap_or(usize::MAX);
-        self.compare(id, from, &inputs[..known.min(inputs.len())]).await?;
-        let new: Vec<Payload> = inputs.into_iter().skip(known).collect();
-        if new.is_empty() {
-            return Ok(accepted);
-        }
-        header.accepted += new.len() as u64;
-        if header.accepted > MAP_INPUTS_MAX {
-            return Err(DurableError::Closed { id, why: "has as many inputs as a map can have" });
-        }
-        // Inputs that can run at once are leased with the same write and not read again.
-        let reserved = {
-            let state = map.engine.lock();
-            state.backing.reserve_new(&state.window, &new)
-        };
-        let pending = self.core.journal.append(&header, accepted, new.clone(), reserved.is_some()).await?;
-        let accepted = header.accepted;
-        map.change(|State { window, backing, .. }| {
-            backing.header = header;
-            match reserved {
-                Some(reserved) => backing.load_new(window, pending, new, reserved),
-                None => backing.has_more = true,
+        let _appending = map.appending.lock().await;
+        loop {
+            let accepted = map.open_header()?.accepted;
+            let from = from.unwrap_or(accepted);
+            if from > accepted {
+                return Err(DurableError::Gap { id, accepted, from });
             }
-        });
-        Ok(accepted)
+            let known = inputs.len().min(usize::try_from(accepted - from).unwrap_or(usize::MAX));
+            self.compare(id, from, &inputs[..known]).await?;
+            let new = &inputs[known..];
+            if new.is_empty() {
+                return Ok(accepted);
+            }
+            if accepted + new.len() as u64 > MAP_INPUTS_MAX {
+                return Err(DurableError::Closed { id, why: "has as many inputs as a map can have" });
+            }
+            // Inputs that can run at once are leased with the same write and not read again.
+            let reserved = {
+                let state = map.engine.lock();
+                state.backing.reserve_new(&state.window, new)
+            };
+            let append = Append { map: id, at: accepted, inputs: new.to_vec(), is_leased: reserved.is_some() };
+            match self.core.journal.append(append).await {
+                Ok(Appended::Kept { header, chunks }) => {
+                    map.change(|State { window, backing, .. }| match reserved {
+                        Some(reserved) => {
+                            backing.header.accepted = backing.header.accepted.max(header.accepted);
+                            backing.load_new(window, chunks, inputs.split_off(known), reserved);
+                        }
+                        None => backing.follow(&header),
+                    });
+                    return Ok(header.accepted);
+                }
+                Ok(Appended::Gap { accepted }) => map.found(accepted),
+                Ok(Appended::Closed(header)) => map.follow(&header),
+                Err(source) if source.kind() == ErrorKind::Unknown => {
+                    // Chunks that were written are found when more are loaded.
+                    map.change(|state| state.backing.has_more = true);
+                    return Err(DurableError::Unanswered { what: "append", source });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Refuses inputs that are not those that the map has at their place.
@@ -143,36 +184,25 @@ impl Maps {
 
     /// Says that no more inputs will come.
     pub async fn close_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        let record = self.map(id).await?;
-        if record.header.is_closed || record.header.is_cancelled {
-            return Ok(record);
+        let record = self.mark(id, MapMark::Close).await?.ok_or(DurableError::UnknownMap { id })?;
+        if let Some(map) = self.live.get(&id) {
+            map.follow(&record.header);
         }
-        let map = self.open_map(id).await?;
-        let _header = map.header_lock.lock().await;
-        let header = MapHeader { is_closed: true, ..map.open_header()? };
-        self.core.journal.save_map(&header).await?;
-        map.set_header(header);
-        drop(_header);
-        self.map(id).await
+        Ok(record)
+    }
+
+    /// Closes or cancels a map, whoever runs it.
+    pub async fn mark(&self, id: MapId, mark: MapMark) -> Result<Option<MapRecord>, StorageError> {
+        self.core.lifecycle.answered(|| self.core.journal.mark(id, mark)).await
     }
 
     /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
     pub async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        let Some(map) = self.live.get(&id).map(|map| map.clone()) else {
-            let record = self.map(id).await?;
-            let is_over = record.progress.ended_ms.is_some() || record.header.is_cancelled;
-            return if is_over { Ok(record) } else { Err(shutting_down().into()) };
+        let record = self.mark(id, MapMark::Cancel).await?.ok_or(DurableError::UnknownMap { id })?;
+        let Some(map) = self.live.get(&id).map(|map| map.clone()).filter(|_| record.progress.ended_ms.is_none()) else {
+            return Ok(record);
         };
-        {
-            let _header = map.header_lock.lock().await;
-            if map.is_ended() {
-                // Its tasks end a moment after it.
-                return self.map(id).await;
-            }
-            let header = MapHeader { is_cancelled: true, ..map.header() };
-            self.core.journal.save_map(&header).await?;
-            map.set_header(header);
-        }
+        map.follow(&record.header);
         // Calls under way end before the counts are final; those of a host that ends, with the next one.
         let (_, mut progress) = map.subscribe();
         drop(map);
@@ -209,12 +239,9 @@ impl Maps {
         if again == 0 {
             return Ok(0);
         }
-        let app = record.header.app.clone();
-        let reservation = self.core.open.reserve(&app, Kind::Map)?;
         let reset = self.reset_failures(&mut record).await;
         // The map is open again for the inputs that were reset, also when the rest failed.
         if record.progress.ended_ms.is_none() {
-            reservation.keep();
             self.take_up(record);
         }
         reset.map(|()| again)
@@ -231,17 +258,12 @@ impl Maps {
             if is_whole && counts.failed + counts.dead == 0 {
                 continue;
             }
-            let mut after = record.clone();
-            after.progress.failed = after.progress.failed.saturating_sub(counts.failed);
-            after.progress.dead = after.progress.dead.saturating_sub(counts.dead);
-            after.progress.ended_ms = None;
-            after.header.is_cancelled = false;
-            after.header.is_closed = true;
-            match self.core.journal.reset_failures(record, &after, outcomes.first).await {
-                Err(StorageError::Expired) => return Err(DurableError::UnknownMap { id }),
-                result => result?,
+            let reset = || self.core.journal.reset_failures(id, outcomes.first);
+            match self.core.lifecycle.answered(reset).await {
+                Ok(reset) => *record = reset,
+                Err(error) if error.kind() == ErrorKind::Gone => return Err(DurableError::UnknownMap { id }),
+                Err(error) => return Err(error.into()),
             }
-            *record = after;
         }
         Ok(())
     }

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 
-use crate::storage::{PayloadPlace, StoredPayload};
 use crate::call::JSON;
+use crate::storage::{PayloadPlace, StoredPayload};
 
 /// Reason why a row cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

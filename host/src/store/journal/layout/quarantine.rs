@@ -17,7 +17,7 @@ use crate::store::Table;
 
 /// Row that cannot be read.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("row {} of the table `{}` cannot be read: {reason}", hex(key), table.name())]
+#[error("row {} of the table `{}` cannot be read: {reason}", hex::encode(key), table.name())]
 pub struct DamagedRow {
     pub table: Table,
     pub key: Vec<u8>,
@@ -63,8 +63,14 @@ struct Facts {
 const NO_OWNER: u8 = b'-';
 
 impl QuarantinedRow {
+    /// Makes one of a row as it was when it was set aside.
+    pub fn of(owner: Option<Owner>, damaged: &DamagedRow, at_ms: u64, row: Vec<u8>) -> Self {
+        let DamagedRow { table, key, reason } = damaged.clone();
+        Self { owner, table: table.name().to_owned(), key, at_ms, reason, row }
+    }
+
     /// Returns its key and value in the table of the quarantine.
-    pub(super) fn encode(&self) -> (Vec<u8>, Vec<u8>) {
+    pub fn encode(&self) -> (Vec<u8>, Vec<u8>) {
         let (tag, id) = match self.owner {
             Some(Owner { kind, id }) => (key::tag(kind)[0], id),
             None => (NO_OWNER, [0; 16]),
@@ -77,7 +83,7 @@ impl QuarantinedRow {
         (key, value)
     }
 
-    pub(super) fn decode(key: &[u8], value: Vec<u8>) -> Result<Self, CodecError> {
+    pub fn decode(key: &[u8], value: Vec<u8>) -> Result<Self, CodecError> {
         let mut reader = Reader::new(value);
         let facts: Facts = serde_json::from_slice(&reader.bytes()?).map_err(|_| CodecError("its facts are no JSON"))?;
         let place = key.get(17..).ok_or(CodecError("its key is short"))?;
@@ -106,7 +112,7 @@ fn owner_of(key: &[u8]) -> Option<Owner> {
 
 /// Owners in quarantine, in memory: most hosts have none, and pay a look at an empty map.
 #[derive(Default)]
-pub(super) struct Quarantine(RwLock<Contents>);
+pub struct Quarantine(RwLock<Contents>);
 
 #[derive(Default)]
 struct Contents {
@@ -136,11 +142,6 @@ impl Quarantine {
     pub fn rows(&self) -> usize {
         self.0.read().rows
     }
-}
-
-/// Returns bytes in hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 
 use super::chunk::put_json;
 use super::codec::{CodecError, Reader, put_stored, put_u64};
-use crate::storage::{Entry, EntryKind};
 use crate::call::{Failure, Receipt};
+use crate::storage::{Entry, EntryKind};
 
 const FORMAT: u8 = 1;
 
@@ -113,7 +113,7 @@ fn receipt(reader: &mut Reader) -> Result<Receipt, CodecError> {
 mod tests {
     use super::*;
     use crate::call::{FailureCode, Payload};
-    use crate::storage::payload::StoredPayload;
+    use crate::storage::StoredPayload;
 
     #[test]
     fn entries_are_read_as_they_were_written() {

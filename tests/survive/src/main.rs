@@ -1,5 +1,5 @@
 //! Kills the host, again and again, while a client works with its durable calls and maps, and compares what is there
-//! in the end with what the client was told. `benches/survive.sh` builds and runs it.
+//! in the end with what the client was told. `tests/survive.sh` builds and runs it.
 //!
 //! This binary is also the host, and the host's worker: with `serve` or `worker` as its first argument it is `bireme`.
 
@@ -28,9 +28,9 @@ use self::host::Launch;
 use self::recorder::Recorder;
 
 /// The app that the guest is.
-pub const APP: &str = "bench-guest";
-/// Its crate.
-const GUEST: &str = "guest";
+pub const APP: &str = "survive";
+/// Its crate, from this one. A member of the workspace that the tests' guests share, and so built once.
+const GUEST: &str = "../../host/tests/guests/survive";
 const KILLS: u64 = 30;
 /// Inputs for each kill.
 const INPUTS: u64 = 200;

@@ -1,82 +1,86 @@
-//! Records of changes to apps, one for each deployment, rollback and stop.
-//!
-//! The last record of an app alone says what is live; nothing else has to agree with it.
+//! Records of apps: a row for each change, the rows of one app adjacent and in order.
 
-use serde::{Deserialize, Serialize};
+use std::ops::Bound;
+use std::sync::Arc;
 
-use crate::app::capabilities::Capability;
-use crate::ids::{AppName, FunctionName, Version};
+use super::{Op, StoreDir, StoreError, Table, View, ViewError, Write};
+use crate::ids::AppName;
+use crate::storage::{Answer, AppRecord, Apps, Pushed};
+use crate::tasks::blocking;
 
-/// Kind of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    Deploy,
-    Rollback,
-    Stop,
+/// Records of the apps of a data directory.
+pub(super) struct StoreApps {
+    dir: Arc<StoreDir>,
 }
 
-impl Action {
-    /// Returns the name in the API and on disk.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Deploy => "deploy",
-            Action::Rollback => "rollback",
-            Action::Stop => "stop",
+impl StoreApps {
+    pub(super) fn new(dir: Arc<StoreDir>) -> Self {
+        Self { dir }
+    }
+
+    fn read(&self) -> Result<Vec<(AppName, AppRecord)>, StoreError> {
+        let mut records = Vec::new();
+        for (key, value) in self.dir.store()?.entries(Table::Deployments)? {
+            match (app_of(&key), serde_json::from_slice(&value)) {
+                (Some(app), Ok(record)) => records.push((app, record)),
+                (app, _) => tracing::warn!(?app, "a record of a deployment cannot be read and is passed over"),
+            }
         }
+        Ok(records)
+    }
+
+    async fn write(&self, app: &AppName, record: &AppRecord, displaced: &[u64]) -> Result<Pushed, StoreError> {
+        let value = serde_json::to_vec(record).expect("records have string keys only");
+        let bytes = value.len();
+        let (app, number, displaced) = (app.clone(), record.number, displaced.to_vec());
+        let decide = move |view: &View<'_>| -> Result<_, ViewError> {
+            let (first, last) = (key(&app, 0), key(&app, u64::MAX));
+            let between = (Bound::Included(first.as_slice()), Bound::Included(last.as_slice()));
+            let last = view.last(Table::Deployments, between)?.and_then(|(key, _)| number_of(&key)).unwrap_or_default();
+            if last.checked_add(1) != Some(number) {
+                return Ok((Vec::new(), Pushed::Conflict { last }));
+            }
+            let put = Op::Put { table: Table::Deployments, key: key(&app, number), value: value.clone() };
+            let delete = |number: &u64| Op::Delete { table: Table::Deployments, key: key(&app, *number) };
+            Ok((std::iter::once(put).chain(displaced.iter().map(delete)).collect(), Pushed::Kept))
+        };
+        self.dir.store()?.transact(None, Write::New, bytes, decide).await
     }
 }
 
-/// One change to an app.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Counted from 1 for each app.
-    pub number: u64,
-    pub action: Action,
-    /// The version that is live from then on; for `Stop`, the one that was live until then.
-    pub version: Version,
-    /// SHA-256 of the component file, in hex.
-    pub digest: String,
-    /// Milliseconds since 1970.
-    pub at_ms: u64,
-    /// Bytes of the component file.
-    pub bytes: u64,
-    pub functions: Vec<FunctionName>,
-    /// The app's own grants, beyond those of the host.
-    #[serde(default)]
-    pub grants: Vec<String>,
-    /// Capabilities that the app declares.
-    #[serde(default)]
-    pub capabilities: Vec<Capability>,
-    /// Capabilities among them that were new, and accepted.
-    #[serde(default)]
-    pub added: Vec<Capability>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
+impl Apps for StoreApps {
+    fn records(&self) -> Answer<'_, Vec<(AppName, AppRecord)>> {
+        Box::pin(async move {
+            let this = Self::new(self.dir.clone());
+            Ok(blocking(move || this.read()).await?)
+        })
+    }
 
-impl Record {
-    /// Whether the app is live after this record.
-    pub fn is_live(&self) -> bool {
-        self.action != Action::Stop
+    fn push<'a>(&'a self, app: &'a AppName, record: &'a AppRecord, displaced: &'a [u64]) -> Answer<'a, Pushed> {
+        Box::pin(async move { Ok(self.write(app, record, displaced).await?) })
     }
 }
 
 /// Returns the key of a record; the keys of one app are adjacent and in order.
-pub fn key(app: &AppName, number: u64) -> Vec<u8> {
+fn key(app: &AppName, number: u64) -> Vec<u8> {
     // Names hold no NUL, so no app's prefix begins another's key.
     [prefix(app).as_slice(), &number.to_be_bytes()].concat()
 }
 
 /// Returns the prefix of the keys of an app.
-pub fn prefix(app: &AppName) -> Vec<u8> {
+fn prefix(app: &AppName) -> Vec<u8> {
     [app.as_str().as_bytes(), b"\0"].concat()
 }
 
 /// Returns the app of a key.
-pub fn app_of(key: &[u8]) -> Option<AppName> {
+fn app_of(key: &[u8]) -> Option<AppName> {
     let name = key.split(|byte| *byte == 0).next()?;
     AppName::new(std::str::from_utf8(name).ok()?).ok()
+}
+
+/// Returns the number of a key.
+fn number_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(key.len().checked_sub(8)?..)?.try_into().ok()?))
 }
 
 #[cfg(test)]
@@ -95,8 +99,8 @@ mod tests {
         assert_eq!(app_of(b"../x\0"), None);
     }
 
-    fn full(action: Action) -> Record {
-        Record {
+    fn full(action: Action) -> AppRecord {
+        AppRecord {
             number: 7,
             action,
             version: Version::of_digest(&[0xab; 32]),
@@ -114,10 +118,10 @@ mod tests {
     /// Pins the on-disk format, which users' data directories hold (`docs/decisions/store-format.md`).
     #[test]
     fn a_record_is_on_disk_as_it_was() {
-        let check = |record: Record, expected: Expect| {
+        let check = |record: AppRecord, expected: Expect| {
             let json = serde_json::to_string_pretty(&record).unwrap();
             expected.assert_eq(&json);
-            assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+            assert_eq!(serde_json::from_str::<AppRecord>(&json).unwrap(), record);
         };
         check(
             full(Action::Deploy),
@@ -148,7 +152,7 @@ mod tests {
             }"#]],
         );
         check(
-            Record { message: None, ..full(Action::Stop) },
+            AppRecord { message: None, ..full(Action::Stop) },
             expect![[r#"
             {
               "number": 7,
@@ -187,8 +191,8 @@ mod tests {
             json.as_object_mut().unwrap().remove(*name).unwrap();
             json
         });
-        let read: Record = serde_json::from_value(old).unwrap();
+        let read: AppRecord = serde_json::from_value(old).unwrap();
         let (grants, capabilities, added, message) = Default::default();
-        assert_eq!(read, Record { grants, capabilities, added, message, ..full(Action::Deploy) });
+        assert_eq!(read, AppRecord { grants, capabilities, added, message, ..full(Action::Deploy) });
     }
 }

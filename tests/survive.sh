@@ -2,10 +2,10 @@
 # Kills the host while a client works with its durable calls and maps, and checks that nothing which was acknowledged is lost,
 # doubled or changed.
 #
-#   benches/survive.sh                      30 kills, 200 inputs for each
-#   benches/survive.sh --kills 1000         by night
-#   benches/survive.sh --seed 7             what was drawn before, again
-#   benches/survive.sh --kills 0 --cancels 10000
+#   tests/survive.sh                      30 kills, 200 inputs for each
+#   tests/survive.sh --kills 1000         by night
+#   tests/survive.sh --seed 7             what was drawn before, again
+#   tests/survive.sh --kills 0 --cancels 10000
 #
 # The last line is `violations: N`; it exits with 1 if there are any, and keeps the data directory.
 # Built for debugging, because only that build has fail points.
@@ -13,5 +13,5 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 unset BIREME_DATA BIREME_HOST BIREME_LISTEN
-cargo build --quiet --locked -p bireme-benches --bin bireme-survive
+cargo build --quiet --locked -p bireme-survive
 exec "${CARGO_TARGET_DIR:-target}/debug/bireme-survive" "$@"

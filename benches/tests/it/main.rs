@@ -1,3 +1,0 @@
-//! The tools of this crate, run for a moment.
-
-mod survive;

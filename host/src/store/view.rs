@@ -1,0 +1,120 @@
+//! View of the writer's transaction: reads for deciders, and the application of changes.
+//!
+//! A table is opened at its first use and kept open for the whole group of writes: opening it for each change would cost
+//! more than the change.
+
+use std::cell::OnceCell;
+use std::ops::{Bound, Deref};
+
+use redb::{AccessGuard, ReadableTable, WriteTransaction};
+
+use super::read::is_empty;
+use super::table::{Op, Table};
+
+type Open<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
+
+/// State of the database within the writer's transaction, every earlier write included.
+pub struct View<'txn> {
+    transaction: &'txn WriteTransaction,
+    tables: [OnceCell<Open<'txn>>; Table::ALL.len()],
+}
+
+/// Read that failed within a transaction. A decider passes it on, and the whole transaction fails with it.
+#[derive(Debug)]
+pub struct ViewError(pub(super) redb::Error);
+
+impl<E: Into<redb::Error>> From<E> for ViewError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+/// Key or value of a row, in redb's memory.
+pub struct RowBytes<'a>(AccessGuard<'a, &'static [u8]>);
+
+impl Deref for RowBytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.value()
+    }
+}
+
+impl<'txn> View<'txn> {
+    pub(super) fn new(transaction: &'txn WriteTransaction) -> Self {
+        Self { transaction, tables: [const { OnceCell::new() }; Table::ALL.len()] }
+    }
+
+    /// Returns the value under `key`.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<RowBytes<'_>>, ViewError> {
+        Ok(self.open(table)?.get(key)?.map(RowBytes))
+    }
+
+    /// Returns whether `key` has a value.
+    pub fn contains(&self, table: Table, key: &[u8]) -> Result<bool, ViewError> {
+        Ok(self.open(table)?.get(key)?.is_some())
+    }
+
+    /// Returns the first row between two keys.
+    pub fn first(
+        &self,
+        table: Table,
+        between: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> Result<Option<(RowBytes<'_>, RowBytes<'_>)>, ViewError> {
+        if is_empty(between) {
+            return Ok(None);
+        }
+        let row = self.open(table)?.range::<&[u8]>(between)?.next().transpose()?;
+        Ok(row.map(|(key, value)| (RowBytes(key), RowBytes(value))))
+    }
+
+    /// Returns the last row between two keys.
+    pub fn last(
+        &self,
+        table: Table,
+        between: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> Result<Option<(RowBytes<'_>, RowBytes<'_>)>, ViewError> {
+        if is_empty(between) {
+            return Ok(None);
+        }
+        let row = self.open(table)?.range::<&[u8]>(between)?.next_back().transpose()?;
+        Ok(row.map(|(key, value)| (RowBytes(key), RowBytes(value))))
+    }
+
+    fn open(&self, table: Table) -> Result<&Open<'txn>, ViewError> {
+        let cell = &self.tables[table as usize];
+        if cell.get().is_none() {
+            let _ = cell.set(self.transaction.open_table(table.definition())?);
+        }
+        Ok(cell.get().expect("it was set above"))
+    }
+
+    fn open_mut(&mut self, table: Table) -> Result<&mut Open<'txn>, ViewError> {
+        self.open(table)?;
+        Ok(self.tables[table as usize].get_mut().expect("it was opened above"))
+    }
+
+    /// Applies one change. Returns whether there was any.
+    pub(super) fn apply(&mut self, op: &Op) -> Result<bool, ViewError> {
+        match op {
+            Op::Put { table, key, value } => {
+                drop(self.open_mut(*table)?.insert(key.as_slice(), value.as_slice())?);
+            }
+            Op::Delete { table, key } => drop(self.open_mut(*table)?.remove(key.as_slice())?),
+            Op::Update { table, key, decide } => {
+                let table = self.open_mut(*table)?;
+                let value = decide.new_value(table.get(key.as_slice())?.as_ref().map(|present| present.value()));
+                let Some(value) = value else { return Ok(false) };
+                drop(table.insert(key.as_slice(), &*value)?);
+            }
+            Op::Decide(decider) => {
+                let mut is_changed = false;
+                for op in decider.decide(self)?.iter().flat_map(|ops| ops.iter()) {
+                    is_changed |= self.apply(op)?;
+                }
+                return Ok(is_changed);
+            }
+        }
+        Ok(true)
+    }
+}
