@@ -209,7 +209,7 @@ impl From<crate::server::OpenError> for Exit {
         use crate::server::OpenError as E;
         match error {
             E::Device(refused) => refused.into(),
-            E::Store(error) => error.into(),
+            E::Storage(error) => error.into(),
             E::Io(error) => error.into(),
         }
     }

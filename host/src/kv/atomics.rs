@@ -99,7 +99,7 @@ mod tests {
     use crate::storage::memory::Memory;
 
     fn open() -> (Buckets, Bucket) {
-        let kv = Buckets::new(Memory::new().host().key_value);
+        let kv = Buckets::new(Memory::new().host("test").key_value);
         let bucket = kv.bucket(&AppName::new("a").unwrap(), "x").unwrap();
         (kv, bucket)
     }

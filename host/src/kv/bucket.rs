@@ -172,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn apps_and_buckets_do_not_see_each_other() {
-        let kv = Buckets::new(Memory::new().host().key_value);
+        let kv = Buckets::new(Memory::new().host("test").key_value);
         let (a, b) = (AppName::new("a").unwrap(), AppName::new("ab").unwrap());
         let mine = kv.bucket(&a, "x").unwrap();
         kv.set(&mine, "k", b"1".to_vec()).await.unwrap();
@@ -187,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_list_comes_in_pages() {
-        let kv = Buckets::new(Memory::new().host().key_value);
+        let kv = Buckets::new(Memory::new().host("test").key_value);
         let mut bucket = kv.bucket(&AppName::new("a").unwrap(), "x").unwrap();
         let keys: Vec<String> = (0..KV_LIST_KEYS_MAX + 5).map(|i| format!("{i:06}")).collect();
         let writes = keys.iter().map(|key| kv.set(&bucket, key, vec![]));
@@ -208,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_and_sizes_are_bounded() {
-        let kv = Buckets::new(Memory::new().host().key_value);
+        let kv = Buckets::new(Memory::new().host("test").key_value);
         let app = AppName::new("a").unwrap();
         for bad in ["", "a\0b", &"x".repeat(65)] {
             assert!(kv.bucket(&app, bad).is_err());

@@ -88,6 +88,8 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::ids::Version;
+    use crate::storage::Action;
 
     #[test]
     fn keys_of_one_app_are_in_order_and_apart_from_others() {

@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hex::encode as hex;
 use crate::codes::Code;
 use crate::storage::{ErrorKind, StorageError};
+use hex::encode as hex;
 
 /// A database that cannot serve.
 #[derive(Debug, Clone, thiserror::Error)]

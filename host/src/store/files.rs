@@ -18,10 +18,10 @@ use super::backend::Fault;
 use super::durable::{SyncError, is_exhausted};
 use super::error::StoreError;
 use super::file::{Health, poison};
-use hex::encode as hex;
 use super::tree::Tree;
 use super::writer::Write;
 use crate::failpoint;
+use hex::encode as hex;
 
 const ROOT: &str = "results";
 /// Where files are before they have their names; emptied at each start.

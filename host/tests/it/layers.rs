@@ -51,14 +51,12 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 ];
 
 /// Edges that go down to some names of a module and to no others.
-const NARROW: &[(&str, &str, &[&str], &str)] = &[
-    (
-        "http",
-        "sandbox",
-        &["Exchange", "FunctionRef", "GuestBody", "Program", "ResponseReceiver"],
-        "it passes these on; `dispatch` is the only way to run them",
-    ),
-];
+const NARROW: &[(&str, &str, &[&str], &str)] = &[(
+    "http",
+    "sandbox",
+    &["Exchange", "FunctionRef", "GuestBody", "Program", "ResponseReceiver"],
+    "it passes these on; `dispatch` is the only way to run them",
+)];
 
 /// Words that belong to some modules alone.
 const OWNED: &[(&str, &[&str], &str)] = &[

@@ -3,7 +3,7 @@
 //! Not here: the directory (`docs`). Listens on loopback only.
 //!
 //! Invariants: no file outside the root is served, whatever the path or links say (path traversal); files are read in
-//! pieces, so slow readers cost no memory.
+//! pieces, so slow readers cost no memory. Reasons for no server of a library: `docs/decisions/static-files.md`.
 //!
 //! Limits: 256 connections, more wait in the kernel's queue; 10 s for a request's head and for keep-alive; 5 s to
 //! finish when stopped.
@@ -17,9 +17,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -28,7 +29,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use self::file::{FileBody, Target, find};
+use self::file::{FileBody, Target, find, no_body};
 
 const CONNECTIONS_MAX: usize = 256;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -95,10 +96,10 @@ impl Site {
         }
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-        let readable = std::fs::read_dir(root).and_then(|_| root.canonicalize());
-        let root = readable.map_err(|source| SiteError::Root { root: root.to_owned(), source })?;
+        let directory = Dir::open_ambient_dir(root, ambient_authority());
+        let directory = directory.map_err(|source| SiteError::Root { root: root.to_owned(), source })?;
         let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(accept(listener, root.into(), stopping));
+        let task = tokio::spawn(accept(listener, directory.into(), stopping));
         Ok(Self { address, stop, task })
     }
 
@@ -120,7 +121,7 @@ impl Drop for Site {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, root: Arc<Path>, mut stopping: watch::Receiver<bool>) {
+async fn accept(listener: tokio::net::TcpListener, root: Arc<Dir>, mut stopping: watch::Receiver<bool>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut tasks = JoinSet::new();
     loop {
@@ -174,7 +175,7 @@ async fn is_true(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn answer(root: &Arc<Path>, request: &Request<Incoming>) -> Response<FileBody> {
+async fn answer(root: &Arc<Dir>, request: &Request<Incoming>) -> Response<FileBody> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = status(StatusCode::METHOD_NOT_ALLOWED);
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -184,16 +185,12 @@ async fn answer(root: &Arc<Path>, request: &Request<Incoming>) -> Response<FileB
     let (root, wanted) = (Arc::clone(root), path.to_owned());
     let found = tokio::task::spawn_blocking(move || find(&root, &wanted)).await;
     match found {
-        Ok(Ok(Target::File { body, kind })) => {
-            let length = body.size_hint().lower();
-            let body = match *request.method() {
-                Method::HEAD => FileBody::empty(),
-                _ => body,
-            };
+        Ok(Ok(Target::File { body, bytes, kind })) => {
+            let body = if request.method() == Method::HEAD { no_body() } else { body };
             let mut response = Response::new(body);
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-            headers.insert(header::CONTENT_LENGTH, length.into());
+            headers.insert(header::CONTENT_LENGTH, bytes.into());
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             response
         }
@@ -213,7 +210,7 @@ async fn answer(root: &Arc<Path>, request: &Request<Incoming>) -> Response<FileB
 }
 
 fn status(status: StatusCode) -> Response<FileBody> {
-    let mut response = Response::new(FileBody::empty());
+    let mut response = Response::new(no_body());
     *response.status_mut() = status;
     response
 }
@@ -223,6 +220,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    use rustix::fs::{CWD, Mode, mkfifoat};
     use tempfile::TempDir;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -242,6 +240,7 @@ mod tests {
         symlink(home.path().join("secret.html"), root.join("link.html")).expect("linked");
         symlink(home.path(), root.join("up")).expect("linked");
         symlink("index.html", root.join("inside.html")).expect("linked");
+        mkfifoat(CWD, root.join("pipe.html"), Mode::RUSR | Mode::WUSR).expect("made");
         (home, root)
     }
 
@@ -299,6 +298,8 @@ mod tests {
             "/up/",
             "/up/secret.html",
             "/index.html/x",
+            "/index.html/",
+            "/pipe.html",
             "/index.html%00.css",
             "/%ff",
             "/%zz",

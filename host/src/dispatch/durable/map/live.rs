@@ -103,14 +103,6 @@ impl LiveMap {
         self.engine.settled.notify_one();
     }
 
-    /// The journal has this many inputs of the map.
-    pub fn found(&self, accepted: u64) {
-        self.change(|State { backing, .. }| {
-            backing.header.accepted = backing.header.accepted.max(accepted);
-            backing.has_more = true;
-        });
-    }
-
     /// Changes the state, shows what is on disk of it, and wakes the runners.
     pub fn change(&self, change: impl FnOnce(&mut State<JournalBacking>)) {
         {
@@ -248,7 +240,8 @@ impl LiveMap {
             ErrorKind::Gone => {}
             ErrorKind::Fenced => self.core.lifecycle.fenced(error),
             _ => {
-                tracing::error!(map = %self.id, error = error as &dyn std::error::Error, "inputs of a map cannot be read");
+                let cause = error as &dyn std::error::Error;
+                tracing::error!(map = %self.id, error = cause, "inputs of a map cannot be read");
                 return Loaded::Failed;
             }
         }
@@ -302,7 +295,14 @@ impl LiveMap {
                 let core = &self.core;
                 failpoint::panic_at("map.settle");
                 match core.lifecycle.written(|| core.journal.settle_map(batch.settle.clone())).await {
-                    Some(MapSettled::Kept(record)) => self.batch_written(batch, *record),
+                    Some(MapSettled::Kept(record)) => {
+                        // An end that the journal does not see is not asked for without a pause.
+                        let is_in_vain = batch.entries.is_empty() && record.progress.ended_ms.is_none();
+                        self.batch_written(batch, *record);
+                        if is_in_vain {
+                            tokio::time::sleep(STORE_RETRY_WAIT).await;
+                        }
+                    }
                     // By the same write, whose answer was lost; or without these outcomes, which are not to be shown.
                     Some(MapSettled::Ended(record)) => {
                         self.outcomes_missed();

@@ -109,20 +109,19 @@ impl Maps {
     /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from`
     /// they come behind what is there, whoever else appends. Returns how many inputs the map has.
     pub async fn append(&self, id: MapId, from: Option<u64>, mut inputs: Vec<Payload>) -> Result<u64, DurableError> {
+        let mut found = 0;
         // A repeated request gets its answer again, also when the map takes nothing new.
         if let Some(from) = from {
-            let header = self.map(id).await?.header;
-            if from.saturating_add(inputs.len() as u64) <= header.accepted {
+            let accepted = self.map(id).await?.header.accepted;
+            if from.saturating_add(inputs.len() as u64) <= accepted {
                 self.compare(id, from, &inputs).await?;
-                return Ok(header.accepted);
+                return Ok(accepted);
             }
-            // An append whose answer was lost counts.
-            if let Some(map) = self.live.get(&id) {
-                map.follow(&header);
-            }
+            found = accepted;
         }
         let map = self.open_map(id).await?;
         let _appending = map.appending.lock().await;
+        map.change(|state| state.backing.found(found));
         loop {
             let accepted = map.open_header()?.accepted;
             let from = from.unwrap_or(accepted);
@@ -155,7 +154,7 @@ impl Maps {
                     });
                     return Ok(header.accepted);
                 }
-                Ok(Appended::Gap { accepted }) => map.found(accepted),
+                Ok(Appended::Gap { accepted }) => map.change(|state| state.backing.found(accepted)),
                 Ok(Appended::Closed(header)) => map.follow(&header),
                 Err(source) if source.kind() == ErrorKind::Unknown => {
                     // Chunks that were written are found when more are loaded.
@@ -184,25 +183,31 @@ impl Maps {
 
     /// Says that no more inputs will come.
     pub async fn close_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        let record = self.mark(id, MapMark::Close).await?.ok_or(DurableError::UnknownMap { id })?;
-        if let Some(map) = self.live.get(&id) {
-            map.follow(&record.header);
-        }
-        Ok(record)
+        self.mark_live(id, MapMark::Close).await.map(|(record, _)| record)
     }
 
-    /// Closes or cancels a map, whoever runs it.
+    /// Closes or cancels a map, and lets its tasks know if it runs here.
+    async fn mark_live(&self, id: MapId, mark: MapMark) -> Result<(MapRecord, Option<Arc<LiveMap>>), DurableError> {
+        let live = || self.live.get(&id).map(|map| map.clone());
+        // Found before: one that is found after it may be the same map, reopened since.
+        let before = live();
+        let record = self.mark(id, mark).await?.ok_or(DurableError::UnknownMap { id })?;
+        let map = before.or_else(|| live().filter(|_| record.progress.ended_ms.is_none()));
+        if let Some(map) = &map {
+            map.follow(&record.header);
+        }
+        Ok((record, map))
+    }
+
+    /// Closes or cancels a map on disk.
     pub async fn mark(&self, id: MapId, mark: MapMark) -> Result<Option<MapRecord>, StorageError> {
         self.core.lifecycle.answered(|| self.core.journal.mark(id, mark)).await
     }
 
     /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
     pub async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
-        let record = self.mark(id, MapMark::Cancel).await?.ok_or(DurableError::UnknownMap { id })?;
-        let Some(map) = self.live.get(&id).map(|map| map.clone()).filter(|_| record.progress.ended_ms.is_none()) else {
-            return Ok(record);
-        };
-        map.follow(&record.header);
+        let (record, live) = self.mark_live(id, MapMark::Cancel).await?;
+        let Some(map) = live else { return Ok(record) };
         // Calls under way end before the counts are final; those of a host that ends, with the next one.
         let (_, mut progress) = map.subscribe();
         drop(map);
