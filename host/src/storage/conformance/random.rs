@@ -172,7 +172,8 @@ struct KnownChunk {
 struct Player<'a, E> {
     engine: &'a E,
     ids: &'a Ids,
-    storage: Storage,
+    /// None only while the engine starts again.
+    storage: Option<Storage>,
     holder: LeaseHolder,
     /// Calls as they were claimed.
     claimed: BTreeMap<usize, CallRecord>,
@@ -196,7 +197,11 @@ impl<'a, E: Engine> Player<'a, E> {
         let storage = engine.fresh().await;
         let holder = sure(async || storage.members.join().await).await.expect("it joins");
         let (claimed, chunks) = (BTreeMap::new(), BTreeMap::new());
-        Self { engine, ids, storage, holder, claimed, chunks, last: None }
+        Self { engine, ids, storage: Some(storage), holder, claimed, chunks, last: None }
+    }
+
+    fn storage(&self) -> &Storage {
+        self.storage.as_ref().expect("it has started")
     }
 
     /// Returns an answer as text.
@@ -225,7 +230,7 @@ impl<'a, E: Engine> Player<'a, E> {
     }
 
     async fn play(&mut self, step: &Step) -> String {
-        let journal = self.storage.journal.clone();
+        let journal = self.storage().journal.clone();
         let place = |app| Place { app, bucket: "x", key: KEYS[0] };
         let app_a = app("a");
         match step.clone() {
@@ -319,41 +324,46 @@ impl<'a, E: Engine> Player<'a, E> {
             Step::Push { app, number, displaced } => {
                 let app = self::app(APPS[app % 2]);
                 let record = super::apps::record(number);
-                self.text(sure(async || self.storage.apps.push(&app, &record, &[displaced]).await).await)
+                self.text(sure(async || self.storage().apps.push(&app, &record, &[displaced]).await).await)
             }
             Step::Set { key, value } => {
                 let at = Place { key: KEYS[key % 3], ..place(&app_a) };
-                self.text(sure(async || self.storage.key_value.set(at, value.to_string().into()).await).await)
+                self.text(sure(async || self.storage().key_value.set(at, value.to_string().into()).await).await)
             }
             Step::Delete { key } => {
                 let at = Place { key: KEYS[key % 3], ..place(&app_a) };
-                self.text(sure(async || self.storage.key_value.delete(at).await).await)
+                self.text(sure(async || self.storage().key_value.delete(at).await).await)
             }
             Step::Swap { key, expected, value } => {
                 let at = Place { key: KEYS[key % 3], ..place(&app_a) };
                 let expected = expected.map(|expected| expected.to_string().into());
-                self.text(self.storage.key_value.swap(at, expected, value.to_string().into()).await.expect("no faults"))
+                self.text(
+                    self.storage().key_value.swap(at, expected, value.to_string().into()).await.expect("no faults"),
+                )
             }
             Step::Increment { key, delta } => {
                 let at = Place { key: KEYS[key % 3], ..place(&app_a) };
                 let increment = Increment { delta, min: -5, max: 5 };
-                self.text(self.storage.key_value.increment(at, increment).await.expect("no faults"))
+                self.text(self.storage().key_value.increment(at, increment).await.expect("no faults"))
             }
             Step::Restart => {
-                self.storage = self.engine.restart(self.storage.clone()).await;
-                self.holder = sure(async || self.storage.members.join().await).await.expect("it joins");
+                drop(journal);
+                self.claimed.clear();
+                let earlier = self.storage.take().expect("it has started");
+                self.storage = Some(self.engine.restart(earlier).await);
+                self.holder = sure(async || self.storage().members.join().await).await.expect("it joins");
                 String::new()
             }
         }
     }
 
     async fn map(&self, map: usize) -> Option<MapRecord> {
-        let found = sure(async || self.storage.journal.map(self.ids.maps[map]).await).await;
+        let found = sure(async || self.storage().journal.map(self.ids.maps[map]).await).await;
         found.expect("it is read").map(|map| self.map_text(map))
     }
 
     async fn call(&self, call: usize) -> Option<CallRecord> {
-        let found = sure(async || self.storage.journal.call(self.ids.calls[call]).await).await;
+        let found = sure(async || self.storage().journal.call(self.ids.calls[call]).await).await;
         found.expect("it is read").map(|record| self.call_text(record))
     }
 
@@ -372,7 +382,7 @@ impl<'a, E: Engine> Player<'a, E> {
         };
         let output = (record.state == State::Done).then(|| Payload::json("2"));
         let settle = CallSettle { record: Box::new(record), lease, output };
-        let answer = sure(async || self.storage.journal.settle(settle.clone()).await).await;
+        let answer = sure(async || self.storage().journal.settle(settle.clone()).await).await;
         // A repetition may be answered as the end that it is.
         let is_fenced = matches!(answer, Ok(Settled::Fenced));
         format!("{is_fenced} {:?}", self.call(call).await)
@@ -384,7 +394,7 @@ impl<'a, E: Engine> Player<'a, E> {
         }
         self.last = None;
         let id = self.ids.maps[map];
-        let answer = sure(async || self.storage.journal.claim_chunks(id, after, limit).await).await;
+        let answer = sure(async || self.storage().journal.claim_chunks(id, after, limit).await).await;
         let answer = answer.map(|claimed| {
             let claimed = claimed.into_iter().map(|claimed| {
                 let ClaimedChunk { first, lease, chunk } = &claimed;
@@ -443,7 +453,7 @@ impl<'a, E: Engine> Player<'a, E> {
             }
         }
         let settle = MapSettle { map: self.ids.maps[map], chunks, delta: delta(&new), is_drained };
-        let answer = sure(async || self.storage.journal.settle_map(settle.clone()).await).await;
+        let answer = sure(async || self.storage().journal.settle_map(settle.clone()).await).await;
         if let (Ok(super::super::MapSettled::Kept(_)), Some(update)) = (&answer, settle.chunks.first()) {
             if update.is_whole {
                 self.chunks.remove(&(map, update.first));
@@ -466,8 +476,8 @@ impl<'a, E: Engine> Player<'a, E> {
         self.last = None;
         self.chunks.retain(|(of, _), _| *of != map);
         let (id, mut index) = (self.ids.maps[map], 0);
-        while let Ok(Some(outcomes)) = sure(async || self.storage.journal.outcomes(id, index).await).await {
-            sure(async || self.storage.journal.reset_failures(id, outcomes.first).await).await.expect("it is reset");
+        while let Ok(Some(outcomes)) = sure(async || self.storage().journal.outcomes(id, index).await).await {
+            sure(async || self.storage().journal.reset_failures(id, outcomes.first).await).await.expect("it is reset");
             index = outcomes.first + outcomes.len;
         }
         assert!(index <= before.header.accepted);
@@ -495,14 +505,14 @@ impl<'a, E: Engine> Player<'a, E> {
             begun: vec![(record.clone(), Payload::json("{}"))],
             ..ScheduleStep::default()
         };
-        let answer = sure(async || self.storage.timetable.advance(&step).await).await;
+        let answer = sure(async || self.storage().timetable.advance(&step).await).await;
         self.claimed.insert(call, CallRecord { lease: Some(self.holder), ..record });
         self.text(answer)
     }
 
     /// Reads everything.
     async fn everything(&self) -> Vec<String> {
-        let Storage { journal, timetable, apps, key_value, .. } = &self.storage;
+        let Storage { journal, timetable, apps, key_value, .. } = self.storage();
         let mut all = Vec::new();
         for (slot, id) in self.ids.calls.into_iter().enumerate() {
             all.push(self.text(self.call(slot).await));

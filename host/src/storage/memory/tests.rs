@@ -6,31 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::call::Principal;
-use crate::storage::conformance::{self, Engine};
+use crate::storage::conformance;
 use crate::storage::{ErrorKind, NewRecord};
 
-/// An engine without faults.
-struct Plain(Memory);
-
-fn plain() -> Plain {
-    Plain(Memory::new())
-}
-
-impl Engine for Plain {
-    async fn fresh(&self) -> Storage {
-        self.0.host("host")
-    }
-
-    async fn restart(&self, _earlier: Storage) -> Storage {
-        self.0.host("host")
-    }
-
-    async fn overtake(&self, _earlier: &Storage) -> Storage {
-        self.0.host("host")
-    }
-}
-
-conformance::run_all!(plain());
+conformance::run_all!(Memory::new());
 
 /// Runs a test on paused time.
 fn paused(test: impl Future<Output = ()>) {
@@ -44,14 +23,14 @@ proptest! {
     #[test]
     fn delays_change_no_answer(steps in conformance::steps(false), seed in any::<u64>()) {
         let faults = Faults { delay: 0.5, delay_max: Duration::from_secs(9), ..Faults::default() };
-        paused(async { conformance::agree(&plain(), &Plain(Memory::with_faults(faults, seed)), &steps).await });
+        paused(async { conformance::agree(&Memory::new(), &Memory::with_faults(faults, seed), &steps).await });
     }
 
     /// An operation whose answer was lost is repeated, also where it had been applied.
     #[test]
     fn what_is_lost_and_repeated_is_there_once(steps in conformance::steps(true), seed in any::<u64>()) {
         let faults = Faults { lose_answers: 0.3, lose_requests: 0.2, ..Faults::default() };
-        paused(async { conformance::agree(&plain(), &Plain(Memory::with_faults(faults, seed)), &steps).await });
+        paused(async { conformance::agree(&Memory::new(), &Memory::with_faults(faults, seed), &steps).await });
     }
 }
 
