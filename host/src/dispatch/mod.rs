@@ -25,6 +25,8 @@ mod poll_throttle;
 mod retry;
 mod runner;
 mod schedule;
+#[cfg(test)]
+mod sim;
 mod slots;
 mod suggest;
 

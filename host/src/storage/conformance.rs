@@ -12,6 +12,7 @@ mod key_value;
 mod lists;
 mod maps;
 mod outcomes;
+mod random;
 mod retention;
 mod settles;
 mod starts;
@@ -25,6 +26,7 @@ pub(crate) use self::key_value::*;
 pub(crate) use self::lists::*;
 pub(crate) use self::maps::*;
 pub(crate) use self::outcomes::*;
+pub(crate) use self::random::{agree, steps};
 pub(crate) use self::retention::*;
 pub(crate) use self::settles::*;
 pub(crate) use self::starts::*;
@@ -71,10 +73,12 @@ macro_rules! run_all {
             a_settle_to_a_retry_gives_the_lease_back
             a_settle_of_an_earlier_attempt_is_fenced
             a_settle_of_another_holder_is_fenced
+            a_settle_under_the_lease_of_an_earlier_start_is_fenced
             the_first_end_of_a_call_holds
             a_call_that_nobody_runs_is_ended_without_a_lease
             a_repeated_end_finds_the_call_ended_as_it_said
             a_repeated_retry_is_kept_once
+            another_settle_of_an_attempt_that_gave_its_lease_back_is_fenced
             a_repeated_retry_does_not_undo_a_later_attempt
             large_payloads_of_a_call_are_read_back
             inputs_are_kept_in_order_and_in_chunks_by_length
@@ -89,8 +93,8 @@ macro_rules! run_all {
             a_repeated_settle_that_made_a_chunk_whole_counts_once
             a_settle_with_a_chunk_of_another_writes_nothing
             a_closed_map_ends_with_its_last_outcome
-            a_map_that_is_closed_after_its_last_outcome_ends
-            an_empty_map_ends
+            a_map_that_is_closed_after_its_last_outcome_ends_with_the_next_settle
+            an_empty_map_ends_with_the_settle_after_its_close
             a_cancelled_map_ends_once_it_is_drained
             a_mark_is_idempotent
             a_mark_of_a_map_that_has_ended_changes_nothing

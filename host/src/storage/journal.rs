@@ -300,7 +300,8 @@ pub trait Journal: Send + Sync {
     /// Keeps inputs of a map.
     fn append(&self, append: Append) -> Answer<'_, Appended>;
 
-    /// Closes or cancels a map, and returns it; none where there is no such map. One that has ended stays as it is.
+    /// Closes or cancels a map, and returns it; none where there is no such map. One that has ended stays as it is, and
+    /// none ends by it: that takes a settle, if need be of no chunk.
     fn mark(&self, map: MapId, mark: MapMark) -> Answer<'_, Option<MapRecord>>;
 
     /// Returns chunks that are not whole, those behind the one at `after`.

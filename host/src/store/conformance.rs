@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use proptest::prelude::*;
 
 use super::{StoreDir, engine};
 use crate::storage::Storage;
 use crate::storage::conformance::{self, Engine};
+use crate::storage::memory::Memory;
 
 /// Engine of a temporary data directory.
 struct Directory {
@@ -45,3 +47,13 @@ impl Engine for Directory {
 }
 
 conformance::run_all!(directory());
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_data_directory_answers_as_memory_does(steps in conformance::steps(false)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(conformance::agree(&Memory::new(), &directory(), &steps));
+    }
+}

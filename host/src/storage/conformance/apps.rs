@@ -4,7 +4,7 @@ use super::super::{Action, AppRecord, Pushed, Storage};
 use super::Engine;
 use super::fixtures::*;
 
-fn record(number: u64) -> AppRecord {
+pub(super) fn record(number: u64) -> AppRecord {
     AppRecord {
         number,
         action: Action::Deploy,

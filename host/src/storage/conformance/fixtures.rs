@@ -185,7 +185,8 @@ pub fn whole(first: u64, last: u32, entries: Vec<Entry>) -> ChunkUpdate {
     ChunkUpdate { first, entries, segment: last + 1, replaces: Some(last), is_whole: true }
 }
 
-/// Adds up the entries that are new.
+/// Adds up the entries that are new. Without one it is zero: a settle that has no chunk cannot be told from its
+/// repetition.
 pub fn delta(entries: &[Entry]) -> ProgressDelta {
     let count = |is_it: fn(&EntryKind) -> bool| entries.iter().filter(|entry| is_it(&entry.kind)).count() as u64;
     ProgressDelta {
@@ -193,7 +194,7 @@ pub fn delta(entries: &[Entry]) -> ProgressDelta {
         failed: count(|kind| matches!(kind, EntryKind::Failed(_))),
         dead: count(|kind| matches!(kind, EntryKind::Dead(_))),
         retried: count(|kind| matches!(kind, EntryKind::Retry { .. })),
-        receipt: Receipt { attempts: entries.len() as u32, wall_us: 10, ..Receipt::default() },
+        receipt: Receipt { attempts: entries.len() as u32, wall_us: 10 * entries.len() as u64, ..Receipt::default() },
     }
 }
 

@@ -135,7 +135,7 @@ pub(crate) async fn outcomes_are_counted_and_add_up(engine: &impl Engine) {
         let progress = &record.progress;
         (progress.done, progress.dead, progress.retried, progress.receipt.attempts, progress.receipt.wall_us)
     };
-    assert_eq!((counts(&first), counts(&second)), ((1, 0, 1, 2, 10), (1, 1, 1, 3, 20)));
+    assert_eq!((counts(&first), counts(&second)), ((1, 0, 1, 2, 20), (1, 1, 1, 3, 30)));
     assert_eq!(map_record(&storage, map).await, second);
     assert_eq!(second.state(), MapState::Open);
 }
@@ -222,8 +222,7 @@ pub(crate) async fn a_closed_map_ends_with_its_last_outcome(engine: &impl Engine
     assert_eq!(late, MapSettled::Ended(record));
 }
 
-/// It may end with the mark, or with the next settle.
-pub(crate) async fn a_map_that_is_closed_after_its_last_outcome_ends(engine: &impl Engine) {
+pub(crate) async fn a_map_that_is_closed_after_its_last_outcome_ends_with_the_next_settle(engine: &impl Engine) {
     let storage = joined(engine).await;
     let map = running_map(&storage, 1).await;
     let record = settled(&storage, map, vec![whole(0, 0, vec![done(0)])]).await;
@@ -231,18 +230,15 @@ pub(crate) async fn a_map_that_is_closed_after_its_last_outcome_ends(engine: &im
     close_and_end(&storage, map).await;
 }
 
-/// As `a_map_that_is_closed_after_its_last_outcome_ends`.
-pub(crate) async fn an_empty_map_ends(engine: &impl Engine) {
+pub(crate) async fn an_empty_map_ends_with_the_settle_after_its_close(engine: &impl Engine) {
     let storage = joined(engine).await;
     let map = open_map(&storage).await;
     close_and_end(&storage, map).await;
 }
 
 async fn close_and_end(storage: &Storage, map: MapId) {
-    let mut record = mark(storage, map, MapMark::Close).await;
-    if record.progress.ended_ms.is_none() {
-        record = settled(storage, map, Vec::new()).await;
-    }
+    assert_eq!(mark(storage, map, MapMark::Close).await.progress.ended_ms, None);
+    let record = settled(storage, map, Vec::new()).await;
     assert!(record.progress.ended_ms.is_some());
     assert_eq!(record.state(), MapState::Done);
     assert_eq!(storage.journal.open().maps, 0);
@@ -277,6 +273,9 @@ pub(crate) async fn a_mark_is_idempotent(engine: &impl Engine) {
     assert!(cancelled.header.is_closed && cancelled.header.is_cancelled);
     assert_eq!(mark(&storage, map, MapMark::Cancel).await, cancelled);
     assert_eq!(map_record(&storage, map).await, cancelled);
+    let map = running_map(&storage, 1).await;
+    let cancelled = mark(&storage, map, MapMark::Cancel).await;
+    assert_eq!(mark(&storage, map, MapMark::Close).await, cancelled, "closing adds nothing to a cancel");
 }
 
 pub(crate) async fn a_mark_of_a_map_that_has_ended_changes_nothing(engine: &impl Engine) {

@@ -55,6 +55,16 @@ pub(crate) async fn a_settle_of_another_holder_is_fenced(engine: &impl Engine) {
     assert_eq!(call_record(&storage, record.id).await, record);
 }
 
+pub(crate) async fn a_settle_under_the_lease_of_an_earlier_start_is_fenced(engine: &impl Engine) {
+    let storage = joined(engine).await;
+    let record = leased(&storage).await;
+    let storage = rejoined(engine, storage).await;
+    for to in [ended(&record, State::Done), waiting(&record, 5)] {
+        assert_eq!(settle(&storage, &record, to).await, Settled::Fenced);
+        assert_eq!(call_record(&storage, record.id).await, record);
+    }
+}
+
 pub(crate) async fn the_first_end_of_a_call_holds(engine: &impl Engine) {
     let storage = joined(engine).await;
     let record = leased(&storage).await;
@@ -102,6 +112,17 @@ pub(crate) async fn a_repeated_retry_is_kept_once(engine: &impl Engine) {
     let to = waiting(&record, 5);
     for _ in 0..2 {
         assert_eq!(settle(&storage, &record, to.clone()).await, Settled::Kept);
+        assert_eq!(call_record(&storage, record.id).await, to);
+    }
+}
+
+pub(crate) async fn another_settle_of_an_attempt_that_gave_its_lease_back_is_fenced(engine: &impl Engine) {
+    let storage = joined(engine).await;
+    let record = leased(&storage).await;
+    let to = waiting(&record, 5);
+    settle(&storage, &record, to.clone()).await;
+    for other in [ended(&record, State::Done), waiting(&record, 6)] {
+        assert_eq!(settle(&storage, &record, other).await, Settled::Fenced);
         assert_eq!(call_record(&storage, record.id).await, to);
     }
 }

@@ -131,8 +131,10 @@ impl State {
         }
         let is_leased = present.state == CallState::Leased;
         match lease {
-            // The same settle was written before: there is one of each attempt.
-            Some(LeaseToken { attempt, .. }) if !is_leased && present.attempts == attempt => return Ok(Settled::Kept),
+            // The same settle was written before.
+            Some(_) if !is_leased && *present == CallRecord { lease: None, ..(*record).clone() } => {
+                return Ok(Settled::Kept);
+            }
             Some(LeaseToken { holder, attempt }) => {
                 let is_mine = is_leased && present.lease == Some(holder) && present.attempts == attempt;
                 if !is_mine || self.party(me, Some(holder)) != Party::Myself {

@@ -52,14 +52,14 @@ impl State {
 
     pub fn mark(&mut self, me: StartNumber, id: MapId, mark: MapMark) -> Result<Option<MapRecord>, StorageError> {
         self.check(me)?;
-        let now_ms = self.now_ms;
         let Ok(map) = self.map_mut(id) else { return Ok(None) };
         if map.record.progress.ended_ms.is_none() {
             match mark {
+                // Closing adds nothing to a cancel.
+                MapMark::Close if map.record.header.is_cancelled => {}
                 MapMark::Close => map.record.header.is_closed = true,
                 MapMark::Cancel => map.record.header.is_cancelled = true,
             }
-            map.end_if_over(now_ms, false);
         }
         Ok(Some(map.record.clone()))
     }

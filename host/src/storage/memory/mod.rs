@@ -26,6 +26,7 @@ pub use self::faults::Faults;
 use self::faults::{Course, Draws, Operation};
 use self::maps::payload;
 use self::state::{MemoryError, StartNumber, State};
+use super::conformance::Engine;
 use super::{
     Accept, Accepted, Answer, AppRecord, Append, Appended, Apps, Beat, Blobs, CallRecord, CallSettle, Claimed,
     ClaimedChunk, Counts, Increment, Incremented, Journal, KeyValue, Kind, LeaseHolder, ListEntry, MapMark, MapRecord,
@@ -172,6 +173,20 @@ impl Host {
         write: impl FnOnce(&mut State, StartNumber) -> Result<T, StorageError> + Send + 'a,
     ) -> Answer<'a, T> {
         Box::pin(async move { self.run(operation, &format!("{name:?}"), write).await })
+    }
+}
+
+impl Engine for Memory {
+    async fn fresh(&self) -> Storage {
+        self.host("host")
+    }
+
+    async fn restart(&self, _earlier: Storage) -> Storage {
+        self.host("host")
+    }
+
+    async fn overtake(&self, _earlier: &Storage) -> Storage {
+        self.host("host")
     }
 }
 
