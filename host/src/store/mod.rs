@@ -24,9 +24,9 @@ mod backend;
 mod blobs;
 #[cfg(test)]
 mod conformance;
-mod decider;
 mod dir;
 mod durable;
+mod engine;
 mod error;
 mod file;
 mod files;
@@ -35,6 +35,7 @@ mod journal;
 mod key_value;
 mod lock;
 mod medium;
+mod op;
 mod overlay;
 mod peek;
 mod read;
@@ -61,45 +62,26 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use apps::StoreApps;
-use blobs::ComponentFiles;
-pub use decider::{Changes, Decided, Decider};
 pub use dir::{DiskUsage, StoreDir};
+pub use engine::engine;
 pub use error::StoreError;
 use file::{DatabaseFile, Health};
 pub use files::Files;
 pub use journal::{Owner, Quarantined, QuarantinedRow, StoreJournal, peek_quarantine};
-use key_value::StoreKeyValue;
 pub(crate) use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
-pub use table::{Decision, Entry, Op, Table};
+pub use op::{Changes, Decided, Decider, Decision, Op};
+pub use table::{Entry, Table};
 pub use view::{RowBytes, View, ViewError};
 pub use writer::Write;
 use writer::{QueuedWrite, write_loop};
 
 use crate::metrics::StoreCounters;
-use crate::storage::{Observer, Storage};
 
 const WRITES_WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a small write counts for, so that at most 1,024 wait.
 const WRITE_BYTES_MIN: usize = 64 << 10;
 const EPOCH: &[u8] = b"epoch";
-
-/// Returns the engine of a data directory, which opens at its first use. `observer` is told of the journal's changes.
-pub fn engine(dir: Arc<StoreDir>, observer: Option<Arc<dyn Observer>>) -> Storage {
-    let journal = Arc::new(match observer {
-        Some(observer) => StoreJournal::observed(dir.clone(), observer),
-        None => StoreJournal::new(dir.clone()),
-    });
-    Storage {
-        members: journal.clone(),
-        timetable: journal.clone(),
-        journal,
-        apps: Arc::new(StoreApps::new(dir.clone())),
-        key_value: Arc::new(StoreKeyValue::new(dir.clone())),
-        blobs: Arc::new(ComponentFiles::new(dir.path())),
-    }
-}
 
 /// An open database. Dropping it finishes the writes that were submitted.
 pub struct Store {

@@ -1,12 +1,6 @@
-//! Tables of the database: ordered byte strings to byte strings, and the changes to them.
+//! Tables of the database: ordered byte strings to byte strings.
 
-use std::fmt;
-use std::sync::Arc;
-
-use bytes::Bytes;
 use redb::TableDefinition;
-
-use super::decider::Decider;
 
 /// A table: ordered byte strings to byte strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,66 +75,3 @@ impl Table {
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
-
-/// One change.
-#[derive(Clone, Debug)]
-pub enum Op {
-    Put {
-        table: Table,
-        key: Vec<u8>,
-        value: Vec<u8>,
-    },
-    Delete {
-        table: Table,
-        key: Vec<u8>,
-    },
-    /// A value decided from the one that it replaces.
-    Update {
-        table: Table,
-        key: Vec<u8>,
-        decide: Decision,
-    },
-    /// Changes decided from what the transaction has.
-    Decide(Decider),
-}
-
-/// Decides the new value of a key from its present one; `None` leaves the key as it is.
-///
-/// Called on the writer's thread, within the transaction and after every earlier write, so no write falls between what
-/// it sees and what it decides. Called again where the transaction is: the last call counts. It must not block or
-/// panic.
-#[derive(Clone)]
-pub struct Decision {
-    decide: Arc<NewValue>,
-    bytes: usize,
-}
-
-type NewValue = dyn Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync;
-
-impl Decision {
-    /// `bytes`: memory that `decide` holds, which counts like the value of a put.
-    pub fn new(bytes: usize, decide: impl Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync + 'static) -> Self {
-        Self { decide: Arc::new(decide), bytes }
-    }
-
-    pub(super) fn new_value(&self, present: Option<&[u8]>) -> Option<Bytes> {
-        (self.decide)(present)
-    }
-}
-
-impl fmt::Debug for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decision").field("bytes", &self.bytes).finish_non_exhaustive()
-    }
-}
-
-impl Op {
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Op::Put { key, value, .. } => key.len() + value.len(),
-            Op::Delete { key, .. } => key.len(),
-            Op::Update { key, decide, .. } => key.len() + decide.bytes,
-            Op::Decide(decider) => decider.bytes(),
-        }
-    }
-}

@@ -1,4 +1,4 @@
-//! View of the writer's transaction: reads for deciders, and the application of changes.
+//! View of the writer's transaction: reads for deciders, and writes for the writer.
 //!
 //! A table is opened at its first use and kept open for the whole group of writes: opening it for each change would
 //! cost more than the change.
@@ -9,7 +9,7 @@ use std::ops::{Bound, Deref};
 use redb::{AccessGuard, ReadableTable, WriteTransaction};
 
 use super::read::is_empty;
-use super::table::{Op, Table};
+use super::table::Table;
 
 type Open<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
 
@@ -94,27 +94,12 @@ impl<'txn> View<'txn> {
         Ok(self.tables[table as usize].get_mut().expect("it was opened above"))
     }
 
-    /// Applies one change. Returns whether there was any.
-    pub(super) fn apply(&mut self, op: &Op) -> Result<bool, ViewError> {
-        match op {
-            Op::Put { table, key, value } => {
-                drop(self.open_mut(*table)?.insert(key.as_slice(), value.as_slice())?);
-            }
-            Op::Delete { table, key } => drop(self.open_mut(*table)?.remove(key.as_slice())?),
-            Op::Update { table, key, decide } => {
-                let table = self.open_mut(*table)?;
-                let value = decide.new_value(table.get(key.as_slice())?.as_ref().map(|present| present.value()));
-                let Some(value) = value else { return Ok(false) };
-                drop(table.insert(key.as_slice(), &*value)?);
-            }
-            Op::Decide(decider) => {
-                let mut is_changed = false;
-                for op in decider.decide(self)?.iter().flat_map(|ops| ops.iter()) {
-                    is_changed |= self.apply(op)?;
-                }
-                return Ok(is_changed);
-            }
-        }
-        Ok(true)
+    /// Writes a value. Returns nothing of the earlier one.
+    pub(super) fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), ViewError> {
+        Ok(drop(self.open_mut(table)?.insert(key, value)?))
+    }
+
+    pub(super) fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), ViewError> {
+        Ok(drop(self.open_mut(table)?.remove(key)?))
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::error::StoreError;
 use super::file::{DatabaseFile, WriteFailure};
-use super::table::Op;
+use super::op::Op;
 use super::view::{View, ViewError};
 use crate::failpoint;
 use crate::limits::{STORE_FREE_BYTES_MIN, STORE_RESERVE_BYTES_MIN};
@@ -167,7 +167,7 @@ fn commit(db: &Database, group: &[QueuedWrite]) -> Result<(), redb::Error> {
     let mut is_changed = false;
     let mut view = View::new(&transaction);
     for op in group.iter().flat_map(|queued| &queued.ops) {
-        is_changed |= view.apply(op).map_err(|ViewError(error)| error)?;
+        is_changed |= apply(&mut view, op).map_err(|ViewError(error)| error)?;
     }
     // Its tables are closed before the transaction ends.
     drop(view);
@@ -176,6 +176,27 @@ fn commit(db: &Database, group: &[QueuedWrite]) -> Result<(), redb::Error> {
         false => transaction.abort()?,
     }
     Ok(())
+}
+
+/// Applies one change. Returns whether there was any.
+fn apply(view: &mut View<'_>, op: &Op) -> Result<bool, ViewError> {
+    match op {
+        Op::Put { table, key, value } => view.put(*table, key, value)?,
+        Op::Delete { table, key } => view.delete(*table, key)?,
+        Op::Update { table, key, decide } => {
+            let value = decide.new_value(view.get(*table, key)?.as_deref());
+            let Some(value) = value else { return Ok(false) };
+            view.put(*table, key, &value)?;
+        }
+        Op::Decide(decider) => {
+            let mut is_changed = false;
+            for op in decider.decide(view)?.iter().flat_map(|ops| ops.iter()) {
+                is_changed |= apply(view, op)?;
+            }
+            return Ok(is_changed);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

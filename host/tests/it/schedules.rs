@@ -106,7 +106,7 @@ fn a_schedule_is_paused_resumed_and_run_by_hand_over_restarts() {
     let mut feed = Feed::open(&deck.server, "kind=schedule", None);
     assert_eq!(deck.schedule(&["pause", "clock::looks_around"])["paused"], true);
     let paused = feed.until(|event| event["data"]["paused"] == true);
-    assert_eq!((&paused["kind"], &paused["data"]["function"]), (&json!("schedule"), &json!("clock::looks_around")));
+    assert_eq!((&paused["kind"], &paused["data"]["function"]), (&json!("schedule"), &json!("looks_around")));
     drop(feed);
     wait_until("the last run has ended", || deck.schedule(&["list"])["schedules"][1]["running"] == 0);
     let history = deck.history("looks_around");
