@@ -1,6 +1,6 @@
 //! Maps: a header, a progress, chunks of inputs with their leases, segments of outcomes. Their reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
 use super::error::JournalError;
@@ -98,8 +98,13 @@ impl StoreJournal {
             let mut outcomes =
                 Outcomes { first, len, entries: Vec::new(), until: first + len, counts: OutcomeCounts::default() };
             let (mut by_index, mut bytes) = (BTreeMap::new(), 0);
+            let mut settled = HashSet::new();
             each_segment(store, map, first, |_, entries| {
                 for entry in entries {
+                    // The first outcome of an input is the one that holds.
+                    if entry.is_outcome() && !settled.insert(entry.index) {
+                        continue;
+                    }
                     match entry.kind {
                         EntryKind::Done(_) => outcomes.counts.done += 1,
                         EntryKind::Failed(_) => outcomes.counts.failed += 1,
