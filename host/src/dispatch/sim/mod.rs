@@ -79,7 +79,8 @@ impl Host {
         self.dispatcher.call(Call::new(self.function(), input(digit), Principal::Operator)).await
     }
 
-    /// Keeps a call under a key of its own, and waits for its end. Asks again where the answer was lost, as a client does.
+    /// Keeps a call under a key of its own, and waits for its end. Asks again where the answer was lost, as a client
+    /// does.
     pub async fn durable_call(&self, digit: u8) -> CallRecord {
         let options = Options { key: Some(digit.to_string()), ..Options::default() };
         for _ in 0..ASKED_MAX {
