@@ -15,7 +15,8 @@ use crate::call::{Payload, Priority};
 use crate::clock::unix_ms;
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
 use crate::storage::{
-    CallRecord, CallSettle, Claimed, Kind, LeaseToken, ListEntry, OpenCall, Query, ScheduledRun, Settled, State,
+    CallRecord, CallSettle, Claimed, Kind, LeaseHolder, LeaseToken, ListEntry, OpenCall, Query, ScheduledRun, Settled,
+    State,
 };
 use crate::store::{Decision, Op, Store, Table, View, ViewError, Write};
 
@@ -32,6 +33,8 @@ enum Verdict {
 /// A call's new state, and the lease under which it is written.
 struct Settling {
     key: Vec<u8>,
+    /// This start of the host: a token of an earlier one is worth nothing.
+    me: Option<LeaseHolder>,
     lease: Option<LeaseToken>,
     /// The first puts the call's record.
     ops: Vec<Op>,
@@ -45,7 +48,10 @@ impl Settling {
             Err(error) => return Ok(Err(error)),
         };
         let is_held = match self.lease {
-            Some(token) => state == State::Leased && lease == Some(token.holder) && attempts == token.attempt,
+            Some(token) => {
+                let is_mine = lease == Some(token.holder) && lease == self.me;
+                state == State::Leased && is_mine && attempts == token.attempt
+            }
             None => true,
         };
         Ok(Ok(match &self.ops[..] {
@@ -113,7 +119,7 @@ impl StoreJournal {
             prepared.ops.push(put(Table::CallOutputs, id.to_vec(), encode_one(&output)));
         }
         let Prepared { ops, claims } = prepared;
-        let (bytes, settling) = (ops_bytes(&ops), Settling { key: id.to_vec(), lease, ops });
+        let (bytes, settling) = (ops_bytes(&ops), Settling { key: id.to_vec(), me: self.holder(), lease, ops });
         let verdict = self.decide_between(Write::Essential, SETTLE, bytes, settling, |settling, view| {
             let verdict = settling.decide(view)?;
             let is_kept = matches!(verdict, Ok(Verdict::Kept));
