@@ -6,7 +6,7 @@ use redb::{ReadOnlyTable, ReadableDatabase};
 
 use super::Store;
 use super::error::StoreError;
-use super::table::{Entry, Table};
+use super::table::{Entry, Table, is_empty};
 
 type Open = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
@@ -91,14 +91,5 @@ impl Store {
             }
             Ok(entries)
         })
-    }
-}
-
-/// Whether the end lies before the start, which redb has no answer for.
-pub(super) fn is_empty(between: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
-    match between {
-        (Bound::Included(start), Bound::Included(end)) => start > end,
-        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => start >= end,
-        _ => false,
     }
 }

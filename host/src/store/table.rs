@@ -1,5 +1,7 @@
 //! Tables of the database: ordered byte strings to byte strings.
 
+use std::ops::Bound;
+
 use redb::TableDefinition;
 
 /// A table: ordered byte strings to byte strings.
@@ -75,3 +77,12 @@ impl Table {
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
+
+/// Whether the end lies before the start, which redb has no answer for.
+pub(super) fn is_empty(between: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    match between {
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => start >= end,
+        _ => false,
+    }
+}

@@ -8,8 +8,7 @@ use std::ops::{Bound, Deref};
 
 use redb::{AccessGuard, ReadableTable, WriteTransaction};
 
-use super::read::is_empty;
-use super::table::Table;
+use super::table::{Table, is_empty};
 
 type Open<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
 

@@ -76,6 +76,8 @@ struct Cluster {
     guest: Arc<Guest>,
     memory: Memory,
     present: Mutex<(Arc<Host>, Storage)>,
+    /// One start at a time: the later one fences the earlier.
+    starting: tokio::sync::Mutex<()>,
     /// By the number of the client.
     made: Mutex<HashMap<usize, Made>>,
     /// Ends that a client was told of.
@@ -85,7 +87,8 @@ struct Cluster {
 impl Cluster {
     async fn start(guest: Arc<Guest>, memory: Memory) -> Arc<Self> {
         let present = Mutex::new(started(&guest, &memory).await);
-        Arc::new(Self { guest, memory, present, made: Mutex::default(), told: Mutex::default() })
+        let starting = tokio::sync::Mutex::default();
+        Arc::new(Self { guest, memory, present, starting, made: Mutex::default(), told: Mutex::default() })
     }
 
     fn host(&self) -> Arc<Host> {
@@ -93,6 +96,7 @@ impl Cluster {
     }
 
     async fn restart(&self, zombie: Duration) {
+        let _starting = self.starting.lock().await;
         let next = started(&self.guest, &self.memory).await;
         let (earlier, _) = std::mem::replace(&mut *self.present.lock(), next);
         tokio::spawn(async move {

@@ -354,11 +354,6 @@ fn read_open(id: CallId, row: Vec<u8>) -> Result<OpenCall, CodecError> {
     Ok(OpenCall { id, function: FunctionId { app, function }, priority, next_ms, run })
 }
 
-/// Returns the app of an open call, as `read_open` does, and nothing else.
-pub(super) fn read_open_app(row: Vec<u8>) -> Option<AppName> {
-    AppName::new(&Reader::new(row).text().ok()?).ok()
-}
-
 /// Returns from its record what the index cannot tell of an open call; the index is damaged alone then.
 fn open_of_record(store: &Store, id: CallId, error: &CodecError) -> Result<OpenCall, JournalError> {
     match call(store, id)? {

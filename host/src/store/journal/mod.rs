@@ -14,6 +14,7 @@ mod files;
 mod layout;
 mod map_writes;
 mod maps;
+mod members;
 mod peek;
 mod quarantine;
 #[cfg(test)]
@@ -25,7 +26,6 @@ mod schedules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -33,20 +33,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
-use self::calls::read_open_app;
 use self::claims::FileClaims;
 use self::counts::OpenCounts;
 use self::error::JournalError;
 use self::layout::codec::{CodecError, Reader};
 use self::layout::key;
 use self::layout::quarantine::{DamagedRow, Quarantine};
-use self::quarantine::app_of;
 use super::{Changes, Decider, Entry as Row, Op, Store, StoreDir, Table, View, ViewError, Write};
 use crate::call::Payload;
 use crate::clock::unix_ms;
 use crate::failpoint;
-use crate::ids::{AppName, CallId, FunctionId, HostId, MapId, Version};
-use crate::limits::OPEN_CALLS_PAGE_LEN;
+use crate::ids::{AppName, CallId, FunctionId, MapId, Version};
 use crate::storage::{
     Accept, Accepted, Answer, Append, Appended, Beat, CallRecord, CallSettle, Claimed, ClaimedChunk, Counts,
     Idempotency, Journal, KeyedRecord, Kind, LeaseHolder, ListEntry, MapMark, MapRecord, MapSettle, MapSettled,
@@ -104,17 +101,6 @@ impl StoreJournal {
         }
     }
 
-    async fn take_up(&self) -> Result<LeaseHolder, JournalError> {
-        let join = async || {
-            self.load_quarantine().await?;
-            let epoch = self.dir.store()?.raise_epoch().await?;
-            // Nothing of an earlier start is written from here on.
-            self.counts.replace(self.read(|_, store| count_open(store)).await?);
-            Ok(LeaseHolder { owner: HostId::generate(), epoch })
-        };
-        self.holder.get_or_try_init(join).await.copied()
-    }
-
     /// Returns the holder of the leases that are written now.
     fn holder(&self) -> Option<LeaseHolder> {
         self.holder.get().copied()
@@ -123,13 +109,6 @@ impl StoreJournal {
     /// Refuses a holder whose place another has taken.
     fn check_epoch(&self, holder: LeaseHolder) -> Result<(), JournalError> {
         Ok(self.dir.store()?.check_epoch(holder.epoch)?)
-    }
-
-    async fn beat(&self) -> Result<Beat, JournalError> {
-        if let Some(holder) = self.holder() {
-            self.check_epoch(holder)?;
-        }
-        Ok(Beat { now_ms: unix_ms() })
     }
 
     /// Writes between two points at which a test can have the process killed.
@@ -201,36 +180,6 @@ fn delete(table: Table, key: Vec<u8>) -> Op {
 /// Returns the bytes that changes count for among the waiting writes.
 fn ops_bytes(ops: &[Op]) -> usize {
     ops.iter().map(Op::bytes).sum()
-}
-
-/// Counts the open calls and maps of each app. One whose app cannot be told is set aside when it is taken up.
-fn count_open(store: &Store) -> Result<HashMap<AppName, Counts>, JournalError> {
-    let mut by_app: HashMap<AppName, Counts> = HashMap::new();
-    for (kind, prefix) in [(Kind::Call, key::OPEN_CALLS), (Kind::Map, key::OPEN_MAPS)] {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let found = rows(store, Table::JournalIndex, prefix, after.as_deref(), OPEN_CALLS_PAGE_LEN)?;
-            let Some((last, _)) = found.last() else { break };
-            after = Some(last.clone());
-            for (key, row) in found {
-                let app = match (kind, key::id_of(&key)) {
-                    (Kind::Call, Some(id)) => match read_open_app(row) {
-                        Some(app) => Some(app),
-                        None => app_of(store, Owner { kind, id })?,
-                    },
-                    (Kind::Map, Some(id)) => app_of(store, Owner { kind, id })?,
-                    (_, None) => None,
-                };
-                let Some(app) = app else { continue };
-                let counts = by_app.entry(app).or_default();
-                match kind {
-                    Kind::Call => counts.calls += 1,
-                    Kind::Map => counts.maps += 1,
-                }
-            }
-        }
-    }
-    Ok(by_app)
 }
 
 /// Returns rows whose keys begin with `prefix`, those behind `after`.

@@ -2,15 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::calls::read_open_app;
 use super::error::JournalError;
 use super::layout::key;
 use super::layout::quarantine::{DamagedRow, Owner, QuarantinedRow};
 use super::peek::decode_all;
-use super::records::{call, header};
+use super::records::app_of;
 use super::{StoreJournal, delete, put};
 use crate::clock::unix_ms;
-use crate::ids::{AppName, CallId, MapId};
+use crate::ids::{CallId, MapId};
 use crate::limits::JOURNAL_STEP_ROWS_MAX;
 use crate::storage::{Kind, StorageError};
 use crate::store::{Entry as Row, Store, Table, Write};
@@ -146,24 +145,6 @@ impl StoreJournal {
         store.submit(Write::Essential, keys.into_iter().map(|key| delete(Table::Quarantine, key)).collect()).await?;
         self.quarantine.load(&[]);
         Ok(())
-    }
-}
-
-/// Returns the app of a call or map that is open, as far as it can be told: those are the ones that are counted.
-pub(super) fn app_of(store: &Store, Owner { kind, id }: Owner) -> Result<Option<AppName>, JournalError> {
-    let app = match kind {
-        Kind::Call => {
-            let row = store.get(Table::JournalIndex, &key::open_call(CallId::from_bytes(id)))?;
-            match row.and_then(read_open_app) {
-                Some(app) => Ok(Some(app)),
-                None => call(store, CallId::from_bytes(id)).map(|call| call.map(|call| call.app)),
-            }
-        }
-        Kind::Map => header(store, MapId::from_bytes(id)).map(|header| header.map(|header| header.app)),
-    };
-    match app {
-        Err(JournalError::Damaged(_)) => Ok(None),
-        app => app,
     }
 }
 

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use super::error::JournalError;
+use super::layout::codec::Reader;
 use super::layout::key;
-use super::{record, rows};
-use crate::ids::{CallId, MapId};
+use super::{Owner, record, rows};
+use crate::ids::{AppName, CallId, MapId};
 use crate::storage::{CallRecord, Kind, LeaseHolder, MapHeader, MapProgress, MapRecord, State};
 use crate::store::{Store, Table, View, ViewError};
 
@@ -78,4 +79,27 @@ pub fn map_within(view: &View<'_>, id: MapId) -> Result<Result<Option<MapRecord>
 /// Returns whether a call or map that is marked is answered for as if it was deleted.
 pub fn is_expiring(store: &Store, kind: Kind, id: [u8; 16]) -> Result<bool, JournalError> {
     Ok(store.contains(Table::JournalIndex, &key::expiring(kind, id))?)
+}
+
+/// Returns the app of an open call, by its row in the index.
+pub(super) fn read_open_app(row: Vec<u8>) -> Option<AppName> {
+    AppName::new(&Reader::new(row).text().ok()?).ok()
+}
+
+/// Returns the app of a call or map that is open, as far as it can be told: those are the ones that are counted.
+pub(super) fn app_of(store: &Store, Owner { kind, id }: Owner) -> Result<Option<AppName>, JournalError> {
+    let app = match kind {
+        Kind::Call => {
+            let row = store.get(Table::JournalIndex, &key::open_call(CallId::from_bytes(id)))?;
+            match row.and_then(read_open_app) {
+                Some(app) => Ok(Some(app)),
+                None => call(store, CallId::from_bytes(id)).map(|call| call.map(|call| call.app)),
+            }
+        }
+        Kind::Map => header(store, MapId::from_bytes(id)).map(|header| header.map(|header| header.app)),
+    };
+    match app {
+        Err(JournalError::Damaged(_)) => Ok(None),
+        app => app,
+    }
 }
