@@ -215,7 +215,7 @@ pub struct ProgressDelta {
 #[derive(Clone, Debug)]
 pub struct MapSettle {
     pub map: MapId,
-    /// Chunks that this host has leased.
+    /// Chunks that this host has leased. Without any, `delta` is zero: nothing else tells a repetition.
     pub chunks: Vec<ChunkUpdate>,
     pub delta: ProgressDelta,
     /// Nothing of the map runs any more: a cancelled map ends.

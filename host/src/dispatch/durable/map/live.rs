@@ -19,7 +19,7 @@ use crate::dispatch::durable::core::Core;
 use crate::dispatch::durable::error::DurableError;
 use crate::dispatch::durable::lifecycle::STORE_RETRY_WAIT;
 use crate::dispatch::map::{Backing, Engine, Reservation, Runners, State, Target};
-use crate::ids::{FunctionId, MapId};
+use crate::ids::{AppName, FunctionId, MapId};
 use crate::storage::{CHUNK_BYTES_MAX, Entry, EntryKind, ErrorKind, MapHeader, MapRecord, MapSettled, StorageError};
 use crate::{failpoint, tasks};
 
@@ -91,6 +91,10 @@ impl LiveMap {
             header => return Ok(header.clone()),
         };
         Err(DurableError::Closed { id: self.id, why })
+    }
+
+    pub fn app(&self) -> &AppName {
+        &self.function.app
     }
 
     pub fn is_ended(&self) -> bool {

@@ -244,6 +244,11 @@ impl Maps {
         if again == 0 {
             return Ok(0);
         }
+        let app = &record.header.app;
+        let open = self.live.iter().filter(|map| map.app() == app).count();
+        if open >= OPEN_MAPS_PER_APP_MAX {
+            return Err(DurableError::TooMany { app: app.clone(), open, what: "map" });
+        }
         let reset = self.reset_failures(&mut record).await;
         // The map is open again for the inputs that were reset, also when the rest failed.
         if record.progress.ended_ms.is_none() {
