@@ -106,14 +106,14 @@ impl Cluster {
     }
 
     /// Asks the present host until `ask` has an answer.
-    async fn ask<T>(&self, ask: impl AsyncFn(Arc<Host>) -> Option<T>) -> T {
+    async fn ask<T>(&self, name: &str, ask: impl AsyncFn(Arc<Host>) -> Option<T>) -> T {
         for _ in 0..ASKED_MAX {
             if let Ok(Some(answer)) = timeout(PATIENCE, ask(self.host())).await {
                 return answer;
             }
             sleep(PAUSE).await;
         }
-        panic!("{ASKED_MAX} requests had no answer:\n{}", self.memory.log());
+        panic!("{ASKED_MAX} requests had no answer: {name}\n{}", self.memory.log());
     }
 
     async fn run(self: Arc<Self>, number: usize, client: Client) {
@@ -130,11 +130,11 @@ impl Cluster {
                 let made = self.made.lock().get(&client).cloned();
                 match made {
                     Some(Made::Call { id, .. }) => {
-                        let record = self.ask(async |host| host.durable.cancel(id).await.ok()).await;
+                        let record = self.ask("cancel a call", async |host| host.durable.cancel(id).await.ok()).await;
                         self.told.lock().push(record);
                     }
                     Some(Made::Map { id, .. }) => {
-                        self.ask(async |host| host.durable.cancel_map(id).await.ok()).await;
+                        self.ask("cancel a map", async |host| host.durable.cancel_map(id).await.ok()).await;
                     }
                     None => {}
                 }
@@ -145,7 +145,7 @@ impl Cluster {
 
     async fn call(&self, key: u8, digit: u8) -> CallId {
         let key = format!("{key} {digit}");
-        self.ask(async |host| {
+        self.ask("keep a call", async |host| {
             let options = Options { key: Some(key.clone()), ..Options::default() };
             Some(host.durable.spawn(&host.function(), input(digit), options).await.ok()?.id)
         })
@@ -156,7 +156,7 @@ impl Cluster {
         // One map for one list of inputs: another client with both the same makes the same.
         let key = format!("{key} {digits:?}");
         let id = self
-            .ask(async |host| {
+            .ask("keep a map", async |host| {
                 let options = Options { key: Some(key.clone()), ..Options::default() };
                 Some(host.durable.create_map(&host.function(), options).await.ok()?.header.id)
             })
@@ -165,7 +165,7 @@ impl Cluster {
         while from < digits.len() {
             let inputs: Vec<_> = digits[from..].iter().take(piece).map(|digit| input(*digit)).collect();
             let accepted = self
-                .ask(async |host| match host.durable.append(id, Some(from as u64), inputs.clone()).await {
+                .ask("append", async |host| match host.durable.append(id, Some(from as u64), inputs.clone()).await {
                     Ok(accepted) => Some(Some(accepted)),
                     // The client with the same map has closed it, or somebody has cancelled it.
                     Err(DurableError::Closed { .. }) => Some(None),
@@ -175,7 +175,7 @@ impl Cluster {
             let Some(accepted) = accepted else { return id };
             from = usize::try_from(accepted).unwrap();
         }
-        self.ask(async |host| host.durable.close_map(id).await.ok()).await;
+        self.ask("close a map", async |host| host.durable.close_map(id).await.ok()).await;
         id
     }
 
