@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 /// Items of several sources, oldest first.
-pub struct ByteQueue<T> {
+pub(crate) struct ByteQueue<T> {
     bytes_max: usize,
     state: Mutex<QueueState<T>>,
     /// Notified when an item is added, or the queue is closed.
@@ -43,14 +43,14 @@ struct Item<T> {
 
 /// Count of dropped items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DropCount {
+pub(crate) struct DropCount {
     pub items: u64,
     pub bytes: u64,
 }
 
 impl<T> ByteQueue<T> {
     /// Makes a queue of at most `bytes_max` bytes.
-    pub fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         let state = QueueState {
             items: VecDeque::new(),
             sources: HashMap::new(),
@@ -64,7 +64,7 @@ impl<T> ByteQueue<T> {
     }
 
     /// Adds an item of `bytes` bytes unless its source or the queue is full. Never waits.
-    pub fn offer(&self, source: &str, bytes: usize, value: T) -> bool {
+    pub(crate) fn offer(&self, source: &str, bytes: usize, value: T) -> bool {
         let mut state = self.state.lock();
         let free = self.bytes_max - state.bytes;
         let (source, used) = match state.sources.get_key_value(source) {
@@ -89,7 +89,7 @@ impl<T> ByteQueue<T> {
 
     /// Takes the next item, blocking until there is one; `None` once the queue is closed and empty. Frees the bytes of
     /// the item before it.
-    pub fn take(&self) -> Option<T> {
+    pub(crate) fn take(&self) -> Option<T> {
         let mut state = self.state.lock();
         loop {
             if let Some(value) = self.next(&mut state) {
@@ -105,7 +105,7 @@ impl<T> ByteQueue<T> {
     }
 
     /// Takes the next item if there is one, like `take`.
-    pub fn try_take(&self) -> Option<T> {
+    pub(crate) fn try_take(&self) -> Option<T> {
         self.next(&mut self.state.lock())
     }
 
@@ -126,18 +126,18 @@ impl<T> ByteQueue<T> {
     }
 
     /// Returns the count of items dropped since the last call.
-    pub fn take_dropped(&self) -> DropCount {
+    pub(crate) fn take_dropped(&self) -> DropCount {
         std::mem::take(&mut self.state.lock().dropped)
     }
 
     /// Refuses further items. The consumer still gets the waiting ones.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.state.lock().is_closed = true;
         self.filled.notify_all();
     }
 
     /// Blocks until the consumer is done with every item, at most `patience`; returns whether it is done.
-    pub fn flush(&self, patience: Duration) -> bool {
+    pub(crate) fn flush(&self, patience: Duration) -> bool {
         let is_busy = |state: &mut QueueState<T>| !state.items.is_empty() || state.in_use.is_some();
         let mut state = self.state.lock();
         self.consumed.wait_while_for(&mut state, is_busy, patience);

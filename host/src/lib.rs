@@ -16,7 +16,7 @@ pub mod http;
 
 pub mod store;
 
-pub mod deploy;
+pub(crate) mod deploy;
 pub mod dispatch;
 
 pub mod sandbox;
@@ -26,28 +26,28 @@ pub mod logs;
 pub mod inference;
 pub mod worker;
 
-pub mod kv;
-pub mod outbound;
-pub mod storage;
+pub(crate) mod kv;
+pub(crate) mod outbound;
+pub(crate) mod storage;
 
-pub mod api;
+pub(crate) mod api;
 pub mod app;
 
-pub mod metrics;
+pub(crate) mod metrics;
 
 pub mod call;
 pub mod devices;
-pub mod settings;
+pub(crate) mod settings;
 pub mod wire;
 
-pub mod clock;
-pub mod descriptors;
+pub(crate) mod clock;
+pub(crate) mod descriptors;
 pub mod failpoint;
 pub mod ids;
-pub mod tasks;
-pub mod telemetry;
+pub(crate) mod tasks;
+pub(crate) mod telemetry;
 
-pub mod byte_queue;
+pub(crate) mod byte_queue;
 pub mod limits;
 
 pub mod codes;

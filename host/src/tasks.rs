@@ -8,18 +8,18 @@ use tokio::task::JoinHandle;
 use crate::telemetry::panic_message;
 
 /// Runs a future; a panic in it becomes an error with its message. Everything the future held is dropped by then.
-pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| panic_message(&*panic).to_owned())
 }
 
 /// Runs long blocking work (cargo, Cranelift, a disk) off the runtime's threads. Dropping the future does not end the
 /// work.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     joined(tokio::task::spawn_blocking(work)).await
 }
 
 /// Runs work to completion, even if the returned future is dropped.
-pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+pub(crate) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     joined(tokio::spawn(work)).await
 }
 

@@ -29,7 +29,7 @@ const LINE_OVERHEAD_BYTES: usize = 64;
 static STDERR: LazyLock<Stderr> = LazyLock::new(Stderr::start);
 
 /// Wrapper of a write that moves a progress bar out of its way.
-pub type WriteWrapper = Box<dyn Fn(&mut dyn FnMut()) + Send>;
+pub(crate) type WriteWrapper = Box<dyn Fn(&mut dyn FnMut()) + Send>;
 
 struct Stderr {
     lines: ByteQueue<Vec<u8>>,
@@ -69,7 +69,7 @@ impl Stderr {
 }
 
 /// Queues one line of an app for standard error, without its line break. Never waits.
-pub fn app_line(app: &str, line: String) {
+pub(crate) fn app_line(app: &str, line: String) {
     queue(app, line.into_bytes());
 }
 
@@ -82,13 +82,13 @@ fn queue(source: &str, mut line: Vec<u8>) {
 }
 
 /// Wraps every later write; replaces an earlier wrapper.
-pub fn set_write_wrapper(wrapper: WriteWrapper) {
+pub(crate) fn set_write_wrapper(wrapper: WriteWrapper) {
     *STDERR.wrapper.lock() = Some(wrapper);
 }
 
 /// Waits until standard error has taken all queued lines, at most `FLUSH_PATIENCE`; no longer waits for a reader that
 /// has stalled once.
-pub fn flush() {
+pub(crate) fn flush() {
     if !STDERR.has_stalled.load(Ordering::Relaxed) && !STDERR.lines.flush(FLUSH_PATIENCE) {
         STDERR.has_stalled.store(true, Ordering::Relaxed);
     }
@@ -110,7 +110,7 @@ impl Write for EventWriter {
 
 /// Sets up the log of this process: to standard error, filtered by `RUST_LOG` (warnings by default, `verbose` adds the
 /// rest). Later calls do nothing.
-pub fn init(verbose: bool) {
+pub(crate) fn init(verbose: bool) {
     let default = if verbose { "bireme=debug,warn" } else { "bireme=warn,error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| EventWriter).with_target(false);
@@ -143,7 +143,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 /// Returns the message of a panic.
-pub fn panic_message(payload: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

@@ -9,7 +9,7 @@ use crate::ids::{AppName, FunctionName, Version};
 
 /// An app of a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct App {
+pub(crate) struct App {
     pub name: AppName,
     pub version: Version,
     pub state: AppState,
@@ -36,7 +36,7 @@ pub struct App {
 /// State of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum AppState {
+pub(crate) enum AppState {
     Live,
     Stopped,
     /// It could not be restored when the host started.
@@ -45,7 +45,7 @@ pub enum AppState {
 
 /// A function in the list of apps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AppFunction {
+pub(crate) struct AppFunction {
     pub name: FunctionName,
     pub doc: String,
     /// Method and path: `POST /hello/greet`.
@@ -54,13 +54,13 @@ pub struct AppFunction {
 
 /// Apps of a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AppList {
+pub(crate) struct AppList {
     pub apps: Vec<App>,
 }
 
 /// Description of a live app: its functions with the schemas of their inputs and outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AppDescription {
+pub(crate) struct AppDescription {
     pub name: AppName,
     pub version: Version,
     /// Capabilities that its functions declare.
@@ -70,14 +70,14 @@ pub struct AppDescription {
 
 /// Kept deployments of an app, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AppHistory {
+pub(crate) struct AppHistory {
     pub app: AppName,
     pub records: Vec<DeploymentRecord>,
 }
 
 /// One change to an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct DeploymentRecord {
+pub(crate) struct DeploymentRecord {
     /// Counted from 1 for each app.
     pub number: u64,
     pub action: DeploymentAction,
@@ -106,7 +106,7 @@ pub struct DeploymentRecord {
 /// Kind of a change to an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum DeploymentAction {
+pub(crate) enum DeploymentAction {
     Deploy,
     Rollback,
     Stop,
@@ -114,7 +114,7 @@ pub enum DeploymentAction {
 
 /// Outcome of a deployment or a rollback.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Deployment {
+pub(crate) struct Deployment {
     pub app: AppName,
     pub version: Version,
     /// The version that was live before.
@@ -131,7 +131,7 @@ pub struct Deployment {
 
 /// Answer to a stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AppStopped {
+pub(crate) struct AppStopped {
     pub app: AppName,
     /// The version that was live until then.
     pub stopped: Version,

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 /// The last 256 batches, newest first, and totals since the host's start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct BatchList {
+pub(crate) struct BatchList {
     pub batches: Vec<Batch>,
     pub totals: BatchTotals,
 }
 
 /// One batch that ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Counted from the host's start.
     pub id: u64,
     pub model: String,
@@ -39,7 +39,7 @@ pub struct Batch {
 /// Outcome of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum BatchOutcome {
+pub(crate) enum BatchOutcome {
     Done,
     /// The worker refused it or its device failed.
     Failed,
@@ -50,7 +50,7 @@ pub enum BatchOutcome {
 /// Limit that ended the filling of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum BatchCut {
+pub(crate) enum BatchCut {
     /// Nothing more was waiting.
     Drained,
     Rows,
@@ -65,7 +65,7 @@ pub enum BatchCut {
 
 /// Counts since the host's start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct BatchTotals {
+pub(crate) struct BatchTotals {
     pub device: Option<String>,
     pub worker_pid: Option<u32>,
     pub worker_starts: u64,
@@ -98,7 +98,7 @@ pub struct BatchTotals {
 
 /// Present state of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ModelTotals {
+pub(crate) struct ModelTotals {
     pub name: String,
     pub waiting_rows: usize,
     /// Workers that hold it.

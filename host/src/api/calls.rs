@@ -10,7 +10,7 @@ use crate::ids::{AppName, CallId, Version};
 
 /// A durable call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Call {
+pub(crate) struct Call {
     pub id: CallId,
     pub kind: CallKind,
     pub app: AppName,
@@ -66,7 +66,7 @@ pub struct Call {
 /// Kind of an entry that is a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum CallKind {
+pub(crate) enum CallKind {
     #[default]
     Call,
 }
@@ -74,7 +74,7 @@ pub enum CallKind {
 /// State of a durable call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum CallState {
+pub(crate) enum CallState {
     /// On disk, and not begun.
     Accepted,
     /// An attempt is under way.
@@ -92,14 +92,14 @@ pub enum CallState {
 
 impl CallState {
     /// Returns true if the call has ended.
-    pub fn is_terminal(self) -> bool {
+    pub(crate) fn is_terminal(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Dead | Self::Cancelled)
     }
 }
 
 /// A failed attempt at a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct FailedAttempt {
+pub(crate) struct FailedAttempt {
     /// From 1.
     pub attempt: u32,
     /// Time of its end.
@@ -114,7 +114,7 @@ pub struct FailedAttempt {
 
 /// A call under way on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct LiveCall {
+pub(crate) struct LiveCall {
     pub id: CallId,
     /// As `APP::FUNCTION`.
     pub function: String,
@@ -127,14 +127,14 @@ pub struct LiveCall {
 /// A durable call or a durable map, by its `kind`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum CallOrMap {
+pub(crate) enum CallOrMap {
     Call(Box<Call>),
     Map(Box<Map>),
 }
 
 /// A page of durable calls and maps, newest first, and the calls under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CallList {
+pub(crate) struct CallList {
     pub calls: Vec<CallOrMap>,
     /// Cursor of the next page (`?before=`); null on the last.
     pub next: Option<CallId>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Devices of a host, the one in use, and the reason if it is another than asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DeviceReport {
+pub(crate) struct DeviceReport {
     /// Value of `--device`.
     pub asked: String,
     /// Device in use; null if none can be used.
@@ -23,7 +23,7 @@ pub struct DeviceReport {
 
 /// One device: `cpu`, or a GPU as `cuda:N`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Device {
+pub(crate) struct Device {
     pub device: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -44,7 +44,7 @@ pub struct Device {
 
 /// Reason why a GPU is not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DeviceObstacle {
+pub(crate) struct DeviceObstacle {
     /// Stable name.
     pub reason: String,
     pub detail: String,
@@ -54,14 +54,14 @@ pub struct DeviceObstacle {
 
 /// A library of the driver's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DeviceLibrary {
+pub(crate) struct DeviceLibrary {
     pub version: String,
     pub path: Option<String>,
 }
 
 /// A worker process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DeviceWorker {
+pub(crate) struct DeviceWorker {
     pub pid: u32,
     /// Null before its first model.
     pub device: Option<String>,

@@ -12,7 +12,7 @@ use super::schedules::Schedule;
 /// One event. Its id, in the `id` line of the stream, is where a client goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "data", rename_all = "lowercase")]
-pub enum Event {
+pub(crate) enum Event {
     /// A durable call was accepted, began, waits for a retry, or ended. Without its output.
     Call(Box<Call>),
     /// A durable map was created or changed. Changes within a moment are one event.
@@ -28,14 +28,14 @@ pub enum Event {
 
 /// Change of an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AppChange {
+pub(crate) struct AppChange {
     pub app: crate::ids::AppName,
     pub record: DeploymentRecord,
 }
 
 /// Gap in a stream of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct EventsLost {
+pub(crate) struct EventsLost {
     /// Id of the first event behind the gap.
     pub next: String,
 }

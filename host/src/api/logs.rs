@@ -9,7 +9,7 @@ use crate::ids::{AppName, CallId, FunctionName, Version};
 
 /// One log line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LogEntry {
+pub(crate) struct LogEntry {
     /// Counted over all lines of the host.
     pub number: u64,
     #[serde(default)]
@@ -33,7 +33,7 @@ pub struct LogEntry {
 /// Origin of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum LogSource {
+pub(crate) enum LogSource {
     /// The function's logger.
     Log,
     Stdout,
@@ -45,7 +45,7 @@ pub enum LogSource {
 /// Severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     Trace,
     Debug,
     Info,
@@ -55,7 +55,7 @@ pub enum LogLevel {
 
 /// Gap in a stream of lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LogLost {
+pub(crate) struct LogLost {
     /// Lines that came faster than the client read them.
     pub lost: u64,
 }
@@ -63,7 +63,7 @@ pub struct LogLost {
 /// Line of a stream of log lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum LogStreamLine {
+pub(crate) enum LogStreamLine {
     Entry(LogEntry),
     Lost(LogLost),
 }

@@ -9,7 +9,7 @@ use crate::ids::{AppName, CallId, MapId};
 
 /// A durable map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Map {
+pub(crate) struct Map {
     pub id: MapId,
     pub kind: MapKind,
     pub app: AppName,
@@ -33,7 +33,7 @@ pub struct Map {
 /// Kind of an entry that is a map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum MapKind {
+pub(crate) enum MapKind {
     #[default]
     Map,
 }
@@ -41,7 +41,7 @@ pub enum MapKind {
 /// State of a durable map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum MapState {
+pub(crate) enum MapState {
     /// It takes inputs.
     Open,
     /// All inputs are on disk, and some have no outcome.
@@ -53,14 +53,14 @@ pub enum MapState {
 
 impl MapState {
     /// Returns true if the map has ended.
-    pub fn is_terminal(self) -> bool {
+    pub(crate) fn is_terminal(self) -> bool {
         matches!(self, Self::Done | Self::Cancelled)
     }
 }
 
 /// Inputs of a map, by their state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct MapCounts {
+pub(crate) struct MapCounts {
     /// Inputs on disk.
     pub accepted: u64,
     pub done: u64,
@@ -75,14 +75,14 @@ pub struct MapCounts {
 
 /// Answer to an append.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct InputsAccepted {
+pub(crate) struct InputsAccepted {
     /// Inputs that the map has.
     pub accepted: u64,
 }
 
 /// Answer to a retry of the inputs without an output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct MapRetried {
+pub(crate) struct MapRetried {
     /// Inputs that run again.
     pub retried: u64,
     pub map: Map,
@@ -90,7 +90,7 @@ pub struct MapRetried {
 
 /// One input of a map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct MapInput {
+pub(crate) struct MapInput {
     pub index: u64,
     /// Id of its call.
     pub call: CallId,
@@ -101,7 +101,7 @@ pub struct MapInput {
 /// Outcome of one input. `O` is the type that its output is read into or written from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "MapOutcome")]
-pub struct MapOutcome<O = Value> {
+pub(crate) struct MapOutcome<O = Value> {
     /// Index of the input, from 0.
     pub index: u64,
     pub state: MapOutcomeState,
@@ -121,7 +121,7 @@ pub struct MapOutcome<O = Value> {
 /// State of one input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum MapOutcomeState {
+pub(crate) enum MapOutcomeState {
     /// It has no outcome yet.
     Pending,
     Done,
@@ -133,7 +133,7 @@ pub enum MapOutcomeState {
 /// without a `summary` it broke off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum MapStreamLine {
+pub(crate) enum MapStreamLine {
     Outcome(Box<MapOutcome>),
     /// First line: the new map.
     Created {
@@ -149,7 +149,7 @@ pub enum MapStreamLine {
 
 /// Error within a stream of outcomes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct MapFailure {
+pub(crate) struct MapFailure {
     pub error: MapFailureError,
     /// Index of the input whose output could not be read, if the error is of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,7 +158,7 @@ pub struct MapFailure {
 
 /// Code and description of an error within a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct MapFailureError {
+pub(crate) struct MapFailureError {
     /// As in a problem document.
     pub code: String,
     pub message: String,

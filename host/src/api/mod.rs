@@ -24,23 +24,23 @@ mod routes;
 mod schedules;
 mod words;
 
-pub use apps::{
+pub(crate) use apps::{
     App, AppDescription, AppFunction, AppHistory, AppList, AppState, AppStopped, Deployment, DeploymentAction,
     DeploymentRecord,
 };
-pub use batches::{Batch, BatchCut, BatchList, BatchOutcome, BatchTotals, ModelTotals};
-pub use calls::{Call, CallKind, CallList, CallOrMap, CallState, FailedAttempt, LiveCall};
-pub use devices::{Device, DeviceLibrary, DeviceObstacle, DeviceReport, DeviceWorker};
-pub use events::{AppChange, Event, EventsLost};
-pub use logs::{LogEntry, LogLevel, LogLost, LogSource, LogStreamLine};
-pub use maps::{
+pub(crate) use batches::{Batch, BatchCut, BatchList, BatchOutcome, BatchTotals, ModelTotals};
+pub(crate) use calls::{Call, CallKind, CallList, CallOrMap, CallState, FailedAttempt, LiveCall};
+pub(crate) use devices::{Device, DeviceLibrary, DeviceObstacle, DeviceReport, DeviceWorker};
+pub(crate) use events::{AppChange, Event, EventsLost};
+pub(crate) use logs::{LogEntry, LogLevel, LogLost, LogSource, LogStreamLine};
+pub(crate) use maps::{
     InputsAccepted, Map, MapCounts, MapFailure, MapFailureError, MapInput, MapKind, MapOutcome, MapOutcomeState,
     MapRetried, MapState, MapStreamLine,
 };
-pub use openapi::DOCUMENT as OPENAPI_DOCUMENT;
-pub use operation::Operation;
-pub use problem::Problem;
-pub use route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope};
+pub(crate) use openapi::DOCUMENT as OPENAPI_DOCUMENT;
+pub(crate) use operation::Operation;
+pub(crate) use problem::Problem;
+pub(crate) use route::Route;
 pub(crate) use routes::STATES;
-pub use routes::{RESERVED_NAMES, ROUTES, first_segment, host_paths};
-pub use schedules::{RunOutcome, RunStarted, Schedule, ScheduleList, ScheduleRun, SkipReason};
+pub(crate) use routes::{RESERVED_NAMES, ROUTES, first_segment, host_paths};
+pub(crate) use schedules::{RunOutcome, RunStarted, Schedule, ScheduleList, ScheduleRun, SkipReason};

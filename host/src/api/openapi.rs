@@ -28,7 +28,7 @@ const COMMON: &[Code] = &[
 ];
 
 /// The document as JSON text. The table never changes, so it is made once, at the first request for it.
-pub static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
+pub(crate) static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
 
 /// Returns the document.
 pub(super) fn document() -> Value {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Error of a request. Its media type is `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Always `about:blank`.
     #[serde(rename = "type")]
     pub kind: String,

@@ -17,7 +17,7 @@ use crate::codes::Code;
 const RESERVED: [&str; 2] = ["mcp", "ui"];
 
 /// First segments of the host's own paths, sorted. No app has one of these names.
-pub static RESERVED_NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+pub(crate) static RESERVED_NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
     let mut names: Vec<&str> = host_paths().map(first_segment).chain(RESERVED).collect();
     names.retain(|name| !name.is_empty());
     names.sort_unstable();
@@ -26,17 +26,17 @@ pub static RESERVED_NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
 });
 
 /// Returns the path patterns of the host's own routes, one for each route.
-pub fn host_paths() -> impl Iterator<Item = &'static str> {
+pub(crate) fn host_paths() -> impl Iterator<Item = &'static str> {
     ROUTES.iter().filter(|route| route.operation != Operation::CallFunction).map(|route| route.path)
 }
 
 /// Returns the first segment of a path.
-pub fn first_segment(path: &str) -> &str {
+pub(crate) fn first_segment(path: &str) -> &str {
     path.trim_matches('/').split('/').next().unwrap_or_default()
 }
 
 /// Table of all routes.
-pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+pub(crate) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
     [meta(), apps(), calls(), maps(), schedules(), observation(), functions_and_models()]
         .into_iter()
         .flatten()

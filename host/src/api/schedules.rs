@@ -8,7 +8,7 @@ use crate::ids::{AppName, CallId, FunctionName, Version};
 
 /// A scheduled function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     pub app: AppName,
     pub function: FunctionName,
     /// The schedule as the function declares it.
@@ -30,13 +30,13 @@ pub struct Schedule {
 
 /// Scheduled functions of a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ScheduleList {
+pub(crate) struct ScheduleList {
     pub schedules: Vec<Schedule>,
 }
 
 /// One run of a schedule, or several in a row that were skipped for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ScheduleRun {
+pub(crate) struct ScheduleRun {
     /// Counted from 1 for each function.
     pub number: u64,
     /// First of the times that it stands for; absent of a run by hand.
@@ -67,7 +67,7 @@ pub struct ScheduleRun {
 /// Outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RunOutcome {
+pub(crate) enum RunOutcome {
     Running,
     Done,
     Failed,
@@ -79,7 +79,7 @@ pub enum RunOutcome {
 /// Reason for which a run was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum SkipReason {
+pub(crate) enum SkipReason {
     /// The host was down or asleep.
     Missed,
     /// The run before it was under way.
@@ -90,7 +90,7 @@ pub enum SkipReason {
 
 /// Answer to a run by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RunStarted {
+pub(crate) struct RunStarted {
     pub app: AppName,
     pub function: FunctionName,
     pub call: CallId,

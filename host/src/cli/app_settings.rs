@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError};
 use crate::settings::{Settings, SettingsError};
 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-pub struct AppSettings {
+pub(crate) struct AppSettings {
     /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN. Or a
     /// model to components that can declare none: model:NAME.
     #[arg(long = "grant", value_name = "GRANT")]
@@ -29,14 +29,14 @@ pub struct AppSettings {
 
 impl AppSettings {
     /// Returns the host's configuration with these settings.
-    pub fn config(&self, global: &Global) -> Result<Config, Exit> {
+    pub(crate) fn config(&self, global: &Global) -> Result<Config, Exit> {
         let mut config = global.config(&self.grants)?;
         config.settings = self.settings().map_err(ConfigError::from)?;
         Ok(config)
     }
 
     /// Returns these settings followed by `more`.
-    pub fn and(&self, more: &Self) -> Self {
+    pub(crate) fn and(&self, more: &Self) -> Self {
         Self {
             grants: [&*self.grants, &more.grants].concat(),
             secrets: [&*self.secrets, &more.secrets].concat(),
@@ -46,7 +46,7 @@ impl AppSettings {
     }
 
     /// Reads a flag behind the target; returns whether it is one of these settings.
-    pub fn take(&mut self, name: &str, value: impl FnOnce() -> Result<String, Exit>) -> Result<bool, Exit> {
+    pub(crate) fn take(&mut self, name: &str, value: impl FnOnce() -> Result<String, Exit>) -> Result<bool, Exit> {
         match name {
             "grant" => self.grants.push(value()?),
             "secret" => self.secrets.push(value()?),

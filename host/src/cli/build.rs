@@ -12,13 +12,13 @@ use crate::server::Host;
 /// Build an app: prints the component's path, size, functions and capabilities.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme build examples/hello")]
-pub struct Build {
+pub(crate) struct Build {
     /// The crate's directory.
     app: String,
 }
 
 impl Build {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let host = Host::build(global.config(&[])?, std::sync::Arc::new(NoLog))?;
         let (path, app) = target::locate(&self.app).await?.describe(&host).await?;
         if global.json {

@@ -12,7 +12,7 @@ use crate::inference::{Inputs, Overflow};
 /// Classify texts: one JSON object a line, from each label to its score.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme classify my-classifier --json -- \"a text\" \"another\"")]
-pub struct Classify {
+pub(crate) struct Classify {
     #[command(flatten)]
     on: OnModel,
     #[arg(required = true)]
@@ -20,7 +20,7 @@ pub struct Classify {
 }
 
 impl Classify {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let texts = Inputs::Texts(self.texts);
         let classified = self.on.ask(global, async |inference, model, caller| {
             inference.classify(model, texts, Overflow::Truncate, caller).await

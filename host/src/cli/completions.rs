@@ -11,12 +11,12 @@ use super::output;
 #[command(
     after_help = "Install:\n  bash        bireme completions bash > ~/.local/share/bash-completion/completions/bireme\n  zsh         bireme completions zsh > \"${fpath[1]}/_bireme\"\n  fish        bireme completions fish > ~/.config/fish/completions/bireme.fish\n  powershell  bireme completions powershell >> $PROFILE\n  elvish      bireme completions elvish >> ~/.config/elvish/rc.elv"
 )]
-pub struct Completions {
+pub(crate) struct Completions {
     shell: Shell,
 }
 
 impl Completions {
-    pub fn run(self, mut command: Command) -> Result<(), Exit> {
+    pub(crate) fn run(self, mut command: Command) -> Result<(), Exit> {
         output::line(script(self.shell, &mut command).trim_end());
         Ok(())
     }

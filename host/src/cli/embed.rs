@@ -12,7 +12,7 @@ use crate::inference::{Inputs, Overflow};
 /// Embed texts with an installed model: one JSON array of numbers a line.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme embed all-minilm-l6-v2 --json -- \"a text\" \"another\"")]
-pub struct Embed {
+pub(crate) struct Embed {
     #[command(flatten)]
     on: OnModel,
     #[arg(required = true)]
@@ -20,7 +20,7 @@ pub struct Embed {
 }
 
 impl Embed {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let texts = Inputs::Texts(self.texts);
         let embedded = self.on.ask(global, async |inference, model, caller| {
             inference.embed(model, texts, Overflow::Truncate, caller).await

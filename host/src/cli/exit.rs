@@ -15,7 +15,7 @@ use crate::sandbox::SandboxError;
 
 /// Error that ends a command.
 #[derive(Debug)]
-pub struct Exit {
+pub(crate) struct Exit {
     pub code: Code,
     pub message: String,
     pub causes: Vec<String>,
@@ -30,7 +30,7 @@ pub struct Exit {
 }
 
 impl Exit {
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -43,17 +43,17 @@ impl Exit {
     }
 
     /// Error in the command line or its input.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Code::Usage, message)
     }
 
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// Prints the error and returns the process's exit status.
-    pub fn report(self, json: bool) -> ExitCode {
+    pub(crate) fn report(self, json: bool) -> ExitCode {
         let status = ExitCode::from(self.code.exit_status());
         if !json && !self.is_json {
             self.print();
@@ -66,7 +66,7 @@ impl Exit {
     }
 
     /// Prints the error to stderr while the command goes on.
-    pub fn note(self, json: bool) {
+    pub(crate) fn note(self, json: bool) {
         if json { output::note(&self.into_document()) } else { self.print() }
     }
 
@@ -86,7 +86,7 @@ impl Exit {
     }
 
     /// Prints the error to stderr as text.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         // Guests and files wrote parts of these texts: escape control characters for the terminal.
         let note = |text: String| text.lines().for_each(|line| output::note(&printable(line)));
         note(format!("error[{}]: {}", self.code, self.message));
@@ -98,7 +98,7 @@ impl Exit {
     }
 
     /// Prefixes the message with the app, unless it names the app already.
-    pub fn about(mut self, app: &str) -> Self {
+    pub(crate) fn about(mut self, app: &str) -> Self {
         if !self.message.contains(&format!("`{app}`")) {
             self.message = format!("`{app}`: {}", self.message);
         }
@@ -106,7 +106,7 @@ impl Exit {
     }
 
     /// Adds a hint unless there is one.
-    pub fn or_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn or_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
         self
     }
@@ -127,7 +127,7 @@ impl Exit {
 }
 
 /// Prints the outcome of a failed parse: help, or clap's error with our code in it.
-pub fn report_usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     let text = error.render();
     if !error.use_stderr() {
         let text = if io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };

@@ -14,14 +14,14 @@ use crate::dispatch::closest;
 /// Explain an error code: what it means, what causes it, what to do. Without a code, list them all.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme explain timeout\n  bireme explain 'error[memory-limit]'")]
-pub struct Explain {
+pub(crate) struct Explain {
     /// The code, or the line of an error that has one.
     #[arg(value_name = "CODE", allow_hyphen_values = true)]
     words: Vec<String>,
 }
 
 impl Explain {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         if self.words.is_empty() {
             list(global.json);
             return Ok(());

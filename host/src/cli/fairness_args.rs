@@ -8,7 +8,7 @@ use clap::Args;
 use crate::inference::{InferenceConfig, WEIGHT_MAX};
 
 #[derive(Args, Clone, Debug)]
-pub struct FairnessArgs {
+pub(crate) struct FairnessArgs {
     /// Keep at most SIZE of models loaded, such as 4GiB; the least recently used are unloaded first. Default: half of
     /// the machine's memory on the CPU; on a GPU, what fits.
     #[arg(long, value_name = "SIZE", env = "BIREME_MODEL_MEMORY")]
@@ -38,7 +38,7 @@ impl FromStr for Weight {
 
 impl FairnessArgs {
     /// Sets the flags that were typed.
-    pub fn apply(&self, config: &mut InferenceConfig) {
+    pub(crate) fn apply(&self, config: &mut InferenceConfig) {
         config.model_memory_max = self.model_memory.map(|size| size.as_u64()).or(config.model_memory_max);
         config.weights.extend(self.weights.iter().map(|weight| (weight.app.clone(), weight.weight)));
     }

@@ -6,7 +6,7 @@ use crate::codes::Code;
 use crate::dispatch::closest;
 
 /// Finds a function that can be called by name; `base` is the URL of the host that it runs on, if any.
-pub fn find<'a>(metadata: &'a Metadata, name: &str, base: Option<&str>) -> Result<&'a FunctionInfo, Exit> {
+pub(crate) fn find<'a>(metadata: &'a Metadata, name: &str, base: Option<&str>) -> Result<&'a FunctionInfo, Exit> {
     let function = metadata.function(name).ok_or_else(|| unknown(metadata, name))?;
     let Some(route) = &function.attributes.route else {
         return Ok(function);

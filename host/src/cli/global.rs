@@ -8,7 +8,7 @@ use super::exit::Exit;
 use crate::config::{Config, Directories};
 
 #[derive(Args, Clone)]
-pub struct Global {
+pub(crate) struct Global {
     /// Keep everything (database, models, compiled code) under DIR rather than in the home directory.
     #[arg(long, global = true, value_name = "DIR", env = "BIREME_DATA")]
     data: Option<PathBuf>,
@@ -22,12 +22,12 @@ pub struct Global {
 
 impl Global {
     /// Returns the directories of this install.
-    pub fn directories(&self) -> Result<Directories, Exit> {
+    pub(crate) fn directories(&self) -> Result<Directories, Exit> {
         Ok(Directories::resolve(self.data.as_deref())?)
     }
 
     /// Returns the default configuration with these outbound grants.
-    pub fn config(&self, grants: &[String]) -> Result<Config, Exit> {
+    pub(crate) fn config(&self, grants: &[String]) -> Result<Config, Exit> {
         Ok(Config::new(self.directories()?, grants)?)
     }
 }

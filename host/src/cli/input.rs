@@ -5,8 +5,8 @@ mod invalid;
 
 use serde_json::{Map, Value};
 
-pub use self::file::InputFile;
-pub use self::invalid::schema_hint;
+pub(crate) use self::file::InputFile;
+pub(crate) use self::invalid::schema_hint;
 use super::app_settings::AppSettings;
 use super::exit::Exit;
 use super::schema_text;
@@ -17,7 +17,7 @@ use crate::dispatch::closest;
 
 /// Flags of the command itself that were typed behind the target.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct TrailingFlags {
+pub(crate) struct TrailingFlags {
     pub receipt: bool,
     pub json: bool,
     pub settings: AppSettings,
@@ -27,7 +27,11 @@ pub struct TrailingFlags {
 
 /// Parses the words behind `APP::FUNCTION`; `front` has the file flags in front of it. A parameter's name wins over a
 /// flag of the command.
-pub fn read(function: &FunctionInfo, front: &InputFile, words: &[String]) -> Result<(Payload, TrailingFlags), Exit> {
+pub(crate) fn read(
+    function: &FunctionInfo,
+    front: &InputFile,
+    words: &[String],
+) -> Result<(Payload, TrailingFlags), Exit> {
     let mut trailing = TrailingFlags { file: front.clone(), ..TrailingFlags::default() };
     let mut json = None;
     let mut fields = Map::new();

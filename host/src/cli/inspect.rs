@@ -20,13 +20,13 @@ use crate::server::Host;
 /// Show an app's functions, schemas, limits and capabilities, without running it.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme inspect examples/hello --json")]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// A crate's directory or a `.wasm` file.
     app: String,
 }
 
 impl Inspect {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let located = target::locate(&self.app).await?;
         let app = match located.described() {
             Some((_, app)) => app,
@@ -70,7 +70,7 @@ impl Inspect {
 }
 
 /// Returns the app as text for people.
-pub fn describe(app: &DescribedApp) -> String {
+pub(crate) fn describe(app: &DescribedApp) -> String {
     let info = &app.metadata.app;
     let mut text = format!("{} {} (version {})", info.name, info.version, app.component.version());
     if !info.description.is_empty() {

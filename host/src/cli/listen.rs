@@ -8,7 +8,7 @@ use crate::codes::Code;
 use crate::http::Ingress;
 
 /// Binds `address`.
-pub async fn bind(address: SocketAddr) -> Result<Ingress, Exit> {
+pub(crate) async fn bind(address: SocketAddr) -> Result<Ingress, Exit> {
     Ingress::bind(address).await.map_err(|error| {
         let exit = Exit::new(Code::CannotListen, format!("cannot listen on {address}: {error}"));
         match error.kind() {

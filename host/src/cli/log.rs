@@ -8,7 +8,7 @@ use crate::logs::{Level, LogLine, LogSink, Source};
 use crate::telemetry;
 
 /// Prints lines of at least a level. Drop waits for queued lines, unless the reader of stderr stalls.
-pub struct StderrLog {
+pub(crate) struct StderrLog {
     least: Level,
     /// Prints failures of calls, and each line's version. A command that runs one call reports both itself.
     is_of_server: bool,
@@ -16,17 +16,17 @@ pub struct StderrLog {
 
 impl StderrLog {
     /// Prints lines of guests.
-    pub fn new(least: Level) -> Arc<Self> {
+    pub(crate) fn new(least: Level) -> Arc<Self> {
         Arc::new(Self { least, is_of_server: false })
     }
 
     /// Prints lines of guests with their version, and failures of their calls.
-    pub fn of_server(least: Level) -> Arc<Self> {
+    pub(crate) fn of_server(least: Level) -> Arc<Self> {
         Arc::new(Self { least, is_of_server: true })
     }
 
     /// Prints above this progress bar from now on.
-    pub fn above(&self, bar: &ProgressBar) {
+    pub(crate) fn above(&self, bar: &ProgressBar) {
         let bar = bar.clone();
         telemetry::set_write_wrapper(Box::new(move |write| bar.suspend(write)));
     }

@@ -13,13 +13,13 @@ use super::output;
 /// Write the manual pages: one for each command into DIR, or the page of `bireme` itself to stdout.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme man | man -l -\n  bireme man ~/.local/share/man/man1")]
-pub struct Manual {
+pub(crate) struct Manual {
     /// The directory; it is created where it is missing.
     dir: Option<PathBuf>,
 }
 
 impl Manual {
-    pub fn run(self, global: &Global, root: Command) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global, root: Command) -> Result<(), Exit> {
         let mut pages = pages(root);
         let Some(dir) = self.dir else {
             // The first page is that of `bireme`.

@@ -40,7 +40,7 @@ const TAKE_MAX: usize = 1_024;
 /// result of bytes is printed as {"content_type": …, "base64": …}.
 #[derive(Args)]
 #[command(after_help = "Example:\n  printf '\"Ada\"\\n\"Grace\"\\n' | bireme map examples/hello::greet --inputs -")]
-pub struct MapCommand {
+pub(crate) struct MapCommand {
     /// The function, as APP::FUNCTION: APP is a crate's directory or a `.wasm` file, or on a host the name of a
     /// deployed app.
     #[arg(required_unless_present_any = ["resume", "retry_failed"])]
@@ -88,7 +88,7 @@ pub struct MapCommand {
 }
 
 impl MapCommand {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         if self.host.is_some() || self.detach || self.resume.is_some() || self.retry_failed.is_some() {
             return self.on_host(global).await;
         }

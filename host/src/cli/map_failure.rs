@@ -25,7 +25,7 @@ struct IndexedFailure<'a> {
 }
 
 /// Returns the line of a failed input, without its line end.
-pub fn failure_line(index: u64, failure: &Failure, is_envelope: bool) -> String {
+pub(crate) fn failure_line(index: u64, failure: &Failure, is_envelope: bool) -> String {
     let line = match is_envelope {
         true => serde_json::to_string(&Envelope { index, error: failure }),
         false => serde_json::to_string(&Bare { error: IndexedFailure { index, failure } }),

@@ -20,7 +20,7 @@ const CHUNKS_WAITING: usize = 2;
 
 /// Format of a line.
 #[derive(Clone, Copy, Debug)]
-pub struct LineFormat {
+pub(crate) struct LineFormat {
     /// Paths of files that hold the inputs.
     pub are_paths: bool,
     /// Raw bytes rather than JSON.
@@ -28,20 +28,20 @@ pub struct LineFormat {
 }
 
 /// Receiver of chunks.
-pub struct Inputs {
+pub(crate) struct Inputs {
     first: Option<io::Result<Vec<Payload>>>,
     rest: mpsc::Receiver<io::Result<Vec<Payload>>>,
 }
 
 impl Inputs {
     /// Waits for the first chunk, so that unreadable inputs fail before a map is created for them.
-    pub async fn begin(&mut self) -> io::Result<()> {
+    pub(crate) async fn begin(&mut self) -> io::Result<()> {
         self.first = self.rest.recv().await.transpose()?.map(Ok);
         Ok(())
     }
 
     /// Waits for the next chunk; `None` at the end. Cancel safe.
-    pub async fn recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
+    pub(crate) async fn recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
         match self.first.take() {
             Some(first) => Some(first),
             None => self.rest.recv().await,
@@ -49,18 +49,18 @@ impl Inputs {
     }
 
     /// Blocking `recv`.
-    pub fn blocking_recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
+    pub(crate) fn blocking_recv(&mut self) -> Option<io::Result<Vec<Payload>>> {
         self.first.take().or_else(|| self.rest.blocking_recv())
     }
 
     /// Whether no chunk is ready.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none() && self.rest.is_empty()
     }
 }
 
 /// Starts a thread that reads lines: a blocking read of standard input cannot be cancelled.
-pub fn open(inputs: &str, lines: LineFormat) -> Result<Inputs, Exit> {
+pub(crate) fn open(inputs: &str, lines: LineFormat) -> Result<Inputs, Exit> {
     let reader: Box<dyn Read + Send> = if inputs == "-" {
         Box::new(io::stdin())
     } else {

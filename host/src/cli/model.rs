@@ -15,7 +15,7 @@ use crate::inference::{Caller, Inference, InferenceConfig, InferenceError, Tenan
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Args)]
-pub struct OnModel {
+pub(crate) struct OnModel {
     #[command(flatten)]
     on: OnDevice,
     model: String,
@@ -23,7 +23,7 @@ pub struct OnModel {
 
 impl OnModel {
     /// Sends the request, then ends the worker.
-    pub async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         global: &Global,
         ask: impl AsyncFnOnce(&Inference, &str, &Caller) -> Result<T, InferenceError>,

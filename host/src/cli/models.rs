@@ -17,7 +17,7 @@ use crate::inference::pull::{self, PullProgress, Sources};
 #[command(
     after_help = "Examples:\n  bireme models\n  bireme models pull all-minilm-l6-v2\n  bireme models add my-model ./folder"
 )]
-pub struct Models {
+pub(crate) struct Models {
     #[command(subcommand)]
     command: Option<ModelsCommand>,
 }
@@ -45,7 +45,7 @@ enum ModelsCommand {
 }
 
 impl Models {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let catalogue = Catalogue::new(global.directories()?.models);
         match self.command.unwrap_or(ModelsCommand::List) {
             ModelsCommand::List => list(&catalogue, global.json),
@@ -72,7 +72,11 @@ impl Models {
 }
 
 /// Fetches a built-in model, with a progress bar.
-pub fn pull_model(catalogue: &Catalogue, name: &str, model_dir: Option<PathBuf>) -> Result<InstalledModel, Exit> {
+pub(crate) fn pull_model(
+    catalogue: &Catalogue,
+    name: &str,
+    model_dir: Option<PathBuf>,
+) -> Result<InstalledModel, Exit> {
     let sources = Sources { directory: model_dir, ..Sources::from_env() };
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template("{spinner} {msg} {bytes}/{total_bytes} {bytes_per_sec}");

@@ -10,7 +10,7 @@ use crate::call::{Failure, FailureCode, Payload};
 use crate::logs::printable;
 
 /// Writes one line to stdout. A broken pipe ends the process silently, as in other Unix tools.
-pub fn line(text: &str) {
+pub(crate) fn line(text: &str) {
     let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     if let Err(error) = written {
@@ -19,7 +19,7 @@ pub fn line(text: &str) {
 }
 
 /// Writes a result and a line end.
-pub fn bytes_and_newline(bytes: &[u8]) {
+pub(crate) fn bytes_and_newline(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(bytes).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
     if let Err(error) = written {
@@ -28,7 +28,7 @@ pub fn bytes_and_newline(bytes: &[u8]) {
 }
 
 /// Writes a result: JSON with a line end, bytes without.
-pub fn result(payload: &Payload) {
+pub(crate) fn result(payload: &Payload) {
     if payload.is_json() {
         return bytes_and_newline(&payload.data);
     }
@@ -43,7 +43,7 @@ pub fn result(payload: &Payload) {
 }
 
 /// Returns a result as JSON: its own text if it is JSON, else an object of media type and Base64.
-pub fn json(payload: &Payload) -> Result<Cow<'_, RawValue>, Failure> {
+pub(crate) fn json(payload: &Payload) -> Result<Cow<'_, RawValue>, Failure> {
     if !payload.is_json() {
         let base64 = base64::engine::general_purpose::STANDARD.encode(&payload.data);
         let object = serde_json::json!({ "content_type": payload.content_type, "base64": base64 });
@@ -56,7 +56,7 @@ pub fn json(payload: &Payload) -> Result<Cow<'_, RawValue>, Failure> {
 }
 
 /// Writes one line to stderr.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
@@ -70,7 +70,7 @@ fn leave(error: &io::Error) -> ! {
 }
 
 /// Formats a size in its largest unit.
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
         1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
@@ -80,7 +80,7 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// Formats microseconds in their largest unit.
-pub fn micros(micros: u64) -> String {
+pub(crate) fn micros(micros: u64) -> String {
     match micros {
         0..1_000 => format!("{micros} µs"),
         1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
@@ -89,12 +89,12 @@ pub fn micros(micros: u64) -> String {
 }
 
 /// Formats a count with its noun: `1 call`, `12,345 calls`.
-pub fn counted(count: usize, noun: &str) -> String {
+pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{} {noun}{}", self::count(count as u64), if count == 1 { "" } else { "s" })
 }
 
 /// Formats a count in groups of three digits: `12,345`.
-pub fn count(count: u64) -> String {
+pub(crate) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

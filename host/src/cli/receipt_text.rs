@@ -4,7 +4,7 @@ use super::{output, table};
 use crate::call::Receipt;
 
 /// Returns one line for each item of the receipt.
-pub fn table_of(receipt: &Receipt) -> String {
+pub(crate) fn table_of(receipt: &Receipt) -> String {
     let mut rows = vec![
         ("attempts", receipt.attempts.to_string()),
         ("queue", output::micros(receipt.queue_us)),

@@ -14,7 +14,7 @@ use crate::inference::{Overflow, sigmoid};
 #[command(
     after_help = "Example:\n  bireme rerank my-reranker \"what is a trait?\" \"Traits are like interfaces.\" \"Cargo builds.\""
 )]
-pub struct Rerank {
+pub(crate) struct Rerank {
     #[command(flatten)]
     on: OnModel,
     query: String,
@@ -34,7 +34,7 @@ struct RankedText {
 }
 
 impl Rerank {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let documents = self.documents.clone();
         let scored = self.on.ask(global, async |inference, model, caller| {
             inference.rerank(model, self.query, documents, Overflow::Truncate, caller).await

@@ -7,7 +7,7 @@ use crate::dispatch::Retention;
 use crate::ids::AppName;
 
 /// Parses `7d` (default of all apps) and `APP=30d`. The last one for each wins.
-pub fn parse(texts: &[String]) -> Result<Retention, Exit> {
+pub(crate) fn parse(texts: &[String]) -> Result<Retention, Exit> {
     let mut retention = Retention::default();
     for text in texts {
         match text.split_once('=') {
@@ -26,7 +26,7 @@ fn duration_of(text: &str) -> Result<Duration, Exit> {
 }
 
 /// Parses a number of seconds, minutes, hours or days: `90s`, `30m`, `12h`, `7d`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no time; give 90s, 30m, 12h or 7d");
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
     let seconds: u64 = match unit {

@@ -26,7 +26,7 @@ use crate::server::Host;
 #[command(
     after_help = "Examples:\n  bireme run examples/hello::greet '{\"name\": \"Ada\"}'\n  bireme run examples/hello::add --a 1 --b 2 --receipt"
 )]
-pub struct Run {
+pub(crate) struct Run {
     #[command(flatten)]
     settings: AppSettings,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub struct Run {
 }
 
 impl Run {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let (app, name) = target::split(&self.target)?;
         let log = StderrLog::new(if global.verbose { Level::Trace } else { Level::Info });
         let mut config = self.settings.config(global)?;

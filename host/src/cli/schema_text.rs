@@ -8,12 +8,12 @@ use crate::app::metadata::FunctionInfo;
 const DEPTH_MAX: u32 = 4;
 
 /// Returns the input schema of a function.
-pub fn of_input(function: &FunctionInfo) -> String {
+pub(crate) fn of_input(function: &FunctionInfo) -> String {
     of(&function.input, &function.input, 0)
 }
 
 /// Returns the output schema of a function.
-pub fn of_output(function: &FunctionInfo) -> String {
+pub(crate) fn of_output(function: &FunctionInfo) -> String {
     of(&function.output, &function.output, 0)
 }
 
@@ -65,7 +65,7 @@ fn of_object(properties: &Map<String, Value>, schema: &Value, root: &Value, dept
 }
 
 /// Returns the types that the schema names.
-pub fn types(schema: &Value) -> Vec<&str> {
+pub(crate) fn types(schema: &Value) -> Vec<&str> {
     match schema.get("type") {
         Some(Value::String(kind)) => vec![kind],
         Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
@@ -74,13 +74,13 @@ pub fn types(schema: &Value) -> Vec<&str> {
 }
 
 /// Returns the required properties of an object schema.
-pub fn required(schema: &Value) -> Vec<&str> {
+pub(crate) fn required(schema: &Value) -> Vec<&str> {
     let names = schema.get("required").and_then(Value::as_array);
     names.map(|names| names.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
 /// Follows `$ref` within the document, at most 8 times.
-pub fn resolve<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
+pub(crate) fn resolve<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
     for _ in 0..8 {
         let target = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
         match target.and_then(|path| root.pointer(path)) {

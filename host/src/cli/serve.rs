@@ -32,7 +32,7 @@ use crate::storage::StorageError;
 #[command(
     after_help = "Example:\n  bireme serve examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
 )]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Crates' directories or `.wasm` files.
     apps: Vec<String>,
     /// Address to listen on; port 0 takes a free one. Loopback only: this version has no access control.
@@ -54,7 +54,7 @@ pub struct Serve {
 }
 
 impl Serve {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let address = check_listen(self.listen)?;
         let retention = retention::parse(&self.keep)?;
         let mut config = self.settings.config(global)?;

@@ -3,7 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 /// Returns rows with aligned columns, without borders.
-pub fn plain(rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(crate) fn plain(rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     for row in rows {

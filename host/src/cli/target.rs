@@ -14,14 +14,14 @@ use crate::tasks::blocking;
 const ANNOUNCED_BYTES_MIN: usize = 2 << 20;
 
 /// A component on disk. A freshly built one has no metadata yet.
-pub struct AppFile {
+pub(crate) struct AppFile {
     pub path: PathBuf,
     component: ComponentBytes,
     metadata: Option<Metadata>,
 }
 
 /// Splits `APP::FUNCTION`.
-pub fn split(target: &str) -> Result<(&str, &str), Exit> {
+pub(crate) fn split(target: &str) -> Result<(&str, &str), Exit> {
     match target.rsplit_once("::") {
         Some((app, function)) if !app.is_empty() && !function.is_empty() => Ok((app, function)),
         _ => Err(Exit::usage(format!("`{target}` is not APP::FUNCTION; for example `examples/hello::greet`"))),
@@ -29,7 +29,7 @@ pub fn split(target: &str) -> Result<(&str, &str), Exit> {
 }
 
 /// Opens `app`; builds it if it is a crate directory.
-pub async fn locate(app: &str) -> Result<AppFile, Exit> {
+pub(crate) async fn locate(app: &str) -> Result<AppFile, Exit> {
     let path = Path::new(app);
     if path.is_dir() {
         return built(path).await;
@@ -49,7 +49,7 @@ pub async fn locate(app: &str) -> Result<AppFile, Exit> {
 }
 
 /// Opens a component that cargo built, with the metadata of an earlier run if the component is unchanged.
-pub fn of_cargo(cargo: &Path) -> Result<AppFile, Exit> {
+pub(crate) fn of_cargo(cargo: &Path) -> Result<AppFile, Exit> {
     let component = ComponentBytes::read(cargo)?;
     let path = cargo.with_extension("bireme.wasm");
     // The `.bireme.wasm` file is the component's bytes followed by its metadata.
@@ -69,13 +69,13 @@ async fn built(dir: &Path) -> Result<AppFile, Exit> {
 
 impl AppFile {
     /// Returns the app if its metadata are there, so that nothing needs to run.
-    pub fn described(&self) -> Option<(PathBuf, DescribedApp)> {
+    pub(crate) fn described(&self) -> Option<(PathBuf, DescribedApp)> {
         let metadata = self.metadata.clone()?;
         Some((self.path.clone(), DescribedApp { component: self.component.clone(), metadata }))
     }
 
     /// Prints a note to stderr if compilation will take a while.
-    pub async fn announce_compile(&self, host: &Host) {
+    pub(crate) async fn announce_compile(&self, host: &Host) {
         let bytes = self.component.bytes.len();
         if bytes >= ANNOUNCED_BYTES_MIN && !host.loader.is_compiled(&self.component).await {
             output::note(&format!("compiling `{}` ({})…", self.path.display(), output::bytes(bytes as u64)));
@@ -83,7 +83,7 @@ impl AppFile {
     }
 
     /// Returns the app. Missing metadata are produced by running the component, and saved beside cargo's output.
-    pub async fn describe(self, host: &Host) -> Result<(PathBuf, DescribedApp), Exit> {
+    pub(crate) async fn describe(self, host: &Host) -> Result<(PathBuf, DescribedApp), Exit> {
         if let Some(app) = self.described() {
             return Ok(app);
         }
@@ -107,7 +107,7 @@ impl AppFile {
 }
 
 /// Opens, builds and describes `app`.
-pub async fn resolve(app: &str, host: &Host) -> Result<DescribedApp, Exit> {
+pub(crate) async fn resolve(app: &str, host: &Host) -> Result<DescribedApp, Exit> {
     let located = locate(app).await?;
     located.announce_compile(host).await;
     Ok(located.describe(host).await?.1)

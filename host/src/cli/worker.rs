@@ -16,7 +16,7 @@ enum Task {
 }
 
 /// Runs the task in the words behind `worker`.
-pub fn run(words: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn run(words: impl Iterator<Item = String>) -> ExitCode {
     crate::telemetry::init(false);
     let done = parse(words).and_then(|task| match task {
         Task::Infer(DeviceName::Cpu) => Ok(worker::run(None)?),

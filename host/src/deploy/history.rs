@@ -4,11 +4,11 @@ use crate::ids::Version;
 use crate::storage::AppRecord as Record;
 
 /// Records kept for each app; older ones, and components named by them alone, are removed.
-pub const RECORDS_MAX: usize = 50;
+pub(crate) const RECORDS_MAX: usize = 50;
 
 /// An app's records, oldest first.
 #[derive(Clone, Debug, Default)]
-pub struct History(Vec<Record>);
+pub(crate) struct History(Vec<Record>);
 
 /// A rollback without a target.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -25,34 +25,34 @@ pub enum RollbackError {
 
 impl History {
     /// Returns the records, newest first.
-    pub fn newest_first(&self) -> impl Iterator<Item = &Record> {
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Record> {
         self.0.iter().rev()
     }
 
     /// Returns the newest record.
-    pub fn last(&self) -> Option<&Record> {
+    pub(crate) fn last(&self) -> Option<&Record> {
         self.0.last()
     }
 
     /// Returns the record of the live version.
-    pub fn live(&self) -> Option<&Record> {
+    pub(crate) fn live(&self) -> Option<&Record> {
         self.last().filter(|record| record.is_live())
     }
 
     /// Returns the number of the next record.
-    pub fn next_number(&self) -> u64 {
+    pub(crate) fn next_number(&self) -> u64 {
         self.last().map_or(1, |last| last.number + 1)
     }
 
     /// Adds a record; returns the one that it displaces.
-    pub fn push(&mut self, record: Record) -> Option<Record> {
+    pub(crate) fn push(&mut self, record: Record) -> Option<Record> {
         self.0.push(record);
         (self.0.len() > RECORDS_MAX).then(|| self.0.remove(0))
     }
 
     /// Returns the target of a rollback: the version with the prefix `to`, or the one that was live before (of a
     /// stopped app, the last that ran).
-    pub fn rollback(&self, to: Option<&str>) -> Result<&Record, RollbackError> {
+    pub(crate) fn rollback(&self, to: Option<&str>) -> Result<&Record, RollbackError> {
         let ran = || self.newest_first().filter(|record| record.is_live());
         let live = self.live().map(|record| &record.version);
         let Some(given) = to else {

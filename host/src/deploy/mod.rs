@@ -30,10 +30,10 @@ use crate::outbound::{Grants, PolicyError};
 use crate::sandbox::Program;
 use crate::storage::{Apps, Blobs, Pushed, Storage, StorageError};
 
-pub use history::RollbackError;
-pub use loader::{LoadError, Loader};
+pub(crate) use history::RollbackError;
+pub(crate) use loader::{LoadError, Loader};
 
-pub use crate::storage::{Action, AppRecord as Record};
+pub(crate) use crate::storage::{Action, AppRecord as Record};
 
 /// Bytes of a deployment's message.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -168,7 +168,7 @@ pub struct Deployments {
 }
 
 /// Observer of changes to apps, each on disk.
-pub type Observer = dyn Fn(&AppName, &Record) + Send + Sync;
+pub(crate) type Observer = dyn Fn(&AppName, &Record) + Send + Sync;
 
 #[derive(Default)]
 struct DeployedApp {

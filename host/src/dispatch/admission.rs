@@ -19,7 +19,7 @@ mod fair_queue;
 use std::collections::{HashMap, HashSet};
 
 use self::fair_queue::FairQueue;
-pub use self::fair_queue::Ticket;
+pub(crate) use self::fair_queue::Ticket;
 use crate::call::Priority;
 use crate::ids::{AppName, FunctionId, FunctionName};
 use crate::limits::DEPTH_MAX;
@@ -36,14 +36,14 @@ const LOW_WAITING: usize = 2;
 
 /// A slot that a call has. It goes back through `release`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
+pub(crate) struct Grant {
     /// Microseconds that the app was charged beforehand, if the call waited.
     charged_us: Option<u64>,
 }
 
 /// What happens to a call that comes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     Run(Grant),
     Wait(Ticket),
     /// The line is full.
@@ -54,14 +54,14 @@ pub enum Decision {
 
 /// A function that limits its calls at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limited {
+pub(crate) struct Limited {
     pub function: FunctionName,
     pub calls_max: u32,
 }
 
 /// What is asked for; the same for each step of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// At most `DEPTH_MAX`.
     pub depth: u32,
     pub priority: Priority,
@@ -74,7 +74,7 @@ pub struct Request {
 
 /// The slots and the lines in front of them.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     slots_max: usize,
     slots_used: usize,
     /// Of the slots, those that batch work may hold, and those that it does.
@@ -102,7 +102,7 @@ struct Gate {
 
 impl Admission {
     /// `slots_max` below the number of levels counts as that number.
-    pub fn new(slots_max: usize, waiting_max: usize) -> Self {
+    pub(crate) fn new(slots_max: usize, waiting_max: usize) -> Self {
         let slots_max = slots_max.max(LEVELS);
         Self {
             slots_max,
@@ -120,7 +120,7 @@ impl Admission {
     }
 
     /// A call comes.
-    pub fn request(&mut self, request: &Request) -> Decision {
+    pub(crate) fn request(&mut self, request: &Request) -> Decision {
         let gate_has_room = self.enter_gate(request);
         let Request { depth, priority, app, is_durable, .. } = request;
         let function = request.function();
@@ -153,7 +153,7 @@ impl Admission {
     }
 
     /// A call ended that ran for `ran_us` microseconds, or did not run though it might. Returns who runs now.
-    pub fn release(&mut self, request: &Request, grant: Grant, ran_us: Option<u64>) -> Vec<(Ticket, Grant)> {
+    pub(crate) fn release(&mut self, request: &Request, grant: Grant, ran_us: Option<u64>) -> Vec<(Ticket, Grant)> {
         let Request { depth, priority, app, .. } = request;
         let function = request.function();
         self.slots_used -= 1;
@@ -186,7 +186,7 @@ impl Admission {
     }
 
     /// A waiting call gives up. Returns false if it was admitted already and must release instead.
-    pub fn abandon(&mut self, request: &Request, ticket: Ticket) -> bool {
+    pub(crate) fn abandon(&mut self, request: &Request, ticket: Ticket) -> bool {
         let Request { depth, priority, app, .. } = request;
         let function = request.function();
         if !self.line(*depth, *priority).remove(ticket, app, function) {
@@ -201,17 +201,17 @@ impl Admission {
     }
 
     /// Counts the calls that wait.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting.iter().sum::<usize>() + self.durable_waiting.len()
     }
 
     /// Returns the number of slots.
-    pub fn slots_max(&self) -> usize {
+    pub(crate) fn slots_max(&self) -> usize {
         self.slots_max
     }
 
     /// Counts the slots in use.
-    pub fn slots_used(&self) -> usize {
+    pub(crate) fn slots_used(&self) -> usize {
         self.slots_used
     }
 

@@ -20,17 +20,17 @@ pub(super) struct Apps {
 }
 
 impl Apps {
-    pub fn new(counters: Arc<CallCounters>) -> Self {
+    pub(crate) fn new(counters: Arc<CallCounters>) -> Self {
         Self { programs: DashMap::new(), changes: watch::Sender::new(()), counters }
     }
 
     /// Returns the counters of calls.
-    pub fn counters(&self) -> &CallCounters {
+    pub(crate) fn counters(&self) -> &CallCounters {
         &self.counters
     }
 
     /// Makes a program callable under its name; calls that run keep the version they began with.
-    pub fn deploy(&self, program: Arc<Program>) {
+    pub(crate) fn deploy(&self, program: Arc<Program>) {
         let counters = self.counters.deploy(program.name(), program.functions().iter().map(|function| &function.name));
         for (function, counters) in program.functions().iter().zip(counters) {
             function.plug_counters(counters);
@@ -40,35 +40,35 @@ impl Apps {
     }
 
     /// Takes an app away; its calls under way go on.
-    pub fn retire(&self, name: &str) {
+    pub(crate) fn retire(&self, name: &str) {
         self.programs.remove(name);
         self.counters.retire(name);
         self.changes.send_replace(());
     }
 
     /// Returns the receiver of a signal for each app that comes or goes.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    pub fn get(&self, name: &str) -> Option<Arc<Program>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Program>> {
         self.programs.get(name).map(|program| program.clone())
     }
 
     /// Returns all programs, by name.
-    pub fn list(&self) -> Vec<Arc<Program>> {
+    pub(crate) fn list(&self) -> Vec<Arc<Program>> {
         let mut programs: Vec<_> = self.programs.iter().map(|entry| entry.value().clone()).collect();
         programs.sort_by(|a, b| a.name().cmp(b.name()));
         programs
     }
 
     /// Returns a function of a live version.
-    pub fn function(&self, id: &FunctionId) -> Option<FunctionRef> {
+    pub(crate) fn function(&self, id: &FunctionId) -> Option<FunctionRef> {
         self.get(id.app.as_str())?.find(id.function.as_str())
     }
 
     /// Returns the retry policy of a function's live version.
-    pub fn retries(&self, id: &FunctionId) -> RetryPolicy {
+    pub(crate) fn retries(&self, id: &FunctionId) -> RetryPolicy {
         self.function(id).map(|function| function.limits.retries).unwrap_or_default()
     }
 }

@@ -68,7 +68,7 @@ impl Work for Exchange {
 }
 
 impl Executor {
-    pub fn new(sandbox: Arc<Sandbox>, services: Arc<Services>, log: Arc<dyn LogSink>) -> Self {
+    pub(crate) fn new(sandbox: Arc<Sandbox>, services: Arc<Services>, log: Arc<dyn LogSink>) -> Self {
         let slots = Slots::new(sandbox.instances_max() as usize, WAITING_CALLS_MAX);
         let runtime = tokio::runtime::Handle::try_current();
         let threads = runtime.map_or(1, |runtime| runtime.metrics().num_workers());
@@ -76,7 +76,7 @@ impl Executor {
     }
 
     /// Makes one attempt and adds its cost to `receipt`, whose wall clock is that of the attempts alone.
-    pub async fn attempt<W: Work>(
+    pub(crate) async fn attempt<W: Work>(
         &self,
         spec: AttemptSpec<'_>,
         work: W,
@@ -98,7 +98,7 @@ impl Executor {
     }
 
     /// Waits for a slot until `deadline_max` and, unless the work is durable, no longer than the function's timeout.
-    pub async fn slot(
+    pub(crate) async fn slot(
         &self,
         function: &FunctionRef,
         origin: &Origin,
@@ -116,7 +116,7 @@ impl Executor {
     }
 
     /// Runs a guest and gives the slot back.
-    pub async fn run<W: Work>(
+    pub(crate) async fn run<W: Work>(
         &self,
         slot: Slot<'_>,
         spec: AttemptSpec<'_>,

@@ -21,12 +21,12 @@ pub(super) struct GuestFunctions {
 }
 
 impl GuestFunctions {
-    pub fn new(runner: Arc<Runner>, map_memory: MapMemory) -> Self {
+    pub(crate) fn new(runner: Arc<Runner>, map_memory: MapMemory) -> Self {
         Self { runner, map_memory, durable: OnceLock::new() }
     }
 
     /// Plugs durable calls in. Once; a second one is ignored.
-    pub fn plug_durable(&self, durable: Weak<Durable>) {
+    pub(crate) fn plug_durable(&self, durable: Weak<Durable>) {
         let _ = self.durable.set(durable);
     }
 

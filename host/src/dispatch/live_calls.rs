@@ -21,21 +21,21 @@ pub(super) struct LiveCalls {
 
 impl LiveCalls {
     /// Lists a call until the answer is dropped.
-    pub fn enter(&self, id: CallId, function: FunctionId, origin: &Origin) -> Entered<'_> {
+    pub(crate) fn enter(&self, id: CallId, function: FunctionId, origin: &Origin) -> Entered<'_> {
         let (principal, depth) = (origin.principal.clone(), origin.depth);
         self.calls.insert(id, LiveCall { function, principal, depth, since: Instant::now() });
         Entered { live: self, id }
     }
 
     /// Returns the calls, oldest first.
-    pub fn list(&self) -> Vec<(CallId, LiveCall)> {
+    pub(crate) fn list(&self) -> Vec<(CallId, LiveCall)> {
         let mut live: Vec<_> = self.calls.iter().map(|entry| (*entry.key(), entry.value().clone())).collect();
         live.sort_by_key(|(_, call)| call.since);
         live
     }
 
     /// Waits until none is left.
-    pub async fn drain(&self) {
+    pub(crate) async fn drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
         // Pairs with the one in `Entered::drop`: a call that ends now sees the flag, or is seen to be gone below.
         fence(Ordering::SeqCst);

@@ -15,11 +15,11 @@ const ACTIVE_FOR: Duration = Duration::from_millis(50);
 
 /// A task of batch work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TaskId(u64);
+pub(crate) struct TaskId(u64);
 
 /// The tasks that are polled, and those that wait for it. `W` is what wakes one.
 #[derive(Debug)]
-pub struct LowPriorityGate<W> {
+pub(crate) struct LowPriorityGate<W> {
     threads: usize,
     /// Those that may be polled: they are, or have been told and come.
     inside: HashSet<TaskId>,
@@ -31,7 +31,7 @@ pub struct LowPriorityGate<W> {
 }
 
 impl<W> LowPriorityGate<W> {
-    pub fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize) -> Self {
         Self {
             threads: threads.max(1),
             inside: HashSet::new(),
@@ -42,14 +42,14 @@ impl<W> LowPriorityGate<W> {
     }
 
     /// Names a task.
-    pub fn name(&mut self) -> TaskId {
+    pub(crate) fn name(&mut self) -> TaskId {
         self.next += 1;
         TaskId(self.next)
     }
 
     /// A task is about to be polled; `idle` is how long ago others were last active. Returns whether it may; if not,
     /// it waits in line, and `wake` is returned by a later `leave`.
-    pub fn enter(&mut self, task: TaskId, idle: Duration, wake: impl FnOnce() -> W) -> bool {
+    pub(crate) fn enter(&mut self, task: TaskId, idle: Duration, wake: impl FnOnce() -> W) -> bool {
         if self.inside.contains(&task) {
             return true;
         }
@@ -68,7 +68,7 @@ impl<W> LowPriorityGate<W> {
     }
 
     /// A task was polled, or is gone, wherever it stood. Returns those that are to be woken: they may be polled now.
-    pub fn leave(&mut self, task: TaskId, idle: Duration) -> Vec<W> {
+    pub(crate) fn leave(&mut self, task: TaskId, idle: Duration) -> Vec<W> {
         self.inside.remove(&task);
         if let Some(place) = self.places.remove(&task) {
             self.waiting.remove(&place);

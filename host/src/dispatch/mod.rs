@@ -35,5 +35,6 @@ pub use call::{Call, Finished, LiveCall, WebCall};
 pub use dispatcher::{Dispatcher, Serving};
 pub use durable::{Durable, DurableError, Options, Results, ResultsOrder, Retention};
 pub use map::Map;
-pub use schedule::{ScheduleError, ScheduleView, Scheduler, Schedules};
+pub(crate) use schedule::ScheduleView;
+pub use schedule::{ScheduleError, Scheduler, Schedules};
 pub use suggest::closest;

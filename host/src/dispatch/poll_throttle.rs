@@ -20,7 +20,7 @@ const LONG_POLL: Duration = Duration::from_micros(200);
 const NOTED_EVERY_US: u64 = 1_000;
 
 /// The gate, and the time of the last activity that was not batch work.
-pub struct PollThrottle {
+pub(crate) struct PollThrottle {
     gate: Mutex<LowPriorityGate<Waker>>,
     since: Instant,
     /// Microseconds from `since` to the last poll of what is not batch work; 0 before the first one.
@@ -29,12 +29,12 @@ pub struct PollThrottle {
 
 impl PollThrottle {
     /// For a runtime with so many threads.
-    pub fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize) -> Self {
         Self { gate: Mutex::new(LowPriorityGate::new(threads)), since: Instant::now(), active_us: AtomicU64::new(0) }
     }
 
     /// Polls a task's future: batch work through the gate, all other as it is.
-    pub async fn task<T>(&self, priority: Priority, future: impl Future<Output = T>) -> T {
+    pub(crate) async fn task<T>(&self, priority: Priority, future: impl Future<Output = T>) -> T {
         if priority != Priority::Low {
             return future.await;
         }
@@ -63,7 +63,7 @@ impl PollThrottle {
 
     /// Polls a call's future and notes that somebody who is not batch work is active, unless `is_waiting` says at the
     /// start of a poll that it only collects what batch-like work of its own has done.
-    pub async fn track_activity<T>(
+    pub(crate) async fn track_activity<T>(
         &self,
         priority: Priority,
         is_waiting: impl Fn() -> bool,

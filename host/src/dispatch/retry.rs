@@ -9,7 +9,7 @@ use crate::limits::RetryPolicy;
 
 /// Verdict on a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Another attempt begins after this wait.
     Retry(Duration),
     /// No attempt could succeed.
@@ -19,7 +19,7 @@ pub enum Verdict {
 }
 
 /// Decides after `failed` attempts that failed, this one included; `jitter` is drawn from 0 to 1.
-pub fn verdict(failure: &Failure, failed: u32, policy: &RetryPolicy, jitter: f64) -> Verdict {
+pub(crate) fn verdict(failure: &Failure, failed: u32, policy: &RetryPolicy, jitter: f64) -> Verdict {
     match delay(failure, failed, policy, jitter) {
         Some(delay) => Verdict::Retry(delay),
         None if failure.code.is_retryable() => Verdict::Dead,

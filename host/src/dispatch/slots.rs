@@ -27,7 +27,7 @@ struct Queue {
 }
 
 impl Slots {
-    pub fn new(slots_max: usize, waiting_max: usize) -> Self {
+    pub(crate) fn new(slots_max: usize, waiting_max: usize) -> Self {
         let admission = Admission::new(slots_max, waiting_max);
         let total = admission.slots_max();
         let queue = Mutex::new(Queue { admission, wakers: HashMap::new() });
@@ -35,7 +35,7 @@ impl Slots {
     }
 
     /// Refuses calls from outside from now on, those that wait included.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         {
             let _queue = self.lock();
             self.closed.store(true, Ordering::Relaxed);
@@ -43,12 +43,12 @@ impl Slots {
         self.closing.notify_waiters();
     }
 
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
     /// Waits until `close`.
-    pub async fn closing(&self) {
+    pub(crate) async fn closing(&self) {
         let mut closing = std::pin::pin!(self.closing.notified());
         // Listens first, so that nothing falls between.
         closing.as_mut().enable();
@@ -58,18 +58,18 @@ impl Slots {
     }
 
     /// Returns the number of slots.
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.total
     }
 
     /// Counts the slots in use and the calls that wait for one.
-    pub fn load(&self) -> (usize, usize) {
+    pub(crate) fn load(&self) -> (usize, usize) {
         let queue = self.lock();
         (queue.admission.slots_used(), queue.admission.waiting())
     }
 
     /// Waits for a slot.
-    pub async fn acquire(&self, request: Request) -> Result<Slot<'_>, Failure> {
+    pub(crate) async fn acquire(&self, request: Request) -> Result<Slot<'_>, Failure> {
         // A child goes on: its parent holds a slot until it has ended.
         let ends_with_host = request.depth == 0 || request.is_durable;
         let (ticket, admitted) = {

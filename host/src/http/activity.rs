@@ -18,51 +18,51 @@ const ANSWERED: u64 = u64::MAX - 1;
 const EVICTED: u64 = u64::MAX - 2;
 
 /// State of one connection, which the connection itself keeps: idle, busy, answered or evicted.
-pub struct Activity {
+pub(crate) struct Activity {
     /// One of the states, or the microseconds from `began` to the begin of idleness.
     state: AtomicU64,
     began: Instant,
 }
 
 impl Activity {
-    pub fn new(began: Instant) -> Arc<Self> {
+    pub(crate) fn new(began: Instant) -> Arc<Self> {
         let activity = Self { state: AtomicU64::new(0), began };
         activity.state.store(activity.now(), Ordering::Relaxed);
         Arc::new(activity)
     }
 
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         // It reaches the states after half a million years.
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(0)
     }
 
     /// Marks the begin of a request. `None` if the connection was evicted: the request must not run.
-    pub fn begin(self: &Arc<Self>) -> Option<ActiveRequest> {
+    pub(crate) fn begin(self: &Arc<Self>) -> Option<ActiveRequest> {
         let begin = |state| (state != EVICTED).then_some(BUSY);
         let begun = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin);
         begun.is_ok().then(|| ActiveRequest(self.clone()))
     }
 
     /// Marks that all written bytes were sent; an answered connection is idle from now on.
-    pub fn mark_flushed(&self) {
+    pub(crate) fn mark_flushed(&self) {
         if self.state.load(Ordering::Acquire) == ANSWERED {
             let _ = self.state.compare_exchange(ANSWERED, self.now(), Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
     /// Returns the begin of idleness; `None` while a request is under way.
-    pub fn idle_since(&self) -> Option<u64> {
+    pub(crate) fn idle_since(&self) -> Option<u64> {
         Some(self.state.load(Ordering::Acquire)).filter(|state| *state < EVICTED)
     }
 
     /// Evicts an idle connection; false if a request has begun meanwhile.
-    pub fn evict(&self, idle_since: u64) -> bool {
+    pub(crate) fn evict(&self, idle_since: u64) -> bool {
         self.state.compare_exchange(idle_since, EVICTED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
 /// Guard of a request under way; dropped with the body of its response.
-pub struct ActiveRequest(Arc<Activity>);
+pub(crate) struct ActiveRequest(Arc<Activity>);
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
@@ -71,14 +71,14 @@ impl Drop for ActiveRequest {
 }
 
 /// Body of a response, which keeps its connection busy until it is dropped.
-pub struct TrackedBody {
+pub(crate) struct TrackedBody {
     body: ResponseBody,
     _request: Option<ActiveRequest>,
 }
 
 impl TrackedBody {
     /// Ties a response to its request; `None` for a request that did not run.
-    pub fn new(response: Response<ResponseBody>, request: Option<ActiveRequest>) -> Response<Self> {
+    pub(crate) fn new(response: Response<ResponseBody>, request: Option<ActiveRequest>) -> Response<Self> {
         response.map(|body| Self { body, _request: request })
     }
 }
@@ -105,7 +105,7 @@ impl Body for TrackedBody {
 
 #[cfg(test)]
 impl Activity {
-    pub fn is_evicted(&self) -> bool {
+    pub(crate) fn is_evicted(&self) -> bool {
         self.state.load(Ordering::Relaxed) == EVICTED
     }
 }

@@ -25,7 +25,7 @@ use crate::sandbox::FunctionRef;
 use crate::tasks::to_the_end;
 
 /// Apps of one host.
-pub struct Apps {
+pub(crate) struct Apps {
     pub dispatcher: Arc<Dispatcher>,
     /// None on a host whose apps come from elsewhere (`bireme dev`).
     pub deployments: Option<Arc<Deployments>>,
@@ -34,13 +34,13 @@ pub struct Apps {
 
 impl Apps {
     /// Returns a function of a deployed app.
-    pub fn function(&self, app: &str, function: &str) -> Result<FunctionRef, Problem> {
+    pub(crate) fn function(&self, app: &str, function: &str) -> Result<FunctionRef, Problem> {
         let program = self.dispatcher.program(app).ok_or_else(|| self.not_deployed(app))?;
         Ok(find_function(&program, function)?)
     }
 
     /// Returns all apps, with their states.
-    pub fn list(&self) -> api::AppList {
+    pub(crate) fn list(&self) -> api::AppList {
         let statuses = match &self.deployments {
             Some(deployments) => deployments.apps(),
             None => self.dispatcher.programs().iter().map(|program| Status::given(program)).collect(),
@@ -71,7 +71,7 @@ impl Apps {
         api::App { name, version, state, reason, created_ms, deployed_at_ms, message, grants, functions }
     }
 
-    pub fn describe(&self, app: &str) -> Result<api::AppDescription, Problem> {
+    pub(crate) fn describe(&self, app: &str) -> Result<api::AppDescription, Problem> {
         let program = self.dispatcher.program(app).ok_or_else(|| self.not_deployed(app))?;
         let metadata = program.metadata();
         Ok(api::AppDescription {
@@ -83,7 +83,7 @@ impl Apps {
     }
 
     /// Problem of an app that cannot be called, with its state or the nearest name.
-    pub fn not_deployed(&self, app: &str) -> Problem {
+    pub(crate) fn not_deployed(&self, app: &str) -> Problem {
         let deployments = self.deployments.as_ref();
         let state = deployments.and_then(|deployments| deployments.state(app));
         if let Some(state) = state {
@@ -103,13 +103,13 @@ impl Apps {
         Problem::new(Code::UnknownApp, format!("no app `{app}` is deployed; {hint}"))
     }
 
-    pub fn history(&self, app: &str) -> HandlerResult {
+    pub(crate) fn history(&self, app: &str) -> HandlerResult {
         let records = self.deployments()?.history(app)?;
         let app = AppName::new(app).map_err(|error| bad_query(error.to_string()))?;
         Ok(json_response(&api::AppHistory { app, records: records.iter().map(Into::into).collect() }))
     }
 
-    pub async fn deploy(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
+    pub(crate) async fn deploy(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
         let deployments = self.deployments()?.clone();
         let query = DeployQuery::parse(matched)?;
         let body = self.bodies.read(request, limits::COMPONENT_BYTES_MAX, "the limit of a component").await?;
@@ -123,14 +123,14 @@ impl Apps {
         Ok(json_response_as(status, &api::Deployment::from(deployed)))
     }
 
-    pub async fn rollback(&self, matched: &Matched) -> HandlerResult {
+    pub(crate) async fn rollback(&self, matched: &Matched) -> HandlerResult {
         let (deployments, app) = (self.deployments()?.clone(), matched.path("app").to_owned());
         let to = matched.parameter("to").map(str::to_owned);
         let deployed = to_the_end(async move { deployments.rollback(&app, to.as_deref()).await }).await?;
         Ok(json_response(&api::Deployment::from(deployed)))
     }
 
-    pub async fn stop(&self, app: &str) -> HandlerResult {
+    pub(crate) async fn stop(&self, app: &str) -> HandlerResult {
         let (deployments, name) = (self.deployments()?.clone(), app.to_owned());
         let stopped = to_the_end(async move { deployments.stop(&name).await }).await?;
         let app = AppName::new(app).map_err(|error| bad_query(error.to_string()))?;

@@ -34,7 +34,7 @@ const LIST_BYTES_MAX: usize = 1 << 20;
 const SCAN_LEN_MAX: usize = 10_000;
 
 /// Durable calls of one host.
-pub struct Calls {
+pub(crate) struct Calls {
     pub durable: Arc<Durable>,
     pub dispatcher: Arc<Dispatcher>,
     pub bodies: Arc<RequestBodies>,
@@ -43,7 +43,12 @@ pub struct Calls {
 
 impl Calls {
     /// Spawns a call; with a preferred wait the response has its outcome, if it ends in time.
-    pub async fn spawn(&self, function: FunctionRef, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
+    pub(crate) async fn spawn(
+        &self,
+        function: FunctionRef,
+        matched: &Matched,
+        request: Request<Incoming>,
+    ) -> HandlerResult {
         let options = Options {
             key: idempotency_key(request.headers())?,
             priority: matched.priority()?,
@@ -76,12 +81,12 @@ impl Calls {
     }
 
     /// Answers the state of a call, with its output.
-    pub async fn get(&self, matched: &Matched, headers: &HeaderMap) -> HandlerResult {
+    pub(crate) async fn get(&self, matched: &Matched, headers: &HeaderMap) -> HandlerResult {
         let record = self.awaited(matched, headers).await?;
         Ok(json_response(&self.with_output(&record).await?))
     }
 
-    pub async fn cancel(&self, matched: &Matched) -> HandlerResult {
+    pub(crate) async fn cancel(&self, matched: &Matched) -> HandlerResult {
         let id = self.id(matched).await?;
         let durable = self.durable.clone();
         // Detached: a cancellation must not stop between the disk and the memory.
@@ -89,14 +94,14 @@ impl Calls {
         Ok(json_response(&api::Call::from(&record)))
     }
 
-    pub async fn input(&self, matched: &Matched) -> HandlerResult {
+    pub(crate) async fn input(&self, matched: &Matched) -> HandlerResult {
         let id = self.id(matched).await?;
         self.durable.get(id, Duration::ZERO).await?;
         let input = self.durable.input(id).await?;
         Ok(payload_response(input.ok_or_else(|| Problem::not_found("the input of this call is gone"))?))
     }
 
-    pub async fn result(&self, matched: &Matched, headers: &HeaderMap) -> HandlerResult {
+    pub(crate) async fn result(&self, matched: &Matched, headers: &HeaderMap) -> HandlerResult {
         let record = self.awaited(matched, headers).await?;
         if let Some(failure) = record.failure {
             return Err(failure.into());
@@ -151,7 +156,7 @@ impl Calls {
     }
 
     /// Lists calls and maps: `live` are those under way, `calls` those in the journal, newest first.
-    pub async fn list(&self, matched: &Matched) -> HandlerResult {
+    pub(crate) async fn list(&self, matched: &Matched) -> HandlerResult {
         let mut list = ListQuery::parse(matched)?;
         let mut calls = Vec::new();
         let (mut scanned, mut bytes) = (0, 0);

@@ -24,7 +24,7 @@ const REFUSED_OPEN_MAX: usize = 8;
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Open connections of one server. Dropping it cuts them off.
-pub struct Connections {
+pub(crate) struct Connections {
     tasks: JoinSet<()>,
     open: HashMap<task::Id, (Arc<Activity>, AbortHandle)>,
     /// Connections that got 503, oldest first.
@@ -36,7 +36,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    pub fn new(connections_max: usize) -> Self {
+    pub(crate) fn new(connections_max: usize) -> Self {
         Self {
             tasks: JoinSet::new(),
             open: HashMap::new(),
@@ -48,7 +48,7 @@ impl Connections {
     }
 
     /// Makes room for one more connection, and evicts the longest idle one for it; false if all are busy.
-    pub async fn make_room(&mut self) -> bool {
+    pub(crate) async fn make_room(&mut self) -> bool {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.remove(ended);
         }
@@ -67,13 +67,13 @@ impl Connections {
     }
 
     /// Runs a connection in the room that `make_room` made.
-    pub fn spawn(&mut self, activity: Arc<Activity>, connection: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&mut self, activity: Arc<Activity>, connection: impl Future<Output = ()> + Send + 'static) {
         let task = self.tasks.spawn(connection);
         self.open.insert(task.id(), (activity, task));
     }
 
     /// Returns the activity of a connection that was accepted just now.
-    pub fn activity(&self) -> Arc<Activity> {
+    pub(crate) fn activity(&self) -> Arc<Activity> {
         Activity::new(self.began)
     }
 
@@ -84,7 +84,7 @@ impl Connections {
 
     /// Sends 503 to a connection for which there is no room, without waiting. The close comes a few refusals later: a
     /// request after the close would be met by a reset, which may overtake the response.
-    pub fn refuse(&mut self, stream: TcpStream) {
+    pub(crate) fn refuse(&mut self, stream: TcpStream) {
         let _ = stream.try_write(refusal().as_bytes());
         let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
         if self.refused.len() == REFUSED_OPEN_MAX
@@ -119,7 +119,7 @@ impl Connections {
 }
 
 /// Response to a request that came as its connection was evicted: it did not run, and may be sent again.
-pub fn evicted_response() -> Response<TrackedBody> {
+pub(crate) fn evicted_response() -> Response<TrackedBody> {
     let mut response = all_busy().into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     TrackedBody::new(response, None)

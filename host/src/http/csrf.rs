@@ -9,7 +9,7 @@ use super::router;
 use crate::codes::Code;
 
 /// Rejects requests whose `Host` is missing, repeated or not loopback (DNS rebinding).
-pub fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
+pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     let bad = |detail: &str| Err(Problem::new(Code::BadHost, detail));
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
@@ -31,7 +31,7 @@ pub fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
 /// Rejects cross-site browser requests (CSRF); CORS does not stop simple requests, and they carry a loopback `Host`. A
 /// page of another port of this machine is `same-site`, and as foreign. Pages of this host may not use the operator's
 /// paths either: each is some app's, and an app has only what it declares. Programs send none of these headers.
-pub fn check_csrf<B>(request: &Request<B>) -> Result<(), Problem> {
+pub(crate) fn check_csrf<B>(request: &Request<B>) -> Result<(), Problem> {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let is_own = |origin: &HeaderValue| {

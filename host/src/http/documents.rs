@@ -108,7 +108,7 @@ impl From<MapState> for api::MapState {
 }
 
 /// Returns the document of a call under way.
-pub fn live_call(id: CallId, call: &LiveCall) -> api::LiveCall {
+pub(crate) fn live_call(id: CallId, call: &LiveCall) -> api::LiveCall {
     api::LiveCall {
         id,
         function: call.function.to_string(),
@@ -362,7 +362,7 @@ impl From<DeviceStats> for api::BatchTotals {
 }
 
 /// Output as JSON text: JSON unchanged, else an object with the media type and the bytes in Base64.
-pub fn output(payload: &Payload) -> Box<RawValue> {
+pub(crate) fn output(payload: &Payload) -> Box<RawValue> {
     let json = payload.is_json().then(|| serde_json::from_slice::<Box<RawValue>>(&payload.data).ok()).flatten();
     json.unwrap_or_else(|| {
         let object = json!({ "content_type": payload.content_type, "base64": BASE64.encode(&payload.data) });
@@ -371,7 +371,7 @@ pub fn output(payload: &Payload) -> Box<RawValue> {
 }
 
 /// Output within a document. JSON that `serde_json` cannot hold (huge numbers, deep nesting) becomes its text.
-pub fn output_value(payload: &Payload) -> Value {
+pub(crate) fn output_value(payload: &Payload) -> Value {
     let raw = output(payload);
     serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::from(raw.get()))
 }

@@ -13,7 +13,7 @@ use crate::ids::AppName;
 const PLACE_BYTES: usize = 128;
 
 /// Event as clients get it, or the place of events that have left.
-pub struct Kept {
+pub(crate) struct Kept {
     /// Empty where events of several kinds have left.
     pub kind: &'static str,
     /// None of an event that concerns each app.
@@ -25,7 +25,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    pub fn has_left(&self) -> bool {
+    pub(crate) fn has_left(&self) -> bool {
         self.json.is_empty()
     }
 
@@ -42,7 +42,7 @@ impl Kept {
 
 /// See the module.
 #[derive(Default)]
-pub struct EventRing {
+pub(crate) struct EventRing {
     /// By the number of the first event of each.
     places: BTreeMap<u64, Kept>,
     /// Number of the next event.
@@ -63,17 +63,17 @@ struct Share {
 
 impl EventRing {
     /// Returns the number of the first place.
-    pub fn first(&self) -> u64 {
+    pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
     /// Returns the number of the next event.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
     /// Returns the place that has an event, and the number behind it.
-    pub fn get(&self, number: u64) -> Option<(&Kept, u64)> {
+    pub(crate) fn get(&self, number: u64) -> Option<(&Kept, u64)> {
         if number >= self.end {
             return None;
         }
@@ -83,12 +83,12 @@ impl EventRing {
     }
 
     #[cfg(test)]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Adds an event; events leave until `bytes_max` holds, those of the app with the most bytes first.
-    pub fn push(&mut self, event: Kept, bytes_max: usize) {
+    pub(crate) fn push(&mut self, event: Kept, bytes_max: usize) {
         let bytes = event.json.len() + PLACE_BYTES;
         let share = self.shares.entry(event.app.clone()).or_default();
         share.bytes += bytes;
@@ -100,7 +100,7 @@ impl EventRing {
     }
 
     /// Forgets all events; one number is passed over, so that nobody goes on over the gap.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         let end = self.end + 1;
         *self = Self { first: end, end, ..Self::default() };
     }

@@ -30,7 +30,7 @@ use crate::sandbox::{GuestBody, ResponseReceiver};
 const YIELDS_MAX: u32 = 8;
 
 /// Start of a response, before anything was sent.
-pub enum ResponseStart {
+pub(crate) enum ResponseStart {
     /// The call has ended, and its response is complete.
     Complete { head: Parts, body: VecDeque<Bytes>, receipt: Receipt },
     /// The guest goes on.
@@ -41,7 +41,7 @@ pub enum ResponseStart {
 
 impl ResponseStart {
     /// Whether the app failed: it gave no response, or a 5xx.
-    pub fn is_failure(&self) -> bool {
+    pub(crate) fn is_failure(&self) -> bool {
         match self {
             ResponseStart::Failed { .. } => true,
             ResponseStart::Streaming { head, .. } | ResponseStart::Complete { head, .. } => {
@@ -51,7 +51,7 @@ impl ResponseStart {
     }
 
     /// Returns the receipt, if the call has ended.
-    pub fn receipt(self) -> Option<Receipt> {
+    pub(crate) fn receipt(self) -> Option<Receipt> {
         match self {
             ResponseStart::Complete { receipt, .. } => Some(receipt),
             ResponseStart::Streaming { .. } => None,
@@ -61,7 +61,7 @@ impl ResponseStart {
 }
 
 /// A web call under way, and the part of its response that was read.
-pub struct GuestResponse {
+pub(crate) struct GuestResponse {
     call: CallId,
     serving: Option<Serving>,
     finished: Option<Finished<()>>,
@@ -80,7 +80,7 @@ pub struct GuestResponse {
 
 impl GuestResponse {
     /// `has_body` is false for `HEAD`, whose response has none.
-    pub fn new((call, serving): (CallId, Serving), answer: ResponseReceiver, has_body: bool) -> Self {
+    pub(crate) fn new((call, serving): (CallId, Serving), answer: ResponseReceiver, has_body: bool) -> Self {
         Self {
             call,
             serving: Some(serving),
@@ -97,7 +97,7 @@ impl GuestResponse {
     }
 
     /// Runs the guest until the response can start.
-    pub async fn begin(self) -> ResponseStart {
+    pub(crate) async fn begin(self) -> ResponseStart {
         let (mut response, mut head, mut yields) = (Some(self), None, 0);
         std::future::poll_fn(|context| {
             let this = response.as_mut().expect("polled until it is ready, once");

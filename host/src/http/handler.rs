@@ -6,9 +6,9 @@ use super::problem::Problem;
 use super::respond::ResponseBody;
 
 /// Result of a handler. A problem becomes a response at the top, in `routes`.
-pub type HandlerResult = Result<Response<ResponseBody>, Problem>;
+pub(crate) type HandlerResult = Result<Response<ResponseBody>, Problem>;
 
 /// Whether a method only reads.
-pub fn is_read(method: &Method) -> bool {
+pub(crate) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }

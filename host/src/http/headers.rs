@@ -14,7 +14,7 @@ use crate::codes::Code;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Returns the media type of a function's input: JSON for most functions, anything else for those of raw bytes.
-pub fn input_media_type(headers: &HeaderMap, takes_bytes: bool) -> Result<String, Problem> {
+pub(crate) fn input_media_type(headers: &HeaderMap, takes_bytes: bool) -> Result<String, Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     // Media types are case-insensitive.
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -37,7 +37,7 @@ pub fn input_media_type(headers: &HeaderMap, takes_bytes: bool) -> Result<String
 }
 
 /// Refuses compressed bodies: the host passes bytes on as they are.
-pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     let is_plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     match headers.get_all(header::CONTENT_ENCODING).iter().find(|value| !is_plain(value)) {
         None => Ok(()),
@@ -50,12 +50,12 @@ pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Returns the body's length as the head declares it.
-pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Returns the client's idempotency key.
-pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().map_err(|_| bad_query("an `idempotency-key` is visible ASCII"))?;
     // The draft standard has it as a structured string, in quotes.
@@ -63,7 +63,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Returns the wait that the client prefers (`Prefer: wait=SECONDS`, or `wait` in the query), at most `WAIT_MAX`.
-pub fn preferred_wait(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Duration>, Problem> {
+pub(crate) fn preferred_wait(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Duration>, Problem> {
     let preferred = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let mut preferred = preferred.flat_map(|value| value.split([',', ';']));
     let preferred = preferred.find_map(|part| part.trim().strip_prefix("wait="));

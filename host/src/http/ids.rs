@@ -13,7 +13,7 @@ const PREFIX_LEN_MIN: usize = 8;
 const ROWS_MAX: usize = 1_000;
 
 /// Returns the id of the call that `text` names.
-pub async fn call(durable: &Durable, text: &str) -> Result<CallId, Problem> {
+pub(crate) async fn call(durable: &Durable, text: &str) -> Result<CallId, Problem> {
     match text.parse() {
         Ok(id) => Ok(id),
         Err(error) => find(durable, Kind::Call, text, error).await.map(CallId::from_bytes),
@@ -21,7 +21,7 @@ pub async fn call(durable: &Durable, text: &str) -> Result<CallId, Problem> {
 }
 
 /// Returns the id of the map that `text` names.
-pub async fn map(durable: &Durable, text: &str) -> Result<MapId, Problem> {
+pub(crate) async fn map(durable: &Durable, text: &str) -> Result<MapId, Problem> {
     match text.parse() {
         Ok(id) => Ok(id),
         Err(error) => find(durable, Kind::Map, text, error).await.map(MapId::from_bytes),

@@ -16,7 +16,7 @@ use crate::ids::AppName;
 use crate::logs::{FollowItem, Follower, LogRecord, Logs, Query};
 
 /// Answers with the log lines that match the query.
-pub fn read(logs: &Logs, matched: &Matched, closing: &watch::Receiver<bool>) -> HandlerResult {
+pub(crate) fn read(logs: &Logs, matched: &Matched, closing: &watch::Receiver<bool>) -> HandlerResult {
     let query = parse(matched)?;
     if !matched.flag("follow") {
         return Ok(json_lines(write_lines(logs.read(&query).iter().map(AsRef::as_ref))));

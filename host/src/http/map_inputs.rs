@@ -10,7 +10,7 @@ use crate::call::Payload;
 use crate::codes::Code;
 
 /// Parses an input of a map from its line.
-pub fn parse_input(line: &[u8], takes_bytes: bool) -> Result<Payload, String> {
+pub(crate) fn parse_input(line: &[u8], takes_bytes: bool) -> Result<Payload, String> {
     if !takes_bytes {
         return Ok(Payload::json(line.to_vec()));
     }
@@ -29,7 +29,7 @@ pub fn parse_input(line: &[u8], takes_bytes: bool) -> Result<Payload, String> {
 }
 
 /// An input that cannot be parsed. Those before it in the request are accepted.
-pub fn bad_input(index: u64, reason: &str) -> Problem {
+pub(crate) fn bad_input(index: u64, reason: &str) -> Problem {
     Problem::new(
         Code::InvalidInput,
         format!("input {index} {reason}; nothing of this request from there on was accepted"),

@@ -23,10 +23,10 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// Sending side of a response of JSON Lines.
 #[derive(Clone)]
-pub struct LineSender(mpsc::Sender<Bytes>);
+pub(crate) struct LineSender(mpsc::Sender<Bytes>);
 
 /// Returns a response of JSON Lines, and its sending side. The response ends once all senders are dropped.
-pub fn line_channel() -> (LineSender, Response<ResponseBody>) {
+pub(crate) fn line_channel() -> (LineSender, Response<ResponseBody>) {
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     let chunks = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
     (LineSender(sender), json_lines_stream(chunks))
@@ -34,7 +34,7 @@ pub fn line_channel() -> (LineSender, Response<ResponseBody>) {
 
 impl LineSender {
     /// Sends a line. A client that is gone needs none.
-    pub async fn send(&self, line: &api::MapStreamLine) {
+    pub(crate) async fn send(&self, line: &api::MapStreamLine) {
         let mut text = Vec::new();
         write_line(&mut text, line);
         let _ = self.send_chunk(text).await;
@@ -46,7 +46,7 @@ impl LineSender {
 }
 
 /// Sends outcomes as they come, then the map's summary; ends early when the host shuts down or the client disconnects.
-pub async fn send_outcomes(
+pub(crate) async fn send_outcomes(
     durable: Arc<Durable>,
     mut results: Results,
     only_failed: bool,
@@ -87,7 +87,7 @@ pub async fn send_outcomes(
 }
 
 /// Returns an outcome, its output as the JSON text that it is.
-pub async fn outcome(durable: &Durable, entry: &Entry) -> Result<api::MapOutcome<Box<RawValue>>, DurableError> {
+pub(crate) async fn outcome(durable: &Durable, entry: &Entry) -> Result<api::MapOutcome<Box<RawValue>>, DurableError> {
     let (state, output, error) = match &entry.kind {
         EntryKind::Done(stored) => {
             (api::MapOutcomeState::Done, Some(output(&durable.payload(stored.clone()).await?)), None)
@@ -111,7 +111,7 @@ fn write_line(text: &mut Vec<u8>, document: &impl Serialize) {
 }
 
 /// Returns the line of an error within a stream; `failed_index` is the input that it is about.
-pub fn failure_line(problem: &Problem, failed_index: Option<u64>) -> api::MapStreamLine {
+pub(crate) fn failure_line(problem: &Problem, failed_index: Option<u64>) -> api::MapStreamLine {
     let error = api::MapFailureError { code: problem.code.as_str().to_owned(), message: problem.detail.clone() };
     api::MapStreamLine::Failed(api::MapFailure { error, failed_index })
 }

@@ -29,7 +29,7 @@ use crate::storage::MapRecord;
 use crate::tasks::to_the_end;
 
 /// Durable maps of one host.
-pub struct Maps {
+pub(crate) struct Maps {
     pub durable: Arc<Durable>,
     pub dispatcher: Arc<Dispatcher>,
     pub bodies: Arc<RequestBodies>,
@@ -39,7 +39,12 @@ pub struct Maps {
 
 impl Maps {
     /// Creates a map. With a body its lines are the inputs, and the outcomes stream back while they come.
-    pub async fn create(&self, function: FunctionRef, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
+    pub(crate) async fn create(
+        &self,
+        function: FunctionRef,
+        matched: &Matched,
+        request: Request<Incoming>,
+    ) -> HandlerResult {
         let options = Options {
             key: idempotency_key(request.headers())?,
             priority: matched.priority()?,
@@ -84,7 +89,7 @@ impl Maps {
     }
 
     /// Answers a request for one map.
-    pub async fn answer(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
+    pub(crate) async fn answer(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
         let id = ids::map(&self.durable, matched.path("id")).await?;
         let durable = self.durable.clone();
         match matched.route.operation {

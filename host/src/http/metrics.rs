@@ -11,7 +11,7 @@ use crate::metrics::{Format, Gauge, Source};
 use crate::tasks;
 
 /// Returns the metrics.
-pub async fn response(backend: &Backend, bodies: &RequestBodies, headers: &HeaderMap) -> Response<ResponseBody> {
+pub(crate) async fn response(backend: &Backend, bodies: &RequestBodies, headers: &HeaderMap) -> Response<ResponseBody> {
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::of_accept(&accept.collect::<Vec<_>>().join(","));
     let (metrics, store) = (backend.metrics.clone(), backend.store.clone());

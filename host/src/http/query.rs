@@ -8,7 +8,7 @@ use crate::codes::Code;
 use crate::dispatch::closest;
 
 /// Parses the query of an URI, whose parameters are among `known`.
-pub fn parse(uri: &http::Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
+pub(crate) fn parse(uri: &http::Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
     let query = uri.query().unwrap_or_default();
     let parameters: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     match parameters.iter().find(|(name, _)| !known.contains(&name.as_str())) {
@@ -25,25 +25,25 @@ pub fn parse(uri: &http::Uri, known: &[&str]) -> Result<Vec<(String, String)>, P
 }
 
 /// Parses a flag: set unless its value is `false`.
-pub fn flag(value: &str) -> bool {
+pub(crate) fn flag(value: &str) -> bool {
     value != "false"
 }
 
 /// Parses a whole number.
-pub fn number<T: FromStr>(name: &str, value: &str) -> Result<T, Problem> {
+pub(crate) fn number<T: FromStr>(name: &str, value: &str) -> Result<T, Problem> {
     value.parse().map_err(|_| bad_query(format!("`{name}` is a whole number, not `{value}`")))
 }
 
 /// Parses an id out of a path or a query.
-pub fn id<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Problem> {
+pub(crate) fn id<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error| bad_query(format!("{error}")))
 }
 
-pub fn priority(text: &str) -> Result<Priority, Problem> {
+pub(crate) fn priority(text: &str) -> Result<Priority, Problem> {
     text.parse().map_err(|_| bad_query(format!("`priority` is high, normal or low, not `{text}`")))
 }
 
 /// A query that cannot be parsed.
-pub fn bad_query(detail: impl Into<String>) -> Problem {
+pub(crate) fn bad_query(detail: impl Into<String>) -> Problem {
     Problem::new(Code::BadQuery, detail)
 }

@@ -23,34 +23,39 @@ use crate::limits;
 const RESERVATION_STEP_BYTES: usize = 64 << 10;
 
 /// Memory budget of request bodies, shared by all connections: `HTTP_BODIES_BYTES_MAX`.
-pub struct RequestBodies {
+pub(crate) struct RequestBodies {
     /// One permit for each free byte.
     budget: Arc<Semaphore>,
 }
 
 /// A body in memory, charged to the budget until it is dropped.
-pub struct BufferedBody {
+pub(crate) struct BufferedBody {
     pub bytes: Bytes,
     _reservation: Reservation,
 }
 
 impl RequestBodies {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { budget: Arc::new(Semaphore::new(limits::HTTP_BODIES_BYTES_MAX)) }
     }
 
     /// Returns the bytes that are charged now.
-    pub fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         limits::HTTP_BODIES_BYTES_MAX - self.budget.available_permits()
     }
 
     /// Returns an empty reservation for one body.
-    pub fn reserve(&self) -> Reservation {
+    pub(crate) fn reserve(&self) -> Reservation {
         Reservation { budget: self.budget.clone(), permit: None, used: 0 }
     }
 
     /// Reads a body of at most `bytes_max`; `whose` names that limit in the error.
-    pub async fn read(&self, request: Request<Incoming>, bytes_max: u64, whose: &str) -> Result<BufferedBody, Problem> {
+    pub(crate) async fn read(
+        &self,
+        request: Request<Incoming>,
+        bytes_max: u64,
+        whose: &str,
+    ) -> Result<BufferedBody, Problem> {
         refuse_encoding(request.headers())?;
         let too_large = || {
             let detail = format!("the body is over {whose} of {bytes_max} bytes");
@@ -98,7 +103,7 @@ impl RequestBodies {
 }
 
 /// Bytes of the budget that one body is charged; returned when dropped.
-pub struct Reservation {
+pub(crate) struct Reservation {
     budget: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
     used: usize,
@@ -106,7 +111,7 @@ pub struct Reservation {
 
 impl Reservation {
     /// Charges bytes that have arrived; fails where the budget is used up.
-    pub fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
         let has = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let used = self.used + bytes;
         if let Some(missing) = used.checked_sub(has).filter(|missing| *missing > 0) {
@@ -125,7 +130,7 @@ impl Reservation {
     }
 
     /// Returns bytes that are no longer in memory.
-    pub fn shrink(&mut self, bytes: usize) {
+    pub(crate) fn shrink(&mut self, bytes: usize) {
         self.used = self.used.saturating_sub(bytes);
         self.trim();
     }
@@ -140,12 +145,12 @@ impl Reservation {
 
 /// Minimum data rate of a body: waiting uses an allowance up, arriving bytes earn it back, up to `HTTP_BODY_TIMEOUT`.
 /// So a fast beginning buys no slow end.
-pub struct MinDataRate {
+pub(crate) struct MinDataRate {
     allowance: Duration,
 }
 
 impl MinDataRate {
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self { allowance: limits::HTTP_BODY_TIMEOUT }
     }
 
@@ -161,7 +166,7 @@ impl MinDataRate {
     }
 
     /// Waits for the next nonempty part; `None` at the body's end.
-    pub async fn next<B>(&mut self, body: &mut B) -> Result<Option<Bytes>, Problem>
+    pub(crate) async fn next<B>(&mut self, body: &mut B) -> Result<Option<Bytes>, Problem>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Error,
@@ -187,7 +192,7 @@ impl MinDataRate {
 }
 
 /// A body that made no progress for `HTTP_BODY_STALL_TIMEOUT`.
-pub fn stalled() -> Problem {
+pub(crate) fn stalled() -> Problem {
     let detail = format!("nothing of the body came for {:?}", limits::HTTP_BODY_STALL_TIMEOUT);
     Problem::new(Code::BodyTimeout, detail)
 }
@@ -198,7 +203,7 @@ fn too_slow() -> Problem {
 }
 
 /// A body that was cut off, or is malformed.
-pub fn unreadable(error: &dyn Error) -> Problem {
+pub(crate) fn unreadable(error: &dyn Error) -> Problem {
     Problem::new(Code::BodyUnreadable, format!("the body could not be read: {error}"))
 }
 

@@ -29,7 +29,7 @@ static PATHS: LazyLock<matchit::Router<Vec<&'static Route>>> = LazyLock::new(|| 
 });
 
 /// Target of a request.
-pub enum Target {
+pub(crate) enum Target {
     Operation(Matched),
     /// A path of the host that leads nowhere; `first` is its first segment.
     Nothing,
@@ -43,7 +43,7 @@ pub enum Target {
 
 impl Target {
     /// Returns the label that a request is counted by.
-    pub fn label(&self) -> RouteLabel {
+    pub(crate) fn label(&self) -> RouteLabel {
         match self {
             Self::Operation(matched) => RouteLabel::Host(matched.route.path),
             Self::App => RouteLabel::App,
@@ -60,7 +60,7 @@ pub struct Matched {
 }
 
 /// Finds the target of a request. The query is checked where the host's own API is asked.
-pub fn find(method: &Method, uri: &Uri) -> Result<Target, Problem> {
+pub(crate) fn find(method: &Method, uri: &Uri) -> Result<Target, Problem> {
     let path = format!("/{}", uri.path().trim_matches('/'));
     let Ok(found) = PATHS.at(&path) else {
         return Ok(if is_own(&path) { Target::Nothing } else { Target::App });
@@ -88,7 +88,7 @@ fn is_own(path: &str) -> bool {
 }
 
 /// Whether a path is the operator's: one of the host's, other than its health.
-pub fn is_operators(path: &str) -> bool {
+pub(crate) fn is_operators(path: &str) -> bool {
     is_own(path) && !matches!(first_segment(path), "healthz" | "readyz")
 }
 

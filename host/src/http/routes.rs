@@ -34,7 +34,7 @@ use crate::sandbox::FunctionRef;
 use crate::tasks;
 
 /// Paths of one host.
-pub struct Routes {
+pub(crate) struct Routes {
     backend: Backend,
     apps: Apps,
     calls: Calls,
@@ -47,7 +47,7 @@ pub struct Routes {
 
 impl Routes {
     /// `closing` turns true when the server begins to shut down.
-    pub fn new(backend: Backend, closing: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(backend: Backend, closing: watch::Receiver<bool>) -> Self {
         let bodies = Arc::new(RequestBodies::new());
         let (dispatcher, durable) = (&backend.dispatcher, &backend.durable);
         Self {
@@ -78,7 +78,7 @@ impl Routes {
     }
 
     /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let mut label = RouteLabel::Unmatched;
         let result = match check_host(&request).and_then(|()| check_csrf(&request)) {
             Ok(()) => tasks::caught(self.route(request, &mut label)).await.unwrap_or_else(|panic| {

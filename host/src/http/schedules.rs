@@ -12,14 +12,14 @@ use crate::dispatch::{ScheduleError, ScheduleView, Schedules};
 use crate::ids::FunctionId;
 
 /// Answers the list of schedules.
-pub async fn list(schedules: &Schedules, app: Option<&str>) -> HandlerResult {
+pub(crate) async fn list(schedules: &Schedules, app: Option<&str>) -> HandlerResult {
     let views = schedules.views().await?;
     let of_app = views.iter().filter(|view| app.is_none_or(|app| view.function.app.as_str() == app));
     Ok(json_response(&api::ScheduleList { schedules: of_app.map(Into::into).collect() }))
 }
 
 /// Answers a request for one schedule.
-pub async fn answer(schedules: &Schedules, apps: &Apps, matched: &Matched) -> HandlerResult {
+pub(crate) async fn answer(schedules: &Schedules, apps: &Apps, matched: &Matched) -> HandlerResult {
     let function = apps.function(matched.path("app"), matched.path("function"))?.id();
     match matched.route.operation {
         Operation::PauseSchedule => schedules.pause(function.clone()).await?,

@@ -31,7 +31,7 @@ const APPEND_PAUSE: Duration = Duration::from_millis(5);
 const FIRST_INPUT_WAIT: Duration = Duration::from_secs(1);
 
 /// Upload whose first input was read.
-pub struct Upload {
+pub(crate) struct Upload {
     lines: LineReader,
     takes_bytes: bool,
     /// Inputs to be written.
@@ -44,7 +44,7 @@ pub struct Upload {
 impl Upload {
     /// Reads the first input, so that a body that is not JSON Lines creates no map. A client that sends none within
     /// `FIRST_INPUT_WAIT` may be waiting for the response's head, and gets a map.
-    pub async fn begin(body: Incoming, reservation: Reservation, takes_bytes: bool) -> Result<Self, Problem> {
+    pub(crate) async fn begin(body: Incoming, reservation: Reservation, takes_bytes: bool) -> Result<Self, Problem> {
         let lines = LineReader::new(body, reservation);
         let mut upload = Self { lines, takes_bytes, inputs: Vec::new(), bytes: 0, accepted: 0 };
         timeout(FIRST_INPUT_WAIT, upload.read_first()).await.unwrap_or(Ok(()))?;
@@ -64,7 +64,7 @@ impl Upload {
 
     /// Appends the inputs to the map, and closes it at their end, or where the stream breaks unless another upload
     /// feeds it. A host that shuts down or cannot write leaves the map open, so that the client can resume.
-    pub async fn run(
+    pub(crate) async fn run(
         mut self,
         durable: &Arc<Durable>,
         id: MapId,
@@ -153,18 +153,18 @@ impl Upload {
 
 /// Uploads under way of each map: one that is sent again, with its key, may meet the stale one that it replaces.
 #[derive(Clone, Default)]
-pub struct ActiveUploads(Arc<DashMap<MapId, usize>>);
+pub(crate) struct ActiveUploads(Arc<DashMap<MapId, usize>>);
 
 impl ActiveUploads {
     /// Counts an upload of a map until the guard is dropped.
-    pub fn begin(&self, map: MapId) -> UploadGuard {
+    pub(crate) fn begin(&self, map: MapId) -> UploadGuard {
         *self.0.entry(map).or_default() += 1;
         UploadGuard { uploads: self.clone(), map }
     }
 }
 
 /// Guard of one upload under way.
-pub struct UploadGuard {
+pub(crate) struct UploadGuard {
     uploads: ActiveUploads,
     map: MapId,
 }

@@ -19,7 +19,7 @@ use crate::dispatch::{Dispatcher, WebCall};
 use crate::sandbox::{Exchange, FunctionRef, Program};
 
 /// Answers with the web function whose route matches; `name` is the path after the app, as a function would be called.
-pub async fn answer(
+pub(crate) async fn answer(
     dispatcher: &Dispatcher,
     program: Arc<Program>,
     name: &str,

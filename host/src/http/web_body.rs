@@ -17,7 +17,7 @@ use super::request_body::{stalled, unreadable};
 use crate::limits::HTTP_BODY_STALL_TIMEOUT;
 
 /// Body as a guest reads it. wasmtime's adapter would spin on empty parts, so there are none.
-pub struct WebBody<B> {
+pub(crate) struct WebBody<B> {
     body: B,
     /// Timer while the guest waits for the next part.
     stall: Option<Pin<Box<Sleep>>>,
@@ -26,11 +26,11 @@ pub struct WebBody<B> {
 
 /// Problem of a body that ended by the client's fault.
 #[derive(Clone, Default)]
-pub struct Fault(Arc<Mutex<Option<Problem>>>);
+pub(crate) struct Fault(Arc<Mutex<Option<Problem>>>);
 
 impl Fault {
     /// Takes the problem, if there is one.
-    pub fn take(&self) -> Option<Problem> {
+    pub(crate) fn take(&self) -> Option<Problem> {
         self.0.lock().take()
     }
 
@@ -44,10 +44,10 @@ impl Fault {
 /// Error of a body that the client cut off or stalled.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct ClientFault(String);
+pub(crate) struct ClientFault(String);
 
 impl<B> WebBody<B> {
-    pub fn new(body: B) -> (Self, Fault) {
+    pub(crate) fn new(body: B) -> (Self, Fault) {
         let fault = Fault::default();
         (Self { body, stall: None, fault: fault.clone() }, fault)
     }

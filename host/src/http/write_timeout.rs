@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use super::activity::Activity;
 
 /// Stream of one connection, whose writes must make progress within a timeout.
-pub struct ConnectionStream<S> {
+pub(crate) struct ConnectionStream<S> {
     stream: S,
     write_timeout: Duration,
     /// Timer of a write that waits.
@@ -24,7 +24,7 @@ pub struct ConnectionStream<S> {
 }
 
 impl<S> ConnectionStream<S> {
-    pub fn new(stream: S, write_timeout: Duration, activity: Arc<Activity>) -> Self {
+    pub(crate) fn new(stream: S, write_timeout: Duration, activity: Arc<Activity>) -> Self {
         Self { stream, write_timeout, timer: None, activity }
     }
 

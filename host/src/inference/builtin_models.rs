@@ -58,7 +58,7 @@ impl BuiltinModel {
 }
 
 /// The built-in models.
-pub const BUILTIN_MODELS: &[BuiltinModel] = &[
+pub(crate) const BUILTIN_MODELS: &[BuiltinModel] = &[
     BuiltinModel {
         name: "all-minilm-l6-v2",
         summary: "sentence embeddings, 384 dimensions, English, 22 million parameters",

@@ -28,26 +28,26 @@ pub(super) struct Devices {
 }
 
 impl Devices {
-    pub fn new(program: WorkerProgram, choice: DeviceChoice) -> Self {
+    pub(crate) fn new(program: WorkerProgram, choice: DeviceChoice) -> Self {
         Self { program, choice: Mutex::new(choice), probe: OnceCell::new() }
     }
 
-    pub fn choice(&self) -> DeviceChoice {
+    pub(crate) fn choice(&self) -> DeviceChoice {
         *self.choice.lock()
     }
 
     /// Changes the choice, for workers that start from now on.
-    pub fn choose(&self, choice: DeviceChoice) {
+    pub(crate) fn choose(&self, choice: DeviceChoice) {
         *self.choice.lock() = choice;
     }
 
     /// Returns the probe of the machine, made the first time.
-    pub async fn probe(&self) -> &Probe {
+    pub(crate) async fn probe(&self) -> &Probe {
         self.probe.get_or_init(|| probe(&self.program)).await
     }
 
     /// Returns the device for the next worker.
-    pub async fn chosen(&self) -> Result<ChosenDevice, DeviceRefused> {
+    pub(crate) async fn chosen(&self) -> Result<ChosenDevice, DeviceRefused> {
         let choice = self.choice();
         if choice.needs_probe() { choice.resolve(self.probe().await) } else { choice.resolve(&Probe::default()) }
     }

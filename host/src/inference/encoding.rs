@@ -16,7 +16,11 @@ pub(super) enum Encoding {
 
 impl Encoding {
     /// Returns the token ids of all inputs and where each begins.
-    pub fn encode_all(&self, inputs: &Inputs, overflow: Overflow) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
+    pub(crate) fn encode_all(
+        &self,
+        inputs: &Inputs,
+        overflow: Overflow,
+    ) -> Result<(Vec<u32>, Vec<u32>), InferenceError> {
         let mut ids = Vec::new();
         let mut cu_seqlens = Vec::with_capacity(inputs.len() + 1);
         cu_seqlens.push(0);
@@ -39,7 +43,12 @@ impl Encoding {
     }
 
     /// Returns each document behind the question, as one row.
-    pub fn encode_pairs(&self, query: &str, documents: &[String], overflow: Overflow) -> Result<Work, InferenceError> {
+    pub(crate) fn encode_pairs(
+        &self,
+        query: &str,
+        documents: &[String],
+        overflow: Overflow,
+    ) -> Result<Work, InferenceError> {
         let Encoding::Tokens(tokenizer) = self else {
             return Err(InferenceError::BadInput { reason: "the model has no tokenizer".to_owned() });
         };

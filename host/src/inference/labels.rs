@@ -22,7 +22,7 @@ struct Config {
 }
 
 impl Labels {
-    pub fn load(dir: &Path) -> Result<Self, CatalogueError> {
+    pub(crate) fn load(dir: &Path) -> Result<Self, CatalogueError> {
         let Config { id2label, problem_type } = read_json(&dir.join("config.json"))?;
         let name = |(index, name): (String, serde_json::Value)| {
             let name = match name {
@@ -36,7 +36,7 @@ impl Labels {
     }
 
     /// Returns the names in order; a label without one has the default name of Transformers.
-    pub fn names(&self, count: usize) -> Vec<String> {
+    pub(crate) fn names(&self, count: usize) -> Vec<String> {
         (0..count).map(|i| self.names.get(&i).cloned().unwrap_or_else(|| format!("LABEL_{i}"))).collect()
     }
 }

@@ -23,7 +23,7 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// A directory under construction; dropping it removes it.
 #[derive(Debug)]
-pub struct Staging {
+pub(crate) struct Staging {
     models_dir: PathBuf,
     dir: TempDir,
     /// Locked as long as the owner lives, so that others can tell a directory in use from one left behind.
@@ -32,7 +32,7 @@ pub struct Staging {
 
 /// Length and hash of a written file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrittenFile {
+pub(crate) struct WrittenFile {
     /// The file's length.
     pub bytes: u64,
     /// Its SHA-256 in lower-case hexadecimal digits.
@@ -61,7 +61,7 @@ pub enum StagingError {
 
 /// A file was not written.
 #[derive(Debug, thiserror::Error)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// The source broke off after some bytes.
     #[error("the source broke off after {received} bytes: {source}")]
     Source {
@@ -77,7 +77,7 @@ pub enum WriteError {
 
 impl Staging {
     /// Starts a directory, after removing those that interrupted writers left behind.
-    pub fn begin(models_dir: &Path) -> Result<Self, StagingError> {
+    pub(crate) fn begin(models_dir: &Path) -> Result<Self, StagingError> {
         // The data directory may be created here, and its other contents are private.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(models_dir).map_err(at(models_dir))?;
         let _lock = lock(models_dir)?;
@@ -91,14 +91,14 @@ impl Staging {
     }
 
     /// Returns a directory beside the model's that goes away with the staging, for intermediate files.
-    pub fn scratch(&self) -> Result<PathBuf, StagingError> {
+    pub(crate) fn scratch(&self) -> Result<PathBuf, StagingError> {
         let path = self.dir.path().join("scratch");
         fs::create_dir_all(&path).map_err(at(&path))?;
         Ok(path)
     }
 
     /// Writes at most `limit_bytes` of `source` to `path` and the disk. `progress` hears of each piece's length.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         path: &str,
         mut source: impl Read,
@@ -132,12 +132,12 @@ impl Staging {
     }
 
     /// Says whether a file has been written.
-    pub fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.root().join(path).is_file()
     }
 
     /// Puts the directory in place as `name` and returns its path.
-    pub fn commit(self, name: &str) -> Result<PathBuf, StagingError> {
+    pub(crate) fn commit(self, name: &str) -> Result<PathBuf, StagingError> {
         let target = self.models_dir.join(name);
         let _lock = lock(&self.models_dir)?;
         sync_tree(&self.root()).map_err(at(&target))?;
@@ -166,13 +166,13 @@ impl Staging {
     }
 
     /// Returns the directory that becomes the model's.
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("model")
     }
 }
 
 /// Removes the directory `name`, out of sight first.
-pub fn remove(models_dir: &Path, name: &str) -> Result<(), StagingError> {
+pub(crate) fn remove(models_dir: &Path, name: &str) -> Result<(), StagingError> {
     let staging = Staging::begin(models_dir)?;
     let target = models_dir.join(name);
     let _lock = lock(models_dir)?;
@@ -180,7 +180,7 @@ pub fn remove(models_dir: &Path, name: &str) -> Result<(), StagingError> {
 }
 
 /// Returns the SHA-256 of a file in lower-case hexadecimal digits.
-pub fn sha256_of(path: &Path) -> io::Result<String> {
+pub(crate) fn sha256_of(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut io::BufReader::with_capacity(PIECE_BYTES, File::open(path)?), &mut hash)?;
     Ok(hex::encode(hash.finalize()))

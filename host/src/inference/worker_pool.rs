@@ -44,22 +44,22 @@ struct Shared {
 }
 
 impl WorkerPool {
-    pub fn new(program: WorkerProgram, devices: Arc<Devices>, config: PoolConfig) -> Self {
+    pub(crate) fn new(program: WorkerProgram, devices: Arc<Devices>, config: PoolConfig) -> Self {
         Self { shared: Arc::new(Shared { program, devices, state: Mutex::new(PoolState::new(config)) }) }
     }
 
     /// Makes a model known. It is loaded with its first request.
-    pub fn register(&self, config: ModelConfig) -> ModelId {
+    pub(crate) fn register(&self, config: ModelConfig) -> ModelId {
         self.shared.lock().register(config)
     }
 
     /// Refuses a request that the queue has no room for, before it is tokenised.
-    pub fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
+    pub(crate) fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
         self.shared.lock().check_room(model, rows)
     }
 
     /// Runs one request. Dropping the future cancels it.
-    pub async fn run(&self, model: ModelId, work: Work, output_kind: OutputKind, caller: &Caller) -> Answer {
+    pub(crate) async fn run(&self, model: ModelId, work: Work, output_kind: OutputKind, caller: &Caller) -> Answer {
         let pending = self.submit(self.shared.lock(), model, work, output_kind, caller)?;
         pending.answer().await
     }
@@ -79,7 +79,7 @@ impl WorkerPool {
     }
 
     /// Runs rows of tokens; returns the width of a row, and the rows one after another.
-    pub async fn rows(
+    pub(crate) async fn rows(
         &self,
         model: ModelId,
         work: Work,
@@ -96,7 +96,7 @@ impl WorkerPool {
     }
 
     /// Returns the signature of a model, which is loaded the first time.
-    pub async fn signature(&self, model: ModelId, caller: &Caller) -> Result<Signature, InferenceError> {
+    pub(crate) async fn signature(&self, model: ModelId, caller: &Caller) -> Result<Signature, InferenceError> {
         let pending = {
             let state = self.shared.lock();
             if let Some(signature) = state.signature(model) {
@@ -109,26 +109,26 @@ impl WorkerPool {
     }
 
     /// Returns the device, `cpu` or `cuda:N`, once a model was loaded.
-    pub fn name(&self) -> Option<String> {
+    pub(crate) fn name(&self) -> Option<String> {
         self.shared.lock().device()
     }
 
-    pub fn stats(&self) -> DeviceStats {
+    pub(crate) fn stats(&self) -> DeviceStats {
         self.shared.lock().stats()
     }
 
     /// Returns the last batches, newest first.
-    pub fn batches(&self) -> Vec<BatchRecord> {
+    pub(crate) fn batches(&self) -> Vec<BatchRecord> {
         self.shared.lock().batches()
     }
 
     /// Returns the workers that run now.
-    pub fn live(&self) -> Vec<LiveWorker> {
+    pub(crate) fn live(&self) -> Vec<LiveWorker> {
         self.shared.lock().live()
     }
 
     /// Ends the workers and fails waiting requests.
-    pub async fn shut_down(&self) {
+    pub(crate) async fn shut_down(&self) {
         let workers = self.shared.lock().close();
         workers.iter().for_each(|worker| worker.hang_up());
         for worker in workers {

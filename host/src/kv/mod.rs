@@ -8,5 +8,9 @@
 mod atomics;
 mod bucket;
 
-pub use self::atomics::{Cas, Number, Swap};
-pub use self::bucket::{Bucket, Buckets, KeyValueError, Keys};
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
+pub use self::atomics::Cas;
+pub(crate) use self::atomics::Swap;
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
+pub use self::bucket::Bucket;
+pub(crate) use self::bucket::{Buckets, KeyValueError};

@@ -23,20 +23,20 @@ const FLUSH_LINES_MAX: usize = 4_096;
 
 /// A directory of log lines.
 #[derive(Clone, Debug)]
-pub struct LogFiles {
+pub(crate) struct LogFiles {
     dir: PathBuf,
 }
 
 impl LogFiles {
     /// Opens the directory `logs` of a data directory, created with mode 0700 if missing.
-    pub fn open(data: &Path) -> io::Result<Self> {
+    pub(crate) fn open(data: &Path) -> io::Result<Self> {
         let dir = data.join("logs");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         Ok(Self { dir })
     }
 
     /// Reads every line on disk, oldest first within each app. Blocks.
-    pub fn read(&self) -> io::Result<Vec<LogRecord>> {
+    pub(crate) fn read(&self) -> io::Result<Vec<LogRecord>> {
         let mut records = Vec::new();
         let names = fs::read_dir(&self.dir)?.flatten().map(|entry| entry.file_name());
         let mut apps: Vec<AppName> =
@@ -76,14 +76,14 @@ struct Segment {
 }
 
 /// Thread that writes lines. Dropping it writes the waiting ones first.
-pub struct Writer {
+pub(crate) struct Writer {
     lines: Arc<ByteQueue<Arc<LogRecord>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     /// Starts the thread.
-    pub fn start(files: LogFiles) -> io::Result<Self> {
+    pub(crate) fn start(files: LogFiles) -> io::Result<Self> {
         let lines = Arc::new(ByteQueue::new(LOG_FILES_WAITING_BYTES_MAX));
         let queue = lines.clone();
         let thread = std::thread::Builder::new().name("log-files".into()).spawn(move || write(&files, &queue))?;
@@ -91,7 +91,7 @@ impl Writer {
     }
 
     /// Queues a line. Does not wait.
-    pub fn line(&self, line: Arc<LogRecord>) {
+    pub(crate) fn line(&self, line: Arc<LogRecord>) {
         let bytes = line.bytes();
         // The queue counts a refusal.
         self.lines.offer(line.app.clone().as_str(), bytes, line);

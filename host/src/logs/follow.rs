@@ -24,7 +24,7 @@ pub(super) struct Followers {
 
 impl Followers {
     /// Adds a follower of lines that match `query`.
-    pub fn add(&mut self, query: Query) -> Follower {
+    pub(crate) fn add(&mut self, query: Query) -> Follower {
         self.queues.retain(|queue| queue.strong_count() > 0);
         let queue =
             Arc::new(Queue { query, state: Mutex::default(), filled: Notify::new(), bytes_of_all: self.bytes.clone() });
@@ -33,7 +33,7 @@ impl Followers {
     }
 
     /// Offers a line to every follower.
-    pub fn send(&mut self, record: &Arc<LogRecord>) {
+    pub(crate) fn send(&mut self, record: &Arc<LogRecord>) {
         self.queues.retain(|queue| {
             let Some(queue) = queue.upgrade() else { return false };
             queue.offer(record);
@@ -44,7 +44,7 @@ impl Followers {
 
 #[cfg(test)]
 impl Followers {
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 }

@@ -35,21 +35,21 @@ const BUCKETS: usize = BOUNDS_US.len() + 1;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     buckets: [Count; BUCKETS],
     sum_us: Count,
 }
 
 impl Histogram {
     /// Counts one duration, from the thread of `shard`.
-    pub fn observe_us(&self, shard: Shard, us: u64) {
+    pub(crate) fn observe_us(&self, shard: Shard, us: u64) {
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
         self.buckets[bucket].add(shard, 1);
         self.sum_us.add(shard, us);
     }
 
     /// Returns the counts of this moment.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let buckets = array::from_fn(|bucket| self.buckets[bucket].get());
         Snapshot { buckets, sum_us: self.sum_us.get() }
     }
@@ -57,32 +57,32 @@ impl Histogram {
 
 /// Counts of a histogram at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     buckets: [u64; BUCKETS],
     sum_us: u64,
 }
 
 impl Snapshot {
     /// Adds those of another histogram.
-    pub fn add(&mut self, other: &Snapshot) {
+    pub(crate) fn add(&mut self, other: &Snapshot) {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(own, other)| *own += other);
         self.sum_us += other.sum_us;
     }
 
     /// Returns upper bounds in seconds, each with the count of its own bucket.
-    pub fn buckets(&self) -> [(f64, u64); BUCKETS] {
+    pub(crate) fn buckets(&self) -> [(f64, u64); BUCKETS] {
         let bound = |bucket: usize| BOUNDS_US.get(bucket).map_or(f64::INFINITY, |us| *us as f64 / 1e6);
         array::from_fn(|bucket| (bound(bucket), self.buckets[bucket]))
     }
 
     /// Returns the number of durations.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         // The sum of the buckets, so that the two agree whatever is counted meanwhile.
         self.buckets.iter().sum()
     }
 
     /// Returns the sum of the durations.
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.sum_us as f64 / 1e6
     }
 }

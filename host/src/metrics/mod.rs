@@ -26,11 +26,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::registry::Registry;
 
-pub use self::calls::{CallCounters, FunctionCounters, RunningCall};
-pub use self::families::{Families, Gauge, Source};
-pub use self::format::Format;
-pub use self::http::{HttpCounters, OpenConnection, RouteLabel};
-pub use self::store::StoreCounters;
+pub(crate) use self::calls::{CallCounters, FunctionCounters};
+pub(crate) use self::families::{Families, Gauge, Source};
+pub(crate) use self::format::Format;
+pub(crate) use self::http::{HttpCounters, RouteLabel};
+pub(crate) use self::store::StoreCounters;
 
 /// Counters of one host.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ const SHARDS_MAX: usize = 64;
 
 /// Values of one kind, one for each shard.
 #[derive(Debug)]
-pub struct Sharded<T>(Box<[Line<T>]>);
+pub(crate) struct Sharded<T>(Box<[Line<T>]>);
 
 /// Value on cache lines of its own; 128 bytes, since processors fetch lines in pairs.
 #[derive(Debug, Default)]
@@ -23,11 +23,11 @@ struct Line<T>(T);
 
 /// Number that only grows.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub(crate) struct Count(AtomicU64);
 
 /// Shard of the calling thread, which keeps it to itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Shard {
+pub(crate) struct Shard {
     index: usize,
     /// Whether no other thread adds to it.
     is_own: bool,
@@ -36,7 +36,7 @@ pub struct Shard {
 
 impl Shard {
     /// Returns the shard of this thread.
-    pub fn here() -> Self {
+    pub(crate) fn here() -> Self {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
             static SHARD: Shard = Shard::of_thread(THREADS.fetch_add(1, Ordering::Relaxed));
@@ -46,7 +46,7 @@ impl Shard {
     }
 
     /// Returns the shard that any thread may add to.
-    pub fn shared() -> Self {
+    pub(crate) fn shared() -> Self {
         Self::of_thread(usize::MAX)
     }
 
@@ -65,17 +65,17 @@ fn shards() -> usize {
 
 impl<T> Sharded<T> {
     /// Returns the value of a shard.
-    pub fn at(&self, shard: Shard) -> &T {
+    pub(crate) fn at(&self, shard: Shard) -> &T {
         &self.0[shard.index].0
     }
 
     /// Returns the values of all shards.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|line| &line.0)
     }
 
     /// Sums up one count of all shards.
-    pub fn sum(&self, count: impl Fn(&T) -> &Count) -> u64 {
+    pub(crate) fn sum(&self, count: impl Fn(&T) -> &Count) -> u64 {
         self.iter().map(|value| count(value).get()).sum()
     }
 }
@@ -88,7 +88,7 @@ impl<T: Default> Default for Sharded<T> {
 
 impl Count {
     /// Adds from the thread of `shard`, in whose value this count is.
-    pub fn add(&self, shard: Shard, number: u64) {
+    pub(crate) fn add(&self, shard: Shard, number: u64) {
         if shard.is_own {
             self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);
         } else {
@@ -96,7 +96,7 @@ impl Count {
         }
     }
 
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

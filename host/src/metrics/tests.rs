@@ -8,7 +8,7 @@ use crate::call::{FailureCode, Receipt};
 use crate::ids::{AppName, FunctionName};
 
 /// Parses an exposition of the text format by its grammar: samples by name and labels.
-pub fn parse(text: &str) -> BTreeMap<String, f64> {
+pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
     let (mut samples, mut families) = (BTreeMap::new(), Vec::new());
     let is_name = |name: &str| {
         let mut bytes = name.bytes();
@@ -50,16 +50,16 @@ pub fn parse(text: &str) -> BTreeMap<String, f64> {
     samples
 }
 
-pub fn metrics() -> Arc<Metrics> {
+pub(crate) fn metrics() -> Arc<Metrics> {
     Metrics::new(["/metrics", "/api/v1/calls/{id}"])
 }
 
-pub fn samples(metrics: &Metrics, sources: Vec<Box<dyn Source>>) -> BTreeMap<String, f64> {
+pub(crate) fn samples(metrics: &Metrics, sources: Vec<Box<dyn Source>>) -> BTreeMap<String, f64> {
     parse(&metrics.exposition(Format::Text, sources))
 }
 
 #[track_caller]
-pub fn check(samples: &BTreeMap<String, f64>, expected: &[(&str, f64)]) {
+pub(crate) fn check(samples: &BTreeMap<String, f64>, expected: &[(&str, f64)]) {
     for (name, value) in expected {
         assert_eq!(samples.get(*name), Some(value), "{name} in {samples:#?}");
     }

@@ -17,7 +17,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 /// Destination of packets to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// A host of the public internet.
     Public,
     /// A special block, by the registry's name for it.
@@ -32,7 +32,7 @@ pub enum Reach {
 /// assert_eq!(reach("93.184.215.14".parse().unwrap()), Reach::Public);
 /// assert_eq!(reach("::ffff:127.0.0.1".parse().unwrap()), Reach::Special("loopback"));
 /// ```
-pub fn reach(address: IpAddr) -> Reach {
+pub(crate) fn reach(address: IpAddr) -> Reach {
     match address {
         IpAddr::V4(v4) => reach_v4(v4),
         IpAddr::V6(v6) => reach_v6(v6),
@@ -40,7 +40,7 @@ pub fn reach(address: IpAddr) -> Reach {
 }
 
 /// Returns the effective address: the IPv4 address inside a mapped or NAT64 one, otherwise `address` itself.
-pub fn inner(address: IpAddr) -> IpAddr {
+pub(crate) fn inner(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => carried_v4(v6).map_or(address, IpAddr::V4),

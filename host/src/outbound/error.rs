@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::origin::{Origin, OriginError};
 
 /// A boxed cause from another layer.
-pub type BoxError = Box<dyn Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The part of an exchange that a timeout covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@
 //!
 //! Limits: [`OutboundLimits`], [`Timeouts`], [`CallBudget`].
 
-pub mod address;
+pub(crate) mod address;
 mod body;
 mod connector;
 mod declaration;
@@ -41,16 +41,15 @@ use tokio::runtime::Handle;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::body::OutboundBody;
-pub use self::error::{BoxError, OutboundError, Phase};
-pub use self::grants::Grants;
-pub use self::limits::{CallBudget, OutboundLimits, Timeouts};
-pub use self::listeners::OwnListeners;
-pub use self::origin::{Host, Origin, OriginError, Scheme};
-pub use self::policy::{Permit, Policy, Scope};
-pub use self::policy_error::{ENTRIES_MAX, PolicyError};
-pub use self::resolver::{Lookup, Resolver, SystemResolver};
-pub use self::tls::Roots;
+pub(crate) use self::body::OutboundBody;
+pub(crate) use self::error::{BoxError, OutboundError, Phase};
+pub(crate) use self::grants::Grants;
+pub(crate) use self::limits::{CallBudget, OutboundLimits, Timeouts};
+pub(crate) use self::listeners::OwnListeners;
+pub(crate) use self::policy::{Permit, Policy};
+pub(crate) use self::policy_error::PolicyError;
+pub(crate) use self::resolver::{Resolver, SystemResolver};
+pub(crate) use self::tls::Roots;
 
 use self::body::Lease;
 use self::connector::{Connection, Connector};

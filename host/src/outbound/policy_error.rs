@@ -3,7 +3,7 @@
 use super::origin::OriginError;
 
 /// Entries of one list, declared or granted.
-pub const ENTRIES_MAX: usize = 256;
+pub(crate) const ENTRIES_MAX: usize = 256;
 
 /// Reason why a declared entry or a grant is refused.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 const LOOKUPS_MAX: usize = 64;
 
 /// Future of a look-up.
-pub type Lookup<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+pub(crate) type Lookup<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
 /// A source of addresses for host names.
 pub trait Resolver: Send + Sync + 'static {
@@ -28,7 +28,7 @@ pub trait Resolver: Send + Sync + 'static {
 
 /// The operating system's resolver: `/etc/hosts`, then DNS as the machine is set up.
 #[derive(Debug)]
-pub struct SystemResolver {
+pub(crate) struct SystemResolver {
     lookups: Arc<Semaphore>,
 }
 

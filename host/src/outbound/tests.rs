@@ -108,7 +108,7 @@ struct Scripted {
 }
 
 impl Resolver for Scripted {
-    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Lookup<'a> {
+    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> super::resolver::Lookup<'a> {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.answers.get(turn).or(self.answers.last()).cloned();
         Box::pin(async move { answer.ok_or_else(|| io::ErrorKind::NotFound.into()) })

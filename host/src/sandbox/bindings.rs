@@ -18,7 +18,7 @@ wasmtime::component::bindgen!({
 });
 
 /// The older draft of `wasi:keyvalue`, for components built against it.
-pub mod keyvalue_draft {
+pub(crate) mod keyvalue_draft {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "bireme:host/keyvalue-draft",
@@ -26,12 +26,12 @@ pub mod keyvalue_draft {
         with: { "wasi:keyvalue/store@0.2.0-draft.bucket": crate::kv::Bucket },
     });
 
-    pub use self::wasi::keyvalue0_2_0_draft::{atomics, store};
+    pub(crate) use self::wasi::keyvalue0_2_0_draft::{atomics, store};
 }
 
-pub use self::bireme::host::{context, functions, inference, types};
-pub use wasi::config::store as config;
-pub use wasi::keyvalue0_2_0_draft2 as keyvalue;
+pub(crate) use self::bireme::host::{context, functions, inference, types};
+pub(crate) use wasi::config::store as config;
+pub(crate) use wasi::keyvalue0_2_0_draft2 as keyvalue;
 
 use crate::call::{Failure, FailureCode, Payload};
 use crate::limits;

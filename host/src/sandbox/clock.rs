@@ -13,7 +13,7 @@ use super::call_context::CallContext;
 const RESOLUTION: Duration = Duration::from_micros(1);
 
 /// The clocks of one call.
-pub struct BoundaryClock(pub Arc<CallContext>);
+pub(crate) struct BoundaryClock(pub Arc<CallContext>);
 
 impl HostWallClock for BoundaryClock {
     fn resolution(&self) -> Duration {
@@ -43,7 +43,7 @@ impl HostMonotonicClock for BoundaryClock {
 }
 
 /// A cryptographic generator seeded by the operating system, one per thread, so that a call seeds nothing.
-pub struct BoundaryRandom(pub Arc<CallContext>);
+pub(crate) struct BoundaryRandom(pub Arc<CallContext>);
 
 impl TryRng for BoundaryRandom {
     type Error = std::convert::Infallible;

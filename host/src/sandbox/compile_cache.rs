@@ -13,7 +13,7 @@ const BYTES_MAX: usize = 64 << 20;
 
 /// Compiled functions of this process.
 #[derive(Debug, Default)]
-pub struct FunctionCache(Mutex<CompiledFunctions>);
+pub(crate) struct FunctionCache(Mutex<CompiledFunctions>);
 
 #[derive(Debug, Default)]
 struct CompiledFunctions {

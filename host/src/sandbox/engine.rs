@@ -47,7 +47,7 @@ pub enum PoolMode {
 }
 
 /// An engine, and the thread that advances its epoch every `TICK` until it is dropped.
-pub struct TickingEngine {
+pub(crate) struct TickingEngine {
     pub engine: Engine,
     pub instances_max: u32,
     pub pool_mode: PoolMode,
@@ -57,7 +57,7 @@ pub struct TickingEngine {
 
 impl TickingEngine {
     /// Makes an engine and starts its ticker. An error if the machine cannot hold the pool.
-    pub fn new(config: &EngineConfig) -> wasmtime::Result<Self> {
+    pub(crate) fn new(config: &EngineConfig) -> wasmtime::Result<Self> {
         let instances_max = instances_carried(config.instances_max, mappings_max());
         let pool_mode =
             if config.pagemap_scan && kernel_has_pagemap_scan() { PoolMode::PagemapScan } else { PoolMode::Decommit };

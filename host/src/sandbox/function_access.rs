@@ -14,11 +14,11 @@ use crate::call::{Failure, FailureCode};
 use crate::limits::{MAPS_PER_CALL_MAX, SPAWNS_PER_CALL_MAX};
 
 /// One of the maps that a call may hold open, given back on drop.
-pub struct MapPermit(Arc<CallContext>);
+pub(crate) struct MapPermit(Arc<CallContext>);
 
 impl MapPermit {
     /// Takes a permit, or refuses a call that holds all of them.
-    pub fn acquire(call: &Arc<CallContext>) -> Result<Self, Failure> {
+    pub(crate) fn acquire(call: &Arc<CallContext>) -> Result<Self, Failure> {
         if call.open_map() {
             return Ok(Self(call.clone()));
         }
@@ -34,11 +34,11 @@ impl Drop for MapPermit {
 }
 
 /// One of the outcome readers that a call may hold open, given back on drop.
-pub struct ReaderPermit(Arc<CallContext>);
+pub(crate) struct ReaderPermit(Arc<CallContext>);
 
 impl ReaderPermit {
     /// Takes a permit, or refuses a call that holds all of them.
-    pub fn acquire(call: &Arc<CallContext>) -> Result<Self, Failure> {
+    pub(crate) fn acquire(call: &Arc<CallContext>) -> Result<Self, Failure> {
         if call.open_reader() {
             return Ok(Self(call.clone()));
         }
@@ -54,30 +54,33 @@ impl Drop for ReaderPermit {
 }
 
 /// A guest's handle on a map in memory.
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
 pub struct OpenMap {
     pub run: Box<dyn MapRun>,
     pub _permit: MapPermit,
 }
 
 /// A guest's handle on a map on disk.
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
 pub struct OpenSpawnedMap {
     pub map: Box<dyn SpawnedMap>,
     pub _permit: MapPermit,
 }
 
 /// A guest's handle on a reader of outcomes.
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
 pub struct OpenReader {
     pub reader: Box<dyn OutcomeReader>,
     pub _permit: ReaderPermit,
 }
 
 /// Returns the functions of the host, or a failure while it shuts down.
-pub fn functions(call: &CallContext) -> Result<Arc<dyn Functions>, Failure> {
+pub(crate) fn functions(call: &CallContext) -> Result<Arc<dyn Functions>, Failure> {
     call.services.functions().ok_or_else(|| Failure::new(FailureCode::Cancelled, "the host is shutting down"))
 }
 
 /// Counts one more call or map that `call` spawns, or refuses it.
-pub fn count_spawn(call: &CallContext) -> Result<(), Failure> {
+pub(crate) fn count_spawn(call: &CallContext) -> Result<(), Failure> {
     if call.spawn() {
         return Ok(());
     }

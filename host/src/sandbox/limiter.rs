@@ -6,7 +6,7 @@ use crate::limits::TABLE_ELEMENTS_MAX;
 
 /// The limit that stopped a guest. Travels inside the trap's error, so that the cause is known and not guessed.
 #[derive(Debug, thiserror::Error)]
-pub enum LimitExceeded {
+pub(crate) enum LimitExceeded {
     #[error("asked for {asked} bytes of memory, over the limit of {limit}")]
     Memory { asked: u64, limit: u64 },
     #[error("asked for a table of {asked} elements, over the limit of {TABLE_ELEMENTS_MAX}")]
@@ -17,7 +17,7 @@ pub enum LimitExceeded {
 
 /// Sum of one instance's linear memories, its tables, and the bytes that the host holds for it.
 #[derive(Debug)]
-pub struct MemoryLimiter {
+pub(crate) struct MemoryLimiter {
     limit: u64,
     allocated: u64,
     /// Largest sum so far, in bytes.
@@ -26,17 +26,17 @@ pub struct MemoryLimiter {
 
 impl MemoryLimiter {
     /// Makes a limiter of `limit` bytes.
-    pub fn new(limit: u64) -> Self {
+    pub(crate) fn new(limit: u64) -> Self {
         Self { limit, allocated: 0, peak: 0 }
     }
 
     /// Counts bytes that the host holds on the guest's behalf; an error if they are over the limit.
-    pub fn hold(&mut self, bytes: usize) -> wasmtime::Result<()> {
+    pub(crate) fn hold(&mut self, bytes: usize) -> wasmtime::Result<()> {
         self.grow(0, bytes).map(drop)
     }
 
     /// Uncounts bytes that `hold` counted.
-    pub fn release(&mut self, bytes: usize) {
+    pub(crate) fn release(&mut self, bytes: usize) {
         self.allocated = self.allocated.saturating_sub(bytes as u64);
     }
 

@@ -4,9 +4,9 @@ use wasmtime::component::types::Component as ComponentType;
 use wasmtime::component::{Component, Linker};
 
 /// Export of an app with functions.
-pub const HANDLER: &str = "bireme:host/handler@0.1.0";
+pub(crate) const HANDLER: &str = "bireme:host/handler@0.1.0";
 /// Export of an app with web functions.
-pub const WEB_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
+pub(crate) const WEB_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 /// Export of an app that describes itself.
 pub(super) const METADATA: &str = "bireme:host/metadata@0.1.0";
 
@@ -43,21 +43,25 @@ pub enum MissingImport {
 
 /// Exports of a component that the host knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exports {
+pub(crate) struct Exports {
     pub metadata: bool,
     /// In any patch version.
     pub web_handler: bool,
 }
 
 /// Returns the known exports of a component.
-pub fn exports(component: &Component) -> Exports {
+pub(crate) fn exports(component: &Component) -> Exports {
     let of = component.component_type();
     let any = |wanted: &str| names(&of, component, true).iter().any(|name| is_compatible(name, wanted));
     Exports { metadata: any(METADATA), web_handler: any(WEB_HANDLER) }
 }
 
 /// Returns the import named by `error`, a link error of `component`; `None` for an error about something else.
-pub fn find<T: 'static>(component: &Component, linker: &Linker<T>, error: &wasmtime::Error) -> Option<MissingImport> {
+pub(crate) fn find<T: 'static>(
+    component: &Component,
+    linker: &Linker<T>,
+    error: &wasmtime::Error,
+) -> Option<MissingImport> {
     let error = format!("{error:#}");
     let import = names(&component.component_type(), component, false)
         .into_iter()

@@ -10,14 +10,18 @@ use super::state::CallState;
 use crate::app::metadata::Metadata;
 
 /// Entry points of a program. Each is there if the app has a function of its kind.
-pub struct LinkedCode {
+pub(crate) struct LinkedCode {
     functions: Option<AppPre<CallState>>,
     web: Option<ProxyPre<CallState>>,
 }
 
 impl LinkedCode {
     /// Links a component. An error for an import that the host lacks, and for an export that the app's functions need.
-    pub fn link(linker: &Linker<CallState>, component: &Component, metadata: &Metadata) -> Result<Code, ProgramError> {
+    pub(crate) fn link(
+        linker: &Linker<CallState>,
+        component: &Component,
+        metadata: &Metadata,
+    ) -> Result<Code, ProgramError> {
         let app = &metadata.app.name;
         let pre =
             linker.instantiate_pre(component).map_err(|error| match link_errors::find(component, linker, &error) {
@@ -34,12 +38,12 @@ impl LinkedCode {
     }
 
     /// Returns the handler of a program's functions.
-    pub fn functions_of(program: &Program) -> &AppPre<CallState> {
+    pub(crate) fn functions_of(program: &Program) -> &AppPre<CallState> {
         Self::of(program).functions.as_ref().expect("a program of functions exports their handler")
     }
 
     /// Returns the handler of a program's web functions.
-    pub fn web_of(program: &Program) -> &ProxyPre<CallState> {
+    pub(crate) fn web_of(program: &Program) -> &ProxyPre<CallState> {
         Self::of(program).web.as_ref().expect("a program of web functions exports their handler")
     }
 

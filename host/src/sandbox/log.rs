@@ -200,7 +200,7 @@ fn append_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Stdout or stderr of a guest.
 #[derive(Clone)]
-pub struct LogStream {
+pub(crate) struct LogStream {
     pub log: Arc<CallLog>,
     pub source: Source,
 }

@@ -15,13 +15,13 @@ const EXACT_ABOVE: Duration = Duration::from_micros(100);
 
 /// CPU time of a future. Complete after each poll, so a dropped future leaves its share.
 #[derive(Debug, Default)]
-pub struct CpuTime {
+pub(crate) struct CpuTime {
     pub total: Duration,
     is_exact: bool,
 }
 
 /// Runs `future` and adds the time of its polls to `cpu`.
-pub async fn metered<T>(future: impl Future<Output = T>, cpu: &mut CpuTime) -> T {
+pub(crate) async fn metered<T>(future: impl Future<Output = T>, cpu: &mut CpuTime) -> T {
     let mut future = pin!(future);
     std::future::poll_fn(|context| {
         if cpu.is_exact {

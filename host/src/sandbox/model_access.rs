@@ -14,7 +14,7 @@ use crate::inference::{
 
 /// Reason why a request has no response.
 #[derive(Debug, thiserror::Error)]
-pub enum ModelError {
+pub(crate) enum ModelError {
     #[error(
         "function `{function}` does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`"
     )]
@@ -28,7 +28,7 @@ pub enum ModelError {
 }
 
 /// A model's response with its cost.
-pub trait ModelResponse {
+pub(crate) trait ModelResponse {
     fn receipt(&self) -> Option<&InferenceReceipt>;
 }
 

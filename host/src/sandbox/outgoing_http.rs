@@ -15,7 +15,7 @@ use crate::outbound::{OutboundError, Phase, Timeouts};
 const OUTGOING_CHUNK_BYTES: usize = 16 << 10;
 
 /// Hooks that send a guest's requests through `outbound`.
-pub struct OutboundHooks {
+pub(crate) struct OutboundHooks {
     pub call: Arc<CallContext>,
 }
 

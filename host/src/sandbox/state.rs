@@ -14,7 +14,7 @@ use crate::limits;
 use crate::logs::Source;
 
 /// Data of one store.
-pub struct CallState {
+pub(crate) struct CallState {
     pub call: Arc<CallContext>,
     pub limiter: MemoryLimiter,
     pub table: ResourceTable,
@@ -25,7 +25,7 @@ pub struct CallState {
 
 impl CallState {
     /// Makes a store's data, within the limits of the call's function.
-    pub fn new(call: Arc<CallContext>) -> Self {
+    pub(crate) fn new(call: Arc<CallContext>) -> Self {
         // No preopened directory, no argument, no environment but the declared secrets; stdin is closed.
         let mut wasi = WasiCtx::builder();
         if let Some(secrets) = &call.function.secrets {

@@ -17,7 +17,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Tokens used today, by function; only of functions with a daily budget.
 #[derive(Debug, Default)]
-pub struct DailyTokens(Mutex<HashMap<FunctionId, TokenUse>>);
+pub(crate) struct DailyTokens(Mutex<HashMap<FunctionId, TokenUse>>);
 
 #[derive(Clone, Copy, Debug)]
 struct TokenUse {
@@ -27,7 +27,7 @@ struct TokenUse {
 
 /// A budget without tokens left.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenBudgetError {
+pub(crate) enum TokenBudgetError {
     #[error(
         "function `{function}` has used {used} tokens in this call, and its `tokens` are {max}; another call has as \
          many again"
@@ -42,7 +42,7 @@ pub enum TokenBudgetError {
 
 impl DailyTokens {
     /// Refuses a function that has used up its `max` tokens of the day.
-    pub fn check(&self, function: &FunctionId, max: u64, now: Timestamp) -> Result<(), TokenBudgetError> {
+    pub(crate) fn check(&self, function: &FunctionId, max: u64, now: Timestamp) -> Result<(), TokenBudgetError> {
         let used = self.0.lock().get(function).copied();
         let today = day(now);
         match used {
@@ -55,7 +55,7 @@ impl DailyTokens {
     }
 
     /// Adds tokens to the function's use of the day.
-    pub fn add(&self, function: &FunctionId, tokens: u64, now: Timestamp) {
+    pub(crate) fn add(&self, function: &FunctionId, tokens: u64, now: Timestamp) {
         let today = day(now);
         let mut all = self.0.lock();
         if let Some(used) = all.get_mut(function)

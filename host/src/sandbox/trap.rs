@@ -14,7 +14,7 @@ const FRAMES_MAX: usize = 5;
 const FRAME_CHARS_MAX: usize = 512;
 
 /// Returns the failure of a call whose deadline passed.
-pub fn timeout(call: &CallContext) -> Failure {
+pub(crate) fn timeout(call: &CallContext) -> Failure {
     let timeout = call.function.limits.timeout;
     let granted = call.deadline.saturating_duration_since(call.started);
     if granted < timeout {
@@ -33,7 +33,7 @@ pub fn timeout(call: &CallContext) -> Failure {
 }
 
 /// Returns the failure of a call that ended in `error`.
-pub fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
+pub(crate) fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
     let name = &call.function.name;
     if let Some(limit) = error.downcast_ref::<LimitExceeded>() {
         return match limit {

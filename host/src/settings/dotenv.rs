@@ -6,14 +6,14 @@
 
 /// A malformed line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct LineError {
+pub(crate) struct LineError {
     /// Counted from 1.
     pub line: usize,
     pub reason: &'static str,
 }
 
 /// Returns the line number (from 1), name and value of each entry.
-pub fn parse(text: &str) -> impl Iterator<Item = Result<(usize, &str, String), LineError>> {
+pub(crate) fn parse(text: &str) -> impl Iterator<Item = Result<(usize, &str, String), LineError>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     text.lines().enumerate().filter_map(|(position, line)| {
         let line = line.trim();

@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::secret::{DeclaredSecrets, Secret};
+pub(crate) use self::secret::{DeclaredSecrets, Secret};
 use crate::ids::AppName;
 use crate::limits::{CONFIG_KEY_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, SECRET_BYTES_MAX, SECRETS_FILE_BYTES_MAX};
 
@@ -146,7 +146,7 @@ fn scope(name: &str) -> Option<(Option<AppName>, &str)> {
 }
 
 /// Whether `name` can name a secret, and so an environment variable.
-pub fn is_secret_name(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     name.len() <= 128
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())

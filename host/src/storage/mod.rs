@@ -28,34 +28,34 @@ mod timetable;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use apps::{Action, AppRecord, Apps, Pushed};
-pub use blobs::Blobs;
-pub use error::{ErrorKind, StorageError};
-pub use journal::{
+pub(crate) use apps::{Action, AppRecord, Apps, Pushed};
+pub(crate) use blobs::Blobs;
+pub(crate) use error::{ErrorKind, StorageError};
+pub(crate) use journal::{
     Accept, Accepted, Append, Appended, CallSettle, Chunk, ChunkUpdate, Claimed, ClaimedChunk, Counts, Idempotency,
     Journal, KeyedRecord, LeaseToken, ListEntry, MapMark, MapSettle, MapSettled, NewRecord, OpenCall, OutcomeCounts,
     Outcomes, ProgressDelta, Query, Settled,
 };
-pub use key_value::{Increment, Incremented, KeyValue, Place};
-pub use lease::{Lease, LeaseHolder, PendingChunk};
-pub use members::{Beat, Members};
-pub use observer::Observer;
-pub use payload::{PayloadPlace, StoredPayload};
-pub use record::{
+pub(crate) use key_value::{Increment, Incremented, KeyValue, Place};
+pub(crate) use lease::{Lease, LeaseHolder, PendingChunk};
+pub(crate) use members::{Beat, Members};
+pub(crate) use observer::Observer;
+pub(crate) use payload::{PayloadPlace, StoredPayload};
+pub(crate) use record::{
     CallRecord, Entry, EntryKind, FailedAttempt, Kind, MapHeader, MapProgress, MapRecord, MapState, State,
 };
-pub use schedule::{
+pub(crate) use schedule::{
     DueTimes, HISTORY_LEN, RunOutcome, ScheduleState, ScheduleStep, ScheduledRun, SkipReason, StoredSchedule,
 };
-pub use timetable::Timetable;
+pub(crate) use timetable::Timetable;
 
 /// Inputs of one chunk.
-pub const CHUNK_LEN_MAX: usize = 1_024;
+pub(crate) const CHUNK_LEN_MAX: usize = 1_024;
 /// Bytes of inputs after which a chunk takes no further one.
-pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+pub(crate) const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 /// Future of an engine's answer.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
 
 /// Engine of one host, by trait.
 #[derive(Clone)]

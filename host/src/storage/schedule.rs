@@ -13,7 +13,7 @@ use crate::codes::Code;
 use crate::ids::{CallId, FunctionId, Version};
 
 /// Runs of a function that its history keeps.
-pub const HISTORY_LEN: u64 = 100;
+pub(crate) const HISTORY_LEN: u64 = 100;
 
 /// State of one function's schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,11 +11,11 @@ use crate::failpoint;
 
 /// What went wrong on a file since somebody last asked.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<Fault>);
+pub(crate) struct Faults(Mutex<Fault>);
 
 /// The worst that happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     #[default]
     None,
     /// The file could not grow or take bytes: the disk, a quota or a limit on the file's size is full.
@@ -46,7 +46,7 @@ impl Fault {
 
 impl Faults {
     /// Returns the worst fault since the last call, and forgets it.
-    pub fn take(&self) -> Fault {
+    pub(crate) fn take(&self) -> Fault {
         std::mem::take(&mut self.0.lock())
     }
 
@@ -60,13 +60,13 @@ impl Faults {
 
 /// A file with a memory for its faults, and with fail points around what changes it.
 #[derive(Debug)]
-pub struct WatchedFile {
+pub(crate) struct WatchedFile {
     file: Box<dyn StorageBackend>,
     faults: Arc<Faults>,
 }
 
 impl WatchedFile {
-    pub fn new(file: Box<dyn StorageBackend>, faults: Arc<Faults>) -> Self {
+    pub(crate) fn new(file: Box<dyn StorageBackend>, faults: Arc<Faults>) -> Self {
         Self { file, faults }
     }
 

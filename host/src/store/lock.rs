@@ -11,13 +11,13 @@ use super::{StoreError, durable};
 
 /// Holds a data directory until it is dropped, or the process ends.
 #[derive(Debug)]
-pub struct DataLock {
+pub(crate) struct DataLock {
     _file: File,
 }
 
 impl DataLock {
     /// Creates `dir` where it is missing and takes its lock, or says which process has it.
-    pub fn take(dir: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
         let directory =
             |source: std::io::Error| StoreError::Directory { dir: dir.to_owned(), source: Arc::new(source) };
         durable::create_dir_all(dir).map_err(directory)?;

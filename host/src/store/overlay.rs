@@ -13,7 +13,7 @@ const BLOCK_BYTES: u64 = 4_096;
 
 /// A file as redb may change it, without changing it.
 #[derive(Debug)]
-pub struct Overlay {
+pub(crate) struct Overlay {
     file: File,
     state: Mutex<Changes>,
 }
@@ -26,7 +26,7 @@ struct Changes {
 }
 
 impl Overlay {
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let file_len = file.metadata()?.len();
         let state = Mutex::new(Changes { file_len, len: file_len, blocks: HashMap::new() });

@@ -11,7 +11,7 @@ use super::table::{Entry, Table};
 
 /// Returns all rows of a table; none where there is no database, or one of a format without that table. A file whose
 /// last host was killed while it wrote is repaired in memory.
-pub fn peek(path: &Path, table: Table) -> Result<Vec<Entry>, StoreError> {
+pub(crate) fn peek(path: &Path, table: Table) -> Result<Vec<Entry>, StoreError> {
     if !path.exists() {
         return Ok(Vec::new());
     }

@@ -2,7 +2,7 @@
 
 use super::{Datatype, FailureKind, Frame, ModelId, Signature, Tensor, TensorSpec};
 
-pub fn frames() -> Vec<Frame> {
+pub(crate) fn frames() -> Vec<Frame> {
     let model = ModelId(1);
     let tensor = |name: &str, datatype, shape: &[u64], bytes| Tensor {
         name: name.into(),

@@ -23,17 +23,17 @@ pub(super) struct Connection {
 const KEPT_BYTES: usize = 4 << 20;
 
 impl Connection {
-    pub fn new(stream: UnixStream) -> Self {
+    pub(crate) fn new(stream: UnixStream) -> Self {
         Self { stream, memory: None, number: 0, body: Vec::new(), out: Vec::new() }
     }
 
     /// The memory, once the host has handed it over.
-    pub fn memory(&self) -> Option<&Arc<Memory>> {
+    pub(crate) fn memory(&self) -> Option<&Arc<Memory>> {
         self.memory.as_ref()
     }
 
     /// Waits for the next frame; none if the host hung up.
-    pub fn next(&mut self) -> io::Result<Option<(u64, Frame)>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Frame)>> {
         let mut header = [0; HEADER_BYTES];
         // The memory comes with the first bytes, or not at all.
         let read = if self.number == 0 { self.receive(&mut header)? } else { 0 };
@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// Answers the last frame.
-    pub fn reply(&mut self, job: u64, reply: &Frame) -> io::Result<()> {
+    pub(crate) fn reply(&mut self, job: u64, reply: &Frame) -> io::Result<()> {
         self.out.clear();
         reply.encode(job, &mut self.out);
         match (&self.memory, self.out.split_first_chunk_mut::<HEADER_BYTES>()) {

@@ -20,7 +20,7 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    pub fn start(memory: Arc<Memory>) -> io::Result<Self> {
+    pub(crate) fn start(memory: Arc<Memory>) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new().name("heartbeat".into()).spawn(move || {
             let mut count = 1;

@@ -15,14 +15,14 @@ use rustix::process::{Signal, getpid, kill_process};
 use tempfile::TempDir;
 
 /// A row that begins with this token ends every worker that sees it.
-pub const POISON: u32 = (1 << 24) - 1;
+pub(crate) const POISON: u32 = (1 << 24) - 1;
 
 /// How the argument begins that names the directory of the plan.
 const PLAN: &str = "plan:";
 
 /// When a worker looks whether it is to misbehave.
 #[derive(Clone, Copy, Debug)]
-pub enum Stage {
+pub(crate) enum Stage {
     Start,
     Load,
     Check,
@@ -31,7 +31,7 @@ pub enum Stage {
 
 /// What a worker does instead of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// As by the kernel's out-of-memory killer, or a driver that crashes.
     Killed,
     /// As a worker does whose device has lost its context.
@@ -101,39 +101,39 @@ impl Fault {
 }
 
 /// The files by which a test and its workers speak.
-pub struct Plan {
+pub(crate) struct Plan {
     dir: TempDir,
 }
 
 impl Plan {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: TempDir::new().unwrap() }
     }
 
     /// This binary, as a worker.
-    pub fn program(&self) -> WorkerProgram {
+    pub(crate) fn program(&self) -> WorkerProgram {
         let plan = format!("{PLAN}{}", self.dir.path().display());
         let args = ["fake::the_worker", "--exact", "--ignored", "--nocapture", &plan];
         WorkerProgram { program: std::env::current_exe().unwrap(), args: args.map(str::to_owned).to_vec() }
     }
 
     /// Has the next worker that comes to this stage misbehave, once.
-    pub fn arm(&self, stage: Stage, fault: Fault) {
+    pub(crate) fn arm(&self, stage: Stage, fault: Fault) {
         let _ = fs::remove_file(taken(self.dir.path()));
         self.write(&once(self.dir.path(), stage), fault);
     }
 
     /// Has every worker misbehave, until [`disarm`](Self::disarm).
-    pub fn arm_always(&self, stage: Stage, fault: Fault) {
+    pub(crate) fn arm_always(&self, stage: Stage, fault: Fault) {
         self.write(&always(self.dir.path(), stage), fault);
     }
 
-    pub fn disarm(&self, stage: Stage) {
+    pub(crate) fn disarm(&self, stage: Stage) {
         fs::remove_file(always(self.dir.path(), stage)).unwrap();
     }
 
     /// Whether a worker has met what was armed last.
-    pub fn is_taken(&self) -> bool {
+    pub(crate) fn is_taken(&self) -> bool {
         taken(self.dir.path()).exists()
     }
 

@@ -16,26 +16,26 @@ use crate::fake::Plan;
 use crate::support::{PATIENCE, children, wait_until};
 
 /// Returns the full count where it is asked for, else a small one.
-pub fn count(small: usize, full: usize) -> usize {
+pub(crate) fn count(small: usize, full: usize) -> usize {
     if std::env::var("BIREME_FAULTS").is_ok_and(|size| size == "full") { full } else { small }
 }
 
 /// Whose an answer was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Own,
     Crossed,
     Failed(InferenceError),
 }
 
-pub struct Host {
+pub(crate) struct Host {
     pub inference: Inference,
     pub plan: Plan,
 }
 
 impl Host {
     /// Answers whether the rows, each its first token and its length, come back as they were sent.
-    pub async fn ask(&self, tenant: &str, rows: &[(u32, u32)]) -> Answer {
+    pub(crate) async fn ask(&self, tenant: &str, rows: &[(u32, u32)]) -> Answer {
         let caller = Caller::new(Tenant::way_in(tenant), Instant::now() + 10 * PATIENCE);
         let texts = rows.iter().map(|&(first, length)| {
             let mut text = vec![1; length as usize];
@@ -54,17 +54,17 @@ impl Host {
         }
     }
 
-    pub fn stats(&self) -> DeviceStats {
+    pub(crate) fn stats(&self) -> DeviceStats {
         self.inference.stats()
     }
 
-    pub fn worker_pid(&self) -> u32 {
+    pub(crate) fn worker_pid(&self) -> u32 {
         self.stats().worker_pid.expect("a worker runs")
     }
 }
 
 /// Runs a test over a host of its own while no other runs, and looks at what it leaves.
-pub fn with_host<T>(
+pub(crate) fn with_host<T>(
     limits: BatchLimits,
     memory_max: Option<u64>,
     models: &Path,
@@ -100,7 +100,7 @@ pub fn with_host<T>(
 }
 
 /// Keeps the other tests of this process out.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -110,10 +110,10 @@ fn descriptors() -> usize {
 }
 
 /// Numbers that look random, the same in each run.
-pub struct Numbers(pub u64);
+pub(crate) struct Numbers(pub u64);
 
 impl Numbers {
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -5,7 +5,7 @@ use expect_test::{Expect, expect};
 
 use crate::support::{Guest, Output, bireme, function};
 
-pub fn check_help(arguments: &[&str], expected: Expect) {
+pub(crate) fn check_help(arguments: &[&str], expected: Expect) {
     let output = bireme(&[arguments, &["--help"]].concat());
     assert_eq!((output.status, output.stderr.as_str()), (0, ""));
     // Blank lines as clap pads them would not survive an editor.

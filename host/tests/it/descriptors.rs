@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::support::{Connection, Guest, Server, command, fresh_data, guest};
 
 /// The binary under limits and settings that a shell makes first.
-pub fn in_shell(first: &str, inner: &Command) -> Command {
+pub(crate) fn in_shell(first: &str, inner: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("{first} && exec \"$0\" \"$@\"")).arg(inner.get_program()).args(inner.get_args());
     for (name, value) in inner.get_envs() {

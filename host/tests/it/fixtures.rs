@@ -17,12 +17,12 @@ use crate::support::{Reply, Server, fresh_data, wait_until};
 const APP: &str = "states";
 
 /// Returns the directory of the fixtures.
-pub fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
 /// Returns a copy of a data directory, with the components that all of them share.
-pub fn data_of(name: &str) -> TempDir {
+pub(crate) fn data_of(name: &str) -> TempDir {
     let data = fresh_data();
     unpack(&fixtures().join("apps"), &data.path().join("apps"));
     unpack(&fixtures().join(name), data.path());

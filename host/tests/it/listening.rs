@@ -13,7 +13,7 @@ use crate::support::{
 
 /// Spawns a call and a map of two inputs, and wants both to end well.
 #[track_caller]
-pub fn check_durable(address: SocketAddr, app: &str, function: &str, input: &Value) {
+pub(crate) fn check_durable(address: SocketAddr, app: &str, function: &str, input: &Value) {
     let path = format!("/api/v1/apps/{app}/functions/{function}");
     let call = post(address, &format!("{path}/calls?wait=60"), &input.to_string());
     assert_eq!((call.status, &call.json()["state"]), (200, &json!("done")), "{call:#?}");

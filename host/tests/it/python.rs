@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::support::{finish, kept, locked};
 
 /// Returns a Python that has the package, given with its version; none, and said so, where PyPI cannot be reached.
-pub fn python_with(package: &str) -> Option<PathBuf> {
+pub(crate) fn python_with(package: &str) -> Option<PathBuf> {
     locked("python", || {
         let name: String = package.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
         let environment = kept().join("python").join(name);
@@ -30,7 +30,7 @@ pub fn python_with(package: &str) -> Option<PathBuf> {
 
 /// Returns the directory with the files of a package, given with its version; none, and said so, where PyPI cannot be
 /// reached.
-pub fn files_of(package: &str) -> Option<PathBuf> {
+pub(crate) fn files_of(package: &str) -> Option<PathBuf> {
     locked("python", || {
         let files = kept().join("files").join(package);
         if files.is_dir() {

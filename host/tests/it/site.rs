@@ -9,7 +9,7 @@ use crate::support::PATIENCE;
 
 /// One request.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub method: String,
     /// Path and query.
     pub target: String,
@@ -19,31 +19,31 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// What comes back.
-pub struct Told {
+pub(crate) struct Told {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
 }
 
 impl Told {
-    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, headers: Vec::new(), body: body.into() }
     }
 
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 }
 
 /// The site; it goes when dropped. Each request has a connection and a thread of its own.
-pub struct Site {
+pub(crate) struct Site {
     pub origin: String,
     shared: Arc<Shared>,
 }
@@ -57,7 +57,7 @@ struct Shared {
 }
 
 impl Site {
-    pub fn start(answer: impl Fn(&Asked) -> Told + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&Asked) -> Told + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared::default());
@@ -75,20 +75,20 @@ impl Site {
     }
 
     /// Returns the grant that lets a function with `$site` come here.
-    pub fn grant(&self) -> String {
+    pub(crate) fn grant(&self) -> String {
         format!("site={}", self.origin)
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
 
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
     /// Returns the most requests that were open at a time.
-    pub fn open_max(&self) -> usize {
+    pub(crate) fn open_max(&self) -> usize {
         self.shared.open_max.load(Ordering::SeqCst)
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Blanks comments, strings and test modules out, so that lines and columns stay where they are.
-pub fn code_of(text: &str) -> String {
+pub(crate) fn code_of(text: &str) -> String {
     let text = match text.find("#[cfg(test)]\nmod tests {") {
         // By convention the last item of its file.
         Some(tests) => &text[..tests],
@@ -29,7 +29,7 @@ pub fn code_of(text: &str) -> String {
 }
 
 /// Reads a path, or each path of a group in braces: `a::{b, c::d}` gives `a::b` and `a::c::d`.
-pub fn names(text: &str) -> Vec<String> {
+pub(crate) fn names(text: &str) -> Vec<String> {
     let end = text.find(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).unwrap_or(text.len());
     let head = &text[..end];
     let Some(rest) = text[end..].strip_prefix('{') else {
@@ -43,7 +43,7 @@ pub fn names(text: &str) -> Vec<String> {
 }
 
 /// Splits the text behind an opening brace into the items of the group, up to its closing brace.
-pub fn group(text: &str) -> Vec<&str> {
+pub(crate) fn group(text: &str) -> Vec<&str> {
     let (mut depth, mut start, mut items) = (1, 0, Vec::new());
     for (at, c) in text.char_indices() {
         match c {
@@ -66,7 +66,7 @@ pub fn group(text: &str) -> Vec<&str> {
 }
 
 /// Calls `visit` with the module path, the name and the text of each source file below `dir`.
-pub fn visit(dir: &Path, visit: &mut impl FnMut(&[&str], &Path, &str)) {
+pub(crate) fn visit(dir: &Path, visit: &mut impl FnMut(&[&str], &Path, &str)) {
     fn walk(root: &Path, dir: &Path, visit: &mut impl FnMut(&[&str], &Path, &str)) {
         let mut entries: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
         entries.sort();

@@ -18,15 +18,15 @@ use tempfile::TempDir;
 use crate::tiny::Tiny;
 
 /// The model that the tests embed with: a small random one, but for the tests that ask for the `real_model`.
-pub const MODEL: &str = "all-minilm-l6-v2";
+pub(crate) const MODEL: &str = "all-minilm-l6-v2";
 
 /// Upper bound of every wait: far more than a loaded machine needs, so that only a hang meets it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 // ---- What is built or fetched once and kept ----
 
 /// The directory for what the tests keep between runs.
-pub fn kept() -> &'static Path {
+pub(crate) fn kept() -> &'static Path {
     static KEPT: OnceLock<PathBuf> = OnceLock::new();
     KEPT.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -37,7 +37,7 @@ pub fn kept() -> &'static Path {
 }
 
 /// Runs `work` while no other test process does work of this name.
-pub fn locked<T>(name: &str, work: impl FnOnce() -> T) -> T {
+pub(crate) fn locked<T>(name: &str, work: impl FnOnce() -> T) -> T {
     let lock = File::create(kept().join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     work()
@@ -45,7 +45,7 @@ pub fn locked<T>(name: &str, work: impl FnOnce() -> T) -> T {
 
 /// An app that the tests call.
 #[derive(Clone, Copy, Debug)]
-pub enum Guest {
+pub(crate) enum Guest {
     Hello,
     DocsSearch,
     Hostile,
@@ -60,13 +60,13 @@ pub enum Guest {
 }
 
 /// Returns the path of a guest's component, metadata included.
-pub fn guest(guest: Guest) -> &'static str {
+pub(crate) fn guest(guest: Guest) -> &'static str {
     built(guest)["path"].as_str().unwrap()
 }
 
 /// Returns what `bireme build --json` said of a guest. Builds all guests at the first call, so that no test after it
 /// waits for cargo.
-pub fn built(guest: Guest) -> &'static Value {
+pub(crate) fn built(guest: Guest) -> &'static Value {
     static GUESTS: OnceLock<Vec<Value>> = OnceLock::new();
     let guests = GUESTS.get_or_init(|| {
         locked("guests", || {
@@ -83,7 +83,7 @@ pub fn built(guest: Guest) -> &'static Value {
 }
 
 /// Returns the directory of a guest's crate.
-pub fn crate_dir(path: &str) -> PathBuf {
+pub(crate) fn crate_dir(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -102,7 +102,7 @@ fn build(path: &str) -> Value {
 
 /// Returns the directory of a built-in model's own files, for the few tests whose point they are. Pulls them where
 /// `BIREME_TEST_MODELS=1` asks for it. None, and said so, where they were never pulled.
-pub fn real_model(name: &str) -> Option<PathBuf> {
+pub(crate) fn real_model(name: &str) -> Option<PathBuf> {
     let data = kept().join("data");
     let dir = data.join("models").join(name);
     if !dir.is_dir() && std::env::var_os("BIREME_TEST_MODELS").is_none_or(|value| value != "1") {
@@ -122,7 +122,7 @@ pub fn real_model(name: &str) -> Option<PathBuf> {
 /// The data directory that tests share as long as they keep nothing in it: compiled components, and a small random
 /// model under the name that the guests declare. The host takes a model's files as they are; only `models pull` and
 /// `models add` hold them against the built-in's.
-pub fn shared_data() -> &'static Path {
+pub(crate) fn shared_data() -> &'static Path {
     static DATA: OnceLock<PathBuf> = OnceLock::new();
     DATA.get_or_init(|| {
         let data = kept().join("shared");
@@ -145,7 +145,7 @@ pub fn shared_data() -> &'static Path {
 }
 
 /// A data directory with nothing in it but the shared model and compiled components.
-pub fn fresh_data() -> TempDir {
+pub(crate) fn fresh_data() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for part in ["models", "artifacts"] {
         symlink(shared_data().join(part), dir.path().join(part)).unwrap();
@@ -154,7 +154,7 @@ pub fn fresh_data() -> TempDir {
 }
 
 /// A data directory with nothing in it but the shared compiled components.
-pub fn data_without_models() -> TempDir {
+pub(crate) fn data_without_models() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("models")).unwrap();
     symlink(shared_data().join("artifacts"), dir.path().join("artifacts")).unwrap();
@@ -162,7 +162,7 @@ pub fn data_without_models() -> TempDir {
 }
 
 /// A data directory with one model, whose files stay where they are, and the shared compiled components.
-pub fn data_with_model(name: &str, files: &Path) -> TempDir {
+pub(crate) fn data_with_model(name: &str, files: &Path) -> TempDir {
     let dir = data_without_models();
     symlink(files, dir.path().join("models").join(name)).unwrap();
     dir
@@ -187,7 +187,7 @@ fn bare() -> Command {
 }
 
 /// The binary over a data directory.
-pub fn command(data: &Path, args: &[&str]) -> Command {
+pub(crate) fn command(data: &Path, args: &[&str]) -> Command {
     let mut command = bare();
     command.arg("--data").arg(data).args(args);
     command
@@ -195,7 +195,7 @@ pub fn command(data: &Path, args: &[&str]) -> Command {
 
 /// What a command left.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     pub status: i32,
     pub stdout: String,
     pub stderr: String,
@@ -204,18 +204,18 @@ pub struct Output {
 impl Output {
     /// Returns the JSON on stdout.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("stdout is no JSON ({error}): {self:#?}"))
     }
 }
 
 /// Runs the binary over the shared data directory.
-pub fn bireme(args: &[&str]) -> Output {
+pub(crate) fn bireme(args: &[&str]) -> Output {
     finish(command(shared_data(), args))
 }
 
 /// Runs a command to its end.
-pub fn finish(mut command: Command) -> Output {
+pub(crate) fn finish(mut command: Command) -> Output {
     let output = command.output().unwrap();
     Output {
         status: output.status.code().unwrap_or(-1),
@@ -225,7 +225,7 @@ pub fn finish(mut command: Command) -> Output {
 }
 
 /// Runs a command with `input` on its standard input, to its end.
-pub fn finish_with(mut command: Command, input: &str) -> Output {
+pub(crate) fn finish_with(mut command: Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
@@ -243,27 +243,27 @@ pub fn finish_with(mut command: Command, input: &str) -> Output {
 }
 
 /// Returns `APP::FUNCTION`.
-pub fn function(app: Guest, name: &str) -> String {
+pub(crate) fn function(app: Guest, name: &str) -> String {
     format!("{}::{name}", guest(app))
 }
 
 // ---- Processes ----
 
 /// A child that is killed when the test is done with it, however that ends.
-pub struct Process(pub Child);
+pub(crate) struct Process(pub Child);
 
 impl Process {
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         signal_process(self.pid(), signal);
     }
 
     /// Waits for the end and returns the exit status.
     #[track_caller]
-    pub fn wait(&mut self) -> i32 {
+    pub(crate) fn wait(&mut self) -> i32 {
         let mut status = None;
         wait_until("the process ends", || {
             status = self.0.try_wait().unwrap();
@@ -281,14 +281,14 @@ impl Drop for Process {
 }
 
 /// Sends a signal to one process.
-pub fn signal_process(pid: u32, signal: Signal) {
+pub(crate) fn signal_process(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
 }
 
 /// Waits for what an event elsewhere will make true.
 #[track_caller]
-pub fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_true() {
         assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
@@ -298,14 +298,14 @@ pub fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
 
 /// What `/proc/PID/stat` says of a process; none once it is gone or only waits to be reaped.
 #[derive(Debug)]
-pub struct Stat {
+pub(crate) struct Stat {
     pub parent: u32,
     /// User and system time, in ticks of 10 ms.
     pub cpu_ticks: u64,
 }
 
 /// Looks a process up.
-pub fn stat(pid: u32) -> Option<Stat> {
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; what follows it is split by spaces.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
@@ -317,14 +317,14 @@ pub fn stat(pid: u32) -> Option<Stat> {
 }
 
 /// Returns the most memory that a process ever held.
-pub fn peak_bytes(pid: u32) -> u64 {
+pub(crate) fn peak_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
 }
 
 /// Returns the children of a process.
-pub fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter(|&pid| stat(pid).is_some_and(|stat| stat.parent == parent)).collect()
@@ -333,7 +333,7 @@ pub fn children(parent: u32) -> Vec<u32> {
 // ---- The server and its client ----
 
 /// A running `bireme serve`.
-pub struct Server {
+pub(crate) struct Server {
     pub process: Process,
     pub address: SocketAddr,
     /// Removed with it, unless the test gave a directory of its own.
@@ -344,7 +344,7 @@ pub struct Server {
 
 impl Server {
     /// Serves these apps over a data directory of its own.
-    pub fn start(apps: &[Guest]) -> Self {
+    pub(crate) fn start(apps: &[Guest]) -> Self {
         let data = fresh_data();
         let mut server = Self::start_over(data.path(), apps);
         server._data = Some(data);
@@ -353,12 +353,12 @@ impl Server {
 
     /// Serves these apps over `data`.
     #[track_caller]
-    pub fn start_over(data: &Path, apps: &[Guest]) -> Self {
+    pub(crate) fn start_over(data: &Path, apps: &[Guest]) -> Self {
         Self::try_start(data, apps, &[]).unwrap_or_else(|output| panic!("no server: {output:#?}"))
     }
 
     /// Serves these apps over `data` with more arguments; by itself it takes a free port. Or returns how it ended.
-    pub fn try_start(data: &Path, apps: &[Guest], more: &[&str]) -> Result<Self, Output> {
+    pub(crate) fn try_start(data: &Path, apps: &[Guest], more: &[&str]) -> Result<Self, Output> {
         let mut command = command(data, &["--json", "serve"]);
         if !more.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
@@ -368,13 +368,13 @@ impl Server {
     }
 
     /// Starts what serves over `data` and says so as JSON. Or returns how it ended.
-    pub fn spawn(command: Command, data: &Path) -> Result<Self, Output> {
+    pub(crate) fn spawn(command: Command, data: &Path) -> Result<Self, Output> {
         let stderr = File::create(data.join("stderr.log")).unwrap();
         Self::spawn_with_stderr(command, data, stderr)
     }
 
     /// As `spawn`, with a standard error of the test's own.
-    pub fn spawn_with_stderr(mut command: Command, data: &Path, to: impl Into<Stdio>) -> Result<Self, Output> {
+    pub(crate) fn spawn_with_stderr(mut command: Command, data: &Path, to: impl Into<Stdio>) -> Result<Self, Output> {
         let stderr = data.join("stderr.log");
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(to).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -389,29 +389,29 @@ impl Server {
     }
 
     /// Returns what the server wrote to stderr so far.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap()
     }
 
     /// Posts JSON.
     #[track_caller]
-    pub fn post(&self, path: &str, body: &str) -> Reply {
+    pub(crate) fn post(&self, path: &str, body: &str) -> Reply {
         post(self.address, path, body)
     }
 
     #[track_caller]
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
     }
 
     /// Sends bytes as they are over a connection of their own, and reads one response.
     #[track_caller]
-    pub fn exchange(&self, request: &str) -> Reply {
+    pub(crate) fn exchange(&self, request: &str) -> Reply {
         exchange(self.address, request.as_bytes())
     }
 
     /// Stops it as a service manager would, and returns its exit status.
-    pub fn stop(&mut self) -> i32 {
+    pub(crate) fn stop(&mut self) -> i32 {
         self.process.signal(Signal::TERM);
         self.process.wait()
     }
@@ -419,27 +419,27 @@ impl Server {
 
 /// A response.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("the body is no JSON ({error}): {self:#?}"))
     }
 }
 
 /// Posts JSON over a connection of its own.
 #[track_caller]
-pub fn post(address: SocketAddr, path: &str, body: &str) -> Reply {
+pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Reply {
     let request = format!(
         "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -449,32 +449,32 @@ pub fn post(address: SocketAddr, path: &str, body: &str) -> Reply {
 
 /// Sends `request` and reads one response.
 #[track_caller]
-pub fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
+pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
     let mut connection = Connection::open(address);
     connection.send(request);
     connection.receive()
 }
 
 /// A connection that stays open.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { stream: BufReader::new(stream) }
     }
 
-    pub fn send(&mut self, request: &[u8]) {
+    pub(crate) fn send(&mut self, request: &[u8]) {
         // A server that refuses a request early may close before all of it is sent.
         let _ = self.stream.get_mut().write_all(request);
     }
 
     /// Reads a head and a body, of `content-length` bytes or of chunks.
     #[track_caller]
-    pub fn receive(&mut self) -> Reply {
+    pub(crate) fn receive(&mut self) -> Reply {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -522,19 +522,19 @@ impl Connection {
     }
 
     /// Drops what was received.
-    pub fn skip(&mut self) {
+    pub(crate) fn skip(&mut self) {
         let len = self.stream.buffer().len();
         self.stream.consume(len);
     }
 
     /// Waits for bytes, or the end; returns whether it was the end.
-    pub fn is_at_end(&mut self) -> bool {
+    pub(crate) fn is_at_end(&mut self) -> bool {
         self.stream.fill_buf().map_or(true, <[u8]>::is_empty)
     }
 }
 
 /// Writes a file into a directory and returns its path.
-pub fn file(dir: &TempDir, name: impl AsRef<OsStr>, bytes: &[u8]) -> String {
+pub(crate) fn file(dir: &TempDir, name: impl AsRef<OsStr>, bytes: &[u8]) -> String {
     let path = dir.path().join(name.as_ref());
     fs::write(&path, bytes).unwrap();
     path.to_str().unwrap().to_owned()

@@ -10,10 +10,10 @@ use super::diagnosis::without_colours;
 const KEPT_BYTES: usize = 256 << 10;
 
 /// A copy under way.
-pub struct CargoOutput(Option<JoinHandle<Vec<u8>>>);
+pub(crate) struct CargoOutput(Option<JoinHandle<Vec<u8>>>);
 
 /// Makes cargo print colours and progress, which it would not print to our pipe.
-pub fn colour(command: &mut Command) {
+pub(crate) fn colour(command: &mut Command) {
     if !std::io::stderr().is_terminal() {
         return;
     }
@@ -29,7 +29,7 @@ pub fn colour(command: &mut Command) {
 
 impl CargoOutput {
     /// Starts the copy. If no thread starts, the output is lost and the build goes on.
-    pub fn copy(mut from: ChildStderr) -> Self {
+    pub(crate) fn copy(mut from: ChildStderr) -> Self {
         let copy = move || {
             let (mut kept, mut buffer) = (Vec::new(), [0; 8 << 10]);
             while let Ok(read @ 1..) = from.read(&mut buffer) {
@@ -47,7 +47,7 @@ impl CargoOutput {
     }
 
     /// Waits for the end of the output, and returns the kept part without colours.
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         let kept = self.0.and_then(|copy| copy.join().ok()).unwrap_or_default();
         without_colours(&String::from_utf8_lossy(&kept))
     }

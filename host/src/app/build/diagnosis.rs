@@ -38,7 +38,7 @@ const ALTERNATIVES: &[(&[&str], &str)] = &[
 ];
 
 /// Finds a known cause in cargo's stderr, given without colours. `own` is the name of the app's package.
-pub fn diagnose(stderr: &str, own: &str) -> Option<BuildError> {
+pub(crate) fn diagnose(stderr: &str, own: &str) -> Option<BuildError> {
     let has = |words: &str| stderr.contains(words);
     if has("failed to load manifest for dependency `bireme-sdk`")
         || (has("failed to get `bireme-sdk` as a dependency") && has("Cargo.toml"))
@@ -94,7 +94,7 @@ fn line_with(text: &str, words: &[&str]) -> Option<String> {
 }
 
 /// Removes terminal colours from a text.
-pub fn without_colours(text: &str) -> String {
+pub(crate) fn without_colours(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("\x1b[") {

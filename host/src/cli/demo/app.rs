@@ -12,12 +12,12 @@ use crate::sandbox::Program;
 use crate::server::Host;
 
 /// Crate of the app.
-pub const APP: &str = "examples/docs-search";
+pub(crate) const APP: &str = "examples/docs-search";
 /// Model that the app declares.
-pub const MODEL: &str = "all-minilm-l6-v2";
+pub(crate) const MODEL: &str = "all-minilm-l6-v2";
 
 /// Returns the crate in the current directory, else in the source tree of this binary.
-pub fn dir() -> String {
+pub(crate) fn dir() -> String {
     if Path::new(APP).join("Cargo.toml").is_file() {
         return APP.to_owned();
     }
@@ -25,7 +25,7 @@ pub fn dir() -> String {
 }
 
 /// Calls one function of the app.
-pub async fn call(
+pub(crate) async fn call(
     host: &Host,
     program: &Arc<Program>,
     function: &str,

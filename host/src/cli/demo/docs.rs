@@ -11,16 +11,16 @@ use std::process::{Command, Stdio};
 use std::{fs, io};
 
 /// Default books: small enough for a first try, real enough to search.
-pub const USUAL_BOOKS: [&str; 3] = ["book", "reference", "cargo"];
+pub(crate) const USUAL_BOOKS: [&str; 3] = ["book", "reference", "cargo"];
 /// Name of the set of all pages.
-pub const ALL: &str = "all";
+pub(crate) const ALL: &str = "all";
 /// Pages without content of their own.
 const LEFT_OUT: [&str; 3] = ["print.html", "404.html", "toc.html"];
 
 /// Missing documentation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DocsError {
+pub(crate) enum DocsError {
     /// There is no Rust toolchain.
     #[error("no Rust toolchain was found: `rustc` does not run; install one from https://rustup.rs")]
     NoRustc,
@@ -58,18 +58,18 @@ pub enum DocsError {
 
 /// The documentation of an installed Rust toolchain.
 #[derive(Clone, Debug)]
-pub struct Docs {
+pub(crate) struct Docs {
     root: PathBuf,
 }
 
 impl Docs {
     /// Finds the documentation of the current toolchain; if it is missing, rustup adds it, a download of 20 MB. Blocks.
-    pub fn find() -> Result<Self, DocsError> {
+    pub(crate) fn find() -> Result<Self, DocsError> {
         Self::find_with(&Tools { path: None })
     }
 
     /// Returns the command that would add missing documentation; `None` if it is there.
-    pub fn command_to_add() -> Result<Option<String>, DocsError> {
+    pub(crate) fn command_to_add() -> Result<Option<String>, DocsError> {
         let sysroot = Tools { path: None }.sysroot()?;
         Ok(match Self::of(&sysroot) {
             Some(_) => None,
@@ -95,12 +95,12 @@ impl Docs {
     }
 
     /// Returns the root directory.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Returns the pages of `books` (directories below the root); `all` means every page.
-    pub fn pages(&self, books: &[&str]) -> Result<Vec<String>, DocsError> {
+    pub(crate) fn pages(&self, books: &[&str]) -> Result<Vec<String>, DocsError> {
         let mut pages = Vec::new();
         if books.contains(&ALL) {
             self.collect(&self.root, &mut pages)?;

@@ -4,7 +4,7 @@
 //! table at the end. `docs` and `site` serve the documentation of the Rust toolchain.
 
 mod app;
-pub mod docs;
+pub(crate) mod docs;
 mod pages;
 mod progress;
 mod questions;
@@ -45,7 +45,7 @@ const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 #[command(
     after_help = "Examples:\n  bireme demo --once\n  bireme demo --docs ./my-site --question 'how do I install it?'"
 )]
-pub struct Demo {
+pub(crate) struct Demo {
     /// End after the questions rather than stay up.
     #[arg(long)]
     once: bool,
@@ -76,7 +76,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let mut signals = StopSignals::listen()?;
         let demo = tokio::select! {
             ended = self.stages(global) => ended?,

@@ -21,14 +21,14 @@ const TAKE_MAX: usize = 256;
 
 /// A passage and its page, as in the input of `store`.
 #[derive(Debug, Clone, Serialize)]
-pub struct LocatedPassage {
+pub(crate) struct LocatedPassage {
     pub url: String,
     pub title: String,
     pub passage: Passage,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Passage {
+pub(crate) struct Passage {
     pub heading: Vec<String>,
     pub anchor: String,
     pub text: String,
@@ -43,7 +43,7 @@ enum ScrapeOutput {
 }
 
 /// Scrapes `urls`; with `follow`, also linked pages, up to that many in all.
-pub async fn scrape(
+pub(crate) async fn scrape(
     host: &Host,
     program: &Arc<Program>,
     urls: Vec<String>,

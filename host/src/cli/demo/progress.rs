@@ -9,7 +9,7 @@ use crate::cli::output;
 /// Time between two lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-pub struct Progress {
+pub(crate) struct Progress {
     pub bar: ProgressBar,
     unit: &'static str,
     last_line: Instant,
@@ -17,7 +17,7 @@ pub struct Progress {
 
 impl Progress {
     /// A `total` of 0 means unknown.
-    pub fn new(total: u64, unit: &'static str) -> Self {
+    pub(crate) fn new(total: u64, unit: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         let template =
             format!("  {{bar:30}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, {{eta}} left {{msg:.red}}");
@@ -25,7 +25,7 @@ impl Progress {
         Self { bar, unit, last_line: Instant::now() }
     }
 
-    pub fn set(&mut self, done: u64, total: u64, failed: u64) {
+    pub(crate) fn set(&mut self, done: u64, total: u64, failed: u64) {
         self.bar.set_length(total);
         self.bar.set_position(done);
         if failed > 0 {

@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One question with its hits.
 #[derive(Debug, Serialize)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub question: String,
     pub millis: f64,
     pub hits: Vec<Hit>,
@@ -30,7 +30,7 @@ pub struct Answer {
 
 /// Output of `search`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Hit {
+pub(crate) struct Hit {
     pub url: String,
     pub title: String,
     pub heading: Vec<String>,
@@ -39,7 +39,7 @@ pub struct Hit {
 }
 
 impl Answer {
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let mut text = format!("\n? {} ({:.1} ms)", self.question, self.millis);
         for hit in &self.hits {
             let place = if hit.heading.is_empty() { hit.title.clone() } else { hit.heading.join(" › ") };
@@ -50,7 +50,7 @@ impl Answer {
 }
 
 /// Asks `questions`, or the default ones if there are none.
-pub async fn ask(address: SocketAddr, questions: &[String], is_rust: bool) -> Result<Vec<Answer>, Exit> {
+pub(crate) async fn ask(address: SocketAddr, questions: &[String], is_rust: bool) -> Result<Vec<Answer>, Exit> {
     let usual = if is_rust { QUESTIONS } else { QUESTIONS_ELSEWHERE };
     let questions: Vec<String> =
         if questions.is_empty() { usual.map(str::to_owned).to_vec() } else { questions.to_vec() };

@@ -15,7 +15,7 @@ use crate::server::Host;
 const FAILED_SHOWN: usize = 5;
 
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     pub app_bytes: u64,
     pub build: Duration,
     pub fetch: Duration,
@@ -42,7 +42,7 @@ pub struct Report {
 
 impl Report {
     /// Adds the figures that are known only at the end.
-    pub fn finish(&mut self, host: &Host, total: Duration) {
+    pub(crate) fn finish(&mut self, host: &Host, total: Duration) {
         let stats = host.inference.stats();
         self.batches = stats.batches;
         self.batch_rows = stats.rows;
@@ -59,7 +59,7 @@ impl Report {
         self.scrape_us.get(last * percent / 100).copied().unwrap_or(0)
     }
 
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let count = output::count;
         let skipped: u64 = self.skipped.values().sum();
         let reasons: Vec<String> = self.skipped.iter().map(|(reason, n)| format!("{} {reason}", count(*n))).collect();
@@ -125,7 +125,7 @@ impl Report {
         format!("\n{}", table::plain(rows))
     }
 
-    pub fn to_json(&self, answers: &[Answer]) -> serde_json::Value {
+    pub(crate) fn to_json(&self, answers: &[Answer]) -> serde_json::Value {
         let failed: Vec<_> = self.failed.iter().map(|(url, why)| json!({ "url": url, "why": why })).collect();
         json!({
             "app_bytes": self.app_bytes,

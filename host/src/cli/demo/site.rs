@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A directory that cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SiteError {
+pub(crate) enum SiteError {
     /// The root is no directory that can be read.
     #[error("`{}` cannot be served: {source}", root.display())]
     Root {
@@ -65,7 +65,7 @@ pub enum SiteError {
 
 /// A running server; drop stops it at once.
 #[derive(Debug)]
-pub struct Site {
+pub(crate) struct Site {
     address: SocketAddr,
     /// Becomes true when the site stops.
     stop: watch::Sender<bool>,
@@ -78,7 +78,7 @@ impl Site {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub fn open(root: &Path) -> Result<Self, SiteError> {
+    pub(crate) fn open(root: &Path) -> Result<Self, SiteError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         Self::serve(root, listener.map_err(|source| SiteError::Listen { source })?)
     }
@@ -88,7 +88,7 @@ impl Site {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub fn serve(root: &Path, listener: TcpListener) -> Result<Self, SiteError> {
+    pub(crate) fn serve(root: &Path, listener: TcpListener) -> Result<Self, SiteError> {
         let failed = |source| SiteError::Listen { source };
         let address = listener.local_addr().map_err(failed)?;
         if !address.ip().is_loopback() {
@@ -104,12 +104,12 @@ impl Site {
     }
 
     /// Returns the address that the site listens on.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Graceful shutdown: stops accepting, waits up to 5 s for requests under way.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.send_replace(true);
         let _ = (&mut self.task).await;
     }

@@ -11,7 +11,7 @@ use crate::cli::output;
 use crate::codes::Code;
 use crate::tasks::blocking;
 
-pub enum Source {
+pub(crate) enum Source {
     /// Files, served on loopback by the demo.
     Local { site: Site, pages: Vec<String>, name: String },
     /// A site that someone else serves.
@@ -20,19 +20,19 @@ pub enum Source {
 
 impl Source {
     /// Parses the URL of a site.
-    pub fn of_url(text: &str) -> Result<Self, Exit> {
+    pub(crate) fn of_url(text: &str) -> Result<Self, Exit> {
         let url = Url::parse(text).map_err(|error| Exit::usage(format!("`{text}` is no URL: {error}")))?;
         Ok(Self::Site { url })
     }
 
     /// Serves the HTML files under `dir`.
-    pub fn of_dir(dir: &Path) -> Result<Self, Exit> {
+    pub(crate) fn of_dir(dir: &Path) -> Result<Self, Exit> {
         let site = Site::open(dir).map_err(|error| Exit::new(Code::BadDocs, error.to_string()))?;
         Ok(Self::Local { site, pages: html_files(dir)?, name: dir.display().to_string() })
     }
 
     /// Serves the installed Rust documentation: the usual books, or `all`.
-    pub async fn of_rust_docs(all: bool) -> Result<Self, Exit> {
+    pub(crate) async fn of_rust_docs(all: bool) -> Result<Self, Exit> {
         let missing = |error: DocsError| Exit::new(Code::NoDocs, error.to_string());
         let docs = blocking(Docs::find).await.map_err(missing)?;
         let books: &'static [&'static str] = if all { &[docs::ALL] } else { &docs::USUAL_BOOKS };
@@ -51,7 +51,7 @@ impl Source {
     }
 
     /// Returns the origin that the app must be granted.
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         match self {
             Self::Local { site, .. } => format!("http://{}", site.address()),
             Self::Site { url } => url.origin().ascii_serialization(),
@@ -59,7 +59,7 @@ impl Source {
     }
 
     /// Returns the URLs to scrape first.
-    pub fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         match self {
             Self::Site { url } => vec![url.to_string()],
             Self::Local { site, pages, .. } => {
@@ -72,7 +72,7 @@ impl Source {
     }
 
     /// Returns the name and the size of the source, for people.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Local { pages, name, .. } => format!("{name}: {} files", output::count(pages.len() as u64)),
             Self::Site { url } => url.to_string(),
@@ -80,12 +80,12 @@ impl Source {
     }
 
     /// Whether links lead on to pages that are not listed yet.
-    pub fn is_followed(&self) -> bool {
+    pub(crate) fn is_followed(&self) -> bool {
         matches!(self, Self::Site { .. })
     }
 
     /// Stops serving local files.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         if let Self::Local { site, .. } = self {
             site.stop().await;
         }

@@ -30,7 +30,7 @@ const TAKE_MAX: usize = 64;
 
 /// Input of `store`.
 #[derive(Serialize)]
-pub struct Segment {
+pub(crate) struct Segment {
     generation: String,
     number: u32,
     passages: Vec<LocatedPassage>,
@@ -39,7 +39,7 @@ pub struct Segment {
 }
 
 /// Embeds all passages.
-pub async fn embed(
+pub(crate) async fn embed(
     host: &Host,
     program: &Arc<Program>,
     passages: Vec<LocatedPassage>,
@@ -91,7 +91,7 @@ pub async fn embed(
 }
 
 /// Stores all segments, then commits them as the searched index.
-pub async fn store(
+pub(crate) async fn store(
     host: &Host,
     program: &Arc<Program>,
     segments: Vec<Segment>,

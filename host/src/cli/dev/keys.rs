@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Key {
+pub(crate) enum Key {
     Rebuild,
     /// Repeats the last call, or calls `FUNCTION INPUT`.
     Call(String),
@@ -13,13 +13,14 @@ pub enum Key {
 }
 
 /// Help line, printed once the host listens.
-pub const HELP: &str = "r builds again, c calls the last input again (or: c FUNCTION INPUT), t runs the tests, q quits";
+pub(crate) const HELP: &str =
+    "r builds again, c calls the last input again (or: c FUNCTION INPUT), t runs the tests, q quits";
 
 /// Keys in the order typed.
-pub struct Keys(mpsc::Receiver<Key>);
+pub(crate) struct Keys(mpsc::Receiver<Key>);
 
 /// Reads standard input on a thread: a blocking read cannot be cancelled.
-pub fn read() -> Keys {
+pub(crate) fn read() -> Keys {
     let (keys, receiver) = mpsc::channel(1);
     let reading = std::thread::Builder::new().name("keys".into()).spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
@@ -49,7 +50,7 @@ fn parse(line: &str) -> Option<Key> {
 
 impl Keys {
     /// Waits for the next key; never returns once standard input has ended (no terminal).
-    pub async fn next(&mut self) -> Key {
+    pub(crate) async fn next(&mut self) -> Key {
         match self.0.recv().await {
             Some(key) => key,
             None => std::future::pending().await,

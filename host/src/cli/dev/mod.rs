@@ -42,7 +42,7 @@ use crate::tasks::blocking;
 #[command(
     after_help = "Example:\n  bireme dev examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
 )]
-pub struct Dev {
+pub(crate) struct Dev {
     /// The crate's directory.
     app: PathBuf,
     /// Address to listen on; port 0 takes a free one.
@@ -69,7 +69,7 @@ enum BuildOutcome {
 }
 
 impl Dev {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let address = check_listen(self.listen)?;
         if !self.app.join("Cargo.toml").is_file() {
             return Err(BuildError::NoCrate { dir: self.app }.into());

@@ -15,7 +15,7 @@ use crate::sandbox::Program;
 
 /// The last call, over HTTP or typed, whichever is newer.
 #[derive(Default)]
-pub struct RepeatCall {
+pub(crate) struct RepeatCall {
     pub last: Arc<LastCall>,
     /// Calls under way; aborted on drop.
     calls: Vec<JoinHandle<()>>,
@@ -23,7 +23,12 @@ pub struct RepeatCall {
 
 impl RepeatCall {
     /// Spawns the call. It prints its own outcome, so the loop stays free for the next save.
-    pub fn call(&mut self, dispatcher: &Arc<Dispatcher>, program: &Arc<Program>, typed: &str) -> Result<(), Exit> {
+    pub(crate) fn call(
+        &mut self,
+        dispatcher: &Arc<Dispatcher>,
+        program: &Arc<Program>,
+        typed: &str,
+    ) -> Result<(), Exit> {
         let (function, input) = if typed.is_empty() {
             self.last.get().ok_or_else(|| {
                 let exit = Exit::usage("nothing was called yet");

@@ -16,7 +16,7 @@ use crate::codes::Code;
 const SETTLE: Duration = Duration::from_millis(8);
 
 /// A watched crate.
-pub struct Watch {
+pub(crate) struct Watch {
     dir: PathBuf,
     changes: mpsc::Receiver<()>,
     watcher: RecommendedWatcher,
@@ -26,7 +26,7 @@ pub struct Watch {
 
 impl Watch {
     /// Watches the crate in `dir`: its files, and its folders except hidden ones and `target`.
-    pub fn start(dir: &Path) -> Result<Self, Exit> {
+    pub(crate) fn start(dir: &Path) -> Result<Self, Exit> {
         let dir = dir.canonicalize()?;
         let (sender, changes) = mpsc::channel(1);
         let root = dir.clone();
@@ -61,14 +61,14 @@ impl Watch {
     }
 
     /// Waits for a change.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         if self.changes.recv().await.is_none() {
             std::future::pending().await
         }
     }
 
     /// Discards changes until none arrives within `SETTLE`.
-    pub async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self) {
         while tokio::time::timeout(SETTLE, self.changed()).await.is_ok() {}
         if let Err(exit) = self.follow_folders() {
             tracing::warn!(error = exit.message, "some folders are not watched");

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub(crate) enum Status {
     Ok,
     /// Everything else works without it, or works with less.
     Warning,
@@ -14,7 +14,7 @@ pub enum Status {
 }
 
 impl Status {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -25,7 +25,7 @@ impl Status {
 
 /// One row of the table.
 #[derive(Debug, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// Stable; programs match on it.
     pub name: &'static str,
     pub status: Status,
@@ -36,20 +36,20 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, status: Status::Ok, detail: detail.into(), fix: None }
     }
 
-    pub fn warning(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn warning(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name, status: Status::Warning, detail: detail.into(), fix: Some(fix.into()) }
     }
 
-    pub fn missing(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn missing(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name, status: Status::Missing, detail: detail.into(), fix: Some(fix.into()) }
     }
 
     /// Returns it as rows of a table: what to do stands under what is wrong.
-    pub fn rows(&self) -> Vec<Vec<String>> {
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
         let row = vec![self.status.as_str().to_owned(), self.name.to_owned(), self.detail.clone()];
         let fix = self.fix.iter().map(|fix| vec![String::new(), String::new(), format!("mend: {fix}")]);
         std::iter::once(row).chain(fix).collect()

@@ -7,14 +7,14 @@ use crate::devices::{DeviceChoice, Gpu, Obstacle, Report};
 use crate::inference::{self, WorkerProgram};
 
 /// Looks at the machine, in a process of its own.
-pub fn report(asked: DeviceChoice) -> Result<Report, Exit> {
+pub(crate) fn report(asked: DeviceChoice) -> Result<Report, Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let probe = runtime.block_on(inference::devices::probe(&WorkerProgram::this_binary()));
     let chosen = asked.resolve(&probe);
     Ok(Report { asked, probe, chosen, worker: None })
 }
 
-pub fn checks(report: &Report) -> Vec<Check> {
+pub(crate) fn checks(report: &Report) -> Vec<Check> {
     const NAME: &str = "GPU";
     let probe = &report.probe;
     let mut checks: Vec<Check> = probe.gpus.iter().map(|gpu| of_gpu(NAME, gpu)).collect();

@@ -20,7 +20,7 @@ const REPAIR: &str = "bireme doctor --repair --export DIR";
 const EXPORT: &str = "quarantine.jsonl";
 
 /// Looks for rows in quarantine. A directory that a host has is left to it.
-pub fn check(data: &Path) -> Option<Check> {
+pub(crate) fn check(data: &Path) -> Option<Check> {
     if !data.join("store.redb").exists() {
         return None;
     }
@@ -52,7 +52,7 @@ fn summary(rows: &[QuarantinedRow]) -> String {
 }
 
 /// Writes what is in quarantine to a new file in `export`, then removes it. Refused while a host has the directory.
-pub fn repair(data: &Path, export: &Path, is_json: bool) -> Result<(), Exit> {
+pub(crate) fn repair(data: &Path, export: &Path, is_json: bool) -> Result<(), Exit> {
     if !data.join("store.redb").exists() {
         return say(is_json, 0, None);
     }

@@ -13,7 +13,7 @@ use crate::sandbox::{EngineConfig, PoolMode, Sandbox, mappings_for, mappings_max
 /// Files of a busy host: every client's connection, and what is kept back for the rest.
 const FILES: u64 = (limits::HTTP_CONNECTIONS_MAX + limits::DESCRIPTORS_RESERVED) as u64;
 
-pub fn checks(directories: &Directories) -> Vec<Check> {
+pub(crate) fn checks(directories: &Directories) -> Vec<Check> {
     let mut checks = vec![
         writable("data directory", &directories.data, "--data DIR"),
         writable("cache directory", &directories.artifacts, "--data DIR"),

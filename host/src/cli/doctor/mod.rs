@@ -30,7 +30,7 @@ use crate::devices::Report;
 #[command(
     after_help = "Exits with 0 unless something is missing that functions need to be built or run, then with 1.\n\nExamples:\n  bireme doctor --json\n  bireme doctor --repair --export /tmp/rows"
 )]
-pub struct Doctor {
+pub(crate) struct Doctor {
     #[command(flatten)]
     on: OnDevice,
 
@@ -45,7 +45,7 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    pub fn run(self, global: &Global) -> Result<ExitCode, Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<ExitCode, Exit> {
         let directories = global.directories()?;
         if let Some(export) = self.export.filter(|_| self.repair) {
             journal::repair(&directories.data, &export, global.json)?;

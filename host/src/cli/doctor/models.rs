@@ -8,7 +8,7 @@ use crate::cli::output;
 use crate::inference::catalogue::{Catalogue, Listing};
 use crate::inference::pull::Installer;
 
-pub fn checks(models_dir: &Path) -> Vec<Check> {
+pub(crate) fn checks(models_dir: &Path) -> Vec<Check> {
     let mut checks = vec![package_tool(&Installer::usual())];
     match Catalogue::new(models_dir).list() {
         Ok(listing) => checks.extend(models(&listing)),

@@ -10,7 +10,7 @@ use crate::cli::demo::docs::Docs;
 /// The oldest Rust that the SDK builds with.
 const RUST_MIN: &str = env!("CARGO_PKG_RUST_VERSION");
 
-pub fn checks() -> Vec<Check> {
+pub(crate) fn checks() -> Vec<Check> {
     let rustc = rust("rustc");
     let has_rustc = rustc.fix.is_none();
     let mut checks = vec![rustc, rust("cargo")];

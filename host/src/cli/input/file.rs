@@ -19,7 +19,7 @@ const OCTET_STREAM: &str = "application/octet-stream";
 
 /// Flags that name the file and its media type.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-pub struct InputFile {
+pub(crate) struct InputFile {
     /// Read the input from FILE (`-` for standard input): JSON, or the bytes as they are if the function takes bytes.
     #[arg(long = "input", value_name = "FILE")]
     pub path: Option<String>,
@@ -30,7 +30,7 @@ pub struct InputFile {
 
 impl InputFile {
     /// Reads a flag behind the target; returns whether it is one of these.
-    pub fn take(&mut self, name: &str, value: impl FnOnce() -> Result<String, Exit>) -> Result<bool, Exit> {
+    pub(crate) fn take(&mut self, name: &str, value: impl FnOnce() -> Result<String, Exit>) -> Result<bool, Exit> {
         match name {
             "input" => self.path = Some(value()?),
             "content_type" => self.content_type = Some(value()?),
@@ -41,7 +41,7 @@ impl InputFile {
 }
 
 /// Reads the file at `path`, or standard input for `-`.
-pub fn read(function: &FunctionInfo, path: &str, content_type: Option<String>) -> Result<Payload, Exit> {
+pub(crate) fn read(function: &FunctionInfo, path: &str, content_type: Option<String>) -> Result<Payload, Exit> {
     let read = |reader: &mut dyn Read| {
         let mut bytes = Vec::new();
         reader.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)

@@ -23,7 +23,7 @@ use crate::ids::AppName;
 /// Write a new app that builds and passes its own test.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme new pages --template scrape\n  bireme new .")]
-pub struct New {
+pub(crate) struct New {
     /// Directory of the app: empty, or not existing yet.
     dir: PathBuf,
     /// Template of the app.
@@ -35,7 +35,7 @@ pub struct New {
 }
 
 impl New {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let name = self.app_name()?;
         check_empty(&self.dir)?;
         let unpacked = Sdk::embedded().unpack(&global.directories()?.data.join("sdk"))?;

@@ -6,7 +6,7 @@ use crate::ids::{AppName, NameError};
 /// An invalid name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AppCrateError {
+pub(crate) enum AppCrateError {
     #[error(transparent)]
     Name(#[from] NameError),
     #[error("the name `{name}` does not begin with a letter, which a crate's must")]
@@ -30,7 +30,7 @@ const CRATES: &[&str] =
     &["alloc", "bireme_sdk", "bireme_sdk_macros", "core", "proc_macro", "schemars", "serde", "std", "test"];
 
 /// Checks that `name` can name an app and its crate.
-pub fn check(name: &str) -> Result<AppName, AppCrateError> {
+pub(crate) fn check(name: &str) -> Result<AppName, AppCrateError> {
     let app = AppName::new(name)?;
     let is = |list: &[&str], name: &str| list.contains(&name);
     let name = name.to_owned();
@@ -50,7 +50,7 @@ pub fn check(name: &str) -> Result<AppName, AppCrateError> {
 }
 
 /// Returns a valid name similar to `text`, if there is one.
-pub fn near(text: &str) -> Option<String> {
+pub(crate) fn near(text: &str) -> Option<String> {
     let mut name = String::new();
     for c in text.chars().flat_map(char::to_lowercase) {
         if c.is_ascii_alphanumeric() || c == '_' {

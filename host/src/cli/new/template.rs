@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 /// A template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Template {
+pub(crate) enum Template {
     /// Fetch pages over HTTP, from the origins that are declared.
     Scrape,
     /// Data in, data out: needs nothing else.
@@ -18,10 +18,10 @@ pub enum Template {
 }
 
 /// Dependencies of every template: derives name `schemars` and `serde` directly. Sorted, as in a lock file.
-pub const DEPENDENCIES: [&str; 3] = ["bireme-sdk", "schemars", "serde"];
+pub(crate) const DEPENDENCIES: [&str; 3] = ["bireme-sdk", "schemars", "serde"];
 
 impl Template {
-    pub fn source(self) -> &'static str {
+    pub(crate) fn source(self) -> &'static str {
         match self {
             Self::Scrape => include_str!("../../../templates/scrape.rs"),
             Self::Transform => include_str!("../../../templates/transform.rs"),
@@ -30,7 +30,7 @@ impl Template {
         }
     }
 
-    pub fn description(self) -> &'static str {
+    pub(crate) fn description(self) -> &'static str {
         match self {
             Self::Scrape => "Fetches pages and takes them apart",
             Self::Transform => "Takes texts apart",
@@ -40,7 +40,7 @@ impl Template {
     }
 
     /// Returns the first call, to append to `bireme run DIR`; `None` for web functions.
-    pub fn first_call(self) -> Option<&'static str> {
+    pub(crate) fn first_call(self) -> Option<&'static str> {
         Some(match self {
             Self::Scrape => "::title --url https://example.com/",
             Self::Transform => "::words --text \"a ship with two decks\"",
@@ -50,13 +50,13 @@ impl Template {
     }
 
     /// Returns the command needed before the first call.
-    pub fn preparation(self) -> Option<&'static str> {
+    pub(crate) fn preparation(self) -> Option<&'static str> {
         (self == Self::Embed).then_some("bireme models pull all-minilm-l6-v2")
     }
 }
 
 /// Returns an app's manifest. `sdk` is the unpacked workspace.
-pub fn manifest(name: &str, template: Template, sdk: &Path) -> Option<String> {
+pub(crate) fn manifest(name: &str, template: Template, sdk: &Path) -> Option<String> {
     // TOML strings escape like JSON strings, except that DEL must be escaped too.
     let path = sdk.join("guest-sdk").to_str()?.to_owned();
     let path = serde_json::Value::from(path).to_string().replace('\u{7f}', "\\u007f");

@@ -15,7 +15,7 @@ use crate::logs::printable;
 /// List the apps of a host.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme apps --host http://127.0.0.1:8080")]
-pub struct Apps {
+pub(crate) struct Apps {
     #[command(flatten)]
     address: Address,
 }
@@ -23,7 +23,7 @@ pub struct Apps {
 /// List the kept versions of an app, the newest change first.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme history hello")]
-pub struct History {
+pub(crate) struct History {
     /// The name of a deployed app.
     app: String,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct History {
 /// Return to the version of an app before this one, or to any that is kept. Starts a stopped app again.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme rollback hello\n  bireme rollback hello --to 3f2a90")]
-pub struct Rollback {
+pub(crate) struct Rollback {
     /// The name of a deployed app.
     app: String,
     /// The version, or its first digits.
@@ -46,7 +46,7 @@ pub struct Rollback {
 /// Take an app off a host. Calls under way finish; its versions and its data are kept.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme stop hello")]
-pub struct Stop {
+pub(crate) struct Stop {
     /// The name of a deployed app.
     app: String,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub struct Stop {
 }
 
 impl Apps {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let answer: Answer<AppList> = client.send("GET", "/api/v1/apps", &[])?;
         if global.json {
@@ -73,7 +73,7 @@ impl Apps {
 }
 
 impl History {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let answer: Answer<AppHistory> = client.send("GET", &paths::app(&self.app, "/history")?, &[])?;
         if global.json {
@@ -88,7 +88,7 @@ impl History {
 }
 
 impl Rollback {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let query: Vec<(&str, String)> = self.to.into_iter().map(|to| ("to", to)).collect();
         let answer: Answer<Deployment> = client.send("POST", &paths::app(&self.app, "/rollback")?, &query)?;
@@ -104,7 +104,7 @@ impl Rollback {
 }
 
 impl Stop {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let answer: Answer<AppStopped> = client.send("DELETE", &paths::app(&self.app, "")?, &[])?;
         if global.json {

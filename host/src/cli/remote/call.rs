@@ -18,7 +18,7 @@ use crate::logs::printable;
 #[command(
     after_help = "Examples:\n  bireme call hello::greet '{\"name\": \"Ada\"}'\n  bireme call hello::add --a 1 --b 2"
 )]
-pub struct Call {
+pub(crate) struct Call {
     #[command(flatten)]
     address: Address,
     /// Print what the call cost, to stderr (with --json, in the result).
@@ -34,7 +34,7 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let (app, name) = target::split(&self.target)?;
         let metadata = client.metadata(app)?;

@@ -32,7 +32,7 @@ const EARLY_ANSWER_PAUSE: Duration = Duration::from_millis(250);
 #[command(
     after_help = "Examples:\n  bireme spawn hello::greet '{\"name\": \"Ada\"}'\n  bireme get $(bireme spawn hello::add --a 1 --b 2) --wait"
 )]
-pub struct Spawn {
+pub(crate) struct Spawn {
     #[command(flatten)]
     address: Address,
     /// Priority among the app's calls: high, normal or low.
@@ -55,7 +55,7 @@ pub struct Spawn {
 #[command(
     after_help = "Examples:\n  bireme get 0199c0de-0000-7000-8000-000000000000 --wait\n  bireme get ID --wait 10"
 )]
-pub struct Get {
+pub(crate) struct Get {
     #[command(flatten)]
     address: Address,
     /// The id that `bireme spawn` or `bireme map` printed; a unique prefix of at least 8 digits is enough.
@@ -71,7 +71,7 @@ pub struct Get {
 /// Cancel calls or maps, and everything that they spawned. One that has ended stays as it was.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme cancel 0199c0de-0000-7000-8000-000000000000")]
-pub struct Cancel {
+pub(crate) struct Cancel {
     #[command(flatten)]
     address: Address,
     /// The id that `bireme spawn` or `bireme map` printed; a unique prefix of at least 8 digits is enough.
@@ -84,7 +84,7 @@ pub struct Cancel {
 #[command(
     after_help = "Examples:\n  bireme ps\n  bireme ps --app hello --state live\n  bireme ps --function hello::greet --state dead\n  bireme ps --follow --json | jq -c '[.id, .state]'"
 )]
-pub struct Ps {
+pub(crate) struct Ps {
     #[command(flatten)]
     address: Address,
     /// Only of one app.
@@ -112,7 +112,7 @@ pub struct Ps {
 }
 
 impl Spawn {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let (app, name) = target::split(&self.target)?;
         let metadata = client.metadata(app)?;
@@ -136,7 +136,7 @@ impl Spawn {
 }
 
 impl Get {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let started = Instant::now();
         let wait = match self.wait {
@@ -262,7 +262,7 @@ fn state_text(call: &api::Call) -> String {
 }
 
 /// Returns the progress of a map in one line.
-pub fn map_line(map: &api::Map) -> String {
+pub(crate) fn map_line(map: &api::Map) -> String {
     let api::MapCounts { accepted, done, failed, dead, cancelled, retried } = map.counts;
     let mut line = format!("{}: {} of {} done", map.state, output::count(done), output::count(accepted));
     for (count, name) in [(failed, "failed"), (dead, "dead"), (cancelled, "cancelled"), (retried, "retried")] {
@@ -274,7 +274,7 @@ pub fn map_line(map: &api::Map) -> String {
 }
 
 impl Cancel {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         for id in &self.ids {
             let ended = send_to_either(&client, "DELETE", &whole_id(&client, id)?, &[])?;
@@ -290,7 +290,7 @@ impl Cancel {
 }
 
 impl Ps {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         if self.follow {
             return self.follow(&client, global.json);

@@ -22,13 +22,13 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 /// Blocking client of one host.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     base: String,
     agent: Agent,
 }
 
 /// Document of the host, with its JSON text for `--json`: the text also has what a newer host adds.
-pub struct Answer<T> {
+pub(crate) struct Answer<T> {
     /// One line.
     pub text: String,
     pub document: T,
@@ -36,16 +36,16 @@ pub struct Answer<T> {
 
 impl<T> Answer<T> {
     /// Converts the document, with the same text.
-    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Answer<U> {
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Answer<U> {
         Answer { text: self.text, document: convert(self.document) }
     }
 }
 
 /// Query parameters, in order.
-pub type Query<'a> = &'a [(&'a str, String)];
+pub(crate) type Query<'a> = &'a [(&'a str, String)];
 
 impl Client {
-    pub fn new(address: &Address) -> Result<Self, Exit> {
+    pub(crate) fn new(address: &Address) -> Result<Self, Exit> {
         let base = address.host.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let url = url::Url::parse(&base).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
@@ -66,23 +66,28 @@ impl Client {
         Ok(Self { base, agent: config.build().new_agent() })
     }
 
-    pub fn base(&self) -> &str {
+    pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
     /// Sends a request without a body; a non-2xx status becomes an `Err`.
-    pub fn send<T: DeserializeOwned>(&self, method: &str, path: &str, query: Query<'_>) -> Result<Answer<T>, Exit> {
+    pub(crate) fn send<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        query: Query<'_>,
+    ) -> Result<Answer<T>, Exit> {
         let request = self.request(method, path, query).body(()).map_err(|error| self.malformed(&error))?;
         answer(self.agent.run(request).map_err(|error| self.unreachable(&error))?)
     }
 
     /// Sends a POST with a body; any status is `Ok`.
-    pub fn post(&self, path: &str, query: Query<'_>, kind: &str, body: &[u8]) -> Result<Response<Body>, Exit> {
+    pub(crate) fn post(&self, path: &str, query: Query<'_>, kind: &str, body: &[u8]) -> Result<Response<Body>, Exit> {
         self.post_with(path, query, &[], kind, body)
     }
 
     /// Sends a POST with a body and more headers; any status is `Ok`.
-    pub fn post_with(
+    pub(crate) fn post_with(
         &self,
         path: &str,
         query: Query<'_>,
@@ -99,13 +104,13 @@ impl Client {
     }
 
     /// Fetches the metadata of a deployed app.
-    pub fn metadata(&self, app: &str) -> Result<Metadata, Exit> {
+    pub(crate) fn metadata(&self, app: &str) -> Result<Metadata, Exit> {
         let description: Answer<api::AppDescription> = self.send("GET", &paths::app(app, "")?, &[])?;
         Ok(description.document.metadata)
     }
 
     /// Fetches raw bytes and their media type.
-    pub fn bytes_of(&self, path: &str) -> Result<Payload, Exit> {
+    pub(crate) fn bytes_of(&self, path: &str) -> Result<Payload, Exit> {
         let request = self.request("GET", path, &[]).body(()).map_err(|error| self.malformed(&error))?;
         let response = self.success(self.agent.run(request))?;
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
@@ -114,14 +119,14 @@ impl Client {
     }
 
     /// Opens a streamed response.
-    pub fn stream(&self, path: &str, query: Query<'_>) -> Result<impl Read + use<>, Exit> {
+    pub(crate) fn stream(&self, path: &str, query: Query<'_>) -> Result<impl Read + use<>, Exit> {
         let request = self.request("GET", path, query).body(()).map_err(|error| self.malformed(&error))?;
         let response = self.success(self.agent.run(request))?;
         Ok(response.into_body().into_reader())
     }
 
     /// Opens a feed of events, behind the one with the id `last`.
-    pub fn feed(&self, path: &str, query: Query<'_>, last: Option<&str>) -> Result<impl Read + use<>, Exit> {
+    pub(crate) fn feed(&self, path: &str, query: Query<'_>, last: Option<&str>) -> Result<impl Read + use<>, Exit> {
         let mut request = self.request("GET", path, query);
         if let Some(last) = last {
             request = request.header("last-event-id", last);
@@ -156,7 +161,7 @@ impl Client {
 }
 
 /// Reads a response as a document; a non-2xx status becomes an `Err`.
-pub fn answer<T: DeserializeOwned>(response: Response<Body>) -> Result<Answer<T>, Exit> {
+pub(crate) fn answer<T: DeserializeOwned>(response: Response<Body>) -> Result<Answer<T>, Exit> {
     if !response.status().is_success() {
         return Err(problem(response));
     }
@@ -172,7 +177,7 @@ fn parse<T: DeserializeOwned>(mut text: Vec<u8>) -> Result<Answer<T>, Exit> {
 }
 
 /// Error of an answer that is no document of the control API.
-pub fn unreadable(error: &dyn std::error::Error) -> Exit {
+pub(crate) fn unreadable(error: &dyn std::error::Error) -> Exit {
     Exit::new(
         Code::BadOutput,
         format!("the host's answer cannot be read ({error}); is it a bireme host of this version?"),
@@ -180,14 +185,14 @@ pub fn unreadable(error: &dyn std::error::Error) -> Exit {
 }
 
 /// Reads a response as bytes.
-pub fn bytes(response: Response<Body>) -> Result<Vec<u8>, Exit> {
+pub(crate) fn bytes(response: Response<Body>) -> Result<Vec<u8>, Exit> {
     let mut body = response.into_body();
     let read = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
     read.map_err(|error| Exit::new(Code::NoHost, format!("the host's answer broke off: {error}")))
 }
 
 /// Reads a problem document (RFC 9457) as the error of the command.
-pub fn problem(response: Response<Body>) -> Exit {
+pub(crate) fn problem(response: Response<Body>) -> Exit {
     match problem_document(response) {
         Ok((code, problem)) => Exit { causes: problem.causes, ..Exit::new(code, problem.detail) },
         Err(exit) => exit,
@@ -195,7 +200,7 @@ pub fn problem(response: Response<Body>) -> Exit {
 }
 
 /// Reads a problem document and its code; any other body means that no bireme host answers.
-pub fn problem_document(response: Response<Body>) -> Result<(Code, api::Problem), Exit> {
+pub(crate) fn problem_document(response: Response<Body>) -> Result<(Code, api::Problem), Exit> {
     let status = response.status();
     let problem: Option<api::Problem> = serde_json::from_slice(&bytes(response)?).ok();
     problem

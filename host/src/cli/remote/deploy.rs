@@ -20,7 +20,7 @@ use crate::tasks::blocking;
 /// version that they began with. The host keeps earlier versions; `bireme rollback` returns to one.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme deploy examples/hello\n  bireme deploy . --accept -m 'reads the new feed'")]
-pub struct Deploy {
+pub(crate) struct Deploy {
     /// A crate's directory or a `.wasm` file.
     app: String,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub struct Deploy {
 }
 
 impl Deploy {
-    pub async fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let located = target::locate(&self.app).await?;
         let app = match located.described() {

@@ -9,14 +9,14 @@ use crate::cli::exit::Exit;
 use crate::codes::Code;
 
 /// Item of the feed.
-pub enum FeedItem {
+pub(crate) enum FeedItem {
     /// The connection stands: changes from now on come as events.
     Opened,
     Event(Box<api::Event>),
 }
 
 /// Reads the feed until `take` returns false, or the host stays away for longer than `Reconnect` waits.
-pub fn follow(
+pub(crate) fn follow(
     client: &Client,
     query: Query<'_>,
     mut take: impl FnMut(FeedItem) -> Result<bool, Exit>,

@@ -34,7 +34,7 @@ const PAGE_LEN: usize = 1_000;
 #[command(
     after_help = "Examples:\n  bireme export ID -o outcomes.parquet\n  bireme export ID | jq .output\n  bireme export -o calls.parquet"
 )]
-pub struct Export {
+pub(crate) struct Export {
     #[command(flatten)]
     address: Address,
     /// The id of a map; a unique prefix of at least 8 digits is enough.
@@ -183,7 +183,7 @@ impl Sink {
 }
 
 impl Export {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let by_name = self.output.as_ref().and_then(|path| match path.extension()?.to_str()? {
             "parquet" => Some(Format::Parquet),

@@ -25,7 +25,7 @@ const TAIL: usize = 100;
 #[command(
     after_help = "Examples:\n  bireme logs hello -f\n  bireme logs hello --function greet --level warn --since 10m\n  bireme logs --call 0197c0de --timestamps"
 )]
-pub struct Logs {
+pub(crate) struct Logs {
     /// The name of an app; without it, all apps.
     app: Option<String>,
     #[command(flatten)]
@@ -85,7 +85,7 @@ enum MinLevel {
 }
 
 impl Logs {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         let lines = client.stream("/api/v1/logs", &self.query()?)?;
         // Ctrl-C ends the process; there is nothing to clean up.

@@ -23,7 +23,7 @@ use crate::codes::Code;
 use crate::tasks::blocking;
 
 /// Arguments of a map on a host.
-pub struct HostMap {
+pub(crate) struct HostMap {
     pub address: Address,
     /// APP::FUNCTION of a deployed app; `None` for an existing map.
     pub target: Option<String>,
@@ -38,13 +38,13 @@ pub struct HostMap {
 }
 
 impl HostMap {
-    pub fn client(&self) -> Result<Client, Exit> {
+    pub(crate) fn client(&self) -> Result<Client, Exit> {
         Client::new(&self.address)
     }
 
     /// Finds the map to resume, and restarts its failed inputs with `retry_failed`. `None` means that a new map is
     /// wanted.
-    pub async fn find(&self, client: &Client) -> Result<Option<Map>, Exit> {
+    pub(crate) async fn find(&self, client: &Client) -> Result<Option<Map>, Exit> {
         let (client, resume, retry) = (client.clone(), self.resume.clone(), self.retry_failed.clone());
         blocking(move || match (resume, retry) {
             (Some(id), _) => Ok(Some(map_of(&client, &id)?.document)),
@@ -58,7 +58,7 @@ impl HostMap {
     }
 
     /// Fetches the function of a new map.
-    pub async fn function(&self, client: &Client) -> Result<FunctionInfo, Exit> {
+    pub(crate) async fn function(&self, client: &Client) -> Result<FunctionInfo, Exit> {
         let (client, (app, name)) = (client.clone(), self.split_target()?);
         blocking(move || {
             let metadata = client.metadata(&app)?;
@@ -68,7 +68,7 @@ impl HostMap {
     }
 
     /// Creates a map.
-    pub async fn create(&self, client: &Client) -> Result<Map, Exit> {
+    pub(crate) async fn create(&self, client: &Client) -> Result<Map, Exit> {
         let (client, (app, name)) = (client.clone(), self.split_target()?);
         let query: Vec<_> = self.priority.iter().map(|priority| ("priority", priority.clone())).collect();
         blocking(move || {
@@ -89,7 +89,7 @@ impl HostMap {
     }
 
     /// Whether the inputs of the map's function are bytes.
-    pub async fn takes_bytes(client: &Client, map: &Map) -> Result<bool, Exit> {
+    pub(crate) async fn takes_bytes(client: &Client, map: &Map) -> Result<bool, Exit> {
         let client = client.clone();
         let (app, function) = (map.app.clone(), map.function.clone());
         blocking(move || {
@@ -101,7 +101,7 @@ impl HostMap {
     }
 
     /// Uploads inputs and prints outcomes until the map has ended.
-    pub async fn drive(
+    pub(crate) async fn drive(
         self,
         global: &Global,
         client: Client,

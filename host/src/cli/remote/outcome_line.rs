@@ -11,7 +11,7 @@ use crate::call::{Failure, Receipt};
 /// A map has hundreds of thousands of outcomes, and most lines are printed as they came: reading an output into a tree
 /// of values and writing it again would take several times as long, and would change its numbers.
 #[derive(Deserialize)]
-pub struct OutcomeLine<'a> {
+pub(crate) struct OutcomeLine<'a> {
     /// Present of an outcome.
     pub index: Option<u64>,
     pub state: Option<MapOutcomeState>,
@@ -28,28 +28,28 @@ pub struct OutcomeLine<'a> {
 
 impl<'a> OutcomeLine<'a> {
     /// Returns the output as JSON text.
-    pub fn output(&self) -> Option<&'a str> {
+    pub(crate) fn output(&self) -> Option<&'a str> {
         // An output of `null` reads as none.
         let null = (self.state == Some(MapOutcomeState::Done)).then_some("null");
         self.output.map(RawValue::get).or(null)
     }
 
     /// Returns the failure of an outcome.
-    pub fn failure(&self) -> serde_json::Result<Option<Failure>> {
+    pub(crate) fn failure(&self) -> serde_json::Result<Option<Failure>> {
         parse(self.error)
     }
 
     /// Returns the error of the stream, of a line that is no outcome.
-    pub fn stream_error(&self) -> serde_json::Result<Option<MapFailureError>> {
+    pub(crate) fn stream_error(&self) -> serde_json::Result<Option<MapFailureError>> {
         parse(self.error.filter(|_| self.index.is_none()))
     }
 
-    pub fn receipt(&self) -> serde_json::Result<Option<Receipt>> {
+    pub(crate) fn receipt(&self) -> serde_json::Result<Option<Receipt>> {
         parse(self.receipt)
     }
 
     /// Returns the map at its end, of the last line.
-    pub fn summary(&self) -> serde_json::Result<Option<Map>> {
+    pub(crate) fn summary(&self) -> serde_json::Result<Option<Map>> {
         parse(self.summary)
     }
 }

@@ -17,7 +17,7 @@ use crate::cli::map_failure::failure_line;
 use crate::codes::Code;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutcomeOrder {
+pub(crate) enum OutcomeOrder {
     Input,
     Completion,
 }
@@ -32,7 +32,7 @@ impl OutcomeOrder {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct PrintOptions {
+pub(crate) struct PrintOptions {
     pub order: OutcomeOrder,
     /// Prints the host's line with index and state instead of the bare result.
     pub is_envelope: bool,
@@ -44,7 +44,7 @@ pub struct PrintOptions {
 }
 
 /// Prints each outcome once.
-pub struct OutcomePrinter {
+pub(crate) struct OutcomePrinter {
     options: PrintOptions,
     /// Next index in input order, where a new connection resumes.
     next: u64,
@@ -54,13 +54,13 @@ pub struct OutcomePrinter {
 }
 
 impl OutcomePrinter {
-    pub fn new(options: PrintOptions) -> Self {
+    pub(crate) fn new(options: PrintOptions) -> Self {
         Self { options, next: 0, seen: HashSet::new(), failed: None }
     }
 
     /// Prints outcomes until the map has ended, over as many connections as it takes. Returns the final state of the
     /// map; `None` if standard output is closed or `stop` is set.
-    pub fn print(
+    pub(crate) fn print(
         &mut self,
         client: &Client,
         id: &str,

@@ -4,13 +4,13 @@ use crate::cli::exit::Exit;
 use crate::ids::AppName;
 
 /// Returns the path of an app, followed by `rest`.
-pub fn app(name: &str, rest: &str) -> Result<String, Exit> {
+pub(crate) fn app(name: &str, rest: &str) -> Result<String, Exit> {
     let name = AppName::new(name).map_err(|error| Exit::usage(error.to_string()))?;
     Ok(format!("/api/v1/apps/{name}{rest}"))
 }
 
 /// Returns the path of a map, followed by `rest`.
-pub fn map(id: &str, rest: &str) -> Result<String, Exit> {
+pub(crate) fn map(id: &str, rest: &str) -> Result<String, Exit> {
     if is_id(id) {
         Ok(format!("/api/v1/maps/{id}{rest}"))
     } else {
@@ -19,7 +19,7 @@ pub fn map(id: &str, rest: &str) -> Result<String, Exit> {
 }
 
 /// Returns the path of a durable call.
-pub fn call(id: &str) -> Result<String, Exit> {
+pub(crate) fn call(id: &str) -> Result<String, Exit> {
     if is_id(id) { Ok(format!("/api/v1/calls/{id}")) } else { Err(Exit::usage(format!("`{id}` is no id"))) }
 }
 

@@ -11,13 +11,13 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Wait between two attempts, for up to `OUTAGE_MAX` from the first.
 #[derive(Default)]
-pub struct Reconnect {
+pub(crate) struct Reconnect {
     since: Option<Instant>,
 }
 
 impl Reconnect {
     /// Sleeps before the next attempt, or returns the error once the time is up.
-    pub fn wait(&mut self, exit: Exit) -> Result<(), Exit> {
+    pub(crate) fn wait(&mut self, exit: Exit) -> Result<(), Exit> {
         let since = *self.since.get_or_insert_with(|| {
             output::note(&format!("the host does not answer; trying again for {} s", OUTAGE_MAX.as_secs()));
             Instant::now()

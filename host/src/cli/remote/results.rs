@@ -22,7 +22,7 @@ use crate::codes::Code;
 #[command(
     after_help = "Examples:\n  bireme results ID --index 41\n  bireme results ID --failed --json\n  bireme results ID --follow > results.jsonl"
 )]
-pub struct Results {
+pub(crate) struct Results {
     #[command(flatten)]
     address: Address,
     /// The id that `bireme map` printed; a unique prefix of at least 8 digits is enough.
@@ -42,7 +42,7 @@ pub struct Results {
 }
 
 impl Results {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
         if let Some(index) = self.index {
             let path = paths::map(&self.id, &format!("/results/{index}"))?;

@@ -18,7 +18,7 @@ use crate::logs::printable;
 #[command(
     after_help = "Examples:\n  bireme schedule list\n  bireme schedule history reports::weekly\n  bireme schedule pause reports::weekly"
 )]
-pub struct Schedule {
+pub(crate) struct Schedule {
     #[command(subcommand)]
     command: ScheduleCommand,
 }
@@ -61,7 +61,7 @@ struct FunctionArgs {
 }
 
 impl Schedule {
-    pub fn run(self, global: &Global) -> Result<(), Exit> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         match self.command {
             ScheduleCommand::List { app, address } => list(&address, app, global),
             ScheduleCommand::Pause(function) => {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cli::exit::Exit;
 
 /// Parses `10m` (that long ago) or an RFC 3339 time; returns milliseconds since 1970.
-pub fn parse(flag: &str, text: &str) -> Result<u64, Exit> {
+pub(crate) fn parse(flag: &str, text: &str) -> Result<u64, Exit> {
     let ago = || text.parse::<SignedDuration>().ok().filter(|ago| !ago.is_negative());
     let time = match text.parse::<Timestamp>() {
         Ok(time) => Some(time),
@@ -18,18 +18,18 @@ pub fn parse(flag: &str, text: &str) -> Result<u64, Exit> {
 }
 
 /// Formats a time in the local zone, to the millisecond.
-pub fn exact(at_ms: impl TryInto<i64>) -> String {
+pub(crate) fn exact(at_ms: impl TryInto<i64>) -> String {
     let zoned = timestamp(at_ms).to_zoned(TimeZone::system());
     zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
 /// Formats a time in the local zone, to the second.
-pub fn local(at_ms: impl TryInto<i64>) -> String {
+pub(crate) fn local(at_ms: impl TryInto<i64>) -> String {
     timestamp(at_ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
 /// Formats a future time and the wait for it.
-pub fn until(at_ms: impl TryInto<i64>) -> String {
+pub(crate) fn until(at_ms: impl TryInto<i64>) -> String {
     let at = timestamp(at_ms);
     let seconds = at.duration_since(Timestamp::now()).as_secs().max(0);
     let off = match seconds {
@@ -42,7 +42,7 @@ pub fn until(at_ms: impl TryInto<i64>) -> String {
 }
 
 /// Formats the age of a past time, in its largest unit.
-pub fn ago(at_ms: impl TryInto<i64>) -> String {
+pub(crate) fn ago(at_ms: impl TryInto<i64>) -> String {
     let seconds = Timestamp::now().duration_since(timestamp(at_ms)).as_secs().max(0);
     match seconds {
         0..60 => format!("{seconds} s ago"),
@@ -57,7 +57,7 @@ fn timestamp(at_ms: impl TryInto<i64>) -> Timestamp {
 }
 
 /// Returns a time that has two names: the newer one, else the one that an older host answers.
-pub fn newer_or(newer_ms: u64, older_ms: u64) -> u64 {
+pub(crate) fn newer_or(newer_ms: u64, older_ms: u64) -> u64 {
     if newer_ms > 0 { newer_ms } else { older_ms }
 }
 

@@ -30,7 +30,7 @@ struct Upload<'a> {
 }
 
 /// Sends all inputs that the host does not have, then closes the map.
-pub fn upload(
+pub(crate) fn upload(
     client: &Client,
     id: &str,
     mut inputs: Inputs,

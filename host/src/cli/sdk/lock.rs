@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A parsed `Cargo.lock`. Cargo's own format is regular: blocks, one value per line.
-pub struct Lock {
+pub(crate) struct Lock {
     head: &'static str,
     packages: Vec<Package>,
 }
@@ -17,7 +17,7 @@ struct Package {
 }
 
 impl Lock {
-    pub fn parse(text: &'static str) -> Self {
+    pub(crate) fn parse(text: &'static str) -> Self {
         let mut blocks = text.split("[[package]]\n");
         let head = blocks.next().unwrap_or_default();
         let packages = blocks
@@ -30,7 +30,7 @@ impl Lock {
 
     /// Returns the lock file of the package `name` with these direct dependencies; `None` if a name is missing or
     /// ambiguous.
-    pub fn of_package(&self, name: &str, dependencies: &[&'static str]) -> Option<String> {
+    pub(crate) fn of_package(&self, name: &str, dependencies: &[&'static str]) -> Option<String> {
         let mut wanted = BTreeSet::new();
         let mut next = dependencies.to_vec();
         while let Some(dependency) = next.pop() {

@@ -9,7 +9,7 @@ const WHOLE: [&str; 3] = ["[workspace.package]", "[workspace.lints.rust]", "[wor
 const DEPENDENCIES: &str = "[workspace.dependencies]";
 
 /// Returns a manifest that resolves every `workspace = true` of `members`.
-pub fn of_workspace(root: &str, members: &[&str]) -> String {
+pub(crate) fn of_workspace(root: &str, members: &[&str]) -> String {
     let wanted: BTreeSet<&str> = members.iter().flat_map(|member| inherited(member)).collect();
     let mut text = String::from(
         "# Unpacked by bireme, and replaced by it when it was changed.\n[workspace]\nresolver = \"3\"\nmembers = [\"guest-sdk\", \"guest-sdk/macros\"]\n",

@@ -18,13 +18,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-pub use self::lock::Lock;
+pub(crate) use self::lock::Lock;
 
 // FILES, ROOT_MANIFEST and EXAMPLES_LOCK, written by the build script.
 include!(concat!(env!("OUT_DIR"), "/sdk_files.rs"));
 
 /// Files of the SDK.
-pub struct Sdk {
+pub(crate) struct Sdk {
     /// Sorted paths with `/`, and contents, including the root manifest.
     files: Vec<(&'static str, Vec<u8>)>,
 }
@@ -32,14 +32,14 @@ pub struct Sdk {
 /// An SDK that cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 #[error("the SDK cannot be unpacked to `{}`", path.display())]
-pub struct SdkError {
+pub(crate) struct SdkError {
     path: PathBuf,
     source: io::Error,
 }
 
 impl Sdk {
     /// Returns the SDK of this binary.
-    pub fn embedded() -> Self {
+    pub(crate) fn embedded() -> Self {
         let mut files: Vec<_> = FILES.iter().map(|(path, bytes)| (*path, bytes.to_vec())).collect();
         let members: Vec<&str> = FILES
             .iter()
@@ -53,12 +53,12 @@ impl Sdk {
     }
 
     /// Returns the lock file that the SDK is tested with.
-    pub fn lock() -> Lock {
+    pub(crate) fn lock() -> Lock {
         Lock::parse(EXAMPLES_LOCK)
     }
 
     /// Unpacks the SDK under `sdk_dir` if needed; returns the folder of its workspace.
-    pub fn unpack(&self, sdk_dir: &Path) -> Result<PathBuf, SdkError> {
+    pub(crate) fn unpack(&self, sdk_dir: &Path) -> Result<PathBuf, SdkError> {
         let folder = sdk_dir.join(self.folder_name());
         match self.unpack_to(sdk_dir, &folder) {
             Ok(()) => Ok(folder),

@@ -22,7 +22,7 @@ const NEWEST: u64 = 4;
 
 /// One waiting call. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(pub(super) u64);
+pub(crate) struct Ticket(pub(super) u64);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -73,17 +73,17 @@ pub(super) struct Taken {
 
 impl FairQueue {
     /// Whether a call waits that could go now.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         !self.turns.is_empty()
     }
 
     /// Whether a call of this function, or of those of the app without a limit, waits.
-    pub fn holds(&self, app: &AppName, function: Option<&FunctionName>) -> bool {
+    pub(crate) fn holds(&self, app: &AppName, function: Option<&FunctionName>) -> bool {
         self.apps.get(app).is_some_and(|app| app.lanes.contains_key(&function.cloned()))
     }
 
     /// A call waits from now on. Tickets come in their order.
-    pub fn push(&mut self, ticket: Ticket, app: &AppName, function: Option<&FunctionName>, has_room: bool) {
+    pub(crate) fn push(&mut self, ticket: Ticket, app: &AppName, function: Option<&FunctionName>, has_room: bool) {
         self.apps.entry(app.clone()).or_insert_with(App::new);
         self.change(app, function, |lanes, function| {
             let lane = lanes.entry(function).or_insert(Lane { waiting: BTreeSet::new(), has_room });
@@ -92,7 +92,7 @@ impl FairQueue {
     }
 
     /// Takes a call out that gives up; false if it does not wait here.
-    pub fn remove(&mut self, ticket: Ticket, app: &AppName, function: Option<&FunctionName>) -> bool {
+    pub(crate) fn remove(&mut self, ticket: Ticket, app: &AppName, function: Option<&FunctionName>) -> bool {
         let mut is_removed = false;
         self.change(app, function, |lanes, function| {
             is_removed = lanes.get_mut(&function).is_some_and(|lane| lane.waiting.remove(&ticket));
@@ -101,7 +101,7 @@ impl FairQueue {
     }
 
     /// A function has a place free from now on, or none.
-    pub fn set_room(&mut self, app: &AppName, function: &FunctionName, has_room: bool) {
+    pub(crate) fn set_room(&mut self, app: &AppName, function: &FunctionName, has_room: bool) {
         self.change(app, Some(function), |lanes, function| {
             if let Some(lane) = lanes.get_mut(&function) {
                 lane.has_room = has_room;
@@ -110,7 +110,7 @@ impl FairQueue {
     }
 
     /// Takes the call whose turn it is and charges its app what it will probably take.
-    pub fn take(&mut self) -> Option<Taken> {
+    pub(crate) fn take(&mut self) -> Option<Taken> {
         let (&(round, _), name) = self.turns.first_key_value()?;
         let name = name.clone();
         self.round = self.round.max(round);
@@ -125,7 +125,7 @@ impl FairQueue {
     }
 
     /// A call that was taken here has ended: its app is charged what it took; nothing if it did not run.
-    pub fn settle(&mut self, name: &AppName, charged_us: u64, ran_us: Option<u64>) {
+    pub(crate) fn settle(&mut self, name: &AppName, charged_us: u64, ran_us: Option<u64>) {
         let Some(app) = self.apps.get_mut(name) else { return };
         app.running -= 1;
         app.used_us = app.used_us.saturating_sub(charged_us).saturating_add(ran_us.unwrap_or(0));
@@ -183,7 +183,7 @@ impl FairQueue {
 
     /// Whether nothing is known here.
     #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.apps.is_empty() && self.turns.is_empty()
     }
 }

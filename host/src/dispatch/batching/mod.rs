@@ -101,7 +101,7 @@ impl State {
 }
 
 impl Batching {
-    pub fn new(executor: Arc<Executor>) -> Arc<Self> {
+    pub(crate) fn new(executor: Arc<Executor>) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(WAITING_CALLS_MAX));
         Arc::new(Self { executor, state: Mutex::default(), places })
     }
@@ -111,7 +111,7 @@ impl Batching {
     }
 
     /// Calls that wait for others.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.lock().grouping.waiting()
     }
 
@@ -146,7 +146,7 @@ impl Drop for Leaving<'_> {
 impl Batching {
     /// Makes one attempt at a call of a batched function: waits for company, for a slot and for the answer to its own
     /// input.
-    pub async fn attempt(
+    pub(crate) async fn attempt(
         self: &Arc<Self>,
         call: &Call,
         attempt: u32,

@@ -13,22 +13,22 @@ use crate::limits::GroupLimits;
 
 /// An input that waits, or waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MemberId(pub u64);
+pub(crate) struct MemberId(pub u64);
 
 /// A group, from its first input on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GroupId(pub u64);
+pub(crate) struct GroupId(pub u64);
 
 /// A group that leaves, with its inputs in the order in which they came.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Departure {
+pub(crate) struct Departure {
     pub group: GroupId,
     pub members: Vec<MemberId>,
 }
 
 /// What follows from one more input.
 #[derive(Debug, Default)]
-pub struct Joined {
+pub(crate) struct Joined {
     /// The group that it is the first of, and when that leaves at the latest.
     pub opened: Option<(GroupId, Instant)>,
     /// Groups that leave now: the one before, if there was no room in it for its bytes, and its own, if that is whole.
@@ -37,7 +37,7 @@ pub struct Joined {
 
 /// What follows from an input that leaves before its group does.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Left {
+pub(crate) enum Left {
     /// Its group has left, or it never was.
     TooLate,
     OthersWait,
@@ -59,7 +59,7 @@ impl Forming {
 }
 
 /// The groups that form, at most one for each key.
-pub struct Grouping<K> {
+pub(crate) struct Grouping<K> {
     forming: HashMap<K, Forming>,
     keys: HashMap<GroupId, K>,
     groups: HashMap<MemberId, GroupId>,
@@ -74,7 +74,7 @@ impl<K> Default for Grouping<K> {
 
 impl<K: Clone + Eq + Hash> Grouping<K> {
     /// Takes an input of `bytes` into the group that forms under its key, or into a new one.
-    pub fn join(
+    pub(crate) fn join(
         &mut self,
         key: K,
         member: MemberId,
@@ -104,7 +104,7 @@ impl<K: Clone + Eq + Hash> Grouping<K> {
     }
 
     /// Takes an input out again.
-    pub fn leave(&mut self, member: MemberId) -> Left {
+    pub(crate) fn leave(&mut self, member: MemberId) -> Left {
         let Some(group) = self.groups.remove(&member) else { return Left::TooLate };
         let key = &self.keys[&group];
         let forming = self.forming.get_mut(key).expect("a group forms as long as it has a key");
@@ -120,7 +120,7 @@ impl<K: Clone + Eq + Hash> Grouping<K> {
     }
 
     /// Lets a group leave whose time has come. None: it has left already, or is not due.
-    pub fn expire(&mut self, group: GroupId, now: Instant) -> Option<Departure> {
+    pub(crate) fn expire(&mut self, group: GroupId, now: Instant) -> Option<Departure> {
         let key = self.keys.get(&group)?.clone();
         if self.forming[&key].due > now {
             return None;
@@ -129,7 +129,7 @@ impl<K: Clone + Eq + Hash> Grouping<K> {
     }
 
     /// Inputs that wait.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.groups.len()
     }
 
@@ -145,7 +145,7 @@ impl<K: Clone + Eq + Hash> Grouping<K> {
 
 /// What a group does whose run failed as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// All of it has failed.
     Fail,
     /// It runs again in two halves.
@@ -156,7 +156,7 @@ pub enum Next {
 
 /// Decides what a group of `len` does after `code`, so that an input that makes others fail fails alone. What no
 /// other run can mend ends it, and so does what has nothing to do with its inputs.
-pub fn after_failure(code: FailureCode, len: usize) -> Next {
+pub(crate) fn after_failure(code: FailureCode, len: usize) -> Next {
     match code {
         _ if len < 2 => Next::Fail,
         FailureCode::Failed | FailureCode::Crashed | FailureCode::MemoryLimit | FailureCode::OutputTooLarge => {

@@ -4,7 +4,7 @@ use crate::call::{HostCalls, InferenceReceipt, Receipt};
 
 /// Returns the share of input `i` of `len`. Remainders go to the first inputs. Each has the attempt's whole wall clock
 /// and peak of memory, which it would have had by itself.
-pub fn of(whole: &Receipt, i: usize, len: usize, wall_us: u64) -> Receipt {
+pub(crate) fn of(whole: &Receipt, i: usize, len: usize, wall_us: u64) -> Receipt {
     let (i, len) = (i as u64, len as u64);
     let part = |total: u64| total / len + u64::from(i < total % len);
     let mut host_calls = HostCalls::default();

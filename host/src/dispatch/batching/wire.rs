@@ -19,7 +19,7 @@ const GROUP: &str = "application/vnd.bireme.batch+json";
 const NOTHING: &[u8] = b"{}";
 
 /// Refuses an input that is not exactly one JSON value. Nothing at all counts as no argument, as for any function.
-pub fn check(function: &str, input: &Payload) -> Result<(), Failure> {
+pub(crate) fn check(function: &str, input: &Payload) -> Result<(), Failure> {
     let invalid = |message| Err(Failure::new(FailureCode::InvalidInput, message));
     if !input.is_json() {
         let essence: String =
@@ -36,7 +36,7 @@ pub fn check(function: &str, input: &Payload) -> Result<(), Failure> {
 }
 
 /// Joins inputs that were checked.
-pub fn group<'a>(inputs: impl Iterator<Item = &'a Payload> + Clone) -> Payload {
+pub(crate) fn group<'a>(inputs: impl Iterator<Item = &'a Payload> + Clone) -> Payload {
     let bytes: usize = inputs.clone().map(|input| input.data.len().max(NOTHING.len()) + 1).sum();
     let mut data = Vec::with_capacity(bytes + 1);
     for input in inputs {
@@ -52,7 +52,7 @@ pub fn group<'a>(inputs: impl Iterator<Item = &'a Payload> + Clone) -> Payload {
 ///
 /// # Errors
 /// It is not one answer for each input; then none is of use.
-pub fn answers(
+pub(crate) fn answers(
     function: &str,
     answer: &Payload,
     len: usize,

@@ -26,7 +26,7 @@ const READ_WAIT_MS: u64 = 1_000;
 const IDLE_WAIT: Duration = Duration::from_secs(3_600);
 
 /// See the module.
-pub struct CallDriver {
+pub(crate) struct CallDriver {
     core: Arc<Core>,
     state: Mutex<DriverState>,
     /// Notified when a call may begin, or begins later.
@@ -44,7 +44,7 @@ struct DriverState {
 }
 
 impl CallDriver {
-    pub fn new(core: Arc<Core>) -> Arc<Self> {
+    pub(crate) fn new(core: Arc<Core>) -> Arc<Self> {
         Arc::new(Self {
             core,
             state: Mutex::default(),
@@ -55,7 +55,7 @@ impl CallDriver {
     }
 
     /// Queues calls that are on disk and not begun, or wait for a retry.
-    pub fn accepted(&self, calls: impl IntoIterator<Item = OpenCall>) {
+    pub(crate) fn accepted(&self, calls: impl IntoIterator<Item = OpenCall>) {
         let mut state = self.state();
         calls.into_iter().for_each(|call| state.queue.accepted(call));
         drop(state);
@@ -63,47 +63,47 @@ impl CallDriver {
     }
 
     /// Claims a call that is about to be accepted, if it can begin at once.
-    pub fn begin(self: &Arc<Self>, call: CallId, lane: LaneKey, calls_max: usize) -> Option<OwnedCall> {
+    pub(crate) fn begin(self: &Arc<Self>, call: CallId, lane: LaneKey, calls_max: usize) -> Option<OwnedCall> {
         let mut state = self.state();
         let lease = state.queue.begin(call, lane, calls_max)?;
         Some(self.own(&mut state, lease))
     }
 
     /// Claims a scheduled run, whatever waits and runs of its function.
-    pub fn begin_run(self: &Arc<Self>, call: CallId, lane: LaneKey) -> OwnedCall {
+    pub(crate) fn begin_run(self: &Arc<Self>, call: CallId, lane: LaneKey) -> OwnedCall {
         let mut state = self.state();
         let lease = state.queue.begin_run(call, lane);
         self.own(&mut state, lease)
     }
 
     /// Returns the calls of scheduled runs as they end. Once.
-    pub fn run_ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
+    pub(crate) fn run_ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let _ = self.run_ends.set(sender);
         receiver
     }
 
     /// Runs the first attempt at a call that was accepted with a lease.
-    pub fn begin_leased(self: &Arc<Self>, owned: OwnedCall, record: CallRecord, input: Payload) {
+    pub(crate) fn begin_leased(self: &Arc<Self>, owned: OwnedCall, record: CallRecord, input: Payload) {
         let this = self.clone();
         self.core.lifecycle.spawn(async move { this.drive(owned, Some((record, input))).await });
     }
 
     /// Returns how many calls have an owner.
-    pub fn owned(&self) -> usize {
+    pub(crate) fn owned(&self) -> usize {
         self.state().queue.owned()
     }
 
     /// A call waits for other calls until the result is dropped; its place is free meanwhile. `None` if it does not
     /// run.
-    pub fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
+    pub(crate) fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
         let run = self.state().queue.parent_waits(call)?;
         self.work.notify_one();
         Some(ParentWait { driver: self, call, run })
     }
 
     /// Cancels a call. Returns the claim of a call that had no owner; the owner of another one is told.
-    pub fn cancel(&self, call: CallId) -> Option<CancelClaim<'_>> {
+    pub(crate) fn cancel(&self, call: CallId) -> Option<CancelClaim<'_>> {
         let mut state = self.state();
         match state.queue.cancel(call) {
             CancelAction::Write => Some(CancelClaim { driver: self, call, is_written: false }),
@@ -118,7 +118,7 @@ impl CallDriver {
     }
 
     /// Counts a call whose end is on disk, and writes why it failed into the app's log.
-    pub fn ended(&self, record: &CallRecord) {
+    pub(crate) fn ended(&self, record: &CallRecord) {
         self.core.count_end(record);
         self.run_ended(record);
         if let Some(failure) = record.failure.as_ref().filter(|_| record.state != State::Cancelled) {
@@ -128,7 +128,7 @@ impl CallDriver {
 
     /// A call had ended as `kept` before it was `written`: by the same write, whose answer was lost, or by another
     /// host, which has counted it.
-    pub fn had_ended(&self, kept: &CallRecord, written: &CallRecord) {
+    pub(crate) fn had_ended(&self, kept: &CallRecord, written: &CallRecord) {
         let end = |record: &CallRecord| (record.state, record.ended_ms, record.attempts);
         match end(kept) == end(written) {
             true => self.ended(kept),
@@ -144,12 +144,12 @@ impl CallDriver {
     }
 
     /// Returns the end of an attempt at a call that is looked at again after a moment.
-    pub fn paused(&self) -> AttemptEnd {
+    pub(crate) fn paused(&self) -> AttemptEnd {
         AttemptEnd::Paused { at_ms: self.core.now_ms() + READ_WAIT_MS }
     }
 
     /// Begins calls as there are places for them, until the host stops.
-    pub async fn run(self: Arc<Self>) {
+    pub(crate) async fn run(self: Arc<Self>) {
         let mut deployed = self.core.runner.apps.changes();
         // A call that would find no slot is not leased on the way down.
         while !self.core.lifecycle.is_stopped() && !self.core.runner.is_closed() {
@@ -403,7 +403,7 @@ impl CallDriver {
 
 /// Ownership of a call. If it is dropped before its release, the call is looked at again after a moment: a task that
 /// was dropped cannot say what it had written.
-pub struct OwnedCall {
+pub(crate) struct OwnedCall {
     driver: Arc<CallDriver>,
     lease: Lease,
     stop: Arc<Notify>,
@@ -412,7 +412,7 @@ pub struct OwnedCall {
 
 impl OwnedCall {
     /// Tells the queue how an attempt ended. Unless the answer is `Release`, the call remains owned.
-    pub fn release(&mut self, end: AttemptEnd) -> OwnerAction {
+    pub(crate) fn release(&mut self, end: AttemptEnd) -> OwnerAction {
         let action = {
             let mut state = self.driver.state();
             let action = state.queue.attempt_ended(&self.lease, end);
@@ -439,7 +439,7 @@ impl Drop for OwnedCall {
 }
 
 /// Ownership of a call that is being cancelled. If it is dropped before the end is written, the call goes on.
-pub struct CancelClaim<'a> {
+pub(crate) struct CancelClaim<'a> {
     driver: &'a CallDriver,
     call: CallId,
     is_written: bool,
@@ -447,7 +447,7 @@ pub struct CancelClaim<'a> {
 
 impl CancelClaim<'_> {
     /// The call has ended, on disk.
-    pub fn release_ended(mut self) {
+    pub(crate) fn release_ended(mut self) {
         self.is_written = true;
     }
 }

@@ -7,7 +7,7 @@ use crate::storage::{CallRecord, State};
 
 /// End of an attempt, or of a call without one.
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Ended(CallResult),
     /// No attempt could begin, now or later.
     Refused(Failure),
@@ -22,7 +22,7 @@ pub enum Outcome {
 
 /// Brings the record of a leased call up to date. Returns its output, if it has one; `next_ms` is set if it begins
 /// again.
-pub fn settle(
+pub(crate) fn settle(
     record: &mut CallRecord,
     outcome: Outcome,
     now_ms: u64,
@@ -62,7 +62,7 @@ fn wait(record: &mut CallRecord, again_ms: u64) {
 }
 
 /// Ends a call.
-pub fn end(record: &mut CallRecord, state: State, failure: Option<Failure>, now_ms: u64) {
+pub(crate) fn end(record: &mut CallRecord, state: State, failure: Option<Failure>, now_ms: u64) {
     record.state = state;
     record.failure = failure;
     record.next_ms = None;

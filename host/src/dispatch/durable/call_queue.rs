@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use self::lane::Lane;
-pub use self::lane::LaneKey;
+pub(crate) use self::lane::LaneKey;
 use self::retries::{Retries, RetryKey};
 use crate::call::Priority;
 use crate::ids::{CallId, FunctionId};
@@ -47,7 +47,7 @@ const PANICS_MAX: u32 = 5;
 
 /// Bounds of the calls in memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Ready calls of all lanes.
     pub ready: usize,
     /// Ready calls of one lane, and those that it may have though all lanes together have `ready`.
@@ -72,7 +72,7 @@ impl Default for Bounds {
 
 /// Ownership of a call that runs. Goes back through `CallQueue::attempt_ended`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     pub call: CallId,
     pub lane: LaneKey,
     run: u64,
@@ -80,7 +80,7 @@ pub struct Lease {
 
 /// End of an owner's work on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptEnd {
+pub(crate) enum AttemptEnd {
     /// Its end is on disk, or it has no record any more.
     Ended,
     /// It begins again at this time, which is on disk.
@@ -95,7 +95,7 @@ pub enum AttemptEnd {
 
 /// Next step of a call's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnerAction {
+pub(crate) enum OwnerAction {
     /// The call is not its own any more.
     Release,
     /// Write that it was cancelled.
@@ -106,7 +106,7 @@ pub enum OwnerAction {
 
 /// Answer to a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelAction {
+pub(crate) enum CancelAction {
     /// The canceller owns the call and writes its end; then `cancelled`, or `cancel_failed`.
     Write,
     /// Stop the attempt under way; its owner writes the end.
@@ -169,14 +169,14 @@ struct PageRead {
 
 /// Open calls to read from the journal: those behind `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageRequest {
+pub(crate) struct PageRequest {
     pub after: Option<CallId>,
     pub limit: usize,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct CallQueue {
+pub(crate) struct CallQueue {
     bounds: Bounds,
     calls: HashMap<CallId, Call>,
     functions: BTreeMap<FunctionId, FunctionQueue>,
@@ -196,7 +196,7 @@ pub struct CallQueue {
 /// Arrivals and turns.
 impl CallQueue {
     /// A call is on disk and not begun, or waits for a retry: just accepted, or accepted by an earlier host.
-    pub fn accepted(&mut self, call: OpenCall) {
+    pub(crate) fn accepted(&mut self, call: OpenCall) {
         let lane = LaneKey { function: call.function, priority: call.priority };
         if let Some(Call { lane: known, .. }) = self.calls.get_mut(&call.id) {
             known.get_or_insert(lane);
@@ -209,7 +209,7 @@ impl CallQueue {
     }
 
     /// Leases a call that is about to be accepted, if none of its function waits and there is a place.
-    pub fn begin(&mut self, call: CallId, lane: LaneKey, calls_max: usize) -> Option<Lease> {
+    pub(crate) fn begin(&mut self, call: CallId, lane: LaneKey, calls_max: usize) -> Option<Lease> {
         let (has_waiting, places) =
             self.functions.get(&lane.function).map_or((false, 0), |queue| (queue.has_waiting(), queue.places));
         (!has_waiting && places < calls_max).then(|| self.lease(call, lane))
@@ -217,13 +217,13 @@ impl CallQueue {
 
     /// Leases a scheduled run that is about to be accepted, whatever waits and runs: its schedule bounds how many
     /// there are.
-    pub fn begin_run(&mut self, call: CallId, lane: LaneKey) -> Lease {
+    pub(crate) fn begin_run(&mut self, call: CallId, lane: LaneKey) -> Lease {
         self.lease(call, lane)
     }
 
     /// Leases the next call to begin: functions take turns, urgent calls first, then the oldest. `calls_max` returns
     /// how many calls of a function may run at a time, or `None` if none can.
-    pub fn next(&mut self, now_ms: u64, calls_max: impl Fn(&FunctionId) -> Option<usize>) -> Option<Lease> {
+    pub(crate) fn next(&mut self, now_ms: u64, calls_max: impl Fn(&FunctionId) -> Option<usize>) -> Option<Lease> {
         self.wake_due(now_ms);
         let has_room = |(function, queue): (&FunctionId, &FunctionQueue)| {
             (queue.is_ready() && calls_max(function).is_some_and(|max| queue.places < max)).then(|| function.clone())
@@ -244,13 +244,13 @@ impl CallQueue {
     }
 
     /// Returns when the next retry or paused call is due.
-    pub fn wake_ms(&self) -> Option<u64> {
+    pub(crate) fn wake_ms(&self) -> Option<u64> {
         let paused = self.pauses.first().map(|(at_ms, _)| *at_ms);
         [self.retries.next_ms(), paused].into_iter().flatten().min()
     }
 
     /// Returns how many calls have an owner.
-    pub fn owned(&self) -> usize {
+    pub(crate) fn owned(&self) -> usize {
         self.owned
     }
 
@@ -356,7 +356,7 @@ impl CallQueue {
 impl CallQueue {
     /// The owner of a call is done with an attempt. Returns what it does next; unless that is `Release`, it remains the
     /// owner.
-    pub fn attempt_ended(&mut self, lease: &Lease, end: AttemptEnd) -> OwnerAction {
+    pub(crate) fn attempt_ended(&mut self, lease: &Lease, end: AttemptEnd) -> OwnerAction {
         let Lease { call, lane, run } = lease;
         let Some(Call { state: CallState::Running { run: running, waits, is_cancelled }, .. }) = self.calls.get(call)
         else {
@@ -396,7 +396,7 @@ impl CallQueue {
 
     /// A running call waits for another: its place is free meanwhile, or a function that waits for itself would hold
     /// every place that the awaited calls need. Returns the number to resume with; `None` if the call does not run.
-    pub fn parent_waits(&mut self, call: CallId) -> Option<u64> {
+    pub(crate) fn parent_waits(&mut self, call: CallId) -> Option<u64> {
         let Some(Call { lane: Some(lane), state: CallState::Running { run, waits, .. } }) = self.calls.get_mut(&call)
         else {
             return None;
@@ -410,7 +410,7 @@ impl CallQueue {
     }
 
     /// A running call resumes, whether there is a place or not. A run that is over is ignored: its place is free.
-    pub fn parent_resumes(&mut self, call: CallId, resumed: u64) {
+    pub(crate) fn parent_resumes(&mut self, call: CallId, resumed: u64) {
         let Some(Call { lane: Some(lane), state: CallState::Running { run, waits, .. } }) = self.calls.get_mut(&call)
         else {
             return;
@@ -426,7 +426,7 @@ impl CallQueue {
     }
 
     /// Somebody cancels a call.
-    pub fn cancel(&mut self, call: CallId) -> CancelAction {
+    pub(crate) fn cancel(&mut self, call: CallId) -> CancelAction {
         let Some(Call { lane, state }) = self.calls.get_mut(&call) else {
             self.set(call, None, CallState::Cancelling);
             return CancelAction::Write;
@@ -453,7 +453,7 @@ impl CallQueue {
     }
 
     /// The canceller has written the end of a call, or found that it has ended.
-    pub fn cancelled(&mut self, call: CallId) {
+    pub(crate) fn cancelled(&mut self, call: CallId) {
         if let Some(Call { lane, state: CallState::Cancelling }) = self.calls.get(&call) {
             let lane = lane.clone();
             self.unset(call);
@@ -465,7 +465,7 @@ impl CallQueue {
     }
 
     /// The canceller could not write the end of a call, which goes on at `at_ms`.
-    pub fn cancel_failed(&mut self, call: CallId, at_ms: u64) {
+    pub(crate) fn cancel_failed(&mut self, call: CallId, at_ms: u64) {
         if let Some(Call { lane, state: CallState::Cancelling }) = self.calls.get(&call) {
             let lane = lane.clone();
             self.unset(call);
@@ -480,7 +480,7 @@ impl CallQueue {
 /// Pages of the journal.
 impl CallQueue {
     /// Returns the page of open calls to read next, if one is needed. Then `page_read`, or `page_failed`.
-    pub fn page_to_read(&mut self) -> Option<PageRequest> {
+    pub(crate) fn page_to_read(&mut self) -> Option<PageRequest> {
         if self.page.is_some() {
             return None;
         }
@@ -509,13 +509,13 @@ impl CallQueue {
     }
 
     /// The page could not be read. A scan begins anew.
-    pub fn page_failed(&mut self) {
+    pub(crate) fn page_failed(&mut self) {
         self.page = None;
         self.retries.abort_scan();
     }
 
     /// Takes in a page as it was read.
-    pub fn page_read(&mut self, rows: Vec<OpenCall>, now_ms: u64) -> Option<PageRequest> {
+    pub(crate) fn page_read(&mut self, rows: Vec<OpenCall>, now_ms: u64) -> Option<PageRequest> {
         let PageRead { after, arrivals } = self.page.take()?;
         // A page may have fewer calls than it could: damaged rows are left out.
         let until = rows.last().map(|row| row.id);

@@ -10,19 +10,19 @@ use crate::ids::CallId;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct CallWaiters {
+pub(crate) struct CallWaiters {
     calls: DashMap<CallId, Arc<Notify>>,
 }
 
 impl CallWaiters {
     /// Registers a waiter until it is dropped.
-    pub fn watch(&self, call: CallId) -> Waiter<'_> {
+    pub(crate) fn watch(&self, call: CallId) -> Waiter<'_> {
         let released = self.calls.entry(call).or_default().clone();
         Waiter { waiters: self, call, released: Some(released) }
     }
 
     /// Wakes the waiters for a call.
-    pub fn wake(&self, call: CallId) {
+    pub(crate) fn wake(&self, call: CallId) {
         if let Some(released) = self.calls.get(&call) {
             released.notify_waiters();
         }
@@ -30,7 +30,7 @@ impl CallWaiters {
 }
 
 /// A waiter for one call.
-pub struct Waiter<'a> {
+pub(crate) struct Waiter<'a> {
     waiters: &'a CallWaiters,
     call: CallId,
     released: Option<Arc<Notify>>,
@@ -38,7 +38,7 @@ pub struct Waiter<'a> {
 
 impl Waiter<'_> {
     /// Waits until the call is released. To miss nothing, enable the future before the call's record is read.
-    pub fn released(&self) -> Notified<'_> {
+    pub(crate) fn released(&self) -> Notified<'_> {
         self.released.as_ref().expect("it is taken in `drop` only").notified()
     }
 }

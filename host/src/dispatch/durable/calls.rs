@@ -23,35 +23,35 @@ use crate::storage::{Accept, CallRecord, CallSettle, NewRecord, OpenCall, Settle
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The durable calls of a host.
-pub struct Calls {
+pub(crate) struct Calls {
     core: Arc<Core>,
     driver: Arc<CallDriver>,
 }
 
 impl Calls {
-    pub fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
         let driver = CallDriver::new(core.clone());
         Self { core, driver }
     }
 
     /// Returns the driver of the calls.
-    pub fn driver(&self) -> &Arc<CallDriver> {
+    pub(crate) fn driver(&self) -> &Arc<CallDriver> {
         &self.driver
     }
 
     /// Begins calls until the host stops.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         self.core.lifecycle.spawn(self.driver.clone().run());
     }
 
     /// Returns how many calls wait to begin. An estimate, for metrics.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.core.journal.open().calls.saturating_sub(self.driver.owned())
     }
 
     /// Keeps a call and begins it as soon as there is a place. Returns once it is on disk; a second request with the
     /// same key returns the same call.
-    pub async fn spawn(
+    pub(crate) async fn spawn(
         &self,
         function: &FunctionRef,
         input: Payload,
@@ -107,7 +107,7 @@ impl Calls {
     }
 
     /// Returns a call, once it has ended or after `wait`.
-    pub async fn get(&self, id: CallId, wait: Duration) -> Result<CallRecord, DurableError> {
+    pub(crate) async fn get(&self, id: CallId, wait: Duration) -> Result<CallRecord, DurableError> {
         let deadline = Instant::now() + wait;
         let waiter = self.driver.waiters.watch(id);
         loop {
@@ -127,17 +127,17 @@ impl Calls {
     }
 
     /// Returns the output of a call that is done.
-    pub async fn output(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
+    pub(crate) async fn output(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
         Ok(self.core.journal.call_output(id).await?)
     }
 
     /// Returns the input of a call.
-    pub async fn input(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
+    pub(crate) async fn input(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
         Ok(self.core.journal.call_input(id).await?)
     }
 
     /// Cancels a call in whatever state, and nothing else. Returns how it ended.
-    pub async fn cancel_one(&self, id: CallId) -> Result<CallRecord, DurableError> {
+    pub(crate) async fn cancel_one(&self, id: CallId) -> Result<CallRecord, DurableError> {
         let waiter = self.driver.waiters.watch(id);
         loop {
             let mut released = pin!(waiter.released());
@@ -169,7 +169,7 @@ impl Calls {
     }
 
     /// A call waits for other calls until the result is dropped; see `CallQueue::parent_waits`.
-    pub fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
+    pub(crate) fn parent_waits(&self, call: CallId) -> Option<impl Drop> {
         self.driver.parent_waits(call)
     }
 }

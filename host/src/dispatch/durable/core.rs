@@ -15,7 +15,7 @@ use crate::storage::{
 };
 
 /// See the module.
-pub struct Core {
+pub(crate) struct Core {
     /// Makes the attempts.
     pub runner: Arc<Runner>,
     /// Memory budget that maps in memory draw on as well.
@@ -49,31 +49,31 @@ impl Options {
 }
 
 impl Core {
-    pub fn new(runner: Arc<Runner>, map_memory: MapMemory, storage: &Storage) -> Arc<Self> {
+    pub(crate) fn new(runner: Arc<Runner>, map_memory: MapMemory, storage: &Storage) -> Arc<Self> {
         let Storage { journal, timetable, members, .. } = storage.clone();
         let (holder, lifecycle) = (OnceLock::new(), Lifecycle::default());
         Arc::new(Self { runner, map_memory, journal, timetable, members, holder, lifecycle })
     }
 
     /// Joins the hosts of the engine. Once, before anything is leased.
-    pub async fn join(&self) -> Result<(), StorageError> {
+    pub(crate) async fn join(&self) -> Result<(), StorageError> {
         let holder = self.lifecycle.answered(|| self.members.join()).await?;
         self.holder.get_or_init(|| holder);
         Ok(())
     }
 
     /// Returns the time of the engine, in milliseconds since 1970.
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.journal.now_ms()
     }
 
     /// Returns the lease of the attempt that a call is in.
-    pub fn lease(&self, record: &CallRecord) -> Option<LeaseToken> {
+    pub(crate) fn lease(&self, record: &CallRecord) -> Option<LeaseToken> {
         self.holder.get().map(|holder| LeaseToken { holder: *holder, attempt: record.attempts })
     }
 
     /// Keeps a new call or map. Returns the one of an earlier request with the same key, if there is one.
-    pub async fn accept(&self, new: Accept) -> Result<Option<KeyedRecord>, DurableError> {
+    pub(crate) async fn accept(&self, new: Accept) -> Result<Option<KeyedRecord>, DurableError> {
         let (app, parent, what) = match &new.record {
             NewRecord::Call(record, _) => (&record.app, record.parent, "call"),
             NewRecord::Map(header) => (&header.app, header.parent, "map"),
@@ -106,14 +106,14 @@ impl Core {
 
     /// Returns how many calls of a function may run at a time, as its live version says; `None` while the app is not
     /// deployed.
-    pub fn calls_max(&self, function: &FunctionId) -> Option<usize> {
+    pub(crate) fn calls_max(&self, function: &FunctionId) -> Option<usize> {
         let program = self.runner.apps.get(function.app.as_str())?;
         // A call of a function that is gone runs to its failure.
         Some(program.find(function.function.as_str()).map_or(1, |function| function.limits.map_concurrency()))
     }
 
     /// Counts the end of a durable call.
-    pub fn count_end(&self, record: &CallRecord) {
+    pub(crate) fn count_end(&self, record: &CallRecord) {
         let failure = record.failure.as_ref().map(|failure| failure.code);
         match self.runner.apps.function(&record.function_id()) {
             Some(function) => function.counters().count_end(failure, &record.receipt),
@@ -122,7 +122,7 @@ impl Core {
     }
 
     /// Writes a failure into the app's log, if the app is deployed.
-    pub fn log_failure(&self, call: CallId, function: &FunctionId, failure: &Failure) {
+    pub(crate) fn log_failure(&self, call: CallId, function: &FunctionId, failure: &Failure) {
         if let Some(function) = self.runner.apps.function(function) {
             self.runner.log_failure(call, &function, failure);
         }

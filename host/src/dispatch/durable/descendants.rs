@@ -23,7 +23,7 @@ enum Parent {
 
 /// See the module.
 #[derive(Clone)]
-pub struct Descendants {
+pub(crate) struct Descendants {
     pub core: Arc<Core>,
     pub calls: Arc<Calls>,
     pub maps: Arc<Maps>,
@@ -32,7 +32,7 @@ pub struct Descendants {
 impl Descendants {
     /// Cancels a call in whatever state, and its descendants. Returns its record: a call that had ended stays as it
     /// was.
-    pub async fn cancel_call(&self, id: CallId) -> Result<CallRecord, DurableError> {
+    pub(crate) async fn cancel_call(&self, id: CallId) -> Result<CallRecord, DurableError> {
         let record = self.calls.cancel_one(id).await?;
         if record.state == State::Cancelled {
             self.cancel_below(Parent::Call(id)).await?;
@@ -41,7 +41,7 @@ impl Descendants {
     }
 
     /// Cancels the open inputs of a map, and their descendants. A map that has ended stays as it was.
-    pub async fn cancel_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+    pub(crate) async fn cancel_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
         let record = self.maps.cancel_map_one(id).await?;
         if record.state() == MapState::Cancelled {
             self.cancel_below(Parent::Map(id)).await?;

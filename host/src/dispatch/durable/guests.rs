@@ -22,7 +22,7 @@ use crate::sandbox::{BoxFuture, CallIdentity, MapOutcome, Order, OutcomeReader, 
 use crate::storage::{Entry, EntryKind, MapRecord, MapState, State};
 
 /// See the module.
-pub struct Guests {
+pub(crate) struct Guests {
     pub core: Arc<Core>,
     pub calls: Arc<Calls>,
     pub maps: Arc<Maps>,

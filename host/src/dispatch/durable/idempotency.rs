@@ -7,7 +7,7 @@ use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::storage::Idempotency;
 
 /// Returns the identity of a request of these parts, if its client gave it a key.
-pub fn identity(key: Option<&str>, parts: &[&[u8]]) -> Result<Option<Idempotency>, DurableError> {
+pub(crate) fn identity(key: Option<&str>, parts: &[&[u8]]) -> Result<Option<Idempotency>, DurableError> {
     let Some(key) = key else { return Ok(None) };
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
         return Err(DurableError::KeyLength { bytes: key.len() });

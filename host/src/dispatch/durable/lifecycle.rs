@@ -13,7 +13,7 @@ use crate::storage::{Answer, ErrorKind, Members, StorageError};
 
 /// Wait before a failed read or write of the journal is tried again: a full disk gets room, a process its file handles
 /// back.
-pub const STORE_RETRY_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const STORE_RETRY_WAIT: Duration = Duration::from_secs(1);
 /// Interval of heartbeats. Short, for a host whose place was taken works in vain until the next one tells it; a beat is
 /// a small write at most.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ enum Phase {
 }
 
 /// See the module.
-pub struct Lifecycle {
+pub(crate) struct Lifecycle {
     phase: watch::Sender<Phase>,
     /// Attempts under way end without an outcome: the next host makes them again.
     cut_off: watch::Sender<bool>,
@@ -50,7 +50,7 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         self.phase.send_if_modified(|phase| {
             let starts = *phase == Phase::Starting;
             *phase = if starts { Phase::Running } else { *phase };
@@ -59,32 +59,32 @@ impl Lifecycle {
     }
 
     /// Nothing new begins from now on.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.phase.send_replace(Phase::Stopped);
     }
 
     /// Ends the attempts under way. Their leases stay on disk, so the next host makes them again.
-    pub fn cut_off(&self) {
+    pub(crate) fn cut_off(&self) {
         self.cut_off.send_replace(true);
     }
 
     /// Whether nothing new begins: not started yet, or stopped.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         *self.phase.borrow() != Phase::Running
     }
 
     /// Waits until the host stops.
-    pub async fn stopped(&self) {
+    pub(crate) async fn stopped(&self) {
         let _ = self.phase.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
     }
 
     /// Waits until attempts are cut off.
-    pub async fn is_cut_off(&self) {
+    pub(crate) async fn is_cut_off(&self) {
         let _ = self.cut_off.subscribe().wait_for(|cut_off| *cut_off).await;
     }
 
     /// Spawns a task that `join` waits for.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks();
         // Finished tasks are dropped along the way.
         while tasks.try_join_next().is_some() {}
@@ -92,7 +92,7 @@ impl Lifecycle {
     }
 
     /// Waits for all tasks, also for those that they spawn meanwhile.
-    pub async fn join(&self) {
+    pub(crate) async fn join(&self) {
         loop {
             let mut tasks = std::mem::take(&mut *self.tasks());
             if tasks.is_empty() {
@@ -103,7 +103,7 @@ impl Lifecycle {
     }
 
     /// Sends heartbeats until the host stops.
-    pub async fn beat(&self, members: &dyn Members) {
+    pub(crate) async fn beat(&self, members: &dyn Members) {
         loop {
             tokio::select! {
                 () = self.stopped() => return,
@@ -120,7 +120,7 @@ impl Lifecycle {
     }
 
     /// Another start has taken this one's place: its leases are that one's, and nothing that it does counts any more.
-    pub fn fenced(&self, error: &StorageError) {
+    pub(crate) fn fenced(&self, error: &StorageError) {
         if self.phase.send_replace(Phase::Stopped) != Phase::Stopped {
             tracing::error!(
                 error = error as &dyn std::error::Error,
@@ -131,7 +131,7 @@ impl Lifecycle {
     }
 
     /// Repeats a request to the engine while its answer is lost, until the host stops.
-    pub async fn answered<'a, T>(&self, request: impl Fn() -> Answer<'a, T>) -> Result<T, StorageError> {
+    pub(crate) async fn answered<'a, T>(&self, request: impl Fn() -> Answer<'a, T>) -> Result<T, StorageError> {
         loop {
             match request().await {
                 Err(error) if error.kind() == ErrorKind::Unknown && !self.has_stopped() => {
@@ -148,7 +148,7 @@ impl Lifecycle {
 
     /// Repeats a write until it succeeds. `None` if the call or map is gone, another host has taken the place of this
     /// one, or the host stops first.
-    pub async fn written<'a, T>(&self, write: impl Fn() -> Answer<'a, T>) -> Option<T> {
+    pub(crate) async fn written<'a, T>(&self, write: impl Fn() -> Answer<'a, T>) -> Option<T> {
         let mut is_reported = false;
         loop {
             let error = match write().await {

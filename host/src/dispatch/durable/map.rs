@@ -6,4 +6,4 @@ mod chunks;
 mod live;
 mod requests;
 
-pub use self::requests::Maps;
+pub(crate) use self::requests::Maps;

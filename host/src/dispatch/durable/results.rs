@@ -38,7 +38,7 @@ pub struct Results {
 
 impl Maps {
     /// Returns the outcomes of a map from input `from` on.
-    pub async fn results(
+    pub(crate) async fn results(
         &self,
         id: MapId,
         from: u64,
@@ -62,7 +62,7 @@ impl Maps {
     }
 
     /// Returns the outcome of one input, if it has one.
-    pub async fn outcome(&self, id: MapId, index: u64) -> Result<Option<Entry>, DurableError> {
+    pub(crate) async fn outcome(&self, id: MapId, index: u64) -> Result<Option<Entry>, DurableError> {
         let accepted = self.map(id).await?.header.accepted;
         if index >= accepted {
             return Err(DurableError::NoInput { id, index, accepted });
@@ -72,12 +72,12 @@ impl Maps {
     }
 
     /// Returns one input of a map.
-    pub async fn map_input(&self, id: MapId, index: u64) -> Result<Option<Payload>, DurableError> {
+    pub(crate) async fn map_input(&self, id: MapId, index: u64) -> Result<Option<Payload>, DurableError> {
         Ok(self.core.journal.map_input(id, index).await?)
     }
 
     /// Returns the bytes of an output.
-    pub async fn payload(&self, stored: StoredPayload) -> Result<Payload, DurableError> {
+    pub(crate) async fn payload(&self, stored: StoredPayload) -> Result<Payload, DurableError> {
         Ok(self.core.journal.payload(stored).await?)
     }
 }

@@ -37,14 +37,14 @@ impl Retention {
 }
 
 /// Deletes ended calls and maps once they are older than the retention allows.
-pub struct Sweeper {
+pub(crate) struct Sweeper {
     pub core: Arc<Core>,
     pub retention: Retention,
 }
 
 impl Sweeper {
     /// Sweeps every minute until the host stops.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         if let Err(error) = self.core.journal.sweep().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "unreferenced files could not be removed");
         }

@@ -18,7 +18,7 @@ use crate::limits::RetryPolicy;
 use crate::storage::{CallRecord, OpenCall, ScheduleStep, State, StorageError};
 
 /// See the module.
-pub struct Runs {
+pub(crate) struct Runs {
     core: Arc<Core>,
     driver: Arc<CallDriver>,
     /// Runs that the end of the last host interrupted, owned until their end is on disk: nothing else may begin them.
@@ -26,12 +26,12 @@ pub struct Runs {
 }
 
 impl Runs {
-    pub fn new(core: Arc<Core>, driver: Arc<CallDriver>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, driver: Arc<CallDriver>) -> Self {
         Self { core, driver, interrupted: Mutex::default() }
     }
 
     /// Takes the runs out of the calls that an earlier host left open, and returns the others.
-    pub fn recover(&self, open: Vec<OpenCall>) -> Vec<OpenCall> {
+    pub(crate) fn recover(&self, open: Vec<OpenCall>) -> Vec<OpenCall> {
         let (runs, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|call| call.run.is_some());
         for OpenCall { id, function, priority, .. } in runs {
             let owned = self.driver.begin_run(id, LaneKey { function, priority });
@@ -41,7 +41,7 @@ impl Runs {
     }
 
     /// Returns the calls of interrupted runs, ended but not written: the first step of the schedules writes them.
-    pub async fn interrupted(&self) -> Result<Vec<CallRecord>, StorageError> {
+    pub(crate) async fn interrupted(&self) -> Result<Vec<CallRecord>, StorageError> {
         let ids: Vec<CallId> = self.lock().iter().map(|(id, _)| *id).collect();
         let mut calls = Vec::with_capacity(ids.len());
         for id in ids {
@@ -56,12 +56,12 @@ impl Runs {
     }
 
     /// Returns the calls of runs as they end, once that is on disk. At most as many wait there as runs are under way.
-    pub fn ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
+    pub(crate) fn ends(&self) -> mpsc::UnboundedReceiver<CallRecord> {
         self.driver.run_ends()
     }
 
     /// Writes one step of the schedules, then begins its runs.
-    pub async fn advance(&self, step: &ScheduleStep) -> Result<(), StorageError> {
+    pub(crate) async fn advance(&self, step: &ScheduleStep) -> Result<(), StorageError> {
         // Owned first, so that a run can be cancelled as soon as it can be found.
         let own = |call: &CallRecord| {
             self.driver.begin_run(call.id, LaneKey { function: call.function_id(), priority: call.priority })

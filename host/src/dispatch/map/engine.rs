@@ -26,7 +26,7 @@ use crate::sandbox::{FunctionRef, Siblings};
 const READ_WAIT: Duration = Duration::from_secs(1);
 
 /// See the module.
-pub struct Engine<B: Backing> {
+pub(crate) struct Engine<B: Backing> {
     pub runner: Arc<Runner>,
     target: Target,
     pub origin: Origin,
@@ -41,7 +41,7 @@ pub struct Engine<B: Backing> {
 
 /// Backing of a map: source of its inputs, destination of its outcomes. It is part of the engine's state, so a method
 /// that takes `self` runs under the engine's lock.
-pub trait Backing: Sized + Send + 'static {
+pub(crate) trait Backing: Sized + Send + 'static {
     /// An input as it waits.
     type Body: Send;
 
@@ -77,10 +77,10 @@ pub trait Backing: Sized + Send + 'static {
 }
 
 /// An input that cannot be read now. The backing has logged why.
-pub struct Unreadable;
+pub(crate) struct Unreadable;
 
 /// An attempt that has ended.
-pub struct Ended<B> {
+pub(crate) struct Ended<B> {
     pub input: Input<B>,
     pub call: CallId,
     pub began: Instant,
@@ -100,7 +100,7 @@ pub enum Target {
 }
 
 /// What runners and the map's owner share.
-pub struct State<B: Backing> {
+pub(crate) struct State<B: Backing> {
     pub window: Window<B::Body>,
     pub backing: B,
     /// Runners that have not left.
@@ -108,12 +108,12 @@ pub struct State<B: Backing> {
 }
 
 impl<B: Backing> State<B> {
-    pub fn new(window: Window<B::Body>, backing: B) -> Self {
+    pub(crate) fn new(window: Window<B::Body>, backing: B) -> Self {
         Self { window, backing, runners: 0 }
     }
 
     /// Whether nothing runs and nothing is going to, until there are more inputs or more room.
-    pub fn is_idle(&mut self) -> bool {
+    pub(crate) fn is_idle(&mut self) -> bool {
         let Self { window, backing, .. } = self;
         self.runners == 0 && window.next_ms().is_none() && window.startable(|| backing.now_ms()) == 0
     }
@@ -128,18 +128,18 @@ enum NotBegun {
 }
 
 impl<B: Backing> Engine<B> {
-    pub fn new(runner: Arc<Runner>, target: Target, origin: Origin, state: State<B>) -> Arc<Self> {
+    pub(crate) fn new(runner: Arc<Runner>, target: Target, origin: Origin, state: State<B>) -> Arc<Self> {
         let (wake, settled) = (Notify::new(), Notify::new());
         Arc::new(Self { runner, target, origin, siblings: Arc::default(), state: Mutex::new(state), wake, settled })
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, State<B>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<B>> {
         self.state.lock()
     }
 
     /// Waits until runners may have to be started: a runner has left, inputs came, or a retry is due. Start them
     /// first, or a retry that is due makes it return at once.
-    pub async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         let wait_ms = {
             let state = self.lock();
             state.window.next_ms().map(|at_ms| at_ms.saturating_sub(state.backing.now_ms()))
@@ -151,7 +151,7 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Writes a call's failure into the app's log, if the app is deployed.
-    pub fn log_failure(&self, call: CallId, failure: &Failure) {
+    pub(crate) fn log_failure(&self, call: CallId, failure: &Failure) {
         if let Some(Ok(function)) = self.function() {
             self.runner.log_failure(call, &function, failure);
         }
@@ -169,7 +169,7 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Returns how many inputs run at a time: no more than may run, for a call that waits is one whose time runs.
-    pub fn concurrency(&self) -> usize {
+    pub(crate) fn concurrency(&self) -> usize {
         match self.function() {
             Some(Ok(function)) => function.limits.map_concurrency(),
             // An input of a function that is gone runs to its failure.
@@ -193,7 +193,7 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Runs inputs one after the other until none can begin.
-    pub async fn run(&self) {
+    pub(crate) async fn run(&self) {
         let mut yielded = Instant::now();
         while let Some(input) = self.lease() {
             let mut lease = Lease { engine: self, input: Some(input), call: None };

@@ -86,7 +86,7 @@ impl MapRun for Map {
 }
 
 /// Outcomes of a map in memory, until they are taken.
-pub struct MemoryBacking {
+pub(crate) struct MemoryBacking {
     order: Order,
     /// By index.
     outcomes: BTreeMap<u64, MapOutcome>,

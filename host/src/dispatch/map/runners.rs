@@ -15,18 +15,18 @@ use crate::tasks;
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
 /// Runners of one map. Dropping it aborts them, and with them their calls.
-pub struct Runners<B: Backing> {
+pub(crate) struct Runners<B: Backing> {
     engine: Arc<Engine<B>>,
     tasks: JoinSet<()>,
 }
 
 impl<B: Backing> Runners<B> {
-    pub fn new(engine: Arc<Engine<B>>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine<B>>) -> Self {
         Self { engine, tasks: JoinSet::new() }
     }
 
     /// Starts runners for the inputs that can begin.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         while self.tasks.try_join_next().is_some() {}
         let start = {
             let mut state = self.engine.lock();
@@ -54,12 +54,12 @@ impl<B: Backing> Runners<B> {
     }
 
     /// Waits until all runners have left.
-    pub async fn join(&mut self) {
+    pub(crate) async fn join(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 
     /// Aborts all runners, and waits until their calls are gone.
-    pub async fn abort(&mut self) {
+    pub(crate) async fn abort(&mut self) {
         self.tasks.shutdown().await;
     }
 }

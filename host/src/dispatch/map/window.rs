@@ -18,7 +18,7 @@ const OUTCOME_BYTES_FIRST: u64 = 16 << 10;
 
 /// One input, and the attempts at it so far.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Input<B> {
+pub(crate) struct Input<B> {
     pub index: u64,
     /// The input as its backing keeps it.
     pub body: B,
@@ -33,7 +33,7 @@ pub struct Input<B> {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Window<B> {
+pub(crate) struct Window<B> {
     /// Bytes of outcomes that stop further inputs from beginning.
     outcome_bytes_max: u64,
     /// Whether an outcome has its room from the first attempt on, as large as the largest so far. Else only outcomes
@@ -57,7 +57,7 @@ pub struct Window<B> {
 }
 
 impl<B> Window<B> {
-    pub fn new(memory: &MapMemory, outcome_bytes_max: u64, reserves_outcomes: bool) -> Self {
+    pub(crate) fn new(memory: &MapMemory, outcome_bytes_max: u64, reserves_outcomes: bool) -> Self {
         Self {
             outcome_bytes_max,
             reserves_outcomes,
@@ -74,7 +74,7 @@ impl<B> Window<B> {
     }
 
     /// Takes an input in if the budget has room for it, or if the map has no other; otherwise returns it.
-    pub fn offer(&mut self, input: Input<B>) -> Result<(), Input<B>> {
+    pub(crate) fn offer(&mut self, input: Input<B>) -> Result<(), Input<B>> {
         let total = self.inputs.bytes() + input.waiting_bytes;
         if !self.inputs.try_set(total) {
             if !self.is_empty() {
@@ -88,7 +88,11 @@ impl<B> Window<B> {
     }
 
     /// Takes inputs in for which the budget was asked before, with the time of those that wait for a retry.
-    pub fn load(&mut self, inputs: impl IntoIterator<Item = (Input<B>, Option<u64>)>, mut reserved: Reservation) {
+    pub(crate) fn load(
+        &mut self,
+        inputs: impl IntoIterator<Item = (Input<B>, Option<u64>)>,
+        mut reserved: Reservation,
+    ) {
         let mut bytes = 0;
         for (input, at_ms) in inputs {
             bytes += input.waiting_bytes;
@@ -104,7 +108,7 @@ impl<B> Window<B> {
 
     /// Hands out the next input to run, if one is ready and its outcome has room. The clock is read if some input
     /// waits.
-    pub fn lease(&mut self, now_ms: impl FnOnce() -> u64) -> Option<Input<B>> {
+    pub(crate) fn lease(&mut self, now_ms: impl FnOnce() -> u64) -> Option<Input<B>> {
         self.wake(now_ms);
         let is_again = !self.again.is_empty();
         if !(is_again && self.reserves_outcomes) && self.room() == 0 {
@@ -128,13 +132,13 @@ impl<B> Window<B> {
     }
 
     /// A running input did not begin: it is the next again.
-    pub fn put_back(&mut self, input: Input<B>) {
+    pub(crate) fn put_back(&mut self, input: Input<B>) {
         self.stops_running(&input);
         self.again.push_front(input);
     }
 
     /// A running input has failed, and begins again at `at_ms`.
-    pub fn retry(&mut self, input: Input<B>, at_ms: u64) {
+    pub(crate) fn retry(&mut self, input: Input<B>, at_ms: u64) {
         self.stops_running(&input);
         self.later.insert((at_ms, input.index), input);
     }
@@ -146,7 +150,7 @@ impl<B> Window<B> {
     }
 
     /// A running input has its outcome, which is held until [`Window::take`].
-    pub fn end(&mut self, input: &Input<B>, outcome_bytes: u64) {
+    pub(crate) fn end(&mut self, input: &Input<B>, outcome_bytes: u64) {
         self.running -= 1;
         self.inputs.set(self.inputs.bytes() - input.running_bytes);
         self.outcome_bytes += outcome_bytes;
@@ -155,19 +159,19 @@ impl<B> Window<B> {
     }
 
     /// Something of a running input is held like an outcome until [`Window::take`], and the input goes on.
-    pub fn hold(&mut self, bytes: u64) {
+    pub(crate) fn hold(&mut self, bytes: u64) {
         self.outcome_bytes += bytes;
         self.outcomes.set(self.expected());
     }
 
     /// Outcomes have left.
-    pub fn take(&mut self, outcome_bytes: u64) {
+    pub(crate) fn take(&mut self, outcome_bytes: u64) {
         self.outcome_bytes -= outcome_bytes;
         self.outcomes.set(self.expected());
     }
 
     /// Returns inputs that could begin now; none if and only if [`Window::lease`] has none.
-    pub fn startable(&mut self, now_ms: impl FnOnce() -> u64) -> usize {
+    pub(crate) fn startable(&mut self, now_ms: impl FnOnce() -> u64) -> usize {
         self.wake(now_ms);
         let Some(next) = self.again.front().or(self.fresh.front()) else { return 0 };
         if self.running > 0 && next.running_bytes - next.waiting_bytes > self.inputs.memory().left() {
@@ -178,17 +182,17 @@ impl<B> Window<B> {
     }
 
     /// Returns inputs that are ready.
-    pub fn ready(&self) -> usize {
+    pub(crate) fn ready(&self) -> usize {
         self.fresh.len() + self.again.len()
     }
 
     /// Returns when the next of the inputs that wait for a retry may begin.
-    pub fn next_ms(&self) -> Option<u64> {
+    pub(crate) fn next_ms(&self) -> Option<u64> {
         self.later.first_key_value().map(|((at_ms, _), _)| *at_ms)
     }
 
     /// Takes an input that waits for a retry, which it will not have; it ends through [`Window::end`].
-    pub fn give_up(&mut self) -> Option<Input<B>> {
+    pub(crate) fn give_up(&mut self) -> Option<Input<B>> {
         let input = match self.later.pop_first() {
             Some((_, input)) => input,
             // Its time has come, and no runner has taken it.
@@ -201,20 +205,20 @@ impl<B> Window<B> {
     }
 
     /// Returns all inputs: ready, running and waiting.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ready() + self.later.len() + self.running
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.running
     }
 
     /// Returns the bytes of inputs that do not run.
-    pub fn waiting_bytes(&self) -> u64 {
+    pub(crate) fn waiting_bytes(&self) -> u64 {
         self.waiting_bytes
     }
 

@@ -12,4 +12,4 @@ mod planner;
 
 pub use control::{ScheduleError, Schedules};
 pub use driver::Scheduler;
-pub use planner::ScheduleView;
+pub(crate) use planner::ScheduleView;

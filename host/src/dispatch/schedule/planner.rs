@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use self::function::PlannedFunction;
-pub use self::function::{RunRefusal, ScheduleView};
+pub(crate) use self::function::{RunRefusal, ScheduleView};
 use crate::app::metadata::Schedule;
 use crate::app::timetable::Timetable;
 use crate::ids::FunctionId;
@@ -25,7 +25,7 @@ use crate::storage::{CallRecord, RunOutcome, ScheduleStep, ScheduledRun, StoredS
 
 /// A scheduled function of a deployed app.
 #[derive(Clone, Debug)]
-pub struct ScheduledFunction {
+pub(crate) struct ScheduledFunction {
     pub function: FunctionId,
     pub schedule: Schedule,
     pub timetable: Timetable,
@@ -35,7 +35,7 @@ pub struct ScheduledFunction {
 ///
 /// A function that was scheduled once stays, with its state, as long as the planner lives.
 #[derive(Debug, Default)]
-pub struct Planner {
+pub(crate) struct Planner {
     entries: BTreeMap<FunctionId, PlannedFunction>,
     changed: BTreeSet<FunctionId>,
     runs: Vec<(FunctionId, ScheduledRun)>,
@@ -44,7 +44,7 @@ pub struct Planner {
 impl Planner {
     /// Restores a function's schedule as the last host left it; its unfinished runs were interrupted. Before the first
     /// `update`.
-    pub fn restore(&mut self, stored: StoredSchedule) {
+    pub(crate) fn restore(&mut self, stored: StoredSchedule) {
         let StoredSchedule { function, state, last, unfinished } = stored;
         let mut entry = PlannedFunction::restored(state, last);
         let runs = entry.interrupt(unfinished);
@@ -53,7 +53,7 @@ impl Planner {
     }
 
     /// Replaces the scheduled functions. One whose timetable is the same goes on where it was.
-    pub fn update(&mut self, now: Timestamp, scheduled: Vec<ScheduledFunction>) {
+    pub(crate) fn update(&mut self, now: Timestamp, scheduled: Vec<ScheduledFunction>) {
         let mut gone: BTreeSet<FunctionId> = self
             .entries
             .iter()
@@ -81,7 +81,7 @@ impl Planner {
     }
 
     /// Deals with everything that is due at `now`.
-    pub fn poll(&mut self, now: Timestamp) {
+    pub(crate) fn poll(&mut self, now: Timestamp) {
         for (function, entry) in &mut self.entries {
             let mut runs = Vec::new();
             if entry.poll(now, &mut runs) {
@@ -92,7 +92,7 @@ impl Planner {
     }
 
     /// Runs a function by hand; returns the number of the run.
-    pub fn run_now(&mut self, now: Timestamp, function: &FunctionId) -> Result<u64, RunRefusal> {
+    pub(crate) fn run_now(&mut self, now: Timestamp, function: &FunctionId) -> Result<u64, RunRefusal> {
         let run = self.deployed(function).ok_or(RunRefusal::NotScheduled)?.run_now(now)?;
         let number = run.number;
         self.note(function, [run]);
@@ -100,7 +100,7 @@ impl Planner {
     }
 
     /// Begins no more runs of a function, except by hand. Returns whether it is scheduled.
-    pub fn pause(&mut self, function: &FunctionId) -> bool {
+    pub(crate) fn pause(&mut self, function: &FunctionId) -> bool {
         let Some(entry) = self.deployed(function) else { return false };
         let runs = entry.pause();
         self.note(function, runs);
@@ -108,7 +108,7 @@ impl Planner {
     }
 
     /// Resumes with the next due time after `now`. Returns whether the function is scheduled.
-    pub fn resume(&mut self, now: Timestamp, function: &FunctionId) -> bool {
+    pub(crate) fn resume(&mut self, now: Timestamp, function: &FunctionId) -> bool {
         let Some(entry) = self.deployed(function) else { return false };
         entry.resume(now);
         self.note(function, None);
@@ -116,13 +116,13 @@ impl Planner {
     }
 
     /// Ends a run as its call has ended, which the journal has written. Returns whether the run was under way.
-    pub fn end(&mut self, call: &CallRecord) -> bool {
+    pub(crate) fn end(&mut self, call: &CallRecord) -> bool {
         let entry = self.entries.get_mut(&call.function_id());
         entry.zip(call.run).is_some_and(|(entry, number)| entry.end(number, call))
     }
 
     /// Takes the changes since the last time. Runs whose outcome is `Running` begin once they are written.
-    pub fn take_changes(&mut self) -> ScheduleStep {
+    pub(crate) fn take_changes(&mut self) -> ScheduleStep {
         let changed = std::mem::take(&mut self.changed);
         let state = |function: FunctionId| Some((function.clone(), self.entries.get(&function)?.state().clone()));
         let states = changed.into_iter().filter_map(state).collect();
@@ -131,7 +131,7 @@ impl Planner {
 
     /// Takes changes back that could not be written: their runs have not begun and count as missed; all else is written
     /// with the next changes.
-    pub fn revert(&mut self, changes: ScheduleStep) {
+    pub(crate) fn revert(&mut self, changes: ScheduleStep) {
         self.changed.extend(changes.states.into_iter().map(|(function, _)| function));
         for (function, run) in changes.runs {
             if run.outcome == RunOutcome::Running {
@@ -146,12 +146,12 @@ impl Planner {
     }
 
     /// Returns the earliest due time of all.
-    pub fn next(&self) -> Option<Timestamp> {
+    pub(crate) fn next(&self) -> Option<Timestamp> {
         self.entries.values().filter_map(PlannedFunction::next).min()
     }
 
     /// Returns the scheduled functions, by name.
-    pub fn views(&self) -> impl Iterator<Item = ScheduleView> {
+    pub(crate) fn views(&self) -> impl Iterator<Item = ScheduleView> {
         self.entries.iter().filter_map(|(function, entry)| entry.view(function))
     }
 

@@ -34,14 +34,14 @@ const ASKED_MAX: usize = 50;
 const RETRY_WAIT: Duration = Duration::from_secs(60);
 
 /// Compiled guest, and the sandbox that it runs in; several hosts may share them.
-pub struct Guest {
+pub(crate) struct Guest {
     sandbox: Arc<Sandbox>,
     program: Arc<Program>,
     dir: tempfile::TempDir,
 }
 
 impl Guest {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ceilings = Ceilings { timeout_max: YEAR, ..Ceilings::default() };
         let config = EngineConfig { instances_max: 16, ceilings, ..EngineConfig::default() };
@@ -52,7 +52,7 @@ impl Guest {
 }
 
 /// One start of a host with the guest deployed.
-pub struct Host {
+pub(crate) struct Host {
     pub dispatcher: Arc<Dispatcher>,
     pub durable: Arc<Durable>,
     program: Arc<Program>,
@@ -60,7 +60,7 @@ pub struct Host {
 
 impl Host {
     /// Makes a host whose durable work does not begin before `Durable::start`. Must run within a tokio runtime.
-    pub fn new(guest: &Guest, storage: &Storage) -> Self {
+    pub(crate) fn new(guest: &Guest, storage: &Storage) -> Self {
         let inference = Arc::new(Inference::new(inference(guest.dir.path())));
         let outbound = Outbound::new(OutboundLimits::default(), OwnListeners::default());
         let services = Services::new(inference, Arc::new(Buckets::new(storage.key_value.clone())), outbound);
@@ -72,18 +72,18 @@ impl Host {
     }
 
     /// Returns the guest's function.
-    pub fn function(&self) -> FunctionRef {
+    pub(crate) fn function(&self) -> FunctionRef {
         self.program.find("f").expect("the guest has it")
     }
 
     /// Runs one call that is not kept to its end, with its retries.
-    pub async fn call(&self, digit: u8) -> Finished {
+    pub(crate) async fn call(&self, digit: u8) -> Finished {
         self.dispatcher.call(Call::new(self.function(), input(digit), Principal::Operator)).await
     }
 
     /// Keeps a call under a key of its own, and waits for its end. Asks again where the answer was lost, as a client
     /// does.
-    pub async fn durable_call(&self, digit: u8) -> CallRecord {
+    pub(crate) async fn durable_call(&self, digit: u8) -> CallRecord {
         let options = Options { key: Some(digit.to_string()), ..Options::default() };
         for _ in 0..ASKED_MAX {
             let Ok(call) = self.durable.spawn(&self.function(), input(digit), options.clone()).await else { continue };
@@ -94,7 +94,7 @@ impl Host {
 }
 
 /// Returns the input with which as many attempts fail as the digit says; all, and for good, with 9.
-pub fn input(digit: u8) -> Payload {
+pub(crate) fn input(digit: u8) -> Payload {
     Payload::json(digit.to_string())
 }
 

@@ -33,7 +33,7 @@ pub enum DataError {
 }
 
 /// Parses the elements of a tensor.
-pub fn read(json: &RawValue, datatype: Datatype, shape: &[u64]) -> Result<Bytes, DataError> {
+pub(crate) fn read(json: &RawValue, datatype: Datatype, shape: &[u64]) -> Result<Bytes, DataError> {
     if matches!(datatype, Datatype::Fp16 | Datatype::Bf16) {
         return Err(DataError::BinaryOnly { datatype });
     }
@@ -58,7 +58,7 @@ pub fn read(json: &RawValue, datatype: Datatype, shape: &[u64]) -> Result<Bytes,
 }
 
 /// Elements of a tensor, serialised as JSON.
-pub struct JsonElements<'a>(pub &'a Tensor);
+pub(crate) struct JsonElements<'a>(pub &'a Tensor);
 
 /// Elements parsed so far.
 struct Elements<'a> {

@@ -49,18 +49,18 @@ const INDEX_BODY_BYTES_MAX: u64 = 4 << 10;
 const ERROR_BYTES_MAX: usize = 2 << 10;
 
 /// Protocol over one host's models.
-pub struct Oip {
+pub(crate) struct Oip {
     inference: Arc<Inference>,
     bodies: Arc<RequestBodies>,
 }
 
 impl Oip {
-    pub fn new(inference: Arc<Inference>, bodies: Arc<RequestBodies>) -> Self {
+    pub(crate) fn new(inference: Arc<Inference>, bodies: Arc<RequestBodies>) -> Self {
         Self { inference, bodies }
     }
 
     /// Answers an operation of this API.
-    pub async fn answer(&self, matched: &Matched, request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(crate) async fn answer(&self, matched: &Matched, request: Request<Incoming>) -> Response<ResponseBody> {
         self.try_answer(matched, request).await.unwrap_or_else(error_response)
     }
 
@@ -264,7 +264,7 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
 }
 
 /// Refuses a path that this API does not have.
-pub fn unknown_path(path: &str) -> Response<ResponseBody> {
+pub(crate) fn unknown_path(path: &str) -> Response<ResponseBody> {
     let detail = format!("no `{path}` here; there are /v2/health, /v2/models/MODEL and /v2/repository/index");
     error_response(Problem::not_found(detail))
 }
@@ -278,7 +278,7 @@ fn model_problem(error: InferenceError) -> Problem {
 }
 
 /// Converts a problem to the protocol's error, with the problem's status and headers.
-pub fn error_response(problem: Problem) -> Response<ResponseBody> {
+pub(crate) fn error_response(problem: Problem) -> Response<ResponseBody> {
     let mut detail = problem.detail.clone();
     detail.truncate(detail.floor_char_boundary(ERROR_BYTES_MAX));
     let mut response = problem.into_response();

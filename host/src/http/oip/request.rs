@@ -24,7 +24,7 @@ use crate::wire::{Datatype, RANK_MAX, TENSORS_MAX, Tensor, TensorError};
 
 /// Inference request to one model.
 #[derive(Debug)]
-pub struct InferRequest {
+pub(crate) struct InferRequest {
     /// Echoed in the response.
     pub id: Option<String>,
     pub inputs: Vec<Tensor>,
@@ -39,7 +39,7 @@ pub struct InferRequest {
 
 /// Output that the request names.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RequestedOutput {
+pub(crate) struct RequestedOutput {
     pub name: String,
     pub is_binary: bool,
 }
@@ -82,7 +82,7 @@ pub enum RequestError {
 }
 
 /// Parses a body; the first `header_length` bytes are its JSON, or all.
-pub fn parse(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, RequestError> {
+pub(crate) fn parse(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, RequestError> {
     let length = header_length.unwrap_or(body.len());
     let json = body.get(..length).ok_or(RequestError::HeaderLength { length, body: body.len() })?;
     let request: Request<'_> = serde_json::from_slice(json).map_err(|source| RequestError::Json { source })?;

@@ -7,11 +7,11 @@ use super::request::InferRequest;
 use crate::wire::{Datatype, Tensor};
 
 /// Version of every model: there is one.
-pub const MODEL_VERSION: &str = "1";
+pub(crate) const MODEL_VERSION: &str = "1";
 
 /// Body of a response.
 #[derive(Debug)]
-pub struct EncodedResponse {
+pub(crate) struct EncodedResponse {
     pub body: Vec<u8>,
     /// Length of the JSON, where binary data follows it.
     pub header_length: Option<usize>,
@@ -31,7 +31,7 @@ pub enum ResponseError {
 }
 
 /// Writes the outputs of a model, as `request` wants them.
-pub fn write(model: &str, request: &InferRequest, tensors: &[Tensor]) -> Result<EncodedResponse, ResponseError> {
+pub(crate) fn write(model: &str, request: &InferRequest, tensors: &[Tensor]) -> Result<EncodedResponse, ResponseError> {
     let outputs: Vec<(&Tensor, bool)> = if request.outputs.is_empty() {
         tensors.iter().map(|tensor| (tensor, request.is_binary)).collect()
     } else {

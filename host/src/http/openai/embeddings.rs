@@ -64,7 +64,7 @@ enum Vector<'a> {
 }
 
 /// Answers a request.
-pub async fn create(endpoint: &Endpoint, request: Request<Incoming>) -> EndpointResult {
+pub(crate) async fn create(endpoint: &Endpoint, request: Request<Incoming>) -> EndpointResult {
     let (parsed, caller, _body): (Parameters, _, _) = endpoint.read(request).await?;
     let inputs = parsed.input.0;
     if inputs.is_empty() {

@@ -17,24 +17,24 @@ use crate::limits;
 use crate::tasks::blocking;
 
 /// Inputs of one request, as many as OpenAI takes.
-pub const INPUTS_MAX: usize = 2_048;
+pub(crate) const INPUTS_MAX: usize = 2_048;
 /// Bodies and responses of more bytes than this are parsed and written on a blocking thread.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Header with the timeout of OpenAI's own clients, in seconds.
 const READ_TIMEOUT: &str = "x-stainless-read-timeout";
 
 /// Result of an endpoint.
-pub type EndpointResult = Result<Response<ResponseBody>, ApiError>;
+pub(crate) type EndpointResult = Result<Response<ResponseBody>, ApiError>;
 
 /// Parts of the host that the endpoints use.
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     pub inference: Arc<Inference>,
     pub bodies: Arc<RequestBodies>,
 }
 
 /// Tokens of a request, as such clients count them.
 #[derive(Serialize)]
-pub struct Usage {
+pub(crate) struct Usage {
     pub prompt_tokens: u64,
     pub total_tokens: u64,
 }
@@ -47,7 +47,7 @@ impl From<&InferenceReceipt> for Usage {
 
 impl Endpoint {
     /// Reads and parses a request. The last part keeps the body charged to its budget until it is dropped.
-    pub async fn read<T: DeserializeOwned + Send + 'static>(
+    pub(crate) async fn read<T: DeserializeOwned + Send + 'static>(
         &self,
         request: Request<Incoming>,
     ) -> Result<(T, Caller, BufferedBody), ApiError> {
@@ -83,7 +83,7 @@ fn timeout(headers: &HeaderMap) -> Result<Duration, ApiError> {
 }
 
 /// Writes a response of about `about_bytes`, on a blocking thread if it is long.
-pub async fn respond<T: Serialize + Send + 'static>(answer: T, about_bytes: usize) -> Response<ResponseBody> {
+pub(crate) async fn respond<T: Serialize + Send + 'static>(answer: T, about_bytes: usize) -> Response<ResponseBody> {
     let write = move || {
         let mut bytes = Vec::with_capacity(about_bytes + 256);
         serde_json::to_writer(&mut bytes, &answer).expect("string keys and numbers only");
@@ -94,7 +94,7 @@ pub async fn respond<T: Serialize + Send + 'static>(answer: T, about_bytes: usiz
 }
 
 /// Sets the header with the receipt.
-pub fn set_inference_receipt(response: &mut Response<ResponseBody>, inference: InferenceReceipt) {
+pub(crate) fn set_inference_receipt(response: &mut Response<ResponseBody>, inference: InferenceReceipt) {
     set_receipt(response.headers_mut(), &Receipt { inference, ..Receipt::default() });
 }
 

@@ -9,7 +9,7 @@ use crate::inference::InferenceError;
 
 /// An error on its way to a client.
 #[derive(Debug)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     pub message: String,
     /// Name of the invalid field.
@@ -24,40 +24,40 @@ impl ApiError {
     }
 
     /// 400 for an invalid request.
-    pub fn invalid(message: impl Into<String>, param: Option<&str>) -> Self {
+    pub(crate) fn invalid(message: impl Into<String>, param: Option<&str>) -> Self {
         let error = Self::new(StatusCode::BAD_REQUEST, message, None);
         Self { param: param.map(str::to_owned), ..error }
     }
 
     /// 400 for a body that is not a request; the error has the field's path.
-    pub fn body(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+    pub(crate) fn body(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let path = error.path().to_string();
         let param = (path != ".").then_some(path.as_str());
         Self::invalid(error.to_string(), param)
     }
 
-    pub fn method(method: &Method, allow: String) -> Self {
+    pub(crate) fn method(method: &Method, allow: String) -> Self {
         let message = format!("this path takes {allow}, not {method}");
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message, Some("method_not_allowed")) }
     }
 
-    pub fn path(path: &str) -> Self {
+    pub(crate) fn path(path: &str) -> Self {
         let message = format!("no `{path}` here; there are /v1/embeddings, /v1/rerank and /v1/models");
         Self::new(StatusCode::NOT_FOUND, message, Some("unknown_url"))
     }
 
-    pub fn unknown_model(message: impl Into<String>) -> Self {
+    pub(crate) fn unknown_model(message: impl Into<String>) -> Self {
         let error = Self::new(StatusCode::NOT_FOUND, message, Some("model_not_found"));
         Self { param: Some("model".to_owned()), ..error }
     }
 
-    pub fn models_unreadable() -> Self {
+    pub(crate) fn models_unreadable() -> Self {
         let message = "the models on this host cannot be read; its log says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message, Some("unavailable"))
     }
 
     /// Error of inference; `param` is the field with the inputs.
-    pub fn of_model(error: InferenceError, param: &str) -> Self {
+    pub(crate) fn of_model(error: InferenceError, param: &str) -> Self {
         let message = error.public_message();
         match error {
             InferenceError::UnknownModel { .. } => Self::unknown_model(message),
@@ -78,7 +78,7 @@ impl ApiError {
         }
     }
 
-    pub fn into_response(self) -> Response<ResponseBody> {
+    pub(crate) fn into_response(self) -> Response<ResponseBody> {
         let kind = match self.status {
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             status if status.is_client_error() => "invalid_request_error",

@@ -28,15 +28,15 @@ use crate::api::Operation;
 use crate::inference::Inference;
 
 /// API over one host's models.
-pub struct OpenAi(Endpoint);
+pub(crate) struct OpenAi(Endpoint);
 
 impl OpenAi {
-    pub fn new(inference: Arc<Inference>, bodies: Arc<RequestBodies>) -> Self {
+    pub(crate) fn new(inference: Arc<Inference>, bodies: Arc<RequestBodies>) -> Self {
         Self(Endpoint { inference, bodies })
     }
 
     /// Answers an operation of this API.
-    pub async fn answer(&self, matched: &Matched, request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(crate) async fn answer(&self, matched: &Matched, request: Request<Incoming>) -> Response<ResponseBody> {
         let endpoint = &self.0;
         let result = match matched.route.operation {
             Operation::CreateEmbeddings => embeddings::create(endpoint, request).await,
@@ -48,12 +48,12 @@ impl OpenAi {
     }
 
     /// Refuses a path that this API does not have.
-    pub fn unknown_path(path: &str) -> Response<ResponseBody> {
+    pub(crate) fn unknown_path(path: &str) -> Response<ResponseBody> {
         ApiError::path(path).into_response()
     }
 
     /// Refuses a method that a path does not take.
-    pub fn method(method: &Method, allow: String) -> Response<ResponseBody> {
+    pub(crate) fn method(method: &Method, allow: String) -> Response<ResponseBody> {
         ApiError::method(method, allow).into_response()
     }
 }

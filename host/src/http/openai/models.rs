@@ -25,7 +25,7 @@ struct Model {
 }
 
 /// Lists the installed models.
-pub async fn list(endpoint: &Endpoint) -> EndpointResult {
+pub(crate) async fn list(endpoint: &Endpoint) -> EndpointResult {
     let catalogue = endpoint.inference.catalogue().clone();
     let listed = blocking(move || {
         catalogue.list().map(|listing| listing.installed.into_iter().map(Model::from).collect::<Vec<_>>())
@@ -36,7 +36,7 @@ pub async fn list(endpoint: &Endpoint) -> EndpointResult {
 }
 
 /// Returns one installed model.
-pub async fn get_one(endpoint: &Endpoint, name: &str) -> EndpointResult {
+pub(crate) async fn get_one(endpoint: &Endpoint, name: &str) -> EndpointResult {
     let (catalogue, name) = (endpoint.inference.catalogue().clone(), name.to_owned());
     let found = blocking(move || catalogue.get(&name).map(Model::from)).await;
     let model = found.map_err(|error| match error {

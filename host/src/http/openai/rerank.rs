@@ -51,7 +51,7 @@ struct Text {
 }
 
 /// Answers a request.
-pub async fn create(endpoint: &Endpoint, request: Request<Incoming>) -> EndpointResult {
+pub(crate) async fn create(endpoint: &Endpoint, request: Request<Incoming>) -> EndpointResult {
     let (parsed, caller, _body): (Parameters, _, _) = endpoint.read(request).await?;
     let count = parsed.documents.len();
     if !(1..=INPUTS_MAX).contains(&count) {

@@ -30,7 +30,7 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    pub fn observe(&mut self, tokens: usize, device_ns: u64) {
+    pub(crate) fn observe(&mut self, tokens: usize, device_ns: u64) {
         let (x, y) = (tokens.max(1) as f64, device_ns as f64);
         for (sum, value) in
             [(&mut self.n, 1.0), (&mut self.x, x), (&mut self.y, y), (&mut self.xx, x * x), (&mut self.xy, x * y)]
@@ -53,7 +53,7 @@ impl Cost {
     /// Returns a lower bound on the time of a batch: half of the recent time of its tokens alone, because a request
     /// dropped by it is lost for good. Zero while little is known: the first batches are slow, and the smallest are
     /// mostly their fixed part.
-    pub fn at_least(&self, tokens: usize) -> Duration {
+    pub(crate) fn at_least(&self, tokens: usize) -> Duration {
         match (self.line, self.cheapest) {
             (Some((_, slope)), Some(cheapest)) if self.batches >= BATCHES_MIN => {
                 Duration::from_nanos((slope.min(cheapest) / 2.0 * tokens as f64) as u64)
@@ -63,7 +63,7 @@ impl Cost {
     }
 
     /// Returns the expected time of a batch; none before the first.
-    pub fn expected(&self, tokens: usize) -> Option<Duration> {
+    pub(crate) fn expected(&self, tokens: usize) -> Option<Duration> {
         let ns = match self.line {
             Some((fixed, slope)) => fixed + slope * tokens as f64,
             None if self.n > 0.0 => self.y / self.x * tokens as f64,
@@ -73,7 +73,7 @@ impl Cost {
     }
 
     /// Returns the tokens from which on the fixed part is at most `loss` of a batch; none if unknown.
-    pub fn worthwhile(&self, loss: f64) -> Option<usize> {
+    pub(crate) fn worthwhile(&self, loss: f64) -> Option<usize> {
         let (fixed, slope) = self.line?;
         if slope <= 0.0 {
             return None;

@@ -17,27 +17,27 @@ pub(super) struct ModelQueue {
 }
 
 impl ModelQueue {
-    pub fn new(limits: BatchLimits) -> Self {
+    pub(crate) fn new(limits: BatchLimits) -> Self {
         let tokens_max = limits.max_batch_tokens;
         Self { limits, waiting_rows: 0, waiting_tokens: 0, following: None, cost: Cost::default(), tokens_max }
     }
 
-    pub fn is_full(&self, tokens_max: usize) -> bool {
+    pub(crate) fn is_full(&self, tokens_max: usize) -> bool {
         self.waiting_rows >= self.limits.max_batch_size || self.waiting_tokens >= tokens_max
     }
 
     /// Returns the tokens from which on the fixed part is at most `loss` of a batch.
-    pub fn tokens_worthwhile(&self, loss: f64) -> usize {
+    pub(crate) fn tokens_worthwhile(&self, loss: f64) -> usize {
         self.cost.worthwhile(loss).map_or(self.tokens_max, |tokens| tokens.min(self.tokens_max))
     }
 
     /// Whether a partial batch waits for more requests.
-    pub fn waits_for_company(&self, tokens_max: usize) -> bool {
+    pub(crate) fn waits_for_company(&self, tokens_max: usize) -> bool {
         self.limits.max_queue_delay > Duration::ZERO && !self.is_full(tokens_max) && self.following != Some(0)
     }
 
     /// Returns the time at which a request has waited long enough for others; none: it need not wait.
-    pub fn ripe_at(&self, arrived: Instant) -> Option<Instant> {
+    pub(crate) fn ripe_at(&self, arrived: Instant) -> Option<Instant> {
         self.waits_for_company(self.tokens_max).then(|| arrived + self.limits.max_queue_delay)
     }
 }

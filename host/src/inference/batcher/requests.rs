@@ -29,7 +29,7 @@ pub(super) struct RequestEntry {
 }
 
 impl RequestEntry {
-    pub fn new(
+    pub(crate) fn new(
         model: ModelId,
         tenant: TenantId,
         priority: Priority,
@@ -51,13 +51,13 @@ impl RequestEntry {
         }
     }
 
-    pub fn add_waiting(&mut self, rows: usize, tokens: usize) {
+    pub(crate) fn add_waiting(&mut self, rows: usize, tokens: usize) {
         self.waiting_sub_requests += 1;
         self.waiting_rows += rows;
         self.waiting_tokens += tokens;
     }
 
-    pub fn take_waiting(&mut self, rows: usize, tokens: usize) {
+    pub(crate) fn take_waiting(&mut self, rows: usize, tokens: usize) {
         self.waiting_sub_requests -= 1;
         self.waiting_rows -= rows;
         self.waiting_tokens -= tokens;
@@ -71,26 +71,26 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub fn insert(&mut self, mut entry: RequestEntry) -> RequestId {
+    pub(crate) fn insert(&mut self, mut entry: RequestEntry) -> RequestId {
         entry.seq = self.seq;
         self.seq += 1;
         self.entries.insert(entry)
     }
 
-    pub fn get(&self, request: RequestId) -> Option<&RequestEntry> {
+    pub(crate) fn get(&self, request: RequestId) -> Option<&RequestEntry> {
         self.entries.get(request)
     }
 
-    pub fn get_mut(&mut self, request: RequestId) -> Option<&mut RequestEntry> {
+    pub(crate) fn get_mut(&mut self, request: RequestId) -> Option<&mut RequestEntry> {
         self.entries.get_mut(request)
     }
 
-    pub fn remove(&mut self, request: RequestId) -> Option<RequestEntry> {
+    pub(crate) fn remove(&mut self, request: RequestId) -> Option<RequestEntry> {
         self.entries.remove(request)
     }
 
     /// Returns the requests of a model, oldest first.
-    pub fn of_model(&self, model: ModelId) -> Vec<RequestId> {
+    pub(crate) fn of_model(&self, model: ModelId) -> Vec<RequestId> {
         let of_model = self.entries.iter().filter(|(_, entry)| entry.model == model);
         let mut found: Vec<(u64, RequestId)> = of_model.map(|(id, entry)| (entry.seq, id)).collect();
         found.sort_unstable();

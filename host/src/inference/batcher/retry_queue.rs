@@ -15,19 +15,19 @@ pub(super) struct RetryQueue {
 
 impl RetryQueue {
     /// Puts a batch in front: it waited longest.
-    pub fn push(&mut self, batch: Batch) {
+    pub(crate) fn push(&mut self, batch: Batch) {
         if !batch.sub_requests.is_empty() {
             self.waiting.push_front(Batch { cut: LimitReason::Retry, ..batch });
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Returns the model of the first batch, and whether other requests go first: a batch that failed twice is suspect
     /// and must not keep the device to itself.
-    pub fn first(&mut self, requests: &Requests, among: impl Fn(ModelId) -> bool) -> Option<(ModelId, bool)> {
+    pub(crate) fn first(&mut self, requests: &Requests, among: impl Fn(ModelId) -> bool) -> Option<(ModelId, bool)> {
         self.waiting
             .retain(|batch| batch.sub_requests.iter().any(|sub_request| requests.get(sub_request.request).is_some()));
         let group = self.waiting.iter().find(|batch| among(batch.model))?;
@@ -35,12 +35,12 @@ impl RetryQueue {
     }
 
     /// Records a turn of other requests.
-    pub fn pass(&mut self) {
+    pub(crate) fn pass(&mut self) {
         self.was_suspect = false;
     }
 
     /// Takes the first batch of a model, without requests that were cancelled meanwhile.
-    pub fn take(&mut self, model: ModelId, requests: &Requests) -> Option<Batch> {
+    pub(crate) fn take(&mut self, model: ModelId, requests: &Requests) -> Option<Batch> {
         let at = self.waiting.iter().position(|batch| batch.model == model)?;
         let Batch { mut sub_requests, losses, .. } = self.waiting.remove(at)?;
         self.was_suspect = losses > 1;

@@ -25,17 +25,17 @@ pub(super) struct Tenant {
 }
 
 impl Tenant {
-    pub fn new(weight: u32) -> Self {
+    pub(crate) fn new(weight: u32) -> Self {
         Self { weight: weight.clamp(1, WEIGHT_MAX), served: 0, waiting: 0, models: Vec::new(), turns: 0 }
     }
 
     /// Whether its oldest request has the next turn, of any priority.
-    pub fn is_oldest_first(&self) -> bool {
+    pub(crate) fn is_oldest_first(&self) -> bool {
         self.turns % AGING == AGING - 1
     }
 
     /// Counts a turn in which it was served this many tokens.
-    pub fn charge(&mut self, tokens: usize) {
+    pub(crate) fn charge(&mut self, tokens: usize) {
         self.turns = self.turns.wrapping_add(1);
         self.served = self.served.saturating_add(tokens as u64 * TOKEN_COST / u64::from(self.weight));
     }

@@ -35,22 +35,22 @@ pub(super) enum Candidate {
 }
 
 impl TenantQueue {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.live
     }
 
-    pub fn push(&mut self, priority: Priority, sub_request: SubRequest) {
+    pub(crate) fn push(&mut self, priority: Priority, sub_request: SubRequest) {
         self.live += 1;
         self.rows += sub_request.rows.len();
         self.lines[priority as usize].push_back(sub_request);
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
     /// Counts sub-requests of a request that was removed as cancelled.
-    pub fn forget(&mut self, sub_requests: usize, rows: usize, requests: &Requests) {
+    pub(crate) fn forget(&mut self, sub_requests: usize, rows: usize, requests: &Requests) {
         self.live -= sub_requests;
         self.rows -= rows;
         let held: usize = self.lines.iter().map(VecDeque::len).sum();
@@ -78,7 +78,11 @@ impl TenantQueue {
     }
 
     /// Returns the request that goes next.
-    pub fn head<'a>(&mut self, oldest_first: bool, requests: &'a Requests) -> Option<(Priority, &'a RequestEntry)> {
+    pub(crate) fn head<'a>(
+        &mut self,
+        oldest_first: bool,
+        requests: &'a Requests,
+    ) -> Option<(Priority, &'a RequestEntry)> {
         let line = self.line(oldest_first, requests)?;
         let entry = self.lines[line].front().and_then(|sub_request| requests.get(sub_request.request))?;
         Some((Priority::ALL[line], entry))
@@ -86,7 +90,7 @@ impl TenantQueue {
 
     /// Takes the next sub-request, or a shorter one behind it that fits `room`, rows and tokens; without `room`, the
     /// first one.
-    pub fn take(&mut self, oldest_first: bool, room: Option<(usize, usize)>, requests: &Requests) -> Candidate {
+    pub(crate) fn take(&mut self, oldest_first: bool, room: Option<(usize, usize)>, requests: &Requests) -> Candidate {
         let Some(line) = self.line(oldest_first, requests) else { return Candidate::Nothing };
         let line = &mut self.lines[line];
         let fits = |sub_request: &SubRequest| {
@@ -114,7 +118,12 @@ impl TenantQueue {
     }
 
     /// Adds the requests at the front of each priority for which `is_late` holds.
-    pub fn late(&self, requests: &Requests, late: &mut Vec<RequestId>, is_late: impl Fn(&RequestEntry, usize) -> bool) {
+    pub(crate) fn late(
+        &self,
+        requests: &Requests,
+        late: &mut Vec<RequestId>,
+        is_late: impl Fn(&RequestEntry, usize) -> bool,
+    ) {
         for line in &self.lines {
             for sub_request in line {
                 match requests.get(sub_request.request) {

@@ -24,7 +24,7 @@ pub(super) struct Fetch<'a> {
 }
 
 impl<'a> Fetch<'a> {
-    pub fn begin(
+    pub(crate) fn begin(
         catalogue: &Catalogue,
         model: &'static BuiltinModel,
         progress: &'a mut dyn PullProgress,
@@ -33,7 +33,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// Writes every file of the model from what `open` returns for it.
-    pub fn all<R: Read>(
+    pub(crate) fn all<R: Read>(
         &mut self,
         mut open: impl FnMut(&BuiltinFile) -> Result<R, SourceError>,
     ) -> Result<(), SourceError> {
@@ -44,7 +44,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// Writes one file and checks it. A byte more than expected is read, to tell a longer file from the right one.
-    pub fn file(&mut self, file: &'static BuiltinFile, reader: impl Read) -> Result<(), SourceError> {
+    pub(crate) fn file(&mut self, file: &'static BuiltinFile, reader: impl Read) -> Result<(), SourceError> {
         let (progress, total) = (&mut *self.progress, self.model.bytes());
         let done = &mut self.done;
         let written = self.staging.write(file.path, reader, file.bytes + 1, &mut |bytes| {

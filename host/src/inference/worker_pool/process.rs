@@ -63,7 +63,7 @@ struct Outbox {
 
 impl Worker {
     /// Starts the process. Must run within a tokio runtime.
-    pub fn start(program: &WorkerProgram, device: DeviceName) -> io::Result<(Worker, Replies)> {
+    pub(crate) fn start(program: &WorkerProgram, device: DeviceName) -> io::Result<(Worker, Replies)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = program.command();
@@ -80,12 +80,12 @@ impl Worker {
         Ok((Worker { link: link.clone(), pid, ended: has_ended }, Replies { link, child, ended, number: 0 }))
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Sends one frame, at once as far as the socket takes it. A broken socket shows on the receiving side.
-    pub fn send(&self, frame: &[u8]) {
+    pub(crate) fn send(&self, frame: &[u8]) {
         let mut outbox = self.link.outbox();
         let number = outbox.number;
         outbox.number += 1;
@@ -112,12 +112,12 @@ impl Worker {
     }
 
     /// Tells the worker to end: it sees the end of its input.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         self.link.shut_down();
     }
 
     /// Waits until the process is gone.
-    pub async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
 }
@@ -185,7 +185,7 @@ impl Link {
 impl Replies {
     /// Hands every reply to `take` until that returns false, the worker ends, or it misses the time that `due` returns.
     /// Then ends the process and returns the reason.
-    pub async fn run(
+    pub(crate) async fn run(
         mut self,
         mut take: impl FnMut(Header, Frame) -> bool,
         due: impl Fn() -> Option<Instant>,

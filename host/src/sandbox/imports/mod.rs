@@ -1,13 +1,13 @@
 //! The host's side of every import, one file for each interface; outgoing HTTP is `outgoing_http`.
 
-pub mod config;
-pub mod context;
-pub mod functions;
-pub mod inference;
-pub mod keyvalue;
-pub mod keyvalue_draft;
-pub mod nn;
-pub mod spawned;
+pub(crate) mod config;
+pub(crate) mod context;
+pub(crate) mod functions;
+pub(crate) mod inference;
+pub(crate) mod keyvalue;
+pub(crate) mod keyvalue_draft;
+pub(crate) mod nn;
+pub(crate) mod spawned;
 
 use wasmtime::component::{HasSelf, Linker};
 
@@ -16,7 +16,7 @@ use super::state::CallState;
 
 /// Links every interface of the host. File system and sockets are there because language runtimes import them; without
 /// a preopened directory and with every socket call denied they reach nothing.
-pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     bindings::config::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

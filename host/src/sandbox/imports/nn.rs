@@ -19,7 +19,7 @@ use self::bindings::tensor::TensorType;
 use self::bindings::{errors, graph, inference, tensor};
 
 /// Rust types and traits generated from the WIT of `wasi:nn`. In this file because its resources are.
-pub mod bindings {
+pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "bireme:host/nn",
@@ -32,11 +32,12 @@ pub mod bindings {
         },
     });
 
-    pub use self::wasi::nn::{errors, graph, inference, tensor};
+    pub(crate) use self::wasi::nn::{errors, graph, inference, tensor};
 }
 
 /// A guest's tensor.
 #[derive(Debug)]
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
 pub struct Tensor {
     dimensions: Vec<u32>,
     of: TensorType,
@@ -45,18 +46,21 @@ pub struct Tensor {
 
 /// A model that the guest may use.
 #[derive(Debug)]
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
 pub struct Graph {
     model: String,
 }
 
 /// A context to run a model in: its name alone, since models have no state.
 #[derive(Debug)]
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
 pub struct ExecutionContext {
     model: String,
 }
 
 /// An error with its code and text.
 #[derive(Debug)]
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
 pub struct Error {
     code: ErrorCode,
     data: String,

@@ -12,7 +12,7 @@ use crate::ids::{AppName, CallId, FunctionId, MapId, Version};
 const LEASED_ELSEWHERE_MS: u64 = 1_000;
 
 impl State {
-    pub fn accept(&mut self, me: StartNumber, new: Vec<Accept>) -> Result<Vec<Accepted>, StorageError> {
+    pub(crate) fn accept(&mut self, me: StartNumber, new: Vec<Accept>) -> Result<Vec<Accepted>, StorageError> {
         self.check(me)?;
         let is_leased =
             |accept: &Accept| matches!(&accept.record, NewRecord::Call(record, _) if record.state == CallState::Leased);
@@ -66,7 +66,7 @@ impl State {
     }
 
     /// Adds a new call; its lease is this start's.
-    pub fn add_call(&mut self, me: StartNumber, record: CallRecord, input: Payload) -> Result<(), StorageError> {
+    pub(crate) fn add_call(&mut self, me: StartNumber, record: CallRecord, input: Payload) -> Result<(), StorageError> {
         let lease = if record.state == CallState::Leased { Some(self.holder(me)?) } else { None };
         let record = CallRecord { lease, ..record };
         let call = Call { input: StoredPayload::inline(input), output: None, is_expiring: false, record };
@@ -89,11 +89,16 @@ impl State {
         self.maps.values().map(|map| &map.record).filter(|record| record.progress.ended_ms.is_none())
     }
 
-    pub fn open(&self) -> Counts {
+    pub(crate) fn open(&self) -> Counts {
         Counts { calls: self.open_calls().count(), maps: self.open_maps().count() }
     }
 
-    pub fn claim(&mut self, me: StartNumber, id: CallId, version: Option<Version>) -> Result<Claimed, StorageError> {
+    pub(crate) fn claim(
+        &mut self,
+        me: StartNumber,
+        id: CallId,
+        version: Option<Version>,
+    ) -> Result<Claimed, StorageError> {
         self.check(me)?;
         let holder = self.holder(me)?;
         let Some(record) = self.calls.get(&id).map(|call| &call.record) else { return Ok(Claimed::Ended) };
@@ -122,7 +127,7 @@ impl State {
         Ok(Claimed::Leased(Box::new(record)))
     }
 
-    pub fn settle(&mut self, me: StartNumber, settle: CallSettle) -> Result<Settled, StorageError> {
+    pub(crate) fn settle(&mut self, me: StartNumber, settle: CallSettle) -> Result<Settled, StorageError> {
         self.check(me)?;
         let CallSettle { record, lease, output } = settle;
         let present = &self.calls.get(&record.id).ok_or_else(gone)?.record;
@@ -149,7 +154,7 @@ impl State {
     }
 
     /// Writes the state of a call that has not ended; with its end, its run ends.
-    pub fn write_call(
+    pub(crate) fn write_call(
         &mut self,
         me: StartNumber,
         record: CallRecord,
@@ -169,12 +174,12 @@ impl State {
     }
 
     /// Returns a call that does not count as deleted.
-    pub fn visible_call(&self, id: CallId) -> Option<&Call> {
+    pub(crate) fn visible_call(&self, id: CallId) -> Option<&Call> {
         self.calls.get(&id).filter(|call| !call.is_expiring)
     }
 
     /// Returns open calls that no other living host runs.
-    pub fn held(&self, me: StartNumber, after: Option<CallId>, limit: usize) -> Vec<OpenCall> {
+    pub(crate) fn held(&self, me: StartNumber, after: Option<CallId>, limit: usize) -> Vec<OpenCall> {
         let is_held = |record: &&CallRecord| self.party(me, record.lease) != Party::Another;
         let behind = self.open_calls().filter(|record| after.is_none_or(|after| record.id > after));
         let open = |record: &CallRecord| OpenCall {
@@ -187,12 +192,17 @@ impl State {
         behind.filter(is_held).take(limit).map(open).collect()
     }
 
-    pub fn held_maps(&self, after: Option<MapId>, limit: usize) -> Vec<MapRecord> {
+    pub(crate) fn held_maps(&self, after: Option<MapId>, limit: usize) -> Vec<MapRecord> {
         let behind = self.open_maps().filter(|map| after.is_none_or(|after| map.header.id > after));
         behind.take(limit).cloned().collect()
     }
 
-    pub fn children(&self, parent: CallId, after: Option<(Kind, [u8; 16])>, limit: usize) -> Vec<(Kind, [u8; 16])> {
+    pub(crate) fn children(
+        &self,
+        parent: CallId,
+        after: Option<(Kind, [u8; 16])>,
+        limit: usize,
+    ) -> Vec<(Kind, [u8; 16])> {
         let calls = self.calls.iter().filter(|(_, call)| call.record.parent == Some(parent));
         let maps = self.maps.iter().filter(|(_, map)| map.record.header.parent == Some(parent));
         let calls = calls.map(|(id, _)| (Kind::Call, *id.as_bytes()));
@@ -200,7 +210,7 @@ impl State {
         calls.chain(maps).filter(|child| after.is_none_or(|after| *child > after)).take(limit).collect()
     }
 
-    pub fn list(&self, query: &Query) -> (Vec<ListEntry>, Option<[u8; 16]>) {
+    pub(crate) fn list(&self, query: &Query) -> (Vec<ListEntry>, Option<[u8; 16]>) {
         let is_wanted = |function: FunctionId| {
             let Some(app) = &query.app else { return true };
             function.app == *app && query.function.as_ref().is_none_or(|name| function.function == *name)
@@ -224,12 +234,12 @@ impl State {
     }
 
     /// Deletes one that is marked; if there is none, marks one.
-    pub fn expire(&mut self, me: StartNumber, app: &AppName, until_ms: u64) -> Result<bool, StorageError> {
+    pub(crate) fn expire(&mut self, me: StartNumber, app: &AppName, until_ms: u64) -> Result<bool, StorageError> {
         self.check(me)?;
         Ok(self.delete_expiring() || self.mark_expiring(app, until_ms))
     }
 
-    pub fn sweep(&mut self, me: StartNumber) -> Result<(), StorageError> {
+    pub(crate) fn sweep(&mut self, me: StartNumber) -> Result<(), StorageError> {
         self.check(me)?;
         while self.delete_expiring() {}
         Ok(())
@@ -267,7 +277,7 @@ impl State {
         false
     }
 
-    pub fn apps_with_ended(&self) -> Vec<AppName> {
+    pub(crate) fn apps_with_ended(&self) -> Vec<AppName> {
         let calls = self.calls.values().filter(|call| call.record.state.is_terminal() && !call.is_expiring);
         let maps = self.maps.values().filter(|map| map.record.progress.ended_ms.is_some() && !map.is_expiring);
         let apps = calls.map(|call| &call.record.app).chain(maps.map(|map| &map.record.header.app));

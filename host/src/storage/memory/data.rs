@@ -12,12 +12,12 @@ use crate::ids::AppName;
 const NUMBER_LEN_MAX: usize = 40;
 
 impl State {
-    pub fn records(&self) -> Vec<(AppName, AppRecord)> {
+    pub(crate) fn records(&self) -> Vec<(AppName, AppRecord)> {
         let records = self.apps.iter().flat_map(|(app, records)| records.values().map(move |record| (app, record)));
         records.map(|(app, record)| (app.clone(), record.clone())).collect()
     }
 
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         me: StartNumber,
         app: &AppName,
@@ -40,28 +40,28 @@ impl State {
         Ok(Pushed::Kept)
     }
 
-    pub fn value(&self, place: Place<'_>) -> Option<&Bytes> {
+    pub(crate) fn value(&self, place: Place<'_>) -> Option<&Bytes> {
         self.values.get(&place_key(place))
     }
 
-    pub fn set(&mut self, me: StartNumber, place: Place<'_>, value: Bytes) -> Result<(), StorageError> {
+    pub(crate) fn set(&mut self, me: StartNumber, place: Place<'_>, value: Bytes) -> Result<(), StorageError> {
         self.check(me)?;
         self.values.insert(place_key(place), value);
         Ok(())
     }
 
-    pub fn delete(&mut self, me: StartNumber, place: Place<'_>) -> Result<(), StorageError> {
+    pub(crate) fn delete(&mut self, me: StartNumber, place: Place<'_>) -> Result<(), StorageError> {
         self.check(me)?;
         self.values.remove(&place_key(place));
         Ok(())
     }
 
-    pub fn keys(&self, app: &AppName, bucket: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+    pub(crate) fn keys(&self, app: &AppName, bucket: &str, after: Option<&str>, limit: usize) -> Vec<String> {
         let keys = self.values.keys().filter(|(of, within, _)| of == app && within == bucket).map(|(_, _, key)| key);
         keys.filter(|key| after.is_none_or(|after| key.as_str() > after)).take(limit).cloned().collect()
     }
 
-    pub fn swap(
+    pub(crate) fn swap(
         &mut self,
         me: StartNumber,
         place: Place<'_>,
@@ -75,7 +75,7 @@ impl State {
         Ok(is_expected)
     }
 
-    pub fn increment(
+    pub(crate) fn increment(
         &mut self,
         me: StartNumber,
         place: Place<'_>,
@@ -96,17 +96,17 @@ impl State {
         Ok(Incremented::Sum(sum))
     }
 
-    pub fn put_blob(&mut self, me: StartNumber, digest: &[u8; 32], bytes: Bytes) -> Result<(), StorageError> {
+    pub(crate) fn put_blob(&mut self, me: StartNumber, digest: &[u8; 32], bytes: Bytes) -> Result<(), StorageError> {
         self.check(me)?;
         self.blobs.insert(*digest, bytes);
         Ok(())
     }
 
-    pub fn blob(&self, digest: &[u8; 32]) -> Result<Bytes, StorageError> {
+    pub(crate) fn blob(&self, digest: &[u8; 32]) -> Result<Bytes, StorageError> {
         self.blobs.get(digest).cloned().ok_or_else(gone)
     }
 
-    pub fn sweep_blobs(&mut self, me: StartNumber, kept: &HashSet<[u8; 32]>) -> Result<(), StorageError> {
+    pub(crate) fn sweep_blobs(&mut self, me: StartNumber, kept: &HashSet<[u8; 32]>) -> Result<(), StorageError> {
         self.check(me)?;
         self.blobs.retain(|digest, _| kept.contains(digest));
         Ok(())

@@ -6,7 +6,7 @@ use super::super::ErrorKind;
 
 /// Faults by their probability. The default has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// An operation waits before it is applied, and again before its answer. Concurrent ones are reordered so.
     pub delay: f64,
     /// Longest of those waits.
@@ -25,7 +25,7 @@ pub struct Faults {
 
 /// Kind of an operation, by the faults that it can meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// It can be delayed and refused.
     Read,
     /// Beyond that, it can be lost.
@@ -36,7 +36,7 @@ pub enum Operation {
 
 /// Course of one operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Course {
+pub(crate) struct Course {
     pub before: Duration,
     pub after: Duration,
     pub is_fencing: bool,
@@ -48,13 +48,13 @@ pub struct Course {
 
 /// Source of the courses.
 #[derive(Debug, Default)]
-pub struct Draws {
+pub(crate) struct Draws {
     pub faults: Faults,
     state: u64,
 }
 
 impl Draws {
-    pub fn new(faults: Faults, seed: u64) -> Self {
+    pub(crate) fn new(faults: Faults, seed: u64) -> Self {
         Self { faults, state: seed }
     }
 
@@ -73,7 +73,7 @@ impl Draws {
     }
 
     /// Draws the course of the next operation. Each takes as many draws, so that one probability can be changed alone.
-    pub fn course(&mut self, operation: Operation) -> Course {
+    pub(crate) fn course(&mut self, operation: Operation) -> Course {
         let draws: [f64; 8] = std::array::from_fn(|_| self.unit());
         let [before, before_len, after, after_len, fence, refuse, full, lose] = draws;
         let Faults { delay, delay_max, .. } = self.faults;

@@ -20,7 +20,7 @@ const READ_BYTES_MAX: usize = 2 << 20;
 
 impl State {
     /// Returns a map that does not count as deleted.
-    pub fn visible_map(&self, id: MapId) -> Option<&Map> {
+    pub(crate) fn visible_map(&self, id: MapId) -> Option<&Map> {
         self.maps.get(&id).filter(|map| !map.is_expiring)
     }
 
@@ -28,7 +28,7 @@ impl State {
         self.maps.get_mut(&id).filter(|map| !map.is_expiring).ok_or_else(gone)
     }
 
-    pub fn append(&mut self, me: StartNumber, append: Append) -> Result<Appended, StorageError> {
+    pub(crate) fn append(&mut self, me: StartNumber, append: Append) -> Result<Appended, StorageError> {
         self.check(me)?;
         let holder = append.is_leased.then(|| self.holder(me)).transpose()?;
         let map = self.map_mut(append.map)?;
@@ -50,7 +50,12 @@ impl State {
         Ok(Appended::Kept { header: Box::new(header.clone()), chunks })
     }
 
-    pub fn mark(&mut self, me: StartNumber, id: MapId, mark: MapMark) -> Result<Option<MapRecord>, StorageError> {
+    pub(crate) fn mark(
+        &mut self,
+        me: StartNumber,
+        id: MapId,
+        mark: MapMark,
+    ) -> Result<Option<MapRecord>, StorageError> {
         self.check(me)?;
         let Ok(map) = self.map_mut(id) else { return Ok(None) };
         if map.record.progress.ended_ms.is_none() {
@@ -64,13 +69,13 @@ impl State {
         Ok(Some(map.record.clone()))
     }
 
-    pub fn pending(&self, id: MapId, after: Option<u64>, limit: usize) -> Vec<PendingChunk> {
+    pub(crate) fn pending(&self, id: MapId, after: Option<u64>, limit: usize) -> Vec<PendingChunk> {
         let chunks = self.visible_map(id).into_iter().flat_map(|map| &map.chunks);
         let pending = chunks.filter_map(|(first, chunk)| Some(PendingChunk { first: *first, lease: chunk.lease? }));
         pending.filter(|chunk| after.is_none_or(|after| chunk.first > after)).take(limit).collect()
     }
 
-    pub fn claim_chunks(
+    pub(crate) fn claim_chunks(
         &mut self,
         me: StartNumber,
         id: MapId,
@@ -92,7 +97,7 @@ impl State {
         Ok(pending.into_iter().filter_map(claim).collect())
     }
 
-    pub fn settle_map(&mut self, me: StartNumber, settle: MapSettle) -> Result<MapSettled, StorageError> {
+    pub(crate) fn settle_map(&mut self, me: StartNumber, settle: MapSettle) -> Result<MapSettled, StorageError> {
         self.check(me)?;
         let now_ms = self.now_ms;
         let MapSettle { map: id, chunks, delta, is_drained } = settle;
@@ -124,7 +129,7 @@ impl State {
         Ok(MapSettled::Kept(Box::new(map.record.clone())))
     }
 
-    pub fn reset_failures(&mut self, me: StartNumber, id: MapId, first: u64) -> Result<MapRecord, StorageError> {
+    pub(crate) fn reset_failures(&mut self, me: StartNumber, id: MapId, first: u64) -> Result<MapRecord, StorageError> {
         self.check(me)?;
         let map = self.map_mut(id)?;
         let Some(chunk) = map.chunks.get_mut(&first) else { return Ok(map.record.clone()) };
@@ -145,17 +150,17 @@ impl State {
         Ok(map.record.clone())
     }
 
-    pub fn inputs(&self, id: MapId, index: u64) -> Option<(u64, Vec<StoredPayload>)> {
+    pub(crate) fn inputs(&self, id: MapId, index: u64) -> Option<(u64, Vec<StoredPayload>)> {
         let (first, chunk) = self.visible_map(id)?.chunk_of(index)?;
         Some((first, chunk.inputs.clone()))
     }
 
-    pub fn map_input(&self, id: MapId, index: u64) -> Option<Payload> {
+    pub(crate) fn map_input(&self, id: MapId, index: u64) -> Option<Payload> {
         let (first, chunk) = self.visible_map(id)?.chunk_of(index)?;
         chunk.inputs.get((index - first) as usize).map(payload)
     }
 
-    pub fn outcomes(&self, id: MapId, index: u64) -> Option<Outcomes> {
+    pub(crate) fn outcomes(&self, id: MapId, index: u64) -> Option<Outcomes> {
         let (first, chunk) = self.visible_map(id)?.chunk_of(index)?;
         let len = chunk.inputs.len() as u64;
         let (mut entries, mut until, mut bytes) = (Vec::new(), first + len, 0);
@@ -268,7 +273,7 @@ fn split(inputs: Vec<Payload>) -> Vec<Vec<StoredPayload>> {
 }
 
 /// Returns the bytes of a payload: all are inline.
-pub fn payload(stored: &StoredPayload) -> Payload {
+pub(crate) fn payload(stored: &StoredPayload) -> Payload {
     let PayloadPlace::Inline(data) = &stored.at else { panic!("this engine has no files: {stored:?}") };
     Payload { content_type: stored.content_type.clone(), data: data.clone() }
 }

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-pub use self::faults::Faults;
+pub(crate) use self::faults::Faults;
 use self::faults::{Course, Draws, Operation};
 use self::maps::payload;
 use self::state::{MemoryError, StartNumber, State};
@@ -45,7 +45,7 @@ const LOG_ANSWER_CHARS_MAX: usize = 300;
 
 /// Engine that several hosts share.
 #[derive(Clone)]
-pub struct Memory(Arc<Shared>);
+pub(crate) struct Memory(Arc<Shared>);
 
 struct Shared {
     started: Instant,
@@ -62,12 +62,12 @@ struct Host {
 
 impl Memory {
     /// Makes an empty engine without faults.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_faults(Faults::default(), 0)
     }
 
     /// Makes an empty engine with faults that are drawn from `seed`.
-    pub fn with_faults(faults: Faults, seed: u64) -> Self {
+    pub(crate) fn with_faults(faults: Faults, seed: u64) -> Self {
         Self(Arc::new(Shared {
             started: Instant::now(),
             state: Mutex::default(),
@@ -77,7 +77,7 @@ impl Memory {
     }
 
     /// Makes a start of the host with this name.
-    pub fn host(&self, name: &str) -> Storage {
+    pub(crate) fn host(&self, name: &str) -> Storage {
         let me = self.0.state.lock().start(name);
         let host = Arc::new(Host { shared: self.0.clone(), me });
         Storage {
@@ -91,18 +91,18 @@ impl Memory {
     }
 
     /// Fences the starts of a host: nothing that they write is kept any more, and their leases are lost.
-    pub fn fence(&self, name: &str) {
+    pub(crate) fn fence(&self, name: &str) {
         self.0.state.lock().fence(name);
         self.0.note(format!("{name} was fenced"));
     }
 
     /// Has other faults from now on.
-    pub fn set_faults(&self, faults: Faults) {
+    pub(crate) fn set_faults(&self, faults: Faults) {
         self.0.draws.lock().faults = faults;
     }
 
     /// Returns the latest writes in the order in which they were applied, for the message of a test that failed.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.0.log.lock().iter().fold(String::new(), |text, line| text + line + "\n")
     }
 }

@@ -5,7 +5,7 @@ use super::state::{StartNumber, State};
 use crate::ids::FunctionId;
 
 impl State {
-    pub fn schedules(&self) -> Vec<StoredSchedule> {
+    pub(crate) fn schedules(&self) -> Vec<StoredSchedule> {
         let stored = self.schedules.iter().map(|(function, state)| {
             let runs = self.runs.get(function).into_iter().flat_map(|runs| runs.values());
             // A number that is passed over leaves the run that it would have replaced.
@@ -20,7 +20,7 @@ impl State {
         stored.collect()
     }
 
-    pub fn advance(&mut self, me: StartNumber, step: &ScheduleStep) -> Result<(), StorageError> {
+    pub(crate) fn advance(&mut self, me: StartNumber, step: &ScheduleStep) -> Result<(), StorageError> {
         self.check(me)?;
         // Without a lease, nothing may be half written.
         if !step.begun.is_empty() {
@@ -49,7 +49,7 @@ impl State {
         Ok(())
     }
 
-    pub fn runs(&self, function: &FunctionId) -> Vec<ScheduledRun> {
+    pub(crate) fn runs(&self, function: &FunctionId) -> Vec<ScheduledRun> {
         let runs = self.runs.get(function).into_iter().flat_map(|runs| runs.values().rev());
         runs.take(HISTORY_LEN as usize).cloned().collect()
     }

@@ -13,7 +13,7 @@ use crate::ids::{AppName, CallId, FunctionId, HostId, MapId};
 
 /// Everything that an engine keeps. Each operation is a method, from parameters to the answer.
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     /// Time of the operation under way.
     pub now_ms: u64,
     pub starts: Vec<Start>,
@@ -30,7 +30,7 @@ pub struct State {
 }
 
 /// One start of a host.
-pub struct Start {
+pub(crate) struct Start {
     /// Name of its host.
     pub host: Arc<str>,
     pub holder: Option<LeaseHolder>,
@@ -39,9 +39,9 @@ pub struct Start {
 
 /// Number of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StartNumber(pub usize);
+pub(crate) struct StartNumber(pub usize);
 
-pub struct Call {
+pub(crate) struct Call {
     pub record: CallRecord,
     pub input: StoredPayload,
     pub output: Option<StoredPayload>,
@@ -49,7 +49,7 @@ pub struct Call {
     pub is_expiring: bool,
 }
 
-pub struct Map {
+pub(crate) struct Map {
     pub record: MapRecord,
     /// By first input.
     pub chunks: BTreeMap<u64, MapChunk>,
@@ -57,7 +57,7 @@ pub struct Map {
     pub is_expiring: bool,
 }
 
-pub struct MapChunk {
+pub(crate) struct MapChunk {
     pub inputs: Vec<StoredPayload>,
     /// None once it is whole.
     pub lease: Option<Lease>,
@@ -67,7 +67,7 @@ pub struct MapChunk {
 
 /// Party that has a lease, as one start sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Party {
+pub(crate) enum Party {
     Myself,
     /// Another start, which lives.
     Another,
@@ -76,7 +76,7 @@ pub enum Party {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum MemoryError {
+pub(crate) enum MemoryError {
     #[error("a later start of this host has joined, or it was fenced")]
     Fenced,
     #[error("this start has not joined; `join` comes before leases")]
@@ -88,24 +88,24 @@ pub enum MemoryError {
 }
 
 impl MemoryError {
-    pub fn of(self, kind: ErrorKind) -> StorageError {
+    pub(crate) fn of(self, kind: ErrorKind) -> StorageError {
         StorageError::new(kind, self)
     }
 }
 
-pub fn gone() -> StorageError {
+pub(crate) fn gone() -> StorageError {
     MemoryError::Gone.of(ErrorKind::Gone)
 }
 
 impl State {
     /// Adds a start of a host, which has not joined.
-    pub fn start(&mut self, host: &str) -> StartNumber {
+    pub(crate) fn start(&mut self, host: &str) -> StartNumber {
         self.starts.push(Start { host: host.into(), holder: None, is_fenced: false });
         StartNumber(self.starts.len() - 1)
     }
 
     /// Refuses what a fenced start wants to change.
-    pub fn check(&self, me: StartNumber) -> Result<(), StorageError> {
+    pub(crate) fn check(&self, me: StartNumber) -> Result<(), StorageError> {
         match self.starts[me.0].is_fenced {
             true => Err(MemoryError::Fenced.of(ErrorKind::Fenced)),
             false => Ok(()),
@@ -113,7 +113,7 @@ impl State {
     }
 
     /// Joins; earlier starts of the same host are fenced.
-    pub fn join(&mut self, me: StartNumber) -> Result<LeaseHolder, StorageError> {
+    pub(crate) fn join(&mut self, me: StartNumber) -> Result<LeaseHolder, StorageError> {
         self.check(me)?;
         if let Some(holder) = self.starts[me.0].holder {
             return Ok(holder);
@@ -128,17 +128,17 @@ impl State {
     }
 
     /// Fences all starts of a host.
-    pub fn fence(&mut self, host: &str) {
+    pub(crate) fn fence(&mut self, host: &str) {
         self.starts.iter_mut().filter(|start| &*start.host == host).for_each(|start| start.is_fenced = true);
     }
 
     /// Returns the holder of the leases that a start takes.
-    pub fn holder(&self, me: StartNumber) -> Result<LeaseHolder, StorageError> {
+    pub(crate) fn holder(&self, me: StartNumber) -> Result<LeaseHolder, StorageError> {
         self.starts[me.0].holder.ok_or_else(|| MemoryError::NotJoined.of(ErrorKind::Refused))
     }
 
     /// Returns who has a lease.
-    pub fn party(&self, me: StartNumber, holder: Option<LeaseHolder>) -> Party {
+    pub(crate) fn party(&self, me: StartNumber, holder: Option<LeaseHolder>) -> Party {
         let Some(holder) = holder else { return Party::Nobody };
         let found = self.starts.iter().position(|start| start.holder == Some(holder) && !start.is_fenced);
         match found {

@@ -10,7 +10,7 @@ use crate::store::Op;
 
 /// Claims on digests: by writers, until their reference is committed, or by the one who removes the file.
 #[derive(Default)]
-pub struct FileClaims {
+pub(crate) struct FileClaims {
     claims: Mutex<HashMap<[u8; 32], ClaimKind>>,
     /// Notified when a removal has ended.
     removed: Notify,
@@ -23,7 +23,7 @@ enum ClaimKind {
 }
 
 /// A claim, given back when it is dropped.
-pub struct FileClaim {
+pub(crate) struct FileClaim {
     claims: Arc<FileClaims>,
     digest: [u8; 32],
 }
@@ -34,7 +34,7 @@ impl FileClaims {
     }
 
     /// Claims a digest for a reference that will be committed. Waits while its file is removed.
-    pub async fn write(self: &Arc<Self>, digest: [u8; 32]) -> FileClaim {
+    pub(crate) async fn write(self: &Arc<Self>, digest: [u8; 32]) -> FileClaim {
         loop {
             let mut removed = std::pin::pin!(self.removed.notified());
             removed.as_mut().enable();
@@ -56,7 +56,7 @@ impl FileClaims {
     }
 
     /// Claims a digest for the removal of its file; none if anybody else has a claim.
-    pub fn remove(self: &Arc<Self>, digest: [u8; 32]) -> Option<FileClaim> {
+    pub(crate) fn remove(self: &Arc<Self>, digest: [u8; 32]) -> Option<FileClaim> {
         let mut claims = self.lock();
         if claims.contains_key(&digest) {
             return None;
@@ -80,13 +80,13 @@ impl Drop for FileClaim {
 
 /// Changes prepared for one write, with the claims on the files that they refer to: held until the write is committed.
 #[derive(Default)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     pub ops: Vec<Op>,
     pub claims: Vec<FileClaim>,
 }
 
 impl FileClaim {
-    pub fn digest(&self) -> [u8; 32] {
+    pub(crate) fn digest(&self) -> [u8; 32] {
         self.digest
     }
 }

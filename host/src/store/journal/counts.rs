@@ -11,13 +11,13 @@ use crate::storage::{Counts, Kind};
 
 /// Counts of what is open, by app.
 #[derive(Debug, Default)]
-pub struct OpenCounts {
+pub(crate) struct OpenCounts {
     by_app: Mutex<HashMap<AppName, Counts>>,
 }
 
 /// Count of a call or map that may be accepted; given back when dropped, unless it was kept.
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     counts: Arc<OpenCounts>,
     app: AppName,
     kind: Kind,
@@ -33,7 +33,7 @@ fn of(counts: &mut Counts, kind: Kind) -> &mut usize {
 
 impl OpenCounts {
     /// Counts one more; with `max` already open, returns how many there are.
-    pub fn reserve(self: &Arc<Self>, app: &AppName, kind: Kind, max: usize) -> Result<Reservation, usize> {
+    pub(crate) fn reserve(self: &Arc<Self>, app: &AppName, kind: Kind, max: usize) -> Result<Reservation, usize> {
         let mut by_app = self.by_app.lock();
         let open = by_app.get_mut(app).map_or(0, |counts| *of(counts, kind));
         if open >= max {
@@ -45,12 +45,12 @@ impl OpenCounts {
     }
 
     /// Counts one that is open already, over any bound.
-    pub fn recover(&self, app: &AppName, kind: Kind) {
+    pub(crate) fn recover(&self, app: &AppName, kind: Kind) {
         *of(self.by_app.lock().entry(app.clone()).or_default(), kind) += 1;
     }
 
     /// Counts one less: it has ended.
-    pub fn release(&self, app: &AppName, kind: Kind) {
+    pub(crate) fn release(&self, app: &AppName, kind: Kind) {
         let mut by_app = self.by_app.lock();
         let Some(counts) = by_app.get_mut(app) else { return };
         let count = of(counts, kind);
@@ -61,12 +61,12 @@ impl OpenCounts {
     }
 
     /// Puts the counts of all apps in the place of those from before.
-    pub fn replace(&self, by_app: HashMap<AppName, Counts>) {
+    pub(crate) fn replace(&self, by_app: HashMap<AppName, Counts>) {
         *self.by_app.lock() = by_app;
     }
 
     /// Returns how much is open, over all apps.
-    pub fn total(&self) -> Counts {
+    pub(crate) fn total(&self) -> Counts {
         self.by_app.lock().values().fold(Counts::default(), |total, counts| Counts {
             calls: total.calls + counts.calls,
             maps: total.maps + counts.maps,
@@ -76,7 +76,7 @@ impl OpenCounts {
 
 impl Reservation {
     /// Keeps the count: the call or map is on disk, and `OpenCounts::release` gives it back.
-    pub fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.is_kept = true;
     }
 }

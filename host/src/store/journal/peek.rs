@@ -34,7 +34,7 @@ pub fn peek_quarantine(data: &Path) -> Result<Quarantined, StorageError> {
     Ok(Quarantined::Rows(decode_all(peek(&path, Table::Quarantine)?)?))
 }
 
-pub fn decode_all(entries: Vec<Row>) -> Result<Vec<QuarantinedRow>, JournalError> {
+pub(crate) fn decode_all(entries: Vec<Row>) -> Result<Vec<QuarantinedRow>, JournalError> {
     let decode = |(key, value): Row| {
         QuarantinedRow::decode(&key, value).map_err(|error| {
             let damaged = DamagedRow { table: Table::Quarantine, key, reason: error.to_string() };

@@ -12,7 +12,7 @@ use crate::store::{Store, Table, View, ViewError};
 
 /// Fields of a call's record by which a decider tells who may write it; the others are passed over.
 #[derive(Debug, Deserialize)]
-pub struct LeaseView {
+pub(crate) struct LeaseView {
     pub state: State,
     #[serde(default)]
     pub attempts: u32,
@@ -22,39 +22,39 @@ pub struct LeaseView {
 
 /// The flag of a map's header that a decider needs of a parent.
 #[derive(Debug, Deserialize)]
-pub struct CancelView {
+pub(crate) struct CancelView {
     #[serde(default)]
     pub is_cancelled: bool,
 }
 
 /// Returns the record of a call.
-pub fn call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
+pub(crate) fn call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
     let found = store.get(Table::Calls, id.as_bytes())?;
     found.map(|row| record(Table::Calls, id.as_bytes(), &row)).transpose()
 }
 
 /// Returns the record of a call that is not about to be deleted.
-pub fn visible_call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
+pub(crate) fn visible_call(store: &Store, id: CallId) -> Result<Option<CallRecord>, JournalError> {
     let Some(call) = call(store, id)? else { return Ok(None) };
     let is_deleted = call.state.is_terminal() && is_expiring(store, Kind::Call, *id.as_bytes())?;
     Ok((!is_deleted).then_some(call))
 }
 
 /// Returns the header of a map.
-pub fn header(store: &Store, id: MapId) -> Result<Option<MapHeader>, JournalError> {
+pub(crate) fn header(store: &Store, id: MapId) -> Result<Option<MapHeader>, JournalError> {
     let at = key::map_header(id);
     store.get(Table::Maps, &at)?.map(|row| record(Table::Maps, &at, &row)).transpose()
 }
 
 /// Returns a map that is not about to be deleted.
-pub fn visible_map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
+pub(crate) fn visible_map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
     let Some(map) = map(store, id)? else { return Ok(None) };
     let is_deleted = map.progress.ended_ms.is_some() && is_expiring(store, Kind::Map, *id.as_bytes())?;
     Ok((!is_deleted).then_some(map))
 }
 
 /// Returns a map, also one that is about to be deleted.
-pub fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
+pub(crate) fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> {
     // Both rows in one read, so that they fit each other.
     let mut found = rows(store, Table::Maps, id.as_bytes(), None, 2)?.into_iter();
     let (Some((at, header)), progress) = (found.next(), found.next()) else { return Ok(None) };
@@ -64,7 +64,7 @@ pub fn map(store: &Store, id: MapId) -> Result<Option<MapRecord>, JournalError> 
 }
 
 /// Returns a map as the transaction has it.
-pub fn map_within(view: &View<'_>, id: MapId) -> Result<Result<Option<MapRecord>, JournalError>, ViewError> {
+pub(crate) fn map_within(view: &View<'_>, id: MapId) -> Result<Result<Option<MapRecord>, JournalError>, ViewError> {
     let (header_at, progress_at) = (key::map_header(id), key::map_progress(id));
     let (header, progress) = (view.get(Table::Maps, &header_at)?, view.get(Table::Maps, &progress_at)?);
     let read = || -> Result<Option<MapRecord>, JournalError> {
@@ -77,7 +77,7 @@ pub fn map_within(view: &View<'_>, id: MapId) -> Result<Result<Option<MapRecord>
 }
 
 /// Returns whether a call or map that is marked is answered for as if it was deleted.
-pub fn is_expiring(store: &Store, kind: Kind, id: [u8; 16]) -> Result<bool, JournalError> {
+pub(crate) fn is_expiring(store: &Store, kind: Kind, id: [u8; 16]) -> Result<bool, JournalError> {
     Ok(store.contains(Table::JournalIndex, &key::expiring(kind, id))?)
 }
 

@@ -28,7 +28,7 @@ impl Batching {
     /// Finds the batch dimension: one with a name for it that is in each output; without such a name the first
     /// dimension, if it is free in all inputs and outputs. A free dimension of another name may be time, and the rows
     /// of one text must not mix with those of another.
-    pub fn of(inputs: &[Port], outputs: &[Port]) -> Option<Self> {
+    pub(crate) fn of(inputs: &[Port], outputs: &[Port]) -> Option<Self> {
         let names = inputs.iter().flat_map(|port| &port.dims).filter_map(Dim::name).filter(|name| is_batch(name));
         for name in names {
             let place = |port: &Port| {
@@ -49,7 +49,7 @@ impl Batching {
     }
 
     /// Splits the outputs of a run of `items` equal items.
-    pub fn split(&self, outputs: &[Value], items: usize) -> Result<Vec<Vec<Value>>, String> {
+    pub(crate) fn split(&self, outputs: &[Value], items: usize) -> Result<Vec<Vec<Value>>, String> {
         let part = |item: usize| {
             let outputs = outputs.iter().zip(&self.outputs).map(|(value, &axis)| {
                 let length = value.shape().get(axis).copied().unwrap_or(0);

@@ -21,11 +21,11 @@ use super::values;
 use crate::wire::{Datatype, NAME_BYTES_MAX, RANK_MAX, TENSORS_MAX, TensorSpec};
 
 /// Longest file: a protobuf cannot be longer.
-pub const FILE_BYTES_MAX: u64 = 2 << 30;
+pub(crate) const FILE_BYTES_MAX: u64 = 2 << 30;
 /// Nodes of a graph.
-pub const NODES_MAX: usize = 100_000;
+pub(crate) const NODES_MAX: usize = 100_000;
 /// Elements of a tensor that a few bytes stand for.
-pub const FILLED_MAX: u64 = 1 << 28;
+pub(crate) const FILLED_MAX: u64 = 1 << 28;
 const DIMENSION_NAME_BYTES_MAX: usize = 128;
 /// Parentheses within each other in the name of a dimension.
 const DIMENSION_NAME_DEPTH_MAX: usize = 8;
@@ -78,7 +78,7 @@ pub(super) struct OnnxFile {
 }
 
 impl Dim {
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Named(name) => Some(name),
             Self::Fixed(_) | Self::Free => None,
@@ -87,7 +87,7 @@ impl Dim {
 }
 
 impl Port {
-    pub fn spec(&self) -> TensorSpec {
+    pub(crate) fn spec(&self) -> TensorSpec {
         let length = |dim: &Dim| match dim {
             Dim::Fixed(length) => i64::try_from(*length).unwrap_or(i64::MAX),
             Dim::Named(_) | Dim::Free => -1,

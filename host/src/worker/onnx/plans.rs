@@ -31,7 +31,7 @@ pub(super) struct Plans {
 
 impl Plans {
     /// Makes the plan for all shapes if there can be one; a graph without free dimensions must have it.
-    pub fn new(graph: InferenceModel, inputs: &[Port]) -> Result<Self, String> {
+    pub(crate) fn new(graph: InferenceModel, inputs: &[Port]) -> Result<Self, String> {
         // An error that no shape of inputs would avoid.
         graph.eval_order().map_err(|error| format!("{error:#}"))?;
         if let Some(node) = graph.nodes().iter().find(|node| node.op_is::<UnimplementedOp>()) {
@@ -46,7 +46,7 @@ impl Plans {
     }
 
     /// Returns a plan for values of these shapes.
-    pub fn get(&mut self, inputs: &[Value]) -> Result<Plan, String> {
+    pub(crate) fn get(&mut self, inputs: &[Value]) -> Result<Plan, String> {
         if let Some(plan) = &self.for_all {
             return Ok(plan.clone());
         }
@@ -71,12 +71,12 @@ impl Plans {
     }
 
     #[cfg(test)]
-    pub fn forget_the_plan_for_all(&mut self) {
+    pub(crate) fn forget_the_plan_for_all(&mut self) {
         self.for_all = None;
     }
 
     #[cfg(test)]
-    pub fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (usize::from(self.for_all.is_some()), self.by_shapes.len())
     }
 }

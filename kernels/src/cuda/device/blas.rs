@@ -52,7 +52,7 @@ enum Epilogue {
 
 impl Blas {
     /// Looks for the library and starts it: None if there is none.
-    pub fn find(memory: &Memory) -> Result<Option<Self>, DeviceError> {
+    pub(crate) fn find(memory: &Memory) -> Result<Option<Self>, DeviceError> {
         // SAFETY: it only looks for the library.
         if !unsafe { sys::is_culib_present() } {
             return Ok(None);
@@ -62,7 +62,7 @@ impl Blas {
         Ok(Some(Self { handle, workspace, plans: RefCell::default() }))
     }
 
-    pub fn version(&self) -> usize {
+    pub(crate) fn version(&self) -> usize {
         // SAFETY: the library was found.
         unsafe { sys::cublasLtGetVersion() }
     }
@@ -70,12 +70,12 @@ impl Blas {
     /// True for a product that the library fuses as a whole. Its GELU is the one by `tanh`, which differs from the one
     /// by `erf` by up to 4.8e-4 (near |x| = 2.7): taken for halves, whose rounding is of that order where activations
     /// are large, and not for f32.
-    pub fn takes(gemm: &Gemm) -> bool {
+    pub(crate) fn takes(gemm: &Gemm) -> bool {
         gemm.activation == Activation::Identity || (gemm.bias.is_some() && gemm.a.dtype != DType::F32)
     }
 
     /// Queues a product whose shapes `Gemm::launch` has checked. False, if the library has no algorithm for it.
-    pub fn run(&self, gemm: &Gemm, stream: driver::sys::CUstream) -> Result<bool, DeviceError> {
+    pub(crate) fn run(&self, gemm: &Gemm, stream: driver::sys::CUstream) -> Result<bool, DeviceError> {
         let epilogue = match (gemm.bias, gemm.activation) {
             (None, _) => Epilogue::None,
             (Some(_), Activation::Identity) => Epilogue::Bias,

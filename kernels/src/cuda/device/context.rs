@@ -264,7 +264,7 @@ impl Stream {
         Ok(Self { raw })
     }
 
-    pub fn synchronize(&self) -> Result<(), DeviceError> {
+    pub(crate) fn synchronize(&self) -> Result<(), DeviceError> {
         // SAFETY: the stream lives as long as `self`.
         unsafe { result::stream::synchronize(self.raw) }.map_err(DeviceError::driver("cuStreamSynchronize"))
     }

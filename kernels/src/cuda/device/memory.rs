@@ -25,12 +25,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub fn new(budget: usize) -> Self {
+    pub(crate) fn new(budget: usize) -> Self {
         Self { allocator: RefCell::new(SizeClassAllocator::new(budget)) }
     }
 
     /// Returns a piece of at least `bytes`: its address and size.
-    pub fn take(&self, bytes: usize) -> Result<(u64, usize), DeviceError> {
+    pub(crate) fn take(&self, bytes: usize) -> Result<(u64, usize), DeviceError> {
         let mut allocator = self.allocator.borrow_mut();
         let full = |allocator: &SizeClassAllocator| DeviceError::OutOfMemory {
             bytes,
@@ -60,16 +60,16 @@ impl Memory {
         Ok((address, piece))
     }
 
-    pub fn give(&self, address: u64, bytes: usize) {
+    pub(crate) fn give(&self, address: u64, bytes: usize) {
         self.allocator.borrow_mut().give(address, bytes);
     }
 
-    pub fn usage(&self) -> (usize, usize) {
+    pub(crate) fn usage(&self) -> (usize, usize) {
         let allocator = self.allocator.borrow();
         (allocator.in_use(), allocator.free_bytes())
     }
 
-    pub fn trim(&self) -> Result<(), DeviceError> {
+    pub(crate) fn trim(&self) -> Result<(), DeviceError> {
         free_all(self.allocator.borrow_mut().release(usize::MAX))
     }
 }

@@ -33,11 +33,11 @@ const PIECE_BYTES_MIN: usize = 512;
 const STEPS: usize = 8;
 
 impl SizeClassAllocator {
-    pub fn new(budget: usize) -> Self {
+    pub(crate) fn new(budget: usize) -> Self {
         Self { budget, in_use: 0, free_bytes: 0, free: BTreeMap::new() }
     }
 
-    pub fn take(&mut self, bytes: usize) -> Placement {
+    pub(crate) fn take(&mut self, bytes: usize) -> Placement {
         let Some(bytes) = piece(bytes).filter(|&bytes| bytes <= self.budget) else {
             return Placement::Full;
         };
@@ -55,19 +55,19 @@ impl SizeClassAllocator {
     }
 
     /// Records a new piece that is in use.
-    pub fn add(&mut self, bytes: usize) {
+    pub(crate) fn add(&mut self, bytes: usize) {
         self.in_use += bytes;
     }
 
     /// Takes a piece back for reuse.
-    pub fn give(&mut self, address: u64, bytes: usize) {
+    pub(crate) fn give(&mut self, address: u64, bytes: usize) {
         self.in_use -= bytes;
         self.free_bytes += bytes;
         self.free.entry(bytes).or_default().push(address);
     }
 
     /// Removes free pieces of at least `bytes` together, the largest first, and returns their addresses.
-    pub fn release(&mut self, bytes: usize) -> Vec<u64> {
+    pub(crate) fn release(&mut self, bytes: usize) -> Vec<u64> {
         let (mut released, mut addresses) = (0, Vec::new());
         while released < bytes
             && let Some(&largest) = self.free.keys().next_back()
@@ -88,16 +88,16 @@ impl SizeClassAllocator {
         address
     }
 
-    pub fn budget(&self) -> usize {
+    pub(crate) fn budget(&self) -> usize {
         self.budget
     }
 
-    pub fn in_use(&self) -> usize {
+    pub(crate) fn in_use(&self) -> usize {
         self.in_use
     }
 
     /// Returns the bytes of free pieces.
-    pub fn free_bytes(&self) -> usize {
+    pub(crate) fn free_bytes(&self) -> usize {
         self.free_bytes
     }
 }

@@ -15,14 +15,14 @@ use crate::cli::exit::Exit;
 use crate::codes::Code;
 
 /// A column: its name, and whether it is a number.
-pub type Column = (&'static str, bool);
+pub(crate) type Column = (&'static str, bool);
 
 /// Rows per row group, and bytes of text that end one early.
 const GROUP_LEN: usize = 65_536;
 const GROUP_BYTES: usize = 32 << 20;
 
 /// A file under construction.
-pub struct ParquetFile {
+pub(crate) struct ParquetFile {
     writer: SerializedFileWriter<File>,
     columns: Vec<Values>,
     names: Vec<&'static str>,
@@ -41,7 +41,7 @@ fn failed(error: ParquetError) -> Exit {
 }
 
 impl ParquetFile {
-    pub fn new(file: File, columns: Vec<Column>) -> Result<Self, Exit> {
+    pub(crate) fn new(file: File, columns: Vec<Column>) -> Result<Self, Exit> {
         let fields: String = columns
             .iter()
             .map(|(name, is_number)| match is_number {
@@ -61,7 +61,7 @@ impl ParquetFile {
     }
 
     /// Adds a row: an object by column names.
-    pub fn row(&mut self, row: &Value) -> Result<(), Exit> {
+    pub(crate) fn row(&mut self, row: &Value) -> Result<(), Exit> {
         for (name, column) in self.names.iter().zip(&mut self.columns) {
             match column {
                 Values::Numbers(values, levels) => {
@@ -109,7 +109,7 @@ impl ParquetFile {
     }
 
     /// Writes the remaining rows and the footer.
-    pub fn finish(mut self) -> Result<(), Exit> {
+    pub(crate) fn finish(mut self) -> Result<(), Exit> {
         self.group()?;
         self.writer.close().map_err(failed)?;
         Ok(())

@@ -7,14 +7,14 @@ use crate::ids::{CallId, FunctionId};
 
 /// Function and priority of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaneKey {
+pub(crate) struct LaneKey {
     pub function: FunctionId,
     pub priority: Priority,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Lane {
+pub(crate) struct Lane {
     /// Calls that the journal's open calls would show again, so they may be dropped from memory.
     ready: BTreeSet<CallId>,
     /// Calls that must stay in memory: no row of the journal says that they are ready.
@@ -25,18 +25,18 @@ pub struct Lane {
 
 impl Lane {
     /// Takes a ready call in. Returns false if it stays in the journal: older calls of the lane are there, too.
-    pub fn insert(&mut self, call: CallId) -> bool {
+    pub(crate) fn insert(&mut self, call: CallId) -> bool {
         let is_in_memory = self.beyond.is_none_or(|beyond| call < beyond);
         is_in_memory && self.ready.insert(call)
     }
 
     /// Takes a call in that must stay in memory.
-    pub fn pin(&mut self, call: CallId) {
+    pub(crate) fn pin(&mut self, call: CallId) {
         self.pinned.insert(call);
     }
 
     /// Takes the oldest call out.
-    pub fn pop(&mut self) -> Option<CallId> {
+    pub(crate) fn pop(&mut self) -> Option<CallId> {
         let is_pinned = match (self.ready.first(), self.pinned.first()) {
             (Some(ready), Some(pinned)) => pinned < ready,
             (ready, _) => ready.is_none(),
@@ -45,30 +45,30 @@ impl Lane {
     }
 
     /// Drops the newest call from memory and returns it; the journal has it.
-    pub fn evict(&mut self) -> Option<CallId> {
+    pub(crate) fn evict(&mut self) -> Option<CallId> {
         let evicted = self.ready.pop_last()?;
         self.beyond = Some(evicted);
         Some(evicted)
     }
 
     /// Takes a call out, wherever it stands. Returns whether it was among those that may be dropped.
-    pub fn remove(&mut self, call: CallId) -> bool {
+    pub(crate) fn remove(&mut self, call: CallId) -> bool {
         self.pinned.remove(&call);
         self.ready.remove(&call)
     }
 
     /// Returns how many calls may be dropped from memory.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ready.len()
     }
 
     /// Whether a call in memory is ready.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty() || !self.pinned.is_empty()
     }
 
     /// Whether no call is ready, neither in memory nor in the journal.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         !self.is_ready() && self.beyond.is_none()
     }
 }

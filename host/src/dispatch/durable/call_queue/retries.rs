@@ -9,11 +9,11 @@ use super::lane::LaneKey;
 use crate::ids::CallId;
 
 /// Time of a call's next attempt, in milliseconds since 1970, and the call.
-pub type RetryKey = (u64, CallId);
+pub(crate) type RetryKey = (u64, CallId);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Retries {
+pub(crate) struct Retries {
     soonest: BTreeSet<RetryKey>,
     /// Retries from this one on are in the journal only.
     beyond: Option<RetryKey>,
@@ -31,7 +31,7 @@ struct RetryScan {
 
 impl Retries {
     /// Takes a retry in. Returns false if it stays in the journal: sooner ones are there, too.
-    pub fn insert(&mut self, key: RetryKey, lane: &LaneKey) -> bool {
+    pub(crate) fn insert(&mut self, key: RetryKey, lane: &LaneKey) -> bool {
         if self.is_beyond(key) {
             self.offer(key, lane);
             return false;
@@ -40,52 +40,52 @@ impl Retries {
     }
 
     /// Drops the latest retry from memory and returns it; the journal has it.
-    pub fn evict(&mut self) -> Option<RetryKey> {
+    pub(crate) fn evict(&mut self) -> Option<RetryKey> {
         let evicted = self.soonest.pop_last()?;
         self.beyond = Some(evicted);
         Some(evicted)
     }
 
-    pub fn remove(&mut self, key: RetryKey) {
+    pub(crate) fn remove(&mut self, key: RetryKey) {
         self.soonest.remove(&key);
     }
 
     /// Takes the soonest retry out if its time has come.
-    pub fn pop_due(&mut self, now_ms: u64) -> Option<CallId> {
+    pub(crate) fn pop_due(&mut self, now_ms: u64) -> Option<CallId> {
         let is_due = self.soonest.first().is_some_and(|(at_ms, _)| *at_ms <= now_ms);
         if is_due { self.soonest.pop_first().map(|(_, call)| call) } else { None }
     }
 
     /// Returns when the soonest retry is due.
-    pub fn next_ms(&self) -> Option<u64> {
+    pub(crate) fn next_ms(&self) -> Option<u64> {
         self.soonest.first().map(|(at_ms, _)| *at_ms)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.soonest.len()
     }
 
     /// Whether a retry is in the journal only.
-    pub fn is_beyond(&self, key: RetryKey) -> bool {
+    pub(crate) fn is_beyond(&self, key: RetryKey) -> bool {
         self.beyond.is_some_and(|beyond| key >= beyond)
     }
 
     /// Whether retries are in the journal only, and `len_max` or fewer in memory.
-    pub fn is_hungry(&self, len_max: usize) -> bool {
+    pub(crate) fn is_hungry(&self, len_max: usize) -> bool {
         self.scan.is_none() && self.beyond.is_some() && self.soonest.len() <= len_max
     }
 
-    pub fn is_scanning(&self) -> bool {
+    pub(crate) fn is_scanning(&self) -> bool {
         self.scan.is_some()
     }
 
     /// Begins a scan over all open calls, for the soonest retries that are in the journal only.
-    pub fn begin_scan(&mut self, found_max: usize) {
+    pub(crate) fn begin_scan(&mut self, found_max: usize) {
         self.scan = Some(RetryScan { found: BTreeMap::new(), found_max, beyond: None });
     }
 
     /// Tells a scan under way of a retry that is in the journal only.
-    pub fn offer(&mut self, key: RetryKey, lane: &LaneKey) {
+    pub(crate) fn offer(&mut self, key: RetryKey, lane: &LaneKey) {
         let Some(scan) = &mut self.scan else { return };
         scan.found.insert(key, lane.clone());
         if scan.found.len() > scan.found_max
@@ -96,12 +96,12 @@ impl Retries {
     }
 
     /// Ends a scan whose next page could not be read.
-    pub fn abort_scan(&mut self) {
+    pub(crate) fn abort_scan(&mut self) {
         self.scan = None;
     }
 
     /// Ends a scan that has seen all open calls. Returns the retries that are to be taken in.
-    pub fn end_scan(&mut self) -> BTreeMap<RetryKey, LaneKey> {
+    pub(crate) fn end_scan(&mut self) -> BTreeMap<RetryKey, LaneKey> {
         let Some(scan) = self.scan.take() else { return BTreeMap::new() };
         self.beyond = scan.beyond;
         scan.found

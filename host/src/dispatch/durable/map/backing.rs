@@ -24,7 +24,7 @@ const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// See the module.
-pub struct JournalBacking {
+pub(crate) struct JournalBacking {
     core: Arc<Core>,
     /// As the latest answers of the journal have it.
     pub header: MapHeader,
@@ -51,7 +51,7 @@ struct Unwritten {
 }
 
 /// Outcomes that are written together.
-pub struct Batch {
+pub(crate) struct Batch {
     pub entries: Vec<Entry>,
     pub settle: MapSettle,
     retries: Vec<(Input<StoredPayload>, u64)>,
@@ -60,7 +60,7 @@ pub struct Batch {
 
 impl JournalBacking {
     /// Returns the state of a map that is read from the journal, with nothing loaded.
-    pub fn state(core: &Arc<Core>, MapRecord { header, progress }: MapRecord) -> State<Self> {
+    pub(crate) fn state(core: &Arc<Core>, MapRecord { header, progress }: MapRecord) -> State<Self> {
         let memory = &core.map_memory;
         let backing = Self {
             core: core.clone(),
@@ -78,31 +78,31 @@ impl JournalBacking {
         State::new(Window::new(memory, UNWRITTEN_BYTES_MAX, false), backing)
     }
 
-    pub fn record(&self) -> MapRecord {
+    pub(crate) fn record(&self) -> MapRecord {
         MapRecord { header: self.header.clone(), progress: self.progress.clone() }
     }
 
     /// Takes over a header. Answers may come in another order than the changes that they tell of.
-    pub fn follow(&mut self, header: &MapHeader) {
+    pub(crate) fn follow(&mut self, header: &MapHeader) {
         self.found(header.accepted);
         self.header.is_closed |= header.is_closed;
         self.header.is_cancelled |= header.is_cancelled;
     }
 
     /// The journal has this many inputs: those of an append whose answer was lost, too.
-    pub fn found(&mut self, accepted: u64) {
+    pub(crate) fn found(&mut self, accepted: u64) {
         if accepted > self.header.accepted {
             (self.header.accepted, self.has_more) = (accepted, true);
         }
     }
 
     /// Whether calls under way are of no use any more.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.header.is_cancelled || self.is_broken || self.progress.ended_ms.is_some()
     }
 
     /// Returns room for new inputs that begin at once, if none are on disk before them and the budget has room.
-    pub fn reserve_new(&self, window: &Window<StoredPayload>, inputs: &[Payload]) -> Option<Reservation> {
+    pub(crate) fn reserve_new(&self, window: &Window<StoredPayload>, inputs: &[Payload]) -> Option<Reservation> {
         if self.has_more || !self.is_open() || !has_room(window) {
             return None;
         }
@@ -112,7 +112,7 @@ impl JournalBacking {
     }
 
     /// Takes in new inputs that were leased as they were written.
-    pub fn load_new(
+    pub(crate) fn load_new(
         &mut self,
         window: &mut Window<StoredPayload>,
         pending: Vec<PendingChunk>,
@@ -129,7 +129,7 @@ impl JournalBacking {
     }
 
     /// Takes in chunks that are leased, in the order of their inputs. One that was taken in before is passed over.
-    pub fn load(
+    pub(crate) fn load(
         &mut self,
         window: &mut Window<StoredPayload>,
         leased: impl IntoIterator<Item = ClaimedChunk>,
@@ -151,7 +151,7 @@ impl JournalBacking {
 
     /// Takes what is to be written next, if anything is. A write without outcomes ends the map: one that was closed
     /// after its last outcome, or is cancelled and runs nothing any more.
-    pub fn batch(&mut self, has_runners: bool) -> Option<Batch> {
+    pub(crate) fn batch(&mut self, has_runners: bool) -> Option<Batch> {
         let mut bytes = 0;
         let fits = |unwritten: &&Unwritten| {
             let fits = bytes < BATCH_BYTES_MAX;
@@ -189,7 +189,7 @@ impl JournalBacking {
     }
 
     /// A batch is on disk, in the map as it is now: its retries may begin, and its outcomes leave memory.
-    pub fn batch_written(&mut self, window: &mut Window<StoredPayload>, batch: Batch, record: MapRecord) {
+    pub(crate) fn batch_written(&mut self, window: &mut Window<StoredPayload>, batch: Batch, record: MapRecord) {
         let Batch { retries, bytes, .. } = batch;
         self.follow(&record.header);
         self.progress = record.progress;

@@ -13,7 +13,7 @@ const WHOLE_BYTES_MAX: usize = 256 << 10;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Chunks {
+pub(crate) struct Chunks {
     /// By first input.
     open: BTreeMap<u64, OpenChunk>,
     written_bytes: usize,
@@ -31,13 +31,13 @@ struct OpenChunk {
 
 impl Chunks {
     /// Returns the bytes of outcomes that are kept for the segment of a whole chunk.
-    pub fn written_bytes(&self) -> usize {
+    pub(crate) fn written_bytes(&self) -> usize {
         self.written_bytes
     }
 
     /// Opens a chunk whose lease was lost `lost` times. Returns its inputs without an outcome, with the time of those
     /// that wait for a retry.
-    pub fn open(&mut self, chunk: Chunk, lost: u32, now_ms: u64) -> Vec<(Input<StoredPayload>, Option<u64>)> {
+    pub(crate) fn open(&mut self, chunk: Chunk, lost: u32, now_ms: u64) -> Vec<(Input<StoredPayload>, Option<u64>)> {
         let Chunk { first, inputs, entries, is_stripped, segments } = chunk;
         let mut open = OpenChunk { unsettled: inputs.len(), segments, written: Some(Vec::new()), written_bytes: 0 };
         let mut inputs: Vec<_> =
@@ -70,7 +70,7 @@ impl Chunks {
 
     /// Returns what to write for these outcomes and retries, and closes the chunks that they make whole. At most one
     /// outcome of an input comes here.
-    pub fn settle(&mut self, entries: &[Entry]) -> Vec<ChunkUpdate> {
+    pub(crate) fn settle(&mut self, entries: &[Entry]) -> Vec<ChunkUpdate> {
         let mut by_chunk: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
         for entry in entries {
             if let Some((first, _)) = self.open.range(..=entry.index).next_back() {

@@ -31,7 +31,7 @@ const BATCHES_BEHIND_MAX: usize = 16;
 const RELOAD_WAIT: Duration = Duration::from_secs(1);
 
 /// See the module.
-pub struct LiveMap {
+pub(crate) struct LiveMap {
     pub core: Arc<Core>,
     pub id: MapId,
     function: FunctionId,
@@ -45,7 +45,7 @@ pub struct LiveMap {
 }
 
 /// A reader's place: outcomes as they are written, and the map as it is on disk.
-pub type Subscription = (broadcast::Receiver<Arc<Vec<Entry>>>, watch::Receiver<MapRecord>);
+pub(crate) type Subscription = (broadcast::Receiver<Arc<Vec<Entry>>>, watch::Receiver<MapRecord>);
 
 /// Reason for which a map is read again.
 enum Interruption {
@@ -65,7 +65,7 @@ enum Loaded {
 }
 
 impl LiveMap {
-    pub fn new(core: &Arc<Core>, record: MapRecord) -> Arc<Self> {
+    pub(crate) fn new(core: &Arc<Core>, record: MapRecord) -> Arc<Self> {
         let MapHeader { id, depth, priority, .. } = record.header;
         let principal = record.header.principal.clone();
         let function = record.header.function_id();
@@ -84,7 +84,7 @@ impl LiveMap {
     }
 
     /// Returns the header if the map takes inputs.
-    pub fn open_header(&self) -> Result<MapHeader, DurableError> {
+    pub(crate) fn open_header(&self) -> Result<MapHeader, DurableError> {
         let why = match &self.engine.lock().backing.header {
             header if header.is_cancelled => "was cancelled",
             header if header.is_closed => "was closed",
@@ -93,22 +93,22 @@ impl LiveMap {
         Err(DurableError::Closed { id: self.id, why })
     }
 
-    pub fn app(&self) -> &AppName {
+    pub(crate) fn app(&self) -> &AppName {
         &self.function.app
     }
 
-    pub fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         self.engine.lock().backing.progress.ended_ms.is_some()
     }
 
     /// Takes over a header as the journal has it, and wakes both tasks.
-    pub fn follow(&self, header: &MapHeader) {
+    pub(crate) fn follow(&self, header: &MapHeader) {
         self.change(|state| state.backing.follow(header));
         self.engine.settled.notify_one();
     }
 
     /// Changes the state, shows what is on disk of it, and wakes the runners.
-    pub fn change(&self, change: impl FnOnce(&mut State<JournalBacking>)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut State<JournalBacking>)) {
         {
             let mut state = self.engine.lock();
             change(&mut state);
@@ -118,18 +118,18 @@ impl LiveMap {
     }
 
     /// Begins nothing more and ends once the calls under way are written.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.engine.lock().backing.stop();
         self.engine.wake.notify_one();
     }
 
-    pub fn subscribe(&self) -> Subscription {
+    pub(crate) fn subscribe(&self) -> Subscription {
         (self.batches.subscribe(), self.progress.subscribe())
     }
 
     /// Runs and writes until the map has ended, or the host. After a panic, or if another host has leased inputs of the
     /// map, it goes on with what is on disk.
-    pub async fn run_to_its_end(self: &Arc<Self>) {
+    pub(crate) async fn run_to_its_end(self: &Arc<Self>) {
         while let Err(interruption) = self.run_and_write().await {
             match interruption {
                 Interruption::Panic(panic) => {

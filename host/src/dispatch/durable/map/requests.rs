@@ -24,7 +24,7 @@ use crate::storage::{
 const LOOKS_MAX: u32 = 3;
 
 /// The durable maps of a host.
-pub struct Maps {
+pub(crate) struct Maps {
     pub core: Arc<Core>,
     /// Maps that have not ended.
     live: DashMap<MapId, Arc<LiveMap>>,
@@ -33,19 +33,19 @@ pub struct Maps {
 }
 
 impl Maps {
-    pub fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core, live: DashMap::new(), retrying: tokio::sync::Mutex::default() }
     }
 
     /// Begins nothing more.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         for map in &self.live {
             map.stop();
         }
     }
 
     /// Makes a map. Its inputs come with `append`.
-    pub async fn create_map(
+    pub(crate) async fn create_map(
         self: &Arc<Self>,
         function: &FunctionRef,
         options: Options,
@@ -108,7 +108,12 @@ impl Maps {
 
     /// Keeps inputs, of which the first is input `from`; those that are there already are passed over. Without `from`
     /// they come behind what is there, whoever else appends. Returns how many inputs the map has.
-    pub async fn append(&self, id: MapId, from: Option<u64>, mut inputs: Vec<Payload>) -> Result<u64, DurableError> {
+    pub(crate) async fn append(
+        &self,
+        id: MapId,
+        from: Option<u64>,
+        mut inputs: Vec<Payload>,
+    ) -> Result<u64, DurableError> {
         let mut found = 0;
         // A repeated request gets its answer again, also when the map takes nothing new.
         if let Some(from) = from {
@@ -182,7 +187,7 @@ impl Maps {
     }
 
     /// Says that no more inputs will come.
-    pub async fn close_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+    pub(crate) async fn close_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
         self.mark_live(id, MapMark::Close).await.map(|(record, _)| record)
     }
 
@@ -200,12 +205,12 @@ impl Maps {
     }
 
     /// Closes or cancels a map on disk.
-    pub async fn mark(&self, id: MapId, mark: MapMark) -> Result<Option<MapRecord>, StorageError> {
+    pub(crate) async fn mark(&self, id: MapId, mark: MapMark) -> Result<Option<MapRecord>, StorageError> {
         self.core.lifecycle.answered(|| self.core.journal.mark(id, mark)).await
     }
 
     /// Cancels what has not ended, and nothing else. One that has ended stays as it was.
-    pub async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
+    pub(crate) async fn cancel_map_one(&self, id: MapId) -> Result<MapRecord, DurableError> {
         let (record, live) = self.mark_live(id, MapMark::Cancel).await?;
         let Some(map) = live else { return Ok(record) };
         // Calls under way end before the counts are final; those of a host that ends, with the next one.
@@ -219,13 +224,13 @@ impl Maps {
     }
 
     /// Returns a map as it is on disk.
-    pub async fn map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+    pub(crate) async fn map(&self, id: MapId) -> Result<MapRecord, DurableError> {
         self.core.journal.map(id).await?.ok_or(DurableError::UnknownMap { id })
     }
 
     /// Runs the inputs without a result again, of a map that has ended: those that failed, and those that were
     /// cancelled. Returns how many there are.
-    pub async fn retry_failed(self: &Arc<Self>, id: MapId) -> Result<u64, DurableError> {
+    pub(crate) async fn retry_failed(self: &Arc<Self>, id: MapId) -> Result<u64, DurableError> {
         // One at a time: a map is taken up once.
         let _retrying = self.retrying.lock().await;
         let mut record = self.map(id).await?;
@@ -291,12 +296,12 @@ impl Maps {
     }
 
     /// Returns a place to follow a map's outcomes from, if it has not ended.
-    pub fn subscribe(&self, id: MapId) -> Option<Subscription> {
+    pub(crate) fn subscribe(&self, id: MapId) -> Option<Subscription> {
         self.live.get(&id).map(|map| map.subscribe())
     }
 
     /// Starts the tasks of a map that has not ended.
-    pub fn take_up(self: &Arc<Self>, record: MapRecord) {
+    pub(crate) fn take_up(self: &Arc<Self>, record: MapRecord) {
         let map = LiveMap::new(&self.core, record);
         self.live.insert(map.id, map.clone());
         let this = self.clone();

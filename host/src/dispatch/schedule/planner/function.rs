@@ -11,16 +11,16 @@ use crate::ids::FunctionId;
 use crate::storage::{CallRecord, DueTimes, RunOutcome, ScheduleState, ScheduledRun, SkipReason};
 
 /// Delay after which a run counts as missed.
-pub const LATE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const LATE_MAX: Duration = Duration::from_secs(60);
 /// Limit for a clock that is set back without making times due again. One that is set back further was wrong before,
 /// and its new time is taken as it is.
-pub const BACK_MAX: SignedDuration = SignedDuration::from_hours(3);
+pub(crate) const BACK_MAX: SignedDuration = SignedDuration::from_hours(3);
 /// Missed times that are counted one by one.
-pub const TIMES_COUNTED_MAX: u64 = 1_000;
+pub(crate) const TIMES_COUNTED_MAX: u64 = 1_000;
 /// Runs of one function at a time where they may overlap.
-pub const RUNNING_MAX: usize = 100;
+pub(crate) const RUNNING_MAX: usize = 100;
 /// Interruptions in a row after which a run is not made up for: a function that ends its host must not do so for ever.
-pub const INTERRUPTIONS_MAX: u32 = 3;
+pub(crate) const INTERRUPTIONS_MAX: u32 = 3;
 
 /// Schedule of a function, for the control API.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct ScheduleView {
 
 /// Reason for which a run by hand does not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunRefusal {
+pub(crate) enum RunRefusal {
     /// The function has no schedule.
     NotScheduled,
     /// Another run is under way, and the schedule does not allow two.
@@ -44,7 +44,7 @@ pub enum RunRefusal {
 
 /// See the module.
 #[derive(Debug)]
-pub struct PlannedFunction {
+pub(crate) struct PlannedFunction {
     /// `None` while the function is not deployed, or not scheduled.
     plan: Option<Plan>,
     state: ScheduleState,
@@ -62,7 +62,7 @@ struct Plan {
 
 impl PlannedFunction {
     /// A function that was never scheduled before.
-    pub fn new(now: Timestamp, schedule: Schedule, timetable: Timetable) -> Self {
+    pub(crate) fn new(now: Timestamp, schedule: Schedule, timetable: Timetable) -> Self {
         let state = ScheduleState {
             timetable: schedule.times(),
             start: now,
@@ -79,23 +79,23 @@ impl PlannedFunction {
     }
 
     /// A function that an earlier host has scheduled, and that is not deployed yet.
-    pub fn restored(state: ScheduleState, last: Option<ScheduledRun>) -> Self {
+    pub(crate) fn restored(state: ScheduleState, last: Option<ScheduledRun>) -> Self {
         Self { plan: None, state, running: BTreeMap::new(), last }
     }
 
-    pub fn is_deployed(&self) -> bool {
+    pub(crate) fn is_deployed(&self) -> bool {
         self.plan.is_some()
     }
 
-    pub fn state(&self) -> &ScheduleState {
+    pub(crate) fn state(&self) -> &ScheduleState {
         &self.state
     }
 
-    pub fn next(&self) -> Option<Timestamp> {
+    pub(crate) fn next(&self) -> Option<Timestamp> {
         self.plan.as_ref().and(self.state.next)
     }
 
-    pub fn view(&self, function: &FunctionId) -> Option<ScheduleView> {
+    pub(crate) fn view(&self, function: &FunctionId) -> Option<ScheduleView> {
         Some(ScheduleView {
             function: function.clone(),
             schedule: self.plan.as_ref()?.schedule.clone(),
@@ -106,7 +106,7 @@ impl PlannedFunction {
     }
 
     /// Marks runs that the end of the host interrupted, and returns them.
-    pub fn interrupt(&mut self, unfinished: Vec<ScheduledRun>) -> Vec<ScheduledRun> {
+    pub(crate) fn interrupt(&mut self, unfinished: Vec<ScheduledRun>) -> Vec<ScheduledRun> {
         self.state.missed = merged(self.state.missed.take(), self.state.waiting.take());
         let mut runs = Vec::new();
         let is_on = !self.state.is_paused && !self.state.is_gone;
@@ -124,7 +124,7 @@ impl PlannedFunction {
     }
 
     /// Takes the schedule of a new version. Returns whether the state has changed.
-    pub fn update(&mut self, now: Timestamp, schedule: Schedule, timetable: Timetable) -> bool {
+    pub(crate) fn update(&mut self, now: Timestamp, schedule: Schedule, timetable: Timetable) -> bool {
         let was_deployed = self.is_deployed();
         let is_same = self.state.timetable == schedule.times();
         let before = self.state.clone();
@@ -145,18 +145,18 @@ impl PlannedFunction {
     }
 
     /// Drops the schedule: the function is not deployed any more, or has none. Its runs go on.
-    pub fn leave(&mut self) -> Vec<ScheduledRun> {
+    pub(crate) fn leave(&mut self) -> Vec<ScheduledRun> {
         self.plan = None;
         self.state.is_gone = true;
         self.drop_owed(SkipReason::Stopped)
     }
 
-    pub fn pause(&mut self) -> Vec<ScheduledRun> {
+    pub(crate) fn pause(&mut self) -> Vec<ScheduledRun> {
         self.state.is_paused = true;
         self.drop_owed(SkipReason::Paused)
     }
 
-    pub fn resume(&mut self, now: Timestamp) {
+    pub(crate) fn resume(&mut self, now: Timestamp) {
         if let (true, Some(plan)) = (self.state.is_paused, &self.plan) {
             self.state.is_paused = false;
             // If the clock was set back meanwhile, times that were dealt with are not due again.
@@ -165,7 +165,7 @@ impl PlannedFunction {
         }
     }
 
-    pub fn run_now(&mut self, now: Timestamp) -> Result<ScheduledRun, RunRefusal> {
+    pub(crate) fn run_now(&mut self, now: Timestamp) -> Result<ScheduledRun, RunRefusal> {
         let plan = self.plan.as_ref().ok_or(RunRefusal::NotScheduled)?;
         if !may_run(plan, self.running.len()) {
             return Err(RunRefusal::Running);
@@ -174,7 +174,7 @@ impl PlannedFunction {
     }
 
     /// Ends a run as its call has ended. Returns whether it was under way.
-    pub fn end(&mut self, number: u64, call: &CallRecord) -> bool {
+    pub(crate) fn end(&mut self, number: u64, call: &CallRecord) -> bool {
         let Some(mut run) = self.running.remove(&number) else { return false };
         run.end(call);
         self.remember(&run);
@@ -182,7 +182,7 @@ impl PlannedFunction {
     }
 
     /// Takes a run back that could not be written, and has not begun. Its due times count as missed.
-    pub fn revert(&mut self, run: ScheduledRun) {
+    pub(crate) fn revert(&mut self, run: ScheduledRun) {
         self.running.remove(&run.number);
         self.state.missed = merged(self.state.missed.take(), run.owed.clone());
         // Its number is passed over.
@@ -190,7 +190,7 @@ impl PlannedFunction {
     }
 
     /// Deals with what is due, and adds its runs; returns whether the state has changed.
-    pub fn poll(&mut self, now: Timestamp, runs: &mut Vec<ScheduledRun>) -> bool {
+    pub(crate) fn poll(&mut self, now: Timestamp, runs: &mut Vec<ScheduledRun>) -> bool {
         let Some(plan) = &self.plan else { return false };
         let is_set_back = match &plan.timetable {
             Timetable::Cron { .. } => self.state.through.duration_since(now) > BACK_MAX,

@@ -4,24 +4,24 @@ use crate::call::Principal;
 use crate::ids::{AppName, FunctionName};
 use crate::storage::{DueTimes, ScheduleState, State};
 
-pub fn id(name: &str) -> FunctionId {
+pub(crate) fn id(name: &str) -> FunctionId {
     FunctionId { app: AppName::new("a").unwrap(), function: FunctionName::new(name).unwrap() }
 }
 
-pub fn every(seconds: u64, missed: Missed, overlap: Overlap) -> Schedule {
+pub(crate) fn every(seconds: u64, missed: Missed, overlap: Overlap) -> Schedule {
     Schedule::Period(PeriodSchedule { period_ms: seconds * 1_000, missed, overlap })
 }
 
-pub fn cron(cron: &str, missed: Missed, overlap: Overlap) -> Schedule {
+pub(crate) fn cron(cron: &str, missed: Missed, overlap: Overlap) -> Schedule {
     Schedule::Cron(CronSchedule { cron: cron.into(), tz: "Europe/Stockholm".into(), missed, overlap })
 }
 
-pub fn scheduled(name: &str, schedule: &Schedule) -> ScheduledFunction {
+pub(crate) fn scheduled(name: &str, schedule: &Schedule) -> ScheduledFunction {
     ScheduledFunction { function: id(name), schedule: schedule.clone(), timetable: Timetable::parse(schedule).unwrap() }
 }
 
 /// Call of a run that is done.
-pub fn done(name: &str, number: u64) -> CallRecord {
+pub(crate) fn done(name: &str, number: u64) -> CallRecord {
     CallRecord {
         state: State::Done,
         ended_ms: Some(1),

@@ -61,7 +61,7 @@ impl<W> PoolState<W> {
     }
 
     /// Takes in a failed start.
-    pub fn start_failed(&mut self, index: usize, reason: &str) {
+    pub(crate) fn start_failed(&mut self, index: usize, reason: &str) {
         if self.is_closed {
             return;
         }
@@ -76,7 +76,7 @@ impl<W> PoolState<W> {
     }
 
     /// Takes in the end of a worker. Returns whether it was the current one and ended by itself.
-    pub fn lost(&mut self, now: Instant, index: usize, generation: u64, reason: &str) -> bool {
+    pub(crate) fn lost(&mut self, now: Instant, index: usize, generation: u64, reason: &str) -> bool {
         let slot = &mut self.slots[index];
         if generation != slot.generation || matches!(slot.link, Link::Closed) {
             return false;
@@ -132,7 +132,7 @@ impl<W> PoolState<W> {
     }
 
     /// Fails all requests. Returns the workers, which the driver hangs up on.
-    pub fn close(&mut self) -> Vec<Arc<W>> {
+    pub(crate) fn close(&mut self) -> Vec<Arc<W>> {
         self.is_closed = true;
         let mut workers = Vec::new();
         for index in 0..self.slots.len() {

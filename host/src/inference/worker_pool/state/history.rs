@@ -107,7 +107,7 @@ pub(super) struct History {
 }
 
 impl History {
-    pub fn add(&mut self, record: BatchRecord) {
+    pub(crate) fn add(&mut self, record: BatchRecord) {
         let stats = &mut self.stats;
         match record.outcome {
             Outcome::Done => {
@@ -133,7 +133,7 @@ impl History {
     }
 
     /// Returns the last batches, newest first.
-    pub fn batches(&self) -> Vec<BatchRecord> {
+    pub(crate) fn batches(&self) -> Vec<BatchRecord> {
         self.batches.iter().rev().cloned().collect()
     }
 }

@@ -60,23 +60,23 @@ pub(super) enum Room {
 }
 
 impl Model {
-    pub fn new(config: ModelConfig) -> Self {
+    pub(crate) fn new(config: ModelConfig) -> Self {
         Self { config, signature: None, memory: None, load_deaths: 0, paused_until: None }
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.config.name
     }
 
-    pub fn name_shared(&self) -> Arc<str> {
+    pub(crate) fn name_shared(&self) -> Arc<str> {
         self.config.name.clone()
     }
 
-    pub fn keep(&self) -> bool {
+    pub(crate) fn keep(&self) -> bool {
         self.config.keep
     }
 
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         match &self.config.source {
             ModelSource::Directory(dir) => dir.to_string_lossy().into_owned(),
             ModelSource::Noop => NOOP_PATH.to_owned(),
@@ -84,12 +84,12 @@ impl Model {
     }
 
     /// Bytes that it takes, or the estimate before it was loaded.
-    pub fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         self.memory.unwrap_or(self.config.memory)
     }
 
     /// Takes in that a worker loaded it.
-    pub fn loaded(&mut self, signature: Signature, memory: u64) {
+    pub(crate) fn loaded(&mut self, signature: Signature, memory: u64) {
         self.signature = Some(signature);
         self.memory = Some(memory);
         self.load_deaths = 0;
@@ -97,7 +97,7 @@ impl Model {
     }
 
     /// Takes in that a worker died while it loaded it. Returns whether its loads are paused now.
-    pub fn load_died(&mut self, now: Instant) -> bool {
+    pub(crate) fn load_died(&mut self, now: Instant) -> bool {
         self.load_deaths += 1;
         let is_over = self.load_deaths >= LOAD_DEATHS_MAX;
         if is_over {
@@ -107,7 +107,7 @@ impl Model {
         is_over
     }
 
-    pub fn check_usable(&self, now: Instant) -> Result<(), InferenceError> {
+    pub(crate) fn check_usable(&self, now: Instant) -> Result<(), InferenceError> {
         match self.paused_until {
             Some(until) if now < until => {
                 let seconds = (until - now).as_secs_f64().ceil();
@@ -120,7 +120,11 @@ impl Model {
     }
 
     /// Refuses a request for an output that the model does not have.
-    pub fn check_output_kind(&self, output_kind: OutputKind, signature: &Signature) -> Result<(), InferenceError> {
+    pub(crate) fn check_output_kind(
+        &self,
+        output_kind: OutputKind,
+        signature: &Signature,
+    ) -> Result<(), InferenceError> {
         let (is, instead) = match (output_kind, signature) {
             (OutputKind::Anything, _)
             | (OutputKind::Vectors, Signature::Vector { .. })
@@ -136,7 +140,7 @@ impl Model {
     }
 
     /// Returns the time after which a batch is overdue and its worker counts as hung.
-    pub fn patience(&self, expected: Option<Duration>) -> Duration {
+    pub(crate) fn patience(&self, expected: Option<Duration>) -> Duration {
         // Bytes of tensors predict little, and a new shape is planned first.
         if matches!(self.signature, Some(Signature::Tensors { .. })) {
             return ANSWER_TIMEOUT;
@@ -144,11 +148,11 @@ impl Model {
         expected.map_or(ANSWER_TIMEOUT, |expected| (expected * PATIENCE).clamp(PATIENCE_MIN, ANSWER_TIMEOUT))
     }
 
-    pub fn overloaded(&self, full: QueueFull) -> InferenceError {
+    pub(crate) fn overloaded(&self, full: QueueFull) -> InferenceError {
         InferenceError::Overloaded { model: self.name().to_owned(), waiting_rows: full.waiting_rows }
     }
 
-    pub fn unavailable(&self, reason: &str) -> InferenceError {
+    pub(crate) fn unavailable(&self, reason: &str) -> InferenceError {
         InferenceError::Unavailable { model: self.name().to_owned(), reason: reason.to_owned() }
     }
 }

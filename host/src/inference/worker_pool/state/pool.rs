@@ -97,7 +97,7 @@ pub(crate) struct PoolState<W> {
 }
 
 impl<W> PoolState<W> {
-    pub fn new(config: PoolConfig) -> Self {
+    pub(crate) fn new(config: PoolConfig) -> Self {
         Self {
             models: Vec::new(),
             tenants: HashMap::new(),
@@ -115,24 +115,24 @@ impl<W> PoolState<W> {
         }
     }
 
-    pub fn register(&mut self, config: ModelConfig) -> ModelId {
+    pub(crate) fn register(&mut self, config: ModelConfig) -> ModelId {
         let id = self.batcher.add_model(config.limits.clone());
         self.models.push(Model::new(config));
         id
     }
 
     /// Returns the signature of a model, once it was loaded.
-    pub fn signature(&self, model: ModelId) -> Option<Signature> {
+    pub(crate) fn signature(&self, model: ModelId) -> Option<Signature> {
         self.model(model).signature.clone()
     }
 
     /// Returns the bytes that `Action::Send` sends.
-    pub fn frame(&self) -> &[u8] {
+    pub(crate) fn frame(&self) -> &[u8] {
         &self.frame
     }
 
     /// Returns the time by which a worker has to answer; none if it owes no answer.
-    pub fn due(&self, slot: usize) -> Option<Instant> {
+    pub(crate) fn due(&self, slot: usize) -> Option<Instant> {
         let slot = &self.slots[slot];
         let allowed = match &slot.sent.front()?.what {
             Task::Batch(batch) => self.model(batch.model).patience(self.batcher.expected(batch.model, batch.tokens)),
@@ -141,7 +141,7 @@ impl<W> PoolState<W> {
         Some(slot.front_since + allowed)
     }
 
-    pub fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
+    pub(crate) fn check_room(&self, model: ModelId, rows: usize) -> Result<(), InferenceError> {
         let max = self.batcher.max_queue_size(model);
         if rows > max {
             // It would not fit later either.
@@ -152,7 +152,7 @@ impl<W> PoolState<W> {
         self.batcher.check_room(model, rows, 0).map_err(|full| self.model(model).overloaded(full))
     }
 
-    pub fn submit(
+    pub(crate) fn submit(
         &mut self,
         now: Instant,
         model: ModelId,
@@ -206,14 +206,14 @@ impl<W> PoolState<W> {
     }
 
     /// Forgets a request whose caller is gone. A part that is with a worker already runs to its end and is dropped.
-    pub fn cancel(&mut self, id: RequestId) {
+    pub(crate) fn cancel(&mut self, id: RequestId) {
         if self.requests.remove(id).is_some() {
             self.batcher.remove(id);
         }
     }
 
     /// Returns the next action; `Nothing` once there is none.
-    pub fn step(&mut self, now: Instant) -> Action<W> {
+    pub(crate) fn step(&mut self, now: Instant) -> Action<W> {
         for index in 0..self.slots.len() {
             if let Some(step) = self.slot_action(now, index) {
                 return step;
@@ -248,7 +248,7 @@ impl<W> PoolState<W> {
     }
 
     /// The time of the last `Action::Wake` has come.
-    pub fn woken(&mut self, at: Instant) {
+    pub(crate) fn woken(&mut self, at: Instant) {
         if self.wake == Some(at) {
             self.wake = None;
         }

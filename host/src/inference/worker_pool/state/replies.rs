@@ -12,7 +12,7 @@ use crate::wire::{FailureKind, Frame, Header, ModelId, Signature};
 
 impl<W> PoolState<W> {
     /// Takes in a started worker; none if the pool was closed meanwhile.
-    pub fn started(&mut self, index: usize, worker: W, pid: u32) -> Option<u64> {
+    pub(crate) fn started(&mut self, index: usize, worker: W, pid: u32) -> Option<u64> {
         let slot = &mut self.slots[index];
         if self.is_closed {
             return None;
@@ -28,7 +28,7 @@ impl<W> PoolState<W> {
     }
 
     /// Takes a reply to the oldest sent frame; an error means a reply that was not asked for.
-    pub fn reply(
+    pub(crate) fn reply(
         &mut self,
         now: Instant,
         index: usize,

@@ -8,7 +8,7 @@ use crate::wire::ModelId;
 
 impl<W> PoolState<W> {
     /// Returns the workers that run now.
-    pub fn live(&self) -> Vec<LiveWorker> {
+    pub(crate) fn live(&self) -> Vec<LiveWorker> {
         let live = |slot: &WorkerSlot<W>| {
             let mut models: Vec<_> = slot.loaded.keys().map(|model| self.model(*model).name().to_owned()).collect();
             models.sort_unstable();
@@ -18,16 +18,16 @@ impl<W> PoolState<W> {
     }
 
     /// Returns the last batches, newest first.
-    pub fn batches(&self) -> Vec<BatchRecord> {
+    pub(crate) fn batches(&self) -> Vec<BatchRecord> {
         self.history.batches()
     }
 
     /// Returns what computes, once a model was loaded.
-    pub fn device(&self) -> Option<String> {
+    pub(crate) fn device(&self) -> Option<String> {
         self.first().device.as_deref().map(str::to_owned)
     }
 
-    pub fn stats(&self) -> DeviceStats {
+    pub(crate) fn stats(&self) -> DeviceStats {
         let mut stats = self.history.stats.clone();
         stats.device = self.device();
         stats.worker_pid = self.first().pid;

@@ -61,7 +61,7 @@ pub(super) enum Task {
 }
 
 impl<W> WorkerSlot<W> {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             link: Link::Down,
             generation: 0,
@@ -78,7 +78,7 @@ impl<W> WorkerSlot<W> {
     }
 
     /// Bytes of its loaded models.
-    pub fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         self.loaded.values().fold(0, |sum, loaded| sum.saturating_add(loaded.memory))
     }
 }

@@ -6,7 +6,7 @@ use crate::storage::{CHUNK_BYTES_MAX, CHUNK_LEN_MAX, StoredPayload};
 const FORMAT: u8 = 1;
 
 /// Writes inputs as a row.
-pub fn encode(inputs: &[StoredPayload]) -> Vec<u8> {
+pub(crate) fn encode(inputs: &[StoredPayload]) -> Vec<u8> {
     let bytes: usize = inputs.iter().map(|input| input.row_bytes() + 8).sum();
     let mut row = Vec::with_capacity(bytes + 8);
     row.push(FORMAT);
@@ -16,7 +16,7 @@ pub fn encode(inputs: &[StoredPayload]) -> Vec<u8> {
 }
 
 /// Reads the inputs of a row.
-pub fn decode(row: Vec<u8>) -> Result<Vec<StoredPayload>, CodecError> {
+pub(crate) fn decode(row: Vec<u8>) -> Result<Vec<StoredPayload>, CodecError> {
     let mut reader = Reader::new(row);
     let len = header(&mut reader)?;
     // A length is believed as far as inputs follow.
@@ -35,12 +35,12 @@ fn header(reader: &mut Reader) -> Result<usize, CodecError> {
 }
 
 /// Reads how many inputs a row has, without reading them.
-pub fn len(row: &[u8]) -> Result<usize, CodecError> {
+pub(crate) fn len(row: &[u8]) -> Result<usize, CodecError> {
     header(&mut Reader::new(row[..row.len().min(16)].to_vec()))
 }
 
 /// Splits inputs into chunks, in order. No chunk is empty.
-pub fn split(inputs: Vec<StoredPayload>) -> Vec<Vec<StoredPayload>> {
+pub(crate) fn split(inputs: Vec<StoredPayload>) -> Vec<Vec<StoredPayload>> {
     let mut chunks: Vec<Vec<StoredPayload>> = Vec::new();
     let mut bytes = 0;
     for input in inputs {
@@ -58,14 +58,14 @@ pub fn split(inputs: Vec<StoredPayload>) -> Vec<Vec<StoredPayload>> {
 }
 
 /// Writes one input or output that stands in a row of its own.
-pub fn encode_one(stored: &StoredPayload) -> Vec<u8> {
+pub(crate) fn encode_one(stored: &StoredPayload) -> Vec<u8> {
     let mut row = vec![FORMAT];
     put_stored(&mut row, stored);
     row
 }
 
 /// Reads such a row.
-pub fn decode_one(row: Vec<u8>) -> Result<StoredPayload, CodecError> {
+pub(crate) fn decode_one(row: Vec<u8>) -> Result<StoredPayload, CodecError> {
     let mut reader = Reader::new(row);
     if reader.byte()? != FORMAT {
         return Err(CodecError("a payload is of an unknown format"));

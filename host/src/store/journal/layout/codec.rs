@@ -16,7 +16,7 @@ const JSON_INLINE: u8 = 0;
 const INLINE: u8 = 1;
 const IN_FILE: u8 = 2;
 
-pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_u64(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -24,12 +24,12 @@ pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_u64(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-pub fn put_stored(out: &mut Vec<u8>, stored: &StoredPayload) {
+pub(crate) fn put_stored(out: &mut Vec<u8>, stored: &StoredPayload) {
     match &stored.at {
         PayloadPlace::Inline(data) if stored.content_type == JSON => {
             out.push(JSON_INLINE);
@@ -50,29 +50,29 @@ pub fn put_stored(out: &mut Vec<u8>, stored: &StoredPayload) {
 }
 
 /// Reads what the functions above wrote. Slices share the row's memory.
-pub struct Reader {
+pub(crate) struct Reader {
     row: Bytes,
 }
 
 impl Reader {
-    pub fn new(row: Vec<u8>) -> Self {
+    pub(crate) fn new(row: Vec<u8>) -> Self {
         Self { row: row.into() }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.row.is_empty()
     }
 
     /// Returns all that is left.
-    pub fn rest(&mut self) -> Bytes {
+    pub(crate) fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.row)
     }
 
-    pub fn byte(&mut self) -> Result<u8, CodecError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, CodecError> {
         Ok(self.take(1)?[0])
     }
 
-    pub fn u64(&mut self) -> Result<u64, CodecError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, CodecError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -88,28 +88,28 @@ impl Reader {
         Err(CodecError("a number is longer than 64 bits"))
     }
 
-    pub fn u32(&mut self) -> Result<u32, CodecError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, CodecError> {
         u32::try_from(self.u64()?).map_err(|_| CodecError("a number is longer than 32 bits"))
     }
 
-    pub fn take(&mut self, len: usize) -> Result<Bytes, CodecError> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<Bytes, CodecError> {
         if len > self.row.len() {
             return Err(CodecError("it ends early"));
         }
         Ok(self.row.split_to(len))
     }
 
-    pub fn bytes(&mut self) -> Result<Bytes, CodecError> {
+    pub(crate) fn bytes(&mut self) -> Result<Bytes, CodecError> {
         let len = usize::try_from(self.u64()?).map_err(|_| CodecError("a length is too long"))?;
         self.take(len)
     }
 
-    pub fn text(&mut self) -> Result<String, CodecError> {
+    pub(crate) fn text(&mut self) -> Result<String, CodecError> {
         let bytes = self.bytes()?;
         std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| CodecError("a text is not UTF-8"))
     }
 
-    pub fn stored(&mut self) -> Result<StoredPayload, CodecError> {
+    pub(crate) fn stored(&mut self) -> Result<StoredPayload, CodecError> {
         match self.byte()? {
             JSON_INLINE => Ok(StoredPayload { content_type: JSON.to_owned(), at: PayloadPlace::Inline(self.bytes()?) }),
             INLINE => Ok(StoredPayload { content_type: self.text()?, at: PayloadPlace::Inline(self.bytes()?) }),

@@ -6,62 +6,62 @@ use crate::ids::{AppName, CallId, FunctionId, MapId};
 use crate::storage::Kind;
 
 /// Segments of a chunk, from 1; 0 is the one that takes the place of all.
-pub const WHOLE_SEGMENT: u32 = 0;
+pub(crate) const WHOLE_SEGMENT: u32 = 0;
 
 /// Rows of `Table::Maps`: one for what its caller does, one for what its calls do.
-pub fn map_header(map: MapId) -> Vec<u8> {
+pub(crate) fn map_header(map: MapId) -> Vec<u8> {
     [map.as_bytes().as_slice(), b"h"].concat()
 }
 
-pub fn map_progress(map: MapId) -> Vec<u8> {
+pub(crate) fn map_progress(map: MapId) -> Vec<u8> {
     [map.as_bytes().as_slice(), b"p"].concat()
 }
 
 /// Key of a chunk's inputs and of its lease.
-pub fn chunk(map: MapId, first: u64) -> Vec<u8> {
+pub(crate) fn chunk(map: MapId, first: u64) -> Vec<u8> {
     [map.as_bytes().as_slice(), &first.to_be_bytes()].concat()
 }
 
 /// Returns where the chunk of such a key begins.
-pub fn chunk_first(key: &[u8]) -> Option<u64> {
+pub(crate) fn chunk_first(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(16..24)?.try_into().ok()?))
 }
 
-pub fn segment(map: MapId, first: u64, number: u32) -> Vec<u8> {
+pub(crate) fn segment(map: MapId, first: u64, number: u32) -> Vec<u8> {
     [map.as_bytes().as_slice(), &first.to_be_bytes(), &number.to_be_bytes()].concat()
 }
 
-pub fn segment_number(key: &[u8]) -> Option<u32> {
+pub(crate) fn segment_number(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(24..28)?.try_into().ok()?))
 }
 
 /// Calls and maps that have not ended: what a host finds when it starts.
-pub const OPEN_CALLS: &[u8] = b"oc";
-pub const OPEN_MAPS: &[u8] = b"om";
+pub(crate) const OPEN_CALLS: &[u8] = b"oc";
+pub(crate) const OPEN_MAPS: &[u8] = b"om";
 
-pub fn open_call(call: CallId) -> Vec<u8> {
+pub(crate) fn open_call(call: CallId) -> Vec<u8> {
     [OPEN_CALLS, call.as_bytes()].concat()
 }
 
-pub fn open_map(map: MapId) -> Vec<u8> {
+pub(crate) fn open_map(map: MapId) -> Vec<u8> {
     [OPEN_MAPS, map.as_bytes()].concat()
 }
 
 /// Calls (`c`) and maps (`m`) of a function, in the order of their ids.
-pub fn of_function(function: &FunctionId, kind: Kind) -> Vec<u8> {
+pub(crate) fn of_function(function: &FunctionId, kind: Kind) -> Vec<u8> {
     let mut key = of_app(&function.app, kind);
     key.extend_from_slice(function.function.as_str().as_bytes());
     key.push(0);
     key
 }
 
-pub fn of_app(app: &AppName, kind: Kind) -> Vec<u8> {
+pub(crate) fn of_app(app: &AppName, kind: Kind) -> Vec<u8> {
     // Names hold no NUL, so that none begins another.
     [b"f", tag(kind), app.as_str().as_bytes(), b"\0"].concat()
 }
 
 /// Returns the byte of a kind in keys.
-pub fn tag(kind: Kind) -> &'static [u8] {
+pub(crate) fn tag(kind: Kind) -> &'static [u8] {
     match kind {
         Kind::Call => b"c",
         Kind::Map => b"m",
@@ -69,23 +69,23 @@ pub fn tag(kind: Kind) -> &'static [u8] {
 }
 
 /// What has ended, by app and time: what retention deletes first comes first.
-pub fn ended(app: &AppName, at_ms: u64, kind: Kind, id: [u8; 16]) -> Vec<u8> {
+pub(crate) fn ended(app: &AppName, at_ms: u64, kind: Kind, id: [u8; 16]) -> Vec<u8> {
     [ended_of(app).as_slice(), &at_ms.to_be_bytes(), tag(kind), &id].concat()
 }
 
-pub fn ended_of(app: &AppName) -> Vec<u8> {
+pub(crate) fn ended_of(app: &AppName) -> Vec<u8> {
     [b"e", app.as_str().as_bytes(), b"\0"].concat()
 }
 
 /// Marks of calls and maps that are being deleted.
-pub const EXPIRING: &[u8] = b"x";
+pub(crate) const EXPIRING: &[u8] = b"x";
 
-pub fn expiring(kind: Kind, id: [u8; 16]) -> Vec<u8> {
+pub(crate) fn expiring(kind: Kind, id: [u8; 16]) -> Vec<u8> {
     [EXPIRING, tag(kind), &id].concat()
 }
 
 /// Returns what the mark of such a key is on.
-pub fn expiring_kind(key: &[u8]) -> Option<Kind> {
+pub(crate) fn expiring_kind(key: &[u8]) -> Option<Kind> {
     match key.get(1)? {
         b'c' => Some(Kind::Call),
         b'm' => Some(Kind::Map),
@@ -94,55 +94,55 @@ pub fn expiring_kind(key: &[u8]) -> Option<Kind> {
 }
 
 /// What a call has spawned.
-pub fn child(parent: CallId, kind: Kind, id: [u8; 16]) -> Vec<u8> {
+pub(crate) fn child(parent: CallId, kind: Kind, id: [u8; 16]) -> Vec<u8> {
     [children(parent).as_slice(), tag(kind), &id].concat()
 }
 
-pub fn children(parent: CallId) -> Vec<u8> {
+pub(crate) fn children(parent: CallId) -> Vec<u8> {
     [b"c", parent.as_bytes().as_slice()].concat()
 }
 
 /// An idempotency key of a function. Its digest, because a client chooses its length.
-pub fn idempotency(function: &FunctionId, key: &str) -> Vec<u8> {
+pub(crate) fn idempotency(function: &FunctionId, key: &str) -> Vec<u8> {
     let digest = Sha256::new().chain_update(function.to_string()).chain_update([0]).chain_update(key).finalize();
     [b"i", digest.as_slice()].concat()
 }
 
 /// Who refers to a file.
-pub fn file(digest: &[u8; 32], owner: &[u8]) -> Vec<u8> {
+pub(crate) fn file(digest: &[u8; 32], owner: &[u8]) -> Vec<u8> {
     [files(digest).as_slice(), owner].concat()
 }
 
-pub fn files(digest: &[u8; 32]) -> Vec<u8> {
+pub(crate) fn files(digest: &[u8; 32]) -> Vec<u8> {
     [b"r", digest.as_slice()].concat()
 }
 
 /// The files that a call or map refers to.
-pub fn file_of(owner: &[u8; 16], digest: &[u8; 32]) -> Vec<u8> {
+pub(crate) fn file_of(owner: &[u8; 16], digest: &[u8; 32]) -> Vec<u8> {
     [files_of(owner).as_slice(), digest].concat()
 }
 
-pub fn files_of(owner: &[u8; 16]) -> Vec<u8> {
+pub(crate) fn files_of(owner: &[u8; 16]) -> Vec<u8> {
     [b"R", owner.as_slice()].concat()
 }
 
 /// Returns the digest that the key of a reference ends with.
-pub fn digest_of(key: &[u8]) -> Option<[u8; 32]> {
+pub(crate) fn digest_of(key: &[u8]) -> Option<[u8; 32]> {
     key.get(key.len().checked_sub(32)?..)?.try_into().ok()
 }
 
 /// State of a function's schedule. Its runs follow, in their order.
-pub fn schedule(function: &FunctionId) -> Vec<u8> {
+pub(crate) fn schedule(function: &FunctionId) -> Vec<u8> {
     // Names hold no NUL, so that none begins another.
     [function.app.as_str().as_bytes(), b"\0", function.function.as_str().as_bytes(), b"\0"].concat()
 }
 
-pub fn schedule_run(function: &FunctionId, number: u64) -> Vec<u8> {
+pub(crate) fn schedule_run(function: &FunctionId, number: u64) -> Vec<u8> {
     [schedule(function).as_slice(), &number.to_be_bytes()].concat()
 }
 
 /// Returns the function of a schedule's row and, of a run, its number.
-pub fn read_schedule(key: &[u8]) -> Option<(FunctionId, Option<u64>)> {
+pub(crate) fn read_schedule(key: &[u8]) -> Option<(FunctionId, Option<u64>)> {
     let mut parts = key.splitn(3, |byte| *byte == 0);
     let mut name = || std::str::from_utf8(parts.next()?).ok();
     let (app, function) = (name()?.parse().ok()?, name()?.parse().ok()?);
@@ -154,12 +154,12 @@ pub fn read_schedule(key: &[u8]) -> Option<(FunctionId, Option<u64>)> {
 }
 
 /// Returns the last 16 bytes of a key, the id that most end with.
-pub fn id_of(key: &[u8]) -> Option<[u8; 16]> {
+pub(crate) fn id_of(key: &[u8]) -> Option<[u8; 16]> {
     key.get(key.len().checked_sub(16)?..)?.try_into().ok()
 }
 
 /// Returns the first key that does not begin with `prefix`. No prefix here is all ones.
-pub fn after(prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn after(prefix: &[u8]) -> Vec<u8> {
     let mut key = prefix.to_vec();
     while let Some(last) = key.pop() {
         if last < u8::MAX {

@@ -9,7 +9,7 @@ const PLAIN: u8 = 1;
 /// The same, followed by its holder.
 const WITH_HOLDER: u8 = 2;
 
-pub fn encode(lease: Lease) -> Vec<u8> {
+pub(crate) fn encode(lease: Lease) -> Vec<u8> {
     let mut row = vec![if lease.holder.is_some() { WITH_HOLDER } else { PLAIN }, u8::from(lease.is_leased)];
     put_u64(&mut row, u64::from(lease.lost));
     put_u64(&mut row, u64::from(lease.len));
@@ -20,7 +20,7 @@ pub fn encode(lease: Lease) -> Vec<u8> {
     row
 }
 
-pub fn decode(row: Vec<u8>) -> Result<Lease, CodecError> {
+pub(crate) fn decode(row: Vec<u8>) -> Result<Lease, CodecError> {
     let mut reader = Reader::new(row);
     let has_holder = match reader.byte()? {
         PLAIN => false,

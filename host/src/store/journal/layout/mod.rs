@@ -1,8 +1,8 @@
 //! Layout of the journal's rows: their keys, and the codec of what is no JSON. Plain functions.
 
-pub mod chunk;
-pub mod codec;
-pub mod key;
-pub mod lease;
-pub mod quarantine;
-pub mod segment;
+pub(crate) mod chunk;
+pub(crate) mod codec;
+pub(crate) mod key;
+pub(crate) mod lease;
+pub(crate) mod quarantine;
+pub(crate) mod segment;

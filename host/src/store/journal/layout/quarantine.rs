@@ -112,7 +112,7 @@ fn owner_of(key: &[u8]) -> Option<Owner> {
 
 /// Owners in quarantine, in memory: most hosts have none, and pay a look at an empty map.
 #[derive(Default)]
-pub struct Quarantine(RwLock<Contents>);
+pub(crate) struct Quarantine(RwLock<Contents>);
 
 #[derive(Default)]
 struct Contents {
@@ -122,24 +122,24 @@ struct Contents {
 
 impl Quarantine {
     /// Puts the contents of the table in, by their keys.
-    pub fn load(&self, keys: &[Vec<u8>]) {
+    pub(crate) fn load(&self, keys: &[Vec<u8>]) {
         let owners = keys.iter().filter_map(|key| owner_of(key)).map(|owner| (owner, ())).collect();
         *self.0.write() = Contents { owners, rows: keys.len() };
     }
 
-    pub fn add(&self, owner: Option<Owner>) {
+    pub(crate) fn add(&self, owner: Option<Owner>) {
         let mut contents = self.0.write();
         contents.owners.extend(owner.map(|owner| (owner, ())));
         contents.rows += 1;
     }
 
-    pub fn contains(&self, owner: Owner) -> bool {
+    pub(crate) fn contains(&self, owner: Owner) -> bool {
         let contents = self.0.read();
         !contents.owners.is_empty() && contents.owners.contains_key(&owner)
     }
 
     /// Returns how many rows are in quarantine.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.0.read().rows
     }
 }

@@ -19,7 +19,7 @@ const PLAIN_RECEIPT: u8 = 0;
 const WHOLE_RECEIPT: u8 = 1;
 
 /// Writes entries of the chunk that begins at `first`.
-pub fn encode(first: u64, entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn encode(first: u64, entries: &[Entry]) -> Vec<u8> {
     let mut row = Vec::with_capacity(entries.iter().map(Entry::row_bytes).sum::<usize>() + 8);
     row.push(FORMAT);
     put_u64(&mut row, entries.len() as u64);
@@ -52,7 +52,7 @@ pub fn encode(first: u64, entries: &[Entry]) -> Vec<u8> {
 }
 
 /// Reads the entries of a row.
-pub fn decode(first: u64, row: Vec<u8>) -> Result<Vec<Entry>, CodecError> {
+pub(crate) fn decode(first: u64, row: Vec<u8>) -> Result<Vec<Entry>, CodecError> {
     let mut reader = Reader::new(row);
     if reader.byte()? != FORMAT {
         return Err(CodecError("a segment is of an unknown format"));
