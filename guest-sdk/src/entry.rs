@@ -144,7 +144,7 @@ pub struct Entry {
 inventory::collect!(Entry);
 
 /// Returns every function of the app, by name and then by source.
-pub fn all() -> Vec<&'static Entry> {
+pub(crate) fn all() -> Vec<&'static Entry> {
     let mut entries: Vec<&Entry> = inventory::iter::<Entry>.into_iter().collect();
     entries.sort_unstable_by_key(|entry| (entry.name, entry.source));
     entries
@@ -154,7 +154,7 @@ pub fn all() -> Vec<&'static Entry> {
 ///
 /// # Errors
 /// [`Code::UnknownFunction`]: no function has that name, or several have.
-pub fn find(name: &str) -> Result<&'static Entry> {
+pub(crate) fn find(name: &str) -> Result<&'static Entry> {
     let mut named = inventory::iter::<Entry>.into_iter().filter(|entry| entry.name == name);
     match (named.next(), named.next()) {
         (Some(entry), None) => Ok(entry),
@@ -170,7 +170,7 @@ pub fn find(name: &str) -> Result<&'static Entry> {
 }
 
 /// Formats the error about two functions of one name.
-pub fn duplicate(name: &str, one: &str, other: &str) -> String {
+pub(crate) fn duplicate(name: &str, one: &str, other: &str) -> String {
     format!("two functions are named `{name}`: at {one} and at {other}; rename one")
 }
 

@@ -128,7 +128,7 @@ mod tests {
         use crate::prelude::*;
 
         #[function]
-        pub fn plain() {}
+        pub(super) fn plain() {}
     }
 
     fn entry(name: &str) -> &'static Entry {

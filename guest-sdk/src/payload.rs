@@ -12,7 +12,7 @@ pub use crate::host::Payload;
 use crate::schemas::SchemasBuilder;
 
 /// Media type of JSON.
-pub const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 /// Type of a function's only parameter: `Serialize`, `Deserialize` and `JsonSchema`, or [`Bytes`].
 ///

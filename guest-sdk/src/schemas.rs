@@ -69,7 +69,7 @@ impl SchemasBuilder {
 }
 
 /// Returns the schema of a result.
-pub fn of_output<T: JsonSchema>() -> Value {
+pub(crate) fn of_output<T: JsonSchema>() -> Value {
     settings().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
 }
 

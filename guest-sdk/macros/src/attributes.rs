@@ -13,9 +13,9 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Ident, Meta, Token};
 
-pub use self::batched::Batched;
-pub use self::retries::Retries;
-pub use self::schedule::{Schedule, Times};
+pub(crate) use self::batched::Batched;
+pub(crate) use self::retries::Retries;
+pub(crate) use self::schedule::{Schedule, Times};
 use self::values::{string_list, unit, whole_number};
 use crate::{suggestion, units};
 
@@ -37,7 +37,7 @@ const TOKENS_MAX: u64 = 1_000_000_000_000;
 
 /// The given attributes, checked.
 #[derive(Debug, Default)]
-pub struct Attributes {
+pub(crate) struct Attributes {
     /// Route of a web function.
     pub route: Option<String>,
     pub timeout_ms: Option<u64>,
@@ -61,7 +61,7 @@ impl Parse for Attributes {
 
 impl Attributes {
     /// Parses the comma-separated arguments.
-    pub fn read(metas: impl IntoIterator<Item = Meta>) -> syn::Result<Self> {
+    pub(crate) fn read(metas: impl IntoIterator<Item = Meta>) -> syn::Result<Self> {
         let mut attributes = Self::default();
         let mut seen: Vec<Ident> = Vec::new();
         let mut errors: Option<Error> = None;

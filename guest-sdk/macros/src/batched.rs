@@ -11,7 +11,7 @@ use crate::signature::{Parameter, Returned, Signature, returned};
 const SHAPES: &str = "`Vec<Out>`, `Vec<Result<Out>>`, `Result<Vec<Out>>` or `Result<Vec<Result<Out>>>`";
 
 /// A batched function as the host sees it.
-pub struct Single {
+pub(crate) struct Single {
     /// Signature with one input and one output.
     pub signature: Signature,
     /// Code that runs it on a group.
@@ -20,7 +20,7 @@ pub struct Single {
 
 impl Single {
     /// Parses the shape of a batched function, or lists its mistakes.
-    pub fn read(function: &ItemFn, attributes: &Attributes, signature: Signature) -> syn::Result<Self> {
+    pub(crate) fn read(function: &ItemFn, attributes: &Attributes, signature: Signature) -> syn::Result<Self> {
         let mut errors: Vec<Error> = Vec::new();
         if let (Some(batched), Some(_)) = (&attributes.batched, &attributes.schedule) {
             let message =

@@ -11,7 +11,7 @@ use crate::batched::Single;
 use crate::signature::{Parameter, Returned, Signature};
 
 /// Writes all code beside the function, or the errors of a batched one.
-pub fn expand(function: &ItemFn, attributes: &Attributes, signature: Signature) -> syn::Result<TokenStream> {
+pub(crate) fn expand(function: &ItemFn, attributes: &Attributes, signature: Signature) -> syn::Result<TokenStream> {
     let (signature, run) = if attributes.batched.is_some() {
         let single = Single::read(function, attributes, signature)?;
         (single.signature, single.run)
@@ -44,7 +44,7 @@ fn number<T: ToTokens>(value: Option<T>) -> TokenStream {
 }
 
 /// The author's crate as a constant.
-pub fn app() -> TokenStream {
+pub(crate) fn app() -> TokenStream {
     quote! {
         ::bireme_sdk::__private::App {
             name: ::core::env!("CARGO_PKG_NAME"),
@@ -55,7 +55,7 @@ pub fn app() -> TokenStream {
 }
 
 /// The attributes as a constant.
-pub fn declared(attributes: &Attributes) -> TokenStream {
+pub(crate) fn declared(attributes: &Attributes) -> TokenStream {
     let route = number(attributes.route.as_ref());
     let timeout_ms = number(attributes.timeout_ms);
     let memory_bytes = number(attributes.memory_bytes);

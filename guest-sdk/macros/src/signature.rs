@@ -9,13 +9,13 @@ use syn::{
 };
 
 /// One named parameter.
-pub struct Parameter {
+pub(crate) struct Parameter {
     pub name: Ident,
     pub of: Type,
 }
 
 /// Result type of a function.
-pub enum Returned {
+pub(crate) enum Returned {
     /// Any type that is not a `Result`.
     Value(Box<Type>),
     /// A `Result`: the whole type, and that of its value where the macro can see it.
@@ -24,14 +24,14 @@ pub enum Returned {
 
 impl Returned {
     /// Returns the type as it stands.
-    pub fn whole(&self) -> &Type {
+    pub(crate) fn whole(&self) -> &Type {
         match self {
             Self::Value(of) | Self::Result { whole: of, .. } => of,
         }
     }
 
     /// Returns the span of the type, for errors about it.
-    pub fn span(&self) -> Span {
+    pub(crate) fn span(&self) -> Span {
         match self {
             Self::Value(of) | Self::Result { held: Some(of), .. } | Self::Result { whole: of, held: None } => of.span(),
         }
@@ -39,7 +39,7 @@ impl Returned {
 }
 
 /// A function's signature, checked.
-pub struct Signature {
+pub(crate) struct Signature {
     pub parameters: Vec<Parameter>,
     pub returned: Returned,
     pub doc: String,
@@ -47,12 +47,12 @@ pub struct Signature {
 
 impl Signature {
     /// Parses the signature, or lists every mistake in it.
-    pub fn read(function: &ItemFn) -> syn::Result<Self> {
+    pub(crate) fn read(function: &ItemFn) -> syn::Result<Self> {
         Self::read_as(function, true)
     }
 
     /// Parses the signature of a web function, whose result goes to a client and may borrow `'static` data.
-    pub fn read_of_web(function: &ItemFn) -> syn::Result<Self> {
+    pub(crate) fn read_of_web(function: &ItemFn) -> syn::Result<Self> {
         Self::read_as(function, false)
     }
 
@@ -149,7 +149,7 @@ fn check_owned(of: &Type, what: &'static str, errors: &mut Vec<Error>) {
 }
 
 /// Takes a type whose last name is `Result` for one, as every macro must: it sees names only.
-pub fn returned(of: &Type) -> Returned {
+pub(crate) fn returned(of: &Type) -> Returned {
     let Type::Path(path) = of else {
         return Returned::Value(Box::new(of.clone()));
     };

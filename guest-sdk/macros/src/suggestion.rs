@@ -4,7 +4,7 @@
 const DISTANCE_MAX: usize = 3;
 
 /// Returns the known word nearest to `typed`, if one is near.
-pub fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .map(|word| (distance(typed, word), *word))

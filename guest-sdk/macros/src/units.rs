@@ -16,31 +16,31 @@ const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
 /// Parses a timeout; the error is a sentence for the author.
-pub fn timeout_ms(text: &str) -> Result<u64, String> {
+pub(crate) fn timeout_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"10s\"")?;
     within(text, value, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, "a timeout goes from 1ms to 24h")
 }
 
 /// Parses the period of a schedule; the error is a sentence for the author.
-pub fn period_ms(text: &str) -> Result<u64, String> {
+pub(crate) fn period_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"15m\"")?;
     within(text, value, PERIOD_MS_MIN, PERIOD_MS_MAX, "a period goes from 1s to 720h")
 }
 
 /// Parses the delay before another attempt; the error is a sentence for the author.
-pub fn retry_delay_ms(text: &str) -> Result<u64, String> {
+pub(crate) fn retry_delay_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"1s\"")?;
     within(text, value, 0, RETRY_DELAY_MS_MAX, "a delay goes from 0s to 1h")
 }
 
 /// Parses the wait of a batch's first input; the error is a sentence for the author.
-pub fn batch_wait_ms(text: &str) -> Result<u64, String> {
+pub(crate) fn batch_wait_ms(text: &str) -> Result<u64, String> {
     let value = read(text, &TIME_MS, "a time such as \"10ms\"")?;
     within(text, value, 0, BATCH_WAIT_MS_MAX, "a group waits from 0ms to 10s")
 }
 
 /// Parses a memory limit; the error is a sentence for the author.
-pub fn memory_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn memory_bytes(text: &str) -> Result<u64, String> {
     let value = read(text, &SIZE_BYTES, "a size such as \"64MiB\"")?;
     within(text, value, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX, "a memory limit goes from 1MiB to 4GiB")
 }

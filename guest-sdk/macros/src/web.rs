@@ -16,7 +16,7 @@ use crate::expansion;
 use crate::signature::Signature;
 
 /// Arguments of `#[web]`: a route, and the attributes that web functions share with others.
-pub struct WebAttributes {
+pub(crate) struct WebAttributes {
     attributes: Attributes,
     literal: LitStr,
     route: Route,
@@ -86,7 +86,7 @@ fn combined(errors: Vec<Error>) -> Option<Error> {
 }
 
 /// Writes the entry beside the function.
-pub fn expand(function: &ItemFn, web: &WebAttributes, signature: &Signature) -> TokenStream {
+pub(crate) fn expand(function: &ItemFn, web: &WebAttributes, signature: &Signature) -> TokenStream {
     let ident = &function.sig.ident;
     let (name, doc) = (ident.unraw().to_string(), &signature.doc);
     let parameters = &signature.parameters;

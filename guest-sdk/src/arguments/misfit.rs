@@ -8,7 +8,7 @@ use serde_path_to_error::{Error, Segment};
 const NAME_LEN_MAX: usize = 64;
 
 /// Returns `PATH: REASON`, the path below `root`.
-pub fn message(root: &str, error: &Error<serde_json::Error>) -> String {
+pub(crate) fn message(root: &str, error: &Error<serde_json::Error>) -> String {
     let mut path = root.to_owned();
     for segment in error.path() {
         match segment {
@@ -29,7 +29,7 @@ fn is_plain(key: &str) -> bool {
 }
 
 /// Returns the message without serde's line and column, which the path replaces.
-pub fn reason(error: &serde_json::Error) -> String {
+pub(crate) fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
     let of_kind = |kind: &str| text.strip_prefix(kind).and_then(|rest| rest.rsplit_once(", expected "));
@@ -82,7 +82,7 @@ fn found_value(found: &str) -> String {
 }
 
 /// Returns ``, did you mean `…` ``, or an empty text.
-pub fn meant(typed: &str, known: &[&str]) -> String {
+pub(crate) fn meant(typed: &str, known: &[&str]) -> String {
     if typed.len() > NAME_LEN_MAX {
         return String::new();
     }

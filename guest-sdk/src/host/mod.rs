@@ -23,7 +23,7 @@ pub(crate) use self::wasm_model::{classify, embed, infer, rerank};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use self::wasm_spawn::{OutcomeReader, SpawnedMap, cancel, get, spawn};
 #[cfg(target_arch = "wasm32")]
-pub use self::wasm_web::{SERVE, Serve};
+pub(crate) use self::wasm_web::{SERVE, Serve};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod native;

@@ -34,8 +34,8 @@ pub struct Payload {
 }
 
 /// No server: a native test calls its routes in process.
-pub type Serve = ();
-pub const SERVE: Serve = ();
+pub(crate) type Serve = ();
+pub(crate) const SERVE: Serve = ();
 
 pub(crate) type Http = Rc<dyn Fn(&Request) -> Result<Response, http::Error>>;
 pub(crate) type Embed = Rc<dyn Fn(&str) -> Vec<f32>>;
@@ -124,22 +124,22 @@ pub(crate) struct MapRun {
 }
 
 impl MapRun {
-    pub fn start(function: &str, _: Order) -> Result<Self> {
+    pub(crate) fn start(function: &str, _: Order) -> Result<Self> {
         entry::find(function)?;
         Ok(Self { function: function.to_owned(), inputs: VecDeque::new(), index: 0 })
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "a host may refuse")]
-    pub fn push(&mut self, inputs: &[Payload]) -> Result<usize> {
+    pub(crate) fn push(&mut self, inputs: &[Payload]) -> Result<usize> {
         let taken = inputs.len().min(MAP_LEN_MAX - self.inputs.len());
         self.inputs.extend(inputs[..taken].iter().cloned());
         Ok(taken)
     }
 
     #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "a host needs to be told")]
-    pub fn finish(&mut self) {}
+    pub(crate) fn finish(&mut self) {}
 
-    pub fn next(&mut self, _: u32) -> Vec<Outcome> {
+    pub(crate) fn next(&mut self, _: u32) -> Vec<Outcome> {
         let Some(input) = self.inputs.pop_front() else {
             return Vec::new();
         };
@@ -196,7 +196,7 @@ impl std::fmt::Debug for Bucket {
 
 #[expect(clippy::unnecessary_wraps, reason = "a host may fail")]
 impl Bucket {
-    pub fn open(name: &str) -> Result<Self, kv::Fault> {
+    pub(crate) fn open(name: &str) -> Result<Self, kv::Fault> {
         let buckets = with(|fakes| fakes.kv.clone()).ok_or(kv::Fault::NoFake)?;
         buckets.borrow_mut().entry(name.to_owned()).or_default();
         Ok(Self { name: name.to_owned(), buckets })
@@ -206,25 +206,25 @@ impl Bucket {
         read(self.buckets.borrow_mut().entry(self.name.clone()).or_default())
     }
 
-    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Fault> {
+    pub(crate) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Fault> {
         Ok(self.within(|bucket| bucket.get(key).cloned()))
     }
 
-    pub fn set(&self, key: &str, value: &[u8]) -> Result<(), kv::Fault> {
+    pub(crate) fn set(&self, key: &str, value: &[u8]) -> Result<(), kv::Fault> {
         self.within(|bucket| bucket.insert(key.to_owned(), value.to_vec()));
         Ok(())
     }
 
-    pub fn delete(&self, key: &str) -> Result<(), kv::Fault> {
+    pub(crate) fn delete(&self, key: &str) -> Result<(), kv::Fault> {
         self.within(|bucket| bucket.remove(key));
         Ok(())
     }
 
-    pub fn exists(&self, key: &str) -> Result<bool, kv::Fault> {
+    pub(crate) fn exists(&self, key: &str) -> Result<bool, kv::Fault> {
         Ok(self.within(|bucket| bucket.contains_key(key)))
     }
 
-    pub fn list_keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>), kv::Fault> {
+    pub(crate) fn list_keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>), kv::Fault> {
         let start = cursor.map_or(Bound::Unbounded, Bound::Excluded);
         let keys: Vec<String> = self.within(|bucket| {
             let keys = bucket.range::<str, _>((start, Bound::Unbounded)).take(KEYS_LEN_MAX);
@@ -234,7 +234,7 @@ impl Bucket {
         Ok((keys, cursor))
     }
 
-    pub fn increment(&self, key: &str, delta: i64) -> Result<i64, kv::Fault> {
+    pub(crate) fn increment(&self, key: &str, delta: i64) -> Result<i64, kv::Fault> {
         self.within(|bucket| {
             let value = bucket.get(key).map_or(Some(0), |value| kv::number(value));
             let sum = value.and_then(|value| i64::try_from(value.checked_add(delta.into())?).ok());
@@ -244,7 +244,7 @@ impl Bucket {
         })
     }
 
-    pub fn cas(&self, key: &str) -> Result<Cas, kv::Fault> {
+    pub(crate) fn cas(&self, key: &str) -> Result<Cas, kv::Fault> {
         let bucket = Self { name: self.name.clone(), buckets: self.buckets.clone() };
         Ok(Cas { current: bucket.get(key)?, key: key.to_owned(), bucket })
     }
@@ -260,11 +260,11 @@ pub(crate) struct Cas {
 
 impl Cas {
     #[expect(clippy::unnecessary_wraps, reason = "a host may fail")]
-    pub fn current(&self) -> Result<Option<Vec<u8>>, kv::Fault> {
+    pub(crate) fn current(&self) -> Result<Option<Vec<u8>>, kv::Fault> {
         Ok(self.current.clone())
     }
 
-    pub fn swap(self, value: &[u8]) -> Result<(), SwapError> {
+    pub(crate) fn swap(self, value: &[u8]) -> Result<(), SwapError> {
         let current = self.bucket.get(&self.key).map_err(SwapError::Fault)?;
         if current != self.current {
             return Err(SwapError::Lost(Self { current, ..self }));

@@ -68,7 +68,7 @@ pub(crate) struct SpawnedMap {
 }
 
 impl SpawnedMap {
-    pub fn start(function: &str) -> Result<Self> {
+    pub(crate) fn start(function: &str) -> Result<Self> {
         entry::find(function)?;
         // A host refuses a map of too deeply nested calls at its creation.
         drop(native::enter(function)?);
@@ -79,12 +79,12 @@ impl SpawnedMap {
         Ok(Self { function: Some(function.to_owned()), index })
     }
 
-    pub fn open(id: &str) -> Result<Self> {
+    pub(crate) fn open(id: &str) -> Result<Self> {
         let index = KEPT.with_borrow(|kept| index(MAP, "map", id, kept.maps.len()))?;
         Ok(Self { function: None, index })
     }
 
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         id(MAP, self.index)
     }
 
@@ -92,7 +92,7 @@ impl SpawnedMap {
         KEPT.with_borrow_mut(|kept| read(&mut kept.maps[self.index]))
     }
 
-    pub fn push(&self, inputs: &[Payload]) -> Result<u64> {
+    pub(crate) fn push(&self, inputs: &[Payload]) -> Result<u64> {
         for input in inputs {
             // Nothing is borrowed while the call runs: it may spawn as well.
             let function = self.function.as_deref().unwrap_or_default();
@@ -103,12 +103,12 @@ impl SpawnedMap {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "a host may fail")]
-    pub fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         self.with(|map| map.is_closed = true);
         Ok(())
     }
 
-    pub fn progress(&self) -> Result<Progress> {
+    pub(crate) fn progress(&self) -> Result<Progress> {
         self.with(|map| {
             let done = map.outcomes.iter().filter(|outcome| outcome.is_ok()).count() as u64;
             let inputs = map.outcomes.len() as u64;
@@ -117,7 +117,7 @@ impl SpawnedMap {
         })
     }
 
-    pub fn outcome(&self, index: u64) -> Result<Option<Result<Payload>>> {
+    pub(crate) fn outcome(&self, index: u64) -> Result<Option<Result<Payload>>> {
         let (outcome, len) = self.with(|map| {
             (usize::try_from(index).ok().and_then(|index| map.outcomes.get(index).cloned()), map.outcomes.len())
         });
@@ -126,11 +126,11 @@ impl SpawnedMap {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "a host may fail")]
-    pub fn outcomes(&self, _: Order, start: u64) -> Result<OutcomeReader> {
+    pub(crate) fn outcomes(&self, _: Order, start: u64) -> Result<OutcomeReader> {
         Ok(OutcomeReader { map: self.index, index: usize::try_from(start).unwrap_or(usize::MAX) })
     }
 
-    pub fn cancel(&self) -> Result<Progress> {
+    pub(crate) fn cancel(&self) -> Result<Progress> {
         self.with(|map| map.is_cancelled = true);
         self.progress()
     }
@@ -145,7 +145,7 @@ pub(crate) struct OutcomeReader {
 
 impl OutcomeReader {
     #[expect(clippy::unnecessary_wraps, reason = "a host may fail")]
-    pub fn next(&mut self, max: u32) -> Result<Vec<Outcome>> {
+    pub(crate) fn next(&mut self, max: u32) -> Result<Vec<Outcome>> {
         let outcomes: Vec<Outcome> = KEPT.with_borrow(|kept| {
             let all = kept.maps[self.map].outcomes.iter().enumerate();
             let taken = all.skip(self.index).take(max as usize);

@@ -66,7 +66,7 @@ pub(crate) fn call(function: &str, input: &Payload) -> Result<Payload> {
 pub(crate) struct MapRun(wit::functions::MapRun);
 
 impl MapRun {
-    pub fn start(function: &str, order: Order) -> Result<Self> {
+    pub(crate) fn start(function: &str, order: Order) -> Result<Self> {
         let order = match order {
             Order::Input => wit::functions::Order::Input,
             Order::Completion => wit::functions::Order::Completion,
@@ -74,15 +74,15 @@ impl MapRun {
         wit::functions::MapRun::start(function, order).map(Self).map_err(Failure::from_wit)
     }
 
-    pub fn push(&mut self, inputs: &[Payload]) -> Result<usize> {
+    pub(crate) fn push(&mut self, inputs: &[Payload]) -> Result<usize> {
         self.0.push(inputs).map(|taken| taken as usize).map_err(Failure::from_wit)
     }
 
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.0.finish();
     }
 
-    pub fn next(&mut self, max: u32) -> Vec<Outcome> {
+    pub(crate) fn next(&mut self, max: u32) -> Vec<Outcome> {
         let outcomes = self.0.next(max).into_iter();
         outcomes
             .map(|outcome| Outcome { index: outcome.index, result: outcome.result.map_err(Failure::from_wit) })
@@ -95,36 +95,36 @@ impl MapRun {
 pub(crate) struct Bucket(store::Bucket);
 
 impl Bucket {
-    pub fn open(name: &str) -> Result<Self, kv::Fault> {
+    pub(crate) fn open(name: &str) -> Result<Self, kv::Fault> {
         Ok(Self(store::open(name)?))
     }
 
-    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Fault> {
+    pub(crate) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Fault> {
         Ok(self.0.get(key)?)
     }
 
-    pub fn set(&self, key: &str, value: &[u8]) -> Result<(), kv::Fault> {
+    pub(crate) fn set(&self, key: &str, value: &[u8]) -> Result<(), kv::Fault> {
         Ok(self.0.set(key, value)?)
     }
 
-    pub fn delete(&self, key: &str) -> Result<(), kv::Fault> {
+    pub(crate) fn delete(&self, key: &str) -> Result<(), kv::Fault> {
         Ok(self.0.delete(key)?)
     }
 
-    pub fn exists(&self, key: &str) -> Result<bool, kv::Fault> {
+    pub(crate) fn exists(&self, key: &str) -> Result<bool, kv::Fault> {
         Ok(self.0.exists(key)?)
     }
 
-    pub fn list_keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>), kv::Fault> {
+    pub(crate) fn list_keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>), kv::Fault> {
         let page = self.0.list_keys(cursor)?;
         Ok((page.keys, page.cursor))
     }
 
-    pub fn increment(&self, key: &str, delta: i64) -> Result<i64, kv::Fault> {
+    pub(crate) fn increment(&self, key: &str, delta: i64) -> Result<i64, kv::Fault> {
         Ok(atomics::increment(&self.0, key, delta)?)
     }
 
-    pub fn cas(&self, key: &str) -> Result<Cas, kv::Fault> {
+    pub(crate) fn cas(&self, key: &str) -> Result<Cas, kv::Fault> {
         Ok(Cas(atomics::Cas::new(&self.0, key)?))
     }
 }
@@ -134,11 +134,11 @@ impl Bucket {
 pub(crate) struct Cas(atomics::Cas);
 
 impl Cas {
-    pub fn current(&self) -> Result<Option<Vec<u8>>, kv::Fault> {
+    pub(crate) fn current(&self) -> Result<Option<Vec<u8>>, kv::Fault> {
         Ok(self.0.current()?)
     }
 
-    pub fn swap(self, value: &[u8]) -> Result<(), SwapError> {
+    pub(crate) fn swap(self, value: &[u8]) -> Result<(), SwapError> {
         atomics::swap(self.0, value).map_err(|error| match error {
             atomics::CasError::CasFailed(newer) => SwapError::Lost(Self(newer)),
             atomics::CasError::StoreError(fault) => SwapError::Fault(fault.into()),

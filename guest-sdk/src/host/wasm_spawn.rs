@@ -26,36 +26,36 @@ pub(crate) fn cancel(call: &str) -> Result<bool> {
 pub(crate) struct SpawnedMap(wit::SpawnedMap);
 
 impl SpawnedMap {
-    pub fn start(function: &str) -> Result<Self> {
+    pub(crate) fn start(function: &str) -> Result<Self> {
         wit::SpawnedMap::start(function).map(Self).map_err(Failure::from_wit)
     }
 
-    pub fn open(id: &str) -> Result<Self> {
+    pub(crate) fn open(id: &str) -> Result<Self> {
         wit::SpawnedMap::open(id).map(Self).map_err(Failure::from_wit)
     }
 
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.0.id()
     }
 
-    pub fn push(&self, inputs: &[Payload]) -> Result<u64> {
+    pub(crate) fn push(&self, inputs: &[Payload]) -> Result<u64> {
         self.0.push(inputs).map_err(Failure::from_wit)
     }
 
-    pub fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         self.0.close().map_err(Failure::from_wit)
     }
 
-    pub fn progress(&self) -> Result<Progress> {
+    pub(crate) fn progress(&self) -> Result<Progress> {
         self.0.progress().map(progress).map_err(Failure::from_wit)
     }
 
-    pub fn outcome(&self, index: u64) -> Result<Option<Result<Payload>>> {
+    pub(crate) fn outcome(&self, index: u64) -> Result<Option<Result<Payload>>> {
         let outcome = self.0.outcome(index).map_err(Failure::from_wit)?;
         Ok(outcome.map(|result| result.map_err(Failure::from_wit)))
     }
 
-    pub fn outcomes(&self, order: Order, start: u64) -> Result<OutcomeReader> {
+    pub(crate) fn outcomes(&self, order: Order, start: u64) -> Result<OutcomeReader> {
         let order = match order {
             Order::Input => wit::Order::Input,
             Order::Completion => wit::Order::Completion,
@@ -63,7 +63,7 @@ impl SpawnedMap {
         self.0.outcomes(order, start).map(OutcomeReader).map_err(Failure::from_wit)
     }
 
-    pub fn cancel(&self) -> Result<Progress> {
+    pub(crate) fn cancel(&self) -> Result<Progress> {
         self.0.cancel().map(progress).map_err(Failure::from_wit)
     }
 }
@@ -78,7 +78,7 @@ fn progress(of: wit::MapProgress) -> Progress {
 pub(crate) struct OutcomeReader(wit::OutcomeReader);
 
 impl OutcomeReader {
-    pub fn next(&mut self, max: u32) -> Result<Vec<Outcome>> {
+    pub(crate) fn next(&mut self, max: u32) -> Result<Vec<Outcome>> {
         let outcomes = self.0.next(max).map_err(Failure::from_wit)?.into_iter();
         let outcomes =
             outcomes.map(|outcome| Outcome { index: outcome.index, result: outcome.result.map_err(Failure::from_wit) });

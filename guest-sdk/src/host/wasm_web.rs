@@ -14,10 +14,10 @@ use crate::log;
 use crate::web::{self, Body, Content, Problem, Request, Respond, Response};
 
 /// Serves one request.
-pub type Serve = fn(IncomingRequest, ResponseOutparam);
+pub(crate) type Serve = fn(IncomingRequest, ResponseOutparam);
 
 /// The server; only web functions name it.
-pub const SERVE: Serve = serve;
+pub(crate) const SERVE: Serve = serve;
 
 fn serve(incoming: IncomingRequest, answer: ResponseOutparam) {
     let method = method(incoming.method());

@@ -6,7 +6,7 @@ use std::io::Read;
 use super::{Error, Response};
 
 /// Default `accept-encoding` of a request.
-pub const ACCEPT: Option<&str> = match (cfg!(feature = "gzip"), cfg!(feature = "brotli")) {
+pub(super) const ACCEPT: Option<&str> = match (cfg!(feature = "gzip"), cfg!(feature = "brotli")) {
     (true, true) => Some("gzip, br"),
     (true, false) => Some("gzip"),
     (false, true) => Some("br"),
@@ -16,7 +16,7 @@ pub const ACCEPT: Option<&str> = match (cfg!(feature = "gzip"), cfg!(feature = "
 /// Decodes a body compressed in a way that this build supports, to at most `limit` bytes. Any other body stays as it
 /// is.
 #[cfg_attr(not(any(feature = "gzip", feature = "brotli")), expect(unused_variables, reason = "nothing is decoded"))]
-pub fn decode(response: Response, limit: usize) -> Result<Response, Error> {
+pub(super) fn decode(response: Response, limit: usize) -> Result<Response, Error> {
     let encoding = response.headers.get("content-encoding").unwrap_or_default().trim().to_ascii_lowercase();
     match encoding.as_str() {
         _ if response.body.is_empty() => Ok(response),

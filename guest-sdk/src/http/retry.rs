@@ -11,7 +11,7 @@ const DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// Settings of [`retries`](super::Request::retries).
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Retries {
+pub(super) struct Retries {
     pub max: u32,
     /// Retries of non-idempotent methods, too.
     pub any_method: bool,
@@ -20,7 +20,7 @@ pub struct Retries {
 impl Retries {
     /// Returns the delay before the next attempt, or `None` if this outcome stands. `attempt` is the one that ended,
     /// counted from 1; `remaining` is the call's time; `jitter`, from 0 to 1, takes up to half of a delay of our own.
-    pub fn delay(
+    pub(super) fn delay(
         self,
         method: &str,
         attempt: u32,

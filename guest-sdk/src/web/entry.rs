@@ -50,7 +50,7 @@ impl Entry {
 }
 
 /// Returns every web function of the app, by name and then by source.
-pub fn all() -> Vec<&'static Entry> {
+pub(crate) fn all() -> Vec<&'static Entry> {
     let mut entries: Vec<&Entry> = inventory::iter::<Entry>.into_iter().collect();
     entries.sort_unstable_by_key(|entry| (entry.name, entry.source));
     entries

@@ -6,13 +6,13 @@ use serde::de::value::MapDeserializer;
 use super::value::{Misfit, Texts};
 
 /// Returns every value of one name.
-pub fn values_of(text: &str, name: &str) -> Vec<String> {
+pub(super) fn values_of(text: &str, name: &str) -> Vec<String> {
     let pairs = form_urlencoded::parse(text.as_bytes());
     pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect()
 }
 
 /// Decodes a form; the error names the field.
-pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     let mut fields: Vec<(String, Vec<String>)> = Vec::new();
     for (name, value) in form_urlencoded::parse(text) {
         match fields.iter_mut().find(|(known, _)| *known == name) {

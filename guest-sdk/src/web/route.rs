@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 /// A parsed route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route<'a> {
+pub(super) struct Route<'a> {
     pub method: &'a str,
     segments: Vec<Segment<'a>>,
 }
@@ -18,10 +18,10 @@ enum Segment<'a> {
 }
 
 /// Values of the parameters in a path.
-pub type Values = Vec<(String, String)>;
+pub(super) type Values = Vec<(String, String)>;
 
 impl<'a> Route<'a> {
-    pub fn read(text: &'a str) -> Self {
+    pub(super) fn read(text: &'a str) -> Self {
         let (method, path) = text.split_once(' ').unwrap_or((text, "/"));
         let segment = |part: &'a str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
             None => Segment::Literal(part),
@@ -30,12 +30,12 @@ impl<'a> Route<'a> {
         Self { method, segments: path.strip_prefix('/').unwrap_or(path).split('/').map(segment).collect() }
     }
 
-    pub fn takes(&self, method: &str) -> bool {
+    pub(super) fn takes(&self, method: &str) -> bool {
         self.method == "*" || self.method == method || (self.method == "GET" && method == "HEAD")
     }
 
     /// Returns the parameters in the path, if it matches.
-    pub fn fit(&self, path: &[String]) -> Option<Values> {
+    pub(super) fn fit(&self, path: &[String]) -> Option<Values> {
         let mut values = Values::new();
         for (i, segment) in self.segments.iter().enumerate() {
             match (segment, path.get(i)) {
@@ -54,14 +54,14 @@ impl<'a> Route<'a> {
     }
 
     /// Orders routes that match one path, by precedence.
-    pub fn more_particular(&self, other: &Self, method: &str) -> Ordering {
+    pub(super) fn more_particular(&self, other: &Self, method: &str) -> Ordering {
         let kinds = |route: &Self| route.segments.iter().map(Segment::rank).collect::<Vec<_>>();
         let is_other = |route: &Self| route.method != method;
         kinds(self).cmp(&kinds(other)).then(is_other(self).cmp(&is_other(other)))
     }
 
     /// Returns true if neither route takes precedence over the other.
-    pub fn conflicts(&self, other: &Self) -> bool {
+    pub(super) fn conflicts(&self, other: &Self) -> bool {
         let same = |(a, b): (&Segment<'_>, &Segment<'_>)| match (a, b) {
             (Segment::Literal(a), Segment::Literal(b)) => a == b,
             (a, b) => a.rank() == b.rank(),
@@ -83,7 +83,7 @@ impl Segment<'_> {
 }
 
 /// Splits the path of a request into decoded segments; `None` for a malformed escape, or bytes that are not UTF-8.
-pub fn segments(path: &str) -> Option<Vec<String>> {
+pub(super) fn segments(path: &str) -> Option<Vec<String>> {
     path.strip_prefix('/').unwrap_or(path).split('/').map(decode).collect()
 }
 

@@ -7,7 +7,7 @@ use super::route::{Values, segments};
 use super::{Problem, Request, Response};
 
 /// Answers one request with the app's own routes. The body of a response to `HEAD` is not for the client.
-pub fn answer(mut request: Request) -> Response {
+pub(crate) fn answer(mut request: Request) -> Response {
     let prefix = prefix(request.headers()).to_owned();
     let response = match find(request.method(), request.path()) {
         Ok((entry, parameters)) => {

@@ -7,11 +7,11 @@ use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 
 /// All values of one name, in order.
 #[derive(Debug, Clone, Copy)]
-pub struct Texts<'a>(pub &'a [String]);
+pub(super) struct Texts<'a>(pub &'a [String]);
 
 /// A text that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Misfit {
+pub(super) enum Misfit {
     /// No value was given.
     Missing,
     /// The expected type, and the text found instead.
@@ -36,7 +36,7 @@ impl Misfit {
     }
 
     /// Adds the found text to an error of the type's own code.
-    pub fn found(self, text: &str) -> Self {
+    pub(super) fn found(self, text: &str) -> Self {
         match self {
             Self::Unlike { expected, found: None } => {
                 Self::Unlike { expected, found: Some(text.chars().take(FOUND_CHARS_MAX).collect()) }

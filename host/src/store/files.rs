@@ -183,7 +183,7 @@ fn digest_of(name: &Path) -> Option<[u8; 32]> {
     for (at, byte) in digest.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&name[2 * at..2 * at + 2], 16).ok()?;
     }
-    (hex(&digest) == name).then_some(digest)
+    (hex(digest) == name).then_some(digest)
 }
 
 #[cfg(test)]
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(digests, both);
 
         let path = dir.path().join(path(&digest));
-        assert!(path.ends_with(format!("results/{}/{}", &hex(&digest)[..2], hex(&digest))));
+        assert!(path.ends_with(format!("results/{}/{}", &hex(digest)[..2], hex(digest))));
         fs::write(&path, &large[1..]).unwrap();
         assert!(matches!(files.get(&digest), Err(StoreError::FileChanged { .. })));
         files.keep(Write::New, &large).unwrap();
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn names_that_are_no_digests_are_not_ours() {
-        let name = hex(&[0xab; 32]);
+        let name = hex([0xab; 32]);
         assert_eq!(digest_of(Path::new(&name)), Some([0xab; 32]));
         for other in [name.to_uppercase(), format!("{name}0"), name.replace('a', "é"), name.replace('a', "+")] {
             assert_eq!(digest_of(Path::new(&other)), None, "{other}");

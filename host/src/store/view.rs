@@ -95,10 +95,12 @@ impl<'txn> View<'txn> {
 
     /// Writes a value. Returns nothing of the earlier one.
     pub(super) fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), ViewError> {
-        Ok(drop(self.open_mut(table)?.insert(key, value)?))
+        self.open_mut(table)?.insert(key, value)?;
+        Ok(())
     }
 
     pub(super) fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), ViewError> {
-        Ok(drop(self.open_mut(table)?.remove(key)?))
+        self.open_mut(table)?.remove(key)?;
+        Ok(())
     }
 }

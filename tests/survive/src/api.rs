@@ -13,34 +13,34 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Address of the host; none while it is down.
-pub type Address = Arc<Mutex<Option<SocketAddr>>>;
+pub(crate) type Address = Arc<Mutex<Option<SocketAddr>>>;
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: u16,
     pub body: String,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
     /// The values of a body of JSON Lines.
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         self.body.lines().map(|line| serde_json::from_str(line).unwrap_or_default()).collect()
     }
 
     /// The stable code of an error.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 /// No answer: the host is down, or went down before it was complete.
 #[derive(Debug)]
-pub struct Gone {
+pub(crate) struct Gone {
     #[expect(dead_code, reason = "read where it is printed for debugging")]
     why: String,
 }
@@ -51,19 +51,19 @@ impl Gone {
     }
 }
 
-pub struct Api {
+pub(crate) struct Api {
     agent: Agent,
     address: Address,
 }
 
 impl Api {
-    pub fn new(address: Address) -> Self {
+    pub(crate) fn new(address: Address) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).proxy(None);
         Self { agent: Agent::new_with_config(config.build()), address }
     }
 
     /// Sends a request once.
-    pub fn send(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Result<Reply, Gone> {
+    pub(crate) fn send(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Result<Reply, Gone> {
         let address = self
             .address
             .lock()
@@ -86,7 +86,7 @@ impl Api {
 
     /// Sends a request until there is an answer that stands: what was lost with a host, and what a full host refuses,
     /// is sent again.
-    pub fn insist(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Reply {
+    pub(crate) fn insist(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Reply {
         let begin = Instant::now();
         loop {
             match self.send(method, path, key, body) {

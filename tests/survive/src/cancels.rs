@@ -36,7 +36,7 @@ const PLACES: [(&str, &str); 6] = [
 ];
 
 /// Cancels calls, and returns what does not hold.
-pub fn run(options: &Options, launch: Launch, recorder: &Recorder) -> Result<Vec<String>, Box<dyn Error>> {
+pub(crate) fn run(options: &Options, launch: Launch, recorder: &Recorder) -> Result<Vec<String>, Box<dyn Error>> {
     let host = launch.start(None)?.map_err(|status| format!("no host: {status}"))?;
     let api = || Api::new(launch.address.clone());
     let violations = Mutex::new(Vec::new());

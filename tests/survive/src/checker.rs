@@ -16,7 +16,7 @@ use std::fmt;
 
 use bireme::ids::{CallId, MapId};
 
-pub use self::expected::Expected;
+pub(crate) use self::expected::Expected;
 use self::expected::{Call, Map};
 use super::found::{Found, FoundCall, FoundMap};
 use super::function::Outcome;
@@ -24,7 +24,7 @@ use super::log::Line;
 
 /// Broken promise, with the expectation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub(crate) struct Violation {
     pub invariant: &'static str,
     pub what: String,
 }
@@ -36,7 +36,7 @@ impl fmt::Display for Violation {
 }
 
 #[derive(Default)]
-pub struct Violations(Vec<Violation>);
+pub(crate) struct Violations(Vec<Violation>);
 
 impl Violations {
     fn add(&mut self, invariant: &'static str, what: String) {
@@ -51,7 +51,7 @@ impl Violations {
 }
 
 /// Returns everything that does not hold.
-pub fn check(lines: &[Line], found: &Found) -> Vec<Violation> {
+pub(crate) fn check(lines: &[Line], found: &Found) -> Vec<Violation> {
     let mut violations = Violations::default();
     let expected = Expected::read(lines, &mut violations);
     for (id, call) in &expected.calls {

@@ -32,7 +32,7 @@ struct Map {
     is_retried: bool,
 }
 
-pub struct Client {
+pub(crate) struct Client {
     api: Api,
     log: Arc<Log>,
     gate: Arc<Gate>,
@@ -49,14 +49,14 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(api: Api, log: Arc<Log>, gate: Arc<Gate>, recorder: String, seed: u64) -> Self {
+    pub(crate) fn new(api: Api, log: Arc<Log>, gate: Arc<Gate>, recorder: String, seed: u64) -> Self {
         let dice = Dice::new(seed);
         let (maps, calls, cancelled, seen) = Default::default();
         Self { api, log, gate, recorder, dice, seed, keys: 0, maps, calls, cancelled, seen }
     }
 
     /// Works for `rounds` rounds, each of so many inputs, and closes what it has open.
-    pub fn work(mut self, rounds: u64, inputs: u64) -> io::Result<()> {
+    pub(crate) fn work(mut self, rounds: u64, inputs: u64) -> io::Result<()> {
         for round in 0..rounds {
             self.gate.enter(round);
             let mut left = inputs;

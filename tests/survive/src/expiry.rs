@@ -9,7 +9,7 @@ use super::api::Api;
 use super::found::{self, Found};
 use super::kills::{AT_RANDOM, Killer};
 
-pub const EXPIRY: [&str; 2] = ["journal.expire.before", "journal.expire.after"];
+pub(crate) const EXPIRY: [&str; 2] = ["journal.expire.before", "journal.expire.after"];
 /// Steps of the deletion before the one that kills, at most.
 const STEPS_MAX: u64 = 2;
 /// Time for a host to come to its first steps, and to delete all.
@@ -19,7 +19,7 @@ const STEP_PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Deletes everything, and returns what does not hold.
-pub fn run(killer: &mut Killer<'_>, api: &Api, found: &Found) -> Result<Vec<String>, Box<dyn Error>> {
+pub(crate) fn run(killer: &mut Killer<'_>, api: &Api, found: &Found) -> Result<Vec<String>, Box<dyn Error>> {
     let mut violations = Vec::new();
     for nth in 1..=STEPS_MAX {
         for point in EXPIRY {

@@ -13,7 +13,7 @@ use super::recorder::Executions;
 const PAGE: usize = 1_000;
 
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     pub calls: BTreeMap<CallId, FoundCall>,
     pub maps: BTreeMap<MapId, FoundMap>,
     /// Entries of the list, by their ids.
@@ -26,7 +26,7 @@ pub struct Found {
 }
 
 #[derive(Clone, Debug)]
-pub struct FoundCall {
+pub(crate) struct FoundCall {
     pub outcome: Outcome,
     pub attempts: u64,
     /// The document without its output, as the list has it.
@@ -34,7 +34,7 @@ pub struct FoundCall {
 }
 
 #[derive(Clone, Debug)]
-pub struct FoundMap {
+pub(crate) struct FoundMap {
     pub state: String,
     pub document: Value,
     /// Index, outcome and attempt of each line, in either order.
@@ -43,13 +43,13 @@ pub struct FoundMap {
 }
 
 impl FoundMap {
-    pub fn count(&self, name: &str) -> u64 {
+    pub(crate) fn count(&self, name: &str) -> u64 {
         self.document["counts"][name].as_u64().unwrap_or(u64::MAX)
     }
 }
 
 /// Reads all of it: what the client knows of by its id, and what the list has besides.
-pub fn read(api: &Api, calls: &[CallId], maps: &[MapId], executions: Executions) -> Found {
+pub(crate) fn read(api: &Api, calls: &[CallId], maps: &[MapId], executions: Executions) -> Found {
     let mut found = Found { executions, ..Found::default() };
     for id in calls {
         let reply = api.insist("GET", &format!("/calls/{id}"), None, "");
@@ -95,7 +95,7 @@ pub fn read(api: &Api, calls: &[CallId], maps: &[MapId], executions: Executions)
 }
 
 /// Returns what a list says of how many calls run, how many wait, and how many maps have not ended.
-pub fn under_way(list: &Value) -> (u64, u64, u64) {
+pub(crate) fn under_way(list: &Value) -> (u64, u64, u64) {
     let number = |name: &str| list[name].as_u64().unwrap_or(u64::MAX);
     let live = list["live"].as_array().map_or(u64::MAX, |live| live.len() as u64);
     (live, number("waiting"), number("maps"))

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// A function of `host/tests/guests/survive`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Function {
+pub(crate) enum Function {
     Double,
     Flaky,
     Terminal,
@@ -16,28 +16,28 @@ pub enum Function {
 
 /// End of a call or an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub state: String,
     pub output: Option<u64>,
 }
 
 impl Outcome {
-    pub fn done(output: u64) -> Self {
+    pub(crate) fn done(output: u64) -> Self {
         Self { state: "done".to_owned(), output: Some(output) }
     }
 
-    pub fn without_result(state: &str) -> Self {
+    pub(crate) fn without_result(state: &str) -> Self {
         Self { state: state.to_owned(), output: None }
     }
 
     /// Reads what the host says of a call or an input.
-    pub fn read(value: &Value) -> Self {
+    pub(crate) fn read(value: &Value) -> Self {
         let state = value["state"].as_str().unwrap_or("missing").to_owned();
         Self { state, output: value["output"].as_u64() }
     }
 
     /// Returns true if nothing more happens unless somebody asks for it.
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         matches!(self.state.as_str(), "done" | "failed" | "dead" | "cancelled")
     }
 }
@@ -52,9 +52,9 @@ impl std::fmt::Display for Outcome {
 }
 
 impl Function {
-    pub const ALL: [Function; 5] = [Self::Double, Self::Flaky, Self::Terminal, Self::Hopeless, Self::Naps];
+    pub(crate) const ALL: [Function; 5] = [Self::Double, Self::Flaky, Self::Terminal, Self::Hopeless, Self::Naps];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Double => "double",
             Self::Flaky => "flaky",
@@ -65,12 +65,12 @@ impl Function {
     }
 
     /// The retries that it declares.
-    pub fn retries(self) -> u64 {
+    pub(crate) fn retries(self) -> u64 {
         if self == Self::Hopeless { 1 } else { 3 }
     }
 
     /// Returns its end, however many hosts died under it.
-    pub fn expected(self, n: u64) -> Outcome {
+    pub(crate) fn expected(self, n: u64) -> Outcome {
         match self {
             Self::Double => Outcome::done(n * 2),
             Self::Flaky | Self::Naps => Outcome::done(n),
@@ -79,7 +79,7 @@ impl Function {
         }
     }
 
-    pub fn input(n: u64, url: &str) -> Value {
+    pub(crate) fn input(n: u64, url: &str) -> Value {
         json!({ "n": n, "url": url })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
-pub struct Gate {
+pub(crate) struct Gate {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -24,7 +24,7 @@ struct State {
 
 impl Gate {
     /// The client begins a round, as soon as it may.
-    pub fn enter(&self, round: u64) {
+    pub(crate) fn enter(&self, round: u64) {
         let mut state = self.state();
         while state.allowed <= round {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -35,7 +35,7 @@ impl Gate {
     }
 
     /// The client has ended a round.
-    pub fn leave(&self, round: u64) {
+    pub(crate) fn leave(&self, round: u64) {
         let mut state = self.state();
         state.ended = round + 1;
         state.took = state.began.map(|began| began.elapsed()).unwrap_or_default();
@@ -43,40 +43,40 @@ impl Gate {
     }
 
     /// The client has ended.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.state().is_over = true;
         self.changed.notify_all();
     }
 
     /// The killer lets the client begin a round.
-    pub fn open(&self, round: u64) {
+    pub(crate) fn open(&self, round: u64) {
         self.state().allowed = round + 1;
         self.changed.notify_all();
     }
 
     /// The killer waits until the client has begun a round.
-    pub fn wait_for(&self, round: u64) {
+    pub(crate) fn wait_for(&self, round: u64) {
         let mut state = self.state();
         while state.begun <= round && !state.is_over {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    pub fn is_in(&self, round: u64) -> bool {
+    pub(crate) fn is_in(&self, round: u64) -> bool {
         let state = self.state();
         state.ended <= round && !state.is_over
     }
 
     /// Returns the time of the last round.
-    pub fn round_took(&self) -> Duration {
+    pub(crate) fn round_took(&self) -> Duration {
         self.state().took
     }
 
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.state().kills += 1;
     }
 
-    pub fn kills(&self) -> u64 {
+    pub(crate) fn kills(&self) -> u64 {
         self.state().kills
     }
 

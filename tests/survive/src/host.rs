@@ -21,7 +21,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Settings of a start.
-pub struct Launch {
+pub(crate) struct Launch {
     /// The binary whose `serve` is the host.
     pub bireme: PathBuf,
     pub data: PathBuf,
@@ -34,7 +34,7 @@ pub struct Launch {
 }
 
 /// A host that answers.
-pub struct Host {
+pub(crate) struct Host {
     child: Child,
     address: Address,
     /// Open as long as it lives, so that it can write.
@@ -45,7 +45,7 @@ pub struct Host {
 
 impl Launch {
     /// Starts a host and waits until it is ready. Or returns how it ended before that.
-    pub fn start(&self, fail_point: Option<&str>) -> io::Result<Result<Host, ExitStatus>> {
+    pub(crate) fn start(&self, fail_point: Option<&str>) -> io::Result<Result<Host, ExitStatus>> {
         let begin = Instant::now();
         let stderr: File = OpenOptions::new().create(true).append(true).open(&self.stderr)?;
         let mut command = Command::new(&self.bireme);
@@ -86,7 +86,7 @@ impl Launch {
 
 impl Host {
     /// Asks it to end, as a service manager would, and waits until it has.
-    pub fn stop(&mut self) -> io::Result<()> {
+    pub(crate) fn stop(&mut self) -> io::Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a child has an id");
         kill_process(pid, Signal::TERM)?;
         let begin = Instant::now();
@@ -103,7 +103,7 @@ impl Host {
     }
 
     /// Waits until it has killed itself, as long as `goes_on` says; returns whether it has.
-    pub fn dies(&mut self, mut goes_on: impl FnMut() -> bool) -> io::Result<bool> {
+    pub(crate) fn dies(&mut self, mut goes_on: impl FnMut() -> bool) -> io::Result<bool> {
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return if is_killed(status) { Ok(true) } else { Err(unexpected(status)) };
@@ -125,10 +125,10 @@ impl Drop for Host {
     }
 }
 
-pub fn is_killed(status: ExitStatus) -> bool {
+pub(crate) fn is_killed(status: ExitStatus) -> bool {
     status.signal() == Some(SIGKILL)
 }
 
-pub fn unexpected(status: ExitStatus) -> io::Error {
+pub(crate) fn unexpected(status: ExitStatus) -> io::Error {
     io::Error::other(format!("the host ended by itself: {status}; its stderr says why"))
 }

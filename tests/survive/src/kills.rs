@@ -32,10 +32,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// One round of so many ends with SIGTERM instead.
 const STOP_EVERY: u64 = 8;
 
-pub const AT_RANDOM: &str = "random";
+pub(crate) const AT_RANDOM: &str = "random";
 const STOPPED: &str = "SIGTERM";
 
-pub struct Killer<'a> {
+pub(crate) struct Killer<'a> {
     pub launch: Launch,
     log: &'a Log,
     gate: &'a Gate,
@@ -47,7 +47,7 @@ pub struct Killer<'a> {
 }
 
 /// Kills, waits for the end, and returns what does not hold.
-pub fn run(
+pub(crate) fn run(
     options: &Options,
     dir: &Path,
     launch: &impl Fn(&str) -> Launch,
@@ -202,7 +202,7 @@ impl Killer<'_> {
     }
 
     /// Starts a host; none if its fail point killed it before it was ready.
-    pub fn start(&mut self, fail_point: Option<&str>) -> io::Result<Option<Host>> {
+    pub(crate) fn start(&mut self, fail_point: Option<&str>) -> io::Result<Option<Host>> {
         match self.launch.start(fail_point)? {
             Ok(host) => {
                 self.recoveries.push(host.recovery);
@@ -213,7 +213,7 @@ impl Killer<'_> {
         }
     }
 
-    pub fn killed(&mut self, by: &str) -> io::Result<()> {
+    pub(crate) fn killed(&mut self, by: &str) -> io::Result<()> {
         self.gate.kill();
         self.log.write(&[Line::Killed { by: by.to_owned() }])
     }

@@ -13,7 +13,7 @@ use super::function::{Function, Outcome};
 /// One line. `kills` is how many there had been when the client first asked for what was acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
-pub enum Line {
+pub(crate) enum Line {
     Map {
         id: MapId,
         function: Function,
@@ -75,18 +75,18 @@ pub enum Line {
 }
 
 /// The file, which the client and the killer share.
-pub struct Log {
+pub(crate) struct Log {
     path: PathBuf,
     file: Mutex<File>,
 }
 
 impl Log {
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
     }
 
-    pub fn write(&self, lines: &[Line]) -> io::Result<()> {
+    pub(crate) fn write(&self, lines: &[Line]) -> io::Result<()> {
         let mut text = Vec::new();
         for line in lines {
             serde_json::to_writer(&mut text, line)?;
@@ -98,7 +98,7 @@ impl Log {
     }
 
     /// Reads it from the start, as a checker that knows nothing else.
-    pub fn read(&self) -> io::Result<Vec<Line>> {
+    pub(crate) fn read(&self) -> io::Result<Vec<Line>> {
         let text = std::fs::read_to_string(&self.path)?;
         text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }

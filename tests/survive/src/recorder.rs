@@ -11,16 +11,16 @@ use std::time::Duration;
 const SLOW: Duration = Duration::from_secs(60);
 
 /// Attempts by call.
-pub type Executions = HashMap<String, u64>;
+pub(crate) type Executions = HashMap<String, u64>;
 
-pub struct Recorder {
+pub(crate) struct Recorder {
     pub url: String,
     executions: Arc<Mutex<Executions>>,
 }
 
 impl Recorder {
     /// Listens on a free port, until the process ends.
-    pub fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let url = format!("http://{}", listener.local_addr()?);
         let executions = Arc::new(Mutex::new(Executions::new()));
@@ -35,7 +35,7 @@ impl Recorder {
         Ok(recorder)
     }
 
-    pub fn executions(&self) -> Executions {
+    pub(crate) fn executions(&self) -> Executions {
         self.executions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -9,7 +9,7 @@ use super::checker::Expected;
 use super::found::Found;
 
 /// Prints how it was killed, what it took, and how often inputs ran.
-pub fn print(expected: &Expected, found: &Found, recoveries: &[Duration], took: Duration) {
+pub(crate) fn print(expected: &Expected, found: &Found, recoveries: &[Duration], took: Duration) {
     let by_point: u64 =
         expected.kills_by.iter().filter(|(by, _)| FAIL_POINTS.contains(&by.as_str())).map(|(_, count)| count).sum();
     figures::print(&format!(

@@ -19,7 +19,7 @@ const CALLS: usize = 60;
 const WORDS: usize = 120;
 const PAUSE: Duration = Duration::from_millis(15);
 
-pub async fn measure(models: &Path, rounds: usize) {
+pub(crate) async fn measure(models: &Path, rounds: usize) {
     let served = Arc::new(serve(models, BatchLimits::default()).await);
     let quiet = served.again_as("quiet").await;
     figures::print(&format!("\na quiet app, {WORDS} words a call                       p50 ms    p99 ms    max ms"));

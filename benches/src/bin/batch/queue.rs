@@ -17,7 +17,7 @@ const REFUSALS: usize = 1_000;
 const PROBES: usize = 10;
 const FILLERS: usize = 500;
 
-pub async fn measure(models: &Path) {
+pub(crate) async fn measure(models: &Path) {
     let limits = BatchLimits { max_queue_size: WAITING, ..BatchLimits::default() };
     let served = serve(models, limits).await;
     let inference = served.host.inference.clone();

@@ -14,7 +14,7 @@ use super::{call, row, serve, text};
 const GUESTS: usize = 64;
 const CALLS_EACH: usize = 8;
 
-pub async fn measure(models: &Path, rounds: usize) {
+pub(crate) async fn measure(models: &Path, rounds: usize) {
     let batched = Arc::new(serve(models, BatchLimits::default()).await);
     let single = Arc::new(serve(models, BatchLimits { max_batch_size: 1, ..BatchLimits::default() }).await);
     figures::print(&format!(

@@ -14,7 +14,7 @@ const ROWS: usize = 65_536;
 const WIDTH: usize = 768;
 const VOCABULARY: Vocabulary = Vocabulary { words: 30_522, positions: 512, types: 2 };
 
-pub fn run(bench: &Bench, device: &Device, own: &Device) -> Result<(), Failure> {
+pub(crate) fn run(bench: &Bench, device: &Device, own: &Device) -> Result<(), Failure> {
     println!(
         "\nkernels bound by memory, f16, {ROWS} rows of {WIDTH}\n{:<18}{:>12}{:>12}{:>10}",
         "", "µs", "GB/s", "of peak"

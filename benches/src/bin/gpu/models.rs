@@ -19,7 +19,7 @@ const COSINE_MIN: f64 = 0.999;
 type Texts = Vec<Vec<u32>>;
 
 /// A model on the device, and the texts that it is run over.
-pub struct Model<'a> {
+pub(crate) struct Model<'a> {
     name: &'a str,
     dir: &'a Path,
     encoder: Encoder,
@@ -29,7 +29,7 @@ pub struct Model<'a> {
 
 impl<'a> Model<'a> {
     /// Loads it; without a file of texts, one a line, the texts are random ids.
-    pub fn load(device: &Device, name: &'a str, dir: &'a Path, texts: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn load(device: &Device, name: &'a str, dir: &'a Path, texts: Option<&Path>) -> Result<Self, Failure> {
         let encoder = Encoder::load_on(dir, device)?;
         let (in_use, _) = device.memory_use();
         let mebibytes = in_use as f64 / f64::from(1 << 20);
@@ -41,11 +41,11 @@ impl<'a> Model<'a> {
         Ok(Self { name, dir, encoder, mixed })
     }
 
-    pub fn parity(&mut self) -> Result<(), Failure> {
+    pub(crate) fn parity(&mut self) -> Result<(), Failure> {
         parity(self.name, self.dir, &mut self.encoder, &self.mixed)
     }
 
-    pub fn sweep(&mut self, bench: &Bench) -> Result<(), Failure> {
+    pub(crate) fn sweep(&mut self, bench: &Bench) -> Result<(), Failure> {
         let Self { name, dir, encoder, mixed } = self;
         let flop = flop_per_token(dir)?;
         println!("{:<28}{:>16}{:>14}{:>10}{:>12}", "texts × tokens", "embeddings/s", "tokens/s", "MFU", "device");

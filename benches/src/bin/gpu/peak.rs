@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Dense half-precision operations a second with f32 sums, and bytes a second of its memory.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Peak {
+pub(crate) struct Peak {
     pub tflops: Option<f64>,
     pub gbps: Option<f64>,
 }
@@ -26,13 +26,13 @@ const KNOWN: [(&str, f64, f64); 12] = [
 ];
 
 impl Peak {
-    pub fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         let known = KNOWN.iter().find(|(part, ..)| has_words(name, part));
         known.map_or(Self::default(), |&(_, tflops, gbps)| Self { tflops: Some(tflops), gbps: Some(gbps) })
     }
 
     /// Replaces known peaks by those given by hand.
-    pub fn or(self, tflops: Option<f64>, gbps: Option<f64>) -> Self {
+    pub(crate) fn or(self, tflops: Option<f64>, gbps: Option<f64>) -> Self {
         Self { tflops: tflops.or(self.tflops), gbps: gbps.or(self.gbps) }
     }
 }
@@ -52,7 +52,7 @@ fn has_words(name: &str, part: &str) -> bool {
 }
 
 /// A part of the whole in percent, or a dash.
-pub fn percent(part: f64, whole: Option<f64>) -> String {
+pub(crate) fn percent(part: f64, whole: Option<f64>) -> String {
     whole.map_or("-".to_owned(), |whole| format!("{:.0} %", 100.0 * part / whole))
 }
 

@@ -13,7 +13,7 @@ use crate::Failure;
 
 /// The sizes of a model.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     pub name: &'static str,
     layers: usize,
     hidden: usize,
@@ -26,18 +26,19 @@ const POSITIONS: usize = 512;
 
 impl Shape {
     /// all-MiniLM-L6-v2.
-    pub const MINILM: Self = Self { name: "minilm", layers: 6, hidden: 384, heads: 12, intermediate: 1536 };
+    pub(crate) const MINILM: Self = Self { name: "minilm", layers: 6, hidden: 384, heads: 12, intermediate: 1536 };
     /// bge-base-en-v1.5, e5-base-v2.
-    pub const BGE_BASE: Self = Self { name: "bge-base", layers: 12, hidden: 768, heads: 12, intermediate: 3072 };
+    pub(crate) const BGE_BASE: Self = Self { name: "bge-base", layers: 12, hidden: 768, heads: 12, intermediate: 3072 };
     /// bge-large-en-v1.5.
-    pub const BGE_LARGE: Self = Self { name: "bge-large", layers: 24, hidden: 1024, heads: 16, intermediate: 4096 };
+    pub(crate) const BGE_LARGE: Self =
+        Self { name: "bge-large", layers: 24, hidden: 1024, heads: 16, intermediate: 4096 };
 
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         [Self::MINILM, Self::BGE_BASE, Self::BGE_LARGE].into_iter().find(|shape| shape.name == name)
     }
 
     /// Writes a model folder: what a real one has, but for the tokenizer.
-    pub fn write(&self, dir: &Path) -> Result<(), Failure> {
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), Failure> {
         let Self { layers, hidden, heads, intermediate, .. } = *self;
         fs::create_dir_all(dir)?;
         let mut tensors: Vec<(String, Vec<usize>, Vec<f16>)> = Vec::new();
@@ -91,15 +92,15 @@ impl Shape {
 }
 
 /// A folder's name, for a model that has no other.
-pub fn name(dir: &Path) -> String {
+pub(crate) fn name(dir: &Path) -> String {
     dir.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// SplitMix64: the same weights and ids on every machine.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -108,7 +109,7 @@ impl Random {
     }
 
     /// A number from -1 to 1.
-    pub fn next(&mut self) -> f32 {
+    pub(crate) fn next(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
     }
 }

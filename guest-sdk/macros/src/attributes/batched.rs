@@ -15,7 +15,7 @@ const SIZE_MAX: u32 = 1_000;
 
 /// Groups of single inputs.
 #[derive(Debug, Clone, Copy)]
-pub struct Batched {
+pub(crate) struct Batched {
     /// Inputs of one group.
     pub max_size: u32,
     /// Longest wait of a group's first input for others, in milliseconds.
@@ -26,7 +26,7 @@ pub struct Batched {
 
 impl Batched {
     /// Parses both parts; neither has a default.
-    pub fn read(meta: &Meta) -> syn::Result<Self> {
+    pub(crate) fn read(meta: &Meta) -> syn::Result<Self> {
         let Meta::List(arguments) = meta else {
             return Err(Error::new(meta.span(), format!("`batched` needs `max_size` and `wait`: `{EXAMPLE}`")));
         };

@@ -5,7 +5,7 @@ const SECRET_LEN_MAX: usize = 128;
 
 /// Checks an origin (`https://api.example.com`, `http://localhost:8000`), or the name of one that the operator grants
 /// (`$site`).
-pub fn origin(text: &str) -> Result<(), String> {
+pub(super) fn origin(text: &str) -> Result<(), String> {
     if let Some(name) = text.strip_prefix('$') {
         let is_name =
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -32,7 +32,7 @@ pub fn origin(text: &str) -> Result<(), String> {
 }
 
 /// Checks the name of a model.
-pub fn model(text: &str) -> Result<(), String> {
+pub(super) fn model(text: &str) -> Result<(), String> {
     let is_name = !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
     if is_name {
@@ -43,7 +43,7 @@ pub fn model(text: &str) -> Result<(), String> {
 }
 
 /// Checks the name of a secret, and so of an environment variable.
-pub fn secret(text: &str) -> Result<(), String> {
+pub(super) fn secret(text: &str) -> Result<(), String> {
     let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && text.bytes().next().is_some_and(|first| !first.is_ascii_digit());
     if !is_name {

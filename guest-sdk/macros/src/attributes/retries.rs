@@ -16,7 +16,7 @@ const BACKOFF_MAX: f64 = 10.0;
 
 /// Retries of a failed call.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Retries {
+pub(crate) enum Retries {
     /// Number of further attempts, with the host's delays.
     Count(u32),
     /// Retries with their own delays; an absent one is the host's default.
@@ -25,7 +25,7 @@ pub enum Retries {
 
 impl Retries {
     /// Parses either form.
-    pub fn read(meta: &Meta) -> syn::Result<Self> {
+    pub(crate) fn read(meta: &Meta) -> syn::Result<Self> {
         let Meta::List(arguments) = meta else {
             return whole_number(meta, "2", 0, MAX_MAX).map(Self::Count);
         };

@@ -22,7 +22,7 @@ const OVERLAP: [&str; 3] = ["skip", "allow", "queue"];
 
 /// Times of the runs, with their policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     pub times: Times,
     /// `None` for the host's default.
     pub missed: Option<&'static str>,
@@ -31,7 +31,7 @@ pub struct Schedule {
 
 /// Due times of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Times {
+pub(crate) enum Times {
     /// A cron pattern of five fields, in a time zone of the IANA database.
     Cron { cron: String, tz: String },
     /// A fixed period.
@@ -59,7 +59,7 @@ const FIELDS: [Field; 5] = [
 
 impl Schedule {
     /// Parses either form.
-    pub fn read(meta: &Meta) -> syn::Result<Self> {
+    pub(crate) fn read(meta: &Meta) -> syn::Result<Self> {
         let expression = value(meta, EXAMPLE)?;
         let wrong = || Error::new(expression.span(), format!("expected `{EXAMPLE}` or `period(\"15m\")`"));
         let Expr::Call(call) = expression else { return Err(wrong()) };

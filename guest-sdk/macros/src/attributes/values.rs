@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, Lit, LitInt, LitStr, Meta};
 
 /// Returns the value in `name = value`.
-pub fn value<'a>(meta: &'a Meta, example: &str) -> syn::Result<&'a Expr> {
+pub(super) fn value<'a>(meta: &'a Meta, example: &str) -> syn::Result<&'a Expr> {
     match meta {
         Meta::NameValue(pair) => Ok(&pair.value),
         other => {
@@ -18,7 +18,7 @@ pub fn value<'a>(meta: &'a Meta, example: &str) -> syn::Result<&'a Expr> {
 }
 
 /// Returns a string literal.
-pub fn string<'a>(expression: &'a Expr, example: &str) -> syn::Result<&'a LitStr> {
+pub(super) fn string<'a>(expression: &'a Expr, example: &str) -> syn::Result<&'a LitStr> {
     match expression {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text),
         other => Err(Error::new(other.span(), format!("expected a string literal, such as {example}"))),
@@ -26,13 +26,13 @@ pub fn string<'a>(expression: &'a Expr, example: &str) -> syn::Result<&'a LitStr
 }
 
 /// Parses a number with a unit, as a string literal.
-pub fn unit(meta: &Meta, example: &str, read: fn(&str) -> Result<u64, String>) -> syn::Result<u64> {
+pub(super) fn unit(meta: &Meta, example: &str, read: fn(&str) -> Result<u64, String>) -> syn::Result<u64> {
     let text = string(value(meta, example)?, example)?;
     read(&text.value()).map_err(|message| Error::new(text.span(), message))
 }
 
 /// Parses a whole number between two bounds.
-pub fn whole_number<T: FromStr<Err: Display> + PartialOrd + Display>(
+pub(super) fn whole_number<T: FromStr<Err: Display> + PartialOrd + Display>(
     meta: &Meta,
     example: &str,
     min: T,
@@ -47,7 +47,7 @@ pub fn whole_number<T: FromStr<Err: Display> + PartialOrd + Display>(
 }
 
 /// Parses a number, whole or not, between two bounds.
-pub fn number(meta: &Meta, example: &str, min: f64, max: f64) -> syn::Result<f64> {
+pub(super) fn number(meta: &Meta, example: &str, min: f64, max: f64) -> syn::Result<f64> {
     let expression = value(meta, example)?;
     let parsed = match expression {
         Expr::Lit(ExprLit { lit: Lit::Float(number), .. }) => number.base10_parse::<f64>(),
@@ -74,7 +74,11 @@ fn within<T: FromStr<Err: Display> + PartialOrd + Display>(
 }
 
 /// Parses a list of string literals, each checked, none repeated.
-pub fn string_list(meta: &Meta, example: &str, check: fn(&str) -> Result<(), String>) -> syn::Result<Vec<String>> {
+pub(super) fn string_list(
+    meta: &Meta,
+    example: &str,
+    check: fn(&str) -> Result<(), String>,
+) -> syn::Result<Vec<String>> {
     let expression = value(meta, example)?;
     let Expr::Array(array) = expression else {
         return Err(Error::new(expression.span(), format!("expected a list of string literals, such as {example}")));

@@ -6,7 +6,7 @@ const BYTES_MAX: usize = 1_024;
 
 /// A checked route.
 #[derive(Debug)]
-pub struct Route {
+pub(super) struct Route {
     pub method: String,
     /// Names between braces.
     pub parameters: Vec<String>,
@@ -14,7 +14,7 @@ pub struct Route {
 
 impl Route {
     /// Parses a route; the error is a sentence for the author.
-    pub fn read(text: &str) -> Result<Self, String> {
+    pub(super) fn read(text: &str) -> Result<Self, String> {
         let wrong = |reason: &str| format!("`{text}` is no route: {reason}");
         if text.len() > BYTES_MAX {
             return Err(wrong("it is too long"));

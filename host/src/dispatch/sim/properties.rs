@@ -193,7 +193,8 @@ impl Cluster {
                 Made::Map { id, digits } => self.check_map(&host, *id, digits).await,
             }
         }
-        for told in self.told.lock().iter() {
+        let told = std::mem::take(&mut *self.told.lock());
+        for told in &told {
             let kept = storage.journal.call(told.id).await.unwrap().unwrap();
             assert_eq!((kept.state, kept.ended_ms), (told.state, told.ended_ms), "an end is the last word");
         }

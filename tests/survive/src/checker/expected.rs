@@ -4,7 +4,7 @@ use super::*;
 use crate::function::Function;
 
 #[derive(Debug, Default)]
-pub struct Expected {
+pub(crate) struct Expected {
     pub calls: BTreeMap<CallId, Call>,
     pub maps: BTreeMap<MapId, Map>,
     pub kills: u64,
@@ -12,7 +12,7 @@ pub struct Expected {
 }
 
 #[derive(Debug)]
-pub struct Call {
+pub(crate) struct Call {
     pub function: Function,
     pub n: u64,
     /// Kills before it was first asked for.
@@ -23,7 +23,7 @@ pub struct Call {
 }
 
 #[derive(Debug)]
-pub struct Map {
+pub(crate) struct Map {
     pub function: Function,
     /// Each number, with the kills before it was first asked for.
     pub inputs: Vec<(u64, u64)>,
@@ -39,7 +39,7 @@ pub struct Map {
 
 impl Expected {
     /// Reads the log. What contradicts itself there is a violation already.
-    pub fn read(lines: &[Line], violations: &mut Violations) -> Self {
+    pub(crate) fn read(lines: &[Line], violations: &mut Violations) -> Self {
         let mut expected = Self::default();
         for line in lines {
             expected.take(line, violations);
@@ -48,7 +48,7 @@ impl Expected {
     }
 
     /// Returns how many inputs were acknowledged.
-    pub fn inputs(&self) -> usize {
+    pub(crate) fn inputs(&self) -> usize {
         self.calls.len() + self.maps.values().map(|map| map.inputs.len()).sum::<usize>()
     }
 
