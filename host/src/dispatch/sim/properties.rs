@@ -22,6 +22,8 @@ const CASES: u32 = 64;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Simulated time in which everything has ended.
+const DAY: Duration = Duration::from_secs(86_400);
 /// Requests of a client without an answer that it takes.
 const ASKED_MAX: usize = 2_000;
 
@@ -187,7 +189,7 @@ impl Cluster {
         for made in &made {
             match made {
                 Made::Call { id, digit } => {
-                    let call = host.durable.get(*id, YEAR).await.unwrap();
+                    let call = host.durable.get(*id, DAY).await.unwrap();
                     self.check_call(&host, &call, *digit).await;
                 }
                 Made::Map { id, digits } => self.check_map(&host, *id, digits).await,
@@ -220,7 +222,7 @@ impl Cluster {
     }
 
     async fn check_map(&self, host: &Host, id: MapId, digits: &[u8]) {
-        let map = host.durable.wait_for_map(id, YEAR).await.unwrap();
+        let map = host.durable.wait_for_map(id, DAY).await.unwrap();
         let told = || format!("{map:?}\n{}", self.memory.log());
         let (accepted, progress) = (map.header.accepted, &map.progress);
         let is_cancelled = map.state() == MapState::Cancelled;

@@ -91,10 +91,13 @@ impl Maps {
 
     /// Takes a map up that may have been accepted, once it is found.
     async fn look_for(self: Arc<Self>, id: MapId) {
-        for _ in 0..LOOKS_MAX {
+        let mut looks = 0;
+        while looks < LOOKS_MAX {
             match self.core.lifecycle.answered(|| self.core.journal.map(id)).await {
                 Ok(Some(record)) => return self.take_up(record),
-                Ok(None) => {}
+                Ok(None) => looks += 1,
+                Err(error) if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Gone) => return,
+                // A look that failed says nothing about the map.
                 Err(error) => {
                     tracing::warn!(map = %id, error = &error as &dyn std::error::Error, "a map cannot be read");
                 }
