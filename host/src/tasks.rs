@@ -1,8 +1,11 @@
 //! Tasks whose panics continue in the task that waits for them, and a guard that ends a panic.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::telemetry::panic_message;
@@ -18,9 +21,43 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     joined(tokio::task::spawn_blocking(work)).await
 }
 
-/// Runs work to completion, even if the returned future is dropped.
-pub(crate) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    joined(tokio::spawn(work)).await
+/// Returns work that runs to completion once it was polled, even if it is dropped then. It runs in the task that polls
+/// it, and in one of its own from its drop on: most work is never dropped, and pays for no second task.
+pub(crate) fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> ToTheEnd<T> {
+    ToTheEnd { work: Some(Box::pin(work)), is_begun: false }
+}
+
+/// See [`to_the_end`].
+pub(crate) struct ToTheEnd<T: Send + 'static> {
+    /// None once it has ended.
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    is_begun: bool,
+}
+
+impl<T: Send + 'static> Future for ToTheEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        self.is_begun = true;
+        // Taken, so that work that panics is not polled again from the drop.
+        let mut work = self.work.take().expect("polled after its end");
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for ToTheEnd<T> {
+    fn drop(&mut self) {
+        // A runtime that has ended runs nothing more.
+        if self.is_begun
+            && let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current())
+        {
+            runtime.spawn(async move { drop(work.await) });
+        }
+    }
 }
 
 async fn joined<T>(task: JoinHandle<T>) -> T {
