@@ -75,14 +75,14 @@ impl Core {
     /// Keeps a new call or map. Returns the one of an earlier request with the same key, if there is one.
     pub(crate) async fn accept(&self, new: Accept) -> Result<Option<KeyedRecord>, DurableError> {
         let (app, parent, what) = match &new.record {
-            NewRecord::Call(record, _) => (&record.app, record.parent, "call"),
-            NewRecord::Map(header) => (&header.app, header.parent, "map"),
+            NewRecord::Call(record, _) => (record.app.clone(), record.parent, "call"),
+            NewRecord::Map(header) => (header.app.clone(), header.parent, "map"),
         };
-        let accept = || self.journal.accept(vec![new.clone()]);
+        let request = new.idempotency.clone();
         // A guest has no key to send its request again with.
         let answer = match parent {
-            Some(_) => self.lifecycle.answered(accept).await,
-            None => accept().await,
+            Some(_) => self.lifecycle.answered(|| self.journal.accept(vec![new.clone()])).await,
+            None => self.journal.accept(vec![new]).await,
         };
         let mut accepted = match answer {
             Ok(accepted) => accepted,
@@ -93,13 +93,13 @@ impl Core {
         };
         match accepted.pop().expect("each new record has its answer") {
             Accepted::New => Ok(None),
-            Accepted::Existing(keyed) => match new.idempotency {
+            Accepted::Existing(keyed) => match request {
                 Some(request) if request.fingerprint != keyed.fingerprint => {
                     Err(DurableError::KeyReused { key: request.key })
                 }
                 _ => Ok(Some(keyed)),
             },
-            Accepted::TooMany { open } => Err(DurableError::TooMany { app: app.clone(), open, what }),
+            Accepted::TooMany { open } => Err(DurableError::TooMany { app, open, what }),
             Accepted::ParentCancelled => Err(DurableError::ParentCancelled),
         }
     }
