@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
 use crate::sandbox::{Program, Sandbox, SandboxError, Services};
 use crate::storage::{Observer, StorageError};
-use crate::store::{self, StoreDir};
+use crate::store::{StoreDir, engine};
 
 /// A host whose parts cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,7 @@ impl Host {
         let store = Arc::new(StoreDir::counted(&config.directories.data, metrics.store.clone()));
         let events = Events::new();
         let observer: Arc<dyn Observer> = events.clone();
-        let storage = store::engine(store.clone(), Some(observer));
+        let storage = engine(store.clone(), Some(observer));
         let key_value = Arc::new(Buckets::new(storage.key_value.clone()));
         let own_listeners = OwnListeners::default();
         let outbound = Outbound::new(OutboundLimits::default(), own_listeners.clone());

@@ -21,6 +21,11 @@ const OURS: [&str; 9] =
 /// Directories in it that nobody else may read. Earlier versions, or a copy, may have left them open.
 const CLOSED: [&str; 3] = ["apps", "logs", "results"];
 
+/// Whether a directory has a database, which opening it would make.
+pub(crate) fn has_database(dir: &Path) -> bool {
+    dir.join(DATABASE_FILE).exists()
+}
+
 /// A data directory and, once something is kept, its open database.
 pub struct StoreDir {
     path: PathBuf,

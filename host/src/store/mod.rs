@@ -62,6 +62,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+pub(crate) use dir::has_database;
 pub use dir::{DiskUsage, StoreDir};
 pub use engine::engine;
 pub use error::StoreError;

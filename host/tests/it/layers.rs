@@ -51,12 +51,22 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 ];
 
 /// Edges that go down to some names of a module and to no others.
-const NARROW: &[(&str, &str, &[&str], &str)] = &[(
-    "http",
-    "sandbox",
-    &["Exchange", "FunctionRef", "GuestBody", "Program", "ResponseReceiver"],
-    "it passes these on; `dispatch` is the only way to run them",
-)];
+const NARROW: &[(&str, &str, &[&str], &str)] = &[
+    (
+        "http",
+        "sandbox",
+        &["Exchange", "FunctionRef", "GuestBody", "Program", "ResponseReceiver"],
+        "it passes these on; `dispatch` is the only way to run them",
+    ),
+    ("http", "store", &["StoreDir"], "it shows how full the disk is, and keeps nothing"),
+    ("server", "store", &["StoreDir", "engine"], "it chooses the engine, and names no part of it"),
+    (
+        "cli",
+        "store",
+        &["Quarantined", "QuarantinedRow", "StoreDir", "StoreJournal", "has_database", "peek_quarantine"],
+        "`doctor` shows and removes rows in quarantine",
+    ),
+];
 
 /// Words that belong to some modules alone.
 const OWNED: &[(&str, &[&str], &str)] = &[

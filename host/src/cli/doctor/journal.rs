@@ -13,7 +13,7 @@ use serde_json::json;
 use super::check::Check;
 use crate::cli::exit::Exit;
 use crate::cli::output;
-use crate::store::{self, Quarantined, QuarantinedRow, StoreDir, StoreJournal};
+use crate::store::{Quarantined, QuarantinedRow, StoreDir, StoreJournal, has_database, peek_quarantine};
 
 const NAME: &str = "journal";
 const REPAIR: &str = "bireme doctor --repair --export DIR";
@@ -21,10 +21,10 @@ const EXPORT: &str = "quarantine.jsonl";
 
 /// Looks for rows in quarantine. A directory that a host has is left to it.
 pub(crate) fn check(data: &Path) -> Option<Check> {
-    if !data.join("store.redb").exists() {
+    if !has_database(data) {
         return None;
     }
-    Some(match store::peek_quarantine(data) {
+    Some(match peek_quarantine(data) {
         Ok(Quarantined::Rows(rows)) if rows.is_empty() => Check::ok(NAME, "every row that was read is whole"),
         Ok(Quarantined::Rows(rows)) => Check::warning(NAME, summary(&rows), REPAIR),
         Ok(Quarantined::InUse { process }) => {
@@ -53,7 +53,7 @@ fn summary(rows: &[QuarantinedRow]) -> String {
 
 /// Writes what is in quarantine to a new file in `export`, then removes it. Refused while a host has the directory.
 pub(crate) fn repair(data: &Path, export: &Path, is_json: bool) -> Result<(), Exit> {
-    if !data.join("store.redb").exists() {
+    if !has_database(data) {
         return say(is_json, 0, None);
     }
     let dir = Arc::new(StoreDir::new(data));
