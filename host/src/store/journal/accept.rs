@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::claims::Prepared;
-use super::counts::{OpenCounts, Reservation};
+use super::counts::{NewestId, OpenCounts, Reservation};
 use super::error::JournalError;
 use super::layout::chunk::encode_one;
 use super::layout::key;
@@ -20,6 +20,7 @@ use crate::store::{Changes, Decider, Op, Table, View, ViewError, Write};
 
 /// A call or map that is ready to be kept.
 struct Candidate {
+    id: [u8; 16],
     /// Its record.
     at: (Table, Vec<u8>),
     kind: Kind,
@@ -30,6 +31,7 @@ struct Candidate {
     parent: Option<Parent>,
     open_max: usize,
     counts: Arc<OpenCounts>,
+    newest: Arc<NewestId>,
 }
 
 /// Record by which the parent was cancelled, or was not.
@@ -70,7 +72,7 @@ impl Parent {
 fn decide<'a>(new: &'a Candidate, view: &View<'_>) -> Result<(Changes<'a>, Verdict), ViewError> {
     let unwritten = |accepted| Ok((Vec::new(), Verdict::unwritten(accepted)));
     // The same accept again, after an answer that was lost.
-    if view.contains(new.at.0, &new.at.1)? {
+    if !new.newest.passes(new.id) && view.contains(new.at.0, &new.at.1)? {
         return unwritten(Accepted::New);
     }
     let mut damaged = None;
@@ -119,6 +121,7 @@ impl StoreJournal {
                     call.lease = self.holder().filter(|_| call.state == State::Leased);
                     self.call_ops(&call, input, idempotency, &mut prepared).await?;
                     let candidate = Candidate {
+                        id: *call.id.as_bytes(),
                         at: (Table::Calls, call.id.as_bytes().to_vec()),
                         kind: Kind::Call,
                         app: call.app.clone(),
@@ -127,11 +130,13 @@ impl StoreJournal {
                         parent: parent(call.parent, parent_map),
                         open_max,
                         counts: self.counts.clone(),
+                        newest: self.newest.clone(),
                     };
                     (Observed::Call(call), candidate)
                 }
                 NewRecord::Map(header) => {
                     let candidate = Candidate {
+                        id: *header.id.as_bytes(),
                         at: (Table::Maps, key::map_header(header.id)),
                         kind: Kind::Map,
                         app: header.app.clone(),
@@ -140,6 +145,7 @@ impl StoreJournal {
                         parent: parent(header.parent, parent_map),
                         open_max,
                         counts: self.counts.clone(),
+                        newest: self.newest.clone(),
                     };
                     (Observed::Map(header.id), candidate)
                 }

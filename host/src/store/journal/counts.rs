@@ -15,6 +15,33 @@ pub(crate) struct OpenCounts {
     by_app: Mutex<HashMap<AppName, Counts>>,
 }
 
+/// Newest id among the calls and maps of the database. Ids are in the order of time, so a newer one is not there yet.
+#[derive(Debug)]
+pub(crate) struct NewestId(Mutex<u128>);
+
+impl Default for NewestId {
+    /// No id is newer, until the host has joined.
+    fn default() -> Self {
+        Self(Mutex::new(u128::MAX))
+    }
+}
+
+impl NewestId {
+    pub(crate) fn replace(&self, id: u128) {
+        *self.0.lock() = id;
+    }
+
+    /// Takes an id in. Returns whether it is newer than all before.
+    pub(crate) fn passes(&self, id: [u8; 16]) -> bool {
+        let (id, mut newest) = (u128::from_be_bytes(id), self.0.lock());
+        let is_newer = id > *newest;
+        if is_newer {
+            *newest = id;
+        }
+        is_newer
+    }
+}
+
 /// Count of a call or map that may be accepted; given back when dropped, unless it was kept.
 #[derive(Debug)]
 pub(crate) struct Reservation {

@@ -1,6 +1,7 @@
 //! Start of a host: its epoch, and the count of what an earlier one left open.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 
 use super::error::JournalError;
 use super::layout::key;
@@ -18,7 +19,9 @@ impl StoreJournal {
             self.load_quarantine().await?;
             let epoch = self.dir.store()?.raise_epoch().await?;
             // Nothing of an earlier start is written from here on.
-            self.counts.replace(self.read(|_, store| count_open(store)).await?);
+            let (counts, newest) = self.read(|_, store| Ok((count_open(store)?, newest_id(store)?))).await?;
+            self.counts.replace(counts);
+            self.newest.replace(newest);
             Ok(LeaseHolder { owner: HostId::generate(), epoch })
         };
         self.holder.get_or_try_init(join).await.copied()
@@ -60,4 +63,15 @@ fn count_open(store: &Store) -> Result<HashMap<AppName, Counts>, JournalError> {
         }
     }
     Ok(by_app)
+}
+
+/// Returns the newest id of a call or map; 0 where there is none.
+fn newest_id(store: &Store) -> Result<u128, JournalError> {
+    let mut newest = 0;
+    for table in [Table::Calls, Table::Maps] {
+        let last = store.range(table, (Bound::Unbounded, Bound::Unbounded), 1, true)?;
+        let id = last.first().and_then(|(key, _)| key.get(..16)?.try_into().ok());
+        newest = newest.max(id.map_or(0, u128::from_be_bytes));
+    }
+    Ok(newest)
 }

@@ -34,7 +34,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use self::claims::FileClaims;
-use self::counts::OpenCounts;
+use self::counts::{NewestId, OpenCounts};
 use self::error::JournalError;
 use self::layout::codec::{CodecError, Reader};
 use self::layout::key;
@@ -73,6 +73,7 @@ pub struct StoreJournal {
     /// Set once the host has joined.
     holder: Arc<OnceCell<LeaseHolder>>,
     counts: Arc<OpenCounts>,
+    newest: Arc<NewestId>,
     quarantine: Arc<Quarantine>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -85,6 +86,7 @@ impl StoreJournal {
             expiry: Arc::default(),
             holder: Arc::default(),
             counts: Arc::default(),
+            newest: Arc::default(),
             quarantine: Arc::default(),
             observer: None,
         }

@@ -102,6 +102,8 @@ impl StoreJournal {
         };
         let mut claims = Vec::new();
         for (call, input) in &step.begun {
+            // An accept of this id looks for it from now on.
+            self.newest.passes(*call.id.as_bytes());
             let mut prepared = Prepared::default();
             self.call_ops(call, input.clone(), None, &mut prepared).await?;
             advance.begun.push((*call.id.as_bytes(), prepared.ops));
