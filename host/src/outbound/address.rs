@@ -25,13 +25,6 @@ pub(crate) enum Reach {
 }
 
 /// Returns the destination of packets to `address`.
-///
-/// ```
-/// use bireme::outbound::address::{Reach, reach};
-///
-/// assert_eq!(reach("93.184.215.14".parse().unwrap()), Reach::Public);
-/// assert_eq!(reach("::ffff:127.0.0.1".parse().unwrap()), Reach::Special("loopback"));
-/// ```
 pub(crate) fn reach(address: IpAddr) -> Reach {
     match address {
         IpAddr::V4(v4) => reach_v4(v4),

@@ -65,14 +65,6 @@ impl fmt::Display for Host {
 }
 
 /// A scheme, a host and a port, compared exactly.
-///
-/// ```
-/// use bireme::outbound::Origin;
-///
-/// let origin = Origin::parse("HTTPS://API.Example.com.:443/").unwrap();
-/// assert_eq!(origin.to_string(), "https://api.example.com");
-/// assert_eq!(Origin::parse("http://2130706433").unwrap().to_string(), "http://127.0.0.1");
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
     scheme: Scheme,

@@ -29,16 +29,6 @@ use super::origin::{Host, Origin};
 use super::policy_error::{PolicyError, check_len};
 
 /// Origins within one function's reach, computed once from its declaration and the operator's grants.
-///
-/// ```
-/// use bireme::outbound::{Grants, Policy};
-///
-/// let grants = Grants::parse(&["site=http://127.0.0.1:8000".into()]).unwrap();
-/// let policy = Policy::new(&["$site".into(), "https://*.example.com".into()], &grants).unwrap();
-/// assert!(policy.check(&"http://127.0.0.1:8000/index.html".parse().unwrap()).is_ok());
-/// assert!(policy.check(&"https://www.example.com/".parse().unwrap()).is_ok());
-/// assert!(policy.check(&"https://example.com.evil.net/".parse().unwrap()).is_err());
-/// ```
 #[derive(Clone, Debug)]
 pub struct Policy {
     entries: Vec<DeclaredOrigin>,
