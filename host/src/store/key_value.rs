@@ -4,11 +4,12 @@
 //! falls between the comparison and the write, no lock is held during disk I/O, and operations that wait together share
 //! a commit.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Op, StoreDir, StoreError, Table};
+use super::{Decider, Op, StoreDir, StoreError, Table};
 use crate::ids::AppName;
 use crate::storage::{Answer, Increment, Incremented, KeyValue, Place};
 
@@ -76,12 +77,16 @@ impl KeyValue for StoreKeyValue {
 
     fn swap<'a>(&'a self, place: Place<'a>, expected: Option<Bytes>, value: Bytes) -> Answer<'a, bool> {
         Box::pin(async move {
-            let bytes = expected.as_ref().map_or(0, Bytes::len) + value.len();
-            let compare = move |present: Option<&[u8]>| match present == expected.as_deref() {
-                true => (Some(value.clone()), true),
-                false => (None, false),
-            };
-            Ok(self.dir.store()?.update(TABLE, key(place), bytes, compare).await?)
+            let key = key(place);
+            let bytes = key.len() + expected.as_ref().map_or(0, Bytes::len) + value.len();
+            // Made here: the writer copies no value.
+            let put = [Op::Put { table: TABLE, key: key.clone(), value: value.into() }];
+            let (decider, is_swapped) = Decider::new(bytes, (key, expected, put), |(key, expected, put), view| {
+                let is_expected = view.get(TABLE, key)?.as_deref() == expected.as_deref();
+                Ok((if is_expected { vec![Cow::Borrowed(&put[..])] } else { Vec::new() }, is_expected))
+            });
+            self.write(Op::Decide(decider)).await?;
+            Ok(is_swapped.take())
         })
     }
 

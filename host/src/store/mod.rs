@@ -59,7 +59,6 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub(crate) use dir::has_database;
@@ -71,7 +70,7 @@ pub use files::Files;
 pub use journal::{Owner, Quarantined, QuarantinedRow, StoreJournal, peek_quarantine};
 pub(crate) use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
-pub use op::{Changes, Decided, Decider, Decision, Op};
+pub use op::{Changes, Decided, Decider, Op};
 pub use table::{Entry, Table};
 pub use view::{RowBytes, View, ViewError};
 pub use writer::Write;
@@ -169,7 +168,7 @@ impl Store {
     }
 
     /// Replaces the value of `key` by what `decide` makes of the present one, and returns its answer once that is on
-    /// disk. `decide` runs as [`Decision`] says and holds `bytes` of memory; a value of `None` leaves the key as it is.
+    /// disk. `decide` runs as [`Decider`] says and holds `bytes` of memory; a value of `None` leaves the key as it is.
     /// Waits as `write` does.
     pub async fn update<T: Send + 'static>(
         &self,
@@ -178,18 +177,12 @@ impl Store {
         bytes: usize,
         decide: impl Fn(Option<&[u8]>) -> (Option<Bytes>, T) + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        let answer = Arc::new(Mutex::new(None));
-        let decide = Decision::new(bytes, {
-            let answer = answer.clone();
-            move |present| {
-                let (value, decided) = decide(present);
-                *answer.lock() = Some(decided);
-                value
-            }
-        });
-        self.write(vec![Op::Update { table, key, decide }]).await?;
-        let decided = answer.lock().take();
-        Ok(decided.expect("a write that was committed was decided"))
+        self.transact(None, Write::New, key.len() + bytes, move |view| {
+            let (value, answer) = decide(view.get(table, &key)?.as_deref());
+            let put = value.map(|value| Op::Put { table, key: key.clone(), value: value.into() });
+            Ok((put.into_iter().collect(), answer))
+        })
+        .await
     }
 
     /// Decides changes within the transaction, applies all of them or none, and returns the answer of `decide` once

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::table::Table;
@@ -22,44 +21,8 @@ pub enum Op {
         table: Table,
         key: Vec<u8>,
     },
-    /// A value decided from the one that it replaces.
-    Update {
-        table: Table,
-        key: Vec<u8>,
-        decide: Decision,
-    },
     /// Changes decided from what the transaction has.
     Decide(Decider),
-}
-
-/// Decides the new value of a key from its present one; `None` leaves the key as it is.
-///
-/// Called on the writer's thread, within the transaction and after every earlier write, so no write falls between what
-/// it sees and what it decides. Called again where the transaction is: the last call counts. It must not block or
-/// panic.
-#[derive(Clone)]
-pub struct Decision {
-    decide: Arc<NewValue>,
-    bytes: usize,
-}
-
-type NewValue = dyn Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync;
-
-impl Decision {
-    /// `bytes`: memory that `decide` holds, which counts like the value of a put.
-    pub fn new(bytes: usize, decide: impl Fn(Option<&[u8]>) -> Option<Bytes> + Send + Sync + 'static) -> Self {
-        Self { decide: Arc::new(decide), bytes }
-    }
-
-    pub(super) fn new_value(&self, present: Option<&[u8]>) -> Option<Bytes> {
-        (self.decide)(present)
-    }
-}
-
-impl fmt::Debug for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decision").field("bytes", &self.bytes).finish_non_exhaustive()
-    }
 }
 
 impl Op {
@@ -67,7 +30,6 @@ impl Op {
         match self {
             Op::Put { key, value, .. } => key.len() + value.len(),
             Op::Delete { key, .. } => key.len(),
-            Op::Update { key, decide, .. } => key.len() + decide.bytes,
             Op::Decide(decider) => decider.bytes(),
         }
     }

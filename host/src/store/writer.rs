@@ -183,11 +183,6 @@ fn apply(view: &mut View<'_>, op: &Op) -> Result<bool, ViewError> {
     match op {
         Op::Put { table, key, value } => view.put(*table, key, value)?,
         Op::Delete { table, key } => view.delete(*table, key)?,
-        Op::Update { table, key, decide } => {
-            let value = decide.new_value(view.get(*table, key)?.as_deref());
-            let Some(value) = value else { return Ok(false) };
-            view.put(*table, key, &value)?;
-        }
         Op::Decide(decider) => {
             let mut is_changed = false;
             for op in decider.decide(view)?.iter().flat_map(|ops| ops.iter()) {

@@ -18,7 +18,7 @@ use crate::storage::{
     CallRecord, CallSettle, Claimed, Kind, LeaseHolder, LeaseToken, ListEntry, OpenCall, Query, ScheduledRun, Settled,
     State,
 };
-use crate::store::{Decision, Op, Store, Table, View, ViewError, Write};
+use crate::store::{Decider, Op, Store, Table, View, ViewError, Write};
 
 /// Answer of a settle's decider.
 enum Verdict {
@@ -285,11 +285,14 @@ fn entry(store: &Store, Owner { kind, id }: Owner) -> Result<Option<ListEntry>, 
 fn end_run(call: &CallRecord, number: u64) -> Op {
     let key = key::schedule_run(&call.function_id(), number);
     let call = call.clone();
-    let decide = Decision::new(size_of::<CallRecord>(), move |present| {
-        let mut run: ScheduledRun = serde_json::from_slice(present?).ok()?;
-        run.end(&call).then(|| row(&run).into())
+    let bytes = key.len() + size_of::<CallRecord>();
+    let (decider, _) = Decider::new(bytes, (key, call), |(key, call), view| {
+        let present = view.get(Table::Schedules, key)?;
+        let run = present.and_then(|present| serde_json::from_slice::<ScheduledRun>(&present).ok());
+        let ended = run.and_then(|mut run| run.end(call).then(|| put(Table::Schedules, key.clone(), row(&run))));
+        Ok((vec![Cow::Owned(ended.into_iter().collect())], ()))
     });
-    Op::Update { table: Table::Schedules, key, decide }
+    Op::Decide(decider)
 }
 
 /// Adds the ids of the newest of one kind that a query wants, one more than it wants.

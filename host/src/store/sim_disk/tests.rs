@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::*;
-use crate::store::{Decider, Decision, Op, PendingWrite, StoreDir, StoreError, Table, Write};
+use crate::store::{Decider, Op, PendingWrite, StoreDir, StoreError, Table, Write};
 
 /// What the database must hold.
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -46,8 +46,12 @@ impl Change {
             Self::Put { key, value } => Op::Put { table, key, value },
             Self::Delete { key } => Op::Delete { table, key },
             Self::Update { key, byte } => {
-                let decide = Decision::new(0, move |present| changed(present, byte));
-                Op::Update { table, key, decide }
+                let (decider, _) = Decider::new(0, (key, byte), |(key, byte), view| {
+                    let value = changed(view.get(Table::KeyValue, key)?.as_deref(), *byte);
+                    let put = |value: Bytes| Op::Put { table: Table::KeyValue, key: key.clone(), value: value.into() };
+                    Ok((vec![Cow::Owned(value.map(put).into_iter().collect())], ()))
+                });
+                Op::Decide(decider)
             }
             Self::Move { from, to } => {
                 let prepared = [Op::Delete { table, key: from.clone() }];
