@@ -20,7 +20,7 @@ pub struct Origin {
     pub priority: Priority,
     /// Parent recorded for calls that this one spawns; `None` means the call itself.
     pub spawner: Option<CallId>,
-    /// Durable map of which that parent is an input.
+    /// Durable map that has that parent as an input.
     pub spawner_map: Option<MapId>,
     /// Whether the journal has it: its attempts wait for a slot without a time limit and are never refused one, because
     /// the disk bounds their number.

@@ -105,7 +105,7 @@ impl EventRing {
         *self = Self { first: end, end, ..Self::default() };
     }
 
-    /// Lets the oldest event of the largest share leave. Returns false if there is none.
+    /// Evicts the oldest event of the largest share. Returns false if the ring is empty.
     fn make_room(&mut self) -> bool {
         let largest = self.shares.iter_mut().max_by_key(|(_, share)| share.bytes);
         let Some((app, share)) = largest else { return false };

@@ -23,6 +23,6 @@ pub struct CallIdentity {
     pub priority: Priority,
     /// Parent recorded for calls and maps that it spawns: itself, or the call from outside that it is part of.
     pub spawner: CallId,
-    /// Durable map of which that parent is an input.
+    /// Durable map that has that parent as an input.
     pub spawner_map: Option<MapId>,
 }

@@ -56,7 +56,7 @@ pub struct AppRecord {
 }
 
 impl AppRecord {
-    /// Whether the app is live after this record.
+    /// Returns true if the app is live after this record.
     pub fn is_live(&self) -> bool {
         self.action != Action::Stop
     }

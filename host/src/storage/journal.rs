@@ -6,7 +6,9 @@
 //! back; of several ends of one call or input the first that is written holds; only the holder of a lease writes under
 //! it; a call whose parent was cancelled is not accepted once the cancel is durable.
 
-use super::{Answer, CallRecord, Entry, Kind, Lease, LeaseHolder, MapHeader, MapRecord, PendingChunk, StoredPayload};
+use super::{
+    Answer, CallRecord, Entry, EntryKind, Kind, Lease, LeaseHolder, MapHeader, MapRecord, PendingChunk, StoredPayload,
+};
 use crate::call::{Payload, Priority, Receipt};
 use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
 
@@ -31,7 +33,7 @@ pub struct KeyedRecord {
 pub struct Accept {
     pub record: NewRecord,
     pub idempotency: Option<Idempotency>,
-    /// Map of which the parent is an input; none where the parent is a call by itself.
+    /// Map that has the parent as an input; none if the parent is a single call.
     pub parent_map: Option<MapId>,
     /// Calls, or maps, of the app that may be open, this one included.
     pub open_max: usize,
@@ -252,6 +254,23 @@ pub struct OutcomeCounts {
     pub done: u64,
     pub failed: u64,
     pub dead: u64,
+}
+
+impl OutcomeCounts {
+    /// Counts an outcome; a retry is none.
+    pub(crate) fn add(&mut self, kind: &EntryKind) {
+        match kind {
+            EntryKind::Done(_) => self.done += 1,
+            EntryKind::Failed(_) => self.failed += 1,
+            EntryKind::Dead(_) => self.dead += 1,
+            EntryKind::Retry { .. } => {}
+        }
+    }
+
+    /// Returns true if each of `len` inputs is done.
+    pub(crate) fn are_all_done(&self, len: u64) -> bool {
+        *self == Self { done: len, failed: 0, dead: 0 }
+    }
 }
 
 /// Durable calls and maps of an engine.

@@ -12,7 +12,7 @@ pub struct LeaseHolder {
     pub epoch: u64,
 }
 
-/// Lease of a chunk of which some input has no outcome.
+/// Lease of a pending chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
     /// Its inputs may have begun.
@@ -24,7 +24,7 @@ pub struct Lease {
     pub holder: Option<LeaseHolder>,
 }
 
-/// Chunk of which some input has no outcome.
+/// Pending chunk: at least one input has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingChunk {
     pub first: u64,

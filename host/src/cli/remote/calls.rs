@@ -380,7 +380,7 @@ impl Ps {
         })
     }
 
-    /// Whether the list would have an entry.
+    /// Returns true if an entry passes the filters of the list.
     fn matches(&self, entry: &CallOrMap) -> bool {
         let (kind, function, state) = match entry {
             CallOrMap::Call(call) => ("call", &call.function, call.state.to_string()),

@@ -37,7 +37,7 @@ pub struct Options {
     pub principal: Principal,
     /// The spawning call and its depth.
     pub parent: Option<(CallId, u32)>,
-    /// Durable map of which the spawning call is an input.
+    /// Durable map that has the spawning call as an input.
     pub parent_map: Option<MapId>,
 }
 

@@ -73,7 +73,7 @@ enum Made {
     Map { id: MapId, digits: Vec<u8> },
 }
 
-/// Hosts over one engine, one of which is the present one.
+/// Cluster: the present host, and its zombies, over one engine.
 struct Cluster {
     guest: Arc<Guest>,
     memory: Memory,

@@ -233,7 +233,7 @@ impl State {
         (rows.into_iter().filter_map(|(_, entry)| entry).collect(), next)
     }
 
-    /// Deletes one that is marked; if there is none, marks one.
+    /// Deletes a marked call or map; where none is marked, marks one.
     pub(crate) fn expire(&mut self, me: StartNumber, app: &AppName, until_ms: u64) -> Result<bool, StorageError> {
         self.check(me)?;
         Ok(self.delete_expiring() || self.mark_expiring(app, until_ms))

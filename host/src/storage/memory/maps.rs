@@ -178,7 +178,7 @@ impl State {
 }
 
 impl Map {
-    /// Ends a closed map with its last outcome, and a cancelled one of which nothing runs.
+    /// Ends a closed map with its last outcome, and a cancelled map once nothing of it runs.
     fn end_if_over(&mut self, now_ms: u64, is_drained: bool) {
         let MapRecord { header, progress } = &mut self.record;
         let is_complete = header.is_closed && progress.settled() == header.accepted;
@@ -246,12 +246,7 @@ impl MapChunk {
     fn counts(&self) -> OutcomeCounts {
         let mut counts = OutcomeCounts::default();
         for entry in self.outcomes().values() {
-            match entry.kind {
-                EntryKind::Done(_) => counts.done += 1,
-                EntryKind::Failed(_) => counts.failed += 1,
-                EntryKind::Dead(_) => counts.dead += 1,
-                EntryKind::Retry { .. } => {}
-            }
+            counts.add(&entry.kind);
         }
         counts
     }

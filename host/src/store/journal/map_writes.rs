@@ -301,8 +301,7 @@ impl StoreJournal {
                     let at = key::segment(map, first, number);
                     ops.extend(without_failures(first, entries, at, &mut counts));
                 })?;
-                let is_whole = counts.done + counts.failed + counts.dead == len;
-                if is_whole && counts.failed + counts.dead == 0 {
+                if counts.are_all_done(len) {
                     return Ok((before, None));
                 }
                 // One that is not whole was cancelled. It begins anew too: no host died over the lease that it has.
@@ -361,12 +360,7 @@ fn chunk_ops(map: MapId, update: &ChunkUpdate, ops: &mut Vec<Op>) -> SettlingChu
 fn without_failures(first: u64, entries: Vec<Entry>, at: Vec<u8>, counts: &mut OutcomeCounts) -> Option<Op> {
     let len = entries.len();
     for entry in &entries {
-        match entry.kind {
-            EntryKind::Done(_) => counts.done += 1,
-            EntryKind::Failed(_) => counts.failed += 1,
-            EntryKind::Dead(_) => counts.dead += 1,
-            EntryKind::Retry { .. } => {}
-        }
+        counts.add(&entry.kind);
     }
     let kept: Vec<Entry> = entries.into_iter().filter(|entry| matches!(entry.kind, EntryKind::Done(_))).collect();
     match kept.len() {

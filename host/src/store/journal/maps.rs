@@ -104,12 +104,7 @@ impl StoreJournal {
                     if !entry.is_outcome() || !ended.insert(entry.index) {
                         continue;
                     }
-                    match entry.kind {
-                        EntryKind::Done(_) => outcomes.counts.done += 1,
-                        EntryKind::Failed(_) => outcomes.counts.failed += 1,
-                        EntryKind::Dead(_) => outcomes.counts.dead += 1,
-                        EntryKind::Retry { .. } => {}
-                    }
+                    outcomes.counts.add(&entry.kind);
                     if entry.index >= index && entry.index < outcomes.until {
                         bytes += entry.row_bytes();
                         by_index.insert(entry.index, entry);

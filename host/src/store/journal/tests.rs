@@ -650,6 +650,7 @@ async fn retention_of_thousands_of_files_stops_no_write() {
             removed
         }
     });
+    // The removal begins on a thread of its own, which nothing tells of.
     while disk.removals().0 == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

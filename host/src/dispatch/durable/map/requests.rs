@@ -270,10 +270,8 @@ impl Maps {
         let mut index = 0;
         while let Some(outcomes) = self.core.journal.outcomes(id, index).await? {
             index = outcomes.first + outcomes.len;
-            let counts = outcomes.counts;
-            let is_whole = counts.done + counts.failed + counts.dead == outcomes.len;
             // One that is not whole was cancelled. It begins anew too: no host died over the lease that it has.
-            if is_whole && counts.failed + counts.dead == 0 {
+            if outcomes.counts.are_all_done(outcomes.len) {
                 continue;
             }
             let reset = || self.core.journal.reset_failures(id, outcomes.first);
