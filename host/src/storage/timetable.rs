@@ -9,7 +9,8 @@ pub trait Timetable: Send + Sync {
     fn schedules(&self) -> Answer<'_, Vec<StoredSchedule>>;
 
     /// Writes one step: states, runs, the calls of runs that begin, and the ends of interrupted ones. Deletes runs that
-    /// are older than `HISTORY_LEN`. Written twice, it is there once. A run ends with its call (`Journal::settle`).
+    /// are older than `HISTORY_LEN`. Written twice, it is there once: a run whose call is there already stays as it is.
+    /// A run ends with its call (`Journal::settle`).
     fn advance<'a>(&'a self, step: &'a ScheduleStep) -> Answer<'a, ()>;
 
     /// Returns the latest runs of a function, newest first.

@@ -3,14 +3,14 @@
 //! A [`Player`] plays steps on one engine as a careful caller would: it settles only what it claimed, and repeats an
 //! operation whose answer was lost. Two players are given the same ids, so that their answers can be compared as text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use proptest::prelude::*;
 
 use super::super::{
     Accept, Append, CallRecord, CallSettle, ChunkUpdate, Claimed, ClaimedChunk, Entry, ErrorKind, Idempotency,
-    Increment, LeaseHolder, MapMark, MapRecord, MapSettle, NewRecord, Place, Query, RunOutcome, ScheduleStep,
+    Increment, Kind, LeaseHolder, MapMark, MapRecord, MapSettle, NewRecord, Place, Query, RunOutcome, ScheduleStep,
     ScheduledRun, Settled, State, Storage, StorageError,
 };
 use super::Engine;
@@ -179,6 +179,8 @@ struct Player<'a, E> {
     claimed: BTreeMap<usize, CallRecord>,
     chunks: BTreeMap<(usize, u64), KnownChunk>,
     last: Option<MapSettle>,
+    /// Calls and maps that were there once. An id is used once, so one that is gone is not accepted again.
+    seen: BTreeSet<(Kind, usize)>,
 }
 
 /// Calls until the answer is not lost.
@@ -196,8 +198,8 @@ impl<'a, E: Engine> Player<'a, E> {
     async fn new(engine: &'a E, ids: &'a Ids) -> Self {
         let storage = engine.fresh().await;
         let holder = sure(async || storage.members.join().await).await.expect("it joins");
-        let (claimed, chunks) = (BTreeMap::new(), BTreeMap::new());
-        Self { engine, ids, storage: Some(storage), holder, claimed, chunks, last: None }
+        let (claimed, chunks, seen) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { engine, ids, storage: Some(storage), holder, claimed, chunks, last: None, seen }
     }
 
     fn storage(&self) -> &Storage {
@@ -244,19 +246,21 @@ impl<'a, E: Engine> Player<'a, E> {
                     ..self.known_call(call)
                 };
                 let idempotency = key.map(|key| Idempotency { key: key.to_string(), fingerprint: [key; 32] });
-                let is_there = sure(async || journal.call(record.id).await).await.expect("it is read").is_some();
+                let is_there = self.call(call).await.is_some();
                 // A repetition with a key may be answered either way.
-                if is_there && key.is_some() {
+                let is_skipped = if is_there { key.is_some() } else { self.seen.contains(&(Kind::Call, call)) };
+                if is_skipped {
                     return String::new();
                 }
                 let input = Payload::json(call.to_string());
                 let new = NewRecord::Call(Box::new(record.clone()), input);
                 let new = Accept { record: new, idempotency, parent_map: None, open_max };
                 let answer = sure(async || journal.accept(vec![new.clone()]).await).await;
-                if let Some(kept) = sure(async || journal.call(record.id).await).await.expect("it is read")
-                    && kept.lease == Some(self.holder)
-                {
-                    self.claimed.insert(call, kept);
+                if let Some(kept) = sure(async || journal.call(record.id).await).await.expect("it is read") {
+                    self.seen.insert((Kind::Call, call));
+                    if kept.lease == Some(self.holder) {
+                        self.claimed.insert(call, kept);
+                    }
                 }
                 self.text(answer)
             }
@@ -268,7 +272,14 @@ impl<'a, E: Engine> Player<'a, E> {
                     ..map_of(&function(APPS[map % 2], "f"))
                 };
                 let new = Accept { open_max, ..accept_map(&header) };
-                self.text(sure(async || journal.accept(vec![new.clone()]).await).await)
+                if self.map(map).await.is_none() && self.seen.contains(&(Kind::Map, map)) {
+                    return String::new();
+                }
+                let answer = sure(async || journal.accept(vec![new.clone()]).await).await;
+                if self.map(map).await.is_some() {
+                    self.seen.insert((Kind::Map, map));
+                }
+                self.text(answer)
             }
             Step::Claim { call } => {
                 let call = call % CALLS;
@@ -484,9 +495,9 @@ impl<'a, E: Engine> Player<'a, E> {
         self.text(self.map(map).await)
     }
 
-    /// Begins a scheduled run that is a call, if there is no such call yet.
+    /// Begins a scheduled run that is a call, if there was no such call yet.
     async fn begin_run(&mut self, call: usize) -> String {
-        if self.call(call).await.is_some() {
+        if self.call(call).await.is_some() || self.seen.contains(&(Kind::Call, call)) {
             return String::new();
         }
         let number = call as u64 + 1;
@@ -506,6 +517,7 @@ impl<'a, E: Engine> Player<'a, E> {
             ..ScheduleStep::default()
         };
         let answer = sure(async || self.storage().timetable.advance(&step).await).await;
+        self.seen.insert((Kind::Call, call));
         self.claimed.insert(call, CallRecord { lease: Some(self.holder), ..record });
         self.text(answer)
     }

@@ -27,12 +27,14 @@ impl State {
             self.holder(me)?;
         }
         for (function, run) in &step.runs {
-            let runs = self.runs.entry(function.clone()).or_default();
-            // One whose call has ended since it was written stays as it is.
-            let is_ended = |present: &ScheduledRun| present.outcome != RunOutcome::Running;
-            if run.outcome != RunOutcome::Running || !runs.get(&run.number).is_some_and(is_ended) {
-                runs.insert(run.number, run.clone());
+            let begins = |call| step.begun.iter().any(|(begun, _)| begun.id == call);
+            let call = run.call.filter(|call| run.outcome == RunOutcome::Running && begins(*call));
+            // Written before, with its call: both may have ended since.
+            if call.is_some_and(|call| self.calls.contains_key(&call)) {
+                continue;
             }
+            let runs = self.runs.entry(function.clone()).or_default();
+            runs.insert(run.number, run.clone());
             if let Some(old) = run.number.checked_sub(HISTORY_LEN) {
                 runs.remove(&old);
             }

@@ -69,8 +69,10 @@ fn schedule() -> impl Strategy<Value = Schedule> {
 struct World {
     schedule: Schedule,
     now: Timestamp,
-    /// The latest time at which the planner was looked at.
+    /// Latest time at which the planner dealt with what was due.
     high: Timestamp,
+    /// The same of what is on disk, with which the next host begins.
+    high_on_disk: Timestamp,
     start: Timestamp,
     planner: Planner,
     state: Option<ScheduleState>,
@@ -91,6 +93,7 @@ impl World {
             schedule,
             now,
             high: now,
+            high_on_disk: now,
             start: now,
             planner: Planner::default(),
             state: None,
@@ -109,6 +112,7 @@ impl World {
     }
 
     fn write(&mut self) {
+        self.high_on_disk = self.high;
         let ScheduleStep { states, runs, .. } = self.planner.take_changes();
         self.state = states.into_iter().map(|(_, state)| state).next_back().or(self.state.take());
         for (_, run) in runs {
@@ -136,6 +140,7 @@ impl World {
             self.look();
         }
         self.pass(down_seconds);
+        self.high = self.high_on_disk;
         self.planner = Planner::default();
         let state = self.state.clone().unwrap();
         let owed_before = state.interrupted.as_ref().map_or(0, |owed| owed.times);
@@ -193,6 +198,7 @@ impl World {
             Event::Pause => {}
             Event::Resume => {
                 if self.is_paused() {
+                    self.high = self.high.max(self.now);
                     assert!(self.planner.resume(self.now, &id("f")));
                     self.write();
                     self.pauses.last_mut().unwrap().1 = Some(self.now);
