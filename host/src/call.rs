@@ -13,10 +13,10 @@ mod principal;
 mod priority;
 
 pub use principal::{BadPrincipal, Principal};
-pub use priority::{Priority, UnknownPriority};
+pub use priority::Priority;
 
 /// Media type of JSON, the default encoding of inputs and outputs.
-pub const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 /// Bytes with their media type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +28,12 @@ pub struct Payload {
 
 impl Payload {
     /// Returns the bytes of data and media type.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         (self.content_type.len() + self.data.len()) as u64
     }
 
     /// Whether the media type is JSON or absent.
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         let essence = self.content_type.split(';').next().unwrap_or_default().trim();
         essence.is_empty() || essence.eq_ignore_ascii_case(JSON)
     }
@@ -65,7 +65,7 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code, in the order of the WIT.
-    pub const ALL: [FailureCode; 13] = [
+    pub(crate) const ALL: [FailureCode; 13] = [
         Self::Failed,
         Self::Terminal,
         Self::InvalidInput,
@@ -82,7 +82,7 @@ impl FailureCode {
     ];
 
     /// Returns the error code for users.
-    pub fn code(self) -> Code {
+    pub(crate) fn code(self) -> Code {
         match self {
             Self::Failed => Code::Failed,
             Self::Terminal => Code::Terminal,
@@ -101,7 +101,7 @@ impl FailureCode {
     }
 
     /// Returns the stable name of the code.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         self.code().as_str()
     }
 
@@ -109,7 +109,7 @@ impl FailureCode {
     ///
     /// A crash or a missed deadline may be due to circumstances (a slow site, a large page that is gone next time), so
     /// both count; a failure that the input or the declaration alone decides does not.
-    pub fn is_retryable(self) -> bool {
+    pub(crate) fn is_retryable(self) -> bool {
         matches!(self, Self::Failed | Self::Timeout | Self::Crashed | Self::Unavailable)
     }
 }
@@ -132,12 +132,12 @@ pub struct Failure {
 
 impl Failure {
     /// Returns the bytes of message and causes.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         (self.message.len() + self.causes.iter().map(String::len).sum::<usize>()) as u64
     }
 
     /// Cuts message and causes to `bytes_max` together: guests write them, and callers keep them.
-    pub fn truncate(&mut self, bytes_max: usize) {
+    pub(crate) fn truncate(&mut self, bytes_max: usize) {
         let mut room = bytes_max;
         let texts = std::iter::once(&mut self.message).chain(&mut self.causes);
         for text in texts {
@@ -149,12 +149,12 @@ impl Failure {
     }
 
     /// Makes a failure without causes.
-    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), causes: Vec::new() }
     }
 
     /// Failure of a call over which the host panicked.
-    pub fn host_bug() -> Self {
+    pub(crate) fn host_bug() -> Self {
         Self::new(FailureCode::Unavailable, "the host met a bug of its own while it ran this call")
     }
 }
@@ -169,7 +169,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// Result of a call.
-pub type CallResult = Result<Payload, Failure>;
+pub(crate) type CallResult = Result<Payload, Failure>;
 
 /// Costs of a call; `docs/receipts.md` explains each field. Sums over the attempts, wall clock unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -199,7 +199,7 @@ pub struct Receipt {
 
 impl Receipt {
     /// Adds the costs of another call or attempt.
-    pub fn add(&mut self, other: &Receipt) {
+    pub(crate) fn add(&mut self, other: &Receipt) {
         self.attempts = self.attempts.saturating_add(other.attempts);
         self.queue_us += other.queue_us;
         self.wall_us += other.wall_us;
@@ -249,7 +249,7 @@ fn is_zero(number: &u64) -> bool {
 
 impl HostCalls {
     /// Returns the kinds, by name.
-    pub fn kinds(&self) -> [(&'static str, HostCallsOfKind); 7] {
+    pub(crate) fn kinds(&self) -> [(&'static str, HostCallsOfKind); 7] {
         [
             ("clock", self.clock),
             ("config", self.config),
@@ -262,7 +262,7 @@ impl HostCalls {
     }
 
     /// Returns the kinds, in the order of `kinds`.
-    pub fn kinds_mut(&mut self) -> [&mut HostCallsOfKind; 7] {
+    pub(crate) fn kinds_mut(&mut self) -> [&mut HostCallsOfKind; 7] {
         [
             &mut self.clock,
             &mut self.config,
@@ -279,7 +279,7 @@ impl HostCalls {
     }
 
     /// Adds those of another attempt.
-    pub fn add(&mut self, other: &HostCalls) {
+    pub(crate) fn add(&mut self, other: &HostCalls) {
         self.clock.add(other.clock);
         self.config.add(other.config);
         self.functions.add(other.functions);
@@ -325,7 +325,7 @@ impl InferenceReceipt {
     }
 
     /// Adds another call's or request's share.
-    pub fn add(&mut self, other: &InferenceReceipt) {
+    pub(crate) fn add(&mut self, other: &InferenceReceipt) {
         self.requests += other.requests;
         self.tokens += other.tokens;
         self.wait_us += other.wait_us;
@@ -339,7 +339,7 @@ impl InferenceReceipt {
 }
 
 /// Returns `duration` in whole microseconds.
-pub fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -88,6 +88,6 @@ impl Config {
 }
 
 /// Rejects addresses other than loopback: there is no access control.
-pub fn check_listen(listen: SocketAddr) -> Result<SocketAddr, ConfigError> {
+pub(crate) fn check_listen(listen: SocketAddr) -> Result<SocketAddr, ConfigError> {
     if listen.ip().is_loopback() { Ok(listen) } else { Err(ConfigError::NotLoopback { listen }) }
 }

@@ -115,7 +115,7 @@ fn is_armed(
 
 /// Kills the process if the point `name`, one of [`FAIL_POINTS`], is armed.
 #[cfg(debug_assertions)]
-pub fn hit(name: &'static str) {
+pub(crate) fn hit(name: &'static str) {
     static ARMED: OnceLock<Option<ArmedPoint>> = OnceLock::new();
     if is_armed(&ARMED, "BIREME_FAIL_POINT", FAIL_POINTS, name) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
@@ -128,7 +128,7 @@ pub fn hit(name: &'static str) {
 
 /// Panics if the point `name`, one of [`PANIC_POINTS`], is armed.
 #[cfg(debug_assertions)]
-pub fn panic_at(name: &'static str) {
+pub(crate) fn panic_at(name: &'static str) {
     static ARMED: OnceLock<Option<ArmedPoint>> = OnceLock::new();
     if is_armed(&ARMED, "BIREME_PANIC_POINT", PANIC_POINTS, name) {
         panic!("panic point `{name}`");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Longest name of an app or a function, in bytes.
-pub const NAME_LEN_MAX: usize = 64;
+pub(crate) const NAME_LEN_MAX: usize = 64;
 
 /// A string that cannot be a name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -9,177 +9,177 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// Epoch tick: interval at which a running guest checks its deadline and yields its thread.
-pub const TICK: Duration = Duration::from_millis(1);
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// Nesting depth of calls through the host: a top-level call has depth 0, so four levels fit.
-pub const DEPTH_MAX: u32 = 3;
+pub(crate) const DEPTH_MAX: u32 = 3;
 
 /// Inputs that an ordered map reads ahead of its oldest unfinished one.
-pub const MAP_WINDOW: usize = 4_096;
+pub(crate) const MAP_WINDOW: usize = 4_096;
 /// Bytes of inputs that a map keeps in memory, and of outcomes: unread ones, plus an estimate for running calls (each
 /// as large as the largest so far).
-pub const MAP_BYTES_MAX: u64 = 64 * MIB;
+pub(crate) const MAP_BYTES_MAX: u64 = 64 * MIB;
 /// Bytes of inputs and outcomes of all maps of a host. Beside it each map has one input and one outcome, or one chunk
 /// of the journal, so no map blocks another. Enough for eight maps at their own bound, or a thousand at half a
 /// mebibyte.
-pub const MAPS_BYTES_MAX: u64 = 512 * MIB;
+pub(crate) const MAPS_BYTES_MAX: u64 = 512 * MIB;
 /// Bytes of message and causes of a guest's failure; the rest is cut.
-pub const FAILURE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const FAILURE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a guest's content type; longer ones are replaced by `application/octet-stream`.
-pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
+pub(crate) const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
 /// Concurrent calls of one map, if the host has slots for them.
-pub const MAP_CONCURRENCY: usize = 64;
+pub(crate) const MAP_CONCURRENCY: usize = 64;
 /// Maps that one call may hold open, and readers of durable maps' outcomes.
-pub const MAPS_PER_CALL_MAX: usize = 8;
+pub(crate) const MAPS_PER_CALL_MAX: usize = 8;
 /// Durable calls and maps that one attempt may spawn.
-pub const SPAWNS_PER_CALL_MAX: usize = 10_000;
+pub(crate) const SPAWNS_PER_CALL_MAX: usize = 10_000;
 /// Bytes of outcomes handed to a guest at once, after the first.
-pub const OUTCOMES_BYTES_MAX: u64 = 4 * MIB;
+pub(crate) const OUTCOMES_BYTES_MAX: u64 = 4 * MIB;
 
 /// Unfinished durable calls of one app.
-pub const OPEN_CALLS_PER_APP_MAX: usize = 1_000_000;
+pub(crate) const OPEN_CALLS_PER_APP_MAX: usize = 1_000_000;
 /// Ready durable calls in memory, by id alone; the others are read from the journal when these have begun.
-pub const READY_CALLS_MAX: usize = 4_096;
+pub(crate) const READY_CALLS_MAX: usize = 4_096;
 /// Of those, ready calls of one function and priority.
-pub const READY_LANE_MAX: usize = 256;
+pub(crate) const READY_LANE_MAX: usize = 256;
 /// Ready calls that each function and priority may have in memory, also over `READY_CALLS_MAX`.
-pub const READY_LANE_MIN: usize = 8;
+pub(crate) const READY_LANE_MIN: usize = 8;
 /// Durable calls in memory that wait for the time of their next attempt: the soonest.
-pub const RETRY_CALLS_MAX: usize = 16_384;
+pub(crate) const RETRY_CALLS_MAX: usize = 16_384;
 /// Bytes of events that are kept for clients of the feed.
-pub const EVENTS_BYTES_MAX: usize = 8 << 20;
+pub(crate) const EVENTS_BYTES_MAX: usize = 8 << 20;
 
 /// Open calls that are read from the journal at a time.
-pub const OPEN_CALLS_PAGE_LEN: usize = 4_096;
+pub(crate) const OPEN_CALLS_PAGE_LEN: usize = 4_096;
 /// Unfinished durable maps of one app.
-pub const OPEN_MAPS_PER_APP_MAX: usize = 1_000;
+pub(crate) const OPEN_MAPS_PER_APP_MAX: usize = 1_000;
 /// Bytes of a client's idempotency key.
-pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Bytes of one request with inputs of a map, and of one line in a stream of inputs.
-pub const MAP_INPUTS_BODY_BYTES_MAX: u64 = 64 * MIB;
+pub(crate) const MAP_INPUTS_BODY_BYTES_MAX: u64 = 64 * MIB;
 /// Inputs of one such request.
-pub const MAP_INPUTS_REQUEST_MAX: usize = 65_536;
+pub(crate) const MAP_INPUTS_REQUEST_MAX: usize = 65_536;
 /// Longest pause in a stream of a map's inputs.
-pub const MAP_UPLOAD_IDLE: Duration = Duration::from_secs(600);
+pub(crate) const MAP_UPLOAD_IDLE: Duration = Duration::from_secs(600);
 /// Inputs of one durable map.
-pub const MAP_INPUTS_MAX: u64 = 1_000_000_000;
+pub(crate) const MAP_INPUTS_MAX: u64 = 1_000_000_000;
 
 /// Inputs of one group of a batched function, and the longest wait of its first input for others.
-pub const GROUP_SIZE_CEILING: u32 = 1_000;
-pub const GROUP_WAIT_CEILING: Duration = Duration::from_secs(10);
+pub(crate) const GROUP_SIZE_CEILING: u32 = 1_000;
+pub(crate) const GROUP_WAIT_CEILING: Duration = Duration::from_secs(10);
 /// Bytes of an input or a group's result that are checked on the current thread; larger ones move to another.
-pub const GROUP_CHECK_BYTES_MAX: usize = 256 << 10;
+pub(crate) const GROUP_CHECK_BYTES_MAX: usize = 256 << 10;
 
 /// Calls waiting for a slot, over all apps; the same bound holds for calls waiting in groups.
-pub const WAITING_CALLS_MAX: usize = 16_384;
+pub(crate) const WAITING_CALLS_MAX: usize = 16_384;
 
 /// Instances (slots of the pool), unless the kernel's mapping limit allows fewer.
-pub const INSTANCES_DEFAULT: u32 = 1_000;
+pub(crate) const INSTANCES_DEFAULT: u32 = 1_000;
 /// Memory mappings of one instance (measured: about 6), with slack for its stack and code.
-pub const MAPPINGS_PER_INSTANCE: u64 = 8;
+pub(crate) const MAPPINGS_PER_INSTANCE: u64 = 8;
 /// Memory mappings reserved for the rest of the process.
-pub const MAPPINGS_RESERVED: u64 = 8_192;
+pub(crate) const MAPPINGS_RESERVED: u64 = 8_192;
 
 /// Core instances of one component: its modules, wit-component's shims, and those that linkers of other languages add
 /// (Python: 14). They are heap memory, 1 MiB for all of a component, and take no mapping.
-pub const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 32;
+pub(crate) const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 32;
 /// Linear memories of one component. `MAPPINGS_PER_INSTANCE` assumes one.
-pub const MEMORIES_PER_COMPONENT_MAX: u32 = 1;
+pub(crate) const MEMORIES_PER_COMPONENT_MAX: u32 = 1;
 /// Tables of one component.
-pub const TABLES_PER_COMPONENT_MAX: u32 = 4;
+pub(crate) const TABLES_PER_COMPONENT_MAX: u32 = 4;
 /// Elements of one table.
-pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Live resources (streams, requests, pollables, maps) of one instance.
-pub const RESOURCES_MAX: usize = 1_024;
+pub(crate) const RESOURCES_MAX: usize = 1_024;
 /// Bytes of one `get-random-bytes`.
-pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
+pub(crate) const RANDOM_BYTES_MAX: u64 = 64 * KIB;
 /// Bytes of one set of HTTP fields.
-pub const HTTP_FIELDS_BYTES_MAX: usize = 32 * 1024;
+pub(crate) const HTTP_FIELDS_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of one key of the key-value store.
-pub const KV_KEY_BYTES_MAX: usize = 1_024;
+pub(crate) const KV_KEY_BYTES_MAX: usize = 1_024;
 /// Bytes of one value of the key-value store.
-pub const KV_VALUE_BYTES_MAX: usize = 8 << 20;
+pub(crate) const KV_VALUE_BYTES_MAX: usize = 8 << 20;
 /// Keys that one `list-keys` returns.
-pub const KV_LIST_KEYS_MAX: usize = 1_000;
+pub(crate) const KV_LIST_KEYS_MAX: usize = 1_000;
 
 /// Free bytes on the data directory's disk below which new work is refused.
-pub const STORE_FREE_BYTES_MIN: u64 = 64 * MIB;
+pub(crate) const STORE_FREE_BYTES_MIN: u64 = 64 * MIB;
 /// Free bytes below which results of running work are refused too.
-pub const STORE_RESERVE_BYTES_MIN: u64 = 16 * MIB;
+pub(crate) const STORE_RESERVE_BYTES_MIN: u64 = 16 * MIB;
 
 /// Bytes of one log line with its fields; the rest is cut.
-pub const LOG_LINE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const LOG_LINE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of log lines queued for standard error.
-pub const STDERR_BYTES_MAX: usize = 4 << 20;
+pub(crate) const STDERR_BYTES_MAX: usize = 4 << 20;
 /// Bytes of log lines queued for their files.
-pub const LOG_FILES_WAITING_BYTES_MAX: usize = 8 << 20;
+pub(crate) const LOG_FILES_WAITING_BYTES_MAX: usize = 8 << 20;
 /// Bytes of log lines queued for one follower (`bireme logs -f`), and for all followers together.
-pub const LOG_FOLLOWER_BYTES_MAX: usize = 1 << 20;
-pub const LOG_FOLLOWERS_BYTES_MAX: usize = 16 << 20;
+pub(crate) const LOG_FOLLOWER_BYTES_MAX: usize = 1 << 20;
+pub(crate) const LOG_FOLLOWERS_BYTES_MAX: usize = 16 << 20;
 
 /// Apps and functions with series of their own in the metrics; the others share those of `other`.
-pub const METRICS_APPS_MAX: usize = 512;
-pub const METRICS_FUNCTIONS_MAX: usize = 4_096;
+pub(crate) const METRICS_APPS_MAX: usize = 512;
+pub(crate) const METRICS_FUNCTIONS_MAX: usize = 4_096;
 
 /// Bytes of one secret's value.
-pub const SECRET_BYTES_MAX: usize = 64 << 10;
+pub(crate) const SECRET_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a secrets file.
-pub const SECRETS_FILE_BYTES_MAX: u64 = MIB;
+pub(crate) const SECRETS_FILE_BYTES_MAX: u64 = MIB;
 /// Secrets that one function may declare.
-pub const SECRETS_PER_FUNCTION_MAX: usize = 64;
+pub(crate) const SECRETS_PER_FUNCTION_MAX: usize = 64;
 /// Bytes of a configuration key.
-pub const CONFIG_KEY_BYTES_MAX: usize = 256;
+pub(crate) const CONFIG_KEY_BYTES_MAX: usize = 256;
 /// Bytes of a configuration value.
-pub const CONFIG_VALUE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const CONFIG_VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of waiting and running inference requests, with room for their results, all models together.
-pub const INFERENCE_BYTES_MAX: usize = 1 << 30;
+pub(crate) const INFERENCE_BYTES_MAX: usize = 1 << 30;
 
 /// Bytes of the largest component.
-pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
+pub(crate) const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
 /// Bytes of the largest metadata document.
-pub const METADATA_BYTES_MAX: usize = 4 << 20;
+pub(crate) const METADATA_BYTES_MAX: usize = 4 << 20;
 /// Deadline of `describe`.
-pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of memory and tables for `describe`.
-pub const DESCRIBE_MEMORY_BYTES_MAX: u64 = 256 * MIB;
+pub(crate) const DESCRIBE_MEMORY_BYTES_MAX: u64 = 256 * MIB;
 
 /// Deadline for a client's request line and headers; also the idle time of a kept-alive connection.
-pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for which a client's body may be slower than the minimum rate.
-pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Minimum rate of a body, in bytes per second.
-pub const HTTP_BODY_BYTES_PER_SECOND_MIN: u64 = 64 * KIB;
+pub(crate) const HTTP_BODY_BYTES_PER_SECOND_MIN: u64 = 64 * KIB;
 /// Longest pause in a body.
-pub const HTTP_BODY_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HTTP_BODY_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deadline for a client to read the next part of its response.
-pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of all request bodies in memory, each from its arrival to the end of its call.
-pub const HTTP_BODIES_BYTES_MAX: usize = 512 << 20;
+pub(crate) const HTTP_BODIES_BYTES_MAX: usize = 512 << 20;
 /// Bytes of a request to a model.
-pub const INFERENCE_BODY_BYTES_MAX: u64 = 16 * MIB;
+pub(crate) const INFERENCE_BODY_BYTES_MAX: u64 = 16 * MIB;
 /// Deadline of a client's direct request to a model.
-pub const INFERENCE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const INFERENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request body with tensors.
-pub const TENSORS_BODY_BYTES_MAX: u64 = 64 * MIB;
+pub(crate) const TENSORS_BODY_BYTES_MAX: u64 = 64 * MIB;
 /// Longest deadline that such a request may set.
-pub const TENSORS_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+pub(crate) const TENSORS_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// Bytes of a web function's response held back before its head is sent, as long as the function does not wait.
-pub const WEB_HEAD_BYTES_MAX: usize = 64 << 10;
+pub(crate) const WEB_HEAD_BYTES_MAX: usize = 64 << 10;
 /// Open HTTP connections, if the limit of open files leaves as many.
-pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
+pub(crate) const HTTP_CONNECTIONS_MAX: usize = 4_096;
 /// Descriptors reserved for everything but HTTP connections: 1,024 outbound connections, the store's reader and writer
 /// threads, a log file for each app, the workers' sockets and memory. At most half of the limit.
-pub const DESCRIPTORS_RESERVED: usize = 2_048;
+pub(crate) const DESCRIPTORS_RESERVED: usize = 2_048;
 
 /// Total time for the host's shutdown: below Docker's 10 s.
-pub const DRAIN_DEFAULT: Duration = Duration::from_secs(8);
+pub(crate) const DRAIN_DEFAULT: Duration = Duration::from_secs(8);
 /// Part of that time reserved for writing outcomes of durable calls.
-pub const FLUSH_TIMEOUT_MAX: Duration = Duration::from_secs(2);
+pub(crate) const FLUSH_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 
 /// Returns the number of HTTP connections under a limit of open files; `None` is no limit.
-pub fn http_connections_max(descriptors_max: Option<u64>) -> usize {
+pub(crate) fn http_connections_max(descriptors_max: Option<u64>) -> usize {
     let descriptors_max = descriptors_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
     let left = descriptors_max - DESCRIPTORS_RESERVED.min(descriptors_max / 2);
     left.clamp(1, HTTP_CONNECTIONS_MAX)
@@ -212,7 +212,7 @@ pub struct FunctionLimits {
 impl FunctionLimits {
     /// Returns the number of calls that a map starts at a time: no more than may run, because a waiting call's timeout
     /// runs. For a batched function, enough calls to fill as many groups.
-    pub fn map_concurrency(&self) -> usize {
+    pub(crate) fn map_concurrency(&self) -> usize {
         let (size_max, groups) = self
             .group
             .map_or((1, MAP_CONCURRENCY), |group| (group.size_max, MAP_CONCURRENCY.div_ceil(group.size_max).max(2)));
@@ -329,9 +329,9 @@ const _: () = assert!(READY_LANE_MIN < READY_LANE_MAX && READY_LANE_MAX < READY_
 // A map at its own bound leaves room for others.
 const _: () = assert!(2 * MAP_BYTES_MAX < MAPS_BYTES_MAX);
 /// Rows that one step of retention deletes in its commit.
-pub const JOURNAL_STEP_ROWS_MAX: usize = 256;
+pub(crate) const JOURNAL_STEP_ROWS_MAX: usize = 256;
 /// Files that one step of retention removes.
-pub const JOURNAL_STEP_FILES_MAX: usize = 64;
+pub(crate) const JOURNAL_STEP_FILES_MAX: usize = 64;
 
 // A full map fits the queue whole, or its own size would refuse it.
 const _: () = assert!(MAP_WINDOW < WAITING_CALLS_MAX);

@@ -258,7 +258,7 @@ impl Deadlines {
 impl RunningHost {
     /// Ends the host within `drain`. Waiting requests (for a slot, for a durable call) end at once; calls under way may
     /// finish; durable ones that do not finish run again on the next host.
-    pub async fn shut_down(self, drain: Duration) {
+    pub(crate) async fn shut_down(self, drain: Duration) {
         let Self { host, scheduler, serving, .. } = self;
         let end = Deadlines::of(drain);
         // First, so that no run is recorded as started and then gets no slot. Immediate unless the disk stalls.

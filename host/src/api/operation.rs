@@ -2,7 +2,7 @@
 
 /// Operation of a route. Its name is the OpenAPI document's `operationId`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
+pub(crate) enum Operation {
     Health,
     Ready,
     ListAppsAtRoot,
@@ -57,7 +57,7 @@ pub enum Operation {
 impl Operation {
     /// Returns true if others define the shapes and errors of the operation: OpenAI's API with the reranking of Cohere
     /// and Jina, below `/v1`, and the Open Inference Protocol, below `/v2`.
-    pub fn is_foreign(self) -> bool {
+    pub(crate) fn is_foreign(self) -> bool {
         matches!(
             self,
             Self::ListModels

@@ -7,7 +7,7 @@ use super::operation::Operation;
 use crate::codes::Code;
 
 /// Route of the host.
-pub struct Route {
+pub(crate) struct Route {
     pub operation: Operation,
     /// `GET` routes answer `HEAD` as well.
     pub method: Method,
@@ -26,7 +26,7 @@ pub struct Route {
 
 /// Permission that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Nothing of the operator's is shown: health.
     None,
     /// Call functions, and read the calls and maps of its own.
@@ -41,7 +41,7 @@ pub enum Scope {
 
 impl Scope {
     /// Returns the name in documents.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Invoke => "invoke",
@@ -54,7 +54,7 @@ impl Scope {
 
 /// Parameter of a route.
 #[derive(Clone, Copy)]
-pub struct Parameter {
+pub(crate) struct Parameter {
     pub name: &'static str,
     pub place: ParameterPlace,
     pub kind: ParameterKind,
@@ -64,7 +64,7 @@ pub struct Parameter {
 
 /// Place of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParameterPlace {
+pub(crate) enum ParameterPlace {
     Path,
     Query,
     /// May be repeated.
@@ -74,7 +74,7 @@ pub enum ParameterPlace {
 
 /// Type of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParameterKind {
+pub(crate) enum ParameterKind {
     Text,
     /// UUID, or in a path its first digits.
     Id,
@@ -90,7 +90,7 @@ pub enum ParameterKind {
 
 /// Body of a request or response.
 #[derive(Clone, Copy)]
-pub enum Content {
+pub(crate) enum Content {
     /// JSON document of a type.
     Json(fn(&mut SchemaGenerator) -> Schema),
     /// JSON Lines (`application/x-ndjson`), each line of a type.
@@ -107,22 +107,22 @@ pub enum Content {
 
 impl Content {
     /// Returns the content of a JSON document.
-    pub fn json<T: JsonSchema>() -> Self {
+    pub(crate) fn json<T: JsonSchema>() -> Self {
         Self::Json(SchemaGenerator::subschema_for::<T>)
     }
 
     /// Returns the content of JSON Lines.
-    pub fn json_lines<T: JsonSchema>() -> Self {
+    pub(crate) fn json_lines<T: JsonSchema>() -> Self {
         Self::JsonLines(SchemaGenerator::subschema_for::<T>)
     }
 
     /// Returns the content of server-sent events.
-    pub fn events<T: JsonSchema>() -> Self {
+    pub(crate) fn events<T: JsonSchema>() -> Self {
         Self::Events(SchemaGenerator::subschema_for::<T>)
     }
 
     /// Returns the media type; of a payload, any.
-    pub fn media_type(self) -> &'static str {
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Json(_) => "application/json",
             Self::JsonLines(_) => "application/x-ndjson",
@@ -135,7 +135,7 @@ impl Content {
 
 /// Response that is no error.
 #[derive(Clone, Copy)]
-pub struct Response {
+pub(crate) struct Response {
     pub status: u16,
     /// One clause.
     pub doc: &'static str,
@@ -143,13 +143,8 @@ pub struct Response {
 }
 
 impl Route {
-    /// Returns true if a response is a stream.
-    pub fn streams(&self) -> bool {
-        self.responses.iter().any(|response| matches!(response.content, Content::JsonLines(_) | Content::Events(_)))
-    }
-
     /// Returns the names of the query parameters.
-    pub fn query(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn query(&self) -> impl Iterator<Item = &'static str> {
         let is_query = |place| matches!(place, ParameterPlace::Query | ParameterPlace::QueryList);
         self.parameters.iter().filter(move |parameter| is_query(parameter.place)).map(|parameter| parameter.name)
     }

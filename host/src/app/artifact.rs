@@ -18,13 +18,13 @@ use super::component::ComponentBytes;
 use super::metadata::Metadata;
 
 /// A component ready to be linked.
-pub type Compiled = Component;
+pub(crate) type Compiled = Component;
 
 /// Bytes of the tag in front of each file.
 const TAG_BYTES: usize = 32;
 
 /// A directory of compiled components.
-pub struct ArtifactCache {
+pub(crate) struct ArtifactCache {
     dir: PathBuf,
     key: [u8; 32],
 }
@@ -41,7 +41,7 @@ pub enum ArtifactError {
 
 impl ArtifactCache {
     /// Opens the cache in `dir`, creating it and its key if missing. An error if others can write to it.
-    pub fn open(dir: &Path) -> Result<Self, ArtifactError> {
+    pub(crate) fn open(dir: &Path) -> Result<Self, ArtifactError> {
         let prepare = || -> io::Result<Self> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
             // The target of a link is what was checked, and stays it.
@@ -55,7 +55,11 @@ impl ArtifactCache {
 
     /// Returns the compiled component, from the cache or from Cranelift. Blocks for as long as that takes (about a
     /// second for 2 MB).
-    pub fn load(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> Result<Component, ArtifactError> {
+    pub(crate) fn load(
+        &self,
+        engine: &wasmtime::Engine,
+        component: &ComponentBytes,
+    ) -> Result<Component, ArtifactError> {
         // Without the description, which does not change the code: one compilation, before and after `describe`.
         let code = Metadata::strip(&component.bytes);
         let path = self.path(engine, code);
@@ -73,7 +77,7 @@ impl ArtifactCache {
     }
 
     /// Whether the cache has a file for this component, not yet verified. Blocks while it hashes the component.
-    pub fn has(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> bool {
+    pub(crate) fn has(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> bool {
         self.path(engine, Metadata::strip(&component.bytes)).is_file()
     }
 

@@ -48,7 +48,7 @@ pub struct CapabilityError {
 }
 
 /// Returns the capabilities of all functions together: they call each other, so one's reach is another's.
-pub fn of(metadata: &Metadata) -> BTreeSet<Capability> {
+pub(crate) fn of(metadata: &Metadata) -> BTreeSet<Capability> {
     let mut all = BTreeSet::new();
     for function in &metadata.functions {
         let attributes = &function.attributes;

@@ -51,7 +51,7 @@ impl ComponentBytes {
     }
 
     /// Checks size and kind of a component's bytes, and hashes them.
-    pub fn new(bytes: Vec<u8>) -> Result<Self, ComponentError> {
+    pub(crate) fn new(bytes: Vec<u8>) -> Result<Self, ComponentError> {
         if bytes.len() as u64 > limits::COMPONENT_BYTES_MAX {
             return Err(ComponentError::TooLarge { bytes: bytes.len() as u64 });
         }
@@ -67,7 +67,7 @@ impl ComponentBytes {
     }
 
     /// Returns the version under which these bytes are deployed: a prefix of their digest.
-    pub fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         Version::of_digest(&self.digest)
     }
 }

@@ -41,7 +41,7 @@ pub struct FootprintError {
 
 impl Footprint {
     /// Counts a component. Counts an unparsable one up to the error, which is the compiler's to report.
-    pub fn of(component: &[u8]) -> Self {
+    pub(crate) fn of(component: &[u8]) -> Self {
         let mut outer: Vec<Scope> = Vec::new();
         let mut scope = Scope::default();
         for payload in Parser::new(0).parse_all(component) {
@@ -64,7 +64,7 @@ impl Footprint {
     }
 
     /// Refuses a footprint larger than a slot.
-    pub fn check(self) -> Result<(), FootprintError> {
+    pub(crate) fn check(self) -> Result<(), FootprintError> {
         let fits =
             self.core_instances <= MAX.core_instances && self.memories <= MAX.memories && self.tables <= MAX.tables;
         if fits { Ok(()) } else { Err(FootprintError { footprint: self }) }

@@ -2,14 +2,15 @@
 //!
 //! Not here: running anything (`sandbox`).
 
-pub mod artifact;
+pub(crate) mod artifact;
 pub mod build;
-pub mod capabilities;
+pub(crate) mod capabilities;
 mod component;
-pub mod footprint;
+pub(crate) mod footprint;
 pub mod metadata;
-pub mod route;
+pub(crate) mod route;
 mod schedule;
-pub mod timetable;
+pub(crate) mod timetable;
 
-pub use self::component::{ComponentBytes, ComponentError, DescribedApp};
+pub(crate) use self::component::ComponentError;
+pub use self::component::{ComponentBytes, DescribedApp};

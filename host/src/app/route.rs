@@ -200,7 +200,7 @@ impl fmt::Display for Route {
 
 /// Result of a route lookup.
 #[derive(Debug, PartialEq, Eq)]
-pub enum RouteMatch<T> {
+pub(crate) enum RouteMatch<T> {
     /// The route of the request.
     To(T),
     /// No route of this method at the path; these methods have one.
@@ -209,7 +209,11 @@ pub enum RouteMatch<T> {
 }
 
 /// Finds the most specific route for `method` and a path, given as decoded segments.
-pub fn find<'a, T>(routes: impl IntoIterator<Item = (T, &'a Route)>, method: &str, path: &[String]) -> RouteMatch<T> {
+pub(crate) fn find<'a, T>(
+    routes: impl IntoIterator<Item = (T, &'a Route)>,
+    method: &str,
+    path: &[String],
+) -> RouteMatch<T> {
     let mut best: Option<(T, &Route)> = None;
     let mut others = Vec::new();
     for (to, route) in routes.into_iter().filter(|(_, route)| route.fits(path)) {
@@ -231,7 +235,7 @@ pub fn find<'a, T>(routes: impl IntoIterator<Item = (T, &'a Route)>, method: &st
 
 /// Splits the path of a request, `/a%20b/c`, into decoded segments; `None` for a malformed escape, or bytes that are
 /// not UTF-8.
-pub fn segments(path: &str) -> Option<Vec<String>> {
+pub(crate) fn segments(path: &str) -> Option<Vec<String>> {
     path.strip_prefix('/').unwrap_or(path).split('/').map(decode).collect()
 }
 

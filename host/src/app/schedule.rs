@@ -60,7 +60,7 @@ pub enum Overlap {
 
 impl Schedule {
     /// Returns the policy for missed runs.
-    pub fn missed(&self) -> Missed {
+    pub(crate) fn missed(&self) -> Missed {
         match self {
             Self::Cron(cron) => cron.missed,
             Self::Period(period) => period.missed,
@@ -68,7 +68,7 @@ impl Schedule {
     }
 
     /// Returns the policy for overlapping runs.
-    pub fn overlap(&self) -> Overlap {
+    pub(crate) fn overlap(&self) -> Overlap {
         match self {
             Self::Cron(cron) => cron.overlap,
             Self::Period(period) => period.overlap,
@@ -76,7 +76,7 @@ impl Schedule {
     }
 
     /// Returns the schedule without its policies: equal results mean equal times.
-    pub fn times(&self) -> Self {
+    pub(crate) fn times(&self) -> Self {
         let mut times = self.clone();
         match &mut times {
             Self::Cron(CronSchedule { missed, overlap, .. }) | Self::Period(PeriodSchedule { missed, overlap, .. }) => {

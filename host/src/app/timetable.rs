@@ -22,14 +22,14 @@ const RECENT: Duration = Duration::from_secs(3_600);
 
 /// A parsed schedule.
 #[derive(Clone, Debug)]
-pub enum Timetable {
+pub(crate) enum Timetable {
     Cron { pattern: Box<Cron>, zone: TimeZone },
     Period(Duration),
 }
 
 impl Timetable {
     /// Parses a schedule. The error is one sentence, for the author.
-    pub fn parse(schedule: &Schedule) -> Result<Self, String> {
+    pub(crate) fn parse(schedule: &Schedule) -> Result<Self, String> {
         match schedule {
             Schedule::Cron(CronSchedule { cron, tz, .. }) => {
                 let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
@@ -51,7 +51,7 @@ impl Timetable {
     }
 
     /// Returns the first due time after `now`. A period counts from `start`.
-    pub fn next_after(&self, now: Timestamp, start: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next_after(&self, now: Timestamp, start: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Cron { pattern, zone } => {
                 let next = pattern.find_next_occurrence(&now.to_zoned(zone.clone()), false).ok()?;
@@ -68,7 +68,7 @@ impl Timetable {
 
     /// Returns the latest due time between `first`, itself one, and `now`, and the number of due times, at most
     /// `count_max`.
-    pub fn until(&self, first: Timestamp, now: Timestamp, count_max: u64) -> (Timestamp, u64) {
+    pub(crate) fn until(&self, first: Timestamp, now: Timestamp, count_max: u64) -> (Timestamp, u64) {
         match self {
             Self::Cron { .. } => {
                 let times = std::iter::successors(Some(first), |time| self.next_after(*time, first));
@@ -93,7 +93,7 @@ impl Timetable {
     }
 
     /// Returns the times in words, to follow `runs`.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self {
             Self::Cron { pattern, zone } => {
                 let said = pattern.describe();
@@ -112,7 +112,7 @@ impl Timetable {
     }
 
     /// Formats a time in the schedule's zone.
-    pub fn written(&self, time: Timestamp) -> String {
+    pub(crate) fn written(&self, time: Timestamp) -> String {
         let zone = match self {
             Self::Cron { zone, .. } => zone.clone(),
             Self::Period(_) => TimeZone::UTC,

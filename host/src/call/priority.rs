@@ -25,10 +25,10 @@ pub struct UnknownPriority(String);
 
 impl Priority {
     /// All priorities, most urgent first.
-    pub const ALL: [Priority; 3] = [Self::High, Self::Normal, Self::Low];
+    pub(crate) const ALL: [Priority; 3] = [Self::High, Self::Normal, Self::Low];
 
     /// Returns the name used in every interface.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::High => "high",
             Self::Normal => "normal",

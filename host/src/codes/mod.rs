@@ -123,37 +123,37 @@ codes! {
 
 impl Code {
     /// Returns the code's name in messages and documents.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         self.info().name
     }
 
     /// Returns its meaning in one line, in lower case and without a full stop.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         self.info().title
     }
 
     /// Returns the exit status of a command with this error.
-    pub fn exit_status(self) -> u8 {
+    pub(crate) fn exit_status(self) -> u8 {
         self.info().exit_status
     }
 
     /// Returns the HTTP status, if the API uses this code.
-    pub fn http_status(self) -> Option<u16> {
+    pub(crate) fn http_status(self) -> Option<u16> {
         self.info().http_statuses.first().copied()
     }
 
     /// Returns the page: meaning, causes, remedies.
-    pub fn page(self) -> &'static str {
+    pub(crate) fn page(self) -> &'static str {
         self.info().page
     }
 
     /// Returns the code `name`.
-    pub fn find(name: &str) -> Option<Self> {
+    pub(crate) fn find(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == name)
     }
 
     /// Whether the page adds to the message and its hint.
-    pub fn has_more_to_say(self) -> bool {
+    pub(crate) fn has_more_to_say(self) -> bool {
         // The first two are the function's own words; the others explain themselves.
         !matches!(self, Self::Failed | Self::Terminal | Self::Interrupted | Self::MapFailed | Self::Usage)
     }

@@ -12,7 +12,7 @@ pub(crate) struct History(Vec<Record>);
 
 /// A rollback without a target.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum RollbackError {
+pub(crate) enum RollbackError {
     #[error("there is no earlier version")]
     NoEarlier,
     #[error("no kept version begins with `{given}`; kept: {kept}")]

@@ -44,7 +44,7 @@ pub enum LoadError {
 
 impl LoadError {
     /// Returns the error code for users.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::Artifact(ArtifactError::Compile(_)) => Code::BadComponent,
             Self::Artifact(_) => Code::Io,
@@ -69,18 +69,18 @@ pub struct Loader {
 
 impl Loader {
     /// Makes a loader that gives apps these settings.
-    pub fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, settings: Settings) -> Self {
+    pub(crate) fn new(sandbox: Arc<Sandbox>, artifacts: ArtifactCache, settings: Settings) -> Self {
         Self { sandbox, artifacts: Arc::new(artifacts), settings }
     }
 
     /// Returns a loader with other settings.
-    pub fn with_settings(&self, settings: Settings) -> Self {
+    pub(crate) fn with_settings(&self, settings: Settings) -> Self {
         Self { sandbox: self.sandbox.clone(), artifacts: self.artifacts.clone(), settings }
     }
 
     /// Returns a component's metadata: its section, or else the result of its `describe`. A stock component is an app
     /// named `stem`, after its file.
-    pub async fn describe(&self, component: &ComponentBytes, stem: Option<&str>) -> Result<Metadata, LoadError> {
+    pub(crate) async fn describe(&self, component: &ComponentBytes, stem: Option<&str>) -> Result<Metadata, LoadError> {
         match Metadata::read(&component.bytes) {
             Ok(metadata) => return Ok(metadata),
             Err(MetadataError::Missing) => {}
@@ -96,7 +96,7 @@ impl Loader {
     }
 
     /// Compiles and links an app, within `grants`. Makes nothing callable yet.
-    pub async fn program(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, LoadError> {
+    pub(crate) async fn program(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, LoadError> {
         let name = &app.metadata.app.name;
         if api::RESERVED_NAMES.contains(&name.as_str()) {
             return Err(LoadError::ReservedName { name: name.clone() });
@@ -108,7 +108,7 @@ impl Loader {
     }
 
     /// Whether a component is in the compile cache, so that loading it is quick.
-    pub async fn is_compiled(&self, component: &ComponentBytes) -> bool {
+    pub(crate) async fn is_compiled(&self, component: &ComponentBytes) -> bool {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
         blocking(move || artifacts.has(&engine, &component)).await
     }

@@ -41,7 +41,7 @@ const MESSAGE_BYTES_MAX: usize = 1_000;
 /// A change that was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DeployError {
+pub(crate) enum DeployError {
     #[error(transparent)]
     Component(#[from] ComponentError),
     #[error(transparent)]
@@ -68,7 +68,7 @@ pub enum DeployError {
 
 impl DeployError {
     /// Returns the error code for users.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::Component(_) => Code::BadComponent,
             // The engine of this host runs; it is the component that it cannot.
@@ -93,7 +93,7 @@ fn list(capabilities: &[Capability]) -> String {
 }
 
 /// Request to deploy a component.
-pub struct DeployRequest {
+pub(crate) struct DeployRequest {
     pub component: ComponentBytes,
     pub accept: AcceptedCapabilities,
     /// Replaces the app's grants; `None` keeps them.
@@ -105,14 +105,14 @@ pub struct DeployRequest {
 
 /// New capabilities that the operator accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AcceptedCapabilities {
+pub(crate) enum AcceptedCapabilities {
     All,
     Listed(BTreeSet<Capability>),
 }
 
 /// Result of a change.
 #[derive(Debug)]
-pub struct DeployOutcome {
+pub(crate) struct DeployOutcome {
     pub app: AppName,
     pub version: Version,
     /// The version that was live before.
@@ -126,7 +126,7 @@ pub struct DeployOutcome {
 
 /// Status of one app.
 #[derive(Clone, Debug)]
-pub struct Status {
+pub(crate) struct Status {
     pub app: AppName,
     pub state: State,
     pub version: Version,
@@ -136,7 +136,7 @@ pub struct Status {
 
 impl Status {
     /// Returns the status of an app given on the command line.
-    pub fn given(program: &Program) -> Self {
+    pub(crate) fn given(program: &Program) -> Self {
         let (app, version) = (program.name().clone(), program.version().clone());
         Self { app, state: State::Live, version, record: None }
     }
@@ -144,7 +144,7 @@ impl Status {
 
 /// Availability of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     Live,
     Stopped,
     /// Was live at the end of the last run, and cannot be loaded now.
@@ -178,14 +178,14 @@ struct DeployedApp {
 
 impl Deployments {
     /// Makes the deployments of a host; `restore` loads earlier ones.
-    pub fn new(loader: Arc<Loader>, dispatcher: Arc<Dispatcher>, storage: &Storage, grants: Grants) -> Self {
+    pub(crate) fn new(loader: Arc<Loader>, dispatcher: Arc<Dispatcher>, storage: &Storage, grants: Grants) -> Self {
         let (records, components) = (storage.apps.clone(), storage.blobs.clone());
         let (apps, one_at_a_time, observer) = Default::default();
         Self { loader, dispatcher, records, components, grants, apps, one_at_a_time, observer }
     }
 
     /// Restores the deployed apps: makes the live ones callable. A failed one shows in its `Status`.
-    pub async fn restore(&self) -> Result<(), StorageError> {
+    pub(crate) async fn restore(&self) -> Result<(), StorageError> {
         let _one = self.one_at_a_time.lock().await;
         let mut records: BTreeMap<AppName, Vec<Record>> = BTreeMap::new();
         for (app, record) in self.records.records().await? {
@@ -209,7 +209,7 @@ impl Deployments {
     }
 
     /// Deploys a component: describes, compiles and links it, checks its new capabilities, stores it, makes it live.
-    pub async fn deploy(&self, request: DeployRequest) -> Result<DeployOutcome, DeployError> {
+    pub(crate) async fn deploy(&self, request: DeployRequest) -> Result<DeployOutcome, DeployError> {
         if let Some(bytes) = request.message.as_ref().map(String::len).filter(|bytes| *bytes > MESSAGE_BYTES_MAX) {
             return Err(DeployError::Message { bytes });
         }
@@ -268,7 +268,7 @@ impl Deployments {
     }
 
     /// Makes an earlier version live again, with its grants of then: the previous one, or the one with the prefix `to`.
-    pub async fn rollback(&self, app: &str, to: Option<&str>) -> Result<DeployOutcome, DeployError> {
+    pub(crate) async fn rollback(&self, app: &str, to: Option<&str>) -> Result<DeployOutcome, DeployError> {
         let _one = self.one_at_a_time.lock().await;
         let (name, target) = {
             let apps = self.apps.lock();
@@ -304,7 +304,7 @@ impl Deployments {
     }
 
     /// Stops an app; running calls end as they will, and its versions stay on disk. Returns the version that was live.
-    pub async fn stop(&self, app: &str) -> Result<Version, DeployError> {
+    pub(crate) async fn stop(&self, app: &str) -> Result<Version, DeployError> {
         let _one = self.one_at_a_time.lock().await;
         let last = {
             let apps = self.apps.lock();
@@ -333,14 +333,14 @@ impl Deployments {
     }
 
     /// Returns an app's records, newest first.
-    pub fn history(&self, app: &str) -> Result<Vec<Record>, DeployError> {
+    pub(crate) fn history(&self, app: &str) -> Result<Vec<Record>, DeployError> {
         let apps = self.apps.lock();
         let (_, entry) = find(&apps, app)?;
         Ok(entry.history.newest_first().cloned().collect())
     }
 
     /// Returns the state of an app that was deployed here; `None` for any other.
-    pub fn state(&self, app: &str) -> Option<State> {
+    pub(crate) fn state(&self, app: &str) -> Option<State> {
         let apps = self.apps.lock();
         let (_, entry) = find(&apps, app).ok()?;
         Some(match &entry.failed {
@@ -351,7 +351,7 @@ impl Deployments {
     }
 
     /// Returns the status of every app, by name.
-    pub fn apps(&self) -> Vec<Status> {
+    pub(crate) fn apps(&self) -> Vec<Status> {
         let mut all: BTreeMap<AppName, Status> = BTreeMap::new();
         for (app, entry) in self.apps.lock().iter() {
             let Some(record) = entry.history.last().cloned() else { continue };
@@ -413,7 +413,7 @@ impl Deployments {
     }
 
     /// Tells an observer of each change from now on. Once; a second one is ignored.
-    pub fn observe(&self, observer: Box<Observer>) {
+    pub(crate) fn observe(&self, observer: Box<Observer>) {
         let _ = self.observer.set(observer);
     }
 

@@ -25,7 +25,7 @@ pub enum DeviceName {
 
 /// The device that a choice resolved to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChosenDevice {
+pub(crate) struct ChosenDevice {
     pub device: DeviceName,
     /// The reason why the CPU is used in place of a GPU.
     pub obstacle: Option<Obstacle>,
@@ -48,12 +48,12 @@ pub struct BadDevice {
 
 impl DeviceChoice {
     /// Whether the device depends on a probe.
-    pub fn needs_probe(self) -> bool {
+    pub(crate) fn needs_probe(self) -> bool {
         self != Self::Named(DeviceName::Cpu)
     }
 
     /// Picks the device. The probe may be empty for a choice that needs none.
-    pub fn resolve(self, probe: &Probe) -> Result<ChosenDevice, DeviceRefused> {
+    pub(crate) fn resolve(self, probe: &Probe) -> Result<ChosenDevice, DeviceRefused> {
         match self {
             Self::Named(DeviceName::Cpu) => Ok(ChosenDevice { device: DeviceName::Cpu, obstacle: None }),
             Self::Auto => Ok(match probe.usable() {

@@ -9,8 +9,10 @@ mod probe;
 mod report;
 mod version;
 
-pub use self::choice::{BadDevice, ChosenDevice, DeviceChoice, DeviceName, DeviceRefused};
-pub use self::obstacle::Obstacle;
-pub use self::probe::{Gpu, Library, Probe};
-pub use self::report::{LiveWorker, Report, ReportSource};
-pub use self::version::CudaVersion;
+pub(crate) use self::choice::ChosenDevice;
+pub use self::choice::DeviceChoice;
+pub use self::choice::{BadDevice, DeviceName, DeviceRefused};
+pub(crate) use self::obstacle::Obstacle;
+pub(crate) use self::probe::{Gpu, Library, Probe};
+pub(crate) use self::report::{LiveWorker, Report, ReportSource};
+pub(crate) use self::version::CudaVersion;

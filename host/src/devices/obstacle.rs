@@ -50,7 +50,7 @@ pub enum Obstacle {
 
 impl Obstacle {
     /// Returns the reason's name.
-    pub fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::NoDriver => "no-driver",
             Self::DriverTooOld { .. } => "driver-too-old",
@@ -64,12 +64,12 @@ impl Obstacle {
     }
 
     /// Whether there is no GPU at all, as on most machines, rather than a broken one.
-    pub fn is_absence(&self) -> bool {
+    pub(crate) fn is_absence(&self) -> bool {
         matches!(self, Self::NoDriver | Self::NoDevice)
     }
 
     /// Returns the way out.
-    pub fn next_step(&self) -> String {
+    pub(crate) fn next_step(&self) -> String {
         const UPDATE: &str =
             "install a newer driver from your distribution or nvidia.com/drivers, then restart the machine";
         let step = match self {

@@ -13,7 +13,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// The answer of `bireme worker --probe`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// The CUDA version that the driver supports.
     pub driver: Option<CudaVersion>,
     /// Present only with a usable GPU.
@@ -26,7 +26,7 @@ pub struct Probe {
 /// One GPU, usable unless there is an obstacle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Gpu {
+pub(crate) struct Gpu {
     pub ordinal: u32,
     pub name: String,
     pub uuid: Option<String>,
@@ -41,19 +41,19 @@ pub struct Gpu {
 /// cuBLASLt, the library of the fast matrix products.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Library {
+pub(crate) struct Library {
     pub version: String,
     pub path: Option<String>,
 }
 
 impl Probe {
     /// A probe without an answer.
-    pub fn failed(obstacle: Obstacle) -> Self {
+    pub(crate) fn failed(obstacle: Obstacle) -> Self {
         Self { obstacle: Some(obstacle), ..Self::default() }
     }
 
     /// Refuses values that no machine has: a faulty driver may have corrupted the process that answers.
-    pub fn check(&self) -> Result<(), &'static str> {
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
         if self.gpus.len() > GPUS_MAX {
             return Err("more devices than any machine has");
         }
@@ -71,7 +71,7 @@ impl Probe {
     }
 
     /// Returns the first GPU that can be used.
-    pub fn usable(&self) -> Option<&Gpu> {
+    pub(crate) fn usable(&self) -> Option<&Gpu> {
         self.gpus.iter().find(|gpu| gpu.obstacle.is_none())
     }
 }

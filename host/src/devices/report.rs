@@ -7,14 +7,14 @@ use super::choice::{ChosenDevice, DeviceChoice, DeviceRefused};
 use super::probe::Probe;
 
 /// The source of reports: `inference`, for `http`.
-pub trait ReportSource: Send + Sync {
+pub(crate) trait ReportSource: Send + Sync {
     /// The first call of a host may probe the machine, in a process of its own.
     fn report(&self) -> Pin<Box<dyn Future<Output = Report> + Send + '_>>;
 }
 
 /// All that is known about the devices.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub(crate) struct Report {
     pub asked: DeviceChoice,
     pub probe: Probe,
     pub chosen: Result<ChosenDevice, DeviceRefused>,
@@ -24,7 +24,7 @@ pub struct Report {
 
 /// The worker that runs now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LiveWorker {
+pub(crate) struct LiveWorker {
     pub pid: u32,
     /// The device that it named; none before its first model.
     pub device: Option<String>,

@@ -29,7 +29,7 @@ pub struct Origin {
 
 impl Origin {
     /// A call from outside whose caller waits for it.
-    pub fn outside(principal: Principal) -> Self {
+    pub(crate) fn outside(principal: Principal) -> Self {
         Self {
             principal,
             depth: 0,
@@ -67,7 +67,7 @@ impl Call {
 }
 
 /// A web request to run.
-pub struct WebCall {
+pub(crate) struct WebCall {
     /// A function with a route.
     pub function: FunctionRef,
     pub exchange: Exchange,
@@ -101,7 +101,7 @@ impl<T> Finished<T> {
 
 /// A call that has not ended.
 #[derive(Clone, Debug)]
-pub struct LiveCall {
+pub(crate) struct LiveCall {
     pub function: FunctionId,
     pub principal: Principal,
     pub depth: u32,

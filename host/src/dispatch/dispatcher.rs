@@ -17,7 +17,7 @@ use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, Services};
 use crate::storage::Storage;
 
 /// A web call under way. Dropping it ends the guest, wherever it is.
-pub type Serving = Pin<Box<dyn Future<Output = Finished<()>> + Send>>;
+pub(crate) type Serving = Pin<Box<dyn Future<Output = Finished<()>> + Send>>;
 
 /// The deployed apps and the calls under way.
 pub struct Dispatcher {
@@ -28,7 +28,7 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// Builds it and plugs it into `services` as the guests' way to call functions.
-    pub fn new(
+    pub(crate) fn new(
         sandbox: Arc<Sandbox>,
         services: Arc<Services>,
         log: Arc<dyn LogSink>,
@@ -43,7 +43,7 @@ impl Dispatcher {
     }
 
     /// Builds the durable calls and maps over an engine, and lets guests reach them. Once.
-    pub fn durable(&self, storage: &Storage) -> Arc<Durable> {
+    pub(crate) fn durable(&self, storage: &Storage) -> Arc<Durable> {
         let durable = Durable::new(self.runner.clone(), self.map_memory.clone(), storage);
         self.functions.plug_durable(Arc::downgrade(&durable));
         durable
@@ -54,7 +54,7 @@ impl Dispatcher {
     }
 
     /// Makes a program callable under its name; calls that run keep the version they began with.
-    pub fn deploy(&self, program: Arc<Program>) {
+    pub(crate) fn deploy(&self, program: Arc<Program>) {
         self.runner.apps.deploy(program);
     }
 
@@ -64,17 +64,17 @@ impl Dispatcher {
     }
 
     /// Returns the program of that name.
-    pub fn program(&self, name: &str) -> Option<Arc<Program>> {
+    pub(crate) fn program(&self, name: &str) -> Option<Arc<Program>> {
         self.runner.apps.get(name)
     }
 
     /// Returns all programs, by name.
-    pub fn programs(&self) -> Vec<Arc<Program>> {
+    pub(crate) fn programs(&self) -> Vec<Arc<Program>> {
         self.runner.apps.list()
     }
 
     /// Returns the calls under way, oldest first.
-    pub fn live(&self) -> Vec<(CallId, LiveCall)> {
+    pub(crate) fn live(&self) -> Vec<(CallId, LiveCall)> {
         self.runner.live.list()
     }
 
@@ -84,7 +84,7 @@ impl Dispatcher {
     }
 
     /// Begins a web call; it makes progress while it is polled, and its answer leaves through the exchange meanwhile.
-    pub fn serve(&self, call: WebCall) -> (CallId, Serving) {
+    pub(crate) fn serve(&self, call: WebCall) -> (CallId, Serving) {
         let (id, runner) = (CallId::generate(), self.runner.clone());
         (id, Box::pin(async move { runner.serve(id, call).await }))
     }
@@ -96,23 +96,23 @@ impl Dispatcher {
     }
 
     /// Takes no more calls from outside; those that wait for a slot, a batch or another attempt end.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.runner.close();
     }
 
     /// Closes, and waits until the calls under way have ended.
-    pub async fn drain(&self) {
+    pub(crate) async fn drain(&self) {
         self.close();
         self.runner.live.drain().await;
     }
 
     /// Returns the number of slots.
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.runner.slots()
     }
 
     /// Counts the slots in use, and the calls that wait for a slot or for others of their batch.
-    pub fn load(&self) -> (usize, usize) {
+    pub(crate) fn load(&self) -> (usize, usize) {
         self.runner.load()
     }
 }

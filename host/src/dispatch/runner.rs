@@ -20,7 +20,7 @@ use crate::sandbox::{FunctionRef, Sandbox, Services};
 use crate::tasks;
 
 /// Runs calls of deployed apps. Maps, durable calls and schedules hold it.
-pub struct Runner {
+pub(crate) struct Runner {
     executor: Arc<Executor>,
     batching: Arc<Batching>,
     pub(super) apps: Apps,
@@ -40,7 +40,7 @@ impl Runner {
     }
 
     /// Runs one call to its end. Dropping the future cancels it, wherever it is.
-    pub async fn call(&self, call: Call) -> Finished {
+    pub(crate) async fn call(&self, call: Call) -> Finished {
         let (id, function) = (call.id, call.function.clone());
         let counted = function.counters().begin();
         let finished = tasks::caught(self.call_with_retries(call)).await;

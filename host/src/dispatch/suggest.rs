@@ -4,7 +4,7 @@ use crate::ids::NAME_LEN_MAX;
 
 /// Returns the candidate closest to `name`, if it is close enough to be a typing error. Texts longer than any name
 /// are not compared: the cost is the product of both lengths, and guests choose `name`.
-pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > NAME_LEN_MAX {
         return None;
     }

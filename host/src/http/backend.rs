@@ -14,7 +14,7 @@ use crate::store::StoreDir;
 
 /// Parts of one host, as its server is given them.
 #[derive(Clone)]
-pub struct Backend {
+pub(crate) struct Backend {
     pub dispatcher: Arc<Dispatcher>,
     pub durable: Arc<Durable>,
     pub logs: Arc<Logs>,

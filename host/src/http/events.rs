@@ -81,14 +81,14 @@ impl Drop for Gathering<'_> {
 
 /// Sources of the events that a task gathers.
 #[derive(Clone)]
-pub struct Sources {
+pub(crate) struct Sources {
     pub durable: Arc<Durable>,
     pub schedules: Schedules,
     pub logs: Arc<Logs>,
 }
 
 impl Events {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             host: HostId::generate(),
             listens_until_ms: AtomicU64::new(0),
@@ -98,7 +98,7 @@ impl Events {
     }
 
     /// Tells of a change of an app.
-    pub fn app_changed(&self, app: &AppName, record: &Record) {
+    pub(crate) fn app_changed(&self, app: &AppName, record: &Record) {
         if self.listens() {
             let change = api::AppChange { app: app.clone(), record: record.into() };
             self.keep("app", app, &api::Event::App(Box::new(change)));
@@ -130,7 +130,7 @@ impl Events {
     }
 
     /// Answers with the events of the query, behind the one that the client had last.
-    pub fn read(
+    pub(crate) fn read(
         self: &Arc<Self>,
         sources: Sources,
         matched: &Matched,

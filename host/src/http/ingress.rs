@@ -39,20 +39,20 @@ impl Ingress {
     }
 
     /// Returns the bound address, with the real port where 0 was asked for.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
 /// A running server. Dropping it stops it.
-pub struct Serving {
+pub(crate) struct Serving {
     stop: oneshot::Sender<Instant>,
     task: JoinHandle<()>,
 }
 
 impl Serving {
     /// Starts accepting connections.
-    pub fn start(ingress: Ingress, backend: Backend) -> Self {
+    pub(crate) fn start(ingress: Ingress, backend: Backend) -> Self {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(ingress, backend, async {
             // Without a deadline, as on drop, all connections are cut.
@@ -62,7 +62,7 @@ impl Serving {
     }
 
     /// Stops accepting and waits for requests under way, until `deadline`.
-    pub async fn stop(self, deadline: Instant) {
+    pub(crate) async fn stop(self, deadline: Instant) {
         let _ = self.stop.send(deadline);
         let _ = self.task.await;
     }

@@ -11,12 +11,12 @@ pub struct LastCall(Mutex<Option<(FunctionName, Payload)>>);
 
 impl LastCall {
     /// Replaces the recorded call.
-    pub fn record(&self, function: FunctionName, input: Payload) {
+    pub(crate) fn record(&self, function: FunctionName, input: Payload) {
         *self.0.lock() = Some((function, input));
     }
 
     /// Returns the recorded call.
-    pub fn get(&self) -> Option<(FunctionName, Payload)> {
+    pub(crate) fn get(&self) -> Option<(FunctionName, Payload)> {
         self.0.lock().clone()
     }
 }

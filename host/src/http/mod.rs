@@ -46,7 +46,8 @@ mod web;
 mod web_body;
 mod write_timeout;
 
-pub use backend::Backend;
-pub use events::Events;
-pub use ingress::{Ingress, Serving};
-pub use last_call::LastCall;
+pub(crate) use backend::Backend;
+pub(crate) use events::Events;
+pub use ingress::Ingress;
+pub(crate) use ingress::Serving;
+pub(crate) use last_call::LastCall;

@@ -15,7 +15,7 @@ const RETRY_AFTER_FULL_SECONDS: &str = "30";
 
 /// An error on its way to a client.
 #[derive(Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     pub status: StatusCode,
     pub code: Code,
     pub detail: String,
@@ -27,7 +27,7 @@ pub struct Problem {
 
 /// Extension member of a document.
 #[derive(Debug)]
-pub enum Member {
+pub(crate) enum Member {
     /// Capabilities that nobody accepted yet.
     Added(Vec<String>),
     /// Inputs that a map has.
@@ -36,7 +36,7 @@ pub enum Member {
 
 impl Problem {
     /// Makes a problem with the code's status.
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         // Only codes of the command line have no status; one of them here is a bug, and answered 500.
         let status = code.http_status().and_then(|status| StatusCode::from_u16(status).ok());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -44,26 +44,26 @@ impl Problem {
     }
 
     /// Makes a problem of an error, with the errors behind it as its causes.
-    pub fn with_causes(code: Code, error: impl Into<anyhow::Error>) -> Self {
+    pub(crate) fn with_causes(code: Code, error: impl Into<anyhow::Error>) -> Self {
         let error = error.into();
         let detail = error.to_string();
         let causes = error.chain().skip(1).map(ToString::to_string).filter(|cause| *cause != detail).collect();
         Self { causes, ..Self::new(code, detail) }
     }
 
-    pub fn not_found(detail: impl Into<String>) -> Self {
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Code::NotFound, detail)
     }
 
     /// 405 with the `Allow` header.
-    pub fn method(allow: impl Into<String>) -> Self {
+    pub(crate) fn method(allow: impl Into<String>) -> Self {
         let allow = allow.into();
         let detail = format!("this path takes {allow}");
         Self { allow: Some(allow.into()), ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
     /// Converts to a response of type `application/problem+json`.
-    pub fn into_response(self) -> Response<ResponseBody> {
+    pub(crate) fn into_response(self) -> Response<ResponseBody> {
         let mut document = api::Problem {
             kind: "about:blank".to_owned(),
             title: self.status.canonical_reason().unwrap_or("error").to_owned(),

@@ -53,7 +53,7 @@ impl Target {
 }
 
 /// An operation with the parameters of its request.
-pub struct Matched {
+pub(crate) struct Matched {
     pub route: &'static Route,
     path: Vec<(String, String)>,
     query: Vec<(String, String)>,
@@ -94,28 +94,28 @@ pub(crate) fn is_operators(path: &str) -> bool {
 
 impl Matched {
     /// Returns a parameter of the path.
-    pub fn path(&self, name: &str) -> &str {
+    pub(crate) fn path(&self, name: &str) -> &str {
         let found = self.path.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
     }
 
     /// Returns the parameters of the query, in order.
-    pub fn query(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn query(&self) -> impl Iterator<Item = (&str, &str)> {
         self.query.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Returns a parameter of the query; the last of several.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query().filter(|(known, _)| *known == name).last().map(|(_, value)| value)
     }
 
     /// Whether a flag of the query is set: there, unless its value is `false`.
-    pub fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         self.parameter(name).is_some_and(query::flag)
     }
 
     /// Returns the priority that the query asks for.
-    pub fn priority(&self) -> Result<Priority, Problem> {
+    pub(crate) fn priority(&self) -> Result<Priority, Problem> {
         self.parameter("priority").map_or(Ok(Priority::default()), query::priority)
     }
 }

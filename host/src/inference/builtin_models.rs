@@ -45,7 +45,7 @@ pub struct BuiltinWheel {
 
 impl BuiltinFile {
     /// Returns the path inside the wheel's folder.
-    pub fn in_wheel(&self) -> &'static str {
+    pub(crate) fn in_wheel(&self) -> &'static str {
         self.wheel_path.unwrap_or(self.path)
     }
 }

@@ -29,7 +29,7 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// A model that can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstalledModel {
+pub(crate) struct InstalledModel {
     /// The name that functions use.
     pub name: String,
     /// Its directory.
@@ -42,7 +42,7 @@ pub struct InstalledModel {
 
 /// The kind of a model, by its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModelKind {
+pub(crate) enum ModelKind {
     /// A transformer over tokens.
     Encoder {
         /// The architecture's name in `config.json`, such as `BertModel`.
@@ -58,7 +58,7 @@ pub enum ModelKind {
 
 /// A listing of the models' directory.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// The models that can be loaded, by name.
     pub installed: Vec<InstalledModel>,
     /// Directories that are no models, by name, with the reason.
@@ -70,7 +70,7 @@ pub struct Listing {
 /// An error of the catalogue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CatalogueError {
+pub(crate) enum CatalogueError {
     /// There is no such model. The user pulls or adds it.
     #[error("unknown model `{name}`; {}", hint(name, installed, known))]
     UnknownModel {
@@ -140,12 +140,12 @@ impl Catalogue {
     }
 
     /// Creates a catalogue with other built-in models.
-    pub fn with(models_dir: impl Into<PathBuf>, known: &'static [BuiltinModel]) -> Self {
+    pub(crate) fn with(models_dir: impl Into<PathBuf>, known: &'static [BuiltinModel]) -> Self {
         Self { models_dir: models_dir.into(), known }
     }
 
     /// Returns the directory that holds the models.
-    pub fn models_dir(&self) -> &Path {
+    pub(crate) fn models_dir(&self) -> &Path {
         &self.models_dir
     }
 
@@ -155,7 +155,7 @@ impl Catalogue {
     }
 
     /// Lists installed and broken models, and those that could be pulled.
-    pub fn list(&self) -> Result<Listing, CatalogueError> {
+    pub(crate) fn list(&self) -> Result<Listing, CatalogueError> {
         let mut listing = Listing::default();
         for name in self.names()? {
             match describe(&name, &self.models_dir.join(&name)) {
@@ -169,7 +169,7 @@ impl Catalogue {
     }
 
     /// Returns an installed model.
-    pub fn get(&self, name: &str) -> Result<InstalledModel, CatalogueError> {
+    pub(crate) fn get(&self, name: &str) -> Result<InstalledModel, CatalogueError> {
         check_name(name)?;
         let dir = self.models_dir.join(name);
         if !dir.is_dir() {
@@ -180,7 +180,7 @@ impl Catalogue {
 
     /// Copies the model at `source`, a directory or an ONNX file, under `name`, in place of one that has this name
     /// already.
-    pub fn add(&self, name: &str, source: &Path) -> Result<InstalledModel, CatalogueError> {
+    pub(crate) fn add(&self, name: &str, source: &Path) -> Result<InstalledModel, CatalogueError> {
         check_name(name)?;
         let known = self.known(name);
         let staging = Staging::begin(&self.models_dir)?;
@@ -203,7 +203,7 @@ impl Catalogue {
     }
 
     /// Removes a model; a worker that has it open keeps its files until it closes them.
-    pub fn remove(&self, name: &str) -> Result<(), CatalogueError> {
+    pub(crate) fn remove(&self, name: &str) -> Result<(), CatalogueError> {
         check_name(name)?;
         if !self.models_dir.join(name).is_dir() {
             return Err(self.unknown(name));

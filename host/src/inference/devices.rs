@@ -54,7 +54,7 @@ impl Devices {
 }
 
 /// Probes the machine now. An error becomes the obstacle of the probe.
-pub async fn probe(program: &WorkerProgram) -> Probe {
+pub(crate) async fn probe(program: &WorkerProgram) -> Probe {
     probe_within(program, PROBE_TIMEOUT).await
 }
 

@@ -28,7 +28,7 @@ pub enum InferenceError {
 impl InferenceError {
     /// Returns the message for guests and clients. The reason why a model cannot be served may name files of the host:
     /// it goes to the log alone.
-    pub fn public_message(&self) -> String {
+    pub(crate) fn public_message(&self) -> String {
         match self {
             Self::Unavailable { model, reason } => {
                 tracing::error!(model, reason, "a model cannot be served");
@@ -39,7 +39,7 @@ impl InferenceError {
     }
 
     /// Returns its error code.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::UnknownModel { .. } => Code::UnknownModel,
             Self::BadInput { .. } | Self::TooLong { .. } => Code::InvalidInput,

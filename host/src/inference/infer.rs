@@ -14,7 +14,7 @@ const REQUEST_BYTES_MAX: usize = (BODY_BYTES_MAX / 2) as usize;
 
 impl Inference {
     /// Runs a model over named tensors. Dropping the future takes the request out of the queue.
-    pub async fn infer(
+    pub(crate) async fn infer(
         &self,
         name: &str,
         tensors: Vec<Tensor>,

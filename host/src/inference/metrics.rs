@@ -50,7 +50,7 @@ impl Source for DeviceStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::ModelStats;
+    use crate::inference::worker_pool::ModelStats;
     use crate::metrics::tests::{check, metrics, samples};
 
     #[test]

@@ -2,31 +2,35 @@
 //!
 //! Not here: arithmetic (`worker`, another process), the frames between the two (`wire`).
 
-pub mod batcher;
+pub(crate) mod batcher;
 mod builtin_models;
 pub mod catalogue;
-pub mod devices;
+pub(crate) mod devices;
 mod encoding;
 mod error;
 mod infer;
 mod labels;
 mod metrics;
-pub mod pull;
+pub(crate) mod pull;
 mod request;
 mod score;
 mod service;
-pub mod serving;
+pub(crate) mod serving;
 mod staging;
-pub mod tensors;
+pub(crate) mod tensors;
 pub mod tokenizer;
 mod worker_pool;
 mod worker_program;
 
-pub use self::batcher::{LimitReason, WEIGHT_MAX};
+pub(crate) use self::batcher::{LimitReason, WEIGHT_MAX};
 pub use self::error::InferenceError;
 pub use self::request::{Caller, Inputs, Tenant};
-pub use self::score::{LabelScores, RelevanceScores, sigmoid};
-pub use self::service::{Description, Embeddings, Inference, InferenceConfig, NOOP_MODEL, TensorOutputs};
+pub(crate) use self::score::{LabelScores, RelevanceScores, sigmoid};
+pub use self::service::Embeddings;
+pub use self::service::NOOP_MODEL;
+pub(crate) use self::service::{Description, TensorOutputs};
+pub use self::service::{Inference, InferenceConfig};
 pub use self::tokenizer::Overflow;
-pub use self::worker_pool::{BatchRecord, DeviceStats, ModelStats, Outcome};
+pub use self::worker_pool::DeviceStats;
+pub(crate) use self::worker_pool::{BatchRecord, Outcome};
 pub use self::worker_program::WorkerProgram;

@@ -27,14 +27,14 @@ use super::builtin_models::BuiltinModel;
 use super::catalogue::{Catalogue, CatalogueError, InstalledModel};
 use super::staging::{StagingError, sha256_of};
 
-pub use self::error::SourceError;
-pub use self::fetch::PullProgress;
-pub use self::hub::Hub;
-pub use self::installer::{Installer, Layout};
+pub(crate) use self::error::SourceError;
+pub(crate) use self::fetch::PullProgress;
+pub(crate) use self::hub::Hub;
+pub(crate) use self::installer::Installer;
 
 /// The sources of models.
 #[derive(Clone, Debug)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// A directory with the files; if given, nothing else is tried.
     pub directory: Option<PathBuf>,
     /// The hub, tried first.
@@ -47,14 +47,14 @@ pub struct Sources {
 
 impl Sources {
     /// Returns the usual sources. BIREME_HF_ENDPOINT or HF_ENDPOINT names a mirror of the hub; proxy variables count.
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         Self { directory: None, hub: Hub::from_env(), installers: Installer::usual(), path: None }
     }
 }
 
 /// A source that failed.
 #[derive(Debug)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// The source's name.
     pub source: String,
     /// The error.
@@ -64,7 +64,7 @@ pub struct Attempt {
 /// A model was not pulled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PullError {
+pub(crate) enum PullError {
     /// No source gave the model.
     #[error(
         "no source has `{name}`:{}\nfetch its files on another machine, then run `bireme models add {name} DIR`",
@@ -90,7 +90,7 @@ fn listed(attempts: &[Attempt]) -> String {
 }
 
 /// Fetches the built-in model `name` unless it is there already, whole.
-pub fn pull(
+pub(crate) fn pull(
     catalogue: &Catalogue,
     name: &str,
     sources: &Sources,

@@ -18,7 +18,7 @@ impl Tenant {
         Self(format!("@{name}").into())
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -63,14 +63,14 @@ pub enum Inputs {
 }
 
 impl Inputs {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Texts(texts) => texts.len(),
             Self::Tokens(texts) => texts.len(),
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }

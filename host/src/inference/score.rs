@@ -12,7 +12,7 @@ use crate::wire::{ModelId, Signature};
 
 /// The relevance of each text to the question, and the cost.
 #[derive(Debug)]
-pub struct RelevanceScores {
+pub(crate) struct RelevanceScores {
     /// Raw scores of the model, in no range: higher is better. Models are trained so that their sigmoid is near 0 or 1.
     pub scores: Vec<f32>,
     pub receipt: InferenceReceipt,
@@ -20,7 +20,7 @@ pub struct RelevanceScores {
 
 /// A score of each label for each text, and the cost.
 #[derive(Debug)]
-pub struct LabelScores {
+pub(crate) struct LabelScores {
     pub labels: Vec<String>,
     /// Those of the first text, then those of the second. Of a text they add up to 1, unless it may have several
     /// labels, or the model knows one alone: then each is by itself between 0 and 1.
@@ -30,7 +30,7 @@ pub struct LabelScores {
 
 impl Inference {
     /// Scores each text by its relevance to a question. Dropping the future takes the request out of the queue.
-    pub async fn rerank(
+    pub(crate) async fn rerank(
         &self,
         name: &str,
         query: String,
@@ -62,7 +62,7 @@ impl Inference {
     }
 
     /// Scores each label for each text. Dropping the future takes the request out of the queue.
-    pub async fn classify(
+    pub(crate) async fn classify(
         &self,
         name: &str,
         inputs: Inputs,
@@ -105,7 +105,7 @@ impl Inference {
 }
 
 /// Maps a score between 0 and 1; 0 becomes a half.
-pub fn sigmoid(score: f32) -> f32 {
+pub(crate) fn sigmoid(score: f32) -> f32 {
     1.0 / (1.0 + (-score).exp())
 }
 

@@ -47,18 +47,16 @@ pub struct Embeddings {
 
 /// Named tensors of a model, and their cost.
 #[derive(Debug)]
-pub struct TensorOutputs {
+pub(crate) struct TensorOutputs {
     pub tensors: Vec<Tensor>,
     pub receipt: InferenceReceipt,
 }
 
 /// The description of a model.
 #[derive(Clone, Debug)]
-pub struct Description {
+pub(crate) struct Description {
     pub name: String,
     pub signature: Signature,
-    /// The device that holds it: `cpu` or `cuda:N`.
-    pub device: String,
 }
 
 /// The configuration of inference.
@@ -141,11 +139,11 @@ impl Inference {
     }
 
     /// Describes a model, which is loaded if needed.
-    pub async fn describe(&self, name: &str, caller: &Caller) -> Result<Description, InferenceError> {
+    pub(crate) async fn describe(&self, name: &str, caller: &Caller) -> Result<Description, InferenceError> {
         self.within(caller, async {
             let model = self.model(name).await?;
             let signature = self.workers.signature(model.id, caller).await?;
-            Ok(Description { name: name.to_owned(), signature, device: self.workers.name().unwrap_or_default() })
+            Ok(Description { name: name.to_owned(), signature })
         })
         .await
     }
@@ -169,7 +167,7 @@ impl Inference {
     }
 
     /// Returns the models on disk.
-    pub fn catalogue(&self) -> &Catalogue {
+    pub(crate) fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
 
@@ -184,12 +182,12 @@ impl Inference {
     }
 
     /// Changes the configured device, for workers that start from now on.
-    pub fn choose(&self, device: DeviceChoice) {
+    pub(crate) fn choose(&self, device: DeviceChoice) {
         self.devices.choose(device);
     }
 
     /// Refuses a GPU that was named and cannot be used. `auto` is resolved with the first request.
-    pub async fn check_device(&self) -> Result<(), DeviceRefused> {
+    pub(crate) async fn check_device(&self) -> Result<(), DeviceRefused> {
         if self.devices.choice() == DeviceChoice::Auto { Ok(()) } else { self.devices.chosen().await.map(drop) }
     }
 

@@ -13,7 +13,7 @@ use crate::limits::BatchLimits;
 use crate::wire::ITEMS_MAX;
 
 /// The file's name.
-pub const SERVING_FILE: &str = "serving.json";
+pub(crate) const SERVING_FILE: &str = "serving.json";
 
 /// The longest file that is read.
 const BYTES_MAX: u64 = 64 << 10;
@@ -23,7 +23,7 @@ const DELAY_MAX: Duration = Duration::from_secs(10);
 /// The settings that differ from the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Serving {
+pub(crate) struct Serving {
     /// Never unloaded to make room for other models.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keep: bool,
@@ -44,7 +44,7 @@ pub struct Serving {
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ServingError {
+pub(crate) enum ServingError {
     #[error("cannot read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("`{}` does not say how to serve a model: {source}", path.display())]
@@ -55,7 +55,7 @@ pub enum ServingError {
 
 impl Serving {
     /// Reads the file in a model's directory; without one, the defaults hold.
-    pub fn load(dir: &Path) -> Result<Self, ServingError> {
+    pub(crate) fn load(dir: &Path) -> Result<Self, ServingError> {
         let path = dir.join(SERVING_FILE);
         let mut bytes = Vec::new();
         match File::open(&path) {
@@ -96,7 +96,7 @@ impl Serving {
     }
 
     /// Returns the limits of a model, given the host's.
-    pub fn limits(&self, defaults: &BatchLimits) -> BatchLimits {
+    pub(crate) fn limits(&self, defaults: &BatchLimits) -> BatchLimits {
         BatchLimits {
             max_batch_size: self.max_batch_size.unwrap_or(defaults.max_batch_size),
             max_batch_tokens: self.max_batch_tokens.unwrap_or(defaults.max_batch_tokens),

@@ -42,7 +42,7 @@ pub(crate) struct WrittenFile {
 /// A model's directory cannot be built on this machine, from any source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StagingError {
+pub(crate) enum StagingError {
     /// The directory, or something in it, cannot be written.
     #[error("`{}` cannot be written: {source}; choose another directory with `--models-dir`", path.display())]
     Unwritable {

@@ -15,21 +15,21 @@ use bytes::Bytes;
 use crate::wire::{Datatype, Signature, Tensor, TensorSpec};
 
 /// The input of texts.
-pub const TEXT: &str = "text";
+pub(crate) const TEXT: &str = "text";
 /// The input of token ids.
-pub const INPUT_IDS: &str = "input_ids";
+pub(crate) const INPUT_IDS: &str = "input_ids";
 /// The mask: 1 for each id that counts.
-pub const ATTENTION_MASK: &str = "attention_mask";
+pub(crate) const ATTENTION_MASK: &str = "attention_mask";
 /// The segment of each id: the text, of two, that it belongs to.
-pub const TOKEN_TYPE_IDS: &str = "token_type_ids";
+pub(crate) const TOKEN_TYPE_IDS: &str = "token_type_ids";
 /// The output of models that make vectors.
-pub const EMBEDDING: &str = "embedding";
+pub(crate) const EMBEDDING: &str = "embedding";
 /// The output of models that make scores.
-pub const LOGITS: &str = "logits";
+pub(crate) const LOGITS: &str = "logits";
 
 /// A request to an encoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EncoderRequest {
+pub(crate) enum EncoderRequest {
     Texts(Vec<String>),
     /// Token ids with their special ones, concatenated; row `i` lies between `cu_seqlens[i]` and `cu_seqlens[i + 1]`.
     Rows {
@@ -43,7 +43,7 @@ pub enum EncoderRequest {
 /// Tensors that are not inputs of an encoder.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum EncoderInputError {
+pub(crate) enum EncoderInputError {
     #[error(
         "an encoder takes `{TEXT}`, or `{INPUT_IDS}` with `{ATTENTION_MASK}` and `{TOKEN_TYPE_IDS}` beside it; there is neither"
     )]
@@ -81,7 +81,7 @@ pub enum EncoderInputError {
 }
 
 /// Returns the request that the tensors make of an encoder.
-pub fn encoder_inputs(tensors: &[Tensor]) -> Result<EncoderRequest, EncoderInputError> {
+pub(crate) fn encoder_inputs(tensors: &[Tensor]) -> Result<EncoderRequest, EncoderInputError> {
     let (mut text, mut ids, mut mask, mut types) = (None, None, None, None);
     for tensor in tensors {
         let place = match tensor.name.as_str() {
@@ -105,7 +105,7 @@ pub fn encoder_inputs(tensors: &[Tensor]) -> Result<EncoderRequest, EncoderInput
 
 /// Returns an encoder's answer as tensors: `values` are those of `rows` rows, concatenated. A model of tensors has no
 /// rows.
-pub fn encoder_outputs(signature: &Signature, rows: usize, values: Vec<f32>) -> Vec<Tensor> {
+pub(crate) fn encoder_outputs(signature: &Signature, rows: usize, values: Vec<f32>) -> Vec<Tensor> {
     let (name, width) = match signature {
         Signature::Vector { dimension } => (EMBEDDING, *dimension),
         Signature::Scores { labels } => (LOGITS, *labels),
@@ -119,7 +119,7 @@ pub fn encoder_outputs(signature: &Signature, rows: usize, values: Vec<f32>) -> 
 
 /// Returns the inputs and the outputs that a model is described by. Of an encoder's inputs a request has a part, as the
 /// module says.
-pub fn specs(signature: &Signature) -> (Vec<TensorSpec>, Vec<TensorSpec>) {
+pub(crate) fn specs(signature: &Signature) -> (Vec<TensorSpec>, Vec<TensorSpec>) {
     let spec =
         |name: &str, datatype, shape: &[i64]| TensorSpec { name: name.to_owned(), datatype, shape: shape.to_vec() };
     let (output, width) = match signature {

@@ -29,8 +29,11 @@ use crate::call::InferenceReceipt;
 use crate::devices::LiveWorker;
 use crate::wire::{Frame, Header, ModelId, Signature};
 
+pub use self::state::DeviceStats;
+#[cfg(test)]
+pub(super) use self::state::ModelStats;
 pub(super) use self::state::{Answer, ModelConfig, ModelSource, Output, OutputKind, PoolConfig, Work};
-pub use self::state::{BatchRecord, DeviceStats, ModelStats, Outcome};
+pub(crate) use self::state::{BatchRecord, Outcome};
 
 /// The workers, shared by all models. Dropping the pool ends them.
 pub(super) struct WorkerPool {
@@ -106,11 +109,6 @@ impl WorkerPool {
         };
         pending.answer().await?;
         Ok(self.shared.lock().signature(model).expect("it was just loaded"))
-    }
-
-    /// Returns the device, `cpu` or `cuda:N`, once a model was loaded.
-    pub(crate) fn name(&self) -> Option<String> {
-        self.shared.lock().device()
     }
 
     pub(crate) fn stats(&self) -> DeviceStats {

@@ -11,7 +11,7 @@ use super::bucket::{Bucket, Buckets, KeyValueError, check_value, excerpt};
 use crate::storage::{Increment, Incremented};
 
 /// An integer type of `increment`.
-pub trait Number: Copy + Display + Into<i128> + TryFrom<i128> + Send + Sync + 'static {
+pub(crate) trait Number: Copy + Display + Into<i128> + TryFrom<i128> + Send + Sync + 'static {
     const MIN: Self;
     const MAX: Self;
 }
@@ -29,6 +29,7 @@ impl Number for u64 {
 /// A key's value at one moment, for `swap` to compare with. Compares values, not versions: a value that was changed and
 /// changed back counts as unchanged (ABA).
 #[derive(Debug)]
+#[expect(unreachable_pub, reason = "the bindings re-export it under the name of the interface")]
 pub struct Cas {
     bucket: Bucket,
     key: String,
@@ -37,7 +38,7 @@ pub struct Cas {
 
 /// Outcome of a swap.
 #[derive(Debug)]
-pub enum Swap {
+pub(crate) enum Swap {
     Done,
     /// Another write came first. Holds the present value.
     Lost(Cas),
@@ -45,12 +46,12 @@ pub enum Swap {
 
 impl Cas {
     /// Returns the value at that moment.
-    pub fn current(&self) -> Option<&[u8]> {
+    pub(crate) fn current(&self) -> Option<&[u8]> {
         self.current.as_deref()
     }
 
     /// Returns the bytes of memory that it holds.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.key.len() + self.current.as_ref().map_or(0, Bytes::len)
     }
 }
@@ -59,7 +60,7 @@ impl Buckets {
     /// Adds `delta` to the number at `key` (0 if absent), and returns the sum once it is durable.
     ///
     /// A value that is not a number, and a sum that does not fit `N`, are errors and change nothing.
-    pub async fn increment<N: Number>(&self, bucket: &Bucket, key: &str, delta: N) -> Result<N, KeyValueError> {
+    pub(crate) async fn increment<N: Number>(&self, bucket: &Bucket, key: &str, delta: N) -> Result<N, KeyValueError> {
         let increment = Increment { delta: delta.into(), min: N::MIN.into(), max: N::MAX.into() };
         match self.engine.increment(bucket.place(key)?, increment).await? {
             Incremented::Sum(sum) => Ok(N::try_from(sum).unwrap_or_else(|_| unreachable!("the sum is within bounds"))),
@@ -71,13 +72,13 @@ impl Buckets {
     }
 
     /// Reads `key` for a swap.
-    pub async fn cas(&self, bucket: &Bucket, key: &str) -> Result<Cas, KeyValueError> {
+    pub(crate) async fn cas(&self, bucket: &Bucket, key: &str) -> Result<Cas, KeyValueError> {
         let current = self.get(bucket, key).await?;
         Ok(Cas { bucket: bucket.unlisted(), key: key.to_owned(), current })
     }
 
     /// Writes `value` if the key still has the value in `cas`, and returns once that is durable.
-    pub async fn swap(&self, cas: Cas, value: Vec<u8>) -> Result<Swap, KeyValueError> {
+    pub(crate) async fn swap(&self, cas: Cas, value: Vec<u8>) -> Result<Swap, KeyValueError> {
         check_value(&cas.key, &value)?;
         let Cas { bucket, key, current } = cas;
         if self.engine.swap(bucket.place(&key)?, current, value.into()).await? {

@@ -15,12 +15,13 @@ const BUCKET_LEN_MAX: usize = 64;
 const CURSORS_MAX: usize = 16;
 
 /// Buckets of all apps.
-pub struct Buckets {
+pub(crate) struct Buckets {
     pub(super) engine: Arc<dyn KeyValue>,
 }
 
 /// A bucket of one app.
 #[derive(Clone, Debug)]
+#[expect(unreachable_pub, reason = "the bindings re-export it under the name of the interface")]
 pub struct Bucket {
     app: AppName,
     name: String,
@@ -31,7 +32,7 @@ pub struct Bucket {
 
 /// A page of keys.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Keys {
+pub(crate) struct Keys {
     pub keys: Vec<String>,
     /// Cursor of the next page; `None` on the last.
     pub cursor: Option<u64>,
@@ -40,7 +41,7 @@ pub struct Keys {
 /// An operation that was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyValueError {
+pub(crate) enum KeyValueError {
     #[error("a bucket's name has 1 to {BUCKET_LEN_MAX} bytes and no NUL; `{name}` does not")]
     BucketName { name: String },
     #[error("a key has at most {KV_KEY_BYTES_MAX} bytes; this one has {len}")]
@@ -65,12 +66,12 @@ pub enum KeyValueError {
 
 impl Buckets {
     /// Uses the key-value data of an engine.
-    pub fn new(engine: Arc<dyn KeyValue>) -> Self {
+    pub(crate) fn new(engine: Arc<dyn KeyValue>) -> Self {
         Self { engine }
     }
 
     /// Returns the bucket `name` of `app`. Buckets need no creation.
-    pub fn bucket(&self, app: &AppName, name: &str) -> Result<Bucket, KeyValueError> {
+    pub(crate) fn bucket(&self, app: &AppName, name: &str) -> Result<Bucket, KeyValueError> {
         if name.is_empty() || name.len() > BUCKET_LEN_MAX || name.contains('\0') {
             return Err(KeyValueError::BucketName { name: name.chars().take(BUCKET_LEN_MAX).collect() });
         }
@@ -78,28 +79,28 @@ impl Buckets {
     }
 
     /// Returns the value of `key`.
-    pub async fn get(&self, bucket: &Bucket, key: &str) -> Result<Option<Bytes>, KeyValueError> {
+    pub(crate) async fn get(&self, bucket: &Bucket, key: &str) -> Result<Option<Bytes>, KeyValueError> {
         Ok(self.engine.get(bucket.place(key)?).await?)
     }
 
     /// Returns whether `key` has a value.
-    pub async fn exists(&self, bucket: &Bucket, key: &str) -> Result<bool, KeyValueError> {
+    pub(crate) async fn exists(&self, bucket: &Bucket, key: &str) -> Result<bool, KeyValueError> {
         Ok(self.engine.exists(bucket.place(key)?).await?)
     }
 
     /// Sets `key`, and returns once that is durable.
-    pub async fn set(&self, bucket: &Bucket, key: &str, value: Vec<u8>) -> Result<(), KeyValueError> {
+    pub(crate) async fn set(&self, bucket: &Bucket, key: &str, value: Vec<u8>) -> Result<(), KeyValueError> {
         check_value(key, &value)?;
         Ok(self.engine.set(bucket.place(key)?, value.into()).await?)
     }
 
     /// Removes `key`, and returns once that is durable. An absent key is not an error.
-    pub async fn delete(&self, bucket: &Bucket, key: &str) -> Result<(), KeyValueError> {
+    pub(crate) async fn delete(&self, bucket: &Bucket, key: &str) -> Result<(), KeyValueError> {
         Ok(self.engine.delete(bucket.place(key)?).await?)
     }
 
     /// Returns the next page of keys, in byte order. Keys set or deleted meanwhile shift no others.
-    pub async fn keys(&self, bucket: &mut Bucket, cursor: Option<u64>) -> Result<Keys, KeyValueError> {
+    pub(crate) async fn keys(&self, bucket: &mut Bucket, cursor: Option<u64>) -> Result<Keys, KeyValueError> {
         let after = match cursor {
             None => None,
             Some(cursor) => {
@@ -125,7 +126,7 @@ impl Buckets {
 
     /// Returns a page of the keys after `after`, which need not exist. A page of `KV_LIST_KEYS_MAX` keys may have a
     /// successor.
-    pub async fn keys_after(&self, bucket: &Bucket, after: Option<&str>) -> Result<Vec<String>, KeyValueError> {
+    pub(crate) async fn keys_after(&self, bucket: &Bucket, after: Option<&str>) -> Result<Vec<String>, KeyValueError> {
         if let Some(after) = after {
             bucket.place(after)?;
         }

@@ -107,13 +107,13 @@ impl Drop for Queue {
 }
 
 /// The reader's side. Dropping it ends the queue.
-pub struct Follower {
+pub(crate) struct Follower {
     queue: Arc<Queue>,
 }
 
 /// An item for a follower.
 #[derive(Debug)]
-pub enum FollowItem {
+pub(crate) enum FollowItem {
     Line(Arc<LogRecord>),
     /// Number of matching lines lost because the follower reads too slowly.
     Lost(u64),
@@ -121,7 +121,7 @@ pub enum FollowItem {
 
 impl Follower {
     /// Waits for the next item; `None` once the host ends. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<FollowItem> {
+    pub(crate) async fn next(&mut self) -> Option<FollowItem> {
         loop {
             {
                 let mut state = self.queue.state.lock();

@@ -15,7 +15,7 @@ pub enum Level {
 
 impl Level {
     /// Returns the level's name.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Level::Trace => "trace",
             Level::Debug => "debug",

@@ -13,9 +13,11 @@ mod query;
 mod record;
 mod store;
 
-pub use self::follow::{FollowItem, Follower};
-pub use self::line::{Level, LogLine, LogSink, NoLog, Source};
-pub use self::printable::{printable, printable_within};
-pub use self::query::Query;
-pub use self::record::LogRecord;
-pub use self::store::Logs;
+pub(crate) use self::follow::{FollowItem, Follower};
+pub use self::line::LogSink;
+pub use self::line::NoLog;
+pub use self::line::{Level, LogLine, Source};
+pub(crate) use self::printable::{printable, printable_within};
+pub(crate) use self::query::Query;
+pub(crate) use self::record::LogRecord;
+pub(crate) use self::store::Logs;

@@ -6,7 +6,7 @@ use crate::ids::AppName;
 
 /// A filter; an absent field lets every line pass.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub(crate) struct Query {
     pub app: Option<AppName>,
     pub function: Option<String>,
     /// A call's id, or a prefix of one.
@@ -28,7 +28,7 @@ pub struct Query {
 
 impl Query {
     /// Whether the line passes; ignores `tail`.
-    pub fn matches(&self, line: &LogRecord) -> bool {
+    pub(crate) fn matches(&self, line: &LogRecord) -> bool {
         let begins =
             |wanted: &Option<String>, text: &str| wanted.as_ref().is_none_or(|wanted| text.starts_with(wanted));
         self.app.as_ref().is_none_or(|app| *app == line.app)

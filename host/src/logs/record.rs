@@ -12,7 +12,7 @@ pub(super) const LINE_OVERHEAD_BYTES: usize = 128;
 
 /// One kept line.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct LogRecord {
+pub(crate) struct LogRecord {
     /// Increases with every line of the host.
     pub number: u64,
     /// Milliseconds since 1970.

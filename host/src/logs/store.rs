@@ -57,12 +57,12 @@ struct AppLines {
 
 impl Logs {
     /// Keeps lines in memory and passes them on to `next`.
-    pub fn new(next: Arc<dyn LogSink>) -> Arc<Self> {
+    pub(crate) fn new(next: Arc<dyn LogSink>) -> Arc<Self> {
         Arc::new(Self { next, recent: Mutex::default(), files: OnceLock::new() })
     }
 
     /// Loads the lines that earlier hosts left in `data`, and writes lines there from now on. Blocks while it reads.
-    pub fn keep_in(&self, data: &Path) -> io::Result<()> {
+    pub(crate) fn keep_in(&self, data: &Path) -> io::Result<()> {
         let files = LogFiles::open(data)?;
         let mut records = files.read()?;
         records.sort_by_key(|record| record.at_ms);
@@ -75,19 +75,19 @@ impl Logs {
     }
 
     /// Returns the kept lines that match `query`, oldest first.
-    pub fn read(&self, query: &Query) -> Vec<Arc<LogRecord>> {
+    pub(crate) fn read(&self, query: &Query) -> Vec<Arc<LogRecord>> {
         Self::select(&self.recent.lock(), query)
     }
 
     /// Returns the kept lines that match `query`, and a follower of later ones, without a gap in between.
-    pub fn follow(&self, query: Query) -> (Vec<Arc<LogRecord>>, Follower) {
+    pub(crate) fn follow(&self, query: Query) -> (Vec<Arc<LogRecord>>, Follower) {
         let mut recent = self.recent.lock();
         // Live lines are sent under the same lock.
         (Self::select(&recent, &query), recent.followers.add(query))
     }
 
     /// Returns the bytes of the kept lines.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.recent.lock().apps.values().map(|app| app.bytes).sum()
     }
 

@@ -75,7 +75,7 @@ struct AppShard {
 impl CallCounters {
     /// Returns the counters of the functions of a version that is deployed, in their order. Those of a function that an
     /// earlier version had as well go on, those of one that it alone had are dropped.
-    pub fn deploy<'n>(
+    pub(crate) fn deploy<'n>(
         &self,
         app: &AppName,
         functions: impl IntoIterator<Item = &'n FunctionName>,
@@ -103,12 +103,12 @@ impl CallCounters {
     }
 
     /// Drops the series of an app.
-    pub fn retire(&self, app: &str) {
+    pub(crate) fn retire(&self, app: &str) {
         self.deployed.lock().remove(app);
     }
 
     /// Returns the counters of calls whose function is not deployed, or has none of its own.
-    pub fn other(&self) -> &Arc<FunctionCounters> {
+    pub(crate) fn other(&self) -> &Arc<FunctionCounters> {
         &self.other
     }
 
@@ -153,7 +153,7 @@ impl FunctionCounters {
     }
 
     /// Counts a call that has ended, with its failure if it has one.
-    pub fn count_end(&self, failure: Option<FailureCode>, receipt: &Receipt) {
+    pub(crate) fn count_end(&self, failure: Option<FailureCode>, receipt: &Receipt) {
         let shard = Shard::here();
         self.shards.at(shard).outcomes[outcome(failure)].add(shard, 1);
         let app = self.app.shards.at(shard);
@@ -166,7 +166,7 @@ impl FunctionCounters {
     }
 
     /// Counts an input of a map that has ended, and the call that it is.
-    pub fn count_map_input(&self, failure: Option<FailureCode>, receipt: &Receipt) {
+    pub(crate) fn count_map_input(&self, failure: Option<FailureCode>, receipt: &Receipt) {
         self.count_end(failure, receipt);
         let shard = Shard::here();
         self.app.shards.at(shard).map_inputs[outcome(failure)].add(shard, 1);

@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use super::histogram::Snapshot;
 
 /// Part whose metrics are read at each scrape.
-pub trait Source: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Source: fmt::Debug + Send + Sync + 'static {
     /// Writes its families. Called once a scrape, on a blocking thread.
     fn write(&self, families: &mut Families<'_>) -> fmt::Result;
 }
@@ -28,7 +28,7 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
 /// Writer of families. A name has neither the prefix `bireme_` nor a counter's `_total`: both are added. A family
 /// without a sample is left out.
-pub struct Families<'a>(DescriptorEncoder<'a>);
+pub(crate) struct Families<'a>(DescriptorEncoder<'a>);
 
 /// Labels of a sample, by name.
 type Labels<'l, const N: usize> = [(&'static str, &'l str); N];
@@ -39,7 +39,7 @@ impl<'a> Families<'a> {
     }
 
     /// Writes counters: values that only grow.
-    pub fn counters<'l, V: EncodeCounterValue, const N: usize>(
+    pub(crate) fn counters<'l, V: EncodeCounterValue, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
@@ -51,7 +51,7 @@ impl<'a> Families<'a> {
     }
 
     /// Writes gauges: values of this moment.
-    pub fn gauges<'l, V: EncodeGaugeValue, const N: usize>(
+    pub(crate) fn gauges<'l, V: EncodeGaugeValue, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
@@ -98,7 +98,7 @@ impl<'a> Families<'a> {
 
 /// Gauge without labels, as it was read for one scrape.
 #[derive(Clone, Copy, Debug)]
-pub struct Gauge {
+pub(crate) struct Gauge {
     pub name: &'static str,
     pub help: &'static str,
     pub value: u64,

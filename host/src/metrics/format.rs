@@ -4,7 +4,7 @@ use prometheus_client::encoding::prometheus_text;
 
 /// Format of an exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// OpenMetrics 1.0, which Prometheus asks for first.
     OpenMetrics,
     /// Text format 0.0.4, for everything else.
@@ -13,7 +13,7 @@ pub enum Format {
 
 impl Format {
     /// Returns the format that an `accept` header prefers; the text format where it names neither.
-    pub fn of_accept(accept: &str) -> Self {
+    pub(crate) fn of_accept(accept: &str) -> Self {
         let weight = |essence: &str| {
             let ranges = accept.split(',').map(|range| range.split(';').map(str::trim));
             let weights = ranges.filter_map(|mut parts| {
@@ -28,7 +28,7 @@ impl Format {
     }
 
     /// Returns the media type.
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Text => prometheus_text::CONTENT_TYPE,

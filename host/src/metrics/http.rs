@@ -22,7 +22,7 @@ type RouteCounters = Sharded<[Count; CLASSES.len()]>;
 
 /// Route of a request, as a label. No path that a client chose is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteLabel {
+pub(crate) enum RouteLabel {
     /// Path pattern of one of the host's own routes.
     Host(&'static str),
     /// Path below an app's name.
@@ -49,7 +49,7 @@ impl HttpCounters {
     }
 
     /// Counts a request whose response begins.
-    pub fn count_request(&self, route: RouteLabel, status: u16) {
+    pub(crate) fn count_request(&self, route: RouteLabel, status: u16) {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
         // The table never changes, so this takes no lock.
         if let Some(counters) = self.routes.get(route.as_str()) {
@@ -59,7 +59,7 @@ impl HttpCounters {
     }
 
     /// Counts a connection as open until the result is dropped.
-    pub fn open_connection(self: &Arc<Self>) -> OpenConnection {
+    pub(crate) fn open_connection(self: &Arc<Self>) -> OpenConnection {
         self.connections.fetch_add(1, Ordering::Relaxed);
         OpenConnection(self.clone())
     }
@@ -68,7 +68,7 @@ impl HttpCounters {
 /// Open connection.
 #[must_use = "it counts until it is dropped"]
 #[derive(Debug)]
-pub struct OpenConnection(Arc<HttpCounters>);
+pub(crate) struct OpenConnection(Arc<HttpCounters>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {

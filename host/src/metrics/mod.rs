@@ -42,13 +42,13 @@ pub struct Metrics {
 
 impl Metrics {
     /// Counters at zero; `routes` are the path patterns that requests are counted by.
-    pub fn new(routes: impl IntoIterator<Item = &'static str>) -> Arc<Self> {
+    pub(crate) fn new(routes: impl IntoIterator<Item = &'static str>) -> Arc<Self> {
         let (calls, store) = Default::default();
         Arc::new(Self { calls, store, http: Arc::new(HttpCounters::new(routes)) })
     }
 
     /// Returns the exposition of all counters and of `sources`.
-    pub fn exposition(&self, format: Format, sources: Vec<Box<dyn Source>>) -> String {
+    pub(crate) fn exposition(&self, format: Format, sources: Vec<Box<dyn Source>>) -> String {
         let mut registry = Registry::with_prefix("bireme");
         registry.register_collector(Box::new(BuildInfo));
         registry.register_collector(Box::new(Collected(self.calls.clone())));

@@ -17,7 +17,7 @@ pub struct StoreCounters {
 
 impl StoreCounters {
     /// Counts a commit that ended after `elapsed`.
-    pub fn count_commit(&self, elapsed: Duration, is_committed: bool) {
+    pub(crate) fn count_commit(&self, elapsed: Duration, is_committed: bool) {
         if is_committed {
             self.commits.observe_us(Shard::shared(), micros(elapsed));
         } else {

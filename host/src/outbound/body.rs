@@ -44,7 +44,7 @@ impl Lease {
 }
 
 /// Body of a response, at most `OutboundLimits::body_bytes_max` bytes long.
-pub struct OutboundBody {
+pub(crate) struct OutboundBody {
     incoming: Incoming,
     origin: Origin,
     limit_bytes: u64,

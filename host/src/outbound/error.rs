@@ -16,7 +16,7 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 /// The part of an exchange that a timeout covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Name resolution, TCP and TLS together.
     Connect,
     /// From the start of the request until the response's head.
@@ -55,7 +55,7 @@ impl fmt::Display for DeclaredOrigins<'_> {
 /// Error of an outbound request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OutboundError {
+pub(crate) enum OutboundError {
     /// The request's URL names no origin. The author corrects the URL.
     #[error("the request's URL is refused: {source}")]
     Url {
@@ -196,21 +196,6 @@ pub enum OutboundError {
         /// The body's error.
         source: BoxError,
     },
-}
-
-impl OutboundError {
-    /// Returns whether policy refused the request before any packet was sent to its target.
-    pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::Url { .. }
-                | Self::NotDeclared { .. }
-                | Self::NotGranted { .. }
-                | Self::NotPublic { .. }
-                | Self::OwnListener { .. }
-                | Self::Method { .. }
-        )
-    }
 }
 
 fn advice(grant: &Option<String>) -> String {

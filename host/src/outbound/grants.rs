@@ -18,7 +18,7 @@ pub struct Grants {
 
 impl Grants {
     /// Parses `name=ORIGIN` (for `$name`; may be repeated), plain `ORIGIN` and `model:NAME` values.
-    pub fn parse(values: &[String]) -> Result<Self, PolicyError> {
+    pub(crate) fn parse(values: &[String]) -> Result<Self, PolicyError> {
         check_len(values)?;
         let mut grants = Self::default();
         for value in values {
@@ -42,7 +42,7 @@ impl Grants {
     }
 
     /// Returns these grants and those of `values`.
-    pub fn with(&self, values: &[String]) -> Result<Self, PolicyError> {
+    pub(crate) fn with(&self, values: &[String]) -> Result<Self, PolicyError> {
         let mut all = self.clone();
         let more = Self::parse(values)?;
         all.named.extend(more.named);
@@ -52,7 +52,7 @@ impl Grants {
     }
 
     /// Returns the models for stock components, which cannot declare any. Others declare their own.
-    pub fn models(&self) -> &[String] {
+    pub(crate) fn models(&self) -> &[String] {
         &self.models
     }
 

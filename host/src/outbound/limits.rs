@@ -10,7 +10,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The host's limits for all functions together.
 #[derive(Clone, Copy, Debug)]
-pub struct OutboundLimits {
+pub(crate) struct OutboundLimits {
     /// Bytes of one response body. 64 MiB.
     pub body_bytes_max: u64,
     /// Headers of one response. 100.
@@ -46,7 +46,7 @@ impl Default for OutboundLimits {
 
 /// Timeouts of one request.
 #[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     /// For name resolution, TCP and TLS together; the host's `connect_max` bounds it further.
     pub connect: Duration,
     /// From the start of the request, its body included, until the response's head.
@@ -82,13 +82,13 @@ impl Timeouts {
 /// A request over the budget waits, without a timeout of its own, until another of the same call ends or the call's
 /// deadline drops it: the call competes with itself alone.
 #[derive(Clone, Debug)]
-pub struct CallBudget {
+pub(crate) struct CallBudget {
     connections: Arc<Semaphore>,
 }
 
 impl CallBudget {
     /// Creates the budget of one call.
-    pub fn new(connections_max: usize) -> Self {
+    pub(crate) fn new(connections_max: usize) -> Self {
         Self { connections: Arc::new(Semaphore::new(connections_max)) }
     }
 

@@ -17,30 +17,20 @@ use super::address;
 
 /// Listening addresses of the host; clones share one set.
 ///
-/// The server inserts each listener before it accepts, and removes it after it closed.
+/// The server inserts each listener before it accepts; they stay as long as the host lives.
 #[derive(Clone, Debug, Default)]
 pub struct OwnListeners {
     set: Arc<RwLock<HashSet<SocketAddr>>>,
 }
 
 impl OwnListeners {
-    /// Returns an empty set.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Adds a bound address.
-    pub fn insert(&self, listener: SocketAddr) {
+    pub(crate) fn insert(&self, listener: SocketAddr) {
         self.set.write().insert(listener);
     }
 
-    /// Removes the address of a closed listener.
-    pub fn remove(&self, listener: &SocketAddr) {
-        self.set.write().remove(listener);
-    }
-
     /// Whether a connection to `target` would end at one of the listeners.
-    pub fn contains(&self, target: SocketAddr) -> bool {
+    pub(crate) fn contains(&self, target: SocketAddr) -> bool {
         let set = self.set.read();
         let ip = address::inner(target.ip());
         set.iter().any(|listener| listener.port() == target.port() && meets(address::inner(listener.ip()), ip))
@@ -63,7 +53,7 @@ mod tests {
     use super::*;
 
     fn check(listener: &str, met: &[&str], missed: &[&str]) {
-        let own = OwnListeners::new();
+        let own = OwnListeners::default();
         own.insert(listener.parse().expect("an address"));
         for target in met {
             assert!(own.contains(target.parse().expect("an address")), "{target}");
@@ -103,16 +93,5 @@ mod tests {
     #[test]
     fn a_mapped_listener_is_its_ipv4_address() {
         check("[::ffff:127.0.0.1]:9", &["127.0.0.1:9"], &["127.0.0.2:9"]);
-    }
-
-    #[test]
-    fn a_removed_listener_is_forgotten_by_every_clone() {
-        let own = OwnListeners::new();
-        let clone = own.clone();
-        let address = "127.0.0.1:8080".parse().expect("an address");
-        own.insert(address);
-        assert!(clone.contains(address));
-        clone.remove(&address);
-        assert!(!own.contains(address));
     }
 }

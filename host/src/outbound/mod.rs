@@ -65,7 +65,7 @@ const READY_MAX: Duration = Duration::from_secs(1);
 ///
 /// Sockets live on the runtime in which [`Outbound::new`] was called, wherever a call is polled.
 #[derive(Clone)]
-pub struct Outbound {
+pub(crate) struct Outbound {
     state: Arc<ClientState>,
 }
 
@@ -91,7 +91,7 @@ impl Outbound {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub fn new(limits: OutboundLimits, own: OwnListeners) -> Self {
+    pub(crate) fn new(limits: OutboundLimits, own: OwnListeners) -> Self {
         Self::with(limits, own, Arc::new(SystemResolver::default()), Roots::System)
     }
 
@@ -100,7 +100,7 @@ impl Outbound {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub fn with(limits: OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolver>, roots: Roots) -> Self {
+    pub(crate) fn with(limits: OutboundLimits, own: OwnListeners, resolver: Arc<dyn Resolver>, roots: Roots) -> Self {
         let runtime = Handle::current();
         Self {
             state: Arc::new(ClientState {
@@ -117,7 +117,7 @@ impl Outbound {
     /// First it waits for one of the call's own connections (`budget`), bounded by the call's deadline. A request on a
     /// dead pooled connection is sent once more on a fresh one, if none of it was sent, or if it has no body and an
     /// idempotent method. Dropping the future or the body closes the connection.
-    pub async fn send<B>(
+    pub(crate) async fn send<B>(
         &self,
         app: &str,
         policy: &Policy,

@@ -20,7 +20,7 @@ const HOST_BYTES_MAX: usize = 253;
 
 /// The protocols that a function can speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// Plain HTTP.
     Http,
     /// HTTP over TLS.
@@ -29,7 +29,7 @@ pub enum Scheme {
 
 impl Scheme {
     /// Returns the scheme as a URL spells it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Scheme::Http => "http",
             Scheme::Https => "https",
@@ -37,7 +37,7 @@ impl Scheme {
     }
 
     /// Returns the port that a URL of this scheme need not name.
-    pub fn default_port(self) -> u16 {
+    pub(crate) fn default_port(self) -> u16 {
         match self {
             Scheme::Http => 80,
             Scheme::Https => 443,
@@ -47,7 +47,7 @@ impl Scheme {
 
 /// The machine part of an origin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Host {
+pub(crate) enum Host {
     /// A name to resolve.
     Name(Box<str>),
     /// A literal address.
@@ -66,7 +66,7 @@ impl fmt::Display for Host {
 
 /// A scheme, a host and a port, compared exactly.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Origin {
+pub(crate) struct Origin {
     scheme: Scheme,
     host: Host,
     port: u16,
@@ -122,7 +122,7 @@ pub enum OriginError {
 
 impl Origin {
     /// Parses an origin and nothing more: no path, query, fragment or user.
-    pub fn parse(text: &str) -> Result<Self, OriginError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, OriginError> {
         let url = parse_url(text)?;
         let origin = Self::of(&url, text)?;
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
@@ -135,7 +135,7 @@ impl Origin {
     ///
     /// Scheme and authority go through the WHATWG parser once more, and its answer is the one that is connected to, so
     /// the two parsers cannot be played against each other.
-    pub fn of_uri(uri: &http::Uri) -> Result<Self, OriginError> {
+    pub(crate) fn of_uri(uri: &http::Uri) -> Result<Self, OriginError> {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(OriginError::NoScheme { text: uri.authority().map_or("", |a| a.as_str()).into() });
         };
@@ -169,22 +169,22 @@ impl Origin {
     }
 
     /// Returns the scheme.
-    pub fn scheme(&self) -> Scheme {
+    pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
     /// Returns the host.
-    pub fn host(&self) -> &Host {
+    pub(crate) fn host(&self) -> &Host {
         &self.host
     }
 
     /// Returns the port, whether the URL named it or not.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Returns what a `Host` header says: the host, and the port unless it is the scheme's own.
-    pub fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         if self.port == self.scheme.default_port() {
             self.host.to_string()
         } else {

@@ -38,14 +38,14 @@ pub struct Policy {
 
 /// Permission to reach one origin. Only a policy makes one.
 #[derive(Clone, Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     origin: Origin,
     scope: Scope,
 }
 
 /// The addresses that a permitted origin may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Public ones; a literal grant would widen the permit, if the function names the origin.
     Public {
         /// Whether the function names the origin, rather than declaring `*`.
@@ -57,7 +57,7 @@ pub enum Scope {
 
 impl Policy {
     /// Joins a function's declared entries with the operator's grants.
-    pub fn new(declared: &[String], grants: &Grants) -> Result<Self, PolicyError> {
+    pub(crate) fn new(declared: &[String], grants: &Grants) -> Result<Self, PolicyError> {
         check_len(declared)?;
         Ok(Self {
             entries: declared.iter().map(|text| DeclaredOrigin::parse(text)).collect::<Result<_, _>>()?,
@@ -67,7 +67,7 @@ impl Policy {
     }
 
     /// Returns the permit for a request to `uri`, or the reason of its refusal.
-    pub fn check(&self, uri: &http::Uri) -> Result<Permit, OutboundError> {
+    pub(crate) fn check(&self, uri: &http::Uri) -> Result<Permit, OutboundError> {
         let origin = Origin::of_uri(uri).map_err(|source| OutboundError::Url { source })?;
         let scope = self.scope(&origin)?;
         let permit = Permit { origin, scope };
@@ -123,17 +123,17 @@ impl Policy {
 
 impl Permit {
     /// Returns the permitted origin.
-    pub fn origin(&self) -> &Origin {
+    pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 
     /// Returns the kind of addresses that the origin may have.
-    pub fn scope(&self) -> Scope {
+    pub(crate) fn scope(&self) -> Scope {
         self.scope
     }
 
     /// Refuses an `address` that the origin must not have. The connector checks every address of a name.
-    pub fn check_address(&self, address: IpAddr) -> Result<(), OutboundError> {
+    pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), OutboundError> {
         let Reach::Special(network) = reach(address) else {
             return Ok(());
         };

@@ -20,7 +20,7 @@ const LOOKUPS_MAX: usize = 64;
 pub(crate) type Lookup<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
 /// A source of addresses for host names.
-pub trait Resolver: Send + Sync + 'static {
+pub(crate) trait Resolver: Send + Sync + 'static {
     /// Resolves `host`; called once for each new connection to a name, never for a literal address. Must not block, and
     /// may be dropped at any time.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Lookup<'a>;

@@ -142,7 +142,7 @@ impl Client {
     /// May reach `server`, with `limits`.
     fn limited(server: &Server, limits: OutboundLimits) -> Self {
         let origin = server.origin();
-        let outbound = Outbound::new(limits, OwnListeners::new());
+        let outbound = Outbound::new(limits, OwnListeners::default());
         Self::with(outbound, policy(&["$s"], &[&format!("s={origin}")]))
     }
 
@@ -436,7 +436,7 @@ async fn no_spelling_of_loopback_gets_through_without_a_grant() {
     let tripwire = Server::answering(HELLO).await;
     let port = tripwire.address.port();
     let client = Client::with(
-        Outbound::new(OutboundLimits::default(), OwnListeners::new()),
+        Outbound::new(OutboundLimits::default(), OwnListeners::default()),
         policy(&["*", &format!("http://localhost:{port}")], &[]),
     );
     for host in [
@@ -477,7 +477,7 @@ async fn the_host_itself_is_out_of_reach_whatever_was_granted() {
     let host = Server::answering(HELLO).await;
     let port = host.address.port();
     for bound in [host.address, SocketAddr::from(([0, 0, 0, 0], port)), SocketAddr::from(([0; 8], port))] {
-        let own = OwnListeners::new();
+        let own = OwnListeners::default();
         let grants = [
             format!("s=http://127.0.0.1:{port}"),
             format!("s=http://[::ffff:127.0.0.1]:{port}"),
@@ -498,7 +498,7 @@ async fn the_host_itself_is_out_of_reach_whatever_was_granted() {
 #[tokio::test]
 async fn a_pooled_connection_to_a_new_listener_of_the_host_is_not_used() {
     let server = Server::answering(HELLO).await;
-    let own = OwnListeners::new();
+    let own = OwnListeners::default();
     let outbound = Outbound::new(OutboundLimits::default(), own.clone());
     let origin = server.origin();
     let client = Client::with(outbound, policy(&[&origin], &[&origin]));
@@ -515,7 +515,7 @@ async fn every_address_of_a_name_is_checked() {
     let public = SocketAddr::from(([8, 8, 8, 8], 80));
     for answer in [vec![tripwire.address], vec![public, tripwire.address], vec![tripwire.address, public]] {
         let resolver = Arc::new(Scripted { answers: vec![answer], ..Default::default() });
-        let outbound = Outbound::with(OutboundLimits::default(), OwnListeners::new(), resolver, Roots::System);
+        let outbound = Outbound::with(OutboundLimits::default(), OwnListeners::default(), resolver, Roots::System);
         let client = Client::with(outbound, policy(&["http://rebound.example"], &[]));
         let refused = client.read("http://rebound.example").await.expect_err("one is private");
         let OutboundError::NotPublic { grant, address, .. } = &refused else {
@@ -535,7 +535,7 @@ async fn a_name_is_resolved_once_for_each_connection() {
     let resolver = Arc::new(Scripted { answers, ..Default::default() });
     let outbound = Outbound::with(
         OutboundLimits::default(),
-        OwnListeners::new(),
+        OwnListeners::default(),
         Arc::clone(&resolver) as Arc<dyn Resolver>,
         Roots::System,
     );
@@ -556,7 +556,7 @@ async fn the_next_address_is_tried_when_one_refuses() {
     let server = Server::answering(HELLO).await;
     let dial = async |answers| {
         let resolver = Arc::new(Scripted { answers, ..Default::default() });
-        let outbound = Outbound::with(OutboundLimits::default(), OwnListeners::new(), resolver, Roots::System);
+        let outbound = Outbound::with(OutboundLimits::default(), OwnListeners::default(), resolver, Roots::System);
         let client = Client::with(outbound, policy(&["http://a.example"], &["http://a.example"]));
         client.read("http://a.example").await
     };
@@ -606,7 +606,7 @@ async fn tls_keeps_the_name_and_checks_the_certificate() {
     trusted.add(authority).expect("a good certificate");
     let read = async |name: &str, roots: Roots| {
         let resolver = Arc::new(Scripted { answers: vec![vec![server.address]], ..Default::default() });
-        let outbound = Outbound::with(OutboundLimits::default(), OwnListeners::new(), resolver, roots);
+        let outbound = Outbound::with(OutboundLimits::default(), OwnListeners::default(), resolver, roots);
         let client = Client::with(outbound, policy(&[name], &[name]));
         client.read(name).await
     };

@@ -12,10 +12,11 @@ use tokio::sync::OnceCell;
 
 /// Source of trusted certificates.
 #[derive(Clone, Debug)]
-pub enum Roots {
+pub(crate) enum Roots {
     /// The operating system's store, or that of SSL_CERT_FILE and SSL_CERT_DIR.
     System,
     /// These and no others.
+    #[cfg(test)]
     Fixed(Arc<RootCertStore>),
 }
 
@@ -42,6 +43,7 @@ impl Tls {
         self.config
             .get_or_try_init(|| async {
                 let roots = match &self.roots {
+                    #[cfg(test)]
                     Roots::Fixed(roots) => Arc::clone(roots),
                     Roots::System => tokio::task::spawn_blocking(system_roots).await.map_err(|_| NoRoots)?,
                 };

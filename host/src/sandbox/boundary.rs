@@ -12,7 +12,7 @@ use crate::call::{HostCalls, HostCallsOfKind};
 
 /// The kind of import that crosses the boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Import {
+pub(crate) enum Import {
     Clock,
     Config,
     Function,
@@ -24,7 +24,7 @@ pub enum Import {
 
 /// The boundary of one call: crossings and their time, by kind of import.
 #[derive(Debug, Default)]
-pub struct Boundary {
+pub(crate) struct Boundary {
     clock: ImportCounter,
     config: ImportCounter,
     functions: ImportCounter,
@@ -42,19 +42,19 @@ struct ImportCounter {
 
 impl Boundary {
     /// Crosses for a result that is there at once.
-    pub fn cross<T>(&self, import: Import, answer: impl FnOnce() -> T) -> T {
+    pub(crate) fn cross<T>(&self, import: Import, answer: impl FnOnce() -> T) -> T {
         let _crossing = self.enter(import);
         answer()
     }
 
     /// Crosses for a result that takes time. Dropping the future ends the crossing.
-    pub async fn cross_async<T>(&self, import: Import, answer: impl Future<Output = T>) -> T {
+    pub(crate) async fn cross_async<T>(&self, import: Import, answer: impl Future<Output = T>) -> T {
         let _crossing = self.enter(import);
         answer.await
     }
 
     /// Returns the crossings so far: their count, and for slow kinds their wall time in µs.
-    pub fn crossings(&self) -> HostCalls {
+    pub(crate) fn crossings(&self) -> HostCalls {
         HostCalls {
             clock: self.clock.sum(),
             config: self.config.sum(),

@@ -16,7 +16,7 @@ use crate::outbound::CallBudget;
 
 /// Context of one attempt. Shared by the store and by tasks that run on the call's behalf; dropped with the last of
 /// them.
-pub struct CallContext {
+pub(crate) struct CallContext {
     pub identity: CallIdentity,
     /// The other calls of its map, if it is one of a map's.
     pub siblings: Option<Arc<Siblings>>,
@@ -37,7 +37,7 @@ impl Deref for CallContext {
 
 /// Counters of one attempt.
 #[derive(Default)]
-pub struct CallUsage {
+pub(crate) struct CallUsage {
     inference: Mutex<InferenceReceipt>,
     /// Reason of the last refused request, for the failure that follows from it.
     denial: Mutex<Option<String>>,
@@ -56,7 +56,7 @@ pub struct Siblings {
 
 impl Siblings {
     /// Counts one running call until the result is dropped.
-    pub fn run(&self) -> impl Drop {
+    pub(crate) fn run(&self) -> impl Drop {
         CountGuard::new(&self.running)
     }
 
@@ -142,7 +142,7 @@ impl CallContext {
     }
 
     /// Whether the call has open maps.
-    pub fn has_open_maps(&self) -> bool {
+    pub(crate) fn has_open_maps(&self) -> bool {
         self.usage.maps_open.load(Ordering::Relaxed) > 0
     }
 

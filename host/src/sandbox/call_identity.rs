@@ -8,7 +8,7 @@ use crate::ids::{CallId, MapId};
 
 /// Identity of one attempt, as `Functions` sees its caller. Plain data.
 #[derive(Clone, Debug)]
-pub struct CallIdentity {
+pub(crate) struct CallIdentity {
     pub id: CallId,
     pub function: FunctionRef,
     /// Inherited by the calls and maps that it makes.

@@ -39,7 +39,7 @@ impl Default for EngineConfig {
 
 /// Reset of freed memories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolMode {
+pub(crate) enum PoolMode {
     /// The kernel reports the touched pages; only those are reset.
     PagemapScan,
     /// The memory is unmapped: about twice the cost of a call, with contention between threads. For older kernels.
@@ -147,12 +147,12 @@ fn instances_carried(wanted: u32, mappings_max: Option<u64>) -> u32 {
 }
 
 /// Returns the mappings that `instances` take together with the rest of the process.
-pub fn mappings_for(instances: u32) -> u64 {
+pub(crate) fn mappings_for(instances: u32) -> u64 {
     u64::from(instances) * limits::MAPPINGS_PER_INSTANCE + limits::MAPPINGS_RESERVED
 }
 
 /// Returns the kernel's limit of mappings for one process, if it has one.
-pub fn mappings_max() -> Option<u64> {
+pub(crate) fn mappings_max() -> Option<u64> {
     std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }
 

@@ -22,21 +22,21 @@ type BodyError = Box<dyn StdError + Send + Sync>;
 pub(super) type ResponseHead = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
 /// The guest's side: the request, and a sender for the response.
-pub struct Exchange {
+pub(crate) struct Exchange {
     pub(super) request: http::Request<WasiBody>,
     pub(super) head: oneshot::Sender<ResponseHead>,
 }
 
 /// The client's side: the response to come.
-pub struct ResponseReceiver(oneshot::Receiver<ResponseHead>);
+pub(crate) struct ResponseReceiver(oneshot::Receiver<ResponseHead>);
 
 /// Body of a guest's response. Ends early, without an error, if the guest does; the call's result tells the two apart.
-pub struct GuestBody(HyperOutgoingBody);
+pub(crate) struct GuestBody(HyperOutgoingBody);
 
 impl Exchange {
     /// Makes both sides of one exchange. The request has a `host`, a path as the guest sees it, and a body without
     /// empty parts, on which wasmtime's adapter would spin.
-    pub fn new<B>(request: http::Request<B>) -> (Self, ResponseReceiver)
+    pub(crate) fn new<B>(request: http::Request<B>) -> (Self, ResponseReceiver)
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: StdError,
@@ -53,7 +53,10 @@ impl Exchange {
 
 impl ResponseReceiver {
     /// Waits for the response's head. `None` if the guest ended without one; the error is the guest's own, as text.
-    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<http::Response<GuestBody>, String>>> {
+    pub(crate) fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http::Response<GuestBody>, String>>> {
         // A guest that drops its `response-outparam` may go on running, and this is polled again.
         if self.0.is_terminated() {
             return Poll::Ready(None);

@@ -42,7 +42,7 @@ pub enum SandboxError {
 
 /// Result of one attempt and its cost as far as the sandbox measures it: no wall clock, no wait for a slot.
 #[derive(Debug)]
-pub struct Attempt<T = Payload> {
+pub(crate) struct Attempt<T = Payload> {
     pub result: Result<T, Failure>,
     pub receipt: Receipt,
 }
@@ -86,7 +86,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Makes a sandbox: the engine, its pool, and every linked interface.
-    pub fn new(config: &EngineConfig) -> Result<Self, SandboxError> {
+    pub(crate) fn new(config: &EngineConfig) -> Result<Self, SandboxError> {
         let ticking = TickingEngine::new(config).map_err(SandboxError::Engine)?;
         let mut linker = Linker::new(&ticking.engine);
         imports::add_to_linker(&mut linker).map_err(SandboxError::Engine)?;
@@ -99,17 +99,17 @@ impl Sandbox {
     }
 
     /// Returns the number of concurrent instances.
-    pub fn instances_max(&self) -> u32 {
+    pub(crate) fn instances_max(&self) -> u32 {
         self.ticking.instances_max
     }
 
     /// Returns the pool's way to reset memories.
-    pub fn pool_mode(&self) -> PoolMode {
+    pub(crate) fn pool_mode(&self) -> PoolMode {
         self.ticking.pool_mode
     }
 
     /// Makes a program of an app: links it, and resolves its limits, grants and secrets.
-    pub fn program(
+    pub(crate) fn program(
         &self,
         component: &Component,
         version: Version,
@@ -122,7 +122,7 @@ impl Sandbox {
     }
 
     /// Runs one attempt in a fresh instance. Dropping the future ends the guest and frees its slot.
-    pub async fn invoke(&self, call: &Arc<CallContext>, input: Payload) -> Attempt {
+    pub(crate) async fn invoke(&self, call: &Arc<CallContext>, input: Payload) -> Attempt {
         let mut store = self.store(call);
         let mut times = AttemptTimes::default();
         let guest = async {
@@ -157,7 +157,7 @@ impl Sandbox {
     }
 
     /// Whether a component is a stock one: without metadata, and with an export of `wasi:http/incoming-handler`.
-    pub fn is_stock(&self, component: &Component) -> bool {
+    pub(crate) fn is_stock(&self, component: &Component) -> bool {
         let exports = link_errors::exports(component);
         !exports.metadata && exports.web_handler
     }
@@ -200,7 +200,7 @@ fn redact_secrets(call: &CallContext, mut failure: Failure) -> Failure {
 }
 
 /// Redacts secrets in the texts of a failure.
-pub fn redact(failure: &mut Failure, secrets: &DeclaredSecrets) {
+pub(crate) fn redact(failure: &mut Failure, secrets: &DeclaredSecrets) {
     for text in std::iter::once(&mut failure.message).chain(&mut failure.causes) {
         *text = secrets.redact(text).into_owned();
     }

@@ -30,7 +30,7 @@ const CONTROL_BYTES: u64 = 6;
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// Log of one call.
-pub struct CallLog {
+pub(crate) struct CallLog {
     call: CallId,
     function: FunctionId,
     version: Version,
@@ -52,7 +52,7 @@ struct LogState {
 
 impl CallLog {
     /// Makes the log of one call, of at most `bytes_max` bytes.
-    pub fn new(
+    pub(crate) fn new(
         call: CallId,
         function: FunctionId,
         version: Version,
@@ -64,7 +64,7 @@ impl CallLog {
     }
 
     /// Logs one structured line, cut to `LOG_LINE_BYTES_MAX`.
-    pub fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
+    pub(crate) fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
         let of_field = |(key, value): &(String, String)| FIELD_OVERHEAD_BYTES + key.len() + value.len();
         let whole_bytes = LINE_OVERHEAD_BYTES + message.len() + fields.iter().map(of_field).sum::<usize>();
         // Over the limit, a line costs no formatting.
@@ -103,17 +103,17 @@ impl CallLog {
     }
 
     /// Returns the bytes dropped so far.
-    pub fn dropped_bytes(&self) -> u64 {
+    pub(crate) fn dropped_bytes(&self) -> u64 {
         self.state.lock().dropped_bytes
     }
 
     /// Returns the end of stderr as text, for a crash message.
-    pub fn stderr_tail(&self) -> String {
+    pub(crate) fn stderr_tail(&self) -> String {
         String::from_utf8_lossy(&self.state.lock().tail).into_owned()
     }
 
     /// Emits unterminated lines, and the number of dropped bytes. For the end of the call.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let (stdout, stderr, dropped) = {
             let mut state = self.state.lock();
             (std::mem::take(&mut state.stdout), std::mem::take(&mut state.stderr), state.dropped_bytes)

@@ -38,14 +38,15 @@ mod state;
 mod tokens;
 mod trap;
 
-pub use call_context::{CallContext, CallUsage, Siblings};
-pub use call_identity::CallIdentity;
-pub use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
-pub use exchange::{Exchange, GuestBody, ResponseReceiver};
-pub use invoke::{Attempt, Sandbox, SandboxError, redact};
-pub use link_errors::MissingImport;
-pub use log::CallLog;
-pub use program::{Function, FunctionRef, Program, ProgramError};
-pub use services::{
-    BoxFuture, Functions, MapOutcome, MapRun, Order, OutcomeReader, Services, SpawnedMap, SpawnedProgress,
-};
+pub(crate) use call_context::{CallContext, CallUsage, Siblings};
+pub(crate) use call_identity::CallIdentity;
+pub(crate) use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
+pub(crate) use exchange::{Exchange, GuestBody, ResponseReceiver};
+pub(crate) use invoke::{Attempt, Sandbox, SandboxError, redact};
+pub(crate) use log::CallLog;
+pub use program::FunctionRef;
+pub use program::Program;
+pub use program::ProgramError;
+pub use services::MapRun;
+pub use services::Order;
+pub(crate) use services::{BoxFuture, Functions, MapOutcome, OutcomeReader, Services, SpawnedMap, SpawnedProgress};

@@ -35,7 +35,7 @@ pub struct Function {
 
 impl Function {
     /// Has calls counted from now on. Once; a second one is ignored.
-    pub fn plug_counters(&self, counters: Arc<FunctionCounters>) {
+    pub(crate) fn plug_counters(&self, counters: Arc<FunctionCounters>) {
         let _ = self.counters.set(counters);
     }
 
@@ -54,28 +54,23 @@ pub struct FunctionRef {
 
 impl FunctionRef {
     /// Returns the program of the function.
-    pub fn program(&self) -> &Arc<Program> {
+    pub(crate) fn program(&self) -> &Arc<Program> {
         &self.program
     }
 
     /// Returns the name of its app.
-    pub fn app(&self) -> &AppName {
+    pub(crate) fn app(&self) -> &AppName {
         self.program.name()
     }
 
     /// Returns its app's version.
-    pub fn version(&self) -> &Version {
+    pub(crate) fn version(&self) -> &Version {
         self.program.version()
     }
 
     /// Returns the ids of app and function.
-    pub fn id(&self) -> FunctionId {
+    pub(crate) fn id(&self) -> FunctionId {
         FunctionId { app: self.app().clone(), function: self.name.clone() }
-    }
-
-    /// Whether both are the same function of the same program, not merely of the same name.
-    pub fn is_same(&self, other: &FunctionRef) -> bool {
-        Arc::ptr_eq(&self.program, &other.program) && self.index == other.index
     }
 }
 
@@ -170,38 +165,38 @@ impl Program {
     }
 
     /// Returns the app's name.
-    pub fn name(&self) -> &AppName {
+    pub(crate) fn name(&self) -> &AppName {
         &self.metadata.app.name
     }
 
     /// Returns the app's version.
-    pub fn version(&self) -> &Version {
+    pub(crate) fn version(&self) -> &Version {
         &self.version
     }
 
     /// Returns the app's metadata.
-    pub fn metadata(&self) -> &Metadata {
+    pub(crate) fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
     /// Returns the functions, in the order of the metadata.
-    pub fn functions(&self) -> &[Function] {
+    pub(crate) fn functions(&self) -> &[Function] {
         &self.functions
     }
 
     /// Returns the web functions with their routes.
-    pub fn routes(self: &Arc<Self>) -> impl Iterator<Item = (FunctionRef, &Route)> {
+    pub(crate) fn routes(self: &Arc<Self>) -> impl Iterator<Item = (FunctionRef, &Route)> {
         let web = self.functions.iter().enumerate().filter_map(|(i, function)| Some((i, function.route.as_ref()?)));
         web.map(|(index, route)| (FunctionRef { program: self.clone(), index }, route))
     }
 
     /// Returns the app's configuration values.
-    pub fn values(&self) -> &BTreeMap<String, Arc<str>> {
+    pub(crate) fn values(&self) -> &BTreeMap<String, Arc<str>> {
         &self.values
     }
 
     /// Returns the function `name`.
-    pub fn find(self: &Arc<Self>, name: &str) -> Option<FunctionRef> {
+    pub(crate) fn find(self: &Arc<Self>, name: &str) -> Option<FunctionRef> {
         let index = self.by_name.get(name).copied()?;
         Some(FunctionRef { program: self.clone(), index })
     }

@@ -17,7 +17,7 @@ use crate::call::{Failure, FailureCode};
 impl Sandbox {
     /// Runs one web request. The response leaves while the guest runs; the attempt ends with the guest. Dropping the
     /// future ends the guest and frees its slot.
-    pub async fn serve(&self, call: &Arc<CallContext>, exchange: Exchange) -> Attempt<()> {
+    pub(crate) async fn serve(&self, call: &Arc<CallContext>, exchange: Exchange) -> Attempt<()> {
         let mut store = self.store(call);
         let mut times = AttemptTimes::default();
         let answered = Arc::new(AtomicBool::new(false));

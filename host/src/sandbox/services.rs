@@ -28,10 +28,10 @@ pub struct MapOutcome {
 }
 
 /// A boxed future that may move between threads.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Calls of other functions. Implemented by `dispatch`, which stands above this module and is plugged in at start.
-pub trait Functions: Send + Sync {
+pub(crate) trait Functions: Send + Sync {
     /// Runs one function for `caller` and waits for its result. Dropping the future cancels the call.
     fn call<'a>(&'a self, caller: &'a CallIdentity, function: &'a str, input: Payload) -> BoxFuture<'a, CallResult>;
 
@@ -74,7 +74,7 @@ pub trait Functions: Send + Sync {
 }
 
 /// A durable map. Dropping the handle that started it closes it; accepted inputs stay, whenever a future is dropped.
-pub trait SpawnedMap: Send + Sync {
+pub(crate) trait SpawnedMap: Send + Sync {
     fn id(&self) -> MapId;
 
     /// Accepts inputs; returns the map's number of inputs once these are on disk.
@@ -97,7 +97,7 @@ pub trait SpawnedMap: Send + Sync {
 
 /// Progress of a durable map, in inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpawnedProgress {
+pub(crate) struct SpawnedProgress {
     pub inputs: u64,
     pub done: u64,
     pub failed: u64,
@@ -107,7 +107,7 @@ pub struct SpawnedProgress {
 }
 
 /// Reader of a durable map's outcomes, each once.
-pub trait OutcomeReader: Send {
+pub(crate) trait OutcomeReader: Send {
     /// Waits for at least one outcome, returns at most `max`; an empty list is the end.
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<MapOutcome>, Failure>>;
 }
@@ -125,7 +125,7 @@ pub trait MapRun: Send {
 }
 
 /// Services within a call's reach.
-pub struct Services {
+pub(crate) struct Services {
     pub inference: Arc<Inference>,
     pub key_value: Arc<Buckets>,
     pub outbound: Outbound,
@@ -135,17 +135,17 @@ pub struct Services {
 
 impl Services {
     /// Makes the services, without functions until `plug_functions`.
-    pub fn new(inference: Arc<Inference>, key_value: Arc<Buckets>, outbound: Outbound) -> Self {
+    pub(crate) fn new(inference: Arc<Inference>, key_value: Arc<Buckets>, outbound: Outbound) -> Self {
         Self { inference, key_value, outbound, tokens: DailyTokens::default(), functions: OnceLock::new() }
     }
 
     /// Plugs in the functions of the host. A second call is ignored.
-    pub fn plug_functions(&self, functions: std::sync::Weak<dyn Functions>) {
+    pub(crate) fn plug_functions(&self, functions: std::sync::Weak<dyn Functions>) {
         let _ = self.functions.set(functions);
     }
 
     /// Returns the functions of the host; `None` while it shuts down.
-    pub fn functions(&self) -> Option<Arc<dyn Functions>> {
+    pub(crate) fn functions(&self) -> Option<Arc<dyn Functions>> {
         self.functions.get()?.upgrade()
     }
 }

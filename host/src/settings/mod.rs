@@ -58,7 +58,7 @@ pub struct Settings {
 
 impl Settings {
     /// Adds the value of a `--secret` flag; `variable` reads the host's environment.
-    pub fn add_secret(
+    pub(crate) fn add_secret(
         &mut self,
         given: &str,
         variable: impl FnOnce(&str) -> Option<std::ffi::OsString>,
@@ -79,7 +79,7 @@ impl Settings {
     }
 
     /// Adds every secret of a file in `.env` format.
-    pub fn add_secrets_file(&mut self, path: &Path) -> Result<(), SettingsError> {
+    pub(crate) fn add_secrets_file(&mut self, path: &Path) -> Result<(), SettingsError> {
         let read = |source| SettingsError::File { path: path.to_owned(), source };
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(read)?;
@@ -99,7 +99,7 @@ impl Settings {
     }
 
     /// Adds the value of a `--config` flag.
-    pub fn add_value(&mut self, given: &str) -> Result<(), SettingsError> {
+    pub(crate) fn add_value(&mut self, given: &str) -> Result<(), SettingsError> {
         let wrong = |reason| SettingsError::Config { given: given.chars().take(80).collect(), reason };
         let (key, value) = given.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
         let (app, key) = scope(key).ok_or_else(|| wrong("what stands before `:` is no app's name"))?;
@@ -114,17 +114,12 @@ impl Settings {
     }
 
     /// Returns the secret `name` of an app.
-    pub fn secret(&self, app: &AppName, name: &str) -> Option<&Secret> {
+    pub(crate) fn secret(&self, app: &AppName, name: &str) -> Option<&Secret> {
         self.secrets.get(app, name)
     }
 
-    /// Returns the names of an app's secrets.
-    pub fn secret_names<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = &'a str> {
-        self.secrets.of(app).map(|(name, _)| name)
-    }
-
     /// Returns the configuration values of an app.
-    pub fn values(&self, app: &AppName) -> BTreeMap<String, Arc<str>> {
+    pub(crate) fn values(&self, app: &AppName) -> BTreeMap<String, Arc<str>> {
         self.values.of(app).map(|(key, value)| (key.to_owned(), value.clone())).collect()
     }
 

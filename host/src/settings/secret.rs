@@ -9,16 +9,16 @@ const REDACTED_BYTES_MIN: usize = 4;
 
 /// A value that is never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
+pub(crate) struct Secret(Arc<str>);
 
 impl Secret {
     /// Makes a secret of a value.
-    pub fn new(value: String) -> Self {
+    pub(crate) fn new(value: String) -> Self {
         Self(value.into())
     }
 
     /// Returns the value itself.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -46,7 +46,7 @@ impl fmt::Debug for DeclaredSecrets {
 
 impl DeclaredSecrets {
     /// Makes the secrets of a function, from names and values.
-    pub fn new(variables: Vec<(String, Secret)>) -> Self {
+    pub(crate) fn new(variables: Vec<(String, Secret)>) -> Self {
         // Logs are written line by line, so a multi-line value is redacted by line.
         let lines = variables.iter().flat_map(|(_, secret)| secret.expose().lines()).map(str::trim);
         let mut redacted: Vec<Box<str>> =
@@ -57,13 +57,13 @@ impl DeclaredSecrets {
     }
 
     /// Returns names and values.
-    pub fn variables(&self) -> &[(String, Secret)] {
+    pub(crate) fn variables(&self) -> &[(String, Secret)] {
         &self.variables
     }
 
     /// Returns `text` with `***` in place of every verbatim value. A value that was encoded, cut or shortened is not
     /// found.
-    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         for value in &self.redacted {
             if text.contains(&**value) {

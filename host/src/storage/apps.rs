@@ -10,26 +10,15 @@ use crate::ids::{AppName, FunctionName, Version};
 /// Kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub(crate) enum Action {
     Deploy,
     Rollback,
     Stop,
 }
 
-impl Action {
-    /// Returns the name in the API and on disk.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Deploy => "deploy",
-            Action::Rollback => "rollback",
-            Action::Stop => "stop",
-        }
-    }
-}
-
 /// One change to an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppRecord {
+pub(crate) struct AppRecord {
     /// Counted from 1 for each app.
     pub number: u64,
     pub action: Action,
@@ -57,14 +46,14 @@ pub struct AppRecord {
 
 impl AppRecord {
     /// Returns true if the app is live after this record.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.action != Action::Stop
     }
 }
 
 /// Result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
+pub(crate) enum Pushed {
     Kept,
     /// The app has another last record by now; nothing was kept.
     Conflict {
@@ -73,7 +62,7 @@ pub enum Pushed {
 }
 
 /// Records of the apps of an engine.
-pub trait Apps: Send + Sync {
+pub(crate) trait Apps: Send + Sync {
     /// Returns the records of all apps, those of one app oldest first. One that cannot be read is passed over.
     fn records(&self) -> Answer<'_, Vec<(AppName, AppRecord)>>;
 

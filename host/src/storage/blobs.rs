@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Answer;
 
 /// Blobs of an engine.
-pub trait Blobs: Send + Sync {
+pub(crate) trait Blobs: Send + Sync {
     /// Keeps bytes under their SHA-256. Keeping them again changes nothing.
     fn put<'a>(&'a self, digest: &'a [u8; 32], bytes: Bytes) -> Answer<'a, ()>;
 

@@ -8,7 +8,7 @@ use crate::codes::Code;
 
 /// Kind of a failure; a caller decides by it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
+pub(crate) enum ErrorKind {
     /// Nothing was done, and the same request may be refused again.
     Refused,
     /// Nothing was done for want of room; there may be room later.
@@ -33,34 +33,34 @@ pub struct StorageError {
 
 impl StorageError {
     /// Makes an error of `kind` that shows as `source`.
-    pub fn new(kind: ErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(kind: ErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
         let code = if kind == ErrorKind::Full { Code::Overloaded } else { Code::Store };
         Self { kind, code, public: None, source: Arc::new(source) }
     }
 
     /// Returns it with the error code that users see.
     #[must_use]
-    pub fn with_code(self, code: Code) -> Self {
+    pub(crate) fn with_code(self, code: Code) -> Self {
         Self { code, ..self }
     }
 
     /// Returns it with a message for guests.
     #[must_use]
-    pub fn with_public(self, message: &str) -> Self {
+    pub(crate) fn with_public(self, message: &str) -> Self {
         Self { public: Some(message.into()), ..self }
     }
 
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         self.kind
     }
 
     /// Returns the error code for users.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         self.code
     }
 
     /// Returns the message for guests; none if only the operator may read why.
-    pub fn public(&self) -> Option<&str> {
+    pub(crate) fn public(&self) -> Option<&str> {
         self.public.as_deref()
     }
 }

@@ -14,7 +14,7 @@ use crate::ids::{AppName, CallId, FunctionId, FunctionName, MapId, Version};
 
 /// Identity that a client gave to a request, so that it can be sent twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Idempotency {
+pub(crate) struct Idempotency {
     pub key: String,
     /// SHA-256 of the request.
     pub fingerprint: [u8; 32],
@@ -22,7 +22,7 @@ pub struct Idempotency {
 
 /// Call or map that the first request with an idempotency key made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyedRecord {
+pub(crate) struct KeyedRecord {
     pub kind: Kind,
     pub id: [u8; 16],
     pub fingerprint: [u8; 32],
@@ -30,7 +30,7 @@ pub struct KeyedRecord {
 
 /// New call or map.
 #[derive(Clone, Debug)]
-pub struct Accept {
+pub(crate) struct Accept {
     pub record: NewRecord,
     pub idempotency: Option<Idempotency>,
     /// Map that has the parent as an input; none if the parent is a single call.
@@ -41,7 +41,7 @@ pub struct Accept {
 
 /// Record of a new call or map.
 #[derive(Clone, Debug)]
-pub enum NewRecord {
+pub(crate) enum NewRecord {
     /// Leased by this host if its state is [`super::State::Leased`].
     Call(Box<CallRecord>, Payload),
     Map(Box<MapHeader>),
@@ -49,7 +49,7 @@ pub enum NewRecord {
 
 /// Answer to an [`Accept`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub(crate) enum Accepted {
     New,
     /// An earlier request had the same idempotency key.
     Existing(KeyedRecord),
@@ -62,14 +62,14 @@ pub enum Accepted {
 
 /// Lease of one attempt at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseToken {
+pub(crate) struct LeaseToken {
     pub holder: LeaseHolder,
     pub attempt: u32,
 }
 
 /// Answer to a claim.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Claimed {
+pub(crate) enum Claimed {
     /// The call with one more attempt, leased. If this host had the lease already (an answer was lost), unchanged.
     Leased(Box<CallRecord>),
     /// Its next attempt begins at this time.
@@ -80,7 +80,7 @@ pub enum Claimed {
 
 /// New state of a call.
 #[derive(Clone, Debug)]
-pub struct CallSettle {
+pub(crate) struct CallSettle {
     /// The call as it is from now on. Its holder and the sums in it come from who has the lease.
     pub record: Box<CallRecord>,
     /// Lease of the attempt that ended; none for the end of a call that no living host runs.
@@ -90,7 +90,7 @@ pub struct CallSettle {
 
 /// Answer to a settle of a call.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Settled {
+pub(crate) enum Settled {
     Kept,
     /// The lease is another host's by now. Nothing was written.
     Fenced,
@@ -100,14 +100,14 @@ pub enum Settled {
 
 /// Call or map in a list.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ListEntry {
+pub(crate) enum ListEntry {
     Call(CallRecord),
     Map(MapRecord),
 }
 
 /// Filter of a list, newest first.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub(crate) struct Query {
     pub app: Option<AppName>,
     /// Of that app.
     pub function: Option<FunctionName>,
@@ -119,7 +119,7 @@ pub struct Query {
 
 /// Call that has not ended, as much of it as a queue needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenCall {
+pub(crate) struct OpenCall {
     pub id: CallId,
     pub function: FunctionId,
     pub priority: Priority,
@@ -131,14 +131,14 @@ pub struct OpenCall {
 
 /// Open calls and maps, over all apps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     pub calls: usize,
     pub maps: usize,
 }
 
 /// New inputs of a map.
 #[derive(Clone, Debug)]
-pub struct Append {
+pub(crate) struct Append {
     pub map: MapId,
     /// Index of the first one.
     pub at: u64,
@@ -149,7 +149,7 @@ pub struct Append {
 
 /// Answer to an [`Append`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum Appended {
+pub(crate) enum Appended {
     /// The map with the new inputs, and the chunks that they make.
     Kept { header: Box<MapHeader>, chunks: Vec<PendingChunk> },
     /// The map has `accepted` inputs, so the next is at that index. Nothing was written.
@@ -160,7 +160,7 @@ pub enum Appended {
 
 /// Change of a map by its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapMark {
+pub(crate) enum MapMark {
     /// No more inputs will come.
     Close,
     /// Inputs without an outcome will have none.
@@ -169,7 +169,7 @@ pub enum MapMark {
 
 /// Chunk that this host has leased, with everything known of its inputs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClaimedChunk {
+pub(crate) struct ClaimedChunk {
     pub first: u64,
     pub lease: Lease,
     /// None if its inputs are gone.
@@ -178,7 +178,7 @@ pub struct ClaimedChunk {
 
 /// Chunk of a map.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     pub first: u64,
     pub inputs: Vec<StoredPayload>,
     /// Outcomes and retries so far, oldest first.
@@ -191,7 +191,7 @@ pub struct Chunk {
 
 /// Outcomes of one chunk that are written together.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ChunkUpdate {
+pub(crate) struct ChunkUpdate {
     pub first: u64,
     /// New ones; or all of the chunk, if `replaces`.
     pub entries: Vec<Entry>,
@@ -205,7 +205,7 @@ pub struct ChunkUpdate {
 
 /// Additions to the progress of a map.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ProgressDelta {
+pub(crate) struct ProgressDelta {
     pub done: u64,
     pub failed: u64,
     pub dead: u64,
@@ -215,7 +215,7 @@ pub struct ProgressDelta {
 
 /// Outcomes and retries of a map. A closed map ends with its last outcome.
 #[derive(Clone, Debug)]
-pub struct MapSettle {
+pub(crate) struct MapSettle {
     pub map: MapId,
     /// Chunks that this host has leased. Without any, `delta` is zero: nothing else tells a repetition.
     pub chunks: Vec<ChunkUpdate>,
@@ -226,7 +226,7 @@ pub struct MapSettle {
 
 /// Answer to a [`MapSettle`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum MapSettled {
+pub(crate) enum MapSettled {
     /// The map as it is now. Also where the same settle was written before.
     Kept(Box<MapRecord>),
     /// A chunk is not leased by this host. Nothing was written.
@@ -237,7 +237,7 @@ pub enum MapSettled {
 
 /// Outcomes of one chunk.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcomes {
+pub(crate) struct Outcomes {
     pub first: u64,
     pub len: u64,
     /// By index; one for each input at most.
@@ -250,7 +250,7 @@ pub struct Outcomes {
 
 /// Number of inputs of a chunk by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutcomeCounts {
+pub(crate) struct OutcomeCounts {
     pub done: u64,
     pub failed: u64,
     pub dead: u64,
@@ -274,7 +274,7 @@ impl OutcomeCounts {
 }
 
 /// Durable calls and maps of an engine.
-pub trait Journal: Send + Sync {
+pub(crate) trait Journal: Send + Sync {
     /// Returns the time of the engine, in milliseconds since 1970. Hosts compare it with no clock of their own.
     fn now_ms(&self) -> u64;
 

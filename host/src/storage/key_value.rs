@@ -7,7 +7,7 @@ use crate::ids::AppName;
 
 /// Place of a value.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     pub app: &'a AppName,
     /// Name of the bucket, without NUL.
     pub bucket: &'a str,
@@ -16,7 +16,7 @@ pub struct Place<'a> {
 
 /// Addition to a number in decimal text; an absent value counts as 0.
 #[derive(Clone, Copy, Debug)]
-pub struct Increment {
+pub(crate) struct Increment {
     pub delta: i128,
     /// Bounds of the sum, both included.
     pub min: i128,
@@ -25,7 +25,7 @@ pub struct Increment {
 
 /// Result of an increment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Incremented {
+pub(crate) enum Incremented {
     Sum(i128),
     /// The value is no whole number in decimal text; nothing was changed.
     NotANumber,
@@ -36,7 +36,7 @@ pub enum Incremented {
 }
 
 /// Key-value data of an engine.
-pub trait KeyValue: Send + Sync {
+pub(crate) trait KeyValue: Send + Sync {
     fn get<'a>(&'a self, place: Place<'a>) -> Answer<'a, Option<Bytes>>;
 
     fn exists<'a>(&'a self, place: Place<'a>) -> Answer<'a, bool>;

@@ -14,7 +14,7 @@ pub struct LeaseHolder {
 
 /// Lease of a pending chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// Its inputs may have begun.
     pub is_leased: bool,
     /// Times that the host died while it was leased.
@@ -26,14 +26,14 @@ pub struct Lease {
 
 /// Pending chunk: at least one input has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PendingChunk {
+pub(crate) struct PendingChunk {
     pub first: u64,
     pub lease: Lease,
 }
 
 impl Lease {
     /// Returns it as `holder` takes it: a lease of another host has been lost, its own is kept.
-    pub fn taken_by(self, holder: LeaseHolder) -> Self {
+    pub(crate) fn taken_by(self, holder: LeaseHolder) -> Self {
         let is_lost = self.is_leased && self.holder != Some(holder);
         Self { is_leased: true, lost: self.lost + u32::from(is_lost), holder: Some(holder), ..self }
     }

@@ -4,13 +4,13 @@ use super::{Answer, LeaseHolder};
 
 /// Answer to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beat {
+pub(crate) struct Beat {
     /// Time of the engine, in milliseconds since 1970.
     pub now_ms: u64,
 }
 
 /// Hosts of an engine.
-pub trait Members: Send + Sync {
+pub(crate) trait Members: Send + Sync {
     /// Joins the engine, before anything is leased: leases of the starts before this one count as lost, and their
     /// writes are refused ([`super::ErrorKind::Fenced`]). A second call returns the same.
     fn join(&self) -> Answer<'_, LeaseHolder>;

@@ -59,7 +59,7 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageErr
 
 /// Engine of one host, by trait.
 #[derive(Clone)]
-pub struct Storage {
+pub(crate) struct Storage {
     pub members: Arc<dyn Members>,
     pub journal: Arc<dyn Journal>,
     pub timetable: Arc<dyn Timetable>,

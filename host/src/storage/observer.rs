@@ -4,7 +4,7 @@ use super::record::CallRecord;
 use crate::ids::{FunctionId, MapId};
 
 /// Observer of the changes in a journal. The methods return at once: they run on the way of a write.
-pub trait Observer: Send + Sync {
+pub(crate) trait Observer: Send + Sync {
     /// A call was accepted or has a new state.
     fn call_changed(&self, record: &CallRecord);
 

@@ -24,24 +24,16 @@ pub enum PayloadPlace {
 
 impl StoredPayload {
     /// A payload whose bytes lie beside everything else.
-    pub fn inline(payload: Payload) -> Self {
+    pub(crate) fn inline(payload: Payload) -> Self {
         Self { content_type: payload.content_type, at: PayloadPlace::Inline(payload.data) }
     }
 
     /// Returns what it takes in a row.
-    pub fn row_bytes(&self) -> usize {
+    pub(crate) fn row_bytes(&self) -> usize {
         self.content_type.len()
             + match &self.at {
                 PayloadPlace::Inline(data) => data.len(),
                 PayloadPlace::File { .. } => 40,
             }
-    }
-
-    /// Returns the digest of its file, if it has one.
-    pub fn digest(&self) -> Option<[u8; 32]> {
-        match &self.at {
-            PayloadPlace::Inline(_) => None,
-            PayloadPlace::File { digest, .. } => Some(*digest),
-        }
     }
 }

@@ -33,15 +33,16 @@ pub enum State {
 }
 
 impl State {
-    pub const ALL: [State; 7] =
+    #[cfg(test)]
+    pub(crate) const ALL: [State; 7] =
         [Self::Accepted, Self::Leased, Self::Waiting, Self::Done, Self::Failed, Self::Dead, Self::Cancelled];
 
     /// Whether nothing more will happen to the call.
-    pub fn is_terminal(self) -> bool {
+    pub(crate) fn is_terminal(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Dead | Self::Cancelled)
     }
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Leased => "leased",
@@ -56,7 +57,7 @@ impl State {
 
 /// Kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     Call,
     Map,
 }
@@ -127,7 +128,7 @@ pub struct CallRecord {
 
 impl CallRecord {
     /// A new call from outside, accepted and not begun.
-    pub fn new(function: &FunctionId, principal: Principal, accepted_ms: u64) -> Self {
+    pub(crate) fn new(function: &FunctionId, principal: Principal, accepted_ms: u64) -> Self {
         Self {
             id: CallId::generate(),
             app: function.app.clone(),
@@ -152,12 +153,12 @@ impl CallRecord {
         }
     }
 
-    pub fn function_id(&self) -> FunctionId {
+    pub(crate) fn function_id(&self) -> FunctionId {
         FunctionId { app: self.app.clone(), function: self.function.clone() }
     }
 
     /// Notes an attempt that failed, in the place of the oldest if there are many.
-    pub fn note_failed(&mut self, at_ms: u64, failure: Failure) {
+    pub(crate) fn note_failed(&mut self, at_ms: u64, failure: Failure) {
         if self.failed_attempts.len() == ATTEMPTS_KEPT {
             self.failed_attempts.pop_front();
         }
@@ -165,7 +166,7 @@ impl CallRecord {
     }
 
     /// Returns how many attempts count against the retries: a host that died is not the function's fault.
-    pub fn attempts_charged(&self) -> u32 {
+    pub(crate) fn attempts_charged(&self) -> u32 {
         self.attempts.saturating_sub(self.lost)
     }
 }
@@ -199,7 +200,7 @@ pub struct MapHeader {
 }
 
 impl MapHeader {
-    pub fn function_id(&self) -> FunctionId {
+    pub(crate) fn function_id(&self) -> FunctionId {
         FunctionId { app: self.app.clone(), function: self.function.clone() }
     }
 }
@@ -222,7 +223,7 @@ pub struct MapProgress {
 
 impl MapProgress {
     /// Returns how many inputs have an outcome.
-    pub fn settled(&self) -> u64 {
+    pub(crate) fn settled(&self) -> u64 {
         self.done + self.failed + self.dead
     }
 }
@@ -237,7 +238,7 @@ pub struct MapRecord {
 /// Where a map stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum MapState {
+pub(crate) enum MapState {
     /// It takes inputs.
     Open,
     /// Every input is on disk, and some have no outcome.
@@ -249,9 +250,10 @@ pub enum MapState {
 }
 
 impl MapState {
-    pub const ALL: [MapState; 4] = [Self::Open, Self::Running, Self::Done, Self::Cancelled];
+    #[cfg(test)]
+    pub(crate) const ALL: [MapState; 4] = [Self::Open, Self::Running, Self::Done, Self::Cancelled];
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Running => "running",
@@ -262,7 +264,7 @@ impl MapState {
 }
 
 impl MapRecord {
-    pub fn state(&self) -> MapState {
+    pub(crate) fn state(&self) -> MapState {
         match self {
             Self { header, .. } if header.is_cancelled => MapState::Cancelled,
             Self { header, .. } if !header.is_closed => MapState::Open,
@@ -272,7 +274,7 @@ impl MapRecord {
     }
 
     /// Returns how many inputs ended without an outcome, by being cancelled.
-    pub fn cancelled(&self) -> u64 {
+    pub(crate) fn cancelled(&self) -> u64 {
         if self.header.is_cancelled { self.header.accepted.saturating_sub(self.progress.settled()) } else { 0 }
     }
 }
@@ -305,7 +307,7 @@ pub enum EntryKind {
 
 impl Entry {
     /// Whether it ends the input.
-    pub fn is_outcome(&self) -> bool {
+    pub(crate) fn is_outcome(&self) -> bool {
         !matches!(self.kind, EntryKind::Retry { .. })
     }
 
@@ -315,7 +317,7 @@ impl Entry {
     }
 
     /// Returns about what it takes in a row.
-    pub fn row_bytes(&self) -> usize {
+    pub(crate) fn row_bytes(&self) -> usize {
         32 + match &self.kind {
             EntryKind::Done(stored) => stored.row_bytes(),
             EntryKind::Failed(failure) | EntryKind::Dead(failure) | EntryKind::Retry { failure, .. } => {

@@ -17,7 +17,7 @@ pub(crate) const HISTORY_LEN: u64 = 100;
 
 /// State of one function's schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScheduleState {
+pub(crate) struct ScheduleState {
     /// Timetable that the times below belong to, without its policies.
     pub timetable: Schedule,
     /// Origin of a period.
@@ -45,7 +45,7 @@ pub struct ScheduleState {
 
 /// Due times that one run stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DueTimes {
+pub(crate) struct DueTimes {
     /// The first of them.
     #[serde(rename = "from_ms", with = "millisecond::required")]
     pub from: Timestamp,
@@ -59,12 +59,12 @@ pub struct DueTimes {
 }
 
 impl DueTimes {
-    pub fn one(due: Timestamp) -> Self {
+    pub(crate) fn one(due: Timestamp) -> Self {
         Self { from: due, due, times: 1, interruptions: 0 }
     }
 
     /// Returns both as one.
-    pub fn with(self, other: Self) -> Self {
+    pub(crate) fn with(self, other: Self) -> Self {
         Self {
             from: self.from.min(other.from),
             due: self.due.max(other.due),
@@ -76,7 +76,7 @@ impl DueTimes {
 
 /// One run of a schedule, or several in a row that were skipped for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScheduledRun {
+pub(crate) struct ScheduledRun {
     /// 1 for a function's first.
     pub number: u64,
     /// `None` for a run by hand.
@@ -95,7 +95,7 @@ pub struct ScheduledRun {
 
 impl ScheduledRun {
     /// Takes over the end of its call. A run that has ended stays as it is; returns whether it changed.
-    pub fn end(&mut self, call: &CallRecord) -> bool {
+    pub(crate) fn end(&mut self, call: &CallRecord) -> bool {
         if self.outcome != RunOutcome::Running || !call.state.is_terminal() {
             return false;
         }
@@ -115,7 +115,7 @@ impl ScheduledRun {
 /// Outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum RunOutcome {
+pub(crate) enum RunOutcome {
     /// On record, and not ended.
     Running,
     Done,
@@ -134,7 +134,7 @@ pub enum RunOutcome {
 /// Reason for which a run was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SkipReason {
+pub(crate) enum SkipReason {
     /// Its time passed while the host was down or asleep.
     Missed,
     /// The run before it was still running.
@@ -147,7 +147,7 @@ pub enum SkipReason {
 
 /// A function's schedule as a starting host finds it.
 #[derive(Clone, Debug)]
-pub struct StoredSchedule {
+pub(crate) struct StoredSchedule {
     pub function: FunctionId,
     pub state: ScheduleState,
     pub last: Option<ScheduledRun>,
@@ -157,7 +157,7 @@ pub struct StoredSchedule {
 
 /// One step of the schedules, written whole or not at all.
 #[derive(Debug, Default)]
-pub struct ScheduleStep {
+pub(crate) struct ScheduleStep {
     pub states: Vec<(FunctionId, ScheduleState)>,
     pub runs: Vec<(FunctionId, ScheduledRun)>,
     /// Calls of runs that begin, leased, with their inputs.
@@ -168,11 +168,11 @@ pub struct ScheduleStep {
 
 impl ScheduleStep {
     /// Returns the functions with a new state or a run; some may come twice.
-    pub fn functions(&self) -> impl Iterator<Item = &FunctionId> {
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &FunctionId> {
         self.states.iter().map(|(function, _)| function).chain(self.runs.iter().map(|(function, _)| function))
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.states.is_empty() && self.runs.is_empty() && self.begun.is_empty() && self.interrupted.is_empty()
     }
 }

@@ -4,7 +4,7 @@ use super::{Answer, ScheduleStep, ScheduledRun, StoredSchedule};
 use crate::ids::FunctionId;
 
 /// Schedules of an engine. It shares the transactions of the journal: a run is a durable call.
-pub trait Timetable: Send + Sync {
+pub(crate) trait Timetable: Send + Sync {
     /// Returns all schedules. Once, at start.
     fn schedules(&self) -> Answer<'_, Vec<StoredSchedule>>;
 

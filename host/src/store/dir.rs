@@ -39,7 +39,7 @@ pub struct StoreDir {
 
 /// Bytes on the disk of a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskUsage {
+pub(crate) struct DiskUsage {
     pub disk_bytes: u64,
     /// Bytes that an ordinary user may still write.
     pub free_bytes: u64,
@@ -55,12 +55,12 @@ struct Opened {
 
 impl StoreDir {
     /// The data in `path`, which is created at the first use.
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self::counted(path, Arc::default())
     }
 
     /// The data in `path`, as by `new`, whose commits are counted.
-    pub fn counted(path: &Path, counters: Arc<StoreCounters>) -> Self {
+    pub(crate) fn counted(path: &Path, counters: Arc<StoreCounters>) -> Self {
         let health = watch::Sender::new(None);
         Self { path: path.to_owned(), open: OnceLock::new(), opening: Mutex::new(()), health, counters }
     }
@@ -76,19 +76,19 @@ impl StoreDir {
         Ok(dir)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Returns how full the disk is and how large the database. Blocks as long as the disk does.
-    pub fn disk_usage(&self) -> io::Result<DiskUsage> {
+    pub(crate) fn disk_usage(&self) -> io::Result<DiskUsage> {
         let database_bytes = fs::metadata(self.path.join(DATABASE_FILE))?.len();
         let (disk_bytes, free_bytes) = durable::disk_bytes(&self.path)?;
         Ok(DiskUsage { disk_bytes, free_bytes, database_bytes })
     }
 
     /// Opens the database now, so that a directory in use is found at start.
-    pub fn open_now(&self) -> Result<(), StorageError> {
+    pub(crate) fn open_now(&self) -> Result<(), StorageError> {
         Ok(self.store().map(drop)?)
     }
 
@@ -120,7 +120,7 @@ impl StoreDir {
     }
 
     /// Leaves the database, if it is open, as it opens at once.
-    pub async fn checkpoint(&self) -> Result<(), StorageError> {
+    pub(crate) async fn checkpoint(&self) -> Result<(), StorageError> {
         match self.open.get() {
             Some(opened) => Ok(opened.store.checkpoint().await?),
             None => Ok(()),
@@ -128,7 +128,7 @@ impl StoreDir {
     }
 
     /// Waits until the database has stopped for good, and says why: a host must stop then.
-    pub async fn failed(&self) -> StorageError {
+    pub(crate) async fn failed(&self) -> StorageError {
         failure(self.health.subscribe()).await.into()
     }
 }

@@ -10,7 +10,7 @@ use super::key_value::StoreKeyValue;
 use crate::storage::{Observer, Storage};
 
 /// Returns the engine of a data directory, which opens at its first use. `observer` is told of the journal's changes.
-pub fn engine(dir: Arc<StoreDir>, observer: Option<Arc<dyn Observer>>) -> Storage {
+pub(crate) fn engine(dir: Arc<StoreDir>, observer: Option<Arc<dyn Observer>>) -> Storage {
     let journal = Arc::new(match observer {
         Some(observer) => StoreJournal::observed(dir.clone(), observer),
         None => StoreJournal::new(dir.clone()),

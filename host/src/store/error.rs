@@ -86,12 +86,13 @@ impl fmt::Display for FullMessage {
 
 impl StoreError {
     /// Whether there is no room now and may be later.
-    pub fn is_full(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
     }
 
     /// Returns the code that clients and commands see.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::Full { .. } => Code::DiskFull,
             Self::Busy { .. } | Self::Exhausted { .. } => Code::Overloaded,

@@ -91,11 +91,6 @@ impl DatabaseFile {
         self.health.borrow().clone()
     }
 
-    /// Waits until the store has stopped for good.
-    pub(super) fn watch(&self) -> watch::Receiver<Option<StoreError>> {
-        self.health.subscribe()
-    }
-
     /// Runs a transaction, and judges what failed. A transaction that fails for lack of room leaves the file open
     /// again.
     pub(super) fn write(&self, work: impl Fn(&Database) -> Result<(), redb::Error>) -> Result<(), WriteFailure> {

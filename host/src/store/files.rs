@@ -28,7 +28,7 @@ const ROOT: &str = "results";
 const UNFINISHED: &str = "results/unfinished";
 
 /// The files of a data directory.
-pub struct Files {
+pub(crate) struct Files {
     tree: Arc<dyn Tree>,
     health: Health,
     /// What messages call the data directory.
@@ -50,13 +50,13 @@ impl Files {
     }
 
     /// Returns the digest that `bytes` are kept under.
-    pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
         Sha256::digest(bytes).into()
     }
 
     /// Keeps `bytes` under their digest and returns once they are on disk. Keeping the same bytes again changes
     /// nothing. Blocks.
-    pub fn put(&self, write: Write, digest: &[u8; 32], bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put(&self, write: Write, digest: &[u8; 32], bytes: &[u8]) -> Result<(), StoreError> {
         if let Some(poisoned) = self.health.borrow().clone() {
             return Err(poisoned);
         }
@@ -86,7 +86,7 @@ impl Files {
     }
 
     /// Reads the file of `digest`, and checks it. Blocks.
-    pub fn get(&self, digest: &[u8; 32]) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn get(&self, digest: &[u8; 32]) -> Result<Vec<u8>, StoreError> {
         let bytes = self.tree.read(&path(digest)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::FileMissing { digest: *digest },
             _ => self.failed(error, digest),
@@ -96,7 +96,7 @@ impl Files {
 
     /// Removes the file of `digest`; one that is not there is no error. After a power cut it may be there again.
     /// Blocks.
-    pub fn remove(&self, digest: &[u8; 32]) -> Result<(), StoreError> {
+    pub(crate) fn remove(&self, digest: &[u8; 32]) -> Result<(), StoreError> {
         failpoint::hit("files.remove.before");
         match self.tree.remove(&path(digest)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error, digest)),
@@ -108,7 +108,7 @@ impl Files {
     }
 
     /// Returns the digests of all files, so that those without a reference can be removed at start. Blocks.
-    pub fn digests(&self) -> Result<Vec<[u8; 32]>, StoreError> {
+    pub(crate) fn digests(&self) -> Result<Vec<[u8; 32]>, StoreError> {
         let read = || -> io::Result<Vec<[u8; 32]>> {
             let mut digests = Vec::new();
             for dir in self.tree.list(Path::new(ROOT))? {

@@ -61,19 +61,21 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+pub(crate) use dir::StoreDir;
 pub(crate) use dir::has_database;
-pub use dir::{DiskUsage, StoreDir};
-pub use engine::engine;
-pub use error::StoreError;
+pub(crate) use engine::engine;
+pub(crate) use error::StoreError;
 use file::{DatabaseFile, Health};
-pub use files::Files;
-pub use journal::{Owner, Quarantined, QuarantinedRow, StoreJournal, peek_quarantine};
+pub(crate) use files::Files;
+pub(crate) use journal::{Quarantined, QuarantinedRow, StoreJournal, peek_quarantine};
 pub(crate) use lock::DataLock;
 pub(crate) use medium::{DiskFile, Medium};
-pub use op::{Changes, Decided, Decider, Op};
-pub use table::{Entry, Table};
-pub use view::{RowBytes, View, ViewError};
-pub use writer::Write;
+pub use op::Op;
+pub(crate) use op::{Changes, Decider};
+pub(crate) use table::Entry;
+pub use table::Table;
+pub(crate) use view::{View, ViewError};
+pub(crate) use writer::Write;
 use writer::{QueuedWrite, write_loop};
 
 use crate::metrics::StoreCounters;
@@ -95,7 +97,7 @@ pub struct Store {
 
 /// The answer to a write, once it is on disk. Dropping it does not cancel the write.
 #[must_use = "a write may fail"]
-pub struct PendingWrite {
+pub(crate) struct PendingWrite {
     answer: oneshot::Receiver<Result<(), StoreError>>,
     file: Arc<DatabaseFile>,
 }
@@ -143,14 +145,14 @@ impl Store {
     }
 
     /// Writes as `write` does, unless a later epoch was raised.
-    pub async fn write_in(&self, epoch: Option<u64>, ops: Vec<Op>) -> Result<(), StoreError> {
+    pub(crate) async fn write_in(&self, epoch: Option<u64>, ops: Vec<Op>) -> Result<(), StoreError> {
         let room = self.room.clone().acquire_many_owned(cost(&ops)).await.expect("nobody closes it");
         self.send(epoch, Write::New, ops, Some(room)).await
     }
 
     /// Raises the epoch of the database by one, on disk, and returns it: writes of earlier epochs are refused from then
     /// on.
-    pub async fn raise_epoch(&self) -> Result<u64, StoreError> {
+    pub(crate) async fn raise_epoch(&self) -> Result<u64, StoreError> {
         let latest = self.epoch.clone();
         self.update(Table::Host, EPOCH.to_vec(), 0, move |present| {
             let last = match present.map(<[u8; 8]>::try_from) {
@@ -170,7 +172,7 @@ impl Store {
     /// Replaces the value of `key` by what `decide` makes of the present one, and returns its answer once that is on
     /// disk. `decide` runs as [`Decider`] says and holds `bytes` of memory; a value of `None` leaves the key as it is.
     /// Waits as `write` does.
-    pub async fn update<T: Send + 'static>(
+    pub(crate) async fn update<T: Send + 'static>(
         &self,
         table: Table,
         key: Vec<u8>,
@@ -188,7 +190,7 @@ impl Store {
     /// Decides changes within the transaction, applies all of them or none, and returns the answer of `decide` once
     /// that is on disk. `decide` runs as [`Decider`] says and holds `bytes` of memory. New work waits as `write` does;
     /// essential work waits for no room. Refused if a later epoch than `epoch` was raised.
-    pub async fn transact<T: Send + 'static>(
+    pub(crate) async fn transact<T: Send + 'static>(
         &self,
         epoch: Option<u64>,
         write: Write,
@@ -204,7 +206,7 @@ impl Store {
     }
 
     /// Applies all of `ops`, or none, and returns once they are on disk; waits and refuses as `transact`.
-    pub async fn commit(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>) -> Result<(), StoreError> {
+    pub(crate) async fn commit(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>) -> Result<(), StoreError> {
         match write {
             Write::New => self.write_in(epoch, ops).await,
             Write::Essential => self.submit_in(epoch, write, ops).await,
@@ -212,19 +214,19 @@ impl Store {
     }
 
     /// Refuses an epoch if a later one was raised.
-    pub fn check_epoch(&self, epoch: u64) -> Result<(), StoreError> {
+    pub(crate) fn check_epoch(&self, epoch: u64) -> Result<(), StoreError> {
         let latest = self.epoch.load(Ordering::Relaxed);
         if epoch < latest { Err(StoreError::Fenced { epoch, latest }) } else { Ok(()) }
     }
 
     /// Takes `ops` in, before anything that is submitted later. New work is refused (`Busy`) where too much waits;
     /// essential writes are taken beyond that bound, since the work behind them is bounded by itself.
-    pub fn submit(&self, write: Write, ops: Vec<Op>) -> PendingWrite {
+    pub(crate) fn submit(&self, write: Write, ops: Vec<Op>) -> PendingWrite {
         self.submit_in(None, write, ops)
     }
 
     /// Submits as `submit` does, unless a later epoch was raised.
-    pub fn submit_in(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>) -> PendingWrite {
+    pub(crate) fn submit_in(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>) -> PendingWrite {
         let room = self.room.clone().try_acquire_many_owned(cost(&ops)).ok();
         if room.is_none() && write == Write::New {
             let waiting_bytes = WRITES_WAITING_BYTES_MAX - self.room.available_permits();
@@ -236,13 +238,8 @@ impl Store {
     }
 
     /// Leaves the file as it opens at once, though the process ends without closing it.
-    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+    pub(crate) async fn checkpoint(&self) -> Result<(), StoreError> {
         self.send(None, Write::Essential, Vec::new(), None).await
-    }
-
-    /// Waits until the store has stopped for good, and says why. A host must stop then, and tell its operator.
-    pub async fn failed(&self) -> StoreError {
-        failure(self.file.watch()).await
     }
 
     fn send(&self, epoch: Option<u64>, write: Write, ops: Vec<Op>, room: Option<OwnedSemaphorePermit>) -> PendingWrite {

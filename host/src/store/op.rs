@@ -36,7 +36,7 @@ impl Op {
 }
 
 /// Changes of a decider, in order: prepared ones, borrowed from its state, and ones that it makes.
-pub type Changes<'a> = Vec<Cow<'a, [Op]>>;
+pub(crate) type Changes<'a> = Vec<Cow<'a, [Op]>>;
 
 /// Decides changes from what the transaction has.
 ///
@@ -51,7 +51,7 @@ pub struct Decider {
 
 /// Answer of a decider.
 #[derive(Debug)]
-pub struct Decided<T>(Arc<Mutex<Option<T>>>);
+pub(crate) struct Decided<T>(Arc<Mutex<Option<T>>>);
 
 trait Decide: Send + Sync {
     fn decide<'a>(&'a self, view: &View<'_>) -> Result<Changes<'a>, ViewError>;
@@ -80,7 +80,7 @@ where
 
 impl Decider {
     /// Makes a decider with a state of `bytes`, which count like the value of a put, and the place of its answer.
-    pub fn new<S, F, T>(bytes: usize, state: S, decide: F) -> (Self, Decided<T>)
+    pub(crate) fn new<S, F, T>(bytes: usize, state: S, decide: F) -> (Self, Decided<T>)
     where
         S: Send + Sync + 'static,
         F: for<'a> Fn(&'a S, &View<'_>) -> Result<(Changes<'a>, T), ViewError> + Send + Sync + 'static,
@@ -102,7 +102,7 @@ impl Decider {
 
 impl<T> Decided<T> {
     /// Returns the answer, once the write is committed.
-    pub fn take(self) -> T {
+    pub(crate) fn take(self) -> T {
         self.0.lock().take().expect("a write that was committed was decided")
     }
 }

@@ -19,36 +19,23 @@ impl Store {
     }
 
     /// Returns the value under `key`. Some milliseconds for the largest.
-    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(table, |table| Ok(table.get(key)?.map(|value| value.value().to_vec())))
     }
 
-    /// Returns the values under `keys`, in their order, all of one state.
-    pub fn get_many<K: AsRef<[u8]>>(&self, table: Table, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.read(table, |table| {
-            let get = |key: &K| Ok(table.get(key.as_ref())?.map(|value| value.value().to_vec()));
-            keys.iter().map(get).collect()
-        })
-    }
-
     /// Returns whether `key` has a value.
-    pub fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+    pub(crate) fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
         self.read(table, |table| Ok(table.get(key)?.is_some()))
     }
 
-    /// Returns the entry under `key` or, where there is none, the last before it.
-    pub fn last_up_to(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        Ok(self.range(table, (Bound::Unbounded, Bound::Included(key)), 1, true)?.pop())
-    }
-
     /// Returns all keys and values of a table, in order. For small tables, at start.
-    pub fn entries(&self, table: Table) -> Result<Vec<Entry>, StoreError> {
+    pub(crate) fn entries(&self, table: Table) -> Result<Vec<Entry>, StoreError> {
         self.range(table, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)
     }
 
     /// Returns up to `limit` keys with `prefix`, in order, those behind `after` if it is given. Reads no more than
     /// these.
-    pub fn keys(
+    pub(crate) fn keys(
         &self,
         table: Table,
         prefix: &[u8],
@@ -71,7 +58,7 @@ impl Store {
 
     /// Returns up to `limit` entries between two keys, in order or, with `reverse`, from the last one on. Reads no more
     /// than these. Bounds that hold nothing between them give none.
-    pub fn range(
+    pub(crate) fn range(
         &self,
         table: Table,
         between: (Bound<&[u8]>, Bound<&[u8]>),

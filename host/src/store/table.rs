@@ -52,7 +52,7 @@ impl Table {
         Table::MapResults,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Table::KeyValue => "key-value",
             Table::Deployments => "deployments",
@@ -76,7 +76,7 @@ impl Table {
 }
 
 /// A key and its value.
-pub type Entry = (Vec<u8>, Vec<u8>);
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
 /// Whether the end lies before the start, which redb has no answer for.
 pub(super) fn is_empty(between: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {

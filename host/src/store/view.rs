@@ -13,14 +13,14 @@ use super::table::{Table, is_empty};
 type Open<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
 
 /// State of the database within the writer's transaction, every earlier write included.
-pub struct View<'txn> {
+pub(crate) struct View<'txn> {
     transaction: &'txn WriteTransaction,
     tables: [OnceCell<Open<'txn>>; Table::ALL.len()],
 }
 
 /// Read that failed within a transaction. A decider passes it on, and the whole transaction fails with it.
 #[derive(Debug)]
-pub struct ViewError(pub(super) redb::Error);
+pub(crate) struct ViewError(pub(super) redb::Error);
 
 impl<E: Into<redb::Error>> From<E> for ViewError {
     fn from(error: E) -> Self {
@@ -29,7 +29,7 @@ impl<E: Into<redb::Error>> From<E> for ViewError {
 }
 
 /// Key or value of a row, in redb's memory.
-pub struct RowBytes<'a>(AccessGuard<'a, &'static [u8]>);
+pub(crate) struct RowBytes<'a>(AccessGuard<'a, &'static [u8]>);
 
 impl Deref for RowBytes<'_> {
     type Target = [u8];
@@ -45,30 +45,17 @@ impl<'txn> View<'txn> {
     }
 
     /// Returns the value under `key`.
-    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<RowBytes<'_>>, ViewError> {
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<RowBytes<'_>>, ViewError> {
         Ok(self.open(table)?.get(key)?.map(RowBytes))
     }
 
     /// Returns whether `key` has a value.
-    pub fn contains(&self, table: Table, key: &[u8]) -> Result<bool, ViewError> {
+    pub(crate) fn contains(&self, table: Table, key: &[u8]) -> Result<bool, ViewError> {
         Ok(self.open(table)?.get(key)?.is_some())
     }
 
-    /// Returns the first row between two keys.
-    pub fn first(
-        &self,
-        table: Table,
-        between: (Bound<&[u8]>, Bound<&[u8]>),
-    ) -> Result<Option<(RowBytes<'_>, RowBytes<'_>)>, ViewError> {
-        if is_empty(between) {
-            return Ok(None);
-        }
-        let row = self.open(table)?.range::<&[u8]>(between)?.next().transpose()?;
-        Ok(row.map(|(key, value)| (RowBytes(key), RowBytes(value))))
-    }
-
     /// Returns the last row between two keys.
-    pub fn last(
+    pub(crate) fn last(
         &self,
         table: Table,
         between: (Bound<&[u8]>, Bound<&[u8]>),

@@ -21,7 +21,7 @@ const CHECKPOINT_REST: Duration = Duration::from_millis(250);
 
 /// How much of the disk a write may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
+pub(crate) enum Write {
     /// New work: refused while less than [`STORE_FREE_BYTES_MIN`] is free.
     New,
     /// What work that runs already must leave behind, its results above all: refused below [`STORE_RESERVE_BYTES_MIN`].

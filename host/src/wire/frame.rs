@@ -6,7 +6,7 @@ use super::header::{FailureKind, HEADER_BYTES, ITEMS_MAX, MAGIC, ModelId, TENSOR
 use super::tensor::{Datatype, NAME_BYTES_MAX, RANK_MAX, Tensor, TensorSpec};
 
 /// The path that stands for the built-in no-op model.
-pub const NOOP_PATH: &str = "bireme:noop";
+pub(crate) const NOOP_PATH: &str = "bireme:noop";
 
 const LOAD: u32 = 1;
 const LOADED: u32 = 2;
@@ -40,7 +40,7 @@ pub enum Signature {
 
 impl Signature {
     /// Returns the values in one row's result; none for a model of tensors.
-    pub fn width(&self) -> Option<u32> {
+    pub(crate) fn width(&self) -> Option<u32> {
         match self {
             Self::Vector { dimension: width } | Self::Scores { labels: width } => Some(*width),
             Self::Tensors { .. } => None,
@@ -220,7 +220,7 @@ impl Frame {
 
 /// Returns a checksum of a batch. A worker sends back that of the batch it ran, so that the answer to another one is
 /// detected. A guard against mix-ups, not against a malicious worker.
-pub fn checksum(cu_seqlens: &[u32], ids: &[u32]) -> u32 {
+pub(crate) fn checksum(cu_seqlens: &[u32], ids: &[u32]) -> u32 {
     // FNV-1a, a word at a time, with its 64-bit prime.
     let step = |hash: u64, &word: &u32| (hash ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
     let hash = ids.iter().fold(cu_seqlens.iter().fold(0xcbf2_9ce4_8422_2325, step), step);

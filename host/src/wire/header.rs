@@ -7,12 +7,12 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"BRM\x03");
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 24;
 /// Longest body.
-pub const BODY_BYTES_MAX: u64 = 256 << 20;
+pub(crate) const BODY_BYTES_MAX: u64 = 256 << 20;
 
 /// Requests of one `Infer`.
-pub const ITEMS_MAX: usize = 4_096;
+pub(crate) const ITEMS_MAX: usize = 4_096;
 /// Tensors of one request.
-pub const TENSORS_MAX: usize = 256;
+pub(crate) const TENSORS_MAX: usize = 256;
 
 /// A model, by its number on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +76,7 @@ impl Header {
 }
 
 /// Marks a whole frame's header: its body is in the shared memory.
-pub fn mark_placed(header: &mut [u8; HEADER_BYTES]) {
+pub(crate) fn mark_placed(header: &mut [u8; HEADER_BYTES]) {
     header[23] |= 0x80;
 }
 

@@ -23,7 +23,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use super::header::BODY_BYTES_MAX;
 
 /// Longest body that goes through the socket.
-pub const INLINE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const INLINE_BYTES_MAX: usize = 64 << 10;
 
 const PAGE: u64 = 4_096;
 const SLOTS: u64 = 2;
@@ -33,20 +33,20 @@ const KEPT_BYTES: u64 = 2 << 20;
 
 /// The direction of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     ToWorker,
     ToHost,
 }
 
 /// Memory that two processes share.
 #[derive(Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     file: File,
 }
 
 impl Memory {
     /// Creates the memory.
-    pub fn create() -> io::Result<Self> {
+    pub(crate) fn create() -> io::Result<Self> {
         let file = rustix::fs::memfd_create("bireme-worker", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&file, LENGTH)?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
@@ -54,7 +54,7 @@ impl Memory {
     }
 
     /// Takes in the memory that the other side created.
-    pub fn receive(file: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn receive(file: OwnedFd) -> io::Result<Self> {
         let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(|_| invalid("the shared memory has no seals"))?;
         if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
@@ -68,7 +68,7 @@ impl Memory {
     }
 
     /// Puts the body of the frame of that number there.
-    pub fn write(&self, direction: Direction, number: u64, body: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, direction: Direction, number: u64, body: &[u8]) -> io::Result<()> {
         if body.len() as u64 > BODY_BYTES_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -76,7 +76,7 @@ impl Memory {
     }
 
     /// Copies a body into `to`, which is as long as the frame said.
-    pub fn read(&self, direction: Direction, number: u64, to: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn read(&self, direction: Direction, number: u64, to: &mut [u8]) -> io::Result<()> {
         let (at, length) = (slot(direction, number), to.len() as u64);
         if length > BODY_BYTES_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -95,12 +95,12 @@ impl Memory {
     }
 
     /// Writes the heartbeat.
-    pub fn write_heartbeat(&self, count: u64) -> io::Result<()> {
+    pub(crate) fn write_heartbeat(&self, count: u64) -> io::Result<()> {
         self.file.write_all_at(&count.to_le_bytes(), 0)
     }
 
     /// Returns the last heartbeat; 0 before the first.
-    pub fn heartbeat(&self) -> io::Result<u64> {
+    pub(crate) fn heartbeat(&self) -> io::Result<u64> {
         let mut count = [0; 8];
         self.file.read_exact_at(&mut count, 0)?;
         Ok(u64::from_le_bytes(count))

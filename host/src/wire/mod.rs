@@ -29,16 +29,23 @@
 
 mod frame;
 mod header;
-pub mod memory;
+pub(crate) mod memory;
 #[cfg(test)]
 mod samples;
 mod tensor;
 
-pub use self::frame::{Frame, NOOP_PATH, Signature, checksum};
-pub use self::header::{
-    BODY_BYTES_MAX, FailureKind, HEADER_BYTES, Header, ITEMS_MAX, MAGIC, ModelId, TENSORS_MAX, WireError, mark_placed,
-};
-pub use self::tensor::{Datatype, NAME_BYTES_MAX, RANK_MAX, Tensor, TensorError, TensorSpec};
+pub use self::frame::Frame;
+pub use self::frame::Signature;
+pub(crate) use self::frame::{NOOP_PATH, checksum};
+pub use self::header::FailureKind;
+pub use self::header::HEADER_BYTES;
+pub use self::header::Header;
+pub use self::header::MAGIC;
+pub use self::header::ModelId;
+pub(crate) use self::header::{BODY_BYTES_MAX, ITEMS_MAX, TENSORS_MAX, mark_placed};
+pub use self::tensor::Tensor;
+pub use self::tensor::{Datatype, TensorSpec};
+pub(crate) use self::tensor::{NAME_BYTES_MAX, RANK_MAX, TensorError};
 
 #[cfg(target_endian = "big")]
 compile_error!("the wire copies numbers as they lie in memory and is little-endian");

@@ -9,9 +9,9 @@ use std::fmt;
 use bytes::Bytes;
 
 /// Dimensions of one tensor.
-pub const RANK_MAX: usize = 16;
+pub(crate) const RANK_MAX: usize = 16;
 /// Bytes of a tensor's name.
-pub const NAME_BYTES_MAX: usize = 256;
+pub(crate) const NAME_BYTES_MAX: usize = 256;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,7 +34,7 @@ pub enum Datatype {
 }
 
 impl Datatype {
-    pub const ALL: [Datatype; 14] = [
+    pub(crate) const ALL: [Datatype; 14] = [
         Self::Bool,
         Self::Uint8,
         Self::Uint16,
@@ -52,7 +52,7 @@ impl Datatype {
     ];
 
     /// Returns the Open Inference Protocol's name.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Bool => "BOOL",
             Self::Uint8 => "UINT8",
@@ -72,7 +72,7 @@ impl Datatype {
     }
 
     /// Returns the type of that name.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|datatype| datatype.as_str() == name)
     }
 
@@ -81,7 +81,7 @@ impl Datatype {
     }
 
     /// Bytes of one element; none for [`Datatype::Bytes`].
-    pub fn size(self) -> Option<usize> {
+    pub(crate) fn size(self) -> Option<usize> {
         match self {
             Self::Bool | Self::Uint8 | Self::Int8 => Some(1),
             Self::Uint16 | Self::Int16 | Self::Fp16 | Self::Bf16 => Some(2),
@@ -118,7 +118,7 @@ pub struct TensorSpec {
 /// A tensor whose parts do not agree.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum TensorError {
+pub(crate) enum TensorError {
     #[error("a tensor's name is {bytes} bytes long, over the limit of {NAME_BYTES_MAX}")]
     Name { bytes: usize },
     #[error("tensor `{name}` has {rank} dimensions, over the limit of {RANK_MAX}")]
@@ -133,17 +133,17 @@ pub enum TensorError {
 
 impl Tensor {
     /// Returns the number of elements that its shape makes; none if that cannot be counted.
-    pub fn elements(&self) -> Option<u64> {
+    pub(crate) fn elements(&self) -> Option<u64> {
         self.shape.iter().try_fold(1u64, |product, &length| product.checked_mul(length))
     }
 
     /// Returns its size in bytes, with shape and name.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.name.len() + self.data.len() + self.shape.len() * 8
     }
 
     /// Refuses data that does not match shape and type.
-    pub fn check(&self) -> Result<(), TensorError> {
+    pub(crate) fn check(&self) -> Result<(), TensorError> {
         if self.name.len() > NAME_BYTES_MAX {
             return Err(TensorError::Name { bytes: self.name.len() });
         }
@@ -166,7 +166,7 @@ impl Tensor {
     }
 
     /// Returns the elements of a tensor of [`Datatype::Bytes`]; none for other types and for data that is cut off.
-    pub fn byte_elements(&self) -> Option<Vec<&[u8]>> {
+    pub(crate) fn byte_elements(&self) -> Option<Vec<&[u8]>> {
         if self.datatype == Datatype::Bytes { elements_of(&self.data).collect() } else { None }
     }
 }

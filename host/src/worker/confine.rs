@@ -71,7 +71,7 @@ pub enum Confinement {
 
 impl Confinement {
     /// Returns the confinement for a worker on this CUDA device, else the CPU.
-    pub fn of(device: Option<u32>) -> Self {
+    pub(crate) fn of(device: Option<u32>) -> Self {
         if device.is_some() { Self::Cuda } else { Self::Cpu }
     }
 

@@ -11,7 +11,7 @@ use super::error::LoadError;
 
 /// An open device.
 #[derive(Debug)]
-pub enum WorkerDevice {
+pub(crate) enum WorkerDevice {
     Cpu { threads: usize },
     Cuda(Device),
 }
@@ -19,7 +19,7 @@ pub enum WorkerDevice {
 /// A device cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DeviceOpenError {
+pub(crate) enum DeviceOpenError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     #[error("`BIREME_CUDA_MEMORY` is `{value}`, expected a number of bytes")]
@@ -28,7 +28,7 @@ pub enum DeviceOpenError {
 
 impl WorkerDevice {
     /// The CPU, with `BIREME_WORKER_THREADS` threads; by default one for each core.
-    pub fn cpu() -> Self {
+    pub(crate) fn cpu() -> Self {
         let threads = std::env::var("BIREME_WORKER_THREADS").ok().and_then(|value| value.parse().ok());
         Self::Cpu { threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)) }
     }
@@ -36,7 +36,7 @@ impl WorkerDevice {
     /// Opens a CUDA device and checks the result of a kernel: a device may open and still not compute.
     ///
     /// `BIREME_CUDA_MEMORY` bounds its memory, in bytes; the default is nine tenths of the free memory.
-    pub fn cuda(ordinal: u32) -> Result<Self, DeviceOpenError> {
+    pub(crate) fn cuda(ordinal: u32) -> Result<Self, DeviceOpenError> {
         let budget = match std::env::var("BIREME_CUDA_MEMORY") {
             Err(_) => None,
             Ok(value) => Some(value.parse().map_err(|_| DeviceOpenError::Memory { value })?),
@@ -61,7 +61,7 @@ impl WorkerDevice {
     }
 
     /// Returns `cpu` or `cuda:N`.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Cpu { .. } => "cpu".to_owned(),
             Self::Cuda(device) => format!("cuda:{}", device.info().ordinal),

@@ -40,7 +40,7 @@ impl Encoder {
     }
 
     /// Returns the kind and width of a text's result.
-    pub fn output(&self) -> ModelOutput {
+    pub(crate) fn output(&self) -> ModelOutput {
         self.model.output()
     }
 
@@ -55,7 +55,7 @@ impl Encoder {
     }
 
     /// Returns the bytes that it takes of the CPU's memory; none on another device, which counts its own.
-    pub fn memory(&self) -> Option<u64> {
+    pub(crate) fn memory(&self) -> Option<u64> {
         self.cpu_threads.map(|_| self.model.memory_bytes())
     }
 

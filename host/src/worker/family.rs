@@ -41,7 +41,7 @@ pub(super) trait Family {
 
 /// The result of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModelOutput {
+pub(crate) enum ModelOutput {
     /// A vector of length 1.
     Vector { dimension: usize },
     /// A score for each label: one for a reranker, which reads a question and a text.
@@ -50,7 +50,7 @@ pub enum ModelOutput {
 
 impl ModelOutput {
     /// Values in a sequence's result.
-    pub fn width(self) -> usize {
+    pub(crate) fn width(self) -> usize {
         match self {
             Self::Vector { dimension: width } | Self::Scores { labels: width } => width,
         }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 /// The directory of one model.
 #[derive(Debug)]
-pub struct ModelDir {
+pub(crate) struct ModelDir {
     path: PathBuf,
 }
 
@@ -42,22 +42,22 @@ struct ModelType {
 }
 
 impl ModelDir {
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
     /// Returns the path of one of its files.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Reads the name of the family, `model_type` in `config.json`.
-    pub fn model_type(&self) -> Result<String, ConfigError> {
+    pub(crate) fn model_type(&self) -> Result<String, ConfigError> {
         self.json(CONFIG).map(|ModelType { model_type }| model_type)
     }
 
     /// Reads a JSON file.
-    pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
+    pub(crate) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
         let path = self.file(name);
         let read = |source| ConfigError::Read { path: path.clone(), source };
         let mut bytes = Vec::new();
@@ -69,7 +69,7 @@ impl ModelDir {
     }
 
     /// Reads a JSON file that a model may lack.
-    pub fn json_if_present<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, ConfigError> {
+    pub(crate) fn json_if_present<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, ConfigError> {
         match self.json(name) {
             Ok(value) => Ok(Some(value)),
             Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -78,7 +78,7 @@ impl ModelDir {
     }
 
     /// Refuses the value of a key by name.
-    pub fn unsupported(
+    pub(crate) fn unsupported(
         &self,
         name: &str,
         key: &'static str,

@@ -5,7 +5,7 @@ use bireme_kernels::cuda::probe;
 use crate::devices::{CudaVersion, Gpu, Library, Obstacle, Probe};
 
 /// Probes the devices. The driver may crash this process instead.
-pub fn run() -> Probe {
+pub(crate) fn run() -> Probe {
     // A driver that hangs must not outlive a host that gave up.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let found = probe::probe();

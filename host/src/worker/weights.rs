@@ -15,7 +15,7 @@ use safetensors::tensor::Metadata;
 
 /// An open `.safetensors` file whose header agrees with its length.
 #[derive(Debug)]
-pub struct Weights {
+pub(crate) struct Weights {
     file: File,
     path: PathBuf,
     header: Metadata,
@@ -56,13 +56,13 @@ const READ_BYTES: usize = 256 * 1024;
 
 impl Weights {
     /// Returns the bytes of all tensors as f32, their type on the CPU.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let values = |info: &safetensors::tensor::TensorInfo| info.shape.iter().map(|&n| n as u64).product::<u64>();
         self.header.tensors().values().map(|info| values(info) * 4).sum()
     }
 
     /// Opens a file and checks its header against its length.
-    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let path = path.to_owned();
         let read = |source| WeightsError::Read { path: path.clone(), source };
         let file = File::open(&path).map_err(read)?;
@@ -93,19 +93,19 @@ impl Weights {
     }
 
     /// Puts `prefix` before all names from now on, if the file has `tensor` under it.
-    pub fn prefer_prefix(&mut self, prefix: &'static str, tensor: &str) {
+    pub(crate) fn prefer_prefix(&mut self, prefix: &'static str, tensor: &str) {
         if self.header.info(&format!("{prefix}{tensor}")).is_some() {
             self.prefix = prefix;
         }
     }
 
     /// Reads a tensor of exactly this shape as f32.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         self.read_tensor(format!("{}{name}", self.prefix), shape)
     }
 
     /// The same for a tensor whose name is without the prefix.
-    pub fn tensor_beside(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+    pub(crate) fn tensor_beside(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         self.read_tensor(name.to_owned(), shape)
     }
 

@@ -17,7 +17,7 @@ use super::toolchain::{Toolchain, has_linker};
 
 /// Profile of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
+pub(crate) enum Profile {
     /// The crate's own release profile, for deployments.
     Release,
     /// Fast builds for the edit loop: dependencies are optimised once, the app's own code is not, no debug information.
@@ -50,7 +50,7 @@ pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
 }
 
 /// A build under way.
-pub struct Build {
+pub(crate) struct Build {
     dir: PathBuf,
     cargo: Arc<CargoProcess>,
     messages: ChildStdout,
@@ -59,7 +59,7 @@ pub struct Build {
 
 /// Canceller of a build: ends cargo and every compiler that it started.
 #[derive(Clone)]
-pub struct Canceller(Arc<CargoProcess>);
+pub(crate) struct Canceller(Arc<CargoProcess>);
 
 struct CargoProcess {
     child: Mutex<Child>,
@@ -69,7 +69,7 @@ struct CargoProcess {
 
 impl Build {
     /// Starts cargo. A build of `Profile::Edit` has its own process group, and must be cancelled or finished.
-    pub fn start(toolchain: &Toolchain, dir: &Path, profile: Profile) -> Result<Self, BuildError> {
+    pub(crate) fn start(toolchain: &Toolchain, dir: &Path, profile: Profile) -> Result<Self, BuildError> {
         check_crate(dir)?;
         let mut command = toolchain.cargo(dir);
         command
@@ -96,12 +96,12 @@ impl Build {
     }
 
     /// Returns a canceller, for another thread.
-    pub fn canceller(&self) -> Canceller {
+    pub(crate) fn canceller(&self) -> Canceller {
         Canceller(self.cargo.clone())
     }
 
     /// Waits for cargo and returns the path of its component.
-    pub fn finish(self) -> Result<PathBuf, BuildError> {
+    pub(crate) fn finish(self) -> Result<PathBuf, BuildError> {
         let manifest = self.dir.join("Cargo.toml");
         let manifest = std::fs::canonicalize(&manifest).unwrap_or(manifest);
         let mut components = Vec::new();
@@ -133,7 +133,7 @@ impl Build {
 
 impl Canceller {
     /// Ends the build. Has no effect once it has ended.
-    pub fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         let mut child = self.0.child.lock();
         // A reaped process id may be reused.
         if !matches!(child.try_wait(), Ok(None)) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::codes::Code;
 
 /// Rust target of every guest.
-pub const TARGET: &str = "wasm32-wasip2";
+pub(crate) const TARGET: &str = "wasm32-wasip2";
 
 /// Advice for a crate without a known alternative.
 const UNKNOWN_ALTERNATIVE: &str = "look for a crate that is all Rust and needs no operating system";
@@ -54,7 +54,7 @@ fn names(paths: &[PathBuf]) -> String {
 
 impl BuildError {
     /// Returns the error code for users.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::NoCrate { .. } => Code::NoCrate,
             Self::Program { .. } | Self::OldToolchain { .. } | Self::NoLinker => Code::Toolchain,

@@ -8,6 +8,7 @@ mod diagnosis;
 mod error;
 mod toolchain;
 
-pub use self::cargo::{Build, Canceller, Profile, build};
-pub use self::error::{BuildError, TARGET};
-pub use self::toolchain::{Toolchain, has_linker, has_target};
+pub use self::cargo::build;
+pub(crate) use self::cargo::{Build, Canceller, Profile};
+pub(crate) use self::error::{BuildError, TARGET};
+pub(crate) use self::toolchain::{Toolchain, has_linker, has_target};

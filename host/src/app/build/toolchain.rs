@@ -8,7 +8,7 @@ use super::error::{BuildError, TARGET};
 
 /// A toolchain with the guests' target.
 #[derive(Clone, Debug)]
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     /// Directory of its programs; bypasses rustup's proxies, which would search for it at each start.
     bin: Option<PathBuf>,
 }
@@ -16,7 +16,7 @@ pub struct Toolchain {
 impl Toolchain {
     /// Finds the toolchain in effect in `dir`, and adds the target if missing. Explicit, because rustup's own
     /// auto-install may be off, and then a missing target only shows as "can't find crate for `core`".
-    pub fn of(dir: &Path) -> Result<Self, BuildError> {
+    pub(crate) fn of(dir: &Path) -> Result<Self, BuildError> {
         let (sysroot, has_target) = probe(dir)?;
         if !has_target {
             add_target(dir)?;
@@ -28,7 +28,7 @@ impl Toolchain {
 
     /// Returns cargo as the user would run it in `dir`. Variables of an outer cargo (`cargo run`, a test) are removed,
     /// and so are flags for this machine's code, which are wrong for wasm; the user's own settings pass.
-    pub fn cargo(&self, dir: &Path) -> Command {
+    pub(crate) fn cargo(&self, dir: &Path) -> Command {
         const OUTER_PREFIXES: [&str; 5] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_CFG_"];
         const OUTER_NAMES: [&str; 5] =
             ["CARGO", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"];
@@ -76,12 +76,12 @@ fn probe(dir: &Path) -> Result<(PathBuf, bool), BuildError> {
 }
 
 /// Whether the toolchain in effect in `dir` has the guests' target.
-pub fn has_target(dir: &Path) -> Result<bool, BuildError> {
+pub(crate) fn has_target(dir: &Path) -> Result<bool, BuildError> {
     Ok(probe(dir)?.1)
 }
 
 /// Whether `cc` is installed, with which Rust links build scripts and macros.
-pub fn has_linker() -> bool {
+pub(crate) fn has_linker() -> bool {
     Command::new("cc").arg("--version").output().is_ok()
 }
 

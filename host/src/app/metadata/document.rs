@@ -36,7 +36,7 @@ pub struct AppInfo {
 
 impl Metadata {
     /// Parses and checks a document of at most `METADATA_BYTES_MAX` bytes.
-    pub fn parse(json: &[u8]) -> Result<Self, MetadataError> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, MetadataError> {
         if json.len() > METADATA_BYTES_MAX {
             return Err(MetadataError::TooLarge { bytes: json.len() });
         }
@@ -67,7 +67,7 @@ impl Metadata {
 
     /// Describes a stock component, one without metadata that serves `wasi:http`: one web function for every request,
     /// with the host's default limits and without capabilities.
-    pub fn of_stock_component(name: AppName) -> Self {
+    pub(crate) fn of_stock_component(name: AppName) -> Self {
         let function = FunctionInfo {
             name: FunctionName::new(STOCK_FUNCTION).expect("it is a name"),
             doc: String::new(),
@@ -81,7 +81,7 @@ impl Metadata {
     }
 
     /// Whether this describes a stock component, one without metadata of its own.
-    pub fn is_stock(&self) -> bool {
+    pub(crate) fn is_stock(&self) -> bool {
         *self == Self::of_stock_component(self.app.name.clone())
     }
 
@@ -155,7 +155,7 @@ impl Metadata {
     }
 
     /// Returns the function `name`.
-    pub fn function(&self, name: &str) -> Option<&FunctionInfo> {
+    pub(crate) fn function(&self, name: &str) -> Option<&FunctionInfo> {
         self.functions.iter().find(|function| function.name.as_str() == name)
     }
 }

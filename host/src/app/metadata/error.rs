@@ -5,10 +5,10 @@ use crate::ids::FunctionName;
 use crate::limits::METADATA_BYTES_MAX;
 
 /// Name of the custom section.
-pub const SECTION: &str = "bireme:metadata";
+pub(crate) const SECTION: &str = "bireme:metadata";
 
 /// Newest format that this host reads.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// A document that cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -29,7 +29,7 @@ pub struct FunctionInfo {
 
 impl FunctionInfo {
     /// Returns method and URL on a host at `base`, as `POST http://localhost:8080/app/function`.
-    pub fn endpoint(&self, base: &str, app: &AppName) -> String {
+    pub(crate) fn endpoint(&self, base: &str, app: &AppName) -> String {
         match &self.attributes.route {
             Some(route) => route.endpoint(base, app),
             None => format!("POST {base}/{app}/{}", self.name),
@@ -37,7 +37,7 @@ impl FunctionInfo {
     }
 
     /// Returns the function's limits: attributes over defaults; an error above a ceiling.
-    pub fn limits(&self, ceilings: &Ceilings) -> Result<FunctionLimits, MetadataError> {
+    pub(crate) fn limits(&self, ceilings: &Ceilings) -> Result<FunctionLimits, MetadataError> {
         let defaults = FunctionLimits::default();
         let zero = |attribute| MetadataError::Zero { function: self.name.clone(), attribute };
 
@@ -114,12 +114,12 @@ impl FunctionInfo {
     }
 
     /// Whether its input is raw bytes rather than JSON.
-    pub fn takes_bytes(&self) -> bool {
+    pub(crate) fn takes_bytes(&self) -> bool {
         is_binary(&self.input)
     }
 
     /// Whether its output is raw bytes rather than JSON.
-    pub fn gives_bytes(&self) -> bool {
+    pub(crate) fn gives_bytes(&self) -> bool {
         is_binary(&self.output)
     }
 

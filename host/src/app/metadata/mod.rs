@@ -10,8 +10,14 @@ mod document;
 mod error;
 mod function;
 
-pub use self::attributes::{Attributes, Batching, Retries, SpacedRetries};
-pub use self::document::{AppInfo, Metadata};
-pub use self::error::{FORMAT, MetadataError, SECTION};
-pub use self::function::FunctionInfo;
-pub use super::schedule::{CronSchedule, Missed, Overlap, PeriodSchedule, Schedule};
+#[cfg(test)]
+pub(crate) use self::attributes::{Attributes, Batching, Retries, SpacedRetries};
+#[cfg(test)]
+pub(crate) use self::document::AppInfo;
+pub use self::document::Metadata;
+#[cfg(test)]
+pub(crate) use self::error::FORMAT;
+pub(crate) use self::error::MetadataError;
+pub(crate) use self::function::FunctionInfo;
+pub use super::schedule::{CronSchedule, PeriodSchedule, Schedule};
+pub(crate) use super::schedule::{Missed, Overlap};

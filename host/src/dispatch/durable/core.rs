@@ -43,7 +43,7 @@ pub struct Options {
 
 impl Options {
     /// Returns the depth of a call or map of `function`, or refuses it.
-    pub fn depth(&self, function: &FunctionName) -> Result<u32, Failure> {
+    pub(crate) fn depth(&self, function: &FunctionName) -> Result<u32, Failure> {
         self.parent.map_or(Ok(0), |(_, depth)| child_depth(function, depth))
     }
 }

@@ -48,7 +48,7 @@ pub enum DurableError {
 
 impl DurableError {
     /// Returns the error code for users.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::Refused(failure) => failure.code.code(),
             Self::Journal(error) => error.code(),

@@ -30,10 +30,11 @@ use self::calls::Calls;
 use self::core::Core;
 pub use self::core::Options;
 use self::descendants::Descendants;
-pub use self::error::DurableError;
+pub(crate) use self::error::DurableError;
 pub(super) use self::guests::Guests;
 use self::map::Maps;
-pub use self::results::{Results, ResultsOrder};
+pub(crate) use self::results::Results;
+pub use self::results::ResultsOrder;
 pub use self::retention::Retention;
 use self::retention::Sweeper;
 use self::runs::Runs;
@@ -120,12 +121,12 @@ impl Durable {
     }
 
     /// Ends the attempts under way. Their leases stay on disk, so the next host makes them again.
-    pub fn cut_off(&self) {
+    pub(crate) fn cut_off(&self) {
         self.core.lifecycle.cut_off();
     }
 
     /// Waits until nothing is under way that could still be written. Called once the dispatcher takes no more calls.
-    pub async fn shut_down(&self) {
+    pub(crate) async fn shut_down(&self) {
         self.core.lifecycle.stop();
         self.maps.stop();
         self.core.lifecycle.join().await;
@@ -142,17 +143,17 @@ impl Durable {
     }
 
     /// Returns calls and maps, newest first, and where to go on.
-    pub async fn list(&self, query: Query) -> Result<(Vec<ListEntry>, Option<[u8; 16]>), DurableError> {
+    pub(crate) async fn list(&self, query: Query) -> Result<(Vec<ListEntry>, Option<[u8; 16]>), DurableError> {
         Ok(self.core.journal.list(query).await?)
     }
 
     /// Returns how many calls wait to begin, and how many maps have not ended. An estimate, for metrics.
-    pub fn load(&self) -> (usize, usize) {
+    pub(crate) fn load(&self) -> (usize, usize) {
         (self.calls.waiting(), self.core.journal.open().maps)
     }
 
     /// Returns how many rows of the journal are in quarantine.
-    pub fn quarantined(&self) -> usize {
+    pub(crate) fn quarantined(&self) -> usize {
         self.core.journal.quarantined()
     }
 }
@@ -171,23 +172,23 @@ impl Durable {
     }
 
     /// Returns a call, once it has ended or after `wait`.
-    pub async fn get(&self, id: CallId, wait: Duration) -> Result<CallRecord, DurableError> {
+    pub(crate) async fn get(&self, id: CallId, wait: Duration) -> Result<CallRecord, DurableError> {
         self.calls.get(id, wait).await
     }
 
     /// Cancels a call wherever it is, and its descendants. Returns how it ended: one that had ended before stays as it
     /// was.
-    pub async fn cancel(&self, id: CallId) -> Result<CallRecord, DurableError> {
+    pub(crate) async fn cancel(&self, id: CallId) -> Result<CallRecord, DurableError> {
         self.descendants.cancel_call(id).await
     }
 
     /// Returns the input of a call.
-    pub async fn input(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
+    pub(crate) async fn input(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
         self.calls.input(id).await
     }
 
     /// Returns the output of a call that is done.
-    pub async fn output(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
+    pub(crate) async fn output(&self, id: CallId) -> Result<Option<Payload>, DurableError> {
         self.calls.output(id).await
     }
 }
@@ -227,22 +228,22 @@ impl Durable {
     }
 
     /// Cancels the open inputs of a map, and their descendants. A map that has ended stays as it was.
-    pub async fn cancel_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+    pub(crate) async fn cancel_map(&self, id: MapId) -> Result<MapRecord, DurableError> {
         self.descendants.cancel_map(id).await
     }
 
     /// Runs the inputs without a result again, of a map that has ended. Returns how many there are.
-    pub async fn retry_failed(&self, id: MapId) -> Result<u64, DurableError> {
+    pub(crate) async fn retry_failed(&self, id: MapId) -> Result<u64, DurableError> {
         self.maps.retry_failed(id).await
     }
 
     /// Returns a map as it is on disk.
-    pub async fn map(&self, id: MapId) -> Result<MapRecord, DurableError> {
+    pub(crate) async fn map(&self, id: MapId) -> Result<MapRecord, DurableError> {
         self.maps.map(id).await
     }
 
     /// Returns a map, once it has ended or after `wait`.
-    pub async fn wait_for_map(&self, id: MapId, wait: Duration) -> Result<MapRecord, DurableError> {
+    pub(crate) async fn wait_for_map(&self, id: MapId, wait: Duration) -> Result<MapRecord, DurableError> {
         if let Some((_, mut progress)) = self.maps.subscribe(id).filter(|_| !wait.is_zero()) {
             let ended = progress.wait_for(|record| record.progress.ended_ms.is_some());
             // The state is read from disk below, ended or not.
@@ -252,12 +253,12 @@ impl Durable {
     }
 
     /// Returns one input of a map.
-    pub async fn map_input(&self, id: MapId, index: u64) -> Result<Option<Payload>, DurableError> {
+    pub(crate) async fn map_input(&self, id: MapId, index: u64) -> Result<Option<Payload>, DurableError> {
         self.maps.map_input(id, index).await
     }
 
     /// Returns the outcome of one input, if it has one.
-    pub async fn outcome(&self, id: MapId, index: u64) -> Result<Option<Entry>, DurableError> {
+    pub(crate) async fn outcome(&self, id: MapId, index: u64) -> Result<Option<Entry>, DurableError> {
         self.maps.outcome(id, index).await
     }
 
@@ -273,7 +274,7 @@ impl Durable {
     }
 
     /// Returns the bytes of an output.
-    pub async fn payload(&self, stored: StoredPayload) -> Result<Payload, DurableError> {
+    pub(crate) async fn payload(&self, stored: StoredPayload) -> Result<Payload, DurableError> {
         self.maps.payload(stored).await
     }
 }

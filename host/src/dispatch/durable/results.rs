@@ -84,7 +84,7 @@ impl Maps {
 
 impl Results {
     /// Returns the map that they are of.
-    pub fn map(&self) -> MapId {
+    pub(crate) fn map(&self) -> MapId {
         self.id
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::futures::Notified;
 
 /// Byte budget that maps share. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct MapMemory(Arc<Budget>);
+pub(crate) struct MapMemory(Arc<Budget>);
 
 #[derive(Debug)]
 struct Budget {
@@ -31,32 +31,32 @@ impl Budget {
 }
 
 impl MapMemory {
-    pub fn new(bytes_max: u64) -> Self {
+    pub(crate) fn new(bytes_max: u64) -> Self {
         Self(Arc::new(Budget { bytes_max, used: AtomicU64::new(0), freed: Notify::new() }))
     }
 
     /// A reservation of nothing, to grow later.
-    pub fn reservation(&self) -> Reservation {
+    pub(crate) fn reservation(&self) -> Reservation {
         Reservation { memory: self.clone(), bytes: 0 }
     }
 
     /// Returns the bytes that are not reserved.
-    pub fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.0.bytes_max.saturating_sub(self.used())
     }
 
     /// Returns the reserved bytes. They exceed the budget by what owners let pass.
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.0.used.load(Ordering::Relaxed)
     }
 
     /// Largest reservation whose refusal is sure to be followed by a wake-up.
-    pub fn step_max(&self) -> u64 {
+    pub(crate) fn step_max(&self) -> u64 {
         self.0.bytes_max - self.0.low()
     }
 
     /// Resolves when usage falls below seven eighths of the budget. Enable it before you ask, or a wake-up is lost.
-    pub fn freed(&self) -> Notified<'_> {
+    pub(crate) fn freed(&self) -> Notified<'_> {
         self.0.freed.notified()
     }
 
@@ -81,22 +81,22 @@ impl MapMemory {
 
 /// Bytes that are reserved until this is dropped.
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     memory: MapMemory,
     bytes: u64,
 }
 
 impl Reservation {
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub fn memory(&self) -> &MapMemory {
+    pub(crate) fn memory(&self) -> &MapMemory {
         &self.memory
     }
 
     /// Makes it this large, whether there is room or not.
-    pub fn set(&mut self, bytes: u64) {
+    pub(crate) fn set(&mut self, bytes: u64) {
         if bytes > self.bytes {
             self.memory.add(bytes - self.bytes);
         } else if bytes < self.bytes {
@@ -107,7 +107,7 @@ impl Reservation {
 
     /// Makes it this large if there is room; returns whether it did.
     #[must_use]
-    pub fn try_set(&mut self, bytes: u64) -> bool {
+    pub(crate) fn try_set(&mut self, bytes: u64) -> bool {
         let has_room = bytes <= self.bytes || self.memory.try_add(bytes - self.bytes);
         match has_room {
             true if bytes > self.bytes => self.bytes = bytes,
@@ -118,7 +118,7 @@ impl Reservation {
     }
 
     /// Takes over the bytes of another reservation of the same budget.
-    pub fn merge(&mut self, mut other: Self) {
+    pub(crate) fn merge(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 }

@@ -92,7 +92,7 @@ pub(crate) struct Ended<B> {
 }
 
 /// Function of a map.
-pub enum Target {
+pub(crate) enum Target {
     /// Of one version.
     Version(FunctionRef),
     /// Of the version that is live when an attempt begins. Input `index` of `map` is call `map.call(index)`.

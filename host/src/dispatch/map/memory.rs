@@ -23,7 +23,7 @@ pub struct Map {
 }
 
 impl Map {
-    pub fn new(runner: Arc<Runner>, memory: &MapMemory, target: Target, order: Order, origin: Origin) -> Self {
+    pub(crate) fn new(runner: Arc<Runner>, memory: &MapMemory, target: Target, order: Order, origin: Origin) -> Self {
         let state = State::new(MemoryBacking::window(memory), MemoryBacking::new(order));
         let engine = Engine::new(runner, target, origin, state);
         Self { runners: Runners::new(engine.clone()), engine }

@@ -11,7 +11,7 @@ use crate::storage::{ScheduledRun, StorageError, Timetable};
 
 /// Handle to the schedules of a host. Each change is on disk when its method returns.
 #[derive(Clone)]
-pub struct Schedules {
+pub(crate) struct Schedules {
     commands: mpsc::Sender<Command>,
     timetable: Arc<dyn Timetable>,
 }
@@ -19,7 +19,7 @@ pub struct Schedules {
 /// A command that was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ScheduleError {
+pub(crate) enum ScheduleError {
     #[error("`{function}` has no schedule; give it one with `#[function(schedule = …)]`")]
     NotScheduled { function: FunctionId },
     #[error(
@@ -35,7 +35,7 @@ pub enum ScheduleError {
 
 impl ScheduleError {
     /// Returns the error code for users.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::NotScheduled { .. } => Code::NotScheduled,
             Self::Running { .. } => Code::AlreadyRunning,
@@ -65,27 +65,27 @@ impl Schedules {
     }
 
     /// Returns the schedules of all deployed functions, by name.
-    pub async fn views(&self) -> Result<Vec<ScheduleView>, ScheduleError> {
+    pub(crate) async fn views(&self) -> Result<Vec<ScheduleView>, ScheduleError> {
         self.send(|reply| Command::Views { reply }).await.ok_or(ScheduleError::Ending)
     }
 
     /// Returns the latest runs of a function, newest first.
-    pub async fn history(&self, function: &FunctionId) -> Result<Vec<ScheduledRun>, ScheduleError> {
+    pub(crate) async fn history(&self, function: &FunctionId) -> Result<Vec<ScheduledRun>, ScheduleError> {
         Ok(self.timetable.runs(function).await?)
     }
 
     /// Begins no more runs of a function, except by hand. Times that are due meanwhile are not made up for.
-    pub async fn pause(&self, function: FunctionId) -> Result<(), ScheduleError> {
+    pub(crate) async fn pause(&self, function: FunctionId) -> Result<(), ScheduleError> {
         self.change(Change::Pause, function).await.map(drop)
     }
 
     /// Resumes with the next due time.
-    pub async fn resume(&self, function: FunctionId) -> Result<(), ScheduleError> {
+    pub(crate) async fn resume(&self, function: FunctionId) -> Result<(), ScheduleError> {
         self.change(Change::Resume, function).await.map(drop)
     }
 
     /// Runs a function at once; its due times stay as they are.
-    pub async fn run_now(&self, function: FunctionId) -> Result<CallId, ScheduleError> {
+    pub(crate) async fn run_now(&self, function: FunctionId) -> Result<CallId, ScheduleError> {
         self.change(Change::Run, function).await?.ok_or(ScheduleError::Ending)
     }
 

@@ -29,7 +29,7 @@ const COMMANDS_WAITING_MAX: usize = 256;
 const WRITE_RETRY_WAIT: Duration = Duration::from_secs(10);
 
 /// Calls scheduled functions until it is dropped.
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     schedules: Schedules,
     task: JoinHandle<()>,
 }
@@ -38,7 +38,7 @@ impl Scheduler {
     /// Starts to call the scheduled functions of `dispatcher`, now and after later deployments. Schedules go on where
     /// the last host left them; runs that its end interrupted are ended, and made up for where the schedule says so.
     /// Called once `durable` has started.
-    pub async fn start(dispatcher: Arc<Dispatcher>, durable: Arc<Durable>) -> Result<Self, StorageError> {
+    pub(crate) async fn start(dispatcher: Arc<Dispatcher>, durable: Arc<Durable>) -> Result<Self, StorageError> {
         let mut planner = Planner::default();
         for schedule in durable.timetable().schedules().await? {
             planner.restore(schedule);
@@ -60,12 +60,12 @@ impl Scheduler {
     }
 
     /// Returns the handle for the control API.
-    pub fn schedules(&self) -> Schedules {
+    pub(crate) fn schedules(&self) -> Schedules {
         self.schedules.clone()
     }
 
     /// Begins no more runs.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.schedules.send(|done| Command::Stop { done }).await;
     }
 }

@@ -10,6 +10,6 @@ mod control;
 mod driver;
 mod planner;
 
-pub use control::{ScheduleError, Schedules};
-pub use driver::Scheduler;
+pub(crate) use control::{ScheduleError, Schedules};
+pub(crate) use driver::Scheduler;
 pub(crate) use planner::ScheduleView;

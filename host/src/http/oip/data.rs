@@ -20,7 +20,7 @@ use crate::wire::{Datatype, Tensor};
 /// JSON that is not a tensor's elements.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DataError {
+pub(crate) enum DataError {
     #[error("{datatype} has no JSON; send it as binary data")]
     BinaryOnly { datatype: Datatype },
     #[error("its shape makes more elements than its `data` has")]

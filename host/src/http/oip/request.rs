@@ -47,7 +47,7 @@ pub(crate) struct RequestedOutput {
 /// Body that is not a valid request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RequestError {
+pub(crate) enum RequestError {
     #[error("the request's JSON is said to have {length} bytes, and the body has {body}")]
     HeaderLength { length: usize, body: usize },
     #[error("the request is not what the protocol says: {source}")]

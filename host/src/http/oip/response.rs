@@ -20,7 +20,7 @@ pub(crate) struct EncodedResponse {
 /// Outputs that cannot be written as requested.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ResponseError {
+pub(crate) enum ResponseError {
     #[error("model `{model}` gave no output `{output}`")]
     Missing { model: String, output: String },
     #[error("{source}; ask for it with `binary_data`")]

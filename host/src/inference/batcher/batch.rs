@@ -7,7 +7,7 @@ use crate::wire::ModelId;
 
 /// A sub-request: rows of a request that stay together, the unit of batching.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubRequest {
+pub(crate) struct SubRequest {
     pub request: RequestId,
     /// Rows of the request.
     pub rows: Range<usize>,
@@ -18,7 +18,7 @@ pub struct SubRequest {
 
 impl SubRequest {
     /// Returns a part of it.
-    pub fn part(&self, rows: Range<usize>, tokens: usize) -> Self {
+    pub(crate) fn part(&self, rows: Range<usize>, tokens: usize) -> Self {
         Self { request: self.request, rows, tokens, skips: 0 }
     }
 }
@@ -43,7 +43,7 @@ pub enum LimitReason {
 
 /// Sub-requests that run together.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Batch {
+pub(crate) struct Batch {
     pub model: ModelId,
     pub sub_requests: Vec<SubRequest>,
     pub rows: usize,

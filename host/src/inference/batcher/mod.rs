@@ -34,8 +34,8 @@ mod tenant_queue;
 #[cfg(test)]
 mod tests;
 
-pub use self::batch::{Batch, LimitReason, SubRequest};
-pub use self::queue::{Arrival, Batcher, QueueFull};
-pub use self::requests::RequestId;
-pub use self::selection::{Next, Turn};
-pub use self::tenant::{TenantId, WEIGHT_MAX};
+pub(crate) use self::batch::{Batch, LimitReason};
+pub(crate) use self::queue::{Arrival, Batcher, QueueFull};
+pub(crate) use self::requests::RequestId;
+pub(crate) use self::selection::Next;
+pub(crate) use self::tenant::{TenantId, WEIGHT_MAX};

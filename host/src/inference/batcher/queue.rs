@@ -23,13 +23,13 @@ pub(super) const LOSS_CONTENDED: f64 = 0.1;
 
 /// The queue would exceed its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueFull {
+pub(crate) struct QueueFull {
     pub waiting_rows: usize,
 }
 
 /// A new request.
 #[derive(Clone, Debug)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     pub model: ModelId,
     pub tenant: TenantId,
     pub priority: Priority,
@@ -41,7 +41,7 @@ pub struct Arrival {
 }
 
 /// The queue in front of one device.
-pub struct Batcher {
+pub(crate) struct Batcher {
     pub(super) queues: Vec<ModelQueue>,
     pub(super) tenants: Vec<Tenant>,
     pub(super) tenant_queues: HashMap<(TenantId, ModelId), TenantQueue>,
@@ -58,7 +58,7 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    pub fn new(max_queue_bytes: usize) -> Self {
+    pub(crate) fn new(max_queue_bytes: usize) -> Self {
         Self {
             queues: Vec::new(),
             tenants: Vec::new(),
@@ -74,21 +74,21 @@ impl Batcher {
     }
 
     /// Makes a model known; ids count from 0.
-    pub fn add_model(&mut self, limits: BatchLimits) -> ModelId {
+    pub(crate) fn add_model(&mut self, limits: BatchLimits) -> ModelId {
         let id = ModelId(u32::try_from(self.queues.len()).expect("models are few"));
         self.queues.push(ModelQueue::new(limits));
         id
     }
 
     /// Makes a tenant known; ids count from 0. `weight` is its share beside others, 1 to [`WEIGHT_MAX`].
-    pub fn add_tenant(&mut self, weight: u32) -> TenantId {
+    pub(crate) fn add_tenant(&mut self, weight: u32) -> TenantId {
         let id = TenantId(u32::try_from(self.tenants.len()).expect("tenants are few"));
         self.tenants.push(Tenant::new(weight));
         id
     }
 
     /// Rows of a model that may wait.
-    pub fn max_queue_size(&self, model: ModelId) -> usize {
+    pub(crate) fn max_queue_size(&self, model: ModelId) -> usize {
         self.queue(model).limits.max_queue_size
     }
 
@@ -105,7 +105,7 @@ impl Batcher {
     }
 
     /// Refuses rows of a model, or bytes, beyond the bounds of the queue.
-    pub fn check_room(&self, model: ModelId, rows: usize, bytes: usize) -> Result<(), QueueFull> {
+    pub(crate) fn check_room(&self, model: ModelId, rows: usize, bytes: usize) -> Result<(), QueueFull> {
         let queue = self.queue(model);
         let is_full = queue.waiting_rows + rows > queue.limits.max_queue_size
             || self.waiting_bytes.saturating_add(bytes) > self.max_queue_bytes;
@@ -114,7 +114,7 @@ impl Batcher {
 
     /// Takes a request in, cut into sub-requests that fit one batch each, or refuses it whole. `lengths` holds the
     /// tokens of each row.
-    pub fn enqueue(&mut self, now: Instant, arrival: Arrival, lengths: &[u32]) -> Result<RequestId, QueueFull> {
+    pub(crate) fn enqueue(&mut self, now: Instant, arrival: Arrival, lengths: &[u32]) -> Result<RequestId, QueueFull> {
         self.check_room(arrival.model, lengths.len(), arrival.bytes)?;
         self.check_share(arrival.model, arrival.tenant, lengths.len())?;
         let Arrival { model, tenant, priority, deadline, following, bytes } = arrival;
@@ -162,7 +162,7 @@ impl Batcher {
     }
 
     /// Forgets a request: one whose caller is gone, or that was answered. Its waiting sub-requests leave the queue.
-    pub fn remove(&mut self, request: RequestId) {
+    pub(crate) fn remove(&mut self, request: RequestId) {
         let Some(entry) = self.requests.remove(request) else { return };
         self.waiting_bytes -= entry.bytes;
         self.uncount(&entry, entry.waiting_sub_requests, entry.waiting_rows, entry.waiting_tokens);
@@ -179,13 +179,13 @@ impl Batcher {
     }
 
     /// Puts back a batch without an answer, to run by itself. Never refused: it was accepted once.
-    pub fn requeue(&mut self, mut batch: Batch) {
+    pub(crate) fn requeue(&mut self, mut batch: Batch) {
         batch.sub_requests.retain(|sub_request| self.requests.get(sub_request.request).is_some());
         self.retries.push(batch);
     }
 
     /// Puts back a batch in two halves.
-    pub fn requeue_halves(&mut self, mut batch: Batch) {
+    pub(crate) fn requeue_halves(&mut self, mut batch: Batch) {
         batch.sub_requests.retain(|sub_request| self.requests.get(sub_request.request).is_some());
         let second = batch.sub_requests.split_off(batch.sub_requests.len().div_ceil(2));
         self.retries.push(Batch::retry(batch.model, second, batch.losses));
@@ -193,17 +193,17 @@ impl Batcher {
     }
 
     /// Returns the requests dropped since the last call because they could not meet their deadline.
-    pub fn take_expired(&mut self) -> Vec<RequestId> {
+    pub(crate) fn take_expired(&mut self) -> Vec<RequestId> {
         std::mem::take(&mut self.expired)
     }
 
     /// Returns the requests of a model that wait, oldest first, retries included.
-    pub fn waiting_of(&self, model: ModelId) -> Vec<RequestId> {
+    pub(crate) fn waiting_of(&self, model: ModelId) -> Vec<RequestId> {
         self.requests.of_model(model)
     }
 
     /// Learns from the cost of a batch.
-    pub fn observe(&mut self, model: ModelId, tokens: usize, device_ns: u64) {
+    pub(crate) fn observe(&mut self, model: ModelId, tokens: usize, device_ns: u64) {
         let queue = self.queue_mut(model);
         queue.cost.observe(tokens, device_ns);
         let step = (queue.limits.max_batch_tokens / 64).max(1);
@@ -211,28 +211,28 @@ impl Batcher {
     }
 
     /// Makes a model's batches smaller: one of `tokens` tokens did not fit the device.
-    pub fn shrink(&mut self, model: ModelId, tokens: usize) {
+    pub(crate) fn shrink(&mut self, model: ModelId, tokens: usize) {
         let queue = self.queue_mut(model);
         queue.tokens_max = queue.tokens_max.min((tokens / 2).max(1));
     }
 
     /// Returns the expected time of a batch, by recent measurements; none before the first.
-    pub fn expected(&self, model: ModelId, tokens: usize) -> Option<Duration> {
+    pub(crate) fn expected(&self, model: ModelId, tokens: usize) -> Option<Duration> {
         self.queue(model).cost.expected(tokens)
     }
 
     /// Returns the rows of a model that wait.
-    pub fn waiting_rows(&self, model: ModelId) -> usize {
+    pub(crate) fn waiting_rows(&self, model: ModelId) -> usize {
         self.queue(model).waiting_rows
     }
 
     /// Returns the bytes held for waiting and running requests.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.waiting_bytes
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.retries.is_empty() && self.tenants.iter().all(|tenant| tenant.waiting == 0)
     }
 

@@ -18,7 +18,7 @@ const CONTENDED_FOR: Duration = Duration::from_secs(10);
 
 /// The next thing to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// A batch of this model.
     Batch {
         model: ModelId,
@@ -31,7 +31,7 @@ pub enum Next {
 
 /// The source of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub(crate) enum Turn {
     Retry,
     Tenant(TenantId),
 }
@@ -39,7 +39,7 @@ pub enum Turn {
 impl Batcher {
     /// Returns what runs next, of the models that `among` accepts; it is told whether a batch of the model would be
     /// full.
-    pub fn next(&mut self, now: Instant, among: impl Fn(ModelId, bool) -> bool) -> Next {
+    pub(crate) fn next(&mut self, now: Instant, among: impl Fn(ModelId, bool) -> bool) -> Next {
         let retry = self.retries.first(&self.requests, |model| among(model, false));
         if let Some((model, false)) = retry {
             return Next::Batch { model, of: Turn::Retry };
@@ -93,7 +93,7 @@ impl Batcher {
     }
 
     /// Takes the batch that [`next`](Self::next) named; none if all its requests are gone.
-    pub fn take(&mut self, now: Instant, model: ModelId, of: Turn) -> Option<Batch> {
+    pub(crate) fn take(&mut self, now: Instant, model: ModelId, of: Turn) -> Option<Batch> {
         match of {
             Turn::Retry => self.retries.take(model, &self.requests),
             Turn::Tenant(tenant) => {

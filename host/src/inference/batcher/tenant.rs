@@ -7,11 +7,11 @@ const AGING: u32 = 4;
 /// Cost of a token to a tenant of weight 1; a weight divides it.
 pub(super) const TOKEN_COST: u64 = 1 << 16;
 /// The largest weight.
-pub const WEIGHT_MAX: u32 = 1_000;
+pub(crate) const WEIGHT_MAX: u32 = 1_000;
 
 /// A tenant, by its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TenantId(pub u32);
+pub(crate) struct TenantId(pub u32);
 
 pub(super) struct Tenant {
     weight: u32,

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::batch::SubRequest;
 use super::queue::SHARE;
+use super::selection::Turn;
 use super::tenant::TOKEN_COST;
 use super::tenant_queue::{SKIPS_MAX, TenantQueue};
 use super::*;

@@ -5,7 +5,7 @@ use crate::inference::staging::StagingError;
 /// A source did not give the model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// The hub cannot be reached.
     #[error("{url} cannot be reached: {source}")]
     Unreachable {

@@ -8,7 +8,7 @@ use crate::inference::catalogue::Catalogue;
 use crate::inference::staging::{Staging, StagingError, WriteError};
 
 /// Progress of a pull; called on the caller's thread, for each piece of up to 256 KiB.
-pub trait PullProgress {
+pub(crate) trait PullProgress {
     /// A source is tried: `huggingface.co`, `python3 -m pip`, a directory.
     fn source(&mut self, name: &str);
     /// `done` of the model's `total` bytes are written. A new source starts again at 0.

@@ -13,7 +13,7 @@ const ENDPOINT: &str = "https://huggingface.co";
 
 /// The hub and how long it is waited for.
 #[derive(Clone, Debug)]
-pub struct Hub {
+pub(crate) struct Hub {
     /// The address, without a slash at its end.
     pub endpoint: String,
     /// The longest that name resolution and a connection may take each. Short, so that a machine without a way out
@@ -25,7 +25,7 @@ pub struct Hub {
 
 impl Hub {
     /// Returns the hub that the environment names: 5 s to connect, 30 s to read.
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         let named = ["BIREME_HF_ENDPOINT", "HF_ENDPOINT"]
             .into_iter()
             .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));

@@ -28,7 +28,7 @@ const MESSAGE_BYTES_MAX: u64 = 600;
 
 /// A package tool.
 #[derive(Clone, Debug)]
-pub struct Installer {
+pub(crate) struct Installer {
     /// The program and what stands before the options.
     pub command: Vec<OsString>,
     /// The files that the tool leaves in its directory.
@@ -37,7 +37,7 @@ pub struct Installer {
 
 /// The files that a package tool leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub(crate) enum Layout {
     /// The wheel, as `pip download` does.
     Wheel,
     /// The unpacked files, as `uv pip install --target` does.
@@ -46,7 +46,7 @@ pub enum Layout {
 
 impl Installer {
     /// Returns pip of `python3`, pip of `python`, and uv.
-    pub fn usual() -> Vec<Self> {
+    pub(crate) fn usual() -> Vec<Self> {
         let installer =
             |command: &[&str], layout| Self { command: command.iter().map(OsString::from).collect(), layout };
         vec![

@@ -113,7 +113,7 @@ impl Tokenizer {
     }
 
     /// The same for a text that is tokens already, without the special ones.
-    pub fn encode_tokens(&self, ids: &[u32], overflow: Overflow) -> Result<Vec<u32>, TokenizerError> {
+    pub(crate) fn encode_tokens(&self, ids: &[u32], overflow: Overflow) -> Result<Vec<u32>, TokenizerError> {
         self.check_length(ids.len(), overflow)?;
         let vocabulary = self.inner.get_vocab_size(true);
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
@@ -138,7 +138,7 @@ impl Tokenizer {
     }
 
     /// Refuses a row of ids, special ones included, that the model cannot take.
-    pub fn check_row(&self, ids: &[u32]) -> Result<(), TokenizerError> {
+    pub(crate) fn check_row(&self, ids: &[u32]) -> Result<(), TokenizerError> {
         if ids.len() > self.max_tokens {
             return Err(TokenizerError::TooLong { tokens: ids.len(), max_tokens: self.max_tokens });
         }

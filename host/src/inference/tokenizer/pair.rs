@@ -9,7 +9,7 @@ use tokenizers::{Encoding, PostProcessor, TruncationDirection};
 use super::{Overflow, Tokenizer, TokenizerError};
 
 /// A question that texts are scored against; it is tokenised once.
-pub struct Question<'a> {
+pub(crate) struct Question<'a> {
     tokenizer: &'a Tokenizer,
     encoding: Encoding,
     /// The tokens of question and text when the special ones are taken off.
@@ -18,7 +18,7 @@ pub struct Question<'a> {
 
 impl Tokenizer {
     /// Tokenises a question, to score texts against it.
-    pub fn question(&self, question: &str) -> Result<Question<'_>, TokenizerError> {
+    pub(crate) fn question(&self, question: &str) -> Result<Question<'_>, TokenizerError> {
         let special = self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
         // One token of each, or there is nothing to compare.
         if self.max_tokens < special + 2 {
@@ -34,7 +34,7 @@ impl Tokenizer {
 
 impl Question<'_> {
     /// Returns the ids of the question and a text, and how many of them belong to the question.
-    pub fn encode(&self, text: &str, overflow: Overflow) -> Result<(Vec<u32>, u32), TokenizerError> {
+    pub(crate) fn encode(&self, text: &str, overflow: Overflow) -> Result<(Vec<u32>, u32), TokenizerError> {
         let Self { tokenizer, tokens_max, .. } = *self;
         let (question, mut text) = (self.encoding.clone(), tokenizer.words(text)?);
         let tokens = question.len() + text.len();

@@ -6,7 +6,7 @@ use crate::store::StoreError;
 
 /// Operation that the journal did not do.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum JournalError {
+pub(crate) enum JournalError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Nothing was written.

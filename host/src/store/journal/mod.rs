@@ -52,8 +52,8 @@ use crate::storage::{
 };
 use crate::tasks::{blocking, to_the_end};
 
-pub use self::layout::quarantine::{Owner, QuarantinedRow};
-pub use self::peek::{Quarantined, peek_quarantine};
+pub(crate) use self::layout::quarantine::{Owner, QuarantinedRow};
+pub(crate) use self::peek::{Quarantined, peek_quarantine};
 
 /// The fail points around each kind of step.
 const ACCEPT: [&str; 2] = ["journal.accept.before", "journal.accept.after"];
@@ -65,7 +65,7 @@ const SETTLE: [&str; 2] = ["journal.settle.before", "journal.settle.after"];
 
 /// The journal of a data directory.
 #[derive(Clone)]
-pub struct StoreJournal {
+pub(crate) struct StoreJournal {
     dir: Arc<StoreDir>,
     claims: Arc<FileClaims>,
     /// Held while ended maps are marked as expiring, and while one begins to run again.
@@ -79,7 +79,7 @@ pub struct StoreJournal {
 }
 
 impl StoreJournal {
-    pub fn new(dir: Arc<StoreDir>) -> Self {
+    pub(crate) fn new(dir: Arc<StoreDir>) -> Self {
         Self {
             dir,
             claims: Arc::default(),
@@ -93,7 +93,7 @@ impl StoreJournal {
     }
 
     /// Makes a journal that tells an observer of its changes.
-    pub fn observed(dir: Arc<StoreDir>, observer: Arc<dyn Observer>) -> Self {
+    pub(crate) fn observed(dir: Arc<StoreDir>, observer: Arc<dyn Observer>) -> Self {
         Self { observer: Some(observer), ..Self::new(dir) }
     }
 

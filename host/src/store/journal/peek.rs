@@ -11,7 +11,7 @@ use crate::store::{DataLock, Entry as Row, StoreError, Table};
 
 /// Quarantine of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Quarantined {
+pub(crate) enum Quarantined {
     Rows(Vec<QuarantinedRow>),
     /// A host has the directory; it looks after its quarantine itself.
     InUse {
@@ -22,7 +22,7 @@ pub enum Quarantined {
 
 /// Returns the rows in quarantine of a directory, without changing anything in its database. Has the directory's lock
 /// meanwhile. One without a database has no rows.
-pub fn peek_quarantine(data: &Path) -> Result<Quarantined, StorageError> {
+pub(crate) fn peek_quarantine(data: &Path) -> Result<Quarantined, StorageError> {
     let path = data.join(DATABASE_FILE);
     if !path.exists() {
         return Ok(Quarantined::Rows(Vec::new()));

@@ -104,13 +104,13 @@ impl StoreJournal {
     }
 
     /// Returns the rows in quarantine.
-    pub fn quarantined_rows(&self) -> Result<Vec<QuarantinedRow>, StorageError> {
+    pub(crate) fn quarantined_rows(&self) -> Result<Vec<QuarantinedRow>, StorageError> {
         Ok(decode_all(self.dir.store()?.entries(Table::Quarantine)?)?)
     }
 
     /// Hands every row in quarantine to `take`, and those that the same call or map still has elsewhere, a step at a
     /// time. For use without a host.
-    pub fn export_quarantine<E: From<StorageError>>(
+    pub(crate) fn export_quarantine<E: From<StorageError>>(
         &self,
         mut take: impl FnMut(&QuarantinedRow) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -126,7 +126,7 @@ impl StoreJournal {
     }
 
     /// Removes what is in quarantine, and all rows of the calls and maps there. For use without a host.
-    pub async fn clear_quarantine(&self) -> Result<(), StorageError> {
+    pub(crate) async fn clear_quarantine(&self) -> Result<(), StorageError> {
         let rows = self.quarantined_rows()?;
         let store = self.dir.store()?;
         for (owner, _) in owners(&rows) {

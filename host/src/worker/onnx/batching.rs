@@ -6,7 +6,7 @@ use tract_onnx::tract_core::internal::Approximation;
 use super::file::{Dim, Port};
 
 /// Items in one run: more gain little, and each number of items that is a power of two can have a plan of its own.
-pub const TOGETHER_MAX: usize = 16;
+pub(crate) const TOGETHER_MAX: usize = 16;
 
 /// The batch dimensions of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]

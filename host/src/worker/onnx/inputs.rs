@@ -8,7 +8,7 @@ use crate::wire::{Datatype, Tensor, TensorError, TensorSpec};
 /// Tensors that are not the inputs of the model.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum InputError {
+pub(crate) enum InputError {
     #[error("input `{}` ({} of shape {:?}) is missing", spec.name, spec.datatype, spec.shape)]
     Missing { spec: TensorSpec },
     #[error("the model has no input `{name}`; it takes {}", listed(inputs))]

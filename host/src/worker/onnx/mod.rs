@@ -41,13 +41,10 @@ use self::panic_message::panic_message;
 use self::plans::{Plan, Plans};
 use crate::wire::{BODY_BYTES_MAX, Signature, Tensor};
 
-pub use self::batching::TOGETHER_MAX;
-pub use self::file::FileError;
-pub use self::inputs::InputError;
-pub use self::plans::PLANS_MAX;
+pub(crate) use self::file::FileError;
 
 /// The file that makes a directory an ONNX model.
-pub const FILE: &str = "model.onnx";
+pub(crate) const FILE: &str = "model.onnx";
 /// Bytes of a frame beside the tensors' data.
 const FRAME_BYTES: u64 = 1 << 20;
 
@@ -110,7 +107,7 @@ impl OnnxModel {
     }
 
     /// Bytes of the weights as they lie in the file.
-    pub fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         self.weights
     }
 

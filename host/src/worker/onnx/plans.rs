@@ -15,7 +15,7 @@ use super::panic_message::panic_message;
 use super::values;
 
 /// Plans of one model for single shapes; the least recently used one is dropped.
-pub const PLANS_MAX: usize = 8;
+pub(crate) const PLANS_MAX: usize = 8;
 /// Bytes of one value inside a graph whose shapes are known.
 const VALUE_BYTES_MAX: usize = 2 << 30;
 

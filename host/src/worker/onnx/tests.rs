@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::plans::PLANS_MAX;
 use super::*;
 use crate::wire::{Datatype, TensorSpec};
 

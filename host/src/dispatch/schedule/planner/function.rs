@@ -24,7 +24,7 @@ pub(crate) const INTERRUPTIONS_MAX: u32 = 3;
 
 /// Schedule of a function, for the control API.
 #[derive(Clone, Debug)]
-pub struct ScheduleView {
+pub(crate) struct ScheduleView {
     pub function: FunctionId,
     pub schedule: Schedule,
     pub state: ScheduleState,

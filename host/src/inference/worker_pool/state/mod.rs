@@ -16,7 +16,10 @@ mod slot;
 mod tests;
 mod work;
 
-pub use self::history::{BatchRecord, DeviceStats, ModelStats, Outcome};
+pub use self::history::DeviceStats;
+#[cfg(test)]
+pub(crate) use self::history::ModelStats;
+pub(crate) use self::history::{BatchRecord, Outcome};
 pub(crate) use self::models::{ModelConfig, ModelSource};
 pub(crate) use self::pool::{Action, PoolConfig, PoolState};
 pub(crate) use self::work::{Answer, Output, OutputKind, Work};

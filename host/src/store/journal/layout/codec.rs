@@ -10,7 +10,7 @@ use crate::storage::{PayloadPlace, StoredPayload};
 /// Reason why a row cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct CodecError(pub &'static str);
+pub(crate) struct CodecError(pub &'static str);
 
 const JSON_INLINE: u8 = 0;
 const INLINE: u8 = 1;

@@ -18,7 +18,7 @@ use crate::store::Table;
 /// Row that cannot be read.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("row {} of the table `{}` cannot be read: {reason}", hex::encode(key), table.name())]
-pub struct DamagedRow {
+pub(crate) struct DamagedRow {
     pub table: Table,
     pub key: Vec<u8>,
     pub reason: String,
@@ -26,7 +26,7 @@ pub struct DamagedRow {
 
 /// Call or map to which a row belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Owner {
+pub(crate) struct Owner {
     pub kind: Kind,
     pub id: [u8; 16],
 }
@@ -43,7 +43,7 @@ impl fmt::Display for Owner {
 
 /// Row in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuarantinedRow {
+pub(crate) struct QuarantinedRow {
     /// None of a row that belongs to no call or map.
     pub owner: Option<Owner>,
     /// Name of the table that it was in.
@@ -64,13 +64,13 @@ const NO_OWNER: u8 = b'-';
 
 impl QuarantinedRow {
     /// Makes one of a row as it was when it was set aside.
-    pub fn of(owner: Option<Owner>, damaged: &DamagedRow, at_ms: u64, row: Vec<u8>) -> Self {
+    pub(crate) fn of(owner: Option<Owner>, damaged: &DamagedRow, at_ms: u64, row: Vec<u8>) -> Self {
         let DamagedRow { table, key, reason } = damaged.clone();
         Self { owner, table: table.name().to_owned(), key, at_ms, reason, row }
     }
 
     /// Returns its key and value in the table of the quarantine.
-    pub fn encode(&self) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn encode(&self) -> (Vec<u8>, Vec<u8>) {
         let (tag, id) = match self.owner {
             Some(Owner { kind, id }) => (key::tag(kind)[0], id),
             None => (NO_OWNER, [0; 16]),
@@ -83,7 +83,7 @@ impl QuarantinedRow {
         (key, value)
     }
 
-    pub fn decode(key: &[u8], value: Vec<u8>) -> Result<Self, CodecError> {
+    pub(crate) fn decode(key: &[u8], value: Vec<u8>) -> Result<Self, CodecError> {
         let mut reader = Reader::new(value);
         let facts: Facts = serde_json::from_slice(&reader.bytes()?).map_err(|_| CodecError("its facts are no JSON"))?;
         let place = key.get(17..).ok_or(CodecError("its key is short"))?;
