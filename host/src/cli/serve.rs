@@ -68,14 +68,15 @@ impl Serve {
         let running = open.start(listen::bind(address).await?).await?;
         announce(&running, global.json);
         let host = &running.host;
-        let stopped = tokio::select! {
+        let failed = tokio::select! {
             () = signals.next() => None,
             // Accepted durable work can no longer be kept.
-            error = host.store.failed() => Some(error),
+            error = host.store.failed() => Some(store_failed(error)),
+            error = host.durable.is_fenced() => Some(fenced(error)),
         };
         // A second signal does not wait for calls under way.
         tokio::select! {
-            () = running.shut_down(self.drain) => stopped.map_or(Ok(()), |error| Err(store_failed(error))),
+            () = running.shut_down(self.drain) => failed.map_or(Ok(()), Err),
             () = signals.next() => Err(Exit::new(Code::Interrupted, "stopped at once; calls under way were cut off")),
         }
     }
@@ -153,6 +154,14 @@ async fn load(path: &str, host: &Host, names: &mut HashSet<AppName>) -> Result<(
 }
 
 /// Returns the error of a host that stopped by itself, with the next step.
+fn fenced(error: StorageError) -> Exit {
+    output::note("the host stops: another host has taken its place");
+    Exit::from(error).hint(
+        "its calls and maps go on there; give each host a data directory of its own (`--data`), or start this one \
+         again once the other has stopped",
+    )
+}
+
 fn store_failed(error: StorageError) -> Exit {
     output::note("the host stops: its database met an error of the disk");
     Exit::from(error).hint(

@@ -52,8 +52,11 @@ impl Origin {
 pub struct Call {
     /// The same for each attempt.
     pub id: CallId,
+    /// Function to run, of one version of its app.
     pub function: FunctionRef,
+    /// Argument of the function, checked against its size limit before the first attempt.
     pub input: Payload,
+    /// Caller, depth, deadline and priority.
     pub origin: Origin,
     /// The other calls of its map, if it is one of a map's.
     pub siblings: Option<Arc<Siblings>>,

@@ -31,9 +31,11 @@ pub(crate) struct Core {
 /// Settings of a new call or map, besides its function and input.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Priority of the call, or of each call of the map.
     pub priority: Priority,
     /// Idempotency key: a second request with the same key returns the call or map of the first.
     pub key: Option<String>,
+    /// Party on whose behalf the call or map runs.
     pub principal: Principal,
     /// The spawning call and its depth.
     pub parent: Option<(CallId, u32)>,

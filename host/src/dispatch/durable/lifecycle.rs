@@ -32,6 +32,8 @@ pub(crate) struct Lifecycle {
     phase: watch::Sender<Phase>,
     /// Attempts under way end without an outcome: the next host makes them again.
     cut_off: watch::Sender<bool>,
+    /// Error by which the engine fenced this host off.
+    fenced: watch::Sender<Option<StorageError>>,
     tasks: Mutex<JoinSet<()>>,
     retry_wait: Duration,
     beat_wait: Duration,
@@ -42,6 +44,7 @@ impl Default for Lifecycle {
         Self {
             phase: watch::Sender::new(Phase::Starting),
             cut_off: watch::Sender::new(false),
+            fenced: watch::Sender::new(None),
             tasks: Mutex::default(),
             retry_wait: STORE_RETRY_WAIT,
             beat_wait: HEARTBEAT,
@@ -128,6 +131,18 @@ impl Lifecycle {
             );
         }
         self.cut_off();
+        self.fenced.send_replace(Some(error.clone()));
+    }
+
+    /// Waits until another start has taken this one's place, and returns the engine's refusal. The process must end:
+    /// it can keep no promise any more.
+    pub(crate) async fn is_fenced(&self) -> StorageError {
+        let mut fenced = self.fenced.subscribe();
+        let error = fenced.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+        match error {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
     }
 
     /// Repeats a request to the engine while its answer is lost, until the host stops.
@@ -272,6 +287,7 @@ mod tests {
         assert_eq!(lifecycle.written(failing(&[ErrorKind::Fenced])).await, None);
         assert!(lifecycle.is_stopped());
         lifecycle.is_cut_off().await;
+        assert_eq!(lifecycle.is_fenced().await.kind(), ErrorKind::Fenced);
         lifecycle.start();
         assert!(lifecycle.is_stopped(), "a stop is final");
     }

@@ -125,6 +125,11 @@ impl Durable {
         self.core.lifecycle.cut_off();
     }
 
+    /// Waits until another host has taken the place of this one, and returns the engine's refusal.
+    pub(crate) async fn is_fenced(&self) -> StorageError {
+        self.core.lifecycle.is_fenced().await
+    }
+
     /// Waits until nothing is under way that could still be written. Called once the dispatcher takes no more calls.
     pub(crate) async fn shut_down(&self) {
         self.core.lifecycle.stop();
