@@ -23,6 +23,7 @@ pub(crate) const JSON: &str = "application/json";
 pub struct Payload {
     /// Media type of `data`.
     pub content_type: String,
+    /// Content in the encoding of `content_type`; its length is bounded by the function's input or output limit.
     pub data: Bytes,
 }
 
@@ -48,18 +49,31 @@ impl Payload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureCode {
+    /// Error returned by the function; another attempt may succeed.
     Failed,
+    /// Error returned by the function that no further attempt can mend.
     Terminal,
+    /// Input that does not fit the function's input type.
     InvalidInput,
+    /// Name that no function of the app has, or that of a web function, which has no calls by name.
     UnknownFunction,
+    /// Deadline reached before the end of the call.
     Timeout,
+    /// Request of the function for more memory or table elements than its limit.
     MemoryLimit,
+    /// Panic, trap or exit of the instance, or a web function's response without an end.
     Crashed,
+    /// Input over the function's input limit.
     InputTooLarge,
+    /// Output over the function's output limit.
     OutputTooLarge,
+    /// Lack of room for the call at the moment, for instance a full queue or no free instance.
     Overloaded,
+    /// Nesting of calls beyond the depth that the host allows.
     DepthExceeded,
+    /// Call given up by its caller, by a cancellation, or by a host that shuts down.
     Cancelled,
+    /// Host unable to do its part, for instance because of its store or a bug.
     Unavailable,
 }
 
@@ -123,7 +137,9 @@ impl fmt::Display for FailureCode {
 /// A call's failure, as its caller sees it: without host paths, secrets and backtraces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
+    /// Kind of the failure, the basis of retries, exit statuses and HTTP statuses.
     pub code: FailureCode,
+    /// One sentence for the caller, without `causes`; a guest's is cut so that both have at most 64 KiB.
     pub message: String,
     /// Causes, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -175,6 +191,7 @@ pub(crate) type CallResult = Result<Payload, Failure>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Receipt {
+    /// Starts of the function; 0 if it was never started.
     pub attempts: u32,
     /// Wait for a slot.
     pub queue_us: u64,
@@ -189,10 +206,12 @@ pub struct Receipt {
     pub group_inputs: u64,
     /// Largest memory of any attempt: linear memories, tables, and bytes held by the host.
     pub memory_peak_bytes: u64,
+    /// Calls from the function to the host, by kind.
     #[serde(skip_serializing_if = "HostCalls::is_empty")]
     pub host_calls: HostCalls,
     /// Log bytes dropped over the limit.
     pub log_dropped_bytes: u64,
+    /// Requests to models, and their share of the workers' time.
     #[serde(skip_serializing_if = "InferenceReceipt::is_empty")]
     pub inference: InferenceReceipt,
 }
@@ -217,18 +236,25 @@ impl Receipt {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HostCalls {
+    /// Readings of the clocks and of the call's remaining time.
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub clock: HostCallsOfKind,
+    /// Readings of the app's configuration values.
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub config: HostCallsOfKind,
+    /// Calls to other functions, with spawned calls and maps.
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub functions: HostCallsOfKind,
+    /// Outbound HTTP requests, each timed until the head of its response.
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub http: HostCallsOfKind,
+    /// Requests to models.
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub inference: HostCallsOfKind,
+    /// Operations on the key-value store.
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub key_value: HostCallsOfKind,
+    /// Requests for random numbers.
     #[serde(skip_serializing_if = "HostCallsOfKind::is_empty")]
     pub random: HostCallsOfKind,
 }
@@ -237,6 +263,7 @@ pub struct HostCalls {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HostCallsOfKind {
+    /// Number of host calls, failed ones included.
     pub count: u64,
     /// Not measured for clocks, configuration and random numbers, which answer at once.
     #[serde(skip_serializing_if = "is_zero")]
@@ -305,12 +332,15 @@ impl HostCallsOfKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct InferenceReceipt {
+    /// Number of answered requests to models.
     pub requests: u64,
+    /// Tokens of the requests' texts, special tokens included; 0 for a model of named tensors.
     pub tokens: u64,
     /// Wait in the batcher.
     pub wait_us: u64,
     /// Rows of the batches with this call's requests.
     pub batch_rows: u64,
+    /// Batches of the requests; a batch with two of them counts twice.
     pub batches: u64,
     /// This call's share of the device's time, by tokens.
     pub device_us: u64,

@@ -14,17 +14,24 @@ use crate::settings::{Settings, SettingsError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// No data directory is given, and no home directory is known to take its place.
     #[error("no home directory is known; give a data directory with --data DIR")]
     NoHome,
+    /// A value of `--grant` is malformed or means no single machine, or there are too many.
     #[error("a grant cannot be used")]
     Grant(#[from] PolicyError),
+    /// Secrets or configuration values are malformed, too large, missing or unreadable.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The address to listen on is not a loopback one.
     #[error(
         "`{listen}` is reachable from other machines, and this version has no access control; \
          listen on 127.0.0.1 behind a proxy that has"
     )]
-    NotLoopback { listen: SocketAddr },
+    NotLoopback {
+        /// Address that was asked for.
+        listen: SocketAddr,
+    },
 }
 
 /// Directories of one installation.
@@ -56,11 +63,15 @@ impl Directories {
 /// Input of `Host::build`.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Places of data, models and compiled components.
     pub directories: Directories,
+    /// Grants to every app; an app deployed over HTTP may have more of its own.
     pub grants: Grants,
     /// Secrets and configuration values for the apps.
     pub settings: Settings,
+    /// Limits of the sandbox, and the ways in which it compiles and resets memory.
     pub engine: EngineConfig,
+    /// Models, device and worker processes.
     pub inference: InferenceConfig,
 }
 

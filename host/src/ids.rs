@@ -18,12 +18,25 @@ pub(crate) const NAME_LEN_MAX: usize = 64;
 /// A string that cannot be a name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NameError {
+    /// Name of zero bytes.
     #[error("a name cannot be empty")]
     Empty,
-    #[error("the name `{name}` is {} bytes long, over the limit of {NAME_LEN_MAX}", name.len())]
-    TooLong { name: String },
+    /// Name of more than 64 bytes.
+    #[error("the name `{name}` is {bytes} bytes long, over the limit of {NAME_LEN_MAX}")]
+    TooLong {
+        /// First 80 characters of the name.
+        name: String,
+        /// Length of the whole name.
+        bytes: usize,
+    },
+    /// Name with a character other than ASCII letters, digits, `-` and `_`.
     #[error("the name `{name}` holds {found:?}; letters, digits, `-` and `_` are allowed")]
-    Character { name: String, found: char },
+    Character {
+        /// Whole name.
+        name: String,
+        /// First character that is not allowed.
+        found: char,
+    },
 }
 
 /// Checks what every name must fulfil.
@@ -32,7 +45,7 @@ fn check_name(name: &str) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if name.len() > NAME_LEN_MAX {
-        return Err(NameError::TooLong { name: name.chars().take(80).collect() });
+        return Err(NameError::TooLong { name: name.chars().take(80).collect(), bytes: name.len() });
     }
     match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))) {
         Some(found) => Err(NameError::Character { name: name.to_owned(), found }),
@@ -118,7 +131,9 @@ name! {
 /// One function of one app, written `app::function`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct FunctionId {
+    /// App of the function, unique on the host.
     pub app: AppName,
+    /// Name of the function, unique within the app.
     pub function: FunctionName,
 }
 

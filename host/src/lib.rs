@@ -6,7 +6,7 @@
 //! Modules are listed from the top down: each uses modules below it, never above it (`tests/it/layers.rs` checks).
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
-#![warn(missing_docs)]
+#![deny(missing_docs)]
 
 pub mod cli;
 pub mod server;

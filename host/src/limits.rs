@@ -192,6 +192,7 @@ pub struct FunctionLimits {
     pub memory_bytes_max: u64,
     /// Wall-clock time of one attempt, waits included.
     pub timeout: Duration,
+    /// Number and delays of further attempts after a retryable failure; none by default.
     pub retries: RetryPolicy,
     /// Concurrent calls of the function on this host; `None` for as many as there are slots.
     pub concurrency_max: Option<u32>,
@@ -201,7 +202,9 @@ pub struct FunctionLimits {
     pub tokens_max: Option<u64>,
     /// Model tokens of the function on this host, for one day of UTC.
     pub tokens_per_day_max: Option<u64>,
+    /// Bytes of the input of one call, or of all inputs of one group.
     pub input_bytes_max: u64,
+    /// Bytes of the output of one call, or of all outputs of one group.
     pub output_bytes_max: u64,
     /// Bytes of log (lines, stdout and stderr together).
     pub log_bytes_max: u64,
@@ -271,13 +274,21 @@ impl Default for RetryPolicy {
 /// Upper bounds of a function's attributes.
 #[derive(Clone, Debug)]
 pub struct Ceilings {
+    /// Bytes of an instance's memories and tables, and of what the host holds for it.
     pub memory_bytes_max: u64,
+    /// Wall-clock time of one attempt.
     pub timeout_max: Duration,
+    /// Attempts after the first.
     pub retries_max: u32,
+    /// Delay before an attempt: bounds both the first and the longest delay.
     pub retry_delay_max: Duration,
+    /// Factor from one delay to the next.
     pub backoff_max: f64,
+    /// Concurrent calls of one function.
     pub concurrency_max: u32,
+    /// Inputs of one group of a batched function.
     pub group_size_max: u32,
+    /// Wait of a group's first input for others.
     pub group_wait_max: Duration,
 }
 

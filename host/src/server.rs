@@ -39,8 +39,10 @@ use crate::store::{StoreDir, engine};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
+    /// The WebAssembly engine cannot be set up.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The cache of compiled components cannot be opened, or others can write to it.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
 }
@@ -49,8 +51,10 @@ pub enum ServerError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// The GPU that was named cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceRefused),
+    /// The database cannot be opened, or the deployed apps cannot be read from it.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The log files, or the signal of the file size limit.
@@ -62,24 +66,36 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// Durable calls, maps or schedules cannot be read or written.
     #[error(transparent)]
     Journal(#[from] StorageError),
 }
 
 /// Every part of a host.
 pub struct Host {
+    /// Configuration that the parts were built from.
     pub config: Config,
+    /// WebAssembly engine with its pool of instances.
     pub sandbox: Arc<Sandbox>,
+    /// Models and the worker processes that run them.
     pub inference: Arc<Inference>,
+    /// Data directory, with the database once it is open.
     pub store: Arc<StoreDir>,
     /// Listeners of this host: no guest reaches them, whatever is granted.
     pub own_listeners: OwnListeners,
+    /// Callable apps, and calls under way.
     pub dispatcher: Arc<Dispatcher>,
+    /// Calls and maps kept on disk.
     pub durable: Arc<Durable>,
+    /// Loader that turns components into programs.
     pub loader: Arc<Loader>,
+    /// Apps deployed over HTTP, kept on disk.
     pub deployments: Arc<Deployments>,
+    /// Latest log lines of each app; in files as well if the host serves deployments.
     pub logs: Arc<Logs>,
+    /// Feed of changes for HTTP clients.
     pub events: Arc<Events>,
+    /// Counters since the start of this host.
     pub metrics: Arc<Metrics>,
 }
 
@@ -178,6 +194,7 @@ impl Host {
 /// Settings of a host that listens, besides those of `Config`.
 #[derive(Default)]
 pub struct ListenSettings {
+    /// Time for which durable calls and maps are kept after their end.
     pub retention: Retention,
     /// Restores the apps and log lines of the data directory, and accepts deployments over HTTP. Without it, all apps
     /// come from the command line.
@@ -188,6 +205,7 @@ pub struct ListenSettings {
 
 /// A host whose data directory is open. It does not listen yet, so more apps can be loaded first.
 pub struct OpenHost {
+    /// Parts of the host; its dispatcher takes more apps until `start`.
     pub host: Host,
     settings: ListenSettings,
 }
@@ -228,14 +246,19 @@ fn ignore_file_size_signal() -> io::Result<()> {
 /// Durable calls and maps resumed at start.
 #[derive(Clone, Copy, Debug)]
 pub struct Resumed {
+    /// Number of calls; interrupted runs of schedules are not among them.
     pub calls: usize,
+    /// Number of maps.
     pub maps: usize,
 }
 
 /// A host that listens.
 pub struct RunningHost {
+    /// Parts of the host, in use by its listener.
     pub host: Host,
+    /// Bound address, with the real port where 0 was asked for.
     pub address: SocketAddr,
+    /// Numbers of durable calls and maps that an earlier host left open.
     pub resumed: Resumed,
     scheduler: Scheduler,
     serving: Serving,

@@ -12,13 +12,17 @@ use crate::limits;
 /// A component's bytes, from disk or a request: size and kind are checked, nothing else.
 #[derive(Clone)]
 pub struct ComponentBytes {
+    /// The whole component, at most `COMPONENT_BYTES_MAX` bytes.
     pub bytes: Arc<[u8]>,
+    /// SHA-256 of `bytes`; a prefix of it is the version under which the app is deployed.
     pub digest: [u8; 32],
 }
 
 /// A component and its metadata.
 pub struct DescribedApp {
+    /// The component to compile and link.
     pub component: ComponentBytes,
+    /// Description of the app: a section of the component, the answer of its `describe`, or that of a stock component.
     pub metadata: Metadata,
 }
 

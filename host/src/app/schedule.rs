@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 #[serde(untagged)]
 #[schemars(rename = "ScheduleAttribute")]
 pub enum Schedule {
+    /// Due times by a cron pattern, in a time zone.
     Cron(CronSchedule),
+    /// Due times at a fixed distance from each other.
     Period(PeriodSchedule),
 }
 
@@ -16,11 +18,14 @@ pub enum Schedule {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct CronSchedule {
+    /// Minute, hour, day of the month, month and day of the week, separated by spaces.
     pub cron: String,
     /// Time zone, by its name in the IANA database.
     pub tz: String,
+    /// Policy for missed runs; without one they are skipped.
     #[serde(default, skip_serializing_if = "is_default")]
     pub missed: Missed,
+    /// Policy for a run that is due while the previous one is still running; without one it is skipped.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overlap: Overlap,
 }
@@ -29,9 +34,12 @@ pub struct CronSchedule {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct PeriodSchedule {
+    /// Time from one due time to the next, in milliseconds: 1,000 (1 s) to 2,592,000,000 (30 days).
     pub period_ms: u64,
+    /// Policy for missed runs; without one they are skipped.
     #[serde(default, skip_serializing_if = "is_default")]
     pub missed: Missed,
+    /// Policy for a run that is due while the previous one is still running; without one it is skipped.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overlap: Overlap,
 }

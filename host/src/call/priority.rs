@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum Priority {
     /// Interactive: a client waits for the result.
     High,
+    /// Work without a stated urgency.
     #[default]
     Normal,
     /// Batch work, done whenever there is room.

@@ -19,7 +19,9 @@ pub enum DeviceChoice {
 /// A device by its name: `cpu` or `cuda:N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceName {
+    /// The CPU, which can always be used.
     Cpu,
+    /// A GPU by its CUDA ordinal: its place, from 0, among the devices that the driver shows.
     Cuda(u32),
 }
 
@@ -35,7 +37,9 @@ pub(crate) struct ChosenDevice {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{device}` cannot be used: {obstacle}")]
 pub struct DeviceRefused {
+    /// GPU that was asked for by name.
     pub device: DeviceName,
+    /// Reason why it cannot be used: its own, or the machine's if no GPU is found.
     pub obstacle: Obstacle,
 }
 

@@ -56,7 +56,7 @@ pub struct Call {
     pub function: FunctionRef,
     /// Argument of the function, checked against its size limit before the first attempt.
     pub input: Payload,
-    /// Caller, depth, deadline and priority.
+    /// Properties that the call has from its caller, such as principal, depth and priority.
     pub origin: Origin,
     /// The other calls of its map, if it is one of a map's.
     pub siblings: Option<Arc<Siblings>>,

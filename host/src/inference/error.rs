@@ -7,22 +7,57 @@ use crate::codes::Code;
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InferenceError {
+    /// Name of a model that is not installed.
     #[error("no model `{model}` is installed; run `bireme models pull {model}`")]
-    UnknownModel { model: String },
+    UnknownModel {
+        /// Name of the model, from the request.
+        model: String,
+    },
+    /// Input that the model cannot take, or request of a kind that it does not answer.
     #[error("the input does not fit the model: {reason}")]
-    BadInput { reason: String },
+    BadInput {
+        /// Explanation for the caller, in part from the worker.
+        reason: String,
+    },
+    /// Input over the model's limit of tokens, under `Overflow::Reject`.
     #[error(
         "{input} has {tokens} tokens, over the model's limit of {max_tokens}; shorten it, or let its end be left out"
     )]
-    TooLong { input: String, tokens: usize, max_tokens: usize },
+    TooLong {
+        /// Position of the input in the request: `text N` or `document N`, from 0.
+        input: String,
+        /// Tokens of the input, special ones and a query included; a lower bound for long text, read in part.
+        tokens: usize,
+        /// Limit of the model, special tokens included.
+        max_tokens: usize,
+    },
+    /// Lack of room in the queue: for rows of the model, the tenant's share of them, or bytes of all models.
     #[error("the queue of model `{model}` is full ({waiting_rows} texts wait); try again later")]
-    Overloaded { model: String, waiting_rows: usize },
+    Overloaded {
+        /// Name of the model, from the request.
+        model: String,
+        /// Rows in the queue at the refusal.
+        waiting_rows: usize,
+    },
+    /// Deadline of the caller reached before the answer, in the queue or during the run.
     #[error("the deadline passed before the model answered")]
     Deadline,
+    /// Deaths of workers with this request in their batch, until no other request could be at fault.
     #[error("the worker died {losses} times with this request for model `{model}`")]
-    DeviceLost { model: String, losses: u32 },
+    DeviceLost {
+        /// Name of the model, from the request.
+        model: String,
+        /// Failed runs of the request's batch, the deaths included; at least 2.
+        losses: u32,
+    },
+    /// Model that cannot be loaded or run, or host that is shutting down.
     #[error("model `{model}` cannot be served: {reason}")]
-    Unavailable { model: String, reason: String },
+    Unavailable {
+        /// Name of the model, from the request.
+        model: String,
+        /// Cause for the operator; it may name files of the host, so `public_message` leaves it out.
+        reason: String,
+    },
 }
 
 impl InferenceError {

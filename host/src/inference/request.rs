@@ -38,6 +38,7 @@ impl fmt::Display for Tenant {
 /// The caller of a request.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// Tenant that is charged for the request.
     pub tenant: Tenant,
     /// Order among the tenant's own requests. Between tenants it changes nothing.
     pub priority: Priority,
@@ -57,6 +58,7 @@ impl Caller {
 /// Inputs of an encoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inputs {
+    /// Texts in UTF-8, tokenised by the host.
     Texts(Vec<String>),
     /// Texts as the model's own tokens, without the special ones.
     Tokens(Vec<Vec<u32>>),

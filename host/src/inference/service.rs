@@ -40,8 +40,11 @@ pub const NOOP_MODEL: &str = "bireme-noop";
 /// Vectors of one dimension, concatenated, and their cost.
 #[derive(Debug)]
 pub struct Embeddings {
+    /// Length of each vector.
     pub dimension: u32,
+    /// Vectors in the order of the inputs: inputs × `dimension` values.
     pub values: Vec<f32>,
+    /// Cost of the request; all zero for a request without inputs.
     pub receipt: InferenceReceipt,
 }
 
@@ -62,9 +65,13 @@ pub(crate) struct Description {
 /// The configuration of inference.
 #[derive(Clone, Debug)]
 pub struct InferenceConfig {
+    /// Directory of the installed models, with one subdirectory for each.
     pub models_dir: PathBuf,
+    /// Executable and arguments that start a worker.
     pub worker: WorkerProgram,
+    /// Device of the workers; a later choice holds for workers that start after it.
     pub device: DeviceChoice,
+    /// Bounds of each model's queue and batches, unless its `serving.json` sets others.
     pub batch_limits: BatchLimits,
     /// Bytes of models that a worker may hold; none: half of the machine's memory on the CPU, all that fits on a GPU.
     pub model_memory_max: Option<u64>,

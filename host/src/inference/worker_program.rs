@@ -24,7 +24,9 @@ const ENVIRONMENT: [&str; 9] = [
 /// The program that runs as the worker.
 #[derive(Clone, Debug)]
 pub struct WorkerProgram {
+    /// Path of the executable.
     pub program: PathBuf,
+    /// First arguments of the executable; the host appends `--device` or `--probe`.
     pub args: Vec<String>,
 }
 

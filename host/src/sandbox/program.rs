@@ -107,21 +107,58 @@ pub struct Program {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramError {
+    /// The component does not link for another reason than a missing import.
     #[error("the app `{app}` does not link: {reason}")]
-    Link { app: AppName, reason: String },
+    Link {
+        /// Name of the app.
+        app: AppName,
+        /// Message of the engine, with its causes.
+        reason: String,
+    },
+    /// The component imports an interface that this host lacks, or has in another version only.
     #[error("the app `{app}` does not link: {missing}")]
-    Import { app: AppName, missing: MissingImport },
+    Import {
+        /// Name of the app.
+        app: AppName,
+        /// The import, with the remedy.
+        missing: MissingImport,
+    },
+    /// The component lacks the entry point for functions that its metadata lists.
     #[error("the app `{app}` has {what} and exports no `{export}` to run them; is it built with bireme-sdk?")]
-    Export { app: AppName, what: &'static str, export: &'static str },
+    Export {
+        /// Name of the app.
+        app: AppName,
+        /// Kind of the functions: `functions` or `web functions`.
+        what: &'static str,
+        /// Interface that would run them, with its version.
+        export: &'static str,
+    },
+    /// A limit that a function asks for is zero, over a ceiling of this host, or out of range.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// A function declares a malformed outbound origin, or too many of them.
     #[error("function `{function}` of `{app}` declares an outbound address that cannot be used")]
-    Outbound { app: AppName, function: FunctionName, source: PolicyError },
+    Outbound {
+        /// Name of the app.
+        app: AppName,
+        /// Function with the declaration.
+        function: FunctionName,
+        /// Reason why the declaration cannot be used.
+        source: PolicyError,
+    },
+    /// A function declares a secret for which the operator gave no value.
     #[error(
         "function `{function}` of `{app}` declares the secret `{secret}`, which is not given; give it with `--secret \
          {secret}=VALUE`, with `--secret {secret}` (from the host's environment) or in a file with `--secrets FILE`"
     )]
-    Secret { app: AppName, function: FunctionName, secret: String },
+    Secret {
+        /// Name of the app.
+        app: AppName,
+        /// Function with the declaration.
+        function: FunctionName,
+        /// Name of the secret, as declared.
+        secret: String,
+    },
 }
 
 impl Program {

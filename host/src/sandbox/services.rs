@@ -15,7 +15,9 @@ use crate::outbound::Outbound;
 /// Order of a map's results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Order of the inputs: an outcome waits for those of all inputs before it.
     Input,
+    /// Order of the ends of the calls: a slow one holds up no other.
     Completion,
 }
 

@@ -12,13 +12,20 @@ use super::view::{View, ViewError};
 /// One change.
 #[derive(Clone, Debug)]
 pub enum Op {
+    /// Write of a value, in place of an earlier one under the same key.
     Put {
+        /// Table to write to.
         table: Table,
+        /// Key within the table, ordered by its bytes.
         key: Vec<u8>,
+        /// Bytes to keep, opaque to the store.
         value: Vec<u8>,
     },
+    /// Removal of a key and its value; an absent key is no error.
     Delete {
+        /// Table to remove from.
         table: Table,
+        /// Key within the table.
         key: Vec<u8>,
     },
     /// Changes decided from what the transaction has.

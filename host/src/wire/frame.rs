@@ -31,11 +31,22 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
     /// Token ids to a vector of length 1.
-    Vector { dimension: u32 },
+    Vector {
+        /// Length of the vector in values, at least 1.
+        dimension: u32,
+    },
     /// Token ids to a score for each label.
-    Scores { labels: u32 },
+    Scores {
+        /// Number of labels, at least 1; a reranker has 1.
+        labels: u32,
+    },
     /// Named tensors to named tensors.
-    Tensors { inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec> },
+    Tensors {
+        /// Declarations of the inputs, 256 at most.
+        inputs: Vec<TensorSpec>,
+        /// Declarations of the outputs, 256 at most.
+        outputs: Vec<TensorSpec>,
+    },
 }
 
 impl Signature {
@@ -51,58 +62,90 @@ impl Signature {
 /// A frame's body.
 #[derive(Debug, PartialEq)]
 pub enum Frame {
+    /// Request to load a model.
     Load {
+        /// Id given by the host, for all later frames about the model.
         model: ModelId,
+        /// Directory of the model on disk, or `bireme:noop`.
         path: String,
     },
+    /// Answer to `Load`: the model takes requests now.
     Loaded {
+        /// Model of the `Load`.
         model: ModelId,
+        /// Inputs and output of the model, read from its files.
         signature: Signature,
         /// Bytes of the device that the model takes.
         memory: u64,
+        /// Device that runs the model, `cpu` or `cuda:N`; the host refuses more than 64 bytes.
         device: String,
     },
+    /// Request to free the memory of a model.
     Unload {
+        /// Model to unload.
         model: ModelId,
     },
+    /// Answer to `Unload`; also for a model that was not loaded.
     Unloaded {
+        /// Model of the `Unload`.
         model: ModelId,
+        /// Bytes of the device that the worker still holds; 0 on the CPU.
         in_use: u64,
     },
     /// `first_segments` is empty, or for each row the tokens of its first segment.
     Batch {
+        /// Loaded model that runs the batch.
         model: ModelId,
+        /// Ends of the rows in `ids`, after a leading 0: rows + 1 values, each above the one before.
         cu_seqlens: Vec<u32>,
+        /// Tokens of each row's first segment; empty if no row is a pair.
         first_segments: Vec<u32>,
+        /// Token ids of all rows, concatenated.
         ids: Vec<u32>,
     },
+    /// Answer to `Batch`: a vector, or scores, for each row.
     Vectors {
+        /// Model of the `Batch`.
         model: ModelId,
+        /// Number of rows, as in the batch.
         rows: u32,
+        /// Values of one row: the length of its vector, or the number of labels.
         dimension: u32,
         /// [`checksum`] of the batch.
         checksum: u32,
+        /// Time of the batch on the device, in nanoseconds.
         device_ns: u64,
+        /// Values of all rows, in the order of the batch: `rows` × `dimension`.
         values: Vec<f32>,
     },
     /// Requests that run together where the model can, each with its tensors.
     Infer {
+        /// Loaded model that runs the requests.
         model: ModelId,
+        /// Input tensors of each request: 4,096 requests at most, of 256 tensors each.
         items: Vec<Vec<Tensor>>,
     },
     /// For each item its tensors, or the error.
     Inferred {
+        /// Model of the `Infer`.
         model: ModelId,
+        /// Wall-clock time of all items together, in nanoseconds.
         device_ns: u64,
+        /// Output tensors or error of each request, in the order of the `Infer`.
         items: Vec<Result<Vec<Tensor>, String>>,
     },
     /// Compute something on the device and look at the result.
     Check,
+    /// Answer to `Check`: the device computed the right result.
     Checked {
+        /// Bytes of the device that the worker holds; 0 on the CPU.
         in_use: u64,
     },
+    /// Answer of a surviving worker to a frame that failed.
     Failed {
+        /// Part at fault: the model's files, the batch, the device's memory or the device.
         kind: FailureKind,
+        /// Explanation for people, cut at 4 KiB.
         message: String,
     },
 }

@@ -21,9 +21,11 @@ pub struct ModelId(pub u32);
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// Number of the frame's kind, 1 to 11; [`Frame::decode`](super::Frame::decode) refuses others.
     pub kind: u32,
     /// Chosen by the host; the reply carries it back.
     pub job: u64,
+    /// Length of the body in bytes, 256 MiB at most.
     pub body_bytes: usize,
     /// The body is in the shared memory, not behind the header.
     pub is_placed: bool,
@@ -61,6 +63,7 @@ pub enum WireError {
 }
 
 impl Header {
+    /// Returns the header in these bytes; refuses another magic number and a body over 256 MiB.
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, WireError> {
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));

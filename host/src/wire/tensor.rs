@@ -17,19 +17,33 @@ pub(crate) const NAME_BYTES_MAX: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Datatype {
+    /// Booleans, one byte each: 0 or 1.
     Bool = 1,
+    /// Unsigned integers of 8 bits.
     Uint8 = 2,
+    /// Unsigned integers of 16 bits.
     Uint16 = 3,
+    /// Unsigned integers of 32 bits.
     Uint32 = 4,
+    /// Unsigned integers of 64 bits.
     Uint64 = 5,
+    /// Signed integers of 8 bits.
     Int8 = 6,
+    /// Signed integers of 16 bits.
     Int16 = 7,
+    /// Signed integers of 32 bits.
     Int32 = 8,
+    /// Signed integers of 64 bits.
     Int64 = 9,
+    /// IEEE 754 floating point of 16 bits.
     Fp16 = 10,
+    /// Brain floating point: the upper 16 bits of an `Fp32`.
     Bf16 = 11,
+    /// IEEE 754 floating point of 32 bits.
     Fp32 = 12,
+    /// IEEE 754 floating point of 64 bits.
     Fp64 = 13,
+    /// Byte strings of any length, each behind its length as a `u32`.
     Bytes = 14,
 }
 
@@ -101,17 +115,24 @@ impl fmt::Display for Datatype {
 /// A tensor with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
+    /// Name of the input or output in the model, 256 bytes at most.
     pub name: String,
+    /// Type of all elements.
     pub datatype: Datatype,
+    /// Lengths of the dimensions, outermost first, 16 at most; empty for a single value.
     pub shape: Vec<u64>,
+    /// Elements, little-endian and in row-major order.
     pub data: Bytes,
 }
 
 /// The declaration of an input or output; -1 is a dimension of any length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
+    /// Name of the input or output in the model, 256 bytes at most.
     pub name: String,
+    /// Type of all elements.
     pub datatype: Datatype,
+    /// Lengths of the dimensions, outermost first, 16 at most; -1 for any length.
     pub shape: Vec<i64>,
 }
 

@@ -65,7 +65,9 @@ const NEVER_ON_CPU: [i64; 4] = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_
 /// The strictness of a confinement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confinement {
+    /// Strict, for a worker on the CPU: it writes no file, makes no socket and starts no program.
     Cpu,
+    /// Looser, for a worker on a GPU: the CUDA driver writes caches and devices, and starts a helper.
     Cuda,
 }
 

@@ -19,8 +19,11 @@ const STOCK_FUNCTION: &str = "web";
 /// Everything known about an app without running it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Metadata {
+    /// Version of the document's format; a host refuses one newer than its own.
     pub format: u32,
+    /// Name, version and description of the app.
     pub app: AppInfo,
+    /// Functions of the app, under different names.
     pub functions: Vec<FunctionInfo>,
 }
 

@@ -16,7 +16,7 @@ const STEP_PAUSE: Duration = Duration::from_millis(20);
 /// How long calls and maps are kept after they have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Time for all apps that are not in `by_app`.
+    /// Time for all apps that are not in `by_app`; 7 days by default.
     pub keep: Duration,
     /// Of apps with a time of their own.
     pub by_app: BTreeMap<AppName, Duration>,

@@ -43,22 +43,66 @@ pub enum Overflow {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
+    /// Missing or unreadable file.
     #[error("cannot read `{}`", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: io::Error,
+    },
+    /// File over 64 MiB.
     #[error("`{}` is over the limit of {FILE_BYTES_MAX} bytes", path.display())]
-    TooLarge { path: PathBuf },
+    TooLarge {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// File that is not JSON of the expected form.
     #[error("`{}` is not what it should be", path.display())]
-    Parse { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    Parse {
+        /// Path of the file.
+        path: PathBuf,
+        /// Error of the parser.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Tokenizer with a part of a family other than BERT's.
     #[error("the {part} in `{}` is not one of BERT's, which are the only ones supported", path.display())]
-    Unsupported { path: PathBuf, part: &'static str },
+    Unsupported {
+        /// Path of `tokenizer.json`.
+        path: PathBuf,
+        /// Name of the part: `normalizer`, `pre-tokenizer` or `model`.
+        part: &'static str,
+    },
+    /// Limit of tokens that leaves no room for text beside the special tokens.
     #[error("a text may have {max_tokens} tokens, of which {special} are special ones")]
-    TooShort { max_tokens: usize, special: usize },
+    TooShort {
+        /// Limit of the model, special tokens included.
+        max_tokens: usize,
+        /// Special tokens of one text, or of a pair.
+        special: usize,
+    },
+    /// Text over the limit of tokens, under [`Overflow::Reject`].
     #[error("it has {tokens} tokens, over the model's limit of {max_tokens}; shorten it, or let its end be left out")]
-    TooLong { tokens: usize, max_tokens: usize },
+    TooLong {
+        /// Tokens of the text or pair, special ones included; a lower bound for long text, read in part.
+        tokens: usize,
+        /// Limit of the model, special tokens included.
+        max_tokens: usize,
+    },
+    /// Token id outside the vocabulary, in an input that is tokens already.
     #[error("it has the token {id}, and the model knows those below {vocabulary}")]
-    UnknownToken { id: u32, vocabulary: usize },
+    UnknownToken {
+        /// First such id.
+        id: u32,
+        /// Number of the model's tokens, added ones included; all ids are below it.
+        vocabulary: usize,
+    },
+    /// Failure of the tokenizer library on a text.
     #[error("the text cannot be turned into tokens")]
-    Encode { source: Box<dyn std::error::Error + Send + Sync> },
+    Encode {
+        /// Error of the library.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// Real ones hold up to 17 MiB.

@@ -63,12 +63,21 @@ pub struct OnnxModel {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnnxError {
+    /// The file is unreadable, malformed or over a limit, or uses a feature that is refused.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The graph needs an operator that the engine lacks, or its parts contradict each other.
     #[error("no plan can be made for the graph: {reason}")]
-    Plan { reason: String },
+    Plan {
+        /// Message of the engine, or the node and its operator that the engine lacks.
+        reason: String,
+    },
+    /// The engine panicked while it read the file or planned the graph.
     #[error("the graph cannot be loaded: the engine stopped with `{reason}`")]
-    Panicked { reason: String },
+    Panicked {
+        /// Message of the panic.
+        reason: String,
+    },
 }
 
 /// Whether a directory holds an ONNX model. With weights beside it, it is an encoder with an ONNX export.
@@ -101,6 +110,7 @@ impl OnnxModel {
             .unwrap_or_else(|panic| Err(OnnxError::Panicked { reason: panic_message(panic.as_ref()) }))
     }
 
+    /// Returns names, element types and shapes of the inputs and outputs.
     pub fn signature(&self) -> Signature {
         let specs = |ports: &[Port]| ports.iter().map(Port::spec).collect();
         Signature::Tensors { inputs: specs(&self.inputs), outputs: specs(&self.outputs) }

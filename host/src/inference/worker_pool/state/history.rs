@@ -17,21 +17,33 @@ const BATCHES_KEPT: usize = 256;
 pub struct DeviceStats {
     /// `cpu` or `cuda:N`, once a model was loaded; the first worker's.
     pub device: Option<String>,
+    /// Process id of the first running worker; `None` while none runs.
     pub worker_pid: Option<u32>,
+    /// Workers started, restarts included.
     pub worker_starts: u64,
     /// Of the starts, those in place of a worker that had ended.
     pub worker_restarts: u64,
     /// Workers that crashed or were killed because they hung.
     pub worker_deaths: u64,
+    /// Batches answered without failure.
     pub batches: u64,
+    /// Rows of the answered batches.
     pub rows: u64,
+    /// Tokens of the answered batches; of named tensors, one for each four bytes.
     pub tokens: u64,
+    /// Device time of the answered batches, in microseconds.
     pub device_us: u64,
+    /// Answered batches that ended because nothing more was waiting.
     pub cut_drained: u64,
+    /// Answered batches that ended at the maximum of rows.
     pub cut_rows: u64,
+    /// Answered batches that ended because no waiting request fit into the remaining tokens.
     pub cut_tokens: u64,
+    /// Answered batches that ended because more rows would gain too little for the requests behind them.
     pub cut_enough: u64,
+    /// Answered batches that ended because nothing more came within `max_queue_delay`.
     pub cut_delay: u64,
+    /// Answered batches that ran by themselves after a failure.
     pub cut_retry: u64,
     /// Batches that failed or were lost, each time.
     pub batches_failed: u64,
@@ -41,11 +53,15 @@ pub struct DeviceStats {
     pub expired: u64,
     /// Requests rejected because they killed workers.
     pub rejected: u64,
+    /// Models loaded by workers, reloads included.
     pub loads: u64,
+    /// Models unloaded to make room for others.
     pub unloads: u64,
+    /// Checks that a device passed after a failed batch.
     pub checks: u64,
     /// Bytes held for requests now.
     pub queue_bytes: usize,
+    /// State of each model, in the order of their first requests since the start.
     pub models: Vec<ModelStats>,
 }
 
