@@ -4,7 +4,7 @@
 //! folders below (a file that is added or removed too), and nothing has to be unpacked or trusted at run time. No macro crate
 //! does this on a stable compiler: `include_dir` does not see a new file.
 //!
-//! Not here: the manifest of the unpacked workspace (`cli::sdk::manifest`).
+//! Not here: the manifest of the unpacked workspace (`app::sdk::manifest`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const FOLDERS: [&str; 2] = ["guest-sdk", "wit"];
 const FILES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 /// What belongs to a source tree; an editor's backups do not.
 const EXTENSIONS: [&str; 3] = ["rs", "toml", "wit"];
-/// What `cli::sdk` reads its versions from.
+/// What `app::sdk` reads its versions from.
 const READ: [&str; 2] = ["Cargo.toml", "examples/Cargo.lock"];
 
 fn main() -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::app::build::BuildDirs;
 use crate::devices::{DeviceChoice, DeviceName};
 use crate::inference::{InferenceConfig, WorkerProgram};
 use crate::limits::BatchLimits;
@@ -43,20 +44,33 @@ pub struct Directories {
     pub models: PathBuf,
     /// Compiled components: a cache.
     pub artifacts: PathBuf,
+    /// Compiled dependencies of apps: a cache.
+    pub compiled: PathBuf,
 }
 
 impl Directories {
     /// Returns directories under `data`, else the XDG base directories.
     pub fn resolve(data: Option<&Path>) -> Result<Self, ConfigError> {
         if let Some(data) = data {
-            return Ok(Self { data: data.to_owned(), models: data.join("models"), artifacts: data.join("artifacts") });
+            return Ok(Self {
+                data: data.to_owned(),
+                models: data.join("models"),
+                artifacts: data.join("artifacts"),
+                compiled: data.join("compiled"),
+            });
         }
         let dirs = directories::ProjectDirs::from("", "", "bireme").ok_or(ConfigError::NoHome)?;
         Ok(Self {
             data: dirs.data_dir().to_owned(),
             models: dirs.data_dir().join("models"),
             artifacts: dirs.cache_dir().join("artifacts"),
+            compiled: dirs.cache_dir().join("compiled"),
         })
+    }
+
+    /// Returns the directories that builds of apps share.
+    pub(crate) fn builds(&self) -> BuildDirs {
+        BuildDirs { sdk: Some(self.data.join("sdk")), compiled: Some(self.compiled.clone()) }
     }
 }
 

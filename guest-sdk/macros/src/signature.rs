@@ -65,7 +65,7 @@ impl Signature {
                 "a function is not `async`: each call has a sandbox of its own, so it may simply wait; remove `async`",
             ));
         }
-        if let Some(token) = &signature.unsafety {
+        if let syn::Safety::Unsafe(token) = &signature.safety {
             errors.push(Error::new(token.span(), "the host cannot call an `unsafe` function; remove `unsafe`"));
         }
         if let Some(abi) = &signature.abi {

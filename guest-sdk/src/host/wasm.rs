@@ -21,7 +21,8 @@ pub(super) mod bindings {
         clippy::all,
         reason = "generated"
     )]
-    wit_bindgen::generate!({ path: "../wit", world: "sdk-app", generate_all });
+    // Included, so that rustfmt leaves it as the generator wrote it.
+    include!("bindings.rs");
 }
 
 pub use wit::types::Payload;

@@ -10,6 +10,7 @@ pub(crate) mod footprint;
 pub mod metadata;
 pub(crate) mod route;
 mod schedule;
+pub(crate) mod sdk;
 pub(crate) mod timetable;
 
 pub(crate) use self::component::ComponentError;

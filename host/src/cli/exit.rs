@@ -186,8 +186,8 @@ impl From<crate::app::build::BuildError> for Exit {
     }
 }
 
-impl From<super::sdk::SdkError> for Exit {
-    fn from(error: super::sdk::SdkError) -> Self {
+impl From<crate::app::sdk::SdkError> for Exit {
+    fn from(error: crate::app::sdk::SdkError) -> Self {
         Self::of_error(Code::Io, &error).hint("give a directory that can be written with --data DIR")
     }
 }

@@ -50,6 +50,7 @@ mod serve;
 mod signals;
 mod table;
 mod target;
+mod test;
 mod worker;
 
 use std::process::ExitCode;
@@ -82,6 +83,7 @@ enum Command {
     Build(build::Build),
     Inspect(inspect::Inspect),
     Run(run::Run),
+    Test(test::Test),
     Map(map::MapCommand),
     Serve(serve::Serve),
     Dev(dev::Dev),
@@ -104,6 +106,7 @@ enum Command {
     Rerank(rerank::Rerank),
     Classify(classify::Classify),
     Demo(demo::Demo),
+    Sdk(sdk::SdkCommand),
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => with_runtime(command.run(&global)),
         Command::Inspect(command) => with_runtime(command.run(&global)),
         Command::Run(command) => with_runtime(command.run(&global)),
+        Command::Test(command) => with_runtime(command.run(&global)),
         Command::Map(command) => with_runtime(command.run(&global)),
         Command::Serve(command) => with_runtime(command.run(&global)),
         Command::Dev(command) => with_runtime(command.run(&global)),
@@ -153,6 +157,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(command) => {
             return command.run(&global).unwrap_or_else(|exit| exit.report(global.json));
         }
+        Command::Sdk(command) => command.run(&global),
         Command::Explain(command) => command.run(&global),
         Command::Completions(command) => command.run(Cli::command()),
         Command::Man(command) => command.run(&global, Cli::command()),

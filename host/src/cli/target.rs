@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
 use super::output;
+use crate::app::build::BuildDirs;
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp, build};
 use crate::codes::Code;
@@ -29,10 +30,10 @@ pub(crate) fn split(target: &str) -> Result<(&str, &str), Exit> {
 }
 
 /// Opens `app`; builds it if it is a crate directory.
-pub(crate) async fn locate(app: &str) -> Result<AppFile, Exit> {
+pub(crate) async fn locate(app: &str, dirs: &BuildDirs) -> Result<AppFile, Exit> {
     let path = Path::new(app);
     if path.is_dir() {
-        return built(path).await;
+        return built(path, dirs).await;
     }
     if !path.is_file() {
         let exit =
@@ -62,9 +63,9 @@ pub(crate) fn of_cargo(cargo: &Path) -> Result<AppFile, Exit> {
     Ok(AppFile { path, component, metadata: None })
 }
 
-async fn built(dir: &Path) -> Result<AppFile, Exit> {
-    let dir = dir.to_owned();
-    of_cargo(&blocking(move || build::build(&dir)).await?)
+async fn built(dir: &Path, dirs: &BuildDirs) -> Result<AppFile, Exit> {
+    let (dir, dirs) = (dir.to_owned(), dirs.clone());
+    of_cargo(&blocking(move || build::build_in(&dir, &dirs)).await?)
 }
 
 impl AppFile {
@@ -108,7 +109,7 @@ impl AppFile {
 
 /// Opens, builds and describes `app`.
 pub(crate) async fn resolve(app: &str, host: &Host) -> Result<DescribedApp, Exit> {
-    let located = locate(app).await?;
+    let located = locate(app, &host.config.directories.builds()).await?;
     located.announce_compile(host).await;
     Ok(located.describe(host).await?.1)
 }

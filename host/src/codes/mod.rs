@@ -107,6 +107,7 @@ codes! {
     Store = "store", exit 1, http 500: "the database cannot be opened, read or written";
     TakesNoDeployments = "takes-no-deployments", exit 1, http 409: "the host serves what it was started with";
     Terminal = "terminal", exit 1, http 500: "the function returned an error that no retry mends";
+    TestsFailed = "tests-failed", exit 1: "the app's own tests failed";
     Timeout = "timeout", exit 5, http 504: "the deadline passed before the call ended";
     Toolchain = "toolchain", exit 1: "Rust, or what it needs, is missing or too old";
     Unavailable = "unavailable", exit 69, http 503: "the host could not do its part of the call";

@@ -38,6 +38,71 @@ fn every_template_passes_its_own_tests() {
 }
 
 #[test]
+fn an_app_builds_on_another_machine() {
+    let app = new_app("moved", "transform");
+    // What version control keeps.
+    for file in ["Cargo.toml", "Cargo.lock", ".gitignore", "src/lib.rs"] {
+        let text = fs::read_to_string(app.join(file)).unwrap();
+        assert!(!text.contains(room("data").to_str().unwrap()), "{file} has a path of this machine: {text}");
+    }
+    assert!(fs::read_to_string(app.join(".gitignore")).unwrap().contains("/.cargo/config.toml"));
+    fs::remove_dir_all(app.join(".cargo")).unwrap();
+    done(bireme().arg("build").arg(&app));
+
+    let mut cargo = Command::new("cargo");
+    let plain = as_typed(cargo.args(["metadata", "--offline", "--format-version", "1"]).current_dir(&app));
+    let refused = plain.output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("registry index was not found"), "{said}");
+    done(bireme().arg("sdk").arg(&app));
+    assert!(plain.output().unwrap().status.success());
+
+    fs::write(app.join(".cargo/config.toml"), "[build]\njobs = 1\n").unwrap();
+    let kept = bireme().args(["--json", "sdk"]).arg(&app).output().unwrap();
+    assert_eq!(kept.status.code(), Some(2), "the author's settings are not replaced");
+}
+
+#[test]
+fn a_manifest_that_cannot_work_is_refused_before_cargo_compiles() {
+    let cases = [
+        ("crate-type = [\"cdylib\", \"rlib\"]", "crate-type = [\"rlib\"]", "no-component"),
+        ("bireme-sdk = { version = \"0.1\", registry = \"bireme\" }", "", "no-sdk"),
+        ("bireme-sdk = { version = \"0.1\", registry = \"bireme\" }", "bireme-sdk = \"0.1\"", "no-sdk"),
+        ("bireme-sdk = { version = \"0.1\", registry = \"bireme\" }", "bireme-sdk = { path = \"/nowhere\" }", "no-sdk"),
+        // This repository's own workspace does not list it.
+        ("[workspace]", "", "build-failed"),
+    ];
+    for (number, (line, instead, code)) in cases.into_iter().enumerate() {
+        let app = new_app(&format!("refused-{number}"), "transform");
+        let manifest = fs::read_to_string(app.join("Cargo.toml")).unwrap();
+        assert!(manifest.contains(line), "{manifest}");
+        fs::write(app.join("Cargo.toml"), manifest.replace(line, instead)).unwrap();
+        let output = bireme().args(["--json", "build"]).arg(&app).output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["error"]["code"], code, "{instead}: {answer}");
+        let notes = String::from_utf8_lossy(&output.stderr);
+        assert!(!notes.contains("Compiling"), "{notes}");
+    }
+}
+
+#[test]
+fn a_failed_test_of_an_app_is_an_error() {
+    let app = new_app("tested", "transform");
+    let said = done(bireme().args(["--json", "test"]).arg(&app));
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["passed"], true, "{said}");
+    let source = app.join("src/lib.rs");
+    let text = fs::read_to_string(&source).unwrap();
+    fs::write(&source, format!("{text}\n#[test]\nfn fails() {{\n    panic!(\"on purpose\");\n}}\n")).unwrap();
+    let output = bireme().args(["--json", "test"]).arg(&app).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(error["error"]["code"], "tests-failed", "{said}");
+    let notes = String::from_utf8_lossy(&output.stderr);
+    assert!(notes.contains("on purpose"), "{notes}");
+}
+
+#[test]
 fn a_directory_in_use_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("notes.txt"), "mine").unwrap();

@@ -13,9 +13,11 @@ use rustix::process::{Pid, Signal};
 use super::cargo_output::{self, CargoOutput};
 use super::diagnosis;
 use super::error::{BuildError, TARGET};
-use super::toolchain::{Toolchain, has_linker};
+use super::package::{BuildDirs, Package};
+use super::shared_dir::Holder;
+use super::toolchain::has_linker;
 
-/// Profile of a build.
+/// Profile of a build. Both are cargo's `release`, so that dependencies are compiled once for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// The crate's own release profile, for deployments.
@@ -25,28 +27,15 @@ pub(crate) enum Profile {
     Edit,
 }
 
-impl Profile {
-    fn args(self) -> &'static [&'static str] {
-        match self {
-            Profile::Release => &["--release"],
-            // Stripped, because linking debug information takes longer than compiling a small app.
-            Profile::Edit => &[
-                "--profile=bireme-edit",
-                "--config=profile.bireme-edit.inherits='dev'",
-                "--config=profile.bireme-edit.debug=0",
-                "--config=profile.bireme-edit.strip=true",
-                // Optimised for size, because the host compiles the result to native code after each save
-                // (docs/decisions/edit-loop.md).
-                "--config=profile.bireme-edit.package.'*'.opt-level='s'",
-            ],
-        }
-    }
+/// Builds the crate in `dir`, which finds its SDK by itself, and returns the path of its component. Cargo's output goes
+/// to stderr as it comes.
+pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
+    build_in(dir, &BuildDirs::default())
 }
 
-/// Builds the crate in `dir` and returns the path of its component. Cargo's output goes to stderr as it comes.
-pub fn build(dir: &Path) -> Result<PathBuf, BuildError> {
-    check_crate(dir)?;
-    Build::start(&Toolchain::of(dir)?, dir, Profile::Release)?.finish()
+/// Builds the crate in `dir` with shared directories.
+pub(crate) fn build_in(dir: &Path, dirs: &BuildDirs) -> Result<PathBuf, BuildError> {
+    Build::start(&Package::open(dir, dirs)?, Profile::Release)?.finish()
 }
 
 /// A build under way.
@@ -55,6 +44,9 @@ pub(crate) struct Build {
     cargo: Arc<CargoProcess>,
     messages: ChildStdout,
     output: CargoOutput,
+    package: String,
+    /// Held until cargo has ended.
+    _holder: Option<Holder>,
 }
 
 /// Canceller of a build: ends cargo and every compiler that it started.
@@ -69,12 +61,13 @@ struct CargoProcess {
 
 impl Build {
     /// Starts cargo. A build of `Profile::Edit` has its own process group, and must be cancelled or finished.
-    pub(crate) fn start(toolchain: &Toolchain, dir: &Path, profile: Profile) -> Result<Self, BuildError> {
-        check_crate(dir)?;
-        let mut command = toolchain.cargo(dir);
+    pub(crate) fn start(package: &Package, profile: Profile) -> Result<Self, BuildError> {
+        let mut command = package.cargo("build");
+        match profile {
+            Profile::Release => command.arg("--release"),
+            Profile::Edit => command.args(package.edit_args()),
+        };
         command
-            .arg("build")
-            .args(profile.args())
             .args(["--target", TARGET, "--message-format", "json-render-diagnostics"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -83,12 +76,15 @@ impl Build {
         if profile == Profile::Edit {
             command.process_group(0);
         }
+        let holder = package.compiled_dir().and_then(|dir| Holder::announce(dir, package.dir()));
         let mut child = command.spawn().map_err(|source| BuildError::Program { program: "cargo", source })?;
         let messages = child.stdout.take().expect("stdout was piped");
         let output = CargoOutput::copy(child.stderr.take().expect("stderr was piped"));
         let group = (profile == Profile::Edit).then(|| Pid::from_child(&child));
         Ok(Self {
-            dir: dir.to_owned(),
+            dir: package.dir().to_owned(),
+            package: package.name().to_owned(),
+            _holder: holder,
             cargo: Arc::new(CargoProcess { child: Mutex::new(child), group }),
             messages,
             output,
@@ -118,7 +114,7 @@ impl Build {
         let status = self.cargo.child.lock().wait();
         let status = status.map_err(|source| BuildError::Program { program: "cargo", source })?;
         if !status.success() {
-            let found = diagnosis::diagnose(&self.output.finish(), &package_name(&self.dir));
+            let found = diagnosis::diagnose(&self.output.finish(), &self.package);
             // Cargo's own message for a missing linker is long and unclear.
             let otherwise = || if has_linker() { BuildError::Cargo } else { BuildError::NoLinker };
             return Err(found.unwrap_or_else(otherwise));
@@ -144,17 +140,4 @@ impl Canceller {
             None => drop(child.kill()),
         }
     }
-}
-
-fn check_crate(dir: &Path) -> Result<(), BuildError> {
-    if dir.join("Cargo.toml").is_file() { Ok(()) } else { Err(BuildError::NoCrate { dir: dir.to_owned() }) }
-}
-
-/// Returns the package name in the manifest of `dir`; empty if there is none.
-fn package_name(dir: &Path) -> String {
-    let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
-    let package = manifest.lines().skip_while(|line| line.trim() != "[package]").skip(1);
-    let mut lines = package.take_while(|line| !line.trim_start().starts_with('['));
-    let name = lines.find_map(|line| line.trim().strip_prefix("name")?.trim_start().strip_prefix('='));
-    name.unwrap_or_default().trim().trim_matches('"').to_owned()
 }

@@ -66,6 +66,14 @@ pub(crate) fn diagnose(stderr: &str, own: &str) -> Option<BuildError> {
     Some(BuildError::NotForWasm { name: failed.to_owned(), instead })
 }
 
+/// Finds a known cause in the stderr of cargo for a manifest that it cannot read.
+pub(crate) fn diagnose_manifest(stderr: &str) -> Option<BuildError> {
+    if stderr.contains("current package believes it's in a workspace when it's not") {
+        return Some(BuildError::Workspace { reason: line_with(stderr, &["workspace:"])? });
+    }
+    diagnose(stderr, "").filter(|found| matches!(found, BuildError::OldToolchain { .. } | BuildError::SdkMoved))
+}
+
 /// Returns the alternative to a crate that is known not to build.
 fn alternative(name: &str) -> Option<&'static str> {
     ALTERNATIVES.iter().find(|(names, _)| names.contains(&name)).map(|(_, instead)| *instead)

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::app::sdk::SdkError;
 use crate::codes::Code;
 
 /// Rust target of every guest.
@@ -9,6 +10,10 @@ pub(crate) const TARGET: &str = "wasm32-wasip2";
 
 /// Advice for a crate without a known alternative.
 const UNKNOWN_ALTERNATIVE: &str = "look for a crate that is all Rust and needs no operating system";
+
+/// Line of a manifest, for an app without the SDK.
+const SDK_LINE: &str =
+    "under `[dependencies]` its Cargo.toml needs `bireme-sdk = { version = \"0.1\", registry = \"bireme\" }`";
 
 /// A build that gave no component.
 #[derive(Debug, thiserror::Error)]
@@ -29,10 +34,21 @@ pub enum BuildError {
     NoLinker,
     #[error("the dependency `{name}` does not build for {TARGET}; {}", instead.unwrap_or(UNKNOWN_ALTERNATIVE))]
     NotForWasm { name: String, instead: Option<&'static str> },
-    #[error("the app does not find its SDK: the path of `bireme-sdk` in its Cargo.toml leads nowhere")]
+    #[error("the app does not find its SDK: the path of `bireme-sdk` in its Cargo.toml leads nowhere; {SDK_LINE}")]
     SdkMoved,
-    #[error("the app uses `bireme_sdk` and does not depend on it")]
+    #[error("the app uses `bireme_sdk` and does not depend on it; {SDK_LINE}")]
     NoSdk,
+    #[error("`bireme-sdk` of the public registry is not the SDK, which comes with bireme; {SDK_LINE}")]
+    PublicSdk,
+    #[error(transparent)]
+    Sdk(#[from] SdkError),
+    #[error("cargo cannot read the app's Cargo.toml: {reason}")]
+    Manifest { reason: String },
+    #[error(
+        "the app stands in the directory of a workspace that does not list it; add an empty `[workspace]` to its \
+         Cargo.toml, or its directory to `members` of that workspace: {reason}"
+    )]
+    Workspace { reason: String },
     #[error("this Rust is too old for the app: {reason}; run `rustup update`")]
     OldToolchain { reason: String },
     #[error(
@@ -59,9 +75,10 @@ impl BuildError {
             Self::NoCrate { .. } => Code::NoCrate,
             Self::Program { .. } | Self::OldToolchain { .. } | Self::NoLinker => Code::Toolchain,
             Self::Target { .. } => Code::NoTarget,
-            Self::Cargo => Code::BuildFailed,
+            Self::Cargo | Self::Manifest { .. } | Self::Workspace { .. } => Code::BuildFailed,
             Self::NotForWasm { .. } => Code::NotForWasm,
-            Self::SdkMoved | Self::NoSdk => Code::NoSdk,
+            Self::SdkMoved | Self::NoSdk | Self::PublicSdk => Code::NoSdk,
+            Self::Sdk(_) => Code::Io,
             Self::NoComponent { .. } | Self::Several { .. } => Code::NoComponent,
         }
     }

@@ -6,9 +6,12 @@ mod cargo;
 mod cargo_output;
 mod diagnosis;
 mod error;
+mod package;
+mod shared_dir;
 mod toolchain;
 
 pub use self::cargo::build;
-pub(crate) use self::cargo::{Build, Canceller, Profile};
+pub(crate) use self::cargo::{Build, Canceller, Profile, build_in};
 pub(crate) use self::error::{BuildError, TARGET};
-pub(crate) use self::toolchain::{Toolchain, has_linker, has_target};
+pub(crate) use self::package::{BuildDirs, Package};
+pub(crate) use self::toolchain::{has_linker, has_target};

@@ -25,7 +25,7 @@ use super::global::Global;
 use super::log::StderrLog;
 use super::signals::StopSignals;
 use super::{listen, output, target};
-use crate::app::build::{Build, BuildError, Canceller, Profile, Toolchain};
+use crate::app::build::{Build, BuildDirs, BuildError, Canceller, Package, Profile};
 use crate::call::micros;
 use crate::config::check_listen;
 use crate::limits::DRAIN_DEFAULT;
@@ -76,6 +76,7 @@ impl Dev {
         }
         let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
+        let dirs = config.directories.builds();
         // Every save compiles other code, so the cache is not worth keeping.
         let artifacts = tempfile::tempdir()?;
         config.directories.artifacts = artifacts.path().to_owned();
@@ -95,7 +96,7 @@ impl Dev {
             output::note(keys::HELP);
         }
 
-        let mut session = Session { app: self.app, address, is_json: global.json, toolchain: None, live: None };
+        let mut session = Session { app: self.app, address, is_json: global.json, package: None, live: None, dirs };
         let mut event = Event::Changed;
         loop {
             event = match event {
@@ -114,7 +115,7 @@ impl Dev {
                     inputs.next().await
                 }
                 Event::Key(Key::Rebuild) => {
-                    session.toolchain = None;
+                    session.package = None;
                     session.turn(host, &mut inputs).await
                 }
                 Event::Changed => session.turn(host, &mut inputs).await,
@@ -129,10 +130,11 @@ impl Dev {
 /// One app under edit.
 struct Session {
     app: PathBuf,
+    dirs: BuildDirs,
     address: SocketAddr,
     is_json: bool,
-    /// Cached; looked up again after a failed build, which the toolchain may have caused.
-    toolchain: Option<Toolchain>,
+    /// Cached; read again after a failed build, which the toolchain may have caused, and when the manifest has changed.
+    package: Option<Package>,
     /// The last good version.
     live: Option<Arc<Program>>,
 }
@@ -158,12 +160,12 @@ impl Session {
 
     /// Runs cargo until it ends or an event cancels it.
     async fn build(&mut self, inputs: &mut Inputs) -> BuildOutcome {
-        let (dir, toolchain) = (self.app.clone(), self.toolchain.take());
+        let (dir, dirs, package) = (self.app.clone(), self.dirs.clone(), self.package.take());
         let started = blocking(move || {
-            let toolchain = toolchain.map_or_else(|| Toolchain::of(&dir), Ok)?;
-            Ok((Build::start(&toolchain, &dir, Profile::Edit)?, toolchain))
+            let package = package.filter(Package::is_current).map_or_else(|| Package::open(&dir, &dirs), Ok)?;
+            Ok((Build::start(&package, Profile::Edit)?, package))
         });
-        let (building, toolchain) = match started.await {
+        let (building, package) = match started.await {
             Ok(started) => started,
             Err(error) => return BuildOutcome::Failed(error),
         };
@@ -173,7 +175,7 @@ impl Session {
             let event = tokio::select! {
                 ended = &mut finished => return match ended {
                     Ok(component) => {
-                        self.toolchain = Some(toolchain);
+                        self.package = Some(package);
                         BuildOutcome::Built(component)
                     }
                     Err(error) => BuildOutcome::Failed(error),
@@ -185,7 +187,7 @@ impl Session {
                 output::note("a build is under way; type c again once it is done");
                 continue;
             }
-            self.toolchain = Some(toolchain);
+            self.package = Some(package);
             drop(cancel);
             let _ = finished.await;
             return BuildOutcome::Cancelled(event);
@@ -194,12 +196,12 @@ impl Session {
 
     /// Runs the app's tests, with their output on the terminal.
     async fn test(&self, signals: &mut StopSignals) {
-        let app = self.app.clone();
-        let cargo = match blocking(move || Toolchain::of(&app).map(|toolchain| toolchain.cargo(&app))).await {
+        let (app, dirs) = (self.app.clone(), self.dirs.clone());
+        let cargo = match blocking(move || Package::open(&app, &dirs).map(|package| package.test())).await {
             Ok(cargo) => cargo,
             Err(error) => return Exit::from(error).print(),
         };
-        let run = tokio::process::Command::from(cargo).arg("test").kill_on_drop(true).status();
+        let run = tokio::process::Command::from(cargo).kill_on_drop(true).status();
         tokio::select! {
             status = run => {
                 if let Err(error) = status {

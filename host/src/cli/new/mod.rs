@@ -16,7 +16,7 @@ use self::template::Template;
 use super::exit::Exit;
 use super::global::Global;
 use super::output;
-use super::sdk::Sdk;
+use crate::app::sdk::Sdk;
 use crate::codes::Code;
 use crate::ids::AppName;
 
@@ -38,25 +38,23 @@ impl New {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let name = self.app_name()?;
         check_empty(&self.dir)?;
-        let unpacked = Sdk::embedded().unpack(&global.directories()?.data.join("sdk"))?;
-        // Absolute: the app is built from any directory.
-        let sdk = fs::canonicalize(unpacked)?;
-        let manifest = template::manifest(name.as_str(), self.template, &sdk).ok_or_else(|| {
-            let message = format!("`{}` is not UTF-8, as a manifest must be", sdk.display());
-            Exit::usage(message).hint("give another directory for the SDK with --data DIR")
-        })?;
+        let sdk = Sdk::embedded().unpack(&global.directories()?.data.join("sdk"))?;
+        let cargo_config = fs::read_to_string(&sdk.cargo_config)?;
+        let manifest = template::manifest(name.as_str(), self.template);
         let lock = Sdk::lock().of_package(name.as_str(), &template::DEPENDENCIES);
 
         let mut files = vec![
             ("Cargo.toml", manifest.as_str()),
             ("src/lib.rs", self.template.source()),
-            (".gitignore", "/target\n"),
+            // The configuration has paths of this machine.
+            (".gitignore", "/target\n/.cargo/config.toml\n"),
+            (".cargo/config.toml", cargo_config.as_str()),
         ];
         files.extend(lock.as_deref().map(|lock| ("Cargo.lock", lock)));
         for (path, text) in files {
             write_new(&self.dir.join(path), text)?;
         }
-        self.show(&name, &sdk, global.json);
+        self.show(&name, &sdk.folder, global.json);
         Ok(())
     }
 
@@ -82,8 +80,7 @@ impl New {
             Some(call) => vec![format!("bireme run {dir}{call}")],
             None => vec![format!("bireme serve {dir}"), format!("curl http://127.0.0.1:8080/{name}/hello/Ada")],
         });
-        let manifest = quoted(&self.dir.join("Cargo.toml"));
-        next.push(format!("cargo test --manifest-path {manifest}"));
+        next.push(format!("bireme test {dir}"));
         if json {
             let template = clap::ValueEnum::to_possible_value(&self.template);
             let template = template.map(|value| value.get_name().to_owned());

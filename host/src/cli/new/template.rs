@@ -1,8 +1,11 @@
 //! Templates of a new app: one source file each, with a passing test and a first call to try.
 
-use std::path::Path;
-
 use clap::ValueEnum;
+
+use crate::app::sdk::REGISTRY;
+
+/// Requirement of a new app on its SDK.
+const SDK_VERSION: &str = "0.1";
 
 /// A template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,13 +58,11 @@ impl Template {
     }
 }
 
-/// Returns an app's manifest. `sdk` is the unpacked workspace.
-pub(crate) fn manifest(name: &str, template: Template, sdk: &Path) -> Option<String> {
-    // TOML strings escape like JSON strings, except that DEL must be escaped too.
-    let path = sdk.join("guest-sdk").to_str()?.to_owned();
-    let path = serde_json::Value::from(path).to_string().replace('\u{7f}', "\\u007f");
+/// Returns an app's manifest.
+pub(crate) fn manifest(name: &str, template: Template) -> String {
     let (description, version) = (template.description(), env!("CARGO_PKG_RUST_VERSION"));
-    Some(format!(
+    let (sdk_version, registry) = (SDK_VERSION, REGISTRY);
+    format!(
         r#"[package]
 name = "{name}"
 version = "0.1.0"
@@ -74,16 +75,14 @@ publish = false
 crate-type = ["cdylib", "rlib"]
 
 [dependencies]
-# The SDK that came with bireme; on another machine, `bireme new` shows where that one has it.
-bireme-sdk = {{ path = {path} }}
+# The SDK comes with bireme. For cargo and editors on another machine: `bireme sdk` in this directory.
+bireme-sdk = {{ version = "{sdk_version}", registry = "{registry}" }}
 schemars = {{ version = "1.2", default-features = false, features = ["derive", "std"] }}
 serde = {{ version = "1.0", features = ["derive"] }}
 
-# Guests are built small.
+# Built small. The same in every app, so that dependencies are compiled once for all of them.
 [profile.release]
 opt-level = "s"
-lto = true
-codegen-units = 1
 panic = "abort"
 # "debuginfo" keeps the names of functions, which a crash that is no panic is told with, at a third more bytes.
 strip = true
@@ -91,7 +90,7 @@ strip = true
 # A workspace of its own, wherever it stands.
 [workspace]
 "#
-    ))
+    )
 }
 
 #[cfg(test)]
@@ -99,9 +98,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_of_any_letters_stays_one_string() {
-        let manifest = manifest("a", Template::Transform, Path::new("/d \"x\"/é\\")).unwrap();
-        assert!(manifest.contains(r#"bireme-sdk = { path = "/d \"x\"/é\\/guest-sdk" }"#), "{manifest}");
+    fn a_manifest_has_no_path_and_takes_any_later_sdk_of_its_line() {
+        let manifest = manifest("a", Template::Transform);
+        assert!(manifest.contains(r#"bireme-sdk = { version = "0.1", registry = "bireme" }"#), "{manifest}");
+        assert!(!manifest.contains("path ="), "{manifest}");
+        assert!(env!("CARGO_PKG_VERSION").starts_with(&format!("{SDK_VERSION}.")));
     }
 
     #[test]
