@@ -14,8 +14,8 @@ use crate::app::sdk::{CONFIG_HEAD, Sdk};
 
 /// Let plain cargo and editors find the SDK of an app: writes .cargo/config.toml in its directory.
 ///
-/// Needed once for an app that came from another machine. `bireme build`, `run`, `test`, `dev`, `serve` and `deploy` need
-/// no such file. It has paths of this machine: keep it out of version control.
+/// Needed once for an app that came from another machine. `bireme build`, `run`, `test`, `dev`, `serve` and `deploy`
+/// need no such file. It has paths of this machine: keep it out of version control.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme sdk examples/hello\n  cargo --config \"$(bireme sdk --print)\" test")]
 pub(crate) struct SdkCommand {

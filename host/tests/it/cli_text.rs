@@ -32,6 +32,8 @@ fn help_of_bireme() {
               build        Build an app: prints the component's path, size, functions and capabilities
               inspect      Show an app's functions, schemas, limits and capabilities, without running it
               run          Call one function once: the result to stdout, logs to stderr
+              test         Run an app's own tests: `cargo test`, with the SDK and the shared compilations that
+                           `bireme build` uses
               map          Call one function for every line of the inputs, many at a time: JSON Lines in, JSON
                            Lines out
               serve        Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its
@@ -67,6 +69,8 @@ fn help_of_bireme() {
               classify     Classify texts: one JSON object a line, from each label to its score
               demo         Scrape the Rust documentation in sandboxes, embed it on a worker, search it over
                            HTTP: the main job on real input
+              sdk          Let plain cargo and editors find the SDK of an app: writes .cargo/config.toml in its
+                           directory
               explain      Explain an error code: what it means, what causes it, what to do. Without a code,
                            list them all
               doctor       Check this machine: toolchain, models, devices, kernel limits; says what is missing
@@ -822,7 +826,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, spawn, get, cancel, ps, results, export, logs, schedule, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, test, map, serve, dev, deploy, apps, history, rollback, stop, call, spawn, get, cancel, ps, results, export, logs, schedule, models, embed, rerank, classify, demo, sdk, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

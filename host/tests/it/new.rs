@@ -177,3 +177,28 @@ fn done(command: &mut Command) -> String {
     assert!(status.success(), "{command:?} ended with {status}\n{said}\n{notes}");
     said
 }
+
+#[test]
+fn the_apps_of_the_book_build() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let mut pages: Vec<PathBuf> = [docs.clone(), docs.join("guides")]
+        .iter()
+        .flat_map(|dir| fs::read_dir(dir).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    pages.sort();
+    let mut built = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        let blocks = text.split("```rust\n// src/lib.rs\n").skip(1);
+        for source in blocks.map(|block| block.split("\n```").next().unwrap()) {
+            let name = page.file_stem().unwrap().to_str().unwrap();
+            let app = new_app(name, "transform");
+            fs::write(app.join("src/lib.rs"), source).unwrap();
+            done(bireme().arg("build").arg(&app));
+            built += 1;
+        }
+    }
+    assert!(built >= 7, "{built} apps");
+}

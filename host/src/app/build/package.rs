@@ -97,7 +97,7 @@ impl Package {
     pub(crate) fn edit_args(&self) -> Vec<String> {
         let mut args = vec!["--release".to_owned(), "--config=profile.release.lto=false".to_owned()];
         if let Some(name) = &self.name {
-            // An overflow panics, as in a debug build. Linking debug information takes longer than compiling a small app.
+            // An overflow panics, as in a debug build. Linking debug information would take longer than compiling.
             for setting in [
                 "opt-level=0",
                 "codegen-units=256",

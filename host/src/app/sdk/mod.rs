@@ -142,8 +142,8 @@ fn configure(sdk_dir: &Path, folder: &Path) -> io::Result<UnpackedSdk> {
     Ok(UnpackedSdk { folder, cargo_config })
 }
 
-/// Returns the text of the configuration. `nothing` is an empty directory in place of the registry: a search for another
-/// version ends there, not at a server.
+/// Returns the text of the configuration. `nothing` is an empty directory in place of the registry: a search for
+/// another version ends there, not at a server.
 fn cargo_config_of(sdk: &Path, nothing: &Path) -> Option<String> {
     // TOML strings escape like JSON strings, except that DEL must be escaped too.
     let quoted = |path: &Path| Some(serde_json::Value::from(path.to_str()?).to_string().replace('\u{7f}', "\\u007f"));
