@@ -81,6 +81,7 @@ pub struct Host {
     pub logs: Arc<Logs>,
     pub events: Arc<Events>,
     pub metrics: Arc<Metrics>,
+    key_value: Arc<Buckets>,
 }
 
 impl Host {
@@ -97,7 +98,7 @@ impl Host {
         let key_value = Arc::new(Buckets::new(storage.key_value.clone()));
         let own_listeners = OwnListeners::default();
         let outbound = Outbound::new(OutboundLimits::default(), own_listeners.clone());
-        let services = Arc::new(Services::new(inference.clone(), key_value, outbound));
+        let services = Arc::new(Services::new(inference.clone(), key_value.clone(), outbound));
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone(), metrics.calls.clone());
         let durable = dispatcher.durable(&storage);
@@ -120,6 +121,7 @@ impl Host {
             logs,
             events,
             metrics,
+            key_value,
         })
     }
 
@@ -211,6 +213,7 @@ impl OpenHost {
             deployments: settings.serves_deployments.then(|| host.deployments.clone()),
             schedules: scheduler.schedules(),
             events: host.events.clone(),
+            key_value: host.key_value.clone(),
             last_call: settings.last_call,
         };
         let serving = Serving::start(ingress, backend);
