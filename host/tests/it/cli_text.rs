@@ -60,6 +60,7 @@ fn help_of_bireme() {
                            as they arrive
               schedule     Show the scheduled functions of a host and their runs; pause, resume, or run one at
                            once
+              kv           Show and change the key-value data of an app
               models       List, fetch, add and remove models
               embed        Embed texts with an installed model: one JSON array of numbers a line
               rerank       Order texts by how well they answer a question: the best first, one a line, behind
@@ -822,7 +823,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, spawn, get, cancel, ps, results, export, logs, schedule, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, spawn, get, cancel, ps, results, export, logs, schedule, kv, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

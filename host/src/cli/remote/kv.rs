@@ -173,10 +173,13 @@ fn get(place: &Place, client: &Client, global: &Global) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Reads one byte more than a value may have, so that the host refuses it.
 fn read_input() -> Result<Vec<u8>, Exit> {
     let mut value = Vec::new();
     io::stdin().lock().take(KV_VALUE_BYTES_MAX as u64 + 1).read_to_end(&mut value)?;
+    if value.len() > KV_VALUE_BYTES_MAX {
+        let message = format!("a value has at most {KV_VALUE_BYTES_MAX} bytes; standard input has more");
+        return Err(Exit::new(Code::InputTooLarge, message));
+    }
     Ok(value)
 }
 

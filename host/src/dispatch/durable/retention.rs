@@ -1,5 +1,5 @@
-//! Retention: how long ended calls and maps are kept, and their deletion in small steps beside everything else; so, too,
-//! of key-value data that has expired.
+//! Retention: how long ended calls and maps are kept, and their deletion in small steps beside everything else.
+//! Key-value data that has expired is deleted in the same sweeps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
