@@ -21,6 +21,7 @@
 //! }
 //! ```
 
+mod charset;
 mod encoding;
 mod error;
 mod request;

@@ -1,11 +1,18 @@
 //! The app's key-value data, kept by the host between calls.
 //!
-//! A bucket is opened by name and belongs to the app. A write is seen by every later read; there are no transactions
-//! over several keys, so write what points at other keys last.
+//! A bucket is opened by name and belongs to the app. A write is seen by every later read.
 //!
-//! Calls run at the same time, so a value that is read, changed and [`set`](Bucket::set) can overwrite what another
-//! call wrote in between. Three methods cannot: [`increment`](Bucket::increment) for counters,
-//! [`update`](Bucket::update) for any change of one key, and [`compare_and_swap`](Bucket::compare_and_swap) beneath it.
+//! **A `get` followed by a `set` is not atomic.** Calls run at the same time, so a value that is read, changed and
+//! [`set`](Bucket::set) can overwrite what another call wrote in between. Three methods cannot:
+//! [`increment`](Bucket::increment) for counters, [`update`](Bucket::update) for any change of one key, and
+//! [`compare_and_swap`](Bucket::compare_and_swap) beneath it. There are no transactions over several keys, but
+//! [`set_many`](Bucket::set_many) writes several values together.
+//!
+//! | limit | of |
+//! |---|---|
+//! | 1,024 bytes | a key |
+//! | 8 MiB | a value, or the values of a batch together |
+//! | 1,000 | keys of a batch |
 //!
 //! ```
 //! use bireme_sdk::{kv, testing};
@@ -23,8 +30,10 @@
 //! ```
 
 mod atomics;
+mod batch;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +43,9 @@ pub use self::atomics::Swap;
 pub(crate) use self::atomics::number;
 use crate::failure::Result;
 use crate::host;
+
+/// Keys of a page, and the cursor of the next one.
+pub(crate) type KeyPage = (Vec<String>, Option<String>);
 
 /// Error of the key-value data, with bucket and key.
 ///
@@ -65,6 +77,19 @@ pub enum Error {
         bucket: String,
         /// Key within the bucket.
         key: String,
+        /// Reason of the host.
+        #[source]
+        fault: Fault,
+    },
+    /// The host failed on a batch.
+    #[error("cannot {action} {len} keys of bucket `{bucket}`")]
+    Batch {
+        /// Operation that failed, as a verb: `read`, `write`, …
+        action: &'static str,
+        /// Name of the bucket.
+        bucket: String,
+        /// Number of keys.
+        len: usize,
         /// Reason of the host.
         #[source]
         fault: Fault,
@@ -143,9 +168,10 @@ impl Error {
     /// Returns true if a retry cannot help.
     pub fn is_terminal(&self) -> bool {
         match self {
-            Self::Open { fault, .. } | Self::Key { fault, .. } | Self::List { fault, .. } => {
-                !matches!(fault, Fault::Other(_))
-            }
+            Self::Open { fault, .. }
+            | Self::Key { fault, .. }
+            | Self::Batch { fault, .. }
+            | Self::List { fault, .. } => !matches!(fault, Fault::Other(_)),
             Self::Json { .. } | Self::NotANumber { .. } | Self::Overflow { .. } => true,
         }
     }
@@ -201,7 +227,7 @@ impl Bucket {
         &self.name
     }
 
-    /// Reads a value; `None` if the key does not exist.
+    /// Reads a value; `None` if the key does not exist or its value has expired.
     ///
     /// # Errors
     /// [`Error::Key`].
@@ -209,12 +235,43 @@ impl Bucket {
         self.bucket.get(key).map_err(|fault| self.key("read", key, fault))
     }
 
-    /// Writes a value, replacing an earlier one.
+    /// Writes a value, replacing an earlier one and its time to live.
+    ///
+    /// A value computed from an earlier [`get`](Self::get) may undo the change of another call; use
+    /// [`increment`](Self::increment), [`update`](Self::update) or [`compare_and_swap`](Self::compare_and_swap).
     ///
     /// # Errors
     /// [`Error::Key`].
     pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
         self.bucket.set(key, value.as_ref()).map_err(|fault| self.key("write", key, fault))
+    }
+
+    /// Writes a value that expires after `ttl`, replacing an earlier one. Then the key is absent for every method.
+    ///
+    /// A later [`set`](Self::set) makes it a value that never expires; [`increment`](Self::increment),
+    /// [`update`](Self::update) and [`compare_and_swap`](Self::compare_and_swap) change it and leave its time as it is.
+    /// Times count in milliseconds, rounded up; the host removes the bytes within a minute or so.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use bireme_sdk::{kv, testing};
+    ///
+    /// let _kv = testing::with_kv();
+    /// let attempts = kv::open("attempts")?;
+    /// // At most 5 in a minute.
+    /// attempts.set_with_ttl("ada", "0", Duration::from_secs(60))?;
+    /// assert_eq!(attempts.increment("ada", 1)?, 1);
+    /// testing::advance(Duration::from_secs(60));
+    /// assert_eq!(attempts.get("ada")?, None);
+    /// # Ok::<(), kv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Key`], also for a `ttl` of zero.
+    pub fn set_with_ttl(&self, key: &str, value: impl AsRef<[u8]>, ttl: Duration) -> Result<(), Error> {
+        let ttl_ms = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.bucket.set_expiring(key, value.as_ref(), ttl_ms).map_err(|fault| self.key("write", key, fault))
     }
 
     /// Reads a value written by [`set_json`](Self::set_json); `None` if the key does not exist.
@@ -237,6 +294,15 @@ impl Bucket {
         self.set(key, json)
     }
 
+    /// Writes a value as JSON that expires after `ttl`, as [`set_with_ttl`](Self::set_with_ttl) does.
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::Json`].
+    pub fn set_json_with_ttl<T: Serialize + ?Sized>(&self, key: &str, value: &T, ttl: Duration) -> Result<(), Error> {
+        let json = serde_json::to_vec(value).map_err(|source| self.json(key, source))?;
+        self.set_with_ttl(key, json, ttl)
+    }
+
     /// Removes a key; an absent one is not an error.
     ///
     /// # Errors
@@ -255,7 +321,29 @@ impl Bucket {
 
     /// Lists the keys, page by page, in no particular order. Ends at the first error.
     pub fn keys(&self) -> Keys<'_> {
-        Keys { bucket: self, page: VecDeque::new(), next: Next::First }
+        self.listed(host::Bucket::list_keys, String::new())
+    }
+
+    /// Lists the keys that begin with `prefix`, page by page, in the order of their bytes. Ends at the first error.
+    ///
+    /// Reads these keys alone, however many others the bucket has.
+    ///
+    /// ```
+    /// use bireme_sdk::{kv, testing};
+    ///
+    /// let _kv = testing::with_kv();
+    /// let names = kv::open("names")?;
+    /// names.set_many([("user/ada", "Ada"), ("user/grace", "Grace"), ("ship/argo", "Argo")])?;
+    /// let users: Vec<String> = names.keys_with_prefix("user/").collect::<Result<_, _>>()?;
+    /// assert_eq!(users, ["user/ada", "user/grace"]);
+    /// # Ok::<(), kv::Error>(())
+    /// ```
+    pub fn keys_with_prefix(&self, prefix: impl Into<String>) -> Keys<'_> {
+        self.listed(host::Bucket::list_keys_with_prefix, prefix.into())
+    }
+
+    fn listed(&self, list: ListPage, prefix: String) -> Keys<'_> {
+        Keys { bucket: self, list, prefix, page: VecDeque::new(), next: Next::First }
     }
 
     fn key(&self, action: &'static str, key: &str, fault: Fault) -> Error {
@@ -267,7 +355,7 @@ impl Bucket {
     }
 }
 
-/// The keys of a bucket.
+/// The keys of a bucket, or those with a prefix.
 ///
 /// ```
 /// use bireme_sdk::{kv, testing};
@@ -282,9 +370,14 @@ impl Bucket {
 #[derive(Debug)]
 pub struct Keys<'a> {
     bucket: &'a Bucket,
+    /// By pointer, so that an app without prefixes does not import their interface, which older hosts do not have.
+    list: ListPage,
+    prefix: String,
     page: VecDeque<String>,
     next: Next,
 }
+
+type ListPage = fn(&host::Bucket, &str, Option<&str>) -> Result<KeyPage, Fault>;
 
 #[derive(Debug, Clone)]
 enum Next {
@@ -306,7 +399,7 @@ impl Iterator for Keys<'_> {
                 Next::After(cursor) => Some(cursor.as_str()),
                 Next::End => return None,
             };
-            match self.bucket.bucket.list_keys(cursor) {
+            match (self.list)(&self.bucket.bucket, &self.prefix, cursor) {
                 Ok((keys, cursor)) => {
                     self.page = keys.into();
                     self.next = cursor.map_or(Next::End, Next::After);
@@ -336,6 +429,29 @@ mod tests {
         let keys: Vec<String> = bucket.keys().collect::<Result<_, _>>()?;
         assert_eq!(keys.len(), 250);
         assert_eq!(keys[249], "249");
+        let keys: Vec<String> = bucket.keys_with_prefix("1").collect::<Result<_, _>>()?;
+        assert_eq!((keys.len(), keys[0].as_str(), keys[99].as_str()), (100, "100", "199"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_value_that_has_expired_is_absent_and_a_change_keeps_its_time() -> Result<(), Error> {
+        let _kv = testing::with_kv();
+        let bucket = open("short")?;
+        let second = Duration::from_secs(1);
+        bucket.set_with_ttl("n", "1", second)?;
+        bucket.set_json_with_ttl("other", &[1], second)?;
+        testing::advance(second / 2);
+        assert_eq!(bucket.increment("n", 1)?, 2);
+        assert!(bucket.compare_and_swap("n", Some(b"2"), "3")?.is_done());
+        bucket.set("other", "stays")?;
+        testing::advance(second / 2);
+        assert_eq!(bucket.keys().collect::<Result<Vec<_>, _>>()?, ["other"]);
+        assert_eq!(bucket.increment("n", 1)?, 1);
+        let error = bucket.set_with_ttl("n", "1", Duration::ZERO).expect_err("no time");
+        assert!(crate::Failure::from(error).to_string().contains("at least a millisecond"));
+        bucket.set_with_ttl("n", "1", Duration::from_nanos(1))?;
+        assert!(bucket.exists("n")?, "rounded up");
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 mod request;
 
@@ -173,6 +174,24 @@ fn put<T: 'static>(name: String, fake: T, of: fn(&mut Fakes) -> &mut BTreeMap<St
 pub fn with_kv() -> Guard {
     let before = FAKES.with_borrow_mut(|fakes| fakes.kv.replace(Rc::new(RefCell::new(BTreeMap::new()))));
     Guard::new(move |fakes| fakes.kv = before)
+}
+
+/// Moves the clock of this thread's key-value buckets, which stands still otherwise.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use bireme_sdk::{kv, testing};
+///
+/// let _kv = testing::with_kv();
+/// let pages = kv::open("pages")?;
+/// pages.set_with_ttl("a", "1", Duration::from_secs(60))?;
+/// testing::advance(Duration::from_secs(60));
+/// assert_eq!(pages.get("a")?, None);
+/// # Ok::<(), kv::Error>(())
+/// ```
+pub fn advance(time: Duration) {
+    FAKES.with_borrow_mut(|fakes| fakes.clock = fakes.clock.saturating_add(time));
 }
 
 /// Adds configuration values on this thread.

@@ -100,8 +100,14 @@ pub(crate) const HTTP_FIELDS_BYTES_MAX: usize = 32 * 1024;
 pub(crate) const KV_KEY_BYTES_MAX: usize = 1_024;
 /// Bytes of one value of the key-value store.
 pub(crate) const KV_VALUE_BYTES_MAX: usize = 8 << 20;
-/// Keys that one `list-keys` returns.
+/// Keys that one page of a listing has.
 pub(crate) const KV_LIST_KEYS_MAX: usize = 1_000;
+/// Bytes of the keys of one page together.
+pub(crate) const KV_LIST_BYTES_MAX: usize = 256 << 10;
+/// Keys of one batch.
+pub(crate) const KV_BATCH_KEYS_MAX: usize = 1_000;
+/// Bytes of the values of one batch together: those of one value, so that a batch holds no more than a `get`.
+pub(crate) const KV_BATCH_BYTES_MAX: usize = KV_VALUE_BYTES_MAX;
 
 /// Free bytes on the data directory's disk below which new work is refused.
 pub(crate) const STORE_FREE_BYTES_MIN: u64 = 64 * MIB;

@@ -97,6 +97,7 @@ pub struct Host {
     pub events: Arc<Events>,
     /// Counters since the start of this host.
     pub metrics: Arc<Metrics>,
+    key_value: Arc<Buckets>,
 }
 
 impl Host {
@@ -113,7 +114,7 @@ impl Host {
         let key_value = Arc::new(Buckets::new(storage.key_value.clone()));
         let own_listeners = OwnListeners::default();
         let outbound = Outbound::new(OutboundLimits::default(), own_listeners.clone());
-        let services = Arc::new(Services::new(inference.clone(), key_value, outbound));
+        let services = Arc::new(Services::new(inference.clone(), key_value.clone(), outbound));
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone(), metrics.calls.clone());
         let durable = dispatcher.durable(&storage);
@@ -136,6 +137,7 @@ impl Host {
             logs,
             events,
             metrics,
+            key_value,
         })
     }
 
@@ -229,6 +231,7 @@ impl OpenHost {
             deployments: settings.serves_deployments.then(|| host.deployments.clone()),
             schedules: scheduler.schedules(),
             events: host.events.clone(),
+            key_value: host.key_value.clone(),
             last_call: settings.last_call,
         };
         let serving = Serving::start(ingress, backend);

@@ -41,7 +41,14 @@ pub(crate) type Http = Rc<dyn Fn(&Request) -> Result<Response, http::Error>>;
 pub(crate) type Embed = Rc<dyn Fn(&str) -> Vec<f32>>;
 pub(crate) type Rerank = Rc<dyn Fn(&str, &str) -> f32>;
 pub(crate) type Infer = Rc<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>, model::Error>>;
-pub(crate) type Buckets = Rc<RefCell<BTreeMap<String, BTreeMap<String, Vec<u8>>>>>;
+pub(crate) type Buckets = Rc<RefCell<BTreeMap<String, BTreeMap<String, Value>>>>;
+
+/// Value of a fake bucket.
+pub(crate) struct Value {
+    bytes: Vec<u8>,
+    /// Time of the fake clock at which it expires.
+    expires: Option<Duration>,
+}
 
 /// One log line: level, message, fields.
 pub type LogLine = (Level, String, Vec<(String, String)>);
@@ -59,6 +66,8 @@ pub(crate) struct Fakes {
     pub config: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, String>,
     pub logs: Option<Vec<LogLine>>,
+    /// Clock of values that expire; only a test moves it.
+    pub clock: Duration,
     calls: Vec<Call>,
 }
 
@@ -202,17 +211,47 @@ impl Bucket {
         Ok(Self { name: name.to_owned(), buckets })
     }
 
-    fn within<T>(&self, read: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> T) -> T {
-        read(self.buckets.borrow_mut().entry(self.name.clone()).or_default())
+    /// Reads or changes the values that have not expired.
+    fn within<T>(&self, read: impl FnOnce(&mut BTreeMap<String, Value>) -> T) -> T {
+        let now = with(|fakes| fakes.clock);
+        let mut buckets = self.buckets.borrow_mut();
+        let bucket = buckets.entry(self.name.clone()).or_default();
+        bucket.retain(|_, value| value.expires.is_none_or(|expires| expires > now));
+        read(bucket)
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Fault> {
-        Ok(self.within(|bucket| bucket.get(key).cloned()))
+        Ok(self.within(|bucket| bucket.get(key).map(|value| value.bytes.clone())))
+    }
+
+    pub(crate) fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, kv::Fault> {
+        keys.iter().map(|key| self.get(key)).collect()
     }
 
     pub(crate) fn set(&self, key: &str, value: &[u8]) -> Result<(), kv::Fault> {
-        self.within(|bucket| bucket.insert(key.to_owned(), value.to_vec()));
+        self.within(|bucket| bucket.insert(key.to_owned(), Value { bytes: value.to_vec(), expires: None }));
         Ok(())
+    }
+
+    pub(crate) fn set_many(&self, values: &[(String, Vec<u8>)]) -> Result<(), kv::Fault> {
+        values.iter().try_for_each(|(key, value)| self.set(key, value))
+    }
+
+    pub(crate) fn set_expiring(&self, key: &str, value: &[u8], ttl_ms: u64) -> Result<(), kv::Fault> {
+        if ttl_ms == 0 {
+            return Err(kv::Fault::Other(format!("a time to live is at least a millisecond; for `{key}` it is 0")));
+        }
+        let expires = with(|fakes| fakes.clock).saturating_add(Duration::from_millis(ttl_ms));
+        self.within(|bucket| bucket.insert(key.to_owned(), Value { bytes: value.to_vec(), expires: Some(expires) }));
+        Ok(())
+    }
+
+    /// Changes a value, whose time to live goes on.
+    fn change(&self, key: &str, bytes: &[u8]) {
+        self.within(|bucket| {
+            let expires = bucket.get(key).and_then(|value| value.expires);
+            bucket.insert(key.to_owned(), Value { bytes: bytes.to_vec(), expires });
+        });
     }
 
     pub(crate) fn delete(&self, key: &str) -> Result<(), kv::Fault> {
@@ -220,28 +259,34 @@ impl Bucket {
         Ok(())
     }
 
+    pub(crate) fn delete_many(&self, keys: &[String]) -> Result<(), kv::Fault> {
+        keys.iter().try_for_each(|key| self.delete(key))
+    }
+
     pub(crate) fn exists(&self, key: &str) -> Result<bool, kv::Fault> {
         Ok(self.within(|bucket| bucket.contains_key(key)))
     }
 
-    pub(crate) fn list_keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>), kv::Fault> {
+    pub(crate) fn list_keys(&self, prefix: &str, cursor: Option<&str>) -> Result<kv::KeyPage, kv::Fault> {
         let start = cursor.map_or(Bound::Unbounded, Bound::Excluded);
         let keys: Vec<String> = self.within(|bucket| {
-            let keys = bucket.range::<str, _>((start, Bound::Unbounded)).take(KEYS_LEN_MAX);
-            keys.map(|(key, _)| key.clone()).collect()
+            let keys = bucket.range::<str, _>((start, Bound::Unbounded)).map(|(key, _)| key);
+            keys.filter(|key| key.starts_with(prefix)).take(KEYS_LEN_MAX).cloned().collect()
         });
         let cursor = keys.last().filter(|_| keys.len() == KEYS_LEN_MAX).cloned();
         Ok((keys, cursor))
     }
 
+    pub(crate) fn list_keys_with_prefix(&self, prefix: &str, cursor: Option<&str>) -> Result<kv::KeyPage, kv::Fault> {
+        self.list_keys(prefix, cursor)
+    }
+
     pub(crate) fn increment(&self, key: &str, delta: i64) -> Result<i64, kv::Fault> {
-        self.within(|bucket| {
-            let value = bucket.get(key).map_or(Some(0), |value| kv::number(value));
-            let sum = value.and_then(|value| i64::try_from(value.checked_add(delta.into())?).ok());
-            let sum = sum.ok_or_else(|| kv::Fault::Other(format!("`{key}` cannot be added to")))?;
-            bucket.insert(key.to_owned(), sum.to_string().into_bytes());
-            Ok(sum)
-        })
+        let value = self.get(key)?.map_or(Some(0), |value| kv::number(&value));
+        let sum = value.and_then(|value| i64::try_from(value.checked_add(delta.into())?).ok());
+        let sum = sum.ok_or_else(|| kv::Fault::Other(format!("`{key}` cannot be added to")))?;
+        self.change(key, sum.to_string().as_bytes());
+        Ok(sum)
     }
 
     pub(crate) fn cas(&self, key: &str) -> Result<Cas, kv::Fault> {
@@ -269,7 +314,8 @@ impl Cas {
         if current != self.current {
             return Err(SwapError::Lost(Self { current, ..self }));
         }
-        self.bucket.set(&self.key, value).map_err(SwapError::Fault)
+        self.bucket.change(&self.key, value);
+        Ok(())
     }
 }
 

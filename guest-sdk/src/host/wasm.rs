@@ -5,7 +5,7 @@ use std::time::Duration;
 use self::bindings::bireme::host as wit;
 use self::bindings::wasi::config::store as config_store;
 use self::bindings::wasi::http::types::{IncomingRequest, ResponseOutparam};
-use self::bindings::wasi::keyvalue0_2_0_draft2::{atomics, store};
+use self::bindings::wasi::keyvalue0_2_0_draft2::{atomics, batch, store};
 use super::{Order, Outcome, SwapError};
 use crate::context::Call;
 use crate::failure::{Code, Failure, Result};
@@ -116,9 +116,31 @@ impl Bucket {
         Ok(self.0.exists(key)?)
     }
 
-    pub(crate) fn list_keys(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>), kv::Fault> {
+    pub(crate) fn set_expiring(&self, key: &str, value: &[u8], ttl_ms: u64) -> Result<(), kv::Fault> {
+        Ok(wit::buckets::set_expiring(&self.0, key, value, ttl_ms)?)
+    }
+
+    pub(crate) fn list_keys(&self, _: &str, cursor: Option<&str>) -> Result<kv::KeyPage, kv::Fault> {
         let page = self.0.list_keys(cursor)?;
         Ok((page.keys, page.cursor))
+    }
+
+    pub(crate) fn list_keys_with_prefix(&self, prefix: &str, cursor: Option<&str>) -> Result<kv::KeyPage, kv::Fault> {
+        let page = wit::buckets::list_keys(&self.0, prefix, cursor)?;
+        Ok((page.keys, page.cursor))
+    }
+
+    pub(crate) fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, kv::Fault> {
+        let pairs = batch::get_many(&self.0, keys)?;
+        Ok(pairs.into_iter().map(|pair| pair.map(|(_, value)| value)).collect())
+    }
+
+    pub(crate) fn set_many(&self, values: &[(String, Vec<u8>)]) -> Result<(), kv::Fault> {
+        Ok(batch::set_many(&self.0, values)?)
+    }
+
+    pub(crate) fn delete_many(&self, keys: &[String]) -> Result<(), kv::Fault> {
+        Ok(batch::delete_many(&self.0, keys)?)
     }
 
     pub(crate) fn increment(&self, key: &str, delta: i64) -> Result<i64, kv::Fault> {

@@ -109,14 +109,16 @@ pub enum Error {
         /// HTTP status of the response.
         status: u16,
     },
-    /// The body is not UTF-8.
-    #[error("the body of `{url}` is not UTF-8")]
+    /// The body is not text in its encoding.
+    #[error(
+        "the body of `{url}` is not {charset}; `.bytes()` returns it as it is, `.text_lossy()` with U+FFFD for what \
+         cannot be read"
+    )]
     Text {
         /// URL of the request.
         url: String,
-        /// Place of the first byte that is not UTF-8.
-        #[source]
-        source: std::string::FromUtf8Error,
+        /// Encoding that the response names, or `UTF-8`.
+        charset: &'static str,
     },
     /// The body is not the requested JSON.
     #[error("the body of `{url}` is not the expected JSON: {reason}")]
@@ -145,14 +147,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns true if a retry cannot help: the request itself or the host's rules forbid it, or the status is 4xx
-    /// other than 408, 425 and 429.
+    /// Returns true if a retry cannot help: the request itself or the host's rules forbid it, the body is not text, or
+    /// the status is 4xx other than 408, 425 and 429.
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::InvalidRequest { .. }
             | Self::Encode { .. }
             | Self::Denied { .. }
             | Self::BodyTooLarge { .. }
+            | Self::Text { .. }
             | Self::NoFake { .. } => true,
             Self::Status { status, .. } => (400..500).contains(status) && ![408, 425, 429].contains(status),
             _ => false,

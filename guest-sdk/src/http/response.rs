@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::Error;
+use super::{Error, charset};
 use crate::arguments::misfit;
 
 /// Headers of a response in the order of their arrival.
@@ -114,13 +114,43 @@ impl Response {
         if self.is_success() { Ok(self) } else { Err(Error::Status { url: self.url, status: self.status }) }
     }
 
-    /// Returns the body as text.
+    /// Returns the body.
+    ///
+    /// ```
+    /// assert_eq!(bireme_sdk::http::Response::new(200, [0xff, 0xd8]).bytes(), [0xff, 0xd8]);
+    /// ```
+    pub fn bytes(self) -> Vec<u8> {
+        self.body
+    }
+
+    /// Returns the body as text, without its byte order mark.
+    ///
+    /// The encoding is the first that is known of these: the `charset` of the `content-type` header; a byte order mark;
+    /// for HTML, the `<meta charset>` or `<meta http-equiv>` in the first 1,024 bytes; UTF-8. Names of encodings are
+    /// those of browsers (`iso-8859-1` means Windows-1252). An XML declaration is not read: give
+    /// [`bytes`](Self::bytes) to an XML parser. Without the feature `charsets`, UTF-8 is the only encoding.
+    ///
+    /// ```
+    /// use bireme_sdk::http::Response;
+    ///
+    /// let page = Response::new(200, *b"caf\xe9").with_header("content-type", "text/html; charset=iso-8859-1");
+    /// assert_eq!(page.text()?, "caf\u{e9}");
+    /// # Ok::<(), bireme_sdk::http::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Text`]: it is not UTF-8.
+    /// [`Error::Text`]: a byte does not belong to the encoding. It is terminal: another attempt would read the same.
     pub fn text(self) -> Result<String, Error> {
-        let url = self.url;
-        String::from_utf8(self.body).map_err(|source| Error::Text { url, source })
+        charset::decode(self)
+    }
+
+    /// Returns the body as text as [`text`](Self::text) does, with U+FFFD for what does not belong to the encoding.
+    ///
+    /// ```
+    /// assert_eq!(bireme_sdk::http::Response::new(200, *b"caf\xe9").text_lossy(), "caf\u{fffd}");
+    /// ```
+    pub fn text_lossy(self) -> String {
+        charset::decode_lossy(&self)
     }
 
     /// Decodes the body as JSON.

@@ -12,6 +12,7 @@ mod batches;
 mod calls;
 mod devices;
 mod events;
+mod key_value;
 mod logs;
 mod maps;
 mod openapi;
@@ -32,6 +33,7 @@ pub(crate) use batches::{Batch, BatchCut, BatchList, BatchOutcome, BatchTotals, 
 pub(crate) use calls::{Call, CallKind, CallList, CallOrMap, CallState, FailedAttempt, LiveCall};
 pub(crate) use devices::{Device, DeviceLibrary, DeviceObstacle, DeviceReport, DeviceWorker};
 pub(crate) use events::{AppChange, Event, EventsLost};
+pub(crate) use key_value::{BucketList, KeyList, ValueChanged};
 pub(crate) use logs::{LogEntry, LogLevel, LogLost, LogSource, LogStreamLine};
 pub(crate) use maps::{
     InputsAccepted, Map, MapCounts, MapFailure, MapFailureError, MapInput, MapKind, MapOutcome, MapOutcomeState,

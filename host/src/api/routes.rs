@@ -7,9 +7,9 @@ use http::Method;
 use super::operation::Operation;
 use super::route::{Content, Parameter, ParameterKind, ParameterPlace, Response, Route, Scope};
 use super::{
-    AppDescription, AppHistory, AppList, AppStopped, BatchList, Call, CallList, Deployment, DeviceReport, Event,
-    InputsAccepted, LogStreamLine, Map, MapInput, MapOutcome, MapRetried, MapStreamLine, RunStarted, Schedule,
-    ScheduleList,
+    AppDescription, AppHistory, AppList, AppStopped, BatchList, BucketList, Call, CallList, Deployment, DeviceReport,
+    Event, InputsAccepted, KeyList, LogStreamLine, Map, MapInput, MapOutcome, MapRetried, MapStreamLine, RunStarted,
+    Schedule, ScheduleList, ValueChanged,
 };
 use crate::codes::Code;
 
@@ -37,7 +37,7 @@ pub(crate) fn first_segment(path: &str) -> &str {
 
 /// Table of all routes.
 pub(crate) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
-    [meta(), apps(), calls(), maps(), schedules(), observation(), functions_and_models()]
+    [meta(), apps(), key_value(), calls(), maps(), schedules(), observation(), functions_and_models()]
         .into_iter()
         .flatten()
         .collect()
@@ -130,6 +130,50 @@ fn apps() -> Vec<Route> {
                 Code::BadComponent,
                 Code::DiskFull,
             ]),
+    ]
+}
+
+fn key_value() -> Vec<Route> {
+    use Operation::*;
+    const BUCKET: Parameter = query("bucket", ParameterKind::Text, "Name of the bucket; required");
+    const KEY: Parameter = query("key", ParameterKind::Text, "Key within the bucket; required");
+    const AFTER: Parameter = query("after", ParameterKind::Text, "Cursor: `next` of the page before");
+    const VALUE: &str = "/api/v1/apps/{app}/kv/value";
+    let bytes = Content::Bytes("application/octet-stream");
+    vec![
+        get(ListBuckets, "/api/v1/apps/{app}/kv/buckets", Scope::Read, "Buckets of an app that have a key")
+            .with(&[APP, AFTER])
+            .json::<BucketList>()
+            .fails(&[Code::UnknownApp]),
+        get(ListKeys, "/api/v1/apps/{app}/kv/keys", Scope::Read, "Keys of a bucket")
+            .with(&[
+                APP,
+                BUCKET,
+                query("prefix", ParameterKind::Text, "Only keys that begin with this"),
+                AFTER,
+                query("limit", ParameterKind::Number, "Keys of the page, from 1 to 1,000; 1,000 by default"),
+            ])
+            .json::<KeyList>()
+            .fails(&[Code::UnknownApp]),
+        get(GetValue, VALUE, Scope::Read, "A value, as raw bytes")
+            .with(&[APP, BUCKET, KEY])
+            .gives(200, "The value", bytes)
+            .fails(&[Code::UnknownApp, Code::UnknownKey]),
+        route(SetValue, Method::PUT, VALUE, Scope::Admin, "Set a value to the bytes of the body, at most 8 MiB")
+            .with(&[
+                APP,
+                BUCKET,
+                KEY,
+                query("ttl", ParameterKind::Seconds, "Seconds until it expires; never by default"),
+            ])
+            .takes(bytes)
+            .json::<ValueChanged>()
+            .fails(&[Code::UnknownApp, Code::DiskFull])
+            .reads_body(),
+        delete(DeleteValue, VALUE, Scope::Admin, "Delete a value")
+            .with(&[APP, BUCKET, KEY])
+            .json::<ValueChanged>()
+            .fails(&[Code::UnknownApp, Code::UnknownKey, Code::Overloaded, Code::DiskFull]),
     ]
 }
 

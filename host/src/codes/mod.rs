@@ -114,6 +114,7 @@ codes! {
     UnknownApp = "unknown-app", exit 4, http 404: "no such app is at the path given, or on the host";
     UnknownCall = "unknown-call", exit 4, http 404: "the host keeps no call of that id";
     UnknownFunction = "unknown-function", exit 4, http 404: "the app has no function of that name";
+    UnknownKey = "unknown-key", exit 4, http 404: "the bucket has no such key, or the app no such bucket";
     UnknownMap = "unknown-map", exit 4, http 404: "the host keeps no map of that id, or it has no such input";
     UnknownModel = "unknown-model", exit 4, http 404: "no model of that name is installed or known";
     UnknownVersion = "unknown-version", exit 4, http 404: "no kept version of the app has that name";

@@ -82,6 +82,15 @@ impl Apps {
         })
     }
 
+    /// Returns the name of an app that is deployed, stopped or failed: its data stays.
+    pub(crate) fn known(&self, app: &str) -> Result<AppName, Problem> {
+        let is_kept = || self.deployments.as_ref().is_some_and(|deployments| deployments.state(app).is_some());
+        if self.dispatcher.program(app).is_none() && !is_kept() {
+            return Err(self.not_deployed(app));
+        }
+        AppName::new(app).map_err(|error| bad_query(error.to_string()))
+    }
+
     /// Problem of an app that cannot be called, with its state or the nearest name.
     pub(crate) fn not_deployed(&self, app: &str) -> Problem {
         let deployments = self.deployments.as_ref();

@@ -8,6 +8,7 @@ use crate::deploy::Deployments;
 use crate::devices::ReportSource;
 use crate::dispatch::{Dispatcher, Durable, Schedules};
 use crate::inference::Inference;
+use crate::kv::Buckets;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::store::StoreDir;
@@ -28,6 +29,8 @@ pub(crate) struct Backend {
     pub deployments: Option<Arc<Deployments>>,
     pub schedules: Schedules,
     pub events: Arc<Events>,
+    /// Key-value data of the apps.
+    pub key_value: Arc<Buckets>,
     /// Records function calls, where `bireme dev` repeats the last one.
     pub last_call: Option<Arc<LastCall>>,
 }

@@ -26,6 +26,7 @@ mod handler;
 mod headers;
 mod ids;
 mod ingress;
+mod key_value;
 mod last_call;
 mod logs;
 mod map_inputs;

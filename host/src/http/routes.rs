@@ -13,6 +13,7 @@ use super::csrf::{check_csrf, check_host};
 use super::events::Sources;
 use super::handler::HandlerResult;
 use super::headers::input_media_type;
+use super::key_value::KeyValueData;
 use super::maps::Maps;
 use super::oip::{self, Oip};
 use super::openai::OpenAi;
@@ -39,6 +40,7 @@ pub(crate) struct Routes {
     apps: Apps,
     calls: Calls,
     maps: Maps,
+    key_value: KeyValueData,
     openai: OpenAi,
     oip: Oip,
     bodies: Arc<RequestBodies>,
@@ -69,6 +71,7 @@ impl Routes {
                 uploads: ActiveUploads::default(),
                 closing: closing.clone(),
             },
+            key_value: KeyValueData { buckets: backend.key_value.clone(), bodies: bodies.clone() },
             openai: OpenAi::new(backend.inference.clone(), bodies.clone()),
             oip: Oip::new(backend.inference.clone(), bodies.clone()),
             backend,
@@ -128,6 +131,11 @@ impl Routes {
             Operation::StopApp => apps.stop(matched.path("app")).await,
             Operation::ListDeployments => apps.history(matched.path("app")),
             Operation::RollBackApp => apps.rollback(matched).await,
+            Operation::ListBuckets
+            | Operation::ListKeys
+            | Operation::GetValue
+            | Operation::SetValue
+            | Operation::DeleteValue => self.key_value.answer(apps.known(matched.path("app"))?, matched, request).await,
             Operation::SpawnCall => self.calls.spawn(function()?, matched, request).await,
             Operation::ListCalls => self.calls.list(matched).await,
             Operation::GetCall => self.calls.get(matched, request.headers()).await,

@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(text(&kv, &bucket, "n").await.as_deref(), Some("5"));
         assert_eq!(kv.increment(&bucket, "n", -7_i64).await.unwrap(), -2);
         assert_eq!(text(&kv, &bucket, "n").await.as_deref(), Some("-2"));
-        kv.set(&bucket, "n", b"41".to_vec()).await.unwrap();
+        kv.set(&bucket, "n", b"41".to_vec(), None).await.unwrap();
         assert_eq!(kv.increment(&bucket, "n", 1_u64).await.unwrap(), 42);
         kv.delete(&bucket, "n").await.unwrap();
         assert_eq!(kv.increment(&bucket, "n", 0_i64).await.unwrap(), 0);
@@ -127,25 +127,25 @@ mod tests {
     async fn what_cannot_be_added_is_refused_with_its_key_and_left_as_it_is() {
         let (kv, bucket) = open();
         for value in ["", "1.5", "1e3", "7 ", "seven", "\u{665}", &"0".repeat(41), &"1".repeat(40)] {
-            kv.set(&bucket, "n", value.into()).await.unwrap();
+            kv.set(&bucket, "n", value.into(), None).await.unwrap();
             let error = kv.increment(&bucket, "n", 1_i64).await.unwrap_err();
             assert!(matches!(&error, KeyValueError::NotANumber { key } if key == "n"), "{value:?}: {error}");
             assert_eq!(text(&kv, &bucket, "n").await.as_deref(), Some(value));
         }
-        kv.set(&bucket, "n", vec![0xff, 1]).await.unwrap();
+        kv.set(&bucket, "n", vec![0xff, 1], None).await.unwrap();
         assert!(matches!(kv.increment(&bucket, "n", 1_i64).await, Err(KeyValueError::NotANumber { .. })));
 
         let (max, min) = (i64::MAX.to_string(), i64::MIN.to_string());
         for (value, delta) in [(max.as_str(), 1), (&min, -1), ("18446744073709551615", 0), ("1", i64::MAX)] {
-            kv.set(&bucket, "n", value.into()).await.unwrap();
+            kv.set(&bucket, "n", value.into(), None).await.unwrap();
             let error = kv.increment(&bucket, "n", delta).await.unwrap_err();
             assert!(error.to_string().contains(&format!("`n` holds {value}")), "{error}");
             assert_eq!(text(&kv, &bucket, "n").await.as_deref(), Some(value));
         }
         // `u64` reaches higher, and not below zero.
-        kv.set(&bucket, "n", max.into()).await.unwrap();
+        kv.set(&bucket, "n", max.into(), None).await.unwrap();
         assert_eq!(kv.increment(&bucket, "n", 1_u64).await.unwrap(), 1 << 63);
-        kv.set(&bucket, "n", b"-3".to_vec()).await.unwrap();
+        kv.set(&bucket, "n", b"-3".to_vec(), None).await.unwrap();
         assert!(matches!(kv.increment(&bucket, "n", 2_u64).await, Err(KeyValueError::Overflow { value: -3, .. })));
     }
 
@@ -165,7 +165,7 @@ mod tests {
         kv.delete(&bucket, "k").await.unwrap();
         let Ok(Swap::Lost(gone)) = kv.swap(before, vec![]).await else { panic!("it was deleted") };
         assert_eq!(gone.current(), None);
-        kv.set(&bucket, "k", vec![]).await.unwrap();
+        kv.set(&bucket, "k", vec![], None).await.unwrap();
         assert!(matches!(kv.swap(gone, b"x".to_vec()).await, Ok(Swap::Lost(_))));
     }
 
@@ -190,7 +190,7 @@ mod tests {
                 let (kv, bucket) = (kv.clone(), bucket.clone());
                 tokio::spawn(async move {
                     for i in 0..25 {
-                        kv.set(&bucket, "other", vec![task]).await.unwrap();
+                        kv.set(&bucket, "other", vec![task], None).await.unwrap();
                         if i % 2 == 0 {
                             kv.increment(&bucket, "n", 1_i64).await.unwrap();
                             continue;

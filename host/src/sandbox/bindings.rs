@@ -26,10 +26,10 @@ pub(crate) mod keyvalue_draft {
         with: { "wasi:keyvalue/store@0.2.0-draft.bucket": crate::kv::Bucket },
     });
 
-    pub(crate) use self::wasi::keyvalue0_2_0_draft::{atomics, store};
+    pub(crate) use self::wasi::keyvalue0_2_0_draft::{atomics, batch, store};
 }
 
-pub(crate) use self::bireme::host::{context, functions, inference, types};
+pub(crate) use self::bireme::host::{buckets, context, functions, inference, types};
 pub(crate) use wasi::config::store as config;
 pub(crate) use wasi::keyvalue0_2_0_draft2 as keyvalue;
 

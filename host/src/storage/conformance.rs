@@ -137,6 +137,11 @@ macro_rules! run_all {
             a_value_is_set_read_and_deleted
             apps_and_buckets_do_not_see_each_other
             keys_come_in_byte_order_and_behind_a_cursor
+            buckets_with_a_key_are_listed
+            a_batch_is_read_and_written_together
+            a_value_that_has_expired_is_absent
+            a_value_is_there_until_its_time
+            a_change_of_a_value_keeps_its_time_and_a_set_does_not
             a_swap_needs_the_expected_value
             of_many_swaps_one_wins
             sums_are_exact_and_bounded

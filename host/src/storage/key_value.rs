@@ -14,6 +14,28 @@ pub(crate) struct Place<'a> {
     pub key: &'a str,
 }
 
+/// Request for a page of keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyQuery<'a> {
+    pub app: &'a AppName,
+    pub bucket: &'a str,
+    /// Start of each key.
+    pub prefix: &'a str,
+    /// Only keys behind this one, which need not exist.
+    pub after: Option<&'a str>,
+    pub len_max: usize,
+    /// Bytes of the keys together; one key is always within.
+    pub bytes_max: usize,
+}
+
+/// Page of keys, or of names of buckets, in byte order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyPage {
+    pub keys: Vec<String>,
+    /// `after` of the next page; `None` on the last. A page before the last may be empty.
+    pub next: Option<String>,
+}
+
 /// Addition to a number in decimal text; an absent value counts as 0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Increment {
@@ -36,28 +58,50 @@ pub(crate) enum Incremented {
 }
 
 /// Key-value data of an engine.
+///
+/// A value whose time to live is over is absent for each method, from that millisecond of the engine's clock on;
+/// `expire` removes it later.
 pub(crate) trait KeyValue: Send + Sync {
+    /// Returns the time of the engine, in milliseconds since 1970.
+    fn now_ms(&self) -> u64;
+
     fn get<'a>(&'a self, place: Place<'a>) -> Answer<'a, Option<Bytes>>;
 
     fn exists<'a>(&'a self, place: Place<'a>) -> Answer<'a, bool>;
 
-    fn set<'a>(&'a self, place: Place<'a>, value: Bytes) -> Answer<'a, ()>;
+    /// Returns the values of several keys of a bucket at one moment; `None` over `bytes_max` of values.
+    fn get_many<'a>(
+        &'a self,
+        app: &'a AppName,
+        bucket: &'a str,
+        keys: &'a [String],
+        bytes_max: usize,
+    ) -> Answer<'a, Option<Vec<Option<Bytes>>>>;
+
+    /// Sets a value, which expires at `expires_ms` of the engine's clock; without one, never.
+    fn set<'a>(&'a self, place: Place<'a>, value: Bytes, expires_ms: Option<u64>) -> Answer<'a, ()>;
+
+    /// Sets values of a bucket, none of which expires. Of two for one key, the later holds.
+    fn set_many<'a>(&'a self, app: &'a AppName, bucket: &'a str, values: Vec<(String, Bytes)>) -> Answer<'a, ()>;
 
     /// Removes a value. One that is not there is no error.
     fn delete<'a>(&'a self, place: Place<'a>) -> Answer<'a, ()>;
 
-    /// Returns up to `limit` keys of a bucket in byte order, those behind `after`.
-    fn keys<'a>(
-        &'a self,
-        app: &'a AppName,
-        bucket: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> Answer<'a, Vec<String>>;
+    fn delete_many<'a>(&'a self, app: &'a AppName, bucket: &'a str, keys: &'a [String]) -> Answer<'a, ()>;
 
-    /// Replaces the value if it is `expected` (none: absent). Returns whether it did.
+    /// Returns a page of the keys of a bucket.
+    fn keys<'a>(&'a self, query: KeyQuery<'a>) -> Answer<'a, KeyPage>;
+
+    /// Returns a page of the buckets of an app that have a key, up to `len_max` names behind `after`. A bucket whose
+    /// values have all expired may still be among them.
+    fn buckets<'a>(&'a self, app: &'a AppName, after: Option<&'a str>, len_max: usize) -> Answer<'a, KeyPage>;
+
+    /// Replaces the value if it is `expected` (none: absent); its time to live goes on. Returns whether it did.
     fn swap<'a>(&'a self, place: Place<'a>, expected: Option<Bytes>, value: Bytes) -> Answer<'a, bool>;
 
-    /// Adds to a number.
+    /// Adds to a number, whose time to live goes on.
     fn increment<'a>(&'a self, place: Place<'a>, increment: Increment) -> Answer<'a, Incremented>;
+
+    /// Removes a step of the values that have expired. Returns whether there may be more.
+    fn expire(&self) -> Answer<'_, bool>;
 }

@@ -36,7 +36,7 @@ pub(crate) use journal::{
     Journal, KeyedRecord, LeaseToken, ListEntry, MapMark, MapSettle, MapSettled, NewRecord, OpenCall, OutcomeCounts,
     Outcomes, ProgressDelta, Query, Settled,
 };
-pub(crate) use key_value::{Increment, Incremented, KeyValue, Place};
+pub(crate) use key_value::{Increment, Incremented, KeyPage, KeyQuery, KeyValue, Place};
 pub(crate) use lease::{Lease, LeaseHolder, PendingChunk};
 pub(crate) use members::{Beat, Members};
 pub(crate) use observer::Observer;

@@ -4,19 +4,24 @@
 //! falls between the comparison and the write, no lock is held during disk I/O, and operations that wait together share
 //! a commit.
 
+mod listing;
+mod rows;
+
 use std::borrow::Cow;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Decider, Op, StoreDir, StoreError, Table};
+use self::rows::{EXPIRING, LASTING, TIME, VALUE, key};
+use super::{Decider, Op, StoreDir, StoreError, Write};
+use crate::clock::unix_ms;
 use crate::ids::AppName;
-use crate::storage::{Answer, Increment, Incremented, KeyValue, Place};
+use crate::limits::JOURNAL_STEP_ROWS_MAX;
+use crate::storage::{Answer, Increment, Incremented, KeyPage, KeyQuery, KeyValue, Place};
 
 /// Bytes of the longest text that is read as a number: every 128-bit integer fits.
 const NUMBER_LEN_MAX: usize = 40;
-
-const TABLE: Table = Table::KeyValue;
 
 /// Key-value data of a data directory, opened at the first use.
 pub(super) struct StoreKeyValue {
@@ -28,50 +33,111 @@ impl StoreKeyValue {
         Self { dir }
     }
 
-    async fn write(&self, op: Op) -> Result<(), StoreError> {
-        self.dir.store()?.write(vec![op]).await
+    async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+        self.dir.store()?.write(ops).await
     }
-}
 
-/// Returns `app \0 bucket \0`: names hold no NUL, so no prefix is the start of another.
-fn prefix(app: &AppName, bucket: &str) -> Vec<u8> {
-    [app.as_str().as_bytes(), b"\0", bucket.as_bytes(), b"\0"].concat()
-}
+    fn read<T>(&self, place: Place<'_>, read: impl Fn(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        let (key, now_ms) = (key(place), unix_ms());
+        self.dir.store()?.at_once(|snapshot| rows::read(snapshot, &key, now_ms, &read))
+    }
 
-fn key(place: Place<'_>) -> Vec<u8> {
-    [prefix(place.app, place.bucket).as_slice(), place.key.as_bytes()].concat()
+    async fn expire_step(&self) -> Result<bool, StoreError> {
+        let store = self.dir.store()?;
+        let end = rows::time_end(unix_ms());
+        let due = (Bound::Included(TIME), Bound::Excluded(end.as_slice()));
+        let due: Vec<Vec<u8>> =
+            store.range(EXPIRING, due, JOURNAL_STEP_ROWS_MAX, false)?.into_iter().map(|(row, _)| row).collect();
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let bytes = due.iter().map(Vec::len).sum();
+        let expire = move |view: &super::View<'_>| {
+            let mut ops = Vec::new();
+            for row in &due {
+                let Some((time, key)) = rows::of_time(row) else { continue };
+                let value = [VALUE, key].concat();
+                // It may have been set anew since.
+                if view.get(EXPIRING, &value)?.is_some_and(|row| rows::expiry(&row) == time) {
+                    ops.push(Op::Delete { table: EXPIRING, key: value });
+                }
+                ops.push(Op::Delete { table: EXPIRING, key: row.clone() });
+            }
+            let is_any = !ops.is_empty();
+            Ok((ops, is_any))
+        };
+        store.transact(None, Write::Essential, bytes, expire).await
+    }
 }
 
 // Reads block for the microseconds of a page in memory: a thread of its own would cost more.
 impl KeyValue for StoreKeyValue {
+    fn now_ms(&self) -> u64 {
+        unix_ms()
+    }
+
     fn get<'a>(&'a self, place: Place<'a>) -> Answer<'a, Option<Bytes>> {
-        Box::pin(async move { Ok(self.dir.store()?.get(TABLE, &key(place))?.map(Bytes::from)) })
+        Box::pin(async move { Ok(self.read(place, Bytes::copy_from_slice)?) })
     }
 
     fn exists<'a>(&'a self, place: Place<'a>) -> Answer<'a, bool> {
-        Box::pin(async move { Ok(self.dir.store()?.contains(TABLE, &key(place))?) })
+        Box::pin(async move { Ok(self.read(place, |_| ())?.is_some()) })
     }
 
-    fn set<'a>(&'a self, place: Place<'a>, value: Bytes) -> Answer<'a, ()> {
-        Box::pin(async move { Ok(self.write(Op::Put { table: TABLE, key: key(place), value: value.into() }).await?) })
-    }
-
-    fn delete<'a>(&'a self, place: Place<'a>) -> Answer<'a, ()> {
-        Box::pin(async move { Ok(self.write(Op::Delete { table: TABLE, key: key(place) }).await?) })
-    }
-
-    fn keys<'a>(
+    fn get_many<'a>(
         &'a self,
         app: &'a AppName,
         bucket: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> Answer<'a, Vec<String>> {
+        keys: &'a [String],
+        bytes_max: usize,
+    ) -> Answer<'a, Option<Vec<Option<Bytes>>>> {
         Box::pin(async move {
-            let prefix = prefix(app, bucket);
-            let after = after.map(|after| [prefix.as_slice(), after.as_bytes()].concat());
-            let keys = self.dir.store()?.keys(TABLE, &prefix, after.as_deref(), limit)?;
-            Ok(keys.iter().map(|key| String::from_utf8_lossy(&key[prefix.len()..]).into_owned()).collect())
+            let now_ms = unix_ms();
+            let values = self.dir.store()?.at_once(|snapshot| {
+                let (mut values, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+                for name in keys {
+                    let place = key(Place { app, bucket, key: name });
+                    bytes += rows::read(snapshot, &place, now_ms, <[u8]>::len)?.unwrap_or(0);
+                    if bytes > bytes_max {
+                        return Ok(None);
+                    }
+                    values.push(rows::read(snapshot, &place, now_ms, Bytes::copy_from_slice)?);
+                }
+                Ok(Some(values))
+            })?;
+            Ok(values)
+        })
+    }
+
+    fn set<'a>(&'a self, place: Place<'a>, value: Bytes, expires_ms: Option<u64>) -> Answer<'a, ()> {
+        Box::pin(async move { Ok(self.write(rows::set(key(place), value, expires_ms)).await?) })
+    }
+
+    fn set_many<'a>(&'a self, app: &'a AppName, bucket: &'a str, values: Vec<(String, Bytes)>) -> Answer<'a, ()> {
+        let set = |(name, value): (String, _)| rows::set(key(Place { app, bucket, key: &name }), value, None);
+        let ops = values.into_iter().flat_map(set).collect();
+        Box::pin(async move { Ok(self.write(ops).await?) })
+    }
+
+    fn delete<'a>(&'a self, place: Place<'a>) -> Answer<'a, ()> {
+        Box::pin(async move { Ok(self.write(rows::delete(key(place)).into()).await?) })
+    }
+
+    fn delete_many<'a>(&'a self, app: &'a AppName, bucket: &'a str, keys: &'a [String]) -> Answer<'a, ()> {
+        let ops = keys.iter().flat_map(|name| rows::delete(key(Place { app, bucket, key: name }))).collect();
+        Box::pin(async move { Ok(self.write(ops).await?) })
+    }
+
+    fn keys<'a>(&'a self, query: KeyQuery<'a>) -> Answer<'a, KeyPage> {
+        let now_ms = unix_ms();
+        Box::pin(async move { Ok(self.dir.store()?.at_once(|snapshot| listing::keys(snapshot, query, now_ms))?) })
+    }
+
+    fn buckets<'a>(&'a self, app: &'a AppName, after: Option<&'a str>, len_max: usize) -> Answer<'a, KeyPage> {
+        let now_ms = unix_ms();
+        Box::pin(async move {
+            let buckets = |snapshot: &_| listing::buckets(snapshot, app, after, len_max, now_ms);
+            Ok(self.dir.store()?.at_once(buckets)?)
         })
     }
 
@@ -79,25 +145,45 @@ impl KeyValue for StoreKeyValue {
         Box::pin(async move {
             let key = key(place);
             let bytes = key.len() + expected.as_ref().map_or(0, Bytes::len) + value.len();
-            // Made here: the writer copies no value.
-            let put = [Op::Put { table: TABLE, key: key.clone(), value: value.into() }];
-            let (decider, is_swapped) = Decider::new(bytes, (key, expected, put), |(key, expected, put), view| {
-                let is_expected = view.get(TABLE, key)?.as_deref() == expected.as_deref();
-                Ok((if is_expected { vec![Cow::Borrowed(&put[..])] } else { Vec::new() }, is_expected))
+            // Made here: the writer copies no value but one that expires.
+            let set = [rows::delete_expiring(key.clone()), Op::Put { table: LASTING, key, value: value.into() }];
+            let (decider, is_swapped) = Decider::new(bytes, (expected, set), |(expected, set), view| {
+                let [_, Op::Put { key, value, .. }] = set else { unreachable!("it is made above") };
+                let present = rows::present(view, key, unix_ms())?;
+                if present.as_ref().map(rows::Present::value) != expected.as_deref() {
+                    return Ok((Vec::new(), false));
+                }
+                let changes = match present.and_then(|present| present.expires_ms) {
+                    None => Cow::Borrowed(&set[..]),
+                    expires_ms => Cow::Owned(rows::set(key.clone(), value.as_slice(), expires_ms)),
+                };
+                Ok((vec![changes], true))
             });
-            self.write(Op::Decide(decider)).await?;
+            self.write(vec![Op::Decide(decider)]).await?;
             Ok(is_swapped.take())
         })
     }
 
     fn increment<'a>(&'a self, place: Place<'a>, increment: Increment) -> Answer<'a, Incremented> {
         Box::pin(async move {
-            let add = move |present: Option<&[u8]>| match sum(present, increment) {
-                Incremented::Sum(sum) => (Some(sum.to_string().into()), Incremented::Sum(sum)),
-                refused => (None, refused),
+            let key = key(place);
+            let add = move |view: &super::View<'_>| {
+                let present = rows::present(view, &key, unix_ms())?;
+                let answer = sum(present.as_ref().map(rows::Present::value), increment);
+                let expires_ms = present.and_then(|present| present.expires_ms);
+                let ops = match answer {
+                    Incremented::Sum(sum) => rows::set(key.clone(), sum.to_string(), expires_ms),
+                    _ => Vec::new(),
+                };
+                Ok((ops, answer))
             };
-            Ok(self.dir.store()?.update(TABLE, key(place), NUMBER_LEN_MAX, add).await?)
+            let bytes = place.key.len() + NUMBER_LEN_MAX;
+            Ok(self.dir.store()?.transact(None, Write::New, bytes, add).await?)
         })
+    }
+
+    fn expire(&self) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.expire_step().await?) })
     }
 }
 
@@ -141,7 +227,7 @@ mod tests {
         let place = |key| Place { app: &app, bucket: "bucket", key };
         let values = [("", &b"empty"[..]), ("key", b"\0\xff"), ("k\u{e4}y\0/", b"")];
         for (key, value) in values {
-            written.set(place(key), value.into()).await.unwrap();
+            written.set(place(key), value.into(), None).await.unwrap();
         }
         let text = snapshot::dump(written.dir.store().unwrap());
         expect![[r#"
@@ -155,6 +241,73 @@ mod tests {
         for (key, value) in values {
             assert_eq!(read.get(place(key)).await.unwrap().as_deref(), Some(value), "{key}");
         }
+    }
+
+    /// As above, for values that expire.
+    #[tokio::test]
+    async fn values_that_expire_are_on_disk_as_they_were() {
+        let open = || {
+            let dir = tempfile::tempdir().unwrap();
+            let kv = StoreKeyValue::new(Arc::new(StoreDir::new(dir.path())));
+            (dir, kv)
+        };
+        let ((_one, written), (_other, read)) = (open(), open());
+        let app = AppName::new("app").unwrap();
+        let place = |key| Place { app: &app, bucket: "bucket", key };
+        let later = 0x7fff_0000_0000_0041;
+        let set = [("key", &b"\0\xff"[..], Some(later)), ("gone", b"x", Some(1)), ("stays", b"x", None)];
+        for (key, value, expires_ms) in set {
+            written.set(place(key), value.into(), expires_ms).await.unwrap();
+        }
+        let text = snapshot::dump(written.dir.store().unwrap());
+        expect![[r#"
+            [key-value]
+            app\x00bucket\x00stays → x|
+            [expiring-values]
+            t\x00\x00\x00\x00\x00\x00\x00\x01app\x00bucket\x00gone → |
+            t\x7f\xff\x00\x00\x00\x00\x00Aapp\x00bucket\x00key → |
+            vapp\x00bucket\x00gone → \x00\x00\x00\x00\x00\x00\x00\x01x|
+            vapp\x00bucket\x00key → \x7f\xff\x00\x00\x00\x00\x00A\x00\xff|
+        "#]]
+        .assert_eq(&text);
+        snapshot::fill(read.dir.store().unwrap(), &text).await;
+        assert_eq!(read.get(place("key")).await.unwrap().as_deref(), Some(&b"\0\xff"[..]));
+        assert_eq!(read.get(place("gone")).await.unwrap(), None);
+        assert_eq!(read.get(place("stays")).await.unwrap().as_deref(), Some(&b"x"[..]));
+        assert!(read.expire().await.unwrap());
+        assert!(!read.expire().await.unwrap());
+        assert!(!snapshot::dump(read.dir.store().unwrap()).contains("gone"));
+        // Each write leaves the rows of one value.
+        for expires_ms in [Some(later + 1), None, Some(1), Some(later)] {
+            read.set(place("key"), "new".into(), expires_ms).await.unwrap();
+        }
+        read.set(place("stays"), "new".into(), Some(later)).await.unwrap();
+        for key in ["key", "stays"] {
+            assert!(read.swap(place(key), Some("new".into()), "newer".into()).await.unwrap());
+        }
+        read.delete(place("key")).await.unwrap();
+        expect![[r#"
+            [expiring-values]
+            t\x7f\xff\x00\x00\x00\x00\x00Aapp\x00bucket\x00stays → |
+            vapp\x00bucket\x00stays → \x7f\xff\x00\x00\x00\x00\x00Anewer|
+        "#]]
+        .assert_eq(&snapshot::dump(read.dir.store().unwrap()));
+    }
+
+    /// An older bireme writes the first table only.
+    #[tokio::test]
+    async fn a_value_that_an_older_bireme_wrote_is_newer_than_one_that_expires() {
+        let dir = tempfile::tempdir().unwrap();
+        let kv = StoreKeyValue::new(Arc::new(StoreDir::new(dir.path())));
+        let app = AppName::new("app").unwrap();
+        let place = Place { app: &app, bucket: "bucket", key: "key" };
+        kv.set(place, "older".into(), Some(u64::MAX)).await.unwrap();
+        kv.write(vec![Op::Put { table: LASTING, key: key(place), value: b"newer".to_vec() }]).await.unwrap();
+        assert_eq!(kv.get(place).await.unwrap().as_deref(), Some(&b"newer"[..]));
+        let query = KeyQuery { app: &app, bucket: "bucket", prefix: "", after: None, len_max: 9, bytes_max: 99 };
+        assert_eq!(kv.keys(query).await.unwrap(), KeyPage { keys: vec!["key".to_owned()], next: None });
+        kv.delete(place).await.unwrap();
+        assert_eq!(kv.get(place).await.unwrap(), None);
     }
 
     proptest! {

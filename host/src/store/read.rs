@@ -2,13 +2,22 @@
 
 use std::ops::Bound;
 
-use redb::{ReadOnlyTable, ReadableDatabase};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use super::Store;
 use super::error::StoreError;
 use super::table::{Entry, Table, is_empty};
 
-type Open = ReadOnlyTable<&'static [u8], &'static [u8]>;
+pub(super) type Open = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// One state of the database, for reads of several tables.
+pub(super) struct Snapshot(ReadTransaction);
+
+impl Snapshot {
+    pub(super) fn open(&self, table: Table) -> Result<Open, redb::Error> {
+        Ok(self.0.open_table(table.definition())?)
+    }
+}
 
 impl Store {
     fn read<T>(&self, table: Table, read: impl Fn(&Open) -> Result<T, redb::Error>) -> Result<T, StoreError> {
@@ -16,6 +25,11 @@ impl Store {
             let transaction = db.begin_read()?;
             read(&transaction.open_table(table.definition())?)
         })
+    }
+
+    /// Reads several tables in one state of the database.
+    pub(super) fn at_once<T>(&self, read: impl Fn(&Snapshot) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        self.file.read(|db| read(&Snapshot(db.begin_read()?)))
     }
 
     /// Returns the value under `key`. Some milliseconds for the largest.

@@ -9,6 +9,8 @@ use redb::TableDefinition;
 pub enum Table {
     /// Guests' key-value data (`kv`).
     KeyValue,
+    /// Those of them that expire (`key_value`).
+    ExpiringValues,
     /// What was deployed, stopped and rolled back (`deploy`).
     Deployments,
     /// Schedules (`journal`): the state of each, and its latest runs.
@@ -36,8 +38,9 @@ pub enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 13] = [
+    pub(super) const ALL: [Table; 14] = [
         Table::KeyValue,
+        Table::ExpiringValues,
         Table::Deployments,
         Table::Schedules,
         Table::Host,
@@ -55,6 +58,7 @@ impl Table {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Table::KeyValue => "key-value",
+            Table::ExpiringValues => "expiring-values",
             Table::Deployments => "deployments",
             Table::Schedules => "schedules",
             Table::Host => "host",

@@ -87,6 +87,22 @@ fn compressed_answers_are_asked_for_and_decoded_up_to_a_limit() {
 }
 
 #[test]
+fn a_page_is_decoded_by_its_charset_and_bytes_that_are_no_text_fail_for_good() {
+    let site = Site::start(|asked| match asked.target.as_str() {
+        "/header" => Told::new(200, b"caf\xe9").with("content-type", "text/html; charset=ISO-8859-1"),
+        "/meta" => Told::new(200, b"<meta charset=\"iso-8859-1\"><p>caf\xe9").with("content-type", "text/html"),
+        _ => Told::new(200, b"caf\xe9").with("content-type", "text/plain"),
+    });
+    let get = |path: &str, is_lossy| run(&site, "get_page", &json!({ "url": site.url(path), "is_lossy": is_lossy }));
+    assert_eq!(get("/header", false).json(), "café");
+    assert_eq!(get("/meta", false).json(), "<meta charset=\"iso-8859-1\"><p>café");
+    let output = get("/plain", false);
+    assert!(output.stderr.contains("error[terminal]") && output.stderr.contains("`.text_lossy()`"), "{output:#?}");
+    assert_eq!(site.requests(), 3, "a terminal failure is not retried");
+    assert_eq!(get("/plain", true).json(), "caf\u{fffd}");
+}
+
+#[test]
 fn forms_queries_and_tokens_arrive_as_they_should() {
     let site = Site::start(|asked| {
         let header = |name| asked.header(name).unwrap_or("none").to_owned();

@@ -101,6 +101,46 @@ fn what_cannot_be_added_fails_for_good_with_the_key_and_stays() {
 }
 
 #[test]
+fn a_batch_is_written_and_read_and_keys_are_listed_by_prefix() {
+    let (_data, server) = serve(Guest::Hello);
+    let texts: serde_json::Map<String, Value> =
+        (0..600).map(|i| (format!("{}/{i:0>1000}", i % 2), i.to_string().into())).collect();
+    let batch = |texts: &Value, delete: &Value| {
+        server.post("/authored/batch", &json!({ "texts": texts, "delete": delete }).to_string())
+    };
+    let keys: Vec<&String> = texts.keys().collect();
+    let mut read: Vec<Value> = texts.values().cloned().collect();
+    read[0] = Value::Null;
+    assert_eq!(batch(&json!(texts), &json!([keys[0]])).json(), json!(read));
+    // In two pages.
+    let listed = server.post("/authored/keys_with", r#"{"prefix":"1/"}"#);
+    assert_eq!(listed.json(), json!(keys[300..]));
+    assert_eq!(server.post("/authored/keys_with", r#"{"prefix":"2"}"#).json(), json!([]));
+    let many: serde_json::Map<String, Value> = (0..1_001).map(|i| (i.to_string(), "x".into())).collect();
+    let refused = batch(&json!(many), &json!([]));
+    assert!(refused.body.contains("a batch has at most 1000 keys; this one has 1001"), "{refused:#?}");
+}
+
+#[test]
+fn a_value_with_a_time_to_live_goes_and_a_counter_keeps_its_time() {
+    let (_data, server) = serve(Guest::Hello);
+    let set = |ttl_ms: u64| {
+        server.post("/authored/text_for", &json!({ "key": "k", "new": "7", "ttl_ms": ttl_ms }).to_string())
+    };
+    set(3_600_000);
+    assert_eq!(server.post("/authored/count_by_increment", r#"{"key":"k","delta":1}"#).json(), 8);
+    set(1);
+    let began = std::time::Instant::now();
+    while text_at(&server, "k") != Value::Null {
+        assert!(began.elapsed().as_secs() < 60, "it stays");
+    }
+    assert_eq!(server.post("/authored/keys_with", r#"{"prefix":""}"#).json(), json!([]));
+    assert_eq!(server.post("/authored/count_by_increment", r#"{"key":"k","delta":1}"#).json(), 1);
+    let refused = set(0);
+    assert!(refused.body.contains("at least a millisecond"), "{refused:#?}");
+}
+
+#[test]
 fn a_component_of_either_draft_links_and_counts() {
     let (_data, server) = serve(Guest::StockWasi);
     let told = |path: &str| server.get(&format!("/stock_wasi/{path}")).body;
@@ -111,6 +151,7 @@ fn a_component_of_either_draft_links_and_counts() {
     assert!(told("draft/increment/0").contains("`n` holds -1"), "{}", told("draft/increment/0"));
     assert_eq!(told("draft2/increment/0"), "Ok(-1)");
     assert_eq!(told("draft2/swap"), "None, then lost to one, then two");
+    assert_eq!([told("draft/batch"), told("draft2/batch")], [r#"[Some(("a", [1])), None]"#; 2]);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod guest_models;
 mod holds;
 mod http;
 mod keyvalue;
+mod kv;
 mod layers;
 mod limits;
 mod listening;

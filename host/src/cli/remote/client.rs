@@ -103,6 +103,18 @@ impl Client {
         self.agent.run(request).map_err(|error| self.unreachable(&error))
     }
 
+    /// Sends a PUT with bytes; a non-2xx status becomes an `Err`.
+    pub(crate) fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Query<'_>,
+        body: &[u8],
+    ) -> Result<Answer<T>, Exit> {
+        let request = self.request("PUT", path, query).header("content-type", "application/octet-stream");
+        let request = request.body(body).map_err(|error| self.malformed(&error))?;
+        answer(self.agent.run(request).map_err(|error| self.unreachable(&error))?)
+    }
+
     /// Fetches the metadata of a deployed app.
     pub(crate) fn metadata(&self, app: &str) -> Result<Metadata, Exit> {
         let description: Answer<api::AppDescription> = self.send("GET", &paths::app(app, "")?, &[])?;

@@ -10,8 +10,8 @@ use crate::dispatch::map::MapMemory;
 use crate::dispatch::runner::Runner;
 use crate::ids::{CallId, FunctionId, FunctionName, MapId};
 use crate::storage::{
-    Accept, Accepted, CallRecord, ErrorKind, Journal, KeyedRecord, LeaseHolder, LeaseToken, Members, NewRecord,
-    Storage, StorageError, Timetable,
+    Accept, Accepted, CallRecord, ErrorKind, Journal, KeyValue, KeyedRecord, LeaseHolder, LeaseToken, Members,
+    NewRecord, Storage, StorageError, Timetable,
 };
 
 /// See the module.
@@ -23,6 +23,8 @@ pub(crate) struct Core {
     pub journal: Arc<dyn Journal>,
     pub timetable: Arc<dyn Timetable>,
     pub members: Arc<dyn Members>,
+    /// Values that expire are swept with the journal.
+    pub key_value: Arc<dyn KeyValue>,
     /// Holder of the leases of this start; set before anything is leased.
     holder: OnceLock<LeaseHolder>,
     pub lifecycle: Lifecycle,
@@ -52,9 +54,9 @@ impl Options {
 
 impl Core {
     pub(crate) fn new(runner: Arc<Runner>, map_memory: MapMemory, storage: &Storage) -> Arc<Self> {
-        let Storage { journal, timetable, members, .. } = storage.clone();
+        let Storage { journal, timetable, members, key_value, .. } = storage.clone();
         let (holder, lifecycle) = (OnceLock::new(), Lifecycle::default());
-        Arc::new(Self { runner, map_memory, journal, timetable, members, holder, lifecycle })
+        Arc::new(Self { runner, map_memory, journal, timetable, members, key_value, holder, lifecycle })
     }
 
     /// Joins the hosts of the engine. Once, before anything is leased.

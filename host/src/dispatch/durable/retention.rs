@@ -1,4 +1,5 @@
 //! Retention: how long ended calls and maps are kept, and their deletion in small steps beside everything else.
+//! Key-value data that has expired is deleted in the same sweeps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ impl Retention {
     }
 }
 
-/// Deletes ended calls and maps once they are older than the retention allows.
+/// Deletes ended calls and maps once they are older than the retention allows, and values that have expired.
 pub(crate) struct Sweeper {
     pub core: Arc<Core>,
     pub retention: Retention,
@@ -54,6 +55,9 @@ impl Sweeper {
                 // A full disk or a damaged row; old rows stay a while longer.
                 tracing::warn!(error = &error as &dyn std::error::Error, "old calls and maps could not be deleted");
             }
+            if let Err(error) = self.sweep_values().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "values that expired could not be deleted");
+            }
             tokio::select! {
                 () = self.core.lifecycle.stopped() => return,
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
@@ -68,6 +72,14 @@ impl Sweeper {
             while !lifecycle.is_stopped() && journal.expire(&app, until_ms).await? {
                 tokio::time::sleep(STEP_PAUSE).await;
             }
+        }
+        Ok(())
+    }
+
+    async fn sweep_values(&self) -> Result<(), StorageError> {
+        let Core { key_value, lifecycle, .. } = &*self.core;
+        while !lifecycle.is_stopped() && key_value.expire().await? {
+            tokio::time::sleep(STEP_PAUSE).await;
         }
         Ok(())
     }

@@ -1,14 +1,18 @@
-//! `wasi:keyvalue/store` and `wasi:keyvalue/atomics`: the app's buckets.
+//! `wasi:keyvalue` and `bireme:host/buckets`: the app's buckets.
 //!
-//! Not here: the older draft of both (`keyvalue_draft`).
+//! Not here: the older draft of `wasi:keyvalue` (`keyvalue_draft`).
 //!
 //! Invariant: the value that a `cas` holds counts against the function's memory for as long as the guest has it.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use wasmtime::component::Resource;
 
 use crate::kv::{Bucket, Cas, KeyValueError, Swap};
 use crate::limits::KV_LIST_KEYS_MAX;
-use crate::sandbox::bindings::keyvalue::{atomics, store};
+use crate::sandbox::bindings::buckets;
+use crate::sandbox::bindings::keyvalue::{atomics, batch, store};
 use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
 
@@ -33,6 +37,34 @@ fn answer<T>(result: Result<T, KeyValueError>) -> HostResult<T> {
 }
 
 impl CallState {
+    /// Sets a value, for as long as `ttl` says.
+    async fn set_value(
+        &mut self,
+        bucket: &Resource<Bucket>,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> HostResult<()> {
+        let bucket = self.table.get(bucket)?;
+        let call = &self.call;
+        let set = call.services.key_value.set(bucket, key, value, ttl);
+        answer(call.boundary.cross_async(Import::KeyValue, set).await)
+    }
+
+    /// Lists keys. The cursor is the last key of the page before, so it stays valid, in another call too.
+    async fn page_of_keys(
+        &mut self,
+        bucket: &Resource<Bucket>,
+        prefix: &str,
+        cursor: Option<String>,
+    ) -> HostResult<store::KeyResponse> {
+        let bucket = self.table.get(bucket)?;
+        let call = &self.call;
+        let page = call.services.key_value.page(bucket, prefix, cursor.as_deref(), KV_LIST_KEYS_MAX);
+        let page = call.boundary.cross_async(Import::KeyValue, page).await;
+        answer(page.map(|page| store::KeyResponse { keys: page.keys, cursor: page.next }))
+    }
+
     /// Puts a handle into the table; its bytes count against the function's memory.
     fn hold_cas(&mut self, cas: Cas) -> wasmtime::Result<Resource<Cas>> {
         self.limiter.hold(cas.bytes())?;
@@ -64,9 +96,7 @@ impl store::HostBucket for CallState {
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> HostResult<()> {
-        let bucket = self.table.get(&bucket)?;
-        let call = &self.call;
-        answer(call.boundary.cross_async(Import::KeyValue, call.services.key_value.set(bucket, &key, value)).await)
+        self.set_value(&bucket, &key, value, None).await
     }
 
     async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> HostResult<()> {
@@ -81,21 +111,65 @@ impl store::HostBucket for CallState {
         answer(call.boundary.cross_async(Import::KeyValue, call.services.key_value.exists(bucket, &key)).await)
     }
 
-    /// The cursor is the last key of the page before, so it stays valid, in another call too.
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> HostResult<store::KeyResponse> {
-        let bucket = self.table.get(&bucket)?;
-        let call = &self.call;
-        let list = call.services.key_value.keys_after(bucket, cursor.as_deref());
-        let keys = call.boundary.cross_async(Import::KeyValue, list).await;
-        answer(keys.map(|keys| {
-            let cursor = keys.last().filter(|_| keys.len() == KV_LIST_KEYS_MAX).cloned();
-            store::KeyResponse { keys, cursor }
-        }))
+        self.page_of_keys(&bucket, "", cursor).await
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
         self.table.delete(bucket)?;
         Ok(())
+    }
+}
+
+impl batch::Host for CallState {
+    async fn get_many(
+        &mut self,
+        bucket: Resource<Bucket>,
+        keys: Vec<String>,
+    ) -> HostResult<Vec<Option<(String, Vec<u8>)>>> {
+        let bucket = self.table.get(&bucket)?;
+        let call = &self.call;
+        let values = call.services.key_value.get_many(bucket, &keys);
+        let values = call.boundary.cross_async(Import::KeyValue, values).await;
+        let pairs = |values: Vec<Option<Bytes>>| {
+            keys.into_iter().zip(values).map(|(key, value)| Some((key, value?.into()))).collect()
+        };
+        answer(values.map(pairs))
+    }
+
+    async fn set_many(&mut self, bucket: Resource<Bucket>, values: Vec<(String, Vec<u8>)>) -> HostResult<()> {
+        let bucket = self.table.get(&bucket)?;
+        let call = &self.call;
+        let set = call.services.key_value.set_many(bucket, values);
+        answer(call.boundary.cross_async(Import::KeyValue, set).await)
+    }
+
+    async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> HostResult<()> {
+        let bucket = self.table.get(&bucket)?;
+        let call = &self.call;
+        let delete = call.services.key_value.delete_many(bucket, &keys);
+        answer(call.boundary.cross_async(Import::KeyValue, delete).await)
+    }
+}
+
+impl buckets::Host for CallState {
+    async fn set_expiring(
+        &mut self,
+        bucket: Resource<Bucket>,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: u64,
+    ) -> HostResult<()> {
+        self.set_value(&bucket, &key, value, Some(Duration::from_millis(ttl_ms))).await
+    }
+
+    async fn list_keys(
+        &mut self,
+        bucket: Resource<Bucket>,
+        prefix: String,
+        cursor: Option<String>,
+    ) -> HostResult<store::KeyResponse> {
+        self.page_of_keys(&bucket, &prefix, cursor).await
     }
 }
 

@@ -7,8 +7,8 @@ use wasmtime::component::Resource;
 
 use super::keyvalue::reason;
 use crate::kv::{Bucket, KeyValueError};
-use crate::sandbox::bindings::keyvalue::store as newer;
-use crate::sandbox::bindings::keyvalue_draft::{atomics, store};
+use crate::sandbox::bindings::keyvalue::{batch as newer_batch, store as newer};
+use crate::sandbox::bindings::keyvalue_draft::{atomics, batch, store};
 use crate::sandbox::boundary::Import;
 use crate::sandbox::state::CallState;
 
@@ -60,6 +60,24 @@ impl store::HostBucket for CallState {
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
         newer::HostBucket::drop(self, bucket).await
+    }
+}
+
+impl batch::Host for CallState {
+    async fn get_many(
+        &mut self,
+        bucket: Resource<Bucket>,
+        keys: Vec<String>,
+    ) -> HostResult<Vec<Option<(String, Vec<u8>)>>> {
+        newer_batch::Host::get_many(self, bucket, keys).await.map(same)
+    }
+
+    async fn set_many(&mut self, bucket: Resource<Bucket>, values: Vec<(String, Vec<u8>)>) -> HostResult<()> {
+        newer_batch::Host::set_many(self, bucket, values).await.map(same)
+    }
+
+    async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> HostResult<()> {
+        newer_batch::Host::delete_many(self, bucket, keys).await.map(same)
     }
 }
 

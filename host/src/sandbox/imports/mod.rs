@@ -19,13 +19,16 @@ use super::state::CallState;
 pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    bindings::buckets::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::config::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::context::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::functions::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::keyvalue::atomics::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::keyvalue::batch::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::keyvalue::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::keyvalue_draft::atomics::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::keyvalue_draft::batch::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::keyvalue_draft::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     nn::bindings::errors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     nn::bindings::graph::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::super::{
     Accept, Append, CallRecord, CallSettle, ChunkUpdate, Claimed, ClaimedChunk, Entry, ErrorKind, Idempotency,
-    Increment, Kind, LeaseHolder, MapMark, MapRecord, MapSettle, NewRecord, Place, Query, RunOutcome, ScheduleStep,
-    ScheduledRun, Settled, State, Storage, StorageError,
+    Increment, KeyQuery, Kind, LeaseHolder, MapMark, MapRecord, MapSettle, NewRecord, Place, Query, RunOutcome,
+    ScheduleStep, ScheduledRun, Settled, State, Storage, StorageError,
 };
 use super::Engine;
 use super::fixtures::*;
@@ -91,7 +91,14 @@ pub(crate) enum Step {
     Set {
         key: usize,
         value: u8,
+        /// In the past, or far ahead.
+        expires: Option<bool>,
     },
+    SetMany {
+        keys: [usize; 2],
+        value: u8,
+    },
+    ExpireValues,
     Delete {
         key: usize,
     },
@@ -141,7 +148,10 @@ pub(crate) fn steps(is_repeatable: bool) -> impl Strategy<Value = Vec<Step>> {
     ];
     let data = prop_oneof![
         (index(), 0..4_u64, 0..4_u64).prop_map(|(app, number, displaced)| Step::Push { app, number, displaced }),
-        (index(), 0..3_u8).prop_map(|(key, value)| Step::Set { key, value }),
+        (index(), 0..3_u8, proptest::option::of(proptest::bool::weighted(0.3)))
+            .prop_map(|(key, value, expires)| Step::Set { key, value, expires }),
+        ([index(), index()], 0..3_u8).prop_map(|(keys, value)| Step::SetMany { keys, value }),
+        Just(Step::ExpireValues),
         index().prop_map(|key| Step::Delete { key }),
     ];
     let atomic = prop_oneof![
@@ -337,9 +347,25 @@ impl<'a, E: Engine> Player<'a, E> {
                 let record = super::apps::record(number);
                 self.text(sure(async || self.storage().apps.push(&app, &record, &[displaced]).await).await)
             }
-            Step::Set { key, value } => {
+            Step::Set { key, value, expires } => {
                 let at = Place { key: KEYS[key % 3], ..place(&app_a) };
-                self.text(sure(async || self.storage().key_value.set(at, value.to_string().into()).await).await)
+                let expires_ms = expires.map(|is_past| if is_past { 1 } else { u64::MAX });
+                let set = async || self.storage().key_value.set(at, value.to_string().into(), expires_ms).await;
+                self.text(sure(set).await)
+            }
+            Step::SetMany { keys, value } => {
+                let values = keys.map(|key| (KEYS[key % 3].to_owned(), value.to_string().into()));
+                let set = async || self.storage().key_value.set_many(&app_a, "x", values.clone().into()).await;
+                self.text(sure(set).await)
+            }
+            Step::ExpireValues => {
+                for _ in 0..TRIES_MAX {
+                    match sure(async || self.storage().key_value.expire().await).await {
+                        Ok(true) => {}
+                        answer => return self.text(answer),
+                    }
+                }
+                panic!("it expires for ever");
             }
             Step::Delete { key } => {
                 let at = Place { key: KEYS[key % 3], ..place(&app_a) };
@@ -560,7 +586,11 @@ impl<'a, E: Engine> Player<'a, E> {
         for key in KEYS {
             all.push(self.text(key_value.get(Place { app: &app("a"), bucket: "x", key }).await));
         }
-        all.push(self.text(key_value.keys(&app("a"), "x", None, 10).await));
+        let app_a = app("a");
+        let query = KeyQuery { app: &app_a, bucket: "x", prefix: "", after: None, len_max: 10, bytes_max: 1_000 };
+        all.push(self.text(key_value.keys(query).await));
+        let keys = KEYS.map(str::to_owned);
+        all.push(self.text(key_value.get_many(&app_a, "x", &keys, 1_000).await));
         all
     }
 }

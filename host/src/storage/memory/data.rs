@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::super::{AppRecord, Increment, Incremented, Place, Pushed, StorageError};
-use super::state::{StartNumber, State, gone};
+use super::super::{AppRecord, Increment, Incremented, KeyPage, KeyQuery, Place, Pushed, StorageError};
+use super::state::{StartNumber, State, Value, gone};
 use crate::ids::AppName;
 
 /// Bytes of the longest text that is read as a number.
@@ -41,13 +41,39 @@ impl State {
     }
 
     pub(crate) fn value(&self, place: Place<'_>) -> Option<&Bytes> {
-        self.values.get(&place_key(place))
+        self.live_value(place).map(|value| &value.bytes)
     }
 
-    pub(crate) fn set(&mut self, me: StartNumber, place: Place<'_>, value: Bytes) -> Result<(), StorageError> {
+    fn live_value(&self, place: Place<'_>) -> Option<&Value> {
+        self.values.get(&place_key(place)).filter(|value| self.is_live(value))
+    }
+
+    fn is_live(&self, value: &Value) -> bool {
+        value.expires_ms.is_none_or(|expires_ms| expires_ms > self.now_ms)
+    }
+
+    pub(crate) fn set(
+        &mut self,
+        me: StartNumber,
+        place: Place<'_>,
+        bytes: Bytes,
+        expires_ms: Option<u64>,
+    ) -> Result<(), StorageError> {
         self.check(me)?;
-        self.values.insert(place_key(place), value);
+        self.values.insert(place_key(place), Value { bytes, expires_ms });
         Ok(())
+    }
+
+    /// Changes a value, whose time to live goes on.
+    fn change(&mut self, me: StartNumber, place: Place<'_>, bytes: Bytes) -> Result<(), StorageError> {
+        let expires_ms = self.live_value(place).and_then(|value| value.expires_ms);
+        self.set(me, place, bytes, expires_ms)
+    }
+
+    pub(crate) fn get_many(&self, places: &[Place<'_>], bytes_max: usize) -> Option<Vec<Option<Bytes>>> {
+        let values: Vec<_> = places.iter().map(|place| self.value(*place).cloned()).collect();
+        let bytes: usize = values.iter().flatten().map(Bytes::len).sum();
+        (bytes <= bytes_max).then_some(values)
     }
 
     pub(crate) fn delete(&mut self, me: StartNumber, place: Place<'_>) -> Result<(), StorageError> {
@@ -56,9 +82,39 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn keys(&self, app: &AppName, bucket: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-        let keys = self.values.keys().filter(|(of, within, _)| of == app && within == bucket).map(|(_, _, key)| key);
-        keys.filter(|key| after.is_none_or(|after| key.as_str() > after)).take(limit).cloned().collect()
+    pub(crate) fn keys(&self, query: KeyQuery<'_>) -> KeyPage {
+        let KeyQuery { app, bucket, prefix, after, len_max, bytes_max } = query;
+        let of_bucket = self.values.iter().filter(|((of, within, _), _)| of == app && within == bucket);
+        let live = of_bucket.filter(|(_, value)| self.is_live(value)).map(|((_, _, key), _)| key);
+        let found = live.filter(|key| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
+        let mut page = KeyPage::default();
+        let mut bytes = 0;
+        for key in found {
+            bytes += key.len();
+            if page.keys.len() == len_max || (bytes > bytes_max && !page.keys.is_empty()) {
+                page.next = page.keys.last().cloned();
+                break;
+            }
+            page.keys.push(key.clone());
+        }
+        page
+    }
+
+    pub(crate) fn buckets(&self, app: &AppName, after: Option<&str>, len_max: usize) -> KeyPage {
+        let of_app = self.values.iter().filter(|((of, ..), value)| of == app && self.is_live(value));
+        let mut names: Vec<&String> = of_app.map(|((_, bucket, _), _)| bucket).collect();
+        names.dedup();
+        names.retain(|name| after.is_none_or(|after| name.as_str() > after));
+        let keys: Vec<String> = names.iter().take(len_max).map(|name| (*name).clone()).collect();
+        let next = (names.len() > len_max).then(|| keys.last().cloned()).flatten();
+        KeyPage { keys, next }
+    }
+
+    pub(crate) fn expire_values(&mut self, me: StartNumber) -> Result<bool, StorageError> {
+        self.check(me)?;
+        let (now_ms, len) = (self.now_ms, self.values.len());
+        self.values.retain(|_, value| value.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms));
+        Ok(self.values.len() < len)
     }
 
     pub(crate) fn swap(
@@ -70,7 +126,7 @@ impl State {
     ) -> Result<bool, StorageError> {
         let is_expected = self.value(place) == expected;
         if is_expected {
-            self.set(me, place, value)?;
+            self.change(me, place, value)?;
         }
         Ok(is_expected)
     }
@@ -92,7 +148,7 @@ impl State {
         let Some(sum) = value.checked_add(delta).filter(|sum| (min..=max).contains(sum)) else {
             return Ok(Incremented::Overflow { value });
         };
-        self.set(me, place, sum.to_string().into())?;
+        self.change(me, place, sum.to_string().into())?;
         Ok(Incremented::Sum(sum))
     }
 

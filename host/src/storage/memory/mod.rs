@@ -29,9 +29,9 @@ use self::state::{MemoryError, StartNumber, State};
 use super::conformance::Engine;
 use super::{
     Accept, Accepted, Answer, AppRecord, Append, Appended, Apps, Beat, Blobs, CallRecord, CallSettle, Claimed,
-    ClaimedChunk, Counts, Increment, Incremented, Journal, KeyValue, Kind, LeaseHolder, ListEntry, MapMark, MapRecord,
-    MapSettle, MapSettled, Members, OpenCall, Outcomes, PendingChunk, Place, Pushed, Query, ScheduleStep, ScheduledRun,
-    Settled, Storage, StorageError, StoredPayload, StoredSchedule, Timetable,
+    ClaimedChunk, Counts, Increment, Incremented, Journal, KeyPage, KeyQuery, KeyValue, Kind, LeaseHolder, ListEntry,
+    MapMark, MapRecord, MapSettle, MapSettled, Members, OpenCall, Outcomes, PendingChunk, Place, Pushed, Query,
+    ScheduleStep, ScheduledRun, Settled, Storage, StorageError, StoredPayload, StoredSchedule, Timetable,
 };
 use crate::call::Payload;
 use crate::ids::{AppName, CallId, FunctionId, MapId, Version};
@@ -350,6 +350,10 @@ impl Apps for Host {
 }
 
 impl KeyValue for Host {
+    fn now_ms(&self) -> u64 {
+        self.shared.now_ms()
+    }
+
     fn get<'a>(&'a self, place: Place<'a>) -> Answer<'a, Option<Bytes>> {
         self.read(move |state| state.value(place).cloned())
     }
@@ -358,22 +362,43 @@ impl KeyValue for Host {
         self.read(move |state| state.value(place).is_some())
     }
 
-    fn set<'a>(&'a self, place: Place<'a>, value: Bytes) -> Answer<'a, ()> {
-        self.write(Add, ("set", place), move |state, me| state.set(me, place, value))
+    fn get_many<'a>(
+        &'a self,
+        app: &'a AppName,
+        bucket: &'a str,
+        keys: &'a [String],
+        bytes_max: usize,
+    ) -> Answer<'a, Option<Vec<Option<Bytes>>>> {
+        let places: Vec<_> = keys.iter().map(|key| Place { app, bucket, key }).collect();
+        self.read(move |state| state.get_many(&places, bytes_max))
+    }
+
+    fn set<'a>(&'a self, place: Place<'a>, value: Bytes, expires_ms: Option<u64>) -> Answer<'a, ()> {
+        self.write(Add, ("set", place, expires_ms), move |state, me| state.set(me, place, value, expires_ms))
+    }
+
+    fn set_many<'a>(&'a self, app: &'a AppName, bucket: &'a str, values: Vec<(String, Bytes)>) -> Answer<'a, ()> {
+        self.write(Add, ("set many", app, bucket), move |state, me| {
+            values.into_iter().try_for_each(|(key, value)| state.set(me, Place { app, bucket, key: &key }, value, None))
+        })
     }
 
     fn delete<'a>(&'a self, place: Place<'a>) -> Answer<'a, ()> {
         self.write(Change, ("delete", place), move |state, me| state.delete(me, place))
     }
 
-    fn keys<'a>(
-        &'a self,
-        app: &'a AppName,
-        bucket: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> Answer<'a, Vec<String>> {
-        self.read(move |state| state.keys(app, bucket, after, limit))
+    fn delete_many<'a>(&'a self, app: &'a AppName, bucket: &'a str, keys: &'a [String]) -> Answer<'a, ()> {
+        self.write(Change, ("delete many", app, bucket), move |state, me| {
+            keys.iter().try_for_each(|key| state.delete(me, Place { app, bucket, key }))
+        })
+    }
+
+    fn keys<'a>(&'a self, query: KeyQuery<'a>) -> Answer<'a, KeyPage> {
+        self.read(move |state| state.keys(query))
+    }
+
+    fn buckets<'a>(&'a self, app: &'a AppName, after: Option<&'a str>, len_max: usize) -> Answer<'a, KeyPage> {
+        self.read(move |state| state.buckets(app, after, len_max))
     }
 
     fn swap<'a>(&'a self, place: Place<'a>, expected: Option<Bytes>, value: Bytes) -> Answer<'a, bool> {
@@ -382,6 +407,10 @@ impl KeyValue for Host {
 
     fn increment<'a>(&'a self, place: Place<'a>, increment: Increment) -> Answer<'a, Incremented> {
         self.write(Add, ("increment", place), move |state, me| state.increment(me, place, increment))
+    }
+
+    fn expire(&self) -> Answer<'_, bool> {
+        self.write(Change, "expire values", |state, me| state.expire_values(me))
     }
 }
 

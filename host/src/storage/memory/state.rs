@@ -25,8 +25,14 @@ pub(crate) struct State {
     pub runs: BTreeMap<FunctionId, BTreeMap<u64, ScheduledRun>>,
     pub apps: BTreeMap<AppName, BTreeMap<u64, AppRecord>>,
     /// By app, bucket and key.
-    pub values: BTreeMap<(AppName, String, String), Bytes>,
+    pub values: BTreeMap<(AppName, String, String), Value>,
     pub blobs: BTreeMap<[u8; 32], Bytes>,
+}
+
+/// A value, and the time at which it expires.
+pub(crate) struct Value {
+    pub bytes: Bytes,
+    pub expires_ms: Option<u64>,
 }
 
 /// One start of a host.

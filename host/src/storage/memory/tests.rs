@@ -78,7 +78,7 @@ async fn operations_at_once_are_applied_in_any_order() {
         let faults = Faults { delay: 1.0, delay_max: Duration::from_secs(1), ..Faults::default() };
         let storage = Memory::with_faults(faults, seed).host("host");
         let at = Place { app: &app, bucket: "x", key: "k" };
-        let set = |value: &'static str| storage.key_value.set(at, value.into());
+        let set = |value: &'static str| storage.key_value.set(at, value.into(), None);
         let (one, other) = tokio::join!(set("1"), set("2"));
         one.and(other).unwrap();
         last.insert(storage.key_value.get(at).await.unwrap());

@@ -1,5 +1,8 @@
 //! Counters: right ones, a wrong one, and what a compare-and-swap tells.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bireme_sdk::kv::Swap;
 use bireme_sdk::prelude::*;
 
@@ -58,4 +61,27 @@ fn text_at(key: String, new: Option<String>) -> Result<Option<String>> {
         bucket.set(&key, new)?;
     }
     Ok(bucket.get(&key)?.map(String::from_utf8).transpose()?)
+}
+
+/// Writes text that expires after so many milliseconds.
+#[function]
+fn text_for(key: String, new: String, ttl_ms: u64) -> Result<()> {
+    Ok(kv::open(BUCKET)?.set_with_ttl(&key, new, Duration::from_millis(ttl_ms))?)
+}
+
+/// Writes a batch of texts, reads it back, and deletes what is asked for.
+#[function]
+fn batch(texts: BTreeMap<String, String>, delete: Vec<String>) -> Result<Vec<Option<String>>> {
+    let bucket = kv::open(BUCKET)?;
+    let keys: Vec<String> = texts.keys().cloned().collect();
+    bucket.set_many(texts)?;
+    bucket.delete_many(delete)?;
+    let text = |value: Option<Vec<u8>>| Ok(value.map(String::from_utf8).transpose()?);
+    bucket.get_many(keys)?.into_iter().map(text).collect()
+}
+
+/// Lists keys.
+#[function]
+fn keys_with(prefix: String) -> Result<Vec<String>> {
+    Ok(kv::open(BUCKET)?.keys_with_prefix(prefix).collect::<Result<_, _>>()?)
 }

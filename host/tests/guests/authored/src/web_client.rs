@@ -31,6 +31,13 @@ fn get_text(url: String, bytes_max: usize) -> Result<String> {
     Ok(http::get(url).body_bytes_max(bytes_max).send()?.error_for_status()?.text()?)
 }
 
+/// Fetches a page as text, or whatever of it is text.
+#[function(outbound = ["$site"], retries = 2)]
+fn get_page(url: String, is_lossy: bool) -> Result<String> {
+    let page = http::get(url).send()?.error_for_status()?;
+    Ok(if is_lossy { page.text_lossy() } else { page.text()? })
+}
+
 /// Sends a form with a query and a token.
 #[function(outbound = ["$site"])]
 fn send_form(url: String, fields: BTreeMap<String, String>) -> Result<String> {

@@ -1,7 +1,7 @@
-//! `wasi:keyvalue/atomics` by the words of its own WIT, in both drafts that are about.
+//! `wasi:keyvalue`'s `atomics` and `batch` by the words of its own WIT, in both drafts that are about.
 
-use self::draft::wasi::keyvalue::{atomics as old_atomics, store as old_store};
-use self::draft2::wasi::keyvalue::{atomics, store};
+use self::draft::wasi::keyvalue::{atomics as old_atomics, batch as old_batch, store as old_store};
+use self::draft2::wasi::keyvalue::{atomics, batch, store};
 
 #[allow(unsafe_code, clippy::all, reason = "generated")]
 mod draft {
@@ -25,6 +25,18 @@ pub fn answer(path: &str) -> String {
         ["draft2", "increment", delta] => {
             let bucket = store::open("counts").unwrap();
             format!("{:?}", atomics::increment(&bucket, "n", delta.parse().unwrap()))
+        }
+        ["draft", "batch"] => {
+            let (bucket, keys) = (old_store::open("batches").unwrap(), ["a".to_owned(), "b".to_owned()]);
+            old_batch::set_many(&bucket, &keys.each_ref().map(|key| (key.clone(), vec![1]))).unwrap();
+            old_batch::delete_many(&bucket, &keys[1..]).unwrap();
+            format!("{:?}", old_batch::get_many(&bucket, &keys).unwrap())
+        }
+        ["draft2", "batch"] => {
+            let (bucket, keys) = (store::open("batches").unwrap(), ["a".to_owned(), "b".to_owned()]);
+            batch::set_many(&bucket, &keys.each_ref().map(|key| (key.clone(), vec![1]))).unwrap();
+            batch::delete_many(&bucket, &keys[1..]).unwrap();
+            format!("{:?}", batch::get_many(&bucket, &keys).unwrap())
         }
         ["draft2", "swap"] => swap(),
         ["draft2", "hoard"] => {

@@ -1,0 +1,64 @@
+//! Several keys at once.
+
+use super::{Bucket, Error, Fault};
+use crate::failure::Result;
+
+impl Bucket {
+    /// Reads several values at one moment, in the order of the keys; `None` for a key that does not exist.
+    ///
+    /// At most 1,000 keys, whose values have at most 8 MiB together.
+    ///
+    /// ```
+    /// use bireme_sdk::{kv, testing};
+    ///
+    /// let _kv = testing::with_kv();
+    /// let ships = kv::open("ships")?;
+    /// ships.set_many([("argo", "50 oars"), ("alkedo", "170 oars")])?;
+    /// assert_eq!(ships.get_many(["alkedo", "olympias"])?, [Some(b"170 oars".to_vec()), None]);
+    /// ships.delete_many(["argo", "alkedo"])?;
+    /// assert_eq!(ships.keys().count(), 0);
+    /// # Ok::<(), kv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Batch`].
+    pub fn get_many<K: Into<String>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let keys = all(keys);
+        self.bucket.get_many(&keys).map_err(|fault| self.batch("read", keys.len(), fault))
+    }
+
+    /// Writes several values, all or none, with one wait for the disk. Each replaces an earlier one and its time to
+    /// live; of two for one key, the later holds.
+    ///
+    /// At most 1,000 keys, whose values have at most 8 MiB together.
+    ///
+    /// # Errors
+    /// [`Error::Batch`], after which nothing was written unless the host is gone.
+    pub fn set_many<K: Into<String>, V: Into<Vec<u8>>>(
+        &self,
+        values: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), Error> {
+        let values: Vec<(String, Vec<u8>)> =
+            values.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        self.bucket.set_many(&values).map_err(|fault| self.batch("write", values.len(), fault))
+    }
+
+    /// Removes several keys, all or none, with one wait for the disk; absent ones are not an error.
+    ///
+    /// At most 1,000 keys.
+    ///
+    /// # Errors
+    /// [`Error::Batch`].
+    pub fn delete_many<K: Into<String>>(&self, keys: impl IntoIterator<Item = K>) -> Result<(), Error> {
+        let keys = all(keys);
+        self.bucket.delete_many(&keys).map_err(|fault| self.batch("delete", keys.len(), fault))
+    }
+
+    fn batch(&self, action: &'static str, len: usize, fault: Fault) -> Error {
+        Error::Batch { action, bucket: self.name.clone(), len, fault }
+    }
+}
+
+fn all<K: Into<String>>(keys: impl IntoIterator<Item = K>) -> Vec<String> {
+    keys.into_iter().map(Into::into).collect()
+}
