@@ -2998,6 +2998,204 @@ pub mod bireme {
 
     }
 
+    /// Operations on buckets that `wasi:keyvalue` does not have: values that expire, and keys by prefix.
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod buckets {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      pub type Bucket = super::super::super::wasi::keyvalue0_2_0_draft2::store::Bucket;
+      pub type Error = super::super::super::wasi::keyvalue0_2_0_draft2::store::Error;
+      pub type KeyResponse = super::super::super::wasi::keyvalue0_2_0_draft2::store::KeyResponse;
+      #[allow(unused_unsafe, clippy::all)]
+      /// Sets a value that expires `ttl-ms` milliseconds from now, at least 1. From then on it is absent for every
+      /// operation. `set` makes it a value that never expires; `increment` and `swap` keep its time.
+      #[allow(async_fn_in_trait)]
+      pub fn set_expiring(bucket: &Bucket,key: &str,value: &[u8],ttl_ms: u64,) -> ::core::result::Result<(),Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec0 = key;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let vec1 = value;
+          let ptr1 = vec1.as_ptr().cast::<u8>();
+          let len1 = vec1.len();
+          let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "bireme:host/buckets@0.1.0")]
+          unsafe extern "C" {
+            #[link_name = "set-expiring"]
+            fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8, _: usize, _: i64, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8, _: usize, _: i64, _: *mut u8, ) { unreachable!() }
+          wit_import3((bucket).handle() as i32, ptr0.cast_mut(), len0, ptr1.cast_mut(), len1, _rt::as_i64(&ttl_ms), ptr2);
+          let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+          let result10 = match l4 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l5 = i32::from(*ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                use super::super::super::wasi::keyvalue0_2_0_draft2::store::Error as V9;
+                let v9 = match l5 {
+                  0 => {
+                    V9::NoSuchStore
+                  }
+                  1 => {
+                    V9::AccessDenied
+                  }
+                  n => {
+                    debug_assert_eq!(n, 2, "invalid enum discriminant");
+                    let e9 = {
+                      let l6 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l7 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len8 = l7;
+                      let bytes8 = _rt::Vec::from_raw_parts(l6.cast(), len8, len8);
+
+                      _rt::string_lift(bytes8)
+                    };
+                    V9::Other(e9)
+                  }
+                };
+
+                v9
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result10
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// Returns a page of the keys that begin with `prefix`, in the order of their bytes. A page before the last may be
+      /// empty.
+      #[allow(async_fn_in_trait)]
+      pub fn list_keys(bucket: &Bucket,prefix: &str,cursor: ::core::option::Option<&str>,) -> ::core::result::Result<KeyResponse,Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 6*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 6*::core::mem::size_of::<*const u8>()]);
+          let vec0 = prefix;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let (result2_0,result2_1,result2_2,) = match cursor {
+            Some(e) => {
+              let vec1 = e;
+              let ptr1 = vec1.as_ptr().cast::<u8>();
+              let len1 = vec1.len();
+
+              (1i32, ptr1.cast_mut(), len1)
+            },
+            None => {
+              (0i32, ::core::ptr::null_mut(), 0usize)
+            },
+          };let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "bireme:host/buckets@0.1.0")]
+          unsafe extern "C" {
+            #[link_name = "list-keys"]
+            fn wit_import4(_: i32, _: *mut u8, _: usize, _: i32, _: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import4(_: i32, _: *mut u8, _: usize, _: i32, _: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import4((bucket).handle() as i32, ptr0.cast_mut(), len0, result2_0, result2_1, result2_2, ptr3);
+          let l5 = i32::from(*ptr3.add(0).cast::<u8>());
+          let result21 = match l5 {
+            0 => {
+              let e = {
+                let l6 = *ptr3.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l7 = *ptr3.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let base11 = l6;
+                let len11 = l7;
+                let mut result11 = _rt::Vec::with_capacity(len11);
+                for i in 0..len11 {
+                  let base = base11.add(i * (2*::core::mem::size_of::<*const u8>()));
+                  let e11 = {
+                    let l8 = *base.add(0).cast::<*mut u8>();
+                    let l9 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                    let len10 = l9;
+                    let bytes10 = _rt::Vec::from_raw_parts(l8.cast(), len10, len10);
+
+                    _rt::string_lift(bytes10)
+                  };
+                  result11.push(e11);
+                }
+                _rt::cabi_dealloc(base11, len11 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+                let l12 = i32::from(*ptr3.add(3*::core::mem::size_of::<*const u8>()).cast::<u8>());
+
+                super::super::super::wasi::keyvalue0_2_0_draft2::store::KeyResponse{
+                  keys: result11,
+                  cursor: match l12 {
+                    0 => None,
+                    1 => {
+                      let e = {
+                        let l13 = *ptr3.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                        let l14 = *ptr3.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                        let len15 = l14;
+                        let bytes15 = _rt::Vec::from_raw_parts(l13.cast(), len15, len15);
+
+                        _rt::string_lift(bytes15)
+                      };
+                      Some(e)
+                    }
+                    _ => _rt::invalid_enum_discriminant(),
+                  },
+                }
+              };
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l16 = i32::from(*ptr3.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                use super::super::super::wasi::keyvalue0_2_0_draft2::store::Error as V20;
+                let v20 = match l16 {
+                  0 => {
+                    V20::NoSuchStore
+                  }
+                  1 => {
+                    V20::AccessDenied
+                  }
+                  n => {
+                    debug_assert_eq!(n, 2, "invalid enum discriminant");
+                    let e20 = {
+                      let l17 = *ptr3.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l18 = *ptr3.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len19 = l18;
+                      let bytes19 = _rt::Vec::from_raw_parts(l17.cast(), len19, len19);
+
+                      _rt::string_lift(bytes19)
+                    };
+                    V20::Other(e20)
+                  }
+                };
+
+                v20
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result21
+        }
+      }
+
+    }
+
   }
 }
 #[allow(dead_code, clippy::all)]
@@ -11768,6 +11966,333 @@ pub mod wasi {
 
     }
 
+    /// A keyvalue interface that provides batch operations.
+    ///
+    /// A batch operation is an operation that operates on multiple keys at once.
+    ///
+    /// Batch operations are useful for reducing network round-trip time. For example, if you want to
+    /// get the values associated with 100 keys, you can either do 100 get operations or you can do 1
+    /// batch get operation. The batch operation is faster because it only needs to make 1 network call
+    /// instead of 100.
+    ///
+    /// A batch operation does not guarantee atomicity, meaning that if the batch operation fails, some
+    /// of the keys may have been modified and some may not.
+    ///
+    /// This interface does has the same consistency guarantees as the `store` interface, meaning that
+    /// you should be able to "read your writes."
+    ///
+    /// Please note that this interface is bare functions that take a reference to a bucket. This is to
+    /// get around the current lack of a way to "extend" a resource with additional methods inside of
+    /// wit. Future version of the interface will instead extend these methods on the base `bucket`
+    /// resource.
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod batch {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      pub type Bucket = super::super::super::wasi::keyvalue0_2_0_draft2::store::Bucket;
+      pub type Error = super::super::super::wasi::keyvalue0_2_0_draft2::store::Error;
+      #[allow(unused_unsafe, clippy::all)]
+      /// Get the key-value pairs associated with the keys in the store. It returns a list of
+      /// key-value pairs.
+      ///
+      /// If any of the keys do not exist in the store, it returns a `none` value for that pair in the
+      /// list.
+      ///
+      /// MAY show an out-of-date value if there are concurrent writes to the store.
+      ///
+      /// If any other error occurs, it returns an `Err(error)`.
+      #[allow(async_fn_in_trait)]
+      pub fn get_many(bucket: &Bucket,keys: &[_rt::String],) -> ::core::result::Result<_rt::Vec::<::core::option::Option<(_rt::String,_rt::Vec::<u8>,)>>,Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec1 = keys;
+          let len1 = vec1.len();
+          let layout1 = _rt::alloc::Layout::from_size_align(vec1.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+          let (result1, _cleanup1) = wit_bindgen::rt::Cleanup::new(layout1);for (i, e) in vec1.into_iter().enumerate() {
+            let base = result1.add(i * (2*::core::mem::size_of::<*const u8>()));
+            {
+              let vec0 = e;
+              let ptr0 = vec0.as_ptr().cast::<u8>();
+              let len0 = vec0.len();
+              *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len0;
+              *base.add(0).cast::<*mut u8>() = ptr0.cast_mut();
+            }
+          }
+          let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "wasi:keyvalue/batch@0.2.0-draft2")]
+          unsafe extern "C" {
+            #[link_name = "get-many"]
+            fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import3((bucket).handle() as i32, result1, len1, ptr2);
+          let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+          let result20 = match l4 {
+            0 => {
+              let e = {
+                let l5 = *ptr2.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l6 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let base14 = l5;
+                let len14 = l6;
+                let mut result14 = _rt::Vec::with_capacity(len14);
+                for i in 0..len14 {
+                  let base = base14.add(i * (5*::core::mem::size_of::<*const u8>()));
+                  let e14 = {
+                    let l7 = i32::from(*base.add(0).cast::<u8>());
+
+                    match l7 {
+                      0 => None,
+                      1 => {
+                        let e = {
+                          let l8 = *base.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                          let l9 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                          let len10 = l9;
+                          let bytes10 = _rt::Vec::from_raw_parts(l8.cast(), len10, len10);
+                          let l11 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                          let l12 = *base.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                          let len13 = l12;
+
+                          (_rt::string_lift(bytes10), <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l11.cast(), len13, len13)))
+                        };
+                        Some(e)
+                      }
+                      _ => _rt::invalid_enum_discriminant(),
+                    }
+                  };
+                  result14.push(e14);
+                }
+                _rt::cabi_dealloc(base14, len14 * (5*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+
+                result14
+              };
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l15 = i32::from(*ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                use super::super::super::wasi::keyvalue0_2_0_draft2::store::Error as V19;
+                let v19 = match l15 {
+                  0 => {
+                    V19::NoSuchStore
+                  }
+                  1 => {
+                    V19::AccessDenied
+                  }
+                  n => {
+                    debug_assert_eq!(n, 2, "invalid enum discriminant");
+                    let e19 = {
+                      let l16 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l17 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len18 = l17;
+                      let bytes18 = _rt::Vec::from_raw_parts(l16.cast(), len18, len18);
+
+                      _rt::string_lift(bytes18)
+                    };
+                    V19::Other(e19)
+                  }
+                };
+
+                v19
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result20
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// Set the values associated with the keys in the store. If the key already exists in the
+      /// store, it overwrites the value.
+      ///
+      /// Note that the key-value pairs are not guaranteed to be set in the order they are provided.
+      ///
+      /// If any of the keys do not exist in the store, it creates a new key-value pair.
+      ///
+      /// If any other error occurs, it returns an `Err(error)`. When an error occurs, it does not
+      /// rollback the key-value pairs that were already set. Thus, this batch operation does not
+      /// guarantee atomicity, implying that some key-value pairs could be set while others might
+      /// fail.
+      ///
+      /// Other concurrent operations may also be able to see the partial results.
+      #[allow(async_fn_in_trait)]
+      pub fn set_many(bucket: &Bucket,key_values: &[(_rt::String,_rt::Vec::<u8>,)],) -> ::core::result::Result<(),Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec3 = key_values;
+          let len3 = vec3.len();
+          let layout3 = _rt::alloc::Layout::from_size_align(vec3.len() * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+          let (result3, _cleanup3) = wit_bindgen::rt::Cleanup::new(layout3);for (i, e) in vec3.into_iter().enumerate() {
+            let base = result3.add(i * (4*::core::mem::size_of::<*const u8>()));
+            {
+              let (t0_0, t0_1, ) = e;
+              let vec1 = t0_0;
+              let ptr1 = vec1.as_ptr().cast::<u8>();
+              let len1 = vec1.len();
+              *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len1;
+              *base.add(0).cast::<*mut u8>() = ptr1.cast_mut();
+              let vec2 = t0_1;
+              let ptr2 = vec2.as_ptr().cast::<u8>();
+              let len2 = vec2.len();
+              *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>() = len2;
+              *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>() = ptr2.cast_mut();
+            }
+          }
+          let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "wasi:keyvalue/batch@0.2.0-draft2")]
+          unsafe extern "C" {
+            #[link_name = "set-many"]
+            fn wit_import5(_: i32, _: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import5(_: i32, _: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import5((bucket).handle() as i32, result3, len3, ptr4);
+          let l6 = i32::from(*ptr4.add(0).cast::<u8>());
+          let result12 = match l6 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l7 = i32::from(*ptr4.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                use super::super::super::wasi::keyvalue0_2_0_draft2::store::Error as V11;
+                let v11 = match l7 {
+                  0 => {
+                    V11::NoSuchStore
+                  }
+                  1 => {
+                    V11::AccessDenied
+                  }
+                  n => {
+                    debug_assert_eq!(n, 2, "invalid enum discriminant");
+                    let e11 = {
+                      let l8 = *ptr4.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l9 = *ptr4.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len10 = l9;
+                      let bytes10 = _rt::Vec::from_raw_parts(l8.cast(), len10, len10);
+
+                      _rt::string_lift(bytes10)
+                    };
+                    V11::Other(e11)
+                  }
+                };
+
+                v11
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result12
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// Delete the key-value pairs associated with the keys in the store.
+      ///
+      /// Note that the key-value pairs are not guaranteed to be deleted in the order they are
+      /// provided.
+      ///
+      /// If any of the keys do not exist in the store, it skips the key.
+      ///
+      /// If any other error occurs, it returns an `Err(error)`. When an error occurs, it does not
+      /// rollback the key-value pairs that were already deleted. Thus, this batch operation does not
+      /// guarantee atomicity, implying that some key-value pairs could be deleted while others might
+      /// fail.
+      ///
+      /// Other concurrent operations may also be able to see the partial results.
+      #[allow(async_fn_in_trait)]
+      pub fn delete_many(bucket: &Bucket,keys: &[_rt::String],) -> ::core::result::Result<(),Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec1 = keys;
+          let len1 = vec1.len();
+          let layout1 = _rt::alloc::Layout::from_size_align(vec1.len() * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>()).unwrap();
+          let (result1, _cleanup1) = wit_bindgen::rt::Cleanup::new(layout1);for (i, e) in vec1.into_iter().enumerate() {
+            let base = result1.add(i * (2*::core::mem::size_of::<*const u8>()));
+            {
+              let vec0 = e;
+              let ptr0 = vec0.as_ptr().cast::<u8>();
+              let len0 = vec0.len();
+              *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len0;
+              *base.add(0).cast::<*mut u8>() = ptr0.cast_mut();
+            }
+          }
+          let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "wasi:keyvalue/batch@0.2.0-draft2")]
+          unsafe extern "C" {
+            #[link_name = "delete-many"]
+            fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import3((bucket).handle() as i32, result1, len1, ptr2);
+          let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+          let result10 = match l4 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l5 = i32::from(*ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                use super::super::super::wasi::keyvalue0_2_0_draft2::store::Error as V9;
+                let v9 = match l5 {
+                  0 => {
+                    V9::NoSuchStore
+                  }
+                  1 => {
+                    V9::AccessDenied
+                  }
+                  n => {
+                    debug_assert_eq!(n, 2, "invalid enum discriminant");
+                    let e9 = {
+                      let l6 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l7 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len8 = l7;
+                      let bytes8 = _rt::Vec::from_raw_parts(l6.cast(), len8, len8);
+
+                      _rt::string_lift(bytes8)
+                    };
+                    V9::Other(e9)
+                  }
+                };
+
+                v9
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result10
+        }
+      }
+
+    }
+
   }
 }
 #[allow(dead_code, clippy::all)]
@@ -12306,8 +12831,8 @@ pub(crate) use __export_sdk_app_impl as export;
 #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:bireme:host@0.1.0:sdk-app:encoded world")]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 9918] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc0L\x01A\x02\x01A/\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 10349] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xefO\x01A\x02\x01A4\x01\
 B\x0c\x01r\x05\x03apps\x08functions\x07versions\x07call-ids\x07attempty\x04\0\x09\
 call-info\x03\0\0\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x05l\
 evel\x03\0\x02\x01@\0\0\x01\x04\0\x07current\x01\x04\x01@\0\0w\x04\0\x09remainin\
@@ -12503,17 +13028,28 @@ cket\x08\x03keys\0\x09\x04\0\x0f[static]cas.new\x01\x0a\x01h\x04\x01p}\x01k\x0c\
 j\x01\x0d\x01\x03\x01@\x01\x04self\x0b\0\x0e\x04\0\x13[method]cas.current\x01\x0f\
 \x01j\x01x\x01\x03\x01@\x03\x06bucket\x08\x03keys\x05deltax\0\x10\x04\0\x09incre\
 ment\x01\x11\x01j\0\x01\x07\x01@\x02\x03cas\x05\x05value\x0c\0\x12\x04\0\x04swap\
-\x01\x13\x03\0\"wasi:keyvalue/atomics@0.2.0-draft2\x05\x19\x02\x03\0\x08\x10inco\
-ming-request\x02\x03\0\x08\x11response-outparam\x01B\x08\x02\x03\x02\x01\x1a\x04\
-\0\x10incoming-request\x03\0\0\x02\x03\x02\x01\x1b\x04\0\x11response-outparam\x03\
-\0\x02\x01i\x01\x01i\x03\x01@\x02\x07request\x04\x0cresponse-out\x05\x01\0\x04\0\
-\x06handle\x01\x06\x04\0!wasi:http/incoming-handler@0.2.12\x05\x1c\x01B\x07\x02\x03\
-\x02\x01\x02\x04\0\x07payload\x03\0\0\x02\x03\x02\x01\x03\x04\0\x07failure\x03\0\
-\x02\x01j\x01\x01\x01\x03\x01@\x02\x08functions\x05input\x01\0\x04\x04\0\x06invo\
-ke\x01\x05\x04\0\x19bireme:host/handler@0.1.0\x05\x1d\x01B\x02\x01@\0\0s\x04\0\x08\
-describe\x01\0\x04\0\x1abireme:host/metadata@0.1.0\x05\x1e\x04\0\x19bireme:host/\
-sdk-app@0.1.0\x04\0\x0b\x0d\x01\0\x07sdk-app\x03\0\0\0G\x09producers\x01\x0cproc\
-essed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+\x01\x13\x03\0\"wasi:keyvalue/atomics@0.2.0-draft2\x05\x19\x01B\x13\x02\x03\x02\x01\
+\x17\x04\0\x06bucket\x03\0\0\x02\x03\x02\x01\x18\x04\0\x05error\x03\0\x02\x01h\x01\
+\x01ps\x01p}\x01o\x02s\x06\x01k\x07\x01p\x08\x01j\x01\x09\x01\x03\x01@\x02\x06bu\
+cket\x04\x04keys\x05\0\x0a\x04\0\x08get-many\x01\x0b\x01p\x07\x01j\0\x01\x03\x01\
+@\x02\x06bucket\x04\x0akey-values\x0c\0\x0d\x04\0\x08set-many\x01\x0e\x01@\x02\x06\
+bucket\x04\x04keys\x05\0\x0d\x04\0\x0bdelete-many\x01\x0f\x03\0\x20wasi:keyvalue\
+/batch@0.2.0-draft2\x05\x1a\x02\x03\0\x0b\x0ckey-response\x01B\x0f\x02\x03\x02\x01\
+\x17\x04\0\x06bucket\x03\0\0\x02\x03\x02\x01\x18\x04\0\x05error\x03\0\x02\x02\x03\
+\x02\x01\x1b\x04\0\x0ckey-response\x03\0\x04\x01h\x01\x01p}\x01j\0\x01\x03\x01@\x04\
+\x06bucket\x06\x03keys\x05value\x07\x06ttl-msw\0\x08\x04\0\x0cset-expiring\x01\x09\
+\x01ks\x01j\x01\x05\x01\x03\x01@\x03\x06bucket\x06\x06prefixs\x06cursor\x0a\0\x0b\
+\x04\0\x09list-keys\x01\x0c\x03\0\x19bireme:host/buckets@0.1.0\x05\x1c\x02\x03\0\
+\x08\x10incoming-request\x02\x03\0\x08\x11response-outparam\x01B\x08\x02\x03\x02\
+\x01\x1d\x04\0\x10incoming-request\x03\0\0\x02\x03\x02\x01\x1e\x04\0\x11response\
+-outparam\x03\0\x02\x01i\x01\x01i\x03\x01@\x02\x07request\x04\x0cresponse-out\x05\
+\x01\0\x04\0\x06handle\x01\x06\x04\0!wasi:http/incoming-handler@0.2.12\x05\x1f\x01\
+B\x07\x02\x03\x02\x01\x02\x04\0\x07payload\x03\0\0\x02\x03\x02\x01\x03\x04\0\x07\
+failure\x03\0\x02\x01j\x01\x01\x01\x03\x01@\x02\x08functions\x05input\x01\0\x04\x04\
+\0\x06invoke\x01\x05\x04\0\x19bireme:host/handler@0.1.0\x05\x20\x01B\x02\x01@\0\0\
+s\x04\0\x08describe\x01\0\x04\0\x1abireme:host/metadata@0.1.0\x05!\x04\0\x19bire\
+me:host/sdk-app@0.1.0\x04\0\x0b\x0d\x01\0\x07sdk-app\x03\0\0\0G\x09producers\x01\
+\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 
 #[inline(never)]
 #[doc(hidden)]
