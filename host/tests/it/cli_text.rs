@@ -44,6 +44,7 @@ fn help_of_bireme() {
               rollback     Return to the version of an app before this one, or to any that is kept. Starts a
                            stopped app again
               stop         Take an app off a host. Calls under way finish; its versions and its data are kept
+              start        Start a stopped app again, in the version that was live
               call         Call a function on a host: the result to stdout. Its log is on the host: `bireme
                            logs`
               spawn        Start a durable call on a host and return at once, with its id on stdout. The call
@@ -77,12 +78,14 @@ fn help_of_bireme() {
               help         Print this message or the help of the given subcommand(s)
 
             Options:
+              -h, --help     Print help
+              -V, --version  Print version
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
-              -V, --version     Print version
 
             Exit codes: 0 done, 1 failed, 2 wrong command or input, 4 no such app, function or model, 5 deadline
             passed, 69 not available, 130 interrupted.
@@ -103,11 +106,13 @@ fn help_of_build() {
               <APP>  The crate's directory
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Example:
               bireme build examples/hello
@@ -128,11 +133,13 @@ fn help_of_inspect() {
               <APP>  A crate's directory or a `.wasm` file
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Example:
               bireme inspect examples/hello --json
@@ -151,20 +158,17 @@ fn help_of_run() {
 
             Arguments:
               <TARGET>    The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
-              [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`
+              [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may
+                          follow, too; one with the name of a parameter goes in front of the target
 
             Options:
-                  --data <DIR>           Keep everything (database, models, compiled code) under DIR rather than
-                                         in the home directory [env: BIREME_DATA=]
                   --grant <GRANT>        Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
                                          declares, or a private ORIGIN. Or a model to components that can
                                          declare none: model:NAME
-                  --json                 Print JSON for programs instead of text for people
                   --secret <SECRET>      Give a secret to the functions that declare it: NAME=VALUE, or NAME to
                                          take its value from this environment (other users of this machine can
                                          see command lines). With APP: in front, to that app alone
                   --secrets <FILE>       Give the secrets of a file of NAME=VALUE lines (.env)
-              -v, --verbose              Say more about what the host does
                   --config <VALUE>       Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to
                                          one
                   --device <DEVICE>      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that
@@ -176,6 +180,12 @@ fn help_of_run() {
                                          as they are if the function takes bytes
                   --content-type <TYPE>  Media type of the bytes. The default is application/octet-stream
               -h, --help                 Print help
+
+            Global options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
 
             Examples:
               bireme run examples/hello::greet '{"name": "Ada"}'
@@ -209,12 +219,6 @@ fn help_of_map() {
                       the name of a deployed app
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
               -i, --inputs <FILE>
                       File of JSON Lines, or `-` for standard input
 
@@ -223,15 +227,9 @@ fn help_of_map() {
                   --files
                       Read each line as the path of a file that holds the input
 
-                  --json
-                      Print JSON for programs instead of text for people
-
                   --unordered
                       Print results in the order of completion. The first line is out sooner, and no memory
                       holds results until their turn
-
-              -v, --verbose
-                      Say more about what the host does
 
                   --keep-going
                       Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit
@@ -291,6 +289,19 @@ fn help_of_map() {
 
                       [possible values: high, normal, low]
 
+            Global options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Say more about what the host does
+
             Example:
               printf '"Ada"\n"Grace"\n' | bireme map examples/hello::greet --inputs -
         "#]],
@@ -316,12 +327,6 @@ fn help_of_serve() {
                       Crates' directories or `.wasm` files
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --listen <ADDR>
                       Address to listen on; port 0 takes a free one. Loopback only: this version has no access
                       control
@@ -333,16 +338,10 @@ fn help_of_serve() {
                       Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
                       private ORIGIN. Or a model to components that can declare none: model:NAME
 
-                  --json
-                      Print JSON for programs instead of text for people
-
                   --secret <SECRET>
                       Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from
                       this environment (other users of this machine can see command lines). With APP: in front,
                       to that app alone
-
-              -v, --verbose
-                      Say more about what the host does
 
                   --secrets <FILE>
                       Give the secrets of a file of NAME=VALUE lines (.env)
@@ -385,6 +384,19 @@ fn help_of_serve() {
               -h, --help
                       Print help (see a summary with '-h')
 
+            Global options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Say more about what the host does
+
             Example:
               bireme serve examples/hello
               curl -d '{"name": "Ada"}' http://127.0.0.1:8080/hello/greet
@@ -411,11 +423,13 @@ fn help_of_models() {
               help  Print this message or the help of the given subcommand(s)
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Examples:
               bireme models
@@ -435,11 +449,13 @@ fn help_of_models_list() {
             Usage: bireme models list [OPTIONS]
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
         "#]],
     );
 }
@@ -457,12 +473,14 @@ fn help_of_models_pull() {
               <NAME>
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
                   --model-dir <DIR>  Take the files from DIR rather than from the network
-                  --json             Print JSON for programs instead of text for people
-              -v, --verbose          Say more about what the host does
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
         "#]],
     );
 }
@@ -482,11 +500,13 @@ fn help_of_models_add() {
               <DIR>
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
         "#]],
     );
 }
@@ -504,11 +524,13 @@ fn help_of_models_rm() {
               <NAME>
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
         "#]],
     );
 }
@@ -527,14 +549,16 @@ fn help_of_embed() {
               <TEXTS>...
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
                   --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
                                      be used and else the CPU. A device that is named is used or refused, never
                                      replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
-                  --json             Print JSON for programs instead of text for people
-              -v, --verbose          Say more about what the host does
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
 
             Example:
               bireme embed all-minilm-l6-v2 --json -- "a text" "another"
@@ -553,14 +577,10 @@ fn help_of_demo() {
             Usage: bireme demo [OPTIONS]
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
                   --once             End after the questions rather than stay up
                   --all              Take every page of the installed documentation, not only The Book, the
                                      Reference and the Cargo book. Takes hours
-                  --json             Print JSON for programs instead of text for people
                   --docs <DIR>       Index the HTML files under DIR
-              -v, --verbose          Say more about what the host does
                   --site <URL>       Index the site at URL, following its links
                   --max-pages <N>    Follow links to at most N pages of a site [default: 5000]
                   --question <TEXT>  Ask this rather than the usual three questions. Can be given several times
@@ -570,6 +590,12 @@ fn help_of_demo() {
                                      be used and else the CPU. A device that is named is used or refused, never
                                      replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
 
             Examples:
               bireme demo --once
@@ -592,12 +618,6 @@ fn help_of_new() {
                       Directory of the app: empty, or not existing yet
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --template <TEMPLATE>
                       Template of the app
 
@@ -609,17 +629,24 @@ fn help_of_new() {
 
                       [default: transform]
 
-                  --json
-                      Print JSON for programs instead of text for people
-
                   --name <NAME>
                       The app's name, if not the directory's
 
-              -v, --verbose
-                      Say more about what the host does
-
               -h, --help
                       Print help (see a summary with '-h')
+
+            Global options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Say more about what the host does
 
             Examples:
               bireme new pages --template scrape
@@ -645,12 +672,6 @@ fn help_of_dev() {
                       The crate's directory
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --listen <ADDR>
                       Address to listen on; port 0 takes a free one
 
@@ -661,16 +682,10 @@ fn help_of_dev() {
                       Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
                       private ORIGIN. Or a model to components that can declare none: model:NAME
 
-                  --json
-                      Print JSON for programs instead of text for people
-
                   --secret <SECRET>
                       Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from
                       this environment (other users of this machine can see command lines). With APP: in front,
                       to that app alone
-
-              -v, --verbose
-                      Say more about what the host does
 
                   --secrets <FILE>
                       Give the secrets of a file of NAME=VALUE lines (.env)
@@ -688,6 +703,19 @@ fn help_of_dev() {
 
               -h, --help
                       Print help (see a summary with '-h')
+
+            Global options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Say more about what the host does
 
             Example:
               bireme dev examples/hello
@@ -707,18 +735,20 @@ fn help_of_doctor() {
             Usage: bireme doctor [OPTIONS]
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
                   --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
                                      be used and else the CPU. A device that is named is used or refused, never
                                      replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
-                  --json             Print JSON for programs instead of text for people
                   --repair           Write the rows in quarantine (calls and maps of which a row cannot be read)
                                      to DIR, then remove them. Stop the host first
                   --export <DIR>     Directory for the rows that `--repair` removes: `quarantine.jsonl`, a row a
                                      line
-              -v, --verbose          Say more about what the host does
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
 
             Exits with 0 unless something is missing that functions need to be built or run, then with 1.
 
@@ -742,11 +772,13 @@ fn help_of_completions() {
               <SHELL>  [possible values: bash, elvish, fish, powershell, zsh]
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Install:
               bash        bireme completions bash > ~/.local/share/bash-completion/completions/bireme
@@ -792,7 +824,7 @@ fn a_model_that_is_not_there() {
         &bireme(&["embed", "nothing", "text"]),
         4,
         expect![[r#"
-            error[unknown-model]: no model `nothing` is installed; run `bireme models pull nothing`
+            error[unknown-model]: no model `nothing` is installed; `bireme models` lists those that can be pulled, `bireme models add` takes your own
               more: bireme explain unknown-model
         "#]],
     );
@@ -822,7 +854,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, call, spawn, get, cancel, ps, results, export, logs, schedule, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, map, serve, dev, deploy, apps, history, rollback, stop, start, call, spawn, get, cancel, ps, results, export, logs, schedule, models, embed, rerank, classify, demo, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 
