@@ -5,7 +5,7 @@
 //! dropped lines are counted, and the count is written once there is room.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,7 +114,7 @@ pub(crate) fn init(verbose: bool) {
     let default = if verbose { "bireme=debug,warn" } else { "bireme=warn,error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| EventWriter).with_target(false);
-    if log.with_ansi(io::stderr().is_terminal()).try_init().is_ok() {
+    if log.with_ansi(console::colors_enabled_stderr()).try_init().is_ok() {
         log_panics();
     }
 }

@@ -1,7 +1,8 @@
 //! Failure of a command: one message, one code, one exit status.
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+
+use console::{StyledObject, style};
 
 use super::output;
 use crate::call::Failure;
@@ -88,12 +89,17 @@ impl Exit {
     /// Prints the error to stderr as text.
     pub(crate) fn print(&self) {
         // Guests and files wrote parts of these texts: escape control characters for the terminal.
-        let note = |text: String| text.lines().for_each(|line| output::note(&printable(line)));
-        note(format!("error[{}]: {}", self.code, self.message));
-        self.causes.iter().for_each(|cause| note(format!("  caused by: {cause}")));
-        self.hint.iter().for_each(|hint| note(format!("  hint: {hint}")));
+        let note = |label: StyledObject<String>, text: &str| {
+            let mut lines = text.lines();
+            output::note(format!("{label} {}", printable(lines.next().unwrap_or_default())).trim_end());
+            lines.for_each(|line| output::note(&printable(line)));
+        };
+        let plain = |label: &str| style(label.to_owned()).for_stderr();
+        note(plain(&format!("error[{}]:", self.code)).red().bold(), &self.message);
+        self.causes.iter().for_each(|cause| note(plain("  caused by:"), cause));
+        self.hint.iter().for_each(|hint| note(plain("  hint:").cyan(), hint));
         if self.code.has_more_to_say() {
-            note(format!("  more: bireme explain {}", self.code));
+            note(plain("  more:").dim(), &format!("bireme explain {}", self.code));
         }
     }
 
@@ -130,7 +136,7 @@ impl Exit {
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     let text = error.render();
     if !error.use_stderr() {
-        let text = if io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+        let text = if console::colors_enabled() { text.ansi().to_string() } else { text.to_string() };
         output::line(text.trim_end());
         return ExitCode::SUCCESS;
     }
@@ -142,7 +148,7 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
         let exit = Exit { causes: lines.map(str::to_owned).collect(), ..Exit::usage(message) };
         return exit.report(true);
     }
-    let text = if io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    let text = if console::colors_enabled_stderr() { text.ansi().to_string() } else { text.to_string() };
     output::note(text.replacen("error:", &format!("error[{}]:", Code::Usage), 1).trim_end());
     ExitCode::from(Code::Usage.exit_status())
 }

@@ -7,20 +7,31 @@ use clap::Args;
 use super::exit::Exit;
 use crate::config::{Config, Directories};
 
+const HEADING: &str = "Global options";
+
 #[derive(Args, Clone)]
 pub(crate) struct Global {
     /// Keep everything (database, models, compiled code) under DIR rather than in the home directory.
-    #[arg(long, global = true, value_name = "DIR", env = "BIREME_DATA")]
+    #[arg(long, global = true, value_name = "DIR", env = "BIREME_DATA", help_heading = HEADING)]
     data: Option<PathBuf>,
     /// Print JSON for programs instead of text for people.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub json: bool,
     /// Say more about what the host does.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = HEADING)]
     pub verbose: bool,
 }
 
 impl Global {
+    /// Returns these options with those that were typed behind a target.
+    pub(crate) fn with(&self, data: Option<&str>, json: bool, verbose: bool) -> Self {
+        Self {
+            data: data.map(PathBuf::from).or_else(|| self.data.clone()),
+            json: self.json || json,
+            verbose: self.verbose || verbose,
+        }
+    }
+
     /// Returns the directories of this install.
     pub(crate) fn directories(&self) -> Result<Directories, Exit> {
         Ok(Directories::resolve(self.data.as_deref())?)

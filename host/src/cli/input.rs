@@ -20,17 +20,29 @@ use crate::dispatch::closest;
 pub(crate) struct TrailingFlags {
     pub receipt: bool,
     pub json: bool,
+    pub verbose: bool,
     pub settings: AppSettings,
     pub file: InputFile,
     pub device: Option<DeviceChoice>,
+    /// Other options that take a value, by their names.
+    values: Vec<(String, String)>,
 }
 
-/// Parses the words behind `APP::FUNCTION`; `front` has the file flags in front of it. A parameter's name wins over a
-/// flag of the command.
+impl TrailingFlags {
+    /// Returns the value of an option, of which the last one counts.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.values.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Parses the words behind `APP::FUNCTION`; `front` has the file flags in front of it. A parameter's name wins over an
+/// option of the command, which can still be given in front. `own` are the options with a value that this command has
+/// beside those of all.
 pub(crate) fn read(
     function: &FunctionInfo,
     front: &InputFile,
     words: &[String],
+    own: &[&str],
 ) -> Result<(Payload, TrailingFlags), Exit> {
     let mut trailing = TrailingFlags { file: front.clone(), ..TrailingFlags::default() };
     let mut json = None;
@@ -39,6 +51,10 @@ pub(crate) fn read(
     while let Some(word) = words.next() {
         let Some(flag) = word.strip_prefix("--").filter(|flag| !flag.is_empty()) else {
             if word == "--" {
+                continue;
+            }
+            if word == "-v" {
+                trailing.verbose = true;
                 continue;
             }
             // JSON never starts with `@`.
@@ -75,10 +91,15 @@ pub(crate) fn read(
         match (name.as_str(), &inline) {
             ("receipt", None) => trailing.receipt = true,
             ("json", None) => trailing.json = true,
+            ("verbose", None) => trailing.verbose = true,
             _ => {
                 let value = || inline.or_else(|| words.next().cloned());
                 let value = || value().ok_or_else(|| invalid::error(function, format!("`--{name}` needs a value")));
                 let is_ours = match name.as_str() {
+                    known if known == "data" || own.contains(&known) => {
+                        trailing.values.push((name.clone(), value()?));
+                        true
+                    }
                     "device" => {
                         trailing.device = Some(value()?.parse().map_err(|error| Exit::usage(format!("{error}")))?);
                         true
@@ -132,6 +153,11 @@ fn fields(function: &FunctionInfo) -> Option<(&Map<String, Value>, &Value)> {
         }
     }
     Some((properties, input))
+}
+
+/// Returns true if `--name` is a parameter of the function.
+pub(crate) fn has_parameter(function: &FunctionInfo, name: &str) -> bool {
+    field(function, name).is_some()
 }
 
 fn field<'a>(function: &'a FunctionInfo, name: &str) -> Option<&'a Value> {
@@ -208,7 +234,7 @@ mod tests {
 
     fn check(words: &[&str]) -> Result<Value, String> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        let read = read(&function(), &InputFile::default(), &words);
+        let read = read(&function(), &InputFile::default(), &words, &[]);
         read.map(|(input, _)| serde_json::from_slice(&input.data).unwrap()).map_err(|exit| exit.message)
     }
 
@@ -242,12 +268,25 @@ mod tests {
         let words: Vec<String> = ["--url", "x", "--receipt", "--grant", "site=http://127.0.0.1:1", "--device", "cpu"]
             .map(String::from)
             .to_vec();
-        let (_, trailing) = read(&function(), &InputFile::default(), &words).unwrap();
+        let (_, trailing) = read(&function(), &InputFile::default(), &words, &[]).unwrap();
         let settings = AppSettings { grants: vec!["site=http://127.0.0.1:1".into()], ..AppSettings::default() };
         let device = Some("cpu".parse().unwrap());
-        assert_eq!(
-            trailing,
-            TrailingFlags { receipt: true, json: false, settings, file: InputFile::default(), device }
-        );
+        assert_eq!(trailing, TrailingFlags { receipt: true, settings, device, ..TrailingFlags::default() });
+    }
+
+    #[test]
+    fn an_option_of_the_command_follows_unless_a_parameter_has_its_name() {
+        let read = |words: &[&str], own: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            read(&function(), &InputFile::default(), &words, own).map_err(|exit| exit.message)
+        };
+        let words = ["--url", "x", "--host", "http://h", "--idempotency-key=k", "-v", "--data", "/d", "--host", "h2"];
+        let (input, trailing) = read(&words, &["host", "idempotency_key"]).unwrap();
+        assert_eq!(&*input.data, br#"{"url":"x"}"#);
+        assert_eq!((trailing.value("host"), trailing.value("idempotency_key")), (Some("h2"), Some("k")));
+        assert_eq!((trailing.value("data"), trailing.verbose), (Some("/d"), true));
+        assert_eq!(read(&words, &[]).unwrap_err(), "`crawl` has no parameter `host`");
+        let (input, trailing) = read(&["--url", "x", "--depth", "2"], &["depth"]).unwrap();
+        assert_eq!((&*input.data, trailing.value("depth")), (&br#"{"depth":2,"url":"x"}"#[..], None));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use console::{StyledObject, style};
 use indicatif::ProgressBar;
 
 use crate::logs::{Level, LogLine, LogSink, Source};
@@ -43,13 +44,24 @@ impl LogSink for StderrLog {
             text += &format!("@{}", line.version);
         }
         text += &match line.source {
-            Source::Log | Source::System => format!(" {}: {}", line.level.as_str(), line.message),
+            Source::Log | Source::System => format!(" {}: {}", coloured(line.level), line.message),
             Source::Stdout | Source::Stderr => format!(": {}", line.message),
         };
         for (key, value) in line.fields {
             text += &format!(" {key}={value}");
         }
         telemetry::app_line(line.function.app.as_str(), text);
+    }
+}
+
+/// Returns a level in its colour, where standard error is a terminal.
+fn coloured(level: Level) -> StyledObject<&'static str> {
+    let text = style(level.as_str()).for_stderr();
+    match level {
+        Level::Trace | Level::Debug => text.dim(),
+        Level::Info => text.green(),
+        Level::Warn => text.yellow(),
+        Level::Error => text.red(),
     }
 }
 

@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,11 +14,12 @@ use super::global::Global;
 use super::log::StderrLog;
 use super::map_failure::failure_line;
 use super::map_inputs::{self, Inputs, LineFormat};
+use super::progress::{InputCounts, MapBar, REFRESH};
 use super::remote::{Address, HostMap};
 use super::{function_lookup, output, target};
 use crate::call::{Failure, Payload, Principal, Priority};
 use crate::codes::Code;
-use crate::dispatch::find_function;
+use crate::dispatch::{MapProgress, find_function};
 use crate::logs::Level;
 use crate::sandbox::{MapOutcome, MapRun, Order};
 use crate::server::Host;
@@ -104,23 +103,33 @@ impl MapCommand {
         let lines = LineFormat { are_paths: self.files, are_bytes: function.takes_bytes() };
         let chunks = map_inputs::open(&self.inputs, lines)?;
 
-        let bar = progress(self.quiet);
-        log.above(&bar);
+        let bar = MapBar::new(self.quiet);
+        bar.count_inputs(&self.inputs);
+        log.above(bar.bar());
         let program = host.load(&app, &host.config.grants).await.map_err(|error| Exit::from(error).about(file))?;
         let function = find_function(&program, name)?;
         let order = if self.unordered { Order::Completion } else { Order::Input };
         let map = host.dispatcher.map(function, order, Priority::Normal, Principal::Operator);
 
-        let mut writer =
-            Writer { envelope: self.unordered || global.json, keep_going: self.keep_going, done: 0, failed: 0 };
+        let envelope = self.unordered || global.json;
+        let mut writer = Writer { bar: bar.clone(), envelope, keep_going: self.keep_going, done: 0, failed: 0 };
         // Before the first result is printed, after which a reader may interrupt.
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let drive = drive(map, chunks, &mut writer, &bar);
-        let ended = tokio::select! {
-            ended = drive => ended,
-            _ = interrupt.recv() => Err(EarlyEnd::Interrupted),
+        // Beside the outcomes: in input order, one that is slow holds back those that are done.
+        let progress = map.progress();
+        let watch = async {
+            loop {
+                let MapProgress { done, failed, retried } = progress();
+                bar.set(InputCounts { done, failed, retried });
+                tokio::time::sleep(REFRESH).await;
+            }
         };
-        bar.finish_and_clear();
+        let ended = tokio::select! {
+            ended = drive(map, chunks, &mut writer) => ended,
+            _ = interrupt.recv() => Err(EarlyEnd::Interrupted),
+            never = watch => never,
+        };
+        bar.finish();
         host.inference.shut_down().await;
 
         let summary = format!("{} done, {} failed", output::count(writer.done), output::count(writer.failed));
@@ -180,7 +189,10 @@ impl MapCommand {
                 (map.create(&client).await?, Some(chunks))
             }
         };
-        let bar = progress(self.quiet);
+        let bar = MapBar::new(self.quiet);
+        if chunks.is_some() {
+            bar.count_inputs(&self.inputs);
+        }
         map.drive(global, client, document, chunks, bar).await
     }
 }
@@ -204,12 +216,7 @@ impl From<std::io::Error> for EarlyEnd {
 }
 
 /// Pushes inputs and prints outcomes until both have ended.
-async fn drive(
-    mut map: impl MapRun,
-    mut chunks: Inputs,
-    writer: &mut Writer,
-    bar: &ProgressBar,
-) -> Result<(), EarlyEnd> {
+async fn drive(mut map: impl MapRun, mut chunks: Inputs, writer: &mut Writer) -> Result<(), EarlyEnd> {
     let mut pending: VecDeque<Payload> = VecDeque::new();
     let mut pushed: u64 = 0;
     let mut inputs_end = false;
@@ -242,17 +249,12 @@ async fn drive(
             continue;
         };
         writer.write(outcomes)?;
-        bar.set_position(writer.done + writer.failed);
-        bar.set_message(if writer.failed > 0 {
-            format!("{} failed", output::count(writer.failed))
-        } else {
-            String::new()
-        });
     }
 }
 
 /// Printer of outcomes.
 struct Writer {
+    bar: MapBar,
     envelope: bool,
     keep_going: bool,
     done: u64,
@@ -281,9 +283,10 @@ impl Writer {
                 }
             }
         }
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(&lines)?;
-        stdout.flush()?;
+        self.bar.beside(|| {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(&lines).and_then(|()| stdout.flush())
+        })?;
         stop.map_or(Ok(()), Err)
     }
 
@@ -296,13 +299,4 @@ impl Writer {
         lines.extend_from_slice(if self.envelope { b"}\n" } else { b"\n" });
         Ok(())
     }
-}
-
-fn progress(quiet: bool) -> ProgressBar {
-    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    let style = ProgressStyle::with_template("{spinner} {human_pos} done, {per_sec}, {elapsed} {msg:.red}");
-    bar.set_style(style.expect("the template is a constant"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

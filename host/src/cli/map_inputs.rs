@@ -74,6 +74,36 @@ pub(crate) fn open(inputs: &str, lines: LineFormat) -> Result<Inputs, Exit> {
     Ok(Inputs { first: None, rest })
 }
 
+/// Counts the inputs of a regular file, standard input included; `None` for anything else. Reads all of the file.
+pub(crate) fn count(inputs: &str) -> Option<u64> {
+    // Opened anew, so that the reader's place in it stays as it is.
+    let path = if inputs == "-" { "/dev/stdin" } else { inputs };
+    if !std::fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    count_lines(BufReader::with_capacity(1 << 16, File::open(path).ok()?)).ok()
+}
+
+/// Counts the lines that are not blank.
+fn count_lines(mut reader: impl BufRead) -> io::Result<u64> {
+    let (mut count, mut is_blank) = (0, true);
+    loop {
+        let buffer = reader.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(count + u64::from(!is_blank));
+        }
+        for part in buffer.split_inclusive(|byte| *byte == b'\n') {
+            is_blank &= part.trim_ascii().is_empty();
+            if part.ends_with(b"\n") {
+                count += u64::from(!is_blank);
+                is_blank = true;
+            }
+        }
+        let len = buffer.len();
+        reader.consume(len);
+    }
+}
+
 fn read_lines<R: Read>(mut reader: BufReader<R>, lines: LineFormat, chunks: &mpsc::Sender<io::Result<Vec<Payload>>>) {
     loop {
         match read_chunk(&mut reader, lines) {
@@ -145,4 +175,19 @@ fn read_file(path: &str) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("over {} MiB", INPUT_BYTES_MAX >> 20)));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_as_they_are_read_without_the_blank_ones() {
+        let count = |text: &str, capacity| count_lines(BufReader::with_capacity(capacity, text.as_bytes())).unwrap();
+        for capacity in [1, 3, 1 << 10] {
+            assert_eq!(count("1\n\n  \r\n\"two\"  \n3", capacity), 3, "{capacity}");
+            assert_eq!(count("", capacity), 0);
+            assert_eq!(count("1\n2\n", capacity), 2);
+        }
+    }
 }

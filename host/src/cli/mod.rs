@@ -39,6 +39,7 @@ mod model;
 mod models;
 mod new;
 mod output;
+mod progress;
 mod receipt_text;
 mod remote;
 mod rerank;
@@ -92,6 +93,7 @@ enum Command {
     History(remote::History),
     Rollback(remote::Rollback),
     Stop(remote::Stop),
+    Start(remote::Start),
     Call(remote::Call),
     Spawn(remote::Spawn),
     Get(remote::Get),
@@ -140,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::History(command) => command.run(&global),
         Command::Rollback(command) => command.run(&global),
         Command::Stop(command) => command.run(&global),
+        Command::Start(command) => command.run(&global),
         Command::Call(command) => command.run(&global),
         Command::Spawn(command) => command.run(&global),
         Command::Get(command) => command.run(&global),

@@ -84,7 +84,9 @@ pub(crate) fn micros(micros: u64) -> String {
     match micros {
         0..1_000 => format!("{micros} µs"),
         1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
-        _ => format!("{:.1} s", micros as f64 / 1e6),
+        1_000_000..600_000_000 => format!("{:.1} s", micros as f64 / 1e6),
+        600_000_000..7_200_000_000 => format!("{:.0} min", micros as f64 / 6e7),
+        _ => format!("{:.1} h", micros as f64 / 3.6e9),
     }
 }
 
@@ -115,5 +117,6 @@ mod tests {
         assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([bytes(12), bytes(1_536), bytes(90_868_376)], ["12 B", "1.5 KiB", "86.7 MiB"]);
         assert_eq!([micros(9), micros(1_500), micros(2_500_000)], ["9 µs", "1.5 ms", "2.5 s"]);
+        assert_eq!([micros(599_000_000), micros(600_000_000), micros(7_200_000_000)], ["599.0 s", "10 min", "2.0 h"]);
     }
 }

@@ -38,7 +38,8 @@ pub(crate) struct Run {
     file: InputFile,
     /// The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file.
     target: String,
-    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`.
+    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may follow, too; one with the
+    /// name of a parameter goes in front of the target.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INPUT")]
     input: Vec<String>,
 }
@@ -46,15 +47,15 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let (app, name) = target::split(&self.target)?;
-        let log = StderrLog::new(if global.verbose { Level::Trace } else { Level::Info });
-        let mut config = self.settings.config(global)?;
-        config.inference.device = self.on.device;
-        let host = Host::build(config, log)?;
+        let host = self.host(global)?;
         let (file, app) = (app, target::resolve(app, &host).await?);
 
         let function = function_lookup::find(&app.metadata, name, None)?;
-        let (input, trailing) = input::read(function, &self.file, &self.input)?;
+        let (input, trailing) = input::read(function, &self.file, &self.input, &[])?;
         let json = global.json || trailing.json;
+        let global = &global.with(trailing.value("data"), trailing.json, trailing.verbose);
+        // Options behind the target are known only now, and these are of all that the host is made of.
+        let host = if trailing.value("data").is_some() || trailing.verbose { self.host(global)? } else { host };
         trailing.device.into_iter().for_each(|device| host.inference.choose(device));
         host.inference.check_device().await.map_err(|refused| Exit { is_json: json, ..refused.into() })?;
         let config = self.settings.and(&trailing.settings).config(global)?;
@@ -93,6 +94,13 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    fn host(&self, global: &Global) -> Result<Host, Exit> {
+        let log = StderrLog::new(if global.verbose { Level::Trace } else { Level::Info });
+        let mut config = self.settings.config(global)?;
+        config.inference.device = self.on.device;
+        Ok(Host::build(config, log)?)
     }
 }
 

@@ -39,6 +39,7 @@ pub use durable::Options;
 pub use durable::ResultsOrder;
 pub use durable::Retention;
 pub(crate) use durable::{DurableError, Results};
+pub(crate) use map::MapProgress;
 pub(crate) use schedule::ScheduleView;
 pub(crate) use schedule::{ScheduleError, Scheduler, Schedules};
 pub(crate) use suggest::closest;

@@ -98,7 +98,7 @@ impl Apps {
         if let Some(state) = state {
             let detail = match state {
                 State::Failed { reason } => format!("`{app}` could not be restored when this host started: {reason}"),
-                _ => format!("`{app}` is stopped; `bireme rollback {app}` starts it again"),
+                _ => format!("`{app}` is stopped; `bireme start {app}` starts it again"),
             };
             return Problem::new(Code::UnknownApp, detail);
         }

@@ -333,14 +333,15 @@ fn hint(name: &str, installed: &[String], known: &[&str]) -> String {
     if known.contains(&name) {
         return format!("run `bireme models pull {name}`");
     }
-    let pulled: Vec<_> = known.iter().filter(|known| !installed.iter().any(|i| i == *known)).collect();
+    let pulled = known.iter().filter(|known| !installed.iter().any(|i| i == *known));
+    let pulled: Vec<String> = pulled.map(ToString::to_string).collect();
     let list = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     let mut parts = Vec::new();
     if !installed.is_empty() {
         parts.push(format!("installed: {}", list(installed)));
     }
-    for known in pulled {
-        parts.push(format!("`bireme models pull {known}` fetches `{known}`"));
+    if !pulled.is_empty() {
+        parts.push(format!("`bireme models pull NAME` fetches {}", list(&pulled)));
     }
     parts.push(format!("`bireme models add {name} DIR` adds your own"));
     parts.join("; ")
@@ -402,8 +403,7 @@ mod tests {
         );
         assert_eq!(
             error("yours"),
-            "unknown model `yours`; installed: `mine`; `bireme models pull all-minilm-l6-v2` fetches \
-             `all-minilm-l6-v2`; `bireme models pull magika` fetches `magika`; `bireme models pull silero-vad` fetches \
+            "unknown model `yours`; installed: `mine`; `bireme models pull NAME` fetches `all-minilm-l6-v2`, `magika`, \
              `silero-vad`; `bireme models add yours DIR` adds your own"
         );
     }

@@ -1,6 +1,10 @@
 //! Errors of a request to a model, for guests and clients.
 
+use super::builtin_models::BUILTIN_MODELS;
 use crate::codes::Code;
+
+/// Longest name that is compared with those of known models.
+const MODEL_NAME_LEN_MAX: usize = 64;
 
 /// A request has no answer. `sandbox` maps these to `inference-error` of `wit/inference.wit`, which adds the refusals
 /// of the host itself.
@@ -8,7 +12,7 @@ use crate::codes::Code;
 #[non_exhaustive]
 pub enum InferenceError {
     /// Name of a model that is not installed.
-    #[error("no model `{model}` is installed; run `bireme models pull {model}`")]
+    #[error("no model `{model}` is installed; {}", next_step(model))]
     UnknownModel {
         /// Name of the model, from the request.
         model: String,
@@ -83,5 +87,38 @@ impl InferenceError {
             Self::DeviceLost { .. } => Code::DeviceLost,
             Self::Unavailable { .. } => Code::Unavailable,
         }
+    }
+}
+
+/// Returns the command that installs a model of this name, if there is one, else of a name that is near.
+fn next_step(model: &str) -> String {
+    let near = |known: &str| {
+        let distance = strsim::osa_distance(model, known);
+        (distance <= 1 + model.len().min(known.len()) / 4).then_some(distance)
+    };
+    // Guests and clients send names of any length.
+    let names = BUILTIN_MODELS.iter().map(|known| known.name).filter(|_| model.len() <= MODEL_NAME_LEN_MAX);
+    match names.filter_map(|known| Some((near(known)?, known))).min() {
+        Some((0, _)) => format!("run `bireme models pull {model}`"),
+        Some((_, known)) => format!("did you mean `{known}`? `bireme models pull {known}` fetches it"),
+        None => "`bireme models` lists those that can be pulled, `bireme models add` takes your own".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_model_comes_with_a_command_that_can_work() {
+        let check = |model: &str, expected: &str| {
+            let text = InferenceError::UnknownModel { model: model.to_owned() }.to_string();
+            assert_eq!(text, format!("no model `{model}` is installed; {expected}"));
+        };
+        check("all-minilm-l6-v2", "run `bireme models pull all-minilm-l6-v2`");
+        check("all-minilm-l6-v3", "did you mean `all-minilm-l6-v2`? `bireme models pull all-minilm-l6-v2` fetches it");
+        let others = "`bireme models` lists those that can be pulled, `bireme models add` takes your own";
+        check("nothing", others);
+        check(&"x".repeat(1 << 20), others);
     }
 }

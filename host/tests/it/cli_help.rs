@@ -22,12 +22,6 @@ fn help_of_deploy() {
                       A crate's directory or a `.wasm` file
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --host <URL>
                       The host's address
 
@@ -37,17 +31,11 @@ fn help_of_deploy() {
                   --accept
                       Accept all new capabilities without asking
 
-                  --json
-                      Print JSON for programs instead of text for people
-
                   --grant <GRANT>
                       Permit the app an outbound address: NAME=ORIGIN for a `$NAME` that it declares, or a
                       private ORIGIN. Or a model, where the app is a component that can declare none:
                       model:NAME. Kept for later versions until other grants are given; `--grant ''` takes them
                       all back
-
-              -v, --verbose
-                      Say more about what the host does
 
               -m, --message <TEXT>
                       Message for the history
@@ -57,6 +45,19 @@ fn help_of_deploy() {
 
               -h, --help
                       Print help (see a summary with '-h')
+
+            Global options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Say more about what the host does
 
             Examples:
               bireme deploy examples/hello
@@ -75,12 +76,14 @@ fn help_of_apps() {
             Usage: bireme apps [OPTIONS]
 
             Options:
+                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+              -h, --help        Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
-                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Example:
               bireme apps --host http://127.0.0.1:8080
@@ -101,12 +104,14 @@ fn help_of_history() {
               <APP>  The name of a deployed app
 
             Options:
+                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+              -h, --help        Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
-                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Example:
               bireme history hello
@@ -127,18 +132,48 @@ fn help_of_rollback() {
               <APP>  The name of a deployed app
 
             Options:
-                  --data <DIR>    Keep everything (database, models, compiled code) under DIR rather than in the
-                                  home directory [env: BIREME_DATA=]
                   --to <VERSION>  The version, or its first digits
                   --host <URL>    The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
-                  --json          Print JSON for programs instead of text for people
-              -v, --verbose       Say more about what the host does
               -h, --help          Print help
+
+            Global options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
 
             Examples:
               bireme rollback hello
               bireme rollback hello --to 3f2a90
         "#]],
+    );
+}
+
+#[test]
+fn help_of_start() {
+    check_help(
+        &["start"],
+        expect![[r#"
+        Start a stopped app again, in the version that was live
+
+        Usage: bireme start [OPTIONS] <APP>
+
+        Arguments:
+          <APP>  The name of a stopped app
+
+        Options:
+              --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+          -h, --help        Print help
+
+        Global options:
+              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                            home directory [env: BIREME_DATA=]
+              --json        Print JSON for programs instead of text for people
+          -v, --verbose     Say more about what the host does
+
+        Example:
+          bireme start hello
+    "#]],
     );
 }
 
@@ -155,12 +190,14 @@ fn help_of_stop() {
               <APP>  The name of a deployed app
 
             Options:
+                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+              -h, --help        Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
-                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Example:
               bireme stop hello
@@ -179,19 +216,22 @@ fn help_of_call() {
 
             Arguments:
               <TARGET>    The function, as APP::FUNCTION; APP is the name of a deployed app
-              [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`
+              [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may
+                          follow, too; one with the name of a parameter goes in front of the target
 
             Options:
-                  --data <DIR>           Keep everything (database, models, compiled code) under DIR rather than
-                                         in the home directory [env: BIREME_DATA=]
                   --host <URL>           The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
-                  --json                 Print JSON for programs instead of text for people
                   --receipt              Print what the call cost, to stderr (with --json, in the result)
                   --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
                                          as they are if the function takes bytes
-              -v, --verbose              Say more about what the host does
                   --content-type <TYPE>  Media type of the bytes. The default is application/octet-stream
               -h, --help                 Print help
+
+            Global options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
 
             Examples:
               bireme call hello::greet '{"name": "Ada"}'
@@ -216,12 +256,6 @@ fn help_of_logs() {
                       The name of an app; without it, all apps
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --host <URL>
                       The host's address
 
@@ -231,14 +265,8 @@ fn help_of_logs() {
               -f, --follow
                       Print new lines until Ctrl-C
 
-                  --json
-                      Print JSON for programs instead of text for people
-
                   --function <FUNCTION>
                       Only of this function
-
-              -v, --verbose
-                      Say more about what the host does
 
                   --call <ID>
                       Only of this call; a prefix of its id is enough
@@ -273,10 +301,23 @@ fn help_of_logs() {
                       At most the last N kept lines; 100 where no time is given
 
                   --timestamps
-                      Put the time in front of each line
+                      Show times to the millisecond, with date and zone
 
               -h, --help
                       Print help (see a summary with '-h')
+
+            Global options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Say more about what the host does
 
             Examples:
               bireme logs hello -f
@@ -299,11 +340,13 @@ fn help_of_man() {
               [DIR]  The directory; it is created where it is missing
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Examples:
               bireme man | man -l -
@@ -325,11 +368,13 @@ fn help_of_explain() {
               [CODE]...  The code, or the line of an error that has one
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Examples:
               bireme explain timeout
@@ -354,14 +399,16 @@ fn help_of_rerank() {
               <DOCUMENTS>...
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
                   --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
                                      be used and else the CPU. A device that is named is used or refused, never
                                      replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
-                  --json             Print JSON for programs instead of text for people
-              -v, --verbose          Say more about what the host does
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
 
             Example:
               bireme rerank my-reranker "what is a trait?" "Traits are like interfaces." "Cargo builds."
@@ -383,14 +430,16 @@ fn help_of_classify() {
               <TEXTS>...
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
                   --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
                                      be used and else the CPU. A device that is named is used or refused, never
                                      replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
-                  --json             Print JSON for programs instead of text for people
-              -v, --verbose          Say more about what the host does
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
+                                home directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Say more about what the host does
 
             Example:
               bireme classify my-classifier --json -- "a text" "another"
@@ -417,11 +466,13 @@ fn help_of_schedule() {
               help     Print this message or the help of the given subcommand(s)
 
             Options:
+              -h, --help  Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Examples:
               bireme schedule list
@@ -444,12 +495,14 @@ fn help_of_schedule_list() {
               [APP]  The name of a deployed app; without it, all apps
 
             Options:
+                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+              -h, --help        Print help
+
+            Global options:
                   --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
                                 home directory [env: BIREME_DATA=]
-                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
                   --json        Print JSON for programs instead of text for people
               -v, --verbose     Say more about what the host does
-              -h, --help        Print help
 
             Examples:
               bireme schedule list
@@ -474,26 +527,27 @@ fn help_of_schedule_pause() {
                       The function, as APP::FUNCTION; APP is the name of a deployed app
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --host <URL>
                       The host's address
 
                       [env: BIREME_HOST=]
                       [default: http://127.0.0.1:8080]
 
+              -h, --help
+                      Print help (see a summary with '-h')
+
+            Global options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
                   --json
                       Print JSON for programs instead of text for people
 
               -v, --verbose
                       Say more about what the host does
-
-              -h, --help
-                      Print help (see a summary with '-h')
 
             Example:
               bireme schedule pause reports::weekly
@@ -518,26 +572,27 @@ fn help_of_schedule_run_now() {
                       The function, as APP::FUNCTION; APP is the name of a deployed app
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --host <URL>
                       The host's address
 
                       [env: BIREME_HOST=]
                       [default: http://127.0.0.1:8080]
 
+              -h, --help
+                      Print help (see a summary with '-h')
+
+            Global options:
+                  --data <DIR>
+                      Keep everything (database, models, compiled code) under DIR rather than in the home
+                      directory
+
+                      [env: BIREME_DATA=]
+
                   --json
                       Print JSON for programs instead of text for people
 
               -v, --verbose
                       Say more about what the host does
-
-              -h, --help
-                      Print help (see a summary with '-h')
 
             Example:
               bireme schedule run-now reports::weekly

@@ -102,13 +102,17 @@ fn versions_are_kept_over_restarts_and_one_can_go_back() {
 
     assert_eq!(deck.json(&["stop", "hello"])["stopped"], json!(second));
     let reply = deck.server.post("/hello/greet", "{}");
-    assert!(reply.status == 404 && reply.body.contains("`bireme rollback hello` starts it again"), "{reply:#?}");
+    assert!(reply.status == 404 && reply.body.contains("`bireme start hello` starts it again"), "{reply:#?}");
     deck.restart();
     assert_eq!(deck.json(&["apps"])["apps"][0]["state"], "stopped");
     let again = deck.bireme(&["--json", "stop", "hello"]);
     assert_eq!((again.status, &again.json()["error"]["code"]), (1, &json!("app-stopped")));
-    assert_eq!(deck.json(&["rollback", "hello"])["version"], json!(second));
-    assert_eq!(deck.greet(), (200, Some(second)));
+    assert_eq!(deck.json(&["start", "hello"])["version"], json!(second));
+    assert_eq!(deck.greet(), (200, Some(second.clone())));
+    let again = deck.bireme(&["start", "hello"]);
+    assert_eq!(again.status, 2, "{again:#?}");
+    assert!(again.stderr.contains(&format!("hello {second} is live already")), "{again:#?}");
+    assert_eq!(deck.bireme(&["start", "helo"]).status, 4);
 }
 
 #[test]
@@ -260,7 +264,10 @@ fn logs_are_filtered_and_followed_to_the_end_of_the_host() {
     let panicked = deck.server.post("/hostile/panics", r#"{"message":"no more oars"}"#);
     assert_eq!(panicked.status, 502);
     let line = followed.next().unwrap().unwrap();
-    assert!(line.starts_with("hostile::panics ") && line.contains("failed [crashed]"), "{line}");
+    assert!(
+        line.contains(" error  ") && line.contains(" hostile::panics: ") && line.contains("failed [crashed]"),
+        "{line}"
+    );
     assert!(line.contains("no more oars (hostile/src/resources.rs:"), "{line}");
 
     let logs = |args: &[&str]| {

@@ -182,7 +182,11 @@ fn a_granted_model_that_is_not_installed_is_not_found() {
     let data = fresh_data();
     let server = Server::try_start(data.path(), &[Guest::StockNn], &["--grant", "model:nothing"]).unwrap();
     let told = server.get("/stock_nn/named/nothing").body;
-    assert_eq!(told, "ErrorCode::NotFound: no model `nothing` is installed; run `bireme models pull nothing`");
+    assert_eq!(
+        told,
+        "ErrorCode::NotFound: no model `nothing` is installed; `bireme models` lists those that can be pulled, \
+         `bireme models add` takes your own"
+    );
 }
 
 /// A WAV file of 16 kHz and 16 bits.

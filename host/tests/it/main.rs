@@ -53,6 +53,7 @@ mod store;
 #[path = "../../../kernels/tests/support/stub_driver.rs"]
 mod stub_driver;
 mod support;
+mod terminal;
 mod tiny;
 mod tiny_onnx;
 mod web;

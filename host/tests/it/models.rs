@@ -78,7 +78,7 @@ fn a_model_that_was_not_declared_is_refused() {
 fn a_missing_model_exits_with_4_and_says_how_to_get_it() {
     let output = bireme(&["embed", "nothing", "text"]);
     assert_eq!(output.status, 4);
-    let expected = "error[unknown-model]: no model `nothing` is installed; run `bireme models pull nothing`\n";
+    let expected = "error[unknown-model]: no model `nothing` is installed; `bireme models` lists those";
     assert!(output.stderr.starts_with(expected), "{}", output.stderr);
 
     // The same for a function that declares a model, with nothing installed.

@@ -76,7 +76,7 @@ fn what_is_no_request_is_refused_in_that_apis_words() {
     check_error(&reply, 400, Value::Null, "expected a string");
     assert_eq!(reply.json()["error"]["param"], "input[1]");
     let reply = server.post("/v1/embeddings", r#"{"model":"nothing","input":"a"}"#);
-    check_error(&reply, 404, json!("model_not_found"), "bireme models pull nothing");
+    check_error(&reply, 404, json!("model_not_found"), "`bireme models` lists those that can be pulled");
     check_error(&server.post("/v1/models", "{}"), 405, json!("method_not_allowed"), "GET, HEAD");
     check_error(&server.get("/v1/embeddings"), 405, json!("method_not_allowed"), "POST");
     check_error(&server.get("/v1/chat/completions"), 404, json!("unknown_url"), "/v1/embeddings");

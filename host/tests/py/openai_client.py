@@ -82,7 +82,7 @@ def dimensions():
 
 def errors():
     error = refused(openai.NotFoundError, 404, "model_not_found", model="nothing")
-    assert "bireme models pull nothing" in error.message and error.param == "model", error
+    assert "`bireme models` lists those that can be pulled" in error.message and error.param == "model", error
     error = refused(openai.BadRequestError, 400, "context_length_exceeded", input=["a", "word " * 1_000])
     assert "text 1" in error.message and "256" in error.message, error
     refused(openai.BadRequestError, 400, None, input=[])

@@ -1,11 +1,11 @@
-//! `bireme apps`, `history`, `rollback`, `stop`: apps of a host and their versions.
+//! `bireme apps`, `history`, `rollback`, `stop`, `start`: apps of a host and their versions.
 
 use clap::Args;
+use console::style;
 
 use super::address::Address;
 use super::client::{Answer, Client};
-use super::paths;
-use super::time;
+use super::{app_lookup, paths, time};
 use crate::api::{App, AppHistory, AppList, AppState, AppStopped, Deployment, DeploymentAction, DeploymentRecord};
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
@@ -43,6 +43,16 @@ pub(crate) struct Rollback {
     address: Address,
 }
 
+/// Start a stopped app again, in the version that was live.
+#[derive(Args)]
+#[command(after_help = "Example:\n  bireme start hello")]
+pub(crate) struct Start {
+    /// The name of a stopped app.
+    app: String,
+    #[command(flatten)]
+    address: Address,
+}
+
 /// Take an app off a host. Calls under way finish; its versions and its data are kept.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme stop hello")]
@@ -67,7 +77,7 @@ impl Apps {
             return Ok(());
         }
         let head = ["APP", "VERSION", "STATE", "FUNCTIONS", "DEPLOYED"].map(str::to_owned).to_vec();
-        show(head, apps.iter().map(app_row));
+        show(head, apps.iter().map(app_row), &[2]);
         Ok(())
     }
 }
@@ -82,7 +92,7 @@ impl History {
         }
         let head = ["VERSION", "ACTION", "WHEN", "SIZE", "NEWLY MAY USE", "MESSAGE"].map(str::to_owned).to_vec();
         let records = answer.document.records.iter().enumerate();
-        show(head, records.map(|(i, record)| record_row(record, i == 0)));
+        show(head, records.map(|(i, record)| record_row(record, i == 0)), &[5, 4]);
         Ok(())
     }
 }
@@ -103,6 +113,25 @@ impl Rollback {
     }
 }
 
+impl Start {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
+        let client = Client::new(&self.address)?;
+        let app = app_lookup::find(&client, &self.app)?;
+        if app.state == AppState::Live {
+            let exit = Exit::usage(format!("{} {} is live already", self.app, app.version));
+            return Err(exit.hint(format!("`bireme rollback {}` returns to the version before", self.app)));
+        }
+        let query = [("to", app.version.to_string())];
+        let answer: Answer<Deployment> = client.send("POST", &paths::app(&self.app, "/rollback")?, &query)?;
+        let version = answer.document.version;
+        output::line(&match global.json {
+            true => answer.text,
+            false => format!("{} {version} is live again on {}", self.app, client.base()),
+        });
+        Ok(())
+    }
+}
+
 impl Stop {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
@@ -112,14 +141,15 @@ impl Stop {
             return Ok(());
         }
         let version = answer.document.stopped;
-        output::line(&format!("{} is stopped; `bireme rollback {0}` starts {version} again", self.app));
+        output::line(&format!("{} is stopped; `bireme start {0}` starts {version} again", self.app));
         Ok(())
     }
 }
 
 fn app_row(app: &App) -> Vec<String> {
     let state = match &app.reason {
-        Some(reason) => format!("failed: {}", printable(reason)),
+        Some(reason) => style(format!("failed: {}", printable(reason))).red().to_string(),
+        None if app.state == AppState::Live => style("live").green().to_string(),
         None => app.state.to_string(),
     };
     let functions = app.functions.as_ref().map(|functions| functions.len().to_string());
@@ -130,13 +160,14 @@ fn app_row(app: &App) -> Vec<String> {
 
 fn record_row(record: &DeploymentRecord, is_newest: bool) -> Vec<String> {
     let is_live = is_newest && record.action != DeploymentAction::Stop;
-    let version = format!("{}{}", record.version, if is_live { " (live)" } else { "" });
+    let version = format!("{}{}", record.version, if is_live { style(" (live)").green() } else { style("") });
     let when = time::ago(time::newer_or(record.created_ms, record.at_ms));
     let added: Vec<String> = record.added.iter().map(|capability| printable(&capability.to_string())).collect();
     let message = record.message.as_deref().map(printable).unwrap_or_default();
     vec![version, record.action.to_string(), when, output::bytes(record.bytes), added.join(", "), message]
 }
 
-fn show(head: Vec<String>, lines: impl Iterator<Item = Vec<String>>) {
-    output::line(&table::plain(std::iter::once(head).chain(lines)));
+fn show(head: Vec<String>, lines: impl Iterator<Item = Vec<String>>, flexible: &[usize]) {
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(lines).collect();
+    output::line(&table::fitted(&rows, flexible));
 }

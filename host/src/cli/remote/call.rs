@@ -4,13 +4,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::address::Address;
-use super::client::{self, Client};
+use super::call_request::CallRequest;
+use super::client;
 use crate::call::{Payload, Receipt};
 use crate::cli::app_settings::AppSettings;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
-use crate::cli::input::{self, InputFile};
-use crate::cli::{function_lookup, output, receipt_text, target};
+use crate::cli::input::InputFile;
+use crate::cli::{output, receipt_text};
 use crate::logs::printable;
 
 /// Call a function on a host: the result to stdout. Its log is on the host: `bireme logs`.
@@ -28,18 +29,16 @@ pub(crate) struct Call {
     file: InputFile,
     /// The function, as APP::FUNCTION; APP is the name of a deployed app.
     target: String,
-    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`.
+    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may follow, too; one with the
+    /// name of a parameter goes in front of the target.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INPUT")]
     input: Vec<String>,
 }
 
 impl Call {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let client = Client::new(&self.address)?;
-        let (app, name) = target::split(&self.target)?;
-        let metadata = client.metadata(app)?;
-        let function = function_lookup::find(&metadata, name, Some(client.base()))?;
-        let (input, trailing) = input::read(function, &self.file, &self.input)?;
+        let request = CallRequest::open(&self.address, &self.target, &self.file, &self.input, &[])?;
+        let CallRequest { client, app, name, input, trailing } = request;
         if trailing.settings != AppSettings::default() {
             return Err(Exit::usage(
                 "grants, secrets and configuration are given to an app or its host, not to a call",

@@ -3,15 +3,17 @@
 use std::io::{BufRead, BufReader};
 
 use clap::{Args, ValueEnum};
+use console::style;
 
 use super::address::Address;
-use super::client::Client;
-use super::time;
-use crate::api;
+use super::client::{Answer, Client};
+use super::{app_lookup, paths, short_id, time};
+use crate::api::{self, AppHistory, AppState};
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::output;
 use crate::codes::Code;
+use crate::dispatch::closest;
 use crate::ids::AppName;
 use crate::logs::printable;
 
@@ -60,7 +62,7 @@ pub(crate) struct Logs {
     /// At most the last N kept lines; 100 where no time is given.
     #[arg(long, short = 'n', value_name = "N")]
     tail: Option<usize>,
-    /// Put the time in front of each line.
+    /// Show times to the millisecond, with date and zone.
     #[arg(long)]
     timestamps: bool,
 }
@@ -87,11 +89,18 @@ enum MinLevel {
 impl Logs {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let client = Client::new(&self.address)?;
-        let lines = client.stream("/api/v1/logs", &self.query()?)?;
+        let query = self.query()?;
+        if self.follow {
+            // There may never be a line that shows a name to be wrong.
+            self.check_names(&client)?;
+        }
+        let lines = client.stream("/api/v1/logs", &query)?;
+        let mut is_empty = true;
         // Ctrl-C ends the process; there is nothing to clean up.
         for line in BufReader::new(lines).lines() {
             let line =
                 line.map_err(|error| Exit::new(Code::NoHost, format!("the host's answer broke off: {error}")))?;
+            is_empty = false;
             if global.json {
                 output::line(&line);
             } else {
@@ -104,8 +113,33 @@ impl Logs {
         }
         if self.follow {
             output::note("the host has ended");
+        } else if is_empty {
+            self.check_names(&client)?;
         }
         Ok(())
+    }
+
+    /// Returns an error if no app or function has the name that was typed.
+    fn check_names(&self, client: &Client) -> Result<(), Exit> {
+        let Some(app) = &self.app else { return Ok(()) };
+        let found = app_lookup::find(client, app)?;
+        let Some(function) = &self.function else { return Ok(()) };
+        let names: Vec<String> = match &found.functions {
+            Some(functions) => functions.iter().map(|function| function.name.to_string()).collect(),
+            // Of an app that is not live, the last deployment has them.
+            None => {
+                let history: Answer<AppHistory> = client.send("GET", &paths::app(app, "/history")?, &[])?;
+                let newest = history.document.records.into_iter().next();
+                newest.iter().flat_map(|record| &record.functions).map(ToString::to_string).collect()
+            }
+        };
+        if found.state == AppState::Failed || names.iter().any(|name| name == function) {
+            return Ok(());
+        }
+        let near = closest(function, names.iter().map(String::as_str));
+        let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let exit = Exit::new(Code::UnknownFunction, format!("`{app}` has no function `{function}`{near}"));
+        Err(exit.hint(format!("it has {}", names.join(", "))))
     }
 
     fn query(&self) -> Result<Vec<(&'static str, String)>, Exit> {
@@ -133,35 +167,81 @@ impl Logs {
 
     fn show(&self, line: &api::LogStreamLine) {
         match line {
-            api::LogStreamLine::Entry(entry) => output::line(&printable(&self.text(entry))),
+            api::LogStreamLine::Entry(entry) => output::line(&self.text(entry)),
             api::LogStreamLine::Lost(api::LogLost { lost }) => {
                 output::note(&format!("{lost} lines were lost: they came faster than they were read"));
             }
         }
     }
 
+    /// Returns a line: time, level, version, call, function, message. What guests wrote is escaped.
     fn text(&self, entry: &api::LogEntry) -> String {
-        let mut text = String::new();
-        if self.timestamps {
-            text += &format!("{} ", time::exact(time::newer_or(entry.created_ms, entry.at_ms)));
-        }
-        let call: String = entry.call.to_string().chars().take(CALL_LEN).collect();
-        text += &format!("{}::{} {} {call} ", entry.app, entry.function, entry.version);
-        text += &match entry.source {
-            api::LogSource::Stdout | api::LogSource::Stderr => format!("{}: ", entry.source),
-            api::LogSource::Log | api::LogSource::System => format!("{}: ", entry.level),
-        };
-        text += &entry.message;
+        let created_ms = time::newer_or(entry.created_ms, entry.at_ms);
+        let time = if self.timestamps { time::exact(created_ms) } else { time::brief(created_ms) };
+        let version: String = entry.version.as_str().chars().take(VERSION_LEN).collect();
+        let call = entry.call.to_string();
+        let place = format!("{version} {}", short_id::short(&call));
+        let mut text = format!("{}::{}: {}", entry.app, entry.function, entry.message);
         for (key, value) in &entry.fields {
             text += &format!(" {key}={value}");
         }
-        text
+        format!("{} {} {} {}", style(time).dim(), level(entry), style(place).dim(), printable(&text))
     }
 }
 
-/// Digits of a call id that are shown: the first 12 are its time in milliseconds, the rest tell calls apart.
-const CALL_LEN: usize = 18;
+/// Digits of a version that are shown; `--version` takes them.
+const VERSION_LEN: usize = 6;
+
+/// Returns the level of a line, or its stream if it has none, in a column of its own.
+fn level(entry: &api::LogEntry) -> String {
+    let text = match entry.source {
+        api::LogSource::Stdout | api::LogSource::Stderr => entry.source.to_string(),
+        api::LogSource::Log | api::LogSource::System => entry.level.to_string(),
+    };
+    let text = style(format!("{text:<6}"));
+    match (entry.source, entry.level) {
+        (api::LogSource::Stdout | api::LogSource::Stderr, _) => text,
+        (_, api::LogLevel::Trace | api::LogLevel::Debug) => text.dim(),
+        (_, api::LogLevel::Info) => text.green(),
+        (_, api::LogLevel::Warn) => text.yellow(),
+        (_, api::LogLevel::Error) => text.red(),
+    }
+    .to_string()
+}
 
 fn word<T: ValueEnum>(value: &T) -> String {
     value.to_possible_value().expect("no value is hidden").get_name().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        logs: Logs,
+    }
+
+    #[test]
+    fn a_line_begins_with_its_time_and_levels_are_aligned() {
+        let check = |source: &str, level: &str, expected: &str| {
+            let entry = serde_json::from_value(json!({
+                "number": 1, "created_ms": 0, "app": "shop", "function": "tick", "version": "a15266ae7b02",
+                "call": "01a2291c-68ee-778b-9a51-000000000001", "source": source, "level": level,
+                "message": "tick\u{1b}[2J", "fields": { "n": "68" },
+            }));
+            let text = Command::parse_from(["logs"]).logs.text(&entry.unwrap());
+            let text = console::strip_ansi_codes(&text).into_owned();
+            let (time, rest) = text.split_at(time::brief(0).len());
+            assert_eq!((time, rest), (time::brief(0).as_str(), expected));
+        };
+        let end = "a15266 01a2291c-68ee shop::tick: tick\\u{1b}[2J n=68";
+        check("log", "info", &format!(" info   {end}"));
+        check("system", "error", &format!(" error  {end}"));
+        check("stderr", "info", &format!(" stderr {end}"));
+    }
 }

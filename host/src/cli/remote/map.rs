@@ -4,20 +4,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use indicatif::ProgressBar;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::address::Address;
-use super::calls::map_line;
 use super::client::{self, Answer, Client};
+use super::map_watch::MapWatch;
 use super::outcomes::{OutcomeOrder, OutcomePrinter, PrintOptions};
 use super::paths;
+use super::state_text::map_line;
 use super::upload::upload;
 use crate::api::{Map, MapRetried, MapState};
 use crate::app::metadata::FunctionInfo;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::map_inputs::Inputs;
+use crate::cli::progress::MapBar;
 use crate::cli::{function_lookup, output, target};
 use crate::codes::Code;
 use crate::tasks::blocking;
@@ -107,7 +108,7 @@ impl HostMap {
         client: Client,
         map: Map,
         inputs: Option<Inputs>,
-        bar: ProgressBar,
+        bar: MapBar,
     ) -> Result<(), Exit> {
         let id = map.id.to_string();
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -123,6 +124,7 @@ impl HostMap {
             }
         };
         let json = global.json;
+        let watch = MapWatch::start(&client, &id, &bar)?;
         if self.detaches {
             tokio::select! {
                 uploaded = upload => {
@@ -135,16 +137,15 @@ impl HostMap {
                     return Err(self.interrupted(&client, &id).await);
                 }
             }
-            bar.finish_and_clear();
+            bar.finish();
             output::line(&if json { map_of(&client, &id)?.text } else { id });
             return Ok(());
         }
         if !self.is_quiet {
-            output::note(&format!("map {id}"));
+            bar.note(&format!("map {id}"));
         }
         let download = {
             let (client, id, bar, stop) = (client.clone(), id.clone(), bar.clone(), stop.clone());
-            let accepted = accepted.clone();
             let order = if self.is_unordered { OutcomeOrder::Completion } else { OutcomeOrder::Input };
             let mut printer = OutcomePrinter::new(PrintOptions {
                 order,
@@ -153,7 +154,7 @@ impl HostMap {
                 follows: true,
                 only_failed: false,
             });
-            async move { blocking(move || printer.print(&client, &id, &bar, &accepted, &stop)).await }
+            async move { blocking(move || printer.print(&client, &id, &bar, &stop)).await }
         };
         // The first failure is the one to report.
         let both = async { tokio::try_join!(upload, download).map(|((), summary)| summary) };
@@ -161,11 +162,12 @@ impl HostMap {
             ended = both => ended,
             _ = interrupt.recv() => {
                 stop.store(true, Ordering::Relaxed);
-                bar.finish_and_clear();
+                bar.finish();
                 return Err(self.interrupted(&client, &id).await);
             }
         };
-        bar.finish_and_clear();
+        drop(watch);
+        bar.finish();
         stop.store(true, Ordering::Relaxed);
         let summary = match ended {
             Ok(Some(summary)) => summary,
@@ -180,7 +182,9 @@ impl HostMap {
             return Err(Exit { is_after_records: true, ..Exit::new(Code::Cancelled, line) });
         }
         if lost > 0 {
-            let exit = Exit::new(Code::MapFailed, line).hint(format!("bireme map --retry-failed {id}"));
+            // Without it, the first input that fails again would end the output.
+            let keep_going = if self.keeps_going { " --keep-going" } else { "" };
+            let exit = Exit::new(Code::MapFailed, line).hint(format!("bireme map --retry-failed {id}{keep_going}"));
             return Err(Exit { is_after_records: true, ..exit });
         }
         if !self.is_quiet {

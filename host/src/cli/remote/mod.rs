@@ -1,33 +1,42 @@
 //! Commands against a running host, over its control API.
 
 mod address;
+mod app_lookup;
 mod apps;
 mod call;
+mod call_or_map;
+mod call_request;
 mod calls;
 mod client;
 mod deploy;
 mod events;
 mod export;
+mod failed_inputs;
 mod kv;
 mod logs;
 mod map;
+mod map_watch;
 mod outcome_line;
 mod outcomes;
 mod paths;
+mod ps;
 mod reconnect;
 mod results;
 mod schedule;
+mod short_id;
+mod state_text;
 mod time;
 mod upload;
 
 pub(crate) use address::Address;
-pub(crate) use apps::{Apps, History, Rollback, Stop};
+pub(crate) use apps::{Apps, History, Rollback, Start, Stop};
 pub(crate) use call::Call;
-pub(crate) use calls::{Cancel, Get, Ps, Spawn};
+pub(crate) use calls::{Cancel, Get, Spawn};
 pub(crate) use deploy::Deploy;
 pub(crate) use export::Export;
 pub(crate) use kv::Kv;
 pub(crate) use logs::Logs;
 pub(crate) use map::HostMap;
+pub(crate) use ps::Ps;
 pub(crate) use results::Results;
 pub(crate) use schedule::Schedule;

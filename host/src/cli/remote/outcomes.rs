@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use indicatif::ProgressBar;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::client::{self, Client};
+use super::failed_inputs::FailedInputs;
 use super::outcome_line::OutcomeLine;
 use super::paths;
 use super::reconnect::Reconnect;
@@ -14,6 +13,7 @@ use crate::api::Map;
 use crate::call::{Failure, FailureCode};
 use crate::cli::exit::Exit;
 use crate::cli::map_failure::failure_line;
+use crate::cli::progress::MapBar;
 use crate::codes::Code;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +51,23 @@ pub(crate) struct OutcomePrinter {
     /// Indexes already printed in completion order.
     seen: HashSet<u64>,
     failed: Option<Exit>,
+    /// Failed inputs, where they are grouped rather than printed as they come.
+    groups: Option<FailedInputs>,
 }
 
 impl OutcomePrinter {
     pub(crate) fn new(options: PrintOptions) -> Self {
-        Self { options, next: 0, seen: HashSet::new(), failed: None }
+        Self { options, next: 0, seen: HashSet::new(), failed: None, groups: None }
+    }
+
+    /// Groups failed inputs by their error: none is printed.
+    pub(crate) fn grouping(options: PrintOptions) -> Self {
+        Self { groups: Some(FailedInputs::default()), ..Self::new(options) }
+    }
+
+    /// Returns the groups of `grouping`.
+    pub(crate) fn groups(&self) -> Option<&FailedInputs> {
+        self.groups.as_ref()
     }
 
     /// Prints outcomes until the map has ended, over as many connections as it takes. Returns the final state of the
@@ -64,12 +76,10 @@ impl OutcomePrinter {
         &mut self,
         client: &Client,
         id: &str,
-        bar: &ProgressBar,
-        accepted: &AtomicU64,
+        bar: &MapBar,
         stop: &AtomicBool,
     ) -> Result<Option<Map>, Exit> {
         let mut reconnect = Reconnect::default();
-        let mut counted = 0;
         loop {
             let mut query = vec![("order", self.options.order.as_str().to_owned()), ("from", self.next.to_string())];
             if self.options.follows {
@@ -98,23 +108,18 @@ impl OutcomePrinter {
                 }
                 let Ok(line) = serde_json::from_slice::<OutcomeLine<'_>>(&text) else { break };
                 if let Some(summary) = line.summary().map_err(|error| client::unreadable(&error))? {
-                    return Ok(write(&mut out)?.then_some(summary));
+                    return Ok(write(&mut out, bar)?.then_some(summary));
                 }
                 self.outcome(&line, &text, &mut out)?;
-                counted += 1;
-                if reader.buffer().is_empty() || out.len() > 1 << 16 {
-                    if !write(&mut out)? {
-                        return Ok(None);
-                    }
-                    bar.set_position(counted);
-                    bar.set_length(accepted.load(Ordering::Relaxed));
+                if (reader.buffer().is_empty() || out.len() > 1 << 16) && !write(&mut out, bar)? {
+                    return Ok(None);
                 }
                 if let Some(exit) = self.failed.take() {
-                    write(&mut out)?;
+                    write(&mut out, bar)?;
                     return Err(exit);
                 }
             }
-            if !write(&mut out)? || stop.load(Ordering::Relaxed) {
+            if !write(&mut out, bar)? || stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             reconnect.wait(Exit::new(Code::NoHost, "the host's answer broke off"))?;
@@ -136,6 +141,11 @@ impl OutcomePrinter {
             }
         } else {
             self.next = index + 1;
+        }
+        if let Some(groups) = &mut self.groups {
+            let failure = line.failure().map_err(|error| client::unreadable(&error))?;
+            failure.into_iter().for_each(|failure| groups.add(index, failure));
+            return Ok(());
         }
         match line.output() {
             _ if self.options.is_envelope => out.extend_from_slice(text),
@@ -164,9 +174,11 @@ impl OutcomePrinter {
 }
 
 /// Writes to standard output; returns false if the reader has closed it.
-fn write(out: &mut Vec<u8>) -> Result<bool, Exit> {
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(out).and_then(|()| stdout.flush());
+fn write(out: &mut Vec<u8>, bar: &MapBar) -> Result<bool, Exit> {
+    let written = bar.beside(|| {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(out).and_then(|()| stdout.flush())
+    });
     out.clear();
     match written {
         Ok(()) => Ok(true),

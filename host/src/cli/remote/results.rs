@@ -1,20 +1,21 @@
 //! `bireme results`: results of a map on a host.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use indicatif::ProgressBar;
 use serde_json::value::RawValue;
 
 use super::address::Address;
-use super::calls::map_line;
 use super::client::{Answer, Client};
+use super::map_watch::MapWatch;
 use super::outcomes::{OutcomeOrder, OutcomePrinter, PrintOptions};
 use super::paths;
+use super::state_text::map_line;
 use crate::api::{MapOutcome, MapOutcomeState};
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::output;
+use crate::cli::progress::MapBar;
 use crate::codes::Code;
 
 /// Print the results of a map on a host, in the order of its inputs, while it runs or after it has ended.
@@ -30,7 +31,7 @@ pub(crate) struct Results {
     /// Only the result of input N, from 0.
     #[arg(long, value_name = "N", conflicts_with_all = ["failed", "follow", "unordered"])]
     index: Option<u64>,
-    /// Only failed inputs, with their errors.
+    /// Only failed inputs, with their errors; in a terminal grouped by error, each with its input.
     #[arg(long)]
     failed: bool,
     /// Wait for results that are not there yet.
@@ -61,15 +62,29 @@ impl Results {
             return Ok(());
         }
         let order = if self.unordered { OutcomeOrder::Completion } else { OutcomeOrder::Input };
-        let mut printer = OutcomePrinter::new(PrintOptions {
+        let options = PrintOptions {
             order,
             is_envelope: global.json || self.unordered || self.failed,
             keeps_going: true,
             follows: self.follow,
             only_failed: self.failed,
-        });
-        let (accepted, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-        let summary = printer.print(&client, &self.id, &ProgressBar::hidden(), &accepted, &stop)?;
+        };
+        // People read errors in a terminal; what reads a pipe gets each line as it is.
+        let columns = console::Term::stdout().size_checked().filter(|_| self.failed && !global.json);
+        let mut printer =
+            if columns.is_some() { OutcomePrinter::grouping(options) } else { OutcomePrinter::new(options) };
+        let bar = MapBar::new(!self.follow);
+        let watch = MapWatch::start(&client, &self.id, &bar)?;
+        let summary = printer.print(&client, &self.id, &bar, &AtomicBool::new(false));
+        drop(watch);
+        bar.finish();
+        let summary = summary?;
+        if let (Some((_, columns)), Some(groups)) = (columns, printer.groups()) {
+            let text = groups.text(&client, &self.id, usize::from(columns))?;
+            if !text.is_empty() {
+                output::line(&text);
+            }
+        }
         if let Some(summary) = summary {
             output::note(&map_line(&summary));
         }

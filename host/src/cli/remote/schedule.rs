@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::address::Address;
 use super::client::{Answer, Client};
-use super::time;
+use super::{short_id, time};
 use crate::api::{self, RunOutcome, RunStarted, ScheduleList, ScheduleRun};
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
@@ -116,7 +116,8 @@ impl FunctionArgs {
             return Ok(());
         }
         let head = ["DUE", "STARTED", "TOOK", "OUTCOME", "CALL"].map(str::to_owned).to_vec();
-        output::line(&table::plain(std::iter::once(head).chain(runs.iter().map(run_row))));
+        let rows: Vec<Vec<String>> = std::iter::once(head).chain(runs.iter().map(run_row)).collect();
+        output::line(&table::fitted(&rows, &[3]));
         Ok(())
     }
 }
@@ -142,7 +143,8 @@ fn list(address: &Address, app: Option<String>, global: &Global) -> Result<(), E
         return Ok(());
     }
     let head = ["FUNCTION", "RUNS", "NEXT", "LAST"].map(str::to_owned).to_vec();
-    output::line(&table::plain(std::iter::once(head).chain(schedules.iter().map(row))));
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(schedules.iter().map(row)).collect();
+    output::line(&table::fitted(&rows, &[1, 3, 0]));
     Ok(())
 }
 
@@ -171,7 +173,7 @@ fn run_row(run: &ScheduleRun) -> Vec<String> {
         let ms = u64::try_from(ended.saturating_sub(started)).unwrap_or(0);
         output::micros(ms.saturating_mul(1_000))
     });
-    let call = run.call.map(|call| call.to_string()).unwrap_or_default();
+    let call = run.call.map(|call| short_id::short(&call.to_string()).to_owned()).unwrap_or_default();
     vec![due, started, took.unwrap_or_default(), outcome(run), call]
 }
 

@@ -41,14 +41,28 @@ pub(crate) fn until(at_ms: impl TryInto<i64>) -> String {
     format!("{} (in {off})", local(at.as_millisecond()))
 }
 
-/// Formats the age of a past time, in its largest unit.
+/// Formats a time in the local zone for a log, without the year.
+pub(crate) fn brief(at_ms: impl TryInto<i64>) -> String {
+    timestamp(at_ms).to_zoned(TimeZone::system()).strftime("%b %d %H:%M:%S").to_string()
+}
+
+/// Formats the age of a past time in its largest unit, for a narrow column.
+pub(crate) fn age(at_ms: impl TryInto<i64>) -> String {
+    in_largest_unit(at_ms, "d")
+}
+
+/// Formats how long ago a past time was, in its largest unit.
 pub(crate) fn ago(at_ms: impl TryInto<i64>) -> String {
+    format!("{} ago", in_largest_unit(at_ms, "days"))
+}
+
+fn in_largest_unit(at_ms: impl TryInto<i64>, days: &str) -> String {
     let seconds = Timestamp::now().duration_since(timestamp(at_ms)).as_secs().max(0);
     match seconds {
-        0..60 => format!("{seconds} s ago"),
-        60..3_600 => format!("{} min ago", seconds / 60),
-        3_600..172_800 => format!("{} h ago", seconds / 3_600),
-        _ => format!("{} days ago", seconds / 86_400),
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} {days}", seconds / 86_400),
     }
 }
 

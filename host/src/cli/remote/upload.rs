@@ -24,7 +24,7 @@ const REQUEST_LEN: u64 = 4_096;
 struct Upload<'a> {
     client: &'a Client,
     id: &'a str,
-    /// Inputs that the host has; also read by the progress bar.
+    /// Inputs that the host has.
     accepted: &'a AtomicU64,
     stop: &'a AtomicBool,
 }

@@ -29,6 +29,12 @@ impl Map {
         Self { runners: Runners::new(engine.clone()), engine }
     }
 
+    /// Returns a way to look at the map's progress while it runs, from any thread.
+    pub(crate) fn progress(&self) -> impl Fn() -> MapProgress + Send + use<> {
+        let engine = self.engine.clone();
+        move || engine.lock().backing.progress
+    }
+
     /// Waits for an outcome, or for a retry to be due.
     async fn changed(&self) {
         if self.engine.lock().window.next_ms().is_none() {
@@ -85,6 +91,15 @@ impl MapRun for Map {
     }
 }
 
+/// Inputs of a map that have ended, whether their outcomes were taken or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MapProgress {
+    pub done: u64,
+    pub failed: u64,
+    /// Failed attempts that were followed by another.
+    pub retried: u64,
+}
+
 /// Outcomes of a map in memory, until they are taken.
 pub(crate) struct MemoryBacking {
     order: Order,
@@ -92,6 +107,7 @@ pub(crate) struct MemoryBacking {
     outcomes: BTreeMap<u64, MapOutcome>,
     /// Earlier attempts at the inputs that have any.
     earlier: HashMap<u64, Earlier>,
+    progress: MapProgress,
     accepted: u64,
     taken: u64,
     is_finished: bool,
@@ -122,6 +138,7 @@ impl MemoryBacking {
             order,
             outcomes: BTreeMap::new(),
             earlier: HashMap::new(),
+            progress: MapProgress::default(),
             accepted: 0,
             taken: 0,
             is_finished: false,
@@ -179,6 +196,7 @@ impl MemoryBacking {
                 let (began, queue_us) =
                     earlier.map_or((began, receipt.queue_us), |earlier| (earlier.began, earlier.queue_us));
                 self.earlier.insert(input.index, Earlier { began, queue_us, receipt, failure });
+                self.progress.retried += 1;
                 input.attempts += 1;
                 input.failed += 1;
                 // Rounded up: no retry is early.
@@ -196,6 +214,10 @@ impl MemoryBacking {
 
     fn keep(&mut self, window: &mut Window<Payload>, input: &Input<Payload>, outcome: MapOutcome) {
         window.end(input, outcome_bytes(&outcome));
+        match outcome.result {
+            Ok(_) => self.progress.done += 1,
+            Err(_) => self.progress.failed += 1,
+        }
         self.outcomes.insert(outcome.index, outcome);
     }
 
@@ -338,6 +360,8 @@ mod tests {
         }
         assert_eq!(map.accept(&mut offered), 0);
         assert!(map.take(10).is_empty());
+        // What waits behind the first input is done all the same.
+        assert_eq!(map.backing.progress.done, MAP_WINDOW as u64 - 1);
         map.end(first.unwrap(), output(1), None);
         assert_eq!(map.take(usize::MAX).len(), MAP_WINDOW);
         assert_eq!(map.accept(&mut offered), MAP_WINDOW);
@@ -364,6 +388,7 @@ mod tests {
             .iter()
             .map(|MapOutcome { result, receipt, .. }| (result.is_ok(), receipt.attempts, receipt.queue_us));
         assert_eq!(ended.collect::<Vec<_>>(), [(true, 2, 10), (false, 1, 5)]);
+        assert_eq!(map.backing.progress, MapProgress { done: 1, failed: 1, retried: 2 });
         assert!(map.window.is_empty() && map.backing.earlier.is_empty());
     }
 

@@ -12,6 +12,6 @@ mod window;
 
 pub(super) use self::budget::{MapMemory, Reservation};
 pub(super) use self::engine::{Backing, Ended, Engine, State, Target, Unreadable};
-pub(crate) use self::memory::Map;
+pub(crate) use self::memory::{Map, MapProgress};
 pub(super) use self::runners::Runners;
 pub(super) use self::window::{Input, Window};
