@@ -28,7 +28,7 @@
 //!
 //! An app is a crate of type `cdylib` with this SDK, and `serde` and `schemars` for its own types (their derives name
 //! those crates). Functions are found when the app is linked; nothing is listed. [`function`] has every attribute:
-//! limits, retries, what the function may reach, when it runs by itself.
+//! limits, retries, permissions, schedules.
 //!
 //! # Inputs, results, failures
 //!
@@ -99,7 +99,7 @@
 //!
 //! # Over HTTP, out and in
 //!
-//! [`http`] sends requests to the origins that a function declares; the operator grants what a `$name` stands for.
+//! [`http`] sends requests to the origins that a function declares; the operator sets the origin of a `$name`.
 //! [`mod@web`] answers them.
 //!
 //! ```standalone_crate
@@ -130,8 +130,8 @@
 //! # Models, data, settings, a log
 //!
 //! A model is named, never loaded: the host's workers have it, and requests of many calls share their batches. [`kv`]
-//! keeps values on disk and changes them atomically, [`config`] reads what the operator set, [`secret`] what a function
-//! declares, [`log`] writes lines with fields.
+//! stores values on disk and changes them atomically, [`config`] reads values that the operator sets, [`secret`] reads
+//! declared secrets, [`log`] writes lines with fields.
 //!
 //! ```
 //! use bireme_sdk::prelude::*;
@@ -157,14 +157,14 @@
 //!
 //! # Tests
 //!
-//! The same crate is tested natively with `cargo test`: calls and maps run in process, and [`testing`] has what stands
-//! in for the rest of the host.
+//! The same crate is tested natively with `cargo test`: calls and maps run in process, and [`testing`] has stand-ins
+//! for the rest of the host.
 //!
 //! # On a host
 //!
 //! ```sh
 //! bireme serve &                          # a host
-//! bireme deploy words -m "first"          # shows what it newly may do, and asks
+//! bireme deploy words -m "first"          # shows new permissions, and asks
 //! bireme call words::words --text "a ship"
 //! bireme logs words -f
 //! bireme rollback words

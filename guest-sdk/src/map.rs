@@ -67,7 +67,7 @@ pub struct Map<'inputs, T>(Flow<'inputs, T>);
 #[must_use = "a map begins when its first result is asked for"]
 pub struct Unordered<'inputs, T>(Flow<'inputs, T>);
 
-/// Successes of a map; its failures are kept aside.
+/// Successes of a map; its failures are collected.
 ///
 /// ```
 /// use bireme_sdk::prelude::*;

@@ -35,7 +35,7 @@
 //! }
 //! ```
 //!
-//! A parameter whose name stands in the route comes from the path. Of the others, [`Json`], [`Form`], [`Bytes`] and
+//! A parameter named in the route comes from the path. Of the others, [`Json`], [`Form`], [`Bytes`] and
 //! [`Body`] take the body, [`Request`] takes everything, and any other type is a parameter of the query by its name: a
 //! number, a text, a `bool`, an enum of plain variants, an `Option` of one (nothing or an empty text is none) or a
 //! `Vec` of them (repeated values). A misfit is answered with status 400, and names the parameter, the expected type

@@ -1,4 +1,4 @@
-//! Finds the text that means most nearly what was asked. Try it, from this folder:
+//! Finds the texts nearest in meaning to a query. Try it, from this folder:
 //! `bireme models pull all-minilm-l6-v2`, then
 //! `bireme run .::nearest --query "a boat" --texts '["a galley", "a tax form"]'`, and `cargo test`.
 

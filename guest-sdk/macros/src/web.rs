@@ -38,7 +38,7 @@ impl Parse for WebAttributes {
                 },
                 Some("retries") => errors.push(Error::new(
                     meta.span(),
-                    "a web function is not retried: what was sent of an answer cannot be taken back; remove `retries`",
+                    "a web function cannot be retried, because part of its response may already be sent; remove `retries`",
                 )),
                 Some("schedule") => errors.push(Error::new(
                     meta.span(),

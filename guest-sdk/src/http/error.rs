@@ -32,8 +32,8 @@ pub enum Error {
     },
     /// The host does not permit the URL.
     #[error(
-        "the host does not let this function reach `{url}`: its origin must stand in the function's `outbound`, and \
-         private addresses and `$names` must be granted by the operator"
+        "this function may not reach `{url}`: add its origin to the function's `outbound`; \
+        the operator grants private addresses and `$names` with `--grant`"
     )]
     Denied {
         /// URL of the request.

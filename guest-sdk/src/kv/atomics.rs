@@ -50,8 +50,8 @@ impl Bucket {
     /// Adds to a number, atomically, and returns the sum. A key that does not exist counts as 0.
     ///
     /// Many calls may add to one key at the same time, and every one of them counts: their sums are written together,
-    /// so this is the fast way to count as well. The number is kept as decimal text: [`get_json`](Self::get_json) reads
-    /// it, and [`set_json`](Self::set_json) of an integer starts it.
+    /// so this is also the fastest way to count. The number is stored as decimal text: [`get_json`](Self::get_json)
+    /// reads it, and [`set_json`](Self::set_json) of an integer starts it.
     ///
     /// An attempt that is cut off after it has added (by its timeout, a crash) has added; a function with `retries`
     /// then adds again.

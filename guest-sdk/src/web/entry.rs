@@ -6,7 +6,7 @@ use crate::entry::{App, Attributes};
 use crate::host::{SERVE, Serve};
 use crate::schemas::Schemas;
 
-/// One web function. Its route stands in its attributes.
+/// One web function, with its route among its attributes.
 #[derive(Debug)]
 pub struct Entry {
     /// Crate of the function.

@@ -30,7 +30,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Streams parts. The iterator is polled for the next one when the one before is on its way.
+    /// Streams parts. The iterator is polled for the next part once the previous one is sent.
     pub fn of<I>(content_type: impl Into<String>, parts: I) -> Self
     where
         I: IntoIterator<Item: AsRef<[u8]>> + 'static,

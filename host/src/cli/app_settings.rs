@@ -11,18 +11,18 @@ use crate::settings::{Settings, SettingsError};
 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AppSettings {
-    /// Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a private ORIGIN. Or a
-    /// model to components that can declare none: model:NAME.
+    /// Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function declares; a bare ORIGIN permits a
+    /// private address. model:NAME grants a model to components without metadata.
     #[arg(long = "grant", value_name = "GRANT")]
     pub grants: Vec<String>,
-    /// Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from this environment
-    /// (other users of this machine can see command lines). With APP: in front, to that app alone.
+    /// Set a secret for the functions that declare it: NAME=VALUE, or NAME to read the value from this environment
+    /// variable (other users of this machine can see command lines). APP:NAME sets it for one app only.
     #[arg(long = "secret", value_name = "SECRET")]
     pub secrets: Vec<String>,
-    /// Give the secrets of a file of NAME=VALUE lines (.env).
+    /// Read secrets from a file of NAME=VALUE lines (.env).
     #[arg(long = "secrets", value_name = "FILE")]
     pub secret_files: Vec<PathBuf>,
-    /// Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one.
+    /// Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for one.
     #[arg(long = "config", value_name = "VALUE")]
     pub values: Vec<String>,
 }

@@ -9,7 +9,7 @@ use super::model::OnModel;
 use super::output;
 use crate::inference::{Inputs, Overflow};
 
-/// Classify texts: one JSON object a line, from each label to its score.
+/// Classify texts: one JSON object a line, with a score for each label.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme classify my-classifier --json -- \"a text\" \"another\"")]
 pub(crate) struct Classify {

@@ -6,7 +6,7 @@ use clap_complete::Shell;
 use super::exit::Exit;
 use super::output;
 
-/// Print a shell's completions, for the place where it looks for them.
+/// Print shell completions; see below for where to put them.
 #[derive(Args)]
 #[command(
     after_help = "Install:\n  bash        bireme completions bash > ~/.local/share/bash-completion/completions/bireme\n  zsh         bireme completions zsh > \"${fpath[1]}/_bireme\"\n  fish        bireme completions fish > ~/.config/fish/completions/bireme.fish\n  powershell  bireme completions powershell >> $PROFILE\n  elvish      bireme completions elvish >> ~/.config/elvish/rc.elv"

@@ -13,7 +13,7 @@ pub(crate) struct FairnessArgs {
     /// the machine's memory on the CPU; on a GPU, what fits.
     #[arg(long, value_name = "SIZE", env = "BIREME_MODEL_MEMORY")]
     model_memory: Option<ByteSize>,
-    /// Give APP the share of N others where apps compete for the device. Can be given for each app.
+    /// Give APP the share of N other apps while apps compete for the device. Repeatable.
     #[arg(long = "weight", value_name = "APP=N")]
     weights: Vec<Weight>,
 }

@@ -11,13 +11,13 @@ const HEADING: &str = "Global options";
 
 #[derive(Args, Clone)]
 pub(crate) struct Global {
-    /// Keep everything (database, models, compiled code) under DIR rather than in the home directory.
+    /// Data directory for database, models and compiled code. Default: in the home directory.
     #[arg(long, global = true, value_name = "DIR", env = "BIREME_DATA", help_heading = HEADING)]
     data: Option<PathBuf>,
     /// Print JSON for programs instead of text for people.
     #[arg(long, global = true, help_heading = HEADING)]
     pub json: bool,
-    /// Say more about what the host does.
+    /// Print more of the host's own log.
     #[arg(long, short, global = true, help_heading = HEADING)]
     pub verbose: bool,
 }

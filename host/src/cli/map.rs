@@ -54,10 +54,11 @@ pub(crate) struct MapCommand {
     /// turn.
     #[arg(long)]
     unordered: bool,
-    /// Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit code is 1.
+    /// Continue after a failed input: its line of output is {"error": {"index": N, …}}, and the exit code is 1.
     #[arg(long)]
     keep_going: bool,
-    /// Run it on this host, which keeps inputs and results on disk: the map goes on when this command or the host ends.
+    /// Run the map on this host, which stores inputs and results on disk. It survives the end of this command and of
+    /// the host.
     #[arg(long, value_name = "URL", help_heading = "On a host")]
     host: Option<String>,
     /// Send the inputs, print the map's id and exit. Uses the host of BIREME_HOST unless --host names one.
@@ -71,7 +72,7 @@ pub(crate) struct MapCommand {
     /// least 8 digits, is enough.
     #[arg(long, value_name = "ID", conflicts_with_all = ["target", "resume"], help_heading = "On a host")]
     retry_failed: Option<String>,
-    /// Cancel the map on Ctrl-C. Without it, the map goes on.
+    /// Cancel the map on Ctrl-C. Without this option the map continues.
     #[arg(long, help_heading = "On a host")]
     cancel_on_interrupt: bool,
     /// Priority among the app's calls: high, normal or low.

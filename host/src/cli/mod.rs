@@ -61,7 +61,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::exit::Exit;
 use self::global::Global;
 
-/// Sandboxed functions above, native inference below, one ship.
+/// Run sandboxed functions and batched model inference on your own machine.
 #[derive(Parser)]
 #[command(
     name = "bireme",

@@ -24,9 +24,9 @@ pub(crate) struct Models {
 
 #[derive(Subcommand)]
 enum ModelsCommand {
-    /// Show the models that are installed and those that can be pulled.
+    /// List installed models, and models that can be pulled.
     List,
-    /// Fetch a model that bireme knows, from the first of its sources that answers. Every file is checked.
+    /// Fetch a built-in model from the first source that answers, and check the SHA-256 of every file.
     Pull {
         name: String,
         /// Take the files from DIR rather than from the network.

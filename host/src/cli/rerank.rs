@@ -9,7 +9,7 @@ use super::model::OnModel;
 use super::output;
 use crate::inference::{Overflow, sigmoid};
 
-/// Order texts by how well they answer a question: the best first, one a line, behind its score from 0 to 1.
+/// Rank texts by relevance to a question: one a line, best first, each after its score from 0 to 1.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme rerank my-reranker \"what is a trait?\" \"Traits are like interfaces.\" \"Cargo builds.\""

@@ -31,7 +31,7 @@ pub(crate) struct Run {
     settings: AppSettings,
     #[command(flatten)]
     on: OnDevice,
-    /// Print what the call cost, to stderr (with --json, in the result).
+    /// Print the cost of the call to stderr (with --json, in the result).
     #[arg(long)]
     receipt: bool,
     #[command(flatten)]

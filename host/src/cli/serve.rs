@@ -22,12 +22,12 @@ use crate::logs::Level;
 use crate::server::{Host, ListenSettings, Resumed, RunningHost};
 use crate::storage::StorageError;
 
-/// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. Ends on Ctrl-C
-/// or SIGTERM, after calls under way.
+/// Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below /APP. On Ctrl-C or
+/// SIGTERM, running calls finish first.
 ///
-/// Restores the apps deployed here (`bireme deploy`). Apps on the command line are served too, or in place of the
-/// deployed app of the same name, until the host ends. An app that fails to load is reported on stderr and left out;
-/// the host ends only if all of them fail.
+/// Deployed apps are served again. An app on the command line is served until the host ends, and replaces a deployed
+/// app of the same name. An app that fails to load is reported on stderr and skipped; the host ends only if all of them
+/// fail.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme serve examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
@@ -44,11 +44,12 @@ pub(crate) struct Serve {
     on: OnDevice,
     #[command(flatten)]
     fairness: FairnessArgs,
-    /// Retention of durable calls and maps after their end: 90s, 30m, 12h, 7d. With APP= in front, of that app.
+    /// Delete durable calls and maps this long after their end: 90s, 30m, 12h, 7d (the default). APP=TIME sets it for
+    /// one app.
     #[arg(long = "keep", value_name = "[APP=]TIME", env = "BIREME_KEEP", value_delimiter = ',')]
     keep: Vec<String>,
-    /// Time to drain after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under way finish. Keep it below the time after
-    /// which a supervisor kills (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s).
+    /// Time for running calls to finish after Ctrl-C or SIGTERM: 8s, 1m. Keep it below the kill timeout of your
+    /// supervisor (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s).
     #[arg(long, value_name = "TIME", env = "BIREME_DRAIN", default_value = "8s", value_parser = drain)]
     drain: Duration,
 }

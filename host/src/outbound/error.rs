@@ -74,7 +74,9 @@ pub(crate) enum OutboundError {
         declared: Vec<String>,
     },
     /// The function declares this origin, the operator has not granted it. The operator adds the grant.
-    #[error("`{origin}` is declared but not granted; start the host with `--grant {grant}`")]
+    #[error(
+        "`{origin}` is declared but not granted; grant it with `--grant {grant}`, on `bireme deploy` or `bireme serve`"
+    )]
     NotGranted {
         /// Target of the request.
         origin: Origin,

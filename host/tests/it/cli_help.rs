@@ -11,9 +11,9 @@ fn help_of_deploy() {
         expect![[r#"
             Deploy an app to a host: build it, send it, swap it in between two requests.
 
-            Capabilities that the version before did not have are shown and must be accepted. Calls under way
-            finish on the version that they began with. The host keeps earlier versions; `bireme rollback`
-            returns to one.
+            Shows the permissions that are new in this version and asks you to accept them. Running calls finish
+            on the version that they started with. The host keeps earlier versions; `bireme rollback` returns to
+            one.
 
             Usage: bireme deploy [OPTIONS] <APP>
 
@@ -48,8 +48,7 @@ fn help_of_deploy() {
 
             Global options:
                   --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
+                      Data directory for database, models and compiled code. Default: in the home directory
 
                       [env: BIREME_DATA=]
 
@@ -57,7 +56,7 @@ fn help_of_deploy() {
                       Print JSON for programs instead of text for people
 
               -v, --verbose
-                      Say more about what the host does
+                      Print more of the host's own log
 
             Examples:
               bireme deploy examples/hello
@@ -80,10 +79,10 @@ fn help_of_apps() {
               -h, --help        Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Example:
               bireme apps --host http://127.0.0.1:8080
@@ -96,7 +95,7 @@ fn help_of_history() {
     check_help(
         &["history"],
         expect![[r#"
-            List the kept versions of an app, the newest change first
+            List the versions of an app in the host's history, newest first
 
             Usage: bireme history [OPTIONS] <APP>
 
@@ -108,10 +107,10 @@ fn help_of_history() {
               -h, --help        Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Example:
               bireme history hello
@@ -124,7 +123,8 @@ fn help_of_rollback() {
     check_help(
         &["rollback"],
         expect![[r#"
-            Return to the version of an app before this one, or to any that is kept. Starts a stopped app again
+            Return to the previous version of an app, or to any version in its history. Starts a stopped app
+            again
 
             Usage: bireme rollback [OPTIONS] <APP>
 
@@ -137,10 +137,10 @@ fn help_of_rollback() {
               -h, --help          Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme rollback hello
@@ -154,26 +154,26 @@ fn help_of_start() {
     check_help(
         &["start"],
         expect![[r#"
-        Start a stopped app again, in the version that was live
+            Start a stopped app again, in the version that was live
 
-        Usage: bireme start [OPTIONS] <APP>
+            Usage: bireme start [OPTIONS] <APP>
 
-        Arguments:
-          <APP>  The name of a stopped app
+            Arguments:
+              <APP>  The name of a stopped app
 
-        Options:
-              --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
-          -h, --help        Print help
+            Options:
+                  --host <URL>  The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
+              -h, --help        Print help
 
-        Global options:
-              --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                            home directory [env: BIREME_DATA=]
-              --json        Print JSON for programs instead of text for people
-          -v, --verbose     Say more about what the host does
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Print more of the host's own log
 
-        Example:
-          bireme start hello
-    "#]],
+            Example:
+              bireme start hello
+        "#]],
     );
 }
 
@@ -182,7 +182,7 @@ fn help_of_stop() {
     check_help(
         &["stop"],
         expect![[r#"
-            Take an app off a host. Calls under way finish; its versions and its data are kept
+            Stop an app. Running calls finish; its versions and its data stay
 
             Usage: bireme stop [OPTIONS] <APP>
 
@@ -194,10 +194,10 @@ fn help_of_stop() {
               -h, --help        Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Example:
               bireme stop hello
@@ -228,10 +228,10 @@ fn help_of_call() {
               -h, --help                 Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme call hello::greet '{"name": "Ada"}'
@@ -281,7 +281,7 @@ fn help_of_logs() {
                       - log:    `log::info!` and its like
                       - stdout
                       - stderr
-                      - system: The host, on why a call failed
+                      - system: The host: why a call failed
 
                   --level <LEVEL>
                       Only of at least this level
@@ -298,7 +298,7 @@ fn help_of_logs() {
                       Only before this time
 
               -n, --tail <N>
-                      At most the last N kept lines; 100 where no time is given
+                      At most the last N lines. Default: 100, or all lines if a time is given
 
                   --timestamps
                       Show times to the millisecond, with date and zone
@@ -308,8 +308,7 @@ fn help_of_logs() {
 
             Global options:
                   --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
+                      Data directory for database, models and compiled code. Default: in the home directory
 
                       [env: BIREME_DATA=]
 
@@ -317,7 +316,7 @@ fn help_of_logs() {
                       Print JSON for programs instead of text for people
 
               -v, --verbose
-                      Say more about what the host does
+                      Print more of the host's own log
 
             Examples:
               bireme logs hello -f
@@ -343,10 +342,10 @@ fn help_of_man() {
               -h, --help  Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme man | man -l -
@@ -371,10 +370,10 @@ fn help_of_explain() {
               -h, --help  Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme explain timeout
@@ -388,8 +387,7 @@ fn help_of_rerank() {
     check_help(
         &["rerank"],
         expect![[r#"
-            Order texts by how well they answer a question: the best first, one a line, behind its score from 0
-            to 1
+            Rank texts by relevance to a question: one a line, best first, each after its score from 0 to 1
 
             Usage: bireme rerank [OPTIONS] <MODEL> <QUERY> <DOCUMENTS>...
 
@@ -399,16 +397,16 @@ fn help_of_rerank() {
               <DOCUMENTS>...
 
             Options:
-                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
-                                     be used and else the CPU. A device that is named is used or refused, never
-                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
+                                     else the CPU). A named device that cannot be used is an error. `bireme
+                                     doctor` lists the devices [env: BIREME_DEVICE=] [default: auto]
               -h, --help             Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Example:
               bireme rerank my-reranker "what is a trait?" "Traits are like interfaces." "Cargo builds."
@@ -421,7 +419,7 @@ fn help_of_classify() {
     check_help(
         &["classify"],
         expect![[r#"
-            Classify texts: one JSON object a line, from each label to its score
+            Classify texts: one JSON object a line, with a score for each label
 
             Usage: bireme classify [OPTIONS] <MODEL> <TEXTS>...
 
@@ -430,16 +428,16 @@ fn help_of_classify() {
               <TEXTS>...
 
             Options:
-                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
-                                     be used and else the CPU. A device that is named is used or refused, never
-                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
+                                     else the CPU). A named device that cannot be used is an error. `bireme
+                                     doctor` lists the devices [env: BIREME_DEVICE=] [default: auto]
               -h, --help             Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Example:
               bireme classify my-classifier --json -- "a text" "another"
@@ -469,10 +467,10 @@ fn help_of_schedule() {
               -h, --help  Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme schedule list
@@ -499,10 +497,10 @@ fn help_of_schedule_list() {
               -h, --help        Print help
 
             Global options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme schedule list
@@ -518,7 +516,7 @@ fn help_of_schedule_pause() {
         expect![[r#"
             Pause a schedule until it is resumed. Survives restarts of the host and new versions of the app.
 
-            A run under way goes on. Times missed while paused are not made up for.
+            A running run continues. Times that pass while the schedule is paused are not made up for.
 
             Usage: bireme schedule pause [OPTIONS] <APP::FUNCTION>
 
@@ -538,8 +536,7 @@ fn help_of_schedule_pause() {
 
             Global options:
                   --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
+                      Data directory for database, models and compiled code. Default: in the home directory
 
                       [env: BIREME_DATA=]
 
@@ -547,7 +544,7 @@ fn help_of_schedule_pause() {
                       Print JSON for programs instead of text for people
 
               -v, --verbose
-                      Say more about what the host does
+                      Print more of the host's own log
 
             Example:
               bireme schedule pause reports::weekly
@@ -583,8 +580,7 @@ fn help_of_schedule_run_now() {
 
             Global options:
                   --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
+                      Data directory for database, models and compiled code. Default: in the home directory
 
                       [env: BIREME_DATA=]
 
@@ -592,7 +588,7 @@ fn help_of_schedule_run_now() {
                       Print JSON for programs instead of text for people
 
               -v, --verbose
-                      Say more about what the host does
+                      Print more of the host's own log
 
             Example:
               bireme schedule run-now reports::weekly

@@ -23,7 +23,7 @@ fn help_of_bireme() {
     check_help(
         &[],
         expect![[r#"
-            Sandboxed functions above, native inference below, one ship
+            Run sandboxed functions and batched model inference on your own machine
 
             Usage: bireme [OPTIONS] <COMMAND>
 
@@ -37,22 +37,22 @@ fn help_of_bireme() {
               map          Call one function for every line of the inputs, many at a time: JSON Lines in, JSON
                            Lines out
               serve        Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its
-                           route below /APP. Ends on Ctrl-C or SIGTERM, after calls under way
+                           route below /APP. On Ctrl-C or SIGTERM, running calls finish first
               dev          Serve an app while it is edited: every save is built and swapped in between two
                            requests
               deploy       Deploy an app to a host: build it, send it, swap it in between two requests
               apps         List the apps of a host
-              history      List the kept versions of an app, the newest change first
-              rollback     Return to the version of an app before this one, or to any that is kept. Starts a
+              history      List the versions of an app in the host's history, newest first
+              rollback     Return to the previous version of an app, or to any version in its history. Starts a
                            stopped app again
-              stop         Take an app off a host. Calls under way finish; its versions and its data are kept
+              stop         Stop an app. Running calls finish; its versions and its data stay
+              start        Start a stopped app again, in the version that was live
               call         Call a function on a host: the result to stdout. Its log is on the host: `bireme
                            logs`
               spawn        Start a durable call on a host and return at once, with its id on stdout. The call
                            outlives this command and a restart of the host
               get          Print the result of a spawned call, or its state; of a map, its state
-              cancel       Cancel calls or maps, and everything that they spawned. One that has ended stays as
-                           it was
+              cancel       Cancel calls or maps, and everything that they spawned. Ended ones are not changed
               ps           List durable calls and maps, newest first, with state and cost
               results      Print the results of a map on a host, in the order of its inputs, while it runs or
                            after it has ended
@@ -62,31 +62,34 @@ fn help_of_bireme() {
                            as they arrive
               schedule     Show the scheduled functions of a host and their runs; pause, resume, or run one at
                            once
+              kv           Show and change the key-value data of an app
               models       List, fetch, add and remove models
               embed        Embed texts with an installed model: one JSON array of numbers a line
-              rerank       Order texts by how well they answer a question: the best first, one a line, behind
-                           its score from 0 to 1
-              classify     Classify texts: one JSON object a line, from each label to its score
+              rerank       Rank texts by relevance to a question: one a line, best first, each after its score
+                           from 0 to 1
+              classify     Classify texts: one JSON object a line, with a score for each label
               demo         Scrape the Rust documentation in sandboxes, embed it on a worker, search it over
                            HTTP: the main job on real input
               sdk          Let plain cargo and editors find the SDK of an app: writes .cargo/config.toml in its
                            directory
               explain      Explain an error code: what it means, what causes it, what to do. Without a code,
                            list them all
-              doctor       Check this machine: toolchain, models, devices, kernel limits; says what is missing
-                           and the command that mends it
-              completions  Print a shell's completions, for the place where it looks for them
+              doctor       Check this machine: toolchain, models, devices, kernel limits. Prints the command
+                           that fixes each problem
+              completions  Print shell completions; see below for where to put them
               man          Write the manual pages: one for each command into DIR, or the page of `bireme` itself
                            to stdout
               help         Print this message or the help of the given subcommand(s)
 
             Options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+              -h, --help     Print help
+              -V, --version  Print version
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
-              -h, --help        Print help
-              -V, --version     Print version
+              -v, --verbose     Print more of the host's own log
 
             Exit codes: 0 done, 1 failed, 2 wrong command or input, 4 no such app, function or model, 5 deadline
             passed, 69 not available, 130 interrupted.
@@ -107,11 +110,13 @@ fn help_of_build() {
               <APP>  The crate's directory
 
             Options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+              -h, --help  Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
-              -h, --help        Print help
+              -v, --verbose     Print more of the host's own log
 
             Example:
               bireme build examples/hello
@@ -132,11 +137,13 @@ fn help_of_inspect() {
               <APP>  A crate's directory or a `.wasm` file
 
             Options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+              -h, --help  Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
-              -h, --help        Print help
+              -v, --verbose     Print more of the host's own log
 
             Example:
               bireme inspect examples/hello --json
@@ -155,31 +162,33 @@ fn help_of_run() {
 
             Arguments:
               <TARGET>    The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
-              [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`
+              [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may
+                          follow, too; one with the name of a parameter goes in front of the target
 
             Options:
-                  --data <DIR>           Keep everything (database, models, compiled code) under DIR rather than
-                                         in the home directory [env: BIREME_DATA=]
-                  --grant <GRANT>        Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function
-                                         declares, or a private ORIGIN. Or a model to components that can
-                                         declare none: model:NAME
-                  --json                 Print JSON for programs instead of text for people
-                  --secret <SECRET>      Give a secret to the functions that declare it: NAME=VALUE, or NAME to
-                                         take its value from this environment (other users of this machine can
-                                         see command lines). With APP: in front, to that app alone
-                  --secrets <FILE>       Give the secrets of a file of NAME=VALUE lines (.env)
-              -v, --verbose              Say more about what the host does
-                  --config <VALUE>       Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to
+                  --grant <GRANT>        Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function
+                                         declares; a bare ORIGIN permits a private address. model:NAME grants a
+                                         model to components without metadata
+                  --secret <SECRET>      Set a secret for the functions that declare it: NAME=VALUE, or NAME to
+                                         read the value from this environment variable (other users of this
+                                         machine can see command lines). APP:NAME sets it for one app only
+                  --secrets <FILE>       Read secrets from a file of NAME=VALUE lines (.env)
+                  --config <VALUE>       Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for
                                          one
-                  --device <DEVICE>      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that
-                                         can be used and else the CPU. A device that is named is used or
-                                         refused, never replaced. `bireme doctor` lists them [env:
-                                         BIREME_DEVICE=] [default: auto]
-                  --receipt              Print what the call cost, to stderr (with --json, in the result)
+                  --device <DEVICE>      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
+                                         else the CPU). A named device that cannot be used is an error. `bireme
+                                         doctor` lists the devices [env: BIREME_DEVICE=] [default: auto]
+                  --receipt              Print the cost of the call to stderr (with --json, in the result)
                   --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
                                          as they are if the function takes bytes
                   --content-type <TYPE>  Media type of the bytes. The default is application/octet-stream
               -h, --help                 Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme run examples/hello::greet '{"name": "Ada"}'
@@ -213,12 +222,6 @@ fn help_of_map() {
                       the name of a deployed app
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
               -i, --inputs <FILE>
                       File of JSON Lines, or `-` for standard input
 
@@ -227,39 +230,32 @@ fn help_of_map() {
                   --files
                       Read each line as the path of a file that holds the input
 
-                  --json
-                      Print JSON for programs instead of text for people
-
                   --unordered
                       Print results in the order of completion. The first line is out sooner, and no memory
                       holds results until their turn
 
-              -v, --verbose
-                      Say more about what the host does
-
                   --keep-going
-                      Go on after a failed input: its line of output is {"error": {"index": N, …}}, and the exit
-                      code is 1
+                      Continue after a failed input: its line of output is {"error": {"index": N, …}}, and the
+                      exit code is 1
 
                   --grant <GRANT>
-                      Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
-                      private ORIGIN. Or a model to components that can declare none: model:NAME
+                      Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function declares; a bare
+                      ORIGIN permits a private address. model:NAME grants a model to components without metadata
 
                   --secret <SECRET>
-                      Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from
-                      this environment (other users of this machine can see command lines). With APP: in front,
-                      to that app alone
+                      Set a secret for the functions that declare it: NAME=VALUE, or NAME to read the value from
+                      this environment variable (other users of this machine can see command lines). APP:NAME
+                      sets it for one app only
 
                   --secrets <FILE>
-                      Give the secrets of a file of NAME=VALUE lines (.env)
+                      Read secrets from a file of NAME=VALUE lines (.env)
 
                   --config <VALUE>
-                      Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
+                      Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for one
 
                   --device <DEVICE>
-                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can be used and
-                      else the CPU. A device that is named is used or refused, never replaced. `bireme doctor`
-                      lists them
+                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU, else the CPU). A
+                      named device that cannot be used is an error. `bireme doctor` lists the devices
 
                       [env: BIREME_DEVICE=]
                       [default: auto]
@@ -272,8 +268,8 @@ fn help_of_map() {
 
             On a host:
                   --host <URL>
-                      Run it on this host, which keeps inputs and results on disk: the map goes on when this
-                      command or the host ends
+                      Run the map on this host, which stores inputs and results on disk. It survives the end of
+                      this command and of the host
 
                   --detach
                       Send the inputs, print the map's id and exit. Uses the host of BIREME_HOST unless --host
@@ -288,12 +284,24 @@ fn help_of_map() {
                       of the id, of at least 8 digits, is enough
 
                   --cancel-on-interrupt
-                      Cancel the map on Ctrl-C. Without it, the map goes on
+                      Cancel the map on Ctrl-C. Without this option the map continues
 
                   --priority <PRIORITY>
                       Priority among the app's calls: high, normal or low
 
                       [possible values: high, normal, low]
+
+            Global options:
+                  --data <DIR>
+                      Data directory for database, models and compiled code. Default: in the home directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Print more of the host's own log
 
             Example:
               printf '"Ada"\n"Grace"\n' | bireme map examples/hello::greet --inputs -
@@ -307,11 +315,11 @@ fn help_of_serve() {
         &["serve"],
         expect![[r#"
             Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its route below
-            /APP. Ends on Ctrl-C or SIGTERM, after calls under way.
+            /APP. On Ctrl-C or SIGTERM, running calls finish first.
 
-            Restores the apps deployed here (`bireme deploy`). Apps on the command line are served too, or in
-            place of the deployed app of the same name, until the host ends. An app that fails to load is
-            reported on stderr and left out; the host ends only if all of them fail.
+            Deployed apps are served again. An app on the command line is served until the host ends, and
+            replaces a deployed app of the same name. An app that fails to load is reported on stderr and
+            skipped; the host ends only if all of them fail.
 
             Usage: bireme serve [OPTIONS] [APPS]...
 
@@ -320,12 +328,6 @@ fn help_of_serve() {
                       Crates' directories or `.wasm` files
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --listen <ADDR>
                       Address to listen on; port 0 takes a free one. Loopback only: this version has no access
                       control
@@ -334,30 +336,23 @@ fn help_of_serve() {
                       [default: 127.0.0.1:8080]
 
                   --grant <GRANT>
-                      Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
-                      private ORIGIN. Or a model to components that can declare none: model:NAME
-
-                  --json
-                      Print JSON for programs instead of text for people
+                      Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function declares; a bare
+                      ORIGIN permits a private address. model:NAME grants a model to components without metadata
 
                   --secret <SECRET>
-                      Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from
-                      this environment (other users of this machine can see command lines). With APP: in front,
-                      to that app alone
-
-              -v, --verbose
-                      Say more about what the host does
+                      Set a secret for the functions that declare it: NAME=VALUE, or NAME to read the value from
+                      this environment variable (other users of this machine can see command lines). APP:NAME
+                      sets it for one app only
 
                   --secrets <FILE>
-                      Give the secrets of a file of NAME=VALUE lines (.env)
+                      Read secrets from a file of NAME=VALUE lines (.env)
 
                   --config <VALUE>
-                      Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
+                      Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for one
 
                   --device <DEVICE>
-                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can be used and
-                      else the CPU. A device that is named is used or refused, never replaced. `bireme doctor`
-                      lists them
+                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU, else the CPU). A
+                      named device that cannot be used is an error. `bireme doctor` lists the devices
 
                       [env: BIREME_DEVICE=]
                       [default: auto]
@@ -369,25 +364,35 @@ fn help_of_serve() {
                       [env: BIREME_MODEL_MEMORY=]
 
                   --weight <APP=N>
-                      Give APP the share of N others where apps compete for the device. Can be given for each
-                      app
+                      Give APP the share of N other apps while apps compete for the device. Repeatable
 
                   --keep <[APP=]TIME>
-                      Retention of durable calls and maps after their end: 90s, 30m, 12h, 7d. With APP= in
-                      front, of that app
+                      Delete durable calls and maps this long after their end: 90s, 30m, 12h, 7d (the default).
+                      APP=TIME sets it for one app
 
                       [env: BIREME_KEEP=]
 
                   --drain <TIME>
-                      Time to drain after Ctrl-C or SIGTERM: 8s, 1m. Longer: more calls under way finish. Keep
-                      it below the time after which a supervisor kills (Docker: 10 s, Kubernetes: 30 s, systemd:
-                      90 s)
+                      Time for running calls to finish after Ctrl-C or SIGTERM: 8s, 1m. Keep it below the kill
+                      timeout of your supervisor (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s)
 
                       [env: BIREME_DRAIN=]
                       [default: 8s]
 
               -h, --help
                       Print help (see a summary with '-h')
+
+            Global options:
+                  --data <DIR>
+                      Data directory for database, models and compiled code. Default: in the home directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Print more of the host's own log
 
             Example:
               bireme serve examples/hello
@@ -406,20 +411,22 @@ fn help_of_models() {
             Usage: bireme models [OPTIONS] [COMMAND]
 
             Commands:
-              list  Show the models that are installed and those that can be pulled
-              pull  Fetch a model that bireme knows, from the first of its sources that answers. Every file is
-                    checked
+              list  List installed models, and models that can be pulled
+              pull  Fetch a built-in model from the first source that answers, and check the SHA-256 of every
+                    file
               add   Install a model from a directory: config.json, model.safetensors and tokenizer.json, or
                     model.onnx. Or from one .onnx file
               rm    Remove a model's files
               help  Print this message or the help of the given subcommand(s)
 
             Options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+              -h, --help  Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
-              -h, --help        Print help
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme models
@@ -434,16 +441,18 @@ fn help_of_models_list() {
     check_help(
         &["models", "list"],
         expect![[r#"
-            Show the models that are installed and those that can be pulled
+            List installed models, and models that can be pulled
 
             Usage: bireme models list [OPTIONS]
 
             Options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+              -h, --help  Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
-              -h, --help        Print help
+              -v, --verbose     Print more of the host's own log
         "#]],
     );
 }
@@ -453,7 +462,7 @@ fn help_of_models_pull() {
     check_help(
         &["models", "pull"],
         expect![[r#"
-            Fetch a model that bireme knows, from the first of its sources that answers. Every file is checked
+            Fetch a built-in model from the first source that answers, and check the SHA-256 of every file
 
             Usage: bireme models pull [OPTIONS] <NAME>
 
@@ -461,12 +470,14 @@ fn help_of_models_pull() {
               <NAME>
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
                   --model-dir <DIR>  Take the files from DIR rather than from the network
-                  --json             Print JSON for programs instead of text for people
-              -v, --verbose          Say more about what the host does
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Print more of the host's own log
         "#]],
     );
 }
@@ -486,11 +497,13 @@ fn help_of_models_add() {
               <DIR>
 
             Options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+              -h, --help  Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
-              -h, --help        Print help
+              -v, --verbose     Print more of the host's own log
         "#]],
     );
 }
@@ -508,11 +521,13 @@ fn help_of_models_rm() {
               <NAME>
 
             Options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+              -h, --help  Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
-              -h, --help        Print help
+              -v, --verbose     Print more of the host's own log
         "#]],
     );
 }
@@ -531,14 +546,16 @@ fn help_of_embed() {
               <TEXTS>...
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
-                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
-                                     be used and else the CPU. A device that is named is used or refused, never
-                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
-                  --json             Print JSON for programs instead of text for people
-              -v, --verbose          Say more about what the host does
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
+                                     else the CPU). A named device that cannot be used is an error. `bireme
+                                     doctor` lists the devices [env: BIREME_DEVICE=] [default: auto]
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Print more of the host's own log
 
             Example:
               bireme embed all-minilm-l6-v2 --json -- "a text" "another"
@@ -557,23 +574,25 @@ fn help_of_demo() {
             Usage: bireme demo [OPTIONS]
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
-                  --once             End after the questions rather than stay up
+                  --once             Exit after the questions instead of serving the search page
                   --all              Take every page of the installed documentation, not only The Book, the
                                      Reference and the Cargo book. Takes hours
-                  --json             Print JSON for programs instead of text for people
                   --docs <DIR>       Index the HTML files under DIR
-              -v, --verbose          Say more about what the host does
                   --site <URL>       Index the site at URL, following its links
                   --max-pages <N>    Follow links to at most N pages of a site [default: 5000]
-                  --question <TEXT>  Ask this rather than the usual three questions. Can be given several times
+                  --question <TEXT>  Ask this question instead of the usual three. Repeatable
                   --model-dir <DIR>  Take the model's files from DIR rather than from the network
                   --listen <ADDR>    Address of the search; 127.0.0.1:8080 or, if that is taken, a free port
-                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
-                                     be used and else the CPU. A device that is named is used or refused, never
-                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
+                                     else the CPU). A named device that cannot be used is an error. `bireme
+                                     doctor` lists the devices [env: BIREME_DEVICE=] [default: auto]
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme demo --once
@@ -596,12 +615,6 @@ fn help_of_new() {
                       Directory of the app: empty, or not existing yet
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --template <TEMPLATE>
                       Template of the app
 
@@ -613,17 +626,23 @@ fn help_of_new() {
 
                       [default: transform]
 
-                  --json
-                      Print JSON for programs instead of text for people
-
                   --name <NAME>
                       The app's name, if not the directory's
 
-              -v, --verbose
-                      Say more about what the host does
-
               -h, --help
                       Print help (see a summary with '-h')
+
+            Global options:
+                  --data <DIR>
+                      Data directory for database, models and compiled code. Default: in the home directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Print more of the host's own log
 
             Examples:
               bireme new pages --template scrape
@@ -649,12 +668,6 @@ fn help_of_dev() {
                       The crate's directory
 
             Options:
-                  --data <DIR>
-                      Keep everything (database, models, compiled code) under DIR rather than in the home
-                      directory
-
-                      [env: BIREME_DATA=]
-
                   --listen <ADDR>
                       Address to listen on; port 0 takes a free one
 
@@ -662,36 +675,41 @@ fn help_of_dev() {
                       [default: 127.0.0.1:8080]
 
                   --grant <GRANT>
-                      Permit an outbound address: NAME=ORIGIN for a `$NAME` that a function declares, or a
-                      private ORIGIN. Or a model to components that can declare none: model:NAME
-
-                  --json
-                      Print JSON for programs instead of text for people
+                      Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function declares; a bare
+                      ORIGIN permits a private address. model:NAME grants a model to components without metadata
 
                   --secret <SECRET>
-                      Give a secret to the functions that declare it: NAME=VALUE, or NAME to take its value from
-                      this environment (other users of this machine can see command lines). With APP: in front,
-                      to that app alone
-
-              -v, --verbose
-                      Say more about what the host does
+                      Set a secret for the functions that declare it: NAME=VALUE, or NAME to read the value from
+                      this environment variable (other users of this machine can see command lines). APP:NAME
+                      sets it for one app only
 
                   --secrets <FILE>
-                      Give the secrets of a file of NAME=VALUE lines (.env)
+                      Read secrets from a file of NAME=VALUE lines (.env)
 
                   --config <VALUE>
-                      Give a configuration value: KEY=VALUE to every app, APP:KEY=VALUE to one
+                      Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for one
 
                   --device <DEVICE>
-                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can be used and
-                      else the CPU. A device that is named is used or refused, never replaced. `bireme doctor`
-                      lists them
+                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU, else the CPU). A
+                      named device that cannot be used is an error. `bireme doctor` lists the devices
 
                       [env: BIREME_DEVICE=]
                       [default: auto]
 
               -h, --help
                       Print help (see a summary with '-h')
+
+            Global options:
+                  --data <DIR>
+                      Data directory for database, models and compiled code. Default: in the home directory
+
+                      [env: BIREME_DATA=]
+
+                  --json
+                      Print JSON for programs instead of text for people
+
+              -v, --verbose
+                      Print more of the host's own log
 
             Example:
               bireme dev examples/hello
@@ -705,24 +723,26 @@ fn help_of_doctor() {
     check_help(
         &["doctor"],
         expect![[r#"
-            Check this machine: toolchain, models, devices, kernel limits; says what is missing and the command
-            that mends it
+            Check this machine: toolchain, models, devices, kernel limits. Prints the command that fixes each
+            problem
 
             Usage: bireme doctor [OPTIONS]
 
             Options:
-                  --data <DIR>       Keep everything (database, models, compiled code) under DIR rather than in
-                                     the home directory [env: BIREME_DATA=]
-                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` for the first GPU that can
-                                     be used and else the CPU. A device that is named is used or refused, never
-                                     replaced. `bireme doctor` lists them [env: BIREME_DEVICE=] [default: auto]
-                  --json             Print JSON for programs instead of text for people
+                  --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
+                                     else the CPU). A named device that cannot be used is an error. `bireme
+                                     doctor` lists the devices [env: BIREME_DEVICE=] [default: auto]
                   --repair           Write the rows in quarantine (calls and maps of which a row cannot be read)
                                      to DIR, then remove them. Stop the host first
                   --export <DIR>     Directory for the rows that `--repair` removes: `quarantine.jsonl`, a row a
                                      line
-              -v, --verbose          Say more about what the host does
               -h, --help             Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Print more of the host's own log
 
             Exits with 0 unless something is missing that functions need to be built or run, then with 1.
 
@@ -738,7 +758,7 @@ fn help_of_completions() {
     check_help(
         &["completions"],
         expect![[r#"
-            Print a shell's completions, for the place where it looks for them
+            Print shell completions; see below for where to put them
 
             Usage: bireme completions [OPTIONS] <SHELL>
 
@@ -746,11 +766,13 @@ fn help_of_completions() {
               <SHELL>  [possible values: bash, elvish, fish, powershell, zsh]
 
             Options:
-                  --data <DIR>  Keep everything (database, models, compiled code) under DIR rather than in the
-                                home directory [env: BIREME_DATA=]
+              -h, --help  Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
                   --json        Print JSON for programs instead of text for people
-              -v, --verbose     Say more about what the host does
-              -h, --help        Print help
+              -v, --verbose     Print more of the host's own log
 
             Install:
               bash        bireme completions bash > ~/.local/share/bash-completion/completions/bireme
@@ -783,10 +805,10 @@ fn a_failure_with_a_cause() {
         &output,
         1,
         expect![[r#"
-        hostile::post warn: `http://127.0.0.1:9` is declared but not granted; start the host with `--grant site=http://127.0.0.1:9`
-        error[terminal]: the host does not let this function reach `http://127.0.0.1:9/`: its origin must stand in the function's `outbound`, and private addresses and `$names` must be granted by the operator
-          caused by: `http://127.0.0.1:9` is declared but not granted; start the host with `--grant site=http://127.0.0.1:9`
-    "#]],
+            hostile::post warn: `http://127.0.0.1:9` is declared but not granted; grant it with `--grant site=http://127.0.0.1:9`, on `bireme deploy` or `bireme serve`
+            error[terminal]: this function may not reach `http://127.0.0.1:9/`: add its origin to the function's `outbound`; the operator grants private addresses and `$names` with `--grant`
+              caused by: `http://127.0.0.1:9` is declared but not granted; grant it with `--grant site=http://127.0.0.1:9`, on `bireme deploy` or `bireme serve`
+        "#]],
     );
 }
 
@@ -796,7 +818,7 @@ fn a_model_that_is_not_there() {
         &bireme(&["embed", "nothing", "text"]),
         4,
         expect![[r#"
-            error[unknown-model]: no model `nothing` is installed; run `bireme models pull nothing`
+            error[unknown-model]: no model `nothing` is installed; `bireme models` lists those that can be pulled, `bireme models add` takes your own
               more: bireme explain unknown-model
         "#]],
     );
@@ -826,7 +848,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, test, map, serve, dev, deploy, apps, history, rollback, stop, call, spawn, get, cancel, ps, results, export, logs, schedule, models, embed, rerank, classify, demo, sdk, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, test, map, serve, dev, deploy, apps, history, rollback, stop, start, call, spawn, get, cancel, ps, results, export, logs, schedule, kv, models, embed, rerank, classify, demo, sdk, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

@@ -46,7 +46,7 @@ const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
     after_help = "Examples:\n  bireme demo --once\n  bireme demo --docs ./my-site --question 'how do I install it?'"
 )]
 pub(crate) struct Demo {
-    /// End after the questions rather than stay up.
+    /// Exit after the questions instead of serving the search page.
     #[arg(long)]
     once: bool,
     /// Take every page of the installed documentation, not only The Book, the Reference and the Cargo book. Takes
@@ -62,7 +62,7 @@ pub(crate) struct Demo {
     /// Follow links to at most N pages of a site.
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     max_pages: usize,
-    /// Ask this rather than the usual three questions. Can be given several times.
+    /// Ask this question instead of the usual three. Repeatable.
     #[arg(long = "question", value_name = "TEXT")]
     questions: Vec<String>,
     /// Take the model's files from DIR rather than from the network.

@@ -220,7 +220,7 @@ impl Session {
             output::line(&json!({ "error": error, "live": version }).to_string());
         }
         output::note(&match version {
-            Some(version) => format!("version {version} goes on serving"),
+            Some(version) => format!("version {version} keeps serving"),
             None => "waiting for a change".to_owned(),
         });
     }

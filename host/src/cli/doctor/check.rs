@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// How it is.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
@@ -30,7 +30,7 @@ pub(crate) struct Check {
     pub name: &'static str,
     pub status: Status,
     pub detail: String,
-    /// The command that mends it.
+    /// The command that fixes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
@@ -48,10 +48,10 @@ impl Check {
         Self { name, status: Status::Missing, detail: detail.into(), fix: Some(fix.into()) }
     }
 
-    /// Returns it as rows of a table: what to do stands under what is wrong.
+    /// Returns it as rows of a table: the fix stands below the problem.
     pub(crate) fn rows(&self) -> Vec<Vec<String>> {
         let row = vec![self.status.as_str().to_owned(), self.name.to_owned(), self.detail.clone()];
-        let fix = self.fix.iter().map(|fix| vec![String::new(), String::new(), format!("mend: {fix}")]);
+        let fix = self.fix.iter().map(|fix| vec![String::new(), String::new(), format!("fix: {fix}")]);
         std::iter::once(row).chain(fix).collect()
     }
 }

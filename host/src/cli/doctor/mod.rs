@@ -1,4 +1,4 @@
-//! `bireme doctor`: checks of this machine, each with the command that mends what is wrong. Changes nothing without
+//! `bireme doctor`: checks of this machine, each with the command that fixes it. Changes nothing without
 //! `--repair`.
 //!
 //! Each area is one file: `toolchain` (building apps), `models`, `devices`, `machine` (running them), `journal` (what
@@ -25,7 +25,7 @@ use super::{output, table};
 use crate::api::DeviceReport;
 use crate::devices::Report;
 
-/// Check this machine: toolchain, models, devices, kernel limits; says what is missing and the command that mends it.
+/// Check this machine: toolchain, models, devices, kernel limits. Prints the command that fixes each problem.
 #[derive(Args)]
 #[command(
     after_help = "Exits with 0 unless something is missing that functions need to be built or run, then with 1.\n\nExamples:\n  bireme doctor --json\n  bireme doctor --repair --export /tmp/rows"

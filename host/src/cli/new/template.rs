@@ -38,7 +38,7 @@ impl Template {
             Self::Scrape => "Fetches pages and takes them apart",
             Self::Transform => "Takes texts apart",
             Self::Web => "Answers HTTP requests",
-            Self::Embed => "Finds the texts that mean what was asked",
+            Self::Embed => "Finds the texts nearest in meaning to a query",
         }
     }
 
@@ -84,7 +84,7 @@ serde = {{ version = "1.0", features = ["derive"] }}
 [profile.release]
 opt-level = "s"
 panic = "abort"
-# "debuginfo" keeps the names of functions, which a crash that is no panic is told with, at a third more bytes.
+# "debuginfo" keeps function names for the report of a trap, and makes the component a third larger.
 strip = true
 
 # A workspace of its own, wherever it stands.

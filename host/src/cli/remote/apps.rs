@@ -20,7 +20,7 @@ pub(crate) struct Apps {
     address: Address,
 }
 
-/// List the kept versions of an app, the newest change first.
+/// List the versions of an app in the host's history, newest first.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme history hello")]
 pub(crate) struct History {
@@ -30,7 +30,7 @@ pub(crate) struct History {
     address: Address,
 }
 
-/// Return to the version of an app before this one, or to any that is kept. Starts a stopped app again.
+/// Return to the previous version of an app, or to any version in its history. Starts a stopped app again.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme rollback hello\n  bireme rollback hello --to 3f2a90")]
 pub(crate) struct Rollback {
@@ -53,7 +53,7 @@ pub(crate) struct Start {
     address: Address,
 }
 
-/// Take an app off a host. Calls under way finish; its versions and its data are kept.
+/// Stop an app. Running calls finish; its versions and its data stay.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme stop hello")]
 pub(crate) struct Stop {
@@ -90,7 +90,7 @@ impl History {
             output::line(&answer.text);
             return Ok(());
         }
-        let head = ["VERSION", "ACTION", "WHEN", "SIZE", "NEWLY MAY USE", "MESSAGE"].map(str::to_owned).to_vec();
+        let head = ["VERSION", "ACTION", "WHEN", "SIZE", "NEW PERMISSIONS", "MESSAGE"].map(str::to_owned).to_vec();
         let records = answer.document.records.iter().enumerate();
         show(head, records.map(|(i, record)| record_row(record, i == 0)), &[5, 4]);
         Ok(())

@@ -68,7 +68,7 @@ pub(crate) struct Get {
     receipt: bool,
 }
 
-/// Cancel calls or maps, and everything that they spawned. One that has ended stays as it was.
+/// Cancel calls or maps, and everything that they spawned. Ended ones are not changed.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme cancel 0199c0de-0000-7000-8000-000000000000")]
 pub(crate) struct Cancel {
@@ -87,7 +87,7 @@ impl Spawn {
         if trailing.settings != AppSettings::default() || trailing.receipt {
             return Err(Exit::usage(
                 "a spawned call takes no grants, secrets, configuration or --receipt; \
-                 `bireme get ID --receipt` prints what it cost",
+                 `bireme get ID --receipt` prints its cost",
             ));
         }
         let priority = trailing.value("priority").or(self.priority.as_deref());

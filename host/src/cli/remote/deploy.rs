@@ -16,8 +16,8 @@ use crate::tasks::blocking;
 
 /// Deploy an app to a host: build it, send it, swap it in between two requests.
 ///
-/// Capabilities that the version before did not have are shown and must be accepted. Calls under way finish on the
-/// version that they began with. The host keeps earlier versions; `bireme rollback` returns to one.
+/// Shows the permissions that are new in this version and asks you to accept them. Running calls finish on the version
+/// that they started with. The host keeps earlier versions; `bireme rollback` returns to one.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme deploy examples/hello\n  bireme deploy . --accept -m 'reads the new feed'")]
 pub(crate) struct Deploy {
@@ -71,7 +71,7 @@ impl Deploy {
                 return Err(exit);
             }
             if json || !confirm(client, &problem.added) {
-                return Err(exit.hint("if it should be able to do that, deploy it with --accept"));
+                return Err(exit.hint("to grant these permissions, deploy it with --accept"));
             }
             // Accept exactly the capabilities that were shown, not ones added since.
             query.extend(problem.added.into_iter().map(|capability| ("accept", capability)));
@@ -110,7 +110,7 @@ impl Deploy {
 
 /// Shows new capabilities and asks, if a terminal is there to answer.
 fn confirm(client: &Client, added: &[String]) -> bool {
-    output::note(&format!("on {}, this version may newly use", client.base()));
+    output::note(&format!("new permissions of this version on {}:", client.base()));
     added.iter().for_each(|capability| output::note(&format!("  + {}", printable(capability))));
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return false;

@@ -28,8 +28,8 @@ const PAGE_LEN: usize = 1_000;
 
 /// Write the outcomes of a map, or without an id all durable calls and maps, to a file for analysis.
 ///
-/// Of a map: index, state, attempt, output (JSON text), error_code, error_message and what the attempt cost, one row
-/// for each outcome that there is. Of calls and maps: id, kind, function, state, times, attempts, failure and cost.
+/// For a map, one row for each outcome: index, state, attempt, output (JSON text), error_code, error_message and cost
+/// of the attempt. For calls and maps: id, kind, function, state, times, attempts, failure and cost.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme export ID -o outcomes.parquet\n  bireme export ID | jq .output\n  bireme export -o calls.parquet"
@@ -42,7 +42,7 @@ pub(crate) struct Export {
     /// The file to write; standard output (JSON Lines only) without it.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The format, unless the file's name says it (`.parquet`, `.jsonl`).
+    /// The format; by default that of the file's name (`.parquet`, `.jsonl`).
     #[arg(long, value_enum)]
     format: Option<Format>,
 }

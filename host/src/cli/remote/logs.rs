@@ -59,7 +59,7 @@ pub(crate) struct Logs {
     /// Only before this time.
     #[arg(long, value_name = "TIME", conflicts_with = "follow")]
     until: Option<String>,
-    /// At most the last N kept lines; 100 where no time is given.
+    /// At most the last N lines. Default: 100, or all lines if a time is given.
     #[arg(long, short = 'n', value_name = "N")]
     tail: Option<usize>,
     /// Show times to the millisecond, with date and zone.
@@ -73,7 +73,7 @@ enum LogSource {
     Log,
     Stdout,
     Stderr,
-    /// The host, on why a call failed.
+    /// The host: why a call failed.
     System,
 }
 

@@ -221,7 +221,7 @@ impl HostMap {
             };
             return Exit { is_after_records: true, ..Exit::new(Code::Interrupted, message) };
         }
-        let message = format!("interrupted; map {id} goes on with the inputs that it has");
+        let message = format!("interrupted; map {id} continues with the inputs that it has");
         let exit = Exit::new(Code::Interrupted, message);
         let hint = format!("go on: bireme map --resume {id} --inputs FILE; or end it: bireme cancel {id}");
         Exit { is_after_records: true, ..exit.hint(hint) }

@@ -35,7 +35,7 @@ enum ScheduleCommand {
     },
     /// Pause a schedule until it is resumed. Survives restarts of the host and new versions of the app.
     ///
-    /// A run under way goes on. Times missed while paused are not made up for.
+    /// A running run continues. Times that pass while the schedule is paused are not made up for.
     #[command(after_help = "Example:\n  bireme schedule pause reports::weekly")]
     Pause(FunctionArgs),
     /// Resume a paused schedule, from its next time on.
