@@ -59,7 +59,7 @@ edit() {
 }
 
 try 'created words' bireme new words --template transform
-try 'test result: ok. 1 passed' cargo test --manifest-path words/Cargo.toml
+try 'test result: ok. 1 passed' bireme test words
 try '"longest":"decks"' bireme run words::words --text 'a ship with two decks'
 
 printf '\n$ bireme serve &\n'
@@ -86,7 +86,7 @@ try 'words were counted count=2' bireme logs words --level info --search counted
 try 'crashed: the function panicked or trapped' bireme explain crashed
 
 edit 's|let longest = words\[3\].to_owned();|let longest = longest.context("the text has no words")?.to_string();|'
-try 'test result: ok. 1 passed' cargo test --manifest-path words/Cargo.toml
+try 'test result: ok. 1 passed' bireme test words
 try 'is live on' bireme deploy words -m 'the longest again'
 try '"longest":"oars"' bireme call words::words --text 'of oars'
 try '(live)' bireme history words
