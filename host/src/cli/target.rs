@@ -14,6 +14,9 @@ use crate::tasks::blocking;
 /// Smallest component whose compilation is announced: it takes about a second.
 const ANNOUNCED_BYTES_MIN: usize = 2 << 20;
 
+/// Note to a build that takes longer than the next one will.
+pub(crate) const FIRST_BUILD: &str = "the first build compiles the SDK, once for all apps: about half a minute";
+
 /// A component on disk. A freshly built one has no metadata yet.
 pub(crate) struct AppFile {
     pub path: PathBuf,
@@ -64,6 +67,9 @@ pub(crate) fn of_cargo(cargo: &Path) -> Result<AppFile, Exit> {
 }
 
 async fn built(dir: &Path, dirs: &BuildDirs) -> Result<AppFile, Exit> {
+    if dirs.is_first_build() {
+        output::note(FIRST_BUILD);
+    }
     let (dir, dirs) = (dir.to_owned(), dirs.clone());
     of_cargo(&blocking(move || build::build_in(&dir, &dirs)).await?)
 }

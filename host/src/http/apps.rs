@@ -104,6 +104,11 @@ impl Apps {
         }
         let programs = self.dispatcher.programs();
         let names: Vec<&str> = programs.iter().map(|program| program.name().as_str()).collect();
+        // `bireme dev` listens before its first build has ended.
+        if names.is_empty() && deployments.is_none() {
+            let detail = format!("`{app}` is not built yet; the terminal of `bireme dev` shows the build");
+            return Problem::new(Code::Unavailable, detail);
+        }
         let hint = match closest(app, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names.is_empty() => "none is; `bireme deploy APP` deploys one".to_owned(),

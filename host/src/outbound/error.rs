@@ -75,7 +75,7 @@ pub(crate) enum OutboundError {
     },
     /// The function declares this origin, the operator has not granted it. The operator adds the grant.
     #[error(
-        "`{origin}` is declared but not granted; grant it with `--grant {grant}`, on `bireme deploy` or `bireme serve`"
+        "`{origin}` is declared but not granted; grant it with `--grant {grant}` on `bireme deploy`, `serve` or `run`"
     )]
     NotGranted {
         /// Target of the request.
@@ -202,7 +202,7 @@ pub(crate) enum OutboundError {
 
 fn advice(grant: &Option<String>) -> String {
     match grant {
-        Some(grant) => format!("start the host with `--grant {grant}`"),
+        Some(grant) => format!("grant it with `--grant {grant}` on `bireme deploy`, `serve` or `run`"),
         None => "declare the origin by name in `outbound`, then grant it".into(),
     }
 }

@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(
             error(&["$site"], &[], "http://127.0.0.1:8000/a"),
             "`http://127.0.0.1:8000` is declared but not granted; \
-             start the host with `--grant site=http://127.0.0.1:8000`"
+             grant it with `--grant site=http://127.0.0.1:8000` on `bireme deploy`, `serve` or `run`"
         );
         assert_eq!(
             error(&["$site", "https://a.example"], &["site=http://b.example"], "http://c.example/"),
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(
             error(&["http://10.0.0.5"], &[], "http://10.0.0.5/"),
             "`http://10.0.0.5` leads to a private address, which is not public; \
-             start the host with `--grant http://10.0.0.5`"
+             grant it with `--grant http://10.0.0.5` on `bireme deploy`, `serve` or `run`"
         );
         assert_eq!(
             error(&[], &[], "https://a.example"),

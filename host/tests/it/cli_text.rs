@@ -805,9 +805,9 @@ fn a_failure_with_a_cause() {
         &output,
         1,
         expect![[r#"
-            hostile::post warn: `http://127.0.0.1:9` is declared but not granted; grant it with `--grant site=http://127.0.0.1:9`, on `bireme deploy` or `bireme serve`
+            hostile::post warn: `http://127.0.0.1:9` is declared but not granted; grant it with `--grant site=http://127.0.0.1:9` on `bireme deploy`, `serve` or `run`
             error[terminal]: this function may not reach `http://127.0.0.1:9/`: add its origin to the function's `outbound`; the operator grants private addresses and `$names` with `--grant`
-              caused by: `http://127.0.0.1:9` is declared but not granted; grant it with `--grant site=http://127.0.0.1:9`, on `bireme deploy` or `bireme serve`
+              caused by: `http://127.0.0.1:9` is declared but not granted; grant it with `--grant site=http://127.0.0.1:9` on `bireme deploy`, `serve` or `run`
         "#]],
     );
 }

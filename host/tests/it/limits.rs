@@ -36,7 +36,7 @@ const CASES: &[Case] = &[
     Case { function: "big_output", input: r#"{"bytes":20000000}"#, exit: 1, status: 502, code: "output-too-large", words: &["`big_output`", "output limit of 8 MiB"], cause: NO_CAUSE },
     Case { function: "nest", input: r#"{"depth":4}"#, exit: 1, status: 508, code: "depth-exceeded", words: &["`nest`", "at most 4 deep"], cause: NO_CAUSE },
     Case { function: "call_unknown", input: "{}", exit: 4, status: 404, code: "unknown-function", words: &["`no_such_function`"], cause: NO_CAUSE },
-    Case { function: "post", input: r#"{"url":"http://127.0.0.1:9/","body":""}"#, exit: 1, status: 500, code: "terminal", words: &["`http://127.0.0.1:9/`"], cause: "start the host with `--grant site=http://127.0.0.1:9`" },
+    Case { function: "post", input: r#"{"url":"http://127.0.0.1:9/","body":""}"#, exit: 1, status: 500, code: "terminal", words: &["`http://127.0.0.1:9/`"], cause: "grant it with `--grant site=http://127.0.0.1:9`" },
     Case { function: "typed", input: r#"{"drawing":{"title":7,"shapes":[]}}"#, exit: 2, status: 400, code: "invalid-input", words: &["$.drawing.title: expected a string, found 7"], cause: NO_CAUSE },
     Case { function: "fails_terminal", input: "{}", exit: 1, status: 500, code: "terminal", words: &["it cannot be done"], cause: NO_CAUSE },
 ];
@@ -138,14 +138,14 @@ fn what_stays_within_the_limits_works() {
 #[test]
 fn a_host_that_was_not_granted_or_declared_is_refused_with_what_to_add() {
     let output = hostile("fetch", &["--url", "http://127.0.0.1:9/"]);
-    assert!(output.stdout.contains("the host does not let this function reach `http://127.0.0.1:9/`"), "{output:#?}");
+    assert!(output.stdout.contains("this function may not reach `http://127.0.0.1:9/`"), "{output:#?}");
     assert!(
-        output.stderr.contains("declared but not granted; start the host with `--grant site=http://127.0.0.1:9`"),
+        output.stderr.contains("declared but not granted; grant it with `--grant site=http://127.0.0.1:9`"),
         "{output:#?}"
     );
 
     let output = hostile("fetch_undeclared", &["--url", "https://example.com/"]);
-    assert!(output.stdout.contains("the host does not let this function reach"), "{output:#?}");
+    assert!(output.stdout.contains("this function may not reach"), "{output:#?}");
     assert!(output.stderr.contains("`https://example.com` is not declared"), "{output:#?}");
     assert!(output.stderr.contains("add it to `outbound`"), "{output:#?}");
 }
@@ -163,7 +163,7 @@ fn what_was_granted_is_reached() {
     let output = bireme(&["run", &target, "--url", &url, "--grant", &grant]);
     assert_eq!(output.stdout, "\"200\"\n", "{output:#?}");
     let output = bireme(&["run", &target, "--url", &url, "--grant", &grant.replace("site", "other")]);
-    assert!(output.stdout.contains("does not let"), "{output:#?}");
+    assert!(output.stdout.contains("may not reach"), "{output:#?}");
 }
 
 #[test]

@@ -25,6 +25,14 @@ pub(crate) struct BuildDirs {
     pub compiled: Option<PathBuf>,
 }
 
+impl BuildDirs {
+    /// Whether nothing is compiled in the shared directory yet, and this build would compile into it.
+    pub(crate) fn is_first_build(&self) -> bool {
+        let is_empty = |dir: &PathBuf| fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
+        shared_dir::is_in_effect() && self.compiled.as_ref().is_some_and(is_empty)
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Package {

@@ -54,6 +54,9 @@ pub(crate) struct Dev {
     on: OnDevice,
 }
 
+/// Age of a build up to which a save cancels it and begins another.
+const CANCEL_WITHIN: Duration = Duration::from_secs(3);
+
 /// Wake-up of the loop.
 enum Event {
     Changed,
@@ -96,7 +99,15 @@ impl Dev {
             output::note(keys::HELP);
         }
 
-        let mut session = Session { app: self.app, address, is_json: global.json, package: None, live: None, dirs };
+        let mut session = Session {
+            app: self.app,
+            address,
+            is_json: global.json,
+            package: None,
+            live: None,
+            is_outdated: false,
+            dirs,
+        };
         let mut event = Event::Changed;
         loop {
             event = match event {
@@ -137,6 +148,8 @@ struct Session {
     package: Option<Package>,
     /// The last good version.
     live: Option<Arc<Program>>,
+    /// Whether a save came during a build that was not begun anew for it.
+    is_outdated: bool,
 }
 
 impl Session {
@@ -144,6 +157,9 @@ impl Session {
     async fn turn(&mut self, host: &Host, inputs: &mut Inputs) -> Event {
         inputs.watch.settle().await;
         let started = Instant::now();
+        if self.live.is_none() {
+            self.announce_build();
+        }
         match self.build(inputs).await {
             BuildOutcome::Cancelled(event) => return event,
             BuildOutcome::Failed(error) => self.report_failure(error.into()),
@@ -154,6 +170,9 @@ impl Session {
                     Err(exit) => self.report_failure(exit),
                 }
             }
+        }
+        if std::mem::take(&mut self.is_outdated) {
+            return Event::Changed;
         }
         inputs.next().await
     }
@@ -169,6 +188,7 @@ impl Session {
             Ok(started) => started,
             Err(error) => return BuildOutcome::Failed(error),
         };
+        let begun = Instant::now();
         let cancel = CancelOnDrop(building.canceller());
         let mut finished = std::pin::pin!(blocking(move || building.finish()));
         loop {
@@ -182,6 +202,11 @@ impl Session {
                 },
                 event = inputs.next() => event,
             };
+            // A long build compiles dependencies: begun anew at every save, it would never end.
+            if matches!(event, Event::Changed) && begun.elapsed() > CANCEL_WITHIN {
+                self.is_outdated = true;
+                continue;
+            }
             // A call does not cancel the build.
             if let Event::Key(Key::Call(_)) = event {
                 output::note("a build is under way; type c again once it is done");
@@ -223,6 +248,17 @@ impl Session {
             Some(version) => format!("version {version} keeps serving"),
             None => "waiting for a change".to_owned(),
         });
+    }
+
+    /// Says that the app is not served yet: its first build may take a while.
+    fn announce_build(&self) {
+        if self.is_json {
+            output::line(&json!({ "building": self.app }).to_string());
+        }
+        output::note(&format!("building {}; requests are answered with 503 until then", self.app.display()));
+        if self.dirs.is_first_build() {
+            output::note(target::FIRST_BUILD);
+        }
     }
 
     fn announce(&mut self, program: Arc<Program>, built: Duration, swapped: Duration) {

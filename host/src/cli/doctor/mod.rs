@@ -107,7 +107,7 @@ mod tests {
         expect![[r#"
              ok       rust    rustc 1.95.0
              warning  models  none is installed
-                              mend: bireme models pull all-minilm-l6-v2
+                              fix: bireme models pull all-minilm-l6-v2
 
             nothing is missing that functions need; warnings: 1"#]]
         .assert_eq(&to_text(&some()));
