@@ -17,6 +17,8 @@ pub(super) mod bindings {
         unsafe_code,
         clippy::undocumented_unsafe_blocks,
         missing_docs,
+        trivial_numeric_casts,
+        unreachable_pub,
         clippy::allow_attributes_without_reason,
         clippy::all,
         reason = "generated"
