@@ -68,9 +68,14 @@ impl Directories {
         })
     }
 
+    /// Returns the directory of the unpacked SDKs.
+    pub(crate) fn sdk(&self) -> PathBuf {
+        self.data.join("sdk")
+    }
+
     /// Returns the directories that builds of apps share.
     pub(crate) fn builds(&self) -> BuildDirs {
-        BuildDirs { sdk: Some(self.data.join("sdk")), compiled: Some(self.compiled.clone()) }
+        BuildDirs { sdk: Some(self.sdk()), compiled: Some(self.compiled.clone()) }
     }
 }
 

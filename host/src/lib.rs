@@ -39,6 +39,7 @@ pub(crate) mod metrics;
 pub mod call;
 pub mod devices;
 pub(crate) mod settings;
+pub(crate) mod suggest;
 pub mod wire;
 
 pub(crate) mod clock;

@@ -43,6 +43,5 @@ pub(crate) use openapi::DOCUMENT as OPENAPI_DOCUMENT;
 pub(crate) use operation::Operation;
 pub(crate) use problem::Problem;
 pub(crate) use route::Route;
-pub(crate) use routes::STATES;
-pub(crate) use routes::{RESERVED_NAMES, ROUTES, first_segment, host_paths};
+pub(crate) use routes::{RESERVED_NAMES, ROUTES, STATES, first_segment, host_paths};
 pub(crate) use schedules::{RunOutcome, RunStarted, Schedule, ScheduleList, ScheduleRun, SkipReason};

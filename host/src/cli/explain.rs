@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::global::Global;
 use super::{output, table};
 use crate::codes::Code;
-use crate::dispatch::closest;
+use crate::suggest::did_you_mean;
 
 /// Explain an error code: what it means, what causes it, what to do. Without a code, list them all.
 #[derive(Args)]
@@ -44,10 +44,8 @@ fn find(text: &str) -> Result<Code, Exit> {
     let name = pasted.unwrap_or(text).trim().to_lowercase().replace(['_', ' '], "-");
     Code::find(&name).ok_or_else(|| {
         let exit = Exit::usage(format!("no error has the code `{name}`"));
-        match closest(&name, Code::ALL.iter().map(|code| code.as_str())) {
-            Some(near) => exit.hint(format!("did you mean `{near}`?")),
-            None => exit.hint("`bireme explain` lists all codes"),
-        }
+        let near = did_you_mean(&name, Code::ALL.iter().map(|code| code.as_str()));
+        exit.hint(near.unwrap_or_else(|| "`bireme explain` lists all codes".to_owned()))
     })
 }
 

@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use crate::app::metadata::{FunctionInfo, Metadata};
 use crate::codes::Code;
-use crate::dispatch::closest;
+use crate::suggest::did_you_mean;
 
 /// Finds a function that can be called by name; `base` is the URL of the host that it runs on, if any.
 pub(crate) fn find<'a>(metadata: &'a Metadata, name: &str, base: Option<&str>) -> Result<&'a FunctionInfo, Exit> {
@@ -20,10 +20,12 @@ pub(crate) fn find<'a>(metadata: &'a Metadata, name: &str, base: Option<&str>) -
 
 fn unknown(metadata: &Metadata, name: &str) -> Exit {
     let names: Vec<&str> = metadata.functions.iter().map(|function| function.name.as_str()).collect();
-    let app = &metadata.app.name;
-    let message = match closest(name, names.iter().copied()) {
-        Some(near) => format!("`{app}` has no function `{name}`; did you mean `{near}`?"),
-        None => format!("`{app}` has no function `{name}`"),
-    };
-    Exit::new(Code::UnknownFunction, message).hint(format!("it has {}", names.join(", ")))
+    unknown_function(metadata.app.name.as_str(), name, &names)
+}
+
+/// Error of a name that no function of an app has.
+pub(crate) fn unknown_function(app: &str, name: &str, functions: &[&str]) -> Exit {
+    let near = did_you_mean(name, functions.iter().copied()).map(|near| format!("; {near}")).unwrap_or_default();
+    let exit = Exit::new(Code::UnknownFunction, format!("`{app}` has no function `{name}`{near}"));
+    exit.hint(format!("it has {}", functions.join(", ")))
 }

@@ -13,7 +13,7 @@ use super::schema_text;
 use crate::app::metadata::FunctionInfo;
 use crate::call::Payload;
 use crate::devices::DeviceChoice;
-use crate::dispatch::closest;
+use crate::suggest::did_you_mean;
 
 /// Flags of the command itself that were typed behind the target.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(crate) struct TrailingFlags {
 }
 
 impl TrailingFlags {
-    /// Returns the value of an option, of which the last one counts.
+    /// Returns the last value of an option.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.values.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -200,11 +200,8 @@ fn convert(function: &FunctionInfo, name: &str, schema: &Value, text: &str) -> R
 fn unknown(function: &FunctionInfo, name: &str) -> Exit {
     let names: Vec<&str> =
         fields(function).map(|(map, _)| map.keys().map(String::as_str).collect()).unwrap_or_default();
-    let message = match closest(name, names.iter().copied()) {
-        Some(near) => format!("`{}` has no parameter `{name}`; did you mean `{near}`?", function.name),
-        None => format!("`{}` has no parameter `{name}`", function.name),
-    };
-    invalid::error(function, message)
+    let near = did_you_mean(name, names.iter().copied()).map(|near| format!("; {near}")).unwrap_or_default();
+    invalid::error(function, format!("`{}` has no parameter `{name}`{near}", function.name))
 }
 
 #[cfg(test)]

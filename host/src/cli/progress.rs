@@ -55,7 +55,7 @@ impl MapBar {
         Self { bar, state: Arc::new(Mutex::new(state)), shares_terminal }
     }
 
-    /// Whether nobody sees it, so that counts need not be fetched.
+    /// Returns true if the bar is not drawn, so that counts need not be fetched.
     pub(crate) fn is_hidden(&self) -> bool {
         self.bar.is_hidden()
     }
@@ -209,7 +209,7 @@ mod tests {
         (1..=10).for_each(|n| pace.add((60 + n) * second, 6_000 + u64::from(n) * 10));
         assert_eq!(pace.per_second(), Some(10.0));
         assert!(pace.samples.len() <= 12, "{}", pace.samples.len());
-        // What begins anew counts again from less.
+        // A map that runs again counts from less.
         pace.add(71 * second, 0);
         assert_eq!(pace.per_second(), Some(0.0));
     }

@@ -29,7 +29,7 @@ pub(crate) struct SdkCommand {
 
 impl SdkCommand {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
-        let sdk = Sdk::embedded().unpack(&global.directories()?.data.join("sdk"))?;
+        let sdk = Sdk::embedded().unpack(&global.directories()?.sdk())?;
         if self.print {
             let path = sdk.cargo_config.display().to_string();
             output::line(&if global.json { json!({ "cargo_config": path }).to_string() } else { path });

@@ -1,6 +1,8 @@
 //! `bireme test`: an app's own tests, on this machine rather than in the sandbox.
 
+use std::io;
 use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
 
 use clap::Args;
 use serde_json::json;
@@ -27,6 +29,15 @@ pub(crate) struct Test {
     args: Vec<String>,
 }
 
+/// Runs a command to its end; a stop signal ends it and returns `None`.
+pub(crate) async fn until_stopped(command: Command, signals: &mut StopSignals) -> io::Result<Option<ExitStatus>> {
+    let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
+    tokio::select! {
+        status = child.wait() => status.map(Some),
+        () = signals.next() => Ok(None),
+    }
+}
+
 impl Test {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let dirs = global.directories()?.builds();
@@ -37,11 +48,8 @@ impl Test {
             // Standard output is for the document.
             command.stdout(std::io::stderr());
         }
-        let mut signals = StopSignals::listen()?;
-        let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
-        let status = tokio::select! {
-            status = child.wait() => status?,
-            () = signals.next() => return Err(Exit::new(Code::Interrupted, "stopped; the tests did not end")),
+        let Some(status) = until_stopped(command, &mut StopSignals::listen()?).await? else {
+            return Err(Exit::new(Code::Interrupted, "stopped; the tests did not end"));
         };
         if global.json {
             output::line(&json!({ "app": package.name(), "passed": status.success() }).to_string());

@@ -10,8 +10,7 @@ mod report;
 mod version;
 
 pub(crate) use self::choice::ChosenDevice;
-pub use self::choice::DeviceChoice;
-pub use self::choice::{BadDevice, DeviceName, DeviceRefused};
+pub use self::choice::{BadDevice, DeviceChoice, DeviceName, DeviceRefused};
 pub(crate) use self::obstacle::Obstacle;
 pub(crate) use self::probe::{Gpu, Library, Probe};
 pub(crate) use self::report::{LiveWorker, Report, ReportSource};

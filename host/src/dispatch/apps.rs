@@ -5,12 +5,12 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio::sync::watch;
 
-use super::suggest::closest;
 use crate::call::{Failure, FailureCode};
 use crate::ids::{AppName, FunctionId, NAME_LEN_MAX};
 use crate::limits::RetryPolicy;
 use crate::metrics::CallCounters;
 use crate::sandbox::{FunctionRef, Program};
+use crate::suggest::did_you_mean;
 
 /// The programs that can be called.
 pub(super) struct Apps {
@@ -79,10 +79,8 @@ pub fn find_function(program: &Arc<Program>, name: &str) -> Result<FunctionRef, 
         let names: Vec<&str> = program.functions().iter().map(|f| f.name.as_str()).collect();
         // Guests choose the name; it goes into the message.
         let shown: String = name.chars().take(NAME_LEN_MAX).collect();
-        let hint = match closest(name, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it has {}", names.join(", ")),
-        };
+        let near = did_you_mean(name, names.iter().copied());
+        let hint = near.unwrap_or_else(|| format!("it has {}", names.join(", ")));
         let message = format!("`{}` has no function `{shown}`; {hint}", program.name());
         Failure::new(FailureCode::UnknownFunction, message)
     })

@@ -28,18 +28,12 @@ mod schedule;
 #[cfg(test)]
 mod sim;
 mod slots;
-mod suggest;
 
 pub use apps::find_function;
 pub use call::Call;
 pub(crate) use call::{Finished, LiveCall, WebCall};
 pub(crate) use dispatcher::{Dispatcher, Serving};
-pub use durable::Durable;
-pub use durable::Options;
-pub use durable::ResultsOrder;
-pub use durable::Retention;
+pub use durable::{Durable, Options, ResultsOrder, Retention};
 pub(crate) use durable::{DurableError, Results};
 pub(crate) use map::MapProgress;
-pub(crate) use schedule::ScheduleView;
-pub(crate) use schedule::{ScheduleError, Scheduler, Schedules};
-pub(crate) use suggest::closest;
+pub(crate) use schedule::{ScheduleError, ScheduleView, Scheduler, Schedules};

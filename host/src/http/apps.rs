@@ -18,10 +18,11 @@ use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::FunctionInfo;
 use crate::codes::Code;
 use crate::deploy::{AcceptedCapabilities, DeployError, DeployRequest, Deployments, State, Status};
-use crate::dispatch::{Dispatcher, closest, find_function};
+use crate::dispatch::{Dispatcher, find_function};
 use crate::ids::AppName;
 use crate::limits;
 use crate::sandbox::FunctionRef;
+use crate::suggest::did_you_mean;
 use crate::tasks::to_the_end;
 
 /// Apps of one host.
@@ -109,8 +110,8 @@ impl Apps {
             let detail = format!("`{app}` is not built yet; the terminal of `bireme dev` shows the build");
             return Problem::new(Code::Unavailable, detail);
         }
-        let hint = match closest(app, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
+        let hint = match did_you_mean(app, names.iter().copied()) {
+            Some(near) => near,
             None if names.is_empty() => "none is; `bireme deploy APP` deploys one".to_owned(),
             None => format!("deployed: {}", names.join(", ")),
         };

@@ -15,10 +15,10 @@ use super::router::Matched;
 use crate::api::{self, Operation};
 use crate::call::Payload;
 use crate::codes::Code;
-use crate::dispatch::closest;
 use crate::ids::AppName;
 use crate::kv::{Bucket, Buckets, KeyValueError};
 use crate::limits::{KV_LIST_KEYS_MAX, KV_VALUE_BYTES_MAX};
+use crate::suggest::did_you_mean;
 
 /// Key-value data of all apps.
 pub(crate) struct KeyValueData {
@@ -79,8 +79,8 @@ impl KeyValueData {
 }
 
 fn hint(name: &str, known: &[String], list: &str) -> String {
-    match closest(name, known.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
+    match did_you_mean(name, known.iter().map(String::as_str)) {
+        Some(near) => near,
         None if known.is_empty() => "it has none".to_owned(),
         None => format!("`{list}` lists them"),
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::problem::Problem;
 use crate::call::Priority;
 use crate::codes::Code;
-use crate::dispatch::closest;
+use crate::suggest::did_you_mean;
 
 /// Parses the query of an URI, whose parameters are among `known`.
 pub(crate) fn parse(uri: &http::Uri, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
@@ -14,8 +14,8 @@ pub(crate) fn parse(uri: &http::Uri, known: &[&str]) -> Result<Vec<(String, Stri
     match parameters.iter().find(|(name, _)| !known.contains(&name.as_str())) {
         None => Ok(parameters),
         Some((name, _)) => {
-            let hint = match closest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
+            let hint = match did_you_mean(name, known.iter().copied()) {
+                Some(near) => near,
                 None if known.is_empty() => "there is none".to_owned(),
                 None => format!("there are {}", known.join(", ")),
             };

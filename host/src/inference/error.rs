@@ -2,9 +2,7 @@
 
 use super::builtin_models::BUILTIN_MODELS;
 use crate::codes::Code;
-
-/// Longest name that is compared with those of known models.
-const MODEL_NAME_LEN_MAX: usize = 64;
+use crate::suggest::closest;
 
 /// A request has no answer. `sandbox` maps these to `inference-error` of `wit/inference.wit`, which adds the refusals
 /// of the host itself.
@@ -92,15 +90,9 @@ impl InferenceError {
 
 /// Returns the command that installs a model of this name, if there is one, else of a name that is near.
 fn next_step(model: &str) -> String {
-    let near = |known: &str| {
-        let distance = strsim::osa_distance(model, known);
-        (distance <= 1 + model.len().min(known.len()) / 4).then_some(distance)
-    };
-    // Guests and clients send names of any length.
-    let names = BUILTIN_MODELS.iter().map(|known| known.name).filter(|_| model.len() <= MODEL_NAME_LEN_MAX);
-    match names.filter_map(|known| Some((near(known)?, known))).min() {
-        Some((0, _)) => format!("run `bireme models pull {model}`"),
-        Some((_, known)) => format!("did you mean `{known}`? `bireme models pull {known}` fetches it"),
+    match closest(model, BUILTIN_MODELS.iter().map(|known| known.name)) {
+        Some(known) if known == model => format!("run `bireme models pull {model}`"),
+        Some(known) => format!("did you mean `{known}`? `bireme models pull {known}` fetches it"),
         None => "`bireme models` lists those that can be pulled, `bireme models add` takes your own".to_owned(),
     }
 }

@@ -14,9 +14,7 @@ mod record;
 mod store;
 
 pub(crate) use self::follow::{FollowItem, Follower};
-pub use self::line::LogSink;
-pub use self::line::NoLog;
-pub use self::line::{Level, LogLine, Source};
+pub use self::line::{Level, LogLine, LogSink, NoLog, Source};
 pub(crate) use self::printable::{printable, printable_within};
 pub(crate) use self::query::Query;
 pub(crate) use self::record::LogRecord;

@@ -257,7 +257,7 @@ pub(crate) struct OutcomeCounts {
 }
 
 impl OutcomeCounts {
-    /// Counts an outcome; a retry is none.
+    /// Counts an outcome. A retry is not an outcome.
     pub(crate) fn add(&mut self, kind: &EntryKind) {
         match kind {
             EntryKind::Done(_) => self.done += 1,

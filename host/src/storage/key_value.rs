@@ -81,7 +81,7 @@ pub(crate) trait KeyValue: Send + Sync {
     /// Sets a value, which expires at `expires_ms` of the engine's clock; without one, never.
     fn set<'a>(&'a self, place: Place<'a>, value: Bytes, expires_ms: Option<u64>) -> Answer<'a, ()>;
 
-    /// Sets values of a bucket, none of which expires. Of two for one key, the later holds.
+    /// Sets values of a bucket that never expire. The last of two values for one key holds.
     fn set_many<'a>(&'a self, app: &'a AppName, bucket: &'a str, values: Vec<(String, Bytes)>) -> Answer<'a, ()>;
 
     /// Removes a value. One that is not there is no error.

@@ -94,14 +94,18 @@ impl KeyValue for StoreKeyValue {
         Box::pin(async move {
             let now_ms = unix_ms();
             let values = self.dir.store()?.at_once(|snapshot| {
-                let (mut values, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+                let (mut values, mut left) = (Vec::with_capacity(keys.len()), bytes_max);
                 for name in keys {
                     let place = key(Place { app, bucket, key: name });
-                    bytes += rows::read(snapshot, &place, now_ms, <[u8]>::len)?.unwrap_or(0);
-                    if bytes > bytes_max {
-                        return Ok(None);
-                    }
-                    values.push(rows::read(snapshot, &place, now_ms, Bytes::copy_from_slice)?);
+                    // Copied only if it fits.
+                    let copy = |value: &[u8]| (value.len() <= left).then(|| Bytes::copy_from_slice(value));
+                    let value = match rows::read(snapshot, &place, now_ms, copy)? {
+                        Some(None) => return Ok(None),
+                        Some(fits) => fits,
+                        None => None,
+                    };
+                    left -= value.as_ref().map_or(0, Bytes::len);
+                    values.push(value);
                 }
                 Ok(Some(values))
             })?;
@@ -214,14 +218,15 @@ mod tests {
     use super::*;
     use crate::store::snapshot;
 
+    fn open() -> (tempfile::TempDir, StoreKeyValue) {
+        let dir = tempfile::tempdir().unwrap();
+        let kv = StoreKeyValue::new(Arc::new(StoreDir::new(dir.path())));
+        (dir, kv)
+    }
+
     /// Pins the on-disk format, which users' data directories hold (`docs/decisions/store-format.md`).
     #[tokio::test]
     async fn values_are_on_disk_as_they_were() {
-        let open = || {
-            let dir = tempfile::tempdir().unwrap();
-            let kv = StoreKeyValue::new(Arc::new(StoreDir::new(dir.path())));
-            (dir, kv)
-        };
         let ((_one, written), (_other, read)) = (open(), open());
         let app = AppName::new("app").unwrap();
         let place = |key| Place { app: &app, bucket: "bucket", key };
@@ -246,11 +251,6 @@ mod tests {
     /// As above, for values that expire.
     #[tokio::test]
     async fn values_that_expire_are_on_disk_as_they_were() {
-        let open = || {
-            let dir = tempfile::tempdir().unwrap();
-            let kv = StoreKeyValue::new(Arc::new(StoreDir::new(dir.path())));
-            (dir, kv)
-        };
         let ((_one, written), (_other, read)) = (open(), open());
         let app = AppName::new("app").unwrap();
         let place = |key| Place { app: &app, bucket: "bucket", key };
@@ -297,8 +297,7 @@ mod tests {
     /// An older bireme writes the first table only.
     #[tokio::test]
     async fn a_value_that_an_older_bireme_wrote_is_newer_than_one_that_expires() {
-        let dir = tempfile::tempdir().unwrap();
-        let kv = StoreKeyValue::new(Arc::new(StoreDir::new(dir.path())));
+        let (_dir, kv) = open();
         let app = AppName::new("app").unwrap();
         let place = Place { app: &app, bucket: "bucket", key: "key" };
         kv.set(place, "older".into(), Some(u64::MAX)).await.unwrap();

@@ -61,8 +61,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-pub(crate) use dir::StoreDir;
-pub(crate) use dir::has_database;
+pub(crate) use dir::{StoreDir, has_database};
 pub(crate) use engine::engine;
 pub(crate) use error::StoreError;
 use file::{DatabaseFile, Health};

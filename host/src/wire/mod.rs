@@ -34,17 +34,11 @@ pub(crate) mod memory;
 mod samples;
 mod tensor;
 
-pub use self::frame::Frame;
-pub use self::frame::Signature;
+pub use self::frame::{Frame, Signature};
 pub(crate) use self::frame::{NOOP_PATH, checksum};
-pub use self::header::FailureKind;
-pub use self::header::HEADER_BYTES;
-pub use self::header::Header;
-pub use self::header::MAGIC;
-pub use self::header::ModelId;
 pub(crate) use self::header::{BODY_BYTES_MAX, ITEMS_MAX, TENSORS_MAX, mark_placed};
-pub use self::tensor::Tensor;
-pub use self::tensor::{Datatype, TensorSpec};
+pub use self::header::{FailureKind, HEADER_BYTES, Header, MAGIC, ModelId};
+pub use self::tensor::{Datatype, Tensor, TensorSpec};
 pub(crate) use self::tensor::{NAME_BYTES_MAX, RANK_MAX, TensorError};
 
 #[cfg(target_endian = "big")]

@@ -28,6 +28,7 @@ const ORDER: &[&str] = &[
     "call",
     "devices",
     "settings",
+    "suggest",
     "wire",
     "clock",
     "descriptors",

@@ -21,15 +21,20 @@ const PUBLIC_REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-i
 pub(crate) struct BuildDirs {
     /// SDKs, unpacked. None: an app finds its SDK by itself.
     pub sdk: Option<PathBuf>,
-    /// What cargo compiled. None: in each app's own target directory.
+    /// Compiled dependencies. None: in each app's own target directory.
     pub compiled: Option<PathBuf>,
 }
 
 impl BuildDirs {
-    /// Whether nothing is compiled in the shared directory yet, and this build would compile into it.
+    /// Returns the shared directory of compiled dependencies, unless the user has chosen one for cargo.
+    fn compiled(&self) -> Option<&Path> {
+        self.compiled.as_deref().filter(|_| !shared_dir::is_overridden())
+    }
+
+    /// Returns true for a build that finds nothing compiled in the shared directory.
     pub(crate) fn is_first_build(&self) -> bool {
-        let is_empty = |dir: &PathBuf| fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
-        shared_dir::is_in_effect() && self.compiled.as_ref().is_some_and(is_empty)
+        let is_empty = |dir: &Path| fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
+        self.compiled().is_some_and(is_empty)
     }
 }
 
@@ -38,7 +43,8 @@ impl BuildDirs {
 pub(crate) struct Package {
     dir: PathBuf,
     toolchain: Toolchain,
-    dirs: BuildDirs,
+    /// Shared directory of compiled dependencies, if this package uses it.
+    compiled: Option<PathBuf>,
     /// None for a workspace without a package of its own.
     name: Option<String>,
     /// Configuration that leads cargo to the SDK, for an app that names it by version.
@@ -70,10 +76,11 @@ impl Package {
         let metadata = read(&toolchain, dir, cargo_config.as_deref())?;
         let Checked { name, needs_sdk } = check(&metadata, dir)?;
         let cargo_config = cargo_config.filter(|_| needs_sdk);
-        Ok(Self { dir: dir.to_owned(), toolchain, dirs: dirs.clone(), name, cargo_config, manifest })
+        let compiled = dirs.compiled().map(Path::to_owned);
+        Ok(Self { dir: dir.to_owned(), toolchain, compiled, name, cargo_config, manifest })
     }
 
-    /// Whether the manifest is as it was read.
+    /// Returns true while the manifest is as it was read.
     pub(crate) fn is_current(&self) -> bool {
         ManifestStamp::of(&self.dir) == self.manifest
     }
@@ -94,8 +101,8 @@ impl Package {
         if let Some(config) = &self.cargo_config {
             command.arg("--config").arg(config);
         }
-        if let Some(compiled) = &self.dirs.compiled {
-            shared_dir::set(&mut command, compiled);
+        if let Some(compiled) = &self.compiled {
+            command.env(shared_dir::VARIABLE, compiled);
         }
         command
     }
@@ -127,9 +134,9 @@ impl Package {
         command
     }
 
-    /// Returns the directory of the shared compilations, if this build uses it.
+    /// Returns the shared directory of compiled dependencies, if this package uses it.
     pub(crate) fn compiled_dir(&self) -> Option<&Path> {
-        self.dirs.compiled.as_deref().filter(|_| shared_dir::is_in_effect())
+        self.compiled.as_deref()
     }
 }
 
@@ -152,7 +159,7 @@ fn read(toolchain: &Toolchain, dir: &Path, cargo_config: Option<&Path>) -> Resul
 #[derive(Debug, PartialEq, Eq)]
 struct Checked {
     name: Option<String>,
-    /// Whether the SDK is named by version, so that cargo must be led to it.
+    /// SDK named by version: cargo must be told where it is.
     needs_sdk: bool,
 }
 
@@ -192,7 +199,7 @@ fn is_by_version(dependency: &Dependency) -> bool {
     dependency.name == SDK && dependency.registry.as_deref() == Some(REGISTRY_INDEX)
 }
 
-/// Whether one of the root files of a package names the SDK.
+/// Returns true if a root file of the package names the SDK.
 fn names_sdk<'a>(mut roots: impl Iterator<Item = &'a Path>) -> bool {
     roots.any(|root| fs::read_to_string(root).is_ok_and(|text| text.contains("bireme_sdk")))
 }

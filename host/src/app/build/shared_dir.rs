@@ -6,25 +6,18 @@
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::process::Command;
 
+/// Cargo's setting for the directory.
+pub(crate) const VARIABLE: &str = "CARGO_BUILD_BUILD_DIR";
 /// Settings by which a user has chosen directories for cargo.
-const CHOSEN: [&str; 4] =
-    ["BIREME_GUEST_TARGET_DIR", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_BUILD_BUILD_DIR"];
+const CHOSEN: [&str; 4] = ["BIREME_GUEST_TARGET_DIR", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", VARIABLE];
 
 /// Bytes of a holder's name that are read back.
 const HOLDER_BYTES_MAX: u64 = 4 << 10;
 
-/// Whether the shared directory is used: the user has chosen no other.
-pub(crate) fn is_in_effect() -> bool {
-    CHOSEN.iter().all(|name| std::env::var_os(name).is_none())
-}
-
-/// Makes a command of cargo compile into `dir`.
-pub(crate) fn set(command: &mut Command, dir: &Path) {
-    if is_in_effect() {
-        command.env("CARGO_BUILD_BUILD_DIR", dir);
-    }
+/// Returns true if the user has chosen another directory.
+pub(crate) fn is_overridden() -> bool {
+    CHOSEN.iter().any(|name| std::env::var_os(name).is_some())
 }
 
 /// Name of a build under way, for another that waits for it. Cargo's own lock keeps the two apart.

@@ -24,6 +24,7 @@ use super::exit::Exit;
 use super::global::Global;
 use super::log::StderrLog;
 use super::signals::StopSignals;
+use super::test::until_stopped;
 use super::{listen, output, target};
 use crate::app::build::{Build, BuildDirs, BuildError, Canceller, Package, Profile};
 use crate::call::micros;
@@ -148,7 +149,7 @@ struct Session {
     package: Option<Package>,
     /// The last good version.
     live: Option<Arc<Program>>,
-    /// Whether a save came during a build that was not begun anew for it.
+    /// A save came during a build that went on: another build follows it.
     is_outdated: bool,
 }
 
@@ -226,14 +227,8 @@ impl Session {
             Ok(cargo) => cargo,
             Err(error) => return Exit::from(error).print(),
         };
-        let run = tokio::process::Command::from(cargo).kill_on_drop(true).status();
-        tokio::select! {
-            status = run => {
-                if let Err(error) = status {
-                    output::note(&format!("cannot run cargo: {error}"));
-                }
-            }
-            () = signals.next() => {}
+        if let Err(error) = until_stopped(cargo, signals).await {
+            output::note(&format!("cannot run cargo: {error}"));
         }
     }
 

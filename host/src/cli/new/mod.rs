@@ -38,7 +38,7 @@ impl New {
     pub(crate) fn run(self, global: &Global) -> Result<(), Exit> {
         let name = self.app_name()?;
         check_empty(&self.dir)?;
-        let sdk = Sdk::embedded().unpack(&global.directories()?.data.join("sdk"))?;
+        let sdk = Sdk::embedded().unpack(&global.directories()?.sdk())?;
         let cargo_config = fs::read_to_string(&sdk.cargo_config)?;
         let manifest = template::manifest(name.as_str(), self.template);
         let lock = Sdk::lock().of_package(name.as_str(), &template::DEPENDENCIES);

@@ -4,7 +4,7 @@ use super::client::{Answer, Client};
 use crate::api::{App, AppList};
 use crate::cli::exit::Exit;
 use crate::codes::Code;
-use crate::dispatch::closest;
+use crate::suggest::did_you_mean;
 
 /// Finds an app that is live, stopped or failed.
 pub(crate) fn find(client: &Client, name: &str) -> Result<App, Exit> {
@@ -13,8 +13,8 @@ pub(crate) fn find(client: &Client, name: &str) -> Result<App, Exit> {
     if let Some(place) = apps.iter().position(|app| app.name.as_str() == name) {
         return Ok(apps.swap_remove(place));
     }
-    let near = closest(name, apps.iter().map(|app| app.name.as_str()));
-    let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let near = did_you_mean(name, apps.iter().map(|app| app.name.as_str()));
+    let near = near.map(|near| format!("; {near}")).unwrap_or_default();
     let exit = Exit::new(Code::UnknownApp, format!("no app `{name}` is on {}{near}", client.base()));
     Err(exit.hint("`bireme apps` lists them"))
 }

@@ -27,7 +27,7 @@ pub(crate) struct FailedInputs {
 /// Inputs that failed with the same error, but for its numbers.
 struct Group {
     failure: Failure,
-    /// Whether their numbers differ, too: then none is shown.
+    /// Numbers in the errors differ, so none is shown.
     differs: bool,
     /// The first of them.
     indexes: Vec<u64>,

@@ -16,9 +16,9 @@ use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::{output, retention};
 use crate::codes::Code;
-use crate::dispatch::closest;
 use crate::limits::KV_VALUE_BYTES_MAX;
 use crate::logs::printable;
+use crate::suggest::did_you_mean;
 
 /// Show and change the key-value data of an app.
 #[derive(Args)]
@@ -258,8 +258,8 @@ impl List {
         let path = paths::app(&self.app, "/kv/buckets")?;
         let known = self.client.send::<BucketList>("GET", &path, &[])?.document.buckets;
         let exit = Exit::new(Code::UnknownKey, format!("`{}` has no bucket `{bucket}`", self.app));
-        Ok(match closest(bucket, known.iter().map(String::as_str)) {
-            Some(near) => exit.hint(format!("did you mean `{near}`?")),
+        Ok(match did_you_mean(bucket, known.iter().map(String::as_str)) {
+            Some(near) => exit.hint(near),
             None if known.is_empty() => exit.hint("it has no key-value data"),
             None => exit.hint(format!("`bireme kv ls {}` lists its buckets", self.app)),
         })

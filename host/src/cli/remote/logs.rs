@@ -10,10 +10,10 @@ use super::client::{Answer, Client};
 use super::{app_lookup, paths, short_id, time};
 use crate::api::{self, AppHistory, AppState};
 use crate::cli::exit::Exit;
+use crate::cli::function_lookup::unknown_function;
 use crate::cli::global::Global;
 use crate::cli::output;
 use crate::codes::Code;
-use crate::dispatch::closest;
 use crate::ids::AppName;
 use crate::logs::printable;
 
@@ -136,10 +136,8 @@ impl Logs {
         if found.state == AppState::Failed || names.iter().any(|name| name == function) {
             return Ok(());
         }
-        let near = closest(function, names.iter().map(String::as_str));
-        let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        let exit = Exit::new(Code::UnknownFunction, format!("`{app}` has no function `{function}`{near}"));
-        Err(exit.hint(format!("it has {}", names.join(", "))))
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Err(unknown_function(app, function, &names))
     }
 
     fn query(&self) -> Result<Vec<(&'static str, String)>, Exit> {

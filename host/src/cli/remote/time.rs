@@ -31,14 +31,8 @@ pub(crate) fn local(at_ms: impl TryInto<i64>) -> String {
 /// Formats a future time and the wait for it.
 pub(crate) fn until(at_ms: impl TryInto<i64>) -> String {
     let at = timestamp(at_ms);
-    let seconds = at.duration_since(Timestamp::now()).as_secs().max(0);
-    let off = match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    };
-    format!("{} (in {off})", local(at.as_millisecond()))
+    let off = at.duration_since(Timestamp::now());
+    format!("{} (in {})", local(at.as_millisecond()), in_largest_unit(off, "days"))
 }
 
 /// Formats a time in the local zone for a log, without the year.
@@ -48,16 +42,21 @@ pub(crate) fn brief(at_ms: impl TryInto<i64>) -> String {
 
 /// Formats the age of a past time in its largest unit, for a narrow column.
 pub(crate) fn age(at_ms: impl TryInto<i64>) -> String {
-    in_largest_unit(at_ms, "d")
+    in_largest_unit(since(at_ms), "d")
 }
 
 /// Formats how long ago a past time was, in its largest unit.
 pub(crate) fn ago(at_ms: impl TryInto<i64>) -> String {
-    format!("{} ago", in_largest_unit(at_ms, "days"))
+    format!("{} ago", in_largest_unit(since(at_ms), "days"))
 }
 
-fn in_largest_unit(at_ms: impl TryInto<i64>, days: &str) -> String {
-    let seconds = Timestamp::now().duration_since(timestamp(at_ms)).as_secs().max(0);
+fn since(at_ms: impl TryInto<i64>) -> SignedDuration {
+    Timestamp::now().duration_since(timestamp(at_ms))
+}
+
+/// Formats a span of time, 0 at least; `days` is the word for days.
+fn in_largest_unit(span: SignedDuration, days: &str) -> String {
+    let seconds = span.as_secs().max(0);
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min", seconds / 60),

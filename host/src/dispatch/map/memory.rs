@@ -360,7 +360,7 @@ mod tests {
         }
         assert_eq!(map.accept(&mut offered), 0);
         assert!(map.take(10).is_empty());
-        // What waits behind the first input is done all the same.
+        // Inputs behind the first one are done, though their outcomes wait for its turn.
         assert_eq!(map.backing.progress.done, MAP_WINDOW as u64 - 1);
         map.end(first.unwrap(), output(1), None);
         assert_eq!(map.take(usize::MAX).len(), MAP_WINDOW);
