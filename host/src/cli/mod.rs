@@ -48,6 +48,7 @@ mod run;
 mod schema_text;
 mod sdk;
 mod serve;
+mod service_manager;
 mod signals;
 mod table;
 mod target;

@@ -13,6 +13,7 @@ use super::exit::Exit;
 use super::fairness_args::FairnessArgs;
 use super::global::Global;
 use super::log::StderrLog;
+use super::service_manager::ServiceManager;
 use super::signals::StopSignals;
 use super::{listen, output, retention, target};
 use crate::codes::Code;
@@ -68,6 +69,8 @@ impl Serve {
         let mut signals = StopSignals::listen()?;
         let running = open.start(listen::bind(address).await?).await?;
         announce(&running, global.json);
+        let service_manager = ServiceManager::of_this_process();
+        service_manager.ready(&format!("listening on http://{}", running.address));
         let host = &running.host;
         let failed = tokio::select! {
             () = signals.next() => None,
@@ -75,6 +78,7 @@ impl Serve {
             error = host.store.failed() => Some(store_failed(error)),
             error = host.durable.is_fenced() => Some(fenced(error)),
         };
+        service_manager.stopping(self.drain);
         // A second signal does not wait for calls under way.
         tokio::select! {
             () = running.shut_down(self.drain) => failed.map_or(Ok(()), Err),

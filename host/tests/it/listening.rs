@@ -2,13 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    Guest, MODEL, Process, Server, command, data_with_model, exchange, file, kept, locked, post, real_model, wait_until,
+    Guest, MODEL, PATIENCE, Process, Server, command, data_with_model, data_without_models, exchange, file, kept,
+    locked, post, real_model, wait_until,
 };
 
 /// Spawns a call and a map of two inputs, and wants both to end well.
@@ -37,6 +39,26 @@ pub(crate) fn check_durable(address: SocketAddr, app: &str, function: &str, inpu
 fn serve_runs_what_it_accepts() {
     let server = Server::start(&[Guest::Hello]);
     check_durable(server.address, "hello", "square", &json!(3));
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_port_accepts_and_when_the_host_stops() {
+    let data = data_without_models();
+    let path = data.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let receive = || {
+        let mut buffer = [0; 256];
+        let length = manager.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let mut serve = command(data.path(), &["--json", "serve", "--listen", "127.0.0.1:0", "--drain", "2m"]);
+    serve.env("NOTIFY_SOCKET", &path);
+    let mut server = Server::spawn(serve, data.path()).unwrap();
+    assert_eq!(receive(), format!("READY=1\nSTATUS=listening on http://{}", server.address));
+    TcpStream::connect(server.address).unwrap();
+    assert_eq!(server.stop(), 0);
+    assert_eq!(receive(), "STOPPING=1\nSTATUS=finishing running calls\nEXTEND_TIMEOUT_USEC=125000000");
 }
 
 /// `dev` is asked in its own test, whose app is built there.
