@@ -5,6 +5,8 @@
 #   benches/newcomer.sh [BIREME]        the binary; built for release where none is given
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=dist/steps.sh
+source dist/steps.sh
 
 bireme=${1:-}
 if [[ -z $bireme ]]; then
@@ -27,37 +29,6 @@ unset BIREME_HOST BIREME_LISTEN BIREME_GUEST_TARGET_DIR CARGO_TARGET_DIR
 cd "$work"
 bireme() { "$bireme" "$@"; }
 
-started=$(date +%s%N)
-last=$started
-# Runs a command that must end with a status (0 without `!STATUS` in front) and print a text; shows both, and the time.
-try() {
-    local status=0 expected=0 text
-    if [[ $1 == !* ]]; then expected=${1#!} && shift; fi
-    text=$1 && shift
-    printf '\n$ %s\n' "$*"
-    "$@" >out 2>&1 || status=$?
-    # Cargo's progress is long and the same everywhere.
-    grep -vE '^ +(Compiling|Updating|Locking|Adding|Downloaded|Downloading|Running|Doc-tests) |^$' out || true
-    local now
-    now=$(date +%s%N)
-    printf '# %d ms\n' $(((now - last) / 1000000))
-    last=$now
-    if [[ $status -ne $expected ]]; then
-        printf 'newcomer: status %s, expected %s\n' "$status" "$expected" >&2 && exit 1
-    fi
-    if ! grep -qF -- "$text" out; then
-        printf 'newcomer: nothing said `%s`\n' "$text" >&2 && exit 1
-    fi
-}
-edit() {
-    printf '\n$ sed -i %q words/src/lib.rs\n' "$1"
-    cp words/src/lib.rs before
-    sed -i "$1" words/src/lib.rs
-    if cmp -s before words/src/lib.rs; then
-        printf 'newcomer: the edit changed nothing\n' >&2 && exit 1
-    fi
-}
-
 try 'created words' bireme new words --template transform
 try 'test result: ok. 1 passed' bireme test words
 try '"longest":"decks"' bireme run words::words --text 'a ship with two decks'
@@ -72,12 +43,13 @@ done
 BIREME_HOST=$(sed -n 's/^listening on //p' serve.out)
 export BIREME_HOST
 printf 'listening on %s\n' "$BIREME_HOST"
+took 'bireme serve'
 
 try 'is live on' bireme deploy words -m 'first'
 try '"count":5' bireme call words::words --text 'a ship with two decks'
 
 # A change, with a slip in it.
-edit 's|let longest = longest.context("the text has no words")?.to_string();|log::info!(count = words.len(); "words were counted");\n    let longest = words[3].to_owned();|'
+edit words/src/lib.rs 's|let longest = longest.context("the text has no words")?.to_string();|log::info!(count = words.len(); "words were counted");\n    let longest = words[3].to_owned();|'
 try 'is live on' bireme deploy words -m 'the fourth word is enough'
 try '"longest":"two"' bireme call words::words --text 'a ship with two decks'
 try !1 'error[crashed]' bireme call words::words --text 'of oars'
@@ -85,7 +57,7 @@ try 'index out of bounds: the len is 2 but the index is 3 (src/lib.rs:' bireme l
 try 'words were counted count=2' bireme logs words --level info --search counted -n 1
 try 'crashed: the function panicked or trapped' bireme explain crashed
 
-edit 's|let longest = words\[3\].to_owned();|let longest = longest.context("the text has no words")?.to_string();|'
+edit words/src/lib.rs 's|let longest = words\[3\].to_owned();|let longest = longest.context("the text has no words")?.to_string();|'
 try 'test result: ok. 1 passed' bireme test words
 try 'is live on' bireme deploy words -m 'the longest again'
 try '"longest":"oars"' bireme call words::words --text 'of oars'
@@ -95,4 +67,4 @@ try '"longest":"two"' bireme call words::words --text 'a ship with two decks'
 try 'is live again' bireme rollback words
 try '"longest":"oars"' bireme call words::words --text 'of oars' --receipt
 
-printf '\nFIGURE newcomer_s %d.%d\n' $(((last - started) / 1000000000)) $(((last - started) / 100000000 % 10))
+steps_end newcomer_s
