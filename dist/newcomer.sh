@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# A newcomer on a bare Debian: installs the .deb, serves and calls a stock component without Rust, gets Rust and a C compiler by
+# the commands that `bireme doctor` prints, then goes through benches/newcomer.sh. Needs root, the network, and dist/deb.sh first.
+#
+#   dist/newcomer.sh [--lines N] [--rust download|machine]
+#
+# --lines: inputs of the durable map, 200,000. --rust: `download` runs the command for rustup as it is printed; `machine`, the
+# default, lends the root this machine's ~/.rustup and ~/.cargo instead, for machines that do not reach Rust's servers.
+set -euo pipefail
+# shellcheck source=dist/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=dist/root.sh
+source dist/root.sh
+
+if [[ ${1:-} != --inside ]]; then
+    lines=200000 rust=machine
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+            --lines) lines=$2 && shift 2 ;;
+            --rust) rust=$2 && shift 2 ;;
+            *) printf 'usage: %s [--lines N] [--rust download|machine]\n' "$0" >&2 && exit 2 ;;
+        esac
+    done
+    debian_root bookworm
+    work=$(mktemp -d -p "$out")
+    trap 'rm -rf "$work"' EXIT
+    # No network of its own: packages and crates are fetched.
+    unshare --mount --pid --fork --kill-child "$0" --inside "$work" "$lower" "$lines" "$rust"
+    exit
+fi
+
+work=$2 lower=$3 lines=$4 rust=$5
+# shellcheck source=dist/steps.sh
+source dist/steps.sh
+overlay "$work"
+# What a machine with a network has.
+cp /etc/resolv.conf "$root/etc/resolv.conf"
+mkdir -p "$root/packages" "$root/bireme/benches" "$root/bireme/dist"
+cp "$out/bireme_${version}_amd64.deb" "$root/packages/"
+cp target/it/guests/wasm32-wasip2/release/stock_wasi.wasm "$root/packages/stock.wasm"
+cp benches/newcomer.sh "$root/bireme/benches/"
+cp dist/steps.sh "$root/bireme/dist/"
+
+try 'Setting up bireme' in_root dpkg --install "/packages/bireme_${version}_amd64.deb"
+printf '\n$ bireme serve /packages/stock.wasm &\n'
+in_root sh -c 'echo $$ >&3; exec "$@"' sh bireme serve /packages/stock.wasm --listen 127.0.0.1:0 \
+    >"$work/serve.out" 2>&1 3>"$work/serve.pid" &
+serving=$!
+for _ in $(seq 600); do
+    if grep -q '^listening on ' "$work/serve.out" || ! kill -0 $serving 2>/dev/null; then break; fi
+    sleep 0.05
+done
+address=$(sed -n 's/^listening on //p' "$work/serve.out")
+took 'bireme serve'
+try 'stock at /fine' curl --silent --show-error --fail "$address/stock/fine"
+kill -TERM "$(<"$work/serve.pid")"
+try '' wait $serving
+
+try !1 'apt-get install build-essential' in_root bireme doctor
+try '' in_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
+try 'Setting up gcc' in_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -q --no-install-recommends build-essential
+if [[ $rust == download ]]; then
+    try 'Setting up curl' in_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends curl ca-certificates
+    try '' in_root sh -c "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+    try '' in_root sh -c '. "$HOME/.cargo/env" && rustup target add wasm32-wasip2'
+else
+    # Through overlays of their own, so that this machine's stay as they are.
+    for name in .cargo .rustup; do
+        mkdir -p "$root/root/$name" "$work/$name.upper" "$work/$name.work"
+        mount -t overlay overlay -o "lowerdir=$HOME/$name,upperdir=$work/$name.upper,workdir=$work/$name.work" \
+            "$root/root/$name"
+    done
+    printf '\n# In place of the command for rustup: ~/.rustup and ~/.cargo of this machine, with its crates\n'
+    # Where crates come from is a setting of this machine, too.
+    took 'Rust, lent by this machine'
+fi
+mount --rbind /dev "$root/dev"
+try 'ok       rust target' in_root sh -c 'PATH=$HOME/.cargo/bin:$PATH bireme doctor'
+steps_end newcomer_setup_s
+in_root sh -c "PATH=\$HOME/.cargo/bin:\$PATH exec /bireme/benches/newcomer.sh /usr/bin/bireme $lines"
