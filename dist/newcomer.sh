@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A newcomer on a bare Debian: installs the .deb, serves and calls a stock component without Rust, gets Rust and a C compiler by
-# the commands that `bireme doctor` prints, then goes through benches/newcomer.sh. Needs root, the network, and dist/deb.sh first.
+# the commands that `bireme doctor` prints, then goes through benches/newcomer.sh. Needs root, the network, and dist/smoke.sh first, which makes
+# the package and the component.
 #
 #   dist/newcomer.sh [--lines N] [--rust download|machine]
 #
@@ -56,14 +57,14 @@ try 'stock at /fine' curl --silent --show-error --fail "$address/stock/fine"
 kill -TERM "$(<"$work/serve.pid")"
 try '' wait $serving
 
+# Commands are run as they are printed; only questions are answered beforehand.
+echo 'APT::Get::Assume-Yes "true";' >"$root/etc/apt/apt.conf.d/90newcomer"
 try !1 'apt-get install build-essential' in_root bireme doctor
-try '' in_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
-try 'Setting up gcc' in_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -q --no-install-recommends build-essential
+rustup=$(in_root bireme doctor | sed -n 's/^ *fix: \(.*sh\.rustup\.rs.*\)/\1/p' | head -1)
+try '' in_root apt-get update -q
+try 'Setting up gcc' in_root env DEBIAN_FRONTEND=noninteractive apt-get install build-essential
 if [[ $rust == download ]]; then
-    try 'Setting up curl' in_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -q --no-install-recommends curl ca-certificates
-    try '' in_root sh -c "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+    try 'Rust is installed now' in_root sh -c "$rustup -s -- -y"
     try '' in_root sh -c '. "$HOME/.cargo/env" && rustup target add wasm32-wasip2'
 else
     # Through overlays of their own, so that this machine's stay as they are.
@@ -72,8 +73,7 @@ else
         mount -t overlay overlay -o "lowerdir=$HOME/$name,upperdir=$work/$name.upper,workdir=$work/$name.work" \
             "$root/root/$name"
     done
-    printf '\n# In place of the command for rustup: ~/.rustup and ~/.cargo of this machine, with its crates\n'
-    # Where crates come from is a setting of this machine, too.
+    printf '\n# In place of `%s`: ~/.rustup and ~/.cargo of this machine, with its crates\n' "$rustup"
     took 'Rust, lent by this machine'
 fi
 mount --rbind /dev "$root/dev"
