@@ -72,18 +72,18 @@ printf '\n$ bireme dev words &\n'
 dev_pid=$!
 dev=$(wait_for 'listening on ' dev.out)
 call_dev=(bireme call --host "$dev" words::words --text 'of oars')
-try '"longest":"oars"' until_said '"longest"' "${call_dev[@]}"
+title='bireme dev: the first answer' try '"longest":"oars"' until_said '"longest"' "${call_dev[@]}"
 cp words/src/lib.rs good.rs
 edit words/src/lib.rs 's|count: words.len(),|count: words.len() * 10,|'
-try '"count":20' until_said '"count":20' "${call_dev[@]}"
+title='an edit: the answer changes' try '"count":20' until_said '"count":20' "${call_dev[@]}"
 edit words/src/lib.rs 's|count: words.len() \* 10,|count: words.length(),|'
-try 'no method named `length`' until_said 'no method named' cat dev.out
-try '"count":20' "${call_dev[@]}"
+title='a mistake: the error is shown' try 'no method named `length`' until_said 'no method named' cat dev.out
+title='a mistake: the version before answers' try '"count":20' "${call_dev[@]}"
 printf '\n$ cp good.rs words/src/lib.rs\n'
 cp good.rs words/src/lib.rs
-try '"count":2,' until_said '"count":2,' "${call_dev[@]}"
+title='mended: the answer changes' try '"count":2,' until_said '"count":2,' "${call_dev[@]}"
 kill -TERM $dev_pid
-try '' wait $dev_pid
+title='bireme dev ends' try '' wait $dev_pid
 dev_pid=
 
 serve 127.0.0.1:0
@@ -111,7 +111,6 @@ try '"longest":"two"' bireme call words::words --text 'a ship with two decks'
 try 'is live again' bireme rollback words
 try '"longest":"oars"' bireme call words::words --text 'of oars' --receipt
 
-
 # A durable map, with the host killed once a tenth of the results are there.
 printf '\n$ seq %s | sed … >lines.jsonl\n' "$lines"
 seq "$lines" | sed 's|.*|{"text": "of oars&"}|' >lines.jsonl
@@ -130,16 +129,16 @@ printf '%s of %s results were read by then\n' "$read_before" "$lines"
 if ((read_before >= lines)); then
     printf '%s: the map was done before the kill\n' "$0" >&2 && exit 1
 fi
-took 'bireme map, until kill -9'
+took 'bireme map, until the host is killed'
 serve "${BIREME_HOST#http://}"
-try '' wait $map_pid
+title='bireme map, from the new host on' try '' wait $map_pid
 cat map.err
 # Complete, in order, each input's own result.
 seq "$lines" | sed 's|.*|{"count":2,"longest":"oars&"}|' >expected.jsonl
-try '' cmp results.jsonl expected.jsonl
+title='every result is there, in order' try '' cmp results.jsonl expected.jsonl
 try 'done' bireme ps --kind map
 kill -TERM $host_pid
-try '' wait $host_pid
+title='bireme serve ends' try '' wait $host_pid
 host_pid=
 
 steps_end newcomer_s

@@ -27,8 +27,8 @@ bireme ($version) unstable; urgency=medium
 
  -- The Bireme developers <maintainers@bireme.invalid>  $(date -u -R --date="@$SOURCE_DATE_EPOCH")
 END
-# Some seconds with gzip, half a minute with xz, for a third less.
-compression='-Zxz -z9'
+# One thread, so that the bytes do not depend on the machine.
+compression='-Zxz --threads-max=1'
 if [[ -n $is_fast ]]; then compression='-Zgzip -z1'; fi
 (cd "$work" && DEB_COMPRESSION=$compression dh binary >dh.log 2>&1) || { cat "$work/dh.log" >&2 && exit 1; }
 package=$out/bireme_${version}_amd64.deb

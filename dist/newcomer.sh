@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A newcomer on a bare Debian: installs the .deb, serves and calls a stock component without Rust, gets Rust and a C compiler by
-# the commands that `bireme doctor` prints, then goes through benches/newcomer.sh. Needs root, the network, and dist/smoke.sh first, which makes
-# the package and the component.
+# the commands that `bireme doctor` prints, then goes through benches/newcomer.sh. Needs root, the network, and dist/smoke.sh
+# first, which makes the package and the component.
 #
 #   dist/newcomer.sh [--lines N] [--rust download|machine]
 #
@@ -55,14 +55,15 @@ address=$(sed -n 's/^listening on //p' "$work/serve.out")
 took 'bireme serve'
 try 'stock at /fine' curl --silent --show-error --fail "$address/stock/fine"
 kill -TERM "$(<"$work/serve.pid")"
-try '' wait $serving
+title='bireme serve ends' try '' wait $serving
 
 # Commands are run as they are printed; only questions are answered beforehand.
 echo 'APT::Get::Assume-Yes "true";' >"$root/etc/apt/apt.conf.d/90newcomer"
 try !1 'apt-get install build-essential' in_root bireme doctor
-rustup=$(in_root bireme doctor | sed -n 's/^ *fix: \(.*sh\.rustup\.rs.*\)/\1/p' | head -1)
+rustup=$(sed -n '/sh\.rustup\.rs/{s/^ *fix: //p;q}' "$steps_output")
 try '' in_root apt-get update -q
-try 'Setting up gcc' in_root env DEBIAN_FRONTEND=noninteractive apt-get install build-essential
+title='apt-get install build-essential' \
+    try 'Setting up gcc' in_root env DEBIAN_FRONTEND=noninteractive apt-get install build-essential
 if [[ $rust == download ]]; then
     try 'Rust is installed now' in_root sh -c "$rustup -s -- -y"
     try '' in_root sh -c '. "$HOME/.cargo/env" && rustup target add wasm32-wasip2'
@@ -77,6 +78,6 @@ else
     took 'Rust, lent by this machine'
 fi
 mount --rbind /dev "$root/dev"
-try 'ok       rust target' in_root sh -c 'PATH=$HOME/.cargo/bin:$PATH bireme doctor'
+title='bireme doctor' try 'ok       rust target' in_root sh -c 'PATH=$HOME/.cargo/bin:$PATH bireme doctor'
 steps_end newcomer_setup_s
 in_root sh -c "PATH=\$HOME/.cargo/bin:\$PATH exec /bireme/benches/newcomer.sh /usr/bin/bireme $lines"

@@ -56,7 +56,7 @@ check_serve() {
     try 'stock at /fine' curl --silent --show-error --fail "$address/stock/fine"
     try '"stock"' in_root bireme apps --host "$address" --json
     kill -TERM "$(<"$work/serve.pid")"
-    try '' wait $serving
+    title='bireme serve ends' try '' wait $serving
 }
 
 if [[ $lower != / ]]; then
@@ -100,7 +100,7 @@ try '.SH SYNOPSIS' in_root zgrep '^.SH' /usr/local/share/man/man1/bireme-serve.1
 try 'ExecStart=/usr/local/bin/bireme serve' in_root grep '^Exec' /usr/local/lib/systemd/system/bireme.service
 check_serve root /root/data
 removal=$(sed -n '/rm -rf bin/,/bireme.conf$/p' dist/INSTALL)
-try '' in_root sh -c "$removal"
+title='removal, as in INSTALL' try '' in_root sh -c "$removal"
 if [[ $(in_root find /usr/local ! -type d) != "$before" ]]; then
     printf '%s: the tarball left files below /usr/local\n' "$0" >&2 && exit 1
 fi

@@ -6,6 +6,7 @@ steps_table=()
 steps_output=$(mktemp)
 
 # Runs a command that must end with a status (0 without `!STATUS` in front) and print a text; shows both, and the time.
+# $title: name in the table, where the command itself does not say enough.
 try() {
     local status=0 expected=0 text
     if [[ $1 == !* ]]; then expected=${1#!} && shift; fi
@@ -15,7 +16,7 @@ try() {
     # Cargo's progress is long and the same everywhere.
     grep -vE '^ +(Compiling|Updating|Locking|Adding|Downloaded|Downloading|Running|Doc-tests) |^$' "$steps_output" |
         sed -n '41{s/.*/…/p;q}; p' || true
-    took "$*"
+    took "${title:-$*}"
     if [[ $status -ne $expected ]]; then
         printf '%s: status %s, expected %s\n' "$0" "$status" "$expected" >&2 && exit 1
     fi
