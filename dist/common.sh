@@ -1,9 +1,10 @@
+# shellcheck shell=bash
 # Shared by tarball.sh and deb.sh: the binary's choice and one staged tree for both packages. Sourced, not run.
 #
 # Packages of one commit and one binary are the same bytes each time: times are those of the commit, owners are root,
 # order is fixed.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}

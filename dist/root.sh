@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Debian roots to try packages in: made once below target/, used through an overlay that takes all writes. Sourced.
 
 # Sets `lower` to a minimal Debian with these packages (comma-separated) besides. DEBIAN_MIRROR: another than the default.

@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source dist/root.sh
 
 if [[ ${1:-} != --inside ]]; then
-    lower= arguments=()
+    lower="" arguments=()
     for argument; do
         if [[ $argument == --here ]]; then lower=/; else arguments+=("$argument"); fi
     done

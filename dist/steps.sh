@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Steps of a script, each with its command, what it must print and its time. Sourced by the scripts that try Bireme out.
 
 steps_started=$(date +%s%N)
