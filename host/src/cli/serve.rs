@@ -50,7 +50,7 @@ pub(crate) struct Serve {
     #[arg(long = "keep", value_name = "[APP=]TIME", env = "BIREME_KEEP", value_delimiter = ',')]
     keep: Vec<String>,
     /// Time for running calls to finish after Ctrl-C or SIGTERM: 8s, 1m. Keep it below the kill timeout of your
-    /// supervisor (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s).
+    /// supervisor (Docker: 10 s, Kubernetes: 30 s); a systemd unit with Type=notify waits as long as this.
     #[arg(long, value_name = "TIME", env = "BIREME_DRAIN", default_value = "8s", value_parser = drain)]
     drain: Duration,
 }

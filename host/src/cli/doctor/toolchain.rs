@@ -32,11 +32,14 @@ fn rust(program: &'static str) -> Check {
         }
         // rustup stands in for it, without the toolchain that is asked for here.
         Err(Some(reason)) => Check::missing(program, reason, "rustup toolchain install"),
-        Err(None) => {
-            let get = "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh";
-            Check::missing(program, "not installed", get)
-        }
+        Err(None) => Check::missing(program, "not installed", get_rustup(version_of("curl").is_ok())),
     }
+}
+
+/// Returns the command that installs rustup. A minimal Debian has neither `curl` nor certificates.
+fn get_rustup(has_curl: bool) -> String {
+    let curl = if has_curl { "" } else { "apt-get install curl ca-certificates && " };
+    format!("{curl}curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh")
 }
 
 fn target() -> Check {
@@ -113,5 +116,11 @@ mod tests {
         assert_eq!(version_of("bireme-no-such-program"), Err(None));
         let check = rust("bireme-no-such-program");
         assert!(check.fix.unwrap().contains("rustup"));
+    }
+
+    #[test]
+    fn curl_is_installed_first_where_it_is_missing() {
+        assert!(get_rustup(true).starts_with("curl "));
+        assert!(get_rustup(false).starts_with("apt-get install curl ca-certificates && curl "));
     }
 }
