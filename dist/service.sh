@@ -24,7 +24,7 @@ work=$2 lower=$3
 source dist/steps.sh
 overlay "$work"
 mkdir "$root/packages"
-cp "$out/bireme_${version}_amd64.deb" "$root/packages/"
+cp "$out/bireme_${version}_amd64.deb" "$out/bireme-$version-x86_64-linux.tar.gz" "$root/packages/"
 cp target/it/guests/wasm32-wasip2/release/stock_wasi.wasm "$root/packages/stock.wasm"
 try 'Setting up bireme' in_root dpkg --install "/packages/bireme_${version}_amd64.deb"
 # Workers say what they could not confine.
@@ -95,5 +95,15 @@ if in_container journalctl --no-pager --unit=bireme | grep 'does not shut the wo
 try 'Overall exposure level' in_container sh -c 'systemd-analyze security --no-pager bireme | tail -1'
 try 'Removing bireme' in_container dpkg --purge bireme
 try !2 'No such file' in_container ls /var/lib/bireme
+
+# The same from the tarball, by the commands of its INSTALL.
+commands() { sed -n "/^$1/,/^[A-Z]/{/^    /p}" dist/INSTALL; }
+try '' in_container sh -c 'tar -xf /packages/bireme-*.tar.gz -C /usr/local --strip-components=1'
+title='the tarball: service' try 'multi-user.target.wants' in_container sh -e -c "$(commands 'As a service')"
+try '[]' fetch $address/api/v1/apps
+try 'argv[]=/usr/local/bin/bireme serve' in_container systemctl show --property=ExecStart bireme
+title='the tarball: removal' try '' in_container sh -e -c "$(commands 'To remove it')"
+try !3 '' in_container systemctl --quiet is-active bireme
+try 'store.redb' in_container ls /var/lib/bireme
 kill -KILL "$leader"
 steps_end service_s
