@@ -13,6 +13,7 @@ const STYLE: &str = "\
 :root{color-scheme:light dark;--ground:#fbfaf8;--card:#fff;--text:#1d1f21;--soft:#63686e;--line:#e2dfd8;--accent:#a4441f;--mark:#ffe9a8}
 @media(prefers-color-scheme:dark){:root{--ground:#15171a;--card:#1d2024;--text:#e8e6e3;--soft:#9aa0a6;--line:#30343a;--accent:#ff9b6a;--mark:#5c4a12}}
 *{box-sizing:border-box}
+html{scrollbar-gutter:stable}
 body{margin:0;background:var(--ground);color:var(--text);font:16px/1.55 system-ui,sans-serif}
 main,header{max-width:46rem;margin:0 auto;padding:0 1.25rem}
 header{padding-top:clamp(1.5rem,6vh,4rem)}
@@ -30,29 +31,37 @@ h2{font-size:1.05rem;line-height:1.35;margin:0}
 h2 a{color:var(--accent);text-decoration:none}
 h2 a:hover{text-decoration:underline}
 .where{color:var(--soft);font-size:.82rem;overflow-wrap:anywhere;display:flex;gap:.75rem;justify-content:space-between}
+.score{white-space:nowrap}
+.questions{padding-bottom:0;font-size:.95rem}
+.questions a{color:var(--accent)}
 .excerpt{margin:.5rem 0 0;overflow-wrap:anywhere}
 mark{background:var(--mark);color:inherit;border-radius:.2rem;padding:0 .1em}";
 
-/// Writes the page for a query and what came of it; `note` stands below the box.
+/// Writes the first page: the box, and links that ask `questions`.
+pub fn first_page(note: &str, questions: &[String]) -> String {
+    let mut main = String::new();
+    if !questions.is_empty() {
+        main.push_str("<ol class=questions>");
+        for question in questions {
+            let query: String = form_urlencoded::byte_serialize(question.as_bytes()).collect();
+            // Writing to a string does not fail.
+            let _ = write!(main, "<li><a href=\"./?q={query}\">{}</a></li>", escape(question));
+        }
+        main.push_str("</ol>");
+    }
+    document("", note, &main)
+}
+
+/// Writes the page of a query's hits; `note` stands below the box.
 pub fn page(q: &str, note: &str, hits: &[Hit]) -> String {
-    let (value, title) = (escape(q), if q.is_empty() { "Search".into() } else { escape(q) });
-    let autofocus = if q.is_empty() { " autofocus" } else { "" };
-    let mut html = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
-         <title>{title} · docs-search</title><style>{STYLE}</style>\
-         <header><h1><a href=\"./\">docs-search</a></h1>\
-         <form role=search action=\"./\"><input type=search name=q value=\"{value}\" aria-label=\"Search the documentation\" \
-         placeholder=\"Ask in your own words\"{autofocus}><button>Search</button></form>\
-         <p class=note role=status>{}</p></header><main><ol>",
-        escape(note)
-    );
     let words = words(q);
+    let mut main = String::from("<ol>");
     for hit in hits {
         let heading = if hit.heading.is_empty() { hit.title.clone() } else { hit.heading.join(" › ") };
         // Writing to a string does not fail.
         let _ = write!(
-            html,
-            "<li><h2><a href=\"{}\">{}</a></h2><div class=where><span>{}</span><span>{:.2}</span></div><p class=excerpt>{}</p>",
+            main,
+            "<li><h2><a href=\"{}\">{}</a></h2><div class=where><span>{}</span><span class=score>{:.2}</span></div><p class=excerpt>{}</p>",
             escape(&hit.url),
             escape(&heading),
             escape(&hit.url),
@@ -60,8 +69,35 @@ pub fn page(q: &str, note: &str, hits: &[Hit]) -> String {
             marked(&hit.excerpt, &words)
         );
     }
-    html.push_str("</ol></main></html>");
-    html
+    main.push_str("</ol>");
+    document(q, note, &main)
+}
+
+fn document(q: &str, note: &str, main: &str) -> String {
+    let (value, title) = (escape(q), if q.is_empty() { "Search".into() } else { escape(q) });
+    let autofocus = if q.is_empty() { " autofocus" } else { "" };
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>{title} · docs-search</title><style>{STYLE}</style>\
+         <header><h1><a href=\"./\">docs-search</a></h1>\
+         <form role=search action=\"./\"><input type=search name=q value=\"{value}\" aria-label=\"Search the documentation\" \
+         placeholder=\"Ask in your own words\"{autofocus}><button>Search</button></form>\
+         <p class=note role=status>{}</p></header><main>{main}</main></html>",
+        escape(note)
+    )
+}
+
+/// Returns a count as people read it: `6,309`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 fn words(q: &str) -> Vec<String> {
@@ -98,5 +134,19 @@ mod tests {
         );
         let page = page("\"><script>", "a & b", &[]);
         assert!(page.contains("value=\"&quot;&gt;&lt;script&gt;\"") && page.contains("a &amp; b"), "{page}");
+    }
+    #[test]
+    fn the_first_page_asks_its_questions_by_links() {
+        let page = first_page("", &["what is <T> & why?".to_owned()]);
+        assert!(
+            page.contains("<a href=\"./?q=what+is+%3CT%3E+%26+why%3F\">what is &lt;T&gt; &amp; why?</a>"),
+            "{page}"
+        );
+        assert!(!first_page("", &[]).contains("<ol"));
+    }
+
+    #[test]
+    fn counts_have_separators() {
+        assert_eq!([0, 999, 6_309, 1_000_000].map(count), ["0", "999", "6,309", "1,000,000"]);
     }
 }

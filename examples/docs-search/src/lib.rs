@@ -4,7 +4,8 @@
 //! its own, and stores segment after segment; the batches for the model form in the host, of the texts of all callers.
 //! `search` reads what the last finished `index` committed.
 //!
-//! `GET /` is the page with the search box, `GET /search?q=…` the same answer as JSON.
+//! `GET /` is the page with the search box, `GET /search?q=…` the same answer as JSON. The first page links to the
+//! questions of `--config docs-search:questions=["…"]`.
 //!
 //! `page` takes a document apart, `stub` tells what is no page, `passage` cuts; `segment` packs vectors, `catalog`
 //! keeps them in the key-value store, `ranking` finds the nearest; `pipeline` is the body of `index`; `html` writes the
@@ -118,12 +119,14 @@ pub fn search_page(q: Option<String>) -> Result<Response> {
         return Ok(answer(503, html::page(&q, "Nothing is indexed yet; call the function index first.", &[])));
     };
     if q.trim().is_empty() {
-        let note = format!("{} passages, found by what they mean.", index.passages);
-        return Ok(answer(200, html::page("", &note, &[])));
+        let note = format!("{} passages, found by what they mean.", html::count(index.passages));
+        let questions: Vec<String> = config::find("questions")?.unwrap_or_default();
+        return Ok(answer(200, html::first_page(&note, &questions)));
     }
     let began = Instant::now();
     let hits = search(q.clone(), None)?;
-    let note = format!("{} of {} passages, in {} ms", hits.len(), index.passages, began.elapsed().as_millis());
+    let passages = html::count(index.passages);
+    let note = format!("{} of {passages} passages, in {} ms", hits.len(), began.elapsed().as_millis());
     Ok(answer(200, html::page(&q, &note, &hits)))
 }
 

@@ -13,6 +13,8 @@ use crate::server::Host;
 
 /// Crate of the app.
 pub(crate) const APP: &str = "examples/docs-search";
+/// Name of the app.
+pub(crate) const NAME: &str = "docs-search";
 /// Model that the app declares.
 pub(crate) const MODEL: &str = "all-minilm-l6-v2";
 

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use self::app::{APP, MODEL};
+use self::app::{APP, MODEL, NAME};
 use self::report::Report;
 use self::source::Source;
 use super::device::OnDevice;
@@ -100,6 +100,10 @@ impl Demo {
         // A separate database: the demo neither sees nor changes a host's data.
         config.directories.data.push("demo");
         let source = self.source().await?;
+        let is_rust = self.docs.is_none() && self.site.is_none();
+        let questions = questions::or_usual(&self.questions, is_rust);
+        let value = format!("{NAME}:questions={}", serde_json::json!(questions));
+        config.settings.add_value(&value).map_err(ConfigError::from)?;
         config.grants = Grants::parse(&[format!("site={}", source.origin())]).map_err(ConfigError::from)?;
 
         let log = StderrLog::new(Level::Error);
@@ -125,7 +129,10 @@ impl Demo {
 
         stage(&format!("scraping {}", source.describe()));
         let follow = source.is_followed().then_some(self.max_pages);
-        let scraped = pages::scrape(host, &program, source.urls(), follow, &log, &mut report).await?;
+        let mut scraped = pages::scrape(host, &program, source.urls(), follow, &log, &mut report).await?;
+        for located in &mut scraped {
+            located.url = source.public_url(&located.url);
+        }
 
         stage(&format!("embedding {} passages", output::count(scraped.len() as u64)));
         let segments = vectors::embed(host, &program, scraped, &log, &mut report).await?;
@@ -135,8 +142,7 @@ impl Demo {
         let running = open.start(self.bind().await?).await?;
         let address = running.address;
         stage(&format!("asking over HTTP at http://{address}/docs-search/search"));
-        let is_rust = self.docs.is_none() && self.site.is_none();
-        let answers = questions::ask(address, &self.questions, is_rust).await?;
+        let answers = questions::ask(address, questions).await?;
         report.finish(&running.host, started.elapsed());
         if global.json {
             output::line(&report.to_json(&answers).to_string());
@@ -184,7 +190,7 @@ struct RunningDemo {
 impl RunningDemo {
     async fn shut_down(self) {
         self.running.shut_down(DRAIN_DEFAULT).await;
-        // Served until now: the links of the hits lead there.
+        // Served until now: with `--docs`, the links of the hits lead there.
         self.source.stop().await;
     }
 }

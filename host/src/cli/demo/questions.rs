@@ -49,11 +49,14 @@ impl Answer {
     }
 }
 
-/// Asks `questions`, or the default ones if there are none.
-pub(crate) async fn ask(address: SocketAddr, questions: &[String], is_rust: bool) -> Result<Vec<Answer>, Exit> {
+/// Returns `questions`, or the default ones if there are none.
+pub(crate) fn or_usual(questions: &[String], is_rust: bool) -> Vec<String> {
     let usual = if is_rust { QUESTIONS } else { QUESTIONS_ELSEWHERE };
-    let questions: Vec<String> =
-        if questions.is_empty() { usual.map(str::to_owned).to_vec() } else { questions.to_vec() };
+    if questions.is_empty() { usual.map(str::to_owned).to_vec() } else { questions.to_vec() }
+}
+
+/// Asks all questions.
+pub(crate) async fn ask(address: SocketAddr, questions: Vec<String>) -> Result<Vec<Answer>, Exit> {
     let asked = tokio::task::spawn_blocking(move || {
         // No proxy: the host is this process.
         let agent = ureq::Agent::new_with_config(

@@ -11,9 +11,12 @@ use crate::cli::output;
 use crate::codes::Code;
 use crate::tasks::blocking;
 
+/// Public address of the toolchain's documentation.
+const RUST_DOCS: &str = "https://doc.rust-lang.org/";
+
 pub(crate) enum Source {
-    /// Files, served on loopback by the demo.
-    Local { site: Site, pages: Vec<String>, name: String },
+    /// Files, served on loopback by the demo. `public` is the address at which others serve the same pages.
+    Local { site: Site, pages: Vec<String>, name: String, public: Option<&'static str> },
     /// A site that someone else serves.
     Site { url: Url },
 }
@@ -28,7 +31,7 @@ impl Source {
     /// Serves the HTML files under `dir`.
     pub(crate) fn of_dir(dir: &Path) -> Result<Self, Exit> {
         let site = Site::open(dir).map_err(|error| Exit::new(Code::BadDocs, error.to_string()))?;
-        Ok(Self::Local { site, pages: html_files(dir)?, name: dir.display().to_string() })
+        Ok(Self::Local { site, pages: html_files(dir)?, name: dir.display().to_string(), public: None })
     }
 
     /// Serves the installed Rust documentation: the usual books, or `all`.
@@ -47,7 +50,7 @@ impl Source {
             true => "all installed Rust documentation",
             false => "The Book, the Reference and the Cargo book",
         };
-        Ok(Self::Local { site, pages, name: name.to_owned() })
+        Ok(Self::Local { site, pages, name: name.to_owned(), public: Some(RUST_DOCS) })
     }
 
     /// Returns the origin that the app must be granted.
@@ -68,6 +71,16 @@ impl Source {
                 let urls = pages.iter().filter_map(|page| base.join(&page.replace('%', "%25")).ok());
                 urls.map(String::from).collect()
             }
+        }
+    }
+
+    /// Returns the address of a scraped page that outlives the demo, if there is one; else the address as it is.
+    pub(crate) fn public_url(&self, url: &str) -> String {
+        match self {
+            Self::Local { site, public: Some(public), .. } => {
+                moved(url, &format!("http://{}/", site.address()), public)
+            }
+            _ => url.to_owned(),
         }
     }
 
@@ -92,6 +105,11 @@ impl Source {
     }
 }
 
+/// Returns a URL below `from` as one below `to`.
+fn moved(url: &str, from: &str, to: &str) -> String {
+    url.strip_prefix(from).map_or_else(|| url.to_owned(), |path| format!("{to}{path}"))
+}
+
 fn html_files(dir: &Path) -> Result<Vec<String>, Exit> {
     let mut files = Vec::new();
     let mut folders: Vec<PathBuf> = vec![dir.to_owned()];
@@ -114,4 +132,16 @@ fn html_files(dir: &Path) -> Result<Vec<String>, Exit> {
         return Err(Exit::new(Code::BadDocs, format!("no HTML file under `{}`", dir.display())));
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_the_demo_s_own_site_get_their_public_address() {
+        let moved = |url| moved(url, "http://127.0.0.1:43507/", RUST_DOCS);
+        assert_eq!(moved("http://127.0.0.1:43507/book/ch01.html"), "https://doc.rust-lang.org/book/ch01.html");
+        assert_eq!(moved("http://127.0.0.1:435070/book/"), "http://127.0.0.1:435070/book/");
+    }
 }
