@@ -36,7 +36,7 @@ use crate::signature::Signature;
 ///
 /// Since that type takes the function's name, no module or type beside the function may have it.
 ///
-/// Attributes, with their defaults:
+/// Keys, with their defaults:
 ///
 /// - `timeout = "10s"`: wall-clock time of one attempt; `ms`, `s`, `m`, `h`; 1ms to 24h. Default: the host's.
 /// - `memory = "64MiB"`: linear memory; `KiB`, `MiB`, `GiB`; 1MiB to 4GiB. Default: the host's.
@@ -51,9 +51,9 @@ use crate::signature::Signature;
 /// - `schedule = cron("0 6 * * MON", tz = "Europe/Stockholm")`: times at which the host calls it: minute, hour, day of
 ///   the month, month, day of the week, in a time zone (`UTC` if none is given). Default: none.
 /// - `schedule = period("15m")`: the same with a fixed period, counted from its first deployment; 1s to 720h.
-/// - `schedule = cron("…", missed = "run_once")`: of `cron` and `period`: policy for a run that was due while the host
-///   was down or asleep: `"skip"`, or `"run_once"` for all missed ones. Default: `"skip"`.
-/// - `schedule = period("…", overlap = "allow")`: of `cron` and `period`: policy for a run that is due while the
+/// - `schedule = cron("0 6 * * *", missed = "run_once")`: of `cron` and `period`: policy for a run that was due while
+///   the host was down or asleep: `"skip"`, or `"run_once"` for all missed ones. Default: `"skip"`.
+/// - `schedule = period("15m", overlap = "allow")`: of `cron` and `period`: policy for a run that is due while the
 ///   previous one is still running: `"skip"`, `"allow"` both, or `"queue"`: one waits, more are skipped. Default:
 ///   `"skip"`.
 /// - `outbound = ["https://api.example.com", "$site"]`: origins that the function may reach over HTTP; a `$name` is an
@@ -108,7 +108,7 @@ pub fn function(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// the SDK. Among the routes that match a request the most specific one answers, segment by segment: text before
 /// `{name}` before `{*rest}`.
 ///
-/// The other attributes are those of `#[function]`, but for `retries` and `schedule`. The function stays as it is.
+/// The other keys are those of `#[function]`, except `retries`, `schedule` and `batched`. The function stays as it is.
 #[proc_macro_attribute]
 pub fn web(attributes: TokenStream, item: TokenStream) -> TokenStream {
     expand(attributes, item, Signature::read_of_web, |function, attributes, signature| {

@@ -343,8 +343,8 @@ pub mod bireme {
 
     /// Calls of other functions of this app. Each runs in a fresh instance of its own, under its own limits.
     ///
-    /// `call` and `map-run` live in memory and end with the call that made them. What `spawn` and `spawned-map` begin is
-    /// kept on the host's disk: it outlives its caller and a restart, and its results are read by id. Ids of other apps are
+    /// `call` and `map-run` live in memory and end with the call that made them. `spawn` and `spawned-map` keep their work
+    /// on the host's disk: it outlives its caller and a restart, and its results are read by id. Ids of other apps are
     /// unknown here. A host that keeps nothing (`bireme run`) answers `unavailable`.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod functions {

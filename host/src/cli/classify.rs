@@ -9,12 +9,13 @@ use super::model::OnModel;
 use super::output;
 use crate::inference::{Inputs, Overflow};
 
-/// Classify texts: one JSON object a line, with a score for each label.
+/// Classify texts: one JSON object per line, with a score for each label.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme classify my-classifier --json -- \"a text\" \"another\"")]
 pub(crate) struct Classify {
     #[command(flatten)]
     on: OnModel,
+    /// The texts; behind `--` where one begins with a dash.
     #[arg(required = true)]
     texts: Vec<String>,
 }

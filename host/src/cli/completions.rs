@@ -12,6 +12,7 @@ use super::output;
     after_help = "Install:\n  bash        bireme completions bash > ~/.local/share/bash-completion/completions/bireme\n  zsh         bireme completions zsh > \"${fpath[1]}/_bireme\"\n  fish        bireme completions fish > ~/.config/fish/completions/bireme.fish\n  powershell  bireme completions powershell >> $PROFILE\n  elvish      bireme completions elvish >> ~/.config/elvish/rc.elv"
 )]
 pub(crate) struct Completions {
+    /// The shell.
     shell: Shell,
 }
 

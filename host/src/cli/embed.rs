@@ -9,12 +9,13 @@ use super::model::OnModel;
 use super::output;
 use crate::inference::{Inputs, Overflow};
 
-/// Embed texts with an installed model: one JSON array of numbers a line.
+/// Embed texts with an installed model: one JSON array of numbers per line.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme embed all-minilm-l6-v2 --json -- \"a text\" \"another\"")]
 pub(crate) struct Embed {
     #[command(flatten)]
     on: OnModel,
+    /// The texts; behind `--` where one begins with a dash.
     #[arg(required = true)]
     texts: Vec<String>,
 }

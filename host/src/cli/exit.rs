@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use console::{StyledObject, style};
 
 use super::output;
@@ -133,7 +134,8 @@ impl Exit {
 }
 
 /// Prints the outcome of a failed parse: help, or clap's error with our code in it.
-pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn report_usage(mut error: clap::Error) -> ExitCode {
+    hide_variables(&mut error);
     let text = error.render();
     if !error.use_stderr() {
         let text = if console::colors_enabled() { text.ansi().to_string() } else { text.to_string() };
@@ -151,6 +153,35 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     let text = if console::colors_enabled_stderr() { text.ansi().to_string() } else { text.to_string() };
     output::note(text.replacen("error:", &format!("error[{}]:", Code::Usage), 1).trim_end());
     ExitCode::from(Code::Usage.exit_status())
+}
+
+/// Takes options out of the usage that came from a variable (`BIREME_DATA`): clap shows them as if they were required.
+fn hide_variables(error: &mut clap::Error) {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return };
+    let (usage, text) = (usage.to_string(), error.to_string());
+    let is_wanted = |option: &str| {
+        let is_typed = |argument: String| argument == option || argument.starts_with(&format!("{option}="));
+        std::env::args().any(is_typed) || text.matches(option).count() > usage.matches(option).count()
+    };
+    let shown = without_options(&usage, is_wanted);
+    if shown != usage {
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(shown.into()));
+    }
+}
+
+/// Returns a usage without each `--NAME <VALUE>` that is not wanted.
+fn without_options(usage: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+    let mut words: Vec<&str> = usage.split(' ').collect();
+    let mut at = 0;
+    while at + 1 < words.len() {
+        let (option, value) = (words[at], words[at + 1]);
+        if option.starts_with("--") && value.starts_with('<') && !is_wanted(option) {
+            words.drain(at..at + 2);
+        } else {
+            at += 1;
+        }
+    }
+    words.join(" ")
 }
 
 impl From<Failure> for Exit {
@@ -269,5 +300,17 @@ impl From<crate::devices::DeviceRefused> for Exit {
 impl From<InferenceError> for Exit {
     fn from(error: InferenceError) -> Self {
         Self::of_error(error.code(), &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_leaves_out_options_that_nobody_typed() {
+        let usage = "Usage: bireme new --data <DIR> --name <NAME> <DIR>";
+        assert_eq!(without_options(usage, |option| option == "--name"), "Usage: bireme new --name <NAME> <DIR>");
+        assert_eq!(without_options("Usage: bireme [OPTIONS]", |_| false), "Usage: bireme [OPTIONS]");
     }
 }

@@ -41,6 +41,8 @@ mod new;
 mod output;
 mod progress;
 mod receipt_text;
+#[cfg(test)]
+mod reference;
 mod remote;
 mod rerank;
 mod retention;
@@ -125,7 +127,7 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return exit::report_usage(&error),
+        Err(error) => return exit::report_usage(error),
     };
     crate::telemetry::init(cli.global.verbose);
     let global = cli.global;

@@ -26,8 +26,9 @@ pub(crate) struct Models {
 enum ModelsCommand {
     /// List installed models, and models that can be pulled.
     List,
-    /// Fetch a built-in model from the first source that answers, and check the SHA-256 of every file.
+    /// Fetch a built-in model from the first source that answers, and check each file against its SHA-256.
     Pull {
+        /// The model, as `bireme models` lists it.
         name: String,
         /// Take the files from DIR rather than from the network.
         #[arg(long, value_name = "DIR")]
@@ -36,12 +37,17 @@ enum ModelsCommand {
     /// Install a model from a directory: config.json, model.safetensors and tokenizer.json, or model.onnx. Or from one
     /// .onnx file.
     Add {
+        /// Name for the model, by which functions and commands use it.
         name: String,
-        #[arg(value_name = "DIR")]
+        /// Directory of the model's files, or one .onnx file.
+        #[arg(value_name = "PATH")]
         path: PathBuf,
     },
     /// Remove a model's files.
-    Rm { name: String },
+    Rm {
+        /// The model, as `bireme models` lists it.
+        name: String,
+    },
 }
 
 impl Models {

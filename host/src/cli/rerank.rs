@@ -9,7 +9,7 @@ use super::model::OnModel;
 use super::output;
 use crate::inference::{Overflow, sigmoid};
 
-/// Rank texts by relevance to a question: one a line, best first, each after its score from 0 to 1.
+/// Rank texts by relevance to a question: one per line, best first, each after its score from 0 to 1.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme rerank my-reranker \"what is a trait?\" \"Traits are like interfaces.\" \"Cargo builds.\""
@@ -17,7 +17,9 @@ use crate::inference::{Overflow, sigmoid};
 pub(crate) struct Rerank {
     #[command(flatten)]
     on: OnModel,
+    /// The question.
     query: String,
+    /// The texts to rank.
     #[arg(required = true)]
     documents: Vec<String>,
 }

@@ -38,8 +38,8 @@ pub(crate) struct Run {
     file: InputFile,
     /// The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file.
     target: String,
-    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may follow, too; one with the
-    /// name of a parameter goes in front of the target.
+    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may follow too; one
+    /// whose name is also a parameter's goes before the target.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INPUT")]
     input: Vec<String>,
 }

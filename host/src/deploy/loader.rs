@@ -29,14 +29,11 @@ pub enum LoadError {
     #[error(transparent)]
     Program(#[from] ProgramError),
     #[error(
-        "the component says nothing of itself, so its file's name is the app's, and `{stem}` cannot be that; rename \
+        "the component has no metadata, so the app is named after its file, and `{stem}` is not a valid name; rename \
          the file"
     )]
     StockName { stem: String, source: NameError },
-    #[error(
-        "the component says nothing of itself, and nothing else names the app; `bireme deploy FILE` names it by its \
-         file"
-    )]
+    #[error("the component has no metadata and the request names no app; `bireme deploy FILE` names it after its file")]
     NoName,
     #[error("an app cannot be named `{name}`: the host uses that path itself; rename the crate")]
     ReservedName { name: AppName },

@@ -99,7 +99,7 @@ impl EventRing {
         while self.bytes > bytes_max && self.make_room() {}
     }
 
-    /// Forgets all events; one number is passed over, so that nobody goes on over the gap.
+    /// Forgets all events; one number is skipped, so that no reader continues across the gap.
     pub(crate) fn clear(&mut self) {
         let end = self.end + 1;
         *self = Self { first: end, end, ..Self::default() };

@@ -210,14 +210,14 @@ fn help_of_call() {
     check_help(
         &["call"],
         expect![[r#"
-            Call a function on a host: the result to stdout. Its log is on the host: `bireme logs`
+            Call a function on a host and print its result. `bireme logs` shows its log
 
             Usage: bireme call [OPTIONS] <TARGET> [INPUT]...
 
             Arguments:
               <TARGET>    The function, as APP::FUNCTION; APP is the name of a deployed app
               [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may
-                          follow, too; one with the name of a parameter goes in front of the target
+                          follow too; one whose name is also a parameter's goes before the target
 
             Options:
                   --host <URL>           The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
@@ -266,16 +266,16 @@ fn help_of_logs() {
                       Print new lines until Ctrl-C
 
                   --function <FUNCTION>
-                      Only of this function
+                      Only lines of this function
 
                   --call <ID>
-                      Only of this call; a prefix of its id is enough
+                      Only lines of this call; a prefix of its id is enough
 
                   --version <VERSION>
-                      Only of this version; a prefix is enough
+                      Only lines of this version; a prefix is enough
 
               -s, --source <SOURCE>
-                      Only from this source
+                      Only lines from this source
 
                       Possible values:
                       - log:    `log::info!` and its like
@@ -284,18 +284,18 @@ fn help_of_logs() {
                       - system: The host: why a call failed
 
                   --level <LEVEL>
-                      Only of at least this level
+                      Only lines of this level or above
 
                       [possible values: trace, debug, info, warn, error]
 
                   --search <TEXT>
-                      Only with this text in the message or a field, ignoring case
+                      Only lines with this text in the message or a field, ignoring case
 
                   --since <TIME>
-                      Only from this time on: `10m` (ago), `2h`, or a time like 2026-01-31T09:00:00Z
+                      Only lines from this time on: `10m` (ago), `2h`, or a time like 2026-01-31T09:00:00Z
 
                   --until <TIME>
-                      Only before this time
+                      Only lines before this time
 
               -n, --tail <N>
                       At most the last N lines. Default: 100, or all lines if a time is given
@@ -387,14 +387,14 @@ fn help_of_rerank() {
     check_help(
         &["rerank"],
         expect![[r#"
-            Rank texts by relevance to a question: one a line, best first, each after its score from 0 to 1
+            Rank texts by relevance to a question: one per line, best first, each after its score from 0 to 1
 
             Usage: bireme rerank [OPTIONS] <MODEL> <QUERY> <DOCUMENTS>...
 
             Arguments:
-              <MODEL>
-              <QUERY>
-              <DOCUMENTS>...
+              <MODEL>         The model, as `bireme models` lists it
+              <QUERY>         The question
+              <DOCUMENTS>...  The texts to rank
 
             Options:
                   --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
@@ -419,13 +419,13 @@ fn help_of_classify() {
     check_help(
         &["classify"],
         expect![[r#"
-            Classify texts: one JSON object a line, with a score for each label
+            Classify texts: one JSON object per line, with a score for each label
 
             Usage: bireme classify [OPTIONS] <MODEL> <TEXTS>...
 
             Arguments:
-              <MODEL>
-              <TEXTS>...
+              <MODEL>     The model, as `bireme models` lists it
+              <TEXTS>...  The texts; behind `--` where one begins with a dash
 
             Options:
                   --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
@@ -455,7 +455,7 @@ fn help_of_schedule() {
             Usage: bireme schedule [OPTIONS] <COMMAND>
 
             Commands:
-              list     List the scheduled functions: when each is due, when it is next, how its last run ended
+              list     List the scheduled functions: timetable, next time, outcome of the last run
               pause    Pause a schedule until it is resumed. Survives restarts of the host and new versions of
                        the app
               resume   Resume a paused schedule, from its next time on
@@ -485,7 +485,7 @@ fn help_of_schedule_list() {
     check_help(
         &["schedule", "list"],
         expect![[r#"
-            List the scheduled functions: when each is due, when it is next, how its last run ended
+            List the scheduled functions: timetable, next time, outcome of the last run
 
             Usage: bireme schedule list [OPTIONS] [APP]
 
@@ -516,7 +516,7 @@ fn help_of_schedule_pause() {
         expect![[r#"
             Pause a schedule until it is resumed. Survives restarts of the host and new versions of the app.
 
-            A running run continues. Times that pass while the schedule is paused are not made up for.
+            A run that has begun continues. Times that pass while the schedule is paused are not made up for.
 
             Usage: bireme schedule pause [OPTIONS] <APP::FUNCTION>
 

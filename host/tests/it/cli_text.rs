@@ -47,27 +47,28 @@ fn help_of_bireme() {
                            stopped app again
               stop         Stop an app. Running calls finish; its versions and its data stay
               start        Start a stopped app again, in the version that was live
-              call         Call a function on a host: the result to stdout. Its log is on the host: `bireme
-                           logs`
+              call         Call a function on a host and print its result. `bireme logs` shows its log
               spawn        Start a durable call on a host and return at once, with its id on stdout. The call
                            outlives this command and a restart of the host
-              get          Print the result of a spawned call, or its state; of a map, its state
-              cancel       Cancel calls or maps, and everything that they spawned. Ended ones are not changed
+              get          Print the result of a spawned call, or its state while it has none; for a map, its
+                           state
+              cancel       Cancel calls or maps, and everything that they spawned. Those that have ended stay as
+                           they are
               ps           List durable calls and maps, newest first, with state and cost
               results      Print the results of a map on a host, in the order of its inputs, while it runs or
                            after it has ended
-              export       Write the outcomes of a map, or without an id all durable calls and maps, to a file
-                           for analysis
+              export       Write the outcomes of a map to a file for analysis; without an id, all durable calls
+                           and maps
               logs         Show the log lines of functions and the failures of their calls: the latest, or all
                            as they arrive
               schedule     Show the scheduled functions of a host and their runs; pause, resume, or run one at
                            once
               kv           Show and change the key-value data of an app
               models       List, fetch, add and remove models
-              embed        Embed texts with an installed model: one JSON array of numbers a line
-              rerank       Rank texts by relevance to a question: one a line, best first, each after its score
+              embed        Embed texts with an installed model: one JSON array of numbers per line
+              rerank       Rank texts by relevance to a question: one per line, best first, each after its score
                            from 0 to 1
-              classify     Classify texts: one JSON object a line, with a score for each label
+              classify     Classify texts: one JSON object per line, with a score for each label
               demo         Scrape the Rust documentation in sandboxes, embed it on a worker, search it over
                            HTTP: the main job on real input
               sdk          Let plain cargo and editors find the SDK of an app: writes .cargo/config.toml in its
@@ -163,7 +164,7 @@ fn help_of_run() {
             Arguments:
               <TARGET>    The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
               [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may
-                          follow, too; one with the name of a parameter goes in front of the target
+                          follow too; one whose name is also a parameter's goes before the target
 
             Options:
                   --grant <GRANT>        Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function
@@ -412,8 +413,8 @@ fn help_of_models() {
 
             Commands:
               list  List installed models, and models that can be pulled
-              pull  Fetch a built-in model from the first source that answers, and check the SHA-256 of every
-                    file
+              pull  Fetch a built-in model from the first source that answers, and check each file against its
+                    SHA-256
               add   Install a model from a directory: config.json, model.safetensors and tokenizer.json, or
                     model.onnx. Or from one .onnx file
               rm    Remove a model's files
@@ -462,12 +463,12 @@ fn help_of_models_pull() {
     check_help(
         &["models", "pull"],
         expect![[r#"
-            Fetch a built-in model from the first source that answers, and check the SHA-256 of every file
+            Fetch a built-in model from the first source that answers, and check each file against its SHA-256
 
             Usage: bireme models pull [OPTIONS] <NAME>
 
             Arguments:
-              <NAME>
+              <NAME>  The model, as `bireme models` lists it
 
             Options:
                   --model-dir <DIR>  Take the files from DIR rather than from the network
@@ -490,11 +491,11 @@ fn help_of_models_add() {
             Install a model from a directory: config.json, model.safetensors and tokenizer.json, or model.onnx.
             Or from one .onnx file
 
-            Usage: bireme models add [OPTIONS] <NAME> <DIR>
+            Usage: bireme models add [OPTIONS] <NAME> <PATH>
 
             Arguments:
-              <NAME>
-              <DIR>
+              <NAME>  Name for the model, by which functions and commands use it
+              <PATH>  Directory of the model's files, or one .onnx file
 
             Options:
               -h, --help  Print help
@@ -518,7 +519,7 @@ fn help_of_models_rm() {
             Usage: bireme models rm [OPTIONS] <NAME>
 
             Arguments:
-              <NAME>
+              <NAME>  The model, as `bireme models` lists it
 
             Options:
               -h, --help  Print help
@@ -537,13 +538,13 @@ fn help_of_embed() {
     check_help(
         &["embed"],
         expect![[r#"
-            Embed texts with an installed model: one JSON array of numbers a line
+            Embed texts with an installed model: one JSON array of numbers per line
 
             Usage: bireme embed [OPTIONS] <MODEL> <TEXTS>...
 
             Arguments:
-              <MODEL>
-              <TEXTS>...
+              <MODEL>     The model, as `bireme models` lists it
+              <TEXTS>...  The texts; behind `--` where one begins with a dash
 
             Options:
                   --device <DEVICE>  Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
@@ -734,8 +735,8 @@ fn help_of_doctor() {
                                      doctor` lists the devices [env: BIREME_DEVICE=] [default: auto]
                   --repair           Write the rows in quarantine (calls and maps of which a row cannot be read)
                                      to DIR, then remove them. Stop the host first
-                  --export <DIR>     Directory for the rows that `--repair` removes: `quarantine.jsonl`, a row a
-                                     line
+                  --export <DIR>     Directory for the rows that `--repair` removes: `quarantine.jsonl`, one row
+                                     per line
               -h, --help             Print help
 
             Global options:
@@ -763,7 +764,7 @@ fn help_of_completions() {
             Usage: bireme completions [OPTIONS] <SHELL>
 
             Arguments:
-              <SHELL>  [possible values: bash, elvish, fish, powershell, zsh]
+              <SHELL>  The shell [possible values: bash, elvish, fish, powershell, zsh]
 
             Options:
               -h, --help  Print help

@@ -9,7 +9,7 @@ use super::values::{unit, whole_number};
 use super::{list, meant};
 use crate::units;
 
-const KNOWN: [&str; 2] = ["max_size", "wait"];
+pub(super) const KNOWN: [&str; 2] = ["max_size", "wait"];
 const EXAMPLE: &str = "batched(max_size = 64, wait = \"10ms\")";
 const SIZE_MAX: u32 = 1_000;
 

@@ -8,7 +8,7 @@ use super::values::{number, unit, whole_number};
 use super::{list, meant};
 use crate::units;
 
-const KNOWN: [&str; 4] = ["max", "backoff", "initial", "max_delay"];
+pub(super) const KNOWN: [&str; 4] = ["max", "backoff", "initial", "max_delay"];
 const EXAMPLE: &str = "retries(max = 3, backoff = 2.0, initial = \"1s\", max_delay = \"60s\")";
 const MAX_MAX: u32 = 100;
 const BACKOFF_MIN: f64 = 1.0;

@@ -13,8 +13,8 @@ use crate::units;
 const EXAMPLE: &str = "cron(\"0 6 * * MON\", tz = \"Europe/Stockholm\")";
 const CRON_EXAMPLE: &str = "\"0 6 * * MON\"";
 
-const PARTS_OF_CRON: [&str; 3] = ["tz", "missed", "overlap"];
-const PARTS_OF_PERIOD: [&str; 2] = ["missed", "overlap"];
+pub(super) const PARTS_OF_CRON: [&str; 3] = ["tz", "missed", "overlap"];
+pub(super) const PARTS_OF_PERIOD: [&str; 2] = ["missed", "overlap"];
 /// Policies for a missed run. The first is the host's default.
 const MISSED: [&str; 2] = ["skip", "run_once"];
 /// Policies for a run that is due while the previous one is still running. The first is the host's default.

@@ -163,3 +163,20 @@ fn an_origin_has_no_path_and_needs_a_scheme() {
     assert!(errors(r#"outbound = ["https://example.com/a"]"#)[0].contains("is not an origin"));
     assert!(errors(r#"outbound = ["$"]"#)[0].contains("is not a name"));
 }
+
+/// The docs of `#[function]` are the reference (`docs/reference/attributes.md`).
+#[test]
+fn the_docs_have_every_key_with_an_example_that_is_read() {
+    let bullets = include_str!("../lib.rs").lines().filter_map(|line| line.strip_prefix("/// - `"));
+    let examples: Vec<&str> = bullets.filter_map(|line| line.split_once("`: ").map(|(example, _)| example)).collect();
+    let is_of = |example: &str, key: &str| example.strip_prefix(key).is_some_and(|rest| rest.starts_with([' ', '(']));
+    for key in KNOWN {
+        let example = examples.iter().find(|example| is_of(example, key));
+        read(example.unwrap_or_else(|| panic!("no example of `{key}` in {examples:?}")));
+    }
+    let parts = [retries::KNOWN.as_slice(), &batched::KNOWN, &schedule::PARTS_OF_CRON, &schedule::PARTS_OF_PERIOD];
+    for part in parts.concat() {
+        let example = examples.iter().find(|example| example.contains(&format!("{part} = ")));
+        read(example.unwrap_or_else(|| panic!("no example of the part `{part}` in {examples:?}")));
+    }
+}

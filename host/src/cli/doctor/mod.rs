@@ -39,7 +39,7 @@ pub(crate) struct Doctor {
     #[arg(long, requires = "export")]
     repair: bool,
 
-    /// Directory for the rows that `--repair` removes: `quarantine.jsonl`, a row a line.
+    /// Directory for the rows that `--repair` removes: `quarantine.jsonl`, one row per line.
     #[arg(long, value_name = "DIR", requires = "repair")]
     export: Option<PathBuf>,
 }

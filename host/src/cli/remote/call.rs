@@ -14,7 +14,7 @@ use crate::cli::input::InputFile;
 use crate::cli::{output, receipt_text};
 use crate::logs::printable;
 
-/// Call a function on a host: the result to stdout. Its log is on the host: `bireme logs`.
+/// Call a function on a host and print its result. `bireme logs` shows its log.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme call hello::greet '{\"name\": \"Ada\"}'\n  bireme call hello::add --a 1 --b 2"
@@ -29,8 +29,8 @@ pub(crate) struct Call {
     file: InputFile,
     /// The function, as APP::FUNCTION; APP is the name of a deployed app.
     target: String,
-    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may follow, too; one with the
-    /// name of a parameter goes in front of the target.
+    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may follow too; one
+    /// whose name is also a parameter's goes before the target.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INPUT")]
     input: Vec<String>,
 }

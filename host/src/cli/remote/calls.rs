@@ -44,13 +44,13 @@ pub(crate) struct Spawn {
     file: InputFile,
     /// The function, as APP::FUNCTION; APP is the name of a deployed app.
     target: String,
-    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may follow, too; one with the
-    /// name of a parameter goes in front of the target.
+    /// The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may follow too; one
+    /// whose name is also a parameter's goes before the target.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INPUT")]
     input: Vec<String>,
 }
 
-/// Print the result of a spawned call, or its state; of a map, its state.
+/// Print the result of a spawned call, or its state while it has none; for a map, its state.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme get 0199c0de-0000-7000-8000-000000000000 --wait\n  bireme get ID --wait 10"
@@ -68,7 +68,7 @@ pub(crate) struct Get {
     receipt: bool,
 }
 
-/// Cancel calls or maps, and everything that they spawned. Ended ones are not changed.
+/// Cancel calls or maps, and everything that they spawned. Those that have ended stay as they are.
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme cancel 0199c0de-0000-7000-8000-000000000000")]
 pub(crate) struct Cancel {

@@ -26,7 +26,7 @@ use crate::ids::CallId;
 /// Calls per page.
 const PAGE_LEN: usize = 1_000;
 
-/// Write the outcomes of a map, or without an id all durable calls and maps, to a file for analysis.
+/// Write the outcomes of a map to a file for analysis; without an id, all durable calls and maps.
 ///
 /// For a map, one row for each outcome: index, state, attempt, output (JSON text), error_code, error_message and cost
 /// of the attempt. For calls and maps: id, kind, function, state, times, attempts, failure and cost.

@@ -34,7 +34,7 @@ pub(crate) struct Kv {
 enum KvCommand {
     /// List the buckets of an app, or the keys of one bucket.
     ///
-    /// With `--json`, a line for each page of at most 1,000.
+    /// With `--json`, one line per page of at most 1,000.
     #[command(
         after_help = "Examples:\n  bireme kv ls hello\n  bireme kv ls hello users --prefix ada/\n  bireme kv ls hello users --limit 20"
     )]
@@ -65,9 +65,9 @@ enum KvCommand {
         #[command(flatten)]
         address: Address,
     },
-    /// Set a value, over an earlier one.
+    /// Set a value, replacing an earlier one.
     ///
-    /// Functions that run meanwhile do not wait: what one of them read before and writes after replaces this value.
+    /// Running functions are not held up: one that has read the old value may still write over this one.
     #[command(
         after_help = "Examples:\n  bireme kv set hello counts oars 120\n  bireme kv set photos thumbnails argo < argo.jpg\n  bireme kv set hello sessions ada token --ttl 30m"
     )]

@@ -35,28 +35,28 @@ pub(crate) struct Logs {
     /// Print new lines until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
-    /// Only of this function.
+    /// Only lines of this function.
     #[arg(long)]
     function: Option<String>,
-    /// Only of this call; a prefix of its id is enough.
+    /// Only lines of this call; a prefix of its id is enough.
     #[arg(long, alias = "function-call", value_name = "ID")]
     call: Option<String>,
-    /// Only of this version; a prefix is enough.
+    /// Only lines of this version; a prefix is enough.
     #[arg(long)]
     version: Option<String>,
-    /// Only from this source.
+    /// Only lines from this source.
     #[arg(long, short, value_enum)]
     source: Option<LogSource>,
-    /// Only of at least this level.
+    /// Only lines of this level or above.
     #[arg(long, value_enum)]
     level: Option<MinLevel>,
-    /// Only with this text in the message or a field, ignoring case.
+    /// Only lines with this text in the message or a field, ignoring case.
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// Only from this time on: `10m` (ago), `2h`, or a time like 2026-01-31T09:00:00Z.
+    /// Only lines from this time on: `10m` (ago), `2h`, or a time like 2026-01-31T09:00:00Z.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only before this time.
+    /// Only lines before this time.
     #[arg(long, value_name = "TIME", conflicts_with = "follow")]
     until: Option<String>,
     /// At most the last N lines. Default: 100, or all lines if a time is given.

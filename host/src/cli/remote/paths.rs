@@ -14,13 +14,17 @@ pub(crate) fn map(id: &str, rest: &str) -> Result<String, Exit> {
     if is_id(id) {
         Ok(format!("/api/v1/maps/{id}{rest}"))
     } else {
-        Err(Exit::usage(format!("`{id}` is no id of a map")))
+        Err(Exit::usage(format!("`{id}` is no id of a map")).hint("`bireme ps --kind map` lists the maps"))
     }
 }
 
 /// Returns the path of a durable call.
 pub(crate) fn call(id: &str) -> Result<String, Exit> {
-    if is_id(id) { Ok(format!("/api/v1/calls/{id}")) } else { Err(Exit::usage(format!("`{id}` is no id"))) }
+    if is_id(id) {
+        Ok(format!("/api/v1/calls/{id}"))
+    } else {
+        Err(Exit::usage(format!("`{id}` is no id")).hint("`bireme ps` lists calls and maps with their ids"))
+    }
 }
 
 fn is_id(id: &str) -> bool {

@@ -24,14 +24,14 @@ use crate::logs::printable;
 pub(crate) struct Ps {
     #[command(flatten)]
     address: Address,
-    /// Only of one app.
+    /// Only those of one app.
     #[arg(long)]
     app: Option<String>,
-    /// Only of one function, as APP::FUNCTION.
+    /// Only those of one function, as APP::FUNCTION.
     #[arg(long, value_name = "APP::FUNCTION")]
     function: Option<String>,
-    /// Only in one state: live (not ended), waiting, retrying, running, done, failed, cancelled, or open for maps. With
-    /// --json, a state of the API: accepted, leased, waiting, dead and those.
+    /// Only those in one state: live (not ended), waiting, retrying, running, done, failed, cancelled, or open for
+    /// maps. With --json, a state of the API: accepted, leased, waiting, dead and those.
     #[arg(long)]
     state: Option<String>,
     /// Only calls, or only maps.
@@ -40,10 +40,10 @@ pub(crate) struct Ps {
     /// At most N.
     #[arg(long, short = 'n', default_value = "20", value_name = "N")]
     limit: usize,
-    /// Only older than this one; a unique prefix of at least 8 digits is enough.
+    /// Only those older than this call or map; a unique prefix of at least 8 digits is enough.
     #[arg(long, value_name = "ID")]
     before: Option<String>,
-    /// Then print each change of a call or map as it happens, until Ctrl-C; with --json, an entry a line.
+    /// Then print each change of a call or map as it happens, until Ctrl-C; with --json, one entry per line.
     #[arg(long, short, conflicts_with = "before")]
     follow: bool,
 }

@@ -37,7 +37,7 @@ pub(crate) struct Results {
     /// Wait for results that are not there yet.
     #[arg(long)]
     follow: bool,
-    /// In the order of completion.
+    /// Print results in the order of completion.
     #[arg(long)]
     unordered: bool,
 }

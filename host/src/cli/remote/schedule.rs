@@ -25,7 +25,7 @@ pub(crate) struct Schedule {
 
 #[derive(Subcommand)]
 enum ScheduleCommand {
-    /// List the scheduled functions: when each is due, when it is next, how its last run ended.
+    /// List the scheduled functions: timetable, next time, outcome of the last run.
     #[command(after_help = "Examples:\n  bireme schedule list\n  bireme schedule list reports --json")]
     List {
         /// The name of a deployed app; without it, all apps.
@@ -35,7 +35,7 @@ enum ScheduleCommand {
     },
     /// Pause a schedule until it is resumed. Survives restarts of the host and new versions of the app.
     ///
-    /// A running run continues. Times that pass while the schedule is paused are not made up for.
+    /// A run that has begun continues. Times that pass while the schedule is paused are not made up for.
     #[command(after_help = "Example:\n  bireme schedule pause reports::weekly")]
     Pause(FunctionArgs),
     /// Resume a paused schedule, from its next time on.

@@ -144,8 +144,8 @@ impl Drop for Leaving<'_> {
 }
 
 impl Batching {
-    /// Makes one attempt at a call of a batched function: waits for company, for a slot and for the answer to its own
-    /// input.
+    /// Makes one attempt at a call of a batched function: waits for further inputs, for a slot and for the answer to
+    /// its own input.
     pub(crate) async fn attempt(
         self: &Arc<Self>,
         call: &Call,

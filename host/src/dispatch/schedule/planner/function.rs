@@ -12,8 +12,8 @@ use crate::storage::{CallRecord, DueTimes, RunOutcome, ScheduleState, ScheduledR
 
 /// Delay after which a run counts as missed.
 pub(crate) const LATE_MAX: Duration = Duration::from_secs(60);
-/// Limit for a clock that is set back without making times due again. One that is set back further was wrong before,
-/// and its new time is taken as it is.
+/// Longest step back of the clock that makes no time due again. After a longer one the old time counts as wrong, and
+/// the new one is used.
 pub(crate) const BACK_MAX: SignedDuration = SignedDuration::from_hours(3);
 /// Missed times that are counted one by one.
 pub(crate) const TIMES_COUNTED_MAX: u64 = 1_000;
