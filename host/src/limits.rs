@@ -144,6 +144,8 @@ pub(crate) const INFERENCE_BYTES_MAX: usize = 1 << 30;
 
 /// Bytes of the largest component.
 pub(crate) const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
+/// Bytes of a component's manifest, `bireme.toml`.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 * KIB;
 /// Bytes of the largest metadata document.
 pub(crate) const METADATA_BYTES_MAX: usize = 4 << 20;
 /// Deadline of `describe`.
@@ -282,6 +284,8 @@ impl Default for RetryPolicy {
 pub struct Ceilings {
     /// Bytes of an instance's memories and tables, and of what the host holds for it.
     pub memory_bytes_max: u64,
+    /// Bytes of the output of one call, which the host holds for it.
+    pub output_bytes_max: u64,
     /// Wall-clock time of one attempt.
     pub timeout_max: Duration,
     /// Attempts after the first.
@@ -302,6 +306,7 @@ impl Default for Ceilings {
     fn default() -> Self {
         Self {
             memory_bytes_max: 1024 * MIB,
+            output_bytes_max: 64 * MIB,
             timeout_max: Duration::from_secs(3_600),
             retries_max: 10,
             retry_delay_max: Duration::from_secs(3_600),

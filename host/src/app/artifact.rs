@@ -11,11 +11,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use wasmtime::component::Component;
 
 use super::component::ComponentBytes;
-use super::metadata::Metadata;
 
 /// A component ready to be linked.
 pub(crate) type Compiled = Component;
@@ -53,32 +52,34 @@ impl ArtifactCache {
         prepare().map_err(|source| ArtifactError::Directory { dir: dir.to_owned(), source })
     }
 
-    /// Returns the compiled component, from the cache or from Cranelift. Blocks for as long as that takes (about a
-    /// second for 2 MB).
-    pub(crate) fn load(
+    /// Returns the compiled component, from the cache or, if `check` agrees, from Cranelift. Blocks for as long as that
+    /// takes (about a second for 2 MB).
+    pub(crate) fn load<E: From<ArtifactError>>(
         &self,
         engine: &wasmtime::Engine,
         component: &ComponentBytes,
-    ) -> Result<Component, ArtifactError> {
+        check: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Component, E> {
         // Without the description, which does not change the code: one compilation, before and after `describe`.
-        let code = Metadata::strip(&component.bytes);
-        let path = self.path(engine, code);
+        let path = self.path(engine, component);
         if let Some(loaded) = self.load_kept(engine, &path) {
             return Ok(loaded);
         }
-        let native = engine.precompile_component(code).map_err(ArtifactError::Compile)?;
+        check()?;
+        let native = engine.precompile_component(component.code()).map_err(ArtifactError::Compile)?;
         if let Err(error) = self.keep(&path, &native) {
             // A full or read-only disk costs the next start a second, not this one its result.
             tracing::warn!(path = %path.display(), %error, "cannot keep the compiled component");
         }
         // SAFETY: `native` came from `precompile_component` of this same engine one line above.
         #[expect(unsafe_code, reason = "the only way to load what Cranelift produced")]
-        unsafe { Component::deserialize(engine, &native) }.map_err(ArtifactError::Compile)
+        let loaded = unsafe { Component::deserialize(engine, &native) };
+        Ok(loaded.map_err(ArtifactError::Compile)?)
     }
 
-    /// Whether the cache has a file for this component, not yet verified. Blocks while it hashes the component.
+    /// Whether the cache has a file for this component, not yet verified.
     pub(crate) fn has(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> bool {
-        self.path(engine, Metadata::strip(&component.bytes)).is_file()
+        self.path(engine, component).is_file()
     }
 
     fn load_kept(&self, engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
@@ -113,11 +114,11 @@ impl ArtifactCache {
         mac
     }
 
-    fn path(&self, engine: &wasmtime::Engine, code: &[u8]) -> PathBuf {
+    fn path(&self, engine: &wasmtime::Engine, component: &ComponentBytes) -> PathBuf {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let digest = hex::encode(Sha256::digest(code));
+        let digest = hex::encode(component.code_digest());
         self.dir.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
     }
 }
@@ -177,14 +178,18 @@ mod tests {
         ComponentBytes::new(b"\0asm\x0d\0\x01\0".to_vec()).unwrap()
     }
 
+    fn load(cache: &ArtifactCache, engine: &wasmtime::Engine) {
+        cache.load(engine, &component(), || Ok::<(), ArtifactError>(())).unwrap();
+    }
+
     #[test]
     fn a_kept_component_is_loaded_again() {
         let dir = tempfile::tempdir().unwrap();
         let engine = engine();
         let path = {
             let cache = ArtifactCache::open(dir.path()).unwrap();
-            cache.load(&engine, &component()).unwrap();
-            cache.path(&engine, &component().bytes)
+            load(&cache, &engine);
+            cache.path(&engine, &component())
         };
         let cache = ArtifactCache::open(dir.path()).unwrap();
         assert!(cache.load_kept(&engine, &path).is_some());
@@ -195,8 +200,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let engine = engine();
         let cache = ArtifactCache::open(dir.path()).unwrap();
-        cache.load(&engine, &component()).unwrap();
-        let path = cache.path(&engine, &component().bytes);
+        load(&cache, &engine);
+        let path = cache.path(&engine, &component());
         let good = fs::read(&path).unwrap();
 
         for position in (0..good.len()).step_by(good.len() / 200 + 1) {
@@ -214,7 +219,7 @@ mod tests {
         assert!(cache.load_kept(&engine, &other).is_none());
 
         // The app still starts.
-        cache.load(&engine, &component()).unwrap();
+        load(&cache, &engine);
         assert_eq!(fs::read(&path).unwrap(), good);
     }
 
@@ -231,8 +236,8 @@ mod tests {
         let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let engine = engine();
         let cache = ArtifactCache::open(theirs.path()).unwrap();
-        cache.load(&engine, &component()).unwrap();
-        let name = cache.path(&engine, &component().bytes);
+        load(&cache, &engine);
+        let name = cache.path(&engine, &component());
         let here = ours.path().join(name.file_name().unwrap());
         fs::copy(&name, &here).unwrap();
         assert!(ArtifactCache::open(ours.path()).unwrap().load_kept(&engine, &here).is_none());

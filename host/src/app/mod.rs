@@ -7,10 +7,13 @@ pub mod build;
 pub(crate) mod capabilities;
 mod component;
 pub(crate) mod footprint;
+pub(crate) mod kind;
+pub(crate) mod manifest;
 pub mod metadata;
 pub(crate) mod route;
 mod schedule;
 pub(crate) mod sdk;
+mod sections;
 pub(crate) mod timetable;
 
 pub(crate) use self::component::ComponentError;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::api;
 use crate::app::artifact::{ArtifactCache, ArtifactError, Compiled};
 use crate::app::footprint::{Footprint, FootprintError};
+use crate::app::kind::{AppKind, NotAnApp};
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp};
 use crate::codes::Code;
@@ -28,12 +29,17 @@ pub enum LoadError {
     Metadata(#[from] MetadataError),
     #[error(transparent)]
     Program(#[from] ProgramError),
+    #[error(transparent)]
+    NotAnApp(#[from] NotAnApp),
     #[error(
         "the component has no metadata, so the app is named after its file, and `{stem}` is not a valid name; rename \
-         the file"
+         the file, or give `name` in a bireme.toml beside it"
     )]
     StockName { stem: String, source: NameError },
-    #[error("the component has no metadata and the request names no app; `bireme deploy FILE` names it after its file")]
+    #[error(
+        "the component has no metadata and the request names no app; `bireme deploy FILE` names it after its file, or \
+         by the `name` in a bireme.toml beside it"
+    )]
     NoName,
     #[error("an app cannot be named `{name}`: the host uses that path itself; rename the crate")]
     ReservedName { name: AppName },
@@ -43,7 +49,7 @@ impl LoadError {
     /// Returns the error code for users.
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Artifact(ArtifactError::Compile(_)) => Code::BadComponent,
+            Self::Artifact(ArtifactError::Compile(_)) | Self::NotAnApp(_) => Code::BadComponent,
             Self::Artifact(_) => Code::Io,
             Self::Sandbox(SandboxError::Engine(_)) => Code::Sandbox,
             Self::Footprint(_)
@@ -83,8 +89,8 @@ impl Loader {
             Err(MetadataError::Missing) => {}
             Err(error) => return Err(error.into()),
         }
-        let compiled = self.compile(component).await?;
-        if !self.sandbox.is_stock(&compiled) {
+        if AppKind::of(component.code())?? == AppKind::Described {
+            let compiled = self.compile(component).await?;
             return Ok(self.sandbox.describe(&compiled).await?);
         }
         let stem = stem.ok_or(LoadError::NoName)?;
@@ -114,9 +120,10 @@ impl Loader {
     async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, LoadError> {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
         blocking(move || {
-            // The engine would refuse it as well, but only after half a minute of Cranelift for a component of 20 MB.
-            Footprint::of(&component.bytes).check()?;
-            Ok(artifacts.load(&engine, &component)?)
+            artifacts.load(&engine, &component, || {
+                // The engine would refuse it as well, but after half a minute of Cranelift for a component of 20 MB.
+                Ok(Footprint::of(component.code()).check()?)
+            })
         })
         .await
     }

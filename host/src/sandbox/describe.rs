@@ -10,7 +10,7 @@ use wasmtime::component::{Component, Linker, LinkerInstance, Val};
 
 use super::invoke::{LIFT_SLACK, Sandbox, SandboxError, set_deadline};
 use super::limiter::MemoryLimiter;
-use super::link_errors;
+use crate::app::kind;
 use crate::app::metadata::Metadata;
 use crate::limits;
 
@@ -66,7 +66,7 @@ impl Sandbox {
         store.set_hostcall_fuel(limits::METADATA_BYTES_MAX + LIFT_SLACK as usize);
         set_deadline(&mut store, Instant::now() + limits::DESCRIBE_TIMEOUT);
         let instance = linker.instantiate_async(&mut store, component).await.map_err(describe)?;
-        let interface = instance.get_export_index(&mut store, None, link_errors::METADATA);
+        let interface = instance.get_export_index(&mut store, None, kind::METADATA);
         let export =
             interface.and_then(|interface| instance.get_export_index(&mut store, Some(&interface), "describe"));
         let export = export.ok_or(SandboxError::NoDescribe)?;
@@ -81,8 +81,7 @@ fn add_to_linker(linker: &mut Linker<DescribeState>, component: &Component) -> w
     let of = component.component_type();
     for (name, _) in of.imports(component.engine()) {
         // Under the component's own version: the traps below cover every name that is not defined exactly.
-        if let Some((_, define)) = INTERFACES.iter().find(|(interface, _)| link_errors::is_compatible(name, interface))
-        {
+        if let Some((_, define)) = INTERFACES.iter().find(|(interface, _)| kind::is_compatible(name, interface)) {
             define(&mut linker.instance(name)?)?;
         }
     }

@@ -12,7 +12,6 @@ use super::call_context::CallContext;
 use super::engine::{EngineConfig, PoolMode, TickingEngine};
 use super::imports;
 use super::limiter::LimitExceeded;
-use super::link_errors;
 use super::linked_code::LinkedCode;
 use super::meter::{CpuTime, metered};
 use super::program::{Program, ProgramError};
@@ -154,12 +153,6 @@ impl Sandbox {
     #[cfg(test)]
     pub(super) fn linker(&self) -> &Linker<CallState> {
         &self.linker
-    }
-
-    /// Whether a component is a stock one: without metadata, and with an export of `wasi:http/incoming-handler`.
-    pub(crate) fn is_stock(&self, component: &Component) -> bool {
-        let exports = link_errors::exports(component);
-        !exports.metadata && exports.web_handler
     }
 }
 

@@ -1,14 +1,9 @@
 //! Imports that keep a component from linking, each with a remedy.
 
-use wasmtime::component::types::Component as ComponentType;
 use wasmtime::component::{Component, Linker};
 
 /// Export of an app with functions.
 pub(crate) const HANDLER: &str = "bireme:host/handler@0.1.0";
-/// Export of an app with web functions.
-pub(crate) const WEB_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
-/// Export of an app that describes itself.
-pub(super) const METADATA: &str = "bireme:host/metadata@0.1.0";
 
 /// Packages of the host, with their versions; other patch versions link too. The newest version of a package stands
 /// first, because errors name the first.
@@ -41,21 +36,6 @@ pub enum MissingImport {
     Version { import: String, package: String, has: &'static str },
 }
 
-/// Exports of a component that the host knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Exports {
-    pub metadata: bool,
-    /// In any patch version.
-    pub web_handler: bool,
-}
-
-/// Returns the known exports of a component.
-pub(crate) fn exports(component: &Component) -> Exports {
-    let of = component.component_type();
-    let any = |wanted: &str| names(&of, component, true).iter().any(|name| is_compatible(name, wanted));
-    Exports { metadata: any(METADATA), web_handler: any(WEB_HANDLER) }
-}
-
 /// Returns the import named by `error`, a link error of `component`; `None` for an error about something else.
 pub(crate) fn find<T: 'static>(
     component: &Component,
@@ -63,9 +43,9 @@ pub(crate) fn find<T: 'static>(
     error: &wasmtime::Error,
 ) -> Option<MissingImport> {
     let error = format!("{error:#}");
-    let import = names(&component.component_type(), component, false)
-        .into_iter()
-        .find(|name| error.contains(&format!("`{name}`")))?;
+    let of = component.component_type();
+    let names = of.imports(component.engine()).map(|(name, _)| name.to_owned());
+    let import = { names }.find(|name| error.contains(&format!("`{name}`")))?;
     let Some((package, has)) = PACKAGES.into_iter().find(|(package, _)| import.starts_with(&format!("{package}/")))
     else {
         return Some(MissingImport::Unknown { import });
@@ -80,24 +60,9 @@ pub(crate) fn find<T: 'static>(
     }
 }
 
-fn names(of: &ComponentType, component: &Component, exported: bool) -> Vec<String> {
-    let engine = component.engine();
-    if exported {
-        of.exports(engine).map(|(name, _)| name.to_owned()).collect()
-    } else {
-        of.imports(engine).map(|(name, _)| name.to_owned()).collect()
-    }
-}
-
 /// Whether the host defines an interface of exactly that name: a taken name cannot be defined again.
 fn is_linked<T: 'static>(linker: &Linker<T>, name: &str) -> bool {
     linker.clone().root().func_wrap(name, |_, (): ()| Ok(())).is_err()
-}
-
-/// Whether two interface names differ at most in their patch versions.
-pub(super) fn is_compatible(one: &str, other: &str) -> bool {
-    let minor = |name: &str| name.rsplit_once('.').map(|(minor, _)| minor.to_owned());
-    minor(one) == minor(other)
 }
 
 #[cfg(test)]

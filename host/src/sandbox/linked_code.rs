@@ -7,6 +7,7 @@ use super::bindings::AppPre;
 use super::link_errors;
 use super::program::{Code, Program, ProgramError};
 use super::state::CallState;
+use crate::app::kind::WEB_HANDLER;
 use crate::app::metadata::Metadata;
 
 /// Entry points of a program. Each is there if the app has a function of its kind.
@@ -33,7 +34,7 @@ impl LinkedCode {
         let functions = has(false).then(|| AppPre::new(pre.clone())).transpose();
         let functions = functions.map_err(|_| lacks("functions", link_errors::HANDLER))?;
         let web = has(true).then(|| ProxyPre::new(pre)).transpose();
-        let web = web.map_err(|_| lacks("web functions", link_errors::WEB_HANDLER))?;
+        let web = web.map_err(|_| lacks("web functions", WEB_HANDLER))?;
         Ok(Box::new(Self { functions, web }))
     }
 

@@ -17,6 +17,9 @@ pub struct Attributes {
     pub timeout_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Bytes that one call may pass out of the sandbox at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,6 +38,9 @@ pub struct Attributes {
     pub tokens_per_day: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// Configuration values that it reads. Every value of the app is readable; these are the ones it expects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<String>,
 }
 
 /// Retries of a failed call.

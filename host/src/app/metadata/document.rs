@@ -4,12 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasm_encoder::{ComponentSection, CustomSection, Encode};
-use wasmparser::{Parser, Payload as WasmPayload};
+use wasmparser::Payload as WasmPayload;
 
 use super::attributes::Attributes;
 use super::error::{FORMAT, MetadataError, SECTION};
 use super::function::FunctionInfo;
 use crate::app::route::Route;
+use crate::app::sections::TopLevel;
 use crate::ids::{AppName, FunctionName};
 use crate::limits::METADATA_BYTES_MAX;
 
@@ -83,9 +84,19 @@ impl Metadata {
         Self { format: FORMAT, app, functions: vec![function] }
     }
 
-    /// Whether this describes a stock component, one without metadata of its own.
+    /// Whether this describes a stock component, one without metadata of its own. A manifest adds attributes alone.
     pub(crate) fn is_stock(&self) -> bool {
-        *self == Self::of_stock_component(self.app.name.clone())
+        let mut stock = Self::of_stock_component(self.app.name.clone());
+        if let ([stock], [function]) = (&mut *stock.functions, &*self.functions) {
+            let route = stock.attributes.route.take();
+            stock.attributes = Attributes { route, ..function.attributes.clone() };
+        }
+        *self == stock
+    }
+
+    /// Returns the place of the functions' attributes, for messages.
+    pub(crate) fn attributes_place(&self) -> &'static str {
+        if self.is_stock() { "the app's bireme.toml" } else { "the function's attributes" }
     }
 
     fn check_routes(&self) -> Result<(), MetadataError> {
@@ -104,16 +115,12 @@ impl Metadata {
     /// Reads the document of a component without running it.
     pub fn read(component: &[u8]) -> Result<Self, MetadataError> {
         let mut found = Vec::new();
-        let mut depth = 0u32;
-        for payload in Parser::new(0).parse_all(component) {
-            match payload? {
-                // Only at the top level: sections of nested modules are the author's own.
-                WasmPayload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
-                    found.push(section.data());
-                }
-                WasmPayload::ModuleSection { .. } | WasmPayload::ComponentSection { .. } => depth += 1,
-                WasmPayload::End(_) => depth = depth.saturating_sub(1),
-                _ => {}
+        // Only at the top level: sections of nested modules are the author's own.
+        for payload in TopLevel::of(component) {
+            if let WasmPayload::CustomSection(section) = payload?
+                && section.name() == SECTION
+            {
+                found.push(section.data());
             }
         }
         match found.as_slice() {
@@ -125,23 +132,18 @@ impl Metadata {
 
     /// Returns `component` without the section that `attach` appended, if it ends with one.
     pub fn strip(component: &[u8]) -> &[u8] {
-        let mut depth = 0u32;
-        for payload in Parser::new(0).parse_all(component) {
-            match payload {
-                Ok(WasmPayload::CustomSection(section)) if depth == 0 && section.name() == SECTION => {
-                    let contents = section.range();
-                    // A section starts with its id, 0, and its length in LEB128.
-                    let mut length = Vec::new();
-                    contents.len().encode(&mut length);
-                    let start = contents.start.saturating_sub(1 + length.len());
-                    if contents.end == component.len() && component.get(start) == Some(&0) {
-                        return &component[..start];
-                    }
+        for payload in TopLevel::of(component).map_while(Result::ok) {
+            if let WasmPayload::CustomSection(section) = payload
+                && section.name() == SECTION
+            {
+                let contents = section.range();
+                // A section starts with its id, 0, and its length in LEB128.
+                let mut length = Vec::new();
+                contents.len().encode(&mut length);
+                let start = contents.start.saturating_sub(1 + length.len());
+                if contents.end == component.len() && component.get(start) == Some(&0) {
+                    return &component[..start];
                 }
-                Ok(WasmPayload::ModuleSection { .. } | WasmPayload::ComponentSection { .. }) => depth += 1,
-                Ok(WasmPayload::End(_)) => depth = depth.saturating_sub(1),
-                Ok(_) => {}
-                Err(_) => break,
             }
         }
         component

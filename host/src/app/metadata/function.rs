@@ -52,6 +52,11 @@ impl FunctionInfo {
         if timeout.is_zero() {
             return Err(zero("timeout"));
         }
+        let output_bytes_max = self.attributes.output_bytes.unwrap_or(defaults.output_bytes_max);
+        self.within("output", output_bytes_max, ceilings.output_bytes_max, mib)?;
+        if output_bytes_max == 0 {
+            return Err(zero("output"));
+        }
         let concurrency_max = self.attributes.concurrency;
         if let Some(concurrency) = concurrency_max {
             if concurrency == 0 {
@@ -75,6 +80,7 @@ impl FunctionInfo {
             group,
             tokens_max,
             tokens_per_day_max,
+            output_bytes_max,
             ..defaults
         })
     }
@@ -124,7 +130,7 @@ impl FunctionInfo {
     }
 
     /// Checks names and combinations of attributes; `limits` checks their values.
-    pub(super) fn check(&self) -> Result<(), MetadataError> {
+    pub(crate) fn check(&self) -> Result<(), MetadataError> {
         let secrets = &self.attributes.secrets;
         if secrets.len() > SECRETS_PER_FUNCTION_MAX {
             return Err(self.attribute("secrets", format!("more than {SECRETS_PER_FUNCTION_MAX} are declared")));

@@ -10,8 +10,9 @@ mod document;
 mod error;
 mod function;
 
+pub(crate) use self::attributes::Attributes;
 #[cfg(test)]
-pub(crate) use self::attributes::{Attributes, Batching, Retries, SpacedRetries};
+pub(crate) use self::attributes::{Batching, Retries, SpacedRetries};
 #[cfg(test)]
 pub(crate) use self::document::AppInfo;
 pub use self::document::Metadata;

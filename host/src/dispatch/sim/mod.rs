@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{Call, Dispatcher, Durable, Finished, Options, Retention};
 use crate::app::ComponentBytes;
-use crate::app::artifact::ArtifactCache;
+use crate::app::artifact::{ArtifactCache, ArtifactError};
 use crate::app::metadata::{AppInfo, Attributes, FORMAT, FunctionInfo, Metadata, Retries, SpacedRetries};
 use crate::call::{FailureCode, Payload, Principal};
 use crate::inference::{Inference, InferenceConfig, WorkerProgram};
@@ -125,7 +125,8 @@ fn program(sandbox: &Sandbox, dir: &Path) -> Program {
     };
     let app = AppInfo { name: "sim".parse().unwrap(), version: String::new(), description: String::new() };
     let metadata = Metadata { format: FORMAT, app, functions: vec![function] };
-    let compiled = ArtifactCache::open(&dir.join("artifacts")).unwrap().load(sandbox.engine(), &component).unwrap();
+    let cache = ArtifactCache::open(&dir.join("artifacts")).unwrap();
+    let compiled = cache.load(sandbox.engine(), &component, || Ok::<(), ArtifactError>(())).unwrap();
     sandbox.program(&compiled, component.version(), metadata, &Grants::default(), &Settings::default()).unwrap()
 }
 
