@@ -120,7 +120,7 @@ impl Host {
         let durable = dispatcher.durable(&storage);
         let loader = Arc::new(Loader::new(sandbox.clone(), artifacts, config.settings.clone()));
         let grants = config.grants.clone();
-        let deployments = Deployments::new(loader.clone(), dispatcher.clone(), &storage, grants);
+        let deployments = Deployments::new(loader.clone(), dispatcher.clone(), &storage, grants, inference.clone());
         let deployments = Arc::new(deployments);
         let told = events.clone();
         deployments.observe(Box::new(move |app, record| told.app_changed(app, record)));

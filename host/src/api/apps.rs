@@ -127,6 +127,31 @@ pub(crate) struct Deployment {
     pub removed: Vec<Capability>,
     /// Methods and paths of the functions.
     pub routes: Vec<String>,
+    /// Declarations that the host does not meet yet; the app is live, and calls that need one fail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<DeploymentWarning>,
+}
+
+/// A declaration that the host does not meet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct DeploymentWarning {
+    pub kind: DeploymentWarningKind,
+    /// Name of the grant, the model, the secret or the configuration value.
+    pub name: String,
+    /// One sentence with the next step.
+    pub message: String,
+}
+
+/// Kind of a declaration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DeploymentWarningKind {
+    /// A `$name` without an origin.
+    Grant,
+    /// A model that is not installed.
+    Model,
+    Secret,
+    Config,
 }
 
 /// Answer to a stop.

@@ -27,7 +27,7 @@ mod words;
 
 pub(crate) use apps::{
     App, AppDescription, AppFunction, AppHistory, AppList, AppState, AppStopped, Deployment, DeploymentAction,
-    DeploymentRecord,
+    DeploymentRecord, DeploymentWarning, DeploymentWarningKind,
 };
 pub(crate) use batches::{Batch, BatchCut, BatchList, BatchOutcome, BatchTotals, ModelTotals};
 pub(crate) use calls::{Call, CallKind, CallList, CallOrMap, CallState, FailedAttempt, LiveCall};

@@ -11,11 +11,11 @@
 
 mod history;
 mod loader;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use self::history::History;
@@ -26,12 +26,15 @@ use crate::clock::unix_ms;
 use crate::codes::Code;
 use crate::dispatch::Dispatcher;
 use crate::ids::{AppName, Version};
+use crate::inference::Inference;
 use crate::outbound::{Grants, PolicyError};
 use crate::sandbox::Program;
 use crate::storage::{Apps, Blobs, Pushed, Storage, StorageError};
+use crate::tasks::blocking;
 
 pub(crate) use history::RollbackError;
 pub(crate) use loader::{LoadError, Loader};
+pub(crate) use warnings::{Warning, WarningKind};
 
 pub(crate) use crate::storage::{Action, AppRecord as Record};
 
@@ -121,6 +124,8 @@ pub(crate) struct DeployOutcome {
     pub removed: Vec<Capability>,
     /// False for a dry run, and if the same version was live already with the same grants.
     pub is_changed: bool,
+    /// Declarations that this host does not meet yet.
+    pub warnings: Vec<Warning>,
     pub metadata: Metadata,
 }
 
@@ -162,6 +167,8 @@ pub struct Deployments {
     components: Arc<dyn Blobs>,
     /// Grants of every app.
     grants: Grants,
+    /// Models of the host, which apps may declare.
+    inference: Arc<Inference>,
     apps: Mutex<BTreeMap<AppName, DeployedApp>>,
     one_at_a_time: tokio::sync::Mutex<()>,
     observer: OnceLock<Box<Observer>>,
@@ -178,10 +185,16 @@ struct DeployedApp {
 
 impl Deployments {
     /// Makes the deployments of a host; `restore` loads earlier ones.
-    pub(crate) fn new(loader: Arc<Loader>, dispatcher: Arc<Dispatcher>, storage: &Storage, grants: Grants) -> Self {
+    pub(crate) fn new(
+        loader: Arc<Loader>,
+        dispatcher: Arc<Dispatcher>,
+        storage: &Storage,
+        grants: Grants,
+        inference: Arc<Inference>,
+    ) -> Self {
         let (records, components) = (storage.apps.clone(), storage.blobs.clone());
         let (apps, one_at_a_time, observer) = Default::default();
-        Self { loader, dispatcher, records, components, grants, apps, one_at_a_time, observer }
+        Self { loader, dispatcher, records, components, grants, inference, apps, one_at_a_time, observer }
     }
 
     /// Restores the deployed apps: makes the live ones callable. A failed one shows in its `Status`.
@@ -239,6 +252,7 @@ impl Deployments {
         let kept = last.as_ref().map(|record| record.grants.clone()).unwrap_or_default();
         let grants = request.grants.unwrap_or_else(|| kept.clone());
         let program = self.loader.program(&app, &self.grants.with(&grants)?).await?;
+        let warnings = self.warnings(&program).await;
         let previous = live.map(|program| program.version().clone());
         let is_same = previous.as_ref() == Some(&version) && last.is_some_and(|last| last.is_live()) && grants == kept;
         let is_changed = !is_same && !request.is_dry_run;
@@ -257,14 +271,20 @@ impl Deployments {
                 added: added.clone(),
                 message: request.message,
             };
-            let ComponentBytes { bytes, digest } = app.component;
-            self.components.put(&digest, Bytes::from_owner(bytes)).await?;
+            let ComponentBytes { bytes, digest, .. } = app.component;
+            self.components.put(&digest, bytes).await?;
             let record = self.record(&name, record).await?;
             self.dispatcher.deploy(program);
             self.tell(&name, &record);
             self.sweep().await;
         }
-        Ok(DeployOutcome { app: name, version, previous, added, removed, is_changed, metadata })
+        Ok(DeployOutcome { app: name, version, previous, added, removed, is_changed, warnings, metadata })
+    }
+
+    /// Returns the declarations of a program that this host does not meet.
+    async fn warnings(&self, program: &Arc<Program>) -> Vec<Warning> {
+        let (catalogue, program) = (self.inference.catalogue().clone(), program.clone());
+        blocking(move || warnings::of(&program, |model| catalogue.get(model).is_ok())).await
     }
 
     /// Makes an earlier version live again, with its grants of then: the previous one, or the one with the prefix `to`.
@@ -278,6 +298,7 @@ impl Deployments {
             (name.clone(), target.clone())
         };
         let (program, metadata) = self.load_version(&target).await?;
+        let warnings = self.warnings(&program).await;
         let live = self.dispatcher.program(app);
         let before = live.as_ref().map(|program| capabilities::of(program.metadata())).unwrap_or_default();
         let declared = capabilities::of(&metadata);
@@ -299,6 +320,7 @@ impl Deployments {
             added,
             removed: before.difference(&declared).cloned().collect(),
             is_changed: true,
+            warnings,
             metadata,
         })
     }
@@ -386,7 +408,7 @@ impl Deployments {
             Ok(metadata) => Ok(DescribedApp { component, metadata }),
             Err(MetadataError::Missing) => {
                 let metadata = self.loader.describe(&component, None).await?;
-                let component = ComponentBytes::new(metadata.attach(&component.bytes))?;
+                let component = component.with_metadata(&metadata)?;
                 Ok(DescribedApp { component, metadata })
             }
             Err(error) => Err(LoadError::from(error).into()),

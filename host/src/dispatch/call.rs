@@ -129,12 +129,18 @@ pub(super) fn check(function: &FunctionRef, input: &Payload) -> Result<(), Failu
         );
         return Err(Failure::new(FailureCode::UnknownFunction, message));
     }
+    check_secrets(function)?;
     let (input_bytes, bytes_max) = (input.data.len() as u64, function.limits.input_bytes_max);
     if input_bytes > bytes_max {
         let message = format!("the input of `{}` is {input_bytes} bytes, over its limit of {bytes_max}", function.name);
         return Err(Failure::new(FailureCode::InputTooLarge, message));
     }
     Ok(())
+}
+
+/// Refuses a call of a function with a secret that the operator did not give. Another attempt would have none either.
+pub(super) fn check_secrets(function: &FunctionRef) -> Result<(), Failure> {
+    function.check_secrets().map_err(|error| Failure::new(FailureCode::Terminal, error.to_string()))
 }
 
 /// Failure of a call that comes while the host shuts down.

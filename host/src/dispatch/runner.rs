@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::apps::Apps;
 use super::batching::Batching;
-use super::call::{Attempted, Call, Finished, Origin, WebCall, check, panicked};
+use super::call::{Attempted, Call, Finished, Origin, WebCall, check, check_secrets, panicked};
 use super::executor::{AttemptSpec, Executor};
 use super::live_calls::{Entered, LiveCalls};
 use super::poll_throttle::PollThrottle;
@@ -123,6 +123,10 @@ impl Runner {
 
     async fn serve_once(&self, id: CallId, call: WebCall) -> Finished<()> {
         let WebCall { function, exchange, principal } = call;
+        if let Err(failure) = check_secrets(&function) {
+            self.log_failure(id, &function, &failure);
+            return Finished::failed(id, failure);
+        }
         let origin = Origin::outside(principal);
         let _live = self.live.enter(id, function.id(), &origin);
         let mut receipt = Receipt::default();

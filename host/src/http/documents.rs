@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::call::Payload;
-use crate::deploy::{Action, DeployOutcome, Record};
+use crate::deploy::{Action, DeployOutcome, Record, Warning, WarningKind};
 use crate::devices::{Gpu, Obstacle, Report};
 use crate::dispatch::{LiveCall, ScheduleView};
 use crate::ids::CallId;
@@ -153,7 +153,20 @@ impl From<DeployOutcome> for api::Deployment {
             added: outcome.added,
             removed: outcome.removed,
             routes,
+            warnings: outcome.warnings.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<Warning> for api::DeploymentWarning {
+    fn from(warning: Warning) -> Self {
+        let kind = match warning.kind {
+            WarningKind::Grant => api::DeploymentWarningKind::Grant,
+            WarningKind::Model => api::DeploymentWarningKind::Model,
+            WarningKind::Secret => api::DeploymentWarningKind::Secret,
+            WarningKind::Config => api::DeploymentWarningKind::Config,
+        };
+        Self { kind, name: warning.name, message: warning.message }
     }
 }
 

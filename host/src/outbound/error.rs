@@ -64,7 +64,7 @@ pub(crate) enum OutboundError {
     },
     /// The function does not declare this origin. The author adds it to `outbound`.
     #[error(
-        "`{origin}` is not declared: {}; add it to `outbound` in the function's attributes",
+        "`{origin}` is not declared: {}; add it to `outbound` in {place}",
         DeclaredOrigins(.declared)
     )]
     NotDeclared {
@@ -72,6 +72,8 @@ pub(crate) enum OutboundError {
         origin: Origin,
         /// The function's own list.
         declared: Vec<String>,
+        /// Place of the list.
+        place: &'static str,
     },
     /// The function declares this origin, the operator has not granted it. The operator adds the grant.
     #[error(

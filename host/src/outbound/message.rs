@@ -131,7 +131,7 @@ mod tests {
     use crate::outbound::{Grants, Policy};
 
     fn permit(uri: &Uri) -> Permit {
-        let policy = Policy::new(&["*".to_owned()], &Grants::default()).expect("valid");
+        let policy = Policy::new(&["*".to_owned()], &Grants::default(), "").expect("valid");
         policy.check(uri).expect("public")
     }
 

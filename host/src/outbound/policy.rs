@@ -34,6 +34,8 @@ pub struct Policy {
     entries: Vec<DeclaredOrigin>,
     grants: Grants,
     declared: Vec<String>,
+    /// Place of the declaration, for messages.
+    place: &'static str,
 }
 
 /// Permission to reach one origin. Only a policy makes one.
@@ -56,13 +58,22 @@ pub(crate) enum Scope {
 }
 
 impl Policy {
-    /// Joins a function's declared entries with the operator's grants.
-    pub(crate) fn new(declared: &[String], grants: &Grants) -> Result<Self, PolicyError> {
+    /// Joins a function's declared entries, from `place`, with the operator's grants.
+    pub(crate) fn new(declared: &[String], grants: &Grants, place: &'static str) -> Result<Self, PolicyError> {
         check_len(declared)?;
         Ok(Self {
             entries: declared.iter().map(|text| DeclaredOrigin::parse(text)).collect::<Result<_, _>>()?,
             grants: grants.clone(),
             declared: declared.to_vec(),
+            place,
+        })
+    }
+
+    /// Returns the declared `$names` without a granted origin.
+    pub(crate) fn ungranted(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter_map(|entry| match entry {
+            DeclaredOrigin::Named(name) => self.grants.origins_of(name).next().is_none().then_some(&**name),
+            _ => None,
         })
     }
 
@@ -104,7 +115,10 @@ impl Policy {
         }
         Err(match ungranted {
             Some(name) => OutboundError::NotGranted { origin: origin.clone(), grant: format!("{name}={origin}") },
-            None => OutboundError::NotDeclared { origin: origin.clone(), declared: self.described() },
+            None => {
+                let (origin, declared, place) = (origin.clone(), self.described(), self.place);
+                OutboundError::NotDeclared { origin, declared, place }
+            }
         })
     }
 
@@ -157,13 +171,15 @@ mod tests {
     use super::super::policy_error::ENTRIES_MAX;
     use super::*;
 
+    const PLACE: &str = "the function's attributes";
+
     fn strings(list: &[&str]) -> Vec<String> {
         list.iter().map(|s| s.to_string()).collect()
     }
 
     fn policy(declared: &[&str], grants: &[&str]) -> Policy {
         let grants = Grants::parse(&strings(grants)).expect("good grants");
-        Policy::new(&strings(declared), &grants).expect("good entries")
+        Policy::new(&strings(declared), &grants, PLACE).expect("good entries")
     }
 
     /// The verdict on `uri` in one word.
@@ -330,7 +346,7 @@ mod tests {
             "$",
             "$a b",
         ] {
-            let refused = Policy::new(&strings(&[entry]), &Grants::default());
+            let refused = Policy::new(&strings(&[entry]), &Grants::default(), PLACE);
             assert!(refused.is_err(), "{entry}");
         }
         for grant in [
@@ -346,6 +362,6 @@ mod tests {
             assert!(Grants::parse(&strings(&[grant])).is_err(), "{grant}");
         }
         let long = vec!["*".to_owned(); ENTRIES_MAX + 1];
-        assert!(matches!(Policy::new(&long, &Grants::default()), Err(PolicyError::TooMany { .. })));
+        assert!(matches!(Policy::new(&long, &Grants::default(), PLACE), Err(PolicyError::TooMany { .. })));
     }
 }

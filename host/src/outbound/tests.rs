@@ -118,7 +118,7 @@ impl Resolver for Scripted {
 fn policy(declared: &[&str], grants: &[&str]) -> Policy {
     let strings = |list: &[&str]| list.iter().map(|s| s.to_string()).collect::<Vec<_>>();
     let grants = Grants::parse(&strings(grants)).expect("good grants");
-    Policy::new(&strings(declared), &grants).expect("good entries")
+    Policy::new(&strings(declared), &grants, "the function's attributes").expect("good entries")
 }
 
 /// A client with everything that one call needs.

@@ -27,6 +27,8 @@ pub struct Function {
     pub models: Vec<String>,
     /// Its secrets; `None` if it declares none.
     pub secrets: Option<Arc<DeclaredSecrets>>,
+    /// Secrets that it declares and the operator did not give: it cannot be called.
+    pub missing_secrets: Vec<String>,
     /// Route of a web function; a function without one is called by its name.
     pub route: Option<Route>,
     /// Set when the program is deployed.
@@ -66,6 +68,12 @@ impl FunctionRef {
     /// Returns its app's version.
     pub(crate) fn version(&self) -> &Version {
         self.program.version()
+    }
+
+    /// Refuses a function with a secret that the operator did not give.
+    pub(crate) fn check_secrets(&self) -> Result<(), ProgramError> {
+        let Some(secret) = self.missing_secrets.first().cloned() else { return Ok(()) };
+        Err(ProgramError::Secret { app: self.app().clone(), function: self.name.clone(), secret })
     }
 
     /// Returns the ids of app and function.
@@ -174,19 +182,26 @@ impl Program {
         let app = &metadata.app.name;
         let mut functions = Vec::with_capacity(metadata.functions.len());
         for info in &metadata.functions {
-            let outbound = Policy::new(&info.attributes.outbound, grants).map_err(|source| ProgramError::Outbound {
+            let policy = Policy::new(&info.attributes.outbound, grants, metadata.attributes_place());
+            let outbound = policy.map_err(|source| ProgramError::Outbound {
                 app: app.clone(),
                 function: info.name.clone(),
                 source,
             })?;
+            let (secrets, missing_secrets) = secrets(app, info, settings);
+            // A stock component gets the models of the operator's grants as well as those of its manifest.
+            let mut models = info.attributes.models.clone();
+            if metadata.is_stock() {
+                models.extend_from_slice(grants.models());
+            }
             functions.push(Function {
                 name: info.name.clone(),
                 limits: info.limits(ceilings)?,
                 takes_bytes: info.takes_bytes(),
                 outbound,
-                // A stock component cannot declare models, so it gets those of the operator's grants.
-                models: if metadata.is_stock() { grants.models().to_vec() } else { info.attributes.models.clone() },
-                secrets: secrets(app, info, settings)?,
+                models,
+                secrets,
+                missing_secrets,
                 route: info.attributes.route.clone(),
                 counters: OnceLock::new(),
             });
@@ -239,22 +254,13 @@ impl Program {
     }
 }
 
-/// Returns the declared secrets with the operator's values; an error for a missing one.
-fn secrets(
-    app: &AppName,
-    function: &FunctionInfo,
-    settings: &Settings,
-) -> Result<Option<Arc<DeclaredSecrets>>, ProgramError> {
+/// Returns the declared secrets with the operator's values, and the names of those without.
+fn secrets(app: &AppName, function: &FunctionInfo, settings: &Settings) -> (Option<Arc<DeclaredSecrets>>, Vec<String>) {
     let declared = &function.attributes.secrets;
     if declared.is_empty() {
-        return Ok(None);
+        return (None, Vec::new());
     }
-    let given = declared.iter().map(|name| match settings.secret(app, name) {
-        Some(secret) => Ok((name.clone(), secret.clone())),
-        None => {
-            let (app, function, secret) = (app.clone(), function.name.clone(), name.clone());
-            Err(ProgramError::Secret { app, function, secret })
-        }
-    });
-    Ok(Some(Arc::new(DeclaredSecrets::new(given.collect::<Result<_, _>>()?))))
+    let given = declared.iter().filter_map(|name| Some((name.clone(), settings.secret(app, name)?.clone())));
+    let missing = declared.iter().filter(|name| settings.secret(app, name).is_none());
+    (Some(Arc::new(DeclaredSecrets::new(given.collect()))), missing.cloned().collect())
 }

@@ -84,21 +84,25 @@ fn a_secret_comes_from_the_environment_or_from_a_file() {
 }
 
 #[test]
-fn a_secret_that_is_not_given_is_named_before_anything_runs() {
-    let target = function(Guest::Authored, "sees_no_secret");
-    let output = bireme(&["run", &target]);
-    assert_eq!(output.status, 2, "{output:#?}");
-    assert!(
-        output.stderr.contains(
-            "`authored` declares the secret `API_KEY`, which is not given; give it with `--secret API_KEY=VALUE`"
-        ),
-        "{output:#?}"
-    );
-    let data = fresh_data();
-    let output = Server::try_start(data.path(), &[Guest::Authored], &[]).err().unwrap();
-    assert!(output.status == 2 && output.stdout.contains("--secret API_KEY"), "{output:#?}");
+fn a_secret_that_is_not_given_stops_the_calls_that_need_it_and_no_others() {
+    let missing = "`reads_secret` of `authored` declares the secret `API_KEY`, which is not given; give it with \
+                   `--secret API_KEY=VALUE`";
+    let output = bireme(&["run", &function(Guest::Authored, "reads_secret")]);
+    assert!(output.status == 2 && output.stderr.contains(missing), "{output:#?}");
+    let output = bireme(&["run", &function(Guest::Authored, "sees_no_secret")]);
+    assert_eq!((output.status, output.json()), (0, 0.into()), "{output:#?}");
 
-    let output = bireme(&["run", "--secret", "API_KEY", &target]);
+    let server = Server::start(&[Guest::Authored]);
+    let note =
+        "`authored::reads_secret` cannot be called: its secret `API_KEY` is not given; give it with `--secret API_KEY`";
+    assert!(server.stderr().contains(note), "{}", server.stderr());
+    assert_eq!(server.post("/authored/sees_no_secret", "{}").status, 200);
+    let reply = server.post("/authored/reads_secret", "{}");
+    let problem = reply.json();
+    assert_eq!((reply.status, problem["code"].as_str()), (500, Some("terminal")), "{reply:#?}");
+    assert!(problem["detail"].as_str().unwrap().contains(missing), "{reply:#?}");
+
+    let output = bireme(&["run", "--secret", "API_KEY", &function(Guest::Authored, "sees_no_secret")]);
     assert_eq!(output.status, 2, "{output:#?}");
     assert!(output.stderr.contains("has no variable `API_KEY`"), "{output:#?}");
 }

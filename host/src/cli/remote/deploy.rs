@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
+use console::style;
 
 use super::address::Address;
 use super::client::{self, Answer, Client};
@@ -21,7 +22,7 @@ use crate::tasks::blocking;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  bireme deploy examples/hello\n  bireme deploy . --accept -m 'reads the new feed'")]
 pub(crate) struct Deploy {
-    /// A crate's directory or a `.wasm` file.
+    /// A crate's directory, a `.wasm` file, or a directory with a `bireme.toml`.
     app: String,
     #[command(flatten)]
     address: Address,
@@ -78,12 +79,23 @@ impl Deploy {
             response = client.post("/api/v1/apps", &query, "application/wasm", component)?;
         }
         let answer: Answer<Deployment> = client::answer(response)?;
-        output::line(&if json { answer.text } else { self.text(client, &answer.document) });
+        if json {
+            output::line(&answer.text);
+            return Ok(());
+        }
+        output::line(&self.text(client, &answer.document));
+        for warning in &answer.document.warnings {
+            output::note(&format!(
+                "{} {}",
+                style("warning:").for_stderr().yellow().bold(),
+                printable(&warning.message)
+            ));
+        }
         Ok(())
     }
 
     fn text(&self, client: &Client, deployment: &Deployment) -> String {
-        let Deployment { app, version, previous, changed, added, removed, routes } = deployment;
+        let Deployment { app, version, previous, changed, added, removed, routes, warnings: _ } = deployment;
         let base = client.base();
         let was = match previous {
             Some(previous) if previous != version => format!(" (before: {previous})"),
