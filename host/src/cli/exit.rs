@@ -206,6 +206,7 @@ from_error! {
     std::io::Error => Io,
     ConfigError => Config,
     crate::app::ComponentError => BadComponent,
+    crate::app::manifest::ManifestError => BadManifest,
     crate::app::metadata::MetadataError => BadMetadata,
     SandboxError => Sandbox,
     crate::worker::WorkerError => DeviceLost,

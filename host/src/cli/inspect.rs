@@ -21,7 +21,7 @@ use crate::server::Host;
 #[derive(Args)]
 #[command(after_help = "Example:\n  bireme inspect examples/hello --json")]
 pub(crate) struct Inspect {
-    /// A crate's directory or a `.wasm` file.
+    /// A crate's directory, a `.wasm` file, or a directory with a `bireme.toml`.
     app: String,
 }
 

@@ -19,6 +19,7 @@ use super::remote::{Address, HostMap};
 use super::{function_lookup, output, target};
 use crate::call::{Failure, Payload, Principal, Priority};
 use crate::codes::Code;
+use crate::config::ConfigError;
 use crate::dispatch::{MapProgress, find_function};
 use crate::logs::Level;
 use crate::sandbox::{MapOutcome, MapRun, Order};
@@ -99,7 +100,7 @@ impl MapCommand {
         config.inference.device = self.on.device;
         let host = Host::build(config, log.clone())?;
         host.inference.check_device().await?;
-        let (file, app) = (app, target::resolve(app, &host).await?);
+        let (file, (app, grants)) = (app, target::resolve(app, &host).await?);
         let function = function_lookup::find(&app.metadata, name, None)?;
         let lines = LineFormat { are_paths: self.files, are_bytes: function.takes_bytes() };
         let chunks = map_inputs::open(&self.inputs, lines)?;
@@ -107,7 +108,8 @@ impl MapCommand {
         let bar = MapBar::new(self.quiet);
         bar.count_inputs(&self.inputs);
         log.above(bar.bar());
-        let program = host.load(&app, &host.config.grants).await.map_err(|error| Exit::from(error).about(file))?;
+        let grants = host.config.grants.with(&grants).map_err(ConfigError::from)?;
+        let program = host.load(&app, &grants).await.map_err(|error| Exit::from(error).about(file))?;
         let function = find_function(&program, name)?;
         let order = if self.unordered { Order::Completion } else { Order::Input };
         let map = host.dispatcher.map(function, order, Priority::Normal, Principal::Operator);

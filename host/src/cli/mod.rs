@@ -49,6 +49,7 @@ mod retention;
 mod run;
 mod schema_text;
 mod sdk;
+mod secrets_note;
 mod serve;
 mod service_manager;
 mod signals;

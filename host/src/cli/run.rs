@@ -16,6 +16,8 @@ use super::log::StderrLog;
 use super::{function_lookup, output, receipt_text, target};
 use crate::call::{FailureCode, Principal, Receipt};
 use crate::codes::Code;
+use crate::config::ConfigError;
+use crate::deploy::LoadError;
 use crate::dispatch::{Call, find_function};
 use crate::ids::CallId;
 use crate::logs::Level;
@@ -48,7 +50,7 @@ impl Run {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let (app, name) = target::split(&self.target)?;
         let host = self.host(global)?;
-        let (file, app) = (app, target::resolve(app, &host).await?);
+        let (file, (app, grants)) = (app, target::resolve(app, &host).await?);
 
         let function = function_lookup::find(&app.metadata, name, None)?;
         let (input, trailing) = input::read(function, &self.file, &self.input, &[])?;
@@ -59,10 +61,13 @@ impl Run {
         trailing.device.into_iter().for_each(|device| host.inference.choose(device));
         host.inference.check_device().await.map_err(|refused| Exit { is_json: json, ..refused.into() })?;
         let config = self.settings.and(&trailing.settings).config(global)?;
-        let program = host.loader.with_settings(config.settings).program(&app, &config.grants).await;
+        let grants = config.grants.with(&grants).map_err(ConfigError::from)?;
+        let program = host.loader.with_settings(config.settings).program(&app, &grants).await;
         let program = program.map_err(|error| Exit::from(error).about(file))?;
         host.dispatcher.deploy(program.clone());
-        let call = Call::new(find_function(&program, name)?, input, Principal::Operator);
+        let function_ref = find_function(&program, name)?;
+        function_ref.check_secrets().map_err(|error| Exit::from(LoadError::from(error)).about(file))?;
+        let call = Call::new(function_ref, input, Principal::Operator);
         // Before the call has effects.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let finished = tokio::select! {

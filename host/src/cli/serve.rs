@@ -15,9 +15,9 @@ use super::global::Global;
 use super::log::StderrLog;
 use super::service_manager::ServiceManager;
 use super::signals::StopSignals;
-use super::{listen, output, retention, target};
+use super::{listen, output, retention, secrets_note, target};
 use crate::codes::Code;
-use crate::config::check_listen;
+use crate::config::{ConfigError, check_listen};
 use crate::ids::AppName;
 use crate::logs::Level;
 use crate::server::{Host, ListenSettings, Resumed, RunningHost};
@@ -34,7 +34,7 @@ use crate::storage::StorageError;
     after_help = "Example:\n  bireme serve examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
 )]
 pub(crate) struct Serve {
-    /// Crates' directories or `.wasm` files.
+    /// Crates' directories, `.wasm` files, or directories with a `bireme.toml`.
     apps: Vec<String>,
     /// Address to listen on; port 0 takes a free one. Loopback only: this version has no access control.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
@@ -144,12 +144,14 @@ fn drain(text: &str) -> Result<Duration, String> {
 }
 
 async fn load(path: &str, host: &Host, names: &mut HashSet<AppName>) -> Result<(), Exit> {
-    let app = target::resolve(path, host).await?;
+    let (app, grants) = target::resolve(path, host).await?;
     let name = &app.metadata.app.name;
     if names.contains(name) {
         return Err(Exit::usage(format!("`{path}` is a second app named `{name}`; rename one of the crates")));
     }
-    let program = host.loader.program(&app, &host.config.grants).await?;
+    let grants = host.config.grants.with(&grants).map_err(ConfigError::from)?;
+    let program = host.loader.program(&app, &grants).await?;
+    secrets_note::print(&program);
     if host.dispatcher.program(name.as_str()).is_some() {
         output::note(&format!("`{path}` is served in the place of the deployed `{name}` until this host ends"));
     }

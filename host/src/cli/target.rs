@@ -1,13 +1,16 @@
-//! Targets `APP` and `APP::FUNCTION`: a crate directory or a `.wasm` file, built and described as needed.
+//! Targets `APP` and `APP::FUNCTION`: a crate directory, a `.wasm` file, or a directory with a `bireme.toml`; built and
+//! described as needed.
 
 use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
 use super::output;
 use crate::app::build::BuildDirs;
+use crate::app::manifest::Manifest;
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp, build};
 use crate::codes::Code;
+use crate::ids::AppName;
 use crate::server::Host;
 use crate::tasks::blocking;
 
@@ -22,6 +25,7 @@ pub(crate) struct AppFile {
     pub path: PathBuf,
     component: ComponentBytes,
     metadata: Option<Metadata>,
+    manifest: Option<Manifest>,
 }
 
 /// Splits `APP::FUNCTION`.
@@ -32,24 +36,68 @@ pub(crate) fn split(target: &str) -> Result<(&str, &str), Exit> {
     }
 }
 
+/// Component and manifest of a target that cargo does not build.
+pub(crate) struct ComponentFile {
+    pub path: PathBuf,
+    pub manifest: Option<Manifest>,
+}
+
+impl ComponentFile {
+    /// Finds the component of `app`; `None` for a crate's directory.
+    pub(crate) fn find(app: &Path) -> Result<Option<Self>, Exit> {
+        if !app.is_dir() {
+            let manifest = Manifest::of_component(app)?;
+            return Ok(Some(Self { path: app.to_owned(), manifest }));
+        }
+        let is_crate = app.join("Cargo.toml").is_file();
+        let manifest = Manifest::in_dir(app)?.filter(|manifest| manifest.names_component() || !is_crate);
+        let Some(manifest) = manifest else { return Ok(None) };
+        Ok(Some(Self { path: manifest.component()?, manifest: Some(manifest) }))
+    }
+
+    /// Reads the component.
+    pub(crate) fn open(self) -> Result<AppFile, Exit> {
+        let Self { path, manifest } = self;
+        let shown = path.display().to_string();
+        let component = ComponentBytes::read(&path).map_err(|error| Exit::from(error).about(&shown))?;
+        let metadata = match Metadata::read(&component.bytes) {
+            Ok(metadata) => Some(metadata),
+            Err(MetadataError::Missing) => None,
+            Err(error) => return Err(Exit::from(error).about(&shown)),
+        };
+        let file = AppFile { path, component, metadata, manifest };
+        file.check_manifest()?;
+        Ok(file)
+    }
+}
+
 /// Opens `app`; builds it if it is a crate directory.
 pub(crate) async fn locate(app: &str, dirs: &BuildDirs) -> Result<AppFile, Exit> {
     let path = Path::new(app);
-    if path.is_dir() {
-        return built(path, dirs).await;
-    }
-    if !path.is_file() {
+    if !path.exists() {
         let exit =
             Exit::new(Code::UnknownApp, format!("no app at `{app}`: neither a crate directory nor a component file"));
         return Err(exit.hint("give the directory of a crate, or the path of a `.wasm` file"));
     }
-    let component = ComponentBytes::read(path).map_err(|error| Exit::from(error).about(app))?;
-    let metadata = match Metadata::read(&component.bytes) {
-        Ok(metadata) => Some(metadata),
-        Err(MetadataError::Missing) => None,
-        Err(error) => return Err(Exit::from(error).about(app)),
-    };
-    Ok(AppFile { path: path.to_owned(), component, metadata })
+    match ComponentFile::find(path)? {
+        Some(file) => file.open(),
+        None => {
+            let manifest = of_crate(path)?;
+            Ok(AppFile { manifest, ..built(path, dirs).await? })
+        }
+    }
+}
+
+/// Reads the manifest of a crate: grants for commands on this machine, since attributes are in the code.
+fn of_crate(dir: &Path) -> Result<Option<Manifest>, Exit> {
+    let manifest = Manifest::in_dir(dir)?;
+    manifest.iter().try_for_each(Manifest::check_empty)?;
+    Ok(manifest)
+}
+
+/// Returns the grants of a crate's manifest.
+pub(crate) fn grants_of_crate(dir: &Path) -> Result<Vec<String>, Exit> {
+    Ok(of_crate(dir)?.as_ref().map(Manifest::grants).unwrap_or_default())
 }
 
 /// Opens a component that cargo built, with the metadata of an earlier run if the component is unchanged.
@@ -58,12 +106,12 @@ pub(crate) fn of_cargo(cargo: &Path) -> Result<AppFile, Exit> {
     let path = cargo.with_extension("bireme.wasm");
     // The `.bireme.wasm` file is the component's bytes followed by its metadata.
     if let Ok(kept) = ComponentBytes::read(&path)
-        && Metadata::strip(&kept.bytes) == &*component.bytes
+        && kept.code_digest() == component.digest
         && let Ok(metadata) = Metadata::read(&kept.bytes)
     {
-        return Ok(AppFile { path, component: kept, metadata: Some(metadata) });
+        return Ok(AppFile { path, component: kept, metadata: Some(metadata), manifest: None });
     }
-    Ok(AppFile { path, component, metadata: None })
+    Ok(AppFile { path, component, metadata: None, manifest: None })
 }
 
 async fn built(dir: &Path, dirs: &BuildDirs) -> Result<AppFile, Exit> {
@@ -75,6 +123,19 @@ async fn built(dir: &Path, dirs: &BuildDirs) -> Result<AppFile, Exit> {
 }
 
 impl AppFile {
+    /// Refuses a manifest that sets attributes of a component with metadata.
+    fn check_manifest(&self) -> Result<(), Exit> {
+        match (&self.manifest, &self.metadata) {
+            (Some(manifest), Some(_)) => Ok(manifest.check_empty()?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the grants of the manifest, for commands on this machine.
+    pub(crate) fn grants(&self) -> Vec<String> {
+        self.manifest.as_ref().map(Manifest::grants).unwrap_or_default()
+    }
+
     /// Returns the app if its metadata are there, so that nothing needs to run.
     pub(crate) fn described(&self) -> Option<(PathBuf, DescribedApp)> {
         let metadata = self.metadata.clone()?;
@@ -97,10 +158,16 @@ impl AppFile {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let stem = name.strip_suffix(".wasm").unwrap_or(&name);
         let stem = stem.strip_suffix(".bireme").unwrap_or(stem);
+        let given = self.manifest.as_ref().and_then(Manifest::name).map(AppName::as_str);
         let shown = self.path.display().to_string();
-        let described = host.describe(&self.component, Some(stem)).await;
-        let metadata = described.map_err(|error| Exit::from(error).about(&shown))?;
-        let component = ComponentBytes::new(metadata.attach(&self.component.bytes))?;
+        let described = host.describe(&self.component, Some(given.unwrap_or(stem))).await;
+        let mut metadata = described.map_err(|error| Exit::from(error).about(&shown))?;
+        match &self.manifest {
+            Some(manifest) if metadata.is_stock() => manifest.complete(&mut metadata)?,
+            Some(manifest) => manifest.check_empty()?,
+            None => {}
+        }
+        let component = self.component.with_metadata(&metadata)?;
         if self.path.to_string_lossy().ends_with(".bireme.wasm") {
             let folder = self.path.parent().unwrap_or(Path::new("."));
             let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
@@ -113,9 +180,10 @@ impl AppFile {
     }
 }
 
-/// Opens, builds and describes `app`.
-pub(crate) async fn resolve(app: &str, host: &Host) -> Result<DescribedApp, Exit> {
+/// Opens, builds and describes `app`. Also returns the grants that its manifest has for commands on this machine.
+pub(crate) async fn resolve(app: &str, host: &Host) -> Result<(DescribedApp, Vec<String>), Exit> {
     let located = locate(app, &host.config.directories.builds()).await?;
     located.announce_compile(host).await;
-    Ok(located.describe(host).await?.1)
+    let grants = located.grants();
+    Ok((located.describe(host).await?.1, grants))
 }

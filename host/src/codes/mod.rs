@@ -54,6 +54,7 @@ codes! {
     BadComponent = "bad-component", exit 2, http 400: "the file is no component that this host can run";
     BadDocs = "bad-docs", exit 2: "the documentation given to the demo cannot be used";
     BadHost = "bad-host", exit 1, http 400: "the request's `host` header is missing or wrong";
+    BadManifest = "bad-manifest", exit 2: "the app's bireme.toml cannot be used";
     BadMetadata = "bad-metadata", exit 2: "the component's description cannot be used";
     BadModel = "bad-model", exit 1: "a model's files are not what they should be";
     BadOutput = "bad-output", exit 1: "a function returned something of another shape than agreed";

@@ -19,7 +19,10 @@ pub(crate) enum ModelError {
         "function `{function}` does not declare model `{model}`; add `models = [\"{model}\"]` to its `#[function]`"
     )]
     NotDeclared { function: String, model: String },
-    #[error("model `{model}` is not granted to `{app}`; deploy it with `--grant model:{model}`")]
+    #[error(
+        "model `{model}` is not granted to `{app}`; add it to `models` in its bireme.toml, or deploy it with `--grant \
+         model:{model}`"
+    )]
     NotGranted { app: String, model: String },
     #[error(transparent)]
     Budget(#[from] TokenBudgetError),

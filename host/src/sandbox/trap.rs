@@ -26,10 +26,16 @@ pub(crate) fn timeout(call: &CallContext) -> Failure {
         return Failure::new(FailureCode::Timeout, message);
     }
     let message = format!(
-        "function `{}` did not finish within its timeout of {timeout:?}; raise `timeout` or give it less to do",
-        call.function.name
+        "function `{}` did not finish within its timeout of {timeout:?}; raise `timeout` in {} or give it less to do",
+        call.function.name,
+        place(call)
     );
     Failure::new(FailureCode::Timeout, message)
+}
+
+/// Returns the place of the function's attributes.
+fn place(call: &CallContext) -> &'static str {
+    call.function.program().metadata().attributes_place()
 }
 
 /// Returns the failure of a call that ended in `error`.
@@ -40,10 +46,10 @@ pub(crate) fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
             LimitExceeded::Deadline => timeout(call),
             LimitExceeded::Memory { asked, limit } => {
                 let message = format!(
-                    "function `{name}` asked for {} MiB of memory, over its limit of {} MiB; raise `memory` in its \
-                     attributes",
+                    "function `{name}` asked for {} MiB of memory, over its limit of {} MiB; raise `memory` in {}",
                     asked.div_ceil(1 << 20),
-                    limit >> 20
+                    limit >> 20,
+                    place(call)
                 );
                 Failure::new(FailureCode::MemoryLimit, message)
             }
@@ -69,8 +75,13 @@ pub(crate) fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
     if text.contains("fuel allocated for hostcalls has been exhausted") {
         // wasmtime has no type for this error; a test through a real guest pins its wording.
         let message = format!(
-            "function `{name}` passed more than its output limit of {} MiB out of the sandbox at once",
-            call.function.limits.output_bytes_max >> 20
+            "function `{name}` passed more than its output limit of {} MiB out of the sandbox at once{}",
+            call.function.limits.output_bytes_max >> 20,
+            if call.function.program().metadata().is_stock() {
+                "; raise `output` in the app's bireme.toml"
+            } else {
+                ""
+            }
         );
         return Failure::new(FailureCode::OutputTooLarge, message);
     }

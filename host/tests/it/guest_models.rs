@@ -161,7 +161,8 @@ fn what_a_component_for_wasi_nn_may_not_do_is_told_by_its_own_errors() {
     let denied = told("named/another-model");
     assert_eq!(
         denied,
-        "ErrorCode::Security: model `another-model` is not granted to `stock_nn`; deploy it with `--grant model:another-model`"
+        "ErrorCode::Security: model `another-model` is not granted to `stock_nn`; add it to `models` in its bireme.toml, \
+         or deploy it with `--grant model:another-model`"
     );
     assert!(told("bytes").starts_with("ErrorCode::UnsupportedOperation: this host takes no models from components"));
     let wrong = told(&format!("wrong/{MODEL}"));

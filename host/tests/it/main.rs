@@ -34,6 +34,7 @@ mod layers;
 mod limits;
 mod listening;
 mod loading;
+mod manifest;
 mod map;
 mod metrics;
 mod models;

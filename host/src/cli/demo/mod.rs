@@ -112,7 +112,7 @@ impl Demo {
 
         stage(&format!("building {APP}"));
         let build = Instant::now();
-        let app = target::resolve(&app::dir(), host).await?;
+        let app = target::resolve(&app::dir(), host).await?.0;
         report.app_bytes = app.component.bytes.len() as u64;
         report.build = build.elapsed();
 

@@ -3,6 +3,7 @@
 //! One task decides the next step (build, serve, cancel); cargo runs on its own thread; file changes and keys arrive
 //! over channels. The last good version serves until the next one is ready, and a newer save cancels a build.
 
+mod component;
 mod keys;
 mod repeat_call;
 mod watch;
@@ -25,10 +26,10 @@ use super::global::Global;
 use super::log::StderrLog;
 use super::signals::StopSignals;
 use super::test::until_stopped;
-use super::{listen, output, target};
+use super::{listen, output, secrets_note, target};
 use crate::app::build::{Build, BuildDirs, BuildError, Canceller, Package, Profile};
 use crate::call::micros;
-use crate::config::check_listen;
+use crate::config::{ConfigError, check_listen};
 use crate::limits::DRAIN_DEFAULT;
 use crate::logs::Level;
 use crate::sandbox::Program;
@@ -44,7 +45,8 @@ use crate::tasks::blocking;
     after_help = "Example:\n  bireme dev examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
 )]
 pub(crate) struct Dev {
-    /// The crate's directory.
+    /// The crate's directory; or a component that something else builds, a `.wasm` file or a directory with a
+    /// `bireme.toml`.
     app: PathBuf,
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
@@ -75,11 +77,16 @@ enum BuildOutcome {
 impl Dev {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let address = check_listen(self.listen)?;
-        if !self.app.join("Cargo.toml").is_file() {
+        let is_component = component::is_one(&self.app)?;
+        if !is_component && !self.app.join("Cargo.toml").is_file() {
             return Err(BuildError::NoCrate { dir: self.app }.into());
         }
         let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
+        if is_component {
+            return component::serve(&self.app, config, address, global.json).await;
+        }
+        config.grants = config.grants.with(&target::grants_of_crate(&self.app)?).map_err(ConfigError::from)?;
         let dirs = config.directories.builds();
         // Every save compiles other code, so the cache is not worth keeping.
         let artifacts = tempfile::tempdir()?;
@@ -306,6 +313,7 @@ impl Inputs {
 async fn swap(host: &Host, component: &Path, live: Option<&Arc<Program>>) -> Result<Arc<Program>, Exit> {
     let (_, app) = target::of_cargo(component)?.describe(host).await?;
     let program = host.load(&app, &host.config.grants).await?;
+    secrets_note::print(&program);
     if let Some(old) = live
         && old.name() != program.name()
     {

@@ -96,7 +96,7 @@ fn folders(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, u64>> {
 }
 
 /// Whether a file is changed and complete: files are created empty, written in parts, then closed.
-fn is_write(kind: EventKind) -> bool {
+pub(super) fn is_write(kind: EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
     match kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),

@@ -3,7 +3,10 @@
 mod keyvalue;
 
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+};
 use wasip2::io::streams::{OutputStream, StreamError};
 
 struct Stock;
@@ -94,9 +97,31 @@ impl Guest for Stock {
                 drop(stream);
                 OutgoingBody::finish(body, None).unwrap();
             }
+            "/environment" => {
+                let variables: Vec<String> = std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect();
+                finish(answer, variables.concat().as_bytes());
+            }
+            path if path.starts_with("/fetch/") => finish(answer, fetch(&path["/fetch/".len()..]).as_bytes()),
             path if path.starts_with("/draft") => finish(answer, keyvalue::answer(path).as_bytes()),
             path => finish(answer, format!("stock at {path}\n").as_bytes()),
         }
+    }
+}
+
+/// Requests `/` of another server, and returns the status or the error.
+fn fetch(authority: &str) -> String {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_authority(Some(authority)).unwrap();
+    request.set_path_with_query(Some("/")).unwrap();
+    let response = match outgoing_handler::handle(request, None) {
+        Ok(response) => response,
+        Err(error) => return format!("{error:?}"),
+    };
+    response.subscribe().block();
+    match response.get() {
+        Some(Ok(Ok(response))) => response.status().to_string(),
+        other => format!("{other:?}"),
     }
 }
 
