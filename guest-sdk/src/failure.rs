@@ -181,6 +181,7 @@ fn is_terminal(error: &(dyn Error + 'static)) -> bool {
         error.downcast_ref::<crate::http::Error>().is_some_and(crate::http::Error::is_terminal)
             || error.downcast_ref::<crate::model::Error>().is_some_and(crate::model::Error::is_terminal)
             || error.downcast_ref::<crate::kv::Error>().is_some_and(crate::kv::Error::is_terminal)
+            || error.downcast_ref::<crate::vectors::Error>().is_some_and(crate::vectors::Error::is_terminal)
             || error.downcast_ref::<crate::config::Error>().is_some_and(crate::config::Error::is_terminal)
             || error.is::<crate::SecretError>()
     })

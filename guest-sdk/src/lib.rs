@@ -130,8 +130,8 @@
 //! # Models, data, settings, a log
 //!
 //! A model is named, never loaded: the host's workers have it, and requests of many calls share their batches. [`kv`]
-//! stores values on disk and changes them atomically, [`config`] reads values that the operator sets, [`secret`] reads
-//! declared secrets, [`log`] writes lines with fields.
+//! stores values on disk and changes them atomically, [`vectors`] stores embeddings and finds the nearest, [`config`]
+//! reads values that the operator sets, [`secret`] reads declared secrets, [`log`] writes lines with fields.
 //!
 //! ```
 //! use bireme_sdk::prelude::*;
@@ -199,6 +199,7 @@ mod spawn;
 mod spawn_map;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod vectors;
 pub mod web;
 
 pub use bireme_sdk_macros::{function, web};

@@ -42,6 +42,12 @@ impl Deref for Vector {
     }
 }
 
+impl AsRef<[f32]> for Vector {
+    fn as_ref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
 impl From<Vec<f32>> for Vector {
     fn from(values: Vec<f32>) -> Self {
         Self(values)
