@@ -49,8 +49,8 @@ impl Body {
         let read = self.0.take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
         read.map_err(|error| Problem::new(400, format!("the body could not be read: {error}")))?;
         if bytes.len() > BODY_BYTES_MAX {
-            let problem = Problem::new(413, format!("the body is over the limit of {BODY_BYTES_MAX} bytes"));
-            return Err(problem.with_code("input-too-large"));
+            let detail = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
+            return Err(Problem::of_request(413, "input-too-large", detail));
         }
         Ok(bytes)
     }

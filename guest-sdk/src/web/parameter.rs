@@ -81,7 +81,7 @@ impl<T: DeserializeOwned + JsonSchema> Parameter for T {
 }
 
 fn invalid(of: &str, name: &str, misfit: &Misfit) -> Problem {
-    Problem::new(400, format!("parameter `{name}` of the {of}: {misfit}")).with_code("invalid-input")
+    Problem::of_request(400, "invalid-input", format!("parameter `{name}` of the {of}: {misfit}"))
 }
 
 /// A JSON body, of a request or of a response.
@@ -113,7 +113,7 @@ impl<T: DeserializeOwned + JsonSchema> Parameter for Json<T> {
         let mut deserializer = serde_json::Deserializer::from_slice(&body);
         let misfit = |path: String, error: serde_json::Error| {
             let path = if path == "." { String::new() } else { format!(" at `{path}`") };
-            Problem::new(400, format!("the body, `{name}`,{path}: {error}")).with_code("invalid-input")
+            Problem::of_request(400, "invalid-input", format!("the body, `{name}`,{path}: {error}"))
         };
         let value = serde_path_to_error::deserialize(&mut deserializer)
             .map_err(|error| misfit(error.path().to_string(), error.into_inner()))?;
@@ -158,7 +158,7 @@ impl<T: DeserializeOwned + JsonSchema> Parameter for Form<T> {
 
     fn take(_: &str, request: &mut Request) -> Result<Self, Problem> {
         let body = whole_of(request, &["application/x-www-form-urlencoded"])?;
-        form::read(&body).map(Self).map_err(|reason| Problem::new(400, reason).with_code("invalid-input"))
+        form::read(&body).map(Self).map_err(|reason| Problem::of_request(400, "invalid-input", reason))
     }
 
     fn describe(name: &str, schemas: &mut SchemasBuilder) {
@@ -204,7 +204,7 @@ fn whole_of(request: &mut Request, media_types: &[&str]) -> Result<Vec<u8>, Prob
     let fits = |known: &&str| essence == **known || (known.starts_with('+') && essence.ends_with(*known));
     if !media_types.is_empty() && !essence.is_empty() && !media_types.iter().any(fits) {
         let message = format!("the body is `{essence}`, and `{}` is expected", media_types[0]);
-        return Err(Problem::new(415, message).with_code("unsupported-media-type"));
+        return Err(Problem::of_request(415, "unsupported-media-type", message));
     }
     request.body.take().map_or(Ok(Vec::new()), Body::read_whole)
 }

@@ -36,6 +36,9 @@ pub struct Problem {
     status: u16,
     code: String,
     detail: String,
+    /// Command that explains the code, as in the host's own documents; none for a code of the function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     causes: Vec<String>,
 }
@@ -46,7 +49,12 @@ impl Problem {
         let status = if (400..600).contains(&status) { status } else { 500 };
         let title = title(status);
         let code = title.to_ascii_lowercase().replace(' ', "-");
-        Self { kind: "about:blank", title, status, code, detail: detail.into(), causes: Vec::new() }
+        Self { kind: "about:blank", title, status, code, detail: detail.into(), explain: None, causes: Vec::new() }
+    }
+
+    /// A problem that the SDK itself finds in a request, with a code of the host's.
+    pub(super) fn of_request(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { explain: Some(format!("bireme explain {code}")), ..Self::new(status, detail).with_code(code) }
     }
 
     /// Sets the code that programs match on; by default it follows from the status.
@@ -58,6 +66,7 @@ impl Problem {
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
         self.code = code.into();
+        self.explain = None;
         self
     }
 
@@ -90,8 +99,11 @@ impl<E: Into<Failure>> From<E> for Problem {
             Code::DepthExceeded => 508,
             Code::Failed | Code::Terminal => 500,
         };
+        // The function's own errors have nothing more to say.
+        let is_own = matches!(failure.code, Code::Failed | Code::Terminal);
+        let explain = (!is_own).then(|| format!("bireme explain {}", failure.code));
         let problem = Self::new(status, failure.message).with_code(failure.code.to_string());
-        Self { causes: failure.causes, ..problem }
+        Self { explain, causes: failure.causes, ..problem }
     }
 }
 
@@ -116,5 +128,21 @@ fn title(status: u16) -> &'static str {
         508 => "Loop Detected",
         _ if status < 500 => "Client Error",
         _ => "Server Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_of_the_host_comes_with_the_command_that_explains_it() {
+        let json = |problem: Problem| serde_json::to_value(problem).unwrap();
+        let invalid = json(Problem::from(Failure::new(Code::InvalidInput, "expected a field `name`")));
+        assert_eq!((&invalid["status"], &invalid["explain"]), (&400.into(), &"bireme explain invalid-input".into()));
+        let own = Problem::from(Failure::terminal("no such ship"));
+        assert_eq!(json(own).get("explain"), None);
+        let chosen = Problem::from(Failure::new(Code::InvalidInput, "no")).with_code("name-taken");
+        assert_eq!(json(chosen).get("explain"), None);
     }
 }

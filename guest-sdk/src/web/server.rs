@@ -22,12 +22,12 @@ pub(crate) fn answer(mut request: Request) -> Response {
 fn find(method: &str, path: &str) -> Result<(&'static Entry, Values), Response> {
     let parts = segments(path).ok_or_else(|| {
         let detail = format!("`{path}` is no path: an escape in it is none, or not of UTF-8");
-        Problem::new(400, detail).with_code("bad-path").into_response()
+        Problem::of_request(400, "bad-path", detail).into_response()
     })?;
     let fitting: Vec<(&Entry, Values)> =
         entry::all().into_iter().filter_map(|entry| Some((entry, entry.route().fit(&parts)?))).collect();
     if fitting.is_empty() {
-        return Err(Problem::new(404, format!("nothing is at `{path}`")).into_response());
+        return Err(Problem::of_request(404, "not-found", format!("nothing is at `{path}`")).into_response());
     }
     let mut methods: Vec<&str> = fitting.iter().map(|(entry, _)| entry.route().method).collect();
     let answering = fitting.into_iter().filter(|(entry, _)| entry.route().takes(method));
@@ -38,7 +38,8 @@ fn find(method: &str, path: &str) -> Result<(&'static Entry, Values), Response> 
         methods.sort_unstable();
         methods.dedup();
         let allow = methods.join(", ");
-        Problem::new(405, format!("`{path}` takes {allow}")).into_response().header("allow", allow)
+        let problem = Problem::of_request(405, "method-not-allowed", format!("`{path}` takes {allow}"));
+        problem.into_response().header("allow", allow)
     })
 }
 
