@@ -91,8 +91,8 @@ impl Executor {
         receipt.queue_us += micros(started - queued);
         receipt.attempts += 1;
         spec.function.counters().count_attempt(spec.attempt);
-        let ended = self.run(slot, spec, started, work).await;
-        receipt.wall_us += micros(started.elapsed());
+        let mut ended = self.run(slot, spec, started, work).await;
+        ended.receipt.end_attempt(micros(started.elapsed()));
         receipt.add(&ended.receipt);
         Attempted::Ended(ended.result)
     }

@@ -87,7 +87,7 @@ impl Runner {
         };
         if receipt.attempts > 0 {
             // That of the attempts, and the waits between them.
-            receipt.wall_us = micros(arrived.elapsed()).saturating_sub(first_queue_us);
+            receipt.end_call(micros(arrived.elapsed()).saturating_sub(first_queue_us));
         }
         if let Err(failure) = &result {
             self.log_failure(id, &call.function, failure);

@@ -1,13 +1,17 @@
 //! The boundary: the one point that every impure import passes (HTTP, inference, other functions, key-value,
 //! configuration, clocks, random numbers).
 //!
-//! It counts crossings, and times those that may take long. A recorder for replay belongs here: it would see each
+//! It counts crossings, times those that may take long, and tells them to the call's timeline. A recorder for replay belongs here: it would see each
 //! crossing and its result. Two sources of change bypass it, in wasmtime's own code: the seed of
 //! `wasi:random/insecure-seed`, drawn with each store, and the time at which a timer's pollable becomes ready.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use super::timeline::{HostCall, Timeline};
 use crate::call::{HostCalls, HostCallsOfKind};
 
 /// The kind of import that crosses the boundary.
@@ -32,6 +36,10 @@ pub(crate) struct Boundary {
     inference: ImportCounter,
     key_value: ImportCounter,
     random: ImportCounter,
+    /// What the guest's wall time is spent on. Locked for some nanoseconds at each event.
+    pub(super) timeline: Mutex<Timeline>,
+    /// Waker of the task that polls the guest.
+    pub(super) task: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
@@ -66,21 +74,40 @@ impl Boundary {
         }
     }
 
+    /// Begins or ends a wait for a part of a response's body, which is no crossing.
+    pub(super) fn set_awaits_body(&self, is_awaited: bool) {
+        let mut timeline = self.timeline.lock();
+        match is_awaited {
+            true => timeline.begin_call(HostCall::Http, Instant::now()),
+            false => timeline.end_call(HostCall::Http, Instant::now()),
+        }
+    }
+
+    /// Notes that the guest can go on, and wakes its task.
+    pub(super) fn wake(&self) {
+        self.timeline.lock().wake(Instant::now());
+        self.task.wake();
+    }
+
     fn enter(&self, import: Import) -> Crossing<'_> {
         tracing::trace!(?import, "host call");
-        let kind = match import {
-            Import::Clock => &self.clock,
-            Import::Config => &self.config,
-            Import::Function => &self.functions,
-            Import::Http => &self.http,
-            Import::Inference => &self.inference,
-            Import::KeyValue => &self.key_value,
-            Import::Random => &self.random,
-        };
-        kind.crossings.fetch_add(1, Ordering::Relaxed);
         // Timing a clock read would double its cost.
-        let since = (!matches!(import, Import::Clock | Import::Config | Import::Random)).then(Instant::now);
-        Crossing { kind, since }
+        let (counter, call) = match import {
+            Import::Clock => (&self.clock, None),
+            Import::Config => (&self.config, None),
+            Import::Random => (&self.random, None),
+            Import::Function => (&self.functions, Some(HostCall::Functions)),
+            Import::Http => (&self.http, Some(HostCall::Http)),
+            Import::Inference => (&self.inference, Some(HostCall::Inference)),
+            Import::KeyValue => (&self.key_value, Some(HostCall::KeyValue)),
+        };
+        counter.crossings.fetch_add(1, Ordering::Relaxed);
+        let timed = call.map(|call| {
+            let now = Instant::now();
+            self.timeline.lock().begin_call(call, now);
+            (call, now)
+        });
+        Crossing { boundary: self, counter, timed }
     }
 }
 
@@ -95,15 +122,18 @@ impl ImportCounter {
 
 /// A crossing under way; timed until it is dropped.
 struct Crossing<'a> {
-    kind: &'a ImportCounter,
-    since: Option<Instant>,
+    boundary: &'a Boundary,
+    counter: &'a ImportCounter,
+    timed: Option<(HostCall, Instant)>,
 }
 
 impl Drop for Crossing<'_> {
     fn drop(&mut self) {
-        if let Some(since) = self.since {
-            let nanos = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.kind.nanos.fetch_add(nanos, Ordering::Relaxed);
+        if let Some((call, since)) = self.timed {
+            let now = Instant::now();
+            self.boundary.timeline.lock().end_call(call, now);
+            let nanos = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
+            self.counter.nanos.fetch_add(nanos, Ordering::Relaxed);
         }
     }
 }

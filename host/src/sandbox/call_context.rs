@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
 
 use parking_lot::Mutex;
 
@@ -32,6 +33,17 @@ impl Deref for CallContext {
 
     fn deref(&self) -> &CallIdentity {
         &self.identity
+    }
+}
+
+/// Waker of the guest, which costs no allocation.
+impl Wake for CallContext {
+    fn wake(self: Arc<Self>) {
+        self.boundary.wake();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.boundary.wake();
     }
 }
 

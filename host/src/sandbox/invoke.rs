@@ -18,7 +18,7 @@ use super::program::{Program, ProgramError};
 use super::state::CallState;
 use super::trap;
 use crate::app::metadata::Metadata;
-use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, micros};
+use crate::call::{CallResult, Failure, FailureCode, Payload, Receipt, WallParts, micros};
 use crate::ids::Version;
 use crate::limits::Ceilings;
 use crate::outbound::Grants;
@@ -63,8 +63,10 @@ impl<T> Attempt<T> {
     ) -> Self {
         let result = result.map_err(|failure| redact_secrets(call, failure));
         call.log.finish();
+        let instantiate_us = micros(times.instantiate);
         let receipt = Receipt {
-            instantiate_us: micros(times.instantiate),
+            instantiate_us,
+            wall_parts: WallParts { instantiate_us, ..call.boundary.timeline.lock().parts() },
             cpu_us: micros(times.cpu.total),
             memory_peak_bytes: store.data().limiter.peak,
             host_calls: call.boundary.crossings(),
@@ -130,7 +132,9 @@ impl Sandbox {
             times.instantiate = begun.elapsed();
             let app = app?;
             let name = call.function.name.as_str();
-            metered(app.bireme_host_handler().call_invoke(&mut store, name, &input.into()), &mut times.cpu).await
+            let input = input.into();
+            let guest = app.bireme_host_handler().call_invoke(&mut store, name, &input);
+            metered(guest, &call.boundary, &call.clone().into(), &mut times.cpu).await
         };
         let result = match run_to_end(call, guest).await {
             Err(failure) => Err(failure),

@@ -35,6 +35,7 @@ mod program;
 mod serve;
 mod services;
 mod state;
+mod timeline;
 mod tokens;
 mod trap;
 

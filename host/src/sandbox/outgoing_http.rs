@@ -1,15 +1,19 @@
 //! `wasi:http/outgoing-handler`: requests to declared and granted origins, through `outbound`.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::boundary::Import;
 use super::call_context::CallContext;
 use crate::logs::Level;
-use crate::outbound::{OutboundError, Phase, Timeouts};
+use crate::outbound::{OutboundBody, OutboundError, Phase, Timeouts};
 
 /// Bytes of a request's body that wait in the host for the connection.
 const OUTGOING_CHUNK_BYTES: usize = 16 << 10;
@@ -44,10 +48,56 @@ impl WasiHttpHooks for OutboundHooks {
             let send = send(&call, request, options);
             let response =
                 call.boundary.cross_async(Import::Http, send).await.map_err(|error| refusal(&call, &error))?;
-            let response = response.map(|body| body.map_err(|error| to_wasi(&error)).boxed_unsync());
+            let response = response.map(|body| {
+                let body = TimedBody { body, call, is_awaited: false };
+                body.map_err(|error| to_wasi(&error)).boxed_unsync()
+            });
             let completion: Completion = Box::new(async { Ok(()) });
             Ok((response, completion))
         })
+    }
+}
+
+/// Body of a response, which counts the waits for its parts.
+struct TimedBody {
+    body: OutboundBody,
+    call: Arc<CallContext>,
+    is_awaited: bool,
+}
+
+impl TimedBody {
+    fn set_awaited(&mut self, is_awaited: bool) {
+        if std::mem::replace(&mut self.is_awaited, is_awaited) != is_awaited {
+            self.call.boundary.set_awaits_body(is_awaited);
+        }
+    }
+}
+
+impl Body for TimedBody {
+    type Data = Bytes;
+    type Error = OutboundError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.set_awaited(polled.is_pending());
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for TimedBody {
+    fn drop(&mut self) {
+        self.set_awaited(false);
     }
 }
 
@@ -55,7 +105,7 @@ async fn send(
     call: &CallContext,
     request: http::Request<WasiBody>,
     options: Option<RequestOptions>,
-) -> Result<http::Response<crate::outbound::OutboundBody>, OutboundError> {
+) -> Result<http::Response<OutboundBody>, OutboundError> {
     let defaults = Timeouts::default();
     let options = options.unwrap_or_default();
     // No wait outlasts the call itself.

@@ -34,7 +34,8 @@ impl Sandbox {
                 // The client may be gone.
                 let _ = head.send(response);
             })?;
-            metered(web.wasi_http_incoming_handler().call_handle(&mut store, request, answer), &mut times.cpu).await
+            let guest = web.wasi_http_incoming_handler().call_handle(&mut store, request, answer);
+            metered(guest, &call.boundary, &call.clone().into(), &mut times.cpu).await
         };
         let result = run_to_end(call, guest).await.and_then(|()| {
             if answered.load(Ordering::Relaxed) {

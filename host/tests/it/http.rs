@@ -38,6 +38,8 @@ fn a_call_answers_with_json_and_a_receipt() {
     }
     let sum = |key: &str| receipt[key].as_u64().unwrap();
     assert!(sum("instantiate_us") + sum("cpu_us") <= sum("wall_us"), "{receipt}");
+    let parts: u64 = receipt["wall_parts"].as_object().unwrap().values().map(|part| part.as_u64().unwrap()).sum();
+    assert_eq!(parts, sum("wall_us"), "{receipt}");
     assert_eq!(reply.header("bireme-call").map(str::len), Some(36));
     assert!(reply.header("bireme-version").is_some_and(|version| version.len() >= 8));
 }

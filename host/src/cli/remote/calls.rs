@@ -11,7 +11,6 @@ use super::client::{self, Answer, Client};
 use super::reconnect::Reconnect;
 use super::state_text::{self, map_line, of_live_call};
 use crate::api::{self, CallList, CallOrMap, CallState};
-use crate::call::Receipt;
 use crate::cli::app_settings::AppSettings;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
@@ -139,14 +138,14 @@ impl Get {
             CallOrMap::Call(call) => call,
             CallOrMap::Map(map) => {
                 output::line(&if global.json { answer.text } else { map_line(&map) });
-                self.note_receipt(&map.receipt, global);
+                self.note_receipt(|| receipt_text::table_of_map(&map.receipt), global);
                 return Ok(());
             }
         };
         if global.json {
             output::line(&answer.text);
         }
-        self.note_receipt(&call.receipt, global);
+        self.note_receipt(|| receipt_text::table_of(&call.receipt), global);
         match call.state {
             CallState::Done if global.json => Ok(()),
             CallState::Done => {
@@ -171,9 +170,9 @@ impl Get {
         }
     }
 
-    fn note_receipt(&self, receipt: &Receipt, global: &Global) {
+    fn note_receipt(&self, table: impl FnOnce() -> String, global: &Global) {
         if self.receipt && !global.json {
-            output::note(&receipt_text::table_of(receipt));
+            output::note(&table());
         }
     }
 }

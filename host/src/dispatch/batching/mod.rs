@@ -202,7 +202,9 @@ impl Batching {
                     receipt.queue_us += micros(waited);
                     return Attempted::NoSlot(no_slot(spec, waited));
                 }
-                receipt.wall_us += micros(waited);
+                let mut lost = Receipt::default();
+                lost.end_attempt(micros(waited));
+                receipt.add(&lost);
                 let message = format!(
                     "function `{}` was cut off after {waited:?}, when its caller's own timeout passed; raise the caller's `timeout`",
                     spec.name
@@ -326,13 +328,14 @@ async fn run_once(executor: &Executor, mut members: Vec<Member>) -> Option<(Vec<
         function.counters().count_attempt(member.attempt);
         member.receipt.queue_us += micros(started - member.since);
     }
-    let ended = tokio::select! {
+    let mut ended = tokio::select! {
         ended = executor.run(slot, spec, started, input) => ended,
         () = abandoned(&mut members) => return None,
     };
-    let (now, wall_us) = (Instant::now(), micros(started.elapsed()));
+    let now = Instant::now();
+    ended.receipt.end_attempt(micros(now - started));
     for (i, member) in members.iter_mut().enumerate() {
-        member.receipt.add(&share::of(&ended.receipt, i, len, wall_us));
+        member.receipt.add(&share::of(&ended.receipt, i, len));
         member.since = now;
     }
     match results(&function, ended.result, len).await {

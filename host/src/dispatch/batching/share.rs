@@ -4,7 +4,7 @@ use crate::call::{HostCalls, InferenceReceipt, Receipt};
 
 /// Returns the share of input `i` of `len`. Remainders go to the first inputs. Each has the attempt's whole wall clock
 /// and peak of memory, which it would have had by itself.
-pub(crate) fn of(whole: &Receipt, i: usize, len: usize, wall_us: u64) -> Receipt {
+pub(crate) fn of(whole: &Receipt, i: usize, len: usize) -> Receipt {
     let (i, len) = (i as u64, len as u64);
     let part = |total: u64| total / len + u64::from(i < total % len);
     let mut host_calls = HostCalls::default();
@@ -17,7 +17,8 @@ pub(crate) fn of(whole: &Receipt, i: usize, len: usize, wall_us: u64) -> Receipt
     Receipt {
         attempts: 1,
         queue_us: 0,
-        wall_us,
+        wall_us: whole.wall_us,
+        wall_parts: whole.wall_parts,
         instantiate_us: part(whole.instantiate_us),
         cpu_us: part(whole.cpu_us),
         group_inputs: len,
@@ -49,10 +50,10 @@ mod tests {
             let [instantiate_us, cpu_us, log_dropped_bytes, count, http_us, requests, tokens, wait_us, batch_rows, batches, device_us, peak] = figures;
             let inference = InferenceReceipt { requests, tokens, wait_us, batch_rows, batches, device_us, device: Some("cpu".to_owned()) };
             let host_calls = HostCalls { http: HostCallsOfKind { count, wall_us: http_us }, ..HostCalls::default() };
-            let whole = Receipt { instantiate_us, cpu_us, memory_peak_bytes: peak, host_calls, log_dropped_bytes, inference, ..Receipt::default() };
+            let whole = Receipt { instantiate_us, cpu_us, memory_peak_bytes: peak, host_calls, log_dropped_bytes, inference, wall_us: 7, ..Receipt::default() };
             let mut sum = Receipt::default();
             for i in 0..len {
-                let share = of(&whole, i, len, 7);
+                let share = of(&whole, i, len);
                 prop_assert!(share.cpu_us <= cpu_us / len as u64 + 1);
                 sum.add(&share);
             }

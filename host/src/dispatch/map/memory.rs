@@ -127,8 +127,9 @@ struct Earlier {
 impl Earlier {
     /// Returns the cost of these attempts and of the waits between them, until now.
     fn total(&self) -> Receipt {
-        let wall_us = micros(self.began.elapsed()).saturating_sub(self.queue_us);
-        Receipt { wall_us, ..self.receipt.clone() }
+        let mut receipt = self.receipt.clone();
+        receipt.end_call(micros(self.began.elapsed()).saturating_sub(self.queue_us));
+        receipt
     }
 }
 

@@ -12,7 +12,7 @@ use super::layout::lease;
 use super::maps::read_chunk;
 use super::tests::{accept, append, create, save};
 use super::*;
-use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Priority, Receipt};
+use crate::call::{Failure, FailureCode, HostCallsOfKind, InferenceReceipt, Principal, Priority, Receipt, WallParts};
 use crate::ids::Version;
 use crate::storage::{
     Chunk, ChunkUpdate, Entry, EntryKind, FailedAttempt, Lease, MapHeader, MapProgress, PayloadPlace, ProgressDelta,
@@ -54,6 +54,18 @@ fn receipt() -> Receipt {
         wall_us: 3,
         instantiate_us: 4,
         cpu_us: 5,
+        wall_parts: WallParts {
+            instantiate_us: 1,
+            guest_us: 2,
+            cpu_wait_us: 3,
+            functions_us: 4,
+            http_us: 5,
+            inference_us: 6,
+            key_value_us: 7,
+            idle_us: 8,
+            between_attempts_us: 9,
+            other_us: 10,
+        },
         group_inputs: 6,
         memory_peak_bytes: 7,
         log_dropped_bytes: 8,
@@ -165,7 +177,10 @@ fn entries() -> Vec<Entry> {
         EntryKind::Done(StoredPayload::inline(large(b'2'))),
     ];
     let entry = |(index, kind)| {
-        let receipt = if index == 0 { receipt() } else { plain.clone() };
+        let receipt = match index {
+            0 => Receipt { wall_parts: WallParts::default(), ..receipt() },
+            _ => plain.clone(),
+        };
         Entry { index, attempt: 3, kind, receipt }
     };
     (0..).zip(kind).map(entry).collect()

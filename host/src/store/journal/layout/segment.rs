@@ -5,7 +5,7 @@
 
 use super::chunk::put_json;
 use super::codec::{CodecError, Reader, put_stored, put_u64};
-use crate::call::{Failure, Receipt};
+use crate::call::{Failure, Receipt, WallParts};
 use crate::storage::{Entry, EntryKind};
 
 const FORMAT: u8 = 1;
@@ -78,8 +78,10 @@ fn failure(reader: &mut Reader) -> Result<Failure, CodecError> {
     serde_json::from_slice(&reader.bytes()?).map_err(|_| CodecError("a failure cannot be read"))
 }
 
-/// Most receipts are a few small numbers.
+/// Most receipts are a few small numbers. The parts of the wall clock would be as many again, for each of perhaps
+/// millions of inputs: their sum is in the map's progress, and rows leave them out.
 fn put_receipt(row: &mut Vec<u8>, receipt: &Receipt) {
+    let receipt = &Receipt { wall_parts: WallParts::default(), ..receipt.clone() };
     let Receipt { attempts, queue_us, wall_us, instantiate_us, cpu_us, memory_peak_bytes, .. } = receipt.clone();
     let plain =
         Receipt { attempts, queue_us, wall_us, instantiate_us, cpu_us, memory_peak_bytes, ..Receipt::default() };
@@ -145,15 +147,15 @@ mod tests {
 
     #[test]
     fn a_small_outcome_takes_few_bytes() {
-        let receipt = Receipt {
+        let mut receipt = Receipt {
             attempts: 1,
             queue_us: 5,
-            wall_us: 60,
             instantiate_us: 9,
             cpu_us: 20,
             memory_peak_bytes: 1_114_112,
             ..Receipt::default()
         };
+        receipt.end_attempt(60);
         let entry = |index| Entry {
             index,
             attempt: 1,
@@ -161,6 +163,9 @@ mod tests {
             receipt: receipt.clone(),
         };
         let entries: Vec<_> = (0..1_000).map(entry).collect();
-        assert!(encode(0, &entries).len() < 26 * entries.len());
+        let row = encode(0, &entries);
+        assert!(row.len() < 26 * entries.len());
+        let read = decode(0, row).unwrap().remove(0).receipt;
+        assert_eq!((read.wall_us, read.wall_parts), (60, WallParts::default()));
     }
 }
