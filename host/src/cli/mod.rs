@@ -27,6 +27,7 @@ mod explain;
 mod fairness_args;
 mod function_lookup;
 mod global;
+mod infer;
 mod input;
 mod inspect;
 mod listen;
@@ -112,6 +113,7 @@ enum Command {
     Embed(embed::Embed),
     Rerank(rerank::Rerank),
     Classify(classify::Classify),
+    Infer(infer::Infer),
     Demo(demo::Demo),
     Sdk(sdk::SdkCommand),
     Explain(explain::Explain),
@@ -161,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Embed(command) => with_runtime(command.run(&global)),
         Command::Rerank(command) => with_runtime(command.run(&global)),
         Command::Classify(command) => with_runtime(command.run(&global)),
+        Command::Infer(command) => with_runtime(command.run(&global)),
         Command::Demo(command) => with_runtime(command.run(&global)),
         // The table lists every problem; an error on top would repeat it.
         Command::Doctor(command) => {

@@ -9,7 +9,7 @@ use super::device::OnDevice;
 use super::exit::Exit;
 use super::global::Global;
 use crate::codes::Code;
-use crate::inference::{Caller, Inference, InferenceConfig, InferenceError, Tenant};
+use crate::inference::{Caller, Inference, InferenceConfig, Tenant};
 
 /// Includes loading a large model from a cold disk.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -18,17 +18,25 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 pub(crate) struct OnModel {
     #[command(flatten)]
     on: OnDevice,
-    /// The model, as `bireme models` lists it.
+    /// Installed model; `bireme models` lists them.
     model: String,
 }
 
 impl OnModel {
+    /// Returns the model's name.
+    pub(crate) fn model(&self) -> &str {
+        &self.model
+    }
+
     /// Sends the request, then ends the worker.
-    pub(crate) async fn ask<T>(
+    pub(crate) async fn ask<T, E>(
         &self,
         global: &Global,
-        ask: impl AsyncFnOnce(&Inference, &str, &Caller) -> Result<T, InferenceError>,
-    ) -> Result<T, Exit> {
+        ask: impl AsyncFnOnce(&Inference, &str, &Caller) -> Result<T, E>,
+    ) -> Result<T, Exit>
+    where
+        Exit: From<E>,
+    {
         // Before a worker runs that must be ended.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let inference = Inference::new(InferenceConfig { device: self.on.device, ..global.config(&[])?.inference });

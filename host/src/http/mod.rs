@@ -33,7 +33,7 @@ mod map_inputs;
 mod map_results;
 mod maps;
 mod metrics;
-mod oip;
+pub(crate) mod oip;
 mod openai;
 mod problem;
 mod query;

@@ -415,6 +415,11 @@ fn help_of_rerank() {
 }
 
 #[test]
+fn help_of_infer() {
+    check_help(&["infer"], expect![[]]);
+}
+
+#[test]
 fn help_of_classify() {
     check_help(
         &["classify"],

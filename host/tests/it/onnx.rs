@@ -7,7 +7,7 @@ use bireme::worker::onnx::OnnxModel;
 use serde_json::{Value, json};
 
 use crate::support::{self, real_model};
-use crate::tiny_onnx::Kinds;
+use crate::tiny_onnx::{INPUTS, Kinds};
 
 const RATE: f64 = 16_000.0;
 const CHUNK: usize = 512;
@@ -194,4 +194,45 @@ fn an_onnx_model_is_added_from_its_file_and_listed() {
 
     let output = support::finish(support::command(data.path(), &["embed", "kinds", "text"]));
     assert!(output.stderr.contains("takes named tensors, not texts"), "{output:#?}");
+}
+
+#[test]
+fn infer_takes_tensors_from_flags_a_file_and_standard_input() {
+    let data = support::fresh_data();
+    let (kinds, graph) = (Kinds::new(), data.path().join("kinds.onnx"));
+    std::fs::write(&graph, kinds.onnx()).unwrap();
+    let run = |arguments: &[&str]| support::finish(support::command(data.path(), arguments));
+    assert_eq!(run(&["models", "add", "kinds", graph.to_str().unwrap()]).status, 0);
+
+    let check = |output: &support::Output, features: &[i32]| {
+        assert_eq!(output.status, 0, "{output:#?}");
+        let outputs = &output.json()["outputs"][0];
+        assert_eq!((&outputs["name"], &outputs["shape"]), (&json!("scores"), &json!([1, 5])));
+        let scores = numbers(&outputs["data"]);
+        for (score, expected) in scores.iter().zip(kinds.scores(features)) {
+            assert!((f64::from(*score) - expected).abs() < 1e-5, "{score} is not {expected}");
+        }
+    };
+    let length = INPUTS;
+    check(&run(&["--json", "infer", "kinds", "--tensor", "bytes=7"]), &vec![7; length]);
+    let features: Vec<i32> = (0..length as i32).collect();
+    let raw = data.path().join("raw");
+    std::fs::write(&raw, features.iter().flat_map(|feature| feature.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+    check(&run(&["--json", "infer", "kinds", "--tensor", &format!("bytes=@{}", raw.display())]), &features);
+    let tensor = json!({ "name": "bytes", "datatype": "INT32", "shape": [1, length], "data": features });
+    let request = json!({ "inputs": [tensor] }).to_string();
+    let command = support::command(data.path(), &["--json", "infer", "kinds"]);
+    check(&support::finish_with(command, &request), &features);
+    std::fs::write(&raw, &request).unwrap();
+    check(&run(&["--json", "infer", "kinds", "--file", raw.to_str().unwrap()]), &features);
+
+    let table = run(&["infer", "kinds", "--tensor", "bytes=7"]);
+    assert!(table.stdout.starts_with("scores  FP32 [1, 5]  ["), "{table:#?}");
+    let misnamed = run(&["infer", "kinds", "--tensor", "byte=7"]);
+    assert!(misnamed.stderr.contains("has no input `byte`") && misnamed.stderr.contains("`bytes`?"), "{misnamed:#?}");
+    let unknown = run(&["infer", "silero-vda", "--tensor", "x=1"]);
+    assert_eq!(unknown.status, 4, "{unknown:#?}");
+    assert!(unknown.stderr.contains("did you mean `silero-vad`?"), "{unknown:#?}");
+    let encoder = support::bireme(&["infer", support::MODEL, "--tensor", "x=1"]);
+    assert!(encoder.stderr.contains(&format!("use `bireme embed {}`", support::MODEL)), "{encoder:#?}");
 }

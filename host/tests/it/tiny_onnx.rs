@@ -1,7 +1,7 @@
 //! A small random ONNX graph that tells files apart, spelt as protobuf by hand, and its scores in the plainest
 //! arithmetic.
 
-const INPUTS: usize = 2048;
+pub(crate) const INPUTS: usize = 2048;
 const KINDS: usize = 5;
 
 // Parts of an ONNX file: (field << 3 | wire type), then the value.

@@ -23,7 +23,9 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::request::{InferRequest, RequestError};
+pub(crate) use self::data::{JsonElements, read as read_elements};
+pub(crate) use self::request::{InferRequest, RequestError, parse as parse_request};
+pub(crate) use self::response::write as write_response;
 use self::response::{EncodedResponse, MODEL_VERSION, ResponseError};
 use super::handler::HandlerResult;
 use super::problem::Problem;
@@ -144,7 +146,7 @@ impl Oip {
         let buffered =
             self.bodies.read(request, limits::TENSORS_BODY_BYTES_MAX, "the limit of an inference request").await?;
         let body = buffered.bytes.clone();
-        let mut request = off_runtime(body.len(), move || request::parse(&body, header_length)).await?;
+        let mut request = off_runtime(body.len(), move || parse_request(&body, header_length)).await?;
 
         let timeout = request.timeout.unwrap_or(limits::INFERENCE_TIMEOUT).min(limits::TENSORS_TIMEOUT_MAX);
         let caller = Caller { priority: request.priority, ..Caller::new(tenant(), began + timeout) };
@@ -160,7 +162,7 @@ impl Oip {
         let (name, tensors) = (model.to_owned(), inferred.tensors);
         let bytes = tensors.iter().map(|tensor| tensor.data.len()).sum();
         let EncodedResponse { body, header_length } =
-            off_runtime(bytes, move || response::write(&name, &request, &tensors)).await?;
+            off_runtime(bytes, move || write_response(&name, &request, &tensors)).await?;
         let mut response = Response::new(full_body(body));
         let headers = response.headers_mut();
         let content_type = if header_length.is_some() { OCTET_STREAM } else { JSON };

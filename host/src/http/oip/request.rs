@@ -37,6 +37,13 @@ pub(crate) struct InferRequest {
     pub timeout: Option<Duration>,
 }
 
+impl InferRequest {
+    /// Returns a request for all outputs, by default settings.
+    pub(crate) fn of(inputs: Vec<Tensor>) -> Self {
+        Self { id: None, inputs, outputs: Vec::new(), is_binary: false, priority: Priority::Normal, timeout: None }
+    }
+}
+
 /// Output that the request names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RequestedOutput {
