@@ -11,6 +11,10 @@ pub struct BuiltinModel {
     pub name: &'static str,
     /// Its purpose, in one line.
     pub summary: &'static str,
+    /// The command, SDK method and API that it answers: `embed`, `rerank`, `classify` or `infer`.
+    pub task: &'static str,
+    /// The licence of its weights as its publisher states it, by its SPDX name.
+    pub license: &'static str,
     /// All files of the model.
     pub files: &'static [BuiltinFile],
     /// The repository on the Hugging Face hub, if one has these files.
@@ -62,6 +66,8 @@ pub(crate) const BUILTIN_MODELS: &[BuiltinModel] = &[
     BuiltinModel {
         name: "all-minilm-l6-v2",
         summary: "sentence embeddings, 384 dimensions, English, 22 million parameters",
+        task: "embed",
+        license: "Apache-2.0",
         files: &[
             BuiltinFile {
                 path: "config.json",
@@ -100,6 +106,8 @@ pub(crate) const BUILTIN_MODELS: &[BuiltinModel] = &[
     BuiltinModel {
         name: "magika",
         summary: "what kind of file bytes are, of 214 kinds; ONNX",
+        task: "infer",
+        license: "Apache-2.0",
         files: &[BuiltinFile {
             path: "model.onnx",
             wheel_path: None,
@@ -112,6 +120,8 @@ pub(crate) const BUILTIN_MODELS: &[BuiltinModel] = &[
     BuiltinModel {
         name: "silero-vad",
         summary: "whether somebody speaks, for pieces of sound of 32 ms; ONNX",
+        task: "infer",
+        license: "MIT",
         // Of the wheel's graphs the one without inner branches on shapes, which the engine cannot type.
         files: &[BuiltinFile {
             path: "model.onnx",

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::builtin_models::{BUILTIN_MODELS, BuiltinModel};
 use super::serving::SERVING_FILE;
 use super::staging::{self, Staging, StagingError, WriteError};
+use crate::suggest::closest;
 
 /// The files that every model has.
 const REQUIRED: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
@@ -330,21 +331,15 @@ fn beside(file: &str) -> &'static str {
 }
 
 fn hint(name: &str, installed: &[String], known: &[&str]) -> String {
-    if known.contains(&name) {
-        return format!("run `bireme models pull {name}`");
+    let names = installed.iter().map(String::as_str).chain(known.iter().copied());
+    match closest(name, names) {
+        Some(near) if near == name => format!("run `bireme models pull {name}`"),
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "`bireme models` lists those that are installed, `bireme models available` those that can be pulled; \
+             `bireme models add {name} DIR` adds your own"
+        ),
     }
-    let pulled = known.iter().filter(|known| !installed.iter().any(|i| i == *known));
-    let pulled: Vec<String> = pulled.map(ToString::to_string).collect();
-    let list = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-    let mut parts = Vec::new();
-    if !installed.is_empty() {
-        parts.push(format!("installed: {}", list(installed)));
-    }
-    if !pulled.is_empty() {
-        parts.push(format!("`bireme models pull NAME` fetches {}", list(&pulled)));
-    }
-    parts.push(format!("`bireme models add {name} DIR` adds your own"));
-    parts.join("; ")
 }
 
 #[cfg(test)]
@@ -403,9 +398,11 @@ mod tests {
         );
         assert_eq!(
             error("yours"),
-            "unknown model `yours`; installed: `mine`; `bireme models pull NAME` fetches `all-minilm-l6-v2`, `magika`, \
-             `silero-vad`; `bireme models add yours DIR` adds your own"
+            "unknown model `yours`; `bireme models` lists those that are installed, `bireme models available` those that \
+             can be pulled; `bireme models add yours DIR` adds your own"
         );
+        assert_eq!(error("silero-vda"), "unknown model `silero-vda`; did you mean `silero-vad`?");
+        assert_eq!(error("mime"), "unknown model `mime`; did you mean `mine`?");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Not here: arithmetic (`worker`, another process), the frames between the two (`wire`).
 
 pub(crate) mod batcher;
-mod builtin_models;
+pub(crate) mod builtin_models;
 pub mod catalogue;
 pub(crate) mod devices;
 mod encoding;

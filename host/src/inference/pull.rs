@@ -27,7 +27,7 @@ use super::builtin_models::BuiltinModel;
 use super::catalogue::{Catalogue, CatalogueError, InstalledModel};
 use super::staging::{StagingError, sha256_of};
 
-pub(crate) use self::error::SourceError;
+pub(crate) use self::error::{Attempt, SourceError};
 pub(crate) use self::fetch::PullProgress;
 pub(crate) use self::hub::Hub;
 pub(crate) use self::installer::Installer;
@@ -50,15 +50,6 @@ impl Sources {
     pub(crate) fn from_env() -> Self {
         Self { directory: None, hub: Hub::from_env(), installers: Installer::usual(), path: None }
     }
-}
-
-/// A source that failed.
-#[derive(Debug)]
-pub(crate) struct Attempt {
-    /// The source's name.
-    pub source: String,
-    /// The error.
-    pub error: SourceError,
 }
 
 /// A model was not pulled.
@@ -108,7 +99,7 @@ pub(crate) fn pull(
     let mut attempts = Vec::new();
     for source in sources.list(model) {
         let label = source.label();
-        progress.source(&label);
+        progress.source(&label, attempts.last());
         let mut fetch = Fetch::begin(catalogue, model, progress)?;
         match source.fetch(&mut fetch, sources) {
             Ok(()) => {

@@ -100,6 +100,11 @@ fn a_model_is_added_listed_used_and_removed() {
     let before = run(&["--json", "models"]);
     assert_eq!(before["installed"], json!([]));
     assert_eq!(before["available"][0]["name"], MODEL);
+    let available = run(&["--json", "models", "available"]);
+    let model = json!({ "name": MODEL, "task": "embed", "license": "Apache-2.0", "installed": false });
+    for (key, value) in model.as_object().unwrap() {
+        assert_eq!(&available["models"][0][key], value);
+    }
 
     let added = run(&["--json", "models", "add", "mine", files.to_str().unwrap()]);
     assert_eq!(added["installed"]["name"], "mine");
@@ -112,4 +117,10 @@ fn a_model_is_added_listed_used_and_removed() {
     assert_eq!(run(&["--json", "models"])["installed"], json!([]));
     let output = finish(support::command(data.path(), &["models", "rm", "mine"]));
     assert_eq!(output.status, 4, "{output:#?}");
+
+    // For people, a table; a name that is near is suggested.
+    let output = finish(support::command(data.path(), &["models", "available"]));
+    assert!(output.stdout.starts_with("NAME ") && output.stdout.contains("silero-vad"), "{output:#?}");
+    let output = finish(support::command(data.path(), &["models", "pull", "silero-vda"]));
+    assert!(output.stderr.contains("did you mean `silero-vad`?"), "{output:#?}");
 }

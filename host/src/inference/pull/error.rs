@@ -69,3 +69,12 @@ pub(crate) enum SourceError {
     #[error(transparent)]
     Staging(#[from] StagingError),
 }
+
+/// A source that failed.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    /// The source's name.
+    pub source: String,
+    /// The error.
+    pub error: SourceError,
+}

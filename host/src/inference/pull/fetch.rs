@@ -2,15 +2,15 @@
 
 use std::io::Read;
 
-use super::error::SourceError;
+use super::error::{Attempt, SourceError};
 use crate::inference::builtin_models::{BuiltinFile, BuiltinModel};
 use crate::inference::catalogue::Catalogue;
 use crate::inference::staging::{Staging, StagingError, WriteError};
 
 /// Progress of a pull; called on the caller's thread, for each piece of up to 256 KiB.
 pub(crate) trait PullProgress {
-    /// A source is tried: `huggingface.co`, `python3 -m pip`, a directory.
-    fn source(&mut self, name: &str);
+    /// A source is tried: `huggingface.co`, `python3 -m pip`, a directory; `failed` is the one before it.
+    fn source(&mut self, name: &str, failed: Option<&Attempt>);
     /// `done` of the model's `total` bytes are written. A new source starts again at 0.
     fn bytes(&mut self, done: u64, total: u64);
 }

@@ -28,6 +28,8 @@ const FILES: [(&str, &str); 4] = [
 static TINY: [BuiltinModel; 1] = [BuiltinModel {
     name: "tiny",
     summary: "for tests",
+    task: "embed",
+    license: "MIT",
     files: &[
         BuiltinFile {
             path: "config.json",
@@ -124,12 +126,14 @@ fn closed_hub() -> Hub {
 #[derive(Default)]
 struct Seen {
     sources: Vec<String>,
+    failed: Vec<String>,
     last: (u64, u64),
 }
 
 impl PullProgress for Seen {
-    fn source(&mut self, name: &str) {
+    fn source(&mut self, name: &str, failed: Option<&Attempt>) {
         self.sources.push(name.into());
+        self.failed.extend(failed.map(|attempt| attempt.error.to_string()));
     }
 
     fn bytes(&mut self, done: u64, total: u64) {
@@ -263,6 +267,7 @@ fn pip_steps_in_for_the_hub() {
     home.tool("python3", &script);
     home.pull().expect("pulled");
     assert_eq!(home.seen.sources[1..], ["python3 -m pip"]);
+    assert!(home.seen.failed[0].contains("cannot be reached"), "{:?}", home.seen.failed);
     assert_eq!(home.seen.last, (TINY[0].bytes(), TINY[0].bytes()));
 }
 
