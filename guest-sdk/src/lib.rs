@@ -158,7 +158,7 @@
 //! # Tests
 //!
 //! The same crate is tested natively with `cargo test`: calls and maps run in process, and [`testing`] has stand-ins
-//! for the rest of the host.
+//! for the rest of the host. `bireme test --wasm` runs the same tests in the sandbox.
 //!
 //! # On a host
 //!
@@ -197,7 +197,7 @@ mod schemas;
 mod secret;
 mod spawn;
 mod spawn_map;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(not(target_arch = "wasm32"), feature = "testing"))]
 pub mod testing;
 pub mod vectors;
 pub mod web;

@@ -1,6 +1,6 @@
-//! Fakes for an author's native tests.
+//! Fakes for an author's tests.
 //!
-//! Off wasm there is no host: `call` and `map` run in process. HTTP, models and key-value data need a fake on this
+//! A test has no host: `call` and `map` run in process. HTTP, models and key-value data need a fake on this
 //! thread, and fail by name without one; configuration values come from here, secrets from here or from the test's own
 //! environment. Each function here installs a fake and returns a guard; dropping the guard restores the earlier one.
 

@@ -72,7 +72,7 @@ pub use self::stream::Stream;
 pub use crate::Bytes;
 
 pub(crate) use self::entry::{Entry, all};
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 pub(crate) use self::response::Content;
 pub(crate) use self::server::answer;
 

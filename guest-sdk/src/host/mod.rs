@@ -2,36 +2,37 @@
 //!
 //! `wasm` crosses to the imports of `wit/`; `native` replaces them in the author's own tests: calls run in process, and
 //! HTTP, models and key-value data come from a fake, or fail and name the missing one. Both offer the same functions,
-//! so everything above is written once.
+//! so everything above is written once. On wasm the feature `testing` chooses `native`, so that a test program imports
+//! nothing of a host and runs in an empty sandbox.
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 mod wasm;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 mod wasm_http;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 mod wasm_model;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 mod wasm_spawn;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 mod wasm_web;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 pub use self::wasm::*;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 pub(crate) use self::wasm_http::send;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 pub(crate) use self::wasm_model::{classify, embed, infer, rerank};
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 pub(crate) use self::wasm_spawn::{OutcomeReader, SpawnedMap, cancel, get, spawn};
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "testing")))]
 pub(crate) use self::wasm_web::{SERVE, Serve};
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(not(target_arch = "wasm32"), feature = "testing"))]
 pub(crate) mod native;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(not(target_arch = "wasm32"), feature = "testing"))]
 mod native_spawn;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(not(target_arch = "wasm32"), feature = "testing"))]
 pub use self::native::*;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(not(target_arch = "wasm32"), feature = "testing"))]
 pub(crate) use self::native_spawn::{OutcomeReader, SpawnedMap, cancel, get, spawn};
 
 use crate::failure::Result;

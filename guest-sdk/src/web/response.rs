@@ -87,7 +87,7 @@ impl Response {
     }
 
     /// Reads the response to its end, as a client does.
-    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "for tests"))]
+    #[cfg_attr(all(target_arch = "wasm32", not(feature = "testing")), expect(dead_code, reason = "for tests"))]
     pub(crate) fn collect(self, is_head: bool) -> crate::Result<crate::http::Response> {
         let mut body = match self.content {
             Content::Whole(bytes) => bytes,
