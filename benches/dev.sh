@@ -41,13 +41,14 @@ if line not in original:
 
 
 def event(dev):
-    """Returns the next version that is live, and when it was said."""
-    said = dev.stdout.readline()
-    at = time.perf_counter()
-    said = json.loads(said) if said else sys.exit("dev.sh: bireme ended")
+    """Returns the next version that is live."""
+    said = {"building": None}
+    while "building" in said:
+        line = dev.stdout.readline()
+        said = json.loads(line) if line else sys.exit("dev.sh: bireme ended")
     if "live" not in said or "error" in said:
         sys.exit(f"dev.sh: no version: {said}")
-    return said, at
+    return said
 
 
 def answer(address):
@@ -73,22 +74,24 @@ try:
     address = json.loads(dev.stdout.readline())["listening"]
     event(dev)
     answer(address)
-    totals, builds, swaps, ours = [], [], [], []
+    parts = {part: [] for part in ["total", "cargo", "ours", "swap", "compile", "describe", "link"]}
     for n in range(1, edits + 1):
         text = original.replace(line, f'format!("hello {n}, {{name}}")')
         saved = time.perf_counter()
         with open(source, "w") as file:
             file.write(text)
-        said, _ = event(dev)
+        said = event(dev)
         new = answer(address)
         total = (time.perf_counter() - saved) * 1e3
         if new != f"hello {n}, Ada":
             sys.exit(f"dev.sh: edit {n} is not what answers: {new}")
-        totals.append(total)
-        builds.append(said["build_us"] / 1e3)
-        swaps.append(said["swap_us"] / 1e3)
-        ours.append(total - said["build_us"] / 1e3)
-    for name, values in [("total", totals), ("cargo", builds), ("ours", ours), ("swap", swaps)]:
+        cargo = said["build_us"] / 1e3
+        parts["total"].append(total)
+        parts["cargo"].append(cargo)
+        parts["ours"].append(total - cargo)
+        for part in ["swap", "compile", "describe", "link"]:
+            parts[part].append(said[f"{part}_us"] / 1e3)
+    for name, values in parts.items():
         figure(name, values)
     print(f"load average {load:.1f} before, {os.getloadavg()[0]:.1f} after", file=sys.stderr)
 finally:

@@ -54,6 +54,9 @@ pub enum OpenError {
     /// The GPU that was named cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceRefused),
+    /// Another host has the data directory.
+    #[error(transparent)]
+    InUse(StorageError),
     /// The database cannot be opened, or the deployed apps cannot be read from it.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -145,7 +148,10 @@ impl Host {
     pub async fn open(self, settings: ListenSettings) -> Result<OpenHost, OpenError> {
         self.inference.check_device().await?;
         ignore_file_size_signal()?;
-        self.store.open_now()?;
+        self.store.open_now().map_err(|error| match error.is_in_use() {
+            true => OpenError::InUse(error.into()),
+            false => OpenError::Storage(error.into()),
+        })?;
         if settings.serves_deployments {
             self.logs.keep_in(&self.config.directories.data)?;
             self.deployments.restore().await?;

@@ -83,6 +83,11 @@ impl Route {
         format!("curl {method}'{base}/{app}{}'", self.path())
     }
 
+    /// Whether the pattern matches more than one path.
+    pub(crate) fn has_parameters(&self) -> bool {
+        self.segments.iter().any(|segment| !matches!(segment, Segment::Literal(_)))
+    }
+
     /// Whether the route accepts `method`. `GET` routes accept `HEAD`.
     pub fn takes(&self, method: &str) -> bool {
         matches!((self.method(), method), ("*", _) | ("GET", "HEAD")) || self.method() == method

@@ -247,7 +247,7 @@ impl From<crate::server::OpenError> for Exit {
         use crate::server::OpenError as E;
         match error {
             E::Device(refused) => refused.into(),
-            E::Storage(error) => error.into(),
+            E::Storage(error) | E::InUse(error) => error.into(),
             E::Io(error) => error.into(),
         }
     }

@@ -15,6 +15,9 @@ use crate::call::Payload;
 use crate::devices::DeviceChoice;
 use crate::suggest::did_you_mean;
 
+/// Option that keeps a call as a case; with a file only as `--save-case=FILE`.
+pub(crate) const SAVE_CASE: &str = "save_case";
+
 /// Flags of the command itself that were typed behind the target.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct TrailingFlags {
@@ -89,6 +92,10 @@ pub(crate) fn read(
             continue;
         }
         match (name.as_str(), &inline) {
+            // The only one whose value is optional.
+            (SAVE_CASE, file) if own.contains(&SAVE_CASE) => {
+                trailing.values.push((name.clone(), file.clone().unwrap_or_default()));
+            }
             ("receipt", None) => trailing.receipt = true,
             ("json", None) => trailing.json = true,
             ("verbose", None) => trailing.verbose = true,
@@ -283,6 +290,10 @@ mod tests {
         assert_eq!((trailing.value("host"), trailing.value("idempotency_key")), (Some("h2"), Some("k")));
         assert_eq!((trailing.value("data"), trailing.verbose), (Some("/d"), true));
         assert_eq!(read(&words, &[]).unwrap_err(), "`crawl` has no parameter `host`");
+        // Its value is optional, so it takes no word.
+        let case = |words: &[&str]| read(words, &[SAVE_CASE]).unwrap().1.value(SAVE_CASE).map(str::to_owned);
+        assert_eq!(case(&["--save-case", "{\"url\": \"x\"}"]).as_deref(), Some(""));
+        assert_eq!(case(&["--url", "x", "--save-case=a.json"]).as_deref(), Some("a.json"));
         let (input, trailing) = read(&["--url", "x", "--depth", "2"], &["depth"]).unwrap();
         assert_eq!((&*input.data, trailing.value("depth")), (&br#"{"depth":2,"url":"x"}"#[..], None));
     }

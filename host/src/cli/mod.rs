@@ -15,12 +15,14 @@
 
 mod app_settings;
 mod build;
+mod case_file;
 mod classify;
 mod completions;
 mod demo;
 mod dev;
 mod device;
 mod doctor;
+mod edit_loop;
 mod embed;
 mod exit;
 mod explain;

@@ -1,32 +1,33 @@
-//! `bireme run`: one call, in process, without a server.
+//! `bireme run`: one call, in process, without a server; with `--watch`, again at each save.
 
-use std::borrow::Cow;
+mod printing;
+mod watch;
 
 use clap::Args;
-use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::watch::WatchedCall;
 use super::app_settings::AppSettings;
 use super::device::OnDevice;
 use super::exit::Exit;
 use super::global::Global;
 use super::input::{self, InputFile};
 use super::log::StderrLog;
-use super::{function_lookup, output, receipt_text, target};
-use crate::call::{FailureCode, Principal, Receipt};
+use super::{function_lookup, target};
+use crate::call::Principal;
 use crate::codes::Code;
 use crate::config::ConfigError;
 use crate::deploy::LoadError;
 use crate::dispatch::{Call, find_function};
-use crate::ids::CallId;
 use crate::logs::Level;
 use crate::server::Host;
 
 /// Call one function once: the result to stdout, logs to stderr.
+///
+/// With --watch, the app is built and called again at every save, until Ctrl-C, or q and Enter.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  bireme run examples/hello::greet '{\"name\": \"Ada\"}'\n  bireme run examples/hello::add --a 1 --b 2 --receipt"
+    after_help = "Examples:\n  bireme run examples/hello::greet '{\"name\": \"Ada\"}'\n  bireme run examples/hello::add --a 1 --b 2 --receipt\n  bireme run --watch examples/hello::add --a 1 --b 2"
 )]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -36,6 +37,9 @@ pub(crate) struct Run {
     /// Print the cost of the call to stderr (with --json, in the result).
     #[arg(long)]
     receipt: bool,
+    /// Build the app, make the call and print the result again at every save; options stand in front of the target.
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     file: InputFile,
     /// The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file.
@@ -48,6 +52,17 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
+        if self.watch {
+            let watched = WatchedCall {
+                target: &self.target,
+                input: &self.input,
+                file: &self.file,
+                settings: &self.settings,
+                device: self.on.device,
+                wants_receipt: self.receipt,
+            };
+            return watch::run(watched, global).await;
+        }
         let (app, name) = target::split(&self.target)?;
         let host = self.host(global)?;
         let (file, (app, grants)) = (app, target::resolve(app, &host).await?);
@@ -76,29 +91,7 @@ impl Run {
         };
         host.inference.shut_down().await;
 
-        match finished.result {
-            Ok(payload) if json => {
-                let result = output::json(&payload)?;
-                let envelope = Envelope { result, call: finished.id, receipt: &finished.receipt };
-                output::line(&serde_json::to_string(&envelope).expect("string keys only"));
-            }
-            Ok(payload) => {
-                output::result(&payload);
-                if self.receipt || trailing.receipt {
-                    output::note(&receipt_text::table_of(&finished.receipt));
-                }
-            }
-            Err(failure) => {
-                if (self.receipt || trailing.receipt) && !json {
-                    output::note(&receipt_text::table_of(&finished.receipt));
-                }
-                let is_input = failure.code == FailureCode::InvalidInput;
-                let beside = serde_json::to_value(&finished.receipt).ok().map(|receipt| Box::new(("receipt", receipt)));
-                let exit = Exit { is_json: json, beside, ..failure.into() };
-                return Err(if is_input { exit.hint(input::schema_hint(function)) } else { exit });
-            }
-        }
-        Ok(())
+        printing::print(&finished, function, self.receipt || trailing.receipt, json)
     }
 
     fn host(&self, global: &Global) -> Result<Host, Exit> {
@@ -107,12 +100,4 @@ impl Run {
         config.inference.device = self.on.device;
         Ok(Host::build(config, log)?)
     }
-}
-
-/// Output of `--json`. The result is raw JSON text: numbers keep their digits.
-#[derive(Serialize)]
-struct Envelope<'a> {
-    result: Cow<'a, RawValue>,
-    call: CallId,
-    receipt: &'a Receipt,
 }

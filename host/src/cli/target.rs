@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
 use super::output;
+use crate::app::artifact::Compiled;
 use crate::app::build::BuildDirs;
 use crate::app::manifest::Manifest;
 use crate::app::metadata::{Metadata, MetadataError};
 use crate::app::{ComponentBytes, DescribedApp, build};
 use crate::codes::Code;
+use crate::deploy::LoadError;
 use crate::ids::AppName;
 use crate::server::Host;
 use crate::tasks::blocking;
@@ -150,18 +152,41 @@ impl AppFile {
         }
     }
 
+    pub(crate) fn component(&self) -> &ComponentBytes {
+        &self.component
+    }
+
     /// Returns the app. Missing metadata are produced by running the component, and saved beside cargo's output.
     pub(crate) async fn describe(self, host: &Host) -> Result<(PathBuf, DescribedApp), Exit> {
         if let Some(app) = self.described() {
             return Ok(app);
         }
+        let described = host.describe(&self.component, Some(&self.stem())).await;
+        self.with(described)
+    }
+
+    /// Returns the app as `describe` does; `compiled` is its component.
+    pub(crate) async fn describe_compiled(self, host: &Host, compiled: &Compiled) -> Result<DescribedApp, Exit> {
+        if let Some((_, app)) = self.described() {
+            return Ok(app);
+        }
+        let described = host.loader.describe_compiled(&self.component, compiled, Some(&self.stem())).await;
+        Ok(self.with(described)?.1)
+    }
+
+    /// Returns the app's name: that of the manifest, or the file's without its endings.
+    fn stem(&self) -> String {
+        if let Some(given) = self.manifest.as_ref().and_then(Manifest::name).map(AppName::as_str) {
+            return given.to_owned();
+        }
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let stem = name.strip_suffix(".wasm").unwrap_or(&name);
-        let stem = stem.strip_suffix(".bireme").unwrap_or(stem);
-        let given = self.manifest.as_ref().and_then(Manifest::name).map(AppName::as_str);
-        let shown = self.path.display().to_string();
-        let described = host.describe(&self.component, Some(given.unwrap_or(stem))).await;
-        let mut metadata = described.map_err(|error| Exit::from(error).about(&shown))?;
+        stem.strip_suffix(".bireme").unwrap_or(stem).to_owned()
+    }
+
+    /// Attaches new metadata, completed by the manifest, in the file too if that is one of ours.
+    fn with(self, described: Result<Metadata, LoadError>) -> Result<(PathBuf, DescribedApp), Exit> {
+        let mut metadata = described.map_err(|error| Exit::from(error).about(&self.path.display().to_string()))?;
         match &self.manifest {
             Some(manifest) if metadata.is_stock() => manifest.complete(&mut metadata)?,
             Some(manifest) => manifest.check_empty()?,

@@ -93,20 +93,39 @@ impl Loader {
             let compiled = self.compile(component).await?;
             return Ok(self.sandbox.describe(&compiled).await?);
         }
-        let stem = stem.ok_or(LoadError::NoName)?;
-        let name = AppName::new(stem).map_err(|source| LoadError::StockName { stem: stem.to_owned(), source })?;
-        Ok(Metadata::of_stock_component(name))
+        stock_metadata(stem)
+    }
+
+    /// Returns the metadata of a component without a section of them, which is compiled already.
+    pub(crate) async fn describe_compiled(
+        &self,
+        component: &ComponentBytes,
+        compiled: &Compiled,
+        stem: Option<&str>,
+    ) -> Result<Metadata, LoadError> {
+        match AppKind::of(component.code())?? {
+            AppKind::Described => Ok(self.sandbox.describe(compiled).await?),
+            AppKind::Stock => stock_metadata(stem),
+        }
     }
 
     /// Compiles and links an app, within `grants`. Makes nothing callable yet.
     pub(crate) async fn program(&self, app: &DescribedApp, grants: &Grants) -> Result<Arc<Program>, LoadError> {
-        let name = &app.metadata.app.name;
-        if api::RESERVED_NAMES.contains(&name.as_str()) {
-            return Err(LoadError::ReservedName { name: name.clone() });
-        }
+        check_name(app)?;
         let compiled = self.compile(&app.component).await?;
+        self.link(&compiled, app, grants)
+    }
+
+    /// Links an app whose component is compiled, within `grants`. Makes nothing callable yet.
+    pub(crate) fn link(
+        &self,
+        compiled: &Compiled,
+        app: &DescribedApp,
+        grants: &Grants,
+    ) -> Result<Arc<Program>, LoadError> {
+        check_name(app)?;
         let (version, metadata) = (app.component.version(), app.metadata.clone());
-        let program = self.sandbox.program(&compiled, version, metadata, grants, &self.settings)?;
+        let program = self.sandbox.program(compiled, version, metadata, grants, &self.settings)?;
         Ok(Arc::new(program))
     }
 
@@ -117,7 +136,7 @@ impl Loader {
     }
 
     /// Compiles on a thread of its own, once for each component.
-    async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, LoadError> {
+    pub(crate) async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, LoadError> {
         let (artifacts, engine, component) = (self.artifacts.clone(), self.sandbox.engine().clone(), component.clone());
         blocking(move || {
             artifacts.load(&engine, &component, || {
@@ -127,4 +146,20 @@ impl Loader {
         })
         .await
     }
+}
+
+/// Returns the metadata of an app that is a stock component, named by its file or its manifest.
+fn stock_metadata(name: Option<&str>) -> Result<Metadata, LoadError> {
+    let name = name.ok_or(LoadError::NoName)?;
+    let name = AppName::new(name).map_err(|source| LoadError::StockName { stem: name.to_owned(), source })?;
+    Ok(Metadata::of_stock_component(name))
+}
+
+/// Refuses a name that the host's own paths have, before Cranelift runs.
+fn check_name(app: &DescribedApp) -> Result<(), LoadError> {
+    let name = &app.metadata.app.name;
+    if api::RESERVED_NAMES.contains(&name.as_str()) {
+        return Err(LoadError::ReservedName { name: name.clone() });
+    }
+    Ok(())
 }

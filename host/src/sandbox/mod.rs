@@ -17,6 +17,7 @@ mod boundary;
 mod call_context;
 mod call_identity;
 mod clock;
+mod command;
 mod compile_cache;
 mod describe;
 mod engine;
@@ -41,6 +42,7 @@ mod trap;
 
 pub(crate) use call_context::{CallContext, CallUsage, Siblings};
 pub(crate) use call_identity::CallIdentity;
+pub(crate) use command::{Command, CommandEnd, CommandLimits, CommandOutput};
 pub(crate) use engine::{EngineConfig, PoolMode, mappings_for, mappings_max};
 pub(crate) use exchange::{Exchange, GuestBody, ResponseReceiver};
 pub(crate) use invoke::{Attempt, Sandbox, SandboxError, redact};

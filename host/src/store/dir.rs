@@ -16,8 +16,19 @@ use crate::storage::StorageError;
 
 pub(super) const DATABASE_FILE: &str = "store.redb";
 /// Names in a data directory that are bireme's.
-const OURS: [&str; 9] =
-    ["apps", "artifacts", "lock", "logs", "models", "results", "sdk", "store.redb", "store.redb.new"];
+const OURS: [&str; 11] = [
+    "apps",
+    "artifacts",
+    "compiled",
+    "dev",
+    "lock",
+    "logs",
+    "models",
+    "results",
+    "sdk",
+    "store.redb",
+    "store.redb.new",
+];
 /// Directories in it that nobody else may read. Earlier versions, or a copy, may have left them open.
 const CLOSED: [&str; 3] = ["apps", "logs", "results"];
 
@@ -88,8 +99,8 @@ impl StoreDir {
     }
 
     /// Opens the database now, so that a directory in use is found at start.
-    pub(crate) fn open_now(&self) -> Result<(), StorageError> {
-        Ok(self.store().map(drop)?)
+    pub(crate) fn open_now(&self) -> Result<(), StoreError> {
+        self.store().map(drop)
     }
 
     /// Returns the database, opening it where that has not been done.

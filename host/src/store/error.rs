@@ -91,6 +91,11 @@ impl StoreError {
         matches!(self, Self::Full { .. })
     }
 
+    /// Whether another host has the data directory.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Self::InUse { .. })
+    }
+
     /// Returns the code that clients and commands see.
     pub(crate) fn code(&self) -> Code {
         match self {

@@ -222,6 +222,9 @@ fn help_of_call() {
             Options:
                   --host <URL>           The host's address [env: BIREME_HOST=] [default: http://127.0.0.1:8080]
                   --receipt              Print what the call cost, to stderr (with --json, in the result)
+                  --save-case[=<FILE>]   Keep the call, with its input and its output or error, as a case that
+                                         `bireme test` replays: in FILE, else in the first free
+                                         `cases/FUNCTION-N.json` of this directory
                   --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
                                          as they are if the function takes bytes
                   --content-type <TYPE>  Media type of the bytes. The default is application/octet-stream
@@ -236,6 +239,7 @@ fn help_of_call() {
             Examples:
               bireme call hello::greet '{"name": "Ada"}'
               bireme call hello::add --a 1 --b 2
+              bireme call --save-case hello::add --a 1 --b 2
         "#]],
     );
 }

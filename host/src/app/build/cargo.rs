@@ -3,10 +3,10 @@
 use std::io::BufReader;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
-use cargo_metadata::Message;
+use cargo_metadata::{Artifact, Message};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal};
 
@@ -49,6 +49,14 @@ pub(crate) struct Build {
     _holder: Option<Holder>,
 }
 
+/// A program of tests, as a component that exports `wasi:cli/run`.
+#[derive(Debug)]
+pub(crate) struct TestProgram {
+    pub path: PathBuf,
+    /// Name of the cargo target: the crate, or a file of its `tests/`.
+    pub name: String,
+}
+
 /// Canceller of a build: ends cargo and every compiler that it started.
 #[derive(Clone)]
 pub(crate) struct Canceller(Arc<CargoProcess>);
@@ -67,20 +75,27 @@ impl Build {
             Profile::Release => command.arg("--release"),
             Profile::Edit => command.args(package.edit_args()),
         };
-        command
-            .args(["--target", TARGET, "--message-format", "json-render-diagnostics"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        cargo_output::colour(&mut command);
+        command.args(["--target", TARGET, "--message-format", "json-render-diagnostics"]);
         if profile == Profile::Edit {
             command.process_group(0);
         }
+        Self::spawn(package, command, profile == Profile::Edit)
+    }
+
+    /// Starts cargo for the package's test programs, for the sandbox.
+    pub(crate) fn start_tests(package: &Package) -> Result<Self, BuildError> {
+        Self::spawn(package, package.sandboxed_tests(), false)
+    }
+
+    /// Starts a command of cargo that prints its messages as JSON.
+    fn spawn(package: &Package, mut command: Command, has_group: bool) -> Result<Self, BuildError> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        cargo_output::colour(&mut command);
         let holder = package.compiled_dir().and_then(|dir| Holder::announce(dir, package.dir()));
         let mut child = command.spawn().map_err(|source| BuildError::Program { program: "cargo", source })?;
         let messages = child.stdout.take().expect("stdout was piped");
         let output = CargoOutput::copy(child.stderr.take().expect("stderr was piped"));
-        let group = (profile == Profile::Edit).then(|| Pid::from_child(&child));
+        let group = has_group.then(|| Pid::from_child(&child));
         Ok(Self {
             dir: package.dir().to_owned(),
             package: package.name().to_owned(),
@@ -98,16 +113,37 @@ impl Build {
 
     /// Waits for cargo and returns the path of its component.
     pub(crate) fn finish(self) -> Result<PathBuf, BuildError> {
+        let dir = self.dir.clone();
+        let files = self.artifacts()?.into_iter().flat_map(|artifact| artifact.filenames);
+        let files = files.filter(|file| file.extension() == Some("wasm"));
+        let mut components: Vec<PathBuf> = files.map(|file| file.into_std_path_buf()).collect();
+        match components.len() {
+            1 => Ok(components.remove(0)),
+            0 => Err(BuildError::NoComponent { dir }),
+            _ => Err(BuildError::Several { dir, found: components }),
+        }
+    }
+
+    /// Waits for cargo and returns the test programs.
+    pub(crate) fn finish_tests(self) -> Result<Vec<TestProgram>, BuildError> {
+        let tests = self.artifacts()?.into_iter().filter(|artifact| artifact.profile.test);
+        let programs = tests.filter_map(|artifact| {
+            let path = artifact.executable?.into_std_path_buf();
+            Some(TestProgram { path, name: artifact.target.name })
+        });
+        Ok(programs.collect())
+    }
+
+    /// Waits for cargo and returns what it built of the package itself.
+    fn artifacts(self) -> Result<Vec<Artifact>, BuildError> {
         let manifest = self.dir.join("Cargo.toml");
         let manifest = std::fs::canonicalize(&manifest).unwrap_or(manifest);
-        let mut components = Vec::new();
+        let mut artifacts = Vec::new();
         for message in Message::parse_stream(BufReader::new(self.messages)) {
-            let Ok(Message::CompilerArtifact(artifact)) = message else {
-                continue;
-            };
-            if artifact.manifest_path.as_std_path() == manifest {
-                let files = artifact.filenames.iter().filter(|file| file.extension() == Some("wasm"));
-                components.extend(files.map(|file| file.as_std_path().to_owned()));
+            if let Ok(Message::CompilerArtifact(artifact)) = message
+                && artifact.manifest_path.as_std_path() == manifest
+            {
+                artifacts.push(artifact);
             }
         }
         // Its output has ended, so its exit is near.
@@ -119,11 +155,7 @@ impl Build {
             let otherwise = || if has_linker() { BuildError::Cargo } else { BuildError::NoLinker };
             return Err(found.unwrap_or_else(otherwise));
         }
-        match components.len() {
-            1 => Ok(components.remove(0)),
-            0 => Err(BuildError::NoComponent { dir: self.dir }),
-            _ => Err(BuildError::Several { dir: self.dir, found: components }),
-        }
+        Ok(artifacts)
     }
 }
 

@@ -11,7 +11,7 @@ mod shared_dir;
 mod toolchain;
 
 pub use self::cargo::build;
-pub(crate) use self::cargo::{Build, Canceller, Profile, build_in};
+pub(crate) use self::cargo::{Build, Canceller, Profile, TestProgram, build_in};
 pub(crate) use self::error::{BuildError, TARGET};
 pub(crate) use self::package::{BuildDirs, Package};
 pub(crate) use self::toolchain::{has_linker, has_target};

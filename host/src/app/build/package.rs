@@ -8,12 +8,14 @@ use std::time::SystemTime;
 use cargo_metadata::{CrateType, Dependency, DependencyKind, Metadata, MetadataCommand, TargetKind};
 
 use super::diagnosis;
-use super::error::BuildError;
+use super::error::{BuildError, TARGET};
 use super::shared_dir;
 use super::toolchain::Toolchain;
 use crate::app::sdk::{REGISTRY_INDEX, Sdk};
 
 const SDK: &str = "bireme-sdk";
+/// Feature of the SDK that puts its fakes in the place of the host.
+const SDK_TESTING: &str = "bireme-sdk/testing";
 const PUBLIC_REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Directories that the builds of all apps share.
@@ -50,6 +52,8 @@ pub(crate) struct Package {
     /// Configuration that leads cargo to the SDK, for an app that names it by version.
     cargo_config: Option<PathBuf>,
     manifest: ManifestStamp,
+    has_build_script: bool,
+    has_sdk: bool,
 }
 
 /// State of a manifest. A change of length or time means that it is read again.
@@ -74,15 +78,20 @@ impl Package {
         let sdk = dirs.sdk.as_ref().map(|sdk| Sdk::embedded().unpack(sdk)).transpose()?;
         let cargo_config = sdk.map(|sdk| sdk.cargo_config);
         let metadata = read(&toolchain, dir, cargo_config.as_deref())?;
-        let Checked { name, needs_sdk } = check(&metadata, dir)?;
+        let Checked { name, has_sdk, needs_sdk, has_build_script } = check(&metadata, dir)?;
         let cargo_config = cargo_config.filter(|_| needs_sdk);
         let compiled = dirs.compiled().map(Path::to_owned);
-        Ok(Self { dir: dir.to_owned(), toolchain, compiled, name, cargo_config, manifest })
+        Ok(Self { dir: dir.to_owned(), toolchain, compiled, name, cargo_config, manifest, has_build_script, has_sdk })
     }
 
     /// Returns true while the manifest is as it was read.
     pub(crate) fn is_current(&self) -> bool {
         ManifestStamp::of(&self.dir) == self.manifest
+    }
+
+    /// Returns true if cargo runs a program of the package's own before each build that may need it.
+    pub(crate) fn has_build_script(&self) -> bool {
+        self.has_build_script
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -134,6 +143,16 @@ impl Package {
         command
     }
 
+    /// Returns the command that compiles the package's tests for the sandbox. The SDK's fakes take the host's place.
+    pub(super) fn sandboxed_tests(&self) -> Command {
+        let mut command = self.test();
+        command.args(["--no-run", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
+        if self.has_sdk {
+            command.args(["--features", SDK_TESTING]);
+        }
+        command
+    }
+
     /// Returns the shared directory of compiled dependencies, if this package uses it.
     pub(crate) fn compiled_dir(&self) -> Option<&Path> {
         self.compiled.as_deref()
@@ -159,8 +178,11 @@ fn read(toolchain: &Toolchain, dir: &Path, cargo_config: Option<&Path>) -> Resul
 #[derive(Debug, PartialEq, Eq)]
 struct Checked {
     name: Option<String>,
+    /// The package itself depends on the SDK.
+    has_sdk: bool,
     /// SDK named by version: cargo must be told where it is.
     needs_sdk: bool,
+    has_build_script: bool,
 }
 
 /// Checks the package in `dir`. A workspace's packages are for cargo to judge.
@@ -169,7 +191,13 @@ fn check(metadata: &Metadata, dir: &Path) -> Result<Checked, BuildError> {
     let package = metadata.packages.iter().find(|package| package.manifest_path.as_std_path() == manifest);
     let Some(package) = package else {
         let mut dependencies = metadata.packages.iter().flat_map(|package| &package.dependencies);
-        return Ok(Checked { name: None, needs_sdk: dependencies.any(is_by_version) });
+        let has_build_script = metadata.packages.iter().any(has_build_script);
+        return Ok(Checked {
+            name: None,
+            has_sdk: false,
+            needs_sdk: dependencies.any(is_by_version),
+            has_build_script,
+        });
     };
     let is_component = package
         .targets
@@ -192,7 +220,16 @@ fn check(metadata: &Metadata, dir: &Path) -> Result<Checked, BuildError> {
         }
         _ => {}
     }
-    Ok(Checked { name: Some(package.name.to_string()), needs_sdk: sdk.is_some_and(is_by_version) })
+    Ok(Checked {
+        name: Some(package.name.to_string()),
+        has_sdk: sdk.is_some(),
+        needs_sdk: sdk.is_some_and(is_by_version),
+        has_build_script: has_build_script(package),
+    })
+}
+
+fn has_build_script(package: &cargo_metadata::Package) -> bool {
+    package.targets.iter().any(|target| target.kind.contains(&TargetKind::CustomBuild))
 }
 
 fn is_by_version(dependency: &Dependency) -> bool {
@@ -246,7 +283,9 @@ mod tests {
     #[test]
     fn a_manifest_is_refused_before_anything_is_compiled() {
         let by_version = || dependency(Some("registry+https://bireme.invalid/"), Some(REGISTRY_INDEX), None);
-        let app = |needs_sdk| Ok(Checked { name: Some("app".to_owned()), needs_sdk });
+        let app = |has_sdk| {
+            Ok(Checked { name: Some("app".to_owned()), has_sdk, needs_sdk: has_sdk, has_build_script: false })
+        };
         let text = |checked: Result<Checked, BuildError>| checked.map_err(|error| format!("{error:?}"));
         let uses = "use bireme_sdk::prelude::*;";
         assert_eq!(text(checked("cdylib", Some(by_version()), uses)), app(true));

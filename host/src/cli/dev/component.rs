@@ -9,20 +9,18 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::keys::{self, Key};
+use super::place;
 use super::repeat_call::RepeatCall;
-use super::watch::is_write;
 use crate::app::manifest;
 use crate::call::micros;
+use crate::cli::edit_loop::{Key, is_write, read_keys};
 use crate::cli::exit::Exit;
-use crate::cli::log::StderrLog;
 use crate::cli::signals::StopSignals;
 use crate::cli::target::ComponentFile;
-use crate::cli::{listen, output, secrets_note};
+use crate::cli::{output, secrets_note};
 use crate::codes::Code;
 use crate::config::{Config, ConfigError};
 use crate::limits::DRAIN_DEFAULT;
-use crate::logs::Level;
 use crate::sandbox::Program;
 use crate::server::{Host, ListenSettings};
 
@@ -37,12 +35,12 @@ pub(super) fn is_one(app: &Path) -> Result<bool, Exit> {
 }
 
 /// Serves the component until Ctrl-C or q. The last good version answers while a new one cannot be loaded.
-pub(super) async fn serve(app: &Path, config: Config, address: SocketAddr, is_json: bool) -> Result<(), Exit> {
+pub(super) async fn serve(app: &Path, config: Config, listen: Option<SocketAddr>, is_json: bool) -> Result<(), Exit> {
     let mut repeat = RepeatCall::default();
-    let settings = ListenSettings { last_call: Some(repeat.last.clone()), ..ListenSettings::default() };
-    let open = Host::build(config, StderrLog::of_server(Level::Info))?.open(settings).await?;
-    let (mut watch, mut keys, mut signals) = (Watch::start(app)?, keys::read(), StopSignals::listen()?);
-    let running = open.start(listen::bind(address).await?).await?;
+    let settings = || ListenSettings { last_call: Some(repeat.last.clone()), ..ListenSettings::default() };
+    let open = place::open(config, settings).await?;
+    let (mut watch, mut keys, mut signals) = (Watch::start(app)?, read_keys(), StopSignals::listen()?);
+    let running = open.start(place::bind(listen).await?).await?;
     if is_json {
         output::line(&json!({ "listening": running.address.to_string() }).to_string());
     } else {

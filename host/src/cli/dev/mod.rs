@@ -1,45 +1,39 @@
-//! `bireme dev`: live reload. Each save is built and swapped in.
-//!
-//! One task decides the next step (build, serve, cancel); cargo runs on its own thread; file changes and keys arrive
-//! over channels. The last good version serves until the next one is ready, and a newer save cancels a build.
+//! `bireme dev`: live reload. Each save is built and swapped in; the last good version serves until then.
 
+mod browser;
 mod component;
-mod keys;
+mod place;
 mod repeat_call;
-mod watch;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
 
-use self::keys::{Key, Keys};
 use self::repeat_call::RepeatCall;
-use self::watch::Watch;
 use super::app_settings::AppSettings;
 use super::device::OnDevice;
+use super::edit_loop::{self, EditLoop, Event, Key, Loaded, Turn};
 use super::exit::Exit;
 use super::global::Global;
-use super::log::StderrLog;
-use super::signals::StopSignals;
 use super::test::until_stopped;
-use super::{listen, output, secrets_note, target};
-use crate::app::build::{Build, BuildDirs, BuildError, Canceller, Package, Profile};
-use crate::call::micros;
+use super::{output, secrets_note, target};
+use crate::app::build::{BuildError, Package};
 use crate::config::{ConfigError, check_listen};
 use crate::limits::DRAIN_DEFAULT;
-use crate::logs::Level;
 use crate::sandbox::Program;
 use crate::server::{Host, ListenSettings};
 use crate::tasks::blocking;
 
 /// Serve an app while it is edited: every save is built and swapped in between two requests.
 ///
-/// The last good version answers until then; the header `bireme-version` names it. Type r to build again, c to repeat
-/// the last call, t to run the app's own tests, q to quit, each with Enter.
+/// The last good version answers until then; the header `bireme-version` names it. A save that changes no input of the
+/// build is passed over. Type r to build again, c to repeat the last call, t to run the app's own tests, o to open its
+/// first page in a browser, q to quit, each with Enter.
+///
+/// Beside a running host, the session takes a data directory of its own, `DATA/dev/1`, and the next free port.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  bireme dev examples/hello\n  curl -d '{\"name\": \"Ada\"}' http://127.0.0.1:8080/hello/greet"
@@ -48,35 +42,22 @@ pub(crate) struct Dev {
     /// The crate's directory; or a component that something else builds, a `.wasm` file or a directory with a
     /// `bireme.toml`.
     app: PathBuf,
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BIREME_LISTEN")]
-    listen: SocketAddr,
+    /// Address to listen on; port 0 takes a free one. Default: 127.0.0.1:8080, or the next free port.
+    #[arg(long, value_name = "ADDR", env = "BIREME_LISTEN")]
+    listen: Option<SocketAddr>,
     #[command(flatten)]
     settings: AppSettings,
     #[command(flatten)]
     on: OnDevice,
 }
 
-/// Age of a build up to which a save cancels it and begins another.
-const CANCEL_WITHIN: Duration = Duration::from_secs(3);
-
-/// Wake-up of the loop.
-enum Event {
-    Changed,
-    Key(Key),
-    Stop,
-}
-
-enum BuildOutcome {
-    Built(PathBuf),
-    Failed(BuildError),
-    /// By a newer save, a key or a stop signal.
-    Cancelled(Event),
-}
+/// Help line, printed once the host listens.
+const HELP: &str = "r builds again, c calls the last input again (or: c FUNCTION INPUT), t runs the tests, \
+                    o opens the first page in a browser, q quits";
 
 impl Dev {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
-        let address = check_listen(self.listen)?;
+        let listen = self.listen.map(check_listen).transpose()?;
         let is_component = component::is_one(&self.app)?;
         if !is_component && !self.app.join("Cargo.toml").is_file() {
             return Err(BuildError::NoCrate { dir: self.app }.into());
@@ -84,60 +65,38 @@ impl Dev {
         let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
         if is_component {
-            return component::serve(&self.app, config, address, global.json).await;
+            return component::serve(&self.app, config, listen, global.json).await;
         }
         config.grants = config.grants.with(&target::grants_of_crate(&self.app)?).map_err(ConfigError::from)?;
-        let dirs = config.directories.builds();
-        // Every save compiles other code, so the cache is not worth keeping.
-        let artifacts = tempfile::tempdir()?;
-        config.directories.artifacts = artifacts.path().to_owned();
-        config.engine.is_incremental = true;
+        let mut edit = EditLoop::start(self.app, config.directories.builds())?;
+        let _artifacts = edit_loop::prepare(&mut config)?;
         let mut repeat = RepeatCall::default();
-        let settings = ListenSettings { last_call: Some(repeat.last.clone()), ..ListenSettings::default() };
-        let open = Host::build(config, StderrLog::of_server(Level::Info))?.open(settings).await?;
-        let mut inputs =
-            Inputs { watch: Watch::start(&self.app)?, keys: keys::read(), signals: StopSignals::listen()? };
-
-        let running = open.start(listen::bind(address).await?).await?;
+        let settings = || ListenSettings { last_call: Some(repeat.last.clone()), ..ListenSettings::default() };
+        let open = place::open(config, settings).await?;
+        let data = open.host.config.directories.data.clone();
+        let running = open.start(place::bind(listen).await?).await?;
         let (host, address) = (&running.host, running.address);
         if global.json {
-            output::line(&json!({ "listening": address.to_string() }).to_string());
+            output::line(&json!({ "listening": address.to_string(), "data": data }).to_string());
         } else {
             output::line(&format!("listening on http://{address}"));
-            output::note(keys::HELP);
+            output::note(HELP);
         }
 
-        let mut session = Session {
-            app: self.app,
-            address,
-            is_json: global.json,
-            package: None,
-            live: None,
-            is_outdated: false,
-            dirs,
-        };
+        let mut session = Session { base: format!("http://{address}"), is_json: global.json, live: None };
         let mut event = Event::Changed;
         loop {
             event = match event {
                 Event::Stop | Event::Key(Key::Quit) => break,
-                Event::Key(Key::Test) => {
-                    session.test(&mut inputs.signals).await;
-                    inputs.next().await
-                }
-                Event::Key(Key::Call(typed)) => {
-                    match &session.live {
-                        Some(program) => {
-                            repeat.call(&host.dispatcher, program, &typed).unwrap_or_else(|exit| exit.print());
-                        }
-                        None => output::note("nothing is built yet"),
-                    }
-                    inputs.next().await
-                }
+                Event::Changed => session.turn(host, &mut edit).await,
                 Event::Key(Key::Rebuild) => {
-                    session.package = None;
-                    session.turn(host, &mut inputs).await
+                    edit.forget();
+                    session.turn(host, &mut edit).await
                 }
-                Event::Changed => session.turn(host, &mut inputs).await,
+                Event::Key(key) => {
+                    session.act(key, host, &mut edit, &mut repeat).await;
+                    edit.next().await
+                }
             };
         }
         drop(repeat);
@@ -146,100 +105,53 @@ impl Dev {
     }
 }
 
-/// One app under edit.
+/// One app under edit, as it is served.
 struct Session {
-    app: PathBuf,
-    dirs: BuildDirs,
-    address: SocketAddr,
+    /// URL of the host.
+    base: String,
     is_json: bool,
-    /// Cached; read again after a failed build, which the toolchain may have caused, and when the manifest has changed.
-    package: Option<Package>,
     /// The last good version.
     live: Option<Arc<Program>>,
-    /// A save came during a build that went on: another build follows it.
-    is_outdated: bool,
 }
 
 impl Session {
     /// Builds the saved crate and swaps it in. Returns the next event.
-    async fn turn(&mut self, host: &Host, inputs: &mut Inputs) -> Event {
-        inputs.watch.settle().await;
-        let started = Instant::now();
+    async fn turn(&mut self, host: &Host, edit: &mut EditLoop) -> Event {
         if self.live.is_none() {
-            self.announce_build();
+            self.announce_build(edit);
         }
-        match self.build(inputs).await {
-            BuildOutcome::Cancelled(event) => return event,
-            BuildOutcome::Failed(error) => self.report_failure(error.into()),
-            BuildOutcome::Built(component) => {
-                let built = started.elapsed();
-                match swap(host, &component, self.live.as_ref()).await {
-                    Ok(program) => self.announce(program, built, started.elapsed() - built),
-                    Err(exit) => self.report_failure(exit),
+        match edit.turn(host).await {
+            Turn::Cancelled(event) => return event,
+            Turn::Failed(exit) => self.report_failure(&exit),
+            Turn::Loaded(loaded) => {
+                if let Some(old) = &self.live
+                    && old.name() != loaded.program.name()
+                {
+                    host.dispatcher.retire(old.name().as_str());
                 }
+                self.announce(&loaded);
+                self.live = Some(loaded.program);
             }
         }
-        if std::mem::take(&mut self.is_outdated) {
-            return Event::Changed;
-        }
-        inputs.next().await
+        edit.next().await
     }
 
-    /// Runs cargo until it ends or an event cancels it.
-    async fn build(&mut self, inputs: &mut Inputs) -> BuildOutcome {
-        let (dir, dirs, package) = (self.app.clone(), self.dirs.clone(), self.package.take());
-        let started = blocking(move || {
-            let package = package.filter(Package::is_current).map_or_else(|| Package::open(&dir, &dirs), Ok)?;
-            Ok((Build::start(&package, Profile::Edit)?, package))
-        });
-        let (building, package) = match started.await {
-            Ok(started) => started,
-            Err(error) => return BuildOutcome::Failed(error),
-        };
-        let begun = Instant::now();
-        let cancel = CancelOnDrop(building.canceller());
-        let mut finished = std::pin::pin!(blocking(move || building.finish()));
-        loop {
-            let event = tokio::select! {
-                ended = &mut finished => return match ended {
-                    Ok(component) => {
-                        self.package = Some(package);
-                        BuildOutcome::Built(component)
-                    }
-                    Err(error) => BuildOutcome::Failed(error),
-                },
-                event = inputs.next() => event,
-            };
-            // A long build compiles dependencies: begun anew at every save, it would never end.
-            if matches!(event, Event::Changed) && begun.elapsed() > CANCEL_WITHIN {
-                self.is_outdated = true;
-                continue;
+    /// Does what a key stands for that neither builds nor ends the session.
+    async fn act(&self, key: Key, host: &Host, edit: &mut EditLoop, repeat: &mut RepeatCall) {
+        if key == Key::Test {
+            return test(edit).await;
+        }
+        let Some(program) = &self.live else { return output::note("nothing is built yet") };
+        match key {
+            Key::Open => browser::open(&browser::page(program.metadata(), &self.base)),
+            Key::Call(typed) => {
+                repeat.call(&host.dispatcher, program, &typed).unwrap_or_else(|exit| exit.print());
             }
-            // A call does not cancel the build.
-            if let Event::Key(Key::Call(_)) = event {
-                output::note("a build is under way; type c again once it is done");
-                continue;
-            }
-            self.package = Some(package);
-            drop(cancel);
-            let _ = finished.await;
-            return BuildOutcome::Cancelled(event);
+            Key::Rebuild | Key::Test | Key::Quit => {}
         }
     }
 
-    /// Runs the app's tests, with their output on the terminal.
-    async fn test(&self, signals: &mut StopSignals) {
-        let (app, dirs) = (self.app.clone(), self.dirs.clone());
-        let cargo = match blocking(move || Package::open(&app, &dirs).map(|package| package.test())).await {
-            Ok(cargo) => cargo,
-            Err(error) => return Exit::from(error).print(),
-        };
-        if let Err(error) = until_stopped(cargo, signals).await {
-            output::note(&format!("cannot run cargo: {error}"));
-        }
-    }
-
-    fn report_failure(&self, exit: Exit) {
+    fn report_failure(&self, exit: &Exit) {
         exit.print();
         let version = self.live.as_ref().map(|program| program.version());
         if self.is_json {
@@ -253,71 +165,39 @@ impl Session {
     }
 
     /// Says that the app is not served yet: its first build may take a while.
-    fn announce_build(&self) {
+    fn announce_build(&self, edit: &EditLoop) {
         if self.is_json {
-            output::line(&json!({ "building": self.app }).to_string());
+            output::line(&json!({ "building": edit.app() }).to_string());
         }
-        output::note(&format!("building {}; requests are answered with 503 until then", self.app.display()));
-        if self.dirs.is_first_build() {
+        output::note(&format!("building {}; requests are answered with 503 until then", edit.app().display()));
+        if edit.dirs().is_first_build() {
             output::note(target::FIRST_BUILD);
         }
     }
 
-    fn announce(&mut self, program: Arc<Program>, built: Duration, swapped: Duration) {
-        let version = program.version();
+    fn announce(&self, loaded: &Loaded) {
         if self.is_json {
-            let event = json!({ "live": version, "build_us": micros(built), "swap_us": micros(swapped) });
-            output::line(&event.to_string());
+            output::line(&loaded.to_json().to_string());
         }
         if self.live.is_none() {
-            let base = format!("http://{}", self.address);
+            let program = &loaded.program;
             for function in &program.metadata().functions {
-                output::note(&format!("  {}", function.endpoint(&base, program.name())));
+                output::note(&format!("  {}", function.endpoint(&self.base, program.name())));
             }
         }
-        output::note(&format!(
-            "version {version} is live: built in {}, swapped in {}",
-            output::micros(micros(built)),
-            output::micros(micros(swapped))
-        ));
-        self.live = Some(program);
+        secrets_note::print(&loaded.program);
+        output::note(&loaded.to_line());
     }
 }
 
-struct CancelOnDrop(Canceller);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
+/// Runs the app's tests, with their output on the terminal.
+async fn test(edit: &mut EditLoop) {
+    let (app, dirs) = (edit.app().to_owned(), edit.dirs().clone());
+    let cargo = match blocking(move || Package::open(&app, &dirs).map(|package| package.test())).await {
+        Ok(cargo) => cargo,
+        Err(error) => return Exit::from(error).print(),
+    };
+    if let Err(error) = until_stopped(cargo, &mut edit.signals).await {
+        output::note(&format!("cannot run cargo: {error}"));
     }
-}
-
-/// Sources of events.
-struct Inputs {
-    watch: Watch,
-    keys: Keys,
-    signals: StopSignals,
-}
-
-impl Inputs {
-    async fn next(&mut self) -> Event {
-        tokio::select! {
-            () = self.watch.changed() => Event::Changed,
-            key = self.keys.next() => Event::Key(key),
-            () = self.signals.next() => Event::Stop,
-        }
-    }
-}
-
-/// Describes, compiles and loads the component in place of the live one.
-async fn swap(host: &Host, component: &Path, live: Option<&Arc<Program>>) -> Result<Arc<Program>, Exit> {
-    let (_, app) = target::of_cargo(component)?.describe(host).await?;
-    let program = host.load(&app, &host.config.grants).await?;
-    secrets_note::print(&program);
-    if let Some(old) = live
-        && old.name() != program.name()
-    {
-        host.dispatcher.retire(old.name().as_str());
-    }
-    Ok(program)
 }

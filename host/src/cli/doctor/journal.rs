@@ -13,6 +13,7 @@ use serde_json::json;
 use super::check::Check;
 use crate::cli::exit::Exit;
 use crate::cli::output;
+use crate::storage::StorageError;
 use crate::store::{Quarantined, QuarantinedRow, StoreDir, StoreJournal, has_database, peek_quarantine};
 
 const NAME: &str = "journal";
@@ -57,7 +58,7 @@ pub(crate) fn repair(data: &Path, export: &Path, is_json: bool) -> Result<(), Ex
         return say(is_json, 0, None);
     }
     let dir = Arc::new(StoreDir::new(data));
-    dir.open_now()?;
+    dir.open_now().map_err(StorageError::from)?;
     let journal = StoreJournal::new(dir);
     if journal.quarantined_rows()?.is_empty() {
         return say(is_json, 0, None);

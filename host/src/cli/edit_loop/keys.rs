@@ -1,4 +1,4 @@
-//! Keys of the dev loop: a letter and Enter.
+//! Keys of the edit loop: a letter and Enter.
 
 use tokio::sync::mpsc;
 
@@ -9,12 +9,10 @@ pub(crate) enum Key {
     /// Repeats the last call, or calls `FUNCTION INPUT`.
     Call(String),
     Test,
+    /// Opens the app in a browser.
+    Open,
     Quit,
 }
-
-/// Help line, printed once the host listens.
-pub(crate) const HELP: &str =
-    "r builds again, c calls the last input again (or: c FUNCTION INPUT), t runs the tests, q quits";
 
 /// Keys in the order typed.
 pub(crate) struct Keys(mpsc::Receiver<Key>);
@@ -42,6 +40,7 @@ fn parse(line: &str) -> Option<Key> {
     match line {
         "r" => Some(Key::Rebuild),
         "t" => Some(Key::Test),
+        "o" => Some(Key::Open),
         "q" => Some(Key::Quit),
         "c" => Some(Key::Call(String::new())),
         _ => line.strip_prefix("c ").map(|input| Key::Call(input.trim().to_owned())),
@@ -65,8 +64,8 @@ mod tests {
     #[test]
     fn a_letter_is_a_command() {
         assert_eq!(
-            ["r", " q ", "t", "x", "", "call"].map(parse),
-            [Some(Key::Rebuild), Some(Key::Quit), Some(Key::Test), None, None, None]
+            ["r", " q ", "t", "o", "x", "", "call"].map(parse),
+            [Some(Key::Rebuild), Some(Key::Quit), Some(Key::Test), Some(Key::Open), None, None, None]
         );
         let call = |input: &str| Some(Key::Call(input.to_owned()));
         assert_eq!(["c", "c  words {} "].map(parse), [call(""), call("words {}")]);

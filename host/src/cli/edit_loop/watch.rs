@@ -1,12 +1,14 @@
 //! File watcher of a crate. Ignores build outputs and editors' temporary files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::cli::exit::Exit;
 use crate::codes::Code;
@@ -15,10 +17,39 @@ use crate::codes::Code;
 /// later change cancels the build that started too early.
 const SETTLE: Duration = Duration::from_millis(8);
 
+/// Names of saved files between two builds. More are a lost event.
+const SAVED_LEN_MAX: usize = 4_096;
+
+/// Files saved since they were last taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SavedFiles {
+    pub paths: BTreeSet<PathBuf>,
+    /// Events were lost, so other files may have been saved too.
+    pub is_lossy: bool,
+}
+
+impl SavedFiles {
+    pub(super) fn extend(&mut self, more: Self) {
+        self.is_lossy |= more.is_lossy;
+        self.paths.extend(more.paths);
+        if self.paths.len() > SAVED_LEN_MAX {
+            self.paths.clear();
+            self.is_lossy = true;
+        }
+    }
+}
+
+/// Saves as the watcher's thread hands them over.
+#[derive(Default)]
+struct Saves {
+    files: Mutex<SavedFiles>,
+    changed: Notify,
+}
+
 /// A watched crate.
 pub(crate) struct Watch {
     dir: PathBuf,
-    changes: mpsc::Receiver<()>,
+    saves: Arc<Saves>,
     watcher: RecommendedWatcher,
     /// Watched folders by inode, since a folder may be deleted and created again.
     folders: BTreeMap<PathBuf, u64>,
@@ -28,22 +59,27 @@ impl Watch {
     /// Watches the crate in `dir`: its files, and its folders except hidden ones and `target`.
     pub(crate) fn start(dir: &Path) -> Result<Self, Exit> {
         let dir = dir.canonicalize()?;
-        let (sender, changes) = mpsc::channel(1);
-        let root = dir.clone();
+        let saves = Arc::new(Saves::default());
+        let (root, seen) = (dir.clone(), saves.clone());
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let is_change = match event {
-                Ok(event) => is_write(event.kind) && event.paths.iter().any(|path| is_source(&root, path)),
+            let saved = match event {
                 // Events were lost: one build too many is better than one too few.
-                Err(_) => true,
+                Ok(event) if event.need_rescan() => SavedFiles { is_lossy: true, ..SavedFiles::default() },
+                Ok(event) if is_write(event.kind) => {
+                    let sources = event.paths.into_iter().filter(|path| is_source(&root, path));
+                    SavedFiles { paths: sources.collect(), is_lossy: event.kind == EventKind::Any }
+                }
+                Ok(_) => return,
+                Err(_) => SavedFiles { is_lossy: true, ..SavedFiles::default() },
             };
-            if is_change {
-                // A full channel already holds a change.
-                let _ = sender.try_send(());
+            if saved.is_lossy || !saved.paths.is_empty() {
+                seen.files.lock().extend(saved);
+                seen.changed.notify_one();
             }
         });
         let mut watcher = watcher.map_err(|error| failed(&dir, &error))?;
         watcher.watch(&dir, RecursiveMode::NonRecursive).map_err(|error| failed(&dir, &error))?;
-        let mut watch = Self { dir, changes, watcher, folders: BTreeMap::new() };
+        let mut watch = Self { dir, saves, watcher, folders: BTreeMap::new() };
         watch.follow_folders()?;
         Ok(watch)
     }
@@ -60,19 +96,27 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits for a change.
-    pub(crate) async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
-            std::future::pending().await
-        }
+    /// Returns the watched directory, without links.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
-    /// Discards changes until none arrives within `SETTLE`.
+    /// Waits for a save.
+    pub(crate) async fn changed(&mut self) {
+        self.saves.changed.notified().await;
+    }
+
+    /// Waits until no save arrives within `SETTLE`.
     pub(crate) async fn settle(&mut self) {
         while tokio::time::timeout(SETTLE, self.changed()).await.is_ok() {}
         if let Err(exit) = self.follow_folders() {
             tracing::warn!(error = exit.message, "some folders are not watched");
         }
+    }
+
+    /// Returns the files saved since the last time.
+    pub(super) fn take(&mut self) -> SavedFiles {
+        std::mem::take(&mut self.saves.files.lock())
     }
 }
 
@@ -96,7 +140,7 @@ fn folders(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, u64>> {
 }
 
 /// Whether a file is changed and complete: files are created empty, written in parts, then closed.
-pub(super) fn is_write(kind: EventKind) -> bool {
+pub(crate) fn is_write(kind: EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
     match kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
