@@ -8,6 +8,7 @@ use crate::cli::case_file::{CASES, Case};
 use crate::cli::exit::Exit;
 use crate::cli::target;
 use crate::codes::Code;
+use crate::config::ConfigError;
 use crate::dispatch::{Call, find_function};
 use crate::logs::printable;
 use crate::server::Host;
@@ -60,8 +61,9 @@ fn name(file: &Path) -> String {
 
 /// Builds the app in `dir` and makes the calls of the cases again.
 pub(crate) async fn replay(dir: &Path, files: &[PathBuf], host: &Host, print: fn(&str)) -> Result<CaseCounts, Exit> {
-    let app = target::resolve(&dir.to_string_lossy(), host).await?;
-    host.load(&app, &host.config.grants).await?;
+    let (app, grants) = target::resolve(&dir.to_string_lossy(), host).await?;
+    let grants = host.config.grants.with(&grants).map_err(ConfigError::from)?;
+    host.load(&app, &grants).await?;
     let mut counts = CaseCounts::default();
     for file in files {
         match replay_one(app.metadata.app.name.as_str(), file, host).await {
