@@ -90,9 +90,10 @@ try:
         parts["cargo"].append(cargo)
         parts["ours"].append(total - cargo)
         for part in ["swap", "compile", "describe", "link"]:
-            parts[part].append(said[f"{part}_us"] / 1e3)
+            parts[part] += [said[f"{part}_us"] / 1e3] if f"{part}_us" in said else []
     for name, values in parts.items():
-        figure(name, values)
+        if values:
+            figure(name, values)
     print(f"load average {load:.1f} before, {os.getloadavg()[0]:.1f} after", file=sys.stderr)
 finally:
     dev.terminate()

@@ -23,8 +23,6 @@ use crate::logs::Level;
 use crate::server::Host;
 
 /// Call one function once: the result to stdout, logs to stderr.
-///
-/// With --watch, the app is built and called again at every save, until Ctrl-C, or q and Enter.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme run examples/hello::greet '{\"name\": \"Ada\"}'\n  bireme run examples/hello::add --a 1 --b 2 --receipt\n  bireme run --watch examples/hello::add --a 1 --b 2"
@@ -37,7 +35,8 @@ pub(crate) struct Run {
     /// Print the cost of the call to stderr (with --json, in the result).
     #[arg(long)]
     receipt: bool,
-    /// Build the app, make the call and print the result again at every save; options stand in front of the target.
+    /// Build the app, make the call and print the result again at every save, until Ctrl-C, or q and Enter. Options
+    /// stand in front of the target.
     #[arg(long)]
     watch: bool,
     #[command(flatten)]

@@ -25,11 +25,11 @@ use crate::logs::Level;
 use crate::server::Host;
 use crate::tasks::blocking;
 
-/// Run an app's own tests: `cargo test`, with the SDK and the shared compilations that `bireme build` uses. Then make
-/// the calls of its cases (`APP/cases/*.json`) again, in the sandbox.
+/// Run an app's own tests, then its cases: kept calls in `APP/cases/*.json`.
 ///
-/// Tests run natively; `bireme_sdk::testing` stands in for the host. With --wasm the same tests are compiled to
-/// WebAssembly, and each runs in a sandbox of its own: without files and network, within 60 s and 128 MiB.
+/// Tests run natively, by `cargo test` with the SDK and the shared compilations that `bireme build` uses;
+/// `bireme_sdk::testing` stands in for the host. With --wasm the same tests are compiled to WebAssembly, and each runs
+/// in a sandbox of its own: without files and network, within 60 s and 128 MiB. Cases run in the sandbox.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  bireme test examples/hello\n  bireme test examples/hello -- greets --nocapture\n  bireme test --wasm examples/hello"

@@ -32,9 +32,7 @@ fn help_of_bireme() {
               build        Build an app: prints the component's path, size, functions and capabilities
               inspect      Show an app's functions, schemas, limits and capabilities, without running it
               run          Call one function once: the result to stdout, logs to stderr
-              test         Run an app's own tests: `cargo test`, with the SDK and the shared compilations that
-                           `bireme build` uses. Then make the calls of its cases (`APP/cases/*.json`) again, in
-                           the sandbox
+              test         Run an app's own tests, then its cases: kept calls in `APP/cases/*.json`
               map          Call one function for every line of the inputs, many at a time: JSON Lines in, JSON
                            Lines out
               serve        Serve apps over HTTP: each function at POST /APP/FUNCTION, each web function at its
@@ -158,71 +156,41 @@ fn help_of_run() {
     check_help(
         &["run"],
         expect![[r#"
-            Call one function once: the result to stdout, logs to stderr.
-
-            With --watch, the app is built and called again at every save, until Ctrl-C, or q and Enter.
+            Call one function once: the result to stdout, logs to stderr
 
             Usage: bireme run [OPTIONS] <TARGET> [INPUT]...
 
             Arguments:
-              <TARGET>
-                      The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
-
-              [INPUT]...
-                      The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may
-                      follow, too; one with the name of a parameter goes in front of the target
+              <TARGET>    The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
+              [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may
+                          follow, too; one with the name of a parameter goes in front of the target
 
             Options:
-                  --grant <GRANT>
-                      Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function declares; a bare
-                      ORIGIN permits a private address. model:NAME grants a model to components without metadata
-
-                  --secret <SECRET>
-                      Set a secret for the functions that declare it: NAME=VALUE, or NAME to read the value from
-                      this environment variable (other users of this machine can see command lines). APP:NAME
-                      sets it for one app only
-
-                  --secrets <FILE>
-                      Read secrets from a file of NAME=VALUE lines (.env)
-
-                  --config <VALUE>
-                      Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for one
-
-                  --device <DEVICE>
-                      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU, else the CPU). A
-                      named device that cannot be used is an error. `bireme doctor` lists the devices
-
-                      [env: BIREME_DEVICE=]
-                      [default: auto]
-
-                  --receipt
-                      Print the cost of the call to stderr (with --json, in the result)
-
-                  --watch
-                      Build the app, make the call and print the result again at every save; options stand in
-                      front of the target
-
-                  --input <FILE>
-                      Read the input from FILE (`-` for standard input): JSON, or the bytes as they are if the
-                      function takes bytes
-
-                  --content-type <TYPE>
-                      Media type of the bytes. The default is application/octet-stream
-
-              -h, --help
-                      Print help (see a summary with '-h')
+                  --grant <GRANT>        Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function
+                                         declares; a bare ORIGIN permits a private address. model:NAME grants a
+                                         model to components without metadata
+                  --secret <SECRET>      Set a secret for the functions that declare it: NAME=VALUE, or NAME to
+                                         read the value from this environment variable (other users of this
+                                         machine can see command lines). APP:NAME sets it for one app only
+                  --secrets <FILE>       Read secrets from a file of NAME=VALUE lines (.env)
+                  --config <VALUE>       Set a configuration value: KEY=VALUE for every app, APP:KEY=VALUE for
+                                         one
+                  --device <DEVICE>      Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable GPU,
+                                         else the CPU). A named device that cannot be used is an error. `bireme
+                                         doctor` lists the devices [env: BIREME_DEVICE=] [default: auto]
+                  --receipt              Print the cost of the call to stderr (with --json, in the result)
+                  --watch                Build the app, make the call and print the result again at every save,
+                                         until Ctrl-C, or q and Enter. Options stand in front of the target
+                  --input <FILE>         Read the input from FILE (`-` for standard input): JSON, or the bytes
+                                         as they are if the function takes bytes
+                  --content-type <TYPE>  Media type of the bytes. The default is application/octet-stream
+              -h, --help                 Print help
 
             Global options:
-                  --data <DIR>
-                      Data directory for database, models and compiled code. Default: in the home directory
-
-                      [env: BIREME_DATA=]
-
-                  --json
-                      Print JSON for programs instead of text for people
-
-              -v, --verbose
-                      Print more of the host's own log
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Print more of the host's own log
 
             Examples:
               bireme run examples/hello::greet '{"name": "Ada"}'

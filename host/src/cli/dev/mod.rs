@@ -186,7 +186,7 @@ impl Session {
             }
         }
         secrets_note::print(&loaded.program);
-        output::note(&loaded.to_line());
+        output::note(&loaded.to_line("is live"));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Inputs of a build, with what they held: a save that leaves them as they were needs no build.
 //!
 //! The inputs are those of cargo: the manifest, the lock file, and the files in the dep-info that cargo writes beside
-//! the component (sources, included files, sources of path dependencies). Times alone do not decide, because editors and
-//! version control write files with the same bytes. Where the inputs are not known (before the first build, after a
+//! the component (sources, included files, sources of path dependencies). Times alone do not decide, because editors
+//! and version control write files with the same bytes. Where the inputs are not known (before the first build, after a
 //! failed one, with a build script, whose own inputs only cargo knows), every file counts.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -76,12 +76,12 @@ impl Loaded {
         })
     }
 
-    /// Returns the version as one line.
-    pub(crate) fn to_line(&self) -> String {
+    /// Returns the version as one line; `state` says what it is now.
+    pub(crate) fn to_line(&self, state: &str) -> String {
         let Times { cargo, compile, describe, link } = self.times;
         let text = |time: Duration| output::micros(micros(time));
         format!(
-            "version {} is live{}: cargo {}, compile {}, describe {}, link and swap {}",
+            "version {} {state}{}: cargo {}, compile {}, describe {}, link and swap {}",
             self.program.version(),
             names(&self.changed),
             text(cargo),

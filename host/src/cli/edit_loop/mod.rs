@@ -144,7 +144,8 @@ impl EditLoop {
         let saved = self.saved.clone();
         let changed = blocking(move || inputs.changed(&saved)).await;
         if changed.is_none() {
-            tracing::debug!(files = ?relative(self.watch.dir(), self.saved.paths.iter()), "no input of the build changed");
+            let files = relative(self.watch.dir(), self.saved.paths.iter());
+            tracing::debug!(?files, "no input of the build changed");
             self.saved = SavedFiles::default();
         }
         changed.is_some()

@@ -77,7 +77,7 @@ async fn turn(command: WatchedCall<'_>, name: &str, global: &Global, host: &Host
             return edit.next().await;
         }
     };
-    output::note(&loaded.to_line());
+    output::note(&loaded.to_line("is built"));
     tokio::select! {
         called = call(command, name, global, host, &loaded) => {
             called.unwrap_or_else(|exit| report(exit, global.json));
