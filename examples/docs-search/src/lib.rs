@@ -70,7 +70,8 @@ pub fn scrape(url: String) -> Result<Scraped> {
 }
 
 /// One vector for each text: many calls of this meet in the host's batcher.
-#[function(timeout = "120s", retries = 2, models = ["all-minilm-l6-v2"])]
+// A map queues 64 calls of 32 texts: minutes of work for a busy machine, which the last of them waits for.
+#[function(timeout = "10m", retries = 2, models = ["all-minilm-l6-v2"])]
 pub fn embed(texts: Vec<String>) -> Result<Vec<Vector>> {
     Ok(model(MODEL).embed(&texts)?)
 }
