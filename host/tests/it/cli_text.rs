@@ -377,7 +377,8 @@ fn help_of_serve() {
 
                   --drain <TIME>
                       Time for running calls to finish after Ctrl-C or SIGTERM: 8s, 1m. Keep it below the kill
-                      timeout of your supervisor (Docker: 10 s, Kubernetes: 30 s, systemd: 90 s)
+                      timeout of your supervisor (Docker: 10 s, Kubernetes: 30 s); a systemd unit with
+                      Type=notify waits as long as this
 
                       [env: BIREME_DRAIN=]
                       [default: 8s]
