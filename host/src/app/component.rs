@@ -23,7 +23,7 @@ pub struct ComponentBytes {
 /// The component without the metadata that `Metadata::attach` appends: what is compiled.
 #[derive(Clone)]
 struct Code {
-    /// They stand in front.
+    /// Length; the code stands in front.
     bytes: usize,
     /// State after the code, so that its bytes are hashed once, with and without metadata.
     hasher: Sha256,

@@ -43,24 +43,20 @@ fn on(host: &Server, args: &[&str]) -> Output {
 fn a_plain_component_gets_the_limits_the_origins_and_the_secrets_of_its_manifest() {
     let site = Site::start(|_| Told::new(204, ""));
     let manifest = format!(
-        "name = \"shop\"\ntimeout = \"20ms\"\noutbound = [\"$site\"]\nsecrets = [\"API_KEY\"]\n\n[grants]\nsite = \"{}\"\n",
+        "name = \"shop\"\ntimeout = \"2m\"\noutbound = [\"$site\"]\nsecrets = [\"API_KEY\"]\n\n[grants]\nsite = \"{}\"\n",
         site.origin
     );
     let dir = component(&manifest);
     let inspected = finish(command(shared_data(), &["--json", "inspect", path(&dir)])).json();
     let attributes = &inspected["functions"][0]["attributes"];
     assert_eq!(inspected["app"]["name"], "shop");
-    assert_eq!((&attributes["timeout_ms"], &attributes["outbound"]), (&json!(20), &json!(["$site"])));
+    assert_eq!((&attributes["timeout_ms"], &attributes["outbound"]), (&json!(120_000), &json!(["$site"])));
 
     let data = fresh_data();
     let server = serve(data.path(), path(&dir), &["--secret", "API_KEY=hunter2"]).unwrap();
     assert_eq!(server.get("/shop/environment").body, "API_KEY=hunter2\n");
     let authority = site.origin.replace("http://", "");
     assert_eq!(server.get(&format!("/shop/fetch/{authority}")).body, "204");
-    // It sleeps for longer than its timeout.
-    let late = server.get("/shop/drop/sleep");
-    assert_eq!(late.json()["code"], "timeout", "{late:#?}");
-    assert!(late.body.contains("raise `timeout` in the app's bireme.toml"), "{late:#?}");
     assert!(server.get("/shop/fetch/127.0.0.1:9").body.contains("HttpRequestDenied"));
     wait_until("the refusal is logged", || server.stderr().contains("add it to `outbound` in the app's bireme.toml"));
     drop(server);
@@ -70,6 +66,17 @@ fn a_plain_component_gets_the_limits_the_origins_and_the_secrets_of_its_manifest
     assert!(server.stderr().contains("`shop::web` cannot be called: its secret `API_KEY`"), "{}", server.stderr());
     let refused = server.get("/shop/environment");
     assert_eq!((refused.status, &refused.json()["code"]), (500, &json!("terminal")), "{refused:#?}");
+}
+
+#[test]
+fn a_request_over_the_timeout_of_a_manifest_is_cut_off() {
+    let dir = component("timeout = \"20ms\"\n");
+    let data = fresh_data();
+    let server = serve(data.path(), path(&dir), &[]).unwrap();
+    // It sleeps for longer than that.
+    let late = server.get("/x/drop/sleep");
+    assert_eq!(late.json()["code"], "timeout", "{late:#?}");
+    assert!(late.body.contains("raise `timeout` in the app's bireme.toml"), "{late:#?}");
 }
 
 #[test]
