@@ -154,7 +154,7 @@ fn a_bad_component_changes_nothing() {
         ("junk", b"not wasm".to_vec(), "bad-component"),
         ("core", b"\0asm\x01\0\0\0".to_vec(), "bad-component"),
         ("cut", whole[..whole.len() / 2].to_vec(), "bad-app"),
-        ("empty", b"\0asm\x0d\0\x01\0".to_vec(), "bad-app"),
+        ("empty", b"\0asm\x0d\0\x01\0".to_vec(), "bad-component"),
         ("reserved", reserved.attach(Metadata::strip(&whole)), "bad-app"),
     ];
     for (name, bytes, code) in cases {
