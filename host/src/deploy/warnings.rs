@@ -1,4 +1,4 @@
-//! Warnings of a deployment: declarations that this host does not meet yet. The app is live all the same; the calls that
+//! Warnings of a deployment: declarations that this host does not meet yet. The app is live all the same; calls that
 //! need one of them fail.
 
 use crate::inference::InferenceError;

@@ -19,7 +19,7 @@ fn help_of_deploy() {
 
             Arguments:
               <APP>
-                      A crate's directory or a `.wasm` file
+                      A crate's directory, a `.wasm` file, or a directory with a `bireme.toml`
 
             Options:
                   --host <URL>

@@ -134,7 +134,7 @@ fn help_of_inspect() {
             Usage: bireme inspect [OPTIONS] <APP>
 
             Arguments:
-              <APP>  A crate's directory or a `.wasm` file
+              <APP>  A crate's directory, a `.wasm` file, or a directory with a `bireme.toml`
 
             Options:
               -h, --help  Print help
@@ -328,7 +328,7 @@ fn help_of_serve() {
 
             Arguments:
               [APPS]...
-                      Crates' directories or `.wasm` files
+                      Crates' directories, `.wasm` files, or directories with a `bireme.toml`
 
             Options:
                   --listen <ADDR>
@@ -673,7 +673,8 @@ fn help_of_dev() {
 
             Arguments:
               <APP>
-                      The crate's directory
+                      The crate's directory; or a component that something else builds, a `.wasm` file or a
+                      directory with a `bireme.toml`
 
             Options:
                   --listen <ADDR>

@@ -233,7 +233,7 @@ fn what_cannot_be_served_says_why_and_what_to_do() {
         (export "wasi:http/incoming-handler@0.2.12" (instance $e))"#;
     for (name, wat, code, words) in [
         ("module.wasm", "(module)".to_owned(), "bad-component", "--target wasm32-wasip2"),
-        ("silent.wasm", "(component)".to_owned(), "bad-app", "bireme-sdk"),
+        ("silent.wasm", "(component)".to_owned(), "bad-component", "exports nothing that could be called"),
         (
             "a b.wasm",
             format!("(component {handler})"),
