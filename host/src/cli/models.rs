@@ -30,7 +30,7 @@ enum ModelsCommand {
     List,
     /// List the models that can be pulled by name: task, size, licence, purpose, and whether they are installed.
     Available,
-    /// Fetch a built-in model from the first source that answers, and check every file against its known SHA-256.
+    /// Fetch a built-in model from the first source that answers, and check each file against its SHA-256.
     Pull {
         /// Name of a built-in model, such as all-minilm-l6-v2; `bireme models available` lists them.
         name: String,

@@ -60,6 +60,11 @@ mod tests {
     use super::*;
     use crate::call::{HostCallsOfKind, InferenceReceipt, WallParts};
 
+    /// Returns the lines without the spaces around them.
+    fn trimmed(table: &str) -> String {
+        table.lines().map(str::trim).collect::<Vec<_>>().join("\n")
+    }
+
     #[test]
     fn the_lines_under_wall_add_up_to_it() {
         let wall_parts = WallParts {
@@ -82,9 +87,30 @@ mod tests {
             device: Some("cpu".to_owned()),
         };
         receipt.end_attempt(336_500);
-        expect![[]].assert_eq(&table_of(&receipt));
+        expect![[r#"
+            attempts           1
+            queue              2 µs for a slot
+            wall               336.5 ms, the sum of:
+            guest code           90.0 ms
+            waiting for a CPU    240.0 ms
+            inference            2.0 ms
+            key-value            4.4 ms
+            other                100 µs
+            cpu                94.0 ms
+            memory peak        0 B
+            host calls         inference 1, key-value 1,495
+            models             1 request, 13 tokens
+            batching         1 batch of 1.0 rows on average, 3 µs in the queue
+            device           1.9 ms of cpu, by share of tokens"#]]
+        .assert_eq(&trimmed(&table_of(&receipt)));
         assert!(table_of_map(&receipt).contains("wall of all calls"));
         let old = Receipt { attempts: 1, wall_us: 7, ..Receipt::default() };
-        expect![[]].assert_eq(&table_of(&old));
+        expect![[r#"
+            attempts     1
+            queue        0 µs for a slot
+            wall         7 µs
+            cpu          0 µs
+            memory peak  0 B"#]]
+        .assert_eq(&trimmed(&table_of(&old)));
     }
 }

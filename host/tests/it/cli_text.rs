@@ -434,6 +434,7 @@ fn help_of_models() {
 
             Examples:
               bireme models
+              bireme models available
               bireme models pull all-minilm-l6-v2
               bireme models add my-model ./folder
         "#]],
@@ -448,6 +449,28 @@ fn help_of_models_list() {
             List installed models, and models that can be pulled
 
             Usage: bireme models list [OPTIONS]
+
+            Options:
+              -h, --help  Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Print more of the host's own log
+        "#]],
+    );
+}
+
+#[test]
+fn help_of_models_available() {
+    check_help(
+        &["models", "available"],
+        expect![[r#"
+            List the models that can be pulled by name: task, size, licence, purpose, and whether they are
+            installed
+
+            Usage: bireme models available [OPTIONS]
 
             Options:
               -h, --help  Print help
@@ -857,7 +880,7 @@ fn no_command() {
         2,
         expect![[r#"
             error[usage]: 'bireme' requires a subcommand but one was not provided
-              [subcommands: new, build, inspect, run, test, map, serve, dev, deploy, apps, history, rollback, stop, start, call, spawn, get, cancel, ps, results, export, logs, schedule, kv, models, embed, rerank, classify, demo, sdk, explain, doctor, completions, man, help]
+              [subcommands: new, build, inspect, run, test, map, serve, dev, deploy, apps, history, rollback, stop, start, call, spawn, get, cancel, ps, results, export, logs, schedule, kv, models, embed, rerank, classify, infer, demo, sdk, explain, doctor, completions, man, help]
 
             Usage: bireme [OPTIONS] <COMMAND>
 

@@ -225,12 +225,14 @@ async fn a_call_that_is_open_is_on_disk_as_it_was() {
             "message":"a message","causes":["a cause"]},"failed_attempts":[{"attempt":2,"at_ms":1500,|
             "failure":{"code":"memory-limit","message":"a message","causes":["a cause"]}}],|
             "parent":"6964206f-6620-6974-7320-706172656e74","depth":2,"idempotency_key":"key",|
-            "receipt":{"attempts":1,"queue_us":2,"wall_us":3,"instantiate_us":4,"cpu_us":5,"group_inputs":6,|
-            "memory_peak_bytes":7,"host_calls":{"clock":{"count":1,"wall_us":10},"config":{"count":2,|
-            "wall_us":20},"functions":{"count":3,"wall_us":30},"http":{"count":4,"wall_us":40},|
-            "inference":{"count":5,"wall_us":50},"key_value":{"count":6,"wall_us":60},"random":{"count":7,|
-            "wall_us":70}},"log_dropped_bytes":8,"inference":{"requests":9,"tokens":10,"wait_us":11,|
-            "batch_rows":12,"batches":13,"device_us":14,"device":"cpu"}}}|
+            "receipt":{"attempts":1,"queue_us":2,"wall_us":3,"instantiate_us":4,"cpu_us":5,|
+            "wall_parts":{"instantiate_us":1,"guest_us":2,"cpu_wait_us":3,"functions_us":4,"http_us":5,|
+            "inference_us":6,"key_value_us":7,"idle_us":8,"between_attempts_us":9,"other_us":10},|
+            "group_inputs":6,"memory_peak_bytes":7,"host_calls":{"clock":{"count":1,"wall_us":10},|
+            "config":{"count":2,"wall_us":20},"functions":{"count":3,"wall_us":30},"http":{"count":4,|
+            "wall_us":40},"inference":{"count":5,"wall_us":50},"key_value":{"count":6,"wall_us":60},|
+            "random":{"count":7,"wall_us":70}},"log_dropped_bytes":8,"inference":{"requests":9,"tokens":10,|
+            "wait_us":11,"batch_rows":12,"batches":13,"device_us":14,"device":"cpu"}}}|
         [call-inputs]
         the id of a call → \x01\x01\x0atext/plain\x08an input|
         [journal-index]
@@ -359,7 +361,9 @@ async fn a_map_that_is_open_is_on_disk_as_it_was() {
             "is_cancelled":true,"parent":"6964206f-6620-6974-7320-706172656e74","depth":1,|
             "idempotency_key":"key"}|
         an id of one mapp → {"done":2,"failed":1,"dead":1,"retried":5,"receipt":{"attempts":1,|
-            "queue_us":2,"wall_us":3,"instantiate_us":4,"cpu_us":5,"group_inputs":6,"memory_peak_bytes":7,|
+            "queue_us":2,"wall_us":3,"instantiate_us":4,"cpu_us":5,"wall_parts":{"instantiate_us":1,|
+            "guest_us":2,"cpu_wait_us":3,"functions_us":4,"http_us":5,"inference_us":6,"key_value_us":7,|
+            "idle_us":8,"between_attempts_us":9,"other_us":10},"group_inputs":6,"memory_peak_bytes":7,|
             "host_calls":{"clock":{"count":1,"wall_us":10},"config":{"count":2,"wall_us":20},|
             "functions":{"count":3,"wall_us":30},"http":{"count":4,"wall_us":40},"inference":{"count":5,|
             "wall_us":50},"key_value":{"count":6,"wall_us":60},"random":{"count":7,"wall_us":70}},|
@@ -449,12 +453,14 @@ async fn a_map_that_has_ended_is_on_disk_as_it_was() {
             "is_cancelled":true,"parent":"6964206f-6620-6974-7320-706172656e74","depth":1,|
             "idempotency_key":"key"}|
         an id of one mapp → {"done":2,"failed":1,"dead":1,"retried":5,"ended_ms":2000,|
-            "receipt":{"attempts":1,"queue_us":2,"wall_us":3,"instantiate_us":4,"cpu_us":5,"group_inputs":6,|
-            "memory_peak_bytes":7,"host_calls":{"clock":{"count":1,"wall_us":10},"config":{"count":2,|
-            "wall_us":20},"functions":{"count":3,"wall_us":30},"http":{"count":4,"wall_us":40},|
-            "inference":{"count":5,"wall_us":50},"key_value":{"count":6,"wall_us":60},"random":{"count":7,|
-            "wall_us":70}},"log_dropped_bytes":8,"inference":{"requests":9,"tokens":10,"wait_us":11,|
-            "batch_rows":12,"batches":13,"device_us":14,"device":"cpu"}}}|
+            "receipt":{"attempts":1,"queue_us":2,"wall_us":3,"instantiate_us":4,"cpu_us":5,|
+            "wall_parts":{"instantiate_us":1,"guest_us":2,"cpu_wait_us":3,"functions_us":4,"http_us":5,|
+            "inference_us":6,"key_value_us":7,"idle_us":8,"between_attempts_us":9,"other_us":10},|
+            "group_inputs":6,"memory_peak_bytes":7,"host_calls":{"clock":{"count":1,"wall_us":10},|
+            "config":{"count":2,"wall_us":20},"functions":{"count":3,"wall_us":30},"http":{"count":4,|
+            "wall_us":40},"inference":{"count":5,"wall_us":50},"key_value":{"count":6,"wall_us":60},|
+            "random":{"count":7,"wall_us":70}},"log_dropped_bytes":8,"inference":{"requests":9,"tokens":10,|
+            "wait_us":11,"batch_rows":12,"batches":13,"device_us":14,"device":"cpu"}}}|
         [map-inputs]
         an id of one map\x00\x00\x00\x00\x00\x00\x00\x00 → \x01\x02\x00\x011\x00\x012|
         [map-results]
