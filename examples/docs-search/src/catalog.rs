@@ -12,15 +12,18 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use bireme_sdk::prelude::*;
+use bireme_sdk::vectors::{Match, Vectors};
 
 use crate::MODEL;
-use crate::ranking::{Hit, Place, Ranking};
-use crate::segment::{self, Located, Packed, Quantized, SEGMENT_LEN_MAX, Segment};
+use crate::hit::Hit;
+use crate::segment::{self, Located, SEGMENT_LEN_MAX, Segment};
 
 const BUCKET: &str = "docs";
 const MANIFEST: &str = "manifest";
 /// Passages of one key: small enough to be read for one hit, large enough that there are not thousands of keys.
 const BLOCK_LEN: usize = 32;
+/// Segments that are read together: 512 vectors of 384 bytes are 200 KB, and a batch has at most 8 MiB.
+const READ_LEN: usize = 32;
 /// Tries of a search whose index a commit took away.
 const TRIES_MAX: usize = 3;
 
@@ -105,7 +108,6 @@ pub fn current() -> Result<Option<Manifest>> {
 /// Finds the passages nearest to `query`.
 pub fn search(query: &[f32], limit: usize) -> Result<Vec<Hit>> {
     let bucket = kv::open(BUCKET)?;
-    let query = Quantized::new(query);
     for _ in 0..TRIES_MAX {
         let manifest: Manifest = bucket
             .get_json(MANIFEST)?
@@ -116,7 +118,7 @@ pub fn search(query: &[f32], limit: usize) -> Result<Vec<Hit>> {
                 manifest.model
             )));
         }
-        if let Some(hits) = search_generation(&bucket, &manifest, &query, limit)? {
+        if let Some(hits) = search_generation(&bucket, &manifest, query, limit)? {
             return Ok(hits);
         }
     }
@@ -127,26 +129,29 @@ pub fn search(query: &[f32], limit: usize) -> Result<Vec<Hit>> {
 fn search_generation(
     bucket: &kv::Bucket,
     manifest: &Manifest,
-    query: &Quantized,
+    query: &[f32],
     limit: usize,
 ) -> Result<Option<Vec<Hit>>> {
-    let mut ranking = Ranking::new(limit);
-    for segment in 0..manifest.segments {
-        let Some(packed) = bucket.get(&vectors_key(&manifest.generation, segment))? else {
-            return Ok(None);
-        };
-        for (position, score) in (0..).zip(Packed::read(&packed)?.scores(query)?) {
-            ranking.offer(score, Place { segment, position });
+    let keys: Vec<String> = (0..manifest.segments).map(|segment| vectors_key(&manifest.generation, segment)).collect();
+    let mut nearest: Vec<(u32, Match)> = Vec::new();
+    for (keys, first) in keys.chunks(READ_LEN).zip((0..).step_by(READ_LEN)) {
+        for (segment, packed) in (first..).zip(bucket.get_many(keys.iter().cloned())?) {
+            let Some(packed) = packed else { return Ok(None) };
+            let vectors = Vectors::from_bytes(&packed)?;
+            nearest.extend(vectors.nearest(query, limit)?.into_iter().map(|found| (segment, found)));
+            // Stable: of equal scores the earlier passage comes first.
+            nearest.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
+            nearest.truncate(limit);
         }
     }
     let mut blocks: BTreeMap<(u32, usize), Vec<Located>> = BTreeMap::new();
     let mut hits = Vec::with_capacity(limit);
-    for (score, place) in ranking.into_best() {
-        let block = place.position as usize / BLOCK_LEN;
-        let passages = match blocks.entry((place.segment, block)) {
+    for (segment, Match { index, score, .. }) in nearest {
+        let block = index / BLOCK_LEN;
+        let passages = match blocks.entry((segment, block)) {
             Entry::Occupied(read) => read.into_mut(),
             Entry::Vacant(unread) => {
-                let key = passages_key(&manifest.generation, place.segment, block);
+                let key = passages_key(&manifest.generation, segment, block);
                 let Some(passages) = bucket.get_json::<Vec<Located>>(&key)? else {
                     return Ok(None);
                 };
@@ -154,8 +159,8 @@ fn search_generation(
             }
         };
         let located = passages
-            .get(place.position as usize % BLOCK_LEN)
-            .with_context(|| format!("segment {} has no passage {}; index again", place.segment, place.position))?;
+            .get(index % BLOCK_LEN)
+            .with_context(|| format!("segment {segment} has no passage {index}; index again"))?;
         hits.push(Hit::new(located.clone(), score));
     }
     Ok(Some(hits))

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bireme_sdk::web::escape;
 
-use crate::ranking::Hit;
+use crate::hit::Hit;
 
 /// Words of a query that are shorter are not marked in the excerpts.
 const MARKED_LEN_MIN: usize = 3;

@@ -8,15 +8,15 @@
 //! questions of `--config docs-search:questions=["…"]`.
 //!
 //! `page` takes a document apart, `stub` tells what is no page, `passage` cuts; `segment` packs vectors, `catalog`
-//! keeps them in the key-value store, `ranking` finds the nearest; `pipeline` is the body of `index`; `html` writes the
-//! search page.
+//! keeps them in the key-value store and finds the nearest, `hit` is what is found; `pipeline` is the body of `index`;
+//! `html` writes the search page.
 
 mod catalog;
+mod hit;
 mod html;
 mod page;
 mod passage;
 mod pipeline;
-mod ranking;
 mod segment;
 mod stub;
 
@@ -26,10 +26,10 @@ use bireme_sdk::prelude::*;
 use bireme_sdk::web::{Json, Response};
 
 pub use crate::catalog::{Manifest, Stored};
+pub use crate::hit::Hit;
 pub use crate::page::Page;
 pub use crate::passage::Passage;
 pub use crate::pipeline::Summary;
-pub use crate::ranking::Hit;
 pub use crate::segment::{Located, Segment};
 pub use crate::stub::Reason;
 
