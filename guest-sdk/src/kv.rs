@@ -138,6 +138,13 @@ pub enum Error {
     },
 }
 
+/// Bytes of a key.
+const KEY_BYTES_MAX: usize = 1_024;
+/// Bytes of a value, and of the values of a batch together.
+const VALUE_BYTES_MAX: usize = 8 << 20;
+/// Keys of a batch.
+const BATCH_KEYS_MAX: usize = 1_000;
+
 /// Reason of the host; the source of an [`Error`].
 ///
 /// ```
@@ -156,12 +163,26 @@ pub enum Fault {
     /// The app may not use the bucket.
     #[error("this app may not use it")]
     Denied,
+    /// A key, a value, a time to live or a batch beyond the limits, in the host's words. Another attempt meets it again.
+    #[error("{0}")]
+    Refused(String),
     /// Any other reason, in the host's words.
     #[error("{0}")]
     Other(String),
     /// A native test used a bucket without a fake.
     #[error("there is no host in a native test; give one with `bireme_sdk::testing::with_kv`")]
     NoFake,
+}
+
+impl Fault {
+    /// Returns the fault of an operation that no attempt can make, if it is `over_limit`: the host has one kind for
+    /// these and for a store that is out of order.
+    fn refused_if(self, over_limit: bool) -> Self {
+        match self {
+            Self::Other(reason) if over_limit => Self::Refused(reason),
+            other => other,
+        }
+    }
 }
 
 impl Error {
@@ -243,7 +264,9 @@ impl Bucket {
     /// # Errors
     /// [`Error::Key`].
     pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
-        self.bucket.set(key, value.as_ref()).map_err(|fault| self.key("write", key, fault))
+        let value = value.as_ref();
+        let written = self.bucket.set(key, value);
+        written.map_err(|fault| self.key("write", key, fault.refused_if(value.len() > VALUE_BYTES_MAX)))
     }
 
     /// Writes a value that expires after `ttl`, replacing an earlier one. Then the key is absent for every method.
@@ -271,7 +294,10 @@ impl Bucket {
     /// [`Error::Key`], also for a `ttl` of zero.
     pub fn set_with_ttl(&self, key: &str, value: impl AsRef<[u8]>, ttl: Duration) -> Result<(), Error> {
         let ttl_ms = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        self.bucket.set_expiring(key, value.as_ref(), ttl_ms).map_err(|fault| self.key("write", key, fault))
+        let value = value.as_ref();
+        let over_limit = ttl_ms == 0 || value.len() > VALUE_BYTES_MAX;
+        let written = self.bucket.set_expiring(key, value, ttl_ms);
+        written.map_err(|fault| self.key("write", key, fault.refused_if(over_limit)))
     }
 
     /// Reads a value written by [`set_json`](Self::set_json); `None` if the key does not exist.
@@ -347,6 +373,7 @@ impl Bucket {
     }
 
     fn key(&self, action: &'static str, key: &str, fault: Fault) -> Error {
+        let fault = fault.refused_if(key.len() > KEY_BYTES_MAX);
         Error::Key { action, bucket: self.name.clone(), key: key.to_owned(), fault }
     }
 
@@ -452,6 +479,21 @@ mod tests {
         assert!(crate::Failure::from(error).to_string().contains("at least a millisecond"));
         bucket.set_with_ttl("n", "1", Duration::from_nanos(1))?;
         assert!(bucket.exists("n")?, "rounded up");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_over_a_limit_is_not_tried_again() -> Result<(), Error> {
+        let _kv = testing::with_kv();
+        let bucket = open("limits")?;
+        let fault = || Fault::Other("no".to_owned());
+        assert!(bucket.key("read", &"k".repeat(KEY_BYTES_MAX + 1), fault()).is_terminal());
+        assert!(!bucket.key("read", &"k".repeat(KEY_BYTES_MAX), fault()).is_terminal());
+        assert!(bucket.set_with_ttl("k", "v", Duration::ZERO).expect_err("no time").is_terminal());
+        let keys = vec!["k".to_owned(); BATCH_KEYS_MAX + 1];
+        assert!(bucket.batch("read", keys.iter(), 0, fault()).is_terminal());
+        assert!(!bucket.batch("read", keys[1..].iter(), VALUE_BYTES_MAX, fault()).is_terminal());
+        assert!(bucket.batch("write", keys[1..].iter(), VALUE_BYTES_MAX + 1, fault()).is_terminal());
         Ok(())
     }
 

@@ -127,6 +127,8 @@ pub enum Error {
         url: String,
         /// Reason in one clause.
         reason: String,
+        /// Whether it is JSON, but of another shape; otherwise it is no JSON, or was cut off.
+        is_misfit: bool,
     },
     /// The body cannot be decompressed.
     #[error("the body of `{url}` cannot be read as `{encoding}`: {reason}")]
@@ -147,8 +149,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns true if a retry cannot help: the request itself or the host's rules forbid it, the body is not text, or
-    /// the status is 4xx other than 408, 425 and 429.
+    /// Returns true if a retry cannot help: the request itself or the host's rules forbid it, the body is not text
+    /// or JSON of another shape, or the status is 4xx other than 408, 425 and 429.
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::InvalidRequest { .. }
@@ -156,6 +158,7 @@ impl Error {
             | Self::Denied { .. }
             | Self::BodyTooLarge { .. }
             | Self::Text { .. }
+            | Self::Json { is_misfit: true, .. }
             | Self::NoFake { .. } => true,
             Self::Status { status, .. } => (400..500).contains(status) && ![408, 425, 429].contains(status),
             _ => false,

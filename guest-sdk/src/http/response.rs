@@ -166,11 +166,14 @@ impl Response {
     ///     .json::<std::collections::BTreeMap<String, Vec<u8>>>()
     ///     .unwrap_err();
     /// assert!(error.to_string().ends_with("expected JSON: $.id[1]: expected an integer (`u8`), found \"2\""));
+    /// assert!(error.is_terminal());
     /// # Ok::<(), bireme_sdk::http::Error>(())
     /// ```
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let mut deserializer = serde_json::Deserializer::from_slice(&self.body);
-        serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| Error::Json { url: self.url.clone(), reason: misfit::message("$", &error) })
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            let (url, is_misfit) = (self.url.clone(), error.inner().is_data());
+            Error::Json { url, reason: misfit::message("$", &error), is_misfit }
+        })
     }
 }

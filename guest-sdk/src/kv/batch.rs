@@ -1,6 +1,6 @@
 //! Several keys at once.
 
-use super::{Bucket, Error, Fault};
+use super::{BATCH_KEYS_MAX, Bucket, Error, Fault, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::failure::Result;
 
 impl Bucket {
@@ -24,7 +24,7 @@ impl Bucket {
     /// [`Error::Batch`].
     pub fn get_many<K: Into<String>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let keys = all(keys);
-        self.bucket.get_many(&keys).map_err(|fault| self.batch("read", keys.len(), fault))
+        self.bucket.get_many(&keys).map_err(|fault| self.batch("read", keys.iter(), 0, fault))
     }
 
     /// Writes several values, all or none, with one wait for the disk. Each replaces an earlier one and its time to
@@ -40,7 +40,9 @@ impl Bucket {
     ) -> Result<(), Error> {
         let values: Vec<(String, Vec<u8>)> =
             values.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        self.bucket.set_many(&values).map_err(|fault| self.batch("write", values.len(), fault))
+        let bytes: usize = values.iter().map(|(_, value)| value.len()).sum();
+        let keys = values.iter().map(|(key, _)| key);
+        self.bucket.set_many(&values).map_err(|fault| self.batch("write", keys, bytes, fault))
     }
 
     /// Removes several keys, all or none, with one wait for the disk; absent ones are not an error.
@@ -51,10 +53,19 @@ impl Bucket {
     /// [`Error::Batch`].
     pub fn delete_many<K: Into<String>>(&self, keys: impl IntoIterator<Item = K>) -> Result<(), Error> {
         let keys = all(keys);
-        self.bucket.delete_many(&keys).map_err(|fault| self.batch("delete", keys.len(), fault))
+        self.bucket.delete_many(&keys).map_err(|fault| self.batch("delete", keys.iter(), 0, fault))
     }
 
-    fn batch(&self, action: &'static str, len: usize, fault: Fault) -> Error {
+    pub(super) fn batch<'a>(
+        &self,
+        action: &'static str,
+        mut keys: impl ExactSizeIterator<Item = &'a String>,
+        value_bytes: usize,
+        fault: Fault,
+    ) -> Error {
+        let len = keys.len();
+        let is_large = len > BATCH_KEYS_MAX || value_bytes > VALUE_BYTES_MAX;
+        let fault = fault.refused_if(is_large || keys.any(|key| key.len() > KEY_BYTES_MAX));
         Error::Batch { action, bucket: self.name.clone(), len, fault }
     }
 }
