@@ -163,7 +163,7 @@ pub enum Fault {
     /// The app may not use the bucket.
     #[error("this app may not use it")]
     Denied,
-    /// A key, a value, a time to live or a batch beyond the limits, in the host's words. Another attempt meets it again.
+    /// A key, a value, a time to live or a batch beyond the limits, in the host's words; no other attempt is made.
     #[error("{0}")]
     Refused(String),
     /// Any other reason, in the host's words.

@@ -127,7 +127,7 @@ pub enum Error {
         url: String,
         /// Reason in one clause.
         reason: String,
-        /// Whether it is JSON, but of another shape; otherwise it is no JSON, or was cut off.
+        /// True for JSON of another shape, false for a body that is no JSON or was cut off.
         is_misfit: bool,
     },
     /// The body cannot be decompressed.
