@@ -65,9 +65,10 @@ pub struct Vectors {
     scales: Vec<f32>,
     /// Signed bytes, one vector after the other.
     values: Vec<u8>,
-    ids: Vec<String>,
-    /// Bytes of all ids.
-    ids_bytes: usize,
+    /// All ids, one after the other.
+    ids: String,
+    /// End of each id in `ids`.
+    id_ends: Vec<usize>,
 }
 
 /// A vector that was found.
@@ -160,33 +161,33 @@ impl Vectors {
     /// When `dimension` is 0 or over 65,536.
     pub fn new(dimension: usize) -> Self {
         assert!((1..=DIMENSION_MAX).contains(&dimension), "vectors have 1 to 65,536 dimensions, not {dimension}");
-        Self { dimension, scales: Vec::new(), values: Vec::new(), ids: Vec::new(), ids_bytes: 0 }
+        Self { dimension, scales: Vec::new(), values: Vec::new(), ids: String::new(), id_ends: Vec::new() }
     }
 
     /// Adds a vector. Its length does not matter, since a score is an angle.
     ///
     /// # Errors
     /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::IdTooLong`], after which nothing was added.
-    pub fn push(&mut self, id: impl Into<String>, vector: &[f32]) -> Result<(), Error> {
-        let id = id.into();
+    pub fn push(&mut self, id: impl AsRef<str>, vector: &[f32]) -> Result<(), Error> {
+        let id = id.as_ref();
         if id.len() > ID_BYTES_MAX {
             return Err(Error::IdTooLong { bytes: id.len() });
         }
         let scale = self.quantize(vector)?;
         self.scales.push(scale);
-        self.ids_bytes += id.len();
-        self.ids.push(id);
+        self.ids.push_str(id);
+        self.id_ends.push(self.ids.len());
         Ok(())
     }
 
     /// Returns the number of vectors.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.id_ends.len()
     }
 
     /// Returns true if there are no vectors.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.id_ends.is_empty()
     }
 
     /// Returns the dimension of the vectors.
@@ -207,10 +208,17 @@ impl Vectors {
 
     /// Offers all vectors; their positions begin at `first`.
     fn offer(&self, query: &Query, first: usize, best: &mut Best) {
-        let rows = self.values.chunks_exact(self.dimension).zip(&self.scales).zip(&self.ids);
-        for (position, ((row, scale), id)) in rows.enumerate() {
-            best.offer(dot(&query.values, row) as f32 * query.scale * scale, first + position, id);
+        let rows = self.values.chunks_exact(self.dimension).zip(&self.scales);
+        for (position, (row, scale)) in rows.enumerate() {
+            let score = dot(&query.values, row) as f32 * query.scale * scale;
+            best.offer(score, first + position, || self.id(position));
         }
+    }
+
+    /// Returns the id of the vector at this position, which exists.
+    fn id(&self, position: usize) -> String {
+        let start = position.checked_sub(1).map_or(0, |before| self.id_ends[before]);
+        self.ids[start..self.id_ends[position]].to_owned()
     }
 
     /// Appends a vector's values, each rounded to one of 255 steps between the largest and its negative; returns their

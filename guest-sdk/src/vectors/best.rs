@@ -18,15 +18,16 @@ impl Best {
         Self { len_max, kept: BinaryHeap::new() }
     }
 
-    /// Offers a vector; of equal scores the earlier index is better, and indexes only rise.
-    pub(super) fn offer(&mut self, score: f32, index: usize, id: &str) {
+    /// Offers a vector; of equal scores the earlier index is better, and indexes only rise. `id` is asked for where it is
+    /// kept.
+    pub(super) fn offer(&mut self, score: f32, index: usize, id: impl FnOnce() -> String) {
         if self.kept.len() >= self.len_max {
             match self.kept.peek() {
                 Some(worst) if score > worst.0.score => drop(self.kept.pop()),
                 _ => return,
             }
         }
-        self.kept.push(Worst(Match { index, id: id.to_owned(), score }));
+        self.kept.push(Worst(Match { index, id: id(), score }));
     }
 
     /// Returns the matches, the best first.

@@ -26,7 +26,7 @@ pub(super) fn vector_bytes(dimension: usize, id: &str) -> usize {
 impl Vectors {
     /// Returns the length of [`to_bytes`](Self::to_bytes).
     pub fn bytes_len(&self) -> usize {
-        HEADER_BYTES + self.len() * VECTOR_BYTES + self.values.len() + self.ids_bytes
+        HEADER_BYTES + self.len() * VECTOR_BYTES + self.values.len() + self.ids.len()
     }
 
     /// Returns the vectors as bytes, to be stored.
@@ -39,8 +39,13 @@ impl Vectors {
         bytes.extend_from_slice(&(self.len() as u32).to_le_bytes());
         self.scales.iter().for_each(|scale| bytes.extend_from_slice(&scale.to_le_bytes()));
         bytes.extend_from_slice(&self.values);
-        self.ids.iter().for_each(|id| bytes.extend_from_slice(&(id.len() as u16).to_le_bytes()));
-        self.ids.iter().for_each(|id| bytes.extend_from_slice(id.as_bytes()));
+        let mut start = 0;
+        for end in &self.id_ends {
+            // At most `ID_BYTES_MAX`.
+            bytes.extend_from_slice(&((end - start) as u16).to_le_bytes());
+            start = *end;
+        }
+        bytes.extend_from_slice(self.ids.as_bytes());
         bytes
     }
 
@@ -72,18 +77,21 @@ impl Vectors {
         if scales.iter().any(|scale| !(0.0..=1.0).contains(scale)) {
             return Err(damaged("a scale is out of range"));
         }
-        let ids_bytes = rest.len();
-        let mut ids = Vec::with_capacity(len);
+        let ids = str::from_utf8(rest).map_err(|_| damaged("the ids are no text"))?;
+        let mut id_ends = Vec::with_capacity(len);
+        let mut end = 0;
         for length in lengths.as_chunks().0 {
             let length = usize::from(u16::from_le_bytes(*length));
-            let id = take(&mut rest, Some(length)).ok_or_else(cut_off)?;
-            let id = std::str::from_utf8(id).ok().filter(|id| id.len() <= ID_BYTES_MAX);
-            ids.push(id.ok_or_else(|| damaged("an id is no text"))?.to_owned());
+            end += length;
+            if length > ID_BYTES_MAX || !ids.is_char_boundary(end) {
+                return Err(damaged("an id has no such length"));
+            }
+            id_ends.push(end);
         }
-        if !rest.is_empty() {
+        if end != ids.len() {
             return Err(damaged("they go on after the last id"));
         }
-        Ok(Self { dimension, scales, values: values.to_vec(), ids, ids_bytes })
+        Ok(Self { dimension, scales, values: values.to_vec(), ids: ids.to_owned(), id_ends })
     }
 }
 
