@@ -47,7 +47,7 @@ impl Infer {
         let request = body.map(|body| parse_request(&body, None)).transpose().map_err(invalid)?;
         let answer = self.on.ask(global, async |inference, model, caller| {
             let signature = inference.describe(model, caller).await?.signature;
-            let (inputs, _) = specs(model, &signature)?;
+            let inputs = input_specs(model, &signature)?;
             let mut request = match request {
                 Some(request) => request,
                 None => tensor::request(model, &inputs, &self.tensors)?,
@@ -71,10 +71,10 @@ impl Infer {
     }
 }
 
-/// Returns inputs and outputs of a model of tensors; for an encoder, the command that fits it.
-fn specs(model: &str, signature: &Signature) -> Result<(Vec<TensorSpec>, Vec<TensorSpec>), Exit> {
+/// Returns the inputs of a model of tensors; for an encoder, the command that fits it.
+fn input_specs(model: &str, signature: &Signature) -> Result<Vec<TensorSpec>, Exit> {
     let (is, instead) = match signature {
-        Signature::Tensors { .. } => return Ok(tensors::specs(signature)),
+        Signature::Tensors { .. } => return Ok(tensors::specs(signature).0),
         Signature::Vector { .. } => ("an embedding model, which takes texts", "embed"),
         Signature::Scores { labels: 1 } => ("a reranker, which takes texts", "rerank"),
         Signature::Scores { .. } => ("a classifier, which takes texts", "classify"),

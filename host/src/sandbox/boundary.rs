@@ -6,9 +6,9 @@
 //! `wasi:random/insecure-seed`, drawn with each store, and the time at which a timer's pollable becomes ready.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Instant;
 
-use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use super::timeline::{HostCall, Timeline};
@@ -36,10 +36,25 @@ pub(crate) struct Boundary {
     inference: ImportCounter,
     key_value: ImportCounter,
     random: ImportCounter,
-    /// What the guest's wall time is spent on. Locked for some nanoseconds at each event.
-    pub(super) timeline: Mutex<Timeline>,
-    /// Waker of the task that polls the guest.
-    pub(super) task: AtomicWaker,
+    /// Locked for some nanoseconds at each event.
+    pub(super) task: Mutex<GuestTask>,
+}
+
+/// The task that polls the guest.
+#[derive(Debug, Default)]
+pub(super) struct GuestTask {
+    /// What the guest's wall time is spent on.
+    pub timeline: Timeline,
+    /// Waker of the task; taken by the first wake-up after a poll.
+    pub waker: Option<Waker>,
+}
+
+impl GuestTask {
+    /// Ends the timeline, and lets go of the task: it holds the call, which must not hold it in turn.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.timeline.end(now);
+        self.waker = None;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,17 +91,21 @@ impl Boundary {
 
     /// Begins or ends a wait for a part of a response's body, which is no crossing.
     pub(super) fn set_awaits_body(&self, is_awaited: bool) {
-        let mut timeline = self.timeline.lock();
+        let mut task = self.task.lock();
         match is_awaited {
-            true => timeline.begin_call(HostCall::Http, Instant::now()),
-            false => timeline.end_call(HostCall::Http, Instant::now()),
+            true => task.timeline.begin_call(HostCall::Http, Instant::now()),
+            false => task.timeline.end_call(HostCall::Http, Instant::now()),
         }
     }
 
     /// Notes that the guest can go on, and wakes its task.
     pub(super) fn wake(&self) {
-        self.timeline.lock().wake(Instant::now());
-        self.task.wake();
+        let now = Instant::now();
+        let mut task = self.task.lock();
+        task.timeline.wake(now);
+        let waker = task.waker.take();
+        drop(task);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     fn enter(&self, import: Import) -> Crossing<'_> {
@@ -104,7 +123,7 @@ impl Boundary {
         counter.crossings.fetch_add(1, Ordering::Relaxed);
         let timed = call.map(|call| {
             let now = Instant::now();
-            self.timeline.lock().begin_call(call, now);
+            self.task.lock().timeline.begin_call(call, now);
             (call, now)
         });
         Crossing { boundary: self, counter, timed }
@@ -131,7 +150,7 @@ impl Drop for Crossing<'_> {
     fn drop(&mut self) {
         if let Some((call, since)) = self.timed {
             let now = Instant::now();
-            self.boundary.timeline.lock().end_call(call, now);
+            self.boundary.task.lock().timeline.end_call(call, now);
             let nanos = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
             self.counter.nanos.fetch_add(nanos, Ordering::Relaxed);
         }

@@ -66,7 +66,7 @@ impl<T> Attempt<T> {
         let instantiate_us = micros(times.instantiate);
         let receipt = Receipt {
             instantiate_us,
-            wall_parts: WallParts { instantiate_us, ..call.boundary.timeline.lock().parts() },
+            wall_parts: WallParts { instantiate_us, ..call.boundary.task.lock().timeline.parts() },
             cpu_us: micros(times.cpu.total),
             memory_peak_bytes: store.data().limiter.peak,
             host_calls: call.boundary.crossings(),

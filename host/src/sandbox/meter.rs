@@ -31,12 +31,15 @@ pub(crate) async fn metered<T>(
     waker: &Waker,
     cpu: &mut CpuTime,
 ) -> T {
-    let _end = TimelineEnd(boundary);
+    let mut end = TimelineEnd { boundary, is_over: false };
     let mut guest = pin!(guest);
     std::future::poll_fn(|context| {
-        boundary.task.register(context.waker());
-        let (start, cpu_start) = (Instant::now(), cpu.is_exact.then(thread_cpu));
-        boundary.timeline.lock().begin_poll(start);
+        let start = Instant::now();
+        let mut task = boundary.task.lock();
+        task.waker.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());
+        task.timeline.begin_poll(start);
+        drop(task);
+        let cpu_start = cpu.is_exact.then(thread_cpu);
         let polled = guest.as_mut().poll(&mut Context::from_waker(waker));
         let cpu_used = cpu_start.map(|cpu_start| thread_cpu().saturating_sub(cpu_start));
         let now = Instant::now();
@@ -44,26 +47,27 @@ pub(crate) async fn metered<T>(
         let used = cpu_used.unwrap_or(took);
         cpu.total += used;
         cpu.is_exact |= took > EXACT_ABOVE;
-        let mut timeline = boundary.timeline.lock();
-        timeline.end_poll(now, took.saturating_sub(used));
+        let mut task = boundary.task.lock();
+        task.timeline.end_poll(now, took.saturating_sub(used));
         if polled.is_ready() {
-            timeline.end(now);
+            end.is_over = true;
+            task.end(now);
         }
         polled
     })
     .await
 }
 
-/// Ends a call's timeline, also where its guest is given up while it waits.
-struct TimelineEnd<'a>(&'a Boundary);
+/// Ends a call's timeline where its guest is given up while it waits.
+struct TimelineEnd<'a> {
+    boundary: &'a Boundary,
+    is_over: bool,
+}
 
 impl Drop for TimelineEnd<'_> {
     fn drop(&mut self) {
-        // The task holds the call, which must not hold the task in turn.
-        drop(self.0.task.take());
-        let mut timeline = self.0.timeline.lock();
-        if timeline.is_running() {
-            timeline.end(Instant::now());
+        if !self.is_over {
+            self.boundary.task.lock().end(Instant::now());
         }
     }
 }
@@ -114,7 +118,7 @@ mod tests {
         let call = Arc::default();
         run(&mut slept, &call, async { std::thread::sleep(Duration::from_millis(100)) });
         assert!(slept.total < Duration::from_millis(100), "{slept:?}");
-        let parts = call.0.timeline.lock().parts();
+        let parts = call.0.task.lock().timeline.parts();
         assert!(parts.cpu_wait_us > parts.guest_us, "{parts:?}");
     }
 
@@ -138,9 +142,9 @@ mod tests {
             pause().await;
         };
         run(&mut CpuTime::default(), &call, guest);
-        let parts = call.0.timeline.lock().parts();
+        let parts = call.0.task.lock().timeline.parts();
         assert!(parts.key_value_us >= 5_000 && parts.idle_us >= 4_000 && parts.inference_us == 0, "{parts:?}");
-        assert!(call.0.task.take().is_none(), "the call holds its task no longer");
+        assert!(call.0.task.lock().waker.is_none(), "the call holds its task no longer");
     }
 
     #[test]
@@ -158,7 +162,7 @@ mod tests {
             let guest = metered(guest, &call.0, &waker, &mut cpu);
             assert!(tokio::time::timeout(Duration::from_millis(20), guest).await.is_err());
         });
-        let parts = call.0.timeline.lock().parts();
+        let parts = call.0.task.lock().timeline.parts();
         assert!(parts.sum() >= 18_000 && parts.inference_us >= 4_000, "{parts:?}");
     }
 }

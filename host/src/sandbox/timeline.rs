@@ -93,11 +93,6 @@ impl Timeline {
         self.since = None;
     }
 
-    /// Whether the guest has begun and not ended.
-    pub(super) fn is_running(&self) -> bool {
-        self.since.is_some()
-    }
-
     /// Returns the parts so far, without those that other clocks have.
     pub(super) fn parts(&self) -> WallParts {
         WallParts {
