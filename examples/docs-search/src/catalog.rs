@@ -22,8 +22,6 @@ const BUCKET: &str = "docs";
 const MANIFEST: &str = "manifest";
 /// Passages of one key: small enough to be read for one hit, large enough that there are not thousands of keys.
 const BLOCK_LEN: usize = 32;
-/// Segments that are read together: 512 vectors of 384 bytes are 200 KB, and a batch has at most 8 MiB.
-const READ_LEN: usize = 32;
 /// Tries of a search whose index a commit took away.
 const TRIES_MAX: usize = 3;
 
@@ -132,17 +130,16 @@ fn search_generation(
     query: &[f32],
     limit: usize,
 ) -> Result<Option<Vec<Hit>>> {
-    let keys: Vec<String> = (0..manifest.segments).map(|segment| vectors_key(&manifest.generation, segment)).collect();
     let mut nearest: Vec<(u32, Match)> = Vec::new();
-    for (keys, first) in keys.chunks(READ_LEN).zip((0..).step_by(READ_LEN)) {
-        for (segment, packed) in (first..).zip(bucket.get_many(keys.iter().cloned())?) {
-            let Some(packed) = packed else { return Ok(None) };
-            let vectors = Vectors::from_bytes(&packed)?;
-            nearest.extend(vectors.nearest(query, limit)?.into_iter().map(|found| (segment, found)));
-            // Stable: of equal scores the earlier passage comes first.
-            nearest.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
-            nearest.truncate(limit);
-        }
+    for segment in 0..manifest.segments {
+        let Some(packed) = bucket.get(&vectors_key(&manifest.generation, segment))? else {
+            return Ok(None);
+        };
+        let found = Vectors::from_bytes(&packed)?.nearest(query, limit)?;
+        nearest.extend(found.into_iter().map(|found| (segment, found)));
+        // Stable: of equal scores the earlier passage comes first.
+        nearest.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
+        nearest.truncate(limit);
     }
     let mut blocks: BTreeMap<(u32, usize), Vec<Located>> = BTreeMap::new();
     let mut hits = Vec::with_capacity(limit);

@@ -18,7 +18,7 @@ impl Best {
         Self { len_max, kept: BinaryHeap::new() }
     }
 
-    /// Offers a vector; of equal scores the earlier index is better, and indexes only rise. `id` is asked for where it is
+    /// Offers a vector; of equal scores the earlier index is better, and indexes only rise. `id` is called if it is
     /// kept.
     pub(super) fn offer(&mut self, score: f32, index: usize, id: impl FnOnce() -> String) {
         if self.kept.len() >= self.len_max {

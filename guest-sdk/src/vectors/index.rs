@@ -9,13 +9,11 @@ use crate::kv::Bucket;
 
 /// Bytes of a segment at which the next one begins.
 const SEGMENT_BYTES_MAX: usize = 512 << 10;
-/// Segments that are read together: within the 8 MiB of a batch.
-const READ_LEN: usize = 15;
 
 /// Vectors in a bucket, under the keys `NAME/0`, `NAME/1`, …
 ///
-/// A search reads all segments, 15 to a batch: as one read for up to some 20,000 vectors of 384 dimensions, and in
-/// proportion above. That suits up to some 100,000 vectors. Calls may append at the same time, and none is lost, but
+/// A search reads all segments: one key for some 1,300 vectors of 384 dimensions. That suits up to some 100,000
+/// vectors. Calls may append at the same time, and none is lost, but
 /// they wait for each other: embed in many calls, and append their results in one.
 ///
 /// An append cannot be undone, and a function that is retried may append the same vector twice. To replace an index,
@@ -104,16 +102,14 @@ impl Index {
         let query = Query::new(self.dimension, query)?;
         let mut best = Best::new(k);
         let mut len = 0;
-        let mut first = 0;
-        loop {
-            for stored in self.bucket.get_many((first..first + READ_LEN).map(|segment| self.key(segment)))? {
-                let Some(stored) = stored else { return Ok(best.into_matches()) };
-                let vectors = self.read(&stored)?;
-                vectors.offer(&query, len, &mut best);
-                len += vectors.len();
-            }
-            first += READ_LEN;
+        // One at a time: each takes the memory of the one before, and fresh pages cost more than a read.
+        for segment in 0.. {
+            let Some(stored) = self.bucket.get(&self.key(segment))? else { break };
+            let vectors = self.read(&stored)?;
+            vectors.offer(&query, len, &mut best);
+            len += vectors.len();
         }
+        Ok(best.into_matches())
     }
 
     /// Removes all vectors.

@@ -1,9 +1,10 @@
 //! The boundary: the one point that every impure import passes (HTTP, inference, other functions, key-value,
 //! configuration, clocks, random numbers).
 //!
-//! It counts crossings, times those that may take long, and tells them to the call's timeline. A recorder for replay belongs here: it would see each
-//! crossing and its result. Two sources of change bypass it, in wasmtime's own code: the seed of
-//! `wasi:random/insecure-seed`, drawn with each store, and the time at which a timer's pollable becomes ready.
+//! It counts crossings, times those that may take long, and tells them to the call's timeline. A recorder for replay
+//! belongs here: it would see each crossing and its result. Two sources of change bypass it, in wasmtime's own code:
+//! the seed of `wasi:random/insecure-seed`, drawn with each store, and the time at which a timer's pollable becomes
+//! ready.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;

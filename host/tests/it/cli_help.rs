@@ -420,7 +420,42 @@ fn help_of_rerank() {
 
 #[test]
 fn help_of_infer() {
-    check_help(&["infer"], expect![[]]);
+    check_help(
+        &["infer"],
+        expect![[r#"
+            Run an ONNX model on named tensors and print its outputs
+
+            Usage: bireme infer [OPTIONS] <MODEL>
+
+            Arguments:
+              <MODEL>
+
+            Options:
+                  --device <DEVICE>       Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable
+                                          GPU, else the CPU). A named device that cannot be used is an error.
+                                          `bireme doctor` lists the devices [env: BIREME_DEVICE=] [default:
+                                          auto]
+                  --tensor <NAME=VALUES>  Input tensor as JSON, or as @FILE with its raw elements,
+                                          little-endian. Its type is the model's. A lone number fills the shape
+                                          that the model declares, with 1 for dimensions of any length; a flat
+                                          array takes that shape
+                  --file <FILE>           Read a whole request from FILE (`-` for standard input, the default
+                                          without --tensor): JSON as for POST /v2/models/MODEL/infer, {"inputs":
+                                          [{"name": …, "datatype": …, "shape": […], "data": […]}]}
+              -h, --help                  Print help
+
+            Global options:
+                  --data <DIR>  Data directory for database, models and compiled code. Default: in the home
+                                directory [env: BIREME_DATA=]
+                  --json        Print JSON for programs instead of text for people
+              -v, --verbose     Print more of the host's own log
+
+            Examples:
+              bireme infer silero-vad --tensor input=@sound.f32 --tensor state=0 --tensor sr=16000
+              bireme infer my-model --tensor 'x=[[1, 2], [3, 4]]' --json
+              bireme infer my-model < request.json
+        "#]],
+    );
 }
 
 #[test]
