@@ -18,6 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 pub(crate) struct OnModel {
     #[command(flatten)]
     on: OnDevice,
+    /// Installed model; `bireme models` lists them.
     model: String,
 }
 

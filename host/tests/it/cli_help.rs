@@ -396,7 +396,7 @@ fn help_of_rerank() {
             Usage: bireme rerank [OPTIONS] <MODEL> <QUERY> <DOCUMENTS>...
 
             Arguments:
-              <MODEL>         The model, as `bireme models` lists it
+              <MODEL>
               <QUERY>         The question
               <DOCUMENTS>...  The texts to rank
 
@@ -468,7 +468,7 @@ fn help_of_classify() {
             Usage: bireme classify [OPTIONS] <MODEL> <TEXTS>...
 
             Arguments:
-              <MODEL>     The model, as `bireme models` lists it
+              <MODEL>
               <TEXTS>...  The texts; behind `--` where one begins with a dash
 
             Options:

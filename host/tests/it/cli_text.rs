@@ -68,6 +68,7 @@ fn help_of_bireme() {
               rerank       Rank texts by relevance to a question: one per line, best first, each after its score
                            from 0 to 1
               classify     Classify texts: one JSON object per line, with a score for each label
+              infer        Run an ONNX model on named tensors and print its outputs
               demo         Scrape the Rust documentation in sandboxes, embed it on a worker, search it over
                            HTTP: the main job on real input
               sdk          Let plain cargo and editors find the SDK of an app: writes .cargo/config.toml in its
@@ -163,7 +164,7 @@ fn help_of_run() {
             Arguments:
               <TARGET>    The function, as APP::FUNCTION; APP is a crate's directory or a `.wasm` file
               [INPUT]...  The input: one JSON value, `--NAME VALUE` for each parameter, or `@FILE`. Options may
-                          follow, too; one with the name of a parameter goes in front of the target
+                          follow too; one whose name is also a parameter's goes before the target
 
             Options:
                   --grant <GRANT>        Grant an outbound address: NAME=ORIGIN sets the `$NAME` that a function
@@ -415,13 +416,15 @@ fn help_of_models() {
             Usage: bireme models [OPTIONS] [COMMAND]
 
             Commands:
-              list  List installed models, and models that can be pulled
-              pull  Fetch a built-in model from the first source that answers, and check each file against its
-                    SHA-256
-              add   Install a model from a directory: config.json, model.safetensors and tokenizer.json, or
-                    model.onnx. Or from one .onnx file
-              rm    Remove a model's files
-              help  Print this message or the help of the given subcommand(s)
+              list       List installed models, and models that can be pulled
+              available  List the models that can be pulled by name: task, size, licence, purpose, and whether
+                         they are installed
+              pull       Fetch a built-in model from the first source that answers, and check each file against
+                         its SHA-256
+              add        Install a model from a directory: config.json, model.safetensors and tokenizer.json, or
+                         model.onnx. Or from one .onnx file
+              rm         Remove a model's files
+              help       Print this message or the help of the given subcommand(s)
 
             Options:
               -h, --help  Print help
@@ -494,7 +497,7 @@ fn help_of_models_pull() {
             Usage: bireme models pull [OPTIONS] <NAME>
 
             Arguments:
-              <NAME>  The model, as `bireme models` lists it
+              <NAME>  Name of a built-in model, such as all-minilm-l6-v2; `bireme models available` lists them
 
             Options:
                   --model-dir <DIR>  Take the files from DIR rather than from the network
@@ -520,7 +523,7 @@ fn help_of_models_add() {
             Usage: bireme models add [OPTIONS] <NAME> <PATH>
 
             Arguments:
-              <NAME>  Name for the model, by which functions and commands use it
+              <NAME>  Name for the model, by which functions and requests ask for it
               <PATH>  Directory of the model's files, or one .onnx file
 
             Options:
@@ -545,7 +548,7 @@ fn help_of_models_rm() {
             Usage: bireme models rm [OPTIONS] <NAME>
 
             Arguments:
-              <NAME>  The model, as `bireme models` lists it
+              <NAME>  Name of an installed model
 
             Options:
               -h, --help  Print help
@@ -569,7 +572,7 @@ fn help_of_embed() {
             Usage: bireme embed [OPTIONS] <MODEL> <TEXTS>...
 
             Arguments:
-              <MODEL>     The model, as `bireme models` lists it
+              <MODEL>
               <TEXTS>...  The texts; behind `--` where one begins with a dash
 
             Options:
