@@ -396,7 +396,7 @@ fn help_of_rerank() {
             Usage: bireme rerank [OPTIONS] <MODEL> <QUERY> <DOCUMENTS>...
 
             Arguments:
-              <MODEL>
+              <MODEL>         Installed model; `bireme models` lists them
               <QUERY>         The question
               <DOCUMENTS>...  The texts to rank
 
@@ -428,7 +428,7 @@ fn help_of_infer() {
             Usage: bireme infer [OPTIONS] <MODEL>
 
             Arguments:
-              <MODEL>
+              <MODEL>  Installed model; `bireme models` lists them
 
             Options:
                   --device <DEVICE>       Run models on DEVICE: `cpu`, `cuda:N`, or `auto` (the first usable
@@ -468,7 +468,7 @@ fn help_of_classify() {
             Usage: bireme classify [OPTIONS] <MODEL> <TEXTS>...
 
             Arguments:
-              <MODEL>
+              <MODEL>     Installed model; `bireme models` lists them
               <TEXTS>...  The texts; behind `--` where one begins with a dash
 
             Options:

@@ -572,7 +572,7 @@ fn help_of_embed() {
             Usage: bireme embed [OPTIONS] <MODEL> <TEXTS>...
 
             Arguments:
-              <MODEL>
+              <MODEL>     Installed model; `bireme models` lists them
               <TEXTS>...  The texts; behind `--` where one begins with a dash
 
             Options:

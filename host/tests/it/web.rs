@@ -238,7 +238,7 @@ fn what_cannot_be_served_says_why_and_what_to_do() {
             "a b.wasm",
             format!("(component {handler})"),
             "bad-app",
-            "its file's name is the app's, and `a b` cannot be that; rename the file",
+            "the app is named after its file, and `a b` is not a valid name; rename the file",
         ),
         (
             "query.wasm",
