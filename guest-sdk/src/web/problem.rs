@@ -34,11 +34,11 @@ pub struct Problem {
     kind: &'static str,
     title: &'static str,
     status: u16,
-    code: String,
+    code: Box<str>,
     detail: String,
     /// Command that explains the code, as in the host's own documents; none for a code of the function.
     #[serde(skip_serializing_if = "Option::is_none")]
-    explain: Option<String>,
+    explain: Option<Box<str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     causes: Vec<String>,
 }
@@ -48,13 +48,13 @@ impl Problem {
     pub fn new(status: u16, detail: impl Into<String>) -> Self {
         let status = if (400..600).contains(&status) { status } else { 500 };
         let title = title(status);
-        let code = title.to_ascii_lowercase().replace(' ', "-");
+        let code = title.to_ascii_lowercase().replace(' ', "-").into();
         Self { kind: "about:blank", title, status, code, detail: detail.into(), explain: None, causes: Vec::new() }
     }
 
     /// A problem that the SDK itself finds in a request, with a code of the host's.
     pub(super) fn of_request(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { explain: Some(format!("bireme explain {code}")), ..Self::new(status, detail).with_code(code) }
+        Self { explain: Some(format!("bireme explain {code}").into()), ..Self::new(status, detail).with_code(code) }
     }
 
     /// Sets the code that programs match on; by default it follows from the status.
@@ -65,7 +65,7 @@ impl Problem {
     /// ```
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
-        self.code = code.into();
+        self.code = code.into().into();
         self.explain = None;
         self
     }
@@ -101,7 +101,7 @@ impl<E: Into<Failure>> From<E> for Problem {
         };
         // The function's own errors have nothing more to say.
         let is_own = matches!(failure.code, Code::Failed | Code::Terminal);
-        let explain = (!is_own).then(|| format!("bireme explain {}", failure.code));
+        let explain = (!is_own).then(|| format!("bireme explain {}", failure.code).into());
         let problem = Self::new(status, failure.message).with_code(failure.code.to_string());
         Self { explain, causes: failure.causes, ..problem }
     }
