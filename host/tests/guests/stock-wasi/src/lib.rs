@@ -98,7 +98,8 @@ impl Guest for Stock {
                 OutgoingBody::finish(body, None).unwrap();
             }
             "/environment" => {
-                let variables: Vec<String> = std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect();
+                let variables: Vec<String> =
+                    std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect();
                 finish(answer, variables.concat().as_bytes());
             }
             path if path.starts_with("/fetch/") => finish(answer, fetch(&path["/fetch/".len()..]).as_bytes()),
