@@ -34,7 +34,7 @@ work=$2 lower=$3 lines=$4 rust=$5
 # shellcheck source=dist/steps.sh
 source dist/steps.sh
 overlay "$work"
-# What a machine with a network has.
+# Name servers, for the packages and crates to be fetched.
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 mkdir -p "$root/packages" "$root/bireme/benches" "$root/bireme/dist"
 cp "$out/bireme_${version}_amd64.deb" "$root/packages/"
@@ -43,19 +43,7 @@ cp benches/newcomer.sh "$root/bireme/benches/"
 cp dist/steps.sh "$root/bireme/dist/"
 
 try 'Setting up bireme' in_root dpkg --install "/packages/bireme_${version}_amd64.deb"
-printf '\n$ bireme serve /packages/stock.wasm &\n'
-in_root sh -c 'echo $$ >&3; exec "$@"' sh bireme serve /packages/stock.wasm --listen 127.0.0.1:0 \
-    >"$work/serve.out" 2>&1 3>"$work/serve.pid" &
-serving=$!
-for _ in $(seq 600); do
-    if grep -q '^listening on ' "$work/serve.out" || ! kill -0 $serving 2>/dev/null; then break; fi
-    sleep 0.05
-done
-address=$(sed -n 's/^listening on //p' "$work/serve.out")
-took 'bireme serve'
-try 'stock at /fine' curl --silent --show-error --fail "$address/stock/fine"
-kill -TERM "$(<"$work/serve.pid")"
-title='bireme serve ends' try '' wait $serving
+check_serve root
 
 # Commands are run as they are printed; only questions are answered beforehand.
 echo 'APT::Get::Assume-Yes "true";' >"$root/etc/apt/apt.conf.d/90newcomer"

@@ -32,3 +32,25 @@ in_root() {
     env -i PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root LANG=C.UTF-8 \
         chroot ${as:+--userspec="$as:$as"} "$root" "$@"
 }
+
+# Serves /packages/stock.wasm as a user, with these arguments, calls it and stops the host, which must end with status 0. To be
+# called with `root`, `work` and the functions of steps.sh.
+check_serve() {
+    local user=$1 said=$work/serve.out address serving
+    shift
+    printf '\n$ bireme serve /packages/stock.wasm%s &\n' "${*:+ $*}"
+    as=$user in_root sh -c 'echo $$ >&3; exec "$@"' sh bireme serve /packages/stock.wasm "$@" \
+        --listen 127.0.0.1:0 >"$said" 2>&1 3>"$work/serve.pid" &
+    serving=$!
+    for _ in $(seq 600); do
+        if grep -q '^listening on ' "$said" || ! kill -0 $serving 2>/dev/null; then break; fi
+        sleep 0.05
+    done
+    address=$(sed -n 's/^listening on //p' "$said")
+    if [[ -z $address ]]; then cat "$said" >&2 && exit 1; fi
+    took 'bireme serve'
+    try 'stock at /fine' curl --silent --show-error --fail "$address/stock/fine"
+    try '"stock"' in_root bireme apps --host "$address" --json
+    kill -TERM "$(<"$work/serve.pid")"
+    title='bireme serve ends' try '' wait $serving
+}

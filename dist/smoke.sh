@@ -39,26 +39,6 @@ mkdir -p "$root/packages"
 cp "$out/bireme_${version}_amd64.deb"* "$out/bireme-$version-x86_64-linux.tar.gz"* "$work/stock.wasm" "$root/packages/"
 chmod -R a+rX "$root/packages"
 
-# Serves the component as a user, calls it and stops the host, which must end with status 0.
-check_serve() {
-    local user=$1 data=$2 said=$work/serve.out address
-    printf '\n$ bireme serve /packages/stock.wasm --data %s &\n' "$data"
-    as=$user in_root sh -c 'echo $$ >&3; exec "$@"' sh bireme serve /packages/stock.wasm --data "$data" \
-        --listen 127.0.0.1:0 >"$said" 2>&1 3>"$work/serve.pid" &
-    serving=$!
-    for _ in $(seq 600); do
-        if grep -q '^listening on ' "$said" || ! kill -0 $serving 2>/dev/null; then break; fi
-        sleep 0.05
-    done
-    address=$(sed -n 's/^listening on //p' "$said")
-    if [[ -z $address ]]; then cat "$said" >&2 && exit 1; fi
-    took 'bireme serve'
-    try 'stock at /fine' curl --silent --show-error --fail "$address/stock/fine"
-    try '"stock"' in_root bireme apps --host "$address" --json
-    kill -TERM "$(<"$work/serve.pid")"
-    title='bireme serve ends' try '' wait $serving
-}
-
 if [[ $lower != / ]]; then
     try !127 'rustc' in_root sh -c 'rustc'
     try !127 'cc' in_root sh -c 'cc'
@@ -76,7 +56,7 @@ try '_bireme' in_root bash -c 'source /usr/share/bash-completion/completions/bir
 try '#compdef bireme' in_root head -1 /usr/share/zsh/vendor-completions/_bireme
 try 'complete -c bireme' in_root grep -m 3 '^complete' /usr/share/fish/vendor_completions.d/bireme.fish
 try 'bireme' in_root stat --format='%U %a' /var/lib/bireme
-check_serve bireme /var/lib/bireme
+check_serve bireme --data /var/lib/bireme
 
 printf '\n$ echo BIREME_KEEP=30d >>/etc/default/bireme\n'
 echo BIREME_KEEP=30d >>"$root/etc/default/bireme"
@@ -98,7 +78,7 @@ try '' in_root sh -c 'tar -xf /packages/bireme-*-x86_64-linux.tar.gz -C /usr/loc
 try "bireme $version" in_root bireme --version
 try '.SH SYNOPSIS' in_root zgrep '^.SH' /usr/local/share/man/man1/bireme-serve.1.gz
 try 'ExecStart=/usr/local/bin/bireme serve' in_root grep '^Exec' /usr/local/lib/systemd/system/bireme.service
-check_serve root /root/data
+check_serve root --data /root/data
 removal=$(sed -n '/rm -rf bin/,/bireme.conf$/p' dist/INSTALL)
 title='removal, as in INSTALL' try '' in_root sh -c "$removal"
 if [[ $(in_root find /usr/local ! -type d) != "$before" ]]; then

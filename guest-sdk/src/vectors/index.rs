@@ -155,7 +155,7 @@ impl Index {
         Ok(self.segments()?.saturating_sub(1))
     }
 
-    /// Counts the segments, in steps that double and then halve: there is none after the first that is missing.
+    /// Counts the segments by doubling steps, then bisection: their numbers have no gap.
     fn segments(&self) -> Result<usize, Error> {
         let exists = |segment| self.bucket.exists(&self.key(segment));
         let (mut low, mut high) = (0, 1);

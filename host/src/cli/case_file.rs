@@ -42,7 +42,7 @@ pub(crate) struct Case {
     expect: Option<String>,
 }
 
-/// Reads a value that is there: `null` is one, and only an absent field is none.
+/// Reads a field that is present, `null` included: only an absent field is `None`.
 fn json_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }

@@ -14,6 +14,7 @@
 //! | 130 | interrupted (Ctrl-C) |
 
 mod app_settings;
+mod bounded_input;
 mod build;
 mod case_file;
 mod classify;

@@ -44,8 +44,8 @@ pub(crate) fn find<T: 'static>(
 ) -> Option<MissingImport> {
     let error = format!("{error:#}");
     let of = component.component_type();
-    let names = of.imports(component.engine()).map(|(name, _)| name.to_owned());
-    let import = { names }.find(|name| error.contains(&format!("`{name}`")))?;
+    let mut names = of.imports(component.engine()).map(|(name, _)| name.to_owned());
+    let import = names.find(|name| error.contains(&format!("`{name}`")))?;
     let Some((package, has)) = PACKAGES.into_iter().find(|(package, _)| import.starts_with(&format!("{package}/")))
     else {
         return Some(MissingImport::Unknown { import });

@@ -42,8 +42,8 @@ fn no_browser(url: &str) {
     output::note(&format!("no browser could be started (set BROWSER, or install {OPENER}); the page is {url}"));
 }
 
-/// Returns the command that opens `url`. `variable` is the value of BROWSER: commands between colons, of which the
-/// first counts, with `%s` in the place of the URL.
+/// Returns the command that opens `url`: the first of `variable`, the value of BROWSER, a list of commands separated by
+/// colons, with `%s` in the place of the URL.
 fn command(variable: Option<&str>, url: &str) -> Command {
     let first = variable.and_then(|browsers| browsers.split(':').find(|browser| !browser.trim().is_empty()));
     let mut words = first.unwrap_or(OPENER).split_whitespace();

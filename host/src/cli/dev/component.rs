@@ -11,13 +11,14 @@ use tokio::sync::mpsc;
 
 use super::place;
 use super::repeat_call::RepeatCall;
+use super::report::{print_functions, report_failure};
 use crate::app::manifest;
 use crate::call::micros;
 use crate::cli::edit_loop::{Key, is_write, read_keys};
 use crate::cli::exit::Exit;
+use crate::cli::output;
 use crate::cli::signals::StopSignals;
 use crate::cli::target::ComponentFile;
-use crate::cli::{output, secrets_note};
 use crate::codes::Code;
 use crate::config::{Config, ConfigError};
 use crate::limits::DRAIN_DEFAULT;
@@ -60,7 +61,7 @@ pub(super) async fn serve(app: &Path, config: Config, listen: Option<SocketAddr>
                         running.host.dispatcher.retire(old.name().as_str());
                     }
                 }
-                Err(exit) => report(exit, live.as_deref(), is_json),
+                Err(exit) => report_failure(&exit, live.as_deref(), is_json),
             }
             // The manifest may name another component now.
             watch.follow(app);
@@ -108,27 +109,8 @@ fn announce(program: &Program, live: Option<&Program>, took: Duration, address: 
     if is_json {
         output::line(&json!({ "live": version, "swap_us": took }).to_string());
     }
-    if live.is_none() {
-        let base = format!("http://{address}");
-        for function in &program.metadata().functions {
-            output::note(&format!("  {}", function.endpoint(&base, program.name())));
-        }
-    }
-    secrets_note::print(program);
+    print_functions(program, &format!("http://{address}"), live.is_none());
     output::note(&format!("version {version} is live: loaded in {}", output::micros(took)));
-}
-
-fn report(exit: Exit, live: Option<&Program>, is_json: bool) {
-    let version = live.map(Program::version);
-    exit.print();
-    if is_json {
-        let error = json!({ "code": exit.code, "message": exit.message });
-        output::line(&json!({ "error": error, "live": version }).to_string());
-    }
-    output::note(&match version {
-        Some(version) => format!("version {version} keeps serving"),
-        None => "waiting for a change".to_owned(),
-    });
 }
 
 /// Watcher of the component's directory and the manifest's: files are replaced by renaming, so the files themselves

@@ -4,6 +4,7 @@ mod browser;
 mod component;
 mod place;
 mod repeat_call;
+mod report;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,15 +14,16 @@ use clap::Args;
 use serde_json::json;
 
 use self::repeat_call::RepeatCall;
+use self::report::{print_functions, report_failure};
 use super::app_settings::AppSettings;
 use super::device::OnDevice;
 use super::edit_loop::{self, EditLoop, Event, Key, Loaded, Turn};
 use super::exit::Exit;
 use super::global::Global;
 use super::test::until_stopped;
-use super::{output, secrets_note, target};
-use crate::app::build::{BuildError, Package};
-use crate::config::{ConfigError, check_listen};
+use super::{output, target};
+use crate::app::build::Package;
+use crate::config::check_listen;
 use crate::limits::DRAIN_DEFAULT;
 use crate::sandbox::Program;
 use crate::server::{Host, ListenSettings};
@@ -58,17 +60,12 @@ const HELP: &str = "r builds again, c calls the last input again (or: c FUNCTION
 impl Dev {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Exit> {
         let listen = self.listen.map(check_listen).transpose()?;
-        let is_component = component::is_one(&self.app)?;
-        if !is_component && !self.app.join("Cargo.toml").is_file() {
-            return Err(BuildError::NoCrate { dir: self.app }.into());
-        }
         let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
-        if is_component {
+        if component::is_one(&self.app)? {
             return component::serve(&self.app, config, listen, global.json).await;
         }
-        config.grants = config.grants.with(&target::grants_of_crate(&self.app)?).map_err(ConfigError::from)?;
-        let mut edit = EditLoop::start(self.app, config.directories.builds())?;
+        let mut edit = EditLoop::start(self.app, &mut config)?;
         let _artifacts = edit_loop::prepare(&mut config)?;
         let mut repeat = RepeatCall::default();
         let settings = || ListenSettings { last_call: Some(repeat.last.clone()), ..ListenSettings::default() };
@@ -122,7 +119,7 @@ impl Session {
         }
         match edit.turn(host).await {
             Turn::Cancelled(event) => return event,
-            Turn::Failed(exit) => self.report_failure(&exit),
+            Turn::Failed(exit) => report_failure(&exit, self.live.as_deref(), self.is_json),
             Turn::Loaded(loaded) => {
                 if let Some(old) = &self.live
                     && old.name() != loaded.program.name()
@@ -151,19 +148,6 @@ impl Session {
         }
     }
 
-    fn report_failure(&self, exit: &Exit) {
-        exit.print();
-        let version = self.live.as_ref().map(|program| program.version());
-        if self.is_json {
-            let error = json!({ "code": exit.code, "message": exit.message });
-            output::line(&json!({ "error": error, "live": version }).to_string());
-        }
-        output::note(&match version {
-            Some(version) => format!("version {version} keeps serving"),
-            None => "waiting for a change".to_owned(),
-        });
-    }
-
     /// Says that the app is not served yet: its first build may take a while.
     fn announce_build(&self, edit: &EditLoop) {
         if self.is_json {
@@ -179,13 +163,7 @@ impl Session {
         if self.is_json {
             output::line(&loaded.to_json().to_string());
         }
-        if self.live.is_none() {
-            let program = &loaded.program;
-            for function in &program.metadata().functions {
-                output::note(&format!("  {}", function.endpoint(&self.base, program.name())));
-            }
-        }
-        secrets_note::print(&loaded.program);
+        print_functions(&loaded.program, &self.base, self.live.is_none());
         output::note(&loaded.to_line("is live"));
     }
 }

@@ -22,10 +22,10 @@ pub(crate) use self::load::Loaded;
 pub(crate) use self::watch::is_write;
 use self::watch::{SavedFiles, Watch};
 use super::exit::Exit;
-use super::output;
 use super::signals::StopSignals;
+use super::{output, target};
 use crate::app::build::{Build, BuildDirs, BuildError, Canceller, Package, Profile};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::server::Host;
 use crate::tasks::blocking;
 
@@ -82,17 +82,18 @@ pub(crate) fn prepare(config: &mut Config) -> std::io::Result<TempDir> {
 }
 
 impl EditLoop {
-    /// Watches the crate in `app`, whose builds share `dirs`.
-    pub(crate) fn start(app: PathBuf, dirs: BuildDirs) -> Result<Self, Exit> {
+    /// Watches the crate in `app`, and gives the host of `config` the grants of its manifest.
+    pub(crate) fn start(app: PathBuf, config: &mut Config) -> Result<Self, Exit> {
         if !app.join("Cargo.toml").is_file() {
             return Err(BuildError::NoCrate { dir: app }.into());
         }
+        config.grants = config.grants.with(&target::grants_of_crate(&app)?).map_err(ConfigError::from)?;
         Ok(Self {
             watch: Watch::start(&app)?,
             keys: read_keys(),
             signals: StopSignals::listen()?,
             app,
-            dirs,
+            dirs: config.directories.builds(),
             package: None,
             inputs: None,
             saved: SavedFiles::default(),

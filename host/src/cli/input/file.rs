@@ -1,14 +1,12 @@
 //! Input of a call from a file or standard input: JSON, or bytes for a function that takes bytes.
 
-use std::fs::File;
-use std::io::{self, Read};
-
 use bytes::Bytes;
 use clap::Args;
 
 use super::invalid;
 use crate::app::metadata::FunctionInfo;
 use crate::call::Payload;
+use crate::cli::bounded_input;
 use crate::cli::exit::Exit;
 use crate::codes::Code;
 
@@ -42,17 +40,11 @@ impl InputFile {
 
 /// Reads the file at `path`, or standard input for `-`.
 pub(crate) fn read(function: &FunctionInfo, path: &str, content_type: Option<String>) -> Result<Payload, Exit> {
-    let read = |reader: &mut dyn Read| {
-        let mut bytes = Vec::new();
-        reader.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)
-    };
-    let bytes =
-        if path == "-" { read(&mut io::stdin()) } else { File::open(path).and_then(|mut file| read(&mut file)) };
-    let bytes =
-        bytes.map_err(|error| Exit::new(Code::InputsUnreadable, format!("cannot read the input `{path}`: {error}")))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
+    let bytes = bounded_input::read(path, FILE_BYTES_MAX)
+        .map_err(|error| Exit::new(Code::InputsUnreadable, format!("cannot read the input `{path}`: {error}")))?;
+    let Some(bytes) = bytes else {
         return Err(invalid::error(function, format!("the input `{path}` is over {} MiB", FILE_BYTES_MAX >> 20)));
-    }
+    };
     if function.takes_bytes() {
         let content_type = content_type.unwrap_or_else(|| OCTET_STREAM.to_owned());
         return Ok(Payload { content_type, data: Bytes::from(bytes) });

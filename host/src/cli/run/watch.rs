@@ -39,7 +39,7 @@ pub(super) async fn run(command: WatchedCall<'_>, global: &Global) -> Result<(),
     }
     let mut config = command.settings.config(global)?;
     config.inference.device = command.device;
-    let mut edit = EditLoop::start(PathBuf::from(app), config.directories.builds())?;
+    let mut edit = EditLoop::start(PathBuf::from(app), &mut config)?;
     let _artifacts = edit_loop::prepare(&mut config)?;
     let host = Host::build(config, StderrLog::new(if global.verbose { Level::Trace } else { Level::Info }))?;
     host.inference.check_device().await?;
