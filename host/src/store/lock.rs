@@ -12,7 +12,14 @@ use super::{StoreError, durable};
 /// Holds a data directory until it is dropped, or the process ends.
 #[derive(Debug)]
 pub(crate) struct DataLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DataLock {
+    /// Unlocks explicitly: a child between fork and exec has a copy of the descriptor, and a close here would leave it the lock.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl DataLock {
@@ -40,7 +47,7 @@ impl DataLock {
             Ok(durable::sync(dir)?)
         };
         write(&mut file).map_err(directory)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
@@ -54,6 +61,15 @@ mod tests {
         let first = DataLock::take(dir.path()).unwrap();
         let refused = DataLock::take(dir.path()).unwrap_err().to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        drop(first);
+        DataLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataLock::take(dir.path()).unwrap();
+        let _copy = first.file.try_clone().unwrap();
         drop(first);
         DataLock::take(dir.path()).unwrap();
     }
