@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::app::build::BuildDirs;
+use crate::budgets::{MEMORY_MIN, MemoryPlan, machine_bytes};
 use crate::devices::{DeviceChoice, DeviceName};
 use crate::inference::{InferenceConfig, WorkerProgram};
-use crate::limits::BatchLimits;
+use crate::limits::{BatchLimits, INFERENCE_BYTES_MAX};
 use crate::outbound::{Grants, PolicyError};
 use crate::sandbox::EngineConfig;
 use crate::settings::{Settings, SettingsError};
+
+const MEMORY_MIN_MIB: u64 = MEMORY_MIN >> 20;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,16 @@ pub enum ConfigError {
     /// Secrets or configuration values are malformed, too large, missing or unreadable.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The memory for the host is more than the machine has, or too little for one call.
+    #[error(
+        "`--memory-max` is {given} MiB, and must be {MEMORY_MIN_MIB} MiB to {machine} MiB, the memory of this machine"
+    )]
+    Memory {
+        /// Memory that was asked for, in MiB.
+        given: u64,
+        /// Memory of the machine, in MiB.
+        machine: u64,
+    },
     /// The address to listen on is not a loopback one.
     #[error(
         "`{listen}` is reachable from other machines, and this version has no access control; \
@@ -90,6 +103,8 @@ pub struct Config {
     pub settings: Settings,
     /// Limits of the sandbox, and the ways in which it compiles and resets memory.
     pub engine: EngineConfig,
+    /// Division of the host's memory.
+    pub(crate) memory: MemoryPlan,
     /// Models, device and worker processes.
     pub inference: InferenceConfig,
 }
@@ -106,15 +121,26 @@ impl Config {
             model_memory_max: None,
             weights: Default::default(),
             noop_model: false,
+            requests_bytes_max: INFERENCE_BYTES_MAX,
         };
         Ok(Self {
             directories,
             grants: Grants::parse(grants)?,
             settings: Settings::default(),
             engine: EngineConfig::default(),
+            memory: MemoryPlan::of_machine(),
             inference,
         })
     }
+}
+
+/// Divides the memory that the operator gives the host.
+pub(crate) fn memory_plan(given: u64) -> Result<MemoryPlan, ConfigError> {
+    let machine = machine_bytes();
+    if (MEMORY_MIN..=machine).contains(&given) {
+        return Ok(MemoryPlan::new(given));
+    }
+    Err(ConfigError::Memory { given: given >> 20, machine: machine >> 20 })
 }
 
 /// Rejects addresses other than loopback: there is no access control.

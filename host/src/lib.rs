@@ -42,6 +42,7 @@ pub(crate) mod settings;
 pub(crate) mod suggest;
 pub mod wire;
 
+pub(crate) mod budgets;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub mod failpoint;

@@ -60,6 +60,8 @@ pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub(crate) const MAP_INPUTS_BODY_BYTES_MAX: u64 = 64 * MIB;
 /// Inputs of one such request.
 pub(crate) const MAP_INPUTS_REQUEST_MAX: usize = 65_536;
+/// Longest time without a new input, after which an open map is closed.
+pub(crate) const MAP_FEED_IDLE: Duration = Duration::from_secs(3_600);
 /// Longest pause in a stream of a map's inputs.
 pub(crate) const MAP_UPLOAD_IDLE: Duration = Duration::from_secs(600);
 /// Inputs of one durable map.
@@ -76,6 +78,8 @@ pub(crate) const WAITING_CALLS_MAX: usize = 16_384;
 
 /// Instances (slots of the pool), unless the kernel's mapping limit allows fewer.
 pub(crate) const INSTANCES_DEFAULT: u32 = 1_000;
+/// Bytes of a slot that stay resident between calls: 1 MiB of its memory, 64 KiB of each table.
+pub(crate) const INSTANCE_RESIDENT_BYTES_MAX: u64 = MIB + TABLES_PER_COMPONENT_MAX as u64 * 64 * KIB;
 /// Memory mappings of one instance (measured: about 6), with slack for its stack and code.
 pub(crate) const MAPPINGS_PER_INSTANCE: u64 = 8;
 /// Memory mappings reserved for the rest of the process.
@@ -116,6 +120,8 @@ pub(crate) const STORE_RESERVE_BYTES_MIN: u64 = 16 * MIB;
 
 /// Bytes of one log line with its fields; the rest is cut.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of log lines kept in memory, of all apps.
+pub(crate) const LOGS_BYTES_MAX: usize = 64 << 20;
 /// Bytes of log lines queued for standard error.
 pub(crate) const STDERR_BYTES_MAX: usize = 4 << 20;
 /// Bytes of log lines queued for their files.
@@ -164,7 +170,7 @@ pub(crate) const HTTP_BODY_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deadline for a client to read the next part of its response.
 pub(crate) const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of all request bodies in memory, each from its arrival to the end of its call.
-pub(crate) const HTTP_BODIES_BYTES_MAX: usize = 512 << 20;
+pub(crate) const HTTP_BODIES_BYTES_MAX: u64 = 512 * MIB;
 /// Bytes of a request to a model.
 pub(crate) const INFERENCE_BODY_BYTES_MAX: u64 = 16 * MIB;
 /// Deadline of a client's direct request to a model.
@@ -175,7 +181,9 @@ pub(crate) const TENSORS_BODY_BYTES_MAX: u64 = 64 * MIB;
 pub(crate) const TENSORS_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// Bytes of a web function's response held back before its head is sent, as long as the function does not wait.
 pub(crate) const WEB_HEAD_BYTES_MAX: usize = 64 << 10;
-/// Open HTTP connections, if the limit of open files leaves as many.
+/// Bytes of one connection: the head of a request, buffers for reading and writing. Bodies are charged elsewhere.
+pub(crate) const HTTP_CONNECTION_BYTES_MAX: u64 = 64 * KIB;
+/// Open HTTP connections, if memory (`budgets::MemoryPlan`) and the limit of open files leaves as many.
 pub(crate) const HTTP_CONNECTIONS_MAX: usize = 4_096;
 /// Descriptors reserved for everything but HTTP connections: 1,024 outbound connections, the store's reader and writer
 /// threads, a log file for each app, the workers' sockets and memory. At most half of the limit.

@@ -20,18 +20,19 @@ use crate::api;
 use crate::app::artifact::{ArtifactCache, ArtifactError};
 use crate::app::metadata::Metadata;
 use crate::app::{ComponentBytes, DescribedApp};
+use crate::budgets::Budgets;
 use crate::config::Config;
 use crate::deploy::{Deployments, LoadError, Loader};
 use crate::devices::DeviceRefused;
 use crate::dispatch::{Dispatcher, Durable, Retention, Scheduler};
 use crate::http::{Backend, Events, Ingress, LastCall, Serving};
-use crate::inference::Inference;
+use crate::inference::{Inference, InferenceConfig};
 use crate::kv::Buckets;
 use crate::limits::{DRAIN_DEFAULT, FLUSH_TIMEOUT_MAX};
 use crate::logs::{LogSink, Logs};
 use crate::metrics::Metrics;
 use crate::outbound::{Grants, Outbound, OutboundLimits, OwnListeners};
-use crate::sandbox::{Program, Sandbox, SandboxError, Services};
+use crate::sandbox::{EngineConfig, Program, Sandbox, SandboxError, Services};
 use crate::storage::{Observer, StorageError};
 use crate::store::{StoreDir, engine};
 
@@ -101,14 +102,20 @@ pub struct Host {
     /// Counters since the start of this host.
     pub metrics: Arc<Metrics>,
     key_value: Arc<Buckets>,
+    budgets: Budgets,
 }
 
 impl Host {
     /// Builds the parts. Must run within a tokio runtime; binds nothing and starts no worker.
     pub fn build(config: Config, log: Arc<dyn LogSink>) -> Result<Self, ServerError> {
-        let sandbox = Arc::new(Sandbox::new(&config.engine)?);
+        let plan = config.memory;
+        let budgets = Budgets::new(plan);
+        let instances_max = config.engine.instances_max.min(plan.instances);
+        let sandbox = Arc::new(Sandbox::new(&EngineConfig { instances_max, ..config.engine.clone() })?);
         let artifacts = ArtifactCache::open(&config.directories.artifacts)?;
-        let inference = Arc::new(Inference::new(config.inference.clone()));
+        let requests_bytes_max = usize::try_from(plan.inference).unwrap_or(usize::MAX);
+        let inference = InferenceConfig { requests_bytes_max, ..config.inference.clone() };
+        let inference = Arc::new(Inference::new(inference));
         let metrics = Metrics::new(api::host_paths());
         let store = Arc::new(StoreDir::counted(&config.directories.data, metrics.store.clone()));
         let events = Events::new();
@@ -117,7 +124,8 @@ impl Host {
         let key_value = Arc::new(Buckets::new(storage.key_value.clone()));
         let own_listeners = OwnListeners::default();
         let outbound = Outbound::new(OutboundLimits::default(), own_listeners.clone());
-        let services = Arc::new(Services::new(inference.clone(), key_value.clone(), outbound));
+        let services = Services::new(inference.clone(), key_value.clone(), outbound, budgets.clone());
+        let services = Arc::new(services);
         let logs = Logs::new(log);
         let dispatcher = Dispatcher::new(sandbox.clone(), services, logs.clone(), metrics.calls.clone());
         let durable = dispatcher.durable(&storage);
@@ -141,6 +149,7 @@ impl Host {
             events,
             metrics,
             key_value,
+            budgets,
         })
     }
 
@@ -229,6 +238,7 @@ impl OpenHost {
         let backend = Backend {
             dispatcher: host.dispatcher.clone(),
             durable: host.durable.clone(),
+            budgets: host.budgets.clone(),
             logs: host.logs.clone(),
             metrics: host.metrics.clone(),
             store: host.store.clone(),

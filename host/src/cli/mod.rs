@@ -39,6 +39,7 @@ mod man;
 mod map;
 mod map_failure;
 mod map_inputs;
+mod memory_args;
 mod model;
 mod models;
 mod new;

@@ -13,6 +13,7 @@ use super::exit::Exit;
 use super::fairness_args::FairnessArgs;
 use super::global::Global;
 use super::log::StderrLog;
+use super::memory_args::MemoryArgs;
 use super::service_manager::ServiceManager;
 use super::signals::StopSignals;
 use super::{listen, output, retention, secrets_note, target};
@@ -44,6 +45,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     on: OnDevice,
     #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
     fairness: FairnessArgs,
     /// Delete durable calls and maps this long after their end: 90s, 30m, 12h, 7d (the default). APP=TIME sets it for
     /// one app.
@@ -61,6 +64,7 @@ impl Serve {
         let retention = retention::parse(&self.keep)?;
         let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
+        self.memory.apply(&mut config)?;
         self.fairness.apply(&mut config.inference);
         let settings = ListenSettings { retention, serves_deployments: true, last_call: None };
         let open = Host::build(config, StderrLog::of_server(Level::Info))?.open(settings).await?;

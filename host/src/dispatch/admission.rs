@@ -10,6 +10,10 @@
 //! deadlock: whoever holds a place also holds a slot, and waits only for functions further down. In a circle a call
 //! waits for a place that its caller holds, until the caller's deadline ends both.
 //!
+//! A quarter of the slots, and of the places in line, is reserved for apps below their share (`budgets`). So an app may
+//! use what is idle, but calls that run for an hour never hold every slot. A child of an app over its share waits for
+//! the app's own calls at its depth or deeper; where none runs it goes, so shares add no deadlock either.
+//!
 //! Who is next: the deepest first, then by priority, but a priority that was passed over `PASSES_MAX` times has a
 //! turn; within one, by the running time of the apps (`fair_queue`). A call that finds a slot free takes it and is
 //! charged to nobody.
@@ -20,6 +24,8 @@ use std::collections::{HashMap, HashSet};
 
 use self::fair_queue::FairQueue;
 pub(crate) use self::fair_queue::Ticket;
+use self::fair_queue::Turn;
+use crate::budgets::Shares;
 use crate::call::Priority;
 use crate::ids::{AppName, FunctionId, FunctionName};
 use crate::limits::DEPTH_MAX;
@@ -32,7 +38,7 @@ const PASSES_MAX: u32 = 15;
 /// The slots that batch work may hold: three in four, so that others find one free.
 const LOW_SLOTS: (usize, usize) = (3, 4);
 /// Of the calls that may wait, those that may be batch work: one in two.
-const LOW_WAITING: usize = 2;
+const LOW_WAITING: u64 = 2;
 
 /// A slot that a call has. It goes back through `release`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +52,10 @@ pub(crate) struct Grant {
 pub(crate) enum Decision {
     Run(Grant),
     Wait(Ticket),
-    /// The line is full.
+    /// The line is full, or has as many calls of this app as it may.
     Refuse {
         waiting: usize,
+        waiting_of_app: u64,
     },
 }
 
@@ -77,10 +84,15 @@ pub(crate) struct Request {
 pub(crate) struct Admission {
     slots_max: usize,
     slots_used: usize,
+    /// Slots of each app, those of its children included.
+    slots: Shares<AppName>,
+    /// Slots of each app by depth, from 1.
+    child_slots: HashMap<AppName, [u32; LEVELS]>,
     /// Of the slots, those that batch work may hold, and those that it does.
     low_max: usize,
     low_used: usize,
-    waiting_max: usize,
+    /// Places in line, of calls that are not durable.
+    places: Shares<AppName>,
     /// Of calls that are not durable.
     waiting: [usize; PRIORITIES],
     durable_waiting: HashSet<Ticket>,
@@ -101,15 +113,18 @@ struct Gate {
 }
 
 impl Admission {
-    /// `slots_max` below the number of levels counts as that number.
+    /// `slots_max` below the number of levels counts as that number. Before [`set_holders`](Self::set_holders), there
+    /// are no shares.
     pub(crate) fn new(slots_max: usize, waiting_max: usize) -> Self {
         let slots_max = slots_max.max(LEVELS);
         Self {
             slots_max,
             slots_used: 0,
+            slots: Shares::new((slots_max - DEPTH_MAX as usize) as u64, 1),
+            child_slots: HashMap::new(),
             low_max: (slots_max * LOW_SLOTS.0 / LOW_SLOTS.1).max(LEVELS),
             low_used: 0,
-            waiting_max,
+            places: Shares::new(waiting_max as u64, 1),
             waiting: Default::default(),
             durable_waiting: HashSet::new(),
             lines: Default::default(),
@@ -119,24 +134,31 @@ impl Admission {
         }
     }
 
+    /// Sets the number of apps that have shares.
+    pub(crate) fn set_holders(&mut self, holders: usize) {
+        self.slots.set_holders(holders);
+        self.places.set_holders(holders);
+    }
+
     /// A call comes.
     pub(crate) fn request(&mut self, request: &Request) -> Decision {
         let gate_has_room = self.enter_gate(request);
         let Request { depth, priority, app, is_durable, .. } = request;
         let function = request.function();
-        // Without a limit nothing waits here while there is room.
-        let is_behind = function.is_some() && self.line(*depth, *priority).holds(app, function);
-        if gate_has_room && !is_behind && self.has_room(*depth, *priority) {
-            self.take(*priority, app, function);
+        let is_behind = self.line(*depth, *priority).holds(app, function);
+        let has_room = self.has_room(*depth, *priority) && self.app_has_room(*depth, app);
+        if gate_has_room && !is_behind && has_room {
+            self.take(*depth, *priority, app, function);
             return Decision::Run(Grant { charged_us: None });
         }
         // The line is for calls from outside. A child's parent is inside already and waits with a slot in its hand.
-        let waiting = self.waiting.iter().sum();
-        let low_waiting_max = (self.waiting_max / LOW_WAITING).max(1);
-        let is_over_share = *priority == Priority::Low && self.waiting[Priority::Low as usize] >= low_waiting_max;
-        if *depth == 0 && !is_durable && (waiting >= self.waiting_max || is_over_share) {
+        let low_waiting_max = (self.places.capacity() / LOW_WAITING).max(1);
+        let is_over_share =
+            *priority == Priority::Low && self.waiting[Priority::Low as usize] as u64 >= low_waiting_max;
+        if *depth == 0 && !is_durable && (is_over_share || !self.places.has_room(app, 1)) {
             self.forget(app, function);
-            return Decision::Refuse { waiting };
+            let waiting = self.waiting.iter().sum();
+            return Decision::Refuse { waiting, waiting_of_app: self.places.held(app) };
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
@@ -144,6 +166,7 @@ impl Admission {
             self.durable_waiting.insert(ticket);
         } else {
             self.waiting[*priority as usize] += 1;
+            self.places.take(app, 1);
         }
         if let Some(gate) = self.gate(app, function) {
             gate.waiting += 1;
@@ -157,6 +180,15 @@ impl Admission {
         let Request { depth, priority, app, .. } = request;
         let function = request.function();
         self.slots_used -= 1;
+        self.slots.give_back(app, 1);
+        if *depth > 0
+            && let Some(slots) = self.child_slots.get_mut(app)
+        {
+            slots[*depth as usize] -= 1;
+            if *slots == [0; LEVELS] {
+                self.child_slots.remove(app);
+            }
+        }
         self.low_used -= usize::from(*priority == Priority::Low);
         if let Some(charged_us) = grant.charged_us {
             self.line(*depth, *priority).settle(app, charged_us, ran_us);
@@ -172,13 +204,13 @@ impl Admission {
         let mut admitted = Vec::new();
         // The deepest first: they let their parents go on.
         for depth in (0..=DEPTH_MAX).rev() {
-            while let Some(priority) = self.turn(depth) {
-                let taken = self.line(depth, priority).take().expect("a line that has a turn has a call that could go");
-                self.waits_no_more(priority, taken.ticket);
+            while let Some((priority, turn)) = self.turn(depth) {
+                let taken = self.line(depth, priority).take(turn);
+                self.waits_no_more(&taken.app, priority, taken.ticket);
                 if let Some(gate) = self.gate(&taken.app, taken.function.as_ref()) {
                     gate.waiting -= 1;
                 }
-                self.take(priority, &taken.app, taken.function.as_ref());
+                self.take(depth, priority, &taken.app, taken.function.as_ref());
                 admitted.push((taken.ticket, Grant { charged_us: Some(taken.charged_us) }));
             }
         }
@@ -192,7 +224,7 @@ impl Admission {
         if !self.line(*depth, *priority).remove(ticket, app, function) {
             return false;
         }
-        self.waits_no_more(*priority, ticket);
+        self.waits_no_more(app, *priority, ticket);
         if let Some(gate) = self.gate(app, function) {
             gate.waiting -= 1;
             self.forget(app, function);
@@ -215,16 +247,20 @@ impl Admission {
         self.slots_used
     }
 
-    fn waits_no_more(&mut self, priority: Priority, ticket: Ticket) {
+    fn waits_no_more(&mut self, app: &AppName, priority: Priority, ticket: Ticket) {
         if !self.durable_waiting.remove(&ticket) {
             self.waiting[priority as usize] -= 1;
+            self.places.give_back(app, 1);
         }
     }
 
-    /// Returns the priority whose turn it is at a depth, if any can go.
-    fn turn(&mut self, depth: u32) -> Option<Priority> {
-        let mut ready = Priority::ALL
-            .map(|priority| self.lines[depth as usize][priority as usize].is_ready() && self.has_room(depth, priority));
+    /// Returns the priority and the app whose turn it is at a depth, if any can go.
+    fn turn(&mut self, depth: u32) -> Option<(Priority, Turn)> {
+        let next = Priority::ALL.map(|priority| {
+            let line = &self.lines[depth as usize][priority as usize];
+            line.next(|app| self.app_has_room(depth, app)).filter(|_| self.has_room(depth, priority))
+        });
+        let mut ready = next.map(|turn| turn.is_some());
         let first = ready.iter().position(|is_ready| *is_ready)?;
         ready[first] = false;
         let passes = &mut self.passes[depth as usize];
@@ -234,11 +270,15 @@ impl Admission {
             *passes += u32::from(ready[at]);
         }
         passes[chosen] = 0;
-        Some(Priority::ALL[chosen])
+        Some((Priority::ALL[chosen], next[chosen]?))
     }
 
-    fn take(&mut self, priority: Priority, app: &AppName, function: Option<&FunctionName>) {
+    fn take(&mut self, depth: u32, priority: Priority, app: &AppName, function: Option<&FunctionName>) {
         self.slots_used += 1;
+        self.slots.take(app, 1);
+        if depth > 0 {
+            self.child_slots.entry(app.clone()).or_default()[depth as usize] += 1;
+        }
         self.low_used += usize::from(priority == Priority::Low);
         if let Some(gate) = self.gate(app, function) {
             gate.running += 1;
@@ -290,6 +330,16 @@ impl Admission {
         let kept_back = (DEPTH_MAX - depth) as usize;
         self.slots_used + kept_back < self.slots_max
             && (priority != Priority::Low || self.low_used + kept_back < self.low_max)
+    }
+
+    /// Whether an app may have another slot: within its share, from what is idle, or as the only one of its calls at
+    /// this depth or deeper.
+    fn app_has_room(&self, depth: u32, app: &AppName) -> bool {
+        let is_only_child = || {
+            let slots = self.child_slots.get(app);
+            slots.is_none_or(|slots| slots[depth as usize..].iter().all(|slots| *slots == 0))
+        };
+        self.slots.has_room(app, 1) || (depth > 0 && is_only_child())
     }
 }
 

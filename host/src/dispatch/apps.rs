@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio::sync::watch;
 
+use crate::budgets::HolderCount;
 use crate::call::{Failure, FailureCode};
 use crate::ids::{AppName, FunctionId, NAME_LEN_MAX};
 use crate::limits::RetryPolicy;
@@ -17,11 +18,13 @@ pub(super) struct Apps {
     programs: DashMap<AppName, Arc<Program>>,
     changes: watch::Sender<()>,
     counters: Arc<CallCounters>,
+    /// Follows the number of apps.
+    holders: HolderCount,
 }
 
 impl Apps {
-    pub(crate) fn new(counters: Arc<CallCounters>) -> Self {
-        Self { programs: DashMap::new(), changes: watch::Sender::new(()), counters }
+    pub(crate) fn new(counters: Arc<CallCounters>, holders: HolderCount) -> Self {
+        Self { programs: DashMap::new(), changes: watch::Sender::new(()), counters, holders }
     }
 
     /// Returns the counters of calls.
@@ -36,12 +39,14 @@ impl Apps {
             function.plug_counters(counters);
         }
         self.programs.insert(program.name().clone(), program);
+        self.holders.set_apps(self.programs.len());
         self.changes.send_replace(());
     }
 
     /// Takes an app away; its calls under way go on.
     pub(crate) fn retire(&self, name: &str) {
         self.programs.remove(name);
+        self.holders.set_apps(self.programs.len());
         self.counters.retire(name);
         self.changes.send_replace(());
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::call::{Call, Finished, LiveCall, Origin, WebCall};
 use super::durable::Durable;
 use super::functions::GuestFunctions;
-use super::map::{Map, MapMemory, Target};
+use super::map::{Map, Target};
 use super::runner::Runner;
+use crate::budgets::ByteBudget;
 use crate::call::{Principal, Priority};
 use crate::ids::CallId;
-use crate::limits::MAPS_BYTES_MAX;
 use crate::logs::LogSink;
 use crate::metrics::CallCounters;
 use crate::sandbox::{FunctionRef, Functions, Order, Program, Sandbox, Services};
@@ -23,7 +23,7 @@ pub(crate) type Serving = Pin<Box<dyn Future<Output = Finished<()>> + Send>>;
 pub struct Dispatcher {
     runner: Arc<Runner>,
     functions: Arc<GuestFunctions>,
-    map_memory: MapMemory,
+    map_memory: ByteBudget,
 }
 
 impl Dispatcher {
@@ -35,7 +35,7 @@ impl Dispatcher {
         counters: Arc<CallCounters>,
     ) -> Arc<Self> {
         let runner = Runner::new(sandbox, services.clone(), log, counters);
-        let map_memory = MapMemory::new(MAPS_BYTES_MAX);
+        let map_memory = services.budgets.maps.clone();
         let functions = Arc::new(GuestFunctions::new(runner.clone(), map_memory.clone()));
         let plug: Arc<dyn Functions> = functions.clone();
         services.plug_functions(Arc::downgrade(&plug));
@@ -92,7 +92,8 @@ impl Dispatcher {
     /// Opens a map from outside.
     pub fn map(&self, function: FunctionRef, order: Order, priority: Priority, principal: Principal) -> Map {
         let origin = Origin { priority, ..Origin::outside(principal) };
-        Map::new(self.runner.clone(), &self.map_memory, Target::Version(function), order, origin)
+        let memory = self.map_memory.reservation(function.app().into());
+        Map::new(self.runner.clone(), memory, Target::Version(function), order, origin)
     }
 
     /// Takes no more calls from outside; those that wait for a slot, a batch or another attempt end.

@@ -1,6 +1,6 @@
 //! One attempt: a slot, a context, a run in a fresh sandbox, a receipt. No guest runs in any other way.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::admission::{Limited, Request};
@@ -69,7 +69,8 @@ impl Work for Exchange {
 
 impl Executor {
     pub(crate) fn new(sandbox: Arc<Sandbox>, services: Arc<Services>, log: Arc<dyn LogSink>) -> Self {
-        let slots = Slots::new(sandbox.instances_max() as usize, WAITING_CALLS_MAX);
+        let holders = services.budgets.holders.clone();
+        let slots = Slots::new(sandbox.instances_max() as usize, WAITING_CALLS_MAX, holders);
         let runtime = tokio::runtime::Handle::try_current();
         let threads = runtime.map_or(1, |runtime| runtime.metrics().num_workers());
         Self { sandbox, services, log, slots, throttle: PollThrottle::new(threads) }
@@ -138,6 +139,7 @@ impl Executor {
             priority: origin.priority,
             spawner: origin.spawner.unwrap_or(id),
             spawner_map: origin.spawner_map,
+            maps: OnceLock::new(),
         };
         let context = Arc::new(CallContext {
             identity,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::apps::find_function;
 use super::call::{Call, Origin, child_depth};
 use super::durable::{Durable, Guests};
-use super::map::{Map, MapMemory, Target};
+use super::map::{Map, Target};
 use super::runner::Runner;
+use crate::budgets::ByteBudget;
 use crate::call::{CallResult, Failure, FailureCode, Payload, Priority};
 use crate::ids::CallId;
 use crate::sandbox::{BoxFuture, CallIdentity, FunctionRef, Functions, MapRun, Order, SpawnedMap};
@@ -15,13 +16,13 @@ use crate::sandbox::{BoxFuture, CallIdentity, FunctionRef, Functions, MapRun, Or
 /// The functions that a guest reaches: those of its own app.
 pub(super) struct GuestFunctions {
     runner: Arc<Runner>,
-    map_memory: MapMemory,
+    map_memory: ByteBudget,
     /// Plugged in once, on a host that keeps calls.
     durable: OnceLock<Weak<Durable>>,
 }
 
 impl GuestFunctions {
-    pub(crate) fn new(runner: Arc<Runner>, map_memory: MapMemory) -> Self {
+    pub(crate) fn new(runner: Arc<Runner>, map_memory: ByteBudget) -> Self {
         Self { runner, map_memory, durable: OnceLock::new() }
     }
 
@@ -53,7 +54,8 @@ impl Functions for GuestFunctions {
         let function = find_function(caller.function.program(), function)?;
         // Behind the app's single calls, whose callers wait.
         let origin = child_origin(caller, &function, caller.priority.max(Priority::Normal))?;
-        Ok(Box::new(Map::new(self.runner.clone(), &self.map_memory, Target::Version(function), order, origin)))
+        let memory = self.map_memory.reservation(function.app().into()).scoped(caller.maps_scope().clone());
+        Ok(Box::new(Map::new(self.runner.clone(), memory, Target::Version(function), order, origin)))
     }
 
     fn spawn<'a>(

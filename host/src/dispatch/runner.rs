@@ -34,9 +34,11 @@ impl Runner {
         log: Arc<dyn LogSink>,
         counters: Arc<CallCounters>,
     ) -> Arc<Self> {
+        let holders = services.budgets.holders.clone();
         let executor = Arc::new(Executor::new(sandbox, services, log));
         let batching = Batching::new(executor.clone());
-        Arc::new(Self { executor, batching, apps: Apps::new(counters), live: LiveCalls::default() })
+        let apps = Apps::new(counters, holders);
+        Arc::new(Self { executor, batching, apps, live: LiveCalls::default() })
     }
 
     /// Runs one call to its end. Dropping the future cancels it, wherever it is.

@@ -9,11 +9,13 @@ use tokio::sync::{Notify, oneshot};
 
 use super::admission::{Admission, Decision, Grant, Request, Ticket};
 use super::call::shutting_down;
+use crate::budgets::HolderCount;
 use crate::call::{Failure, FailureCode, micros};
 
 /// The slots and the queue in front of them.
 pub(super) struct Slots {
     total: usize,
+    holders: HolderCount,
     queue: Mutex<Queue>,
     /// Set by `close` under the lock of `queue`, once and for all.
     closed: AtomicBool,
@@ -27,11 +29,11 @@ struct Queue {
 }
 
 impl Slots {
-    pub(crate) fn new(slots_max: usize, waiting_max: usize) -> Self {
+    pub(crate) fn new(slots_max: usize, waiting_max: usize, holders: HolderCount) -> Self {
         let admission = Admission::new(slots_max, waiting_max);
         let total = admission.slots_max();
         let queue = Mutex::new(Queue { admission, wakers: HashMap::new() });
-        Self { total, queue, closed: AtomicBool::new(false), closing: Notify::new() }
+        Self { total, holders, queue, closed: AtomicBool::new(false), closing: Notify::new() }
     }
 
     /// Refuses calls from outside from now on, those that wait included.
@@ -77,10 +79,14 @@ impl Slots {
             if ends_with_host && self.is_closed() {
                 return Err(shutting_down());
             }
+            queue.admission.set_holders(self.holders.get());
             match queue.admission.request(&request) {
                 Decision::Run(grant) => return Ok(Slot::new(self, request, grant)),
-                Decision::Refuse { waiting } => {
-                    let message = format!("{waiting} calls wait already, as many as may; try again later");
+                Decision::Refuse { waiting, waiting_of_app } => {
+                    let message = format!(
+                        "{waiting} calls wait for a slot, {waiting_of_app} of them of `{}`; no more may; try again later",
+                        request.app
+                    );
                     return Err(Failure::new(FailureCode::Overloaded, message));
                 }
                 Decision::Wait(ticket) => {

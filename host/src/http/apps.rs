@@ -16,6 +16,7 @@ use crate::api;
 use crate::app::ComponentBytes;
 use crate::app::capabilities::{self, Capability};
 use crate::app::metadata::FunctionInfo;
+use crate::budgets::Holder;
 use crate::codes::Code;
 use crate::deploy::{AcceptedCapabilities, DeployError, DeployRequest, Deployments, State, Status};
 use crate::dispatch::{Dispatcher, find_function};
@@ -127,7 +128,8 @@ impl Apps {
     pub(crate) async fn deploy(&self, matched: &Matched, request: Request<Incoming>) -> HandlerResult {
         let deployments = self.deployments()?.clone();
         let query = DeployQuery::parse(matched)?;
-        let body = self.bodies.read(request, limits::COMPONENT_BYTES_MAX, "the limit of a component").await?;
+        let body =
+            self.bodies.read(Holder::Host, request, limits::COMPONENT_BYTES_MAX, "the limit of a component").await?;
         let component = ComponentBytes::new(body.bytes.to_vec()).map_err(DeployError::from)?;
         drop(body);
         let DeployQuery { accept, grants, message, is_dry_run } = query;

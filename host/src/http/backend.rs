@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::events::Events;
 use super::last_call::LastCall;
+use crate::budgets::Budgets;
 use crate::deploy::Deployments;
 use crate::devices::ReportSource;
 use crate::dispatch::{Dispatcher, Durable, Schedules};
@@ -18,6 +19,7 @@ use crate::store::StoreDir;
 pub(crate) struct Backend {
     pub dispatcher: Arc<Dispatcher>,
     pub durable: Arc<Durable>,
+    pub budgets: Budgets,
     pub logs: Arc<Logs>,
     pub metrics: Arc<Metrics>,
     /// Its disk is in the metrics.

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
+use super::answers::held_by;
 use super::documents::{live_call, output_value};
 use super::handler::HandlerResult;
 use super::headers::{idempotency_key, input_media_type, preferred_wait};
@@ -57,7 +58,8 @@ impl Calls {
         };
         let wait = preferred_wait(request.headers(), matched.parameter("wait"))?;
         let content_type = input_media_type(request.headers(), function.takes_bytes)?;
-        let body = self.bodies.read(request, function.limits.input_bytes_max, "the function's input limit").await?;
+        let bytes_max = function.limits.input_bytes_max;
+        let body = self.bodies.read(function.app(), request, bytes_max, "the function's input limit").await?;
         let input = Payload { content_type, data: body.bytes.clone() };
         let durable = self.durable.clone();
         // Detached: if the client disconnects, there is either a call or none.
@@ -77,13 +79,13 @@ impl Calls {
         if wait.is_some() {
             headers.insert("preference-applied", HeaderValue::from_static("wait"));
         }
-        Ok(response)
+        Ok(held_by(&record.app, response))
     }
 
     /// Answers the state of a call, with its output.
     pub(crate) async fn get(&self, matched: &Matched, headers: &HeaderMap) -> HandlerResult {
         let record = self.awaited(matched, headers).await?;
-        Ok(json_response(&self.with_output(&record).await?))
+        Ok(held_by(&record.app, json_response(&self.with_output(&record).await?)))
     }
 
     pub(crate) async fn cancel(&self, matched: &Matched) -> HandlerResult {
@@ -96,9 +98,10 @@ impl Calls {
 
     pub(crate) async fn input(&self, matched: &Matched) -> HandlerResult {
         let id = self.id(matched).await?;
-        self.durable.get(id, Duration::ZERO).await?;
+        let record = self.durable.get(id, Duration::ZERO).await?;
         let input = self.durable.input(id).await?;
-        Ok(payload_response(input.ok_or_else(|| Problem::not_found("the input of this call is gone"))?))
+        let input = input.ok_or_else(|| Problem::not_found("the input of this call is gone"))?;
+        Ok(held_by(&record.app, payload_response(input)))
     }
 
     pub(crate) async fn result(&self, matched: &Matched, headers: &HeaderMap) -> HandlerResult {
@@ -110,7 +113,7 @@ impl Calls {
             Some(output) => {
                 let mut response = payload_response(output);
                 set_receipt(response.headers_mut(), &record.receipt);
-                Ok(response)
+                Ok(held_by(&record.app, response))
             }
             None => Ok(json_response_as(StatusCode::ACCEPTED, &api::Call::from(&record))),
         }

@@ -73,12 +73,16 @@ impl Serving {
 async fn serve(ingress: Ingress, backend: Backend, stop: impl Future<Output = Instant>) {
     let graceful = GracefulShutdown::new();
     let (closing, closed) = watch::channel(false);
+    let connections_max = limits::http_connections_max(descriptors::limit()).min(backend.budgets.plan.connections);
     let counters = backend.metrics.http.clone();
     let routes = Arc::new(Routes::new(backend, closed));
-    let mut connections = Connections::new(limits::http_connections_max(descriptors::limit()));
+    let mut connections = Connections::new(connections_max);
     let mut server = hyper::server::conn::http1::Builder::new();
     // Without a timer hyper's header timeout does nothing at all.
-    server.timer(TokioTimer::new()).header_read_timeout(limits::HTTP_HEADER_TIMEOUT);
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HTTP_HEADER_TIMEOUT)
+        .max_buf_size(limits::HTTP_CONNECTION_BYTES_MAX as usize);
 
     let mut stop = std::pin::pin!(stop);
     let deadline = loop {

@@ -46,7 +46,8 @@ impl KeyValueData {
         match matched.route.operation {
             Operation::SetValue => {
                 let ttl = matched.parameter("ttl").map(seconds).transpose()?;
-                let body = self.bodies.read(request, KV_VALUE_BYTES_MAX as u64, "the limit of a value").await?;
+                let bytes_max = KV_VALUE_BYTES_MAX as u64;
+                let body = self.bodies.read(&app, request, bytes_max, "the limit of a value").await?;
                 kv.set(&bucket, key, body.bytes.to_vec(), ttl).await?;
                 Ok(json_response(&changed(Some(body.bytes.len() as u64))))
             }

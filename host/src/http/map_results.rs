@@ -9,10 +9,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 
+use super::answers::charged;
 use super::documents::output;
 use super::problem::Problem;
 use super::respond::{ResponseBody, json_lines_stream};
 use crate::api;
+use crate::budgets::Reservation;
+use crate::codes::Code;
 use crate::dispatch::{Durable, DurableError, Results};
 use crate::storage::{Entry, EntryKind};
 
@@ -23,13 +26,26 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// Sending side of a response of JSON Lines.
 #[derive(Clone)]
-pub(crate) struct LineSender(mpsc::Sender<Bytes>);
+pub(crate) struct LineSender {
+    chunks: mpsc::Sender<Bytes>,
+    /// Reservation of nothing, by which chunks are charged.
+    memory: Arc<Reservation>,
+}
+
+/// Error of a chunk that was not sent.
+enum SendError {
+    /// The client is gone.
+    Closed,
+    /// The app has no memory left for it.
+    NoMemory { bytes: usize },
+}
 
 /// Returns a response of JSON Lines, and its sending side. The response ends once all senders are dropped.
-pub(crate) fn line_channel() -> (LineSender, Response<ResponseBody>) {
+/// Lines that the client has not read are charged to the holder of `memory`.
+pub(crate) fn line_channel(memory: Reservation) -> (LineSender, Response<ResponseBody>) {
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     let chunks = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
-    (LineSender(sender), json_lines_stream(chunks))
+    (LineSender { chunks: sender, memory: Arc::new(memory) }, json_lines_stream(chunks))
 }
 
 impl LineSender {
@@ -37,11 +53,28 @@ impl LineSender {
     pub(crate) async fn send(&self, line: &api::MapStreamLine) {
         let mut text = Vec::new();
         write_line(&mut text, line);
-        let _ = self.send_chunk(text).await;
+        // Short, and the only line that says why the stream ends.
+        let _ = self.chunks.send(text.into()).await;
     }
 
-    async fn send_chunk(&self, lines: impl Into<Bytes>) -> Result<(), mpsc::error::SendError<Bytes>> {
-        self.0.send(lines.into()).await
+    async fn send_chunk(&self, lines: Vec<u8>) -> Result<(), SendError> {
+        let mut reservation = self.memory.another();
+        if !reservation.try_set(lines.len() as u64) {
+            return Err(SendError::NoMemory { bytes: lines.len() });
+        }
+        self.chunks.send(charged(lines.into(), reservation)).await.map_err(|_| SendError::Closed)
+    }
+}
+
+impl LineSender {
+    /// Ends the stream with the reason, if there is anybody to read it.
+    async fn report(&self, error: SendError, index: Option<u64>) {
+        let SendError::NoMemory { bytes } = error else { return };
+        let detail = format!(
+            "{bytes} bytes of results have no room: answers that clients have not read use up this app's part of the \
+             host's memory; go on with `from` set to the first index that is missing"
+        );
+        self.send(&failure_line(&Problem::new(Code::Overloaded, detail), index)).await;
     }
 }
 
@@ -57,7 +90,7 @@ pub(crate) async fn send_outcomes(
         let next = tokio::select! {
             next = results.next() => next,
             _ = closing.wait_for(|closing| *closing) => return,
-            () = lines.0.closed() => return,
+            () = lines.chunks.closed() => return,
         };
         let mut chunk = Vec::new();
         match next {
@@ -70,15 +103,19 @@ pub(crate) async fn send_outcomes(
                         Err(error) => write_line(&mut chunk, &failure_line(&error.into(), Some(entry.index))),
                     }
                     // An entry is small until its output is read from its file.
-                    if chunk.len() >= CHUNK_BYTES && lines.send_chunk(std::mem::take(&mut chunk)).await.is_err() {
-                        return;
+                    if chunk.len() >= CHUNK_BYTES
+                        && let Err(error) = lines.send_chunk(std::mem::take(&mut chunk)).await
+                    {
+                        return lines.report(error, Some(entry.index)).await;
                     }
                 }
             }
             Err(error) => return lines.send(&failure_line(&error.into(), None)).await,
         }
-        if !chunk.is_empty() && lines.send_chunk(chunk).await.is_err() {
-            return;
+        if !chunk.is_empty()
+            && let Err(error) = lines.send_chunk(chunk).await
+        {
+            return lines.report(error, None).await;
         }
     }
     if let Ok(record) = durable.map(results.map()).await {

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
+use super::answers::held_by;
 use super::documents::output_value;
 use super::handler::HandlerResult;
 use super::headers::{idempotency_key, preferred_wait, refuse_encoding};
@@ -19,10 +20,11 @@ use super::respond::{json_response, json_response_as};
 use super::router::Matched;
 use super::upload::{ActiveUploads, Upload};
 use crate::api::{self, Operation};
+use crate::budgets::{ByteBudget, Reservation};
 use crate::call::Principal;
 use crate::codes::Code;
 use crate::dispatch::{Dispatcher, Durable, DurableError, Options, ResultsOrder, find_function};
-use crate::ids::MapId;
+use crate::ids::{AppName, MapId};
 use crate::limits::{MAP_INPUTS_BODY_BYTES_MAX, MAP_INPUTS_REQUEST_MAX};
 use crate::sandbox::FunctionRef;
 use crate::storage::MapRecord;
@@ -34,6 +36,8 @@ pub(crate) struct Maps {
     pub dispatcher: Arc<Dispatcher>,
     pub bodies: Arc<RequestBodies>,
     pub uploads: ActiveUploads,
+    /// Memory for answers.
+    pub memory: ByteBudget,
     pub closing: watch::Receiver<bool>,
 }
 
@@ -55,18 +59,20 @@ impl Maps {
         let is_stream = !hyper::body::Body::is_end_stream(request.body());
         refuse_encoding(request.headers())?;
         let upload = if is_stream {
-            Some(Upload::begin(request.into_body(), self.bodies.reserve(), function.takes_bytes).await?)
+            let reservation = self.bodies.reserve(function.app());
+            Some(Upload::begin(request.into_body(), reservation, function.takes_bytes).await?)
         } else {
             None
         };
         let (durable, closing, uploads) = (self.durable.clone(), self.closing.clone(), self.uploads.clone());
+        let lines_memory = self.lines_memory(function.app());
         // Detached: if the client disconnects, no map stays behind without its inputs.
         let created = to_the_end(async move {
             let record = durable.create_map(&function, options).await?;
             let Some(upload) = upload else { return Ok::<_, DurableError>((record, None)) };
             let id = record.header.id;
             let guard = uploads.begin(id);
-            let (lines, response) = line_channel();
+            let (lines, response) = line_channel(lines_memory);
             lines.send(&api::MapStreamLine::Created { map: Box::new((&record).into()) }).await;
             let (uploading, errors, is_closing) = (durable.clone(), lines.clone(), closing.clone());
             // Runs detached: accepted inputs stay valid if the client disconnects.
@@ -129,12 +135,16 @@ impl Maps {
         let record = self.durable.map(id).await?;
         let input = self.durable.map_input(id, index).await?;
         let input = input.ok_or(DurableError::NoInput { id, index, accepted: record.header.accepted })?;
-        Ok(json_response(&api::MapInput { index, call: id.call(index), input: output_value(&input) }))
+        let document = api::MapInput { index, call: id.call(index), input: output_value(&input) };
+        Ok(held_by(&record.header.app, json_response(&document)))
     }
 
     async fn get_outcome(&self, id: MapId, index: u64) -> HandlerResult {
         match self.durable.outcome(id, index).await? {
-            Some(entry) => Ok(json_response(&outcome(&self.durable, &entry).await?)),
+            Some(entry) => {
+                let record = self.durable.map(id).await?;
+                Ok(held_by(&record.header.app, json_response(&outcome(&self.durable, &entry).await?)))
+            }
             None => {
                 let state = api::MapOutcomeState::Pending;
                 let pending: api::MapOutcome =
@@ -148,7 +158,9 @@ impl Maps {
         let record = self.durable.map(id).await?;
         let from = matched.parameter("from").map(|from| query::number("from", from)).transpose()?;
         let takes_bytes = self.takes_bytes(&record)?;
-        let body = self.bodies.read(request, MAP_INPUTS_BODY_BYTES_MAX, "the limit of inputs in one request").await?;
+        let app = &record.header.app;
+        let body =
+            self.bodies.read(app, request, MAP_INPUTS_BODY_BYTES_MAX, "the limit of inputs in one request").await?;
         let mut inputs = Vec::new();
         for line in body.bytes.split(|byte| *byte == b'\n') {
             let line = line.trim_ascii();
@@ -168,6 +180,11 @@ impl Maps {
         Ok(json_response(&api::InputsAccepted { accepted }))
     }
 
+    /// Memory for lines that a client has not read.
+    fn lines_memory(&self, app: &AppName) -> Reservation {
+        self.memory.reservation(app.into())
+    }
+
     fn takes_bytes(&self, record: &MapRecord) -> Result<bool, Problem> {
         let program = self.dispatcher.program(record.header.app.as_str());
         let program = program.ok_or_else(|| {
@@ -181,7 +198,8 @@ impl Maps {
     async fn get_outcomes(&self, id: MapId, matched: &Matched) -> HandlerResult {
         let from = matched.parameter("from").map_or(Ok(0), |from| query::number("from", from))?;
         let results = self.durable.results(id, from, order(matched)?, matched.flag("follow")).await?;
-        let (lines, response) = line_channel();
+        let record = self.durable.map(id).await?;
+        let (lines, response) = line_channel(self.lines_memory(&record.header.app));
         let closing = self.closing.clone();
         tokio::spawn(send_outcomes(self.durable.clone(), results, matched.flag("failed"), lines, closing));
         Ok(response)

@@ -35,7 +35,7 @@ pub(crate) async fn response(backend: &Backend, bodies: &RequestBodies, headers:
 }
 
 fn gauges(backend: &Backend, bodies: &RequestBodies) -> Vec<Gauge> {
-    let Backend { dispatcher, durable, logs, .. } = backend;
+    let Backend { dispatcher, durable, logs, budgets, .. } = backend;
     let (slots_used, calls_waiting) = dispatcher.load();
     let (durable_calls, durable_maps) = durable.load();
     let quarantined = "Rows that cannot be read; their calls and maps are neither run nor shown";
@@ -46,7 +46,14 @@ fn gauges(backend: &Backend, bodies: &RequestBodies) -> Vec<Gauge> {
         ("durable_calls_waiting", "Durable calls that have not begun, or wait for another attempt", durable_calls),
         ("durable_maps_open", "Durable maps that have not ended", durable_maps),
         ("quarantined_rows", quarantined, durable.quarantined()),
-        ("request_body_bytes", "Bytes held of request bodies", bodies.held_bytes()),
+        ("request_body_bytes", "Bytes held of request bodies", bodies.held_bytes() as usize),
+        (
+            "sandbox_bytes",
+            "Bytes held of memory for running calls and unread answers",
+            budgets.sandboxes.used() as usize,
+        ),
+        ("sandbox_bytes_max", "Bytes that running calls and unread answers may hold", budgets.plan.sandboxes as usize),
+        ("map_bytes", "Bytes held of inputs and outcomes of maps", budgets.maps.used() as usize),
         ("log_bytes", "Bytes held of log lines", logs.bytes()),
     ]
     .map(|(name, help, value)| gauge(name, help, value as u64))

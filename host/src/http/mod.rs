@@ -8,10 +8,11 @@
 //!
 //! Limits: `HTTP_HEADER_TIMEOUT` for the head and between requests; `HTTP_BODY_STALL_TIMEOUT` for a body that makes no
 //! progress, and a minimum data rate over `HTTP_BODY_TIMEOUT` for one that is read whole; `HTTP_STALL_TIMEOUT` for a
-//! client that does not read; `HTTP_CONNECTIONS_MAX` connections, or what the limit of open files leaves; the
-//! function's own input limit for the bytes of a body, and `HTTP_BODIES_BYTES_MAX` for all bodies together.
+//! client that does not read; `HTTP_CONNECTIONS_MAX` connections, or what memory and the limit of open files leave; the
+//! function's own input limit for the bytes of a body; `budgets` for all request bodies, and for all answers, together.
 
 mod activity;
+mod answers;
 mod apps;
 mod backend;
 mod calls;

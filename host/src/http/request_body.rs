@@ -1,31 +1,29 @@
 //! Request bodies, read whole within bounds of bytes and time.
 //!
-//! Invariants: bytes are charged to one host-wide budget as they arrive, not by the declared length; a body that
-//! stalls, or is slower than the minimum data rate, ends with 408.
+//! Invariants: bytes are charged to one host-wide budget as they arrive, not by the declared length, each app within
+//! its share; a body that stalls, or is slower than the minimum data rate, ends with 408.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::headers::{content_length, refuse_encoding};
 use super::problem::Problem;
+use crate::budgets::{self, ByteBudget, Holder};
 use crate::codes::Code;
 use crate::limits;
 
 /// Bytes by which a reservation grows.
-const RESERVATION_STEP_BYTES: usize = 64 << 10;
+const RESERVATION_STEP_BYTES: u64 = 64 << 10;
 
-/// Memory budget of request bodies, shared by all connections: `HTTP_BODIES_BYTES_MAX`.
+/// Memory budget of request bodies, shared by all connections.
 pub(crate) struct RequestBodies {
-    /// One permit for each free byte.
-    budget: Arc<Semaphore>,
+    budget: ByteBudget,
 }
 
 /// A body in memory, charged to the budget until it is dropped.
@@ -35,23 +33,24 @@ pub(crate) struct BufferedBody {
 }
 
 impl RequestBodies {
-    pub(crate) fn new() -> Self {
-        Self { budget: Arc::new(Semaphore::new(limits::HTTP_BODIES_BYTES_MAX)) }
+    pub(crate) fn new(budget: ByteBudget) -> Self {
+        Self { budget }
     }
 
     /// Returns the bytes that are charged now.
-    pub(crate) fn held_bytes(&self) -> usize {
-        limits::HTTP_BODIES_BYTES_MAX - self.budget.available_permits()
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.budget.used()
     }
 
     /// Returns an empty reservation for one body.
-    pub(crate) fn reserve(&self) -> Reservation {
-        Reservation { budget: self.budget.clone(), permit: None, used: 0 }
+    pub(crate) fn reserve(&self, holder: impl Into<Holder>) -> Reservation {
+        Reservation { reserved: self.budget.reservation(holder.into()), used: 0 }
     }
 
     /// Reads a body of at most `bytes_max`; `whose` names that limit in the error.
     pub(crate) async fn read(
         &self,
+        holder: impl Into<Holder>,
         request: Request<Incoming>,
         bytes_max: u64,
         whose: &str,
@@ -65,11 +64,12 @@ impl RequestBodies {
         if content_length(request.headers()).is_some_and(|length| length > bytes_max) {
             return Err(too_large());
         }
-        self.collect(request.into_body(), bytes_max, too_large).await
+        self.collect(self.reserve(holder), request.into_body(), bytes_max, too_large).await
     }
 
     async fn collect<B>(
         &self,
+        mut reservation: Reservation,
         mut body: B,
         bytes_max: u64,
         too_large: impl Fn() -> Problem,
@@ -78,12 +78,11 @@ impl RequestBodies {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Error,
     {
-        let mut reservation = self.reserve();
         let mut rate = MinDataRate::begin();
         // One part is passed on as it is; several are copied together.
         let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
         while let Some(part) = rate.next(&mut body).await? {
-            if (reservation.used + part.len()) as u64 > bytes_max {
+            if reservation.used + part.len() as u64 > bytes_max {
                 return Err(too_large());
             }
             reservation.grow(part.len())?;
@@ -104,26 +103,19 @@ impl RequestBodies {
 
 /// Bytes of the budget that one body is charged; returned when dropped.
 pub(crate) struct Reservation {
-    budget: Arc<Semaphore>,
-    permit: Option<OwnedSemaphorePermit>,
-    used: usize,
+    reserved: budgets::Reservation,
+    used: u64,
 }
 
 impl Reservation {
     /// Charges bytes that have arrived; fails where the budget is used up.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
-        let has = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let used = self.used + bytes;
-        if let Some(missing) = used.checked_sub(has).filter(|missing| *missing > 0) {
-            let step = u32::try_from(missing.max(RESERVATION_STEP_BYTES)).unwrap_or(u32::MAX);
-            let more = self.budget.clone().try_acquire_many_owned(step).map_err(|_| {
-                let detail = "the host holds as many bytes of request bodies as it may; try again later";
-                Problem::new(Code::Overloaded, detail)
-            })?;
-            match &mut self.permit {
-                Some(permit) => permit.merge(more),
-                None => self.permit = Some(more),
-            }
+        let used = self.used + bytes as u64;
+        let ahead = used.max(self.reserved.bytes() + RESERVATION_STEP_BYTES);
+        if used > self.reserved.bytes() && !self.reserved.try_set(ahead) {
+            let detail =
+                "the request bodies in memory have used up their budget, or this app's share of it; try again later";
+            return Err(Problem::new(Code::Overloaded, detail));
         }
         self.used = used;
         Ok(())
@@ -131,15 +123,13 @@ impl Reservation {
 
     /// Returns bytes that are no longer in memory.
     pub(crate) fn shrink(&mut self, bytes: usize) {
-        self.used = self.used.saturating_sub(bytes);
+        self.used = self.used.saturating_sub(bytes as u64);
         self.trim();
     }
 
-    /// Returns the permits reserved ahead of use.
+    /// Gives back the bytes reserved ahead of use.
     fn trim(&mut self) {
-        if let Some(permit) = &mut self.permit {
-            drop(permit.split(permit.num_permits().saturating_sub(self.used)));
-        }
+        self.reserved.set(self.used);
     }
 }
 
@@ -214,20 +204,28 @@ mod tests {
     use hyper::body::Frame;
 
     use super::*;
+    use crate::budgets::HolderCount;
 
     fn parts(lens: &[usize]) -> impl Body<Data = Bytes, Error = std::io::Error> + Unpin + use<> {
         let frames: Vec<_> = lens.iter().map(|len| Ok(Frame::data(Bytes::from(vec![b'x'; *len])))).collect();
         StreamBody::new(stream::iter(frames))
     }
 
+    fn bodies() -> RequestBodies {
+        RequestBodies::new(ByteBudget::new(limits::HTTP_BODIES_BYTES_MAX, HolderCount::single()))
+    }
+
     async fn read(bodies: &RequestBodies, lens: &[usize]) -> Result<BufferedBody, Code> {
         let too_large = || Problem::new(Code::InputTooLarge, "");
-        bodies.collect(parts(lens), 8 << 20, too_large).await.map_err(|problem| problem.code)
+        bodies
+            .collect(bodies.reserve(Holder::Host), parts(lens), 8 << 20, too_large)
+            .await
+            .map_err(|problem| problem.code)
     }
 
     #[tokio::test]
     async fn a_body_is_charged_for_its_bytes_until_it_is_dropped() {
-        let bodies = RequestBodies::new();
+        let bodies = bodies();
         let taken = RequestBodies::held_bytes;
         let held = read(&bodies, &[10, 0, 100_000]).await.unwrap_or_else(|code| panic!("{code}"));
         assert_eq!((held.bytes.len(), taken(&bodies)), (100_010, 100_010));
@@ -266,9 +264,9 @@ mod tests {
 
     #[test]
     fn bytes_over_the_budget_are_refused() {
-        let bodies = RequestBodies::new();
-        let (mut most, mut other) = (bodies.reserve(), bodies.reserve());
-        most.grow(limits::HTTP_BODIES_BYTES_MAX - 1).unwrap_or_else(|problem| panic!("{problem:?}"));
+        let bodies = bodies();
+        let (mut most, mut other) = (bodies.reserve(Holder::Host), bodies.reserve(Holder::Host));
+        most.grow(limits::HTTP_BODIES_BYTES_MAX as usize - 1).unwrap_or_else(|problem| panic!("{problem:?}"));
         assert_eq!(other.grow(1).map_err(|problem| problem.code), Err(Code::Overloaded));
         most.shrink(1 << 20);
         assert!(other.grow(1).is_ok());

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
+use super::answers::charge;
 use super::apps::Apps;
 use super::backend::Backend;
 use super::calls::Calls;
@@ -26,6 +27,7 @@ use super::router::{self, Matched, Target};
 use super::upload::ActiveUploads;
 use super::{logs, metrics, schedules, web};
 use crate::api::{self, Operation, first_segment};
+use crate::budgets::Holder;
 use crate::call::{Payload, Principal};
 use crate::codes::Code;
 use crate::dispatch::{Call, find_function};
@@ -50,7 +52,7 @@ pub(crate) struct Routes {
 impl Routes {
     /// `closing` turns true when the server begins to shut down.
     pub(crate) fn new(backend: Backend, closing: watch::Receiver<bool>) -> Self {
-        let bodies = Arc::new(RequestBodies::new());
+        let bodies = Arc::new(RequestBodies::new(backend.budgets.bodies.clone()));
         let (dispatcher, durable) = (&backend.dispatcher, &backend.durable);
         Self {
             apps: Apps {
@@ -69,6 +71,7 @@ impl Routes {
                 dispatcher: dispatcher.clone(),
                 bodies: bodies.clone(),
                 uploads: ActiveUploads::default(),
+                memory: backend.budgets.sandboxes.clone(),
                 closing: closing.clone(),
             },
             key_value: KeyValueData { buckets: backend.key_value.clone(), bodies: bodies.clone() },
@@ -82,29 +85,31 @@ impl Routes {
 
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let mut label = RouteLabel::Unmatched;
+        let (mut label, mut holder) = (RouteLabel::Unmatched, Holder::Host);
         let result = match check_host(&request).and_then(|()| check_csrf(&request)) {
-            Ok(()) => tasks::caught(self.route(request, &mut label)).await.unwrap_or_else(|panic| {
+            Ok(()) => tasks::caught(self.route(request, &mut label, &mut holder)).await.unwrap_or_else(|panic| {
                 tracing::error!(panic, "the host met a bug of its own while it answered a request");
                 Err(Problem::new(Code::Unavailable, "the host met a bug of its own while it answered this request"))
             }),
             Err(problem) => Err(problem),
         };
         let mut response = result.unwrap_or_else(Problem::into_response);
+        let holder = response.extensions_mut().remove().unwrap_or(holder);
+        let mut response = charge(&self.backend.budgets.sandboxes, holder, response);
         // The media type is the function's choice; browsers must not guess another.
         response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         self.backend.metrics.http.count_request(label, response.status().as_u16());
         response
     }
 
-    async fn route(&self, request: Request<Incoming>, label: &mut RouteLabel) -> HandlerResult {
+    async fn route(&self, request: Request<Incoming>, label: &mut RouteLabel, holder: &mut Holder) -> HandlerResult {
         failpoint::panic_at("http.route");
         let path = request.uri().path().to_owned();
         let target = router::find(request.method(), request.uri())?;
         *label = target.label();
         match target {
             Target::Operation(matched) => self.answer_operation(&matched, request).await,
-            Target::App => self.route_app(first_segment(&path), request).await,
+            Target::App => self.route_app(first_segment(&path), request, holder).await,
             Target::Nothing => match first_segment(&path) {
                 "v1" => Ok(OpenAi::unknown_path(&path)),
                 "v2" => Ok(oip::unknown_path(&path)),
@@ -187,9 +192,10 @@ impl Routes {
     }
 
     /// Answers below `/{app}`: a function by its name, else a web function by its route.
-    async fn route_app(&self, app: &str, request: Request<Incoming>) -> HandlerResult {
+    async fn route_app(&self, app: &str, request: Request<Incoming>, holder: &mut Holder) -> HandlerResult {
         let dispatcher = &self.backend.dispatcher;
         let program = dispatcher.program(app).ok_or_else(|| self.apps.not_deployed(app))?;
+        *holder = program.name().into();
         let name = request.uri().path().trim_matches('/')[app.len()..].trim_start_matches('/').to_owned();
         let named = program.find(&name).filter(|function| function.route.is_none());
         match named {
@@ -207,7 +213,7 @@ impl Routes {
     async fn call_function(&self, function: FunctionRef, request: Request<Incoming>) -> HandlerResult {
         let bytes_max = function.limits.input_bytes_max;
         let content_type = input_media_type(request.headers(), function.takes_bytes)?;
-        let body = self.bodies.read(request, bytes_max, "the function's input limit").await?;
+        let body = self.bodies.read(function.app(), request, bytes_max, "the function's input limit").await?;
         let input = Payload { content_type, data: body.bytes.clone() };
         if let Some(last) = &self.backend.last_call {
             last.record(function.name.clone(), input.clone());

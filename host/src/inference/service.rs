@@ -79,6 +79,8 @@ pub struct InferenceConfig {
     pub weights: HashMap<String, u32>,
     /// Whether `NOOP_MODEL` can be called.
     pub noop_model: bool,
+    /// Bytes of waiting and running requests, with room for their results, all models together.
+    pub requests_bytes_max: usize,
 }
 
 /// All models of one host.
@@ -105,7 +107,12 @@ impl Inference {
     /// Creates the service; starts no worker before the first request. Must be called within a tokio runtime.
     pub fn new(config: InferenceConfig) -> Self {
         let devices = Arc::new(Devices::new(config.worker.clone(), config.device));
-        let pool = PoolConfig { workers: 1, memory_max: config.model_memory_max, weights: config.weights };
+        let pool = PoolConfig {
+            workers: 1,
+            memory_max: config.model_memory_max,
+            requests_bytes_max: config.requests_bytes_max,
+            weights: config.weights,
+        };
         Self {
             catalogue: Catalogue::new(&config.models_dir),
             workers: WorkerPool::new(config.worker, devices.clone(), pool),

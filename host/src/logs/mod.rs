@@ -2,7 +2,8 @@
 //!
 //! Not here: the bounds of a call's log (`sandbox::log`).
 //!
-//! Invariants: each app keeps its own newest `APP_BYTES_MAX`, so a flood of one loses nothing of another; a follower
+//! Invariants: each app keeps its own newest lines, so a flood of one loses nothing of another; all apps together keep
+//! at most `LOGS_BYTES_MAX`; an app that logs faster than its rate limit loses lines, which are counted; a follower
 //! gets each line once, in order, and the number of lines lost where it reads too slowly.
 
 mod disk;
@@ -10,6 +11,7 @@ mod follow;
 mod line;
 mod printable;
 mod query;
+mod rate;
 mod record;
 mod store;
 

@@ -1,19 +1,22 @@
 //! Newest log lines of each app, in memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::disk::{LogFiles, Writer};
 use super::follow::{Follower, Followers};
-use super::line::{LogLine, LogSink};
+use super::line::{Level, LogLine, LogSink, Source};
 use super::query::Query;
-use super::record::LogRecord;
+use super::rate::{self, Dropped, LogRate};
+use super::record::{LINE_OVERHEAD_BYTES, LogRecord};
 use crate::clock::unix_ms;
 use crate::ids::AppName;
+use crate::limits::LOGS_BYTES_MAX;
 
 /// Bytes of lines kept for one app.
 const APP_BYTES_MAX: usize = 4 << 20;
@@ -28,22 +31,43 @@ pub struct Logs {
 #[derive(Default)]
 struct RecentLines {
     number: u64,
+    /// Of all apps.
+    bytes: usize,
     apps: BTreeMap<AppName, AppLines>,
+    rates: HashMap<AppName, LogRate>,
     followers: Followers,
 }
 
 impl RecentLines {
+    /// Whether a line is within its app's rate limit; else it is counted. Also returns the lines that were dropped
+    /// before, if it is time to report them.
+    fn admit(&mut self, app: &AppName, bytes: usize, now: Instant) -> (bool, Option<Dropped>) {
+        let rate = match self.rates.get_mut(app) {
+            Some(rate) => rate,
+            None => self.rates.entry(app.clone()).or_insert_with(|| LogRate::new(now)),
+        };
+        (rate.admit(bytes as u64, now), rate.report(now))
+    }
+
     fn push(&mut self, mut record: LogRecord) -> Arc<LogRecord> {
         self.number += 1;
         record.number = self.number;
         let record = Arc::new(record);
         let app = self.apps.entry(record.app.clone()).or_default();
         app.bytes += record.bytes();
+        self.bytes += record.bytes();
         app.lines.push_back(record.clone());
         while app.bytes > APP_BYTES_MAX
             && let Some(oldest) = app.lines.pop_front()
         {
             app.bytes -= oldest.bytes();
+            self.bytes -= oldest.bytes();
+        }
+        while self.bytes > LOGS_BYTES_MAX {
+            let Some(largest) = self.apps.values_mut().max_by_key(|app| app.bytes) else { break };
+            let Some(oldest) = largest.lines.pop_front() else { break };
+            largest.bytes -= oldest.bytes();
+            self.bytes -= oldest.bytes();
         }
         record
     }
@@ -88,7 +112,7 @@ impl Logs {
 
     /// Returns the bytes of the kept lines.
     pub(crate) fn bytes(&self) -> usize {
-        self.recent.lock().apps.values().map(|app| app.bytes).sum()
+        self.recent.lock().bytes
     }
 
     fn select(recent: &RecentLines, query: &Query) -> Vec<Arc<LogRecord>> {
@@ -105,6 +129,24 @@ impl Logs {
 
 impl LogSink for Logs {
     fn line(&self, line: &LogLine<'_>) {
+        let bytes = LINE_OVERHEAD_BYTES + line.message.len();
+        let (is_within, dropped) = self.recent.lock().admit(&line.function.app, bytes, Instant::now());
+        if let Some(Dropped { lines, bytes }) = dropped {
+            let message = format!(
+                "{lines} log lines ({bytes} bytes) of `{}` were dropped: the app logs more than {}",
+                line.function.app,
+                rate::limit()
+            );
+            self.keep(&LogLine { source: Source::System, level: Level::Warn, message: &message, fields: &[], ..*line });
+        }
+        if is_within {
+            self.keep(line);
+        }
+    }
+}
+
+impl Logs {
+    fn keep(&self, line: &LogLine<'_>) {
         let record = LogRecord {
             number: 0,
             at_ms: unix_ms(),
@@ -132,8 +174,7 @@ impl LogSink for Logs {
 #[cfg(test)]
 mod tests {
     use super::super::follow::FollowItem;
-    use super::super::line::{Level, NoLog, Source};
-    use super::super::record::LINE_OVERHEAD_BYTES;
+    use super::super::line::NoLog;
     use super::*;
     use crate::ids::{CallId, FunctionId, FunctionName, Version};
     use crate::limits::{LOG_FOLLOWER_BYTES_MAX, LOG_FOLLOWERS_BYTES_MAX};
@@ -198,6 +239,29 @@ mod tests {
         assert!(matches!(follow.next().await, Some(FollowItem::Line(line)) if line.message == "again"));
         drop(logs);
         assert!(follow.next().await.is_none());
+    }
+
+    #[test]
+    fn the_lines_of_all_apps_share_one_bound_and_the_largest_give_way() {
+        let logs = Logs::new(Arc::new(NoLog));
+        write(&logs, "small", "here");
+        let line = "x".repeat(60_000);
+        for app in 0..20 {
+            (0..70).for_each(|_| write(&logs, &format!("app-{app}"), &line));
+        }
+        assert!(logs.bytes() <= LOGS_BYTES_MAX && logs.bytes() > LOGS_BYTES_MAX - 70_000, "{}", logs.bytes());
+        let of = |app: &str| Query { app: Some(AppName::new(app).unwrap()), ..Query::default() };
+        assert_eq!(messages(&logs.read(&of("small"))), ["here"]);
+        assert!(logs.read(&of("app-0")).len() > 40);
+    }
+
+    #[test]
+    fn an_app_over_its_rate_is_told_how_much_was_dropped() {
+        let logs = Logs::new(Arc::new(NoLog));
+        let line = "x".repeat(60_000);
+        (0..1_000).for_each(|_| write(&logs, "loud", &line));
+        let kept = logs.read(&Query::default());
+        assert!(kept.iter().any(|line| line.source == Source::System && line.message.contains("were dropped")));
     }
 
     #[tokio::test]

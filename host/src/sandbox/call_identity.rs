@@ -1,8 +1,10 @@
 //! Identity of one attempt: the call, its function and its place in the tree of calls.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::program::FunctionRef;
+use crate::budgets::Scope;
 use crate::call::{Principal, Priority};
 use crate::ids::{CallId, MapId};
 
@@ -25,4 +27,13 @@ pub(crate) struct CallIdentity {
     pub spawner: CallId,
     /// Durable map that has that parent as an input.
     pub spawner_map: Option<MapId>,
+    /// Bound on the maps in memory of this attempt together, from the first one on.
+    pub maps: OnceLock<Arc<Scope>>,
+}
+
+impl CallIdentity {
+    /// Returns the bound on its maps: they may hold as much as its own memory.
+    pub(crate) fn maps_scope(&self) -> &Arc<Scope> {
+        self.maps.get_or_init(|| Scope::new(self.function.limits.memory_bytes_max))
+    }
 }

@@ -101,7 +101,7 @@ impl CommandEnd {
         match error.downcast_ref() {
             Some(LimitExceeded::Deadline) => return Self::Timeout,
             Some(LimitExceeded::Memory { asked, .. }) => return Self::MemoryLimit { asked_bytes: *asked },
-            Some(LimitExceeded::Table { .. }) | None => {}
+            Some(LimitExceeded::Table { .. } | LimitExceeded::HostMemory { .. }) | None => {}
         }
         let reason = error.downcast_ref::<Trap>().map_or_else(|| error.to_string(), Trap::to_string);
         Self::Trapped { reason }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::call_identity::CallIdentity;
 use super::tokens::DailyTokens;
+use crate::budgets::Budgets;
 use crate::call::{CallResult, Failure, Payload};
 use crate::ids::{CallId, MapId};
 use crate::inference::Inference;
@@ -131,14 +132,21 @@ pub(crate) struct Services {
     pub inference: Arc<Inference>,
     pub key_value: Arc<Buckets>,
     pub outbound: Outbound,
+    pub budgets: Budgets,
     pub(super) tokens: DailyTokens,
     functions: OnceLock<std::sync::Weak<dyn Functions>>,
 }
 
 impl Services {
     /// Makes the services, without functions until `plug_functions`.
-    pub(crate) fn new(inference: Arc<Inference>, key_value: Arc<Buckets>, outbound: Outbound) -> Self {
-        Self { inference, key_value, outbound, tokens: DailyTokens::default(), functions: OnceLock::new() }
+    pub(crate) fn new(
+        inference: Arc<Inference>,
+        key_value: Arc<Buckets>,
+        outbound: Outbound,
+        budgets: Budgets,
+    ) -> Self {
+        let tokens = DailyTokens::default();
+        Self { inference, key_value, outbound, budgets, tokens, functions: OnceLock::new() }
     }
 
     /// Plugs in the functions of the host. A second call is ignored.

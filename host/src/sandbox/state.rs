@@ -50,7 +50,10 @@ impl CallState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::RESOURCES_MAX);
         Self {
-            limiter: MemoryLimiter::new(call.function.limits.memory_bytes_max),
+            limiter: MemoryLimiter::within(
+                call.services.budgets.sandboxes.reservation(call.function.app().into()),
+                call.function.limits.memory_bytes_max,
+            ),
             hooks: OutboundHooks { call: call.clone() },
             call,
             table,

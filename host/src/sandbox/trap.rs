@@ -53,6 +53,15 @@ pub(crate) fn failure(call: &CallContext, error: &wasmtime::Error) -> Failure {
                 );
                 Failure::new(FailureCode::MemoryLimit, message)
             }
+            LimitExceeded::HostMemory { asked } => {
+                let message = format!(
+                    "no memory is left for function `{name}`, which asked for {} MiB: running calls and unread answers of \
+                     `{}` use up its part of the host's memory; try again later, or raise `--memory-max`",
+                    asked.div_ceil(1 << 20),
+                    call.function.app()
+                );
+                Failure::new(FailureCode::Overloaded, message)
+            }
             LimitExceeded::Table { .. } => Failure::new(FailureCode::MemoryLimit, format!("function `{name}` {limit}")),
         };
     }

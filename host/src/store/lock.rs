@@ -16,7 +16,7 @@ pub(crate) struct DataLock {
 }
 
 impl Drop for DataLock {
-    /// Unlocks explicitly: a child between fork and exec has a copy of the descriptor, and a close here would leave it the lock.
+    /// Unlocks explicitly: a child between fork and exec has a copy of the descriptor, and would keep the lock.
     fn drop(&mut self) {
         let _ = flock(&self.file, FlockOperation::Unlock);
     }

@@ -85,6 +85,7 @@ pub(crate) fn with_host<T>(
             model_memory_max: memory_max,
             weights: HashMap::new(),
             noop_model: true,
+            requests_bytes_max: 1 << 30,
         });
         let host = Arc::new(Host { inference, plan });
         let result = test(&host).await;

@@ -361,6 +361,13 @@ fn help_of_serve() {
                       [env: BIREME_DEVICE=]
                       [default: auto]
 
+                  --memory-max <SIZE>
+                      Use at most SIZE of memory, such as 4GiB, for calls, request bodies, answers, maps and
+                      inference requests; each app has a share that others cannot take. Models and builds are
+                      not in it. Default: half of the machine's memory, or of its control group
+
+                      [env: BIREME_MEMORY_MAX=]
+
                   --model-memory <SIZE>
                       Keep at most SIZE of models loaded, such as 4GiB; the least recently used are unloaded
                       first. Default: half of the machine's memory on the CPU; on a GPU, what fits
@@ -730,6 +737,13 @@ fn help_of_dev() {
 
                       [env: BIREME_DEVICE=]
                       [default: auto]
+
+                  --memory-max <SIZE>
+                      Use at most SIZE of memory, such as 4GiB, for calls, request bodies, answers, maps and
+                      inference requests; each app has a share that others cannot take. Models and builds are
+                      not in it. Default: half of the machine's memory, or of its control group
+
+                      [env: BIREME_MEMORY_MAX=]
 
               -h, --help
                       Print help (see a summary with '-h')

@@ -30,6 +30,7 @@ const ORDER: &[&str] = &[
     "settings",
     "suggest",
     "wire",
+    "budgets",
     "clock",
     "descriptors",
     "failpoint",

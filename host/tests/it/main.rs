@@ -8,6 +8,7 @@
 mod api;
 mod authored;
 mod batched;
+mod budgets;
 mod cases;
 mod cli_help;
 mod cli_text;

@@ -20,6 +20,7 @@ use super::device::OnDevice;
 use super::edit_loop::{self, EditLoop, Event, Key, Loaded, Turn};
 use super::exit::Exit;
 use super::global::Global;
+use super::memory_args::MemoryArgs;
 use super::test::until_stopped;
 use super::{output, target};
 use crate::app::build::Package;
@@ -51,6 +52,8 @@ pub(crate) struct Dev {
     settings: AppSettings,
     #[command(flatten)]
     on: OnDevice,
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 /// Help line, printed once the host listens.
@@ -62,6 +65,7 @@ impl Dev {
         let listen = self.listen.map(check_listen).transpose()?;
         let mut config = self.settings.config(global)?;
         config.inference.device = self.on.device;
+        self.memory.apply(&mut config)?;
         if component::is_one(&self.app)? {
             return component::serve(&self.app, config, listen, global.json).await;
         }

@@ -36,7 +36,7 @@ pub(super) struct FairQueue {
 }
 
 /// By round, then in the order in which apps came into the round.
-type Turn = (u64, u64);
+pub(super) type Turn = (u64, u64);
 
 /// An app that waits here, or runs calls that waited here.
 #[derive(Debug)]
@@ -72,9 +72,9 @@ pub(super) struct Taken {
 }
 
 impl FairQueue {
-    /// Whether a call waits that could go now.
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.turns.is_empty()
+    /// Returns the turn of the first app that has a call which could go now, among those with room.
+    pub(crate) fn next(&self, has_room: impl Fn(&AppName) -> bool) -> Option<Turn> {
+        self.turns.iter().find(|(_, app)| has_room(app)).map(|(turn, _)| *turn)
     }
 
     /// Whether a call of this function, or of those of the app without a limit, waits.
@@ -109,11 +109,10 @@ impl FairQueue {
         });
     }
 
-    /// Takes the call whose turn it is and charges its app what it will probably take.
-    pub(crate) fn take(&mut self) -> Option<Taken> {
-        let (&(round, _), name) = self.turns.first_key_value()?;
-        let name = name.clone();
-        self.round = self.round.max(round);
+    /// Takes the call of a turn, which [`next`](Self::next) returned, and charges its app what it will probably take.
+    pub(crate) fn take(&mut self, turn: Turn) -> Taken {
+        let name = self.turns.get(&turn).expect("a turn is there until it is taken").clone();
+        self.round = self.round.max(turn.0);
         let app = self.apps.get_mut(&name).expect("an app with a turn is there");
         let (ticket, function) = app.heads.first_key_value().expect("an app with a turn has a call that could go");
         let (ticket, function) = (*ticket, function.clone());
@@ -121,7 +120,7 @@ impl FairQueue {
         app.used_us = app.used_us.saturating_add(charged_us);
         app.running += 1;
         self.remove(ticket, &name, function.as_ref());
-        Some(Taken { ticket, app: name, function, charged_us })
+        Taken { ticket, app: name, function, charged_us }
     }
 
     /// A call that was taken here has ended: its app is charged what it took; nothing if it did not run.

@@ -49,6 +49,7 @@ impl Admission {
             && self.low_used == 0
             && self.waiting() == 0
             && self.gates.is_empty()
+            && (self.slots.used(), self.places.used(), self.child_slots.len()) == (0, 0, 0)
             && self.lines.iter().flatten().all(FairQueue::is_empty)
     }
 
@@ -56,7 +57,8 @@ impl Admission {
     fn is_idle_at_work(&self) -> bool {
         (0..=DEPTH_MAX).any(|depth| {
             Priority::ALL.into_iter().any(|priority| {
-                self.has_room(depth, priority) && self.lines[depth as usize][priority as usize].is_ready()
+                let line = &self.lines[depth as usize][priority as usize];
+                self.has_room(depth, priority) && line.next(|app| self.app_has_room(depth, app)).is_some()
             })
         })
     }
@@ -84,7 +86,7 @@ fn a_full_line_refuses_calls_from_outside_only() {
     let mut admission = Admission::new(4, 1);
     admission.runs(&call(0));
     admission.waits(&call(0));
-    assert_eq!(admission.request(&call(0)), Decision::Refuse { waiting: 1 });
+    assert_eq!(admission.request(&call(0)), Decision::Refuse { waiting: 1, waiting_of_app: 1 });
     admission.runs(&call(1));
     admission.waits(&call(1));
 }
@@ -134,7 +136,7 @@ fn a_limited_call_that_gives_up_leaves_no_trace() {
     let f = limited(0, "f", 1);
     admission.runs(&f);
     let ticket = admission.waits(&f);
-    assert_eq!(admission.request(&f), Decision::Refuse { waiting: 1 });
+    assert_eq!(admission.request(&f), Decision::Refuse { waiting: 1, waiting_of_app: 1 });
     assert!(admission.abandon(&f, ticket));
     assert!(!admission.abandon(&f, ticket));
     assert_eq!(admission.ends(&f), []);
@@ -195,6 +197,50 @@ fn batch_work_leaves_slots_and_places_in_line_to_others() {
 }
 
 #[test]
+fn one_app_leaves_slots_and_places_in_line_to_others() {
+    let mut admission = Admission::new(83, 80);
+    admission.set_holders(4);
+    let of = |name: &str| Request { app: app(name), ..call(0) };
+    let count = |admission: &mut Admission, name: &str| {
+        let mut counts = (0, 0);
+        loop {
+            match admission.request(&of(name)) {
+                Decision::Run(_) => counts.0 += 1,
+                Decision::Wait(_) => counts.1 += 1,
+                Decision::Refuse { .. } => return counts,
+            }
+        }
+    };
+    // A share is 5 of 80.
+    assert_eq!(count(&mut admission, "flood"), (65, 65));
+    assert_eq!(count(&mut admission, "b"), (5, 5));
+    assert_eq!(count(&mut admission, "c"), (5, 5));
+    let child = Request { depth: 1, ..of("flood") };
+    admission.runs(&child);
+    admission.waits(&child);
+    // A slot that the flood gives back serves its own call: no other app waits for more than its share.
+    assert_eq!(admission.ends(&child).len(), 1);
+}
+
+#[test]
+fn an_app_over_its_share_is_passed_over_by_one_below() {
+    let mut admission = Admission::new(19, 100);
+    admission.set_holders(2);
+    let (flood, other) = (Request { app: app("flood"), ..call(0) }, Request { app: app("other"), ..call(0) });
+    // 14 of 16 slots; the others are the share of the second holder.
+    for _ in 0..14 {
+        admission.runs(&flood);
+    }
+    let waiting = admission.waits(&flood);
+    admission.runs(&other);
+    admission.runs(&other);
+    let second = admission.waits(&other);
+    // The flood came first, but its slot goes back to the reserve.
+    assert_eq!(admission.ends(&other), [second]);
+    assert_eq!(admission.ends(&flood), [waiting]);
+}
+
+#[test]
 fn an_app_that_was_idle_brings_no_credit_along() {
     let mut admission = Admission::new(4, 1_000);
     let of = |name: &str| Request { app: app(name), ..call(0) };
@@ -243,8 +289,9 @@ proptest! {
     /// Trees of calls of any shape within the depth, of several apps and priorities, over as few slots as there are
     /// levels, with limits for the functions of some levels: all of them finish, and no limit is exceeded.
     #[test]
-    fn no_shape_of_calls_deadlocks(slots in 1usize..12, widths in proptest::collection::vec(0u32..4, 1..60), limits in proptest::array::uniform4(proptest::option::of(1u32..3)), seed in any::<u64>()) {
+    fn no_shape_of_calls_deadlocks(slots in 1usize..12, holders in 1usize..5, widths in proptest::collection::vec(0u32..4, 1..60), limits in proptest::array::uniform4(proptest::option::of(1u32..3)), seed in any::<u64>()) {
         let mut admission = Admission::new(slots, usize::MAX);
+        admission.set_holders(holders);
         let mut nodes: Vec<Node> = Vec::new();
         let mut seed = Seed(seed);
         let start = |admission: &mut Admission, nodes: &mut Vec<Node>, request: Request, parent: Option<usize>, children: u32| {
@@ -310,8 +357,9 @@ proptest! {
     /// Calls come, end, give up before and after their turn: those of a function go in their order, no call waits
     /// that could go, no bound is exceeded, and in the end nothing is left.
     #[test]
-    fn random_traffic_keeps_the_order_and_leaves_nothing(slots in 4usize..20, steps in proptest::collection::vec((0usize..100, any::<u64>()), 1..400)) {
+    fn random_traffic_keeps_the_order_and_leaves_nothing(slots in 4usize..40, holders in 1usize..5, steps in proptest::collection::vec((0usize..100, any::<u64>()), 1..400)) {
         let mut admission = Admission::new(slots, 60);
+        admission.set_holders(holders);
         let mut running: Vec<(Request, Grant)> = Vec::new();
         let mut waiting: Vec<(Request, Ticket)> = Vec::new();
         // Turns that came and were not seen yet.

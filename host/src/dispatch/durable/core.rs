@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::error::DurableError;
 use super::lifecycle::Lifecycle;
+use crate::budgets::ByteBudget;
 use crate::call::{Failure, Principal, Priority};
 use crate::dispatch::call::child_depth;
-use crate::dispatch::map::MapMemory;
 use crate::dispatch::runner::Runner;
 use crate::ids::{CallId, FunctionId, FunctionName, MapId};
 use crate::storage::{
@@ -19,7 +19,7 @@ pub(crate) struct Core {
     /// Makes the attempts.
     pub runner: Arc<Runner>,
     /// Memory budget that maps in memory draw on as well.
-    pub map_memory: MapMemory,
+    pub map_memory: ByteBudget,
     pub journal: Arc<dyn Journal>,
     pub timetable: Arc<dyn Timetable>,
     pub members: Arc<dyn Members>,
@@ -53,7 +53,7 @@ impl Options {
 }
 
 impl Core {
-    pub(crate) fn new(runner: Arc<Runner>, map_memory: MapMemory, storage: &Storage) -> Arc<Self> {
+    pub(crate) fn new(runner: Arc<Runner>, map_memory: ByteBudget, storage: &Storage) -> Arc<Self> {
         let Storage { journal, timetable, members, key_value, .. } = storage.clone();
         let (holder, lifecycle) = (OnceLock::new(), Lifecycle::default());
         Arc::new(Self { runner, map_memory, journal, timetable, members, key_value, holder, lifecycle })

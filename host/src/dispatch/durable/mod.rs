@@ -38,8 +38,8 @@ pub use self::results::ResultsOrder;
 pub use self::retention::Retention;
 use self::retention::Sweeper;
 use self::runs::Runs;
-use super::map::MapMemory;
 use super::runner::Runner;
+use crate::budgets::ByteBudget;
 use crate::call::Payload;
 use crate::ids::{CallId, MapId};
 use crate::limits::OPEN_CALLS_PAGE_LEN;
@@ -63,7 +63,7 @@ pub struct Durable {
 
 impl Durable {
     /// Nothing runs before `start`.
-    pub(super) fn new(runner: Arc<Runner>, map_memory: MapMemory, storage: &Storage) -> Arc<Self> {
+    pub(super) fn new(runner: Arc<Runner>, map_memory: ByteBudget, storage: &Storage) -> Arc<Self> {
         let core = Core::new(runner, map_memory, storage);
         let (calls, maps) = (Arc::new(Calls::new(core.clone())), Arc::new(Maps::new(core.clone())));
         let runs = Runs::new(core.clone(), calls.driver().clone());

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::budget::MapMemory;
 use super::engine::{Backing, Ended, Engine, State, Target, Unreadable};
 use super::runners::Runners;
 use super::window::{Input, Window};
+use crate::budgets::Reservation;
 use crate::call::{Failure, FailureCode, Payload, Receipt, micros};
 use crate::dispatch::call::Origin;
 use crate::dispatch::runner::Runner;
@@ -23,7 +23,7 @@ pub struct Map {
 }
 
 impl Map {
-    pub(crate) fn new(runner: Arc<Runner>, memory: &MapMemory, target: Target, order: Order, origin: Origin) -> Self {
+    pub(crate) fn new(runner: Arc<Runner>, memory: Reservation, target: Target, order: Order, origin: Origin) -> Self {
         let state = State::new(MemoryBacking::window(memory), MemoryBacking::new(order));
         let engine = Engine::new(runner, target, origin, state);
         Self { runners: Runners::new(engine.clone()), engine }
@@ -54,14 +54,20 @@ impl Map {
 
 impl MapRun for Map {
     fn push(&mut self, inputs: &mut VecDeque<Payload>) -> Result<usize, Failure> {
-        let accepted = {
+        let (accepted, is_refused) = {
             let mut state = self.engine.lock();
             let State { window, backing, .. } = &mut *state;
             if backing.is_finished {
                 return Err(Failure::new(FailureCode::Terminal, "the map was finished; open another for more inputs"));
             }
-            backing.accept(window, inputs)
+            let accepted = backing.accept(window, inputs);
+            (accepted, accepted == 0 && !inputs.is_empty() && window.is_empty() && backing.outcomes.is_empty())
         };
+        if is_refused {
+            let message = "the maps of this host hold as much memory as they may; try again later, with smaller inputs, \
+                           or in a durable map";
+            return Err(Failure::new(FailureCode::Overloaded, message));
+        }
         self.runners.start();
         Ok(accepted)
     }
@@ -147,7 +153,7 @@ impl MemoryBacking {
         }
     }
 
-    fn window(memory: &MapMemory) -> Window<Payload> {
+    fn window(memory: Reservation) -> Window<Payload> {
         Window::new(memory, MAP_BYTES_MAX, true)
     }
 
@@ -299,6 +305,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::budgets::{ByteBudget, Holder, HolderCount};
     use crate::call::CallResult;
     use crate::ids::CallId;
     use crate::limits::MAPS_BYTES_MAX;
@@ -310,8 +317,9 @@ mod tests {
     }
 
     impl Driven {
-        fn new(memory: &MapMemory, order: Order) -> Self {
-            Self { window: MemoryBacking::window(memory), backing: MemoryBacking::new(order) }
+        fn new(memory: &ByteBudget, order: Order) -> Self {
+            let window = MemoryBacking::window(memory.reservation(Holder::Host));
+            Self { window, backing: MemoryBacking::new(order) }
         }
 
         fn accept(&mut self, inputs: &mut VecDeque<Payload>) -> usize {
@@ -333,8 +341,8 @@ mod tests {
         }
     }
 
-    fn budget() -> MapMemory {
-        MapMemory::new(MAPS_BYTES_MAX)
+    fn budget() -> ByteBudget {
+        ByteBudget::new(MAPS_BYTES_MAX, HolderCount::single())
     }
 
     fn inputs(count: usize, bytes: usize) -> VecDeque<Payload> {
@@ -396,7 +404,7 @@ mod tests {
     #[test]
     fn maps_with_large_inputs_share_one_budget_and_all_end() {
         let input_bytes = 1 << 20;
-        let memory = MapMemory::new(16 << 20);
+        let memory = ByteBudget::new(16 << 20, HolderCount::single());
         let mut maps: Vec<_> =
             (0..40).map(|_| (Driven::new(&memory, Order::Input), inputs(20, input_bytes), 0)).collect();
         let mut used_max = 0;

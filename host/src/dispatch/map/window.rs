@@ -5,13 +5,13 @@
 //! through [`Window::retry`] or [`Window::put_back`], or ends in [`Window::end`].
 //!
 //! Invariants: an input is in one place at a time; the two reservations are the sums of what is held; the oldest input
-//! without an outcome can begin as soon as the outcomes before it are taken, whatever the map and others hold. So a map
-//! that yields in the order of its inputs cannot block itself: an input that ran before keeps the room of its outcome,
-//! and goes first.
+//! without an outcome can begin as soon as the outcomes before it are taken, whatever the map holds, and whatever
+//! others hold unless all maps together exceed their budget by half. So a map that yields in the order of its inputs
+//! cannot block itself: an input that ran before keeps the room of its outcome, and goes first.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::budget::{MapMemory, Reservation};
+use crate::budgets::Reservation;
 
 /// Expected bytes of an outcome, until one was larger.
 const OUTCOME_BYTES_FIRST: u64 = 16 << 10;
@@ -57,7 +57,7 @@ pub(crate) struct Window<B> {
 }
 
 impl<B> Window<B> {
-    pub(crate) fn new(memory: &MapMemory, outcome_bytes_max: u64, reserves_outcomes: bool) -> Self {
+    pub(crate) fn new(memory: Reservation, outcome_bytes_max: u64, reserves_outcomes: bool) -> Self {
         Self {
             outcome_bytes_max,
             reserves_outcomes,
@@ -66,8 +66,8 @@ impl<B> Window<B> {
             later: BTreeMap::new(),
             running: 0,
             waiting_bytes: 0,
-            inputs: memory.reservation(),
-            outcomes: memory.reservation(),
+            inputs: memory.another(),
+            outcomes: memory,
             outcome_bytes: 0,
             outcome_bytes_largest: OUTCOME_BYTES_FIRST,
         }
@@ -77,7 +77,7 @@ impl<B> Window<B> {
     pub(crate) fn offer(&mut self, input: Input<B>) -> Result<(), Input<B>> {
         let total = self.inputs.bytes() + input.waiting_bytes;
         if !self.inputs.try_set(total) {
-            if !self.is_empty() {
+            if !self.is_empty() || !self.inputs.may_exceed(input.waiting_bytes) {
                 return Err(input);
             }
             self.inputs.set(total);
@@ -119,7 +119,7 @@ impl<B> Window<B> {
         // One input of each map may run, whatever others hold.
         let total = self.inputs.bytes() + (running_bytes - waiting_bytes);
         if !self.inputs.try_set(total) {
-            if self.running > 0 {
+            if self.running > 0 || !self.inputs.may_exceed(running_bytes - waiting_bytes) {
                 return None;
             }
             self.inputs.set(total);
@@ -174,7 +174,8 @@ impl<B> Window<B> {
     pub(crate) fn startable(&mut self, now_ms: impl FnOnce() -> u64) -> usize {
         self.wake(now_ms);
         let Some(next) = self.again.front().or(self.fresh.front()) else { return 0 };
-        if self.running > 0 && next.running_bytes - next.waiting_bytes > self.inputs.memory().left() {
+        let more = next.running_bytes - next.waiting_bytes;
+        if more > self.inputs.room() && (self.running > 0 || !self.inputs.may_exceed(more)) {
             return 0;
         }
         let room = usize::try_from(self.room()).unwrap_or(usize::MAX);
@@ -226,7 +227,7 @@ impl<B> Window<B> {
     fn room(&self) -> u64 {
         let expected = self.expected();
         let at_least = u64::from(self.running == 0 && self.outcome_bytes == 0);
-        let room = self.outcome_bytes_max.saturating_sub(expected).min(self.outcomes.memory().left());
+        let room = self.outcome_bytes_max.saturating_sub(expected).min(self.outcomes.room());
         match self.reserves_outcomes {
             true => (room / self.outcome_bytes_largest).max(at_least),
             false if room > 0 => u64::MAX,
@@ -262,6 +263,16 @@ mod tests {
     use proptest::test_runner::TestCaseError;
 
     use super::*;
+    use crate::budgets::{ByteBudget, Holder, HolderCount};
+
+    /// A budget without shares, since it has a single holder.
+    fn budget(bytes_max: u64) -> ByteBudget {
+        ByteBudget::new(bytes_max, HolderCount::single())
+    }
+
+    fn of(budget: &ByteBudget) -> Reservation {
+        budget.reservation(Holder::Host)
+    }
 
     fn input(index: u64, waiting_bytes: u64, more: u64) -> Input<()> {
         let running_bytes = waiting_bytes + more;
@@ -270,8 +281,8 @@ mod tests {
 
     #[test]
     fn large_outcomes_stop_the_leasing_until_they_are_taken() {
-        let memory = MapMemory::new(u64::MAX);
-        let mut window = Window::new(&memory, 1 << 20, true);
+        let memory = budget(u64::MAX);
+        let mut window = Window::new(of(&memory), 1 << 20, true);
         (0..3).for_each(|index| window.offer(input(index, 1, 0)).unwrap());
         let first = window.lease(|| 0).unwrap();
         window.end(&first, 1 << 20);
@@ -283,8 +294,8 @@ mod tests {
 
     #[test]
     fn a_retry_waits_for_its_time_and_what_did_not_begin_is_the_next() {
-        let memory = MapMemory::new(1 << 30);
-        let mut window = Window::new(&memory, 1 << 20, true);
+        let memory = budget(1 << 30);
+        let mut window = Window::new(of(&memory), 1 << 20, true);
         (0..3).for_each(|index| window.offer(input(index, 1, 0)).unwrap());
         let (first, second) = (window.lease(|| 0).unwrap(), window.lease(|| 0).unwrap());
         window.retry(Input { attempts: 1, failed: 1, ..first }, 70);
@@ -298,10 +309,10 @@ mod tests {
 
     #[test]
     fn a_budget_that_others_hold_lets_one_input_pass() {
-        let memory = MapMemory::new(100);
-        let mut others = memory.reservation();
+        let memory = budget(100);
+        let mut others = of(&memory);
         others.set(95);
-        let mut window = Window::new(&memory, 1 << 20, false);
+        let mut window = Window::new(of(&memory), 1 << 20, false);
         window.offer(input(0, 10, 30)).unwrap();
         assert_eq!(window.offer(input(1, 10, 30)), Err(input(1, 10, 30)));
         let first = window.lease(|| 0).unwrap();
@@ -326,8 +337,8 @@ mod tests {
     }
 
     impl Driven {
-        fn new(memory: &MapMemory, reserves_outcomes: bool, is_ordered: bool) -> Self {
-            let window = Window::new(memory, 200_000, reserves_outcomes);
+        fn new(memory: &ByteBudget, reserves_outcomes: bool, is_ordered: bool) -> Self {
+            let window = Window::new(of(memory), 200_000, reserves_outcomes);
             // What is not reserved leaves by itself, in any order.
             let is_ordered = is_ordered && reserves_outcomes;
             Self { window, is_ordered, offered: 0, running: vec![], outcomes: BTreeMap::new(), taken: vec![] }
@@ -366,7 +377,7 @@ mod tests {
             true
         }
 
-        fn check(&self, memory: &MapMemory, others: &Reservation) -> Result<(), TestCaseError> {
+        fn check(&self, memory: &ByteBudget, others: &Reservation) -> Result<(), TestCaseError> {
             let Self { window, running, outcomes, .. } = self;
             let held: u64 = running.iter().map(|(input, _)| input.running_bytes).sum();
             prop_assert_eq!(window.inputs.bytes(), window.waiting_bytes() + held);
@@ -380,17 +391,22 @@ mod tests {
 
     proptest! {
         /// Whatever arrives, fails, is put back, ends and is taken, with a budget that others use as well: each input
-        /// ends once, no retry is early, all bytes are accounted for, and with others at their worst the map still
-        /// comes to its end.
+        /// ends once, no retry is early, all bytes are accounted for, and with others holding all of the budget the map
+        /// still comes to its end.
         #[test]
         fn each_input_ends_once_in_bounded_memory(
             steps in proptest::collection::vec((0_u8..7, 0_u64..1_000), 1..300),
             reserves_outcomes in any::<bool>(),
             is_ordered in any::<bool>(),
         ) {
-            let memory = MapMemory::new(2_000_000);
-            let mut others = memory.reservation();
+            let memory = budget(2_000_000);
+            let mut others = of(&memory);
             let mut map = Driven::new(&memory, reserves_outcomes, is_ordered);
+            // Others may have what the map does not hold.
+            let hold = |others: &mut Reservation, bytes: u64| {
+                let of_map = memory.used() - others.bytes();
+                others.set(bytes.min(2_000_000_u64.saturating_sub(of_map)));
+            };
             let mut now = 0;
             for (step, pick) in steps {
                 let at = pick as usize % map.running.len().max(1);
@@ -404,13 +420,13 @@ mod tests {
                     }
                     4 => map.window.put_back(map.running.swap_remove(at).0),
                     5 => map.end(at, pick * 90),
-                    _ if pick % 2 == 0 => others.set(pick * 4_000),
+                    _ if pick % 2 == 0 => hold(&mut others, pick * 2_000),
                     _ => { let _ = map.take(); }
                 }
                 now += pick % 3;
                 map.check(&memory, &others)?;
             }
-            others.set(4_000_000);
+            hold(&mut others, 2_000_000);
             while map.taken.len() < map.offered as usize {
                 let has_leased = map.lease(u64::MAX)?;
                 let has_ended = !map.running.is_empty();

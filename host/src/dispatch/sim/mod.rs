@@ -15,6 +15,7 @@ use super::{Call, Dispatcher, Durable, Finished, Options, Retention};
 use crate::app::ComponentBytes;
 use crate::app::artifact::{ArtifactCache, ArtifactError};
 use crate::app::metadata::{AppInfo, Attributes, FORMAT, FunctionInfo, Metadata, Retries, SpacedRetries};
+use crate::budgets::{Budgets, MemoryPlan};
 use crate::call::{FailureCode, Payload, Principal};
 use crate::inference::{Inference, InferenceConfig, WorkerProgram};
 use crate::kv::Buckets;
@@ -63,7 +64,8 @@ impl Host {
     pub(crate) fn new(guest: &Guest, storage: &Storage) -> Self {
         let inference = Arc::new(Inference::new(inference(guest.dir.path())));
         let outbound = Outbound::new(OutboundLimits::default(), OwnListeners::default());
-        let services = Services::new(inference, Arc::new(Buckets::new(storage.key_value.clone())), outbound);
+        let budgets = Budgets::new(MemoryPlan::new(12 << 30));
+        let services = Services::new(inference, Arc::new(Buckets::new(storage.key_value.clone())), outbound, budgets);
         let dispatcher = Dispatcher::new(guest.sandbox.clone(), Arc::new(services), Arc::new(NoLog), Arc::default());
         let program = guest.program.clone();
         dispatcher.deploy(program.clone());
@@ -107,6 +109,7 @@ fn inference(models: &Path) -> InferenceConfig {
         model_memory_max: None,
         weights: Default::default(),
         noop_model: false,
+        requests_bytes_max: 1 << 30,
     }
 }
 

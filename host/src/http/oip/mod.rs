@@ -33,6 +33,7 @@ use super::request_body::RequestBodies;
 use super::respond::{OCTET_STREAM, ResponseBody, full_body, json_response, set_receipt};
 use super::router::Matched;
 use crate::api::Operation;
+use crate::budgets::Holder;
 use crate::call::{JSON, Receipt, micros};
 use crate::codes::Code;
 use crate::inference::catalogue::Listing;
@@ -99,7 +100,7 @@ impl Oip {
         struct Index {
             ready: Option<bool>,
         }
-        let body = self.bodies.read(request, INDEX_BODY_BYTES_MAX, "the limit of this request").await?;
+        let body = self.bodies.read(Holder::Host, request, INDEX_BODY_BYTES_MAX, "the limit of this request").await?;
         // tritonclient sends no body at all.
         let body = if body.bytes.is_empty() { b"{}" } else { &body.bytes[..] };
         let index: Index =
@@ -143,8 +144,8 @@ impl Oip {
     async fn infer(&self, model: &str, request: Request<Incoming>) -> HandlerResult {
         let began = Instant::now();
         let header_length = header_length(request.headers())?;
-        let buffered =
-            self.bodies.read(request, limits::TENSORS_BODY_BYTES_MAX, "the limit of an inference request").await?;
+        let bytes_max = limits::TENSORS_BODY_BYTES_MAX;
+        let buffered = self.bodies.read(Holder::Host, request, bytes_max, "the limit of an inference request").await?;
         let body = buffered.bytes.clone();
         let mut request = off_runtime(body.len(), move || parse_request(&body, header_length)).await?;
 

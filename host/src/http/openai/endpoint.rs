@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use crate::budgets::Holder;
 use crate::call::{InferenceReceipt, Receipt};
 use crate::http::request_body::{BufferedBody, RequestBodies};
 use crate::http::respond::{ResponseBody, json_text_response, set_receipt};
@@ -54,7 +55,7 @@ impl Endpoint {
         let timeout = timeout(request.headers())?;
         let caller = Caller::new(Tenant::way_in("api"), Instant::now() + timeout);
         let bytes_max = limits::INFERENCE_BODY_BYTES_MAX;
-        let body = self.bodies.read(request, bytes_max, "the limit of a request to a model").await?;
+        let body = self.bodies.read(Holder::Host, request, bytes_max, "the limit of a request to a model").await?;
         let is_short = body.bytes.len() <= INLINE_BYTES_MAX;
         let parse = move || (parse(&body.bytes), body);
         let (parsed, body) = if is_short { parse() } else { blocking(parse).await };

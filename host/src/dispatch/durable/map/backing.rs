@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::chunks::Chunks;
+use crate::budgets::Reservation;
 use crate::call::Payload;
 use crate::dispatch::durable::core::Core;
-use crate::dispatch::map::{Backing, Ended, Engine, Input, Reservation, State, Unreadable, Window};
+use crate::dispatch::map::{Backing, Ended, Engine, Input, State, Unreadable, Window};
 use crate::storage::{
     Chunk, ClaimedChunk, Entry, EntryKind, MapHeader, MapProgress, MapRecord, MapSettle, PayloadPlace, PendingChunk,
     ProgressDelta, StoredPayload,
@@ -61,7 +62,7 @@ pub(crate) struct Batch {
 impl JournalBacking {
     /// Returns the state of a map that is read from the journal, with nothing loaded.
     pub(crate) fn state(core: &Arc<Core>, MapRecord { header, progress }: MapRecord) -> State<Self> {
-        let memory = &core.map_memory;
+        let memory = core.map_memory.reservation((&header.app).into());
         let backing = Self {
             core: core.clone(),
             // A map that was just made has nothing on disk.
@@ -69,7 +70,7 @@ impl JournalBacking {
             header,
             progress,
             chunks: Chunks::default(),
-            written: memory.reservation(),
+            written: memory.another(),
             loaded: None,
             unwritten: Vec::new(),
             is_stopped: core.lifecycle.is_stopped(),
@@ -106,7 +107,7 @@ impl JournalBacking {
         if self.has_more || !self.is_open() || !has_room(window) {
             return None;
         }
-        let mut reserved = self.written.memory().reservation();
+        let mut reserved = self.written.another();
         let bytes = inputs.iter().map(Payload::bytes).sum();
         reserved.try_set(bytes).then_some(reserved)
     }

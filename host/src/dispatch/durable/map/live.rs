@@ -10,23 +10,33 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 use super::backing::{Batch, JournalBacking};
+use crate::budgets::Reservation;
 use crate::dispatch::call::Origin;
 use crate::dispatch::durable::core::Core;
 use crate::dispatch::durable::error::DurableError;
 use crate::dispatch::durable::lifecycle::STORE_RETRY_WAIT;
-use crate::dispatch::map::{Backing, Engine, Reservation, Runners, State, Target};
+use crate::dispatch::map::{Backing, Engine, Runners, State, Target};
 use crate::ids::{AppName, FunctionId, MapId};
-use crate::storage::{CHUNK_BYTES_MAX, Entry, EntryKind, ErrorKind, MapHeader, MapRecord, MapSettled, StorageError};
+use crate::limits::MAP_FEED_IDLE;
+use crate::storage::{
+    CHUNK_BYTES_MAX, Entry, EntryKind, ErrorKind, MapHeader, MapMark, MapRecord, MapSettled, StorageError,
+};
 use crate::{failpoint, tasks};
 
 /// Chunks that are read and leased at a time.
 const LOAD_LEN: usize = 4;
 /// Batches that a slow reader of outcomes may be behind before it reads from disk.
 const BATCHES_BEHIND_MAX: usize = 16;
+/// Bytes up to which the maps of an app go on, whatever those of others hold.
+const APP_BYTES_MIN: u64 = 8 << 20;
+/// Wait of a map without memory before it asks again: its app may have given some back.
+const MEMORY_RETRY_WAIT: Duration = Duration::from_millis(250);
 /// Wait before a map is read again whose own tasks were interrupted.
 const RELOAD_WAIT: Duration = Duration::from_secs(1);
 
@@ -38,6 +48,8 @@ pub(crate) struct LiveMap {
     pub engine: Arc<Engine<JournalBacking>>,
     /// Held by one append at a time: their chunks are taken in in their order.
     pub appending: tokio::sync::Mutex<()>,
+    /// When the last inputs came, or the map was taken up.
+    fed_at: Mutex<Instant>,
     /// The latest outcomes, as they are written. An empty batch: some are on disk that were in no batch.
     batches: broadcast::Sender<Arc<Vec<Entry>>>,
     /// The map as it is on disk.
@@ -78,6 +90,7 @@ impl LiveMap {
             function,
             engine: Engine::new(core.runner.clone(), target, origin, state),
             appending: tokio::sync::Mutex::default(),
+            fed_at: Mutex::new(Instant::now()),
             batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
             progress: watch::Sender::new(record),
         })
@@ -91,6 +104,34 @@ impl LiveMap {
             header => return Ok(header.clone()),
         };
         Err(DurableError::Closed { id: self.id, why })
+    }
+
+    /// Notes that inputs came.
+    pub(crate) fn fed(&self) {
+        *self.fed_at.lock() = Instant::now();
+    }
+
+    /// Returns when the map closes for lack of inputs; `None` if it is closed.
+    fn closes_at(&self) -> Option<Instant> {
+        self.open_header().is_ok().then(|| *self.fed_at.lock() + MAP_FEED_IDLE)
+    }
+
+    /// Closes a map that got no input for `MAP_FEED_IDLE`, so that maps which their clients forgot do not fill up
+    /// `OPEN_MAPS_PER_APP_MAX`.
+    async fn close_idle(&self) {
+        let _appending = self.appending.lock().await;
+        if self.closes_at().is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        tracing::info!(map = %self.id, "an open map got no input for {MAP_FEED_IDLE:?} and is closed");
+        match self.core.journal.mark(self.id, MapMark::Close).await {
+            Ok(Some(record)) => self.follow(&record.header),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(map = %self.id, error = &error as &dyn std::error::Error, "an open map cannot be closed");
+                self.fed();
+            }
+        }
     }
 
     pub(crate) fn app(&self) -> &AppName {
@@ -229,14 +270,30 @@ impl LiveMap {
                 Loaded::Refused => (true, false),
                 Loaded::Failed => (false, true),
             };
-            tokio::select! {
-                () = self.engine.changed(), if !has_failed => {}
-                () = freed, if is_refused => {}
-                _ = deployed.changed() => {}
-                _ = ended.wait_for(|record| record.progress.ended_ms.is_some()) => {}
-                () = tokio::time::sleep(STORE_RETRY_WAIT), if has_failed => {}
+            let closes_at = self.closes_at();
+            let is_short_of_memory = is_refused || self.cannot_run();
+            let is_idle = tokio::select! {
+                () = self.engine.changed(), if !has_failed => false,
+                () = sleep_until(closes_at.unwrap_or_else(Instant::now)), if closes_at.is_some() => true,
+                () = freed, if is_short_of_memory => false,
+                () = tokio::time::sleep(MEMORY_RETRY_WAIT), if is_short_of_memory => false,
+                _ = deployed.changed() => false,
+                _ = ended.wait_for(|record| record.progress.ended_ms.is_some()) => false,
+                () = tokio::time::sleep(STORE_RETRY_WAIT), if has_failed => false,
+            };
+            if is_idle {
+                self.close_idle().await;
             }
         }
+    }
+
+    /// Whether inputs are ready and none runs, because the first of them has no room.
+    fn cannot_run(&self) -> bool {
+        let is_stuck = {
+            let window = &self.engine.lock().window;
+            window.running() == 0 && window.ready() > 0
+        };
+        is_stuck && self.core.calls_max(&self.function).is_some()
     }
 
     fn load_failed(&self, error: &StorageError) -> Loaded {
@@ -279,15 +336,16 @@ impl LiveMap {
     }
 
     /// Reserves memory for chunks, and returns how many it is for. Whatever others hold, a map that has no input may
-    /// have one chunk.
+    /// have one chunk, as long as the maps of its app hold little.
     fn reserve(&self, is_empty: bool) -> Option<(usize, Reservation)> {
         let memory = &self.core.map_memory;
-        let mut reserved = memory.reservation();
+        let mut reserved = memory.reservation((&self.function.app).into());
         let bytes = (LOAD_LEN * CHUNK_BYTES_MAX) as u64;
-        if reserved.try_set(bytes.min(memory.step_max())) {
+        if reserved.try_set(bytes.min(memory.request_max())) {
             Some((LOAD_LEN, reserved))
         } else {
-            is_empty.then_some((1, reserved))
+            let may_exceed = reserved.held() < APP_BYTES_MIN && reserved.may_exceed(CHUNK_BYTES_MAX as u64);
+            (is_empty && may_exceed).then_some((1, reserved))
         }
     }
 

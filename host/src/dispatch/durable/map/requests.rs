@@ -153,6 +153,7 @@ impl Maps {
             let append = Append { map: id, at: accepted, inputs: new.to_vec(), is_leased: reserved.is_some() };
             match self.core.journal.append(append).await {
                 Ok(Appended::Kept { header, chunks }) => {
+                    map.fed();
                     map.change(|State { window, backing, .. }| match reserved {
                         Some(reserved) => {
                             backing.header.accepted = backing.header.accepted.max(header.accepted);

@@ -17,7 +17,6 @@ use crate::call::InferenceReceipt;
 use crate::inference::batcher::{Arrival, Batcher, RequestId, TenantId};
 use crate::inference::error::InferenceError;
 use crate::inference::request::{Caller, Tenant};
-use crate::limits::INFERENCE_BYTES_MAX;
 use crate::wire::{ModelId, Signature};
 
 /// Reason given to requests during shutdown.
@@ -47,6 +46,8 @@ pub(crate) struct PoolConfig {
     pub workers: usize,
     /// Bytes of models that a worker may hold; none: as many as fit its device.
     pub memory_max: Option<u64>,
+    /// Bytes of waiting and running requests, with room for their results.
+    pub requests_bytes_max: usize,
     /// Shares of tenants beside others, by name; 1 for those that are not named.
     pub weights: HashMap<String, u32>,
 }
@@ -102,7 +103,7 @@ impl<W> PoolState<W> {
             models: Vec::new(),
             tenants: HashMap::new(),
             tenant_names: Vec::new(),
-            batcher: Batcher::new(INFERENCE_BYTES_MAX),
+            batcher: Batcher::new(config.requests_bytes_max),
             requests: SecondaryMap::new(),
             slots: (0..config.workers.max(1)).map(|_| WorkerSlot::new()).collect(),
             is_closed: false,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::models::Room;
 use super::pool::PoolState;
+use crate::budgets::machine_bytes;
 use crate::inference::batcher::Next;
 use crate::wire::ModelId;
 
@@ -11,19 +12,12 @@ use crate::wire::ModelId;
 /// that do not fit together would otherwise be loaded in turns for ever.
 pub(super) const SWAP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Half of the machine's memory; the other half is for guests.
-fn cpu_memory() -> Option<u64> {
-    let system = rustix::system::sysinfo();
-    #[allow(trivial_numeric_casts, reason = "narrower on machines of 32 bits")]
-    let units = system.totalram as u64;
-    units.checked_mul(u64::from(system.mem_unit)).map(|bytes| bytes / 2).filter(|bytes| *bytes > 0)
-}
-
 impl<W> PoolState<W> {
     /// Returns the step that makes room for a model on a worker.
     pub(super) fn make_room(&mut self, now: Instant, index: usize, model: ModelId) -> Room {
         let slot = &self.slots[index];
-        let by_default = if slot.device.as_deref() == Some("cpu") { cpu_memory() } else { None };
+        // The other half is for guests.
+        let by_default = (slot.device.as_deref() == Some("cpu")).then(|| machine_bytes() / 2);
         let configured = self.config.memory_max.or(by_default);
         let Some(memory_max) = configured.into_iter().chain(slot.memory_shown).min() else { return Room::Free };
         let needed = self.model(model).memory();

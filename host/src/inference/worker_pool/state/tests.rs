@@ -12,7 +12,7 @@ use super::*;
 use crate::inference::batcher::RequestId;
 use crate::inference::error::InferenceError;
 use crate::inference::request::{Caller, Tenant};
-use crate::limits::BatchLimits;
+use crate::limits::{BatchLimits, INFERENCE_BYTES_MAX};
 use crate::wire::{self, FailureKind, Frame, HEADER_BYTES, Header, ModelId, Signature};
 
 type Receiver = oneshot::Receiver<Answer>;
@@ -37,7 +37,12 @@ impl Bench {
     }
 
     fn with(limits: BatchLimits, memory_max: Option<u64>) -> Self {
-        let mut state = PoolState::new(PoolConfig { workers: 1, memory_max, weights: HashMap::new() });
+        let mut state = PoolState::new(PoolConfig {
+            workers: 1,
+            memory_max,
+            requests_bytes_max: INFERENCE_BYTES_MAX,
+            weights: HashMap::new(),
+        });
         let model = state.register(config("m", limits));
         Self { state, model, generation: 0, sent: VecDeque::new(), now: Instant::now(), device_ns: 7_000 }
     }

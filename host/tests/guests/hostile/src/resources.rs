@@ -60,6 +60,13 @@ fn sleeps(ms: u64) -> u64 {
     ms
 }
 
+/// Sleeps for longer than a test lasts, unless it is cancelled.
+#[function(timeout = "10m", retries = 0)]
+fn sleeps_long(ms: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(ms));
+    ms
+}
+
 /// Writes `lines` lines of 100 bytes each to its log, its stdout and its stderr.
 #[function(retries = 0)]
 fn log_flood(lines: u32) -> u32 {
